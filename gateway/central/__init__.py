@@ -1,0 +1,1 @@
+"""The central role: directory, ledger, reconciliation."""

@@ -1,0 +1,89 @@
+"""Time as it is given to every part: the real clock, and one that runs fast from the past until now."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Give the present instant in UTC."""
+        return datetime.now(UTC)
+
+    def disciplined(self) -> bool:
+        """Trust the clock unless it is plainly unset (before this software was written)."""
+        return self.now().year >= 2026
+
+    async def sleep_until(self, at: datetime) -> None:
+        """Sleep until `at`."""
+        while (left := (at - self.now()).total_seconds()) > 0:
+            await asyncio.sleep(min(left, 60.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaledClock:
+    """Simulated time: begins at `start` when the machine's clock shows `anchor`, runs `speed` times as fast.
+
+    It never passes the real present: once there it goes on at normal speed.
+    """
+
+    start: datetime
+    anchor: datetime
+    speed: float = field(default=1.0)
+
+    def now(self) -> datetime:
+        """Give the simulated instant in UTC."""
+        real = datetime.now(UTC)
+        return min(real, self.start + (real - self.anchor) * self.speed)
+
+    def disciplined(self) -> bool:
+        """Simulated time is always trusted."""
+        return True
+
+    async def sleep_until(self, at: datetime) -> None:
+        """Sleep until the simulated clock reaches `at`."""
+        while (left := (at - self.now()).total_seconds()) > 0:
+            await asyncio.sleep(min(max(left / self.speed, 0.001), 5.0))
+
+    @classmethod
+    def ending_now(cls, *, behind: timedelta, speed: float) -> ScaledClock:
+        """Start `behind` ago and run `speed` times as fast."""
+        real = datetime.now(UTC)
+        return cls(start=real - behind, anchor=real, speed=speed)
+
+
+class ManualClock:
+    """A clock for tests: it moves only when told."""
+
+    def __init__(self, at: datetime) -> None:
+        self._at = at
+        self._moved = asyncio.Event()
+
+    def now(self) -> datetime:
+        """Give the set instant."""
+        return self._at
+
+    def disciplined(self) -> bool:
+        """A test's clock is trusted."""
+        return True
+
+    def advance(self, by: timedelta) -> None:
+        """Move forward and wake sleepers."""
+        self._at += by
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    async def sleep_until(self, at: datetime) -> None:
+        """Wait until `advance` reaches `at`."""
+        while self._at < at:
+            await self._moved.wait()
+
+
+def monotonic() -> float:
+    """Give seconds for measuring durations."""
+    return time.monotonic()

@@ -1,0 +1,1 @@
+"""All that edge, central and billing share: messages, topics, schemas."""

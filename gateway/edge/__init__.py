@@ -1,0 +1,1 @@
+"""The edge role: polls meters, stamps, journals and delivers."""

@@ -1,0 +1,1 @@
+"""Whose reading it is: numbers, directory and re-key. Knows no protocol, broker or page."""

@@ -1,0 +1,1 @@
+"""A DLMS/COSEM stack: sans-IO core, thin asyncio shell."""

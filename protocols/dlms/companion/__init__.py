@@ -1,0 +1,1 @@
+"""IS 15959 as data: associations, profiles, prepayment objects, event codes."""

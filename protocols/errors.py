@@ -1,0 +1,126 @@
+"""The errors of talking to meters: each class says who must act and what happens next.
+
+    ProtocolError
+    ├── LineError              the line: the poller backs off and retries the line
+    │   ├── LineUnavailable    it cannot be opened (refused, no such device)
+    │   ├── LineClosed         the far end closed it, perhaps in mid-message
+    │   └── LineTimeout        nothing (more) came before the deadline
+    ├── MeterError             the meter: this meter is retried later, others go on
+    │   ├── MeterProtocolError it sent bytes that break the protocol (bad CRC, length, tag)
+    │   ├── MeterRefused       it answered with an error (Modbus exception, data-access-result)
+    │   ├── MeterBusy          it asked to be asked later
+    │   ├── MeterSilent        the line works and this meter does not answer
+    │   ├── AssociationRefused it refused the association (password, key, context)
+    │   ├── SecurityFailure    a tag, counter or protection level is not what was agreed
+    │   └── IdentityMismatch   another meter answers at this address: stop, nothing is attributed
+    ├── NotSupported           the meter (model) lacks this: skip the item, go on
+    ├── MeterConfigError       our configuration of the meter is wrong: fix it, no retry helps
+    └── LocalError             our own misuse of an interface: a bug
+"""
+
+from __future__ import annotations
+
+
+class ProtocolError(Exception):
+    """Root of every error that leaves this package.
+
+    `meter`, `line` and `doing` are filled in by whoever knows them (see `with_context`).
+    """
+
+    meter: str | None = None
+    line: str | None = None
+    doing: str | None = None
+
+    def with_context(
+        self, *, meter: str | None = None, line: str | None = None, doing: str | None = None
+    ) -> ProtocolError:
+        """Add where it happened without replacing what an inner layer already said."""
+        self.meter = self.meter or meter
+        self.line = self.line or line
+        self.doing = self.doing or doing
+        return self
+
+    @property
+    def code(self) -> str:
+        """Stable snake_case name for messages, metrics and documentation."""
+        return _snake(type(self).__name__)
+
+    def __str__(self) -> str:
+        where = [
+            f"{k} {v}" for k, v in (("meter", self.meter), ("line", self.line), ("", self.doing)) if v
+        ]
+        text = super().__str__()
+        return f"{text} ({', '.join(w.strip() for w in where)})" if where else text
+
+
+class LineError(ProtocolError):
+    """The line failed: back off, reopen, retry."""
+
+
+class LineUnavailable(LineError):
+    """The line cannot be opened."""
+
+
+class LineClosed(LineError):
+    """The far end closed the line."""
+
+
+class LineTimeout(LineError):
+    """Nothing (more) arrived before the deadline."""
+
+
+class MeterError(ProtocolError):
+    """One meter failed: try it later; the others on the line go on."""
+
+
+class MeterProtocolError(MeterError):
+    """The meter sent bytes that break the protocol."""
+
+
+class MeterRefused(MeterError):
+    """The meter answered with an error code; `reason_code` is the protocol's own number."""
+
+    def __init__(self, message: str, *, reason_code: int | None = None) -> None:
+        super().__init__(message)
+        self.reason_code = reason_code
+
+
+class MeterBusy(MeterRefused):
+    """The meter asked to be asked again later."""
+
+
+class MeterSilent(MeterError):
+    """The line works but this meter does not answer."""
+
+
+class AssociationRefused(MeterError):
+    """The meter refused the association; the message names the diagnostic."""
+
+
+class SecurityFailure(MeterError):
+    """A tag, counter or protection level is not what was agreed."""
+
+
+class IdentityMismatch(MeterError):
+    """Another meter answers at this address."""
+
+    def __init__(self, *, expected: str, found: str) -> None:
+        super().__init__(f"expected meter {expected}, but {found} answers at this address")
+        self.expected = expected
+        self.found = found
+
+
+class NotSupported(ProtocolError):
+    """The meter or its model lacks this item: skip it."""
+
+
+class MeterConfigError(ProtocolError):
+    """The configuration of a meter or line is wrong; no retry helps."""
+
+
+class LocalError(ProtocolError):
+    """An interface was misused by our own code."""
+
+
+def _snake(name: str) -> str:
+    return "".join(("_" if c.isupper() and i else "") + c.lower() for i, c in enumerate(name))

@@ -1,0 +1,66 @@
+"""The waist between sessions and wires: a line has one talker at a time."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineStatistics:
+    """Counters since the line was made; bytes and counts, never reset."""
+
+    sent: int = 0
+    received: int = 0
+    drained: int = 0
+    connects: int = 0
+    failures: int = 0
+    timeouts: int = 0
+    busy_seconds: float = 0.0
+    open: bool = False
+
+
+class LineIO(Protocol):
+    """The line in the hands of its one talker; valid until the `exclusive` block ends."""
+
+    async def send(self, data: bytes) -> None:
+        """Write all of `data`, first waiting out any quiet time; raises LineClosed."""
+
+    async def receive(self, timeout: float) -> bytes:
+        """Give the next octets, at least one, as soon as they are there.
+
+        Raises LineTimeout after `timeout` seconds of nothing, LineClosed when the far end went away.
+        """
+
+    async def drain(self, quiet: float) -> int:
+        """Read and drop octets until `quiet` seconds pass without one; gives how many were dropped."""
+
+    def hold_quiet(self, seconds: float) -> None:
+        """Let no send start before `seconds` from now have passed and what came meanwhile is dropped.
+
+        Binds later talkers too: a late answer of one meter must not meet the next one's request.
+        """
+
+    async def hang_up(self) -> None:
+        """Close the connection; the next `exclusive` opens it again."""
+
+
+class Line(Protocol):
+    """One communication path: serial bus, TCP endpoint, RTU over TCP."""
+
+    @property
+    def name(self) -> str:
+        """Name in configuration, logs and pages."""
+
+    def exclusive(self) -> AbstractAsyncContextManager[LineIO]:
+        """Wait for the turn (first come first served), connect if needed, hold the line.
+
+        Raises LineUnavailable when it cannot be opened. Cancelling while waiting leaves the line usable.
+        """
+
+    def statistics(self) -> LineStatistics:
+        """Give a frozen copy of the counters."""
+
+    async def close(self) -> None:
+        """Close for good; idempotent."""

@@ -1,0 +1,1 @@
+"""Modbus meters: register decoding, block planning, client."""

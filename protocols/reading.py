@@ -1,0 +1,366 @@
+"""What a meter recorded: OBIS codes, quantities, exact values, reading sets and their quality."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from functools import lru_cache
+
+_OBIS = re.compile(r"(?:(\d{1,3})-(\d{1,3}):)?(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))?(?:[*.](\d{1,3}))?", re.ASCII)
+_OBIS_DOTS = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Obis:
+    """An OBIS code A-B:C.D.E*F (IEC 62056-61); every group is 0..255."""
+
+    a: int
+    b: int
+    c: int
+    d: int
+    e: int
+    f: int = 255
+
+    def __post_init__(self) -> None:
+        for group in (self.a, self.b, self.c, self.d, self.e, self.f):
+            if not 0 <= group <= 255:
+                raise ValueError(f"OBIS group {group} is outside 0..255")
+
+    @classmethod
+    def parse(cls, text: str) -> Obis:
+        """Read `1-0:1.8.0*255`, `1-0:1.8.0` or `1.0.1.8.0.255`; ValueError otherwise."""
+        if match := _OBIS_DOTS.fullmatch(text):
+            return cls(*(int(g) for g in match.groups()))
+        match = _OBIS.fullmatch(text)
+        if match is None or match[1] is None or match[5] is None:
+            raise ValueError(f"not an OBIS code: {text!r} (write A-B:C.D.E*F, for example 1-0:1.8.0*255)")
+        a, b, c, d, e, f = match.groups()
+        return cls(int(a), int(b), int(c), int(d), int(e), int(f) if f is not None else 255)
+
+    @classmethod
+    def from_bytes(cls, octets: bytes) -> Obis:
+        """Read the six octets of a logical name."""
+        if len(octets) != 6:
+            raise ValueError(f"a logical name has 6 octets, not {len(octets)}")
+        return cls(*octets)
+
+    def to_bytes(self) -> bytes:
+        """Give the six octets of the logical name."""
+        return bytes((self.a, self.b, self.c, self.d, self.e, self.f))
+
+    def __str__(self) -> str:
+        return f"{self.a}-{self.b}:{self.c}.{self.d}.{self.e}*{self.f}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Quantity:
+    """What a value is of: OBIS code, attribute (2 = value, 5 = its time) and data index (0 = whole).
+
+    Text form: `1-0:1.6.0*255`, `1-0:1.6.0*255#5`, `1-0:1.6.0*255#5[3]`.
+    """
+
+    obis: Obis
+    attribute: int = 2
+    index: int = 0
+
+    @classmethod
+    def of(cls, text: str) -> Quantity:
+        """Parse the text form; ValueError names what is wrong. Cached."""
+        return _quantity(text)
+
+    def __str__(self) -> str:
+        text = str(self.obis)
+        if self.attribute != 2 or self.index:
+            text += f"#{self.attribute}"
+        return f"{text}[{self.index}]" if self.index else text
+
+
+@lru_cache(maxsize=4096)
+def _quantity(text: str) -> Quantity:
+    match = re.fullmatch(r"([^#\[\]]+)(?:#(\d+))?(?:\[(\d+)\])?", text, re.ASCII)
+    if match is None:
+        raise ValueError(f"not a quantity: {text!r} (write OBIS, OBIS#attribute or OBIS#attribute[index])")
+    return Quantity(Obis.parse(match[1]), int(match[2] or 2), int(match[3] or 0))
+
+
+class MissingReason(StrEnum):
+    """Why a value is absent; zero is never a default."""
+
+    NOT_SUPPORTED = "not_supported"
+    NOT_MEASURED = "not_measured"
+    METER_REFUSED = "meter_refused"
+    METER_SILENT = "meter_silent"
+    SENTINEL = "sentinel"
+    NOT_SPECIFIED = "not_specified"
+    NO_DISPLAY = "no_display"
+    OUT_OF_RANGE = "out_of_range"
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """An exact decimal: mantissa × 10^scaler, in a unit (`Wh`, `V`, `INR`, or "" for none)."""
+
+    mantissa: int
+    scaler: int = 0
+    unit: str = ""
+
+    def decimal(self) -> Decimal:
+        """Give the value without rounding."""
+        return Decimal(self.mantissa).scaleb(self.scaler)
+
+    def text(self) -> str:
+        """Give plain digits that keep the meter's resolution: (1234, -2) is 12.34, (5, 1) is 50."""
+        if self.scaler >= 0:
+            return str(self.mantissa * 10**self.scaler)
+        digits = str(abs(self.mantissa)).rjust(1 - self.scaler, "0")
+        sign = "-" if self.mantissa < 0 else ""
+        return f"{sign}{digits[: self.scaler]}.{digits[self.scaler :]}"
+
+    @classmethod
+    def from_text(cls, text: str, unit: str = "") -> Number:
+        """Read plain decimal digits exactly; ValueError for anything else."""
+        match = re.fullmatch(r"(-?)(\d+)(?:\.(\d+))?", text, re.ASCII)
+        if match is None:
+            raise ValueError(f"not a plain decimal number: {text!r}")
+        fraction = match[3] or ""
+        return cls(int(match[1] + match[2] + fraction), -len(fraction), unit)
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A point in time as a value; UTC inside."""
+
+    at: datetime
+
+    def __post_init__(self) -> None:
+        if self.at.utcoffset() is None:
+            raise ValueError("an instant needs a zone")
+        object.__setattr__(self, "at", self.at.astimezone(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Characters as the meter gave them."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bits:
+    """A bit string, first bit first, as `0` and `1` characters."""
+
+    bits: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """No value, and why."""
+
+    reason: MissingReason
+
+
+Value = Number | Instant | Text | Bits | Missing
+
+
+class ProfileName(StrEnum):
+    """Quantities that are captured together."""
+
+    INSTANTANEOUS = "instantaneous"
+    BLOCK_LOAD = "block_load"
+    DAILY = "daily"
+    BILLING = "billing"
+    NAMEPLATE = "nameplate"
+    PREPAYMENT = "prepayment"
+    EVENTS = "events"
+
+
+class ProfileKind(StrEnum):
+    """Interval profiles cover a span, snapshots an instant, events are rows with a code."""
+
+    INTERVAL = "interval"
+    SNAPSHOT = "snapshot"
+    EVENTS = "events"
+
+
+PROFILE_KIND: Mapping[ProfileName, ProfileKind] = {
+    name: {
+        ProfileName.BLOCK_LOAD: ProfileKind.INTERVAL,
+        ProfileName.EVENTS: ProfileKind.EVENTS,
+    }.get(name, ProfileKind.SNAPSHOT)
+    for name in ProfileName
+}
+
+
+class Quality(StrEnum):
+    """CIM reading quality codes `system.category.index` (IEC 61968-9) that the gateway itself gives."""
+
+    VALID = "1.0.0"
+    CLOCK_ERROR = "1.1.9"
+    TEST_DATA = "2.4.5"
+    CONFIGURATION_CHANGED = "2.4.6"
+    MANUAL_READ = "2.4.131"
+    SUSPECT = "2.5.258"
+    KNOWN_MISSING = "2.5.259"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterTime:
+    """The meter's own stamp: wall clock text, deviation in minutes as sent (None = unspecified), status octet."""
+
+    wall: str
+    deviation: int | None = None
+    status: int | None = None
+    trusted: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingSet:
+    """What one meter gave for one profile at one instant; it knows no account.
+
+    `at` is the capture instant in UTC (an interval's end); `start` is set for interval profiles only.
+    `meter_time` is the meter's own stamp (None for live register reads, which the gateway stamps).
+    `occurrence` tells rows with one stamp apart (after a clock set-back); events use their sequence.
+    `raw` keeps the bytes of billing captures as evidence.
+    """
+
+    profile: ProfileName
+    at: datetime
+    values: tuple[tuple[Quantity, Value], ...]
+    received_at: datetime
+    start: datetime | None = None
+    meter_time: MeterTime | None = None
+    occurrence: int = 0
+    quality: Quality = Quality.VALID
+    raw: bytes | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.at.utcoffset() is None or self.received_at.utcoffset() is None:
+            raise ValueError("times of a reading set need a zone")
+        if (PROFILE_KIND[self.profile] is ProfileKind.INTERVAL) != (self.start is not None):
+            raise ValueError(f"{self.profile} is {PROFILE_KIND[self.profile]}: start must match that")
+        if self.start is not None and self.start >= self.at:
+            raise ValueError(f"interval ends {self.at} before it starts {self.start}")
+
+    def value(self, quantity: Quantity | str) -> Value | None:
+        """Find one value, or None when the set has no such quantity."""
+        wanted = Quantity.of(quantity) if isinstance(quantity, str) else quantity
+        return next((v for q, v in self.values if q == wanted), None)
+
+    def __iter__(self) -> Iterator[tuple[Quantity, Value]]:
+        return iter(self.values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nameplate:
+    """Who the meter says it is."""
+
+    manufacturer: str
+    serial: str
+    firmware: str = ""
+    model: str = ""
+    year: int | None = None
+
+    @property
+    def meter_id(self) -> str:
+        """`GEN:12345678`, the text form of a meter's identity."""
+        return f"{self.manufacturer}:{self.serial}"
+
+
+class RelayState(StrEnum):
+    """What the supply contact is seen to be."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterClock:
+    """The meter's clock beside ours: drift is meter minus gateway, in seconds."""
+
+    meter: datetime
+    gateway: datetime
+    deviation: int | None
+    status: int | None
+
+    @property
+    def drift(self) -> float:
+        """Seconds by which the meter is ahead."""
+        return (self.meter - self.gateway).total_seconds()
+
+
+NAMES: Mapping[str, str] = {
+    "0-0:1.0.0*255": "clock",
+    "0-0:96.1.0*255": "meter_serial",
+    "0-0:96.1.1*255": "manufacturer",
+    "0-0:96.1.2*255": "device_id",
+    "0-0:96.1.4*255": "year",
+    "1-0:0.2.0*255": "firmware",
+    "0-0:94.91.9*255": "meter_type",
+    "0-0:94.91.11*255": "category",
+    "0-0:94.91.12*255": "current_rating",
+    "1-0:12.7.0*255": "voltage",
+    "1-0:11.7.0*255": "current",
+    "1-0:91.7.0*255": "neutral_current",
+    "1-0:13.7.0*255": "power_factor",
+    "1-0:14.7.0*255": "frequency",
+    "1-0:9.7.0*255": "apparent_power",
+    "1-0:1.7.0*255": "active_power",
+    "1-0:16.7.0*255": "active_power_signed",
+    "1-0:3.7.0*255": "reactive_power",
+    "1-0:1.8.0*255": "energy_import",
+    "1-0:2.8.0*255": "energy_export",
+    "1-0:9.8.0*255": "apparent_energy_import",
+    "1-0:10.8.0*255": "apparent_energy_export",
+    "1-0:15.8.0*255": "energy_total",
+    "1-0:1.6.0*255": "max_demand",
+    "1-0:1.6.0*255#5": "max_demand_time",
+    "1-0:9.6.0*255": "max_demand_apparent",
+    "1-0:9.6.0*255#5": "max_demand_apparent_time",
+    "1-0:1.29.0*255": "interval_energy_import",
+    "1-0:2.29.0*255": "interval_energy_export",
+    "1-0:9.29.0*255": "interval_apparent_energy_import",
+    "1-0:10.29.0*255": "interval_apparent_energy_export",
+    "1-0:12.27.0*255": "average_voltage",
+    "1-0:11.27.0*255": "average_current",
+    "0-0:96.10.1*255": "meter_health",
+    "0-0:94.91.14*255": "power_on_minutes",
+    "0-0:94.91.13*255": "billing_power_on_minutes",
+    "0-0:94.91.0*255": "tamper_count",
+    "0-0:0.1.0*255": "billing_count",
+    "0-0:0.1.2*255": "billing_date",
+    "0-0:96.2.0*255": "programming_count",
+    "0-0:96.3.10*255": "relay",
+    "0-0:17.0.0*255": "load_limit",
+    "1-0:13.0.0*255": "billing_power_factor",
+    "0-0:94.96.19*255": "metering_mode",
+    "0-0:94.96.20*255": "payment_mode",
+    "0-0:94.96.21*255": "last_recharge_amount",
+    "0-0:94.96.22*255": "last_recharge_time",
+    "0-0:94.96.23*255": "total_at_last_recharge",
+    "0-0:94.96.24*255": "balance",
+    "0-0:94.96.25*255": "balance_time",
+    "1-0:32.7.0*255": "voltage_l1",
+    "1-0:52.7.0*255": "voltage_l2",
+    "1-0:72.7.0*255": "voltage_l3",
+    "1-0:31.7.0*255": "current_l1",
+    "1-0:51.7.0*255": "current_l2",
+    "1-0:71.7.0*255": "current_l3",
+    "0-0:96.11.0*255": "voltage_event_code",
+    "0-0:96.11.1*255": "current_event_code",
+    "0-0:96.11.2*255": "power_event_code",
+    "0-0:96.11.3*255": "transaction_event_code",
+    "0-0:96.11.4*255": "other_event_code",
+    "0-0:96.11.5*255": "non_rollover_event_code",
+    "0-0:96.11.6*255": "control_event_code",
+}
+"""Readable names of quantities, by text form. Field names in InfluxDB and labels on pages come from here."""
+
+
+def name_of(quantity: Quantity) -> str:
+    """Give the readable name, or the text form of the quantity when it has none."""
+    return NAMES.get(str(quantity), str(quantity))

@@ -1,0 +1,118 @@
+"""The waist that every meter driver implements, and what it is given: secrets, counters, time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from protocols.reading import MeterClock, Nameplate, ProfileName, ReadingSet, RelayState
+
+
+class Clock(Protocol):
+    """Where time comes from. Protocol deadlines use the event loop's own time, never this."""
+
+    def now(self) -> datetime:
+        """Give the present instant, in UTC."""
+
+    def disciplined(self) -> bool:
+        """Say whether `now` may be trusted to stamp readings."""
+
+    async def sleep_until(self, at: datetime) -> None:
+        """Return when `now()` has reached `at`."""
+
+
+class SecretSource(Protocol):
+    """Where keys and passwords come from; a reference is a name, never the secret."""
+
+    def secret(self, ref: str) -> bytes:
+        """Give the octets behind `ref`; MeterConfigError when there is none or it is not private."""
+
+
+class CounterStore(Protocol):
+    """Invocation counters that never repeat, even after a crash."""
+
+    def next(self, key: str, at_least: int = 0) -> int:
+        """Give a counter greater than any given for `key` before and >= `at_least`; reserved durably."""
+
+
+class Auth(StrEnum):
+    """How a DLMS association authenticates."""
+
+    NONE = "none"
+    LLS = "lls"
+    HLS2 = "hls2"
+    HLS_GMAC = "hls-gmac"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DlmsSettings:
+    """How to reach a DLMS meter.
+
+    `client` is the client address (16 public, 32 reader, 48 utility), `server` the logical device,
+    `physical` the HDLC lower address (None on the wrapper). `*_ref` name secrets. `ciphered` asks for
+    suite 0 authenticated encryption (security control 0x30).
+    """
+
+    client: int = 16
+    server: int = 1
+    physical: int | None = None
+    framing: str = "wrapper"
+    auth: Auth = Auth.NONE
+    ciphered: bool = False
+    password_ref: str | None = None
+    encryption_key_ref: str | None = None
+    authentication_key_ref: str | None = None
+    system_title: bytes = b"MGW\x00\x00\x00\x00\x01"
+    timeout: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModbusSettings:
+    """How to reach a Modbus meter: unit id, model file, worst latency in seconds, serial if known beforehand."""
+
+    unit: int
+    model: str
+    framing: str = "tcp"
+    timeout: float = 1.0
+    worst_latency: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterSpec:
+    """One meter to talk to. `meter` is the expected identity (`GEN:12345678`), or None to accept any."""
+
+    meter: str | None
+    zone: str = "Asia/Kolkata"
+    dlms: DlmsSettings | None = None
+    modbus: ModbusSettings | None = None
+
+
+class MeterSession(Protocol):
+    """An open conversation with one meter; every driver passes the same conformance suite."""
+
+    async def identify(self) -> Nameplate:
+        """Read who the meter is; IdentityMismatch when a spec names another."""
+
+    def read(
+        self, profile: ProfileName, since: datetime | None = None, until: datetime | None = None
+    ) -> AsyncIterator[ReadingSet]:
+        """Read a profile, oldest first.
+
+        Stored profiles give every row with since < at <= until (None = unbounded); snapshots of the present
+        give one set. NotSupported when the meter has no such profile.
+        """
+
+    async def clock(self) -> MeterClock:
+        """Read the meter's clock beside ours."""
+
+    async def set_clock(self, at: datetime) -> None:
+        """Set the meter's clock."""
+
+    async def relay(self) -> RelayState:
+        """Read the supply contact's state."""
+
+    async def switch_relay(self, to: RelayState) -> None:
+        """Ask for the contact to move; proof is `relay()` afterwards."""

@@ -1,0 +1,1 @@
+"""Simulated meters that answer on real sockets and ptys."""

@@ -1,0 +1,100 @@
+"""What a simulated meter measures at an instant: the waist between the household model and the servers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterState:
+    """True state of a simulated meter at `at` (UTC), integers in the unit that the name says."""
+
+    at: datetime
+    powered: bool
+    relay_closed: bool
+    voltage_mv: int
+    current_ma: int
+    power_w: int
+    apparent_va: int
+    power_factor_milli: int
+    frequency_mhz: int
+    energy_import_wh: int
+    energy_export_wh: int
+    apparent_energy_vah: int
+    max_demand_w: int
+    max_demand_at: datetime
+    balance_paise: int
+    balance_at: datetime
+    last_recharge_paise: int
+    last_recharge_at: datetime
+    total_recharged_paise: int
+    payment_mode: int
+    power_on_minutes: int
+    tamper_count: int
+    billing_count: int
+    clock_drift_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockRow:
+    """One half-hour that the meter stored: ends at `at` (UTC)."""
+
+    at: datetime
+    voltage_mv: int
+    current_ma: int
+    energy_import_wh: int
+    energy_export_wh: int
+    apparent_energy_vah: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DailyRow:
+    """Cumulative registers at local midnight `at` (UTC)."""
+
+    at: datetime
+    energy_import_wh: int
+    energy_export_wh: int
+    apparent_energy_vah: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """One logged event: IS 15959 code, in log 0..6, numbered from 1."""
+
+    at: datetime
+    log: int
+    code: int
+    sequence: int
+    state: MeterState
+
+
+class SimMeter(Protocol):
+    """A simulated meter: a pure function of seed and time, plus what was done to it (relay, clock)."""
+
+    @property
+    def manufacturer(self) -> str:
+        """Three-letter code."""
+
+    @property
+    def serial(self) -> str:
+        """Printed serial."""
+
+    def state(self, at: datetime) -> MeterState:
+        """Give the state at any instant since the beginning of its history."""
+
+    def block_rows(self, since: datetime, until: datetime) -> list[BlockRow]:
+        """Rows with since < at <= until that the meter stored (power cuts leave holes)."""
+
+    def daily_rows(self, since: datetime, until: datetime) -> list[DailyRow]:
+        """Midnights with since < at <= until."""
+
+    def event_rows(self, since: datetime, until: datetime) -> list[EventRow]:
+        """Events with since < at <= until."""
+
+    def switch_relay(self, *, closed: bool, at: datetime) -> None:
+        """Move the contact; state and events after `at` show it."""
+
+    def set_clock_drift(self, seconds: int) -> None:
+        """Change how far the meter's clock is ahead."""
