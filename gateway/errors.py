@@ -1,15 +1,15 @@
 """The errors of the gateway: who must act. Errors of protocols and mapping keep their own trees.
 
-    GatewayError
-    ├── ConfigError        the operator: the configuration file, a secret, a path
-    ├── JournalError       the edge box: disk or file of the journal
-    │   └── JournalFull    the declared bound is reached and the policy refuses more
-    ├── PeerError          the far side of a delivery: broker, InfluxDB, central
-    │   ├── PeerUnavailable  retry with back-off
-    │   ├── PeerRefusedLogin fix the credentials; retried slowly
-    │   └── PeerRefusedData  the peer will never take this data: it is set aside with the reason
-    ├── ContractError      a message breaks the contract: the sender; kept aside, counted
-    └── UsageError         the person at the command line
+GatewayError
+├── ConfigError        the operator: the configuration file, a secret, a path
+├── JournalError       the edge box: disk or file of the journal
+│   └── JournalFull    the declared bound is reached and the policy refuses more
+├── PeerError          the far side of a delivery: broker, InfluxDB, central
+│   ├── PeerUnavailable  retry with back-off
+│   ├── PeerRefusedLogin fix the credentials; retried slowly
+│   └── PeerRefusedData  the peer will never take this data: it is set aside with the reason
+├── ContractError      a message breaks the contract: the sender; kept aside, counted
+└── UsageError         the person at the command line
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The errors of mapping: who must act.
 
-    MappingError
-    ├── NumberRefused     the person or file that gave the number: correct it
-    ├── FileRefused       the file as a whole cannot be trusted: nothing of it was applied
-    ├── ChangeRefused     one change contradicts the directory: correct the change
-    └── DirectoryFault    the store is damaged or of another version: the operator
+MappingError
+├── NumberRefused     the person or file that gave the number: correct it
+├── FileRefused       the file as a whole cannot be trusted: nothing of it was applied
+├── ChangeRefused     one change contradicts the directory: correct the change
+└── DirectoryFault    the store is damaged or of another version: the operator
 """
 
 from __future__ import annotations

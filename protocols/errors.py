@@ -1,21 +1,21 @@
 """The errors of talking to meters: each class says who must act and what happens next.
 
-    ProtocolError
-    ├── LineError              the line: the poller backs off and retries the line
-    │   ├── LineUnavailable    it cannot be opened (refused, no such device)
-    │   ├── LineClosed         the far end closed it, perhaps in mid-message
-    │   └── LineTimeout        nothing (more) came before the deadline
-    ├── MeterError             the meter: this meter is retried later, others go on
-    │   ├── MeterProtocolError it sent bytes that break the protocol (bad CRC, length, tag)
-    │   ├── MeterRefused       it answered with an error (Modbus exception, data-access-result)
-    │   ├── MeterBusy          it asked to be asked later
-    │   ├── MeterSilent        the line works and this meter does not answer
-    │   ├── AssociationRefused it refused the association (password, key, context)
-    │   ├── SecurityFailure    a tag, counter or protection level is not what was agreed
-    │   └── IdentityMismatch   another meter answers at this address: stop, nothing is attributed
-    ├── NotSupported           the meter (model) lacks this: skip the item, go on
-    ├── MeterConfigError       our configuration of the meter is wrong: fix it, no retry helps
-    └── LocalError             our own misuse of an interface: a bug
+ProtocolError
+├── LineError              the line: the poller backs off and retries the line
+│   ├── LineUnavailable    it cannot be opened (refused, no such device)
+│   ├── LineClosed         the far end closed it, perhaps in mid-message
+│   └── LineTimeout        nothing (more) came before the deadline
+├── MeterError             the meter: this meter is retried later, others go on
+│   ├── MeterProtocolError it sent bytes that break the protocol (bad CRC, length, tag)
+│   ├── MeterRefused       it answered with an error (Modbus exception, data-access-result)
+│   ├── MeterBusy          it asked to be asked later
+│   ├── MeterSilent        the line works and this meter does not answer
+│   ├── AssociationRefused it refused the association (password, key, context)
+│   ├── SecurityFailure    a tag, counter or protection level is not what was agreed
+│   └── IdentityMismatch   another meter answers at this address: stop, nothing is attributed
+├── NotSupported           the meter (model) lacks this: skip the item, go on
+├── MeterConfigError       our configuration of the meter is wrong: fix it, no retry helps
+└── LocalError             our own misuse of an interface: a bug
 """
 
 from __future__ import annotations
