@@ -15,7 +15,7 @@ class MappingError(Exception):
 
 
 class NumberRefused(MappingError, ValueError):
-    """A number does not parse. `code` is stable (e.g. `LENGTH_9`), `given` is the text, `suggestion` may be None."""
+    """A number does not parse. `code` is stable (`LENGTH_9`); `suggestion` may be None."""
 
     def __init__(self, code: str, message: str, *, given: str, suggestion: str | None = None) -> None:
         super().__init__(message)

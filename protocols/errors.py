@@ -46,9 +46,7 @@ class ProtocolError(Exception):
         return _snake(type(self).__name__)
 
     def __str__(self) -> str:
-        where = [
-            f"{k} {v}" for k, v in (("meter", self.meter), ("line", self.line), ("", self.doing)) if v
-        ]
+        where = [f"{k} {v}" for k, v in (("meter", self.meter), ("line", self.line), ("", self.doing)) if v]
         text = super().__str__()
         return f"{text} ({', '.join(w.strip() for w in where)})" if where else text
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 
-_OBIS = re.compile(r"(?:(\d{1,3})-(\d{1,3}):)?(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))?(?:[*.](\d{1,3}))?", re.ASCII)
+_OBIS = re.compile(r"(\d{1,3})-(\d{1,3}):(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?:[*.](\d{1,3}))?", re.ASCII)
 _OBIS_DOTS = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 
 
@@ -36,7 +36,7 @@ class Obis:
         if match := _OBIS_DOTS.fullmatch(text):
             return cls(*(int(g) for g in match.groups()))
         match = _OBIS.fullmatch(text)
-        if match is None or match[1] is None or match[5] is None:
+        if match is None:
             raise ValueError(f"not an OBIS code: {text!r} (write A-B:C.D.E*F, for example 1-0:1.8.0*255)")
         a, b, c, d, e, f = match.groups()
         return cls(int(a), int(b), int(c), int(d), int(e), int(f) if f is not None else 255)
@@ -209,7 +209,7 @@ class Quality(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterTime:
-    """The meter's own stamp: wall clock text, deviation in minutes as sent (None = unspecified), status octet."""
+    """The meter's own stamp: wall clock text, deviation in minutes as sent (None = unspecified), status."""
 
     wall: str
     deviation: int | None = None

@@ -71,7 +71,7 @@ class DlmsSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModbusSettings:
-    """How to reach a Modbus meter: unit id, model file, worst latency in seconds, serial if known beforehand."""
+    """How to reach a Modbus meter: unit id, model file, timeout and worst latency in seconds."""
 
     unit: int
     model: str

@@ -34,7 +34,7 @@ class Message(BaseModel):
 
 
 class CaptureValue(Message):
-    """One value: `q` is OBIS (+ #attribute, [index]); exactly one of value, instant, text, bits, missing is set."""
+    """One value: `q` is OBIS (+ #attribute, [index]); just one of value, instant, text, bits, missing is set."""
 
     q: str
     name: str

@@ -34,7 +34,7 @@ class CaptureRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GapRecord:
-    """A gap opened, filled or declared unfillable; `body` is the contract's Gap as JSON octets without `seq`."""
+    """A gap opened, filled or declared unfillable; `body` is the contract's Gap as JSON, without `seq`."""
 
     gap_id: str
     meter: str
