@@ -1,0 +1,50 @@
+# meter-gateway: `make demo` and `make test` do all their own set-up on Debian 12 with Python 3.11, git and make.
+SHELL := /bin/bash
+PY := .venv/bin/python
+SETUP := deploy/setup.sh
+
+.PHONY: help demo demo-once test lint types check setup bench docs clean soak
+
+help:
+	@echo "make demo    run everything on embedded defaults, no server needed (Ctrl-C ends it)"
+	@echo "make test    set up everything and run all tests"
+	@echo "make setup   virtual environment only    make lint   ruff and mypy"
+	@echo "make bench   performance figures         make docs   regenerate the generated documents"
+	@echo "make soak    the kill test with more kills"
+
+demo:
+	@$(SETUP) run
+	@.venv/bin/meter-gateway demo $(ARGS)
+
+demo-once:
+	@$(SETUP) run
+	@.venv/bin/meter-gateway demo --once $(ARGS)
+
+setup:
+	@$(SETUP) run
+
+test:
+	@$(SETUP) test
+	@$(PY) -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+
+lint:
+	@$(SETUP) dev
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+bench:
+	@$(SETUP) test
+	@$(PY) bench/pipeline.py $(ARGS)
+
+docs:
+	@$(SETUP) dev
+	@$(PY) -m gateway.contract.schemas docs/contract
+	@$(PY) -m gateway.cli.reference docs/commands.md
+
+soak:
+	@$(SETUP) test
+	@KILLS=100 $(PY) -m pytest tests/system/test_kill.py $(ARGS)
+
+clean:
+	rm -rf .venv .setup .mypy_cache .ruff_cache .pytest_cache .coverage

@@ -1,0 +1,355 @@
+"""The one TOML file: its shape, its limits, and mistakes explained in place."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from gateway.config_locate import locate
+from gateway.errors import ConfigError
+from protocols.reading import ProfileName
+from protocols.session import Auth, DlmsSettings, MeterSpec, ModbusSettings
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+MeterText = Annotated[str, Field(pattern=r"^[A-Z0-9]{3}:[A-Z0-9]{1,32}$")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are mistakes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GatewaySection(Section):
+    """Who this gateway is and where it keeps its data."""
+
+    name: Name
+    data: Path
+    roles: tuple[Literal["edge", "central", "portal"], ...] = ("edge",)
+    secrets: Path | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class LineSection(Section):
+    """One communication path."""
+
+    name: Name
+    kind: Literal["tcp", "serial", "rtu-over-tcp"]
+    host: str | None = None
+    port: Port | None = None
+    device: str | None = None
+    baud: Annotated[int, Field(ge=300, le=921600)] = 9600
+    parity: Literal["N", "E", "O"] = "N"
+    stop_bits: Literal[1, 2] = 1
+
+    @model_validator(mode="after")
+    def _address(self) -> LineSection:
+        if self.kind == "serial" and self.device is None:
+            raise ValueError('a serial line needs `device`, for example device = "/dev/ttyUSB0"')
+        if self.kind != "serial" and (self.host is None or self.port is None):
+            raise ValueError(f"a {self.kind} line needs `host` and `port`")
+        return self
+
+
+class DlmsSection(Section):
+    """How to associate with a DLMS meter; secrets by reference only."""
+
+    client: Annotated[int, Field(ge=1, le=127)] = 16
+    server: Annotated[int, Field(ge=1, le=16383)] = 1
+    physical: Annotated[int, Field(ge=0, le=16383)] | None = None
+    framing: Literal["wrapper", "hdlc"] = "wrapper"
+    auth: Auth = Auth.NONE
+    ciphered: bool = False
+    password_ref: Name | None = None
+    encryption_key_ref: Name | None = None
+    authentication_key_ref: Name | None = None
+    system_title: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{16}$")] | None = None
+    timeout: Annotated[float, Field(gt=0, le=120)] = 5.0
+
+    @model_validator(mode="after")
+    def _secrets(self) -> DlmsSection:
+        if self.auth in (Auth.LLS, Auth.HLS2) and self.password_ref is None:
+            raise ValueError(
+                f'auth = "{self.auth}" needs `password_ref`, the name of a file in the secrets folder'
+            )
+        if (self.ciphered or self.auth is Auth.HLS_GMAC) and None in (
+            self.encryption_key_ref,
+            self.authentication_key_ref,
+        ):
+            raise ValueError("ciphering needs `encryption_key_ref` and `authentication_key_ref`")
+        return self
+
+
+class ModbusSection(Section):
+    """How to ask a Modbus meter."""
+
+    unit: Annotated[int, Field(ge=1, le=247)]
+    model: Name
+    framing: Literal["tcp", "rtu"] = "tcp"
+    timeout: Annotated[float, Field(gt=0, le=60)] = 1.0
+    worst_latency: Annotated[float, Field(ge=0, le=60)] = 0.5
+
+
+class MeterSection(Section):
+    """One meter: which line, which profiles, one of `dlms` or `modbus`."""
+
+    meter: MeterText
+    line: Name
+    profiles: tuple[ProfileName, ...] = (ProfileName.INSTANTANEOUS,)
+    zone: str = "Asia/Kolkata"
+    dlms: DlmsSection | None = None
+    modbus: ModbusSection | None = None
+
+    @model_validator(mode="after")
+    def _protocol(self) -> MeterSection:
+        if (self.dlms is None) == (self.modbus is None):
+            raise ValueError("a meter has exactly one of [meters.dlms] and [meters.modbus]")
+        return self
+
+    def spec(self) -> MeterSpec:
+        """Give the driver's view of this meter."""
+        dlms = modbus = None
+        if self.dlms is not None:
+            fields = self.dlms.model_dump(exclude={"system_title"})
+            if self.dlms.system_title is not None:
+                fields["system_title"] = bytes.fromhex(self.dlms.system_title)
+            dlms = DlmsSettings(**fields)
+        if self.modbus is not None:
+            modbus = ModbusSettings(**self.modbus.model_dump())
+        return MeterSpec(meter=self.meter, zone=self.zone, dlms=dlms, modbus=modbus)
+
+
+class MqttSection(Section):
+    """The broker. Use TLS and a password or a client certificate off this machine."""
+
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    root: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")] = "kesco"
+    username: str | None = None
+    password_ref: Name | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    window: Annotated[int, Field(ge=1, le=1000)] = 20
+    batch_count: Annotated[int, Field(ge=1, le=5000)] = 200
+    batch_bytes: Annotated[int, Field(ge=1024, le=4_194_304)] = 131_072
+
+
+class InfluxSection(Section):
+    """An InfluxDB v2 (or compatible) write endpoint."""
+
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    org: str = "kesco"
+    bucket: str = "meters"
+    token_ref: Name | None = None
+    move_points: Literal["delete", "supersede"] = "supersede"
+
+
+class JournalSection(Section):
+    """Bounds of the edge's journal and what happens at the bound."""
+
+    max_bytes: Annotated[int, Field(ge=1_048_576)] = 2_147_483_648
+    retention_days: Annotated[int, Field(ge=1, le=3650)] = 45
+    policy: Literal["stop_reading", "drop_oldest_acknowledged"] = "stop_reading"
+    billing_acks: bool = True
+
+
+class ScheduleSection(Section):
+    """How often each profile is read, in seconds of meter time, and how far back the first read goes."""
+
+    instantaneous: Annotated[int, Field(ge=1, le=86400)] = 900
+    block_load: Annotated[int, Field(ge=1, le=86400)] = 1800
+    daily: Annotated[int, Field(ge=1, le=604800)] = 21600
+    billing: Annotated[int, Field(ge=1, le=2678400)] = 86400
+    prepayment: Annotated[int, Field(ge=1, le=86400)] = 900
+    events: Annotated[int, Field(ge=1, le=86400)] = 1800
+    nameplate: Annotated[int, Field(ge=1, le=2678400)] = 604800
+    backfill_days: Annotated[int, Field(ge=0, le=400)] = 35
+
+
+class DirectorySection(Section):
+    """Signing of the directory: central signs, edges verify. References name key files."""
+
+    signing_key_ref: Name | None = None
+    verify_key_ref: Name | None = None
+
+
+class WebSection(Section):
+    """The pages; on loopback unless told otherwise."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    operator_token_ref: Name | None = None
+    session_secret_ref: Name | None = None
+
+
+class SimulationSection(Section):
+    """Simulated time, for demonstrations only: it starts in the past and never passes the present."""
+
+    start: datetime
+    anchor: datetime
+    speed: Annotated[float, Field(ge=1, le=100_000)] = 1.0
+
+    @field_validator("start", "anchor")
+    @classmethod
+    def _zone(cls, at: datetime) -> datetime:
+        if at.utcoffset() is None:
+            raise ValueError("needs an offset, for example 2026-11-23T10:00:00+05:30")
+        return at
+
+
+class Config(Section):
+    """The whole file."""
+
+    gateway: GatewaySection
+    lines: tuple[LineSection, ...] = ()
+    meters: tuple[MeterSection, ...] = ()
+    mqtt: MqttSection = MqttSection()
+    influx: InfluxSection | None = None
+    journal: JournalSection = JournalSection()
+    schedule: ScheduleSection = ScheduleSection()
+    directory: DirectorySection = DirectorySection()
+    web: WebSection = WebSection()
+    simulation: SimulationSection | None = None
+
+    @property
+    def secrets(self) -> Path:
+        """Folder of the secret files."""
+        return self.gateway.secrets or self.gateway.data / "keys"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mistake:
+    """One mistake: where it stands, what is wrong, what is allowed, the nearest valid name."""
+
+    file: str
+    line: int | None
+    field: str
+    problem: str
+    nearest: str | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        hint = f" Did you mean `{self.nearest}`?" if self.nearest else ""
+        return f"{place}: {self.field}: {self.problem}{hint}"
+
+
+class ConfigMistakes(ConfigError):
+    """A configuration file with mistakes; `mistakes` lists every one of them."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        super().__init__("\n".join(str(m) for m in mistakes))
+        self.mistakes = mistakes
+
+
+def load(path: Path) -> Config:
+    """Read and validate a file; ConfigMistakes lists every mistake with file, line and field."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigMistakes([_whole(path, "there is no such file")]) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigMistakes([_whole(path, f"cannot be read: {error}")]) from error
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigMistakes([_whole(path, f"not TOML: {error}")]) from error
+    mistakes: list[Mistake] = []
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as error:
+        mistakes = [_mistake(path, text, e) for e in error.errors()]
+        raise ConfigMistakes(mistakes) from error
+    mistakes = list(_cross_checks(path, text, config))
+    if mistakes:
+        raise ConfigMistakes(mistakes)
+    return config
+
+
+def _whole(path: Path, problem: str) -> Mistake:
+    return Mistake(file=str(path), line=None, field="(file)", problem=problem)
+
+
+def _mistake(path: Path, text: str, error: Any) -> Mistake:
+    trail = tuple(p for p in error["loc"])
+    nearest = None
+    problem = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        allowed = _fields_at(trail[:-1])
+        close = difflib.get_close_matches(str(trail[-1]), allowed, n=1)
+        nearest = close[0] if close else None
+        problem = "unknown key; allowed here: " + ", ".join(sorted(allowed))
+    elif error["type"] in ("literal_error", "enum") and isinstance(error.get("input"), str):
+        choices = [
+            c.strip(" '")
+            for c in str(error.get("ctx", {}).get("expected", "")).replace(" or ", ",").split(",")
+        ]
+        close = difflib.get_close_matches(error["input"], choices, n=1)
+        nearest = close[0] if close else None
+        problem = f"`{error['input']}` is not allowed; allowed: {', '.join(choices)}"
+    elif error["type"] == "missing":
+        problem = "required and not there"
+    return Mistake(
+        file=str(path), line=locate(text, trail), field=_dotted(trail), problem=problem, nearest=nearest
+    )
+
+
+def _dotted(trail: tuple[Any, ...]) -> str:
+    text = ""
+    for part in trail:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text or "(file)"
+
+
+def _fields_at(trail: tuple[Any, ...]) -> list[str]:
+    model: Any = Config
+    for part in trail:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)
+
+
+def _cross_checks(path: Path, text: str, config: Config) -> list[Mistake]:
+    found: list[Mistake] = []
+
+    def add(trail: tuple[Any, ...], problem: str, nearest: str | None = None) -> None:
+        found.append(
+            Mistake(
+                file=str(path),
+                line=locate(text, trail),
+                field=_dotted(trail),
+                problem=problem,
+                nearest=nearest,
+            )
+        )
+
+    names: dict[str, int] = {}
+    for i, line in enumerate(config.lines):
+        if line.name in names:
+            add(
+                ("lines", i, "name"),
+                f"line `{line.name}` is defined twice (first as lines[{names[line.name]}])",
+            )
+        names.setdefault(line.name, i)
+    seen: dict[str, int] = {}
+    for i, meter in enumerate(config.meters):
+        if meter.line not in names:
+            close = difflib.get_close_matches(meter.line, names, n=1)
+            add(("meters", i, "line"), f"there is no line `{meter.line}`", close[0] if close else None)
+        if meter.meter in seen:
+            add(
+                ("meters", i, "meter"),
+                f"meter `{meter.meter}` is listed twice (first as meters[{seen[meter.meter]}])",
+            )
+        seen.setdefault(meter.meter, i)
+    return found
