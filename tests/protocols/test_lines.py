@@ -1,0 +1,186 @@
+"""TCP and serial lines pass the conformance suite, and fail with the right words."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import tty
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from protocols.errors import LineClosed, LineUnavailable, MeterConfigError
+from protocols.line import Line
+from protocols.lines import SerialLine, TcpLine
+from tests.support.conformance import FarEnd, check_line
+
+
+class SocketEnd:
+    """The far end of a TCP line: the newest connection counts."""
+
+    def __init__(self) -> None:
+        self.reader: asyncio.StreamReader | None = None
+        self.writer: asyncio.StreamWriter | None = None
+        self.came = asyncio.Event()
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.came.set()
+
+    async def read(self, count: int) -> bytes:
+        await self.came.wait()
+        while True:
+            try:
+                return await self.reader.readexactly(count)
+            except asyncio.IncompleteReadError:
+                await asyncio.sleep(0.01)
+
+    async def write(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def hang_up(self) -> None:
+        self.came.clear()
+        self.writer.close()
+
+
+@asynccontextmanager
+async def tcp_pair() -> AsyncIterator[tuple[Line, FarEnd]]:
+    far = SocketEnd()
+    server = await asyncio.start_server(far.accept, "127.0.0.1", 0)
+    line = TcpLine("tcp", "127.0.0.1", server.sockets[0].getsockname()[1])
+    try:
+        yield line, far
+    finally:
+        await line.close()
+        server.close()
+        if far.writer is not None:
+            far.writer.close()
+
+
+class PtyEnd:
+    """The master side of a pty; `link` is the device path that outlives it."""
+
+    def __init__(self, link: Path) -> None:
+        self.link = link
+        self.master = -1
+        self._slave = -1
+        self.open()
+
+    def open(self) -> None:
+        self.master, self._slave = os.openpty()
+        tty.setraw(self._slave)
+        os.set_blocking(self.master, False)
+        self.link.unlink(missing_ok=True)
+        self.link.symlink_to(os.ttyname(self._slave))
+
+    async def read(self, count: int) -> bytes:
+        got = b""
+        while len(got) < count:
+            try:
+                got += os.read(self.master, count - len(got))
+            except OSError:
+                await asyncio.sleep(0.001)
+        return got
+
+    async def write(self, data: bytes) -> None:
+        while data:
+            try:
+                data = data[os.write(self.master, data) :]
+            except BlockingIOError:
+                await asyncio.sleep(0.001)
+
+    async def hang_up(self) -> None:
+        os.close(self.master)
+        os.close(self._slave)
+        self.open()
+
+    def close(self) -> None:
+        os.close(self.master)
+        os.close(self._slave)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "serial"])
+async def test_conforms(kind: str, tmp_path: Path) -> None:
+    @asynccontextmanager
+    async def pty_pair() -> AsyncIterator[tuple[Line, FarEnd]]:
+        far = PtyEnd(tmp_path / "bus")
+        line = SerialLine("bus", str(far.link))
+        try:
+            yield line, far
+        finally:
+            await line.close()
+            far.close()
+
+    await check_line(tcp_pair if kind == "tcp" else pty_pair)
+
+
+async def test_refused_and_missing_lines_say_why(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        line = TcpLine("gone", "127.0.0.1", port)
+        with pytest.raises(LineUnavailable, match=r"(?i)connect.*\(line gone\)"):
+            async with line.exclusive():
+                pass
+    bus = SerialLine("bus", str(tmp_path / "ttyNone"))
+    for _ in range(2):
+        with pytest.raises(LineUnavailable, match="ttyNone"):
+            async with bus.exclusive():
+                pass
+    assert bus.statistics().failures == 2
+
+
+async def test_a_bus_belongs_to_one_program(tmp_path: Path) -> None:
+    far = PtyEnd(tmp_path / "bus")
+    first, second = SerialLine("a", str(far.link)), SerialLine("b", str(far.link))
+    async with first.exclusive():
+        with pytest.raises(LineUnavailable):
+            async with second.exclusive():
+                pass
+    await first.close()
+    async with second.exclusive():
+        pass
+    await second.close()
+    far.close()
+
+
+@pytest.mark.parametrize("bad", [{"parity": "X"}, {"stop_bits": 3}, {"baud": 0}])
+def test_wrong_serial_settings_are_refused(bad: dict[str, int]) -> None:
+    with pytest.raises(MeterConfigError, match="parity is N, E or O"):
+        SerialLine("bus", "ttyS0", **bad)
+
+
+async def test_frames_keep_their_gap_on_a_bus(tmp_path: Path) -> None:
+    far = PtyEnd(tmp_path / "bus")
+    line = SerialLine("bus", str(far.link), baud=1200)
+    loop = asyncio.get_running_loop()
+    async with line.exclusive() as io:
+        await io.send(b"12345678")
+        sent = loop.time()
+        await io.send(b"1")
+        assert loop.time() - sent >= 8 * 10 / 1200 + 3.5 * 10 / 1200 - 0.002
+    await line.close()
+    far.close()
+
+
+async def test_a_babbling_line_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocols.lines.DRAIN_LIMIT", 0.2)
+    async with tcp_pair() as (line, far):
+        async with line.exclusive() as io:
+            await io.send(b"!")
+            await far.read(1)
+
+            async def babble() -> None:
+                while True:
+                    await far.write(b"\x00" * 100)
+                    await asyncio.sleep(0.01)
+
+            noise = asyncio.create_task(babble())
+            with pytest.raises(LineClosed, match="did not fall silent"):
+                await io.drain(0.1)
+            noise.cancel()
+        assert not line.statistics().open
