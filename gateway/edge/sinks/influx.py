@@ -1,0 +1,177 @@
+"""The InfluxDB sink: own batches, synchronous v2 writes in a thread, bad points set aside by bisection."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb_client.rest import ApiException
+from urllib3.exceptions import HTTPError
+
+from gateway.edge.entry import Entry
+from gateway.edge.sinks.influx_points import PointLine, point
+from gateway.errors import PeerRefusedData, PeerRefusedLogin, PeerUnavailable
+
+log = structlog.get_logger()
+
+SINK = "influx"
+MAX_POINTS = 2_000
+"""Points in one write: some 400 kB, well under every server's body limit."""
+FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
+
+
+class JournalReader(Protocol):
+    """What the sink needs of the journal."""
+
+    def follow(self, sink: str) -> AsyncIterator[list[Entry]]:
+        """Give entries from the sink's cursor on, for ever."""
+
+    async def ack(self, sink: str, seq: int) -> None:
+        """Move the sink's cursor."""
+
+    async def dead_letter(self, sink: str, seq: int, reason: str, body: bytes) -> None:
+        """Set an entry aside with the reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfluxTarget:
+    """Where to write: a v2 write endpoint (InfluxDB 2, VictoriaMetrics, or 1.x behind a v2 path)."""
+
+    url: str
+    org: str
+    bucket: str
+    token: str = ""
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfluxStatistics:
+    """Counters since start."""
+
+    written: int = 0
+    dead: int = 0
+    failures: int = 0
+    last_error: str | None = None
+    connected: bool = False
+
+
+class InfluxWriter:
+    """Writes lines and says exactly what the server made of them. Blocking: call it in a thread."""
+
+    def __init__(self, target: InfluxTarget) -> None:
+        self._target = target
+        self._client = InfluxDBClient(
+            url=target.url, token=target.token, org=target.org, timeout=int(target.timeout * 1000)
+        )
+        self._write = self._client.write_api(write_options=SYNCHRONOUS)
+
+    def write(self, lines: Sequence[str]) -> None:
+        """Write all lines.
+
+        Raises PeerUnavailable (try again), PeerRefusedLogin, or PeerRefusedData with the server's words
+        when it refuses some or all of the points.
+        """
+        try:
+            self._write.write(bucket=self._target.bucket, record="\n".join(lines))
+        except ApiException as error:
+            raise _translated(error) from error
+        except (HTTPError, OSError) as error:
+            raise PeerUnavailable(f"InfluxDB at {self._target.url} cannot be reached: {error}") from error
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._client.close()
+
+
+def _translated(error: ApiException) -> Exception:
+    reason = " ".join(str(error.body or error.reason).split())[:500]
+    if error.status in (401, 403):
+        return PeerRefusedLogin("InfluxDB refused the token: check [influx] token_ref")
+    if error.status in (400, 413, 422):
+        return PeerRefusedData(reason)
+    return PeerUnavailable(f"InfluxDB answered {error.status}: {reason}")
+
+
+def refused_points(writer: InfluxWriter, points: Sequence[PointLine]) -> list[tuple[PointLine, str]]:
+    """Write `points`; where the server refuses, halve until each bad point stands alone with its reason.
+
+    A partial write keeps the good points of a refused batch; writing them again is harmless (same series
+    and time overwrite). PeerUnavailable and PeerRefusedLogin pass through.
+    """
+    try:
+        writer.write([p.line for p in points])
+    except PeerRefusedData as error:
+        if len(points) == 1:
+            return [(points[0], str(error))]
+        middle = len(points) // 2
+        return refused_points(writer, points[:middle]) + refused_points(writer, points[middle:])
+    return []
+
+
+class InfluxSink:
+    """Follows the journal and writes its captures as points."""
+
+    name = SINK
+
+    def __init__(self, target: InfluxTarget, gateway: str) -> None:
+        self._writer = InfluxWriter(target)
+        self._gateway = gateway
+        self._written = self._dead = self._failures = 0
+        self._last_error: str | None = None
+        self._connected = False
+
+    def statistics(self) -> InfluxStatistics:
+        """Give a frozen copy of the counters."""
+        return InfluxStatistics(
+            written=self._written,
+            dead=self._dead,
+            failures=self._failures,
+            last_error=self._last_error,
+            connected=self._connected,
+        )
+
+    async def run(self, journal: JournalReader) -> None:
+        """Deliver for ever; the cursor moves only past what was written or set aside. Cancel at will."""
+        try:
+            async for entries in journal.follow(SINK):
+                for start in range(0, len(entries), MAX_POINTS):
+                    await self._deliver(journal, entries[start : start + MAX_POINTS])
+        finally:
+            await asyncio.to_thread(self._writer.close)
+
+    async def _deliver(self, journal: JournalReader, entries: Sequence[Entry]) -> None:
+        points = [p for e in entries if (p := point(e, self._gateway)) is not None]
+        refused = await self._write_until_answered(points) if points else []
+        bodies = {e.seq: e.body for e in entries}
+        for bad, reason in refused:
+            await journal.dead_letter(SINK, bad.seq, reason, bodies[bad.seq])
+            log.warning("point refused", sink=SINK, seq=bad.seq, reason=reason)
+        self._dead += len(refused)
+        self._written += len(points) - len(refused)
+        await journal.ack(SINK, entries[-1].seq)
+
+    async def _write_until_answered(self, points: Sequence[PointLine]) -> list[tuple[PointLine, str]]:
+        wait = FIRST_WAIT
+        while True:
+            try:
+                refused = await asyncio.to_thread(refused_points, self._writer, points)
+            except (PeerUnavailable, PeerRefusedLogin) as error:
+                self._failed(str(error), wait)
+                await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+                wait = min(wait * 2, LONGEST_WAIT)
+            else:
+                self._connected, self._last_error = True, None
+                return refused
+
+    def _failed(self, text: str, wait: float) -> None:
+        self._failures += 1
+        self._connected = False
+        if text != self._last_error:
+            log.warning("InfluxDB write failed", error=text, next_try_within_s=wait)
+        self._last_error = text

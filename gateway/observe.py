@@ -1,0 +1,63 @@
+"""Logs and metrics: structlog set up once, Prometheus text from the parts' statistics."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass
+
+import structlog
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def setup_logging(level: str = "info", *, json: bool | None = None) -> None:
+    """Log to standard error: coloured lines on a terminal, JSON lines elsewhere."""
+    as_json = not sys.stderr.isatty() if json is None else json
+    renderer: structlog.types.Processor = (
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, force=True)
+
+
+class StatisticsCollector(Collector):
+    """Turns the frozen statistics of long-lived parts into gauges `meter_gateway_PART_FIELD`."""
+
+    def __init__(self, parts: Callable[[], Iterable[tuple[str, object]]]) -> None:
+        self._parts = parts
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Give one gauge for each numeric field of each part."""
+        for part, statistics in self._parts():
+            if not is_dataclass(statistics):
+                continue
+            for field in fields(statistics):
+                value = getattr(statistics, field.name)
+                if isinstance(value, (int, float)):
+                    name = f"meter_gateway_{part}_{field.name}"
+                    gauge = GaugeMetricFamily(name, f"{field.name} of {part}")
+                    gauge.add_metric([], float(value))
+                    yield gauge
+
+
+def metrics_text(collector: StatisticsCollector) -> bytes:
+    """Render the collector in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    return bytes(generate_latest(registry))

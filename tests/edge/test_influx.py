@@ -1,0 +1,152 @@
+"""The InfluxDB sink against real servers: written, read back, refused points set aside, points moved."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from gateway.edge.entry import Entry, EntryKind
+from gateway.edge.sinks.influx import InfluxSink, InfluxTarget
+from gateway.edge.sinks.influx_move import InfluxMover, Move, Server
+from gateway.edge.sinks.influx_points import nanoseconds, point
+from tests.support.influx_servers import export, free_port, influxdb1, influxql, v2_path, victoria_metrics
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+class ListJournal:
+    """A journal in memory that ends when it is read to its end."""
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.entries = entries
+        self.cursor = 0
+        self.dead: list[tuple[int, str]] = []
+
+    async def follow(self, sink: str) -> AsyncIterator[list[Entry]]:
+        while rest := [e for e in self.entries if e.seq > self.cursor]:
+            yield rest
+
+    async def ack(self, sink: str, seq: int) -> None:
+        self.cursor = seq
+
+    async def dead_letter(self, sink: str, seq: int, reason: str, body: bytes) -> None:
+        self.dead.append((seq, reason))
+
+
+def entry(seq: int, *, voltage: str = "230.1", account: str | None = None, field: str = "voltage") -> Entry:
+    at = START + timedelta(minutes=30 * seq)
+    accounts = [
+        {
+            "account_id": "a1",
+            "account_number": account,
+            "legacy_number": "KE1",
+            "usage_point": "UP-1",
+            "role": "normal",
+        }
+    ]
+    body = {
+        "capture_id": f"GEN:1/instantaneous/{at.isoformat()}/0",
+        "value_rev": 1,
+        "meter": "GEN:1",
+        "profile": "instantaneous",
+        "at": at.isoformat(),
+        "attributions": accounts if account else [],
+        "values": [
+            {"q": "1-0:12.7.0*255", "name": field, "unit": "V", "value": voltage},
+            {"q": "1-0:11.7.0*255", "name": "current", "unit": "A", "missing": "sentinel"},
+        ],
+    }
+    return Entry(seq, EntryKind.CAPTURE, "instantaneous", json.dumps(body).encode())
+
+
+def target(url: str) -> InfluxTarget:
+    return InfluxTarget(url=url, org="kesco", bucket="meters", timeout=5)
+
+
+async def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        await asyncio.sleep(0.02)
+
+
+def test_a_point_has_tags_fields_and_time_and_no_field_for_what_is_missing() -> None:
+    made = point(entry(1, account="1234567890"), "edge-1")
+    assert made is not None
+    at = nanoseconds(START + timedelta(minutes=30))
+    expected = f"instantaneous,account=1234567890,gateway=edge-1,meter=GEN:1 voltage=230.1 {at}"
+    assert made.line == expected
+
+
+async def test_victoriametrics_holds_what_was_written_and_moves_by_superseding(tmp_path: Path) -> None:
+    with victoria_metrics(tmp_path) as url:
+        journal = ListJournal([entry(i) for i in range(1, 51)])
+        await InfluxSink(target(url), "edge-1").run(journal)
+        assert journal.cursor == 50
+        series = export(url, '{__name__="instantaneous_voltage",account="unassigned"}')
+        assert [len(s["values"]) for s in series] == [50]
+
+        mover = InfluxMover(target(url), Server.VICTORIAMETRICS, ["instantaneous"])
+        move = Move(
+            meter="GEN:1",
+            after=START,
+            until=START + timedelta(minutes=30 * 20),
+            old="unassigned",
+            new="1234567890",
+        )
+        assert mover.move(move) == 20
+        mover.close()
+        series = export(url, '{__name__="instantaneous_voltage",account="1234567890"}')
+        assert [len(s["values"]) for s in series] == [20]
+        series = export(url, '{__name__="instantaneous_superseded",account="unassigned"}')
+        assert [s["values"] for s in series] == [[1] * 20]
+
+
+async def test_influxdb_refuses_some_points_and_they_are_set_aside_with_its_reason(tmp_path: Path) -> None:
+    with influxdb1(tmp_path, "meters") as upstream, v2_path(upstream) as (url, writes):
+        good = [entry(i) for i in range(1, 41)]
+        await InfluxSink(target(url), "edge-1").run(ListJournal(good))
+        # 1.6 fixes the type of a field: make `strange` a string, so that its floats are a partial-write 400.
+        writer = InfluxSink(target(url), "edge-1")._writer
+        writer.write([f'instantaneous,meter=x strange="text" {nanoseconds(START + timedelta(days=2))}'])
+        writer.close()
+        writes.clear()
+        journal = ListJournal(
+            [entry(i, field="strange" if i in (57, 71) else "voltage") for i in range(41, 81)]
+        )
+        sink = InfluxSink(target(url), "edge-1")
+        await sink.run(journal)
+        assert journal.cursor == 80
+        assert [seq for seq, _ in journal.dead] == [57, 71]
+        assert "field type conflict" in journal.dead[0][1]
+        assert sink.statistics().dead == 2
+        assert writes.count(400) >= 2
+        assert len(writes) < 40, "bisection, not one write a point"
+        (series,) = influxql(url, "meters", "SELECT count(voltage) FROM instantaneous")
+        assert series["values"][0][1] == 78
+
+        mover = InfluxMover(target(url), Server.INFLUXDB1, ["instantaneous"])
+        until = START + timedelta(minutes=30 * 10)
+        move = Move(meter="GEN:1", after=START, until=until, old="unassigned", new="1234567890")
+        assert mover.move(move) == 10
+        mover.close()
+        rows = {
+            s["tags"]["account"]: s["values"][0][1]
+            for s in influxql(url, "meters", "SELECT count(voltage) FROM instantaneous GROUP BY account")
+        }
+        assert rows == {"unassigned": 68, "1234567890": 10}
+
+
+async def test_an_absent_server_holds_the_cursor_and_is_tried_again(tmp_path: Path) -> None:
+    journal = ListJournal([entry(1)])
+    sink = InfluxSink(target(f"http://127.0.0.1:{free_port()}"), "edge-1")
+    task = asyncio.create_task(sink.run(journal))
+    await wait_until(lambda: sink.statistics().failures >= 2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert journal.cursor == 0
+    assert "cannot be reached" in (sink.statistics().last_error or "")

@@ -1,0 +1,174 @@
+"""Starts real VictoriaMetrics and InfluxDB 1.6 on loopback, and a proxy that gives 1.6 the v2 write path."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+DEADLINE = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def program(name: str, package: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise RuntimeError(f"{name} is not installed: apt-get install {package} (or run `make test`)")
+    return path
+
+
+def get(url: str, **query: str) -> str:
+    with urllib.request.urlopen(f"{url}?{urllib.parse.urlencode(query)}", timeout=5) as answer:
+        return answer.read().decode()
+
+
+def _wait_answering(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(url, timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"{url} does not answer:\n{log.read_text()[-2000:]}")
+
+
+@contextmanager
+def _running(command: list[str], url: str, log: Path) -> Iterator[None]:
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        _wait_answering(url, process, log)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def victoria_metrics(folder: Path) -> Iterator[str]:
+    """A VictoriaMetrics with deduplication and retention; gives its URL."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        program("victoria-metrics", "victoria-metrics"),
+        f"-httpListenAddr=127.0.0.1:{port}",
+        f"-storageDataPath={folder / 'vm'}",
+        "-retentionPeriod=100y",
+        "-dedup.minScrapeInterval=1ms",
+        "-memory.allowedPercent=10",
+    ]
+    with _running(command, url + "/health", folder / "vm.log"):
+        yield url
+
+
+@contextmanager
+def influxdb1(folder: Path, database: str) -> Iterator[str]:
+    """An InfluxDB 1.6 with one database; gives its URL."""
+    port, rpc = free_port(), free_port()
+    config = folder / "influxdb.conf"
+    config.write_text(
+        f"""reporting-disabled = true
+bind-address = "127.0.0.1:{rpc}"
+[meta]
+  dir = "{folder}/meta"
+[data]
+  dir = "{folder}/data"
+  wal-dir = "{folder}/wal"
+[http]
+  bind-address = "127.0.0.1:{port}"
+  log-enabled = false
+""",
+        encoding="utf-8",
+    )
+    url = f"http://127.0.0.1:{port}"
+    command = [program("influxd", "influxdb"), "run", "-config", str(config)]
+    with _running(command, url + "/ping", folder / "influxdb.log"):
+        request = urllib.request.Request(
+            f"{url}/query?{urllib.parse.urlencode({'q': f'CREATE DATABASE {database}'})}", method="POST"
+        )
+        urllib.request.urlopen(request, timeout=5).close()
+        yield url
+
+
+class _Forward(BaseHTTPRequestHandler):
+    """POST /api/v2/write → /write; everything else goes through unchanged."""
+
+    upstream: str
+    writes: list[int]
+
+    def do_POST(self) -> None:
+        self._pass("POST")
+
+    def do_GET(self) -> None:
+        self._pass("GET")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Stay quiet."""
+
+    def _pass(self, method: str) -> None:
+        parts = urllib.parse.urlsplit(self.path)
+        query = dict(urllib.parse.parse_qsl(parts.query))
+        path = parts.path
+        if path == "/api/v2/write":
+            path, query = "/write", {"db": query["bucket"], "precision": query.get("precision", "ns")}
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        headers = {k: v for k, v in self.headers.items() if k.lower() in ("content-encoding", "content-type")}
+        host = urllib.parse.urlsplit(self.upstream).netloc
+        connection = http.client.HTTPConnection(host, timeout=10)
+        connection.request(method, f"{path}?{urllib.parse.urlencode(query)}", body=body, headers=headers)
+        answer = connection.getresponse()
+        data = answer.read()
+        if path == "/write":
+            self.writes.append(answer.status)
+        self.send_response(answer.status)
+        for name in ("Content-Type", "X-Influxdb-Error"):
+            if value := answer.getheader(name):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@contextmanager
+def v2_path(upstream: str) -> Iterator[tuple[str, list[int]]]:
+    """The forwarding proxy; gives its URL and the statuses of the writes it passed."""
+    writes: list[int] = []
+    handler = type("Forward", (_Forward,), {"upstream": upstream, "writes": writes})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", writes
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def influxql(url: str, database: str, query: str) -> list[dict[str, object]]:
+    answer = json.loads(get(url + "/query", db=database, q=query, epoch="ns"))
+    return list(answer["results"][0].get("series", []))
+
+
+def export(url: str, match: str) -> list[dict[str, object]]:
+    get(url + "/internal/force_flush")
+    return [json.loads(line) for line in get(url + "/api/v1/export", **{"match[]": match}).splitlines()]
