@@ -1,0 +1,184 @@
+"""What the ledger gives back: stored captures, journal states, counts; immutable, times in UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from gateway.contract.messages import Capture, CaptureValue, MessageAttribution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCapture:
+    """One capture as the ledger holds it.
+
+    `body` is the contract's Capture as JSON text without `seq` and `raw`; attribution and reason in it
+    are those stamped by the edge at `directory_version`. Whose it is *now* comes from the directory.
+    """
+
+    capture_id: str
+    value_rev: int
+    meter: str
+    profile: str
+    at: datetime
+    start: datetime | None
+    received_at: datetime
+    quality: str
+    reason: str | None
+    directory_version: int
+    gateway: str
+    journal: str
+    seq: int
+    ingested_at: datetime
+    body: str = field(repr=False)
+    raw: str | None = field(default=None, repr=False)
+
+    @property
+    def message(self) -> Capture:
+        """The contract's message, parsed anew at each use: keep it when used twice."""
+        return Capture.model_validate_json(self.body).model_copy(update={"seq": self.seq, "raw": self.raw})
+
+    @property
+    def values(self) -> tuple[CaptureValue, ...]:
+        """The values, exact, as delivered."""
+        return self.message.values
+
+    @property
+    def stamped(self) -> tuple[MessageAttribution, ...]:
+        """The attributions that the edge stamped."""
+        return self.message.attributions
+
+    def value(self, q: str) -> CaptureValue | None:
+        """Find the value of one quantity (`1-0:1.8.0*255`), or None."""
+        return next((v for v in self.values if v.q == q), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributedCapture:
+    """A capture with the account it stands under, by the directory version that decided."""
+
+    capture: StoredCapture
+    account_id: str
+    account_number: str | None
+    legacy_number: str | None
+    usage_point: str
+    role: str
+    directory_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestResult:
+    """What became of the captures of a transaction: stored + repeated + revised is all of them.
+
+    `revised`: a higher value_rev replaced the stored one, or a lower one came late and is kept beside it.
+    `conflicts` (among `revised`): two journals gave one revision different values; both are kept.
+    """
+
+    stored: int = 0
+    repeated: int = 0
+    revised: int = 0
+    conflicts: int = 0
+    gaps: int = 0
+
+    def __add__(self, other: IngestResult) -> IngestResult:
+        return IngestResult(
+            stored=self.stored + other.stored,
+            repeated=self.repeated + other.repeated,
+            revised=self.revised + other.revised,
+            conflicts=self.conflicts + other.conflicts,
+            gaps=self.gaps + other.gaps,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalState:
+    """How much of a journal is stored: 1..contiguous, and islands up to `highest` with `holes` between."""
+
+    journal: str
+    gateway: str
+    contiguous: int
+    highest: int
+    holes: tuple[tuple[int, int], ...]
+    stored: int
+    repeated: int
+    revised: int
+    first_seen: datetime
+    last_seen: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredGap:
+    """A known missing span: after < at <= until."""
+
+    gap_id: str
+    meter: str
+    profile: str
+    after: datetime
+    until: datetime
+    state: str
+    reason: str
+    noticed_at: datetime
+    gateway: str
+    ingested_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredStatus:
+    """The last status of a gateway; `body` is the contract's Status as JSON text."""
+
+    gateway: str
+    received_at: datetime
+    body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredBalance:
+    """The wallet balance that billing last told for an account; `body` is the contract's Balance as JSON."""
+
+    account_id: str
+    as_of: datetime
+    received_at: datetime
+    body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnattributedGroup:
+    """Captures of one meter and profile that stand under no account, for one reason."""
+
+    meter: str
+    profile: str
+    reason: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+    oldest_ingested: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message that could not be taken, with its bytes (cut at a bound; `size` is the true size)."""
+
+    id: int
+    topic: str
+    payload: bytes
+    size: int
+    reason: str
+    detail: str
+    first_seen: datetime
+    last_seen: datetime
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerCounts:
+    """Totals for pages and metrics."""
+
+    captures: int
+    superseded: int
+    repeated: int
+    unattributed: int
+    open_gaps: int
+    dead_letters: int
+    journals: int
+    holes: int
+    meters: int
