@@ -1,0 +1,232 @@
+"""CloudEvents envelopes: made from messages or encoded journal entries, parsed from hostile input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Generic, Literal, TypeVar, cast
+
+from pydantic import ValidationError
+
+from gateway.contract.messages import (
+    Ack,
+    AttributionChanged,
+    Balance,
+    Batch,
+    DirectoryRequest,
+    Identifier,
+    Message,
+    NamingChanged,
+    ReplayRequest,
+    Signed,
+    Status,
+    UtcTime,
+    rfc3339,
+)
+from gateway.errors import ContractError
+
+MAX_MESSAGE = 1 << 20
+"""Largest message that is parsed, in octets; directory parts may be larger."""
+MAX_DIRECTORY_MESSAGE = 1 << 25
+"""Largest signed directory part, in octets."""
+CONTENT_TYPE = "application/cloudevents+json"
+
+_PREFIX = "meter-gateway"
+
+READINGS_TYPE = f"{_PREFIX}.meterreadings.created.v1"
+EVENTS_TYPE = f"{_PREFIX}.enddeviceevents.created.v1"
+GAPS_TYPE = f"{_PREFIX}.gaps.changed.v1"
+DIRECTORY_TYPE = f"{_PREFIX}.directory.part.v1"
+ORDER_TYPE = f"{_PREFIX}.enddevicecontrols.created.v1"
+BATCH_TYPES = frozenset({READINGS_TYPE, EVENTS_TYPE, GAPS_TYPE})
+
+TYPE_OF: dict[type[Message], str] = {
+    Status: f"{_PREFIX}.status.changed.v1",
+    Ack: f"{_PREFIX}.journal.acknowledged.v1",
+    ReplayRequest: f"{_PREFIX}.journal.replay.v1",
+    DirectoryRequest: f"{_PREFIX}.directory.request.v1",
+    AttributionChanged: f"{_PREFIX}.masterdatalinkage.changed.v1",
+    NamingChanged: f"{_PREFIX}.naming.changed.v1",
+    Balance: f"{_PREFIX}.balance.updated.v1",
+}
+"""CloudEvents `type` by message; batches and signed messages name theirs when they are made."""
+
+SCHEMA_OF: dict[type[Message], str] = {
+    Batch: "batch",
+    Status: "status",
+    Ack: "ack",
+    ReplayRequest: "replay-request",
+    DirectoryRequest: "directory-request",
+    Signed: "signed",
+    AttributionChanged: "attribution-changed",
+    NamingChanged: "naming-changed",
+    Balance: "balance",
+}
+"""File stem of each message's JSON Schema: `dataschema` is `v1/{stem}.json`."""
+
+M = TypeVar("M", bound=Message)
+
+
+class _Parsed(Message, Generic[M]):
+    specversion: Literal["1.0"]
+    id: Identifier
+    source: Identifier
+    type: Identifier
+    time: UtcTime
+    data: M
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed(Generic[M]):
+    """An envelope's attributes and its message."""
+
+    id: str
+    source: str
+    type: str
+    time: datetime
+    data: M
+
+
+def gateway_source(gateway: str) -> str:
+    """CloudEvents `source` of a gateway: `/gateways/{name}`."""
+    return f"/gateways/{gateway}"
+
+
+def wrap(
+    message: Message,
+    *,
+    id: str,
+    source: str,
+    time: datetime,
+    type: str | None = None,
+) -> bytes:
+    """Put one message into an envelope; `type` is needed for Batch and Signed only."""
+    name = type or TYPE_OF[message.__class__]
+    head = _head(id, source, name, rfc3339(time), SCHEMA_OF[message.__class__])
+    return head + message.model_dump_json().encode() + b"}"
+
+
+def assemble(
+    entries: Sequence[tuple[int, bytes]], *, type: str, journal: str, gateway: str, time: str
+) -> bytes:
+    """Build a batch message from `(seq, body)` pairs in rising seq, by splicing octets: nothing is parsed.
+
+    Each body is a JSON object beginning `{"capture_id":` or `{"gap_id":` that lacks `seq`. `time` is
+    RFC 3339 text. The same entries at the same time give the same octets.
+    """
+    first, last = entries[0][0], entries[-1][0]
+    member = b"gaps" if type == GAPS_TYPE else b"captures"
+    return b"".join(
+        (
+            _head(f"{journal}/{first}-{last}", gateway_source(gateway), type, time, SCHEMA_OF[Batch]),
+            b'{"journal":%b,"gateway":%b,"first_seq":%d,"last_seq":%d,"%b":['
+            % (_quote(journal), _quote(gateway), first, last, member),
+            b",".join([b'{"seq":%d,%b' % (seq, body[1:]) for seq, body in entries]),
+            b"]}}",
+        )
+    )
+
+
+def parse(payload: bytes, data: type[M], *, limit: int = MAX_MESSAGE) -> Parsed[M]:
+    """Read an envelope that should carry a `data` message from whoever sent it.
+
+    ContractError names the JSON path and what is wrong there, for any octets whatever.
+    """
+    if len(payload) > limit:
+        raise ContractError(f"$: {len(payload)} octets, more than the {limit} that are accepted")
+    try:
+        read = _parser(data).model_validate_json(payload)
+    except ValidationError as error:
+        raise ContractError(_first_problem(error)) from error
+    except (RecursionError, OverflowError) as error:
+        raise ContractError(f"$: {error}") from error
+    expected = TYPE_OF.get(data)
+    if expected is not None and read.type != expected:
+        raise ContractError(f"$.type: {read.type!r} where {expected!r} belongs")
+    return Parsed(read.id, read.source, read.type, read.time, read.data)
+
+
+def parse_batch(payload: bytes, *, limit: int = MAX_MESSAGE) -> Parsed[Batch]:
+    """Read a batch of readings, events or gaps, and check that its sequence numbers agree with themselves."""
+    parsed = parse(payload, Batch, limit=limit)
+    if parsed.type not in BATCH_TYPES:
+        raise ContractError(f"$.type: {parsed.type!r} is not a batch of version 1")
+    batch = parsed.data
+    previous = 0
+    for path, seq in _sequence(batch):
+        if seq is None:
+            raise ContractError(f"{path}.seq: missing")
+        if not max(previous + 1, batch.first_seq) <= seq <= batch.last_seq:
+            raise ContractError(f"{path}.seq: {seq} does not rise within {batch.first_seq}..{batch.last_seq}")
+        previous = seq
+    if not previous:
+        raise ContractError("$.data: a batch without entries")
+    return parsed
+
+
+def parse_data(payload: bytes, model: type[M], *, limit: int = MAX_MESSAGE) -> M:
+    """Read a bare message (the payload of a signature); ContractError names the JSON path."""
+    if len(payload) > limit:
+        raise ContractError(f"$: {len(payload)} octets, more than the {limit} that are accepted")
+    try:
+        return model.model_validate_json(payload)
+    except ValidationError as error:
+        raise ContractError(_first_problem(error)) from error
+    except (RecursionError, OverflowError) as error:
+        raise ContractError(f"$: {error}") from error
+
+
+def event_type(payload: bytes, *, limit: int = MAX_MESSAGE) -> str:
+    """Read the `type` of an envelope on a topic that carries several (`attributions`)."""
+    if len(payload) > limit:
+        raise ContractError(f"$: {len(payload)} octets, more than the {limit} that are accepted")
+    try:
+        return _TypeOnly.model_validate_json(payload).type
+    except ValidationError as error:
+        raise ContractError(_first_problem(error)) from error
+
+
+def parse_change(payload: bytes) -> Parsed[AttributionChanged] | Parsed[NamingChanged]:
+    """Read a message of the `attributions` topic."""
+    if event_type(payload) == TYPE_OF[NamingChanged]:
+        return parse(payload, NamingChanged)
+    return parse(payload, AttributionChanged)
+
+
+class _TypeOnly(Message):
+    type: Identifier
+
+
+def _sequence(batch: Batch) -> list[tuple[str, int | None]]:
+    if batch.captures and batch.gaps:
+        raise ContractError("$.data: captures and gaps do not share a batch")
+    captures = [(f"$.data.captures[{i}]", capture.seq) for i, capture in enumerate(batch.captures)]
+    return captures or [(f"$.data.gaps[{i}]", gap.seq) for i, gap in enumerate(batch.gaps)]
+
+
+@lru_cache(maxsize=64)
+def _parser(data: type[M]) -> type[_Parsed[M]]:
+    return cast("type[_Parsed[M]]", _Parsed.__class_getitem__(data))
+
+
+def _first_problem(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    first = problems[0]
+    path = "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{path}: {first['msg']}{more}"
+
+
+def _head(identity: str, source: str, name: str, time: str, schema: str) -> bytes:
+    return (
+        b'{"specversion":"1.0","id":%b,"source":%b,"type":"%b","time":"%b",'
+        b'"datacontenttype":"application/json","dataschema":"v1/%b.json","data":'
+        % (_quote(identity), _quote(source), name.encode(), time.encode(), schema.encode())
+    )
+
+
+def _quote(text: str) -> bytes:
+    return json.dumps(text).encode()

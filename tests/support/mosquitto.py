@@ -1,0 +1,187 @@
+"""A real Mosquitto on a loopback port chosen by the OS, for tests: persistence, passwords, TLS."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+START_DEADLINE = 10.0
+
+
+def free_port() -> int:
+    """Ask the OS for a free loopback port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """A test authority with a server's and a client's certificate."""
+
+    ca: Path
+    server_cert: Path
+    server_key: Path
+    client_cert: Path
+    client_key: Path
+
+
+@dataclass
+class Mosquitto:
+    """A broker that can be killed and started again on the same port.
+
+    Its folder must be empty and its own. `passwords` switches anonymous access off;
+    `certificates` switches TLS on; `require_client_certificate` takes the name from the certificate.
+    """
+
+    folder: Path
+    persistence: bool = True
+    passwords: dict[str, str] = field(default_factory=dict)
+    certificates: Certificates | None = None
+    require_client_certificate: bool = False
+    extra: tuple[str, ...] = ()
+    port: int = field(default_factory=free_port)
+    _process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Mosquitto:
+        """Start and wait until it listens."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "mosquitto.conf"
+        config.write_text("\n".join(self._lines()) + "\n")
+        program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([program, "-c", str(config)], stdout=log, stderr=log)
+        deadline = time.monotonic() + START_DEADLINE
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise RuntimeError("mosquitto ended: " + (self.folder / "log").read_text()[-2000:])
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return self
+            time.sleep(0.02)
+        self.stop()
+        raise RuntimeError("mosquitto does not listen")
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it in good order."""
+        self._end(signal.SIGTERM)
+
+    def __enter__(self) -> Mosquitto:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _end(self, how: int) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.poll() is None:
+            process.send_signal(how)
+            process.wait(10)
+
+    def _lines(self) -> list[str]:
+        lines = [f"listener {self.port} 127.0.0.1", "max_queued_messages 0", "set_tcp_nodelay true"]
+        if os.geteuid() == 0:
+            lines.insert(0, "user root")
+        if self.persistence:
+            lines += [
+                "persistence true",
+                f"persistence_location {self.folder}/",
+                "autosave_on_changes true",
+                "autosave_interval 1",
+            ]
+        if self.passwords:
+            lines += [f"password_file {self._password_file()}", "allow_anonymous false"]
+        elif not self.require_client_certificate:
+            lines.append("allow_anonymous true")
+        if self.certificates is not None:
+            certs = self.certificates
+            lines += [f"cafile {certs.ca}", f"certfile {certs.server_cert}", f"keyfile {certs.server_key}"]
+            if self.require_client_certificate:
+                lines += ["require_certificate true", "use_identity_as_username true"]
+        return [*lines, *self.extra]
+
+    def _password_file(self) -> Path:
+        path = self.folder / "passwords"
+        if not path.exists():
+            path.touch(mode=0o600)
+            for name, word in self.passwords.items():
+                subprocess.run(["mosquitto_passwd", "-b", str(path), name, word], check=True)
+        return path
+
+
+def make_certificates(folder: Path, *, client_name: str = "edge-1") -> Certificates:
+    """Make an authority and certificates for 127.0.0.1 and for one client."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
+    ca = _certificate(ca_name, ca_name, ca_key.public_key(), ca_key, authority=True)
+    paths = {"ca": folder / "ca.pem"}
+    paths["ca"].write_bytes(ca.public_bytes(Encoding.PEM))
+    for role, common in (("server", "127.0.0.1"), ("client", client_name)):
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+        cert = _certificate(name, ca_name, key.public_key(), ca_key, authority=False)
+        paths[f"{role}_cert"], paths[f"{role}_key"] = folder / f"{role}.pem", folder / f"{role}.key"
+        paths[f"{role}_cert"].write_bytes(cert.public_bytes(Encoding.PEM))
+        octets = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        paths[f"{role}_key"].write_bytes(octets)
+        paths[f"{role}_key"].chmod(0o600)
+    return Certificates(**paths)
+
+
+def _certificate(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    signer: ec.EllipticCurvePrivateKey,
+    *,
+    authority: bool,
+) -> x509.Certificate:
+    now = dt.datetime.now(dt.UTC)
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    signer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(signer_id, critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(signer, hashes.SHA256())
+    )
