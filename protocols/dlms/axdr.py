@@ -1,0 +1,204 @@
+"""A-XDR (IEC 61334-6): COSEM values to octets and back, over one bounded cursor."""
+
+from __future__ import annotations
+
+from protocols.dlms.types import FIXED_OCTETS, INTEGERS, NULL, Data, Tag
+from protocols.errors import LocalError, MeterProtocolError
+
+MAX_DEPTH = 16
+"""Nesting that a value may have; real profiles need 4."""
+MAX_OCTETS = 1 << 20
+"""Octets that one value may have: 35 days of quarter-hours in ten columns are about 200 kB."""
+MAX_ELEMENTS = 200_000
+"""Elements of one value, all levels together."""
+
+
+class Cursor:
+    """Reads forward through octets; every step checks what is left and errors name the offset."""
+
+    __slots__ = ("_data", "_offset")
+
+    def __init__(self, data: bytes) -> None:
+        if len(data) > MAX_OCTETS:
+            raise MeterProtocolError(f"{len(data)} octets are more than the {MAX_OCTETS} allowed")
+        self._data = data
+        self._offset = 0
+
+    @property
+    def offset(self) -> int:
+        """Octets consumed so far."""
+        return self._offset
+
+    @property
+    def left(self) -> int:
+        """Octets not yet consumed."""
+        return len(self._data) - self._offset
+
+    def take(self, count: int) -> bytes:
+        """Consume exactly `count` octets."""
+        if count > self.left:
+            raise self.error(f"{count} octets wanted, {self.left} left")
+        start = self._offset
+        self._offset += count
+        return self._data[start : self._offset]
+
+    def u8(self) -> int:
+        """Consume one octet."""
+        return self.take(1)[0]
+
+    def peek(self) -> int:
+        """Give the next octet without consuming it."""
+        if not self.left:
+            raise self.error("one octet wanted, none left")
+        return self._data[self._offset]
+
+    def unsigned(self, octets: int) -> int:
+        """Consume a big-endian unsigned integer."""
+        return int.from_bytes(self.take(octets), "big")
+
+    def length(self) -> int:
+        """Consume a length: one octet, or 81..84 and that many octets."""
+        first = self.u8()
+        if first < 0x80:
+            return first
+        if not 0x81 <= first <= 0x84:
+            raise self.error(f"length octet {first:#04x} is not valid")
+        return self.unsigned(first - 0x80)
+
+    def rest(self) -> bytes:
+        """Consume all that is left."""
+        return self.take(self.left)
+
+    def finish(self, what: str) -> None:
+        """Refuse octets after the end of `what`."""
+        if self.left:
+            raise self.error(f"{self.left} octets after the end of {what}")
+
+    def error(self, text: str) -> MeterProtocolError:
+        """Make an error that names the offset."""
+        return MeterProtocolError(f"bad octets at offset {self._offset}: {text}")
+
+
+def encode_length(length: int) -> bytes:
+    """Write a length in its shortest form."""
+    if length < 0x80:
+        return bytes((length,))
+    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes((0x80 + len(octets),)) + octets
+
+
+def decode(data: bytes) -> Data:
+    """Read one value that fills `data`; MeterProtocolError with the offset otherwise."""
+    cursor = Cursor(data)
+    value = read(cursor)
+    cursor.finish("the value")
+    return value
+
+
+def read(cursor: Cursor) -> Data:
+    """Read one value at the cursor."""
+    return _Reader(cursor).value(0)
+
+
+class _Reader:
+    """Counts elements over one whole value."""
+
+    __slots__ = ("_cursor", "_elements")
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self._elements = 0
+
+    def value(self, depth: int) -> Data:
+        cursor = self._cursor
+        self._elements += 1
+        if depth > MAX_DEPTH:
+            raise cursor.error(f"nested deeper than {MAX_DEPTH}")
+        if self._elements > MAX_ELEMENTS:
+            raise cursor.error(f"more than {MAX_ELEMENTS} elements")
+        code = cursor.u8()
+        if code in _INTEGER_CODES:
+            tag, size, signed = _INTEGER_CODES[code]
+            return Data(tag, int.from_bytes(cursor.take(size), "big", signed=signed))
+        if code in (Tag.ARRAY, Tag.STRUCTURE):
+            return self._sequence(Tag(code), depth)
+        return _plain(cursor, code)
+
+    def _sequence(self, tag: Tag, depth: int) -> Data:
+        count = self._cursor.length()
+        if count > self._cursor.left:  # every element takes at least its tag
+            raise self._cursor.error(f"{count} elements announced, {self._cursor.left} octets left")
+        return Data(tag, tuple(self.value(depth + 1) for _ in range(count)))
+
+
+_INTEGER_CODES = {int(tag): (tag, size, signed) for tag, (size, signed) in INTEGERS.items()}
+
+
+def _plain(cursor: Cursor, code: int) -> Data:
+    match code:
+        case Tag.NULL:
+            return NULL
+        case Tag.DONT_CARE:
+            return Data(Tag.DONT_CARE, None)
+        case Tag.BOOLEAN:
+            return Data(Tag.BOOLEAN, cursor.u8() != 0)
+        case Tag.BIT_STRING:
+            bits = cursor.length()
+            octets = cursor.take((bits + 7) // 8)
+            return Data(Tag.BIT_STRING, "".join(f"{octet:08b}" for octet in octets)[:bits])
+        case Tag.OCTET_STRING:
+            return Data(Tag.OCTET_STRING, cursor.take(cursor.length()))
+        case Tag.VISIBLE_STRING:  # meters put any octet here; latin-1 keeps each of them
+            return Data(Tag.VISIBLE_STRING, cursor.take(cursor.length()).decode("latin-1"))
+        case Tag.UTF8_STRING:
+            try:
+                return Data(Tag.UTF8_STRING, cursor.take(cursor.length()).decode("utf-8"))
+            except UnicodeDecodeError as error:
+                raise cursor.error("utf8-string is not UTF-8") from error
+        case Tag.FLOAT32 | Tag.FLOAT64 | Tag.DATE_TIME | Tag.DATE | Tag.TIME:
+            return Data(Tag(code), cursor.take(FIXED_OCTETS[Tag(code)]))
+        case Tag.COMPACT_ARRAY:
+            raise cursor.error("compact-array is not supported")
+    raise cursor.error(f"data type {code} is not known")
+
+
+def encode(data: Data) -> bytes:
+    """Write one value; LocalError when its value does not fit its tag."""
+    tag, value = data
+    try:
+        return bytes((tag,)) + _encode_value(tag, value)
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise LocalError(f"{value!r} does not fit {tag.name}") from error
+
+
+def _encode_value(tag: Tag, value: object) -> bytes:
+    match value:
+        case None if tag in (Tag.NULL, Tag.DONT_CARE):
+            return b""
+        case bool() if tag is Tag.BOOLEAN:
+            return b"\x01" if value else b"\x00"
+        case int() if tag in INTEGERS:
+            size, signed = INTEGERS[tag]
+            return value.to_bytes(size, "big", signed=signed)
+        case tuple() if tag in (Tag.ARRAY, Tag.STRUCTURE):
+            return encode_length(len(value)) + b"".join(encode(item) for item in value)
+        case bytes() if tag is Tag.OCTET_STRING:
+            return encode_length(len(value)) + value
+        case bytes() if FIXED_OCTETS.get(tag) == len(value):
+            return value
+        case str() if tag is Tag.BIT_STRING:
+            return _encode_bits(value)
+        case str() if tag is Tag.VISIBLE_STRING:
+            return encode_length(len(value)) + value.encode("latin-1")
+        case str() if tag is Tag.UTF8_STRING:
+            octets = value.encode("utf-8")
+            return encode_length(len(octets)) + octets
+    raise LocalError(f"{value!r} does not fit {tag.name}")
+
+
+def _encode_bits(bits: str) -> bytes:
+    if set(bits) - {"0", "1"}:
+        raise LocalError(f"a bit-string is written with 0 and 1, not {bits!r}")
+    padded = bits + "0" * (-len(bits) % 8)
+    octets = bytes(int(padded[i : i + 8], 2) for i in range(0, len(padded), 8))
+    return encode_length(len(bits)) + octets
