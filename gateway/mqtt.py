@@ -16,12 +16,11 @@ from typing import Any, Literal
 import aiomqtt
 import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.contract.envelope import CONTENT_TYPE
-from gateway.errors import ConfigError, PeerError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
+from gateway.errors import ConfigError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
+from gateway.mqtt_client import MqttMessage, ReceiptClient, code_of, make_properties
 
 WINDOW = 20
 """Most messages in flight: the receive maximum of Mosquitto; more is slower on every broker measured."""
@@ -31,10 +30,15 @@ MAX_INCOMING = 1000
 _QUIET = logging.getLogger("gateway.mqtt.client")
 _QUIET.setLevel(logging.CRITICAL)
 
+PROBE = 3.0
+"""Longest wait, in seconds, for an answer to MQTT 5 before 3.1.1 is tried: amqtt, for one, stays silent."""
+
 _BAD_PROTOCOL = frozenset({1, 132})
 _BAD_LOGIN = frozenset({4, 5, 134, 135, 138, 140})
-_BAD_DATA = frozenset({144, 149, 153})
-_NOT_ALLOWED = 135
+
+
+MqttVersion = Literal["5", "3.1.1"]
+_spoken: dict[tuple[str, int], MqttVersion] = {}
 
 
 class TlsSettings(BaseModel):
@@ -74,104 +78,13 @@ class Will:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class MqttMessage:
-    """A received message; `mid` is for `MqttConnection.ack`."""
-
-    topic: str
-    payload: bytes
-    retained: bool
-    mid: int
-    qos: int
-    response_topic: str | None = None
-    correlation: bytes | None = None
-
-
-class _Client(aiomqtt.Client):
-    """Adds what aiomqtt lacks: receipts with the broker's reason, limits of the CONNACK, manual acks."""
-
-    def __init__(self, *args: Any, manual_ack: bool, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.receipts: dict[int, asyncio.Future[None]] = {}
-        self.receive_maximum = 65535
-        self.maximum_packet: int | None = None
-        self._client.manual_ack_set(manual_ack)
-        self._client.connect_timeout = self.timeout
-
-    def send(
-        self, topic: str, payload: bytes, retain: bool, properties: Properties | None
-    ) -> asyncio.Future[None]:
-        receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        receipt.add_done_callback(_seen)
-        if self._disconnected.done():
-            receipt.set_exception(PeerUnavailable("the connection to the broker is closed"))
-            return receipt
-        info = self._client.publish(topic, payload, 1, retain, properties)
-        if info.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_QUEUE_SIZE):
-            receipt.set_exception(PeerUnavailable(f"cannot send: {paho.error_string(info.rc)}"))
-        elif info.is_published():
-            receipt.set_result(None)
-        else:
-            self.receipts[info.mid] = receipt
-        return receipt
-
-    def acknowledge(self, message: MqttMessage) -> None:
-        self._client.ack(message.mid, message.qos)
-
-    @property
-    def closed(self) -> asyncio.Future[None]:
-        return self._disconnected
-
-    def fail_receipts(self, error: PeerError) -> None:
-        receipts, self.receipts = self.receipts, {}
-        for receipt in receipts.values():
-            if not receipt.done():
-                receipt.set_exception(error)
-
-    def abandon(self) -> None:
-        """Close the socket of an attempt that led nowhere."""
-        sock = self._client.socket()
-        if sock is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._on_socket_unregister_write(self._client, None, sock)
-                self._on_socket_close(self._client, None, sock)
-            sock.close()
-
-    def _on_connect(
-        self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
-    ) -> None:
-        self.receive_maximum = getattr(properties, "ReceiveMaximum", self.receive_maximum)
-        self.maximum_packet = getattr(properties, "MaximumPacketSize", None)
-        super()._on_connect(client, userdata, flags, reason_code, properties)
-
-    def _on_disconnect(
-        self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
-    ) -> None:
-        if not self._connected.done():
-            # The broker hung up instead of answering; aiomqtt would wait for its whole timeout.
-            self._connected.set_exception(aiomqtt.MqttCodeError(reason_code, "closed before answering"))
-            return
-        super()._on_disconnect(client, userdata, flags, reason_code, properties)
-
-    def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
-        super()._on_publish(client, userdata, mid, reason_code, properties)
-        receipt = self.receipts.pop(mid, None)
-        if receipt is None or receipt.done():
-            return
-        code = _code(reason_code)
-        if code < 128:
-            receipt.set_result(None)
-        else:
-            receipt.set_exception(_refused(code, str(reason_code)))
-
-
 class MqttConnection:
     """An open connection; made by `connect`. Every error is a PeerError."""
 
-    def __init__(self, client: _Client, settings: MqttSettings, version: Literal["5", "3.1.1"]) -> None:
+    def __init__(self, client: ReceiptClient, settings: MqttSettings, version: MqttVersion) -> None:
         self._client = client
         self._settings = settings
-        self.version: Literal["5", "3.1.1"] = version
+        self.version: MqttVersion = version
         self.window = min(settings.window, client.receive_maximum)
         self.maximum_packet = client.maximum_packet
         client.closed.add_done_callback(self._on_closed)
@@ -194,7 +107,7 @@ class MqttConnection:
         """
         properties = None
         if self.version == "5":
-            properties = _properties(
+            properties = make_properties(
                 PacketTypes.PUBLISH,
                 ContentType=content_type,
                 PayloadFormatIndicator=1,
@@ -222,7 +135,7 @@ class MqttConnection:
         with _translated(self._settings):
             granted = await self._client.subscribe([(f, 1) for f in filters])
         for wanted, code in zip(filters, granted, strict=False):
-            if _code(code) >= 128:
+            if code_of(code) >= 128:
                 raise PeerRefusedLogin(
                     f"broker does not allow {self._settings.username or self._settings.client_id!r} to "
                     f"subscribe to {wanted}: check its access rules"
@@ -266,14 +179,14 @@ class _Opening:
         self._password = password
         self._will = will
         self._manual_ack = manual_ack
-        self._client: _Client | None = None
+        self._client: ReceiptClient | None = None
 
     async def __aenter__(self) -> MqttConnection:
-        versions: tuple[Literal["5", "3.1.1"], ...] = ("5", "3.1.1")
-        if self._settings.version != "auto":
-            versions = (self._settings.version,)
+        versions = self._versions()
         for version in versions:
             client = self._make(version)
+            if version != versions[-1]:
+                client.timeout = min(PROBE, self._settings.timeout)
             try:
                 with _translated(self._settings):
                     await _enter(client)
@@ -281,6 +194,8 @@ class _Opening:
                 if version != versions[-1]:
                     continue
                 raise PeerUnavailable(str(error)) from error
+            client.timeout = self._settings.timeout
+            _spoken[self._settings.host, self._settings.port] = version
             self._client = client
             return MqttConnection(client, self._settings, version)
         raise AssertionError("unreachable")
@@ -297,15 +212,23 @@ class _Opening:
             client.abandon()
         client.fail_receipts(PeerUnavailable("the connection to the broker was closed"))
 
-    def _make(self, version: Literal["5", "3.1.1"]) -> _Client:
+    def _versions(self) -> tuple[MqttVersion, ...]:
+        """Give the versions to try; a broker that took 3.1.1 before is not asked for 5 again."""
+        if self._settings.version != "auto":
+            return (self._settings.version,)
+        if _spoken.get((self._settings.host, self._settings.port)) == "3.1.1":
+            return ("3.1.1",)
+        return ("5", "3.1.1")
+
+    def _make(self, version: MqttVersion) -> ReceiptClient:
         settings = self._settings
         five = version == "5"
         properties = None
         if five:
-            properties = _properties(
+            properties = make_properties(
                 PacketTypes.CONNECT, SessionExpiryInterval=settings.session_expiry, ReceiveMaximum=WINDOW
             )
-        return _Client(
+        return ReceiptClient(
             settings.host,
             settings.port,
             username=settings.username,
@@ -366,42 +289,26 @@ class _OtherVersion(PeerUnavailable):
     """The broker does not speak the version that we tried."""
 
 
-async def _enter(client: _Client) -> None:
+async def _enter(client: ReceiptClient) -> None:
     """Connect; when cancelled meanwhile, see to it that the attempt leaves no socket behind."""
     attempt = asyncio.ensure_future(client.__aenter__())
     try:
         await asyncio.shield(attempt)
-    except BaseException:
+    except BaseException as error:
         if attempt.done():
+            mute = type(error) is aiomqtt.MqttError and client.attached
             client.abandon()
+            if mute:
+                raise _OtherVersion("the broker takes the connection but does not answer") from error
         else:
             attempt.add_done_callback(lambda done: _drop(done, client))
         raise
 
 
-def _drop(attempt: asyncio.Future[Any], client: _Client) -> None:
+def _drop(attempt: asyncio.Future[Any], client: ReceiptClient) -> None:
     if not attempt.cancelled():
         attempt.exception()  # seen: nobody waits for it any more
     client.abandon()
-
-
-def _code(reason: Any) -> int:
-    """Give the number of a reason, of either version of MQTT."""
-    return int(reason.value if isinstance(reason, ReasonCode) else reason or 0)
-
-
-def _properties(packet: int, **fields: object) -> Properties:
-    make: Any = Properties
-    properties: Properties = make(packet)
-    for name, value in fields.items():
-        if value is not None:
-            setattr(properties, name, value)
-    return properties
-
-
-def _seen(receipt: asyncio.Future[None]) -> None:
-    if not receipt.cancelled():
-        receipt.exception()  # a receipt that nobody awaits is no fault
 
 
 @contextlib.contextmanager
@@ -410,7 +317,7 @@ def _translated(settings: MqttSettings) -> Iterator[None]:
     try:
         yield
     except aiomqtt.MqttCodeError as error:
-        code = _code(error.rc)
+        code = code_of(error.rc)
         if isinstance(error, aiomqtt.exceptions.MqttConnectError) and code in _BAD_LOGIN:
             who = settings.username or settings.client_id
             raise PeerRefusedLogin(
@@ -421,14 +328,6 @@ def _translated(settings: MqttSettings) -> Iterator[None]:
         raise PeerUnavailable(f"{where}: {error}") from error
     except (aiomqtt.MqttError, OSError, ValueError) as error:
         raise PeerUnavailable(f"{where}: {error}") from error
-
-
-def _refused(code: int, text: str) -> PeerError:
-    if code in _BAD_DATA:
-        return PeerRefusedData(f"broker refused the message: {text}")
-    if code == _NOT_ALLOWED:
-        return PeerRefusedLogin("broker does not allow us to publish on this topic: check its access rules")
-    return PeerUnavailable(f"broker did not take the message: {text}")
 
 
 def _tls(settings: TlsSettings) -> ssl.SSLContext:

@@ -1,0 +1,144 @@
+"""aiomqtt's client with what it lacks: receipts with the broker's reason, CONNACK limits, manual acks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import aiomqtt
+import paho.mqtt.client as paho
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from gateway.errors import PeerError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
+
+_BAD_DATA = frozenset({144, 149, 153})
+_NOT_ALLOWED = 135
+
+
+@dataclass(frozen=True, slots=True)
+class MqttMessage:
+    """A received message; `mid` is for `MqttConnection.ack`."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    mid: int
+    qos: int
+    response_topic: str | None = None
+    correlation: bytes | None = None
+
+
+class ReceiptClient(aiomqtt.Client):
+    """Adds what aiomqtt lacks: receipts with the broker's reason, limits of the CONNACK, manual acks."""
+
+    def __init__(self, *args: Any, manual_ack: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.receipts: dict[int, asyncio.Future[None]] = {}
+        self.receive_maximum = 65535
+        self.maximum_packet: int | None = None
+        self._client.manual_ack_set(manual_ack)
+        self._client.connect_timeout = self.timeout
+
+    def send(
+        self, topic: str, payload: bytes, retain: bool, properties: Properties | None
+    ) -> asyncio.Future[None]:
+        receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        receipt.add_done_callback(_seen)
+        if self._disconnected.done():
+            receipt.set_exception(PeerUnavailable("the connection to the broker is closed"))
+            return receipt
+        info = self._client.publish(topic, payload, 1, retain, properties)
+        if info.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_QUEUE_SIZE):
+            receipt.set_exception(PeerUnavailable(f"cannot send: {paho.error_string(info.rc)}"))
+        elif info.is_published():
+            receipt.set_result(None)
+        else:
+            self.receipts[info.mid] = receipt
+        return receipt
+
+    def acknowledge(self, message: MqttMessage) -> None:
+        self._client.ack(message.mid, message.qos)
+
+    @property
+    def attached(self) -> bool:
+        """Whether there is a socket: the far end was reached."""
+        return self._client.socket() is not None
+
+    @property
+    def closed(self) -> asyncio.Future[None]:
+        return self._disconnected
+
+    def fail_receipts(self, error: PeerError) -> None:
+        receipts, self.receipts = self.receipts, {}
+        for receipt in receipts.values():
+            if not receipt.done():
+                receipt.set_exception(error)
+
+    def abandon(self) -> None:
+        """Close the socket of an attempt that led nowhere."""
+        sock = self._client.socket()
+        if sock is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._on_socket_unregister_write(self._client, None, sock)
+                self._on_socket_close(self._client, None, sock)
+            sock.close()
+        if self._connected.done() and not self._disconnected.done():
+            self._disconnected.set_result(None)
+
+    def _on_connect(
+        self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
+    ) -> None:
+        self.receive_maximum = getattr(properties, "ReceiveMaximum", self.receive_maximum)
+        self.maximum_packet = getattr(properties, "MaximumPacketSize", None)
+        super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    def _on_disconnect(
+        self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
+    ) -> None:
+        if not self._connected.done():
+            # The broker hung up instead of answering; aiomqtt would wait for its whole timeout.
+            self._connected.set_exception(aiomqtt.MqttCodeError(reason_code, "closed before answering"))
+            return
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+    def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
+        super()._on_publish(client, userdata, mid, reason_code, properties)
+        receipt = self.receipts.pop(mid, None)
+        if receipt is None or receipt.done():
+            return
+        code = code_of(reason_code)
+        if code < 128:
+            receipt.set_result(None)
+        else:
+            receipt.set_exception(_refused(code, str(reason_code)))
+
+
+def code_of(reason: Any) -> int:
+    """Give the number of a reason, of either version of MQTT."""
+    return int(reason.value if isinstance(reason, ReasonCode) else reason or 0)
+
+
+def make_properties(packet: int, **fields: object) -> Properties:
+    """Make MQTT 5 properties of a packet type from those fields that are not None."""
+    make: Any = Properties
+    properties: Properties = make(packet)
+    for name, value in fields.items():
+        if value is not None:
+            setattr(properties, name, value)
+    return properties
+
+
+def _seen(receipt: asyncio.Future[None]) -> None:
+    if not receipt.cancelled():
+        receipt.exception()  # a receipt that nobody awaits is no fault
+
+
+def _refused(code: int, text: str) -> PeerError:
+    if code in _BAD_DATA:
+        return PeerRefusedData(f"broker refused the message: {text}")
+    if code == _NOT_ALLOWED:
+        return PeerRefusedLogin("broker does not allow us to publish on this topic: check its access rules")
+    return PeerUnavailable(f"broker did not take the message: {text}")
