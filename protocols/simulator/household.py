@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from protocols.simulator.account import (
+from protocols.simulator.chance import Dice
+from protocols.simulator.daybook import (
     WS_PER_WH,
-    DayAccount,
+    DayBook,
     Demand,
     Opening,
     Span,
-    account_day,
     overlap,
+    run_day,
 )
-from protocols.simulator.chance import Dice
 from protocols.simulator.demand import (
     DAY_S,
     SLOT_S,
@@ -100,7 +100,7 @@ class Household:
             demand=Demand(0, self._start),
             events=(0, 0),
         )
-        self._days: list[DayAccount] = []
+        self._days: list[DayBook] = []
         self._relay: list[tuple[int, bool]] = []
         self._paid: list[Span] = []
         self._corrections: list[Span] = []
@@ -245,7 +245,7 @@ class Household:
         self._corrections.append((second, paise - self.state(at).balance_paise))
         self._forget_from(second + DAY_S)
 
-    def _day(self, second: int) -> DayAccount:
+    def _day(self, second: int) -> DayBook:
         if second < self._start:
             raise ValueError(f"the history of {self._manufacturer}:{self._serial} begins {_utc(self._start)}")
         index = (second - self._start) // DAY_S
@@ -253,13 +253,13 @@ class Household:
             self._days.append(self._next_day())
         return self._days[index]
 
-    def _next_day(self) -> DayAccount:
+    def _next_day(self) -> DayBook:
         start = self._start + len(self._days) * DAY_S
         opening = self._days[-1].closing() if self._days else self._first
         if local_date(start).day == 1:
             opening = _with_new_month(opening, start)
         plan = plan_day(self._habits, start)
-        return account_day(
+        return run_day(
             plan, opening, open_spans=self._open_spans(), recharges=self._recharges(opening, start)
         )
 
@@ -274,7 +274,7 @@ class Household:
                 paid.append((start + dice.between(8 * 3600, 20 * 3600), paise))
         return tuple(sorted(paid))
 
-    def _balance(self, day: DayAccount, second: int) -> int:
+    def _balance(self, day: DayBook, second: int) -> int:
         slot = (second - day.plan.start) // SLOT_S
         return self._money(day.recharged(second)[0], day.ws[slot], second)
 
@@ -314,7 +314,7 @@ class Household:
         for index, (at, closed) in enumerate(self._relay):
             yield at, CONTROL_LOG, index + 1, _CONNECTED if closed else _DISCONNECTED
 
-    def _days_between(self, low: int, high: int) -> Iterator[DayAccount]:
+    def _days_between(self, low: int, high: int) -> Iterator[DayBook]:
         second = midnight(max(low, self._start))
         while second <= high:
             yield self._day(second)
@@ -337,7 +337,7 @@ def _with_new_month(opening: Opening, start: int) -> Opening:
     )
 
 
-def _block_row(day: DayAccount, slot: int, end: int) -> BlockRow:
+def _block_row(day: DayBook, slot: int, end: int) -> BlockRow:
     """Make one stored half-hour; averages are over the time with supply."""
     wh = day.ws[slot + 1] // WS_PER_WH - day.ws[slot] // WS_PER_WH
     vah = day.vas[slot + 1] // WS_PER_WH - day.vas[slot] // WS_PER_WH

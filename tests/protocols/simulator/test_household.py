@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -30,7 +31,7 @@ def test_registers_never_fall(seed: int, moments: list[int], opened: int) -> Non
     meter.switch_relay(closed=False, at=START + timedelta(seconds=opened))
     meter.switch_relay(closed=True, at=START + timedelta(seconds=opened + 5000))
     states = [meter.state(START + timedelta(seconds=s)) for s in sorted(moments)]
-    for before, after in zip(states, states[1:], strict=False):
+    for before, after in pairwise(states):
         assert before.energy_import_wh <= after.energy_import_wh
         assert before.apparent_energy_vah <= after.apparent_energy_vah
         assert before.power_on_minutes <= after.power_on_minutes

@@ -1,4 +1,4 @@
-"""One simulated local day, accounted: running registers at every half-hour, recharges, maximum demand.
+"""One simulated local day: running registers at every half-hour, recharges, maximum demand.
 
 Energy is kept in watt-seconds, so that whatever is summed from half-hours equals the registers exactly.
 """
@@ -39,7 +39,7 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
-class DayAccount:
+class DayBook:
     """A finished day. `ws`, `vas` and `demand` have 49 entries: at midnight and after each slot."""
 
     plan: DayPlan
@@ -87,9 +87,9 @@ class DayAccount:
         )
 
 
-def account_day(
+def run_day(
     plan: DayPlan, opening: Opening, *, open_spans: Sequence[Span], recharges: tuple[Span, ...]
-) -> DayAccount:
+) -> DayBook:
     """Run a day's plan: `open_spans` are the seconds in which the relay is open."""
     end = plan.start + SLOTS * SLOT_S
     idle = merge([*plan.cuts, *(s for s in open_spans if s[0] < end and s[1] > plan.start)])
@@ -101,7 +101,7 @@ def account_day(
         watts = (ws[-1] // WS_PER_WH - ws[-2] // WS_PER_WH) * 2
         reached = Demand(watts, plan.start + (slot + 1) * SLOT_S)
         demand.append(reached if watts > demand[-1].watts else demand[-1])
-    return DayAccount(plan, opening, idle, tuple(ws), tuple(vas), tuple(demand), recharges)
+    return DayBook(plan, opening, idle, tuple(ws), tuple(vas), tuple(demand), recharges)
 
 
 def slot_use(plan: DayPlan, idle: Sequence[Span], slot: int, seconds: int) -> Span:
