@@ -40,7 +40,7 @@ bench:
 docs:
 	@$(SETUP) dev
 	@$(PY) -m gateway.contract.schemas docs/contract
-	@$(PY) -m gateway.cli.reference docs/commands.md
+	@$(PY) -m gateway.cli.reference docs
 
 soak:
 	@$(SETUP) test

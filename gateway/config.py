@@ -143,13 +143,13 @@ class MqttSection(Section):
 
 
 class InfluxSection(Section):
-    """An InfluxDB v2 (or compatible) write endpoint."""
+    """A v2 write endpoint; `server` says how points are read back and retired when they change account."""
 
     url: Annotated[str, Field(pattern=r"^https?://")]
     org: str = "kesco"
     bucket: str = "meters"
     token_ref: Name | None = None
-    move_points: Literal["delete", "supersede"] = "supersede"
+    server: Literal["influxdb2", "influxdb1", "victoriametrics"] = "influxdb2"
 
 
 class JournalSection(Section):
@@ -190,6 +190,13 @@ class WebSection(Section):
     session_secret_ref: Name | None = None
 
 
+class MetricsSection(Section):
+    """Prometheus metrics over HTTP; on loopback unless told otherwise."""
+
+    host: str = "127.0.0.1"
+    port: Port = 9464
+
+
 class SimulationSection(Section):
     """Simulated time, for demonstrations only: it starts in the past and never passes the present."""
 
@@ -217,6 +224,7 @@ class Config(Section):
     schedule: ScheduleSection = ScheduleSection()
     directory: DirectorySection = DirectorySection()
     web: WebSection = WebSection()
+    metrics: MetricsSection | None = None
     simulation: SimulationSection | None = None
 
     @property

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 
 import structlog
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from gateway.errors import ConfigError
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -56,8 +58,18 @@ class StatisticsCollector(Collector):
                     yield gauge
 
 
-def metrics_text(collector: StatisticsCollector) -> bytes:
-    """Render the collector in Prometheus' text format."""
+def serve_metrics(collector: StatisticsCollector, host: str, port: int) -> Callable[[], None]:
+    """Serve the collector over HTTP in a thread; gives a function that ends it."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
-    return bytes(generate_latest(registry))
+    try:
+        server, thread = start_http_server(port, addr=host, registry=registry)
+    except OSError as error:
+        raise ConfigError(f"metrics cannot listen on {host}:{port}: {error}") from error
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop
