@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Role(StrEnum):
@@ -56,3 +59,152 @@ class Attributions:
     accounts: tuple[Attribution, ...]
     reason: Unattributed | None
     directory_version: int
+
+
+class NumberKind(StrEnum):
+    """Which of an account's names a number is; never mixed in a lookup (users.md §6 row 11)."""
+
+    LEGACY = "legacy_number"
+    ACCOUNT = "account_number"
+
+
+class PaymentMode(StrEnum):
+    """How a holding pays."""
+
+    PREPAID = "prepaid"
+    POSTPAID = "postpaid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeSet:
+    """One applied change set: it raised the directory version to `version` at `at` (UTC).
+
+    `digest` is the SHA-256 of the file it came from, `sequence` the number that the file carried.
+    """
+
+    version: int
+    at: datetime
+    by: str
+    source: str
+    digest: str | None = None
+    sequence: int | None = None
+
+
+# The three relations are tuples, not dataclasses: a city has 2.8 million of them in memory.
+
+
+class Installation(NamedTuple):
+    """Meter at usage point from `valid_from` until before `valid_to` (UTC; None is open)."""
+
+    meter: str
+    usage_point: str
+    role: Role
+    multiplier: Decimal
+    valid_from: datetime
+    valid_to: datetime | None
+    recorded: ChangeSet
+    superseded: ChangeSet | None = None
+    row: int | None = None
+
+    @property
+    def known_from(self) -> datetime:
+        """When the directory learned this."""
+        return self.recorded.at
+
+    @property
+    def known_to(self) -> datetime | None:
+        """When the directory learned better; None while it holds."""
+        return self.superseded.at if self.superseded else None
+
+
+class Holding(NamedTuple):
+    """Usage point held by an account from `valid_from` until before `valid_to` (UTC; None is open)."""
+
+    usage_point: str
+    account_id: str
+    payment_mode: PaymentMode | None
+    valid_from: datetime
+    valid_to: datetime | None
+    recorded: ChangeSet
+    superseded: ChangeSet | None = None
+    row: int | None = None
+
+    @property
+    def known_from(self) -> datetime:
+        """When the directory learned this."""
+        return self.recorded.at
+
+    @property
+    def known_to(self) -> datetime | None:
+        """When the directory learned better; None while it holds."""
+        return self.superseded.at if self.superseded else None
+
+
+class Naming(NamedTuple):
+    """Account named by a number of one kind; an open `valid_to` is its present name."""
+
+    account_id: str
+    kind: NumberKind
+    number: str
+    valid_from: datetime
+    valid_to: datetime | None
+    recorded: ChangeSet
+    superseded: ChangeSet | None = None
+    row: int | None = None
+
+    @property
+    def known_from(self) -> datetime:
+        """When the directory learned this."""
+        return self.recorded.at
+
+    @property
+    def known_to(self) -> datetime | None:
+        """When the directory learned better; None while it holds."""
+        return self.superseded.at if self.superseded else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountNames:
+    """An account and its present names."""
+
+    account_id: str
+    account_number: str | None
+    legacy_number: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryCounts:
+    """How many rows hold now."""
+
+    meters: int
+    usage_points: int
+    accounts: int
+    account_numbers: int
+    legacy_numbers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributionSpan:
+    """Between `start` and `end` (None: open) a meter's energy belongs to `new` instead of `old` accounts.
+
+    A capture is touched when its interval or instant meets the span, both ends included: at an end
+    the roles `final`, `opening` and `partial` may change.
+    """
+
+    meter: str
+    start: datetime
+    end: datetime | None
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamingChange:
+    """An account's present number of one kind changed from `old` to `new` (None: had or has none)."""
+
+    account_id: str
+    kind: NumberKind
+    old: str | None
+    new: str | None
+    version: int

@@ -1,0 +1,349 @@
+"""A change set being worked out on top of a snapshot: checked, then the rows to supersede and to add."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
+
+from mapping.account import AccountNumber, LegacyNumber, is_canonical_meter
+from mapping.changes import (
+    Change,
+    CorrectHoldings,
+    CorrectInstallations,
+    Install,
+    MoveIn,
+    MoveOut,
+    Name,
+    Remove,
+)
+from mapping.codec import MAX_NAME, in_order
+from mapping.directory import ChangeSet, Holding, Installation, Naming, NumberKind, Role
+from mapping.errors import ChangeRefused, NumberRefused
+from mapping.segments import FOREVER
+from mapping.snapshot import DirectorySnapshot
+
+EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
+R = TypeVar("R", Installation, Holding, Naming)
+
+
+class Difference(NamedTuple):
+    """What a change set does to the rows: `gone` lose their currency, `new` are recorded."""
+
+    gone: list[Installation | Holding | Naming]
+    new: list[Installation | Holding | Naming]
+
+
+class Draft:
+    """Applies changes one by one, refusing what contradicts the directory; `finish` checks the whole.
+
+    A refused change leaves the draft as it was, so a caller may go on with the next.
+    """
+
+    def __init__(self, base: DirectorySnapshot, change: ChangeSet) -> None:
+        """Work on `base`; new rows will be recorded by `change`."""
+        self.base = base
+        self.change = change
+        self._installations: dict[str, tuple[Installation, ...]] = {}
+        self._holdings: dict[str, tuple[Holding, ...]] = {}
+        self._namings: dict[str, tuple[Naming, ...]] = {}
+        self._owners: dict[NumberKind, dict[str, tuple[str, ...]]] = {kind: {} for kind in NumberKind}
+        self._new_meters_at: dict[str, tuple[str, ...]] = {}
+
+    # --- looking ----------------------------------------------------------------------------------
+
+    def installations(self, meter: str) -> tuple[Installation, ...]:
+        """Give the meter's installations as the draft has them."""
+        found = self._installations.get(meter)
+        return self.base.installations(meter) if found is None else found
+
+    def holdings(self, usage_point: str) -> tuple[Holding, ...]:
+        """Give the usage point's holdings as the draft has them."""
+        found = self._holdings.get(usage_point)
+        return self.base.holdings(usage_point) if found is None else found
+
+    def namings(self, account_id: str) -> tuple[Naming, ...]:
+        """Give the account's namings as the draft has them."""
+        found = self._namings.get(account_id)
+        return self.base.namings(account_id) if found is None else found
+
+    def owners(self, kind: NumberKind, number: str) -> tuple[str, ...]:
+        """Give the accounts that have this number in the draft; more than one is refused in the end."""
+        found = self._owners[kind].get(number)
+        if found is not None:
+            return found
+        owner = self.base.account_by_number(kind, number)
+        return () if owner is None else (owner,)
+
+    def name(self, account_id: str, kind: NumberKind) -> str | None:
+        """Give the account's present number of a kind in the draft."""
+        for row in self.namings(account_id):
+            if row.kind is kind and row.valid_to is None:
+                return row.number
+        return None
+
+    # --- changing ---------------------------------------------------------------------------------
+
+    def apply(self, change: Change) -> None:
+        """Apply one change; ChangeRefused says why not."""
+        match change:
+            case Name():
+                self._rename(change)
+            case Install():
+                self._install(change)
+            case Remove():
+                self._remove(change)
+            case MoveIn():
+                self._move_in(change)
+            case MoveOut():
+                self._move_out(change)
+            case CorrectInstallations():
+                self._correct_installations(change)
+            case CorrectHoldings():
+                self._correct_holdings(change)
+
+    def _install(self, change: Install) -> None:
+        at = _utc(change.valid_from)
+        rows = self.installations(change.meter)
+        upto: datetime | None = None
+        kept: list[Installation] = []
+        for row in rows:
+            if row.valid_from > at:
+                upto = min(upto or FOREVER, row.valid_from)
+            elif at < (row.valid_to or FOREVER):
+                same = (row.usage_point, row.role, row.multiplier)
+                if same == (change.usage_point, change.role, change.multiplier):
+                    return
+                if row.role is Role.CONSUMER:
+                    raise ChangeRefused(
+                        "METER_IN_USE",
+                        f"meter {row.meter} is fitted at {row.usage_point} then: remove it first",
+                    )
+                upto = row.valid_to or upto
+                if row.valid_from < at:
+                    kept.append(self._ended(row, at))
+                continue
+            kept.append(row)
+        new = Installation(
+            change.meter,
+            change.usage_point,
+            change.role,
+            change.multiplier,
+            at,
+            upto,
+            self.change,
+            None,
+            change.row,
+        )
+        self._check_installation(new)
+        if new.role is Role.CONSUMER:
+            self._refuse_occupied(new)
+        self._put_installations(change.meter, [*kept, new])
+
+    def _remove(self, change: Remove) -> None:
+        at = _utc(change.at)
+        rows = self.installations(change.meter)
+        row = _covering(rows, at)
+        if row is None:
+            raise ChangeRefused("METER_NOT_FITTED", f"meter {change.meter} is not fitted anywhere then")
+        ended = [] if row.valid_from == at else [self._ended(row, at)]
+        self._put_installations(change.meter, [*(r for r in rows if r is not row), *ended])
+
+    def _move_in(self, change: MoveIn) -> None:
+        at = _utc(change.valid_from)
+        rows = self.holdings(change.usage_point)
+        held = _covering(rows, at)
+        if held is not None:
+            if (held.account_id, held.payment_mode) == (change.account_id, change.payment_mode):
+                return
+            if held.account_id != change.account_id:
+                raise ChangeRefused("HELD", f"usage point {change.usage_point} has a holder then")
+        upto = held.valid_to if held else min((r.valid_from for r in rows if r.valid_from > at), default=None)
+        kept = [r for r in rows if r is not held]
+        if held is not None and held.valid_from < at:
+            kept.append(self._ended(held, at))
+        new = Holding(
+            change.usage_point,
+            change.account_id,
+            change.payment_mode,
+            at,
+            upto,
+            self.change,
+            None,
+            change.row,
+        )
+        _check_names(new.usage_point, new.account_id)
+        self._holdings[change.usage_point] = in_order([*kept, new])
+
+    def _move_out(self, change: MoveOut) -> None:
+        at = _utc(change.at)
+        rows = self.holdings(change.usage_point)
+        row = _covering(rows, at)
+        if row is None:
+            raise ChangeRefused("NOT_HELD", f"usage point {change.usage_point} has no holder then")
+        ended = [] if row.valid_from == at else [self._ended(row, at)]
+        self._holdings[change.usage_point] = in_order([*(r for r in rows if r is not row), *ended])
+
+    def _rename(self, change: Name) -> None:
+        kind, number, account = change.kind, change.number, change.account_id
+        rows = self.namings(account)
+        old = next((r for r in rows if r.kind is kind and r.valid_to is None), None)
+        if (old.number if old else None) == number:
+            return
+        _check_names(account)
+        kept = [r for r in rows if r is not old]
+        if old is not None:
+            if old.valid_from < self.change.at:
+                kept.append(self._ended(old, self.change.at))
+            self._owners[kind][old.number] = tuple(o for o in self.owners(kind, old.number) if o != account)
+        if number is not None:
+            _check_number(kind, number)
+            since = self.change.at
+            kept.append(Naming(account, kind, number, since, None, self.change, None, change.row))
+            self._owners[kind][number] = (*self.owners(kind, number), account)
+        self._namings[account] = in_order(kept) if len(kept) > 1 else tuple(kept)
+
+    def _correct_installations(self, change: CorrectInstallations) -> None:
+        new = [
+            Installation(
+                change.meter,
+                s.usage_point,
+                s.role,
+                s.multiplier,
+                _utc(s.valid_from),
+                None if s.valid_to is None else _utc(s.valid_to),
+                self.change,
+                None,
+                change.row,
+            )
+            for s in change.spans
+        ]
+        for row in new:
+            self._check_installation(row)
+        _refuse_overlap(new)
+        self._put_installations(change.meter, new)
+
+    def _correct_holdings(self, change: CorrectHoldings) -> None:
+        new = [
+            Holding(
+                change.usage_point,
+                s.account_id,
+                s.payment_mode,
+                _utc(s.valid_from),
+                None if s.valid_to is None else _utc(s.valid_to),
+                self.change,
+                None,
+                change.row,
+            )
+            for s in change.spans
+        ]
+        for row in new:
+            _check_names(row.usage_point, row.account_id)
+        _refuse_overlap(new)
+        self._holdings[change.usage_point] = in_order(new)
+
+    # --- the whole --------------------------------------------------------------------------------
+
+    def finish(self) -> Difference:
+        """Check what only the whole can show, and give the rows; ChangeRefused otherwise."""
+        for kind, index in self._owners.items():
+            for number, owners in index.items():
+                if len(owners) > 1:
+                    raise ChangeRefused("NUMBER_TAKEN", f"{kind} {number} would name {len(owners)} accounts")
+        for meter in self._installations:
+            for row in self._installations[meter]:
+                if row.role is Role.CONSUMER and row.recorded is self.change:
+                    self._refuse_occupied(row)
+        difference = Difference([], [])
+        for meter, fitted in self._installations.items():
+            _differ(self.base.installations(meter), fitted, difference)
+        for point, held in self._holdings.items():
+            _differ(self.base.holdings(point), held, difference)
+        for account, named in self._namings.items():
+            _differ(self.base.namings(account), named, difference)
+        return difference
+
+    def _put_installations(self, meter: str, rows: Iterable[Installation]) -> None:
+        self._installations[meter] = in_order(rows)
+        for row in self._installations[meter]:
+            have = self._new_meters_at.get(row.usage_point, ())
+            if meter not in have:
+                self._new_meters_at[row.usage_point] = (*have, meter)
+
+    def _ended(self, row: R, at: datetime) -> R:
+        return row._replace(valid_to=at, recorded=self.change)
+
+    def _check_installation(self, row: Installation) -> None:
+        _check_names(row.usage_point)
+        if not is_canonical_meter(row.meter):
+            raise ChangeRefused("METER_FORMAT", f"{row.meter[:64]!r} is not a meter: write MAKE:SERIAL")
+        if not (row.multiplier.is_finite() and row.multiplier > 0):
+            raise ChangeRefused("MULTIPLIER", f"{row.multiplier} is not a multiplier")
+
+    def _refuse_occupied(self, new: Installation) -> None:
+        point = new.usage_point
+        for meter in {*self.base.meters_at(point), *self._new_meters_at.get(point, ())} - {new.meter}:
+            for row in self.installations(meter):
+                if (
+                    row.usage_point == point
+                    and row.role is Role.CONSUMER
+                    and row.valid_from < (new.valid_to or FOREVER)
+                    and new.valid_from < (row.valid_to or FOREVER)
+                ):
+                    raise ChangeRefused(
+                        "USAGE_POINT_OCCUPIED",
+                        f"usage point {point} has the consumer's meter {meter} then: remove it first",
+                    )
+
+
+def _differ(old: tuple[R, ...], new: tuple[R, ...], into: Difference) -> None:
+    """Rows that say the same as before stay; only what was learned anew is recorded."""
+    had = {_said(r): r for r in old}
+    stay = set()
+    for row in new:
+        said = _said(row)
+        if said in had:
+            stay.add(said)
+        else:
+            into.new.append(row)
+    into.gone.extend(r for said, r in had.items() if said not in stay)
+
+
+def _said(row: Installation | Holding | Naming) -> tuple[object, ...]:
+    return row[:-3]
+
+
+def _covering(rows: Iterable[R], at: datetime) -> R | None:
+    return next((r for r in rows if r.valid_from <= at < (r.valid_to or FOREVER)), None)
+
+
+def _refuse_overlap(rows: Sequence[Installation | Holding]) -> None:
+    ordered = sorted(rows, key=lambda r: r.valid_from)
+    for row in ordered:
+        if row.valid_to is not None and row.valid_to <= row.valid_from:
+            raise ChangeRefused("SPAN", f"a span ends ({row.valid_to}) before it starts ({row.valid_from})")
+    for earlier, later in pairwise(ordered):
+        if earlier.valid_to is None or earlier.valid_to > later.valid_from:
+            raise ChangeRefused("OVERLAP", f"two spans overlap at {later.valid_from}")
+
+
+def _check_names(*names: str) -> None:
+    for name in names:
+        if not name or len(name) > MAX_NAME or name != name.strip() or not name.isprintable():
+            raise ChangeRefused("NAME", f"{name[:64]!r} is not a name")
+
+
+def _check_number(kind: NumberKind, number: str) -> None:
+    try:
+        AccountNumber(number) if kind is NumberKind.ACCOUNT else LegacyNumber(number)
+    except NumberRefused as error:
+        raise ChangeRefused(error.code, str(error)) from error
+
+
+def _utc(at: datetime) -> datetime:
+    if at.utcoffset() is None:
+        raise ChangeRefused("TIME", f"{at} has no zone")
+    if at < EARLIEST:
+        raise ChangeRefused("TIME", f"{at} is before any meter was made")
+    return at.astimezone(UTC)

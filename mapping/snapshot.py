@@ -1,0 +1,350 @@
+"""The directory as an immutable snapshot in memory: lookups in microseconds, of now or as known earlier."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import TypeVar
+
+from mapping import codec
+from mapping.directory import (
+    AccountNames,
+    Attribution,
+    Attributions,
+    ChangeSet,
+    DirectoryCounts,
+    Holding,
+    Installation,
+    Naming,
+    NumberKind,
+    Role,
+    Unattributed,
+)
+from mapping.segments import FOREVER, Segment, roles, segments
+
+R = TypeVar("R", Installation, Holding, Naming)
+
+
+class DirectorySnapshot:
+    """All rows of one directory version, with what was known before; never changed after it is made."""
+
+    def __init__(
+        self,
+        changes: tuple[ChangeSet, ...] = (),
+        installations: Mapping[str, tuple[Installation, ...]] | None = None,
+        holdings: Mapping[str, tuple[Holding, ...]] | None = None,
+        namings: Mapping[str, tuple[Naming, ...]] | None = None,
+    ) -> None:
+        """Take rows grouped by meter, usage point and account; `changes` in rising version."""
+        self._changes = changes
+        self._times = [c.at for c in changes]
+        self._installations = dict(installations or {})
+        self._holdings = dict(holdings or {})
+        self._namings = dict(namings or {})
+        self._owners: dict[NumberKind, dict[str, str]] | None = None
+        self._meters_at: dict[str, tuple[str, ...]] | None = None
+        self._points_of: dict[str, tuple[str, ...]] | None = None
+
+    # --- what it is -------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """The directory version; 0 is the empty directory."""
+        return self._changes[-1].version if self._changes else 0
+
+    @property
+    def changes(self) -> tuple[ChangeSet, ...]:
+        """All change sets up to this version; in a part, provenance only of those that concern it."""
+        return self._changes
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DirectorySnapshot):
+            return NotImplemented
+        return self.relations() == other.relations() and self._changes == other.changes
+
+    def __hash__(self) -> int:
+        return hash((self.version, len(self._installations)))
+
+    def relations(
+        self,
+    ) -> tuple[
+        dict[str, tuple[Installation, ...]], dict[str, tuple[Holding, ...]], dict[str, tuple[Naming, ...]]
+    ]:
+        """Give all rows by meter, by usage point and by account, superseded ones too; do not change them."""
+        return self._installations, self._holdings, self._namings
+
+    def counts(self) -> DirectoryCounts:
+        """Count what holds now."""
+        owners = self._owner_index()
+        return DirectoryCounts(
+            meters=sum(1 for m in self._installations if self.installations(m)),
+            usage_points=len(self._meters_index()),
+            accounts=len(self._namings.keys() | self._points_index().keys()),
+            account_numbers=len(owners[NumberKind.ACCOUNT]),
+            legacy_numbers=len(owners[NumberKind.LEGACY]),
+        )
+
+    def version_at(self, known_at: datetime) -> int:
+        """Give the version that was current at an instant; 0 before the first change."""
+        index = bisect_right(self._times, known_at)
+        return self._changes[index - 1].version if index else 0
+
+    # --- whose reading it is ----------------------------------------------------------------------
+
+    def attributions(
+        self, meter: str, start: datetime | None, end: datetime, known_at: datetime | None = None
+    ) -> Attributions:
+        """Say whose a capture is: the interval start < .. <= end, or the snapshot at `end` (start None).
+
+        Holding is resolved at the capture's time, naming as known now or at `known_at`.
+        Times carry a zone. An unknown meter is answered, not refused. ValueError when start > end.
+        """
+        if start is not None and start > end:
+            raise ValueError(f"an interval cannot start ({start}) after its end ({end})")
+        version = self.version if known_at is None else self.version_at(known_at)
+        fitted = _visible(self._installations.get(meter, ()), version)
+        held = {f.usage_point: _visible(self._holdings.get(f.usage_point, ()), version) for f in fitted}
+        accounts = tuple(
+            Attribution(
+                account_id=segment.account_id,
+                account_number=self._name(segment.account_id, NumberKind.ACCOUNT, version),
+                legacy_number=self._name(segment.account_id, NumberKind.LEGACY, version),
+                usage_point=segment.usage_point,
+                role=role,
+            )
+            for segment, role in roles(segments(fitted, held), start, end)
+        )
+        reason: Unattributed | None = None
+        if not accounts:
+            reason = _why_nobody(fitted, held, end if start is None else start, end)
+        elif any(a.account_number is None for a in accounts):
+            reason = Unattributed.NO_ACCOUNT
+        return Attributions(accounts=accounts, reason=reason, directory_version=version)
+
+    def timeline(self, meter: str, version: int | None = None) -> list[Segment]:
+        """Give the meter's accounts over all time, as known in a version (None: this one)."""
+        version = self.version if version is None else version
+        fitted = _visible(self._installations.get(meter, ()), version)
+        return segments(
+            fitted,
+            {f.usage_point: _visible(self._holdings.get(f.usage_point, ()), version) for f in fitted},
+        )
+
+    def name(self, account_id: str, kind: NumberKind, version: int | None = None) -> str | None:
+        """Give an account's number of one kind, as known in a version (None: this one)."""
+        return self._name(account_id, kind, self.version if version is None else version)
+
+    def _name(self, account_id: str, kind: NumberKind, version: int) -> str | None:
+        for naming in self._namings.get(account_id, ()):
+            if naming.kind is kind and naming.valid_to is None and _is_visible(naming, version):
+                return naming.number
+        return None
+
+    # --- rows and indexes -------------------------------------------------------------------------
+
+    def installations(self, meter: str) -> tuple[Installation, ...]:
+        """Give the meter's installations as known now, by time."""
+        return _current(self._installations.get(meter, ()))
+
+    def holdings(self, usage_point: str) -> tuple[Holding, ...]:
+        """Give the usage point's holdings as known now, by time."""
+        return _current(self._holdings.get(usage_point, ()))
+
+    def namings(self, account_id: str) -> tuple[Naming, ...]:
+        """Give the account's namings as known now, former ones too."""
+        return _current(self._namings.get(account_id, ()))
+
+    def meters(self) -> Iterator[str]:
+        """Give every meter that the directory ever knew."""
+        return iter(self._installations)
+
+    def accounts(self) -> Iterator[AccountNames]:
+        """Give every account with its present names."""
+        for account_id in self._namings.keys() | self._points_index().keys():
+            yield self.names(account_id)
+
+    def names(self, account_id: str) -> AccountNames:
+        """Give an account's present names."""
+        return AccountNames(
+            account_id=account_id,
+            account_number=self.name(account_id, NumberKind.ACCOUNT),
+            legacy_number=self.name(account_id, NumberKind.LEGACY),
+        )
+
+    def account_by_number(self, kind: NumberKind | str, text: str) -> str | None:
+        """Give the id of the account that has this number of this kind now; exact text, no cross-search."""
+        return self._owner_index()[NumberKind(kind)].get(text)
+
+    def candidates(self, text: str) -> dict[NumberKind, str]:
+        """Give what a number may mean, by kind; two answers mean: ask "old or new?" (row 11)."""
+        return {kind: owner for kind, index in self._owner_index().items() if (owner := index.get(text))}
+
+    def usage_point(self, meter: str, at: datetime) -> str | None:
+        """Give where the meter is installed at an instant, whatever its role."""
+        for row in self.installations(meter):
+            if row.valid_from <= at < (row.valid_to or FOREVER):
+                return row.usage_point
+        return None
+
+    def meter_of(self, usage_point: str, at: datetime) -> str | None:
+        """Give the consumer's meter at a usage point at an instant."""
+        for meter in self.meters_at(usage_point):
+            for row in self.installations(meter):
+                if (
+                    row.usage_point == usage_point
+                    and row.role is Role.CONSUMER
+                    and row.valid_from <= at < (row.valid_to or FOREVER)
+                ):
+                    return meter
+        return None
+
+    def meters_at(self, usage_point: str) -> tuple[str, ...]:
+        """Give every meter that was ever recorded at a usage point."""
+        return self._meters_index().get(usage_point, ())
+
+    def usage_points_of(self, account_id: str) -> tuple[str, ...]:
+        """Give every usage point that the account was ever recorded to hold."""
+        return self._points_index().get(account_id, ())
+
+    def meters_of_account(self, account_id: str) -> tuple[tuple[str, Segment], ...]:
+        """Give the meters that the account has or had, each with the span, as known now."""
+        found = [
+            (meter, segment)
+            for point in self.usage_points_of(account_id)
+            for meter in self.meters_at(point)
+            for segment in self.timeline(meter)
+            if segment.account_id == account_id and segment.usage_point == point
+        ]
+        return tuple(sorted(found, key=lambda f: (f[1].start, f[0])))
+
+    # --- other snapshots --------------------------------------------------------------------------
+
+    def part(self, meters: set[str]) -> DirectorySnapshot:
+        """Give an edge's part: only rows that concern its meters, with all their history."""
+        fitted = {m: self._installations[m] for m in sorted(meters) if m in self._installations}
+        points = {row.usage_point for rows in fitted.values() for row in rows}
+        held = {p: self._holdings[p] for p in sorted(points) if p in self._holdings}
+        owners = {row.account_id for rows in held.values() for row in rows}
+        named = {a: self._namings[a] for a in sorted(owners) if a in self._namings}
+        kept = _versions(fitted) | _versions(held) | _versions(named)
+        # Who changed other meters, and from which file, is none of this edge's business.
+        changes = tuple(
+            c if c.version in kept else ChangeSet(version=c.version, at=c.at, by="", source="")
+            for c in self._changes
+        )
+        return DirectorySnapshot(changes, fitted, held, named)
+
+    def as_known_at(self, known_at: datetime) -> DirectorySnapshot:
+        """Give the snapshot as it was at an instant: what was learned later is not in it."""
+        version = self.version_at(known_at)
+        changes = tuple(c for c in self._changes if c.version <= version)
+        return DirectorySnapshot(
+            changes,
+            _rewound(self._installations, version),
+            _rewound(self._holdings, version),
+            _rewound(self._namings, version),
+        )
+
+    def to_json(self) -> str:
+        """Write it exactly; `from_json` reads it back equal."""
+        return codec.dump(self._changes, self._installations, self._holdings, self._namings)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> DirectorySnapshot:
+        """Read what `to_json` wrote; anything else is a DirectoryFault."""
+        return cls(*codec.load(text))
+
+    # --- lazy indexes: an edge needs none of them ---------------------------------------------------
+
+    def _owner_index(self) -> dict[NumberKind, dict[str, str]]:
+        if self._owners is None:
+            index: dict[NumberKind, dict[str, str]] = {kind: {} for kind in NumberKind}
+            for rows in self._namings.values():
+                for row in rows:
+                    if row.superseded is None and row.valid_to is None:
+                        index[row.kind][row.number] = row.account_id
+            self._owners = index
+        return self._owners
+
+    def _meters_index(self) -> dict[str, tuple[str, ...]]:
+        if self._meters_at is None:
+            self._meters_at = _inverse(
+                (row.usage_point, row.meter) for rows in self._installations.values() for row in rows
+            )
+        return self._meters_at
+
+    def _points_index(self) -> dict[str, tuple[str, ...]]:
+        if self._points_of is None:
+            self._points_of = _inverse(
+                (row.account_id, row.usage_point) for rows in self._holdings.values() for row in rows
+            )
+        return self._points_of
+
+
+def _is_visible(row: Installation | Holding | Naming, version: int) -> bool:
+    return row.recorded.version <= version and (row.superseded is None or row.superseded.version > version)
+
+
+def _versions(relation: Mapping[str, tuple[Installation | Holding | Naming, ...]]) -> set[int]:
+    found = set()
+    for rows in relation.values():
+        for row in rows:
+            found.add(row.recorded.version)
+            if row.superseded:
+                found.add(row.superseded.version)
+    return found
+
+
+def _visible(rows: tuple[R, ...], version: int) -> list[R]:
+    return [r for r in rows if _is_visible(r, version)]
+
+
+def _current(rows: tuple[R, ...]) -> tuple[R, ...]:
+    return tuple(r for r in rows if r.superseded is None)
+
+
+def _rewound(relation: dict[str, tuple[R, ...]], version: int) -> dict[str, tuple[R, ...]]:
+    found = {}
+    for key, rows in relation.items():
+        known = tuple(
+            r._replace(superseded=None) if r.superseded and r.superseded.version > version else r
+            for r in rows
+            if r.recorded.version <= version
+        )
+        if known:
+            found[key] = known
+    return found
+
+
+def _inverse(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for key, value in pairs:
+        have = found.get(key)
+        if have is None:
+            found[key] = (value,)
+        elif value not in have:
+            found[key] = (*have, value)
+    return found
+
+
+def _why_nobody(
+    fitted: list[Installation], held: dict[str, list[Holding]], start: datetime, end: datetime
+) -> Unattributed:
+    """`not_a_consumer` only when every installation that meets the span is surely nobody's."""
+    met = [
+        f
+        for f in fitted
+        if (f.valid_from <= end and start <= (f.valid_to or FOREVER))
+        and (start == end or (f.valid_from < end and start < (f.valid_to or FOREVER)))
+    ]
+    if not met:
+        return Unattributed.NO_ACCOUNT
+    for row in met:
+        if row.role is not Role.CONSUMER:
+            continue
+        since = max(start, row.valid_from)
+        closed = any(h.valid_to is not None and h.valid_to <= since for h in held[row.usage_point])
+        if not closed:
+            return Unattributed.NO_ACCOUNT
+    return Unattributed.NOT_A_CONSUMER

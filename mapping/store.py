@@ -1,0 +1,234 @@
+"""The directory kept in one SQLite file: change sets in, snapshots out; nothing known is ever lost."""
+
+from __future__ import annotations
+
+import gc
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from mapping import tables
+from mapping.changes import Change
+from mapping.codec import MAX_NAME, in_order
+from mapping.differences import attribution_spans, naming_changes, touched
+from mapping.directory import AttributionSpan, ChangeSet, Holding, Installation, Naming, NamingChange
+from mapping.draft import Difference, Draft
+from mapping.errors import ChangeRefused, DirectoryFault
+from mapping.snapshot import DirectorySnapshot
+
+BUSY_SECONDS = 30.0
+"""How long one process waits for another's change set."""
+R = TypeVar("R", Installation, Holding, Naming)
+
+
+class DirectoryStore:
+    """Bitemporal store of installations, holdings and namings; safe for threads and processes.
+
+    Every method may raise DirectoryFault when the file is damaged or of another version.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Open or create the file (0600) at `path`."""
+        self._path = Path(path)
+        self._lock = threading.RLock()
+        self._snapshot: DirectorySnapshot | None = None
+        with self._translated():
+            if not self._path.exists():
+                self._path.touch(mode=0o600)
+            self._db = sqlite3.connect(
+                self._path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
+            )
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA foreign_keys = OFF")
+        with self._transaction():
+            found = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if found == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                for statement in tables.SCHEMA.split(";\n"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {tables.FORMAT}")
+            elif found != tables.FORMAT:
+                raise DirectoryFault(
+                    f"{self._path} is not a directory store of format {tables.FORMAT} (it says {found})"
+                )
+
+    def __enter__(self) -> DirectoryStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    @property
+    def version(self) -> int:
+        """The directory version in the file, another process's change sets included."""
+        with self._lock, self._translated():
+            return self._version()
+
+    def _version(self) -> int:
+        found = self._db.execute("SELECT max(version) FROM change_set").fetchone()[0]
+        return 0 if found is None else int(found)
+
+    def snapshot(self, known_at: datetime | None = None) -> DirectorySnapshot:
+        """Give the present directory (cached), or the directory as it was known at an instant."""
+        with self._lock, self._translated():
+            snapshot = self._current()
+        return snapshot if known_at is None else snapshot.as_known_at(known_at)
+
+    def _current(self) -> DirectorySnapshot:
+        if self._snapshot is None or self._snapshot.version != self._version():
+            self._snapshot = None
+            with collector_paused():
+                in_transaction = self._db.in_transaction
+                if not in_transaction:
+                    self._db.execute("BEGIN")
+                try:
+                    self._snapshot = tables.read(self._db)
+                finally:
+                    if not in_transaction:
+                        self._db.execute("COMMIT")
+        return self._snapshot
+
+    def apply(
+        self,
+        changes: Iterable[Change],
+        *,
+        by: str,
+        source: str,
+        at: datetime,
+        digest: str | None = None,
+        sequence: int | None = None,
+        based_on: int | None = None,
+    ) -> int:
+        """Apply all the changes as one change set, or none; give the new directory version.
+
+        `at` is when they became known; it is moved forward if the clock went back, since knowledge
+        has one order. Changes that say nothing new leave the version as it is. `based_on` refuses the
+        set when the directory has moved on since that version. Raises ChangeRefused.
+        """
+        if at.utcoffset() is None:
+            raise ChangeRefused("TIME", f"{at} has no zone")
+        if not by or max(len(by), len(source)) > MAX_NAME:
+            raise ChangeRefused("NAME", "say who changes the directory, in at most 512 characters")
+        with self._lock, self._translated(), self._transaction(), collector_paused():
+            base = self._current()
+            if based_on is not None and based_on != base.version:
+                raise ChangeRefused(
+                    "STALE_PLAN",
+                    f"planned on version {based_on}, the directory is at {base.version}: plan again",
+                )
+            known = max(at.astimezone(UTC), base.changes[-1].at if base.changes else at.astimezone(UTC))
+            change = ChangeSet(
+                version=base.version + 1, at=known, by=by, source=source, digest=digest, sequence=sequence
+            )
+            draft = Draft(base, change)
+            for one in changes:
+                draft.apply(one)
+            difference = draft.finish()
+            if not difference.new and not difference.gone:
+                return base.version
+            tables.write(self._db, change, difference.gone, difference.new)
+            self._snapshot = None
+            following = _following(base, change, difference)
+        # Only a committed change set is shown.
+        with self._lock:
+            self._snapshot = following
+        return change.version
+
+    def differences(
+        self, from_version: int, to_version: int
+    ) -> tuple[list[AttributionSpan], list[NamingChange]]:
+        """Give the exact spans and names that differ between two versions; ChangeRefused if unknown."""
+        snapshot = self.snapshot()
+        if not 0 <= from_version <= to_version <= snapshot.version:
+            raise ChangeRefused(
+                "VERSION", f"versions {from_version}..{to_version} are not within 0..{snapshot.version}"
+            )
+        meters, accounts = touched(snapshot, from_version, to_version)
+        return (
+            list(attribution_spans(snapshot, meters, from_version, to_version)),
+            list(naming_changes(snapshot, accounts, from_version, to_version)),
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.IntegrityError as error:
+            raise DirectoryFault(f"{self._path}: the change breaks a rule of the store: {error}") from error
+        except (sqlite3.Error, OSError) as error:
+            raise DirectoryFault(f"{self._path}: {error}") from error
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Hold the cyclic collector back while millions of rows are made; they have no cycles."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _following(base: DirectorySnapshot, change: ChangeSet, difference: Difference) -> DirectorySnapshot:
+    """Make the next snapshot by replacing only the keys that changed."""
+    installations, holdings, namings = base.relations()
+    gone, new = difference
+    return DirectorySnapshot(
+        (*base.changes, change),
+        _merged(installations, _only(Installation, gone), _only(Installation, new), change),
+        _merged(holdings, _only(Holding, gone), _only(Holding, new), change),
+        _merged(namings, _only(Naming, gone), _only(Naming, new), change),
+    )
+
+
+def _only(kind: type[R], rows: Iterable[object]) -> list[R]:
+    return [r for r in rows if isinstance(r, kind)]
+
+
+def _merged(
+    relation: dict[str, tuple[R, ...]], gone: list[R], new: list[R], change: ChangeSet
+) -> dict[str, tuple[R, ...]]:
+    ended = frozenset(map(id, gone))
+    fresh: dict[str, list[R]] = {row[0]: [] for row in gone}
+    for row in new:
+        fresh.setdefault(row[0], []).append(row)
+    merged = dict(relation)
+    for key, added in fresh.items():
+        rows: list[R] = [
+            r._replace(superseded=change) if id(r) in ended else r for r in relation.get(key, ())
+        ]
+        rows.extend(added)
+        merged[key] = in_order(rows)
+    return merged

@@ -1,0 +1,199 @@
+"""The directory's SQLite tables, and rows to and from them. Times are microseconds since 1970 UTC."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from functools import lru_cache
+
+from mapping.codec import grouped, instant, micros
+from mapping.directory import (
+    ChangeSet,
+    Holding,
+    Installation,
+    Naming,
+    NumberKind,
+    PaymentMode,
+    Role,
+)
+from mapping.errors import DirectoryFault
+from mapping.snapshot import DirectorySnapshot
+
+FORMAT = 1
+
+# The partial unique indexes hold the directory's rules even against a fault in our own code.
+SCHEMA = """
+CREATE TABLE change_set (version INTEGER PRIMARY KEY, at INTEGER NOT NULL, by TEXT NOT NULL,
+    source TEXT NOT NULL, digest TEXT, sequence INTEGER) STRICT;
+CREATE TABLE installation (meter TEXT NOT NULL, usage_point TEXT NOT NULL, role TEXT NOT NULL,
+    multiplier TEXT NOT NULL, valid_from INTEGER NOT NULL, valid_to INTEGER,
+    recorded INTEGER NOT NULL REFERENCES change_set, superseded INTEGER REFERENCES change_set,
+    row INTEGER) STRICT;
+CREATE UNIQUE INDEX installation_now ON installation (meter, valid_from) WHERE superseded IS NULL;
+CREATE TABLE holding (usage_point TEXT NOT NULL, account_id TEXT NOT NULL, payment_mode TEXT,
+    valid_from INTEGER NOT NULL, valid_to INTEGER,
+    recorded INTEGER NOT NULL REFERENCES change_set, superseded INTEGER REFERENCES change_set,
+    row INTEGER) STRICT;
+CREATE UNIQUE INDEX holding_now ON holding (usage_point, valid_from) WHERE superseded IS NULL;
+CREATE TABLE naming (account_id TEXT NOT NULL, kind TEXT NOT NULL, number TEXT NOT NULL,
+    valid_from INTEGER NOT NULL, valid_to INTEGER,
+    recorded INTEGER NOT NULL REFERENCES change_set, superseded INTEGER REFERENCES change_set,
+    row INTEGER) STRICT;
+CREATE UNIQUE INDEX naming_now ON naming (account_id, kind, valid_from) WHERE superseded IS NULL;
+CREATE UNIQUE INDEX naming_open ON naming (number, kind) WHERE superseded IS NULL AND valid_to IS NULL;
+"""
+
+Row = Installation | Holding | Naming
+
+
+def write(db: sqlite3.Connection, change: ChangeSet, gone: Iterable[Row], new: Iterable[Row]) -> None:
+    """Record one change set inside the caller's transaction: first what is superseded, then what is new."""
+    db.execute(
+        "INSERT INTO change_set VALUES (?, ?, ?, ?, ?, ?)",
+        (change.version, micros(change.at), change.by, change.source, change.digest, change.sequence),
+    )
+    _write_gone(db, change.version, gone)
+    _write_new(db, new)
+
+
+def _write_gone(db: sqlite3.Connection, version: int, rows: Iterable[Row]) -> None:
+    keyed: dict[type[Row], list[tuple[object, ...]]] = {Installation: [], Holding: [], Naming: []}
+    for row in rows:
+        start = micros(row.valid_from)
+        match row:
+            case Installation():
+                keyed[Installation].append((version, row.meter, start))
+            case Holding():
+                keyed[Holding].append((version, row.usage_point, start))
+            case Naming():
+                keyed[Naming].append((version, row.account_id, row.kind, start))
+    db.executemany(
+        "UPDATE installation SET superseded = ? WHERE meter = ? AND valid_from = ? AND superseded IS NULL",
+        keyed[Installation],
+    )
+    db.executemany(
+        "UPDATE holding SET superseded = ? WHERE usage_point = ? AND valid_from = ? AND superseded IS NULL",
+        keyed[Holding],
+    )
+    db.executemany(
+        "UPDATE naming SET superseded = ? WHERE account_id = ? AND kind = ? AND valid_from = ?"
+        " AND superseded IS NULL",
+        keyed[Naming],
+    )
+
+
+def _write_new(db: sqlite3.Connection, rows: Iterable[Row]) -> None:
+    keyed: dict[type[Row], list[tuple[object, ...]]] = {Installation: [], Holding: [], Naming: []}
+    for row in rows:
+        life = (
+            micros(row.valid_from),
+            None if row.valid_to is None else micros(row.valid_to),
+            row.recorded.version,
+            None,
+            row.row,
+        )
+        match row:
+            case Installation():
+                keyed[Installation].append((row.meter, row.usage_point, row.role, str(row.multiplier), *life))
+            case Holding():
+                keyed[Holding].append((row.usage_point, row.account_id, row.payment_mode, *life))
+            case Naming():
+                keyed[Naming].append((row.account_id, row.kind, row.number, *life))
+    db.executemany("INSERT INTO installation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", keyed[Installation])
+    db.executemany("INSERT INTO holding VALUES (?, ?, ?, ?, ?, ?, ?, ?)", keyed[Holding])
+    db.executemany("INSERT INTO naming VALUES (?, ?, ?, ?, ?, ?, ?, ?)", keyed[Naming])
+
+
+def read(db: sqlite3.Connection) -> DirectorySnapshot:
+    """Read the whole directory; DirectoryFault when a row cannot be what this program wrote."""
+    try:
+        return _Reader(db).snapshot()
+    except (ValueError, KeyError, ArithmeticError, TypeError, OverflowError) as error:
+        raise DirectoryFault(f"the directory store holds a row that cannot be right: {error!r}") from error
+
+
+class _Reader:
+    """Shares equal times, multipliers and strings: a city's rows have few different ones."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+        self.at = lru_cache(maxsize=100_000)(instant)
+        self.factor = lru_cache(maxsize=1_000)(Decimal)
+        self.same = _Interned()
+        self.roles = {str(r): r for r in Role}
+        self.modes: dict[str | None, PaymentMode | None] = {None: None, **{str(m): m for m in PaymentMode}}
+        self.kinds = {str(k): k for k in NumberKind}
+        self.changes: dict[int | None, ChangeSet] = {
+            version: ChangeSet(
+                version=version, at=instant(at), by=by, source=source, digest=digest, sequence=sequence
+            )
+            for version, at, by, source, digest, sequence in db.execute(
+                "SELECT version, at, by, source, digest, sequence FROM change_set ORDER BY version"
+            )
+        }
+
+    def snapshot(self) -> DirectorySnapshot:
+        return DirectorySnapshot(
+            tuple(self.changes.values()),
+            grouped(self.installations(), lambda r: r[0]),
+            grouped(self.holdings(), lambda r: r[0]),
+            grouped(self.namings(), lambda r: r[0]),
+        )
+
+    def installations(self) -> Iterator[Installation]:
+        at, changes, same = self.at, self.changes, self.same
+        for meter, point, role, factor, start, end, known, better, row in self.db.execute(
+            "SELECT meter, usage_point, role, multiplier, valid_from, valid_to, recorded, superseded, row"
+            " FROM installation"
+        ):
+            yield Installation(
+                same[meter],
+                same[point],
+                self.roles[role],
+                self.factor(factor),
+                at(start),
+                None if end is None else at(end),
+                changes[known],
+                None if better is None else changes[better],
+                row,
+            )
+
+    def holdings(self) -> Iterator[Holding]:
+        at, changes, same = self.at, self.changes, self.same
+        for point, account, mode, start, end, known, better, row in self.db.execute(
+            "SELECT usage_point, account_id, payment_mode, valid_from, valid_to, recorded, superseded, row"
+            " FROM holding"
+        ):
+            yield Holding(
+                same[point],
+                same[account],
+                self.modes[mode],
+                at(start),
+                None if end is None else at(end),
+                changes[known],
+                None if better is None else changes[better],
+                row,
+            )
+
+    def namings(self) -> Iterator[Naming]:
+        at, changes, same = self.at, self.changes, self.same
+        for account, kind, number, start, end, known, better, row in self.db.execute(
+            "SELECT account_id, kind, number, valid_from, valid_to, recorded, superseded, row FROM naming"
+        ):
+            yield Naming(
+                same[account],
+                self.kinds[kind],
+                number,
+                at(start),
+                None if end is None else at(end),
+                changes[known],
+                None if better is None else changes[better],
+                row,
+            )
+
+
+class _Interned(dict[str, str]):
+    def __missing__(self, text: str) -> str:
+        self[text] = text
+        return text

@@ -1,0 +1,85 @@
+"""Hypothesis strategies: numbered instants, changes and captures over a handful of meters and accounts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import strategies as st
+
+from mapping.changes import (
+    Change,
+    CorrectHoldings,
+    CorrectInstallations,
+    HoldingSpan,
+    Install,
+    InstallationSpan,
+    MoveIn,
+    MoveOut,
+    Name,
+    Remove,
+)
+from mapping.directory import NumberKind, Role
+
+ORIGIN = datetime(2026, 1, 1, tzinfo=UTC)
+METERS = ("GEN:1", "GEN:2", "SEC:1")
+POINTS = ("UP1", "UP2", "UP3")
+ACCOUNTS = ("a", "b", "c")
+STEPS = 8
+
+
+def at(step: int) -> datetime:
+    """Give the instant of a step of half an hour."""
+    return ORIGIN + timedelta(minutes=30 * step)
+
+
+steps = st.integers(0, STEPS)
+instants = steps.map(at)
+roles = st.sampled_from([Role.CONSUMER, Role.CONSUMER, Role.CONSUMER, Role.STOCK, Role.FEEDER])
+numbers = st.sampled_from(["0000000001", "0000000002", "0000000003"])
+
+
+def _cuts(width: int) -> st.SearchStrategy[list[tuple[int, int | None, int]]]:
+    """Give stretches that do not overlap: (from, to, which)."""
+
+    def stretch(edges: list[int], which: list[int], is_open: bool) -> list[tuple[int, int | None, int]]:
+        edges = sorted(set(edges))
+        pairs = list(zip(edges[::1], edges[1:], strict=False))
+        found: list[tuple[int, int | None, int]] = [
+            (a, b, which[i % len(which)] % width) for i, (a, b) in enumerate(pairs) if which[i % len(which)] < 9
+        ]
+        if is_open and edges:
+            found.append((edges[-1], None, which[-1] % width))
+        return found
+
+    return st.builds(
+        stretch, st.lists(steps, max_size=4), st.lists(st.integers(0, 11), min_size=1, max_size=4), st.booleans()
+    )
+
+
+def _at(step: int | None) -> datetime | None:
+    return None if step is None else at(step)
+
+
+changes: st.SearchStrategy[Change] = st.one_of(
+    st.builds(Install, st.sampled_from(METERS), st.sampled_from(POINTS), roles, instants),
+    st.builds(Remove, st.sampled_from(METERS), instants),
+    st.builds(MoveIn, st.sampled_from(POINTS), st.sampled_from(ACCOUNTS), instants),
+    st.builds(MoveOut, st.sampled_from(POINTS), instants),
+    st.builds(Name, st.sampled_from(ACCOUNTS), st.sampled_from(NumberKind), st.none() | numbers),
+    st.builds(
+        lambda meter, cuts, role: CorrectInstallations(
+            meter, tuple(InstallationSpan(POINTS[w], role, at(a), _at(b)) for a, b, w in cuts)
+        ),
+        st.sampled_from(METERS),
+        _cuts(len(POINTS)),
+        roles,
+    ),
+    st.builds(
+        lambda point, cuts: CorrectHoldings(
+            point, tuple(HoldingSpan(ACCOUNTS[w], at(a), _at(b)) for a, b, w in cuts)
+        ),
+        st.sampled_from(POINTS),
+        _cuts(len(ACCOUNTS)),
+    ),
+)
+change_sets = st.lists(st.lists(changes, min_size=1, max_size=4), min_size=1, max_size=8)

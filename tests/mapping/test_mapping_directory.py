@@ -1,0 +1,264 @@
+"""The directory against a naive model: lookups, as known earlier, differences, round trips."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mapping.changes import CorrectHoldings, HoldingSpan, Install, MoveIn, MoveOut, Name, bind, remove, replace
+from mapping.directory import AttributionRole, NumberKind, Role, Unattributed
+from mapping.errors import ChangeRefused, DirectoryFault
+from mapping.snapshot import DirectorySnapshot
+from mapping.store import DirectoryStore
+from tests.mapping.naive import Version
+from tests.mapping.strategies import METERS, STEPS, at, change_sets
+
+BY = {"by": "tester", "source": "test"}
+
+
+def answer(snapshot: DirectorySnapshot, meter: str, start: int | None, end: int, **more: object) -> list[object]:
+    found = snapshot.attributions(meter, None if start is None else at(start), at(end), **more)  # type: ignore[arg-type]
+    return [(a.account_id, a.usage_point, a.role.value, a.account_number) for a in found.accounts]
+
+
+@settings(deadline=None, max_examples=60)
+@given(change_sets, st.data())
+def test_directory_agrees_with_the_naive_model(sets: list[list[object]], data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder, DirectoryStore(Path(folder) / "d.db") as store:
+        versions = [Version(store.snapshot())]
+        for i, changes in enumerate(sets):
+            try:
+                store.apply(changes, at=at(100 + i), **BY)  # type: ignore[arg-type]
+            except ChangeRefused:
+                continue
+            if store.version != versions[-1].version:
+                versions.append(Version(store.snapshot()))
+        with DirectoryStore(Path(folder) / "d.db") as reopened:
+            assert reopened.snapshot() == store.snapshot()
+        now = store.snapshot()
+        again = DirectorySnapshot.from_json(now.to_json())
+        assert again == now
+        some = set(data.draw(st.lists(st.sampled_from(METERS))))
+        part = now.part(some)
+        for version in versions:
+            past = store.snapshot(known_at=version.known) if version.known else DirectorySnapshot()
+            for meter in METERS:
+                for end in range(STEPS + 1):
+                    for start in (None, *range(end + 1)):
+                        want = version.answer(meter, start, end)
+                        assert answer(past, meter, start, end) == want
+                        if version.known:
+                            assert answer(now, meter, start, end, known_at=version.known) == want
+                            if meter in some:
+                                assert answer(part, meter, start, end, known_at=version.known) == want
+        check_differences(store, versions)
+
+
+def check_differences(store: DirectoryStore, versions: list[Version]) -> None:
+    """Painting the spans over the old answer gives the new one, and nothing else is painted."""
+    for old in versions:
+        for new in versions[versions.index(old) :]:
+            spans, names = store.differences(old.version, new.version)
+            for meter in METERS:
+                for step in range(STEPS + 1):
+                    was, now = (v.cells[meter][step] for v in (old, new))
+                    hit = [
+                        s
+                        for s in spans
+                        if s.meter == meter and s.start <= at(step) and (s.end is None or at(step) < s.end)
+                    ]
+                    pair = tuple((c[0],) if c else () for c in (was, now))
+                    assert [(s.old, s.new) for s in hit] == ([pair] if pair[0] != pair[1] else [])
+            changed = {
+                key: (old.numbers.get(key), new.numbers.get(key))
+                for key in old.numbers.keys() | new.numbers.keys()
+                if old.numbers.get(key) != new.numbers.get(key)
+            }
+            assert {(n.account_id, n.kind): (n.old, n.new) for n in names} == changed
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DirectoryStore:
+    return DirectoryStore(tmp_path / "directory.db")
+
+
+def test_hand_over_gives_final_opening_and_partial(store: DirectoryStore) -> None:
+    store.apply([Install("GEN:1", "UP1", Role.CONSUMER, at(0)), MoveIn("UP1", "a", at(0))], at=at(0), **BY)
+    store.apply([MoveOut("UP1", at(4)), MoveIn("UP1", "b", at(4))], at=at(5), **BY)
+    snapshot = store.snapshot()
+    assert answer(snapshot, "GEN:1", None, 4) == [("a", "UP1", "final", None), ("b", "UP1", "opening", None)]
+    assert answer(snapshot, "GEN:1", 3, 4) == [("a", "UP1", "normal", None)]
+    assert answer(snapshot, "GEN:1", 4, 5) == [("b", "UP1", "normal", None)]
+    assert [r for _, _, r, _ in answer(snapshot, "GEN:1", 3, 5)] == ["partial", "partial"]  # type: ignore[misc]
+    assert snapshot.attributions("GEN:1", at(3), at(4)).reason is Unattributed.NO_ACCOUNT
+
+
+def test_re_key_is_a_renaming_without_a_boundary(store: DirectoryStore) -> None:
+    store.apply(
+        [bind("GEN:1", "UP1", Role.CONSUMER, at(0)), MoveIn("UP1", "a", at(0)), Name("a", NumberKind.LEGACY, "K1")],
+        at=at(0),
+        **BY,
+    )
+    store.apply([Name("a", NumberKind.ACCOUNT, "0123456789")], at=at(4) + timedelta(minutes=7), **BY)
+    snapshot = store.snapshot()
+    found = snapshot.attributions("GEN:1", at(3), at(6))
+    assert [a.role for a in found.accounts] == [AttributionRole.NORMAL]
+    assert (found.accounts[0].account_number, found.accounts[0].legacy_number) == ("0123456789", "K1")
+    assert found.reason is None
+    before = snapshot.attributions("GEN:1", at(3), at(6), known_at=at(4))
+    assert before.accounts[0].account_number is None
+    assert (before.directory_version, found.directory_version) == (1, 2)
+    assert store.differences(1, 2)[0] == []
+    assert snapshot.account_by_number(NumberKind.ACCOUNT, "0123456789") == "a"
+    assert snapshot.account_by_number("legacy_number", "0123456789") is None
+
+
+def test_row_11_old_and_new_numbers_are_kept_apart(store: DirectoryStore) -> None:
+    store.apply(
+        [Name("a", NumberKind.LEGACY, "0123456789"), Name("b", NumberKind.ACCOUNT, "0123456789")],
+        at=at(0),
+        **BY,
+    )
+    snapshot = store.snapshot()
+    assert snapshot.account_by_number(NumberKind.LEGACY, "0123456789") == "a"
+    assert snapshot.account_by_number(NumberKind.ACCOUNT, "0123456789") == "b"
+    assert len(snapshot.candidates("0123456789")) == 2
+
+
+def test_reasons(store: DirectoryStore) -> None:
+    store.apply(
+        [
+            bind("GEN:1", "UP1", Role.CONSUMER, at(0)),
+            bind("GEN:2", "F1", Role.FEEDER, at(0)),
+            bind("GEN:3", "UP3", Role.CONSUMER, at(0)),
+            MoveIn("UP3", "c", at(0)),
+            MoveOut("UP3", at(4)),
+        ],
+        at=at(0),
+        **BY,
+    )
+    snapshot = store.snapshot()
+
+    def reason(meter: str, start: int | None, end: int) -> object:
+        return snapshot.attributions(meter, None if start is None else at(start), at(end)).reason
+
+    assert reason("GEN:9", 1, 2) == reason("GEN:1", 1, 2) == reason("GEN:1", None, 2) == "no_account"
+    assert reason("GEN:2", 1, 2) == reason("GEN:2", None, 0) == "not_a_consumer"
+    assert reason("GEN:3", 4, 5) == reason("GEN:3", None, 6) == "not_a_consumer"
+    assert answer(snapshot, "GEN:3", None, 4) == [("c", "UP3", "final", None)]
+    with pytest.raises(ValueError, match="after its end"):
+        snapshot.attributions("GEN:1", at(3), at(2))
+
+
+def test_replacement_changes_installations_only(store: DirectoryStore) -> None:
+    store.apply([bind("GEN:1", "UP1", Role.CONSUMER, at(0)), MoveIn("UP1", "a", at(0))], at=at(0), **BY)
+    store.apply(replace("GEN:1", "GEN:2", "UP1", at(4)), at=at(4), **BY)
+    snapshot = store.snapshot()
+    assert answer(snapshot, "GEN:1", None, 4) == [("a", "UP1", "final", None)]
+    assert answer(snapshot, "GEN:2", None, 4) == [("a", "UP1", "opening", None)]
+    assert (snapshot.meter_of("UP1", at(3)), snapshot.meter_of("UP1", at(4))) == ("GEN:1", "GEN:2")
+    assert [m for m, _ in snapshot.meters_of_account("a")] == ["GEN:1", "GEN:2"]
+    assert snapshot.usage_point("GEN:1", at(4)) is None
+    spans, _ = store.differences(1, 2)
+    assert [(s.meter, s.start, s.end, s.old, s.new) for s in spans] == [
+        ("GEN:1", at(4), None, ("a",), ()),
+        ("GEN:2", at(4), None, (), ("a",)),
+    ]
+
+
+def test_a_correction_of_a_correction_keeps_every_view(store: DirectoryStore) -> None:
+    store.apply([bind("GEN:1", "UP1", Role.CONSUMER, at(0)), MoveIn("UP1", "a", at(0))], at=at(10), **BY)
+    store.apply([CorrectHoldings("UP1", (HoldingSpan("b", at(0), None),))], at=at(11), **BY)
+    store.apply([CorrectHoldings("UP1", (HoldingSpan("a", at(0), None),))], at=at(12), **BY)
+    seen = [answer(store.snapshot(), "GEN:1", 1, 2, known_at=at(t))[0] for t in (10, 11, 12)]
+    assert [a for a, *_ in seen] == ["a", "b", "a"]  # type: ignore[misc]
+    assert store.differences(1, 3) == ([], [])
+    assert answer(store.snapshot(), "GEN:1", 1, 2, known_at=at(9)) == []
+
+
+def test_contradictions_are_refused_and_change_nothing(store: DirectoryStore) -> None:
+    store.apply(
+        [
+            bind("GEN:1", "UP1", Role.CONSUMER, at(0)),
+            MoveIn("UP1", "a", at(0)),
+            Name("a", NumberKind.ACCOUNT, "0000000001"),
+        ],
+        at=at(0),
+        **BY,
+    )
+    before = store.snapshot()
+    for changes, code in (
+        ([bind("GEN:1", "UP2", Role.CONSUMER, at(1))], "METER_IN_USE"),
+        ([bind("GEN:2", "UP1", Role.CONSUMER, at(1))], "USAGE_POINT_OCCUPIED"),
+        ([MoveIn("UP1", "b", at(1))], "HELD"),
+        ([MoveOut("UP9", at(1))], "NOT_HELD"),
+        ([remove("GEN:9", at(1))], "METER_NOT_FITTED"),
+        ([Name("b", NumberKind.ACCOUNT, "0000000001")], "NUMBER_TAKEN"),
+        ([Name("b", NumberKind.ACCOUNT, "12")], "LENGTH_2"),
+        ([bind("gen 1", "UP2", Role.CONSUMER, at(1))], "METER_FORMAT"),
+        ([bind("GEN:5", "UP5", Role.CONSUMER, at(1)), MoveIn("UP1", "b", at(1))], "HELD"),
+    ):
+        with pytest.raises(ChangeRefused) as caught:
+            store.apply(changes, at=at(1), **BY)  # type: ignore[arg-type]
+        assert caught.value.code == code
+    assert store.snapshot() == before
+    with pytest.raises(ChangeRefused):
+        store.differences(0, 9)
+
+
+def test_two_stores_of_one_file_see_each_other(store: DirectoryStore, tmp_path: Path) -> None:
+    with DirectoryStore(tmp_path / "directory.db") as other:
+        store.apply([Name("a", NumberKind.LEGACY, "K1")], at=at(1), **BY)
+        assert other.snapshot() == store.snapshot()
+        other.apply([Name("b", NumberKind.LEGACY, "K2")], at=at(0), **BY)
+        assert store.snapshot().version == 2
+        assert store.snapshot().changes[1].at == at(1)  # knowledge has one order
+
+
+def test_stock_meter_is_fitted_without_removal(store: DirectoryStore) -> None:
+    store.apply([bind("GEN:1", "STORE", Role.STOCK, at(0))], at=at(0), **BY)
+    store.apply([bind("GEN:1", "UP1", Role.CONSUMER, at(3))], at=at(3), **BY)
+    assert store.snapshot().usage_point("GEN:1", at(2)) == "STORE"
+    assert store.snapshot().usage_point("GEN:1", at(3)) == "UP1"
+    assert store.snapshot().counts().meters == 1
+
+
+def test_part_tells_an_edge_nothing_about_others(store: DirectoryStore) -> None:
+    store.apply([bind("GEN:1", "UP1", Role.CONSUMER, at(0)), MoveIn("UP1", "a", at(0))], at=at(0), **BY)
+    store.apply([bind("GEN:2", "UP2", Role.CONSUMER, at(0))], at=at(1), by="secret person", source="x.csv")
+    text = store.snapshot().part({"GEN:1"}).to_json()
+    assert "GEN:2" not in text
+    assert "secret person" not in text
+    assert DirectorySnapshot.from_json(text).version == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", "[" * 100_000, '{"format":1}', '{"format":2}', b"\xff\xfe", '{"format":1,"changes":[[1]]}'],
+)
+def test_hostile_snapshots_are_refused(text: str | bytes) -> None:
+    with pytest.raises(DirectoryFault):
+        DirectorySnapshot.from_json(text)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.data())
+def test_damaged_snapshots_are_refused_or_whole(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder, DirectoryStore(Path(folder) / "d.db") as made:
+        made.apply(
+            [bind("GEN:1", "UP1", Role.CONSUMER, at(0)), MoveIn("UP1", "a", at(0)), MoveOut("UP1", at(3))],
+            at=at(0),
+            **BY,
+        )
+        text = made.snapshot().to_json()
+    where = data.draw(st.integers(0, len(text) - 1))
+    damaged = text[:where] + data.draw(st.sampled_from(['"', "0", "-", "9e9", "null", "{}", ""])) + text[where + 1 :]
+    try:
+        DirectorySnapshot.from_json(damaged).attributions("GEN:1", at(1), at(2))
+    except DirectoryFault:
+        pass
