@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -61,7 +61,6 @@ class Ledger:
         self.read_only = read_only
         with translated(f"opening {path}"):
             self._prepare()
-        self._books: dict[str, JournalBook] = {}
         self.letters = DeadLetters(self.reading, self.writing)
         self.edges = EdgeRegister(self.reading, self.writing)
 
@@ -105,13 +104,10 @@ class Ledger:
         """Store several batches in one transaction; all or none."""
         for batch, _ in batches:
             check_batch(batch)
-        touched = {batch.journal for batch, _ in batches}
         try:
             with self.writing("storing readings") as connection:
                 return self._ingest(connection, batches)
-        except BaseException as error:
-            for journal in touched:
-                self._books.pop(journal, None)
+        except LedgerError as error:
             if isinstance(error.__cause__, DataError | IntegrityError | InterfaceError):
                 raise ContractError(f"the ledger cannot hold this batch: {error}") from error
             raise
@@ -121,7 +117,7 @@ class Ledger:
         total = IngestResult()
         for journal in dict.fromkeys(batch.journal for batch, _ in batches):
             own = [(batch, received) for batch, received in batches if batch.journal == journal]
-            book = self._book(connection, journal)
+            book = JournalBook.load(connection, journal)
             rows = [capture_row(c, batch, received) for batch, received in own for c in batch.captures]
             result = store_captures(connection, rows, known)
             received = own[-1][1]
@@ -132,11 +128,6 @@ class Ledger:
             book.record(connection, own[-1][0].gateway, seqs, result, micros(received))
             total += result
         return total
-
-    def _book(self, connection: Connection, journal: str) -> JournalBook:
-        if journal not in self._books:
-            self._books[journal] = JournalBook.load(connection, journal)
-        return self._books[journal]
 
     # Journals
 
@@ -153,7 +144,6 @@ class Ledger:
     def declare_lost(self, journal: str, first: int, last: int, reason: str, at: datetime) -> None:
         """Give up first..last of a journal (its edge says that it no longer holds them); kept on record."""
         with self.writing("declaring entries lost") as connection:
-            self._books.pop(journal, None)
             JournalBook.load(connection, journal).declare_lost(connection, first, last, reason, micros(at))
 
     def lost(self) -> list[tuple[str, int, int, str, datetime]]:
@@ -219,10 +209,10 @@ class Ledger:
         with self.reading("listing unattributed captures") as connection:
             return unattributed.groups(connection)
 
-    def recheck(self, meter: str, start: datetime | None, end: datetime | None) -> int:
-        """Mark the captures of a meter and span (open ends: None) to be looked at again; how many."""
+    def recheck(self, spans: Iterable[tuple[str, datetime | None, datetime | None]]) -> int:
+        """Mark the captures of meters and spans (open ends: None) to be looked at again; how many."""
         with self.writing("marking captures") as connection:
-            return unattributed.mark(connection, meter, start, end)
+            return sum(unattributed.mark(connection, *span) for span in spans)
 
     def sweep(self, reason_of: Callable[[str, datetime | None, datetime], str | None], version: int) -> int:
         """Look again at captures last judged by an older directory; how many were judged."""

@@ -7,37 +7,50 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.central.records import AttributedCapture, StoredCapture
 from gateway.central.store import LASTING_REASONS
-from mapping.directory import Attributions
+from mapping.account import AccountNumber, LegacyNumber
+from mapping.errors import NumberRefused
+from mapping.snapshot import DirectorySnapshot
 
 if TYPE_CHECKING:
     from gateway.central.ledger import Ledger
 
 
-class DirectoryView(Protocol):
-    """What the ledger needs of one immutable state of the directory."""
-
-    @property
-    def version(self) -> int:
-        """The directory version of this state."""
-
-    def attributions(self, meter: str, start: datetime | None, end: datetime) -> Attributions:
-        """Whose a capture of this meter is; `start` is None for snapshots."""
-
-    def account_id(self, account: str) -> str:
-        """Find the account by id, 10-digit or legacy number; MappingError when unknown or ambiguous."""
-
-    def meters_of(self, account_id: str) -> list[str]:
-        """Every meter that the account ever held."""
-
-
 class DirectorySource(Protocol):
-    """Gives states of the directory."""
+    """Gives states of the directory: mapping.store.DirectoryStore."""
 
-    def view(self, known_at: datetime | None = None) -> DirectoryView:
+    def snapshot(self, known_at: datetime | None = None) -> DirectorySnapshot:
         """The state now, or as it was known at an instant."""
 
 
-def attributed(capture: StoredCapture, directory: DirectoryView) -> list[AttributedCapture]:
+def find_account(directory: DirectorySnapshot, account: str) -> str:
+    """Find an account's id by id, 10-digit or legacy number; NumberRefused when unknown or ambiguous."""
+    if directory.namings(account) or directory.usage_points_of(account):
+        return account
+    owners: set[str] = set()
+    for text in _spellings(account):
+        owners |= set(directory.candidates(text).values())
+    if len(owners) > 1:
+        raise NumberRefused(
+            "AMBIGUOUS", f"{account!r} is the new number of one account and the legacy one of another",
+            given=account, suggestion="give the account id",
+        )  # fmt: skip
+    if not owners:
+        raise NumberRefused("UNKNOWN_ACCOUNT", f"no account is named {account!r}", given=account)
+    return owners.pop()
+
+
+def _spellings(account: str) -> set[str]:
+    """The number as stored for each kind that it can be (other digits and wrappers are repaired)."""
+    found = set()
+    for kind in (AccountNumber, LegacyNumber):
+        try:
+            found.add(kind.parse(account).number.text)
+        except NumberRefused:
+            continue
+    return found
+
+
+def attributed(capture: StoredCapture, directory: DirectorySnapshot) -> list[AttributedCapture]:
     """Give the accounts that a capture stands under by this state of the directory.
 
     A capture whose time or meter is not trusted stands under none, whatever the directory says.
@@ -69,12 +82,16 @@ def readings(
     *,
     profile: str | None = None,
 ) -> list[AttributedCapture]:
-    """Captures of an account by instant (see `Ledger.readings`)."""
-    view = directory.view(known_at)
-    account_id = view.account_id(account)
+    """Captures of an account by instant (see `Ledger.readings`).
+
+    A number is looked up as it stands today: who asks knows today's name of the account.
+    """
+    now = directory.snapshot()
+    account_id = find_account(now, account)
+    view = now if known_at is None else directory.snapshot(known_at)
     found = [
         mine
-        for meter in view.meters_of(account_id)
+        for meter in sorted({meter for meter, _ in view.meters_of_account(account_id)})
         for capture in ledger.captures(meter, profile, start, end, known_at=known_at)
         for mine in attributed(capture, view)
         if mine.account_id == account_id

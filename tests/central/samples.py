@@ -1,0 +1,101 @@
+"""Captures, batches and directories for the tests of central."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE, wrap
+from gateway.contract.messages import Batch, Capture, CaptureValue, Gap
+
+T0 = datetime(2026, 11, 1, tzinfo=UTC)
+NOW = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
+HALF_HOUR = timedelta(minutes=30)
+DAY = timedelta(days=1)
+
+
+def capture(
+    seq: int, *, meter: str = "GEN:1", number: int | None = None, value: str = "1.50", **over: Any
+) -> Capture:
+    """A half-hour of one meter; `number` is which half-hour, by default `seq`."""
+    at = T0 + HALF_HOUR * (seq if number is None else number)
+    fields: dict[str, Any] = {
+        "capture_id": f"{meter}/block_load/{at:%Y-%m-%dT%H:%M:%SZ}/0",
+        "value_rev": 1,
+        "seq": seq,
+        "meter": meter,
+        "profile": "block_load",
+        "at": at,
+        "start": at - HALF_HOUR,
+        "meter_time": None,
+        "received_at": at + timedelta(minutes=1),
+        "quality": "1.0.0",
+        "values": (CaptureValue(q="1-0:1.29.0*255", name="interval_energy_import", unit="Wh", value=value),),
+        "attributions": (),
+        "reason": "no_account",
+        "directory_version": 0,
+    }
+    return Capture.model_validate(fields | over)
+
+
+def snapshot(seq: int, *, at: datetime, meter: str = "GEN:1", value: str = "100", **over: Any) -> Capture:
+    """A daily register read."""
+    return capture(
+        seq,
+        meter=meter,
+        value=value,
+        **(
+            {
+                "profile": "daily",
+                "at": at,
+                "start": None,
+                "capture_id": f"{meter}/daily/{at:%Y-%m-%dT%H:%M:%SZ}/0",
+            }
+            | over
+        ),
+    )
+
+
+def gap(seq: int, *, state: str = "open", gap_id: str = "gap-1") -> Gap:
+    """A gap of one day."""
+    return Gap.model_validate(
+        {
+            "gap_id": gap_id,
+            "seq": seq,
+            "meter": "GEN:1",
+            "profile": "block_load",
+            "after": T0,
+            "until": T0 + DAY,
+            "state": state,
+            "reason": "meter_silent",
+            "noticed_at": T0 + DAY,
+        }
+    )
+
+
+def batch(captures: Iterable[Capture] = (), gaps: Iterable[Gap] = (), journal: str = "journal-1") -> Batch:
+    """A batch of gateway edge-1."""
+    captures, gaps = tuple(captures), tuple(gaps)
+    seqs = sorted(item.seq or 0 for item in (*captures, *gaps))
+    return Batch(
+        journal=journal, gateway="edge-1", first_seq=seqs[0], last_seq=seqs[-1], captures=captures, gaps=gaps
+    )
+
+
+def octets(data: Batch) -> bytes:
+    """The envelope of a batch as an edge sends it."""
+    kind = GAPS_TYPE if data.gaps else READINGS_TYPE
+    if data.captures and data.captures[0].profile == "events":
+        kind = EVENTS_TYPE
+    identity = f"{data.journal}/{data.first_seq}-{data.last_seq}"
+    return wrap(data, id=identity, source="/gateways/edge-1", time=NOW, type=kind)
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    """Poll a condition until it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.02)

@@ -1,0 +1,232 @@
+"""The ledger against a naive model: any order, repetition and splitting gives the same."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.central.ledger import Ledger, LedgerError
+from gateway.central.schema import captures as table
+from gateway.central.seqset import SeqSet
+from gateway.contract.messages import Capture
+from gateway.errors import ContractError
+from tests.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, snapshot
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    made = Ledger(tmp_path / "ledger.db")
+    yield made
+    made.close()
+
+
+def model(sent: list[Capture]) -> dict[str, tuple[int, str]]:
+    """The rule in one line: the highest value_rev per capture_id."""
+    best: dict[str, tuple[int, str]] = {}
+    for one in sent:
+        value = one.values[0].value or ""
+        best[one.capture_id] = max(best.get(one.capture_id, (0, "")), (one.value_rev, value))
+    return best
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    entries=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 3)), min_size=1, max_size=30),
+    data=st.data(),
+)
+def test_any_order_repetition_and_splitting_ends_the_same(
+    entries: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    # What a journal gives: entry n is revision r of a capture, with a value of its own.
+    journal = [
+        capture(seq, number=number, value_rev=rev, value=f"{number}.{rev}")
+        for seq, (number, rev) in enumerate(entries, start=1)
+    ]
+    sent = data.draw(st.permutations(journal)) + data.draw(st.lists(st.sampled_from(journal), max_size=10))
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(sent)), max_size=5)) | {0, len(sent)})
+    with TemporaryDirectory() as folder:
+        ledger = Ledger(Path(folder) / "ledger.db")
+        counted = 0
+        for begin, end in itertools.pairwise(cuts):
+            result = ledger.ingest_many([(batch([one]), NOW) for one in sent[begin:end]])
+            counted += result.stored + result.repeated + result.revised
+            assert result.conflicts == 0
+        assert counted == len(sent)
+        held = {c.capture_id: (c.value_rev, c.values[0].value) for c in ledger.captures()}
+        assert held == model(sent)
+        for capture_id in held:
+            revisions = {one.value_rev for one in sent if one.capture_id == capture_id}
+            assert [r.value_rev for r in ledger.revisions(capture_id)] == sorted(revisions)
+        state = ledger.journal_state("journal-1")
+        assert (state.contiguous, state.highest, state.holes) == (len(journal), len(journal), ())
+        ledger.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 5)), max_size=40))
+def test_seq_set_is_a_set(ranges: list[tuple[int, int]]) -> None:
+    seqs, naive = SeqSet(), set()
+    for first, more in ranges:
+        seqs.add_range(first, first + more)
+        naive |= set(range(first, first + more + 1))
+    expected = next(n for n in range(1, 100) if n not in naive) - 1
+    assert seqs.contiguous == expected
+    assert seqs.highest == max(naive, default=0)
+    missing = {n for low, high in seqs.holes(70) for n in range(low, high + 1)}
+    assert missing == set(range(1, 71)) - naive
+    assert all((n in seqs) == (n in naive) for n in range(1, 80))
+    islands = seqs.islands
+    assert SeqSet.of(seqs.contiguous, islands).islands == islands
+    assert all(b + 1 < c for (_, b), (c, _) in itertools.pairwise(islands))
+
+
+def test_ten_thousand_sent_three_times(ledger: Ledger) -> None:
+    # users.md C-01
+    captures = [capture(n) for n in range(1, 10_001)]
+    batches = [batch(captures[i : i + 200]) for i in range(0, len(captures), 200)]
+    shuffled = random.Random(7).sample(batches, len(batches))
+    first = ledger.ingest_many([(one, NOW) for one in batches])
+    again = ledger.ingest_many([(one, NOW) for one in batches])
+    third = ledger.ingest_many([(one, NOW) for one in shuffled])
+    assert (first.stored, again.repeated, third.repeated) == (10_000, 10_000, 10_000)
+    counts = ledger.counts()
+    assert (counts.captures, counts.repeated, counts.superseded) == (10_000, 20_000, 0)
+
+
+def test_two_journals_that_disagree_keep_both(ledger: Ledger) -> None:
+    # users.md C-02: a replaced edge reads the meter's memory again and finds another value
+    old = capture(1, value="1.0")
+    new = capture(1, value="2.0", received_at=old.received_at + DAY)
+    for order, name in (((old, new), "a"), ((new, old), "b")):
+        meter = f"GEN:{name}"
+        for number, one in enumerate(order):
+            changed = one.model_copy(update={"meter": meter, "capture_id": f"{meter}/x"})
+            result = ledger.ingest(batch([changed], journal=f"{name}-{number}"), NOW)
+        assert result.conflicts == 1
+        kept = ledger.capture(f"{meter}/x")
+        assert kept is not None
+        assert kept.values[0].value == "2.0"
+        assert [r.values[0].value for r in ledger.revisions(f"{meter}/x")] == ["1.0", "2.0"]
+
+
+def test_a_capture_comes_back_as_it_was_sent(ledger: Ledger) -> None:
+    sent = snapshot(3, at=T0 + DAY, value="00123.4500", raw="0a0b")
+    ledger.ingest(batch([sent]), NOW)
+    kept = ledger.latest("GEN:1", "daily")
+    assert kept is not None
+    assert kept.message == sent
+    assert kept.raw == "0a0b"
+    assert kept.value("1-0:1.29.0*255").value == "00123.4500"  # type: ignore[union-attr]
+    assert (kept.ingested_at, kept.gateway, kept.journal, kept.seq) == (NOW, "edge-1", "journal-1", 3)
+    assert ledger.latest("GEN:1", "billing") is None
+
+
+def test_what_was_known_at_an_instant(ledger: Ledger) -> None:
+    ledger.ingest(batch([capture(1, value="1.0")]), NOW)
+    ledger.ingest(batch([capture(2, number=1, value="1.7", value_rev=2)]), NOW + DAY)
+    ledger.ingest(batch([capture(3, number=3)]), NOW + 2 * DAY)
+
+    def known(at: timedelta) -> list[str | None]:
+        return [c.values[0].value for c in ledger.captures(known_at=NOW + at)]
+
+    assert known(-DAY) == []
+    assert known(timedelta(0)) == ["1.0"]
+    assert known(DAY) == ["1.7"]
+    assert known(3 * DAY) == ["1.7", "1.50"]
+
+
+def test_bounds_of_a_span(ledger: Ledger) -> None:
+    midnight = T0 + DAY
+    rows = [capture(n, number=47 + n) for n in range(1, 4)]  # ends at 24:00, 00:30, 01:00
+    rows.append(snapshot(4, at=midnight))
+    ledger.ingest(batch(rows), NOW)
+    found = ledger.captures("GEN:1", start=midnight, end=midnight + HALF_HOUR)
+    assert [(c.profile, c.at) for c in found] == [("daily", midnight), ("block_load", midnight + HALF_HOUR)]
+    newest = ledger.captures("GEN:1", limit=2)
+    assert [c.at for c in newest] == [midnight + HALF_HOUR, midnight + 2 * HALF_HOUR]
+
+
+def test_journal_state_holes_and_lost_entries(ledger: Ledger) -> None:
+    ledger.ingest(batch([capture(n) for n in (1, 2, 5, 9)]), NOW)
+    state = ledger.journal_state("journal-1")
+    assert (state.contiguous, state.highest, state.holes) == (2, 9, ((3, 4), (6, 8)))
+    ledger.declare_lost("journal-1", 1, 6, "trimmed", NOW)
+    state = ledger.journal_state("journal-1")
+    assert (state.contiguous, state.holes) == (6, ((7, 8),))
+    assert ledger.lost() == [("journal-1", 3, 4, "trimmed", NOW), ("journal-1", 6, 6, "trimmed", NOW)]
+    assert ledger.ingest(batch([capture(3)]), NOW).stored == 1, "what comes late after all is kept"
+
+
+def test_gaps_go_forward_in_any_order(ledger: Ledger) -> None:
+    ledger.ingest(batch(gaps=[gap(2, state="filled")]), NOW)
+    ledger.ingest(batch(gaps=[gap(1, state="open")]), NOW)
+    assert [g.state for g in ledger.gaps()] == ["filled"]
+    ledger.ingest(batch(gaps=[gap(3, gap_id="gap-2")]), NOW)
+    assert [g.gap_id for g in ledger.gaps(state="open")] == ["gap-2"]
+    assert ledger.journal_state("journal-1").contiguous == 3
+
+
+def test_a_transaction_is_all_or_nothing(ledger: Ledger) -> None:
+    bad = batch([capture(2)]).model_copy(update={"captures": (capture(2).model_copy(update={"seq": None}),)})
+    with pytest.raises(ContractError):
+        ledger.ingest_many([(batch([capture(1)]), NOW), (bad, NOW)])
+    assert ledger.captures() == []
+    assert ledger.journal_state("journal-1").contiguous == 0
+
+
+def test_a_second_process_reads_while_one_writes(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.ingest(batch([capture(1)]), NOW)
+    other = Ledger(tmp_path / "ledger.db", read_only=True)
+    with ledger.writing("testing"):
+        assert len(other.captures()) == 1
+    with pytest.raises(LedgerError, match="reading only"):
+        other.set_cursor("x", 1)
+    other.close()
+    with pytest.raises(LedgerError, match="no ledger"):
+        Ledger(tmp_path / "none.db", read_only=True)
+
+
+def test_a_damaged_file_is_a_ledger_error(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(LedgerError, match="opening"):
+        Ledger(path)
+
+
+def test_the_schema_is_taken_by_postgresql() -> None:
+    from sqlalchemy.dialects import postgresql
+    from sqlalchemy.schema import CreateTable
+
+    text = "\n".join(
+        str(CreateTable(t).compile(dialect=postgresql.dialect())) for t in table.metadata.sorted_tables
+    )
+    assert "BIGSERIAL" in text
+    assert "BYTEA" in text
+
+
+def test_dead_letters_are_counted_and_bounded(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.central.deadletters.MAX_LETTERS", 3)
+    for _ in range(4):
+        ledger.letters.put("t", b"\xff", "malformed", "$: bad", NOW)
+    (letter,) = ledger.letters.all()
+    assert (letter.count, letter.payload, letter.reason) == (4, b"\xff", "malformed")
+    for number in range(5):
+        ledger.letters.put("t", b"%d" % number, "malformed", "$", NOW + DAY)
+    assert [one.payload for one in ledger.letters.all()] == [b"4", b"3", b"2"]
+
+
+def test_balances_keep_the_latest(ledger: Ledger) -> None:
+    assert ledger.balance("a") is None
+    assert ledger.set_balance("a", NOW, "{}", NOW)
+    assert not ledger.set_balance("a", NOW - DAY, "late", NOW)
+    kept = ledger.balance("a")
+    assert kept is not None
+    assert kept.body == "{}"
