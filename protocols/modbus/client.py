@@ -1,0 +1,174 @@
+"""Asking for registers over a line: deadlines, late answers, exceptions as errors that say who acts."""
+
+from __future__ import annotations
+
+import asyncio
+
+from protocols.errors import (
+    LineError,
+    LineTimeout,
+    MeterBusy,
+    MeterConfigError,
+    MeterProtocolError,
+    MeterRefused,
+    MeterSilent,
+)
+from protocols.line import LineIO
+from protocols.modbus.frames import MAX_FRAME, Frames, Request, RtuFrames, TcpFrames
+
+OCTET_GAP = 0.25
+"""Least pause that ends an answer; operating systems and converters stretch t1.5 by far."""
+
+SLOWEST_FRAME = 3.0
+"""Seconds that the longest frame may take after its beginning (1200 baud: 2.4 s)."""
+
+GARBAGE_SILENCE = 0.03
+"""Silence that ends garbage, in seconds: above t3.5 at 1200 baud."""
+
+BUSY_TRIES, BUSY_WAIT = 3, 0.2
+"""How often and after how many seconds a meter that says "busy" (6) is asked again."""
+
+BUFFER_LIMIT = 4 * MAX_FRAME
+"""Octets that may come for one request before they are called garbage."""
+
+EXCEPTIONS = {
+    1: "illegal function",
+    2: "illegal data address",
+    3: "illegal data value",
+    4: "device failure",
+    5: "acknowledge",
+    6: "device busy",
+    8: "memory parity error",
+    10: "gateway path unavailable",
+    11: "gateway target does not respond",
+}
+DEVICE_BUSY = 6
+REFUSED_ADDRESS = (1, 2, 3)
+"""Exceptions that a smaller or other request may avoid (function, address, count)."""
+
+
+def frames_for(framing: str) -> Frames:
+    """Give the framing of that name; MeterConfigError names those that exist."""
+    if framing == "tcp":
+        return TcpFrames()
+    if framing == "rtu":
+        return RtuFrames()
+    raise MeterConfigError(f"there is no Modbus framing {framing!r}; known: tcp, rtu")
+
+
+class ModbusClient:
+    """Asks the meters behind one held line; one object for one turn.
+
+    `timeout` is the wait for an answer to begin. `worst_latency` is how long after that an answer may still
+    come: without transaction numbers (RTU) the line is kept quiet for so long after every request that was
+    not answered to the end, so that no late answer is taken for the next one's.
+    """
+
+    def __init__(self, io: LineIO, frames: Frames, *, timeout: float, worst_latency: float) -> None:
+        self._io = io
+        self._frames = frames
+        self._timeout = timeout
+        self._worst_latency = worst_latency
+        self._buffer = bytearray()
+        self._heard = False
+
+    async def read_registers(self, unit: int, function: int, address: int, count: int) -> list[int]:
+        """Read `count` words from wire address `address` with function 3 or 4.
+
+        Raises MeterSilent (no answer in time, exceptions 10 and 11), MeterProtocolError (garbage, foreign
+        unit, wrong length or check sum), MeterBusy (5, 6), MeterRefused with `reason_code` (other exceptions)
+        and the errors of the line. A meter that has answered in this turn is asked a second time when its
+        answer was broken or did not come.
+        """
+        for _ in range(BUSY_TRIES - 1):
+            try:
+                return await self._ask_twice(unit, function, address, count)
+            except MeterBusy as busy:
+                if busy.reason_code != DEVICE_BUSY:
+                    raise
+            await asyncio.sleep(BUSY_WAIT)
+        return await self._ask_twice(unit, function, address, count)
+
+    async def _ask_twice(self, unit: int, function: int, address: int, count: int) -> list[int]:
+        heard, self._heard = self._heard, False
+        try:
+            return await self._ask(unit, function, address, count)
+        except (MeterProtocolError, MeterSilent):
+            if not heard:
+                raise
+        return await self._ask(unit, function, address, count)
+
+    async def _ask(self, unit: int, function: int, address: int, count: int) -> list[int]:
+        request = Request(unit=unit, function=function, address=address, count=count)
+        doing = f"unit {unit}, function {function}, {count} registers from {address}"
+        try:
+            if not self._frames.sequenced:
+                self._buffer.clear()
+                await self._io.drain(0)
+            await self._io.send(self._frames.encode(request))
+            words = await self._answer(request)
+        except LineError as error:
+            error.with_context(doing=doing)
+            raise
+        except (MeterProtocolError, MeterSilent, MeterRefused) as error:
+            error.with_context(doing=doing)
+            raise
+        except asyncio.CancelledError:
+            self._keep_quiet()
+            raise
+        self._heard = True
+        return words
+
+    async def _answer(self, request: Request) -> list[int]:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._timeout
+        gap = max(OCTET_GAP, self._worst_latency)
+        try:
+            while (words := self._take(request)) is None:
+                begun = bool(self._buffer)
+                if len(self._buffer) > BUFFER_LIMIT:
+                    raise MeterProtocolError("more octets came than any answer has")
+                left = end - loop.time()
+                self._buffer += await self._io.receive(max(min(gap, left) if begun else left, 0.0))
+                if not begun:
+                    end = max(end, loop.time() + SLOWEST_FRAME)
+            return words
+        except LineTimeout as error:
+            self._keep_quiet()
+            raise self._unanswered() from error
+        except MeterProtocolError:
+            self._buffer.clear()
+            self._keep_quiet()
+            await self._io.drain(GARBAGE_SILENCE)
+            raise
+
+    def _take(self, request: Request) -> list[int] | None:
+        """Take the answer out of the buffer, dropping late ones; None while octets are wanting."""
+        while (answer := self._frames.decode(bytes(self._buffer), request)) is not None:
+            del self._buffer[: answer.used]
+            if answer.exception is not None:
+                self._heard = True
+                raise _exception(answer.exception)
+            if answer.words is not None:
+                return answer.words
+        return None
+
+    def _unanswered(self) -> MeterSilent | MeterProtocolError:
+        begun = len(self._buffer)
+        self._buffer.clear()
+        if begun:
+            return MeterProtocolError(f"the answer broke off after {begun} octets")
+        return MeterSilent(f"no answer in {self._timeout:g} s")
+
+    def _keep_quiet(self) -> None:
+        if not self._frames.sequenced:
+            self._io.hold_quiet(self._worst_latency)
+
+
+def _exception(code: int) -> MeterRefused | MeterSilent:
+    text = f"Modbus exception {code} ({EXCEPTIONS.get(code, 'not a standard code')})"
+    if code in (5, 6):
+        return MeterBusy(text, reason_code=code)
+    if code in (10, 11):
+        return MeterSilent(text)
+    return MeterRefused(text, reason_code=code)

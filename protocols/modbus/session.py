@@ -1,0 +1,203 @@
+"""A conversation with one Modbus meter: identity first, then profiles as exact values under OBIS codes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from protocols.errors import (
+    IdentityMismatch,
+    MeterConfigError,
+    MeterProtocolError,
+    MeterRefused,
+    NotSupported,
+    ProtocolError,
+)
+from protocols.line import Line
+from protocols.modbus.client import REFUSED_ADDRESS, ModbusClient, frames_for
+from protocols.modbus.codec import decode, raw_value
+from protocols.modbus.model import SERIAL, MeterModel, Register, load_model
+from protocols.modbus.plan import Block, Span, halves, plan
+from protocols.reading import (
+    MeterClock,
+    Missing,
+    MissingReason,
+    Nameplate,
+    Number,
+    ProfileName,
+    Quality,
+    Quantity,
+    ReadingSet,
+    RelayState,
+    Text,
+    Value,
+)
+from protocols.session import Clock, CounterStore, MeterSpec, SecretSource
+
+Words = dict[Span, list[int] | None]
+"""Words of each span; None where the meter refuses it."""
+
+
+class ModbusSession:
+    """`MeterSession` for a meter behind a held line; it reads and never writes.
+
+    Live register reads carry the gateway's time of the read in whole seconds and no meter time. A register
+    that the meter refuses is Missing(METER_REFUSED), and the planner learns where not to join blocks.
+    """
+
+    def __init__(
+        self,
+        client: ModbusClient,
+        model: MeterModel,
+        unit: int,
+        *,
+        expected: str | None,
+        zone: ZoneInfo,
+        clock: Clock,
+    ) -> None:
+        self._client = client
+        self._model = model
+        self._unit = unit
+        self._expected = expected
+        self._zone = zone
+        self._clock = clock
+
+    async def identify(self) -> Nameplate:
+        """Read the serial and name the maker that the model stands for."""
+        register = self._model.of_quantity(SERIAL)
+        value = (await self._values((register,)))[0][1]
+        if isinstance(value, Missing):
+            raise MeterProtocolError(f"the meter does not tell its serial ({value.reason})")
+        serial = value.text() if isinstance(value, Number) else _text(value)
+        found = Nameplate(
+            manufacturer=self._model.manufacturer, serial=serial, model=self._model.title, firmware=""
+        )
+        if self._expected is not None and found.meter_id != self._expected:
+            raise IdentityMismatch(expected=self._expected, found=found.meter_id)
+        return found
+
+    async def read(
+        self,
+        profile: ProfileName,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> AsyncIterator[ReadingSet]:
+        """Read a snapshot of the present: one set; `since` and `until` do not bind the present.
+
+        NotSupported for profiles of which the model has no register (stored profiles among them).
+        """
+        _ = since, until
+        registers = self._model.of_profile(profile)
+        if not registers:
+            raise NotSupported(f"model {self._model.name} has no profile {profile}")
+        now = self._clock.now()
+        trusted = self._clock.disciplined()
+        values = await self._values(registers)
+        if profile is ProfileName.NAMEPLATE:
+            values.append((Quantity.of("0-0:96.1.1*255"), Text(self._model.manufacturer)))
+        yield ReadingSet(
+            profile=profile,
+            at=now.replace(microsecond=0),
+            values=tuple(values),
+            received_at=self._clock.now(),
+            quality=Quality.VALID if trusted else Quality.CLOCK_ERROR,
+        )
+
+    async def clock(self) -> MeterClock:
+        """Not supported: no shipped model has a clock register."""
+        raise NotSupported(f"model {self._model.name} has no clock to read")
+
+    async def set_clock(self, at: datetime) -> None:
+        """Not supported: this session never writes."""
+        _ = at
+        raise NotSupported(f"model {self._model.name} has no clock to set")
+
+    async def relay(self) -> RelayState:
+        """Read the contact's state; UNKNOWN when the model does not say how, or the meter refuses."""
+        relay = self._model.relay
+        if relay is None:
+            return RelayState.UNKNOWN
+        register = self._model.of_quantity(relay.quantity)
+        words = (await self._words((register.span,)))[register.span]
+        return RelayState.UNKNOWN if words is None else relay.state(raw_value(self._model, register, words))
+
+    async def switch_relay(self, to: RelayState) -> None:
+        """Not supported: Modbus has no authentication, and no shipped model lists a writable address."""
+        _ = to
+        raise NotSupported(f"model {self._model.name} has no relay to switch")
+
+    async def _values(self, registers: Iterable[Register]) -> list[tuple[Quantity, Value]]:
+        wanted = tuple(registers)
+        words = await self._words(tuple(r.span for r in wanted))
+        return [(Quantity.of(r.quantity), self._value(r, words[r.span])) for r in wanted]
+
+    def _value(self, register: Register, words: list[int] | None) -> Value:
+        if words is None:
+            return Missing(MissingReason.METER_REFUSED)
+        return decode(self._model, register, words, self._zone)
+
+    async def _words(self, spans: Iterable[Span]) -> Words:
+        got: Words = {}
+        model = self._model
+        blocks = plan(
+            spans, max_read=model.max_read, align=model.align, hole=model.hole, barriers=model.barriers
+        )
+        for block in blocks:
+            got.update(await self._block(block))
+        return got
+
+    async def _block(self, block: Block) -> Words:
+        """Read one block; a refused one is narrowed down until only refused values are without words."""
+        try:
+            words = await self._client.read_registers(self._unit, block.function, block.address, block.count)
+        except MeterRefused as refused:
+            if refused.reason_code not in REFUSED_ADDRESS:
+                raise
+            if not block.divisible:
+                return dict.fromkeys(block.spans)
+        else:
+            return {span: block.take(span, words) for span in block.spans}
+        second = halves(block)[1]
+        self._model.barriers.add((block.function, second[0].address))
+        return await self._words(block.spans)
+
+
+@asynccontextmanager
+async def open_modbus(
+    line: Line, spec: MeterSpec, *, secrets: SecretSource, counters: CounterStore, clock: Clock
+) -> AsyncIterator[ModbusSession]:
+    """Hold the line for a session with the meter of `spec`; IdentityMismatch when another answers.
+
+    `secrets` and `counters` are not used: Modbus has neither keys nor counters. MeterConfigError for an
+    unknown model, framing or zone.
+    """
+    _ = secrets, counters
+    settings = spec.modbus
+    if settings is None:
+        raise MeterConfigError("the meter has no Modbus settings").with_context(meter=spec.meter)
+    try:
+        model, frames, zone = load_model(settings.model), frames_for(settings.framing), _zone(spec.zone)
+        async with line.exclusive() as io:
+            client = ModbusClient(io, frames, timeout=settings.timeout, worst_latency=settings.worst_latency)
+            session = ModbusSession(client, model, settings.unit, expected=spec.meter, zone=zone, clock=clock)
+            if spec.meter is not None:
+                await session.identify()
+            yield session
+    except ProtocolError as error:
+        error.with_context(meter=spec.meter, line=line.name)
+        raise
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise MeterConfigError(f"there is no time zone {name!r}") from error
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, Text):
+        return value.text
+    raise MeterProtocolError(f"the serial is not a number or text: {value}")

@@ -1,0 +1,232 @@
+"""Modbus sessions on real sockets and ptys: conformance, exact values, identity, time, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from protocols.errors import IdentityMismatch, MeterConfigError, MeterSilent, NotSupported
+from protocols.modbus.model import load_model
+from protocols.modbus.session import ModbusSession, open_modbus
+from protocols.open import open_session
+from protocols.reading import (
+    Missing,
+    MissingReason,
+    ProfileName,
+    Quality,
+    ReadingSet,
+    RelayState,
+    Text,
+    Value,
+)
+from protocols.session import MeterSession, MeterSpec
+from protocols.simulator.modbus_server import ModbusMeter
+from tests.protocols.modbus.simulated import (
+    NOON,
+    STATE,
+    FixedClock,
+    NoCounters,
+    NoSecrets,
+    StillMeter,
+    bus_of,
+    spec,
+)
+from tests.support.conformance import SessionUnderTest, check_meter_session
+
+KINDS = ["tcp", "rtu-tcp", "rtu"]
+CLOCK = FixedClock()
+
+
+def opened(line, wanted: MeterSpec, clock: FixedClock = CLOCK) -> AbstractAsyncContextManager[MeterSession]:
+    return open_session(line, wanted, secrets=NoSecrets(), counters=NoCounters(), clock=clock)
+
+
+def prepaid(unit: int = 7, serial: str = "10000001") -> ModbusMeter:
+    return ModbusMeter(StillMeter("EAS", serial), "sdm320y-sim", unit, CLOCK)
+
+
+def b23(unit: int = 8) -> ModbusMeter:
+    return ModbusMeter(StillMeter("ABB", "40000001"), "abb-b23", unit, CLOCK)
+
+
+async def only(session: MeterSession, profile: ProfileName) -> ReadingSet:
+    (row,) = [row async for row in session.read(profile)]
+    return row
+
+
+def shown(row: ReadingSet) -> dict[str, str]:
+    return {str(q): text(v) for q, v in row.values}
+
+
+def text(value: Value) -> str:
+    if isinstance(value, Missing):
+        return f"missing {value.reason}"
+    if isinstance(value, Text):
+        return value.text
+    return f"{value.text()} {value.unit}".strip() if hasattr(value, "mantissa") else str(value.at)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("model", ["sdm320y-sim", "abb-b23"])
+async def test_conforms(kind: str, model: str) -> None:
+    framing = "tcp" if kind == "tcp" else "rtu"
+    unit, meter = (7, "EAS:10000001") if model == "sdm320y-sim" else (8, "ABB:40000001")
+
+    @asynccontextmanager
+    async def factory() -> AsyncIterator[SessionUnderTest]:
+        async with bus_of([prepaid(), b23()], kind) as line:
+            yield SessionUnderTest(
+                line=line,
+                open=lambda: opened(line, spec(model, unit, meter, framing=framing)),
+                meter=meter,
+                now=CLOCK.now,
+                supported=frozenset(
+                    {ProfileName.INSTANTANEOUS, ProfileName.NAMEPLATE}
+                    | ({ProfileName.PREPAYMENT} if model == "sdm320y-sim" else set())
+                ),
+            )
+
+    await check_meter_session(factory)
+
+
+async def test_prepaid_meter_reads_exactly() -> None:
+    async with bus_of([prepaid()], "tcp") as line:
+        async with opened(line, spec("sdm320y-sim", 7, "EAS:10000001")) as session:
+            live = await only(session, ProfileName.INSTANTANEOUS)
+            assert shown(live) == {
+                "1-0:12.7.0*255": "231.4 V",
+                "1-0:11.7.0*255": "4.321 A",
+                "1-0:16.7.0*255": "980.0 W",
+                "1-0:9.7.0*255": "1000.0 VA",
+                "1-0:13.7.0*255": "0.980",
+                "1-0:14.7.0*255": "49.97 Hz",
+                "1-0:1.8.0*255": "4567890 Wh",
+                "1-0:2.8.0*255": "1230 Wh",
+                "1-0:1.6.0*255": "3200.0 W",
+            }
+            assert live.at == NOON.replace(microsecond=0)
+            assert live.received_at == NOON
+            assert (live.meter_time, live.quality) == (None, Quality.VALID)
+            assert shown(await only(session, ProfileName.PREPAYMENT)) == {
+                "0-0:94.96.21*255": "500.00 INR",
+                "0-0:94.96.22*255": "2026-11-20 06:30:00+00:00",
+                "0-0:94.96.24*255": "-123.45 INR",
+                "0-0:94.96.23*255": "9500.00 INR",
+                "0-0:94.96.25*255": "2026-11-23 05:30:00+00:00",
+                "0-0:94.96.20*255": "1",
+                "0-0:96.3.10*255": "1",
+            }
+            assert shown(await only(session, ProfileName.NAMEPLATE)) == {
+                "0-0:96.1.0*255": "10000001",
+                "0-0:96.1.1*255": "EAS",
+            }
+            assert await session.relay() is RelayState.CLOSED
+
+
+async def test_b23_reads_exactly() -> None:
+    async with bus_of([b23()], "rtu") as line:
+        async with opened(line, spec("abb-b23", 8, "ABB:40000001", framing="rtu")) as session:
+            assert shown(await only(session, ProfileName.INSTANTANEOUS)) == {
+                "1-0:1.8.0*255": "4567890 Wh",
+                "1-0:2.8.0*255": "1230 Wh",
+                "1-0:32.7.0*255": "231.4 V",
+                "1-0:52.7.0*255": "231.4 V",
+                "1-0:72.7.0*255": "231.4 V",
+                "1-0:31.7.0*255": "1.44 A",
+                "1-0:51.7.0*255": "1.44 A",
+                "1-0:71.7.0*255": "1.44 A",
+                "1-0:16.7.0*255": "980.00 W",
+                "1-0:14.7.0*255": "49.97 Hz",
+                "1-0:13.7.0*255": "0.980",
+            }
+            assert await session.relay() is RelayState.UNKNOWN
+
+
+async def test_another_meter_is_told() -> None:
+    async with bus_of([prepaid(serial="10000002")], "tcp") as line:
+        with pytest.raises(IdentityMismatch) as caught:
+            async with opened(line, spec("sdm320y-sim", 7, "EAS:10000001")):
+                raise AssertionError("nothing may be read")
+        assert (caught.value.expected, caught.value.found) == ("EAS:10000001", "EAS:10000002")
+        async with opened(line, spec("sdm320y-sim", 7, None)) as session:
+            assert (await session.identify()).meter_id == "EAS:10000002"
+
+
+async def test_undisciplined_clock_marks_the_reading() -> None:
+    clock = FixedClock(disciplined=False)
+    async with bus_of([prepaid()], "tcp") as line:
+        async with opened(line, spec("sdm320y-sim", 7, None), clock) as session:
+            assert (await only(session, ProfileName.INSTANTANEOUS)).quality is Quality.CLOCK_ERROR
+
+
+async def test_open_relay_is_seen() -> None:
+    meter = StillMeter("EAS", "10000001")
+    meter.switch_relay(closed=False, at=NOON)
+    async with bus_of([ModbusMeter(meter, "sdm320y-sim", 7, CLOCK)], "tcp") as line:
+        async with opened(line, spec("sdm320y-sim", 7, None)) as session:
+            assert await session.relay() is RelayState.OPEN
+            with pytest.raises(NotSupported, match="no relay to switch"):
+                await session.switch_relay(RelayState.CLOSED)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_absent_and_unpowered_units_are_silent(kind: str) -> None:
+    framing = "tcp" if kind == "tcp" else "rtu"
+    dark = ModbusMeter(StillMeter("EAS", "10000009", replace(STATE, powered=False)), "sdm320y-sim", 9, CLOCK)
+    async with bus_of([prepaid(), dark], kind) as line:
+        for unit in (9, 30):
+            wanted = spec("sdm320y-sim", unit, "EAS:10000009", framing=framing, timeout=0.05)
+            with pytest.raises(MeterSilent) as caught:
+                async with opened(line, wanted):
+                    pass
+            assert f"unit {unit}" in str(caught.value)
+            assert caught.value.line == line.name
+        async with opened(line, spec("sdm320y-sim", 7, "EAS:10000001", framing=framing)):
+            pass
+    assert line.statistics().connects == 1
+
+
+async def test_refused_registers_are_missing_and_learned() -> None:
+    model = load_model("sdm320y-sim")
+    model.barriers.clear()
+    real = ModbusMeter(StillMeter("EAS", "10000001"), "sdm320y", 7, CLOCK)
+    async with bus_of([real], "tcp") as line:
+        async with opened(line, spec("sdm320y-sim", 7, "EAS:10000001")) as session:
+            row = await only(session, ProfileName.PREPAYMENT)
+            assert row.value("0-0:94.96.24*255") == Missing(MissingReason.METER_REFUSED)
+            assert text(row.value("0-0:94.96.21*255")) == "500.00 INR"
+            assert model.barriers
+            learned = set(model.barriers)
+            assert await only(session, ProfileName.PREPAYMENT) == row
+            assert model.barriers == learned
+            assert await session.relay() is RelayState.UNKNOWN
+    model.barriers.clear()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (spec("no-such", 1, None), "there is no meter model 'no-such'; known: abb-b23, sdm120, sdm320y"),
+        (spec("sdm120", 1, None, framing="ascii"), "there is no Modbus framing 'ascii'; known: tcp, rtu"),
+        (replace(spec("sdm120", 1, None), zone="Mars/Olympus"), "there is no time zone 'Mars/Olympus'"),
+        (MeterSpec(meter="EAS:1"), "a meter has either DLMS or Modbus settings"),
+    ],
+)
+async def test_wrong_settings_are_refused(wanted: MeterSpec, message: str) -> None:
+    async with bus_of([prepaid()], "tcp") as line:
+        with pytest.raises(MeterConfigError, match=message):
+            async with opened(line, wanted):
+                pass
+        assert line.statistics().connects == 0
+
+
+async def test_open_modbus_needs_modbus_settings() -> None:
+    async with bus_of([prepaid()], "tcp") as line:
+        with pytest.raises(MeterConfigError, match="no Modbus settings"):
+            async with open_modbus(
+                line, MeterSpec(meter=None), secrets=NoSecrets(), counters=NoCounters(), clock=CLOCK
+            ) as session:
+                assert isinstance(session, ModbusSession)
