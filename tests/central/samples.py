@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -91,11 +90,3 @@ def octets(data: Batch) -> bytes:
         kind = EVENTS_TYPE
     identity = f"{data.journal}/{data.first_seq}-{data.last_seq}"
     return wrap(data, id=identity, source="/gateways/edge-1", time=NOW, type=kind)
-
-
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    """Poll a condition until it holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.02)
