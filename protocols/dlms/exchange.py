@@ -1,0 +1,164 @@
+"""The asyncio shell of `ClientConnection`: sends, waits with deadlines, and knows when a line must be dropped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from protocols.dlms.apdu import ActionRequest, GetRequest, SetRequest
+from protocols.dlms.connection import ClientConnection, Request, State
+from protocols.dlms.model import EntrySelection, RangeSelection
+from protocols.dlms.outcomes import (
+    Associated,
+    Done,
+    Event,
+    LinkDown,
+    LinkUp,
+    Refused,
+    Released,
+    Value,
+    refusal,
+)
+from protocols.dlms.types import Data
+from protocols.errors import (
+    LineTimeout,
+    MeterProtocolError,
+    MeterRefused,
+    MeterSilent,
+    NotSupported,
+    ProtocolError,
+)
+from protocols.line import LineIO
+from protocols.reading import Obis
+
+NOT_THERE = (4, 9, 11)
+"""Data-access-results that mean that the meter lacks the object."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds that release and disconnect may take: they are courtesy."""
+
+
+class Exchange:
+    """One association on a line in our hands."""
+
+    def __init__(self, io: LineIO, connection: ClientConnection, timeout: float) -> None:
+        self._io = io
+        self._connection = connection
+        self._timeout = timeout
+        self._clean = True
+
+    @property
+    def clean(self) -> bool:
+        """False when an exchange was cut short: what comes next on the line may belong to it."""
+        return self._clean
+
+    async def associate(self) -> Associated:
+        """Open the link and associate.
+
+        Raises AssociationRefused, SecurityFailure, MeterSilent, MeterProtocolError, LineError.
+        """
+        await self._run(self._connection.open, LinkUp)
+        event = await self._run(self._connection.associate, Associated)
+        assert isinstance(event, Associated)
+        return event
+
+    async def get(
+        self,
+        class_id: int,
+        obis: Obis,
+        attribute: int = 2,
+        selection: RangeSelection | EntrySelection | None = None,
+    ) -> Data:
+        """Read one attribute; NotSupported when the meter lacks it, MeterRefused for other refusals."""
+        request = GetRequest(class_id=class_id, obis=obis, attribute=attribute, selection=selection)
+        event = await self._request(request, f"read of {obis}#{attribute}")
+        if isinstance(event, Value):
+            return event.data
+        raise MeterProtocolError("a GET without a value")
+
+    async def set(self, class_id: int, obis: Obis, attribute: int, value: Data) -> None:
+        """Write one attribute; errors as `get`."""
+        request = SetRequest(class_id=class_id, obis=obis, attribute=attribute, value=value)
+        await self._request(request, f"write of {obis}#{attribute}")
+
+    async def action(self, class_id: int, obis: Obis, method: int, parameter: Data) -> Data | None:
+        """Run one method; errors as `get`."""
+        request = ActionRequest(class_id=class_id, obis=obis, method=method, parameter=parameter)
+        event = await self._request(request, f"method {method} of {obis}")
+        return event.data if isinstance(event, Done) else None
+
+    async def close(self) -> None:
+        """Release and disconnect as far as the meter goes along; never raises a ProtocolError.
+
+        After an exchange that was cut short the connection is hung up instead.
+        """
+        if self._clean:
+            try:
+                await self._goodbye()
+            except ProtocolError:
+                self._clean = False
+        if not self._clean:
+            await self._io.hang_up()
+
+    async def _goodbye(self) -> None:
+        wait = min(self._timeout, CLOSE_TIMEOUT)
+        if self._connection.state is State.READY:
+            await self._run(self._connection.release, Released, wait)
+        if self._connection.state is not State.IDLE:
+            await self._run(self._connection.disconnect, LinkDown, wait)
+
+    async def _request(self, request: Request, what: str) -> Event:
+        event = await self._run(lambda: self._connection.request(request), (Value, Done, Refused))
+        if isinstance(event, Refused):
+            error = refusal(event.code, what)
+            if event.code in NOT_THERE:
+                raise NotSupported(str(error)) from error
+            raise error
+        return event
+
+    async def _run(
+        self,
+        begin: Callable[[], list[Event] | None],
+        wanted: type | tuple[type, ...],
+        timeout: float | None = None,
+    ) -> Event:
+        """Begin a step and pump octets until a wanted event; marks the line unclean when cut short."""
+        events = begin() or []
+        self._clean = False
+        event = await self._pump(events, wanted, self._timeout if timeout is None else timeout)
+        self._clean = True
+        return event
+
+    async def _pump(self, events: list[Event], wanted: type | tuple[type, ...], timeout: float) -> Event:
+        deadline = _Deadline(timeout)
+        while True:
+            for event in events:
+                if isinstance(event, wanted):
+                    return event
+            if data := self._connection.data_to_send():
+                await self._io.send(data)
+                deadline = _Deadline(timeout)  # each segment and block has its own time
+            events = self._connection.receive_data(await self._receive(deadline.left()))
+
+    async def _receive(self, seconds: float) -> bytes:
+        try:
+            if seconds <= 0:
+                raise LineTimeout("no whole answer in time")
+            return await self._io.receive(seconds)
+        except LineTimeout as error:
+            if noise := self._connection.noise:
+                raise MeterProtocolError(f"{noise} octets came that are no answer of this meter") from error
+            raise MeterSilent(f"no answer within {self._timeout:g} s") from error
+
+
+class _Deadline:
+    """A moment of the event loop's time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = asyncio.get_running_loop().time() + seconds
+
+    def left(self) -> float:
+        """Seconds until then."""
+        return self._at - asyncio.get_running_loop().time()
+
+
+__all__ = ["Exchange", "MeterRefused"]
