@@ -1,0 +1,323 @@
+"""A raw responder plays what servers cannot: late, dead, garbled and foreign answers, on ptys and sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from protocols.errors import (
+    LineClosed,
+    LocalError,
+    MeterBusy,
+    MeterError,
+    MeterProtocolError,
+    MeterRefused,
+    MeterSilent,
+)
+from protocols.line import Line
+from protocols.lines import SerialLine, TcpLine
+from protocols.modbus.client import ModbusClient, frames_for
+from protocols.simulator.modbus_server import crc16
+from tests.protocols.modbus.simulated import pty
+
+TIMEOUT, LATENCY = 0.08, 0.4
+Play = Callable[[int, bytes], list[tuple[float, bytes]]]
+"""Given the number of a request and its octets: what to send after how many seconds."""
+
+
+def rtu(*octets: int) -> bytes:
+    frame = bytes(octets)
+    return frame + crc16(frame).to_bytes(2, "little")
+
+
+def words(unit: int, *values: int, function: int = 3) -> bytes:
+    return rtu(unit, function, 2 * len(values), *(o for v in values for o in v.to_bytes(2, "big")))
+
+
+def mbap(transaction: bytes, *body: int) -> bytes:
+    return transaction + b"\0\0" + len(body).to_bytes(2, "big") + bytes(body)
+
+
+@asynccontextmanager
+async def bus(play: Play) -> AsyncIterator[Line]:
+    """A serial line on a pty whose far side plays."""
+    loop = asyncio.get_running_loop()
+    async with pty() as (master, device):
+        seen = 0
+        os.set_blocking(master, False)
+
+        def readable() -> None:
+            nonlocal seen
+            try:
+                request = os.read(master, 4096)
+            except OSError:
+                return
+            seen += 1
+            for delay, octets in play(seen, request):
+                loop.call_later(delay, os.write, master, octets)
+
+        line = SerialLine("bus", device, baud=115200)
+        loop.add_reader(master, readable)
+        try:
+            yield line
+        finally:
+            loop.remove_reader(master)
+            await line.close()
+
+
+@asynccontextmanager
+async def endpoint(play: Play) -> AsyncIterator[Line]:
+    """A TCP line whose far side plays; b"" hangs up."""
+    loop = asyncio.get_running_loop()
+    seen = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal seen
+        while request := await reader.read(4096):
+            seen += 1
+            for delay, octets in play(seen, request):
+                loop.call_later(delay, *((writer.write, octets) if octets else (writer.close,)))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    line = TcpLine("tcp", "127.0.0.1", server.sockets[0].getsockname()[1])
+    try:
+        yield line
+    finally:
+        await line.close()
+        server.close()
+
+
+@asynccontextmanager
+async def client(line: Line, framing: str = "rtu") -> AsyncIterator[ModbusClient]:
+    async with line.exclusive() as io:
+        yield ModbusClient(io, frames_for(framing), timeout=TIMEOUT, worst_latency=LATENCY)
+
+
+@pytest.mark.parametrize("late", [0.1, 0.25, TIMEOUT + LATENCY - 0.03])
+@pytest.mark.parametrize("next_unit", [5, 6])
+@pytest.mark.parametrize("same_turn", [True, False])
+async def test_a_late_answer_is_never_the_next_ones(late: float, next_unit: int, same_turn: bool) -> None:
+    def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
+        return [(late, words(5, 1111, 1112))] if number == 1 else [(0.0, words(request[0], 2222, 2223))]
+
+    async with bus(play) as line:
+        async with client(line) as modbus:
+            with pytest.raises(MeterSilent):
+                await modbus.read_registers(5, 3, 0, 2)
+            if same_turn:
+                assert await modbus.read_registers(next_unit, 3, 10, 2) == [2222, 2223]
+        if not same_turn:
+            async with client(line) as modbus:
+                assert await modbus.read_registers(next_unit, 3, 10, 2) == [2222, 2223]
+        assert line.statistics().drained == len(words(5, 1111, 1112))
+
+
+async def test_a_late_answer_after_a_cancelled_request_is_dropped() -> None:
+    def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
+        return [(0.15, words(5, 1111))] if number == 1 else [(0.0, words(5, 2222))]
+
+    async with bus(play) as line:
+
+        async def ask() -> None:
+            async with client(line) as modbus:
+                await modbus.read_registers(5, 3, 0, 1)
+
+        asking = asyncio.create_task(ask())
+        while line.statistics().sent < 8:
+            await asyncio.sleep(0.001)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        async with client(line) as modbus:
+            assert await modbus.read_registers(5, 3, 0, 1) == [2222]
+
+
+async def test_a_late_answer_cut_in_two_by_the_end_of_quiet_is_dropped_whole() -> None:
+    late = words(5, 1111)
+    cut = TIMEOUT + LATENCY
+
+    def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
+        if number == 1:
+            return [(cut - 0.008, late[:3]), (cut + 0.005, late[3:])]
+        return [(0.0, words(5, 2222))]
+
+    async with bus(play) as line, client(line) as modbus:
+        with pytest.raises(MeterSilent):
+            await modbus.read_registers(5, 3, 0, 1)
+        assert await modbus.read_registers(5, 3, 0, 1) == [2222]
+
+
+async def test_a_later_answer_of_another_unit_is_refused() -> None:
+    """Later than any latency that was declared: unit, function and length still stand guard."""
+
+    def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
+        return [] if number == 1 else [(0.0, words(5, 1111)), (0.1, words(6, 2222))]
+
+    async with bus(play) as line, client(line) as modbus:
+        with pytest.raises(MeterSilent):
+            await modbus.read_registers(5, 3, 0, 1)
+        with pytest.raises(MeterProtocolError, match="unit 5 answers instead of unit 6"):
+            await modbus.read_registers(6, 3, 0, 1)
+
+
+async def test_a_dead_meter_costs_one_timeout_and_leaves_the_line() -> None:
+    def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
+        return [(0.0, words(6, 2222))] if request[0] == 6 else []
+
+    loop = asyncio.get_running_loop()
+    async with bus(play) as line, client(line) as modbus:
+        before = loop.time()
+        with pytest.raises(
+            MeterSilent, match=r"no answer in 0.08 s \(unit 5, function 3, 1 registers from 0"
+        ):
+            await modbus.read_registers(5, 3, 0, 1)
+        assert loop.time() - before < TIMEOUT + 0.2
+        assert await modbus.read_registers(6, 3, 0, 1) == [2222]
+        assert line.statistics().timeouts == 1
+
+
+BROKEN = {
+    "bad check sum": (words(5, 7)[:-1] + b"\x00", "check sum"),
+    "garbage": (b"\xff\x00\xff\x00\xff\x00\xff", "unit 255 answers instead of unit 5"),
+    "other unit": (words(9, 7), "unit 9 answers instead of unit 5"),
+    "other function": (words(5, 7, function=4), "to function 4, not 3"),
+    "too few data": (rtu(5, 3, 0), "0 octets of data, not 2"),
+    "too many data": (words(5, 7, 8), "4 octets of data, not 2"),
+    "broken off": (words(5, 7)[:5], "broke off after 5 octets"),
+    "flood": (bytes(2000), "unit 0 answers instead of unit 5"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_broken_rtu_answers_say_what_is_wrong_and_pass(name: str) -> None:
+    octets, message = BROKEN[name]
+
+    def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
+        return [(0.0, octets if number == 1 else words(5, 2222))]
+
+    async with bus(play) as line, client(line) as modbus:
+        with pytest.raises(MeterProtocolError, match=message):
+            await modbus.read_registers(5, 3, 0, 1)
+        assert await modbus.read_registers(5, 3, 0, 1) == [2222]
+
+
+@pytest.mark.parametrize("bad", [words(5, 7)[:-1] + b"\x00", b"", b"\x00\xff\x00"])
+async def test_a_meter_that_was_heard_is_asked_again_once(bad: bytes) -> None:
+    def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
+        return [(0.0, bad if number in (2, 4, 5) else words(5, number))]
+
+    async with bus(play) as line, client(line) as modbus:
+        assert await modbus.read_registers(5, 3, 0, 1) == [1]
+        assert await modbus.read_registers(5, 3, 0, 1) == [3]
+        with pytest.raises(MeterError):
+            await modbus.read_registers(5, 3, 0, 1)
+
+
+async def test_noise_after_the_answer_and_an_echo_before_it_do_no_harm() -> None:
+    def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
+        return [(0.0, request + words(5, number) + b"\x00")]
+
+    async with bus(play) as line, client(line) as modbus:
+        assert await modbus.read_registers(5, 3, 0, 1) == [1]
+        assert await modbus.read_registers(5, 3, 2, 1) == [2]
+
+
+async def test_a_slow_answer_in_pieces_is_one_answer() -> None:
+    answer = words(5, 7)
+
+    def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
+        return [(0.03 * i, answer[i : i + 1]) for i in range(len(answer))]
+
+    async with bus(play) as line, client(line) as modbus:
+        assert await modbus.read_registers(5, 3, 0, 1) == [7]
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        *((code, MeterRefused) for code in (1, 2, 3, 4, 77)),
+        (5, MeterBusy),
+        (10, MeterSilent),
+        (11, MeterSilent),
+    ],
+)
+@pytest.mark.parametrize("framing", ["rtu", "tcp"])
+async def test_exceptions_say_who_must_act(code: int, error: type[MeterError], framing: str) -> None:
+    def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
+        return [(0.0, rtu(5, 0x83, code) if framing == "rtu" else mbap(request[:2], 5, 0x83, code))]
+
+    async with (bus if framing == "rtu" else endpoint)(play) as line, client(line, framing) as modbus:
+        with pytest.raises(error, match=f"Modbus exception {code} ") as caught:
+            await modbus.read_registers(5, 3, 0, 1)
+        assert type(caught.value) is error
+        if isinstance(caught.value, MeterRefused):
+            assert caught.value.reason_code == code
+
+
+async def test_a_busy_meter_is_asked_again_and_never_read_as_zero() -> None:
+    def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
+        return [(0.0, rtu(5, 0x83, 6) if number < 3 or number > 3 else words(5, 42))]
+
+    async with bus(play) as line, client(line) as modbus:
+        assert await modbus.read_registers(5, 3, 0, 1) == [42]
+        with pytest.raises(MeterBusy):
+            await modbus.read_registers(5, 3, 0, 1)
+
+
+async def test_late_tcp_answers_are_known_by_their_transaction() -> None:
+    first = b""
+
+    def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
+        nonlocal first
+        if number == 1:
+            first = request[:2]
+            return []
+        return [(0.0, mbap(first, 5, 3, 2, 0, 1) + mbap(request[:2], 5, 3, 2, 0, 2))]
+
+    async with endpoint(play) as line, client(line, "tcp") as modbus:
+        with pytest.raises(MeterSilent):
+            await modbus.read_registers(5, 3, 0, 1)
+        assert await modbus.read_registers(5, 3, 0, 1) == [2]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda t: mbap(t, 9, 3, 2, 0, 7), "unit 9 answers instead of unit 5"),
+        (lambda t: mbap(t, 5, 4, 2, 0, 7), "to function 4, not 3"),
+        (lambda t: mbap(t, 5, 3, 4, 0, 7, 0, 8), "4 octets of data, not 2"),
+        (lambda t: mbap(t, 5, 3, 2, 0), "1 octets of data, not 2"),
+        (lambda t: b"GET / HTTP/1.0\r\n\r\n", "not a Modbus header"),
+        (lambda t: t + b"\0\0\0\0\5\3\2\0\7", "not a Modbus header: protocol 0, length 0"),
+        (lambda t: mbap(t, 5, 3, 2, 0, 7)[:-1], "broke off after 10 octets"),
+    ],
+)
+async def test_broken_tcp_answers_say_what_is_wrong_and_pass(
+    answer: Callable[[bytes], bytes], message: str
+) -> None:
+    def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
+        return [(0.0, answer(request[:2]) if number == 1 else mbap(request[:2], 5, 3, 2, 8, 174))]
+
+    async with endpoint(play) as line, client(line, "tcp") as modbus:
+        with pytest.raises(MeterProtocolError, match=message):
+            await modbus.read_registers(5, 3, 0, 1)
+        assert await modbus.read_registers(5, 3, 0, 1) == [2222]
+
+
+async def test_a_far_end_that_closes_is_a_line_error() -> None:
+    async with endpoint(lambda number, request: [(0.0, b"")]) as line, client(line, "tcp") as modbus:
+        with pytest.raises(LineClosed):
+            await modbus.read_registers(5, 3, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "wrong", [(5, 6, 0, 1), (5, 3, 0, 126), (5, 3, 0, 0), (5, 3, 65535, 2), (300, 3, 0, 1)]
+)
+async def test_impossible_requests_are_our_own_fault(wrong: tuple[int, int, int, int]) -> None:
+    async with endpoint(lambda number, request: []) as line, client(line, "tcp") as modbus:
+        with pytest.raises(LocalError):
+            await modbus.read_registers(*wrong)
