@@ -36,7 +36,7 @@ class HouseholdModel:
 
     `policies` says what each client address must show; a client that is not in it cannot associate.
     Public clients see the clock, the invocation counters and the identity only. `older_prepayment` puts
-    the money at `.91.` codes, as meters on HDLC do.
+    the money at `.91.` codes, as meters on HDLC do; `numbered_events` adds the sequence number to the logs.
     """
 
     def __init__(
@@ -46,13 +46,20 @@ class HouseholdModel:
         policies: Mapping[int, AssociationPolicy],
         *,
         older_prepayment: bool = False,
+        numbered_events: bool = False,
         firmware: str = "SIM-1.4.2",
         year: int = 2025,
     ) -> None:
         self.household = household
+        self._clock = clock
         self._policies = dict(policies)
         self._meter = MeterObjects(
-            household, clock, older_prepayment=older_prepayment, firmware=firmware, year=year
+            household,
+            clock,
+            older_prepayment=older_prepayment,
+            numbered_events=numbered_events,
+            firmware=firmware,
+            year=year,
         )
         self._objects = self._meter.objects
         self._counters: dict[int, int] = {}
@@ -66,6 +73,11 @@ class HouseholdModel:
     def system_title(self) -> bytes:
         """Eight octets, FLAG letters first."""
         return system_title(self.household.manufacturer, self.household.serial)
+
+    @property
+    def powered(self) -> bool:
+        """Say whether the meter has supply and answers."""
+        return self.household.state(self._clock.now()).powered
 
     def associations(self) -> Mapping[int, AssociationPolicy]:
         """Policies by client address."""

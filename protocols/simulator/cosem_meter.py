@@ -22,7 +22,7 @@ from protocols.dlms.types import (
     octets,
     unsigned,
 )
-from protocols.reading import Obis, ProfileName
+from protocols.reading import Obis, ProfileName, Quantity
 from protocols.simulator import cosem_rows
 from protocols.simulator.cosem_objects import (
     Rows,
@@ -59,7 +59,14 @@ class MeterObjects:
     """Builds the objects and holds what writing changed: load limit, prepayment fields, writes so far."""
 
     def __init__(
-        self, household: Household, clock: NowSource, *, older_prepayment: bool, firmware: str, year: int
+        self,
+        household: Household,
+        clock: NowSource,
+        *,
+        older_prepayment: bool,
+        numbered_events: bool,
+        firmware: str,
+        year: int,
     ) -> None:
         self._home = household
         self._clock = clock
@@ -69,7 +76,7 @@ class MeterObjects:
         self._written: dict[Obis, Data] = {}
         self._writes = 0
         self.objects: dict[Obis, Served] = {}
-        self._add_profiles()
+        self._add_profiles(numbered_events)
         self._add_registers()
         self._add_prepayment(older_prepayment)
         self.objects[CLOCK_OBIS] = self._clock_object()
@@ -102,7 +109,7 @@ class MeterObjects:
             "0-0:96.1.4*255": (self._year, 0),
         }
 
-    def _add_profiles(self) -> None:
+    def _add_profiles(self, numbered_events: bool) -> None:
         known = companion()
         for name, info in known.profiles.items():
             capacity = _CAPACITY.get(name, 1)
@@ -114,8 +121,10 @@ class MeterObjects:
         details: Sequence[Column] = ()
         for log in known.event_logs:
             details = max(details, log.columns, key=len)
+            number = Column(class_id=1, quantity=Quantity(log.sequence), tag=Tag.DOUBLE_LONG_UNSIGNED)
+            columns = (*log.columns, number) if numbered_events else log.columns
             self.objects[log.obis] = profile(
-                log.columns, self._event_rows_of(log), period=0, capacity=_EVENT_CAPACITY
+                columns, self._event_rows_of(log), period=0, capacity=_EVENT_CAPACITY
             )
             self.objects[log.code] = data_object(partial(self._last_code, log))
         self.objects[known.event_scaler_profile] = scaler_profile(details)

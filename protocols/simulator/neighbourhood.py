@@ -125,10 +125,14 @@ class MeterPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The whole neighbourhood; `history_from` is when its meters began to record."""
+    """The whole neighbourhood.
+
+    `history_from` is when its meters began to record; no power cut lasts beyond `cuts_until`.
+    """
 
     seed: int
     history_from: datetime
+    cuts_until: datetime | None = None
     lines: tuple[LinePlan, ...]
     meters: tuple[MeterPlan, ...]
 
@@ -153,7 +157,9 @@ class Plan:
         return replace(self, lines=tuple(line if old.name == line.name else old for old in self.lines))
 
 
-def plan_neighbourhood(*, seed: int, history_from: datetime, meters: int = 26) -> Plan:
+def plan_neighbourhood(
+    *, seed: int, history_from: datetime, meters: int = 26, cuts_until: datetime | None = None
+) -> Plan:
     """Plan a neighbourhood; MeterConfigError when `meters` is not in 5..5000.
 
     The first Modbus TCP meter is the feeder's, the last Modbus RTU meter is in stock.
@@ -172,7 +178,13 @@ def plan_neighbourhood(*, seed: int, history_from: datetime, meters: int = 26) -
             plan = _meter(seed, kind, index, serial, role, len(planned) + 1)
             planned.append(numbers.give(plan) if role == "consumer" else plan)
             lines.setdefault(plan.line, _line(plan.line, kind))
-    return Plan(seed=seed, history_from=history_from, lines=tuple(lines.values()), meters=tuple(planned))
+    return Plan(
+        seed=seed,
+        history_from=history_from,
+        cuts_until=cuts_until,
+        lines=tuple(lines.values()),
+        meters=tuple(planned),
+    )
 
 
 def share_out(meters: int) -> dict[MeterKind, int]:

@@ -7,22 +7,15 @@ import io
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from protocols.errors import MeterConfigError
 from protocols.session import DlmsSettings, ModbusSettings
 from protocols.simulator.cosem_rows import IST
-from protocols.simulator.neighbourhood import LinePlan, MeterPlan, Plan
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimulatedTime:
-    """Simulated time: it showed `start` when the machine's clock showed `anchor`; `speed` times as fast."""
-
-    start: datetime
-    anchor: datetime
-    speed: float
+from protocols.simulator.neighbourhood import LinePlan, MeterPlan, Plan, plan_neighbourhood
+from protocols.simulator.simulated_time import SimulatedTime
 
 
 def write_files(
@@ -43,6 +36,31 @@ def write_files(
     _write(folder / "plan.json", json.dumps(describe(plan, time), indent=1) + "\n")
 
 
+def read_plan(folder: Path) -> Plan:
+    """Plan again what `folder/plan.json` describes, with the addresses in it.
+
+    Another process can so know what the meters record. MeterConfigError when the file is not there or not
+    one of ours.
+    """
+    path = folder / "plan.json"
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        cuts = raw["cuts_until"]
+        plan = plan_neighbourhood(
+            seed=int(raw["seed"]),
+            history_from=datetime.fromisoformat(raw["history_from"]),
+            cuts_until=datetime.fromisoformat(cuts) if cuts else None,
+            meters=len(raw["meters"]),
+        )
+        addresses = {line["name"]: (line["port"], line["device"]) for line in raw["lines"]}
+        for line in plan.lines:
+            port, device = addresses[line.name]
+            plan = plan.with_line(replace(line, port=port, device=device))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MeterConfigError(f"{path} does not describe a simulated neighbourhood: {error}") from error
+    return plan
+
+
 def edge_toml(plan: Plan, time: SimulatedTime | None = None) -> str:
     """Give the lines and meters as the gateway's configuration reads them."""
     parts = []
@@ -59,6 +77,7 @@ def describe(plan: Plan, time: SimulatedTime | None = None) -> dict[str, object]
     return {
         "seed": plan.seed,
         "history_from": plan.history_from.isoformat(),
+        "cuts_until": plan.cuts_until.isoformat() if plan.cuts_until else None,
         "simulation": None
         if time is None
         else {"start": time.start.isoformat(), "anchor": time.anchor.isoformat(), "speed": time.speed},

@@ -174,7 +174,10 @@ def test_association_lists_what_the_client_sees(model: HouseholdModel) -> None:
 def test_older_meters_keep_money_at_91() -> None:
     home = Household(4, "GEN", "10000002", START)
     policies = {UTILITY: AssociationPolicy(auth=Auth.HLS2, secret=b"s" * 16)}
-    older = HouseholdModel(home, Still(), policies, older_prepayment=True)
+    older = HouseholdModel(home, Still(), policies, older_prepayment=True, numbered_events=True)
+    rows = read(older, 7, Obis(0, 0, 99, 98, 2)).items
+    numbers = [row.items[-1].integer or 0 for row in rows]
+    assert numbers == list(range(numbers[0], numbers[0] + len(rows)))
     assert read(older, 1, Obis(0, 0, 94, 91, 24)).integer == home.state(NOW).balance_paise
     assert older.system_title == b"GEN" + (10000002).to_bytes(5, "big")
     assert len(system_title("GE", "K7")) == 8
