@@ -1,0 +1,69 @@
+"""The web application: the operator's overview and the consumer's page, put together."""
+
+from __future__ import annotations
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import JSONResponse, Response
+
+from gateway.central.contacts import ContactStore
+from gateway.central.otp import OneTimeCodes
+from gateway.central.views import Views
+from gateway.web.consumer import Desk, consumer_routes
+from gateway.web.operator import operator_routes
+from gateway.web.pages import Pages, static_folder
+from gateway.web.security import GuardMiddleware, Signer
+from protocols.session import Clock
+
+_log = structlog.get_logger(__name__)
+
+
+def create_app(
+    views: Views,
+    contacts: ContactStore,
+    otp: OneTimeCodes,
+    *,
+    clock: Clock,
+    secret: bytes,
+    operator_token: str | None,
+) -> FastAPI:
+    """Put the pages together.
+
+    `clock` must be a real one (sessions, codes and limits are lived by people); `views` has its own.
+    `secret` signs cookies: at least 16 octets, kept over restarts or sessions end with the process.
+    Without `operator_token` the overview answers to this machine's own names only.
+    """
+    app = FastAPI(title="meter-gateway", docs_url=None, redoc_url=None, openapi_url=None)
+    pages = Pages(clock, Signer(secret), views.zone)
+    app.add_middleware(GZipMiddleware, minimum_size=500)
+    app.add_middleware(GuardMiddleware)
+    app.mount("/static", StaticFiles(directory=static_folder()), name="static")
+    app.include_router(consumer_routes(pages, Desk(views, contacts, otp)))
+    app.include_router(operator_routes(pages, views, operator_token))
+
+    @app.get("/")
+    async def choose(request: Request) -> Response:
+        return pages.render(request, "choose.html")
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        return pages.message(request, "missing", status=error.status_code)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, _error: RequestValidationError) -> Response:
+        return pages.message(request, "form", status=422)
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> Response:
+        _log.error("portal.page_failed", path=request.url.path, error=type(error).__name__)
+        return pages.message(request, "broken", status=500)
+
+    return app

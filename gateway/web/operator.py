@@ -1,0 +1,114 @@
+"""The operator's overview as a page and as JSON, behind a token where one is set."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from gateway.central.limits import SlidingLimit
+from gateway.central.view_models import MeterRow, MeterState, Overview
+from gateway.central.views import Views
+from gateway.contract.messages import rfc3339
+from gateway.web.i18n import Words
+from gateway.web.pages import Pages
+from gateway.web.security import client_key, is_loopback_name, set_cookie
+
+REFRESH_SECONDS = 15
+TOKEN_LIFETIME = timedelta(hours=12)
+TOKEN_TRIES = 10
+_COOKIE = "operator"
+
+
+def operator_routes(pages: Pages, views: Views, token: str | None) -> APIRouter:
+    """Make the routes under /operator. Without a token they answer to this machine's own names only."""
+    routes = APIRouter()
+    tries = SlidingLimit(TOKEN_TRIES, timedelta(minutes=15))
+
+    def is_staff(request: Request) -> bool:
+        if token is None:
+            return is_loopback_name(request.headers.get("host"))
+        held = pages.signer.read("operator", request.cookies.get(_COOKIE), pages.clock.now())
+        if held is not None:
+            return hmac.compare_digest(held["token"], pages.signer.tag("token", token))
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        return bool(bearer) and hmac.compare_digest(bearer.encode(), token.encode())
+
+    def login(request: Request, given: str) -> Response:
+        left = tries.hit(client_key(request), pages.clock.now())
+        if left is not None:
+            return pages.wait(request, left)
+        if token is None or not hmac.compare_digest(given.encode(), token.encode()):
+            return pages.message(request, "closed", status=403)
+        response = RedirectResponse("/operator", status_code=303)
+        until = pages.clock.now() + TOKEN_LIFETIME
+        signed = pages.signer.sign("operator", {"token": pages.signer.tag("token", token)}, until)
+        set_cookie(request, response, _COOKIE, signed, path="/operator", lifetime=TOKEN_LIFETIME)
+        return response
+
+    @routes.get("/operator")
+    async def overview(request: Request) -> Response:
+        given = request.query_params.get("token")
+        if token is not None and given is not None:
+            return login(request, given)
+        if not is_staff(request):
+            return pages.message(request, "closed", status=403)
+        seen = await asyncio.to_thread(views.overview)
+        still = request.query_params.get("refresh") == "off"
+        refresh = None if still else REFRESH_SECONDS
+        context = operator_context(seen, pages.words(request))
+        return pages.render(request, "operator.html", wide=True, refresh=refresh, **context)
+
+    @routes.get("/operator/api/overview.json")
+    async def overview_json(request: Request) -> Response:
+        if not is_staff(request):
+            return JSONResponse({"error": "closed"}, status_code=403)
+        seen = await asyncio.to_thread(views.overview)
+        return JSONResponse(overview_document(seen, pages.words(request)))
+
+    return routes
+
+
+def operator_context(seen: Overview, t: Words) -> dict[str, Any]:
+    """Everything that operator.html shows, in one language."""
+    return {
+        "seen": seen,
+        "when": lambda at: t("op.unknown") if at is None else t.when(at, seen.now),
+        "ago": lambda at: t("op.unknown") if at is None else t.ago(seen.now - at),
+        "heard": sum(1 for m in seen.meters if m.state is MeterState.HEARD),
+        "expected": seen.meters_total - sum(1 for m in seen.meters if m.role == "stock"),
+        "account_words": lambda row: account_words(row, t),
+    }
+
+
+def account_words(row: MeterRow, t: Words) -> str:
+    """Say why a meter has no account number: its role, or that it is not mapped yet."""
+    if row.reason == "not_a_consumer":
+        return t("op.not_consumer", role=t(f"role.{row.role or 'consumer'}"))
+    return t("op.no_account")
+
+
+def overview_document(seen: Overview, t: Words) -> dict[str, Any]:
+    """The overview as JSON: numbers are strings, times RFC 3339, issues with their words in one language."""
+    document: dict[str, Any] = _plain(asdict(seen))
+    for issue, row in zip(seen.issues, document["issues"], strict=True):
+        row["what"] = t(f"issue.{issue.kind.value}.what")
+        row["what_to_do"] = t(f"issue.{issue.kind.value}.do")
+        row["age_seconds"] = None if issue.since is None else int((seen.now - issue.since).total_seconds())
+    return document
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return rfc3339(value) if isinstance(value, datetime) else value
