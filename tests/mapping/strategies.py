@@ -45,14 +45,19 @@ def _cuts(width: int) -> st.SearchStrategy[list[tuple[int, int | None, int]]]:
         edges = sorted(set(edges))
         pairs = list(zip(edges[::1], edges[1:], strict=False))
         found: list[tuple[int, int | None, int]] = [
-            (a, b, which[i % len(which)] % width) for i, (a, b) in enumerate(pairs) if which[i % len(which)] < 9
+            (a, b, which[i % len(which)] % width)
+            for i, (a, b) in enumerate(pairs)
+            if which[i % len(which)] < 9
         ]
         if is_open and edges:
             found.append((edges[-1], None, which[-1] % width))
         return found
 
     return st.builds(
-        stretch, st.lists(steps, max_size=4), st.lists(st.integers(0, 11), min_size=1, max_size=4), st.booleans()
+        stretch,
+        st.lists(steps, max_size=4),
+        st.lists(st.integers(0, 11), min_size=1, max_size=4),
+        st.booleans(),
     )
 
 

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapping.changes import CorrectHoldings, HoldingSpan, Install, MoveIn, MoveOut, Name, bind, remove, replace
+from mapping.changes import (
+    CorrectHoldings,
+    HoldingSpan,
+    Install,
+    MoveIn,
+    MoveOut,
+    Name,
+    bind,
+    remove,
+    replace,
+)
 from mapping.directory import AttributionRole, NumberKind, Role, Unattributed
 from mapping.errors import ChangeRefused, DirectoryFault
 from mapping.snapshot import DirectorySnapshot
@@ -21,7 +31,9 @@ from tests.mapping.strategies import METERS, STEPS, at, change_sets
 BY = {"by": "tester", "source": "test"}
 
 
-def answer(snapshot: DirectorySnapshot, meter: str, start: int | None, end: int, **more: object) -> list[object]:
+def answer(
+    snapshot: DirectorySnapshot, meter: str, start: int | None, end: int, **more: object
+) -> list[object]:
     found = snapshot.attributions(meter, None if start is None else at(start), at(end), **more)  # type: ignore[arg-type]
     return [(a.account_id, a.usage_point, a.role.value, a.account_number) for a in found.accounts]
 
@@ -100,7 +112,11 @@ def test_hand_over_gives_final_opening_and_partial(store: DirectoryStore) -> Non
 
 def test_re_key_is_a_renaming_without_a_boundary(store: DirectoryStore) -> None:
     store.apply(
-        [bind("GEN:1", "UP1", Role.CONSUMER, at(0)), MoveIn("UP1", "a", at(0)), Name("a", NumberKind.LEGACY, "K1")],
+        [
+            bind("GEN:1", "UP1", Role.CONSUMER, at(0)),
+            MoveIn("UP1", "a", at(0)),
+            Name("a", NumberKind.LEGACY, "K1"),
+        ],
         at=at(0),
         **BY,
     )
@@ -239,7 +255,16 @@ def test_part_tells_an_edge_nothing_about_others(store: DirectoryStore) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", "[]", "[" * 100_000, '{"format":1}', '{"format":2}', b"\xff\xfe", '{"format":1,"changes":[[1]]}'],
+    [
+        "",
+        "{}",
+        "[]",
+        "[" * 100_000,
+        '{"format":1}',
+        '{"format":2}',
+        b"\xff\xfe",
+        '{"format":1,"changes":[[1]]}',
+    ],
 )
 def test_hostile_snapshots_are_refused(text: str | bytes) -> None:
     with pytest.raises(DirectoryFault):
@@ -257,7 +282,11 @@ def test_damaged_snapshots_are_refused_or_whole(data: st.DataObject) -> None:
         )
         text = made.snapshot().to_json()
     where = data.draw(st.integers(0, len(text) - 1))
-    damaged = text[:where] + data.draw(st.sampled_from(['"', "0", "-", "9e9", "null", "{}", ""])) + text[where + 1 :]
+    damaged = (
+        text[:where]
+        + data.draw(st.sampled_from(['"', "0", "-", "9e9", "null", "{}", ""]))
+        + text[where + 1 :]
+    )
     try:
         DirectorySnapshot.from_json(damaged).attributions("GEN:1", at(1), at(2))
     except DirectoryFault:

@@ -1,0 +1,298 @@
+"""`directory import`: meters, usage points, roles and accounts from a file, each row with a verdict."""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from mapping.account import AccountNumber, LegacyNumber, MeterId, Source
+from mapping.changes import Change, Install, MoveIn, Name
+from mapping.directory import ChangeSet, NumberKind, Role
+from mapping.draft import Draft
+from mapping.errors import ChangeRefused, NumberRefused
+from mapping.files import Row, Table, parse_times, read_table, refuse_coerced_numbers
+from mapping.segments import FOREVER
+from mapping.snapshot import DirectorySnapshot
+from mapping.store import DirectoryStore, collector_paused
+from mapping.verdicts import RowVerdict, Verdict, count, write_verdicts
+
+HEADER = ("meter", "usage_point", "role", "legacy_number", "account_number", "valid_from")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPlan:
+    """A dry run: a verdict for every row and the changes that `apply_import` will commit together."""
+
+    name: str
+    digest: str
+    version: int
+    rows: tuple[RowVerdict, ...]
+    changes: tuple[Change, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows by verdict."""
+        return count(self.rows)
+
+
+def new_account_id() -> str:
+    """Give an opaque account id; it says nothing about the account."""
+    return f"acc-{secrets.token_hex(8)}"
+
+
+def plan_import(
+    snapshot: DirectorySnapshot,
+    path: Path | str,
+    *,
+    at: datetime,
+    new_id: Callable[[], str] = new_account_id,
+) -> ImportPlan:
+    """Check a file against the directory and against itself; nothing is changed.
+
+    Raises FileRefused when the file as a whole cannot be trusted.
+    """
+    with collector_paused():
+        table = read_table(path, HEADER)
+        for column in (0, 1, 3, 4):
+            refuse_coerced_numbers(table, column, HEADER[column])
+        times = parse_times(table, HEADER.index("valid_from"), "valid_from")
+        return _Planner(snapshot, table, at, new_id).plan(times)
+
+
+def apply_import(store: DirectoryStore, plan: ImportPlan, *, by: str, at: datetime) -> int:
+    """Commit all acceptable rows in one transaction; give the directory version.
+
+    Raises ChangeRefused (STALE_PLAN) when the directory moved on since the plan was made.
+    """
+    return store.apply(
+        plan.changes, by=by, source=plan.name, at=at, digest=plan.digest, based_on=plan.version
+    )
+
+
+def write_import_corrections(plan: ImportPlan, path: Path | str) -> int:
+    """Write the rows not applied, with code, reason and suggestion; give their number."""
+    return write_verdicts(path, HEADER, plan.rows)
+
+
+class _Entry(NamedTuple):
+    row: Row
+    meter: str
+    usage_point: str
+    role: Role
+    legacy: str | None
+    number: str | None
+    valid_from: datetime
+    repairs: str
+
+    def said(self) -> tuple[object, ...]:
+        """Give what the row says, wherever it stands and however it was written."""
+        return self[1:7]
+
+
+class _Refused(Exception):
+    """A row cannot be applied: verdict, code, reason, suggestion."""
+
+    def __init__(self, verdict: Verdict, code: str, reason: str, suggestion: str = "") -> None:
+        super().__init__(reason)
+        self.verdict = verdict
+        self.code = code
+        self.suggestion = suggestion
+
+
+class _Planner:
+    def __init__(
+        self, snapshot: DirectorySnapshot, table: Table, at: datetime, new_id: Callable[[], str]
+    ) -> None:
+        self.snapshot = snapshot
+        self.table = table
+        self.new_id = new_id
+        change = ChangeSet(version=snapshot.version + 1, at=at, by="plan", source=table.name)
+        self.draft = Draft(snapshot, change)
+        self.verdicts: list[RowVerdict] = []
+        self.changes: list[Change] = []
+
+    def plan(self, times: list[datetime | None]) -> ImportPlan:
+        for row in self.table.ragged:
+            self.say(row, Verdict.REJECTED, "COLUMNS", f"{len(row.cells)} cells do not fit the header")
+        entries = []
+        for row, valid_from in zip(self.table.rows, times, strict=True):
+            try:
+                entries.append(self.parsed(row, valid_from))
+            except _Refused as error:
+                self.say(row, error.verdict, error.code, str(error), error.suggestion)
+            except NumberRefused as error:
+                self.say(row, Verdict.REJECTED, error.code, str(error), error.suggestion or "")
+        for entry in self.agreeing(entries):
+            self.settle(entry)
+        self.verdicts.sort(key=lambda v: v.line)
+        return ImportPlan(
+            self.table.name,
+            self.table.digest,
+            self.snapshot.version,
+            tuple(self.verdicts),
+            tuple(self.changes),
+        )
+
+    def parsed(self, row: Row, valid_from: datetime | None) -> _Entry:
+        meter_text, point_text, role_text, legacy_text, number_text, _ = row.cells
+        meter, point = str(MeterId.parse(meter_text)), point_text.strip()
+        if not point or not point.isprintable() or len(point) > 64:
+            raise _Refused(Verdict.REJECTED, "USAGE_POINT", "the usage point is missing or not printable")
+        try:
+            role = Role(role_text.strip().lower())
+        except ValueError:
+            allowed = ", ".join(Role)
+            reason = f"role {role_text[:40]!r} is not one of {allowed}"
+            raise _Refused(Verdict.REJECTED, "ROLE", reason) from None
+        if valid_from is None:
+            raise _Refused(Verdict.REJECTED, "VALID_FROM", "valid_from is missing")
+        repairs: tuple[str, ...] = ()
+        legacy = number = None
+        if legacy_text.strip():
+            old = LegacyNumber.parse(legacy_text, source=Source.FILE)
+            legacy, repairs = old.number.text, (*repairs, *old.repairs)
+        if number_text.strip():
+            new = AccountNumber.parse(number_text, source=Source.FILE, exists=self.exists)
+            number, repairs = new.number.text, (*repairs, *new.repairs)
+        if role is not Role.CONSUMER and (legacy or number):
+            raise _Refused(Verdict.REJECTED, "NOT_A_CONSUMER", f"a {role} meter has no account")
+        return _Entry(row, meter, point, role, legacy, number, valid_from, " ".join(dict.fromkeys(repairs)))
+
+    def exists(self, number: str) -> bool:
+        return self.snapshot.account_by_number(NumberKind.ACCOUNT, number) is not None
+
+    def agreeing(self, entries: list[_Entry]) -> list[_Entry]:
+        """Set aside what the file says in two ways: nothing is chosen by order."""
+        said: dict[tuple[str, str], set[tuple[object, ...]]] = defaultdict(set)
+        for entry in entries:
+            for key in _keys(entry):
+                said[key].add(entry.said())
+        seen: set[tuple[object, ...]] = set()
+        kept = []
+        for entry in entries:
+            twice = next((key for key in _keys(entry) if len(said[key]) > 1), None)
+            if twice is not None:
+                what, value = twice
+                reason = f"{what.lower().replace('_', ' ')} {value} stands in this file in rows that disagree"
+                self.say(entry.row, Verdict.CONFLICT, f"{what}_TWICE", reason)
+            elif entry.said() in seen:
+                self.say(entry.row, Verdict.UNCHANGED, "DUPLICATE", "the same stands earlier in this file")
+            else:
+                seen.add(entry.said())
+                kept.append(entry)
+        return kept
+
+    def settle(self, entry: _Entry) -> None:
+        try:
+            changes = [*self.fitting(entry), *self.holding(entry)]
+            self.take(changes)
+        except _Refused as error:
+            self.say(entry.row, error.verdict, error.code, str(error), error.suggestion)
+            return
+        except ChangeRefused as error:
+            self.say(entry.row, Verdict.CONFLICT, error.code, str(error))
+            return
+        if not changes:
+            self.say(entry.row, Verdict.UNCHANGED)
+        elif entry.repairs:
+            self.say(entry.row, Verdict.REPAIRED, entry.repairs, "repaired on reading")
+        else:
+            self.say(entry.row, Verdict.APPLIED)
+
+    def take(self, changes: list[Change]) -> None:
+        """Put all changes of a row into the draft; the first may be refused, the others are checked before."""
+        for change in changes:
+            self.draft.apply(change)
+        self.changes.extend(changes)
+
+    def fitting(self, entry: _Entry) -> list[Change]:
+        for fitted in self.draft.installations(entry.meter):
+            if not (fitted.valid_from <= entry.valid_from < (fitted.valid_to or FOREVER)):
+                if fitted.valid_from > entry.valid_from:
+                    reason = f"meter {entry.meter} is recorded from {fitted.valid_from:%Y-%m-%d} on"
+                    raise _Refused(Verdict.CONFLICT, "METER_DATES", f"{reason}: correct its dates instead")
+                continue
+            if (fitted.usage_point, fitted.role) == (entry.usage_point, entry.role):
+                return []
+        return [Install(entry.meter, entry.usage_point, entry.role, entry.valid_from, row=entry.row.line)]
+
+    def holding(self, entry: _Entry) -> list[Change]:
+        if entry.legacy is None and entry.number is None:
+            return []
+        named = self.account(entry)
+        holder, starts_later = self.holder(entry)
+        if holder is None and starts_later:
+            reason = (
+                f"usage point {entry.usage_point} has a holder from a later date: correct its dates instead"
+            )
+            raise _Refused(Verdict.CONFLICT, "HOLDING_DATES", reason)
+        if holder is not None and named is not None and holder != named:
+            raise _Refused(
+                Verdict.CONFLICT, "HELD", f"usage point {entry.usage_point} has another holder then"
+            )
+        account = named or holder or self.new_id()
+        changes: list[Change] = []
+        if holder is None:
+            self.refuse_second_point(account, entry)
+            changes.append(MoveIn(entry.usage_point, account, entry.valid_from, row=entry.row.line))
+        for kind, number in ((NumberKind.LEGACY, entry.legacy), (NumberKind.ACCOUNT, entry.number)):
+            has = self.draft.name(account, kind)
+            if number is None or has == number:
+                continue
+            if has is not None:
+                reason = f"the account has another {kind.value.replace('_', ' ')}: {has}"
+                raise _Refused(Verdict.CONFLICT, "ALREADY_NAMED", reason, has)
+            changes.append(Name(account, kind, number, entry.row.line))
+        return changes
+
+    def account(self, entry: _Entry) -> str | None:
+        """Find the account by either number; two different ones are a conflict."""
+        owners = {
+            owner
+            for kind, number in ((NumberKind.LEGACY, entry.legacy), (NumberKind.ACCOUNT, entry.number))
+            if number is not None
+            for owner in self.draft.owners(kind, number)
+        }
+        if len(owners) > 1:
+            reason = "the legacy number and the account number belong to two accounts"
+            raise _Refused(Verdict.CONFLICT, "NUMBERS_DISAGREE", reason)
+        return owners.pop() if owners else None
+
+    def refuse_second_point(self, account: str, entry: _Entry) -> None:
+        """Refuse a number that stands at another usage point: one connection has one account."""
+        for point in self.snapshot.usage_points_of(account):
+            if point != entry.usage_point and any(
+                h.account_id == account and entry.valid_from < (h.valid_to or FOREVER)
+                for h in self.draft.holdings(point)
+            ):
+                raise _Refused(
+                    Verdict.CONFLICT, "ACCOUNT_ELSEWHERE", f"the account holds usage point {point}"
+                )
+
+    def holder(self, entry: _Entry) -> tuple[str | None, bool]:
+        later = False
+        for held in self.draft.holdings(entry.usage_point):
+            if held.valid_from <= entry.valid_from < (held.valid_to or FOREVER):
+                return held.account_id, False
+            later = later or held.valid_from > entry.valid_from
+        return None, later
+
+    def say(self, row: Row, verdict: Verdict, code: str = "", reason: str = "", suggestion: str = "") -> None:
+        self.verdicts.append(RowVerdict(row.line, row.cells, verdict, code, reason, suggestion))
+
+
+def _keys(entry: _Entry) -> list[tuple[str, str]]:
+    """Give what may stand in one row only: the meter, a consumer's usage point, the numbers."""
+    keys = [("METER", entry.meter)]
+    if entry.role is Role.CONSUMER:
+        keys.append(("USAGE_POINT", entry.usage_point))
+    if entry.legacy is not None:
+        keys.append(("LEGACY_NUMBER", entry.legacy))
+    if entry.number is not None:
+        keys.append(("ACCOUNT_NUMBER", entry.number))
+    return keys

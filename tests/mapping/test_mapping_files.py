@@ -1,0 +1,148 @@
+"""Hostile files: refused as a whole with a code and a line, or read; never a surprise."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mapping import files
+from mapping.errors import FileRefused
+from mapping.files import escaped, parse_table, parse_times, read_table, refuse_coerced_numbers, write_table
+from mapping.imports import HEADER as IMPORT_HEADER
+from mapping.imports import plan_import
+from mapping.rekey import HEADER, plan_rekey
+from mapping.snapshot import DirectorySnapshot
+
+
+def refused(octets: bytes) -> tuple[str, str]:
+    with pytest.raises(FileRefused) as caught:
+        parse_table(octets, "f.csv", HEADER, ("sequence",))
+    return caught.value.code, str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("octets", "code"),
+    [
+        (b"", "EMPTY"),
+        (b"\xef\xbb\xbf\r\n", "EMPTY"),
+        ("legacy_number,account_number\n".encode("utf-16"), "UTF16"),
+        ("legacy_number,account_number\n".encode("utf-16-le"), "NUL"),
+        (b"legacy_number,account_number\nK\xe91,1\n", "ENCODING"),
+        (b"legacy_number;account_number\nK1;1\n", "SEPARATOR"),
+        (b"legacy_number\taccount_number\nK1\t1\n", "SEPARATOR"),
+        (b"legacy_number,account_number,surprise\n", "HEADER"),
+        (b"legacy_number,legacy_number,account_number\n", "HEADER"),
+        (b"legacy_number\n", "HEADER"),
+        (b"K1,1234567890\n", "HEADER"),
+        (b"legacy_number,account_number\nK1,\0\n", "NUL"),
+        (b"legacy_number,account_number\nK1," + b"9" * 5000, "LINE_TOO_LONG"),
+        (b'legacy_number,account_number\n"K1"x,1\n', "MALFORMED"),
+        (b'legacy_number,account_number\nK1,"1\nK2,2\n', "MALFORMED"),
+        (b'legacy_number,account_number\nK1,"1\nK2",2\n', "MALFORMED"),
+    ],
+)
+def test_row_15_whole_files_are_refused(octets: bytes, code: str) -> None:
+    assert refused(octets)[0] == code
+
+
+def test_the_line_is_told() -> None:
+    assert "line 3" in refused(b"legacy_number,account_number\nK1,1\nK\xe92,1\n")[1]
+
+
+def test_a_good_file_with_mark_and_dos_lines(tmp_path: Path) -> None:
+    path = tmp_path / "good.csv"
+    path.write_bytes("\ufeffaccount_number,legacy_number\r\n1,K1\r\n\r\n2,K2\r\n3\r\n".encode())
+    table = read_table(path, HEADER)
+    assert [(r.line, r.cells) for r in table.rows] == [(2, ("K1", "1")), (4, ("K2", "2"))]
+    assert [r.line for r in table.ragged] == [5]
+    with pytest.raises(FileRefused):
+        read_table(tmp_path / "absent.csv", HEADER)
+
+
+def test_bounds_are_enforced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_ROWS", 1)
+    assert refused(b"legacy_number,account_number\nK1,1\nK2,2\n")[0] == "TOO_MANY_ROWS"
+    monkeypatch.setattr(files, "MAX_FILE", 8)
+    assert refused(b"legacy_number,account_number\n")[0] == "TOO_LARGE"
+
+
+def table_of(*cells: str) -> files.Table:
+    return parse_table(("x\n" + "".join(f"{c}\n" for c in cells)).encode(), "f.csv", ("x",))
+
+
+def test_row_9_rounded_numbers_refuse_the_file() -> None:
+    with pytest.raises(FileRefused) as caught:
+        refuse_coerced_numbers(table_of("1234567890123450", "1234567890123460", "1234567890123470"), 0, "x")
+    assert caught.value.code == "EXCEL_15_DIGITS"
+    natural = [f"12345678901234{i:02d}" for i in range(40)]
+    refuse_coerced_numbers(table_of(*natural), 0, "x")
+
+
+@pytest.mark.parametrize("cell", ["12-Mar", "3-DEC-2024", "Mar-24", "3/12/2024"])
+def test_row_16_dates_made_from_numbers_refuse_the_file(cell: str) -> None:
+    with pytest.raises(FileRefused) as caught:
+        refuse_coerced_numbers(table_of("1", cell), 0, "x")
+    assert caught.value.code == "DATE_COERCED"
+    assert "line 3" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cell", "code"),
+    [
+        ("12/03/2026", "DATE_AMBIGUOUS"),
+        ("2026-03-12", "DATE_AMBIGUOUS"),
+        ("2026-03-12T00:00:00", "DATE_AMBIGUOUS"),
+        ("2026-13-12T00:00:00Z", "DATE_INVALID"),
+        ("0001-01-01T00:00:00+05:30", "DATE_INVALID"),
+    ],
+)
+def test_row_15_ambiguous_dates_refuse_the_file(cell: str, code: str) -> None:
+    with pytest.raises(FileRefused) as caught:
+        parse_times(table_of("2026-03-12T00:00:00Z", cell), 0, "x")
+    assert (caught.value.code, "line 3" in str(caught.value)) == (code, True)
+
+
+def test_times_with_offset_are_read() -> None:
+    times = parse_times(table_of("2026-04-01T00:00:00+05:30", "2026-04-01 00:00Z"), 0, "x")
+    assert times == [datetime(2026, 3, 31, 18, 30, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)]
+
+
+def test_row_75_written_cells_are_no_formulas(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    write_table(path, ("x",), [("=HYPERLINK(1)",), ("+1",), ("-1",), ("@a",), ("plain",)])
+    assert path.read_text() == "x\n'=HYPERLINK(1)\n'+1\n'-1\n'@a\nplain\n"
+    assert path.stat().st_mode & 0o077 == 0
+    assert escaped("K1") == "K1"
+    with pytest.raises(FileRefused):
+        write_table(tmp_path / "no" / "out.csv", ("x",), [])
+
+
+TEXTS = st.lists(
+    st.sampled_from(
+        ["legacy_number,account_number", *IMPORT_HEADER, ",", "\n", '"', "\r", "K1", "1234567890", "GEN:1"]
+        + ["consumer", "2026-01-01T00:00:00Z", "=1", "\ufeff", "\u200b", "१२", "1E9", "\x0b", "\u2028", ";"]
+    ),
+    max_size=40,
+).map("".join)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.binary(max_size=200) | TEXTS.map(str.encode), st.sampled_from([0, 1, 2]))
+def test_any_file_is_planned_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, body: bytes, head: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzz.csv"
+    start = (b"", ",".join(HEADER).encode() + b"\n", ",".join(IMPORT_HEADER).encode() + b"\n")[head]
+    path.write_bytes(start + body)
+    empty = DirectorySnapshot()
+    for plan in (lambda: plan_rekey(empty, path), lambda: plan_import(empty, path, at=datetime.now(UTC))):
+        try:
+            rows = plan().rows
+        except FileRefused as error:
+            assert error.code.isupper()
+            continue
+        assert len({r.line for r in rows}) == len(rows)
