@@ -47,6 +47,7 @@ from protocols.errors import (
     LocalError,
     MeterConfigError,
     MeterProtocolError,
+    MeterRefused,
     SecurityFailure,
 )
 from protocols.reading import Obis
@@ -319,7 +320,10 @@ class ClientConnection:
         request = self._request
         match answer:
             case ExceptionResponse() | ConfirmedServiceError():
-                raise error_of(answer)
+                error = error_of(answer)
+                if self._state is State.WAITING and isinstance(error, MeterRefused):
+                    self._state = State.READY  # this request only was refused
+                raise error
             case ActionResponse() if self._state is State.AUTHENTICATING:
                 return self._proved(answer)
             case _ if self._state is State.AUTHENTICATING:

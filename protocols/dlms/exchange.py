@@ -1,4 +1,4 @@
-"""The asyncio shell of `ClientConnection`: sends, waits with deadlines, and knows when a line must be dropped."""
+"""The asyncio shell of `ClientConnection`: sends, waits with deadlines, knows when a line must be dropped."""
 
 from __future__ import annotations
 
@@ -35,15 +35,18 @@ NOT_THERE = (4, 9, 11)
 """Data-access-results that mean that the meter lacks the object."""
 CLOSE_TIMEOUT = 1.0
 """Seconds that release and disconnect may take: they are courtesy."""
+HDLC_QUIET = 0.5
+"""Seconds that an HDLC bus rests after an exchange that was cut short; flags and addresses do the rest."""
 
 
 class Exchange:
     """One association on a line in our hands."""
 
-    def __init__(self, io: LineIO, connection: ClientConnection, timeout: float) -> None:
+    def __init__(self, io: LineIO, connection: ClientConnection, *, timeout: float, bus: bool) -> None:
         self._io = io
         self._connection = connection
         self._timeout = timeout
+        self._bus = bus
         self._clean = True
 
     @property
@@ -89,14 +92,18 @@ class Exchange:
     async def close(self) -> None:
         """Release and disconnect as far as the meter goes along; never raises a ProtocolError.
 
-        After an exchange that was cut short the connection is hung up instead.
+        After an exchange that was cut short TCP is hung up instead, and an HDLC bus rests for a moment.
         """
         if self._clean:
             try:
                 await self._goodbye()
             except ProtocolError:
                 self._clean = False
-        if not self._clean:
+        if self._clean:
+            return
+        if self._bus:
+            self._io.hold_quiet(HDLC_QUIET)
+        else:
             await self._io.hang_up()
 
     async def _goodbye(self) -> None:
@@ -124,7 +131,11 @@ class Exchange:
         """Begin a step and pump octets until a wanted event; marks the line unclean when cut short."""
         events = begin() or []
         self._clean = False
-        event = await self._pump(events, wanted, self._timeout if timeout is None else timeout)
+        try:
+            event = await self._pump(events, wanted, self._timeout if timeout is None else timeout)
+        except MeterRefused:  # an exception-response to one request: the association stands
+            self._clean = self._connection.state is State.READY
+            raise
         self._clean = True
         return event
 
@@ -159,6 +170,3 @@ class _Deadline:
     def left(self) -> float:
         """Seconds until then."""
         return self._at - asyncio.get_running_loop().time()
-
-
-__all__ = ["Exchange", "MeterRefused"]

@@ -1,0 +1,354 @@
+"""The DLMS session over real sockets: readings, identity, relay, clock, and what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway.clock import ManualClock
+from protocols.dlms import cosem_time
+from protocols.dlms.apdu import decode
+from protocols.dlms.profiles import Layout
+from protocols.dlms.server import ServerSettings
+from protocols.dlms.server_asyncio import serve_hdlc_tcp, serve_wrapper
+from protocols.dlms.session import DlmsSession, open_dlms
+from protocols.errors import (
+    AssociationRefused,
+    IdentityMismatch,
+    LineClosed,
+    MeterConfigError,
+    MeterProtocolError,
+    MeterSilent,
+    NotSupported,
+)
+from protocols.lines import TcpLine
+from protocols.reading import (
+    Instant,
+    Missing,
+    MissingReason,
+    Number,
+    ProfileName,
+    ReadingSet,
+    RelayState,
+    Text,
+)
+from protocols.session import Auth, DlmsSettings, MeterSpec
+from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY, PASSWORD, POLICIES, START, SmallMeter
+
+NOW = START + timedelta(hours=36)
+SECRETS = {"ek": EK, "ak": AK, "password": PASSWORD, "hls": HLS_KEY, "wrong": b"wrong", "badkey": EK[::-1]}
+
+
+class Secrets:
+    def secret(self, ref: str) -> bytes:
+        try:
+            return SECRETS[ref]
+        except KeyError as error:
+            raise MeterConfigError(f"no secret {ref}") from error
+
+
+class Counters:
+    def __init__(self) -> None:
+        self.last: dict[str, int] = {}
+        self.given: list[int] = []
+
+    def next(self, key: str, at_least: int = 0) -> int:
+        self.last[key] = max(self.last.get(key, 0) + 1, at_least)
+        self.given.append(self.last[key])
+        return self.last[key]
+
+
+def settings(name: str, **changes: object) -> DlmsSettings:
+    policy = POLICIES[name][0]
+    values: dict[str, object] = {
+        "client": 48,
+        "auth": policy.auth,
+        "ciphered": policy.ciphered,
+        "password_ref": {Auth.LLS: "password", Auth.HLS2: "hls"}.get(policy.auth),
+        "encryption_key_ref": "ek" if policy.encryption_key else None,
+        "authentication_key_ref": "ak" if policy.encryption_key else None,
+        "timeout": 2.0,
+    }
+    return DlmsSettings(**(values | changes))  # type: ignore[arg-type]
+
+
+class Site:
+    """A served meter and the line to it."""
+
+    def __init__(self, meter: SmallMeter, line: TcpLine, name: str, framing: str) -> None:
+        self.meter, self.line, self.name, self.framing = meter, line, name, framing
+        self.counters = Counters()
+        self.clock = ManualClock(NOW)
+
+    def spec(self, meter: str | None = "GEN:00000007", **changes: object) -> MeterSpec:
+        hdlc = {"framing": "hdlc", "physical": 17} if self.framing == "hdlc" else {}
+        return MeterSpec(meter=meter, dlms=settings(self.name, **(hdlc | changes)))
+
+    def open(self, spec: MeterSpec | None = None, cache: dict[tuple[str, str, str], Layout] | None = None):
+        return open_dlms(
+            self.line,
+            spec or self.spec(),
+            secrets=Secrets(),
+            counters=self.counters,
+            clock=self.clock,
+            cache=cache,
+        )
+
+
+@asynccontextmanager
+async def site(name: str = "hls2", framing: str = "wrapper") -> AsyncIterator[Site]:
+    meter = SmallMeter({48: POLICIES[name][0]})
+    limits = ServerSettings(max_pdu=560)
+    if framing == "hdlc":
+        server = await serve_hdlc_tcp({17: meter}, settings=limits)
+    else:
+        server = await serve_wrapper(meter, settings=limits)
+    host, port = server.sockets[0].getsockname()[:2]
+    line = TcpLine("test", host, port)
+    try:
+        yield Site(meter, line, name, framing)
+    finally:
+        await line.close()
+        server.close()
+
+
+async def collect(session: DlmsSession, profile: ProfileName, *span: datetime | None) -> list[ReadingSet]:
+    return [s async for s in session.read(profile, *span)]
+
+
+@pytest.mark.parametrize("framing", ["wrapper", "hdlc"])
+@pytest.mark.parametrize("name", POLICIES)
+async def test_reads_every_kind_of_profile(framing: str, name: str) -> None:
+    async with site(name, framing) as s, s.open() as session:
+        plate = await session.identify()
+        assert (plate.meter_id, plate.firmware, plate.year) == ("GEN:00000007", "F1.0", 2025)
+        (now,) = await collect(session, ProfileName.INSTANTANEOUS)
+        assert now.at == NOW
+        assert now.meter_time is not None
+        assert now.meter_time.deviation == 330
+        assert now.value("1-0:12.7.0*255") == Number(23012, -2, "V")
+        assert now.value("1-0:13.7.0*255") == Number(-987, -3, "")
+        assert now.value("1-0:1.8.0*255") == Number(1234, 1, "Wh")
+        assert now.value("1-0:1.6.0*255") == Number(900, 0, "W")
+        assert now.value("1-0:1.6.0*255#5") == Missing(MissingReason.NOT_SPECIFIED)
+        assert now.value("0-0:96.3.10*255") == Number(1)
+        assert now.value("0-0:1.0.0*255") is None
+        blocks = await collect(session, ProfileName.BLOCK_LOAD)
+        assert [b.at for b in blocks] == [at for at, _ in s.meter.blocks]
+        assert blocks[5].start == blocks[4].at
+        assert blocks[5].value("1-0:12.27.0*255") == Number(23005, -2, "V")
+
+
+async def test_a_range_is_open_below_and_closed_above() -> None:
+    async with site() as s, s.open() as session:
+        low, high = START + timedelta(hours=1), START + timedelta(hours=2)
+        blocks = await collect(session, ProfileName.BLOCK_LOAD, low, high)
+        assert [b.at for b in blocks] == [low + timedelta(minutes=30), high]
+
+
+async def test_null_stamps_add_one_period() -> None:
+    async with site() as s, s.open() as session:
+        s.meter.null_stamps = True
+        blocks = await collect(session, ProfileName.BLOCK_LOAD, START, START + timedelta(hours=3))
+        assert [b.at for b in blocks] == [at for at, _ in s.meter.blocks[:6]]
+        assert blocks[3].meter_time is not None
+        assert blocks[3].meter_time.wall == "2026-06-01 02:00:00"
+
+
+async def test_prepayment_accepts_both_places_and_says_what_is_missing() -> None:
+    async with site() as s, s.open() as session:
+        (reading,) = await collect(session, ProfileName.PREPAYMENT)
+        assert reading.value("0-0:94.96.24*255") == Number(-12345, -2, "INR")
+        assert reading.value("0-0:94.96.25*255") == Instant(NOW)
+        assert reading.value("0-0:94.96.20*255") == Number(1)
+        assert reading.value("0-0:94.96.21*255") == Missing(MissingReason.NOT_SUPPORTED)
+
+
+async def test_events_keep_apart_under_one_stamp() -> None:
+    async with site() as s, s.open() as session:
+        events = await collect(session, ProfileName.EVENTS)
+        codes = [
+            (v.mantissa, e.occurrence)
+            for e in events
+            for q, v in e
+            if q.obis.d == 11 and isinstance(v, Number)
+        ]
+        base = 10_000_000_000
+        assert codes == [(101, 2 * base + 44), (301, 6 * base), (302, 6 * base + 1), (301, 6 * base)]
+
+
+async def test_relay_and_clock() -> None:
+    async with site() as s, s.open() as session:
+        assert await session.relay() is RelayState.CLOSED
+        await session.switch_relay(RelayState.OPEN)
+        assert await session.relay() is RelayState.OPEN
+        await session.switch_relay(RelayState.CLOSED)
+        assert await session.relay() is RelayState.CLOSED
+        clock = await session.clock()
+        assert (clock.meter, clock.drift, clock.deviation) == (NOW, 0.0, 330)
+        await session.set_clock(NOW + timedelta(seconds=5))
+        assert s.meter.clock_set == cosem_time.encode(NOW + timedelta(seconds=5), deviation=330)
+
+
+async def test_a_profile_that_is_not_there_is_not_supported() -> None:
+    async with site() as s, s.open() as session:
+        with pytest.raises(NotSupported, match="object undefined"):
+            await collect(session, ProfileName.DAILY)
+        assert await session.relay() is RelayState.CLOSED  # the session goes on
+
+
+async def test_counters_start_above_the_meters_and_never_repeat() -> None:
+    async with site("gmac") as s:
+        s.meter.counters[48] = 5000
+        for _ in range(2):
+            async with s.open() as session:
+                await session.relay()
+        assert s.counters.given[0] == 5001
+        assert len(set(s.counters.given)) == len(s.counters.given)
+
+
+async def test_layouts_are_cached_by_maker_and_firmware() -> None:
+    cache: dict[tuple[str, str, str], Layout] = {}
+    async with site() as s:
+        async with s.open(cache=cache) as session:
+            await collect(session, ProfileName.BLOCK_LOAD)
+        assert [key[:2] for key in cache] == [("GEN", "F1.0")]
+        del s.meter.attributes["1-0:99.1.0*255", 3]  # read again it would be missing
+        async with s.open(cache=cache) as session:
+            assert len(await collect(session, ProfileName.BLOCK_LOAD)) == 96
+
+
+async def test_another_meter_at_the_address_is_an_identity_mismatch() -> None:
+    async with site() as s:
+        with pytest.raises(IdentityMismatch) as caught:
+            async with s.open(s.spec(meter="GEN:99999999")):
+                pytest.fail("opened")
+        assert caught.value.found == "GEN:00000007"
+        assert caught.value.line == "test"
+
+
+async def test_the_makers_name_stands_in_for_a_missing_title() -> None:
+    async with site("none") as s, s.open() as session:
+        assert (await session.identify()).manufacturer == "GEN"
+
+
+@pytest.mark.parametrize("framing", ["wrapper", "hdlc"])
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("lls", {"password_ref": "wrong"}),
+        ("hls2", {"password_ref": "wrong"}),
+        ("hls2", {"encryption_key_ref": "badkey"}),
+        ("gmac", {"authentication_key_ref": "badkey"}),
+    ],
+)
+async def test_wrong_secrets_are_refused_and_the_line_stays_usable(
+    framing: str, name: str, changes: dict[str, object]
+) -> None:
+    async with site(name, framing) as s:
+        with pytest.raises(AssociationRefused, match="wrong"):
+            async with s.open(s.spec(**changes)):
+                pytest.fail("opened")
+        async with s.open() as session:
+            assert await session.relay() is RelayState.CLOSED
+
+
+async def test_missing_secrets_and_settings_are_configuration_errors() -> None:
+    async with site() as s:
+        for spec in (
+            s.spec(password_ref="nowhere"),
+            s.spec(encryption_key_ref=None),
+            s.spec(framing="carrier pigeon"),
+            MeterSpec(meter=None),
+            MeterSpec(meter=None, zone="Mars/Olympus", dlms=settings("none")),
+        ):
+            with pytest.raises(MeterConfigError):
+                async with s.open(spec):
+                    pytest.fail("opened")
+
+
+@pytest.mark.parametrize("framing", ["wrapper", "hdlc"])
+async def test_cancelling_in_mid_read_leaves_the_line_usable(framing: str) -> None:
+    async with site("hls2", framing) as s:
+        started = asyncio.Event()
+
+        async def poll() -> None:
+            async with s.open() as session:
+                async for _ in session.read(ProfileName.BLOCK_LOAD):
+                    started.set()
+                    await session.relay()
+
+        task = asyncio.create_task(poll())
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with s.open() as session:
+            assert await session.relay() is RelayState.CLOSED
+
+
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def misbehaving(answer: Answer) -> AsyncIterator[TcpLine]:
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        await answer(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    line = TcpLine("bad", *server.sockets[0].getsockname()[:2])
+    try:
+        yield line
+    finally:
+        await line.close()
+        server.close()
+
+
+async def _open_plain(line: TcpLine, framing: str) -> None:
+    spec = MeterSpec(meter=None, dlms=settings("none", timeout=0.3, framing=framing, physical=17))
+    clock = ManualClock(datetime(2026, 6, 1, tzinfo=UTC))
+    async with open_dlms(line, spec, secrets=Secrets(), counters=Counters(), clock=clock):
+        pytest.fail("opened")
+
+
+async def test_closing_in_mid_apdu_is_line_closed() -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(bytes.fromhex("000100010030002B6129A109"))
+        await writer.drain()
+
+    async with misbehaving(answer) as line:
+        with pytest.raises(LineClosed):
+            await _open_plain(line, "wrapper")
+
+
+@pytest.mark.parametrize("framing", ["wrapper", "hdlc"])
+async def test_garbage_is_a_protocol_error(framing: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        await reader.read(1000)
+
+    async with misbehaving(answer) as line:
+        with pytest.raises(MeterProtocolError):
+            await _open_plain(line, framing)
+
+
+async def test_a_silent_meter_is_named_so() -> None:
+    async def answer(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+
+    async with misbehaving(answer) as line:
+        with pytest.raises(MeterSilent, match="no answer within"):
+            await _open_plain(line, "hdlc")
+
+
+def test_texts_of_identity_objects() -> None:
+    assert Text("x") != Text("y")
+    with pytest.raises(MeterProtocolError):
+        decode(b"")
