@@ -22,6 +22,8 @@ from gateway.contract.envelope import CONTENT_TYPE
 from gateway.errors import ConfigError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
 from gateway.mqtt_client import MqttMessage, ReceiptClient, code_of, make_properties
 
+__all__ = ["Backoff", "MqttConnection", "MqttMessage", "MqttSettings", "TlsSettings", "Will", "connect"]
+
 WINDOW = 20
 """Most messages in flight: the receive maximum of Mosquitto; more is slower on every broker measured."""
 MAX_INCOMING = 1000
@@ -126,7 +128,8 @@ class MqttConnection:
         """Send and wait for the receipt; PeerUnavailable when none comes in time."""
         receipt = self.send(topic, payload, retain=retain, expiry=expiry)
         try:
-            await asyncio.wait_for(receipt, self._settings.timeout)
+            async with asyncio.timeout(self._settings.timeout):
+                await receipt
         except TimeoutError:
             raise PeerUnavailable(f"no receipt for {topic} in {self._settings.timeout:g} s") from None
 

@@ -1,0 +1,157 @@
+"""Which journal entries go into which message, and how far the cursor may move; does no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE
+from gateway.contract.topics import TopicKind, Topics
+from gateway.edge.entry import Entry, EntryKind
+
+ENVELOPE = 1024
+"""Room for the envelope around a batch, in octets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    """A message goes out when it has `count` entries or `size` octets, or its first entry is `age` s old."""
+
+    count: int = 200
+    size: int = 128 * 1024
+    age: float = 0.1
+    held: int = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """Entries of one topic that travel together."""
+
+    topic: str
+    type: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def first(self) -> int:
+        """The lowest sequence number."""
+        return self.entries[0].seq
+
+
+class _Group:
+    __slots__ = ("entries", "first_seq", "since", "size")
+
+    def __init__(self, since: float) -> None:
+        self.entries: list[Entry] = []
+        self.size = 0
+        self.since = since
+        self.first_seq = 0
+
+
+class Batcher:
+    """Groups entries by topic and knows the highest seq below which everything was acknowledged.
+
+    Entries come in rising seq (`take`); `next` gives the batch that is due; `done` notes a receipt.
+    """
+
+    def __init__(self, topics: Topics, gateway: str, limits: BatchLimits, cursor: int = 0) -> None:
+        self._topics = topics
+        self._gateway = gateway
+        self._limits = limits
+        self._groups: dict[tuple[EntryKind, str], _Group] = {}
+        self._full: list[Outgoing] = []
+        self._flying: dict[int, Outgoing] = {}
+        self._taken = cursor
+        self._held = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether no more should be taken before something was sent."""
+        return self._held >= self._limits.held
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was taken is acknowledged."""
+        return not (self._groups or self._full or self._flying)
+
+    @property
+    def cursor(self) -> int:
+        """The highest seq up to which everything taken was acknowledged."""
+        waiting = [batch.first for batch in self._full]
+        waiting += self._flying
+        waiting += [group.first_seq for group in self._groups.values()]
+        return min(waiting) - 1 if waiting else self._taken
+
+    def take(self, entries: Iterable[Entry], now: float) -> None:
+        """Accept entries in rising seq."""
+        limits = self._limits
+        for entry in entries:
+            key = (entry.kind, entry.profile if entry.kind is EntryKind.CAPTURE else "")
+            size = len(entry.body) + 24  # `{"seq":…,` and the comma
+            group = self._groups.get(key)
+            if group is not None and group.size + size > limits.size:
+                self._close(key)
+                group = None
+            if group is None:
+                group = self._groups[key] = _Group(now)
+                group.first_seq = entry.seq
+            group.entries.append(entry)
+            group.size += size
+            self._taken = entry.seq
+            self._held += 1
+            if len(group.entries) >= limits.count or group.size >= limits.size:
+                self._close(key)
+
+    def next(self, now: float, *, flush: bool = False) -> Outgoing | None:
+        """Give the next batch that is due, and count it as in flight; None when nothing is due yet."""
+        if not self._full:
+            for key, group in list(self._groups.items()):
+                if flush or now - group.since >= self._limits.age:
+                    self._close(key)
+        if not self._full:
+            return None
+        batch = self._full.pop(0)
+        self._held -= len(batch.entries)
+        self._flying[batch.first] = batch
+        return batch
+
+    def due_in(self, now: float) -> float | None:
+        """Seconds until a batch is due; None when there is none."""
+        if self._full:
+            return 0.0
+        if not self._groups:
+            return None
+        oldest = min(group.since for group in self._groups.values())
+        return max(0.0, oldest + self._limits.age - now)
+
+    def done(self, batch: Outgoing) -> None:
+        """Note that the peer has taken a batch (or that it was set aside)."""
+        del self._flying[batch.first]
+
+    def again(self, batch: Outgoing) -> None:
+        """Take a refused batch back in two halves, to be sent before all others."""
+        del self._flying[batch.first]
+        self._full[:0] = halves(batch)
+        self._held += len(batch.entries)
+
+    def _close(self, key: tuple[EntryKind, str]) -> None:
+        group = self._groups.pop(key)
+        self._full.append(outgoing(self._topics, self._gateway, key, group.entries))
+
+
+def outgoing(topics: Topics, gateway: str, key: tuple[EntryKind, str], entries: list[Entry]) -> Outgoing:
+    """Make one batch of entries that share a topic."""
+    kind, profile = key
+    if kind is EntryKind.CAPTURE:
+        return Outgoing(topics.readings(gateway, profile), READINGS_TYPE, tuple(entries))
+    if kind is EntryKind.EVENT:
+        return Outgoing(topics.of(gateway, TopicKind.EVENTS), EVENTS_TYPE, tuple(entries))
+    return Outgoing(topics.of(gateway, TopicKind.GAPS), GAPS_TYPE, tuple(entries))
+
+
+def halves(batch: Outgoing) -> tuple[Outgoing, Outgoing]:
+    """Split a batch of two or more entries."""
+    middle = len(batch.entries) // 2
+    return (
+        Outgoing(batch.topic, batch.type, batch.entries[:middle]),
+        Outgoing(batch.topic, batch.type, batch.entries[middle:]),
+    )

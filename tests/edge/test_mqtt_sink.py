@@ -1,0 +1,168 @@
+"""The MQTT sink with the real journal and a real Mosquitto: nothing lost, nothing claimed too early."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gateway.clock import SystemClock
+from gateway.contract.messages import Status
+from gateway.edge.entry import JournalBatch
+from gateway.edge.journal import Journal
+from gateway.edge.sinks.mqtt import MqttSink
+from gateway.mqtt import Backoff, MqttSettings
+from tests.support.billing import Billing
+from tests.support.captures import gap_record, record, records
+from tests.support.check_sink import check_sink, running, wait_cursor, wait_for
+from tests.support.mosquitto import Mosquitto
+
+
+def settings(broker: Mosquitto, client_id: str = "edge-1", **more: object) -> MqttSettings:
+    return MqttSettings.model_validate(
+        {"port": broker.port, "client_id": client_id, "timeout": 5.0, "root": "kanpur", **more}
+    )
+
+
+def billing(broker: Mosquitto) -> Billing:
+    return Billing(settings(broker, "billing", session_expiry=3600))
+
+
+def status_of(journal: Journal | None = None) -> Status:
+    return Status(
+        gateway="edge-1",
+        online=True,
+        version="0.1.0",
+        journal=journal.uuid if journal else "none",
+        last_seq=journal.last_seq if journal else 0,
+        at=datetime.now(UTC),
+    )
+
+
+def sink(broker: Mosquitto, **more: object) -> MqttSink:
+    options: dict[str, object] = {"status": status_of, "backoff": Backoff(0.05, 0.3), **more}
+    use = options.pop("settings", settings(broker))
+    return MqttSink(use, "edge-1", **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def broker(tmp_path: Path):
+    with Mosquitto(tmp_path / "mosquitto") as running_broker:
+        yield running_broker
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    opened = await Journal.open(tmp_path / "journal.db", clock=SystemClock())
+    yield opened
+    await opened.close()
+
+
+@dataclass
+class BrokerPeer:
+    broker: Mosquitto
+    consumer: Billing
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self.broker.kill)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self.broker.start)
+
+    async def delivered(self) -> list[str]:
+        return self.consumer.arrived
+
+
+async def test_conforms_as_a_sink(broker: Mosquitto, tmp_path: Path) -> None:
+    async with billing(broker) as consumer:
+        await check_sink(lambda: sink(broker), BrokerPeer(broker, consumer), tmp_path)
+
+
+async def test_each_kind_has_its_topic_and_its_type(broker: Mosquitto, journal: Journal) -> None:
+    await journal.append(
+        JournalBatch(
+            captures=(record(1), record(2, profile="daily"), record(3, profile="events")),
+            gaps=(gap_record(1),),
+        )
+    )
+    async with billing(broker) as consumer, running(sink(broker), journal):
+        await wait_for(lambda: len(consumer.batches) == 4)
+        found = {
+            (topic.removeprefix("kanpur/v1/edge-1/"), batch.type.split(".")[1])
+            for (topic, _), batch in zip(
+                [r for r in consumer.raw if not r[0].endswith("status")], consumer.batches, strict=True
+            )
+        }
+    assert found == {
+        ("readings/block_load", "meterreadings"),
+        ("readings/daily", "meterreadings"),
+        ("events", "enddeviceevents"),
+        ("gaps", "gaps"),
+    }
+    tracker = consumer.state.journals[journal.uuid]
+    assert (tracker.contiguous, tracker.holes()) == (4, [])
+    for batch in consumer.batches:
+        assert batch.id == f"{journal.uuid}/{batch.data.first_seq}-{batch.data.last_seq}"
+
+
+async def test_refused_login_is_told_and_retried(tmp_path: Path, journal: Journal) -> None:
+    await journal.append(records(3))
+    with Mosquitto(tmp_path / "m", passwords={"edge": "right", "billing": "b"}) as broker:
+        use = settings(broker, username="edge")
+        wrong = sink(broker, settings=use, password=b"wrong-secret")
+        async with running(wrong, journal):
+            await wait_for(lambda: wrong.statistics().failures >= 2)
+        assert "login of 'edge': check username and password_ref" in str(wrong.statistics().last_error)
+        assert "wrong-secret" not in str(wrong.statistics().last_error)
+        assert (await journal.cursors()).get("mqtt", 0) == 0
+        right = sink(broker, settings=use, password=b"right")
+        async with running(right, journal):
+            await wait_cursor(journal, "mqtt", 3)
+
+
+async def test_status_is_retained_and_says_offline_at_the_end(broker: Mosquitto, journal: Journal) -> None:
+    unattributed = 0
+
+    def status() -> Status:
+        return status_of(journal).model_copy(update={"unattributed": unattributed})
+
+    async with billing(broker) as consumer:
+        async with running(sink(broker, status=status), journal):
+            await wait_for(lambda: bool(consumer.statuses))
+            assert consumer.statuses[-1].online
+            unattributed = 7
+            await wait_for(lambda: consumer.statuses[-1].unattributed == 7)
+        await wait_for(lambda: not consumer.statuses[-1].online)
+    async with Billing(settings(broker, "late")) as late:
+        await wait_for(lambda: bool(late.statuses))
+        assert not late.statuses[-1].online
+        assert late.statuses[-1].journal == journal.uuid
+
+
+async def test_an_entry_that_is_too_large_for_the_broker_is_set_aside(
+    tmp_path: Path, journal: Journal
+) -> None:
+    await journal.append(JournalBatch(captures=(record(1), record(2, pad=40_000), record(3))))
+    with Mosquitto(tmp_path / "m", extra=("max_packet_size 20000",)) as broker:
+        async with billing(broker) as consumer:
+            one = sink(broker)
+            async with running(one, journal):
+                await wait_cursor(journal, "mqtt", 3)
+            await wait_for(lambda: len(set(consumer.arrived)) == 2)
+            assert one.statistics().dead == 1
+            [letter] = await journal.dead_letters("mqtt")
+            assert letter.seq == 2
+
+
+async def test_ends_with_the_journal(broker: Mosquitto, tmp_path: Path) -> None:
+    journal = await Journal.open(tmp_path / "j2.db", clock=SystemClock())
+    await journal.append(records(50))
+    one = sink(broker)
+    task = asyncio.create_task(one.run(journal))
+    await wait_for(lambda: one.statistics().cursor == 50)
+    await journal.close()
+    await asyncio.wait_for(task, 10)

@@ -1,0 +1,126 @@
+"""The conformance suite that every sink passes: nothing lost, nothing claimed, nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from gateway.clock import SystemClock
+from gateway.edge.entry import JournalBatch
+from gateway.edge.journal import Journal
+from gateway.edge.sinks.base import Sink
+from tests.support.captures import records
+
+
+class Peer(Protocol):
+    """The far side, for real, as the test sees it."""
+
+    async def stop(self) -> None:
+        """Make the peer vanish."""
+
+    async def start(self) -> None:
+        """Bring it back, with what it had stored."""
+
+    async def delivered(self) -> Sequence[str]:
+        """Give capture ids in the order in which they arrived, repeats included."""
+
+
+async def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Poll until the condition holds; fail at the deadline."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        await asyncio.sleep(0.01)
+
+
+async def wait_delivered(peer: Peer, ids: set[str], seconds: float = 20.0) -> list[str]:
+    """Wait until the peer has all of `ids`; give everything that arrived."""
+    end = time.monotonic() + seconds
+    while True:
+        got = list(await peer.delivered())
+        if ids <= set(got):
+            return got
+        assert time.monotonic() < end, f"{len(ids - set(got))} of {len(ids)} entries were not delivered"
+        await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def running(sink: Sink, journal: Journal) -> AsyncIterator[asyncio.Task[None]]:
+    """Run a sink for the time of the context, then cancel it."""
+    task = asyncio.create_task(sink.run(journal))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _ids(batch: JournalBatch) -> list[str]:
+    return [record.capture_id for record in batch.captures]
+
+
+async def check_sink(factory: Callable[[], Sink], peer: Peer, folder: Path) -> None:
+    """Check one sink against its real peer; `factory` makes a new sink with the same name each time."""
+    journal = await Journal.open(folder / "check_sink.db", clock=SystemClock())
+    try:
+        await _check_delivery(factory, peer, journal)
+        await _check_peer_down(factory, peer, journal)
+        await _check_cancel(factory, peer, journal)
+    finally:
+        await journal.close()
+
+
+async def _check_delivery(factory: Callable[[], Sink], peer: Peer, journal: Journal) -> None:
+    sink = factory()
+    batch = records(700)
+    await journal.append(batch)
+    async with running(sink, journal):
+        got = await wait_delivered(peer, set(_ids(batch)))
+        assert list(dict.fromkeys(got)) == _ids(batch), "the order of first delivery is the journal's"
+        await wait_cursor(journal, sink.name, journal.last_seq)
+        assert sink.statistics().connected
+        assert sink.statistics().last_error is None
+
+
+async def _check_peer_down(factory: Callable[[], Sink], peer: Peer, journal: Journal) -> None:
+    sink = factory()
+    async with running(sink, journal):
+        await wait_for(lambda: sink.statistics().connected)
+        await peer.stop()
+        before = (await journal.cursors())[sink.name]
+        lost = records(300, first=700)
+        await journal.append(lost)
+        await wait_for(lambda: sink.statistics().failures > 0)
+        assert (await journal.cursors())[sink.name] == before, "the cursor ran ahead of a dead peer"
+        assert sink.statistics().last_error
+        await peer.start()
+        await wait_delivered(peer, set(_ids(lost)), 30)
+        await wait_cursor(journal, sink.name, journal.last_seq)
+
+
+async def _check_cancel(factory: Callable[[], Sink], peer: Peer, journal: Journal) -> None:
+    more = records(2_000, first=1_000)
+    await journal.append(more)
+    sink = factory()
+    async with running(sink, journal):
+        start = journal.last_seq - 2_000
+        while (await journal.cursors())[sink.name] <= start:
+            await asyncio.sleep(0)
+    cursor = (await journal.cursors())[sink.name]
+    claimed = set(_ids(more)[: max(0, cursor - start)])
+    await wait_delivered(peer, claimed)
+    async with running(factory(), journal):
+        await wait_delivered(peer, set(_ids(more)))
+
+
+async def wait_cursor(journal: Journal, sink: str, seq: int, seconds: float = 20.0) -> None:
+    """Wait until the sink's cursor reaches `seq`."""
+    end = time.monotonic() + seconds
+    while (await journal.cursors()).get(sink, 0) < seq:
+        assert time.monotonic() < end, f"cursor {(await journal.cursors()).get(sink)} of {seq}"
+        await asyncio.sleep(0.01)
