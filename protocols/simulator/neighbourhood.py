@@ -16,6 +16,7 @@ MIN_METERS = 5
 MAX_METERS = 5_000
 _ON_ONE_BUS = 32  # unit loads on one RS-485 segment
 _FIRST_PHYSICAL = 17
+_BAUD = 115_200  # a pty has no wire: clients that pace themselves by the rate need not crawl
 _LOCALITIES = ("Govind Nagar", "Kidwai Nagar", "Swaroop Nagar", "Kakadeo", "Shyam Nagar", "Barra", "Juhi")
 _DLMS_MAKERS = ("GEN", "SEC", "HPL", "LNT")
 _DLMS_PROFILES = (
@@ -303,6 +304,6 @@ def _line_name(kind: MeterKind, index: int, key: str) -> str:
 
 def _line(name: str, kind: MeterKind) -> LinePlan:
     if kind in (MeterKind.DLMS_HDLC, MeterKind.MODBUS_RTU):
-        return LinePlan(name=name, kind="serial", serves=kind)
+        return LinePlan(name=name, kind="serial", serves=kind, baud=_BAUD)
     network = "rtu-over-tcp" if kind is MeterKind.MODBUS_RTU_TCP else "tcp"
     return LinePlan(name=name, kind=network, serves=kind, host="127.0.0.1")

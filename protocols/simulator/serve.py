@@ -139,11 +139,13 @@ class Neighbourhood:
                 return replace(line, port=server.port)
 
     def _dlms(self, meter: MeterPlan) -> HouseholdModel:
+        hdlc = meter.kind is MeterKind.DLMS_HDLC
         model = HouseholdModel(
             self.households[meter.meter],
             self.clock,
             policies_of(meter),
-            older_prepayment=meter.kind is MeterKind.DLMS_HDLC,
+            older_prepayment=hdlc,
+            firmware="SIM-H-1.2.0" if hdlc else "SIM-W-1.4.2",
             numbered_events=meter.manufacturer in _MAKERS_THAT_NUMBER_EVENTS,
         )
         self.models[meter.meter] = model
