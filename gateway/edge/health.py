@@ -1,0 +1,145 @@
+"""What the poller tells: the health of meters and lines, and the report of one round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from protocols.errors import (
+    AssociationRefused,
+    IdentityMismatch,
+    LineError,
+    MeterSilent,
+    NotSupported,
+    SecurityFailure,
+)
+from protocols.reading import MeterClock
+
+DRIFT_ALARM = timedelta(seconds=60)
+DRIFT_UNTRUSTED = timedelta(minutes=15)
+"""Half a block: beyond it a stored row may lie in the wrong interval, so its time is not trusted."""
+_CLOCK_DOUBT = 0b0000_0011
+_STATUS_UNSPECIFIED = 0xFF
+
+
+class MeterState(StrEnum):
+    """One word for a meter's health."""
+
+    NEW = "new"
+    OK = "ok"
+    SILENT = "silent"
+    REFUSED = "refused"
+    MISMATCH = "mismatch"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterHealth:
+    """One meter: state and since when, last success and error, next try, clock.
+
+    `drift` is in seconds, meter minus gateway, None when not measured; `clock_trusted` is None as long.
+    """
+
+    meter: str
+    line: str
+    state: MeterState = MeterState.NEW
+    since: datetime
+    last_success: datetime | None = None
+    error_code: str | None = None
+    error: str | None = None
+    failures: int = 0
+    next_try: datetime | None = None
+    drift: float | None = None
+    drift_alarm: bool = False
+    clock_trusted: bool | None = None
+    captures: int = 0
+    unsupported: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineHealth:
+    """One line: `state` is new, ok or down; seconds busy in all and for meters that did not answer."""
+
+    line: str
+    state: str = "new"
+    since: datetime
+    error_code: str | None = None
+    error: str | None = None
+    next_try: datetime | None = None
+    meters: int = 0
+    silent_meters: int = 0
+    busy_seconds: float = 0.0
+    dead_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollerStatistics:
+    """The poller at one moment. `paused` says why reading stands still (the journal), else None."""
+
+    meters: Mapping[str, MeterHealth]
+    lines: Mapping[str, LineHealth]
+    polls: int = 0
+    failures: int = 0
+    captures: int = 0
+    paused: str | None = None
+    paused_since: datetime | None = None
+
+    @property
+    def silent(self) -> int:
+        """How many meters do not answer."""
+        return sum(m.state is MeterState.SILENT for m in self.meters.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterReport:
+    """One meter's part of a round: new captures by profile, what it lacks, what failed."""
+
+    meter: str
+    line: str
+    captures: Mapping[str, int] = field(default_factory=dict)
+    unsupported: tuple[str, ...] = ()
+    error_code: str | None = None
+    error: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Everything that the meter has was read."""
+        return self.error is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollReport:
+    """One round over all meters."""
+
+    meters: tuple[MeterReport, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Every meter was read."""
+        return all(report.ok for report in self.meters)
+
+
+def state_of(error: Exception) -> MeterState:
+    """The state that a failure puts a meter into."""
+    match error:
+        case IdentityMismatch():
+            return MeterState.MISMATCH
+        case MeterSilent() | LineError() | TimeoutError():
+            return MeterState.SILENT
+        case NotSupported():
+            return MeterState.UNSUPPORTED
+        case _:
+            return MeterState.REFUSED
+
+
+def may_lock_out(error: Exception) -> bool:
+    """Whether trying again at once could lock the meter (wrong password or key)."""
+    return isinstance(error, AssociationRefused | SecurityFailure)
+
+
+def clock_is_trusted(clock: MeterClock) -> bool:
+    """Neither flagged by the meter (clock status bit 0 invalid, bit 1 doubtful; Blue Book) nor far off."""
+    flagged = clock.status not in (None, _STATUS_UNSPECIFIED) and bool((clock.status or 0) & _CLOCK_DOUBT)
+    return not flagged and abs(clock.drift) <= DRIFT_UNTRUSTED.total_seconds()

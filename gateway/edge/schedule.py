@@ -1,0 +1,112 @@
+"""When to ask which meter: due times on local boundaries, back-off, the budget of dead meters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from protocols.reading import ProfileName
+from protocols.session import MeterSpec
+
+FIRST_PROBE = timedelta(seconds=1)
+LAST_PROBE = timedelta(minutes=5)
+"""A meter that fails is tried again after 1 s, 2 s, 4 s … 5 min; any answer sets it back."""
+DEAD_SHARE = 0.019
+"""Part of a line's time that its dead meters may use together, kept just below the promised 2 %."""
+DEAD_BURST = 5.0
+"""Seconds of line time that may be saved up for probes."""
+SETTLE = timedelta(seconds=30)
+"""Time that a meter gets to store its row after a boundary."""
+
+DEFAULT_PERIODS: Mapping[ProfileName, timedelta] = {
+    ProfileName.INSTANTANEOUS: timedelta(minutes=15),
+    ProfileName.PREPAYMENT: timedelta(minutes=15),
+    ProfileName.BLOCK_LOAD: timedelta(minutes=30),
+    ProfileName.EVENTS: timedelta(minutes=30),
+    ProfileName.DAILY: timedelta(hours=6),
+    ProfileName.BILLING: timedelta(days=1),
+    ProfileName.NAMEPLATE: timedelta(days=7),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How often each profile is read and how far back the first read of a stored profile goes."""
+
+    periods: Mapping[ProfileName, timedelta] = field(default_factory=lambda: dict(DEFAULT_PERIODS))
+    backfill: timedelta = timedelta(days=35)
+
+    def next_due(self, profile: ProfileName, after: datetime, zone: str = "Asia/Kolkata") -> datetime:
+        """The first boundary (of the meter's local time) later than `after`, plus time to settle.
+
+        Runs that were missed meanwhile are not made up for: a stored profile is read from its watermark.
+        """
+        period = self.periods.get(profile) or DEFAULT_PERIODS[profile]
+        local = after.astimezone(ZoneInfo(zone))
+        anchor = datetime(2000, 1, 1, tzinfo=local.tzinfo).replace(tzinfo=None)
+        passed: int = (local.replace(tzinfo=None) - SETTLE - anchor) // period
+        boundary = anchor + (passed + 1) * period + SETTLE
+        wait: timedelta = boundary - local.replace(tzinfo=None)
+        return after + wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolledMeter:
+    """One meter to poll: its identity `GEN:12345678`, its line's name, how to reach it, what to read."""
+
+    meter: str
+    line: str
+    spec: MeterSpec
+    profiles: tuple[ProfileName, ...]
+
+
+class Backoff:
+    """Time to the next try of one meter or line: doubles with each failure, set back by any answer."""
+
+    def __init__(self, first: timedelta = FIRST_PROBE, last: timedelta = LAST_PROBE) -> None:
+        self._first = first
+        self._last = last
+        self.failures = 0
+
+    def failed(self, now: datetime, at_least: timedelta = timedelta(0)) -> datetime:
+        """Count a failure and give the next try."""
+        wait = min(self._first * (1 << min(self.failures, 20)), self._last)
+        self.failures += 1
+        return now + max(wait, at_least)
+
+    def answered(self) -> None:
+        """Start anew."""
+        self.failures = 0
+
+
+class DeadBudget:
+    """Line time that silent meters may use: a bucket filled with a fixed share of the time that passes."""
+
+    def __init__(self, now: datetime, share: float = DEAD_SHARE, burst: float = DEAD_BURST) -> None:
+        self._share = share
+        self._burst = burst
+        self._tokens = burst
+        self._at = now
+        self.spent = 0.0
+
+    def charge(self, seconds: float, now: datetime) -> None:
+        """Take what a probe without an answer used; the bucket may fall below nothing."""
+        self._fill(now)
+        self._tokens -= seconds
+        self.spent += seconds
+
+    def ready_at(self, now: datetime) -> datetime:
+        """When the next probe may start."""
+        self._fill(now)
+        return now if self._tokens >= 0 else now + timedelta(seconds=-self._tokens / self._share)
+
+    def forgive(self, now: datetime) -> None:
+        """Begin again: the whole line had failed, which is not its meters' fault."""
+        self._at, self._tokens = now, self._burst
+
+    def _fill(self, now: datetime) -> None:
+        passed = max(0.0, (now - self._at).total_seconds())
+        self._at = now
+        self._tokens = min(self._burst, self._tokens + passed * self._share)
