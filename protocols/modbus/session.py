@@ -11,15 +11,14 @@ from protocols.errors import (
     IdentityMismatch,
     MeterConfigError,
     MeterProtocolError,
-    MeterRefused,
     NotSupported,
     ProtocolError,
 )
 from protocols.line import Line
-from protocols.modbus.client import REFUSED_ADDRESS, ModbusClient, frames_for
+from protocols.modbus.client import ModbusClient, frames_for
 from protocols.modbus.codec import decode, raw_value
 from protocols.modbus.model import SERIAL, MeterModel, Register, load_model
-from protocols.modbus.plan import Block, Span, halves, plan
+from protocols.modbus.reader import RegisterReader
 from protocols.reading import (
     MeterClock,
     Missing,
@@ -35,9 +34,6 @@ from protocols.reading import (
     Value,
 )
 from protocols.session import Clock, CounterStore, MeterSpec, SecretSource
-
-Words = dict[Span, list[int] | None]
-"""Words of each span; None where the meter refuses it."""
 
 
 class ModbusSession:
@@ -57,9 +53,8 @@ class ModbusSession:
         zone: ZoneInfo,
         clock: Clock,
     ) -> None:
-        self._client = client
+        self._reader = RegisterReader(client, model, unit)
         self._model = model
-        self._unit = unit
         self._expected = expected
         self._zone = zone
         self._clock = clock
@@ -120,7 +115,7 @@ class ModbusSession:
         if relay is None:
             return RelayState.UNKNOWN
         register = self._model.of_quantity(relay.quantity)
-        words = (await self._words((register.span,)))[register.span]
+        words = (await self._reader.words((register.span,)))[register.span]
         return RelayState.UNKNOWN if words is None else relay.state(raw_value(self._model, register, words))
 
     async def switch_relay(self, to: RelayState) -> None:
@@ -130,38 +125,13 @@ class ModbusSession:
 
     async def _values(self, registers: Iterable[Register]) -> list[tuple[Quantity, Value]]:
         wanted = tuple(registers)
-        words = await self._words(tuple(r.span for r in wanted))
+        words = await self._reader.words(tuple(r.span for r in wanted))
         return [(Quantity.of(r.quantity), self._value(r, words[r.span])) for r in wanted]
 
     def _value(self, register: Register, words: list[int] | None) -> Value:
         if words is None:
             return Missing(MissingReason.METER_REFUSED)
         return decode(self._model, register, words, self._zone)
-
-    async def _words(self, spans: Iterable[Span]) -> Words:
-        got: Words = {}
-        model = self._model
-        blocks = plan(
-            spans, max_read=model.max_read, align=model.align, hole=model.hole, barriers=model.barriers
-        )
-        for block in blocks:
-            got.update(await self._block(block))
-        return got
-
-    async def _block(self, block: Block) -> Words:
-        """Read one block; a refused one is narrowed down until only refused values are without words."""
-        try:
-            words = await self._client.read_registers(self._unit, block.function, block.address, block.count)
-        except MeterRefused as refused:
-            if refused.reason_code not in REFUSED_ADDRESS:
-                raise
-            if not block.divisible:
-                return dict.fromkeys(block.spans)
-        else:
-            return {span: block.take(span, words) for span in block.spans}
-        second = halves(block)[1]
-        self._model.barriers.add((block.function, second[0].address))
-        return await self._words(block.spans)
 
 
 @asynccontextmanager

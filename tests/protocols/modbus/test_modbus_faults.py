@@ -118,7 +118,7 @@ async def test_a_late_answer_is_never_the_next_ones(late: float, next_unit: int,
 
 async def test_a_late_answer_after_a_cancelled_request_is_dropped() -> None:
     def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
-        return [(0.15, words(5, 1111))] if number == 1 else [(0.0, words(5, 2222))]
+        return [(0.06, words(5, 1111 * number))]
 
     async with bus(play) as line:
 
@@ -143,7 +143,7 @@ async def test_a_late_answer_cut_in_two_by_the_end_of_quiet_is_dropped_whole() -
     def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
         if number == 1:
             return [(cut - 0.008, late[:3]), (cut + 0.005, late[3:])]
-        return [(0.0, words(5, 2222))]
+        return [(0.04, words(5, 2222))]
 
     async with bus(play) as line, client(line) as modbus:
         with pytest.raises(MeterSilent):

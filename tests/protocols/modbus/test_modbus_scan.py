@@ -1,0 +1,74 @@
+"""A scan finds who answers, even with a refusal or late, and guesses model, serial and word order."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from protocols.modbus import scan as scan_module
+from protocols.modbus.model import load_model
+from protocols.modbus.scan import FoundUnit, scan_modbus
+from protocols.simulator.modbus_server import ModbusMeter
+from tests.protocols.modbus.simulated import FixedClock, StillMeter, bus_of
+from tests.protocols.modbus.test_modbus_faults import bus, rtu
+
+CLOCK = FixedClock()
+
+
+def street() -> list[ModbusMeter]:
+    return [
+        ModbusMeter(StillMeter("EAS", "10000001"), "sdm120", 3, CLOCK),
+        ModbusMeter(StillMeter("EAS", "10000002"), "sdm320y", 5, CLOCK),
+        ModbusMeter(StillMeter("EAS", "10000003"), "sdm320y-sim", 6, CLOCK),
+        ModbusMeter(StillMeter("ABB", "40000001"), "abb-b23", 7, CLOCK),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["tcp", "rtu-tcp", "rtu"])
+async def test_finds_units_models_and_serials(kind: str) -> None:
+    async with bus_of(street(), kind) as line:
+        found = [f async for f in scan_modbus(line, range(1, 10), timeout=0.05)]
+    assert [(f.unit, f.model, f.meter, f.word_order) for f in found] == [
+        (3, "sdm120", "EAS:10000001", "big"),
+        (5, "sdm320y", "EAS:10000002", "big"),
+        (6, "sdm320y-sim", "EAS:10000003", "big"),
+        (7, "abb-b23", "ABB:40000001", "big"),
+    ]
+
+
+async def test_an_exception_proves_presence() -> None:
+    def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
+        return [(0.0, rtu(4, request[1] | 0x80, 1))] if request[0] == 4 else []
+
+    async with bus(play) as line:
+        assert [f async for f in scan_modbus(line, range(3, 6), timeout=0.05)] == [FoundUnit(unit=4)]
+
+
+async def test_a_late_unit_is_found_and_not_taken_for_its_neighbour() -> None:
+    def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
+        return [(0.14, rtu(4, request[1] | 0x80, 1))] if request[0] == 4 else []
+
+    async with bus(play) as line:
+        found = [f.unit async for f in scan_modbus(line, range(3, 8), timeout=0.1)]
+    assert found == [4]
+
+
+async def test_an_empty_line_costs_one_timeout_each() -> None:
+    loop = asyncio.get_running_loop()
+    async with bus(lambda number, request: []) as line:
+        before = loop.time()
+        assert [f async for f in scan_modbus(line, range(1, 21), timeout=0.02)] == []
+        assert loop.time() - before < 2
+        assert line.statistics().timeouts == 20
+
+
+async def test_swapped_word_order_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    swapped = load_model("sdm120").model_copy(update={"word_order": "little"})
+    meter = ModbusMeter(StillMeter("EAS", "10000001"), "sdm120", 3, CLOCK)
+    meter._model = swapped
+    monkeypatch.setattr(scan_module, "model_names", lambda: ("sdm120",))
+    async with bus_of([meter], "tcp") as line:
+        (found,) = [f async for f in scan_modbus(line, [3])]
+    assert found.word_order == "little"
+    assert found.meter == "EAS:10000001"
