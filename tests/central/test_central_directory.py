@@ -1,0 +1,326 @@
+"""A change of the directory: signed parts for edges, spans for billing, no reading sent again."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.central.directory_service import PUBLISHED, DirectoryService, sweep
+from gateway.central.ingest import Central, CentralOptions
+from gateway.central.ledger import Ledger
+from gateway.contract.envelope import MAX_DIRECTORY_MESSAGE, parse, parse_change, parse_data, wrap
+from gateway.contract.messages import (
+    AttributionChanged,
+    DirectoryPart,
+    DirectoryRequest,
+    NamingChanged,
+    Signed,
+)
+from gateway.contract.rule import ConsumerState
+from gateway.contract.signing import DIRECTORY_TYP, new_key_pair, verify
+from gateway.contract.topics import TopicKind, Topics
+from gateway.mqtt import MqttConnection, MqttSettings, connect
+from mapping.changes import Install, MoveIn, MoveOut, Name
+from mapping.directory import NumberKind, Role
+from mapping.errors import NumberRefused
+from mapping.snapshot import DirectorySnapshot
+from mapping.store import DirectoryStore
+from tests.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, octets, snapshot
+from tests.support.mosquitto import Mosquitto
+
+TOPICS = Topics("test")
+PRIVATE, PUBLIC = new_key_pair()
+MOVED = T0 + 2 * DAY
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[DirectoryStore]:
+    with DirectoryStore(tmp_path / "directory.db") as made:
+        yield made
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    made = Ledger(tmp_path / "ledger.db")
+    yield made
+    made.close()
+
+
+def fit(store: DirectoryStore, meter: str = "GEN:1", account: str = "acc-1", point: str = "UP-1") -> int:
+    return store.apply(
+        [
+            Install(meter, point, Role.CONSUMER, T0 - DAY),
+            MoveIn(point, account, T0 - DAY),
+            Name(account, NumberKind.LEGACY, f"KE-{account[-1]}"),
+        ],
+        by="test",
+        source="directory.csv",
+        at=NOW,
+    )
+
+
+def rekey(store: DirectoryStore, account: str = "acc-1", number: str = "0123456789") -> int:
+    change = Name(account, NumberKind.ACCOUNT, number)
+    return store.apply([change], by="test", source="rekey.csv", at=NOW + DAY)
+
+
+def move(store: DirectoryStore) -> int:
+    changes = [
+        MoveOut("UP-1", MOVED),
+        MoveIn("UP-1", "acc-2", MOVED),
+        Name("acc-2", NumberKind.ACCOUNT, "2222222222"),
+    ]
+    return store.apply(changes, by="test", source="moves.csv", at=NOW + 2 * DAY)
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.02)
+    assert condition(), what
+
+
+class Listener:
+    """Billing and an edge at once: all that central publishes of the directory."""
+
+    def __init__(self, connection: MqttConnection) -> None:
+        self.connection = connection
+        self.state = ConsumerState()
+        self.changes: list[AttributionChanged | NamingChanged] = []
+        self.parts: list[DirectoryPart] = []
+        self.readings = 0
+
+    async def listen(self) -> None:
+        async for message in self.connection.messages():
+            kind = TOPICS.parse(message.topic).kind
+            if kind is TopicKind.ATTRIBUTIONS:
+                change = parse_change(message.payload).data
+                self.changes.append(change)
+                self.state.apply_change(change)
+            elif kind is TopicKind.DIRECTORY:
+                signed = parse(message.payload, Signed, limit=MAX_DIRECTORY_MESSAGE).data
+                octets_ = verify(signed.jws, keys=(PUBLIC,), typ=DIRECTORY_TYP)
+                self.parts.append(parse_data(octets_, DirectoryPart, limit=MAX_DIRECTORY_MESSAGE))
+            else:
+                self.readings += 1
+
+    async def request(self, *meters: str, have: int = 0) -> None:
+        request = DirectoryRequest(gateway="edge-1", have_version=have, meters=meters)
+        payload = wrap(request, id="r", source="/gateways/edge-1", time=NOW)
+        await self.connection.publish(TOPICS.directory_request("edge-1"), payload)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with Mosquitto(tmp_path / "broker") as made:
+        yield made
+
+
+@asynccontextmanager
+async def serving(broker: Mosquitto, ledger: Ledger, store: DirectoryStore) -> AsyncIterator[None]:
+    directory = DirectoryService(store=store, ledger=ledger, topics=TOPICS, signing_key=PRIVATE, poll=0.05)
+    central = Central(
+        settings=MqttSettings(port=broker.port, client_id="central", root="test"),
+        ledger=ledger,
+        directory=directory,
+        options=CentralOptions(ack_interval=0.05),
+    )
+    task = asyncio.create_task(central.run())
+    try:
+        await until(lambda: central.statistics.connected, "central to connect")
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def listening(broker: Mosquitto) -> AsyncIterator[Listener]:
+    settings = MqttSettings(port=broker.port, client_id="billing", root="test", session_expiry=600)
+    async with connect(settings) as connection:
+        await connection.subscribe(
+            TOPICS.attributions(), TOPICS.directory("edge-1"), TOPICS.filter(TopicKind.READINGS)
+        )
+        listener = Listener(connection)
+        task = asyncio.create_task(listener.listen())
+        try:
+            yield listener
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_readings_before_their_numbers_then_the_rekey(
+    broker: Mosquitto, ledger: Ledger, store: DirectoryStore
+) -> None:
+    """The demo's story: delivered without an account, right afterwards, and no reading sent twice."""
+    data = batch([capture(n) for n in range(1, 11)])
+    async with listening(broker) as billing, serving(broker, ledger, store):
+        await billing.connection.publish(TOPICS.readings("edge-1", "block_load"), octets(data))
+        await until(lambda: sum(g.count for g in ledger.unattributed()) == 10, "the unattributed readings")
+        fit(store)
+        await until(lambda: len(billing.changes) == 2, "the span and the legacy name")
+        assert sum(g.count for g in ledger.unattributed()) == 10, "without a 10-digit number they still wait"
+        rekey(store)
+        await until(lambda: len(billing.changes) == 3, "the naming")
+        await until(lambda: ledger.unattributed() == [], "the view to follow")
+        assert billing.readings == 1
+    span, _, naming = billing.changes
+    assert isinstance(span, AttributionChanged)
+    assert (span.meter, span.old, [a.account_id for a in span.new]) == ("GEN:1", (), ["acc-1"])
+    assert span.new[0].usage_point == "UP-1"
+    assert isinstance(naming, NamingChanged)
+    assert (naming.kind, naming.old, naming.new) == ("account_number", None, "0123456789")
+    found = ledger.readings("0123456789", T0, NOW, None, store)
+    assert [r.capture.seq for r in found] == list(range(1, 11))
+    # What billing holds by the three-line rule is what the ledger answers.
+    billing.state.apply(data)
+    for one in found:
+        (theirs,) = billing.state.attribution(one.capture.capture_id).accounts
+        assert (theirs.account_id, theirs.account_number) == ("acc-1", "0123456789")
+
+
+async def test_an_edge_gets_its_signed_part_and_only_that(
+    broker: Mosquitto, ledger: Ledger, store: DirectoryStore
+) -> None:
+    fit(store)
+    fit(store, "GEN:2", "acc-2", "UP-2")
+    async with listening(broker) as edge, serving(broker, ledger, store):
+        await edge.request("GEN:1")
+        await until(lambda: len(edge.parts) == 1, "the part")
+        rekey(store, "acc-2", "2222222222")
+        await until(lambda: ledger.cursor(PUBLISHED) == 3, "the changes to be published")
+        assert len(edge.parts) == 1, "another edge's change does not concern this one"
+        rekey(store)
+        await until(lambda: len(edge.parts) == 2, "the part with the new number")
+    part = DirectorySnapshot.from_json(edge.parts[-1].rows)
+    assert list(part.meters()) == ["GEN:1"]
+    assert part.version == edge.parts[-1].version == 4
+    assert part.attributions("GEN:1", None, NOW).accounts[0].account_number == "0123456789"
+    assert ledger.edges.meters("edge-1") == {"GEN:1"}
+
+
+async def test_changes_made_while_central_was_away_come_once_in_order(
+    broker: Mosquitto, ledger: Ledger, store: DirectoryStore
+) -> None:
+    async with listening(broker) as billing:
+        async with serving(broker, ledger, store):
+            fit(store)
+            await until(lambda: ledger.cursor(PUBLISHED) == 1, "the first change")
+        rekey(store)
+        move(store)
+        async with serving(broker, ledger, store):
+            await until(lambda: ledger.cursor(PUBLISHED) == 3, "the rest")
+            await until(lambda: len(billing.changes) == 5, "all messages")
+    versions = [change.directory_version for change in billing.changes]
+    assert versions == sorted(versions) == [1, 1, 2, 3, 3]
+
+
+async def test_a_change_by_another_process_is_seen(
+    broker: Mosquitto, ledger: Ledger, store: DirectoryStore, tmp_path: Path
+) -> None:
+    script = (
+        "import sys; from datetime import datetime, UTC; from mapping.store import DirectoryStore;"
+        "from mapping.changes import Install; from mapping.directory import Role;"
+        "store = DirectoryStore(sys.argv[1]); at = datetime(2026, 11, 1, tzinfo=UTC);"
+        "store.apply([Install('GEN:9', 'UP-9', Role.FEEDER, at)], by='cli', source='x.csv', at=at)"
+    )
+    async with serving(broker, ledger, store):
+        arguments = [sys.executable, "-c", script, str(tmp_path / "directory.db")]
+        await asyncio.to_thread(subprocess.run, arguments, check=True)
+        await until(lambda: ledger.cursor(PUBLISHED) == 1, "the other process's change")
+
+
+def test_a_move_gives_each_account_its_own_and_can_be_asked_as_known_then(
+    ledger: Ledger, store: DirectoryStore
+) -> None:
+    # users.md C-04
+    fit(store)
+    rekey(store)
+    before, after = MOVED - timedelta(minutes=15), MOVED + timedelta(minutes=15)
+    rows = [
+        capture(1, at=before, start=before - HALF_HOUR, capture_id="before"),
+        capture(2, at=after, start=after - HALF_HOUR, capture_id="across"),
+        capture(3, at=after + HALF_HOUR, start=after, capture_id="after"),
+        snapshot(4, at=MOVED, capture_id="register"),
+    ]
+    ledger.ingest(batch(rows), NOW)
+    move(store)
+
+    def held(account: str, known: timedelta | None) -> dict[str, str]:
+        known_at = None if known is None else NOW + known
+        found = ledger.readings(account, T0, NOW, known_at, store)
+        return {r.capture.capture_id: r.role for r in found}
+
+    assert held("0123456789", None) == {"before": "normal", "across": "partial", "register": "final"}
+    assert held("2222222222", None) == {"across": "partial", "after": "normal", "register": "opening"}
+    everything = dict.fromkeys(("before", "across", "after", "register"), "normal")
+    assert held("acc-1", DAY) == everything
+    assert held("KE-1", DAY) == everything
+    assert held("2222222222", DAY) == {}
+    assert held("acc-1", -DAY) == {}
+
+
+def test_untrusted_time_stays_under_no_account(ledger: Ledger, store: DirectoryStore) -> None:
+    # users.md row 54
+    fit(store)
+    rekey(store)
+    ledger.ingest(batch([capture(1, reason="untrusted_time", quality="1.1.9")]), NOW)
+    sweep(ledger, store.snapshot())
+    assert [(g.reason, g.count) for g in ledger.unattributed()] == [("untrusted_time", 1)]
+    assert ledger.readings("acc-1", T0, NOW, None, store) == []
+    ledger.recheck([("GEN:1", None, None)])
+    sweep(ledger, store.snapshot())
+    assert [(g.reason, g.count) for g in ledger.unattributed()] == [("untrusted_time", 1)]
+
+
+def test_stamps_of_an_old_directory_are_judged_by_the_new(ledger: Ledger, store: DirectoryStore) -> None:
+    fit(store)
+    rekey(store)
+    sweep(ledger, store.snapshot())
+    late = capture(1, reason=None, directory_version=1)
+    ledger.ingest(batch([late, capture(2, meter="GEN:8", reason=None, directory_version=1)]), NOW)
+    assert ledger.unattributed() == [], "not judged yet"
+    assert sweep(ledger, store.snapshot()) == 2
+    assert [(g.meter, g.reason) for g in ledger.unattributed()] == [("GEN:8", "no_account")]
+    assert sweep(ledger, store.snapshot()) == 0
+
+
+def test_a_correction_can_take_readings_away(ledger: Ledger, store: DirectoryStore) -> None:
+    fit(store)
+    rekey(store)
+    sweep(ledger, store.snapshot())
+    stamped = {"reason": None, "directory_version": 2}
+    ledger.ingest(batch([capture(1, **stamped), capture(200, **stamped)]), NOW)
+    assert ledger.unattributed() == []
+    version = store.apply([MoveOut("UP-1", MOVED)], by="test", source="x", at=NOW + 3 * DAY)
+    spans, _ = store.differences(version - 1, version)
+    ledger.recheck([(s.meter, s.start, s.end) for s in spans])
+    sweep(ledger, store.snapshot())
+    assert [(g.reason, g.count) for g in ledger.unattributed()] == [("not_a_consumer", 1)]
+
+
+def test_a_number_with_two_meanings_is_asked_back(ledger: Ledger, store: DirectoryStore) -> None:
+    # users.md row 11
+    fit(store)
+    fit(store, "GEN:2", "acc-2", "UP-2")
+    changes = [
+        Name("acc-1", NumberKind.LEGACY, "5555555555"),
+        Name("acc-2", NumberKind.ACCOUNT, "5555555555"),
+    ]
+    store.apply(changes, by="test", source="x", at=NOW)
+    with pytest.raises(NumberRefused) as refused:
+        ledger.readings("5555555555", T0, NOW, None, store)
+    assert refused.value.code == "AMBIGUOUS"
+    with pytest.raises(NumberRefused) as refused:
+        ledger.readings("9999999999", T0, NOW, None, store)
+    assert refused.value.code == "UNKNOWN_ACCOUNT"
+    ledger.ingest(batch([capture(1, meter="GEN:2")]), NOW)
+    assert len(ledger.readings("acc-2", T0, NOW, None, store)) == 1
