@@ -146,6 +146,8 @@ class MeterId:
     @classmethod
     def parse(cls, text: str) -> MeterId:
         """Read `GEN:12345678`; ` gen : k-7788 12` is the same meter as `GEN:K778812`."""
+        if is_canonical_meter(text):
+            return cls(*text.split(":"))
         cleaned, _ = _clean(text, Source.UI)
         make, colon, serial = cleaned.partition(":")
         if not colon:

@@ -65,6 +65,8 @@ def refuse_invisible(given: str, offset: int, inner: str) -> None:
 
 def strip_wrappers(text: str) -> tuple[str, tuple[Repair, ...]]:
     """Take off quotes, `="..."`, a leading apostrophe and a rupee sign (row 4), and nothing else."""
+    if text[:1].isalnum():
+        return text, ()
     found = False
     for _ in range(_MAX_WRAPPERS):
         for before, after in _PAIRS:

@@ -185,12 +185,15 @@ def grouped(rows: Iterable[R], key: Callable[[R], str]) -> dict[str, tuple[R, ..
     lists: dict[str, list[R]] = {}
     for row in rows:
         lists.setdefault(key(row), []).append(row)
-    return {k: in_order(found) if len(found) > 1 else (found[0],) for k, found in lists.items()}
+    return {k: in_order(found) for k, found in lists.items()}
 
 
 def in_order(rows: Iterable[R]) -> tuple[R, ...]:
     """Sort the rows of one key by validity, then by version."""
-    return tuple(sorted(rows, key=lambda r: (r.valid_from, r.recorded.version, r[1], r[2])))
+    found = tuple(rows)
+    if len(found) < 2:
+        return found
+    return tuple(sorted(found, key=lambda r: (r.valid_from, r.recorded.version, r[1], r[2])))
 
 
 def _refuse_overlap(relation: Mapping[str, tuple[Installation | Holding, ...]]) -> None:

@@ -202,7 +202,7 @@ class Draft:
             since = self.change.at
             kept.append(Naming(account, kind, number, since, None, self.change, None, change.row))
             self._owners[kind][number] = (*self.owners(kind, number), account)
-        self._namings[account] = in_order(kept) if len(kept) > 1 else tuple(kept)
+        self._namings[account] = in_order(kept)
 
     def _correct_installations(self, change: CorrectInstallations) -> None:
         new = [

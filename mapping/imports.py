@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -168,14 +167,18 @@ class _Planner:
 
     def agreeing(self, entries: list[_Entry]) -> list[_Entry]:
         """Set aside what the file says in two ways: nothing is chosen by order."""
-        said: dict[tuple[str, str], set[tuple[object, ...]]] = defaultdict(set)
+        said: dict[tuple[str, str], tuple[object, ...]] = {}
+        disputed: set[tuple[str, str]] = set()
         for entry in entries:
+            what_it_says = entry.said()
             for key in _keys(entry):
-                said[key].add(entry.said())
+                if said.setdefault(key, what_it_says) != what_it_says:
+                    disputed.add(key)
+        said.clear()
         seen: set[tuple[object, ...]] = set()
         kept = []
         for entry in entries:
-            twice = next((key for key in _keys(entry) if len(said[key]) > 1), None)
+            twice = next((key for key in _keys(entry) if key in disputed), None)
             if twice is not None:
                 what, value = twice
                 reason = f"{what.lower().replace('_', ' ')} {value} stands in this file in rows that disagree"
@@ -205,7 +208,7 @@ class _Planner:
             self.say(entry.row, Verdict.APPLIED)
 
     def take(self, changes: list[Change]) -> None:
-        """Put all changes of a row into the draft; the first may be refused, the others are checked before."""
+        """Put all changes of a row into the draft; only the first can be refused."""
         for change in changes:
             self.draft.apply(change)
         self.changes.extend(changes)

@@ -147,7 +147,7 @@ class _Planner:
         return self.snapshot.account_by_number(NumberKind.ACCOUNT, number) is not None
 
     def agreeing(self, pairs: Sequence[_Pair]) -> list[_Pair]:
-        """Set aside what the file says twice (row 19) or in two ways (rows 17, 18, 20): no choice by order."""
+        """Set aside what the file says twice (row 19) or in two ways (17, 18, 20): no choice by order."""
         new_of: dict[str, str | None] = {}
         old_of: dict[str, str | None] = {}
         for _, old, new, _ in pairs:

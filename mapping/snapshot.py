@@ -174,7 +174,8 @@ class DirectorySnapshot:
 
     def account_by_number(self, kind: NumberKind | str, text: str) -> str | None:
         """Give the id of the account that has this number of this kind now; exact text, no cross-search."""
-        return self._owner_index()[NumberKind(kind)].get(text)
+        index = self._owner_index()
+        return index[kind if isinstance(kind, NumberKind) else NumberKind(kind)].get(text)
 
     def candidates(self, text: str) -> dict[NumberKind, str]:
         """Give what a number may mean, by kind; two answers mean: ask "old or new?" (row 11)."""
@@ -301,6 +302,11 @@ def _visible(rows: tuple[R, ...], version: int) -> list[R]:
 
 
 def _current(rows: tuple[R, ...]) -> tuple[R, ...]:
+    for row in rows:
+        if row.superseded is not None:
+            break
+    else:
+        return rows
     return tuple(r for r in rows if r.superseded is None)
 
 

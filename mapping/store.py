@@ -88,14 +88,23 @@ class DirectoryStore:
         return 0 if found is None else int(found)
 
     def snapshot(self, known_at: datetime | None = None) -> DirectorySnapshot:
-        """Give the present directory (cached), or the directory as it was known at an instant."""
-        with self._lock, self._translated():
-            snapshot = self._current()
+        """Give the present directory (cached), or the directory as it was known at an instant.
+
+        It never waits for a change set being applied in this process: until that is committed, the
+        directory before it is the present one.
+        """
+        snapshot = self._snapshot
+        if self._lock.acquire(blocking=snapshot is None):
+            try:
+                with self._translated():
+                    snapshot = self._current()
+            finally:
+                self._lock.release()
+        assert snapshot is not None
         return snapshot if known_at is None else snapshot.as_known_at(known_at)
 
     def _current(self) -> DirectorySnapshot:
         if self._snapshot is None or self._snapshot.version != self._version():
-            self._snapshot = None
             with collector_paused():
                 in_transaction = self._db.in_transaction
                 if not in_transaction:
@@ -146,7 +155,6 @@ class DirectoryStore:
             if not difference.new and not difference.gone:
                 return base.version
             tables.write(self._db, change, difference.gone, difference.new)
-            self._snapshot = None
             following = _following(base, change, difference)
         # Only a committed change set is shown.
         with self._lock:

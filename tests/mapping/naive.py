@@ -1,4 +1,4 @@
-"""A model of the directory that is slow and plain: per half hour, who holds what; whole copies of the past."""
+"""A model of the directory that is slow and plain: who holds what, per half hour, in whole copies."""
 
 from __future__ import annotations
 

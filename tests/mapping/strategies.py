@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from hypothesis import strategies as st
 
@@ -43,7 +44,7 @@ def _cuts(width: int) -> st.SearchStrategy[list[tuple[int, int | None, int]]]:
 
     def stretch(edges: list[int], which: list[int], is_open: bool) -> list[tuple[int, int | None, int]]:
         edges = sorted(set(edges))
-        pairs = list(zip(edges[::1], edges[1:], strict=False))
+        pairs = list(pairwise(edges))
         found: list[tuple[int, int | None, int]] = [
             (a, b, which[i % len(which)] % width)
             for i, (a, b) in enumerate(pairs)
@@ -87,4 +88,26 @@ changes: st.SearchStrategy[Change] = st.one_of(
         _cuts(len(ACCOUNTS)),
     ),
 )
-change_sets = st.lists(st.lists(changes, min_size=1, max_size=4), min_size=1, max_size=8)
+
+def _street(starts: list[int], accounts: list[str]) -> list[Change]:
+    """Give a street where every meter is fitted and every point is held: something to disturb."""
+    fitted: list[Change] = [
+        Install(meter, point, Role.CONSUMER, at(start))
+        for meter, point, start in zip(METERS, POINTS, starts, strict=False)
+    ]
+    return fitted + [
+        MoveIn(point, account, at(start))
+        for point, account, start in zip(POINTS, accounts, reversed(starts), strict=False)
+    ]
+
+
+_streets = st.builds(
+    _street,
+    st.lists(st.integers(0, 3), min_size=3, max_size=3),
+    st.lists(st.sampled_from(ACCOUNTS), min_size=3, max_size=3),
+)
+change_sets = st.builds(
+    lambda street, later: [street, *later],
+    _streets,
+    st.lists(st.lists(changes, min_size=1, max_size=2), min_size=1, max_size=8),
+)

@@ -21,7 +21,7 @@ def parsed(text: str, source: Source = Source.FILE) -> tuple[str, tuple[Repair, 
 
 def refused(text: str, source: Source = Source.FILE, **more: object) -> NumberRefused:
     with pytest.raises(NumberRefused) as caught:
-        AccountNumber.parse(text, source=source, **more)  # type: ignore[arg-type]
+        AccountNumber.parse(text, source=source, **more)
     return caught.value
 
 

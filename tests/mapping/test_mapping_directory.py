@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+import threading
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -34,7 +36,7 @@ BY = {"by": "tester", "source": "test"}
 def answer(
     snapshot: DirectorySnapshot, meter: str, start: int | None, end: int, **more: object
 ) -> list[object]:
-    found = snapshot.attributions(meter, None if start is None else at(start), at(end), **more)  # type: ignore[arg-type]
+    found = snapshot.attributions(meter, None if start is None else at(start), at(end), **more)
     return [(a.account_id, a.usage_point, a.role.value, a.account_number) for a in found.accounts]
 
 
@@ -45,7 +47,7 @@ def test_directory_agrees_with_the_naive_model(sets: list[list[object]], data: s
         versions = [Version(store.snapshot())]
         for i, changes in enumerate(sets):
             try:
-                store.apply(changes, at=at(100 + i), **BY)  # type: ignore[arg-type]
+                store.apply(changes, at=at(100 + i), **BY)
             except ChangeRefused:
                 continue
             if store.version != versions[-1].version:
@@ -106,7 +108,7 @@ def test_hand_over_gives_final_opening_and_partial(store: DirectoryStore) -> Non
     assert answer(snapshot, "GEN:1", None, 4) == [("a", "UP1", "final", None), ("b", "UP1", "opening", None)]
     assert answer(snapshot, "GEN:1", 3, 4) == [("a", "UP1", "normal", None)]
     assert answer(snapshot, "GEN:1", 4, 5) == [("b", "UP1", "normal", None)]
-    assert [r for _, _, r, _ in answer(snapshot, "GEN:1", 3, 5)] == ["partial", "partial"]  # type: ignore[misc]
+    assert [r for _, _, r, _ in answer(snapshot, "GEN:1", 3, 5)] == ["partial", "partial"]
     assert snapshot.attributions("GEN:1", at(3), at(4)).reason is Unattributed.NO_ACCOUNT
 
 
@@ -192,7 +194,7 @@ def test_a_correction_of_a_correction_keeps_every_view(store: DirectoryStore) ->
     store.apply([CorrectHoldings("UP1", (HoldingSpan("b", at(0), None),))], at=at(11), **BY)
     store.apply([CorrectHoldings("UP1", (HoldingSpan("a", at(0), None),))], at=at(12), **BY)
     seen = [answer(store.snapshot(), "GEN:1", 1, 2, known_at=at(t))[0] for t in (10, 11, 12)]
-    assert [a for a, *_ in seen] == ["a", "b", "a"]  # type: ignore[misc]
+    assert [a for a, *_ in seen] == ["a", "b", "a"]
     assert store.differences(1, 3) == ([], [])
     assert answer(store.snapshot(), "GEN:1", 1, 2, known_at=at(9)) == []
 
@@ -220,7 +222,7 @@ def test_contradictions_are_refused_and_change_nothing(store: DirectoryStore) ->
         ([bind("GEN:5", "UP5", Role.CONSUMER, at(1)), MoveIn("UP1", "b", at(1))], "HELD"),
     ):
         with pytest.raises(ChangeRefused) as caught:
-            store.apply(changes, at=at(1), **BY)  # type: ignore[arg-type]
+            store.apply(changes, at=at(1), **BY)
         assert caught.value.code == code
     assert store.snapshot() == before
     with pytest.raises(ChangeRefused):
@@ -291,3 +293,23 @@ def test_damaged_snapshots_are_refused_or_whole(data: st.DataObject) -> None:
         DirectorySnapshot.from_json(damaged).attributions("GEN:1", at(1), at(2))
     except DirectoryFault:
         pass
+
+
+def test_reading_does_not_wait_for_a_change_set(store: DirectoryStore) -> None:
+    """Lookups go on while another thread applies a slow change set, and see it only when committed."""
+    store.apply([Name("a", NumberKind.LEGACY, "K1")], at=at(0), **BY)
+    assert store.snapshot().version == 1
+    half, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Iterator[Name]:
+        yield Name("b", NumberKind.LEGACY, "K2")
+        half.set()
+        assert go_on.wait(20)
+
+    writer = threading.Thread(target=lambda: store.apply(slow(), at=at(1), **BY))
+    writer.start()
+    assert half.wait(20)
+    assert store.snapshot().version == 1
+    go_on.set()
+    writer.join(20)
+    assert store.snapshot().version == store.version == 2

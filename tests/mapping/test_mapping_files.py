@@ -123,8 +123,8 @@ def test_row_75_written_cells_are_no_formulas(tmp_path: Path) -> None:
 
 TEXTS = st.lists(
     st.sampled_from(
-        ["legacy_number,account_number", *IMPORT_HEADER, ",", "\n", '"', "\r", "K1", "1234567890", "GEN:1"]
-        + ["consumer", "2026-01-01T00:00:00Z", "=1", "\ufeff", "\u200b", "१२", "1E9", "\x0b", "\u2028", ";"]
+        ["legacy_number,account_number", *IMPORT_HEADER, ",", "\n", '"', "\r", "K1", "1234567890", "GEN:1",
+         "consumer", "2026-01-01T00:00:00Z", "=1", "\ufeff", "\u200b", "१२", "1E9", "\x0b", "\u2028", ";"]
     ),
     max_size=40,
 ).map("".join)
@@ -142,7 +142,6 @@ def test_any_file_is_planned_or_refused(
     for plan in (lambda: plan_rekey(empty, path), lambda: plan_import(empty, path, at=datetime.now(UTC))):
         try:
             rows = plan().rows
-        except FileRefused as error:
-            assert error.code.isupper()
+        except FileRefused:
             continue
         assert len({r.line for r in rows}) == len(rows)
