@@ -394,20 +394,20 @@ async def test_back_off_doubles_and_any_answer_resets_it(bench: Bench) -> None:
 
 @pytest.mark.parametrize("dead", [1, 16, 31])
 async def test_dead_meters_use_two_percent_at_most(bench: Bench, dead: int) -> None:
-    every = {**DEFAULT_PERIODS, LIVE: timedelta(seconds=10)}
+    every = {**DEFAULT_PERIODS, LIVE: timedelta(seconds=60)}
     for n in range(32):
         meter = bench.add(f"{n:02}")
         if n < dead:
             meter.error = lambda: MeterSilent("nothing")
     poller = bench.poller(LIVE, schedule=Schedule(periods=every))
-    hours = 3
+    hours = 2
     await bench.run_until(poller, T0 + timedelta(hours=hours))
     elapsed = (bench.clock.at - T0).total_seconds()
     lost = sum(sum(m.lost) for m in bench.meters.values())
     assert 0 < lost <= 0.02 * elapsed
     assert poller.statistics().lines["bus0"].dead_seconds == pytest.approx(lost)
     alive = [m for m in bench.meters.values() if m.error is None]
-    assert all(len(m.reads) > 0.9 * hours * 360 for m in alive)
+    assert all(len(m.reads) > 0.9 * hours * 60 for m in alive)
     probes = [len(m.opened) for m in bench.meters.values() if m.error]
     assert min(probes) > 0
     assert max(probes) - min(probes) <= 3
