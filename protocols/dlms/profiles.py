@@ -27,8 +27,9 @@ from protocols.reading import (
 CLOCK = Obis(0, 0, 1, 0, 0)
 BILLING_DATE = Obis(0, 0, 0, 1, 2)
 SORT_LIFO = 2
-EVENT_LOG_STEP = 10_000_000_000
-"""Occurrences of event log e count from e times this, so that logs with one stamp stay apart."""
+EVENT_LOG_STEP = 100_000_000
+"""Occurrences of event log e count from e times this, so that logs with one stamp stay apart; seven logs stay
+below 10^9, so that a sink may add the occurrence to a time in nanoseconds."""
 REGISTER_CLASSES = (3, 4, 5)
 MAX_COLUMNS = 256
 
@@ -230,7 +231,7 @@ def _event_occurrence(layout: Layout, row: Row, occurrence: int) -> int:
             log = obis.e
         elif (obis.c, obis.d) == (96, 15) and cell.integer is not None:
             number = cell.integer
-    return log * EVENT_LOG_STEP + number
+    return log * EVENT_LOG_STEP + number % EVENT_LOG_STEP
 
 
 def cell_value(column: CapturedColumn, cell: Data, zone: ZoneInfo) -> Value:

@@ -110,7 +110,7 @@ class HdlcBus:
         if address.upper != MANAGEMENT:
             return None
         if address.lower is None:  # one octet addresses the only meter there is
-            return next(iter(self._meters)) if len(self._meters) == 1 else None
+            return next(iter(self._meters), None) if len(self._meters) == 1 else None
         return address.lower if address.lower in self._meters else None
 
     def _connect(self, key: tuple[int, int], frame: Frame) -> bytes:
