@@ -1,0 +1,76 @@
+"""The shipped schemas, AsyncAPI document and golden messages are those of the code, and agree with each other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from gateway.contract.envelope import TYPE_OF, parse, parse_batch, parse_change
+from gateway.contract.golden import KEY, golden_messages
+from gateway.contract.messages import DirectoryPart, Signed
+from gateway.contract.schemas import documents
+from gateway.contract.signing import DIRECTORY_TYP, private_key, verify
+
+FOLDER = Path(__file__).parents[2] / "docs" / "contract"
+
+
+def schema(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((FOLDER / name).read_text(encoding="utf-8"))
+    return loaded
+
+
+def validate(payload: bytes) -> None:
+    """Validate a message as an integrator would: envelope, then data by its `dataschema`."""
+    message = json.loads(payload)
+    for document, value in (("v1/envelope.json", message), (message["dataschema"], message["data"])):
+        jsonschema.Draft202012Validator(
+            schema(document), format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+        ).validate(value)
+
+
+def test_shipped_documents_have_not_drifted() -> None:
+    made = documents()
+    shipped = {str(path.relative_to(FOLDER)): path.read_bytes() for path in FOLDER.rglob("*.json")}
+    assert shipped.keys() == made.keys()
+    drifted = [name for name in made if shipped[name] != made[name]]
+    assert drifted == [], "run: python -m gateway.contract.schemas docs/contract"
+
+
+@pytest.mark.parametrize("name", sorted(golden_messages()))
+def test_golden_messages_validate_and_parse(name: str) -> None:
+    payload = golden_messages()[name]
+    validate(payload)
+    kind = json.loads(payload)["type"]
+    models = {known: model for model, known in TYPE_OF.items()}
+    if name.startswith(("readings", "events", "gaps")):
+        assert parse_batch(payload).data.gateway == "edge-1"
+    elif name == "directory-part":
+        public = private_key(KEY).public_key().public_bytes_raw()
+        octets = verify(parse(payload, Signed).data.jws, keys=(public,), typ=DIRECTORY_TYP)
+        jsonschema.validate(json.loads(octets), schema("v1/directory-part.json"))
+        assert DirectoryPart.model_validate_json(octets).version == 8
+    else:
+        assert parse(payload, models[kind]).type == kind
+    if name.endswith("-changed"):
+        assert parse_change(payload).type == kind
+
+
+@pytest.mark.parametrize("name", sorted(p for p in documents() if p.startswith("v1/")))
+def test_schemas_are_schemas(name: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(schema(name))
+
+
+def test_asyncapi_references_exist() -> None:
+    document = schema("asyncapi.json")
+    text = json.dumps(document)
+    assert document["asyncapi"] == "3.0.0"
+    for channel in document["channels"].values():
+        for message in channel["messages"].values():
+            assert message["$ref"].rsplit("/", 1)[1] in document["components"]["messages"]
+    for part in text.split('"$ref": "')[1:]:
+        reference = part.split('"', 1)[0]
+        assert reference.startswith("#") or (FOLDER / reference).exists(), reference

@@ -1,0 +1,153 @@
+"""The consumer's rule: any order and repetition of deliveries ends in the same state, and in the right one."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.contract.messages import (
+    AttributedAccount,
+    AttributionChanged,
+    Batch,
+    Capture,
+    MessageAttribution,
+    NamingChanged,
+)
+from gateway.contract.rule import ConsumerState, SeqTracker
+from tests.support.captures import ACCOUNT, T0, capture
+
+A = AttributedAccount.model_validate(ACCOUNT.model_dump(exclude={"role"}))
+B = AttributedAccount(account_id="acc-2", account_number=None, legacy_number="KE2", usage_point="up-1")
+C = AttributedAccount(account_id="acc-3", account_number=None, legacy_number="KE3", usage_point="up-1")
+HALF = timedelta(minutes=30)
+
+
+def batch(*captures: Capture, journal: str = "j") -> Batch:
+    seqs = [c.seq or 0 for c in captures]
+    return Batch(journal=journal, gateway="g", first_seq=min(seqs), last_seq=max(seqs), captures=captures)
+
+
+def span(start: int, end: int | None, new: AttributedAccount | None, version: int) -> AttributionChanged:
+    """A change in minutes after T0."""
+    return AttributionChanged(
+        meter="GEN:1",
+        since=T0 + timedelta(minutes=start),
+        until=None if end is None else T0 + timedelta(minutes=end),
+        old=(A,),
+        new=(new,) if new else (),
+        directory_version=version,
+    )
+
+
+def roles(state: ConsumerState, capture_id: str) -> list[tuple[str, str]]:
+    return [(a.account_id, a.role) for a in state.attribution(capture_id).accounts]
+
+
+def state_of(*deliveries: Batch | AttributionChanged | NamingChanged) -> ConsumerState:
+    state = ConsumerState()
+    for one in deliveries:
+        if isinstance(one, Batch):
+            state.apply(one)
+        else:
+            state.apply_change(one)
+    return state
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(1, 3)), min_size=1, max_size=12),
+    st.lists(
+        st.tuples(st.integers(0, 200), st.integers(1, 120), st.sampled_from([A, B, C, None])), max_size=4
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_order_and_repetition_do_not_matter(
+    entries: list[tuple[int, int]],
+    changes: list[tuple[int, int, AttributedAccount | None]],
+    rng: random.Random,
+) -> None:
+    captures = [
+        capture(n, value=n * 10 + rev, rev=rev).model_copy(update={"seq": seq})
+        for seq, (n, rev) in enumerate(entries, start=1)
+    ]
+    spans = [span(start, start + size, new, v) for v, (start, size, new) in enumerate(changes, start=2)]
+    named = [
+        NamingChanged(
+            account_id="acc-2", kind="account_number", old=None, new=f"{v:010}", directory_version=v
+        )
+        for v in (3, 4)
+    ]
+    singly = [*(batch(c) for c in captures), *spans, *named]
+    expected = state_of(*singly)
+    shuffled = singly * 3
+    rng.shuffle(shuffled)
+    cut = rng.randrange(len(captures)) + 1
+    rebatched = [batch(*captures[:cut]), *([batch(*captures[cut:])] if captures[cut:] else [])]
+    other = state_of(*shuffled, *rebatched)
+    without_seq = {"seq"}
+    assert {k: v.model_dump(exclude=without_seq) for k, v in other.captures.items()} == {
+        k: v.model_dump(exclude=without_seq) for k, v in expected.captures.items()
+    }
+    for capture_id, kept in other.captures.items():
+        assert other.attribution(capture_id) == expected.attribution(capture_id)
+        assert kept.value_rev == max(c.value_rev for c in captures if c.capture_id == capture_id)
+    assert other.journals["j"].contiguous == len(captures)
+
+
+def test_an_interval_is_whole_or_partial() -> None:
+    one = capture(4).model_copy(update={"seq": 1})  # 90..120 minutes
+    known = batch(one)
+    assert roles(state_of(known), one.capture_id) == [("acc-1", "normal")]
+    assert roles(state_of(known, span(90, 120, B, 2)), one.capture_id) == [("acc-2", "normal")]
+    assert roles(state_of(known, span(100, None, B, 2)), one.capture_id) == [
+        ("acc-1", "partial"),
+        ("acc-2", "partial"),
+    ]
+    assert roles(state_of(known, span(120, None, B, 2)), one.capture_id) == [("acc-1", "normal")]
+    assert roles(state_of(known, span(0, 90, B, 2)), one.capture_id) == [("acc-1", "normal")]
+    assert roles(state_of(known, span(0, None, None, 2)), one.capture_id) == []
+    healed = state_of(known, span(100, None, B, 2), span(100, None, A, 3))
+    assert roles(healed, one.capture_id) == [("acc-1", "normal")]
+
+
+def test_a_snapshot_on_the_boundary_is_final_and_opening() -> None:
+    one = capture(4, profile="daily").model_copy(update={"seq": 1})  # at 120 minutes
+    known = batch(one)
+    assert roles(state_of(known, span(120, None, B, 2)), one.capture_id) == [
+        ("acc-1", "final"),
+        ("acc-2", "opening"),
+    ]
+    both = state_of(known, span(120, None, B, 2), span(60, 120, C, 3))
+    assert roles(both, one.capture_id) == [("acc-3", "final"), ("acc-2", "opening")]
+    assert roles(state_of(known, span(119, 121, B, 2)), one.capture_id) == [("acc-2", "normal")]
+
+
+def test_an_older_change_does_not_undo_a_newer_stamp() -> None:
+    stamped = MessageAttribution.model_validate({**B.model_dump(), "role": "normal"})
+    one = capture(4).model_copy(update={"seq": 1, "attributions": (stamped,), "directory_version": 7})
+    assert roles(state_of(batch(one), span(0, None, C, 6)), one.capture_id) == [("acc-2", "normal")]
+    assert roles(state_of(batch(one), span(0, None, C, 8)), one.capture_id) == [("acc-3", "normal")]
+
+
+def test_a_change_does_not_heal_untrusted_time() -> None:
+    one = capture(4).model_copy(update={"seq": 1, "attributions": (), "reason": "untrusted_time"})
+    resolved = state_of(batch(one), span(0, None, B, 5)).attribution(one.capture_id)
+    assert (resolved.accounts, resolved.reason) == ((), "untrusted_time")
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.integers(1, 30)), st.integers(0, 40), st.integers(0, 10))
+def test_tracker_is_a_set(seqs: list[int], last: int, first: int) -> None:
+    tracker = SeqTracker()
+    for seq in seqs:
+        tracker.add([seq])
+    tracker.gone_below(first)
+    seen = set(seqs) | set(range(1, first))
+    contiguous = next(n for n in range(100) if n + 1 not in seen)
+    assert tracker.contiguous == contiguous
+    top = max([last, *seqs])
+    missing = {n for first_, last_ in tracker.holes(last) for n in range(first_, last_ + 1)}
+    assert missing == {n for n in range(1, top + 1) if n not in seen}

@@ -1,0 +1,105 @@
+"""Topics and signatures: what is built parses back, and what was not made for it is refused."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.contract.signing import (
+    DIRECTORY_TYP,
+    ORDER_TYP,
+    new_key_pair,
+    private_key,
+    public_key,
+    sign,
+    verify,
+)
+from gateway.contract.topics import TopicKind, TopicName, Topics, gateway_name
+from gateway.errors import ConfigError, ContractError
+
+TOPICS = Topics("state/kanpur")
+
+
+def test_topics_parse_back() -> None:
+    assert TOPICS.readings("e-1", "daily") == "state/kanpur/v1/e-1/readings/daily"
+    for kind in set(TopicKind) - {TopicKind.READINGS, TopicKind.ATTRIBUTIONS, TopicKind.BALANCE}:
+        assert TOPICS.parse(TOPICS.of("e-1", kind)) == TopicName(kind, gateway="e-1")
+    assert TOPICS.parse(TOPICS.readings("e-1", "daily")) == TopicName(
+        TopicKind.READINGS, gateway="e-1", profile="daily"
+    )
+    assert TOPICS.parse(TOPICS.attributions()) == TopicName(TopicKind.ATTRIBUTIONS)
+    assert TOPICS.parse(TOPICS.balance("acc-1")) == TopicName(TopicKind.BALANCE, account_id="acc-1")
+    assert TOPICS.filter(TopicKind.READINGS) == "state/kanpur/v1/+/readings/+"
+    assert TOPICS.filter(TopicKind.BALANCE) == "state/kanpur/v1/accounts/+/balance"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "+", "a/b", "#", "a b", "é", "accounts", "attributions", "x" * 65, "-a"]
+)
+def test_bad_gateway_names_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError):
+        gateway_name(name)
+
+
+@pytest.mark.parametrize("root", ["", "/a", "a/", "a//b", "+", "a/#", "$SYS"])
+def test_bad_roots_are_refused(root: str) -> None:
+    with pytest.raises(ConfigError):
+        Topics(root)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.text(max_size=40) | st.text(alphabet="state/kanpurv1+#", max_size=40))
+def test_any_text_as_topic_is_parsed_or_refused(text: str) -> None:
+    for topic in (text, TOPICS.base + "/" + text):
+        try:
+            TOPICS.parse(topic)
+        except ContractError:
+            pass
+
+
+PRIVATE, PUBLIC = new_key_pair()
+
+
+def test_signatures_verify_with_every_form_of_key() -> None:
+    raw = private_key(PRIVATE).private_bytes_raw()
+    public = public_key(PUBLIC).public_bytes_raw()
+    for secret in (PRIVATE, raw, base64.b64encode(raw) + b"\n"):
+        jws = sign(b'{"a":1}', key=secret, typ=DIRECTORY_TYP)
+        for known in (PUBLIC, public, base64.b64encode(public)):
+            assert verify(jws, keys=(known,), typ=DIRECTORY_TYP) == b'{"a":1}'
+            assert verify(jws, keys={"central": known}, typ=DIRECTORY_TYP) == b'{"a":1}'
+
+
+def test_wrong_signatures_are_refused() -> None:
+    jws = sign(b"{}", key=PRIVATE, typ=DIRECTORY_TYP)
+    _, other = new_key_pair()
+    head, payload, signature = jws.split(".")
+    none = base64.urlsafe_b64encode(b'{"alg":"none","typ":"directory+jws"}').decode().rstrip("=")
+    for wrong, keys, typ in (
+        (jws, (PUBLIC,), ORDER_TYP),
+        (jws, (other,), DIRECTORY_TYP),
+        (jws, (), DIRECTORY_TYP),
+        (f"{head}.{payload}AA.{signature}", (PUBLIC,), DIRECTORY_TYP),
+        (f"{head}.{payload}.", (PUBLIC,), DIRECTORY_TYP),
+        (f"{none}.{payload}.", (PUBLIC,), DIRECTORY_TYP),
+    ):
+        with pytest.raises(ContractError):
+            verify(wrong, keys=keys, typ=typ)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.text(max_size=60))
+def test_any_text_is_no_signature(text: str) -> None:
+    with pytest.raises(ContractError):
+        verify(text, keys=(PUBLIC,), typ=DIRECTORY_TYP)
+
+
+@pytest.mark.parametrize("octets", [b"", b"short", b"-----BEGIN PRIVATE KEY-----\nx\n", b"\xff" * 31])
+def test_unreadable_keys_are_configuration_errors(octets: bytes) -> None:
+    with pytest.raises(ConfigError):
+        private_key(octets)
+    with pytest.raises(ConfigError):
+        public_key(octets)
