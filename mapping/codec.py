@@ -182,10 +182,18 @@ class _Loader:
 
 def grouped(rows: Iterable[R], key: Callable[[R], str]) -> dict[str, tuple[R, ...]]:
     """Group rows under their key; the rows of one key come by validity, then by version."""
-    lists: dict[str, list[R]] = {}
+    found: dict[str, tuple[R, ...]] = {}
+    more: dict[str, list[R]] = {}  # keys with several rows are few: lists for all would double the memory
     for row in rows:
-        lists.setdefault(key(row), []).append(row)
-    return {k: in_order(found) for k, found in lists.items()}
+        name = key(row)
+        if name not in found:
+            found[name] = (row,)
+        else:
+            more.setdefault(name, []).append(row)
+    for several, others in more.items():
+        others.extend(found[several])
+        found[several] = in_order(others)
+    return found
 
 
 def in_order(rows: Iterable[R]) -> tuple[R, ...]:

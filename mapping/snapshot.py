@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from mapping.directory import (
     Role,
     Unattributed,
 )
+from mapping.indexes import Indexes
 from mapping.segments import FOREVER, Segment, roles, segments
 
 R = TypeVar("R", Installation, Holding, Naming)
@@ -35,6 +36,7 @@ class DirectorySnapshot:
         installations: Mapping[str, tuple[Installation, ...]] | None = None,
         holdings: Mapping[str, tuple[Holding, ...]] | None = None,
         namings: Mapping[str, tuple[Naming, ...]] | None = None,
+        indexes: Indexes | None = None,
     ) -> None:
         """Take rows grouped by meter, usage point and account; `changes` in rising version."""
         self._changes = changes
@@ -42,9 +44,7 @@ class DirectorySnapshot:
         self._installations = dict(installations or {})
         self._holdings = dict(holdings or {})
         self._namings = dict(namings or {})
-        self._owners: dict[NumberKind, dict[str, str]] | None = None
-        self._meters_at: dict[str, tuple[str, ...]] | None = None
-        self._points_of: dict[str, tuple[str, ...]] | None = None
+        self._indexes = indexes
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -76,11 +76,11 @@ class DirectorySnapshot:
 
     def counts(self) -> DirectoryCounts:
         """Count what holds now."""
-        owners = self._owner_index()
+        owners = self.indexes.owners
         return DirectoryCounts(
             meters=sum(1 for m in self._installations if self.installations(m)),
-            usage_points=len(self._meters_index()),
-            accounts=len(self._namings.keys() | self._points_index().keys()),
+            usage_points=len(self.indexes.meters_at),
+            accounts=len(self._namings.keys() | self.indexes.points_of.keys()),
             account_numbers=len(owners[NumberKind.ACCOUNT]),
             legacy_numbers=len(owners[NumberKind.LEGACY]),
         )
@@ -161,7 +161,7 @@ class DirectorySnapshot:
 
     def accounts(self) -> Iterator[AccountNames]:
         """Give every account with its present names."""
-        for account_id in self._namings.keys() | self._points_index().keys():
+        for account_id in self._namings.keys() | self.indexes.points_of.keys():
             yield self.names(account_id)
 
     def names(self, account_id: str) -> AccountNames:
@@ -174,12 +174,12 @@ class DirectorySnapshot:
 
     def account_by_number(self, kind: NumberKind | str, text: str) -> str | None:
         """Give the id of the account that has this number of this kind now; exact text, no cross-search."""
-        index = self._owner_index()
+        index = self.indexes.owners
         return index[kind if isinstance(kind, NumberKind) else NumberKind(kind)].get(text)
 
     def candidates(self, text: str) -> dict[NumberKind, str]:
         """Give what a number may mean, by kind; two answers mean: ask "old or new?" (row 11)."""
-        return {kind: owner for kind, index in self._owner_index().items() if (owner := index.get(text))}
+        return {kind: owner for kind, index in self.indexes.owners.items() if (owner := index.get(text))}
 
     def usage_point(self, meter: str, at: datetime) -> str | None:
         """Give where the meter is installed at an instant, whatever its role."""
@@ -202,11 +202,11 @@ class DirectorySnapshot:
 
     def meters_at(self, usage_point: str) -> tuple[str, ...]:
         """Give every meter that was ever recorded at a usage point."""
-        return self._meters_index().get(usage_point, ())
+        return self.indexes.meters_at.get(usage_point, ())
 
     def usage_points_of(self, account_id: str) -> tuple[str, ...]:
         """Give every usage point that the account was ever recorded to hold."""
-        return self._points_index().get(account_id, ())
+        return self.indexes.points_of.get(account_id, ())
 
     def meters_of_account(self, account_id: str) -> tuple[tuple[str, Segment], ...]:
         """Give the meters that the account has or had, each with the span, as known now."""
@@ -256,31 +256,12 @@ class DirectorySnapshot:
         """Read what `to_json` wrote; anything else is a DirectoryFault."""
         return cls(*codec.load(text))
 
-    # --- lazy indexes: an edge needs none of them ---------------------------------------------------
-
-    def _owner_index(self) -> dict[NumberKind, dict[str, str]]:
-        if self._owners is None:
-            index: dict[NumberKind, dict[str, str]] = {kind: {} for kind in NumberKind}
-            for rows in self._namings.values():
-                for row in rows:
-                    if row.superseded is None and row.valid_to is None:
-                        index[row.kind][row.number] = row.account_id
-            self._owners = index
-        return self._owners
-
-    def _meters_index(self) -> dict[str, tuple[str, ...]]:
-        if self._meters_at is None:
-            self._meters_at = _inverse(
-                (row.usage_point, row.meter) for rows in self._installations.values() for row in rows
-            )
-        return self._meters_at
-
-    def _points_index(self) -> dict[str, tuple[str, ...]]:
-        if self._points_of is None:
-            self._points_of = _inverse(
-                (row.account_id, row.usage_point) for rows in self._holdings.values() for row in rows
-            )
-        return self._points_of
+    @property
+    def indexes(self) -> Indexes:
+        """Look-up tables, made on first use."""
+        if self._indexes is None:
+            self._indexes = Indexes.of(self._installations, self._holdings, self._namings)
+        return self._indexes
 
 
 def _is_visible(row: Installation | Holding | Naming, version: int) -> bool:
@@ -320,17 +301,6 @@ def _rewound(relation: dict[str, tuple[R, ...]], version: int) -> dict[str, tupl
         )
         if known:
             found[key] = known
-    return found
-
-
-def _inverse(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for key, value in pairs:
-        have = found.get(key)
-        if have is None:
-            found[key] = (value,)
-        elif value not in have:
-            found[key] = (*have, value)
     return found
 
 

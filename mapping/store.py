@@ -152,6 +152,7 @@ class DirectoryStore:
             for one in changes:
                 draft.apply(one)
             difference = draft.finish()
+            del draft  # at a city's size it holds hundreds of MB that the next snapshot needs
             if not difference.new and not difference.gone:
                 return base.version
             tables.write(self._db, change, difference.gone, difference.new)
@@ -218,6 +219,7 @@ def _following(base: DirectorySnapshot, change: ChangeSet, difference: Differenc
         _merged(installations, _only(Installation, gone), _only(Installation, new), change),
         _merged(holdings, _only(Holding, gone), _only(Holding, new), change),
         _merged(namings, _only(Naming, gone), _only(Naming, new), change),
+        base.indexes.after(gone, new),
     )
 
 

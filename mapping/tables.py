@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
 
@@ -47,7 +47,7 @@ CREATE UNIQUE INDEX naming_open ON naming (number, kind) WHERE superseded IS NUL
 Row = Installation | Holding | Naming
 
 
-def write(db: sqlite3.Connection, change: ChangeSet, gone: Iterable[Row], new: Iterable[Row]) -> None:
+def write(db: sqlite3.Connection, change: ChangeSet, gone: list[Row], new: list[Row]) -> None:
     """Record one change set inside the caller's transaction: first what is superseded, then what is new."""
     db.execute(
         "INSERT INTO change_set VALUES (?, ?, ?, ?, ?, ?)",
@@ -57,52 +57,44 @@ def write(db: sqlite3.Connection, change: ChangeSet, gone: Iterable[Row], new: I
     _write_new(db, new)
 
 
-def _write_gone(db: sqlite3.Connection, version: int, rows: Iterable[Row]) -> None:
-    keyed: dict[type[Row], list[tuple[object, ...]]] = {Installation: [], Holding: [], Naming: []}
-    for row in rows:
-        start = micros(row.valid_from)
-        match row:
-            case Installation():
-                keyed[Installation].append((version, row.meter, start))
-            case Holding():
-                keyed[Holding].append((version, row.usage_point, start))
-            case Naming():
-                keyed[Naming].append((version, row.account_id, row.kind, start))
+def _write_gone(db: sqlite3.Connection, version: int, rows: list[Row]) -> None:
     db.executemany(
         "UPDATE installation SET superseded = ? WHERE meter = ? AND valid_from = ? AND superseded IS NULL",
-        keyed[Installation],
+        ((version, r.meter, micros(r.valid_from)) for r in rows if isinstance(r, Installation)),
     )
     db.executemany(
         "UPDATE holding SET superseded = ? WHERE usage_point = ? AND valid_from = ? AND superseded IS NULL",
-        keyed[Holding],
+        ((version, r.usage_point, micros(r.valid_from)) for r in rows if isinstance(r, Holding)),
     )
     db.executemany(
         "UPDATE naming SET superseded = ? WHERE account_id = ? AND kind = ? AND valid_from = ?"
         " AND superseded IS NULL",
-        keyed[Naming],
+        ((version, r.account_id, r.kind, micros(r.valid_from)) for r in rows if isinstance(r, Naming)),
     )
 
 
-def _write_new(db: sqlite3.Connection, rows: Iterable[Row]) -> None:
-    keyed: dict[type[Row], list[tuple[object, ...]]] = {Installation: [], Holding: [], Naming: []}
-    for row in rows:
-        life = (
-            micros(row.valid_from),
-            None if row.valid_to is None else micros(row.valid_to),
-            row.recorded.version,
-            None,
-            row.row,
-        )
-        match row:
-            case Installation():
-                keyed[Installation].append((row.meter, row.usage_point, row.role, str(row.multiplier), *life))
-            case Holding():
-                keyed[Holding].append((row.usage_point, row.account_id, row.payment_mode, *life))
-            case Naming():
-                keyed[Naming].append((row.account_id, row.kind, row.number, *life))
-    db.executemany("INSERT INTO installation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", keyed[Installation])
-    db.executemany("INSERT INTO holding VALUES (?, ?, ?, ?, ?, ?, ?, ?)", keyed[Holding])
-    db.executemany("INSERT INTO naming VALUES (?, ?, ?, ?, ?, ?, ?, ?)", keyed[Naming])
+def _write_new(db: sqlite3.Connection, rows: list[Row]) -> None:
+    db.executemany(
+        "INSERT INTO installation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            (r.meter, r.usage_point, r.role, str(r.multiplier), *_life(r))
+            for r in rows
+            if isinstance(r, Installation)
+        ),
+    )
+    db.executemany(
+        "INSERT INTO holding VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        ((r.usage_point, r.account_id, r.payment_mode, *_life(r)) for r in rows if isinstance(r, Holding)),
+    )
+    db.executemany(
+        "INSERT INTO naming VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        ((r.account_id, r.kind, r.number, *_life(r)) for r in rows if isinstance(r, Naming)),
+    )
+
+
+def _life(row: Row) -> tuple[int, int | None, int, None, int | None]:
+    end = None if row.valid_to is None else micros(row.valid_to)
+    return micros(row.valid_from), end, row.recorded.version, None, row.row
 
 
 def read(db: sqlite3.Connection) -> DirectorySnapshot:
@@ -121,6 +113,7 @@ class _Reader:
         self.at = lru_cache(maxsize=100_000)(instant)
         self.factor = lru_cache(maxsize=1_000)(Decimal)
         self.same = _Interned()
+        self.lines = _Lines()
         self.roles = {str(r): r for r in Role}
         self.modes: dict[str | None, PaymentMode | None] = {None: None, **{str(m): m for m in PaymentMode}}
         self.kinds = {str(k): k for k in NumberKind}
@@ -142,13 +135,13 @@ class _Reader:
         )
 
     def installations(self) -> Iterator[Installation]:
-        at, changes, same = self.at, self.changes, self.same
+        at, changes, same, line = self.at, self.changes, self.same, self.lines
         for meter, point, role, factor, start, end, known, better, row in self.db.execute(
             "SELECT meter, usage_point, role, multiplier, valid_from, valid_to, recorded, superseded, row"
             " FROM installation"
         ):
             yield Installation(
-                same[meter],
+                meter,
                 same[point],
                 self.roles[role],
                 self.factor(factor),
@@ -156,11 +149,11 @@ class _Reader:
                 None if end is None else at(end),
                 changes[known],
                 None if better is None else changes[better],
-                row,
+                None if row is None else line[row],
             )
 
     def holdings(self) -> Iterator[Holding]:
-        at, changes, same = self.at, self.changes, self.same
+        at, changes, same, line = self.at, self.changes, self.same, self.lines
         for point, account, mode, start, end, known, better, row in self.db.execute(
             "SELECT usage_point, account_id, payment_mode, valid_from, valid_to, recorded, superseded, row"
             " FROM holding"
@@ -173,11 +166,11 @@ class _Reader:
                 None if end is None else at(end),
                 changes[known],
                 None if better is None else changes[better],
-                row,
+                None if row is None else line[row],
             )
 
     def namings(self) -> Iterator[Naming]:
-        at, changes, same = self.at, self.changes, self.same
+        at, changes, same, line = self.at, self.changes, self.same, self.lines
         for account, kind, number, start, end, known, better, row in self.db.execute(
             "SELECT account_id, kind, number, valid_from, valid_to, recorded, superseded, row FROM naming"
         ):
@@ -189,8 +182,14 @@ class _Reader:
                 None if end is None else at(end),
                 changes[known],
                 None if better is None else changes[better],
-                row,
+                None if row is None else line[row],
             )
+
+
+class _Lines(dict[int, int]):
+    def __missing__(self, line: int) -> int:
+        self[line] = line
+        return line
 
 
 class _Interned(dict[str, str]):

@@ -89,6 +89,7 @@ changes: st.SearchStrategy[Change] = st.one_of(
     ),
 )
 
+
 def _street(starts: list[int], accounts: list[str]) -> list[Change]:
     """Give a street where every meter is fitted and every point is held: something to disturb."""
     fitted: list[Change] = [

@@ -313,3 +313,20 @@ def test_reading_does_not_wait_for_a_change_set(store: DirectoryStore) -> None:
     go_on.set()
     writer.join(20)
     assert store.snapshot().version == store.version == 2
+
+
+@settings(deadline=None, max_examples=40)
+@given(change_sets)
+def test_carried_indexes_equal_fresh_ones(sets: list[list[object]]) -> None:
+    """What is carried from version to version is what a fresh start would make."""
+    with tempfile.TemporaryDirectory() as folder, DirectoryStore(Path(folder) / "d.db") as made:
+        for i, changes in enumerate(sets):
+            try:
+                made.apply(changes, at=at(100 + i), **BY)
+            except ChangeRefused:
+                continue
+        carried = made.snapshot().indexes
+        fresh = DirectorySnapshot.from_json(made.snapshot().to_json()).indexes
+        assert carried.owners == fresh.owners
+        for have, want in ((carried.meters_at, fresh.meters_at), (carried.points_of, fresh.points_of)):
+            assert {k: set(v) for k, v in have.items()} == {k: set(v) for k, v in want.items()}

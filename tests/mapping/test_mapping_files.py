@@ -123,8 +123,27 @@ def test_row_75_written_cells_are_no_formulas(tmp_path: Path) -> None:
 
 TEXTS = st.lists(
     st.sampled_from(
-        ["legacy_number,account_number", *IMPORT_HEADER, ",", "\n", '"', "\r", "K1", "1234567890", "GEN:1",
-         "consumer", "2026-01-01T00:00:00Z", "=1", "\ufeff", "\u200b", "१२", "1E9", "\x0b", "\u2028", ";"]
+        [
+            "legacy_number,account_number",
+            *IMPORT_HEADER,
+            ",",
+            "\n",
+            '"',
+            "\r",
+            "K1",
+            "1234567890",
+            "GEN:1",
+            "consumer",
+            "2026-01-01T00:00:00Z",
+            "=1",
+            "\ufeff",
+            "\u200b",
+            "१२",
+            "1E9",
+            "\x0b",
+            "\u2028",
+            ";",
+        ]
     ),
     max_size=40,
 ).map("".join)
