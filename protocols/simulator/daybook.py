@@ -5,6 +5,7 @@ Energy is kept in watt-seconds, so that whatever is summed from half-hours equal
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,8 +46,8 @@ class DayBook:
     plan: DayPlan
     opening: Opening
     idle: tuple[Span, ...]
-    ws: tuple[int, ...]
-    vas: tuple[int, ...]
+    ws: array[int]
+    vas: array[int]
     demand: tuple[Demand, ...]
     recharges: tuple[Span, ...]
 
@@ -93,7 +94,7 @@ def run_day(
     """Run a day's plan: `open_spans` are the seconds in which the relay is open."""
     end = plan.start + SLOTS * SLOT_S
     idle = merge([*plan.cuts, *(s for s in open_spans if s[0] < end and s[1] > plan.start)])
-    ws, vas, demand = [opening.ws], [opening.vas], [opening.demand]
+    ws, vas, demand = array("q", (opening.ws,)), array("q", (opening.vas,)), [opening.demand]
     for slot in range(SLOTS):
         used_ws, used_vas = slot_use(plan, idle, slot, SLOT_S)
         ws.append(ws[-1] + used_ws)
@@ -101,7 +102,7 @@ def run_day(
         watts = (ws[-1] // WS_PER_WH - ws[-2] // WS_PER_WH) * 2
         reached = Demand(watts, plan.start + (slot + 1) * SLOT_S)
         demand.append(reached if watts > demand[-1].watts else demand[-1])
-    return DayBook(plan, opening, idle, tuple(ws), tuple(vas), tuple(demand), recharges)
+    return DayBook(plan, opening, idle, ws, vas, tuple(demand), recharges)
 
 
 def slot_use(plan: DayPlan, idle: Sequence[Span], slot: int, seconds: int) -> Span:

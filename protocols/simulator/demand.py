@@ -5,8 +5,9 @@ Seconds are counted since 1970 in UTC; days are local (UTC+05:30), slots are hal
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from protocols.simulator.chance import Dice
 
@@ -17,6 +18,7 @@ STEP_S = 300
 SLOTS = DAY_S // SLOT_S
 STEPS = SLOT_S // STEP_S
 
+_INT = "i"  # arrays keep a month of a thousand homes small
 NOMINAL_MV = 236_000
 LOW_VOLTAGE_CODE = (9, 10)
 OVER_VOLTAGE_CODE = (7, 8)
@@ -67,27 +69,27 @@ class Sag:
 class DayPlan:
     """One local day: watts, extra volt-amperes, millivolts and ripple by slot; cuts and a sag in seconds.
 
-    Ripple (a, b, c) moves the six five-minute steps of a slot by +a -b +c -a +b -c watts: it never changes
-    the energy of a whole slot.
+    Ripple (a, b, c for each slot in turn) moves the six five-minute steps of a slot by +a -b +c -a +b -c
+    watts: it never changes the energy of a whole slot.
     """
 
     start: int
-    watts: tuple[int, ...]
-    extra_va: tuple[int, ...]
-    millivolts: tuple[int, ...]
-    ripple: tuple[tuple[int, int, int], ...]
+    watts: array[int]
+    extra_va: array[int]
+    millivolts: array[int]
+    ripple: array[int]
     cuts: tuple[tuple[int, int], ...]
     sag: Sag | None
 
     def step_watts(self, slot: int, step: int) -> int:
         """Give the load in one five-minute step of a slot."""
-        a, b, c = self.ripple[slot]
+        a, b, c = self.ripple[slot * 3 : slot * 3 + 3]
         return self.watts[slot] + (a, -b, c, -a, b, -c)[step]
 
     def voltage(self, second: int) -> int:
         """Give millivolts at a second of this day, as if there were no cut."""
         slot, rest = divmod(second - self.start, SLOT_S)
-        a, b, c = self.ripple[slot]
+        a, b, c = self.ripple[slot * 3 : slot * 3 + 3]
         swing = (b, -a, c, -c, a, -b)[rest // STEP_S] * 7
         sag = self.sag
         delta = sag.delta_mv if sag is not None and sag.start <= second < sag.end else 0
@@ -104,13 +106,18 @@ def midnight(second: int) -> int:
     return second - (second + LOCAL_OFFSET_S) % DAY_S
 
 
+def local_midnight(at: datetime) -> datetime:
+    """Give the local midnight at or before an instant, in UTC."""
+    return datetime.fromtimestamp(midnight(int(at.timestamp())), UTC)
+
+
 def plan_day(habits: Habits, start: int) -> DayPlan:
     """Work out the local day that begins at second `start`."""
     day = local_date(start)
     dice = Dice(habits.seed, "day", day.isoformat(), draws=SLOTS * 6 + 16)
     shape = _WEEKEND_W if day.weekday() >= 5 else _WEEKDAY_W
     mood = dice.between(80, 120) * _SEASON[day.month - 1] * habits.load_percent
-    watts, extra, volts, ripple = [], [], [], []
+    watts, extra, volts, ripple = array(_INT), array(_INT), array(_INT), array(_INT)
     for slot in range(SLOTS):
         load = shape[slot // 2] * mood * dice.between(70, 130) // 100_000_000
         factor = habits.power_factor_milli - dice.below(40)
@@ -118,11 +125,9 @@ def plan_day(habits: Habits, start: int) -> DayPlan:
         watts.append(load)
         extra.append(load * 1000 // factor - load)
         volts.append(NOMINAL_MV - _SAG_MV[slot // 2] + dice.between(-2000, 2000))
-        ripple.append((dice.below(most), dice.below(most), dice.below(most)))
+        ripple.extend((dice.below(most), dice.below(most), dice.below(most)))
     cuts = _cuts(habits, start)
-    return DayPlan(
-        start, tuple(watts), tuple(extra), tuple(volts), tuple(ripple), cuts, _sag(dice, start, cuts)
-    )
+    return DayPlan(start, watts, extra, volts, ripple, cuts, _sag(dice, start, cuts))
 
 
 def _cuts(habits: Habits, start: int) -> tuple[tuple[int, int], ...]:

@@ -112,5 +112,7 @@ class HdlcPort:
             self._later = self._loop.call_later(_LOOK_AGAIN, self._watch)
             return
         answer = self._bus.receive_data(data)
+        if not answer:
+            return
         with suppress(OSError):  # a client that does not read loses the answer, as on a real bus
             os.write(self._fd, answer)

@@ -11,6 +11,7 @@ from protocols.errors import MeterConfigError
 from protocols.reading import ProfileName
 from protocols.session import Auth, DlmsSettings, MeterSpec, ModbusSettings
 from protocols.simulator.chance import Dice
+from protocols.simulator.demand import local_midnight
 
 MIN_METERS = 5
 MAX_METERS = 5_000
@@ -163,7 +164,8 @@ def plan_neighbourhood(
 ) -> Plan:
     """Plan a neighbourhood; MeterConfigError when `meters` is not in 5..5000.
 
-    The first Modbus TCP meter is the feeder's, the last Modbus RTU meter is in stock.
+    `history_from` is taken back to local midnight. The first Modbus TCP meter is the feeder's, the last
+    Modbus RTU meter is in stock.
     """
     if not MIN_METERS <= meters <= MAX_METERS:
         raise MeterConfigError(f"a neighbourhood has {MIN_METERS} to {MAX_METERS} meters, not {meters}")
@@ -181,7 +183,7 @@ def plan_neighbourhood(
             lines.setdefault(plan.line, _line(plan.line, kind))
     return Plan(
         seed=seed,
-        history_from=history_from,
+        history_from=local_midnight(history_from),
         cuts_until=cuts_until,
         lines=tuple(lines.values()),
         meters=tuple(planned),

@@ -24,7 +24,7 @@ def write_files(
     """Write everything under `folder`.
 
     `keys/` (0700, files 0600), `directory.csv`, `rekey.csv`, `contacts.csv`, `plan.json` (no secrets) and
-    `edge.toml` (lines, meters, and simulated time when given). In `directory.csv` the last `unnamed`
+    `edge.toml` (lines, meters, and simulated time when given). In `directory.csv` the first `unnamed`
     consumers have no account number yet (None: nobody has one); `rekey.csv` names everybody.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,8 +121,8 @@ def secret_files(meter: MeterPlan) -> dict[str, bytes]:
 def _directory(plan: Plan, unnamed: int | None) -> str:
     header = ("meter", "usage_point", "role", "legacy_number", "account_number", "valid_from")
     valid_from = plan.history_from.astimezone(IST).isoformat()
-    named = 0 if unnamed is None else max(0, len(plan.consumers) - unnamed)
-    known = {meter.meter for meter in plan.consumers[:named]}
+    late = len(plan.consumers) if unnamed is None else unnamed
+    known = {meter.meter for meter in plan.consumers[late:]}
     rows = [
         (
             meter.meter,

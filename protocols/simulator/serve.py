@@ -18,7 +18,7 @@ from protocols.dlms.model import AssociationPolicy
 from protocols.errors import LineUnavailable, LocalError, MeterConfigError
 from protocols.session import Auth
 from protocols.simulator.cosem import PUBLIC, READER, UTILITY, HouseholdModel
-from protocols.simulator.cosem_meter import NowSource
+from protocols.simulator.cosem_meter import STORED, NowSource
 from protocols.simulator.dlms_ports import HdlcPort, WrapperPort
 from protocols.simulator.household import BillingRow, Household
 from protocols.simulator.modbus_server import ModbusMeter, serve_rtu, serve_rtu_tcp, serve_tcp
@@ -235,7 +235,7 @@ async def run_simulator(
         with suppress(NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(number, done.set)
     clock = SimulatedTime.ending_now(behind=behind, speed=speed)
-    before = _earlier(folder, seed, meters)
+    before = _earlier(folder, seed, meters, clock.now())
     running = await Neighbourhood.start(
         seed=seed,
         clock=clock,
@@ -257,12 +257,14 @@ async def run_simulator(
                 loop.remove_signal_handler(number)
 
 
-def _earlier(folder: Path, seed: int, meters: int) -> Plan | None:
+def _earlier(folder: Path, seed: int, meters: int, now: datetime) -> Plan | None:
+    """Find the plan of an earlier run that reaches far enough back to go on with."""
     try:
         plan = read_plan(folder)
     except MeterConfigError:
         return None
-    return plan if plan.seed == seed and len(plan.meters) == meters else None
+    same = plan.seed == seed and len(plan.meters) == meters
+    return plan if same and plan.history_from <= now - STORED else None
 
 
 def _physical(meter: MeterPlan) -> int:

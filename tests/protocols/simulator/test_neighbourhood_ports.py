@@ -160,7 +160,7 @@ async def test_simulator_process_serves_until_told_and_can_be_checked(tmp_path: 
 
 async def test_a_restart_keeps_the_beginning(tmp_path: Path) -> None:
     plans = []
-    for behind in (3, 1):
+    for behind in (3, 1, 60):
         stop = asyncio.Event()
         stop.set()
         await run_simulator(
@@ -174,6 +174,7 @@ async def test_a_restart_keeps_the_beginning(tmp_path: Path) -> None:
         )
     assert plans[0].history_from == plans[1].history_from
     assert plans[0].cuts_until == plans[1].cuts_until
+    assert plans[2].history_from < plans[0].history_from - timedelta(days=50)
 
 
 def test_simulated_time_ends_at_now() -> None:

@@ -126,6 +126,10 @@ async def test_every_meter_is_read_in_all_its_profiles(reader: Reader) -> None:
                     energy = read[0].value("1-0:1.8.0*255")
                     assert isinstance(energy, Number)
                     assert abs(int(energy.decimal()) - state.energy_import_wh) <= 1000
+                if profile is ProfileName.PREPAYMENT:
+                    money = {str(q)[-6:]: v for q, v in read[0] if isinstance(v, Number)}
+                    assert money["24*255"].decimal() * 100 == state.balance_paise
+                    assert money["23*255"].decimal() * 100 == state.total_recharged_paise
             relay = await session.relay()
             if meter.spec.dlms is not None:
                 assert relay is RelayState.CLOSED
