@@ -37,4 +37,4 @@ async def embedded_broker() -> AsyncIterator[int]:
 
 def _port(broker: Broker) -> int:
     (server,) = broker._servers.values()  # noqa: SLF001 (amqtt tells its port nowhere else)
-    return int(server.instance.sockets[0].getsockname()[1])
+    return int(next(iter(server.instance.sockets)).getsockname()[1])

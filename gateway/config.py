@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import tomllib
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,14 @@ from protocols.session import Auth, DlmsSettings, MeterSpec, ModbusSettings
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 MeterText = Annotated[str, Field(pattern=r"^[A-Z0-9]{3}:[A-Z0-9]{1,32}$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def system_title(client: str) -> bytes:
+    """Give a client's own system title: `MGW` and five octets of its name's hash.
+
+    Two clients with one key must differ in it, since nonce = system title + counter (Green Book, suite 0).
+    """
+    return b"MGW" + hashlib.sha256(client.encode()).digest()[:5]
 
 
 class Section(BaseModel):
@@ -113,14 +122,14 @@ class MeterSection(Section):
             raise ValueError("a meter has exactly one of [meters.dlms] and [meters.modbus]")
         return self
 
-    def spec(self) -> MeterSpec:
-        """Give the driver's view of this meter."""
+    def spec(self, client: str) -> MeterSpec:
+        """Give the driver's view of this meter for the client named `client` (the gateway's name)."""
         dlms = modbus = None
         if self.dlms is not None:
             fields = self.dlms.model_dump(exclude={"system_title"})
-            if self.dlms.system_title is not None:
-                fields["system_title"] = bytes.fromhex(self.dlms.system_title)
-            dlms = DlmsSettings(**fields)
+            given = self.dlms.system_title
+            title = bytes.fromhex(given) if given is not None else system_title(client)
+            dlms = DlmsSettings(**fields, system_title=title)
         if self.modbus is not None:
             modbus = ModbusSettings(**self.modbus.model_dump())
         return MeterSpec(meter=self.meter, zone=self.zone, dlms=dlms, modbus=modbus)
@@ -134,6 +143,7 @@ class MqttSection(Section):
     root: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")] = "kesco"
     username: str | None = None
     password_ref: Name | None = None
+    tls: bool = False
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None

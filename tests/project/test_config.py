@@ -35,7 +35,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 def test_a_good_file_loads(tmp_path: Path) -> None:
     config = load(write(tmp_path, GOOD))
-    assert config.meters[0].spec().modbus is not None
+    assert config.meters[0].spec("edge-1").modbus is not None
 
 
 @pytest.mark.parametrize(

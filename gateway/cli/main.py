@@ -1,0 +1,71 @@
+"""The command `meter-gateway`: its groups, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+import typer
+
+from gateway import __version__
+from gateway.cli import demo, field, office, service
+from gateway.cli.common import Exit, problems
+from gateway.errors import GatewayError
+from mapping.errors import MappingError
+from protocols.errors import MeterConfigError, ProtocolError
+
+app = typer.Typer(
+    name="meter-gateway",
+    help="Smart-meter gateway: polls meters, puts every reading under its account, delivers it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+demo.register(app)
+service.register(app)
+field.register(app)
+office.register(app)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+) -> None:
+    if version:
+        typer.echo(f"meter-gateway {__version__}")
+        raise typer.Exit
+
+
+def exit_code(error: Exception) -> int:
+    """Map an error to the documented exit code."""
+    match error:
+        case GatewayError():
+            return error.exit_code
+        case MeterConfigError():
+            return Exit.CONFIG
+        case ProtocolError():
+            return Exit.PEER
+        case MappingError():
+            return Exit.USAGE
+        case _:
+            return Exit.FAILED
+
+
+def main() -> None:
+    """Run the command line; every expected error is one clear message, never a traceback."""
+    try:
+        code = app(standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        code = Exit.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except (GatewayError, MappingError, ProtocolError) as error:
+        problems.print(f"error: {error}", markup=False)
+        code = exit_code(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = Exit.GOOD
+    sys.exit(int(code or 0))

@@ -1,0 +1,180 @@
+"""Commands that run the gateway and look at its journal: run, check, simulate, listen, outbox, replay."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway import app as composition
+from gateway.cli.common import (
+    ConfigOption,
+    Exit,
+    JsonOption,
+    load_config,
+    print_json,
+    problems,
+    show,
+    show_one,
+)
+from gateway.config import ConfigMistakes
+from gateway.errors import ConfigError, UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(run)
+    app.command()(check)
+    app.command()(simulate)
+    app.command()(listen)
+    app.command()(outbox)
+    app.command()(replay)
+
+
+def run(config: ConfigOption = Path("/etc/meter-gateway/gateway.toml")) -> None:
+    """Run the roles that the configuration names, until SIGTERM or Ctrl-C.
+
+    Example: meter-gateway run --config /etc/meter-gateway/substation-7.toml
+    """
+    asyncio.run(_run_until_signal(config))
+
+
+async def _run_until_signal(path: Path) -> None:
+    from gateway.observe import setup_logging
+
+    loaded = load_config(path)
+    setup_logging(loaded.gateway.log_level)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    async with composition.running(loaded):
+        await stop.wait()
+
+
+def check(
+    config: ConfigOption = Path("/etc/meter-gateway/gateway.toml"), as_json: JsonOption = False
+) -> None:
+    """Check a configuration file and the secrets it names; every mistake is shown where it stands.
+
+    Example: meter-gateway check --config edge.toml
+    """
+    try:
+        loaded = load_config(config)
+    except ConfigMistakes as error:
+        if as_json:
+            print_json(
+                [
+                    {
+                        "file": m.file,
+                        "line": m.line,
+                        "field": m.field,
+                        "problem": m.problem,
+                        "nearest": m.nearest,
+                    }
+                    for m in error.mistakes
+                ]
+            )
+            raise typer.Exit(Exit.CONFIG) from error
+        raise
+    missing = composition.missing_secrets(loaded)
+    result = {
+        "file": str(config),
+        "gateway": loaded.gateway.name,
+        "roles": list(loaded.gateway.roles),
+        "lines": len(loaded.lines),
+        "meters": len(loaded.meters),
+        "secrets_missing": missing,
+    }
+    show_one(result, as_json=as_json)
+    if missing and loaded.secrets.is_dir():
+        problems.print(f"{len(missing)} secrets are missing or not private in {loaded.secrets}")
+        raise typer.Exit(Exit.CONFIG)
+    if missing and not as_json:
+        typer.echo(f"the secrets folder {loaded.secrets} is not on this machine, so secrets were not checked")
+
+
+_SPEED = re.compile(r"(\d+(?:\.\d+)?)x?")
+
+
+def simulate(
+    meters: Annotated[int, typer.Option(min=5, max=2000, help="How many meters.")] = 26,
+    seed: Annotated[int, typer.Option(help="Same seed, same meters, same readings.")] = 1,
+    speed: Annotated[str, typer.Option(help="How fast simulated time runs, e.g. 60x.")] = "1x",
+    behind: Annotated[
+        float, typer.Option(min=0, help="Hours before now at which simulated time starts.")
+    ] = 2.0,
+    folder: Annotated[Path | None, typer.Option(help="Where plan, keys and edge.toml are written.")] = None,
+) -> None:
+    """Serve a neighbourhood of simulated meters on real sockets and ptys, until Ctrl-C.
+
+    Example: meter-gateway simulate --meters 26 --seed 7 --speed 60x --folder /tmp/town
+    """
+    match = _SPEED.fullmatch(speed)
+    if match is None or not 1 <= float(match[1]) <= 100_000:
+        raise UsageError(f"--speed: `{speed}` is not a speed; write 1x to 100000x, for example 60x")
+    asyncio.run(
+        composition.simulate(
+            meters=meters, seed=seed, speed=float(match[1]), behind=timedelta(hours=behind), folder=folder
+        )
+    )
+
+
+def listen(
+    config: ConfigOption = Path("/etc/meter-gateway/gateway.toml"),
+    ack: Annotated[
+        bool, typer.Option("--ack", help="Acknowledge what was printed, as billing would.")
+    ] = False,
+) -> None:
+    """Print deliveries as billing would take them: the smallest example of a consumer.
+
+    Example: meter-gateway listen --config central.toml
+    """
+    loaded = load_config(config)
+    asyncio.run(composition.listen(loaded, ack=ack))
+
+
+def outbox(
+    config: ConfigOption = Path("/etc/meter-gateway/gateway.toml"),
+    dead: Annotated[
+        bool, typer.Option("--dead", help="List what a peer refused for good, with its reason.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the edge's journal holds and how far each delivery is.
+
+    Example: meter-gateway outbox --config edge.toml --dead
+    """
+    view = composition.outbox(load_config(config))
+    if dead:
+        show(view.dead_letters, as_json=as_json, empty="no dead letters")
+    else:
+        show_one(view.summary, as_json=as_json)
+
+
+def replay(
+    first: Annotated[int, typer.Argument(min=1, help="First sequence number wanted again.")],
+    last: Annotated[int, typer.Argument(min=1, help="Last sequence number wanted again.")],
+    config: ConfigOption = Path("/etc/meter-gateway/gateway.toml"),
+    gateway: Annotated[
+        str | None, typer.Option(help="Which gateway; by default the configuration's.")
+    ] = None,
+    journal: Annotated[str | None, typer.Option(help="Journal uuid; by default the local journal's.")] = None,
+) -> None:
+    """Ask a running edge to send a range of its journal again.
+
+    Example: meter-gateway replay 1200 1300 --config edge.toml
+    """
+    if last < first:
+        raise UsageError(f"the range {first}..{last} is empty")
+    loaded = load_config(config)
+    uuid = journal or composition.outbox(loaded).summary.get("journal")
+    if not uuid:
+        raise ConfigError("there is no local journal: name one with --journal")
+    asyncio.run(composition.ask_replay(loaded, gateway or loaded.gateway.name, str(uuid), first, last))
+    typer.echo(f"asked {gateway or loaded.gateway.name} for {first}..{last}")

@@ -1,0 +1,23 @@
+"""Lines as the configuration describes them."""
+
+from __future__ import annotations
+
+from gateway.config import LineSection
+from protocols.line import Line
+from protocols.lines import SerialLine, TcpLine
+
+
+def make_line(section: LineSection) -> Line:
+    """Make a line; nothing is opened before its first use."""
+    if section.kind == "serial":
+        assert section.device is not None
+        return SerialLine(
+            section.name,
+            section.device,
+            baud=section.baud,
+            parity=section.parity,
+            stop_bits=section.stop_bits,
+        )
+    assert section.host is not None
+    assert section.port is not None
+    return TcpLine(section.name, section.host, section.port)

@@ -1,0 +1,272 @@
+"""The edge put together: lines, journal, poller, deliveries, and what it tells of itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from gateway import __version__
+from gateway.config import Config, InfluxSection, MeterSection, MqttSection
+from gateway.contract.messages import Alarm, ClockStatus, DirectoryPart, LineStatus, MeterStatus, Status
+from gateway.edge.counters import FileCounters
+from gateway.edge.health import LineHealth, MeterHealth
+from gateway.edge.journal import FullPolicy, Journal, JournalLimits
+from gateway.edge.link import EdgeLink
+from gateway.edge.poller import Poller
+from gateway.edge.schedule import PolledMeter, Schedule
+from gateway.edge.sinks.batching import BatchLimits
+from gateway.edge.sinks.influx import InfluxSink, InfluxTarget
+from gateway.edge.sinks.influx_follow import InfluxFollower
+from gateway.edge.sinks.influx_move import InfluxMover, Server
+from gateway.edge.sinks.mqtt import SINK as MQTT
+from gateway.edge.sinks.mqtt import MqttSink
+from gateway.errors import ContractError
+from gateway.lines import make_line
+from gateway.mqtt import MqttSettings, TlsSettings
+from gateway.secrets import FileSecrets
+from mapping.snapshot import DirectorySnapshot
+from protocols.line import Line
+from protocols.open import open_session
+from protocols.reading import ProfileName
+from protocols.session import Clock
+
+log = structlog.get_logger("gateway.edge")
+
+BACKLOG_ALARM = 10_000
+"""Entries waiting for the broker above which the status carries an alarm."""
+
+
+def mqtt_settings(section: MqttSection, client_id: str) -> MqttSettings:
+    """Give the connection's view of the [mqtt] section."""
+    tls = None
+    if section.ca_file or section.cert_file or section.tls:
+        tls = TlsSettings(ca_file=section.ca_file, cert_file=section.cert_file, key_file=section.key_file)
+    return MqttSettings(
+        host=section.host,
+        port=section.port,
+        username=section.username,
+        password_ref=section.password_ref,
+        tls=tls,
+        client_id=client_id,
+        root=section.root,
+        window=section.window,
+    )
+
+
+def password(config: Config) -> bytes | None:
+    """Give the broker's password; MeterConfigError when its file is missing or not private."""
+    ref = config.mqtt.password_ref
+    return FileSecrets(config.secrets).secret(ref) if ref else None
+
+
+class EdgeRole:
+    """A running edge; made by `edge_role`."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock,
+        journal: Journal,
+        counters: FileCounters,
+        lines: dict[str, Line],
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._secrets = FileSecrets(config.secrets)
+        self.journal = journal
+        self.lines = lines
+        self._directory = DirectorySnapshot()
+        self._started = False
+        self.follower = self._influx(config.influx) if config.influx else None
+        self.poller = Poller(
+            lines,
+            polled_meters(config),
+            journal=journal,
+            directory=lambda: self._directory,
+            open_session=open_session,
+            secrets=self._secrets,
+            counters=counters,
+            clock=clock,
+            schedule=schedule(config),
+        )
+        self.link = EdgeLink(
+            config.gateway.name,
+            root=config.mqtt.root,
+            folder=edge_folder(config),
+            directory_keys=self._verify_keys(),
+            meters=lambda: [m.meter for m in config.meters],
+            on_directory=self._take_directory,
+            clock=clock,
+            limits=_limits(config),
+        )
+        self.sink = MqttSink(
+            mqtt_settings(config.mqtt, f"{config.gateway.name}-edge"),
+            config.gateway.name,
+            status=self.status,
+            password=password(config),
+            companions=[self.link],
+            limits=_limits(config),
+        )
+
+    @property
+    def directory(self) -> DirectorySnapshot:
+        """The part of the directory that stamps now."""
+        return self._directory
+
+    async def load(self) -> None:
+        """Take the stored part of the directory, so that stamping does not wait for central."""
+        await self.link.load()
+        self._started = True
+
+    async def run(self) -> None:
+        """Poll and deliver until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.poller.run())
+            self.deliver(group)
+
+    def deliver(self, group: asyncio.TaskGroup) -> None:
+        """Start the deliveries alone."""
+        group.create_task(self.sink.run(self.journal))
+        if self.follower is not None:
+            group.create_task(self.follower.run(self.journal))
+
+    async def _take_directory(self, part: DirectoryPart) -> None:
+        if part.kind != "snapshot":
+            raise ContractError("this edge takes whole snapshots of its part of the directory")
+        snapshot = DirectorySnapshot.from_json(part.rows)
+        previous, self._directory = self._directory, snapshot
+        log.info("directory_taken", version=snapshot.version)
+        if self.follower is not None and self._started:
+            self.follower.directory_changed(previous, snapshot)
+
+    def _verify_keys(self) -> Sequence[bytes]:
+        ref = self._config.directory.verify_key_ref
+        return (self._secrets.secret(ref),) if ref else ()
+
+    def _influx(self, section: InfluxSection) -> InfluxFollower:
+        token = self._secrets.secret(section.token_ref).decode() if section.token_ref else ""
+        target = InfluxTarget(url=section.url, org=section.org, bucket=section.bucket, token=token)
+        mover = InfluxMover(target, Server(section.server), [p.value for p in ProfileName])
+        meters = [m.meter for m in self._config.meters]
+        return InfluxFollower(InfluxSink(target, self._config.gateway.name), mover, meters)
+
+    def status(self) -> Status:
+        """Tell how this edge is."""
+        now = self._clock.now()
+        journal = self.journal.statistics()
+        poller = self.poller.statistics()
+        return Status(
+            gateway=self._config.gateway.name,
+            online=True,
+            version=__version__,
+            journal=journal.uuid,
+            first_seq=journal.first_seq,
+            last_seq=journal.last_seq,
+            lines=tuple(_line_status(line) for line in poller.lines.values()),
+            meters=tuple(_meter_status(meter) for meter in poller.meters.values()),
+            backlog=journal.backlog(MQTT),
+            directory_version=self.link.directory_version,
+            clock=ClockStatus(disciplined=self._clock.disciplined(), at=now),
+            alarms=tuple(self._alarms()),
+            at=now,
+        )
+
+    def _alarms(self) -> list[Alarm]:
+        journal = self.journal.statistics()
+        poller = self.poller.statistics()
+        alarms: list[Alarm] = []
+        if journal.full_reason is not None:
+            alarms.append(Alarm(code="journal_full", text=journal.full_reason, since=journal.full_since))
+        if poller.paused is not None:
+            alarms.append(Alarm(code="reading_paused", text=poller.paused, since=poller.paused_since))
+        if (waiting := journal.backlog(MQTT)) > BACKLOG_ALARM:
+            alarms.append(Alarm(code="backlog", text=f"{waiting} entries wait for the broker"))
+        if dead := sum(journal.dead_letters.values()):
+            alarms.append(Alarm(code="dead_letters", text="a peer refused entries for good", count=dead))
+        if self.follower is not None and (fault := self.follower.statistics().last_error):
+            alarms.append(Alarm(code="influx", text=fault))
+        if not self.link.directory_version:
+            alarms.append(
+                Alarm(code="no_directory", text="no part of the directory has come from central yet")
+            )
+        return alarms
+
+
+@asynccontextmanager
+async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
+    """Open journal, counters and lines; close them in order when the block ends."""
+    folder = edge_folder(config)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    journal = await Journal.open(folder / "journal.db", clock=clock, limits=journal_limits(config))
+    counters = FileCounters(folder / "counters.json")
+    lines = {section.name: make_line(section) for section in config.lines}
+    try:
+        role = EdgeRole(config, clock=clock, journal=journal, counters=counters, lines=lines)
+        await role.load()
+        yield role
+    finally:
+        for line in lines.values():
+            await line.close()
+        await journal.close()
+        counters.close()
+
+
+def edge_folder(config: Config) -> Path:
+    """Where the edge keeps journal, counters and its part of the directory."""
+    return config.gateway.data / "edge"
+
+
+def journal_limits(config: Config) -> JournalLimits:
+    """Give the journal's view of its section."""
+    section = config.journal
+    return JournalLimits(
+        max_bytes=section.max_bytes,
+        retention=timedelta(days=section.retention_days),
+        policy=FullPolicy(section.policy),
+        billing_acks=section.billing_acks,
+        sinks=(MQTT, InfluxSink.name) if config.influx else (MQTT,),
+    )
+
+
+def polled_meters(config: Config) -> list[PolledMeter]:
+    """Give the poller's view of the meters."""
+
+    def polled(meter: MeterSection) -> PolledMeter:
+        return PolledMeter(
+            meter=meter.meter, line=meter.line, spec=meter.spec(config.gateway.name), profiles=meter.profiles
+        )
+
+    return [polled(meter) for meter in config.meters]
+
+
+def schedule(config: Config) -> Schedule:
+    """Give the poller's view of the schedule."""
+    section = config.schedule
+    periods = {name: timedelta(seconds=getattr(section, name.value)) for name in ProfileName}
+    return Schedule(periods=periods, backfill=timedelta(days=section.backfill_days))
+
+
+def _limits(config: Config) -> BatchLimits:
+    return BatchLimits(count=config.mqtt.batch_count, size=config.mqtt.batch_bytes)
+
+
+def _line_status(line: LineHealth) -> LineStatus:
+    state = {"new": "idle", "ok": "up"}.get(line.state, "down")
+    return LineStatus.model_validate(
+        {"name": line.line, "state": state, "detail": line.error, "since": line.since}
+    )
+
+
+def _meter_status(meter: MeterHealth) -> MeterStatus:
+    return MeterStatus(
+        meter=meter.meter,
+        health="ok" if meter.error_code is None else meter.error_code,
+        last_reading_at=meter.last_success,
+        detail=meter.error,
+    )
