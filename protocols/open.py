@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 
+from protocols.dlms.profiles import Layout
+from protocols.dlms.session import open_dlms
 from protocols.errors import MeterConfigError
 from protocols.line import Line
 from protocols.modbus.session import open_modbus
 from protocols.session import Clock, CounterStore, MeterSession, MeterSpec, SecretSource
 
+Layouts = MutableMapping[tuple[str, str, str], Layout]
+"""What DLMS sessions learn about profiles, by (manufacturer, firmware, profile); an empty dict to begin with."""
+
 
 @asynccontextmanager
 async def open_session(
-    line: Line, spec: MeterSpec, *, secrets: SecretSource, counters: CounterStore, clock: Clock
+    line: Line,
+    spec: MeterSpec,
+    *,
+    secrets: SecretSource,
+    counters: CounterStore,
+    clock: Clock,
+    layouts: Layouts | None = None,
 ) -> AsyncIterator[MeterSession]:
     """Hold the line for a session with the meter of `spec`, whichever protocol it speaks.
 
-    Raises MeterConfigError when the spec names no protocol or both, IdentityMismatch when another meter
-    answers, and the errors of line and meter.
+    `layouts` spares DLMS sessions from asking again what an earlier one learned. Raises MeterConfigError when
+    the spec names no protocol or both, IdentityMismatch when another meter answers, and the errors of line
+    and meter.
     """
     if (spec.dlms is None) == (spec.modbus is None):
         raise MeterConfigError("a meter has either DLMS or Modbus settings").with_context(meter=spec.meter)
@@ -26,7 +38,5 @@ async def open_session(
         async with open_modbus(line, spec, secrets=secrets, counters=counters, clock=clock) as modbus:
             yield modbus
         return
-    from protocols.dlms.session import open_dlms
-
-    async with open_dlms(line, spec, secrets=secrets, counters=counters, clock=clock) as dlms:
+    async with open_dlms(line, spec, secrets=secrets, counters=counters, clock=clock, cache=layouts) as dlms:
         yield dlms

@@ -1,0 +1,81 @@
+"""Every kind of meter in the simulated neighbourhood passes one conformance suite through one door."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway.clock import ManualClock
+from protocols.line import Line
+from protocols.lines import SerialLine, TcpLine
+from protocols.open import Layouts, open_session
+from protocols.reading import ProfileName
+from protocols.simulator.neighbourhood import MeterKind
+from protocols.simulator.plan_files import secret_files
+from protocols.simulator.serve import Neighbourhood
+from tests.support.conformance import SessionUnderTest, check_meter_session
+
+STORED = frozenset({ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLING, ProfileName.EVENTS})
+
+
+class Keys:
+    """The neighbourhood's secrets by reference."""
+
+    def __init__(self, area: Neighbourhood) -> None:
+        self._files = {ref: v for m in area.plan.meters for ref, v in secret_files(m).items()}
+
+    def secret(self, ref: str) -> bytes:
+        content = self._files[ref]
+        return bytes.fromhex(content[4:].decode()) if content.startswith(b"hex:") else content
+
+
+class Counters:
+    def __init__(self) -> None:
+        self._last: dict[str, int] = defaultdict(int)
+
+    def next(self, key: str, at_least: int = 0) -> int:
+        self._last[key] = max(self._last[key] + 1, at_least)
+        return self._last[key]
+
+
+@pytest.mark.parametrize(
+    ("kind", "layouts"), [*((kind, None) for kind in MeterKind), (MeterKind.DLMS_TCP, {})]
+)
+async def test_conforms(kind: MeterKind, layouts: Layouts | None) -> None:
+    clock = ManualClock(datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5))
+    area = await Neighbourhood.start(seed=3, clock=clock)
+    keys, counters = Keys(area), Counters()
+    meter = next(
+        m for m in area.plan.meters if m.kind is kind and m.role == "consumer" and "ABB" not in m.meter
+    )
+    plan = next(line for line in area.plan.lines if line.name == meter.line)
+    dlms = meter.spec.dlms is not None
+
+    @asynccontextmanager
+    async def factory() -> AsyncIterator[SessionUnderTest]:
+        line: Line = TcpLine(plan.name, plan.host or "127.0.0.1", plan.port or 0)
+        if plan.device is not None:
+            line = SerialLine(plan.name, plan.device, baud=plan.baud, parity=plan.parity)
+        supported = frozenset(ProfileName) if dlms else frozenset(meter.profiles) | {ProfileName.NAMEPLATE}
+        yield SessionUnderTest(
+            line=line,
+            open=lambda: open_session(
+                line, meter.spec, secrets=keys, counters=counters, clock=clock, layouts=layouts
+            ),
+            meter=meter.meter,
+            now=clock.now,
+            supported=supported,
+            stored=STORED & supported,
+            sparse=frozenset({ProfileName.BILLING, ProfileName.EVENTS}),
+            has_clock=dlms,
+            may_switch=dlms,
+        )
+
+    try:
+        await check_meter_session(factory)
+    finally:
+        await area.stop()
