@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -30,7 +32,9 @@ from protocols.errors import MeterProtocolError, MeterRefused, NotSupported
 from protocols.reading import Missing, MissingReason, Obis, ProfileName, Quantity, ReadingSet, Value
 from protocols.session import Clock
 
+PRESENT = (ProfileName.INSTANTANEOUS, ProfileName.NAMEPLATE)
 DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
 CHUNK = {ProfileName.BLOCK_LOAD: 3 * DAY, ProfileName.DAILY: 35 * DAY}
 """Span of one request; meters truncate or stall on longer ones. Other profiles are read in one."""
 ONE_CHUNK = 400 * DAY
@@ -61,6 +65,10 @@ class LayoutCache:
         if self._prefix[1]:
             self._entries[*self._prefix, name] = layout
 
+    def drop(self, name: str) -> None:
+        """Forget a layout that a meter's rows do not fit."""
+        self._entries.pop((*self._prefix, name), None)
+
 
 class ProfileReader:
     """Reads profiles of one meter; layouts are read once."""
@@ -72,6 +80,7 @@ class ProfileReader:
         self._zone = zone
         self._clock = clock
         self._cache = cache or LayoutCache({}, "any", "any")
+        self._layouts: dict[Obis, Layout] = {}
         self._scales: dict[Obis, Mapping[tuple[Obis, int], Scale]] = {}
         self._object_scales: dict[Obis, Scale | None] = {}
         self.unstamped_rows = 0
@@ -83,7 +92,7 @@ class ProfileReader:
         match profile:
             case ProfileName.PREPAYMENT:
                 yield await self._prepayment()
-            case ProfileName.INSTANTANEOUS | ProfileName.NAMEPLATE:
+            case name if name in PRESENT:
                 yield await self._present(profile)
             case ProfileName.EVENTS:
                 for reading in await self._events(since, until):
@@ -97,24 +106,26 @@ class ProfileReader:
     # layouts
 
     async def _layout(self, profile: ProfileName, obis: Obis, scalers: Obis | None) -> Layout:
-        name = f"{profile}/{obis}"
-        known = self._cache.get(name)
-        if known is None:
-            known = await self._read_layout(profile, obis, scalers)
-            self._cache.put(name, known)
-        return known
+        """Give the layout: columns may come from the shared cache, period and order are the meter's own."""
+        if obis not in self._layouts:
+            name = _cache_name(profile, obis)
+            known = self._cache.get(name)
+            if known is None:
+                columns = parse_columns(await self._exchange.get(7, obis, 3))
+                known = Layout(profile=profile, obis=obis, columns=await self._scaled(columns, scalers))
+                self._cache.put(name, known)
+            self._layouts[obis] = await self._with_settings(known)
+        return self._layouts[obis]
 
-    async def _read_layout(self, profile: ProfileName, obis: Obis, scalers: Obis | None) -> Layout:
-        columns = parse_columns(await self._exchange.get(7, obis, 3))
-        columns = await self._scaled(columns, scalers)
-        period = await self._number(obis, 4) if profile in (ProfileName.BLOCK_LOAD, ProfileName.DAILY) else 0
-        if profile is ProfileName.BLOCK_LOAD and not 0 < period <= MAX_PERIOD:
+    async def _with_settings(self, layout: Layout) -> Layout:
+        if layout.profile in PRESENT:
+            return layout
+        periodic = layout.profile in (ProfileName.BLOCK_LOAD, ProfileName.DAILY)
+        period = await self._number(layout.obis, 4) if periodic else 0
+        if layout.profile is ProfileName.BLOCK_LOAD and not 0 < period <= MAX_PERIOD:
             raise MeterProtocolError(f"the block load's capture period is {period} s")
-        stored = profile not in (ProfileName.INSTANTANEOUS, ProfileName.NAMEPLATE)
-        sort = await self._number(obis, 5) if stored else 0
-        return Layout(
-            profile=profile, obis=obis, columns=columns, period=period, newest_first=sort == SORT_LIFO
-        )
+        newest_first = await self._number(layout.obis, 5) == SORT_LIFO
+        return replace(layout, period=min(period, MAX_PERIOD), newest_first=newest_first)
 
     async def _number(self, obis: Obis, attribute: int) -> int:
         try:
@@ -156,6 +167,15 @@ class ProfileReader:
             self._object_scales[obis] = scale
         return self._object_scales[obis]
 
+    @contextmanager
+    def _fitting(self, layout: Layout) -> Iterator[None]:
+        """Forget a shared layout that the rows do not fit, so that the next session reads it again."""
+        try:
+            yield
+        except MeterProtocolError:
+            self._cache.drop(_cache_name(layout.profile, layout.obis))
+            raise
+
     # snapshots of the present
 
     async def _present(self, profile: ProfileName) -> ReadingSet:
@@ -163,7 +183,8 @@ class ProfileReader:
         layout = await self._layout(profile, info.obis, info.scaler_profile)
         buffer = await self._exchange.get(7, layout.obis, 2)
         received_at = self._clock.now()
-        rows = list(rows_of(layout, buffer, self._zone))
+        with self._fitting(layout):
+            rows = list(rows_of(layout, buffer, self._zone))
         if not rows:
             raise NotSupported(f"the meter's {profile} profile is empty")
         row = rows[-1]
@@ -215,8 +236,8 @@ class ProfileReader:
         selection = RangeSelection(
             stamp.quantity.obis,
             2,
-            cosem_time.encode(since - margin, self._zone),
-            cosem_time.encode(until + margin, self._zone),
+            cosem_time.encode(_hour(since - margin, self._zone), self._zone),
+            cosem_time.encode(_hour(until + margin, self._zone) + HOUR, self._zone),
         )
         buffer = await self._exchange.get(7, layout.obis, 2, selection)
         return self._decode(layout, buffer, since, until)
@@ -224,9 +245,9 @@ class ProfileReader:
     def _decode(
         self, layout: Layout, buffer: Data, since: datetime | None, until: datetime | None
     ) -> list[ReadingSet]:
-        decoded = decode_rows(
-            layout, buffer, zone=self._zone, received_at=self._clock.now(), since=since, until=until
-        )
+        now = self._clock.now()
+        with self._fitting(layout):
+            decoded = decode_rows(layout, buffer, zone=self._zone, received_at=now, since=since, until=until)
         self.unstamped_rows += decoded.unstamped
         return list(decoded.sets)
 
@@ -263,6 +284,15 @@ class ProfileReader:
         if not logs:
             raise NotSupported("the meter has no event logs")
         return sorted(sets, key=lambda s: (s.at, s.occurrence))
+
+
+def _cache_name(profile: ProfileName, obis: Obis) -> str:
+    return f"{profile}/{obis}"
+
+
+def _hour(at: datetime, zone: ZoneInfo) -> datetime:
+    """Round down to the local hour: some meters select only from full hours."""
+    return at.astimezone(zone).replace(minute=0, second=0, microsecond=0)
 
 
 def _chunks(low: datetime, high: datetime, span: timedelta) -> Iterator[tuple[datetime, datetime]]:

@@ -15,6 +15,7 @@ from protocols.dlms.profiles import Layout
 from protocols.dlms.server import ServerSettings
 from protocols.dlms.server_asyncio import serve_hdlc_tcp, serve_wrapper
 from protocols.dlms.session import DlmsSession, open_dlms
+from protocols.dlms.types import array, double_long_unsigned, structure
 from protocols.errors import (
     AssociationRefused,
     IdentityMismatch,
@@ -218,6 +219,34 @@ async def test_layouts_are_cached_by_maker_and_firmware() -> None:
         del s.meter.attributes["1-0:99.1.0*255", 3]  # read again it would be missing
         async with s.open(cache=cache) as session:
             assert len(await collect(session, ProfileName.BLOCK_LOAD)) == 96
+
+
+async def test_a_cached_layout_that_does_not_fit_is_read_again() -> None:
+    cache: dict[tuple[str, str, str], Layout] = {}
+    async with site() as s:
+        for narrower in (False, True):
+            async with s.open(cache=cache) as session:
+                await collect(session, ProfileName.INSTANTANEOUS)
+            if not narrower:
+                for attribute in (2, 3):  # the utility takes one column out
+                    key = ("1-0:94.91.0*255", attribute)
+                    rows = s.meter.attributes[key].items
+                    less = rows[:-1] if attribute == 3 else (structure(*rows[0].items[:-1]),)
+                    s.meter.attributes[key] = array(*less)
+                async with s.open(cache=cache) as session:
+                    with pytest.raises(MeterProtocolError, match="row 0 has 6 cells"):
+                        await collect(session, ProfileName.INSTANTANEOUS)
+
+
+async def test_the_capture_period_is_the_meters_own_not_the_cache_s() -> None:
+    cache: dict[tuple[str, str, str], Layout] = {}
+    async with site() as s:
+        for seconds in (1800, 900):
+            s.meter.attributes["1-0:99.1.0*255", 4] = double_long_unsigned(seconds)
+            async with s.open(cache=cache) as session:
+                first = (await collect(session, ProfileName.BLOCK_LOAD))[0]
+                assert first.start is not None
+                assert (first.at - first.start).total_seconds() == seconds
 
 
 async def test_another_meter_at_the_address_is_an_identity_mismatch() -> None:
