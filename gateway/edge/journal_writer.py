@@ -20,8 +20,8 @@ from protocols.session import Clock
 
 GROUP_MAX = 256
 """Appends in one transaction: bounds what one failure or one slow commit concerns."""
-IDLE_COMMIT = 0.05
-"""Seconds after which cursor moves are made durable though nothing is appended."""
+IDLE_COMMIT = 0.25
+"""Seconds after which cursor moves are made durable though nothing is appended: one fsync for many acks."""
 TRIM_EVERY = 1.0
 TRIM_ROUNDS = 4
 """Trimming is bounded at each turn, so that appends never wait long for it."""
@@ -42,7 +42,7 @@ class _Call:
 
 
 class _Wake:
-    """Says that cursors moved or that the thread shall end."""
+    """Says that the thread shall end."""
 
 
 _WAKE = _Wake()
@@ -79,7 +79,7 @@ class JournalWriter:
         self._full_reason: str | None = None
         self._full_since: datetime | None = None
         self._bytes = 0
-        self._trim_at = 0.0
+        self._trim_at = self._cursors_at = 0.0
         self._stopping = False
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name=f"journal {path.name}", daemon=True)
@@ -119,10 +119,7 @@ class JournalWriter:
         with self._mutex:
             if seq <= max(self._moves.get(sink, 0), self.store.cursors.get(sink, 0)):
                 return
-            wake = not self._moves
             self._moves[sink] = seq
-        if wake:
-            self._jobs.put(_WAKE)
 
     async def rewind(self, sink: str, seq: int) -> None:
         """Set a cursor to `seq` durably, backwards too."""
@@ -204,7 +201,7 @@ class JournalWriter:
     def _take(self) -> list[_Job]:
         """Wait for work; what came while the last commit ran is taken with it, up to a call."""
         try:
-            job = self._jobs.get(timeout=IDLE_COMMIT if self._moves else TRIM_EVERY)
+            job = self._jobs.get(timeout=IDLE_COMMIT)
         except Empty:
             return []
         jobs = [job]
@@ -220,8 +217,10 @@ class JournalWriter:
         appends = [job for job in appends if not job.future.cancelled()]
         with self._mutex:
             moves = dict(self._moves)
-        if not appends and not moves:
+        late = time.monotonic() >= self._cursors_at or self._stopping
+        if not appends and not (moves and late):
             return
+        self._cursors_at = time.monotonic() + IDLE_COMMIT
         try:
             if appends and self._bytes >= self._limits.max_bytes:
                 self._make_room(moves)

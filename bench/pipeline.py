@@ -1,0 +1,326 @@
+"""What the pipeline costs beside its bare engines: SQLite alone, aiomqtt alone, paho alone; one run, ratios.
+
+Reading sets of 8 values. `durable_vs_bare`: decoded sets → stamped → journaled in groups of 20, against bare
+SQLite commits (WAL, synchronous=FULL) of the same octets in the same groups. `acked_vs_bare`,
+`acked_vs_paho`: decoded → stamped → journaled → taken by Mosquitto (PUBACK), window 20, against aiomqtt and
+paho publishing the very same messages with the same window. All ours ÷ bare. `*_one` is the same with one
+set in a message instead of 20. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import resource
+import shutil
+import socket
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiomqtt
+import paho.mqtt.client as paho
+import structlog
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from gateway.clock import SystemClock
+from gateway.contract.messages import Status
+from gateway.edge.entry import JournalBatch
+from gateway.edge.journal import Journal, JournalLimits
+from gateway.edge.sinks.batching import BatchLimits
+from gateway.edge.sinks.mqtt import MqttSink
+from gateway.edge.stamp import stamp
+from gateway.mqtt import MqttSettings
+from mapping.directory import Attribution, Attributions
+from protocols.reading import Number, ProfileName, Quantity, ReadingSet
+
+GROUP = 20
+WINDOW = 20
+LANES = 4
+"""Lines that are polled side by side; each appends one group and waits for it, as the poller does."""
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+COLUMNS = (
+    ("1-0:1.8.0*255", "Wh", 0),
+    ("1-0:9.8.0*255", "VAh", 0),
+    ("1-0:12.7.0*255", "V", -2),
+    ("1-0:11.7.0*255", "A", -2),
+    ("1-0:14.7.0*255", "Hz", -2),
+    ("1-0:1.7.0*255", "W", 0),
+    ("1-0:13.7.0*255", "", -3),
+    ("0-0:94.96.24*255", "INR", -2),
+)
+LAYOUT = [(Quantity.of(q), unit, scaler) for q, unit, scaler in COLUMNS]
+
+
+class Directory:
+    """One account for all: what a lookup costs is the mapping's own bench."""
+
+    version = 1
+    answer = Attributions(
+        accounts=(
+            Attribution(
+                account_id="a-000001", account_number="1234567890", legacy_number="K-1", usage_point="UP-1"
+            ),
+        ),
+        reason=None,
+        directory_version=1,
+    )
+
+    def attributions(self, *_: object) -> Attributions:
+        return self.answer
+
+
+def reading_sets(count: int, base: int) -> list[ReadingSet]:
+    """Decoded sets, each at a second of its own."""
+    times = [T0 + timedelta(seconds=base + n) for n in range(count)]
+    return [
+        ReadingSet(
+            profile=ProfileName.INSTANTANEOUS,
+            at=at,
+            received_at=at,
+            values=tuple((q, Number(23_000 + n, scaler, unit)) for q, unit, scaler in LAYOUT),
+        )
+        for n, at in enumerate(times)
+    ]
+
+
+def groups(sets: list[ReadingSet]) -> list[list[ReadingSet]]:
+    return [sets[i : i + GROUP] for i in range(0, len(sets), GROUP)]
+
+
+async def durable(journal: Journal, sets: list[ReadingSet], lanes: int = LANES) -> float:
+    """Seconds to stamp and journal all sets."""
+    directory = Directory()
+    waiting = iter(enumerate(groups(sets)))
+
+    async def lane() -> None:
+        for number, group in waiting:
+            meter = f"GEN:{number % 100:08}"
+            captures = tuple(stamp(one, meter, directory, disciplined=True) for one in group)
+            mark = ((meter, "instantaneous", group[-1].at),)
+            await journal.append(JournalBatch(captures=captures, watermarks=mark))
+
+    begun = time.perf_counter()
+    await asyncio.gather(*(lane() for _ in range(lanes)))
+    return time.perf_counter() - begun
+
+
+def bare_sqlite(path: Path, bodies: list[bytes]) -> float:
+    """Seconds for bare commits of the same octets, GROUP rows a transaction."""
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("pragma journal_mode = wal")
+    db.execute("pragma synchronous = full")
+    db.execute("create table if not exists j (seq integer primary key, body blob)")
+    begun = time.perf_counter()
+    for i in range(0, len(bodies), GROUP):
+        db.execute("begin immediate")
+        db.executemany("insert into j (body) values (?)", [(b,) for b in bodies[i : i + GROUP]])
+        db.execute("commit")
+    took = time.perf_counter() - begun
+    db.close()
+    return took
+
+
+async def measure_durable(folder: Path, rounds: int, count: int) -> dict[str, float]:
+    """Alternate ours and bare; medians of each round's ratio."""
+    journal = await Journal.open(folder / "journal.db", clock=SystemClock())
+    ratios, single, rates = [], [], []
+    for turn in range(rounds + 1):
+        ours = await durable(journal, reading_sets(count, 3 * turn * count))
+        alone = await durable(journal, reading_sets(count, (3 * turn + 1) * count), lanes=1)
+        entries = []
+        while len(entries) < count:
+            entries += await journal.read(journal.last_seq - count + len(entries) + 1, journal.last_seq)
+        bare = bare_sqlite(folder / "bare.db", [e.body for e in entries])
+        if turn:
+            ratios.append(bare / ours)
+            single.append(bare / alone)
+            rates.append(count / ours)
+    octets = sum(len(e.body) for e in entries) / len(entries)
+    await journal.close()
+    return {
+        "durable_vs_bare": statistics.median(ratios),
+        "durable_vs_bare_one_line": statistics.median(single),
+        "sets_per_s": statistics.median(rates),
+        "set_octets": octets,
+    }
+
+
+@contextlib.contextmanager
+def mosquitto(folder: Path) -> Iterator[int]:
+    """A broker of our own on a port of the system's choice."""
+    program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = folder / "mosquitto.conf"
+    config.write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_type none\n"
+        "max_queued_messages 0\n"
+    )
+    broker = subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.02)
+        yield port
+    finally:
+        broker.terminate()
+        broker.wait()
+
+
+def offline_status(journal: Journal) -> Callable[[], Status]:
+    return lambda: Status(
+        gateway="bench", online=True, version="0", journal=journal.uuid, at=datetime.now(UTC)
+    )
+
+
+async def acked(port: int, folder: Path, sets: list[ReadingSet], per_message: int, turn: int) -> float:
+    """Seconds from decoded sets to the last PUBACK, with journal and sink as in the gateway."""
+    limits = JournalLimits(sinks=("mqtt",))
+    journal = await Journal.open(
+        folder / f"acked-{turn}-{per_message}.db", clock=SystemClock(), limits=limits
+    )
+    settings = MqttSettings(port=port, client_id="bench", root="bench", window=WINDOW)
+    sink = MqttSink(
+        settings, "bench", status=offline_status(journal), limits=BatchLimits(count=per_message, age=0.01)
+    )
+    task = asyncio.create_task(sink.run(journal))
+    while not sink.statistics().connected:
+        await asyncio.sleep(0.005)
+    begun = time.perf_counter()
+    await durable(journal, sets)
+    while (await journal.cursors())["mqtt"] < len(sets):
+        await asyncio.sleep(0.001)
+    took = time.perf_counter() - begun
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await journal.close()
+    return took
+
+
+async def caught(port: int, ready: asyncio.Event, kept: list[tuple[str, bytes]], total: int) -> None:
+    """Keep the very messages that the sink sends."""
+    async with aiomqtt.Client("127.0.0.1", port) as client:
+        await client.subscribe("bench/v1/bench/readings/#", qos=1)
+        ready.set()
+        seen = 0
+        async for message in client.messages:
+            kept.append((str(message.topic), bytes(message.payload)))
+            seen += message.payload.count(b'"capture_id":')
+            if seen >= total:
+                return
+
+
+async def bare_aiomqtt(port: int, messages: list[tuple[str, bytes]]) -> float:
+    quiet = logging.getLogger("bench.quiet")
+    quiet.setLevel(logging.CRITICAL)
+    async with aiomqtt.Client(
+        "127.0.0.1",
+        port,
+        max_inflight_messages=WINDOW,
+        max_concurrent_outgoing_calls=WINDOW,
+        logger=quiet,
+    ) as client:
+        waiting = iter(messages)
+
+        async def slot() -> None:
+            for topic, payload in waiting:
+                await client.publish(topic, payload, qos=1)
+
+        begun = time.perf_counter()
+        await asyncio.gather(*(slot() for _ in range(WINDOW)))
+        return time.perf_counter() - begun
+
+
+def bare_paho(port: int, messages: list[tuple[str, bytes]]) -> float:
+    """The fastest paho mode: one thread that calls loop() and keeps the window full."""
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    client.max_inflight_messages_set(WINDOW)
+    acked_count = 0
+    connected = threading.Event()
+
+    def on_publish(*_: object) -> None:
+        nonlocal acked_count
+        acked_count += 1
+
+    client.on_publish = on_publish
+    client.on_connect = lambda *_: connected.set()
+    client.connect("127.0.0.1", port)
+    while not connected.is_set():
+        client.loop(0.1)
+    sent = 0
+    begun = time.perf_counter()
+    while acked_count < len(messages):
+        while sent < len(messages) and sent - acked_count < WINDOW:
+            client.publish(*messages[sent], qos=1)
+            sent += 1
+        client.loop(0.1)
+    took = time.perf_counter() - begun
+    client.disconnect()
+    client.loop(0.1)
+    return took
+
+
+async def measure_acked(folder: Path, rounds: int, count: int, per_message: int) -> dict[str, float]:
+    """Ours against aiomqtt and paho with the messages that ours sent, taken from the broker once."""
+    vs_bare, vs_paho, rates = [], [], []
+    with mosquitto(folder) as port:
+        kept: list[tuple[str, bytes]] = []
+        ready = asyncio.Event()
+        listener = asyncio.create_task(caught(port, ready, kept, count))
+        await ready.wait()
+        await acked(port, folder, reading_sets(count, 0), per_message, 0)
+        await asyncio.wait_for(listener, 20)
+        for turn in range(1, rounds + 1):
+            ours = await acked(port, folder, reading_sets(count, turn * count), per_message, turn)
+            vs_bare.append(await bare_aiomqtt(port, kept) / ours)
+            vs_paho.append(await asyncio.to_thread(bare_paho, port, kept) / ours)
+            rates.append(count / ours)
+    return {
+        "vs_bare": statistics.median(vs_bare),
+        "vs_paho": statistics.median(vs_paho),
+        "per_s": statistics.median(rates),
+    }
+
+
+async def main(*, quick: bool) -> None:
+    """Measure and print; `quick` takes fewer and smaller rounds."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    rounds, count = (3, 8_000) if quick else (7, 20_000)
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        result = await measure_durable(folder, rounds, count)
+        many = await measure_acked(folder, rounds, count, GROUP)
+        one = await measure_acked(folder, rounds, count // 2, 1)
+    result |= {
+        "acked_vs_bare": many["vs_bare"],
+        "acked_vs_paho": many["vs_paho"],
+        "acked_sets_per_s": many["per_s"],
+        "acked_vs_bare_one": one["vs_bare"],
+        "acked_vs_paho_one": one["vs_paho"],
+        "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(
+        f"reading sets of {len(LAYOUT)} values, {result['set_octets']:.0f} octets as JSON, groups of {GROUP}"
+    )
+    print(json.dumps({key: round(value, 3) for key, value in result.items()}))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="end within 50 s")
+    asyncio.run(main(quick=parser.parse_args().quick))
