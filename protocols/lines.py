@@ -40,9 +40,13 @@ DRAIN_LIMIT = 10.0
 SETTLE_SILENCE = 0.02
 """Seconds of silence wanted at the end of a quiet time, so that a late answer is not cut in two."""
 
+DEAD_PEER_SECONDS = 20
+"""Seconds without acknowledgement after which a TCP peer counts as gone; the system would try for minutes."""
+
 HANG_UP_TIMEOUT = 1.0
 """Seconds given to a connection to close in order before it is dropped."""
 
+CLOSED_HERE = "the line was closed by this program"
 PARITIES = {"N": serial.PARITY_NONE, "E": serial.PARITY_EVEN, "O": serial.PARITY_ODD}
 
 
@@ -322,7 +326,7 @@ class BaseLine(ABC):
 
     async def _opened(self) -> _Connection:
         if self._closed:
-            raise self._error(LineUnavailable("the line was closed by this program"))
+            raise self._error(LineUnavailable(CLOSED_HERE))
         if self._connection is not None and self._connection.usable:
             return self._connection
         await self.hang_up()
@@ -330,8 +334,11 @@ class BaseLine(ABC):
             self._connection = await self._connect()
         except (OSError, ValueError) as error:
             self._failures += 1
-            raise self._error(LineUnavailable(_why(error))) from error
+            raise self._error(LineUnavailable(str(error) or type(error).__name__)) from error
         self._connects += 1
+        if self._closed:
+            await self.close()
+            raise self._error(LineUnavailable(CLOSED_HERE))
         return self._connection
 
     def _forget(self) -> _Connection | None:
@@ -365,6 +372,8 @@ class TcpLine(BaseLine):
         raw = cast("asyncio.Transport", connection.transport).get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 3 * DEAD_PEER_SECONDS)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * DEAD_PEER_SECONDS)
         return connection
 
 
@@ -377,8 +386,7 @@ class SerialLine(BaseLine):
         super().__init__(name)
         if parity not in PARITIES or stop_bits not in (1, 2) or baud <= 0:
             allowed = "parity is N, E or O, stop_bits 1 or 2, baud above 0"
-            wrong = MeterConfigError(f"serial settings {baud} 8{parity}{stop_bits}: {allowed}")
-            raise wrong.with_context(line=name)
+            raise MeterConfigError(f"line {name}: serial settings {baud} 8{parity}{stop_bits}: {allowed}")
         self._device = device
         self._settings = {"baudrate": baud, "parity": PARITIES[parity], "stopbits": stop_bits}
         self._character = (9 + stop_bits + (parity != "N")) / baud
@@ -390,8 +398,3 @@ class SerialLine(BaseLine):
         connection = _Connection()
         connection.connection_made(SerialTransport(asyncio.get_running_loop(), connection, port))
         return connection
-
-
-def _why(error: Exception) -> str:
-    text = str(error).strip()
-    return text or type(error).__name__

@@ -13,7 +13,7 @@ from protocols.modbus.client import ModbusClient, frames_for
 from protocols.modbus.codec import decode
 from protocols.modbus.model import SERIAL, MeterModel, WordOrder, load_model, model_names
 from protocols.modbus.reader import RegisterReader, Words
-from protocols.reading import Missing, Number, Text
+from protocols.reading import Number, Text
 
 PATIENCE = 4
 """How many times the scan's timeout a unit gets that answered late or not soundly."""
@@ -155,6 +155,6 @@ def _serial(model: MeterModel, words: Words) -> str | None:
     register = model.of_quantity(SERIAL)
     cells = words[register.span]
     value = decode(model, register, cells, ZoneInfo("UTC")) if cells is not None else None
-    if value is None or isinstance(value, Missing):
-        return None
+    if isinstance(value, Number):
+        return value.text()
     return value.text if isinstance(value, Text) else None

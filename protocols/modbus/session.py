@@ -66,6 +66,8 @@ class ModbusSession:
         if isinstance(value, Missing):
             raise MeterProtocolError(f"the meter does not tell its serial ({value.reason})")
         serial = value.text() if isinstance(value, Number) else _text(value)
+        if register.type != "text":
+            serial = _printed(serial, self._expected)
         found = Nameplate(
             manufacturer=self._model.manufacturer, serial=serial, model=self._model.title, firmware=""
         )
@@ -165,6 +167,14 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise MeterConfigError(f"there is no time zone {name!r}") from error
+
+
+def _printed(serial: str, expected: str | None) -> str:
+    """Give a serial its leading zeros, which a number register has lost and the printed one has."""
+    printed = (expected or "").partition(":")[2]
+    if printed.isascii() and printed.isdecimal() and printed.lstrip("0") == serial.lstrip("0"):
+        return printed
+    return serial
 
 
 def _text(value: Value) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from protocols.errors import LineClosed, LineUnavailable, MeterConfigError
+from protocols.errors import LineClosed, LineTimeout, LineUnavailable, MeterConfigError
 from protocols.line import Line
 from protocols.lines import SerialLine, TcpLine
 from tests.support.conformance import FarEnd, check_line
@@ -183,4 +183,33 @@ async def test_a_babbling_line_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> No
             with pytest.raises(LineClosed, match="did not fall silent"):
                 await io.drain(0.1)
             noise.cancel()
+        assert not line.statistics().open
+
+
+async def test_what_is_no_serial_port_is_unavailable(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"text")
+    for device in (plain, tmp_path):
+        line = SerialLine("bus", str(device))
+        with pytest.raises(LineUnavailable, match=r"\(line bus\)"):
+            async with line.exclusive():
+                pass
+
+
+async def test_closing_while_connecting_leaves_nothing_open() -> None:
+    async with tcp_pair() as (line, _far):
+        entering = asyncio.create_task(line.exclusive().__aenter__())
+        await asyncio.sleep(0)
+        await line.close()
+        with pytest.raises(LineUnavailable, match="closed by this program"):
+            await entering
+        assert not line.statistics().open
+
+
+async def test_a_far_end_that_takes_nothing_ends_the_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocols.lines.SEND_TIMEOUT", 0.1)
+    async with tcp_pair() as (line, _far):
+        with pytest.raises(LineTimeout, match="took no data"):
+            async with line.exclusive() as io:
+                await io.send(bytes(50_000_000))
         assert not line.statistics().open

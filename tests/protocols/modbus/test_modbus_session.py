@@ -155,6 +155,16 @@ async def test_another_meter_is_told() -> None:
             assert (await session.identify()).meter_id == "EAS:10000002"
 
 
+async def test_leading_zeros_of_the_printed_serial_are_kept() -> None:
+    async with bus_of([prepaid(serial="00012345")], "tcp") as line:
+        async with opened(line, spec("sdm320y-sim", 7, "EAS:00012345")) as session:
+            assert (await session.identify()).meter_id == "EAS:00012345"
+        for other in ("EAS:100012345", "ABB:00012345", "EAS:123450"):
+            with pytest.raises(IdentityMismatch, match=r"but EAS:12345 answers|but EAS:00012345 answers"):
+                async with opened(line, spec("sdm320y-sim", 7, other)):
+                    pass
+
+
 async def test_undisciplined_clock_marks_the_reading() -> None:
     clock = FixedClock(disciplined=False)
     async with bus_of([prepaid()], "tcp") as line:
