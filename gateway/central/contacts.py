@@ -74,13 +74,11 @@ class ContactStore:
             self._db.close()
 
     def get(self, account_id: str) -> Contact | None:
-        """Find the contact of an account."""
-        with self._lock:
-            row = self._db.execute(
-                "SELECT mobile, verified_at FROM contacts WHERE account_id = ?", (account_id,)
-            ).fetchone()
-        if row is None:
+        """Find the contact of an account; ConfigError when the file cannot be read."""
+        found = self._rows("SELECT mobile, verified_at FROM contacts WHERE account_id = ?", account_id)
+        if not found:
             return None
+        row = found[0]
         verified = datetime.fromisoformat(row[1]) if row[1] else None
         return Contact(account_id=account_id, mobile=row[0], verified_at=verified)
 
@@ -126,9 +124,14 @@ class ContactStore:
         return accepted, refused
 
     def _accounts_of(self, mobile: str) -> set[str]:
+        return {row[0] for row in self._rows("SELECT account_id FROM contacts WHERE mobile = ?", mobile)}
+
+    def _rows(self, query: str, key: str) -> list[tuple[str, str | None]]:
         with self._lock:
-            found = self._db.execute("SELECT account_id FROM contacts WHERE mobile = ?", (mobile,)).fetchall()
-        return {row[0] for row in found}
+            try:
+                return self._db.execute(query, (key,)).fetchall()
+            except sqlite3.Error as error:
+                raise ConfigError(f"contacts cannot be read: {error}") from error
 
     def _write(self, contacts: list[Contact]) -> None:
         rows = [(c.account_id, c.mobile, rfc3339(c.verified_at) if c.verified_at else None) for c in contacts]

@@ -14,6 +14,7 @@ RECHARGE = "0-0:94.96.21*255"
 RECHARGE_TIME = "0-0:94.96.22*255"
 BALANCE = "0-0:94.96.24*255"
 BALANCE_TIME = "0-0:94.96.25*255"
+MAX_DIGITS = 18
 _PER_KWH = {"Wh": Decimal("0.001"), "kWh": Decimal(1), "MWh": Decimal(1000)}
 _CLOSED = {"closed", "1", "true", "connected"}
 _OPEN = {"open", "0", "false", "disconnected"}
@@ -24,10 +25,18 @@ def find(capture: Capture, q: str) -> CaptureValue | None:
     return next((v for v in capture.values if v.q == q), None)
 
 
-def _kwh(value: CaptureValue | None) -> Decimal | None:
-    if value is None or value.value is None or value.unit not in _PER_KWH:
+def _decimal(value: CaptureValue | None) -> Decimal | None:
+    """The number, or None: also for one longer than any meter's or wallet's."""
+    if value is None or value.value is None or len(value.value) > MAX_DIGITS:
         return None
-    return Decimal(value.value) * _PER_KWH[value.unit]
+    return Decimal(value.value)
+
+
+def _kwh(value: CaptureValue | None) -> Decimal | None:
+    number = _decimal(value)
+    if value is None or number is None or value.unit not in _PER_KWH:
+        return None
+    return number * _PER_KWH[value.unit]
 
 
 def energy(capture: Capture) -> Decimal | None:
@@ -42,8 +51,7 @@ def interval_energy(capture: Capture) -> Decimal | None:
 
 def rupees(capture: Capture, q: str = BALANCE) -> Decimal | None:
     """An amount of money in rupees."""
-    value = find(capture, q)
-    return None if value is None or value.value is None else Decimal(value.value)
+    return _decimal(find(capture, q))
 
 
 def moment(capture: Capture, q: str) -> datetime | None:

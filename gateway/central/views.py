@@ -35,6 +35,7 @@ from gateway.central.view_models import (
     MeterState,
     Overview,
     Severity,
+    Supply,
 )
 from gateway.contract.messages import Balance, Capture, Status
 from gateway.errors import UsageError
@@ -120,6 +121,8 @@ class Views:
         mine = OwnCaptures(self._ledger, snapshot, account_id, midnights[0] - timedelta(hours=1), now)
         balance, other = self._balances(account_id, mine)
         supply, supply_as_of = mine.supply()
+        if supply_as_of is not None and now - supply_as_of > STALE_AFTER:
+            supply = Supply.UNKNOWN
         last = mine.last_at()
         age = None if last is None else max(now - last, timedelta(0))
         freshness = _freshness(age)
@@ -158,7 +161,7 @@ class Views:
             told = None if stored is None else Balance.model_validate_json(stored.body)
         except ValidationError:
             told = None
-        if told is None:
+        if told is None or len(told.amount) > values.MAX_DIGITS:
             return metered, None
         billed = BalanceView(rupees=Decimal(told.amount), as_of=told.at, source=BalanceSource.BILLING)
         return billed, metered

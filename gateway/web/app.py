@@ -16,7 +16,7 @@ from gateway.central.views import Views
 from gateway.web.consumer import Desk, consumer_routes
 from gateway.web.operator import operator_routes
 from gateway.web.pages import Pages, static_folder
-from gateway.web.security import GuardMiddleware, Signer
+from gateway.web.security import HEADERS, GuardMiddleware, Signer
 from protocols.session import Clock
 
 _log = structlog.get_logger(__name__)
@@ -64,6 +64,9 @@ def create_app(
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:
         _log.error("portal.page_failed", path=request.url.path, error=type(error).__name__)
-        return pages.message(request, "broken", status=500)
+        # This answer is made outside of the guard: it carries the headers itself.
+        response = pages.message(request, "broken", status=500)
+        response.headers.update(HEADERS | {"Cache-Control": "no-store"})
+        return response
 
     return app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import secrets
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,7 +14,7 @@ import structlog
 from fastapi import APIRouter, Form, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from gateway.central.contacts import ContactStore, typed_number
+from gateway.central.contacts import Contact, ContactStore, typed_number
 from gateway.central.limits import SlidingLimit
 from gateway.central.otp import CODE_LIFETIME, CODES_PER_ACCOUNT, OneTimeCodes
 from gateway.central.views import Views
@@ -22,6 +23,7 @@ from gateway.web.home import home_context
 from gateway.web.pages import Pages
 from gateway.web.security import SESSION_LIFETIME, Revoked, client_key, set_cookie
 from mapping.directory import NumberKind
+from mapping.errors import MappingError
 
 LOOKUPS_PER_CLIENT = 5
 CHECKS_PER_CLIENT = 30
@@ -30,6 +32,7 @@ NUMBER_WINDOW = timedelta(hours=1)
 MAX_TYPED = 64
 MAX_SENDING = 64
 _KINDS = {"new": NumberKind.ACCOUNT, "old": NumberKind.LEGACY}
+_PLAUSIBLE = re.compile(r"[A-Z0-9./_]{4,32}")
 _CHALLENGE = "challenge"
 _SESSION = "session"
 _PATH = "/me"
@@ -56,14 +59,20 @@ class Desk:
 
     async def _send(self, challenge: str, typed: str, kind: NumberKind | None) -> None:
         try:
-            account_id = await asyncio.to_thread(self.views.find_account, typed, kind)
-            contact = None if account_id is None else await asyncio.to_thread(self.contacts.get, account_id)
-            if account_id is None or contact is None:
-                return
-            number, legacy = self.views.account_names(account_id)
-            await self.otp.issue(challenge, contact, (number or legacy or "")[-4:])
-        except GatewayError as error:
+            found = await asyncio.to_thread(self._find, typed, kind)
+            if found is not None:
+                await self.otp.issue(challenge, *found)
+        except (GatewayError, MappingError) as error:
             _log.warning("portal.code_not_sent", error=str(error))
+
+    def _find(self, typed: str, kind: NumberKind | None) -> tuple[Contact, str] | None:
+        """The contact behind a typed number, and the last four characters of the account's number."""
+        account_id = self.views.find_account(typed, kind)
+        contact = None if account_id is None else self.contacts.get(account_id)
+        if account_id is None or contact is None:
+            return None
+        number, legacy = self.views.account_names(account_id)
+        return contact, (number or legacy or "")[-4:]
 
 
 @dataclass(slots=True)
@@ -103,7 +112,7 @@ def consumer_routes(pages: Pages, desk: Desk) -> APIRouter:
         if not pages.form_is_ours(request, form):
             return pages.message(request, "form", status=403)
         typed = typed_number(number[:MAX_TYPED])
-        if not 4 <= len(typed) <= 32 or not typed.isascii():
+        if _PLAUSIBLE.fullmatch(typed) is None:
             return pages.render(
                 request, "number.html", status=422, typed="", unreadable=number.strip()[:MAX_TYPED] or "–"
             )

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from gateway.central.usage import Use
-from gateway.central.view_models import BalanceSource, BalanceView, ConsumerView, Freshness, Supply
+from gateway.central.view_models import BalanceSource, BalanceView, ConsumerView, Freshness
 from gateway.web.charts import Bar, bar_chart, nice_top
 from gateway.web.i18n import Words
 
@@ -29,7 +29,8 @@ def home_context(view: ConsumerView, t: Words) -> dict[str, Any]:
         "today_until": t("home.today_until", time=t.clock(view.today.end)),
         "today_missing": _today_missing(view.today, t),
         "today_chart": _today_chart(view.today_slots, t),
-        "today_rows": [(_span(u, t), _kwh(u, t)) for u in view.today_slots],
+        "today_rows": [(_span(u, t), _kwh(u, t)) for u in _shown(view.today_slots)],
+        "today_has_chart": bool(_shown(view.today_slots)),
         "week_chart": _week_chart(view.days, t),
         "week_rows": [(t.day(u.start), _kwh(u, t)) for u in view.days],
         "week_missing": _week_missing(view.days, t),
@@ -65,7 +66,7 @@ def _other_balance(view: ConsumerView, t: Words) -> str | None:
 
 
 def _supply_as_of(view: ConsumerView, t: Words) -> str:
-    if view.supply is Supply.UNKNOWN or view.supply_as_of is None:
+    if view.supply_as_of is None:
         return t("home.supply_never")
     return t("home.supply_as_of", when=t.when(view.supply_as_of, view.now))
 
@@ -107,6 +108,11 @@ def _kwh(use: Use, t: Words) -> str:
 
 def _span(use: Use, t: Words) -> str:
     return f"{t.clock(use.start)}–{t.clock(use.end)}"
+
+
+def _shown(slots: Sequence[Use]) -> Sequence[Use]:
+    """A chart without one value says nothing: leave it out."""
+    return slots if any(u.kwh is not None for u in slots) else ()
 
 
 def _sum(uses: Sequence[Use]) -> Decimal | None:

@@ -91,6 +91,8 @@ def account_words(row: MeterRow, t: Words) -> str:
     """Say why a meter has no account number: its role, or that it is not mapped yet."""
     if row.reason == "not_a_consumer":
         return t("op.not_consumer", role=t(f"role.{row.role or 'consumer'}"))
+    if row.legacy_number is not None:
+        return t("op.legacy_only", number=row.legacy_number)
     return t("op.no_account")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import math
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib import resources
@@ -96,7 +97,7 @@ class Pages:
             values={"wait": words.wait(left)},
             other_values={"wait": words.other().wait(left)},
         )
-        response.headers["Retry-After"] = str(max(1, int(left.total_seconds()) + 1))
+        response.headers["Retry-After"] = str(max(1, math.ceil(left.total_seconds())))
         return response
 
     def form_is_ours(self, request: Request, token: str) -> bool:

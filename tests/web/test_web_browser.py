@@ -1,0 +1,157 @@
+"""The pages in Chromium: phone and desk, both languages, scripts off, nothing wider than the screen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+
+from gateway.errors import ConfigError
+from gateway.web.server import serve
+from tests.web.web_seed import LEGACY, Town
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+SMALL = """() => [...document.querySelectorAll('a,button,input:not([type=hidden]),select,summary')]
+  .filter(e => e.offsetParent && !e.classList.contains('skip') && !e.closest('p'))
+  .filter(e => { const r = e.getBoundingClientRect(); return r.height < 44 || r.width < 44; })
+  .map(e => e.outerHTML)"""
+UNLABELLED = """() => [...document.querySelectorAll('input:not([type=hidden]),select')]
+  .filter(e => !e.labels.length).map(e => e.outerHTML)"""
+CONTRAST = """() => {
+  const rgb = c => c.match(/[\\d.]+/g).map(Number);
+  const lum = c => { const [r, g, b] = rgb(c).slice(0, 3).map(v => { v /= 255;
+    return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126*r + 0.7152*g + 0.0722*b; };
+  const behind = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
+    const p = rgb(c); if (p.length < 4 || p[3] > 0) return c; } return 'rgb(255,255,255)'; };
+  return [...document.querySelectorAll('main *, header *, footer *')]
+    .filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()) && !e.closest('svg'))
+    .map(e => { const a = lum(getComputedStyle(e).color), b = lum(behind(e));
+      return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.outerHTML.slice(0, 120)]; })
+    .filter(([ratio]) => ratio < 4.5); }"""
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="the browser of Debian is not installed")
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGS)
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+async def fits(page: Page) -> None:
+    """No sideways scroll, no unlabelled field, no small target, enough contrast."""
+    assert await page.evaluate(WIDE) <= 0, page.url
+    assert await page.evaluate(UNLABELLED) == []
+    assert await page.evaluate(SMALL) == []
+    assert await page.evaluate(CONTRAST) == []
+
+
+async def shown_code(town: Town, count: int) -> str:
+    async with asyncio.timeout(10):
+        while len(town.codes) < count:
+            await asyncio.sleep(0.01)
+    return town.codes[-1].rsplit(" ", 1)[1]
+
+
+async def walk(page: Page, base: str, town: Town, who: str, language: str, shots: Path) -> None:
+    """From the front page to the account, taking a picture of each page."""
+    name = f"{who}-{language}-{page.viewport_size['width'] if page.viewport_size else 0}"
+
+    async def look(step: str) -> None:
+        await fits(page)
+        await page.screenshot(path=shots / f"{step}-{name}.png", full_page=True)
+
+    await page.goto(f"{base}/?lang={language}")
+    await look("choose")
+    await page.goto(f"{base}/operator")
+    await look("operator")
+    await page.goto(f"{base}/me")
+    await look("number")
+    await page.fill("#number", LEGACY[who])
+    before = len(town.codes)
+    await page.press("#number", "Enter")
+    await page.wait_for_url("**/me/code")
+    await look("code")
+    await page.fill("#code", await shown_code(town, before + 1))
+    await page.press("#code", "Enter")
+    await page.wait_for_url("**/me/home")
+    for summary in await page.locator("summary").all():
+        await summary.click()
+    assert await page.locator("html").get_attribute("lang") == language
+    await look("home")
+
+
+@pytest.mark.parametrize(
+    ("width", "language", "who"), [(320, "hi", "birju"), (360, "en", "asha"), (1280, "hi", "chand")]
+)
+async def test_the_whole_way_without_scripts(
+    seeded: Town, tmp_path: Path, width: int, language: str, who: str
+) -> None:
+    async with serve(seeded.app) as port, chromium() as browser:
+        context = await browser.new_context(
+            viewport={"width": width, "height": 740}, java_script_enabled=False
+        )
+        page = await context.new_page()
+        problems: list[str] = []
+        page.on("console", lambda message: problems.append(message.text))
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        await walk(page, f"http://127.0.0.1:{port}", seeded, who, language, tmp_path)
+        assert problems == []
+        assert {url.split("/")[2] for url in asked} == {f"127.0.0.1:{port}"}
+        page_text = await page.inner_text("main")
+        assert ("बकाया" in page_text) is (who == "birju")
+        await page.click(".tools button")
+        await page.wait_for_url("**/me")
+        answer = await page.goto(f"http://127.0.0.1:{port}/me/home")
+        assert answer is not None
+        assert answer.status == 401
+        assert len(list(tmp_path.glob("*.png"))) == 5
+
+
+async def test_serve_gives_its_port_and_stops(seeded: Town) -> None:
+    async with serve(seeded.app) as port:
+        async with httpx.AsyncClient() as web:
+            answer = await web.get(f"http://127.0.0.1:{port}/healthz")
+        assert answer.json() == {"status": "ok"}
+        with pytest.raises(ConfigError):
+            async with serve(seeded.app, "127.0.0.1", port):
+                pass
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_forwarded_addresses_are_not_believed(seeded: Town) -> None:
+    async with serve(seeded.app) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as web:
+        page = await web.get("/me")
+        token = page.text.split('name="form" value="')[1][:64]
+        codes = [
+            (
+                await web.post(
+                    "/me",
+                    data={"number": f"KE000{i}", "form": token},
+                    headers={"X-Forwarded-For": f"10.0.0.{i}"},
+                )
+            ).status_code
+            for i in range(6)
+        ]
+    assert codes == [303] * 5 + [429]

@@ -1,0 +1,200 @@
+"""A number alone opens and reveals nothing; a code opens one account, once, for a while (users.md A-01 to A-03)."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from datetime import timedelta
+
+import pytest
+
+from gateway.central.contacts import Contact
+from tests.web.web_client import TestClient
+from tests.web.web_seed import LEGACY, NOW, NUMBERS, Town
+from tests.web.web_steps import ask, enter, form_token, login, wait_codes
+
+
+def test_old_and_new_number_open_the_same_account_after_the_code(client: TestClient, seeded: Town) -> None:
+    page = login(client, seeded, LEGACY["asha"])
+    assert "1234 567 890" in page.text
+    assert seeded.codes == [f"code for account ending 7890: {seeded.codes[0][-6:]}"]
+    client.cookies.clear()
+    assert "1234 567 890" in login(client, seeded, NUMBERS["asha"]).text
+
+
+@pytest.mark.parametrize(
+    "typed", ["१२३४५६७८९०", "1234 567 890", "1234-567-890", " 1234567890 ", "１２３４５６７８９０"]
+)
+def test_digits_of_any_script(client: TestClient, seeded: Town, typed: str) -> None:
+    assert "1234 567 890" in login(client, seeded, typed).text
+
+
+def test_typed_number_comes_back_grouped(client: TestClient) -> None:
+    ask(client, "१२३४५६७८९०")
+    assert 'value="1234 567 890"' in client.get("/me").text
+    assert "1234" not in client.get("/me/code").text
+
+
+def test_known_and_unknown_numbers_get_the_same_bytes(client: TestClient, seeded: Town) -> None:
+    seeded.contacts.put(Contact(account_id="acc-birju", mobile="9876543210", verified_at=None))
+    answers = []
+    for number in (LEGACY["asha"], "KE9999999", NUMBERS["birju"], "9999999999"):
+        answer = ask(client, number)
+        page = client.get("/me/code")
+        kept = {k: v for k, v in answer.headers.items() if k != "set-cookie"}
+        shape = [part.split("=")[0] for part in answer.headers["set-cookie"].split("; ")]
+        size = len(answer.headers["set-cookie"]) - len(number) * 4 // 3
+        answers.append(
+            (answer.status_code, answer.content, kept, shape, page.status_code, page.content, size // 4)
+        )
+    wait_codes(seeded, 2)
+    assert answers[0][:-1] == answers[1][:-1] == answers[2][:-1] == answers[3][:-1]
+    for secret in ("1234", "7890", "9876", "asha"):
+        assert secret not in answers[0][5].decode()
+    assert len(seeded.codes) == 2
+    assert "must be verified again" in seeded.codes[1]
+
+
+def test_time_of_the_answer_does_not_tell(client: TestClient, seeded: Town) -> None:
+    """The lookup happens beside the answer, so both wait for the same work."""
+    token = form_token(client.get("/me"))
+    taken: dict[str, list[float]] = {"known": [], "unknown": []}
+    for index in range(40):
+        for kind, number in (("known", LEGACY["asha"]), ("unknown", f"KE77{index:05}")):
+            seeded.clock.advance(timedelta(hours=1))
+            begun = time.perf_counter()
+            assert client.post("/me", data={"number": number, "form": token}).status_code == 303
+            taken[kind].append(time.perf_counter() - begun)
+    assert abs(statistics.median(taken["known"]) - statistics.median(taken["unknown"])) < 0.05
+
+
+def test_wrong_code_then_too_many(client: TestClient, seeded: Town) -> None:
+    ask(client, NUMBERS["asha"])
+    code = wait_codes(seeded, 1)[0]
+    wrong = f"{(int(code) + 1) % 1_000_000:06}"
+    for _ in range(5):
+        answer = enter(client, wrong)
+        assert answer.status_code == 422
+        assert "wrong or has expired" in answer.text
+    assert enter(client, code).status_code == 422
+    assert client.get("/me/home").status_code == 401
+
+
+def test_code_is_single_use_and_ends_after_five_minutes(client: TestClient, seeded: Town) -> None:
+    ask(client, NUMBERS["asha"])
+    held = client.cookies["challenge"]
+    code = wait_codes(seeded, 1)[0]
+    assert enter(client, code).status_code == 303
+    client.cookies.set("challenge", held, domain="127.0.0.1", path="/me")
+    assert enter(client, code).status_code == 422
+    client.cookies.clear()
+    ask(client, NUMBERS["birju"])
+    code = wait_codes(seeded, 2)[1]
+    token = form_token(client.get("/me/code"))
+    seeded.clock.advance(timedelta(minutes=5, seconds=1))
+    assert client.post("/me/code", data={"code": code, "form": token}).status_code == 422
+
+
+def test_a_code_works_only_in_the_browser_that_asked(client: TestClient, seeded: Town) -> None:
+    ask(client, NUMBERS["asha"])
+    code = wait_codes(seeded, 1)[0]
+    with TestClient(seeded.app, base_url="http://127.0.0.1", follow_redirects=False) as other:
+        ask(other, NUMBERS["birju"])
+        assert enter(other, code).status_code == 422
+
+
+def test_sixth_lookup_of_one_client_waits_in_both_languages(client: TestClient, seeded: Town) -> None:
+    for index in range(5):
+        assert ask(client, f"KE000{index}").status_code == 303
+    answer = ask(client, "KE0009")
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) <= 900
+    assert "Try again in 15 minutes." in answer.text
+    assert '<p lang="hi">' in answer.text
+    assert "15 मिनट बाद" in answer.text
+    seeded.clock.advance(timedelta(minutes=15))
+    assert ask(client, "KE0009").status_code == 303
+
+
+@pytest.mark.parametrize("number", [NUMBERS["asha"], "9999999999"])
+def test_fourth_code_an_hour_for_one_number_waits_whoever_asks(seeded: Town, number: str) -> None:
+    codes = []
+    for index in range(4):
+        address = (f"10.0.0.{index}", 5000)
+        with TestClient(
+            seeded.app, base_url="http://127.0.0.1", follow_redirects=False, client=address
+        ) as someone:
+            codes.append(ask(someone, number).status_code)
+    assert codes == [303, 303, 303, 429]
+
+
+def test_per_account_limit_holds_over_old_and_new_number(client: TestClient, seeded: Town) -> None:
+    for number in (NUMBERS["asha"], NUMBERS["asha"], LEGACY["asha"], LEGACY["asha"], NUMBERS["birju"]):
+        assert ask(client, number).status_code == 303
+    wait_codes(seeded, 4)
+    assert [shown.split(":")[0][-4:] for shown in seeded.codes] == ["7890", "7890", "7890", "8901"]
+
+
+def test_sessions_see_their_own_account_only(client: TestClient, seeded: Town) -> None:
+    mine = login(client, seeded, NUMBERS["asha"])
+    assert "₹186.00" in mine.text
+    with TestClient(seeded.app, base_url="http://127.0.0.1", follow_redirects=False) as other:
+        theirs = login(other, seeded, NUMBERS["birju"])
+        assert "412.50" in theirs.text
+        for secret in ("1234 567 890", "186.00", "2345<"):
+            assert secret not in theirs.text
+        forged = other.cookies["session"].split(".")
+        other.cookies.set("session", mine.request.headers["cookie"][:40] + "." + forged[1], path="/me")
+        assert other.get("/me/home").status_code == 401
+    assert "412.50" not in client.get("/me/home?account=acc-birju").text
+
+
+def test_tokens_of_one_purpose_do_not_serve_another(client: TestClient) -> None:
+    ask(client, NUMBERS["asha"])
+    client.cookies.set("session", client.cookies["challenge"], domain="127.0.0.1", path="/me")
+    assert client.get("/me/home").status_code == 401
+
+
+def test_session_ends_after_fifteen_minutes(client: TestClient, seeded: Town) -> None:
+    login(client, seeded, NUMBERS["asha"])
+    seeded.clock.advance(timedelta(minutes=14))
+    assert client.get("/me/home").status_code == 200
+    seeded.clock.advance(timedelta(minutes=1))
+    assert client.get("/me/home").status_code == 401
+
+
+def test_logout_ends_the_session_even_for_a_kept_cookie(client: TestClient, seeded: Town) -> None:
+    page = login(client, seeded, NUMBERS["asha"])
+    held = client.cookies["session"]
+    assert client.post("/me/logout", data={"form": form_token(page)}).status_code == 303
+    assert "session" not in client.cookies
+    client.cookies.set("session", held, domain="127.0.0.1", path="/me")
+    assert client.get("/me/home").status_code == 401
+
+
+def test_forms_of_other_sites_are_refused(client: TestClient) -> None:
+    token = form_token(client.get("/me"))
+    good = {"number": NUMBERS["asha"], "form": token}
+    assert client.post("/me", data={"number": NUMBERS["asha"]}).status_code == 403
+    assert client.post("/me", data=good | {"form": "0" * 64}).status_code == 403
+    assert client.post("/me", data=good | {"form": "é"}).status_code == 403
+    assert client.post("/me", data=good, headers={"Origin": "https://evil.example"}).status_code == 403
+    assert client.post("/me", data=good, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert client.post("/me", data=good, headers={"Origin": "http://127.0.0.1"}).status_code == 303
+
+
+def test_stale_mobile_gets_no_code(client: TestClient, seeded: Town) -> None:
+    old = NOW - timedelta(days=366)
+    seeded.contacts.put(Contact(account_id="acc-asha", mobile="9876543210", verified_at=old))
+    ask(client, NUMBERS["asha"])
+    wait_codes(seeded, 1)
+    assert seeded.codes == ["account ending 7890: mobile must be verified again, call 1912"]
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "a.b", "é.é", "." * 50, "eyJ9.00", "A" * 5000])
+def test_garbage_cookies_are_no_session(client: TestClient, cookie: str) -> None:
+    headers = {
+        "Cookie": f"session={cookie}; challenge={cookie}; operator={cookie}".encode("utf-8", "replace")
+    }
+    assert client.get("/me/home", headers=headers).status_code == 401
+    assert client.get("/me/code", headers=headers).status_code == 303
