@@ -7,10 +7,10 @@ import os
 import signal
 import time
 import tty
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -76,15 +76,15 @@ class Neighbourhood:
     ) -> Neighbourhood:
         """Plan and serve; writes the files into `folder` when given.
 
-        `history_from` defaults to 36 days before the clock's present, `cuts_until` to one hour before the
-        machine's present, so that every meter has supply when simulated time reaches now. Raises
+        `history_from` defaults to 36 days before the clock's present, `cuts_until` to one hour before it:
+        cuts lie in the history, and every meter answers from now on. Raises
         MeterConfigError for a wrong number of meters, LineUnavailable when a port or pty cannot be had.
         """
         plan = plan_neighbourhood(
             seed=seed,
             meters=meters,
             history_from=history_from or clock.now() - HISTORY,
-            cuts_until=cuts_until or datetime.now(UTC) - _CALM,
+            cuts_until=cuts_until or clock.now() - _CALM,
         )
         served = cls(plan, clock)
         try:
@@ -221,38 +221,51 @@ async def run_simulator(
     behind: timedelta,
     folder: Path,
     unnamed: int | None = None,
+    cuts: bool = True,
     ready: Callable[[Plan], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
     """Serve a neighbourhood until `stop`, SIGINT or SIGTERM; files go to `folder`, then `ready` is called.
 
-    A folder of the same seed and size keeps its beginning, so registers go on after a restart.
+    With `cuts` power fails now and then while simulated time runs, until an hour before the machine's
+    present; without, only in the history. A folder of the same seed and size keeps its beginning and its
+    cuts, so registers go on after a restart. Errors as `Neighbourhood.start`.
     """
-    done = stop or asyncio.Event()
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
-    for number in signals:
-        with suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, done.set)
     clock = SimulatedTime.ending_now(behind=behind, speed=speed)
     before = _earlier(folder, seed, meters, clock.now())
-    running = await Neighbourhood.start(
-        seed=seed,
-        clock=clock,
-        meters=meters,
-        history_from=before.history_from if before else None,
-        cuts_until=before.cuts_until if before else None,
-        folder=folder,
-        time=clock,
-        unnamed=unnamed,
-    )
+    calm = (clock.anchor if cuts else clock.start) - _CALM
+    done = stop or asyncio.Event()
+    with _stopped_by_signals(done):
+        running = await Neighbourhood.start(
+            seed=seed,
+            clock=clock,
+            meters=meters,
+            history_from=before.history_from if before else None,
+            cuts_until=before.cuts_until if before else calm,
+            folder=folder,
+            time=clock,
+            unnamed=unnamed,
+        )
+        try:
+            if ready is not None:
+                ready(running.plan)
+            await done.wait()
+        finally:
+            await running.stop()
+
+
+@contextmanager
+def _stopped_by_signals(done: asyncio.Event) -> Iterator[None]:
+    """Let SIGINT and SIGTERM set `done`; in a thread, where that is not possible, only `done` counts."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, done.set)
     try:
-        if ready is not None:
-            ready(running.plan)
-        await done.wait()
+        yield
     finally:
-        await running.stop()
-        for number in signals:
+        for number in numbers:
             with suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.remove_signal_handler(number)
 
