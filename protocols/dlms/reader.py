@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from protocols.dlms import cosem_time
@@ -32,6 +32,8 @@ from protocols.errors import MeterProtocolError, MeterRefused, NotSupported
 from protocols.reading import Missing, MissingReason, Obis, ProfileName, Quantity, ReadingSet, Value
 from protocols.session import Clock
 
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+"""Where an unbounded read begins; no smart meter is older."""
 PRESENT = (ProfileName.INSTANTANEOUS, ProfileName.NAMEPLATE)
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -44,7 +46,7 @@ AHEAD = DAY
 """How far a meter's clock may be ahead of ours when no end is given."""
 MAX_PERIOD = 86_400
 LONGEST_HISTORY = 400 * DAY
-"""How far back an unbounded read goes when the meter does not say where its history begins."""
+"""Reads from further back begin at the oldest stored row, or here when the meter does not give that."""
 
 
 class LayoutCache:
@@ -221,11 +223,17 @@ class ProfileReader:
     async def _stored(
         self, layout: Layout, since: datetime | None, until: datetime | None
     ) -> AsyncIterator[ReadingSet]:
-        low = since or await self._beginning(layout)
-        high = until or self._clock.now() + AHEAD
+        low = _no_earlier(since)
+        if low < self._clock.now() - LONGEST_HISTORY:
+            low = max(low, await self._beginning(layout))
+        high = self._no_later(until)
         for start, end in _chunks(low, high, CHUNK.get(layout.profile, ONE_CHUNK)):
             for reading in await self._range(layout, start, end):
                 yield reading
+
+    def _no_later(self, until: datetime | None) -> datetime:
+        now = self._clock.now()
+        return now + AHEAD if until is None else min(until, now + LONGEST_HISTORY)
 
     async def _range(self, layout: Layout, since: datetime, until: datetime) -> list[ReadingSet]:
         """Ask one interval wider than needed, keep since < at <= until."""
@@ -279,11 +287,14 @@ class ProfileReader:
             except NotSupported:
                 continue
             logs += 1
-            low = since or self._clock.now() - LONGEST_HISTORY
-            sets += await self._range(layout, low, until or self._clock.now() + AHEAD)
+            sets += await self._range(layout, self._no_later(_no_earlier(since)), self._no_later(until))
         if not logs:
             raise NotSupported("the meter has no event logs")
         return sorted(sets, key=lambda s: (s.at, s.occurrence))
+
+
+def _no_earlier(since: datetime | None) -> datetime:
+    return EARLIEST if since is None else max(since, EARLIEST)
 
 
 def _cache_name(profile: ProfileName, obis: Obis) -> str:

@@ -76,7 +76,8 @@ class DlmsSession:
         """Read who the meter is; IdentityMismatch when the spec names another.
 
         The manufacturer is the three letters of the system title when the association gave one (it is
-        bound to the keys), else the first three letters of 0.0.96.1.1, in upper case.
+        bound to the keys), else the first three letters of 0.0.96.1.1, in upper case. Where the two differ
+        (a maker's FLAG letters need not begin its name), the one that the spec names is taken.
         """
         if self._nameplate is None:
             self._nameplate = await self._read_nameplate()
@@ -91,8 +92,10 @@ class DlmsSession:
         if not serial:
             raise MeterProtocolError("the meter's serial (0.0.96.1.0) is empty")
         year = await self._text(YEAR)
+        names = [n for n in (flag_letters(self._title), letters(await self._text(MANUFACTURER))) if n]
+        expected = (self._spec.meter or "").partition(":")[0]
         return Nameplate(
-            manufacturer=flag_letters(self._title) or letters(await self._text(MANUFACTURER)),
+            manufacturer=expected if expected in names else next(iter(names), ""),
             serial=serial,
             firmware=await self._text(FIRMWARE),
             model=await self._text(MODEL),

@@ -15,7 +15,7 @@ from protocols.dlms.profiles import Layout
 from protocols.dlms.server import ServerSettings
 from protocols.dlms.server_asyncio import serve_hdlc_tcp, serve_wrapper
 from protocols.dlms.session import DlmsSession, open_dlms
-from protocols.dlms.types import array, double_long_unsigned, structure
+from protocols.dlms.types import array, double_long_unsigned, octets, structure
 from protocols.errors import (
     AssociationRefused,
     IdentityMismatch,
@@ -247,6 +247,25 @@ async def test_the_capture_period_is_the_meters_own_not_the_cache_s() -> None:
                 first = (await collect(session, ProfileName.BLOCK_LOAD))[0]
                 assert first.start is not None
                 assert (first.at - first.start).total_seconds() == seconds
+
+
+async def test_any_span_may_be_asked_for() -> None:
+    async with site() as s, s.open() as session:
+        ages = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+        assert len(await collect(session, ProfileName.BLOCK_LOAD, *ages)) == 96
+        assert len(await collect(session, ProfileName.EVENTS, *ages)) == 4
+        for profile in (ProfileName.BLOCK_LOAD, ProfileName.EVENTS):
+            assert await collect(session, profile, *reversed(ages)) == []
+
+
+async def test_the_makers_name_or_its_flag_letters_may_be_expected() -> None:
+    async with site() as s:
+        s.meter.attributes["0-0:96.1.1*255", 2] = octets(b"Zenith Power")
+        for expected in ("GEN:00000007", "ZEN:00000007"):
+            async with s.open(s.spec(meter=expected)) as session:
+                assert (await session.identify()).meter_id == expected
+        async with s.open(s.spec(meter=None)) as session:
+            assert (await session.identify()).manufacturer == "GEN"
 
 
 async def test_another_meter_at_the_address_is_an_identity_mismatch() -> None:
