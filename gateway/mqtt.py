@@ -89,6 +89,7 @@ class MqttConnection:
         self.version: MqttVersion = version
         self.window = min(settings.window, client.receive_maximum)
         self.maximum_packet = client.maximum_packet
+        self._plain = make_properties(PacketTypes.PUBLISH, ContentType=CONTENT_TYPE, PayloadFormatIndicator=1)
         client.closed.add_done_callback(self._on_closed)
 
     def send(
@@ -108,7 +109,10 @@ class MqttConnection:
         PeerRefusedLogin (not allowed on this topic). The caller keeps at most `window` in flight.
         """
         properties = None
-        if self.version == "5":
+        plain = (content_type, expiry, response_topic, correlation) == (CONTENT_TYPE, None, None, None)
+        if self.version == "5" and plain:
+            properties = self._plain
+        elif self.version == "5":
             properties = make_properties(
                 PacketTypes.PUBLISH,
                 ContentType=content_type,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
@@ -14,22 +12,7 @@ from gateway.contract.golden import KEY, golden_messages
 from gateway.contract.messages import DirectoryPart, Signed
 from gateway.contract.schemas import documents
 from gateway.contract.signing import DIRECTORY_TYP, private_key, verify
-
-FOLDER = Path(__file__).parents[2] / "docs" / "contract"
-
-
-def schema(name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((FOLDER / name).read_text(encoding="utf-8"))
-    return loaded
-
-
-def validate(payload: bytes) -> None:
-    """Validate a message as an integrator would: envelope, then data by its `dataschema`."""
-    message = json.loads(payload)
-    for document, value in (("v1/envelope.json", message), (message["dataschema"], message["data"])):
-        jsonschema.Draft202012Validator(
-            schema(document), format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
-        ).validate(value)
+from tests.support.contract_schemas import FOLDER, schema, validate
 
 
 def test_shipped_documents_have_not_drifted() -> None:

@@ -19,6 +19,7 @@ from gateway.mqtt import Backoff, MqttSettings
 from tests.support.billing import Billing
 from tests.support.captures import gap_record, record, records
 from tests.support.check_sink import check_sink, running, wait_cursor, wait_for
+from tests.support.contract_schemas import validate
 from tests.support.mosquitto import Mosquitto
 
 
@@ -103,6 +104,8 @@ async def test_each_kind_has_its_topic_and_its_type(broker: Mosquitto, journal: 
         ("events", "enddeviceevents"),
         ("gaps", "gaps"),
     }
+    for _, payload in consumer.raw:
+        validate(payload)
     tracker = consumer.state.journals[journal.uuid]
     assert (tracker.contiguous, tracker.holes()) == (4, [])
     for batch in consumer.batches:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE
 from gateway.contract.topics import TopicKind, Topics
@@ -38,13 +40,12 @@ class Outgoing:
 
 
 class _Group:
-    __slots__ = ("entries", "first_seq", "since", "size")
+    __slots__ = ("entries", "since", "size")
 
     def __init__(self, since: float) -> None:
         self.entries: list[Entry] = []
         self.size = 0
         self.since = since
-        self.first_seq = 0
 
 
 class Batcher:
@@ -58,8 +59,10 @@ class Batcher:
         self._gateway = gateway
         self._limits = limits
         self._groups: dict[tuple[EntryKind, str], _Group] = {}
-        self._full: list[Outgoing] = []
+        self._full: deque[Outgoing] = deque()
         self._flying: dict[int, Outgoing] = {}
+        self._open: list[int] = []
+        self._closed: set[int] = set()
         self._taken = cursor
         self._held = 0
 
@@ -75,11 +78,13 @@ class Batcher:
 
     @property
     def cursor(self) -> int:
-        """The highest seq up to which everything taken was acknowledged."""
-        waiting = [batch.first for batch in self._full]
-        waiting += self._flying
-        waiting += [group.first_seq for group in self._groups.values()]
-        return min(waiting) - 1 if waiting else self._taken
+        """The highest seq up to which everything taken was acknowledged.
+
+        `_open` is a heap of the first seqs of all batches begun, `_closed` those of them that are done.
+        """
+        while self._open and self._open[0] in self._closed:
+            self._closed.remove(heappop(self._open))
+        return self._open[0] - 1 if self._open else self._taken
 
     def take(self, entries: Iterable[Entry], now: float) -> None:
         """Accept entries in rising seq."""
@@ -93,7 +98,7 @@ class Batcher:
                 group = None
             if group is None:
                 group = self._groups[key] = _Group(now)
-                group.first_seq = entry.seq
+                heappush(self._open, entry.seq)
             group.entries.append(entry)
             group.size += size
             self._taken = entry.seq
@@ -109,7 +114,7 @@ class Batcher:
                     self._close(key)
         if not self._full:
             return None
-        batch = self._full.pop(0)
+        batch = self._full.popleft()
         self._held -= len(batch.entries)
         self._flying[batch.first] = batch
         return batch
@@ -126,11 +131,14 @@ class Batcher:
     def done(self, batch: Outgoing) -> None:
         """Note that the peer has taken a batch (or that it was set aside)."""
         del self._flying[batch.first]
+        self._closed.add(batch.first)
 
     def again(self, batch: Outgoing) -> None:
         """Take a refused batch back in two halves, to be sent before all others."""
         del self._flying[batch.first]
-        self._full[:0] = halves(batch)
+        one, other = halves(batch)
+        heappush(self._open, other.first)
+        self._full.extendleft((other, one))
         self._held += len(batch.entries)
 
     def _close(self, key: tuple[EntryKind, str]) -> None:

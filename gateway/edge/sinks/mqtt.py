@@ -142,12 +142,12 @@ class MqttSink:
         async with contextlib.aclosing(_generator(journal.follow(SINK))) as chunks:
             await first_ended(delivery.feed(chunks), delivery.send(), wait_all=True)
 
-    def _progressed(self, entries: int, dead: int, in_flight: int, cursor: int) -> None:
+    def _progressed(self, messages: int, entries: int, dead: int, in_flight: int, cursor: int) -> None:
         self._backoff.reset()
         was = self._statistics
         self._count(
             delivered=was.delivered + entries,
-            messages=was.messages + (1 if entries else 0),
+            messages=was.messages + messages,
             dead=was.dead + dead,
             in_flight=in_flight,
             cursor=cursor,
@@ -209,7 +209,7 @@ class _Delivery:
         self._ended = False
         self._last_receipt = monotonic()
         self._acked = 0
-        self.on_progress: Callable[[int, int, int, int], None] = lambda *_: None
+        self.on_progress: Callable[[int, int, int, int, int], None] = lambda *_: None
 
     async def feed(self, chunks: AsyncIterator[list[Entry]]) -> None:
         """Take entries from the journal as long as there is room."""
@@ -260,32 +260,35 @@ class _Delivery:
 
     async def _settle(self) -> None:
         """Work off the receipts; PeerUnavailable and PeerRefusedLogin end the session."""
+        messages = entries = dead = 0
         while self._receipts:
             batch, receipt = self._receipts.popleft()
             self._in_flight -= 1
-            self._last_receipt = monotonic()
             try:
                 receipt.result()
             except PeerRefusedData as error:
-                await self._refused(batch, error)
+                dead += await self._refused(batch, error)
             else:
                 self._batcher.done(batch)
-                self.on_progress(len(batch.entries), 0, self._in_flight, self._batcher.cursor)
+                messages += 1
+                entries += len(batch.entries)
+        self._last_receipt = monotonic()
         cursor = self._batcher.cursor
         if cursor > self._acked:
             await self._journal.ack(SINK, cursor)
             self._acked = cursor
+        self.on_progress(messages, entries, dead, self._in_flight, cursor)
 
-    async def _refused(self, batch: Outgoing, error: PeerRefusedData) -> None:
+    async def _refused(self, batch: Outgoing, error: PeerRefusedData) -> int:
         """Halve a refused batch until the bad entry stands alone; that one is set aside with the reason."""
         if len(batch.entries) > 1:
             self._batcher.again(batch)
-            return
+            return 0
         entry = batch.entries[0]
         await self._journal.dead_letter(SINK, entry.seq, str(error), entry.body)
         self._batcher.done(batch)
-        self.on_progress(0, 1, self._in_flight, self._batcher.cursor)
         log.error("mqtt_entry_refused", seq=entry.seq, error=str(error))
+        return 1
 
     async def _wait(self) -> None:
         """Wait for entries, a receipt, or the moment that a batch is due."""

@@ -1,0 +1,25 @@
+"""Validates messages against the shipped JSON Schemas, as an integrator would."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+FOLDER = Path(__file__).parents[2] / "docs" / "contract"
+
+
+def schema(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((FOLDER / name).read_text(encoding="utf-8"))
+    return loaded
+
+
+def validate(payload: bytes) -> None:
+    """Validate a message as an integrator would: envelope, then data by its `dataschema`."""
+    message = json.loads(payload)
+    for document, value in (("v1/envelope.json", message), (message["dataschema"], message["data"])):
+        jsonschema.Draft202012Validator(
+            schema(document), format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+        ).validate(value)
