@@ -247,10 +247,13 @@ class ClientConnection:
 
     def _associated(self, received: bytes) -> list[Event]:
         if received[0] in (0xD8, 0x0E):
-            raise error_of(apdu.decode(received))
+            error = error_of(apdu.decode(received))
+            if isinstance(error, MeterRefused):
+                raise AssociationRefused(f"association refused: {error}{self._hint()}")
+            raise error
         aare = acse.decode_aare(received)
         if aare.result != acse.ACCEPTED:
-            hint = HINTS.get(self._settings.auth, "") if aare.diagnostic in (11, 12, 13) else ""
+            hint = self._hint() if aare.diagnostic in (11, 12, 13) else ""
             raise AssociationRefused(f"association refused: {aare.reason()}{hint}")
         self._meter_title = aare.system_title
         if self._meter_title == self._settings.system_title:
@@ -264,6 +267,9 @@ class ClientConnection:
             return [self._standing()]
         self._prove(aare)
         return []
+
+    def _hint(self) -> str:
+        return HINTS.get(self._settings.auth, "")
 
     def _standing(self) -> Associated:
         granted = self._granted
@@ -321,7 +327,9 @@ class ClientConnection:
         match answer:
             case ExceptionResponse() | ConfirmedServiceError():
                 error = error_of(answer)
-                if self._state is State.WAITING and isinstance(error, MeterRefused):
+                if isinstance(error, MeterRefused) and self._state is State.AUTHENTICATING:
+                    raise AssociationRefused(f"association refused: {error}{self._hint()}")
+                if isinstance(error, MeterRefused):
                     self._state = State.READY  # this request only was refused
                 raise error
             case ActionResponse() if self._state is State.AUTHENTICATING:

@@ -24,12 +24,8 @@ from protocols.dlms.model import READ_WRITE_DENIED, AccessDenied, AssociationPol
 from protocols.dlms.security import Keys
 from protocols.dlms.types import Data, Tag, octets
 from protocols.errors import MeterConfigError, MeterProtocolError, SecurityFailure
-from protocols.reading import Obis
 from protocols.session import Auth
 
-HLS_CLASS = 15
-HLS_METHOD = 1
-CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
 CHALLENGE_OCTETS = 16
 MIN_CHALLENGE, MAX_CHALLENGE = 8, 64
 SERVER_CONFORMANCE = 0x001E1D

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from protocols.dlms import cosem_time
+from protocols.dlms import cosem_time, wrapper
 from protocols.dlms.apdu import ActionRequest, SetRequest
 from protocols.dlms.connection import AssociationSettings
 from protocols.dlms.model import RangeSelection
@@ -14,7 +14,7 @@ from protocols.dlms.outcomes import Associated, Done, LinkUp, Refused, Released,
 from protocols.dlms.security import Keys
 from protocols.dlms.server import ServerSettings
 from protocols.dlms.types import integer, octets
-from protocols.errors import AssociationRefused, MeterProtocolError, SecurityFailure
+from protocols.errors import AssociationRefused, MeterProtocolError, MeterRefused, SecurityFailure
 from protocols.session import Auth
 from tests.protocols.dlms.dlms_bench import (
     CLOCK,
@@ -156,6 +156,33 @@ def test_blocks_out_of_order_are_refused() -> None:
     joined.tamper = lambda _: bytes.fromhex("0001000100300010C402C1000000000300065A5A5A5A5A5A")
     with pytest.raises(MeterProtocolError, match="block 3 came"):
         joined.get(1, "0-0:96.1.0*255")
+
+
+def test_an_exception_response_refuses_one_request_only() -> None:
+    joined = Joined(SmallMeter({48: POLICIES["hls2"][0]}), POLICIES["hls2"][1])
+    joined.associate()
+    joined.tamper = lambda _: wrapper.encode(1, 48, bytes.fromhex("D80202"))
+    with pytest.raises(MeterRefused, match="state 2, service 2"):
+        joined.get(1, "0-0:96.1.0*255")
+    joined.tamper = lambda data: data
+    assert joined.get(1, "0-0:96.1.0*255") == Value(octets(b"00000007"))
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_an_exception_response_while_associating_is_a_refusal(after: int) -> None:
+    joined = Joined(SmallMeter({48: POLICIES["hls2"][0]}), POLICIES["hls2"][1])
+    refusal = wrapper.encode(1, 48, bytes.fromhex("D80202"))
+    joined.tamper = lambda data: refusal if len(joined.to_server) == after else data
+    with pytest.raises(AssociationRefused, match="state 2, service 2"):
+        joined.associate()
+
+
+def test_no_meter_may_take_the_challenge_or_title_of_the_client() -> None:
+    policy, settings = POLICIES["hls2"]
+    meter = SmallMeter({48: policy})
+    meter.system_title = settings.system_title
+    with pytest.raises(SecurityFailure, match="our own system title"):
+        Joined(meter, settings).associate()
 
 
 def test_secrets_do_not_show() -> None:
