@@ -61,7 +61,7 @@ def interval_use(intervals: Iterable[Interval], start: datetime, end: datetime) 
 def register_use(
     registers: Sequence[Register], start: datetime, end: datetime, *, reach: timedelta = REGISTER_REACH
 ) -> Use:
-    """Difference of each meter's register over start..end, from readings at most `reach` before each end.
+    """Difference of each meter's register over start..end, from readings at most `reach` from each end.
 
     Where the span's edge has no such reading, the nearest inside it is taken and the rest counts as missing.
     A register that fell (another meter, a rollover) gives nothing for that meter: it is never a negative use.
@@ -69,7 +69,7 @@ def register_use(
     total: Decimal | None = None
     spans: list[tuple[datetime, datetime]] = []
     for meter in {r.meter for r in registers}:
-        mine = sorted((r for r in registers if r.meter == meter and r.at <= end), key=lambda r: r.at)
+        mine = sorted((r for r in registers if r.meter == meter and r.at <= end + reach), key=lambda r: r.at)
         found = _bounds(mine, start, end, reach)
         if found is None:
             continue
@@ -78,7 +78,7 @@ def register_use(
         if any(b.kwh < a.kwh for a, b in pairwise(between)):
             continue
         total = (total or Decimal(0)) + last.kwh - first.kwh
-        begun = start if first.at <= start else first.at
+        begun = start if first.at - start <= reach else first.at
         ended = end if end - last.at <= reach else last.at
         spans.append((begun, ended))
     return Use(start=start, end=end, kwh=total, missing=max(end - start - _union(spans), timedelta(0)))
@@ -87,12 +87,15 @@ def register_use(
 def _bounds(
     mine: list[Register], start: datetime, end: datetime, reach: timedelta
 ) -> tuple[Register, Register] | None:
-    before = [r for r in mine if start - reach <= r.at <= start]
-    inside = [r for r in mine if start < r.at <= end]
-    if not inside:
-        return None
-    first = before[-1] if before else inside[0]
-    return None if first.at >= inside[-1].at else (first, inside[-1])
+    inside = [r for r in mine if start <= r.at <= end]
+    first = _nearest(mine, start, reach) or (inside[0] if inside else None)
+    last = _nearest(mine, end, reach) or (inside[-1] if inside else None)
+    return None if first is None or last is None or first.at >= last.at else (first, last)
+
+
+def _nearest(mine: list[Register], edge: datetime, reach: timedelta) -> Register | None:
+    within = [r for r in mine if abs(r.at - edge) <= reach]
+    return min(within, key=lambda r: abs(r.at - edge), default=None)
 
 
 def _union(spans: Iterable[tuple[datetime, datetime]]) -> timedelta:

@@ -217,6 +217,18 @@ def test_register_that_fell_gives_nothing() -> None:
     assert use.missing == HALF * 3
 
 
+def test_registers_read_a_little_after_the_boundary_serve() -> None:
+    """A poller asks some seconds after the half-hour; what one slot takes the next does not take again."""
+    late = timedelta(seconds=37)
+    rows = [Register(meter="A", at=MIDNIGHT + HALF / 2 * i + late, kwh=Decimal(i) / 10) for i in range(-1, 9)]
+    slots = [
+        register_use(rows, MIDNIGHT + HALF * i, MIDNIGHT + HALF * (i + 1), reach=timedelta(minutes=5))
+        for i in range(4)
+    ]
+    assert [(slot.kwh, slot.missing) for slot in slots] == [(Decimal("0.2"), timedelta(0))] * 4
+    assert register_use(rows, MIDNIGHT, MIDNIGHT + HALF * 4).kwh == Decimal("0.8")
+
+
 def test_register_far_from_the_boundary_is_partial() -> None:
     rows = [Register(meter="A", at=MIDNIGHT + timedelta(hours=h), kwh=Decimal(h)) for h in (6, 12, 24)]
     use = register_use(rows, MIDNIGHT, MIDNIGHT + DAY)

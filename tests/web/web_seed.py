@@ -30,7 +30,7 @@ from gateway.contract.messages import (
     Status,
 )
 from gateway.web.app import create_app
-from mapping.changes import Install, MoveIn, MoveOut, Name
+from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.store import DirectoryStore
 
@@ -194,7 +194,7 @@ class Town:
 
 
 def accounts(directory: DirectoryStore) -> None:
-    changes: list[object] = []
+    changes: list[Change] = []
     for index, who in enumerate(("asha", "birju", "chand", "devi", "esha")):
         make = "ELM" if who == "devi" else "GEN"
         changes.append(Install(f"{make}:1000000{index + 1}", f"UP-{who}", Role.CONSUMER, OLD_DAYS))
@@ -204,7 +204,7 @@ def accounts(directory: DirectoryStore) -> None:
             changes.append(Name(f"acc-{who}", NumberKind.ACCOUNT, NUMBERS[who]))
     changes.append(Install("FDR:90000001", "FEEDER-7", Role.FEEDER, OLD_DAYS))
     changes.append(Install("GEN:10000099", "STORE", Role.STOCK, OLD_DAYS))
-    directory.apply(changes, by="test", source="seed", at=OLD_DAYS)  # type: ignore[arg-type]
+    directory.apply(changes, by="test", source="seed", at=OLD_DAYS)
 
 
 def readings(writer: Writer) -> None:
