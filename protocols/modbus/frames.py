@@ -61,24 +61,29 @@ class RtuFrames:
         return _encode(self._framer, request)
 
     def decode(self, buffer: bytes, request: Request) -> Answer | None:
-        """Give the answer, or None while octets are wanting; MeterProtocolError when it is none."""
+        """Give the answer, or None while octets are wanting; MeterProtocolError when it is none.
+
+        An adapter that hears itself returns the request first: an Answer without words, to be dropped.
+        """
         echo = self.encode(request)
-        skip = len(echo) if buffer.startswith(echo) and 2 * request.count != buffer[2] else 0
-        frame = buffer[skip:]
-        if len(frame) >= 2:
-            _check_unit(request, frame[0])
-            _check_function(request, frame[1])
-        if len(frame) < 5:
+        if buffer.startswith(echo):
+            return Answer(len(echo), None)
+        if echo.startswith(buffer):
             return None
-        size = 5 if frame[1] & 0x80 else 5 + frame[2]
-        if not frame[1] & 0x80 and frame[2] != 2 * request.count:
-            raise MeterProtocolError(f"the answer has {frame[2]} octets of data, not {2 * request.count}")
-        if len(frame) < size:
+        if len(buffer) >= 2:
+            _check_unit(request, buffer[0])
+            _check_function(request, buffer[1])
+        if len(buffer) < 5:
             return None
-        pdu = _decode(self._framer, frame[:size], request)
+        size = 5 if buffer[1] & 0x80 else 5 + buffer[2]
+        if not buffer[1] & 0x80 and buffer[2] != 2 * request.count:
+            raise MeterProtocolError(f"the answer has {buffer[2]} octets of data, not {2 * request.count}")
+        if len(buffer) < size:
+            return None
+        pdu = _decode(self._framer, buffer[:size], request)
         if pdu is None:
             raise MeterProtocolError("the check sum of the answer is wrong")
-        return _answer(pdu, request, skip + size)
+        return _answer(pdu, request, size)
 
 
 class TcpFrames:

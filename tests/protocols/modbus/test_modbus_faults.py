@@ -226,6 +226,19 @@ async def test_noise_after_the_answer_and_an_echo_before_it_do_no_harm() -> None
         assert await modbus.read_registers(5, 3, 2, 1) == [2]
 
 
+@pytest.mark.parametrize("address", [0, 0x0200])
+async def test_an_echo_in_pieces_is_no_answer_and_alone_it_is_silence(address: int) -> None:
+    def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
+        pieces = [(0.005 * i, request[i : i + 1]) for i in range(len(request))]
+        return [*pieces, (0.06, words(request[0], 7))] if request[0] == 5 else pieces
+
+    async with bus(play) as line, client(line) as modbus:
+        assert await modbus.read_registers(5, 3, address, 1) == [7]
+        modbus._heard = False
+        with pytest.raises(MeterSilent):
+            await modbus.read_registers(6, 3, address, 1)
+
+
 async def test_a_slow_answer_in_pieces_is_one_answer() -> None:
     answer = words(5, 7)
 
