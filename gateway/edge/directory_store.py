@@ -55,6 +55,10 @@ class DirectoryStore:
             self.version = part.version
         return parts
 
+    def expect_snapshot(self) -> None:
+        """Take nothing but a snapshot next: what is stored cannot be applied. It may not be older."""
+        self._signed = []
+
     def check(self, jws: str) -> DirectoryPart:
         """Verify a part that would follow what is stored; ContractError says why not.
 

@@ -97,9 +97,19 @@ class EdgeLink:
         return self._statistics
 
     async def load(self) -> None:
-        """Apply the stored directory, so that the edge stamps before it reaches central. Call it first."""
+        """Apply the stored directory, so that the edge stamps before it reaches central. Call it first.
+
+        A stored part that can no longer be applied (another version of the program wrote it) is asked
+        for again instead of stopping the edge.
+        """
         for part in await asyncio.to_thread(self._store.load):
-            await self._on_directory(part)
+            try:
+                await self._on_directory(part)
+            except (MappingError, GatewayError) as error:
+                self._store.expect_snapshot()
+                self._ask_whole = True
+                self._refused("the stored directory", error)
+                return
 
     def request_directory(self, *, whole: bool = False) -> None:
         """Ask central soon, for example after the meters changed; `whole` asks for a snapshot."""

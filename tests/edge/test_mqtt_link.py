@@ -252,6 +252,29 @@ async def test_the_directory_is_asked_for_verified_stored_and_loaded(
     assert again.link.directory_version == 5
 
 
+async def test_a_stored_directory_that_no_longer_applies_is_asked_for_again(
+    broker: Mosquitto, journal: Journal, tmp_path: Path
+) -> None:
+    folder = tmp_path / "edge"
+    edge = Edge(broker, journal, folder)
+    async with central_of(broker) as (central, requests), running(edge.sink, journal):
+        await wait_for(lambda: bool(requests))
+        await say_part(central, part(3))
+        await wait_for(lambda: edge.link.directory_version == 3)
+    again = Edge(broker, journal, folder)
+    again.refuse = True
+    await again.link.load()
+    again.refuse = False
+    async with central_of(broker) as (central, requests), running(again.sink, journal):
+        await wait_for(lambda: bool(requests))
+        assert requests[0].have_version == 0
+        await say_part(central, part(4, previous=3))
+        await wait_for(lambda: again.link.statistics.refused == 2)
+        await say_part(central, part(4))
+        await wait_for(lambda: again.link.directory_version == 4)
+    assert [p.kind for p in again.parts] == ["snapshot"]
+
+
 def _forged(say_it: Callable[[MqttConnection], object]) -> Callable[[MqttConnection], object]:
     return say_it
 
