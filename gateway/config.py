@@ -147,6 +147,7 @@ class MqttSection(Section):
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
+    version: Literal["auto", "5", "3.1.1"] = "auto"
     window: Annotated[int, Field(ge=1, le=1000)] = 20
     batch_count: Annotated[int, Field(ge=1, le=5000)] = 200
     batch_bytes: Annotated[int, Field(ge=1024, le=4_194_304)] = 131_072

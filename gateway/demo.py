@@ -72,7 +72,7 @@ class Demo:
     def late(self) -> tuple[MeterPlan, ...]:
         """The consumers whose numbers are not known at first."""
         count = self.options.unnamed
-        return self.plan.consumers if count is None else self.plan.consumers[-count:] if count else ()
+        return self.plan.consumers if count is None else self.plan.consumers[:count]
 
     def overview(self) -> Overview:
         """What the operator's page shows. Blocking."""
@@ -249,6 +249,7 @@ log_level = "error"
 [mqtt]
 host = "127.0.0.1"
 port = {mqtt_port}
+version = "3.1.1"
 
 [schedule]
 backfill_days = {options.backfill_days}

@@ -54,6 +54,7 @@ def mqtt_settings(section: MqttSection, client_id: str) -> MqttSettings:
         tls=tls,
         client_id=client_id,
         root=section.root,
+        version=section.version,
         window=section.window,
     )
 

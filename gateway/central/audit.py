@@ -71,25 +71,26 @@ def audit(
     truth: Owners,
     resolved: Owners,
     *,
+    since: datetime | None = None,
     until: datetime | None = None,
 ) -> AuditResult:
     """Compare the ledger file with the meters' memories.
 
     `truth` says whose a row really is (the test's own knowledge); `resolved` whose it is by the directory
     (`by_directory`). Only profiles that some meter recorded are looked at, so live reads do not count as
-    invented; rows after `until` are left out on both sides. LedgerError when the file cannot be read.
+    invented; only rows with since < at <= until are looked at, on both sides. LedgerError when the file cannot be read.
     """
     result = AuditResult()
     real: dict[Key, list[Recorded]] = defaultdict(list)
     for row in recorded:
-        if until is None or row.at <= until:
+        if _within(row.at, since, until):
             real[row.meter, row.profile, row.at].append(row)
             result.recorded += 1
     profiles = {profile for _, profile, _ in real}
     held: dict[Key, list[dict[str, Any]]] = defaultdict(list)
     for body in _bodies(ledger):
         at = _time(body["at"])
-        if body["profile"] in profiles and (until is None or at <= until):
+        if body["profile"] in profiles and _within(at, since, until):
             held[body["meter"], body["profile"], at].append(body)
             result.stored += 1
     for key in sorted(real.keys() | held.keys()):
@@ -97,6 +98,10 @@ def audit(
         for body in held.get(key, []):
             _check_owner(result, key, body, truth, resolved)
     return result
+
+
+def _within(at: datetime, since: datetime | None, until: datetime | None) -> bool:
+    return (since is None or at > since) and (until is None or at <= until)
 
 
 def by_directory(snapshot: DirectorySnapshot) -> Owners:

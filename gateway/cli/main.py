@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 
-import click
 import typer
 
 from gateway import __version__
@@ -53,19 +53,36 @@ def exit_code(error: Exception) -> int:
             return Exit.FAILED
 
 
+def _explain_group(group: BaseExceptionGroup[BaseException]) -> int:
+    """Print each expected error of a group of tasks; anything else is a fault of ours and is raised."""
+    expected = (GatewayError, MappingError, ProtocolError)
+    known, other = group.split(expected)
+    if other is not None or known is None:
+        raise group
+    errors = list(_leaves(known))
+    for error in errors:
+        problems.print(f"error: {error}", markup=False)
+    return exit_code(errors[0])
+
+
+def _leaves(error: BaseException) -> Iterator[Exception]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    elif isinstance(error, Exception):
+        yield error
+
+
 def main() -> None:
     """Run the command line; every expected error is one clear message, never a traceback."""
+    code: int = Exit.GOOD
     try:
-        code = app(standalone_mode=False)
-    except click.UsageError as error:
-        error.show()
-        code = Exit.USAGE
-    except (click.Abort, KeyboardInterrupt):
-        code = 130
+        app()
     except (GatewayError, MappingError, ProtocolError) as error:
         problems.print(f"error: {error}", markup=False)
         code = exit_code(error)
+    except BaseExceptionGroup as group:
+        code = _explain_group(group)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = Exit.GOOD
-    sys.exit(int(code or 0))
+    sys.exit(int(code))

@@ -194,7 +194,9 @@ def import_contacts(
     contacts = ContactStore(found.contacts)
     try:
         text = file.read_text(encoding="utf-8-sig")
-        result = contacts.import_csv(text, lambda number: snapshot.account_by_number(NumberKind.LEGACY, number))
+        result = contacts.import_csv(
+            text, lambda number: snapshot.account_by_number(NumberKind.LEGACY, number)
+        )
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {error}") from error
     finally:

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-import click
 import typer
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
@@ -57,7 +57,7 @@ def _walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
 
 
 def _help(command: Any, path: tuple[str, ...]) -> str:
-    context = click.Context(command, info_name=" ".join(path), max_content_width=100, terminal_width=100)
+    context = typer.Context(command, info_name=" ".join(path), max_content_width=100, terminal_width=100)
     return str(command.get_help(context)).strip()
 
 
@@ -78,7 +78,7 @@ def settings() -> str:
 
 
 def _section_lines(title: str, prefix: str, model: type[BaseModel]) -> list[str]:
-    lines = [f"## {title}\n", f"{(model.__doc__ or '').strip()}\n"]
+    lines = [f"## {title}\n", f"{inspect.cleandoc(model.__doc__ or '')}\n"]
     nested: list[str] = []
     for name, field in model.model_fields.items():
         inner = _section(field, optional=True)
@@ -111,24 +111,42 @@ def _default(value: Any) -> str:
 
 
 def _allowed(field: FieldInfo) -> str:
-    words = str(field.annotation if field.annotation is not None else "").replace("typing.", "")
-    if isinstance(field.annotation, type):
-        words = field.annotation.__name__
-    words = words.replace("pathlib.", "").replace("protocols.reading.", "").replace("protocols.session.", "")
-    limits: list[str] = []
-    for limit in field.metadata:
-        match limit:
-            case Ge(ge=bound):
-                limits.append(f"at least {bound}")
-            case Gt(gt=bound):
-                limits.append(f"more than {bound}")
-            case Le(le=bound):
-                limits.append(f"at most {bound}")
-            case Lt(lt=bound):
-                limits.append(f"less than {bound}")
-            case _ if (pattern := getattr(limit, "pattern", None)) is not None:
-                limits.append(f"matching `{pattern}`")
+    words, limits = _described(field.annotation)
+    limits += [text for limit in field.metadata for text in _limit(limit)]
     return f"`{words}`" + (f", {', '.join(limits)}" if limits else "")
+
+
+def _described(annotation: Any) -> tuple[str, list[str]]:
+    """Name a type in plain words, with the limits that stand inside an optional."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return annotation.__name__, []
+    if get_origin(annotation) is Literal:
+        return " | ".join(repr(a) for a in get_args(annotation)), []
+    if get_origin(annotation) is Annotated:
+        base, *metadata = get_args(annotation)
+        inner = [part for item in metadata for part in getattr(item, "metadata", [item])]
+        return _described(base)[0], [text for limit in inner for text in _limit(limit)]
+    parts = [_described(a) for a in get_args(annotation) if a not in (type(None), ...)]
+    words = " | ".join(name for name, _ in parts)
+    return (f"list of {words}" if get_origin(annotation) is tuple else words), [
+        t for _, ts in parts for t in ts
+    ]
+
+
+def _limit(limit: Any) -> Iterator[str]:
+    match limit:
+        case Ge(ge=bound):
+            yield f"at least {bound}"
+        case Gt(gt=bound):
+            yield f"more than {bound}"
+        case Le(le=bound):
+            yield f"at most {bound}"
+        case Lt(lt=bound):
+            yield f"less than {bound}"
+        case _ if (pattern := getattr(limit, "pattern", None)) is not None:
+            yield f"matching `{pattern}`"
+        case _:
+            return
 
 
 def errors() -> str:
@@ -149,7 +167,7 @@ def errors() -> str:
                 and error.__module__ == module.__name__
             ):
                 lines.append(f"### {_snake(error.__name__)}\n")
-                lines.append(f"{(error.__doc__ or '').strip()}\n")
+                lines.append(f"{inspect.cleandoc(error.__doc__ or '')}\n")
     return "\n".join(lines) + "\n"
 
 

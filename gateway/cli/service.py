@@ -5,25 +5,40 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-from datetime import timedelta
+import tempfile
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
+from uuid import uuid4
 
 import typer
 
 from gateway import app as composition
+from gateway.central.listen import listen as listen_to
 from gateway.cli.common import (
     ConfigOption,
     Exit,
     JsonOption,
+    console,
     load_config,
     print_json,
     problems,
     show,
     show_one,
 )
-from gateway.config import ConfigMistakes
-from gateway.errors import ConfigError, UsageError
+from gateway.config import Config, ConfigMistakes
+from gateway.contract.envelope import wrap
+from gateway.contract.messages import ReplayRequest
+from gateway.contract.topics import Topics
+from gateway.edge.journal_view import JournalView, view
+from gateway.errors import UsageError
+from gateway.mqtt import connect
+from gateway.role_edge import edge_folder, mqtt_settings, password
+from protocols.simulator.neighbourhood import Plan
+from protocols.simulator.serve import run_simulator
 
 
 def register(app: typer.Typer) -> None:
@@ -89,11 +104,12 @@ def check(
         "roles": list(loaded.gateway.roles),
         "lines": len(loaded.lines),
         "meters": len(loaded.meters),
-        "secrets_missing": missing,
+        "secrets_missing": missing if as_json else len(missing),
     }
     show_one(result, as_json=as_json)
     if missing and loaded.secrets.is_dir():
-        problems.print(f"{len(missing)} secrets are missing or not private in {loaded.secrets}")
+        for text in missing:
+            problems.print(text, markup=False)
         raise typer.Exit(Exit.CONFIG)
     if missing and not as_json:
         typer.echo(f"the secrets folder {loaded.secrets} is not on this machine, so secrets were not checked")
@@ -110,6 +126,10 @@ def simulate(
         float, typer.Option(min=0, help="Hours before now at which simulated time starts.")
     ] = 2.0,
     folder: Annotated[Path | None, typer.Option(help="Where plan, keys and edge.toml are written.")] = None,
+    unnamed: Annotated[
+        int | None, typer.Option(help="Consumers without a new number (default: all).")
+    ] = None,
+    calm: Annotated[bool, typer.Option("--calm", help="No power cuts while it runs.")] = False,
 ) -> None:
     """Serve a neighbourhood of simulated meters on real sockets and ptys, until Ctrl-C.
 
@@ -118,11 +138,26 @@ def simulate(
     match = _SPEED.fullmatch(speed)
     if match is None or not 1 <= float(match[1]) <= 100_000:
         raise UsageError(f"--speed: `{speed}` is not a speed; write 1x to 100000x, for example 60x")
-    asyncio.run(
-        composition.simulate(
-            meters=meters, seed=seed, speed=float(match[1]), behind=timedelta(hours=behind), folder=folder
+
+    def ready(plan: Plan) -> None:
+        console.print(f"{len(plan.meters)} meters answer on {len(plan.lines)} lines; files are in {where}")
+        console.print("Ctrl-C ends it.")
+
+    with tempfile.TemporaryDirectory(prefix="meter-gateway-town-") as temporary:
+        where = folder if folder is not None else Path(temporary)
+        pace, past = float(match[1]), timedelta(hours=behind)
+        asyncio.run(
+            run_simulator(
+                meters=meters,
+                seed=seed,
+                speed=pace,
+                behind=past,
+                folder=where,
+                unnamed=unnamed,
+                cuts=not calm,
+                ready=ready,
+            )
         )
-    )
 
 
 def listen(
@@ -136,7 +171,23 @@ def listen(
     Example: meter-gateway listen --config central.toml
     """
     loaded = load_config(config)
-    asyncio.run(composition.listen(loaded, ack=ack))
+    settings = mqtt_settings(loaded.mqtt, f"{loaded.gateway.name}-listen")
+    asyncio.run(
+        _interruptible(listen_to(settings, loaded.mqtt.root, _say, ack=ack, password=password(loaded)))
+    )
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False, highlight=False)
+
+
+async def _interruptible(work: Coroutine[None, None, None]) -> None:
+    task = asyncio.create_task(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def outbox(
@@ -150,11 +201,17 @@ def outbox(
 
     Example: meter-gateway outbox --config edge.toml --dead
     """
-    view = composition.outbox(load_config(config))
+    seen = _journal(load_config(config))
     if dead:
-        show(view.dead_letters, as_json=as_json, empty="no dead letters")
-    else:
-        show_one(view.summary, as_json=as_json)
+        show(list(seen.dead_letters), as_json=as_json, empty="no dead letters")
+        return
+    fields = {k: v for k, v in asdict(seen).items() if k not in ("cursors", "dead_letters")}
+    waiting = {f"waiting_for_{sink}": seen.backlog(sink) for sink in seen.cursors}
+    show_one({**fields, **waiting, "dead_letters": len(seen.dead_letters)}, as_json=as_json)
+
+
+def _journal(config: Config) -> JournalView:
+    return view(edge_folder(config) / "journal.db")
 
 
 def replay(
@@ -173,8 +230,19 @@ def replay(
     if last < first:
         raise UsageError(f"the range {first}..{last} is empty")
     loaded = load_config(config)
-    uuid = journal or composition.outbox(loaded).summary.get("journal")
-    if not uuid:
-        raise ConfigError("there is no local journal: name one with --journal")
-    asyncio.run(composition.ask_replay(loaded, gateway or loaded.gateway.name, str(uuid), first, last))
+    uuid = journal or _journal(loaded).journal
+    asyncio.run(_ask_replay(loaded, gateway or loaded.gateway.name, uuid, first, last))
     typer.echo(f"asked {gateway or loaded.gateway.name} for {first}..{last}")
+
+
+async def _ask_replay(config: Config, gateway: str, journal: str, first: int, last: int) -> None:
+    request = ReplayRequest(journal=journal, first=first, last=last, consumer="operator")
+    payload = wrap(
+        request,
+        id=f"replay/{uuid4()}",
+        source=f"/{config.gateway.name}/operator",
+        time=datetime.now(UTC),
+    )
+    settings = mqtt_settings(config.mqtt, f"{config.gateway.name}-replay")
+    async with connect(settings, password=password(config)) as connection:
+        await connection.publish(Topics(config.mqtt.root).replay(gateway), payload)

@@ -1,0 +1,105 @@
+"""The kill test: edge, central and broker die at seeded instants; nothing is lost, doubled or misattributed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from gateway.central.audit import AuditResult
+from gateway.central.ledger import Ledger
+from gateway.contract.messages import Status
+from gateway.edge.journal_view import view
+from tests.support.town import Town, town, wait_until
+
+KILLS = int(os.environ.get("KILLS", "20"))
+SEED = int(os.environ.get("SEED", "20261123"))
+CALM = 120.0
+
+
+def converged(made: Town, since: datetime, until: datetime) -> AuditResult:
+    """Audit again and again until nothing is wrong or time is up; gives the last result."""
+    end = time.monotonic() + CALM
+    while True:
+        result = made.audit(since, until) if made.files.ledger.exists() else AuditResult(lost=-1)
+        if result.clean or time.monotonic() > end:
+            return result
+        time.sleep(1)
+
+
+def status(made: Town) -> Status | None:
+    """The edge's retained status, as the broker has it."""
+    command = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(made.broker.port), "-C", "1", "-W", "2"]
+    answer = subprocess.run([*command, "-t", "kesco/v1/edge-1/status"], capture_output=True, check=False)
+    if not answer.stdout:
+        return None
+    return Status.model_validate(json.loads(answer.stdout)["data"])
+
+
+def test_sigkill_of_edge_central_and_broker_loses_doubles_and_misattributes_nothing(tmp_path: Path) -> None:
+    dice = random.Random(SEED)
+    with town(tmp_path, meters=12, seed=5, speed=3600, behind=timedelta(hours=40)) as made:
+        made.central.start()
+        made.edge.start()
+        wait_until(made.files.ledger.exists, "central opens its ledger")
+        lose_store_at = KILLS // 2
+        for kill in range(KILLS):
+            time.sleep(dice.uniform(0.3, 2.5))
+            victim = dice.choice([made.edge, made.central, made.broker])
+            if kill == lose_store_at:
+                victim = made.broker
+            victim.kill()
+            if kill == lose_store_at:
+                made.lose_broker_store()
+            time.sleep(dice.uniform(0.0, 0.5))
+            victim.start()
+        until = (datetime.now(UTC) - timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
+        remaining = made.started + timedelta(seconds=40 * 3600 / 3600) - datetime.now(UTC)
+        time.sleep(max(remaining.total_seconds(), 0))
+        made.edge.kill()
+        made.edge.start()  # everything that is due is read at once after a start
+        since = until - timedelta(days=1)
+        result = converged(made, since, until)
+        assert result.clean, f"{result}\n--- edge\n{made.edge.tail()}\n--- central\n{made.central.tail()}"
+        assert result.recorded > 300
+        print(f"kill test: {KILLS} kills, {result}")
+        journal = view(made.folder / "edge" / "edge" / "journal.db")
+        ledger = Ledger(made.files.ledger, read_only=True)
+        wait_until(
+            lambda: ledger.journal_state(journal.journal).contiguous >= journal.last_seq,
+            "the ledger holds every entry of the journal",
+        )
+        ledger.close()
+
+
+def test_central_away_for_36_hours_fills_the_journal_raises_the_alarm_and_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    bound = "[journal]\nmax_bytes = 1_500_000\n"
+    hours = timedelta(hours=38)
+    with town(tmp_path, meters=26, seed=6, speed=3600, behind=hours, backfill_days=5, journal=bound) as made:
+        made.edge.start()
+        pid = made.edge.pid
+
+        def alarmed() -> bool:
+            now = status(made)
+            return now is not None and any(alarm.code == "journal_full" for alarm in now.alarms)
+
+        wait_until(alarmed, "the full journal raises its alarm")
+        away = made.started + timedelta(seconds=36) - datetime.now(UTC)
+        time.sleep(max(away.total_seconds(), 0))
+        assert made.edge.pid == pid, "the same process"
+        assert made.edge.running, made.edge.tail()
+        acknowledged = view(made.folder / "edge" / "edge" / "journal.db").last_seq
+        assert acknowledged > 0
+        until = (datetime.now(UTC) - timedelta(hours=2)).replace(minute=0, second=0, microsecond=0)
+        made.central.start()
+        result = converged(made, until - timedelta(days=1), until)
+        assert result.clean, f"{result}\n--- edge\n{made.edge.tail()}\n--- central\n{made.central.tail()}"
+        assert made.edge.pid == pid
+        assert made.edge.running
+        wait_until(lambda: not alarmed(), "the alarm goes when there is room")
