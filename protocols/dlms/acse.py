@@ -207,16 +207,17 @@ def decode_aare(octets: bytes) -> Aare:
     number = Cursor(diagnostic.take(diagnostic.length()))
     number.take(1)
     code = _number(number.take(number.length()), "diagnostic")
-    refused = result != ACCEPTED
+    if result != ACCEPTED:
+        return Aare(result=result, source=source, diagnostic=code, user_information=fields.get(0xBE, b"")[2:])
     return Aare(
-        context=CONTEXT_PLAIN if refused else _name_id(_inner(fields, 0xA1, 0x06), _CONTEXT),
+        context=_name_id(_inner(fields, 0xA1, 0x06), _CONTEXT),
         result=result,
         source=source,
         diagnostic=code,
         system_title=_inner(fields, 0xA4, 0x04),
         mechanism=fields[0x89][-1] if fields.get(0x89) else None,
         challenge=_inner(fields, 0xAA, 0x80) if 0xAA in fields else None,
-        user_information=fields.get(0xBE, b"")[2:] if refused else _inner(fields, 0xBE, 0x04),
+        user_information=_inner(fields, 0xBE, 0x04),
     )
 
 

@@ -46,12 +46,6 @@ class Cursor:
         """Consume one octet."""
         return self.take(1)[0]
 
-    def peek(self) -> int:
-        """Give the next octet without consuming it."""
-        if not self.left:
-            raise self.error("one octet wanted, none left")
-        return self._data[self._offset]
-
     def unsigned(self, octets: int) -> int:
         """Consume a big-endian unsigned integer."""
         return int.from_bytes(self.take(octets), "big")
