@@ -7,11 +7,19 @@ from datetime import datetime
 
 from gateway.central.records import StoredGap, UnattributedGroup
 from gateway.central.view_models import Issue, IssueKind, MeterRow, MeterState, Severity
-from gateway.contract.messages import Capture, Status
+from gateway.contract.messages import Capture, MeterStatus, Status
 
 BACKLOG_NOTICE = 1000
 _ORDER = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.NOTICE: 2}
 _NO_FAULT = {"not_a_consumer"}
+_SILENT_CODES = {
+    "meter_silent",
+    "line_error",
+    "line_unavailable",
+    "line_closed",
+    "line_timeout",
+    "timeout_error",
+}
 
 
 def sorted_issues(issues: Iterable[Issue], now: datetime) -> tuple[Issue, ...]:
@@ -52,6 +60,8 @@ def gateway_issues(status: Status) -> Iterable[Issue]:
             count=status.backlog,
         )
     for alarm in status.alarms:
+        if alarm.code == "backlog" and status.backlog >= BACKLOG_NOTICE:
+            continue
         yield Issue(
             kind=IssueKind.JOURNAL_ALARM,
             severity=Severity.CRITICAL,
@@ -62,27 +72,30 @@ def gateway_issues(status: Status) -> Iterable[Issue]:
         )
 
 
-def meter_issues(row: MeterRow, newest: Capture | None, detail: str) -> Iterable[Issue]:
-    """Faults of one meter: silent, never read, another meter at its address, a clock that is not trusted."""
-    if row.state is MeterState.NEVER and row.role != "stock":
-        yield Issue(
-            kind=IssueKind.NEVER_READ, severity=Severity.WARNING, where=row.meter, since=None, detail=detail
-        )
+def meter_issues(row: MeterRow, newest: Capture | None, health: MeterStatus | None) -> Iterable[Issue]:
+    """Faults of one meter: silent, never read, refusing us, another meter at its address, a doubtful clock.
+
+    What its edge says now counts at once (a warning); being silent for long is critical.
+    """
+    code = "ok" if health is None else health.health
+    detail = "" if health is None or code == "ok" else f"{code}: {health.detail or ''}".rstrip(": ")
+    reason = None if newest is None else newest.reason
+    kind, severity = None, Severity.WARNING
+    if reason == "identity_mismatch" or code == "identity_mismatch":
+        kind, severity = IssueKind.IDENTITY_MISMATCH, Severity.CRITICAL
     elif row.state is MeterState.SILENT:
-        yield Issue(
-            kind=IssueKind.DEAD_METER,
-            severity=Severity.CRITICAL,
-            where=row.meter,
-            since=row.last_at,
-            detail=detail,
-        )
-    if newest is None:
-        return
-    if newest.reason == "identity_mismatch":
-        yield Issue(
-            kind=IssueKind.IDENTITY_MISMATCH, severity=Severity.CRITICAL, where=row.meter, since=newest.at
-        )
-    elif newest.reason == "untrusted_time" or (newest.meter_time and not newest.meter_time.trusted):
+        kind, severity = IssueKind.DEAD_METER, Severity.CRITICAL
+    elif code in _SILENT_CODES:
+        kind = IssueKind.DEAD_METER if row.state is MeterState.HEARD else IssueKind.NEVER_READ
+    elif code != "ok":
+        kind = IssueKind.METER_REFUSES
+    elif row.state is MeterState.NEVER and row.role != "stock":
+        kind = IssueKind.NEVER_READ
+    if kind is not None:
+        yield Issue(kind=kind, severity=severity, where=row.meter, since=row.last_at, detail=detail)
+    if newest is not None and (
+        reason == "untrusted_time" or (newest.meter_time is not None and not newest.meter_time.trusted)
+    ):
         yield Issue(
             kind=IssueKind.METER_CLOCK,
             severity=Severity.WARNING,

@@ -27,6 +27,7 @@ class IssueKind(StrEnum):
     NEVER_READ = "never_read"
     IDENTITY_MISMATCH = "identity_mismatch"
     CLOCK_UNTRUSTED = "clock_untrusted"
+    METER_REFUSES = "meter_refuses"
     METER_CLOCK = "meter_clock"
     BACKLOG = "backlog"
     JOURNAL_ALARM = "journal_alarm"

@@ -180,11 +180,7 @@ class Views:
         for meter in names[:MAX_METERS_SHOWN]:
             row, newest = self._meter_row(meter, snapshot, now)
             rows.append(row)
-            health = told.get(meter)
-            detail = (
-                "" if health is None or health.health == "ok" else f"{health.health} {health.detail or ''}"
-            )
-            issues += meter_issues(row, newest, detail.strip())
+            issues += meter_issues(row, newest, told.get(meter))
         named = {i.where for i in issues if i.kind in (IssueKind.METER_CLOCK, IssueKind.IDENTITY_MISMATCH)}
         issues += (i for i in unattributed_issues(self._ledger.unattributed()) if i.where not in named)
         issues += gap_issues(self._ledger.gaps(state="open"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.central.usage import Interval, Register, days_left, interval_use, register_use, spending
 from gateway.central.view_models import BalanceSource, Freshness, Supply
-from gateway.contract.messages import Balance
+from gateway.contract.messages import Balance, MeterStatus, Status
 from gateway.errors import UsageError
 from mapping.changes import Install, MoveIn, Name, Remove
 from mapping.directory import NumberKind, Role
@@ -256,3 +256,25 @@ def test_live_reading_right_after_midnight(seeded: Town) -> None:
     assert view.today_slots == ()
     seeded.writer.write(live("ELM:10000004", MIDNIGHT + DAY, 5_000_000))
     assert seeded.views.consumer("acc-devi").freshness is Freshness.FRESH
+
+
+def test_what_the_edge_says_of_a_meter_counts_at_once(seeded: Town) -> None:
+    told = {
+        "GEN:10000001": ("meter_silent", "dead_meter", "warning"),
+        "GEN:10000002": ("association_refused", "meter_refuses", "warning"),
+        "GEN:10000003": ("meter_silent", "dead_meter", "critical"),
+        "ELM:10000004": ("identity_mismatch", "identity_mismatch", "critical"),
+        "GEN:10000077": ("line_unavailable", "never_read", "warning"),
+    }
+    status = Status(
+        gateway="edge-3",
+        online=True,
+        version="1",
+        journal="j",
+        at=NOW,
+        meters=tuple(MeterStatus(meter=m, health=code, detail="why") for m, (code, _, _) in told.items()),
+    )
+    seeded.ledger.set_status("edge-3", status.model_dump_json(), NOW)
+    seen = {(i.where, i.kind, i.severity) for i in seeded.views.overview().issues}
+    for meter, (_, kind, severity) in told.items():
+        assert (meter, kind, severity) in seen
