@@ -68,11 +68,8 @@ class Collector:
 
     async def _retry_gaps(self, task: _Task) -> None:
         now = self._clock.now()
-        for gap in await self._journal.open_gaps():
-            if (gap.meter, gap.profile) != (task.meter, task.profile.value):
-                continue
-            last = self._retried.get(gap.gap_id) or gaps.noticed_at(gap)
-            if now - last >= gaps.RETRY:
+        for gap in await self._journal.open_gaps(task.meter, task.profile.value):
+            if gaps.retry_due(gap, self._retried.get(gap.gap_id), now):
                 self._retried[gap.gap_id] = now
                 await self._retry(task, gap, now)
 
@@ -80,7 +77,7 @@ class Collector:
         rows = await task.reread(gap.after, gap.until)
         if gaps.covers(((r.start or r.at, r.at) for r in rows), gap):
             state = gaps.FILLED
-        elif now - gaps.noticed_at(gap) >= gaps.PATIENCE:
+        elif gaps.hopeless(gap, now):
             state = gaps.UNFILLABLE
         else:
             return
@@ -151,7 +148,7 @@ class _Task:
         """Read what the meter stored since the watermark, window by window, oldest first."""
         self._mark = await self._collector.watermark(self)
         now = self._collector.trusted_now()
-        if self.profile is ProfileName.BLOCK_LOAD:
+        if self.profile is ProfileName.BLOCK_LOAD and self.clock_trusted and now is not None:
             self.coverage = gaps.Coverage(self._mark)
         if now is None:
             await self._window(self._since(None), None, None)
@@ -170,7 +167,7 @@ class _Task:
         try:
             async for row in self._counted(since, until):
                 rows.append(row)
-                if self.coverage is not None and row.start is not None:
+                if self.coverage is not None and row.start is not None and _stamped_well(row):
                     self.coverage.row(row.start, row.at)
                 if len(rows) >= FLUSH_ROWS:
                     await self._flush(rows, now)
@@ -214,3 +211,8 @@ class _Task:
             if self._rows > MAX_ROWS:
                 raise MeterProtocolError(f"more than {MAX_ROWS} rows of {self.profile} in one poll")
             yield row
+
+
+def _stamped_well(row: ReadingSet) -> bool:
+    """Whether the meter vouches for the row's time: a wrong one would show gaps that are none."""
+    return row.meter_time is None or row.meter_time.trusted

@@ -13,8 +13,9 @@ from gateway.edge.stamp import gap_record
 OPEN, FILLED, UNFILLABLE = "open", "filled", "unfillable"
 NOT_IN_METER = "not_in_meter"
 PATIENCE = timedelta(hours=24)
-"""How long rows may come late; then the gap is declared unfillable."""
+"""How long after the gap's end rows may come late; then it is declared unfillable, once read again in vain."""
 RETRY = timedelta(hours=1)
+"""Time from noticing to the first new try; the time between tries doubles."""
 DEFAULT_BLOCK = timedelta(minutes=30)
 """IS 15959 block load capture period until a row has shown the meter's own."""
 
@@ -98,6 +99,19 @@ def noticed_at(gap: GapState) -> datetime:
     except ValueError:
         return gap.until
     return at if at.utcoffset() is not None else at.replace(tzinfo=UTC)
+
+
+def retry_due(gap: GapState, last: datetime | None, now: datetime) -> bool:
+    """Whether the gap should be read again; `last` is the last try, None before the first."""
+    noticed = noticed_at(gap)
+    if last is None:
+        return now - noticed >= RETRY
+    return now - last >= (RETRY if hopeless(gap, now) else max(RETRY, last - noticed))
+
+
+def hopeless(gap: GapState, now: datetime) -> bool:
+    """Whether its rows will not come any more."""
+    return now - gap.until >= PATIENCE
 
 
 def _told(gap: GapState) -> Mapping[str, object]:

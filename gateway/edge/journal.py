@@ -154,9 +154,9 @@ class Journal:
         """Instant up to which all of the profile is journaled, None before the first."""
         return await self._call(lambda w: w.store.watermark(meter, profile))
 
-    async def open_gaps(self) -> list[GapState]:
-        """Gaps that are neither filled nor unfillable."""
-        return await self._call(lambda w: w.store.open_gaps())
+    async def open_gaps(self, meter: str | None = None, profile: str | None = None) -> list[GapState]:
+        """Gaps that are neither filled nor unfillable, of all meters or of one, all profiles or one."""
+        return await self._call(lambda w: w.store.open_gaps(meter, profile))
 
     async def cursors(self) -> dict[str, int]:
         """The sinks' cursors, moves that are not durable yet included."""

@@ -21,6 +21,7 @@ BILLING = "@billing"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _KEY = struct.Struct(">IQ")
+_LAST = "\U0010ffff"
 _ROWS = (256, 64, 16, 4, 1)
 _UPSERT = " on conflict (key) do update set hash = excluded.hash, rev = excluded.rev"
 
@@ -217,12 +218,14 @@ class JournalStore:
         mark = self._marks.get((meter, profile))
         return None if mark is None else _instant(mark)
 
-    def open_gaps(self) -> list[GapState]:
-        """Gaps in state open, by meter, profile and time."""
+    def open_gaps(self, meter: str | None = None, profile: str | None = None) -> list[GapState]:
+        """Gaps in state open, by meter, profile and time; of one meter and profile when they are given."""
         with translated(self._path):
             rows = self._db.execute(
                 "select gap_id, meter, profile, after, until, state, body from gap"
-                " where state = 'open' order by meter, profile, after"
+                " where state = 'open' and meter between ? and ? and profile between ? and ?"
+                " order by meter, profile, after",
+                (meter or "", meter or _LAST, profile or "", profile or _LAST),
             ).fetchall()
         return [
             GapState(

@@ -283,6 +283,8 @@ class LineState:
             return
         self._error = self._retry_at = None
         self._backoff.answered()
+        if self._state == "down":
+            self._try_silent_ones(poll, now)
         self._change("ok", now)
         if poll.dead:
             self._budget.charge(seconds, now)
@@ -297,6 +299,9 @@ class LineState:
             return
         self._forgive_at = now + FORGIVE_EVERY
         self._budget.forgive(now)
+        self._try_silent_ones(first, now)
+
+    def _try_silent_ones(self, first: MeterPoll, now: datetime) -> None:
         for other in self.meters:
             if other is not first and other.dead:
                 other.resume(now)

@@ -78,6 +78,8 @@ class Poller:
 
     async def run(self) -> None:
         """Poll for ever."""
+        if not self._meters:
+            await asyncio.Event().wait()
         async with asyncio.TaskGroup() as group:
             for state in self._lines.values():
                 if state.meters:
@@ -85,8 +87,15 @@ class Poller:
 
     async def poll_once(self) -> PollReport:
         """Read each profile of each meter once, lines side by side; raises JournalError."""
-        rounds = await asyncio.gather(*(self._round(state) for state in self._lines.values()))
-        return PollReport(meters=tuple(report for part in rounds for report in part))
+        rounds = await asyncio.gather(
+            *(self._round(state) for state in self._lines.values()), return_exceptions=True
+        )
+        reports: list[MeterReport] = []
+        for part in rounds:
+            if isinstance(part, BaseException):
+                raise part
+            reports.extend(part)
+        return PollReport(meters=tuple(reports))
 
     async def poll_meter(self, meter: str, profiles: Sequence[ProfileName] | None = None) -> MeterReport:
         """Read one meter now (an order, commissioning); KeyError for an unknown one, JournalError."""

@@ -310,6 +310,24 @@ async def test_gap_becomes_unfillable_and_missing_end_is_noticed(bench: Bench) -
     assert (late[1], "unfillable") in states
 
 
+async def test_gap_is_read_again_ever_more_rarely(bench: Bench) -> None:
+    meter = bench.add("1")
+    meter.rows = [block(T0 - 5 * HALF), block(T0 - 3 * HALF)]
+    poller = bench.poller(BLOCK)
+    await poller.poll_once()
+    wanted = (BLOCK, T0 - 5 * HALF, T0 - 4 * HALF)
+    tries = []
+    for minutes in range(0, 26 * 60, 20):
+        bench.clock.at = T0 + timedelta(minutes=minutes)
+        meter.reads.clear()
+        await poller.poll_once()
+        if wanted in meter.reads:
+            tries.append(minutes)
+    assert len(tries) == 6
+    assert tries[0] <= 80
+    assert ("unfillable", *wanted[1:]) in await bench.gaps()
+
+
 async def test_repeats_cost_nothing_and_two_rows_with_one_stamp_are_two(bench: Bench) -> None:
     meter = bench.add("1")
     meter.rows = [block(T0 - 2 * HALF), block(T0 - HALF), block(T0)]
@@ -361,6 +379,15 @@ async def test_clock_of_the_meter(bench: Bench, drift, status, alarm, reason) ->
     assert (health.drift_alarm, health.clock_trusted) == (alarm, reason is None)
     if reason:
         assert await bench.journal.watermark("GEN:1", "block_load") is None
+
+
+async def test_no_false_gaps_from_a_clock_that_is_not_trusted(bench: Bench) -> None:
+    meter = bench.add("1")
+    meter.drift = timedelta(hours=-3)
+    meter.rows = [block(T0 - 9 * HALF), block(T0 - 3 * HALF)]
+    await bench.poller(BLOCK).poll_once()
+    assert len(await bench.captures()) == 2
+    assert await bench.gaps() == []
 
 
 async def test_wrong_meter_is_stopped_and_nothing_is_read(bench: Bench) -> None:
@@ -436,7 +463,7 @@ async def test_line_down_backs_off_as_a_line(bench: Bench) -> None:
     assert statistics.lines["bus0"].error_code == "line_unavailable"
     assert statistics.polls < 30
     bench.line_error = None
-    await bench.run_until(poller, bench.clock.at + timedelta(minutes=30))
+    await bench.run_until(poller, bench.clock.at + timedelta(minutes=6))
     assert poller.statistics().lines["bus0"].state == "ok"
     assert poller.statistics().silent == 0
 
