@@ -10,6 +10,7 @@ from gateway.central.view_models import Issue, IssueKind, MeterRow, MeterState, 
 from gateway.contract.messages import Capture, MeterStatus, Status
 
 BACKLOG_NOTICE = 1000
+METERS_NAMED = 4
 _ORDER = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.NOTICE: 2}
 _NO_FAULT = {"not_a_consumer"}
 _SILENT_CODES = {
@@ -123,16 +124,18 @@ def unattributed_issues(groups: Iterable[UnattributedGroup]) -> Iterable[Issue]:
 
 
 def gap_issues(gaps: Iterable[StoredGap]) -> Iterable[Issue]:
-    """One fault a meter and profile with open gaps."""
-    by_place: dict[tuple[str, str], list[StoredGap]] = {}
+    """One fault a profile and reason with open gaps: many meters with one cause are one line to read."""
+    by_cause: dict[tuple[str, str], list[StoredGap]] = {}
     for gap in gaps:
-        by_place.setdefault((gap.meter, gap.profile), []).append(gap)
-    for (meter, profile), found in by_place.items():
+        by_cause.setdefault((gap.profile, gap.reason), []).append(gap)
+    for (profile, reason), found in by_cause.items():
+        meters = sorted({g.meter for g in found})
+        more = f" +{len(meters) - METERS_NAMED}" if len(meters) > METERS_NAMED else ""
         yield Issue(
             kind=IssueKind.GAP_OPEN,
             severity=Severity.NOTICE,
-            where=meter,
+            where=", ".join(meters[:METERS_NAMED]) + more,
             since=min(g.after for g in found),
             count=len(found),
-            detail=f"{profile}: {found[0].reason}",
+            detail=f"{profile}: {reason}",
         )

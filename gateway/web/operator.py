@@ -81,7 +81,7 @@ def operator_context(seen: Overview, t: Words) -> dict[str, Any]:
         "seen": seen,
         "when": lambda at: t("op.unknown") if at is None else t.when(at, seen.now),
         "ago": lambda at: t("op.unknown") if at is None else t.ago(seen.now - at),
-        "heard": sum(1 for m in seen.meters if m.state is MeterState.HEARD),
+        "heard": sum(1 for m in seen.meters if m.state is MeterState.HEARD and m.role != "stock"),
         "expected": seen.meters_total - sum(1 for m in seen.meters if m.role == "stock"),
         "account_words": lambda row: account_words(row, t),
     }

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.central.issues import gap_issues
+from gateway.central.records import StoredGap
 from gateway.central.usage import Interval, Register, days_left, interval_use, register_use, spending
 from gateway.central.view_models import BalanceSource, Freshness, Supply
 from gateway.contract.messages import Balance, MeterStatus, Status
@@ -256,6 +258,18 @@ def test_live_reading_right_after_midnight(seeded: Town) -> None:
     assert view.today_slots == ()
     seeded.writer.write(live("ELM:10000004", MIDNIGHT + DAY, 5_000_000))
     assert seeded.views.consumer("acc-devi").freshness is Freshness.FRESH
+
+
+def test_gaps_of_one_cause_are_one_line() -> None:
+    gaps = [
+        StoredGap(
+            gap_id=f"g{i}", meter=f"GEN:{i % 6}", profile="block_load", after=NOW - DAY * i, until=NOW,
+            state="open", reason="line_down", noticed_at=NOW, gateway="e", ingested_at=NOW,
+        )
+        for i in range(1, 13)
+    ]  # fmt: skip
+    (only,) = gap_issues(gaps)
+    assert (only.count, only.since, only.where) == (12, NOW - DAY * 12, "GEN:0, GEN:1, GEN:2, GEN:3 +2")
 
 
 def test_what_the_edge_says_of_a_meter_counts_at_once(seeded: Town) -> None:
