@@ -305,11 +305,6 @@ class JournalStore:
         ]
 
 
-def head(capture_id_json: bytes, rev: int) -> bytes:
-    """The beginning of every capture's body."""
-    return b'{"capture_id":%b,"value_rev":%d,' % (capture_id_json, rev)
-
-
 def revised(record: CaptureRecord, rev: int) -> bytes:
     """Give the record's body with its value_rev put in; JournalError when it does not begin as agreed."""
     if rev == 1:
