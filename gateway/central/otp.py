@@ -23,6 +23,7 @@ from protocols.session import Clock
 CODE_DIGITS = 6
 CODE_LIFETIME = timedelta(minutes=5)
 CODE_TRIES = 5
+ENDING = 4
 CODES_PER_ACCOUNT = 3
 ACCOUNT_WINDOW = timedelta(hours=1)
 VERIFIED_FOR = timedelta(days=365)
@@ -47,7 +48,11 @@ class Outgoing:
 
 
 class CodeSender(Protocol):
-    """How messages reach a mobile. An adapter for a DLT-registered SMS gateway implements this."""
+    """How messages reach a mobile.
+
+    There is no SMS adapter yet: one for a DLT-registered gateway (template ids, delivery reports) will
+    implement this; until then only `ConsoleSender` exists, which reaches nobody's phone.
+    """
 
     async def send(self, message: Outgoing) -> None:
         """Hand the message over; GatewayError when it cannot be."""
@@ -63,7 +68,7 @@ class ConsoleSender:
         if message.kind is SendKind.CODE:
             self._show(f"code for account ending {message.ending}: {message.code}")
         else:
-            self._show(f"account ending {message.ending}: mobile must be verified again, call 1912")
+            self._show(f"old number ending {message.ending}: mobile must be verified again, call 1912")
 
 
 @dataclass(slots=True)
@@ -92,22 +97,27 @@ class OneTimeCodes:
             self._challenges.popitem(last=False)
         return challenge
 
-    async def issue(self, challenge: str, contact: Contact, ending: str) -> bool:
+    async def issue(
+        self, challenge: str, contact: Contact, *, number: str | None, legacy: str | None
+    ) -> bool:
         """Make a code for the contact's account and send it; says whether a code was sent.
 
         Silent for the asker in every case: a mobile that was not verified in the last 12 months gets a
-        notice without a secret (users.md A-16), an account beyond three messages an hour gets nothing (A-03).
+        notice with at most the end of the old number (users.md A-16), an account beyond three messages an
+        hour gets nothing (A-03). `number` and `legacy` are the account's new and old number.
         """
         now = self._clock.now()
         held = self._challenges.get(challenge)
         if held is None or self._per_account.hit(contact.account_id, now) is not None:
             return False
         if contact.verified_at is None or now - contact.verified_at > VERIFIED_FOR:
+            ending = (legacy or "")[-ENDING:]
             await self._sender.send(Outgoing(kind=SendKind.REVERIFY, mobile=contact.mobile, ending=ending))
             return False
         code = f"{secrets.randbelow(10**CODE_DIGITS):0{CODE_DIGITS}}"
         held.digest = self._digest(challenge, code)
         held.account_id = contact.account_id
+        ending = (number or legacy or "")[-ENDING:]
         await self._sender.send(Outgoing(kind=SendKind.CODE, mobile=contact.mobile, ending=ending, code=code))
         return True
 

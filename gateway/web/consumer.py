@@ -61,18 +61,18 @@ class Desk:
         try:
             found = await asyncio.to_thread(self._find, typed, kind)
             if found is not None:
-                await self.otp.issue(challenge, *found)
+                contact, number, legacy = found
+                await self.otp.issue(challenge, contact, number=number, legacy=legacy)
         except (GatewayError, MappingError) as error:
             _log.warning("portal.code_not_sent", error=str(error))
 
-    def _find(self, typed: str, kind: NumberKind | None) -> tuple[Contact, str] | None:
-        """The contact behind a typed number, and the last four characters of the account's number."""
+    def _find(self, typed: str, kind: NumberKind | None) -> tuple[Contact, str | None, str | None] | None:
+        """The contact behind a typed number, and the account's new and old number."""
         account_id = self.views.find_account(typed, kind)
         contact = None if account_id is None else self.contacts.get(account_id)
         if account_id is None or contact is None:
             return None
-        number, legacy = self.views.account_names(account_id)
-        return contact, (number or legacy or "")[-4:]
+        return contact, *self.views.account_names(account_id)
 
 
 @dataclass(slots=True)

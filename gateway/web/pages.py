@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import math
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    env.globals["style"] = style_version()
     env.filters.update(grouped=grouped, masked=masked, iso=iso)
     return env
 
@@ -106,6 +108,12 @@ class Pages:
         if cookie is None or not token.isascii() or not same_origin(request):
             return False
         return hmac.compare_digest(token, self.signer.tag("form", cookie))
+
+
+def style_version() -> str:
+    """Changes whenever the style sheet does, so that browsers may keep it."""
+    sheet = resources.files("gateway.web").joinpath("static", "style.css").read_bytes()
+    return hashlib.sha256(sheet).hexdigest()[:8]
 
 
 def static_folder() -> str:

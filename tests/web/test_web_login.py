@@ -188,7 +188,7 @@ def test_stale_mobile_gets_no_code(client: TestClient, seeded: Town) -> None:
     seeded.contacts.put(Contact(account_id="acc-asha", mobile="9876543210", verified_at=old))
     ask(client, NUMBERS["asha"])
     wait_codes(seeded, 1)
-    assert seeded.codes == ["account ending 7890: mobile must be verified again, call 1912"]
+    assert seeded.codes == ["old number ending 2345: mobile must be verified again, call 1912"]
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "a.b", "é.é", "." * 50, "eyJ9.00", "A" * 5000])
