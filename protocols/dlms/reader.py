@@ -192,7 +192,9 @@ class ProfileReader:
         row = rows[-1]
         at = row.stamp.at if row.stamp else None
         # a live row without a usable clock is stamped by us; meter_time says that it is not trusted
-        return reading_set(layout, row, at or received_at, 0, zone=self._zone, received_at=received_at)
+        return reading_set(
+            layout, row, at or received_at.replace(microsecond=0), 0, zone=self._zone, received_at=received_at
+        )
 
     async def _prepayment(self) -> ReadingSet:
         items = companion().prepayment
@@ -200,7 +202,12 @@ class ProfileReader:
         if all(value == Missing(MissingReason.NOT_SUPPORTED) for _, value in found):
             raise NotSupported("the meter has no prepayment objects")
         now = self._clock.now()
-        return ReadingSet(profile=ProfileName.PREPAYMENT, at=now, values=tuple(found), received_at=now)
+        return ReadingSet(
+            profile=ProfileName.PREPAYMENT,
+            at=now.replace(microsecond=0),
+            values=tuple(found),
+            received_at=now,
+        )
 
     async def _prepayment_value(self, item: PrepaymentItem) -> Value:
         """Read the newer object or else the older one; both are given under the newer code."""
