@@ -203,9 +203,9 @@ def _energy(value: object) -> str | None:
 
 @asynccontextmanager
 async def field_work(config: Config, files: CentralFiles) -> AsyncIterator[FieldWork]:
-    """Open the visit's journal; GatewayError when central's files are not there."""
+    """Open the visit's journal; UsageError when central's files are not there."""
     if not files.directory.is_file() or not files.ledger.is_file():
-        raise GatewayError(f"there is no central at {files.folder}: give its data folder with --central")
+        raise UsageError(f"there is no central at {files.folder}: give its data folder with --central")
     folder: Path = config.gateway.data / "field"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     clock = clock_of(config)

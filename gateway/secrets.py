@@ -12,13 +12,17 @@ from protocols.errors import MeterConfigError
 
 MAX_SECRET = 4_096
 """Octets of a secret's file; a longer file is something else."""
+CREDENTIAL_FOLDER = "keys"
+"""Name of the folder of secrets in the unit's `LoadCredential=`."""
 _REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _HEX = re.compile(rb"(?:[0-9A-Fa-f]{2})+")
 _KEY_HEX = (32, 64)
 
 
 class FileSecrets:
-    """Secrets in files: `$CREDENTIALS_DIRECTORY/REF` first, then `folder/REF`.
+    """Secrets in files: `$CREDENTIALS_DIRECTORY/REF` first, then `…/keys_REF`, then `folder/REF`.
+
+    systemd shows the files of a folder given as `LoadCredential=keys:FOLDER` under the names `keys_REF`.
 
     A file in `folder` must be a plain file, owned by this user, with no right for group or others (0600 or
     stricter); systemd guards its own folder. Content: one trailing line end is dropped; `hex:` before hex
@@ -41,9 +45,15 @@ class FileSecrets:
             raise MeterConfigError(
                 f"{ref[:140]!r} is not a secret's name: letters, digits, dot, dash and underscore"
             )
-        if self._credentials is not None and (self._credentials / ref).is_file():
-            return _decoded(_read(self._credentials / ref, ref, private=False), ref)
+        for path in self._credential_files(ref):
+            if path.is_file():
+                return _decoded(_read(path, ref, private=False), ref)
         return _decoded(_read(self._folder / ref, ref, private=True), ref)
+
+    def _credential_files(self, ref: str) -> tuple[Path, ...]:
+        if self._credentials is None:
+            return ()
+        return self._credentials / ref, self._credentials / f"{CREDENTIAL_FOLDER}_{ref}"
 
 
 def _read(path: Path, ref: str, *, private: bool) -> bytes:

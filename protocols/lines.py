@@ -1,8 +1,7 @@
 """The lines that exist: TCP endpoints (Modbus TCP, DLMS wrapper, RTU over TCP) and serial buses.
 
-A line is lazily connected, has one talker at a time in first-come-first-served order, keeps late octets of
-one talker away from the next (`hold_quiet`), and outlives its connection: what the far end closes is opened
-again for the next talker.
+A line is lazily connected, has one talker at a time, first come first served, keeps late octets of one talker
+away from the next (`hold_quiet`), and outlives its connection: what the far end closes is opened anew.
 """
 
 from __future__ import annotations
@@ -334,7 +333,8 @@ class BaseLine(ABC):
             self._connection = await self._connect()
         except (OSError, ValueError) as error:
             self._failures += 1
-            raise self._error(LineUnavailable(str(error) or type(error).__name__)) from error
+            why = str(error).replace("Could not exclusively lock port", "another program uses")
+            raise self._error(LineUnavailable(why or type(error).__name__)) from error
         self._connects += 1
         if self._closed:
             await self.close()

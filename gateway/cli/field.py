@@ -24,6 +24,7 @@ from gateway.cli.common import (
     show,
     show_one,
 )
+from gateway.cli.printed import as_document, print_rows
 from gateway.cli.target import (
     AddressOptions,
     Target,
@@ -43,7 +44,7 @@ from gateway.role_central import central_files
 from mapping.directory import Role
 from protocols.errors import LineError, ProtocolError
 from protocols.modbus.scan import scan_modbus
-from protocols.reading import Bits, Instant, MissingReason, Number, ProfileName, ReadingSet, Text, name_of
+from protocols.reading import MissingReason, ProfileName, ReadingSet
 from protocols.session import Clock, DlmsSettings, MeterSpec
 
 OptionalConfig = Annotated[Path | None, typer.Option("--config", "-c", help="The gateway's TOML file.")]
@@ -121,9 +122,9 @@ def read(
         )
     )
     if as_json:
-        print_json([_plain(row) for row in rows])
+        print_json([as_document(row) for row in rows])
     else:
-        _print(rows)
+        print_rows(rows)
 
 
 async def _read(
@@ -132,47 +133,6 @@ async def _read(
     async with opened(target, clock) as (session, _):
         rows: AsyncIterator[ReadingSet] = session.read(profile, since, until)
         return [row async for row in rows]
-
-
-def _print(rows: list[ReadingSet]) -> None:
-    if len(rows) == 1:
-        row = rows[0]
-        show_one({"at": row.at, "quality": row.quality, **_values(row)}, as_json=False)
-        return
-    show([{"at": row.at, **_values(row)} for row in _same_columns(rows)], as_json=False, empty="no rows")
-
-
-def _same_columns(rows: list[ReadingSet]) -> list[ReadingSet]:
-    return [row for row in rows if [q for q, _ in row] == [q for q, _ in rows[0]]]
-
-
-def _values(row: ReadingSet) -> dict[str, str]:
-    return {name_of(quantity): _value(value) for quantity, value in row}
-
-
-def _value(value: object) -> str:
-    match value:
-        case Number():
-            return f"{value.text()} {value.unit}".strip()
-        case Instant():
-            return value.at.isoformat()
-        case Text():
-            return value.text
-        case Bits():
-            return value.bits
-        case _:
-            return f"missing: {getattr(value, 'reason', '')}"
-
-
-def _plain(row: ReadingSet) -> dict[str, Any]:
-    return {
-        "profile": row.profile,
-        "at": row.at.isoformat(),
-        "start": row.start.isoformat() if row.start else None,
-        "meter_time": asdict(row.meter_time) if row.meter_time else None,
-        "quality": row.quality,
-        "values": {str(quantity): _value(value) for quantity, value in row},
-    }
 
 
 def scan(

@@ -12,6 +12,7 @@ from gateway import __version__
 from gateway.cli import demo, field, office, service
 from gateway.cli.common import Exit, problems
 from gateway.errors import GatewayError
+from gateway.observe import setup_logging
 from mapping.errors import MappingError
 from protocols.errors import MeterConfigError, ProtocolError
 
@@ -76,6 +77,7 @@ def _leaves(error: BaseException) -> Iterator[Exception]:
 def main() -> None:
     """Run the command line; every expected error is one clear message, never a traceback."""
     code: int = Exit.GOOD
+    setup_logging("warning")
     try:
         app()
     except (GatewayError, MappingError, ProtocolError) as error:
@@ -85,4 +87,7 @@ def main() -> None:
         code = _explain_group(group)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a file, folder or socket that the person named
+        problems.print(f"error: {error}", markup=False)
+        code = Exit.FAILED
     sys.exit(int(code))

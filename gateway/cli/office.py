@@ -15,10 +15,23 @@ import typer
 from gateway.central.contacts import ContactStore
 from gateway.central.explain import explain as explain_it
 from gateway.central.ledger import Ledger
-from gateway.cli.common import Exit, JsonOption, console, load_config, print_json, show, show_one
+from gateway.cli.common import (
+    Exit,
+    JsonOption,
+    console,
+    load_config,
+    parse_time,
+    print_json,
+    show,
+    show_one,
+    text,
+)
+from gateway.cli.explained import print_explanation
+from gateway.cli.printed import in_words
+from gateway.contract.messages import CaptureValue
 from gateway.errors import UsageError
 from gateway.role_central import CentralFiles, central_files, make_directory_keys
-from mapping.directory import NumberKind
+from mapping.directory import NumberKind, Unattributed
 from mapping.imports import apply_import, plan_import, write_import_corrections
 from mapping.rekey import apply_rekey, plan_rekey, write_corrections
 from mapping.store import DirectoryStore
@@ -207,13 +220,21 @@ def import_contacts(
         raise typer.Exit(Exit.FAILED)
 
 
-def unattributed(data: DataOption = None, config: ConfigChoice = None, as_json: JsonOption = False) -> None:
+def unattributed(
+    data: DataOption = None,
+    config: ConfigChoice = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Meters that are no consumer's too (feeder, stock).")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """List readings that stand under no account, by meter and reason.
 
     Example: meter-gateway unattributed --data DIR
     """
     with _ledger(files(data, config)) as ledger:
-        rows = [_plain(group) for group in ledger.unattributed()]
+        groups = ledger.unattributed()
+    rows = [_plain(group) for group in groups if everything or group.reason != Unattributed.NOT_A_CONSUMER]
     show(rows, as_json=as_json, empty="every reading of a consumer stands under an account")
 
 
@@ -229,15 +250,11 @@ def explain(
     """
     found = files(data, config)
     with _ledger(found) as ledger, DirectoryStore(found.directory) as store:
-        explanation = _plain(explain_it(ledger, store, what))
+        answer = explain_it(ledger, store, what)
     if as_json:
-        print_json(explanation)
-        return
-    for name, value in explanation.items():
-        if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
-            show(value, as_json=False, title=name.replace("_", " "))
-        elif value not in (None, [], ()):
-            show_one({name: value}, as_json=False)
+        print_json(_plain(answer))
+    else:
+        print_explanation(answer)
 
 
 def readings(
@@ -253,11 +270,11 @@ def readings(
 
     Example: meter-gateway readings 1234567890 --since 2026-11-01 --until 2026-11-30 --data DIR
     """
-    from gateway.cli.common import parse_time
-
     start, end = parse_time(since, option="--since"), parse_time(until, option="--until")
     assert start is not None
     assert end is not None
+    if end <= start:
+        raise UsageError(f"--until {until} is not later than --since {since}")
     found = files(data, config)
     with _ledger(found) as ledger, DirectoryStore(found.directory) as store:
         known = parse_time(known_at, option="--known-at")
@@ -270,16 +287,21 @@ def readings(
                 "meter": row.capture.meter,
                 "role": row.role,
                 "account": row.account_number or row.legacy_number or row.account_id,
-                "values": {
-                    v.name: v.value or v.text or v.bits or v.instant or f"missing: {v.missing}"
-                    for v in row.capture.values
-                },
+                "values": values if as_json else in_words(values),
             }
             for row in rows
+            for values in [{v.name: _said(v, unit=not as_json) for v in row.capture.values}]
         ],
         as_json=as_json,
         empty="no readings",
     )
+
+
+def _said(value: CaptureValue, *, unit: bool) -> str:
+    found = next((v for v in (value.value, value.text, value.bits, value.instant) if v is not None), None)
+    if found is None:
+        return f"missing: {value.missing}"
+    return f"{text(found)} {value.unit}" if unit and value.unit else text(found)
 
 
 def _who() -> str:

@@ -101,8 +101,8 @@ def by_address(address: str, options: AddressOptions) -> Target:
 
 def line_at(address: str) -> LineSection:
     """Read the address of a line; UsageError says what is allowed."""
-    parts = urlsplit(address)
     try:
+        parts = urlsplit(address)
         port = parts.port
     except ValueError as error:
         raise UsageError(f"`{address}`: {error}") from error

@@ -86,6 +86,17 @@ def test_systemd_credentials_come_first(tmp_path: Path) -> None:
     assert (secrets.secret("k"), secrets.secret("other")) == (b"theirs", b"ours")
 
 
+def test_a_systemd_folder_credential_is_found_under_its_prefix(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    put(tmp_path / "c", "keys_k", b"folder", 0o440)
+    put(tmp_path / "c", "keys_both", b"folder", 0o440)
+    put(tmp_path / "c", "both", b"single", 0o440)
+    secrets = FileSecrets(tmp_path, {"CREDENTIALS_DIRECTORY": str(tmp_path / "c")})
+    assert (secrets.secret("k"), secrets.secret("both")) == (b"folder", b"single")
+    with pytest.raises(MeterConfigError, match="no secret absent"):
+        secrets.secret("absent")
+
+
 steps = st.lists(
     st.one_of(st.tuples(st.sampled_from("ab"), st.integers(0, 40)), st.just("reopen")), max_size=60
 )

@@ -1,0 +1,91 @@
+"""Readings on the terminal: a column for each quantity, or a line for each row where columns differ; JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from gateway.cli.common import show, show_one
+from protocols.dlms.companion import event_name
+from protocols.reading import Bits, Instant, Number, ProfileName, ReadingSet, Text, name_of
+
+EVENT_CODE = (0, 96, 11)
+"""A, C and D of `0-0:96.11.x`: the code of the event in log x (IS 15959)."""
+
+
+def print_rows(rows: Sequence[ReadingSet]) -> None:
+    """Print one row as lines, rows of the same columns as a table, any others one line a row."""
+    if not rows:
+        show([], as_json=False, empty="no rows")
+    elif rows[0].profile is ProfileName.EVENTS:
+        show([_event(row) for row in rows], as_json=False)
+    elif len(rows) == 1:
+        show_one({"at": rows[0].at, "quality": rows[0].quality, **values(rows[0])}, as_json=False)
+    elif any([q for q, _ in row] != [q for q, _ in rows[0]] for row in rows):
+        show([{"at": row.at, "values": in_words(values(row))} for row in rows], as_json=False)
+    else:
+        show([{"at": row.at, **values(row)} for row in rows], as_json=False)
+
+
+def as_document(row: ReadingSet) -> dict[str, Any]:
+    """Give a row as JSON: values are strings keyed by quantity; an event has its IS 15959 name too."""
+    document: dict[str, Any] = {
+        "profile": row.profile,
+        "at": row.at.isoformat(),
+        "start": row.start.isoformat() if row.start else None,
+        "meter_time": asdict(row.meter_time) if row.meter_time else None,
+        "quality": row.quality,
+        "values": {str(quantity): _value(value) for quantity, value in row},
+    }
+    if (code := event_code(row)) is not None:
+        document["event"], document["event_name"] = code, event_name(code)
+    return document
+
+
+def values(row: ReadingSet) -> dict[str, str]:
+    """Give names and values as people read them."""
+    return {name_of(quantity): _value(value) for quantity, value in row}
+
+
+def in_words(named: dict[str, str]) -> str:
+    """Give values in one line."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in named.items())
+
+
+def event_code(row: ReadingSet) -> int | None:
+    """Give the code of an event's row, or None when the row has none."""
+    for quantity, value in row:
+        obis = quantity.obis
+        if (obis.a, obis.c, obis.d) == EVENT_CODE and isinstance(value, Number):
+            return int(value.decimal())
+    return None
+
+
+def _event(row: ReadingSet) -> dict[str, Any]:
+    code = event_code(row)
+    rest = {
+        name_of(quantity): _value(value)
+        for quantity, value in row
+        if (quantity.obis.a, quantity.obis.c, quantity.obis.d) != EVENT_CODE
+    }
+    return {
+        "at": row.at,
+        "code": code,
+        "event": None if code is None else event_name(code),
+        "values": in_words(rest),
+    }
+
+
+def _value(value: object) -> str:
+    match value:
+        case Number():
+            return f"{value.text()} {value.unit}".strip()
+        case Instant():
+            return value.at.isoformat()
+        case Text():
+            return value.text
+        case Bits():
+            return value.bits
+        case _:
+            return f"missing: {getattr(value, 'reason', '')}"

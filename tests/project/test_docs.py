@@ -1,0 +1,166 @@
+"""Documentation is tested: references are what the code says, headings are there, links and commands exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from gateway.app import Running
+from gateway.cli.main import app
+from gateway.cli.reference import REFERENCES
+from gateway.clock import SystemClock
+from gateway.config import Config
+from gateway.contract.topics import TopicKind
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    [*ROOT.glob("README.md"), *DOCS.glob("*.md"), *DOCS.glob("contract/*.md"), *DOCS.glob("decisions/*.md")]
+)
+METRIC_PARTS = ("journal", "mqtt", "poller", "line", "influx", "central", "ledger")
+
+
+def headings(page: str) -> set[str]:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return {line.lstrip("#").strip() for line in text.splitlines() if line.startswith("#")}
+
+
+@pytest.mark.parametrize("page", REFERENCES)
+def test_a_generated_reference_is_what_the_code_gives(page: str) -> None:
+    assert (DOCS / page).read_text(encoding="utf-8") == REFERENCES[page](), "run `make docs`"
+
+
+def commands() -> dict[tuple[str, ...], Any]:
+    found: dict[tuple[str, ...], Any] = {}
+
+    def walk(command: Any, path: tuple[str, ...]) -> None:
+        children = getattr(command, "commands", None)
+        if children is None:
+            found[path] = command
+            return
+        for name, child in children.items():
+            walk(child, (*path, name))
+
+    walk(typer.main.get_command(app), ())
+    return found
+
+
+COMMANDS = commands()
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_has_heading_example_and_json_or_none_to_give(path: tuple[str, ...]) -> None:
+    assert f"meter-gateway {' '.join(path)}" in headings("commands.md")
+    assert "Example: meter-gateway " + " ".join(path) in COMMANDS[path].help
+
+
+def settings_of(model: Any, prefix: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        candidates = (field.annotation, *getattr(field.annotation, "__args__", ()))
+        inner = [a for a in candidates if hasattr(a, "model_fields")]
+        if inner:
+            yield from settings_of(inner[0], f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def test_every_setting_has_its_heading() -> None:
+    wanted = set(settings_of(Config, ""))
+    assert len(wanted) > 40
+    assert wanted <= headings("settings.md")
+
+
+def test_every_error_code_has_its_heading() -> None:
+    import gateway.errors
+    import mapping.errors
+    import protocols.errors
+
+    def code(name: str) -> str:
+        return re.sub(r"(?<=.)([A-Z])", r"_\1", name).lower()
+
+    for module in (gateway.errors, mapping.errors, protocols.errors):
+        for error in vars(module).values():
+            if (
+                isinstance(error, type)
+                and issubclass(error, Exception)
+                and error.__module__ == module.__name__
+            ):
+                assert code(error.__name__) in headings("errors.md")
+
+
+@pytest.mark.parametrize("kind", TopicKind)
+def test_every_topic_has_its_heading(kind: TopicKind) -> None:
+    assert kind.value in headings("topics.md")
+
+
+@pytest.mark.parametrize("part", METRIC_PARTS)
+def test_every_metric_family_has_its_heading(part: str) -> None:
+    assert f"meter_gateway_{part}" in headings("metrics.md")
+
+
+def test_the_metric_families_are_those_of_the_program() -> None:
+    source = (ROOT / "gateway" / "app.py").read_text(encoding="utf-8")
+    named = set(re.findall(r'\(f?"([a-z]+)(?:_\{[^"]*)?", (?:self\.|line\.)', source))
+    assert named == set(METRIC_PARTS)
+    assert Running(clock=SystemClock()).statistics() == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        aim = (page.parent / path).resolve() if path else page
+        assert aim.exists(), f"{page.name}: {target}"
+        if anchor and aim.suffix == ".md":
+            slugs = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in _all_headings(aim)}
+            assert anchor in slugs, f"{page.name}: {target}"
+
+
+def _all_headings(page: Path) -> set[str]:
+    return {
+        line.lstrip("#").strip() for line in page.read_text(encoding="utf-8").splitlines() if line[:1] == "#"
+    }
+
+
+def shown(page: Path) -> Iterator[str]:
+    """Each `meter-gateway …` in code, with continued lines joined and comments cut."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    for block in re.findall(r"```[a-z]*\n(.*?)```", text, flags=re.DOTALL):
+        for line in block.splitlines():
+            command = line.strip().removeprefix("$ ").removeprefix(".venv/bin/").removeprefix("Example: ")
+            if command.startswith("meter-gateway "):
+                yield command
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    yield from (c for c in re.findall(r"`(?:\.venv/bin/)?(meter-gateway [^`]+)`", prose))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_shown_exist_with_their_options(page: Path) -> None:
+    for text in shown(page):
+        words = shlex.split(text, comments=True)[1:]
+        if words[:1] == ["--version"]:
+            continue
+        path = next((p for p in COMMANDS if tuple(words[: len(p)]) == p), None)
+        if path is None:
+            groups = {p[: len(words)] for p in COMMANDS}
+            assert tuple(words) in groups, f"{page.name}: no such command: {text}"
+            continue
+        options = {o for parameter in COMMANDS[path].params for o in parameter.opts} | {"--help"}
+        used = {w.partition("=")[0] for w in words[len(path) :] if re.match(r"--?[a-z]", w)}
+        assert used <= options, f"{page.name}: {text}: {used - options}"
+
+
+def test_examples_in_help_use_existing_options() -> None:
+    for path, command in COMMANDS.items():
+        options = {o for parameter in command.params for o in parameter.opts}
+        example = command.help.split("Example: ")[1].splitlines()[0]
+        assert {w for w in shlex.split(example) if w.startswith("-")} <= options, path
