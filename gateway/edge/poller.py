@@ -19,8 +19,8 @@ from protocols.line import Line
 from protocols.reading import ProfileName
 from protocols.session import Clock, CounterStore, MeterSession, MeterSpec, SecretSource
 
-JOURNAL_RETRY = (timedelta(seconds=2), timedelta(seconds=15))
-"""While the journal takes nothing, each line tries again after 2 s … 15 s; the meters keep their history."""
+JOURNAL_RETRY = (timedelta(seconds=2), timedelta(seconds=60))
+"""While the journal takes nothing, each line tries again after 2 s … 60 s; the meters keep their history."""
 
 LOOK_UP = timedelta(seconds=60)
 """An idle line looks up at least this often, for a meter that was resumed meanwhile."""
