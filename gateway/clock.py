@@ -20,9 +20,13 @@ class SystemClock:
         return self.now().year >= 2026
 
     async def sleep_until(self, at: datetime) -> None:
-        """Sleep until `at`."""
-        while (left := (at - self.now()).total_seconds()) > 0:
+        """Sleep until `at`, or until the machine's clock is set back: then the caller must look again."""
+        left = (at - self.now()).total_seconds()
+        while left > 0:
             await asyncio.sleep(min(left, 60.0))
+            before, left = left, (at - self.now()).total_seconds()
+            if left > before:
+                return
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from gateway.edge.counters import FileCounters
 from gateway.edge.health import LineHealth, MeterHealth
 from gateway.edge.journal import FullPolicy, Journal, JournalLimits
 from gateway.edge.link import EdgeLink
+from gateway.edge.part import StampingPart
 from gateway.edge.poller import Poller
 from gateway.edge.schedule import PolledMeter, Schedule
 from gateway.edge.sinks.batching import BatchLimits
@@ -89,7 +90,7 @@ class EdgeRole:
             lines,
             polled_meters(config),
             journal=journal,
-            directory=lambda: self._directory,
+            directory=lambda: StampingPart(self._directory),
             open_session=open_session,
             secrets=self._secrets,
             counters=counters,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from gateway.edge import gaps
 from gateway.edge.entry import GapRecord, JournalBatch
 from gateway.edge.health import DRIFT_ALARM
-from gateway.edge.journal import GapState, Journal
+from gateway.edge.journal import MAX_BODY, GapState, Journal
 from gateway.edge.schedule import PolledMeter, Schedule
 from gateway.edge.stamp import DirectoryLike, stamp
 from protocols.errors import MeterProtocolError
@@ -87,17 +87,23 @@ class Collector:
     async def append(self, task: _Task, rows: list[ReadingSet], mark: datetime | None) -> int:
         """Stamp and journal rows with the gaps found so far."""
         now, directory = self._clock.now(), self._directory()
-        latest = now + DRIFT_ALARM
+        disciplined = self._clock.disciplined()
         captures = tuple(
             stamp(
                 row,
                 task.meter,
                 directory,
-                disciplined=self._clock.disciplined(),
-                clock_trusted=task.clock_trusted and row.at <= latest,
+                disciplined=disciplined,
+                # A gateway that does not know the time cannot call a row one of the future.
+                clock_trusted=task.clock_trusted and not (disciplined and _ahead(row, now)),
             )
             for row in rows
         )
+        for capture in captures:
+            if len(capture.body) > MAX_BODY:
+                raise MeterProtocolError(
+                    f"{capture.capture_id} is longer than {MAX_BODY} octets as a message"
+                )
         found: tuple[GapRecord, ...] = ()
         if task.coverage is not None:
             found = gaps.opened(task.meter, task.profile.value, task.coverage.take(), now)
@@ -167,7 +173,7 @@ class _Task:
         try:
             async for row in self._counted(since, until):
                 rows.append(row)
-                if self.coverage is not None and row.start is not None and _stamped_well(row):
+                if self.coverage is not None and row.start is not None and _stamped_well(row, now):
                     self.coverage.row(row.start, row.at)
                 if len(rows) >= FLUSH_ROWS:
                     await self._flush(rows, now)
@@ -213,6 +219,13 @@ class _Task:
             yield row
 
 
-def _stamped_well(row: ReadingSet) -> bool:
-    """Whether the meter vouches for the row's time: a wrong one would show gaps that are none."""
+def _ahead(row: ReadingSet, now: datetime) -> bool:
+    """Whether the row's time is still to come."""
+    return row.at > now + DRIFT_ALARM
+
+
+def _stamped_well(row: ReadingSet, now: datetime | None) -> bool:
+    """Whether the row's time can be believed: a wrong one would show gaps that are none."""
+    if now is not None and _ahead(row, now):
+        return False
     return row.meter_time is None or row.meter_time.trusted

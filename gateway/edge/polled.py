@@ -98,8 +98,12 @@ class MeterPoll:
         self._backoff.answered()
         if self.state is MeterState.MISMATCH:
             self._change(MeterState.NEW)
+        self.due_now(now)
+
+    def due_now(self, now: datetime) -> None:
+        """Make everything due at `now` at the latest."""
         if self._retry_at is not None:
-            self._retry_at = now
+            self._retry_at = min(self._retry_at, now)
         for profile in self._due:
             self._due[profile] = min(self._due[profile], now)
 
@@ -183,6 +187,8 @@ class MeterPoll:
     def _failed(self, error: Exception, doing: ProfileName | None) -> None:
         self.failed_polls += 1
         self.error = error
+        if doing in self._due:
+            self._due[doing] = self._due.pop(doing)  # the last next time: the others must not wait for it
         self._change(state_of(error))
         slow = may_lock_out(error) or isinstance(error, MeterConfigError)
         at_least = LAST_PROBE if slow else timedelta(0)
@@ -292,6 +298,14 @@ class LineState:
         elif self._all_dead:
             self._all_dead = False
             self._recovered(poll, now)
+
+    def clock_went_back(self, now: datetime) -> None:
+        """Times that were set by the wrong clock mean nothing: begin again, at once."""
+        self._forgive_at = min(self._forgive_at, now)
+        if self._retry_at is not None:
+            self._retry_at = now
+        for poll in self.meters:
+            poll.due_now(now)
 
     def _recovered(self, first: MeterPoll, now: datetime) -> None:
         """The whole line was silent and one answers: the others get a try at once, not in half an hour."""

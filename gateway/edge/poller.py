@@ -124,8 +124,12 @@ class Poller:
 
     async def _run_line(self, state: LineState) -> None:
         retry = Backoff(*JOURNAL_RETRY)
+        seen = self._clock.now()
         while True:
             now = self._clock.now()
+            if seen - now > LOOK_UP:
+                state.clock_went_back(now)
+            seen = now
             poll, at = state.next(now)
             if poll is None or at > now:
                 await self._clock.sleep_until(min(at, now + LOOK_UP))

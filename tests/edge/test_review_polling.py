@@ -1,0 +1,161 @@
+"""Readings that were nearly lost or misplaced: clocks that jump, one bad profile, rows too large, rows ahead."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.clock import SystemClock
+from gateway.edge.journal import Journal
+from gateway.edge.part import StampingPart
+from gateway.edge.stamp import stamp
+from mapping.changes import MoveIn, bind
+from mapping.directory import Role
+from mapping.snapshot import DirectorySnapshot
+from mapping.store import DirectoryStore
+from protocols.errors import MeterRefused
+from protocols.reading import ProfileName, Quantity, Text
+from tests.edge.test_poller import BLOCK, HALF, LIVE, T0, Bench, JumpClock, Meter, block
+
+DAILY = ProfileName.DAILY
+
+
+@pytest.fixture
+async def bench(tmp_path: Path):
+    clock = JumpClock()
+    journal = await Journal.open(tmp_path / "j.db", clock=clock)
+    yield Bench(journal, clock)
+    await journal.close()
+
+
+async def test_polling_goes_on_after_the_clock_was_set_back(bench: Bench) -> None:
+    meter = bench.add("1")
+    poller = bench.poller(LIVE)
+    bench.clock.at = T0 + timedelta(days=3650)  # a real-time clock without its battery
+    task = asyncio.create_task(poller.run())
+    try:
+        while not poller.statistics().captures:
+            await asyncio.sleep(0)
+        for _ in range(4):
+            await asyncio.sleep(0)
+        bench.clock.at = T0
+        before = len(meter.reads)
+        while bench.clock.at < T0 + timedelta(hours=1):
+            await asyncio.sleep(0)
+        assert len(meter.reads) >= before + 3
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_failing_meter_is_retried_after_the_clock_was_set_back(bench: Bench) -> None:
+    meter = bench.add("1")
+    meter.error = lambda: MeterRefused("no")
+    poller = bench.poller(LIVE)
+    bench.clock.at = T0 + timedelta(days=3650)
+    task = asyncio.create_task(poller.run())
+    try:
+        while len(meter.opened) < 3:
+            await asyncio.sleep(0)
+        meter.error = None
+        bench.clock.at = T0
+        while bench.clock.at < T0 + timedelta(minutes=30):
+            await asyncio.sleep(0)
+        assert meter.reads
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+class OneProfileRefuses(Meter):
+    """Answers, but refuses its block load."""
+
+    async def read(self, profile, since=None, until=None):
+        if profile is BLOCK:
+            self.reads.append((profile, since, until))
+            raise MeterRefused("object unavailable")
+        async for row in super().read(profile, since, until):
+            yield row
+
+
+async def test_a_profile_that_fails_does_not_starve_those_after_it(bench: Bench) -> None:
+    meter = bench.meters["GEN:1"] = OneProfileRefuses(bench.clock)
+    poller = bench.poller(BLOCK, DAILY, LIVE)
+    await bench.run_until(poller, T0 + timedelta(minutes=20))
+    assert {profile for profile, _, _ in meter.reads} == {BLOCK, DAILY, LIVE}
+    assert poller.statistics().meters["GEN:1"].error_code == "meter_refused"
+
+
+async def test_an_unset_clock_of_the_gateway_puts_no_lasting_doubt_on_good_rows(bench: Bench) -> None:
+    meter = bench.add("1")
+    meter.rows = [block(T0 - HALF), block(T0)]
+    bench.clock.good = False
+    bench.clock.at = T0 - timedelta(days=400)  # booted without the network: the time of the last shutdown
+    poller = bench.poller(BLOCK)
+    await poller.poll_once()
+    bench.clock.good, bench.clock.at = True, T0
+    await poller.poll_once()
+    assert [c.reason for c in await bench.captures()] == [None, None]
+
+
+async def test_a_row_too_large_for_the_journal_is_its_meters_fault_alone(bench: Bench) -> None:
+    meter, other = bench.add("1"), bench.add("2")
+    huge = tuple((Quantity.of(f"0-0:96.1.{n}*255"), Text("\x01" * 4000)) for n in range(60))
+    meter.rows = [replace(block(T0), values=huge)]
+    poller = bench.poller(BLOCK)
+    await bench.run_until(poller, T0 + timedelta(hours=2))
+    assert len(other.reads) >= 3
+    health = poller.statistics()
+    assert health.meters["GEN:1"].error_code == "meter_protocol_error"
+    assert health.paused is None
+
+
+class UnfilteredMeter(Meter):
+    """Gives every row whatever span was asked for."""
+
+    async def read(self, profile, since=None, until=None):
+        async for row in super().read(profile):
+            yield row
+
+
+async def test_a_row_dated_ahead_opens_no_gap_and_moves_no_watermark(bench: Bench) -> None:
+    meter = bench.meters["GEN:1"] = UnfilteredMeter(bench.clock)
+    meter.rows = [block(T0 - HALF), block(T0), block(T0 + timedelta(days=900))]
+    await bench.poller(BLOCK).poll_once()
+    assert await bench.gaps() == []
+    assert await bench.journal.watermark("GEN:1", "block_load") == T0
+
+
+def test_a_meter_outside_the_edges_part_is_stamped_as_by_no_directory(tmp_path: Path) -> None:
+    """The part was made for other meters: its version says nothing of this one.
+
+    A change that central published before stays applicable: `_applies` asks for a higher version.
+    """
+    with DirectoryStore(tmp_path / "directory.db") as store:
+        for meter in ("GEN:1", "GEN:2"):
+            changes = [bind(meter, f"up-{meter[-1]}", Role.CONSUMER, T0), MoveIn(f"up-{meter[-1]}", "a", T0)]
+            store.apply(changes, by="t", source="t", at=T0)
+        part = StampingPart(DirectorySnapshot.from_json(store.snapshot().part({"GEN:1"}).to_json()))
+    assert part.version == 2
+    strange = stamp(block(T0 + HALF), "GEN:2", part, disciplined=True)
+    assert b'"reason":"no_account","directory_version":0' in strange.body
+    known = stamp(block(T0 + HALF), "GEN:1", part, disciplined=True)
+    assert b'"directory_version":2' in known.body
+
+
+async def test_a_sleeper_wakes_when_the_machines_clock_is_set_back() -> None:
+    class SetBack(SystemClock):
+        away = timedelta(days=3650)
+
+        def now(self):
+            return super().now() + self.away
+
+    clock = SetBack()
+    sleeper = asyncio.create_task(clock.sleep_until(clock.now() + timedelta(seconds=0.2)))
+    await asyncio.sleep(0)
+    clock.away = timedelta(0)
+    await asyncio.wait_for(sleeper, 5)
