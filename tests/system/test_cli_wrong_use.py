@@ -1,0 +1,150 @@
+"""Wrong use of any command: one clear message and the documented exit code, never a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from gateway.cli.main import app
+from tests.support.cli import Cli
+
+CONFIG = """[gateway]
+name = "e-1"
+data = "data"
+secrets = "keys"
+roles = ["edge"]
+[mqtt]
+port = 1
+[[lines]]
+name = "bus-1"
+kind = "tcp"
+host = "127.0.0.1"
+port = 1
+[[meters]]
+meter = "EAS:10000001"
+line = "bus-1"
+profiles = ["instantaneous"]
+[meters.modbus]
+unit = 1
+model = "sdm120"
+"""
+
+
+@pytest.fixture(autouse=True)
+def files(cli: Cli) -> Path:
+    (cli.folder / "good.toml").write_text(CONFIG, encoding="utf-8")
+    (cli.folder / "broken.toml").write_text("[gateway\nname=", encoding="utf-8")
+    (cli.folder / "binary.csv").write_bytes(b"\xff\xfe\x00legacy")
+    (cli.folder / "folder").mkdir(exist_ok=True)
+    return cli.folder
+
+
+def paths() -> list[tuple[str, ...]]:
+    root = typer.main.get_command(app)
+    found: list[tuple[str, ...]] = []
+    for name, command in getattr(root, "commands", {}).items():
+        found += [(name, child) for child in getattr(command, "commands", {})] or [(name,)]
+    return found
+
+
+@pytest.mark.parametrize("path", paths(), ids=" ".join)
+def test_help_shows_an_example(cli: Cli, path: tuple[str, ...]) -> None:
+    assert f"Example: meter-gateway {' '.join(path)}" in " ".join(cli(*path, "--help").out.split())
+
+
+@pytest.mark.parametrize("path", paths(), ids=" ".join)
+def test_an_option_that_does_not_exist(cli: Cli, path: tuple[str, ...]) -> None:
+    assert "No such option" in cli(*path, "--nonsense", code=2).err
+
+
+NO_CONFIG = "there is no such file"
+CASES = [
+    ("read EAS:1000001 instantaneous -c good.toml", 2, "Did you mean `EAS:10000001`?"),
+    ("read EAS:10000001 instantanous -c good.toml", 2, "Did you mean `instantaneous`?"),
+    ("read EAS:10000001 instantaneous", 2, "--config"),
+    ("read EAS:10000001 instantaneous -c good.toml --since yesterday", 2, "is not a time"),
+    ("read EAS:10000001 instantaneous -c good.toml", 4, "Connect call failed"),
+    ("read tcp://[::1 instantaneous", 2, "IPv6"),
+    ("read tcp://h:99999 instantaneous", 2, "out of range"),
+    ("read http://h:1 instantaneous", 2, "neither a meter"),
+    ("read tcp://127.0.0.1:1 instantaneous", 4, "Connect call failed"),
+    ("read tcp://127.0.0.1:1 instantaneous --unit 1", 2, "--model"),
+    ("read tcp://127.0.0.1:1 instantaneous --unit 1 --model abb-b", 3, "abb-b23"),
+    ("read tcp://127.0.0.1:1 instantaneous --auth lsl", 2, "Did you mean `lls`?"),
+    ("read tcp://127.0.0.1:1 instantaneous --auth lls --password-ref ../x", 3, "not a secret's name"),
+    ("read serial:///dev/null instantaneous --unit 1 --model sdm120", 4, "line address"),
+    ("read serial:///dev/absent instantaneous", 4, "/dev/absent"),
+    ("scan bus-2 -c good.toml", 2, "Did you mean `bus-1`?"),
+    ("scan bus-1", 2, "--config"),
+    ("scan serial:///dev/absent", 4, "/dev/absent"),
+    ("scan tcp://127.0.0.1:1 --first 9 --last 3", 2, "9..3"),
+    ("commission EAS:10000001 --usage-point UP-1 -c good.toml", 2, "--central"),
+    (
+        "commission EAS:10000001 --usage-point UP-1 --role konsumer -c good.toml",
+        2,
+        "Did you mean `consumer`?",
+    ),
+    ("replace EAS:10000001 EAS:2 --usage-point UP-1 -c good.toml --central folder", 2, "no central at"),
+    ("replay 5 2 -c good.toml", 2, "5..2"),
+    ("replay 1 2 -c good.toml", 5, "no journal"),
+    ("replay 1 2 -c good.toml --journal 11111111-1111-1111-1111-111111111111", 4, "127.0.0.1"),
+    ("outbox -c good.toml", 5, "no journal"),
+    ("simulate --speed fast", 2, "is not a speed"),
+    ("demo --once --keep good.toml", 2, "not a folder"),
+    ("directory show --data absent", 2, "directory.db"),
+    ("directory import absent.csv --data d1", 2, "absent.csv"),
+    ("directory import binary.csv --data d1", 2, "binary.csv"),
+    ("directory keys good.toml/x", 1, "good.toml"),
+    ("rekey good.toml", 2, "--data FOLDER or --config FILE"),
+    ("rekey absent.csv --data d1", 2, "absent.csv"),
+    ("rekey folder --data d1", 2, "folder"),
+    ("contacts import absent.csv --data d1", 2, "absent.csv"),
+    ("contacts import binary.csv --data d1", 2, "binary.csv"),
+    ("unattributed --data absent", 5, "no ledger"),
+    ("explain EAS:10000001 --data absent", 5, "no ledger"),
+    ("readings 1234567890 --since 2026-11-01 --until x --data absent", 2, "--until"),
+    ("readings 1234567890 --since 2026-11-02 --until 2026-11-01 --data absent", 2, "not later"),
+    *(
+        (f"{command} -c absent.toml", 3, NO_CONFIG)
+        for command in ("run", "check", "listen", "outbox", "unattributed")
+    ),
+    ("check -c folder", 3, "folder"),
+    ("check -c binary.csv", 3, "binary.csv"),
+    ("check -c broken.toml", 3, "broken.toml"),
+]
+
+
+@pytest.mark.parametrize(("command", "code", "says"), CASES, ids=[c[0] for c in CASES])
+def test_one_clear_line(cli: Cli, command: str, code: int, says: str) -> None:
+    assert says in cli.refuses(*command.split(), code=code)
+
+
+@pytest.mark.parametrize(
+    "command", ["replay a 2", "simulate --meters many", "readings", "bogus", "directory bogus"]
+)
+def test_numbers_and_names_of_commands(cli: Cli, command: str) -> None:
+    assert "Usage: " in cli(*command.split(), code=2).err
+
+
+def test_check_tells_each_mistake_with_its_place_as_json(cli: Cli) -> None:
+    (cli.folder / "bad.toml").write_text(
+        CONFIG.replace('kind = "tcp"', 'kind = "tpc"').replace("unit = 1", "unit = 999"), encoding="utf-8"
+    )
+    mistakes = cli("check", "--config", "bad.toml", "--json", code=3).json
+    lines = (cli.folder / "bad.toml").read_text().splitlines()
+    for mistake in mistakes:
+        assert mistake["file"].endswith("bad.toml")
+        assert mistake["problem"]
+    assert {lines[m["line"] - 1] for m in mistakes if m["line"]} >= {'kind = "tpc"', "unit = 999"}
+    assert any(m["nearest"] == "tcp" for m in mistakes)
+
+
+def test_check_of_a_good_file(cli: Cli) -> None:
+    seen = cli("check", "--config", "good.toml", "--json").json
+    assert (seen["gateway"], seen["lines"], seen["meters"], seen["secrets_missing"]) == ("e-1", 1, 1, [])
+
+
+def test_version(cli: Cli) -> None:
+    assert cli("--version").out.startswith("meter-gateway ")
