@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from gateway.central.otp import CodeSender, ConsoleSender
+from gateway.central.otp import CodeSender, ConsoleSender, Outgoing
 from gateway.clock import ScaledClock, SystemClock
 from gateway.config import Config
 from gateway.notify import keep_watchdog, notify
@@ -73,7 +73,7 @@ async def running(
         if "central" in roles:
             parts.central = await stack.enter_async_context(central_role(config, parts.clock))
         if "portal" in roles:
-            to = sender or ConsoleSender(lambda text: log.warning("one_time_code", text=text))
+            to = sender or _sender(config)
             protocols = {m.meter: "DLMS" if m.dlms else "Modbus" for m in config.meters}
             parts.portal = await stack.enter_async_context(
                 portal_role(config, parts.clock, to, protocol_of=protocols.get)
@@ -110,6 +110,19 @@ async def _edge(edge: EdgeRole, *, poll: bool) -> None:
         return
     async with asyncio.TaskGroup() as group:
         edge.deliver(group)
+
+
+class _NoSender:
+    """Stands where an SMS adapter will: says that a code was asked for, never the code."""
+
+    async def send(self, message: Outgoing) -> None:
+        log.error("code_not_sent", kind=message.kind.value, reason="no SMS adapter: see [web] codes")
+
+
+def _sender(config: Config) -> CodeSender:
+    if config.web.codes == "console":
+        return ConsoleSender(lambda text: log.warning("one_time_code", text=text))
+    return _NoSender()
 
 
 def missing_secrets(config: Config) -> list[str]:

@@ -193,12 +193,17 @@ class DirectorySection(Section):
 
 
 class WebSection(Section):
-    """The pages; on loopback unless told otherwise."""
+    """The pages; on loopback unless told otherwise.
+
+    `codes` says where one-time codes go: `console` shows them in the log of this machine (demonstrations
+    only); with `none` nobody can log in until an SMS adapter is there.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 8080
     operator_token_ref: Name | None = None
     session_secret_ref: Name | None = None
+    codes: Literal["none", "console"] = "none"
 
 
 class MetricsSection(Section):

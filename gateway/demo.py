@@ -84,10 +84,11 @@ class Demo:
         overview = await asyncio.to_thread(self.overview)
         return {row.meter: row for row in overview.meters}
 
-    def delivered(self) -> int:
-        """Entries that the edge has delivered so far, repeats included."""
-        assert self._parts.edge is not None
-        return self._parts.edge.sink.statistics().delivered
+    async def repeated(self) -> int:
+        """Readings that the ledger was sent more than once."""
+        central = self._parts.central
+        assert central is not None
+        return await asyncio.to_thread(lambda: central.ledger.counts().repeated)
 
     def journaled(self) -> int:
         """Entries that the edge has journaled so far."""

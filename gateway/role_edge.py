@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -91,7 +92,7 @@ class EdgeRole:
             polled_meters(config),
             journal=journal,
             directory=lambda: StampingPart(self._directory),
-            open_session=open_session,
+            open_session=partial(open_session, layouts={}),
             secrets=self._secrets,
             counters=counters,
             clock=clock,

@@ -139,7 +139,7 @@ async def _story(console: Console, running: Demo) -> None:
     names = ", ".join(m.meter for m in late)
     console.print(f"[cyan]1[/] the numbers of {names} are not known yet; their readings do not wait")
     await _wait_for_rows(running, lambda row: row is not None and row.last_at is not None)
-    delivered = running.delivered()
+    before = await running.repeated()
     console.print("[cyan]2[/] their readings are delivered and kept, under no account: [yellow]no_account[/]")
     await asyncio.sleep(STORY_PAUSE)
     named = await running.rekey()
@@ -148,10 +148,10 @@ async def _story(console: Console, running: Demo) -> None:
     await _wait_for_rows(
         running, lambda row: row is not None and row.account_number == numbers.get(row.meter, "")
     )
-    again = running.delivered() - running.journaled()
+    again = await running.repeated() - before
     console.print(
-        f"[cyan]4[/] the same readings now stand under their accounts; sent again: [bold]{max(again, 0)}[/] "
-        f"(entries journaled {running.journaled()}, delivered {running.delivered()}, before {delivered})"
+        f"[cyan]4[/] the same readings now stand under their accounts; sent again for that: [bold]{again}[/] "
+        f"of {running.journaled()} entries"
     )
 
 
