@@ -99,7 +99,8 @@ class Journal:
 
         One follower a sink. Chunks have at most CHUNK_ENTRIES entries. `rewind` moves it back.
         """
-        self._check_open()
+        if self._closed:
+            return
         self._position[sink] = await self._writer.register(sink) + 1
         while not self._closed:
             position = self._position[sink]

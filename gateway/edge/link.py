@@ -18,9 +18,9 @@ from gateway.contract.topics import Topics, gateway_name
 from gateway.edge.directory_store import DirectoryHole, DirectoryStore
 from gateway.edge.entry import Entry, EntryKind
 from gateway.edge.sinks.base import JournalReader
-from gateway.edge.sinks.batching import BatchLimits, Outgoing, halves, outgoing
+from gateway.edge.sinks.batching import ENVELOPE, BatchLimits, Outgoing, halves, outgoing
 from gateway.edge.sinks.mqtt import encode, first_ended
-from gateway.errors import ContractError, GatewayError
+from gateway.errors import ContractError, GatewayError, PeerRefusedData
 from gateway.mqtt import Backoff, MqttConnection
 from gateway.mqtt_client import MqttMessage
 from mapping.errors import MappingError
@@ -211,12 +211,28 @@ class EdgeLink:
             first, last = self._replays[0]
             entries = await journal.read(first, last)
             for batch in self._batches(entries):
-                await connection.publish(batch.topic, encode(batch, journal.uuid, self._gateway))
-                self._statistics.replayed += len(batch.entries)
+                await self._send_again(connection, journal.uuid, batch)
             if entries and entries[-1].seq < last:
                 self._replays[0] = (entries[-1].seq + 1, last)
             else:
                 self._replays.popleft()
+
+    async def _send_again(self, connection: MqttConnection, journal: str, batch: Outgoing) -> None:
+        """Send one batch; what the broker refuses is left out, lest it end the connection for ever."""
+        payload = encode(batch, journal, self._gateway)
+        largest = connection.maximum_packet
+        try:
+            if largest is not None and len(payload) + ENVELOPE > largest:
+                raise PeerRefusedData(f"larger than the broker's {largest} octets")
+            await connection.publish(batch.topic, payload)
+        except PeerRefusedData as error:
+            if len(batch.entries) > 1:
+                for half in halves(batch):
+                    await self._send_again(connection, journal, half)
+                return
+            self._refused(f"{batch.topic} (replay of {batch.first})", error)
+        else:
+            self._statistics.replayed += len(batch.entries)
 
     def _batches(self, entries: list[Entry]) -> list[Outgoing]:
         def topic(entry: Entry) -> tuple[EntryKind, str]:

@@ -16,7 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from gateway.edge.entry import Entry
 from gateway.edge.sinks.influx_points import PointLine, point
-from gateway.errors import PeerRefusedData, PeerRefusedLogin, PeerUnavailable
+from gateway.errors import JournalError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
 
 log = structlog.get_logger()
 
@@ -139,11 +139,21 @@ class InfluxSink:
     async def run(self, journal: JournalReader) -> None:
         """Deliver for ever; the cursor moves only past what was written or set aside. Cancel at will."""
         try:
+            while not await self._follow(journal):
+                await asyncio.sleep(FIRST_WAIT)
+        finally:
+            await asyncio.to_thread(self._writer.close)
+
+    async def _follow(self, journal: JournalReader) -> bool:
+        """Deliver from the cursor on; False when the journal's disk failed and it should begin again."""
+        try:
             async for entries in journal.follow(SINK):
                 for start in range(0, len(entries), MAX_POINTS):
                     await self._deliver(journal, entries[start : start + MAX_POINTS])
-        finally:
-            await asyncio.to_thread(self._writer.close)
+        except JournalError as error:
+            self._failed(str(error), FIRST_WAIT)
+            return False
+        return True
 
     async def _deliver(self, journal: JournalReader, entries: Sequence[Entry]) -> None:
         points = [p for e in entries if (p := point(e, self._gateway)) is not None]

@@ -19,7 +19,14 @@ from gateway.contract.topics import Topics, gateway_name
 from gateway.edge.entry import Entry
 from gateway.edge.sinks.base import JournalReader
 from gateway.edge.sinks.batching import ENVELOPE, Batcher, BatchLimits, Outgoing
-from gateway.errors import PeerError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
+from gateway.errors import (
+    GatewayError,
+    JournalError,
+    PeerError,
+    PeerRefusedData,
+    PeerRefusedLogin,
+    PeerUnavailable,
+)
 from gateway.mqtt import Backoff, MqttConnection, MqttSettings, Will, connect
 
 log = structlog.get_logger()
@@ -110,6 +117,9 @@ class MqttSink:
                     self._backoff.reset()
                 wait = self._backoff.next()
                 self._failed(error, wait)
+            except JournalError as error:  # a disk that is full or fails: what is not acked is sent again
+                wait = self._backoff.next()
+                self._failed(error, wait)
             else:
                 return
             await asyncio.sleep(wait)
@@ -176,7 +186,7 @@ class MqttSink:
         identity = f"{journal.uuid}/status/{int(status.at.timestamp() * 1000)}"
         return wrap(status, id=identity, source=gateway_source(self._gateway), time=status.at)
 
-    def _failed(self, error: PeerError, wait: float) -> None:
+    def _failed(self, error: GatewayError, wait: float) -> None:
         self._count(failures=self._statistics.failures + 1, last_error=str(error))
         log.warning("mqtt_failed", error=str(error), code=type(error).__name__, retry_in=round(wait, 1))
 
