@@ -63,7 +63,7 @@ class Journal:
 
     @property
     def uuid(self) -> str:
-        """The file's own name for ever; a new file is a new journal."""
+        """The file's own name; a new file is a new journal, and so is one that was set back."""
         return self._writer.uuid
 
     @property
@@ -144,6 +144,13 @@ class Journal:
         if sink in self._position:
             self._position[sink] = seq + 1
         self._more.set()
+
+    async def renew(self) -> None:
+        """Take another uuid: the file was set back (restored from a copy), its numbers are used twice.
+
+        What is in the file keeps its seq under the new name, so consumers ask for what they lack of it.
+        """
+        await self._call(lambda w: w.renew())
 
     # -- asking
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -90,6 +91,15 @@ class JournalStore:
                 if self._db.in_transaction:
                     self._db.execute("rollback")
                 raise
+
+    def renew(self) -> None:
+        """Give the journal another uuid durably and forget what billing acknowledged under the old one."""
+        name = str(uuid.uuid4())
+        with self._transaction():
+            self._db.execute("update meta set value = ? where key = 'uuid'", (name,))
+            self._db.execute("delete from cursor where sink = ?", (BILLING,))
+        self.uuid = name
+        self.cursors.pop(BILLING, None)
 
     # -- appending
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -225,10 +226,11 @@ class JournalWriter:
             if appends and self._bytes >= self._limits.max_bytes:
                 self._make_room(moves)
             done = self.store.apply([job.batch for job in appends], moves, self._clock.now())
-            self._bytes = self.store.used_bytes()
         except Exception as error:  # noqa: BLE001 - every waiting append is told; the thread lives on
             self._refuse(appends, error)
             return
+        with contextlib.suppress(JournalError):  # the commit stands whatever the size
+            self._bytes = self.store.used_bytes()
         self._settle(moves)
         self._note_span()
         self._count(len(appends), done.repeats, done.revisions)
@@ -299,6 +301,13 @@ class JournalWriter:
         with self._mutex:
             self._moves.pop(sink, None)
         self.store.apply([], {sink: seq}, self._clock.now())
+
+    def renew(self) -> None:
+        """Begin to count anew for those who acknowledge: see `Journal.renew`."""
+        with self._mutex:
+            self._moves.pop(BILLING, None)
+        self.store.renew()
+        self.uuid = self.store.uuid
 
     def dead_letter(self, sink: str, seq: int, reason: str, body: bytes) -> None:
         """Store one dead letter and count the oldest that went for it."""

@@ -152,7 +152,13 @@ class EdgeLink:
         if self._ack_consumers and ack.consumer not in self._ack_consumers:
             return
         if ack.seq > journal.last_seq:
-            raise ContractError(f"$.data.seq: {ack.seq}, but the journal ends at {journal.last_seq}")
+            was, last = journal.uuid, journal.last_seq
+            await journal.renew()
+            log.error("journal_set_back", was=was, now=journal.uuid, acknowledged=ack.seq, last_seq=last)
+            raise ContractError(
+                f"$.data.seq: {ack.seq} was acknowledged, but journal {was} ends at {last}: its file was set"
+                f" back (restored from a copy?), so it goes on as journal {journal.uuid}"
+            )
         await journal.billing_ack(ack.seq)
         self._statistics.acks += 1
 

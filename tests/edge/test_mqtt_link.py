@@ -163,6 +163,7 @@ async def test_acks_of_our_journal_reach_it_and_others_are_refused(
         acks = TOPICS.acks("edge-1")
         await say(central, acks, Ack(journal="another", seq=3))
         await say(central, acks, Ack(journal=journal.uuid, seq=999))
+        await wait_for(lambda: edge.link.statistics.refused == 2)
         await central.publish(acks, b'{"specversion":')
         await central.publish(acks, b"\xff\x00")
         await say(central, acks, Ack(journal=journal.uuid, seq=12))

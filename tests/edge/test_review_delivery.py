@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from gateway.clock import SystemClock
-from gateway.contract.messages import ReplayRequest
+from gateway.contract.messages import Ack, ReplayRequest
 from gateway.edge.entry import JournalBatch
 from gateway.edge.journal import Journal
 from gateway.edge.sinks.influx import InfluxSink, InfluxTarget
@@ -85,3 +86,58 @@ async def test_a_replay_that_the_broker_refuses_does_not_stop_delivery(
             await wait_cursor(journal, "mqtt", 4)
             await wait_for(lambda: len(set(consumer.arrived)) == 3)
         assert edge.sink.statistics().failures == 0
+
+
+async def test_a_journal_that_was_set_back_goes_on_under_another_name(
+    tmp_path: Path, journal: Journal
+) -> None:
+    """Restored from a copy, it would use numbers again that consumers have: what is new would look stored."""
+    await journal.append(JournalBatch(captures=(record(1), record(2))))
+    was = journal.uuid
+    with Mosquitto(tmp_path / "m") as broker:
+        edge = Edge(broker, journal, tmp_path / "edge")
+        async with running(edge.sink, journal), connect(settings(broker, "asks")) as connection:
+            await wait_cursor(journal, "mqtt", 2)
+            acks = TOPICS.acks("edge-1")
+            await say(connection, acks, Ack(journal=was, seq=2))
+            await wait_for(lambda: journal.statistics().billing_acked == 2)
+            await say(connection, acks, Ack(journal=was, seq=9))
+            await wait_for(lambda: journal.uuid != was)
+            assert journal.statistics().billing_acked == 0
+            await say(connection, acks, Ack(journal=was, seq=2))
+            await wait_for(lambda: edge.link.statistics.refused == 2)
+            async with billing(broker) as consumer:
+                replay = ReplayRequest(journal=journal.uuid, first=1, last=2)
+                await say(connection, TOPICS.replay("edge-1"), replay)
+                await wait_for(lambda: journal.uuid in consumer.state.journals)
+    await journal.close()
+    again = await Journal.open(tmp_path / "journal.db", clock=SystemClock())
+    assert (again.uuid, again.last_seq) == (journal.uuid, 2)
+    await again.close()
+
+
+async def test_an_entry_whose_commit_was_not_told_is_still_delivered(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit stands though the look at the file's size after it failed."""
+    await journal.append(JournalBatch(captures=(record(1),)))
+    store = journal._writer.store
+    sizes, failed = store.used_bytes, []
+
+    def once() -> int:
+        if not failed:
+            failed.append(1)
+            raise JournalError("disk I/O error")
+        return sizes()
+
+    monkeypatch.setattr(store, "used_bytes", once)
+    with contextlib.suppress(JournalError):
+        await journal.append(JournalBatch(captures=(record(2),)))
+    await journal.append(JournalBatch(captures=(record(3),)))
+    assert failed
+    seen: list[int] = []
+    async for chunk in journal.follow("mqtt"):
+        seen += [entry.seq for entry in chunk]
+        if seen[-1] == 3:
+            break
+    assert seen == [1, 2, 3]

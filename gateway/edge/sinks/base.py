@@ -35,6 +35,9 @@ class JournalReader(Protocol):
     async def billing_ack(self, seq: int) -> None:
         """Note that billing stored everything up to `seq`."""
 
+    async def renew(self) -> None:
+        """Take another uuid, since the file was set back."""
+
     async def dead_letter(self, sink: str, seq: int, reason: str, body: bytes) -> None:
         """Keep an entry that the peer refuses for good."""
 
