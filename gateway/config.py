@@ -164,12 +164,17 @@ class InfluxSection(Section):
 
 
 class JournalSection(Section):
-    """Bounds of the edge's journal and what happens at the bound."""
+    """Bounds of the edge's journal and what happens at the bound.
+
+    With `billing_acks` entries are kept until every one of `ack_consumers` has stored them (central's name
+    is `central`); what others acknowledge, such as `listen --ack`, releases nothing.
+    """
 
     max_bytes: Annotated[int, Field(ge=1_048_576)] = 2_147_483_648
     retention_days: Annotated[int, Field(ge=1, le=3650)] = 45
     policy: Literal["stop_reading", "drop_oldest_acknowledged"] = "stop_reading"
     billing_acks: bool = True
+    ack_consumers: Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)] = ("central",)
 
 
 class ScheduleSection(Section):

@@ -106,6 +106,7 @@ class EdgeRole:
             meters=lambda: [m.meter for m in config.meters],
             on_directory=self._take_directory,
             clock=clock,
+            ack_consumers=frozenset(config.journal.ack_consumers),
             limits=_limits(config),
         )
         self.sink = MqttSink(

@@ -52,7 +52,8 @@ class EdgeLink:
 
     `on_directory` applies a verified part (it may raise MappingError or GatewayError: the part is then
     not stored and a snapshot is asked for). `meters` names the meters that this edge polls. `on_order`
-    gets the octets of an order's message. `ack_consumers`: whose acknowledgements count (empty: all).
+    gets the octets of an order's message. `ack_consumers`: whose acknowledgements count, the least of
+    theirs (empty: anybody's).
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class EdgeLink:
         self._clock = clock
         self._on_order = on_order
         self._ack_consumers = ack_consumers
+        self._acked: dict[str, dict[str, int]] = {}
         self._limits = limits or BatchLimits()
         self._replays: deque[tuple[int, int]] = deque()
         self._replay_wanted = asyncio.Event()
@@ -159,8 +161,16 @@ class EdgeLink:
                 f"$.data.seq: {ack.seq} was acknowledged, but journal {was} ends at {last}: its file was set"
                 f" back (restored from a copy?), so it goes on as journal {journal.uuid}"
             )
-        await journal.billing_ack(ack.seq)
         self._statistics.acks += 1
+        await journal.billing_ack(self._agreed(ack))
+
+    def _agreed(self, ack: Ack) -> int:
+        """What all that count have stored; one that has not spoken yet holds everything back."""
+        if not self._ack_consumers:
+            return ack.seq
+        stored = self._acked.setdefault(ack.journal, {})
+        stored[ack.consumer] = max(ack.seq, stored.get(ack.consumer, 0))
+        return min(stored.get(consumer, 0) for consumer in self._ack_consumers)
 
     def _enqueue(self, wanted: ReplayRequest, journal: JournalReader) -> None:
         _same_journal(wanted.journal, journal)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.clock import SystemClock
+from gateway.config import JournalSection
 from gateway.contract.messages import Ack, ReplayRequest
 from gateway.edge.entry import JournalBatch
 from gateway.edge.journal import Journal
@@ -141,3 +142,24 @@ async def test_an_entry_whose_commit_was_not_told_is_still_delivered(
         if seen[-1] == 3:
             break
     assert seen == [1, 2, 3]
+
+
+async def test_only_what_every_named_consumer_has_is_released(tmp_path: Path, journal: Journal) -> None:
+    """Somebody who looks on with `listen --ack` must not release what central lacks."""
+    await journal.append(JournalBatch(captures=(record(1), record(2), record(3))))
+    with Mosquitto(tmp_path / "m") as broker:
+        edge = Edge(broker, journal, tmp_path / "edge")
+        edge.link._ack_consumers = frozenset({"central", "billing"})
+        async with running(edge.sink, journal), connect(settings(broker, "asks")) as connection:
+            await wait_cursor(journal, "mqtt", 3)
+            acks = TOPICS.acks("edge-1")
+            await say(connection, acks, Ack(journal=journal.uuid, seq=3, consumer="listen"))
+            await say(connection, acks, Ack(journal=journal.uuid, seq=3, consumer="billing"))
+            await wait_for(lambda: edge.link.statistics.acks == 1)
+            assert journal.statistics().billing_acked == 0
+            await say(connection, acks, Ack(journal=journal.uuid, seq=2))
+            await wait_for(lambda: journal.statistics().billing_acked == 2)
+
+
+def test_central_alone_releases_entries_unless_the_configuration_names_others() -> None:
+    assert JournalSection().ack_consumers == ("central",)
