@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from dataclasses import replace as with_fields
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from gateway.config import Config, MeterSection
 from gateway.contract.messages import Status
 from gateway.edge.counters import FileCounters
 from gateway.edge.entry import CaptureRecord, JournalBatch
+from gateway.edge.health import DRIFT_ALARM
 from gateway.edge.journal import Journal, JournalLimits
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.stamp import stamp
@@ -97,7 +99,7 @@ class FieldWork:
                 plate = await session.identify()
                 if plate.meter_id != meter:
                     raise IdentityMismatch(expected=meter, found=plate.meter_id)
-                taken = [r async for r in session.read(ProfileName.INSTANTANEOUS)][-1]
+                taken = dated([r async for r in session.read(ProfileName.INSTANTANEOUS)][-1])
         finally:
             await line.close()
             counters.close()
@@ -250,8 +252,21 @@ async def replace(
     return first, plate, await work.prove(opening, snapshot)
 
 
-def _at(reading: ReadingSet, at: datetime) -> ReadingSet:
-    """Date a live reading at the hand-over's instant, a few seconds later at most."""
-    from dataclasses import replace as with_fields
+def dated(taken: ReadingSet) -> ReadingSet:
+    """Date a live reading by our own time where the meter's clock is doubtful or off.
 
-    return with_fields(reading, at=at)
+    A hand-over must not be dated by the clock of a meter that comes from stock or goes to the scrap.
+    """
+    own = taken.meter_time
+    if (own is None or own.trusted) and abs(taken.at - taken.received_at) <= DRIFT_ALARM:
+        return taken
+    doubted = None if own is None else with_fields(own, trusted=False)
+    return _at(with_fields(taken, meter_time=doubted), taken.received_at.replace(microsecond=0))
+
+
+def _at(reading: ReadingSet, at: datetime) -> ReadingSet:
+    """Date a live reading at the hand-over's instant, a few seconds later at most.
+
+    As received too: a stamp by our own time, which stands for a doubtful meter's, must name that instant.
+    """
+    return with_fields(reading, at=at, received_at=at)
