@@ -180,6 +180,8 @@ def rekey(
     now = datetime.now(UTC)
     with DirectoryStore(files(data, config).directory) as store:
         plan = plan_rekey(store.snapshot(), file, correct=correct)
+        if not plan.rows:
+            raise UsageError(f"{file} has a header but no rows: is it complete?")
         version = apply_rekey(store, plan, by=_who(), at=now) if apply else store.version
     written = write_corrections(plan, corrections) if corrections else None
     _report(
@@ -214,9 +216,12 @@ def import_contacts(
         raise UsageError(f"{file} cannot be read: {error}") from error
     finally:
         contacts.close()
-    show_one({"accepted": result.applied, "refused": len(result.refused)}, as_json=as_json)
-    if result.refused:
-        show([asdict(r) for r in result.refused], as_json=as_json)
+    counts = {"accepted": result.applied, "refused": len(result.refused)}
+    refused = [asdict(r) for r in result.refused]
+    show_one(counts | {"rows": refused} if as_json and refused else counts, as_json=as_json)
+    if refused:
+        if not as_json:
+            show(refused, as_json=False, title="not applied")
         raise typer.Exit(Exit.FAILED)
 
 

@@ -230,9 +230,17 @@ def replay(
     if last < first:
         raise UsageError(f"the range {first}..{last} is empty")
     loaded = load_config(config)
-    uuid = journal or _journal(loaded).journal
+    uuid = journal or _held(_journal(loaded), first, last)
     asyncio.run(_ask_replay(loaded, gateway or loaded.gateway.name, uuid, first, last))
     typer.echo(f"asked {gateway or loaded.gateway.name} for {first}..{last}")
+
+
+def _held(seen: JournalView, first: int, last: int) -> str:
+    """Give the local journal's uuid when it can send the range; UsageError says what it holds."""
+    if not seen.first_seq <= first <= last <= seen.last_seq:
+        holds = f"{seen.first_seq}..{seen.last_seq}" if seen.first_seq <= seen.last_seq else "nothing more"
+        raise UsageError(f"the journal holds {holds}; what everybody acknowledged is gone from it")
+    return seen.journal
 
 
 async def _ask_replay(config: Config, gateway: str, journal: str, first: int, last: int) -> None:
