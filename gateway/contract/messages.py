@@ -158,7 +158,8 @@ class Status(Message):
     """A gateway's retained state; the broker publishes the last will (`online: false`) when it vanishes.
 
     `first_seq` is the oldest sequence the journal still holds: what is below can no longer be replayed.
-    `backlog` counts entries not yet taken by the broker, `unattributed` those under no account.
+    `backlog` counts entries not yet taken by the broker, `unattributed` those under no account
+    (null where the edge does not count them).
     """
 
     gateway: Identifier
@@ -170,7 +171,7 @@ class Status(Message):
     lines: tuple[LineStatus, ...] = ()
     meters: tuple[MeterStatus, ...] = ()
     backlog: int = Field(default=0, ge=0)
-    unattributed: int = Field(default=0, ge=0)
+    unattributed: int | None = Field(default=None, ge=0)
     directory_version: Version = 0
     clock: ClockStatus | None = None
     alarms: tuple[Alarm, ...] = ()

@@ -45,6 +45,10 @@ class DirectoryStore:
             lines = self._path.read_text(encoding="ascii").split()
         except (FileNotFoundError, UnicodeDecodeError):
             return []
+        except OSError as error:
+            raise ConfigError(
+                f"the stored directory {self._path} cannot be read: {error.strerror}"
+            ) from error
         for jws in lines:
             try:
                 part = self.check(jws)

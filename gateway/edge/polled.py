@@ -38,6 +38,8 @@ POLL_ATTEMPT = 1_800.0
 """Seconds after which one conversation is cut off: a meter that dribbles must not hold its line for ever."""
 FORGIVE_EVERY = timedelta(minutes=30)
 NEVER = datetime.max.replace(tzinfo=UTC)
+MISMATCH_PROBE = timedelta(minutes=15)
+"""Where another meter answers nothing is read; its identity is asked this rarely."""
 _log = structlog.get_logger("poller")
 
 SessionOn = Callable[[Line, MeterSpec], AbstractAsyncContextManager[MeterSession]]
@@ -84,9 +86,10 @@ class MeterPoll:
         return self.state is MeterState.SILENT
 
     def next_at(self) -> datetime:
-        """When it wants to be asked next, the budget of dead meters aside."""
-        if self.state is MeterState.MISMATCH:
-            return NEVER
+        """When it wants to be asked next, the budget of dead meters aside.
+
+        Where another meter answered, only its identity is asked now and then: the right one may be back.
+        """
         return self._retry_at or min(self._due.values(), default=NEVER)
 
     def due(self, now: datetime) -> list[ProfileName]:
@@ -191,9 +194,9 @@ class MeterPoll:
             self._due[doing] = self._due.pop(doing)  # the last next time: the others must not wait for it
         self._change(state_of(error))
         slow = may_lock_out(error) or isinstance(error, MeterConfigError)
-        at_least = LAST_PROBE if slow else timedelta(0)
-        self._retry_at = self._backoff.failed(self._clock.now(), at_least)
         stopped = self.state is MeterState.MISMATCH
+        at_least = MISMATCH_PROBE if stopped else LAST_PROBE if slow else timedelta(0)
+        self._retry_at = self._backoff.failed(self._clock.now(), at_least)
         log = _log.warning if isinstance(error, ProtocolError) else _log.exception
         log(
             "meter stopped: another one answers" if stopped else "poll failed",
@@ -201,7 +204,7 @@ class MeterPoll:
             profile=doing.value if doing else None,
             code=code_of(error),
             error=str(error),
-            next_try=None if stopped else self._retry_at.isoformat(),
+            next_try=self._retry_at.isoformat(),
         )
 
     def _change(self, state: MeterState) -> None:

@@ -390,17 +390,24 @@ async def test_no_false_gaps_from_a_clock_that_is_not_trusted(bench: Bench) -> N
     assert await bench.gaps() == []
 
 
-async def test_wrong_meter_is_stopped_and_nothing_is_read(bench: Bench) -> None:
+async def test_of_a_wrong_meter_only_the_identity_is_asked_now_and_then(bench: Bench) -> None:
     meter = bench.add("1")
     meter.serial = "999"
     poller = bench.poller(LIVE)
     await bench.run_until(poller, T0 + timedelta(hours=5))
-    assert (len(meter.opened), meter.reads, bench.journal.last_seq) == (1, [], 0)
+    assert (len(meter.opened), meter.reads, bench.journal.last_seq) == (20, [], 0)
     health = poller.statistics().meters["GEN:1"]
-    assert (health.state, health.error_code, health.next_try) == ("mismatch", "identity_mismatch", None)
+    assert (health.state, health.error_code) == ("mismatch", "identity_mismatch")
+    assert health.next_try is not None
+    meter.serial = "1"
+    await bench.run_until(poller, bench.clock.at + timedelta(minutes=20))
+    assert poller.statistics().meters["GEN:1"].state == "ok"
+    meter.serial = "999"
+    await bench.run_until(poller, bench.clock.at + timedelta(minutes=20))
+    assert poller.statistics().meters["GEN:1"].state == "mismatch"
     meter.serial = "1"
     poller.resume("GEN:1")
-    await bench.run_until(poller, bench.clock.at + timedelta(hours=1))
+    await bench.run_until(poller, bench.clock.at + timedelta(minutes=1))
     assert poller.statistics().meters["GEN:1"].state == "ok"
     meter.error = lambda: IdentityMismatch(expected="GEN:1", found="GEN:2")
     assert (await poller.poll_meter("GEN:1")).error_code == "identity_mismatch"

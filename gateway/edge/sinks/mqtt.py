@@ -369,4 +369,6 @@ async def _generator(chunks: AsyncIterator[list[Entry]]) -> AsyncGenerator[list[
 def _essence(status: Status) -> str:
     """Give what counts as a change: all but times and running counters."""
     volatile = dict.fromkeys(("at", "first_seq", "last_seq", "backlog"), True)
-    return status.model_dump_json(exclude={**volatile, "clock": {"at"}})
+    return status.model_dump_json(
+        exclude={**volatile, "clock": {"at"}, "meters": {"__all__": {"last_reading_at"}}}
+    )
