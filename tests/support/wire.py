@@ -1,0 +1,67 @@
+"""Wire bytes of one TCP conversation: recorded through a proxy, played back by a responder that knows nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+
+Exchange = list[tuple[str, str]]
+"""Turns in order: (">" asked or "<" answered, hex digits)."""
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
+
+
+@asynccontextmanager
+async def _served(handler: Handler) -> AsyncIterator[int]:
+    server = await asyncio.start_server(handler, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+@asynccontextmanager
+async def recording(host: str, port: int, into: Exchange) -> AsyncIterator[int]:
+    """Forward to `host:port` and write down who said what; gives the port to connect to."""
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str) -> None:
+        while octets := await reader.read(65536):
+            if into and into[-1][0] == way:
+                into[-1] = (way, into[-1][1] + octets.hex())
+            else:
+                into.append((way, octets.hex()))
+            writer.write(octets)
+        with contextlib.suppress(OSError):
+            writer.write_eof()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(host, port)
+        await asyncio.gather(pump(reader, far_writer, ">"), pump(far_reader, writer, "<"))
+        far_writer.close()
+        writer.close()
+
+    async with _served(handle) as local:
+        yield local
+
+
+@asynccontextmanager
+async def playing(exchange: Exchange, faults: list[str]) -> AsyncIterator[int]:
+    """Answer the recorded requests with the recorded answers; another request goes into `faults`."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for way, digits in exchange:
+            octets = bytes.fromhex(digits)
+            if way == "<":
+                writer.write(octets)
+                continue
+            with contextlib.suppress(asyncio.IncompleteReadError):
+                asked = await reader.readexactly(len(octets))
+                if asked != octets:
+                    faults.append(f"asked {asked.hex()}, recorded {digits}")
+                    break
+        await writer.drain()
+        writer.close()
+
+    async with _served(handle) as local:
+        yield local
