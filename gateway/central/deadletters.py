@@ -26,8 +26,8 @@ class DeadLetters:
         self._reading = reading
         self._writing = writing
 
-    def put(self, topic: str, payload: bytes, reason: str, detail: str, at: datetime) -> None:
-        """Set one message aside; above MAX_LETTERS the longest unseen goes."""
+    def put(self, topic: str, payload: bytes, reason: str, detail: str, at: datetime) -> int:
+        """Set one message aside; gives how often it came. Above MAX_LETTERS the longest unseen goes."""
         digest = hashlib.blake2b(topic.encode(errors="replace") + b"\0" + payload, digest_size=16).hexdigest()
         c = dead_letters.c
         with self._writing("setting a message aside") as connection:
@@ -40,9 +40,10 @@ class DeadLetters:
                     reason=reason,
                     detail=detail[:MAX_DETAIL],
                 )
-            ).rowcount
-            if seen:
-                return
+                .returning(c.times_seen)
+            ).scalar()
+            if seen is not None:
+                return int(seen)
             connection.execute(
                 insert(dead_letters).values(
                     digest=digest,
@@ -60,6 +61,7 @@ class DeadLetters:
             if number > MAX_LETTERS:
                 oldest = select(c.id).order_by(c.last_seen, c.id).limit(number - MAX_LETTERS)
                 connection.execute(delete(dead_letters).where(c.id.in_(oldest)))
+        return 1
 
     def all(self) -> list[DeadLetter]:
         """Every message set aside, latest seen first."""

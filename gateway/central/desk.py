@@ -11,7 +11,9 @@ import structlog
 from gateway.central.intake import Refused, take
 from gateway.central.ledger import Ledger
 from gateway.central.records import IngestResult, JournalState
-from gateway.contract.messages import Balance, Batch, DirectoryRequest, Status
+from gateway.central.salvage import Salvaged, Spoiled, entry_alone
+from gateway.central.store import sequence
+from gateway.contract.messages import MAX_SEQ, Balance, Batch, Capture, DirectoryRequest, Gap, Status
 from gateway.contract.topics import Topics
 from gateway.errors import ContractError
 
@@ -41,6 +43,23 @@ class Outcome:
     set_aside: int = 0
 
 
+def _halves(batch: Batch) -> list[Batch]:
+    """Divide a batch of several entries in two; nothing when it has one or none."""
+    entries = [*batch.captures, *batch.gaps]
+    if len(entries) < 2:
+        return []
+    middle = len(entries) // 2
+    return [
+        batch.model_copy(
+            update={
+                "captures": tuple(e for e in part if isinstance(e, Capture)),
+                "gaps": tuple(e for e in part if isinstance(e, Gap)),
+            }
+        )
+        for part in (entries[:middle], entries[middle:])
+    ]
+
+
 class Desk:
     """Takes messages to the ledger. LedgerError means that nothing can be stored now: try the same again."""
 
@@ -52,12 +71,16 @@ class Desk:
         """Store everything that can be stored; all of it is durable on return."""
         outcome = Outcome()
         batches: list[tuple[Received, Batch]] = []
+        spoiled: list[tuple[Received, Batch, Spoiled]] = []
         for message in messages:
             item = take(self._topics, message.topic, message.payload)
             if isinstance(item, Refused):
                 self._set_aside(outcome, message, item)
             elif isinstance(item, Batch):
                 batches.append((message, item))
+            elif isinstance(item, Salvaged):
+                batches.append((message, item.batch))
+                spoiled += [(message, item.batch, one) for one in item.spoiled]
             elif isinstance(item, Status):
                 self._ledger.set_status(item.gateway, item.model_dump_json(), message.at)
                 outcome.statuses.append(item)
@@ -68,6 +91,9 @@ class Desk:
                 outcome.requests.append(item)
         if batches:
             self._store(outcome, batches)
+        for message, batch, one in spoiled:
+            aside = Received(message.topic, one.payload, message.at)
+            self._give_up(outcome, aside, batch.journal, one.seq, Refused("malformed", one.detail))
         known = {batch.journal for _, batch in batches} | {status.journal for status in outcome.statuses}
         outcome.journals = {journal: self._ledger.journal_state(journal) for journal in known}
         return outcome
@@ -80,13 +106,34 @@ class Desk:
                 for one in batches:
                     self._store(outcome, [one])
                 return
-            message, _ = batches[0]
-            self._set_aside(outcome, message, Refused("cannot_be_stored", str(error)))
+            message, batch = batches[0]
+            refused = Refused("cannot_be_stored", str(error))
+            parts = _halves(batch)
+            if parts:
+                for part in parts:
+                    self._store(outcome, [(message, part)])
+            elif (seq := next(iter(sequence(batch)), None)) is not None:
+                alone = Received(message.topic, entry_alone(message.payload, seq), message.at)
+                self._give_up(outcome, alone, batch.journal, seq, refused)
+            else:
+                self._set_aside(outcome, message, refused)
 
-    def _set_aside(self, outcome: Outcome, message: Received, refused: Refused) -> None:
+    def _give_up(self, outcome: Outcome, message: Received, journal: str, seq: int, refused: Refused) -> None:
+        """Set one entry aside; when it comes again unchanged, let the journal's count go on without it.
+
+        A hole that cannot close would stop all that follows; once could be an accident on the way.
+        """
+        times = self._set_aside(outcome, message, refused)
+        if times > 1 and 1 <= seq <= MAX_SEQ:
+            self._ledger.declare_lost(journal, seq, seq, f"dead letter: {refused.detail}"[:500], message.at)
+
+    def _set_aside(self, outcome: Outcome, message: Received, refused: Refused) -> int:
         outcome.set_aside += 1
-        self._ledger.letters.put(message.topic, message.payload, refused.reason, refused.detail, message.at)
+        times = self._ledger.letters.put(
+            message.topic, message.payload, refused.reason, refused.detail, message.at
+        )
         log.warning("message_set_aside", topic=message.topic, reason=refused.reason, detail=refused.detail)
+        return times
 
     def redrive(self, letter_id: int, at: datetime) -> Outcome:
         """Try a dead letter again, after whatever made it fail was repaired; gone when it is stored.

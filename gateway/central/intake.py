@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.central.salvage import Salvaged, salvage
 from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE, parse, parse_batch
 from gateway.contract.messages import Balance, Batch, DirectoryRequest, Status
 from gateway.contract.topics import TopicKind, TopicName, Topics
@@ -13,7 +14,7 @@ from gateway.errors import ContractError
 MAX_BATCH: Final = 4 << 20
 """Largest batch that is parsed, in octets."""
 
-Item = Batch | Status | DirectoryRequest | Balance
+Item = Batch | Salvaged | Status | DirectoryRequest | Balance
 
 SUBSCRIBED: Final = (
     TopicKind.READINGS,
@@ -47,7 +48,10 @@ def take(topics: Topics, topic: str, payload: bytes) -> Item | Refused:
     try:
         item = _read(name, payload)
     except ContractError as error:
-        return Refused("malformed", str(error))
+        parts = salvage(payload) if name.kind in _BATCH_TYPE and len(payload) <= MAX_BATCH else None
+        if parts is None or not parts.spoiled:
+            return Refused("malformed", str(error))
+        item = parts
     stranger = _stranger(name, item)
     return item if stranger is None else Refused("wrong_topic", stranger)
 
@@ -73,6 +77,8 @@ def _stranger(name: TopicName, item: Item) -> str | None:
         if item.account_id != name.account_id:
             return f"$.data.account_id: {item.account_id!r} on the topic of {name.account_id!r}"
         return None
+    if isinstance(item, Salvaged):
+        item = item.batch
     if item.gateway != name.gateway:
         return f"$.data.gateway: {item.gateway!r} on the topic of {name.gateway!r}"
     if isinstance(item, Batch) and name.profile is not None:

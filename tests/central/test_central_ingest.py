@@ -206,11 +206,12 @@ async def test_poison_is_set_aside_and_delays_nobody(broker: Mosquitto, ledger: 
             await edge.connection.publish(topic, payload)
         await edge.send(rows(1, 100))
         await until(lambda: edge.acked == 100, "the good ones")
-        await until(lambda: central.statistics.set_aside == len(poison), "the poison")
+        # the batch of two with a number in place of a string is taken apart: two letters
+        await until(lambda: central.statistics.set_aside == len(poison) + 1, "the poison")
         letters = ledger.letters.all()
     assert {letter.topic for letter in letters} == {topic for topic, _ in poison}
     assert {letter.reason for letter in letters} == {"malformed", "wrong_topic"}
-    assert any("$.data.captures[0].values[0].value: " in letter.detail for letter in letters)
+    assert any("values.0.value" in letter.detail for letter in letters)
 
 
 async def test_a_dead_letter_is_redriven(ledger: Ledger) -> None:

@@ -1,0 +1,88 @@
+"""What can be kept of a batch that breaks the contract: its good entries, and each bad one by itself; sans-IO."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from gateway.contract.messages import Batch, Capture, Gap, Message
+
+MAX_ENTRIES: Final = 5_000
+"""Entries of one batch that are looked at one by one; an honest batch has some hundreds."""
+_LISTS: Final[tuple[tuple[str, type[Message]], ...]] = (("captures", Capture), ("gaps", Gap))
+
+
+@dataclass(frozen=True, slots=True)
+class Spoiled:
+    """One entry that cannot be taken: its number, an envelope with it alone, and what is wrong."""
+
+    seq: int
+    payload: bytes
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Salvaged:
+    """The good entries as a batch (perhaps empty) and the spoiled ones."""
+
+    batch: Batch
+    spoiled: tuple[Spoiled, ...]
+
+
+def salvage(payload: bytes) -> Salvaged | None:
+    """Take a batch apart; None when not even its frame and the numbers of its entries can be read."""
+    try:
+        envelope = json.loads(payload)
+        data = envelope["data"]
+        frame = {name: data[name] for name in ("journal", "gateway", "first_seq", "last_seq")}
+        entries = [(name, model, raw) for name, model in _LISTS for raw in data.get(name) or []]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if not isinstance(data, dict) or len(entries) > MAX_ENTRIES:
+        return None
+    good: dict[str, list[Message]] = {"captures": [], "gaps": []}
+    spoiled: list[Spoiled] = []
+    for name, model, raw in entries:
+        seq = raw.get("seq") if isinstance(raw, dict) else None
+        if type(seq) is not int:
+            return None
+        try:
+            good[name].append(model.model_validate_json(json.dumps(raw)))
+        except (ValidationError, ValueError, RecursionError) as error:
+            spoiled.append(Spoiled(seq, _alone(envelope, name, raw, seq), _first(error)))
+    try:
+        batch = Batch.model_validate({**frame, **good})
+    except ValidationError:
+        return None
+    return Salvaged(batch, tuple(spoiled))
+
+
+def entry_alone(payload: bytes, seq: int) -> bytes:
+    """Give the envelope of one entry of a batch; the payload itself when it has no such entry."""
+    envelope = json.loads(payload)
+    for name, _ in _LISTS:
+        for raw in envelope["data"].get(name) or []:
+            if raw.get("seq") == seq:
+                return _alone(envelope, name, raw, seq)
+    return payload
+
+
+def _alone(envelope: dict[str, Any], name: str, raw: Any, seq: int) -> bytes:
+    """The same envelope with one entry, so that it can be driven again once what refused it is mended.
+
+    Whatever batch it came in, the octets are the same: an entry that comes again is known again.
+    """
+    data = {**envelope["data"], "captures": [], "gaps": [], name: [raw], "first_seq": seq, "last_seq": seq}
+    time = raw.get("received_at") or raw.get("noticed_at") or envelope.get("time")
+    alone = {"id": f"{data['journal']}/{seq}-{seq}", "time": time, "data": data}
+    return json.dumps({**envelope, **alone}, sort_keys=True).encode()
+
+
+def _first(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        one = error.errors(include_url=False, include_input=False)[0]
+        return f"$.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}"
+    return str(error)[:200]
