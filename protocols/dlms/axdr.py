@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from protocols.dlms.types import FIXED_OCTETS, INTEGERS, NULL, Data, Tag
 from protocols.errors import LocalError, MeterProtocolError
 
@@ -94,6 +96,14 @@ def read(cursor: Cursor) -> Data:
     return _Reader(cursor).value(0)
 
 
+class _Type(NamedTuple):
+    """Type description of a compact-array: its tag, and the types of what a structure or array holds."""
+
+    code: int
+    items: tuple[_Type, ...] = ()
+    repeat: int = 0
+
+
 class _Reader:
     """Counts elements over one whole value."""
 
@@ -104,19 +114,24 @@ class _Reader:
         self._elements = 0
 
     def value(self, depth: int) -> Data:
+        self._count(depth)
         cursor = self._cursor
-        self._elements += 1
-        if depth > MAX_DEPTH:
-            raise cursor.error(f"nested deeper than {MAX_DEPTH}")
-        if self._elements > MAX_ELEMENTS:
-            raise cursor.error(f"more than {MAX_ELEMENTS} elements")
         code = cursor.u8()
         if code in _INTEGER_CODES:
             tag, size, signed = _INTEGER_CODES[code]
             return Data(tag, int.from_bytes(cursor.take(size), "big", signed=signed))
         if code in (Tag.ARRAY, Tag.STRUCTURE):
             return self._sequence(Tag(code), depth)
+        if code == Tag.COMPACT_ARRAY:
+            return self._compact(depth)
         return _plain(cursor, code)
+
+    def _count(self, depth: int) -> None:
+        self._elements += 1
+        if depth > MAX_DEPTH:
+            raise self._cursor.error(f"nested deeper than {MAX_DEPTH}")
+        if self._elements > MAX_ELEMENTS:
+            raise self._cursor.error(f"more than {MAX_ELEMENTS} elements")
 
     def _sequence(self, tag: Tag, depth: int) -> Data:
         count = self._cursor.length()
@@ -124,7 +139,51 @@ class _Reader:
             raise self._cursor.error(f"{count} elements announced, {self._cursor.left} octets left")
         return Data(tag, tuple(self.value(depth + 1) for _ in range(count)))
 
+    # compact-array (Blue Book 4.1.5): one type description, then the contents without their tags
 
+    def _compact(self, depth: int) -> Data:
+        kind = self._type(depth + 1)
+        outer = self._cursor
+        self._cursor = contents = Cursor(outer.take(outer.length()))
+        items = []
+        while contents.left:
+            before = contents.left
+            items.append(self._untagged(kind, depth + 1))
+            if contents.left == before:
+                raise outer.error("compact-array of elements that have no octets")
+        self._cursor = outer
+        return Data(Tag.COMPACT_ARRAY, tuple(items))
+
+    def _type(self, depth: int) -> _Type:
+        self._count(depth)
+        cursor = self._cursor
+        code = cursor.u8()
+        if code == Tag.ARRAY:
+            count = cursor.unsigned(2)
+            return _Type(code, (self._type(depth + 1),), count)
+        if code == Tag.STRUCTURE:
+            count = cursor.length()
+            if count > cursor.left:
+                raise cursor.error(f"{count} types announced, {cursor.left} octets left")
+            return _Type(code, tuple(self._type(depth + 1) for _ in range(count)))
+        if code == Tag.COMPACT_ARRAY or code not in _CODES:
+            raise cursor.error(f"data type {code} is not known in a compact-array")
+        return _Type(code)
+
+    def _untagged(self, kind: _Type, depth: int) -> Data:
+        self._count(depth)
+        code, items, count = kind
+        if code in _INTEGER_CODES:
+            tag, size, signed = _INTEGER_CODES[code]
+            return Data(tag, int.from_bytes(self._cursor.take(size), "big", signed=signed))
+        if code == Tag.ARRAY:
+            return Data(Tag.ARRAY, tuple(self._untagged(items[0], depth + 1) for _ in range(count)))
+        if code == Tag.STRUCTURE:
+            return Data(Tag.STRUCTURE, tuple(self._untagged(item, depth + 1) for item in items))
+        return _plain(self._cursor, code)
+
+
+_CODES = frozenset(int(tag) for tag in Tag)
 _INTEGER_CODES = {int(tag): (tag, size, signed) for tag, (size, signed) in INTEGERS.items()}
 
 
@@ -151,8 +210,6 @@ def _plain(cursor: Cursor, code: int) -> Data:
                 raise cursor.error("utf8-string is not UTF-8") from error
         case Tag.FLOAT32 | Tag.FLOAT64 | Tag.DATE_TIME | Tag.DATE | Tag.TIME:
             return Data(Tag(code), cursor.take(FIXED_OCTETS[Tag(code)]))
-        case Tag.COMPACT_ARRAY:
-            raise cursor.error("compact-array is not supported")
     raise cursor.error(f"data type {code} is not known")
 
 
@@ -176,6 +233,8 @@ def _encode_value(tag: Tag, value: object) -> bytes:
             return value.to_bytes(size, "big", signed=signed)
         case tuple() if tag in (Tag.ARRAY, Tag.STRUCTURE):
             return encode_length(len(value)) + b"".join(encode(item) for item in value)
+        case tuple() if tag is Tag.COMPACT_ARRAY:
+            return _encode_compact(value)
         case bytes() if tag is Tag.OCTET_STRING:
             return encode_length(len(value)) + value
         case bytes() if FIXED_OCTETS.get(tag) == len(value):
@@ -196,3 +255,33 @@ def _encode_bits(bits: str) -> bytes:
     padded = bits + "0" * (-len(bits) % 8)
     octets = bytes(int(padded[i : i + 8], 2) for i in range(0, len(padded), 8))
     return encode_length(len(bits)) + octets
+
+
+def _encode_compact(items: tuple[Data, ...]) -> bytes:
+    kind = _type_of(items[0]) if items else bytes((Tag.NULL,))
+    if any(_type_of(item) != kind for item in items):
+        raise LocalError("the elements of a compact-array are all of one type")
+    contents = b"".join(_encode_untagged(item) for item in items)
+    if items and not contents:
+        raise LocalError("the elements of a compact-array have octets")
+    return kind + encode_length(len(contents)) + contents
+
+
+def _type_of(data: Data) -> bytes:
+    tag, items = data.tag, data.items
+    if tag is Tag.COMPACT_ARRAY:
+        raise LocalError("a compact-array holds no compact-array")
+    if tag is Tag.STRUCTURE:
+        return bytes((tag,)) + encode_length(len(items)) + b"".join(map(_type_of, items))
+    if tag is not Tag.ARRAY:
+        return bytes((tag,))
+    inner = _type_of(items[0]) if items else bytes((Tag.NULL,))
+    if any(_type_of(item) != inner for item in items):
+        raise LocalError("the elements of an array in a compact-array are all of one type")
+    return bytes((tag,)) + len(items).to_bytes(2, "big") + inner
+
+
+def _encode_untagged(data: Data) -> bytes:
+    if data.tag in (Tag.ARRAY, Tag.STRUCTURE):
+        return b"".join(map(_encode_untagged, data.items))
+    return encode(data)[1:]

@@ -114,7 +114,7 @@ class Row:
 
 def rows_of(layout: Layout, buffer: Data, zone: ZoneInfo) -> Iterator[Row]:
     """Resolve null-compressed cells: a null repeats the row before, a null stamp adds one period."""
-    if buffer.tag is not Tag.ARRAY:
+    if buffer.tag not in (Tag.ARRAY, Tag.COMPACT_ARRAY):
         raise MeterProtocolError(f"a profile buffer is an array, not {buffer.tag.name}")
     before: tuple[Data, ...] | None = None
     last: Stamp | None = None

@@ -69,7 +69,7 @@ class Data(NamedTuple):
 
     `value` by tag: int for integers, bcd and enum; bool for boolean; bytes for octet-string, floats,
     date-time, date and time; str for visible-string, utf8-string and bit-string (`0` and `1`, first bit
-    first); a tuple of Data for array and structure; None for null-data and don't-care.
+    first); a tuple of Data for array, structure and compact-array; None for null-data and don't-care.
     """
 
     tag: Tag
