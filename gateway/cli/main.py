@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import typer
 
 from gateway import __version__
-from gateway.cli import demo, field, office, service
+from gateway.cli import decode, demo, field, office, service
 from gateway.cli.common import Exit, problems
 from gateway.errors import GatewayError
 from gateway.observe import setup_logging
@@ -28,6 +28,7 @@ demo.register(app)
 service.register(app)
 field.register(app)
 office.register(app)
+decode.register(app)
 
 
 @app.callback(invoke_without_command=True)
