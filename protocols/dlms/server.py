@@ -304,7 +304,7 @@ def _mismatch(policy: AssociationPolicy, aarq: Aarq) -> int:
     """Compare a request with the policy: 0 when it fits, else the diagnostic."""
     if aarq.context != (acse.CONTEXT_CIPHERED if policy.ciphered else acse.CONTEXT_PLAIN):
         return acse.DIAGNOSTIC_CONTEXT
-    if aarq.mechanism != acse.MECHANISMS[policy.auth]:
+    if (aarq.mechanism or None) != acse.MECHANISMS[policy.auth]:  # 0 is "lowest level", the same as no name
         return acse.DIAGNOSTIC_MECHANISM_REQUIRED
     needs_title = policy.ciphered or policy.auth is Auth.HLS_GMAC
     if needs_title and len(aarq.system_title) != security.TITLE_OCTETS:
