@@ -52,7 +52,7 @@ def _task(case: Case, port: int) -> dict[str, Any]:
     }
 
 
-async def _peer(task: dict[str, Any]) -> dict[str, Any]:
+async def _run(task: dict[str, Any]) -> tuple[int | None, bytes, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(PEER),
@@ -67,7 +67,12 @@ async def _peer(task: dict[str, Any]) -> dict[str, Any]:
         process.kill()
         await process.wait()
         raise
-    assert process.returncode == 0, err.decode()[-2000:]
+    return process.returncode, out, err.decode()[-2000:]
+
+
+async def _peer(task: dict[str, Any]) -> dict[str, Any]:
+    code, out, err = await _run(task)
+    assert code == 0, err
     found: dict[str, Any] = json.loads(out)
     return found
 
@@ -85,10 +90,24 @@ async def test_gurux_client_reads_our_meter(case: Case) -> None:
     assert found["rows"] == expected
     assert found["blocks"] >= 1
     assert found["relay"] == [True, False, True]
+    assert meter.clock_set is not None
+    assert cosem_time.decode(meter.clock_set).at == meter.blocks[89][0]
     # gurux does not check our authentication tags: the recorded octets are checked here
     trace = decode_trace(bytes.fromhex(found["wire"]), keys=KEYS)
     assert trace.problem is None, str(trace.problem)
     assert any("glo-" in line for line in trace.lines()) == case.ciphered
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.needs_keys], ids=str)
+async def test_we_refuse_a_peer_with_another_authentication_key(case: Case) -> None:
+    meter = _meter(case)
+    server = await (serve_hdlc_tcp({17: meter}) if case.framing == "hdlc" else serve_wrapper(meter))
+    async with server:
+        task = _task(case, server.sockets[0].getsockname()[1])
+        code, out, err = await _run(task | {"authentication_key": EK.hex()})
+    assert (code, out) == (1, b"")
+    assert "Authentication failure" in err or "error 3" in err  # at the AARE, or at the third pass
+    assert meter.relay_closed
 
 
 def test_the_table_in_the_documentation_is_this_one() -> None:

@@ -9,8 +9,8 @@ import sys
 from datetime import datetime
 from typing import Any
 
-from gurux_dlms import GXByteBuffer, GXReplyData
-from gurux_dlms.enums import Authentication, InterfaceType, ObjectType, Security
+from gurux_dlms import GXByteBuffer, GXDateTime, GXReplyData
+from gurux_dlms.enums import Authentication, InterfaceType, Security
 from gurux_dlms.objects import GXDLMSClock, GXDLMSData, GXDLMSDisconnectControl, GXDLMSProfileGeneric
 from gurux_dlms.objects.GXDLMSRegister import GXDLMSRegister
 from gurux_dlms.secure import GXDLMSSecureClient
@@ -104,8 +104,11 @@ class Peer:
         for order in (relay.remoteDisconnect, relay.remoteReconnect):
             self.ask(order(self.client))
             found["relay"].append(self.value(relay, 2))
+        clock = GXDLMSClock("0.0.1.0.0.255")
+        clock.time = GXDateTime(datetime.fromisoformat(task["until"]))
+        self.ask(self.client.write(clock, 2))
         self.socket.close()
-        return found | {"wire": bytes(self.wire).hex(), "class": int(ObjectType.DISCONNECT_CONTROL)}
+        return found | {"wire": bytes(self.wire).hex()}
 
 
 def main() -> None:
