@@ -1,0 +1,97 @@
+"""Parts that the GET, SET and ACTION services share: attribute names, selective access, value or error."""
+
+from __future__ import annotations
+
+from protocols.dlms import axdr
+from protocols.dlms.axdr import Cursor
+from protocols.dlms.model import EntrySelection, RangeSelection
+from protocols.dlms.types import Data, Tag, array, capture_object, double_long_unsigned, long_unsigned, octets
+from protocols.dlms.types import structure as struct_of
+from protocols.errors import LocalError, MeterProtocolError
+from protocols.reading import Obis
+
+INVOKE = 0xC1
+"""Invoke id 1, confirmed, high priority: one request at a time is outstanding."""
+
+Selection = RangeSelection | EntrySelection
+
+
+def data_or_error(data: Data | None, error: int | None) -> bytes:
+    """Write a Get-Data-Result."""
+    if error is not None:
+        return bytes((1, error))
+    if data is None:
+        raise LocalError("a response carries a value or an error")
+    return b"\x00" + axdr.encode(data)
+
+
+def read_data_or_error(cursor: Cursor) -> tuple[Data | None, int | None]:
+    """Read a Get-Data-Result."""
+    match cursor.u8():
+        case 0:
+            return axdr.read(cursor), None
+        case 1:
+            return None, cursor.u8()
+    raise cursor.error("a response is data (0) or a result (1)")
+
+
+def attribute_octets(class_id: int, obis: Obis, attribute: int) -> bytes:
+    """Write class, OBIS code and number of an attribute or method."""
+    return class_id.to_bytes(2, "big") + obis.to_bytes() + attribute.to_bytes(1, "big", signed=True)
+
+
+def read_attribute(cursor: Cursor) -> tuple[int, Obis, int]:
+    """Read class, OBIS code and number of an attribute or method."""
+    class_id = cursor.unsigned(2)
+    obis = Obis.from_bytes(cursor.take(6))
+    return class_id, obis, int.from_bytes(cursor.take(1), "big", signed=True)
+
+
+def selection_octets(selection: Selection | None) -> bytes:
+    """Write an optional selective access."""
+    match selection:
+        case None:
+            return b"\x00"
+        case RangeSelection():  # Blue Book 4.3.6, selector 1; all columns
+            column = capture_object(_clock_class(selection.obis), selection.obis, selection.attribute)
+            parameter = struct_of(column, octets(selection.since), octets(selection.until), array())
+            return b"\x01\x01" + axdr.encode(parameter)
+        case EntrySelection():  # selector 2; columns 1 to 0 (the last)
+            entries = (double_long_unsigned(selection.first), double_long_unsigned(selection.last))
+            return b"\x01\x02" + axdr.encode(struct_of(*entries, long_unsigned(1), long_unsigned(0)))
+
+
+def _clock_class(obis: Obis) -> int:
+    return 8 if (obis.c, obis.d) == (1, 0) else 3
+
+
+def read_selection(cursor: Cursor) -> Selection | None:
+    """Read an optional selective access."""
+    if not cursor.u8():
+        return None
+    selector = cursor.u8()
+    parameter = axdr.read(cursor)
+    selection = {1: _range_of, 2: _entries_of}.get(selector, lambda _: None)(parameter)
+    if selection is None:
+        raise MeterProtocolError(f"selective access {selector} is malformed or not supported")
+    return selection
+
+
+def _range_of(parameter: Data) -> Selection | None:
+    match parameter.items:
+        case (
+            Data(Tag.STRUCTURE, (_, Data(_, bytes() as name), Data(_, int() as attribute), _)),
+            low,
+            high,
+            _,
+        ):
+            if len(name) == 6 and isinstance(low.value, bytes) and isinstance(high.value, bytes):
+                return RangeSelection(Obis.from_bytes(name), attribute, low.value, high.value)
+    return None
+
+
+def _entries_of(parameter: Data) -> Selection | None:
+    match parameter.items:
+        case (Data(_, int() as first), Data(_, int() as last), _, _):
+            return EntrySelection(first, last)
+    return None
