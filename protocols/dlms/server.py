@@ -20,7 +20,8 @@ from protocols.dlms.apdu import (
     SetRequest,
     SetResponse,
 )
-from protocols.dlms.model import READ_WRITE_DENIED, AccessDenied, AssociationPolicy, CosemModel
+from protocols.dlms.apdu_lists import GetListRequest, GetListResponse, Outcome, Target, encode_outcomes
+from protocols.dlms.model import OTHER_REASON, READ_WRITE_DENIED, AccessDenied, AssociationPolicy, CosemModel
 from protocols.dlms.security import Keys
 from protocols.dlms.types import Data, Tag, octets
 from protocols.errors import MeterConfigError, MeterProtocolError, SecurityFailure
@@ -204,6 +205,8 @@ class ServerConnection:
             match request:
                 case GetRequest():
                     return self._get(request)
+                case GetListRequest():
+                    return self._get_list(request)
                 case GetNext():
                     return self._next_block(request)
                 case SetRequest():
@@ -224,6 +227,31 @@ class ServerConnection:
             return GetResponse(invoke=request.invoke, data=value)
         self._blocks, self._block = encoded, 0
         return self._send_block(request.invoke)
+
+    def _get_list(self, request: GetListRequest) -> GetListResponse | GetBlock:
+        self._blocks = None
+        outcomes: list[Outcome] = []
+        octets_left = axdr.MAX_OCTETS
+        for target in request.targets:
+            outcome = self._outcome(target)
+            octets_left -= len(encode_outcomes((outcome,)))
+            if octets_left < 0:  # a short request must not make an answer without a bound
+                raise AccessDenied(OTHER_REASON)
+            outcomes.append(outcome)
+        encoded = encode_outcomes(tuple(outcomes))
+        if len(encoded) <= self._room():
+            return GetListResponse(invoke=request.invoke, outcomes=tuple(outcomes))
+        self._blocks, self._block = encoded, 0
+        return self._send_block(request.invoke)
+
+    def _outcome(self, target: Target) -> Outcome:
+        try:
+            value = self._model.get(
+                self._client, target.class_id, target.obis, target.index, target.selection
+            )
+        except AccessDenied as denied:
+            return Outcome(denied.code)
+        return Outcome(0, value)
 
     def _next_block(self, request: GetNext) -> GetBlock:
         if self._blocks is None or request.block != self._block:
@@ -331,6 +359,6 @@ def _denied(request: apdu.Apdu, code: int) -> apdu.Apdu:
             return SetResponse(invoke=request.invoke, result=code)
         case ActionRequest():
             return ActionResponse(invoke=request.invoke, result=code)
-        case GetRequest() | GetNext():
+        case GetRequest() | GetNext() | GetListRequest():
             return GetResponse(invoke=request.invoke, error=code)
     return ExceptionResponse(state=UNKNOWN, service=NOT_SUPPORTED)
