@@ -22,9 +22,11 @@ from gateway.edge.part import StampingPart
 from gateway.edge.poller import Poller
 from gateway.edge.schedule import PolledMeter, Schedule
 from gateway.edge.sinks.batching import BatchLimits
-from gateway.edge.sinks.influx import InfluxSink, InfluxTarget
+from gateway.edge.sinks.influx import InfluxSink, InfluxWriter
 from gateway.edge.sinks.influx_follow import InfluxFollower
-from gateway.edge.sinks.influx_move import InfluxMover, Server
+from gateway.edge.sinks.influx_move import InfluxMover
+from gateway.edge.sinks.influx_read import InfluxReader, Server, read_back
+from gateway.edge.sinks.influx_target import InfluxTarget
 from gateway.edge.sinks.mqtt import SINK as MQTT
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.errors import ContractError
@@ -85,7 +87,6 @@ class EdgeRole:
         self.journal = journal
         self.lines = lines
         self._directory = DirectorySnapshot()
-        self._started = False
         self.follower = self._influx(config.influx) if config.influx else None
         self.poller = Poller(
             lines,
@@ -126,7 +127,6 @@ class EdgeRole:
     async def load(self) -> None:
         """Take the stored part of the directory, so that stamping does not wait for central."""
         await self.link.load()
-        self._started = True
 
     async def run(self) -> None:
         """Poll and deliver until cancelled."""
@@ -144,10 +144,10 @@ class EdgeRole:
         if part.kind != "snapshot":
             raise ContractError("this edge takes whole snapshots of its part of the directory")
         snapshot = DirectorySnapshot.from_json(part.rows)
-        previous, self._directory = self._directory, snapshot
+        self._directory = snapshot
         log.info("directory_taken", version=snapshot.version)
-        if self.follower is not None and self._started:
-            self.follower.directory_changed(previous, snapshot)
+        if self.follower is not None:
+            self.follower.directory_changed(snapshot)
 
     def _verify_keys(self) -> Sequence[bytes]:
         ref = self._config.directory.verify_key_ref
@@ -156,9 +156,16 @@ class EdgeRole:
     def _influx(self, section: InfluxSection) -> InfluxFollower:
         token = self._secrets.secret(section.token_ref).decode() if section.token_ref else ""
         target = InfluxTarget(url=section.url, org=section.org, bucket=section.bucket, token=token)
-        mover = InfluxMover(target, Server(section.server), [p.value for p in ProfileName])
+        server = Server(section.server)
+        reader = InfluxReader(target, server, [p.value for p in ProfileName])
+        silent = server is Server.VICTORIAMETRICS
+        sink = InfluxSink(
+            target, self._config.gateway.name, verify=partial(read_back, reader) if silent else None
+        )
         meters = [m.meter for m in self._config.meters]
-        return InfluxFollower(InfluxSink(target, self._config.gateway.name), mover, meters)
+        return InfluxFollower(
+            sink, InfluxMover(InfluxWriter(target), reader), meters, edge_folder(self._config)
+        )
 
     def status(self) -> Status:
         """Tell how this edge is."""

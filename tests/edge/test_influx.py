@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gateway.edge.entry import Entry, EntryKind
-from gateway.edge.sinks.influx import InfluxSink, InfluxTarget
-from gateway.edge.sinks.influx_move import InfluxMover, Move, Server
+from gateway.edge.sinks.influx import InfluxSink
 from gateway.edge.sinks.influx_points import nanoseconds, point
+from gateway.edge.sinks.influx_target import InfluxTarget
 from tests.support.influx_servers import export, free_port, influxdb1, influxql, v2_path, victoria_metrics
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -54,6 +54,8 @@ def entry(seq: int, *, voltage: str = "230.1", account: str | None = None, field
         "meter": "GEN:1",
         "profile": "instantaneous",
         "at": at.isoformat(),
+        "start": None,
+        "reason": None,
         "attributions": accounts if account else [],
         "values": [
             {"q": "1-0:12.7.0*255", "name": field, "unit": "V", "value": voltage},
@@ -82,28 +84,13 @@ def test_a_point_has_tags_fields_and_time_and_no_field_for_what_is_missing() -> 
     assert made.line == expected
 
 
-async def test_victoriametrics_holds_what_was_written_and_moves_by_superseding(tmp_path: Path) -> None:
+async def test_victoriametrics_holds_what_was_written(tmp_path: Path) -> None:
     with victoria_metrics(tmp_path) as url:
         journal = ListJournal([entry(i) for i in range(1, 51)])
         await InfluxSink(target(url), "edge-1").run(journal)
         assert journal.cursor == 50
         series = export(url, '{__name__="instantaneous_voltage",account="unassigned"}')
         assert [len(s["values"]) for s in series] == [50]
-
-        mover = InfluxMover(target(url), Server.VICTORIAMETRICS, ["instantaneous"])
-        move = Move(
-            meter="GEN:1",
-            after=START,
-            until=START + timedelta(minutes=30 * 20),
-            old="unassigned",
-            new="1234567890",
-        )
-        assert mover.move(move) == 20
-        mover.close()
-        series = export(url, '{__name__="instantaneous_voltage",account="1234567890"}')
-        assert [len(s["values"]) for s in series] == [20]
-        series = export(url, '{__name__="instantaneous_superseded",account="unassigned"}')
-        assert [s["values"] for s in series] == [[1] * 20]
 
 
 async def test_influxdb_refuses_some_points_and_they_are_set_aside_with_its_reason(tmp_path: Path) -> None:
@@ -128,17 +115,6 @@ async def test_influxdb_refuses_some_points_and_they_are_set_aside_with_its_reas
         assert len(writes) < 40, "bisection, not one write a point"
         (series,) = influxql(url, "meters", "SELECT count(voltage) FROM instantaneous")
         assert series["values"][0][1] == 78
-
-        mover = InfluxMover(target(url), Server.INFLUXDB1, ["instantaneous"])
-        until = START + timedelta(minutes=30 * 10)
-        move = Move(meter="GEN:1", after=START, until=until, old="unassigned", new="1234567890")
-        assert mover.move(move) == 10
-        mover.close()
-        rows = {
-            s["tags"]["account"]: s["values"][0][1]
-            for s in influxql(url, "meters", "SELECT count(voltage) FROM instantaneous GROUP BY account")
-        }
-        assert rows == {"unassigned": 68, "1234567890": 10}
 
 
 async def test_an_absent_server_holds_the_cursor_and_is_tried_again(tmp_path: Path) -> None:

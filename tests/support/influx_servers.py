@@ -13,6 +13,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -51,23 +52,43 @@ def _wait_answering(url: str, process: subprocess.Popen[bytes], log: Path) -> No
     raise RuntimeError(f"{url} does not answer:\n{log.read_text()[-2000:]}")
 
 
-@contextmanager
-def _running(command: list[str], url: str, log: Path) -> Iterator[None]:
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
-    try:
-        _wait_answering(url, process, log)
-        yield
-    finally:
-        process.kill()
-        process.wait()
+@dataclass
+class Server:
+    """A server that can be stopped and started again on the same port and data."""
+
+    command: list[str]
+    url: str
+    alive: str
+    log: Path
+    _process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Server:
+        with self.log.open("ab") as out:
+            self._process = subprocess.Popen(self.command, stdout=out, stderr=subprocess.STDOUT)
+        _wait_answering(self.url + self.alive, self._process, self.log)
+        return self
+
+    def stop(self) -> None:
+        """End it in good order, so that what it has taken is kept."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def __enter__(self) -> Server:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
 
-@contextmanager
-def victoria_metrics(folder: Path) -> Iterator[str]:
-    """A VictoriaMetrics with deduplication and retention; gives its URL."""
+def victoria_server(folder: Path) -> Server:
+    """A VictoriaMetrics with deduplication and retention."""
     port = free_port()
-    url = f"http://127.0.0.1:{port}"
     command = [
         program("victoria-metrics", "victoria-metrics"),
         f"-httpListenAddr=127.0.0.1:{port}",
@@ -76,13 +97,18 @@ def victoria_metrics(folder: Path) -> Iterator[str]:
         "-dedup.minScrapeInterval=1ms",
         "-memory.allowedPercent=10",
     ]
-    with _running(command, url + "/health", folder / "vm.log"):
-        yield url
+    return Server(command, f"http://127.0.0.1:{port}", "/health", folder / "vm.log")
 
 
 @contextmanager
-def influxdb1(folder: Path, database: str) -> Iterator[str]:
-    """An InfluxDB 1.6 with one database; gives its URL."""
+def victoria_metrics(folder: Path) -> Iterator[str]:
+    """A running VictoriaMetrics; gives its URL."""
+    with victoria_server(folder) as server:
+        yield server.url
+
+
+def influx_server(folder: Path) -> Server:
+    """An InfluxDB 1.6."""
     port, rpc = free_port(), free_port()
     config = folder / "influxdb.conf"
     config.write_text(
@@ -99,14 +125,21 @@ bind-address = "127.0.0.1:{rpc}"
 """,
         encoding="utf-8",
     )
-    url = f"http://127.0.0.1:{port}"
     command = [program("influxd", "influxdb"), "run", "-config", str(config)]
-    with _running(command, url + "/ping", folder / "influxdb.log"):
-        request = urllib.request.Request(
-            f"{url}/query?{urllib.parse.urlencode({'q': f'CREATE DATABASE {database}'})}", method="POST"
-        )
-        urllib.request.urlopen(request, timeout=5).close()
-        yield url
+    return Server(command, f"http://127.0.0.1:{port}", "/ping", folder / "influxdb.log")
+
+
+def create_database(url: str, database: str) -> None:
+    query = urllib.parse.urlencode({"q": f"CREATE DATABASE {database}"})
+    urllib.request.urlopen(urllib.request.Request(f"{url}/query?{query}", method="POST"), timeout=5).close()
+
+
+@contextmanager
+def influxdb1(folder: Path, database: str) -> Iterator[str]:
+    """A running InfluxDB 1.6 with one database; gives its URL."""
+    with influx_server(folder) as server:
+        create_database(server.url, database)
+        yield server.url
 
 
 class _Forward(BaseHTTPRequestHandler):
@@ -134,9 +167,13 @@ class _Forward(BaseHTTPRequestHandler):
         headers = {k: v for k, v in self.headers.items() if k.lower() in ("content-encoding", "content-type")}
         host = urllib.parse.urlsplit(self.upstream).netloc
         connection = http.client.HTTPConnection(host, timeout=10)
-        connection.request(method, f"{path}?{urllib.parse.urlencode(query)}", body=body, headers=headers)
-        answer = connection.getresponse()
-        data = answer.read()
+        try:
+            connection.request(method, f"{path}?{urllib.parse.urlencode(query)}", body=body, headers=headers)
+            answer = connection.getresponse()
+            data = answer.read()
+        except OSError:
+            self.send_error(502)
+            return
         if path == "/write":
             self.writes.append(answer.status)
         self.send_response(answer.status)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 from influxdb_client.client.influxdb_client import InfluxDBClient
@@ -15,8 +14,10 @@ from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError
 
 from gateway.edge.entry import Entry
+from gateway.edge.sinks.base import JournalReader
 from gateway.edge.sinks.influx_points import PointLine, point
-from gateway.errors import JournalError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
+from gateway.edge.sinks.influx_target import InfluxTarget
+from gateway.errors import JournalError, PeerError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
 
 log = structlog.get_logger()
 
@@ -24,30 +25,9 @@ SINK = "influx"
 MAX_POINTS = 2_000
 """Points in one write: some 400 kB, well under every server's body limit."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
-
-
-class JournalReader(Protocol):
-    """What the sink needs of the journal."""
-
-    def follow(self, sink: str) -> AsyncIterator[list[Entry]]:
-        """Give entries from the sink's cursor on, for ever."""
-
-    async def ack(self, sink: str, seq: int) -> None:
-        """Move the sink's cursor."""
-
-    async def dead_letter(self, sink: str, seq: int, reason: str, body: bytes) -> None:
-        """Set an entry aside with the reason."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InfluxTarget:
-    """Where to write: a v2 write endpoint (InfluxDB 2, VictoriaMetrics, or 1.x behind a v2 path)."""
-
-    url: str
-    org: str
-    bucket: str
-    token: str = ""
-    timeout: float = 10.0
+VERIFY_EVERY = 50
+"""Of so many batches one is read back, the first among them."""
+Verify = Callable[[Entry], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +35,7 @@ class InfluxStatistics:
     """Counters since start."""
 
     written: int = 0
+    unverified: int = 0
     dead: int = 0
     failures: int = 0
     last_error: str | None = None
@@ -115,13 +96,18 @@ def refused_points(writer: InfluxWriter, points: Sequence[PointLine]) -> list[tu
 
 
 class InfluxSink:
-    """Follows the journal and writes its captures as points."""
+    """Follows the journal and writes its captures as points.
+
+    `verify` says whether an entry's point can be read back; without it the server's answer is believed.
+    """
 
     name = SINK
 
-    def __init__(self, target: InfluxTarget, gateway: str) -> None:
+    def __init__(self, target: InfluxTarget, gateway: str, verify: Verify | None = None) -> None:
         self._writer = InfluxWriter(target)
         self._gateway = gateway
+        self._verify = verify
+        self._batches = self._unverified = 0
         self._written = self._dead = self._failures = 0
         self._last_error: str | None = None
         self._connected = False
@@ -130,6 +116,7 @@ class InfluxSink:
         """Give a frozen copy of the counters."""
         return InfluxStatistics(
             written=self._written,
+            unverified=self._unverified,
             dead=self._dead,
             failures=self._failures,
             last_error=self._last_error,
@@ -164,7 +151,27 @@ class InfluxSink:
             log.warning("point refused", sink=SINK, seq=bad.seq, reason=reason)
         self._dead += len(refused)
         self._written += len(points) - len(refused)
+        bad_seqs = {bad.seq for bad, _ in refused}
+        await self._look(entries, [p for p in points if p.seq not in bad_seqs])
         await journal.ack(SINK, entries[-1].seq)
+
+    async def _look(self, entries: Sequence[Entry], points: Sequence[PointLine]) -> None:
+        """Now and then read the last point back: VictoriaMetrics drops bad lines without a word.
+
+        A miss raises the alarm and is counted; the cursor goes on, since the journal can be replayed.
+        """
+        self._batches += 1
+        if self._verify is None or not points or self._batches % VERIFY_EVERY != 1:
+            return
+        last = next(e for e in reversed(entries) if e.seq == points[-1].seq)
+        try:
+            seen = await asyncio.to_thread(self._verify, last)
+        except PeerError as error:
+            self._failed(f"points could not be read back: {error}", 0)
+            return
+        if not seen:
+            self._unverified += 1
+            self._failed(f"the server took entry {last.seq} without a word and does not show it", 0)
 
     async def _write_until_answered(self, points: Sequence[PointLine]) -> list[tuple[PointLine, str]]:
         wait = FIRST_WAIT

@@ -1,170 +1,113 @@
-"""Move points between account tags when an attribution changes: copy under the new, then retire the old.
+"""Points that stand under another account than the directory says: written anew, then retired.
 
-Servers differ: InfluxDB 2 deletes by predicate (v2 API), InfluxDB 1 by InfluxQL DELETE; VictoriaMetrics
-cannot delete a span of a series: there the old points get the field `superseded` = 1.
+Whether a point must move is computed from the point and the directory alone, so a move that was cut short is
+simply made again.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
-from itertools import islice
-from typing import Any
-from urllib.parse import urlencode
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
 
-import urllib3
-from urllib3.exceptions import HTTPError
+from gateway.edge.sinks.influx import MAX_POINTS, InfluxWriter
+from gateway.edge.sinks.influx_points import INTERVAL, UNASSIGNED, UNTRUSTED, line, nanoseconds
+from gateway.edge.sinks.influx_read import SUPERSEDED, InfluxReader, StoredPoint
+from mapping.directory import AttributionRole
+from mapping.snapshot import DirectorySnapshot
 
-from gateway.edge.sinks.influx import MAX_POINTS, InfluxTarget, InfluxWriter
-from gateway.edge.sinks.influx_points import line, nanoseconds
-from gateway.errors import PeerRefusedData, PeerUnavailable
-
-
-class Server(StrEnum):
-    """Which dialect reads back and deletes."""
-
-    INFLUXDB2 = "influxdb2"
-    INFLUXDB1 = "influxdb1"
-    VICTORIAMETRICS = "victoriametrics"
+HORIZON = timedelta(days=400)
+"""How far back points are moved; what is older stays where it is (billing never reads it here)."""
+WINDOW = timedelta(days=50)
+_HOLDING = frozenset({AttributionRole.NORMAL, AttributionRole.OPENING})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
-    """Points of `meter` with after <= time <= until go from account tag `old` to `new`."""
-
-    meter: str
-    after: datetime
-    until: datetime
-    old: str
-    new: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    measurement: str
-    tags: dict[str, str]
-    at: int
-    fields: dict[str, float]
+def account_at(snapshot: DirectorySnapshot, meter: str, at: datetime, interval: float | None) -> str:
+    """Give the account tag by the sink's rule, for a snapshot at `at` or an interval of so many seconds."""
+    start = at - timedelta(seconds=interval) if interval else None
+    accounts = [a for a in snapshot.attributions(meter, start, at).accounts if a.role in _HOLDING]
+    number = accounts[0].account_number if len(accounts) == 1 else None
+    return number or UNASSIGNED
 
 
 class InfluxMover:
-    """Reads back, rewrites and retires points. Blocking: call it in a thread; repeat it freely."""
+    """Moves the points of one meter at a time. Blocking: call it in a thread."""
 
-    def __init__(self, target: InfluxTarget, server: Server, measurements: Iterable[str]) -> None:
-        self._target = target
-        self._server = server
-        self._measurements = tuple(measurements)
-        self._http = urllib3.PoolManager(timeout=target.timeout, retries=False)
-        self._writer = InfluxWriter(target)
+    def __init__(self, writer: InfluxWriter, reader: InfluxReader) -> None:
+        self._writer = writer
+        self._reader = reader
 
     def close(self) -> None:
         """Release the connections."""
         self._writer.close()
-        self._http.clear()
+        self._reader.close()
 
-    def move(self, move: Move) -> int:
-        """Move every point; gives how many. Raises PeerUnavailable (nothing is lost: do it again)."""
+    def move(self, meter: str, snapshot: DirectorySnapshot, now: datetime) -> int:
+        """Put every point of a meter under the account that `snapshot` says; gives how many moved.
+
+        Raises PeerUnavailable, PeerRefusedLogin or PeerRefusedData; calling it again goes on.
+        """
         moved = 0
-        stored = self._read(move)
-        while batch := list(islice(stored, MAX_POINTS)):
-            self._writer.write(
-                [line(p.measurement, p.tags | {"account": move.new}, p.fields, p.at) for p in batch]
-            )
-            if self._server is Server.VICTORIAMETRICS:
-                self._writer.write([line(p.measurement, p.tags, {"superseded": 1.0}, p.at) for p in batch])
-            moved += len(batch)
-        if moved and self._server is not Server.VICTORIAMETRICS:
-            self._delete(move)
+        until = now + timedelta(days=1)
+        after = now - HORIZON
+        while after < until:
+            end = min(after + WINDOW, until)
+            moved += self._window(meter, snapshot, nanoseconds(after), nanoseconds(end))
+            after = end
         return moved
 
-    def _read(self, move: Move) -> Iterator[_Stored]:
-        if self._server is Server.VICTORIAMETRICS:
-            return self._export(move)
-        return self._influxql(move)
+    def _window(self, meter: str, snapshot: DirectorySnapshot, after: int, until: int) -> int:
+        points = self._reader.points(meter, after, until)
+        others = {(p.measurement, p.account, p.at): p for p in points}
+        moved = 0
+        for run in _runs(points, snapshot, meter):
+            copies = [_copy(p, account_at(snapshot, meter, p.time, _interval(p)), others) for p in run]
+            self._write(copies)
+            self._write(self._reader.retire(meter, run))
+            moved += len(run)
+        return moved
 
-    def _influxql(self, move: Move) -> Iterator[_Stored]:
-        names = ",".join(_identifier(m) for m in self._measurements)
-        answer = self._ask(
-            "GET",
-            "/query",
-            {
-                "db": self._target.bucket,
-                "epoch": "ns",
-                "q": f"SELECT * FROM {names} WHERE {_where(move)} GROUP BY *",
-            },
-        )
-        for result in json.loads(answer).get("results", []):
-            for series in result.get("series", []):
-                columns = series["columns"]
-                for row in series["values"]:
-                    fields = {
-                        c: float(v)
-                        for c, v in zip(columns, row, strict=True)
-                        if c != "time" and v is not None
-                    }
-                    yield _Stored(series["name"], series["tags"], row[0], fields)
-
-    def _export(self, move: Move) -> Iterator[_Stored]:
-        match = f'{{meter="{_quoted(move.meter)}",account="{_quoted(move.old)}"}}'
-        span = {"start": str(move.after.timestamp()), "end": str(move.until.timestamp())}
-        answer = self._ask("GET", "/api/v1/export", {"match[]": match, **span})
-        for text in answer.splitlines():
-            series = json.loads(text)
-            labels: dict[str, str] = series["metric"]
-            name = labels.pop("__name__")
-            measurement = next((m for m in self._measurements if name.startswith(m + "_")), None)
-            labels.pop("db", None)
-            if measurement is None or name.endswith("_superseded"):
-                continue
-            field = name.removeprefix(measurement + "_")
-            for value, at in zip(series["values"], series["timestamps"], strict=True):
-                yield _Stored(measurement, labels, at * 1_000_000, {field: value})
-
-    def _delete(self, move: Move) -> None:
-        if self._server is Server.INFLUXDB1:
-            for measurement in self._measurements:
-                query = f"DELETE FROM {_identifier(measurement)} WHERE {_where(move)}"
-                self._ask("POST", "/query", {"db": self._target.bucket, "q": query})
-            return
-        self._ask(
-            "POST",
-            "/api/v2/delete",
-            {"org": self._target.org, "bucket": self._target.bucket},
-            {
-                "start": move.after.isoformat(),
-                "stop": move.until.isoformat(),
-                "predicate": f'meter="{_quoted(move.meter)}" AND account="{_quoted(move.old)}"',
-            },
-        )
-
-    def _ask(self, method: str, path: str, query: dict[str, str], body: Any = None) -> str:
-        headers = {"Authorization": f"Token {self._target.token}"} if self._target.token else {}
-        url = f"{self._target.url.rstrip('/')}{path}?{urlencode(query)}"
-        try:
-            answer = self._http.request(method, url, headers=headers, json=body)
-        except HTTPError as error:
-            raise PeerUnavailable(f"InfluxDB at {self._target.url} cannot be reached: {error}") from error
-        text = answer.data.decode("utf-8", "replace")
-        if answer.status >= 500:
-            raise PeerUnavailable(f"InfluxDB answered {answer.status}: {text[:300]}")
-        if answer.status >= 400 or '"error"' in text[:200]:
-            raise PeerRefusedData(f"InfluxDB answered {answer.status}: {text[:300]}")
-        return text
+    def _write(self, points: Sequence[StoredPoint]) -> None:
+        for start in range(0, len(points), MAX_POINTS):
+            part = points[start : start + MAX_POINTS]
+            self._writer.write([line(p.measurement, dict(p.tags), dict(p.fields), p.at) for p in part])
 
 
-def _where(move: Move) -> str:
-    return (
-        f"\"meter\" = '{_quoted(move.meter)}' AND \"account\" = '{_quoted(move.old)}' "
-        f"AND time >= {nanoseconds(move.after)} AND time <= {nanoseconds(move.until)}"
-    )
+def _runs(
+    points: Sequence[StoredPoint], snapshot: DirectorySnapshot, meter: str
+) -> Iterator[list[StoredPoint]]:
+    """Give the points to move, as runs that follow each other in their series without one that stays."""
+    series: dict[tuple[str, tuple[tuple[str, str], ...]], list[StoredPoint]] = defaultdict(list)
+    for point in points:
+        if point.stands:
+            series[point.measurement, tuple(sorted(point.tags.items()))].append(point)
+
+    def moves(point: StoredPoint) -> bool:
+        if point.fields.get(UNTRUSTED):
+            return False
+        return point.account != account_at(snapshot, meter, point.time, _interval(point))
+
+    for several in series.values():
+        several.sort(key=lambda p: p.at)
+        for wanted, run in groupby(several, key=moves):
+            if wanted:
+                yield list(run)
 
 
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', "") + '"'
+def _interval(point: StoredPoint) -> float | None:
+    return point.fields.get(INTERVAL)
 
 
-def _quoted(text: str) -> str:
-    return text.replace("\\", "").replace("'", "").replace('"', "")
+def _copy(point: StoredPoint, account: str, others: dict[tuple[str, str, int], StoredPoint]) -> StoredPoint:
+    """The point under another account; one that stood there before and was moved away stands again."""
+    fields = {name: value for name, value in point.fields.items() if name != SUPERSEDED}
+    before = others.get((point.measurement, account, point.at))
+    if before is not None and not before.stands:
+        fields[SUPERSEDED] = before.fields[SUPERSEDED] + 1
+    return StoredPoint(point.measurement, {**point.tags, "account": account}, point.at, fields)
+
+
+def utc_now() -> datetime:
+    """The machine's present: points of simulated time are never later."""
+    return datetime.now(UTC)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gateway.edge.entry import Entry, EntryKind
 
 UNASSIGNED = "unassigned"
+INTERVAL = "interval_seconds"
+"""Field of interval profiles: whose the point is depends on the whole interval, not on its end alone."""
+UNTRUSTED = "untrusted"
+"""Field of points that no directory will ever attribute (untrusted time, another meter)."""
+LASTING = frozenset({"untrusted_time", "identity_mismatch"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -51,6 +56,11 @@ def point(entry: Entry, gateway: str) -> PointLine | None:
     ]
     if not fields:
         return None
+    if capture["start"] is not None:
+        length = datetime.fromisoformat(capture["at"]) - datetime.fromisoformat(capture["start"])
+        fields.append(f"{INTERVAL}={float(length // timedelta(seconds=1))!r}")
+    if capture["reason"] in LASTING:
+        fields.append(f"{UNTRUSTED}=1.0")
     at = nanoseconds(datetime.fromisoformat(capture["at"]))
     if entry.kind is EntryKind.EVENT:
         at += int(capture["capture_id"].rpartition("/")[2]) % 1_000
