@@ -46,18 +46,24 @@ async def recording(host: str, port: int, into: Exchange) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def playing(exchange: Exchange, faults: list[str]) -> AsyncIterator[int]:
-    """Answer the recorded requests with the recorded answers; another request goes into `faults`."""
+async def playing(exchange: Exchange, faults: list[str], numbered: int = 0) -> AsyncIterator[int]:
+    """Answer the recorded requests with the recorded answers; another request goes into `faults`.
+
+    The first `numbered` octets of a request are its own number (2 in Modbus TCP: the transaction, which a
+    process counts): any will do, and the answer carries it.
+    """
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = b""
         for way, digits in exchange:
             octets = bytes.fromhex(digits)
             if way == "<":
-                writer.write(octets)
+                writer.write(number + octets[numbered:])
                 continue
             with contextlib.suppress(asyncio.IncompleteReadError):
                 asked = await reader.readexactly(len(octets))
-                if asked != octets:
+                number = asked[:numbered]
+                if asked[numbered:] != octets[numbered:]:
                     faults.append(f"asked {asked.hex()}, recorded {digits}")
                     break
         await writer.drain()

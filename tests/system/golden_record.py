@@ -112,7 +112,8 @@ async def replayed(kind: str, folder: Path, broker: Mosquitto) -> tuple[Document
     """Play a recorded conversation to an edge; gives the record, what was delivered, and faults."""
     recorded = json.loads((FOLDER / f"{kind}.json").read_text(encoding="utf-8"))
     faults: list[str] = []
-    async with playing([(way, digits) for way, digits in recorded["wire"]], faults) as port:
+    numbered = 2 if kind == "modbus" else 0
+    async with playing([(way, digits) for way, digits in recorded["wire"]], faults, numbered) as port:
         published = await delivered(folder, broker, port, recorded)
     return recorded, published, faults
 
