@@ -65,6 +65,10 @@ class InfluxWriter:
         except (HTTPError, OSError) as error:
             raise PeerUnavailable(f"InfluxDB at {self._target.url} cannot be reached: {error}") from error
 
+    def ping(self) -> bool:
+        """Say whether the server answers."""
+        return bool(self._client.ping())
+
     def close(self) -> None:
         """Release the connections."""
         self._client.close()
@@ -126,6 +130,7 @@ class InfluxSink:
     async def run(self, journal: JournalReader) -> None:
         """Deliver for ever; the cursor moves only past what was written or set aside. Cancel at will."""
         try:
+            self._connected = await asyncio.to_thread(self._writer.ping)
             while not await self._follow(journal):
                 await asyncio.sleep(FIRST_WAIT)
         finally:
