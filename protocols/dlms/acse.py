@@ -11,8 +11,8 @@ from protocols.session import Auth
 CONTEXT_PLAIN = 1
 CONTEXT_CIPHERED = 3
 VERSION = 6
-CLIENT_CONFORMANCE = 0x001E1D | 0x400000
-"""Blocks, multiple references, get, set, selective access, action, and general protection."""
+CLIENT_CONFORMANCE = 0x00101D | 0x400000
+"""GET blocks, get, set, selective access, action and general protection: only what is built."""
 
 ACCEPTED = 0
 REJECTED = 1
