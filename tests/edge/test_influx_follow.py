@@ -187,6 +187,9 @@ async def test_points_follow_the_directory_exactly(
             await eventually(lambda: held(url, server) == expected(handed))
             assert held(url, server)["block_load", MOVED] == "1111111111"
             assert held(url, server)["daily", MOVED] == "2222222222"
+            follower.directory_changed(named)  # a correction takes it back: each point stands once, again
+            await eventually(lambda: held(url, server) == expected(named))
+            assert {p.fields.get("interval_energy_import") for p in points(url, server)} >= {12.35, 12.74}
     await journal.close()
 
 

@@ -101,10 +101,10 @@ def _interval(point: StoredPoint) -> float | None:
 
 def _copy(point: StoredPoint, account: str, others: dict[tuple[str, str, int], StoredPoint]) -> StoredPoint:
     """The point under another account; one that stood there before and was moved away stands again."""
-    fields = {name: value for name, value in point.fields.items() if name != SUPERSEDED}
+    fields = {name: value for name, value in point.fields.items() if not name.startswith(SUPERSEDED)}
     before = others.get((point.measurement, account, point.at))
     if before is not None and not before.stands:
-        fields[SUPERSEDED] = before.fields[SUPERSEDED] + 1
+        fields[f"{SUPERSEDED}{before.generation + 1}"] = 1.0
     return StoredPoint(point.measurement, {**point.tags, "account": account}, point.at, fields)
 
 

@@ -19,9 +19,10 @@ from gateway.edge.sinks.influx_points import nanoseconds
 from gateway.edge.sinks.influx_target import InfluxTarget
 from gateway.errors import PeerRefusedData, PeerUnavailable
 
-SUPERSEDED = "superseded"
-"""VictoriaMetrics only: odd = the point was moved away, even or absent = it stands. It only ever rises, since
-deduplication keeps the greater of two values of one time."""
+SUPERSEDED = "superseded_"
+"""VictoriaMetrics only: fields `superseded_1`, `superseded_2`, … each written once with 1. An odd highest number
+means that the point was moved away, an even one or none that it stands. One field with a rising value would not do:
+of two values of one time the server keeps either."""
 
 
 class Server(StrEnum):
@@ -54,7 +55,13 @@ class StoredPoint:
     @property
     def stands(self) -> bool:
         """Whether it was not moved away."""
-        return int(self.fields.get(SUPERSEDED, 0)) % 2 == 0
+        return self.generation % 2 == 0
+
+    @property
+    def generation(self) -> int:
+        """How often it was moved away or came back."""
+        marks = (name.removeprefix(SUPERSEDED) for name in self.fields if name.startswith(SUPERSEDED))
+        return max((int(mark) for mark in marks if mark.isdecimal()), default=0)
 
 
 class InfluxReader:
@@ -86,7 +93,7 @@ class InfluxReader:
         """
         if self.server is Server.VICTORIAMETRICS:
             return [
-                StoredPoint(p.measurement, p.tags, p.at, {SUPERSEDED: p.fields.get(SUPERSEDED, 0.0) + 1})
+                StoredPoint(p.measurement, p.tags, p.at, {f"{SUPERSEDED}{p.generation + 1}": 1.0})
                 for p in run
             ]
         self._delete(meter, run[0], run[-1].at)
@@ -124,8 +131,7 @@ class InfluxReader:
                 continue
             tags, field = tuple(sorted(labels.items())), name.removeprefix(measurement + "_")
             for value, at in zip(series["values"], series["timestamps"], strict=True):
-                fields = found[measurement, tags, at * 1_000_000]
-                fields[field] = max(value, fields.get(field, value)) if field == SUPERSEDED else value
+                found[measurement, tags, at * 1_000_000][field] = value
         for (measurement, tags, at), fields in found.items():
             if after < at <= until:
                 yield StoredPoint(measurement, dict(tags), at, fields)
