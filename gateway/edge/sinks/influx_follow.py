@@ -11,9 +11,10 @@ from typing import Protocol
 
 import structlog
 
+from gateway.clock import SystemClock
 from gateway.edge.sinks.base import JournalReader
 from gateway.edge.sinks.influx import InfluxSink, InfluxStatistics
-from gateway.edge.sinks.influx_move import InfluxMover, utc_now
+from gateway.edge.sinks.influx_move import InfluxMover
 from gateway.errors import PeerError, PeerRefusedData
 from mapping.snapshot import DirectorySnapshot
 
@@ -24,6 +25,8 @@ SETTLE = 1.0
 """Seconds after a change by which everything that was stamped with the former part is journaled."""
 LOOK = 0.2
 _FILE = "influx-directory"
+PEOPLE = SystemClock()
+"""The machine's present: points of simulated time are never later."""
 
 
 class CursorSource(JournalReader, Protocol):
@@ -105,7 +108,7 @@ class InfluxFollower:
         """Move one meter's points, however long the server is away; False when it refuses for good."""
         while True:
             try:
-                self.moved += await asyncio.to_thread(self._mover.move, meter, snapshot, utc_now())
+                self.moved += await asyncio.to_thread(self._mover.move, meter, snapshot, PEOPLE.now())
             except PeerRefusedData as error:
                 self._failed(meter, error)
                 return False

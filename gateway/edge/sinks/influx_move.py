@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 
 from gateway.edge.sinks.influx import MAX_POINTS, InfluxWriter
@@ -106,8 +106,3 @@ def _copy(point: StoredPoint, account: str, others: dict[tuple[str, str, int], S
     if before is not None and not before.stands:
         fields[f"{SUPERSEDED}{before.generation + 1}"] = 1.0
     return StoredPoint(point.measurement, {**point.tags, "account": account}, point.at, fields)
-
-
-def utc_now() -> datetime:
-    """The machine's present: points of simulated time are never later."""
-    return datetime.now(UTC)
