@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from gateway.config_locate import locate
 from gateway.errors import ConfigError
-from protocols.reading import ProfileName
-from protocols.session import Auth, DlmsSettings, MeterSpec, ModbusSettings
+from protocols.reading import Obis, ProfileName
+from protocols.session import Auth, DlmsSettings, MeterSpec, ModbusSettings, Protection
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 MeterText = Annotated[str, Field(pattern=r"^[A-Z0-9]{3}:[A-Z0-9]{1,32}$")]
@@ -68,7 +68,14 @@ class LineSection(Section):
 
 
 class DlmsSection(Section):
-    """How to associate with a DLMS meter; secrets by reference only."""
+    """How to associate with a DLMS meter; secrets by reference only.
+
+    `ciphered` asks for suite 0 ciphering as `protection` says. `dedicated_key` sends a fresh key for each
+    association, `general` uses general-glo-ciphering, `accept_plain` lets plain answers through where
+    ciphering was agreed (a downgrade: only for models known to need it). `max_list` attributes go into one
+    request; `release = false` leaves out the release; `counter_object` is where the public client reads the
+    invocation counter (empty: nowhere); `keep_open` keeps an idle association for the next poll, in seconds.
+    """
 
     client: Annotated[int, Field(ge=1, le=127)] = 16
     server: Annotated[int, Field(ge=1, le=16383)] = 1
@@ -76,15 +83,29 @@ class DlmsSection(Section):
     framing: Literal["wrapper", "hdlc"] = "wrapper"
     auth: Auth = Auth.NONE
     ciphered: bool = False
+    protection: Protection = Protection.AUTHENTICATED_ENCRYPTED
+    dedicated_key: bool = False
+    general: bool = False
+    accept_plain: bool = False
     password_ref: Name | None = None
     encryption_key_ref: Name | None = None
     authentication_key_ref: Name | None = None
     system_title: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{16}$")] | None = None
     timeout: Annotated[float, Field(gt=0, le=120)] = 5.0
+    max_pdu: Annotated[int, Field(ge=64, le=65535)] = 65535
+    max_info: Annotated[int, Field(ge=16, le=2030)] = 128
+    window: Annotated[int, Field(ge=1, le=7)] = 1
+    address_octets: Literal[0, 1, 2, 4] = 0
+    max_list: Annotated[int, Field(ge=1, le=32)] = 1
+    release: bool = True
+    counter_object: str | None = None
+    hls_object: str = "0-0:40.0.0*255"
+    companion: Literal["is15959", "generic"] = "is15959"
+    keep_open: Annotated[float, Field(ge=0, le=3600)] = 0.0
 
     @model_validator(mode="after")
     def _secrets(self) -> DlmsSection:
-        if self.auth in (Auth.LLS, Auth.HLS2) and self.password_ref is None:
+        if self.auth.needs_secret and self.password_ref is None:
             raise ValueError(
                 f'auth = "{self.auth}" needs `password_ref`, the name of a file in the secrets folder'
             )
@@ -94,6 +115,13 @@ class DlmsSection(Section):
         ):
             raise ValueError("ciphering needs `encryption_key_ref` and `authentication_key_ref`")
         return self
+
+    @field_validator("counter_object", "hls_object")
+    @classmethod
+    def _obis(cls, text: str | None) -> str | None:
+        if text:
+            Obis.parse(text)
+        return text
 
 
 class ModbusSection(Section):

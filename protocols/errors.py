@@ -12,6 +12,7 @@ ProtocolError
 │   ├── MeterSilent        the line works and this meter does not answer
 │   ├── AssociationRefused it refused the association (password, key, context)
 │   ├── SecurityFailure    a tag, counter or protection level is not what was agreed
+│   │   └── InvocationCounterRefused  our counter is behind the meter's: read it and associate again
 │   └── IdentityMismatch   another meter answers at this address: stop, nothing is attributed
 ├── NotSupported           the meter (model) lacks this: skip the item, go on
 ├── MeterConfigError       our configuration of the meter is wrong: fix it, no retry helps
@@ -97,6 +98,21 @@ class AssociationRefused(MeterError):
 
 class SecurityFailure(MeterError):
     """A tag, counter or protection level is not what was agreed."""
+
+
+class InvocationCounterRefused(SecurityFailure):
+    """The meter has seen our invocation counter, or a later one; `meter_counter` is its last where it told."""
+
+    def __init__(
+        self, *, meter_counter: int | None, own_counter: int | None = None, where: str | None = None
+    ) -> None:
+        ours = "our invocation counter" if own_counter is None else f"invocation counter {own_counter:,}"
+        theirs = "the meter's" if meter_counter is None else f"the meter's {meter_counter:,}"
+        super().__init__(
+            f"{ours} is behind {theirs}: read {where or 'its counter object'} and associate again"
+        )
+        self.meter_counter = meter_counter
+        self.own_counter = own_counter
 
 
 class IdentityMismatch(MeterError):

@@ -39,21 +39,47 @@ class CounterStore(Protocol):
 
 
 class Auth(StrEnum):
-    """How a DLMS association authenticates."""
+    """How a DLMS association authenticates (Green Book 9.2.2, mechanisms 0 to 6)."""
 
     NONE = "none"
     LLS = "lls"
     HLS2 = "hls2"
+    HLS_MD5 = "hls-md5"
+    HLS_SHA1 = "hls-sha1"
     HLS_GMAC = "hls-gmac"
+    HLS_SHA256 = "hls-sha256"
+
+    @property
+    def needs_secret(self) -> bool:
+        """Say whether it needs a password or HLS key of its own, beside the ciphering keys."""
+        return self not in (Auth.NONE, Auth.HLS_GMAC)
+
+
+class Protection(StrEnum):
+    """What ciphering does to each APDU (security control 0x30, 0x10, 0x20)."""
+
+    AUTHENTICATED_ENCRYPTED = "authenticated-encrypted"
+    AUTHENTICATED = "authenticated"
+    ENCRYPTED = "encrypted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DlmsSettings:
-    """How to reach a DLMS meter.
+    """How to reach a DLMS meter; the defaults suit most meters.
 
     `client` is the client address (16 public, 32 reader, 48 utility), `server` the logical device,
-    `physical` the HDLC lower address (None on the wrapper). `*_ref` name secrets. `ciphered` asks for
-    suite 0 authenticated encryption (security control 0x30).
+    `physical` the HDLC lower address (None on the wrapper), `address_octets` the width of an HDLC server
+    address (0 = the shortest). `*_ref` name secrets; `password_ref` is the LLS password or the HLS secret.
+
+    `ciphered` asks for suite 0 ciphering as `protection` says; `dedicated_key` sends a fresh key for this
+    association; `general` uses general-glo-ciphering. `accept_plain` lets a plain answer through where
+    ciphering was agreed: a downgrade, only for models known to need it.
+
+    `max_pdu` octets of an APDU that we accept, `max_info` octets of an HDLC information field, `window`
+    HDLC frames in flight. `max_list` attributes are asked for in one request (1 = one by one). `release`
+    False leaves out RLRQ. `counter_object` is where the public client reads the invocation counter ("" =
+    nowhere), None the companion's. `hls_object` is the association object that passes 3 and 4 of HLS use.
+    `keep_open` seconds an idle association is kept for the next poll (0 = closed after each).
     """
 
     client: int = 16
@@ -62,11 +88,25 @@ class DlmsSettings:
     framing: str = "wrapper"
     auth: Auth = Auth.NONE
     ciphered: bool = False
+    protection: Protection = Protection.AUTHENTICATED_ENCRYPTED
+    dedicated_key: bool = False
+    general: bool = False
+    accept_plain: bool = False
     password_ref: str | None = None
     encryption_key_ref: str | None = None
     authentication_key_ref: str | None = None
     system_title: bytes = b"MGW\x00\x00\x00\x00\x01"
     timeout: float = 5.0
+    max_pdu: int = 0xFFFF
+    max_info: int = 128
+    window: int = 1
+    address_octets: int = 0
+    max_list: int = 1
+    release: bool = True
+    counter_object: str | None = None
+    hls_object: str = "0-0:40.0.0*255"
+    companion: str = "is15959"
+    keep_open: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

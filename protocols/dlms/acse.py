@@ -5,34 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from protocols.dlms.axdr import Cursor, encode_length
+from protocols.dlms.conformance import BUILT
+from protocols.dlms.diagnostics import association_diagnostic
 from protocols.errors import MeterProtocolError
-from protocols.session import Auth
 
 CONTEXT_PLAIN = 1
 CONTEXT_CIPHERED = 3
 VERSION = 6
-CLIENT_CONFORMANCE = 0x00101D | 0x400000
-"""GET blocks, get, set, selective access, action and general protection: only what is built."""
 
 ACCEPTED = 0
 REJECTED = 1
+REJECTED_TRANSIENT = 2
 DIAGNOSTIC_NONE = 0
 DIAGNOSTIC_CONTEXT = 2
+DIAGNOSTIC_TITLE = 3
 DIAGNOSTIC_MECHANISM_REQUIRED = 12
 DIAGNOSTIC_FAILURE = 13
 DIAGNOSTIC_AUTHENTICATION_REQUIRED = 14
-DIAGNOSTICS = {
-    1: "no reason given",
-    2: "application context not supported",
-    3: "calling system title not recognised",
-    11: "authentication mechanism not recognised",
-    12: "authentication mechanism required",
-    13: "authentication failure",
-    14: "authentication required",
-}
-
-MECHANISMS = {Auth.NONE: None, Auth.LLS: 1, Auth.HLS2: 2, Auth.HLS_GMAC: 5}
-HLS = (Auth.HLS2, Auth.HLS_GMAC)
 
 _CONTEXT = bytes.fromhex("60857405080100")[:-1]
 _MECHANISM = bytes.fromhex("60857405080200")[:-1]
@@ -42,7 +31,7 @@ _MECHANISM = bytes.fromhex("60857405080200")[:-1]
 class InitiateRequest:
     """What the client proposes; `conformance` has 24 bits, first service in the highest."""
 
-    conformance: int = CLIENT_CONFORMANCE
+    conformance: int = BUILT
     max_pdu: int = 0xFFFF
     dedicated_key: bytes | None = field(default=None, repr=False)
 
@@ -81,17 +70,18 @@ class Aare:
     user_information: bytes = b""
 
     def reason(self) -> str:
-        """Name the diagnostic."""
-        known = DIAGNOSTICS.get(self.diagnostic) if self.source == 1 else None
-        return known or f"diagnostic {self.diagnostic} of source {self.source}"
+        """Name the diagnostic; a transient refusal says so."""
+        known = association_diagnostic(self.source, self.diagnostic)
+        return f"{known} (for now)" if self.result == REJECTED_TRANSIENT else known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """RLRQ (`response` False) or RLRE."""
+    """RLRQ (`response` False) or RLRE; `user_information` holds a ciphered Initiate where that is asked for."""
 
     response: bool = False
     reason: int = 0
+    user_information: bytes = b""
 
 
 def encode_initiate_request(request: InitiateRequest) -> bytes:
@@ -223,7 +213,10 @@ def decode_aare(octets: bytes) -> Aare:
 
 def encode_release(release: Release) -> bytes:
     """Write RLRQ or RLRE."""
-    return bytes((0x63 if release.response else 0x62, 0x03, 0x80, 0x01, release.reason))
+    body = bytes((0x80, 0x01, release.reason))
+    if release.user_information:
+        body += _field(0xBE, _field(0x04, release.user_information))
+    return _field(0x63 if release.response else 0x62, body)
 
 
 def decode_release(octets: bytes) -> Release:
@@ -231,8 +224,9 @@ def decode_release(octets: bytes) -> Release:
     tag = octets[0] if octets else 0
     if tag not in (0x62, 0x63):
         raise MeterProtocolError(f"APDU tag {tag:#04x} is not a release")
-    reason = _fields(octets, tag).get(0x80, b"\x00")
-    return Release(response=tag == 0x63, reason=_number(reason, "reason"))
+    fields = _fields(octets, tag)
+    reason = _number(fields.get(0x80, b"\x00"), "reason")
+    return Release(response=tag == 0x63, reason=reason, user_information=_inner(fields, 0xBE, 0x04))
 
 
 def _fields(octets: bytes, tag: int) -> dict[int, bytes]:

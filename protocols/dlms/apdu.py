@@ -21,30 +21,6 @@ from protocols.dlms.axdr import Cursor, encode_length
 from protocols.dlms.types import Data
 from protocols.reading import Obis
 
-ACCESS_RESULTS = {
-    1: "hardware fault",
-    2: "temporary failure",
-    3: "read-write denied",
-    4: "object undefined",
-    9: "object class inconsistent",
-    11: "object unavailable",
-    12: "type unmatched",
-    13: "scope of access violated",
-    14: "data block unavailable",
-    15: "long get aborted",
-    16: "no long get in progress",
-    17: "long set aborted",
-    18: "no long set in progress",
-    19: "data block number invalid",
-    250: "other reason",
-}
-"""Names of data-access-result; action-result uses the same numbers for the common cases."""
-
-
-def result_name(code: int) -> str:
-    """Name a data-access-result."""
-    return ACCESS_RESULTS.get(code, f"result {code}")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetRequest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from protocols.dlms import axdr
 from protocols.dlms.axdr import Cursor
-from protocols.dlms.model import EntrySelection, RangeSelection
+from protocols.dlms.model import ColumnName, EntrySelection, RangeSelection
 from protocols.dlms.types import Data, Tag, array, capture_object, double_long_unsigned, long_unsigned, octets
 from protocols.dlms.types import structure as struct_of
 from protocols.errors import LocalError, MeterProtocolError
@@ -52,13 +52,15 @@ def selection_octets(selection: Selection | None) -> bytes:
     match selection:
         case None:
             return b"\x00"
-        case RangeSelection():  # Blue Book 4.3.6, selector 1; all columns
+        case RangeSelection():  # Blue Book 4.3.6, selector 1
             column = capture_object(_clock_class(selection.obis), selection.obis, selection.attribute)
-            parameter = struct_of(column, octets(selection.since), octets(selection.until), array())
+            wanted = array(*(capture_object(*name) for name in selection.columns))
+            parameter = struct_of(column, octets(selection.since), octets(selection.until), wanted)
             return b"\x01\x01" + axdr.encode(parameter)
-        case EntrySelection():  # selector 2; columns 1 to 0 (the last)
+        case EntrySelection():  # selector 2
             entries = (double_long_unsigned(selection.first), double_long_unsigned(selection.last))
-            return b"\x01\x02" + axdr.encode(struct_of(*entries, long_unsigned(1), long_unsigned(0)))
+            columns = (long_unsigned(selection.first_column), long_unsigned(selection.last_column))
+            return b"\x01\x02" + axdr.encode(struct_of(*entries, *columns))
 
 
 def _clock_class(obis: Obis) -> int:
@@ -81,17 +83,36 @@ def _range_of(parameter: Data) -> Selection | None:
     match parameter.items:
         case (
             Data(Tag.STRUCTURE, (_, Data(_, bytes() as name), Data(_, int() as attribute), _)),
-            low,
-            high,
-            _,
-        ):
-            if len(name) == 6 and isinstance(low.value, bytes) and isinstance(high.value, bytes):
-                return RangeSelection(Obis.from_bytes(name), attribute, low.value, high.value)
+            Data(_, bytes() as low),
+            Data(_, bytes() as high),
+            Data(Tag.ARRAY, tuple() as wanted),
+        ) if len(name) == 6:
+            columns = tuple(_column_of(one) for one in wanted if isinstance(one, Data))
+            if None not in columns:
+                known = tuple(c for c in columns if c is not None)
+                return RangeSelection(Obis.from_bytes(name), attribute, low, high, known)
+    return None
+
+
+def _column_of(entry: Data) -> ColumnName | None:
+    match entry.items:
+        case (
+            Data(_, int() as class_id),
+            Data(_, bytes() as name),
+            Data(_, int() as attribute),
+            Data(_, int() as index),
+        ) if len(name) == 6:
+            return ColumnName(class_id, Obis.from_bytes(name), attribute, index)
     return None
 
 
 def _entries_of(parameter: Data) -> Selection | None:
     match parameter.items:
-        case (Data(_, int() as first), Data(_, int() as last), _, _):
-            return EntrySelection(first, last)
+        case (
+            Data(_, int() as first),
+            Data(_, int() as last),
+            Data(_, int() as first_column),
+            Data(_, int() as last_column),
+        ):
+            return EntrySelection(first, last, first_column, last_column)
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 from protocols.dlms import axdr
 from protocols.dlms.apdu_fields import (
@@ -94,23 +94,46 @@ class ActionListResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestBlock:
-    """A block of the value of a SET, or of the parameter of an ACTION; the first one names the target."""
+    """A block of the value of a SET, or of the parameter of an ACTION.
+
+    The first one names its target (`listed` False) or its targets (`listed` True), the others none.
+    """
 
     action: bool
     last: bool
     number: int
     raw: bytes = field(repr=False)
-    target: Target | None = None
+    targets: tuple[Target, ...] = ()
+    listed: bool = False
     invoke: int = INVOKE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockAck:
-    """The far side has block `number` of a request; `result` comes with the last block of a SET."""
+    """The far side has block `number` of a request; results come with the last block of a SET."""
 
     action: bool
     number: int
-    result: int | None = None
+    results: tuple[int, ...] = ()
+    listed: bool = False
+    invoke: int = INVOKE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionBlock:
+    """One block of an encoded answer to an ACTION."""
+
+    last: bool
+    number: int
+    raw: bytes = field(repr=False)
+    invoke: int = INVOKE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionNext:
+    """Ask for the block after `block` of the answer to an ACTION."""
+
+    block: int
     invoke: int = INVOKE
 
 
@@ -123,6 +146,8 @@ ListApdu = (
     | ActionListResponse
     | RequestBlock
     | BlockAck
+    | ActionBlock
+    | ActionNext
 )
 
 
@@ -148,6 +173,10 @@ def encode(apdu: ListApdu) -> bytes:
             return _request_block(apdu)
         case BlockAck():
             return _block_ack(apdu)
+        case ActionBlock():
+            return _head(0xC7, 2, apdu.invoke) + _block_octets(apdu.last, apdu.number, apdu.raw)
+        case ActionNext():
+            return _head(0xC3, 2, apdu.invoke) + apdu.block.to_bytes(4, "big")
 
 
 def encode_outcomes(outcomes: tuple[Outcome, ...]) -> bytes:
@@ -184,15 +213,26 @@ def read(tag: int, kind: int, invoke: int, cursor: Cursor) -> ListApdu | None:
             return ActionListResponse(invoke=invoke, outcomes=_sequence(cursor, _read_action_outcome))
         case (0xC1, 2) | (0xC3, 4):
             target = _read_selected(cursor) if tag == 0xC1 else _read_target(cursor)
-            return _read_block(cursor, tag, invoke, target)
+            return _read_block(cursor, tag, invoke, (target,))
+        case 0xC1, 5:
+            return _read_block(cursor, tag, invoke, _sequence(cursor, _read_selected), listed=True)
+        case 0xC3, 5:
+            return _read_block(cursor, tag, invoke, _sequence(cursor, _read_target), listed=True)
         case (0xC1, 3) | (0xC3, 6):
-            return _read_block(cursor, tag, invoke, None)
-        case 0xC5, 2:
-            return BlockAck(action=False, invoke=invoke, number=cursor.unsigned(4))
+            return _read_block(cursor, tag, invoke, ())
+        case 0xC3, 2:
+            return ActionNext(invoke=invoke, block=cursor.unsigned(4))
+        case 0xC7, 2:
+            return ActionBlock(invoke=invoke, **_read_block_octets(cursor))
+        case (0xC5, 2) | (0xC7, 4):
+            return BlockAck(action=tag == 0xC7, invoke=invoke, number=cursor.unsigned(4))
         case 0xC5, 3:
-            return BlockAck(action=False, invoke=invoke, result=cursor.u8(), number=cursor.unsigned(4))
-        case 0xC7, 4:
-            return BlockAck(action=True, invoke=invoke, number=cursor.unsigned(4))
+            return BlockAck(action=False, invoke=invoke, results=(cursor.u8(),), number=cursor.unsigned(4))
+        case 0xC5, 4:
+            results = _sequence(cursor, Cursor.u8)
+            return BlockAck(
+                action=False, invoke=invoke, results=results, listed=True, number=cursor.unsigned(4)
+            )
     return None
 
 
@@ -217,23 +257,57 @@ def _action_outcome(one: Outcome) -> bytes:
     return head + (b"\x00" if one.data is None else b"\x01" + data_or_error(one.data, None))
 
 
+def encode_action_outcomes(outcomes: tuple[Outcome, ...], *, listed: bool) -> bytes:
+    """Write what the blocks of a long action-response hold: one outcome, or a list of them."""
+    body = b"".join(map(_action_outcome, outcomes))
+    return encode_length(len(outcomes)) + body if listed else body
+
+
+def decode_action_outcomes(octets: bytes, *, listed: bool) -> tuple[Outcome, ...]:
+    """Read it; MeterProtocolError unless it fills `octets`."""
+    cursor = Cursor(octets)
+    outcomes = _sequence(cursor, _read_action_outcome) if listed else (_read_action_outcome(cursor),)
+    cursor.finish("the answer of a method")
+    return outcomes
+
+
+def encode_values(values: tuple[Data, ...]) -> bytes:
+    """Write what the blocks of a request on a list hold."""
+    return _values(values)
+
+
+def decode_values(octets: bytes) -> tuple[Data, ...]:
+    """Read it; MeterProtocolError unless it fills `octets`."""
+    cursor = Cursor(octets)
+    values = _sequence(cursor, axdr.read)
+    cursor.finish("the values of a list")
+    return values
+
+
+def _block_octets(last: bool, number: int, raw: bytes) -> bytes:
+    return bytes((last,)) + number.to_bytes(4, "big") + encode_length(len(raw)) + raw
+
+
 def _request_block(block: RequestBlock) -> bytes:
     tag = 0xC3 if block.action else 0xC1
-    body = bytes((block.last,)) + block.number.to_bytes(4, "big") + encode_length(len(block.raw)) + block.raw
-    if block.target is None:
+    body = _block_octets(block.last, block.number, block.raw)
+    if not block.targets:
         return _head(tag, 6 if block.action else 3, block.invoke) + body
-    target = attribute_octets(block.target.class_id, block.target.obis, block.target.index)
-    target += b"" if block.action else selection_octets(block.target.selection)
-    return _head(tag, 4 if block.action else 2, block.invoke) + target + body
+    targets = _targets(block.targets, with_selection=not block.action)
+    if block.listed:
+        return _head(tag, 5, block.invoke) + targets + body
+    return _head(tag, 4 if block.action else 2, block.invoke) + targets[1:] + body
 
 
 def _block_ack(ack: BlockAck) -> bytes:
     number = ack.number.to_bytes(4, "big")
     if ack.action:
         return _head(0xC7, 4, ack.invoke) + number
-    if ack.result is None:
+    if not ack.results:
         return _head(0xC5, 2, ack.invoke) + number
-    return _head(0xC5, 3, ack.invoke) + bytes((ack.result,)) + number
+    if ack.listed:
+        return _head(0xC5, 4, ack.invoke) + encode_length(len(ack.results)) + bytes(ack.results) + number
+    return _head(0xC5, 3, ack.invoke) + bytes(ack.results) + number
 
 
 def _sequence(cursor: Cursor, read_one: Callable[[Cursor], _One]) -> tuple[_One, ...]:
@@ -271,7 +345,20 @@ def _read_action_outcome(cursor: Cursor) -> Outcome:
     return Outcome(result or error or 0, data)
 
 
-def _read_block(cursor: Cursor, tag: int, invoke: int, target: Target | None) -> RequestBlock:
+class _BlockFields(TypedDict):
+    last: bool
+    number: int
+    raw: bytes
+
+
+def _read_block_octets(cursor: Cursor) -> _BlockFields:
     last, number = cursor.u8() != 0, cursor.unsigned(4)
-    raw = cursor.take(cursor.length())
-    return RequestBlock(action=tag == 0xC3, invoke=invoke, target=target, last=last, number=number, raw=raw)
+    return {"last": last, "number": number, "raw": cursor.take(cursor.length())}
+
+
+def _read_block(
+    cursor: Cursor, tag: int, invoke: int, targets: tuple[Target, ...], *, listed: bool = False
+) -> RequestBlock:
+    return RequestBlock(
+        action=tag == 0xC3, invoke=invoke, targets=targets, listed=listed, **_read_block_octets(cursor)
+    )

@@ -1,4 +1,4 @@
-"""The client's side of a conversation, sans-IO: link, association, ciphering, block transfer.
+"""The client's side of a conversation, sans-IO: link, association, requests, blocks, what the meter pushes.
 
 IDLE --open--> LINKING --LinkOpened--> LINKED --associate--> ASSOCIATING --AARE--> READY
 ASSOCIATING --AARE asks for HLS--> AUTHENTICATING --pass 4 checked--> READY
@@ -10,56 +10,21 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from protocols.dlms import acse, apdu, axdr, security
-from protocols.dlms.acse import Aare, Aarq, InitiateRequest, InitiateResponse
-from protocols.dlms.apdu import (
-    ActionRequest,
-    ActionResponse,
-    ConfirmedServiceError,
-    ExceptionResponse,
-    GetBlock,
-    GetNext,
-    GetRequest,
-    GetResponse,
-    SetRequest,
-    SetResponse,
-)
-from protocols.dlms.link import ApduReceived, ClientLink, LinkClosed, LinkOpened
-from protocols.dlms.outcomes import (
-    HINTS,
-    Associated,
-    Done,
-    Event,
-    LinkDown,
-    LinkUp,
-    Refused,
-    Released,
-    Value,
-    error_of,
-)
-from protocols.dlms.security import Keys
-from protocols.dlms.types import octets
-from protocols.errors import (
-    AssociationRefused,
-    LocalError,
-    MeterConfigError,
-    MeterProtocolError,
-    MeterRefused,
-    SecurityFailure,
-)
-from protocols.reading import Obis
-from protocols.session import Auth
+from protocols.dlms import acse, gbt
+from protocols.dlms.association import ERROR_TAGS, AssociationSettings, ClientAssociation
+from protocols.dlms.ciphering import GENERAL_DED, GENERAL_GLO
+from protocols.dlms.gbt import BlockTransfer
+from protocols.dlms.link import ApduReceived, ClientLink, LinkClosed, LinkEvent, LinkOpened
+from protocols.dlms.outcomes import Associated, Event, LinkDown, LinkUp, Pushed, Released
+from protocols.dlms.transaction import Request, Transaction
+from protocols.errors import LocalError, MeterError, MeterProtocolError, MeterRefused
 
-CHALLENGE_OCTETS = 16
-HLS_CLASS = 15
-CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
-MAX_VALUE_OCTETS = axdr.MAX_OCTETS
-"""Octets that one value may have when its blocks are put together."""
-
-Request = GetRequest | SetRequest | ActionRequest
+NOTIFICATION_TAGS = (0x0F, 0xC2)
+_PUSHED_TAGS = (*NOTIFICATION_TAGS, 0xCA, 0xD2)
+_INVOKE = 0xC0
+"""Confirmed, high priority; the low four bits number the requests, so that a late answer is told from ours."""
 
 
 class State(Enum):
@@ -74,26 +39,6 @@ class State(Enum):
     WAITING = auto()
     RELEASING = auto()
     CLOSING = auto()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AssociationSettings:
-    """How to associate. `secret` is the LLS password or the HLS mechanism 2 key."""
-
-    auth: Auth = Auth.NONE
-    ciphered: bool = False
-    secret: bytes | None = field(default=None, repr=False)
-    keys: Keys | None = None
-    system_title: bytes = b"MGW\x00\x00\x00\x00\x01"
-    max_pdu: int = 0xFFFF
-
-    def __post_init__(self) -> None:
-        if (self.ciphered or self.auth is Auth.HLS_GMAC) and self.keys is None:
-            raise MeterConfigError("this association needs an encryption key and an authentication key")
-        if self.auth in (Auth.LLS, Auth.HLS2) and not self.secret:
-            raise MeterConfigError(f"authentication {self.auth} needs a password or key (password_ref)")
-        if len(self.system_title) != security.TITLE_OCTETS:
-            raise MeterConfigError(f"a system title has {security.TITLE_OCTETS} octets")
 
 
 class ClientConnection:
@@ -116,13 +61,10 @@ class ClientConnection:
         self._next_counter = next_counter
         self._random = random_octets
         self._state = State.IDLE
-        self._challenge = b""
-        self._meter_title = b""
-        self._last_counter = -1
-        self._granted = InitiateResponse(conformance=0, max_pdu=0)
-        self._request: Request | None = None
-        self._blocks = bytearray()
-        self._block: int | None = None
+        self._association = ClientAssociation(settings, next_counter, random_octets)
+        self._transaction: Transaction | None = None
+        self._transfer: BlockTransfer | None = None
+        self._requests = 0
 
     @property
     def state(self) -> State:
@@ -133,6 +75,11 @@ class ClientConnection:
     def noise(self) -> int:
         """Octets received that were no frame for us."""
         return self._link.noise
+
+    @property
+    def partial(self) -> bytes:
+        """What of the value asked for came in blocks so far: the beginning of its octets."""
+        return self._transaction.partial if self._transaction else b""
 
     def data_to_send(self) -> bytes:
         """Give and forget what must go out now."""
@@ -146,33 +93,28 @@ class ClientConnection:
     def associate(self) -> None:
         """Send AARQ; Associated follows."""
         self._enter(State.ASSOCIATING, State.LINKED)
-        settings = self._settings
-        needs_title = settings.ciphered or settings.auth is Auth.HLS_GMAC
-        initiate = acse.encode_initiate_request(InitiateRequest(max_pdu=settings.max_pdu))
-        hls = settings.auth in acse.HLS
-        self._challenge = self._random(CHALLENGE_OCTETS) if hls else b""
-        self._last_counter = -1
-        aarq = Aarq(
-            context=acse.CONTEXT_CIPHERED if settings.ciphered else acse.CONTEXT_PLAIN,
-            system_title=settings.system_title if needs_title else b"",
-            mechanism=acse.MECHANISMS[settings.auth],
-            secret=self._challenge if hls else settings.secret if settings.auth is Auth.LLS else None,
-            user_information=self._protect(initiate),
-        )
-        self._link.send(acse.encode_aarq(aarq))
+        self._association = ClientAssociation(self._settings, self._next_counter, self._random)
+        self._link.send(self._association.request())
 
     def request(self, request: Request) -> None:
-        """Send one request; Value, Done or Refused follows."""
+        """Send one request, in blocks when it is long; Value, Done, Outcomes or Refused follows."""
         self._enter(State.WAITING, State.READY)
-        self._request = request
-        self._blocks.clear()
-        self._block = None
-        self._send(request)
+        self._requests = self._requests % 15 + 1
+        association = self._association
+        room = gbt.MAX_APDU if association.offers_gbt else association.room
+        self._transaction = Transaction(request, invoke=_INVOKE | self._requests, room=room)
+        self._transfer = None
+        self._send(self._transaction.begin())
 
-    def release(self) -> None:
-        """Send RLRQ; Released follows."""
+    def release(self) -> list[Event]:
+        """Send RLRQ; Released follows, at once where the settings leave RLRQ out."""
         self._enter(State.RELEASING, State.READY)
-        self._link.send(acse.encode_release(acse.Release()))
+        request = self._association.release()
+        if request is None:
+            self._state = State.LINKED
+            return [Released()]
+        self._link.send(request)
+        return []
 
     def disconnect(self) -> list[Event]:
         """Disconnect the link from any state."""
@@ -188,7 +130,7 @@ class ClientConnection:
             raise LocalError(f"{state.name} needs {allowed.name}, but the connection is {self._state.name}")
         self._state = state
 
-    def _take(self, link_events: list[LinkOpened | LinkClosed | ApduReceived]) -> list[Event]:
+    def _take(self, link_events: list[LinkEvent]) -> list[Event]:
         events: list[Event] = []
         for event in link_events:
             match event:
@@ -205,170 +147,76 @@ class ClientConnection:
         return events
 
     def _apdu(self, received: bytes) -> list[Event]:
+        if received[0] in _PUSHED_TAGS:
+            return [Pushed(received)]
         match self._state:
             case State.ASSOCIATING:
-                return self._associated(received)
-            case State.AUTHENTICATING | State.WAITING:
-                return self._answer(apdu.decode(self._unprotect(received)))
+                return self._step(self._association.take(received))
+            case State.AUTHENTICATING if received[0] != gbt.TAG:
+                return self._step(self._association.proved(received))
+            case State.WAITING if received[0] != gbt.TAG:
+                return self._answer(received)
+            case State.WAITING | State.AUTHENTICATING:
+                return self._block(received)
             case State.RELEASING:
-                acse.decode_release(received)
+                if received[0] not in ERROR_TAGS:  # a meter that knows no release has let go all the same
+                    acse.decode_release(received)
                 self._state = State.LINKED
                 return [Released()]
         raise MeterProtocolError(f"an APDU ({received[0]:#04x}) that nothing asked for")
 
-    # ciphering
-
-    def _protect(self, plain: bytes) -> bytes:
-        if not self._settings.ciphered:
-            return plain
-        assert self._settings.keys is not None
-        title = self._settings.system_title
-        return security.protect_apdu(self._settings.keys, title, self._next_counter(), plain)
-
-    def _unprotect(self, received: bytes) -> bytes:
-        """Open an answer; a plain one is let through only when it is an error."""
-        if not self._settings.ciphered or received[0] in (0xD8, 0x0E):
-            return received
-        assert self._settings.keys is not None
-        if not self._meter_title:
-            raise SecurityFailure("the meter gave no system title (A4 in AARE), which ciphering needs")
-        opened = security.unprotect_apdu(self._settings.keys, self._meter_title, received)
-        if opened.counter <= self._last_counter:
-            raise SecurityFailure(
-                f"the meter's invocation counter {opened.counter} does not rise (last {self._last_counter})"
-            )
-        self._last_counter = opened.counter
-        return opened.plain
-
-    def _send(self, request: apdu.Apdu) -> None:
-        self._link.send(self._protect(apdu.encode(request)))
-
-    # association
-
-    def _associated(self, received: bytes) -> list[Event]:
-        if received[0] in (0xD8, 0x0E):
-            error = error_of(apdu.decode(received))
-            if isinstance(error, MeterRefused):
-                raise AssociationRefused(f"association refused: {error}{self._hint()}")
-            raise error
-        aare = acse.decode_aare(received)
-        if aare.result != acse.ACCEPTED:
-            hint = self._hint() if aare.diagnostic in (11, 12, 13) else ""
-            raise AssociationRefused(f"association refused: {aare.reason()}{hint}")
-        self._meter_title = aare.system_title
-        if self._meter_title == self._settings.system_title:
-            raise SecurityFailure("the meter answers with our own system title")
-        plain = self._unprotect(aare.user_information)
-        if plain[:1] == b"\x0e":
-            raise AssociationRefused(f"association refused: {error_of(apdu.decode(plain))}")
-        self._granted = acse.decode_initiate_response(plain)
-        if self._settings.auth not in acse.HLS:
-            self._state = State.READY
-            return [self._standing()]
-        self._prove(aare)
-        return []
-
-    def _hint(self) -> str:
-        return HINTS.get(self._settings.auth, "")
-
-    def _standing(self) -> Associated:
-        granted = self._granted
-        return Associated(
-            system_title=self._meter_title, max_pdu=granted.max_pdu, conformance=granted.conformance
-        )
-
-    def _prove(self, aare: Aare) -> None:
-        """Pass 3 of HLS: answer the meter's challenge."""
-        challenge = aare.challenge or b""
-        if not 8 <= len(challenge) <= 64:
-            raise MeterProtocolError(f"an HLS challenge of {len(challenge)} octets; 8 to 64 are allowed")
-        if challenge == self._challenge:
-            raise SecurityFailure("the meter sent our own challenge back")
-        self._state = State.AUTHENTICATING
-        parameter = octets(self._response_to(challenge))
-        self._send(ActionRequest(class_id=HLS_CLASS, obis=CURRENT_ASSOCIATION, method=1, parameter=parameter))
-
-    def _response_to(self, challenge: bytes) -> bytes:
-        settings = self._settings
-        if settings.auth is Auth.HLS2:
-            return security.hls2_response(settings.secret or b"", challenge)
-        assert settings.keys is not None
-        return security.gmac_response(settings.keys, settings.system_title, self._next_counter(), challenge)
-
-    def _proved(self, response: ActionResponse) -> list[Event]:
-        """Pass 4 of HLS: the meter must know the key too."""
-        if response.result != 0:
-            raise AssociationRefused(
-                f"association refused: the meter does not accept our HLS answer "
-                f"({apdu.result_name(response.result)}; wrong HLS key?)"
-            )
-        answer = response.data.octets if response.data is not None else None
-        if answer is None:
-            raise SecurityFailure("the meter did not answer our challenge")
-        self._check_answer(answer)
-        self._state = State.READY
-        return [self._standing()]
-
-    def _check_answer(self, answer: bytes) -> None:
-        settings = self._settings
-        if settings.auth is Auth.HLS2:
-            if not security.same(answer, security.hls2_response(settings.secret or b"", self._challenge)):
-                raise SecurityFailure(
-                    "the meter's answer to our challenge is wrong: it does not know the key"
-                )
-            return
-        assert settings.keys is not None
-        security.check_gmac(settings.keys, self._meter_title, answer, self._challenge)
-
-    # services
-
-    def _answer(self, answer: apdu.Apdu) -> list[Event]:
-        request = self._request
-        match answer:
-            case ExceptionResponse() | ConfirmedServiceError():
-                error = error_of(answer)
-                if isinstance(error, MeterRefused) and self._state is State.AUTHENTICATING:
-                    raise AssociationRefused(f"association refused: {error}{self._hint()}")
-                if isinstance(error, MeterRefused):
-                    self._state = State.READY  # this request only was refused
-                raise error
-            case ActionResponse() if self._state is State.AUTHENTICATING:
-                return self._proved(answer)
-            case _ if self._state is State.AUTHENTICATING:
-                pass
-            case GetResponse() if isinstance(request, GetRequest) and self._block is None:
-                if answer.data is not None:
-                    return self._finish(Value(answer.data))
-                return self._finish(Refused(answer.error or 0))
-            case GetResponse(error=int() as code) if isinstance(request, GetRequest):
-                return self._finish(Refused(code))
-            case GetBlock() if isinstance(request, GetRequest):
-                return self._take_block(answer)
-            case SetResponse() if isinstance(request, SetRequest):
-                return self._finish(Refused(answer.result) if answer.result else Done())
-            case ActionResponse() if isinstance(request, ActionRequest):
-                return self._finish(Refused(answer.result) if answer.result else Done(answer.data))
-        raise MeterProtocolError(f"{type(answer).__name__} does not answer what was asked")
-
-    def _finish(self, event: Event) -> list[Event]:
-        self._request = None
-        self._state = State.READY
-        return [event]
-
-    def _take_block(self, block: GetBlock) -> list[Event]:
-        if block.error is not None:
-            return self._finish(Refused(block.error))
-        # the first number is 1 by the Green Book, 0 on some meters
-        expected = (0, 1) if self._block is None else (self._block + 1,)
-        if block.number not in expected:
-            raise MeterProtocolError(f"block {block.number} came, {expected[-1]} was expected")
-        if not block.raw and not block.last:
-            raise MeterProtocolError(f"block {block.number} is empty and not the last")
-        self._block = block.number
-        self._blocks += block.raw
-        if len(self._blocks) > MAX_VALUE_OCTETS:
-            raise MeterProtocolError(f"a value of more than {MAX_VALUE_OCTETS} octets")
-        if not block.last:
-            self._send(GetNext(block=block.number))
+    def _step(self, came: bytes | Associated) -> list[Event]:
+        if isinstance(came, bytes):
+            self._state = State.AUTHENTICATING
+            self._link.send(came)
             return []
-        return self._finish(Value(axdr.decode(bytes(self._blocks))))
+        self._state = State.READY
+        return [came]
+
+    def _answer(self, received: bytes) -> list[Event]:
+        assert self._transaction is not None
+        plain = self._association.unprotect(received)
+        if received[0] in (GENERAL_GLO, GENERAL_DED) and plain[:1] and plain[0] in NOTIFICATION_TAGS:
+            return [Pushed(received)]
+        if plain[:1] and plain[0] in ERROR_TAGS:
+            raise self._refused(plain)
+        came = self._transaction.take(plain)
+        if isinstance(came, bytes):
+            self._send(came)
+            return []
+        self._state = State.READY
+        self._transaction = None
+        return [came]
+
+    def _refused(self, plain: bytes) -> MeterError:
+        error = self._association.error(plain)
+        if isinstance(error, MeterRefused):
+            self._state = State.READY  # this request only was refused
+        return error
+
+    def _send(self, plain: bytes) -> None:
+        octets = self._association.protect(plain)
+        most = self._association.granted.max_pdu or 0xFFFF
+        if not self._association.offers_gbt or len(octets) <= most:
+            self._link.send(octets)
+            return
+        self._transfer = self._new_transfer()
+        for block in self._transfer.send(octets):
+            self._link.send(gbt.encode(block))
+
+    def _new_transfer(self) -> BlockTransfer:
+        most = self._association.granted.max_pdu or 0xFFFF
+        return BlockTransfer(size=max(16, most - gbt.OVERHEAD), window=self._settings.gbt_window)
+
+    def _block(self, received: bytes) -> list[Event]:
+        if self._transfer is None:
+            self._transfer = self._new_transfer()
+        step = self._transfer.take(gbt.decode(received))
+        for block in step.send:
+            self._link.send(gbt.encode(block))
+        if step.apdu is None:
+            return []
+        self._transfer = None
+        if step.apdu[:1] == bytes((gbt.TAG,)):
+            raise MeterProtocolError("a general block transfer inside another")
+        return self._apdu(step.apdu)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from protocols.dlms import axdr
 from protocols.dlms.apdu import ActionRequest, GetRequest, SetRequest
-from protocols.dlms.connection import ClientConnection, Request, State
+from protocols.dlms.apdu_lists import GetListRequest, Outcome, Target
+from protocols.dlms.connection import ClientConnection, State
 from protocols.dlms.model import EntrySelection, RangeSelection
 from protocols.dlms.outcomes import (
     Associated,
@@ -14,11 +16,14 @@ from protocols.dlms.outcomes import (
     Event,
     LinkDown,
     LinkUp,
+    Outcomes,
+    Pushed,
     Refused,
     Released,
     Value,
     refusal,
 )
+from protocols.dlms.transaction import Request
 from protocols.dlms.types import Data
 from protocols.errors import (
     LineTimeout,
@@ -40,13 +45,28 @@ HDLC_QUIET = 0.5
 
 
 class Exchange:
-    """One association on a line in our hands."""
+    """One association on a line in our hands.
 
-    def __init__(self, io: LineIO, connection: ClientConnection, *, timeout: float, bus: bool) -> None:
+    `max_list` attributes are asked for in one request. `on_push` is given each notification that the meter
+    sends unasked.
+    """
+
+    def __init__(
+        self,
+        io: LineIO,
+        connection: ClientConnection,
+        *,
+        timeout: float,
+        bus: bool,
+        max_list: int = 1,
+        on_push: Callable[[bytes], None] | None = None,
+    ) -> None:
         self._io = io
         self._connection = connection
         self._timeout = timeout
         self._bus = bus
+        self._max_list = max_list
+        self._on_push = on_push
         self._clean = True
 
     @property
@@ -64,6 +84,11 @@ class Exchange:
         assert isinstance(event, Associated)
         return event
 
+    @property
+    def partial(self) -> bytes:
+        """After a read that failed in the middle of its blocks: the beginning of the value's octets."""
+        return self._connection.partial
+
     async def get(
         self,
         class_id: int,
@@ -72,11 +97,54 @@ class Exchange:
         selection: RangeSelection | EntrySelection | None = None,
     ) -> Data:
         """Read one attribute; NotSupported when the meter lacks it, MeterRefused for other refusals."""
+        return axdr.decode(await self.get_octets(class_id, obis, attribute, selection))
+
+    async def get_octets(
+        self,
+        class_id: int,
+        obis: Obis,
+        attribute: int = 2,
+        selection: RangeSelection | EntrySelection | None = None,
+    ) -> bytes:
+        """Read one attribute as the A-XDR octets that the meter sent; errors as `get`."""
         request = GetRequest(class_id=class_id, obis=obis, attribute=attribute, selection=selection)
         event = await self._request(request, f"read of {obis}#{attribute}")
         if isinstance(event, Value):
-            return event.data
+            return event.octets
         raise MeterProtocolError("a GET without a value")
+
+    async def get_many(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
+        """Read several attributes, as many in one request as the meter is known to take.
+
+        What the meter refuses stands as its error (NotSupported, MeterRefused) in its place. A meter that
+        does not know lists is asked one by one from then on.
+        """
+        found: list[Data | ProtocolError] = []
+        while len(found) < len(targets):
+            part = targets[len(found) : len(found) + self._max_list]
+            if len(part) > 1:
+                try:
+                    found += await self._get_list(part)
+                except MeterRefused:  # NotSupported means one object, this means the service
+                    self._max_list = 1
+            else:
+                found += [await self._get_one(target) for target in part]
+        return found
+
+    async def _get_list(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
+        event = await self._run(
+            lambda: self._connection.request(GetListRequest(targets=tuple(targets))), (Outcomes, Refused)
+        )
+        if isinstance(event, Refused):
+            raise refusal(event.code, "read of a list")
+        assert isinstance(event, Outcomes)
+        return [_outcome(target, one) for target, one in zip(targets, event.outcomes, strict=True)]
+
+    async def _get_one(self, target: Target) -> Data | ProtocolError:
+        try:
+            return await self.get(target.class_id, target.obis, target.index, target.selection)
+        except (NotSupported, MeterRefused) as error:
+            return error
 
     async def set(self, class_id: int, obis: Obis, attribute: int, value: Data) -> None:
         """Write one attribute; errors as `get`."""
@@ -116,10 +184,7 @@ class Exchange:
     async def _request(self, request: Request, what: str) -> Event:
         event = await self._run(lambda: self._connection.request(request), (Value, Done, Refused))
         if isinstance(event, Refused):
-            error = refusal(event.code, what)
-            if event.code in NOT_THERE:
-                raise NotSupported(str(error)) from error
-            raise error
+            raise _refused(event.code, what)
         return event
 
     async def _run(
@@ -143,12 +208,18 @@ class Exchange:
         deadline = _Deadline(timeout)
         while True:
             for event in events:
-                if isinstance(event, wanted):
-                    return event
+                if isinstance(event, Pushed):
+                    self._pushed(event)
+            if (found := next((e for e in events if isinstance(e, wanted)), None)) is not None:
+                return found
             if data := self._connection.data_to_send():
                 await self._io.send(data)
                 deadline = _Deadline(timeout)  # each segment and block has its own time
             events = self._connection.receive_data(await self._receive(deadline.left()))
+
+    def _pushed(self, event: Pushed) -> None:
+        if self._on_push is not None:
+            self._on_push(event.apdu)
 
     async def _receive(self, seconds: float) -> bytes:
         try:
@@ -159,6 +230,21 @@ class Exchange:
             if noise := self._connection.noise:
                 raise MeterProtocolError(f"{noise} octets came that are no answer of this meter") from error
             raise MeterSilent(f"no answer within {self._timeout:g} s") from error
+
+
+def _refused(code: int, what: str) -> MeterRefused | NotSupported:
+    error = refusal(code, what)
+    if code not in NOT_THERE:
+        return error
+    missing = NotSupported(str(error))
+    missing.__cause__ = error
+    return missing
+
+
+def _outcome(target: Target, outcome: Outcome) -> Data | ProtocolError:
+    if outcome.data is not None:
+        return outcome.data
+    return _refused(outcome.result, f"read of {target.obis}#{target.index}")
 
 
 class _Deadline:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from protocols.dlms.types import Data
 from protocols.reading import Obis
-from protocols.session import Auth
+from protocols.session import Auth, Protection
 
 READ_WRITE_DENIED = 3
 OBJECT_UNDEFINED = 4
@@ -21,33 +21,51 @@ OTHER_REASON = 250
 class AssociationPolicy:
     """What one client address must show, and may do.
 
-    `secret` is the LLS password or the HLS mechanism 2 key; both keys are 16 octets.
+    `secret` is the LLS password or the HLS secret; both keys are 16 octets. Ciphering is at least what
+    `protection` says. A `pre_established` association stands without AARQ.
     """
 
     auth: Auth
     ciphered: bool = False
+    protection: Protection = Protection.AUTHENTICATED_ENCRYPTED
     secret: bytes | None = field(default=None, repr=False)
     encryption_key: bytes | None = field(default=None, repr=False)
     authentication_key: bytes | None = field(default=None, repr=False)
     may_write: bool = False
+    pre_established: bool = False
+
+
+class ColumnName(NamedTuple):
+    """One captured column as a selection names it."""
+
+    class_id: int
+    obis: Obis
+    attribute: int = 2
+    data_index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RangeSelection:
-    """Rows of a profile whose `obis`#`attribute` column lies in since..until (12 date-time octets each)."""
+    """Rows of a profile whose `obis`#`attribute` column lies in since..until (12 date-time octets each).
+
+    `columns` names the columns wanted; none means all.
+    """
 
     obis: Obis
     attribute: int
     since: bytes
     until: bytes
+    columns: tuple[ColumnName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class EntrySelection:
-    """Rows first..last of a profile, counted from 1; last = 0 means to the end."""
+    """Rows first..last of a profile, counted from 1, and columns likewise; last = 0 means to the end."""
 
     first: int
     last: int
+    first_column: int = 1
+    last_column: int = 0
 
 
 class AccessDenied(Exception):

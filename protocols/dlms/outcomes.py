@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocols.dlms import apdu
+from protocols.dlms import apdu, axdr
 from protocols.dlms.apdu import ConfirmedServiceError, ExceptionResponse
+from protocols.dlms.apdu_lists import Outcome
+from protocols.dlms.diagnostics import confirmed_error_name, exception_name, result_name
 from protocols.dlms.types import Data
-from protocols.errors import MeterBusy, MeterError, MeterProtocolError, MeterRefused, SecurityFailure
+from protocols.errors import (
+    InvocationCounterRefused,
+    MeterBusy,
+    MeterError,
+    MeterProtocolError,
+    MeterRefused,
+    SecurityFailure,
+)
 from protocols.session import Auth
 
 
@@ -37,9 +46,19 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """Answer to a GET."""
+    """Answer to a GET: the A-XDR octets of the value as the meter sent them."""
 
-    data: Data
+    octets: bytes
+
+    @property
+    def data(self) -> Data:
+        """Decode the value; MeterProtocolError when its octets are no value."""
+        return axdr.decode(self.octets)
+
+    @classmethod
+    def of(cls, data: Data) -> Value:
+        """Make one of a value."""
+        return cls(axdr.encode(data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +69,36 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Answer to a request on a list: one outcome for each attribute or method, in the order asked for."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """The meter sent a notification that nothing asked for: the APDU as it came, perhaps ciphered."""
+
+    apdu: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The meter answered the request with a data-access-result or action-result; the association stands."""
 
     code: int
 
 
-Event = LinkUp | LinkDown | Associated | Released | Value | Done | Refused
+Event = LinkUp | LinkDown | Associated | Released | Value | Done | Outcomes | Refused | Pushed
 
 
 HINTS = {
     Auth.NONE: " (does this client address need a password?)",
     Auth.LLS: " (wrong LLS password or key?)",
-    Auth.HLS2: " (wrong HLS key or global key?)",
     Auth.HLS_GMAC: " (wrong encryption or authentication key?)",
 }
+"""What is most likely wrong when an association is refused, by how it authenticates."""
+HLS_HINT = " (wrong HLS key or global key?)"
 
 
 def error_of(answer: apdu.Apdu) -> MeterError:
@@ -73,17 +107,19 @@ def error_of(answer: apdu.Apdu) -> MeterError:
         case ExceptionResponse(service=apdu.DECIPHERING_ERROR):
             return SecurityFailure("the meter could not decipher our request (wrong global key?)")
         case ExceptionResponse(service=apdu.INVOCATION_COUNTER_ERROR, counter=counter):
-            return SecurityFailure(f"the meter refuses our invocation counter (its last is {counter})")
+            return InvocationCounterRefused(meter_counter=counter)
         case ExceptionResponse(state=state, service=service):
-            return MeterRefused(f"exception-response: state {state}, service {service}", reason_code=service)
-        case ConfirmedServiceError(error=error, value=value):
-            if (error, value) == (0, 6):
-                return SecurityFailure("the meter could not decipher our request (wrong global key?)")
-            return MeterRefused(f"service error {error}, value {value}", reason_code=value)
+            return MeterRefused(f"exception-response, {exception_name(state, service)}", reason_code=service)
+        case ConfirmedServiceError(error=0, value=6):
+            return SecurityFailure(
+                "the meter could not decipher our request (wrong global key, or it wants the dedicated one?)"
+            )
+        case ConfirmedServiceError(service=service, error=error, value=value):
+            return MeterRefused(confirmed_error_name(service, error, value), reason_code=value)
     return MeterProtocolError(f"{type(answer).__name__} where an error was expected")
 
 
 def refusal(code: int, what: str) -> MeterRefused:
     """Make the error for a data-access-result."""
     kind = MeterBusy if code == 2 else MeterRefused  # temporary failure
-    return kind(f"the meter refused {what}: {apdu.result_name(code)}", reason_code=code)
+    return kind(f"the meter refused {what}: {result_name(code)}", reason_code=code)

@@ -41,8 +41,8 @@ class WrapperServer:
         for request in self._decoder.receive_data(data):
             connection = self._connection(request.source, request.destination)
             if connection is not None:
-                answer = connection.handle(request.apdu)
-                out += wrapper.encode(request.destination, request.source, answer)
+                for answer in connection.handle(request.apdu):
+                    out += wrapper.encode(request.destination, request.source, answer)
         return bytes(out)
 
     def _connection(self, client: int, server: int) -> ServerConnection | None:
@@ -103,7 +103,8 @@ class HdlcBus:
             del self._stations[key]
             return _reply(frame, hdlc.FRMR)
         if request is not None:
-            station.channel.send(station.connection.handle(request))
+            for answer in station.connection.handle(request):
+                station.channel.send(answer)
         return station.channel.data_to_send()
 
     def _physical(self, address: Address) -> int | None:

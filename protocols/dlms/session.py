@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from protocols.dlms import cosem_time, security
+from protocols.dlms.association import AssociationSettings, ReleaseMode
 from protocols.dlms.companion import companion
-from protocols.dlms.connection import AssociationSettings, ClientConnection
+from protocols.dlms.connection import ClientConnection
 from protocols.dlms.exchange import Exchange
 from protocols.dlms.hdlc_link import HdlcClientLink
 from protocols.dlms.link import ClientLink
@@ -42,6 +43,8 @@ MODEL = Obis(0, 0, 94, 91, 9)
 YEAR = Obis(0, 0, 96, 1, 4)
 RELAY = Obis(0, 0, 96, 3, 10)
 DISCONNECT, RECONNECT = 1, 2
+GBT_WINDOW = 7
+"""Blocks of a general block transfer that are taken in a row; on HDLC one, since a meter there must be asked."""
 COUNTER_RESERVE = 0x1000
 """Counters below the end of the range at which we refuse: the keys must be changed by then."""
 
@@ -221,9 +224,17 @@ def association_settings(settings: DlmsSettings, secrets: SecretSource) -> Assoc
     return AssociationSettings(
         auth=settings.auth,
         ciphered=settings.ciphered,
+        protection=settings.protection,
+        dedicated_key=settings.dedicated_key,
+        general=settings.general,
+        accept_plain=settings.accept_plain,
         secret=fetch(settings.password_ref),
         keys=keys,
         system_title=settings.system_title,
+        max_pdu=settings.max_pdu,
+        gbt_window=1 if settings.framing == "hdlc" else GBT_WINDOW,
+        hls_object=Obis.parse(settings.hls_object),
+        release=ReleaseMode.PLAIN if settings.release else ReleaseMode.NONE,
     )
 
 
@@ -272,7 +283,13 @@ def _exchange(
     next_counter: Callable[[], int],
 ) -> Exchange:
     connection = ClientConnection(_link(settings, client), association, next_counter)
-    return Exchange(io, connection, timeout=settings.timeout, bus=settings.framing == "hdlc")
+    return Exchange(
+        io,
+        connection,
+        timeout=settings.timeout,
+        bus=settings.framing == "hdlc",
+        max_list=settings.max_list,
+    )
 
 
 def _link(settings: DlmsSettings, client: int) -> ClientLink:

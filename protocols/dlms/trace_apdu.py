@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from protocols.dlms import acse, security
-from protocols.dlms.apdu import ACCESS_RESULTS, INVOCATION_COUNTER_ERROR
-from protocols.dlms.security import GENERAL_GLO, PLAIN_TAGS, Keys
+from protocols.dlms import security
+from protocols.dlms.apdu import INVOCATION_COUNTER_ERROR
+from protocols.dlms.ciphering import GENERAL_GLO, PLAIN_TAGS
+from protocols.dlms.diagnostics import ACCESS_RESULTS, USER_DIAGNOSTICS
+from protocols.dlms.security import Keys
 from protocols.dlms.trace_tree import TraceCursor, WrongByte
 from protocols.errors import MeterError
 from protocols.reading import Obis
@@ -187,7 +189,7 @@ def _field(tag: int, value: bytes) -> str:
         case 0xA2:
             return "accepted" if code == 0 else f"rejected ({code})"
         case 0xA3:
-            return f"{code} ({acse.DIAGNOSTICS[code]})" if code in acse.DIAGNOSTICS else str(code)
+            return f"{code} ({USER_DIAGNOSTICS[code]})" if code in USER_DIAGNOSTICS else str(code)
     return value.hex(" ")
 
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from protocols.dlms import cosem_time
 from protocols.dlms.apdu import GetRequest
-from protocols.dlms.connection import AssociationSettings, ClientConnection
+from protocols.dlms.association import AssociationSettings
+from protocols.dlms.connection import ClientConnection
 from protocols.dlms.hdlc_link import HdlcClientLink
 from protocols.dlms.link import ClientLink
 from protocols.dlms.model import (

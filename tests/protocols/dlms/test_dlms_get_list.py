@@ -22,13 +22,14 @@ def server() -> ServerConnection:
     meter.attributes["0-0:96.13.0*255", 2] = LONG_TEXT
     connection = ServerConnection(meter, 16, ServerSettings(), SendCounter())
     initiate = acse.encode_initiate_request(acse.InitiateRequest())
-    aare = connection.handle(acse.encode_aarq(acse.Aarq(user_information=initiate)))
+    (aare,) = connection.handle(acse.encode_aarq(acse.Aarq(user_information=initiate)))
     assert acse.decode_aare(aare).result == acse.ACCEPTED
     return connection
 
 
 def ask(server: ServerConnection, request: GetListRequest | GetNext) -> apdu.Apdu:
-    return apdu.decode(server.handle(apdu.encode(request)))
+    (answer,) = server.handle(apdu.encode(request))
+    return apdu.decode(answer)
 
 
 def test_each_target_has_its_own_outcome(server: ServerConnection) -> None:

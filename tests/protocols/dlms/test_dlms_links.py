@@ -151,7 +151,7 @@ def test_a_request_without_an_association_is_not_served() -> None:
     ("answer", "kind"),
     [
         (ExceptionResponse(state=1, service=5), SecurityFailure),
-        (ExceptionResponse(state=1, service=6, counter=9), SecurityFailure),
+        (ExceptionResponse(state=1, service=6, counter=9), InvocationCounterRefused),
         (ExceptionResponse(state=1, service=2), MeterRefused),
         (ConfirmedServiceError(service=6, error=0, value=6), SecurityFailure),
         (ConfirmedServiceError(service=1, error=6, value=1), MeterRefused),

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from protocols.dlms import apdu
 from protocols.dlms.apdu_lists import (
+    ActionBlock,
     ActionListRequest,
     ActionListResponse,
+    ActionNext,
     BlockAck,
     GetListRequest,
     GetListResponse,
@@ -56,7 +58,7 @@ APDUS: st.SearchStrategy[ListApdu] = st.one_of(
         last=st.booleans(),
         number=NUMBERS,
         raw=st.binary(max_size=300),
-        target=st.none() | ATTRIBUTES,
+        targets=st.just(()) | ATTRIBUTES.map(lambda t: (t,)),
     ),
     st.builds(
         RequestBlock,
@@ -64,9 +66,32 @@ APDUS: st.SearchStrategy[ListApdu] = st.one_of(
         last=st.booleans(),
         number=NUMBERS,
         raw=st.binary(max_size=300),
-        target=st.none() | METHODS,
+        targets=st.just(()) | METHODS.map(lambda t: (t,)),
     ),
-    st.builds(BlockAck, action=st.just(False), number=NUMBERS, result=st.none() | st.integers(0, 255)),
+    st.builds(
+        RequestBlock,
+        action=st.just(False),
+        last=st.booleans(),
+        number=NUMBERS,
+        raw=st.binary(max_size=300),
+        targets=st.lists(ATTRIBUTES, min_size=1, max_size=5).map(tuple),
+        listed=st.just(True),
+    ),
+    st.builds(
+        BlockAck,
+        action=st.just(False),
+        number=NUMBERS,
+        results=st.just(()) | st.integers(0, 255).map(lambda r: (r,)),
+    ),
+    st.builds(
+        BlockAck,
+        action=st.just(False),
+        number=NUMBERS,
+        results=st.lists(st.integers(0, 255), min_size=1, max_size=9).map(tuple),
+        listed=st.just(True),
+    ),
+    st.builds(ActionBlock, last=st.booleans(), number=NUMBERS, raw=st.binary(max_size=300)),
+    st.builds(ActionNext, block=NUMBERS),
     st.builds(BlockAck, action=st.just(True), number=NUMBERS),
 )
 
@@ -94,18 +119,27 @@ LAYOUTS: dict[str, ListApdu] = {
     ),
     "C505C1" + "020003": SetListResponse(results=(0, 3)),
     "C102C1" + NAME + "00" + "00" + "00000001" + "02ABCD": RequestBlock(
-        action=False, last=False, number=1, raw=b"\xab\xcd", target=CLOCK
+        action=False, last=False, number=1, raw=b"\xab\xcd", targets=(CLOCK,)
     ),
     "C103C1" + "01" + "00000002" + "01EF": RequestBlock(action=False, last=True, number=2, raw=b"\xef"),
     "C502C1" + "00000001": BlockAck(action=False, number=1),
-    "C503C1" + "00" + "00000002": BlockAck(action=False, number=2, result=0),
+    "C503C1" + "00" + "00000002": BlockAck(action=False, number=2, results=(0,)),
     "C303C1" + "01" + NAME + "01" + "00": ActionListRequest(targets=(CLOCK,), parameters=(NULL,)),
     "C703C1" + "01" + "0000": ActionListResponse(outcomes=(Outcome(0),)),
     "C304C1" + NAME + "00" + "00000001" + "01AB": RequestBlock(
-        action=True, last=False, number=1, raw=b"\xab", target=CLOCK
+        action=True, last=False, number=1, raw=b"\xab", targets=(CLOCK,)
     ),
     "C306C1" + "01" + "00000002" + "01CD": RequestBlock(action=True, last=True, number=2, raw=b"\xcd"),
     "C704C1" + "00000001": BlockAck(action=True, number=1),
+    "C504C1" + "020003" + "00000002": BlockAck(action=False, number=2, results=(0, 3), listed=True),
+    "C105C1" + "01" + NAME + "00" + "01" + "00000001" + "03011234": RequestBlock(
+        action=False, last=True, number=1, raw=b"\x01\x12\x34", targets=(CLOCK,), listed=True
+    ),
+    "C305C1" + "01" + NAME + "00" + "00000001" + "01AB": RequestBlock(
+        action=True, last=False, number=1, raw=b"\xab", targets=(CLOCK,), listed=True
+    ),
+    "C302C1" + "00000001": ActionNext(block=1),
+    "C702C1" + "01" + "00000002" + "01CD": ActionBlock(last=True, number=2, raw=b"\xcd"),
 }
 
 

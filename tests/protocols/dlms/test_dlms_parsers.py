@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from protocols.dlms import acse, apdu, axdr, cosem_time, hdlc, hdlc_link, wrapper
 from protocols.dlms.apdu import GetRequest
+from protocols.dlms.association import AssociationSettings
 from protocols.dlms.companion import companion, event_name
-from protocols.dlms.connection import MAX_VALUE_OCTETS, AssociationSettings
 from protocols.dlms.hdlc import Address, Frame, FrameDecoder
 from protocols.dlms.hdlc_link import Channel
 from protocols.dlms.profiles import CLOCK, CapturedColumn, Layout, decode_rows
 from protocols.dlms.server import ServerSettings
+from protocols.dlms.transaction import MAX_VALUE_OCTETS
 from protocols.dlms.types import (
     FIXED_OCTETS,
     INTEGERS,

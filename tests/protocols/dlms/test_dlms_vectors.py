@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from protocols.dlms import acse, apdu, axdr, cosem_time, hdlc, security
+from protocols.dlms import acse, apdu, axdr, ciphering, cosem_time, hdlc, hls, security
 from protocols.dlms.hdlc import Address, BadFrame, Frame, FrameDecoder, Parameters
 from protocols.dlms.hdlc_link import HdlcClientLink
 from protocols.dlms.link import ApduReceived, LinkOpened
@@ -16,6 +16,7 @@ from protocols.dlms.security import Keys
 from protocols.dlms.types import array, capture_object, double_long_unsigned
 from protocols.errors import SecurityFailure
 from protocols.reading import Number, Obis, ProfileName
+from protocols.session import Auth
 from tests.protocols.dlms.dlms_bench import KEYS
 
 hx = bytes.fromhex
@@ -26,8 +27,8 @@ COUNTER = 0x01234567
 
 def test_ciphered_get_request() -> None:
     expected = hx("C81E3001234567411312FF935A47566827C467BC7D825C3BE4A77C3FCC056B6B")
-    assert security.protect_apdu(KEYS, TITLE, COUNTER, CLOCK_GET) == expected
-    opened = security.unprotect_apdu(KEYS, TITLE, expected)
+    assert ciphering.protect_apdu(KEYS, TITLE, COUNTER, CLOCK_GET) == expected
+    opened = ciphering.unprotect_apdu(KEYS, TITLE, expected)
     assert (opened.plain, opened.counter) == (CLOCK_GET, COUNTER)
 
 
@@ -48,13 +49,13 @@ def test_ciphered_initiate() -> None:
         "21303001234567801302FF8A7874133D414CED25B42534D28DB0047720606B175BD52211BE6841DB204D39EE6FDB8E356855"
     )
     plain = hx("01011000112233445566778899AABBCCDDEEFF0000065F1F0400007E1F04B0")
-    assert security.unprotect_apdu(KEYS, TITLE, request).plain == plain
-    assert security.protect_apdu(KEYS, TITLE, COUNTER, plain) == request
+    assert ciphering.unprotect_apdu(KEYS, TITLE, request).plain == plain
+    assert ciphering.protect_apdu(KEYS, TITLE, COUNTER, plain) == request
     decoded = acse.decode_initiate_request(plain)
     assert decoded.dedicated_key == hx("00112233445566778899AABBCCDDEEFF")
     assert acse.encode_initiate_request(decoded) == plain
     response = hx("281F3001234567891214A0845E475714383F65BC19745CA235906525E4F3E1C893")
-    opened = security.unprotect_apdu(KEYS, TITLE, response).plain
+    opened = ciphering.unprotect_apdu(KEYS, TITLE, response).plain
     assert opened == hx("0800065F1F0400007C1F04000007")
     granted = acse.decode_initiate_response(opened)
     assert (granted.conformance, granted.max_pdu) == (0x007C1F, 0x0400)
@@ -65,12 +66,16 @@ def test_hls_gmac_passes_three_and_four() -> None:
     client = hx("4D4D4D0000000001")
     third = hx("10000000011A52FE7DD3E72748973C1E28")
     challenge = hx("503677524A323146")
-    assert security.gmac_response(KEYS, client, 1, challenge) == third
-    assert security.check_gmac(KEYS, client, third, challenge) == 1
-    fourth = security.gmac_response(KEYS, TITLE, COUNTER, hx("4B35366956616759"))
+    gmac = hls.Credentials(auth=Auth.HLS_GMAC, keys=KEYS)
+    ours = hls.Party(title=client, challenge=hx("4B35366956616759"))
+    theirs = hls.Party(title=TITLE, challenge=challenge)
+    assert hls.prove(gmac, prover=ours, verifier=theirs, counter=1) == third
+    assert hls.check(gmac, third, prover=ours, verifier=theirs) == 1
+    fourth = hls.prove(gmac, prover=theirs, verifier=ours, counter=COUNTER)
     assert fourth == hx("1001234567FE1466AFB3DBCD4F9389E2B7")
+    other = hls.Party(title=TITLE, challenge=challenge[::-1])
     with pytest.raises(SecurityFailure):
-        security.check_gmac(KEYS, client, third, challenge[::-1])
+        hls.check(gmac, third, prover=ours, verifier=other)
 
 
 def test_general_glo() -> None:
@@ -81,7 +86,7 @@ def test_general_glo() -> None:
         "2EA8C087B5BDFDEFEAB6BECF282DFE49C08F5BE6DC8400"
     )
     plain = hx("0F000001DB000922125A8591360000000049000000110000000A5A8513D014800000000D0000000A0100")
-    assert security.unprotect_apdu(keys, b"", octets).plain == plain
+    assert ciphering.unprotect_apdu(keys, b"", octets).plain == plain
 
 
 @pytest.mark.parametrize(

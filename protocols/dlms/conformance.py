@@ -1,0 +1,60 @@
+"""The conformance block (Green Book 9.4.6.1): which services each side offers, 24 bits, first service highest."""
+
+from __future__ import annotations
+
+from enum import IntFlag
+
+
+def _bit(number: int) -> int:
+    return 1 << (23 - number)
+
+
+class Conformance(IntFlag):
+    """Services by their bit in the conformance block."""
+
+    GENERAL_PROTECTION = _bit(1)
+    GENERAL_BLOCK_TRANSFER = _bit(2)
+    READ = _bit(3)
+    WRITE = _bit(4)
+    UNCONFIRMED_WRITE = _bit(5)
+    DELTA_VALUE_ENCODING = _bit(6)
+    ATTRIBUTE_0_SET = _bit(8)
+    PRIORITY = _bit(9)
+    ATTRIBUTE_0_GET = _bit(10)
+    BLOCK_GET = _bit(11)
+    BLOCK_SET = _bit(12)
+    BLOCK_ACTION = _bit(13)
+    MULTIPLE_REFERENCES = _bit(14)
+    INFORMATION_REPORT = _bit(15)
+    DATA_NOTIFICATION = _bit(16)
+    ACCESS = _bit(17)
+    PARAMETERIZED_ACCESS = _bit(18)
+    GET = _bit(19)
+    SET = _bit(20)
+    SELECTIVE_ACCESS = _bit(21)
+    EVENT_NOTIFICATION = _bit(22)
+    ACTION = _bit(23)
+
+
+BUILT = (
+    Conformance.GENERAL_PROTECTION
+    | Conformance.GENERAL_BLOCK_TRANSFER
+    | Conformance.BLOCK_GET
+    | Conformance.BLOCK_SET
+    | Conformance.BLOCK_ACTION
+    | Conformance.MULTIPLE_REFERENCES
+    | Conformance.DATA_NOTIFICATION
+    | Conformance.GET
+    | Conformance.SET
+    | Conformance.SELECTIVE_ACCESS
+    | Conformance.EVENT_NOTIFICATION
+    | Conformance.ACTION
+)
+"""What this stack can do, in either role."""
+
+
+def names(bits: int) -> tuple[str, ...]:
+    """Name the services in a conformance block; unknown bits are left out."""
+    return tuple(
+        flag.name.lower().replace("_", "-") for flag in Conformance if flag.name is not None and flag & bits
+    )
