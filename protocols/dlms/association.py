@@ -33,8 +33,8 @@ CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
 REPLY_TO_HLS = 1
 ERROR_TAGS = (0xD8, 0x0E)
 """exception-response and confirmed-service-error: errors may come in clear where all else is ciphered."""
-CIPHER_OVERHEAD = 24
-"""Octets that ciphering adds to an APDU: tag, length, security control, counter, authentication tag."""
+CIPHER_OVERHEAD = 30
+"""Octets that ciphering adds at the most: tag, title, length, security control, counter, authentication tag."""
 
 
 class ReleaseMode(StrEnum):

@@ -13,8 +13,11 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from protocols.dlms import acse, gbt
+from protocols.dlms.apdu import ActionRequest, SetRequest
+from protocols.dlms.apdu_lists import ActionListRequest, SetListRequest
 from protocols.dlms.association import ERROR_TAGS, AssociationSettings, ClientAssociation
 from protocols.dlms.ciphering import GENERAL_DED, GENERAL_GLO
+from protocols.dlms.conformance import Conformance
 from protocols.dlms.gbt import BlockTransfer
 from protocols.dlms.link import ApduReceived, ClientLink, LinkClosed, LinkEvent, LinkOpened
 from protocols.dlms.outcomes import Associated, Event, LinkDown, LinkUp, Pushed, Released
@@ -100,11 +103,19 @@ class ClientConnection:
         """Send one request, in blocks when it is long; Value, Done, Outcomes or Refused follows."""
         self._enter(State.WAITING, State.READY)
         self._requests = self._requests % 15 + 1
-        association = self._association
-        room = gbt.MAX_APDU if association.offers_gbt else association.room
+        room = gbt.MAX_APDU if self._goes_in_general_blocks(request) else self._association.room
         self._transaction = Transaction(request, invoke=_INVOKE | self._requests, room=room)
-        self._transfer = None
         self._send(self._transaction.begin())
+
+    def _goes_in_general_blocks(self, request: Request) -> bool:
+        """Say whether a long request is sent by general block transfer: where its service has no blocks."""
+        service = {
+            SetRequest: Conformance.BLOCK_SET,
+            SetListRequest: Conformance.BLOCK_SET,
+            ActionRequest: Conformance.BLOCK_ACTION,
+            ActionListRequest: Conformance.BLOCK_ACTION,
+        }.get(type(request), Conformance(0))
+        return self._association.offers_gbt and not self._association.granted.conformance & service
 
     def release(self) -> list[Event]:
         """Send RLRQ; Released follows, at once where the settings leave RLRQ out."""
@@ -197,6 +208,7 @@ class ClientConnection:
     def _send(self, plain: bytes) -> None:
         octets = self._association.protect(plain)
         most = self._association.granted.max_pdu or 0xFFFF
+        self._transfer = None
         if not self._association.offers_gbt or len(octets) <= most:
             self._link.send(octets)
             return

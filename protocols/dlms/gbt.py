@@ -73,7 +73,8 @@ class BlockTransfer:
     """One exchange in blocks as either side sees it: `send` what is long, `take` what comes.
 
     `size` is the most octets of data in a block that the far side accepts, `window` how many blocks in a row
-    we take. Numbers run over the whole exchange, one count for each way.
+    we take, and send at the most: 1 keeps to one at a time where the medium is half-duplex. Numbers run over
+    the whole exchange, one count for each way.
     """
 
     def __init__(self, *, size: int, window: int = 1) -> None:
@@ -114,7 +115,7 @@ class BlockTransfer:
             raise MeterProtocolError(f"block {block.acknowledged} is acknowledged, {self._sent} were sent")
         before = len(self._queue), self._expected
         self._queue = [b for b in self._queue if b.number > block.acknowledged]
-        self._peer_window = max(1, block.window)
+        self._peer_window = max(1, min(block.window, self._window))
         apdu = self._receive(block)
         if block.streaming:
             return Step(apdu=apdu)

@@ -51,6 +51,8 @@ HLS_KEY = b"0123456789ABCDEF"
 TITLE = b"GEN\x00\x00\x00\x00\x07"
 START = datetime(2026, 5, 31, 18, 30, tzinfo=UTC)  # midnight of 1 June in India
 CLOCK = Obis(0, 0, 1, 0, 0)
+ECHO = ("0-0:10.0.99*255", 1)
+"""A method that gives its parameter back."""
 
 
 def o(dotted: str) -> Obis:
@@ -70,6 +72,7 @@ class SmallMeter:
         self.clock_set: bytes | None = None
         self.blocks = [(START + timedelta(minutes=30 * (n + 1)), n) for n in range(96)]
         self.null_stamps = False
+        self.writable: set[tuple[str, int]] = set()
         self.attributes = self._objects()
 
     def associations(self) -> Mapping[int, AssociationPolicy]:
@@ -101,6 +104,9 @@ class SmallMeter:
         return value
 
     def set(self, client: int, class_id: int, obis: Obis, attribute: int, value: Data) -> None:
+        if (str(obis), attribute) in self.writable:
+            self.attributes[str(obis), attribute] = value
+            return
         if obis != CLOCK:
             raise AccessDenied(OBJECT_UNDEFINED)
         assert isinstance(value.value, bytes)
@@ -109,6 +115,8 @@ class SmallMeter:
     def action(
         self, client: int, class_id: int, obis: Obis, method: int, parameter: Data | None
     ) -> Data | None:
+        if (str(obis), method) == ECHO:
+            return parameter
         assert (class_id, str(obis)) == (70, "0-0:96.3.10*255")
         self.relay_closed = method == 2
         return None

@@ -13,6 +13,7 @@ from protocols.dlms.link import ApduReceived, LinkClosed, LinkOpened
 from protocols.dlms.server import ServerSettings
 from protocols.dlms.server_links import HdlcBus, ServedMeter
 from protocols.errors import (
+    InvocationCounterRefused,
     MeterBusy,
     MeterConfigError,
     MeterError,
