@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 SETUP := deploy/setup.sh
 
-.PHONY: help demo demo-once test lint types check setup bench docs clean soak
+.PHONY: help demo demo-once test lint types check setup bench docs clean soak fuzz
 
 help:
 	@echo "make demo    run everything on embedded defaults, no server needed (Ctrl-C ends it)"
@@ -11,6 +11,7 @@ help:
 	@echo "make setup   virtual environment only    make lint   ruff and mypy"
 	@echo "make bench   performance figures         make docs   regenerate the generated documents"
 	@echo "make soak    the kill test with more kills"
+	@echo "make fuzz    a million mutated DLMS frames"
 
 demo:
 	@$(SETUP) run
@@ -45,6 +46,10 @@ docs:
 soak:
 	@$(SETUP) test
 	@KILLS=100 $(PY) -m pytest tests/system/test_kill.py $(ARGS)
+
+fuzz:
+	@$(SETUP) dev
+	@$(PY) -m tests.fuzz --frames 1000000 $(ARGS)
 
 clean:
 	rm -rf .venv .setup .mypy_cache .ruff_cache .pytest_cache .coverage
