@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from protocols.dlms.axdr import Cursor
 from protocols.errors import MeterConfigError, SecurityFailure
 from protocols.session import Protection
 
 TAG_OCTETS = 12
+FULL_TAG_OCTETS = 16
+"""What AES-GCM gives; suite 0 sends the first twelve."""
 KEY_OCTETS = 16
 TITLE_OCTETS = 8
 AUTHENTICATED = 0x10
@@ -71,14 +74,13 @@ def protect(
 ) -> bytes:
     """Cipher `plain`: security control, counter, text, tag (as `control` says)."""
     header = bytes((control,)) + _counter_octets(counter)
-    algorithm = algorithms.AES(keys.encryption)
     nonce = title + header[1:]
     if not control & AUTHENTICATED:
-        return header + _counter_mode(algorithm, nonce, plain)
-    cipher = Cipher(algorithm, modes.GCM(nonce)).encryptor()
-    cipher.authenticate_additional_data(_associated(keys, control, plain))
-    text = cipher.update(plain if control & ENCRYPTED else b"") + cipher.finalize()
-    return header + (text if control & ENCRYPTED else plain) + cipher.tag[:TAG_OCTETS]
+        return header + _counter_mode(algorithms.AES(keys.encryption), nonce, plain)
+    secret = plain if control & ENCRYPTED else b""
+    sealed = AESGCM(keys.encryption).encrypt(nonce, secret, _associated(keys, control, plain))
+    text = sealed[: TAG_OCTETS - FULL_TAG_OCTETS]
+    return header + (text if control & ENCRYPTED else plain + text)
 
 
 def unprotect(keys: Keys, title: bytes, body: bytes, *, required: int = AUTHENTICATED_ENCRYPTED) -> Opened:
