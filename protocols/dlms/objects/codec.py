@@ -45,12 +45,13 @@ class Where(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Codec(Generic[T]):
-    """How one kind of value is parsed, built and shown; `kind` is its name in the catalogue."""
+    """How one kind of value is parsed, built and shown; `kind` names it. `secret`: a part is never shown."""
 
     kind: str
     parse: Callable[[Data, Where], T]
     build: Callable[[T], Data]
     show: Callable[[T], Shown]
+    secret: bool = False
 
 
 def shape(data: Data) -> str:
@@ -181,7 +182,7 @@ def octet_string(low: int = 0, high: int = 1 << 16, *, secret: bool = False) -> 
     def show(value: bytes) -> Shown:
         return f"{len(value)} octets, not shown" if secret else show_octets(value)
 
-    return Codec(kind="secret" if secret else "octet-string", parse=parse, build=build, show=show)
+    return Codec(kind="octet-string", parse=parse, build=build, show=show, secret=secret)
 
 
 OCTETS = octet_string()
@@ -277,7 +278,8 @@ def record(make: Callable[..., T], /, **parts: Codec[Any]) -> Codec[T]:
     def show(value: T) -> Shown:
         return {name: codec.show(getattr(value, name)) for name, codec in parts.items()}
 
-    return Codec(kind="structure", parse=parse, build=build, show=show)
+    secret = any(codec.secret for codec in parts.values())
+    return Codec(kind="structure", parse=parse, build=build, show=show, secret=secret)
 
 
 def listing(item: Codec[T], limit: int = MAX_ITEMS) -> Codec[tuple[T, ...]]:
@@ -298,7 +300,8 @@ def listing(item: Codec[T], limit: int = MAX_ITEMS) -> Codec[tuple[T, ...]]:
     def show(values: tuple[T, ...]) -> Shown:
         return [item.show(value) for value in values]
 
-    return Codec(kind=f"array of {item.kind}", parse=parse, build=build, show=show)
+    kind = f"array of {item.kind}"
+    return Codec(kind=kind, parse=parse, build=build, show=show, secret=item.secret)
 
 
 def optional(item: Codec[T]) -> Codec[T | None]:
@@ -313,4 +316,5 @@ def optional(item: Codec[T]) -> Codec[T | None]:
         parse=parse,
         build=lambda value: NULL if value is None else item.build(value),
         show=lambda value: None if value is None else item.show(value),
+        secret=item.secret,
     )

@@ -8,7 +8,7 @@ from typing import TypeVar
 from protocols.dlms.objects.association import AssociationLN
 from protocols.dlms.objects.catalogue import catalogue
 from protocols.dlms.objects.clock import Clock
-from protocols.dlms.objects.codec import LOGICAL_NAME, Codec, Shown, Where, show_data
+from protocols.dlms.objects.codec import LOGICAL_NAME, Codec, Shown, Where, shape, show_data
 from protocols.dlms.objects.control import DisconnectControl, Limiter
 from protocols.dlms.objects.interface import Attribute, CosemObject
 from protocols.dlms.objects.profile import ProfileGeneric
@@ -95,7 +95,7 @@ def _shown(codec: Codec[T], data: Data, where: Where) -> Shown:
     try:
         return codec.show(codec.parse(data, where))
     except MeterProtocolError as error:
-        return {"malformed": str(error), "value": show_data(data)}
+        return {"malformed": str(error), "value": shape(data) if codec.secret else show_data(data)}
 
 
 def _secret(class_id: int, attribute: int) -> bool:
