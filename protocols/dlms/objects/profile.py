@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from protocols.dlms import cosem_time
 from protocols.dlms.cosem_time import INDIA
-from protocols.dlms.model import EntrySelection, RangeSelection
+from protocols.dlms.model import ColumnName, EntrySelection, RangeSelection
 from protocols.dlms.objects.catalogue import attribute_label
 from protocols.dlms.objects.clock import CLOCK
 from protocols.dlms.objects.codec import (
@@ -85,16 +86,30 @@ class ProfileGeneric(CosemObject):
 
 
 def between(
-    since: datetime, until: datetime, zone: ZoneInfo = INDIA, *, stamp: Obis = CLOCK
+    since: datetime,
+    until: datetime,
+    zone: ZoneInfo = INDIA,
+    *,
+    stamp: Obis = CLOCK,
+    columns: Sequence[CaptureObject] = (),
 ) -> RangeSelection:
-    """Select the rows whose `stamp` column lies in since..until, for `ProfileGeneric.buffer.get`."""
+    """Select the rows whose `stamp` column lies in since..until, for `ProfileGeneric.buffer.get`.
+
+    `columns` names the captured columns wanted; none means all. LocalError for a time without a zone.
+    """
     if since.utcoffset() is None or until.utcoffset() is None:
         raise LocalError("a range of rows is between instants with a zone")
-    return RangeSelection(stamp, 2, cosem_time.encode(since, zone), cosem_time.encode(until, zone))
+    names = tuple(ColumnName(c.class_id, c.logical_name, c.attribute_index, c.data_index) for c in columns)
+    edges = cosem_time.encode(since, zone), cosem_time.encode(until, zone)
+    return RangeSelection(stamp, 2, *edges, names)
 
 
-def entries(first: int, last: int = 0) -> EntrySelection:
-    """Select rows first..last, counted from 1; last 0 is the end. LocalError when there are none such."""
-    if first < 1 or (last and last < first):
-        raise LocalError(f"rows {first}..{last} of a profile: count from 1, upwards")
-    return EntrySelection(first, last)
+def entries(first: int, last: int = 0, *, first_column: int = 1, last_column: int = 0) -> EntrySelection:
+    """Select rows first..last and columns likewise, counted from 1; last 0 is the end.
+
+    LocalError when there are none such.
+    """
+    for what, low, high in (("rows", first, last), ("columns", first_column, last_column)):
+        if low < 1 or (high and high < low):
+            raise LocalError(f"{what} {low}..{high} of a profile: count from 1, upwards")
+    return EntrySelection(first, last, first_column, last_column)
