@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.dlms import objects
-from protocols.dlms.model import ColumnName, EntrySelection
+from protocols.dlms.model import AssociationPolicy, ColumnName, EntrySelection
 from protocols.dlms.objects import clock, control
 from protocols.dlms.types import (
     NULL,
@@ -36,6 +36,9 @@ from protocols.errors import (
     SecurityFailure,
 )
 from protocols.reading import Obis, RelayState
+from protocols.session import Auth
+from protocols.simulator.cosem import HouseholdModel
+from protocols.simulator.household import Household
 from tests.protocols.dlms.test_dlms_objects import FAST, JUNE, MASTER, RELAY, WRAPPED
 
 KEY = bytes.fromhex("00112233445566778899AABBCCDDEEFF")
@@ -268,3 +271,31 @@ async def test_attributes_are_read_written_and_methods_run() -> None:
     assert meter.run == [(7, 2, integer(0)), (64, 2, array(structure(enum(2), octets(WRAPPED))))]
     with pytest.raises(LocalError, match="without an exchange"):
         await objects.Register(RELAY).value.get()
+
+
+# ---- a whole meter
+
+
+class Noon:
+    """A clock that stands."""
+
+    def now(self) -> datetime:
+        return datetime(2026, 6, 2, 6, 30, tzinfo=UTC)
+
+
+def test_every_readable_attribute_of_the_simulated_meter_has_a_name_and_its_class_s_shape() -> None:
+    home = Household(4, "GEN", "10000001", Noon().now() - timedelta(days=2))
+    policy = AssociationPolicy(auth=Auth.HLS2, secret=bytes(16), may_write=True)
+    meter = HouseholdModel(home, Noon(), {48: policy})
+    entries = objects.parse_object_list(meter.get(48, 15, Obis(0, 0, 40, 0, 0), 2, None))
+    assert len(entries) > 50
+    for entry in entries:
+        found = objects.catalogue(entry.class_id, entry.version)
+        assert found is not None
+        for number in entry.attributes:
+            assert entry.readable(number)
+            assert not found.attribute_name(number).startswith("attribute "), entry
+            data = meter.get(48, entry.class_id, entry.obis, number, None)
+            assert "malformed" not in str(objects.describe(entry.class_id, entry.version, number, data)), (
+                entry
+            )
