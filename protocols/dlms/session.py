@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from protocols.dlms import cosem_time, security
+from protocols.dlms import objects, security
 from protocols.dlms.association import AssociationSettings, ReleaseMode
 from protocols.dlms.companion import companion
 from protocols.dlms.connection import ClientConnection
@@ -18,7 +18,6 @@ from protocols.dlms.link import ClientLink
 from protocols.dlms.profiles import CLOCK, Layout
 from protocols.dlms.reader import LayoutCache, ProfileReader
 from protocols.dlms.security import Keys
-from protocols.dlms.types import integer, octets
 from protocols.dlms.values import text_of
 from protocols.dlms.wrapper import WrapperClientLink
 from protocols.errors import (
@@ -42,7 +41,6 @@ FIRMWARE = Obis(1, 0, 0, 2, 0)
 MODEL = Obis(0, 0, 94, 91, 9)
 YEAR = Obis(0, 0, 96, 1, 4)
 RELAY = Obis(0, 0, 96, 3, 10)
-DISCONNECT, RECONNECT = 1, 2
 GBT_WINDOW = 7
 """Blocks of a general block transfer that are taken in a row; on HDLC one, since a meter there must be asked."""
 COUNTER_RESERVE = 0x1000
@@ -134,7 +132,7 @@ class DlmsSession:
 
     async def clock(self) -> MeterClock:
         """Read the meter's clock beside ours; MeterProtocolError when it shows no time."""
-        stamp = cosem_time.decode(await self._clock_octets(), self._zone)
+        stamp = await self._meter_clock.read(self._zone)
         if stamp.at is None:
             raise MeterProtocolError(f"the meter's clock shows no time ({stamp.wall})")
         return MeterClock(
@@ -143,31 +141,29 @@ class DlmsSession:
 
     async def set_clock(self, at: datetime) -> None:
         """Set the clock, with the deviation that the meter itself uses (Indian meters differ in sign)."""
-        if at.utcoffset() is None:
-            raise LocalError("a clock is set to an instant with a zone")
-        deviation = int.from_bytes((await self._clock_octets())[9:11], "big", signed=True)
-        value = cosem_time.encode(at.astimezone(UTC), self._zone, deviation=deviation)
-        await self._exchange.set(8, CLOCK, 2, octets(value))
+        await self._meter_clock.adjust(at, self._zone)
 
-    async def _clock_octets(self) -> bytes:
-        value = (await self._exchange.get(8, CLOCK)).octets
-        if value is None or len(value) != cosem_time.OCTETS:
-            raise MeterProtocolError("the meter's clock is no date-time of 12 octets")
-        return value
+    @property
+    def _meter_clock(self) -> objects.Clock:
+        return objects.Clock(CLOCK, self._exchange)
+
+    @property
+    def _contact(self) -> objects.DisconnectControl:
+        return objects.DisconnectControl(RELAY, self._exchange)
 
     async def relay(self) -> RelayState:
-        """Read the supply contact (class 70 #2, output state)."""
-        match (await self._exchange.get(70, RELAY)).value:
-            case bool() as closed:
-                return RelayState.CLOSED if closed else RelayState.OPEN
-        return RelayState.UNKNOWN
+        """Read the supply contact (class 70 #2 output state, #3 control state); UNKNOWN when they disagree."""
+        return await self._contact.read()
 
     async def switch_relay(self, to: RelayState) -> None:
         """Order the contact to move (class 70 method 1 or 2, parameter integer 0); success is acceptance."""
-        methods = {RelayState.OPEN: DISCONNECT, RelayState.CLOSED: RECONNECT}
-        if to not in methods:
-            raise LocalError("a relay is ordered open or closed")
-        await self._exchange.action(70, RELAY, methods[to], integer(0))
+        match to:
+            case RelayState.OPEN:
+                await self._contact.remote_disconnect.run(None)
+            case RelayState.CLOSED:
+                await self._contact.remote_reconnect.run(None)
+            case _:
+                raise LocalError("a relay is ordered open or closed")
 
 
 @asynccontextmanager

@@ -67,8 +67,8 @@ def text_of(data: Data) -> str:
 
 
 def _time(data: Data, zone: ZoneInfo) -> Value:
-    octets = data.octets
-    if octets is None or len(octets) != cosem_time.OCTETS:
+    octets = cosem_time.octets_of(data)
+    if octets is None:
         return Missing(MissingReason.NOT_SPECIFIED)
     at = cosem_time.decode(octets, zone).at
     return Missing(MissingReason.NOT_SPECIFIED) if at is None else Instant(at)

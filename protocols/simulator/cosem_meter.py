@@ -9,10 +9,15 @@ from typing import Protocol
 
 from protocols.dlms.companion import Column, EventLog, PrepaymentItem, companion
 from protocols.dlms.model import OTHER_REASON, TYPE_UNMATCHED, AccessDenied
+from protocols.dlms.objects.object_list import (
+    READ_ONLY,
+    READ_WRITE,
+    ObjectEntry,
+    build_object_list,
+)
 from protocols.dlms.types import (
     Data,
     Tag,
-    array,
     boolean,
     double_long,
     double_long_unsigned,
@@ -276,26 +281,15 @@ class MeterObjects:
 
 def object_list(objects: Mapping[Obis, Served], *, may_write: bool) -> Data:
     """Give attribute 2 of the association object: class, version, name and rights of each object."""
-    return array(*(_listed(obis, served, may_write) for obis, served in sorted(objects.items())))
+    return build_object_list(_listed(obis, served, may_write) for obis, served in sorted(objects.items()))
 
 
-def _listed(obis: Obis, served: Served, may_write: bool) -> Data:
-    attributes = [_rights(n, 3 if may_write and n in served.write else 1) for n in (1, *sorted(served.read))]
-    methods = [_method(n, may_write) for n in sorted(served.methods)]
-    return Data(
-        Tag.STRUCTURE,
-        (
-            long_unsigned(served.class_id),
-            unsigned(1 if served.class_id in (7, 15) else 0),
-            octets(obis.to_bytes()),
-            Data(Tag.STRUCTURE, (array(*attributes), array(*methods))),
-        ),
+def _listed(obis: Obis, served: Served, may_write: bool) -> ObjectEntry:
+    writable = served.write if may_write else ()
+    return ObjectEntry(
+        class_id=served.class_id,
+        version=1 if served.class_id in (7, 15) else 0,
+        obis=obis,
+        attributes={n: READ_WRITE if n in writable else READ_ONLY for n in (1, *sorted(served.read))},
+        methods={n: int(may_write) for n in sorted(served.methods)},
     )
-
-
-def _rights(attribute: int, mode: int) -> Data:
-    return Data(Tag.STRUCTURE, (integer(attribute), enum(mode), Data(Tag.NULL, None)))
-
-
-def _method(number: int, allowed: bool) -> Data:
-    return Data(Tag.STRUCTURE, (integer(number), boolean(allowed)))
