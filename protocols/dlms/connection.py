@@ -44,6 +44,9 @@ class State(Enum):
     CLOSING = auto()
 
 
+_AWAITING = (State.ASSOCIATING, State.AUTHENTICATING, State.WAITING, State.RELEASING)
+
+
 class ClientConnection:
     """Requests and octets in, octets and events out; no I/O, no clock.
 
@@ -84,9 +87,18 @@ class ClientConnection:
         """What of the value asked for came in blocks so far: the beginning of its octets."""
         return self._transaction.partial if self._transaction else b""
 
+    @property
+    def link(self) -> ClientLink:
+        """The framing below: what it counts and complains of."""
+        return self._link
+
     def data_to_send(self) -> bytes:
         """Give and forget what must go out now."""
         return self._link.data_to_send()
+
+    def timed_out(self) -> bool:
+        """Be told that the reply time is over; True when a safe repetition was queued (see `ClientLink`)."""
+        return self._link.timed_out()
 
     def open(self) -> list[Event]:
         """Connect the link."""
@@ -134,7 +146,10 @@ class ClientConnection:
 
     def receive_data(self, data: bytes) -> list[Event]:
         """Take octets and give what they completed; octets may be split anywhere."""
-        return self._take(self._link.receive_data(data))
+        events = self._take(self._link.receive_data(data))
+        if self._state in _AWAITING:
+            self._link.expect()
+        return events
 
     def _enter(self, state: State, allowed: State) -> None:
         if self._state is not allowed:
@@ -153,8 +168,8 @@ class ClientConnection:
                         raise MeterProtocolError("the meter dropped the link (disconnected mode)")
                     self._state = State.IDLE
                     events.append(LinkDown())
-                case ApduReceived(received):
-                    events += self._apdu(received)
+                case ApduReceived(received, unasked):
+                    events += [Pushed(received)] if unasked else self._apdu(received)
         return events
 
     def _apdu(self, received: bytes) -> list[Event]:

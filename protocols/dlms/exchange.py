@@ -40,12 +40,20 @@ NOT_THERE = (4, 9, 11)
 """Data-access-results that mean that the meter lacks the object."""
 CLOSE_TIMEOUT = 1.0
 """Seconds that release and disconnect may take: they are courtesy."""
+BUSY_PAUSE = 0.1
+"""Seconds before a meter that is busy is polled again."""
+REPEAT_SILENCE = 0.05
+"""Seconds of silence wanted before a repetition: a late answer must not collide with it on a bus."""
 HDLC_QUIET = 0.5
 """Seconds that an HDLC bus rests after an exchange that was cut short; flags and addresses do the rest."""
 
 
 class Exchange:
     """One association on a line in our hands.
+
+    `timeout` is the time for an answer, or for the next frame of one. HDLC asks again after it (at most
+    `hdlc_link.MAX_RETRIES` times without progress), so silence is named after three times as long, two at
+    the opening of the link; the wrapper never asks again.
 
     `max_list` attributes are asked for in one request. `on_push` is given each notification that the meter
     sends unasked.
@@ -205,7 +213,7 @@ class Exchange:
         return event
 
     async def _pump(self, events: list[Event], wanted: type | tuple[type, ...], timeout: float) -> Event:
-        deadline = _Deadline(timeout)
+        deadline, progress = _Deadline(timeout), self._connection.link.progress
         while True:
             for event in events:
                 if isinstance(event, Pushed):
@@ -213,23 +221,36 @@ class Exchange:
             if (found := next((e for e in events if isinstance(e, wanted)), None)) is not None:
                 return found
             if data := self._connection.data_to_send():
+                if self._connection.link.busy:
+                    await asyncio.sleep(BUSY_PAUSE)
                 await self._io.send(data)
-                deadline = _Deadline(timeout)  # each segment and block has its own time
-            events = self._connection.receive_data(await self._receive(deadline.left()))
+                deadline = _Deadline(timeout)  # each window and block has its own time
+            elif progress != self._connection.link.progress:
+                deadline = _Deadline(timeout)  # a window of long frames may take longer than one answer
+            progress = self._connection.link.progress
+            try:
+                events = self._connection.receive_data(await self._receive(deadline.left()))
+            except LineTimeout as error:
+                if not self._connection.timed_out():
+                    raise self._silence() from error
+                await self._io.drain(REPEAT_SILENCE)
+                events = []
 
     def _pushed(self, event: Pushed) -> None:
         if self._on_push is not None:
             self._on_push(event.apdu)
 
     async def _receive(self, seconds: float) -> bytes:
-        try:
-            if seconds <= 0:
-                raise LineTimeout("no whole answer in time")
-            return await self._io.receive(seconds)
-        except LineTimeout as error:
-            if noise := self._connection.noise:
-                raise MeterProtocolError(f"{noise} octets came that are no answer of this meter") from error
-            raise MeterSilent(f"no answer within {self._timeout:g} s") from error
+        if seconds <= 0:
+            raise LineTimeout("no whole answer in time")
+        return await self._io.receive(seconds)
+
+    def _silence(self) -> ProtocolError:
+        link = self._connection.link
+        if link.noise:
+            why = f" ({link.complaint})" if link.complaint else ""
+            return MeterProtocolError(f"{link.noise} octets came that are no answer of this meter{why}")
+        return MeterSilent(f"no answer within {self._timeout:g} s")
 
 
 def _refused(code: int, what: str) -> MeterRefused | NotSupported:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from binascii import crc_hqx
+from dataclasses import dataclass, replace
 
 from protocols.dlms.axdr import Cursor
-from protocols.errors import LocalError, MeterProtocolError
+from protocols.errors import LocalError, MeterConfigError, MeterProtocolError
 
 FLAG = 0x7E
 FORMAT_TYPE = 0xA0
@@ -15,24 +16,35 @@ MAX_FRAME = 0x7FF
 LLC_REQUEST = b"\xe6\xe6\x00"
 LLC_RESPONSE = b"\xe6\xe7\x00"
 
-SNRM, UA, DISC, DM, FRMR = 0x83, 0x63, 0x43, 0x0F, 0x87
+SNRM, UA, DISC, DM, FRMR, UI = 0x83, 0x63, 0x43, 0x0F, 0x87, 0x03
 RR, RNR, REJ = 0x01, 0x05, 0x09
 POLL = 0x10
+MODULUS = 8
+MAX_WINDOW = MODULUS - 1
+"""I frames that may be on their way unacknowledged; one less than there are sequence numbers."""
+DEFAULT_INFO = 128
+"""Octets of an information field when nothing was negotiated; the window is 1 then."""
+MIN_INFO = 8
+"""A smaller information field cannot carry the LLC header and an APDU's head."""
 
-_CRC_TABLE = []
-for _octet in range(256):
-    _crc = _octet
-    for _ in range(8):
-        _crc = (_crc >> 1) ^ 0x8408 if _crc & 1 else _crc >> 1
-    _CRC_TABLE.append(_crc)
+_MIRRORED = bytes(int(f"{octet:08b}"[::-1], 2) for octet in range(256))
 
 
 def crc(data: bytes) -> bytes:
-    """CRC-16/X.25 in the order in which it is sent."""
-    value = 0xFFFF
-    for octet in data:
-        value = (value >> 8) ^ _CRC_TABLE[(value ^ octet) & 0xFF]
-    return (value ^ 0xFFFF).to_bytes(2, "little")
+    """CRC-16/X.25 in the order in which it is sent.
+
+    The standard library computes the same polynomial most significant bit first, so octets are mirrored on
+    their way in and out.
+    """
+    value = crc_hqx(data.translate(_MIRRORED), 0xFFFF) ^ 0xFFFF
+    return value.to_bytes(2, "big").translate(_MIRRORED)
+
+
+def without_llc(info: bytes) -> bytes:
+    """Strip the LLC header; one Indian meter sends it twice."""
+    while info[:3] in (LLC_REQUEST, LLC_RESPONSE):
+        info = info[3:]
+    return info
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +67,30 @@ class Address:
             case [a, b, c, d]:
                 return cls(a << 7 | b, c << 7 | d, 4)
         raise MeterProtocolError(f"an HDLC address has 1, 2 or 4 octets, not {len(octets)}")
+
+    @classmethod
+    def server(cls, upper: int, lower: int | None, octets: int = 0) -> Address:
+        """Make a server address that is written in `octets` (0: as short as it fits; 1, 2 or 4).
+
+        One octet has the logical device only, two and four need the physical one (IEC 62056-46 6.4.2.3).
+        MeterConfigError when the numbers do not fit that form.
+        """
+        address = cls(upper, lower, octets)
+        text = f"{upper}" if lower is None else f"{upper}/{lower}"
+        try:
+            written = len(address.encode())
+        except LocalError as error:
+            raise MeterConfigError(f"HDLC server address {text}: {error}") from error
+        if octets and written != octets:
+            needs = "has no physical address" if octets == 1 else "needs a physical address (`physical`)"
+            raise MeterConfigError(f"HDLC server address {text}: one of {octets} octets {needs} that fits")
+        return address
+
+    @property
+    def is_group(self) -> bool:
+        """Say whether it names all stations: such a frame draws no answer."""
+        everyone = 0x3FFF if self.octets == 4 else 0x7F
+        return everyone in (self.upper, self.lower)
 
     def encode(self) -> bytes:
         """Write the shortest form that fits, at least as long as `octets` says."""
@@ -90,6 +126,21 @@ class Frame:
             return 0
         return self.control & (0x0F if self.control & 3 == 1 else 0xEF)
 
+    @property
+    def final(self) -> bool:
+        """The poll/final bit: the other side may speak now."""
+        return bool(self.control & POLL)
+
+    @property
+    def number(self) -> int:
+        """N(S) of an I frame."""
+        return self.control >> 1 & 7
+
+    @property
+    def expects(self) -> int:
+        """N(R) of an I, RR, RNR or REJ frame: the number of the next I frame that its sender expects."""
+        return self.control >> 5
+
     def encode(self) -> bytes:
         """Write the frame with its flags."""
         header = self.destination.encode() + self.source.encode() + bytes((self.control,))
@@ -107,9 +158,22 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class BadFrame:
-    """Octets between flags that are no frame, and why; reading goes on at the next flag."""
+    """Octets between flags that are no frame, and why; reading goes on at the next flag.
+
+    `head` is what came before the information field, when only that field or the end is damaged.
+    """
 
     reason: str
+    head: Frame | None = None
+
+
+class _Damage(Exception):
+    """Carries a BadFrame and the octets that it takes out of the buffer."""
+
+    def __init__(self, reason: str, head: Frame | None = None, octets: int = 1) -> None:
+        super().__init__(reason)
+        self.bad = BadFrame(f"HDLC {reason}", head)
+        self.octets = octets
 
 
 class FrameDecoder:
@@ -120,6 +184,11 @@ class FrameDecoder:
         self.noise = 0
         self.bad_frames = 0
 
+    @property
+    def pending(self) -> int:
+        """Octets of a frame that is not complete yet; at most MAX_FRAME and its flags."""
+        return len(self._buffer)
+
     def receive_data(self, data: bytes) -> list[Frame | BadFrame]:
         """Give what `data` completed: whole frames, and a BadFrame at once for what cannot be one."""
         self._buffer += data
@@ -127,15 +196,19 @@ class FrameDecoder:
         while self._seek():
             try:
                 frame = self._next()
-            except MeterProtocolError as error:
+            except _Damage as damage:
                 self.bad_frames += 1
-                self._drop(1)
-                found.append(BadFrame(str(error)))
+                self._drop(damage.octets)
+                found.append(damage.bad)
                 continue
             if frame is None:
                 break
             found.append(frame)
         return found
+
+    def reset(self) -> None:
+        """Drop an incomplete frame: its sender has fallen silent, the rest will not come."""
+        self._drop(len(self._buffer))
 
     def _drop(self, count: int) -> None:
         self.noise += count
@@ -155,28 +228,34 @@ class FrameDecoder:
     def _next(self) -> Frame | None:
         buffer = self._buffer
         if buffer[1] & 0xF0 != FORMAT_TYPE:
-            raise MeterProtocolError(f"HDLC format {buffer[1]:#04x} is not type 3")
+            raise _Damage(f"format {buffer[1]:#04x} is not type 3")
         if len(buffer) < 3:
             return None
         length = (buffer[1] & 0x07) << 8 | buffer[2]
         header_end = self._header_end()
         if header_end is None or len(buffer) < header_end + 3:
             return None
-        body = bytes(buffer[1 : length + 1])
+        header = bytes(buffer[1 : header_end + 1])
         # These two octets are the HCS, or the FCS of a frame without information: checked before the
         # length is believed, so that a damaged length cannot make us wait.
-        if crc(body[:header_end]) != body[header_end : header_end + 2]:
-            raise MeterProtocolError("HDLC header check sequence is wrong")
+        if crc(header) != buffer[header_end + 1 : header_end + 3]:
+            raise _Damage("header check sequence is wrong")
+        information = length - header_end - 2
+        if information < 0 or 0 < information < 3:
+            raise _Damage(f"length {length} leaves no room for the check sequences")
+        head = _head(header)
         if len(buffer) < length + 2:
             return None
         if buffer[length + 1] != FLAG:
-            raise MeterProtocolError("HDLC frame does not end where its length says")
-        frame = _parse(body, header_end)
+            raise _Damage("frame does not end where its length says", head)
+        body = bytes(buffer[1 : length + 1])
+        if information and crc(body[:-2]) != body[-2:]:
+            raise _Damage("frame check sequence is wrong", head, length + 1)
         del buffer[: length + 1]  # the closing flag may open the next frame
-        return frame
+        return replace(head, info=body[header_end + 2 : -2]) if information else head
 
     def _header_end(self) -> int | None:
-        """Offset after the control octet (without the flag), None while it is not there yet."""
+        """Octets before the HCS (without the flag), None while they are not all there."""
         at = 3
         for _ in range(2):
             start = at
@@ -187,26 +266,17 @@ class FrameDecoder:
                 if self._buffer[at - 1] & 1:
                     break
                 if at - start >= 4:
-                    raise MeterProtocolError("HDLC address without an end")
+                    raise _Damage("address without an end")
+            if at - start == 3:
+                raise _Damage("address of 3 octets")
         return at if at < len(self._buffer) else None
 
 
-def _parse(body: bytes, header_end: int) -> Frame:
-    addresses = Cursor(body[2 : header_end - 1])
+def _head(header: bytes) -> Frame:
+    addresses = Cursor(header[2:-1])
     destination, source = (Address.decode(_address_octets(addresses)) for _ in range(2))
-    info = body[header_end + 2 : -2]
-    if len(body) > header_end + 2:
-        if len(body) < header_end + 5:
-            raise MeterProtocolError("HDLC frame too short for its check sequences")
-        if crc(body[:-2]) != body[-2:]:
-            raise MeterProtocolError("HDLC frame check sequence is wrong")
-    return Frame(
-        destination=destination,
-        source=source,
-        control=body[header_end - 1],
-        info=info,
-        segmented=bool(body[0] & SEGMENTED),
-    )
+    segmented = bool(header[0] & SEGMENTED)
+    return Frame(destination=destination, source=source, control=header[-1], segmented=segmented)
 
 
 def _address_octets(cursor: Cursor) -> bytes:
@@ -220,8 +290,8 @@ def _address_octets(cursor: Cursor) -> bytes:
 class Parameters:
     """Negotiated limits, as their sender states them: information field sizes and windows."""
 
-    transmit: int = 128
-    receive: int = 128
+    transmit: int = DEFAULT_INFO
+    receive: int = DEFAULT_INFO
     window_transmit: int = 1
     window_receive: int = 1
 
@@ -237,7 +307,7 @@ class Parameters:
 
     @classmethod
     def decode(cls, info: bytes) -> Parameters:
-        """Read it; an empty field means the defaults (128 octets, window 1)."""
+        """Read it; an empty field means the defaults (128 octets, window 1), a window is bounded to 1..7."""
         if not info:
             return cls()
         cursor = Cursor(info)
@@ -249,18 +319,40 @@ class Parameters:
             name = body.u8()
             values[name] = int.from_bytes(body.take(body.u8()), "big")
         found = cls(
-            transmit=values.get(5, 128),
-            receive=values.get(6, 128),
-            window_transmit=values.get(7, 1),
-            window_receive=values.get(8, 1),
+            transmit=values.get(5, DEFAULT_INFO),
+            receive=values.get(6, DEFAULT_INFO),
+            window_transmit=min(max(values.get(7, 1), 1), MAX_WINDOW),
+            window_receive=min(max(values.get(8, 1), 1), MAX_WINDOW),
         )
-        if min(found.transmit, found.receive) < 8:
-            raise MeterProtocolError(
-                f"HDLC information fields of {min(found.transmit, found.receive)} octets"
-            )
+        smallest = min(found.transmit, found.receive)
+        if smallest < MIN_INFO:
+            raise MeterProtocolError(f"HDLC information fields of {smallest} octets")
         return found
 
 
 def _parameter(name: int, value: int) -> bytes:
     size = 1 if value < 0x100 else 2
     return bytes((name, size)) + value.to_bytes(size, "big")
+
+
+FRMR_REASONS = (
+    (0x01, "control field not implemented"),
+    (0x02, "information field not allowed"),
+    (0x04, "information field too long"),
+    (0x08, "N(R) out of range"),
+)
+CONTROL_UNKNOWN, INFO_NOT_ALLOWED, INFO_TOO_LONG, NUMBER_OUT_OF_RANGE = (bit for bit, _ in FRMR_REASONS)
+
+
+def encode_rejection(frame: Frame, *, send: int, receive: int, reasons: int) -> bytes:
+    """Write the information field of FRMR: the rejected control field, our V(S) and V(R), the reasons."""
+    return bytes((frame.control, send << 1 | receive << 5, reasons))
+
+
+def rejection_text(info: bytes) -> str:
+    """Say what an FRMR's information field says (ISO/IEC 13239 5.5.4.2.11); "" when it has none."""
+    if len(info) < 3:
+        return ""
+    reasons = [text for bit, text in FRMR_REASONS if info[2] & bit] or ["no reason given"]
+    numbers = f"V(S) {info[1] >> 1 & 7}, V(R) {info[1] >> 5}"
+    return f"frame with control {info[0]:#04x} refused: {', '.join(reasons)}; the meter is at {numbers}"

@@ -1,185 +1,238 @@
-"""HDLC connections in normal response mode: sequence numbers, segmentation, connect and disconnect."""
+"""HDLC as a client uses it (IEC 62056-46, normal response mode): connect, negotiate, recover, disconnect.
+
+What is damaged or lost is asked for again: at once when a frame with a right header and the final bit is
+damaged (then the turn is certainly ours), else when the shell says that the reply time is over.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-
 from protocols.dlms import hdlc
-from protocols.dlms.hdlc import Address, BadFrame, Frame, FrameDecoder, Parameters
+from protocols.dlms.hdlc import MAX_WINDOW, Address, BadFrame, Frame, FrameDecoder, Parameters
+from protocols.dlms.hdlc_channel import MAX_INFO, Channel
 from protocols.dlms.link import ApduReceived, LinkClosed, LinkEvent, LinkOpened
-from protocols.errors import MeterProtocolError, MeterRefused
+from protocols.errors import MeterBusy, MeterConfigError, MeterProtocolError, MeterRefused
 
-MAX_APDU = 0x10000
-"""Octets of one APDU put together from segments."""
-MAX_INFO = 2030
-"""Largest information field that fits a frame with four-octet addresses."""
-
-
-class Channel:
-    """The I-frame machinery that both ends share: window 1, one APDU at a time each way."""
-
-    def __init__(self, *, own: Address, peer: Address, is_client: bool, max_send: int = 128) -> None:
-        self._own = own
-        self._peer = peer
-        self._llc = hdlc.LLC_REQUEST if is_client else hdlc.LLC_RESPONSE
-        self._max_send = min(max_send, MAX_INFO)
-        self._send_number = 0
-        self._receive_number = 0
-        self._segments: deque[bytes] = deque()
-        self._last: Frame | None = None
-        self._incoming = bytearray()
-        self._out = bytearray()
-
-    def data_to_send(self) -> bytes:
-        """Give and forget what must go out now."""
-        data = bytes(self._out)
-        self._out.clear()
-        return data
-
-    def send(self, apdu: bytes) -> None:
-        """Queue one APDU; its first segment goes out now, the next ones as they are acknowledged."""
-        whole = self._llc + apdu
-        size = self._max_send
-        self._segments.extend(whole[i : i + size] for i in range(0, len(whole), size))
-        self._send_segment()
-
-    def send_frame(self, control: int, info: bytes = b"") -> None:
-        """Queue a frame that is not an I frame."""
-        frame = Frame(destination=self._peer, source=self._own, control=control, info=info)
-        self._out += frame.encode()
-
-    def receive(self, frame: Frame) -> bytes | None:
-        """Take an I, RR, RNR or REJ frame; gives an APDU when it is complete."""
-        if frame.kind == 0:
-            return self._receive_information(frame)
-        acknowledged = frame.control >> 5 == self._send_number
-        if not acknowledged and self._last is not None:
-            self._out += self._last.encode()  # it was lost: once more
-        elif self._segments and frame.kind == hdlc.RR:
-            self._send_segment()
-        return None
-
-    def _send_segment(self) -> None:
-        info = self._segments.popleft()
-        control = self._receive_number << 5 | hdlc.POLL | self._send_number << 1
-        self._send_number = (self._send_number + 1) % 8
-        frame = Frame(
-            destination=self._peer,
-            source=self._own,
-            control=control,
-            info=info,
-            segmented=bool(self._segments),
-        )
-        self._last = frame
-        self._out += frame.encode()
-
-    def _receive_information(self, frame: Frame) -> bytes | None:
-        if (frame.control >> 1) & 7 != self._receive_number:
-            self._repeated(frame)
-            return None
-        self._receive_number = (self._receive_number + 1) % 8
-        self._incoming += frame.info
-        if len(self._incoming) > MAX_APDU:
-            self._incoming.clear()
-            raise MeterProtocolError(f"segments of more than {MAX_APDU} octets for one APDU")
-        if frame.segmented:
-            self._acknowledge()
-            return None
-        whole = bytes(self._incoming)
-        self._incoming.clear()
-        while whole[:3] in (hdlc.LLC_REQUEST, hdlc.LLC_RESPONSE):  # one Indian meter sends it twice
-            whole = whole[3:]
-        if not whole:
-            raise MeterProtocolError("an I frame without an APDU")
-        return whole
-
-    def _repeated(self, frame: Frame) -> None:
-        """A frame that was taken already: its sender missed our answer, so give that again."""
-        if self._last is not None and self._last.control >> 5 == self._receive_number and not frame.segmented:
-            self._out += self._last.encode()
-        else:
-            self._acknowledge()
-
-    def _acknowledge(self) -> None:
-        self.send_frame(self._receive_number << 5 | hdlc.POLL | hdlc.RR)
+MAX_RETRIES = 2
+"""Repetitions after silence without any progress; the meter is silent after one reply time more than these."""
+CONNECT_RETRIES = 1
+"""Repetitions of SNRM and DISC: an absent station must not hold a bus for long."""
+MAX_RECOVERIES = 8
+"""Repetitions after damaged, missing or unacknowledged frames without any progress."""
+MAX_POLLS = 300
+"""Polls in a row of a meter that is busy or has no answer yet (half a minute in the asyncio shell)."""
 
 
 class HdlcClientLink:
     """HDLC as one client uses it towards one logical device (see `ClientLink`).
 
-    `max_info` is the information field that we offer and accept; 128 is the default of the standard and
-    is then not stated in SNRM, as Indian readers do.
+    `max_info` (octets of an information field) and `window` (I frames in flight, 1 to 7) are what we offer and
+    accept; SNRM states them only when they are not the defaults 128 and 1, as Indian readers do.
+    `address_octets` is the width of the server address: 0 (as short as fits), 1 (logical device only), 2 or 4.
     """
 
-    def __init__(self, *, client: int, server: int, physical: int | None = None, max_info: int = 128) -> None:
+    def __init__(
+        self,
+        *,
+        client: int,
+        server: int,
+        physical: int | None = None,
+        max_info: int = hdlc.DEFAULT_INFO,
+        window: int = 1,
+        address_octets: int = 0,
+    ) -> None:
+        if not 1 <= window <= MAX_WINDOW or max_info < hdlc.MIN_INFO:
+            raise MeterConfigError(
+                f"HDLC window {window} and information field {max_info}: "
+                f"1 to {MAX_WINDOW} and at least {hdlc.MIN_INFO} octets are possible"
+            )
+        if address_octets not in (0, 1, 2, 4):
+            raise MeterConfigError(f"an HDLC server address has 1, 2 or 4 octets, not {address_octets}")
         self._own = Address(client, None, 1)
-        self._peer = Address(server, physical)
-        self._max_info = min(max_info, MAX_INFO)
+        self._peer = Address.server(server, physical, address_octets)
+        max_info = min(max_info, MAX_INFO)
+        self._offer = Parameters(
+            transmit=max_info, receive=max_info, window_transmit=window, window_receive=window
+        )
         self._decoder = FrameDecoder()
-        self._channel = self._new_channel(128)
-        self._expect: str | None = None
+        self._channel = self._new_channel(Parameters())
+        self._expect: int | None = None  # SNRM or DISC while its UA is awaited
+        self._progress_before = 0
+        self._retries = 0
+        self._damaged = 0
         self._ignored = 0
+        self._complaint = ""
 
     @property
     def noise(self) -> int:
         """Octets outside frames, and frames for others."""
-        return self._decoder.noise + self._ignored
+        return self._decoder.noise + self._decoder.pending + self._ignored
+
+    @property
+    def progress(self) -> int:
+        """See `ClientLink`."""
+        return self._progress_before + self._channel.progress
+
+    @property
+    def busy(self) -> bool:
+        """See `ClientLink`; the first poll is free, since a meter may answer RR just before its answer."""
+        return self._channel.polls > 1
+
+    @property
+    def complaint(self) -> str:
+        """See `ClientLink`."""
+        return self._complaint
 
     def open(self) -> list[LinkEvent]:
         """Ask for the connection (SNRM)."""
-        self._channel = self._new_channel(128)
-        self._expect = "connect"
-        offer = Parameters(transmit=self._max_info, receive=self._max_info)
-        self._channel.send_frame(hdlc.SNRM | hdlc.POLL, b"" if self._max_info == 128 else offer.encode())
+        self._ask(hdlc.SNRM)
         return []
 
     def close(self) -> list[LinkEvent]:
         """Ask for the end of the connection (DISC)."""
-        self._expect = "disconnect"
-        self._channel.send_frame(hdlc.DISC | hdlc.POLL)
+        self._ask(hdlc.DISC)
         return []
 
     def send(self, apdu: bytes) -> None:
         """Queue one APDU."""
+        self._retries = self._damaged = 0
         self._channel.send(apdu)
+
+    def expect(self) -> None:
+        """Poll (RR) for a further APDU when the turn is ours. See `ClientLink`."""
+        if self._expect is None:
+            self._channel.expect()
 
     def data_to_send(self) -> bytes:
         """Give and forget what must go out now."""
         return self._channel.data_to_send()
 
+    def timed_out(self) -> bool:
+        """Repeat SNRM or DISC; else poll with RR first, then send again what is not acknowledged.
+
+        The poll comes first because the meter may have carried out the request already. See `ClientLink`.
+        """
+        self._decoder.reset()
+        waiting = self._expect is not None or not self._channel.turn
+        if not waiting or self._retries >= (MAX_RETRIES if self._expect is None else CONNECT_RETRIES):
+            return False
+        self._retries += 1
+        if self._expect is not None:
+            self._repeat_ask()
+        elif self._retries % 2:
+            self._channel.poll()
+        else:
+            self._channel.resend()
+        return True
+
     def receive_data(self, data: bytes) -> list[LinkEvent]:
-        """Take octets; a bad frame is an error at once, a frame for another station is passed over."""
+        """Take octets; what is damaged or not from our meter is passed over, counted, and recovered from.
+
+        Raises MeterRefused (DM to SNRM), MeterBusy (busy for MAX_POLLS), MeterProtocolError (FRMR, sequence
+        error, MAX_RECOVERIES used up).
+        """
         events: list[LinkEvent] = []
         for frame in self._decoder.receive_data(data):
             if isinstance(frame, BadFrame):
-                raise MeterProtocolError(frame.reason)
-            if not (frame.destination.matches(self._own) and frame.source.matches(self._peer)):
-                self._ignored += 1
-                continue
-            events += self._frame(frame)
+                self._recover(frame)
+            elif self._is_ours(frame):
+                events += self._handle(frame)
+            else:
+                self._ignore(f"a frame from HDLC station {_station(frame.source)} came")
         return events
 
-    def _frame(self, frame: Frame) -> list[LinkEvent]:
+    def _is_ours(self, frame: Frame) -> bool:
+        return frame.destination.matches(self._own) and frame.source.matches(self._peer)
+
+    def _ignore(self, complaint: str) -> None:
+        self._ignored += 1
+        self._complaint = complaint
+
+    def _ask(self, command: int) -> None:
+        self._replace_channel(Parameters())
+        self._expect = command
+        self._retries = self._damaged = 0
+        self._repeat_ask()
+
+    def _repeat_ask(self) -> None:
+        assert self._expect is not None
+        plain = self._expect != hdlc.SNRM or self._offer == Parameters()
+        self._channel.send_frame(self._expect | hdlc.POLL, b"" if plain else self._offer.encode())
+
+    def _recover(self, bad: BadFrame) -> None:
+        """Act at once on a damaged frame that gave us the turn; the others are left to the reply time."""
+        self._complaint = bad.reason
+        head = bad.head
+        waiting = self._expect is not None or not self._channel.turn
+        if head is None or not head.final or not self._is_ours(head) or not waiting:
+            return
+        self._damaged += 1
+        if self._damaged > MAX_RECOVERIES:
+            raise MeterProtocolError(f"{self._damaged} damaged answers in a row: {bad.reason}")
+        if self._expect is None:
+            self._channel.poll()
+        else:
+            self._repeat_ask()
+
+    def _handle(self, frame: Frame) -> list[LinkEvent]:
+        expect = self._expect
         match frame.kind:
-            case hdlc.UA if self._expect == "connect":
+            case hdlc.UA if expect == hdlc.SNRM:
+                return [self._connected(Parameters.decode(frame.info))]
+            case hdlc.UA | hdlc.DM if expect == hdlc.DISC:
                 self._expect = None
-                limits = Parameters.decode(frame.info)
-                self._channel = self._new_channel(min(limits.receive, self._max_info))
-                return [LinkOpened()]
-            case hdlc.UA | hdlc.DM if self._expect == "disconnect":
-                self._expect = None
+                self._channel.turn = True
                 return [LinkClosed()]
-            case hdlc.DM if self._expect == "connect":
+            case hdlc.DM if expect == hdlc.SNRM:
                 raise MeterRefused("the meter refuses the HDLC connection (DM): busy with another client?")
             case hdlc.DM:
                 return [LinkClosed()]
-            case hdlc.FRMR:
-                raise MeterProtocolError("the meter rejected our HDLC frame (FRMR)")
-            case 0 | hdlc.RR | hdlc.RNR | hdlc.REJ if self._expect is None:
-                apdu = self._channel.receive(frame)
-                return [] if apdu is None else [ApduReceived(apdu)]
-        self._ignored += 1  # what is left of an earlier exchange
+            case hdlc.FRMR if expect != hdlc.DISC:
+                detail = hdlc.rejection_text(frame.info)
+                raise MeterProtocolError(
+                    f"the meter rejected our HDLC frame (FRMR){detail and ': ' + detail}"
+                )
+            case hdlc.UI:
+                apdu = hdlc.without_llc(frame.info)
+                return [ApduReceived(apdu, unasked=True)] if apdu else []
+            case 0 | hdlc.RR | hdlc.RNR | hdlc.REJ if expect is None:
+                return self._exchange(frame)
+        self._ignore(f"an HDLC frame with control {frame.control:#04x} came")  # left of an earlier exchange
         return []
 
-    def _new_channel(self, max_send: int) -> Channel:
-        return Channel(own=self._own, peer=self._peer, is_client=True, max_send=max_send)
+    def _connected(self, granted: Parameters) -> LinkEvent:
+        self._expect = None
+        self._replace_channel(granted)
+        return LinkOpened()
+
+    def _exchange(self, frame: Frame) -> list[LinkEvent]:
+        channel = self._channel
+        had_turn, progress = channel.turn, channel.progress
+        apdu = channel.receive(frame)
+        if channel.progress != progress:
+            self._retries = self._damaged = 0
+        if not had_turn:
+            channel.transmit()
+        if channel.polls > MAX_POLLS:
+            raise MeterBusy(f"the meter stays busy: {MAX_POLLS} polls (RR) brought no answer")
+        if channel.recoveries > MAX_RECOVERIES:
+            raise MeterProtocolError(f"HDLC frames were repeated {MAX_RECOVERIES} times without any progress")
+        return [] if apdu is None else [ApduReceived(apdu)]
+
+    def _replace_channel(self, granted: Parameters) -> None:
+        self._progress_before += self._channel.progress + 1
+        self._channel = self._new_channel(granted)
+
+    def _new_channel(self, granted: Parameters) -> Channel:
+        """Make a channel within what the meter grants and what we offered."""
+        return Channel(
+            own=self._own,
+            peer=self._peer,
+            is_client=True,
+            max_send=min(granted.receive, self._offer.receive),
+            window_send=min(granted.window_receive, self._offer.window_transmit),
+            window_receive=min(granted.window_transmit, self._offer.window_receive),
+        )
+
+
+def _station(address: Address) -> str:
+    return f"{address.upper}" if address.lower is None else f"{address.upper}/{address.lower}"

@@ -18,9 +18,10 @@ class LinkClosed:
 
 @dataclass(frozen=True, slots=True)
 class ApduReceived:
-    """A whole APDU came."""
+    """A whole APDU came. `unasked`: outside the exchange with us (a UI frame, other wPorts), so a push."""
 
     apdu: bytes
+    unasked: bool = False
 
 
 LinkEvent = LinkOpened | LinkClosed | ApduReceived
@@ -35,15 +36,41 @@ class ClientLink(Protocol):
     def send(self, apdu: bytes) -> None:
         """Queue one APDU."""
 
+    def expect(self) -> None:
+        """Be told that an APDU is awaited although the last one was taken and nothing was sent for it.
+
+        A meter that sends several APDUs in a row (block streaming, a push before its answer) must be polled
+        for the next one on a bus.
+        """
+
     def close(self) -> list[LinkEvent]:
         """Begin to disconnect; LinkClosed comes now or from `receive_data`."""
 
     def receive_data(self, data: bytes) -> list[LinkEvent]:
-        """Take octets from the wire; MeterProtocolError when they break the framing."""
+        """Take octets from the wire; MeterProtocolError when they break the framing beyond recovery."""
 
     def data_to_send(self) -> bytes:
         """Give and forget what must go out now."""
 
+    def timed_out(self) -> bool:
+        """Be told that nothing (whole) came within the reply time.
+
+        True when a repetition was queued that cannot make the meter do anything twice; False when there is
+        none (the wrapper) or the retries are used up: the meter is silent.
+        """
+
+    @property
+    def progress(self) -> int:
+        """A count that rises with each frame or APDU that came in order: the rest has new time then."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether the far side asks for patience: what goes out next is a poll that should wait a moment."""
+
     @property
     def noise(self) -> int:
         """Octets received that belonged to no frame for us."""
+
+    @property
+    def complaint(self) -> str:
+        """What was last received that was no answer, in words; "" when nothing was."""

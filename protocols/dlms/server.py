@@ -26,7 +26,9 @@ from protocols.errors import LocalError, MeterConfigError, MeterProtocolError, S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Limits of a served meter: octets of an APDU, octets of an HDLC information field, services offered.
+    """Limits of a served meter: octets of an APDU, of an HDLC information field, services offered.
+
+    `window` HDLC frames are in flight at most (1 to 7).
 
     `gbt_window` blocks of a general block transfer are taken in a row; with `prefer_gbt` long answers go that
     way where both sides can, else in the blocks of their service. `first_block` is the number of a GET's
@@ -35,6 +37,7 @@ class ServerSettings:
 
     max_pdu: int = 1024
     max_info: int = 128
+    window: int = 1
     conformance: Conformance = BUILT
     gbt_window: int = 4
     prefer_gbt: bool = False

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from protocols.dlms import hdlc, wrapper
 from protocols.dlms.hdlc import Address, BadFrame, Frame, FrameDecoder, Parameters
-from protocols.dlms.hdlc_link import MAX_INFO, Channel
+from protocols.dlms.hdlc_channel import MAX_INFO, Channel
 from protocols.dlms.model import CosemModel
 from protocols.dlms.server import SendCounter, ServerConnection, ServerSettings
-from protocols.errors import MeterProtocolError
+from protocols.errors import LocalError, MeterProtocolError
 
 MAX_CLIENTS = 16
-"""Clients with state on one connection or bus; a further one gets no answer."""
+"""Clients with state on one connection or, for each meter, on one bus; a further one gets no answer."""
 MANAGEMENT = 1
 """Logical device that Indian meters serve."""
 
@@ -27,7 +27,7 @@ class ServedMeter:
 
 
 class WrapperServer:
-    """Meters behind one TCP connection, by server wPort. After an error the connection must be closed."""
+    """Meters behind one TCP connection or UDP peer, by server wPort. After an error TCP must be closed."""
 
     def __init__(self, meters: Mapping[int, ServedMeter], settings: ServerSettings) -> None:
         self._meters = meters
@@ -37,13 +37,22 @@ class WrapperServer:
 
     def receive_data(self, data: bytes) -> bytes:
         """Give the answers to what `data` completed; MeterProtocolError for a wrong header."""
-        out = bytearray()
-        for request in self._decoder.receive_data(data):
-            connection = self._connection(request.source, request.destination)
-            if connection is not None:
-                for answer in connection.handle(request.apdu):
-                    out += wrapper.encode(request.destination, request.source, answer)
-        return bytes(out)
+        return b"".join(
+            answer for request in self._decoder.receive_data(data) for answer in self._answers(request)
+        )
+
+    def receive_datagram(self, data: bytes) -> list[bytes]:
+        """Give the datagrams that answer one; MeterProtocolError when it is not exactly one APDU."""
+        return list(self._answers(wrapper.decode_datagram(data)))
+
+    def quiet(self) -> None:
+        """TCP keeps every octet, so silence means nothing here (see `HdlcBus.quiet`)."""
+
+    def _answers(self, request: wrapper.WrapperApdu) -> Iterator[bytes]:
+        connection = self._connection(request.source, request.destination)
+        if connection is not None:
+            for answer in connection.handle(request.apdu):
+                yield wrapper.encode(request.destination, request.source, answer)
 
     def _connection(self, client: int, server: int) -> ServerConnection | None:
         meter = self._meters.get(server)
@@ -56,12 +65,18 @@ class WrapperServer:
 
 @dataclass(slots=True)
 class _Station:
+    own: Address
+    peer: Address
+    max_send: int
     channel: Channel
     connection: ServerConnection
 
 
 class HdlcBus:
-    """Meters on one HDLC bus, by physical address; frames that are damaged or for others draw no answer."""
+    """Meters on one HDLC bus, by physical address; frames that are damaged or for others draw no answer.
+
+    Set `busy` to make every meter answer RNR, as one does that has no time for its line.
+    """
 
     def __init__(self, meters: Mapping[int, ServedMeter], settings: ServerSettings) -> None:
         self._meters = meters
@@ -69,6 +84,7 @@ class HdlcBus:
         self._decoder = FrameDecoder()
         self._stations: dict[tuple[int, int], _Station] = {}
         self.bad_frames = 0
+        self.busy = False
 
     def receive_data(self, data: bytes) -> bytes:
         """Give the frames that answer what `data` completed."""
@@ -79,6 +95,23 @@ class HdlcBus:
             else:
                 out += self._answer(frame)
         return bytes(out)
+
+    def quiet(self) -> None:
+        """Be told that the line fell silent: what is incomplete stays so and is dropped."""
+        self._decoder.reset()
+
+    def notification(self, physical: int, client: int, apdu: bytes) -> bytes:
+        """Give the UI frame that carries a data-notification to a connected client, "" when it is not.
+
+        LocalError when the APDU does not fit the information field that was agreed: UI frames have no segments.
+        """
+        station = self._stations.get((physical, client))
+        if station is None:
+            return b""
+        info = hdlc.LLC_RESPONSE + apdu
+        if len(info) > station.max_send:
+            raise LocalError(f"a UI frame takes {station.max_send - 3} octets of APDU, not {len(apdu)}")
+        return Frame(destination=station.peer, source=station.own, control=hdlc.UI, info=info).encode()
 
     def _answer(self, frame: Frame) -> bytes:
         physical = self._physical(frame.destination)
@@ -93,22 +126,40 @@ class HdlcBus:
                 return _reply(frame, hdlc.UA if known else hdlc.DM)
         station = self._stations.get(key)
         if station is None:
-            return _reply(frame, hdlc.DM)
-        return self._exchange(key, station, frame)
+            return _reply(frame, hdlc.DM) if frame.final else b""
+        match frame.kind:
+            case 0 | hdlc.RR | hdlc.RNR | hdlc.REJ:
+                return self._exchange(key, station, frame)
+            case hdlc.UI:
+                return self._unconfirmed(station, frame)
+        return self._reject(key, frame, station.channel.rejection_of(frame, hdlc.CONTROL_UNKNOWN))
 
     def _exchange(self, key: tuple[int, int], station: _Station, frame: Frame) -> bytes:
+        channel = station.channel
+        channel.busy = self.busy
         try:
-            request = station.channel.receive(frame)
+            request = channel.receive(frame)
         except MeterProtocolError:
-            del self._stations[key]
-            return _reply(frame, hdlc.FRMR)
+            return self._reject(key, frame, channel.rejection)
         if request is not None:
             for answer in station.connection.handle(request):
-                station.channel.send(answer)
-        return station.channel.data_to_send()
+                channel.queue(answer)
+        channel.transmit()
+        return channel.data_to_send()
+
+    def _unconfirmed(self, station: _Station, frame: Frame) -> bytes:
+        """Serve an APDU in a UI frame; it is answered (in a UI frame) only when the client polls for it."""
+        request = hdlc.without_llc(frame.info)
+        answers = station.connection.handle(request) if request and frame.final else []
+        info = hdlc.LLC_RESPONSE + (answers[0] if answers else b"")
+        return _reply(frame, hdlc.UI, info) if 3 < len(info) <= station.max_send else b""
+
+    def _reject(self, key: tuple[int, int], frame: Frame, info: bytes) -> bytes:
+        self._stations.pop(key, None)
+        return _reply(frame, hdlc.FRMR, info)
 
     def _physical(self, address: Address) -> int | None:
-        if address.upper != MANAGEMENT:
+        if address.is_group or address.upper != MANAGEMENT:
             return None
         if address.lower is None:  # one octet addresses the only meter there is
             return next(iter(self._meters), None) if len(self._meters) == 1 else None
@@ -120,15 +171,26 @@ class HdlcBus:
         try:
             offer = Parameters.decode(frame.info)
         except MeterProtocolError:
-            return _reply(frame, hdlc.FRMR)
-        own = min(self._settings.max_info, MAX_INFO)
-        granted = Parameters(transmit=min(own, offer.receive), receive=min(own, offer.transmit))
-        meter = self._meters[key[0]]
-        channel = Channel(
-            own=frame.destination, peer=frame.source, is_client=False, max_send=granted.transmit
+            rejected = hdlc.encode_rejection(frame, send=0, receive=0, reasons=hdlc.INFO_NOT_ALLOWED)
+            return _reply(frame, hdlc.FRMR, rejected)
+        own, window = min(self._settings.max_info, MAX_INFO), self._settings.window
+        granted = Parameters(
+            transmit=min(own, offer.receive),
+            receive=min(own, offer.transmit),
+            window_transmit=min(window, offer.window_receive),
+            window_receive=min(window, offer.window_transmit),
         )
+        channel = Channel(
+            own=frame.destination,
+            peer=frame.source,
+            is_client=False,
+            max_send=granted.transmit,
+            window_send=granted.window_transmit,
+            window_receive=granted.window_receive,
+        )
+        meter = self._meters[key[0]]
         connection = ServerConnection(meter.model, key[1], self._settings, meter.counter)
-        self._stations[key] = _Station(channel, connection)
+        self._stations[key] = _Station(frame.destination, frame.source, granted.transmit, channel, connection)
         return _reply(frame, hdlc.UA, granted.encode())
 
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.dlms import acse, apdu, axdr, cosem_time, hdlc, hdlc_link, wrapper
+from protocols.dlms import acse, apdu, axdr, cosem_time, hdlc, hdlc_channel, wrapper
 from protocols.dlms.apdu import GetRequest
 from protocols.dlms.association import AssociationSettings
 from protocols.dlms.companion import companion, event_name
 from protocols.dlms.hdlc import Address, Frame, FrameDecoder
-from protocols.dlms.hdlc_link import Channel
+from protocols.dlms.hdlc_channel import Channel
 from protocols.dlms.profiles import CLOCK, CapturedColumn, Layout, decode_rows
 from protocols.dlms.server import ServerSettings
 from protocols.dlms.transaction import MAX_VALUE_OCTETS
@@ -182,7 +182,7 @@ def test_endless_segments_are_bounded() -> None:
         Frame(destination=client, source=server, control=(n % 8) << 1, info=bytes(1000), segmented=True)
         for n in range(100)
     ]
-    with pytest.raises(MeterProtocolError, match=f"more than {hdlc_link.MAX_APDU} octets"):
+    with pytest.raises(MeterProtocolError, match=f"more than {hdlc_channel.MAX_APDU} octets"):
         _ = [channel.receive(segment) for segment in segments]
 
 

@@ -378,7 +378,8 @@ async def test_garbage_is_a_protocol_error(framing: str) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
         await writer.drain()
-        await reader.read(1000)
+        while await reader.read(1000):
+            pass
 
     async with misbehaving(answer) as line:
         with pytest.raises(MeterProtocolError):
@@ -387,7 +388,8 @@ async def test_garbage_is_a_protocol_error(framing: str) -> None:
 
 async def test_a_silent_meter_is_named_so() -> None:
     async def answer(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        await reader.read(1000)
+        while await reader.read(1000):
+            pass
 
     async with misbehaving(answer) as line:
         with pytest.raises(MeterSilent, match="no answer within"):
