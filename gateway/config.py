@@ -47,19 +47,27 @@ class GatewaySection(Section):
 
 
 class LineSection(Section):
-    """One communication path."""
+    """One communication path.
+
+    `mode_e` opens an optical probe with the IEC 62056-21 hand-shake, `baud` being the fastest speed wanted; leave
+    it out for meters that speak HDLC at once.
+    """
 
     name: Name
-    kind: Literal["tcp", "serial", "rtu-over-tcp"]
+    kind: Literal["tcp", "udp", "serial", "rtu-over-tcp"]
     host: str | None = None
     port: Port | None = None
     device: str | None = None
     baud: Annotated[int, Field(ge=300, le=921600)] = 9600
     parity: Literal["N", "E", "O"] = "N"
     stop_bits: Literal[1, 2] = 1
+    mode_e: bool = False
+    mode_e_address: Annotated[str, Field(pattern=r"^[0-9A-Za-z ]{0,32}$")] = ""
 
     @model_validator(mode="after")
     def _address(self) -> LineSection:
+        if self.mode_e and self.kind != "serial":
+            raise ValueError("`mode_e` is the opening of an optical probe: a serial line")
         if self.kind == "serial" and self.device is None:
             raise ValueError('a serial line needs `device`, for example device = "/dev/ttyUSB0"')
         if self.kind != "serial" and (self.host is None or self.port is None):
@@ -80,7 +88,7 @@ class DlmsSection(Section):
     client: Annotated[int, Field(ge=1, le=127)] = 16
     server: Annotated[int, Field(ge=1, le=16383)] = 1
     physical: Annotated[int, Field(ge=0, le=16383)] | None = None
-    framing: Literal["wrapper", "hdlc"] = "wrapper"
+    framing: Literal["wrapper", "wrapper-udp", "hdlc"] = "wrapper"
     auth: Auth = Auth.NONE
     ciphered: bool = False
     protection: Protection = Protection.AUTHENTICATED_ENCRYPTED
@@ -376,6 +384,16 @@ def _fields_at(trail: tuple[Any, ...]) -> list[str]:
     return list(model.model_fields)
 
 
+def _unfit(line: LineSection, meter: MeterSection) -> str:
+    """Say why a meter cannot be on a line; "" when it can."""
+    framing = meter.dlms.framing if meter.dlms is not None else None
+    if (line.kind == "udp") != (framing == "wrapper-udp"):
+        return f'line `{line.name}` is {line.kind}: a udp line and `framing = "wrapper-udp"` go together'
+    if line.mode_e and framing != "hdlc":
+        return f'line `{line.name}` has `mode_e`, which needs a DLMS meter with `framing = "hdlc"`'
+    return ""
+
+
 def _cross_checks(path: Path, text: str, config: Config) -> list[Mistake]:
     found: list[Mistake] = []
 
@@ -403,6 +421,8 @@ def _cross_checks(path: Path, text: str, config: Config) -> list[Mistake]:
         if meter.line not in names:
             close = difflib.get_close_matches(meter.line, names, n=1)
             add(("meters", i, "line"), f"there is no line `{meter.line}`", close[0] if close else None)
+        elif why := _unfit(config.lines[names[meter.line]], meter):
+            add(("meters", i, "line"), why)
         if meter.meter in seen:
             add(
                 ("meters", i, "meter"),

@@ -11,7 +11,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, cast
+from typing import cast
 
 import serial
 from serial.serialposix import Serial
@@ -78,6 +78,10 @@ class _Connection(asyncio.Protocol):
             self._paused = True
         self._changed.set()
 
+    def changed(self) -> None:
+        """Wake who waits."""
+        self._changed.set()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
         self.reason = self.reason or (f": {exc}" if exc else "")
@@ -100,14 +104,23 @@ class _Connection(asyncio.Protocol):
         self._paused = False
         return data
 
+    def take_message(self) -> bytes:
+        """Give and forget what a talker gets at once: everything, where octets are a stream."""
+        return self.take()
+
+    @property
+    def has_octets(self) -> bool:
+        """Say whether there is something to take."""
+        return bool(self._buffer)
+
     async def wait_octets(self, seconds: float) -> bool:
         """Wait until octets are there; False when `seconds` passed or the connection is lost first."""
-        if not self._buffer and not self.lost:
+        if not self.has_octets and not self.lost:
             self._changed.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(seconds, 0.0)):
                     await self._changed.wait()
-        return bool(self._buffer)
+        return self.has_octets
 
     @property
     def usable(self) -> bool:
@@ -275,7 +288,7 @@ class BaseLine(ABC):
     async def receive_octets(self, connection: _Connection, timeout: float) -> bytes:
         """Give the next octets, at least one."""
         if await connection.wait_octets(timeout):
-            return connection.take()
+            return connection.take_message()
         if connection.lost:
             raise self.closed_error(connection)
         self._timeouts += 1
@@ -389,12 +402,20 @@ class SerialLine(BaseLine):
             raise MeterConfigError(f"line {name}: serial settings {baud} 8{parity}{stop_bits}: {allowed}")
         self._device = device
         self._settings = {"baudrate": baud, "parity": PARITIES[parity], "stopbits": stop_bits}
-        self._character = (9 + stop_bits + (parity != "N")) / baud
+        self.set_pace(baud, 9 + stop_bits + (parity != "N"))
+
+    def set_pace(self, baud: int, bits: int) -> None:
+        """Reckon with this speed and these bits for each octet from now on."""
+        self._character = bits / baud
         self._gap = 3.5 * self._character if baud <= 19200 else 0.00175
 
     async def _connect(self) -> _Connection:
-        open_port: Callable[..., Any] = Serial
-        port = open_port(self._device, exclusive=True, timeout=0, write_timeout=0, **self._settings)
+        return self.open_port(**self._settings)[0]
+
+    def open_port(self, **settings: object) -> tuple[_Connection, Serial]:
+        """Open the device with pyserial's settings; OSError or ValueError when that fails."""
+        make: Callable[..., Serial] = Serial
+        port = make(self._device, exclusive=True, timeout=0, write_timeout=0, **settings)
         connection = _Connection()
         connection.connection_made(SerialTransport(asyncio.get_running_loop(), connection, port))
-        return connection
+        return connection, port

@@ -64,7 +64,7 @@ def by_name(config: Config, meter: str) -> Target:
 
 
 def by_address(address: str, options: AddressOptions) -> Target:
-    """Read `tcp://host:port`, `rtu+tcp://host:port` or `serial:///dev/ttyUSB0?…`; `--unit` means Modbus."""
+    """Read an address as `line_at` does; `--unit` means Modbus."""
     line = line_at(address)
     if options.unit is not None:
         if options.model is None:
@@ -86,7 +86,7 @@ def by_address(address: str, options: AddressOptions) -> Target:
                 client=options.client,
                 system_title=system_title("address/cli"),
                 physical=options.physical,
-                framing="hdlc" if options.physical is not None or line.kind == "serial" else "wrapper",
+                framing=_framing(line, options),
                 auth=auth,
                 ciphered=options.ciphered,
                 password_ref=options.password_ref,
@@ -97,6 +97,12 @@ def by_address(address: str, options: AddressOptions) -> Target:
     return Target(
         line=line, spec=spec, secrets=options.secrets, counters=options.secrets / "counters-cli.json"
     )
+
+
+def _framing(line: LineSection, options: AddressOptions) -> str:
+    if line.kind == "udp":
+        return "wrapper-udp"
+    return "hdlc" if options.physical is not None or line.kind == "serial" else "wrapper"
 
 
 def line_at(address: str) -> LineSection:
@@ -112,11 +118,19 @@ def line_at(address: str) -> LineSection:
         return LineSection.model_validate(
             {"name": "address", "kind": kind, "host": parts.hostname, "port": port or default}
         )
-    if parts.scheme == "serial" and parts.path:
-        return LineSection.model_validate({"name": "address", "kind": "serial", "device": parts.path})
+    if parts.scheme == "udp" and parts.hostname:
+        return LineSection.model_validate(
+            {"name": "address", "kind": "udp", "host": parts.hostname, "port": port or 4059}
+        )
+    if parts.scheme in ("serial", "optical") and parts.path:
+        mode_e = parts.scheme == "optical"
+        return LineSection.model_validate(
+            {"name": "address", "kind": "serial", "device": parts.path, "mode_e": mode_e}
+        )
     raise UsageError(
         f"`{address}` is neither a meter of the configuration (give --config) nor an address: "
-        "write tcp://host:port, rtu+tcp://host:port or serial:///dev/ttyUSB0"
+        "write tcp://host:port, udp://host:port, rtu+tcp://host:port, serial:///dev/ttyUSB0 or "
+        "optical:///dev/ttyUSB0 (mode E)"
     )
 
 

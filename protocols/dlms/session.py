@@ -19,7 +19,7 @@ from protocols.dlms.profiles import CLOCK, Layout
 from protocols.dlms.reader import LayoutCache, ProfileReader
 from protocols.dlms.security import Keys
 from protocols.dlms.values import text_of
-from protocols.dlms.wrapper import WrapperClientLink
+from protocols.dlms.wrapper import WrapperClientLink, WrapperSocket
 from protocols.errors import (
     IdentityMismatch,
     LocalError,
@@ -292,9 +292,11 @@ def _link(settings: DlmsSettings, client: int) -> ClientLink:
     match settings.framing:
         case "wrapper":
             return WrapperClientLink(client=client, server=settings.server)
+        case "wrapper-udp":
+            return WrapperSocket(datagrams=True).link(client=client, server=settings.server)
         case "hdlc":
             return HdlcClientLink(client=client, server=settings.server, physical=settings.physical)
-    raise MeterConfigError(f"DLMS framing {settings.framing!r}: wrapper or hdlc")
+    raise MeterConfigError(f"DLMS framing {settings.framing!r}: wrapper, wrapper-udp or hdlc")
 
 
 def zone_of(spec: MeterSpec) -> ZoneInfo:
