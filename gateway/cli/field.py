@@ -84,7 +84,8 @@ def read(
 ) -> None:
     """Read one profile of one meter and print it; nothing is stored or delivered.
 
-    ADDRESS is tcp://host:port, rtu+tcp://host:port or serial:///dev/ttyUSB0.
+    ADDRESS is tcp://host:port, udp://host:port, rtu+tcp://host:port, serial:///dev/ttyUSB0, or
+    optical:///dev/ttyUSB0 for a probe on a meter that wants the mode E opening.
 
     Example: meter-gateway read tcp://127.0.0.1:502 instantaneous --unit 1 --model abb-b23
     """

@@ -75,11 +75,12 @@ class UdpServer(asyncio.DatagramProtocol):
         if len(self._peers) > MAX_UDP_PEERS:
             del self._peers[next(iter(self._peers))]
         try:
-            answer = core.receive_datagram(data)
+            answers = core.receive_datagram(data)
         except MeterProtocolError:
             self.bad_datagrams += 1
             return
-        if answer and self._transport is not None:
+        assert self._transport is not None
+        for answer in answers:
             self._transport.sendto(answer, addr)
 
     def close(self) -> None:

@@ -295,7 +295,14 @@ def _link(settings: DlmsSettings, client: int) -> ClientLink:
         case "wrapper-udp":
             return WrapperSocket(datagrams=True).link(client=client, server=settings.server)
         case "hdlc":
-            return HdlcClientLink(client=client, server=settings.server, physical=settings.physical)
+            return HdlcClientLink(
+                client=client,
+                server=settings.server,
+                physical=settings.physical,
+                max_info=settings.max_info,
+                window=settings.window,
+                address_octets=settings.address_octets,
+            )
     raise MeterConfigError(f"DLMS framing {settings.framing!r}: wrapper, wrapper-udp or hdlc")
 
 

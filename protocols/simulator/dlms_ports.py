@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from protocols.dlms.server import SendCounter, ServerSettings
+from protocols.dlms.server_asyncio import FRAME_SILENCE
 from protocols.dlms.server_links import MANAGEMENT, HdlcBus, ServedMeter, WrapperServer
 from protocols.errors import MeterProtocolError
 from protocols.simulator.cosem import HouseholdModel
@@ -82,6 +83,7 @@ class HdlcPort:
         self._bus = HdlcBus(PoweredMeters(models, counter_start), ServerSettings())
         self._fd = master_fd
         self._loop = asyncio.get_running_loop()
+        self._heard = self._loop.time()
         self._later: asyncio.TimerHandle | None = None
         self._stopped = False
 
@@ -111,6 +113,9 @@ class HdlcPort:
             self._loop.remove_reader(self._fd)
             self._later = self._loop.call_later(_LOOK_AGAIN, self._watch)
             return
+        if self._loop.time() - self._heard > FRAME_SILENCE:
+            self._bus.quiet()
+        self._heard = self._loop.time()
         answer = self._bus.receive_data(data)
         if not answer:
             return

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from gateway.config import ConfigMistakes, load
+from gateway.lines import make_line
+from protocols.optical_line import OpticalLine
+from protocols.udp_line import UdpLine
 
 GOOD = """
 [gateway]
@@ -78,3 +81,47 @@ def test_a_broken_file_is_one_clear_mistake(tmp_path: Path, text: str) -> None:
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigMistakes, match="there is no such file"):
         load(tmp_path / "none.toml")
+
+
+DLMS = """
+[gateway]
+name = "edge-1"
+data = "/var/lib/x"
+
+[[lines]]
+name = "path"
+kind = "udp"
+host = "10.20.0.1"
+port = 4059
+
+[[meters]]
+meter = "GEN:10000001"
+line = "path"
+[meters.dlms]
+framing = "wrapper-udp"
+"""
+OPTICAL = DLMS.replace(
+    'kind = "udp"\nhost = "10.20.0.1"\nport = 4059',
+    'kind = "serial"\ndevice = "/dev/ttyUSB0"\nmode_e = true\nmode_e_address = "0012"',
+).replace("wrapper-udp", "hdlc")
+
+
+def test_udp_and_optical_lines_are_made(tmp_path: Path) -> None:
+    assert isinstance(make_line(load(write(tmp_path, DLMS)).lines[0]), UdpLine)
+    assert isinstance(make_line(load(write(tmp_path, OPTICAL)).lines[0]), OpticalLine)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (DLMS.replace("wrapper-udp", "wrapper"), "go together"),
+        (DLMS.replace('kind = "udp"', 'kind = "tcp"'), "go together"),
+        (DLMS.replace('host = "10.20.0.1"', ""), "needs `host` and `port`"),
+        (DLMS.replace("port = 4059", "port = 4059\nmode_e = true"), "a serial line"),
+        (OPTICAL.replace('framing = "hdlc"', 'framing = "wrapper"'), "`mode_e`, which needs"),
+        (OPTICAL.replace('"0012"', '"0012!"'), "mode_e_address"),
+    ],
+)
+def test_lines_and_framings_that_do_not_fit_are_mistakes(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigMistakes, match=words):
+        load(write(tmp_path, text))

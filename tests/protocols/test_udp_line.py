@@ -12,9 +12,7 @@ import pytest
 
 from gateway.clock import ManualClock
 from protocols.dlms import wrapper
-from protocols.dlms.server import ServerSettings
 from protocols.dlms.server_asyncio import MAX_UDP_PEERS, UdpServer, serve_wrapper_udp
-from protocols.dlms.server_links import ServedMeter
 from protocols.dlms.session import open_dlms
 from protocols.errors import LineClosed, LineTimeout, LineUnavailable, LocalError, MeterSilent
 from protocols.reading import ProfileName
@@ -146,8 +144,8 @@ async def test_wrong_datagrams_draw_no_answer_and_are_counted() -> None:
         assert server.bad_datagrams == 2
 
 
-def test_the_peers_of_a_udp_server_are_bounded() -> None:
-    server = UdpServer({1: ServedMeter(model=SmallMeter())}, ServerSettings())
-    for number in range(3 * MAX_UDP_PEERS):
-        server.datagram_received(wrapper.encode(16, 1, b"\xc0"), ("192.0.2.1", number))
-    assert len(server._peers) == MAX_UDP_PEERS
+async def test_the_peers_of_a_udp_server_are_bounded() -> None:
+    async with served("none") as (_, server):
+        for number in range(3 * MAX_UDP_PEERS):  # logical device 9 is not there: no answer goes out
+            server.datagram_received(wrapper.encode(16, 9, b"\xc0"), ("192.0.2.1", number))
+        assert len(server._peers) == MAX_UDP_PEERS

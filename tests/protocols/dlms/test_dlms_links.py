@@ -371,6 +371,21 @@ def test_a_notification_in_a_ui_frame_does_not_disturb_the_exchange() -> None:
         bus.notification(17, 16, bytes(126))
 
 
+def test_a_meter_with_several_apdus_in_a_row_is_polled_for_the_next() -> None:
+    link = opened()
+    link.send(b"\xc0")
+    link.data_to_send()
+    assert link.receive_data(from_meter(1 << 5 | POLL, b"\xe6\xe7\x00\x0f")) == [ApduReceived(b"\x0f")]
+    assert link.data_to_send() == b""
+    link.expect()
+    assert control_of(link.data_to_send()) == [1 << 5 | POLL | hdlc.RR]
+    link.expect()
+    assert link.data_to_send() == b""
+    assert link.receive_data(from_meter(1 << 5 | POLL | 1 << 1, b"\xe6\xe7\x00\xc4")) == [
+        ApduReceived(b"\xc4")
+    ]
+
+
 def test_a_ui_request_is_served_when_it_polls() -> None:
     bus = HdlcBus({17: ServedMeter(model=SmallMeter())}, LIMITS)
     bus.receive_data(to_meter(hdlc.SNRM | POLL))

@@ -194,6 +194,24 @@ def test_a_repeated_frame_is_taken_once() -> None:
     assert channel.receive(frame) is None
 
 
+def test_an_endless_frame_is_bounded_and_a_wrong_length_is_named_at_once() -> None:
+    ends = {"destination": Address(16, None, 1), "source": Address(1, 17, 2)}
+    longest = Frame(**ends, control=0x10, info=bytes(hdlc.MAX_FRAME - 10)).encode()[:-3]
+    decoder = FrameDecoder()
+    assert decoder.receive_data(longest) == []
+    assert decoder.pending == len(longest) <= hdlc.MAX_FRAME + 2
+    assert [type(f) for f in decoder.receive_data(b"\x01\x02\x03")] == [hdlc.BadFrame]
+    assert decoder.pending == 0
+    with pytest.raises(LocalError, match="too long"):
+        Frame(**ends, control=0x10, info=bytes(hdlc.MAX_FRAME)).encode()
+    short = b"\xa0\x0a\x21\x02\x23\x10"  # two octets of "information", no room for its FCS
+    (bad,) = FrameDecoder().receive_data(b"\x7e" + short + hdlc.crc(short) + b"\x01\x02\x7e")
+    assert isinstance(bad, hdlc.BadFrame)
+    assert "no room" in bad.reason
+    (bad,) = FrameDecoder().receive_data(b"\x7e\xa0\x09\x20\x02\x23\x00\x00")
+    assert isinstance(bad, hdlc.BadFrame)
+
+
 def test_hdlc_noise_is_dropped_and_counted() -> None:
     decoder = FrameDecoder()
     assert decoder.receive_data(bytes(100_000)) == []

@@ -14,6 +14,7 @@ from protocols.dlms import cosem_time
 from protocols.dlms.profiles import Layout
 from protocols.dlms.server import ServerSettings
 from protocols.dlms.server_asyncio import serve_hdlc_tcp, serve_wrapper
+from protocols.dlms.server_links import HdlcBus, ServedMeter
 from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.dlms.types import array, double_long_unsigned, octets, structure
 from protocols.errors import (
@@ -394,3 +395,42 @@ async def test_a_silent_meter_is_named_so() -> None:
     async with misbehaving(answer) as line:
         with pytest.raises(MeterSilent, match="no answer within"):
             await _open_plain(line, "hdlc")
+
+
+@pytest.mark.parametrize("fault", ["lost", "damaged", "lost request"])
+@pytest.mark.parametrize("window", [1, 4])
+async def test_a_bus_with_faults_is_read_all_the_same(fault: str, window: int) -> None:
+    """Every seventh message of one direction is lost or damaged; the readings come whole."""
+    bus = HdlcBus(
+        {17: ServedMeter(model=SmallMeter({48: POLICIES["hls2"][0]}))},
+        ServerSettings(max_pdu=560, window=window),
+    )
+    messages = 0
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal messages
+        while data := await reader.read(4096):
+            messages += 1
+            if messages % 7 == 0 and fault == "lost request":
+                continue
+            answer = bus.receive_data(data)
+            if messages % 7 == 0:
+                answer = b"" if fault == "lost" else answer[:-2] + bytes((answer[-2] ^ 1,)) + answer[-1:]
+            writer.write(answer)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    line = TcpLine("bad", *server.sockets[0].getsockname()[:2])
+    spec = MeterSpec(
+        meter=None,
+        dlms=settings("hls2", timeout=0.05, framing="hdlc", physical=17, window=window, address_octets=4),
+    )
+    async with open_dlms(
+        line, spec, secrets=Secrets(), counters=Counters(), clock=ManualClock(NOW)
+    ) as session:
+        blocks = await collect(session, ProfileName.BLOCK_LOAD)
+    assert len(blocks) == len(SmallMeter().blocks)
+    assert messages > 14
+    await line.close()
+    server.close()

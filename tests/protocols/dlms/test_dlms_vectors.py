@@ -242,6 +242,28 @@ def test_hdlc_frames(octets: str) -> None:
     assert found[0].encode() == hx(octets)
 
 
+@pytest.mark.parametrize("octets", FRAMES)
+def test_hdlc_frames_octet_by_octet_and_with_a_tail(octets: str) -> None:
+    frame = hx(octets)
+    expected = FrameDecoder().receive_data(frame)
+    decoder = FrameDecoder()
+    assert [f for octet in frame for f in decoder.receive_data(bytes((octet,)))] == expected
+    decoder = FrameDecoder()
+    assert decoder.receive_data(frame + frame[:-1]) == expected
+    assert decoder.receive_data(frame[-1:]) == expected
+    assert decoder.noise == 0
+
+
+def test_a_server_address_of_four_octets_is_answered_alike() -> None:
+    (ua,) = FrameDecoder().receive_data(hx(FRAMES[2]))
+    assert isinstance(ua, Frame)
+    assert (ua.source, ua.destination) == (Address(1, 17, 4), Address(16, None, 1))
+    link = HdlcClientLink(client=16, server=1, physical=17, address_octets=4)
+    link.open()
+    assert link.data_to_send()[3:8] == hx("0002002321")
+    assert link.receive_data(hx(FRAMES[2])) == [LinkOpened()]
+
+
 def test_hdlc_addresses() -> None:
     assert Address.decode(hx("C9")) == Address(100, None, 1)
     assert Address.decode(hx("0223")) == Address(1, 17, 2)
