@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import termios
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -415,7 +416,14 @@ class SerialLine(BaseLine):
     def open_port(self, **settings: object) -> tuple[_Connection, Serial]:
         """Open the device with pyserial's settings; OSError or ValueError when that fails."""
         make: Callable[..., Serial] = Serial
-        port = make(self._device, exclusive=True, timeout=0, write_timeout=0, **settings)
         connection = _Connection()
-        connection.connection_made(SerialTransport(asyncio.get_running_loop(), connection, port))
+        port: Serial | None = None
+        try:
+            port = make(self._device, exclusive=True, timeout=0, write_timeout=0, **settings)
+            transport = SerialTransport(asyncio.get_running_loop(), connection, port)
+        except termios.error as error:  # no OSError: the driver does not take these settings
+            if port is not None:
+                port.close()
+            raise OSError(f"{self._device} does not take these settings: {error}") from error
+        connection.connection_made(transport)
         return connection, port

@@ -39,7 +39,7 @@ from protocols.reading import Obis
 NOT_THERE = (4, 9, 11)
 """Data-access-results that mean that the meter lacks the object."""
 CLOSE_TIMEOUT = 1.0
-"""Seconds that release and disconnect may take: they are courtesy."""
+"""Seconds that release and disconnect may take, each time they are sent: they are courtesy."""
 BUSY_PAUSE = 0.1
 """Seconds before a meter that is busy is polled again."""
 REPEAT_SILENCE = 0.05

@@ -213,3 +213,16 @@ async def test_a_far_end_that_takes_nothing_ends_the_send(monkeypatch: pytest.Mo
             async with line.exclusive() as io:
                 await io.send(bytes(50_000_000))
         assert not line.statistics().open
+
+
+async def test_a_port_that_does_not_take_the_settings_is_unavailable(tmp_path: Path) -> None:
+    """A pty has no parity, as some adapters have none."""
+    far = PtyEnd(tmp_path / "bus")
+    line = SerialLine("bus", str(far.link), parity="E")
+    try:
+        with pytest.raises(LineUnavailable, match="does not take these settings"):
+            async with line.exclusive():
+                pytest.fail("opened")
+    finally:
+        await line.close()
+        far.close()
