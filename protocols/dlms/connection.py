@@ -153,12 +153,12 @@ class ClientConnection:
                         raise MeterProtocolError("the meter dropped the link (disconnected mode)")
                     self._state = State.IDLE
                     events.append(LinkDown())
-                case ApduReceived(received):
-                    events += self._apdu(received)
+                case ApduReceived(received, unasked):
+                    events += [Pushed(received)] if unasked else self._apdu(received)
         return events
 
     def _apdu(self, received: bytes) -> list[Event]:
-        if received[0] in _PUSHED_TAGS:
+        if received[0] in _PUSHED_TAGS or self._holds_push(received):
             return [Pushed(received)]
         match self._state:
             case State.ASSOCIATING:
@@ -176,6 +176,14 @@ class ClientConnection:
                 return [Released()]
         raise MeterProtocolError(f"an APDU ({received[0]:#04x}) that nothing asked for")
 
+    def _holds_push(self, received: bytes) -> bool:
+        """Whether a general-glo or general-ded APDU is a push; whoever takes pushes checks it for itself."""
+        if received[0] not in (GENERAL_GLO, GENERAL_DED):
+            return False
+        if self._state not in (State.AUTHENTICATING, State.WAITING):
+            return True
+        return self._association.hides(NOTIFICATION_TAGS, received)
+
     def _step(self, came: bytes | Associated) -> list[Event]:
         if isinstance(came, bytes):
             self._state = State.AUTHENTICATING
@@ -187,8 +195,6 @@ class ClientConnection:
     def _answer(self, received: bytes) -> list[Event]:
         assert self._transaction is not None
         plain = self._association.unprotect(received)
-        if received[0] in (GENERAL_GLO, GENERAL_DED) and plain[:1] and plain[0] in NOTIFICATION_TAGS:
-            return [Pushed(received)]
         if plain[:1] and plain[0] in ERROR_TAGS:
             raise self._refused(plain)
         came = self._transaction.take(plain)

@@ -16,6 +16,7 @@ LLC_REQUEST = b"\xe6\xe6\x00"
 LLC_RESPONSE = b"\xe6\xe7\x00"
 
 SNRM, UA, DISC, DM, FRMR = 0x83, 0x63, 0x43, 0x0F, 0x87
+UI = 0x03
 RR, RNR, REJ = 0x01, 0x05, 0x09
 POLL = 0x10
 
@@ -33,6 +34,13 @@ def crc(data: bytes) -> bytes:
     for octet in data:
         value = (value >> 8) ^ _CRC_TABLE[(value ^ octet) & 0xFF]
     return (value ^ 0xFFFF).to_bytes(2, "little")
+
+
+def without_llc(info: bytes) -> bytes:
+    """Strip the LLC header; one Indian meter sends it twice."""
+    while info[:3] in (LLC_REQUEST, LLC_RESPONSE):
+        info = info[3:]
+    return info
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +127,11 @@ class FrameDecoder:
         self._buffer = bytearray()
         self.noise = 0
         self.bad_frames = 0
+
+    @property
+    def pending(self) -> int:
+        """Octets of a frame that is not complete yet."""
+        return max(0, len(self._buffer) - 1)
 
     def receive_data(self, data: bytes) -> list[Frame | BadFrame]:
         """Give what `data` completed: whole frames, and a BadFrame at once for what cannot be one."""

@@ -87,8 +87,7 @@ class Channel:
             return None
         whole = bytes(self._incoming)
         self._incoming.clear()
-        while whole[:3] in (hdlc.LLC_REQUEST, hdlc.LLC_RESPONSE):  # one Indian meter sends it twice
-            whole = whole[3:]
+        whole = hdlc.without_llc(whole)
         if not whole:
             raise MeterProtocolError("an I frame without an APDU")
         return whole
@@ -153,6 +152,9 @@ class HdlcClientLink:
         for frame in self._decoder.receive_data(data):
             if isinstance(frame, BadFrame):
                 raise MeterProtocolError(frame.reason)
+            if frame.kind == hdlc.UI and (unasked := hdlc.without_llc(frame.info)):
+                events.append(ApduReceived(unasked, unasked=True))
+                continue
             if not (frame.destination.matches(self._own) and frame.source.matches(self._peer)):
                 self._ignored += 1
                 continue

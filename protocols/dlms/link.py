@@ -18,9 +18,10 @@ class LinkClosed:
 
 @dataclass(frozen=True, slots=True)
 class ApduReceived:
-    """A whole APDU came."""
+    """A whole APDU came. `unasked`: outside the exchange with us (a UI frame, other wPorts), so a push."""
 
     apdu: bytes
+    unasked: bool = False
 
 
 LinkEvent = LinkOpened | LinkClosed | ApduReceived

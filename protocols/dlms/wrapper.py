@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocols.dlms.link import ApduReceived, LinkClosed, LinkEvent, LinkOpened
+from protocols.dlms.notification import PUSH_TAGS
 from protocols.errors import LocalError, MeterProtocolError
 
 VERSION = 1
@@ -104,6 +105,9 @@ class WrapperClientLink:
         events: list[LinkEvent] = []
         for apdu in self._decoder.receive_data(data):
             if (apdu.source, apdu.destination) != (self._server, self._client):
+                if apdu.apdu[0] in PUSH_TAGS:  # to the push client, on a connection that the meter opened
+                    events.append(ApduReceived(apdu.apdu, unasked=True))
+                    continue
                 raise MeterProtocolError(
                     f"wrapper addresses {apdu.source}->{apdu.destination}, "
                     f"expected {self._server}->{self._client}"
