@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -47,12 +49,17 @@ class GatewaySection(Section):
 
 
 class LineSection(Section):
-    """One communication path."""
+    """One communication path.
+
+    With `kind = "dial-in"` the meter opens the TCP connection to the [push] port; `address`, its own IP
+    address, makes it known at once (else by its first push, or by being asked).
+    """
 
     name: Name
-    kind: Literal["tcp", "serial", "rtu-over-tcp"]
+    kind: Literal["tcp", "serial", "rtu-over-tcp", "dial-in"]
     host: str | None = None
     port: Port | None = None
+    address: str | None = None
     device: str | None = None
     baud: Annotated[int, Field(ge=300, le=921600)] = 9600
     parity: Literal["N", "E", "O"] = "N"
@@ -62,6 +69,10 @@ class LineSection(Section):
     def _address(self) -> LineSection:
         if self.kind == "serial" and self.device is None:
             raise ValueError('a serial line needs `device`, for example device = "/dev/ttyUSB0"')
+        if self.kind == "dial-in":
+            if self.address is not None:
+                ip_address(self.address)
+            return self
         if self.kind != "serial" and (self.host is None or self.port is None):
             raise ValueError(f"a {self.kind} line needs `host` and `port`")
         return self
@@ -124,6 +135,23 @@ class DlmsSection(Section):
         return text
 
 
+class MeterPushSection(Section):
+    """The meter pushes to the [push] port; without this table its pushes come from an unknown sender.
+
+    `protection` is the least that is accepted; with `plain` anybody who knows the device id can speak for
+    the meter. `system_title` (16 hex digits) defaults to FLAG letters and the serial as a number;
+    `device_id` is what bodies must name it (default: its serial, or maker and serial). Columns are read from
+    the `meter`, or taken from the `companion` for meters that cannot be asked.
+    """
+
+    protection: Literal["authenticated-encrypted", "authenticated", "encrypted", "plain"] = (
+        "authenticated-encrypted"
+    )
+    system_title: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{16}$")] | None = None
+    device_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    columns: Literal["meter", "companion"] = "meter"
+
+
 class ModbusSection(Section):
     """How to ask a Modbus meter."""
 
@@ -143,9 +171,21 @@ class MeterSection(Section):
     zone: str = "Asia/Kolkata"
     dlms: DlmsSection | None = None
     modbus: ModbusSection | None = None
+    push: MeterPushSection | None = None
 
     @model_validator(mode="after")
     def _protocol(self) -> MeterSection:
+        if self.push is not None and self.dlms is None:
+            raise ValueError("only DLMS meters push: [meters.push] needs [meters.dlms]")
+        if (
+            self.push is not None
+            and self.dlms is not None
+            and self.push.protection != "plain"
+            and None in (self.dlms.encryption_key_ref, self.dlms.authentication_key_ref)
+        ):
+            raise ValueError(
+                "ciphered pushes need `encryption_key_ref` and `authentication_key_ref` in [meters.dlms]"
+            )
         if (self.dlms is None) == (self.modbus is None):
             raise ValueError("a meter has exactly one of [meters.dlms] and [meters.modbus]")
         return self
@@ -161,6 +201,35 @@ class MeterSection(Section):
         if self.modbus is not None:
             modbus = ModbusSettings(**self.modbus.model_dump())
         return MeterSpec(meter=self.meter, zone=self.zone, dlms=dlms, modbus=modbus)
+
+
+class PushSection(Section):
+    """Where meters push to and dial in to; nothing listens without this section.
+
+    A port of none is not opened. `networks` are the only sources let in, for example `10.20.0.0/16`, the
+    operator's private network; empty lets in everybody. `first_seconds` is the time for the first whole
+    push of a connection, `idle_seconds` that between pushes. A connection that says nothing for
+    `ask_seconds` is asked who it is through the public client, in the framing that `ask` names.
+    """
+
+    host: str = "127.0.0.1"
+    tcp_port: Port | None = 4059
+    udp_port: Port | None = None
+    networks: tuple[str, ...] = ()
+    connections: Annotated[int, Field(ge=1, le=65536)] = 4096
+    first_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
+    idle_seconds: Annotated[float, Field(gt=0, le=86400)] = 300.0
+    max_push: Annotated[int, Field(ge=256, le=65535)] = 16_384
+    queue: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    ask: Literal["wrapper", "hdlc", "none"] = "wrapper"
+    ask_seconds: Annotated[float, Field(gt=0, le=600)] = 5.0
+
+    @field_validator("networks")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ip_network(network)
+        return networks
 
 
 class MqttSection(Section):
@@ -267,6 +336,7 @@ class Config(Section):
     gateway: GatewaySection
     lines: tuple[LineSection, ...] = ()
     meters: tuple[MeterSection, ...] = ()
+    push: PushSection | None = None
     mqtt: MqttSection = MqttSection()
     influx: InfluxSection | None = None
     journal: JournalSection = JournalSection()
@@ -409,4 +479,25 @@ def _cross_checks(path: Path, text: str, config: Config) -> list[Mistake]:
                 f"meter `{meter.meter}` is listed twice (first as meters[{seen[meter.meter]}])",
             )
         seen.setdefault(meter.meter, i)
+    for trail, problem in _push_checks(config):
+        add(trail, problem)
     return found
+
+
+def _push_checks(config: Config) -> Iterator[tuple[tuple[Any, ...], str]]:
+    dial_in = {line.name for line in config.lines if line.kind == "dial-in"}
+    for i, line in enumerate(config.lines):
+        if line.kind == "dial-in" and config.push is None:
+            yield ("lines", i, "kind"), "a line that the meter opens needs a [push] section to listen for it"
+    for i, meter in enumerate(config.meters):
+        if meter.push is not None and config.push is None:
+            yield ("meters", i, "push"), "a meter that pushes needs a [push] section to listen for it"
+        if meter.line not in dial_in or config.push is None:
+            continue
+        if meter.dlms is None:
+            yield ("meters", i, "line"), "only DLMS meters dial in"
+        elif meter.dlms.auth is Auth.LLS and not config.push.networks:
+            yield (
+                ("meters", i, "dlms", "auth"),
+                "a password would go to anybody who dials in: name `networks` in [push], or use HLS",
+            )

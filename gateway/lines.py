@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.config import LineSection
+from protocols.dial_in import DialInLine
 from protocols.line import Line
 from protocols.lines import SerialLine, TcpLine
 
@@ -18,6 +19,8 @@ def make_line(section: LineSection) -> Line:
             parity=section.parity,
             stop_bits=section.stop_bits,
         )
+    if section.kind == "dial-in":
+        return DialInLine(section.name)
     assert section.host is not None
     assert section.port is not None
     return TcpLine(section.name, section.host, section.port)

@@ -60,7 +60,9 @@ class Poller:
     ) -> None:
         self._clock = clock
         self._schedule = schedule or Schedule()
-        self.collector = collector = Collector(journal=journal, directory=directory, schedule=self._schedule, clock=clock)
+        self.collector = collector = Collector(
+            journal=journal, directory=directory, schedule=self._schedule, clock=clock
+        )
 
         def session_on(line: Line, spec: MeterSpec) -> AbstractAsyncContextManager[MeterSession]:
             return open_session(line, spec, secrets=secrets, counters=counters, clock=clock)

@@ -264,6 +264,19 @@ def _body(apdu: DataNotification | EventNotification) -> PushBody:
     return body_of(apdu) if isinstance(apdu, DataNotification) else event_of(apdu)
 
 
+def usual_title(meter: str) -> bytes:
+    """Guess a system title from `GEN:12345678`: FLAG letters, then the serial's digits as a number.
+
+    Most Indian makers build it so (Green Book 4.3.4 leaves the five octets to them); empty where the serial
+    has no digits or too many. A wrong guess only makes an unknown sender, whose true title is then counted.
+    """
+    maker, _, serial = meter.partition(":")
+    digits = "".join(c for c in serial if c.isdigit() and c.isascii())
+    if len(maker) != 3 or not digits or int(digits) >= 1 << 40:
+        return b""
+    return maker.encode("ascii", "replace") + int(digits).to_bytes(5, "big")
+
+
 def sender_key(keys: Keys, title: bytes) -> str:
     """Name a sender's counter: new keys begin a new count, as they do in the meter; shows no secret."""
     return "push/" + hashlib.sha256(b"push" + keys.encryption + title).hexdigest()[:32]
