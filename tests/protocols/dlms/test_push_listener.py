@@ -131,7 +131,8 @@ async def test_slow_silent_and_idle_senders_are_hung_up() -> None:
 async def test_garbage_and_oversized_announcements_end_the_connection_at_once() -> None:
     async with listening(PushLimits(octets=1_000)) as (listener, taken):
         for number, data in enumerate(
-            (b"GET / HTTP/1.1\r\n\r\n", bytes.fromhex("0001000100407FFF"), b"\x7e\xff\xff", b"\x0f" * 2_000), 1
+            (b"GET / HTTP/1.1\r\n\r\n", bytes.fromhex("0001000100407FFF"), b"\x7e\xff\xff", b"\x0f" * 2_000),
+            1,
         ):
             writer = await send(listener.tcp_port, data, close=False)
             await until(lambda number=number: listener.statistics().broken_framing == number)
