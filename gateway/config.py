@@ -8,20 +8,18 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from gateway.config_locate import locate
+from gateway.config_push import MeterPushSection, PushSection
+from gateway.config_types import MeterText, Name, Port, Section
 from gateway.errors import ConfigError
 from protocols.reading import Obis, ProfileName
 from protocols.session import Auth, DlmsSettings, MeterSpec, ModbusSettings, Protection
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-MeterText = Annotated[str, Field(pattern=r"^[A-Z0-9]{3}:[A-Z0-9]{1,32}$")]
-Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 def system_title(client: str) -> bytes:
@@ -30,12 +28,6 @@ def system_title(client: str) -> bytes:
     Two clients with one key must differ in it, since nonce = system title + counter (Green Book, suite 0).
     """
     return b"MGW" + hashlib.sha256(client.encode()).digest()[:5]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are mistakes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class GatewaySection(Section):
@@ -135,23 +127,6 @@ class DlmsSection(Section):
         return text
 
 
-class MeterPushSection(Section):
-    """The meter pushes to the [push] port; without this table its pushes come from an unknown sender.
-
-    `protection` is the least that is accepted; with `plain` anybody who knows the device id can speak for
-    the meter. `system_title` (16 hex digits) defaults to FLAG letters and the serial as a number;
-    `device_id` is what bodies must name it (default: its serial, or maker and serial). Columns are read from
-    the `meter`, or taken from the `companion` for meters that cannot be asked.
-    """
-
-    protection: Literal["authenticated-encrypted", "authenticated", "encrypted", "plain"] = (
-        "authenticated-encrypted"
-    )
-    system_title: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{16}$")] | None = None
-    device_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    columns: Literal["meter", "companion"] = "meter"
-
-
 class ModbusSection(Section):
     """How to ask a Modbus meter."""
 
@@ -201,35 +176,6 @@ class MeterSection(Section):
         if self.modbus is not None:
             modbus = ModbusSettings(**self.modbus.model_dump())
         return MeterSpec(meter=self.meter, zone=self.zone, dlms=dlms, modbus=modbus)
-
-
-class PushSection(Section):
-    """Where meters push to and dial in to; nothing listens without this section.
-
-    A port of none is not opened. `networks` are the only sources let in, for example `10.20.0.0/16`, the
-    operator's private network; empty lets in everybody. `first_seconds` is the time for the first whole
-    push of a connection, `idle_seconds` that between pushes. A connection that says nothing for
-    `ask_seconds` is asked who it is through the public client, in the framing that `ask` names.
-    """
-
-    host: str = "127.0.0.1"
-    tcp_port: Port | None = 4059
-    udp_port: Port | None = None
-    networks: tuple[str, ...] = ()
-    connections: Annotated[int, Field(ge=1, le=65536)] = 4096
-    first_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
-    idle_seconds: Annotated[float, Field(gt=0, le=86400)] = 300.0
-    max_push: Annotated[int, Field(ge=256, le=65535)] = 16_384
-    queue: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    ask: Literal["wrapper", "hdlc", "none"] = "wrapper"
-    ask_seconds: Annotated[float, Field(gt=0, le=600)] = 5.0
-
-    @field_validator("networks")
-    @classmethod
-    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
-        for network in networks:
-            ip_network(network)
-        return networks
 
 
 class MqttSection(Section):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from ipaddress import ip_network
 
-from gateway.config import Config, MeterSection, PushSection
+from gateway.config import Config, MeterSection
+from gateway.config_push import PushSection
 from gateway.edge.poller import Poller
 from gateway.edge.push_counters import PushCounters
 from gateway.edge.push_peers import PushingMeter, PushPeers

@@ -20,12 +20,11 @@ from protocols.dlms.ciphering import GENERAL_DED, GENERAL_GLO
 from protocols.dlms.conformance import Conformance
 from protocols.dlms.gbt import BlockTransfer
 from protocols.dlms.link import ApduReceived, ClientLink, LinkClosed, LinkEvent, LinkOpened
+from protocols.dlms.notification import NEVER_ANSWERS, PLAIN_TAGS
 from protocols.dlms.outcomes import Associated, Event, LinkDown, LinkUp, Pushed, Released
 from protocols.dlms.transaction import Request, Transaction
 from protocols.errors import LocalError, MeterError, MeterProtocolError, MeterRefused
 
-NOTIFICATION_TAGS = (0x0F, 0xC2)
-_PUSHED_TAGS = (*NOTIFICATION_TAGS, 0xCA, 0xD2)
 _INVOKE = 0xC0
 """Confirmed, high priority; the low four bits number the requests, so that a late answer is told from ours."""
 
@@ -158,7 +157,7 @@ class ClientConnection:
         return events
 
     def _apdu(self, received: bytes) -> list[Event]:
-        if received[0] in _PUSHED_TAGS or self._holds_push(received):
+        if received[0] in NEVER_ANSWERS or self._holds_push(received):
             return [Pushed(received)]
         match self._state:
             case State.ASSOCIATING:
@@ -182,7 +181,7 @@ class ClientConnection:
             return False
         if self._state not in (State.AUTHENTICATING, State.WAITING):
             return True
-        return self._association.hides(NOTIFICATION_TAGS, received)
+        return self._association.hides(PLAIN_TAGS, received)
 
     def _step(self, came: bytes | Associated) -> list[Event]:
         if isinstance(came, bytes):

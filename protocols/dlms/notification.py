@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from protocols.dlms import axdr
 from protocols.dlms.apdu_fields import attribute_octets, read_attribute
 from protocols.dlms.axdr import Cursor
+from protocols.dlms.ciphering import DED_TAGS, GENERAL_DED, GENERAL_GLO, GLO_TAGS
 from protocols.dlms.cosem_time import OCTETS as TIME_OCTETS
 from protocols.dlms.types import Data, Tag
 from protocols.errors import LocalError, MeterProtocolError
@@ -15,8 +16,7 @@ from protocols.reading import Obis
 DATA_NOTIFICATION = 0x0F
 EVENT_NOTIFICATION = 0xC2
 PLAIN_TAGS = (DATA_NOTIFICATION, EVENT_NOTIFICATION)
-GLO_EVENT, DED_EVENT = 0xCA, 0xD2
-GENERAL_GLO, GENERAL_DED = 0xDB, 0xDC
+GLO_EVENT, DED_EVENT = GLO_TAGS[EVENT_NOTIFICATION], DED_TAGS[EVENT_NOTIFICATION]
 NEVER_ANSWERS = frozenset((*PLAIN_TAGS, GLO_EVENT, DED_EVENT))
 """First octets of APDUs that answer no request: they may come at any time."""
 PUSH_TAGS = NEVER_ANSWERS | {GENERAL_GLO, GENERAL_DED}

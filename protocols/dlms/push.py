@@ -17,6 +17,7 @@ from typing import NoReturn, Protocol
 
 from protocols.dlms import notification, security
 from protocols.dlms.axdr import Cursor
+from protocols.dlms.ciphering import GENERAL_DED, GENERAL_GLO
 from protocols.dlms.notification import DataNotification, EventNotification
 from protocols.dlms.push_body import Payload, PushBody, body_of, event_of
 from protocols.dlms.security import Keys
@@ -169,13 +170,13 @@ class PushReceiver:
         tag = apdu[0] if apdu else -1
         if tag in notification.PLAIN_TAGS:
             return self._plain(apdu, bound)
-        if tag == notification.GENERAL_GLO:
+        if tag == GENERAL_GLO:
             return self._general(apdu, bound)
         if tag == notification.GLO_EVENT:
             return self._glo(apdu, bound)
         if tag in (
             notification.DED_EVENT,
-            notification.GENERAL_DED,
+            GENERAL_DED,
         ):  # a dedicated key lives and ends with an association
             raise _Refused(Refusal.DEDICATED_KEY)
         raise _Refused(Refusal.NOT_A_PUSH)

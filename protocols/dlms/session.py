@@ -292,12 +292,11 @@ def _exchange(
     on_push: OnPush | None,
 ) -> Exchange:
     connection = ClientConnection(_link(settings, client), association, next_counter)
-    bus = settings.framing == "hdlc"
     return Exchange(
         io,
         connection,
         timeout=settings.timeout,
-        bus=bus,
+        bus=settings.framing == "hdlc",
         max_list=settings.max_list,
         on_push=on_push,
     )

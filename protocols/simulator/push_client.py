@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from protocols.dlms import hdlc, notification, security, wrapper
-from protocols.dlms.axdr import encode_length
+from protocols.dlms.ciphering import Form, protect_apdu
 from protocols.dlms.companion import companion
 from protocols.dlms.hdlc import Address, Frame
 from protocols.dlms.model import RangeSelection
@@ -90,8 +90,8 @@ class PushClient:
 
     def _general_glo(self, keys: Keys, plain: bytes) -> bytes:
         title = self._model.system_title
-        body = security.protect(keys, title, self._counter(), plain, control=self._control)
-        return bytes((notification.GENERAL_GLO, len(title))) + title + encode_length(len(body)) + body
+        counter, form = self._counter(), Form.GENERAL_GLO
+        return protect_apdu(keys, title, counter, plain, control=self._control, form=form)
 
 
 def framed(apdu: bytes, framing: str = "wrapper") -> bytes:

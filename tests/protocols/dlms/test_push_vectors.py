@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.dlms import hdlc, notification, push_framing, security, wrapper
+from protocols.dlms import ciphering, hdlc, notification, push_framing, security, wrapper
 from protocols.dlms.hdlc import Address, Frame
 from protocols.dlms.notification import DataNotification, EventNotification
 from protocols.dlms.push import MAX_UNKNOWN, PLAIN, PushPeer, PushReceiver, sender_key
@@ -96,7 +96,7 @@ def receiver(*peers: PushPeer, keys: Keys | None = KEYS) -> PushReceiver:
 
 
 def test_the_general_glo_vector_opens_to_its_data_notification() -> None:
-    opened = security.unprotect_apdu(VECTOR_KEYS, b"", GENERAL_GLO)
+    opened = ciphering.unprotect_apdu(VECTOR_KEYS, b"", GENERAL_GLO)
     assert opened.plain == PLAIN_OF_IT
     found = notification.decode(opened.plain)
     assert isinstance(found, DataNotification)
