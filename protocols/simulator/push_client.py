@@ -176,8 +176,9 @@ class DialIn:
         self._writer.close()
 
     async def push(self, apdu: bytes) -> None:
-        """Push on the connection that is polled, too."""
-        assert self._writer is not None
+        """Push on the connection that is polled, too; OSError while there is none."""
+        if self._writer is None or self._writer.is_closing():
+            raise OSError("not connected")
         self._writer.write(framed(apdu))
         await self._writer.drain()
 
