@@ -8,12 +8,15 @@ from hypothesis import strategies as st
 
 from protocols.dlms import ciphering, hdlc, notification, push_framing, security, wrapper
 from protocols.dlms.hdlc import Address, Frame
+from protocols.dlms.hdlc_link import HdlcClientLink
+from protocols.dlms.link import ApduReceived
 from protocols.dlms.notification import DataNotification, EventNotification
 from protocols.dlms.push import MAX_UNKNOWN, PLAIN, PushPeer, PushReceiver, sender_key
 from protocols.dlms.push_body import ESW, Alert, Cells, Rows, bit_name
 from protocols.dlms.push_framing import MAX_PUSH, PushStream, datagram
 from protocols.dlms.security import Keys
 from protocols.dlms.types import Data, Tag, array, double_long_unsigned, long_unsigned, octets, structure
+from protocols.dlms.wrapper import WrapperClientLink
 from protocols.errors import LocalError, MeterConfigError, MeterProtocolError
 from protocols.reading import Obis
 
@@ -367,6 +370,19 @@ def test_a_frame_cut_short_is_an_error_at_the_end() -> None:
     for framed in FRAMED:
         with pytest.raises(MeterProtocolError):
             datagram(framed[:-3])
+
+
+def test_a_push_in_the_middle_of_an_exchange_is_told_from_the_answer() -> None:
+    link = WrapperClientLink(client=48, server=1)
+    answer = wrapper.encode(1, 48, b"\xc4\x01")
+    assert link.receive_data(wrapper.encode(1, 64, ALERT) + answer) == [
+        ApduReceived(ALERT, unasked=True),
+        ApduReceived(b"\xc4\x01"),
+    ]
+    with pytest.raises(MeterProtocolError):
+        link.receive_data(wrapper.encode(1, 64, b"\xc4\x01"))
+    framed = HdlcClientLink(client=48, server=1, physical=17)
+    assert framed.receive_data(ui(ALERT)) == [ApduReceived(ALERT, unasked=True)]
 
 
 def test_frames_of_an_interrupted_exchange_are_passed_over() -> None:
