@@ -380,7 +380,7 @@ class PushListener:
         if not self._networks:
             return True
         try:
-            at = ip_address(address.partition("%")[0])
+            at = ip_address(plain_address(address))
         except ValueError:
             return False
         return any(at.version == network.version and at in network for network in self._networks)
@@ -421,7 +421,12 @@ def _listening(host: str, port: int) -> socket.socket:
 
 def _address(connection: Incoming) -> str:
     peer = connection.transport.get_extra_info("peername") if connection.transport else None
-    return str(peer[0]) if peer else ""
+    return plain_address(str(peer[0])) if peer else ""
+
+
+def plain_address(address: str) -> str:
+    """Give an IPv4 address that a socket for both families shows as IPv6 its own form, without a zone."""
+    return address.partition("%")[0].removeprefix("::ffff:")
 
 
 def _keep_alive(connection: Incoming) -> None:

@@ -161,7 +161,9 @@ async def test_only_named_networks_are_let_in() -> None:
         listener.datagram_received(sent(1), "fe80::1%eth0")
         listener.datagram_received(sent(1), "")
         assert listener.statistics().foreign_network == 3
-        assert taken == []
+        listener.datagram_received(sent(1), "::ffff:10.1.2.3")
+        assert listener.statistics().datagrams == 1
+        await until(lambda: len(taken) == 1)
         writer.close()
 
 
