@@ -247,9 +247,8 @@ class PushListener:
 
     def _lost(self, caller: _Caller) -> None:
         """The sender ended: a bare push is complete now."""
-        if self._bound.pop(caller.connection, None) is not None:
-            return
-        if caller not in self._callers:
+        line = self._bound.pop(caller.connection, None)
+        if line is None and caller not in self._callers:
             return
         self._leave(caller)
         try:
@@ -258,7 +257,10 @@ class PushListener:
             self._counts.broken_framing += 1
             return
         for apdu in rest:
-            self.take(apdu)
+            if line is not None:
+                line.take_push(apdu)
+            else:
+                self.take(apdu)
 
     def _hang_up(self, caller: _Caller) -> None:
         self._leave(caller)

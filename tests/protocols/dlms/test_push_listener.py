@@ -232,12 +232,14 @@ async def test_a_push_names_the_line_a_new_connection_replaces_the_old_and_idle_
 
 async def test_a_source_address_names_the_line_at_once() -> None:
     line = DialInLine("cell")
-    async with listening(lines={"GEN:1234": line}, addresses={HOST: "GEN:1234"}) as (listener, _):
+    async with listening(lines={"GEN:1234": line}, addresses={HOST: "GEN:1234"}) as (listener, taken):
         writer = await send(listener.tcp_port, b"", close=False)
         await until(lambda: line.connected)
         writer.close()
         await until(lambda: not line.connected)
         assert listener.statistics().dialled_in == 0
+        await send(listener.tcp_port, ciphered(ALERT, 1))  # bare: complete when the sender ends
+        await until(lambda: len(taken) == 1)
 
 
 async def test_a_silent_caller_is_asked_and_a_stranger_is_sent_away() -> None:
