@@ -42,6 +42,12 @@ class Running:
                 ("mqtt", self.edge.sink.statistics()),
                 ("poller", self.edge.poller.statistics()),
             ]
+            if self.edge.push is not None:
+                parts += [
+                    ("push", self.edge.push.listener.statistics()),
+                    ("push", self.edge.push.listener.refusals),
+                    ("push", self.edge.push.intake_statistics()),
+                ]
             parts += [(f"line_{_metric(n)}", line.statistics()) for n, line in self.edge.lines.items()]
             if self.edge.follower is not None:
                 parts.append(("influx", self.edge.follower.statistics()))

@@ -5,21 +5,21 @@ from __future__ import annotations
 import difflib
 import hashlib
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from gateway.config_locate import locate
+from gateway.config_push import MeterPushSection, PushSection
+from gateway.config_types import MeterText, Name, Port, Section
 from gateway.errors import ConfigError
 from protocols.reading import Obis, ProfileName
 from protocols.session import Auth, DlmsSettings, MeterSpec, ModbusSettings, Protection
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-MeterText = Annotated[str, Field(pattern=r"^[A-Z0-9]{3}:[A-Z0-9]{1,32}$")]
-Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 def system_title(client: str) -> bytes:
@@ -28,12 +28,6 @@ def system_title(client: str) -> bytes:
     Two clients with one key must differ in it, since nonce = system title + counter (Green Book, suite 0).
     """
     return b"MGW" + hashlib.sha256(client.encode()).digest()[:5]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are mistakes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class GatewaySection(Section):
@@ -50,13 +44,15 @@ class LineSection(Section):
     """One communication path.
 
     `mode_e` opens an optical probe with the IEC 62056-21 hand-shake, `baud` being the fastest speed wanted; leave
-    it out for meters that speak HDLC at once.
+    it out for meters that speak HDLC at once. With `kind = "dial-in"` the meter opens the TCP connection to the
+    [push] port; `address`, its own IP address, makes it known at once (else by its first push, or by being asked).
     """
 
     name: Name
-    kind: Literal["tcp", "udp", "serial", "rtu-over-tcp"]
+    kind: Literal["tcp", "udp", "serial", "rtu-over-tcp", "dial-in"]
     host: str | None = None
     port: Port | None = None
+    address: str | None = None
     device: str | None = None
     baud: Annotated[int, Field(ge=300, le=921600)] = 9600
     parity: Literal["N", "E", "O"] = "N"
@@ -70,6 +66,10 @@ class LineSection(Section):
             raise ValueError("`mode_e` is the opening of an optical probe: a serial line")
         if self.kind == "serial" and self.device is None:
             raise ValueError('a serial line needs `device`, for example device = "/dev/ttyUSB0"')
+        if self.kind == "dial-in":
+            if self.address is not None:
+                ip_address(self.address)
+            return self
         if self.kind != "serial" and (self.host is None or self.port is None):
             raise ValueError(f"a {self.kind} line needs `host` and `port`")
         return self
@@ -151,9 +151,21 @@ class MeterSection(Section):
     zone: str = "Asia/Kolkata"
     dlms: DlmsSection | None = None
     modbus: ModbusSection | None = None
+    push: MeterPushSection | None = None
 
     @model_validator(mode="after")
     def _protocol(self) -> MeterSection:
+        if self.push is not None and self.dlms is None:
+            raise ValueError("only DLMS meters push: [meters.push] needs [meters.dlms]")
+        if (
+            self.push is not None
+            and self.dlms is not None
+            and self.push.protection != "plain"
+            and None in (self.dlms.encryption_key_ref, self.dlms.authentication_key_ref)
+        ):
+            raise ValueError(
+                "ciphered pushes need `encryption_key_ref` and `authentication_key_ref` in [meters.dlms]"
+            )
         if (self.dlms is None) == (self.modbus is None):
             raise ValueError("a meter has exactly one of [meters.dlms] and [meters.modbus]")
         return self
@@ -275,6 +287,7 @@ class Config(Section):
     gateway: GatewaySection
     lines: tuple[LineSection, ...] = ()
     meters: tuple[MeterSection, ...] = ()
+    push: PushSection | None = None
     mqtt: MqttSection = MqttSection()
     influx: InfluxSection | None = None
     journal: JournalSection = JournalSection()
@@ -429,4 +442,25 @@ def _cross_checks(path: Path, text: str, config: Config) -> list[Mistake]:
                 f"meter `{meter.meter}` is listed twice (first as meters[{seen[meter.meter]}])",
             )
         seen.setdefault(meter.meter, i)
+    for trail, problem in _push_checks(config):
+        add(trail, problem)
     return found
+
+
+def _push_checks(config: Config) -> Iterator[tuple[tuple[Any, ...], str]]:
+    dial_in = {line.name for line in config.lines if line.kind == "dial-in"}
+    for i, line in enumerate(config.lines):
+        if line.kind == "dial-in" and config.push is None:
+            yield ("lines", i, "kind"), "a line that the meter opens needs a [push] section to listen for it"
+    for i, meter in enumerate(config.meters):
+        if meter.push is not None and config.push is None:
+            yield ("meters", i, "push"), "a meter that pushes needs a [push] section to listen for it"
+        if meter.line not in dial_in or config.push is None:
+            continue
+        if meter.dlms is None:
+            yield ("meters", i, "line"), "only DLMS meters dial in"
+        elif meter.dlms.auth is Auth.LLS and not config.push.networks:
+            yield (
+                ("meters", i, "dlms", "auth"),
+                "a password would go to anybody who dials in: name `networks` in [push], or use HLS",
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.config import LineSection
+from protocols.dial_in import DialInLine
 from protocols.line import Line
 from protocols.lines import SerialLine, TcpLine
 from protocols.optical_line import OpticalLine
@@ -24,6 +25,8 @@ def make_line(section: LineSection) -> Line:
             parity=section.parity,
             stop_bits=section.stop_bits,
         )
+    if section.kind == "dial-in":
+        return DialInLine(section.name)
     assert section.host is not None
     assert section.port is not None
     if section.kind == "udp":

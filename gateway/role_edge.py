@@ -20,6 +20,7 @@ from gateway.edge.journal import FullPolicy, Journal, JournalLimits
 from gateway.edge.link import EdgeLink
 from gateway.edge.part import StampingPart
 from gateway.edge.poller import Poller
+from gateway.edge.push_counters import PushCounters
 from gateway.edge.schedule import PolledMeter, Schedule
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.influx import InfluxSink, InfluxWriter
@@ -32,6 +33,7 @@ from gateway.edge.sinks.mqtt import MqttSink
 from gateway.errors import ContractError
 from gateway.lines import make_line
 from gateway.mqtt import MqttSettings, TlsSettings
+from gateway.role_push import PushRole
 from gateway.secrets import FileSecrets
 from mapping.snapshot import DirectorySnapshot
 from protocols.line import Line
@@ -88,6 +90,7 @@ class EdgeRole:
         self.lines = lines
         self._directory = DirectorySnapshot()
         self.follower = self._influx(config.influx) if config.influx else None
+        self.push = self._push(config, counters)
         self.poller = Poller(
             lines,
             polled_meters(config),
@@ -98,7 +101,11 @@ class EdgeRole:
             counters=counters,
             clock=clock,
             schedule=schedule(config),
+            learn=self.push.layouts.learn if self.push is not None else None,
+            woken_by=self.push.woken if self.push is not None else (),
         )
+        if self.push is not None:
+            self.push.attach(self.poller)
         self.link = EdgeLink(
             config.gateway.name,
             root=config.mqtt.root,
@@ -129,9 +136,13 @@ class EdgeRole:
         await self.link.load()
 
     async def run(self) -> None:
-        """Poll and deliver until cancelled."""
+        """Poll, listen and deliver until cancelled."""
+        if self.push is not None:
+            await self.push.start()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.poller.run())
+            if self.push is not None:
+                group.create_task(self.push.run())
             self.deliver(group)
 
     def deliver(self, group: asyncio.TaskGroup) -> None:
@@ -139,6 +150,19 @@ class EdgeRole:
         group.create_task(self.sink.run(self.journal))
         if self.follower is not None:
             group.create_task(self.follower.run(self.journal))
+
+    def _push(self, config: Config, counters: FileCounters) -> PushRole | None:
+        if config.push is None:
+            return None
+        return PushRole(
+            config,
+            config.push,
+            lines=self.lines,
+            secrets=self._secrets,
+            invocations=counters,
+            counters=PushCounters(edge_folder(config) / "push.db"),
+            clock=self._clock,
+        )
 
     async def _take_directory(self, part: DirectoryPart) -> None:
         if part.kind != "snapshot":
@@ -202,6 +226,9 @@ class EdgeRole:
             alarms.append(Alarm(code="dead_letters", text="a peer refused entries for good", count=dead))
         if self.follower is not None and (fault := self.follower.statistics().last_error):
             alarms.append(Alarm(code="influx", text=fault))
+        if self.push is not None and (refused := self.push.refused()):
+            text = ", ".join(f"{reason} {count}" for reason, count in refused.items())
+            alarms.append(Alarm(code="push_refused", text=text, count=sum(refused.values())))
         if not self.link.directory_version:
             alarms.append(
                 Alarm(code="no_directory", text="no part of the directory has come from central yet")
@@ -217,11 +244,14 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
     journal = await Journal.open(folder / "journal.db", clock=clock, limits=journal_limits(config))
     counters = FileCounters(folder / "counters.json")
     lines = {section.name: make_line(section) for section in config.lines}
+    role: EdgeRole | None = None
     try:
         role = EdgeRole(config, clock=clock, journal=journal, counters=counters, lines=lines)
         await role.load()
         yield role
     finally:
+        if role is not None and role.push is not None:
+            await role.push.close()
         for line in lines.values():
             await line.close()
         await journal.close()

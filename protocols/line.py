@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,14 @@ class LineIO(Protocol):
 
     async def hang_up(self) -> None:
         """Close the connection; the next `exclusive` opens it again."""
+
+
+@runtime_checkable
+class TakesPushes(Protocol):
+    """A line that wants what its meters send unasked, also in the middle of somebody's exchange."""
+
+    def take_push(self, octets: bytes) -> None:
+        """Take one APDU as it came; quick, never raises a ProtocolError."""
 
 
 class Line(Protocol):

@@ -350,6 +350,7 @@ NAMES: Mapping[str, str] = {
     "1-0:31.7.0*255": "current_l1",
     "1-0:51.7.0*255": "current_l2",
     "1-0:71.7.0*255": "current_l3",
+    "0-0:94.91.18*255": "event_status_word",
     "0-0:96.11.0*255": "voltage_event_code",
     "0-0:96.11.1*255": "current_event_code",
     "0-0:96.11.2*255": "power_event_code",

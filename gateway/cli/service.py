@@ -38,6 +38,7 @@ from gateway.errors import UsageError
 from gateway.mqtt import connect
 from gateway.role_edge import edge_folder, mqtt_settings, password
 from protocols.simulator.neighbourhood import Plan
+from protocols.simulator.push_schedule import PushTo
 from protocols.simulator.serve import run_simulator
 
 
@@ -130,6 +131,12 @@ def simulate(
         int | None, typer.Option(help="Consumers without a new number (default: all).")
     ] = None,
     calm: Annotated[bool, typer.Option("--calm", help="No power cuts while it runs.")] = False,
+    push_to: Annotated[
+        str | None, typer.Option(help="HOST:PORT to which meters on TCP push; edge.toml then listens there.")
+    ] = None,
+    dial_in: Annotated[
+        bool, typer.Option("--dial-in", help="With --push-to: meters on TCP open the connection themselves.")
+    ] = False,
 ) -> None:
     """Serve a neighbourhood of simulated meters on real sockets and ptys, until Ctrl-C.
 
@@ -138,6 +145,8 @@ def simulate(
     match = _SPEED.fullmatch(speed)
     if match is None or not 1 <= float(match[1]) <= 100_000:
         raise UsageError(f"--speed: `{speed}` is not a speed; write 1x to 100000x, for example 60x")
+
+    receiver = None if push_to is None else _push_target(push_to, dial_in=dial_in)
 
     def ready(plan: Plan) -> None:
         console.print(f"{len(plan.meters)} meters answer on {len(plan.lines)} lines; files are in {where}")
@@ -155,9 +164,17 @@ def simulate(
                 folder=where,
                 unnamed=unnamed,
                 cuts=not calm,
+                push_to=receiver,
                 ready=ready,
             )
         )
+
+
+def _push_target(text: str, *, dial_in: bool) -> PushTo:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UsageError(f"--push-to: `{text}` is no address; write HOST:PORT, for example 127.0.0.1:4059")
+    return PushTo(host.strip("[]"), int(port), dial_in)
 
 
 def listen(

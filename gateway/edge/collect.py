@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gateway.edge import gaps
-from gateway.edge.entry import GapRecord, JournalBatch
+from gateway.edge.entry import CaptureRecord, GapRecord, JournalBatch
 from gateway.edge.health import DRIFT_ALARM
 from gateway.edge.journal import MAX_BODY, GapState, Journal
 from gateway.edge.schedule import PolledMeter, Schedule
@@ -99,11 +100,7 @@ class Collector:
             )
             for row in rows
         )
-        for capture in captures:
-            if len(capture.body) > MAX_BODY:
-                raise MeterProtocolError(
-                    f"{capture.capture_id} is longer than {MAX_BODY} octets as a message"
-                )
+        _check_length(captures)
         found: tuple[GapRecord, ...] = ()
         if task.coverage is not None:
             found = gaps.opened(task.meter, task.profile.value, task.coverage.take(), now)
@@ -112,6 +109,32 @@ class Collector:
             return 0
         span = await self._journal.append(JournalBatch(captures=captures, watermarks=marks, gaps=found))
         return max(0, span.last - span.first + 1 - len(found))
+
+    async def pushed(self, meter: str, rows: Sequence[ReadingSet], *, clock_trusted: bool) -> int:
+        """Stamp and journal what a meter sent by itself; gives how many captures were new.
+
+        No watermark moves and no gap closes: what came unasked proves nothing about what lies before it.
+        A row that was read already is not revised. Raises JournalError, MeterProtocolError for a row that is
+        too long.
+        """
+        now, directory = self._clock.now(), self._directory()
+        disciplined = self._clock.disciplined()
+        captures = tuple(
+            replace(
+                stamp(
+                    row,
+                    meter,
+                    directory,
+                    disciplined=disciplined,
+                    clock_trusted=clock_trusted and not (disciplined and _ahead(row, now)),
+                ),
+                if_new=True,
+            )
+            for row in rows
+        )
+        _check_length(captures)
+        span = await self._journal.append(JournalBatch(captures=captures))
+        return max(0, span.last - span.first + 1)
 
     async def watermark(self, task: _Task) -> datetime | None:
         """The durable watermark of the task's profile."""
@@ -217,6 +240,12 @@ class _Task:
             if self._rows > MAX_ROWS:
                 raise MeterProtocolError(f"more than {MAX_ROWS} rows of {self.profile} in one poll")
             yield row
+
+
+def _check_length(captures: Sequence[CaptureRecord]) -> None:
+    for capture in captures:
+        if len(capture.body) > MAX_BODY:
+            raise MeterProtocolError(f"{capture.capture_id} is longer than {MAX_BODY} octets as a message")
 
 
 def _ahead(row: ReadingSet, now: datetime) -> bool:

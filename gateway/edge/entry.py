@@ -20,7 +20,8 @@ class CaptureRecord:
     """A stamped capture before it has a sequence number.
 
     `body` is the contract's Capture as JSON octets with `"value_rev":1` and without `seq`;
-    `value_hash` covers the values only, so that a repeat is told from a revision.
+    `value_hash` covers the values only, so that a repeat is told from a revision. With `if_new` the record
+    never revises one that is there: what a meter pushed may hold less than what was read from it.
     """
 
     kind: EntryKind
@@ -30,6 +31,7 @@ class CaptureRecord:
     at: datetime
     value_hash: bytes
     body: bytes
+    if_new: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

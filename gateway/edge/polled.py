@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 
@@ -42,6 +42,8 @@ MISMATCH_PROBE = timedelta(minutes=15)
 """Where another meter answers nothing is read; its identity is asked this rarely."""
 _log = structlog.get_logger("poller")
 
+Learn = Callable[[str, MeterSession], Awaitable[None]]
+"""What else an open session with a meter is good for, before its profiles are read."""
 SessionOn = Callable[[Line, MeterSpec], AbstractAsyncContextManager[MeterSession]]
 
 
@@ -57,6 +59,7 @@ class MeterPoll:
         *,
         clock: Clock,
         schedule: Schedule,
+        learn: Learn | None = None,
     ) -> None:
         self.meter = meter
         self.lock = asyncio.Lock()
@@ -68,6 +71,7 @@ class MeterPoll:
         self._session_on = session_on
         self._clock = clock
         self._schedule = schedule
+        self._learn = learn
         self._since = clock.now()
         self._due = dict.fromkeys(meter.profiles, self._since)
         self._backoff = Backoff()
@@ -110,6 +114,23 @@ class MeterPoll:
         for profile in self._due:
             self._due[profile] = min(self._due[profile], now)
 
+    def wanted_now(self, profile: ProfileName, now: datetime) -> bool:
+        """Make one profile due at once (the meter said that there is something); False when it is not read."""
+        if profile not in self._due:
+            return False
+        self._due[profile] = min(self._due[profile], now)
+        return True
+
+    def reachable(self, now: datetime) -> None:
+        """The meter is there again: what waits to be tried again is tried now."""
+        if self.state is not MeterState.MISMATCH and self._retry_at is not None:
+            self._retry_at = min(self._retry_at, now)
+
+    @property
+    def clock_trusted(self) -> bool:
+        """Whether the meter's clock was found good, or not yet found bad."""
+        return self._clock_trusted is not False
+
     # -- doing
 
     async def attempt(self, profiles: Sequence[ProfileName]) -> MeterReport:
@@ -125,6 +146,8 @@ class MeterPoll:
             ):
                 await self._recognise(session)
                 trusted = await self._check_clock(session)
+                if self._learn is not None:
+                    await self._learn(self.meter.meter, session)
                 for doing in wanted:
                     await self._profile(session, doing, trusted, done)
         except JournalError as error:
@@ -261,6 +284,7 @@ class LineState:
         self._all_dead = False
         self._forgive_at = now
         self._busy = 0.0
+        self.woken: asyncio.Event | None = None
         self._served: dict[str, datetime] = {}
 
     def next(self, now: datetime) -> tuple[MeterPoll | None, datetime]:
@@ -301,6 +325,32 @@ class LineState:
         elif self._all_dead:
             self._all_dead = False
             self._recovered(poll, now)
+
+    def connected(self, now: datetime) -> None:
+        """The far end opened the line: nothing waits for a back-off any more."""
+        self._retry_at = None
+        self._backoff.answered()
+        for poll in self.meters:
+            poll.reachable(now)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the line look at once for what is due."""
+        if self.woken is not None:
+            self.woken.set()
+
+    async def rest(self, clock: Clock, until: datetime) -> None:
+        """Return when `until` is there, or when woken."""
+        if self.woken is None:
+            await clock.sleep_until(until)
+            return
+        waits = [asyncio.ensure_future(clock.sleep_until(until)), asyncio.ensure_future(self.woken.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        self.woken.clear()
 
     def clock_went_back(self, now: datetime) -> None:
         """Times that were set by the wrong clock mean nothing: begin again, at once."""

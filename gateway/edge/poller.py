@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -11,7 +11,7 @@ from typing import Protocol
 from gateway.edge.collect import Collector
 from gateway.edge.health import MeterReport, PollerStatistics, PollReport
 from gateway.edge.journal import Journal
-from gateway.edge.polled import LineState, MeterPoll
+from gateway.edge.polled import Learn, LineState, MeterPoll
 from gateway.edge.schedule import Backoff, PolledMeter, Schedule
 from gateway.edge.stamp import DirectoryLike
 from gateway.errors import JournalError
@@ -55,17 +55,27 @@ class Poller:
         counters: CounterStore,
         clock: Clock,
         schedule: Schedule | None = None,
+        learn: Learn | None = None,
+        woken_by: Collection[str] = (),
     ) -> None:
         self._clock = clock
         self._schedule = schedule or Schedule()
-        collector = Collector(journal=journal, directory=directory, schedule=self._schedule, clock=clock)
+        self.collector = collector = Collector(
+            journal=journal, directory=directory, schedule=self._schedule, clock=clock
+        )
 
         def session_on(line: Line, spec: MeterSpec) -> AbstractAsyncContextManager[MeterSession]:
             return open_session(line, spec, secrets=secrets, counters=counters, clock=clock)
 
         self._meters = {
             meter.meter: MeterPoll(
-                meter, lines[meter.line], collector, session_on, clock=clock, schedule=self._schedule
+                meter,
+                lines[meter.line],
+                collector,
+                session_on,
+                clock=clock,
+                schedule=self._schedule,
+                learn=learn if meter.meter in woken_by else None,
             )
             for meter in meters
         }
@@ -73,6 +83,8 @@ class Poller:
             name: LineState(line, [m for m in self._meters.values() if m.meter.line == name], now=clock.now())
             for name, line in lines.items()
         }
+        for meter in woken_by:
+            self._lines[self._meters[meter].meter.line].woken = asyncio.Event()
         self._paused: str | None = None
         self._paused_since: datetime | None = None
 
@@ -106,6 +118,22 @@ class Poller:
         """Let a meter that was stopped (another one answered) be tried again now."""
         self._meters[meter].resume(self._clock.now())
 
+    def read_soon(self, meter: str, profile: ProfileName) -> bool:
+        """Read a profile as soon as the line is free; False when it is not among the meter's profiles."""
+        poll = self._meters[meter]
+        wanted = poll.wanted_now(profile, self._clock.now())
+        if wanted:
+            self._lines[poll.meter.line].wake()
+        return wanted
+
+    def connected(self, line: str) -> None:
+        """A meter dialled in on `line`: try at once what waits."""
+        self._lines[line].connected(self._clock.now())
+
+    def clock_trusted(self, meter: str) -> bool:
+        """Whether the meter's clock was found good, or not yet found bad."""
+        return self._meters[meter].clock_trusted
+
     def statistics(self) -> PollerStatistics:
         """Give a frozen copy of every meter's and line's health."""
         meters = {name: poll.health() for name, poll in self._meters.items()}
@@ -132,7 +160,7 @@ class Poller:
             seen = now
             poll, at = state.next(now)
             if poll is None or at > now:
-                await self._clock.sleep_until(min(at, now + LOOK_UP))
+                await state.rest(self._clock, min(at, now + LOOK_UP))
                 continue
             try:
                 await self._attempt(state, poll, poll.due(now))

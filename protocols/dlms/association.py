@@ -258,6 +258,16 @@ class ClientAssociation:
         self._last_counters[opened.form.dedicated] = opened.counter
         return opened.plain
 
+    def hides(self, tags: tuple[int, ...], received: bytes) -> bool:
+        """Whether an APDU in a general form holds one of `tags`; its counter is not ours to judge."""
+        if not self._settings.ciphered or self._keys is None or not self.meter_title:
+            return True  # it answers nothing that was agreed
+        try:
+            opened = ciphering.unprotect_apdu(self._keys, self.meter_title, received, required=0)
+        except (MeterProtocolError, SecurityFailure):
+            return False
+        return opened.plain[0] in tags
+
     # proof
 
     def _standing(self) -> Associated:

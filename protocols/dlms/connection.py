@@ -20,12 +20,11 @@ from protocols.dlms.ciphering import GENERAL_DED, GENERAL_GLO
 from protocols.dlms.conformance import Conformance
 from protocols.dlms.gbt import BlockTransfer
 from protocols.dlms.link import ApduReceived, ClientLink, LinkClosed, LinkEvent, LinkOpened
+from protocols.dlms.notification import NEVER_ANSWERS, PLAIN_TAGS
 from protocols.dlms.outcomes import Associated, Event, LinkDown, LinkUp, Pushed, Released
 from protocols.dlms.transaction import Request, Transaction
 from protocols.errors import LocalError, MeterError, MeterProtocolError, MeterRefused
 
-NOTIFICATION_TAGS = (0x0F, 0xC2)
-_PUSHED_TAGS = (*NOTIFICATION_TAGS, 0xCA, 0xD2)
 _INVOKE = 0xC0
 """Confirmed, high priority; the low four bits number the requests, so that a late answer is told from ours."""
 
@@ -173,7 +172,7 @@ class ClientConnection:
         return events
 
     def _apdu(self, received: bytes) -> list[Event]:
-        if received[0] in _PUSHED_TAGS:
+        if received[0] in NEVER_ANSWERS or self._holds_push(received):
             return [Pushed(received)]
         match self._state:
             case State.ASSOCIATING:
@@ -191,6 +190,14 @@ class ClientConnection:
                 return [Released()]
         raise MeterProtocolError(f"an APDU ({received[0]:#04x}) that nothing asked for")
 
+    def _holds_push(self, received: bytes) -> bool:
+        """Whether a general-glo or general-ded APDU is a push; whoever takes pushes checks it for itself."""
+        if received[0] not in (GENERAL_GLO, GENERAL_DED):
+            return False
+        if self._state not in (State.AUTHENTICATING, State.WAITING):
+            return True
+        return self._association.hides(PLAIN_TAGS, received)
+
     def _step(self, came: bytes | Associated) -> list[Event]:
         if isinstance(came, bytes):
             self._state = State.AUTHENTICATING
@@ -202,8 +209,6 @@ class ClientConnection:
     def _answer(self, received: bytes) -> list[Event]:
         assert self._transaction is not None
         plain = self._association.unprotect(received)
-        if received[0] in (GENERAL_GLO, GENERAL_DED) and plain[:1] and plain[0] in NOTIFICATION_TAGS:
-            return [Pushed(received)]
         if plain[:1] and plain[0] in ERROR_TAGS:
             raise self._refused(plain)
         came = self._transaction.take(plain)

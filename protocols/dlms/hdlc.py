@@ -186,8 +186,8 @@ class FrameDecoder:
 
     @property
     def pending(self) -> int:
-        """Octets of a frame that is not complete yet; at most MAX_FRAME and its flags."""
-        return len(self._buffer)
+        """Octets of a frame that is not complete yet, its opening flag apart; at most MAX_FRAME and a flag."""
+        return max(0, len(self._buffer) - 1)
 
     def receive_data(self, data: bytes) -> list[Frame | BadFrame]:
         """Give what `data` completed: whole frames, and a BadFrame at once for what cannot be one."""

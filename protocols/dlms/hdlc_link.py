@@ -134,6 +134,9 @@ class HdlcClientLink:
         for frame in self._decoder.receive_data(data):
             if isinstance(frame, BadFrame):
                 self._recover(frame)
+            elif frame.kind == hdlc.UI:  # a push names its sender itself, and goes to the push client's address
+                if apdu := hdlc.without_llc(frame.info):
+                    events.append(ApduReceived(apdu, unasked=True))
             elif self._is_ours(frame):
                 events += self._handle(frame)
             else:
@@ -191,9 +194,6 @@ class HdlcClientLink:
                 raise MeterProtocolError(
                     f"the meter rejected our HDLC frame (FRMR){detail and ': ' + detail}"
                 )
-            case hdlc.UI:
-                apdu = hdlc.without_llc(frame.info)
-                return [ApduReceived(apdu, unasked=True)] if apdu else []
             case 0 | hdlc.RR | hdlc.RNR | hdlc.REJ if expect is None:
                 return self._exchange(frame)
         self._ignore(f"an HDLC frame with control {frame.control:#04x} came")  # left of an earlier exchange

@@ -107,6 +107,15 @@ class ProfileReader:
 
     # layouts
 
+    async def layout_of(self, profile: ProfileName) -> Layout:
+        """Give the layout of a profile of the companion; NotSupported when the meter lacks it."""
+        info = companion().profiles[profile]
+        return await self._layout(profile, info.obis, info.scaler_profile)
+
+    async def scaled(self, columns: tuple[CapturedColumn, ...]) -> tuple[CapturedColumn, ...]:
+        """Give columns their scales, asked of the objects themselves."""
+        return await self._scaled(columns, None)
+
     async def _layout(self, profile: ProfileName, obis: Obis, scalers: Obis | None) -> Layout:
         """Give the layout: columns may come from the shared cache, period and order are the meter's own."""
         if obis not in self._layouts:

@@ -16,6 +16,7 @@ from protocols.dlms.exchange import Exchange
 from protocols.dlms.hdlc_link import HdlcClientLink
 from protocols.dlms.link import ClientLink
 from protocols.dlms.profiles import CLOCK, Layout
+from protocols.dlms.push_layout import push_layouts
 from protocols.dlms.reader import LayoutCache, ProfileReader
 from protocols.dlms.security import Keys
 from protocols.dlms.values import text_of
@@ -30,9 +31,11 @@ from protocols.errors import (
     ProtocolError,
     SecurityFailure,
 )
-from protocols.line import Line, LineIO
+from protocols.line import Line, LineIO, TakesPushes
 from protocols.reading import MeterClock, Nameplate, Obis, ProfileName, ReadingSet, RelayState
 from protocols.session import Auth, Clock, CounterStore, DlmsSettings, MeterSpec, SecretSource
+
+OnPush = Callable[[bytes], None]
 
 PUBLIC_CLIENT = 16
 SERIAL = Obis(0, 0, 96, 1, 0)
@@ -130,6 +133,10 @@ class DlmsSession:
             self._reader = ProfileReader(self._exchange, self._zone, self._clock, layouts)
         return self._reader
 
+    async def push_layouts(self) -> dict[Obis, Layout]:
+        """Tell how the meter's pushes are to be read, by push setup (see `push_layout`)."""
+        return await push_layouts(self._exchange, await self._profiles())
+
     async def clock(self) -> MeterClock:
         """Read the meter's clock beside ours; MeterProtocolError when it shows no time."""
         stamp = await self._meter_clock.read(self._zone)
@@ -189,8 +196,9 @@ async def open_dlms(
     zone_of(spec)
     try:
         async with line.exclusive() as io:
-            next_counter = await _counter_source(io, settings, association, counters)
-            exchange = _exchange(io, settings, settings.client, association, next_counter)
+            on_push = line.take_push if isinstance(line, TakesPushes) else None
+            next_counter = await _counter_source(io, settings, association, counters, on_push)
+            exchange = _exchange(io, settings, settings.client, association, next_counter, on_push)
             try:
                 title = (await exchange.associate()).system_title
                 session = DlmsSession(exchange, spec, clock, system_title=title, cache=cache)
@@ -243,24 +251,28 @@ def counter_key(keys: Keys, system_title: bytes) -> str:
 
 
 async def _counter_source(
-    io: LineIO, settings: DlmsSettings, association: AssociationSettings, counters: CounterStore
+    io: LineIO,
+    settings: DlmsSettings,
+    association: AssociationSettings,
+    counters: CounterStore,
+    on_push: OnPush | None = None,
 ) -> Callable[[], int]:
     """Read the meter's counter through the public client, then give counters above it and above our own."""
     keys = association.keys
     if keys is None or not (association.ciphered or association.auth is Auth.HLS_GMAC):
         return lambda: 0
-    floor = await _meter_counter(io, settings) + 1
+    floor = await _meter_counter(io, settings, on_push) + 1
     if floor > security.MAX_COUNTER - COUNTER_RESERVE:
         raise SecurityFailure("the meter's invocation counter is nearly used up: its keys must be changed")
     key = counter_key(keys, association.system_title)
     return lambda: counters.next(key, at_least=floor)
 
 
-async def _meter_counter(io: LineIO, settings: DlmsSettings) -> int:
+async def _meter_counter(io: LineIO, settings: DlmsSettings, on_push: OnPush | None) -> int:
     known = companion().associations.get(settings.client)
     if known is None or settings.client == PUBLIC_CLIENT:
         return 0
-    exchange = _exchange(io, settings, PUBLIC_CLIENT, AssociationSettings(), lambda: 0)
+    exchange = _exchange(io, settings, PUBLIC_CLIENT, AssociationSettings(), lambda: 0, on_push)
     try:
         await exchange.associate()
         value = (await exchange.get(1, known.counter)).integer
@@ -277,6 +289,7 @@ def _exchange(
     client: int,
     association: AssociationSettings,
     next_counter: Callable[[], int],
+    on_push: OnPush | None,
 ) -> Exchange:
     connection = ClientConnection(_link(settings, client), association, next_counter)
     return Exchange(
@@ -285,6 +298,7 @@ def _exchange(
         timeout=settings.timeout,
         bus=settings.framing == "hdlc",
         max_list=settings.max_list,
+        on_push=on_push,
     )
 
 

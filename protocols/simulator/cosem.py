@@ -18,6 +18,7 @@ from protocols.reading import Obis
 from protocols.simulator.cosem_meter import CLOCK_OBIS, MeterObjects, NowSource, object_list
 from protocols.simulator.cosem_objects import Served, data_object, logical_name
 from protocols.simulator.household import Household
+from protocols.simulator.push_setups import push_setups
 
 PUBLIC, READER, UTILITY = 16, 32, 48
 CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
@@ -62,6 +63,7 @@ class HouseholdModel:
             year=year,
         )
         self._objects = self._meter.objects
+        self._objects.update(push_setups())
         self._counters: dict[int, int] = {}
         counters = []
         for client, info in companion().associations.items():

@@ -15,24 +15,31 @@ from protocols.errors import MeterConfigError
 from protocols.session import DlmsSettings, ModbusSettings
 from protocols.simulator.cosem_rows import IST
 from protocols.simulator.neighbourhood import LinePlan, MeterPlan, Plan, plan_neighbourhood
+from protocols.simulator.push_schedule import PushTo, pushes_ciphered, pushing
 from protocols.simulator.simulated_time import SimulatedTime
 
 
 def write_files(
-    plan: Plan, folder: Path, *, time: SimulatedTime | None = None, unnamed: int | None = None
+    plan: Plan,
+    folder: Path,
+    *,
+    time: SimulatedTime | None = None,
+    unnamed: int | None = None,
+    push_to: PushTo | None = None,
 ) -> None:
     """Write everything under `folder`.
 
     `keys/` (0700, files 0600), `directory.csv`, `rekey.csv`, `contacts.csv`, `plan.json` (no secrets) and
     `edge.toml` (lines, meters, and simulated time when given). In `directory.csv` the first `unnamed`
-    consumers have no account number yet (None: nobody has one); `rekey.csv` names everybody.
+    consumers have no account number yet (None: nobody has one); `rekey.csv` names everybody. With `push_to`
+    the edge listens there and its meters on TCP push.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_keys(plan, folder / "keys")
     _write(folder / "directory.csv", _directory(plan, unnamed))
     _write(folder / "rekey.csv", _table(("legacy_number", "account_number"), _rekey(plan)))
     _write(folder / "contacts.csv", _table(("legacy_number", "mobile", "verified_at"), _contacts(plan)))
-    _write(folder / "edge.toml", edge_toml(plan, time))
+    _write(folder / "edge.toml", edge_toml(plan, time, push_to))
     _write(folder / "plan.json", json.dumps(describe(plan, time), indent=1) + "\n")
 
 
@@ -61,14 +68,19 @@ def read_plan(folder: Path) -> Plan:
     return plan
 
 
-def edge_toml(plan: Plan, time: SimulatedTime | None = None) -> str:
-    """Give the lines and meters as the gateway's configuration reads them."""
+def edge_toml(plan: Plan, time: SimulatedTime | None = None, push_to: PushTo | None = None) -> str:
+    """Give the lines and meters as the gateway's configuration reads them; with `push_to` where they push."""
     parts = []
     if time is not None:
         start, anchor = time.start.isoformat(), time.anchor.isoformat()
         parts.append(f"[simulation]\nstart = {start}\nanchor = {anchor}\nspeed = {float(time.speed)}\n")
-    parts.extend(_line_toml(line) for line in plan.lines)
-    parts.extend(_meter_toml(meter) for meter in plan.meters)
+    senders = pushing(plan) if push_to is not None else ()
+    dialling = {meter.line for meter in senders if push_to is not None and push_to.dial_in}
+    parts.extend(_line_toml(line, dial_in=line.name in dialling) for line in plan.lines)
+    if push_to is not None:
+        listen = {"host": push_to.host, "tcp_port": push_to.port, "networks": ["127.0.0.0/8"]}
+        parts.append("[push]\n" + _toml(listen))
+    parts.extend(_meter_toml(meter, push=meter in senders) for meter in plan.meters)
     return "\n".join(parts)
 
 
@@ -154,7 +166,9 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return text.getvalue()
 
 
-def _line_toml(line: LinePlan) -> str:
+def _line_toml(line: LinePlan, *, dial_in: bool = False) -> str:
+    if dial_in:
+        return "[[lines]]\n" + _toml({"name": line.name, "kind": "dial-in"})
     fields: dict[str, object] = {"name": line.name, "kind": line.kind}
     if line.kind == "serial":
         fields |= {"device": line.device or "", "baud": line.baud, "parity": line.parity}
@@ -163,7 +177,7 @@ def _line_toml(line: LinePlan) -> str:
     return "[[lines]]\n" + _toml(fields)
 
 
-def _meter_toml(meter: MeterPlan) -> str:
+def _meter_toml(meter: MeterPlan, *, push: bool = False) -> str:
     fields: dict[str, object] = {
         "meter": meter.meter,
         "line": meter.line,
@@ -172,6 +186,8 @@ def _meter_toml(meter: MeterPlan) -> str:
     text = "[[meters]]\n" + _toml(fields)
     if meter.spec.dlms is not None:
         text += "[meters.dlms]\n" + _toml(_dlms_fields(meter.spec.dlms))
+    if push:
+        text += "[meters.push]\n" + ("" if pushes_ciphered(meter) else _toml({"protection": "plain"}))
     if meter.spec.modbus is not None:
         text += "[meters.modbus]\n" + _toml(_modbus_fields(meter.spec.modbus))
     return text

@@ -7,8 +7,8 @@ import os
 import signal
 import time
 import tty
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from protocols.simulator.household import BillingRow, Household
 from protocols.simulator.modbus_server import ModbusMeter, serve_rtu, serve_rtu_tcp, serve_tcp
 from protocols.simulator.neighbourhood import LinePlan, MeterKind, MeterPlan, Plan, plan_neighbourhood
 from protocols.simulator.plan_files import read_plan, write_files
+from protocols.simulator.push_schedule import Pushes, PushTo
 from protocols.simulator.simulated_time import SimulatedTime
 from protocols.simulator.state import BlockRow, DailyRow, EventRow
 
@@ -222,6 +223,7 @@ async def run_simulator(
     folder: Path,
     unnamed: int | None = None,
     cuts: bool = True,
+    push_to: PushTo | None = None,
     ready: Callable[[Plan], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
@@ -229,7 +231,7 @@ async def run_simulator(
 
     With `cuts` power fails now and then while simulated time runs, until an hour before the machine's
     present; without, only in the history. A folder of the same seed and size keeps its beginning and its
-    cuts, so registers go on after a restart. Errors as `Neighbourhood.start`.
+    cuts, so registers go on after a restart. Its meters on TCP push to `push_to`, too. Errors as `Neighbourhood.start`.
     """
     clock = SimulatedTime.ending_now(behind=behind, speed=speed)
     before = _earlier(folder, seed, meters, clock.now())
@@ -247,11 +249,30 @@ async def run_simulator(
             unnamed=unnamed,
         )
         try:
-            if ready is not None:
-                ready(running.plan)
-            await done.wait()
+            async with pushed(running, clock, push_to):
+                if push_to is not None:
+                    write_files(running.plan, folder, time=clock, unnamed=unnamed, push_to=push_to)
+                if ready is not None:
+                    ready(running.plan)
+                await done.wait()
         finally:
             await running.stop()
+
+
+@asynccontextmanager
+async def pushed(running: Neighbourhood, clock: NowSource, push_to: PushTo | None) -> AsyncIterator[None]:
+    """Let the meters of a neighbourhood push while the block runs, where there is somewhere to push to."""
+    if push_to is None:
+        yield
+        return
+    start = max(0, int(time.time()) - _COUNTER_EPOCH)
+    pushes = Pushes(running.plan, running.models, clock, push_to, counter_start=start)
+    task = asyncio.create_task(pushes.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @contextmanager

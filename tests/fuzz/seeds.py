@@ -24,6 +24,7 @@ from tests.protocols.dlms.dlms_bench import (
     SmallMeter,
     o,
 )
+from tests.protocols.dlms.test_push_vectors import ALERT, FRAMED, ciphered
 
 WAYS = ("none", "lls", "hls2", "gmac")
 FRAMINGS = ("wrapper", "hdlc")
@@ -104,10 +105,11 @@ def _speak(talk: Joined) -> None:
 
 
 def all_frames() -> tuple[bytes, ...]:
-    """Give every frame of every conversation."""
-    return tuple(
+    """Give every frame of every conversation, and pushes in every framing."""
+    spoken = tuple(
         frame for c in conversations() for frames in (c.to_server, c.to_client) for frame in frames if frame
     )
+    return (*spoken, ALERT, ciphered(ALERT), *FRAMED)
 
 
 def auth_of(conversation: Conversation) -> Auth:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from protocols.dlms import acse, apdu, axdr, ciphering, cosem_time, gbt, wrapper
+from protocols.dlms import acse, apdu, axdr, ciphering, cosem_time, gbt, notification, wrapper
 from protocols.dlms.apdu import ActionRequest, GetRequest, SetRequest
 from protocols.dlms.apdu_lists import GetListRequest, Target
 from protocols.dlms.connection import ClientConnection, State
 from protocols.dlms.decode import decode_trace
 from protocols.dlms.hdlc import FLAG, FrameDecoder, crc
+from protocols.dlms.push_framing import PushStream
 from protocols.dlms.security import AUTHENTICATED_ENCRYPTED
 from protocols.dlms.types import octets, text
 from protocols.dlms.wrapper import WrapperDecoder
@@ -21,6 +22,7 @@ from protocols.errors import ProtocolError
 from tests.fuzz.mutate import mutated
 from tests.fuzz.seeds import Conversation, all_frames, conversations, joined
 from tests.protocols.dlms.dlms_bench import CLOCK, KEYS, TITLE, Joined, o
+from tests.protocols.dlms.test_push_vectors import receiver as push_receiver
 
 Target_ = Callable[[bytes], object]
 MAX_BUFFERED = 1 << 21
@@ -44,6 +46,9 @@ PARSERS: dict[str, Target_] = {
     "ciphered": lambda data: ciphering.unprotect_apdu(KEYS, TITLE, data),
     "hdlc": lambda data: FrameDecoder().receive_data(data),
     "wrapper": lambda data: WrapperDecoder().receive_data(data),
+    "notification": notification.decode,
+    "push-stream": lambda data: PushStream().receive_data(data),
+    "push": lambda data: push_receiver().receive(data),
     "trace": decode_trace,
     "trace-with-keys": lambda data: decode_trace(data, keys=KEYS, titles=(TITLE,)),
 }

@@ -1,0 +1,72 @@
+"""Invocation counters of pushes that were taken: kept on the disk, so that a restart lets no replay in."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+
+from gateway.errors import JournalError
+
+NEVER = -1
+
+
+class PushCounters:
+    """Implements `ReplayStore` in one SQLite file. `note` is in memory until `save`, which is durable.
+
+    Whoever acts on notifications calls `save` first: one transaction for all that came meanwhile. Bounded
+    by the meters that are known, since only theirs are noted. JournalError when the file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._dirty: dict[str, int] = {}
+        self._saving = asyncio.Lock()
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.execute("pragma journal_mode = wal")
+            self._db.execute("pragma synchronous = full")
+            self._db.execute(
+                "create table if not exists pushed (sender text primary key, counter integer not null)"
+            )
+            self._last: dict[str, int] = dict(self._db.execute("select sender, counter from pushed"))
+        except sqlite3.Error as error:
+            raise JournalError(f"the push counters {path} cannot be used: {error}") from error
+
+    def last(self, sender: str) -> int:
+        """Give the last counter taken from `sender`; -1 before the first."""
+        return self._last.get(sender, NEVER)
+
+    def note(self, sender: str, counter: int) -> None:
+        """Raise it."""
+        self._last[sender] = self._dirty[sender] = counter
+
+    async def save(self) -> None:
+        """Make what was noted durable. Cancelling leaves it to the next call."""
+        async with self._saving:
+            if not self._dirty:
+                return
+            taken, self._dirty = self._dirty, {}
+            try:
+                await asyncio.to_thread(self._write, taken)
+            except BaseException:
+                self._dirty = {**taken, **self._dirty}
+                raise
+
+    def close(self) -> None:
+        """Save what is left and let go of the file."""
+        with suppress(JournalError, sqlite3.Error):
+            if self._dirty:
+                self._write(self._dirty)
+        self._db.close()
+
+    def _write(self, counters: dict[str, int]) -> None:
+        try:
+            self._db.execute("begin immediate")
+            self._db.executemany("insert or replace into pushed values (?, ?)", counters.items())
+            self._db.execute("commit")
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                self._db.execute("rollback")
+            raise JournalError(f"the push counters {self._path} cannot be written: {error}") from error

@@ -1,0 +1,139 @@
+"""A neighbourhood that pushes: what is due when, to whom, and how the edge's configuration says so."""
+
+from __future__ import annotations
+
+import asyncio
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.config import Config
+from gateway.edge.push_peers import PushPeers
+from gateway.role_push import pushing_meter
+from gateway.secrets import FileSecrets
+from protocols.dlms.push import Notification, PushReceiver
+from protocols.dlms.push_body import Alert, Rows
+from protocols.dlms.push_framing import PushStream
+from protocols.errors import LocalError
+from protocols.simulator.plan_files import edge_toml
+from protocols.simulator.push_client import framed
+from protocols.simulator.push_schedule import Pushes, PushTo, pushing
+from protocols.simulator.serve import Neighbourhood, run_simulator
+from protocols.simulator.simulated_time import SimulatedTime
+
+
+class Counters(dict[str, int]):
+    def last(self, sender: str) -> int:
+        return self.get(sender, -1)
+
+    def note(self, sender: str, counter: int) -> None:
+        self[sender] = counter
+
+
+class Receiving:
+    """A server that takes every push of the configured meters."""
+
+    def __init__(self) -> None:
+        self.receiver: PushReceiver | None = None
+        self.taken: list[Notification] = []
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream = PushStream()
+        while data := await reader.read(65536):
+            for apdu in stream.receive_data(data):
+                assert self.receiver is not None
+                if (found := self.receiver.receive(apdu)) is not None:
+                    self.taken.append(found)
+        writer.close()
+
+
+async def test_meters_push_readings_blocks_and_alerts_that_their_edge_takes(tmp_path: Path) -> None:
+    receiving = Receiving()
+    server = await asyncio.start_server(receiving, "127.0.0.1", 0)
+    to = PushTo("127.0.0.1", server.sockets[0].getsockname()[1])
+    clock = SimulatedTime.ending_now(behind=timedelta(hours=2), speed=1)
+    stop = asyncio.Event()
+    ready = asyncio.Event()
+    town = asyncio.create_task(
+        run_simulator(
+            meters=8,
+            seed=2,
+            speed=1,
+            behind=timedelta(hours=2),
+            folder=tmp_path,
+            push_to=to,
+            ready=lambda _plan: ready.set(),
+            stop=stop,
+        )
+    )
+    await asyncio.wait_for(ready.wait(), 30)
+    stop.set()
+    await town
+    raw = tomllib.loads((tmp_path / "edge.toml").read_text())
+    raw.pop("simulation")
+    config = Config.model_validate({**raw, "gateway": {"name": "e", "data": str(tmp_path)}})
+    assert config.push is not None
+    assert (config.push.host, config.push.tcp_port) == (to.host, to.port)
+    senders = [pushing_meter(m) for m in config.meters if m.push is not None]
+    assert senders
+    receiving.receiver = PushReceiver(PushPeers(senders, FileSecrets(tmp_path / "keys", {})), Counters())
+    hood = await Neighbourhood.start(seed=2, clock=clock, meters=8)
+    try:
+        now = clock.now().replace(minute=0, second=0, microsecond=0)
+        pushes = Pushes(hood.plan, hood.models, clock, to)
+        first = hood.models[senders[0].peer.name].household
+        first.switch_relay(closed=False, at=now - timedelta(minutes=1))
+        await pushes.between(now - timedelta(minutes=31), now)
+        await pushes.between(now + timedelta(minutes=1), now + timedelta(minutes=2))
+        async with asyncio.timeout(10):
+            while receiving.receiver.statistics().accepted < 2 * len(senders) + 1:
+                await asyncio.sleep(0.01)
+    finally:
+        await hood.stop()
+        server.close()
+    counts = receiving.receiver.statistics()
+    assert sum(getattr(counts, n) for n in counts.__slots__ if n != "unknown") == counts.accepted
+    assert {n.peer.name for n in receiving.taken} == {m.peer.name for m in senders}
+    assert {type(n.payload) for n in receiving.taken} == {Alert, Rows}
+
+
+async def test_meters_that_dial_in_push_on_their_connection_and_dial_again() -> None:
+    arrived: list[bytes] = []
+    callers = 0
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal callers
+        callers += 1
+        arrived.append(await reader.read(65536))
+        writer.close()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    clock = SimulatedTime.ending_now(behind=timedelta(hours=2), speed=1)
+    hood = await Neighbourhood.start(seed=2, clock=clock, meters=8)
+    to = PushTo("127.0.0.1", server.sockets[0].getsockname()[1], dial_in=True)
+    pushes = Pushes(hood.plan, hood.models, clock, to)
+    count = len(pushing(hood.plan))
+    lines = tomllib.loads(edge_toml(hood.plan, push_to=to))["lines"]
+    assert sum(line["kind"] == "dial-in" for line in lines) == count
+    running = asyncio.create_task(pushes.run())
+    try:
+        async with asyncio.timeout(10):
+            while callers < count:
+                await asyncio.sleep(0.01)
+            now = clock.now().replace(minute=0, second=0, microsecond=0)
+            await pushes.between(now - timedelta(minutes=1), now)
+            while len(arrived) < count or callers < 2 * count:
+                await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await hood.stop()
+        server.close()
+    assert all(data[:2] == b"\x00\x01" for data in arrived[:count])
+
+
+def test_a_framing_that_is_none_is_our_mistake() -> None:
+    with pytest.raises(LocalError):
+        framed(b"x", "morse")
