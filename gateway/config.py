@@ -51,6 +51,8 @@ class LineSection(Section):
 
     `mode_e` opens an optical probe with the IEC 62056-21 hand-shake, `baud` being the fastest speed wanted; leave
     it out for meters that speak HDLC at once.
+    `trace` is a file into which every frame is written with its time; passwords in it are masked unless
+    `trace_plain`.
     """
 
     name: Name
@@ -63,6 +65,8 @@ class LineSection(Section):
     stop_bits: Literal[1, 2] = 1
     mode_e: bool = False
     mode_e_address: Annotated[str, Field(pattern=r"^[0-9A-Za-z ]{0,32}$")] = ""
+    trace: Path | None = None
+    trace_plain: bool = False
 
     @model_validator(mode="after")
     def _address(self) -> LineSection:
