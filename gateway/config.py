@@ -46,6 +46,8 @@ class LineSection(Section):
     `mode_e` opens an optical probe with the IEC 62056-21 hand-shake, `baud` being the fastest speed wanted; leave
     it out for meters that speak HDLC at once. With `kind = "dial-in"` the meter opens the TCP connection to the
     [push] port; `address`, its own IP address, makes it known at once (else by its first push, or by being asked).
+    `trace` is a file into which every frame is written with its time; passwords in it are masked unless
+    `trace_plain`.
     """
 
     name: Name
@@ -59,6 +61,8 @@ class LineSection(Section):
     stop_bits: Literal[1, 2] = 1
     mode_e: bool = False
     mode_e_address: Annotated[str, Field(pattern=r"^[0-9A-Za-z ]{0,32}$")] = ""
+    trace: Path | None = None
+    trace_plain: bool = False
 
     @model_validator(mode="after")
     def _address(self) -> LineSection:
@@ -67,6 +71,8 @@ class LineSection(Section):
         if self.kind == "serial" and self.device is None:
             raise ValueError('a serial line needs `device`, for example device = "/dev/ttyUSB0"')
         if self.kind == "dial-in":
+            if self.trace is not None:
+                raise ValueError("a dial-in line is not traced: take `trace` out")
             if self.address is not None:
                 ip_address(self.address)
             return self

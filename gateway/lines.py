@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from gateway.config import LineSection
+from gateway.trace_log import TraceFile
 from protocols.dial_in import DialInLine
+from protocols.dlms.trace_mask import PasswordMask
 from protocols.line import Line
 from protocols.lines import SerialLine, TcpLine
 from protocols.optical_line import OpticalLine
+from protocols.traced_line import TracedLine
 from protocols.udp_line import UdpLine
 
 
 def make_line(section: LineSection) -> Line:
-    """Make a line; nothing is opened before its first use."""
+    """Make a line, traced where the section says so; nothing but the trace is opened before its first use."""
+    line = _plain_line(section)
+    if section.trace is None:
+        return line
+    sink = TraceFile(section.trace)
+    return TracedLine(line, sink) if section.trace_plain else TracedLine(line, sink, mask=PasswordMask)
+
+
+def _plain_line(section: LineSection) -> Line:
     if section.kind == "serial":
         assert section.device is not None
         if section.mode_e:

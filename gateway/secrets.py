@@ -47,8 +47,8 @@ class FileSecrets:
             )
         for path in self._credential_files(ref):
             if path.is_file():
-                return _decoded(_read(path, ref, private=False), ref)
-        return _decoded(_read(self._folder / ref, ref, private=True), ref)
+                return decoded(_read(path, ref, private=False), ref)
+        return decoded(_read(self._folder / ref, ref, private=True), ref)
 
     def _credential_files(self, ref: str) -> tuple[Path, ...]:
         if self._credentials is None:
@@ -86,7 +86,8 @@ def _check_private(status: os.stat_result, path: Path, ref: str) -> None:
         raise MeterConfigError(f"others may read the secret {ref}: chmod 600 {path}")
 
 
-def _decoded(content: bytes, ref: str) -> bytes:
+def decoded(content: bytes, ref: str) -> bytes:
+    """Give the octets that a secret's text stands for (see `FileSecrets`); MeterConfigError otherwise."""
     content = content.removesuffix(b"\n").removesuffix(b"\r")
     if content.startswith(b"raw:"):
         content = content[4:]

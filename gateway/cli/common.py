@@ -42,6 +42,7 @@ ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The gateway's TOML file.", envvar="METER_GATEWAY_CONFIG")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print comma-separated values with a head line.")]
 
 
 def show(
@@ -90,6 +91,12 @@ def text(value: Any) -> str:
             return ", ".join(text(v) for v in value)
         case _:
             return str(value)
+
+
+def only_one_form(*, as_json: bool, as_csv: bool) -> None:
+    """Refuse two forms of output at once."""
+    if as_json and as_csv:
+        raise UsageError("give either --json or --csv")
 
 
 def load_config(path: Path) -> configuration.Config:

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-from collections.abc import AsyncIterator
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from gateway.app import clock_of
+from gateway.cli.address import AddressOptions, MeterArgument, TraceOption, meter_command
 from gateway.cli.common import (
     ConfigOption,
+    CsvOption,
     Exit,
     JsonOption,
     console,
     load_config,
     nearest,
+    only_one_form,
     parse_time,
     print_json,
     show,
     show_one,
 )
-from gateway.cli.printed import as_document, print_rows
-from gateway.cli.target import (
-    AddressOptions,
-    Target,
-    by_address,
-    by_name,
-    is_address,
-    line_at,
-    opened,
-)
+from gateway.cli.printed import as_document, print_csv, print_rows
+from gateway.cli.target import Target, find, is_address, line_at, opened, traced, traced_config
+from gateway.clock import SystemClock
 from gateway.config import Config, LineSection
 from gateway.errors import UsageError
 from gateway.fieldwork import commission as commission_meter
@@ -41,6 +37,7 @@ from gateway.fieldwork import field_work
 from gateway.fieldwork import replace as replace_meter
 from gateway.lines import make_line
 from gateway.role_central import central_files
+from gateway.secrets import FileSecrets
 from mapping.directory import Role
 from protocols.errors import LineError, ProtocolError
 from protocols.modbus.scan import scan_modbus
@@ -62,78 +59,46 @@ def register(app: typer.Typer) -> None:
     app.command()(replace)
 
 
+@meter_command
 def read(
-    meter: Annotated[str, typer.Argument(help="A meter of the configuration, or an address.")],
+    meter: MeterArgument,
     profile: Annotated[str, typer.Argument(help="instantaneous, block_load, daily, billing, …")],
-    config: OptionalConfig = None,
+    options: AddressOptions,
     since: Annotated[str | None, typer.Option(help="Stored rows later than this time.")] = None,
     until: Annotated[str | None, typer.Option(help="Stored rows up to this time.")] = None,
-    client: Annotated[int, typer.Option(help="DLMS client address.")] = 16,
-    auth: Annotated[str, typer.Option(help="none, lls, hls2 or hls-gmac.")] = "none",
-    ciphered: Annotated[bool, typer.Option("--ciphered", help="Authenticated encryption (suite 0).")] = False,
-    password_ref: Annotated[str | None, typer.Option(help="Name of the secret for LLS or HLS.")] = None,
-    encryption_key_ref: Annotated[str | None, typer.Option(help="Name of the encryption key.")] = None,
-    authentication_key_ref: Annotated[
-        str | None, typer.Option(help="Name of the authentication key.")
-    ] = None,
-    physical: Annotated[int | None, typer.Option(help="HDLC address on a bus.")] = None,
-    unit: Annotated[int | None, typer.Option(min=1, max=247, help="Modbus unit id.")] = None,
-    model: Annotated[str | None, typer.Option(help="Modbus meter model.")] = None,
-    secrets: Annotated[Path, typer.Option(help="Folder of secrets for an address.")] = Path("keys"),
+    as_csv: CsvOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Read one profile of one meter and print it; nothing is stored or delivered.
 
-    ADDRESS is tcp://host:port, udp://host:port, rtu+tcp://host:port, serial:///dev/ttyUSB0, or
-    optical:///dev/ttyUSB0 for a probe on a meter that wants the mode E opening.
+    An address is tcp://host:port, udp://host:port, rtu+tcp://host:port, serial:///dev/ttyUSB0, or
+    optical:///dev/ttyUSB0 for a probe on a meter that wants the mode E opening. Keys and passwords come
+    from a file that only you may read (--key-file), never from the command line.
 
-    Example: meter-gateway read tcp://127.0.0.1:502 instantaneous --unit 1 --model abb-b23
+    Example: meter-gateway read tcp://10.0.0.7:4059 block_load --client 48 --key-file keys.toml
     """
     if profile not in list(ProfileName):
         raise UsageError(
             f"there is no profile `{profile}`; profiles: {', '.join(ProfileName)}.{nearest(profile, ProfileName)}"
         )
-    clock = None
-    if is_address(meter):
-        options = AddressOptions(
-            client=client,
-            auth=auth,
-            ciphered=ciphered,
-            password_ref=password_ref,
-            encryption_key_ref=encryption_key_ref,
-            authentication_key_ref=authentication_key_ref,
-            unit=unit,
-            model=model,
-            physical=physical,
-            secrets=secrets,
-        )
-        target = by_address(meter, options)
-    else:
-        if config is None:
-            raise UsageError(f"`{meter}` is a meter's name: give the configuration with --config")
-        loaded = load_config(config)
-        target, clock = by_name(loaded, meter), clock_of(loaded)
-    rows = asyncio.run(
-        _read(
-            target,
-            ProfileName(profile),
-            parse_time(since, option="--since"),
-            parse_time(until, option="--until"),
-            clock,
-        )
-    )
+    low, high = parse_time(since, option="--since"), parse_time(until, option="--until")
+    only_one_form(as_json=as_json, as_csv=as_csv)
+    target = find(meter, options)
+    rows = asyncio.run(read_profile(target, ProfileName(profile), low, high))
     if as_json:
         print_json([as_document(row) for row in rows])
+    elif as_csv:
+        print_csv(rows)
     else:
         print_rows(rows)
 
 
-async def _read(
-    target: Target, profile: ProfileName, since: Any, until: Any, clock: Clock | None
+async def read_profile(
+    target: Target, profile: ProfileName, since: datetime | None, until: datetime | None
 ) -> list[ReadingSet]:
-    async with opened(target, clock) as (session, _):
-        rows: AsyncIterator[ReadingSet] = session.read(profile, since, until)
-        return [row async for row in rows]
+    """Read one profile through a session of its own, oldest row first."""
+    async with opened(target) as (session, _):
+        return [row async for row in session.read(profile, since, until)]
 
 
 def scan(
@@ -142,6 +107,7 @@ def scan(
     first: Annotated[int, typer.Option(min=1, max=247, help="First Modbus unit to ask.")] = 1,
     last: Annotated[int, typer.Option(min=1, max=247, help="Last Modbus unit to ask.")] = 247,
     timeout: Annotated[float, typer.Option(min=0.02, max=10, help="Wait for each unit, in seconds.")] = 0.1,
+    trace: TraceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find who answers on a line: Modbus units with model and serial, or a DLMS meter's nameplate.
@@ -152,7 +118,10 @@ def scan(
     section = line_at(line) if is_address(line) else _line(loaded, line)
     if last < first:
         raise UsageError(f"units {first}..{last} are none")
-    found = asyncio.run(_scan(section, range(first, last + 1), timeout, clock_of(loaded) if loaded else None))
+    section = traced(section, trace)
+    found = asyncio.run(
+        _scan(section, range(first, last + 1), timeout, clock_of(loaded) if loaded else SystemClock())
+    )
     show(found, as_json=as_json, empty=f"nobody answers on {section.name}")
     if not found:
         raise typer.Exit(Exit.PEER)
@@ -167,9 +136,7 @@ def _line(config: Config | None, name: str) -> LineSection:
     return found
 
 
-async def _scan(
-    section: LineSection, units: range, timeout: float, clock: Clock | None
-) -> list[dict[str, Any]]:
+async def _scan(section: LineSection, units: range, timeout: float, clock: Clock) -> list[dict[str, Any]]:
     if (dlms := await _dlms(section, clock)) is not None:
         return dlms
     line = make_line(section)
@@ -183,17 +150,23 @@ HDLC_PHYSICAL = range(17, 33)
 """HDLC addresses asked on a bus: those that meters ship with (16 + number)."""
 
 
-async def _dlms(section: LineSection, clock: Clock | None) -> list[dict[str, Any]] | None:
+async def _dlms(section: LineSection, clock: Clock) -> list[dict[str, Any]] | None:
     """Ask for nameplates with the public client; None when nobody speaks DLMS here."""
     hdlc = section.kind == "serial"
     found: list[dict[str, Any]] = []
     for physical in HDLC_PHYSICAL if hdlc else (None,):
-        framing = "hdlc" if hdlc else "wrapper"
+        framing = "hdlc" if hdlc else "wrapper-udp" if section.kind == "udp" else "wrapper"
         settings = DlmsSettings(client=16, physical=physical, framing=framing, timeout=0.6 if hdlc else 2.0)
         spec = MeterSpec(meter=None, dlms=settings)
-        target = Target(line=section, spec=spec, secrets=Path("keys"), counters=Path("keys/none"))
+        target = Target(
+            line=section,
+            spec=spec,
+            secrets=FileSecrets(Path("keys")),
+            counters=Path("keys/none"),
+            clock=clock,
+        )
         try:
-            async with opened(target, clock) as (session, _):
+            async with opened(target) as (session, _):
                 plate = await session.identify()
         except LineError:
             if not hdlc:
@@ -213,6 +186,7 @@ def commission(
     config: ConfigOption = Path("/etc/meter-gateway/gateway.toml"),
     central: CentralOption = None,
     role: Annotated[str, typer.Option(help="consumer, check, feeder, transformer or stock.")] = "consumer",
+    trace: TraceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Bind a meter to a usage point, with proof: serial read over the line, opening reading seen at central.
@@ -221,7 +195,7 @@ def commission(
     """
     if role not in list(Role):
         raise UsageError(f"there is no role `{role}`; roles: {', '.join(Role)}.{nearest(role, Role)}")
-    loaded = load_config(config)
+    loaded = traced_config(load_config(config), trace)
 
     async def work() -> dict[str, Any]:
         async with field_work(loaded, central_files(central or loaded.gateway.data)) as visit:
@@ -244,13 +218,14 @@ def replace(
     no_final: Annotated[
         MissingReason | None, typer.Option("--no-final", help="The old meter cannot be read, because …")
     ] = None,
+    trace: TraceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Replace a meter: final reading of the old, opening reading of the new, both seen at central.
 
     Example: meter-gateway replace GEN:10000101 SEC:20000007 --usage-point UP-0101 --config edge.toml
     """
-    loaded = load_config(config)
+    loaded = traced_config(load_config(config), trace)
 
     async def work() -> dict[str, Any]:
         async with field_work(loaded, central_files(central or loaded.gateway.data)) as visit:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import typer
 
 from gateway import __version__
-from gateway.cli import decode, demo, field, office, service
+from gateway.cli import decode, demo, explore, field, meters, office, service
 from gateway.cli.common import Exit, problems
 from gateway.errors import GatewayError
 from gateway.observe import setup_logging
@@ -27,6 +27,8 @@ app = typer.Typer(
 demo.register(app)
 service.register(app)
 field.register(app)
+meters.register(app)
+explore.register(app)
 office.register(app)
 decode.register(app)
 

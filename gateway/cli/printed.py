@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
-from gateway.cli.common import show, show_one
+from gateway.cli.common import IST, show, show_one
 from protocols.dlms.companion import event_name
-from protocols.reading import Bits, Instant, Number, ProfileName, ReadingSet, Text, name_of
+from protocols.reading import (
+    Bits,
+    Instant,
+    Missing,
+    Number,
+    ProfileName,
+    Quantity,
+    ReadingSet,
+    Text,
+    name_of,
+)
 
 EVENT_CODE = (0, 96, 11)
 """A, C and D of `0-0:96.11.x`: the code of the event in log x (IS 15959)."""
@@ -41,6 +54,50 @@ def as_document(row: ReadingSet) -> dict[str, Any]:
     if (code := event_code(row)) is not None:
         document["event"], document["event_name"] = code, event_name(code)
     return document
+
+
+def print_csv(rows: Sequence[ReadingSet]) -> None:
+    """Print one line for each row, a column for each quantity; the head names quantities and units.
+
+    What is missing is empty. Times are Indian time with offset.
+    """
+    units: dict[str, str] = {}
+    for row in rows:
+        for quantity, value in row:
+            known = units.setdefault(_column(quantity), "")
+            if isinstance(value, Number) and not known:
+                units[_column(quantity)] = value.unit
+    events = any(row.profile is ProfileName.EVENTS for row in rows)
+    head = ["at", "start", "quality", *(["event", "event_name"] if events else [])]
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([*head, *(f"{name} [{unit}]" if unit else name for name, unit in units.items())])
+    for row in rows:
+        cells = {_column(quantity): _cell(value) for quantity, value in row}
+        code = event_code(row)
+        named = [] if not events else ["", ""] if code is None else [str(code), event_name(code)]
+        fixed = [_time(row.at), _time(row.start), row.quality.value, *named]
+        writer.writerow([*fixed, *(cells.get(name, "") for name in units)])
+
+
+def _column(quantity: Quantity) -> str:
+    return f"{name_of(quantity)} {quantity}" if name_of(quantity) != str(quantity) else str(quantity)
+
+
+def _time(at: datetime | None) -> str:
+    return "" if at is None else at.astimezone(IST).isoformat()
+
+
+def _cell(value: object) -> str:
+    match value:
+        case Number():
+            return value.text()
+        case Missing():
+            return ""
+        case Instant():
+            return _time(value.at)
+        case Text() if value.text[:1] in ("=", "+", "-", "@", "\t"):
+            return f"'{value.text}"  # a spreadsheet would take it for a formula
+    return _value(value)
 
 
 def values(row: ReadingSet) -> dict[str, str]:

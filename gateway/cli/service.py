@@ -29,6 +29,7 @@ from gateway.cli.common import (
     show,
     show_one,
 )
+from gateway.cli.replayed import ReplaySettings, serve_replayed
 from gateway.config import Config, ConfigMistakes
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import ReplayRequest
@@ -137,11 +138,27 @@ def simulate(
     dial_in: Annotated[
         bool, typer.Option("--dial-in", help="With --push-to: meters on TCP open the connection themselves.")
     ] = False,
+    replayed: Annotated[
+        Path | None,
+        typer.Option("--replay", help="Serve one meter from a file of `explore --save` instead."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to serve a replayed meter at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Its TCP port; 0 = any that is free.")] = 0,
+    framing: Annotated[str, typer.Option(help="Its framing: wrapper or hdlc.")] = "wrapper",
+    frozen: Annotated[bool, typer.Option("--frozen", help="Its clock stands still.")] = False,
+    key_file: Annotated[
+        Path | None,
+        typer.Option("--key-file", help="Its password and keys: yours to choose, none is in the file."),
+    ] = None,
 ) -> None:
-    """Serve a neighbourhood of simulated meters on real sockets and ptys, until Ctrl-C.
+    """Serve a neighbourhood of simulated meters on real sockets and ptys, or one replayed meter, until Ctrl-C.
 
     Example: meter-gateway simulate --meters 26 --seed 7 --speed 60x --folder /tmp/town
     """
+    if replayed is not None:
+        served = ReplaySettings(host=host, port=port, framing=framing, frozen=frozen, key_file=key_file)
+        asyncio.run(_interruptible(serve_replayed(replayed, served)))
+        return
     match = _SPEED.fullmatch(speed)
     if match is None or not 1 <= float(match[1]) <= 100_000:
         raise UsageError(f"--speed: `{speed}` is not a speed; write 1x to 100000x, for example 60x")

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from protocols.dlms import axdr
-from protocols.dlms.hdlc import FLAG, FORMAT_TYPE, SEGMENTED, Address, crc
+from protocols.dlms.hdlc import FLAG, FORMAT_TYPE, FRMR, SEGMENTED, Address, crc
 from protocols.dlms.security import Keys
-from protocols.dlms.trace_apdu import Known, apdu_name, read_apdu
+from protocols.dlms.trace_apdu import apdu_name, read_apdu
+from protocols.dlms.trace_known import Known
+from protocols.dlms.trace_names import FRMR_REASONS
 from protocols.dlms.trace_tree import Node, TraceCursor, WrongByte
 from protocols.errors import MeterProtocolError
 
 _U_FRAMES = {0x83: "SNRM", 0x63: "UA", 0x43: "DISC", 0x0F: "DM", 0x87: "FRMR", 0x03: "UI"}
+_UI = 0x03
 _S_FRAMES = {0x01: "RR", 0x05: "RNR", 0x09: "REJ"}
 _PARAMETERS = {5: "max transmit", 6: "max receive", 7: "window transmit", 8: "window receive"}
 _LLC = (b"\xe6\xe6\x00", b"\xe6\xe7\x00")
@@ -36,59 +39,63 @@ class Trace:
         return {"parts": [part.document() for part in self.parts], "problem": found}
 
 
-def decode_trace(data: bytes, *, keys: Keys | None = None, titles: Sequence[bytes] = ()) -> Trace:
+def decode_trace(
+    data: bytes,
+    *,
+    keys: Keys | None = None,
+    titles: Sequence[bytes] = (),
+    secret: bytes | None = None,
+    dedicated: bytes = b"",
+) -> Trace:
     """Read a trace of any number of frames or APDUs in a row, HDLC segments and blocks joined.
 
     `keys` open ciphered APDUs; their system titles are taken from the trace's own AARQ and AARE, then from
-    `titles`. Nothing in the octets raises; only a trace above `axdr.MAX_OCTETS` is a MeterProtocolError.
+    `titles`. `dedicated` opens ded- APDUs until an initiate-request brings another; `secret` checks HLS 2.
+    Nothing in the octets raises; only a trace above `axdr.MAX_OCTETS` is a MeterProtocolError.
     """
     if len(data) > axdr.MAX_OCTETS:
         raise MeterProtocolError(f"a trace of {len(data)} octets; {axdr.MAX_OCTETS} are read at once")
     root = Node(0, "trace")
-    reader = _Reader(TraceCursor(data, range(len(data)), root), Known(keys=keys, titles=tuple(titles)))
+    known = Known(keys=keys, titles=tuple(titles), secret=secret, dedicated=dedicated)
     problem: WrongByte | None = None
     try:
-        reader.run()
+        TraceReader(known).run(TraceCursor(data, range(len(data)), root))
     except WrongByte as error:
         problem = error
     return Trace(parts=tuple(root.children), problem=problem)
 
 
-class _Reader:
-    """One pass over a trace; segments wait by the addresses of their frame."""
+class TraceReader:
+    """Reads one conversation; segments wait by the addresses of their frame, blocks by direction."""
 
-    def __init__(self, cursor: TraceCursor, known: Known) -> None:
-        self._cursor = cursor
+    def __init__(self, known: Known) -> None:
         self._known = known
         self._segments: dict[tuple[int, ...], tuple[bytearray, list[int]]] = {}
 
-    def run(self) -> None:
-        cursor = self._cursor
-        while cursor.left:
-            first = cursor.octet_at(cursor.offset)
-            second = cursor.octet_at(cursor.offset + 1) if cursor.left > 1 else -1
-            if first == FLAG or first & 0xF0 == FORMAT_TYPE:
-                self._frame()
-            elif (first, second) == (0, 1):
-                self._wrapper()
-            elif (first == 1 and not self._initiates()) or (apdu_name(first) is None and first < 0x60):
-                cursor.value()
-            else:
-                _skip_llc(cursor)
-                read_apdu(cursor, self._known)
+    def run(self, cursor: TraceCursor) -> None:
+        """Read everything the cursor has, to the end; WrongByte at the first octet that cannot be."""
+        self.read(cursor)
         if self._segments:
             end = cursor.place(cursor.offset)
             raise WrongByte(end, "the trace ends in the middle of a segmented APDU")
 
-    def _initiates(self) -> bool:
-        """Tell an initiate-request from an array of values: both begin with 01."""
-        cursor = self._cursor
-        return b"\x06\x5f\x1f\x04" in bytes(
-            cursor.octet_at(i) for i in range(cursor.offset, cursor.offset + min(cursor.left, 30))
-        )
+    def read(self, cursor: TraceCursor, way: tuple[object, ...] = ()) -> None:
+        """Read whole frames, APDUs or values; a segmented APDU may go on in the next call."""
+        while cursor.left:
+            self._known.way = way
+            first = cursor.octet_at(cursor.offset)
+            second = cursor.octet_at(cursor.offset + 1) if cursor.left > 1 else -1
+            if first == FLAG or first & 0xF0 == FORMAT_TYPE:
+                self._frame(cursor)
+            elif (first, second) == (0, 1):
+                self._wrapper(cursor)
+            elif (first == 1 and not _initiates(cursor)) or (apdu_name(first) is None and first < 0x60):
+                cursor.value()
+            else:
+                _skip_llc(cursor)
+                read_apdu(cursor, self._known)
 
-    def _wrapper(self) -> None:
-        cursor = self._cursor
+    def _wrapper(self, cursor: TraceCursor) -> None:
         with cursor.group("wrapper") as node:
             cursor.take(2)
             source, destination = cursor.unsigned(2), cursor.unsigned(2)
@@ -96,12 +103,12 @@ class _Reader:
             node.value = f"{source} → {destination}, {length} octets"
             if not length:
                 raise cursor.error("a wrapper header without an APDU")
+            self._known.way = (*self._known.way, source, destination)
             body = cursor.part(length)
             read_apdu(body, self._known)
             body.finish("the APDU")
 
-    def _frame(self) -> None:
-        cursor = self._cursor
+    def _frame(self, cursor: TraceCursor) -> None:
         flagged = False
         while cursor.left and cursor.octet_at(cursor.offset) == FLAG:
             cursor.take(1)
@@ -135,7 +142,9 @@ class _Reader:
         body = cursor.part(info)
         _check(cursor, cursor.offset - start, "frame check sequence")
         body.node = node
-        if control & 1:
+        if control & 0xEF == FRMR:
+            _rejection(body)
+        elif control & 1 and control & 0xEF != _UI:
             _parameters(body)
         elif info:
             self._information(body, (*destination, 256, *source), segmented)
@@ -149,10 +158,34 @@ class _Reader:
                 raise body.error("a segmented APDU without an end")
             self._segments[way] = (octets, places)
             return
+        self._known.way = (*self._known.way, *way)
         whole = TraceCursor(bytes(octets), places, body.node, budget=body.budget)
         _skip_llc(whole)
         read_apdu(whole, self._known)
         whole.finish("the APDU")
+
+
+def _initiates(cursor: TraceCursor) -> bool:
+    """Tell an initiate-request from an array of values: both begin with 01."""
+    end = cursor.offset + min(cursor.left, 30)
+    return b"\x06\x5f\x1f\x04" in bytes(cursor.octet_at(i) for i in range(cursor.offset, end))
+
+
+def _rejection(body: TraceCursor) -> None:
+    """Read what FRMR says (ISO 13239): the control field it rejects, its own state, and why."""
+    if body.left != 3:
+        if body.left:
+            body.octets("information", body.left)
+        return
+    with body.group("rejected") as node:
+        node.value = _control_name(body.u8())
+    with body.group("state") as node:
+        state = body.u8()
+        node.value = f"sends {state >> 1 & 7}, awaits {state >> 5}"
+    with body.group("reason") as node:
+        reason = body.u8()
+        named = [text for bit, text in FRMR_REASONS.items() if reason & bit]
+        node.value = f"{reason:#04x} ({', '.join(named) or 'none given'})"
 
 
 def _check(cursor: TraceCursor, covered: int, what: str) -> None:

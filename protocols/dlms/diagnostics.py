@@ -66,7 +66,7 @@ SERVICE_ERRORS: Mapping[int, str] = {
 """state-error and service-error of exception-response (Green Book 9.5)."""
 
 _SERVICES: Mapping[int, str] = {1: "initiate", 5: "read", 6: "write"}
-_CONFIRMED: Mapping[int, tuple[str, tuple[str, ...]]] = {
+CONFIRMED_ERRORS: Mapping[int, tuple[str, tuple[str, ...]]] = {
     0: (
         "application reference",
         (
@@ -148,5 +148,5 @@ def exception_name(state: int, service: int) -> str:
 def confirmed_error_name(service: int, kind: int, value: int) -> str:
     """Name a confirmed-service-error by its service, kind of error and value."""
     what = _SERVICES.get(service, f"service {service}")
-    name, values = _CONFIRMED.get(kind, (f"error {kind}", ()))
+    name, values = CONFIRMED_ERRORS.get(kind, (f"error {kind}", ()))
     return f"{what} failed, {name}: {values[value] if value < len(values) else value}"

@@ -134,7 +134,9 @@ class HdlcClientLink:
         for frame in self._decoder.receive_data(data):
             if isinstance(frame, BadFrame):
                 self._recover(frame)
-            elif frame.kind == hdlc.UI:  # a push names its sender itself, and goes to the push client's address
+            elif (
+                frame.kind == hdlc.UI
+            ):  # a push names its sender itself, and goes to the push client's address
                 if apdu := hdlc.without_llc(frame.info):
                     events.append(ApduReceived(apdu, unasked=True))
             elif self._is_ours(frame):

@@ -76,6 +76,16 @@ class DlmsSession:
         """Rows of this session that were left out because their stamp is unusable."""
         return self._reader.unstamped_rows if self._reader else 0
 
+    @property
+    def exchange(self) -> Exchange:
+        """The association underneath, for tools that read objects of any kind."""
+        return self._exchange
+
+    @property
+    def system_title(self) -> bytes:
+        """The meter's system title; empty when the association gave none."""
+        return self._title
+
     async def identify(self) -> Nameplate:
         """Read who the meter is; IdentityMismatch when the spec names another.
 

@@ -1,84 +1,36 @@
-"""APDUs of a trace as trees: associations, services, ciphered APDUs opened with the keys given."""
+"""APDUs of a trace as trees: associations, errors, ciphered APDUs opened with the keys given, general blocks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from protocols.dlms import security
+from protocols.dlms import trace_names as names
 from protocols.dlms.apdu import INVOCATION_COUNTER_ERROR
-from protocols.dlms.ciphering import GENERAL_GLO, PLAIN_TAGS
-from protocols.dlms.diagnostics import ACCESS_RESULTS, USER_DIAGNOSTICS
-from protocols.dlms.security import Keys
+from protocols.dlms.ciphering import DED_TAGS, GENERAL_DED, GENERAL_GLO, PLAIN_TAGS
+from protocols.dlms.diagnostics import (
+    CONFIRMED_ERRORS,
+    PROVIDER_DIAGNOSTICS,
+    SERVICE_ERRORS,
+    STATE_ERRORS,
+    USER_DIAGNOSTICS,
+)
+from protocols.dlms.security import KEY_OCTETS, Keys
+from protocols.dlms.trace_known import Known
+from protocols.dlms.trace_services import notification, service
 from protocols.dlms.trace_tree import TraceCursor, WrongByte
 from protocols.errors import MeterError
-from protocols.reading import Obis
 
 MAX_APDU_DEPTH = 8
-"""APDUs in APDUs; a ciphered initiate in a general-glo association would be four."""
-_REQUESTS = (0x21, 0xC8, 0xC9, 0xCB)
-_RESULTS = {0: "success"} | ACCESS_RESULTS
-_NAMES = {
-    0x01: "initiate-request",
-    0x08: "initiate-response",
-    0x0E: "confirmed-service-error",
-    0x0F: "data-notification",
-    0x60: "AARQ",
-    0x61: "AARE",
-    0x62: "RLRQ",
-    0x63: "RLRE",
-    0xC0: "get-request",
-    0xC1: "set-request",
-    0xC2: "event-notification-request",
-    0xC3: "action-request",
-    0xC4: "get-response",
-    0xC5: "set-response",
-    0xC7: "action-response",
-    0xD8: "exception-response",
-    0xDB: "general-glo-ciphering",
-    0xE0: "general-block-transfer",
-}
-_FIELDS = {
-    0x80: "acse requirements or reason",
-    0x88: "acse requirements",
-    0x89: "mechanism",
-    0x8A: "acse requirements",
-    0x8B: "mechanism",
-    0xA1: "application context",
-    0xA2: "result",
-    0xA3: "diagnostic",
-    0xA4: "system title of the meter",
-    0xA6: "system title of the client",
-    0xAA: "authentication value of the meter",
-    0xAC: "authentication value of the client",
-    0xBE: "user information",
-}
-_MECHANISMS = {0: "none", 1: "LLS", 2: "HLS 2", 3: "HLS MD5", 4: "HLS SHA-1", 5: "HLS-GMAC", 6: "HLS SHA-256"}
-_CONTEXTS = {1: "LN", 2: "SN", 3: "LN ciphered", 4: "SN ciphered"}
-
-
-@dataclass(slots=True)
-class Known:
-    """What is known while a trace is read: keys, system titles given and seen, blocks not yet joined."""
-
-    keys: Keys | None = None
-    titles: tuple[bytes, ...] = ()
-    client: bytes = b""
-    meter: bytes = b""
-    depth: int = 0
-    blocks: bytearray = field(default_factory=bytearray)
-    places: list[int] = field(default_factory=list)
-
-    def candidates(self, tag: int) -> list[bytes]:
-        """Give the system titles that may have ciphered an APDU with this tag, likeliest first."""
-        seen = (self.client, self.meter) if tag in _REQUESTS else (self.meter, self.client)
-        return list(dict.fromkeys(t for t in (seen[0], *self.titles, seen[1]) if t))
+"""APDUs in APDUs; a ciphered initiate in a general-glo association in general blocks would be five."""
+_LLS = 1
+_DED = frozenset(DED_TAGS.values())
+_GENERAL = 0xDD
 
 
 def apdu_name(tag: int) -> str | None:
     """Name an APDU by its tag; None for what is no APDU."""
     if tag in PLAIN_TAGS:
-        return f"glo-{_NAMES[PLAIN_TAGS[tag]]}"
-    return _NAMES.get(tag)
+        return f"{'ded' if tag in _DED else 'glo'}-{names.APDUS[PLAIN_TAGS[tag]]}"
+    return names.APDUS.get(tag)
 
 
 def read_apdu(cursor: TraceCursor, known: Known) -> None:
@@ -93,109 +45,131 @@ def read_apdu(cursor: TraceCursor, known: Known) -> None:
         if known.depth >= MAX_APDU_DEPTH:
             raise cursor.error(f"APDUs nested deeper than {MAX_APDU_DEPTH}")
         known.depth += 1
-        if tag in PLAIN_TAGS or tag == GENERAL_GLO:
-            _ciphered(cursor, known, tag)
-        else:
-            _plain(cursor, known, tag)
-        known.depth -= 1
+        try:
+            _read(cursor, known, tag)
+        finally:
+            known.depth -= 1
 
 
-def _plain(cursor: TraceCursor, known: Known, tag: int) -> None:
+def _read(cursor: TraceCursor, known: Known, tag: int) -> None:
     match tag:
         case 0x60 | 0x61 | 0x62 | 0x63:
-            _association(cursor.part(cursor.length()), known)
+            _association(cursor.part(cursor.length()), known, tag)
         case 0x01:
-            _initiate_request(cursor)
+            _initiate_request(cursor, known)
         case 0x08:
             if cursor.number("quality of service present"):
                 cursor.number("quality of service")
             _proposal(cursor)
             cursor.number("variable access name", 2)
-        case 0xC0 | 0xC1 | 0xC3:
-            _request(cursor, tag)
-        case 0xC4:
-            _get_response(cursor, known)
-        case 0xC5:
-            _kind(cursor, "set-response")
-            cursor.number("result", 1, _RESULTS)
-        case 0xC7:
-            _kind(cursor, "action-response")
-            cursor.number("result", 1, _RESULTS)
-            if cursor.number("answer present"):
-                _value_or_result(cursor)
-        case _:
-            _others(cursor, tag)
-
-
-def _others(cursor: TraceCursor, tag: int) -> None:
-    match tag:
         case 0x0E:
-            for name in ("service", "error", "value"):
-                cursor.number(name)
-        case 0x0F:
-            cursor.number("long invoke id", 4)
-            cursor.octets("time", cursor.length())
-            cursor.value()
-        case 0xC2:
-            if cursor.number("time present"):
-                cursor.octets("time", cursor.length())
-            _attribute(cursor, "attribute")
-            cursor.value()
+            _confirmed_error(cursor)
         case 0xD8:
-            cursor.number("state error")
-            if cursor.number("service error") == INVOCATION_COUNTER_ERROR and cursor.left >= 4:
+            cursor.number("state error", 1, STATE_ERRORS)
+            error = cursor.number("service error", 1, SERVICE_ERRORS)
+            if error == INVOCATION_COUNTER_ERROR and cursor.left >= 4:
                 cursor.number("expected counter", 4)
+        case 0x0F | 0xC2:
+            notification(cursor, tag)
         case 0xE0:
-            cursor.number("control")
-            cursor.number("block number", 2)
-            cursor.number("block number acknowledged", 2)
-            cursor.octets("block", cursor.length())
+            _general_block(cursor, known)
+        case 0xDD:
+            _general_ciphering(cursor, known)
+        case 0xD9 | 0xDA | 0xDF:
+            cursor.octets("body, not taken apart", cursor.left)
+        case _ if tag in PLAIN_TAGS or tag in (GENERAL_GLO, GENERAL_DED):
+            _ciphered(cursor, known, tag)
+        case _:
+            service(cursor, known, tag)
 
 
-def _association(body: TraceCursor, known: Known) -> None:
-    mechanism = 0
+# associations
+
+
+def _association(body: TraceCursor, known: Known, apdu: int) -> None:
+    if apdu == 0x60:
+        known.mechanism, known.client_challenge, known.meter_challenge = 0, b"", b""
+        known.dedicated = b""
     while body.left:
         with body.group("field") as node:
             tag = body.u8()
-            node.name = _FIELDS.get(tag, f"field {tag:#04x}")
+            node.name = names.FIELDS.get(tag, f"field {tag:#04x}")
             content = body.part(body.length())
             match tag:
                 case 0x89 | 0x8B:
-                    mechanism = content.octet_at(content.left - 1) if content.left else 0
-                    node.value = _MECHANISMS.get(mechanism, str(mechanism))
+                    known.mechanism = content.octet_at(content.left - 1) if content.left else 0
+                    node.value = names.MECHANISMS.get(known.mechanism, str(known.mechanism))
                 case 0xBE:
-                    content.expect(0x04)
-                    inner = content.part(content.length())
-                    read_apdu(inner, known)
-                    inner.finish("the user information")
-                case 0xA1 | 0xA2 | 0xA3 | 0xA4 | 0xA6 | 0xAA | 0xAC:
+                    _information(content, known)
+                case 0x80 if apdu in (0x62, 0x63):
+                    node.name = "reason"
+                    code = content.u8()
+                    reasons = names.RELEASE_REQUESTS if apdu == 0x62 else names.RELEASE_ANSWERS
+                    node.value = f"{code} ({reasons.get(code, 'unknown')})"
+                case 0xA3:
+                    node.value = _diagnostic(content)
+                case 0xA1 | 0xA2 | 0xA4 | 0xA6 | 0xAA | 0xAC:
                     content.u8()
                     value = content.take(content.length())
-                    hidden = tag == 0xAC and mechanism == 1
-                    node.value = f"{len(value)} octets, not shown" if hidden else _field(tag, value)
-                    if tag in (0xA4, 0xA6):
-                        known.meter, known.client = (
-                            (value, known.client) if tag == 0xA4 else (known.meter, value)
-                        )
+                    node.value = _field(tag, value, known)
                 case _:
                     node.value = content.rest().hex(" ")
 
 
-def _field(tag: int, value: bytes) -> str:
+def _information(content: TraceCursor, known: Known) -> None:
+    content.expect(0x04)
+    inner = content.part(content.length())
+    if not inner.left:
+        return
+    read_apdu(inner, known)
+    inner.finish("the user information")
+
+
+def _diagnostic(content: TraceCursor) -> str:
+    source = content.u8()
+    if source not in (0xA1, 0xA2):
+        raise content.error(f"{source:#04x} is no source of a diagnostic (A1 user, A2 provider)")
+    number = content.part(content.length())
+    number.expect(0x02)
+    code = int.from_bytes(number.take(number.length()), "big")
+    known = USER_DIAGNOSTICS if source == 0xA1 else PROVIDER_DIAGNOSTICS
+    by = "" if source == 0xA1 else " by the provider"
+    return f"{code} ({known.get(code, 'unknown')}){by}"
+
+
+def _field(tag: int, value: bytes, known: Known) -> str:
     code = value[-1] if value else 0
     match tag:
         case 0xA1:
-            return _CONTEXTS.get(code, str(code))
+            return names.CONTEXTS.get(code, str(code))
         case 0xA2:
-            return "accepted" if code == 0 else f"rejected ({code})"
-        case 0xA3:
-            return f"{code} ({USER_DIAGNOSTICS[code]})" if code in USER_DIAGNOSTICS else str(code)
-    return value.hex(" ")
+            return f"{code} ({names.RESULTS.get(code, 'unknown')})" if code else "accepted"
+        case 0xA4:
+            known.meter = value
+        case 0xA6:
+            known.client = value
+        case 0xAA:
+            known.meter_challenge = value
+            return f"{value.hex(' ')} (HLS pass 2: the meter's challenge)"
+        case 0xAC if known.mechanism == _LLS:
+            return f"{len(value)} octets, not shown"
+        case 0xAC if known.mechanism:
+            known.client_challenge = value
+            return f"{value.hex(' ')} (HLS pass 1: the client's challenge)"
+        case 0xAC:
+            return f"{len(value)} octets, not shown"
+    return f"{value.hex(' ')}{_letters(value)}"
 
 
-def _initiate_request(cursor: TraceCursor) -> None:
+def _letters(title: bytes) -> str:
+    head = title[:3]
+    return f" ({head.decode('ascii')})" if head.isalpha() and head.isascii() else ""
+
+
+def _initiate_request(cursor: TraceCursor, known: Known) -> None:
     if cursor.number("dedicated key present"):
-        cursor.octets("dedicated key", cursor.length(), hidden=True)
+        key = cursor.octets("dedicated key", cursor.length(), hidden=True)
+        known.dedicated = key if len(key) == KEY_OCTETS else b""
     for name in ("response allowed", "quality of service"):
         if cursor.number(f"{name} present"):
             cursor.number(name)
@@ -209,111 +183,66 @@ def _proposal(cursor: TraceCursor) -> None:
             raise cursor.error("the conformance block 5F 1F is missing")
         if cursor.unsigned(2) != 0x0400:
             raise cursor.error("a conformance block has 24 bits (04 00)")
-        node.value = cursor.take(3).hex()
+        bits = cursor.unsigned(3)
+        node.value = f"{bits:06x} ({names.conformance(bits)})"
     cursor.number("max PDU", 2)
 
 
-def _kind(cursor: TraceCursor, what: str, allowed: tuple[int, ...] = (1,)) -> int:
-    kind = cursor.number("kind")
-    if kind not in allowed:
-        raise cursor.error(f"{what} of kind {kind} is not supported")
-    cursor.number("invoke id")
-    return kind
+def _confirmed_error(cursor: TraceCursor) -> None:
+    cursor.number("service", 1, names.CONFIRMED_SERVICES)
+    with cursor.group("error") as node:
+        code = cursor.u8()
+        kind, values = CONFIRMED_ERRORS.get(code, ("unknown", ()))
+        node.value = f"{code} ({kind})"
+    cursor.number("value", 1, dict(enumerate(values)))
 
 
-def _request(cursor: TraceCursor, tag: int) -> None:
-    kind = _kind(cursor, _NAMES[tag], (1, 2, 3) if tag == 0xC0 else (1,))
-    if kind == 2:
-        cursor.number("block number", 4)
-        return
-    for _ in range(cursor.number("count") if kind == 3 else 1):
-        _attribute(cursor, "method" if tag == 0xC3 else "attribute")
-        if tag == 0xC3:
-            if cursor.number("parameter present"):
-                cursor.value("parameter")
-        elif cursor.number("selective access"):
-            cursor.number("selector", 1, {1: "range", 2: "entries"})
-            cursor.value("selection")
-    if tag == 0xC1:
-        cursor.value()
-
-
-def _attribute(cursor: TraceCursor, what: str) -> None:
-    with cursor.group(what) as node:
-        class_id, obis = cursor.unsigned(2), Obis.from_bytes(cursor.take(6))
-        index = int.from_bytes(cursor.take(1), "big", signed=True)
-        node.value = f"class {class_id}, {obis}, {what} {index}"
-
-
-def _get_response(cursor: TraceCursor, known: Known) -> None:
-    match _kind(cursor, "get-response", (1, 2, 3)):
-        case 1:
-            _value_or_result(cursor)
-        case 3:
-            for _ in range(cursor.number("count")):
-                _value_or_result(cursor)
-        case _:
-            _block(cursor, known)
-
-
-def _block(cursor: TraceCursor, known: Known) -> None:
-    last = cursor.number("last block")
-    if cursor.number("block number", 4) <= 1:
-        known.blocks.clear()
-        known.places.clear()
-    if cursor.number("choice", 1, {0: "raw data", 1: "result"}):
-        cursor.number("result", 1, _RESULTS)
-        return
-    length = cursor.length()
-    start = cursor.offset
-    known.blocks += cursor.octets("raw data", length)
-    known.places += [] if cursor.space else cursor.places[start : start + length]
-    if last:
-        data, places = bytes(known.blocks), list(known.places)
-        known.blocks.clear()
-        known.places.clear()
-        whole = len(places) == len(data)  # not so when blocks came ciphered: they have no place in the trace
-        joined = TraceCursor(
-            data, places if whole else range(len(data)), cursor.node, "" if whole else "joined", cursor.budget
-        )
-        joined.value("value of all blocks")
-        joined.finish("the value")
-
-
-def _value_or_result(cursor: TraceCursor) -> None:
-    match cursor.number("choice", 1, {0: "data", 1: "result"}):
-        case 0:
-            cursor.value()
-        case 1:
-            cursor.number("result", 1, _RESULTS)
-        case _:
-            raise cursor.error("a response is data (0) or a result (1)")
+# ciphering
 
 
 def _ciphered(cursor: TraceCursor, known: Known, tag: int) -> None:
+    general = tag in (GENERAL_GLO, GENERAL_DED)
     titles = known.candidates(tag)
-    if tag == GENERAL_GLO:
+    if general:
         title = cursor.octets("system title", cursor.length())
         titles = [title] if title else titles
     body = cursor.part(cursor.length())
+    inner = PLAIN_TAGS.get(tag)
+    dedicated = tag in _DED or tag == GENERAL_DED
+    _open(body, cursor, known, titles, inner=inner, dedicated=dedicated)
+
+
+def _open(
+    body: TraceCursor,
+    cursor: TraceCursor,
+    known: Known,
+    titles: list[bytes],
+    *,
+    inner: int | None,
+    dedicated: bool,
+) -> None:
     start = body.place(0)
-    control = body.number("security control", 1, {0x10: "authenticated", 0x20: "encrypted", 0x30: "both"})
+    named = {0x10: "authenticated", 0x20: "encrypted", 0x30: "both", 0: "none"}
+    control = body.number("security control", 1, {c | s: n for c, n in named.items() for s in range(3)})
     body.number("invocation counter", 4)
     text = body.octets("text and tag", body.left)
-    if known.keys is None:
+    keys = known.key_for(dedicated=dedicated)
+    if keys is None:
+        if known.keys is not None:
+            body.node.value = "not deciphered: the dedicated key is not in the trace"
         return
     if not titles:
         body.node.value = "not deciphered: no system title is known"
         return
     whole = bytes((control,)) + cursor.octets_before(len(text) + 4)
-    plain = _opened(known.keys, titles, whole, PLAIN_TAGS.get(tag))
+    plain = _opened(keys, titles, whole, inner)
     if plain is None:
         raise WrongByte(start, "not deciphered: wrong tag (keys, system title or damage)", cursor.space)
-    inner = TraceCursor(plain, range(len(plain)), cursor.node, "deciphered", cursor.budget)
-    if tag != GENERAL_GLO and inner.left and inner.octet_at(0) != PLAIN_TAGS[tag]:
-        raise WrongByte(0, f"deciphers to tag {inner.octet_at(0):#04x} (wrong key?)", "deciphered")
-    read_apdu(inner, known)
-    inner.finish("the deciphered APDU")
+    opened = TraceCursor(plain, range(len(plain)), cursor.node, "deciphered", cursor.budget)
+    if inner is not None and opened.left and opened.octet_at(0) != inner:
+        raise WrongByte(0, f"deciphers to tag {opened.octet_at(0):#04x} (wrong key?)", "deciphered")
+    read_apdu(opened, known)
+    opened.finish("the deciphered APDU")
 
 
 def _opened(keys: Keys, titles: list[bytes], body: bytes, inner_tag: int | None) -> bytes | None:
@@ -322,9 +251,57 @@ def _opened(keys: Keys, titles: list[bytes], body: bytes, inner_tag: int | None)
     for title in titles:
         try:
             plain = security.unprotect(keys, title, body, required=0).plain
-        except MeterError:
+        except (MeterError, ValueError):  # a nonce of an impossible length
             continue
         if inner_tag is None or plain[:1] == bytes((inner_tag,)):
             return plain
         found = plain if found is None else found
     return found
+
+
+def _general_ciphering(cursor: TraceCursor, known: Known) -> None:
+    cursor.octets("transaction id", cursor.length())
+    title = cursor.octets("system title of the sender", cursor.length())
+    cursor.octets("system title of the receiver", cursor.length())
+    cursor.octets("time", cursor.length())
+    cursor.octets("other information", cursor.length())
+    wrapped = False
+    if cursor.number("key information present"):
+        match cursor.number("key", 1, {0: "identified", 1: "wrapped", 2: "agreed"}):
+            case 0:
+                cursor.number("key id", 1, {0: "global unicast", 1: "global broadcast"})
+            case 1:
+                wrapped = True
+                cursor.number("key-encrypting key", 1, {0: "master key"})
+                cursor.octets("wrapped key", cursor.length())
+            case 2:
+                wrapped = True
+                cursor.octets("key parameters", cursor.length())
+                cursor.octets("key data", cursor.length())
+            case _:
+                raise cursor.error("key information is identified (0), wrapped (1) or agreed (2)")
+    body = cursor.part(cursor.length())
+    if wrapped:
+        body.octets("security header, text and tag", body.left)
+        return
+    titles = [title] if title else known.candidates(_GENERAL)
+    _open(body, cursor, known, titles, inner=None, dedicated=False)
+
+
+def _general_block(cursor: TraceCursor, known: Known) -> None:
+    with cursor.group("control") as node:
+        control = cursor.u8()
+        last, streaming = bool(control & 0x80), bool(control & 0x40)
+        node.value = f"{control:#04x} (window {control & 0x3F}{', streaming' * streaming}{', last' * last})"
+    number = cursor.number("block number", 2)
+    cursor.number("block number acknowledged", 2)
+    length = cursor.length()
+    start = cursor.offset
+    raw = cursor.octets("block", length)
+    if not raw and not last:
+        return  # an acknowledgement only
+    if known.block("general", cursor, raw, start, number) and last:
+        whole = known.whole("general", cursor)
+        if whole.left:
+            read_apdu(whole, known)
+            whole.finish("the APDU of all blocks")

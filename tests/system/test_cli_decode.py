@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from protocols.dlms.wrapper import encode
+from tests.support.capture import CLIENT, METER, pcap, pcapng, tcp, udp
 from tests.support.cli import Cli
 
+ODD = ("10.0.0.7", 12345)
 GET = "C0010000080000010000FF0200"
 CIPHERED = "C81E3001234567411312FF935A47566827C467BC7D825C3BE4A77C3FCC056B6B"
 KEYS = """encryption_key = "000102030405060708090A0B0C0D0E0F"
@@ -26,11 +31,20 @@ def test_files_of_octets_and_of_hex(cli: Cli) -> None:
         assert "get-request" in cli("decode", str(cli.folder / name)).out
 
 
-def test_keys_come_from_a_file(cli: Cli) -> None:
-    (cli.folder / "keys.toml").write_text(KEYS, encoding="utf-8")
+def private(cli: Cli, text: str) -> Path:
+    path = cli.folder / "keys.toml"
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o600)
+    return path
+
+
+def test_keys_come_from_a_private_file(cli: Cli) -> None:
+    private(cli, KEYS)
     keys = ("--key-file", str(cli.folder / "keys.toml"), "--system-title", "4D4D4D0000BC614E")
     assert "0-0:1.0.0*255" in cli("decode", CIPHERED, *keys).out
     assert "0-0:1.0.0*255" not in cli("decode", CIPHERED).out
+    (cli.folder / "keys.toml").chmod(0o644)
+    assert "chmod 600" in cli.refuses("decode", CIPHERED, *keys, code=3)
 
 
 def test_the_first_wrong_byte(cli: Cli) -> None:
@@ -40,8 +54,60 @@ def test_the_first_wrong_byte(cli: Cli) -> None:
 
 
 def test_wrong_use(cli: Cli) -> None:
-    (cli.folder / "keys.toml").write_text(KEYS.replace("0F", "0F0F"), encoding="utf-8")
-    said = cli("decode", CIPHERED, "--key-file", str(cli.folder / "keys.toml"), code=2)
-    assert "16 octets" in said.err
-    assert "0E0F" not in said.err
+    keys = private(cli, KEYS.replace("0E0F", "0E0F0E"))
+    said = cli.refuses("decode", CIPHERED, "--key-file", keys, code=3)
+    assert "encryption_key has 34 octets" in said
+    assert "0E0F" not in said
+    private(cli, KEYS.replace('"0001', "0001"))
+    assert "0203" not in cli.refuses("decode", CIPHERED, "--key-file", keys, code=3)
+    private(cli, 'pasword = "x"')
+    assert "`pasword` is none of" in cli.refuses("decode", CIPHERED, "--key-file", keys, code=3)
     assert "neither hex" in cli("decode", "no such thing", code=2).err
+    assert "16 hex digits" in cli.refuses("decode", GET, "--system-title", "47", code=2)
+
+
+GET_PACKET = encode(16, 1, bytes.fromhex(GET))
+ANSWER = encode(1, 16, bytes.fromhex("C401C10006000006B3"))
+
+
+@pytest.mark.parametrize("write", [pcap, pcapng])
+def test_a_capture_whatever_its_ports(cli: Cli, write: Callable[[list[bytes]], bytes]) -> None:
+    packets = [
+        tcp(("10.0.0.1", 33000), ("10.0.0.9", 80), 1, b"GET / HTTP/1.1\r\n"),
+        tcp(CLIENT, ODD, 10, GET_PACKET[9:]),
+        tcp(CLIENT, ODD, 1, GET_PACKET[:9]),
+        tcp(ODD, CLIENT, 1, ANSWER),
+        tcp(ODD, CLIENT, 1, ANSWER),
+    ]
+    path = cli.folder / "capture.bin"
+    path.write_bytes(write([tcp(CLIENT, ODD, 0, flags=2), *packets]))
+    got = cli("decode", path)
+    assert got.out.count("get-response") == 1
+    assert "10.0.0.1:50000 → 10.0.0.7:12345" in got.out
+    assert "double-long-unsigned 1715" in got.out
+    assert "1 other conversations are not DLMS" in got.err
+    path.write_bytes(write(packets)[:-30])
+    assert "cut short at offset" in cli("decode", path, code=1).err
+
+
+def test_a_capture_names_the_offset_in_its_file(cli: Cli) -> None:
+    damaged = encode(1, 16, bytes.fromhex("C401C100FD0000"))
+    content = pcap([udp(METER, CLIENT, ANSWER), udp(METER, CLIENT, damaged), udp(METER, CLIENT, ANSWER)])
+    (cli.folder / "c.pcap").write_bytes(content)
+    got = cli("decode", cli.folder / "c.pcap", "--json", code=1)
+    assert len(got.json["parts"]) == 3
+    assert content[got.json["problem"]["offset"]] == 0xFD
+    (cli.folder / "c.pcap").write_bytes(pcap([udp(METER, CLIENT, b"no meter")]))
+    assert "no DLMS found" in cli("decode", cli.folder / "c.pcap", code=1).err
+
+
+def test_a_trace_file_names_the_line(cli: Cli) -> None:
+    path = cli.folder / "t.trace"
+    path.write_text(
+        f"# meter-gateway trace 1\n> {GET_PACKET.hex()}\n< {ANSWER[:-1].hex()}\n", encoding="ascii"
+    )
+    got = cli("decode", path, code=1)
+    assert "class 8, 0-0:1.0.0*255, attribute 2" in got.out
+    assert "line 3 of the trace" in got.err
+    path.write_text("# meter-gateway trace 1\n> 7E\nwhat?\n", encoding="ascii")
+    assert "line 3 of the trace" in cli("decode", path, code=1).err

@@ -62,7 +62,10 @@ def text(trace: Trace) -> str:
             "BE10040E0800065F1F040000501F01F40007",
             "diagnostic: 14 (authentication required)",
         ),
-        ("611FA109060760857405080101A203020101A305A103020101BE0604040E010601", "result: rejected (1)"),
+        (
+            "611FA109060760857405080101A203020101A305A103020101BE0604040E010601",
+            "result: 1 (rejected permanently)",
+        ),
         ("6203800100", "RLRQ"),
         ("6303800100", "RLRE"),
         ("7EA00802232193BD647E", "16 → 1/17, SNRM"),

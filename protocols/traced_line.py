@@ -1,0 +1,101 @@
+"""A line that writes down what passes over it: any line inside, any protocol above."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from protocols.errors import LineError
+from protocols.line import Line, LineIO, LineStatistics
+
+
+class TraceSink(Protocol):
+    """Where a trace goes. Neither method may raise for a full disk: a trace never stops a reading."""
+
+    def octets(self, *, sent: bool, octets: bytes) -> None:
+        """Note octets that were sent, or that came."""
+
+    def remark(self, text: str) -> None:
+        """Note what else happened: a turn, a hang-up, an error."""
+
+    def close(self) -> None:
+        """Close for good; idempotent."""
+
+
+Mask = Callable[[bytes], bytes]
+"""What is written in place of octets, as many as they are."""
+
+
+class TracedLine:
+    """`Line` around another line; octets go to `sink`, sent and received ones through a mask of their own.
+
+    Octets are noted before they are sent, so that a trace ends with what a meter did not answer.
+    """
+
+    def __init__(
+        self, line: Line, sink: TraceSink, *, mask: Callable[[], Mask] = lambda: lambda octets: octets
+    ) -> None:
+        self._line = line
+        self._sink = sink
+        self._mask = mask
+
+    @property
+    def name(self) -> str:
+        """Name in configuration, logs and pages."""
+        return self._line.name
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[LineIO]:
+        """Wait for the turn and hold the line (see `protocols.line.Line`)."""
+        try:
+            async with self._line.exclusive() as io:
+                self._sink.remark(f"line {self._line.name}")
+                yield _TracedIO(io, self._sink, self._mask(), self._mask())
+        except LineError as error:
+            self._sink.remark(str(error))
+            raise
+
+    def statistics(self) -> LineStatistics:
+        """Give a frozen copy of the counters."""
+        return self._line.statistics()
+
+    async def close(self) -> None:
+        """Close line and trace for good; idempotent."""
+        try:
+            await self._line.close()
+        finally:
+            self._sink.close()
+
+
+class _TracedIO:
+    """`LineIO` of one turn."""
+
+    def __init__(self, io: LineIO, sink: TraceSink, sent: Mask, received: Mask) -> None:
+        self._io = io
+        self._sink = sink
+        self._sent = sent
+        self._received = received
+
+    async def send(self, data: bytes) -> None:
+        self._sink.octets(sent=True, octets=self._sent(data))
+        await self._io.send(data)
+
+    async def receive(self, timeout: float) -> bytes:
+        data = await self._io.receive(timeout)
+        self._sink.octets(sent=False, octets=self._received(data))
+        return data
+
+    async def drain(self, quiet: float) -> int:
+        dropped = await self._io.drain(quiet)
+        if dropped:
+            self._sink.remark(f"{dropped} octets dropped")
+        return dropped
+
+    def hold_quiet(self, seconds: float) -> None:
+        self._sink.remark(f"quiet for {seconds:g} s")
+        self._io.hold_quiet(seconds)
+
+    async def hang_up(self) -> None:
+        self._sink.remark("hung up")
+        await self._io.hang_up()

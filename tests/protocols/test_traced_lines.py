@@ -1,0 +1,224 @@
+"""Traces of lines: their form, what is written and what is hidden, and sessions played back from them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.config import LineSection
+from gateway.lines import make_line
+from gateway.trace_log import TraceFile, new_trace
+from protocols.dlms.acse import Aarq, InitiateRequest, encode_aarq, encode_initiate_request
+from protocols.dlms.decode import decode_trace
+from protocols.dlms.hdlc import Address, Frame, FrameDecoder
+from protocols.dlms.server_asyncio import serve_wrapper
+from protocols.dlms.session import RELAY, DlmsSession, open_dlms
+from protocols.dlms.trace_mask import PasswordMask
+from protocols.dlms.wrapper import encode
+from protocols.errors import LineUnavailable, MeterProtocolError
+from protocols.session import Auth, DlmsSettings, MeterSpec
+from protocols.trace_file import HEAD, Piece, is_trace, piece_line, read_trace, remark_line
+from tests.protocols.dlms.dlms_bench import PASSWORD, POLICIES, SmallMeter
+from tests.support.replay import ReplayLine
+
+TRACES = Path(__file__).parent / "dlms" / "traces"
+AT = datetime(2026, 11, 25, 8, 0, 0, 123456, tzinfo=UTC)
+SECRET = b"WRONGISH" * 4
+
+
+class OnePassword:
+    def secret(self, ref: str) -> bytes:
+        return PASSWORD
+
+
+class NoCounters:
+    def next(self, key: str, at_least: int = 0) -> int:
+        raise AssertionError("nothing is ciphered")
+
+
+class Fixed:
+    def now(self) -> datetime:
+        return AT
+
+    def disciplined(self) -> bool:
+        return True
+
+    async def sleep_until(self, at: datetime) -> None:
+        raise AssertionError("nobody waits")
+
+
+def aarq(secret: bytes = SECRET, mechanism: int = 1) -> bytes:
+    return encode_aarq(
+        Aarq(mechanism=mechanism, secret=secret, user_information=encode_initiate_request(InitiateRequest()))
+    )
+
+
+# form
+
+
+@given(st.lists(st.tuples(st.booleans(), st.binary(min_size=1, max_size=40))))
+def test_what_is_written_is_read_again(pieces: list[tuple[bool, bytes]]) -> None:
+    lines = [HEAD, remark_line(AT, "line\nbus-1")]
+    lines += [piece_line(AT, sent=sent, octets=octets) for sent, octets in pieces]
+    found = list(read_trace("\n".join(lines)))
+    assert [(p.sent, p.octets, p.at, p.line) for p in found] == [
+        (sent, octets, AT, number) for number, (sent, octets) in enumerate(pieces, start=3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("# meter-gateway trace 2\n", "only `# meter-gateway trace 1`"),
+        (f"{HEAD}\n2026-11-25T08:00:00Z ? 00", "line 2"),
+        (f"{HEAD}\n\n2026-11-25T08:00:00Z > 0", "line 3"),
+        (f"{HEAD}\nyesterday > 00", "`yesterday` is no time"),
+    ],
+)
+def test_the_first_line_that_is_wrong(text: str, says: str) -> None:
+    with pytest.raises(MeterProtocolError, match=says.replace("?", r"\?")):
+        list(read_trace(text))
+
+
+def test_traces_are_told_by_their_first_line() -> None:
+    assert is_trace(HEAD)
+    assert is_trace("> 7EA0\n")
+    assert list(read_trace("> 7E A0\n")) == [Piece(sent=True, octets=b"\x7e\xa0", line=1)]
+    assert not is_trace("7EA0070321930F017E")
+
+
+# files
+
+
+def test_a_trace_is_private_and_written_on(tmp_path: Path) -> None:
+    path = tmp_path / "t.trace"
+    path.write_text("old", encoding="ascii")
+    path.chmod(0o644)
+    new_trace(path)
+    for name in ("one", "two"):
+        sink = TraceFile(path, now=lambda: AT)
+        sink.remark(name)
+        sink.close()
+        sink.remark("closed")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text(encoding="ascii").splitlines() == [
+        HEAD,
+        *(remark_line(AT, n) for n in ("one", "two")),
+    ]
+
+
+def test_a_trace_ends_at_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.trace_log.MAX_OCTETS", 1 << 20)
+    sink = TraceFile(tmp_path / "t.trace")
+    for _ in range(40):
+        sink.octets(sent=True, octets=bytes(20_000))
+    text = (tmp_path / "t.trace").read_text(encoding="ascii")
+    assert len(text) < (1 << 20) + 200
+    assert text.splitlines()[-1].endswith("# the trace ends here: 1 MiB are reached")
+
+
+async def test_a_session_and_a_failure_are_traced(tmp_path: Path) -> None:
+    policy, _ = POLICIES["lls"]
+    server = await serve_wrapper(SmallMeter({32: policy}))
+    port = server.sockets[0].getsockname()[1]
+    path = tmp_path / "t.trace"
+    section = LineSection(name="one", kind="tcp", host="127.0.0.1", port=port, trace=path)
+    spec = MeterSpec(meter=None, dlms=DlmsSettings(client=32, auth=Auth.LLS, password_ref="p"))
+    line = make_line(section)
+    async with open_dlms(line, spec, secrets=OnePassword(), counters=NoCounters(), clock=Fixed()) as session:
+        await session.clock()
+    server.close()
+    await line.close()
+    await line.close()
+    text = path.read_text(encoding="ascii")
+    assert PASSWORD.hex().upper() not in text
+    pieces = list(read_trace(text))
+    assert [p.sent for p in pieces[:2]] == [True, False]
+    assert decode_trace(pieces[0].octets).problem is None
+    gone = make_line(section.model_copy(update={"port": 1}))
+    with pytest.raises(LineUnavailable):
+        async with gone.exclusive():
+            pass
+    await gone.close()
+    assert "Connect call failed" in path.read_text(encoding="ascii").splitlines()[-1]
+
+
+# passwords
+
+
+def frames(apdu: bytes, size: int, *, first: int = 0) -> list[bytes]:
+    parts = [apdu[n : n + size] for n in range(0, len(apdu), size)]
+    return [
+        Frame(
+            destination=Address(1, 17),
+            source=Address(16),
+            control=(first + n & 7) << 1 | 0x10,
+            info=part,
+            segmented=n < len(parts) - 1,
+        ).encode()
+        for n, part in enumerate(parts)
+    ]
+
+
+def test_a_password_in_the_wrapper_is_hidden() -> None:
+    for secret in (SECRET, b"1", bytes(200)):
+        sent = encode(32, 1, aarq(secret))
+        hidden = PasswordMask()(sent)
+        assert hidden == encode(32, 1, aarq(b"*" * len(secret)))
+
+
+@given(st.integers(1, 120), st.integers(0, 7))
+def test_a_password_over_any_segments_is_hidden_and_frames_stay_right(size: int, first: int) -> None:
+    mask = PasswordMask()
+    sent = frames(b"\xe6\xe6\x00" + aarq(), size, first=first)
+    hidden = [mask(frame) for frame in sent for _ in range(2)][::2]  # each is sent twice
+    decoder = FrameDecoder()
+    infos = [f.info for frame in hidden for f in decoder.receive_data(frame) if isinstance(f, Frame)]
+    assert b"".join(infos) == b"\xe6\xe6\x00" + aarq(b"*" * len(SECRET))
+    assert decoder.bad_frames == 0
+
+
+def test_challenges_and_everything_else_stay() -> None:
+    mask = PasswordMask()
+    for octets in (encode(48, 1, aarq(mechanism=5)), b"\x7e", b"", b"\x7e\xa0", bytes(300)):
+        assert mask(octets) == octets
+
+
+@given(st.binary(max_size=300))
+def test_a_mask_takes_any_octets(octets: bytes) -> None:
+    assert len(PasswordMask()(octets)) == len(octets)
+
+
+# played back
+
+
+@pytest.mark.parametrize(
+    ("name", "physical"), [("clock-wrapper-lls", None), ("relay-hdlc-lls", 17)], ids=["wrapper", "hdlc"]
+)
+async def test_a_recorded_session_is_played_back(name: str, physical: int | None) -> None:
+    class Recorded:
+        def secret(self, ref: str) -> bytes:
+            return b"ABCD0001"
+
+    line = ReplayLine(TRACES / f"{name}.trace")
+    settings = DlmsSettings(
+        client=32,
+        auth=Auth.LLS,
+        password_ref="p",
+        physical=physical,
+        framing="hdlc" if physical else "wrapper",
+    )
+    spec = MeterSpec(meter=None, dlms=settings)
+    async with open_dlms(line, spec, secrets=Recorded(), counters=NoCounters(), clock=Fixed()) as session:
+        assert isinstance(session, DlmsSession)
+        if physical is None:
+            assert (await session.clock()).deviation == 330
+        else:
+            assert (await session.exchange.get(70, RELAY, 2)).value is True
+            assert (await session.exchange.get(70, RELAY, 3)).integer == 1
+            assert (await session.exchange.get(70, RELAY, 4)).integer == 4
+    assert line.finished
