@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from protocols.dlms.types import FIXED_OCTETS, INTEGERS, NULL, Data, Tag
+from protocols.dlms.types import FIXED_OCTETS, INTEGERS, NULL, Data, Tag, bits_of
 from protocols.errors import LocalError, MeterProtocolError
 
 MAX_DEPTH = 16
@@ -13,6 +13,10 @@ MAX_OCTETS = 1 << 20
 """Octets that one value may have: 35 days of quarter-hours in ten columns are about 200 kB."""
 MAX_ELEMENTS = 200_000
 """Elements of one value, all levels together."""
+
+
+class EndOfOctets(MeterProtocolError):
+    """A type or length asks for more octets than are left: the value is damaged, or was cut short."""
 
 
 class Cursor:
@@ -27,6 +31,11 @@ class Cursor:
         self._offset = 0
 
     @property
+    def data(self) -> bytes:
+        """All octets, consumed or not."""
+        return self._data
+
+    @property
     def offset(self) -> int:
         """Octets consumed so far."""
         return self._offset
@@ -39,7 +48,7 @@ class Cursor:
     def take(self, count: int) -> bytes:
         """Consume exactly `count` octets."""
         if count > self.left:
-            raise self.error(f"{count} octets wanted, {self.left} left")
+            raise self.end(f"{count} octets wanted, {self.left} left")
         start = self._offset
         self._offset += count
         return self._data[start : self._offset]
@@ -70,6 +79,10 @@ class Cursor:
         if self.left:
             raise self.error(f"{self.left} octets after the end of {what}")
 
+    def end(self, text: str) -> EndOfOctets:
+        """Make the error of octets that are not there."""
+        return EndOfOctets(f"bad octets at offset {self._offset}: {text}")
+
     def error(self, text: str) -> MeterProtocolError:
         """Make an error that names the offset."""
         return MeterProtocolError(f"bad octets at offset {self._offset}: {text}")
@@ -93,19 +106,19 @@ def decode(data: bytes) -> Data:
 
 def read(cursor: Cursor) -> Data:
     """Read one value at the cursor."""
-    return _Reader(cursor).value(0)
+    return Reader(cursor).value(0)
 
 
-class _Type(NamedTuple):
+class Kind(NamedTuple):
     """Type description of a compact-array: its tag, and the types of what a structure or array holds."""
 
     code: int
-    items: tuple[_Type, ...] = ()
+    items: tuple[Kind, ...] = ()
     repeat: int = 0
 
 
-class _Reader:
-    """Counts elements over one whole value."""
+class Reader:
+    """Reads the parts of one whole value, whose elements it counts."""
 
     __slots__ = ("_cursor", "_elements")
 
@@ -113,7 +126,20 @@ class _Reader:
         self._cursor = cursor
         self._elements = 0
 
+    def inside(self, cursor: Cursor) -> Reader:
+        """Go on counting in the contents of a compact-array."""
+        reader = Reader(cursor)
+        reader._elements = self._elements
+        return reader
+
+    def count(self, elements: int) -> None:
+        """Count elements that were read elsewhere; MeterProtocolError when they are too many."""
+        self._elements += elements
+        if self._elements > MAX_ELEMENTS:
+            raise self._cursor.error(f"more than {MAX_ELEMENTS} elements")
+
     def value(self, depth: int) -> Data:
+        """Read one value with its tag."""
         self._count(depth)
         cursor = self._cursor
         code = cursor.u8()
@@ -127,59 +153,59 @@ class _Reader:
         return _plain(cursor, code)
 
     def _count(self, depth: int) -> None:
-        self._elements += 1
         if depth > MAX_DEPTH:
             raise self._cursor.error(f"nested deeper than {MAX_DEPTH}")
-        if self._elements > MAX_ELEMENTS:
-            raise self._cursor.error(f"more than {MAX_ELEMENTS} elements")
+        self.count(1)
 
     def _sequence(self, tag: Tag, depth: int) -> Data:
         count = self._cursor.length()
         if count > self._cursor.left:  # every element takes at least its tag
-            raise self._cursor.error(f"{count} elements announced, {self._cursor.left} octets left")
+            raise self._cursor.end(f"{count} elements announced, {self._cursor.left} octets left")
         return Data(tag, tuple(self.value(depth + 1) for _ in range(count)))
 
     # compact-array (Blue Book 4.1.5): one type description, then the contents without their tags
 
     def _compact(self, depth: int) -> Data:
-        kind = self._type(depth + 1)
+        kind = self.kind(depth + 1)
         outer = self._cursor
         self._cursor = contents = Cursor(outer.take(outer.length()))
         items = []
         while contents.left:
             before = contents.left
-            items.append(self._untagged(kind, depth + 1))
+            items.append(self.untagged(kind, depth + 1))
             if contents.left == before:
                 raise outer.error("compact-array of elements that have no octets")
         self._cursor = outer
         return Data(Tag.COMPACT_ARRAY, tuple(items))
 
-    def _type(self, depth: int) -> _Type:
+    def kind(self, depth: int) -> Kind:
+        """Read a compact-array's type description."""
         self._count(depth)
         cursor = self._cursor
         code = cursor.u8()
         if code == Tag.ARRAY:
             count = cursor.unsigned(2)
-            return _Type(code, (self._type(depth + 1),), count)
+            return Kind(code, (self.kind(depth + 1),), count)
         if code == Tag.STRUCTURE:
             count = cursor.length()
             if count > cursor.left:
-                raise cursor.error(f"{count} types announced, {cursor.left} octets left")
-            return _Type(code, tuple(self._type(depth + 1) for _ in range(count)))
+                raise cursor.end(f"{count} types announced, {cursor.left} octets left")
+            return Kind(code, tuple(self.kind(depth + 1) for _ in range(count)))
         if code == Tag.COMPACT_ARRAY or code not in _CODES:
             raise cursor.error(f"data type {code} is not known in a compact-array")
-        return _Type(code)
+        return Kind(code)
 
-    def _untagged(self, kind: _Type, depth: int) -> Data:
+    def untagged(self, kind: Kind, depth: int) -> Data:
+        """Read one element of a compact-array, by its type description."""
         self._count(depth)
         code, items, count = kind
         if code in _INTEGER_CODES:
             tag, size, signed = _INTEGER_CODES[code]
             return Data(tag, int.from_bytes(self._cursor.take(size), "big", signed=signed))
         if code == Tag.ARRAY:
-            return Data(Tag.ARRAY, tuple(self._untagged(items[0], depth + 1) for _ in range(count)))
+            return Data(Tag.ARRAY, tuple(self.untagged(items[0], depth + 1) for _ in range(count)))
         if code == Tag.STRUCTURE:
-            return Data(Tag.STRUCTURE, tuple(self._untagged(item, depth + 1) for item in items))
+            return Data(Tag.STRUCTURE, tuple(self.untagged(item, depth + 1) for item in items))
         return _plain(self._cursor, code)
 
 
@@ -198,7 +224,7 @@ def _plain(cursor: Cursor, code: int) -> Data:
         case Tag.BIT_STRING:
             bits = cursor.length()
             octets = cursor.take((bits + 7) // 8)
-            return Data(Tag.BIT_STRING, "".join(f"{octet:08b}" for octet in octets)[:bits])
+            return Data(Tag.BIT_STRING, bits_of(octets, bits))
         case Tag.OCTET_STRING:
             return Data(Tag.OCTET_STRING, cursor.take(cursor.length()))
         case Tag.VISIBLE_STRING:  # meters put any octet here; latin-1 keeps each of them
@@ -253,7 +279,7 @@ def _encode_bits(bits: str) -> bytes:
     if set(bits) - {"0", "1"}:
         raise LocalError(f"a bit-string is written with 0 and 1, not {bits!r}")
     padded = bits + "0" * (-len(bits) % 8)
-    octets = bytes(int(padded[i : i + 8], 2) for i in range(0, len(padded), 8))
+    octets = int(padded or "0", 2).to_bytes(len(padded) // 8, "big")
     return encode_length(len(bits)) + octets
 
 
