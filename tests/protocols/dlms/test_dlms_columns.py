@@ -263,13 +263,13 @@ def test_a_cut_compact_array_keeps_its_whole_rows() -> None:
     whole = decode_octets(layout, data, zone=cosem_time.INDIA, received_at=NOW)
     for cut in range(len(data)):
         kept = decode_prefix(layout, data[:cut], zone=cosem_time.INDIA, received_at=NOW)
-        assert kept.sets == whole.sets[: max(0, cut - 7) // 17]
+        assert kept.sets == whole.sets[: max(0, cut - 8) // 17]
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda d: d[:40] + b"\x63" + d[41:-3], "data type 99 is not known"),
+        (lambda d: d[:39] + b"\x63" + d[40:-3], "data type 99 is not known"),
         (lambda d: d + b"\x00", "1 octets after the end of the buffer"),
         (
             lambda d: d[:2] + b"\x02\x02\x09\x82\xff\xff" + bytes(MAX_TAIL),
@@ -302,7 +302,7 @@ def test_a_column_of_integers_is_exact_and_knows_its_scale() -> None:
         (b"\x01\x84\x00\x20\x00\x00" + bytes(axdr.MAX_OCTETS), "octets are more than"),
         # 100,001 rows of one null and one don't-care: three elements each
         (b"\x01\x83\x01\x86\xa1" + b"\x02\x02\x00\xff" * 100_001, "more than 200000 elements"),
-        (b"\x13\x02\x02\x0f\x0f\x83\x02\x00\x00" + bytes(0x20000), "more than 200000 elements"),
+        (b"\x13\x02\x02\x0f\x0f\x83\x03\x00\x00" + bytes(0x30000), "more than 200000 elements"),
         (b"\x01\x01" + b"\x02\x01" * (axdr.MAX_DEPTH + 1) + b"\x00", "nested deeper than"),
     ],
     ids=["octets", "elements", "elements of a compact-array", "depth"],
