@@ -17,7 +17,7 @@ from protocols.errors import MeterProtocolError
 
 SHORTEST_RUN = 6
 """Rows that are worth a run; fewer cost less one by one."""
-MOST_PATIENCE = 16
+MOST_PATIENCE = 64
 """Rows that are read one by one, at most, before a run is looked for again."""
 MAX_TAIL = 4096
 """Octets that a cut-off row may have; where more octets make no row, the buffer is damaged."""

@@ -60,6 +60,12 @@ def _time(time: bytes) -> tuple[timedelta, str] | None:
     return stamp.at - datetime(2001, 1, 1, tzinfo=UTC), stamp.wall[-len("00:00:00") :]
 
 
+def forget() -> None:
+    """Forget the days and times that are known, so that a measurement begins from nothing."""
+    _day.cache_clear()
+    _time.cache_clear()
+
+
 @lru_cache(maxsize=1)
 def _utc() -> ZoneInfo:
     return ZoneInfo("UTC")
@@ -75,7 +81,7 @@ class _Days(dict[tuple[bytes, bytes], _Day]):
     def __init__(self, zone: ZoneInfo, rows: int) -> None:
         super().__init__()
         self._zone = zone
-        self._most = 8 + rows // 8
+        self._most = 4 + rows // 16
 
     def __missing__(self, key: tuple[bytes, bytes]) -> _Day:
         day = _day(*key, self._zone) if len(self) < self._most else None
