@@ -28,8 +28,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from gurux_dlms import GXByteBuffer
 from gurux_dlms.internal._GXCommon import _GXCommon
@@ -41,6 +40,7 @@ from protocols.dlms.profiles import CLOCK, CapturedColumn, Layout, decode_octets
 from protocols.dlms.types import array, double_long_unsigned, long_unsigned, octets, structure
 from protocols.reading import Obis, ProfileName, Quantity
 
+ROOT = Path(__file__).parent.parent
 ROWS = 1440
 PERIOD = timedelta(minutes=30)
 BEGIN = datetime(2026, 3, 31, 18, 30, tzinfo=UTC)

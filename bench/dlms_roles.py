@@ -157,7 +157,7 @@ async def keep(ports: list[int], first: int) -> None:
 
 def gurux(port: int, rounds: int, first: int) -> None:
     """Time the same sessions of gurux-dlms' client."""
-    with open(os.devnull, "w", encoding="ascii") as sink, contextlib.redirect_stdout(sink):  # it prints
+    with Path(os.devnull).open("w", encoding="ascii") as sink, contextlib.redirect_stdout(sink):  # it prints
         value = gurux_session(port, first)
         spent = []
         for number in range(1, rounds + 1):

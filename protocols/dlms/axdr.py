@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from protocols.dlms.types import FIXED_OCTETS, INTEGERS, NULL, Data, Tag, bits_of
@@ -47,15 +48,20 @@ class Cursor:
 
     def take(self, count: int) -> bytes:
         """Consume exactly `count` octets."""
-        if count > self.left:
-            raise self.end(f"{count} octets wanted, {self.left} left")
         start = self._offset
-        self._offset += count
-        return self._data[start : self._offset]
+        end = start + count
+        if end > len(self._data):
+            raise self.end(f"{count} octets wanted, {self.left} left")
+        self._offset = end
+        return self._data[start:end]
 
     def u8(self) -> int:
         """Consume one octet."""
-        return self.take(1)[0]
+        offset = self._offset
+        if offset == len(self._data):
+            raise self.end("1 octets wanted, 0 left")
+        self._offset = offset + 1
+        return self._data[offset]
 
     def unsigned(self, octets: int) -> int:
         """Consume a big-endian unsigned integer."""
@@ -143,25 +149,27 @@ class Reader:
         self._count(depth)
         cursor = self._cursor
         code = cursor.u8()
-        if code in _INTEGER_CODES:
-            tag, size, signed = _INTEGER_CODES[code]
+        if (integer := _INTEGER_CODES.get(code)) is not None:
+            tag, size, signed = integer
             return Data(tag, int.from_bytes(cursor.take(size), "big", signed=signed))
-        if code in (Tag.ARRAY, Tag.STRUCTURE):
-            return self._sequence(Tag(code), depth)
-        if code == Tag.COMPACT_ARRAY:
+        if (tag := _SEQUENCES.get(code)) is not None:
+            return self._sequence(tag, depth)
+        if code == _COMPACT:
             return self._compact(depth)
         return _plain(cursor, code)
 
     def _count(self, depth: int) -> None:
+        self._elements += 1
         if depth > MAX_DEPTH:
             raise self._cursor.error(f"nested deeper than {MAX_DEPTH}")
-        self.count(1)
+        if self._elements > MAX_ELEMENTS:
+            raise self._cursor.error(f"more than {MAX_ELEMENTS} elements")
 
     def _sequence(self, tag: Tag, depth: int) -> Data:
         count = self._cursor.length()
         if count > self._cursor.left:  # every element takes at least its tag
             raise self._cursor.end(f"{count} elements announced, {self._cursor.left} octets left")
-        return Data(tag, tuple(self.value(depth + 1) for _ in range(count)))
+        return Data(tag, tuple([self.value(depth + 1) for _ in range(count)]))
 
     # compact-array (Blue Book 4.1.5): one type description, then the contents without their tags
 
@@ -199,8 +207,8 @@ class Reader:
         """Read one element of a compact-array, by its type description."""
         self._count(depth)
         code, items, count = kind
-        if code in _INTEGER_CODES:
-            tag, size, signed = _INTEGER_CODES[code]
+        if (integer := _INTEGER_CODES.get(code)) is not None:
+            tag, size, signed = integer
             return Data(tag, int.from_bytes(self._cursor.take(size), "big", signed=signed))
         if code == Tag.ARRAY:
             return Data(Tag.ARRAY, tuple(self.untagged(items[0], depth + 1) for _ in range(count)))
@@ -210,33 +218,48 @@ class Reader:
 
 
 _CODES = frozenset(int(tag) for tag in Tag)
+_SEQUENCES = {int(tag): tag for tag in (Tag.ARRAY, Tag.STRUCTURE)}
+_COMPACT = int(Tag.COMPACT_ARRAY)
 _INTEGER_CODES = {int(tag): (tag, size, signed) for tag, (size, signed) in INTEGERS.items()}
 
 
 def _plain(cursor: Cursor, code: int) -> Data:
-    match code:
-        case Tag.NULL:
-            return NULL
-        case Tag.DONT_CARE:
-            return Data(Tag.DONT_CARE, None)
-        case Tag.BOOLEAN:
-            return Data(Tag.BOOLEAN, cursor.u8() != 0)
-        case Tag.BIT_STRING:
-            bits = cursor.length()
-            octets = cursor.take((bits + 7) // 8)
-            return Data(Tag.BIT_STRING, bits_of(octets, bits))
-        case Tag.OCTET_STRING:
-            return Data(Tag.OCTET_STRING, cursor.take(cursor.length()))
-        case Tag.VISIBLE_STRING:  # meters put any octet here; latin-1 keeps each of them
-            return Data(Tag.VISIBLE_STRING, cursor.take(cursor.length()).decode("latin-1"))
-        case Tag.UTF8_STRING:
-            try:
-                return Data(Tag.UTF8_STRING, cursor.take(cursor.length()).decode("utf-8"))
-            except UnicodeDecodeError as error:
-                raise cursor.error("utf8-string is not UTF-8") from error
-        case Tag.FLOAT32 | Tag.FLOAT64 | Tag.DATE_TIME | Tag.DATE | Tag.TIME:
-            return Data(Tag(code), cursor.take(FIXED_OCTETS[Tag(code)]))
-    raise cursor.error(f"data type {code} is not known")
+    read = _PLAIN.get(code)
+    if read is None:
+        raise cursor.error(f"data type {code} is not known")
+    return read(cursor)
+
+
+def _bit_string(cursor: Cursor) -> Data:
+    bits = cursor.length()
+    return Data(Tag.BIT_STRING, bits_of(cursor.take((bits + 7) // 8), bits))
+
+
+def _utf8_string(cursor: Cursor) -> Data:
+    try:
+        return Data(Tag.UTF8_STRING, cursor.take(cursor.length()).decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise cursor.error("utf8-string is not UTF-8") from error
+
+
+def _fixed(tag: Tag, size: int) -> Callable[[Cursor], Data]:
+    return lambda cursor: Data(tag, cursor.take(size))
+
+
+_PLAIN: dict[int, Callable[[Cursor], Data]] = {
+    Tag.NULL: lambda _: NULL,
+    Tag.DONT_CARE: lambda _: Data(Tag.DONT_CARE, None),
+    Tag.BOOLEAN: lambda cursor: Data(Tag.BOOLEAN, cursor.u8() != 0),
+    Tag.BIT_STRING: _bit_string,
+    Tag.OCTET_STRING: lambda cursor: Data(Tag.OCTET_STRING, cursor.take(cursor.length())),
+    # meters put any octet here; latin-1 keeps each of them
+    Tag.VISIBLE_STRING: lambda cursor: Data(
+        Tag.VISIBLE_STRING, cursor.take(cursor.length()).decode("latin-1")
+    ),
+    Tag.UTF8_STRING: _utf8_string,
+    **{tag: _fixed(tag, size) for tag, size in FIXED_OCTETS.items()},
+}
+"""What reads the types that hold no others."""
 
 
 def encode(data: Data) -> bytes:

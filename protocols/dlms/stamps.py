@@ -52,6 +52,11 @@ def _day(date: bytes, tail: bytes, zone: ZoneInfo) -> _Day | None:
     return _Day(first.at, first.wall[: -len("00:00:00")], first.deviation, first.status, first.trusted)
 
 
+@lru_cache(maxsize=2048)  # asked for twice, as an instant and as what the meter said
+def _stamp(octets: bytes, zone: ZoneInfo) -> Stamp:
+    return cosem_time.decode(octets, zone)
+
+
 @lru_cache(maxsize=4096)
 def _time(time: bytes) -> tuple[timedelta, str] | None:
     stamp = cosem_time.decode(_octets(_PLAIN_DAY, time, _NO_OFFSET), _utc())
@@ -62,8 +67,8 @@ def _time(time: bytes) -> tuple[timedelta, str] | None:
 
 def forget() -> None:
     """Forget the days and times that are known, so that a measurement begins from nothing."""
-    _day.cache_clear()
-    _time.cache_clear()
+    for known in (_day, _stamp, _time):
+        known.cache_clear()
 
 
 @lru_cache(maxsize=1)
@@ -105,7 +110,7 @@ class _Times(dict[bytes, tuple[timedelta, str]]):
 def _each(octets: bytes | bytearray, zone: ZoneInfo) -> Iterator[Stamp]:
     """Ask one by one."""
     for start in range(0, len(octets), OCTETS):
-        yield cosem_time.decode(bytes(octets[start : start + OCTETS]), zone)
+        yield _stamp(bytes(octets[start : start + OCTETS]), zone)
 
 
 def instants(octets: bytes | bytearray, zone: ZoneInfo) -> list[datetime | None]:
