@@ -85,8 +85,8 @@ class Cursor:
         if self.left:
             raise self.error(f"{self.left} octets after the end of {what}")
 
-    def end(self, text: str) -> EndOfOctets:
-        """Make the error of octets that are not there."""
+    def end(self, text: str) -> MeterProtocolError:
+        """Make an EndOfOctets that names the offset."""
         return EndOfOctets(f"bad octets at offset {self._offset}: {text}")
 
     def error(self, text: str) -> MeterProtocolError:
@@ -152,8 +152,8 @@ class Reader:
         if (integer := _INTEGER_CODES.get(code)) is not None:
             tag, size, signed = integer
             return Data(tag, int.from_bytes(cursor.take(size), "big", signed=signed))
-        if (tag := _SEQUENCES.get(code)) is not None:
-            return self._sequence(tag, depth)
+        if (sequence := _SEQUENCES.get(code)) is not None:
+            return self._sequence(sequence, depth)
         if code == _COMPACT:
             return self._compact(depth)
         return _plain(cursor, code)

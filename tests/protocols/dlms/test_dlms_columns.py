@@ -340,6 +340,7 @@ def _hostile_buffers() -> dict[str, bytes]:
 def test_no_buffer_costs_more_than_a_millisecond_per_kibibyte(name: str, data: bytes) -> None:
     spent = []
     for _ in range(3):
+        stamps.forget()
         begun = time.process_time()
         assert columnar(daily(), data, cosem_time.INDIA) is not None, name
         spent.append(time.process_time() - begun)
