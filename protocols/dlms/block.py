@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice, repeat
+from itertools import compress, islice, repeat
 from operator import is_, itemgetter, lt
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -226,13 +226,16 @@ class Block:
         at = self.layout.stamp_index
         assert at is not None, "a row without a stamp column has no instant"
         octets = [one for one in _pick(self.columns[at].values, rows) if isinstance(one, bytes)]
-        times = stamps.meter_times(b"".join(octets), self.zone)
-        if 1 in self.counted:
-            for place, row in enumerate(rows):
-                instant = self.instants[row]
-                if self.counted[row] and instant is not None:
-                    times[place] = stamps.meter_time(stamps.carried(instant, octets[place], self.zone))
-        return times
+        if 1 not in self.counted:
+            return stamps.meter_times(b"".join(octets), self.zone)
+        flags = [self.counted[row] for row in rows]
+        ats = [instant for instant in _pick(self.instants, rows) if instant is not None]
+        own = stamps.meter_times(
+            b"".join(o for o, flag in zip(octets, flags, strict=True) if not flag), self.zone
+        )
+        carried = stamps.carried_times(list(compress(ats, flags)), list(compress(octets, flags)), self.zone)
+        given, derived = iter(own), iter(carried)
+        return [next(derived if flag else given) for flag in flags]
 
     def _evidence(self, rows: Sequence[int]) -> Iterable[bytes | None]:
         if self.layout.profile is not ProfileName.BILLING:

@@ -209,15 +209,17 @@ class _Rows:
         self.count += len(rows)
 
     def _stamps_of(self, cells: Sequence[Data]) -> None:
-        octets = [c.octets for c in cells]
-        whole = [o for o in octets if o is not None and len(o) == OCTETS]
-        resolved = iter(stamps.instants(b"".join(whole), self._zone))
-        for cell, given in zip(cells, octets, strict=True):
-            self._counted.append(cell.tag is Tag.NULL)
-            if cell.tag is Tag.NULL:
-                self._count_on(1)
+        octets = [value if isinstance(value, bytes) and len(value) == OCTETS else None for _, value in cells]
+        resolved = iter(stamps.instants(b"".join(filter(None, octets)), self._zone))
+        last = self._instants[-1] if self._instants else None
+        null = Tag.NULL
+        for (tag, _), given in zip(cells, octets, strict=True):
+            if tag is null:
+                last = stamps.following(last, self._step)
             else:
-                self._instants.append(next(resolved) if given is not None and len(given) == OCTETS else None)
+                last = next(resolved) if given else None
+            self._instants.append(last)
+        self._counted += bytes([tag is null for tag, _ in cells])
 
     def block(self) -> Block:
         """Give what was collected."""
@@ -238,18 +240,23 @@ class _Cells:
     def __init__(self, captured: CapturedColumn) -> None:
         self._captured = captured
         self._tag = Tag.NULL
-        self._tags: list[Tag] | None = None
+        self._tags: list[Tag] = []
         self._values: list[DataValue] = []
 
     def extend(self, tag: Tag, more: Sequence[DataValue]) -> None:
         """Add cells of one tag."""
         if not self._values:
             self._tag = tag
-        elif self._tags is None and tag is not self._tag:
-            self._tags = [self._tag] * len(self._values)
-        if self._tags is not None:
+        elif tag is not self._tag:
+            self._mix()
+        if self._tags:
             self._tags += [tag] * len(more)
         self._values += more
+
+    def _mix(self) -> None:
+        """Keep a tag for each cell from now on."""
+        if not self._tags:
+            self._tags = [self._tag] * len(self._values)
 
     def repeat(self, rows: int) -> None:
         """Add cells that are those of the row before; null-data where there is none."""
@@ -258,18 +265,27 @@ class _Cells:
 
     def add(self, cells: Sequence[Data]) -> None:
         """Add cells of any kind."""
+        tags = [tag for tag, _ in cells]
+        if Tag.NULL not in tags and tags.count(tags[0]) == len(tags):
+            self.extend(tags[0], [value for _, value in cells])
+            return
         last = self._last()
-        for cell in cells:
-            if cell[0] is not Tag.NULL:
-                last = cell
-            self.extend(last[0], (last[1],))
+        null = Tag.NULL
+        resolved = [last := cell if cell[0] is not null else last for cell in cells]
+        self._mix()
+        self._tags += [tag for tag, _ in resolved]
+        self._values += [value for _, value in resolved]
 
     def _last(self) -> Data:
         if not self._values:
             return NULL
-        return Data(self._tag if self._tags is None else self._tags[-1], self._values[-1])
+        return Data(self._tags[-1] if self._tags else self._tag, self._values[-1])
 
     def column(self) -> Column:
         """Give the finished column."""
-        tags = self._tag if self._tags is None else tuple(self._tags)
+        tags = self._tag
+        if self._tags and self._tags.count(self._tags[0]) == len(self._tags):
+            tags = self._tags[0]
+        elif self._tags:
+            tags = tuple(self._tags)
         return Column(captured=self._captured, tags=tags, values=tuple(self._values))

@@ -150,24 +150,44 @@ def meter_time(stamp: Stamp) -> MeterTime:
 
 
 def carried(at: datetime, octets: bytes, zone: ZoneInfo) -> Stamp:
-    """Give the stamp of a row whose stamp was left out: an instant counted on from `octets`, the last one sent."""
-    last = cosem_time.decode(octets, zone)
-    wall = at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
-    return Stamp(at=at, wall=wall, deviation=last.deviation, status=last.status, trusted=last.trusted)
+    """Give the stamp of a row whose stamp was left out: counted on to `at` from `octets`, the last one sent."""
+    last = _stamp(octets, zone)
+    return Stamp(
+        at=at, wall=_wall(at, zone), deviation=last.deviation, status=last.status, trusted=last.trusted
+    )
+
+
+def carried_times(ats: Sequence[datetime], octets: Sequence[bytes], zone: ZoneInfo) -> list[MeterTime]:
+    """Give the same as meter times, for many rows."""
+    last = [_stamp(one, zone) for one in octets]
+    return from_columns(
+        MeterTime,
+        len(ats),
+        wall=[_wall(at, zone) for at in ats],
+        deviation=[stamp.deviation for stamp in last],
+        status=[stamp.status for stamp in last],
+        trusted=[stamp.trusted for stamp in last],
+    )
+
+
+def _wall(at: datetime, zone: ZoneInfo) -> str:
+    return at.astimezone(zone).isoformat(" ", "seconds")[: len("0000-00-00 00:00:00")]
+
+
+def following(at: datetime | None, step: timedelta) -> datetime | None:
+    """Count on by one period; None where there is no instant to count from, or the calendar ends."""
+    if at is None:
+        return None
+    try:
+        at += step
+    except OverflowError:
+        return None
+    return at if usable(at) else None
 
 
 def counted(at: datetime | None, step: timedelta, times: int) -> list[datetime | None]:
-    """Count on from `at` by `step`; None from where there is no instant to count from, or the calendar ends."""
-    found: list[datetime | None] = []
-    for _ in range(times):
-        try:
-            at = None if at is None else at + step
-        except OverflowError:
-            at = None
-        if at is not None and not usable(at):
-            at = None
-        found.append(at)
-    return found
+    """Count on from `at`, as often as said."""
+    return [at := following(at, step) for _ in range(times)]
 
 
 def usable(at: datetime) -> bool:

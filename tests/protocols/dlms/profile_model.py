@@ -48,7 +48,7 @@ def _stamp(cell: Data, last: Stamp | None, step: timedelta, zone: ZoneInfo) -> S
             return Stamp(at=None, wall="", deviation=None, status=None, trusted=False)
         if not 2 <= at.year <= 9998:
             return Stamp(at=None, wall="", deviation=None, status=None, trusted=False)
-        wall = at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+        wall = at.astimezone(zone).isoformat(" ", "seconds")[:19]
         return Stamp(at=at, wall=wall, deviation=last.deviation, status=last.status, trusted=last.trusted)
     return Stamp(at=None, wall="", deviation=None, status=None, trusted=False)
 
