@@ -283,9 +283,7 @@ class _Cells:
 
     def column(self) -> Column:
         """Give the finished column."""
-        tags = self._tag
-        if self._tags and self._tags.count(self._tags[0]) == len(self._tags):
-            tags = self._tags[0]
-        elif self._tags:
-            tags = tuple(self._tags)
+        tags: Tag | tuple[Tag, ...] = tuple(self._tags) or self._tag
+        if isinstance(tags, tuple) and tags.count(tags[0]) == len(tags):
+            tags = tags[0]
         return Column(captured=self._captured, tags=tags, values=tuple(self._values))

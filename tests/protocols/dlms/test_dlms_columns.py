@@ -341,7 +341,7 @@ def _hostile_buffers() -> dict[str, bytes]:
         + row
         + b"\x02\x02\x00\xff\x02\x02\x00\x11\x01" * 999
         + row,
-        "texts in a compact-array": b"\x13\x02\x02\x0c\x0c\x82\x07\xd0" + b"\x01a\x01b" * 500,
+        "texts in a compact-array": b"\x13\x02\x02\x0c\x0c\x82\x07\xd0" + b"\x04text\x04text" * 200,
     }
 
 
