@@ -97,9 +97,8 @@ class Block:
         at = self.layout.stamp_index
         if at is None:
             return None
-        octets = self.columns[at].values[row]
-        usable = isinstance(octets, bytes) and len(octets) == cosem_time.OCTETS
-        if not isinstance(octets, bytes) or not usable:
+        octets = cosem_time.octets_of(self.columns[at].cell(row))
+        if octets is None:
             return NO_STAMP
         if not self.counted[row]:
             return cosem_time.decode(octets, self.zone)
@@ -225,7 +224,11 @@ class Block:
     def _meter_times(self, rows: Sequence[int]) -> list[MeterTime]:
         at = self.layout.stamp_index
         assert at is not None, "a row without a stamp column has no instant"
-        octets = [one for one in _pick(self.columns[at].values, rows) if isinstance(one, bytes)]
+        column = self.columns[at]
+        given = _pick(column.values, rows)
+        if column.tags is not Tag.OCTET_STRING:
+            given = [cosem_time.octets_of(column.cell(row)) for row in rows]
+        octets = [one for one in given if isinstance(one, bytes)]
         if 1 not in self.counted:
             return stamps.meter_times(b"".join(octets), self.zone)
         flags = [self.counted[row] for row in rows]
@@ -234,8 +237,8 @@ class Block:
             b"".join(o for o, flag in zip(octets, flags, strict=True) if not flag), self.zone
         )
         carried = stamps.carried_times(list(compress(ats, flags)), list(compress(octets, flags)), self.zone)
-        given, derived = iter(own), iter(carried)
-        return [next(derived if flag else given) for flag in flags]
+        sent, derived = iter(own), iter(carried)
+        return [next(derived if flag else sent) for flag in flags]
 
     def _evidence(self, rows: Sequence[int]) -> Iterable[bytes | None]:
         if self.layout.profile is not ProfileName.BILLING:

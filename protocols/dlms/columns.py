@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from protocols.dlms import stamps
+from protocols.dlms import cosem_time, stamps
 from protocols.dlms.axdr import Cursor, EndOfOctets, Kind, Reader
 from protocols.dlms.block import Block, Column
 from protocols.dlms.cosem_time import OCTETS
@@ -209,7 +209,7 @@ class _Rows:
         self.count += len(rows)
 
     def _stamps_of(self, cells: Sequence[Data]) -> None:
-        octets = [value if isinstance(value, bytes) and len(value) == OCTETS else None for _, value in cells]
+        octets = [cosem_time.octets_of(cell) for cell in cells]
         resolved = iter(stamps.instants(b"".join(filter(None, octets)), self._zone))
         last = self._instants[-1] if self._instants else None
         null = Tag.NULL

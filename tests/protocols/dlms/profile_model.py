@@ -38,8 +38,8 @@ def rows_of(layout: Layout, buffer: Data, zone: ZoneInfo) -> Iterator[Row]:
 
 
 def _stamp(cell: Data, last: Stamp | None, step: timedelta, zone: ZoneInfo) -> Stamp:
-    octets = cell.octets
-    if octets is not None and len(octets) == cosem_time.OCTETS:
+    octets = cosem_time.octets_of(cell)
+    if octets is not None:
         return cosem_time.decode(octets, zone)
     if cell.tag is Tag.NULL and last is not None and last.at is not None:
         try:

@@ -80,6 +80,12 @@ def stamp_octets(rng: Random, row: int) -> bytes:
     return bytes(whole)
 
 
+def parted_stamp(rng: Random, row: int) -> Data:
+    """A date and a time of their own types in a structure, as some meters stamp."""
+    whole = stamp_octets(rng, row)
+    return structure(Data(Tag.DATE, whole[:5]), Data(Tag.TIME, whole[5:9]))
+
+
 Maker = Callable[[Random, int], Data]
 
 
@@ -106,7 +112,9 @@ def maker_of(rng: Random, is_time: bool) -> Maker:
         lambda r, _: octets(r.randbytes(r.choice([3, 130]))),
     ]
     if is_time and rng.random() < 0.9:
-        return rng.choice([lambda r, row: octets(stamp_octets(r, row))] * 3 + [lambda *_: NULL])
+        return rng.choice(
+            [lambda r, row: octets(stamp_octets(r, row))] * 6 + [lambda *_: NULL] * 2 + [parted_stamp]
+        )
     return rng.choice(makers[:3] if rng.random() < 0.6 else makers)
 
 
