@@ -15,13 +15,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from gateway.clock import SystemClock
 from protocols.dlms.association import AssociationSettings
 from protocols.dlms.connection import ClientConnection
 from protocols.dlms.exchange import Exchange
@@ -40,6 +39,7 @@ CLIENT = 48
 ENERGY = Obis(1, 0, 1, 8, 0)
 HOST = "127.0.0.1"
 TIMEOUT = 20.0
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
 HISTORY = timedelta(days=35)
 
 
@@ -63,9 +63,16 @@ async def asked() -> bool:
 # the served simulator
 
 
+class StoppedClock:
+    """A clock that stands, so that a register has the same value for everybody."""
+
+    def now(self) -> datetime:
+        return NOW
+
+
 async def serve(count: int) -> None:
     """Serve as many meters, each on a port of its own; tell the memory whenever asked."""
-    clock = SystemClock()
+    clock = StoppedClock()
     policy = AssociationPolicy(
         auth=Auth.HLS_GMAC, ciphered=True, encryption_key=EK, authentication_key=AK, may_write=True
     )
