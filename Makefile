@@ -36,7 +36,9 @@ lint:
 
 bench:
 	@$(SETUP) test
+	@$(SETUP) peers
 	@$(PY) bench/pipeline.py $(ARGS)
+	@$(PY) bench/dlms.py $(ARGS)
 
 docs:
 	@$(SETUP) dev
@@ -52,4 +54,4 @@ fuzz:
 	@$(PY) -m tests.fuzz --frames 1000000 $(ARGS)
 
 clean:
-	rm -rf .venv .setup .mypy_cache .ruff_cache .pytest_cache .coverage
+	rm -rf .venv .venv-peers .setup .mypy_cache .ruff_cache .pytest_cache .coverage

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Set up this checkout: `run` (what the program needs), `dev` (plus linters), `test` (plus servers and browser).
+# Set up this checkout: `run` (what the program needs), `dev` (plus linters), `test` (plus servers and browser);
+# `peers` makes a second environment beside it, for foreign DLMS stacks whose pins clash with ours.
 # Each step is done once; a failed step says which command failed and what to do.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -41,6 +42,19 @@ for candidate in python3.11 python3; do
 done
 [ -n "$python" ] || fail "Python 3.11 or newer is not there" "python3.11 --version" "apt-get install python3"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || debian python3-venv
+
+if [ "$want" = peers ]; then
+  peer="dlms-cosem==25.1.0"
+  [ -x .venv-peers/bin/python ] || "$python" -m venv .venv-peers ||
+    fail "the peers' environment could not be made" "$python -m venv .venv-peers" "apt-get install python3-venv"
+  if [ ! -e "$stamps/$peer" ] || ! .venv-peers/bin/python -c 'import dlms_cosem' 2>/dev/null; then
+    echo "installing $peer into .venv-peers"
+    .venv-peers/bin/python -m pip install --disable-pip-version-check -q "$peer" >"$stamps/peers.log" 2>&1 ||
+      fail "a foreign stack could not be installed" "pip install $peer" "look at $stamps/peers.log"
+    touch "$stamps/$peer"
+  fi
+  exit 0
+fi
 
 if [ "$want" = test ]; then
   debian mosquitto influxdb victoria-metrics socat chromium fonts-noto-core systemd

@@ -90,6 +90,14 @@ class TraceCursor(Cursor):
             self._last = self.offset
         return super().take(count)
 
+    def u8(self) -> int:
+        """Consume one octet."""
+        return self.take(1)[0]
+
+    def end(self, text: str) -> MeterProtocolError:
+        """Make an error at the octets read last, which announce what is not there."""
+        return self.error(text)
+
     def error(self, text: str) -> MeterProtocolError:
         """Make an error at the octets read last."""
         return WrongByte(self.place(self._last), text, self.space)

@@ -95,6 +95,11 @@ class Data(NamedTuple):
 NULL = Data(Tag.NULL, None)
 
 
+def bits_of(octets: bytes, bits: int) -> str:
+    """Write the first `bits` bits of a bit-string as `0` and `1`."""
+    return f"{int.from_bytes(octets, 'big'):0{8 * len(octets)}b}"[:bits]
+
+
 def array(*items: Data) -> Data:
     """Make an array."""
     return Data(Tag.ARRAY, items)
