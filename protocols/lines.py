@@ -11,7 +11,7 @@ import socket
 import termios
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import cast
 
 import serial
@@ -61,7 +61,7 @@ class _Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._paused = False
-        self._changed = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
         self._writable = asyncio.Event()
         self._writable.set()
         self._gone = asyncio.Event()
@@ -77,16 +77,18 @@ class _Connection(asyncio.Protocol):
         if len(self._buffer) >= RECEIVE_BUFFER and self.transport is not None:
             self.transport.pause_reading()
             self._paused = True
-        self._changed.set()
+        self.changed()
 
     def changed(self) -> None:
         """Wake who waits."""
-        self._changed.set()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
         self.reason = self.reason or (f": {exc}" if exc else "")
-        for event in (self._changed, self._writable, self._gone):
+        self.changed()
+        for event in (self._writable, self._gone):
             event.set()
 
     def pause_writing(self) -> None:
@@ -99,7 +101,6 @@ class _Connection(asyncio.Protocol):
         """Give and forget what is there, perhaps nothing."""
         data = bytes(self._buffer)
         self._buffer.clear()
-        self._changed.clear()
         if self._paused and self.transport is not None and not self.lost:
             self.transport.resume_reading()
         self._paused = False
@@ -117,10 +118,15 @@ class _Connection(asyncio.Protocol):
     async def wait_octets(self, seconds: float) -> bool:
         """Wait until octets are there; False when `seconds` passed or the connection is lost first."""
         if not self.has_octets and not self.lost:
-            self._changed.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(seconds, 0.0)):
-                    await self._changed.wait()
+            # One future and one timer: every answer passes here, and a task's timeout costs several times that.
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = loop.call_later(max(seconds, 0.0), self.changed)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
         return self.has_octets
 
     @property
@@ -139,7 +145,7 @@ class _Connection(asyncio.Protocol):
         """Close in order, then by force; returns when the descriptor is free."""
         serial_port = isinstance(self.transport, SerialTransport)
         self.lost = True
-        self._changed.set()
+        self.changed()
         if self.transport is None or self._gone.is_set():
             return
         if not self.transport.is_closing():
