@@ -10,6 +10,8 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 
+from protocols.names import NAMES
+
 _OBIS = re.compile(r"(\d{1,3})-(\d{1,3}):(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?:[*.](\d{1,3}))?", re.ASCII)
 _OBIS_DOTS = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 
@@ -291,75 +293,6 @@ class MeterClock:
     def drift(self) -> float:
         """Seconds by which the meter is ahead."""
         return (self.meter - self.gateway).total_seconds()
-
-
-NAMES: Mapping[str, str] = {
-    "0-0:1.0.0*255": "clock",
-    "0-0:96.1.0*255": "meter_serial",
-    "0-0:96.1.1*255": "manufacturer",
-    "0-0:96.1.2*255": "device_id",
-    "0-0:96.1.4*255": "year",
-    "1-0:0.2.0*255": "firmware",
-    "0-0:94.91.9*255": "meter_type",
-    "0-0:94.91.11*255": "category",
-    "0-0:94.91.12*255": "current_rating",
-    "1-0:12.7.0*255": "voltage",
-    "1-0:11.7.0*255": "current",
-    "1-0:91.7.0*255": "neutral_current",
-    "1-0:13.7.0*255": "power_factor",
-    "1-0:14.7.0*255": "frequency",
-    "1-0:9.7.0*255": "apparent_power",
-    "1-0:1.7.0*255": "active_power",
-    "1-0:16.7.0*255": "active_power_signed",
-    "1-0:3.7.0*255": "reactive_power",
-    "1-0:1.8.0*255": "energy_import",
-    "1-0:2.8.0*255": "energy_export",
-    "1-0:9.8.0*255": "apparent_energy_import",
-    "1-0:10.8.0*255": "apparent_energy_export",
-    "1-0:15.8.0*255": "energy_total",
-    "1-0:1.6.0*255": "max_demand",
-    "1-0:1.6.0*255#5": "max_demand_time",
-    "1-0:9.6.0*255": "max_demand_apparent",
-    "1-0:9.6.0*255#5": "max_demand_apparent_time",
-    "1-0:1.29.0*255": "interval_energy_import",
-    "1-0:2.29.0*255": "interval_energy_export",
-    "1-0:9.29.0*255": "interval_apparent_energy_import",
-    "1-0:10.29.0*255": "interval_apparent_energy_export",
-    "1-0:12.27.0*255": "average_voltage",
-    "1-0:11.27.0*255": "average_current",
-    "0-0:96.10.1*255": "meter_health",
-    "0-0:94.91.14*255": "power_on_minutes",
-    "0-0:94.91.13*255": "billing_power_on_minutes",
-    "0-0:94.91.0*255": "tamper_count",
-    "0-0:0.1.0*255": "billing_count",
-    "0-0:0.1.2*255": "billing_date",
-    "0-0:96.2.0*255": "programming_count",
-    "0-0:96.3.10*255": "relay",
-    "0-0:17.0.0*255": "load_limit",
-    "1-0:13.0.0*255": "billing_power_factor",
-    "0-0:94.96.19*255": "metering_mode",
-    "0-0:94.96.20*255": "payment_mode",
-    "0-0:94.96.21*255": "last_recharge_amount",
-    "0-0:94.96.22*255": "last_recharge_time",
-    "0-0:94.96.23*255": "total_at_last_recharge",
-    "0-0:94.96.24*255": "balance",
-    "0-0:94.96.25*255": "balance_time",
-    "1-0:32.7.0*255": "voltage_l1",
-    "1-0:52.7.0*255": "voltage_l2",
-    "1-0:72.7.0*255": "voltage_l3",
-    "1-0:31.7.0*255": "current_l1",
-    "1-0:51.7.0*255": "current_l2",
-    "1-0:71.7.0*255": "current_l3",
-    "0-0:94.91.18*255": "event_status_word",
-    "0-0:96.11.0*255": "voltage_event_code",
-    "0-0:96.11.1*255": "current_event_code",
-    "0-0:96.11.2*255": "power_event_code",
-    "0-0:96.11.3*255": "transaction_event_code",
-    "0-0:96.11.4*255": "other_event_code",
-    "0-0:96.11.5*255": "non_rollover_event_code",
-    "0-0:96.11.6*255": "control_event_code",
-}
-"""Readable names of quantities, by text form. Field names in InfluxDB and labels on pages come from here."""
 
 
 def name_of(quantity: Quantity) -> str:

@@ -1,25 +1,45 @@
-"""IS 15959 as data: associations, profiles, prepayment objects, event codes."""
+"""Companion specifications as data: IS 15959, and a generic one driven by the meter's own object list."""
 
-from protocols.dlms.companion.loader import (
+from protocols.dlms.companion.loader import COMPANIONS, companion, esw_bits, event_name
+from protocols.dlms.companion.model import (
     AssociationInfo,
+    Category,
+    ClockRules,
     Column,
     Companion,
+    ControlObject,
     EventCode,
     EventLog,
     PrepaymentItem,
     ProfileInfo,
-    companion,
-    event_name,
+    PushSetup,
+    StatusWord,
 )
+from protocols.dlms.companion.object_list import ListedObject, parse_object_list
+from protocols.dlms.companion.sources import BufferSource, LogsSource, ObjectRead, ObjectsSource, Source
 
 __all__ = [
+    "COMPANIONS",
     "AssociationInfo",
+    "BufferSource",
+    "Category",
+    "ClockRules",
     "Column",
     "Companion",
+    "ControlObject",
     "EventCode",
     "EventLog",
+    "ListedObject",
+    "LogsSource",
+    "ObjectRead",
+    "ObjectsSource",
     "PrepaymentItem",
     "ProfileInfo",
+    "PushSetup",
+    "Source",
+    "StatusWord",
     "companion",
+    "esw_bits",
     "event_name",
+    "parse_object_list",
 ]
