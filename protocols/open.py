@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from protocols.dlms.profiles import Layout
+from protocols.dlms.layout_cache import Layouts
 from protocols.dlms.session import open_dlms
 from protocols.errors import MeterConfigError
 from protocols.line import Line
 from protocols.modbus.session import open_modbus
 from protocols.session import Clock, CounterStore, MeterSession, MeterSpec, SecretSource
 
-Layouts = MutableMapping[tuple[str, str, str], Layout]
-"""What DLMS sessions learn about profiles, by (manufacturer, firmware, profile); an empty dict to begin with."""
+__all__ = ["Layouts", "open_session"]
 
 
 @asynccontextmanager

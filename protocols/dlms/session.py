@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from protocols.dlms import objects, security
 from protocols.dlms.association import AssociationSettings, ReleaseMode
-from protocols.dlms.companion import companion
+from protocols.dlms.companion import DEFAULT, companion
 from protocols.dlms.connection import ClientConnection
 from protocols.dlms.exchange import Exchange
 from protocols.dlms.hdlc_link import HdlcClientLink
+from protocols.dlms.layout_cache import LayoutCache, Layouts
 from protocols.dlms.link import ClientLink
 from protocols.dlms.profiles import CLOCK, Layout
 from protocols.dlms.push_layout import push_layouts
-from protocols.dlms.reader import LayoutCache, ProfileReader
+from protocols.dlms.reader import ProfileReader
 from protocols.dlms.security import Keys
 from protocols.dlms.values import text_of
 from protocols.dlms.wrapper import WrapperClientLink, WrapperSocket
@@ -43,7 +44,6 @@ MANUFACTURER = Obis(0, 0, 96, 1, 1)
 FIRMWARE = Obis(1, 0, 0, 2, 0)
 MODEL = Obis(0, 0, 94, 91, 9)
 YEAR = Obis(0, 0, 96, 1, 4)
-RELAY = Obis(0, 0, 96, 3, 10)
 GBT_WINDOW = 7
 """Blocks of a general block transfer that are taken in a row; on HDLC one, since a meter there must be asked."""
 COUNTER_RESERVE = 0x1000
@@ -60,7 +60,7 @@ class DlmsSession:
         clock: Clock,
         *,
         system_title: bytes,
-        cache: MutableMapping[tuple[str, str, str], Layout] | None = None,
+        cache: Layouts | None = None,
     ) -> None:
         self._exchange = exchange
         self._spec = spec
@@ -68,6 +68,7 @@ class DlmsSession:
         self._zone = zone_of(spec)
         self._title = system_title
         self._cache = cache
+        self._companion = companion(spec.dlms.companion if spec.dlms else DEFAULT)
         self._nameplate: Nameplate | None = None
         self._reader: ProfileReader | None = None
 
@@ -139,8 +140,11 @@ class DlmsSession:
             layouts: LayoutCache | None = None
             if self._cache is not None:
                 plate = await self.identify()
-                layouts = LayoutCache(self._cache, plate.manufacturer, plate.firmware)
-            self._reader = ProfileReader(self._exchange, self._zone, self._clock, layouts)
+                layouts = LayoutCache(self._cache, plate.manufacturer, plate.firmware, plate.serial)
+            client = self._spec.dlms.client if self._spec.dlms else 0
+            self._reader = ProfileReader(
+                self._exchange, self._zone, self._clock, layouts, self._companion, client=client
+            )
         return self._reader
 
     async def push_layouts(self) -> dict[Obis, Layout]:
@@ -164,21 +168,25 @@ class DlmsSession:
     def _meter_clock(self) -> objects.Clock:
         return objects.Clock(CLOCK, self._exchange)
 
-    @property
-    def _contact(self) -> objects.DisconnectControl:
-        return objects.DisconnectControl(RELAY, self._exchange)
+    async def _contact(self) -> objects.DisconnectControl:
+        """Find the disconnect control: where the companion says, or in the meter's object list."""
+        listed = await (await self._profiles()).objects() if self._companion.by_object_list else ()
+        found = self._companion.load_switch(listed)
+        if found is None:
+            raise NotSupported("the meter has no disconnect control")
+        return objects.DisconnectControl(found, self._exchange)
 
     async def relay(self) -> RelayState:
         """Read the supply contact (class 70 #2 output state, #3 control state); UNKNOWN when they disagree."""
-        return await self._contact.read()
+        return await (await self._contact()).read()
 
     async def switch_relay(self, to: RelayState) -> None:
         """Order the contact to move (class 70 method 1 or 2, parameter integer 0); success is acceptance."""
         match to:
             case RelayState.OPEN:
-                await self._contact.remote_disconnect.run(None)
+                await (await self._contact()).remote_disconnect.run(None)
             case RelayState.CLOSED:
-                await self._contact.remote_reconnect.run(None)
+                await (await self._contact()).remote_reconnect.run(None)
             case _:
                 raise LocalError("a relay is ordered open or closed")
 
@@ -191,7 +199,7 @@ async def open_dlms(
     secrets: SecretSource,
     counters: CounterStore,
     clock: Clock,
-    cache: MutableMapping[tuple[str, str, str], Layout] | None = None,
+    cache: Layouts | None = None,
 ) -> AsyncIterator[DlmsSession]:
     """Hold the line, associate, check the identity, and give the session; the line is left usable.
 
@@ -203,6 +211,7 @@ async def open_dlms(
     if settings is None:
         raise MeterConfigError("the meter has no DLMS settings")
     association = association_settings(settings, secrets)
+    companion(settings.companion)
     zone_of(spec)
     try:
         async with line.exclusive() as io:
@@ -279,7 +288,7 @@ async def _counter_source(
 
 
 async def _meter_counter(io: LineIO, settings: DlmsSettings, on_push: OnPush | None) -> int:
-    known = companion().associations.get(settings.client)
+    known = companion(settings.companion).associations.get(settings.client)
     if known is None or settings.client == PUBLIC_CLIENT:
         return 0
     exchange = _exchange(io, settings, PUBLIC_CLIENT, AssociationSettings(), lambda: 0, on_push)

@@ -1,6 +1,6 @@
 """Companion specifications as data: IS 15959, and a generic one driven by the meter's own object list."""
 
-from protocols.dlms.companion.loader import COMPANIONS, companion, esw_bits, event_name
+from protocols.dlms.companion.loader import COMPANIONS, DEFAULT, companion, esw_bits, event_name
 from protocols.dlms.companion.model import (
     AssociationInfo,
     Category,
@@ -20,6 +20,7 @@ from protocols.dlms.companion.sources import BufferSource, LogsSource, ObjectRea
 
 __all__ = [
     "COMPANIONS",
+    "DEFAULT",
     "AssociationInfo",
     "BufferSource",
     "Category",

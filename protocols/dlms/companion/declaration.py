@@ -77,7 +77,9 @@ class Table:
 
     def list_of(self, key: str, kind: type[T], default: list[T] | None = None) -> tuple[T, ...]:
         """Give a list whose items are of one type."""
-        items: list[object] = self._get(key, list, default)
+        if default is not None and key not in self._raw:
+            return tuple(default)
+        items: list[object] = self._get(key, list, None)
         return tuple(self._item(key, item, kind) for item in items)
 
     def _item(self, key: str, item: object, kind: type[T]) -> T:
