@@ -23,7 +23,7 @@ class Table:
 
     def __init__(self, raw: Mapping[str, object], where: str) -> None:
         self._raw = raw
-        self._where = where
+        self.place = where
         self._used: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
@@ -35,7 +35,7 @@ class Table:
 
     def error(self, what: str) -> MeterConfigError:
         """Make an error that names this table."""
-        return MeterConfigError(f"{self._where}: {what}")
+        return MeterConfigError(f"{self.place}: {what}")
 
     def _get(self, key: str, kind: type[T], default: T | None) -> T:
         self._used.add(key)
@@ -106,12 +106,12 @@ class Table:
     def table(self, key: str, *, optional: bool = False) -> Table:
         """Give a table inside this one."""
         raw: dict[str, object] = self._get(key, dict, {} if optional else None)
-        return Table(raw, f"{self._where} [{key}]")
+        return Table(raw, f"{self.place} [{key}]")
 
     def tables(self, key: str, *, optional: bool = False) -> tuple[Table, ...]:
         """Give a list of tables."""
         rows = self.list_of(key, dict, [] if optional else None)
-        return tuple(Table(row, f"{self._where} {key} {n + 1}") for n, row in enumerate(rows))
+        return tuple(Table(row, f"{self.place} {key} {n + 1}") for n, row in enumerate(rows))
 
     def each(self) -> Iterator[tuple[str, Table]]:
         """Give every table in this one by name."""

@@ -37,7 +37,7 @@ def parse(name: str, declared: Mapping[str, Mapping[str, object]]) -> Companion:
         name=name,
         associations=_associations(top.section("associations")),
         identity=_identity(top.section("identity")),
-        categories=categories(top.section("categories"), logs),
+        categories=categories(top.sections("categories"), logs),
         event_scaler_profile=logs.scaler_profile,
         event_codes=event_codes(
             top.section("codes"), top.section("disputed"), top.section("vendor"), logs.names
@@ -58,39 +58,35 @@ def parse(name: str, declared: Mapping[str, Mapping[str, object]]) -> Companion:
 
 
 class _Files:
-    """The top-level tables of all files; each stands in one file only."""
+    """The top-level tables of all files; each stands in one file only, but for the categories."""
 
     def __init__(self, name: str, declared: Mapping[str, Mapping[str, object]]) -> None:
         self._name = name
-        self._sections: dict[str, tuple[str, object]] = {}
+        self._sections: dict[str, list[Table]] = {}
+        self._used: set[str] = set()
         for file, raw in declared.items():
             for section, value in raw.items():
-                self._add(file, section, value)
-        self._used: set[str] = set()
+                place = f"{name}/{file} [{section}]"
+                if not isinstance(value, Mapping):
+                    raise MeterConfigError(f"{place}: must be a table, not {value!r}")
+                self._sections.setdefault(section, []).append(Table(value, place))
 
-    def _add(self, file: str, section: str, value: object) -> None:
-        where, before = self._sections.get(section, (file, None))
-        if isinstance(before, dict) and isinstance(value, dict) and section == "categories":
-            if twice := sorted(before.keys() & value.keys()):
-                raise MeterConfigError(f"{self._name}: category {twice[0]} is in {where} and in {file}")
-            value = before | value
-        elif before is not None:
-            raise MeterConfigError(f"{self._name}: [{section}] is in {where} and in {file}")
-        self._sections[section] = (file, value)
+    def sections(self, section: str) -> tuple[Table, ...]:
+        """Give a top-level table of all files."""
+        self._used.add(section)
+        return tuple(self._sections.get(section, ()))
 
     def section(self, section: str) -> Table:
-        """Give a top-level table, empty when no file has it."""
-        self._used.add(section)
-        file, value = self._sections.get(section, ("", NOTHING))
-        place = f"{self._name}/{file} [{section}]"
-        if not isinstance(value, Mapping):
-            raise MeterConfigError(f"{place}: must be a table, not {value!r}")
-        return Table(value, place)
+        """Give a top-level table of one file, empty when no file has it."""
+        first, *more = self.sections(section) or (Table(NOTHING, f"{self._name} [{section}]"),)
+        if more:
+            raise more[0].error(f"is another file's too ({first.place})")
+        return first
 
     def done(self) -> None:
         """Refuse top-level tables that nobody asked for."""
         for section in sorted(set(self._sections) - self._used):
-            raise MeterConfigError(f"{self._name}/{self._sections[section][0]}: unknown table [{section}]")
+            raise self._sections[section][0].error("no such table")
 
 
 def _associations(table: Table) -> Mapping[int, AssociationInfo]:

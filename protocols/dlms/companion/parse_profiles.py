@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -77,10 +77,12 @@ class LogTables:
         )
 
 
-def categories(table: Table, logs: LogTables) -> Mapping[str, Category]:
+def categories(tables: Sequence[Table], logs: LogTables) -> Mapping[str, Category]:
     """Read the categories; one with a base has the base's profiles but for those that it declares."""
     found: dict[str, Category] = {}
-    for name, row in table.each():
+    for name, row in (pair for table in tables for pair in table.each()):
+        if name in found:
+            raise row.error("is another file's too")
         phases = row.number("phases")
         if phases not in (1, 3):
             raise row.error(f"phases must be 1 or 3, not {phases}")
