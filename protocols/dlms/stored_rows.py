@@ -13,7 +13,7 @@ from protocols.dlms import cosem_time
 from protocols.dlms.exchange import Exchange
 from protocols.dlms.layout_reader import MAX_PERIOD, LayoutReader
 from protocols.dlms.model import EntrySelection, RangeSelection
-from protocols.dlms.profiles import Decoded, Layout, decode_rows
+from protocols.dlms.profiles import Decoded, Layout, decode_rows, rows_of
 from protocols.dlms.types import Data
 from protocols.errors import MeterBusy, MeterProtocolError, MeterRefused, NotSupported
 from protocols.reading import ProfileName, ReadingSet
@@ -148,13 +148,15 @@ class StoredRows:
         return None
 
     async def _later(self, layout: Layout, rows: _Rows, end: datetime) -> None:
-        """Ask on from the last row while the meter left something out at the end."""
+        """Ask on from the last row while something is missing at the end; a meter that did, to the very end."""
         period = _period(layout)
-        expected = min(end, self._clock.now() - period)
-        while (last := rows.last) is not None and expected - last >= period:
+        now = self._clock.now()
+        expected = min(end, now - period) - period
+        while (last := rows.last) is not None and last <= expected:
             for start in (last, last + SECOND):
                 if rows.add(await self._more(layout, start, end)):
                     self.continued += 1
+                    expected = min(end, now)
                     break
             else:
                 return
@@ -191,10 +193,22 @@ class StoredRows:
         stamps: list[datetime] = []
         for entry in {1, max(used, 1)}:
             try:
-                stamps += [row.at for row in await self._entries(layout, entry, entry)]
+                stamps += await self._stamps(layout, EntrySelection(entry, entry))
             except (NotSupported, MeterRefused):
                 return fallback
         return min(stamps) - SECOND if stamps else fallback
+
+    async def _stamps(self, layout: Layout, selection: EntrySelection) -> list[datetime]:
+        """Read the stamps of some entries; the rest of their rows may yet be beyond us."""
+        buffer = await self._get(layout, selection)
+        try:
+            rows = list(rows_of(self._layouts.current(layout), buffer, self._zone))
+        except MeterProtocolError:
+            fresh = await self._layouts.again(layout)
+            if fresh is None:
+                raise
+            rows = list(rows_of(fresh, buffer, self._zone))
+        return [row.stamp.at for row in rows if row.stamp and row.stamp.at]
 
     # by entry, or the whole buffer
 
@@ -251,16 +265,13 @@ class StoredRows:
         left, right = 1, used + 1
         while left < right:
             middle = (left + right) // 2
-            _, found = await self._page(layout, middle, middle, used)
-            if found and found[0].at <= low:
+            entry = used + 1 - middle if layout.newest_first else middle
+            found = await self._stamps(layout, EntrySelection(entry, entry))
+            if found and found[0] <= low:
                 left = middle + 1
             else:
                 right = middle
         return left
-
-    async def _entries(self, layout: Layout, first: int, last: int) -> list[ReadingSet]:
-        buffer = await self._get(layout, EntrySelection(first, last))
-        return list((await self._decoded(layout, buffer)).sets)
 
     async def _used(self, layout: Layout) -> int:
         """Read entries_in_use; 0 when the meter does not say."""
