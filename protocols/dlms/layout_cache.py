@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from protocols.dlms import axdr
-from protocols.dlms.companion import ListedObject
+from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.profiles import Layout
 from protocols.dlms.types import Data
 
@@ -31,7 +31,7 @@ class KnownLayout:
         return timedelta() <= now - self.checked_at < CHECK_EVERY
 
 
-Known = KnownLayout | tuple[ListedObject, ...]
+Known = KnownLayout | tuple[ObjectEntry, ...]
 Layouts = MutableMapping[tuple[str, str, str], Known]
 """What sessions learn, by (manufacturer, firmware, what); an empty dict to begin with."""
 
@@ -71,12 +71,12 @@ class LayoutCache:
         """Forget what this meter showed."""
         self._entries.pop((*self._prefix, f"{name}@{self._meter}"), None)
 
-    def objects(self, client: str) -> tuple[ListedObject, ...] | None:
+    def objects(self, client: str) -> tuple[ObjectEntry, ...] | None:
         """Find the object list that a client of this model sees."""
         found = self._entries.get((*self._prefix, f"objects/{client}")) if self._prefix[1] else None
         return found if isinstance(found, tuple) else None
 
-    def put_objects(self, client: str, listed: tuple[ListedObject, ...]) -> None:
+    def put_objects(self, client: str, listed: tuple[ObjectEntry, ...]) -> None:
         """Keep an object list."""
         self._put(f"objects/{client}", listed)
 

@@ -11,16 +11,16 @@ from protocols.dlms.apdu_lists import Target
 from protocols.dlms.companion import (
     BufferSource,
     Companion,
-    ListedObject,
     LogsSource,
     ObjectRead,
     ObjectsSource,
     companion,
-    parse_object_list,
+    in_order,
 )
 from protocols.dlms.exchange import Exchange
 from protocols.dlms.layout_cache import LayoutCache
 from protocols.dlms.layout_reader import PRESENT, LayoutReader
+from protocols.dlms.objects.object_list import ObjectEntry, parse_object_list
 from protocols.dlms.profiles import CapturedColumn, Layout, Row, cell_value, reading_set, rows_of
 from protocols.dlms.stored_rows import StoredRows, Way
 from protocols.dlms.types import Data
@@ -124,7 +124,7 @@ class ProfileReader:
         """Give columns their scales, asked of the objects themselves."""
         return await self._layouts.scaled(columns, None)
 
-    async def objects(self) -> tuple[ListedObject, ...]:
+    async def objects(self) -> tuple[ObjectEntry, ...]:
         """Give the meter's object list where the companion goes by it, else ().
 
         It is read once from the current association (class 15 #2) and shared by meters of one firmware.
@@ -133,7 +133,7 @@ class ProfileReader:
             return ()
         listed = self._cache.objects(self._client)
         if listed is None:
-            listed = parse_object_list(await self._exchange.get(15, CURRENT_ASSOCIATION, 2))
+            listed = in_order(parse_object_list(await self._exchange.get(15, CURRENT_ASSOCIATION, 2)))
             self._cache.put_objects(self._client, listed)
         return listed
 

@@ -383,10 +383,8 @@ def period_of(layout: Layout, buffer: Data, zone: ZoneInfo) -> int:
 
 
 def _at(cell: Data, zone: ZoneInfo) -> datetime | None:
-    octets = cell.octets
-    if octets is None or len(octets) != cosem_time.OCTETS:
-        return None
-    return cosem_time.decode(octets, zone).at
+    octets = cosem_time.octets_of(cell)
+    return None if octets is None else cosem_time.decode(octets, zone).at
 
 
 def _period(layout: Layout) -> timedelta:

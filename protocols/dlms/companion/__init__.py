@@ -15,8 +15,14 @@ from protocols.dlms.companion.model import (
     PushSetup,
     StatusWord,
 )
-from protocols.dlms.companion.object_list import ListedObject, parse_object_list
-from protocols.dlms.companion.sources import BufferSource, LogsSource, ObjectRead, ObjectsSource, Source
+from protocols.dlms.companion.sources import (
+    BufferSource,
+    LogsSource,
+    ObjectRead,
+    ObjectsSource,
+    Source,
+    in_order,
+)
 
 __all__ = [
     "COMPANIONS",
@@ -30,7 +36,6 @@ __all__ = [
     "ControlObject",
     "EventCode",
     "EventLog",
-    "ListedObject",
     "LogsSource",
     "ObjectRead",
     "ObjectsSource",
@@ -42,5 +47,5 @@ __all__ = [
     "companion",
     "esw_bits",
     "event_name",
-    "parse_object_list",
+    "in_order",
 ]

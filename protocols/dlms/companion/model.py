@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from protocols.dlms.companion.object_list import ListedObject
 from protocols.dlms.companion.sources import (
     BufferSource,
     LogsSource,
@@ -14,6 +13,7 @@ from protocols.dlms.companion.sources import (
     Rule,
     Source,
 )
+from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.types import Tag
 from protocols.dlms.units import UNIT_CODES
 from protocols.errors import NotSupported
@@ -215,7 +215,7 @@ class Companion:
         """Tell whether `source` needs the meter's object list."""
         return bool(self.rules)
 
-    def source(self, profile: ProfileName, listed: Sequence[ListedObject] = ()) -> Source:
+    def source(self, profile: ProfileName, listed: Sequence[ObjectEntry] = ()) -> Source:
         """Say how a profile is got from a meter; NotSupported when this companion or meter has none.
 
         `listed` is the meter's object list where `by_object_list` asks for it, else ().
@@ -235,7 +235,7 @@ class Companion:
         info = self.profiles[profile]
         return BufferSource((info.obis, *info.also), info.scaler_profile)
 
-    def load_switch(self, listed: Sequence[ListedObject] = ()) -> Obis | None:
+    def load_switch(self, listed: Sequence[ObjectEntry] = ()) -> Obis | None:
         """Find the disconnect control (class 70); None when the companion or the list has none."""
         if rule := self.rules.get("load_switch"):
             found = rule.find(listed)

@@ -149,7 +149,7 @@ def _expanded(row: Table) -> list[Column]:
         quantity=row.parsed("quantity", Quantity.of),
         tag=row.parsed("type", tag_of),
         scaler=row.number("scaler") if "scaler" in row else None,
-        unit=row.choice("unit", tuple(UNIT_CODES)) if "scaler" in row else "",
+        unit=row.parsed("unit", _unit) if "scaler" in row else "",
     )
     times = row.flag("times", default=False)
     columns = []
@@ -161,6 +161,11 @@ def _expanded(row: Table) -> list[Column]:
             columns.append(Column(class_id=first.class_id, quantity=time, tag=Tag.OCTET_STRING))
     row.done()
     return columns
+
+
+def _unit(text: str) -> str:
+    UNIT_CODES[text]  # KeyError for a unit that COSEM does not have
+    return text
 
 
 def _zones(text: str) -> range:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from protocols.dlms.companion.object_list import ListedObject
+from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.reading import Obis, Quantity
 
 PROFILE_GENERIC = 7
@@ -102,7 +102,7 @@ class Rule:
     objects: tuple[ObjectPattern, ...] = ()
     most: int = 100
 
-    def find(self, listed: Sequence[ListedObject]) -> Source | None:
+    def find(self, listed: Sequence[ObjectEntry]) -> Source | None:
         """Find what a meter has of it, None when it has nothing."""
         if self.buffer:
             places = tuple(_profiles(self.buffer, listed))
@@ -113,13 +113,13 @@ class Rule:
         reads = dict.fromkeys(self._reads(listed))
         return ObjectsSource(tuple(reads)[: self.most]) if reads else None
 
-    def _reads(self, listed: Sequence[ListedObject]) -> Iterator[ObjectRead]:
+    def _reads(self, listed: Sequence[ObjectEntry]) -> Iterator[ObjectRead]:
         for wanted in self.objects:
             for item in listed:
                 if item.class_id not in wanted.classes or not wanted.pattern.matches(item.obis):
                     continue
                 for attribute in wanted.attributes:
-                    if item.readable(attribute):
+                    if _readable(item, attribute):
                         yield ObjectRead(
                             quantity=Quantity(item.obis, attribute),
                             class_id=item.class_id,
@@ -127,8 +127,21 @@ class Rule:
                         )
 
 
-def _profiles(patterns: Sequence[Pattern], listed: Sequence[ListedObject]) -> Iterator[Obis]:
+def _readable(entry: ObjectEntry, attribute: int) -> bool:
+    """Tell whether an attribute may be read; where the list gives no rights at all it is tried."""
+    return not entry.attributes or entry.readable(attribute)
+
+
+def in_order(listed: Sequence[ObjectEntry]) -> tuple[ObjectEntry, ...]:
+    """Sort an object list by OBIS and class; of an object that is named twice the first entry counts."""
+    found: dict[tuple[Obis, int], ObjectEntry] = {}
+    for entry in listed:
+        found.setdefault((entry.obis, entry.class_id), entry)
+    return tuple(found[key] for key in sorted(found))
+
+
+def _profiles(patterns: Sequence[Pattern], listed: Sequence[ObjectEntry]) -> Iterator[Obis]:
     for pattern in patterns:
         for item in listed:
-            if item.class_id == PROFILE_GENERIC and item.readable(2) and pattern.matches(item.obis):
+            if item.class_id == PROFILE_GENERIC and _readable(item, 2) and pattern.matches(item.obis):
                 yield item.obis

@@ -23,11 +23,11 @@ from protocols.dlms.companion import (
     companion,
     esw_bits,
     event_name,
-    parse_object_list,
+    in_order,
 )
-from protocols.dlms.companion.object_list import MAX_OBJECTS
 from protocols.dlms.companion.parse import parse
 from protocols.dlms.companion.sources import Pattern
+from protocols.dlms.objects.object_list import parse_object_list
 from protocols.dlms.types import (
     NULL,
     Data,
@@ -39,7 +39,7 @@ from protocols.dlms.types import (
     structure,
     unsigned,
 )
-from protocols.errors import MeterConfigError, MeterProtocolError, NotSupported
+from protocols.errors import MeterConfigError, NotSupported
 from protocols.names import NAMES
 from protocols.reading import Obis, ProfileName, Quantity, name_of
 
@@ -229,53 +229,38 @@ def entry(class_id: int, name: str, modes: dict[int, int] | None = None) -> Data
 
 
 def test_an_object_list_may_come_in_any_order_and_name_an_object_twice() -> None:
-    listed = parse_object_list(
-        array(entry(3, "1-0:2.8.0"), entry(15, "0-0:40.0.0"), entry(3, "1-0:1.8.0"), entry(3, "1-0:1.8.0"))
+    listed = in_order(
+        parse_object_list(
+            array(
+                entry(3, "1-0:2.8.0"), entry(15, "0-0:40.0.0"), entry(3, "1-0:1.8.0"), entry(3, "1-0:1.8.0")
+            )
+        )
     )
     assert [str(one.obis) for one in listed] == ["0-0:40.0.0*255", "1-0:1.8.0*255", "1-0:2.8.0*255"]
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        NULL,
-        array(),
-        array(long_unsigned(1)),
-        array(structure(long_unsigned(1), unsigned(0), octets(b"12345"))),
-    ],
-)
-def test_what_is_no_object_list_is_a_protocol_error(data: Data) -> None:
-    with pytest.raises(MeterProtocolError, match="object list"):
-        parse_object_list(data)
-
-
-def test_an_object_list_has_a_bound() -> None:
-    one = entry(3, "1-0:1.8.0")
-    with pytest.raises(MeterProtocolError, match=f"of {MAX_OBJECTS + 1} entries"):
-        parse_object_list(array(*[one] * (MAX_OBJECTS + 1)))
-    assert len(parse_object_list(array(*[one] * MAX_OBJECTS))) == 1
-
-
-def test_rights_that_are_no_rights_leave_the_object_to_be_tried() -> None:
-    odd = structure(long_unsigned(3), unsigned(0), octets(Obis(1, 0, 1, 8, 0).to_bytes()), NULL)
-    (listed,) = parse_object_list(array(odd))
-    assert listed.readable(2)
+def test_objects_without_any_rights_are_tried() -> None:
+    bare = structure(long_unsigned(7), unsigned(0), octets(Obis(1, 0, 99, 2, 0).to_bytes()), NULL)
+    found = GENERIC.source(ProfileName.DAILY, parse_object_list(array(bare)))
+    assert found == BufferSource((Obis(1, 0, 99, 2, 0),))
 
 
 def test_rules_find_profiles_registers_and_the_switch_in_a_foreign_list() -> None:
-    listed = parse_object_list(
-        array(
-            entry(7, "1-0:98.1.0"),
-            entry(7, "1-1:99.1.0"),
-            entry(7, "0-0:99.98.3"),
-            entry(7, "0-0:99.98.0"),
-            entry(3, "1-0:1.8.0"),
-            entry(3, "1-0:99.8.0"),
-            entry(3, "1-0:2.8.0", {2: 0}),
-            entry(4, "1-0:1.6.0", {2: 1, 5: 1}),
-            entry(5, "1-0:1.4.0", {3: 1}),
-            entry(3, "1-0:32.7.0"),
-            entry(70, "0-0:96.3.10"),
+    listed = in_order(
+        parse_object_list(
+            array(
+                entry(7, "1-0:98.1.0"),
+                entry(7, "1-1:99.1.0"),
+                entry(7, "0-0:99.98.3"),
+                entry(7, "0-0:99.98.0"),
+                entry(3, "1-0:1.8.0"),
+                entry(3, "1-0:99.8.0"),
+                entry(3, "1-0:2.8.0", {2: 0}),
+                entry(4, "1-0:1.6.0", {2: 1, 5: 1}),
+                entry(5, "1-0:1.4.0", {3: 1}),
+                entry(3, "1-0:32.7.0"),
+                entry(70, "0-0:96.3.10"),
+            )
         )
     )
     assert GENERIC.source(ProfileName.BLOCK_LOAD, listed) == BufferSource((Obis(1, 1, 99, 1, 0),))
