@@ -42,11 +42,11 @@ class ReaderStatistics:
     requests took up a truncated answer. `ways` names the profiles that are not read by range.
     """
 
-    unstamped_rows: int
-    scale_conflicts: int
-    layouts_reread: int
-    continued: int
-    ways: tuple[tuple[str, str], ...]
+    unstamped_rows: int = 0
+    scale_conflicts: int = 0
+    layouts_reread: int = 0
+    continued: int = 0
+    ways: tuple[tuple[str, str], ...] = ()
 
 
 class ProfileReader:
@@ -74,11 +74,6 @@ class ProfileReader:
         self._layouts = LayoutReader(exchange, clock, self._cache, self._companion)
         east = self._companion.clock.east
         self._stored = StoredRows(exchange, self._layouts, zone, clock, east=east)
-
-    @property
-    def unstamped_rows(self) -> int:
-        """Rows that were left out because their stamp is unusable."""
-        return self._stored.unstamped
 
     def statistics(self) -> ReaderStatistics:
         """Count what was unusual so far."""

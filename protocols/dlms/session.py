@@ -18,7 +18,7 @@ from protocols.dlms.layout_cache import LayoutCache, Layouts
 from protocols.dlms.link import ClientLink
 from protocols.dlms.profiles import CLOCK, Layout
 from protocols.dlms.push_layout import push_layouts
-from protocols.dlms.reader import ProfileReader
+from protocols.dlms.reader import ProfileReader, ReaderStatistics
 from protocols.dlms.security import Keys
 from protocols.dlms.values import text_of
 from protocols.dlms.wrapper import WrapperClientLink, WrapperSocket
@@ -72,10 +72,9 @@ class DlmsSession:
         self._nameplate: Nameplate | None = None
         self._reader: ProfileReader | None = None
 
-    @property
-    def unstamped_rows(self) -> int:
-        """Rows of this session that were left out because their stamp is unusable."""
-        return self._reader.unstamped_rows if self._reader else 0
+    def statistics(self) -> ReaderStatistics:
+        """Count what was unusual about the meter's profiles so far."""
+        return self._reader.statistics() if self._reader else ReaderStatistics()
 
     @property
     def exchange(self) -> Exchange:
