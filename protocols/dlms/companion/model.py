@@ -187,7 +187,7 @@ class Companion:
     associations: Mapping[int, AssociationInfo]
     identity: Mapping[str, tuple[Obis, ...]]
     categories: Mapping[str, Category]
-    event_scaler_profile: Obis | None
+    event_scalers: Obis | None
     event_codes: Mapping[int, EventCode]
     esw: StatusWord | None
     push_header: tuple[str, ...]
@@ -211,6 +211,13 @@ class Companion:
         return self.categories["D1"].event_logs if self.categories else ()
 
     @property
+    def event_scaler_profile(self) -> Obis:
+        """Scaler profile of all event logs; NotSupported where the companion has none."""
+        if self.event_scalers is None:
+            raise NotSupported(f"{self.name} declares no scaler profile of events")
+        return self.event_scalers
+
+    @property
     def by_object_list(self) -> bool:
         """Tell whether `source` needs the meter's object list."""
         return bool(self.rules)
@@ -229,9 +236,7 @@ class Companion:
         if profile is ProfileName.PREPAYMENT:
             return ObjectsSource(tuple(self._prepayment_read(item) for item in self.prepayment))
         if profile is ProfileName.EVENTS:
-            return LogsSource(
-                tuple(BufferSource((log.obis,), self.event_scaler_profile) for log in self.event_logs)
-            )
+            return LogsSource(tuple(BufferSource((log.obis,), self.event_scalers) for log in self.event_logs))
         info = self.profiles[profile]
         return BufferSource((info.obis, *info.also), info.scaler_profile)
 

@@ -38,7 +38,7 @@ def parse(name: str, declared: Mapping[str, Mapping[str, object]]) -> Companion:
         associations=_associations(top.section("associations")),
         identity=_identity(top.section("identity")),
         categories=categories(top.sections("categories"), logs),
-        event_scaler_profile=logs.scaler_profile,
+        event_scalers=logs.scaler_profile,
         event_codes=event_codes(
             top.section("codes"), top.section("disputed"), top.section("vendor"), logs.names
         ),

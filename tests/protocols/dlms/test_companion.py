@@ -278,6 +278,9 @@ def test_rules_find_profiles_registers_and_the_switch_in_a_foreign_list() -> Non
     ]
     assert GENERIC.load_switch(listed) == Obis(0, 0, 96, 3, 10)
     assert GENERIC.load_switch(()) is None
+    assert (GENERIC.profiles, GENERIC.event_logs) == ({}, ())
+    with pytest.raises(NotSupported, match="generic declares no scaler profile of events"):
+        _ = GENERIC.event_scaler_profile
     for profile in (ProfileName.DAILY, ProfileName.PREPAYMENT):
         with pytest.raises(NotSupported, match=f"nothing for the {profile} profile"):
             GENERIC.source(profile, listed)
