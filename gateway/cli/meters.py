@@ -26,7 +26,7 @@ from gateway.errors import UsageError
 from protocols.dlms.companion import companion, event_name
 from protocols.dlms.cosem_dates import ClockStatus
 from protocols.dlms.objects import DisconnectControl, describe
-from protocols.dlms.session import RELAY, DlmsSession
+from protocols.dlms.session import DlmsSession
 from protocols.errors import MeterRefused, NotSupported
 from protocols.reading import MeterClock, ProfileName, ReadingSet
 
@@ -116,9 +116,10 @@ async def _relay(target: Target) -> dict[str, Any]:
         fields: dict[str, Any] = {
             "output_state": {"closed": "connected", "open": "disconnected"}.get(state, state)
         }
+        switch = await session.load_switch()
         for name, attribute in (("control_state", 3), ("control_mode", 4)):
             try:
-                data = await session.exchange.get(DisconnectControl.CLASS_ID, RELAY, attribute)
+                data = await session.exchange.get(DisconnectControl.CLASS_ID, switch, attribute)
             except (MeterRefused, NotSupported) as error:
                 fields[name] = f"not given: {error}"
             else:

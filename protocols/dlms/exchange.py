@@ -170,13 +170,16 @@ class Exchange:
 
         After an exchange that was cut short TCP is hung up instead, and an HDLC bus rests for a moment.
         """
-        if self._clean:
-            try:
+        try:
+            if self._clean:
                 await self._goodbye()
-            except ProtocolError:
-                self._clean = False
-        if self._clean:
-            return
+        except ProtocolError:
+            self._clean = False
+        finally:  # cancelled in the middle of a goodbye, its answer is still to come
+            if not self._clean:
+                await self._leave()
+
+    async def _leave(self) -> None:
         if self._bus:
             self._io.hold_quiet(HDLC_QUIET)
         else:

@@ -167,13 +167,19 @@ class DlmsSession:
     def _meter_clock(self) -> objects.Clock:
         return objects.Clock(CLOCK, self._exchange)
 
-    async def _contact(self) -> objects.DisconnectControl:
-        """Find the disconnect control: where the companion says, or in the meter's object list."""
+    async def load_switch(self) -> Obis:
+        """Find the disconnect control (class 70): where the companion says, or in the meter's object list.
+
+        NotSupported when there is none.
+        """
         listed = await (await self._profiles()).objects() if self._companion.by_object_list else ()
         found = self._companion.load_switch(listed)
         if found is None:
             raise NotSupported("the meter has no disconnect control")
-        return objects.DisconnectControl(found, self._exchange)
+        return found
+
+    async def _contact(self) -> objects.DisconnectControl:
+        return objects.DisconnectControl(await self.load_switch(), self._exchange)
 
     async def relay(self) -> RelayState:
         """Read the supply contact (class 70 #2 output state, #3 control state); UNKNOWN when they disagree."""

@@ -345,6 +345,26 @@ async def test_cancelling_in_mid_read_leaves_the_line_usable(framing: str) -> No
             assert await session.relay() is RelayState.CLOSED
 
 
+async def test_cancelling_in_mid_goodbye_hangs_up() -> None:
+    async with site("none") as s:
+        opened, before = asyncio.Event(), s.line.statistics().connects
+
+        async def poll() -> None:
+            async with s.open() as session:
+                session._exchange._connection.receive_data = lambda _: []  # the answer to the release is lost
+                opened.set()
+
+        task = asyncio.create_task(poll())
+        await opened.wait()
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with s.open() as session:
+            assert await session.relay() is RelayState.CLOSED
+        assert s.line.statistics().connects == before + 2
+
+
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
