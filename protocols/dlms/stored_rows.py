@@ -10,11 +10,12 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from protocols.dlms import cosem_time
+from protocols.dlms.block import Block
+from protocols.dlms.columns import decode_block
 from protocols.dlms.exchange import Exchange
 from protocols.dlms.layout_reader import MAX_PERIOD, LayoutReader
 from protocols.dlms.model import EntrySelection, RangeSelection
-from protocols.dlms.profiles import Decoded, Layout, decode_rows, rows_of
-from protocols.dlms.types import Data
+from protocols.dlms.profiles import Decoded, Layout, decode_octets
 from protocols.errors import MeterBusy, MeterProtocolError, MeterRefused, NotSupported
 from protocols.reading import ProfileName, ReadingSet
 from protocols.session import Clock
@@ -183,8 +184,8 @@ class StoredRows:
         selection = RangeSelection(stamp.quantity.obis, 2, *edges)
         return list((await self._decoded(layout, await self._get(layout, selection))).sets)
 
-    async def _get(self, layout: Layout, selection: RangeSelection | EntrySelection | None = None) -> Data:
-        return await self._exchange.get(7, layout.obis, 2, selection)
+    async def _get(self, layout: Layout, selection: RangeSelection | EntrySelection | None = None) -> bytes:
+        return await self._exchange.get_octets(7, layout.obis, 2, selection)
 
     async def _beginning(self, layout: Layout) -> datetime:
         """Find an instant just before the oldest row, by the profile's first and last entry."""
@@ -202,13 +203,13 @@ class StoredRows:
         """Read the stamps of some entries; the rest of their rows may yet be beyond us."""
         buffer = await self._get(layout, selection)
         try:
-            rows = list(rows_of(self._layouts.current(layout), buffer, self._zone))
+            block = decode_block(self._layouts.current(layout), buffer, zone=self._zone)
         except MeterProtocolError:
             fresh = await self._layouts.again(layout)
             if fresh is None:
                 raise
-            rows = list(rows_of(fresh, buffer, self._zone))
-        return [row.stamp.at for row in rows if row.stamp and row.stamp.at]
+            block = decode_block(fresh, buffer, zone=self._zone)
+        return [at for at in block.instants if at is not None]
 
     # by entry, or the whole buffer
 
@@ -258,7 +259,9 @@ class StoredRows:
         if layout.newest_first:
             first, last = used + 1 - last, used + 1 - first
         buffer = await self._get(layout, EntrySelection(first, last))
-        return len(buffer.items), list((await self._decoded(layout, buffer)).sets)
+        decoded = await self._decoded(layout, buffer)
+        count = decode_block(self._layouts.current(layout), buffer, zone=self._zone).count
+        return count, list(decoded.sets)
 
     async def _first_after(self, layout: Layout, low: datetime, used: int) -> int:
         """Find the place of the first row later than `low` by halving."""
@@ -282,7 +285,7 @@ class StoredRows:
 
     # rows
 
-    async def _decoded(self, layout: Layout, buffer: Data) -> Decoded:
+    async def _decoded(self, layout: Layout, buffer: bytes) -> Decoded:
         """Decode a buffer; when its rows do not fit, read the columns again, once, and try those."""
         decoded, misfit = None, None
         try:
@@ -299,12 +302,13 @@ class StoredRows:
         self.unstamped += decoded.unstamped
         return decoded
 
-    def _decode(self, layout: Layout, buffer: Data) -> Decoded:
+    def _decode(self, layout: Layout, buffer: bytes) -> Decoded:
         if layout.profile is ProfileName.BLOCK_LOAD and not layout.period:
-            if not buffer.items:
+            block = decode_block(layout, buffer, zone=self._zone)
+            if not block.count:
                 return Decoded(sets=(), unstamped=0)
-            layout = self._layouts.note_period(layout, period_of(layout, buffer, self._zone))
-        return decode_rows(layout, buffer, zone=self._zone, received_at=self._clock.now())
+            layout = self._layouts.note_period(layout, period_of(block))
+        return decode_octets(layout, buffer, zone=self._zone, received_at=self._clock.now())
 
 
 class _Rows:
@@ -368,23 +372,17 @@ class _Deviations:
         return cosem_time.encode(at, self._zone, deviation=minutes)
 
 
-def period_of(layout: Layout, buffer: Data, zone: ZoneInfo) -> int:
+def period_of(block: Block) -> int:
     """Find the capture period in the stamps of neighbouring rows: the commonest distance.
 
     Raises MeterProtocolError when no two neighbours carry stamps: an interval without a start is no interval.
     """
-    index = next(i for i, c in enumerate(layout.columns) if c.is_stamp)
-    stamps = [_at(row.items[index], zone) if len(row.items) > index else None for row in buffer.items]
+    stamps = [None if counted else at for at, counted in zip(block.instants, block.counted, strict=True)]
     distances = Counter(abs(b - a) // SECOND for a, b in pairwise(stamps) if a and b and a != b)
     likely = [seconds for seconds in distances if seconds <= MAX_PERIOD]
     if not likely:
         raise MeterProtocolError("the block load's capture period is 0 s and its stamps do not tell it")
     return max(likely, key=lambda seconds: (distances[seconds], -seconds))
-
-
-def _at(cell: Data, zone: ZoneInfo) -> datetime | None:
-    octets = cosem_time.octets_of(cell)
-    return None if octets is None else cosem_time.decode(octets, zone).at
 
 
 def _period(layout: Layout) -> timedelta:

@@ -68,6 +68,15 @@ class ScriptedExchange:
         attribute: int = 2,
         selection: RangeSelection | EntrySelection | None = None,
     ) -> Data:
+        return axdr.decode(await self.get_octets(class_id, obis, attribute, selection))
+
+    async def get_octets(
+        self,
+        class_id: int,
+        obis: Obis,
+        attribute: int = 2,
+        selection: RangeSelection | EntrySelection | None = None,
+    ) -> bytes:
         self.asked[f"{obis}#{attribute}"] += 1
         try:
             if (class_id, attribute) == (7, 2) and self.only in (None, obis):
@@ -79,7 +88,7 @@ class ScriptedExchange:
         except AccessDenied as denied:
             error = refusal(denied.code, f"read of {obis}#{attribute}")
             raise (NotSupported(str(error)) if denied.code in (4, 9, 11) else error) from denied
-        return axdr.decode(axdr.encode(value))
+        return axdr.encode(value)
 
     async def get_many(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
         found: list[Data | ProtocolError] = []
