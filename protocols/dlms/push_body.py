@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from protocols.dlms import cosem_time
+from protocols.dlms.companion import companion
 from protocols.dlms.notification import DataNotification, EventNotification
 from protocols.dlms.types import Data, Tag
 from protocols.dlms.values import text_of
@@ -20,41 +21,11 @@ ESW_BITS = 128
 MAX_CELLS = 256
 MAX_ROWS = 4_096
 ALERT_SETUP = Obis(0, 4, 25, 9, 0)
+_TAKEN = (ProfileName.INSTANTANEOUS, ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLING)
 PROFILE_OF_SETUP: Mapping[Obis, ProfileName] = MappingProxyType(
-    {
-        Obis(0, 0, 25, 9, 0): ProfileName.INSTANTANEOUS,
-        Obis(0, 5, 25, 9, 0): ProfileName.BLOCK_LOAD,
-        Obis(0, 6, 25, 9, 0): ProfileName.DAILY,
-        Obis(0, 103, 25, 9, 0): ProfileName.BILLING,
-    }
+    {obis: setup.profile for obis, setup in companion().push_setups.items() if setup.profile in _TAKEN}
 )
-"""Which profile a push setup sends; 0.5, 0.6 and 0.103 are one module vendor's."""
-
-ESW_NAMES: Mapping[int, str] = MappingProxyType(
-    {
-        0: "voltage missing, phase R",
-        1: "voltage missing, phase Y",
-        2: "voltage missing, phase B",
-        3: "over voltage",
-        4: "low voltage",
-        5: "voltage unbalance",
-        6: "current reversed, phase R",
-        7: "current reversed, phase Y",
-        8: "current reversed, phase B",
-        9: "current unbalance",
-        10: "current bypass",
-        11: "over current",
-        12: "very low power factor",
-        51: "earth loading",
-        81: "magnetic influence",
-        82: "neutral disturbance",
-        83: "meter cover opened",
-        84: "load switched",
-        85: "last gasp",
-        86: "first breath",
-        87: "billing counter raised",
-    }
-)
+"""Which profile a push setup sends, of those that are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +69,8 @@ class PushBody:
 
 def bit_name(bit: int) -> str:
     """Name a bit of the event status word; `bit 90` when it is reserved or the maker's own."""
-    return ESW_NAMES.get(bit, f"bit {bit}")
+    word = companion().esw
+    return (word.bits if word else {}).get(bit, f"bit {bit}")
 
 
 def body_of(apdu: DataNotification) -> PushBody:

@@ -170,7 +170,8 @@ class ServerConnection:
     # general block transfer
 
     def _send(self, octets: bytes) -> list[bytes]:
-        if not self._gbt_size or len(octets) <= self._gbt_size + gbt.OVERHEAD:
+        of_association = octets[0] in (0x61, 0x63)
+        if of_association or not self._gbt_size or len(octets) <= self._gbt_size + gbt.OVERHEAD:
             return [octets]
         if self._transfer is None:
             self._transfer = BlockTransfer(size=self._gbt_size, window=self._settings.gbt_window)

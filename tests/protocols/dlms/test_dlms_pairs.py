@@ -108,7 +108,7 @@ class Line:
 
 
 class Silent(Exception):
-    """The meter does not answer any more and the client has given up."""
+    """The meter does not answer any more, or refuses to go on."""
 
 
 def converse(line: Line) -> int:
@@ -123,6 +123,8 @@ def converse(line: Line) -> int:
                 client.associate()
             elif isinstance(event, Released):
                 return done
+            elif isinstance(event, Refused) and event != waiting and line.datagrams:
+                raise Silent  # a repeated GET-NEXT draws "data block number invalid": a named end
             elif waiting is not None and not isinstance(event, Pushed):
                 assert event == waiting, f"answer {done} is another one"
                 done, waiting = done + 1, None
