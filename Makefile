@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 SETUP := deploy/setup.sh
 
-.PHONY: help demo demo-once test lint types check setup bench docs clean soak fuzz
+.PHONY: help demo demo-once test lint types check setup bench docs clean soak soak-simulator fuzz
 
 help:
 	@echo "make demo    run everything on embedded defaults, no server needed (Ctrl-C ends it)"
@@ -11,6 +11,7 @@ help:
 	@echo "make setup   virtual environment only    make lint   ruff and mypy"
 	@echo "make bench   performance figures         make docs   regenerate the generated documents"
 	@echo "make soak    the kill test with more kills"
+	@echo "make soak-simulator   2,000 simulated meters in one process, each read once"
 	@echo "make fuzz    a million mutated DLMS frames"
 
 demo:
@@ -52,6 +53,10 @@ soak:
 fuzz:
 	@$(SETUP) dev
 	@$(PY) -m tests.fuzz --frames 1000000 $(ARGS)
+
+soak-simulator:
+	@$(SETUP) test
+	@$(PY) bench/soak_simulator.py $(ARGS)
 
 clean:
 	rm -rf .venv .venv-peers .setup .mypy_cache .ruff_cache .pytest_cache .coverage

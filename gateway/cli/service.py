@@ -38,6 +38,7 @@ from gateway.edge.journal_view import JournalView, view
 from gateway.errors import UsageError
 from gateway.mqtt import connect
 from gateway.role_edge import edge_folder, mqtt_settings, password
+from protocols.simulator.faults import load as load_faults
 from protocols.simulator.neighbourhood import Plan
 from protocols.simulator.push_schedule import PushTo
 from protocols.simulator.serve import run_simulator
@@ -150,6 +151,10 @@ def simulate(
         Path | None,
         typer.Option("--key-file", help="Its password and keys: yours to choose, none is in the file."),
     ] = None,
+    fault: Annotated[
+        str | None,
+        typer.Option(help="A fault script by its name, or a TOML file of faults (docs/simulator.md)."),
+    ] = None,
 ) -> None:
     """Serve a neighbourhood of simulated meters on real sockets and ptys, or one replayed meter, until Ctrl-C.
 
@@ -162,6 +167,7 @@ def simulate(
     match = _SPEED.fullmatch(speed)
     if match is None or not 1 <= float(match[1]) <= 100_000:
         raise UsageError(f"--speed: `{speed}` is not a speed; write 1x to 100000x, for example 60x")
+    faults = load_faults(fault) if fault is not None else None
 
     receiver = None if push_to is None else _push_target(push_to, dial_in=dial_in)
 
@@ -182,6 +188,7 @@ def simulate(
                 unnamed=unnamed,
                 cuts=not calm,
                 push_to=receiver,
+                faults=faults,
                 ready=ready,
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from protocols.dlms import hdlc, wrapper
 from protocols.dlms.hdlc import Address, BadFrame, Frame, FrameDecoder, Parameters
@@ -18,12 +19,31 @@ MANAGEMENT = 1
 """Logical device that Indian meters serve."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation(Protocol):
+    """One client's association as the framing sees it."""
+
+    def handle(self, octets: bytes) -> list[bytes]:
+        """Answer one APDU: the APDUs to send, none when no answer is to be sent."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServedMeter:
-    """A model with the counter that all its associations share."""
+    """A model with the counter that all its associations share.
+
+    With `one_client` a second client's HDLC connection is refused until the first is disconnected.
+    """
 
     model: CosemModel
     counter: SendCounter = field(default_factory=SendCounter)
+    one_client: bool = False
+
+    def limits(self, common: ServerSettings) -> ServerSettings:
+        """Give this meter's own limits where they differ from the port's."""
+        return common
+
+    def converse(self, client: int, settings: ServerSettings) -> Conversation:
+        """Begin a conversation with a client address."""
+        return ServerConnection(self.model, client, settings, self.counter)
 
 
 class WrapperServer:
@@ -33,7 +53,7 @@ class WrapperServer:
         self._meters = meters
         self._settings = settings
         self._decoder = wrapper.WrapperDecoder()
-        self._connections: dict[tuple[int, int], ServerConnection] = {}
+        self._connections: dict[tuple[int, int], Conversation] = {}
 
     def receive_data(self, data: bytes) -> bytes:
         """Give the answers to what `data` completed; MeterProtocolError for a wrong header."""
@@ -54,11 +74,11 @@ class WrapperServer:
             for answer in connection.handle(request.apdu):
                 yield wrapper.encode(request.destination, request.source, answer)
 
-    def _connection(self, client: int, server: int) -> ServerConnection | None:
+    def _connection(self, client: int, server: int) -> Conversation | None:
         meter = self._meters.get(server)
         known = self._connections.get((client, server))
         if known is None and meter is not None and len(self._connections) < MAX_CLIENTS:
-            known = ServerConnection(meter.model, client, self._settings, meter.counter)
+            known = meter.converse(client, meter.limits(self._settings))
             self._connections[client, server] = known
         return known
 
@@ -69,7 +89,7 @@ class _Station:
     peer: Address
     max_send: int
     channel: Channel
-    connection: ServerConnection
+    connection: Conversation
 
 
 class HdlcBus:
@@ -173,7 +193,11 @@ class HdlcBus:
         except MeterProtocolError:
             rejected = hdlc.encode_rejection(frame, send=0, receive=0, reasons=hdlc.INFO_NOT_ALLOWED)
             return _reply(frame, hdlc.FRMR, rejected)
-        own, window = min(self._settings.max_info, MAX_INFO), self._settings.window
+        meter = self._meters[key[0]]
+        if meter.one_client and any(k[0] == key[0] and k != key for k in self._stations):
+            return _reply(frame, hdlc.DM)
+        limits = meter.limits(self._settings)
+        own, window = min(limits.max_info, MAX_INFO), limits.window
         granted = Parameters(
             transmit=min(own, offer.receive),
             receive=min(own, offer.transmit),
@@ -188,8 +212,7 @@ class HdlcBus:
             window_send=granted.window_transmit,
             window_receive=granted.window_receive,
         )
-        meter = self._meters[key[0]]
-        connection = ServerConnection(meter.model, key[1], self._settings, meter.counter)
+        connection = meter.converse(key[1], limits)
         self._stations[key] = _Station(frame.destination, frame.source, granted.transmit, channel, connection)
         return _reply(frame, hdlc.UA, granted.encode())
 

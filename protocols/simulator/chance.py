@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 
 
 class Dice:
@@ -10,8 +11,8 @@ class Dice:
 
     def __init__(self, *name: object, draws: int = 64) -> None:
         self._name = "|".join(str(part) for part in name).encode()
-        self._size = draws * 4
-        self._octets = hashlib.shake_256(self._name).digest(self._size)
+        self._draws = draws
+        self._drawn = _numbers(self._name, draws)
         self._at = 0
 
     def below(self, bound: int) -> int:
@@ -31,9 +32,13 @@ class Dice:
         return b"".join(self._draw().to_bytes(4, "big") for _ in range((count + 3) // 4))[:count]
 
     def _draw(self) -> int:
-        if self._at + 4 > len(self._octets):
-            self._size *= 2
-            self._octets = hashlib.shake_256(self._name).digest(self._size)
-        value = int.from_bytes(self._octets[self._at : self._at + 4], "big")
-        self._at += 4
+        if self._at >= len(self._drawn):
+            self._draws *= 2
+            self._drawn = _numbers(self._name, self._draws)
+        value = self._drawn[self._at]
+        self._at += 1
         return value
+
+
+def _numbers(name: bytes, draws: int) -> tuple[int, ...]:
+    return struct.unpack(f">{draws}I", hashlib.shake_256(name).digest(draws * 4))

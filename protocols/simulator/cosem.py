@@ -1,10 +1,9 @@
-"""A household's meter as COSEM: associations, rights and dispatch of an Indian single-phase prepaid meter."""
+"""A household's meter as COSEM: associations, rights and dispatch of an Indian smart meter."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from protocols.dlms.companion import companion
 from protocols.dlms.model import (
     OBJECT_UNDEFINED,
     READ_WRITE_DENIED,
@@ -13,17 +12,53 @@ from protocols.dlms.model import (
     EntrySelection,
     RangeSelection,
 )
-from protocols.dlms.types import Data, double_long_unsigned, octets
-from protocols.reading import Obis
-from protocols.simulator.cosem_meter import CLOCK_OBIS, MeterObjects, NowSource, object_list
-from protocols.simulator.cosem_objects import Served, data_object, logical_name
-from protocols.simulator.household import Household
-from protocols.simulator.push_setups import push_setups
+from protocols.dlms.types import Data
+from protocols.reading import Obis, ProfileName
+from protocols.simulator.cosem_access import (
+    CLIENTS,
+    CURRENT_ASSOCIATION,
+    DISPLAY,
+    FIRMWARE,
+    LOGICAL_DEVICE,
+    PUBLIC,
+    PUSH,
+    READER,
+    SAP_ASSIGNMENT,
+    UTILITY,
+    AccessObjects,
+    association_object,
+    counter_object,
+    object_list,
+    security_setup,
+)
+from protocols.simulator.cosem_control import (
+    CLOCK_OBIS,
+    IMAGE_SCHEDULE,
+    MESSAGES,
+    ControlObjects,
+)
+from protocols.simulator.cosem_meter import Build, MeterObjects, NowSource
+from protocols.simulator.cosem_objects import Memory, Served, logical_name
+from protocols.simulator.cosem_push import PushObjects
+from protocols.simulator.household import TRANSACTION_LOG, Household
 
-PUBLIC, READER, UTILITY = 16, 32, 48
-CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
+__all__ = [
+    "CURRENT_ASSOCIATION",
+    "DISPLAY",
+    "FIRMWARE",
+    "OBJECT_CLASS_INCONSISTENT",
+    "PUBLIC",
+    "PUSH",
+    "READER",
+    "UTILITY",
+    "HouseholdModel",
+    "system_title",
+]
+
 OBJECT_CLASS_INCONSISTENT = 9
 _IDENTITY = (Obis(0, 0, 96, 1, 0), Obis(0, 0, 96, 1, 1), Obis(0, 0, 96, 1, 2))
+_FIRMWARE_VERSION = Obis(1, 0, 0, 2, 0)
+_ASSOCIATION_CLASS = 15
 
 
 def system_title(manufacturer: str, serial: str) -> bytes:
@@ -33,11 +68,12 @@ def system_title(manufacturer: str, serial: str) -> bytes:
 
 
 class HouseholdModel:
-    """Implements `CosemModel`.
+    """Implements `CosemModel`. Its objects are built when somebody first asks.
 
-    `policies` says what each client address must show; a client that is not in it cannot associate.
-    Public clients see the clock, the invocation counters and the identity only. `older_prepayment` puts
-    the money at `.91.` codes, as meters on HDLC do; `numbered_events` adds the sequence number to the logs.
+    `policies` says what each client address must show; a client that is not in it cannot associate. The public
+    client sees the clock, the invocation counters and the identity only; the reader reads; the utility also
+    writes and runs methods; the firmware client, push and the display see their own few objects. `master_key`
+    opens keys that are transferred. `on_push` is called with the setup's name when the meter is told to push.
     """
 
     def __init__(
@@ -46,30 +82,24 @@ class HouseholdModel:
         clock: NowSource,
         policies: Mapping[int, AssociationPolicy],
         *,
-        older_prepayment: bool = False,
-        numbered_events: bool = False,
-        firmware: str = "SIM-1.4.2",
-        year: int = 2025,
+        build: Build | None = None,
+        master_key: bytes | None = None,
     ) -> None:
         self.household = household
+        self.build = build or Build()
+        self.keep_history = False
+        self.on_push: Callable[[Obis], None] | None = None
         self._clock = clock
-        self._policies = dict(policies)
-        self._meter = MeterObjects(
-            household,
-            clock,
-            older_prepayment=older_prepayment,
-            numbered_events=numbered_events,
-            firmware=firmware,
-            year=year,
+        self._memory = Memory()
+        self._access = AccessObjects(
+            policies,
+            system_title=self.system_title,
+            device_name=f"{household.manufacturer}{household.serial}".encode()[:16],
+            master_key=master_key,
+            note=self._log,
         )
-        self._objects = self._meter.objects
-        self._objects.update(push_setups())
-        self._counters: dict[int, int] = {}
-        counters = []
-        for client, info in companion().associations.items():
-            self._objects[info.counter] = self._counter_object(client)
-            counters.append(info.counter)
-        self._public = frozenset((CLOCK_OBIS, CURRENT_ASSOCIATION, *_IDENTITY, *counters))
+        self._meter: MeterObjects | None = None
+        self._objects: dict[Obis, Served] = {}
 
     @property
     def system_title(self) -> bytes:
@@ -82,8 +112,8 @@ class HouseholdModel:
         return self.household.state(self._clock.now()).powered
 
     def associations(self) -> Mapping[int, AssociationPolicy]:
-        """Policies by client address."""
-        return self._policies
+        """Policies by client address, with the keys and secrets that hold now."""
+        return self._access.policies
 
     def get(
         self,
@@ -95,31 +125,35 @@ class HouseholdModel:
     ) -> Data:
         """Give an attribute's value; AccessDenied when there is none or the client may not see it."""
         policy = self._policy(client)
-        if obis == CURRENT_ASSOCIATION and class_id == 15:
-            return self._association(client, policy, attribute)
+        if obis == CURRENT_ASSOCIATION:
+            obis = self._own_association(client)
         served = self._object(client, class_id, obis)
         if attribute == 1:
             return logical_name(obis)
+        if class_id == _ASSOCIATION_CLASS and attribute == 2:
+            return object_list(self._seen(client), may_write=policy.may_write)
         read = served.read.get(attribute)
         if read is None:
             raise AccessDenied(READ_WRITE_DENIED)
         return read(selection)
 
     def set(self, client: int, class_id: int, obis: Obis, attribute: int, value: Data) -> None:
-        """Write an attribute; only the utility may."""
+        """Write an attribute; only the utility may, and the firmware client its own."""
         policy = self._policy(client)
         served = self._object(client, class_id, obis)
         write = served.write.get(attribute)
         if write is None or not policy.may_write:
             raise AccessDenied(READ_WRITE_DENIED)
         write(value)
-        self._meter.wrote()
+        self._built().writes += 1
 
     def action(
         self, client: int, class_id: int, obis: Obis, method: int, parameter: Data | None
     ) -> Data | None:
-        """Run a method; only the utility may."""
+        """Run a method; only the utility may, and the firmware client its own."""
         policy = self._policy(client)
+        if obis == CURRENT_ASSOCIATION:
+            obis = self._own_association(client)
         served = self._object(client, class_id, obis)
         run = served.methods.get(method)
         if run is None or not policy.may_write:
@@ -128,35 +162,97 @@ class HouseholdModel:
 
     def frame_counter(self, client: int) -> int:
         """Last invocation counter received in the association of `client`."""
-        return self._counters.get(client, 0)
+        return self._access.frame_counter(client)
 
     def note_frame_counter(self, client: int, value: int) -> None:
         """Raise that counter; it never falls."""
-        self._counters[client] = max(self.frame_counter(client), value)
+        self._access.note_frame_counter(client, value)
+
+    def own(self, class_id: int, obis: Obis, attribute: int = 2) -> Data:
+        """Read an attribute as the meter itself does, for what it pushes; AccessDenied when there is none."""
+        self._built()
+        served = self._objects.get(obis)
+        if served is None or served.class_id != class_id:
+            raise AccessDenied(OBJECT_UNDEFINED)
+        if attribute == 1:
+            return logical_name(obis)
+        if attribute not in served.read:
+            raise AccessDenied(READ_WRITE_DENIED)
+        return served.read[attribute](None)
+
+    # objects and rights
+
+    def _built(self) -> MeterObjects:
+        if self._meter is None:
+            home, clock, build, memory = self.household, self._clock, self.build, self._memory
+            self._meter = MeterObjects(home, clock, build, memory, lambda: self.keep_history)
+            control = ControlObjects(home, clock, build, memory, self._meter)
+            push = PushObjects(home, clock, build, memory, self._pushed)
+            self._objects = {
+                **self._meter.objects,
+                **control.objects,
+                **push.objects,
+                **self._access.objects,
+            }
+        return self._meter
+
+    def _pushed(self, setup: Obis) -> None:
+        if self.on_push is not None:
+            self.on_push(setup)
+
+    def _log(self, code: int) -> None:
+        self.household.log_event(TRANSACTION_LOG, code, self._clock.now())
 
     def _policy(self, client: int) -> AssociationPolicy:
-        policy = self._policies.get(client)
+        policy = self._access.policies.get(client)
         if policy is None:
             raise AccessDenied(READ_WRITE_DENIED)
         return policy
 
+    def _own_association(self, client: int) -> Obis:
+        return association_object(client) if client in CLIENTS else CURRENT_ASSOCIATION
+
     def _object(self, client: int, class_id: int, obis: Obis) -> Served:
-        if client == PUBLIC and obis not in self._public:
-            raise AccessDenied(READ_WRITE_DENIED if obis in self._objects else OBJECT_UNDEFINED)
+        self._built()
         served = self._objects.get(obis)
+        if not self._may_see(client, obis):
+            raise AccessDenied(OBJECT_UNDEFINED if served is None else READ_WRITE_DENIED)
         if served is None:
             raise AccessDenied(OBJECT_UNDEFINED)
         if served.class_id != class_id:
             raise AccessDenied(OBJECT_CLASS_INCONSISTENT)
         return served
 
-    def _counter_object(self, client: int) -> Served:
-        return data_object(lambda: double_long_unsigned(self.frame_counter(client)))
+    def _seen(self, client: int) -> dict[Obis, Served]:
+        seen = {o: s for o, s in self._objects.items() if self._may_see(client, o)}
+        seen[CURRENT_ASSOCIATION] = self._objects[self._own_association(client)]
+        return seen
 
-    def _association(self, client: int, policy: AssociationPolicy, attribute: int) -> Data:
-        if attribute == 1:
-            return octets(CURRENT_ASSOCIATION.to_bytes())
-        if attribute != 2:
-            raise AccessDenied(READ_WRITE_DENIED)
-        seen = {o: s for o, s in self._objects.items() if client != PUBLIC or o in self._public}
-        return object_list(seen, may_write=policy.may_write)
+    def _may_see(self, client: int, obis: Obis) -> bool:
+        """Say whether a client's association lists an object."""
+        if client in (READER, UTILITY):
+            foreign = client == READER and obis.c == 40 and obis != association_object(client)
+            return not foreign
+        if obis in _COMMON or obis == self._own_association(client):
+            return True
+        if client == FIRMWARE:
+            return obis in (_FIRMWARE_VERSION, IMAGE_SCHEDULE, security_setup(FIRMWARE))
+        if client == PUSH:
+            return (obis.c, obis.d) == (25, 9)
+        if client == DISPLAY:
+            instantaneous = self.build.kind.profiles[ProfileName.INSTANTANEOUS]
+            return obis in (*MESSAGES, instantaneous.obis, instantaneous.scaler_profile) or obis.c == 94
+        return False
+
+
+_COMMON = frozenset(
+    (
+        CLOCK_OBIS,
+        CURRENT_ASSOCIATION,
+        LOGICAL_DEVICE,
+        SAP_ASSIGNMENT,
+        *_IDENTITY,
+        *(counter_object(client) for client in CLIENTS),
+    )
+)
+"""What every association may read."""

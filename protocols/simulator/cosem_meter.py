@@ -1,56 +1,43 @@
-"""Every object of a simulated Indian single-phase prepaid meter, built from one household."""
+"""What a simulated Indian meter measures and stores, as objects: profiles, scaler profiles, registers, events."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Protocol
 
-from protocols.dlms.companion import Column, EventLog, PrepaymentItem, companion
+from protocols.dlms.companion import Category, Column, EventLog, ProfileInfo, companion
 from protocols.dlms.model import OTHER_REASON, TYPE_UNMATCHED, AccessDenied
-from protocols.dlms.objects.object_list import (
-    READ_ONLY,
-    READ_WRITE,
-    ObjectEntry,
-    build_object_list,
-)
-from protocols.dlms.types import (
-    Data,
-    Tag,
-    boolean,
-    double_long,
-    double_long_unsigned,
-    enum,
-    integer,
-    long_unsigned,
-    octets,
-    unsigned,
-)
+from protocols.dlms.types import Data, Tag, double_long_unsigned, long_unsigned
 from protocols.reading import Obis, ProfileName, Quantity
 from protocols.simulator import cosem_rows
 from protocols.simulator.cosem_objects import (
+    Buffer,
+    Memory,
     Rows,
     Served,
-    constant,
     data_object,
     profile,
     register,
     scaler_profile,
 )
-from protocols.simulator.cosem_rows import Raw, instant, stamp
-from protocols.simulator.household import Household
+from protocols.simulator.cosem_rows import Raw
+from protocols.simulator.household import PERIODS, TRANSACTION_LOG, Household
 
-CLOCK_OBIS = Obis(0, 0, 1, 0, 0)
-RELAY_OBIS = Obis(0, 0, 96, 3, 10)
-LIMITER_OBIS = Obis(0, 0, 17, 0, 0)
 STORED = timedelta(days=35)
+BLOCK_PERIOD, DAILY_PERIOD = Obis(1, 0, 0, 8, 4), Obis(1, 0, 0, 8, 5)
+DEMAND_PERIOD = Obis(1, 0, 0, 8, 0)
+LIMITER = Obis(0, 0, 17, 0, 0)
+_LIMIT = (LIMITER, 4)
 _EVENT_CAPACITY = 200
-_CAPACITY = {ProfileName.BLOCK_LOAD: 35 * 48, ProfileName.DAILY: 35, ProfileName.BILLING: 12}
-_MAX_DRIFT_S = 50 * 366 * 86_400
+_DAYS, _BILLS = 35, 12
+_DEMAND_PERIOD_CHANGED, _BLOCK_PERIOD_CHANGED, _DEMAND_RESET = 152, 153, 166
 _SECOND = timedelta(seconds=1)
-_DISCONNECTED, _CONNECTED = 0, 1
-_RELAY_BY_ORDER_ONLY = 4  # control_mode: remote disconnect and reconnect, nothing at the meter (Blue Book)
+_RATING = {"D1": b"5-30A", "D2": b"10-60A", "D3": b"-/5A"}
+_TYPE = {"D1": 6, "D2": 7, "D3": 8}
+_CT_RATIO, _PT_RATIO = 20, 1
 
 
 class NowSource(Protocol):
@@ -60,79 +47,112 @@ class NowSource(Protocol):
         """Give the present instant in UTC."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """How a meter was made.
+
+    `category` is D1 (one phase), D2 (three phases) or D3 (behind transformers, no relay; its registers hold
+    primary values). `older_prepayment` puts the money at `.91.` codes, as meters on HDLC do; `numbered_events`
+    adds the sequence number to the logs. `physical` is the address on an HDLC bus.
+    """
+
+    category: str = "D1"
+    older_prepayment: bool = False
+    numbered_events: bool = False
+    firmware: str = "SIM-1.4.2"
+    year: int = 2025
+    physical: int | None = None
+
+    @property
+    def kind(self) -> Category:
+        """What the companion says of the category."""
+        return companion().categories[self.category]
+
+
 class MeterObjects:
-    """Builds the objects and holds what writing changed: load limit, prepayment fields, writes so far."""
+    """Builds the objects; what was written is in `memory`. `keep_history` says what a new period leaves."""
 
     def __init__(
         self,
         household: Household,
         clock: NowSource,
-        *,
-        older_prepayment: bool,
-        numbered_events: bool,
-        firmware: str,
-        year: int,
+        build: Build,
+        memory: Memory,
+        keep_history: Callable[[], bool],
     ) -> None:
         self._home = household
         self._clock = clock
-        self._firmware = firmware
-        self._year = year
-        self._limit_w = cosem_rows.LOAD_LIMIT_W
-        self._written: dict[Obis, Data] = {}
-        self._writes = 0
+        self._build = build
+        self._memory = memory
+        self._keep_history = keep_history
+        self.writes = 0
         self.objects: dict[Obis, Served] = {}
-        self._add_profiles(numbered_events)
+        self._add_events()
+        self._add_profiles()
         self._add_registers()
-        self._add_prepayment(older_prepayment)
-        self.objects[CLOCK_OBIS] = self._clock_object()
-        self.objects[RELAY_OBIS] = self._relay_object()
-        self.objects[LIMITER_OBIS] = self._limiter()
+        self._add_periods()
 
-    def wrote(self) -> None:
-        """Count a successful write: the programming count shows it."""
-        self._writes += 1
+    def reset_demand(self) -> None:
+        """Close the billing period, as the script table and the billing profile's capture do."""
+        now = self._clock.now()
+        self._home.reset_demand(now)
+        self._home.log_event(TRANSACTION_LOG, _DEMAND_RESET, now)
 
-    def _now(self) -> datetime:
-        return self._clock.now()
+    def _capture_bill(self, _parameter: Data | None) -> None:
+        self.reset_demand()
 
-    def _registers(self) -> dict[str, Raw]:
-        return {
-            **cosem_rows.registers(self._home.state(self._now()), programmed=self._writes),
-            "0-0:17.0.0*255#3": (self._limit_w, 0),
-        }
+    def _registers(self, *, zones: bool = False) -> dict[str, Raw]:
+        now = self._clock.now()
+        state = self._home.state(now)
+        limit = self._memory.get(*_LIMIT)
+        watts = cosem_rows.LOAD_LIMIT_W if limit is None else limit.integer or 0
+        shown = cosem_rows.registers(
+            state, programmed=self.writes, zones=self._home.zones(now) if zones else ()
+        )
+        return {**shown, "0-0:17.0.0*255#3": (watts, 0)}
 
     def _nameplate(self) -> dict[str, Raw]:
-        maker, serial = self._home.manufacturer, self._home.serial
+        maker, serial, build = self._home.manufacturer, self._home.serial, self._build
         return {
             "0-0:96.1.0*255": serial.encode(),
             "0-0:96.1.2*255": f"{maker}{serial}".encode(),
             "0-0:96.1.1*255": maker.encode(),
-            "1-0:0.2.0*255": self._firmware.encode(),
-            "0-0:94.91.9*255": (6, 0),
-            "0-0:94.91.11*255": b"D1",
-            "0-0:94.91.12*255": b"5-30A",
-            "0-0:96.1.4*255": (self._year, 0),
+            "1-0:0.2.0*255": build.firmware.encode(),
+            "0-0:94.91.9*255": (_TYPE.get(build.category, 6), 0),
+            "0-0:94.91.11*255": build.category.encode(),
+            "0-0:94.91.12*255": _RATING.get(build.category, b"5-30A"),
+            "0-0:96.1.4*255": (build.year, 0),
+            "1-0:0.4.2*255": (_CT_RATIO, 0),
+            "1-0:0.4.3*255": (_PT_RATIO, 0),
         }
 
-    def _add_profiles(self, numbered_events: bool) -> None:
-        known = companion()
-        for name, info in known.profiles.items():
-            capacity = _CAPACITY.get(name, 1)
-            self.objects[info.obis] = profile(
-                info.columns, self._rows_of(name), period=info.capture_period, capacity=capacity
-            )
+    # profiles
+
+    def _add_profiles(self) -> None:
+        for name, info in self._build.kind.profiles.items():
+            self.objects[info.obis] = profile(info.columns, self._buffer(name, info))
             if info.scaler_profile is not None:
                 self.objects[info.scaler_profile] = scaler_profile(info.columns)
-        details: Sequence[Column] = ()
-        for log in known.event_logs:
-            details = max(details, log.columns, key=len)
-            number = Column(class_id=1, quantity=Quantity(log.sequence), tag=Tag.DOUBLE_LONG_UNSIGNED)
-            columns = (*log.columns, number) if numbered_events else log.columns
-            self.objects[log.obis] = profile(
-                columns, self._event_rows_of(log), period=0, capacity=_EVENT_CAPACITY
-            )
-            self.objects[log.code] = data_object(partial(self._last_code, log))
-        self.objects[known.event_scaler_profile] = scaler_profile(details)
+
+    def _buffer(self, name: ProfileName, info: ProfileInfo) -> Buffer:
+        rows = self._rows_of(name)
+        match name:
+            case ProfileName.BLOCK_LOAD:
+                return Buffer(
+                    rows=rows,
+                    period=self._period,
+                    capacity=lambda: _DAYS * 86_400 // self._period(),
+                    count=lambda: self._home.count_blocks(*self._span(None, None)),
+                    set_period=self._set_period,
+                )
+            case ProfileName.BILLING:
+                return Buffer(
+                    rows=rows, period=lambda: 0, capacity=lambda: _BILLS, methods={2: self._capture_bill}
+                )
+            case ProfileName.DAILY:
+                return Buffer(rows=rows, period=lambda: info.capture_period, capacity=lambda: _DAYS)
+            case _:
+                return Buffer(rows=rows, period=lambda: 0, capacity=lambda: 1)
 
     def _rows_of(self, name: ProfileName) -> Rows:
         home = self._home
@@ -148,148 +168,124 @@ class MeterObjects:
             case _:
                 return lambda _a, _b: [self._registers()]
 
-    def _event_rows_of(self, log: EventLog) -> Rows:
-        return lambda since, until: [
-            cosem_rows.event(event)
-            for event in self._home.event_rows(*self._span(since, until))
-            if event.log == log.index
-        ]
-
-    def _last_code(self, log: EventLog) -> Data:
-        events = self._home.event_rows(*self._span(None, None))
-        code = next((event.code for event in reversed(events) if event.log == log.index), 0)
-        return long_unsigned(code)
-
     def _span(self, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
         """Bound a wish to what the meter still stores; `since` becomes exclusive."""
-        now = self._now()
+        now = self._clock.now()
         oldest = max(self._home.history_from, now - STORED)
         low = oldest if since is None else max(oldest, since - _SECOND)
         return low, now if until is None else min(now, until)
 
-    def _add_registers(self) -> None:
-        profiles = companion().profiles
-        for name, values in (
-            (ProfileName.INSTANTANEOUS, self._registers),
-            (ProfileName.NAMEPLATE, self._nameplate),
-        ):
-            groups: dict[Obis, list[Column]] = {}
-            for column in profiles[name].columns:
-                groups.setdefault(column.quantity.obis, []).append(column)
-            for obis, columns in groups.items():
-                self.objects[obis] = register(columns, values)
-        for obis, seconds in ((Obis(1, 0, 0, 8, 0), 1800), (Obis(1, 0, 0, 8, 4), 1800)):
-            self.objects[obis] = data_object(partial(long_unsigned, seconds))
-        self.objects[Obis(1, 0, 0, 8, 5)] = data_object(lambda: double_long_unsigned(86_400))
+    # events
 
-    def _clock_object(self) -> Served:
-        def time() -> Data:
-            return octets(stamp(self._meter_time()))
-
-        return Served(
-            8,
-            {
-                2: lambda _selection: time(),
-                3: constant(Data(Tag.LONG, 330)),
-                4: constant(unsigned(0)),
-                7: constant(integer(0)),
-                8: constant(boolean(False)),
-                9: constant(enum(1)),
-            },
-            {2: self._set_clock},
-        )
-
-    def _meter_time(self) -> datetime:
-        now = self._now()
-        return now + timedelta(seconds=self._home.state(now).clock_drift_s)
-
-    def _set_clock(self, value: Data) -> None:
-        wanted = instant(value.octets or b"")
-        if value.tag not in (Tag.OCTET_STRING, Tag.DATE_TIME) or wanted is None:
-            raise AccessDenied(TYPE_UNMATCHED)
-        now = self._now()
-        drift = (wanted - now) // _SECOND if wanted >= now else -((now - wanted) // _SECOND)
-        if abs(drift) > _MAX_DRIFT_S:
-            raise AccessDenied(OTHER_REASON)
-        self._home.set_clock(drift=drift, at=now)
-
-    def _relay_object(self) -> Served:
-        def closed() -> bool:
-            return self._home.state(self._now()).relay_closed
-
-        def move(to: bool) -> None:
-            self._home.switch_relay(closed=to, at=self._now())
-
-        return Served(
-            70,
-            {
-                2: lambda _selection: boolean(closed()),
-                3: lambda _selection: enum(_CONNECTED if closed() else _DISCONNECTED),
-                4: constant(enum(_RELAY_BY_ORDER_ONLY)),
-            },
-            {},
-            {1: lambda _parameter: move(False), 2: lambda _parameter: move(True)},
-        )
-
-    def _limiter(self) -> Served:
-        def write(value: Data) -> None:
-            watts = value.integer
-            if value.tag is not Tag.DOUBLE_LONG_UNSIGNED or watts is None:
-                raise AccessDenied(TYPE_UNMATCHED)
-            self._limit_w = watts
-
-        threshold = {n: lambda _selection: double_long_unsigned(self._limit_w) for n in (3, 4)}
-        return Served(71, threshold, {4: write})
-
-    def _add_prepayment(self, older: bool) -> None:
-        for item in companion().prepayment:
-            obis = item.older if older else item.obis
-            self.objects[obis] = data_object(
-                partial(self._prepayment, item, obis), partial(self._write_prepayment, item, obis)
+    def _add_events(self) -> None:
+        for log, columns in _logs(self._build.category, self._build.numbered_events):
+            rows = self._event_rows_of(log)
+            self.objects[log.obis] = profile(
+                columns, Buffer(rows=rows, period=lambda: 0, capacity=lambda: _EVENT_CAPACITY)
             )
+            self.objects[log.code] = data_object(partial(self._last_code, log))
+        scalers = companion().event_scaler_profile
+        if scalers is not None:
+            details = max((log.columns for log in self._build.kind.event_logs), key=len)
+            self.objects[scalers] = scaler_profile(details)
 
-    def _prepayment(self, item: PrepaymentItem, obis: Obis) -> Data:
-        if written := self._written.get(obis):
-            return written
-        state = self._home.state(self._now())
-        match item.obis.e:
-            case 19:
-                return unsigned(0)
-            case 20:
-                return unsigned(state.payment_mode)
-            case 21:
-                return double_long(state.last_recharge_paise)
-            case 22:
-                return octets(stamp(state.last_recharge_at))
-            case 23:
-                return double_long(state.total_recharged_paise)
-            case 24:
-                return double_long(state.balance_paise)
+    def _event_rows_of(self, log: EventLog) -> Rows:
+        return lambda since, until: [
+            cosem_rows.event(event)
+            for event in self._home.event_rows(*self._span(since, until), log=log.index)
+        ]
+
+    def _last_code(self, log: EventLog) -> Data:
+        events = self._home.event_codes(*self._span(None, None))
+        return long_unsigned(next((code for _, index, code in reversed(events) if index == log.index), 0))
+
+    # registers
+
+    def _add_registers(self) -> None:
+        """Serve every captured quantity as an object of its own, with its scaler; block registers too."""
+        for obis, (columns, name) in _captured_objects(self._build.category).items():
+            if obis not in self.objects:
+                self.objects[obis] = register(columns, self._values_of(name))
+
+    def _values_of(self, name: ProfileName) -> Callable[[], Mapping[str, Raw]]:
+        match name:
+            case ProfileName.NAMEPLATE:
+                return self._nameplate
+            case ProfileName.BLOCK_LOAD:
+                return self._last_block
+            case ProfileName.BILLING:
+                return self._billed
             case _:
-                return octets(stamp(state.balance_at))
+                return self._registers
 
-    def _write_prepayment(self, item: PrepaymentItem, obis: Obis, value: Data) -> None:
-        whole = value.integer
-        right = item.kind != "time" or len(value.octets or b"") == 12
-        if value.tag is not item.tag or not right or (item.kind == "mode" and whole not in (0, 1)):
+    def _last_block(self) -> Mapping[str, Raw]:
+        now = self._clock.now()
+        rows = self._home.block_rows(max(self._home.history_from, now - timedelta(days=1)), now)
+        if not rows:
+            raise AccessDenied(OTHER_REASON)
+        return cosem_rows.block(rows[-1])
+
+    def _billed(self) -> Mapping[str, Raw]:
+        """Give what only a billing row shows, as of now: tariff zones, average factor, minutes with supply."""
+        shown = self._registers(zones=True)
+        state = self._home.state(self._clock.now())
+        factor = min(1000, state.energy_import_wh * 1000 // max(1, state.apparent_energy_vah))
+        return {**shown, "1-0:13.0.0*255": (factor, -3), "0-0:94.91.13*255": (state.power_on_minutes, 0)}
+
+    # periods
+
+    def _period(self) -> int:
+        return self._home.period(self._clock.now())
+
+    def _set_period(self, value: Data) -> None:
+        seconds = value.integer
+        if seconds not in PERIODS or seconds not in self._build.kind.block_periods:
             raise AccessDenied(TYPE_UNMATCHED)
-        if item.obis.e == 24 and whole is not None:
-            self._home.set_balance(whole, self._now())
-        else:
-            self._written[obis] = value
+        now = self._clock.now()
+        if seconds != self._period():
+            self._home.set_period(seconds, now, keep=self._keep_history())
+            self._home.log_event(TRANSACTION_LOG, _BLOCK_PERIOD_CHANGED, now)
+
+    def _add_periods(self) -> None:
+        first = long_unsigned(1800)
+        changed = partial(self._note, _DEMAND_PERIOD_CHANGED)
+        self.objects[DEMAND_PERIOD] = Served(
+            1,
+            {2: self._memory.reader(DEMAND_PERIOD, 2, first)},
+            {2: self._memory.writer(DEMAND_PERIOD, 2, first, changed)},
+        )
+        self.objects[BLOCK_PERIOD] = data_object(lambda: long_unsigned(self._period()), self._set_period)
+        self.objects[DAILY_PERIOD] = data_object(lambda: double_long_unsigned(86_400))
+
+    def _note(self, code: int, _value: Data) -> None:
+        self._home.log_event(TRANSACTION_LOG, code, self._clock.now())
 
 
-def object_list(objects: Mapping[Obis, Served], *, may_write: bool) -> Data:
-    """Give attribute 2 of the association object: class, version, name and rights of each object."""
-    return build_object_list(_listed(obis, served, may_write) for obis, served in sorted(objects.items()))
+@lru_cache(maxsize=16)
+def _logs(category: str, numbered: bool) -> tuple[tuple[EventLog, tuple[Column, ...]], ...]:
+    found = []
+    for log in companion().categories[category].event_logs:
+        number = Column(class_id=1, quantity=Quantity(log.sequence), tag=Tag.DOUBLE_LONG_UNSIGNED)
+        found.append((log, (*log.columns, number) if numbered else log.columns))
+    return tuple(found)
 
 
-def _listed(obis: Obis, served: Served, may_write: bool) -> ObjectEntry:
-    writable = served.write if may_write else ()
-    return ObjectEntry(
-        class_id=served.class_id,
-        version=1 if served.class_id in (7, 15) else 0,
-        obis=obis,
-        attributes={n: READ_WRITE if n in writable else READ_ONLY for n in (1, *sorted(served.read))},
-        methods={n: int(may_write) for n in sorted(served.methods)},
+@lru_cache(maxsize=8)
+def _captured_objects(category: str) -> dict[Obis, tuple[Sequence[Column], ProfileName]]:
+    """Give the columns of each captured object, and the profile whose values it shows."""
+    profiles = companion().categories[category].profiles
+    order = (
+        ProfileName.INSTANTANEOUS,
+        ProfileName.NAMEPLATE,
+        ProfileName.BLOCK_LOAD,
+        ProfileName.DAILY,
+        ProfileName.BILLING,
     )
+    found: dict[Obis, tuple[Sequence[Column], ProfileName]] = {}
+    for name in (n for n in order if n in profiles):
+        groups: dict[Obis, list[Column]] = {}
+        for column in profiles[name].columns:
+            groups.setdefault(column.quantity.obis, []).append(column)
+        for obis, columns in groups.items():
+            found.setdefault(obis, (tuple(columns), name))
+    return found

@@ -4,46 +4,110 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 
-from protocols.dlms.server import SendCounter, ServerSettings
+from protocols.dlms.conformance import Conformance
+from protocols.dlms.server import SendCounter, ServerConnection, ServerSettings
 from protocols.dlms.server_asyncio import FRAME_SILENCE
-from protocols.dlms.server_links import MANAGEMENT, HdlcBus, ServedMeter, WrapperServer
-from protocols.errors import MeterProtocolError
+from protocols.dlms.server_links import MANAGEMENT, Conversation, HdlcBus, ServedMeter, WrapperServer
+from protocols.errors import LineClosed, ProtocolError
+from protocols.simulator import fault_wire
 from protocols.simulator.cosem import HouseholdModel
+from protocols.simulator.fault_kinds import Kind
+from protocols.simulator.fault_model import FaultyModel
+from protocols.simulator.fault_talk import FaultyTalk
+from protocols.simulator.fault_wire import Step
+from protocols.simulator.faults import FaultPlayer, FaultScript
 
 READ_OCTETS = 4096
 _LOOK_AGAIN = 0.02
+GENERAL_BLOCK_TRANSFER = Conformance.GENERAL_BLOCK_TRANSFER
+"""Meters with a tiny PDU do not have it."""
+MAX_QUEUED = 256
+"""Answers of a faulty bus that wait for their pauses to pass; more are lost."""
 
 
-class PoweredMeters(Mapping[int, ServedMeter]):
+@dataclass(frozen=True, kw_only=True)
+class SimulatedMeter(ServedMeter):
+    """A household's meter as the ports serve it, with its faults. Made by `simulated`."""
+
+    household: HouseholdModel
+    player: FaultPlayer | None = None
+
+    @property
+    def powered(self) -> bool:
+        """Say whether the meter has supply and answers."""
+        return self.household.powered
+
+    def limits(self, common: ServerSettings) -> ServerSettings:
+        """Give the limits, smaller ones where the script says so."""
+        if self.player is None:
+            return common
+        pdu, info = self.player.standing(Kind.SMALL_PDU), self.player.standing(Kind.SMALL_FRAMES)
+        return replace(
+            common,
+            max_pdu=min(common.max_pdu, pdu.amount) if pdu else common.max_pdu,
+            conformance=common.conformance & ~GENERAL_BLOCK_TRANSFER if pdu else common.conformance,
+            max_info=min(common.max_info, max(16, info.amount)) if info else common.max_info,
+            first_block=0 if self.player.standing(Kind.BLOCKS_FROM_ZERO) else common.first_block,
+        )
+
+    def converse(self, client: int, settings: ServerSettings) -> Conversation:
+        """Begin a conversation with a client address."""
+        inner = ServerConnection(self.model, client, settings, self.counter)
+        if self.player is None or not isinstance(self.model, FaultyModel):
+            return inner
+        return FaultyTalk(inner, self.household, client, self.player, self.counter, self.model.asked)
+
+
+def simulated(
+    model: HouseholdModel, *, counter_start: int = 0, script: FaultScript | None = None
+) -> SimulatedMeter:
+    """Make a meter for the ports; without a script (or with an empty one) nothing goes wrong."""
+    if script is None or not script.faults:
+        return SimulatedMeter(model=model, household=model, counter=SendCounter(counter_start))
+    player = FaultPlayer(script, f"{model.household.manufacturer}:{model.household.serial}")
+    model.keep_history = player.has(Kind.KEEP_OLD_PERIOD)
+    return SimulatedMeter(
+        model=FaultyModel(model, player),
+        household=model,
+        counter=SendCounter(counter_start),
+        one_client=player.has(Kind.ONE_CLIENT),
+        player=player,
+    )
+
+
+class PoweredMeters(Mapping[int, SimulatedMeter]):
     """Meters by address, as the bus sees them: those without supply are not there."""
 
-    def __init__(self, models: Mapping[int, HouseholdModel], counter_start: int) -> None:
-        self._models = models
-        self._served = {
-            a: ServedMeter(model=m, counter=SendCounter(counter_start)) for a, m in models.items()
-        }
+    def __init__(self, meters: Mapping[int, SimulatedMeter]) -> None:
+        self._meters = dict(meters)
 
-    def __getitem__(self, address: int) -> ServedMeter:
-        if not self._models[address].powered:
+    def __getitem__(self, address: int) -> SimulatedMeter:
+        meter = self._meters[address]
+        if not meter.powered:
             raise KeyError(address)
-        return self._served[address]
+        return meter
 
     def __iter__(self) -> Iterator[int]:
-        return (address for address, model in self._models.items() if model.powered)
+        return (address for address, meter in self._meters.items() if meter.powered)
 
     def __len__(self) -> int:
-        return len(self._models)
+        return len(self._meters)
+
+    def players(self) -> dict[int, FaultPlayer]:
+        """Fault players by address."""
+        return {a: m.player for a, m in self._meters.items() if m.player is not None}
 
 
 class WrapperPort:
     """One meter on a TCP port of its own; without supply it hangs up."""
 
-    def __init__(self, model: HouseholdModel, counter_start: int) -> None:
-        self._model = model
-        self._meters = PoweredMeters({MANAGEMENT: model}, counter_start)
+    def __init__(self, meter: SimulatedMeter) -> None:
+        self._meter = meter
+        self._meters = PoweredMeters({MANAGEMENT: meter})
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -67,11 +131,17 @@ class WrapperPort:
             task.add_done_callback(self._tasks.discard)
         core = WrapperServer(self._meters, ServerSettings())
         try:
-            while (data := await reader.read(READ_OCTETS)) and self._model.powered:
-                writer.write(core.receive_data(data))
-                await writer.drain()
-        except (MeterProtocolError, OSError):
-            pass  # the client broke the framing or went away: the connection ends
+            while (data := await reader.read(READ_OCTETS)) and self._meter.powered:
+                for step in fault_wire.plan(self._meter.player, core.receive_data(data)):
+                    await asyncio.sleep(step.pause)
+                    writer.write(step.octets)
+                    await writer.drain()
+                    if step.hang_up:
+                        return
+        except (ProtocolError, OSError):
+            pass  # the client broke the framing or went away, or the meter reboots: the connection ends
+        except asyncio.CancelledError:
+            return  # the port closes; the task is its own
         finally:
             writer.close()
 
@@ -79,17 +149,23 @@ class WrapperPort:
 class HdlcPort:
     """Meters of one bus on the master side of a pty; the caller owns the descriptor."""
 
-    def __init__(self, models: Mapping[int, HouseholdModel], master_fd: int, counter_start: int) -> None:
-        self._bus = HdlcBus(PoweredMeters(models, counter_start), ServerSettings())
+    def __init__(self, meters: Mapping[int, SimulatedMeter], master_fd: int) -> None:
+        self._meters = PoweredMeters(meters)
+        self._players = self._meters.players()
+        self._bus = HdlcBus(self._meters, ServerSettings())
         self._fd = master_fd
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
         self._later: asyncio.TimerHandle | None = None
+        self._queue: asyncio.Queue[Sequence[Step]] = asyncio.Queue(MAX_QUEUED)
+        self._sender: asyncio.Task[None] | None = None
         self._stopped = False
 
     def start(self) -> None:
         """Begin to answer."""
         os.set_blocking(self._fd, False)
+        if self._players:
+            self._sender = self._loop.create_task(self._send_queued())
         self._watch()
 
     async def close(self) -> None:
@@ -99,6 +175,9 @@ class HdlcPort:
             self._loop.remove_reader(self._fd)
             if self._later is not None:
                 self._later.cancel()
+            if self._sender is not None:
+                self._sender.cancel()
+                await asyncio.gather(self._sender, return_exceptions=True)
 
     def _watch(self) -> None:
         if not self._stopped:
@@ -116,8 +195,24 @@ class HdlcPort:
         if self._loop.time() - self._heard > FRAME_SILENCE:
             self._bus.quiet()
         self._heard = self._loop.time()
-        answer = self._bus.receive_data(data)
-        if not answer:
+        try:
+            answer = self._bus.receive_data(data)
+        except LineClosed:  # a meter reboots: nobody on the bus remembers anything
+            self._bus = HdlcBus(self._meters, ServerSettings())
             return
-        with suppress(OSError):  # a client that does not read loses the answer, as on a real bus
-            os.write(self._fd, answer)
+        if self._sender is None:
+            self._write(answer)
+            return
+        with suppress(asyncio.QueueFull):
+            self._queue.put_nowait(fault_wire.plan_bus(self._players, answer))
+
+    async def _send_queued(self) -> None:
+        while True:
+            for step in await self._queue.get():
+                await asyncio.sleep(step.pause)
+                self._write(step.octets)
+
+    def _write(self, octets: bytes) -> None:
+        if octets:
+            with suppress(OSError):  # a client that does not read loses the answer, as on a real bus
+                os.write(self._fd, octets)

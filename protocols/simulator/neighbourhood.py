@@ -59,6 +59,12 @@ _AUTHS: Mapping[MeterKind, tuple[Auth, ...]] = {
     MeterKind.DLMS_TCP: (Auth.HLS2, Auth.HLS2, Auth.LLS, Auth.HLS2, Auth.HLS_GMAC),
     MeterKind.DLMS_HDLC: (Auth.HLS2, Auth.LLS, Auth.HLS2, Auth.HLS_GMAC),
 }
+_ON_ONE_PAGE = 10
+_CATEGORIES: Mapping[MeterKind, Mapping[int, str]] = {
+    MeterKind.DLMS_TCP: {5: "D2", 8: "D3"},
+    MeterKind.DLMS_HDLC: {3: "D2", 7: "D2"},
+}
+"""Which of each ten DLMS meters have three phases (D2: whole-current, D3: behind transformers, no relay)."""
 _MODELS: Mapping[MeterKind, tuple[str, ...]] = {
     MeterKind.MODBUS_TCP: ("abb-b23", "sdm320y-sim", "sdm320y-sim", "sdm120"),
     MeterKind.MODBUS_RTU: ("sdm320y-sim", "sdm120"),
@@ -88,6 +94,8 @@ class Secrets:
     hls_key: bytes = field(repr=False)
     encryption_key: bytes = field(repr=False)
     authentication_key: bytes = field(repr=False)
+    firmware_key: bytes = field(repr=False)
+    master_key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +104,7 @@ class MeterPlan:
 
     `role` is consumer, feeder or stock; only a consumer has numbers, a mobile and a usage point of its own
     with an account. Texts are as the directory wants them: `meter` is `GEN:12345678`, `account_number` has
-    10 digits.
+    10 digits. `category` is of IS 15959, for DLMS meters.
     """
 
     meter: str
@@ -109,6 +117,7 @@ class MeterPlan:
     locality: str
     profiles: tuple[ProfileName, ...]
     spec: MeterSpec
+    category: str = "D1"
     legacy_number: str | None = None
     account_number: str | None = None
     mobile: str | None = None
@@ -255,6 +264,7 @@ def _meter(seed: int, kind: MeterKind, index: int, serial: str, role: str, numbe
         locality=_LOCALITIES[number % len(_LOCALITIES)],
         profiles=profiles,
         spec=spec,
+        category=_CATEGORIES.get(kind, {}).get(index % _ON_ONE_PAGE, "D1"),
         secrets=secrets,
     )
 
@@ -288,6 +298,8 @@ def _secrets(seed: int, maker: str, serial: str) -> Secrets:
         hls_key=dice.octets(16),
         encryption_key=dice.octets(16),
         authentication_key=dice.octets(16),
+        firmware_key=dice.octets(16),
+        master_key=dice.octets(16),
     )
 
 

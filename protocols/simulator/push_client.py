@@ -24,7 +24,7 @@ from protocols.reading import Obis, ProfileName
 from protocols.simulator.cosem import UTILITY, HouseholdModel
 from protocols.simulator.cosem_meter import NowSource
 from protocols.simulator.cosem_rows import stamp
-from protocols.simulator.dlms_ports import READ_OCTETS, PoweredMeters
+from protocols.simulator.dlms_ports import READ_OCTETS, PoweredMeters, simulated
 
 PUSH_CLIENT = 64
 SETUPS = {profile: setup for setup, profile in PROFILE_OF_SETUP.items()}
@@ -151,7 +151,8 @@ class DialIn:
     """
 
     def __init__(self, model: HouseholdModel, counter_start: int = 0) -> None:
-        self._core = WrapperServer(PoweredMeters({MANAGEMENT: model}, counter_start), ServerSettings())
+        meter = simulated(model, counter_start=counter_start)
+        self._core = WrapperServer(PoweredMeters({MANAGEMENT: meter}), ServerSettings())
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self.push_before_answer: bytes | None = None

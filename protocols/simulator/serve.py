@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import time
 import tty
@@ -14,24 +15,46 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from protocols.dlms.companion import companion
 from protocols.dlms.model import AssociationPolicy
 from protocols.errors import LineUnavailable, LocalError, MeterConfigError
+from protocols.reading import ProfileName
 from protocols.session import Auth
-from protocols.simulator.cosem import PUBLIC, READER, UTILITY, HouseholdModel
-from protocols.simulator.cosem_meter import STORED, NowSource
-from protocols.simulator.dlms_ports import HdlcPort, WrapperPort
-from protocols.simulator.household import BillingRow, Household
+from protocols.simulator.cosem import (
+    DISPLAY,
+    FIRMWARE,
+    PUBLIC,
+    PUSH,
+    READER,
+    UTILITY,
+    HouseholdModel,
+)
+from protocols.simulator.cosem_meter import STORED, Build, NowSource
+from protocols.simulator.dlms_ports import HdlcPort, SimulatedMeter, WrapperPort, simulated
+from protocols.simulator.faults import FaultFile
+from protocols.simulator.household import Household
 from protocols.simulator.modbus_server import ModbusMeter, serve_rtu, serve_rtu_tcp, serve_tcp
 from protocols.simulator.neighbourhood import LinePlan, MeterKind, MeterPlan, Plan, plan_neighbourhood
 from protocols.simulator.plan_files import read_plan, write_files
 from protocols.simulator.push_schedule import Pushes, PushTo
 from protocols.simulator.simulated_time import SimulatedTime
-from protocols.simulator.state import BlockRow, DailyRow, EventRow
+from protocols.simulator.state import BillingRow, BlockRow, DailyRow, EventRow
 
 HISTORY = timedelta(days=36)
 """How long before its start a neighbourhood began to record."""
+FILES_PER_LINE, SPARE_FILES = 3, 256
+"""Files that a line may hold open (listening, two clients), and what the process needs besides."""
 _CALM = timedelta(hours=1)
 _MAKERS_THAT_NUMBER_EVENTS = ("GEN", "HPL")
+_FIRMWARE = {
+    ("D1", False): "SIM-W-1.4.2",
+    ("D1", True): "SIM-H-1.2.0",
+    ("D2", False): "SIM-W3-1.1.0",
+    ("D2", True): "SIM-H3-1.1.0",
+    ("D3", False): "SIM-CT-1.0.3",
+    ("D3", True): "SIM-CT-1.0.3",
+}
+"""By category and framing: what profiles capture differs by it, so clients keep layouts apart."""
 _COUNTER_EPOCH = 1_577_836_800  # 2020-01-01: counters of a restarted process go on above the old ones
 
 
@@ -53,8 +76,9 @@ class Recorded:
 class Neighbourhood:
     """A running neighbourhood; `plan` holds every address. Use `start`, then `stop`."""
 
-    def __init__(self, plan: Plan, clock: NowSource) -> None:
+    def __init__(self, plan: Plan, clock: NowSource, faults: FaultFile | None = None) -> None:
         self.plan = plan
+        self.faults = faults
         self.clock = clock
         self.households = {meter.meter: household_of(plan, meter) for meter in plan.meters}
         self.models: dict[str, HouseholdModel] = {}
@@ -74,6 +98,7 @@ class Neighbourhood:
         folder: Path | None = None,
         time: SimulatedTime | None = None,
         unnamed: int | None = None,
+        faults: FaultFile | None = None,
     ) -> Neighbourhood:
         """Plan and serve; writes the files into `folder` when given.
 
@@ -87,7 +112,7 @@ class Neighbourhood:
             history_from=history_from or clock.now() - HISTORY,
             cuts_until=cuts_until or clock.now() - _CALM,
         )
-        served = cls(plan, clock)
+        served = cls(plan, clock, faults)
         try:
             await served.open()
         except OSError as error:
@@ -99,8 +124,12 @@ class Neighbourhood:
 
     async def open(self) -> None:
         """Serve every line and note its address in the plan."""
-        for line in self.plan.lines:
-            self.plan = self.plan.with_line(await self._serve(line))
+        _raise_file_limit(FILES_PER_LINE * len(self.plan.lines) + SPARE_FILES)
+        on_line: dict[str, list[MeterPlan]] = {}
+        for meter in self.plan.meters:
+            on_line.setdefault(meter.line, []).append(meter)
+        lines = [await self._serve(line, tuple(on_line[line.name])) for line in self.plan.lines]
+        self.plan = replace(self.plan, lines=tuple(lines))
 
     async def stop(self) -> None:
         """Close every port and pty. Idempotent."""
@@ -114,18 +143,16 @@ class Neighbourhood:
         """Give what a meter recorded with since < stamp <= until, relay and clock orders included."""
         return recorded_by(self.households[meter], self.plan.meter(meter), since, until)
 
-    async def _serve(self, line: LinePlan) -> LinePlan:
-        meters = self.plan.on_line(line.name)
+    async def _serve(self, line: LinePlan, meters: tuple[MeterPlan, ...]) -> LinePlan:
         host = line.host or "127.0.0.1"
         match line.serves:
             case MeterKind.DLMS_TCP:
-                wrapper = WrapperPort(self._dlms(meters[0]), self._counter_start)
+                wrapper = WrapperPort(self._dlms(meters[0]))
                 self._ports.append(wrapper)
                 return replace(line, port=await wrapper.start(host))
             case MeterKind.DLMS_HDLC:
                 master, device = self._pty()
-                models = {_physical(meter): self._dlms(meter) for meter in meters}
-                bus = HdlcPort(models, master, self._counter_start)
+                bus = HdlcPort({_physical(meter): self._dlms(meter) for meter in meters}, master)
                 self._ports.append(bus)
                 bus.start()
                 return replace(line, device=device)
@@ -139,18 +166,24 @@ class Neighbourhood:
                 self._ports.append(server)
                 return replace(line, port=server.port)
 
-    def _dlms(self, meter: MeterPlan) -> HouseholdModel:
+    def _dlms(self, meter: MeterPlan) -> SimulatedMeter:
         hdlc = meter.kind is MeterKind.DLMS_HDLC
         model = HouseholdModel(
             self.households[meter.meter],
             self.clock,
             policies_of(meter),
-            older_prepayment=hdlc,
-            firmware="SIM-H-1.2.0" if hdlc else "SIM-W-1.4.2",
-            numbered_events=meter.manufacturer in _MAKERS_THAT_NUMBER_EVENTS,
+            build=Build(
+                category=meter.category,
+                older_prepayment=hdlc,
+                firmware=_FIRMWARE[meter.category, hdlc],
+                numbered_events=meter.manufacturer in _MAKERS_THAT_NUMBER_EVENTS,
+                physical=meter.spec.dlms.physical if meter.spec.dlms else None,
+            ),
+            master_key=meter.secrets.master_key if meter.secrets else None,
         )
         self.models[meter.meter] = model
-        return model
+        script = self.faults.script(meter.meter) if self.faults else None
+        return simulated(model, counter_start=self._counter_start, script=script)
 
     def _modbus(self, meters: tuple[MeterPlan, ...]) -> list[ModbusMeter]:
         return [
@@ -167,8 +200,17 @@ class Neighbourhood:
         return master, os.ttyname(slave)
 
 
+def _raise_file_limit(wanted: int) -> None:
+    """Let this process open as many files as its lines and their clients need, where the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+
+
 def household_of(plan: Plan, meter: MeterPlan) -> Household:
     """Give the household behind a planned meter: the same in every process."""
+    kind = companion().categories[meter.category]
     return Household(
         plan.seed,
         meter.manufacturer,
@@ -178,6 +220,8 @@ def household_of(plan: Plan, meter: MeterPlan) -> Household:
         load_percent=meter.load_percent,
         prepaid=meter.role == "consumer",
         cuts_until=plan.cuts_until,
+        three_phase=kind.phases == 3,
+        period=kind.profiles[ProfileName.BLOCK_LOAD].capture_period,
     )
 
 
@@ -195,22 +239,30 @@ def recorded_by(household: Household, meter: MeterPlan, since: datetime, until: 
 
 
 def policies_of(meter: MeterPlan) -> dict[int, AssociationPolicy]:
-    """Say what a DLMS meter asks of each client: public nothing, reader a password, utility HLS."""
+    """Say what a DLMS meter asks of each client.
+
+    Public nothing; reader a password, plain on meters that are read with it and ciphered on others; utility and
+    firmware upgrade HLS; push and the display are pre-established.
+    """
     dlms, secrets = meter.spec.dlms, meter.secrets
     if dlms is None or secrets is None:
         raise LocalError(f"{meter.meter} is not a DLMS meter")
     gmac = dlms.auth is Auth.HLS_GMAC
+    keys = AssociationPolicy(
+        auth=Auth.NONE,
+        ciphered=True,
+        encryption_key=secrets.encryption_key,
+        authentication_key=secrets.authentication_key,
+    )
+    hls = replace(keys, auth=Auth.HLS_GMAC if gmac else Auth.HLS2, may_write=True)
+    reader = AssociationPolicy(auth=Auth.NONE) if dlms.auth is Auth.LLS else keys
     return {
         PUBLIC: AssociationPolicy(auth=Auth.NONE),
-        READER: AssociationPolicy(auth=Auth.LLS, secret=secrets.password),
-        UTILITY: AssociationPolicy(
-            auth=Auth.HLS_GMAC if gmac else Auth.HLS2,
-            ciphered=True,
-            secret=None if gmac else secrets.hls_key,
-            encryption_key=secrets.encryption_key,
-            authentication_key=secrets.authentication_key,
-            may_write=True,
-        ),
+        READER: replace(reader, auth=Auth.LLS, secret=secrets.password),
+        UTILITY: replace(hls, secret=None if gmac else secrets.hls_key),
+        PUSH: replace(keys, pre_established=True),
+        FIRMWARE: replace(hls, secret=None if gmac else secrets.firmware_key),
+        DISPLAY: AssociationPolicy(auth=Auth.NONE, pre_established=True),
     }
 
 
@@ -224,6 +276,7 @@ async def run_simulator(
     unnamed: int | None = None,
     cuts: bool = True,
     push_to: PushTo | None = None,
+    faults: FaultFile | None = None,
     ready: Callable[[Plan], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
@@ -247,6 +300,7 @@ async def run_simulator(
             folder=folder,
             time=clock,
             unnamed=unnamed,
+            faults=faults,
         )
         try:
             async with pushed(running, clock, push_to):

@@ -6,10 +6,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+NO_REACTIVE = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One phase of a three-phase meter at an instant; the factor is positive when the load lags."""
+
+    voltage_mv: int
+    current_ma: int
+    power_w: int
+    apparent_va: int
+    power_factor_milli: int
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterState:
-    """True state of a simulated meter at `at` (UTC), integers in the unit that the name says."""
+    """True state of a simulated meter at `at` (UTC), integers in the unit that the name says.
+
+    `phases` is empty for a single-phase meter; `reactive_varh` is by quadrant 1 to 4, `reactive_var` positive
+    when the load lags; `billed_at` is when the last billing period closed.
+    """
 
     at: datetime
     powered: bool
@@ -35,11 +52,21 @@ class MeterState:
     tamper_count: int
     billing_count: int
     clock_drift_s: int
+    phases: tuple[Phase, ...] = ()
+    reactive_var: int = 0
+    reactive_varh: tuple[int, int, int, int] = NO_REACTIVE
+    power_fail_count: int = 0
+    power_off_minutes: int = 0
+    billed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockRow:
-    """One half-hour that the meter stored: ends at `at` (UTC)."""
+    """One interval that the meter stored: ends at `at` (UTC).
+
+    `phases_mv` and `phases_ma` are averages by phase, empty for a single-phase meter; `reactive_varh` is by
+    quadrant.
+    """
 
     at: datetime
     voltage_mv: int
@@ -47,6 +74,9 @@ class BlockRow:
     energy_import_wh: int
     energy_export_wh: int
     apparent_energy_vah: int
+    phases_mv: tuple[int, ...] = ()
+    phases_ma: tuple[int, ...] = ()
+    reactive_varh: tuple[int, int, int, int] = NO_REACTIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +87,33 @@ class DailyRow:
     energy_import_wh: int
     energy_export_wh: int
     apparent_energy_vah: int
+    reactive_varh: tuple[int, int, int, int] = NO_REACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneState:
+    """One tariff zone: cumulative energy, and the greatest demand of the billing period with its instant."""
+
+    energy_import_wh: int
+    apparent_energy_vah: int
+    max_demand_w: int
+    max_demand_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillingRow:
+    """A closed billing period: the instant of closing (UTC), state then, its demand, its tariff zones.
+
+    A period closes at the local 1st, 00:00, and whenever the maximum demand is reset.
+    """
+
+    at: datetime
+    state: MeterState
+    max_demand_w: int
+    max_demand_at: datetime
+    power_on_minutes: int
+    reset_count: int
+    zones: tuple[ZoneState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

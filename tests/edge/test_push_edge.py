@@ -24,7 +24,8 @@ from protocols.dlms.types import octets
 from protocols.reading import Obis, ProfileName
 from protocols.session import Auth
 from protocols.simulator.cosem import PUBLIC, UTILITY, HouseholdModel
-from protocols.simulator.dlms_ports import WrapperPort
+from protocols.simulator.cosem_meter import Build
+from protocols.simulator.dlms_ports import WrapperPort, simulated
 from protocols.simulator.household import Household
 from protocols.simulator.push_client import DialIn, PushClient, push_tcp, push_udp
 
@@ -49,7 +50,7 @@ def model_of(meter: str = METER) -> HouseholdModel:
             may_write=True,
         ),
     }
-    return HouseholdModel(household, CLOCK, policies, firmware="SIM-W-1.4.2")
+    return HouseholdModel(household, CLOCK, policies, build=Build(firmware="SIM-W-1.4.2"))
 
 
 def config_of(tmp_path: Path, line: dict[str, object], **push: object) -> Config:
@@ -102,7 +103,7 @@ async def running(config: Config, *, poll: bool = True) -> AsyncIterator[EdgeRol
 @asynccontextmanager
 async def served(tmp_path: Path, **push: object) -> AsyncIterator[tuple[HouseholdModel, Config]]:
     model = model_of()
-    port = WrapperPort(model, 0)
+    port = WrapperPort(simulated(model))
     number = await port.start(HOST)
     try:
         yield model, config_of(tmp_path, {"kind": "tcp", "host": HOST, "port": number}, **push)

@@ -292,8 +292,7 @@ def test_every_readable_attribute_of_the_simulated_meter_has_a_name_and_its_clas
     for entry in entries:
         found = objects.catalogue(entry.class_id, entry.version)
         assert found is not None
-        for number in entry.attributes:
-            assert entry.readable(number)
+        for number in filter(entry.readable, entry.attributes):  # a password is written only
             assert not found.attribute_name(number).startswith("attribute "), entry
             data = meter.get(48, entry.class_id, entry.obis, number, None)
             assert "malformed" not in str(objects.describe(entry.class_id, entry.version, number, data)), (

@@ -1,0 +1,237 @@
+"""Every trap of the field is a shipped fault script, and our client copes: right data or a named error.
+
+`TRAPS` is the table: trap of the fact sheet (dlms-india, section 6) or fault of a line, script, framing and
+what must come of it. Where rows can still be read they are compared with what the meter truly recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from protocols.errors import (
+    AssociationRefused,
+    LineClosed,
+    MeterBusy,
+    MeterError,
+    MeterProtocolError,
+    MeterRefused,
+    MeterSilent,
+    ProtocolError,
+    SecurityFailure,
+)
+from protocols.reading import RelayState
+from protocols.simulator.fault_kinds import KINDS, Kind
+from protocols.simulator.faults import shipped
+from tests.protocols.dlms.trap_site import TrapSite, energies, site
+
+LONGEST = 6.0
+"""Seconds after which a read counts as hung."""
+RIGHT = "right"
+
+
+@dataclass(frozen=True, slots=True)
+class Trap:
+    """`outcome`: RIGHT, or the errors that may be raised (right data are always welcome)."""
+
+    trap: str
+    script: str
+    outcome: str | tuple[type[ProtocolError], ...] = RIGHT
+    framing: str = "wrapper"
+
+
+TRAPS = [
+    Trap("deviation sign", "deviation-minus"),
+    Trap("deviation sign", "deviation-unspecified"),
+    Trap("clock octet-string or date-time", "clock-date-time"),
+    Trap("buffers carry no unit", "scalers-empty"),
+    Trap("buffers carry no unit", "scalers-bare", (MeterProtocolError,)),
+    Trap("column count differs", "columns-few"),
+    Trap("data index, attribute -1 or odd order in the capture list", "captures-odd"),
+    Trap("object list does not start with the association", "object-list-odd"),
+    Trap("class differs for one OBIS", "class-differs"),
+    Trap("month and day 0 in the time of a demand", "demand-time-zero"),
+    Trap("null timestamp", "null-times"),
+    Trap("null columns", "null-columns"),
+    Trap("null timestamp and columns", "null-both"),
+    Trap("compact arrays", "compact-array"),
+    Trap("order", "newest-first"),
+    Trap("order", "unsorted"),
+    Trap("duplicated rows", "rows-doubled"),
+    Trap("whole-buffer read never ends", "whole-buffer-endless"),
+    Trap("long answers are truncated", "answers-truncated"),
+    Trap("range rounding", "range-on-the-hour"),
+    Trap("range rounding", "range-start-exclusive"),
+    Trap("no selective access: refused", "selection-refused"),
+    Trap("no selective access: ignored", "selection-ignored"),
+    Trap("one entry or very small blocks", "blocks-small"),
+    Trap("block numbers from 0", "blocks-from-zero"),
+    Trap("segmented frames", "frames-small", framing="hdlc"),
+    Trap("7E inside length, HCS or data", "frames-of-7e", framing="hdlc"),
+    Trap("hostile lengths", "lengths-hostile-array", (MeterProtocolError,)),
+    Trap("hostile lengths", "lengths-hostile-octets", (MeterProtocolError,)),
+    Trap("LLC header twice in AARE", "llc-twice", framing="hdlc"),
+    Trap("AARE fields out of order", "aare-out-of-order"),
+    Trap("AARE mechanism id 85", "aare-mechanism-85"),
+    Trap("negotiated conformance wrong", "aare-conformance-none"),
+    Trap("user-information missing on refusal", "refused-bare", (AssociationRefused,)),
+    Trap("user-information invalid on refusal", "refused-bad", (AssociationRefused,)),
+    Trap("reply plain: AARE error", "refused-plain-error", (AssociationRefused,)),
+    Trap("reply plain: exception", "plain-exception", (MeterRefused,)),
+    Trap("reply plain: service error", "plain-service-error", (MeterRefused,)),
+    Trap("reply plain: data", "plain-data", (SecurityFailure,)),
+    Trap("a wrong authentication tag", "tag-wrong", (SecurityFailure,)),
+    Trap("general-glo with empty system title", "title-empty"),
+    Trap("dedicated key only", "dedicated-only"),
+    Trap("release unsupported", "release-unanswered", (LineClosed,)),
+    Trap("release unsupported", "release-refused"),
+    Trap("release unsupported", "release-refused", framing="hdlc"),
+    Trap("HLS object elsewhere", "hls-elsewhere"),
+    Trap("changing client on one HDLC link", "one-client-at-a-time", framing="hdlc"),
+    Trap("slow first reply", "first-answer-slow"),
+    Trap("slow first reply", "first-answer-slow", framing="hdlc"),
+    Trap("long gaps", "gaps"),
+    Trap("long gaps", "gaps", framing="hdlc"),
+    Trap("an answer too late", "answers-late", (MeterSilent,)),
+    Trap("an answer too late", "answers-late", (MeterError,), "hdlc"),
+    Trap("noise between frames", "noise-between", (MeterError, LineClosed)),
+    Trap("noise between frames", "noise-between", (MeterError,), "hdlc"),
+    Trap("noise inside a frame", "noise-inside", (MeterError, LineClosed)),
+    Trap("noise inside a frame", "noise-inside", (MeterError,), "hdlc"),
+    Trap("a bit flipped", "bit-flipped", (MeterError, LineClosed)),
+    Trap("a bit flipped", "bit-flipped", (MeterError,), "hdlc"),
+    Trap("a frame dropped", "frame-dropped", (MeterSilent,)),
+    Trap("a frame dropped", "frame-dropped", (MeterError,), "hdlc"),
+    Trap("a frame duplicated", "frame-doubled", (MeterError,)),
+    Trap("a frame duplicated", "frame-doubled", framing="hdlc"),
+    Trap("the connection drops", "frames-cut", (LineClosed,)),
+    Trap("the connection drops", "frames-cut", (MeterError,), "hdlc"),
+    Trap("reboot in mid-block", "reboot-in-mid-block", (LineClosed,)),
+    Trap("reboot in mid-block", "reboot-in-mid-block", (MeterError,), "hdlc"),
+    Trap("stuck busy", "busy-once", (MeterBusy,)),
+    Trap("stuck busy", "busy-stuck", (MeterBusy,)),
+    Trap("RNR", "not-ready-once", (MeterError,), "hdlc"),
+    Trap("an object without an answer", "silent-object", (MeterSilent,)),
+]
+ELSEWHERE = {
+    "deviation-odd", "columns-changed", "rows-missing", "two-rows-one-stamp", "counter-reset", "counter-shown-low",
+    "relay-stuck", "period-change-clears", "period-change-splits",
+}  # fmt: skip
+"""Scripts whose tests are below the table: more than one session, an order, or another comparison."""
+
+
+WITHOUT_A_ROW = {"not-ready-stuck", "one-entry"}
+"""Scripts with which the client does not cope yet: it polls for half a minute a meter that never gets ready, and
+takes the one row that comes for the whole of what it asked for."""
+
+
+@pytest.mark.parametrize("trap", TRAPS, ids=lambda t: f"{t.script}-{t.framing}")
+async def test_the_client_copes(trap: Trap) -> None:
+    async with site(trap.script, trap.framing) as meter:
+        begun = time.monotonic()
+        caught: ProtocolError | None = None
+        try:
+            async with asyncio.timeout(LONGEST), meter.open() as session:
+                assert energies(await meter.blocks(session)) == meter.true_blocks()
+        except ProtocolError as error:
+            caught = error
+        assert time.monotonic() - begun < LONGEST
+        if caught is not None:
+            assert trap.outcome != RIGHT, caught
+            assert isinstance(caught, trap.outcome), repr(caught)
+            assert len(str(caught)) > 10
+        if trap.script in ONE_SHOT:
+            await _right_afterwards(meter)
+
+
+ONE_SHOT = {
+    name for name, script in shipped().items() if script.faults and all(f.times for f in script.faults)
+}
+"""Scripts that end: after them the same client on the same line reads everything."""
+
+
+async def _right_afterwards(meter: TrapSite) -> None:
+    async with asyncio.timeout(LONGEST):
+        for attempt in range(3):  # a script may strike several times
+            try:
+                async with meter.open() as session:
+                    assert energies(await meter.blocks(session)) == meter.true_blocks()
+                    return
+            except ProtocolError:
+                if attempt == 2:
+                    raise
+
+
+def test_every_shipped_script_is_tested_and_every_kind_is_in_one() -> None:
+    assert {t.script for t in TRAPS} | ELSEWHERE | WITHOUT_A_ROW == set(shipped())
+    assert {f.kind for s in shipped().values() for f in s.faults} == set(Kind) == set(KINDS)
+    assert all(s.about for s in shipped().values())
+
+
+async def test_an_odd_deviation_is_said_to_be_untrusted() -> None:
+    async with site("deviation-odd") as meter, meter.open() as session:
+        found = await meter.blocks(session)
+        assert found
+        assert all(s.meter_time is not None and not s.meter_time.trusted for s in found)
+        assert {s.meter_time.deviation for s in found if s.meter_time} == {60}
+
+
+async def test_columns_that_a_firmware_update_changed_are_read_again() -> None:
+    async with site("columns-changed") as meter:
+        firmware = []
+        for _ in range(3):  # public and utility associate each time: the update comes between
+            async with meter.open() as session:
+                firmware.append((await session.identify()).firmware)
+                found = await meter.blocks(session)
+                assert energies(found) == meter.true_blocks()
+                columns = len(found[0].values)
+        assert firmware[0] != firmware[-1]
+        assert columns == 3
+
+
+async def test_missing_rows_are_missing_and_the_others_right() -> None:
+    async with site("rows-missing") as meter, meter.open() as session:
+        found = energies(await meter.blocks(session))
+        true = meter.true_blocks()
+        assert set(found) < set(true)
+        assert len(found) > len(true) // 2
+
+
+async def test_two_rows_with_one_stamp_are_two_occurrences() -> None:
+    async with site("two-rows-one-stamp") as meter, meter.open() as session:
+        found = await meter.blocks(session)
+        assert [
+            e for e, s in zip(energies(found), found, strict=True) if s.occurrence == 0
+        ] == meter.true_blocks()
+        assert {s.occurrence for s in found} == {0, 1}
+        assert len({(s.at, s.occurrence) for s in found}) == len(found)
+
+
+async def test_counters_that_fell_are_passed_by_our_own() -> None:
+    async with site("counter-reset") as meter:
+        for _ in range(3):
+            async with meter.open() as session:
+                assert energies(await meter.blocks(session)) == meter.true_blocks()
+        assert meter.meter.model.frame_counter(48) == max(meter.counters.last.values())
+        assert len(meter.counters.last) == 1
+
+
+async def test_a_counter_shown_too_low_is_named() -> None:
+    async with site("counter-shown-low") as meter:
+        async with meter.open():
+            pass
+        meter.counters.last.clear()  # as after the loss of our own store: only the meter knows
+        with pytest.raises(ProtocolError, match=r"counter"):
+            async with meter.open():
+                pytest.fail("opened")
+        async with meter.open() as session:
+            assert energies(await meter.blocks(session)) == meter.true_blocks()
+
+
+async def test_a_stuck_relay_is_seen_by_reading_it_back() -> None:
+    async with site("relay-stuck") as meter, meter.open() as session:
+        await session.switch_relay(RelayState.OPEN)
+        assert await session.relay() is RelayState.CLOSED

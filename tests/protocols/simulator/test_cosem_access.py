@@ -1,0 +1,164 @@
+"""Associations of the simulated meter: rights, own counters, secrets and keys that change, pre-established ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from protocols.dlms.apdu import GetRequest, decode, encode
+from protocols.dlms.key_wrap import wrap_key
+from protocols.dlms.model import AccessDenied, AssociationPolicy
+from protocols.dlms.objects.object_list import parse_object_list
+from protocols.dlms.server import SendCounter, ServerConnection, ServerSettings
+from protocols.dlms.types import Data, Tag, array, enum, octets, structure
+from protocols.errors import AssociationRefused
+from protocols.reading import Obis, ProfileName
+from protocols.session import Auth
+from protocols.simulator.cosem import (
+    DISPLAY,
+    FIRMWARE,
+    PUBLIC,
+    PUSH,
+    READER,
+    UTILITY,
+    HouseholdModel,
+    system_title,
+)
+from protocols.simulator.cosem_access import CLIENTS, association_object, counter_object
+from tests.protocols.dlms.trap_site import NOW, SECRETS, energies, site
+
+CURRENT = Obis(0, 0, 40, 0, 0)
+MASTER = b"m" * 16
+CLOCK = Obis(0, 0, 1, 0, 0)
+
+
+def six() -> dict[int, AssociationPolicy]:
+    keys = {"encryption_key": SECRETS["ek"], "authentication_key": SECRETS["ak"]}
+    hls = AssociationPolicy(auth=Auth.HLS2, ciphered=True, secret=SECRETS["hls"], may_write=True, **keys)
+    return {
+        PUBLIC: AssociationPolicy(auth=Auth.NONE),
+        READER: AssociationPolicy(auth=Auth.LLS, ciphered=True, secret=SECRETS["lls"], **keys),
+        UTILITY: hls,
+        PUSH: AssociationPolicy(auth=Auth.NONE, ciphered=True, pre_established=True, **keys),
+        FIRMWARE: replace(hls, secret=b"f" * 16),
+        DISPLAY: AssociationPolicy(auth=Auth.NONE, pre_established=True),
+    }
+
+
+@pytest.fixture
+async def model():
+    async with site("period-change-clears", extra=six(), master_key=MASTER) as meter:
+        yield meter.meter.household
+
+
+def codes(model: HouseholdModel) -> list[int]:
+    return [code for _, log, code in model.household.event_codes(NOW.replace(hour=0), NOW) if log == 3]
+
+
+def test_every_association_has_its_object_counter_and_name(model: HouseholdModel) -> None:
+    for index, client in enumerate(CLIENTS, 1):
+        own = association_object(client)
+        assert own == Obis(0, 0, 40, 0, index)
+        for obis in (CURRENT, own):
+            partners = model.get(client, 15, obis, 3, None).items
+            assert partners[0].integer == client
+            assert model.get(client, 15, obis, 8, None).integer == 2
+        name = model.get(client, 15, CURRENT, 6, None).octets
+        assert name is not None
+        assert name[-1] == {READER: 1, UTILITY: 2, FIRMWARE: 2}.get(client, 0)
+        model.note_frame_counter(client, 100 + index)
+    for index, client in enumerate(CLIENTS, 1):
+        assert model.get(PUBLIC, 1, counter_object(client), 2, None).integer == 100 + index
+        assert model.get(client, 1, Obis(0, 0, 42, 0, 0), 2, None).octets == b"GEN10000001"
+    assert len(model.get(UTILITY, 17, Obis(0, 0, 41, 0, 0), 2, None).items) == 1
+
+
+def test_each_client_sees_what_its_list_says_and_no_more(model: HouseholdModel) -> None:
+    model.own(8, CLOCK)
+    sizes = {}
+    for client in CLIENTS:
+        entries = parse_object_list(model.get(client, 15, CURRENT, 2, None))
+        listed = {entry.obis: entry for entry in entries}
+        sizes[client] = len(entries)
+        for obis, served in model._objects.items():
+            attribute = min(served.read)
+            if obis in listed:
+                model.get(client, served.class_id, obis, attribute, None)
+            else:
+                with pytest.raises(AccessDenied):
+                    model.get(client, served.class_id, obis, attribute, None)
+    assert sizes[PUBLIC] < sizes[FIRMWARE] < sizes[DISPLAY] < sizes[READER] <= sizes[UTILITY]
+    entries = parse_object_list(model.get(READER, 15, CURRENT, 2, None))
+    assert not any(entry.writable(n) for entry in entries for n in entry.attributes)
+
+
+def test_keys_are_transferred_all_or_none_under_the_master_key(model: HouseholdModel) -> None:
+    setup = Obis(0, 0, 43, 0, 3)
+    new = b"E" * 16
+
+    def entry(name: int, key: bytes, master: bytes = MASTER) -> Data:
+        return structure(enum(name), octets(wrap_key(master, key)))
+
+    with pytest.raises(AccessDenied):
+        model.action(UTILITY, 64, setup, 2, array(entry(0, new), entry(2, new, b"x" * 16)))
+    with pytest.raises(AccessDenied):
+        model.action(UTILITY, 64, setup, 2, array(entry(1, new)))
+    assert model.associations()[UTILITY].encryption_key == SECRETS["ek"]
+    model.action(UTILITY, 64, setup, 2, array(entry(0, new), entry(2, b"A" * 16), entry(3, b"M" * 16)))
+    changed = model.associations()[UTILITY]
+    assert (changed.encryption_key, changed.authentication_key) == (new, b"A" * 16)
+    assert model.associations()[READER].encryption_key == SECRETS["ek"]
+    model.action(UTILITY, 64, Obis(0, 0, 43, 0, 2), 2, array(entry(0, new, b"M" * 16)))
+    assert model.associations()[READER].encryption_key == new
+    assert codes(model) == [164, 164]
+
+
+async def test_new_keys_hold_from_the_next_association() -> None:
+    async with site("period-change-clears", extra=six(), master_key=MASTER) as meter:
+        old, new = SECRETS["ek"], b"N" * 16
+        try:
+            async with meter.open() as session:
+                parameter = array(structure(enum(0), octets(wrap_key(MASTER, new))))
+                await session._exchange.action(64, Obis(0, 0, 43, 0, 3), 2, parameter)
+                assert energies(await meter.blocks(session)) == meter.true_blocks()  # the old key still holds
+            with pytest.raises(AssociationRefused):
+                async with meter.open():
+                    pytest.fail("opened with the old key")
+            SECRETS["ek"] = new
+            async with meter.open() as session:
+                assert energies(await meter.blocks(session)) == meter.true_blocks()
+        finally:
+            SECRETS["ek"] = old
+
+
+def test_secrets_change_and_are_never_shown(model: HouseholdModel) -> None:
+    reader = association_object(READER)
+    model.set(UTILITY, 15, reader, 7, octets(b"another password"))
+    assert model.associations()[READER].secret == b"another password"
+    model.action(UTILITY, 15, association_object(UTILITY), 2, octets(b"k" * 16))
+    assert model.associations()[UTILITY].secret == b"k" * 16
+    model.action(FIRMWARE, 15, CURRENT, 2, octets(wrap_key(MASTER, b"w" * 16)))
+    assert model.associations()[FIRMWARE].secret == b"w" * 16
+    assert codes(model) == [161, 162, 163]
+    with pytest.raises(AccessDenied):
+        model.get(UTILITY, 15, reader, 7, None)
+    for wrong in (octets(b""), octets(b"x" * 65), Data(Tag.UNSIGNED, 3)):
+        with pytest.raises(AccessDenied):
+            model.set(UTILITY, 15, reader, 7, wrong)
+    with pytest.raises(AccessDenied):
+        model.set(READER, 15, reader, 7, octets(b"mine"))
+
+
+def test_a_pre_established_client_is_served_without_aarq(model: HouseholdModel) -> None:
+    connection = ServerConnection(model, DISPLAY, ServerSettings(), SendCounter())
+    instantaneous = model.build.kind.profiles[ProfileName.INSTANTANEOUS].obis
+    for class_id, obis, allowed in (
+        (8, CLOCK, True),
+        (7, instantaneous, True),
+        (7, Obis(1, 0, 99, 1, 0), False),
+    ):
+        (answer,) = connection.handle(encode(GetRequest(class_id=class_id, obis=obis, attribute=2)))
+        got = decode(answer)
+        assert (got.data is not None) is allowed
+    assert len(system_title("GEN", "10000001")) == 8
