@@ -16,15 +16,17 @@ from protocols.dlms.acse import Aarq, InitiateRequest, encode_aarq, encode_initi
 from protocols.dlms.decode import decode_trace
 from protocols.dlms.hdlc import Address, Frame, FrameDecoder
 from protocols.dlms.server_asyncio import serve_wrapper
-from protocols.dlms.session import RELAY, DlmsSession, open_dlms
+from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.dlms.trace_mask import PasswordMask
 from protocols.dlms.wrapper import encode
 from protocols.errors import LineUnavailable, MeterProtocolError
+from protocols.reading import Obis
 from protocols.session import Auth, DlmsSettings, MeterSpec
 from protocols.trace_file import HEAD, Piece, is_trace, piece_line, read_trace, remark_line
 from tests.protocols.dlms.dlms_bench import PASSWORD, POLICIES, SmallMeter
 from tests.support.replay import ReplayLine
 
+RELAY = Obis(0, 0, 96, 3, 10)
 TRACES = Path(__file__).parent / "dlms" / "traces"
 AT = datetime(2026, 11, 25, 8, 0, 0, 123456, tzinfo=UTC)
 SECRET = b"WRONGISH" * 4
