@@ -172,8 +172,9 @@ class Exchange:
         """
         try:
             if self._clean:
-                await self._goodbye()
-        except ProtocolError:
+                async with asyncio.timeout(2 * CLOSE_TIMEOUT):
+                    await self._goodbye()
+        except (ProtocolError, TimeoutError):
             self._clean = False
         finally:  # cancelled in the middle of a goodbye, its answer is still to come
             if not self._clean:
@@ -224,10 +225,11 @@ class Exchange:
             if (found := next((e for e in events if isinstance(e, wanted)), None)) is not None:
                 return found
             if data := self._connection.data_to_send():
-                if self._connection.link.busy:
+                if busy := self._connection.link.busy:
                     await asyncio.sleep(BUSY_PAUSE)
                 await self._io.send(data)
-                deadline = _Deadline(timeout)  # each window and block has its own time
+                if not busy:  # each window and block has its own time; patience with a busy meter ends
+                    deadline = _Deadline(timeout)
             elif progress != self._connection.link.progress:
                 deadline = _Deadline(timeout)  # a window of long frames may take longer than one answer
             progress = self._connection.link.progress

@@ -10,7 +10,7 @@ from protocols.dlms import hdlc
 from protocols.dlms.hdlc import MAX_WINDOW, Address, BadFrame, Frame, FrameDecoder, Parameters
 from protocols.dlms.hdlc_channel import MAX_INFO, Channel
 from protocols.dlms.link import ApduReceived, LinkClosed, LinkEvent, LinkOpened
-from protocols.errors import MeterBusy, MeterConfigError, MeterProtocolError, MeterRefused
+from protocols.errors import MeterConfigError, MeterProtocolError, MeterRefused, MeterSilent
 
 MAX_RETRIES = 2
 """Repetitions after silence without any progress; the meter is silent after one reply time more than these."""
@@ -215,7 +215,7 @@ class HdlcClientLink:
         if not had_turn:
             channel.transmit()
         if channel.polls > MAX_POLLS:
-            raise MeterBusy(f"the meter stays busy: {MAX_POLLS} polls (RR) brought no answer")
+            raise MeterSilent(f"the meter stays busy: {MAX_POLLS} polls (RR) brought no answer")
         if channel.recoveries > MAX_RECOVERIES:
             raise MeterProtocolError(f"HDLC frames were repeated {MAX_RECOVERIES} times without any progress")
         return [] if apdu is None else [ApduReceived(apdu)]

@@ -22,7 +22,7 @@ from protocols.dlms.profiles import (
 )
 from protocols.dlms.types import Data
 from protocols.dlms.values import Scale
-from protocols.errors import MeterRefused, NotSupported
+from protocols.errors import MeterProtocolError, MeterRefused, NotSupported
 from protocols.reading import Obis, ProfileName, Quantity
 from protocols.session import Clock
 
@@ -181,7 +181,7 @@ class LayoutReader:
             try:
                 captured = parse_columns(await self._exchange.get(7, scalers, 3))
                 scales = parse_scales(captured, await self._exchange.get(7, scalers, 2))
-            except (NotSupported, MeterRefused):
+            except (NotSupported, MeterRefused, MeterProtocolError):  # missing or unusable: registers know theirs
                 scales = {}
             self._scales[scalers] = scales
         return self._scales[scalers]

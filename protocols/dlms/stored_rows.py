@@ -320,15 +320,18 @@ class _Rows:
     def __init__(self, found: Iterable[ReadingSet], low: datetime, high: datetime) -> None:
         self._low, self._high = low, high
         self._by_stamp: dict[datetime, list[ReadingSet]] = {}
+        self._reached: datetime | None = None
         self.add(found)
 
     def add(self, found: Iterable[ReadingSet]) -> bool:
-        """Take the rows of an answer; tells whether there was any that we did not have."""
+        """Take the rows of an answer; tells whether there was any that we did not have, or a later one."""
         answer: dict[datetime, list[ReadingSet]] = {}
+        before = self._reached
         for row in found:
+            self._reached = max(self._reached or row.at, row.at)
             if self._low < row.at <= self._high:
                 answer.setdefault(row.at, []).append(row)
-        new = False
+        new = self._reached != before
         for at, rows in answer.items():
             if len(rows) > len(self._by_stamp.get(at, ())):
                 self._by_stamp[at] = rows
@@ -342,8 +345,8 @@ class _Rows:
 
     @property
     def last(self) -> datetime | None:
-        """The latest stamp."""
-        return max(self._by_stamp, default=None)
+        """The latest stamp that came, be it one before `low`: a meter may give one row at a time."""
+        return self._reached
 
     def sets(self) -> list[ReadingSet]:
         """Give all rows, oldest first."""
