@@ -21,6 +21,7 @@ from protocols.errors import (
     MeterError,
     MeterProtocolError,
     MeterRefused,
+    MeterSilent,
     SecurityFailure,
 )
 from protocols.session import Auth
@@ -276,7 +277,7 @@ def test_a_busy_bus_says_so_and_goes_on_later() -> None:
 def test_a_meter_that_stays_busy_is_given_up(control: int) -> None:
     link = opened()
     link.send(b"\xc0")
-    with pytest.raises(MeterBusy, match="stays busy"):
+    with pytest.raises(MeterSilent, match="stays busy"):
         link.receive_data(from_meter(control | POLL) * (MAX_POLLS + 1))
 
 
