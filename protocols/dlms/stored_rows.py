@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from protocols.dlms import cosem_time
 from protocols.dlms.block import Block
 from protocols.dlms.columns import decode_block
-from protocols.dlms.exchange import Exchange
+from protocols.dlms.conversation import Conversation
 from protocols.dlms.layout_reader import MAX_PERIOD, LayoutReader
 from protocols.dlms.model import EntrySelection, RangeSelection
 from protocols.dlms.profiles import Decoded, Layout, decode_octets
@@ -57,7 +57,7 @@ class StoredRows:
     """
 
     def __init__(
-        self, exchange: Exchange, layouts: LayoutReader, zone: ZoneInfo, clock: Clock, *, east: bool
+        self, exchange: Conversation, layouts: LayoutReader, zone: ZoneInfo, clock: Clock, *, east: bool
     ) -> None:
         self._exchange = exchange
         self._layouts = layouts
