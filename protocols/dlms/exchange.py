@@ -57,8 +57,8 @@ class Exchange:
 
     `timeout` is the time for an answer, or for the next frame of one. HDLC asks again after it (at most
     `hdlc_link.MAX_RETRIES` times without progress), so silence is named after three times as long, two at
-    the opening of the link; the wrapper never asks again. `limit` is that for a
-    request with all its blocks.
+    the opening of the link; the wrapper never asks again. `limit` is the time for a request with all its
+    blocks.
 
     `max_list` attributes are asked for in one request. `on_push` is given each notification that the meter
     sends unasked.

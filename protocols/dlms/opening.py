@@ -52,7 +52,8 @@ class Opener:
 
     Where counters are needed, the meter's own is read through the public client first, and once more after
     a refusal: that is repeated when the counter explains it, and only then, since a wrong password that is
-    tried again may lock us out. A meter that does not show its counter is met with ours alone. `on_push` is given what the meter sends unasked meanwhile.
+    tried again may lock us out. A meter that does not show its counter is met with ours alone. `on_push` is
+    given what the meter sends unasked meanwhile.
     """
 
     def __init__(

@@ -86,7 +86,9 @@ def test_range_selection_gives_the_rows_asked_for(framing: str) -> None:
 
 def test_wrong_password_is_refused_with_a_hint() -> None:
     joined = Joined(SmallMeter({48: POLICIES["lls"][0]}), AssociationSettings(auth=Auth.LLS, secret=b"wrong"))
-    with pytest.raises(AssociationRefused, match=r"rejected: authentication failure \(LLS password wrong\?\)"):
+    with pytest.raises(
+        AssociationRefused, match=r"rejected: authentication failure \(LLS password wrong\?\)"
+    ):
         joined.associate()
 
 
