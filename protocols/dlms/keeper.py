@@ -19,7 +19,7 @@ from protocols.session import DlmsSettings, MeterSpec
 
 HDLC_INACTIVITY = 120.0
 WRAPPER_INACTIVITY = 180.0
-"""Seconds of silence after which meters end an association by default (Green Book 8.4.5.8 and 7.3.3)."""
+"""Seconds of silence after which meters end an association unless set otherwise (class 23 #8, class 41 #6)."""
 MAX_KEPT = 4096
 """Associations kept at a time; above it a conversation ends with its poll, as without keeping."""
 CLOSE_LIMIT = 5.0

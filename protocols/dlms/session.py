@@ -37,7 +37,7 @@ MANUFACTURER = Obis(0, 0, 96, 1, 1)
 FIRMWARE = Obis(1, 0, 0, 2, 0)
 MODEL = Obis(0, 0, 94, 91, 9)
 YEAR = Obis(0, 0, 96, 1, 4)
-IDENTITY = (SERIAL, MANUFACTURER, FIRMWARE, MODEL, YEAR)
+IDENTITY = (SERIAL, YEAR, MANUFACTURER, FIRMWARE, MODEL)
 
 
 class DlmsSession:
@@ -110,7 +110,7 @@ class DlmsSession:
         if not number:
             raise MeterProtocolError("the meter's serial (0.0.96.1.0) is empty")
         # "" where the meter lacks an object or refuses it to this client
-        maker, firmware, model, year = ("" if isinstance(n, ProtocolError) else text_of(n) for n in names)
+        year, maker, firmware, model = ("" if isinstance(n, ProtocolError) else text_of(n) for n in names)
         makers = [n for n in (flag_letters(self._title), letters(maker)) if n]
         expected = (self._spec.meter or "").partition(":")[0]
         return Nameplate(

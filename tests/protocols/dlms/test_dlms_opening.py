@@ -201,6 +201,7 @@ async def _over_crashes(path: Path, steps: list[str | int]) -> None:
                 s.line = FaultLine(meter, "wrapper", [Fault(150, "close"), Fault(130, "close")])
                 with suppress(LineError, MeterError):
                     await opens(s)
+                s.line = FaultLine(meter, "wrapper", [])
             case _:
                 await opens(s)
     store.close()
