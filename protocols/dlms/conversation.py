@@ -61,6 +61,7 @@ class Conversation:
         self._answered = True
         self._refuses = False  # "service not allowed" is this meter's way to refuse one request
         self._over = False
+        self._partial = b""
 
     @property
     def title(self) -> bytes:
@@ -75,7 +76,7 @@ class Conversation:
     @property
     def partial(self) -> bytes:
         """After a read that failed in the middle of its blocks: the beginning of the value's octets."""
-        return self._exchange.partial
+        return self._partial
 
     @property
     def standing(self) -> bool:
@@ -156,13 +157,14 @@ class Conversation:
                 await self.recover(error)
 
     async def _once(self, ask: Callable[[Exchange], Awaitable[T]]) -> T:
+        self._partial = b""
         if self._fault is not None:
             await self.recover(self._fault)
         try:
             answer = await ask(self._exchange)
         except ProtocolError as error:
             if isinstance(error, AssociationLost) or not self._exchange.standing:
-                self._fault = error
+                self._fault, self._partial = error, self._exchange.partial
             else:
                 self._note_answer()
             raise

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -16,14 +16,15 @@ from protocols.reading import ProfileName, ReadingSet
 OVERLAP = {ProfileName.DAILY: timedelta(days=1)}
 SHORT_OVERLAP = timedelta(hours=2)
 """How far before the last row we go on: rows of a clock that was set back by less come in one piece."""
+_EVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """Rows still wanted: since < at <= until. `held` are later rows that came already."""
 
-    since: datetime
-    until: datetime
+    since: datetime = _EVER[0]
+    until: datetime = _EVER[1]
     held: tuple[ReadingSet, ...] = field(default=(), repr=False)
 
 
@@ -68,11 +69,3 @@ def salvage(layout: Layout, octets: bytes, span: Span, *, zone: ZoneInfo, receiv
 
 def _rise(stamps: Sequence[datetime]) -> bool:
     return all(a <= b for a, b in pairwise(stamps))
-
-
-def spans(low: datetime, high: datetime, longest: timedelta) -> Iterator[Span]:
-    """Cut (low, high] into pieces of at most `longest`."""
-    while low < high:
-        end = min(low + longest, high)
-        yield Span(since=low, until=end)
-        low = end

@@ -270,7 +270,9 @@ async def test_cancelling_in_mid_goodbye_hangs_up() -> None:
 
         async def poll() -> None:
             async with s.open() as session:
-                session._exchange._connection.receive_data = lambda _: []  # the answer to the release is lost
+                session._exchange._exchange._connection.receive_data = (
+                    lambda _: []
+                )  # the answer to the release is lost
                 opened.set()
 
         task = asyncio.create_task(poll())
