@@ -36,6 +36,7 @@ from gateway.mqtt import MqttSettings, TlsSettings
 from gateway.role_push import PushRole
 from gateway.secrets import FileSecrets
 from mapping.snapshot import DirectorySnapshot
+from protocols.dlms.keeper import Keeper
 from protocols.line import Line
 from protocols.open import open_session
 from protocols.reading import ProfileName
@@ -88,6 +89,7 @@ class EdgeRole:
         self._secrets = FileSecrets(config.secrets)
         self.journal = journal
         self.lines = lines
+        self.keeper = Keeper()
         self._directory = DirectorySnapshot()
         self.follower = self._influx(config.influx) if config.influx else None
         self.push = self._push(config, counters)
@@ -96,7 +98,7 @@ class EdgeRole:
             polled_meters(config),
             journal=journal,
             directory=lambda: StampingPart(self._directory),
-            open_session=partial(open_session, layouts={}),
+            open_session=partial(open_session, layouts={}, keeper=self.keeper),
             secrets=self._secrets,
             counters=counters,
             clock=clock,
@@ -248,7 +250,10 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
     try:
         role = EdgeRole(config, clock=clock, journal=journal, counters=counters, lines=lines)
         await role.load()
-        yield role
+        try:
+            yield role
+        finally:
+            await role.keeper.close()
     finally:
         if role is not None and role.push is not None:
             await role.push.close()

@@ -8,7 +8,8 @@ ProtocolError
 ├── MeterError             the meter: this meter is retried later, others go on
 │   ├── MeterProtocolError it sent bytes that break the protocol (bad CRC, length, tag)
 │   ├── MeterRefused       it answered with an error (Modbus exception, data-access-result)
-│   ├── MeterBusy          it asked to be asked later
+│   │   ├── MeterBusy      it asked to be asked later
+│   │   └── AssociationLost it does not know our association any more: associate again
 │   ├── MeterSilent        the line works and this meter does not answer
 │   ├── AssociationRefused it refused the association (password, key, context)
 │   ├── SecurityFailure    a tag, counter or protection level is not what was agreed
@@ -86,6 +87,10 @@ class MeterRefused(MeterError):
 
 class MeterBusy(MeterRefused):
     """The meter asked to be asked again later."""
+
+
+class AssociationLost(MeterRefused):
+    """The meter does not know our association any more: it timed out there, or the meter restarted."""
 
 
 class MeterSilent(MeterError):

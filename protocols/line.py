@@ -9,12 +9,13 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineStatistics:
-    """Counters since the line was made; bytes and counts, never reset."""
+    """Counters since the line was made; bytes and counts, never reset. `turns` counts the talkers so far."""
 
     sent: int = 0
     received: int = 0
     drained: int = 0
     connects: int = 0
+    turns: int = 0
     failures: int = 0
     timeouts: int = 0
     busy_seconds: float = 0.0

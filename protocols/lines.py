@@ -215,7 +215,7 @@ class BaseLine(ABC):
         self._closed = False
         self._quiet_until: float | None = None
         self._free_at = 0.0
-        self._sent = self._drained = self._connects = self._failures = self._timeouts = 0
+        self._sent = self._drained = self._connects = self._turns = self._failures = self._timeouts = 0
         self._received_before = 0
         self._busy = 0.0
         self._busy_since: float | None = None
@@ -236,6 +236,7 @@ class BaseLine(ABC):
             connection = await self._opened()
             self._drained += len(connection.take())
             io = _TurnIO(self, connection)
+            self._turns += 1
             self._busy_since = asyncio.get_running_loop().time()
             try:
                 yield io
@@ -255,6 +256,7 @@ class BaseLine(ABC):
             received=self._received_before + (connection.received if connection else 0),
             drained=self._drained,
             connects=self._connects,
+            turns=self._turns,
             failures=self._failures,
             timeouts=self._timeouts,
             busy_seconds=self._busy + running,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from protocols.dlms.keeper import Keeper
 from protocols.dlms.layout_cache import Layouts
 from protocols.dlms.session import open_dlms
 from protocols.errors import MeterConfigError
@@ -24,10 +25,13 @@ async def open_session(
     counters: CounterStore,
     clock: Clock,
     layouts: Layouts | None = None,
+    keeper: Keeper | None = None,
 ) -> AsyncIterator[MeterSession]:
     """Hold the line for a session with the meter of `spec`, whichever protocol it speaks.
 
-    `layouts` spares DLMS sessions from asking again what an earlier one learned. Raises MeterConfigError when
+    `layouts` spares DLMS sessions from asking again what an earlier one learned; `keeper` keeps associations
+    open for the next session where a spec asks for that (`keep_open`), and is to be closed before the lines
+    are. Raises MeterConfigError when
     the spec names no protocol or both, IdentityMismatch when another meter answers, and the errors of line
     and meter.
     """
@@ -37,5 +41,7 @@ async def open_session(
         async with open_modbus(line, spec, secrets=secrets, counters=counters, clock=clock) as modbus:
             yield modbus
         return
-    async with open_dlms(line, spec, secrets=secrets, counters=counters, clock=clock, cache=layouts) as dlms:
+    async with open_dlms(
+        line, spec, secrets=secrets, counters=counters, clock=clock, cache=layouts, keeper=keeper
+    ) as dlms:
         yield dlms

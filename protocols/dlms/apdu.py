@@ -133,6 +133,8 @@ Apdu = (
     | ListApdu
 )
 
+SERVICE_NOT_ALLOWED = 1
+"""State error of an exception-response: the meter knows no association that allows the service."""
 INVOCATION_COUNTER_ERROR = 6
 DECIPHERING_ERROR = 5
 

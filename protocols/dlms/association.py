@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from protocols.dlms import acse, apdu, ciphering, hls, security
+from protocols.dlms import acse, apdu, ciphering, hints, hls, security
 from protocols.dlms.acse import Aare, Aarq, InitiateRequest, InitiateResponse
 from protocols.dlms.apdu import ActionRequest, ActionResponse
 from protocols.dlms.ciphering import Form, KeySet
 from protocols.dlms.conformance import BUILT, Conformance
 from protocols.dlms.diagnostics import action_result_name
-from protocols.dlms.outcomes import HINTS, HLS_HINT, Associated, error_of
+from protocols.dlms.outcomes import Associated, error_of
 from protocols.dlms.security import Keys
 from protocols.dlms.types import octets
 from protocols.errors import (
@@ -162,16 +162,17 @@ class ClientAssociation:
         """
         if received[0] in ERROR_TAGS:
             raise self._refusal(received)
+        settings = self._settings
         aare = acse.decode_aare(received)
         if aare.result != acse.ACCEPTED:
-            hint = self._hint() if aare.source == 1 and aare.diagnostic in (11, 12, 13) else ""
-            raise AssociationRefused(f"association refused: {aare.reason()}{hint}")
+            hint = hints.refused(settings.auth, settings.ciphered, aare.source, aare.diagnostic)
+            raise AssociationRefused(f"association rejected: {aare.reason()}{hint}")
         self.meter_title = aare.system_title
-        if self._settings.needs_title and self.meter_title == self._settings.system_title:
+        if settings.needs_title and self.meter_title == settings.system_title:
             raise SecurityFailure("the meter answers with our own system title")
         plain = self.unprotect(aare.user_information)
         if plain[:1] == b"\x0e":
-            raise AssociationRefused(f"association refused: {error_of(apdu.decode(plain))}")
+            raise AssociationRefused(f"association rejected: {error_of(apdu.decode(plain))}")
         self.granted = acse.decode_initiate_response(plain)
         if self._settings.auth in hls.HLS:
             return self.protect(apdu.encode(self._third_pass(aare)), form=self._form)
@@ -187,8 +188,8 @@ class ClientAssociation:
             raise MeterProtocolError(f"{type(answer).__name__} does not answer the HLS proof")
         if answer.result != 0:
             raise AssociationRefused(
-                f"association refused: the meter does not accept our HLS answer "
-                f"({action_result_name(answer.result)}; wrong HLS key?)"
+                f"association rejected: the meter does not accept our HLS answer "
+                f"({action_result_name(answer.result)}){hints.unproved(self._settings.auth)}"
             )
         proof = answer.data.octets if answer.data is not None else None
         if proof is None:
@@ -208,7 +209,8 @@ class ClientAssociation:
         """Give the error of a step that was refused: a plain refusal is one of the association."""
         error = self.error(plain)
         if isinstance(error, MeterRefused):
-            return AssociationRefused(f"association refused: {error}{self._hint()}")
+            hint = hints.refused(self._settings.auth, self._settings.ciphered, hints.USER, hints.FAILURE)
+            return AssociationRefused(f"association rejected: {error}{hint}")
         return error
 
     def release(self) -> bytes | None:
@@ -277,9 +279,6 @@ class ClientAssociation:
         return Associated(
             system_title=self.meter_title, max_pdu=granted.max_pdu, conformance=granted.conformance
         )
-
-    def _hint(self) -> str:
-        return HINTS.get(self._settings.auth, HLS_HINT)
 
     def _credentials(self) -> hls.Credentials:
         settings = self._settings

@@ -26,6 +26,8 @@ from protocols.dlms.outcomes import (
 from protocols.dlms.transaction import Request
 from protocols.dlms.types import Data
 from protocols.errors import (
+    AssociationRefused,
+    InvocationCounterRefused,
     LineTimeout,
     MeterProtocolError,
     MeterRefused,
@@ -44,6 +46,8 @@ BUSY_PAUSE = 0.1
 """Seconds before a meter that is busy is polled again."""
 REPEAT_SILENCE = 0.05
 """Seconds of silence wanted before a repetition: a late answer must not collide with it on a bus."""
+REQUEST_LIMIT = 600.0
+"""Seconds that one request may take with all its blocks: a meter that dribbles must not hold the line."""
 HDLC_QUIET = 0.5
 """Seconds that an HDLC bus rests after an exchange that was cut short; flags and addresses do the rest."""
 
@@ -53,7 +57,8 @@ class Exchange:
 
     `timeout` is the time for an answer, or for the next frame of one. HDLC asks again after it (at most
     `hdlc_link.MAX_RETRIES` times without progress), so silence is named after three times as long, two at
-    the opening of the link; the wrapper never asks again.
+    the opening of the link; the wrapper never asks again. `limit` is the time for a request with all its
+    blocks.
 
     `max_list` attributes are asked for in one request. `on_push` is given each notification that the meter
     sends unasked.
@@ -68,6 +73,7 @@ class Exchange:
         bus: bool,
         max_list: int = 1,
         on_push: Callable[[bytes], None] | None = None,
+        limit: float = REQUEST_LIMIT,
     ) -> None:
         self._io = io
         self._connection = connection
@@ -75,12 +81,22 @@ class Exchange:
         self._bus = bus
         self._max_list = max_list
         self._on_push = on_push
+        self._limit = limit
         self._clean = True
 
     @property
     def clean(self) -> bool:
         """False when an exchange was cut short: what comes next on the line may belong to it."""
         return self._clean
+
+    @property
+    def standing(self) -> bool:
+        """Say whether the association stands, as far as we know, and takes a request."""
+        return self._clean and self._connection.state is State.READY
+
+    def use(self, io: LineIO) -> None:
+        """Go on with the line, which was given back meanwhile and is in our hands again."""
+        self._io = io
 
     async def associate(self) -> Associated:
         """Open the link and associate.
@@ -209,9 +225,15 @@ class Exchange:
         events = begin() or []
         self._clean = False
         try:
-            event = await self._pump(events, wanted, self._timeout if timeout is None else timeout)
+            async with asyncio.timeout(self._limit):
+                event = await self._pump(events, wanted, self._timeout if timeout is None else timeout)
+        except TimeoutError as error:
+            raise MeterProtocolError(f"one request took more than {self._limit:g} s") from error
         except MeterRefused:  # an exception-response to one request: the association stands
             self._clean = self._connection.state is State.READY
+            raise
+        except (AssociationRefused, InvocationCounterRefused):  # a whole answer: nothing more will come
+            self._clean = self._connection.state in (State.ASSOCIATING, State.AUTHENTICATING)
             raise
         self._clean = True
         return event

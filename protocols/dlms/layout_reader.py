@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from protocols.dlms.apdu_lists import Target
 from protocols.dlms.companion import BufferSource, Companion, ObjectRead
-from protocols.dlms.exchange import Exchange
+from protocols.dlms.conversation import Conversation
 from protocols.dlms.layout_cache import KnownLayout, LayoutCache, fingerprint
 from protocols.dlms.profiles import (
     BILLING_DATE,
@@ -44,7 +44,7 @@ class LayoutReader:
     register is believed. `reread` counts layouts that did not fit any more.
     """
 
-    def __init__(self, exchange: Exchange, clock: Clock, cache: LayoutCache, known: Companion) -> None:
+    def __init__(self, exchange: Conversation, clock: Clock, cache: LayoutCache, known: Companion) -> None:
         self._exchange = exchange
         self._clock = clock
         self._cache = cache

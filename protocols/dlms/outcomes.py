@@ -10,6 +10,7 @@ from protocols.dlms.apdu_lists import Outcome
 from protocols.dlms.diagnostics import confirmed_error_name, exception_name, result_name
 from protocols.dlms.types import Data
 from protocols.errors import (
+    AssociationLost,
     InvocationCounterRefused,
     MeterBusy,
     MeterError,
@@ -17,7 +18,6 @@ from protocols.errors import (
     MeterRefused,
     SecurityFailure,
 )
-from protocols.session import Auth
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,28 +92,28 @@ class Refused:
 Event = LinkUp | LinkDown | Associated | Released | Value | Done | Outcomes | Refused | Pushed
 
 
-HINTS = {
-    Auth.NONE: " (does this client address need a password?)",
-    Auth.LLS: " (wrong LLS password or key?)",
-    Auth.HLS_GMAC: " (wrong encryption or authentication key?)",
-}
-"""What is most likely wrong when an association is refused, by how it authenticates."""
-HLS_HINT = " (wrong HLS key or global key?)"
+KEYS = ": see encryption_key_ref, authentication_key_ref"
 
 
 def error_of(answer: apdu.Apdu) -> MeterError:
     """Turn an error APDU into the error that says who must act."""
     match answer:
         case ExceptionResponse(service=apdu.DECIPHERING_ERROR):
-            return SecurityFailure("the meter could not decipher our request (wrong global key?)")
+            return SecurityFailure(f"the meter could not decipher our request (global key wrong?){KEYS}")
         case ExceptionResponse(service=apdu.INVOCATION_COUNTER_ERROR, counter=counter):
             return InvocationCounterRefused(meter_counter=counter)
+        case ExceptionResponse(state=apdu.SERVICE_NOT_ALLOWED as state, service=service):
+            return AssociationLost(
+                f"exception-response, {exception_name(state, service)}", reason_code=service
+            )
         case ExceptionResponse(state=state, service=service):
             return MeterRefused(f"exception-response, {exception_name(state, service)}", reason_code=service)
         case ConfirmedServiceError(error=0, value=6):
             return SecurityFailure(
-                "the meter could not decipher our request (wrong global key, or it wants the dedicated one?)"
+                f"the meter could not decipher our request (global key wrong, or the dedicated one wanted?){KEYS}"
             )
+        case ConfirmedServiceError(service=service, error=2, value=1):  # VDE state: no DLMS context
+            return AssociationLost(confirmed_error_name(service, 2, 1), reason_code=1)
         case ConfirmedServiceError(service=service, error=error, value=value):
             return MeterRefused(confirmed_error_name(service, error, value), reason_code=value)
     return MeterProtocolError(f"{type(answer).__name__} where an error was expected")

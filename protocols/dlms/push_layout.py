@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from protocols.dlms import cosem_time
 from protocols.dlms.companion import companion
-from protocols.dlms.exchange import Exchange
+from protocols.dlms.conversation import Conversation
 from protocols.dlms.profiles import (
     CLOCK,
     CapturedColumn,
@@ -36,7 +36,7 @@ _HEADER = 2
 _CLOCK_COLUMN = CapturedColumn(class_id=8, quantity=Quantity(CLOCK))
 
 
-async def push_layouts(exchange: Exchange, reader: ProfileReader) -> dict[Obis, Layout]:
+async def push_layouts(exchange: Conversation, reader: ProfileReader) -> dict[Obis, Layout]:
     """Read how each push setup that carries readings is laid out; setups and profiles that lack are left out.
 
     A setup that names a profile's buffer has that profile's layout, as has one whose list cannot be read;
@@ -51,7 +51,7 @@ async def push_layouts(exchange: Exchange, reader: ProfileReader) -> dict[Obis, 
     return found
 
 
-async def _layout(exchange: Exchange, reader: ProfileReader, setup: Obis, profile: ProfileName) -> Layout:
+async def _layout(exchange: Conversation, reader: ProfileReader, setup: Obis, profile: ProfileName) -> Layout:
     try:
         pushed = parse_columns(await exchange.get(PUSH_SETUP_CLASS, setup))
     except (NotSupported, MeterRefused, MeterProtocolError):

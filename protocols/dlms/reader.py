@@ -17,7 +17,7 @@ from protocols.dlms.companion import (
     companion,
     in_order,
 )
-from protocols.dlms.exchange import Exchange
+from protocols.dlms.conversation import Conversation
 from protocols.dlms.layout_cache import LayoutCache
 from protocols.dlms.layout_reader import PRESENT, LayoutReader
 from protocols.dlms.objects.object_list import ObjectEntry, parse_object_list
@@ -57,7 +57,7 @@ class ProfileReader:
 
     def __init__(
         self,
-        exchange: Exchange,
+        exchange: Conversation,
         zone: ZoneInfo,
         clock: Clock,
         cache: LayoutCache | None = None,

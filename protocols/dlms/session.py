@@ -2,52 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from protocols.dlms import objects, security
-from protocols.dlms.association import AssociationSettings, ReleaseMode
+from protocols.dlms import objects
+from protocols.dlms.apdu_lists import Target
 from protocols.dlms.companion import DEFAULT, companion
-from protocols.dlms.connection import ClientConnection
-from protocols.dlms.exchange import Exchange
-from protocols.dlms.hdlc_link import HdlcClientLink
+from protocols.dlms.conversation import Conversation
+from protocols.dlms.keeper import Keeper
 from protocols.dlms.layout_cache import LayoutCache, Layouts
-from protocols.dlms.link import ClientLink
+from protocols.dlms.opening import Opened, Opener, association_settings
 from protocols.dlms.profiles import CLOCK, Layout
 from protocols.dlms.push_layout import push_layouts
 from protocols.dlms.reader import ProfileReader, ReaderStatistics
-from protocols.dlms.security import Keys
+from protocols.dlms.turn import Turn
 from protocols.dlms.values import text_of
-from protocols.dlms.wrapper import WrapperClientLink, WrapperSocket
 from protocols.errors import (
     IdentityMismatch,
     LocalError,
     MeterConfigError,
     MeterProtocolError,
-    MeterRefused,
     NotSupported,
     ProtocolError,
-    SecurityFailure,
 )
-from protocols.line import Line, LineIO, TakesPushes
+from protocols.line import Line, TakesPushes
 from protocols.reading import MeterClock, Nameplate, Obis, ProfileName, ReadingSet, RelayState
-from protocols.session import Auth, Clock, CounterStore, DlmsSettings, MeterSpec, SecretSource
+from protocols.session import Clock, CounterStore, MeterSpec, SecretSource
 
-OnPush = Callable[[bytes], None]
-
-PUBLIC_CLIENT = 16
 SERIAL = Obis(0, 0, 96, 1, 0)
 MANUFACTURER = Obis(0, 0, 96, 1, 1)
 FIRMWARE = Obis(1, 0, 0, 2, 0)
 MODEL = Obis(0, 0, 94, 91, 9)
 YEAR = Obis(0, 0, 96, 1, 4)
-GBT_WINDOW = 7
-"""Blocks of a general block transfer that are taken in a row; on HDLC one, since a meter there must be asked."""
-COUNTER_RESERVE = 0x1000
-"""Counters below the end of the range at which we refuse: the keys must be changed by then."""
+IDENTITY = (SERIAL, YEAR, MANUFACTURER, FIRMWARE, MODEL)
 
 
 class DlmsSession:
@@ -55,29 +45,40 @@ class DlmsSession:
 
     def __init__(
         self,
-        exchange: Exchange,
+        conversation: Conversation,
         spec: MeterSpec,
         clock: Clock,
         *,
-        system_title: bytes,
         cache: Layouts | None = None,
+        nameplate: Nameplate | None = None,
     ) -> None:
-        self._exchange = exchange
+        self._exchange = conversation
         self._spec = spec
         self._clock = clock
         self._zone = zone_of(spec)
-        self._title = system_title
+        self._title = conversation.title
         self._cache = cache
         self._companion = companion(spec.dlms.companion if spec.dlms else DEFAULT)
-        self._nameplate: Nameplate | None = None
+        self._nameplate = nameplate
         self._reader: ProfileReader | None = None
+        conversation.check_with(self._same_meter)
+
+    @property
+    def nameplate(self) -> Nameplate | None:
+        """Who the meter is, when that was asked already."""
+        return self._nameplate
+
+    @property
+    def resumes(self) -> int:
+        """How often the conversation was opened anew after a fault."""
+        return self._exchange.resumes
 
     def statistics(self) -> ReaderStatistics:
         """Count what was unusual about the meter's profiles so far."""
         return self._reader.statistics() if self._reader else ReaderStatistics()
 
     @property
-    def exchange(self) -> Exchange:
+    def exchange(self) -> Conversation:
         """The association underneath, for tools that read objects of any kind."""
         return self._exchange
 
@@ -102,26 +103,34 @@ class DlmsSession:
         return self._nameplate
 
     async def _read_nameplate(self) -> Nameplate:
-        serial = text_of(await self._exchange.get(1, SERIAL))
-        if not serial:
+        serial, *names = await self._exchange.get_many([Target(1, obis, 2) for obis in IDENTITY])
+        if isinstance(serial, ProtocolError):
+            raise serial
+        number = text_of(serial)
+        if not number:
             raise MeterProtocolError("the meter's serial (0.0.96.1.0) is empty")
-        year = await self._text(YEAR)
-        names = [n for n in (flag_letters(self._title), letters(await self._text(MANUFACTURER))) if n]
+        # "" where the meter lacks an object or refuses it to this client
+        year, maker, firmware, model = ("" if isinstance(n, ProtocolError) else text_of(n) for n in names)
+        makers = [n for n in (flag_letters(self._title), letters(maker)) if n]
         expected = (self._spec.meter or "").partition(":")[0]
         return Nameplate(
-            manufacturer=expected if expected in names else next(iter(names), ""),
-            serial=serial,
-            firmware=await self._text(FIRMWARE),
-            model=await self._text(MODEL),
+            manufacturer=expected if expected in makers else next(iter(makers), ""),
+            serial=number,
+            firmware=firmware,
+            model=model,
             year=int(year) if year.isdecimal() and year.isascii() else None,
         )
 
-    async def _text(self, obis: Obis) -> str:
-        """Read an identity object; "" when the meter lacks it or refuses it to this client."""
-        try:
-            return text_of(await self._exchange.get(1, obis))
-        except (NotSupported, MeterRefused):
-            return ""
+    async def _same_meter(self, opened: Opened) -> None:
+        """Make sure that a conversation opened anew is with the same meter; IdentityMismatch otherwise."""
+        known = self._nameplate
+        if self._title and opened.title and opened.title != self._title:
+            raise IdentityMismatch(expected=f"title {self._title.hex()}", found=f"title {opened.title.hex()}")
+        if known is None:
+            return
+        serial = text_of(await opened.exchange.get(1, SERIAL))
+        if serial != known.serial:
+            raise IdentityMismatch(expected=known.meter_id, found=f"{known.manufacturer}:{serial}")
 
     async def read(
         self, profile: ProfileName, since: datetime | None = None, until: datetime | None = None
@@ -205,143 +214,42 @@ async def open_dlms(
     counters: CounterStore,
     clock: Clock,
     cache: Layouts | None = None,
+    keeper: Keeper | None = None,
 ) -> AsyncIterator[DlmsSession]:
     """Hold the line, associate, check the identity, and give the session; the line is left usable.
 
-    `cache` keeps profile layouts by (manufacturer, firmware, profile) between sessions. Raises LineError,
-    MeterSilent, AssociationRefused, SecurityFailure, IdentityMismatch, MeterConfigError. Cancelling ends the
-    conversation: TCP is hung up when an answer was outstanding.
+    `cache` keeps profile layouts by (manufacturer, firmware, profile) between sessions, `keeper` the
+    association where the spec asks for that. Raises LineError, MeterSilent, AssociationRefused,
+    SecurityFailure, IdentityMismatch, MeterConfigError. Cancelling ends the conversation: TCP is hung up
+    when an answer was outstanding.
     """
     settings = spec.dlms
     if settings is None:
         raise MeterConfigError("the meter has no DLMS settings")
-    association = association_settings(settings, secrets)
-    companion(settings.companion)
+    on_push = line.take_push if isinstance(line, TakesPushes) else None
+    opener = Opener(settings, association_settings(settings, secrets), counters, on_push)
     zone_of(spec)
+    turn = Turn(line) if keeper is None else Turn(line, partial(keeper.entered, line))
     try:
-        async with line.exclusive() as io:
-            on_push = line.take_push if isinstance(line, TakesPushes) else None
-            next_counter = await _counter_source(io, settings, association, counters, on_push)
-            exchange = _exchange(io, settings, settings.client, association, next_counter, on_push)
-            try:
-                title = (await exchange.associate()).system_title
-                session = DlmsSession(exchange, spec, clock, system_title=title, cache=cache)
-                if spec.meter is not None:
-                    await session.identify()
-                yield session
-            finally:
-                await exchange.close()
+        await turn.begin()
+        kept = None if keeper is None else await keeper.take(turn, spec)
+        opened = await opener.open(turn) if kept is None else kept.opened
+        conversation = Conversation(turn, opener, opened, reused=kept is not None)
+        plate = None if kept is None else kept.nameplate
+        session = DlmsSession(conversation, spec, clock, cache=cache, nameplate=plate)
+        try:
+            if spec.meter is not None:
+                await session.identify()
+            yield session
+            if keeper is not None and conversation.standing:
+                conversation.let_go(partial(keeper.put, turn, spec, nameplate=session.nameplate))
+        finally:
+            await conversation.close()
     except ProtocolError as error:
         error.with_context(meter=spec.meter, line=line.name)
         raise
-
-
-def association_settings(settings: DlmsSettings, secrets: SecretSource) -> AssociationSettings:
-    """Fetch the secrets that the settings name; MeterConfigError when one is missing."""
-
-    def fetch(ref: str | None) -> bytes | None:
-        return None if ref is None else secrets.secret(ref)
-
-    encryption, authentication = (
-        fetch(settings.encryption_key_ref),
-        fetch(settings.authentication_key_ref),
-    )
-    keys = None
-    if encryption is not None and authentication is not None:
-        keys = Keys(encryption=encryption, authentication=authentication)
-    return AssociationSettings(
-        auth=settings.auth,
-        ciphered=settings.ciphered,
-        protection=settings.protection,
-        dedicated_key=settings.dedicated_key,
-        general=settings.general,
-        accept_plain=settings.accept_plain,
-        secret=fetch(settings.password_ref),
-        keys=keys,
-        system_title=settings.system_title,
-        max_pdu=settings.max_pdu,
-        gbt_window=1 if settings.framing == "hdlc" else GBT_WINDOW,
-        hls_object=Obis.parse(settings.hls_object),
-        release=ReleaseMode.PLAIN if settings.release else ReleaseMode.NONE,
-    )
-
-
-def counter_key(keys: Keys, system_title: bytes) -> str:
-    """Name the counter that belongs to a key and a title: a nonce must not repeat under either.
-
-    The name is a digest, so that the same key used for two meters shares one counter and shows nothing.
-    """
-    return "dlms/" + hashlib.sha256(b"counter" + keys.encryption + system_title).hexdigest()[:32]
-
-
-async def _counter_source(
-    io: LineIO,
-    settings: DlmsSettings,
-    association: AssociationSettings,
-    counters: CounterStore,
-    on_push: OnPush | None = None,
-) -> Callable[[], int]:
-    """Read the meter's counter through the public client, then give counters above it and above our own."""
-    keys = association.keys
-    if keys is None or not (association.ciphered or association.auth is Auth.HLS_GMAC):
-        return lambda: 0
-    floor = await _meter_counter(io, settings, on_push) + 1
-    if floor > security.MAX_COUNTER - COUNTER_RESERVE:
-        raise SecurityFailure("the meter's invocation counter is nearly used up: its keys must be changed")
-    key = counter_key(keys, association.system_title)
-    return lambda: counters.next(key, at_least=floor)
-
-
-async def _meter_counter(io: LineIO, settings: DlmsSettings, on_push: OnPush | None) -> int:
-    known = companion(settings.companion).associations.get(settings.client)
-    if known is None or settings.client == PUBLIC_CLIENT:
-        return 0
-    exchange = _exchange(io, settings, PUBLIC_CLIENT, AssociationSettings(), lambda: 0, on_push)
-    try:
-        await exchange.associate()
-        value = (await exchange.get(1, known.counter)).integer
     finally:
-        await exchange.close()
-    if value is None or value < 0:
-        raise MeterProtocolError(f"the meter's invocation counter ({known.counter}) is no number")
-    return value
-
-
-def _exchange(
-    io: LineIO,
-    settings: DlmsSettings,
-    client: int,
-    association: AssociationSettings,
-    next_counter: Callable[[], int],
-    on_push: OnPush | None,
-) -> Exchange:
-    connection = ClientConnection(_link(settings, client), association, next_counter)
-    return Exchange(
-        io,
-        connection,
-        timeout=settings.timeout,
-        bus=settings.framing == "hdlc",
-        max_list=settings.max_list,
-        on_push=on_push,
-    )
-
-
-def _link(settings: DlmsSettings, client: int) -> ClientLink:
-    match settings.framing:
-        case "wrapper":
-            return WrapperClientLink(client=client, server=settings.server)
-        case "wrapper-udp":
-            return WrapperSocket(datagrams=True).link(client=client, server=settings.server)
-        case "hdlc":
-            return HdlcClientLink(
-                client=client,
-                server=settings.server,
-                physical=settings.physical,
-                max_info=settings.max_info,
-                window=settings.window,
-                address_octets=settings.address_octets,
-            )
-    raise MeterConfigError(f"DLMS framing {settings.framing!r}: wrapper, wrapper-udp or hdlc")
+        await turn.end()
 
 
 def zone_of(spec: MeterSpec) -> ZoneInfo:

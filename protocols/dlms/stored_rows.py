@@ -12,11 +12,12 @@ from zoneinfo import ZoneInfo
 from protocols.dlms import cosem_time
 from protocols.dlms.block import Block
 from protocols.dlms.columns import decode_block
-from protocols.dlms.exchange import Exchange
+from protocols.dlms.conversation import Conversation
 from protocols.dlms.layout_reader import MAX_PERIOD, LayoutReader
 from protocols.dlms.model import EntrySelection, RangeSelection
 from protocols.dlms.profiles import Decoded, Layout, decode_octets
-from protocols.errors import MeterBusy, MeterProtocolError, MeterRefused, NotSupported
+from protocols.dlms.resume import Salvage, Span, salvage
+from protocols.errors import MeterBusy, MeterProtocolError, MeterRefused, NotSupported, ProtocolError
 from protocols.reading import ProfileName, ReadingSet
 from protocols.session import Clock
 
@@ -57,7 +58,7 @@ class StoredRows:
     """
 
     def __init__(
-        self, exchange: Exchange, layouts: LayoutReader, zone: ZoneInfo, clock: Clock, *, east: bool
+        self, exchange: Conversation, layouts: LayoutReader, zone: ZoneInfo, clock: Clock, *, east: bool
     ) -> None:
         self._exchange = exchange
         self._layouts = layouts
@@ -65,6 +66,7 @@ class StoredRows:
         self._clock = clock
         self._deviations = _Deviations(zone, east=east)
         self._unheeded: list[ReadingSet] = []
+        self._cut: list[ReadingSet] = []  # what came whole of the range asked for last, up to its last fault
         self.ways: dict[str, Way] = {}
         self.unstamped = 0
         self.continued = 0
@@ -111,6 +113,10 @@ class StoredRows:
                     raise
                 self.ways[str(layout.obis)] = Way.ENTRIES
                 return
+            except ProtocolError:
+                for reading in self._came(layout, start, end):
+                    yield reading
+                raise
             if rows is None:
                 self.ways[str(layout.obis)] = Way.WHOLE
                 return
@@ -178,11 +184,41 @@ class StoredRows:
             return []
 
     async def _range(self, layout: Layout, low: datetime, high: datetime) -> list[ReadingSet]:
+        """Ask for a range; after a fault go on from the rows that came whole (see `resume`)."""
+        span, self._cut = Span(), []
+        while True:
+            try:
+                octets = await self._exchange.get_once(7, layout.obis, 2, self._selection(layout, low, high))
+            except ProtocolError as error:
+                came = self._salvaged(layout, span)
+                self._cut += came.rows
+                await self._exchange.recover(error, progress=came.progress)
+                if came.rest.since > span.since:
+                    low = max(low, _hour(came.rest.since, self._zone) - HOUR)
+                if came.rest.until < span.until:
+                    high = min(high, _hour(came.rest.until, self._zone) + 2 * HOUR)
+                span = came.rest
+                continue
+            sets = (await self._decoded(layout, octets)).sets
+            return [*self._cut, *_within(sets, span.since, span.until), *span.held]
+
+    def _selection(self, layout: Layout, low: datetime, high: datetime) -> RangeSelection:
         stamp = layout.stamp
         assert stamp is not None
         edges = (self._deviations.encode(low), self._deviations.encode(high))
-        selection = RangeSelection(stamp.quantity.obis, 2, *edges)
-        return list((await self._decoded(layout, await self._get(layout, selection))).sets)
+        return RangeSelection(stamp.quantity.obis, 2, *edges)
+
+    def _salvaged(self, layout: Layout, span: Span) -> Salvage:
+        current = self._layouts.current(layout)
+        if current.profile is ProfileName.BLOCK_LOAD and not current.period:
+            return Salvage(rest=span)
+        partial, now = self._exchange.partial, self._clock.now()
+        return salvage(current, partial, span, zone=self._zone, received_at=now)
+
+    def _came(self, layout: Layout, start: datetime, end: datetime) -> Iterator[ReadingSet]:
+        """Give the rows that came whole of a chunk that failed, where nothing can be missing before them."""
+        if self._cut and self._cut[0].at <= start + _period(layout):
+            yield from _within(self._cut, start, end)
 
     async def _get(self, layout: Layout, selection: RangeSelection | EntrySelection | None = None) -> bytes:
         return await self._exchange.get_octets(7, layout.obis, 2, selection)

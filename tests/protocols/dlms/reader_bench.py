@@ -52,7 +52,10 @@ def plain(rows: list[Data], selection: RangeSelection | EntrySelection | None) -
 
 
 class ScriptedExchange:
-    """Stands for `Exchange`: asks the model itself, through A-XDR, and counts what was asked."""
+    """Stands for `Conversation` on a line without faults.
+
+    It asks the model itself, through A-XDR, and counts what was asked.
+    """
 
     def __init__(self, meter: SmallMeter, answer: Answer = plain, only: Obis | None = BLOCKS) -> None:
         self.meter = meter
@@ -89,6 +92,12 @@ class ScriptedExchange:
             error = refusal(denied.code, f"read of {obis}#{attribute}")
             raise (NotSupported(str(error)) if denied.code in (4, 9, 11) else error) from denied
         return axdr.encode(value)
+
+    partial = b""
+    get_once = get_octets
+
+    async def recover(self, error: ProtocolError, *, progress: bool = False) -> None:
+        raise error
 
     async def get_many(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
         found: list[Data | ProtocolError] = []

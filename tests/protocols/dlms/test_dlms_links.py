@@ -14,6 +14,7 @@ from protocols.dlms.link import ApduReceived, LinkClosed, LinkOpened
 from protocols.dlms.server import ServerSettings
 from protocols.dlms.server_links import MAX_CLIENTS, HdlcBus, ServedMeter
 from protocols.errors import (
+    AssociationLost,
     InvocationCounterRefused,
     LocalError,
     MeterBusy,
@@ -429,7 +430,7 @@ def test_a_request_without_an_association_is_not_served() -> None:
     [
         (ExceptionResponse(state=1, service=5), SecurityFailure),
         (ExceptionResponse(state=1, service=6, counter=9), InvocationCounterRefused),
-        (ExceptionResponse(state=1, service=2), MeterRefused),
+        (ExceptionResponse(state=1, service=2), AssociationLost),
         (ConfirmedServiceError(service=6, error=0, value=6), SecurityFailure),
         (ConfirmedServiceError(service=1, error=6, value=1), MeterRefused),
     ],

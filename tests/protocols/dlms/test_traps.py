@@ -217,14 +217,11 @@ async def test_counters_that_fell_are_passed_by_our_own() -> None:
         assert len(meter.counters.last) == 1
 
 
-async def test_a_counter_shown_too_low_is_named() -> None:
+async def test_a_counter_shown_too_low_is_read_again_after_the_refusal() -> None:
     async with site("counter-shown-low") as meter:
         async with meter.open():
             pass
         meter.counters.last.clear()  # as after the loss of our own store: only the meter knows
-        with pytest.raises(ProtocolError, match=r"counter"):
-            async with meter.open():
-                pytest.fail("opened")
         async with meter.open() as session:
             assert energies(await meter.blocks(session)) == meter.true_blocks()
 
