@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from protocols.dlms import cosem_time
+from protocols.session import Auth
 from tests.interop import wire
 from tests.interop.peers import PeerProcess
 from tests.interop.served import CLOCK_NOW, LONG, Served, client_task, served_meter
-from tests.interop.table import CASES, Case, Peer, Service, document
+from tests.interop.table import CASES, PLAIN, Case, Peer, Service, document
 from tests.protocols.dlms.dlms_bench import EK
 
 TITLE = b"GRXPEER1"
@@ -134,6 +135,14 @@ async def test_our_meter_refuses_a_gurux_client_with_another_authentication_key(
         assert found["failed"]["service"] == "associate"
         assert "Authentication failure" in found["failed"]["error"] or "error 3" in found["failed"]["error"]
         assert served.meter.clock_set is None
+
+
+@pytest.mark.parametrize("auth", [auth for auth in Auth if auth.needs_secret])
+async def test_our_meter_refuses_a_gurux_client_with_another_secret(auth: Auth, peer: PeerProcess) -> None:
+    case = Case(Peer.GURUX_CLIENT, "wrapper", auth, PLAIN)
+    async with served_meter(case) as served:
+        found = await peer.ask(_task(case, served.port) | {"password": b"another secret!!".hex()})
+        assert found["failed"]["service"] == "associate"
 
 
 def test_the_table_in_the_documentation_is_this_one() -> None:

@@ -22,7 +22,7 @@ from protocols.dlms.outcomes import Outcomes
 from protocols.dlms.session import association_settings
 from protocols.dlms.types import long_unsigned, octets, structure
 from protocols.dlms.wrapper import WrapperClientLink
-from protocols.errors import SecurityFailure
+from protocols.errors import AssociationRefused, SecurityFailure
 from protocols.line import LineIO
 from protocols.lines import TcpLine
 from protocols.open import open_session
@@ -31,7 +31,7 @@ from protocols.session import Auth, DlmsSettings, MeterSpec
 from tests.interop import wire
 from tests.interop.peers import PeerProcess
 from tests.interop.served import CONTROL, IST, LONG, MAX_PDU, protection_of, secret_of
-from tests.interop.table import CASES, GURUX_AUTH, Case, Peer, Service
+from tests.interop.table import CASES, GURUX_AUTH, PLAIN, Case, Peer, Service
 from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY, PASSWORD, START
 
 METER_TITLE = b"GRX\x00\x00\x00\x00\x07"
@@ -352,3 +352,17 @@ async def test_our_client_refuses_a_gurux_meter_that_answers_under_another_authe
     assert meter["failed"] == []
     assert meter["associations"][-1][0] == 48
     assert found.session == {}
+
+
+@pytest.mark.parametrize("auth", [auth for auth in Auth if auth.needs_secret])
+async def test_a_gurux_meter_with_another_secret_refuses_our_client(auth: Auth, peer: PeerProcess) -> None:
+    case = Case(Peer.GURUX_METER, "wrapper", auth, PLAIN)
+    port = (await peer.ask(_task(case) | {"password": b"another secret!!".hex()}))["port"]
+    line = TcpLine("gurux", "127.0.0.1", port)
+    try:
+        with pytest.raises(AssociationRefused, match="wrong"):
+            await _by_session(Found(case), line)
+    finally:
+        await line.close()
+        meter = await peer.ask({"do": "stop"})
+    assert meter["failed"] == []

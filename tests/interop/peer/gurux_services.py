@@ -22,8 +22,7 @@ from gurux_objects import Meter
 
 ECHO = "0.0.10.0.99.255"
 DED_TAGS = (*range(0xD0, 0xD8), 0xDC)
-GENERAL_TAGS = (0xDB, 0xDC)
-CIPHERED_TAGS = (*range(0xC8, 0xD8), *GENERAL_TAGS)
+CIPHERED_TAGS = (*range(0xC8, 0xD8), 0xDB, 0xDC)
 CONTROL = {
     "plain": Security.NONE,
     "authenticated": Security.AUTHENTICATION,
