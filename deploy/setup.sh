@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up this checkout: `run` (what the program needs), `dev` (plus linters), `test` (plus servers and browser);
+# Set up this checkout: `run` (what the program needs), `dev` (plus linters), `test` (plus servers, browser, peers);
 # `peers` makes a second environment beside it, for foreign DLMS stacks whose pins clash with ours.
 # Each step is done once; a failed step says which command failed and what to do.
 set -u
@@ -43,7 +43,7 @@ done
 [ -n "$python" ] || fail "Python 3.11 or newer is not there" "python3.11 --version" "apt-get install python3"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || debian python3-venv
 
-if [ "$want" = peers ]; then
+if [ "$want" = peers ] || [ "$want" = test ]; then
   peer="dlms-cosem==25.1.0"
   [ -x .venv-peers/bin/python ] || "$python" -m venv .venv-peers ||
     fail "the peers' environment could not be made" "$python -m venv .venv-peers" "apt-get install python3-venv"
@@ -53,7 +53,7 @@ if [ "$want" = peers ]; then
       fail "a foreign stack could not be installed" "pip install $peer" "look at $stamps/peers.log"
     touch "$stamps/$peer"
   fi
-  exit 0
+  [ "$want" = test ] || exit 0
 fi
 
 if [ "$want" = test ]; then

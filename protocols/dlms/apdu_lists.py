@@ -19,6 +19,7 @@ from protocols.dlms.apdu_fields import (
 )
 from protocols.dlms.axdr import Cursor, encode_length
 from protocols.dlms.types import Data
+from protocols.errors import MeterProtocolError
 from protocols.reading import Obis
 
 _One = TypeVar("_One")
@@ -258,17 +259,39 @@ def _action_outcome(one: Outcome) -> bytes:
 
 
 def encode_action_outcomes(outcomes: tuple[Outcome, ...], *, listed: bool) -> bytes:
-    """Write what the blocks of a long action-response hold: one outcome, or a list of them."""
-    body = b"".join(map(_action_outcome, outcomes))
-    return encode_length(len(outcomes)) + body if listed else body
+    """Write what the blocks of a long action-response hold: what one method returned, or a list of outcomes.
+
+    What one method returned stands alone, as a value does in the blocks of a long get-response: its result
+    is success, or the answer would not be long.
+    """
+    if not listed:
+        (one,) = outcomes
+        return b"" if one.data is None else axdr.encode(one.data)
+    return encode_length(len(outcomes)) + b"".join(map(_action_outcome, outcomes))
 
 
 def decode_action_outcomes(octets: bytes, *, listed: bool) -> tuple[Outcome, ...]:
-    """Read it; MeterProtocolError unless it fills `octets`."""
+    """Read it; MeterProtocolError unless it fills `octets`.
+
+    The standard leaves open how much goes into the blocks for one method, so beside the data alone two more
+    forms are read: the data with its choice before it, and the whole outcome. Both begin with a zero, which
+    long data never does.
+    """
     cursor = Cursor(octets)
-    outcomes = _sequence(cursor, _read_action_outcome) if listed else (_read_action_outcome(cursor),)
-    cursor.finish("the answer of a method")
-    return outcomes
+    if listed:
+        outcomes = _sequence(cursor, _read_action_outcome)
+        cursor.finish("the answer of a method")
+        return outcomes
+    if octets[:1] != b"\0":
+        return (Outcome(0, axdr.decode(octets)),)
+    try:
+        outcome = _read_action_outcome(cursor)
+        cursor.finish("the answer of a method")
+    except MeterProtocolError:
+        cursor = Cursor(octets)
+        outcome = _read_outcome(cursor)
+        cursor.finish("the answer of a method")
+    return (outcome,)
 
 
 def encode_values(values: tuple[Data, ...]) -> bytes:

@@ -2,112 +2,147 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import sys
-from datetime import timedelta
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from protocols.dlms import cosem_time
-from protocols.dlms.decode import decode_trace
-from protocols.dlms.model import AssociationPolicy
-from protocols.dlms.server_asyncio import serve_hdlc_tcp, serve_wrapper
-from protocols.dlms.types import double_long_unsigned
-from tests.interop.table import CASES, Case, document
-from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY, KEYS, PASSWORD, START, SmallMeter
+from protocols.session import Auth
+from tests.interop import wire
+from tests.interop.peers import PeerProcess
+from tests.interop.served import CLOCK_NOW, LONG, Served, client_task, served_meter
+from tests.interop.table import CASES, PLAIN, Case, Peer, Service, document
+from tests.protocols.dlms.dlms_bench import EK
 
-PEER = Path(__file__).parent / "peer" / "gurux_client.py"
+TITLE = b"GRXPEER1"
+DEDICATED = bytes.fromhex("5A" * 16)
+STREAMED = "e044"
+"""General block transfer, window 4, not the last block, another follows at once."""
 TABLE = Path(__file__).parents[2] / "docs" / "interop.md"
-LIMIT = 30.0
-IST = timedelta(minutes=330)
+CLIENT_CASES = CASES[Peer.GURUX_CLIENT]
 
 
-def _meter(case: Case) -> SmallMeter:
-    secret = {"LOW": PASSWORD, "HIGH": HLS_KEY}.get(case.gurux_auth, b"")
-    keys = {"encryption_key": EK, "authentication_key": AK} if case.needs_keys else {}
-    policy = AssociationPolicy(auth=case.auth, ciphered=case.ciphered, secret=secret, may_write=True, **keys)
-    meter = SmallMeter({48: policy})
-    meter.attributes["1-0:1.8.0*255", 2] = double_long_unsigned(1234)
-    return meter
+@pytest.fixture(scope="module")
+def peer() -> Iterator[PeerProcess]:
+    process = PeerProcess("gurux_client.py")
+    yield process
+    process.close()
 
 
 def _task(case: Case, port: int) -> dict[str, Any]:
-    return {
-        "framing": case.framing,
-        "auth": case.gurux_auth,
-        "ciphered": case.ciphered,
-        "host": "127.0.0.1",
-        "port": port,
-        "password": {"LOW": PASSWORD, "HIGH": HLS_KEY}.get(case.gurux_auth, b"").hex(),
-        "title": b"GRXPEER1".hex(),
-        "encryption_key": EK.hex(),
-        "authentication_key": AK.hex(),
-        "counter": 100,
-        "since": (START + IST + timedelta(minutes=30)).replace(tzinfo=None).isoformat(),
-        "until": (START + IST + timedelta(minutes=30 * 90)).replace(tzinfo=None).isoformat(),
+    long = LONG[: 400 if case.general_blocks else None]  # two blocks: see docs/interop.md
+    return client_task(case, port, TITLE) | {
+        "dedicated_key": DEDICATED.hex() if "ded" in case.form else "",
+        "general": "general" in case.form,
+        "general_blocks": case.general_blocks,
+        "address_octets": case.address_octets,
+        "long": long.hex(),
     }
 
 
-async def _run(task: dict[str, Any]) -> tuple[int | None, bytes, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(PEER),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "TZ": "Asia/Kolkata"},
-    )
-    try:
-        out, err = await asyncio.wait_for(process.communicate(json.dumps(task).encode()), LIMIT)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        raise
-    return process.returncode, out, err.decode()[-2000:]
+def _same_reads(found: dict[str, Any], _served: Served) -> None:
+    assert found["get"] == [b"00000007".hex(), 1234, CLOCK_NOW.hex()]
 
 
-async def _peer(task: dict[str, Any]) -> dict[str, Any]:
-    code, out, err = await _run(task)
-    assert code == 0, err
-    found: dict[str, Any] = json.loads(out)
-    return found
+def _range_in_blocks(found: dict[str, Any], served: Served) -> None:
+    assert found["blocks_by_range"]["rows"] == served.rows(0, 40)
+    assert served.blocks_of_long_answers() >= 2
+    if served.case.general_blocks:
+        streamed = [sent for who, sent in found["wire"] if who == "meter" and sent[16:20] == STREAMED]
+        assert bool(streamed) == (served.case.framing == "wrapper")
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-async def test_gurux_client_reads_our_meter(case: Case) -> None:
-    meter = _meter(case)
-    server = await (serve_hdlc_tcp({17: meter}) if case.framing == "hdlc" else serve_wrapper(meter))
-    async with server:
-        found = await _peer(_task(case, server.sockets[0].getsockname()[1]))
-    assert bytes.fromhex(found["serial"]) == b"00000007"
-    assert found["register"] == 1234
-    assert bytes.fromhex(found["clock"]) == cosem_time.encode(START + timedelta(hours=36))
-    expected = [[cosem_time.encode(at).hex(), 23000 + n, n] for at, n in meter.blocks[:90]]
-    assert found["rows"] == expected
-    assert found["blocks"] >= 1
-    assert found["relay"] == [True, False, True]
-    assert meter.clock_set is not None
-    assert cosem_time.decode(meter.clock_set).at == meter.blocks[89][0]
-    # gurux does not check our authentication tags: the recorded octets are checked here
-    trace = decode_trace(bytes.fromhex(found["wire"]), keys=KEYS)
-    assert trace.problem is None, str(trace.problem)
-    assert any("glo-" in line for line in trace.lines()) == case.ciphered
+def _entries(found: dict[str, Any], served: Served) -> None:
+    assert found["entries"] == served.rows(2, 7)
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.needs_keys], ids=str)
-async def test_we_refuse_a_peer_with_another_authentication_key(case: Case) -> None:
-    meter = _meter(case)
-    server = await (serve_hdlc_tcp({17: meter}) if case.framing == "hdlc" else serve_wrapper(meter))
-    async with server:
-        task = _task(case, server.sockets[0].getsockname()[1])
-        code, out, err = await _run(task | {"authentication_key": EK.hex()})
-    assert (code, out) == (1, b"")
-    assert "Authentication failure" in err or "error 3" in err  # at the AARE, or at the third pass
-    assert meter.relay_closed
+def _list(found: dict[str, Any], served: Served) -> None:
+    assert found["get_list"] == [b"00000007".hex(), 1234, CLOCK_NOW.hex()]
+    assert served.asked(b"\xc0\x03")
+
+
+def _clock_set(_found: dict[str, Any], served: Served) -> None:
+    assert served.meter.clock_set is not None
+    assert cosem_time.decode(served.meter.clock_set).at == served.meter.blocks[39][0]
+
+
+def _set_in_blocks(_found: dict[str, Any], served: Served) -> None:
+    assert served.meter.attributes["0-0:10.0.98*255", 2].octets == served.long
+    assert served.general_blocks("client") == 2 if served.case.general_blocks else served.asked(b"\xc1\x02")
+
+
+def _relay(found: dict[str, Any], _served: Served) -> None:
+    assert found["action"] == [True, False, True]
+
+
+def _action_in_blocks(found: dict[str, Any], served: Served) -> None:
+    assert found["action_blocks"]["answer"] == served.long.hex()
+    if not served.case.general_blocks:
+        assert served.asked(b"\xc3\x04")
+        assert served.answered(b"\xc7\x02")
+
+
+def _released(found: dict[str, Any], _served: Served) -> None:
+    assert found["release"] == "GXDLMSExceptionResponse"
+
+
+def _ciphering(_found: dict[str, Any], served: Served) -> None:
+    assert wire.problems(served.seen, control=served.control) == []
+    assert served.forms("client") == served.forms("meter") == {"glo", served.case.form}
+
+
+def _associated(found: dict[str, Any], served: Served) -> None:
+    assert found["associate"]
+    proof = served.asked(b"\xc3\x01\xc1\x00\x0f")  # pass 3, of class 15
+    assert bool(proof) == ("hls" in served.case.auth.value)
+
+
+CHECKS: dict[Service, Callable[[dict[str, Any], Served], None]] = {
+    Service.ASSOCIATE: _associated,
+    Service.GET: _same_reads,
+    Service.RANGE: _range_in_blocks,
+    Service.ENTRIES: _entries,
+    Service.LIST: _list,
+    Service.SET: _clock_set,
+    Service.SET_BLOCKS: _set_in_blocks,
+    Service.ACTION: _relay,
+    Service.ACTION_BLOCKS: _action_in_blocks,
+    Service.RELEASE: _released,
+    Service.CIPHERING: _ciphering,
+}
+
+
+@pytest.mark.parametrize("case", CLIENT_CASES, ids=str)
+async def test_gurux_client_uses_our_meter(case: Case, peer: PeerProcess) -> None:
+    async with served_meter(case) as served:
+        task = _task(case, served.port)
+        found = await peer.ask(task)
+        assert "failed" not in found, found["failed"]
+        served.record(found["wire"], client=TITLE, long=bytes.fromhex(task["long"]))
+        for service in case.services:
+            if service is not Service.WRONG_KEY:
+                CHECKS[service](found, served)
+
+
+@pytest.mark.parametrize("case", [c for c in CLIENT_CASES if Service.WRONG_KEY in c.services], ids=str)
+async def test_our_meter_refuses_a_gurux_client_with_another_authentication_key(
+    case: Case, peer: PeerProcess
+) -> None:
+    async with served_meter(case) as served:
+        found = await peer.ask(_task(case, served.port) | {"authentication_key": EK.hex()})
+        assert found["failed"]["service"] == "associate"
+        assert "Authentication failure" in found["failed"]["error"] or "error 3" in found["failed"]["error"]
+        assert served.meter.clock_set is None
+
+
+@pytest.mark.parametrize("auth", [auth for auth in Auth if auth.needs_secret])
+async def test_our_meter_refuses_a_gurux_client_with_another_secret(auth: Auth, peer: PeerProcess) -> None:
+    case = Case(Peer.GURUX_CLIENT, "wrapper", auth, PLAIN)
+    async with served_meter(case) as served:
+        found = await peer.ask(_task(case, served.port) | {"password": b"another secret!!".hex()})
+        assert found["failed"]["service"] == "associate"
 
 
 def test_the_table_in_the_documentation_is_this_one() -> None:

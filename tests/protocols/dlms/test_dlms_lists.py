@@ -21,6 +21,8 @@ from protocols.dlms.apdu_lists import (
     SetListRequest,
     SetListResponse,
     Target,
+    decode_action_outcomes,
+    encode_action_outcomes,
 )
 from protocols.dlms.model import EntrySelection
 from protocols.dlms.types import NULL, Data, long_unsigned, octets
@@ -164,3 +166,25 @@ def test_layout_of_the_green_book(layout: str) -> None:
 def test_hostile_ones_are_refused(hostile: str, reason: str) -> None:
     with pytest.raises(MeterProtocolError, match=reason):
         apdu.decode(bytes.fromhex(hostile))
+
+
+@pytest.mark.parametrize(
+    "octets_in_blocks",
+    ["0903616263", "00" + "0903616263", "000100" + "0903616263"],
+    ids=["data", "data with its choice", "whole outcome"],
+)
+def test_what_a_method_returned_in_blocks_is_read_in_each_form_seen(octets_in_blocks: str) -> None:
+    (outcome,) = decode_action_outcomes(bytes.fromhex(octets_in_blocks), listed=False)
+    assert outcome == Outcome(0, octets(b"abc"))
+
+
+def test_what_a_method_returned_goes_into_blocks_as_data_alone() -> None:
+    one = (Outcome(0, octets(b"abc")),)
+    assert encode_action_outcomes(one, listed=False) == bytes.fromhex("0903616263")
+    assert decode_action_outcomes(encode_action_outcomes(one * 2, listed=True), listed=True) == one * 2
+
+
+@pytest.mark.parametrize("hostile", ["", "00", "0001", "0009056162", "09056162", "090161FF"])
+def test_hostile_answers_of_a_method_in_blocks_are_refused(hostile: str) -> None:
+    with pytest.raises(MeterProtocolError):
+        decode_action_outcomes(bytes.fromhex(hostile), listed=False)

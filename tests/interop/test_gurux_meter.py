@@ -1,0 +1,368 @@
+"""Our real client talks to a meter made of gurux-dlms in a process of its own; its table is docs/interop.md."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from protocols.dlms import cosem_time
+from protocols.dlms.apdu_lists import Outcome, SetListRequest, Target
+from protocols.dlms.association import ReleaseMode
+from protocols.dlms.connection import ClientConnection
+from protocols.dlms.exchange import Exchange
+from protocols.dlms.hdlc_link import HdlcClientLink
+from protocols.dlms.link import ClientLink
+from protocols.dlms.model import ColumnName, EntrySelection, RangeSelection
+from protocols.dlms.outcomes import Outcomes
+from protocols.dlms.session import association_settings
+from protocols.dlms.types import long_unsigned, octets, structure
+from protocols.dlms.wrapper import WrapperClientLink
+from protocols.errors import AssociationRefused, SecurityFailure
+from protocols.line import LineIO
+from protocols.lines import TcpLine
+from protocols.open import open_session
+from protocols.reading import Number, Obis, ProfileName, RelayState
+from protocols.session import Auth, DlmsSettings, MeterSpec
+from tests.interop import wire
+from tests.interop.peers import PeerProcess
+from tests.interop.served import CONTROL, IST, LONG, MAX_PDU, protection_of, secret_of
+from tests.interop.table import CASES, GURUX_AUTH, PLAIN, Case, Peer, Service
+from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY, PASSWORD, START
+
+METER_TITLE = b"GRX\x00\x00\x00\x00\x07"
+OWN_TITLE = DlmsSettings().system_title
+METER_CASES = CASES[Peer.GURUX_METER]
+NOW = START + timedelta(hours=36)
+SET_TO = START + timedelta(hours=37)
+FIRST = START + timedelta(minutes=30)
+CLOCK, SERIAL, ENERGY = Obis(0, 0, 1, 0, 0), Obis(0, 0, 96, 1, 0), Obis(1, 0, 1, 8, 0)
+BLOCK_LOAD, STORE, ECHO = Obis(1, 0, 99, 1, 0), Obis(0, 0, 10, 0, 98), Obis(0, 0, 10, 0, 99)
+VOLTS = Obis(1, 0, 12, 27, 0)
+MAKER = Obis(0, 0, 96, 1, 1)
+METER_COUNTER = 77
+
+
+class _Clock:
+    def now(self) -> datetime:
+        return NOW + timedelta(hours=4)
+
+    def disciplined(self) -> bool:
+        return True
+
+    async def sleep_until(self, at: datetime) -> None:
+        raise AssertionError(at)
+
+
+class _Secrets:
+    def secret(self, ref: str) -> bytes:
+        return {"lls": PASSWORD, "hls": HLS_KEY, "ek": EK, "ak": AK}[ref]
+
+
+class _Counters:
+    def __init__(self) -> None:
+        self.last = 0
+
+    def next(self, key: str, at_least: int = 0) -> int:
+        self.last = max(self.last + 1, at_least)
+        return self.last
+
+
+@pytest.fixture(scope="module")
+def peer() -> Iterator[PeerProcess]:
+    process = PeerProcess("gurux_server.py")
+    yield process
+    process.close()
+
+
+def _wall(at: datetime) -> str:
+    return (at + IST).replace(tzinfo=None).isoformat()
+
+
+def _task(case: Case) -> dict[str, Any]:
+    return {
+        "do": "serve",
+        "framing": case.framing,
+        "auth": GURUX_AUTH[case.auth],
+        "protection": case.protection,
+        "general": "general" in case.form,
+        "general_blocks": case.general_blocks,
+        "address_octets": case.address_octets,
+        "password": secret_of(case).hex(),
+        "title": METER_TITLE.hex(),
+        "encryption_key": EK.hex(),
+        "authentication_key": AK.hex(),
+        "answer_key": AK.hex(),
+        "counter": METER_COUNTER,
+        "max_pdu": MAX_PDU,
+        "now": _wall(NOW),
+        "begin": _wall(FIRST),
+    }
+
+
+def _physical(case: Case) -> int | None:
+    return 17 if case.framing == "hdlc" and case.address_octets > 1 else None
+
+
+def _settings(case: Case) -> DlmsSettings:
+    password = {Auth.NONE: None, Auth.HLS_GMAC: None, Auth.LLS: "lls"}.get(case.auth, "hls")
+    keys = case.ciphered or case.auth is Auth.HLS_GMAC
+    return DlmsSettings(
+        client=48,
+        physical=_physical(case),
+        framing=case.framing,
+        auth=case.auth,
+        ciphered=case.ciphered,
+        protection=protection_of(case),
+        dedicated_key="ded" in case.form,
+        general="general" in case.form,
+        address_octets=case.address_octets if case.framing == "hdlc" else 0,
+        password_ref=password,
+        encryption_key_ref="ek" if keys else None,
+        authentication_key_ref="ak" if keys else None,
+    )
+
+
+@dataclass(slots=True)
+class Found:
+    """What our client read, and what the meter and the wire showed afterwards."""
+
+    case: Case
+    counters: _Counters = field(default_factory=_Counters)
+    session: dict[str, Any] = field(default_factory=dict)
+    exchange: dict[str, Any] = field(default_factory=dict)
+    meter: dict[str, Any] = field(default_factory=dict)
+    seen: list[wire.Seen] = field(default_factory=list)
+
+    def sent(self, sender: str, head: bytes) -> list[wire.Seen]:
+        return [one for one in self.seen if one.sender == sender and one.plain.startswith(head)]
+
+
+async def _by_session(found: Found, line: TcpLine) -> None:
+    """Use what the gateway uses: the public client's counter, identity, profile, clock and relay."""
+    spec = MeterSpec(meter="GRX:00000007", dlms=_settings(found.case))
+    came = found.session
+    async with open_session(
+        line, spec, secrets=_Secrets(), counters=found.counters, clock=_Clock()
+    ) as session:
+        came["plate"] = await session.identify()
+        rows = session.read(ProfileName.BLOCK_LOAD, START, FIRST + timedelta(minutes=30 * 39))
+        came["rows"] = [row async for row in rows]
+        came["clock"] = (await session.clock()).meter
+        await session.set_clock(SET_TO)
+        came["relay"] = [await session.relay()]
+        for to in (RelayState.OPEN, RelayState.CLOSED):
+            await session.switch_relay(to)
+            came["relay"].append(await session.relay())
+
+
+@asynccontextmanager
+async def _associated_exchange(found: Found, io: LineIO) -> AsyncIterator[tuple[Exchange, ClientConnection]]:
+    case = found.case
+    settings = replace(
+        association_settings(_settings(case), _Secrets()),
+        release=ReleaseMode.PROTECTED if case.ciphered else ReleaseMode.PLAIN,
+    )
+    link: ClientLink = WrapperClientLink(client=48, server=1)
+    if case.framing == "hdlc":
+        octets_ = case.address_octets
+        link = HdlcClientLink(client=48, server=1, physical=_physical(case), address_octets=octets_)
+    connection = ClientConnection(link, settings, lambda: found.counters.next("", METER_COUNTER + 1))
+    exchange = Exchange(io, connection, timeout=5, bus=False, max_list=10)
+    await exchange.associate()
+    yield exchange, connection
+    await exchange.close()
+    assert exchange.clean
+
+
+async def _by_exchange(found: Found, line: TcpLine) -> None:
+    """Use the services that no session needs yet, and end with a protected release."""
+    came = found.exchange
+    async with line.exclusive() as io, _associated_exchange(found, io) as (exchange, connection):
+        came["entries"] = await exchange.get(7, BLOCK_LOAD, 2, EntrySelection(3, 7))
+        column = ColumnName(3, VOLTS)
+        since, until = (cosem_time.encode(FIRST + timedelta(minutes=30 * n)) for n in (1, 3))
+        came["column"] = await exchange.get(
+            7, BLOCK_LOAD, 2, RangeSelection(CLOCK, 2, since, until, (column,))
+        )
+        came["one"] = await exchange.get(3, ENERGY)
+        targets = [Target(1, SERIAL, 2), Target(3, ENERGY, 2), Target(8, CLOCK, 2)]
+        came["list"] = await exchange.get_many(targets)
+        came["set-list"] = await _set_list(connection, io)
+        came["store"] = await exchange.get(1, STORE), await exchange.get(1, MAKER)
+        await exchange.set(1, STORE, 2, octets(LONG))
+        came["echo"] = await exchange.action(1, ECHO, 1, octets(LONG))
+
+
+async def _set_list(connection: ClientConnection, io: LineIO) -> tuple[Outcome, ...]:
+    """Set two values in one request, which `Exchange` has no use for yet."""
+    targets = (Target(1, STORE, 2), Target(1, MAKER, 2))
+    connection.request(SetListRequest(targets=targets, values=(octets(b"short"), octets(b"GRX RENAMED"))))
+    await io.send(connection.data_to_send())
+    while not (events := connection.receive_data(await io.receive(5))):
+        await io.send(connection.data_to_send())
+    (event,) = events
+    assert isinstance(event, Outcomes)
+    return event.outcomes
+
+
+async def _converse(case: Case, peer: PeerProcess) -> Found:
+    found = Found(case)
+    port = (await peer.ask(_task(case)))["port"]
+    line = TcpLine("gurux", "127.0.0.1", port)
+    try:
+        await _by_session(found, line)
+        await _by_exchange(found, line)
+    finally:
+        await line.close()
+        found.meter = await peer.ask({"do": "stop"})
+    titles = {"client": OWN_TITLE, "meter": METER_TITLE}
+    secrets = wire.Secrets(encryption=EK, authentication=AK, titles=titles)
+    found.seen = wire.read([(who, sent) for who, sent in found.meter["wire"]], case.framing, secrets)
+    return found
+
+
+def _associated(found: Found) -> None:
+    case = found.case
+    agreed = [48, GURUX_AUTH[case.auth], case.protection]
+    public = [[16, "NONE", "plain"]] if case.ciphered or case.auth is Auth.HLS_GMAC else []
+    assert found.meter["associations"] == [*public, agreed, agreed]
+    proofs = found.sent("client", b"\xc3\x01")
+    assert len([one for one in proofs if one.plain[3:5] == b"\0\x0f"]) == 2 * ("hls" in case.auth.value)
+
+
+def _reads(found: Found) -> None:
+    plate = found.session["plate"]
+    assert (plate.manufacturer, plate.serial, plate.firmware) == ("GRX", "00000007", "G1.0")
+    assert found.session["clock"] == NOW
+    assert found.exchange["one"].integer == 1234
+
+
+def _range_in_blocks(found: Found) -> None:
+    rows = found.session["rows"]
+    assert [row.at for row in rows] == [FIRST + timedelta(minutes=30 * n) for n in range(40)]
+    volts = [row.values[0][1] for row in rows]
+    assert volts == [Number(2300 + n, -1, "V") for n in range(40)]
+    assert found.exchange["column"].items == tuple(structure(long_unsigned(2300 + n)) for n in (1, 2, 3))
+    if found.case.general_blocks:
+        assert max(one.blocks for one in found.sent("meter", b"\xc4")) >= 2
+    else:
+        assert len(found.sent("meter", b"\xc4\x02")) >= 2
+
+
+def _entries(found: Found) -> None:
+    assert [row.items[2].integer for row in found.exchange["entries"].items] == [2, 3, 4, 5, 6]
+
+
+def _list(found: Found) -> None:
+    serial, energy, clock = found.exchange["list"]
+    assert (serial.octets, energy.integer) == (b"00000007", 1234)
+    assert len(clock.octets) == 12
+    assert found.sent("client", b"\xc0\x03")
+
+
+def _clock_set(found: Found) -> None:
+    assert datetime.fromisoformat(found.meter["clock"]).astimezone(UTC) == SET_TO
+
+
+def _two_set(found: Found) -> None:
+    assert found.exchange["set-list"] == (Outcome(0), Outcome(0))
+    assert [one.octets for one in found.exchange["store"]] == [b"short", b"GRX RENAMED"]
+    assert found.sent("client", b"\xc1\x04")
+
+
+def _set_in_blocks(found: Found) -> None:
+    assert found.meter["long"] == LONG.hex()
+    assert found.sent("client", b"\xc1\x02")
+
+
+def _relay(found: Found) -> None:
+    assert found.session["relay"] == [RelayState.CLOSED, RelayState.OPEN, RelayState.CLOSED]
+    assert found.meter["relay"] is True
+
+
+def _action_in_blocks(found: Found) -> None:
+    assert found.exchange["echo"].octets == LONG
+    assert found.sent("client", b"\xc3\x04")
+    if found.case.general_blocks:
+        assert max(one.blocks for one in found.sent("meter", b"\xc7")) >= 2
+    else:
+        assert found.sent("meter", b"\xc7\x02")
+
+
+def _released(found: Found) -> None:
+    *plain, last = [bytes.fromhex(one) for one in found.meter["released"]]
+    assert set(plain) == {bytes.fromhex("6203800100")}
+    assert last[5:6] == (b"\xbe" if found.case.ciphered else b"")
+    assert len(found.sent("meter", b"\x63")) == len(plain) + 1
+
+
+def _ciphering(found: Found) -> None:
+    assert wire.problems(found.seen, control=CONTROL[found.case.protection]) == []
+    form = found.case.form
+    for sender in ("client", "meter"):
+        forms = {one.form for one in found.seen if one.sender == sender and one.form}
+        assert (
+            {"glo", form} <= forms <= {"glo", form, form.replace("ded", "glo")}
+        )  # passes 3 and 4 are never ded
+
+
+CHECKS: dict[Service, Callable[[Found], None]] = {
+    Service.ASSOCIATE: _associated,
+    Service.GET: _reads,
+    Service.RANGE: _range_in_blocks,
+    Service.ENTRIES: _entries,
+    Service.LIST: _list,
+    Service.SET: _clock_set,
+    Service.SET_LIST: _two_set,
+    Service.SET_BLOCKS: _set_in_blocks,
+    Service.ACTION: _relay,
+    Service.ACTION_BLOCKS: _action_in_blocks,
+    Service.RELEASE: _released,
+    Service.CIPHERING: _ciphering,
+}
+
+
+@pytest.mark.parametrize("case", METER_CASES, ids=str)
+async def test_our_client_uses_a_gurux_meter(case: Case, peer: PeerProcess) -> None:
+    found = await _converse(case, peer)
+    assert found.meter["failed"] == []
+    for service in case.services:
+        if service is not Service.WRONG_KEY:
+            CHECKS[service](found)
+
+
+@pytest.mark.parametrize("case", [c for c in METER_CASES if Service.WRONG_KEY in c.services], ids=str)
+async def test_our_client_refuses_a_gurux_meter_that_answers_under_another_authentication_key(
+    case: Case, peer: PeerProcess
+) -> None:
+    found = Found(case)
+    port = (await peer.ask(_task(case) | {"answer_key": EK.hex()}))["port"]
+    line = TcpLine("gurux", "127.0.0.1", port)
+    try:
+        with pytest.raises(SecurityFailure, match="authentication tag is wrong"):
+            await _by_session(found, line)
+    finally:
+        await line.close()
+        meter = await peer.ask({"do": "stop"})
+    assert meter["failed"] == []
+    assert meter["associations"][-1][0] == 48
+    assert found.session == {}
+
+
+@pytest.mark.parametrize("auth", [auth for auth in Auth if auth.needs_secret])
+async def test_a_gurux_meter_with_another_secret_refuses_our_client(auth: Auth, peer: PeerProcess) -> None:
+    case = Case(Peer.GURUX_METER, "wrapper", auth, PLAIN)
+    port = (await peer.ask(_task(case) | {"password": b"another secret!!".hex()}))["port"]
+    line = TcpLine("gurux", "127.0.0.1", port)
+    try:
+        with pytest.raises(AssociationRefused, match="wrong"):
+            await _by_session(Found(case), line)
+    finally:
+        await line.close()
+        meter = await peer.ask({"do": "stop"})
+    assert meter["failed"] == []
