@@ -138,6 +138,8 @@ class _Connection(asyncio.Protocol):
         """Return when the operating system has taken all of `data`; TimeoutError after SEND_TIMEOUT."""
         if self.transport is not None:
             self.transport.write(data)
+        if self._writable.is_set():  # the system took it at once, as it nearly always does
+            return
         async with asyncio.timeout(SEND_TIMEOUT):
             await self._writable.wait()
 
