@@ -3,13 +3,14 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 SETUP := deploy/setup.sh
 
-.PHONY: help demo demo-once test lint types check setup bench docs clean soak soak-simulator fuzz
+.PHONY: help demo demo-once test coverage lint types check setup bench docs clean soak soak-simulator fuzz
 
 help:
 	@echo "make demo    run everything on embedded defaults, no server needed (Ctrl-C ends it)"
 	@echo "make test    set up everything and run all tests"
 	@echo "make setup   virtual environment only    make lint   ruff and mypy"
 	@echo "make bench   performance figures         make docs   regenerate the generated documents"
+	@echo "make coverage   the tests with the lines that they reach"
 	@echo "make soak    the kill test with more kills"
 	@echo "make soak-simulator   2,000 simulated meters in one process, each read once"
 	@echo "make fuzz    a million mutated DLMS frames"
@@ -26,6 +27,10 @@ setup:
 	@$(SETUP) run
 
 test:
+	@$(SETUP) test
+	@$(PY) -m pytest $(ARGS)
+
+coverage:
 	@$(SETUP) test
 	@$(PY) -m pytest --cov --cov-report=term:skip-covered $(ARGS)
 

@@ -156,7 +156,7 @@ async def _dlms(section: LineSection, clock: Clock) -> list[dict[str, Any]] | No
     found: list[dict[str, Any]] = []
     for physical in HDLC_PHYSICAL if hdlc else (None,):
         framing = "hdlc" if hdlc else "wrapper-udp" if section.kind == "udp" else "wrapper"
-        settings = DlmsSettings(client=16, physical=physical, framing=framing, timeout=0.6 if hdlc else 2.0)
+        settings = DlmsSettings(client=16, physical=physical, framing=framing, timeout=0.3 if hdlc else 2.0)
         spec = MeterSpec(meter=None, dlms=settings)
         target = Target(
             line=section,
