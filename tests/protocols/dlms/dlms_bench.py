@@ -13,6 +13,7 @@ from protocols.dlms.hdlc_link import HdlcClientLink
 from protocols.dlms.link import ClientLink
 from protocols.dlms.model import (
     OBJECT_UNDEFINED,
+    TYPE_UNMATCHED,
     AccessDenied,
     AssociationPolicy,
     EntrySelection,
@@ -109,7 +110,8 @@ class SmallMeter:
             return
         if obis != CLOCK:
             raise AccessDenied(OBJECT_UNDEFINED)
-        assert isinstance(value.value, bytes)
+        if not isinstance(value.value, bytes):
+            raise AccessDenied(TYPE_UNMATCHED)
         self.clock_set = value.value
 
     def action(
@@ -117,7 +119,8 @@ class SmallMeter:
     ) -> Data | None:
         if (str(obis), method) == ECHO:
             return parameter
-        assert (class_id, str(obis)) == (70, "0-0:96.3.10*255")
+        if (class_id, str(obis)) != (70, "0-0:96.3.10*255"):
+            raise AccessDenied(OBJECT_UNDEFINED)
         self.relay_closed = method == 2
         return None
 
@@ -127,8 +130,8 @@ class SmallMeter:
             last = selection.last or len(rows)
             return array(*rows[selection.first - 1 : last])
         low, high = (cosem_time.decode(edge).at for edge in (selection.since, selection.until))
-        assert low is not None
-        assert high is not None
+        if low is None or high is None:
+            raise AccessDenied(TYPE_UNMATCHED)
         kept = []
         for row in rows:
             stamp = row.items[0].octets
