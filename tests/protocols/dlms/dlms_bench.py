@@ -53,7 +53,6 @@ PASSWORD = b"12345678"
 HLS_KEY = b"0123456789ABCDEF"
 TITLE = b"GEN\x00\x00\x00\x00\x07"
 START = datetime(2026, 5, 31, 18, 30, tzinfo=UTC)  # midnight of 1 June in India
-TYPE_UNMATCHED = 12
 CLOCK = Obis(0, 0, 1, 0, 0)
 ECHO = ("0-0:10.0.99*255", 1)
 """A method that gives its parameter back."""
