@@ -53,7 +53,7 @@ class Aarq:
     system_title: bytes = b""
     mechanism: int | None = None
     secret: bytes | None = field(default=None, repr=False)
-    user_information: bytes = b""
+    user_information: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class Release:
 
     response: bool = False
     reason: int = 0
-    user_information: bytes = b""
+    user_information: bytes = field(default=b"", repr=False)
 
 
 def encode_initiate_request(request: InitiateRequest) -> bytes:

@@ -153,7 +153,11 @@ class ClientAssociation:
             conformance=settings.conformance, max_pdu=settings.max_pdu, dedicated_key=self._dedicated
         )
         plain = acse.encode_initiate_request(request)
-        return self.protect(plain, form=Form.GLO) if settings.ciphered else plain
+        if not settings.ciphered:
+            return plain
+        # a key inside is always enciphered, also where authentication alone is agreed (Green Book 9.2.4)
+        control = 0 if self._dedicated is None else security.AUTHENTICATED_ENCRYPTED
+        return self.protect(plain, form=Form.GLO, control=control)
 
     def take(self, received: bytes) -> bytes | Associated:
         """Take the AARE: the association stands, or the APDU of HLS pass 3 is to be sent.
@@ -221,10 +225,23 @@ class ClientAssociation:
         protected = mode is ReleaseMode.PROTECTED and self._settings.ciphered
         return acse.encode_release(acse.Release(user_information=self._initiate() if protected else b""))
 
+    def released(self, received: bytes) -> None:
+        """Take the RLRE; what is ciphered in it is checked, as nobody else may end the association for us.
+
+        An error instead is one too: a meter that knows no release has let go all the same.
+        """
+        if received[0] in ERROR_TAGS:
+            return
+        answer = acse.decode_release(received)
+        if not answer.response:
+            raise MeterProtocolError("a release request does not answer ours")
+        if self._settings.ciphered and ciphering.is_ciphered(answer.user_information):
+            self.unprotect(answer.user_information)
+
     # ciphering
 
-    def protect(self, plain: bytes, *, form: Form | None = None) -> bytes:
-        """Cipher an APDU as agreed."""
+    def protect(self, plain: bytes, *, form: Form | None = None, control: int = 0) -> bytes:
+        """Cipher an APDU as agreed, or stronger where `control` says so."""
         if not self._settings.ciphered:
             return plain
         assert self._keys is not None
@@ -235,7 +252,7 @@ class ClientAssociation:
             self._settings.system_title,
             self._own_counter,
             plain,
-            control=self._control,
+            control=self._control | control,
             form=form,
         )
 
@@ -290,10 +307,11 @@ class ClientAssociation:
 
     def _third_pass(self, aare: Aare) -> ActionRequest:
         """Answer the meter's challenge."""
-        challenge = aare.challenge or b""
+        if (challenge := aare.challenge) is None:
+            raise SecurityFailure("the meter sent no challenge: HLS was agreed, and is not left out")
         if not hls.MIN_CHALLENGE <= len(challenge) <= hls.MAX_CHALLENGE:
             raise MeterProtocolError(f"an HLS challenge of {len(challenge)} octets; 8 to 64 are allowed")
-        if challenge == self._challenge:
+        if hls.reflects(self._settings.auth, self._challenge, challenge):
             raise SecurityFailure("the meter sent our own challenge back")
         self._meter_challenge = challenge
         meter, own = self._parties()

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 from enum import Enum, auto
 
-from protocols.dlms import acse, gbt
+from protocols.dlms import gbt
 from protocols.dlms.apdu import ActionRequest, SetRequest
 from protocols.dlms.apdu_lists import ActionListRequest, SetListRequest
 from protocols.dlms.association import ERROR_TAGS, AssociationSettings, ClientAssociation
@@ -184,8 +184,7 @@ class ClientConnection:
             case State.WAITING | State.AUTHENTICATING:
                 return self._block(received)
             case State.RELEASING:
-                if received[0] not in ERROR_TAGS:  # a meter that knows no release has let go all the same
-                    acse.decode_release(received)
+                self._association.released(received)
                 self._state = State.LINKED
                 return [Released()]
         raise MeterProtocolError(f"an APDU ({received[0]:#04x}) that nothing asked for")

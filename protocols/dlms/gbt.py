@@ -6,7 +6,9 @@ and up to which block it has everything (acknowledged). What was lost is sent ag
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 
 from protocols.dlms.axdr import Cursor, encode_length
 from protocols.errors import LocalError, MeterProtocolError
@@ -83,7 +85,7 @@ class BlockTransfer:
         self._size = size
         self._window = window
         self._peer_window = 1
-        self._queue: list[Block] = []  # blocks not yet acknowledged
+        self._queue: deque[Block] = deque()  # blocks not yet acknowledged
         self._sent = 0
         self._expected = 1
         self._incoming = bytearray()
@@ -114,7 +116,8 @@ class BlockTransfer:
         if block.acknowledged > self._sent:
             raise MeterProtocolError(f"block {block.acknowledged} is acknowledged, {self._sent} were sent")
         before = len(self._queue), self._expected
-        self._queue = [b for b in self._queue if b.number > block.acknowledged]
+        while self._queue and self._queue[0].number <= block.acknowledged:
+            self._queue.popleft()
         self._peer_window = max(1, min(block.window, self._window))
         apdu = self._receive(block)
         if block.streaming:
@@ -160,7 +163,7 @@ class BlockTransfer:
         return bytes(self._incoming)
 
     def _next_window(self) -> tuple[Block, ...]:
-        ready = self._queue[: self._peer_window]
+        ready = list(islice(self._queue, self._peer_window))
         return tuple(
             Block(
                 number=block.number,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from binascii import crc_hqx
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from protocols.dlms.axdr import Cursor
 from protocols.errors import LocalError, MeterConfigError, MeterProtocolError
@@ -116,7 +116,7 @@ class Frame:
     destination: Address
     source: Address
     control: int
-    info: bytes = b""
+    info: bytes = field(default=b"", repr=False)
     segmented: bool = False
 
     @property

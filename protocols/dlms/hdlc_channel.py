@@ -17,6 +17,8 @@ from protocols.errors import MeterProtocolError
 
 MAX_APDU = 0x10000
 """Octets of one APDU put together from segments."""
+MAX_QUEUED = MAX_APDU
+"""Octets of answers that may wait for their acknowledgement when a further request comes."""
 MAX_INFO = 2030
 """Largest information field that fits a frame with four-octet addresses."""
 
@@ -71,6 +73,11 @@ class Channel:
         """I frames dropped because of their number."""
         self.rejection = b""
         """Information field of the FRMR that the error raised by `receive` deserves."""
+
+    @property
+    def waiting(self) -> int:
+        """Octets of APDUs that the other side has not acknowledged yet."""
+        return sum(len(one.info) for queue in (self._unacknowledged, self._segments) for one in queue)
 
     def data_to_send(self) -> bytes:
         """Give and forget what must go out now."""

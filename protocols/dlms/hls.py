@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from protocols.dlms.security import AUTHENTICATED, KEY_OCTETS, TAG_OCTETS, Keys, protect, unprotect
+from protocols.dlms.security import (
+    AUTHENTICATED,
+    KEY_OCTETS,
+    TAG_OCTETS,
+    TITLE_OCTETS,
+    Keys,
+    protect,
+    unprotect,
+)
 from protocols.errors import MeterConfigError, SecurityFailure
 from protocols.session import Auth
 
@@ -25,6 +33,7 @@ MECHANISMS = {
 HLS = frozenset(auth for auth, mechanism in MECHANISMS.items() if mechanism >= 2)
 MIN_CHALLENGE, MAX_CHALLENGE = 8, 64
 CHALLENGE_OCTETS = 16
+_BLOCK = 16
 _DIGESTS = {Auth.HLS_MD5: "md5", Auth.HLS_SHA1: "sha1"}
 
 
@@ -74,8 +83,29 @@ def check(credentials: Credentials, answer: bytes, *, prover: Party, verifier: P
         return 0
     if len(answer) != 5 + TAG_OCTETS:
         raise SecurityFailure(f"an HLS-GMAC answer has {5 + TAG_OCTETS} octets, not {len(answer)}")
+    if len(prover.title) != TITLE_OCTETS:
+        raise SecurityFailure(f"HLS-GMAC needs a system title of {TITLE_OCTETS} octets")
     body = answer[:5] + verifier.challenge + answer[5:]
     return unprotect(_gmac_keys(credentials), prover.title, body, required=AUTHENTICATED).counter
+
+
+def reflects(auth: Auth, own: bytes, challenge: bytes) -> bool:
+    """Say whether an answer to `challenge` would also answer our `own`, so that it must not be given.
+
+    Mechanism 2 ciphers a challenge block by block, so any block of ours in it is enough.
+    """
+    if auth is not Auth.HLS2:
+        return own == challenge
+    return not _blocks(own).isdisjoint(_blocks(challenge))
+
+
+def _blocks(challenge: bytes) -> set[bytes]:
+    padded = _padded(challenge)
+    return {padded[i : i + _BLOCK] for i in range(0, len(padded), _BLOCK)}
+
+
+def _padded(challenge: bytes) -> bytes:
+    return challenge + bytes(-len(challenge) % _BLOCK)
 
 
 def same(left: bytes, right: bytes) -> bool:
@@ -93,7 +123,6 @@ def _ecb(key: bytes, challenge: bytes) -> bytes:
     """Cipher a challenge as Indian meters ask for: AES-128-ECB, key and challenge zero-padded to 16."""
     if not key or len(key) > KEY_OCTETS:
         raise MeterConfigError(f"the HLS key has {len(key)} octets; 1 to {KEY_OCTETS} are allowed")
-    padded = challenge + bytes(-len(challenge) % 16)
     # The Indian companion prescribes ECB here; it covers one random challenge, never data.
     cipher = Cipher(algorithms.AES(key.ljust(KEY_OCTETS, b"\0")), modes.ECB())  # noqa: S305
-    return cipher.encryptor().update(padded)
+    return cipher.encryptor().update(_padded(challenge))

@@ -181,7 +181,11 @@ class LayoutReader:
             try:
                 captured = parse_columns(await self._exchange.get(7, scalers, 3))
                 scales = parse_scales(captured, await self._exchange.get(7, scalers, 2))
-            except (NotSupported, MeterRefused, MeterProtocolError):  # missing or unusable: registers know theirs
+            except (
+                NotSupported,
+                MeterRefused,
+                MeterProtocolError,
+            ):  # missing or unusable: registers know theirs
                 scales = {}
             self._scales[scalers] = scales
         return self._scales[scalers]

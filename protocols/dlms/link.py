@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -20,7 +20,7 @@ class LinkClosed:
 class ApduReceived:
     """A whole APDU came. `unasked`: outside the exchange with us (a UI frame, other wPorts), so a push."""
 
-    apdu: bytes
+    apdu: bytes = field(repr=False)
     unasked: bool = False
 
 

@@ -108,6 +108,8 @@ def _check_control(control: int, required: int) -> None:
         raise SecurityFailure(f"compressed APDUs are not supported (security control {control:#04x})")
     if control & _BROADCAST:
         raise SecurityFailure(f"ciphered with a broadcast key (security control {control:#04x})")
+    if not control & AUTHENTICATED_ENCRYPTED:
+        raise SecurityFailure(f"no protection at all (security control {control:#04x})")
     if control & required != required:
         raise SecurityFailure(f"security control {control:#04x} where {required:#04x} was agreed")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from protocols.dlms import acse, apdu, ciphering, gbt
-from protocols.dlms.acse import Aarq
+from protocols.dlms.acse import Aarq, InitiateResponse
 from protocols.dlms.apdu import ExceptionResponse
 from protocols.dlms.conformance import BUILT, Conformance
 from protocols.dlms.gbt import BlockTransfer
@@ -100,12 +100,11 @@ class ServerConnection:
             if tag == 0x60:
                 return self._associate(acse.decode_aarq(octets))
             if tag == 0x62:
-                self.reset()
-                return acse.encode_release(acse.Release(response=True))
+                return self._release(acse.decode_release(octets))
             return self._service(octets)
         except Refusal as refusal:
             return apdu.encode(refusal.answer)
-        except (MeterProtocolError, MeterConfigError):
+        except (MeterProtocolError, MeterConfigError, SecurityFailure):
             return apdu.encode(ExceptionResponse(state=UNKNOWN, service=NOT_SUPPORTED))
 
     # association
@@ -124,8 +123,24 @@ class ServerConnection:
         except AssociationRejected as rejected:
             return reject(aarq, rejected.diagnostic)
         self._stand(association)
+        return association.answer(aarq, self._granted(association))
+
+    def _release(self, release: acse.Release) -> bytes:
+        """Let go; Refusal where a ciphered Initiate inside fails its check, and the association stands.
+
+        A plain RLRQ is answered in a ciphered association too, as meters do (Green Book 9.4.2 leaves the user
+        information out or in): whoever can send one could cut the line as well. RLRE answers in kind.
+        """
+        association, inside = self._association, b""
+        if association is not None and association.policy.ciphered and release.user_information:
+            inside = association.release(release.user_information, self._granted(association))
+        self.reset()
+        return acse.encode_release(acse.Release(response=True, user_information=inside))
+
+    def _granted(self, association: ServerAssociation) -> InitiateResponse:
         settings = self._settings
-        return association.answer(aarq, conformance=settings.conformance, max_pdu=settings.max_pdu)
+        both = association.proposed & settings.conformance
+        return InitiateResponse(conformance=both, max_pdu=settings.max_pdu)
 
     def _stand(self, association: ServerAssociation) -> None:
         self._association = association

@@ -11,7 +11,6 @@ from protocols.dlms.acse import Aare, Aarq, InitiateRequest, InitiateResponse
 from protocols.dlms.apdu import ActionRequest, ActionResponse
 from protocols.dlms.association import CIPHER_OVERHEAD
 from protocols.dlms.ciphering import Form, KeySet
-from protocols.dlms.conformance import Conformance
 from protocols.dlms.model import READ_WRITE_DENIED, AssociationPolicy, CosemModel
 from protocols.dlms.security import Keys
 from protocols.dlms.server_services import IMPOSSIBLE, NOT_ALLOWED, Refusal
@@ -87,9 +86,8 @@ class ServerAssociation:
             self._client_challenge = aarq.secret or b""
             self._challenge = self._random(hls.CHALLENGE_OCTETS)
 
-    def answer(self, aarq: Aarq, *, conformance: Conformance, max_pdu: int) -> bytes:
-        """Give the AARE that accepts, granting what both sides have."""
-        granted = InitiateResponse(conformance=self._proposed.conformance & conformance, max_pdu=max_pdu)
+    def answer(self, aarq: Aarq, granted: InitiateResponse) -> bytes:
+        """Give the AARE that accepts."""
         initiate = acse.encode_initiate_response(granted)
         needs_title = self.policy.ciphered or self.policy.auth in (Auth.HLS_GMAC, Auth.HLS_SHA256)
         wants_proof = not self.proved
@@ -102,6 +100,15 @@ class ServerAssociation:
             user_information=self.protect(initiate, Form.GLO) if self.policy.ciphered else initiate,
         )
         return acse.encode_aare(aare)
+
+    def release(self, information: bytes, granted: InitiateResponse) -> bytes:
+        """Check the Initiate inside an RLRQ; gives the one for RLRE. Refusal when it is not the client's."""
+        try:
+            plain, form = self.unprotect(information)
+            acse.decode_initiate_request(plain)
+        except (SecurityFailure, MeterProtocolError):
+            raise Refusal(NOT_ALLOWED, apdu.DECIPHERING_ERROR) from None
+        return self.protect(acse.encode_initiate_response(granted), form)
 
     def _open_initiate(self, information: bytes) -> bytes:
         return self.unprotect(information)[0] if self.policy.ciphered else information

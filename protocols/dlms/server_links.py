@@ -8,7 +8,7 @@ from typing import Protocol
 
 from protocols.dlms import hdlc, wrapper
 from protocols.dlms.hdlc import Address, BadFrame, Frame, FrameDecoder, Parameters
-from protocols.dlms.hdlc_channel import MAX_INFO, Channel
+from protocols.dlms.hdlc_channel import MAX_INFO, MAX_QUEUED, Channel
 from protocols.dlms.model import CosemModel
 from protocols.dlms.server import SendCounter, ServerConnection, ServerSettings
 from protocols.errors import LocalError, MeterProtocolError
@@ -162,6 +162,8 @@ class HdlcBus:
         except MeterProtocolError:
             return self._reject(key, frame, channel.rejection)
         if request is not None:
+            if channel.waiting > MAX_QUEUED:  # asked on and on, and took nothing
+                return self._reject(key, frame, channel.rejection_of(frame, hdlc.INFO_TOO_LONG))
             for answer in station.connection.handle(request):
                 channel.queue(answer)
         channel.transmit()

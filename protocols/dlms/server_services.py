@@ -56,9 +56,10 @@ class Refusal(Exception):
 class _Outgoing:
     """An encoded answer that goes out in blocks."""
 
-    left: bytes
+    octets: bytes
     action: bool
     number: int
+    sent: int = 0
 
 
 @dataclass(slots=True)
@@ -176,9 +177,10 @@ class Services:
     def _send_block(self, invoke: int) -> GetBlock | ActionBlock:
         sending = self._outgoing
         assert sending is not None
-        raw, sending.left = sending.left[: self._room], sending.left[self._room :]
+        raw = sending.octets[sending.sent : sending.sent + self._room]
+        sending.sent += len(raw)
         sending.number += 1
-        last = not sending.left
+        last = sending.sent >= len(sending.octets)
         if last:
             self._outgoing = None
         kind = ActionBlock if sending.action else GetBlock

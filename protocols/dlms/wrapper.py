@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from protocols.dlms.link import ApduReceived, LinkClosed, LinkEvent, LinkOpened
 from protocols.errors import LocalError, MeterProtocolError
@@ -24,7 +24,7 @@ class WrapperApdu:
 
     source: int
     destination: int
-    apdu: bytes
+    apdu: bytes = field(repr=False)
 
 
 def encode(source: int, destination: int, apdu: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from random import Random
 
 from protocols.dlms import cosem_time
 from protocols.dlms.apdu import ActionRequest, SetRequest
@@ -27,6 +28,8 @@ from tests.protocols.dlms.dlms_bench import (
 from tests.protocols.dlms.test_push_vectors import ALERT, FRAMED, ciphered
 
 WAYS = ("none", "lls", "hls2", "gmac")
+CHALLENGES = 20261125
+"""Seed of both sides' challenges, so that a recorded proof is right again when it is played."""
 FRAMINGS = ("wrapper", "hdlc")
 OWN_BLOCKS = Conformance.BLOCK_SET | Conformance.BLOCK_ACTION
 
@@ -59,6 +62,7 @@ def joined(conversation: Conversation) -> Joined:
         conversation.settings,
         framing=conversation.framing,
         limits=conversation.limits,
+        random_octets=Random(CHALLENGES).randbytes,
     )
 
 

@@ -19,6 +19,7 @@ from protocols.dlms.security import AUTHENTICATED_ENCRYPTED
 from protocols.dlms.types import octets, text
 from protocols.dlms.wrapper import WrapperDecoder
 from protocols.errors import ProtocolError
+from tests.fuzz.files import FILES, seeds_of_files
 from tests.fuzz.mutate import mutated
 from tests.fuzz.seeds import Conversation, all_frames, conversations, joined
 from tests.protocols.dlms.dlms_bench import CLOCK, KEYS, TITLE, Joined, o
@@ -50,6 +51,7 @@ PARSERS: dict[str, Target_] = {
     "push-stream": lambda data: PushStream().receive_data(data),
     "push": lambda data: push_receiver().receive(data),
     "trace": decode_trace,
+    **FILES,
     "trace-with-keys": lambda data: decode_trace(data, keys=KEYS, titles=(TITLE,)),
 }
 
@@ -84,16 +86,20 @@ def whole_again(framing: str, data: bytes) -> bytes:
     return reframed(data) if framing == "hdlc" else rewrapped(data)
 
 
-def recipher(random: Random, apdu_: bytes, counter: int, others: tuple[bytes, ...]) -> bytes:
-    """Mutate what is inside a ciphered answer and cipher it again with the right key."""
+def recipher(random: Random, apdu_: bytes, title: bytes, counter: int | None = None) -> bytes:
+    """Mutate what is inside a ciphered APDU of `title` and cipher it again with the right key.
+
+    `counter` is a new one, else its own stands.
+    """
     try:
-        opened = ciphering.unprotect_apdu(KEYS, TITLE, apdu_)
+        opened = ciphering.unprotect_apdu(KEYS, title, apdu_)
     except ProtocolError:
         return apdu_
-    plain = mutated(random, opened.plain, others)
+    plain = mutated(random, opened.plain, all_frames())
     if not plain or plain[0] not in ciphering.GLO_TAGS:
         return apdu_
-    return ciphering.protect_apdu(KEYS, TITLE, counter, plain, control=AUTHENTICATED_ENCRYPTED)
+    number = opened.counter if counter is None else counter
+    return ciphering.protect_apdu(KEYS, title, number, plain, control=AUTHENTICATED_ENCRYPTED)
 
 
 REQUESTS = (
@@ -147,7 +153,7 @@ class ClientRun:
     def _mutated(self, answer: bytes) -> bytes:
         random, framing = self._random, self._conversation.framing
         if self._conversation.settings.ciphered and framing == "wrapper" and random.randrange(3):
-            inner = recipher(random, answer[8:], random.randrange(1, 1 << 20), self._others)
+            inner = recipher(random, answer[8:], TITLE, random.randrange(1, 1 << 20))
             return wrapper.encode(1, 48, inner)
         changed = mutated(random, answer, self._others)
         return whole_again(framing, changed) if random.randrange(3) else changed
@@ -176,11 +182,36 @@ class ServerRun:
         for request in conversation.to_server:
             if random.randrange(100) < chance:
                 self.frames += 1
-                request = mutated(random, request, self._others)
-                if random.randrange(3):
-                    request = whole_again(conversation.framing, request)
+                request = self._mutated(request)
             self.fed.append(request)
             talk.server.receive_data(request)
 
+    def _mutated(self, request: bytes) -> bytes:
+        random, conversation = self._random, self._conversation
+        if conversation.settings.ciphered and conversation.framing == "wrapper" and random.randrange(3):
+            inner = recipher(random, request[8:], conversation.settings.system_title)
+            if inner != request[8:]:
+                return wrapper.encode(48, 1, inner)
+        changed = mutated(random, request, self._others)
+        return whole_again(conversation.framing, changed) if random.randrange(3) else changed
 
-__all__ = ["PARSERS", "ClientRun", "ServerRun", "all_frames", "conversations", "whole_again"]
+
+Machine = ClientRun | ServerRun
+MACHINES: dict[str, type[ClientRun] | type[ServerRun]] = {"ClientRun": ClientRun, "ServerRun": ServerRun}
+
+
+def machine_of(name: str, seed: int, talk: str) -> Machine:
+    """Make a machine's run again from what a finding says of it."""
+    conversation = next(one for one in conversations() if one.name == talk)
+    return MACHINES[name](Random(seed), conversation)
+
+
+__all__ = [
+    "MACHINES",
+    "PARSERS",
+    "all_frames",
+    "conversations",
+    "machine_of",
+    "seeds_of_files",
+    "whole_again",
+]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from protocols.dlms import cosem_time
@@ -21,7 +23,7 @@ from protocols.dlms.model import (
 )
 from protocols.dlms.outcomes import Event
 from protocols.dlms.security import Keys
-from protocols.dlms.server import ServerSettings
+from protocols.dlms.server import ServerConnection, ServerSettings
 from protocols.dlms.server_links import HdlcBus, ServedMeter, WrapperServer
 from protocols.dlms.types import (
     NULL,
@@ -110,9 +112,9 @@ class SmallMeter:
             return
         if obis != CLOCK:
             raise AccessDenied(OBJECT_UNDEFINED)
-        if not isinstance(value.value, bytes):
+        if value.octets is None:
             raise AccessDenied(TYPE_UNMATCHED)
-        self.clock_set = value.value
+        self.clock_set = value.octets
 
     def action(
         self, client: int, class_id: int, obis: Obis, method: int, parameter: Data | None
@@ -286,6 +288,16 @@ class Counter:
         return self.last
 
 
+@dataclass(frozen=True, kw_only=True)
+class RepeatableMeter(ServedMeter):
+    """A meter whose challenges are those of `random_octets`."""
+
+    random_octets: Callable[[int], bytes]
+
+    def converse(self, client: int, settings: ServerSettings) -> ServerConnection:
+        return ServerConnection(self.model, client, settings, self.counter, self.random_octets)
+
+
 class Joined:
     """A client core and a server core with the wire between them in memory."""
 
@@ -298,8 +310,9 @@ class Joined:
         client: int = 48,
         limits: ServerSettings | None = None,
         counter: Counter | None = None,
+        random_octets: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        served = ServedMeter(model=meter)
+        served = RepeatableMeter(model=meter, random_octets=random_octets)
         limits = limits or ServerSettings()
         self.server: WrapperServer | HdlcBus
         link: ClientLink
@@ -310,7 +323,7 @@ class Joined:
             self.server = WrapperServer({1: served}, limits)
             link = WrapperClientLink(client=client, server=1)
         self.counter = counter or Counter()
-        self.client = ClientConnection(link, settings, self.counter)
+        self.client = ClientConnection(link, settings, self.counter, random_octets)
         self.to_server: list[bytes] = []
         self.to_client: list[bytes] = []
         self.tamper = lambda data: data
