@@ -19,7 +19,7 @@ from gateway.config_push import MeterPushSection, PushSection
 from gateway.config_types import MeterText, Name, Port, Section
 from gateway.errors import ConfigError
 from protocols.reading import Obis, ProfileName
-from protocols.session import Auth, DlmsSettings, MeterSpec, ModbusSettings, Protection
+from protocols.session import Auth, DlmsSettings, MeterSpec, ModbusSettings, Protection, ReleaseMode
 
 
 def system_title(client: str) -> bytes:
@@ -87,7 +87,8 @@ class DlmsSection(Section):
     `ciphered` asks for suite 0 ciphering as `protection` says. `dedicated_key` sends a fresh key for each
     association, `general` uses general-glo-ciphering, `accept_plain` lets plain answers through where
     ciphering was agreed (a downgrade: only for models known to need it). `max_list` attributes go into one
-    request; `release = false` leaves out the release; `counter_object` is where the public client reads the
+    request; `release` ends it plainly, with a ciphered
+    Initiate inside, or not at all; `counter_object` is where the public client reads the
     invocation counter (empty: nowhere); `keep_open` keeps an idle association for the next poll, in seconds.
     """
 
@@ -111,7 +112,7 @@ class DlmsSection(Section):
     window: Annotated[int, Field(ge=1, le=7)] = 1
     address_octets: Literal[0, 1, 2, 4] = 0
     max_list: Annotated[int, Field(ge=1, le=32)] = 1
-    release: bool = True
+    release: ReleaseMode = ReleaseMode.PLAIN
     counter_object: str | None = None
     hls_object: str = "0-0:40.0.0*255"
     companion: Literal["is15959", "generic"] = "is15959"
@@ -129,6 +130,14 @@ class DlmsSection(Section):
         ):
             raise ValueError("ciphering needs `encryption_key_ref` and `authentication_key_ref`")
         return self
+
+    @field_validator("release", mode="before")
+    @classmethod
+    def _release(cls, given: object) -> object:
+        """Read the yes and no of earlier files too."""
+        if isinstance(given, bool):
+            return ReleaseMode.PLAIN if given else ReleaseMode.NONE
+        return given
 
     @field_validator("counter_object", "hls_object")
     @classmethod

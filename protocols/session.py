@@ -63,6 +63,14 @@ class Protection(StrEnum):
     ENCRYPTED = "encrypted"
 
 
+class ReleaseMode(StrEnum):
+    """How an association ends: RLRQ, RLRQ with a ciphered Initiate inside, or the link's end alone."""
+
+    PLAIN = "plain"
+    PROTECTED = "protected"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DlmsSettings:
     """How to reach a DLMS meter; the defaults suit most meters.
@@ -77,7 +85,7 @@ class DlmsSettings:
 
     `max_pdu` octets of an APDU that we accept, `max_info` octets of an HDLC information field, `window`
     HDLC frames in flight. `max_list` attributes are asked for in one request (1 = one by one). `release`
-    False leaves out RLRQ. `counter_object` is where the public client reads the invocation counter ("" =
+    says how an association ends. `counter_object` is where the public client reads the invocation counter ("" =
     nowhere), None the companion's. `hls_object` is the association object that passes 3 and 4 of HLS use.
     `keep_open` seconds an idle association is kept for the next poll (0 = closed after each).
     """
@@ -102,7 +110,7 @@ class DlmsSettings:
     window: int = 1
     address_octets: int = 0
     max_list: int = 1
-    release: bool = True
+    release: ReleaseMode = ReleaseMode.PLAIN
     counter_object: str | None = None
     hls_object: str = "0-0:40.0.0*255"
     companion: str = "is15959"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from protocols.dlms import acse, apdu, ciphering, hints, hls, security
 from protocols.dlms.acse import Aare, Aarq, InitiateRequest, InitiateResponse
@@ -26,7 +25,7 @@ from protocols.errors import (
     SecurityFailure,
 )
 from protocols.reading import Obis
-from protocols.session import Auth, Protection
+from protocols.session import Auth, Protection, ReleaseMode
 
 HLS_CLASS = 15
 CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
@@ -35,14 +34,6 @@ ERROR_TAGS = (0xD8, 0x0E)
 """exception-response and confirmed-service-error: errors may come in clear where all else is ciphered."""
 CIPHER_OVERHEAD = 30
 """Octets that ciphering adds at the most: tag, title, length, security control, counter, authentication tag."""
-
-
-class ReleaseMode(StrEnum):
-    """How an association ends: RLRQ, RLRQ with a ciphered Initiate inside, or the link's end alone."""
-
-    PLAIN = "plain"
-    PROTECTED = "protected"
-    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

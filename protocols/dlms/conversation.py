@@ -141,6 +141,18 @@ class Conversation:
         await self._prove()
         return await self._once(lambda x: x.action(class_id, obis, method, parameter))
 
+    async def set_many(self, targets: Sequence[Target], values: Sequence[Data]) -> list[ProtocolError | None]:
+        """Write several attributes in one request, once (see `Exchange.set_many`)."""
+        await self._prove()
+        return await self._once(lambda x: x.set_many(targets, values))
+
+    async def run_many(
+        self, targets: Sequence[Target], parameters: Sequence[Data]
+    ) -> list[Data | ProtocolError | None]:
+        """Run several methods in one request, once (see `Exchange.run_many`)."""
+        await self._prove()
+        return await self._once(lambda x: x.run_many(targets, parameters))
+
     async def _prove(self) -> None:
         """Read something first in a kept association: what may not be repeated must not meet a stale one."""
         if self._reused:

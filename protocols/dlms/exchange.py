@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from protocols.dlms import axdr
 from protocols.dlms.apdu import ActionRequest, GetRequest, SetRequest
-from protocols.dlms.apdu_lists import GetListRequest, Outcome, Target
+from protocols.dlms.apdu_lists import ActionListRequest, GetListRequest, Outcome, SetListRequest, Target
 from protocols.dlms.connection import ClientConnection, State
 from protocols.dlms.model import EntrySelection, RangeSelection
 from protocols.dlms.outcomes import (
@@ -156,13 +156,15 @@ class Exchange:
         return found
 
     async def _get_list(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
-        event = await self._run(
-            lambda: self._connection.request(GetListRequest(targets=tuple(targets))), (Outcomes, Refused)
-        )
+        outcomes = await self._list(GetListRequest(targets=tuple(targets)), "read of a list")
+        return [_outcome(target, one) for target, one in zip(targets, outcomes, strict=True)]
+
+    async def _list(self, request: Request, what: str) -> tuple[Outcome, ...]:
+        event = await self._run(lambda: self._connection.request(request), (Outcomes, Refused))
         if isinstance(event, Refused):
-            raise refusal(event.code, "read of a list")
+            raise refusal(event.code, what)
         assert isinstance(event, Outcomes)
-        return [_outcome(target, one) for target, one in zip(targets, event.outcomes, strict=True)]
+        return event.outcomes
 
     async def _get_one(self, target: Target) -> Data | ProtocolError:
         try:
@@ -174,6 +176,32 @@ class Exchange:
         """Write one attribute; errors as `get`."""
         request = SetRequest(class_id=class_id, obis=obis, attribute=attribute, value=value)
         await self._request(request, f"write of {obis}#{attribute}")
+
+    async def set_many(self, targets: Sequence[Target], values: Sequence[Data]) -> list[ProtocolError | None]:
+        """Write several attributes in one request; None, or the error, for each.
+
+        Raises MeterRefused where the meter refuses the list as a whole: nothing was written then.
+        """
+        request = SetListRequest(targets=tuple(targets), values=tuple(values))
+        outcomes = await self._list(request, "write of a list")
+        return [
+            _refused(one.result, f"write of {target.obis}#{target.index}") if one.result else None
+            for target, one in zip(targets, outcomes, strict=True)
+        ]
+
+    async def run_many(
+        self, targets: Sequence[Target], parameters: Sequence[Data]
+    ) -> list[Data | ProtocolError | None]:
+        """Run several methods in one request: what each returned (None: nothing), or its error; else as `set_many`.
+
+        A method without a parameter is given null-data.
+        """
+        request = ActionListRequest(targets=tuple(targets), parameters=tuple(parameters))
+        outcomes = await self._list(request, "methods of a list")
+        return [
+            _refused(one.result, f"method {target.index} of {target.obis}") if one.result else one.data
+            for target, one in zip(targets, outcomes, strict=True)
+        ]
 
     async def action(self, class_id: int, obis: Obis, method: int, parameter: Data) -> Data | None:
         """Run one method; errors as `get`."""

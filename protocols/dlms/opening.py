@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from protocols.dlms import hints, security
-from protocols.dlms.association import AssociationSettings, ReleaseMode
+from protocols.dlms.association import AssociationSettings
 from protocols.dlms.companion import companion
 from protocols.dlms.connection import ClientConnection, State
 from protocols.dlms.exchange import Exchange
@@ -145,7 +145,7 @@ class Opener:
         """Read the meter's counter through the public client; None where it does not show it."""
         if self._object is None:
             return None
-        settings = AssociationSettings(release=_release(self._settings))
+        settings = AssociationSettings(release=self._settings.release)
         connection = ClientConnection(link_of(self._settings, PUBLIC_CLIENT), settings, lambda: 0)
         exchange = self._exchange(turn.io, connection)
         shown: int | None = None
@@ -219,7 +219,7 @@ def association_settings(settings: DlmsSettings, secrets: SecretSource) -> Assoc
         max_pdu=settings.max_pdu,
         gbt_window=1 if settings.framing == "hdlc" else GBT_WINDOW,
         hls_object=_object(settings.hls_object, "hls_object"),
-        release=_release(settings),
+        release=settings.release,
     )
 
 
@@ -280,7 +280,3 @@ def _object(given: str, setting: str) -> Obis:
         return Obis.parse(given)
     except ValueError as error:
         raise MeterConfigError(f"{setting} = {given!r} is no OBIS code, such as 0-0:43.1.3*255") from error
-
-
-def _release(settings: DlmsSettings) -> ReleaseMode:
-    return ReleaseMode.PLAIN if settings.release else ReleaseMode.NONE

@@ -12,7 +12,6 @@ import pytest
 
 from protocols.dlms import cosem_time
 from protocols.dlms.apdu_lists import Outcome, SetListRequest, Target
-from protocols.dlms.association import ReleaseMode
 from protocols.dlms.connection import ClientConnection
 from protocols.dlms.exchange import Exchange
 from protocols.dlms.hdlc_link import HdlcClientLink
@@ -27,7 +26,7 @@ from protocols.line import LineIO
 from protocols.lines import TcpLine
 from protocols.open import open_session
 from protocols.reading import Number, Obis, ProfileName, RelayState
-from protocols.session import Auth, DlmsSettings, MeterSpec
+from protocols.session import Auth, DlmsSettings, MeterSpec, ReleaseMode
 from tests.interop import wire
 from tests.interop.peers import PeerProcess
 from tests.interop.served import CONTROL, IST, LONG, MAX_PDU, protection_of, secret_of

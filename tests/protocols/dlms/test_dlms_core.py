@@ -18,7 +18,7 @@ from protocols.dlms.apdu_lists import (
     SetListRequest,
     Target,
 )
-from protocols.dlms.association import AssociationSettings, ReleaseMode
+from protocols.dlms.association import AssociationSettings
 from protocols.dlms.ciphering import Form, KeySet
 from protocols.dlms.conformance import BUILT, Conformance, names
 from protocols.dlms.gbt import Block, BlockTransfer
@@ -27,7 +27,7 @@ from protocols.dlms.outcomes import Associated, Done, Outcomes, Pushed, Refused,
 from protocols.dlms.server import ServerSettings
 from protocols.dlms.types import NULL, integer, octets, text
 from protocols.errors import LocalError, MeterConfigError, MeterProtocolError, ProtocolError, SecurityFailure
-from protocols.session import Auth, Protection
+from protocols.session import Auth, Protection, ReleaseMode
 from tests.protocols.dlms.dlms_bench import AK, EK, KEYS, LONG_TEXT, TITLE, Joined, SmallMeter, o
 
 SECRET = b"0123456789ABCDEF"

@@ -11,7 +11,7 @@ import pytest
 from protocols.dlms import acse, apdu, ciphering, gbt, hdlc, hls, security, wrapper
 from protocols.dlms.acse import Aare, Aarq, InitiateRequest, Release
 from protocols.dlms.apdu import ActionRequest, ExceptionResponse, GetRequest
-from protocols.dlms.association import AssociationSettings, ReleaseMode
+from protocols.dlms.association import AssociationSettings
 from protocols.dlms.ciphering import Form
 from protocols.dlms.hdlc import Address, Frame, FrameDecoder, Parameters
 from protocols.dlms.hdlc_channel import MAX_QUEUED
@@ -24,7 +24,7 @@ from protocols.dlms.server_links import HdlcBus, ServedMeter
 from protocols.dlms.types import octets
 from protocols.dlms.wrapper import WrapperApdu
 from protocols.errors import LocalError, MeterProtocolError, ProtocolError, SecurityFailure
-from protocols.session import Auth, Protection
+from protocols.session import Auth, Protection, ReleaseMode
 from tests.protocols.dlms.dlms_bench import (
     AK,
     EK,
