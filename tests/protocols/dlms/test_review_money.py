@@ -14,10 +14,10 @@ from protocols.dlms.layout_cache import CHECK_EVERY, Layouts
 from protocols.dlms.model import EntrySelection, RangeSelection
 from protocols.dlms.outcomes import refusal
 from protocols.dlms.push_body import PushBody, Rows
-from protocols.dlms.push_layout import companion_layouts, pushed_sets
-from protocols.dlms.types import Data, array, long_unsigned, octets, scaler_unit, structure
+from protocols.dlms.push_layout import companion_layouts, push_layouts, pushed_sets
+from protocols.dlms.types import Data, array, capture_object, long_unsigned, octets, scaler_unit, structure
 from protocols.errors import MeterBusy, MeterProtocolError
-from protocols.reading import Number, ProfileName
+from protocols.reading import Number, Obis, ProfileName
 from tests.protocols.dlms.dlms_bench import START, SmallMeter
 from tests.protocols.dlms.reader_bench import (
     BLOCKS,
@@ -146,3 +146,18 @@ async def test_a_talker_on_a_replaced_connection_leaves_the_new_one_alone() -> N
     for writer in writers:
         writer.close()
     server.close()
+
+
+@pytest.mark.parametrize(("setup", "stamp"), [(5, "0-0:1.0.0*255"), (103, "0-0:0.1.2*255")])
+async def test_pushed_single_objects_have_the_profiles_period_and_the_billing_date_for_a_stamp(
+    setup: int, stamp: str
+) -> None:
+    meter, name = SmallMeter(), Obis(0, setup, 25, 9, 0)
+    billed = [capture_object(3, Obis.parse(stamp))] if setup == 103 else []
+    header = [capture_object(1, Obis(0, 0, 42, 0, 0)), capture_object(40, name, 1)]
+    meter.attributes[str(name), 2] = array(*header, *billed, capture_object(3, Obis.parse(ENERGY)))
+    exchange = ScriptedExchange(meter)
+    layout = (await push_layouts(exchange, reader_of(exchange)))[name]  # type: ignore[arg-type]
+    assert layout.stamp is not None
+    assert str(layout.stamp.quantity) == stamp
+    assert layout.period == (1800 if setup == 5 else 0)
