@@ -193,7 +193,7 @@ class _TurnIO:
 
     async def hang_up(self) -> None:
         self._check()
-        await self._line.hang_up()
+        await self._line.hang_up(self._connection)
 
     def _check(self) -> None:
         if self._over:
@@ -270,8 +270,14 @@ class BaseLine(ABC):
         self._closed = True
         await self.hang_up()
 
-    async def hang_up(self) -> None:
-        """Close the connection; the next turn opens it again."""
+    async def hang_up(self, only: _Connection | None = None) -> None:
+        """Close the connection; the next turn opens it again. Another one than `only` is left alone.
+
+        A meter that dials in again replaces the connection in the middle of a turn on the old one.
+        """
+        if only is not None and only is not self._connection:
+            await only.shut()
+            return
         connection = self._forget()
         if connection is not None:
             await connection.shut()
@@ -288,7 +294,7 @@ class BaseLine(ABC):
         try:
             await connection.write(data)
         except TimeoutError:
-            await self.hang_up()
+            await self.hang_up(connection)
             self._timeouts += 1
             raise self._error(LineTimeout(f"the line took no data for {SEND_TIMEOUT:g} s")) from None
         if connection.lost:
@@ -314,7 +320,7 @@ class BaseLine(ABC):
             dropped += len(connection.take())
             if loop.time() > limit:
                 self._drained += dropped
-                await self.hang_up()
+                await self.hang_up(connection)
                 raise self._error(LineClosed(f"hung up: the line did not fall silent in {DRAIN_LIMIT:g} s"))
         self._drained += dropped
         return dropped

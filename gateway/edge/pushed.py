@@ -168,6 +168,11 @@ class PushIntake:
             self._layouts.forget(meter)
             self._poll_instead(found)
             return
+        except Exception:  # noqa: BLE001 - one meter's push must not end the intake of all, and the edge with it
+            self._counts.misfits += 1
+            _log.exception("push failed", meter=meter, setup=str(found.body.setup))
+            self._poll_instead(found)
+            return
         if rows:
             await self._patiently(lambda: self._append(meter, rows))
 

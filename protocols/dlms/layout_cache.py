@@ -1,4 +1,4 @@
-"""What meters of one maker and firmware have in common: layouts by fingerprint, object lists; shared by sessions."""
+"""What sessions learned of each meter: layouts with their fingerprint, object lists; shared by sessions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from protocols.dlms.profiles import Layout
 from protocols.dlms.types import Data
 
 CHECK_EVERY = timedelta(hours=6)
-"""How long a meter's columns are taken to be what they were; then its capture_objects are read again."""
+"""How long a meter's columns and scales are taken to be what they were; then they are read again."""
 MAX_ENTRIES = 100_000
 """Entries of one cache; 2,000 meters with a dozen profiles need 24,000. A full cache is emptied."""
 
@@ -42,10 +42,11 @@ def fingerprint(capture_objects: Data) -> str:
 
 
 class LayoutCache:
-    """The part of a shared cache that one meter may use.
+    """The part of a shared cache that one meter may use: what it showed itself, under its own firmware.
 
-    Without a firmware version nothing is shared. `meter` is what tells meters of one firmware apart: each is
-    asked for its own columns before the shared layout of that fingerprint is used.
+    `meter` tells meters of one firmware apart. Nothing is taken from one meter for another: scales differ
+    by rating, lists by configuration, and one bad meter must not spoil all of its model. Without a firmware
+    version or a `meter` nothing is kept.
     """
 
     def __init__(self, entries: Layouts, manufacturer: str, firmware: str, meter: str = "") -> None:
@@ -55,38 +56,35 @@ class LayoutCache:
 
     def of_meter(self, name: str) -> KnownLayout | None:
         """Find what this meter showed last."""
-        return self._layout(f"{name}@{self._meter}") if self._meter else None
-
-    def of_model(self, name: str, mark: str) -> KnownLayout | None:
-        """Find the layout of some fingerprint."""
-        return self._layout(f"{name}#{mark}")
+        found = self._find(name)
+        return found if isinstance(found, KnownLayout) else None
 
     def put(self, name: str, known: KnownLayout) -> None:
-        """Keep a layout for its fingerprint, and as what this meter showed."""
-        self._put(f"{name}#{known.fingerprint}", known)
-        if self._meter:
-            self._put(f"{name}@{self._meter}", known)
+        """Keep a layout as what this meter showed."""
+        self._put(name, known)
 
     def drop(self, name: str) -> None:
         """Forget what this meter showed."""
-        self._entries.pop((*self._prefix, f"{name}@{self._meter}"), None)
+        self._entries.pop(self._key(name), None)
 
     def objects(self, client: str) -> tuple[ObjectEntry, ...] | None:
-        """Find the object list that a client of this model sees."""
-        found = self._entries.get((*self._prefix, f"objects/{client}")) if self._prefix[1] else None
+        """Find the object list that a client of this meter sees."""
+        found = self._find(f"objects/{client}")
         return found if isinstance(found, tuple) else None
 
     def put_objects(self, client: str, listed: tuple[ObjectEntry, ...]) -> None:
         """Keep an object list."""
         self._put(f"objects/{client}", listed)
 
-    def _layout(self, key: str) -> KnownLayout | None:
-        found = self._entries.get((*self._prefix, key)) if self._prefix[1] else None
-        return found if isinstance(found, KnownLayout) else None
+    def _key(self, name: str) -> tuple[str, str, str]:
+        return (*self._prefix, f"{name}@{self._meter}")
 
-    def _put(self, key: str, known: Known) -> None:
-        if not self._prefix[1]:
+    def _find(self, name: str) -> Known | None:
+        return self._entries.get(self._key(name))
+
+    def _put(self, name: str, known: Known) -> None:
+        if not (self._prefix[1] and self._meter):
             return
         if len(self._entries) >= MAX_ENTRIES:
             self._entries.clear()
-        self._entries[*self._prefix, key] = known
+        self._entries[self._key(name)] = known

@@ -22,7 +22,7 @@ from protocols.dlms.profiles import (
 )
 from protocols.dlms.types import Data
 from protocols.dlms.values import Scale
-from protocols.errors import MeterProtocolError, MeterRefused, NotSupported
+from protocols.errors import MeterBusy, MeterProtocolError, MeterRefused, NotSupported, ProtocolError
 from protocols.reading import Obis, ProfileName, Quantity
 from protocols.session import Clock
 
@@ -99,7 +99,7 @@ class LayoutReader:
         if known is None or not known.fresh(self._clock.now()):
             known = await self._columns(profile, obis)
             self._cache.put(name, known)
-        # the columns may come from the shared cache, period and order are the meter's own
+        # columns and scales may be known for a while, period and order are asked in each session
         layout = await self._with_settings(known.layout)
         self._layouts[obis] = replace(known, layout=layout)
         return layout
@@ -107,9 +107,6 @@ class LayoutReader:
     async def _columns(self, profile: ProfileName, obis: Obis) -> KnownLayout:
         captured = await self._exchange.get(7, obis, 3)
         mark, now = fingerprint(captured), self._clock.now()
-        shared = self._cache.of_model(_name(profile, obis), mark)
-        if shared is not None:
-            return replace(shared, checked_at=now)
         columns = await self.scaled(_whole(parse_columns(captured)), self._sources[obis].scaler_profile)
         layout = Layout(profile=profile, obis=obis, columns=columns)
         return KnownLayout(layout=layout, fingerprint=mark, checked_at=now)
@@ -135,8 +132,9 @@ class LayoutReader:
         return period if 0 < period <= MAX_PERIOD else 0
 
     async def _numbers(self, *targets: Target) -> list[int]:
-        """Read integers; 0 for what the meter refuses or does not have."""
+        """Read integers; 0 for what the meter refuses or does not have. A busy meter is asked another time."""
         found = await self._exchange.get_many(targets)
+        _not_busy(found)
         return [(one.integer or 0) if isinstance(one, Data) else 0 for one in found]
 
     # scales
@@ -194,18 +192,20 @@ class LayoutReader:
         """Read the scaler_unit of registers, each once in a session."""
         wanted = {c.quantity.obis: c.class_id for c in columns if c.quantity.obis not in self._object_scales}
         targets = [Target(class_id, obis, SCALER[class_id]) for obis, class_id in wanted.items()]
-        for target, one in zip(targets, await self._exchange.get_many(targets), strict=True):
+        found = await self._exchange.get_many(targets)
+        _not_busy(found)  # "no scale" would be kept, and its energies be missing for hours
+        for target, one in zip(targets, found, strict=True):
             self._object_scales[target.obis] = parse_scale(one) if isinstance(one, Data) else None
         return [self._object_scales[c.quantity.obis] for c in columns]
 
     # single objects
 
     async def of_objects(self, profile: ProfileName, reads: Sequence[ObjectRead]) -> Layout:
-        """Give single objects as columns with their scales, cached like a profile's."""
+        """Give single objects as columns with their scales, kept like a profile's."""
         columns = tuple(CapturedColumn(class_id=r.class_id, quantity=r.quantity) for r in reads)
         name, mark = f"{profile}/objects", ",".join(str(c.quantity) for c in columns)
-        known = self._cache.of_model(name, mark)
-        if known is None:
+        known = self._cache.of_meter(name)
+        if known is None or known.fingerprint != mark or not known.fresh(self._clock.now()):
             asked = [r.scale is None and r.class_id in REGISTER_CLASSES and _has_scale(r) for r in reads]
             scaled = [c for c, ask in zip(columns, asked, strict=True) if ask]
             scales = dict(zip(scaled, await self._own_scales(scaled), strict=True))
@@ -216,6 +216,13 @@ class LayoutReader:
             known = KnownLayout(layout=layout, fingerprint=mark, checked_at=self._clock.now())
             self._cache.put(name, known)
         return known.layout
+
+
+def _not_busy(found: Sequence[Data | ProtocolError]) -> None:
+    """Raise MeterBusy where one of these was not answered for now."""
+    for one in found:
+        if isinstance(one, MeterBusy):
+            raise one
 
 
 def _has_scale(read: ObjectRead) -> bool:

@@ -62,8 +62,11 @@ async def _layout(exchange: Conversation, reader: ProfileReader, setup: Obis, pr
     columns = tuple(c for c in pushed[_HEADER:] if c.quantity.obis != CLOCK)
     if not columns:
         return await reader.layout_of(profile)
-    scaled = await reader.scaled((_CLOCK_COLUMN, *columns))
-    return Layout(profile=profile, obis=known, columns=scaled)
+    stamped = any(c.is_stamp for c in columns)  # a billing date stamps the row, not the clock of the push
+    scaled = await reader.scaled(columns if stamped else (_CLOCK_COLUMN, *columns))
+    interval = profile is ProfileName.BLOCK_LOAD
+    period = (await reader.layout_of(profile)).period if interval else 0
+    return Layout(profile=profile, obis=known, columns=scaled, period=period)
 
 
 def companion_layouts() -> dict[Obis, Layout]:
@@ -91,8 +94,11 @@ def pushed_sets(
 ) -> tuple[ReadingSet, ...]:
     """Turn a pushed payload into reading sets, oldest first.
 
-    MeterProtocolError when it does not fit the layout: a column too many, a type that is none, no stamp.
+    MeterProtocolError when it does not fit the layout: a column too many, a type that is none, no stamp, an
+    interval of unknown length.
     """
+    if layout.profile is ProfileName.BLOCK_LOAD and not layout.period:
+        raise MeterProtocolError("a pushed block load whose capture period is not known")
     buffer = array(*_rows(layout, body))
     if layout.profile is ProfileName.INSTANTANEOUS:
         return tuple(_present(layout, buffer, zone, received_at))

@@ -52,7 +52,7 @@ class ReaderStatistics:
 class ProfileReader:
     """Reads the profiles of one meter as `known` finds them; layouts are read once.
 
-    `client` names whose object list is shared between sessions, where the companion needs one.
+    `client` names whose object list is kept between sessions, where the companion needs one.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class ProfileReader:
     async def objects(self) -> tuple[ObjectEntry, ...]:
         """Give the meter's object list where the companion goes by it, else ().
 
-        It is read once from the current association (class 15 #2) and shared by meters of one firmware.
+        It is read once from the current association (class 15 #2) and kept as long as the firmware stays.
         """
         if not self._companion.by_object_list:
             return ()

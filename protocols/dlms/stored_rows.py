@@ -9,10 +9,10 @@ from enum import Enum
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from protocols.dlms import cosem_time
 from protocols.dlms.block import Block
 from protocols.dlms.columns import decode_block
 from protocols.dlms.conversation import Conversation
+from protocols.dlms.deviations import Deviations, full_hour
 from protocols.dlms.layout_reader import MAX_PERIOD, LayoutReader
 from protocols.dlms.model import EntrySelection, RangeSelection
 from protocols.dlms.profiles import Decoded, Layout, decode_octets
@@ -64,7 +64,7 @@ class StoredRows:
         self._layouts = layouts
         self._zone = zone
         self._clock = clock
-        self._deviations = _Deviations(zone, east=east)
+        self._deviations = Deviations(zone, east=east)
         self._unheeded: list[ReadingSet] = []
         self._cut: list[ReadingSet] = []  # what came whole of the range asked for last, up to its last fault
         self.ways: dict[str, Way] = {}
@@ -130,8 +130,8 @@ class StoredRows:
         select from full hours only. What does not come is asked for again, by the row that came last.
         """
         margin = timedelta(seconds=layout.period) or MARGIN.get(layout.profile, DAY)
-        edges = _hour(start - margin, self._zone), _hour(end + margin, self._zone) + HOUR
-        found = await self._heeded(layout, *edges)
+        edges = full_hour(start - margin, self._zone), full_hour(end + margin, self._zone) + HOUR
+        found = await self._heeded(layout, start, *edges)
         if found is None:
             return None
         rows = _Rows(found, start, end)
@@ -139,20 +139,46 @@ class StoredRows:
         await self._earlier(layout, rows, start)
         return rows.sets()
 
-    async def _heeded(self, layout: Layout, low: datetime, high: datetime) -> list[ReadingSet] | None:
+    async def _heeded(
+        self, layout: Layout, start: datetime, low: datetime, high: datetime
+    ) -> list[ReadingSet] | None:
         """Ask for a range; None when the meter gives everything whatever is asked.
 
         A meter that reads the range's deviation in its own way gives another range: it is written otherwise.
+        Rows of other hours show it at once. Rows that begin late, or none, may mean a range heard as a later
+        one: until an answer has proved the way once, the ways are compared and the one with most rows counts.
         """
+        best: tuple[int, list[ReadingSet]] | None = None
+        found: list[ReadingSet] = []
         for attempt in range(self._deviations.ways):
-            found = await self._range(layout, low, high)
-            if all(low - HOUR <= row.at <= high + HOUR for row in found):
+            try:
+                found = await self._range(layout, low, high)
+            except (MeterRefused, NotSupported) as error:
+                if best is None or isinstance(error, MeterBusy):
+                    raise
+                found = []
+            if not all(low - HOUR <= row.at <= high + HOUR for row in found):
+                if found[-1].at - found[0].at > high - low + 2 * HOUR:
+                    break
+            elif not self._may_be_late(layout, found, start):
+                self._deviations.proven = self._deviations.proven or bool(found)
                 return found
-            if found[-1].at - found[0].at > high - low + 2 * HOUR:
-                break
+            elif best is None or len(found) > len(best[1]):
+                best = self._deviations.way, found
             self._deviations.next(attempt)
-        self._unheeded = found
-        return None
+        if best is None:
+            self._unheeded = found
+            return None
+        self._deviations.way = best[0]
+        self._deviations.proven = bool(best[1])
+        return best[1]
+
+    def _may_be_late(self, layout: Layout, found: Sequence[ReadingSet], start: datetime) -> bool:
+        """Tell that rows at the beginning may be missing because the range was heard as a later one."""
+        if layout.profile is not ProfileName.BLOCK_LOAD or not self._deviations.matter(start):
+            return False
+        period = timedelta(seconds=self._layouts.current(layout).period)
+        return not self._deviations.proven and (not found or found[0].at > start + (period or HOUR))
 
     async def _later(self, layout: Layout, rows: _Rows, end: datetime) -> None:
         """Ask on from the last row while something is missing at the end; a meter that did, to the very end."""
@@ -194,9 +220,9 @@ class StoredRows:
                 self._cut += came.rows
                 await self._exchange.recover(error, progress=came.progress)
                 if came.rest.since > span.since:
-                    low = max(low, _hour(came.rest.since, self._zone) - HOUR)
+                    low = max(low, full_hour(came.rest.since, self._zone) - HOUR)
                 if came.rest.until < span.until:
-                    high = min(high, _hour(came.rest.until, self._zone) + 2 * HOUR)
+                    high = min(high, full_hour(came.rest.until, self._zone) + 2 * HOUR)
                 span = came.rest
                 continue
             sets = (await self._decoded(layout, octets)).sets
@@ -389,28 +415,6 @@ class _Rows:
         return [row for at in sorted(self._by_stamp) for row in self._by_stamp[at]]
 
 
-class _Deviations:
-    """How we write the deviation of a range's ends, as the companion says and otherwise if that fails."""
-
-    ways = 3
-
-    def __init__(self, zone: ZoneInfo, *, east: bool) -> None:
-        self._zone = zone
-        self._signs = (1, -1, 0) if east else (-1, 1, 0)
-        self._way = 0
-
-    def next(self, attempt: int) -> None:
-        """Write it the next way, after `attempt` others failed; after the last comes the first again."""
-        self._way = (self._way + 1) % self.ways if attempt < self.ways - 1 else 0
-
-    def encode(self, at: datetime) -> bytes:
-        """Write an end of a range as the meter's wall clock."""
-        offset = at.astimezone(self._zone).utcoffset() or timedelta()
-        sign = self._signs[self._way]
-        minutes = sign * (offset // timedelta(minutes=1)) if sign else None
-        return cosem_time.encode(at, self._zone, deviation=minutes)
-
-
 def period_of(block: Block) -> int:
     """Find the capture period in the stamps of neighbouring rows: the commonest distance.
 
@@ -435,11 +439,6 @@ def _within(rows: Iterable[ReadingSet], low: datetime, high: datetime) -> Iterat
 
 def _no_earlier(since: datetime | None) -> datetime:
     return EARLIEST if since is None else max(since, EARLIEST)
-
-
-def _hour(at: datetime, zone: ZoneInfo) -> datetime:
-    """Round down to the local hour: some meters select only from full hours."""
-    return at.astimezone(zone).replace(minute=0, second=0, microsecond=0)
 
 
 def _chunks(low: datetime, high: datetime, span: timedelta) -> Iterator[tuple[datetime, datetime]]:

@@ -151,14 +151,14 @@ async def test_a_foreign_meter_s_profiles_are_found_and_asked_by_the_blue_book_s
     assert event.value("0-0:96.11.0*255") == Number(3)
 
 
-async def test_the_object_list_is_read_once_for_meters_of_one_firmware() -> None:
+async def test_the_object_list_is_read_once_for_each_meter() -> None:
     cache: Layouts = {}
     exchange = ScriptedExchange(ForeignMeter())
-    for meter in ("1", "2"):
+    for meter in ("1", "2", "1"):
         reader = reader_of(exchange, name="generic", zone=BERLIN, now=NOON, cache=cache, meter=meter)
         await collect(reader, ProfileName.INSTANTANEOUS)
-    assert exchange.asked["0-0:40.0.0*255#2"] == 1
-    assert exchange.asked["1-0:1.8.0*255#3"] == 1
+    assert exchange.asked["0-0:40.0.0*255#2"] == 2
+    assert exchange.asked["1-0:1.8.0*255#3"] == 2
 
 
 START = datetime(2026, 10, 18, 18, 30, tzinfo=UTC)

@@ -352,14 +352,14 @@ def fresh_cache() -> Layouts:
     return {}
 
 
-async def test_meters_of_one_firmware_share_layouts_but_not_columns() -> None:
+async def test_meters_of_one_firmware_share_nothing() -> None:
     cache = fresh_cache()
     first = ScriptedExchange(SmallMeter())
     await collect(reader_of(first, cache=cache, meter="1"), BLOCK)
     second = ScriptedExchange(SmallMeter())
     await collect(reader_of(second, cache=cache, meter="2"), BLOCK)
     assert second.asked[f"{NAME}#3"] == 1
-    assert second.asked["1-0:94.91.4*255#2"] == 0
+    assert second.asked["1-0:94.91.4*255#2"] == 1
     other = SmallMeter()
     columns(other, CLOCK_COLUMN, ENERGY, VOLTS)
     with_rows(other, lambda _, cells: structure(cells[0], cells[2], cells[1]))

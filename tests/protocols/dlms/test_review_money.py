@@ -1,0 +1,163 @@
+"""What would have cost or invented energy between meter and reading set, found in review."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from protocols.dial_in import DialInLine, Incoming
+from protocols.dlms import cosem_time
+from protocols.dlms.layout_cache import CHECK_EVERY, Layouts
+from protocols.dlms.model import EntrySelection, RangeSelection
+from protocols.dlms.outcomes import refusal
+from protocols.dlms.push_body import PushBody, Rows
+from protocols.dlms.push_layout import companion_layouts, push_layouts, pushed_sets
+from protocols.dlms.types import Data, array, capture_object, long_unsigned, octets, scaler_unit, structure
+from protocols.errors import MeterBusy, MeterProtocolError
+from protocols.reading import Number, Obis, ProfileName
+from tests.protocols.dlms.dlms_bench import START, SmallMeter
+from tests.protocols.dlms.reader_bench import (
+    BLOCKS,
+    IST,
+    NOW,
+    ScriptedExchange,
+    collect,
+    reader_of,
+    stamp_of,
+    wall,
+)
+
+BLOCK = ProfileName.BLOCK_LOAD
+NAME = str(BLOCKS)
+SCALERS = "1-0:94.91.4*255"
+ENERGY = "1-0:1.29.0*255"
+VOLTS = "1-0:12.27.0*255"
+Found = list[Data]
+Selection = RangeSelection | EntrySelection | None
+
+
+def of_kilo(meter: SmallMeter) -> SmallMeter:
+    """Another rating of the same firmware: energies in units a thousand times as large."""
+    energy, *rest = meter.attributes[SCALERS, 2].items[0].items
+    assert energy.items[0].integer == 0
+    meter.attributes[SCALERS, 2] = array(structure(scaler_unit(3, 30), *rest))
+    return meter
+
+
+# scales and the shared cache
+
+
+async def test_meters_of_one_firmware_and_other_ratings_keep_their_own_scales() -> None:
+    cache: Layouts = {}
+    await collect(reader_of(ScriptedExchange(SmallMeter()), cache=cache, meter="1"), BLOCK)
+    found = await collect(reader_of(ScriptedExchange(of_kilo(SmallMeter())), cache=cache, meter="2"), BLOCK)
+    assert found[5].value(ENERGY) == Number(5, 3, "Wh")
+
+
+async def test_a_meter_whose_scaler_is_changed_is_believed_when_its_columns_are_checked_again() -> None:
+    cache: Layouts = {}
+    exchange = ScriptedExchange(SmallMeter())
+    await collect(reader_of(exchange, cache=cache), BLOCK)
+    of_kilo(exchange.meter)
+    found = await collect(reader_of(exchange, cache=cache, now=NOW + CHECK_EVERY), BLOCK)
+    assert found[5].value(ENERGY) == Number(5, 3, "Wh")
+
+
+# ranges
+
+
+def by_the_blue_book(rows: Found, selection: Selection) -> Found:
+    """Heed the deviation by the Blue Book's sign: a range with +330 lies eleven hours too late."""
+    assert isinstance(selection, RangeSelection)
+    deviation = int.from_bytes(selection.since[9:11], "big", signed=True)
+    shift = timedelta() if deviation == -0x8000 else timedelta(minutes=330 + deviation)
+    low, high = wall(selection.since) + shift, wall(selection.until) + shift
+    return [row for row in rows if low <= stamp_of(row) <= high]
+
+
+@pytest.mark.parametrize("hours", [2, 8, 14, 47])
+async def test_a_range_heard_as_a_later_one_is_not_taken_for_an_end_of_the_rows(hours: int) -> None:
+    meter = SmallMeter()
+    exchange = ScriptedExchange(meter, by_the_blue_book)
+    end = START + timedelta(hours=48)
+    found = await collect(reader_of(exchange), BLOCK, end - timedelta(hours=hours), NOW)
+    assert [r.at for r in found] == [at for at, _ in meter.blocks if at > end - timedelta(hours=hours)]
+
+
+@pytest.mark.parametrize("busy", ["1-0:1.29.0*255#3", f"{NAME}#5"])
+async def test_a_busy_meter_is_not_taken_for_one_without_a_scale_or_an_order(busy: str) -> None:
+    class Busy(ScriptedExchange):
+        async def get_octets(self, class_id, obis, attribute=2, selection=None):  # type: ignore[no-untyped-def]
+            if f"{obis}#{attribute}" == busy and not self.asked[busy]:
+                self.asked[busy] += 1
+                raise refusal(2, busy)
+            return await super().get_octets(class_id, obis, attribute, selection)
+
+    cache: Layouts = {}
+    meter = SmallMeter()
+    meter.attributes[SCALERS, 2] = array()
+    meter.attributes[ENERGY, 3] = scaler_unit(0, 30)
+    exchange = Busy(meter)
+    with pytest.raises(MeterBusy):
+        await collect(reader_of(exchange, cache=cache), BLOCK)
+    found = await collect(reader_of(exchange, cache=cache), BLOCK)
+    assert found[5].value(ENERGY) == Number(5, 0, "Wh")
+
+
+# pushes and callers
+
+
+def test_a_pushed_interval_of_unknown_length_is_a_misfit_and_no_crash() -> None:
+    setup, layout = next((s, one) for s, one in companion_layouts().items() if one.profile is BLOCK)
+    row = structure(octets(cosem_time.encode(START, IST)), *(long_unsigned(1) for _ in layout.columns[1:]))
+    body = PushBody(payload=Rows((row,)), device="7", setup=setup)
+    (known,) = pushed_sets(layout, body, zone=IST, received_at=NOW)
+    assert known.start is not None
+    with pytest.raises(MeterProtocolError, match="capture period is not known"):
+        pushed_sets(replace(layout, period=0), body, zone=IST, received_at=NOW)
+
+
+async def test_a_talker_on_a_replaced_connection_leaves_the_new_one_alone() -> None:
+    line = DialInLine("gsm")
+    incoming: list[Incoming] = []
+
+    def accept() -> Incoming:
+        incoming.append(Incoming())
+        return incoming[-1]
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(accept, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    writers = [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(2)]
+    while len(incoming) < 2 or any(one.transport is None for one in incoming):
+        await asyncio.sleep(0)
+    old, new = incoming
+    line.adopt(old)
+    async with line.exclusive() as io:
+        line.adopt(new)
+        await io.hang_up()
+        assert (old.usable, new.usable, line.connected) == (False, True, True)
+    async with line.exclusive() as io:
+        await io.send(b"?")
+    await line.close()
+    for writer in writers:
+        writer.close()
+    server.close()
+
+
+@pytest.mark.parametrize(("setup", "stamp"), [(5, "0-0:1.0.0*255"), (103, "0-0:0.1.2*255")])
+async def test_pushed_single_objects_have_the_profiles_period_and_the_billing_date_for_a_stamp(
+    setup: int, stamp: str
+) -> None:
+    meter, name = SmallMeter(), Obis(0, setup, 25, 9, 0)
+    billed = [capture_object(3, Obis.parse(stamp))] if setup == 103 else []
+    header = [capture_object(1, Obis(0, 0, 42, 0, 0)), capture_object(40, name, 1)]
+    meter.attributes[str(name), 2] = array(*header, *billed, capture_object(3, Obis.parse(ENERGY)))
+    exchange = ScriptedExchange(meter)
+    layout = (await push_layouts(exchange, reader_of(exchange)))[name]  # type: ignore[arg-type]
+    assert layout.stamp is not None
+    assert str(layout.stamp.quantity) == stamp
+    assert layout.period == (1800 if setup == 5 else 0)
