@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gateway.cli.common import fits
 from protocols.session import Auth
 from tests.support.cli import ROOT, Cli
 from tests.support.town import Town
@@ -39,8 +40,14 @@ def test_the_library_example_of_the_documentation_reads_a_meter(cli_town: Town, 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert meter.meter in done.stdout
+    assert f"serial='{meter.serial}'" in done.stdout
     assert "1-0:1.29.0*255" in done.stdout
+
+
+def test_a_table_is_printed_where_its_cells_fit_and_in_words_where_they_do_not() -> None:
+    few, many = ({f"average voltage l{n}": "230.12 V" for n in range(count)} for count in (5, 13))
+    assert fits([few])
+    assert not fits([many])
 
 
 def test_a_simulated_neighbourhood_can_be_read_as_it_says(cli: Cli, tmp_path: Path) -> None:
