@@ -7,6 +7,7 @@ away from the next (`hold_quiet`), and outlives its connection: what the far end
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import termios
 from abc import ABC, abstractmethod
@@ -363,8 +364,7 @@ class BaseLine(ABC):
             self._connection = await self._connect()
         except (OSError, ValueError) as error:
             self._failures += 1
-            why = str(error).replace("Could not exclusively lock port", "another program uses")
-            raise self._error(LineUnavailable(why or type(error).__name__)) from error
+            raise self._error(LineUnavailable(_why(error))) from error
         self._connects += 1
         if self._closed:
             await self.close()
@@ -443,3 +443,11 @@ class SerialLine(BaseLine):
             raise OSError(f"{self._device} does not take these settings: {error}") from error
         connection.connection_made(transport)
         return connection, port
+
+
+def _why(error: Exception) -> str:
+    """Say in words why a connection could not be made; a bare errno says little."""
+    if isinstance(error, ConnectionError | TimeoutError) and error.errno and error.strerror:
+        return f"{error.strerror}: {os.strerror(error.errno).lower()}"
+    text = str(error).replace("Could not exclusively lock port", "another program uses")
+    return text or type(error).__name__

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from gateway import config as configuration
@@ -19,6 +20,8 @@ from gateway.errors import UsageError
 
 IST = ZoneInfo("Asia/Kolkata")
 console = Console(soft_wrap=True)
+_ANY = 10_000
+"""Columns of a terminal that is never too narrow."""
 problems = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
@@ -55,12 +58,26 @@ def show(
     if not rows:
         console.print(empty)
         return
+    _wide().print(_table(rows, title))
+
+
+def fits(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether `show` prints these rows without breaking a cell."""
+    paper = _wide()
+    return Measurement.get(paper, paper.options.update(max_width=_ANY), _table(rows)).maximum <= paper.width
+
+
+def _wide() -> Console:
+    return Console(width=None if console.is_terminal else 160)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], title: str = "") -> Table:
     table = Table(title=title or None, title_justify="left", header_style="bold")
     for column in rows[0]:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(text(value) for value in row.values()))
-    Console(width=None if console.is_terminal else 160).print(table)
+    return table
 
 
 def show_one(fields: Mapping[str, Any], *, as_json: bool) -> None:

@@ -150,13 +150,13 @@ def _method_lines(one: SavedObject) -> Iterator[str]:
     known = catalogue(one.class_id, one.version)
     for method in one.methods:
         name = known.method_name(method.index) if known else ""
-        yield f"    m{method.index:<2} {name[:26]:<26} {'x' if method.access else '-'}"
+        yield f"    m{method.index:<2} {name[:30]:<30} {'x' if method.access else '-'}"
 
 
 def _attribute_line(one: SavedObject, attribute: SavedAttribute) -> str:
     name = _attribute_name(one, attribute.index)
     rights = "??" if attribute.access is None else _RIGHTS.get(attribute.access, f"{attribute.access:#x}")
-    head = f"    #{attribute.index:<2} {name[:26]:<26} {rights}  "
+    head = f"    #{attribute.index:<2} {name[:30]:<30} {rights}  "
     value = _value(one, attribute)
     return head + (value if len(head) + len(value) <= WIDTH else value[: WIDTH - len(head) - 2] + " …")
 

@@ -39,7 +39,8 @@ from gateway.lines import make_line
 from gateway.role_central import central_files
 from gateway.secrets import FileSecrets
 from mapping.directory import Role
-from protocols.errors import LineError, ProtocolError
+from protocols.dlms.opening import PUBLIC_CLIENT
+from protocols.errors import LineError, MeterRefused, ProtocolError
 from protocols.modbus.scan import scan_modbus
 from protocols.reading import MissingReason, ProfileName, ReadingSet
 from protocols.session import Clock, DlmsSettings, MeterSpec
@@ -98,7 +99,13 @@ async def read_profile(
 ) -> list[ReadingSet]:
     """Read one profile through a session of its own, oldest row first."""
     async with opened(target) as (session, _):
-        return [row async for row in session.read(profile, since, until)]
+        try:
+            return [row async for row in session.read(profile, since, until)]
+        except MeterRefused as error:
+            if target.spec.dlms is None or target.spec.dlms.client != PUBLIC_CLIENT:
+                raise
+            hint = f"{error}; the public client ({PUBLIC_CLIENT}) may read little: see --client"
+            raise MeterRefused(hint, reason_code=error.reason_code) from error
 
 
 def scan(

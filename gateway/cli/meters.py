@@ -111,11 +111,8 @@ def relay(meter: MeterArgument, options: AddressOptions, as_json: JsonOption = F
 async def _relay(target: Target) -> dict[str, Any]:
     async with opened(target) as (session, _):
         if not isinstance(session, DlmsSession):
-            return {"output_state": (await session.relay()).value}
-        state = (await session.relay()).value
-        fields: dict[str, Any] = {
-            "output_state": {"closed": "connected", "open": "disconnected"}.get(state, state)
-        }
+            return {"output_state": _contact((await session.relay()).value)}
+        fields: dict[str, Any] = {"output_state": _contact((await session.relay()).value)}
         switch = await session.load_switch()
         for name, attribute in (("control_state", 3), ("control_mode", 4)):
             try:
@@ -125,6 +122,10 @@ async def _relay(target: Target) -> dict[str, Any]:
             else:
                 fields[name] = describe(DisconnectControl.CLASS_ID, 0, attribute, data)
         return fields
+
+
+def _contact(state: str) -> str:
+    return {"closed": "connected", "open": "disconnected"}.get(state, state)
 
 
 @meter_command

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from gateway.cli.common import IST, show, show_one
+from gateway.cli.common import IST, fits, show, show_one, text
 from protocols.dlms.companion import event_name
 from protocols.reading import (
     Bits,
@@ -28,17 +28,19 @@ EVENT_CODE = (0, 96, 11)
 
 
 def print_rows(rows: Sequence[ReadingSet]) -> None:
-    """Print one row as lines, rows of the same columns as a table, any others one line a row."""
+    """Print one row as lines, rows of the same columns as a table where it fits, any others in words."""
     if not rows:
         show([], as_json=False, empty="no rows")
     elif rows[0].profile is ProfileName.EVENTS:
         show([_event(row) for row in rows], as_json=False)
     elif len(rows) == 1:
         show_one({"at": rows[0].at, "quality": rows[0].quality, **values(rows[0])}, as_json=False)
-    elif any([q for q, _ in row] != [q for q, _ in rows[0]] for row in rows):
-        show([{"at": row.at, "values": in_words(values(row))} for row in rows], as_json=False)
     else:
-        show([{"at": row.at, **values(row)} for row in rows], as_json=False)
+        alike = all([q for q, _ in row] == [q for q, _ in rows[0]] for row in rows)
+        table = [{"at": row.at, **values(row)} for row in rows]
+        if not alike or not fits(table):
+            table = [{"at": row.at, "values": in_words(values(row))} for row in rows]
+        show(table, as_json=False)
 
 
 def as_document(row: ReadingSet) -> dict[str, Any]:
@@ -102,7 +104,10 @@ def _cell(value: object) -> str:
 
 def values(row: ReadingSet) -> dict[str, str]:
     """Give names and values as people read them."""
-    return {name_of(quantity): _value(value) for quantity, value in row}
+    return {
+        name_of(quantity): text(value.at) if isinstance(value, Instant) else _value(value)
+        for quantity, value in row
+    }
 
 
 def in_words(named: dict[str, str]) -> str:

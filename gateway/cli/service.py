@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -128,7 +129,9 @@ def simulate(
     behind: Annotated[
         float, typer.Option(min=0, help="Hours before now at which simulated time starts.")
     ] = 2.0,
-    folder: Annotated[Path | None, typer.Option(help="Where plan, keys and edge.toml are written.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where plan, keys, edge.toml and gateway.toml are written.")
+    ] = None,
     unnamed: Annotated[
         int | None, typer.Option(help="Consumers without a new number (default: all).")
     ] = None,
@@ -172,7 +175,13 @@ def simulate(
     receiver = None if push_to is None else _push_target(push_to, dial_in=dial_in)
 
     def ready(plan: Plan) -> None:
+        config = write_gateway_toml(where)
         console.print(f"{len(plan.meters)} meters answer on {len(plan.lines)} lines; files are in {where}")
+        for shown in _examples(plan):
+            console.print(shown, markup=False)
+        console.print(
+            f"meter-gateway read {plan.meters[0].meter} instantaneous --config {config}", markup=False
+        )
         console.print("Ctrl-C ends it.")
 
     with tempfile.TemporaryDirectory(prefix="meter-gateway-town-") as temporary:
@@ -192,6 +201,39 @@ def simulate(
                 ready=ready,
             )
         )
+
+
+def write_gateway_toml(folder: Path) -> Path:
+    """Write a configuration that runs and reads the neighbourhood of `folder`; give its path."""
+    path = folder / "gateway.toml"
+    head = (
+        "[gateway]",
+        'name = "town"',
+        f"data = {_quoted(folder / 'data')}",
+        f"secrets = {_quoted(folder / 'keys')}",
+    )
+    path.write_text(
+        "\n".join((*head, "", (folder / "edge.toml").read_text(encoding="utf-8"))), encoding="utf-8"
+    )
+    return path
+
+
+def _quoted(path: Path) -> str:
+    return json.dumps(str(path.absolute()), ensure_ascii=False)
+
+
+def _examples(plan: Plan) -> Iterator[str]:
+    """Name the first DLMS meter on TCP and on a bus by their addresses."""
+    lines = {line.name: line for line in plan.lines}
+    seen = set()
+    for meter in plan.meters:
+        line = lines[meter.line]
+        if meter.spec.dlms is None or line.kind in seen:
+            continue
+        seen.add(line.kind)
+        place = f"serial://{line.device}" if line.kind == "serial" else f"tcp://{line.host}:{line.port}"
+        physical = meter.spec.dlms.physical
+        yield f"{meter.meter} is at {place}" + (f" --physical {physical}" if physical is not None else "")
 
 
 def _push_target(text: str, *, dial_in: bool) -> PushTo:

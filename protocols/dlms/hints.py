@@ -60,7 +60,8 @@ def explained(error: ProtocolError, linking: bool, settings: DlmsSettings, clien
     hdlc = settings.framing == "hdlc"
     if isinstance(error, MeterSilent):
         if linking:
-            place = f"physical {settings.physical}, server {settings.server}"
+            physical = "" if settings.physical is None else f"physical {settings.physical}, "
+            place = f"{physical}server {settings.server}"
             hint = _hint(
                 f"no meter at {place}, or no power, wiring or baud rate", "physical, server, the line"
             )

@@ -140,7 +140,14 @@ def test_an_explored_meter_is_replayed_as_itself(cli: Cli, cli_town: Town) -> No
     assert max(map(len, got.out.splitlines())) <= 100
     assert "block load profile" in got.out
     assert re.search(r"#2  value +r-  \d+ Wh", got.out)
-    assert re.search(r"\w+:\d+: \d+ objects, \d+ attributes read; saved as", got.err)
+    assert re.search(r"\w+:\d+: \d+ objects, \d+ attributes read, 1 not readable; saved as", got.err)
+    unread = [
+        (one["obis"], a["index"], a["access"])
+        for one in json.loads(saved.read_text(encoding="utf-8"))["objects"]
+        for a in one["attributes"]
+        if a["index"] > 1 and "value" not in a
+    ]
+    assert unread == [("0-0:40.0.2*255", 7, 2)], "the reader's password, which the utility may write only"
     assert saved.stat().st_mode & 0o777 == 0o600
     span = ("--since", (datetime.now(UTC) - timedelta(hours=20)).isoformat(), "--json")
     rows = cli("read", at[0], "block_load", *at[1:], *span).json
