@@ -12,7 +12,8 @@ from pathlib import Path
 
 from gateway.app import clock_of
 from gateway.central.ledger import Ledger
-from gateway.config import Config, MeterSection
+from gateway.config import Config
+from gateway.config_meters import MeterSection
 from gateway.contract.messages import Status
 from gateway.edge.counters import FileCounters
 from gateway.edge.entry import CaptureRecord, JournalBatch

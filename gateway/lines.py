@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.config import LineSection
+from gateway.config_meters import LineSection
 from gateway.trace_log import TraceFile
 from protocols.dial_in import DialInLine
 from protocols.dlms.trace_mask import PasswordMask

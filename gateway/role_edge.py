@@ -12,7 +12,8 @@ from pathlib import Path
 import structlog
 
 from gateway import __version__
-from gateway.config import Config, InfluxSection, MeterSection, MqttSection
+from gateway.config import Config, InfluxSection, MqttSection
+from gateway.config_meters import MeterSection
 from gateway.contract.messages import Alarm, ClockStatus, DirectoryPart, LineStatus, MeterStatus, Status
 from gateway.edge.counters import FileCounters
 from gateway.edge.health import LineHealth, MeterHealth

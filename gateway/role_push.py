@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from ipaddress import ip_network
 
-from gateway.config import Config, MeterSection
+from gateway.config import Config
+from gateway.config_meters import MeterSection
 from gateway.config_push import PushSection
 from gateway.edge.poller import Poller
 from gateway.edge.push_counters import PushCounters

@@ -30,7 +30,8 @@ from gateway.cli.common import (
 from gateway.cli.printed import as_document, print_csv, print_rows
 from gateway.cli.target import Target, find, is_address, line_at, opened, traced, traced_config
 from gateway.clock import SystemClock
-from gateway.config import Config, LineSection
+from gateway.config import Config
+from gateway.config_meters import LineSection
 from gateway.errors import UsageError
 from gateway.fieldwork import commission as commission_meter
 from gateway.fieldwork import field_work

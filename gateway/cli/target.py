@@ -15,7 +15,8 @@ from gateway.cli.address import AddressOptions
 from gateway.cli.common import load_config, nearest
 from gateway.cli.key_file import KeyFile
 from gateway.clock import SystemClock
-from gateway.config import Config, LineSection, system_title
+from gateway.config import Config
+from gateway.config_meters import LineSection, system_title
 from gateway.edge.counters import FileCounters
 from gateway.errors import UsageError
 from gateway.lines import make_line

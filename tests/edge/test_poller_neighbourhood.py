@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gateway.clock import SystemClock
-from gateway.config import LineSection
+from gateway.config_meters import LineSection
 from gateway.edge.counters import FileCounters
 from gateway.edge.journal import Journal
 from gateway.edge.poller import PolledMeter, Poller, Schedule

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import LineSection
+from gateway.config_meters import LineSection
 from gateway.lines import make_line
 from gateway.trace_log import TraceFile, new_trace
 from protocols.dlms.acse import Aarq, InitiateRequest, encode_aarq, encode_initiate_request
