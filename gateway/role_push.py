@@ -55,7 +55,7 @@ class PushRole:
         self._counters = counters
         self.meters = [pushing_meter(m) for m in config.meters if _concerned(m, lines)]
         self._peers = PushPeers(self.meters, secrets)
-        self.layouts = PushLayouts(frozenset(m.peer.name for m in self.meters if m.companion_columns))
+        self.layouts = PushLayouts(clock, frozenset(m.peer.name for m in self.meters if m.companion_columns))
         self._lines = {
             m.meter: line for m in config.meters if isinstance(line := lines.get(m.line), DialInLine)
         }

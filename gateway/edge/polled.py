@@ -127,9 +127,9 @@ class MeterPoll:
             self._retry_at = min(self._retry_at, now)
 
     @property
-    def clock_trusted(self) -> bool:
-        """Whether the meter's clock was found good, or not yet found bad."""
-        return self._clock_trusted is not False
+    def clock_trusted(self) -> bool | None:
+        """Whether the meter's clock was found good; None while it was not looked at."""
+        return self._clock_trusted
 
     # -- doing
 

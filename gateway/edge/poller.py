@@ -130,7 +130,7 @@ class Poller:
         """A meter dialled in on `line`: try at once what waits."""
         self._lines[line].connected(self._clock.now())
 
-    def clock_trusted(self, meter: str) -> bool:
+    def clock_trusted(self, meter: str) -> bool | None:
         """Whether the meter's clock was found good, or not yet found bad."""
         return self._meters[meter].clock_trusted
 

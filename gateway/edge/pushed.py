@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 from zlib import crc32
 from zoneinfo import ZoneInfo
@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from gateway.edge.collect import Collector
+from gateway.edge.health import clock_is_trusted
 from gateway.edge.push_counters import PushCounters
 from gateway.errors import JournalError
 from protocols.dlms import cosem_time
@@ -21,7 +22,7 @@ from protocols.dlms.push import Notification
 from protocols.dlms.push_body import ESW, PROFILE_OF_SETUP, Alert, PushBody, bit_name
 from protocols.dlms.push_layout import companion_layouts, pushed_sets
 from protocols.errors import MeterProtocolError
-from protocols.reading import Bits, MeterTime, Obis, ProfileName, Quantity, ReadingSet, Text
+from protocols.reading import Bits, MeterClock, MeterTime, Obis, ProfileName, Quantity, ReadingSet, Text
 from protocols.session import Clock, MeterSession
 
 ALERT_LOG = 7
@@ -44,8 +45,8 @@ class Wakes(Protocol):
     def read_soon(self, meter: str, profile: ProfileName) -> bool:
         """Read a profile as soon as the line is free."""
 
-    def clock_trusted(self, meter: str) -> bool:
-        """Whether the meter's clock was not found bad."""
+    def clock_trusted(self, meter: str) -> bool | None:
+        """Whether the meter's clock was found good; None while it was not looked at."""
 
 
 @runtime_checkable
@@ -56,17 +57,27 @@ class DescribesPushes(Protocol):
         """Give layouts by push setup."""
 
 
+LEARN_AGAIN = timedelta(hours=6)
+"""Age at which a meter is asked anew how its pushes are laid out, as its profiles are."""
+
+
 class PushLayouts:
     """How each meter's pushes are read: learned from the meter in its next session, kept while it fits."""
 
-    def __init__(self, companion_for: frozenset[str] = frozenset()) -> None:
+    def __init__(self, clock: Clock, companion_for: frozenset[str] = frozenset()) -> None:
+        self._clock = clock
         self._companion_for = companion_for
         self._known: dict[str, dict[Obis, Layout]] = {}
+        self._learned: dict[str, datetime] = {}
 
     async def learn(self, meter: str, session: MeterSession) -> None:
-        """Ask the meter, once."""
-        if meter in self._known or meter in self._companion_for or not isinstance(session, DescribesPushes):
+        """Ask the meter, unless what it told is fresh."""
+        if meter in self._companion_for or not isinstance(session, DescribesPushes):
             return
+        now = self._clock.now()
+        if meter in self._known and now < self._learned[meter] + LEARN_AGAIN:
+            return
+        self._learned[meter] = now
         try:
             self._known[meter] = await session.push_layouts()
         except MeterProtocolError:
@@ -174,7 +185,7 @@ class PushIntake:
             self._poll_instead(found)
             return
         if rows:
-            await self._patiently(lambda: self._append(meter, rows))
+            await self._patiently(lambda: self._append(found, rows))
 
     def _rows(self, found: Notification) -> Sequence[ReadingSet]:
         meter, body = found.peer.name, found.body
@@ -200,8 +211,23 @@ class PushIntake:
     def _wake(self, meter: str, profile: ProfileName) -> None:
         self._counts.polls_woken += self._wakes.read_soon(meter, profile)
 
-    async def _append(self, meter: str, rows: Sequence[ReadingSet]) -> None:
-        trusted = self._wakes.clock_trusted(meter)
+    def _clock_trusted(self, found: Notification) -> bool:
+        """Go by what the poller saw of the meter's clock; before that, by the clock in the push itself."""
+        seen = self._wakes.clock_trusted(found.peer.name)
+        if seen is not None or len(found.body.clock) != cosem_time.OCTETS:
+            return seen is not False
+        stamp = cosem_time.decode(found.body.clock, self._zones[found.peer.name])
+        if stamp.at is None:
+            return False
+        return clock_is_trusted(
+            MeterClock(
+                meter=stamp.at, gateway=self._clock.now(), deviation=stamp.deviation, status=stamp.status
+            )
+        )
+
+    async def _append(self, found: Notification, rows: Sequence[ReadingSet]) -> None:
+        meter = found.peer.name
+        trusted = self._clock_trusted(found)
         try:
             new = await self._collector.pushed(meter, rows, clock_trusted=trusted)
         except MeterProtocolError as error:

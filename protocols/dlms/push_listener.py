@@ -185,10 +185,16 @@ class PushListener:
         return self._receiver.statistics()
 
     def take(self, apdu: bytes, bound: PushPeer | None = None) -> Notification | None:
-        """Judge and queue one APDU of a sender that cannot be made to wait; a full queue drops and counts."""
-        found = self._receiver.receive(apdu, bound)
-        if found is not None and not self._put(found):
+        """Judge and queue one APDU of a sender that cannot be made to wait; a full queue drops and counts.
+
+        What is dropped is not judged: its counter is not noted, and the sender may send it again.
+        """
+        if len(self._queue) >= self._limits.queue:
             self._counts.queue_full += 1
+            return None
+        found = self._receiver.receive(apdu, bound)
+        if found is not None:
+            self._put(found)
         return found
 
     # TCP

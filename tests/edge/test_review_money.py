@@ -1,15 +1,21 @@
-"""One meter's push that the code is not ready for must not end the intake of all."""
+"""What the review of pushes found: one meter's push must not end the intake, clocks and layouts are not for ever."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from gateway.clock import SystemClock
-from gateway.edge.pushed import PushIntake, PushLayouts
+import pytest
+
+from gateway.clock import ManualClock, SystemClock
+from gateway.edge.pushed import LEARN_AGAIN, PushIntake, PushLayouts
+from protocols.dlms import cosem_time
 from protocols.dlms.push import Notification, PushPeer
-from protocols.dlms.push_body import Cells, PushBody
-from protocols.reading import Obis
+from protocols.dlms.push_body import ALERT_SETUP, Alert, Cells, PushBody
+from protocols.reading import Obis, ReadingSet
 
 
 class Broken(PushLayouts):
@@ -23,6 +29,8 @@ class Parts:
     def __init__(self, *found: Notification) -> None:
         self.found = list(found)
         self.woken = 0
+        self.verdict: bool | None = None
+        self.trusted: list[bool] = []
 
     async def batch(self, most: int = 100) -> list[Notification]:
         if not self.found:
@@ -31,6 +39,13 @@ class Parts:
         return taken
 
     async def save(self) -> None: ...
+
+    def clock_trusted(self, meter: str) -> bool | None:
+        return self.verdict
+
+    async def pushed(self, meter: str, rows: Sequence[ReadingSet], *, clock_trusted: bool) -> int:
+        self.trusted.append(clock_trusted)
+        return len(rows)
 
     def read_soon(self, meter: str, profile: object) -> bool:
         self.woken += 1
@@ -42,7 +57,13 @@ async def test_a_push_that_fails_in_an_unforeseen_way_is_counted_and_the_next_on
     one = Notification(peer=PushPeer(name="GEN:1"), body=body)
     parts: Any = Parts(one, one)
     intake = PushIntake(
-        parts, parts, Broken(), collector=parts, wakes=parts, zones={"GEN:1": "UTC"}, clock=SystemClock()
+        parts,
+        parts,
+        Broken(SystemClock()),
+        collector=parts,
+        wakes=parts,
+        zones={"GEN:1": "UTC"},
+        clock=SystemClock(),
     )
     running = asyncio.create_task(intake.run())
     async with asyncio.timeout(5):
@@ -51,3 +72,47 @@ async def test_a_push_that_fails_in_an_unforeseen_way_is_counted_and_the_next_on
     assert not running.done()
     assert parts.woken == 2
     running.cancel()
+
+
+@pytest.mark.parametrize(
+    ("ahead", "verdict", "trusted"),
+    [
+        (timedelta(seconds=20), None, True),
+        (timedelta(hours=3), None, False),
+        (timedelta(hours=3), True, True),
+        (timedelta(seconds=20), False, False),
+    ],
+)
+async def test_before_the_poller_saw_the_meters_clock_the_push_shows_it(
+    ahead: timedelta, verdict: bool | None, trusted: bool
+) -> None:
+    clock = cosem_time.encode(datetime.now(UTC) + ahead, ZoneInfo("Asia/Kolkata"))
+    body = PushBody(payload=Alert("1" + "0" * 127), device="1", setup=ALERT_SETUP, clock=clock)
+    parts: Any = Parts(Notification(peer=PushPeer(name="GEN:1"), body=body))
+    parts.verdict = verdict
+    layouts, zones = PushLayouts(SystemClock()), {"GEN:1": "Asia/Kolkata"}
+    intake = PushIntake(parts, parts, layouts, collector=parts, wakes=parts, zones=zones, clock=SystemClock())
+    running = asyncio.create_task(intake.run())
+    async with asyncio.timeout(5):
+        while not parts.trusted:
+            await asyncio.sleep(0)
+    running.cancel()
+    assert parts.trusted == [trusted]
+
+
+async def test_layouts_of_pushes_are_learned_again_after_a_while() -> None:
+    class Session:
+        asked = 0
+
+        async def push_layouts(self) -> dict[Obis, Any]:
+            self.asked += 1
+            return {}
+
+    clock, session = ManualClock(datetime(2026, 6, 1, tzinfo=UTC)), Session()
+    layouts = PushLayouts(clock)
+    for _ in range(3):
+        await layouts.learn("GEN:1", session)  # type: ignore[arg-type]
+    assert session.asked == 1
+    clock.advance(LEARN_AGAIN)
+    await layouts.learn("GEN:1", session)  # type: ignore[arg-type]
+    assert session.asked == 2
