@@ -65,8 +65,10 @@ class Layout:
 
 def parse_columns(data: Data) -> tuple[CapturedColumn, ...]:
     """Read capture_objects (Blue Book 4.3.6 #3); MeterProtocolError when it is no such list."""
+    if len(data.items) > MAX_COLUMNS:
+        raise MeterProtocolError(f"capture_objects names {len(data.items)} columns; {MAX_COLUMNS} are read")
     columns = []
-    for entry in data.items[:MAX_COLUMNS]:
+    for entry in data.items:
         match entry.items:
             case (Data(_, int() as class_id), Data(_, bytes() as name), Data(_, int() as attribute), *rest):
                 index = rest[0].integer or 0 if rest else 0
