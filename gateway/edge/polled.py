@@ -38,6 +38,8 @@ POLL_ATTEMPT = 1_800.0
 """Seconds after which one conversation is cut off: a meter that dribbles must not hold its line for ever."""
 FORGIVE_EVERY = timedelta(minutes=30)
 NEVER = datetime.max.replace(tzinfo=UTC)
+UNSUPPORTED_PROBE = timedelta(days=1)
+"""A profile that the meter lacks is asked for again this rarely: it may be empty yet, or come with new firmware."""
 MISMATCH_PROBE = timedelta(minutes=15)
 """Where another meter answers nothing is read; its identity is asked this rarely."""
 _log = structlog.get_logger("poller")
@@ -78,6 +80,7 @@ class MeterPoll:
         self._retry_at: datetime | None = None
         self._last_success: datetime | None = None
         self._unsupported: set[ProfileName] = set()
+        self._worked: set[ProfileName] = set()
         self._has_clock = True
         self._seen_clock: MeterClock | None = None
         self._clock_trusted: bool | None = None
@@ -108,15 +111,15 @@ class MeterPoll:
         self.due_now(now)
 
     def due_now(self, now: datetime) -> None:
-        """Make everything due at `now` at the latest."""
+        """Make everything due at `now` at the latest, but what the meter lacks."""
         if self._retry_at is not None:
             self._retry_at = min(self._retry_at, now)
-        for profile in self._due:
+        for profile in self._due.keys() - self._unsupported:
             self._due[profile] = min(self._due[profile], now)
 
     def wanted_now(self, profile: ProfileName, now: datetime) -> bool:
         """Make one profile due at once (the meter said that there is something); False when it is not read."""
-        if profile not in self._due:
+        if profile not in self._due or profile in self._unsupported:
             return False
         self._due[profile] = min(self._due[profile], now)
         return True
@@ -137,8 +140,9 @@ class MeterPoll:
         """Open a session and read these profiles; every failure but the journal's ends up in the report."""
         done: dict[str, int] = {}
         doing: ProfileName | None = None
-        wanted = [profile for profile in profiles if profile not in self._unsupported]
         self.polls += 1
+        now = self._clock.now()
+        wanted = [p for p in profiles if p not in self._unsupported or self._due[p] <= now]
         try:
             async with (
                 asyncio.timeout(POLL_ATTEMPT),
@@ -191,11 +195,15 @@ class MeterPoll:
     ) -> None:
         try:
             new = await self._collector.collect(session, self.meter, profile, clock_trusted=trusted)
-        except NotSupported:
+        except NotSupported as error:
+            if profile in self._worked:  # it has it: what failed now is tried again, and seen
+                raise MeterRefused(f"{profile} was read before: {error}") from error
             self._unsupported.add(profile)
-            self._due.pop(profile, None)
+            self._due[profile] = self._clock.now() + UNSUPPORTED_PROBE
             _log.info("profile not supported", **self._where(), profile=profile.value)
             return
+        self._worked.add(profile)
+        self._unsupported.discard(profile)
         done[profile.value] = new
         self.captures += new
         if profile in self._due:

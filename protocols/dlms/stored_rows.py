@@ -108,9 +108,9 @@ class StoredRows:
                 rows = await self._chunk(layout, start, end)
             except MeterBusy:
                 raise
-            except (MeterRefused, NotSupported):
-                if number:
-                    raise
+            except (MeterRefused, NotSupported) as error:
+                if number:  # it has the profile: this is a fault
+                    raise MeterRefused(f"{error}, in the middle of profile {layout.obis}") from error
                 self.ways[str(layout.obis)] = Way.ENTRIES
                 return
             except ProtocolError:

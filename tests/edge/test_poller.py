@@ -242,10 +242,33 @@ async def test_once_reads_every_meter_and_says_what_is_missing(bench: Bench) -> 
     assert (three.captures, three.unsupported, three.ok) == ({"instantaneous": 1}, ("block_load",), True)
     health = poller.statistics().meters
     assert [health[f"GEN:{s}"].state for s in "123"] == [MeterState.OK, MeterState.SILENT, MeterState.OK]
-    bench.clock.at += timedelta(days=1)
+    bench.clock.at += timedelta(hours=1)
     before = len(bench.meters["GEN:3"].reads)
     await poller.poll_once()
     assert [p for p, _, _ in bench.meters["GEN:3"].reads[before:]] == [LIVE]
+
+
+async def test_what_a_meter_lacks_is_asked_again_after_a_day(bench: Bench) -> None:
+    meter = bench.add("1")
+    meter.lacks = {BLOCK}
+    poller = bench.poller(LIVE, BLOCK)
+    assert (await poller.poll_once()).meters[0].unsupported == ("block_load",)
+    meter.lacks = set()
+    meter.rows = [block(T0 - HALF)]
+    bench.clock.at += timedelta(days=1)
+    report = (await poller.poll_once()).meters[0]
+    assert (report.unsupported, report.captures["block_load"]) == ((), 1)
+
+
+async def test_a_profile_that_was_read_before_is_not_given_up(bench: Bench) -> None:
+    meter = bench.add("1")
+    meter.rows = [block(T0 - HALF)]
+    poller = bench.poller(LIVE, BLOCK)
+    assert (await poller.poll_once()).ok
+    meter.lacks = {BLOCK}
+    bench.clock.at += timedelta(hours=1)
+    report = (await poller.poll_once()).meters[0]
+    assert (report.error_code, report.unsupported) == ("meter_refused", ())
 
 
 async def test_backfill_then_only_from_the_watermark(bench: Bench) -> None:
