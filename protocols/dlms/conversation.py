@@ -6,9 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from protocols.dlms import axdr
 from protocols.dlms.apdu_lists import Target
-from protocols.dlms.exchange import Exchange
+from protocols.dlms.exchange import Exchange, Reads
 from protocols.dlms.model import EntrySelection, RangeSelection
 from protocols.dlms.opening import Opened, Opener
 from protocols.dlms.turn import Turn
@@ -38,7 +37,7 @@ PROBE = (1, Obis(0, 0, 96, 1, 0))
 """What is read to find out whether a kept association still stands: the serial."""
 
 
-class Conversation:
+class Conversation(Reads):
     """What an `Exchange` does, on the association of the moment.
 
     Reads are repeated in a new association after a fault: the first time at once, then as long as something
@@ -88,16 +87,6 @@ class Conversation:
         self._check = check
 
     # requests
-
-    async def get(
-        self,
-        class_id: int,
-        obis: Obis,
-        attribute: int = 2,
-        selection: RangeSelection | EntrySelection | None = None,
-    ) -> Data:
-        """Read one attribute; NotSupported when the meter lacks it, MeterRefused for other refusals."""
-        return axdr.decode(await self.get_octets(class_id, obis, attribute, selection))
 
     async def get_octets(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from protocols.dlms import axdr
@@ -52,7 +53,31 @@ HDLC_QUIET = 0.5
 """Seconds that an HDLC bus rests after an exchange that was cut short; flags and addresses do the rest."""
 
 
-class Exchange:
+class Reads(ABC):
+    """What reads attributes as octets, and therefore as values."""
+
+    @abstractmethod
+    async def get_octets(
+        self,
+        class_id: int,
+        obis: Obis,
+        attribute: int = 2,
+        selection: RangeSelection | EntrySelection | None = None,
+    ) -> bytes:
+        """Read one attribute as the A-XDR octets that the meter sent; errors as `get`."""
+
+    async def get(
+        self,
+        class_id: int,
+        obis: Obis,
+        attribute: int = 2,
+        selection: RangeSelection | EntrySelection | None = None,
+    ) -> Data:
+        """Read one attribute; NotSupported when the meter lacks it, MeterRefused for other refusals."""
+        return axdr.decode(await self.get_octets(class_id, obis, attribute, selection))
+
+
+class Exchange(Reads):
     """One association on a line in our hands.
 
     `timeout` is the time for an answer, or for the next frame of one. HDLC asks again after it (at most
@@ -112,16 +137,6 @@ class Exchange:
     def partial(self) -> bytes:
         """After a read that failed in the middle of its blocks: the beginning of the value's octets."""
         return self._connection.partial
-
-    async def get(
-        self,
-        class_id: int,
-        obis: Obis,
-        attribute: int = 2,
-        selection: RangeSelection | EntrySelection | None = None,
-    ) -> Data:
-        """Read one attribute; NotSupported when the meter lacks it, MeterRefused for other refusals."""
-        return axdr.decode(await self.get_octets(class_id, obis, attribute, selection))
 
     async def get_octets(
         self,
