@@ -52,7 +52,6 @@ PROVIDER_DIAGNOSTICS: Mapping[int, str] = {
     2: "no common ACSE version",
 }
 """acse-service-provider diagnostics."""
-RELEASE_REASONS: Mapping[int, str] = {0: "normal", 1: "urgent or not finished", 30: "user defined"}
 
 STATE_ERRORS: Mapping[int, str] = {1: "service not allowed", 2: "service unknown"}
 SERVICE_ERRORS: Mapping[int, str] = {

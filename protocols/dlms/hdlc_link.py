@@ -127,7 +127,7 @@ class HdlcClientLink:
     def receive_data(self, data: bytes) -> list[LinkEvent]:
         """Take octets; what is damaged or not from our meter is passed over, counted, and recovered from.
 
-        Raises MeterRefused (DM to SNRM), MeterBusy (busy for MAX_POLLS), MeterProtocolError (FRMR, sequence
+        Raises MeterRefused (DM to SNRM), MeterSilent (busy for MAX_POLLS), MeterProtocolError (FRMR, sequence
         error, MAX_RECOVERIES used up).
         """
         events: list[LinkEvent] = []

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from protocols.dlms.block import Decoded, Row
-from protocols.dlms.columns import block_of, decode_block, decode_cut_block
+from protocols.dlms.columns import block_of, decode_block
 from protocols.dlms.layouts import (
     BILLING_DATE,
     CLOCK,
@@ -38,7 +38,6 @@ __all__ = [
     "Row",
     "cell_value",
     "decode_octets",
-    "decode_prefix",
     "decode_rows",
     "parse_columns",
     "parse_scale",
@@ -63,23 +62,6 @@ def decode_octets(
     MeterProtocolError when the octets are no buffer of this layout or exceed a bound of `axdr`.
     """
     block = decode_block(layout, octets, zone=zone)
-    return block.sets(received_at=received_at, since=since, until=until)
-
-
-def decode_prefix(
-    layout: Layout,
-    octets: bytes,
-    *,
-    zone: ZoneInfo,
-    received_at: datetime,
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> Decoded:
-    """Do the same with a buffer that a line fault cut short: the rows that came whole, without the rest.
-
-    MeterProtocolError when the octets that came are damaged.
-    """
-    block = decode_cut_block(layout, octets, zone=zone)
     return block.sets(received_at=received_at, since=since, until=until)
 
 

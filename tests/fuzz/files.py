@@ -11,14 +11,14 @@ from random import Random
 from protocols.capture_file import read_capture
 from protocols.capture_streams import chunks
 from protocols.dlms import axdr, cosem_time, mode_e
-from protocols.dlms.columns import decode_block
+from protocols.dlms.columns import decode_block, decode_cut_block
 from protocols.dlms.decode_talks import Heard, decode_talks
 from protocols.dlms.notification import DataNotification, EventNotification
 from protocols.dlms.notification import decode as decode_notification
 from protocols.dlms.objects.codec import Codec, Where
 from protocols.dlms.objects.describe import TYPED, codec_of
 from protocols.dlms.objects.object_list import ObjectEntry, build_object_list, parse_object_list
-from protocols.dlms.profiles import Layout, decode_octets, decode_prefix
+from protocols.dlms.profiles import Layout, decode_octets
 from protocols.dlms.push_body import body_of, event_of
 from protocols.dlms.push_framing import datagram
 from protocols.dlms.saved_meter import SavedAttribute, SavedMeter, SavedObject, from_text, to_text
@@ -100,7 +100,7 @@ def _columns(data: bytes) -> None:
 
 def _prefix(data: bytes) -> None:
     layout = _layouts()[(data or b"\0")[0] % LAYOUTS]
-    _ = decode_prefix(layout, data[1:], zone=cosem_time.INDIA, received_at=NOW).sets
+    _ = decode_cut_block(layout, data[1:], zone=cosem_time.INDIA).sets(received_at=NOW).sets
 
 
 def _block(data: bytes) -> None:

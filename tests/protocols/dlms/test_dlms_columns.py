@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 
 from protocols.columnwise import from_columns
 from protocols.dlms import axdr, cosem_time, stamps
-from protocols.dlms.columns import MAX_TAIL, block_of, decode_block
+from protocols.dlms.columns import MAX_TAIL, block_of, decode_block, decode_cut_block
 from protocols.dlms.profiles import (
     CapturedColumn,
     Decoded,
     Layout,
     decode_octets,
-    decode_prefix,
     decode_rows,
     rows_of,
 )
@@ -228,7 +227,7 @@ def test_hostile_octets_raise_only_errors_of_the_meter(data: bytes, seed: int, h
     layout = layout_of(rng)
     check(rng, layout, head + data)
     try:
-        decode_prefix(layout, head + data, zone=cosem_time.INDIA, received_at=NOW)
+        decode_cut_block(layout, head + data, zone=cosem_time.INDIA).sets(received_at=NOW)
     except MeterProtocolError:
         pass
 
@@ -246,7 +245,7 @@ def test_of_a_buffer_cut_anywhere_the_whole_rows_are_kept(seed: int) -> None:
     for cut in [*rng.sample(range(len(data) + 1), min(6, len(data))), len(data), rng.choice(ends)]:
         whole = rows[: sum(end <= cut for end in ends[1:])]
         simple = profile_model.decode_rows(layout, array(*whole), zone=cosem_time.INDIA, received_at=NOW)
-        assert decode_prefix(layout, data[:cut], zone=cosem_time.INDIA, received_at=NOW) == simple
+        assert decode_cut_block(layout, data[:cut], zone=cosem_time.INDIA).sets(received_at=NOW) == simple
 
 
 def daily(columns: int = 1) -> Layout:
@@ -270,7 +269,7 @@ def test_a_cut_compact_array_keeps_its_whole_rows() -> None:
     data = axdr.encode(Data(Tag.COMPACT_ARRAY, tuple(daily_rows(20))))
     whole = decode_octets(layout, data, zone=cosem_time.INDIA, received_at=NOW)
     for cut in range(len(data)):
-        kept = decode_prefix(layout, data[:cut], zone=cosem_time.INDIA, received_at=NOW)
+        kept = decode_cut_block(layout, data[:cut], zone=cosem_time.INDIA).sets(received_at=NOW)
         assert kept.sets == whole.sets[: max(0, cut - 8) // 17]
 
 
@@ -291,7 +290,7 @@ def test_a_cut_compact_array_keeps_its_whole_rows() -> None:
 def test_damage_in_a_cut_buffer_is_an_error(damage: Callable[[bytes], bytes], message: str) -> None:
     data = damage(axdr.encode(array(*daily_rows(20))))
     with pytest.raises(MeterProtocolError, match=message):
-        decode_prefix(daily(), data, zone=cosem_time.INDIA, received_at=NOW)
+        decode_cut_block(daily(), data, zone=cosem_time.INDIA).sets(received_at=NOW)
 
 
 def test_a_column_of_integers_is_exact_and_knows_its_scale() -> None:
