@@ -34,10 +34,11 @@ from gurux_dlms import GXByteBuffer
 from gurux_dlms.internal._GXCommon import _GXCommon
 from gurux_dlms.internal._GXDataInfo import _GXDataInfo
 
-from protocols.dlms import axdr, cosem_time, stamps
-from protocols.dlms.columns import decode_block
-from protocols.dlms.profiles import CLOCK, CapturedColumn, Layout, decode_octets
-from protocols.dlms.types import array, double_long_unsigned, long_unsigned, octets, structure
+from protocols.dlms.data import axdr, cosem_time
+from protocols.dlms.data.types import array, double_long_unsigned, long_unsigned, octets, structure
+from protocols.dlms.profile import stamps
+from protocols.dlms.profile.columns import decode_block, decode_octets
+from protocols.dlms.profile.layouts import CLOCK, CapturedColumn, Layout
 from protocols.reading import Obis, ProfileName, Quantity
 
 ROOT = Path(__file__).parent.parent

@@ -21,18 +21,18 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from protocols.dlms.association import AssociationSettings
-from protocols.dlms.connection import ClientConnection
-from protocols.dlms.exchange import Exchange
-from protocols.dlms.model import AssociationPolicy
-from protocols.dlms.security import Keys
-from protocols.dlms.server_asyncio import serve_wrapper
-from protocols.dlms.wrapper import WrapperClientLink
-from protocols.lines import TcpLine
+from protocols.dlms.client.exchange import Exchange
+from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.connection import ClientConnection
+from protocols.dlms.framing.wrapper import WrapperClientLink
+from protocols.dlms.security.suites import Keys
+from protocols.dlms.server.model import AssociationPolicy
+from protocols.dlms.server.ports import serve_wrapper
+from protocols.lines.base import TcpLine
 from protocols.reading import Obis
 from protocols.session import Auth
-from protocols.simulator.cosem import HouseholdModel
-from protocols.simulator.household import Household
+from protocols.simulator.cosem.model import HouseholdModel
+from protocols.simulator.household.household import Household
 
 EK, AK = bytes(range(16)), bytes(range(0xD0, 0xE0))
 CLIENT = 48

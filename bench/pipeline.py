@@ -37,12 +37,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from gateway.clock import SystemClock
 from gateway.contract.messages import Status
-from gateway.edge.entry import JournalBatch
-from gateway.edge.journal import Journal, JournalLimits
+from gateway.edge.journal.entry import JournalBatch
+from gateway.edge.journal.journal import Journal, JournalLimits
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.mqtt import MqttSink
-from gateway.edge.stamp import stamp
-from gateway.mqtt import MqttSettings
+from gateway.edge.stamping.stamp import stamp
+from gateway.mqtt.connection import MqttSettings
 from mapping.directory import Attribution, Attributions
 from protocols.reading import Number, ProfileName, Quantity, ReadingSet
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from gateway.clock import SystemClock
 from protocols.errors import ProtocolError
 from protocols.line import Line
-from protocols.lines import SerialLine, TcpLine
-from protocols.open import open_session
+from protocols.lines.base import SerialLine, TcpLine
+from protocols.meters.open import open_session
 from protocols.reading import ProfileName
 from protocols.simulator.neighbourhood import MeterPlan, Plan
 from protocols.simulator.plan_files import read_plan, secret_files

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from gateway.central.ledger import Ledger
-from gateway.central.records import AttributedCapture, StoredCapture, StoredGap, UnattributedGroup
-from gateway.central.resolve import DirectorySource, attributed, find_account
+from gateway.central.ledger.ledger import Ledger
+from gateway.central.ledger.records import AttributedCapture, StoredCapture, StoredGap, UnattributedGroup
+from gateway.central.ledger.resolve import DirectorySource, attributed, find_account
 from gateway.contract.messages import MessageAttribution
 from gateway.errors import UsageError
 from mapping.account import MeterId

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from gateway import config as configuration
+from gateway.config import file as configuration
 from gateway.errors import UsageError
 
 IST = ZoneInfo("Asia/Kolkata")

@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from gateway.central.otp import ConsoleSender
-from gateway.central.view_models import MeterRow
+from gateway.central.portal.otp import ConsoleSender
+from gateway.central.portal.view_models import MeterRow
 from gateway.cli.common import IST, Exit
-from gateway.demo import Demo, DemoOptions, demonstration
+from gateway.demo.town import Demo, DemoOptions, demonstration
 from gateway.errors import UsageError
 from gateway.observe import setup_logging
 

@@ -16,12 +16,12 @@ from gateway.cli.address import AddressOptions, MeterArgument, meter_command
 from gateway.cli.common import JsonOption, print_json, problems
 from gateway.cli.target import Target, find, opened
 from gateway.errors import UsageError
-from protocols.dlms import axdr
-from protocols.dlms.explore import Walk
+from protocols.dlms.data import axdr
+from protocols.dlms.explore.saved_meter import SavedAttribute, SavedMeter, SavedObject, to_text
+from protocols.dlms.explore.shown import object_name, scale_of, shown_attribute
+from protocols.dlms.explore.walk import Walk
 from protocols.dlms.objects import ObjectEntry, Shown, catalogue, class_name, describe
-from protocols.dlms.saved_meter import SavedAttribute, SavedMeter, SavedObject, to_text
 from protocols.dlms.session import DlmsSession
-from protocols.dlms.shown import object_name, scale_of, shown_attribute
 from protocols.errors import MeterProtocolError, MeterSilent
 from protocols.reading import Nameplate
 

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.app import clock_of
 from gateway.cli.address import AddressOptions, MeterArgument, TraceOption, meter_command
 from gateway.cli.common import (
     ConfigOption,
@@ -30,17 +29,18 @@ from gateway.cli.common import (
 from gateway.cli.printed import as_document, print_csv, print_rows
 from gateway.cli.target import Target, find, is_address, line_at, opened, traced, traced_config
 from gateway.clock import SystemClock
-from gateway.config import Config
-from gateway.config_meters import LineSection
+from gateway.config.file import Config
+from gateway.config.meters import LineSection
 from gateway.errors import UsageError
-from gateway.fieldwork import commission as commission_meter
-from gateway.fieldwork import field_work
-from gateway.fieldwork import replace as replace_meter
-from gateway.lines import make_line
-from gateway.role_central import central_files
+from gateway.roles.app import clock_of
+from gateway.roles.central import central_files
+from gateway.roles.fieldwork import commission as commission_meter
+from gateway.roles.fieldwork import field_work
+from gateway.roles.fieldwork import replace as replace_meter
+from gateway.roles.lines import make_line
 from gateway.secrets import FileSecrets
 from mapping.directory import Role
-from protocols.dlms.opening import PUBLIC_CLIENT
+from protocols.dlms.client.opening import PUBLIC_CLIENT
 from protocols.errors import LineError, MeterRefused, ProtocolError
 from protocols.modbus.scan import scan_modbus
 from protocols.reading import MissingReason, ProfileName, ReadingSet

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.errors import ConfigError
 from gateway.secrets import decoded
-from protocols.dlms.security import KEY_OCTETS
+from protocols.dlms.security.suites import KEY_OCTETS
 from protocols.errors import MeterConfigError
 from protocols.session import Auth
 

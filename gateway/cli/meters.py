@@ -24,7 +24,7 @@ from gateway.cli.printed import as_document, event_code, in_words, print_csv, va
 from gateway.cli.target import Target, find, opened
 from gateway.errors import UsageError
 from protocols.dlms.companion import companion, event_name
-from protocols.dlms.cosem_dates import ClockStatus
+from protocols.dlms.data.cosem_dates import ClockStatus
 from protocols.dlms.objects import DisconnectControl, describe
 from protocols.dlms.session import DlmsSession
 from protocols.errors import MeterRefused, NotSupported

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.central.contacts import ContactStore
 from gateway.central.explain import explain as explain_it
-from gateway.central.ledger import Ledger
+from gateway.central.ledger.ledger import Ledger
+from gateway.central.ledger.resolve import readings as account_readings
+from gateway.central.portal.contacts import ContactStore
 from gateway.cli.common import (
     Exit,
     JsonOption,
@@ -30,7 +31,7 @@ from gateway.cli.explained import print_explanation
 from gateway.cli.printed import in_words
 from gateway.contract.messages import CaptureValue
 from gateway.errors import UsageError
-from gateway.role_central import CentralFiles, central_files, make_directory_keys
+from gateway.roles.central import CentralFiles, central_files, make_directory_keys
 from mapping.directory import NumberKind, Unattributed
 from mapping.imports import apply_import, plan_import, write_import_corrections
 from mapping.rekey import apply_rekey, plan_rekey, write_corrections
@@ -283,7 +284,7 @@ def readings(
     found = files(data, config)
     with _ledger(found) as ledger, DirectoryStore(found.directory) as store:
         known = parse_time(known_at, option="--known-at")
-        rows = ledger.readings(account, start, end, known, store)
+        rows = account_readings(ledger, account, start, end, store, known_at=known)
     show(
         [
             {

@@ -8,8 +8,8 @@ from pathlib import Path
 from gateway.cli.common import console, nearest
 from gateway.cli.key_file import KeyFile
 from gateway.errors import UsageError
-from protocols.dlms.saved_meter import MAX_CHARACTERS, SavedMeter, from_text
-from protocols.dlms.server_asyncio import serve_hdlc_tcp, serve_wrapper
+from protocols.dlms.explore.saved_meter import MAX_CHARACTERS, SavedMeter, from_text
+from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
 from protocols.errors import MeterConfigError
 from protocols.session import Auth
 from protocols.simulator.replayed import ReplayedModel

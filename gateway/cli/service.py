@@ -17,8 +17,6 @@ from uuid import uuid4
 
 import typer
 
-from gateway import app as composition
-from gateway.central.listen import listen as listen_to
 from gateway.cli.common import (
     ConfigOption,
     Exit,
@@ -30,16 +28,19 @@ from gateway.cli.common import (
     show,
     show_one,
 )
+from gateway.cli.listen import listen as listen_to
 from gateway.cli.replayed import ReplaySettings, serve_replayed
-from gateway.config import Config, ConfigMistakes
+from gateway.config.file import Config, ConfigMistakes
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import ReplayRequest
 from gateway.contract.topics import Topics
-from gateway.edge.journal_view import JournalView, view
+from gateway.edge.journal.view import JournalView, view
 from gateway.errors import UsageError
-from gateway.mqtt import connect
-from gateway.role_edge import edge_folder, mqtt_settings, password
-from protocols.simulator.faults import load as load_faults
+from gateway.mqtt.connection import connect
+from gateway.roles import app as composition
+from gateway.roles.edge import edge_folder
+from gateway.roles.mqtt_settings import mqtt_settings, password
+from protocols.simulator.faults.script import load as load_faults
 from protocols.simulator.neighbourhood import Plan
 from protocols.simulator.push_schedule import PushTo
 from protocols.simulator.serve import run_simulator

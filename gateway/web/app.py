@@ -10,9 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, Response
 
-from gateway.central.contacts import ContactStore
-from gateway.central.otp import OneTimeCodes
-from gateway.central.views import Views
+from gateway.central.portal.contacts import ContactStore
+from gateway.central.portal.otp import OneTimeCodes
+from gateway.central.portal.views import Views
 from gateway.web.consumer import Desk, consumer_routes
 from gateway.web.operator import operator_routes
 from gateway.web.pages import Pages, static_folder

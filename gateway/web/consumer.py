@@ -14,10 +14,10 @@ import structlog
 from fastapi import APIRouter, Form, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from gateway.central.contacts import Contact, ContactStore, typed_number
-from gateway.central.limits import SlidingLimit
-from gateway.central.otp import CODE_LIFETIME, CODES_PER_ACCOUNT, OneTimeCodes
-from gateway.central.views import Views
+from gateway.central.portal.contacts import Contact, ContactStore, typed_number
+from gateway.central.portal.limits import SlidingLimit
+from gateway.central.portal.otp import CODE_LIFETIME, CODES_PER_ACCOUNT, OneTimeCodes
+from gateway.central.portal.views import Views
 from gateway.errors import GatewayError, UsageError
 from gateway.web.home import home_context
 from gateway.web.pages import Pages

@@ -7,8 +7,8 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from gateway.central.usage import Use
-from gateway.central.view_models import BalanceSource, BalanceView, ConsumerView, Freshness
+from gateway.central.portal.usage import Use
+from gateway.central.portal.view_models import BalanceSource, BalanceView, ConsumerView, Freshness
 from gateway.web.charts import Bar, bar_chart, nice_top
 from gateway.web.i18n import Words
 

@@ -12,9 +12,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from gateway.central.limits import SlidingLimit
-from gateway.central.view_models import MeterRow, MeterState, Overview
-from gateway.central.views import Views
+from gateway.central.portal.limits import SlidingLimit
+from gateway.central.portal.view_models import MeterRow, MeterState, Overview
+from gateway.central.portal.views import Views
 from gateway.contract.messages import rfc3339
 from gateway.web.i18n import Words
 from gateway.web.pages import Pages

@@ -9,17 +9,17 @@ from functools import partial
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from protocols.dlms import objects
-from protocols.dlms.apdu_lists import Target
+from protocols.dlms.apdu.lists import Target
+from protocols.dlms.client.conversation import Conversation
+from protocols.dlms.client.keeper import Keeper
+from protocols.dlms.client.opening import Opened, Opener, association_settings
+from protocols.dlms.client.turn import Turn
 from protocols.dlms.companion import DEFAULT, companion
-from protocols.dlms.conversation import Conversation
-from protocols.dlms.keeper import Keeper
-from protocols.dlms.layout_cache import LayoutCache, Layouts
-from protocols.dlms.opening import Opened, Opener, association_settings
-from protocols.dlms.profiles import CLOCK, Layout
-from protocols.dlms.push_layout import push_layouts
-from protocols.dlms.reader import ProfileReader, ReaderStatistics
-from protocols.dlms.turn import Turn
-from protocols.dlms.values import text_of
+from protocols.dlms.data.values import text_of
+from protocols.dlms.profile.layouts import CLOCK, Layout
+from protocols.dlms.push.layout import push_layouts
+from protocols.dlms.reading.layout_cache import LayoutCache, Layouts
+from protocols.dlms.reading.reader import ProfileReader, ReaderStatistics
 from protocols.errors import (
     IdentityMismatch,
     LocalError,

@@ -8,18 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from protocols.dlms.conformance import Conformance
-from protocols.dlms.server import SendCounter, ServerConnection, ServerSettings
-from protocols.dlms.server_asyncio import FRAME_SILENCE
-from protocols.dlms.server_links import MANAGEMENT, Conversation, HdlcBus, ServedMeter, WrapperServer
+from protocols.dlms.apdu.conformance import Conformance
+from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
+from protocols.dlms.server.links import MANAGEMENT, Conversation, HdlcBus, ServedMeter, WrapperServer
+from protocols.dlms.server.ports import FRAME_SILENCE
 from protocols.errors import LineClosed, ProtocolError
-from protocols.simulator import fault_wire
-from protocols.simulator.cosem import HouseholdModel
-from protocols.simulator.fault_kinds import Kind
-from protocols.simulator.fault_model import FaultyModel
-from protocols.simulator.fault_talk import FaultyTalk
-from protocols.simulator.fault_wire import Step
-from protocols.simulator.faults import FaultPlayer, FaultScript
+from protocols.simulator.cosem.model import HouseholdModel
+from protocols.simulator.faults import wire as fault_wire
+from protocols.simulator.faults.kinds import Kind
+from protocols.simulator.faults.model import FaultyModel
+from protocols.simulator.faults.script import FaultPlayer, FaultScript
+from protocols.simulator.faults.talk import FaultyTalk
+from protocols.simulator.faults.wire import Step
 
 READ_OCTETS = 4096
 _LOOK_AGAIN = 0.02

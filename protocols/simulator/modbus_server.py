@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from protocols.modbus.codec import encode
 from protocols.modbus.model import SERIAL, MeterModel, Register, load_model
 from protocols.reading import Instant, Missing, MissingReason, Number, ProfileName, Quantity, Text, Value
-from protocols.simulator.state import MeterState, SimMeter
+from protocols.simulator.household.state import MeterState, SimMeter
 
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE, NO_TARGET = 1, 2, 3, 4, 11
 FRAME_SILENCE = 0.02

@@ -10,8 +10,8 @@ from enum import StrEnum
 from protocols.errors import MeterConfigError
 from protocols.reading import ProfileName
 from protocols.session import Auth, DlmsSettings, MeterSpec, ModbusSettings
-from protocols.simulator.chance import Dice
-from protocols.simulator.demand import local_midnight
+from protocols.simulator.household.chance import Dice
+from protocols.simulator.household.demand import local_midnight
 
 MIN_METERS = 5
 MAX_METERS = 5_000

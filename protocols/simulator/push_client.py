@@ -7,23 +7,25 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 
-from protocols.dlms import hdlc, notification, security, wrapper
-from protocols.dlms.ciphering import Form, protect_apdu
+from protocols.dlms.apdu import notification
+from protocols.dlms.apdu.notification import DataNotification
+from protocols.dlms.apdu.selection import RangeSelection
 from protocols.dlms.companion import companion
-from protocols.dlms.hdlc import Address, Frame
-from protocols.dlms.model import RangeSelection
-from protocols.dlms.notification import DataNotification
-from protocols.dlms.profiles import BILLING_DATE, CLOCK
-from protocols.dlms.push_body import ALERT_SETUP, ESW_BITS, PROFILE_OF_SETUP
-from protocols.dlms.security import Keys
-from protocols.dlms.server import SendCounter, ServerSettings
-from protocols.dlms.server_links import MANAGEMENT, WrapperServer
-from protocols.dlms.types import Data, Tag, octets, structure
+from protocols.dlms.data.types import Data, Tag, octets, structure
+from protocols.dlms.framing import hdlc, wrapper
+from protocols.dlms.framing.hdlc import Address, Frame
+from protocols.dlms.profile.layouts import BILLING_DATE, CLOCK
+from protocols.dlms.push.body import ALERT_SETUP, ESW_BITS, PROFILE_OF_SETUP
+from protocols.dlms.security import suites as security
+from protocols.dlms.security.ciphering import Form, protect_apdu
+from protocols.dlms.security.suites import Keys
+from protocols.dlms.server.connection import SendCounter, ServerSettings
+from protocols.dlms.server.links import MANAGEMENT, WrapperServer
 from protocols.errors import LocalError, MeterProtocolError
 from protocols.reading import Obis, ProfileName
-from protocols.simulator.cosem import UTILITY, HouseholdModel
-from protocols.simulator.cosem_meter import NowSource
-from protocols.simulator.cosem_rows import stamp
+from protocols.simulator.cosem.meter import NowSource
+from protocols.simulator.cosem.model import UTILITY, HouseholdModel
+from protocols.simulator.cosem.rows import stamp
 from protocols.simulator.dlms_ports import READ_OCTETS, PoweredMeters, simulated
 
 PUSH_CLIENT = 64

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from protocols.dlms.security import Keys
-from protocols.dlms.server import SendCounter
+from protocols.dlms.security.suites import Keys
+from protocols.dlms.server.connection import SendCounter
 from protocols.reading import ProfileName
-from protocols.simulator.cosem import HouseholdModel
-from protocols.simulator.cosem_meter import NowSource
+from protocols.simulator.cosem.meter import NowSource
+from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.neighbourhood import MeterKind, MeterPlan, Plan
 from protocols.simulator.push_client import DialIn, PushClient, push_tcp
 

@@ -5,25 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from protocols.dlms import axdr, cosem_time
-from protocols.dlms.model import (
+from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
+from protocols.dlms.data import axdr, cosem_time
+from protocols.dlms.data.types import Data, Tag, boolean, enum, octets
+from protocols.dlms.explore.saved_meter import SavedAttribute, SavedMeter, SavedObject
+from protocols.dlms.objects import ObjectEntry, parse_object_list
+from protocols.dlms.profile.layouts import CapturedColumn, parse_columns
+from protocols.dlms.server.model import (
     OBJECT_UNDEFINED,
     OTHER_REASON,
     READ_WRITE_DENIED,
     TYPE_UNMATCHED,
     AccessDenied,
     AssociationPolicy,
-    EntrySelection,
-    RangeSelection,
 )
-from protocols.dlms.objects import ObjectEntry, parse_object_list
-from protocols.dlms.profiles import CapturedColumn, parse_columns
-from protocols.dlms.saved_meter import SavedAttribute, SavedMeter, SavedObject
-from protocols.dlms.types import Data, Tag, boolean, enum, octets
 from protocols.errors import MeterConfigError, MeterProtocolError
 from protocols.reading import Obis
 from protocols.session import Auth
-from protocols.simulator.cosem import CURRENT_ASSOCIATION, OBJECT_CLASS_INCONSISTENT, PUBLIC, system_title
+from protocols.simulator.cosem.model import (
+    CURRENT_ASSOCIATION,
+    OBJECT_CLASS_INCONSISTENT,
+    PUBLIC,
+    system_title,
+)
 
 CLOCK = Obis(0, 0, 1, 0, 0)
 RELAY = Obis(0, 0, 96, 3, 10)

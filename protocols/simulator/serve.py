@@ -17,29 +17,21 @@ from pathlib import Path
 from typing import Protocol
 
 from protocols.dlms.companion import companion
-from protocols.dlms.model import AssociationPolicy
+from protocols.dlms.server.model import AssociationPolicy
 from protocols.errors import LineUnavailable, LocalError, MeterConfigError
 from protocols.reading import ProfileName
 from protocols.session import Auth
-from protocols.simulator.cosem import (
-    DISPLAY,
-    FIRMWARE,
-    PUBLIC,
-    PUSH,
-    READER,
-    UTILITY,
-    HouseholdModel,
-)
-from protocols.simulator.cosem_meter import STORED, Build, NowSource
+from protocols.simulator.cosem.meter import STORED, Build, NowSource
+from protocols.simulator.cosem.model import DISPLAY, FIRMWARE, PUBLIC, PUSH, READER, UTILITY, HouseholdModel
 from protocols.simulator.dlms_ports import HdlcPort, SimulatedMeter, WrapperPort, simulated
-from protocols.simulator.faults import FaultFile
-from protocols.simulator.household import Household
+from protocols.simulator.faults.script import FaultFile
+from protocols.simulator.household.household import Household
+from protocols.simulator.household.state import BillingRow, BlockRow, DailyRow, EventRow
 from protocols.simulator.modbus_server import ModbusMeter, serve_rtu, serve_rtu_tcp, serve_tcp
 from protocols.simulator.neighbourhood import LinePlan, MeterKind, MeterPlan, Plan, plan_neighbourhood
 from protocols.simulator.plan_files import read_plan, write_files
 from protocols.simulator.push_schedule import Pushes, PushTo
 from protocols.simulator.simulated_time import SimulatedTime
-from protocols.simulator.state import BillingRow, BlockRow, DailyRow, EventRow
 
 HISTORY = timedelta(days=36)
 """How long before its start a neighbourhood began to record."""

@@ -11,11 +11,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.central.desk import Desk, Outcome, Received
-from gateway.central.ingest import Central, CentralOptions
-from gateway.central.ledger import Ledger
+from gateway.central.intake.batches import Desk, Outcome, Received
+from gateway.central.intake.service import Central, CentralOptions
+from gateway.central.ledger.ledger import Ledger
 from gateway.contract.topics import TopicKind, Topics
-from gateway.mqtt import MqttSettings
+from gateway.mqtt.connection import MqttSettings
 
 
 class StallingDesk(Desk):

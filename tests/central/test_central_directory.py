@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.central.directory_service import PUBLISHED, DirectoryService, sweep
-from gateway.central.ingest import Central, CentralOptions
-from gateway.central.ledger import Ledger
+from gateway.central.directory.service import PUBLISHED, DirectoryService, sweep
+from gateway.central.intake.service import Central, CentralOptions
+from gateway.central.ledger.ledger import Ledger
+from gateway.central.ledger.resolve import readings
 from gateway.contract.envelope import MAX_DIRECTORY_MESSAGE, parse, parse_change, parse_data, wrap
 from gateway.contract.messages import (
     AttributionChanged,
@@ -26,7 +27,7 @@ from gateway.contract.messages import (
 from gateway.contract.rule import ConsumerState
 from gateway.contract.signing import DIRECTORY_TYP, new_key_pair, verify
 from gateway.contract.topics import TopicKind, Topics
-from gateway.mqtt import MqttConnection, MqttSettings, connect
+from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from mapping.changes import Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.errors import NumberRefused
@@ -178,7 +179,7 @@ async def test_readings_before_their_numbers_then_the_rekey(
     assert span.new[0].usage_point == "UP-1"
     assert isinstance(naming, NamingChanged)
     assert (naming.kind, naming.old, naming.new) == ("account_number", None, "0123456789")
-    found = ledger.readings("0123456789", T0, NOW, None, store)
+    found = readings(ledger, "0123456789", T0, NOW, store)
     assert [r.capture.seq for r in found] == list(range(1, 11))
     # What billing holds by the three-line rule is what the ledger answers.
     billing.state.apply(data)
@@ -256,7 +257,7 @@ def test_a_move_gives_each_account_its_own_and_can_be_asked_as_known_then(
 
     def held(account: str, known: timedelta | None) -> dict[str, str]:
         known_at = None if known is None else NOW + known
-        found = ledger.readings(account, T0, NOW, known_at, store)
+        found = readings(ledger, account, T0, NOW, store, known_at=known_at)
         return {r.capture.capture_id: r.role for r in found}
 
     assert held("0123456789", None) == {"before": "normal", "across": "partial", "register": "final"}
@@ -275,7 +276,7 @@ def test_untrusted_time_stays_under_no_account(ledger: Ledger, store: DirectoryS
     ledger.ingest(batch([capture(1, reason="untrusted_time", quality="1.1.9")]), NOW)
     sweep(ledger, store.snapshot())
     assert [(g.reason, g.count) for g in ledger.unattributed()] == [("untrusted_time", 1)]
-    assert ledger.readings("acc-1", T0, NOW, None, store) == []
+    assert readings(ledger, "acc-1", T0, NOW, store) == []
     ledger.recheck([("GEN:1", None, None)])
     sweep(ledger, store.snapshot())
     assert [(g.reason, g.count) for g in ledger.unattributed()] == [("untrusted_time", 1)]
@@ -317,10 +318,10 @@ def test_a_number_with_two_meanings_is_asked_back(ledger: Ledger, store: Directo
     ]
     store.apply(changes, by="test", source="x", at=NOW)
     with pytest.raises(NumberRefused) as refused:
-        ledger.readings("5555555555", T0, NOW, None, store)
+        readings(ledger, "5555555555", T0, NOW, store)
     assert refused.value.code == "AMBIGUOUS"
     with pytest.raises(NumberRefused) as refused:
-        ledger.readings("9999999999", T0, NOW, None, store)
+        readings(ledger, "9999999999", T0, NOW, store)
     assert refused.value.code == "UNKNOWN_ACCOUNT"
     ledger.ingest(batch([capture(1, meter="GEN:2")]), NOW)
-    assert len(ledger.readings("acc-2", T0, NOW, None, store)) == 1
+    assert len(readings(ledger, "acc-2", T0, NOW, store)) == 1

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from gateway.broker import embedded_broker
-from gateway.central.ingest import Central, CentralOptions
-from gateway.central.ledger import Ledger
+from gateway.central.intake.service import Central, CentralOptions
+from gateway.central.ledger.ledger import Ledger
 from gateway.contract.envelope import parse
 from gateway.contract.messages import Ack
 from gateway.contract.topics import Topics
-from gateway.mqtt import MqttSettings, connect
+from gateway.demo.broker import embedded_broker
+from gateway.mqtt.connection import MqttSettings, connect
 from tests.central.samples import batch, capture, octets
 
 TOPICS = Topics("test")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.central.ingest import Central, CentralOptions
-from gateway.central.ledger import Ledger, LedgerError
+from gateway.central.intake.service import Central, CentralOptions
+from gateway.central.ledger.ledger import Ledger, LedgerError
 from gateway.contract.envelope import parse, wrap
 from gateway.contract.messages import Ack, Balance, Batch, ReplayRequest, Status
 from gateway.contract.topics import TopicKind, Topics
-from gateway.mqtt import MqttConnection, MqttSettings, connect
+from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from tests.central.samples import NOW, batch, capture, gap, octets
 from tests.support.mosquitto import Mosquitto
 
@@ -215,7 +215,7 @@ async def test_poison_is_set_aside_and_delays_nobody(broker: Mosquitto, ledger: 
 
 
 async def test_a_dead_letter_is_redriven(ledger: Ledger) -> None:
-    from gateway.central.desk import Desk
+    from gateway.central.intake.batches import Desk
 
     desk = Desk(ledger, TOPICS)
     ledger.letters.put(TOPICS.readings("edge-1", "block_load"), octets(rows(1, 2)), "malformed", "$", NOW)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.central.ledger import Ledger, LedgerError
-from gateway.central.schema import captures as table
-from gateway.central.seqset import SeqSet
+from gateway.central.ledger.ledger import Ledger, LedgerError
+from gateway.central.ledger.schema import captures as table
+from gateway.central.ledger.seqset import SeqSet
 from gateway.contract.messages import Capture
 from gateway.errors import ContractError
 from tests.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, snapshot
@@ -213,7 +213,7 @@ def test_the_schema_is_taken_by_postgresql() -> None:
 
 
 def test_dead_letters_are_counted_and_bounded(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.central.deadletters.MAX_LETTERS", 3)
+    monkeypatch.setattr("gateway.central.ledger.dead_letters.MAX_LETTERS", 3)
     for _ in range(4):
         ledger.letters.put("t", b"\xff", "malformed", "$: bad", NOW)
     (letter,) = ledger.letters.all()

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.central.desk import Desk, Received
-from gateway.central.ledger import Ledger
-from gateway.central.salvage import Salvaged, salvage
+from gateway.central.intake.batches import Desk, Received
+from gateway.central.intake.salvage import Salvaged, salvage
+from gateway.central.ledger.ledger import Ledger
 from gateway.contract.topics import Topics
 from tests.central.samples import NOW, batch, capture, octets
 

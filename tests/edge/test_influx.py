@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway.edge.entry import Entry, EntryKind
-from gateway.edge.sinks.influx import InfluxSink
-from gateway.edge.sinks.influx_points import nanoseconds, point
-from gateway.edge.sinks.influx_target import InfluxTarget
+from gateway.edge.influx.points import nanoseconds, point
+from gateway.edge.influx.sink import InfluxSink
+from gateway.edge.influx.target import InfluxTarget
+from gateway.edge.journal.entry import Entry, EntryKind
 from tests.support.influx_servers import export, free_port, influxdb1, influxql, v2_path, victoria_metrics
 
 START = datetime(2026, 11, 1, tzinfo=UTC)

@@ -15,16 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.clock import SystemClock
-from gateway.edge.entry import JournalBatch
-from gateway.edge.journal import Journal
+from gateway.edge.influx.follow import InfluxFollower
+from gateway.edge.influx.move import InfluxMover, account_at
+from gateway.edge.influx.points import UNASSIGNED, account_tag, nanoseconds
+from gateway.edge.influx.read import InfluxReader, Server, StoredPoint, read_back
+from gateway.edge.influx.sink import InfluxSink, InfluxWriter
+from gateway.edge.influx.target import InfluxTarget
+from gateway.edge.journal.entry import JournalBatch
+from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.base import Sink
-from gateway.edge.sinks.influx import InfluxSink, InfluxWriter
-from gateway.edge.sinks.influx_follow import InfluxFollower
-from gateway.edge.sinks.influx_move import InfluxMover, account_at
-from gateway.edge.sinks.influx_points import UNASSIGNED, account_tag, nanoseconds
-from gateway.edge.sinks.influx_read import InfluxReader, Server, StoredPoint, read_back
-from gateway.edge.sinks.influx_target import InfluxTarget
-from gateway.edge.stamp import stamp
+from gateway.edge.stamping.stamp import stamp
 from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.snapshot import DirectorySnapshot

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway.clock import ManualClock
-from gateway.edge.entry import CaptureRecord, EntryKind, GapRecord, JournalBatch, SeqRange
-from gateway.edge.journal import FullPolicy, Journal, JournalLimits
+from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord, JournalBatch, SeqRange
+from gateway.edge.journal.journal import FullPolicy, Journal, JournalLimits
 from gateway.errors import JournalError, JournalFull
 
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)

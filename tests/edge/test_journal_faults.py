@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from gateway.clock import SystemClock
-from gateway.edge.journal import Journal
+from gateway.edge.journal.journal import Journal
 
 COMMON = """
 import asyncio, resource, sys

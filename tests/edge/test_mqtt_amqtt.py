@@ -12,10 +12,10 @@ from gateway.contract.envelope import wrap
 from gateway.contract.messages import Ack, DirectoryPart, ReplayRequest, Status
 from gateway.contract.signing import new_key_pair
 from gateway.contract.topics import Topics
-from gateway.edge.journal import Journal
-from gateway.edge.link import EdgeLink
+from gateway.edge.journal.journal import Journal
+from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
-from gateway.mqtt import MqttSettings, connect
+from gateway.mqtt.connection import MqttSettings, connect
 from tests.support.billing import Billing
 from tests.support.captures import records
 from tests.support.check_sink import running, wait_cursor, wait_for

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.contract.topics import Topics
-from gateway.edge.entry import Entry, EntryKind
+from gateway.edge.journal.entry import Entry, EntryKind
 from gateway.edge.sinks.batching import Batcher, BatchLimits, Outgoing
 
 KINDS = [

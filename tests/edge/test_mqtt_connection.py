@@ -11,7 +11,7 @@ import pytest
 from amqtt.broker import Broker
 
 from gateway.errors import PeerRefusedData, PeerRefusedLogin, PeerUnavailable
-from gateway.mqtt import Backoff, MqttSettings, TlsSettings, Will, connect
+from gateway.mqtt.connection import Backoff, MqttSettings, TlsSettings, Will, connect
 from tests.support.mosquitto import Mosquitto, free_port, make_certificates
 
 

@@ -24,12 +24,12 @@ from gateway.contract.messages import (
 )
 from gateway.contract.signing import DIRECTORY_TYP, ORDER_TYP, new_key_pair, sign
 from gateway.contract.topics import Topics
-from gateway.edge.journal import Journal
-from gateway.edge.link import EdgeLink
+from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.batching import BatchLimits
+from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.errors import ConfigError
-from gateway.mqtt import Backoff, MqttConnection, MqttSettings, connect
+from gateway.mqtt.connection import Backoff, MqttConnection, MqttSettings, connect
 from mapping.errors import ChangeRefused
 from tests.support.billing import Billing
 from tests.support.captures import records

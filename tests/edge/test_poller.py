@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from gateway.contract.messages import Capture, Gap
-from gateway.edge.entry import EntryKind
-from gateway.edge.health import MeterState
-from gateway.edge.journal import Journal, JournalLimits
-from gateway.edge.poller import PolledMeter, Poller, Schedule
-from gateway.edge.schedule import DEFAULT_PERIODS
+from gateway.edge.journal.entry import EntryKind
+from gateway.edge.journal.journal import Journal, JournalLimits
+from gateway.edge.polling.health import MeterState
+from gateway.edge.polling.poller import PolledMeter, Poller, Schedule
+from gateway.edge.polling.schedule import DEFAULT_PERIODS
 from gateway.errors import JournalError
 from mapping.directory import Attribution, Attributions
 from protocols.errors import (

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from gateway.clock import ManualClock
-from gateway.config import load
-from gateway.role_central import make_directory_keys
-from gateway.role_edge import edge_role
-from protocols.dlms.server_asyncio import serve_wrapper
+from gateway.config.file import load
+from gateway.roles.central import make_directory_keys
+from gateway.roles.edge import edge_role
+from protocols.dlms.server.ports import serve_wrapper
 from protocols.reading import ProfileName
 from tests.protocols.dlms.dlms_bench import POLICIES, SmallMeter
 from tests.protocols.dlms.dlms_site import NOW

@@ -9,15 +9,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gateway.clock import SystemClock
-from gateway.config_meters import LineSection
+from gateway.config.meters import LineSection
 from gateway.edge.counters import FileCounters
-from gateway.edge.journal import Journal
-from gateway.edge.poller import PolledMeter, Poller, Schedule
-from gateway.lines import make_line
+from gateway.edge.journal.journal import Journal
+from gateway.edge.polling.poller import PolledMeter, Poller, Schedule
+from gateway.roles.lines import make_line
 from gateway.secrets import FileSecrets
 from mapping.directory import Attributions, Unattributed
 from protocols.line import Line
-from protocols.open import open_session
+from protocols.meters.open import open_session
 from protocols.simulator.neighbourhood import LinePlan
 from protocols.simulator.serve import Neighbourhood
 

@@ -12,21 +12,21 @@ from pathlib import Path
 import pytest
 
 from gateway.clock import SystemClock
-from gateway.config import Config, ConfigMistakes, load
+from gateway.config.file import Config, ConfigMistakes, load
 from gateway.contract.signing import new_key_pair
-from gateway.edge.push_counters import PushCounters
-from gateway.role_edge import EdgeRole, edge_role
-from protocols.dlms.model import AssociationPolicy
-from protocols.dlms.push import usual_title
-from protocols.dlms.security import Keys
-from protocols.dlms.server import SendCounter
-from protocols.dlms.types import octets
+from gateway.edge.push.counters import PushCounters
+from gateway.roles.edge import EdgeRole, edge_role
+from protocols.dlms.data.types import octets
+from protocols.dlms.push.receiver import usual_title
+from protocols.dlms.security.suites import Keys
+from protocols.dlms.server.connection import SendCounter
+from protocols.dlms.server.model import AssociationPolicy
 from protocols.reading import Obis, ProfileName
 from protocols.session import Auth
-from protocols.simulator.cosem import PUBLIC, UTILITY, HouseholdModel
-from protocols.simulator.cosem_meter import Build
+from protocols.simulator.cosem.meter import Build
+from protocols.simulator.cosem.model import PUBLIC, UTILITY, HouseholdModel
 from protocols.simulator.dlms_ports import WrapperPort, simulated
-from protocols.simulator.household import Household
+from protocols.simulator.household.household import Household
 from protocols.simulator.push_client import DialIn, PushClient, push_tcp, push_udp
 
 METER = "GEN:40001234"

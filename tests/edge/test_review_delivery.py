@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from gateway.clock import SystemClock
-from gateway.config import JournalSection
+from gateway.config.file import JournalSection
 from gateway.contract.messages import Ack, ReplayRequest
-from gateway.edge.entry import JournalBatch
-from gateway.edge.journal import Journal
-from gateway.edge.sinks.influx import InfluxSink, InfluxTarget
+from gateway.edge.influx.sink import InfluxSink, InfluxTarget
+from gateway.edge.journal.entry import JournalBatch
+from gateway.edge.journal.journal import Journal
 from gateway.errors import JournalError, JournalFull
-from gateway.mqtt import connect
+from gateway.mqtt.connection import connect
 from tests.edge.test_mqtt_link import TOPICS, Edge, say, settings
 from tests.edge.test_mqtt_sink import billing, sink
 from tests.support.captures import record

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway.contract.messages import Capture
-from gateway.edge.stamp import stamp
-from gateway.fieldwork import _at, dated
+from gateway.edge.stamping.stamp import stamp
+from gateway.roles.fieldwork import _at, dated
 from mapping.changes import MoveIn, bind, remove
 from mapping.directory import Role
 from mapping.store import DirectoryStore

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.clock import ManualClock, SystemClock
-from gateway.edge.pushed import LEARN_AGAIN, PushIntake, PushLayouts
-from protocols.dlms import cosem_time
-from protocols.dlms.push import Notification, PushPeer
-from protocols.dlms.push_body import ALERT_SETUP, Alert, Cells, PushBody
+from gateway.edge.push.intake import LEARN_AGAIN, PushIntake, PushLayouts
+from protocols.dlms.data import cosem_time
+from protocols.dlms.push.body import ALERT_SETUP, Alert, Cells, PushBody
+from protocols.dlms.push.receiver import Notification, PushPeer
 from protocols.reading import Obis, ReadingSet
 
 

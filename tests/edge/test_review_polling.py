@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from gateway.clock import SystemClock
-from gateway.edge.journal import Journal
-from gateway.edge.part import StampingPart
-from gateway.edge.stamp import stamp
+from gateway.edge.journal.journal import Journal
+from gateway.edge.stamping.part import StampingPart
+from gateway.edge.stamping.stamp import stamp
 from mapping.changes import MoveIn, bind
 from mapping.directory import Role
 from mapping.snapshot import DirectorySnapshot

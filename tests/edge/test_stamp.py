@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.contract.encode import instant_text, values_json
 from gateway.contract.messages import Capture, CaptureValue, Gap
-from gateway.edge.encode import instant_text, values_json
-from gateway.edge.entry import EntryKind
-from gateway.edge.stamp import gap_record, stamp
+from gateway.edge.journal.entry import EntryKind
+from gateway.edge.stamping.stamp import gap_record, stamp
 from mapping.directory import Attribution, AttributionRole, Attributions, Unattributed
 from protocols.reading import (
     Bits,

@@ -8,26 +8,27 @@ from functools import lru_cache
 from pathlib import Path
 from random import Random
 
-from protocols.capture_file import read_capture
-from protocols.capture_streams import chunks
-from protocols.dlms import axdr, cosem_time, mode_e
-from protocols.dlms.columns import decode_block, decode_cut_block
-from protocols.dlms.decode_talks import Heard, decode_talks
-from protocols.dlms.notification import DataNotification, EventNotification
-from protocols.dlms.notification import decode as decode_notification
+from protocols.capture.file import read_capture
+from protocols.capture.streams import chunks
+from protocols.capture.trace_file import read_trace
+from protocols.dlms.apdu.notification import DataNotification, EventNotification
+from protocols.dlms.apdu.notification import decode as decode_notification
+from protocols.dlms.data import axdr, cosem_time
+from protocols.dlms.data.types import array, structure
+from protocols.dlms.explore.saved_meter import SavedAttribute, SavedMeter, SavedObject, from_text, to_text
+from protocols.dlms.framing import mode_e
+from protocols.dlms.framing.wrapper import decode_datagram
 from protocols.dlms.objects.codec import Codec, Where
 from protocols.dlms.objects.describe import TYPED, codec_of
 from protocols.dlms.objects.object_list import ObjectEntry, build_object_list, parse_object_list
-from protocols.dlms.profiles import Layout, decode_octets
-from protocols.dlms.push_body import body_of, event_of
-from protocols.dlms.push_framing import datagram
-from protocols.dlms.saved_meter import SavedAttribute, SavedMeter, SavedObject, from_text, to_text
-from protocols.dlms.trace_known import Known
-from protocols.dlms.types import array, structure
-from protocols.dlms.wrapper import decode_datagram
+from protocols.dlms.profile.columns import decode_block, decode_cut_block, decode_octets
+from protocols.dlms.profile.layouts import Layout
+from protocols.dlms.push.body import body_of, event_of
+from protocols.dlms.push.framing import datagram
+from protocols.dlms.trace.conversations import Heard, decode_talks
+from protocols.dlms.trace.state import Known
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis
-from protocols.trace_file import read_trace
 from tests.protocols.dlms.dlms_bench import KEYS, TITLE, SmallMeter
 from tests.protocols.dlms.test_dlms_columns import layout_of, maker_of
 from tests.protocols.dlms.test_push_vectors import ALERT, FRAMED

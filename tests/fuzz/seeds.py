@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
-from protocols.dlms import cosem_time
-from protocols.dlms.apdu import ActionRequest, SetRequest
-from protocols.dlms.apdu_lists import GetListRequest, SetListRequest, Target
-from protocols.dlms.association import AssociationSettings
-from protocols.dlms.conformance import BUILT, Conformance
-from protocols.dlms.model import AssociationPolicy, EntrySelection, RangeSelection
-from protocols.dlms.server import ServerSettings
-from protocols.dlms.types import octets, text
+from protocols.dlms.apdu.conformance import BUILT, Conformance
+from protocols.dlms.apdu.lists import GetListRequest, SetListRequest, Target
+from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
+from protocols.dlms.apdu.services import ActionRequest, SetRequest
+from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.types import octets, text
+from protocols.dlms.server.connection import ServerSettings
+from protocols.dlms.server.model import AssociationPolicy
 from protocols.session import Auth
 from tests.protocols.dlms.dlms_bench import (
     CLOCK,

@@ -8,16 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from protocols.dlms import acse, apdu, axdr, ciphering, cosem_time, gbt, notification, wrapper
-from protocols.dlms.apdu import ActionRequest, GetRequest, SetRequest
-from protocols.dlms.apdu_lists import GetListRequest, Target
-from protocols.dlms.connection import ClientConnection, State
-from protocols.dlms.decode import decode_trace
-from protocols.dlms.hdlc import FLAG, FrameDecoder, crc
-from protocols.dlms.push_framing import PushStream
-from protocols.dlms.security import AUTHENTICATED_ENCRYPTED
-from protocols.dlms.types import octets, text
-from protocols.dlms.wrapper import WrapperDecoder
+from protocols.dlms.apdu import acse, gbt, notification
+from protocols.dlms.apdu import services as apdu
+from protocols.dlms.apdu.lists import GetListRequest, Target
+from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest
+from protocols.dlms.core.connection import ClientConnection, State
+from protocols.dlms.data import axdr, cosem_time
+from protocols.dlms.data.types import octets, text
+from protocols.dlms.framing import wrapper
+from protocols.dlms.framing.hdlc import FLAG, FrameDecoder, crc
+from protocols.dlms.framing.wrapper import WrapperDecoder
+from protocols.dlms.push.framing import PushStream
+from protocols.dlms.security import ciphering
+from protocols.dlms.security.suites import AUTHENTICATED_ENCRYPTED
+from protocols.dlms.trace.frames import decode_trace
 from protocols.errors import ProtocolError
 from tests.fuzz.files import FILES, seeds_of_files
 from tests.fuzz.mutate import mutated

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from protocols.dlms import cosem_time
-from protocols.dlms.model import AssociationPolicy
-from protocols.dlms.server import ServerSettings
-from protocols.dlms.server_asyncio import serve_hdlc_tcp, serve_wrapper
-from protocols.dlms.types import double_long_unsigned, octets
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.types import double_long_unsigned, octets
+from protocols.dlms.server.connection import ServerSettings
+from protocols.dlms.server.model import AssociationPolicy
+from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
 from protocols.session import Auth, Protection
 from tests.interop import wire
 from tests.interop.table import GURUX_AUTH, Case, Service

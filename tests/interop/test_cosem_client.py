@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from protocols.dlms import cosem_time
+from protocols.dlms.data import cosem_time
 from protocols.session import Auth
 from tests.interop import wire
 from tests.interop.peers import ROOT, PeerProcess

@@ -10,21 +10,21 @@ from typing import Any
 
 import pytest
 
-from protocols.dlms import cosem_time
-from protocols.dlms.apdu_lists import Outcome, SetListRequest, Target
-from protocols.dlms.connection import ClientConnection
-from protocols.dlms.exchange import Exchange
-from protocols.dlms.hdlc_link import HdlcClientLink
-from protocols.dlms.link import ClientLink
-from protocols.dlms.model import ColumnName, EntrySelection, RangeSelection
-from protocols.dlms.outcomes import Outcomes
+from protocols.dlms.apdu.lists import Outcome, SetListRequest, Target
+from protocols.dlms.apdu.selection import ColumnName, EntrySelection, RangeSelection
+from protocols.dlms.client.exchange import Exchange
+from protocols.dlms.core.connection import ClientConnection
+from protocols.dlms.core.outcomes import Outcomes
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.types import long_unsigned, octets, structure
+from protocols.dlms.framing.hdlc_link import HdlcClientLink
+from protocols.dlms.framing.link import ClientLink
+from protocols.dlms.framing.wrapper import WrapperClientLink
 from protocols.dlms.session import association_settings
-from protocols.dlms.types import long_unsigned, octets, structure
-from protocols.dlms.wrapper import WrapperClientLink
 from protocols.errors import AssociationRefused, SecurityFailure
 from protocols.line import LineIO
-from protocols.lines import TcpLine
-from protocols.open import open_session
+from protocols.lines.base import TcpLine
+from protocols.meters.open import open_session
 from protocols.reading import Number, Obis, ProfileName, RelayState
 from protocols.session import Auth, DlmsSettings, MeterSpec, ReleaseMode
 from tests.interop import wire

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import ConfigMistakes, load
-from gateway.lines import make_line
-from protocols.optical_line import OpticalLine
-from protocols.udp_line import UdpLine
+from gateway.config.file import ConfigMistakes, load
+from gateway.roles.lines import make_line
+from protocols.lines.optical import OpticalLine
+from protocols.lines.udp import UdpLine
 
 GOOD = """
 [gateway]

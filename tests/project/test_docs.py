@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import typer
 
-from gateway.app import Running
 from gateway.cli.main import app
 from gateway.cli.reference import REFERENCES
 from gateway.clock import SystemClock
-from gateway.config import Config
+from gateway.config.file import Config
 from gateway.contract.topics import TopicKind
+from gateway.roles.app import Running
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -105,7 +105,7 @@ def test_every_metric_family_has_its_heading(part: str) -> None:
 
 
 def test_the_metric_families_are_those_of_the_program() -> None:
-    source = (ROOT / "gateway" / "app.py").read_text(encoding="utf-8")
+    source = (ROOT / "gateway" / "roles" / "app.py").read_text(encoding="utf-8")
     named = set(re.findall(r'\(f?"([a-z]+)(?:_\{[^"]*)?", (?:self\.|line\.)', source))
     assert named == set(METRIC_PARTS)
     assert Running(clock=SystemClock()).statistics() == []

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols import capture_streams
-from protocols.capture_file import is_capture, read_capture
-from protocols.capture_streams import Chunk, chunks
+from protocols.capture import streams as capture_streams
+from protocols.capture.file import is_capture, read_capture
+from protocols.capture.streams import Chunk, chunks
 from protocols.errors import MeterProtocolError
 from tests.support.capture import CLIENT, CLIENT6, METER, METER6, pcap, pcapng, tcp, udp
 

@@ -14,7 +14,7 @@ import pytest
 
 from protocols.errors import LineClosed, LineTimeout, LineUnavailable, MeterConfigError
 from protocols.line import Line
-from protocols.lines import SerialLine, TcpLine
+from protocols.lines.base import SerialLine, TcpLine
 from tests.support.conformance import FarEnd, check_line
 
 
@@ -168,7 +168,7 @@ async def test_frames_keep_their_gap_on_a_bus(tmp_path: Path) -> None:
 
 
 async def test_a_babbling_line_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocols.lines.DRAIN_LIMIT", 0.2)
+    monkeypatch.setattr("protocols.lines.base.DRAIN_LIMIT", 0.2)
     async with tcp_pair() as (line, far):
         async with line.exclusive() as io:
             await io.send(b"!")
@@ -207,7 +207,7 @@ async def test_closing_while_connecting_leaves_nothing_open() -> None:
 
 
 async def test_a_far_end_that_takes_nothing_ends_the_send(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocols.lines.SEND_TIMEOUT", 0.1)
+    monkeypatch.setattr("protocols.lines.base.SEND_TIMEOUT", 0.1)
     async with tcp_pair() as (line, _far):
         with pytest.raises(LineTimeout, match="took no data"):
             async with line.exclusive() as io:

@@ -11,8 +11,8 @@ import pytest
 
 from gateway.clock import ManualClock
 from protocols.line import Line
-from protocols.lines import SerialLine, TcpLine
-from protocols.open import Layouts, open_session
+from protocols.lines.base import SerialLine, TcpLine
+from protocols.meters.open import Layouts, open_session
 from protocols.reading import ProfileName
 from protocols.simulator.neighbourhood import MeterKind
 from protocols.simulator.plan_files import secret_files

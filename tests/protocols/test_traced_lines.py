@@ -9,20 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config_meters import LineSection
-from gateway.lines import make_line
-from gateway.trace_log import TraceFile, new_trace
-from protocols.dlms.acse import Aarq, InitiateRequest, encode_aarq, encode_initiate_request
-from protocols.dlms.decode import decode_trace
-from protocols.dlms.hdlc import Address, Frame, FrameDecoder
-from protocols.dlms.server_asyncio import serve_wrapper
+from gateway.config.meters import LineSection
+from gateway.roles.lines import make_line
+from gateway.roles.trace_log import TraceFile, new_trace
+from protocols.capture.trace_file import HEAD, Piece, is_trace, piece_line, read_trace, remark_line
+from protocols.dlms.apdu.acse import Aarq, InitiateRequest, encode_aarq, encode_initiate_request
+from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
+from protocols.dlms.framing.wrapper import encode
+from protocols.dlms.server.ports import serve_wrapper
 from protocols.dlms.session import DlmsSession, open_dlms
-from protocols.dlms.trace_mask import PasswordMask
-from protocols.dlms.wrapper import encode
+from protocols.dlms.trace.frames import decode_trace
+from protocols.dlms.trace.mask import PasswordMask
 from protocols.errors import LineUnavailable, MeterProtocolError
 from protocols.reading import Obis
 from protocols.session import Auth, DlmsSettings, MeterSpec
-from protocols.trace_file import HEAD, Piece, is_trace, piece_line, read_trace, remark_line
 from tests.protocols.dlms.dlms_bench import PASSWORD, POLICIES, SmallMeter
 from tests.support.replay import ReplayLine
 
@@ -114,7 +114,7 @@ def test_a_trace_is_private_and_written_on(tmp_path: Path) -> None:
 
 
 def test_a_trace_ends_at_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.trace_log.MAX_OCTETS", 1 << 20)
+    monkeypatch.setattr("gateway.roles.trace_log.MAX_OCTETS", 1 << 20)
     sink = TraceFile(tmp_path / "t.trace")
     for _ in range(40):
         sink.octets(sent=True, octets=bytes(20_000))

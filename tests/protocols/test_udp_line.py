@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 import pytest
 
 from gateway.clock import ManualClock
-from protocols.dlms import wrapper
-from protocols.dlms.server_asyncio import MAX_UDP_PEERS, UdpServer, serve_wrapper_udp
+from protocols.dlms.framing import wrapper
+from protocols.dlms.server.ports import MAX_UDP_PEERS, UdpServer, serve_wrapper_udp
 from protocols.dlms.session import open_dlms
 from protocols.errors import LineClosed, LineTimeout, LineUnavailable, LocalError, MeterSilent
+from protocols.lines.udp import MAX_DATAGRAMS, UdpLine
 from protocols.reading import ProfileName
 from protocols.session import MeterSpec
-from protocols.udp_line import MAX_DATAGRAMS, UdpLine
 from tests.protocols.dlms.dlms_bench import POLICIES, SmallMeter
 from tests.protocols.dlms.test_dlms_session import NOW, Counters, Secrets, collect, settings
 

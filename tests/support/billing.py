@@ -11,7 +11,7 @@ from gateway.contract.messages import Batch, Status
 from gateway.contract.rule import ConsumerState
 from gateway.contract.topics import TopicKind, Topics
 from gateway.errors import PeerError
-from gateway.mqtt import MqttMessage, MqttSettings, connect
+from gateway.mqtt.connection import MqttMessage, MqttSettings, connect
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from gateway.contract.messages import Capture, CaptureValue, Gap, MessageAttribution
-from gateway.edge.entry import CaptureRecord, EntryKind, GapRecord, JournalBatch
+from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord, JournalBatch
 
 T0 = datetime(2026, 8, 1, tzinfo=UTC)
 """Long enough ago that thousands of half-hours lie in the past: VictoriaMetrics drops points of the future."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.clock import SystemClock
-from gateway.edge.entry import JournalBatch
-from gateway.edge.journal import Journal
+from gateway.edge.journal.entry import JournalBatch
+from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.base import Sink
 from tests.support.captures import records
 

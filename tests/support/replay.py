@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from protocols.dlms.trace_mask import PasswordMask
+from protocols.capture.trace_file import Piece, read_trace
+from protocols.dlms.trace.mask import PasswordMask
 from protocols.errors import LineTimeout
 from protocols.line import LineIO, LineStatistics
-from protocols.trace_file import Piece, read_trace
 
 
 class ReplayLine:

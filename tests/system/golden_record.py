@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from gateway.clock import ManualClock
-from gateway.config import load
-from gateway.mqtt import MqttSettings
-from gateway.role_central import make_directory_keys
-from gateway.role_edge import edge_role
+from gateway.config.file import load
+from gateway.mqtt.connection import MqttSettings
+from gateway.roles.central import make_directory_keys
+from gateway.roles.edge import edge_role
 from protocols.reading import ProfileName
 from protocols.session import Auth
 from protocols.simulator.neighbourhood import MeterPlan, Plan

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from protocols.dlms.wrapper import encode
+from protocols.dlms.framing.wrapper import encode
 from tests.support.capture import CLIENT, METER, pcap, pcapng, tcp, udp
 from tests.support.cli import Cli
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.central.ledger import Ledger
+from gateway.central.ledger.ledger import Ledger
 from mapping.changes import remove
 from mapping.store import DirectoryStore
-from protocols.lines import SerialLine
+from protocols.lines.base import SerialLine
 from protocols.session import Auth
 from protocols.simulator.neighbourhood import MeterPlan
 from tests.support.cli import Cli

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from protocols.capture.trace_file import read_trace
 from protocols.session import Auth
-from protocols.trace_file import read_trace
 from tests.support.cli import ROOT, Cli
 from tests.support.town import Town
 from tests.system.test_cli_field import address, one

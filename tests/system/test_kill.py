@@ -13,9 +13,9 @@ from pathlib import Path
 import paho.mqtt.client as paho
 
 from gateway.central.audit import AuditResult
-from gateway.central.ledger import Ledger
+from gateway.central.ledger.ledger import Ledger
 from gateway.contract.messages import Status
-from gateway.edge.journal_view import view
+from gateway.edge.journal.view import view
 from tests.support.town import Town, town, wait_until
 
 KILLS = int(os.environ.get("KILLS", "20"))

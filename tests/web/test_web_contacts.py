@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.central.contacts import MAX_ACCOUNTS_PER_MOBILE, Contact, ContactStore, typed_number
-from gateway.central.limits import SlidingLimit
+from gateway.central.portal.contacts import MAX_ACCOUNTS_PER_MOBILE, Contact, ContactStore, typed_number
+from gateway.central.portal.limits import SlidingLimit
 from gateway.errors import ConfigError, UsageError
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)

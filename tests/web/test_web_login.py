@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.central.contacts import Contact
+from gateway.central.portal.contacts import Contact
 from tests.web.web_client import TestClient
 from tests.web.web_seed import LEGACY, NOW, NUMBERS, Town
 from tests.web.web_steps import ask, enter, form_token, login, wait_codes

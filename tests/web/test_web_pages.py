@@ -13,7 +13,7 @@ import pytest
 from markupsafe import Markup
 
 import gateway.web
-from gateway.central.view_models import IssueKind, Severity
+from gateway.central.portal.view_models import IssueKind, Severity
 from gateway.contract.messages import Alarm, Status
 from gateway.web.charts import Bar, bar_chart, nice_top
 from gateway.web.i18n import Words, catalogue, choose_language, grouped, masked

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.central.issues import gap_issues
-from gateway.central.records import StoredGap
-from gateway.central.usage import Interval, Register, days_left, interval_use, register_use, spending
-from gateway.central.view_models import BalanceSource, Freshness, Supply
+from gateway.central.ledger.records import StoredGap
+from gateway.central.portal.issues import gap_issues
+from gateway.central.portal.usage import Interval, Register, days_left, interval_use, register_use, spending
+from gateway.central.portal.view_models import BalanceSource, Freshness, Supply
 from gateway.contract.messages import Balance, MeterStatus, Status
 from gateway.errors import UsageError
 from mapping.changes import Install, MoveIn, Name, Remove

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from gateway.central.contacts import Contact, ContactStore
-from gateway.central.ledger import Ledger
-from gateway.central.otp import ConsoleSender, OneTimeCodes
-from gateway.central.views import Views
+from gateway.central.ledger.ledger import Ledger
+from gateway.central.portal.contacts import Contact, ContactStore
+from gateway.central.portal.otp import ConsoleSender, OneTimeCodes
+from gateway.central.portal.views import Views
 from gateway.clock import ManualClock
 from gateway.contract.messages import (
     Alarm,

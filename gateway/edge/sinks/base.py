@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from gateway.edge.entry import Entry
+from gateway.edge.journal.entry import Entry
 
 
 class JournalReader(Protocol):
-    """What sinks need of the journal (see `gateway.edge.journal.Journal`)."""
+    """What sinks need of the journal (see `gateway.edge.journal.journal.Journal`)."""
 
     @property
     def uuid(self) -> str:

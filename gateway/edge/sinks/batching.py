@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 
 from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE
 from gateway.contract.topics import TopicKind, Topics
-from gateway.edge.entry import Entry, EntryKind
+from gateway.edge.journal.entry import Entry, EntryKind
 
 ENVELOPE = 1024
 """Room for the envelope around a batch, in octets."""

@@ -16,7 +16,7 @@ from gateway.clock import monotonic
 from gateway.contract.envelope import assemble, gateway_source, wrap
 from gateway.contract.messages import Status, rfc3339
 from gateway.contract.topics import Topics, gateway_name
-from gateway.edge.entry import Entry
+from gateway.edge.journal.entry import Entry
 from gateway.edge.sinks.base import JournalReader
 from gateway.edge.sinks.batching import ENVELOPE, Batcher, BatchLimits, Outgoing
 from gateway.errors import (
@@ -27,7 +27,7 @@ from gateway.errors import (
     PeerRefusedLogin,
     PeerUnavailable,
 )
-from gateway.mqtt import Backoff, MqttConnection, MqttSettings, Will, connect
+from gateway.mqtt.connection import Backoff, MqttConnection, MqttSettings, Will, connect
 
 log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ FAREWELL = 2.0
 
 
 class Companion(Protocol):
-    """Something that shares the sink's connection, such as `gateway.edge.link.EdgeLink`."""
+    """Something that shares the sink's connection, such as `gateway.edge.sinks.link.EdgeLink`."""
 
     async def serve(self, connection: MqttConnection, journal: JournalReader) -> None:
         """Work until the connection ends (raises PeerError) or it is cancelled."""

@@ -13,9 +13,9 @@ from protocols.dlms.companion.sources import (
     Rule,
     Source,
 )
+from protocols.dlms.data.types import Tag
+from protocols.dlms.data.units import UNIT_CODES
 from protocols.dlms.objects.object_list import ObjectEntry
-from protocols.dlms.types import Tag
-from protocols.dlms.units import UNIT_CODES
 from protocols.errors import NotSupported
 from protocols.reading import Obis, ProfileName, Quantity
 from protocols.session import Auth

@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 from protocols.dlms.companion.declaration import Table
 from protocols.dlms.companion.model import Category, Column, EventLog, ProfileInfo
-from protocols.dlms.types import Tag
-from protocols.dlms.units import UNIT_CODES
+from protocols.dlms.data.types import Tag
+from protocols.dlms.data.units import UNIT_CODES
 from protocols.reading import Obis, ProfileName, Quantity
 
 VALUE, CAPTURE_TIME = 2, 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.objects.codec import (
     BITS,
     INTEGER,
@@ -22,7 +23,6 @@ from protocols.dlms.objects.codec import (
 )
 from protocols.dlms.objects.interface import Attribute, CosemObject, Method
 from protocols.dlms.objects.object_list import OBJECT_ENTRY, OBJECT_LIST
-from protocols.dlms.types import Data, Tag
 from protocols.errors import LocalError
 
 MAX_SECRET_OCTETS = 64

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from protocols.dlms import cosem_time
-from protocols.dlms.cosem_dates import ClockStatus, CosemDateTime
-from protocols.dlms.cosem_time import INDIA, Stamp
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.cosem_dates import ClockStatus, CosemDateTime
+from protocols.dlms.data.cosem_time import INDIA, Stamp
+from protocols.dlms.data.types import Tag, octets
 from protocols.dlms.objects.codec import (
     BOOLEAN,
     DATE_TIME,
@@ -21,7 +22,6 @@ from protocols.dlms.objects.codec import (
     record,
 )
 from protocols.dlms.objects.interface import NOTHING, Attribute, CosemObject, Method, reached
-from protocols.dlms.types import Tag, octets
 from protocols.errors import LocalError
 from protocols.reading import Obis
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from protocols.dlms import cosem_time
-from protocols.dlms.cosem_dates import CosemDate, CosemDateTime, CosemTime
-from protocols.dlms.types import INTEGERS, NULL, Data, Tag
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.cosem_dates import CosemDate, CosemDateTime, CosemTime
+from protocols.dlms.data.types import INTEGERS, NULL, Data, Tag
 from protocols.errors import LocalError, MeterProtocolError
 from protocols.reading import Obis
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TypeVar
 
-from protocols.dlms.cosem_dates import CosemDateTime
+from protocols.dlms.data.cosem_dates import CosemDateTime
+from protocols.dlms.data.types import Tag
 from protocols.dlms.objects.catalogue import attribute_label
 from protocols.dlms.objects.codec import (
     ANY,
@@ -25,7 +26,6 @@ from protocols.dlms.objects.codec import (
 )
 from protocols.dlms.objects.interface import NOTHING, Attribute, CosemObject, Method
 from protocols.dlms.objects.schedules import SCRIPT_REF, ScriptRef
-from protocols.dlms.types import Tag
 from protocols.errors import MeterBusy, MeterRefused, NotSupported
 from protocols.reading import Obis, RelayState
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
+from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.objects.association import AssociationLN
 from protocols.dlms.objects.catalogue import catalogue
 from protocols.dlms.objects.clock import Clock
@@ -21,7 +22,6 @@ from protocols.dlms.objects.schedules import (
 )
 from protocols.dlms.objects.security_setup import SecuritySetup
 from protocols.dlms.objects.setups import IecHdlcSetup, PushSetup
-from protocols.dlms.types import Data, Tag
 from protocols.errors import MeterProtocolError
 
 T = TypeVar("T")

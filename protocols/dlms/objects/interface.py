@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Protocol, TypeVar, overload
 
-from protocols.dlms.apdu import ActionRequest, GetRequest, SetRequest
-from protocols.dlms.apdu_fields import Selection
+from protocols.dlms.apdu.fields import Selection
+from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest
+from protocols.dlms.data.types import Data, integer
 from protocols.dlms.objects.catalogue import (
     UNNAMED,
     attribute_named,
@@ -20,7 +21,6 @@ from protocols.dlms.objects.catalogue import (
     newest_version,
 )
 from protocols.dlms.objects.codec import Codec, Where
-from protocols.dlms.types import Data, integer
 from protocols.errors import LocalError
 from protocols.reading import Obis
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from protocols.dlms.objects.catalogue import catalogue, class_name
-from protocols.dlms.objects.codec import Codec, Shown, Where
-from protocols.dlms.types import (
+from protocols.dlms.data.types import (
     NULL,
     Data,
     Tag,
@@ -24,6 +22,8 @@ from protocols.dlms.types import (
     structure,
     unsigned,
 )
+from protocols.dlms.objects.catalogue import catalogue, class_name
+from protocols.dlms.objects.codec import Codec, Shown, Where
 from protocols.errors import LocalError
 from protocols.reading import Obis
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from protocols.dlms import cosem_time
-from protocols.dlms.cosem_time import INDIA
-from protocols.dlms.model import ColumnName, EntrySelection, RangeSelection
+from protocols.dlms.apdu.selection import ColumnName, EntrySelection, RangeSelection
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.cosem_time import INDIA
+from protocols.dlms.data.types import Tag
 from protocols.dlms.objects.catalogue import attribute_label
 from protocols.dlms.objects.clock import CLOCK
 from protocols.dlms.objects.codec import (
@@ -25,7 +26,6 @@ from protocols.dlms.objects.codec import (
     record,
 )
 from protocols.dlms.objects.interface import NOTHING, Attribute, CosemObject, Method
-from protocols.dlms.types import Tag
 from protocols.errors import LocalError
 from protocols.reading import Obis
 

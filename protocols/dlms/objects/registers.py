@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from protocols.dlms.data.units import unit_name
 from protocols.dlms.objects.codec import (
     ANY,
     DATE_TIME,
@@ -15,7 +16,6 @@ from protocols.dlms.objects.codec import (
     record,
 )
 from protocols.dlms.objects.interface import NOTHING, Attribute, CosemObject, Method
-from protocols.dlms.units import unit_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from protocols.dlms.cosem_dates import CosemDate, CosemDateTime, CosemTime
+from protocols.dlms.data.cosem_dates import CosemDate, CosemDateTime, CosemTime
+from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.objects.catalogue import attribute_label, method_label
 from protocols.dlms.objects.codec import (
     ANY,
@@ -24,7 +25,6 @@ from protocols.dlms.objects.codec import (
     show_octets,
 )
 from protocols.dlms.objects.interface import NOTHING, Attribute, CosemObject, Method
-from protocols.dlms.types import Data, Tag
 from protocols.reading import Obis
 
 WRITE_ATTRIBUTE, EXECUTE_METHOD = 1, 2

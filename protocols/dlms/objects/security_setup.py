@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from protocols.dlms.key_wrap import WRAPPED_OCTETS, unwrap_key, wrap_key
+from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.objects.codec import (
     ANY,
     ENUM,
@@ -20,7 +20,7 @@ from protocols.dlms.objects.codec import (
     record,
 )
 from protocols.dlms.objects.interface import Attribute, CosemObject, Method
-from protocols.dlms.types import Data, Tag
+from protocols.dlms.security.key_wrap import WRAPPED_OCTETS, unwrap_key, wrap_key
 from protocols.errors import LocalError, MeterProtocolError
 
 TITLE_OCTETS = 8

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from protocols.dlms.cosem_dates import CosemDateTime
+from protocols.dlms.data.cosem_dates import CosemDateTime
+from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.objects.codec import (
     ANY,
     DATE_TIME,
@@ -24,7 +25,6 @@ from protocols.dlms.objects.codec import (
 )
 from protocols.dlms.objects.interface import NOTHING, Attribute, CosemObject, Method
 from protocols.dlms.objects.profile import CAPTURE_OBJECT, CaptureObject
-from protocols.dlms.types import Data, Tag
 
 _SPEEDS = {
     n: f"{baud} baud"

@@ -7,25 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from protocols.dlms import cosem_time
-from protocols.dlms.apdu import GetRequest
-from protocols.dlms.association import AssociationSettings
-from protocols.dlms.connection import ClientConnection
-from protocols.dlms.hdlc_link import HdlcClientLink
-from protocols.dlms.link import ClientLink
-from protocols.dlms.model import (
-    OBJECT_UNDEFINED,
-    TYPE_UNMATCHED,
-    AccessDenied,
-    AssociationPolicy,
-    EntrySelection,
-    RangeSelection,
-)
-from protocols.dlms.outcomes import Event
-from protocols.dlms.security import Keys
-from protocols.dlms.server import ServerConnection, ServerSettings
-from protocols.dlms.server_links import HdlcBus, ServedMeter, WrapperServer
-from protocols.dlms.types import (
+from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
+from protocols.dlms.apdu.services import GetRequest
+from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.connection import ClientConnection
+from protocols.dlms.core.outcomes import Event
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.types import (
     NULL,
     Data,
     Tag,
@@ -42,7 +30,13 @@ from protocols.dlms.types import (
     text,
     unsigned,
 )
-from protocols.dlms.wrapper import WrapperClientLink
+from protocols.dlms.framing.hdlc_link import HdlcClientLink
+from protocols.dlms.framing.link import ClientLink
+from protocols.dlms.framing.wrapper import WrapperClientLink
+from protocols.dlms.security.suites import Keys
+from protocols.dlms.server.connection import ServerConnection, ServerSettings
+from protocols.dlms.server.links import HdlcBus, ServedMeter, WrapperServer
+from protocols.dlms.server.model import OBJECT_UNDEFINED, TYPE_UNMATCHED, AccessDenied, AssociationPolicy
 from protocols.reading import Obis
 from protocols.session import Auth
 

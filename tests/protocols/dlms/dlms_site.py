@@ -7,14 +7,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 
 from gateway.clock import ManualClock
-from protocols.dlms.keeper import Keeper
-from protocols.dlms.layout_cache import Layouts
-from protocols.dlms.server import ServerSettings
-from protocols.dlms.server_asyncio import serve_hdlc_tcp, serve_wrapper
+from protocols.dlms.client.keeper import Keeper
+from protocols.dlms.reading.layout_cache import Layouts
+from protocols.dlms.server.connection import ServerSettings
+from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
 from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.errors import MeterConfigError
 from protocols.line import Line
-from protocols.lines import TcpLine
+from protocols.lines.base import TcpLine
 from protocols.reading import ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSpec
 from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY, PASSWORD, POLICIES, START, SmallMeter

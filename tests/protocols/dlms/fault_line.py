@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from protocols.dlms.server import SendCounter, ServerSettings
-from protocols.dlms.server_links import HdlcBus, ServedMeter, WrapperServer
+from protocols.dlms.server.connection import SendCounter, ServerSettings
+from protocols.dlms.server.links import HdlcBus, ServedMeter, WrapperServer
 from protocols.errors import LineClosed, LineTimeout, LineUnavailable
 from protocols.line import LineStatistics
 from tests.protocols.dlms.dlms_bench import SmallMeter

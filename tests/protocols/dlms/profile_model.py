@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from protocols.dlms import axdr, cosem_time
-from protocols.dlms.cosem_time import Stamp
-from protocols.dlms.profiles import CLOCK, EVENT_LOG_STEP, Decoded, Layout, Row, cell_value
-from protocols.dlms.types import Data, Tag
+from protocols.dlms.data import axdr, cosem_time
+from protocols.dlms.data.cosem_time import Stamp
+from protocols.dlms.data.types import Data, Tag
+from protocols.dlms.profile.buffer import Decoded, Row
+from protocols.dlms.profile.layouts import CLOCK, EVENT_LOG_STEP, Layout, cell_value
 from protocols.errors import MeterProtocolError
 from protocols.reading import MeterTime, ProfileName, ReadingSet
 

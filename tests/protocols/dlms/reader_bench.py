@@ -8,14 +8,15 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from gateway.clock import ManualClock
-from protocols.dlms import axdr, cosem_time
-from protocols.dlms.apdu_lists import Target
+from protocols.dlms.apdu.lists import Target
+from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.companion import companion
-from protocols.dlms.layout_cache import LayoutCache, Layouts
-from protocols.dlms.model import AccessDenied, EntrySelection, RangeSelection
-from protocols.dlms.outcomes import refusal
-from protocols.dlms.reader import ProfileReader
-from protocols.dlms.types import Data, array
+from protocols.dlms.core.outcomes import refusal
+from protocols.dlms.data import axdr, cosem_time
+from protocols.dlms.data.types import Data, array
+from protocols.dlms.reading.layout_cache import LayoutCache, Layouts
+from protocols.dlms.reading.reader import ProfileReader
+from protocols.dlms.server.model import AccessDenied
 from protocols.errors import MeterRefused, NotSupported, ProtocolError
 from protocols.reading import Obis, ProfileName, ReadingSet
 from tests.protocols.dlms.dlms_bench import START, SmallMeter

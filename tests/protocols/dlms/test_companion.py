@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from protocols.dlms import cosem_time
 from protocols.dlms.companion import (
     COMPANIONS,
     BufferSource,
@@ -27,8 +26,8 @@ from protocols.dlms.companion import (
 )
 from protocols.dlms.companion.parse import parse
 from protocols.dlms.companion.sources import Pattern
-from protocols.dlms.objects.object_list import parse_object_list
-from protocols.dlms.types import (
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.types import (
     NULL,
     Data,
     array,
@@ -39,6 +38,7 @@ from protocols.dlms.types import (
     structure,
     unsigned,
 )
+from protocols.dlms.objects.object_list import parse_object_list
 from protocols.errors import MeterConfigError, NotSupported
 from protocols.names import NAMES
 from protocols.reading import Obis, ProfileName, Quantity, name_of

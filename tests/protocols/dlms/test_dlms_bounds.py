@@ -7,17 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from protocols import capture_file, trace_file
-from protocols.dlms import axdr, layouts, push_body, saved_meter, trace_apdu
-from protocols.dlms.axdr import FREE_ELEMENTS
-from protocols.dlms.decode import decode_trace
-from protocols.dlms.layout_cache import LayoutCache
-from protocols.dlms.layouts import parse_columns
-from protocols.dlms.notification import DataNotification
-from protocols.dlms.objects import parse_object_list
-from protocols.dlms.objects.object_list import MAX_MEMBERS
-from protocols.dlms.push_body import body_of
-from protocols.dlms.types import (
+from protocols.capture import file as capture_file
+from protocols.capture import trace_file
+from protocols.dlms.apdu.notification import DataNotification
+from protocols.dlms.data import axdr
+from protocols.dlms.data.axdr import FREE_ELEMENTS
+from protocols.dlms.data.types import (
     Data,
     Tag,
     array,
@@ -29,6 +24,16 @@ from protocols.dlms.types import (
     structure,
     unsigned,
 )
+from protocols.dlms.explore import saved_meter
+from protocols.dlms.objects import parse_object_list
+from protocols.dlms.objects.object_list import MAX_MEMBERS
+from protocols.dlms.profile import layouts
+from protocols.dlms.profile.layouts import parse_columns
+from protocols.dlms.push import body as push_body
+from protocols.dlms.push.body import body_of
+from protocols.dlms.reading.layout_cache import LayoutCache
+from protocols.dlms.trace import apdus as trace_apdu
+from protocols.dlms.trace.frames import decode_trace
 from protocols.errors import MeterConfigError, MeterProtocolError
 from protocols.reading import Obis
 
@@ -125,7 +130,7 @@ def test_characters_of_a_saved_meter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_full_cache_of_layouts_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocols.dlms.layout_cache.MAX_ENTRIES", 2)
+    monkeypatch.setattr("protocols.dlms.reading.layout_cache.MAX_ENTRIES", 2)
     entries: dict = {}
     for number in range(5):
         LayoutCache(entries, "GEN", "F1", f"GEN:{number}").put_objects("48", ())

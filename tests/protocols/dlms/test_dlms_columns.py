@@ -12,19 +12,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.columnwise import from_columns
-from protocols.dlms import axdr, cosem_time, stamps
-from protocols.dlms.columns import MAX_TAIL, block_of, decode_block, decode_cut_block
-from protocols.dlms.profiles import (
-    CapturedColumn,
-    Decoded,
-    Layout,
+from protocols.dlms.data import axdr, cosem_time
+from protocols.dlms.data.types import NULL, Data, Tag, array, double_long_unsigned, octets, structure
+from protocols.dlms.profile import stamps
+from protocols.dlms.profile.buffer import Decoded
+from protocols.dlms.profile.columns import (
+    MAX_TAIL,
+    block_of,
+    decode_block,
+    decode_cut_block,
     decode_octets,
     decode_rows,
     rows_of,
 )
-from protocols.dlms.runs import FIRST_GLANCE
-from protocols.dlms.types import NULL, Data, Tag, array, double_long_unsigned, octets, structure
+from protocols.dlms.profile.columnwise import from_columns
+from protocols.dlms.profile.layouts import CapturedColumn, Layout
+from protocols.dlms.profile.runs import FIRST_GLANCE
 from protocols.errors import MeterProtocolError
 from protocols.reading import MeterTime, Number, Obis, ProfileName, Quantity
 from tests.protocols.dlms import profile_model

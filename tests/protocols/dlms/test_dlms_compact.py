@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.dlms import axdr
-from protocols.dlms.types import (
+from protocols.dlms.data import axdr
+from protocols.dlms.data.types import (
     NULL,
     Data,
     Tag,

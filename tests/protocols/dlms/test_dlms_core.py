@@ -9,23 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.dlms import ciphering, gbt, hls, wrapper
-from protocols.dlms.apdu import ActionRequest, SetRequest
-from protocols.dlms.apdu_lists import (
-    ActionListRequest,
-    GetListRequest,
-    Outcome,
-    SetListRequest,
-    Target,
-)
-from protocols.dlms.association import AssociationSettings
-from protocols.dlms.ciphering import Form, KeySet
-from protocols.dlms.conformance import BUILT, Conformance, names
-from protocols.dlms.gbt import Block, BlockTransfer
-from protocols.dlms.model import AssociationPolicy
-from protocols.dlms.outcomes import Associated, Done, Outcomes, Pushed, Refused, Released, Value
-from protocols.dlms.server import ServerSettings
-from protocols.dlms.types import NULL, integer, octets, text
+from protocols.dlms.apdu import gbt
+from protocols.dlms.apdu.conformance import BUILT, Conformance, names
+from protocols.dlms.apdu.gbt import Block, BlockTransfer
+from protocols.dlms.apdu.lists import ActionListRequest, GetListRequest, Outcome, SetListRequest, Target
+from protocols.dlms.apdu.services import ActionRequest, SetRequest
+from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.outcomes import Associated, Done, Outcomes, Pushed, Refused, Released, Value
+from protocols.dlms.data.types import NULL, integer, octets, text
+from protocols.dlms.framing import wrapper
+from protocols.dlms.security import ciphering, hls
+from protocols.dlms.security.ciphering import Form, KeySet
+from protocols.dlms.server.connection import ServerSettings
+from protocols.dlms.server.model import AssociationPolicy
 from protocols.errors import LocalError, MeterConfigError, MeterProtocolError, ProtocolError, SecurityFailure
 from protocols.session import Auth, Protection, ReleaseMode
 from tests.protocols.dlms.dlms_bench import AK, EK, KEYS, LONG_TEXT, TITLE, Joined, SmallMeter, o

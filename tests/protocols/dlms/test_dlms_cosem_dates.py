@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.dlms import cosem_time
-from protocols.dlms.cosem_dates import (
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.cosem_dates import (
     DST_BEGIN,
     LAST_DAY,
     SECOND_LAST_DAY,
@@ -19,7 +19,7 @@ from protocols.dlms.cosem_dates import (
     CosemDateTime,
     CosemTime,
 )
-from protocols.dlms.types import (
+from protocols.dlms.data.types import (
     NULL,
     Data,
     Tag,

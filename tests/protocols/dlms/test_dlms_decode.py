@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.dlms import apdu, axdr, wrapper
-from protocols.dlms.apdu import GetBlock
-from protocols.dlms.axdr import MAX_OCTETS
-from protocols.dlms.decode import Trace, decode_trace
-from protocols.dlms.hdlc import Address, Frame
-from protocols.dlms.security import Keys
-from protocols.dlms.types import array, double_long_unsigned
+from protocols.dlms.apdu import services as apdu
+from protocols.dlms.apdu.services import GetBlock
+from protocols.dlms.data import axdr
+from protocols.dlms.data.axdr import MAX_OCTETS
+from protocols.dlms.data.types import array, double_long_unsigned
+from protocols.dlms.framing import wrapper
+from protocols.dlms.framing.hdlc import Address, Frame
+from protocols.dlms.security.suites import Keys
+from protocols.dlms.trace.frames import Trace, decode_trace
 from protocols.errors import MeterProtocolError
 from tests.protocols.dlms.dlms_bench import KEYS
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.dlms import apdu, axdr, ciphering
-from protocols.dlms.apdu_lists import (
+from protocols.dlms.apdu import services as apdu
+from protocols.dlms.apdu.lists import (
     ActionListRequest,
     ActionListResponse,
     BlockAck,
@@ -15,9 +15,11 @@ from protocols.dlms.apdu_lists import (
     SetListResponse,
     Target,
 )
-from protocols.dlms.decode import Trace, decode_trace
-from protocols.dlms.hdlc import FRMR, Address, Frame
-from protocols.dlms.types import array, double_long_unsigned, long_unsigned, octets
+from protocols.dlms.data import axdr
+from protocols.dlms.data.types import array, double_long_unsigned, long_unsigned, octets
+from protocols.dlms.framing.hdlc import FRMR, Address, Frame
+from protocols.dlms.security import ciphering
+from protocols.dlms.trace.frames import Trace, decode_trace
 from protocols.reading import Obis
 from tests.protocols.dlms.dlms_bench import HLS_KEY, KEYS, PASSWORD, POLICIES, Joined, SmallMeter
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.dlms import decode_talks as module
-from protocols.dlms.decode_talks import Heard, Talks, decode_talks
-from protocols.dlms.hdlc import Address, Frame
-from protocols.dlms.trace_known import Known
-from protocols.dlms.wrapper import encode
+from protocols.dlms.framing.hdlc import Address, Frame
+from protocols.dlms.framing.wrapper import encode
+from protocols.dlms.trace import conversations as module
+from protocols.dlms.trace.conversations import Heard, Talks, decode_talks
+from protocols.dlms.trace.state import Known
 from tests.protocols.dlms.dlms_bench import KEYS, POLICIES, Joined, SmallMeter
 
 GET = bytes.fromhex("C001C100080000010000FF0200")

@@ -10,12 +10,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.clock import ManualClock
-from protocols.dlms import cosem_time
-from protocols.dlms.layout_cache import Layouts
-from protocols.dlms.model import AssociationPolicy, RangeSelection
-from protocols.dlms.server_asyncio import serve_wrapper
-from protocols.dlms.session import DlmsSession, open_dlms
-from protocols.dlms.types import (
+from protocols.dlms.apdu.selection import RangeSelection
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.types import (
     NULL,
     Data,
     Tag,
@@ -30,12 +27,16 @@ from protocols.dlms.types import (
     structure,
     unsigned,
 )
+from protocols.dlms.reading.layout_cache import Layouts
+from protocols.dlms.server.model import AssociationPolicy
+from protocols.dlms.server.ports import serve_wrapper
+from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.errors import MeterConfigError, NotSupported
-from protocols.lines import TcpLine
+from protocols.lines.base import TcpLine
 from protocols.reading import Instant, Missing, MissingReason, Number, Obis, ProfileName, RelayState, Text
 from protocols.session import Auth, DlmsSettings, MeterSpec
-from protocols.simulator.cosem import HouseholdModel
-from protocols.simulator.household import Household
+from protocols.simulator.cosem.model import HouseholdModel
+from protocols.simulator.household.household import Household
 from tests.protocols.dlms.dlms_bench import HLS_KEY, SmallMeter
 from tests.protocols.dlms.reader_bench import ScriptedExchange, collect, reader_of
 from tests.protocols.dlms.test_dlms_session import Counters, Secrets

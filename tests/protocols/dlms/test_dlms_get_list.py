@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.dlms import acse, apdu
-from protocols.dlms.apdu import GetBlock, GetNext, GetResponse
-from protocols.dlms.apdu_lists import GetListRequest, GetListResponse, Outcome, Target, decode_outcomes
-from protocols.dlms.server import SendCounter, ServerConnection, ServerSettings
-from protocols.dlms.types import octets
+from protocols.dlms.apdu import acse
+from protocols.dlms.apdu import services as apdu
+from protocols.dlms.apdu.lists import GetListRequest, GetListResponse, Outcome, Target, decode_outcomes
+from protocols.dlms.apdu.services import GetBlock, GetNext, GetResponse
+from protocols.dlms.data.types import octets
+from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
 from tests.protocols.dlms.dlms_bench import LONG_TEXT, SmallMeter, o
 
 SERIAL = Target(1, o("0-0:96.1.0"), 2)

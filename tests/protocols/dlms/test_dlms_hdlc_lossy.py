@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from protocols.dlms import hdlc
-from protocols.dlms.apdu import ActionRequest, GetRequest
-from protocols.dlms.connection import AssociationSettings, ClientConnection, State
-from protocols.dlms.hdlc import MAX_FRAME, MAX_WINDOW, Frame, FrameDecoder
-from protocols.dlms.hdlc_link import HdlcClientLink
-from protocols.dlms.outcomes import Associated, Done, Event, LinkUp, Value
-from protocols.dlms.server import ServerSettings
-from protocols.dlms.server_links import HdlcBus, ServedMeter
-from protocols.dlms.types import Data, octets
+from protocols.dlms.apdu.services import ActionRequest, GetRequest
+from protocols.dlms.core.connection import AssociationSettings, ClientConnection, State
+from protocols.dlms.core.outcomes import Associated, Done, Event, LinkUp, Value
+from protocols.dlms.data.types import Data, octets
+from protocols.dlms.framing import hdlc
+from protocols.dlms.framing.hdlc import MAX_FRAME, MAX_WINDOW, Frame, FrameDecoder
+from protocols.dlms.framing.hdlc_link import HdlcClientLink
+from protocols.dlms.server.connection import ServerSettings
+from protocols.dlms.server.links import HdlcBus, ServedMeter
 from protocols.errors import ProtocolError
 from protocols.reading import Obis
 from tests.protocols.dlms.dlms_bench import POLICIES, SmallMeter, o

@@ -8,21 +8,25 @@ from dataclasses import replace
 
 import pytest
 
-from protocols.dlms import acse, apdu, ciphering, gbt, hdlc, hls, security, wrapper
-from protocols.dlms.acse import Aare, Aarq, InitiateRequest, Release
-from protocols.dlms.apdu import ActionRequest, ExceptionResponse, GetRequest
-from protocols.dlms.association import AssociationSettings
-from protocols.dlms.ciphering import Form
-from protocols.dlms.hdlc import Address, Frame, FrameDecoder, Parameters
-from protocols.dlms.hdlc_channel import MAX_QUEUED
-from protocols.dlms.link import ApduReceived
-from protocols.dlms.model import AssociationPolicy
-from protocols.dlms.outcomes import Released, Value
-from protocols.dlms.security import Keys
-from protocols.dlms.server import SendCounter, ServerConnection, ServerSettings
-from protocols.dlms.server_links import HdlcBus, ServedMeter
-from protocols.dlms.types import octets
-from protocols.dlms.wrapper import WrapperApdu
+from protocols.dlms.apdu import acse, gbt
+from protocols.dlms.apdu import services as apdu
+from protocols.dlms.apdu.acse import Aare, Aarq, InitiateRequest, Release
+from protocols.dlms.apdu.services import ActionRequest, ExceptionResponse, GetRequest
+from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.outcomes import Released, Value
+from protocols.dlms.data.types import octets
+from protocols.dlms.framing import hdlc, wrapper
+from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder, Parameters
+from protocols.dlms.framing.hdlc_channel import MAX_QUEUED
+from protocols.dlms.framing.link import ApduReceived
+from protocols.dlms.framing.wrapper import WrapperApdu
+from protocols.dlms.security import ciphering, hls
+from protocols.dlms.security import suites as security
+from protocols.dlms.security.ciphering import Form
+from protocols.dlms.security.suites import Keys
+from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
+from protocols.dlms.server.links import HdlcBus, ServedMeter
+from protocols.dlms.server.model import AssociationPolicy
 from protocols.errors import LocalError, MeterProtocolError, ProtocolError, SecurityFailure
 from protocols.session import Auth, Protection, ReleaseMode
 from tests.protocols.dlms.dlms_bench import (

@@ -6,14 +6,15 @@ from datetime import timedelta
 
 import pytest
 
-from protocols.dlms import cosem_time, wrapper
-from protocols.dlms.apdu import ActionRequest, SetRequest
-from protocols.dlms.association import AssociationSettings
-from protocols.dlms.model import RangeSelection
-from protocols.dlms.outcomes import Associated, Done, LinkUp, Refused, Released, Value
-from protocols.dlms.security import Keys
-from protocols.dlms.server import ServerSettings
-from protocols.dlms.types import integer, octets
+from protocols.dlms.apdu.selection import RangeSelection
+from protocols.dlms.apdu.services import ActionRequest, SetRequest
+from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.outcomes import Associated, Done, LinkUp, Refused, Released, Value
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.types import integer, octets
+from protocols.dlms.framing import wrapper
+from protocols.dlms.security.suites import Keys
+from protocols.dlms.server.connection import ServerSettings
 from protocols.errors import AssociationRefused, MeterProtocolError, MeterRefused, SecurityFailure
 from protocols.session import Auth
 from tests.protocols.dlms.dlms_bench import (

@@ -10,12 +10,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from protocols.dlms.keeper import HDLC_INACTIVITY, WRAPPER_INACTIVITY, Keeper
-from protocols.dlms.server import ServerSettings
-from protocols.dlms.server_asyncio import serve_hdlc
+from protocols.dlms.client.keeper import HDLC_INACTIVITY, WRAPPER_INACTIVITY, Keeper
+from protocols.dlms.server.connection import ServerSettings
+from protocols.dlms.server.ports import serve_hdlc
 from protocols.dlms.session import DlmsSession
 from protocols.errors import IdentityMismatch, LineTimeout
-from protocols.lines import SerialLine
+from protocols.lines.base import SerialLine
 from protocols.reading import ProfileName, RelayState
 from protocols.session import MeterSpec
 from tests.protocols.dlms.dlms_bench import POLICIES, SmallMeter

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.dlms.key_wrap import unwrap_key, wrap_key
+from protocols.dlms.security.key_wrap import unwrap_key, wrap_key
 from protocols.errors import MeterConfigError, SecurityFailure
 
 MASTER = bytes(range(16))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.dlms import acse, hdlc, outcomes
-from protocols.dlms.apdu import ConfirmedServiceError, ExceptionResponse
-from protocols.dlms.connection import AssociationSettings, ClientConnection
-from protocols.dlms.hdlc import Address, Frame, FrameDecoder, Parameters
-from protocols.dlms.hdlc_channel import Channel
-from protocols.dlms.hdlc_link import MAX_POLLS, MAX_RECOVERIES, HdlcClientLink
-from protocols.dlms.link import ApduReceived, LinkClosed, LinkOpened
-from protocols.dlms.server import ServerSettings
-from protocols.dlms.server_links import MAX_CLIENTS, HdlcBus, ServedMeter
+from protocols.dlms.apdu import acse
+from protocols.dlms.apdu.services import ConfirmedServiceError, ExceptionResponse
+from protocols.dlms.core import outcomes
+from protocols.dlms.core.connection import AssociationSettings, ClientConnection
+from protocols.dlms.framing import hdlc
+from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder, Parameters
+from protocols.dlms.framing.hdlc_channel import Channel
+from protocols.dlms.framing.hdlc_link import MAX_POLLS, MAX_RECOVERIES, HdlcClientLink
+from protocols.dlms.framing.link import ApduReceived, LinkClosed, LinkOpened
+from protocols.dlms.server.connection import ServerSettings
+from protocols.dlms.server.links import MAX_CLIENTS, HdlcBus, ServedMeter
 from protocols.errors import (
     AssociationLost,
     InvocationCounterRefused,

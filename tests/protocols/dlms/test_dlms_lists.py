@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.dlms import apdu
-from protocols.dlms.apdu_lists import (
+from protocols.dlms.apdu import services as apdu
+from protocols.dlms.apdu.lists import (
     ActionBlock,
     ActionListRequest,
     ActionListResponse,
@@ -24,8 +24,8 @@ from protocols.dlms.apdu_lists import (
     decode_action_outcomes,
     encode_action_outcomes,
 )
-from protocols.dlms.model import EntrySelection
-from protocols.dlms.types import NULL, Data, long_unsigned, octets
+from protocols.dlms.apdu.selection import EntrySelection
+from protocols.dlms.data.types import NULL, Data, long_unsigned, octets
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.dlms.apdu_lists import Target
-from protocols.dlms.types import NULL, octets, text
+from protocols.dlms.apdu.lists import Target
+from protocols.dlms.data.types import NULL, octets, text
 from protocols.errors import NotSupported
 from protocols.session import ReleaseMode
 from tests.protocols.dlms.dlms_bench import ECHO, SmallMeter, o

@@ -17,10 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.clock import ManualClock
-from protocols import optical_line
-from protocols.dlms import hdlc
-from protocols.dlms.hdlc import Address, Frame, FrameDecoder
-from protocols.dlms.mode_e import (
+from protocols.dlms.framing import hdlc
+from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
+from protocols.dlms.framing.mode_e import (
     MAX_LINE,
     MAX_NOISE,
     Identification,
@@ -30,11 +29,12 @@ from protocols.dlms.mode_e import (
     with_parity,
     without_parity,
 )
-from protocols.dlms.server import ServerSettings
-from protocols.dlms.server_links import HdlcBus, ServedMeter
+from protocols.dlms.server.connection import ServerSettings
+from protocols.dlms.server.links import HdlcBus, ServedMeter
 from protocols.dlms.session import open_dlms
 from protocols.errors import LineUnavailable, MeterConfigError, MeterProtocolError
-from protocols.optical_line import OpticalLine
+from protocols.lines import optical as optical_line
+from protocols.lines.optical import OpticalLine
 from protocols.reading import RelayState
 from protocols.session import MeterSpec
 from tests.protocols.dlms.dlms_bench import POLICIES, SmallMeter

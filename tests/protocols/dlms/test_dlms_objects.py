@@ -10,14 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.dlms import axdr, objects
-from protocols.dlms.apdu import ActionRequest, GetRequest, SetRequest
-from protocols.dlms.cosem_dates import ClockStatus, CosemDate, CosemDateTime, CosemTime
-from protocols.dlms.objects import association, clock, codec, schedules, security_setup, setups
-from protocols.dlms.objects.codec import Codec, Where
-from protocols.dlms.objects.interface import Attribute, Method
-from protocols.dlms.objects.object_list import MAX_OBJECTS
-from protocols.dlms.types import (
+from protocols.dlms import objects
+from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest
+from protocols.dlms.data import axdr
+from protocols.dlms.data.cosem_dates import ClockStatus, CosemDate, CosemDateTime, CosemTime
+from protocols.dlms.data.types import (
     NULL,
     Data,
     Tag,
@@ -33,6 +30,10 @@ from protocols.dlms.types import (
     structure,
     unsigned,
 )
+from protocols.dlms.objects import association, clock, codec, schedules, security_setup, setups
+from protocols.dlms.objects.codec import Codec, Where
+from protocols.dlms.objects.interface import Attribute, Method
+from protocols.dlms.objects.object_list import MAX_OBJECTS
 from protocols.errors import (
     LocalError,
     MeterProtocolError,

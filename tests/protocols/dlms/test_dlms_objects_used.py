@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.dlms import objects
-from protocols.dlms.model import AssociationPolicy, ColumnName, EntrySelection
-from protocols.dlms.objects import clock, control
-from protocols.dlms.types import (
+from protocols.dlms.apdu.selection import ColumnName, EntrySelection
+from protocols.dlms.data.types import (
     NULL,
     Data,
     Tag,
@@ -26,6 +25,8 @@ from protocols.dlms.types import (
     structure,
     unsigned,
 )
+from protocols.dlms.objects import clock, control
+from protocols.dlms.server.model import AssociationPolicy
 from protocols.errors import (
     LocalError,
     MeterBusy,
@@ -37,8 +38,8 @@ from protocols.errors import (
 )
 from protocols.reading import Obis, RelayState
 from protocols.session import Auth
-from protocols.simulator.cosem import HouseholdModel
-from protocols.simulator.household import Household
+from protocols.simulator.cosem.model import HouseholdModel
+from protocols.simulator.household.household import Household
 from tests.protocols.dlms.test_dlms_objects import FAST, JUNE, MASTER, RELAY, WRAPPED
 
 KEY = bytes.fromhex("00112233445566778899AABBCCDDEEFF")

@@ -14,10 +14,11 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from gateway.edge.counters import FileCounters
-from protocols.dlms.model import AccessDenied, AssociationPolicy, EntrySelection, RangeSelection
-from protocols.dlms.opening import association_settings, counter_object
-from protocols.dlms.security import MAX_COUNTER
-from protocols.dlms.types import Data, double_long_unsigned
+from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
+from protocols.dlms.client.opening import association_settings, counter_object
+from protocols.dlms.data.types import Data, double_long_unsigned
+from protocols.dlms.security.suites import MAX_COUNTER
+from protocols.dlms.server.model import AccessDenied, AssociationPolicy
 from protocols.errors import (
     AssociationRefused,
     InvocationCounterRefused,

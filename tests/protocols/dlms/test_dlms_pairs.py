@@ -11,13 +11,13 @@ from random import Random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protocols.dlms.apdu import GetRequest, SetRequest
-from protocols.dlms.apdu_lists import GetListRequest, Outcome, Target
-from protocols.dlms.connection import State
-from protocols.dlms.outcomes import Done, Event, LinkUp, Outcomes, Pushed, Refused, Released, Value
-from protocols.dlms.server_links import HdlcBus
-from protocols.dlms.transaction import Request
-from protocols.dlms.types import octets, text
+from protocols.dlms.apdu.lists import GetListRequest, Outcome, Target
+from protocols.dlms.apdu.services import GetRequest, SetRequest
+from protocols.dlms.core.connection import State
+from protocols.dlms.core.outcomes import Done, Event, LinkUp, Outcomes, Pushed, Refused, Released, Value
+from protocols.dlms.core.transaction import Request
+from protocols.dlms.data.types import octets, text
+from protocols.dlms.server.links import HdlcBus
 from protocols.errors import ProtocolError
 from tests.fuzz.seeds import Conversation, conversations, joined
 from tests.protocols.dlms.dlms_bench import LONG_TEXT, Joined, o

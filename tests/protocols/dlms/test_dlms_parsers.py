@@ -9,16 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.dlms import acse, apdu, axdr, cosem_time, hdlc, hdlc_channel, wrapper
-from protocols.dlms.apdu import GetRequest
-from protocols.dlms.association import AssociationSettings
+from protocols.dlms.apdu import acse
+from protocols.dlms.apdu import services as apdu
+from protocols.dlms.apdu.services import GetRequest
 from protocols.dlms.companion import companion, event_name
-from protocols.dlms.hdlc import Address, Frame, FrameDecoder
-from protocols.dlms.hdlc_channel import Channel
-from protocols.dlms.profiles import CLOCK, CapturedColumn, Layout, decode_rows
-from protocols.dlms.server import ServerSettings
-from protocols.dlms.transaction import MAX_VALUE_OCTETS
-from protocols.dlms.types import (
+from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.transaction import MAX_VALUE_OCTETS
+from protocols.dlms.data import axdr, cosem_time
+from protocols.dlms.data.types import (
     FIXED_OCTETS,
     INTEGERS,
     NULL,
@@ -29,8 +27,14 @@ from protocols.dlms.types import (
     octets,
     structure,
 )
-from protocols.dlms.values import to_value
-from protocols.dlms.wrapper import WrapperDecoder
+from protocols.dlms.data.values import to_value
+from protocols.dlms.framing import hdlc, hdlc_channel, wrapper
+from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
+from protocols.dlms.framing.hdlc_channel import Channel
+from protocols.dlms.framing.wrapper import WrapperDecoder
+from protocols.dlms.profile.columns import decode_rows
+from protocols.dlms.profile.layouts import CLOCK, CapturedColumn, Layout
+from protocols.dlms.server.connection import ServerSettings
 from protocols.errors import LocalError, MeterProtocolError, ProtocolError
 from protocols.reading import Missing, MissingReason, Number, Obis, ProfileName, Quantity, Text
 from tests.protocols.dlms.dlms_bench import POLICIES, START, Joined, SmallMeter

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from protocols.dlms import cosem_time
-from protocols.dlms.layout_cache import CHECK_EVERY, Layouts
-from protocols.dlms.model import AccessDenied, EntrySelection, RangeSelection
-from protocols.dlms.types import (
+from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.types import (
     NULL,
     Data,
     Tag,
@@ -24,6 +23,8 @@ from protocols.dlms.types import (
     scaler_unit,
     structure,
 )
+from protocols.dlms.reading.layout_cache import CHECK_EVERY, Layouts
+from protocols.dlms.server.model import AccessDenied
 from protocols.errors import MeterBusy, MeterProtocolError, MeterRefused, NotSupported
 from protocols.reading import Missing, MissingReason, Number, Obis, ProfileName
 from tests.protocols.dlms.dlms_bench import START, SmallMeter

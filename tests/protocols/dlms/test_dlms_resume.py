@@ -12,11 +12,19 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from protocols.dlms import cosem_time
-from protocols.dlms.conversation import MAX_RESUMES
-from protocols.dlms.exchange import Exchange
-from protocols.dlms.model import EntrySelection, RangeSelection
-from protocols.dlms.types import Data, array, double_long_unsigned, enum, long_unsigned, octets, structure
+from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
+from protocols.dlms.client.conversation import MAX_RESUMES
+from protocols.dlms.client.exchange import Exchange
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.types import (
+    Data,
+    array,
+    double_long_unsigned,
+    enum,
+    long_unsigned,
+    octets,
+    structure,
+)
 from protocols.errors import (
     AssociationLost,
     IdentityMismatch,
@@ -27,7 +35,7 @@ from protocols.errors import (
     MeterProtocolError,
     MeterSilent,
 )
-from protocols.lines import TcpLine
+from protocols.lines.base import TcpLine
 from protocols.reading import Obis, ProfileName, ReadingSet, RelayState
 from protocols.session import MeterSpec
 from tests.protocols.dlms.dlms_bench import POLICIES, START, SmallMeter

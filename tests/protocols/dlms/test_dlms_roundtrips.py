@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.dlms import acse, apdu
-from protocols.dlms.apdu import ConfirmedServiceError, ExceptionResponse
+from protocols.dlms.apdu import acse
+from protocols.dlms.apdu import services as apdu
+from protocols.dlms.apdu.services import ConfirmedServiceError, ExceptionResponse
 from protocols.errors import MeterProtocolError
 
 OCTET = st.integers(0, 255)

@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway.clock import ManualClock
-from protocols.dlms import cosem_time
-from protocols.dlms.layout_cache import Layouts
-from protocols.dlms.server import ServerSettings
-from protocols.dlms.server_links import HdlcBus, ServedMeter
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.types import array, double_long_unsigned, octets, structure
+from protocols.dlms.reading.layout_cache import Layouts
+from protocols.dlms.server.connection import ServerSettings
+from protocols.dlms.server.links import HdlcBus, ServedMeter
 from protocols.dlms.session import open_dlms
-from protocols.dlms.types import array, double_long_unsigned, octets, structure
 from protocols.errors import (
     AssociationRefused,
     IdentityMismatch,
@@ -25,7 +25,7 @@ from protocols.errors import (
     MeterSilent,
     NotSupported,
 )
-from protocols.lines import TcpLine
+from protocols.lines.base import TcpLine
 from protocols.reading import (
     Instant,
     Missing,

@@ -6,14 +6,20 @@ from datetime import UTC, datetime
 
 import pytest
 
-from protocols.dlms import acse, apdu, axdr, ciphering, cosem_time, hdlc, hls, security
-from protocols.dlms.hdlc import Address, BadFrame, Frame, FrameDecoder, Parameters
-from protocols.dlms.hdlc_link import HdlcClientLink
-from protocols.dlms.link import ApduReceived, LinkOpened
-from protocols.dlms.model import RangeSelection
-from protocols.dlms.profiles import CLOCK, Layout, decode_rows, parse_columns, parse_scales
-from protocols.dlms.security import Keys
-from protocols.dlms.types import array, capture_object, double_long_unsigned
+from protocols.dlms.apdu import acse
+from protocols.dlms.apdu import services as apdu
+from protocols.dlms.apdu.selection import RangeSelection
+from protocols.dlms.data import axdr, cosem_time
+from protocols.dlms.data.types import array, capture_object, double_long_unsigned
+from protocols.dlms.framing import hdlc
+from protocols.dlms.framing.hdlc import Address, BadFrame, Frame, FrameDecoder, Parameters
+from protocols.dlms.framing.hdlc_link import HdlcClientLink
+from protocols.dlms.framing.link import ApduReceived, LinkOpened
+from protocols.dlms.profile.columns import decode_rows
+from protocols.dlms.profile.layouts import CLOCK, Layout, parse_columns, parse_scales
+from protocols.dlms.security import ciphering, hls
+from protocols.dlms.security import suites as security
+from protocols.dlms.security.suites import Keys
 from protocols.errors import SecurityFailure
 from protocols.reading import Number, Obis, ProfileName
 from protocols.session import Auth

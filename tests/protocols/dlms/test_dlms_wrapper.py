@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.dlms import wrapper
-from protocols.dlms.connection import AssociationSettings, ClientConnection
-from protocols.dlms.link import ApduReceived, LinkClosed, LinkOpened
-from protocols.dlms.outcomes import Pushed
-from protocols.dlms.wrapper import MAX_WAITING, WrapperApdu, WrapperClientLink, WrapperSocket
+from protocols.dlms.core.connection import AssociationSettings, ClientConnection
+from protocols.dlms.core.outcomes import Pushed
+from protocols.dlms.framing import wrapper
+from protocols.dlms.framing.link import ApduReceived, LinkClosed, LinkOpened
+from protocols.dlms.framing.wrapper import MAX_WAITING, WrapperApdu, WrapperClientLink, WrapperSocket
 from protocols.errors import MeterProtocolError
 
 

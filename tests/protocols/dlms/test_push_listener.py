@@ -10,10 +10,10 @@ from ipaddress import ip_network
 
 import pytest
 
-from protocols.dial_in import DialInLine
-from protocols.dlms import wrapper
-from protocols.dlms.push import Notification, PushReceiver
-from protocols.dlms.push_listener import PushLimits, PushListener
+from protocols.dlms.framing import wrapper
+from protocols.dlms.push.dial_in import DialInLine
+from protocols.dlms.push.listener import PushLimits, PushListener
+from protocols.dlms.push.receiver import Notification, PushReceiver
 from protocols.errors import LineClosed, LineTimeout, LineUnavailable
 from tests.protocols.dlms.test_push_vectors import ALERT, METER, Memory, Ring, ciphered, ui
 

@@ -6,17 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.dlms import ciphering, hdlc, notification, push_framing, security, wrapper
-from protocols.dlms.hdlc import Address, Frame
-from protocols.dlms.hdlc_link import HdlcClientLink
-from protocols.dlms.link import ApduReceived
-from protocols.dlms.notification import DataNotification, EventNotification
-from protocols.dlms.push import MAX_UNKNOWN, PLAIN, PushPeer, PushReceiver, sender_key
-from protocols.dlms.push_body import ESW, Alert, Cells, Rows, bit_name
-from protocols.dlms.push_framing import MAX_PUSH, PushStream, datagram
-from protocols.dlms.security import Keys
-from protocols.dlms.types import Data, Tag, array, double_long_unsigned, long_unsigned, octets, structure
-from protocols.dlms.wrapper import WrapperClientLink
+from protocols.dlms.apdu import notification
+from protocols.dlms.apdu.notification import DataNotification, EventNotification
+from protocols.dlms.data.types import Data, Tag, array, double_long_unsigned, long_unsigned, octets, structure
+from protocols.dlms.framing import hdlc, wrapper
+from protocols.dlms.framing.hdlc import Address, Frame
+from protocols.dlms.framing.hdlc_link import HdlcClientLink
+from protocols.dlms.framing.link import ApduReceived
+from protocols.dlms.framing.wrapper import WrapperClientLink
+from protocols.dlms.push import framing as push_framing
+from protocols.dlms.push.body import ESW, Alert, Cells, Rows, bit_name
+from protocols.dlms.push.framing import MAX_PUSH, PushStream, datagram
+from protocols.dlms.push.receiver import MAX_UNKNOWN, PLAIN, PushPeer, PushReceiver, sender_key
+from protocols.dlms.security import ciphering
+from protocols.dlms.security import suites as security
+from protocols.dlms.security.suites import Keys
 from protocols.errors import LocalError, MeterConfigError, MeterProtocolError
 from protocols.reading import Obis
 

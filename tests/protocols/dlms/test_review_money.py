@@ -8,14 +8,22 @@ from datetime import timedelta
 
 import pytest
 
-from protocols.dial_in import DialInLine, Incoming
-from protocols.dlms import cosem_time
-from protocols.dlms.layout_cache import CHECK_EVERY, Layouts
-from protocols.dlms.model import EntrySelection, RangeSelection
-from protocols.dlms.outcomes import refusal
-from protocols.dlms.push_body import PushBody, Rows
-from protocols.dlms.push_layout import companion_layouts, push_layouts, pushed_sets
-from protocols.dlms.types import Data, array, capture_object, long_unsigned, octets, scaler_unit, structure
+from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
+from protocols.dlms.core.outcomes import refusal
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.types import (
+    Data,
+    array,
+    capture_object,
+    long_unsigned,
+    octets,
+    scaler_unit,
+    structure,
+)
+from protocols.dlms.push.body import PushBody, Rows
+from protocols.dlms.push.dial_in import DialInLine, Incoming
+from protocols.dlms.push.layout import companion_layouts, push_layouts, pushed_sets
+from protocols.dlms.reading.layout_cache import CHECK_EVERY, Layouts
 from protocols.errors import MeterBusy, MeterProtocolError
 from protocols.reading import Number, Obis, ProfileName
 from tests.protocols.dlms.dlms_bench import START, SmallMeter

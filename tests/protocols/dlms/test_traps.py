@@ -24,8 +24,8 @@ from protocols.errors import (
     SecurityFailure,
 )
 from protocols.reading import RelayState
-from protocols.simulator.fault_kinds import KINDS, Kind
-from protocols.simulator.faults import shipped
+from protocols.simulator.faults.kinds import KINDS, Kind
+from protocols.simulator.faults.script import shipped
 from tests.protocols.dlms.trap_site import TrapSite, energies, site
 
 LONGEST = 6.0

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from gateway.clock import ManualClock
-from protocols.dlms.model import AssociationPolicy
+from protocols.dlms.server.model import AssociationPolicy
 from protocols.errors import MeterConfigError
 from protocols.line import Line
-from protocols.lines import SerialLine, TcpLine
-from protocols.open import open_session
+from protocols.lines.base import SerialLine, TcpLine
+from protocols.meters.open import open_session
 from protocols.reading import Number, ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSession, MeterSpec
-from protocols.simulator.cosem import PUBLIC, READER, UTILITY, HouseholdModel
+from protocols.simulator.cosem.model import PUBLIC, READER, UTILITY, HouseholdModel
 from protocols.simulator.dlms_ports import HdlcPort, SimulatedMeter, WrapperPort, simulated
-from protocols.simulator.faults import FaultScript, shipped
-from protocols.simulator.household import Household
+from protocols.simulator.faults.script import FaultScript, shipped
+from protocols.simulator.household.household import Household
 
 START = datetime(2026, 10, 29, 18, 30, tzinfo=UTC)
 NOW = START + timedelta(days=4, hours=3, minutes=11)

@@ -10,10 +10,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from protocols.line import Line
-from protocols.lines import SerialLine, TcpLine
+from protocols.lines.base import SerialLine, TcpLine
 from protocols.session import MeterSpec, ModbusSettings
+from protocols.simulator.household.state import BlockRow, DailyRow, EventRow, MeterState
 from protocols.simulator.modbus_server import ModbusMeter, serve_rtu, serve_rtu_tcp, serve_tcp
-from protocols.simulator.state import BlockRow, DailyRow, EventRow, MeterState
 
 NOON = datetime(2026, 11, 23, 6, 30, 0, 250_000, tzinfo=UTC)
 

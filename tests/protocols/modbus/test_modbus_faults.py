@@ -19,7 +19,7 @@ from protocols.errors import (
     MeterSilent,
 )
 from protocols.line import Line
-from protocols.lines import SerialLine, TcpLine
+from protocols.lines.base import SerialLine, TcpLine
 from protocols.modbus.client import ModbusClient, frames_for
 from protocols.simulator.modbus_server import crc16
 from tests.protocols.modbus.simulated import pty

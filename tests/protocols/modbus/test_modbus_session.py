@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from protocols.errors import IdentityMismatch, MeterConfigError, MeterSilent, NotSupported
+from protocols.meters.open import open_session
 from protocols.modbus.model import load_model
 from protocols.modbus.session import ModbusSession, open_modbus
-from protocols.open import open_session
 from protocols.reading import (
     Missing,
     MissingReason,

@@ -6,16 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from protocols.dlms.apdu import GetRequest, decode, encode
-from protocols.dlms.key_wrap import wrap_key
-from protocols.dlms.model import AccessDenied, AssociationPolicy
+from protocols.dlms.apdu.services import GetRequest, decode, encode
+from protocols.dlms.data.types import Data, Tag, array, enum, octets, structure
 from protocols.dlms.objects.object_list import parse_object_list
-from protocols.dlms.server import SendCounter, ServerConnection, ServerSettings
-from protocols.dlms.types import Data, Tag, array, enum, octets, structure
+from protocols.dlms.security.key_wrap import wrap_key
+from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
+from protocols.dlms.server.model import AccessDenied, AssociationPolicy
 from protocols.errors import AssociationRefused
 from protocols.reading import Obis, ProfileName
 from protocols.session import Auth
-from protocols.simulator.cosem import (
+from protocols.simulator.cosem.access import CLIENTS, association_object, counter_object
+from protocols.simulator.cosem.model import (
     DISPLAY,
     FIRMWARE,
     PUBLIC,
@@ -25,7 +26,6 @@ from protocols.simulator.cosem import (
     HouseholdModel,
     system_title,
 )
-from protocols.simulator.cosem_access import CLIENTS, association_object, counter_object
 from tests.protocols.dlms.trap_site import NOW, SECRETS, energies, site
 
 CURRENT = Obis(0, 0, 40, 0, 0)

@@ -6,8 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from protocols.dlms.model import AccessDenied
-from protocols.dlms.types import (
+from protocols.dlms.data.types import (
     Data,
     Tag,
     array,
@@ -18,9 +17,9 @@ from protocols.dlms.types import (
     structure,
     unsigned,
 )
+from protocols.dlms.server.model import AccessDenied
 from protocols.reading import Obis, ProfileName
-from protocols.simulator.cosem import PUSH, UTILITY, HouseholdModel
-from protocols.simulator.cosem_control import (
+from protocols.simulator.cosem.control import (
     BILLING_SCHEDULE,
     CALENDAR_OBIS,
     LIMITER_OBIS,
@@ -30,7 +29,8 @@ from protocols.simulator.cosem_control import (
     RESET_SCRIPTS,
     SPECIAL_DAYS_OBIS,
 )
-from protocols.simulator.cosem_meter import BLOCK_PERIOD, DEMAND_PERIOD
+from protocols.simulator.cosem.meter import BLOCK_PERIOD, DEMAND_PERIOD
+from protocols.simulator.cosem.model import PUSH, UTILITY, HouseholdModel
 from tests.protocols.dlms.trap_site import NOW, TrapSite, energies, site, whole
 from tests.protocols.simulator.test_cosem_access import codes, six
 

@@ -6,15 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.companion import companion
-from protocols.dlms.model import AccessDenied, AssociationPolicy, EntrySelection, RangeSelection
-from protocols.dlms.types import Data, Tag, octets
+from protocols.dlms.data.types import Data, Tag, octets
+from protocols.dlms.server.model import AccessDenied, AssociationPolicy
 from protocols.reading import Obis, ProfileName
 from protocols.session import Auth
-from protocols.simulator.cosem import PUBLIC, READER, UTILITY, HouseholdModel, system_title
-from protocols.simulator.cosem_meter import Build
-from protocols.simulator.cosem_rows import instant, stamp
-from protocols.simulator.household import Household
+from protocols.simulator.cosem.meter import Build
+from protocols.simulator.cosem.model import PUBLIC, READER, UTILITY, HouseholdModel, system_title
+from protocols.simulator.cosem.rows import instant, stamp
+from protocols.simulator.household.household import Household
 
 START = datetime(2026, 10, 18, 18, 30, tzinfo=UTC)
 NOW = START + timedelta(days=36, hours=3, minutes=11)

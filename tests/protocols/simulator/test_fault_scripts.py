@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from protocols.dlms.hdlc import Address, Frame, FrameDecoder
+from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
 from protocols.errors import MeterConfigError
-from protocols.simulator import fault_wire, faults
-from protocols.simulator.fault_kinds import KINDS, Kind
-from protocols.simulator.faults import Fault, FaultPlayer, FaultScript, load, shipped
+from protocols.simulator.faults import script as faults
+from protocols.simulator.faults import wire as fault_wire
+from protocols.simulator.faults.kinds import KINDS, Kind
+from protocols.simulator.faults.script import Fault, FaultPlayer, FaultScript, load, shipped
 from protocols.simulator.serve import Neighbourhood
 from protocols.simulator.simulated_time import SimulatedTime
 from tests.protocols.simulator.test_neighbourhood_ports import AARQ_NONE, ask_tcp

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.simulator.household import Household
+from protocols.simulator.household.household import Household
 
 START = datetime(2026, 10, 14, 18, 30, tzinfo=UTC)
 END = START + timedelta(days=40)
@@ -145,7 +145,7 @@ def test_before_the_history_is_an_error() -> None:
 
 def test_same_seed_same_rows_in_another_process() -> None:
     script = (
-        "from datetime import *;from protocols.simulator.household import Household;"
+        "from datetime import *;from protocols.simulator.household.household import Household;"
         "s=datetime(2026,10,14,18,30,tzinfo=UTC);m=Household(7,'GEN','10000001',s);e=s+timedelta(days=35);"
         "print(hash((tuple(map(str,m.block_rows(s,e))),)) and "
         "__import__('hashlib').sha256(str((m.block_rows(s,e),m.event_rows(s,e),m.state(e))).encode()).hexdigest())"

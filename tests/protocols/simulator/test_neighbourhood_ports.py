@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from protocols.dlms import acse, hdlc
+from protocols.dlms.apdu import acse
+from protocols.dlms.framing import hdlc
 from protocols.simulator.modbus_server import crc16
 from protocols.simulator.neighbourhood import MeterKind
 from protocols.simulator.plan_files import read_plan

@@ -13,11 +13,11 @@ import pytest
 from protocols.dlms.session import open_dlms
 from protocols.errors import AssociationRefused, MeterRefused, MeterSilent, NotSupported
 from protocols.line import Line
-from protocols.lines import SerialLine, TcpLine
+from protocols.lines.base import SerialLine, TcpLine
 from protocols.modbus.session import open_modbus
 from protocols.reading import Number, ProfileName, ReadingSet, RelayState
 from protocols.session import MeterSession
-from protocols.simulator.household import TRANSACTION_LOG
+from protocols.simulator.household.household import TRANSACTION_LOG
 from protocols.simulator.neighbourhood import LinePlan, MeterPlan
 from protocols.simulator.plan_files import secret_files
 from protocols.simulator.serve import Neighbourhood

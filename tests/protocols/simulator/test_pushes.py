@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Config
-from gateway.edge.push_peers import PushPeers
-from gateway.role_push import pushing_meter
+from gateway.config.file import Config
+from gateway.edge.push.peers import PushPeers
+from gateway.roles.push import pushing_meter
 from gateway.secrets import FileSecrets
-from protocols.dlms.push import Notification, PushReceiver
-from protocols.dlms.push_body import Alert, Rows
-from protocols.dlms.push_framing import PushStream
+from protocols.dlms.push.body import Alert, Rows
+from protocols.dlms.push.framing import PushStream
+from protocols.dlms.push.receiver import Notification, PushReceiver
 from protocols.errors import LocalError
 from protocols.simulator.plan_files import edge_toml
 from protocols.simulator.push_client import framed

@@ -12,14 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.dlms import axdr, cosem_time
-from protocols.dlms.explore import Walk
-from protocols.dlms.model import AccessDenied, AssociationPolicy, CosemModel, EntrySelection, RangeSelection
-from protocols.dlms.objects import parse_object_list
-from protocols.dlms.saved_meter import SavedAttribute, SavedMeter, SavedObject, from_text, to_text
-from protocols.dlms.server_asyncio import serve_hdlc_tcp, serve_wrapper
-from protocols.dlms.session import DlmsSession, open_dlms
-from protocols.dlms.types import (
+from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
+from protocols.dlms.data import axdr, cosem_time
+from protocols.dlms.data.types import (
     NULL,
     Data,
     array,
@@ -29,11 +24,17 @@ from protocols.dlms.types import (
     octets,
     structure,
 )
+from protocols.dlms.explore.saved_meter import SavedAttribute, SavedMeter, SavedObject, from_text, to_text
+from protocols.dlms.explore.walk import Walk
+from protocols.dlms.objects import parse_object_list
+from protocols.dlms.server.model import AccessDenied, AssociationPolicy, CosemModel
+from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
+from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.errors import MeterConfigError, MeterSilent
-from protocols.lines import TcpLine
+from protocols.lines.base import TcpLine
 from protocols.reading import Obis, ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSpec
-from protocols.simulator.cosem import HouseholdModel
+from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.neighbourhood import plan_neighbourhood
 from protocols.simulator.replayed import ReplayedModel
 from protocols.simulator.serve import household_of

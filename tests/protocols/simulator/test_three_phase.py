@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from protocols.dlms.companion import companion
-from protocols.dlms.model import AccessDenied, AssociationPolicy
+from protocols.dlms.server.model import AccessDenied, AssociationPolicy
 from protocols.reading import Obis, ProfileName
 from protocols.session import Auth
-from protocols.simulator.cosem import UTILITY, HouseholdModel
-from protocols.simulator.cosem_meter import Build
-from protocols.simulator.household import Household
+from protocols.simulator.cosem.meter import Build
+from protocols.simulator.cosem.model import UTILITY, HouseholdModel
+from protocols.simulator.household.household import Household
 
 START = datetime(2026, 10, 18, 18, 30, tzinfo=UTC)
 NOW = START + timedelta(days=20, hours=9, minutes=17)

@@ -1,0 +1,196 @@
+"""Watches the directory and publishes what changed: each edge's signed part, and spans for billing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from gateway.central.directory.messages import change_messages, part_digest, part_message
+from gateway.central.ledger.ledger import Ledger, LedgerError
+from gateway.clock import SystemClock
+from gateway.contract.messages import DirectoryRequest
+from gateway.contract.topics import Topics
+from gateway.errors import PeerRefusedData
+from mapping.errors import DirectoryFault
+from mapping.snapshot import DirectorySnapshot
+from mapping.store import DirectoryStore
+
+POLL = 0.5
+"""Seconds between looks at the directory's version: another process may have changed it."""
+WINDOW = 20
+"""Messages in flight while changes are published."""
+PUBLISHED = "attributions_published"
+"""Cursor of the ledger: changes up to this directory version were taken by the broker."""
+MAX_REQUESTS = 10_000
+"""Edges whose requests wait; beyond that they ask again."""
+
+MARKED = 1_000
+"""Spans marked in one transaction."""
+
+Span = tuple[str, datetime | None, datetime | None]
+
+log = structlog.get_logger("gateway.central")
+
+
+class Publisher(Protocol):
+    """What the service needs of a connection; errors are PeerError."""
+
+    def send(self, topic: str, payload: bytes) -> asyncio.Future[None]:
+        """Send at QoS 1; the future is the broker's receipt."""
+
+
+class Clock(Protocol):
+    """The time that stamps messages."""
+
+    def now(self) -> datetime:
+        """Give the present instant in UTC."""
+
+
+class DirectoryService:
+    """Publishes the directory. No reading is ever sent again: the ledger and billing resolve by the changes.
+
+    Changes go out by rising version, each at least once: the cursor moves when the broker has taken all
+    messages of a version. `signing_key` as `gateway.contract.signing.sign` takes it.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: DirectoryStore,
+        ledger: Ledger,
+        topics: Topics,
+        signing_key: bytes,
+        clock: Clock | None = None,
+        poll: float = POLL,
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._topics = topics
+        self._key = signing_key
+        self._clock = clock or SystemClock()
+        self._poll = poll
+        self._requests: dict[str, DirectoryRequest] = {}
+        self._woken = asyncio.Event()
+        self.fault: str | None = None
+        self.published = 0
+
+    def requested(self, request: DirectoryRequest) -> None:
+        """Answer an edge's request soon; of several from one edge the last counts."""
+        if len(self._requests) < MAX_REQUESTS or request.gateway in self._requests:
+            self._requests[request.gateway] = request
+            self._woken.set()
+
+    async def serve(self, publisher: Publisher) -> None:
+        """Publish changes and answers over this connection until it fails (PeerError) or is cancelled."""
+        while True:
+            try:
+                await self._answer(publisher)
+                await self._catch_up(publisher)
+                await self._sweep()
+                self.fault = None
+            except (DirectoryFault, LedgerError) as error:
+                self.fault = str(error)
+                log.error("directory_failed", error=str(error))
+            try:
+                await asyncio.wait_for(self._woken.wait(), self._poll)
+            except TimeoutError:
+                pass
+            self._woken.clear()
+
+    # Parts for edges
+
+    async def _answer(self, publisher: Publisher) -> None:
+        while self._requests:
+            gateway = next(iter(self._requests))
+            await self._send_part(publisher, gateway, only_changed=False)
+            self._requests.pop(gateway, None)
+
+    async def _send_part(self, publisher: Publisher, gateway: str, *, only_changed: bool) -> None:
+        def make() -> tuple[bytes, int, str] | None:
+            snapshot = self._store.snapshot()
+            part = snapshot.part(set(self._ledger.edges.meters(gateway)))
+            digest = part_digest(part)
+            held = self._ledger.edges.part(gateway)
+            if only_changed and held is not None and held[1] == digest:
+                return None
+            payload = part_message(gateway, part, key=self._key, at=self._clock.now())
+            return payload, part.version, digest
+
+        made = await asyncio.to_thread(make)
+        if made is None:
+            return
+        payload, version, digest = made
+        try:
+            await publisher.send(self._topics.directory(gateway), payload)
+        except PeerRefusedData as error:
+            # The broker will never take it (too large): the other edges must not wait for this one.
+            self.fault = f"the part of {gateway} cannot be published: {error}"
+            log.error("part_refused", gateway=gateway, error=str(error))
+            return
+        await asyncio.to_thread(self._ledger.edges.set_part, gateway, version, digest)
+        log.info("part_published", gateway=gateway, version=version)
+
+    # Changes for billing
+
+    async def _catch_up(self, publisher: Publisher) -> None:
+        done = await asyncio.to_thread(self._ledger.cursor, PUBLISHED)
+        target = await asyncio.to_thread(self._current)
+        if target <= done:
+            self.published = done
+            return
+        for gateway in await asyncio.to_thread(self._ledger.edges.gateways):
+            await self._send_part(publisher, gateway, only_changed=True)
+        for version in range(done + 1, target + 1):
+            await _send_all(publisher, self._topics.attributions(), await self._changes(version))
+            await asyncio.to_thread(self._ledger.set_cursor, PUBLISHED, version)
+            self.published = version
+            log.info("changes_published", version=version)
+
+    def _current(self) -> int:
+        return self._store.version
+
+    async def _changes(self, version: int) -> list[bytes]:
+        def make() -> list[bytes]:
+            spans, names = self._store.differences(version - 1, version)
+            snapshot = self._store.snapshot()
+            again: list[Span] = [(span.meter, span.start, span.end) for span in spans]
+            for change in names:
+                # A number that is learned needs no mark: what lacked it is on the list already.
+                if change.new is None:
+                    held = snapshot.meters_of_account(change.account_id)
+                    again += [(meter, segment.start, segment.end) for meter, segment in held]
+            for begin in range(0, len(again), MARKED):
+                self._ledger.recheck(again[begin : begin + MARKED])
+            return change_messages(spans, names, snapshot, self._clock.now())
+
+        return await asyncio.to_thread(make)
+
+    # What stands under no account
+
+    async def _sweep(self) -> None:
+        await asyncio.to_thread(lambda: sweep(self._ledger, self._store.snapshot()))
+
+
+def sweep(ledger: Ledger, snapshot: DirectorySnapshot) -> int:
+    """Judge again what an older directory judged; how many captures were looked at."""
+
+    def reason_of(meter: str, start: datetime | None, at: datetime) -> str | None:
+        reason = snapshot.attributions(meter, start, at).reason
+        return None if reason is None else reason.value
+
+    return ledger.sweep(reason_of, snapshot.version)
+
+
+async def _send_all(publisher: Publisher, topic: str, payloads: Iterable[bytes]) -> None:
+    """Send in order with a window; returns when the broker has taken all."""
+    window: list[asyncio.Future[None]] = []
+    for payload in payloads:
+        if len(window) >= WINDOW:
+            await window.pop(0)
+        window.append(publisher.send(topic, payload))
+    for receipt in window:
+        await receipt

@@ -1,0 +1,88 @@
+"""From a message of the broker to something central can store, or a reason why not; sans-IO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.central.intake.salvage import Salvaged, salvage
+from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE, parse, parse_batch
+from gateway.contract.messages import Balance, Batch, DirectoryRequest, Status
+from gateway.contract.topics import TopicKind, TopicName, Topics
+from gateway.errors import ContractError
+
+MAX_BATCH: Final = 4 << 20
+"""Largest batch that is parsed, in octets."""
+
+Item = Batch | Salvaged | Status | DirectoryRequest | Balance
+
+SUBSCRIBED: Final = (
+    TopicKind.READINGS,
+    TopicKind.EVENTS,
+    TopicKind.GAPS,
+    TopicKind.STATUS,
+    TopicKind.DIRECTORY_REQUEST,
+    TopicKind.BALANCE,
+)
+_BATCH_TYPE: Final = {
+    TopicKind.READINGS: READINGS_TYPE,
+    TopicKind.EVENTS: EVENTS_TYPE,
+    TopicKind.GAPS: GAPS_TYPE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that cannot be taken: a stable `reason` code and the detail (path and what is wrong)."""
+
+    reason: str
+    detail: str
+
+
+def take(topics: Topics, topic: str, payload: bytes) -> Item | Refused:
+    """Read one message; whatever the octets, the answer is an item or Refused, never an exception."""
+    try:
+        name = topics.parse(topic)
+    except ContractError as error:
+        return Refused("unknown_topic", str(error))
+    try:
+        item = _read(name, payload)
+    except ContractError as error:
+        parts = salvage(payload) if name.kind in _BATCH_TYPE and len(payload) <= MAX_BATCH else None
+        if parts is None or not parts.spoiled:
+            return Refused("malformed", str(error))
+        item = parts
+    stranger = _stranger(name, item)
+    return item if stranger is None else Refused("wrong_topic", stranger)
+
+
+def _read(name: TopicName, payload: bytes) -> Item:
+    if name.kind in _BATCH_TYPE:
+        parsed = parse_batch(payload, limit=MAX_BATCH)
+        if parsed.type != _BATCH_TYPE[name.kind]:
+            raise ContractError(f"$.type: {parsed.type!r} does not belong on a topic of {name.kind}")
+        return parsed.data
+    if name.kind is TopicKind.STATUS:
+        return parse(payload, Status).data
+    if name.kind is TopicKind.DIRECTORY_REQUEST:
+        return parse(payload, DirectoryRequest).data
+    if name.kind is TopicKind.BALANCE:
+        return parse(payload, Balance).data
+    raise ContractError(f"central does not read topics of {name.kind}")
+
+
+def _stranger(name: TopicName, item: Item) -> str | None:
+    """Tell why a message does not belong on its topic: access rules of the broker hold per topic."""
+    if isinstance(item, Balance):
+        if item.account_id != name.account_id:
+            return f"$.data.account_id: {item.account_id!r} on the topic of {name.account_id!r}"
+        return None
+    if isinstance(item, Salvaged):
+        item = item.batch
+    if item.gateway != name.gateway:
+        return f"$.data.gateway: {item.gateway!r} on the topic of {name.gateway!r}"
+    if isinstance(item, Batch) and name.profile is not None:
+        for number, capture in enumerate(item.captures):
+            if capture.profile != name.profile:
+                return f"$.data.captures[{number}].profile: {capture.profile!r} on {name.profile!r}"
+    return None

@@ -1,0 +1,100 @@
+"""Whose readings they are: resolved by the directory when asked, never stored as the key."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from gateway.central.ledger.ledger import Ledger
+from gateway.central.ledger.records import AttributedCapture, StoredCapture
+from gateway.central.ledger.store import LASTING_REASONS
+from mapping.account import AccountNumber, LegacyNumber
+from mapping.errors import NumberRefused
+from mapping.snapshot import DirectorySnapshot
+
+
+class DirectorySource(Protocol):
+    """Gives states of the directory: mapping.store.DirectoryStore."""
+
+    def snapshot(self, known_at: datetime | None = None) -> DirectorySnapshot:
+        """The state now, or as it was known at an instant."""
+
+
+def find_account(directory: DirectorySnapshot, account: str) -> str:
+    """Find an account's id by id, 10-digit or legacy number; NumberRefused when unknown or ambiguous."""
+    if directory.namings(account) or directory.usage_points_of(account):
+        return account
+    owners: set[str] = set()
+    for text in _spellings(account):
+        owners |= set(directory.candidates(text).values())
+    if len(owners) > 1:
+        raise NumberRefused(
+            "AMBIGUOUS", f"{account!r} is the new number of one account and the legacy one of another",
+            given=account, suggestion="give the account id",
+        )  # fmt: skip
+    if not owners:
+        raise NumberRefused("UNKNOWN_ACCOUNT", f"no account is named {account!r}", given=account)
+    return owners.pop()
+
+
+def _spellings(account: str) -> set[str]:
+    """The number as stored for each kind that it can be (other digits and wrappers are repaired)."""
+    found = set()
+    for kind in (AccountNumber, LegacyNumber):
+        try:
+            found.add(kind.parse(account).number.text)
+        except NumberRefused:
+            continue
+    return found
+
+
+def attributed(capture: StoredCapture, directory: DirectorySnapshot) -> list[AttributedCapture]:
+    """Give the accounts that a capture stands under by this state of the directory.
+
+    A capture whose time or meter is not trusted stands under none, whatever the directory says.
+    """
+    if capture.reason in LASTING_REASONS:
+        return []
+    found = directory.attributions(capture.meter, capture.start, capture.at)
+    return [
+        AttributedCapture(
+            capture=capture,
+            account_id=one.account_id,
+            account_number=one.account_number,
+            legacy_number=one.legacy_number,
+            usage_point=one.usage_point,
+            role=one.role.value,
+            directory_version=found.directory_version,
+        )
+        for one in found.accounts
+    ]
+
+
+def readings(
+    ledger: Ledger,
+    account: str,
+    start: datetime,
+    end: datetime,
+    directory: DirectorySource,
+    *,
+    known_at: datetime | None = None,
+    profile: str | None = None,
+) -> list[AttributedCapture]:
+    """Captures of an account (account id, 10 digits or legacy number), by instant.
+
+    The directory as it is now, or as it was known at `known_at`, decides; so do the revisions ingested by
+    then. Intervals: start < at <= end; snapshots and events: start <= at <= end. A number is looked up as it
+    stands today: who asks knows today's name of the account. Raises mapping.errors.MappingError where the
+    number is unknown or means two accounts.
+    """
+    now = directory.snapshot()
+    account_id = find_account(now, account)
+    view = now if known_at is None else directory.snapshot(known_at)
+    found = [
+        mine
+        for meter in sorted({meter for meter, _ in view.meters_of_account(account_id)})
+        for capture in ledger.captures(meter, profile, start, end, known_at=known_at)
+        for mine in attributed(capture, view)
+        if mine.account_id == account_id
+    ]
+    return sorted(found, key=lambda r: (r.capture.at, r.capture.profile, r.capture.capture_id))

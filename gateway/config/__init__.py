@@ -1,0 +1,1 @@
+"""The configuration file: its sections, its checks, and where in the file a mistake stands."""

@@ -1,0 +1,1 @@
+"""The demonstration: a small town of simulated meters, an embedded broker, and its story."""

@@ -1,0 +1,273 @@
+"""The whole house in one process: simulated meters on real sockets, a broker, edge, central and portal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from gateway.central.portal.contacts import ContactStore
+from gateway.central.portal.otp import CodeSender
+from gateway.central.portal.view_models import MeterRow, Overview
+from gateway.config import file as configuration
+from gateway.demo.broker import embedded_broker
+from gateway.errors import GatewayError
+from gateway.roles.app import Running, running
+from gateway.roles.central import SIGNING_KEY, VERIFY_KEY, central_files, make_directory_keys
+from mapping.directory import NumberKind
+from mapping.imports import apply_import, plan_import
+from mapping.rekey import apply_rekey, plan_rekey
+from mapping.store import DirectoryStore
+from protocols.errors import MeterConfigError
+from protocols.simulator.neighbourhood import MeterPlan, Plan
+from protocols.simulator.plan_files import read_plan
+from protocols.simulator.serve import Neighbourhood
+from protocols.simulator.simulated_time import SimulatedTime
+
+NAME = "demo"
+PATIENCE = 120.0
+"""Longest wait, in seconds, for any step of the demonstration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """What is to be shown: `unnamed` consumers have no 10-digit number at first (None: nobody has)."""
+
+    folder: Path
+    meters: int = 26
+    seed: int = 1
+    speed: float = 60.0
+    behind: timedelta = timedelta(hours=2)
+    unnamed: int | None = 3
+    port: int = 0
+    poll: bool = True
+    backfill_days: int = 35
+
+
+class Demo:
+    """A running demonstration; made by `demonstration`."""
+
+    def __init__(self, options: DemoOptions, town: Neighbourhood, parts: Running) -> None:
+        self.options = options
+        self.plan: Plan = town.plan
+        self._town = town
+        self._parts = parts
+
+    @property
+    def url(self) -> str:
+        """Where the pages are."""
+        assert self._parts.portal is not None
+        return self._parts.portal.url
+
+    @property
+    def config_file(self) -> Path:
+        """The configuration that this demonstration runs on."""
+        return self.options.folder / "gateway.toml"
+
+    @property
+    def late(self) -> tuple[MeterPlan, ...]:
+        """The consumers whose numbers are not known at first."""
+        count = self.options.unnamed
+        return self.plan.consumers if count is None else self.plan.consumers[:count]
+
+    def overview(self) -> Overview:
+        """What the operator's page shows. Blocking."""
+        assert self._parts.portal is not None
+        return self._parts.portal.views.overview()
+
+    async def rows(self) -> dict[str, MeterRow]:
+        """What the ledger and the directory say of each meter."""
+        overview = await asyncio.to_thread(self.overview)
+        return {row.meter: row for row in overview.meters}
+
+    async def repeated(self) -> int:
+        """Readings that the ledger was sent more than once."""
+        central = self._parts.central
+        assert central is not None
+        return await asyncio.to_thread(lambda: central.ledger.counts().repeated)
+
+    def journaled(self) -> int:
+        """Entries that the edge has journaled so far."""
+        assert self._parts.edge is not None
+        return self._parts.edge.journal.last_seq
+
+    async def rekey(self) -> int:
+        """Apply the re-key file; gives how many accounts got their number."""
+
+        def apply() -> int:
+            with _directory(self.options) as store:
+                plan = plan_rekey(store.snapshot(), _town(self.options) / "rekey.csv")
+                apply_rekey(store, plan, by=NAME, at=datetime.now(UTC))
+            return plan.counts["applied"]
+
+        return await asyncio.to_thread(apply)
+
+    async def wait_directory(self) -> None:
+        """Wait until the edge stamps with the directory's present version of its part."""
+        edge, central = self._parts.edge, self._parts.central
+        assert edge is not None
+        assert central is not None
+        wanted = await asyncio.to_thread(lambda: central.directory.version)
+        await wait_until(
+            lambda: edge.link.directory_version >= wanted, "central's directory reaches the edge"
+        )
+
+    async def poll_once(self) -> list[str]:
+        """Read every profile of every meter once; gives what went wrong, one line each."""
+        assert self._parts.edge is not None
+        report = await self._parts.edge.poller.poll_once()
+        return [f"{r.meter} on {r.line}: {r.error}" for r in report.meters if not r.ok]
+
+    async def wait_ledger(self) -> None:
+        """Wait until the ledger holds every entry of the journal."""
+        edge, central = self._parts.edge, self._parts.central
+        assert edge is not None
+        assert central is not None
+        last = edge.journal.last_seq
+
+        def complete() -> bool:
+            return central.ledger.journal_state(edge.journal.uuid).contiguous >= last
+
+        await wait_until(complete, "the ledger holds every journaled entry")
+
+    async def faults(self) -> list[str]:
+        """Compare the ledger with what the meters recorded and with the plan; one line for each difference."""
+        assert self._parts.central is not None
+        rows = await self.rows()
+        found = []
+        for meter in self.plan.meters:
+            row = rows.get(meter.meter)
+            if row is None or row.last_at is None:
+                found.append(f"{meter.meter}: nothing of it is in the ledger")
+            elif meter.role == "consumer" and row.account_number != meter.account_number:
+                found.append(
+                    f"{meter.meter}: stands under {row.account_number or row.reason or 'no account'}, "
+                    f"should be {meter.account_number}"
+                )
+        return found + await asyncio.to_thread(self._missing)
+
+    def _missing(self) -> list[str]:
+        assert self._parts.central is not None
+        ledger = self._parts.central.ledger
+        found = []
+        for meter in self.plan.meters:
+            if meter.spec.dlms is None:
+                continue
+            held = ledger.captures(meter.meter, "block_load")
+            if not held:
+                found.append(f"{meter.meter}: no block load in the ledger")
+                continue
+            last = max(capture.at for capture in held)
+            since = last - timedelta(days=self.options.backfill_days) + timedelta(hours=1)
+            recorded = self._town.recorded(meter.meter, since, last).blocks
+            missing = {row.at for row in recorded} - {capture.at for capture in held}
+            if missing:
+                found.append(
+                    f"{meter.meter}: {len(missing)} half-hours that it recorded are not in the ledger"
+                )
+        return found
+
+
+@asynccontextmanager
+async def demonstration(options: DemoOptions, sender: CodeSender) -> AsyncIterator[Demo]:
+    """Start everything in order; stop it when the block ends."""
+    options.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    time = SimulatedTime.ending_now(behind=options.behind, speed=options.speed)
+    async with AsyncExitStack() as stack:
+        town = await _start_town(options, time)
+        stack.push_async_callback(town.stop)
+        port = await stack.enter_async_context(embedded_broker())
+        config = await asyncio.to_thread(_prepare, options, port)
+        parts = await stack.enter_async_context(running(config, sender=sender, poll=options.poll))
+        yield Demo(options, town, parts)
+
+
+async def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
+    """Return when `condition` holds (asked in a thread); GatewayError after `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not await asyncio.to_thread(condition):
+                await asyncio.sleep(0.1)
+    except TimeoutError as error:
+        raise GatewayError(f"waited {seconds:g} s in vain until {what}") from error
+
+
+async def _start_town(options: DemoOptions, time: SimulatedTime) -> Neighbourhood:
+    try:
+        before = read_plan(_town(options))
+    except MeterConfigError:
+        before = None
+    if before is not None and (before.seed, len(before.meters)) != (options.seed, options.meters):
+        raise GatewayError(f"{options.folder} holds another demonstration: choose a new folder")
+    return await Neighbourhood.start(
+        seed=options.seed,
+        clock=time,
+        meters=options.meters,
+        history_from=before.history_from if before else None,
+        cuts_until=before.cuts_until if before else None,
+        folder=_town(options),
+        time=time,
+        unnamed=options.unnamed,
+    )
+
+
+def _prepare(options: DemoOptions, mqtt_port: int) -> configuration.Config:
+    """Write keys and configuration, load directory and contacts. Blocking."""
+    town = _town(options)
+    make_directory_keys(town / "keys")
+    path = options.folder / "gateway.toml"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(_toml(options, mqtt_port) + (town / "edge.toml").read_text(encoding="utf-8"))
+    config = configuration.load(path)
+    now = datetime.now(UTC)
+    files = central_files(config.gateway.data).made()
+    with DirectoryStore(files.directory) as store:
+        apply_import(store, plan_import(store.snapshot(), town / "directory.csv", at=now), by=NAME, at=now)
+        snapshot = store.snapshot()
+    contacts = ContactStore(files.contacts)
+    try:
+        text = (town / "contacts.csv").read_text(encoding="utf-8")
+        contacts.import_csv(text, lambda number: snapshot.account_by_number(NumberKind.LEGACY, number))
+    finally:
+        contacts.close()
+    return config
+
+
+def _toml(options: DemoOptions, mqtt_port: int) -> str:
+    return f"""# Written by `meter-gateway demo`; it runs on this file.
+[gateway]
+name = "{NAME}"
+data = "{options.folder / "data"}"
+secrets = "{_town(options) / "keys"}"
+roles = ["edge", "central", "portal"]
+log_level = "error"
+
+[mqtt]
+host = "127.0.0.1"
+port = {mqtt_port}
+version = "3.1.1"
+
+[schedule]
+backfill_days = {options.backfill_days}
+
+[directory]
+signing_key_ref = "{SIGNING_KEY}"
+verify_key_ref = "{VERIFY_KEY}"
+
+[web]
+port = {options.port}
+
+"""
+
+
+def _town(options: DemoOptions) -> Path:
+    return options.folder / "town"
+
+
+def _directory(options: DemoOptions) -> DirectoryStore:
+    return DirectoryStore(central_files(options.folder / "data").directory)

@@ -1,0 +1,1 @@
+"""InfluxDB and VictoriaMetrics: points written, read back, and moved when an account changes."""

@@ -1,0 +1,146 @@
+"""InfluxDB beside the directory: writes points, and moves them when they belong to another account."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from gateway.clock import SystemClock
+from gateway.edge.influx.move import InfluxMover
+from gateway.edge.influx.sink import InfluxSink, InfluxStatistics
+from gateway.edge.sinks.base import JournalReader
+from gateway.errors import PeerError, PeerRefusedData
+from mapping.snapshot import DirectorySnapshot
+
+log = structlog.get_logger("gateway.edge")
+
+RETRY = 5.0
+SETTLE = 1.0
+"""Seconds after a change by which everything that was stamped with the former part is journaled."""
+LOOK = 0.2
+_FILE = "influx-directory"
+PEOPLE = SystemClock()
+"""The machine's present: points of simulated time are never later."""
+
+
+class CursorSource(JournalReader, Protocol):
+    """A journal that also tells how far its sinks are."""
+
+    async def cursors(self) -> dict[str, int]:
+        """Give every sink's cursor."""
+
+
+class InfluxFollower:
+    """The sink together with its mover.
+
+    `folder` keeps the digest of the directory part that all points follow: after a crash, or when the part
+    is another one, every meter is looked at again, which moves only what stands wrong.
+    """
+
+    name = InfluxSink.name
+
+    def __init__(self, sink: InfluxSink, mover: InfluxMover, meters: Sequence[str], folder: Path) -> None:
+        self._sink = sink
+        self._mover = mover
+        self._meters = tuple(meters)
+        self._path = folder / _FILE
+        self._wanted: DirectorySnapshot | None = None
+        self._done: DirectorySnapshot | None = None
+        self._changed = asyncio.Event()
+        self._fault: str | None = None
+        self.moved = 0
+
+    def directory_changed(self, snapshot: DirectorySnapshot) -> None:
+        """Let all points follow `snapshot`, soon."""
+        self._wanted = snapshot
+        self._changed.set()
+
+    def statistics(self) -> InfluxStatistics:
+        """The sink's counters; a failed move shows as the last error."""
+        counters = self._sink.statistics()
+        return replace(counters, last_error=counters.last_error or self._fault)
+
+    async def run(self, journal: CursorSource) -> None:
+        """Write and move until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._sink.run(journal))
+                group.create_task(self._follow_directory(journal))
+        finally:
+            await asyncio.to_thread(self._mover.close)
+
+    async def _follow_directory(self, journal: CursorSource) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            wanted = self._wanted
+            if wanted is None or await asyncio.to_thread(self._follows, wanted):
+                continue
+            await asyncio.sleep(SETTLE)
+            await self._caught_up(journal, journal.last_seq)
+            before, self._done = self._done, None  # half moved, points follow neither
+            await asyncio.to_thread(self._path.unlink, missing_ok=True)
+            if await self._move_all(before, wanted):
+                self._done = wanted
+                await asyncio.to_thread(self._note, wanted)
+
+    async def _caught_up(self, journal: CursorSource, seq: int) -> None:
+        """Wait until everything that was stamped with the former part is written: it may have to move."""
+        while (await journal.cursors()).get(self.name, 0) < seq:
+            await asyncio.sleep(LOOK)
+
+    async def _move_all(self, before: DirectorySnapshot | None, snapshot: DirectorySnapshot) -> bool:
+        good = True
+        for meter in self._meters:
+            if before is None or _whose(before, meter) != _whose(snapshot, meter):
+                good = await self._move(meter, snapshot) and good
+        if good:
+            self._fault = None
+        return good
+
+    async def _move(self, meter: str, snapshot: DirectorySnapshot) -> bool:
+        """Move one meter's points, however long the server is away; False when it refuses for good."""
+        while True:
+            try:
+                self.moved += await asyncio.to_thread(self._mover.move, meter, snapshot, PEOPLE.now())
+            except PeerRefusedData as error:
+                self._failed(meter, error)
+                return False
+            except PeerError as error:
+                self._failed(meter, error)
+                await asyncio.sleep(RETRY)
+            else:
+                return True
+
+    def _failed(self, meter: str, error: PeerError) -> None:
+        self._fault = f"points of {meter} could not be moved to another account: {error}"
+        log.warning("influx_move_failed", meter=meter, error=str(error))
+
+    def _follows(self, snapshot: DirectorySnapshot) -> bool:
+        try:
+            return self._path.read_text(encoding="ascii") == _digest(snapshot)
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    def _note(self, snapshot: DirectorySnapshot) -> None:
+        new = self._path.with_name(_FILE + ".new")
+        try:
+            new.write_text(_digest(snapshot), encoding="ascii")
+            new.replace(self._path)
+        except OSError as error:
+            log.warning("influx_note_failed", error=str(error))  # looked at again after the next start
+
+
+def _whose(snapshot: DirectorySnapshot, meter: str) -> list[object]:
+    """All that decides under which numbers a meter's points stand."""
+    return [(segment, snapshot.names(segment.account_id)) for segment in snapshot.timeline(meter)]
+
+
+def _digest(snapshot: DirectorySnapshot) -> str:
+    return hashlib.blake2b(snapshot.to_json().encode(), digest_size=16).hexdigest()

@@ -1,0 +1,108 @@
+"""Points that stand under another account than the directory says: written anew, then retired.
+
+Whether a point must move is computed from the point and the directory alone, so a move that was cut short is
+simply made again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from gateway.edge.influx.points import INTERVAL, UNASSIGNED, UNTRUSTED, line, nanoseconds
+from gateway.edge.influx.read import SUPERSEDED, InfluxReader, StoredPoint
+from gateway.edge.influx.sink import MAX_POINTS, InfluxWriter
+from mapping.directory import AttributionRole
+from mapping.snapshot import DirectorySnapshot
+
+HORIZON = timedelta(days=400)
+"""How far back points are moved; what is older stays where it is (billing never reads it here)."""
+WINDOW = timedelta(days=50)
+_HOLDING = frozenset({AttributionRole.NORMAL, AttributionRole.OPENING})
+
+
+def account_at(snapshot: DirectorySnapshot, meter: str, at: datetime, interval: float | None) -> str:
+    """Give the account tag by the sink's rule, for a snapshot at `at` or an interval of so many seconds."""
+    start = at - timedelta(seconds=interval) if interval else None
+    accounts = [a for a in snapshot.attributions(meter, start, at).accounts if a.role in _HOLDING]
+    number = accounts[0].account_number if len(accounts) == 1 else None
+    return number or UNASSIGNED
+
+
+class InfluxMover:
+    """Moves the points of one meter at a time. Blocking: call it in a thread."""
+
+    def __init__(self, writer: InfluxWriter, reader: InfluxReader) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._writer.close()
+        self._reader.close()
+
+    def move(self, meter: str, snapshot: DirectorySnapshot, now: datetime) -> int:
+        """Put every point of a meter under the account that `snapshot` says; gives how many moved.
+
+        Raises PeerUnavailable, PeerRefusedLogin or PeerRefusedData; calling it again goes on.
+        """
+        moved = 0
+        until = now + timedelta(days=1)
+        after = now - HORIZON
+        while after < until:
+            end = min(after + WINDOW, until)
+            moved += self._window(meter, snapshot, nanoseconds(after), nanoseconds(end))
+            after = end
+        return moved
+
+    def _window(self, meter: str, snapshot: DirectorySnapshot, after: int, until: int) -> int:
+        points = self._reader.points(meter, after, until)
+        others = {(p.measurement, p.account, p.at): p for p in points}
+        moved = 0
+        for run in _runs(points, snapshot, meter):
+            copies = [_copy(p, account_at(snapshot, meter, p.time, _interval(p)), others) for p in run]
+            self._write(copies)
+            self._write(self._reader.retire(meter, run))
+            moved += len(run)
+        return moved
+
+    def _write(self, points: Sequence[StoredPoint]) -> None:
+        for start in range(0, len(points), MAX_POINTS):
+            part = points[start : start + MAX_POINTS]
+            self._writer.write([line(p.measurement, dict(p.tags), dict(p.fields), p.at) for p in part])
+
+
+def _runs(
+    points: Sequence[StoredPoint], snapshot: DirectorySnapshot, meter: str
+) -> Iterator[list[StoredPoint]]:
+    """Give the points to move, as runs that follow each other in their series without one that stays."""
+    series: dict[tuple[str, tuple[tuple[str, str], ...]], list[StoredPoint]] = defaultdict(list)
+    for point in points:
+        if point.stands:
+            series[point.measurement, tuple(sorted(point.tags.items()))].append(point)
+
+    def moves(point: StoredPoint) -> bool:
+        if point.fields.get(UNTRUSTED):
+            return False
+        return point.account != account_at(snapshot, meter, point.time, _interval(point))
+
+    for several in series.values():
+        several.sort(key=lambda p: p.at)
+        for wanted, run in groupby(several, key=moves):
+            if wanted:
+                yield list(run)
+
+
+def _interval(point: StoredPoint) -> float | None:
+    return point.fields.get(INTERVAL)
+
+
+def _copy(point: StoredPoint, account: str, others: dict[tuple[str, str, int], StoredPoint]) -> StoredPoint:
+    """The point under another account; one that stood there before and was moved away stands again."""
+    fields = {name: value for name, value in point.fields.items() if not name.startswith(SUPERSEDED)}
+    before = others.get((point.measurement, account, point.at))
+    if before is not None and not before.stands:
+        fields[f"{SUPERSEDED}{before.generation + 1}"] = 1.0
+    return StoredPoint(point.measurement, {**point.tags, "account": account}, point.at, fields)

@@ -1,0 +1,1 @@
+"""The journal: one durable file of entries, watermarks, gaps and cursors."""

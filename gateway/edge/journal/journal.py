@@ -1,0 +1,210 @@
+"""The durable journal: what was appended is on the disk, and every sink follows it at its own pace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from gateway.edge.journal.entry import CaptureRecord, Entry, JournalBatch, SeqRange
+from gateway.edge.journal.store import BILLING
+from gateway.edge.journal.types import DeadLetter, FullPolicy, GapState, JournalLimits, JournalStatistics
+from gateway.edge.journal.writer import JournalWriter
+from gateway.errors import JournalError
+from protocols.session import Clock
+
+__all__ = ["DeadLetter", "FullPolicy", "GapState", "Journal", "JournalLimits", "JournalStatistics"]
+
+MAX_BODY = 1 << 20
+"""Largest body of one entry, in octets: far above any capture, far below any harm."""
+CHUNK_ENTRIES = 500
+CHUNK_BYTES = 1 << 20
+TAIL_ENTRIES = 4_096
+TAIL_BYTES = 8 << 20
+"""The newest entries are kept in memory too, so that sinks that keep up do not read the file."""
+
+_T = TypeVar("_T")
+
+
+class Journal:
+    """One open journal; made by `open`, used from one event loop.
+
+    `append` returns when all of the batch is on the disk. Appends that wait at the same time share one
+    transaction. What a cancel leaves behind: a cancelled append may have been made durable; repeating it
+    is harmless, since repeats are skipped.
+    """
+
+    def __init__(self, writer: JournalWriter) -> None:
+        self._writer = writer
+        self._loop = asyncio.get_running_loop()
+        self._tail: deque[Entry] = deque()
+        self._tail_bytes = 0
+        self._more = asyncio.Event()
+        self._position: dict[str, int] = {}
+        self._closed = False
+        writer.on_commit = self._committed
+
+    @classmethod
+    async def open(cls, path: Path, *, clock: Clock, limits: JournalLimits | None = None) -> Journal:
+        """Open or make the file; JournalError says what to do when it is damaged, foreign or in use."""
+        writer = JournalWriter(path, clock=clock, limits=limits or JournalLimits())
+        await writer.start()
+        return cls(writer)
+
+    @property
+    def uuid(self) -> str:
+        """The file's own name; a new file is a new journal, and so is one that was set back."""
+        return self._writer.uuid
+
+    @property
+    def last_seq(self) -> int:
+        """The newest durable sequence number, 0 before the first."""
+        return self._writer.last_seq
+
+    @property
+    def first_seq(self) -> int:
+        """The oldest sequence number still in the file; last_seq + 1 when it is empty."""
+        return self._writer.first_seq
+
+    # -- writing
+
+    async def append(self, batch: JournalBatch) -> SeqRange:
+        """Make captures, watermarks and gaps durable together.
+
+        A capture that is known with the same values is skipped, one with other values gets the next
+        value_rev. The range is empty when all were repeats. Raises JournalFull (bound or disk; nothing was
+        kept, try again later) or JournalError.
+        """
+        self._check_open()
+        for record in batch.captures:
+            _check_capture(record)
+        if any(len(gap.body) > MAX_BODY for gap in batch.gaps):
+            raise JournalError(f"the body of a gap is longer than {MAX_BODY} octets")
+        return await self._writer.append(batch)
+
+    # -- following
+
+    async def follow(self, sink: str) -> AsyncIterator[list[Entry]]:
+        """Give what follows the sink's durable cursor, in chunks, for ever; ends when the journal closes.
+
+        One follower a sink. Chunks have at most CHUNK_ENTRIES entries. `rewind` moves it back.
+        """
+        if self._closed:
+            return
+        self._position[sink] = await self._writer.register(sink) + 1
+        while not self._closed:
+            position = self._position[sink]
+            self._more.clear()
+            chunk = await self._chunk(position)
+            if self._position[sink] != position:
+                continue
+            if chunk:
+                self._position[sink] = chunk[-1].seq + 1
+                yield chunk
+            elif not self._closed:
+                await self._more.wait()
+
+    async def _chunk(self, position: int) -> list[Entry]:
+        if position > self.last_seq:
+            return []
+        if self._tail and position >= self._tail[0].seq:
+            skip = position - self._tail[0].seq
+            return list(islice(self._tail, skip, skip + CHUNK_ENTRIES))
+        return await self.read(position, self.last_seq, CHUNK_ENTRIES)
+
+    async def ack(self, sink: str, seq: int) -> None:
+        """Move the sink's cursor: everything up to `seq` has been delivered.
+
+        It is durable with the next commit, a moment later: a crash before that repeats deliveries, never
+        loses one. A lower `seq` than the cursor's is ignored.
+        """
+        self._check_open()
+        if seq > self.last_seq:
+            raise JournalError(f"sink {sink} acknowledges {seq}, but the journal ends at {self.last_seq}")
+        self._writer.move_cursor(sink, seq)
+
+    async def billing_ack(self, seq: int) -> None:
+        """Note that billing stored everything up to `seq`; durable like `ack`."""
+        await self.ack(BILLING, seq)
+
+    async def rewind(self, sink: str, seq: int) -> None:
+        """Set the sink's cursor back to `seq` durably; its follower goes on with seq + 1."""
+        self._check_open()
+        await self._writer.rewind(sink, max(0, min(seq, self.last_seq)))
+        if sink in self._position:
+            self._position[sink] = seq + 1
+        self._more.set()
+
+    async def renew(self) -> None:
+        """Take another uuid: the file was set back (restored from a copy), its numbers are used twice.
+
+        What is in the file keeps its seq under the new name, so consumers ask for what they lack of it.
+        """
+        await self._call(lambda w: w.renew())
+
+    # -- asking
+
+    async def read(self, first: int, last: int, limit: int = CHUNK_ENTRIES) -> list[Entry]:
+        """Entries first..last that are still there, at most `limit` and about CHUNK_BYTES of them."""
+        return await self._call(lambda w: w.store.read(first, last, min(limit, CHUNK_ENTRIES), CHUNK_BYTES))
+
+    async def watermark(self, meter: str, profile: str) -> datetime | None:
+        """Instant up to which all of the profile is journaled, None before the first."""
+        return await self._call(lambda w: w.store.watermark(meter, profile))
+
+    async def open_gaps(self, meter: str | None = None, profile: str | None = None) -> list[GapState]:
+        """Gaps that are neither filled nor unfillable, of all meters or of one, all profiles or one."""
+        return await self._call(lambda w: w.store.open_gaps(meter, profile))
+
+    async def cursors(self) -> dict[str, int]:
+        """The sinks' cursors, moves that are not durable yet included."""
+        return self._writer.current_cursors()
+
+    async def dead_letter(self, sink: str, seq: int, reason: str, body: bytes) -> None:
+        """Keep an entry that the sink's peer refuses for good; the caller acks it afterwards."""
+        self._check_open()
+        await self._call(lambda w: w.dead_letter(sink, seq, reason, body))
+
+    async def dead_letters(self, sink: str, limit: int = 1_000) -> list[DeadLetter]:
+        """The newest dead letters of one sink, oldest first."""
+        return await self._call(lambda w: w.store.dead_letters(sink, limit))
+
+    def statistics(self) -> JournalStatistics:
+        """Give a frozen copy of counters, cursors and the alarm."""
+        return self._writer.statistics()
+
+    async def close(self) -> None:
+        """Make what was accepted durable, end the followers, close the file; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._more.set()
+        await self._writer.stop()
+
+    # -- inside
+
+    async def _call(self, function: Callable[[JournalWriter], _T]) -> _T:
+        self._check_open()
+        return await self._writer.call(function)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise JournalError("the journal is closed")
+
+    def _committed(self, entries: list[Entry]) -> None:
+        self._tail.extend(entries)
+        self._tail_bytes += sum(len(entry.body) for entry in entries)
+        while self._tail and (len(self._tail) > TAIL_ENTRIES or self._tail_bytes > TAIL_BYTES):
+            self._tail_bytes -= len(self._tail.popleft().body)
+        self._more.set()
+
+
+def _check_capture(record: CaptureRecord) -> None:
+    if len(record.body) > MAX_BODY:
+        raise JournalError(f"the body of {record.capture_id} is longer than {MAX_BODY} octets")
+    if not record.body.startswith(b'{"capture_id":"'):
+        raise JournalError(f"the body of {record.capture_id} does not begin with its capture_id")

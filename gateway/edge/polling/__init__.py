@@ -1,0 +1,1 @@
+"""Polling: when each meter is asked for what, what is collected, and how meters and lines are."""

@@ -1,0 +1,1 @@
+"""What meters send of themselves: who may push, their counters, and the way into the journal."""

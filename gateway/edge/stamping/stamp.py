@@ -1,0 +1,140 @@
+"""Stamping: a reading set becomes a capture that stands under the accounts that held the meter then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from hashlib import blake2b
+from typing import Protocol
+
+from gateway.contract.encode import capture_json, instant_text, values_json
+from gateway.contract.messages import Gap
+from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord
+from mapping.directory import Attributions, Unattributed
+from protocols.reading import MeterTime, ProfileName, Quality, ReadingSet
+
+LIVE_PROFILES = frozenset({ProfileName.INSTANTANEOUS, ProfileName.PREPAYMENT, ProfileName.NAMEPLATE})
+"""Read as they are now: the gateway's own disciplined time may stand for a meter's that is not trusted."""
+
+
+class DirectoryLike(Protocol):
+    """What stamping needs of a directory snapshot: a pure lookup in memory."""
+
+    @property
+    def version(self) -> int:
+        """The directory version of this snapshot."""
+
+    def attributions(
+        self, meter: str, start: datetime | None, end: datetime, known_at: datetime | None = None
+    ) -> Attributions:
+        """Whose the interval start..end is, or the snapshot at `end` (start None)."""
+
+
+def stamp(
+    reading: ReadingSet,
+    meter: str,
+    directory: DirectoryLike,
+    *,
+    disciplined: bool,
+    clock_trusted: bool = True,
+) -> CaptureRecord:
+    """Give the capture of a reading set of `meter` (`GEN:12345678`), ready for the journal.
+
+    `disciplined` says whether the gateway's time may be trusted, `clock_trusted` whether the meter's clock
+    was found good. Stored rows with an untrusted meter time keep their time and values, and stand under no
+    account (`untrusted_time`); a live read with one is stamped with the gateway's time instead. Delivered
+    in each case: nothing waits.
+    """
+    reading, trusted = _judged(reading, disciplined=disciplined, clock_trusted=clock_trusted)
+    if trusted:
+        whose = directory.attributions(meter, reading.start, reading.at)
+        accounts, reason, version = whose.accounts, whose.reason, whose.directory_version
+    else:
+        accounts, reason, version = (), Unattributed.UNTRUSTED_TIME, directory.version
+    profile = reading.profile.value
+    at = instant_text(reading.at)
+    capture_id = f"{meter}/{profile}/{at}/{reading.occurrence}"
+    values = values_json(reading.values)
+    body = capture_json(
+        capture_id=capture_id,
+        meter=meter,
+        profile=profile,
+        at=at,
+        start=reading.start,
+        meter_time=reading.meter_time,
+        received_at=reading.received_at,
+        quality=reading.quality.value,
+        values=values,
+        accounts=accounts,
+        reason=reason,
+        directory_version=version,
+        raw=reading.raw,
+    )
+    return CaptureRecord(
+        kind=EntryKind.EVENT if reading.profile is ProfileName.EVENTS else EntryKind.CAPTURE,
+        meter=meter,
+        profile=profile,
+        capture_id=capture_id,
+        at=reading.at,
+        value_hash=blake2b(values.encode(), digest_size=16).digest(),
+        body=body,
+    )
+
+
+def _judged(reading: ReadingSet, *, disciplined: bool, clock_trusted: bool) -> tuple[ReadingSet, bool]:
+    """The reading with its time judged, and whether it may be attributed by that time."""
+    own = reading.meter_time
+    if own is None:
+        trusted = disciplined
+    elif own.trusted and clock_trusted:
+        trusted = True
+    else:
+        reading = replace(reading, meter_time=_doubted(own))
+        trusted = disciplined and reading.profile in LIVE_PROFILES
+        if trusted:
+            reading = replace(reading, at=reading.received_at)
+    sound = trusted and (own is None or (own.trusted and clock_trusted))
+    if reading.quality is Quality.VALID and not sound:
+        reading = replace(reading, quality=Quality.CLOCK_ERROR)
+    return reading, trusted
+
+
+def _doubted(stamp_of_meter: MeterTime) -> MeterTime:
+    return replace(stamp_of_meter, trusted=False) if stamp_of_meter.trusted else stamp_of_meter
+
+
+def gap_record(
+    meter: str,
+    profile: str,
+    after: datetime,
+    until: datetime,
+    *,
+    state: str,
+    reason: str,
+    noticed_at: datetime,
+) -> GapRecord:
+    """A gap of after < missing <= until in state `open`, `filled` or `unfillable`.
+
+    Its id is made of meter, profile and span: opening the same gap again is a repeat.
+    """
+    gap = Gap.model_validate(
+        {
+            "gap_id": f"{meter}/{profile}/{instant_text(after)}/{instant_text(until)}",
+            "meter": meter,
+            "profile": profile,
+            "after": after,
+            "until": until,
+            "state": state,
+            "reason": reason,
+            "noticed_at": noticed_at,
+        }
+    )
+    return GapRecord(
+        gap_id=gap.gap_id,
+        meter=meter,
+        profile=profile,
+        after=after,
+        until=until,
+        state=state,
+        body=gap.model_dump_json(exclude_defaults=True).encode(),
+    )

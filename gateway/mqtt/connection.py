@@ -1,0 +1,348 @@
+"""MQTT as edge and central use it: connect (5, else 3.1.1), send with receipts, receive, known errors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import aiomqtt
+import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.contract.envelope import CONTENT_TYPE
+from gateway.errors import ConfigError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
+from gateway.mqtt.client import MqttMessage, ReceiptClient, code_of, make_properties
+
+__all__ = ["Backoff", "MqttConnection", "MqttMessage", "MqttSettings", "TlsSettings", "Will", "connect"]
+
+WINDOW = 20
+"""Most messages in flight: the receive maximum of Mosquitto; more is slower on every broker measured."""
+MAX_INCOMING = 1000
+"""Most received messages that wait to be taken; with manual acknowledgement the broker holds back sooner."""
+
+_QUIET = logging.getLogger("gateway.mqtt.client")
+_QUIET.setLevel(logging.CRITICAL)
+
+PROBE = 3.0
+"""Longest wait, in seconds, for an answer to MQTT 5 before 3.1.1 is tried: amqtt, for one, stays silent."""
+
+_BAD_PROTOCOL = frozenset({1, 132})
+_BAD_LOGIN = frozenset({4, 5, 134, 135, 138, 140})
+
+
+MqttVersion = Literal["5", "3.1.1"]
+_spoken: dict[tuple[str, int], MqttVersion] = {}
+
+
+class TlsSettings(BaseModel):
+    """TLS to the broker; without `ca_file` the system's authorities are trusted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
+class MqttSettings(BaseModel):
+    """Where the broker is and who we are there. The password is given apart, as octets, when connecting."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=1883, ge=1, le=65535)
+    username: str | None = None
+    password_ref: str | None = None
+    tls: TlsSettings | None = None
+    client_id: str = Field(min_length=1, max_length=128)
+    root: str = "meters"
+    keepalive: int = Field(default=30, ge=5, le=3600)
+    version: Literal["auto", "5", "3.1.1"] = "auto"
+    session_expiry: int = Field(default=0, ge=0)
+    timeout: float = Field(default=10.0, gt=0)
+    window: int = Field(default=WINDOW, ge=1, le=1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker publishes, retained, when we vanish."""
+
+    topic: str
+    payload: bytes
+
+
+class MqttConnection:
+    """An open connection; made by `connect`. Every error is a PeerError."""
+
+    def __init__(self, client: ReceiptClient, settings: MqttSettings, version: MqttVersion) -> None:
+        self._client = client
+        self._settings = settings
+        self.version: MqttVersion = version
+        self.window = min(settings.window, client.receive_maximum)
+        self.maximum_packet = client.maximum_packet
+        self._plain = make_properties(PacketTypes.PUBLISH, ContentType=CONTENT_TYPE, PayloadFormatIndicator=1)
+        client.closed.add_done_callback(self._on_closed)
+
+    def send(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        content_type: str = CONTENT_TYPE,
+        expiry: int | None = None,
+        response_topic: str | None = None,
+        correlation: bytes | None = None,
+    ) -> asyncio.Future[None]:
+        """Send at QoS 1; the future is the broker's receipt (PUBACK).
+
+        It fails with PeerUnavailable (connection lost, send again), PeerRefusedData (never accepted) or
+        PeerRefusedLogin (not allowed on this topic). The caller keeps at most `window` in flight.
+        """
+        properties = None
+        plain = (content_type, expiry, response_topic, correlation) == (CONTENT_TYPE, None, None, None)
+        if self.version == "5" and plain:
+            properties = self._plain
+        elif self.version == "5":
+            properties = make_properties(
+                PacketTypes.PUBLISH,
+                ContentType=content_type,
+                PayloadFormatIndicator=1,
+                MessageExpiryInterval=expiry,
+                ResponseTopic=response_topic,
+                CorrelationData=correlation,
+            )
+        try:
+            return self._client.send(topic, payload, retain, properties)
+        except ValueError as error:
+            raise PeerRefusedData(f"cannot be sent on {topic}: {error}") from error
+
+    async def publish(
+        self, topic: str, payload: bytes, *, retain: bool = False, expiry: int | None = None
+    ) -> None:
+        """Send and wait for the receipt; PeerUnavailable when none comes in time."""
+        receipt = self.send(topic, payload, retain=retain, expiry=expiry)
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                await receipt
+        except TimeoutError:
+            raise PeerUnavailable(f"no receipt for {topic} in {self._settings.timeout:g} s") from None
+
+    async def subscribe(self, *filters: str) -> None:
+        """Subscribe at QoS 1; PeerRefusedLogin when the broker does not allow it."""
+        with _translated(self._settings):
+            granted = await self._client.subscribe([(f, 1) for f in filters])
+        for wanted, code in zip(filters, granted, strict=False):
+            if code_of(code) >= 128:
+                raise PeerRefusedLogin(
+                    f"broker does not allow {self._settings.username or self._settings.client_id!r} to "
+                    f"subscribe to {wanted}: check its access rules"
+                )
+
+    async def messages(self) -> AsyncIterator[MqttMessage]:
+        """Give received messages until the connection ends, which raises PeerUnavailable."""
+        with _translated(self._settings):
+            async for message in self._client.messages:
+                yield MqttMessage(
+                    topic=str(message.topic),
+                    payload=message.payload,
+                    retained=message.retain,
+                    mid=message.mid,
+                    qos=message.qos,
+                    response_topic=getattr(message.properties, "ResponseTopic", None),
+                    correlation=getattr(message.properties, "CorrelationData", None),
+                )
+
+    def ack(self, message: MqttMessage) -> None:
+        """Acknowledge a message to the broker (only when connected with `manual_ack`)."""
+        self._client.acknowledge(message)
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection ends; raises PeerUnavailable unless we closed it."""
+        with _translated(self._settings):
+            await asyncio.shield(self._client.closed)
+
+    def _on_closed(self, closed: asyncio.Future[None]) -> None:
+        why = None if closed.cancelled() else closed.exception()
+        self._client.fail_receipts(PeerUnavailable(f"the connection to the broker ended: {why or 'closed'}"))
+
+
+class _Opening:
+    """The async context of one connection."""
+
+    def __init__(
+        self, settings: MqttSettings, password: bytes | None, will: Will | None, manual_ack: bool
+    ) -> None:
+        self._settings = settings
+        self._password = password
+        self._will = will
+        self._manual_ack = manual_ack
+        self._client: ReceiptClient | None = None
+
+    async def __aenter__(self) -> MqttConnection:
+        versions = self._versions()
+        for version in versions:
+            client = self._make(version)
+            if version != versions[-1]:
+                client.timeout = min(PROBE, self._settings.timeout)
+            try:
+                with _translated(self._settings):
+                    await _enter(client)
+            except _OtherVersion as error:
+                if version != versions[-1]:
+                    continue
+                raise PeerUnavailable(str(error)) from error
+            client.timeout = self._settings.timeout
+            _spoken[self._settings.host, self._settings.port] = version
+            self._client = client
+            return MqttConnection(client, self._settings, version)
+        raise AssertionError("unreachable")
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        client = self._client
+        if client is None:
+            return
+        try:
+            await client.__aexit__(exc_type, exc, tb)
+        except (aiomqtt.MqttError, OSError):
+            client.abandon()
+        client.fail_receipts(PeerUnavailable("the connection to the broker was closed"))
+
+    def _versions(self) -> tuple[MqttVersion, ...]:
+        """Give the versions to try; a broker that took 3.1.1 before is not asked for 5 again."""
+        if self._settings.version != "auto":
+            return (self._settings.version,)
+        if _spoken.get((self._settings.host, self._settings.port)) == "3.1.1":
+            return ("3.1.1",)
+        return ("5", "3.1.1")
+
+    def _make(self, version: MqttVersion) -> ReceiptClient:
+        settings = self._settings
+        five = version == "5"
+        properties = None
+        if five:
+            properties = make_properties(
+                PacketTypes.CONNECT, SessionExpiryInterval=settings.session_expiry, ReceiveMaximum=WINDOW
+            )
+        return ReceiptClient(
+            settings.host,
+            settings.port,
+            username=settings.username,
+            password=self._password,
+            logger=_QUIET,
+            identifier=settings.client_id,
+            protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
+            clean_session=None if five else settings.session_expiry == 0,
+            clean_start=settings.session_expiry == 0 if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
+            properties=properties,
+            keepalive=settings.keepalive,
+            timeout=settings.timeout,
+            max_inflight_messages=settings.window,
+            max_queued_incoming_messages=MAX_INCOMING,
+            tls_context=_tls(settings.tls) if settings.tls else None,
+            will=aiomqtt.Will(self._will.topic, self._will.payload, 1, True) if self._will else None,
+            manual_ack=self._manual_ack,
+        )
+
+
+def connect(
+    settings: MqttSettings,
+    *,
+    password: bytes | None = None,
+    will: Will | None = None,
+    manual_ack: bool = False,
+) -> _Opening:
+    """Give the context of a connection to the broker, for `async with`.
+
+    Tries MQTT 5 first and 3.1.1 when the broker refuses that version. With `manual_ack` a received message
+    is acknowledged only by `MqttConnection.ack`, and the broker sends at most 20 before that.
+    Errors: PeerUnavailable, PeerRefusedLogin; ConfigError for unreadable TLS files.
+    """
+    return _Opening(settings, password, will, manual_ack)
+
+
+class Backoff:
+    """Jittered exponential delays: each is between half and all of first, first×2, first×4 … up to `most`."""
+
+    def __init__(self, first: float = 0.5, most: float = 60.0, rng: random.Random | None = None) -> None:
+        self._first = first
+        self._most = most
+        self._rng = rng or random.SystemRandom()
+        self._next = first
+
+    def next(self, *, slowly: bool = False) -> float:
+        """Give the next delay in seconds; `slowly` (a refused login) goes to the longest at once."""
+        step = self._most if slowly else self._next
+        self._next = min(self._next * 2, self._most)
+        return step * self._rng.uniform(0.5, 1.0)
+
+    def reset(self) -> None:
+        """Begin anew after success."""
+        self._next = self._first
+
+
+class _OtherVersion(PeerUnavailable):
+    """The broker does not speak the version that we tried."""
+
+
+async def _enter(client: ReceiptClient) -> None:
+    """Connect; when cancelled meanwhile, see to it that the attempt leaves no socket behind."""
+    attempt = asyncio.ensure_future(client.__aenter__())
+    try:
+        await asyncio.shield(attempt)
+    except BaseException as error:
+        if attempt.done():
+            mute = type(error) is aiomqtt.MqttError and client.attached
+            client.abandon()
+            if mute:
+                raise _OtherVersion("the broker takes the connection but does not answer") from error
+        else:
+            attempt.add_done_callback(lambda done: _drop(done, client))
+        raise
+
+
+def _drop(attempt: asyncio.Future[Any], client: ReceiptClient) -> None:
+    if not attempt.cancelled():
+        attempt.exception()  # seen: nobody waits for it any more
+    client.abandon()
+
+
+@contextlib.contextmanager
+def _translated(settings: MqttSettings) -> Iterator[None]:
+    where = f"broker {settings.host}:{settings.port}"
+    try:
+        yield
+    except aiomqtt.MqttCodeError as error:
+        code = code_of(error.rc)
+        if isinstance(error, aiomqtt.exceptions.MqttConnectError) and code in _BAD_LOGIN:
+            who = settings.username or settings.client_id
+            raise PeerRefusedLogin(
+                f"broker refused the login of {who!r}: check username and password_ref"
+            ) from error
+        if code in _BAD_PROTOCOL or "closed before answering" in str(error.args):
+            raise _OtherVersion(f"{where}: {error}") from error
+        raise PeerUnavailable(f"{where}: {error}") from error
+    except (aiomqtt.MqttError, OSError, ValueError) as error:
+        raise PeerUnavailable(f"{where}: {error}") from error
+
+
+def _tls(settings: TlsSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
+        if settings.cert_file is not None:
+            context.load_cert_chain(settings.cert_file, settings.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"the TLS files for the broker cannot be used: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

@@ -1,0 +1,1 @@
+"""The roles put together: edge, central, portal and field commands, from the configuration."""

@@ -1,0 +1,295 @@
+"""The edge put together: lines, journal, poller, deliveries, and what it tells of itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from gateway import __version__
+from gateway.config.file import Config, InfluxSection
+from gateway.config.meters import MeterSection
+from gateway.contract.messages import Alarm, ClockStatus, DirectoryPart, LineStatus, MeterStatus, Status
+from gateway.edge.counters import FileCounters
+from gateway.edge.influx.follow import InfluxFollower
+from gateway.edge.influx.move import InfluxMover
+from gateway.edge.influx.read import InfluxReader, Server, read_back
+from gateway.edge.influx.sink import InfluxSink, InfluxWriter
+from gateway.edge.influx.target import InfluxTarget
+from gateway.edge.journal.journal import FullPolicy, Journal, JournalLimits
+from gateway.edge.polling.health import LineHealth, MeterHealth
+from gateway.edge.polling.poller import Poller
+from gateway.edge.polling.schedule import PolledMeter, Schedule
+from gateway.edge.push.counters import PushCounters
+from gateway.edge.sinks.batching import BatchLimits
+from gateway.edge.sinks.link import EdgeLink
+from gateway.edge.sinks.mqtt import SINK as MQTT
+from gateway.edge.sinks.mqtt import MqttSink
+from gateway.edge.stamping.part import StampingPart
+from gateway.errors import ContractError
+from gateway.roles.lines import make_line
+from gateway.roles.mqtt_settings import mqtt_settings, password
+from gateway.roles.push import PushRole
+from gateway.secrets import FileSecrets
+from mapping.snapshot import DirectorySnapshot
+from protocols.dlms.client.keeper import Keeper
+from protocols.line import Line
+from protocols.meters.open import open_session
+from protocols.reading import ProfileName
+from protocols.session import Clock
+
+log = structlog.get_logger("gateway.edge")
+
+BACKLOG_ALARM = 10_000
+"""Entries waiting for the broker above which the status carries an alarm."""
+
+
+class EdgeRole:
+    """A running edge; made by `edge_role`."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock,
+        journal: Journal,
+        counters: FileCounters,
+        lines: dict[str, Line],
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._secrets = FileSecrets(config.secrets)
+        self.journal = journal
+        self.lines = lines
+        self.keeper = Keeper()
+        self._directory = DirectorySnapshot()
+        self.follower = self._influx(config.influx) if config.influx else None
+        self.push = self._push(config, counters)
+        self.poller = Poller(
+            lines,
+            polled_meters(config),
+            journal=journal,
+            directory=lambda: StampingPart(self._directory),
+            open_session=partial(open_session, layouts={}, keeper=self.keeper),
+            secrets=self._secrets,
+            counters=counters,
+            clock=clock,
+            schedule=schedule(config),
+            learn=self.push.layouts.learn if self.push is not None else None,
+            woken_by=self.push.woken if self.push is not None else (),
+        )
+        if self.push is not None:
+            self.push.attach(self.poller)
+        self.link = EdgeLink(
+            config.gateway.name,
+            root=config.mqtt.root,
+            folder=edge_folder(config),
+            directory_keys=self._verify_keys(),
+            meters=lambda: [m.meter for m in config.meters],
+            on_directory=self._take_directory,
+            clock=clock,
+            ack_consumers=frozenset(config.journal.ack_consumers),
+            limits=_limits(config),
+        )
+        self.sink = MqttSink(
+            mqtt_settings(config.mqtt, f"{config.gateway.name}-edge"),
+            config.gateway.name,
+            status=self.status,
+            password=password(config),
+            companions=[self.link],
+            limits=_limits(config),
+        )
+
+    @property
+    def directory(self) -> DirectorySnapshot:
+        """The part of the directory that stamps now."""
+        return self._directory
+
+    async def load(self) -> None:
+        """Take the stored part of the directory, so that stamping does not wait for central."""
+        await self.link.load()
+
+    async def run(self) -> None:
+        """Poll, listen and deliver until cancelled."""
+        if self.push is not None:
+            await self.push.start()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.poller.run())
+            if self.push is not None:
+                group.create_task(self.push.run())
+            self.deliver(group)
+
+    def deliver(self, group: asyncio.TaskGroup) -> None:
+        """Start the deliveries alone."""
+        group.create_task(self.sink.run(self.journal))
+        if self.follower is not None:
+            group.create_task(self.follower.run(self.journal))
+
+    def _push(self, config: Config, counters: FileCounters) -> PushRole | None:
+        if config.push is None:
+            return None
+        return PushRole(
+            config,
+            config.push,
+            lines=self.lines,
+            secrets=self._secrets,
+            invocations=counters,
+            counters=PushCounters(edge_folder(config) / "push.db"),
+            clock=self._clock,
+        )
+
+    async def _take_directory(self, part: DirectoryPart) -> None:
+        if part.kind != "snapshot":
+            raise ContractError("this edge takes whole snapshots of its part of the directory")
+        snapshot = DirectorySnapshot.from_json(part.rows)
+        self._directory = snapshot
+        log.info("directory_taken", version=snapshot.version)
+        if self.follower is not None:
+            self.follower.directory_changed(snapshot)
+
+    def _verify_keys(self) -> Sequence[bytes]:
+        ref = self._config.directory.verify_key_ref
+        return (self._secrets.secret(ref),) if ref else ()
+
+    def _influx(self, section: InfluxSection) -> InfluxFollower:
+        token = self._secrets.secret(section.token_ref).decode() if section.token_ref else ""
+        target = InfluxTarget(url=section.url, org=section.org, bucket=section.bucket, token=token)
+        server = Server(section.server)
+        reader = InfluxReader(target, server, [p.value for p in ProfileName])
+        silent = server is Server.VICTORIAMETRICS
+        sink = InfluxSink(
+            target, self._config.gateway.name, verify=partial(read_back, reader) if silent else None
+        )
+        meters = [m.meter for m in self._config.meters]
+        return InfluxFollower(
+            sink, InfluxMover(InfluxWriter(target), reader), meters, edge_folder(self._config)
+        )
+
+    def status(self) -> Status:
+        """Tell how this edge is."""
+        now = self._clock.now()
+        journal = self.journal.statistics()
+        poller = self.poller.statistics()
+        return Status(
+            gateway=self._config.gateway.name,
+            online=True,
+            version=__version__,
+            journal=journal.uuid,
+            first_seq=journal.first_seq,
+            last_seq=journal.last_seq,
+            lines=tuple(_line_status(line) for line in poller.lines.values()),
+            meters=tuple(_meter_status(meter) for meter in poller.meters.values()),
+            backlog=journal.backlog(MQTT),
+            directory_version=self.link.directory_version,
+            clock=ClockStatus(disciplined=self._clock.disciplined(), at=now),
+            alarms=tuple(self._alarms()),
+            at=now,
+        )
+
+    def _alarms(self) -> list[Alarm]:
+        journal = self.journal.statistics()
+        poller = self.poller.statistics()
+        alarms: list[Alarm] = []
+        if journal.full_reason is not None:
+            alarms.append(Alarm(code="journal_full", text=journal.full_reason, since=journal.full_since))
+        if poller.paused is not None:
+            alarms.append(Alarm(code="reading_paused", text=poller.paused, since=poller.paused_since))
+        if (waiting := journal.backlog(MQTT)) > BACKLOG_ALARM:
+            alarms.append(Alarm(code="backlog", text=f"{waiting} entries wait for the broker"))
+        if dead := sum(journal.dead_letters.values()):
+            alarms.append(Alarm(code="dead_letters", text="a peer refused entries for good", count=dead))
+        if self.follower is not None and (fault := self.follower.statistics().last_error):
+            alarms.append(Alarm(code="influx", text=fault))
+        if self.push is not None and (refused := self.push.refused()):
+            text = ", ".join(f"{reason} {count}" for reason, count in refused.items())
+            alarms.append(Alarm(code="push_refused", text=text, count=sum(refused.values())))
+        if not self.link.directory_version:
+            alarms.append(
+                Alarm(code="no_directory", text="no part of the directory has come from central yet")
+            )
+        return alarms
+
+
+@asynccontextmanager
+async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
+    """Open journal, counters and lines; close them in order when the block ends."""
+    folder = edge_folder(config)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    journal = await Journal.open(folder / "journal.db", clock=clock, limits=journal_limits(config))
+    counters = FileCounters(folder / "counters.json")
+    lines = {section.name: make_line(section) for section in config.lines}
+    role: EdgeRole | None = None
+    try:
+        role = EdgeRole(config, clock=clock, journal=journal, counters=counters, lines=lines)
+        await role.load()
+        try:
+            yield role
+        finally:
+            await role.keeper.close()
+    finally:
+        if role is not None and role.push is not None:
+            await role.push.close()
+        for line in lines.values():
+            await line.close()
+        await journal.close()
+        counters.close()
+
+
+def edge_folder(config: Config) -> Path:
+    """Where the edge keeps journal, counters and its part of the directory."""
+    return config.gateway.data / "edge"
+
+
+def journal_limits(config: Config) -> JournalLimits:
+    """Give the journal's view of its section."""
+    section = config.journal
+    return JournalLimits(
+        max_bytes=section.max_bytes,
+        retention=timedelta(days=section.retention_days),
+        policy=FullPolicy(section.policy),
+        billing_acks=section.billing_acks,
+        sinks=(MQTT, InfluxSink.name) if config.influx else (MQTT,),
+    )
+
+
+def polled_meters(config: Config) -> list[PolledMeter]:
+    """Give the poller's view of the meters."""
+
+    def polled(meter: MeterSection) -> PolledMeter:
+        return PolledMeter(
+            meter=meter.meter, line=meter.line, spec=meter.spec(config.gateway.name), profiles=meter.profiles
+        )
+
+    return [polled(meter) for meter in config.meters]
+
+
+def schedule(config: Config) -> Schedule:
+    """Give the poller's view of the schedule."""
+    section = config.schedule
+    periods = {name: timedelta(seconds=getattr(section, name.value)) for name in ProfileName}
+    return Schedule(periods=periods, backfill=timedelta(days=section.backfill_days))
+
+
+def _limits(config: Config) -> BatchLimits:
+    return BatchLimits(count=config.mqtt.batch_count, size=config.mqtt.batch_bytes)
+
+
+def _line_status(line: LineHealth) -> LineStatus:
+    state = {"new": "idle", "ok": "up"}.get(line.state, "down")
+    return LineStatus.model_validate(
+        {"name": line.line, "state": state, "detail": line.error, "since": line.since}
+    )
+
+
+def _meter_status(meter: MeterHealth) -> MeterStatus:
+    return MeterStatus(
+        meter=meter.meter,
+        health="ok" if meter.error_code is None else meter.error_code,
+        last_reading_at=meter.last_success,
+        detail=meter.error,
+    )

@@ -1,0 +1,273 @@
+"""Commissioning and replacing meters, with proof: read the serial over the line, bind, deliver, see it at central."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from dataclasses import replace as with_fields
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from gateway.central.ledger.ledger import Ledger
+from gateway.config.file import Config
+from gateway.config.meters import MeterSection
+from gateway.contract.messages import Status
+from gateway.edge.counters import FileCounters
+from gateway.edge.journal.entry import CaptureRecord, JournalBatch
+from gateway.edge.journal.journal import Journal, JournalLimits
+from gateway.edge.polling.health import DRIFT_ALARM
+from gateway.edge.sinks.mqtt import MqttSink
+from gateway.edge.stamping.stamp import stamp
+from gateway.errors import GatewayError, PeerUnavailable, UsageError
+from gateway.roles.app import clock_of
+from gateway.roles.central import CentralFiles
+from gateway.roles.lines import make_line
+from gateway.roles.mqtt_settings import mqtt_settings, password
+from gateway.secrets import FileSecrets
+from mapping.changes import Change, bind, remove
+from mapping.directory import Role
+from mapping.snapshot import DirectorySnapshot
+from mapping.store import DirectoryStore
+from protocols.errors import IdentityMismatch, ProtocolError
+from protocols.meters.open import open_session
+from protocols.reading import (
+    Missing,
+    MissingReason,
+    Nameplate,
+    ProfileName,
+    Quality,
+    Quantity,
+    ReadingSet,
+)
+from protocols.session import Clock
+
+PROOF_SECONDS = 30.0
+"""How long central may take to show a delivered reading."""
+ENERGY = Quantity.of("1-0:1.8.0*255")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What the engineer takes away: which reading central holds, since when, under which account."""
+
+    meter: str
+    capture_id: str
+    energy: str | None
+    role: str
+    account: str | None
+    reason: str | None
+    directory_version: int
+    seen_at_central: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A live reading of a meter on site; `taken` is None when it could not be taken, for the reason given."""
+
+    meter: str
+    at: datetime
+    taken: ReadingSet
+    missing: MissingReason | None = None
+
+
+class FieldWork:
+    """One visit: its own small journal under the edge's data folder, delivered like any other."""
+
+    def __init__(self, config: Config, files: CentralFiles, clock: Clock, journal: Journal) -> None:
+        self._config = config
+        self._files = files
+        self._clock = clock
+        self._journal = journal
+
+    async def read(self, meter: str) -> tuple[Nameplate, Reading]:
+        """Read the nameplate and the present registers over the line.
+
+        IdentityMismatch when another meter answers than the job's.
+        """
+        section = self._section(meter)
+        line = make_line(next(item for item in self._config.lines if item.name == section.line))
+        counters = FileCounters(self._config.gateway.data / "counters-field.json")
+        try:
+            async with open_session(
+                line,
+                section.spec(f"{self._config.gateway.name}/field"),
+                secrets=FileSecrets(self._config.secrets),
+                counters=counters,
+                clock=self._clock,
+            ) as session:
+                plate = await session.identify()
+                if plate.meter_id != meter:
+                    raise IdentityMismatch(expected=meter, found=plate.meter_id)
+                taken = dated([r async for r in session.read(ProfileName.INSTANTANEOUS)][-1])
+        finally:
+            await line.close()
+            counters.close()
+        return plate, Reading(meter=meter, at=taken.at, taken=taken)
+
+    def unread(self, meter: str, reason: MissingReason) -> Reading:
+        """A reading that could not be taken: null with a reason, never zero."""
+        at = self._clock.now().replace(microsecond=0)
+        values = ((ENERGY, Missing(reason)),)
+        taken = ReadingSet(
+            profile=ProfileName.INSTANTANEOUS,
+            at=at,
+            values=values,
+            received_at=at,
+            quality=Quality.KNOWN_MISSING,
+        )
+        return Reading(meter=meter, at=at, taken=taken, missing=reason)
+
+    async def change(self, *changes: Change, by: str, source: str) -> DirectorySnapshot:
+        """Apply changes to the directory; ChangeRefused says what contradicts it."""
+
+        def apply() -> DirectorySnapshot:
+            with DirectoryStore(self._files.directory) as store:
+                store.apply(changes, by=by, source=source, at=self._clock.now())
+                return store.snapshot()
+
+        return await asyncio.to_thread(apply)
+
+    async def prove(self, reading: Reading, snapshot: DirectorySnapshot) -> Proof:
+        """Deliver a reading and wait until central's ledger holds it; PeerUnavailable when it does not."""
+        record = stamp(reading.taken, reading.meter, snapshot, disciplined=self._clock.disciplined())
+        await self._journal.append(JournalBatch(captures=(record,)))
+        sink = MqttSink(
+            mqtt_settings(self._config.mqtt, f"{self._gateway}-edge"),
+            self._gateway,
+            status=self._status,
+            password=password(self._config),
+        )
+        delivering = asyncio.create_task(sink.run(self._journal))
+        try:
+            return await self._seen(record, reading, snapshot, sink)
+        finally:
+            delivering.cancel()
+            await asyncio.gather(delivering, return_exceptions=True)
+
+    async def _seen(
+        self, record: CaptureRecord, reading: Reading, snapshot: DirectorySnapshot, sink: MqttSink
+    ) -> Proof:
+        ledger = Ledger(self._files.ledger, read_only=True)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PROOF_SECONDS
+        try:
+            while (stored := await asyncio.to_thread(ledger.capture, record.capture_id)) is None:
+                if loop.time() > deadline:
+                    fault = sink.statistics().last_error or "central did not store it: is central running?"
+                    raise PeerUnavailable(
+                        f"central does not show the reading {record.capture_id} after {PROOF_SECONDS:g} s: {fault}"
+                    )
+                await asyncio.sleep(0.1)
+        finally:
+            await asyncio.to_thread(ledger.close)
+        whose = snapshot.attributions(reading.meter, None, reading.at)
+        value = reading.taken.value(ENERGY)
+        first = whose.accounts[0] if whose.accounts else None
+        return Proof(
+            meter=reading.meter,
+            capture_id=record.capture_id,
+            energy=f"missing: {value.reason}" if isinstance(value, Missing) else _energy(value),
+            role=first.role.value if first else "none",
+            account=(first.account_number or first.legacy_number) if first else None,
+            reason=whose.reason.value if whose.reason else None,
+            directory_version=whose.directory_version,
+            seen_at_central=stored.ingested_at,
+        )
+
+    @property
+    def _gateway(self) -> str:
+        return f"{self._config.gateway.name}-field"
+
+    def _status(self) -> Status:
+        statistics = self._journal.statistics()
+        return Status(
+            gateway=self._gateway,
+            online=True,
+            version="field",
+            journal=statistics.uuid,
+            first_seq=statistics.first_seq,
+            last_seq=statistics.last_seq,
+            at=self._clock.now(),
+        )
+
+    def _section(self, meter: str) -> MeterSection:
+        found = next((m for m in self._config.meters if m.meter == meter), None)
+        if found is None:
+            raise UsageError(f"the configuration has no meter `{meter}`: add it with its line first")
+        return found
+
+
+def _energy(value: object) -> str | None:
+    text = getattr(value, "text", None)
+    return f"{text()} {getattr(value, 'unit', '')}".strip() if callable(text) else None
+
+
+@asynccontextmanager
+async def field_work(config: Config, files: CentralFiles) -> AsyncIterator[FieldWork]:
+    """Open the visit's journal; UsageError when central's files are not there."""
+    if not files.directory.is_file() or not files.ledger.is_file():
+        raise UsageError(f"there is no central at {files.folder}: give its data folder with --central")
+    folder: Path = config.gateway.data / "field"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    clock = clock_of(config)
+    limits = JournalLimits(retention=timedelta(days=400))
+    journal = await Journal.open(folder / "journal.db", clock=clock, limits=limits)
+    try:
+        yield FieldWork(config, files, clock, journal)
+    finally:
+        await journal.close()
+
+
+async def commission(
+    work: FieldWork, *, meter: str, usage_point: str, role: Role, by: str
+) -> tuple[Nameplate, Proof]:
+    """Read, match, bind, take the opening reading, prove it at central; nothing is bound when the read fails."""
+    plate, opening = await work.read(meter)
+    snapshot = await work.change(bind(meter, usage_point, role, opening.at), by=by, source="commission")
+    return plate, await work.prove(opening, snapshot)
+
+
+async def replace(
+    work: FieldWork, *, old: str, new: str, usage_point: str, by: str, no_final: MissingReason | None
+) -> tuple[Proof, Nameplate, Proof]:
+    """Final reading of the old meter (or its reason), hand-over, opening reading of the new one; both proved."""
+    plate, opening = await work.read(new)
+    try:
+        final = work.unread(old, no_final) if no_final else (await work.read(old))[1]
+    except IdentityMismatch:
+        raise
+    except ProtocolError as error:
+        raise GatewayError(
+            f"the final reading of {old} cannot be taken: {error}\n"
+            "If the meter is beyond reading, say why: --no-final no_display | meter_silent | meter_refused"
+        ) from error
+    at = max(final.at, opening.at)
+    opening = Reading(meter=new, at=at, taken=_at(opening.taken, at))
+    final = Reading(meter=old, at=at, taken=_at(final.taken, at), missing=final.missing)
+    snapshot = await work.change(
+        remove(old, at), bind(new, usage_point, Role.CONSUMER, at), by=by, source="replace"
+    )
+    first = await work.prove(final, snapshot)
+    return first, plate, await work.prove(opening, snapshot)
+
+
+def dated(taken: ReadingSet) -> ReadingSet:
+    """Date a live reading by our own time where the meter's clock is doubtful or off.
+
+    A hand-over must not be dated by the clock of a meter that comes from stock or goes to the scrap.
+    """
+    own = taken.meter_time
+    if (own is None or own.trusted) and abs(taken.at - taken.received_at) <= DRIFT_ALARM:
+        return taken
+    doubted = None if own is None else with_fields(own, trusted=False)
+    return _at(with_fields(taken, meter_time=doubted), taken.received_at.replace(microsecond=0))
+
+
+def _at(reading: ReadingSet, at: datetime) -> ReadingSet:
+    """Date a live reading at the hand-over's instant, a few seconds later at most.
+
+    As received too: a stamp by our own time, which stands for a doubtful meter's, must name that instant.
+    """
+    return with_fields(reading, at=at, received_at=at)

@@ -1,0 +1,31 @@
+"""The [mqtt] section as the MQTT connection takes it, and the broker's password."""
+
+from __future__ import annotations
+
+from gateway.config.file import Config, MqttSection
+from gateway.mqtt.connection import MqttSettings, TlsSettings
+from gateway.secrets import FileSecrets
+
+
+def mqtt_settings(section: MqttSection, client_id: str) -> MqttSettings:
+    """Give the connection's view of the [mqtt] section."""
+    tls = None
+    if section.ca_file or section.cert_file or section.tls:
+        tls = TlsSettings(ca_file=section.ca_file, cert_file=section.cert_file, key_file=section.key_file)
+    return MqttSettings(
+        host=section.host,
+        port=section.port,
+        username=section.username,
+        password_ref=section.password_ref,
+        tls=tls,
+        client_id=client_id,
+        root=section.root,
+        version=section.version,
+        window=section.window,
+    )
+
+
+def password(config: Config) -> bytes | None:
+    """Give the broker's password; MeterConfigError when its file is missing or not private."""
+    ref = config.mqtt.password_ref
+    return FileSecrets(config.secrets).secret(ref) if ref else None

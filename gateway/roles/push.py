@@ -1,0 +1,182 @@
+"""Pushes and meters that dial in, put together for an edge: peers, counters, listener, intake."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from ipaddress import ip_network
+
+from gateway.config.file import Config
+from gateway.config.meters import MeterSection
+from gateway.config.push import PushSection
+from gateway.edge.polling.poller import Poller
+from gateway.edge.push.counters import PushCounters
+from gateway.edge.push.intake import IntakeStatistics, PushIntake, PushLayouts
+from gateway.edge.push.peers import PushingMeter, PushPeers
+from protocols.dlms.push.dial_in import DialInLine
+from protocols.dlms.push.listener import PushLimits, PushListener
+from protocols.dlms.push.receiver import PLAIN, PushPeer, PushReceiver, usual_title
+from protocols.dlms.security import suites as security
+from protocols.dlms.session import open_dlms
+from protocols.errors import ProtocolError
+from protocols.line import Line
+from protocols.session import Clock, CounterStore, DlmsSettings, MeterSpec, SecretSource
+
+PROTECTIONS = {
+    "authenticated-encrypted": security.AUTHENTICATED_ENCRYPTED,
+    "authenticated": security.AUTHENTICATED,
+    "encrypted": security.ENCRYPTED,
+    "plain": PLAIN,
+}
+PUBLIC_CLIENT = 16
+
+
+ALARMING = ("plain_refused", "weak_protection", "no_keys", "wrong_key", "replayed", "wrong_device")
+"""Refusals of senders that claim to be one of ours: somebody should look."""
+
+
+class PushRole:
+    """A running push listener with its intake; made before the poller, joined to it by `attach`."""
+
+    def __init__(
+        self,
+        config: Config,
+        section: PushSection,
+        *,
+        lines: Mapping[str, Line],
+        secrets: SecretSource,
+        invocations: CounterStore,
+        counters: PushCounters,
+        clock: Clock,
+    ) -> None:
+        self._section = section
+        self._clock = clock
+        self._secrets = secrets
+        self._invocations = invocations
+        self._counters = counters
+        self.meters = [pushing_meter(m) for m in config.meters if _concerned(m, lines)]
+        self._peers = PushPeers(self.meters, secrets)
+        self.layouts = PushLayouts(clock, frozenset(m.peer.name for m in self.meters if m.companion_columns))
+        self._lines = {
+            m.meter: line for m in config.meters if isinstance(line := lines.get(m.line), DialInLine)
+        }
+        by_line = {m.line: m.meter for m in config.meters if m.meter in self._lines}
+        self.listener = PushListener(
+            PushReceiver(self._peers, counters),
+            limits=PushLimits(
+                connections=section.connections,
+                first=section.first_seconds,
+                idle=section.idle_seconds,
+                octets=section.max_push,
+                queue=section.queue,
+                ask_after=section.ask_seconds,
+            ),
+            networks=[ip_network(network) for network in section.networks],
+            lines=self._lines,
+            addresses={
+                line.address: by_line[line.name]
+                for line in config.lines
+                if line.address is not None and line.name in by_line
+            },
+            peer_of=self._peers.named,
+            ask=None if section.ask == "none" else self._ask,
+        )
+        self._intake: PushIntake | None = None
+
+    @property
+    def woken(self) -> Collection[str]:
+        """Meters whose line must be woken when they push or dial in."""
+        return [meter.peer.name for meter in self.meters]
+
+    def attach(self, poller: Poller) -> None:
+        """Join the poller: what is pushed goes its way, who dials in is polled at once."""
+        self._intake = PushIntake(
+            self.listener,
+            self._counters,
+            self.layouts,
+            collector=poller.collector,
+            wakes=poller,
+            zones={meter.peer.name: meter.zone for meter in self.meters},
+            clock=self._clock,
+        )
+        for line in self._lines.values():
+            line.on_connected = _Connected(poller, line.name)
+
+    async def start(self) -> None:
+        """Listen; LineUnavailable when a port is taken."""
+        section = self._section
+        await self.listener.start(section.host, section.tcp_port, section.udp_port)
+
+    async def run(self) -> None:
+        """Journal what comes until cancelled."""
+        assert self._intake is not None
+        await self._intake.run()
+
+    async def close(self) -> None:
+        """Stop listening and keep the counters."""
+        await self.listener.close()
+        self._counters.close()
+
+    def intake_statistics(self) -> IntakeStatistics:
+        """Give a frozen copy of the intake's counters."""
+        return self._intake.statistics() if self._intake is not None else IntakeStatistics()
+
+    def refused(self) -> dict[str, int]:
+        """Tell how many pushes that claim to be of our meters were refused, by reason."""
+        counts = self.listener.refusals
+        return {reason: count for reason in ALARMING if (count := getattr(counts, reason))}
+
+    async def _ask(self, line: DialInLine) -> str | None:
+        """Ask a silent caller who it is, through the public client; its answer is checked when it is polled."""
+        settings = DlmsSettings(client=PUBLIC_CLIENT, framing=self._section.ask)
+        spec = MeterSpec(meter=None, dlms=settings)
+        try:
+            async with open_dlms(
+                line, spec, secrets=self._secrets, counters=self._invocations, clock=self._clock
+            ) as session:
+                plate = await session.identify()
+        except (ProtocolError, OSError):
+            return None
+        serials = {name.partition(":")[2]: name for name in self._lines}
+        exact = plate.meter_id if plate.meter_id in self._lines else None
+        return exact or serials.get(plate.serial)
+
+
+class _Connected:
+    """Tells the poller that a meter dialled in."""
+
+    def __init__(self, poller: Poller, line: str) -> None:
+        self._poller = poller
+        self._line = line
+
+    def __call__(self) -> None:
+        self._poller.connected(self._line)
+
+
+def _concerned(meter: MeterSection, lines: Mapping[str, Line]) -> bool:
+    return meter.dlms is not None and (
+        meter.push is not None or isinstance(lines.get(meter.line), DialInLine)
+    )
+
+
+def pushing_meter(meter: MeterSection) -> PushingMeter:
+    """Give the receiver's view of a meter."""
+    maker, _, serial = meter.meter.partition(":")
+    push = meter.push
+    given = push.system_title if push is not None else None
+    device = push.device_id if push is not None else None
+    dlms = meter.dlms
+    assert dlms is not None
+    return PushingMeter(
+        peer=PushPeer(
+            name=meter.meter,
+            title=bytes.fromhex(given) if given is not None else usual_title(meter.meter),
+            devices=frozenset({device} if device is not None else {serial, maker + serial, meter.meter}),
+            required=PROTECTIONS[push.protection] if push is not None else PROTECTIONS["authenticated"],
+            pinned=device is not None,
+        ),
+        encryption_key_ref=dlms.encryption_key_ref,
+        authentication_key_ref=dlms.authentication_key_ref,
+        zone=meter.zone,
+        companion_columns=push is not None and push.columns == "companion",
+        pushes=push is not None,
+    )

@@ -1,0 +1,1 @@
+"""Files of captured traffic: pcap, pcapng and traces, as conversations."""

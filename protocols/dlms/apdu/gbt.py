@@ -1,0 +1,184 @@
+"""General block transfer (Green Book 9.4.6.13): one long APDU each way in numbered blocks, with windows; sans-IO.
+
+A block says how many blocks its sender can take in a row (window), whether more follow at once (streaming),
+and up to which block it has everything (acknowledged). What was lost is sent again from there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import islice
+
+from protocols.dlms.data.axdr import Cursor, encode_length
+from protocols.errors import LocalError, MeterProtocolError
+
+TAG = 0xE0
+MAX_WINDOW = 63
+MAX_APDU = 1 << 20
+"""Octets of one APDU put together from blocks: the same bound as a value's."""
+MAX_ROUNDS = 20
+"""Windows in a row that may bring nothing new before the transfer is given up."""
+OVERHEAD = 9
+"""Octets of a block beside its data: tag, control, two numbers, and a length of up to four octets."""
+_LAST, _STREAMING, _WINDOW = 0x80, 0x40, 0x3F
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One general-block-transfer APDU."""
+
+    number: int
+    acknowledged: int
+    window: int = 1
+    last: bool = False
+    streaming: bool = False
+    data: bytes = field(default=b"", repr=False)
+
+
+def encode(block: Block) -> bytes:
+    """Write a block; LocalError for numbers that do not fit."""
+    if not (0 <= block.window <= MAX_WINDOW and 0 <= block.number <= 0xFFFF):
+        raise LocalError(f"block {block.number} with window {block.window} does not fit")
+    control = block.window | (_LAST if block.last else 0) | (_STREAMING if block.streaming else 0)
+    numbers = block.number.to_bytes(2, "big") + block.acknowledged.to_bytes(2, "big")
+    return bytes((TAG, control)) + numbers + encode_length(len(block.data)) + block.data
+
+
+def decode(octets: bytes) -> Block:
+    """Read a block that fills `octets`; MeterProtocolError otherwise."""
+    cursor = Cursor(octets)
+    if cursor.u8() != TAG:
+        raise cursor.error("not a general-block-transfer")
+    control, number, acknowledged = cursor.u8(), cursor.unsigned(2), cursor.unsigned(2)
+    data = cursor.take(cursor.length())
+    cursor.finish("the block")
+    return Block(
+        number=number,
+        acknowledged=acknowledged,
+        window=control & _WINDOW,
+        last=bool(control & _LAST),
+        streaming=bool(control & _STREAMING),
+        data=data,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What a block led to: blocks to send now, and an APDU when one is complete."""
+
+    send: tuple[Block, ...] = ()
+    apdu: bytes | None = field(default=None, repr=False)
+
+
+class BlockTransfer:
+    """One exchange in blocks as either side sees it: `send` what is long, `take` what comes.
+
+    `size` is the most octets of data in a block that the far side accepts, `window` how many blocks in a row
+    we take, and send at the most: 1 keeps to one at a time where the medium is half-duplex. Numbers run over
+    the whole exchange, one count for each way.
+    """
+
+    def __init__(self, *, size: int, window: int = 1) -> None:
+        if size < 1 or not 1 <= window <= MAX_WINDOW:
+            raise LocalError(f"blocks of {size} octets in windows of {window}")
+        self._size = size
+        self._window = window
+        self._peer_window = 1
+        self._queue: deque[Block] = deque()  # blocks not yet acknowledged
+        self._sent = 0
+        self._expected = 1
+        self._incoming = bytearray()
+        self._empty = 0
+        self._complete = False
+        self._acknowledged: Block | None = None
+        self._idle_rounds = 0
+
+    @property
+    def sending(self) -> bool:
+        """Say whether blocks of ours still await their acknowledgement."""
+        return bool(self._queue)
+
+    def send(self, apdu: bytes) -> tuple[Block, ...]:
+        """Begin to send an APDU; gives the blocks to send now (one, until the far side's window is known)."""
+        pieces = [apdu[i : i + self._size] for i in range(0, len(apdu), self._size)]
+        if len(pieces) > 0xFFFF - self._sent:
+            raise LocalError(f"an APDU of {len(apdu)} octets needs more blocks than can be numbered")
+        first = self._sent + 1
+        for index, piece in enumerate(pieces):
+            last = index == len(pieces) - 1
+            self._queue.append(Block(number=first + index, acknowledged=0, last=last, data=piece))
+        self._sent += len(pieces)
+        return self._next_window()
+
+    def take(self, block: Block) -> Step:
+        """Take a block of the far side; MeterProtocolError when it cannot belong to this exchange."""
+        if block.acknowledged > self._sent:
+            raise MeterProtocolError(f"block {block.acknowledged} is acknowledged, {self._sent} were sent")
+        before = len(self._queue), self._expected
+        while self._queue and self._queue[0].number <= block.acknowledged:
+            self._queue.popleft()
+        self._peer_window = max(1, min(block.window, self._window))
+        apdu = self._receive(block)
+        if block.streaming:
+            return Step(apdu=apdu)
+        self._progressed((len(self._queue), self._expected) != before)
+        if self._queue:
+            return Step(send=self._next_window(), apdu=apdu)
+        if apdu is not None or self._complete:
+            return Step(apdu=apdu)
+        return Step(send=(self._acknowledgement(),), apdu=apdu)
+
+    def again(self) -> tuple[Block, ...]:
+        """Give what to send when nothing came in time: our last window, or the acknowledgement once more."""
+        self._progressed(False)
+        if self._queue:
+            return self._next_window()
+        return (self._acknowledged or self._acknowledgement(),)
+
+    def _progressed(self, progress: bool) -> None:
+        self._idle_rounds = 0 if progress else self._idle_rounds + 1
+        if self._idle_rounds > MAX_ROUNDS:
+            raise MeterProtocolError(f"general block transfer: {MAX_ROUNDS} windows brought nothing new")
+
+    def _receive(self, block: Block) -> bytes | None:
+        """Take data in order; what is ahead of a gap or known already is passed over, and comes again."""
+        if self._complete:
+            return None
+        if not block.data and not (block.last and self._incoming):  # an acknowledgement only
+            if block.number == self._expected:
+                self._empty, self._expected = block.number, block.number + 1
+            return None
+        if not self._incoming and block.number == self._empty:  # some do not count acknowledgements
+            self._expected = block.number
+        if block.number != self._expected:
+            return None
+        self._expected += 1
+        self._incoming += block.data
+        if len(self._incoming) > MAX_APDU:
+            raise MeterProtocolError(f"general block transfer of more than {MAX_APDU} octets")
+        if not block.last:
+            return None
+        self._complete = True
+        return bytes(self._incoming)
+
+    def _next_window(self) -> tuple[Block, ...]:
+        ready = list(islice(self._queue, self._peer_window))
+        return tuple(
+            Block(
+                number=block.number,
+                acknowledged=self._expected - 1,
+                window=self._window,
+                last=block.last,
+                streaming=index < len(ready) - 1,
+                data=block.data,
+            )
+            for index, block in enumerate(ready)
+        )
+
+    def _acknowledgement(self) -> Block:
+        self._sent += 1  # a block without data has a number too
+        self._acknowledged = Block(
+            number=self._sent, acknowledged=self._expected - 1, window=self._window, last=True
+        )
+        return self._acknowledged

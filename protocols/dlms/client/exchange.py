@@ -1,0 +1,349 @@
+"""The asyncio shell of `ClientConnection`: sends, waits with deadlines, knows when a line must be dropped."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from protocols.dlms.apdu.lists import ActionListRequest, GetListRequest, Outcome, SetListRequest, Target
+from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
+from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest
+from protocols.dlms.core.connection import ClientConnection, State
+from protocols.dlms.core.outcomes import (
+    Associated,
+    Done,
+    Event,
+    LinkDown,
+    LinkUp,
+    Outcomes,
+    Pushed,
+    Refused,
+    Released,
+    Value,
+    refusal,
+)
+from protocols.dlms.core.transaction import Request
+from protocols.dlms.data import axdr
+from protocols.dlms.data.types import Data
+from protocols.errors import (
+    AssociationRefused,
+    InvocationCounterRefused,
+    LineTimeout,
+    MeterProtocolError,
+    MeterRefused,
+    MeterSilent,
+    NotSupported,
+    ProtocolError,
+)
+from protocols.line import LineIO
+from protocols.reading import Obis
+
+NOT_THERE = (4, 9, 11)
+"""Data-access-results that mean that the meter lacks the object."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds that release and disconnect may take, each time they are sent: they are courtesy."""
+BUSY_PAUSE = 0.1
+"""Seconds before a meter that is busy is polled again."""
+REPEAT_SILENCE = 0.05
+"""Seconds of silence wanted before a repetition: a late answer must not collide with it on a bus."""
+REQUEST_LIMIT = 600.0
+"""Seconds that one request may take with all its blocks: a meter that dribbles must not hold the line."""
+HDLC_QUIET = 0.5
+"""Seconds that an HDLC bus rests after an exchange that was cut short; flags and addresses do the rest."""
+
+
+class Reads(ABC):
+    """What reads attributes as octets, and therefore as values."""
+
+    @abstractmethod
+    async def get_octets(
+        self,
+        class_id: int,
+        obis: Obis,
+        attribute: int = 2,
+        selection: RangeSelection | EntrySelection | None = None,
+    ) -> bytes:
+        """Read one attribute as the A-XDR octets that the meter sent; errors as `get`."""
+
+    async def get(
+        self,
+        class_id: int,
+        obis: Obis,
+        attribute: int = 2,
+        selection: RangeSelection | EntrySelection | None = None,
+    ) -> Data:
+        """Read one attribute; NotSupported when the meter lacks it, MeterRefused for other refusals."""
+        return axdr.decode(await self.get_octets(class_id, obis, attribute, selection))
+
+
+class Exchange(Reads):
+    """One association on a line in our hands.
+
+    `timeout` is the time for an answer, or for the next frame of one. HDLC asks again after it (at most
+    `hdlc_link.MAX_RETRIES` times without progress), so silence is named after three times as long, two at
+    the opening of the link; the wrapper never asks again. `limit` is the time for a request with all its
+    blocks.
+
+    `max_list` attributes are asked for in one request. `on_push` is given each notification that the meter
+    sends unasked.
+    """
+
+    def __init__(
+        self,
+        io: LineIO,
+        connection: ClientConnection,
+        *,
+        timeout: float,
+        bus: bool,
+        max_list: int = 1,
+        on_push: Callable[[bytes], None] | None = None,
+        limit: float = REQUEST_LIMIT,
+    ) -> None:
+        self._io = io
+        self._connection = connection
+        self._timeout = timeout
+        self._bus = bus
+        self._max_list = max_list
+        self._on_push = on_push
+        self._limit = limit
+        self._clean = True
+
+    @property
+    def clean(self) -> bool:
+        """False when an exchange was cut short: what comes next on the line may belong to it."""
+        return self._clean
+
+    @property
+    def standing(self) -> bool:
+        """Say whether the association stands, as far as we know, and takes a request."""
+        return self._clean and self._connection.state is State.READY
+
+    def use(self, io: LineIO) -> None:
+        """Go on with the line, which was given back meanwhile and is in our hands again."""
+        self._io = io
+
+    async def associate(self) -> Associated:
+        """Open the link and associate.
+
+        Raises AssociationRefused, SecurityFailure, MeterSilent, MeterProtocolError, LineError.
+        """
+        await self._run(self._connection.open, LinkUp)
+        event = await self._run(self._connection.associate, Associated)
+        assert isinstance(event, Associated)
+        return event
+
+    @property
+    def partial(self) -> bytes:
+        """After a read that failed in the middle of its blocks: the beginning of the value's octets."""
+        return self._connection.partial
+
+    async def get_octets(
+        self,
+        class_id: int,
+        obis: Obis,
+        attribute: int = 2,
+        selection: RangeSelection | EntrySelection | None = None,
+    ) -> bytes:
+        """Read one attribute as the A-XDR octets that the meter sent; errors as `get`."""
+        request = GetRequest(class_id=class_id, obis=obis, attribute=attribute, selection=selection)
+        event = await self._request(request, f"read of {obis}#{attribute}")
+        if isinstance(event, Value):
+            return event.octets
+        raise MeterProtocolError("a GET without a value")
+
+    async def get_many(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
+        """Read several attributes, as many in one request as the meter is known to take.
+
+        What the meter refuses stands as its error (NotSupported, MeterRefused) in its place. A meter that
+        does not know lists is asked one by one from then on.
+        """
+        found: list[Data | ProtocolError] = []
+        while len(found) < len(targets):
+            part = targets[len(found) : len(found) + self._max_list]
+            if len(part) > 1:
+                try:
+                    found += await self._get_list(part)
+                except MeterRefused:  # NotSupported means one object, this means the service
+                    self._max_list = 1
+            else:
+                found += [await self._get_one(target) for target in part]
+        return found
+
+    async def _get_list(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
+        outcomes = await self._list(GetListRequest(targets=tuple(targets)), "read of a list")
+        return [_outcome(target, one) for target, one in zip(targets, outcomes, strict=True)]
+
+    async def _list(self, request: Request, what: str) -> tuple[Outcome, ...]:
+        event = await self._run(lambda: self._connection.request(request), (Outcomes, Refused))
+        if isinstance(event, Refused):
+            raise refusal(event.code, what)
+        assert isinstance(event, Outcomes)
+        return event.outcomes
+
+    async def _get_one(self, target: Target) -> Data | ProtocolError:
+        try:
+            return await self.get(target.class_id, target.obis, target.index, target.selection)
+        except (NotSupported, MeterRefused) as error:
+            return error
+
+    async def set(self, class_id: int, obis: Obis, attribute: int, value: Data) -> None:
+        """Write one attribute; errors as `get`."""
+        request = SetRequest(class_id=class_id, obis=obis, attribute=attribute, value=value)
+        await self._request(request, f"write of {obis}#{attribute}")
+
+    async def set_many(self, targets: Sequence[Target], values: Sequence[Data]) -> list[ProtocolError | None]:
+        """Write several attributes in one request; None, or the error, for each.
+
+        Raises MeterRefused where the meter refuses the list as a whole: nothing was written then.
+        """
+        request = SetListRequest(targets=tuple(targets), values=tuple(values))
+        outcomes = await self._list(request, "write of a list")
+        return [
+            _refused(one.result, f"write of {target.obis}#{target.index}") if one.result else None
+            for target, one in zip(targets, outcomes, strict=True)
+        ]
+
+    async def run_many(
+        self, targets: Sequence[Target], parameters: Sequence[Data]
+    ) -> list[Data | ProtocolError | None]:
+        """Run several methods in one request: what each returned (None: nothing), or its error; else as `set_many`.
+
+        A method without a parameter is given null-data.
+        """
+        request = ActionListRequest(targets=tuple(targets), parameters=tuple(parameters))
+        outcomes = await self._list(request, "methods of a list")
+        return [
+            _refused(one.result, f"method {target.index} of {target.obis}") if one.result else one.data
+            for target, one in zip(targets, outcomes, strict=True)
+        ]
+
+    async def action(self, class_id: int, obis: Obis, method: int, parameter: Data) -> Data | None:
+        """Run one method; errors as `get`."""
+        request = ActionRequest(class_id=class_id, obis=obis, method=method, parameter=parameter)
+        event = await self._request(request, f"method {method} of {obis}")
+        return event.data if isinstance(event, Done) else None
+
+    async def close(self) -> None:
+        """Release and disconnect as far as the meter goes along; never raises a ProtocolError.
+
+        After an exchange that was cut short TCP is hung up instead, and an HDLC bus rests for a moment.
+        """
+        try:
+            if self._clean:
+                async with asyncio.timeout(2 * CLOSE_TIMEOUT):
+                    await self._goodbye()
+        except (ProtocolError, TimeoutError):
+            self._clean = False
+        finally:  # cancelled in the middle of a goodbye, its answer is still to come
+            if not self._clean:
+                await self._leave()
+
+    async def _leave(self) -> None:
+        if self._bus:
+            self._io.hold_quiet(HDLC_QUIET)
+        else:
+            await self._io.hang_up()
+
+    async def _goodbye(self) -> None:
+        wait = min(self._timeout, CLOSE_TIMEOUT)
+        if self._connection.state is State.READY:
+            await self._run(self._connection.release, Released, wait)
+        if self._connection.state is not State.IDLE:
+            await self._run(self._connection.disconnect, LinkDown, wait)
+
+    async def _request(self, request: Request, what: str) -> Event:
+        event = await self._run(lambda: self._connection.request(request), (Value, Done, Refused))
+        if isinstance(event, Refused):
+            raise _refused(event.code, what)
+        return event
+
+    async def _run(
+        self,
+        begin: Callable[[], list[Event] | None],
+        wanted: type | tuple[type, ...],
+        timeout: float | None = None,
+    ) -> Event:
+        """Begin a step and pump octets until a wanted event; marks the line unclean when cut short."""
+        events = begin() or []
+        self._clean = False
+        try:
+            async with asyncio.timeout(self._limit):
+                event = await self._pump(events, wanted, self._timeout if timeout is None else timeout)
+        except TimeoutError as error:
+            raise MeterProtocolError(f"one request took more than {self._limit:g} s") from error
+        except MeterRefused:  # an exception-response to one request: the association stands
+            self._clean = self._connection.state is State.READY
+            raise
+        except (AssociationRefused, InvocationCounterRefused):  # a whole answer: nothing more will come
+            self._clean = self._connection.state in (State.ASSOCIATING, State.AUTHENTICATING)
+            raise
+        self._clean = True
+        return event
+
+    async def _pump(self, events: list[Event], wanted: type | tuple[type, ...], timeout: float) -> Event:
+        deadline, progress = _Deadline(timeout), self._connection.link.progress
+        while True:
+            for event in events:
+                if isinstance(event, Pushed):
+                    self._pushed(event)
+            if (found := next((e for e in events if isinstance(e, wanted)), None)) is not None:
+                return found
+            if data := self._connection.data_to_send():
+                if busy := self._connection.link.busy:
+                    await asyncio.sleep(BUSY_PAUSE)
+                await self._io.send(data)
+                if not busy:  # each window and block has its own time; patience with a busy meter ends
+                    deadline = _Deadline(timeout)
+            elif progress != self._connection.link.progress:
+                deadline = _Deadline(timeout)  # a window of long frames may take longer than one answer
+            progress = self._connection.link.progress
+            try:
+                events = self._connection.receive_data(await self._receive(deadline.left()))
+            except LineTimeout as error:
+                if not self._connection.timed_out():
+                    raise self._silence() from error
+                await self._io.drain(REPEAT_SILENCE)
+                events = []
+
+    def _pushed(self, event: Pushed) -> None:
+        if self._on_push is not None:
+            self._on_push(event.apdu)
+
+    async def _receive(self, seconds: float) -> bytes:
+        if seconds <= 0:
+            raise LineTimeout("no whole answer in time")
+        return await self._io.receive(seconds)
+
+    def _silence(self) -> ProtocolError:
+        link = self._connection.link
+        if link.noise:
+            why = f" ({link.complaint})" if link.complaint else ""
+            return MeterProtocolError(f"{link.noise} octets came that are no answer of this meter{why}")
+        return MeterSilent(f"no answer within {self._timeout:g} s")
+
+
+def _refused(code: int, what: str) -> MeterRefused | NotSupported:
+    error = refusal(code, what)
+    if code not in NOT_THERE:
+        return error
+    missing = NotSupported(str(error))
+    missing.__cause__ = error
+    return missing
+
+
+def _outcome(target: Target, outcome: Outcome) -> Data | ProtocolError:
+    if outcome.data is not None:
+        return outcome.data
+    return _refused(outcome.result, f"read of {target.obis}#{target.index}")
+
+
+class _Deadline:
+    """A moment of the event loop's time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = asyncio.get_running_loop().time() + seconds
+
+    def left(self) -> float:
+        """Seconds until then."""
+        return self._at - asyncio.get_running_loop().time()

@@ -1,0 +1,315 @@
+"""The client's association (Green Book 9.3, 9.4): AARQ to proof, and the ciphering that it agrees; sans-IO."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from protocols.dlms.apdu import acse
+from protocols.dlms.apdu import services as apdu
+from protocols.dlms.apdu.acse import Aare, Aarq, InitiateRequest, InitiateResponse
+from protocols.dlms.apdu.conformance import BUILT, Conformance
+from protocols.dlms.apdu.diagnostics import action_result_name
+from protocols.dlms.apdu.services import ActionRequest, ActionResponse
+from protocols.dlms.core import hints
+from protocols.dlms.core.outcomes import Associated, error_of
+from protocols.dlms.data.types import octets
+from protocols.dlms.security import ciphering, hls
+from protocols.dlms.security import suites as security
+from protocols.dlms.security.ciphering import CIPHER_OVERHEAD, Form, KeySet
+from protocols.dlms.security.suites import Keys
+from protocols.errors import (
+    AssociationRefused,
+    InvocationCounterRefused,
+    MeterConfigError,
+    MeterError,
+    MeterProtocolError,
+    MeterRefused,
+    SecurityFailure,
+)
+from protocols.reading import Obis
+from protocols.session import Auth, Protection, ReleaseMode
+
+HLS_CLASS = 15
+CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
+REPLY_TO_HLS = 1
+ERROR_TAGS = (0xD8, 0x0E)
+"""exception-response and confirmed-service-error: errors may come in clear where all else is ciphered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssociationSettings:
+    """How to associate. `secret` is the LLS password or the HLS secret.
+
+    `gbt_window` blocks of a general block transfer are taken in a row. See `DlmsSettings` for the rest.
+    """
+
+    auth: Auth = Auth.NONE
+    ciphered: bool = False
+    protection: Protection = Protection.AUTHENTICATED_ENCRYPTED
+    dedicated_key: bool = False
+    general: bool = False
+    accept_plain: bool = False
+    secret: bytes | None = field(default=None, repr=False)
+    keys: Keys | None = None
+    system_title: bytes = b"MGW\x00\x00\x00\x00\x01"
+    max_pdu: int = 0xFFFF
+    conformance: Conformance = BUILT
+    gbt_window: int = 1
+    hls_object: Obis = CURRENT_ASSOCIATION
+    release: ReleaseMode = ReleaseMode.PLAIN
+
+    def __post_init__(self) -> None:
+        if (self.ciphered or self.auth is Auth.HLS_GMAC) and self.keys is None:
+            raise MeterConfigError("this association needs an encryption key and an authentication key")
+        if self.auth.needs_secret and not self.secret:
+            raise MeterConfigError(f"authentication {self.auth} needs a password or key (password_ref)")
+        if len(self.system_title) != security.TITLE_OCTETS:
+            raise MeterConfigError(f"a system title has {security.TITLE_OCTETS} octets")
+        if self.dedicated_key and not self.ciphered:
+            raise MeterConfigError("a dedicated key needs ciphering")
+
+    @property
+    def needs_title(self) -> bool:
+        """Say whether the meter must know our system title."""
+        return self.ciphered or self.auth in (Auth.HLS_GMAC, Auth.HLS_SHA256)
+
+
+class ClientAssociation:
+    """One association from AARQ to release: what to send, what to make of the answers.
+
+    `next_counter` gives a fresh invocation counter for each ciphered APDU, `random_octets` challenges and
+    dedicated keys.
+    """
+
+    def __init__(
+        self,
+        settings: AssociationSettings,
+        next_counter: Callable[[], int],
+        random_octets: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._settings = settings
+        self._next_counter = next_counter
+        self._random = random_octets
+        self._challenge = self._meter_challenge = b""
+        self._dedicated = random_octets(security.KEY_OCTETS) if settings.dedicated_key else None
+        self._keys = self._key_set()
+        self._control = security.CONTROLS[settings.protection]
+        self._form = Form.GENERAL_GLO if settings.general else Form.GLO
+        self._last_counters = {True: -1, False: -1}  # of the meter, by whether the dedicated key was used
+        self._own_counter = 0
+        self.meter_title = b""
+        self.granted = InitiateResponse(conformance=0, max_pdu=0)
+
+    def _key_set(self) -> KeySet | None:
+        keys = self._settings.keys
+        if keys is None:
+            return None
+        if self._dedicated is None:
+            return KeySet(keys=keys)
+        dedicated = Keys(encryption=self._dedicated, authentication=keys.authentication)
+        return KeySet(keys=keys, dedicated=dedicated)
+
+    @property
+    def room(self) -> int:
+        """Octets that a plain APDU of ours may have so that the meter takes it whole."""
+        most = self.granted.max_pdu or 0xFFFF
+        return max(32, most - (CIPHER_OVERHEAD if self._settings.ciphered else 0))
+
+    @property
+    def offers_gbt(self) -> bool:
+        """Say whether both sides do general block transfer."""
+        return bool(
+            self.granted.conformance & self._settings.conformance & Conformance.GENERAL_BLOCK_TRANSFER
+        )
+
+    def request(self) -> bytes:
+        """Give the AARQ."""
+        settings = self._settings
+        is_hls = settings.auth in hls.HLS
+        self._challenge = self._random(hls.CHALLENGE_OCTETS) if is_hls else b""
+        mechanism = None if settings.auth is Auth.NONE else hls.MECHANISMS[settings.auth]
+        return acse.encode_aarq(
+            Aarq(
+                context=acse.CONTEXT_CIPHERED if settings.ciphered else acse.CONTEXT_PLAIN,
+                system_title=settings.system_title if settings.needs_title else b"",
+                mechanism=mechanism,
+                secret=self._challenge if is_hls else settings.secret if settings.auth is Auth.LLS else None,
+                user_information=self._initiate(),
+            )
+        )
+
+    def _initiate(self) -> bytes:
+        settings = self._settings
+        request = InitiateRequest(
+            conformance=settings.conformance, max_pdu=settings.max_pdu, dedicated_key=self._dedicated
+        )
+        plain = acse.encode_initiate_request(request)
+        if not settings.ciphered:
+            return plain
+        # a key inside is always enciphered, also where authentication alone is agreed (Green Book 9.2.4)
+        control = 0 if self._dedicated is None else security.AUTHENTICATED_ENCRYPTED
+        return self.protect(plain, form=Form.GLO, control=control)
+
+    def take(self, received: bytes) -> bytes | Associated:
+        """Take the AARE: the association stands, or the APDU of HLS pass 3 is to be sent.
+
+        Raises AssociationRefused, SecurityFailure, MeterProtocolError.
+        """
+        if received[0] in ERROR_TAGS:
+            raise self._refusal(received)
+        settings = self._settings
+        aare = acse.decode_aare(received)
+        if aare.result != acse.ACCEPTED:
+            hint = hints.refused(settings.auth, settings.ciphered, aare.source, aare.diagnostic)
+            raise AssociationRefused(f"association rejected: {aare.reason()}{hint}")
+        self.meter_title = aare.system_title
+        if settings.needs_title and self.meter_title == settings.system_title:
+            raise SecurityFailure("the meter answers with our own system title")
+        plain = self.unprotect(aare.user_information)
+        if plain[:1] == b"\x0e":
+            raise AssociationRefused(f"association rejected: {error_of(apdu.decode(plain))}")
+        self.granted = acse.decode_initiate_response(plain)
+        if self._settings.auth in hls.HLS:
+            return self.protect(apdu.encode(self._third_pass(aare)), form=self._form)
+        return self._standing()
+
+    def proved(self, received: bytes) -> Associated:
+        """Take the answer to pass 3: the meter must know the secret too; errors as `take`."""
+        plain = self.unprotect(received)
+        if plain[0] in ERROR_TAGS:
+            raise self._refusal(plain)
+        answer = apdu.decode(plain)
+        if not isinstance(answer, ActionResponse):
+            raise MeterProtocolError(f"{type(answer).__name__} does not answer the HLS proof")
+        if answer.result != 0:
+            raise AssociationRefused(
+                f"association rejected: the meter does not accept our HLS answer "
+                f"({action_result_name(answer.result)}){hints.unproved(self._settings.auth)}"
+            )
+        proof = answer.data.octets if answer.data is not None else None
+        if proof is None:
+            raise SecurityFailure("the meter did not answer our challenge")
+        meter, own = self._parties()
+        hls.check(self._credentials(), proof, prover=meter, verifier=own)
+        return self._standing()
+
+    def error(self, plain: bytes) -> MeterError:
+        """Give the error that an error APDU stands for."""
+        error = error_of(apdu.decode(plain))
+        if isinstance(error, InvocationCounterRefused):
+            return InvocationCounterRefused(meter_counter=error.meter_counter, own_counter=self._own_counter)
+        return error
+
+    def _refusal(self, plain: bytes) -> MeterError:
+        """Give the error of a step that was refused: a plain refusal is one of the association."""
+        error = self.error(plain)
+        if isinstance(error, MeterRefused):
+            hint = hints.refused(self._settings.auth, self._settings.ciphered, hints.USER, hints.FAILURE)
+            return AssociationRefused(f"association rejected: {error}{hint}")
+        return error
+
+    def release(self) -> bytes | None:
+        """Give the RLRQ, or None when the link's end is enough."""
+        mode = self._settings.release
+        if mode is ReleaseMode.NONE:
+            return None
+        protected = mode is ReleaseMode.PROTECTED and self._settings.ciphered
+        return acse.encode_release(acse.Release(user_information=self._initiate() if protected else b""))
+
+    def released(self, received: bytes) -> None:
+        """Take the RLRE; what is ciphered in it is checked, as nobody else may end the association for us.
+
+        An error instead is one too: a meter that knows no release has let go all the same.
+        """
+        if received[0] in ERROR_TAGS:
+            return
+        answer = acse.decode_release(received)
+        if not answer.response:
+            raise MeterProtocolError("a release request does not answer ours")
+        if self._settings.ciphered and ciphering.is_ciphered(answer.user_information):
+            self.unprotect(answer.user_information)
+
+    # ciphering
+
+    def protect(self, plain: bytes, *, form: Form | None = None, control: int = 0) -> bytes:
+        """Cipher an APDU as agreed, or stronger where `control` says so."""
+        if not self._settings.ciphered:
+            return plain
+        assert self._keys is not None
+        form = form or self._form
+        self._own_counter = self._next_counter()
+        return ciphering.protect_apdu(
+            self._keys.of(form),
+            self._settings.system_title,
+            self._own_counter,
+            plain,
+            control=self._control | control,
+            form=form,
+        )
+
+    def unprotect(self, received: bytes) -> bytes:
+        """Open an answer; a plain one is let through only when it is an error, or where that is configured."""
+        ciphered = ciphering.is_ciphered(received)
+        if not self._settings.ciphered:
+            if ciphered:
+                raise SecurityFailure("a ciphered answer, and no ciphering was agreed")
+            return received
+        if (received and received[0] in ERROR_TAGS) or (self._settings.accept_plain and not ciphered):
+            return received
+        assert self._keys is not None
+        if ciphered and not self.meter_title:
+            raise SecurityFailure("the meter gave no system title (A4 in AARE), which ciphering needs")
+        opened = ciphering.unprotect_apdu(self._keys, self.meter_title, received, required=self._control)
+        last = self._last_counters[opened.form.dedicated]
+        if opened.counter <= last:
+            raise SecurityFailure(
+                f"the meter's invocation counter {opened.counter} does not rise (last {last}): a replay?"
+            )
+        self._last_counters[opened.form.dedicated] = opened.counter
+        return opened.plain
+
+    def hides(self, tags: tuple[int, ...], received: bytes) -> bool:
+        """Whether an APDU in a general form holds one of `tags`; its counter is not ours to judge."""
+        if not self._settings.ciphered or self._keys is None or not self.meter_title:
+            return True  # it answers nothing that was agreed
+        try:
+            opened = ciphering.unprotect_apdu(self._keys, self.meter_title, received, required=0)
+        except (MeterProtocolError, SecurityFailure):
+            return False
+        return opened.plain[0] in tags
+
+    # proof
+
+    def _standing(self) -> Associated:
+        if self._dedicated is not None:
+            self._form = Form.GENERAL_DED if self._settings.general else Form.DED
+        granted = self.granted
+        return Associated(
+            system_title=self.meter_title, max_pdu=granted.max_pdu, conformance=granted.conformance
+        )
+
+    def _credentials(self) -> hls.Credentials:
+        settings = self._settings
+        return hls.Credentials(auth=settings.auth, secret=settings.secret or b"", keys=settings.keys)
+
+    def _parties(self) -> tuple[hls.Party, hls.Party]:
+        meter = hls.Party(title=self.meter_title, challenge=self._meter_challenge)
+        return meter, hls.Party(title=self._settings.system_title, challenge=self._challenge)
+
+    def _third_pass(self, aare: Aare) -> ActionRequest:
+        """Answer the meter's challenge."""
+        if (challenge := aare.challenge) is None:
+            raise SecurityFailure("the meter sent no challenge: HLS was agreed, and is not left out")
+        if not hls.MIN_CHALLENGE <= len(challenge) <= hls.MAX_CHALLENGE:
+            raise MeterProtocolError(f"an HLS challenge of {len(challenge)} octets; 8 to 64 are allowed")
+        if hls.reflects(self._settings.auth, self._challenge, challenge):
+            raise SecurityFailure("the meter sent our own challenge back")
+        self._meter_challenge = challenge
+        meter, own = self._parties()
+        counter = self._next_counter() if self._settings.auth is Auth.HLS_GMAC else 0
+        answer = hls.prove(self._credentials(), prover=own, verifier=meter, counter=counter)
+        return ActionRequest(
+            class_id=HLS_CLASS, obis=self._settings.hls_object, method=REPLY_TO_HLS, parameter=octets(answer)
+        )

@@ -1,0 +1,126 @@
+"""What comes out of a client connection: events, and the errors that error APDUs stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocols.dlms.apdu import services as apdu
+from protocols.dlms.apdu.diagnostics import confirmed_error_name, exception_name, result_name
+from protocols.dlms.apdu.lists import Outcome
+from protocols.dlms.apdu.services import ConfirmedServiceError, ExceptionResponse
+from protocols.dlms.data import axdr
+from protocols.dlms.data.types import Data
+from protocols.errors import (
+    AssociationLost,
+    InvocationCounterRefused,
+    MeterBusy,
+    MeterError,
+    MeterProtocolError,
+    MeterRefused,
+    SecurityFailure,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """The link is connected."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """The link is disconnected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Associated:
+    """The association stands. `system_title` is empty when the meter gave none."""
+
+    system_title: bytes
+    max_pdu: int
+    conformance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The association ended in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """Answer to a GET: the A-XDR octets of the value as the meter sent them."""
+
+    octets: bytes
+
+    @property
+    def data(self) -> Data:
+        """Decode the value; MeterProtocolError when its octets are no value."""
+        return axdr.decode(self.octets)
+
+    @classmethod
+    def of(cls, data: Data) -> Value:
+        """Make one of a value."""
+        return cls(axdr.encode(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Answer to a SET or ACTION; `data` is what a method returned."""
+
+    data: Data | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Answer to a request on a list: one outcome for each attribute or method, in the order asked for."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """The meter sent a notification that nothing asked for: the APDU as it came, perhaps ciphered."""
+
+    apdu: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The meter answered the request with a data-access-result or action-result; the association stands."""
+
+    code: int
+
+
+Event = LinkUp | LinkDown | Associated | Released | Value | Done | Outcomes | Refused | Pushed
+
+
+KEYS = ": see encryption_key_ref, authentication_key_ref"
+
+
+def error_of(answer: apdu.Apdu) -> MeterError:
+    """Turn an error APDU into the error that says who must act."""
+    match answer:
+        case ExceptionResponse(service=apdu.DECIPHERING_ERROR):
+            return SecurityFailure(f"the meter could not decipher our request (global key wrong?){KEYS}")
+        case ExceptionResponse(service=apdu.INVOCATION_COUNTER_ERROR, counter=counter):
+            return InvocationCounterRefused(meter_counter=counter)
+        case ExceptionResponse(state=apdu.SERVICE_NOT_ALLOWED as state, service=service):
+            return AssociationLost(
+                f"exception-response, {exception_name(state, service)}", reason_code=service
+            )
+        case ExceptionResponse(state=state, service=service):
+            return MeterRefused(f"exception-response, {exception_name(state, service)}", reason_code=service)
+        case ConfirmedServiceError(error=0, value=6):
+            return SecurityFailure(
+                f"the meter could not decipher our request (global key wrong, or the dedicated one wanted?){KEYS}"
+            )
+        case ConfirmedServiceError(service=service, error=2, value=1):  # VDE state: no DLMS context
+            return AssociationLost(confirmed_error_name(service, 2, 1), reason_code=1)
+        case ConfirmedServiceError(service=service, error=error, value=value):
+            return MeterRefused(confirmed_error_name(service, error, value), reason_code=value)
+    return MeterProtocolError(f"{type(answer).__name__} where an error was expected")
+
+
+def refusal(code: int, what: str) -> MeterRefused:
+    """Make the error for a data-access-result."""
+    kind = MeterBusy if code == 2 else MeterRefused  # temporary failure
+    return kind(f"the meter refused {what}: {result_name(code)}", reason_code=code)

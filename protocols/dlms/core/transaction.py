@@ -1,0 +1,222 @@
+"""One request of the client and its answer, whole or in the blocks of its service (Green Book 9.4.6); sans-IO."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from protocols.dlms.apdu import services as apdu
+from protocols.dlms.apdu.lists import (
+    ActionBlock,
+    ActionListRequest,
+    ActionListResponse,
+    ActionNext,
+    BlockAck,
+    GetListRequest,
+    GetListResponse,
+    Outcome,
+    RequestBlock,
+    SetListRequest,
+    SetListResponse,
+    Target,
+    decode_action_outcomes,
+    decode_outcomes,
+    encode_values,
+)
+from protocols.dlms.apdu.services import (
+    ActionRequest,
+    ActionResponse,
+    GetBlock,
+    GetNext,
+    GetRequest,
+    GetResponse,
+    SetRequest,
+    SetResponse,
+)
+from protocols.dlms.core.outcomes import Done, Event, Outcomes, Refused, Value
+from protocols.dlms.data import axdr
+from protocols.errors import MeterProtocolError
+
+MAX_VALUE_OCTETS = axdr.MAX_OCTETS
+"""Octets that one value may have when its blocks are put together."""
+BLOCK_OVERHEAD = 12
+"""Octets of a block beside its data and its targets."""
+
+Request = GetRequest | SetRequest | ActionRequest | GetListRequest | SetListRequest | ActionListRequest
+
+
+class Transaction:
+    """Plain APDUs out and in until the event that ends the request."""
+
+    def __init__(self, request: Request, *, invoke: int, room: int) -> None:
+        """Set up; `invoke` is the whole invoke-id octet, `room` the octets that the meter takes in one APDU."""
+        self._request = replace(request, invoke=invoke)
+        self._invoke = invoke
+        self._room = room
+        self._blocks = bytearray()
+        self._block: int | None = None
+        self._pieces: list[bytes] = []
+        self._sent = 0
+
+    @property
+    def partial(self) -> bytes:
+        """What of a value came in blocks so far: the beginning of its octets."""
+        return bytes(self._blocks)
+
+    def begin(self) -> bytes:
+        """Give the first APDU: the request, or its first block when it is too long."""
+        whole = apdu.encode(self._request)
+        if len(whole) <= self._room or isinstance(self._request, GetRequest | GetListRequest):
+            return whole
+        targets, raw = _split(self._request)
+        first_overhead = BLOCK_OVERHEAD + len(whole) - len(raw)
+        first = max(1, self._room - first_overhead)
+        size = max(1, self._room - BLOCK_OVERHEAD)
+        self._pieces = [raw[:first], *(raw[i : i + size] for i in range(first, len(raw), size))]
+        return self._next_piece(targets)
+
+    def take(self, plain: bytes) -> bytes | Event:
+        """Take an answer: the next APDU to send, or what the request came to; MeterProtocolError otherwise."""
+        if plain[:2] == b"\xc4\x01" and isinstance(self._request, GetRequest) and self._block is None:
+            return self._value(plain)
+        answer = apdu.decode(plain)
+        invoke = getattr(answer, "invoke", self._invoke)
+        if (invoke ^ self._invoke) & 0x0F:
+            raise _stray(invoke, self._invoke)
+        return self._answer(answer)
+
+    def _value(self, plain: bytes) -> Event:
+        """Take the ordinary answer to a GET; its value is decoded by whoever wants it."""
+        if len(plain) < 5:
+            raise MeterProtocolError(f"a get-response of {len(plain)} octets")
+        if (plain[2] ^ self._invoke) & 0x0F:
+            raise _stray(plain[2], self._invoke)
+        if plain[3] == 0:
+            return Value(plain[4:])
+        response = apdu.decode(plain)
+        assert isinstance(response, GetResponse)
+        return Refused(response.error or 0)
+
+    def _answer(self, answer: apdu.Apdu) -> bytes | Event:
+        request = self._request
+        match answer:
+            case GetBlock() if isinstance(request, GetRequest | GetListRequest):
+                return self._get_block(answer)
+            case GetResponse(error=int() as code) if isinstance(request, GetRequest | GetListRequest):
+                return Refused(code)
+            case GetListResponse() if isinstance(request, GetListRequest):
+                return self._outcomes(answer.outcomes)
+            case BlockAck() if self._pieces or answer.results:
+                return self._acknowledged(answer)
+            case SetResponse() if isinstance(request, SetRequest | SetListRequest):
+                return Refused(answer.result) if answer.result else Done()
+            case SetListResponse() if isinstance(request, SetListRequest):
+                return self._outcomes(tuple(Outcome(result) for result in answer.results))
+            case ActionResponse() if isinstance(request, ActionRequest):
+                return Refused(answer.result) if answer.result else Done(answer.data)
+            case ActionResponse(result=int() as code) if isinstance(request, ActionListRequest) and code:
+                return Refused(code)
+            case ActionListResponse() if isinstance(request, ActionListRequest):
+                return self._outcomes(answer.outcomes)
+            case ActionBlock() if isinstance(request, ActionRequest | ActionListRequest):
+                return self._action_block(answer)
+        raise MeterProtocolError(f"{type(answer).__name__} does not answer what was asked")
+
+    def _outcomes(self, outcomes: tuple[Outcome, ...]) -> Outcomes:
+        wanted = len(_targets(self._request))
+        if len(outcomes) != wanted:
+            raise MeterProtocolError(f"{len(outcomes)} results for {wanted} attributes or methods")
+        return Outcomes(outcomes)
+
+    # answers in blocks
+
+    def _join(self, number: int, raw: bytes, *, last: bool) -> None:
+        # the first number is 1 by the Green Book, 0 on some meters
+        expected = (0, 1) if self._block is None else (self._block + 1,)
+        if number not in expected:
+            raise MeterProtocolError(f"block {number} came, {expected[-1]} was expected")
+        if not raw and not last:
+            raise MeterProtocolError(f"block {number} is empty and not the last")
+        self._block = number
+        self._blocks += raw
+        if len(self._blocks) > MAX_VALUE_OCTETS:
+            raise MeterProtocolError(f"a value of more than {MAX_VALUE_OCTETS} octets")
+
+    def _get_block(self, block: GetBlock) -> bytes | Event:
+        if block.error is not None:
+            return Refused(block.error)
+        self._join(block.number, block.raw, last=block.last)
+        if not block.last:
+            return apdu.encode(GetNext(block=block.number, invoke=self._invoke))
+        whole = bytes(self._blocks)
+        if isinstance(self._request, GetListRequest):
+            return self._outcomes(decode_outcomes(whole))
+        return Value(whole)
+
+    def _action_block(self, block: ActionBlock) -> bytes | Event:
+        self._join(block.number, block.raw, last=block.last)
+        if not block.last:
+            return apdu.encode(ActionNext(block=block.number, invoke=self._invoke))
+        listed = isinstance(self._request, ActionListRequest)
+        outcomes = decode_action_outcomes(bytes(self._blocks), listed=listed)
+        if listed:
+            return self._outcomes(outcomes)
+        (one,) = outcomes
+        return Refused(one.result) if one.result else Done(one.data)
+
+    # requests in blocks
+
+    def _next_piece(self, targets: tuple[Target, ...] = ()) -> bytes:
+        raw = self._pieces.pop(0)
+        self._sent += 1
+        return apdu.encode(
+            RequestBlock(
+                action=isinstance(self._request, ActionRequest | ActionListRequest),
+                last=not self._pieces,
+                number=self._sent,
+                raw=raw,
+                targets=targets,
+                listed=isinstance(self._request, SetListRequest | ActionListRequest),
+                invoke=self._invoke,
+            )
+        )
+
+    def _acknowledged(self, ack: BlockAck) -> bytes | Event:
+        if ack.number != self._sent:
+            raise MeterProtocolError(f"block {ack.number} is acknowledged, {self._sent} was sent")
+        if ack.results:
+            if ack.listed and isinstance(self._request, SetListRequest):
+                return self._outcomes(tuple(Outcome(result) for result in ack.results))
+            return Refused(ack.results[0]) if ack.results[0] else Done()
+        return self._next_piece()
+
+
+def _stray(found: int, wanted: int) -> MeterProtocolError:
+    return MeterProtocolError(
+        f"an answer with invoke id {found & 0x0F}, {wanted & 0x0F} was asked: a late or repeated answer?"
+    )
+
+
+def _targets(request: Request) -> tuple[Target, ...]:
+    match request:
+        case GetListRequest() | SetListRequest() | ActionListRequest():
+            return request.targets
+        case ActionRequest():
+            return (Target(request.class_id, request.obis, request.method),)
+        case _:
+            return (Target(request.class_id, request.obis, request.attribute),)
+
+
+def _split(request: Request) -> tuple[tuple[Target, ...], bytes]:
+    """Part a SET or ACTION into its targets and the octets that go in blocks."""
+    match request:
+        case SetRequest():
+            raw = axdr.encode(request.value)
+        case SetListRequest():
+            raw = encode_values(request.values)
+        case ActionRequest() if request.parameter is not None:
+            raw = axdr.encode(request.parameter)
+        case ActionListRequest():
+            raw = encode_values(request.parameters)
+        case _:
+            raw = b""
+    return _targets(request), raw

@@ -1,0 +1,1 @@
+"""Profile buffers: layouts, columns, rows and their stamps, decoded column by column."""

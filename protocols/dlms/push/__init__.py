@@ -1,0 +1,1 @@
+"""Data notifications: framing, deciphering, layouts, the listener and meters that dial in."""

@@ -1,0 +1,124 @@
+"""What a push holds (IS 15959 as seen in the field): device id, push setup, clock, then the payload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from protocols.dlms.apdu.notification import DataNotification, EventNotification
+from protocols.dlms.companion import companion
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.types import Data, Tag
+from protocols.dlms.data.values import text_of
+from protocols.errors import MeterProtocolError
+from protocols.reading import Obis, ProfileName
+
+PUSH_SETUP_CLASS = 40
+ESW = Obis(0, 0, 94, 91, 18)
+"""Event status word: 128 bits, first bit first."""
+ESW_BITS = 128
+MAX_CELLS = 256
+MAX_ROWS = 4_096
+ALERT_SETUP = Obis(0, 4, 25, 9, 0)
+_TAKEN = (ProfileName.INSTANTANEOUS, ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLING)
+PROFILE_OF_SETUP: Mapping[Obis, ProfileName] = MappingProxyType(
+    {obis: setup.profile for obis, setup in companion().push_setups.items() if setup.profile in _TAKEN}
+)
+"""Which profile a push setup sends, of those that are taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An event status word: 128 characters `0` or `1`. A set bit says that it happened, not the state."""
+
+    bits: str
+
+    @property
+    def set_bits(self) -> tuple[int, ...]:
+        """Numbers of the bits that are set."""
+        return tuple(i for i, bit in enumerate(self.bits) if bit == "1")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a profile as its buffer has them; each is a structure."""
+
+    rows: tuple[Data, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Values one after another in the order of the meter's push object list, after the clock."""
+
+    cells: tuple[Data, ...]
+
+
+Payload = Alert | Rows | Cells
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushBody:
+    """A push taken apart: device id (`""` when none), push setup, the meter's clock as twelve octets."""
+
+    payload: Payload
+    device: str = ""
+    setup: Obis | None = None
+    clock: bytes = b""
+
+
+def bit_name(bit: int) -> str:
+    """Name a bit of the event status word; `bit 90` when it is reserved or the maker's own."""
+    word = companion().esw
+    return (word.bits if word else {}).get(bit, f"bit {bit}")
+
+
+def body_of(apdu: DataNotification) -> PushBody:
+    """Take a data-notification apart; MeterProtocolError when it is no push as IS 15959 meters send it."""
+    items = apdu.body.items
+    if apdu.body.tag is not Tag.STRUCTURE or not 3 <= len(items) <= MAX_CELLS:
+        raise MeterProtocolError("a push is a structure of device id, push setup, clock and payload")
+    device, rest = text_of(items[0]), list(items[1:])
+    setup = _setup(rest[0])
+    if setup is None or not device or len(device) > 64:
+        raise MeterProtocolError("a push begins with the device id and the push setup's logical name")
+    rest.pop(0)
+    clock = rest[0].octets if rest else None
+    if clock is not None and len(clock) == cosem_time.OCTETS:
+        rest.pop(0)
+    else:
+        clock = apdu.date_time
+    return PushBody(device=device, setup=setup, clock=clock, payload=_payload(rest))
+
+
+def event_of(apdu: EventNotification) -> PushBody:
+    """Take an event-notification: only the event status word says anything by itself."""
+    if (apdu.obis, apdu.attribute) != (ESW, 2):
+        raise MeterProtocolError(f"an event-notification of {apdu.obis}#{apdu.attribute} is not understood")
+    return PushBody(setup=ALERT_SETUP, clock=apdu.time, payload=_alert(apdu.value))
+
+
+def _setup(item: Data) -> Obis | None:
+    octets = item.octets
+    return Obis.from_bytes(octets) if octets is not None and len(octets) == 6 else None
+
+
+def _payload(items: list[Data]) -> Payload:
+    match items:
+        case []:
+            raise MeterProtocolError("a push without a payload")
+        case [Data(tag=Tag.BIT_STRING) as word]:
+            return _alert(word)
+        case [Data(tag=Tag.ARRAY | Tag.COMPACT_ARRAY) as buffer]:
+            if not 0 < len(buffer.items) <= MAX_ROWS:
+                raise MeterProtocolError(f"a push of {len(buffer.items)} rows")
+            return Rows(buffer.items)
+        case [Data(tag=Tag.STRUCTURE) as row]:
+            return Rows((row,))
+    return Cells(tuple(items))
+
+
+def _alert(word: Data) -> Alert:
+    if word.tag is not Tag.BIT_STRING or not isinstance(word.value, str) or len(word.value) != ESW_BITS:
+        raise MeterProtocolError(f"an event status word is a bit-string of {ESW_BITS}")
+    return Alert(word.value)

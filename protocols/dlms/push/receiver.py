@@ -1,0 +1,289 @@
+"""Pushes, sans-IO: an APDU from anybody becomes a `Notification` of a meter we know, or a counted refusal.
+
+Order of the checks: is it a push · do we know the sender · is its protection what we ask of that sender · is
+the tag right · does the body hold what a push holds · is the device in the body that sender · does its
+invocation counter rise. Only then is the counter noted, and only then is there a notification.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NoReturn, Protocol
+
+from protocols.dlms.apdu import notification
+from protocols.dlms.apdu.notification import DataNotification, EventNotification
+from protocols.dlms.data.axdr import Cursor
+from protocols.dlms.push.body import Payload, PushBody, body_of, event_of
+from protocols.dlms.security import suites as security
+from protocols.dlms.security.ciphering import GENERAL_DED, GENERAL_GLO
+from protocols.dlms.security.suites import Keys
+from protocols.errors import MeterConfigError, MeterProtocolError, SecurityFailure
+
+PLAIN = 0
+MAX_UNKNOWN = 256
+"""Unknown senders that are remembered by name; the rest are counted together."""
+MAX_NAME = 32
+
+
+class Refusal(StrEnum):
+    """Why a push was not taken; each is a counter of `PushStatistics`."""
+
+    NOT_A_PUSH = "not_a_push"
+    MALFORMED = "malformed"
+    UNKNOWN_SENDER = "unknown_sender"
+    PLAIN_REFUSED = "plain_refused"
+    WEAK_PROTECTION = "weak_protection"
+    NO_KEYS = "no_keys"
+    WRONG_KEY = "wrong_key"
+    REPLAYED = "replayed"
+    WRONG_DEVICE = "wrong_device"
+    DEDICATED_KEY = "dedicated_key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushPeer:
+    """A meter that may push: its name for us (`GEN:12345678`), how it shows itself, what we ask of it.
+
+    `title` is its system title (empty when unknown: then it cannot push ciphered). `devices` are the texts
+    by which its bodies may name it. `required` is the security control that its pushes must at least have
+    (0x30, 0x20, 0x10), PLAIN to take them unprotected. With `pinned` a body must name one of `devices` even
+    where an authentication tag proves the sender.
+    """
+
+    name: str
+    title: bytes = b""
+    devices: frozenset[str] = frozenset()
+    required: int = security.AUTHENTICATED_ENCRYPTED
+    pinned: bool = False
+
+
+class KeyRing(Protocol):
+    """Who may push and with which keys."""
+
+    def peer_of_title(self, system_title: bytes) -> PushPeer | None:
+        """Find a meter by its system title."""
+
+    def peer_of_device(self, device: str) -> PushPeer | None:
+        """Find a meter by the device id or serial that a body carries."""
+
+    def keys_for(self, system_title: bytes) -> Keys | None:
+        """Give the global keys of the meter with this title; MeterConfigError when they cannot be had."""
+
+
+class ReplayStore(Protocol):
+    """Last invocation counter taken from each sender. Durable before a notification has effects."""
+
+    def last(self, sender: str) -> int:
+        """Give it; -1 for a sender that never pushed."""
+
+    def note(self, sender: str, counter: int) -> None:
+        """Raise it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notification:
+    """A push of a meter that we know, checked. `counter` is None for a plain one."""
+
+    peer: PushPeer
+    body: PushBody
+    counter: int | None = None
+    control: int = PLAIN
+
+    @property
+    def payload(self) -> Payload:
+        """What was pushed."""
+        return self.body.payload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushStatistics:
+    """Counters since the start; `unknown` counts by title or device (hex or text), bounded."""
+
+    accepted: int = 0
+    not_a_push: int = 0
+    malformed: int = 0
+    unknown_sender: int = 0
+    plain_refused: int = 0
+    weak_protection: int = 0
+    no_keys: int = 0
+    wrong_key: int = 0
+    replayed: int = 0
+    wrong_device: int = 0
+    dedicated_key: int = 0
+    unknown: Mapping[str, int] = field(default_factory=dict)
+
+
+class _Refused(Exception):
+    """Carries the reason to the one place that counts."""
+
+    def __init__(self, reason: Refusal, sender: str = "") -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+        self.sender = sender
+
+
+class PushReceiver:
+    """Takes APDUs of any sender; whatever they hold, it gives a notification or counts a refusal."""
+
+    def __init__(self, ring: KeyRing, replay: ReplayStore) -> None:
+        self._ring = ring
+        self._replay = replay
+        self._accepted = 0
+        self._refused: Counter[Refusal] = Counter()
+        self._unknown: dict[str, int] = {}
+
+    def receive(self, apdu: bytes, bound: PushPeer | None = None) -> Notification | None:
+        """Judge one APDU; `bound` is the meter that its connection is known to belong to.
+
+        Never raises a ProtocolError of the sender's making.
+        """
+        try:
+            found = self._judge(apdu, bound)
+        except _Refused as refused:
+            self._count(refused)
+            return None
+        except (MeterProtocolError, SecurityFailure):
+            self._refused[Refusal.MALFORMED] += 1
+            return None
+        self._accepted += 1
+        return found
+
+    def statistics(self) -> PushStatistics:
+        """Give a frozen copy of the counters."""
+        counts = {reason.value: self._refused[reason] for reason in Refusal}
+        return PushStatistics(
+            accepted=self._accepted, unknown=MappingProxyType(dict(self._unknown)), **counts
+        )
+
+    def _count(self, refused: _Refused) -> None:
+        self._refused[refused.reason] += 1
+        if refused.reason is Refusal.UNKNOWN_SENDER:
+            known = refused.sender in self._unknown or len(self._unknown) < MAX_UNKNOWN
+            name = refused.sender if known else "others"
+            self._unknown[name] = self._unknown.get(name, 0) + 1
+
+    def _judge(self, apdu: bytes, bound: PushPeer | None) -> Notification:
+        tag = apdu[0] if apdu else -1
+        if tag in notification.PLAIN_TAGS:
+            return self._plain(apdu, bound)
+        if tag == GENERAL_GLO:
+            return self._general(apdu, bound)
+        if tag == notification.GLO_EVENT:
+            return self._glo(apdu, bound)
+        if tag in (
+            notification.DED_EVENT,
+            GENERAL_DED,
+        ):  # a dedicated key lives and ends with an association
+            raise _Refused(Refusal.DEDICATED_KEY)
+        raise _Refused(Refusal.NOT_A_PUSH)
+
+    # plain
+
+    def _plain(self, apdu: bytes, bound: PushPeer | None) -> Notification:
+        body = _body(notification.decode(apdu))
+        peer = self._ring.peer_of_device(body.device) if body.device else bound
+        if peer is None:
+            raise _Refused(Refusal.UNKNOWN_SENDER, printable(body.device))
+        if peer.required != PLAIN:
+            raise _Refused(Refusal.PLAIN_REFUSED)
+        if bound is not None and bound.name != peer.name:
+            raise _Refused(Refusal.WRONG_DEVICE)
+        return Notification(peer=peer, body=body)
+
+    # ciphered
+
+    def _general(self, apdu: bytes, bound: PushPeer | None) -> Notification:
+        cursor = Cursor(apdu)
+        cursor.u8()
+        title = cursor.take(cursor.length()) or (bound.title if bound is not None else b"")
+        body = cursor.take(cursor.length())
+        cursor.finish("general-glo")
+        peer = self._ring.peer_of_title(title) if len(title) == security.TITLE_OCTETS else None
+        if peer is None:
+            raise _Refused(Refusal.UNKNOWN_SENDER, title[:MAX_NAME].hex())
+        if bound is not None and bound.name != peer.name:
+            raise _Refused(Refusal.WRONG_DEVICE)
+        return self._ciphered(peer, title, body)
+
+    def _glo(self, apdu: bytes, bound: PushPeer | None) -> Notification:
+        """A glo- APDU has no title: only on a connection whose meter is known."""
+        if bound is None or not bound.title:
+            raise _Refused(Refusal.UNKNOWN_SENDER, "glo")
+        cursor = Cursor(apdu)
+        cursor.u8()
+        body = cursor.take(cursor.length())
+        cursor.finish("the ciphered APDU")
+        return self._ciphered(bound, bound.title, body)
+
+    def _ciphered(self, peer: PushPeer, title: bytes, ciphered: bytes) -> Notification:
+        keys = self._keys(title)
+        if not ciphered or ciphered[0] & peer.required != peer.required:
+            raise _Refused(Refusal.WEAK_PROTECTION)
+        try:
+            opened = security.unprotect(keys, title, ciphered, required=peer.required)
+        except SecurityFailure:
+            _wrong_key()
+        if opened.plain[:1] not in (b"\x0f", b"\xc2"):
+            # without a tag a wrong key shows itself as noise only
+            raise _Refused(Refusal.NOT_A_PUSH if opened.control & 0x10 else Refusal.WRONG_KEY)
+        body = _body(notification.decode(opened.plain))
+        self._check_device(peer, body.device, proved=bool(opened.control & security.AUTHENTICATED))
+        sender = sender_key(keys, title)
+        if opened.counter <= self._replay.last(sender):
+            raise _Refused(Refusal.REPLAYED)
+        self._replay.note(sender, opened.counter)
+        return Notification(peer=peer, body=body, counter=opened.counter, control=opened.control)
+
+    def _keys(self, title: bytes) -> Keys:
+        try:
+            keys = self._ring.keys_for(title)
+        except MeterConfigError:
+            keys = None
+        if keys is None:
+            raise _Refused(Refusal.NO_KEYS)
+        return keys
+
+    def _check_device(self, peer: PushPeer, device: str, *, proved: bool) -> None:
+        """The body must not name another meter; where nothing else proves the sender it must name this."""
+        if not device or device in peer.devices:
+            if not device and (peer.pinned or not proved):
+                raise _Refused(Refusal.WRONG_DEVICE)
+            return
+        if peer.pinned or not proved or self._ring.peer_of_device(device) is not None:
+            raise _Refused(Refusal.WRONG_DEVICE)
+
+
+def _wrong_key() -> NoReturn:
+    raise _Refused(Refusal.WRONG_KEY) from None
+
+
+def _body(apdu: DataNotification | EventNotification) -> PushBody:
+    return body_of(apdu) if isinstance(apdu, DataNotification) else event_of(apdu)
+
+
+def usual_title(meter: str) -> bytes:
+    """Guess a system title from `GEN:12345678`: FLAG letters, then the serial's digits as a number.
+
+    Most Indian makers build it so (Green Book 4.3.4 leaves the five octets to them); empty where the serial
+    has no digits or too many. A wrong guess only makes an unknown sender, whose true title is then counted.
+    """
+    maker, _, serial = meter.partition(":")
+    digits = "".join(c for c in serial if c.isdigit() and c.isascii())
+    if len(maker) != 3 or not digits or int(digits) >= 1 << 40:
+        return b""
+    return maker.encode("ascii", "replace") + int(digits).to_bytes(5, "big")
+
+
+def sender_key(keys: Keys, title: bytes) -> str:
+    """Name a sender's counter: new keys begin a new count, as they do in the meter; shows no secret."""
+    return "push/" + hashlib.sha256(b"push" + keys.encryption + title).hexdigest()[:32]
+
+
+def printable(name: str) -> str:
+    """A stranger's name for logs and pages: short, ASCII, without control characters."""
+    return "".join(c if " " < c <= "~" else "?" for c in name[:MAX_NAME]) or "(none)"

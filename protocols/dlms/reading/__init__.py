@@ -1,0 +1,1 @@
+"""Reading profiles from a meter: layouts kept, selective access, long reads resumed."""

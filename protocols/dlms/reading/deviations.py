@@ -1,0 +1,43 @@
+"""How we write the deviation from UTC in a range's ends: meters differ in its sign, and some in heeding it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from protocols.dlms.data import cosem_time
+
+
+class Deviations:
+    """The way of the moment: as the companion says, and otherwise if that fails.
+
+    `proven` says that an answer showed it to be the meter's way.
+    """
+
+    ways = 3
+
+    def __init__(self, zone: ZoneInfo, *, east: bool) -> None:
+        self._zone = zone
+        self._signs = (1, -1, 0) if east else (-1, 1, 0)
+        self.way = 0
+        self.proven = False
+
+    def next(self, attempt: int) -> None:
+        """Write it the next way, after `attempt` others failed; after the last comes the first again."""
+        self.way = (self.way + 1) % self.ways if attempt < self.ways - 1 else 0
+
+    def matter(self, at: datetime) -> bool:
+        """Tell whether the ways differ at `at`."""
+        return bool(at.astimezone(self._zone).utcoffset())
+
+    def encode(self, at: datetime) -> bytes:
+        """Write an end of a range as the meter's wall clock."""
+        offset = at.astimezone(self._zone).utcoffset() or timedelta()
+        sign = self._signs[self.way]
+        minutes = sign * (offset // timedelta(minutes=1)) if sign else None
+        return cosem_time.encode(at, self._zone, deviation=minutes)
+
+
+def full_hour(at: datetime, zone: ZoneInfo) -> datetime:
+    """Round down to the local hour: some meters select only from full hours."""
+    return at.astimezone(zone).replace(minute=0, second=0, microsecond=0)

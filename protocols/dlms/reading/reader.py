@@ -1,0 +1,220 @@
+"""Reads whole profiles through an association, from wherever the companion says that this meter has them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from protocols.dlms.apdu.lists import Target
+from protocols.dlms.client.conversation import Conversation
+from protocols.dlms.companion import (
+    BufferSource,
+    Companion,
+    LogsSource,
+    ObjectRead,
+    ObjectsSource,
+    companion,
+    in_order,
+)
+from protocols.dlms.data.types import Data
+from protocols.dlms.data.values import to_value
+from protocols.dlms.objects.object_list import ObjectEntry, parse_object_list
+from protocols.dlms.profile.buffer import Row
+from protocols.dlms.profile.columns import reading_set, rows_of
+from protocols.dlms.profile.layouts import CapturedColumn, Layout, cell_value
+from protocols.dlms.reading.layout_cache import LayoutCache
+from protocols.dlms.reading.layout_reader import PRESENT, LayoutReader
+from protocols.dlms.reading.selective_access import StoredRows, Way
+from protocols.errors import MeterProtocolError, NotSupported, ProtocolError
+from protocols.reading import Missing, MissingReason, Obis, ProfileName, ReadingSet, Value
+from protocols.session import Clock
+
+CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
+__all__ = ["LayoutCache", "ProfileReader", "ReaderStatistics"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReaderStatistics:
+    """What was unusual about a meter.
+
+    `unstamped_rows` were left out, their stamp being unusable. `scale_conflicts` are energy columns whose
+    scaler profile contradicts the register. `layouts_reread` did not fit their rows any more. `continued`
+    requests took up a truncated answer. `ways` names the profiles that are not read by range.
+    """
+
+    unstamped_rows: int = 0
+    scale_conflicts: int = 0
+    layouts_reread: int = 0
+    continued: int = 0
+    ways: tuple[tuple[str, str], ...] = ()
+
+
+class ProfileReader:
+    """Reads the profiles of one meter as `known` finds them; layouts are read once.
+
+    `client` names whose object list is kept between sessions, where the companion needs one.
+    """
+
+    def __init__(
+        self,
+        exchange: Conversation,
+        zone: ZoneInfo,
+        clock: Clock,
+        cache: LayoutCache | None = None,
+        known: Companion | None = None,
+        *,
+        client: int = 0,
+    ) -> None:
+        self._exchange = exchange
+        self._zone = zone
+        self._clock = clock
+        self._client = str(client)
+        self._companion = known or companion()
+        self._cache = cache or LayoutCache({}, "any", "any")
+        self._layouts = LayoutReader(exchange, clock, self._cache, self._companion)
+        east = self._companion.clock.east
+        self._stored = StoredRows(exchange, self._layouts, zone, clock, east=east)
+
+    def statistics(self) -> ReaderStatistics:
+        """Count what was unusual so far."""
+        ways = self._stored.ways.items()
+        return ReaderStatistics(
+            unstamped_rows=self._stored.unstamped,
+            scale_conflicts=self._layouts.scale_conflicts,
+            layouts_reread=self._layouts.reread,
+            continued=self._stored.continued,
+            ways=tuple((obis, way.value) for obis, way in ways if way is not Way.RANGE),
+        )
+
+    async def read(
+        self, profile: ProfileName, since: datetime | None, until: datetime | None
+    ) -> AsyncIterator[ReadingSet]:
+        """Read one profile, oldest first; stored rows have since < at <= until.
+
+        All rows up to the last one given were given: a read that fails may be taken up again from its `at`.
+        NotSupported when the companion or the meter has no such profile; else what `Exchange.get` raises.
+        """
+        match self._companion.source(profile, await self.objects()):
+            case ObjectsSource(reads):
+                yield await self._objects(profile, reads)
+            case LogsSource(logs):
+                for reading in await self._logs(logs, since, until):
+                    yield reading
+            case BufferSource() as source:
+                layout = await self._layouts.of(profile, source)
+                if profile in PRESENT:
+                    yield await self._present(layout)
+                    return
+                async for reading in self._stored.read(layout, since, until):
+                    yield reading
+
+    async def layout_of(self, profile: ProfileName) -> Layout:
+        """Give the layout of a profile of rows; NotSupported when the companion or the meter has none."""
+        match self._companion.source(profile, await self.objects()):
+            case BufferSource() as source:
+                return await self._layouts.of(profile, source)
+        raise NotSupported(f"the {profile} profile is not one buffer of rows")
+
+    async def scaled(self, columns: tuple[CapturedColumn, ...]) -> tuple[CapturedColumn, ...]:
+        """Give columns their scales, asked of the objects themselves."""
+        return await self._layouts.scaled(columns, None)
+
+    async def objects(self) -> tuple[ObjectEntry, ...]:
+        """Give the meter's object list where the companion goes by it, else ().
+
+        It is read once from the current association (class 15 #2) and kept as long as the firmware stays.
+        """
+        if not self._companion.by_object_list:
+            return ()
+        listed = self._cache.objects(self._client)
+        if listed is None:
+            listed = in_order(parse_object_list(await self._exchange.get(15, CURRENT_ASSOCIATION, 2)))
+            self._cache.put_objects(self._client, listed)
+        return listed
+
+    # the present
+
+    async def _present(self, layout: Layout) -> ReadingSet:
+        buffer = await self._exchange.get(7, layout.obis, 2)
+        received_at = self._clock.now()
+        try:
+            rows = list(rows_of(layout, buffer, self._zone))
+        except MeterProtocolError:
+            fresh = await self._layouts.again(layout)
+            if fresh is None:
+                raise
+            layout = fresh
+            rows = list(rows_of(layout, buffer, self._zone))
+        if not rows:
+            raise NotSupported(f"the meter's {layout.profile} profile is empty")
+        return self._set_of(layout, rows[-1], received_at)
+
+    def _set_of(self, layout: Layout, row: Row, received_at: datetime) -> ReadingSet:
+        # a live row without a usable clock is stamped by us; meter_time says that it is not trusted
+        at = row.stamp.at if row.stamp and row.stamp.at else received_at.replace(microsecond=0)
+        return reading_set(layout, row, at, 0, zone=self._zone, received_at=received_at)
+
+    async def _objects(self, profile: ProfileName, reads: tuple[ObjectRead, ...]) -> ReadingSet:
+        """Read single objects, each at the first of its places that answers; NotSupported when none does."""
+        columns = (await self._layouts.of_objects(profile, reads)).columns
+        found = await self._first_answers(reads)
+        values = tuple(
+            (column.quantity, self._value(column, read, one))
+            for column, read, one in zip(columns, reads, found, strict=True)
+        )
+        if all(isinstance(one, NotSupported) for one in found):
+            raise NotSupported(f"the meter has no {profile} objects")
+        now = self._clock.now()
+        return ReadingSet(profile=profile, at=now.replace(microsecond=0), values=values, received_at=now)
+
+    async def _first_answers(self, reads: tuple[ObjectRead, ...]) -> list[Data | ProtocolError]:
+        """Ask for all first places together, then for the next places of what was not there, and so on.
+
+        A refusal counts for more than the absence of another place.
+        """
+        found: list[Data | ProtocolError] = [NotSupported("no place")] * len(reads)
+        for turn in range(max(len(read.places) for read in reads)):
+            open_ = [
+                n for n, r in enumerate(reads) if turn < len(r.places) and not isinstance(found[n], Data)
+            ]
+            targets = [
+                Target(reads[n].class_id, reads[n].places[turn], reads[n].quantity.attribute) for n in open_
+            ]
+            for n, one in zip(open_, await self._exchange.get_many(targets), strict=True):
+                if isinstance(one, Data) or isinstance(found[n], NotSupported):
+                    found[n] = one
+        return found
+
+    def _value(self, column: CapturedColumn, read: ObjectRead, found: Data | ProtocolError) -> Value:
+        match found:
+            case NotSupported():
+                return Missing(MissingReason.NOT_SUPPORTED)
+            case ProtocolError():
+                return Missing(MissingReason.METER_REFUSED)
+        if read.scale is not None:
+            return to_value(found, scale=read.scale, time=read.time, zone=self._zone)
+        return cell_value(column, found, self._zone)
+
+    # events
+
+    async def _logs(
+        self, logs: tuple[BufferSource, ...], since: datetime | None, until: datetime | None
+    ) -> list[ReadingSet]:
+        """Read every log that the meter has; the captured code object tells which log it is.
+
+        Together and by time: what is given is complete up to the last event of any log.
+        """
+        sets: list[ReadingSet] = []
+        present = 0
+        for log in logs:
+            try:
+                layout = await self._layouts.of(ProfileName.EVENTS, log)
+            except NotSupported:
+                continue
+            present += 1
+            sets += [reading async for reading in self._stored.read(layout, since, until)]
+        if not present:
+            raise NotSupported("the meter has no event logs")
+        return sorted(sets, key=lambda s: (s.at, s.occurrence))

@@ -1,0 +1,145 @@
+"""Security suites (Green Book 9.2.3): AES-GCM protection of octets with tag checks. Suite 0 is built.
+
+Suites 1 and 2 would be two more rows of `SUITES` (suite 2 with keys of 32 octets); what they add to suite 0,
+key agreement and signatures, has its place beside `key_wrap` and is not built.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from protocols.dlms.data.axdr import Cursor
+from protocols.errors import MeterConfigError, SecurityFailure
+from protocols.session import Protection
+
+TAG_OCTETS = 12
+FULL_TAG_OCTETS = 16
+"""What AES-GCM gives; suite 0 sends the first twelve."""
+KEY_OCTETS = 16
+TITLE_OCTETS = 8
+AUTHENTICATED = 0x10
+ENCRYPTED = 0x20
+AUTHENTICATED_ENCRYPTED = 0x30
+_BROADCAST, _COMPRESSED, _SUITE = 0x40, 0x80, 0x0F
+MAX_COUNTER = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """One security suite: octets of its AES keys and of its authentication tag."""
+
+    key_octets: int
+    tag_octets: int
+
+
+SUITES = {0: Suite(key_octets=KEY_OCTETS, tag_octets=TAG_OCTETS)}
+"""The suites that are built, by their number in the security control octet."""
+
+CONTROLS = {
+    Protection.AUTHENTICATED: AUTHENTICATED,
+    Protection.ENCRYPTED: ENCRYPTED,
+    Protection.AUTHENTICATED_ENCRYPTED: AUTHENTICATED_ENCRYPTED,
+}
+"""Security control by protection, suite 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """An encryption key (global unicast or dedicated) and the authentication key, 16 octets each."""
+
+    encryption: bytes = field(repr=False)
+    authentication: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        for name, key in (("encryption", self.encryption), ("authentication", self.authentication)):
+            if len(key) != KEY_OCTETS:
+                raise MeterConfigError(f"the {name} key has {len(key)} octets; suite 0 needs {KEY_OCTETS}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A ciphered APDU after its tag was checked."""
+
+    plain: bytes = field(repr=False)
+    counter: int
+    control: int
+
+
+def protect(
+    keys: Keys, title: bytes, counter: int, plain: bytes, *, control: int = AUTHENTICATED_ENCRYPTED
+) -> bytes:
+    """Cipher `plain`: security control, counter, text, tag (as `control` says)."""
+    header = bytes((control,)) + _counter_octets(counter)
+    nonce = title + header[1:]
+    if not control & AUTHENTICATED:
+        return header + _counter_mode(algorithms.AES(keys.encryption), nonce, plain)
+    secret = plain if control & ENCRYPTED else b""
+    sealed = AESGCM(keys.encryption).encrypt(nonce, secret, _associated(keys, control, plain))
+    text = sealed[: TAG_OCTETS - FULL_TAG_OCTETS]
+    return header + (text if control & ENCRYPTED else plain + text)
+
+
+def unprotect(keys: Keys, title: bytes, body: bytes, *, required: int = AUTHENTICATED_ENCRYPTED) -> Opened:
+    """Open what `protect` made; SecurityFailure for a weaker protection than `required` or a wrong tag."""
+    cursor = Cursor(body)
+    control = cursor.u8()
+    counter_octets = cursor.take(4)
+    _check_control(control, required)
+    text = cursor.rest()
+    tag = b""
+    if control & AUTHENTICATED:
+        if len(text) < TAG_OCTETS:
+            raise SecurityFailure("too short for an authentication tag")
+        text, tag = text[:-TAG_OCTETS], text[-TAG_OCTETS:]
+    plain = _open(keys, title + counter_octets, control, text, tag)
+    return Opened(plain=plain, counter=int.from_bytes(counter_octets, "big"), control=control)
+
+
+def _check_control(control: int, required: int) -> None:
+    if control & _SUITE not in SUITES:
+        raise SecurityFailure(
+            f"security suite {control & _SUITE} is not built (security control {control:#04x})"
+        )
+    if control & _COMPRESSED:
+        raise SecurityFailure(f"compressed APDUs are not supported (security control {control:#04x})")
+    if control & _BROADCAST:
+        raise SecurityFailure(f"ciphered with a broadcast key (security control {control:#04x})")
+    if not control & AUTHENTICATED_ENCRYPTED:
+        raise SecurityFailure(f"no protection at all (security control {control:#04x})")
+    if control & required != required:
+        raise SecurityFailure(f"security control {control:#04x} where {required:#04x} was agreed")
+
+
+def _open(keys: Keys, nonce: bytes, control: int, text: bytes, tag: bytes) -> bytes:
+    algorithm = algorithms.AES(keys.encryption)
+    if not control & AUTHENTICATED:
+        return _counter_mode(algorithm, nonce, text) if control & ENCRYPTED else text
+    cipher = Cipher(algorithm, modes.GCM(nonce, tag, TAG_OCTETS)).decryptor()
+    cipher.authenticate_additional_data(_associated(keys, control, text))
+    try:
+        plain = cipher.update(text if control & ENCRYPTED else b"") + cipher.finalize()
+    except InvalidTag as error:
+        raise SecurityFailure(
+            "authentication tag is wrong (encryption or authentication key, or tampering)"
+        ) from error
+    return plain if control & ENCRYPTED else text
+
+
+def _counter_mode(algorithm: algorithms.AES, nonce: bytes, text: bytes) -> bytes:
+    """Cipher or decipher without a tag: GCM is then counter mode from block 2."""
+    return Cipher(algorithm, modes.CTR(nonce + b"\0\0\0\2")).encryptor().update(text)
+
+
+def _associated(keys: Keys, control: int, plain: bytes) -> bytes:
+    head = bytes((control,)) + keys.authentication
+    return head if control & ENCRYPTED else head + plain
+
+
+def _counter_octets(counter: int) -> bytes:
+    if not 0 <= counter <= MAX_COUNTER:
+        raise SecurityFailure("the invocation counter is used up: the keys must be changed")
+    return counter.to_bytes(4, "big")

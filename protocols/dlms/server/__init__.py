@@ -1,0 +1,1 @@
+"""The server side: what a simulated or replayed meter answers."""

@@ -1,0 +1,232 @@
+"""A served meter's association with one client: policy, proof and ciphering (Green Book 9.3, 9.4); sans-IO."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+
+from protocols.dlms.apdu import acse
+from protocols.dlms.apdu import services as apdu
+from protocols.dlms.apdu.acse import Aare, Aarq, InitiateRequest, InitiateResponse
+from protocols.dlms.apdu.services import ActionRequest, ActionResponse
+from protocols.dlms.data.types import Data, Tag, octets
+from protocols.dlms.security import ciphering, hls
+from protocols.dlms.security import suites as security
+from protocols.dlms.security.ciphering import CIPHER_OVERHEAD, Form, KeySet
+from protocols.dlms.security.suites import Keys
+from protocols.dlms.server.model import READ_WRITE_DENIED, AssociationPolicy, CosemModel
+from protocols.dlms.server.services import IMPOSSIBLE, NOT_ALLOWED, Refusal
+from protocols.errors import MeterConfigError, MeterProtocolError, SecurityFailure
+from protocols.session import Auth
+
+INITIATE_ERROR = bytes((0x0E, 0x01, 0x06, 0x01))
+
+
+class AssociationRejected(Exception):
+    """The AARQ does not fit the policy; `diagnostic` is the AARE's."""
+
+    def __init__(self, diagnostic: int) -> None:
+        super().__init__(f"diagnostic {diagnostic}")
+        self.diagnostic = diagnostic
+
+
+class ServerAssociation:
+    """What the meter knows of one client once its AARQ came, or for ever where it is pre-established."""
+
+    def __init__(
+        self,
+        model: CosemModel,
+        client: int,
+        policy: AssociationPolicy,
+        counter: Callable[[], int],
+        random_octets: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._model = model
+        self._client = client
+        self.policy = policy
+        self._counter = counter
+        self._random = random_octets
+        self._keys = _keys_of(policy)
+        self._client_title = b""
+        self._client_challenge = b""
+        self._challenge = b""
+        self._opening_counter: int | None = None
+        self._dedicated_counter = -1
+        self._form = Form.GLO
+        self._proposed = InitiateRequest()
+        self.proved = policy.auth not in hls.HLS
+
+    @property
+    def max_send(self) -> int:
+        """Octets that the client takes in one APDU."""
+        return self._proposed.max_pdu or 0xFFFF
+
+    @property
+    def overhead(self) -> int:
+        """Octets that ciphering adds."""
+        return CIPHER_OVERHEAD if self.policy.ciphered else 0
+
+    @property
+    def proposed(self) -> int:
+        """The client's conformance block."""
+        return self._proposed.conformance
+
+    # AARQ and AARE
+
+    def open(self, aarq: Aarq) -> None:
+        """Take the AARQ; AssociationRejected when it does not fit, Refusal for a used counter."""
+        if diagnostic := _mismatch(self.policy, aarq):
+            raise AssociationRejected(diagnostic)
+        self._client_title = aarq.system_title
+        try:
+            self._proposed = acse.decode_initiate_request(self._open_initiate(aarq.user_information))
+            self._take_dedicated(self._proposed.dedicated_key)
+        except (SecurityFailure, MeterConfigError) as error:
+            raise AssociationRejected(acse.DIAGNOSTIC_FAILURE) from error
+        if not self.proved:
+            self._client_challenge = aarq.secret or b""
+            self._challenge = self._random(hls.CHALLENGE_OCTETS)
+
+    def answer(self, aarq: Aarq, granted: InitiateResponse) -> bytes:
+        """Give the AARE that accepts."""
+        initiate = acse.encode_initiate_response(granted)
+        needs_title = self.policy.ciphered or self.policy.auth in (Auth.HLS_GMAC, Auth.HLS_SHA256)
+        wants_proof = not self.proved
+        aare = Aare(
+            context=aarq.context,
+            diagnostic=(acse.DIAGNOSTIC_AUTHENTICATION_REQUIRED if wants_proof else acse.DIAGNOSTIC_NONE),
+            system_title=self._model.system_title if needs_title else b"",
+            mechanism=hls.MECHANISMS[self.policy.auth] if wants_proof else None,
+            challenge=self._challenge if wants_proof else None,
+            user_information=self.protect(initiate, Form.GLO) if self.policy.ciphered else initiate,
+        )
+        return acse.encode_aare(aare)
+
+    def release(self, information: bytes, granted: InitiateResponse) -> bytes:
+        """Check the Initiate inside an RLRQ; gives the one for RLRE. Refusal when it is not the client's."""
+        try:
+            plain, form = self.unprotect(information)
+            acse.decode_initiate_request(plain)
+        except (SecurityFailure, MeterProtocolError):
+            raise Refusal(NOT_ALLOWED, apdu.DECIPHERING_ERROR) from None
+        return self.protect(acse.encode_initiate_response(granted), form)
+
+    def _open_initiate(self, information: bytes) -> bytes:
+        return self.unprotect(information)[0] if self.policy.ciphered else information
+
+    def _take_dedicated(self, key: bytes | None) -> None:
+        if key is None or self._keys is None:
+            return
+        dedicated = Keys(encryption=key, authentication=self._keys.keys.authentication)
+        self._keys = replace(self._keys, dedicated=dedicated)
+
+    # ciphering
+
+    def unprotect(self, received: bytes) -> tuple[bytes, Form]:
+        """Open an APDU; a used counter is a Refusal, as the Green Book asks; SecurityFailure otherwise."""
+        assert self._keys is not None
+        required = security.CONTROLS[self.policy.protection]
+        opened = ciphering.unprotect_apdu(self._keys, self._client_title, received, required=required)
+        self._client_title = self._client_title or opened.title
+        if opened.form.dedicated:
+            if opened.counter <= self._dedicated_counter:
+                raise Refusal(NOT_ALLOWED, apdu.INVOCATION_COUNTER_ERROR, self._dedicated_counter)
+            self._dedicated_counter = opened.counter
+            return opened.plain, opened.form
+        last = self._model.frame_counter(self._client)
+        if opened.counter <= last:
+            raise Refusal(NOT_ALLOWED, apdu.INVOCATION_COUNTER_ERROR, last)
+        if self._opening_counter is None:
+            self._opening_counter = opened.counter
+        self._model.note_frame_counter(self._client, opened.counter)
+        return opened.plain, opened.form
+
+    def protect(self, plain: bytes, form: Form) -> bytes:
+        """Cipher an answer in the form of its request."""
+        assert self._keys is not None
+        return ciphering.protect_apdu(
+            self._keys.of(form),
+            self._model.system_title,
+            self._counter(),
+            plain,
+            control=security.CONTROLS[self.policy.protection],
+            form=form,
+        )
+
+    # HLS passes 3 and 4
+
+    def authenticate(self, request: apdu.Apdu) -> ActionResponse:
+        """Check the client's proof and give the meter's; Refusal for any other request before that."""
+        match request:
+            case ActionRequest(
+                class_id=15, method=1, parameter=Data(Tag.OCTET_STRING, bytes() as answer), invoke=invoke
+            ):
+                pass
+            case _:
+                raise Refusal(NOT_ALLOWED, IMPOSSIBLE)
+        try:
+            proof = self._prove(answer)
+        except (SecurityFailure, MeterProtocolError, MeterConfigError):
+            return ActionResponse(invoke=invoke, result=READ_WRITE_DENIED)
+        self.proved = True
+        return ActionResponse(invoke=invoke, result=0, data=octets(proof))
+
+    def _prove(self, answer: bytes) -> bytes:
+        policy = self.policy
+        client = hls.Party(title=self._client_title, challenge=self._client_challenge)
+        meter = hls.Party(title=self._model.system_title, challenge=self._challenge)
+        credentials = hls.Credentials(
+            auth=policy.auth, secret=policy.secret or b"", keys=self._keys.keys if self._keys else None
+        )
+        counter = hls.check(credentials, answer, prover=client, verifier=meter)
+        if policy.auth is Auth.HLS_GMAC:
+            self._check_proof_counter(counter)
+        own = self._counter() if policy.auth is Auth.HLS_GMAC else 0
+        return hls.prove(credentials, prover=meter, verifier=client, counter=own)
+
+    def _check_proof_counter(self, counter: int) -> None:
+        """Refuse a counter used before; a proof is made before the APDU around it, so it may lie below that."""
+        last = self._model.frame_counter(self._client)
+        floor = last
+        if self.policy.ciphered and self._opening_counter is not None:
+            floor = self._opening_counter
+        if counter <= floor or (self.policy.ciphered and counter == last):
+            raise SecurityFailure("invocation counter used before")
+        self._model.note_frame_counter(self._client, max(counter, last))
+
+
+def reject(aarq: Aarq, diagnostic: int) -> bytes:
+    """Give the AARE that refuses."""
+    refusal = Aare(
+        context=aarq.context,
+        result=acse.REJECTED,
+        diagnostic=diagnostic,
+        user_information=INITIATE_ERROR,
+    )
+    return acse.encode_aare(refusal)
+
+
+def _mismatch(policy: AssociationPolicy, aarq: Aarq) -> int:
+    """Compare a request with the policy: 0 when it fits, else the diagnostic."""
+    if aarq.context != (acse.CONTEXT_CIPHERED if policy.ciphered else acse.CONTEXT_PLAIN):
+        return acse.DIAGNOSTIC_CONTEXT
+    if (aarq.mechanism or 0) != hls.MECHANISMS[policy.auth]:  # 0 is "lowest level", the same as no name
+        return acse.DIAGNOSTIC_MECHANISM_REQUIRED
+    needs_title = policy.ciphered or policy.auth in (Auth.HLS_GMAC, Auth.HLS_SHA256)
+    if needs_title and len(aarq.system_title) != security.TITLE_OCTETS:
+        return acse.DIAGNOSTIC_TITLE
+    secret = aarq.secret or b""
+    if policy.auth is Auth.LLS and not hls.same(secret, policy.secret or b""):
+        return acse.DIAGNOSTIC_FAILURE
+    if policy.auth in hls.HLS and not hls.MIN_CHALLENGE <= len(secret) <= hls.MAX_CHALLENGE:
+        return acse.DIAGNOSTIC_FAILURE
+    return 0
+
+
+def _keys_of(policy: AssociationPolicy) -> KeySet | None:
+    if policy.encryption_key is None or policy.authentication_key is None:
+        if policy.ciphered or policy.auth is Auth.HLS_GMAC:
+            raise MeterConfigError("the served association needs both keys")
+        return None
+    return KeySet(keys=Keys(encryption=policy.encryption_key, authentication=policy.authentication_key))

@@ -1,0 +1,283 @@
+"""What a served meter answers to GET, SET and ACTION, whole, in lists and in blocks; plain APDUs, sans-IO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocols.dlms.apdu import services as apdu
+from protocols.dlms.apdu.lists import (
+    ActionBlock,
+    ActionListRequest,
+    ActionListResponse,
+    ActionNext,
+    BlockAck,
+    GetListRequest,
+    GetListResponse,
+    Outcome,
+    RequestBlock,
+    SetListRequest,
+    SetListResponse,
+    Target,
+    decode_values,
+    encode_action_outcomes,
+    encode_outcomes,
+)
+from protocols.dlms.apdu.services import (
+    ActionRequest,
+    ActionResponse,
+    ExceptionResponse,
+    GetBlock,
+    GetNext,
+    GetRequest,
+    GetResponse,
+    SetRequest,
+    SetResponse,
+)
+from protocols.dlms.data import axdr
+from protocols.dlms.data.types import NULL, Data
+from protocols.dlms.server.model import (
+    OTHER_REASON,
+    READ_WRITE_DENIED,
+    AccessDenied,
+    AssociationPolicy,
+    CosemModel,
+)
+from protocols.errors import MeterProtocolError
+
+BLOCK_OVERHEAD = 12
+MIN_ROOM = 16
+NO_LONG_GET, LONG_ABORTED, BLOCK_NUMBER_INVALID = 16, 17, 19
+NOT_ALLOWED, UNKNOWN = 1, 2
+IMPOSSIBLE, NOT_SUPPORTED = 1, 2
+
+
+class Refusal(Exception):
+    """A request that draws an error APDU instead of a response."""
+
+    def __init__(self, state: int, service: int, counter: int | None = None) -> None:
+        self.answer = ExceptionResponse(state=state, service=service, counter=counter)
+        super().__init__(str(self.answer))
+
+
+@dataclass(slots=True)
+class _Outgoing:
+    """An encoded answer that goes out in blocks."""
+
+    octets: bytes
+    action: bool
+    number: int
+    sent: int = 0
+
+
+@dataclass(slots=True)
+class _Incoming:
+    """A request that comes in blocks."""
+
+    first: RequestBlock
+    octets: bytearray
+    number: int
+
+
+class Services:
+    """One association's services on a model. `room` is the octets that a plain answer may have."""
+
+    def __init__(
+        self, model: CosemModel, client: int, policy: AssociationPolicy, *, room: int, first_block: int = 1
+    ) -> None:
+        self._model = model
+        self._client = client
+        self._policy = policy
+        self._room = max(MIN_ROOM, room - BLOCK_OVERHEAD)
+        self._first_block = first_block
+        self._outgoing: _Outgoing | None = None
+        self._incoming: _Incoming | None = None
+
+    def serve(self, request: apdu.Apdu) -> apdu.Apdu:
+        """Answer a request; Refusal for what is no request."""
+        if not isinstance(request, GetNext | ActionNext):
+            self._outgoing = None
+        if not isinstance(request, RequestBlock):
+            self._incoming = None
+        try:
+            return self._dispatch(request)
+        except AccessDenied as denied:
+            return _denied(request, denied.code)
+
+    def _dispatch(self, request: apdu.Apdu) -> apdu.Apdu:
+        match request:
+            case GetRequest():
+                return self._get(request)
+            case GetListRequest():
+                return self._get_list(request)
+            case GetNext():
+                return self._next_block(request.block, request.invoke, action=False)
+            case ActionNext():
+                return self._next_block(request.block, request.invoke, action=True)
+            case SetRequest():
+                target = Target(request.class_id, request.obis, request.attribute)
+                return SetResponse(invoke=request.invoke, result=self._set(target, request.value))
+            case SetListRequest():
+                results = self._set_all(request.targets, request.values)
+                return SetListResponse(invoke=request.invoke, results=results)
+            case ActionRequest():
+                target = Target(request.class_id, request.obis, request.method)
+                outcome = self._action(target, request.parameter)
+                return self._action_answer((outcome,), request.invoke, listed=False)
+            case ActionListRequest():
+                outcomes = self._act_all(request.targets, request.parameters)
+                return self._action_answer(outcomes, request.invoke, listed=True)
+            case RequestBlock():
+                return self._take_block(request)
+        raise Refusal(UNKNOWN, NOT_SUPPORTED)
+
+    # reading
+
+    def _get(self, request: GetRequest) -> GetResponse | GetBlock:
+        target = Target(request.class_id, request.obis, request.attribute, request.selection)
+        value = self._read(target)
+        encoded = axdr.encode(value)
+        if len(encoded) <= self._room:
+            return GetResponse(invoke=request.invoke, data=value)
+        return self._first(encoded, request.invoke)
+
+    def _get_list(self, request: GetListRequest) -> GetListResponse | GetBlock:
+        outcomes: list[Outcome] = []
+        octets_left = axdr.MAX_OCTETS
+        for target in request.targets:
+            outcome = self._outcome(target)
+            octets_left -= len(encode_outcomes((outcome,)))
+            if octets_left < 0:  # a short request must not make an answer without a bound
+                raise AccessDenied(OTHER_REASON)
+            outcomes.append(outcome)
+        encoded = encode_outcomes(tuple(outcomes))
+        if len(encoded) <= self._room:
+            return GetListResponse(invoke=request.invoke, outcomes=tuple(outcomes))
+        return self._first(encoded, request.invoke)
+
+    def _read(self, target: Target) -> Data:
+        return self._model.get(self._client, target.class_id, target.obis, target.index, target.selection)
+
+    def _outcome(self, target: Target) -> Outcome:
+        try:
+            return Outcome(0, self._read(target))
+        except AccessDenied as denied:
+            return Outcome(denied.code)
+
+    # answers in blocks
+
+    def _first(self, encoded: bytes, invoke: int) -> GetBlock:
+        self._outgoing = _Outgoing(encoded, action=False, number=self._first_block - 1)
+        block = self._send_block(invoke)
+        assert isinstance(block, GetBlock)
+        return block
+
+    def _next_block(self, number: int, invoke: int, *, action: bool) -> apdu.Apdu:
+        sending = self._outgoing
+        if sending is not None and sending.action is action and number == sending.number:
+            return self._send_block(invoke)
+        self._outgoing = None
+        if action:
+            return ActionResponse(invoke=invoke, result=NO_LONG_GET)
+        code = NO_LONG_GET if sending is None else BLOCK_NUMBER_INVALID
+        return GetBlock(invoke=invoke, last=True, number=number, error=code)
+
+    def _send_block(self, invoke: int) -> GetBlock | ActionBlock:
+        sending = self._outgoing
+        assert sending is not None
+        raw = sending.octets[sending.sent : sending.sent + self._room]
+        sending.sent += len(raw)
+        sending.number += 1
+        last = sending.sent >= len(sending.octets)
+        if last:
+            self._outgoing = None
+        kind = ActionBlock if sending.action else GetBlock
+        return kind(invoke=invoke, last=last, number=sending.number, raw=raw)
+
+    def _action_answer(self, outcomes: tuple[Outcome, ...], invoke: int, *, listed: bool) -> apdu.Apdu:
+        encoded = encode_action_outcomes(outcomes, listed=listed)
+        if len(encoded) > self._room:
+            self._outgoing = _Outgoing(encoded, action=True, number=0)
+            return self._send_block(invoke)
+        if listed:
+            return ActionListResponse(invoke=invoke, outcomes=outcomes)
+        (one,) = outcomes
+        return ActionResponse(invoke=invoke, result=one.result, data=one.data)
+
+    # writing and methods
+
+    def _set(self, target: Target, value: Data) -> int:
+        if not self._policy.may_write:
+            return READ_WRITE_DENIED
+        if target.selection is not None:
+            return OTHER_REASON
+        try:
+            self._model.set(self._client, target.class_id, target.obis, target.index, value)
+        except AccessDenied as denied:
+            return denied.code
+        return 0
+
+    def _set_all(self, targets: tuple[Target, ...], values: tuple[Data, ...]) -> tuple[int, ...]:
+        return tuple(self._set(target, value) for target, value in zip(targets, values, strict=True))
+
+    def _action(self, target: Target, parameter: Data | None) -> Outcome:
+        if not self._policy.may_write:
+            return Outcome(READ_WRITE_DENIED)
+        try:
+            answer = self._model.action(self._client, target.class_id, target.obis, target.index, parameter)
+        except AccessDenied as denied:
+            return Outcome(denied.code)
+        return Outcome(0, answer)
+
+    def _act_all(self, targets: tuple[Target, ...], parameters: tuple[Data, ...]) -> tuple[Outcome, ...]:
+        return tuple(
+            self._action(target, None if parameter == NULL else parameter)
+            for target, parameter in zip(targets, parameters, strict=True)
+        )
+
+    # requests in blocks
+
+    def _take_block(self, block: RequestBlock) -> apdu.Apdu:
+        if block.targets:
+            self._incoming = _Incoming(block, bytearray(), 0)
+        coming = self._incoming
+        wrong = coming is None or coming.first.action is not block.action or block.number != coming.number + 1
+        if coming is None or wrong or len(coming.octets) + len(block.raw) > axdr.MAX_OCTETS:
+            self._incoming = None
+            code = LONG_ABORTED if block.targets or coming is None else BLOCK_NUMBER_INVALID
+            return _block_refused(block, code)
+        coming.octets += block.raw
+        coming.number = block.number
+        if not block.last:
+            return BlockAck(action=block.action, invoke=block.invoke, number=block.number)
+        self._incoming = None
+        try:
+            return self._whole(coming, block)
+        except MeterProtocolError:
+            return _block_refused(block, LONG_ABORTED)
+
+    def _whole(self, coming: _Incoming, last: RequestBlock) -> apdu.Apdu:
+        """Do what the blocks ask for, now that all are here."""
+        first, raw = coming.first, bytes(coming.octets)
+        values = decode_values(raw) if first.listed else (axdr.decode(raw),)
+        if len(values) != len(first.targets):
+            return _block_refused(last, LONG_ABORTED)
+        if first.action:
+            outcomes = self._act_all(first.targets, values)
+            return self._action_answer(outcomes, last.invoke, listed=first.listed)
+        results = self._set_all(first.targets, values)
+        return BlockAck(
+            action=False, invoke=last.invoke, number=last.number, results=results, listed=first.listed
+        )
+
+
+def _block_refused(block: RequestBlock, code: int) -> apdu.Apdu:
+    if block.action:
+        return ActionResponse(invoke=block.invoke, result=code)
+    return SetResponse(invoke=block.invoke, result=code)
+
+
+def _denied(request: apdu.Apdu, code: int) -> apdu.Apdu:
+    """Answer a request that the model refused as a whole."""
+    if isinstance(request, GetRequest | GetListRequest):
+        return GetResponse(invoke=request.invoke, error=code)
+    raise Refusal(UNKNOWN, NOT_SUPPORTED)

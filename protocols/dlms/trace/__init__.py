@@ -1,0 +1,1 @@
+"""Traffic explained: frames, APDUs and conversations as a tree, with secrets masked."""

@@ -1,0 +1,281 @@
+"""Reads conversations with two directions (a trace file, a capture): frames put together, each with its time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from protocols.dlms.data.axdr import MAX_OCTETS
+from protocols.dlms.framing.hdlc import FLAG, FORMAT_TYPE, crc
+from protocols.dlms.trace.apdus import apdu_name
+from protocols.dlms.trace.frames import TraceReader
+from protocols.dlms.trace.state import Known
+from protocols.dlms.trace.tree import MAX_NODES, Node, TraceCursor, WrongByte, shown
+
+MAX_PROBLEMS = 1_000
+"""Wrong places that are listed; a capture of another protocol has many."""
+MAX_TALKS = 10_000
+MAX_HELD = 64
+"""Octets of one direction that may wait for what tells DLMS from another protocol."""
+MAX_STARTS = 64
+"""Flags of one piece that are tried as the start of the first frame."""
+_WRAPPER = b"\x00\x01"
+_HEADER = 8
+_LONGEST_HEADER = 2 + 4 + 4 + 1 + 2
+"""Octets of an HDLC header: format, two addresses, control, check sequence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """Octets in one direction of a conversation. `offset` is the place of the first; `who` names the way.
+
+    `whole` octets begin and end with a unit (a datagram); `missing` says that octets before them are lost.
+    `sure` conversations are shown even where they are not DLMS.
+    """
+
+    talk: int
+    sent: bool
+    octets: bytes
+    offset: int
+    at: datetime | None = None
+    who: str = ""
+    where: str = ""
+    whole: bool = False
+    missing: bool = False
+    sure: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Talks:
+    """What conversations hold. `problems` are in order; `others` counts conversations that are not DLMS."""
+
+    parts: tuple[Node, ...]
+    problems: tuple[WrongByte, ...]
+    others: int = 0
+
+    def lines(self) -> list[str]:
+        """Write the tree for people."""
+        return [line for part in self.parts for line in part.lines()]
+
+    def document(self) -> dict[str, object]:
+        """Give tree and problems for JSON."""
+        found = [{"offset": p.offset, "of": p.space, "reason": p.reason} for p in self.problems]
+        return {
+            "parts": [part.document() for part in self.parts],
+            "problem": found[0] if found else None,
+            "problems": found,
+            "others": self.others,
+        }
+
+
+@dataclass(slots=True)
+class _Direction:
+    octets: bytearray = field(default_factory=bytearray)
+    places: list[int] = field(default_factory=list)
+    last: Heard | None = None
+
+
+@dataclass(slots=True)
+class _Talk:
+    reader: TraceReader
+    recognised: bool = False
+    held: list[Heard] = field(default_factory=list)
+    ways: dict[bool, _Direction] = field(default_factory=dict)
+
+
+def decode_talks(heard: Iterable[Heard], known: Callable[[], Known]) -> Talks:
+    """Read conversations; `known` makes the state that each begins with. Nothing in the octets raises.
+
+    A wrong unit is noted, and reading goes on with the next one, where the framing tells where that begins.
+    """
+    reader = _Reader(known)
+    full = False
+    for piece in heard:
+        if not reader.take(piece):
+            full = True
+            break
+    if not full:
+        reader.finish()
+    return Talks(
+        parts=tuple(reader.root.children),
+        problems=tuple(reader.problems),
+        others=sum(not talk.recognised for talk in reader.talks.values()),
+    )
+
+
+class _Reader:
+    """All conversations of one input; they share one bound of parts."""
+
+    def __init__(self, known: Callable[[], Known]) -> None:
+        self._known = known
+        self.root = Node(0, "trace")
+        self.problems: list[WrongByte] = []
+        self.talks: dict[int, _Talk] = {}
+        self._budget = [MAX_NODES]
+
+    def take(self, piece: Heard) -> bool:
+        """Read what a piece completes; False when no more can be read."""
+        talk = self.talks.get(piece.talk)
+        if talk is None:
+            if len(self.talks) >= MAX_TALKS:
+                return True
+            talk = self.talks[piece.talk] = _Talk(TraceReader(self._known()))
+        if talk.recognised:
+            self._add(talk, piece)
+        else:
+            self._recognise(talk, piece)
+        return self._budget[0] > 0 and len(self.problems) < MAX_PROBLEMS
+
+    def _recognise(self, talk: _Talk, piece: Heard) -> None:
+        """Hold pieces back until they tell what they are: a wrapper header and a tag, or a right HDLC header."""
+        talk.held.append(piece)
+        mine = [one for one in talk.held if one.sent is piece.sent]
+        octets = b"".join(one.octets for one in mine)
+        start = _beginning(octets)
+        if start is None and not piece.whole and len(octets) < MAX_HELD and _may_begin(octets):
+            return
+        if start is None:
+            for one in mine:
+                self._other(one)
+            talk.held = [one for one in talk.held if one.sent is not piece.sent]
+            return
+        talk.recognised = True
+        held, talk.held = talk.held, []
+        for one in held:
+            skipped = min(start, len(one.octets)) if one.sent is piece.sent else 0
+            if skipped:
+                start -= skipped
+                self._other(replace(one, octets=one.octets[:skipped]))
+            if one.octets[skipped:]:
+                self._add(talk, replace(one, octets=one.octets[skipped:], offset=one.offset + skipped))
+
+    def _add(self, talk: _Talk, piece: Heard) -> None:
+        way = talk.ways.setdefault(piece.sent, _Direction())
+        if piece.missing and way.octets:
+            self._rest(talk, way)
+        way.octets += piece.octets
+        way.places += range(piece.offset, piece.offset + len(piece.octets))
+        way.last = piece
+        flags = len(way.octets) - len(way.octets.lstrip(bytes((FLAG,))))
+        if flags > 1:  # a line at rest may send nothing else
+            del way.octets[: flags - 1], way.places[: flags - 1]
+        while (length := _unit(way.octets)) is not None:
+            self._read(talk, way, length)
+        if piece.whole:
+            self._rest(talk, way)
+
+    def finish(self) -> None:
+        """Read what was cut off at the end."""
+        for talk in self.talks.values():
+            for piece in talk.held:
+                self._other(piece)
+            for way in talk.ways.values():
+                self._rest(talk, way)
+
+    def _rest(self, talk: _Talk, way: _Direction) -> None:
+        if any(octet != FLAG for octet in way.octets):
+            self._read(talk, way, len(way.octets))
+        way.octets.clear()
+        way.places.clear()
+
+    def _read(self, talk: _Talk, way: _Direction, length: int) -> None:
+        octets, places = bytes(way.octets[:length]), way.places[:length]
+        del way.octets[:length], way.places[:length]
+        piece = way.last
+        assert piece is not None
+        node = Node(places[0], _when(piece), piece.who)
+        self.root.children.append(node)
+        self._budget[0] -= 1
+        cursor = TraceCursor(octets[:MAX_OCTETS], places, node, budget=self._budget)
+        try:
+            if octets[:2] != _WRAPPER and not _is_frame(octets):
+                cursor.octets("octets that are no frame", len(octets))
+                return
+            talk.reader.read(cursor, (piece.sent,))
+        except WrongByte as error:
+            self._note(node, error, piece)
+
+    def _other(self, piece: Heard) -> None:
+        if not piece.sure or self._budget[0] <= 0:
+            return
+        node = Node(piece.offset, _when(piece), piece.who)
+        node.children.append(Node(piece.offset, "octets that are not DLMS", shown(piece.octets)))
+        self.root.children.append(node)
+        self._budget[0] -= 2
+
+    def _note(self, node: Node, error: WrongByte, piece: Heard) -> None:
+        reason = f"{error.reason} ({piece.where})" if piece.where else error.reason
+        found = WrongByte(error.offset, reason, error.space)
+        node.children.append(Node(error.offset, "WRONG", error.reason, error.space))
+        self.problems.append(found)
+
+
+def _when(piece: Heard) -> str:
+    arrow = "→" if piece.sent else "←"
+    return f"{arrow} {piece.at:%Y-%m-%d %H:%M:%S.%f}" if piece.at is not None else arrow
+
+
+def _beginning(octets: bytes) -> int | None:
+    """Find where DLMS begins: a wrapper header with an APDU, or the first HDLC frame with a right header."""
+    if octets[:2] == _WRAPPER and len(octets) > _HEADER and any(octets[6:8]):
+        return 0 if apdu_name(octets[_HEADER]) is not None else None
+    at = octets.find(FLAG)
+    for _ in range(MAX_STARTS):
+        if at < 0:
+            break
+        if _right_header(octets[at + 1 : at + 1 + _LONGEST_HEADER]):
+            return at
+        at = octets.find(FLAG, at + 1)
+    return None
+
+
+def _may_begin(octets: bytes) -> bool:
+    """Say whether more octets could still tell."""
+    if octets[:2] == _WRAPPER[: len(octets)] and len(octets) <= _HEADER:
+        return True
+    last = octets.rfind(FLAG)
+    return last >= 0 and len(octets) - last <= _LONGEST_HEADER
+
+
+def _right_header(body: bytes) -> bool:
+    if len(body) < 7 or body[0] & 0xF0 != FORMAT_TYPE:
+        return False
+    return any(crc(body[:end]) == body[end : end + 2] for end in range(5, len(body) - 1))
+
+
+def _is_frame(octets: bytes) -> bool:
+    return octets.lstrip(bytes((FLAG,)))[0] & 0xF0 == FORMAT_TYPE
+
+
+def _unit(octets: bytearray) -> int | None:
+    """Give the length of the whole unit that `octets` begin with; None while it is not complete."""
+    if not octets:
+        return None
+    if octets[0] == FLAG:
+        start = 0
+        while start < len(octets) and octets[start] == FLAG:
+            start += 1
+        if start == len(octets):
+            return None
+        if octets[start] & 0xF0 != FORMAT_TYPE:
+            return _to_next_flag(octets, start)
+        if len(octets) < start + 2:
+            return None
+        end = start + ((octets[start] & 7) << 8 | octets[start + 1])
+        return end + 1 if len(octets) > end else None  # with the flag behind it
+    if octets[0] & 0xF0 == FORMAT_TYPE and len(octets) > 1:  # the flag before served the frame before
+        end = (octets[0] & 7) << 8 | octets[1]
+        return end + 1 if len(octets) > end else None
+    if octets[:2] == _WRAPPER[: len(octets)]:
+        if len(octets) < _HEADER:
+            return None
+        end = _HEADER + int.from_bytes(octets[6:8], "big")
+        return end if len(octets) >= end else None
+    return _to_next_flag(octets, 0)
+
+
+def _to_next_flag(octets: bytearray, start: int) -> int:
+    """Give how many octets are no frame: up to the next flag, or all."""
+    at = octets.find(FLAG, start)
+    return at if at > 0 else len(octets)

@@ -1,0 +1,235 @@
+"""Reads a trace: HDLC frames, wrapper headers, bare APDUs or values to one tree with byte offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from protocols.dlms.data import axdr
+from protocols.dlms.framing.hdlc import FLAG, FORMAT_TYPE, FRMR, SEGMENTED, Address, crc
+from protocols.dlms.security.suites import Keys
+from protocols.dlms.trace.apdus import apdu_name, read_apdu
+from protocols.dlms.trace.names import FRMR_REASONS
+from protocols.dlms.trace.state import Known
+from protocols.dlms.trace.tree import Node, TraceCursor, WrongByte
+from protocols.errors import MeterProtocolError
+
+_U_FRAMES = {0x83: "SNRM", 0x63: "UA", 0x43: "DISC", 0x0F: "DM", 0x87: "FRMR", 0x03: "UI"}
+_UI = 0x03
+_S_FRAMES = {0x01: "RR", 0x05: "RNR", 0x09: "REJ"}
+_PARAMETERS = {5: "max transmit", 6: "max receive", 7: "window transmit", 8: "window receive"}
+_LLC = (b"\xe6\xe6\x00", b"\xe6\xe7\x00")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """What a trace holds up to its end or to its first wrong byte, which `problem` then names."""
+
+    parts: tuple[Node, ...]
+    problem: WrongByte | None = None
+
+    def lines(self) -> list[str]:
+        """Write the tree for people."""
+        return [line for part in self.parts for line in part.lines()]
+
+    def document(self) -> dict[str, object]:
+        """Give the tree and the problem for JSON."""
+        wrong = self.problem
+        found = wrong and {"offset": wrong.offset, "of": wrong.space, "reason": wrong.reason}
+        return {"parts": [part.document() for part in self.parts], "problem": found}
+
+
+def decode_trace(
+    data: bytes,
+    *,
+    keys: Keys | None = None,
+    titles: Sequence[bytes] = (),
+    secret: bytes | None = None,
+    dedicated: bytes = b"",
+) -> Trace:
+    """Read a trace of any number of frames or APDUs in a row, HDLC segments and blocks joined.
+
+    `keys` open ciphered APDUs; their system titles are taken from the trace's own AARQ and AARE, then from
+    `titles`. `dedicated` opens ded- APDUs until an initiate-request brings another; `secret` checks HLS 2.
+    Nothing in the octets raises; only a trace above `axdr.MAX_OCTETS` is a MeterProtocolError.
+    """
+    if len(data) > axdr.MAX_OCTETS:
+        raise MeterProtocolError(f"a trace of {len(data)} octets; {axdr.MAX_OCTETS} are read at once")
+    root = Node(0, "trace")
+    known = Known(keys=keys, titles=tuple(titles), secret=secret, dedicated=dedicated)
+    problem: WrongByte | None = None
+    try:
+        TraceReader(known).run(TraceCursor(data, range(len(data)), root))
+    except WrongByte as error:
+        problem = error
+    return Trace(parts=tuple(root.children), problem=problem)
+
+
+class TraceReader:
+    """Reads one conversation; segments wait by the addresses of their frame, blocks by direction."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self._segments: dict[tuple[int, ...], tuple[bytearray, list[int]]] = {}
+
+    def run(self, cursor: TraceCursor) -> None:
+        """Read everything the cursor has, to the end; WrongByte at the first octet that cannot be."""
+        self.read(cursor)
+        if self._segments:
+            end = cursor.place(cursor.offset)
+            raise WrongByte(end, "the trace ends in the middle of a segmented APDU")
+
+    def read(self, cursor: TraceCursor, way: tuple[object, ...] = ()) -> None:
+        """Read whole frames, APDUs or values; a segmented APDU may go on in the next call."""
+        while cursor.left:
+            self._known.way = way
+            first = cursor.octet_at(cursor.offset)
+            second = cursor.octet_at(cursor.offset + 1) if cursor.left > 1 else -1
+            if first == FLAG or first & 0xF0 == FORMAT_TYPE:
+                self._frame(cursor)
+            elif (first, second) == (0, 1):
+                self._wrapper(cursor)
+            elif (first == 1 and not _initiates(cursor)) or (apdu_name(first) is None and first < 0x60):
+                cursor.value()
+            else:
+                _skip_llc(cursor)
+                read_apdu(cursor, self._known)
+
+    def _wrapper(self, cursor: TraceCursor) -> None:
+        with cursor.group("wrapper") as node:
+            cursor.take(2)
+            source, destination = cursor.unsigned(2), cursor.unsigned(2)
+            length = cursor.unsigned(2)
+            node.value = f"{source} → {destination}, {length} octets"
+            if not length:
+                raise cursor.error("a wrapper header without an APDU")
+            self._known.way = (*self._known.way, source, destination)
+            body = cursor.part(length)
+            read_apdu(body, self._known)
+            body.finish("the APDU")
+
+    def _frame(self, cursor: TraceCursor) -> None:
+        flagged = False
+        while cursor.left and cursor.octet_at(cursor.offset) == FLAG:
+            cursor.take(1)
+            flagged = True
+        if not cursor.left:
+            return
+        with cursor.group("HDLC frame") as node:
+            high = cursor.u8()
+            if high & 0xF0 != FORMAT_TYPE:
+                raise cursor.error(f"HDLC format {high:#04x} is not type 3")
+            length = (high & 7) << 8 | cursor.u8()
+            if length < 7:
+                raise cursor.error(f"an HDLC frame of {length} octets is too short")
+            # A frame cut short is read as far as it goes, so that a wrong header is seen before the cut.
+            start = cursor.offset - 2
+            self._body(cursor, start, length, bool(high & SEGMENTED), node)
+            if flagged:
+                cursor.expect(FLAG)
+
+    def _body(self, cursor: TraceCursor, start: int, length: int, segmented: bool, node: Node) -> None:
+        destination, source = _address(cursor), _address(cursor)
+        control = cursor.u8()
+        node.value = f"{_address_text(source)} → {_address_text(destination)}, {_control_name(control)}"
+        node.value += ", segmented" if segmented else ""
+        info = start + length - cursor.offset - 4
+        _check(cursor, cursor.offset - start, "header check sequence")
+        if info == -2:
+            return  # no information: the one check sequence covers the whole frame
+        if info < 0:
+            raise cursor.error(f"length {length} is too short for this header and its check sequences")
+        body = cursor.part(info)
+        _check(cursor, cursor.offset - start, "frame check sequence")
+        body.node = node
+        if control & 0xEF == FRMR:
+            _rejection(body)
+        elif control & 1 and control & 0xEF != _UI:
+            _parameters(body)
+        elif info:
+            self._information(body, (*destination, 256, *source), segmented)
+
+    def _information(self, body: TraceCursor, way: tuple[int, ...], segmented: bool) -> None:
+        octets, places = self._segments.pop(way, (bytearray(), []))
+        places += body.places
+        octets += body.rest()
+        if segmented:
+            if len(octets) > axdr.MAX_OCTETS:
+                raise body.error("a segmented APDU without an end")
+            self._segments[way] = (octets, places)
+            return
+        self._known.way = (*self._known.way, *way)
+        whole = TraceCursor(bytes(octets), places, body.node, budget=body.budget)
+        _skip_llc(whole)
+        read_apdu(whole, self._known)
+        whole.finish("the APDU")
+
+
+def _initiates(cursor: TraceCursor) -> bool:
+    """Tell an initiate-request from an array of values: both begin with 01."""
+    end = cursor.offset + min(cursor.left, 30)
+    return b"\x06\x5f\x1f\x04" in bytes(cursor.octet_at(i) for i in range(cursor.offset, end))
+
+
+def _rejection(body: TraceCursor) -> None:
+    """Read what FRMR says (ISO 13239): the control field it rejects, its own state, and why."""
+    if body.left != 3:
+        if body.left:
+            body.octets("information", body.left)
+        return
+    with body.group("rejected") as node:
+        node.value = _control_name(body.u8())
+    with body.group("state") as node:
+        state = body.u8()
+        node.value = f"sends {state >> 1 & 7}, awaits {state >> 5}"
+    with body.group("reason") as node:
+        reason = body.u8()
+        named = [text for bit, text in FRMR_REASONS.items() if reason & bit]
+        node.value = f"{reason:#04x} ({', '.join(named) or 'none given'})"
+
+
+def _check(cursor: TraceCursor, covered: int, what: str) -> None:
+    expected = crc(cursor.octets_before(covered))
+    if cursor.take(2) != expected:
+        raise cursor.error(f"HDLC {what} is wrong: {expected.hex(' ')} is expected")
+
+
+def _address(cursor: TraceCursor) -> bytes:
+    octets = bytearray(cursor.take(1))
+    while not octets[-1] & 1 and len(octets) < 4:
+        octets += cursor.take(1)
+    if not octets[-1] & 1 or len(octets) == 3:
+        raise cursor.error("an HDLC address has 1, 2 or 4 octets, the last of them odd")
+    return bytes(octets)
+
+
+def _address_text(octets: bytes) -> str:
+    address = Address.decode(octets)
+    return str(address.upper) if address.lower is None else f"{address.upper}/{address.lower}"
+
+
+def _control_name(control: int) -> str:
+    if not control & 1:
+        return f"I {control >> 1 & 7} (awaits {control >> 5})"
+    if control & 3 == 1:
+        return f"{_S_FRAMES.get(control & 0x0F, 'S?')} (awaits {control >> 5})"
+    return _U_FRAMES.get(control & 0xEF, f"control {control:#04x}")
+
+
+def _parameters(body: TraceCursor) -> None:
+    """Read the limits in SNRM or UA; other frames may carry anything there."""
+    if body.left < 3 or (body.octet_at(0), body.octet_at(1)) != (0x81, 0x80):
+        if body.left:
+            body.octets("information", body.left)
+        return
+    body.take(2)
+    group = body.part(body.u8())
+    while group.left:
+        name = group.u8()
+        group.number(_PARAMETERS.get(name, f"parameter {name}"), group.u8())
+
+
+def _skip_llc(cursor: TraceCursor) -> None:
+    """Take the LLC header, which some meters send twice."""
+    while cursor.left >= 3 and bytes(cursor.octet_at(cursor.offset + i) for i in range(3)) in _LLC:
+        cursor.octets("LLC", 3)

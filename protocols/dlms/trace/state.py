@@ -1,0 +1,114 @@
+"""What is known while a conversation's trace is read: keys, titles, challenges, blocks not yet joined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from protocols.dlms.data.axdr import MAX_OCTETS
+from protocols.dlms.security import hls
+from protocols.dlms.security.ciphering import PLAIN_TAGS
+from protocols.dlms.security.suites import Keys
+from protocols.dlms.trace.names import FROM_CLIENT
+from protocols.dlms.trace.tree import TraceCursor
+from protocols.errors import MeterError, ProtocolError
+from protocols.session import Auth
+
+MAX_JOINED = 64
+"""Values that are being joined at the same time."""
+
+
+@dataclass(slots=True)
+class Joined:
+    """Blocks so far; `places` has as many entries as `data` unless blocks came ciphered."""
+
+    data: bytearray = field(default_factory=bytearray)
+    places: list[int] = field(default_factory=list)
+    first: int = 1
+    number: int = -1
+
+
+@dataclass(slots=True)
+class Known:
+    """State of one conversation. `way` tells directions apart where the framing does; `secret` is that of HLS."""
+
+    keys: Keys | None = None
+    titles: tuple[bytes, ...] = ()
+    secret: bytes | None = field(default=None, repr=False)
+    dedicated: bytes = field(default=b"", repr=False)
+    client: bytes = b""
+    meter: bytes = b""
+    mechanism: int = 0
+    client_challenge: bytes = b""
+    meter_challenge: bytes = b""
+    proving: bool = False
+    get_list: bool = False
+    depth: int = 0
+    way: tuple[object, ...] = ()
+    joined: dict[tuple[object, ...], Joined] = field(default_factory=dict)
+
+    def candidates(self, tag: int) -> list[bytes]:
+        """Give the system titles that may have ciphered an APDU with this tag, likeliest first."""
+        plain = PLAIN_TAGS.get(tag)
+        seen = (self.client, self.meter) if plain in FROM_CLIENT else (self.meter, self.client)
+        return list(dict.fromkeys(t for t in (seen[0], *self.titles, seen[1]) if t))
+
+    def key_for(self, *, dedicated: bool) -> Keys | None:
+        """Give the keys that open an APDU; the dedicated key comes from an initiate-request or the caller."""
+        if self.keys is None or not dedicated:
+            return self.keys
+        if not self.dedicated:
+            return None
+        return Keys(encryption=self.dedicated, authentication=self.keys.authentication)
+
+    def block(self, what: str, cursor: TraceCursor, raw: bytes, start: int, number: int) -> bool:
+        """Add block `number`, which begins at `start` of the cursor; False (and said) when it cannot be joined.
+
+        The first number is 1 by the Green Book, 0 on some meters. A block that is sent again is left out.
+        """
+        key = (*self.way, what)
+        joined = self.joined.get(key)
+        begins = number == 0 or (number == 1 and (joined is None or joined.first == 1 or joined.number > 1))
+        if begins:
+            if len(self.joined) >= MAX_JOINED:
+                self.joined.clear()
+            joined = self.joined[key] = Joined(first=number)
+        elif joined is not None and number == joined.number:
+            cursor.node.value = "sent again"
+            return False
+        if joined is None or (not begins and number != joined.number + 1):
+            self.joined.pop(key, None)
+            cursor.node.value = f"block {number - 1} is not in the trace: not joined"
+            return False
+        if len(joined.data) + len(raw) > MAX_OCTETS:
+            raise cursor.error(f"blocks of more than {MAX_OCTETS} octets without an end")
+        joined.number = number
+        joined.data += raw
+        joined.places += [] if cursor.space else cursor.places[start : start + len(raw)]
+        return True
+
+    def whole(self, what: str, cursor: TraceCursor) -> TraceCursor:
+        """Give all blocks joined as a cursor, and forget them."""
+        joined = self.joined.pop((*self.way, what), Joined())
+        data = bytes(joined.data)
+        placed = len(joined.places) == len(data)  # not so when blocks came ciphered
+        places = joined.places if placed else range(len(data))
+        return TraceCursor(data, places, cursor.node, "" if placed else "joined", cursor.budget)
+
+    def proof(self, answer: bytes, *, by_client: bool) -> str:
+        """Check an answer to an HLS challenge as far as keys are known."""
+        client = hls.Party(title=self.client, challenge=self.client_challenge)
+        meter = hls.Party(title=self.meter, challenge=self.meter_challenge)
+        prover, verifier = (client, meter) if by_client else (meter, client)
+        auth = next((a for a, number in hls.MECHANISMS.items() if number == self.mechanism), Auth.NONE)
+        if not verifier.challenge or auth not in hls.HLS:
+            return "not checked: the challenge is not in the trace"
+        if (self.keys if auth is Auth.HLS_GMAC else self.secret) is None:
+            return "not checked: its key is not given"
+        proof = hls.Credentials(auth=auth, secret=self.secret or b"", keys=self.keys)
+        try:
+            hls.check(proof, answer, prover=prover, verifier=verifier)
+        except MeterError:
+            return "wrong"
+        except (ProtocolError, ValueError):
+            return "not checked: the key does not fit the mechanism"
+        return "right"

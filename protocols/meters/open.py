@@ -1,0 +1,47 @@
+"""The one door to meters: a spec says which protocol, the session is the same for all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from protocols.dlms.client.keeper import Keeper
+from protocols.dlms.reading.layout_cache import Layouts
+from protocols.dlms.session import open_dlms
+from protocols.errors import MeterConfigError
+from protocols.line import Line
+from protocols.modbus.session import open_modbus
+from protocols.session import Clock, CounterStore, MeterSession, MeterSpec, SecretSource
+
+__all__ = ["Layouts", "open_session"]
+
+
+@asynccontextmanager
+async def open_session(
+    line: Line,
+    spec: MeterSpec,
+    *,
+    secrets: SecretSource,
+    counters: CounterStore,
+    clock: Clock,
+    layouts: Layouts | None = None,
+    keeper: Keeper | None = None,
+) -> AsyncIterator[MeterSession]:
+    """Hold the line for a session with the meter of `spec`, whichever protocol it speaks.
+
+    `layouts` spares DLMS sessions from asking again what an earlier one learned; `keeper` keeps associations
+    open for the next session where a spec asks for that (`keep_open`), and is to be closed before the lines
+    are. Raises MeterConfigError when
+    the spec names no protocol or both, IdentityMismatch when another meter answers, and the errors of line
+    and meter.
+    """
+    if (spec.dlms is None) == (spec.modbus is None):
+        raise MeterConfigError("a meter has either DLMS or Modbus settings").with_context(meter=spec.meter)
+    if spec.modbus is not None:
+        async with open_modbus(line, spec, secrets=secrets, counters=counters, clock=clock) as modbus:
+            yield modbus
+        return
+    async with open_dlms(
+        line, spec, secrets=secrets, counters=counters, clock=clock, cache=layouts, keeper=keeper
+    ) as dlms:
+        yield dlms

@@ -1,0 +1,149 @@
+"""Odd ways to write the same rows: nulls, order, duplicates, types and signs of times."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import timedelta
+
+from protocols.dlms.data.types import Data, Tag, long_unsigned
+from protocols.reading import Obis
+from protocols.simulator.cosem.rows import instant
+
+Columns = tuple[Data, ...]
+"""Capture objects, as attribute 3 gives them."""
+
+ZERO_DATE = bytes.fromhex("000000 00FF000000FF014A00".replace(" ", ""))
+"""How some meters write the time of a demand that there was not: month and day 0."""
+_STAMP_OCTETS = 12
+_DEMAND_CLASS = 4
+
+
+def is_time(octets: bytes) -> bool:
+    """Tell twelve octets that are a date-time of our century from other texts of that length."""
+    return len(octets) == _STAMP_OCTETS and octets[0] == 0x07 and octets[2] <= 12 and octets[5] < 24
+
+
+def with_deviation(value: Data, minutes: int) -> Data:
+    """Write another deviation into every date-time of a value."""
+    if isinstance(value.value, tuple):
+        return Data(value.tag, tuple(with_deviation(v, minutes) for v in value.value))
+    if isinstance(value.value, bytes) and is_time(value.value):
+        sign = minutes.to_bytes(2, "big", signed=True)
+        return Data(value.tag, value.value[:9] + sign + value.value[11:])
+    return value
+
+
+def as_date_time(value: Data) -> Data:
+    """Write every time as date-time instead of octet-string."""
+    if isinstance(value.value, tuple):
+        return Data(value.tag, tuple(as_date_time(v) for v in value.value))
+    if value.tag is Tag.OCTET_STRING and isinstance(value.value, bytes) and is_time(value.value):
+        return Data(Tag.DATE_TIME, value.value)
+    return value
+
+
+def wall(stamp: bytes) -> bytes:
+    """Give the wall clock of a stamp without weekday, hundredths, deviation and status."""
+    return stamp[:4] + stamp[5:8]
+
+
+def stamp_of(row: Data) -> bytes:
+    """Give the wall clock of a row's first time, or b""."""
+    for cell in row.items:
+        if cell.octets is not None and is_time(cell.octets):
+            return wall(cell.octets)
+    return b""
+
+
+def picked(row: Data, every: int) -> bool:
+    """Pick about one row of `every`: always the same ones, whatever was asked for."""
+    return shuffle_key(row)[0] % max(1, every) == 0
+
+
+def shuffle_key(row: Data) -> bytes:
+    """Give a key that puts rows in no order, the same each time."""
+    return hashlib.sha256(stamp_of(row)).digest()
+
+
+def doubled(rows: Sequence[Data], every: int, *, twin: bool) -> list[Data]:
+    """Repeat some rows; a twin has the same stamp and another last number."""
+    found: list[Data] = []
+    for row in rows:
+        found.append(row)
+        if picked(row, every):
+            found.append(_twin(row) if twin else row)
+    return found
+
+
+def _twin(row: Data) -> Data:
+    cells = list(row.items)
+    for at in range(len(cells) - 1, -1, -1):
+        number = cells[at].integer
+        if number is not None:
+            cells[at] = Data(cells[at].tag, number + 1)
+            break
+    return Data(row.tag, tuple(cells))
+
+
+def null_columns(rows: Sequence[Data]) -> list[Data]:
+    """Write null-data where a cell equals that of the row before (the stamp never does)."""
+    found: list[Data] = []
+    before: tuple[Data, ...] = ()
+    for row in rows:
+        cells = row.items
+        same = [
+            bool(before) and c == b and c.octets is None for c, b in zip(cells, before or cells, strict=True)
+        ]
+        found.append(
+            Data(row.tag, tuple(Data(Tag.NULL, None) if s else c for c, s in zip(cells, same, strict=True)))
+        )
+        before = cells
+    return found
+
+
+def null_times(rows: Sequence[Data], period: int) -> list[Data]:
+    """Write null-data for a stamp that is one period after the row before; others are written in full."""
+    found: list[Data] = []
+    last = None
+    for row in rows:
+        at = instant(row.items[0].octets or b"")
+        due = last is not None and at is not None and period and at - last == timedelta(seconds=period)
+        found.append(Data(row.tag, (Data(Tag.NULL, None), *row.items[1:])) if due else row)
+        last = at
+    return found
+
+
+def without_demand_time(row: Data, columns: Columns) -> Data:
+    """Write month and day 0 for the time of each maximum demand."""
+    cells = [
+        Data(cell.tag, ZERO_DATE) if _is_demand_time(column) and cell.octets is not None else cell
+        for cell, column in zip(row.items, columns, strict=False)
+    ]
+    return Data(row.tag, tuple(cells))
+
+
+def _is_demand_time(column: Data) -> bool:
+    class_id, _, attribute, *_ = column.items
+    return (class_id.integer, attribute.integer) == (_DEMAND_CLASS, 5)
+
+
+def reclassed(capture: Data, obis: Obis, class_id: int) -> Data:
+    """Give a capture object another class when it is of `obis`."""
+    _, name, *rest = capture.items
+    if name.octets != obis.to_bytes():
+        return capture
+    return Data(capture.tag, (long_unsigned(class_id), name, *rest))
+
+
+def odd_object_list(listed: Data) -> Data:
+    """Put the object list in an odd order, its associations last."""
+    order = sorted(listed.items, key=lambda entry: hashlib.sha256(entry.items[2].octets or b"").digest())
+    order.sort(key=lambda entry: entry.items[0].integer == 15)
+    return Data(listed.tag, tuple(order))
+
+
+def uniform(rows: Sequence[Data]) -> bool:
+    """Say whether all rows have the same types, as a compact array needs."""
+    first = [(c.tag, len(c.octets or b"")) for c in rows[0].items]
+    return all([(c.tag, len(c.octets or b"")) for c in row.items] == first for row in rows)

@@ -1,0 +1,1 @@
+"""A household: demand, supply, balance and the meter's memory of them."""

@@ -1,0 +1,102 @@
+"""`listen` as a consumer on a real broker: accounts, changes, acknowledgements, replays, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from gateway.cli.listen import Consumer, listen
+from gateway.contract.envelope import parse, wrap
+from gateway.contract.messages import Ack, AttributedAccount, AttributionChanged, NamingChanged, ReplayRequest
+from gateway.contract.topics import TopicKind, Topics
+from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
+from tests.central.samples import NOW, T0, batch, capture, octets
+from tests.support.mosquitto import Mosquitto
+
+TOPICS = Topics("test")
+READINGS = TOPICS.readings("edge-1", "block_load")
+
+
+@asynccontextmanager
+async def listening(broker: Mosquitto, lines: list[str], *, ack: bool) -> AsyncIterator[MqttConnection]:
+    settings = MqttSettings(port=broker.port, client_id="billing-1", root="test")
+    task = asyncio.create_task(listen(settings, "test", lines.append, ack=ack))
+    try:
+        async with connect(settings.model_copy(update={"client_id": "edge-1"})) as edge:
+            await edge.subscribe(TOPICS.acks("edge-1"), TOPICS.replay("edge-1"))
+            await seen(lines, "listening")
+            yield edge
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def seen(lines: list[str], text: str) -> str:
+    async with asyncio.timeout(20):
+        while True:
+            for line in lines:
+                if text in line:
+                    return line
+            await asyncio.sleep(0.02)
+
+
+async def test_listen_prints_accounts_and_answers(tmp_path: Path) -> None:
+    lines: list[str] = []
+    with Mosquitto(tmp_path / "broker") as broker:
+        async with listening(broker, lines, ack=True) as edge:
+            await edge.publish(READINGS, octets(batch([capture(7)])))
+            assert "no account (no_account)  GEN:1 block_load 2026-11-01T03:30:00Z" in await seen(
+                lines, "reading"
+            )
+            await edge.publish(READINGS, b"rubbish")
+            await seen(lines, "refused")
+            account = AttributedAccount(
+                account_id="acc-1", account_number=None, legacy_number="KE-1", usage_point="UP-1"
+            )
+            span = AttributionChanged(
+                meter="GEN:1", since=T0, until=None, old=(), new=(account,), directory_version=1
+            )
+            await edge.publish(TOPICS.attributions(), wrap(span, id="1", source="/central", time=NOW))
+            assert "GEN:1 2026-11-01T00:00:00Z .. open: nobody -> acc-1" in await seen(lines, "belongs")
+            assert "acc-1 (normal)" in await seen(lines, "now ")
+            name = NamingChanged(
+                account_id="acc-1", kind="account_number", old=None, new="0123456789", directory_version=2
+            )
+            await edge.publish(TOPICS.attributions(), wrap(name, id="2", source="/central", time=NOW))
+            assert "now       0123456789 (normal)" in await seen(lines, "now       0123456789")
+            await edge.publish(READINGS, octets(batch([capture(9)])))
+            acks, replays = await answers(edge)
+    assert [(a.seq, a.consumer) for a in acks] == [(7, "billing-1")]
+    assert [(r.first, r.last, r.consumer) for r in replays] == [(8, 8, "billing-1")]
+
+
+async def answers(edge: MqttConnection) -> tuple[list[Ack], list[ReplayRequest]]:
+    """What the listener sends until it has asked for a replay."""
+    acks: list[Ack] = []
+    async with asyncio.timeout(20):
+        async for message in edge.messages():
+            if TOPICS.parse(message.topic).kind is TopicKind.ACKS:
+                acks.append(parse(message.payload, Ack).data)
+            else:
+                return acks, [parse(message.payload, ReplayRequest).data]
+    raise AssertionError("the connection ended")
+
+
+def test_repeats_and_revisions_are_named_and_memory_is_bounded(monkeypatch: object) -> None:
+    import gateway.cli.listen as module
+
+    lines: list[str] = []
+    consumer = Consumer(lines.append, "billing")
+    consumer.take(TOPICS, READINGS, octets(batch([capture(1)])))
+    consumer.take(TOPICS, READINGS, octets(batch([capture(1)])))
+    consumer.take(TOPICS, READINGS, octets(batch([capture(2, number=1, value="9", value_rev=2)])))
+    assert [line.split()[0] for line in lines] == ["reading", "repeat", "revision"]
+    assert consumer.acks()[0].seq == 2
+    assert consumer.acks() == []
+    monkeypatch.setattr(module, "MAX_CAPTURES", 3)  # type: ignore[attr-defined]
+    consumer.take(TOPICS, READINGS, octets(batch([capture(n) for n in range(3, 8)])))
+    assert lines[-1].startswith("forgot")
+    assert consumer.state.captures == {}
+    assert consumer.acks()[0].seq == 7
