@@ -156,7 +156,7 @@ class Role:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def hear(self) -> dict[str, Any]:
-        """Give its next line."""
+        """Return its next line."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:

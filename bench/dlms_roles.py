@@ -44,7 +44,7 @@ HISTORY = timedelta(days=35)
 
 
 def say(**values: object) -> None:
-    """Give one line to the parent."""
+    """Return one line to the parent."""
     print(json.dumps(values), flush=True)
 
 

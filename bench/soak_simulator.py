@@ -55,7 +55,7 @@ class Counters:
 
 
 def resident(pid: int) -> int:
-    """Give a process's resident octets."""
+    """Return a process's resident octets."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024

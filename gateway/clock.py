@@ -12,7 +12,7 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
-        """Give the present instant in UTC."""
+        """Return the present instant in UTC."""
         return datetime.now(UTC)
 
     def disciplined(self) -> bool:
@@ -41,7 +41,7 @@ class ScaledClock:
     speed: float = field(default=1.0)
 
     def now(self) -> datetime:
-        """Give the simulated instant in UTC."""
+        """Return the simulated instant in UTC."""
         real = datetime.now(UTC)
         return min(real, self.start + (real - self.anchor) * self.speed)
 
@@ -69,7 +69,7 @@ class ManualClock:
         self._moved = asyncio.Event()
 
     def now(self) -> datetime:
-        """Give the set instant."""
+        """Return the set instant."""
         return self._at
 
     def disciplined(self) -> bool:
@@ -89,5 +89,5 @@ class ManualClock:
 
 
 def monotonic() -> float:
-    """Give seconds for measuring durations."""
+    """Return seconds for measuring durations."""
     return time.monotonic()

@@ -24,7 +24,7 @@ def notify(state: str) -> bool:
 
 
 def watchdog_interval() -> float | None:
-    """Give half of systemd's watchdog time in seconds, or None when it does not watch us."""
+    """Return half of systemd's watchdog time in seconds, or None when it does not watch us."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     pid = os.environ.get("WATCHDOG_PID")
     if not microseconds.isdigit() or (pid and pid != str(os.getpid())):

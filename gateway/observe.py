@@ -45,7 +45,7 @@ class StatisticsCollector(Collector):
         self._parts = parts
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """Give one gauge for each numeric field of each part."""
+        """Yield one gauge for each numeric field of each part."""
         for part, statistics in self._parts():
             if not is_dataclass(statistics):
                 continue

@@ -40,7 +40,7 @@ class FileSecrets:
         return f"FileSecrets({str(self._folder)!r})"
 
     def secret(self, ref: str) -> bytes:
-        """Give the octets behind `ref`; MeterConfigError says what is wrong with its file."""
+        """Return the octets behind `ref`; MeterConfigError says what is wrong with its file."""
         if not _REF.fullmatch(ref) or ".." in ref:
             raise MeterConfigError(
                 f"{ref[:140]!r} is not a secret's name: letters, digits, dot, dash and underscore"
@@ -87,7 +87,7 @@ def _check_private(status: os.stat_result, path: Path, ref: str) -> None:
 
 
 def decoded(content: bytes, ref: str) -> bytes:
-    """Give the octets that a secret's text stands for (see `FileSecrets`); MeterConfigError otherwise."""
+    """Return the octets that a secret's text stands for (see `FileSecrets`); MeterConfigError otherwise."""
     content = content.removesuffix(b"\n").removesuffix(b"\r")
     if content.startswith(b"raw:"):
         content = content[4:]

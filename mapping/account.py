@@ -84,11 +84,11 @@ class AccountNumber:
         return _parse_account(text, source, exists, prefixes)
 
     def grouped(self) -> str:
-        """Give it for reading aloud: 4-3-3 digits."""
+        """Return it for reading aloud: 4-3-3 digits."""
         return f"{self.text[:4]} {self.text[4:7]} {self.text[7:]}"
 
     def masked(self) -> str:
-        """Give it for a place that others may see: the last four digits only."""
+        """Return it for a place that others may see: the last four digits only."""
         return "X" * 6 + self.text[6:]
 
     def looks_like_mobile(self) -> bool:

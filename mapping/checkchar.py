@@ -6,7 +6,7 @@ from mapping.account import AccountNumber
 
 
 def check_character(number: AccountNumber) -> str:
-    """Give the digit that catches every single wrong digit and every swap of neighbours."""
+    """Return the digit that catches every single wrong digit and every swap of neighbours."""
     return verhoeff(number.text)
 
 
@@ -18,7 +18,7 @@ def is_checked(text: str) -> bool:
 
 
 def verhoeff(digits: str) -> str:
-    """Give the Verhoeff check digit of any string of ASCII digits."""
+    """Return the Verhoeff check digit of any string of ASCII digits."""
     check = 0
     for position, digit in enumerate(reversed(digits), 1):
         check = _times(check, _permuted(position, int(digit)))

@@ -43,12 +43,12 @@ Loaded = tuple[
 
 
 def micros(at: datetime) -> int:
-    """Give an instant as whole microseconds since 1970 UTC, exactly."""
+    """Return an instant as whole microseconds since 1970 UTC, exactly."""
     return (at - _EPOCH) // _MICRO
 
 
 def instant(count: int) -> datetime:
-    """Give the UTC instant of a count of microseconds."""
+    """Return the UTC instant of a count of microseconds."""
     return _EPOCH + count * _MICRO
 
 

@@ -12,7 +12,7 @@ from mapping.snapshot import DirectorySnapshot
 
 
 def touched(snapshot: DirectorySnapshot, old: int, new: int) -> tuple[list[str], list[str]]:
-    """Give the meters and the accounts of which any row was recorded or superseded after `old`, to `new`."""
+    """Return the meters and the accounts of which any row was recorded or superseded after `old`, to `new`."""
     installations, holdings, namings = snapshot.relations()
     meters = {m for m, rows in installations.items() if _is_touched(rows, old, new)}
     for point, held in holdings.items():
@@ -24,7 +24,7 @@ def touched(snapshot: DirectorySnapshot, old: int, new: int) -> tuple[list[str],
 def attribution_spans(
     snapshot: DirectorySnapshot, meters: Iterable[str], old: int, new: int
 ) -> Iterator[AttributionSpan]:
-    """Give the exact spans in which a meter's accounts differ between two versions, by meter and time."""
+    """Yield the exact spans in which a meter's accounts differ between two versions, by meter and time."""
     for meter in meters:
         before, after = snapshot.timeline(meter, old), snapshot.timeline(meter, new)
         if before == after:
@@ -49,7 +49,7 @@ def attribution_spans(
 def naming_changes(
     snapshot: DirectorySnapshot, accounts: Iterable[str], old: int, new: int
 ) -> Iterator[NamingChange]:
-    """Give the accounts whose present number differs between two versions."""
+    """Yield the accounts whose present number differs between two versions."""
     for account in accounts:
         for kind in NumberKind:
             was, now = snapshot.name(account, kind, old), snapshot.name(account, kind, new)

@@ -54,22 +54,22 @@ class Draft:
     # --- looking ----------------------------------------------------------------------------------
 
     def installations(self, meter: str) -> tuple[Installation, ...]:
-        """Give the meter's installations as the draft has them."""
+        """Return the meter's installations as the draft has them."""
         found = self._installations.get(meter)
         return self.base.installations(meter) if found is None else found
 
     def holdings(self, usage_point: str) -> tuple[Holding, ...]:
-        """Give the usage point's holdings as the draft has them."""
+        """Return the usage point's holdings as the draft has them."""
         found = self._holdings.get(usage_point)
         return self.base.holdings(usage_point) if found is None else found
 
     def namings(self, account_id: str) -> tuple[Naming, ...]:
-        """Give the account's namings as the draft has them."""
+        """Return the account's namings as the draft has them."""
         found = self._namings.get(account_id)
         return self.base.namings(account_id) if found is None else found
 
     def owners(self, kind: NumberKind, number: str) -> tuple[str, ...]:
-        """Give the accounts that have this number in the draft; more than one is refused in the end."""
+        """Return the accounts that have this number in the draft; more than one is refused in the end."""
         found = self._owners[kind].get(number)
         if found is not None:
             return found
@@ -77,7 +77,7 @@ class Draft:
         return () if owner is None else (owner,)
 
     def name(self, account_id: str, kind: NumberKind) -> str | None:
-        """Give the account's present number of a kind in the draft."""
+        """Return the account's present number of a kind in the draft."""
         for row in self.namings(account_id):
             if row.kind is kind and row.valid_to is None:
                 return row.number

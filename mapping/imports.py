@@ -40,7 +40,7 @@ class ImportPlan:
 
 
 def new_account_id() -> str:
-    """Give an opaque account id; it says nothing about the account."""
+    """Return an opaque account id; it says nothing about the account."""
     return f"acc-{secrets.token_hex(8)}"
 
 
@@ -89,7 +89,7 @@ class _Entry(NamedTuple):
     repairs: str
 
     def said(self) -> tuple[object, ...]:
-        """Give what the row says, wherever it stands and however it was written."""
+        """Return what the row says, wherever it stands and however it was written."""
         return self[1:7]
 
 
@@ -290,7 +290,7 @@ class _Planner:
 
 
 def _keys(entry: _Entry) -> list[tuple[str, str]]:
-    """Give what may stand in one row only: the meter, a consumer's usage point, the numbers."""
+    """Return what may stand in one row only: the meter, a consumer's usage point, the numbers."""
     keys = [("METER", entry.meter)]
     if entry.role is Role.CONSUMER:
         keys.append(("USAGE_POINT", entry.usage_point))

@@ -38,7 +38,7 @@ class Indexes:
         return cls(owners, meters_at, points_of)
 
     def after(self, gone: Iterable[Row], new: Iterable[Row]) -> Indexes:
-        """Give those of the next version; these stay as they are."""
+        """Return those of the next version; these stay as they are."""
         owners = {kind: dict(index) for kind, index in self.owners.items()}
         for row in gone:
             if isinstance(row, Naming) and row.valid_to is None:

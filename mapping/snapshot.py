@@ -71,7 +71,7 @@ class DirectorySnapshot:
     ) -> tuple[
         dict[str, tuple[Installation, ...]], dict[str, tuple[Holding, ...]], dict[str, tuple[Naming, ...]]
     ]:
-        """Give all rows by meter, by usage point and by account, superseded ones too; do not change them."""
+        """Return all rows by meter, by usage point and by account, superseded ones too; do not change them."""
         return self._installations, self._holdings, self._namings
 
     def counts(self) -> DirectoryCounts:
@@ -86,7 +86,7 @@ class DirectorySnapshot:
         )
 
     def version_at(self, known_at: datetime) -> int:
-        """Give the version that was current at an instant; 0 before the first change."""
+        """Return the version that was current at an instant; 0 before the first change."""
         index = bisect_right(self._times, known_at)
         return self._changes[index - 1].version if index else 0
 
@@ -123,7 +123,7 @@ class DirectorySnapshot:
         return Attributions(accounts=accounts, reason=reason, directory_version=version)
 
     def timeline(self, meter: str, version: int | None = None) -> list[Segment]:
-        """Give the meter's accounts over all time, as known in a version (None: this one)."""
+        """Return the meter's accounts over all time, as known in a version (None: this one)."""
         version = self.version if version is None else version
         fitted = _visible(self._installations.get(meter, ()), version)
         return segments(
@@ -132,7 +132,7 @@ class DirectorySnapshot:
         )
 
     def name(self, account_id: str, kind: NumberKind, version: int | None = None) -> str | None:
-        """Give an account's number of one kind, as known in a version (None: this one)."""
+        """Return an account's number of one kind, as known in a version (None: this one)."""
         return self._name(account_id, kind, self.version if version is None else version)
 
     def _name(self, account_id: str, kind: NumberKind, version: int) -> str | None:
@@ -144,28 +144,28 @@ class DirectorySnapshot:
     # --- rows and indexes -------------------------------------------------------------------------
 
     def installations(self, meter: str) -> tuple[Installation, ...]:
-        """Give the meter's installations as known now, by time."""
+        """Return the meter's installations as known now, by time."""
         return _current(self._installations.get(meter, ()))
 
     def holdings(self, usage_point: str) -> tuple[Holding, ...]:
-        """Give the usage point's holdings as known now, by time."""
+        """Return the usage point's holdings as known now, by time."""
         return _current(self._holdings.get(usage_point, ()))
 
     def namings(self, account_id: str) -> tuple[Naming, ...]:
-        """Give the account's namings as known now, former ones too."""
+        """Return the account's namings as known now, former ones too."""
         return _current(self._namings.get(account_id, ()))
 
     def meters(self) -> Iterator[str]:
-        """Give every meter that the directory ever knew."""
+        """Return every meter that the directory ever knew."""
         return iter(self._installations)
 
     def accounts(self) -> Iterator[AccountNames]:
-        """Give every account with its present names."""
+        """Yield every account with its present names."""
         for account_id in self._namings.keys() | self.indexes.points_of.keys():
             yield self.names(account_id)
 
     def names(self, account_id: str) -> AccountNames:
-        """Give an account's present names."""
+        """Return an account's present names."""
         return AccountNames(
             account_id=account_id,
             account_number=self.name(account_id, NumberKind.ACCOUNT),
@@ -173,23 +173,23 @@ class DirectorySnapshot:
         )
 
     def account_by_number(self, kind: NumberKind | str, text: str) -> str | None:
-        """Give the id of the account that has this number of this kind now; exact text, no cross-search."""
+        """Return the id of the account that has this number of this kind now; exact text, no cross-search."""
         index = self.indexes.owners
         return index[kind if isinstance(kind, NumberKind) else NumberKind(kind)].get(text)
 
     def candidates(self, text: str) -> dict[NumberKind, str]:
-        """Give what a number may mean, by kind; two answers mean: ask "old or new?" (row 11)."""
+        """Return what a number may mean, by kind; two answers mean: ask "old or new?" (row 11)."""
         return {kind: owner for kind, index in self.indexes.owners.items() if (owner := index.get(text))}
 
     def usage_point(self, meter: str, at: datetime) -> str | None:
-        """Give where the meter is installed at an instant, whatever its role."""
+        """Return where the meter is installed at an instant, whatever its role."""
         for row in self.installations(meter):
             if row.valid_from <= at < (row.valid_to or FOREVER):
                 return row.usage_point
         return None
 
     def meter_of(self, usage_point: str, at: datetime) -> str | None:
-        """Give the consumer's meter at a usage point at an instant."""
+        """Return the consumer's meter at a usage point at an instant."""
         for meter in self.meters_at(usage_point):
             for row in self.installations(meter):
                 if (
@@ -201,15 +201,15 @@ class DirectorySnapshot:
         return None
 
     def meters_at(self, usage_point: str) -> tuple[str, ...]:
-        """Give every meter that was ever recorded at a usage point."""
+        """Return every meter that was ever recorded at a usage point."""
         return self.indexes.meters_at.get(usage_point, ())
 
     def usage_points_of(self, account_id: str) -> tuple[str, ...]:
-        """Give every usage point that the account was ever recorded to hold."""
+        """Return every usage point that the account was ever recorded to hold."""
         return self.indexes.points_of.get(account_id, ())
 
     def meters_of_account(self, account_id: str) -> tuple[tuple[str, Segment], ...]:
-        """Give the meters that the account has or had, each with the span, as known now."""
+        """Return the meters that the account has or had, each with the span, as known now."""
         found = [
             (meter, segment)
             for point in self.usage_points_of(account_id)
@@ -222,7 +222,7 @@ class DirectorySnapshot:
     # --- other snapshots --------------------------------------------------------------------------
 
     def part(self, meters: set[str]) -> DirectorySnapshot:
-        """Give an edge's part: only rows that concern its meters, with all their history."""
+        """Return an edge's part: only rows that concern its meters, with all their history."""
         fitted = {m: self._installations[m] for m in sorted(meters) if m in self._installations}
         points = {row.usage_point for rows in fitted.values() for row in rows}
         held = {p: self._holdings[p] for p in sorted(points) if p in self._holdings}
@@ -237,7 +237,7 @@ class DirectorySnapshot:
         return DirectorySnapshot(changes, fitted, held, named)
 
     def as_known_at(self, known_at: datetime) -> DirectorySnapshot:
-        """Give the snapshot as it was at an instant: what was learned later is not in it."""
+        """Return the snapshot as it was at an instant: what was learned later is not in it."""
         version = self.version_at(known_at)
         changes = tuple(c for c in self._changes if c.version <= version)
         return DirectorySnapshot(

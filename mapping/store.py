@@ -90,7 +90,7 @@ class DirectoryStore:
         return 0 if found is None else int(found)
 
     def snapshot(self, known_at: datetime | None = None) -> DirectorySnapshot:
-        """Give the present directory (cached), or the directory as it was known at an instant.
+        """Return the present directory (cached), or the directory as it was known at an instant.
 
         It never waits for a change set being applied in this process: until that is committed, the
         directory before it is the present one.
@@ -167,7 +167,7 @@ class DirectoryStore:
     def differences(
         self, from_version: int, to_version: int
     ) -> tuple[list[AttributionSpan], list[NamingChange]]:
-        """Give the exact spans and names that differ between two versions; ChangeRefused if unknown."""
+        """Return the exact spans and names that differ between two versions; ChangeRefused if unknown."""
         snapshot = self.snapshot()
         if not 0 <= from_version <= to_version <= snapshot.version:
             raise ChangeRefused(

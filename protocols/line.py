@@ -29,7 +29,7 @@ class LineIO(Protocol):
         """Write all of `data`, first waiting out any quiet time; raises LineClosed."""
 
     async def receive(self, timeout: float) -> bytes:
-        """Give the next octets, at least one, as soon as they are there.
+        """Return the next octets, at least one, as soon as they are there.
 
         Raises LineTimeout after `timeout` seconds of nothing, LineClosed when the far end went away.
         """
@@ -69,7 +69,7 @@ class Line(Protocol):
         """
 
     def statistics(self) -> LineStatistics:
-        """Give a frozen copy of the counters."""
+        """Return a frozen copy of the counters."""
 
     async def close(self) -> None:
         """Close for good; idempotent."""

@@ -51,7 +51,7 @@ class Obis:
         return cls(*octets)
 
     def to_bytes(self) -> bytes:
-        """Give the six octets of the logical name."""
+        """Return the six octets of the logical name."""
         return bytes((self.a, self.b, self.c, self.d, self.e, self.f))
 
     def __str__(self) -> str:
@@ -111,11 +111,11 @@ class Number:
     unit: str = ""
 
     def decimal(self) -> Decimal:
-        """Give the value without rounding."""
+        """Return the value without rounding."""
         return Decimal(self.mantissa).scaleb(self.scaler)
 
     def text(self) -> str:
-        """Give plain digits that keep the meter's resolution: (1234, -2) is 12.34, (5, 1) is 50."""
+        """Return plain digits that keep the meter's resolution: (1234, -2) is 12.34, (5, 1) is 50."""
         if self.scaler >= 0:
             return str(self.mantissa * 10**self.scaler)
         digits = str(abs(self.mantissa)).rjust(1 - self.scaler, "0")
@@ -296,5 +296,5 @@ class MeterClock:
 
 
 def name_of(quantity: Quantity) -> str:
-    """Give the readable name, or the text form of the quantity when it has none."""
+    """Return the readable name, or the text form of the quantity when it has none."""
     return NAMES.get(str(quantity), str(quantity))

@@ -15,7 +15,7 @@ class Clock(Protocol):
     """Where time comes from. Protocol deadlines use the event loop's own time, never this."""
 
     def now(self) -> datetime:
-        """Give the present instant, in UTC."""
+        """Return the present instant, in UTC."""
 
     def disciplined(self) -> bool:
         """Say whether `now` may be trusted to stamp readings."""
@@ -28,14 +28,14 @@ class SecretSource(Protocol):
     """Where keys and passwords come from; a reference is a name, never the secret."""
 
     def secret(self, ref: str) -> bytes:
-        """Give the octets behind `ref`; MeterConfigError when there is none or it is not private."""
+        """Return the octets behind `ref`; MeterConfigError when there is none or it is not private."""
 
 
 class CounterStore(Protocol):
     """Invocation counters that never repeat, even after a crash."""
 
     def next(self, key: str, at_least: int = 0) -> int:
-        """Give a counter greater than any given for `key` before and >= `at_least`; reserved durably."""
+        """Return a counter greater than any given for `key` before and >= `at_least`; reserved durably."""
 
 
 class Auth(StrEnum):

@@ -105,7 +105,7 @@ def _within(at: datetime, since: datetime | None, until: datetime | None) -> boo
 
 
 def by_directory(snapshot: DirectorySnapshot) -> Owners:
-    """Give `resolved` as a state of the directory decides."""
+    """Return `resolved` as a state of the directory decides."""
 
     def owners(meter: str, start: datetime | None, at: datetime) -> frozenset[str]:
         accounts = snapshot.attributions(meter, start, at).accounts

@@ -86,7 +86,7 @@ TraceOption = Annotated[
 
 
 def meter_command(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command all options of `AddressOptions`, as its parameter `options`, after its own ones."""
+    """Return a command all options of `AddressOptions`, as its parameter `options`, after its own ones."""
     hints = get_type_hints(function, include_extras=True)
     of_address = get_type_hints(AddressOptions, include_extras=True)
     own = [

@@ -137,7 +137,7 @@ def parse_time(given: str | None, *, option: str) -> datetime | None:
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """Give ` Did you mean …?` when something near exists."""
+    """Return ` Did you mean …?` when something near exists."""
     import difflib
 
     close = difflib.get_close_matches(name, list(allowed), n=1)

@@ -39,13 +39,13 @@ class KeyFile:
         return name in self._secrets
 
     def secret(self, ref: str) -> bytes:
-        """Give the octets of `ref`; MeterConfigError when the file does not have it."""
+        """Return the octets of `ref`; MeterConfigError when the file does not have it."""
         if ref not in self._secrets:
             raise MeterConfigError(f"{self._path} has no {ref}")
         return self._secrets[ref]
 
     def password_name(self, auth: Auth) -> str | None:
-        """Give the name of the secret that `auth` needs: `password` for LLS, else `hls_key`; either serves."""
+        """Return the name of the secret that `auth` needs: `password` for LLS, else `hls_key`; either serves."""
         first = ("password", "hls_key") if auth is Auth.LLS else ("hls_key", "password")
         return next((name for name in first if name in self._secrets), None)
 

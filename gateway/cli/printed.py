@@ -44,7 +44,7 @@ def print_rows(rows: Sequence[ReadingSet]) -> None:
 
 
 def as_document(row: ReadingSet) -> dict[str, Any]:
-    """Give a row as JSON: values are strings keyed by quantity; an event has its IS 15959 name too."""
+    """Return a row as JSON: values are strings keyed by quantity; an event has its IS 15959 name too."""
     document: dict[str, Any] = {
         "profile": row.profile,
         "at": row.at.isoformat(),
@@ -103,7 +103,7 @@ def _cell(value: object) -> str:
 
 
 def values(row: ReadingSet) -> dict[str, str]:
-    """Give names and values as people read them."""
+    """Return names and values as people read them."""
     return {
         name_of(quantity): text(value.at) if isinstance(value, Instant) else _value(value)
         for quantity, value in row
@@ -111,12 +111,12 @@ def values(row: ReadingSet) -> dict[str, str]:
 
 
 def in_words(named: dict[str, str]) -> str:
-    """Give values in one line."""
+    """Return values in one line."""
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in named.items())
 
 
 def event_code(row: ReadingSet) -> int | None:
-    """Give the code of an event's row, or None when the row has none."""
+    """Return the code of an event's row, or None when the row has none."""
     for quantity, value in row:
         obis = quantity.obis
         if (obis.a, obis.c, obis.d) == EVENT_CODE and isinstance(value, Number):

@@ -320,7 +320,7 @@ def replay(
 
 
 def _held(seen: JournalView, first: int, last: int) -> str:
-    """Give the local journal's uuid when it can send the range; UsageError says what it holds."""
+    """Return the local journal's uuid when it can send the range; UsageError says what it holds."""
     if not seen.first_seq <= first <= last <= seen.last_seq:
         holds = f"{seen.first_seq}..{seen.last_seq}" if seen.first_seq <= seen.last_seq else "nothing more"
         raise UsageError(f"the journal holds {holds}; what everybody acknowledged is gone from it")

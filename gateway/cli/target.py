@@ -51,7 +51,7 @@ class Target:
 
 
 def find(meter: str, options: AddressOptions) -> Target:
-    """Give the meter of the configuration with this name, or the one at this address."""
+    """Return the meter of the configuration with this name, or the one at this address."""
     if is_address(meter):
         return by_address(meter, options)
     if options.config is None:
@@ -203,7 +203,7 @@ def is_address(text: str) -> bool:
 
 
 def traced(line: LineSection, trace: Path | None, *, plain: bool = False) -> LineSection:
-    """Give the line with a trace, which begins anew; without one it stays as the configuration has it."""
+    """Return the line with a trace, which begins anew; without one it stays as the configuration has it."""
     if trace is None:
         return line
     new_trace(trace)
@@ -211,7 +211,7 @@ def traced(line: LineSection, trace: Path | None, *, plain: bool = False) -> Lin
 
 
 def traced_config(config: Config, trace: Path | None) -> Config:
-    """Give the configuration with a trace, which begins anew, on all its lines."""
+    """Return the configuration with a trace, which begins anew, on all its lines."""
     if trace is None:
         return config
     new_trace(trace)
@@ -228,7 +228,7 @@ class _Counters:
         self._store: FileCounters | None = None
 
     def next(self, key: str, at_least: int = 0) -> int:
-        """Give a counter greater than any given for `key` before and >= `at_least`."""
+        """Return a counter greater than any given for `key` before and >= `at_least`."""
         if self._store is None:
             self._store = FileCounters(self._path)
         return self._store.next(key, at_least)

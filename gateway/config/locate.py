@@ -9,7 +9,7 @@ _KEY = re.compile(r"^\s*([A-Za-z0-9_.\-\"']+)\s*=")
 
 
 def locate(text: str, trail: tuple[str | int, ...]) -> int | None:
-    """Give the 1-based line of the field at `trail`, else of its nearest enclosing table, else None.
+    """Return the 1-based line of the field at `trail`, else of its nearest enclosing table, else None.
 
     `trail` is pydantic's: names and list indices, e.g. ("meters", 0, "dlms", "client").
     """

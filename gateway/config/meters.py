@@ -16,7 +16,7 @@ from protocols.session import Auth, DlmsSettings, MeterSpec, ModbusSettings, Pro
 
 
 def system_title(client: str) -> bytes:
-    """Give a client's own system title: `MGW` and five octets of its name's hash.
+    """Return a client's own system title: `MGW` and five octets of its name's hash.
 
     Two clients with one key must differ in it, since nonce = system title + counter (Green Book, suite 0).
     """
@@ -169,7 +169,7 @@ class MeterSection(Section):
         return self
 
     def spec(self, client: str) -> MeterSpec:
-        """Give the driver's view of this meter for the client named `client` (the gateway's name)."""
+        """Return the driver's view of this meter for the client named `client` (the gateway's name)."""
         dlms = modbus = None
         if self.dlms is not None:
             fields = self.dlms.model_dump(exclude={"system_title"})

@@ -54,7 +54,7 @@ _NEW = AttributedAccount(
 
 
 def golden_messages() -> dict[str, bytes]:
-    """Give the octets of every golden message by name; the same in every run."""
+    """Return the octets of every golden message by name; the same in every run."""
     halves: dict[int, Message] = {41: _block_load("normal"), 42: _block_load("partial")}
     batches: dict[str, tuple[str, dict[int, Message]]] = {
         "readings-block-load": (READINGS_TYPE, halves),

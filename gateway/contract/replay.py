@@ -48,7 +48,7 @@ class ReplayPlanner:
         self._ranges[journal] = holes
 
     def due(self, now: float) -> list[ReplayRequest]:
-        """Give the requests to send now."""
+        """Return the requests to send now."""
         requests: list[ReplayRequest] = []
         for journal, hole in self._holes.items():
             if now < hole.next_at:

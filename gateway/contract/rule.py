@@ -58,7 +58,7 @@ class SeqTracker:
         return self._ranges[-1][1] if self._ranges else 0
 
     def holes(self, last_seq: int = 0) -> list[tuple[int, int]]:
-        """Give the ranges not seen below the highest number seen, or below `last_seq` of a Status."""
+        """Return the ranges not seen below the highest number seen, or below `last_seq` of a Status."""
         holes, expected = [], self._floor + 1
         for first, last in self._ranges:
             if first > expected:

@@ -96,14 +96,14 @@ _PARAMETERS = {
 
 
 def schema_documents() -> dict[str, str]:
-    """Give every JSON Schema (of a message inside its envelope's `data`) by file name."""
+    """Return every JSON Schema (of a message inside its envelope's `data`) by file name."""
     models: list[type[Message]] = [*SCHEMA_OF, Envelope, DirectoryPart]
     documents = {f"{_stem(model)}.json": _schema(model) for model in models}
     return {f"v1/{name}": text for name, text in sorted(documents.items())}
 
 
 def asyncapi() -> dict[str, Any]:
-    """Give the AsyncAPI 3 document; payloads refer to the JSON Schemas beside it."""
+    """Return the AsyncAPI 3 document; payloads refer to the JSON Schemas beside it."""
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
     messages: dict[str, Any] = {}
@@ -139,7 +139,7 @@ def asyncapi() -> dict[str, Any]:
 
 
 def documents() -> dict[str, bytes]:
-    """Give every generated file by its path below `docs/contract`."""
+    """Return every generated file by its path below `docs/contract`."""
     files = {name: text.encode() for name, text in schema_documents().items()}
     files["asyncapi.json"] = _text(asyncapi()).encode()
     for name, payload in golden_messages().items():

@@ -64,7 +64,7 @@ def new_key_pair() -> tuple[bytes, bytes]:
 
 
 def key_id(key: Ed25519PublicKey) -> str:
-    """Give the short stable name of a key that signatures carry (`kid`)."""
+    """Return the short stable name of a key that signatures carry (`kid`)."""
     return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
 
 

@@ -53,7 +53,7 @@ class TopicName:
 
 
 def gateway_name(name: str) -> str:
-    """Give `name` back when it may name a gateway; ConfigError says what is allowed."""
+    """Return `name` back when it may name a gateway; ConfigError says what is allowed."""
     if not _GATEWAY.fullmatch(name) or name in _RESERVED:
         raise ConfigError(
             f"{name!r} cannot name a gateway: use 1 to 64 of A-Z a-z 0-9 . _ - beginning with a letter or "
@@ -135,7 +135,7 @@ class Topics:
         return f"{self._of(gateway)}/{kind.value}"
 
     def filter(self, kind: TopicKind) -> str:
-        """Give the subscription that matches the topics of one kind from every gateway."""
+        """Return the subscription that matches the topics of one kind from every gateway."""
         if kind is TopicKind.READINGS:
             return f"{self.base}/+/readings/+"
         if kind is TopicKind.ATTRIBUTIONS:

@@ -39,7 +39,7 @@ class FileCounters:
         self._next: dict[str, int] = dict(self._reserved)
 
     def next(self, key: str, at_least: int = 0) -> int:
-        """Give a counter for `key` that was never given before and is >= `at_least`."""
+        """Return a counter for `key` that was never given before and is >= `at_least`."""
         with self._mutex:
             given = max(self._next.get(key, 0), at_least)
             if given > MAX_COUNTER:

@@ -117,7 +117,7 @@ class ReceiptClient(aiomqtt.Client):
 
 
 def code_of(reason: Any) -> int:
-    """Give the number of a reason, of either version of MQTT."""
+    """Return the number of a reason, of either version of MQTT."""
     return int(reason.value if isinstance(reason, ReasonCode) else reason or 0)
 
 

@@ -149,7 +149,7 @@ class MqttConnection:
                 )
 
     async def messages(self) -> AsyncIterator[MqttMessage]:
-        """Give received messages until the connection ends, which raises PeerUnavailable."""
+        """Yield received messages until the connection ends, which raises PeerUnavailable."""
         with _translated(self._settings):
             async for message in self._client.messages:
                 yield MqttMessage(
@@ -220,7 +220,7 @@ class _Opening:
         client.fail_receipts(PeerUnavailable("the connection to the broker was closed"))
 
     def _versions(self) -> tuple[MqttVersion, ...]:
-        """Give the versions to try; a broker that took 3.1.1 before is not asked for 5 again."""
+        """Return the versions to try; a broker that took 3.1.1 before is not asked for 5 again."""
         if self._settings.version != "auto":
             return (self._settings.version,)
         if _spoken.get((self._settings.host, self._settings.port)) == "3.1.1":
@@ -263,7 +263,7 @@ def connect(
     will: Will | None = None,
     manual_ack: bool = False,
 ) -> _Opening:
-    """Give the context of a connection to the broker, for `async with`.
+    """Return the context of a connection to the broker, for `async with`.
 
     Tries MQTT 5 first and 3.1.1 when the broker refuses that version. With `manual_ack` a received message
     is acknowledged only by `MqttConnection.ack`, and the broker sends at most 20 before that.
@@ -282,7 +282,7 @@ class Backoff:
         self._next = first
 
     def next(self, *, slowly: bool = False) -> float:
-        """Give the next delay in seconds; `slowly` (a refused login) goes to the longest at once."""
+        """Return the next delay in seconds; `slowly` (a refused login) goes to the longest at once."""
         step = self._most if slowly else self._next
         self._next = min(self._next * 2, self._most)
         return step * self._rng.uniform(0.5, 1.0)

@@ -58,7 +58,7 @@ class Running:
 
 
 def clock_of(config: Config) -> Clock:
-    """Give the machine's clock, or simulated time where the configuration says so."""
+    """Return the machine's clock, or simulated time where the configuration says so."""
     section = config.simulation
     if section is None:
         return SystemClock()

@@ -60,7 +60,7 @@ class CentralFiles:
 
 
 def central_files(data: Path) -> CentralFiles:
-    """Give central's files under a gateway's data folder."""
+    """Return central's files under a gateway's data folder."""
     return CentralFiles(data / "central")
 
 

@@ -246,7 +246,7 @@ def edge_folder(config: Config) -> Path:
 
 
 def journal_limits(config: Config) -> JournalLimits:
-    """Give the journal's view of its section."""
+    """Return the journal's view of its section."""
     section = config.journal
     return JournalLimits(
         max_bytes=section.max_bytes,
@@ -258,7 +258,7 @@ def journal_limits(config: Config) -> JournalLimits:
 
 
 def polled_meters(config: Config) -> list[PolledMeter]:
-    """Give the poller's view of the meters."""
+    """Return the poller's view of the meters."""
 
     def polled(meter: MeterSection) -> PolledMeter:
         return PolledMeter(
@@ -269,7 +269,7 @@ def polled_meters(config: Config) -> list[PolledMeter]:
 
 
 def schedule(config: Config) -> Schedule:
-    """Give the poller's view of the schedule."""
+    """Return the poller's view of the schedule."""
     section = config.schedule
     periods = {name: timedelta(seconds=getattr(section, name.value)) for name in ProfileName}
     return Schedule(periods=periods, backfill=timedelta(days=section.backfill_days))

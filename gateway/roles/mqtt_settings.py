@@ -8,7 +8,7 @@ from gateway.secrets import FileSecrets
 
 
 def mqtt_settings(section: MqttSection, client_id: str) -> MqttSettings:
-    """Give the connection's view of the [mqtt] section."""
+    """Return the connection's view of the [mqtt] section."""
     tls = None
     if section.ca_file or section.cert_file or section.tls:
         tls = TlsSettings(ca_file=section.ca_file, cert_file=section.cert_file, key_file=section.key_file)
@@ -26,6 +26,6 @@ def mqtt_settings(section: MqttSection, client_id: str) -> MqttSettings:
 
 
 def password(config: Config) -> bytes | None:
-    """Give the broker's password; MeterConfigError when its file is missing or not private."""
+    """Return the broker's password; MeterConfigError when its file is missing or not private."""
     ref = config.mqtt.password_ref
     return FileSecrets(config.secrets).secret(ref) if ref else None

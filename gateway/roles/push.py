@@ -117,7 +117,7 @@ class PushRole:
         self._counters.close()
 
     def intake_statistics(self) -> IntakeStatistics:
-        """Give a frozen copy of the intake's counters."""
+        """Return a frozen copy of the intake's counters."""
         return self._intake.statistics() if self._intake is not None else IntakeStatistics()
 
     def refused(self) -> dict[str, int]:
@@ -159,7 +159,7 @@ def _concerned(meter: MeterSection, lines: Mapping[str, Line]) -> bool:
 
 
 def pushing_meter(meter: MeterSection) -> PushingMeter:
-    """Give the receiver's view of a meter."""
+    """Return the receiver's view of a meter."""
     maker, _, serial = meter.meter.partition(":")
     push = meter.push
     given = push.system_title if push is not None else None

@@ -25,7 +25,7 @@ class Bar:
 
 
 def nice_top(values: Sequence[Decimal]) -> Decimal:
-    """Give the least round number (1, 1.2, 1.5, 2 … 8 × a power of ten) that no value exceeds."""
+    """Return the least round number (1, 1.2, 1.5, 2 … 8 × a power of ten) that no value exceeds."""
     highest = max(values, default=Decimal(0))
     if highest <= 0:
         return Decimal(1)

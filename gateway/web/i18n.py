@@ -58,7 +58,7 @@ class Words:
     zone: ZoneInfo
 
     def __call__(self, key: str, **values: object) -> str:
-        """Give the words of a key with its placeholders filled; KeyError for a key that does not exist."""
+        """Return the words of a key with its placeholders filled; KeyError for a key that does not exist."""
         return catalogue(self.language)[key].format(**values)
 
     def other(self) -> Words:
@@ -66,7 +66,7 @@ class Words:
         return Words("hi" if self.language == "en" else "en", self.zone)
 
     def counted(self, key: str, number: int) -> str:
-        """Give `key.one` or `key.other` with {n}."""
+        """Return `key.one` or `key.other` with {n}."""
         return self(f"{key}.{'one' if number == 1 else 'other'}", n=self.number(number))
 
     def number(self, value: int | Decimal) -> str:

@@ -46,7 +46,7 @@ class Signer:
         self._secret = secret
 
     def tag(self, purpose: str, text: str) -> str:
-        """Give a keyed hash of a text for one purpose."""
+        """Return a keyed hash of a text for one purpose."""
         return hmac.new(self._secret, f"{purpose}|{text}".encode(), hashlib.sha256).hexdigest()
 
     def sign(self, purpose: str, payload: dict[str, str], until: datetime) -> str:
@@ -56,7 +56,7 @@ class Signer:
         return f"{packed}.{self.tag(purpose, packed)}"
 
     def read(self, purpose: str, token: str | None, now: datetime) -> dict[str, str] | None:
-        """Give the payload back, or None when it is forged, of another purpose, or too old."""
+        """Return the payload back, or None when it is forged, of another purpose, or too old."""
         packed, _, tag = (token or "").partition(".")
         genuine = tag.isascii() and hmac.compare_digest(tag, self.tag(purpose, packed))
         if not genuine or len(packed) > MAX_TOKEN:

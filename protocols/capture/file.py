@@ -40,7 +40,7 @@ def is_capture(data: bytes) -> bool:
 
 
 def read_capture(data: bytes) -> Iterator[Packet]:
-    """Give the packets in order; MeterProtocolError names the offset at which the file is wrong or cut."""
+    """Yield the packets in order; MeterProtocolError names the offset at which the file is wrong or cut."""
     packets = _pcapng(data) if data[:4] == _PCAPNG else _pcap(data)
     for number, packet in enumerate(packets):
         if number >= MAX_PACKETS:
@@ -91,7 +91,7 @@ def _pcapng(data: bytes) -> Iterator[Packet]:
 
 
 def _interface(body: bytes, order: str) -> tuple[int, int]:
-    """Give link type and ticks in a second."""
+    """Return link type and ticks in a second."""
     link = struct.unpack_from(f"{order}H", body)[0]
     offset, ticks = 8, 1_000_000
     while offset + 4 <= len(body):

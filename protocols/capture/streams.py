@@ -66,7 +66,7 @@ class _Talk:
 
 
 def chunks(packets: Iterable[Packet]) -> Iterator[Chunk]:
-    """Give what was said, in order: retransmissions once, segments that came early in their place.
+    """Yield what was said, in order: retransmissions once, segments that came early in their place.
 
     Fragments of IP packets, tunnels and anything but TCP and UDP are left out.
     """
@@ -115,7 +115,7 @@ def _in_order(talk: _Talk, segment: _Segment) -> Iterator[Chunk]:
 
 
 def _ready(talk: _Talk, side: _Side, *, missing: bool = False) -> Iterator[Chunk]:
-    """Give what now follows without a gap."""
+    """Yield what now follows without a gap."""
     while side.waiting:
         assert side.expected is not None
         expected = side.expected
@@ -146,7 +146,7 @@ def _rest(talk: _Talk) -> Iterator[Chunk]:
 
 
 def _ahead(sequence: int, expected: int) -> int:
-    """Give by how much a sequence number is ahead, in the round of 2^32."""
+    """Return by how much a sequence number is ahead, in the round of 2^32."""
     return (sequence - expected + _HALF) % _ROUND - _HALF
 
 
@@ -192,7 +192,7 @@ def _segment(packet: Packet) -> _Segment | None:
 
 
 def _network(octets: bytes, link: int) -> tuple[int, int] | None:
-    """Give the ether type and where its packet begins."""
+    """Return the ether type and where its packet begins."""
     match link:
         case 1:
             at, kind = 14, int.from_bytes(octets[12:14], "big")

@@ -261,11 +261,11 @@ def zone_of(spec: MeterSpec) -> ZoneInfo:
 
 
 def flag_letters(system_title: bytes) -> str:
-    """Give the three FLAG letters that a system title begins with, or "" when it does not."""
+    """Return the three FLAG letters that a system title begins with, or "" when it does not."""
     head = system_title[:3]
     return letters(head.decode("ascii")) if head.isalpha() and head.isascii() else ""
 
 
 def letters(name: str) -> str:
-    """Give the first three letters of a maker's name in upper case (`GENUS POWER` is `GEN`)."""
+    """Return the first three letters of a maker's name in upper case (`GENUS POWER` is `GEN`)."""
     return "".join(c for c in name.upper() if c.isascii() and c.isalpha())[:3]

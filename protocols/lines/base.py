@@ -99,7 +99,7 @@ class _Connection(asyncio.Protocol):
         self._writable.set()
 
     def take(self) -> bytes:
-        """Give and forget what is there, perhaps nothing."""
+        """Return and forget what is there, perhaps nothing."""
         data = bytes(self._buffer)
         self._buffer.clear()
         if self._paused and self.transport is not None and not self.lost:
@@ -108,7 +108,7 @@ class _Connection(asyncio.Protocol):
         return data
 
     def take_message(self) -> bytes:
-        """Give and forget what a talker gets at once: everything, where octets are a stream."""
+        """Return and forget what a talker gets at once: everything, where octets are a stream."""
         return self.take()
 
     @property
@@ -249,7 +249,7 @@ class BaseLine(ABC):
                 self._busy_since = None
 
     def statistics(self) -> LineStatistics:
-        """Give a frozen copy of the counters."""
+        """Return a frozen copy of the counters."""
         connection = self._connection
         running = 0.0
         if self._busy_since is not None:
@@ -304,7 +304,7 @@ class BaseLine(ABC):
         self._free_at = asyncio.get_running_loop().time() + len(data) * self._character
 
     async def receive_octets(self, connection: _Connection, timeout: float) -> bytes:
-        """Give the next octets, at least one."""
+        """Return the next octets, at least one."""
         if await connection.wait_octets(timeout):
             return connection.take_message()
         if connection.lost:

@@ -57,7 +57,7 @@ class TracedLine:
             raise
 
     def statistics(self) -> LineStatistics:
-        """Give a frozen copy of the counters."""
+        """Return a frozen copy of the counters."""
         return self._line.statistics()
 
     async def close(self) -> None:

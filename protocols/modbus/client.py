@@ -48,7 +48,7 @@ REFUSED_ADDRESS = (1, 2, 3)
 
 
 def frames_for(framing: str) -> Frames:
-    """Give the framing of that name; MeterConfigError names those that exist."""
+    """Return the framing of that name; MeterConfigError names those that exist."""
     if framing == "tcp":
         return TcpFrames()
     if framing == "rtu":

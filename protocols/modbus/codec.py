@@ -39,7 +39,7 @@ def decode(model: MeterModel, register: Register, words: list[int], zone: ZoneIn
 
 
 def raw_value(model: MeterModel, register: Register, words: list[int]) -> int:
-    """Give the unsigned pattern of the words, in the register's word order."""
+    """Return the unsigned pattern of the words, in the register's word order."""
     ordered = words if model.order(register) == "big" else words[::-1]
     raw = 0
     for word in ordered:

@@ -57,11 +57,11 @@ class RtuFrames:
         self._framer = FramerRTU(_DECODER)
 
     def encode(self, request: Request) -> bytes:
-        """Give the octets of a request."""
+        """Return the octets of a request."""
         return _encode(self._framer, request)
 
     def decode(self, buffer: bytes, request: Request) -> Answer | None:
-        """Give the answer, or None while octets are wanting; MeterProtocolError when it is none.
+        """Return the answer, or None while octets are wanting; MeterProtocolError when it is none.
 
         An adapter that hears itself returns the request first: an Answer without words, to be dropped.
         """
@@ -96,11 +96,11 @@ class TcpFrames:
         self._framer = FramerSocket(_DECODER)
 
     def encode(self, request: Request) -> bytes:
-        """Give the octets of a request."""
+        """Return the octets of a request."""
         return _encode(self._framer, request)
 
     def decode(self, buffer: bytes, request: Request) -> Answer | None:
-        """Give the answer, or None while octets are wanting; MeterProtocolError when it is none.
+        """Return the answer, or None while octets are wanting; MeterProtocolError when it is none.
 
         A whole frame of another transaction is an Answer without words and exception: drop it, go on.
         """

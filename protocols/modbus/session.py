@@ -170,7 +170,7 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _printed(serial: str, expected: str | None) -> str:
-    """Give a serial its leading zeros, which a number register has lost and the printed one has."""
+    """Return a serial its leading zeros, which a number register has lost and the printed one has."""
     printed = (expected or "").partition(":")[2]
     if printed.isascii() and printed.isdecimal() and printed.lstrip("0") == serial.lstrip("0"):
         return printed

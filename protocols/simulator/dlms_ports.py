@@ -42,7 +42,7 @@ class SimulatedMeter(ServedMeter):
         return self.household.powered
 
     def limits(self, common: ServerSettings) -> ServerSettings:
-        """Give the limits, smaller ones where the script says so."""
+        """Return the limits, smaller ones where the script says so."""
         if self.player is None:
             return common
         pdu, info = self.player.standing(Kind.SMALL_PDU), self.player.standing(Kind.SMALL_FRAMES)

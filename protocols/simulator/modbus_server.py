@@ -104,7 +104,7 @@ class ModbusMeter:
         return bytes((function, 2 * count)) + b"".join(w.to_bytes(2, "big") for w in words)
 
     def _read(self, function: int, address: int, count: int) -> list[int] | None:
-        """Give the words; holes of up to the model's `hole` are zero, a longer one refuses the range."""
+        """Return the words; holes of up to the model's `hole` are zero, a longer one refuses the range."""
         state = self._meter.state(self._clock.now())
         words: list[int] = []
         rendered: dict[int, list[int]] = {}

@@ -160,7 +160,7 @@ class Plan:
         raise MeterConfigError(f"{meter} is not in this neighbourhood")
 
     def on_line(self, name: str) -> tuple[MeterPlan, ...]:
-        """Give the meters of one line, in the order of their addresses."""
+        """Return the meters of one line, in the order of their addresses."""
         return tuple(m for m in self.meters if m.line == name)
 
     def with_line(self, line: LinePlan) -> Plan:
@@ -217,7 +217,7 @@ class _Numbers:
         self._taken: set[str] = set()
 
     def give(self, meter: MeterPlan) -> MeterPlan:
-        """Give a consumer's meter its legacy number, account number and mobile."""
+        """Return a consumer's meter its legacy number, account number and mobile."""
         return replace(
             meter,
             legacy_number=self._new("KE", 9_999_999, 7),

@@ -69,7 +69,7 @@ def read_plan(folder: Path) -> Plan:
 
 
 def edge_toml(plan: Plan, time: SimulatedTime | None = None, push_to: PushTo | None = None) -> str:
-    """Give the lines and meters as the gateway's configuration reads them; with `push_to` where they push."""
+    """Return the lines and meters as the gateway's configuration reads them; with `push_to` where they push."""
     parts = []
     if time is not None:
         start, anchor = time.start.isoformat(), time.anchor.isoformat()
@@ -85,7 +85,7 @@ def edge_toml(plan: Plan, time: SimulatedTime | None = None, push_to: PushTo | N
 
 
 def describe(plan: Plan, time: SimulatedTime | None = None) -> dict[str, object]:
-    """Give the plan as JSON data, without secrets."""
+    """Return the plan as JSON data, without secrets."""
     return {
         "seed": plan.seed,
         "history_from": plan.history_from.isoformat(),
@@ -115,7 +115,7 @@ def _write_keys(plan: Plan, folder: Path) -> None:
 
 
 def secret_files(meter: MeterPlan) -> dict[str, bytes]:
-    """Give the content of a meter's secret files by reference: keys as `hex:`, a password as it is."""
+    """Return the content of a meter's secret files by reference: keys as `hex:`, a password as it is."""
     dlms, secrets = meter.spec.dlms, meter.secrets
     if dlms is None or secrets is None:
         return {}

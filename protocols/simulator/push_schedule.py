@@ -46,7 +46,7 @@ def pushes_ciphered(meter: MeterPlan) -> bool:
 
 
 def pushing(plan: Plan) -> tuple[MeterPlan, ...]:
-    """Give the meters that push: those on TCP."""
+    """Return the meters that push: those on TCP."""
     return tuple(meter for meter in plan.meters if meter.kind is MeterKind.DLMS_TCP)
 
 

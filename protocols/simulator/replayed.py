@@ -84,7 +84,7 @@ class ReplayedModel:
         attribute: int,
         selection: RangeSelection | EntrySelection | None,
     ) -> Data:
-        """Give an attribute's value; AccessDenied with the saved refusal, or when nothing was saved."""
+        """Return an attribute's value; AccessDenied with the saved refusal, or when nothing was saved."""
         if (class_id, obis, attribute) == (15, CURRENT_ASSOCIATION, 2):
             return self._listed_for(client)
         one, saved = self._attribute(client, class_id, obis, attribute)
@@ -247,7 +247,7 @@ class ReplayedModel:
         return range(inside[0], inside[-1] + 1) if inside else range(0)
 
     def _times(self, one: SavedObject, rows: tuple[Data, ...], column: int) -> list[datetime | None]:
-        """Give each row's time; a null cell is one capture period after the row before."""
+        """Return each row's time; a null cell is one capture period after the row before."""
         period = self._values.get((7, one.obis, 4))
         seconds = (period.integer or 0) if period is not None else 0
         times: list[datetime | None] = []
@@ -272,7 +272,7 @@ class ReplayedModel:
 
 
 def _resolved(rows: tuple[Data, ...], index: int) -> Data:
-    """Give one row with its null cells filled from the rows before: null is valid inside one answer only."""
+    """Return one row with its null cells filled from the rows before: null is valid inside one answer only."""
     cells = list(rows[index].items)
     for row in reversed(rows[:index]):
         if all(cell.tag is not Tag.NULL for cell in cells) or len(row.items) != len(cells):

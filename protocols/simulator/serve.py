@@ -135,7 +135,7 @@ class Neighbourhood:
                 os.close(self._descriptors.pop())
 
     def recorded(self, meter: str, since: datetime, until: datetime) -> Recorded:
-        """Give what a meter recorded with since < stamp <= until, relay and clock orders included."""
+        """Return what a meter recorded with since < stamp <= until, relay and clock orders included."""
         return recorded_by(self.households[meter], self.plan.meter(meter), since, until)
 
     async def _serve(self, line: LinePlan, meters: tuple[MeterPlan, ...]) -> LinePlan:
@@ -204,7 +204,7 @@ def _raise_file_limit(wanted: int) -> None:
 
 
 def household_of(plan: Plan, meter: MeterPlan) -> Household:
-    """Give the household behind a planned meter: the same in every process."""
+    """Return the household behind a planned meter: the same in every process."""
     kind = companion().categories[meter.category]
     return Household(
         plan.seed,
@@ -221,7 +221,7 @@ def household_of(plan: Plan, meter: MeterPlan) -> Household:
 
 
 def recorded_by(household: Household, meter: MeterPlan, since: datetime, until: datetime) -> Recorded:
-    """Give what a household's meter recorded with since < stamp <= until."""
+    """Return what a household's meter recorded with since < stamp <= until."""
     if meter.spec.dlms is None:
         return Recorded(meter=meter.meter)
     return Recorded(

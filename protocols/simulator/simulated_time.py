@@ -18,7 +18,7 @@ class SimulatedTime:
     speed: float = 1.0
 
     def now(self) -> datetime:
-        """Give the simulated instant in UTC; never later than the machine's."""
+        """Return the simulated instant in UTC; never later than the machine's."""
         real = datetime.now(UTC)
         return min(real, self.start + (real - self.anchor) * self.speed)
 

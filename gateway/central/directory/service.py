@@ -47,7 +47,7 @@ class Clock(Protocol):
     """The time that stamps messages."""
 
     def now(self) -> datetime:
-        """Give the present instant in UTC."""
+        """Return the present instant in UTC."""
 
 
 class DirectoryService:

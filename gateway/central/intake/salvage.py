@@ -61,7 +61,7 @@ def salvage(payload: bytes) -> Salvaged | None:
 
 
 def entry_alone(payload: bytes, seq: int) -> bytes:
-    """Give the envelope of one entry of a batch; the payload itself when it has no such entry."""
+    """Return the envelope of one entry of a batch; the payload itself when it has no such entry."""
     envelope = json.loads(payload)
     for name, _ in _LISTS:
         for raw in envelope["data"].get(name) or []:

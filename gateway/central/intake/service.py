@@ -41,7 +41,7 @@ class Clock(Protocol):
     """The time that stamps what arrives."""
 
     def now(self) -> datetime:
-        """Give the present instant in UTC."""
+        """Return the present instant in UTC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

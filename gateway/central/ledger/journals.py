@@ -50,7 +50,7 @@ class JournalBook:
         )
 
     def state(self) -> JournalState:
-        """Give what callers see."""
+        """Return what callers see."""
         return JournalState(
             journal=self.journal,
             gateway=self.gateway,

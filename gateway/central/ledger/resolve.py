@@ -49,7 +49,7 @@ def _spellings(account: str) -> set[str]:
 
 
 def attributed(capture: StoredCapture, directory: DirectorySnapshot) -> list[AttributedCapture]:
-    """Give the accounts that a capture stands under by this state of the directory.
+    """Return the accounts that a capture stands under by this state of the directory.
 
     A capture whose time or meter is not trusted stands under none, whatever the directory says.
     """

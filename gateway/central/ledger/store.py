@@ -38,12 +38,12 @@ def check_batch(batch: Batch) -> None:
 
 
 def sequence(batch: Batch) -> list[int | None]:
-    """Give the sequence numbers of a batch's entries."""
+    """Return the sequence numbers of a batch's entries."""
     return [*(capture.seq for capture in batch.captures), *(gap.seq for gap in batch.gaps)]
 
 
 def capture_row(capture: Capture, batch: Batch, received: datetime) -> Row:
-    """Give the table row of a capture."""
+    """Return the table row of a capture."""
     return {
         "capture_id": capture.capture_id,
         "value_rev": capture.value_rev,

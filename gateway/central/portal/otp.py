@@ -122,7 +122,7 @@ class OneTimeCodes:
         return True
 
     def check(self, challenge: str, code: str) -> str | None:
-        """Give the account whose code this is, once; None for wrong, expired, used up or unknown alike."""
+        """Return the account whose code this is, once; None for wrong, expired, used up or unknown alike."""
         given = self._digest(challenge, code)
         held = self._challenges.get(challenge)
         if held is None or held.tries <= 0 or held.expires <= self._clock.now():

@@ -101,7 +101,7 @@ class Views:
         return found.pop() if len(found) == 1 else None
 
     def account_names(self, account_id: str) -> tuple[str | None, str | None]:
-        """Give an account's 10-digit and legacy number."""
+        """Return an account's 10-digit and legacy number."""
         names = self._snapshot().names(account_id)
         return names.account_number, names.legacy_number
 

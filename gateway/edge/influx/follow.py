@@ -33,7 +33,7 @@ class CursorSource(JournalReader, Protocol):
     """A journal that also tells how far its sinks are."""
 
     async def cursors(self) -> dict[str, int]:
-        """Give every sink's cursor."""
+        """Return every sink's cursor."""
 
 
 class InfluxFollower:

@@ -24,7 +24,7 @@ _HOLDING = frozenset({AttributionRole.NORMAL, AttributionRole.OPENING})
 
 
 def account_at(snapshot: DirectorySnapshot, meter: str, at: datetime, interval: float | None) -> str:
-    """Give the account tag by the sink's rule, for a snapshot at `at` or an interval of so many seconds."""
+    """Return the account tag by the sink's rule, for a snapshot at `at` or an interval of so many seconds."""
     start = at - timedelta(seconds=interval) if interval else None
     accounts = [a for a in snapshot.attributions(meter, start, at).accounts if a.role in _HOLDING]
     number = accounts[0].account_number if len(accounts) == 1 else None
@@ -77,7 +77,7 @@ class InfluxMover:
 def _runs(
     points: Sequence[StoredPoint], snapshot: DirectorySnapshot, meter: str
 ) -> Iterator[list[StoredPoint]]:
-    """Give the points to move, as runs that follow each other in their series without one that stays."""
+    """Yield the points to move, as runs that follow each other in their series without one that stays."""
     series: dict[tuple[str, tuple[tuple[str, str], ...]], list[StoredPoint]] = defaultdict(list)
     for point in points:
         if point.stands:

@@ -27,13 +27,13 @@ class PointLine:
 
 
 def nanoseconds(at: datetime) -> int:
-    """Give exact nanoseconds since 1970, without a float on the way."""
+    """Return exact nanoseconds since 1970, without a float on the way."""
     delta = at - _EPOCH
     return (delta.days * 86_400 + delta.seconds) * 1_000_000_000 + delta.microseconds * 1_000
 
 
 def account_tag(capture: dict[str, Any]) -> str:
-    """Give the 10-digit account the point stands under, or `unassigned`.
+    """Return the 10-digit account the point stands under, or `unassigned`.
 
     A hand-over snapshot goes to the account that opens; an interval that straddles one to nobody.
     """

@@ -117,7 +117,7 @@ class InfluxSink:
         self._connected = False
 
     def statistics(self) -> InfluxStatistics:
-        """Give a frozen copy of the counters."""
+        """Return a frozen copy of the counters."""
         return InfluxStatistics(
             written=self._written,
             unverified=self._unverified,

@@ -89,7 +89,7 @@ class Journal:
     # -- following
 
     async def follow(self, sink: str) -> AsyncIterator[list[Entry]]:
-        """Give what follows the sink's durable cursor, in chunks, for ever; ends when the journal closes.
+        """Yield what follows the sink's durable cursor, in chunks, for ever; ends when the journal closes.
 
         One follower a sink. Chunks have at most CHUNK_ENTRIES entries. `rewind` moves it back.
         """
@@ -174,7 +174,7 @@ class Journal:
         return await self._call(lambda w: w.store.dead_letters(sink, limit))
 
     def statistics(self) -> JournalStatistics:
-        """Give a frozen copy of counters, cursors and the alarm."""
+        """Return a frozen copy of counters, cursors and the alarm."""
         return self._writer.statistics()
 
     async def close(self) -> None:

@@ -93,7 +93,7 @@ class JournalStore:
                 raise
 
     def renew(self) -> None:
-        """Give the journal another uuid durably and forget what billing acknowledged under the old one."""
+        """Return the journal another uuid durably and forget what billing acknowledged under the old one."""
         name = str(uuid.uuid4())
         with self._transaction():
             self._db.execute("update meta set value = ? where key = 'uuid'", (name,))
@@ -316,7 +316,7 @@ class JournalStore:
 
 
 def revised(record: CaptureRecord, rev: int) -> bytes:
-    """Give the record's body with its value_rev put in; JournalError when it does not begin as agreed."""
+    """Return the record's body with its value_rev put in; JournalError when it does not begin as agreed."""
     if rev == 1:
         return record.body
     before, found, after = record.body.partition(b'"value_rev":1,')

@@ -141,7 +141,7 @@ class JournalWriter:
         await asyncio.to_thread(self._thread.join)
 
     def statistics(self) -> JournalStatistics:
-        """Give a frozen copy."""
+        """Return a frozen copy."""
         counts = self._counts
         with self._mutex:
             billing = self._moves.get(BILLING, self.store.cursors.get(BILLING, 0))

@@ -54,7 +54,7 @@ class Coverage:
             self.upto = end
 
     def take(self) -> list[Span]:
-        """Give and forget the spans found since the last call."""
+        """Return and forget the spans found since the last call."""
         found, self.missing = self.missing, []
         return found
 

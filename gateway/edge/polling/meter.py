@@ -256,7 +256,7 @@ class MeterPoll:
         )
 
     def health(self) -> MeterHealth:
-        """Give a frozen copy."""
+        """Return a frozen copy."""
         drift = None if self._seen_clock is None else self._seen_clock.drift
         next_at = self.next_at()
         return MeterHealth(
@@ -386,7 +386,7 @@ class LineState:
             self._state, self._since = state, now
 
     def health(self) -> LineHealth:
-        """Give a frozen copy."""
+        """Return a frozen copy."""
         return LineHealth(
             line=self.line.name,
             state=self._state,

@@ -135,7 +135,7 @@ class Poller:
         return self._meters[meter].clock_trusted
 
     def statistics(self) -> PollerStatistics:
-        """Give a frozen copy of every meter's and line's health."""
+        """Return a frozen copy of every meter's and line's health."""
         meters = {name: poll.health() for name, poll in self._meters.items()}
         return PollerStatistics(
             meters=meters,

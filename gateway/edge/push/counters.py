@@ -35,7 +35,7 @@ class PushCounters:
             raise JournalError(f"the push counters {path} cannot be used: {error}") from error
 
     def last(self, sender: str) -> int:
-        """Give the last counter taken from `sender`; -1 before the first."""
+        """Return the last counter taken from `sender`; -1 before the first."""
         return self._last.get(sender, NEVER)
 
     def note(self, sender: str, counter: int) -> None:

@@ -54,7 +54,7 @@ class DescribesPushes(Protocol):
     """A session that can tell how its meter's pushes are laid out."""
 
     async def push_layouts(self) -> dict[Obis, Layout]:
-        """Give layouts by push setup."""
+        """Return layouts by push setup."""
 
 
 LEARN_AGAIN = timedelta(hours=6)
@@ -166,7 +166,7 @@ class PushIntake:
                 await self._one(found)
 
     def statistics(self) -> IntakeStatistics:
-        """Give a frozen copy of the counters."""
+        """Return a frozen copy of the counters."""
         return IntakeStatistics(**{name: getattr(self._counts, name) for name in _Counts.__slots__})
 
     async def _one(self, found: Notification) -> None:

@@ -50,7 +50,7 @@ class PushPeers:
         return self._devices.get(device)
 
     def keys_for(self, system_title: bytes) -> Keys | None:
-        """Give the meter's global keys; MeterConfigError when a file is missing or not private."""
+        """Return the meter's global keys; MeterConfigError when a file is missing or not private."""
         meter = self._titles.get(system_title)
         if meter is None or meter.encryption_key_ref is None or meter.authentication_key_ref is None:
             return None

@@ -24,13 +24,13 @@ class JournalReader(Protocol):
         """The newest durable sequence number."""
 
     def follow(self, sink: str) -> AsyncIterator[list[Entry]]:
-        """Give entries after the sink's cursor, in rising seq, for ever; ends when the journal closes."""
+        """Return entries after the sink's cursor, in rising seq, for ever; ends when the journal closes."""
 
     async def ack(self, sink: str, seq: int) -> None:
         """Move the sink's cursor: everything up to `seq` was taken by the peer."""
 
     async def read(self, first: int, last: int, limit: int = ...) -> list[Entry]:
-        """Give entries first..last that are still held, at most `limit`."""
+        """Return entries first..last that are still held, at most `limit`."""
 
     async def billing_ack(self, seq: int) -> None:
         """Note that billing stored everything up to `seq`."""
@@ -67,4 +67,4 @@ class Sink(Protocol):
         """Deliver for ever, reconnecting by itself."""
 
     def statistics(self) -> SinkStatistics:
-        """Give a frozen copy of the counters."""
+        """Return a frozen copy of the counters."""

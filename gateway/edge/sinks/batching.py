@@ -107,7 +107,7 @@ class Batcher:
                 self._close(key)
 
     def next(self, now: float, *, flush: bool = False) -> Outgoing | None:
-        """Give the next batch that is due, and count it as in flight; None when nothing is due yet."""
+        """Return the next batch that is due, and count it as in flight; None when nothing is due yet."""
         if not self._full:
             for key, group in list(self._groups.items()):
                 if flush or now - group.since >= self._limits.age:

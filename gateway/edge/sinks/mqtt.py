@@ -94,7 +94,7 @@ class MqttSink:
         self._connection: MqttConnection | None = None
 
     def statistics(self) -> MqttStatistics:
-        """Give a frozen copy of the counters."""
+        """Return a frozen copy of the counters."""
         return self._statistics
 
     async def publish(self, topic: str, payload: bytes) -> None:
@@ -317,7 +317,7 @@ class _Delivery:
 
 
 def encode(batch: Outgoing, journal: str, gateway: str) -> bytes:
-    """Give the message of a batch: the entries' own octets, spliced."""
+    """Return the message of a batch: the entries' own octets, spliced."""
     return assemble(
         [(entry.seq, entry.body) for entry in batch.entries],
         type=batch.type,
@@ -367,7 +367,7 @@ async def _generator(chunks: AsyncIterator[list[Entry]]) -> AsyncGenerator[list[
 
 
 def _essence(status: Status) -> str:
-    """Give what counts as a change: all but times and running counters."""
+    """Return what counts as a change: all but times and running counters."""
     volatile = dict.fromkeys(("at", "first_seq", "last_seq", "backlog"), True)
     return status.model_dump_json(
         exclude={**volatile, "clock": {"at"}, "meters": {"__all__": {"last_reading_at"}}}

@@ -38,7 +38,7 @@ class DirectoryStore:
         return not 0 < len(self._signed) <= MAX_CHANGES
 
     def load(self) -> list[DirectoryPart]:
-        """Give the stored parts in order; what does not verify is left out (and asked for again)."""
+        """Return the stored parts in order; what does not verify is left out (and asked for again)."""
         parts: list[DirectoryPart] = []
         self._signed, self.version = [], 0
         try:

@@ -38,7 +38,7 @@ def stamp(
     disciplined: bool,
     clock_trusted: bool = True,
 ) -> CaptureRecord:
-    """Give the capture of a reading set of `meter` (`GEN:12345678`), ready for the journal.
+    """Return the capture of a reading set of `meter` (`GEN:12345678`), ready for the journal.
 
     `disciplined` says whether the gateway's time may be trusted, `clock_trusted` whether the meter's clock
     was found good. Stored rows with an untrusted meter time keep their time and values, and stand under no

@@ -130,7 +130,7 @@ class BlockTransfer:
         return Step(send=(self._acknowledgement(),), apdu=apdu)
 
     def again(self) -> tuple[Block, ...]:
-        """Give what to send when nothing came in time: our last window, or the acknowledgement once more."""
+        """Return what to send when nothing came in time: our last window, or the acknowledgement once more."""
         self._progressed(False)
         if self._queue:
             return self._next_window()

@@ -64,7 +64,7 @@ class Keeper:
         self._turns[line.name] += 1
 
     async def take(self, turn: Turn, spec: MeterSpec) -> Kept | None:
-        """Give the association kept for `spec`, in our turn; end or forget one that cannot be used.
+        """Return the association kept for `spec`, in our turn; end or forget one that cannot be used.
 
         Another association with the same meter (another client, other settings) is ended first. Raises
         LineUnavailable when the line had to be hung up and cannot be opened again.

@@ -233,7 +233,7 @@ def counter_key(keys: Keys, system_title: bytes) -> str:
 
 
 def counter_object(settings: DlmsSettings) -> Obis | None:
-    """Give the object that shows the counter of the settings' client, None when it is not to be asked."""
+    """Return the object that shows the counter of the settings' client, None when it is not to be asked."""
     if settings.client == PUBLIC_CLIENT or settings.counter_object == "":
         return None
     if settings.counter_object is not None:
@@ -242,7 +242,7 @@ def counter_object(settings: DlmsSettings) -> Obis | None:
 
 
 def companion_counter(settings: DlmsSettings) -> Obis | None:
-    """Give the companion's counter object for the settings' client, None where it knows no such client."""
+    """Return the companion's counter object for the settings' client, None where it knows no such client."""
     known = companion(settings.companion).associations.get(settings.client)
     return None if known is None else known.counter
 

@@ -49,34 +49,34 @@ class Table:
         return value
 
     def text(self, key: str, default: str | None = None) -> str:
-        """Give a string."""
+        """Return a string."""
         return self._get(key, str, default)
 
     def number(self, key: str, default: int | None = None) -> int:
-        """Give an integer."""
+        """Return an integer."""
         return self._get(key, int, default)
 
     def flag(self, key: str, default: bool | None = None) -> bool:
-        """Give a boolean."""
+        """Return a boolean."""
         return self._get(key, bool, default)
 
     def choice(self, key: str, among: tuple[str, ...], default: str | None = None) -> str:
-        """Give a string that is one of some."""
+        """Return a string that is one of some."""
         value = self.text(key, default)
         if value not in among:
             raise self.error(f"{key} must be one of {', '.join(among)}, not {value!r}")
         return value
 
     def parsed(self, key: str, parse: Callable[[str], T]) -> T:
-        """Give a string that `parse` reads; its ValueError or KeyError is explained."""
+        """Return a string that `parse` reads; its ValueError or KeyError is explained."""
         return self._parse(key, self.text(key), parse)
 
     def obis(self, key: str) -> Obis:
-        """Give an OBIS code."""
+        """Return an OBIS code."""
         return self.parsed(key, Obis.parse)
 
     def list_of(self, key: str, kind: type[T], default: list[T] | None = None) -> tuple[T, ...]:
-        """Give a list whose items are of one type."""
+        """Return a list whose items are of one type."""
         if default is not None and key not in self._raw:
             return tuple(default)
         items: list[object] = self._get(key, list, None)
@@ -88,7 +88,7 @@ class Table:
         return item
 
     def all_parsed(self, key: str, parse: Callable[[str], T], *, optional: bool = False) -> tuple[T, ...]:
-        """Give a list of strings that `parse` reads."""
+        """Return a list of strings that `parse` reads."""
         texts = self.list_of(key, str, [] if optional else None)
         return tuple(self._parse(key, item, parse) for item in texts)
 
@@ -104,17 +104,17 @@ class Table:
             raise self.error(f"{key}: {reason}") from error
 
     def table(self, key: str, *, optional: bool = False) -> Table:
-        """Give a table inside this one."""
+        """Return a table inside this one."""
         raw: dict[str, object] = self._get(key, dict, {} if optional else None)
         return Table(raw, f"{self.place} [{key}]")
 
     def tables(self, key: str, *, optional: bool = False) -> tuple[Table, ...]:
-        """Give a list of tables."""
+        """Return a list of tables."""
         rows = self.list_of(key, dict, [] if optional else None)
         return tuple(Table(row, f"{self.place} {key} {n + 1}") for n, row in enumerate(rows))
 
     def each(self) -> Iterator[tuple[str, Table]]:
-        """Give every table in this one by name."""
+        """Yield every table in this one by name."""
         for key in self._raw:
             yield key, self.table(key)
 

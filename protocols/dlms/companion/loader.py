@@ -17,7 +17,7 @@ DEFAULT = "is15959"
 
 @lru_cache(maxsize=len(COMPANIONS))
 def companion(name: str = DEFAULT) -> Companion:
-    """Give a shipped companion; MeterConfigError for any other name or when its files are damaged. Cached."""
+    """Return a shipped companion; MeterConfigError for any other name or when its files are damaged. Cached."""
     if name not in COMPANIONS:
         raise MeterConfigError(f"unknown companion {name!r}: there are {', '.join(COMPANIONS)}")
     folder = files(__package__).joinpath(name)

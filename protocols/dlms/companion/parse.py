@@ -72,12 +72,12 @@ class _Files:
                 self._sections.setdefault(section, []).append(Table(value, place))
 
     def sections(self, section: str) -> tuple[Table, ...]:
-        """Give a top-level table of all files."""
+        """Return a top-level table of all files."""
         self._used.add(section)
         return tuple(self._sections.get(section, ()))
 
     def section(self, section: str) -> Table:
-        """Give a top-level table of one file, empty when no file has it."""
+        """Return a top-level table of one file, empty when no file has it."""
         first, *more = self.sections(section) or (Table(NOTHING, f"{self._name} [{section}]"),)
         if more:
             raise more[0].error(f"is another file's too ({first.place})")

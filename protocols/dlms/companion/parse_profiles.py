@@ -69,7 +69,7 @@ class LogTables:
         return found
 
     def of(self, phases: int) -> tuple[EventLog, ...]:
-        """Give the logs of a meter with some number of phases."""
+        """Return the logs of a meter with some number of phases."""
         more = self.details.get(phases, ())
         return tuple(
             replace(log, columns=log.columns + more) if log.index in self.detailed else log

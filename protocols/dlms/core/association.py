@@ -125,7 +125,7 @@ class ClientAssociation:
         )
 
     def request(self) -> bytes:
-        """Give the AARQ."""
+        """Return the AARQ."""
         settings = self._settings
         is_hls = settings.auth in hls.HLS
         self._challenge = self._random(hls.CHALLENGE_OCTETS) if is_hls else b""
@@ -196,14 +196,14 @@ class ClientAssociation:
         return self._standing()
 
     def error(self, plain: bytes) -> MeterError:
-        """Give the error that an error APDU stands for."""
+        """Return the error that an error APDU stands for."""
         error = error_of(apdu.decode(plain))
         if isinstance(error, InvocationCounterRefused):
             return InvocationCounterRefused(meter_counter=error.meter_counter, own_counter=self._own_counter)
         return error
 
     def _refusal(self, plain: bytes) -> MeterError:
-        """Give the error of a step that was refused: a plain refusal is one of the association."""
+        """Return the error of a step that was refused: a plain refusal is one of the association."""
         error = self.error(plain)
         if isinstance(error, MeterRefused):
             hint = hints.refused(self._settings.auth, self._settings.ciphered, hints.USER, hints.FAILURE)
@@ -211,7 +211,7 @@ class ClientAssociation:
         return error
 
     def release(self) -> bytes | None:
-        """Give the RLRQ, or None when the link's end is enough."""
+        """Return the RLRQ, or None when the link's end is enough."""
         mode = self._settings.release
         if mode is ReleaseMode.NONE:
             return None

@@ -92,7 +92,7 @@ class ClientConnection:
         return self._link
 
     def data_to_send(self) -> bytes:
-        """Give and forget what must go out now."""
+        """Return and forget what must go out now."""
         return self._link.data_to_send()
 
     def timed_out(self) -> bool:

@@ -63,7 +63,7 @@ class Transaction:
         return bytes(self._blocks)
 
     def begin(self) -> bytes:
-        """Give the first APDU: the request, or its first block when it is too long."""
+        """Return the first APDU: the request, or its first block when it is too long."""
         whole = apdu.encode(self._request)
         if len(whole) <= self._room or isinstance(self._request, GetRequest | GetListRequest):
             return whole

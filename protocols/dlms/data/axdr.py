@@ -223,7 +223,7 @@ _SEQUENCES = {int(tag): tag for tag in (Tag.ARRAY, Tag.STRUCTURE)}
 
 
 def _reader(tag: Tag) -> Callable[[Cursor], Data]:
-    """Give what reads the values of a type that holds no others; enum members are looked up once, here."""
+    """Return what reads the values of a type that holds no others; enum members are looked up once, here."""
     if tag in INTEGERS:
         size, signed = INTEGERS[tag]
         return lambda cursor: _new(Data, (tag, int.from_bytes(cursor.take(size), "big", signed=signed)))

@@ -181,7 +181,7 @@ class CosemDateTime:
         return self.date.octets + self.time.octets + tail
 
     def stamp(self, zone: ZoneInfo = INDIA) -> Stamp:
-        """Give the instant it stands for, as `cosem_time.decode` does."""
+        """Return the instant it stands for, as `cosem_time.decode` does."""
         return cosem_time.decode(self.octets, zone)
 
     def __str__(self) -> str:

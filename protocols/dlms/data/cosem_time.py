@@ -109,7 +109,7 @@ def encode(
 
 
 def octets_of(data: Data) -> bytes | None:
-    """Give the twelve octets of a date-time in any form that meters use, None when it is none of them.
+    """Return the twelve octets of a date-time in any form that meters use, None when it is none of them.
 
     An octet-string or date-time; or a structure whose parts, in order, are a date and a time (either order;
     octet-strings or their own types; deviation and status may follow) or one number per field.

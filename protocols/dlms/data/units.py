@@ -58,5 +58,5 @@ UNIT_CODES = MappingProxyType({name: code for code, name in UNIT_NAMES.items()})
 
 
 def unit_name(code: int) -> str:
-    """Give the name of a unit code; an unknown code becomes `unit(N)`, never an error."""
+    """Return the name of a unit code; an unknown code becomes `unit(N)`, never an error."""
     return UNIT_NAMES.get(code, f"unit({code})")

@@ -53,7 +53,7 @@ def to_value(data: Data, *, scale: Scale | None, time: bool, zone: ZoneInfo) -> 
 
 
 def text_of(data: Data) -> str:
-    """Give an identity as text: characters without padding, digits of a number, or ""."""
+    """Return an identity as text: characters without padding, digits of a number, or ""."""
     match data.value:
         case bytes() as octets:
             return octets.decode("latin-1").strip("\0 \t\r\n")
@@ -84,7 +84,7 @@ def _octets(octets: bytes, zone: ZoneInfo) -> Value:
 
 
 def _float(octets: bytes, scale: Scale | None) -> Value:
-    """Give the shortest decimal that the meter's float stands for."""
+    """Return the shortest decimal that the meter's float stands for."""
     if len(octets) == 4:
         number = Decimal(f"{struct.unpack('>f', octets)[0]:.7g}")
     else:

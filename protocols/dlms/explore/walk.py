@@ -24,7 +24,7 @@ Progress = Callable[[int, int, ObjectEntry, int], None]
 
 
 def attributes_of(entry: ObjectEntry) -> Mapping[int, int | None]:
-    """Give attributes with their access modes; those of the class, without modes, where the list has none."""
+    """Return attributes with their access modes; those of the class, without modes, where the list has none."""
     if entry.attributes:
         return dict(entry.attributes)
     known = catalogue(entry.class_id, entry.version)
@@ -78,7 +78,7 @@ class Walk:
                 raise
 
     def objects(self) -> tuple[SavedObject, ...]:
-        """Give what was read so far, in the order of the object list."""
+        """Return what was read so far, in the order of the object list."""
         return tuple(
             SavedObject(
                 class_id=listed.class_id,

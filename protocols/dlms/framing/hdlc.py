@@ -190,7 +190,7 @@ class FrameDecoder:
         return max(0, len(self._buffer) - 1)
 
     def receive_data(self, data: bytes) -> list[Frame | BadFrame]:
-        """Give what `data` completed: whole frames, and a BadFrame at once for what cannot be one."""
+        """Return what `data` completed: whole frames, and a BadFrame at once for what cannot be one."""
         self._buffer += data
         found: list[Frame | BadFrame] = []
         while self._seek():

@@ -80,7 +80,7 @@ class Channel:
         return sum(len(one.info) for queue in (self._unacknowledged, self._segments) for one in queue)
 
     def data_to_send(self) -> bytes:
-        """Give and forget what must go out now."""
+        """Return and forget what must go out now."""
         data = bytes(self._out)
         self._out.clear()
         return data
@@ -212,7 +212,7 @@ class Channel:
         return whole
 
     def rejection_of(self, frame: Frame, reasons: int) -> bytes:
-        """Give the information field of an FRMR to `frame`."""
+        """Return the information field of an FRMR to `frame`."""
         return hdlc.encode_rejection(frame, send=self._next_number, receive=self._expected, reasons=reasons)
 
     def _advance(self) -> None:

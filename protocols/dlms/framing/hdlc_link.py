@@ -103,7 +103,7 @@ class HdlcClientLink:
             self._channel.expect()
 
     def data_to_send(self) -> bytes:
-        """Give and forget what must go out now."""
+        """Return and forget what must go out now."""
         return self._channel.data_to_send()
 
     def timed_out(self) -> bool:

@@ -50,7 +50,7 @@ class ClientLink(Protocol):
         """Take octets from the wire; MeterProtocolError when they break the framing beyond recovery."""
 
     def data_to_send(self) -> bytes:
-        """Give and forget what must go out now."""
+        """Return and forget what must go out now."""
 
     def timed_out(self) -> bool:
         """Be told that nothing (whole) came within the reply time.

@@ -37,30 +37,30 @@ class Identification:
     text: str
 
     def choose(self, fastest: int) -> int:
-        """Give the fastest speed that the meter has and `fastest` allows."""
+        """Return the fastest speed that the meter has and `fastest` allows."""
         return max(speed for speed in SPEEDS.values() if speed <= max(START_BAUD, min(self.baud, fastest)))
 
 
 def sign_on(address: str = "") -> bytes:
-    """Give the request message; MeterConfigError when the address has other than letters, digits, spaces."""
+    """Return the request message; MeterConfigError when the address has other than letters, digits, spaces."""
     if len(address) > MAX_ADDRESS or not (address.replace(" ", "") + "0").isalnum() or not address.isascii():
         raise MeterConfigError(f"mode E address {address!r}: up to {MAX_ADDRESS} letters, digits or spaces")
     return b"/?" + address.encode("ascii") + b"!\r\n"
 
 
 def acknowledgement(baud: int) -> bytes:
-    """Give the option select message for HDLC at this speed."""
+    """Return the option select message for HDLC at this speed."""
     letter = next(z for z, speed in SPEEDS.items() if speed == baud)
     return bytes((ACK,)) + f"{HDLC_MODE}{letter}{HDLC_MODE}\r\n".encode("ascii")
 
 
 def with_parity(text: bytes) -> bytes:
-    """Give 7E1 as an 8N1 port sends it: bit 7 makes the number of ones even."""
+    """Return 7E1 as an 8N1 port sends it: bit 7 makes the number of ones even."""
     return bytes(octet | (octet.bit_count() & 1) << 7 for octet in text)
 
 
 def without_parity(data: bytes) -> bytes:
-    """Give the seven bits; a wrong parity shows in the text that results."""
+    """Return the seven bits; a wrong parity shows in the text that results."""
     return bytes(octet & 0x7F for octet in data)
 
 
@@ -72,7 +72,7 @@ class IdentificationReader:
         self._skipped = 0
 
     def receive_data(self, data: bytes) -> Identification | None:
-        """Give the identification when its line is complete.
+        """Return the identification when its line is complete.
 
         MeterProtocolError at once for a line that is none or too long, a speed that does not exist, a meter
         that does not offer mode E, or MAX_NOISE octets without an identification.

@@ -71,7 +71,7 @@ class WrapperDecoder:
         return len(self._buffer)
 
     def receive_data(self, data: bytes) -> list[WrapperApdu]:
-        """Give the APDUs completed by `data`; MeterProtocolError at the first wrong header."""
+        """Return the APDUs completed by `data`; MeterProtocolError at the first wrong header."""
         self._buffer += data
         apdus = []
         while (apdu := self._next()) is not None:
@@ -143,7 +143,7 @@ class WrapperSocket:
                 self.strays += 1
 
     def take(self, client: int, server: int) -> list[ApduReceived]:
-        """Give and forget the APDUs of one pair, and notifications that belong to none."""
+        """Return and forget the APDUs of one pair, and notifications that belong to none."""
         unasked = [ApduReceived(apdu, unasked=True) for apdu in self._unasked]
         self._unasked.clear()
         waiting = self._waiting.get((client, server), deque())
@@ -201,7 +201,7 @@ class WrapperClientLink:
         """TCP brings what comes."""
 
     def data_to_send(self) -> bytes:
-        """Give and forget what must go out now."""
+        """Return and forget what must go out now."""
         data = bytes(self._out)
         self._out.clear()
         return data

@@ -35,11 +35,11 @@ class InterfaceClass:
     methods: tuple[Member, ...] = ()
 
     def attribute_name(self, number: int) -> str:
-        """Give the Blue Book name, or `attribute N` for one that this version does not have."""
+        """Return the Blue Book name, or `attribute N` for one that this version does not have."""
         return _name(self.attributes, number, "attribute")
 
     def method_name(self, number: int) -> str:
-        """Give the Blue Book name, or `method N`."""
+        """Return the Blue Book name, or `method N`."""
         return _name(self.methods, number, "method")
 
 
@@ -263,7 +263,7 @@ _ROWS: dict[int, _Row] = {
 
 
 def catalogue(class_id: int, version: int | None = None) -> InterfaceClass | None:
-    """Give a version of an interface class; None for an unknown class.
+    """Return a version of an interface class; None for an unknown class.
 
     A version newer than the catalogue, or None, gives the newest that it has. Version 0 of security setup calls
     method 2 global_key_transfer; the later name is used for both.
@@ -287,13 +287,13 @@ def class_ids() -> tuple[int, ...]:
 
 
 def class_name(class_id: int) -> str:
-    """Give the name of a class, or `class N`."""
+    """Return the name of a class, or `class N`."""
     row = _ROWS.get(class_id)
     return row.name if row else f"class {class_id}"
 
 
 def newest_version(class_id: int) -> int:
-    """Give the newest version in the catalogue; 0 for an unknown class."""
+    """Return the newest version in the catalogue; 0 for an unknown class."""
     row = _ROWS.get(class_id)
     return row.newest if row else 0
 

@@ -51,7 +51,7 @@ TYPED: Mapping[int, type[CosemObject]] = {
 
 
 def codec_of(class_id: int, version: int, attribute: int) -> Codec[object] | None:
-    """Give the codec of an attribute; None when only its name, or nothing, is known."""
+    """Return the codec of an attribute; None when only its name, or nothing, is known."""
     cls = TYPED.get(class_id)
     declared = vars(cls).values() if cls else ()
     found = (d for d in declared if isinstance(d, Attribute) and d.member.number == attribute)

@@ -135,7 +135,7 @@ class MethodRef(Generic[T]):
 
 
 def reached(exchange: Access | None) -> Access:
-    """Give the exchange; LocalError when an object was made without one."""
+    """Return the exchange; LocalError when an object was made without one."""
     if exchange is None:
         raise LocalError(
             "this object was made without an exchange: it makes requests and parses answers only"
@@ -154,7 +154,7 @@ class Attribute(Generic[T]):
         self.member = attribute_named(owner.CLASS_ID, name)
 
     def codec(self, version: int) -> Codec[T]:
-        """Give the codec that a version of the class has."""
+        """Return the codec that a version of the class has."""
         return self._codecs[max(v for v in self._codecs if v <= max(version, 0))]
 
     @overload

@@ -96,7 +96,7 @@ def build_key_transfer(master: bytes, keys: Mapping[KeyKind, bytes]) -> Data:
 
 
 def parse_key_transfer(data: Data, master: bytes) -> dict[KeyKind, bytes]:
-    """Give the new keys, as the meter's side does.
+    """Return the new keys, as the meter's side does.
 
     Raises MeterProtocolError for another shape, no key or one kind twice; SecurityFailure when a key does not open
     under this master key: then no key of the transfer is to be taken.

@@ -41,7 +41,7 @@ class Column:
     values: tuple[DataValue, ...]
 
     def cell(self, row: int) -> Data:
-        """Give one cell."""
+        """Return one cell."""
         tags = self.tags
         return Data(tags if isinstance(tags, Tag) else tags[row], self.values[row])
 
@@ -90,11 +90,11 @@ class Block:
     counted: bytes
 
     def cells(self, row: int) -> tuple[Data, ...]:
-        """Give one row's cells."""
+        """Return one row's cells."""
         return tuple(column.cell(row) for column in self.columns)
 
     def stamp(self, row: int) -> Stamp | None:
-        """Give what the meter said of one row's time; None when the profile captures none."""
+        """Return what the meter said of one row's time; None when the profile captures none."""
         at = self.layout.stamp_index
         if at is None:
             return None
@@ -107,7 +107,7 @@ class Block:
         return NO_STAMP if instant is None else stamps.carried(instant, octets, self.zone)
 
     def rows(self) -> Iterator[Row]:
-        """Give the rows one by one."""
+        """Yield the rows one by one."""
         for row in range(self.count):
             yield Row(cells=self.cells(row), stamp=self.stamp(row))
 
@@ -172,7 +172,7 @@ class Block:
         return [row for _, _, row in ordered], [occurrence for _, occurrence, _ in ordered], blank
 
     def _occurrences(self, rows: Sequence[int], counted: list[int]) -> list[int]:
-        """Give events the number that their log captured, above their log's base."""
+        """Return events the number that their log captured, above their log's base."""
         if self.layout.profile is not ProfileName.EVENTS:
             return counted
         log = 0

@@ -81,7 +81,7 @@ def decode_rows(
 
 
 def rows_of(layout: Layout, buffer: Data, zone: ZoneInfo) -> Iterator[Row]:
-    """Give the rows with null-data resolved: a null repeats the row before, a null stamp adds one period."""
+    """Return the rows with null-data resolved: a null repeats the row before, a null stamp adds one period."""
     return block_of(layout, buffer, zone=zone).rows()
 
 
@@ -281,7 +281,7 @@ class _Rows:
         self._counted += bytes([tag is null for tag, _ in cells])
 
     def block(self) -> Block:
-        """Give what was collected."""
+        """Return what was collected."""
         unstamped = [None] * self.count if self._stamp is None else []
         return Block(
             layout=self._layout,
@@ -341,7 +341,7 @@ class _Cells:
         return Data(self._tags[-1] if self._tags else self._tag, self._values[-1])
 
     def column(self) -> Column:
-        """Give the finished column."""
+        """Return the finished column."""
         tags: Tag | tuple[Tag, ...] = tuple(self._tags) or self._tag
         if isinstance(tags, tuple) and tags.count(tags[0]) == len(tags):
             tags = tags[0]

@@ -120,7 +120,7 @@ def cell_value(column: CapturedColumn, cell: Data, zone: ZoneInfo) -> Value:
 def with_scales(
     columns: Sequence[CapturedColumn], scales: Mapping[tuple[Obis, int], Scale]
 ) -> tuple[CapturedColumn, ...]:
-    """Give each column the scale of its object; only the value attributes have one."""
+    """Return each column the scale of its object; only the value attributes have one."""
     return tuple(
         CapturedColumn(
             class_id=c.class_id,

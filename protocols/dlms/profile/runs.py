@@ -84,7 +84,7 @@ class RowPlan:
 
 
 def values(cell: Cell, gathered: bytearray, rows: int) -> Sequence[DataValue]:
-    """Give a column's values from its gathered octets, as `axdr` gives them."""
+    """Return a column's values from its gathered octets, as `axdr` gives them."""
     tag = cell.tag
     if tag in _INTEGER_FORMATS:
         return struct.unpack(f">{rows}{_INTEGER_FORMATS[tag]}", gathered)
@@ -138,7 +138,7 @@ def untagged_plan(codes: bytes, octets: bytes, offset: int) -> RowPlan | None:
 
 
 def _header(code: bytes, octets: bytes, at: int) -> tuple[bytes, int] | None:
-    """Give a value's length octet (none for most types) and its size; None for a type of no fixed width."""
+    """Return a value's length octet (none for most types) and its size; None for a type of no fixed width."""
     size = _SIZES.get(code[0])
     if size is not None:
         return b"", size

@@ -123,7 +123,7 @@ def instants(octets: bytes | bytearray, zone: ZoneInfo) -> list[datetime | None]
 
 
 def meter_times(octets: bytes | bytearray, zone: ZoneInfo) -> list[MeterTime]:
-    """Give what the meter said in each of these date-times of twelve octets."""
+    """Return what the meter said in each of these date-times of twelve octets."""
     count = len(octets) // OCTETS
     days, times = _Days(zone, count), _Times()
     found: Sequence[_Day | Stamp]
@@ -145,12 +145,12 @@ def meter_times(octets: bytes | bytearray, zone: ZoneInfo) -> list[MeterTime]:
 
 
 def meter_time(stamp: Stamp) -> MeterTime:
-    """Give what the meter said, as a reading set carries it."""
+    """Return what the meter said, as a reading set carries it."""
     return MeterTime(wall=stamp.wall, deviation=stamp.deviation, status=stamp.status, trusted=stamp.trusted)
 
 
 def carried(at: datetime, octets: bytes, zone: ZoneInfo) -> Stamp:
-    """Give the stamp of a row whose stamp was left out: counted on to `at` from `octets`, the last one sent."""
+    """Return the stamp of a row whose stamp was left out: counted on to `at` from `octets`, the last one sent."""
     last = _stamp(octets, zone)
     return Stamp(
         at=at, wall=_wall(at, zone), deviation=last.deviation, status=last.status, trusted=last.trusted
@@ -158,7 +158,7 @@ def carried(at: datetime, octets: bytes, zone: ZoneInfo) -> Stamp:
 
 
 def carried_times(ats: Sequence[datetime], octets: Sequence[bytes], zone: ZoneInfo) -> list[MeterTime]:
-    """Give the same as meter times, for many rows."""
+    """Return the same as meter times, for many rows."""
     last = [_stamp(one, zone) for one in octets]
     return from_columns(
         MeterTime,

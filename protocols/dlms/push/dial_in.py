@@ -71,7 +71,7 @@ class DialInLine(BaseLine):
         return self._connection is not None and self._connection.usable
 
     def statistics(self) -> LineStatistics:
-        """Give a frozen copy of the counters."""
+        """Return a frozen copy of the counters."""
         return replace(super().statistics(), open=self.connected)
 
     def adopt(self, connection: Incoming) -> None:

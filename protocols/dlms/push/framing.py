@@ -31,7 +31,7 @@ class PushStream:
         return len(self._buffer) + len(self._segments) + self._frames.pending
 
     def receive_data(self, data: bytes) -> list[bytes]:
-        """Give the APDUs that `data` completed; MeterProtocolError for what can be no push, at once."""
+        """Return the APDUs that `data` completed; MeterProtocolError for what can be no push, at once."""
         if self.framing is None and data:
             self.framing = _framing(data[0])
         match self.framing:
@@ -94,7 +94,7 @@ class PushStream:
 
 
 def datagram(data: bytes, max_apdu: int = MAX_PUSH) -> list[bytes]:
-    """Give the APDUs of one UDP datagram, which holds them whole; MeterProtocolError otherwise."""
+    """Return the APDUs of one UDP datagram, which holds them whole; MeterProtocolError otherwise."""
     stream = PushStream(max_apdu)
     apdus = stream.receive_data(data)
     return apdus + stream.finish()

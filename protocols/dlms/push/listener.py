@@ -170,7 +170,7 @@ class PushListener:
         return taken
 
     def statistics(self) -> ListenerStatistics:
-        """Give a frozen copy of the counters."""
+        """Return a frozen copy of the counters."""
         counts = {name: getattr(self._counts, name) for name in _Counts.__slots__}
         return ListenerStatistics(
             connections=len(self._callers) + len(self._bound),
@@ -433,7 +433,7 @@ def _address(connection: Incoming) -> str:
 
 
 def plain_address(address: str) -> str:
-    """Give an IPv4 address that a socket for both families shows as IPv6 its own form, without a zone."""
+    """Return an IPv4 address that a socket for both families shows as IPv6 its own form, without a zone."""
     return address.partition("%")[0].removeprefix("::ffff:")
 
 

@@ -72,14 +72,14 @@ class KeyRing(Protocol):
         """Find a meter by the device id or serial that a body carries."""
 
     def keys_for(self, system_title: bytes) -> Keys | None:
-        """Give the global keys of the meter with this title; MeterConfigError when they cannot be had."""
+        """Return the global keys of the meter with this title; MeterConfigError when they cannot be had."""
 
 
 class ReplayStore(Protocol):
     """Last invocation counter taken from each sender. Durable before a notification has effects."""
 
     def last(self, sender: str) -> int:
-        """Give it; -1 for a sender that never pushed."""
+        """Return it; -1 for a sender that never pushed."""
 
     def note(self, sender: str, counter: int) -> None:
         """Raise it."""
@@ -154,7 +154,7 @@ class PushReceiver:
         return found
 
     def statistics(self) -> PushStatistics:
-        """Give a frozen copy of the counters."""
+        """Return a frozen copy of the counters."""
         counts = {reason.value: self._refused[reason] for reason in Refusal}
         return PushStatistics(
             accepted=self._accepted, unknown=MappingProxyType(dict(self._unknown)), **counts

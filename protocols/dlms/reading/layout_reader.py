@@ -58,7 +58,7 @@ class LayoutReader:
         self.reread = 0
 
     async def of(self, profile: ProfileName, source: BufferSource) -> Layout:
-        """Give the layout of the first place of `source` that the meter has; NotSupported when it has none."""
+        """Return the layout of the first place of `source` that the meter has; NotSupported when it has none."""
         missing = NotSupported(f"the meter has no {profile} profile")
         for place in source.places:
             self._sources[place] = source
@@ -82,7 +82,7 @@ class LayoutReader:
         return fresh
 
     def current(self, layout: Layout) -> Layout:
-        """Give the layout as it is known now: the columns may have been read again since."""
+        """Return the layout as it is known now: the columns may have been read again since."""
         known = self._layouts.get(layout.obis)
         return known.layout if known else layout
 
@@ -201,7 +201,7 @@ class LayoutReader:
     # single objects
 
     async def of_objects(self, profile: ProfileName, reads: Sequence[ObjectRead]) -> Layout:
-        """Give single objects as columns with their scales, kept like a profile's."""
+        """Return single objects as columns with their scales, kept like a profile's."""
         columns = tuple(CapturedColumn(class_id=r.class_id, quantity=r.quantity) for r in reads)
         name, mark = f"{profile}/objects", ",".join(str(c.quantity) for c in columns)
         known = self._cache.of_meter(name)

@@ -111,18 +111,18 @@ class ProfileReader:
                     yield reading
 
     async def layout_of(self, profile: ProfileName) -> Layout:
-        """Give the layout of a profile of rows; NotSupported when the companion or the meter has none."""
+        """Return the layout of a profile of rows; NotSupported when the companion or the meter has none."""
         match self._companion.source(profile, await self.objects()):
             case BufferSource() as source:
                 return await self._layouts.of(profile, source)
         raise NotSupported(f"the {profile} profile is not one buffer of rows")
 
     async def scaled(self, columns: tuple[CapturedColumn, ...]) -> tuple[CapturedColumn, ...]:
-        """Give columns their scales, asked of the objects themselves."""
+        """Return columns their scales, asked of the objects themselves."""
         return await self._layouts.scaled(columns, None)
 
     async def objects(self) -> tuple[ObjectEntry, ...]:
-        """Give the meter's object list where the companion goes by it, else ().
+        """Return the meter's object list where the companion goes by it, else ().
 
         It is read once from the current association (class 15 #2) and kept as long as the firmware stays.
         """

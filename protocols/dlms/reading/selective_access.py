@@ -74,7 +74,7 @@ class StoredRows:
     async def read(
         self, layout: Layout, since: datetime | None, until: datetime | None
     ) -> AsyncIterator[ReadingSet]:
-        """Give the sets with since < at <= until, oldest first; nothing older follows one that was given.
+        """Yield the sets with since < at <= until, oldest first; nothing older follows one that was given.
 
         A read that fails may be taken up again from the last set's `at`. Raises what `Exchange.get` does.
         """
@@ -242,7 +242,7 @@ class StoredRows:
         return salvage(current, partial, span, zone=self._zone, received_at=now)
 
     def _came(self, layout: Layout, start: datetime, end: datetime) -> Iterator[ReadingSet]:
-        """Give the rows that came whole of a chunk that failed, where nothing can be missing before them."""
+        """Yield the rows that came whole of a chunk that failed, where nothing can be missing before them."""
         if self._cut and self._cut[0].at <= start + _period(layout):
             yield from _within(self._cut, start, end)
 
@@ -411,7 +411,7 @@ class _Rows:
         return self._reached
 
     def sets(self) -> list[ReadingSet]:
-        """Give all rows, oldest first."""
+        """Return all rows, oldest first."""
         return [row for at in sorted(self._by_stamp) for row in self._by_stamp[at]]
 
 
@@ -429,7 +429,7 @@ def period_of(block: Block) -> int:
 
 
 def _period(layout: Layout) -> timedelta:
-    """Give the capture period; where there is none, rows may come every second."""
+    """Return the capture period; where there is none, rows may come every second."""
     return timedelta(seconds=layout.period) or SECOND
 
 

@@ -80,7 +80,7 @@ class KeySet:
     dedicated: Keys | None = field(default=None, repr=False)
 
     def of(self, form: Form) -> Keys:
-        """Give the keys of a form; SecurityFailure where there is no dedicated key."""
+        """Return the keys of a form; SecurityFailure where there is no dedicated key."""
         if not form.dedicated:
             return self.keys
         if self.dedicated is None:

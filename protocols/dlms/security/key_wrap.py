@@ -18,7 +18,7 @@ def wrap_key(master: bytes, key: bytes) -> bytes:
 
 
 def unwrap_key(master: bytes, wrapped: bytes) -> bytes:
-    """Give the key inside; SecurityFailure when it was not wrapped under `master` or was changed."""
+    """Return the key inside; SecurityFailure when it was not wrapped under `master` or was changed."""
     _check("master", master)
     if len(wrapped) != WRAPPED_OCTETS:
         raise SecurityFailure(f"a wrapped key has {WRAPPED_OCTETS} octets, not {len(wrapped)}")

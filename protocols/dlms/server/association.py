@@ -89,7 +89,7 @@ class ServerAssociation:
             self._challenge = self._random(hls.CHALLENGE_OCTETS)
 
     def answer(self, aarq: Aarq, granted: InitiateResponse) -> bytes:
-        """Give the AARE that accepts."""
+        """Return the AARE that accepts."""
         initiate = acse.encode_initiate_response(granted)
         needs_title = self.policy.ciphered or self.policy.auth in (Auth.HLS_GMAC, Auth.HLS_SHA256)
         wants_proof = not self.proved
@@ -197,7 +197,7 @@ class ServerAssociation:
 
 
 def reject(aarq: Aarq, diagnostic: int) -> bytes:
-    """Give the AARE that refuses."""
+    """Return the AARE that refuses."""
     refusal = Aare(
         context=aarq.context,
         result=acse.REJECTED,

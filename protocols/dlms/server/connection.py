@@ -46,7 +46,7 @@ class SendCounter:
         self._last = start
 
     def __call__(self) -> int:
-        """Give the next counter."""
+        """Return the next counter."""
         self._last += 1
         return self._last
 

@@ -38,7 +38,7 @@ class ServedMeter:
     one_client: bool = False
 
     def limits(self, common: ServerSettings) -> ServerSettings:
-        """Give this meter's own limits where they differ from the port's."""
+        """Return this meter's own limits where they differ from the port's."""
         return common
 
     def converse(self, client: int, settings: ServerSettings) -> Conversation:
@@ -56,13 +56,13 @@ class WrapperServer:
         self._connections: dict[tuple[int, int], Conversation] = {}
 
     def receive_data(self, data: bytes) -> bytes:
-        """Give the answers to what `data` completed; MeterProtocolError for a wrong header."""
+        """Return the answers to what `data` completed; MeterProtocolError for a wrong header."""
         return b"".join(
             answer for request in self._decoder.receive_data(data) for answer in self._answers(request)
         )
 
     def receive_datagram(self, data: bytes) -> list[bytes]:
-        """Give the datagrams that answer one; MeterProtocolError when it is not exactly one APDU."""
+        """Return the datagrams that answer one; MeterProtocolError when it is not exactly one APDU."""
         return list(self._answers(wrapper.decode_datagram(data)))
 
     def quiet(self) -> None:
@@ -107,7 +107,7 @@ class HdlcBus:
         self.busy = False
 
     def receive_data(self, data: bytes) -> bytes:
-        """Give the frames that answer what `data` completed."""
+        """Return the frames that answer what `data` completed."""
         out = bytearray()
         for frame in self._decoder.receive_data(data):
             if isinstance(frame, BadFrame):
@@ -121,7 +121,7 @@ class HdlcBus:
         self._decoder.reset()
 
     def notification(self, physical: int, client: int, apdu: bytes) -> bytes:
-        """Give the UI frame that carries a data-notification to a connected client, "" when it is not.
+        """Return the UI frame that carries a data-notification to a connected client, "" when it is not.
 
         LocalError when the APDU does not fit the information field that was agreed: UI frames have no segments.
         """

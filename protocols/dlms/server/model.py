@@ -62,7 +62,7 @@ class CosemModel(Protocol):
         attribute: int,
         selection: RangeSelection | EntrySelection | None,
     ) -> Data:
-        """Give an attribute's value."""
+        """Return an attribute's value."""
 
     def set(self, client: int, class_id: int, obis: Obis, attribute: int, value: Data) -> None:
         """Write an attribute."""

@@ -59,7 +59,7 @@ class Talks:
         return [line for part in self.parts for line in part.lines()]
 
     def document(self) -> dict[str, object]:
-        """Give tree and problems for JSON."""
+        """Return tree and problems for JSON."""
         found = [{"offset": p.offset, "of": p.space, "reason": p.reason} for p in self.problems]
         return {
             "parts": [part.document() for part in self.parts],
@@ -249,7 +249,7 @@ def _is_frame(octets: bytes) -> bool:
 
 
 def _unit(octets: bytearray) -> int | None:
-    """Give the length of the whole unit that `octets` begin with; None while it is not complete."""
+    """Return the length of the whole unit that `octets` begin with; None while it is not complete."""
     if not octets:
         return None
     if octets[0] == FLAG:
@@ -276,6 +276,6 @@ def _unit(octets: bytearray) -> int | None:
 
 
 def _to_next_flag(octets: bytearray, start: int) -> int:
-    """Give how many octets are no frame: up to the next flag, or all."""
+    """Return how many octets are no frame: up to the next flag, or all."""
     at = octets.find(FLAG, start)
     return at if at > 0 else len(octets)

@@ -33,7 +33,7 @@ class Trace:
         return [line for part in self.parts for line in part.lines()]
 
     def document(self) -> dict[str, object]:
-        """Give the tree and the problem for JSON."""
+        """Return the tree and the problem for JSON."""
         wrong = self.problem
         found = wrong and {"offset": wrong.offset, "of": wrong.space, "reason": wrong.reason}
         return {"parts": [part.document() for part in self.parts], "problem": found}

@@ -47,13 +47,13 @@ class Known:
     joined: dict[tuple[object, ...], Joined] = field(default_factory=dict)
 
     def candidates(self, tag: int) -> list[bytes]:
-        """Give the system titles that may have ciphered an APDU with this tag, likeliest first."""
+        """Return the system titles that may have ciphered an APDU with this tag, likeliest first."""
         plain = PLAIN_TAGS.get(tag)
         seen = (self.client, self.meter) if plain in FROM_CLIENT else (self.meter, self.client)
         return list(dict.fromkeys(t for t in (seen[0], *self.titles, seen[1]) if t))
 
     def key_for(self, *, dedicated: bool) -> Keys | None:
-        """Give the keys that open an APDU; the dedicated key comes from an initiate-request or the caller."""
+        """Return the keys that open an APDU; the dedicated key comes from an initiate-request or the caller."""
         if self.keys is None or not dedicated:
             return self.keys
         if not self.dedicated:
@@ -87,7 +87,7 @@ class Known:
         return True
 
     def whole(self, what: str, cursor: TraceCursor) -> TraceCursor:
-        """Give all blocks joined as a cursor, and forget them."""
+        """Return all blocks joined as a cursor, and forget them."""
         joined = self.joined.pop((*self.way, what), Joined())
         data = bytes(joined.data)
         placed = len(joined.places) == len(data)  # not so when blocks came ciphered

@@ -50,7 +50,7 @@ class Node:
             yield from child.lines(depth + 1)
 
     def document(self) -> dict[str, Any]:
-        """Give the tree for JSON."""
+        """Return the tree for JSON."""
         own: dict[str, Any] = {"offset": self.offset, "name": self.name}
         own |= {"value": self.value} if self.value else {}
         own |= {"of": self.space} if self.space else {}
@@ -76,7 +76,7 @@ class TraceCursor(Cursor):
         self._last = 0
 
     def place(self, offset: int) -> int:
-        """Give the place of an octet of this cursor in its text."""
+        """Return the place of an octet of this cursor in its text."""
         if offset < len(self.places):
             return self.places[offset]
         return self.places[-1] + 1 if self.places else 0
@@ -192,7 +192,7 @@ class TraceCursor(Cursor):
         return self.octet_at(self.offset) if self.left else -1
 
     def octets_before(self, count: int) -> bytes:
-        """Give the octets read last, once more."""
+        """Return the octets read last, once more."""
         return self._data[self.offset - count : self.offset]
 
     def expect(self, tag: int) -> None:
@@ -201,7 +201,7 @@ class TraceCursor(Cursor):
             raise self.error(f"{found:#04x} where {tag:#04x} is expected")
 
     def octet_at(self, offset: int) -> int:
-        """Give an octet without consuming it."""
+        """Return an octet without consuming it."""
         return self._data[offset]
 
 

@@ -227,7 +227,7 @@ def security_setup(client: int) -> Obis:
 
 
 def object_list(objects: Mapping[Obis, Served], *, may_write: bool) -> Data:
-    """Give attribute 2 of the association object: class, version, name and rights of each object."""
+    """Return attribute 2 of the association object: class, version, name and rights of each object."""
     return build_object_list(_listed(obis, served, may_write) for obis, served in sorted(objects.items()))
 
 

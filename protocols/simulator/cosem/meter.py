@@ -44,7 +44,7 @@ class NowSource(Protocol):
     """Anything that tells the present."""
 
     def now(self) -> datetime:
-        """Give the present instant in UTC."""
+        """Return the present instant in UTC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +226,7 @@ class MeterObjects:
         return cosem_rows.block(rows[-1])
 
     def _billed(self) -> Mapping[str, Raw]:
-        """Give what only a billing row shows, as of now: tariff zones, average factor, minutes with supply."""
+        """Return what only a billing row shows, as of now: tariff zones, average factor, minutes with supply."""
         shown = self._registers(zones=True)
         state = self._home.state(self._clock.now())
         factor = min(1000, state.energy_import_wh * 1000 // max(1, state.apparent_energy_vah))
@@ -272,7 +272,7 @@ def _logs(category: str, numbered: bool) -> tuple[tuple[EventLog, tuple[Column, 
 
 @lru_cache(maxsize=8)
 def _captured_objects(category: str) -> dict[Obis, tuple[Sequence[Column], ProfileName]]:
-    """Give the columns of each captured object, and the profile whose values it shows."""
+    """Return the columns of each captured object, and the profile whose values it shows."""
     profiles = companion().categories[category].profiles
     order = (
         ProfileName.INSTANTANEOUS,

@@ -51,7 +51,7 @@ _ASSOCIATION_CLASS = 15
 
 
 def system_title(manufacturer: str, serial: str) -> bytes:
-    """Give the eight octets: three FLAG letters, then the serial's digits as a number (Green Book 9.2)."""
+    """Return the eight octets: three FLAG letters, then the serial's digits as a number (Green Book 9.2)."""
     digits = "".join(c for c in serial if c in "0123456789") or "0"
     return manufacturer.encode("ascii")[:3].ljust(3) + (int(digits) % (1 << 40)).to_bytes(5, "big")
 
@@ -112,7 +112,7 @@ class HouseholdModel:
         attribute: int,
         selection: RangeSelection | EntrySelection | None,
     ) -> Data:
-        """Give an attribute's value; AccessDenied when there is none or the client may not see it."""
+        """Return an attribute's value; AccessDenied when there is none or the client may not see it."""
         policy = self._policy(client)
         if obis == CURRENT_ASSOCIATION:
             obis = self._own_association(client)

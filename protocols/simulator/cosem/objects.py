@@ -129,7 +129,7 @@ def profile(columns: tuple[Column, ...], source: Buffer) -> Served:
 
 
 def _columns_of(columns: tuple[Column, ...], selection: Selection) -> tuple[Column, ...]:
-    """Give the columns that a selection wants, in the order of the profile (Blue Book 4.3.6.4)."""
+    """Return the columns that a selection wants, in the order of the profile (Blue Book 4.3.6.4)."""
     match selection:
         case EntrySelection(first_column=first, last_column=last) if (first, last) != (1, 0):
             if not 1 <= first <= (last or len(columns)):
@@ -169,7 +169,7 @@ class Memory:
         self._kept: dict[tuple[Obis, int], Data] = {}
 
     def get(self, obis: Obis, attribute: int) -> Data | None:
-        """Give what was written, if anything was."""
+        """Return what was written, if anything was."""
         return self._kept.get((obis, attribute))
 
     def put(self, obis: Obis, attribute: int, value: Data) -> None:
@@ -198,7 +198,7 @@ class Memory:
 
 
 def logical_name(obis: Obis) -> Data:
-    """Give attribute 1 of any object."""
+    """Return attribute 1 of any object."""
     return octets(obis.to_bytes())
 
 
@@ -209,7 +209,7 @@ def _names(columns: tuple[Column, ...]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=256)
 def _captured(columns: tuple[Column, ...]) -> Data:
-    """Give the capture list; meters of one kind share it, as they share the scaler profiles."""
+    """Return the capture list; meters of one kind share it, as they share the scaler profiles."""
     return array(
         *(
             capture_object(c.class_id, c.quantity.obis, c.quantity.attribute, c.quantity.index)

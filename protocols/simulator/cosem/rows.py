@@ -76,7 +76,7 @@ def scaler_row(columns: Sequence[Column]) -> Data:
 
 
 def registers(state: MeterState, *, programmed: int = 0, zones: Sequence[ZoneState] = ()) -> dict[str, Raw]:
-    """Give everything that the meter shows at an instant, by quantity; tariff zones when they are given."""
+    """Return everything that the meter shows at an instant, by quantity; tariff zones when they are given."""
     demand_at = state.max_demand_at if state.max_demand_w else None
     leading = state.reactive_var < 0
     return {
@@ -119,7 +119,7 @@ def _demand(zone: str, watts: int, at: datetime | None) -> dict[str, Raw]:
 
 
 def _reactive(varh: Sequence[int], group: str) -> dict[str, Raw]:
-    """Give reactive energy by quadrant; group D is 8 for registers, 29 for an interval."""
+    """Return reactive energy by quadrant; group D is 8 for registers, 29 for an interval."""
     return {f"1-0:{5 + quadrant}.{group}.0*255": (value, 0) for quadrant, value in enumerate(varh)}
 
 
@@ -133,7 +133,7 @@ def _phases(state: MeterState) -> dict[str, Raw]:
 
 
 def _zones(zones: Sequence[ZoneState]) -> dict[str, Raw]:
-    """Give the registers of tariff zones 1 to 8; the ones that the calendar does not use stand at zero."""
+    """Return the registers of tariff zones 1 to 8; the ones that the calendar does not use stand at zero."""
     found: dict[str, Raw] = {}
     for number in range(1, ZONE_REGISTERS + 1) if zones else ():
         zone = zones[number - 1] if number <= len(zones) else None
@@ -146,7 +146,7 @@ def _zones(zones: Sequence[ZoneState]) -> dict[str, Raw]:
 
 
 def block(row: BlockRow) -> dict[str, Raw]:
-    """Give a stored interval by quantity."""
+    """Return a stored interval by quantity."""
     found: dict[str, Raw] = {
         CLOCK: row.at,
         "1-0:12.27.0*255": (row.voltage_mv, -3),
@@ -166,7 +166,7 @@ def block(row: BlockRow) -> dict[str, Raw]:
 
 
 def daily(row: DailyRow) -> dict[str, Raw]:
-    """Give a midnight snapshot by quantity."""
+    """Return a midnight snapshot by quantity."""
     return {
         CLOCK: row.at,
         "1-0:1.8.0*255": (row.energy_import_wh, 0),
@@ -178,7 +178,7 @@ def daily(row: DailyRow) -> dict[str, Raw]:
 
 
 def billing(row: BillingRow) -> dict[str, Raw]:
-    """Give a closed billing period by quantity."""
+    """Return a closed billing period by quantity."""
     state = row.state
     factor = state.energy_import_wh * 1000 // max(1, state.apparent_energy_vah)
     return {
@@ -192,7 +192,7 @@ def billing(row: BillingRow) -> dict[str, Raw]:
 
 
 def event(row: EventRow) -> dict[str, Raw]:
-    """Give a logged event by quantity: stamp, code and number, and the state at that moment."""
+    """Return a logged event by quantity: stamp, code and number, and the state at that moment."""
     return {
         **registers(row.state),
         CLOCK: row.at,

@@ -53,7 +53,7 @@ class FaultyModel:
             self._changed = True
 
     def get(self, client: int, class_id: int, obis: Obis, attribute: int, selection: Selection) -> Data:
-        """Give an attribute's value, perhaps not as it should be."""
+        """Return an attribute's value, perhaps not as it should be."""
         if class_id == PROFILE_CLASS and attribute == 2:
             value = self._buffer(client, obis, selection)
         else:

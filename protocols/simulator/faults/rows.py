@@ -44,12 +44,12 @@ def as_date_time(value: Data) -> Data:
 
 
 def wall(stamp: bytes) -> bytes:
-    """Give the wall clock of a stamp without weekday, hundredths, deviation and status."""
+    """Return the wall clock of a stamp without weekday, hundredths, deviation and status."""
     return stamp[:4] + stamp[5:8]
 
 
 def stamp_of(row: Data) -> bytes:
-    """Give the wall clock of a row's first time, or b""."""
+    """Return the wall clock of a row's first time, or b""."""
     for cell in row.items:
         if cell.octets is not None and is_time(cell.octets):
             return wall(cell.octets)
@@ -62,7 +62,7 @@ def picked(row: Data, every: int) -> bool:
 
 
 def shuffle_key(row: Data) -> bytes:
-    """Give a key that puts rows in no order, the same each time."""
+    """Return a key that puts rows in no order, the same each time."""
     return hashlib.sha256(stamp_of(row)).digest()
 
 
@@ -129,7 +129,7 @@ def _is_demand_time(column: Data) -> bool:
 
 
 def reclassed(capture: Data, obis: Obis, class_id: int) -> Data:
-    """Give a capture object another class when it is of `obis`."""
+    """Return a capture object another class when it is of `obis`."""
     _, name, *rest = capture.items
     if name.octets != obis.to_bytes():
         return capture

@@ -58,7 +58,7 @@ class FaultScript:
     seed: int = 0
 
     def joined(self, other: FaultScript) -> FaultScript:
-        """Give a script with the faults of both."""
+        """Return a script with the faults of both."""
         return replace(self, faults=(*self.faults, *other.faults))
 
 
@@ -70,7 +70,7 @@ class FaultFile:
     meters: Mapping[str, FaultScript]
 
     def script(self, meter: str) -> FaultScript:
-        """Give the whole script of one meter."""
+        """Return the whole script of one meter."""
         extra = self.meters.get(meter)
         return self.everywhere if extra is None else self.everywhere.joined(extra)
 
@@ -95,7 +95,7 @@ class FaultPlayer:
         return kind in self._by_kind
 
     def standing(self, kind: Kind, obis: str = "") -> Fault | None:
-        """Give a fault that is there from the beginning and for good; counts nothing."""
+        """Return a fault that is there from the beginning and for good; counts nothing."""
         for number in self._by_kind.get(kind, ()):
             fault = self.script.faults[number]
             if not fault.on or fault.on == obis:
@@ -138,7 +138,7 @@ class FaultPlayer:
 
 @lru_cache(maxsize=1)
 def shipped() -> Mapping[str, FaultScript]:
-    """Give the scripts that come with the program, by name: one for every trap of the field."""
+    """Return the scripts that come with the program, by name: one for every trap of the field."""
     raw = tomllib.loads(files(__package__).joinpath("traps.toml").read_text("utf-8"))
     return {name: _script(name, row, name) for name, row in raw.items()}
 

@@ -175,7 +175,7 @@ class FaultyTalk:
     # services
 
     def _instead(self, request: apdu.Apdu, octets_: bytes, ciphered: bool) -> bytes | None:
-        """Give what comes instead of an answer, or None when nothing does."""
+        """Return what comes instead of an answer, or None when nothing does."""
         player = self._player
         name = _object_of(request)
         whole = isinstance(request, GetRequest) and request.class_id == 7 and request.attribute == 2

@@ -25,7 +25,7 @@ class Step:
 
 
 def plan(player: FaultPlayer | None, answer: bytes) -> list[Step]:
-    """Give the steps for one answer of the meter behind `player` (None: nothing goes wrong)."""
+    """Return the steps for one answer of the meter behind `player` (None: nothing goes wrong)."""
     if player is None or not answer:
         return [Step(answer)] if answer else []
     if player.fires(Kind.DROP):
@@ -67,7 +67,7 @@ def _pieces(player: FaultPlayer, answer: bytes, first: float, gap: float) -> lis
 
 
 def plan_bus(players: Mapping[int, FaultPlayer], answers: bytes) -> list[Step]:
-    """Give the steps for what a bus sends: each frame by the faults of the meter that it comes from."""
+    """Return the steps for what a bus sends: each frame by the faults of the meter that it comes from."""
     if not players:
         return [Step(answers)] if answers else []
     steps: list[Step] = []

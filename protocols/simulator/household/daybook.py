@@ -75,7 +75,7 @@ class DayBook:
     measures_reactive: bool = False
 
     def use(self, second: int) -> Span:
-        """Give the cumulative watt-seconds and volt-ampere-seconds at a second of this day."""
+        """Return the cumulative watt-seconds and volt-ampere-seconds at a second of this day."""
         slot, rest = divmod(second - self.plan.start, SLOT_S)
         if not rest:
             return self.ws[slot], self.vas[slot]
@@ -83,7 +83,7 @@ class DayBook:
         return self.ws[slot] + ws, self.vas[slot] + vas
 
     def recharged(self, second: int) -> tuple[int, Span]:
-        """Give the total recharged until a second, and the last recharge (second, paise)."""
+        """Return the total recharged until a second, and the last recharge (second, paise)."""
         total, last = self.opening.recharged, self.opening.last_recharge
         for at, paise in self.recharges:
             if at <= second:
@@ -91,19 +91,19 @@ class DayBook:
         return total, last
 
     def powered_s(self, second: int) -> int:
-        """Give the seconds with supply since the history began."""
+        """Return the seconds with supply since the history began."""
         dark = overlap(self.plan.cuts, self.plan.start, second)
         return self.opening.powered_s + second - self.plan.start - dark
 
     def greatest(self, second: int, *, before: bool = False) -> Demand:
-        """Give the greatest demand of the billing period at a second; `before` a reset at that second."""
+        """Return the greatest demand of the billing period at a second; `before` a reset at that second."""
         slot = min((second - self.plan.start) // SLOT_S, SLOTS)
         begin = self.plan.start + slot * SLOT_S
         reset = next((r for r in reversed(self.resets) if begin <= r <= second - before), None)
         return self.demand[slot] if reset is None else Demand(0, reset)
 
     def zones(self, second: int, *, before: bool = False) -> tuple[Zone, ...]:
-        """Give the tariff zones at a second, as `greatest` does."""
+        """Return the tariff zones at a second, as `greatest` does."""
         slots, rest = divmod(second - self.plan.start, SLOT_S)
         wh = [ws // WS_PER_WH for ws in self.ws[: slots + 1]]
         watts = [(after - ahead) * 2 for ahead, after in pairwise(wh)]
@@ -125,13 +125,13 @@ class DayBook:
         return tuple(zones)
 
     def var(self, slot: int) -> int:
-        """Give the reactive power of a slot's load, negative where it leads."""
+        """Return the reactive power of a slot's load, negative where it leads."""
         watts, extra = self.plan.watts[slot], self.plan.extra_va[slot]
         size = isqrt((watts + extra) ** 2 - watts**2)
         return -size if slot < _NIGHT_SLOTS else size
 
     def reactive(self, second: int) -> Span:
-        """Give the cumulative var-seconds in quadrants 1 and 4 at a second of this day."""
+        """Return the cumulative var-seconds in quadrants 1 and 4 at a second of this day."""
         lagging, leading = self.opening.reactive
         if not self.measures_reactive:
             return lagging, leading
@@ -145,7 +145,7 @@ class DayBook:
         return lagging, leading
 
     def closing(self) -> Opening:
-        """Give what the next day begins with."""
+        """Return what the next day begins with."""
         end = self.plan.start + SLOTS * SLOT_S
         total, last = self.recharged(end)
         voltage, power = self.opening.events
@@ -189,7 +189,7 @@ def run_day(
 
 
 def slot_use(plan: DayPlan, idle: Sequence[Span], slot: int, seconds: int) -> Span:
-    """Give what the first `seconds` of a slot use: watt-seconds and volt-ampere-seconds."""
+    """Return what the first `seconds` of a slot use: watt-seconds and volt-ampere-seconds."""
     begin = plan.start + slot * SLOT_S
     touched = bool(idle) and overlap(idle, begin, begin + seconds) > 0
     if seconds == SLOT_S and not touched:
@@ -209,7 +209,7 @@ def slot_use(plan: DayPlan, idle: Sequence[Span], slot: int, seconds: int) -> Sp
 
 
 def overlap(spans: Sequence[Span], begin: int, end: int) -> int:
-    """Give the seconds of begin..end that the (disjoint) spans cover."""
+    """Return the seconds of begin..end that the (disjoint) spans cover."""
     return sum(max(0, min(e, end) - max(s, begin)) for s, e in spans)
 
 

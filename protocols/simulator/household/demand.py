@@ -82,12 +82,12 @@ class DayPlan:
     sag: Sag | None
 
     def step_watts(self, slot: int, step: int) -> int:
-        """Give the load in one five-minute step of a slot."""
+        """Return the load in one five-minute step of a slot."""
         a, b, c = self.ripple[slot * 3 : slot * 3 + 3]
         return self.watts[slot] + (a, -b, c, -a, b, -c)[step]
 
     def voltage(self, second: int) -> int:
-        """Give millivolts at a second of this day, as if there were no cut."""
+        """Return millivolts at a second of this day, as if there were no cut."""
         slot, rest = divmod(second - self.start, SLOT_S)
         a, b, c = self.ripple[slot * 3 : slot * 3 + 3]
         swing = (b, -a, c, -c, a, -b)[rest // STEP_S] * 7
@@ -97,17 +97,17 @@ class DayPlan:
 
 
 def local_date(second: int) -> date:
-    """Give the local date of a second since 1970."""
+    """Return the local date of a second since 1970."""
     return date(1970, 1, 1) + timedelta(days=(second + LOCAL_OFFSET_S) // DAY_S)
 
 
 def midnight(second: int) -> int:
-    """Give the local midnight at or before a second."""
+    """Return the local midnight at or before a second."""
     return second - (second + LOCAL_OFFSET_S) % DAY_S
 
 
 def local_midnight(at: datetime) -> datetime:
-    """Give the local midnight at or before an instant, in UTC."""
+    """Return the local midnight at or before an instant, in UTC."""
     return datetime.fromtimestamp(midnight(int(at.timestamp())), UTC)
 
 

@@ -28,16 +28,16 @@ class Done:
         return next((closed for at, closed in reversed(self.relay) if at <= second), True)
 
     def open_spans(self) -> list[Span]:
-        """Give the spans in which the contact is open."""
+        """Return the spans in which the contact is open."""
         ends = [at for at, _ in self.relay[1:]] + [_FOREVER]
         return [(at, end) for (at, closed), end in zip(self.relay, ends, strict=False) if not closed]
 
     def drift(self, second: int) -> int:
-        """Give the seconds that the clock is ahead."""
+        """Return the seconds that the clock is ahead."""
         return next((d for at, d in reversed(self.drifts) if at <= second), self.drifts[0][1])
 
     def corrected(self, second: int) -> int:
-        """Give the paise that written balances added."""
+        """Return the paise that written balances added."""
         return sum(paise for at, paise in self.corrections if at <= second)
 
     def resets_until(self, second: int) -> int:
@@ -49,10 +49,10 @@ class Done:
         self.events.append((second, log, code))
 
     def numbered(self, log: int) -> list[tuple[int, int, int]]:
-        """Give (second, number, code) of a log's noted events."""
+        """Return (second, number, code) of a log's noted events."""
         own = sorted((at, code) for at, name, code in self.events if name == log)
         return [(at, number, code) for number, (at, code) in enumerate(own, 1)]
 
     def period(self, second: int) -> int:
-        """Give the capture period in force."""
+        """Return the capture period in force."""
         return next(period for at, period in reversed(self.periods) if at <= second)

@@ -41,7 +41,7 @@ class History:
         return self._first
 
     def day(self, second: int) -> DayBook:
-        """Give the day of a second."""
+        """Return the day of a second."""
         index = self._index(second)
         self._reach(index)
         book = self._books.get(index)
@@ -51,18 +51,18 @@ class History:
         return book
 
     def note(self, second: int) -> DayNote:
-        """Give what is kept of the day of a second."""
+        """Return what is kept of the day of a second."""
         index = self._index(second)
         self._reach(index)
         return self._notes[index]
 
     def days(self, low: int, high: int) -> Iterator[DayBook]:
-        """Give the days that touch low..high."""
+        """Yield the days that touch low..high."""
         for second in self._midnights(low, high):
             yield self.day(second)
 
     def notes(self, low: int, high: int) -> Iterator[DayNote]:
-        """Give the notes of the days that touch low..high."""
+        """Yield the notes of the days that touch low..high."""
         for second in self._midnights(low, high):
             yield self.note(second)
 

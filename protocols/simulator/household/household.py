@@ -119,7 +119,7 @@ class Household:
         return _utc(self._start)
 
     def state(self, at: datetime) -> MeterState:
-        """Give the state at an instant; ValueError before the beginning of the history."""
+        """Return the state at an instant; ValueError before the beginning of the history."""
         second = _seconds(at)
         day = self._history.day(second)
         slot, rest = divmod(second - day.plan.start, SLOT_S)
@@ -169,7 +169,7 @@ class Household:
         )
 
     def zones(self, at: datetime) -> tuple[ZoneState, ...]:
-        """Give the tariff zones at an instant."""
+        """Return the tariff zones at an instant."""
         second = _seconds(at)
         return tuple(_zone_state(zone) for zone in self._history.day(second).zones(second))
 
@@ -221,13 +221,13 @@ class Household:
         ]
 
     def event_codes(self, since: datetime, until: datetime) -> list[tuple[datetime, int, int]]:
-        """Give (instant, log, code) of the events with since < at <= until, oldest first."""
+        """Return (instant, log, code) of the events with since < at <= until, oldest first."""
         low, high = _seconds(since), _seconds(until)
         found = sorted(event for event in self._events(low, high) if low < event[0] <= high)
         return [(_utc(at), log, code) for at, log, _, code in found]
 
     def period(self, at: datetime) -> int:
-        """Give the seconds of a block at an instant."""
+        """Return the seconds of a block at an instant."""
         return self._done.period(max(_seconds(at), self._start))
 
     def switch_relay(self, *, closed: bool, at: datetime) -> None:
@@ -326,7 +326,7 @@ class Household:
         return reactive[0] // WS_PER_WH, 0, 0, reactive[1] // WS_PER_WH
 
     def _stored_blocks(self, low: int, high: int) -> Iterator[Span]:
-        """Give begin and end of the blocks with low < end <= high that were stored."""
+        """Yield begin and end of the blocks with low < end <= high that were stored."""
         for note in self._history.notes(low, high):
             begin = note.start
             while begin < note.start + DAY_S:
@@ -380,7 +380,7 @@ class Household:
         )
 
     def _events(self, low: int, high: int) -> Iterator[tuple[int, int, int, int]]:
-        """Give (second, log, number, code) of every event near low..high."""
+        """Yield (second, log, number, code) of every event near low..high."""
         for note in self._history.notes(low, high):
             voltage, power = note.opening.events
             if sag := note.sag:

@@ -31,14 +31,14 @@ class Wiring:
         return first, second, whole - first - second
 
     def voltages(self, millivolts: int) -> tuple[int, int, int]:
-        """Give each phase's millivolts; none without supply."""
+        """Return each phase's millivolts; none without supply."""
         if not millivolts:
             return 0, 0, 0
         first, second, third = self.offsets
         return millivolts + first, millivolts + second, millivolts + third
 
     def currents(self, va: int, millivolts: int) -> tuple[int, int, int]:
-        """Give each phase's milliamperes for an apparent power."""
+        """Return each phase's milliamperes for an apparent power."""
         volts = self.voltages(millivolts)
         first, second, third = (
             part * 1_000_000 // mv if mv else 0 for part, mv in zip(self.parts(va), volts, strict=True)
@@ -46,7 +46,7 @@ class Wiring:
         return first, second, third
 
     def phases(self, watts: int, va: int, millivolts: int, *, leading: bool) -> tuple[Phase, ...]:
-        """Give the phases at an instant."""
+        """Return the phases at an instant."""
         powers = self.parts(watts)
         extras = self.parts(va - watts)
         volts = self.voltages(millivolts)

@@ -139,7 +139,7 @@ class SimMeter(Protocol):
         """Printed serial."""
 
     def state(self, at: datetime) -> MeterState:
-        """Give the state at any instant since the beginning of its history."""
+        """Return the state at any instant since the beginning of its history."""
 
     def block_rows(self, since: datetime, until: datetime) -> list[BlockRow]:
         """Rows with since < at <= until that the meter stored (power cuts leave holes)."""
