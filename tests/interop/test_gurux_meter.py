@@ -27,11 +27,11 @@ from protocols.lines.base import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import Number, Obis, ProfileName, RelayState
 from protocols.session import Auth, DlmsSettings, MeterSpec, ReleaseMode
-from tests.interop import wire
-from tests.interop.peers import PeerProcess
-from tests.interop.served import CONTROL, IST, LONG, MAX_PDU, protection_of, secret_of
-from tests.interop.table import CASES, GURUX_AUTH, PLAIN, Case, Peer, Service
-from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY, PASSWORD, START
+from tests.support.dlms.bench import AK, EK, HLS_KEY, PASSWORD, START
+from tests.support.interop import wire
+from tests.support.interop.peers import PeerProcess
+from tests.support.interop.served import CONTROL, IST, LONG, MAX_PDU, protection_of, secret_of
+from tests.support.interop.table import CASES, GURUX_AUTH, PLAIN, Case, Peer, Service
 
 METER_TITLE = b"GRX\x00\x00\x00\x00\x07"
 OWN_TITLE = DlmsSettings().system_title

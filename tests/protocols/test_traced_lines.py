@@ -23,7 +23,7 @@ from protocols.dlms.trace.mask import PasswordMask
 from protocols.errors import LineUnavailable, MeterProtocolError
 from protocols.reading import Obis
 from protocols.session import Auth, DlmsSettings, MeterSpec
-from tests.protocols.dlms.dlms_bench import PASSWORD, POLICIES, SmallMeter
+from tests.support.dlms.bench import PASSWORD, POLICIES, SmallMeter
 from tests.support.replay import ReplayLine
 
 RELAY = Obis(0, 0, 96, 3, 10)

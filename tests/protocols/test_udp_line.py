@@ -18,8 +18,8 @@ from protocols.errors import LineClosed, LineTimeout, LineUnavailable, LocalErro
 from protocols.lines.udp import MAX_DATAGRAMS, UdpLine
 from protocols.reading import ProfileName
 from protocols.session import MeterSpec
-from tests.protocols.dlms.dlms_bench import POLICIES, SmallMeter
 from tests.protocols.dlms.test_dlms_session import NOW, Counters, Secrets, collect, settings
+from tests.support.dlms.bench import POLICIES, SmallMeter
 
 
 class Far:

@@ -30,7 +30,7 @@ from protocols.dlms.profile.layouts import CapturedColumn, Layout
 from protocols.dlms.profile.runs import FIRST_GLANCE
 from protocols.errors import MeterProtocolError
 from protocols.reading import MeterTime, Number, Obis, ProfileName, Quantity
-from tests.protocols.dlms import profile_model
+from tests.support.dlms import profile_model
 
 ZONES = [cosem_time.INDIA, ZoneInfo("Europe/Berlin"), ZoneInfo("America/St_Johns"), ZoneInfo("Asia/Amman")]
 START = datetime(2026, 3, 27, 20, 30, tzinfo=UTC)

@@ -37,9 +37,9 @@ from protocols.reading import Instant, Missing, MissingReason, Number, Obis, Pro
 from protocols.session import Auth, DlmsSettings, MeterSpec
 from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.household.household import Household
-from tests.protocols.dlms.dlms_bench import HLS_KEY, SmallMeter
-from tests.protocols.dlms.reader_bench import ScriptedExchange, collect, reader_of
 from tests.protocols.dlms.test_dlms_session import Counters, Secrets
+from tests.support.dlms.bench import HLS_KEY, SmallMeter
+from tests.support.dlms.reader_bench import ScriptedExchange, collect, reader_of
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MONDAY = datetime(2026, 6, 1, tzinfo=BERLIN)

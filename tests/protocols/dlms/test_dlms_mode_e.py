@@ -37,9 +37,9 @@ from protocols.lines import optical as optical_line
 from protocols.lines.optical import OpticalLine
 from protocols.reading import RelayState
 from protocols.session import MeterSpec
-from tests.protocols.dlms.dlms_bench import POLICIES, SmallMeter
 from tests.protocols.dlms.test_dlms_session import Counters, Secrets
 from tests.protocols.dlms.test_dlms_session import settings as dlms_settings
+from tests.support.dlms.bench import POLICIES, SmallMeter
 
 GENUS = b"/GEN5\\2GENUS METER\r\n"
 FOUND = Identification(maker="GEN", baud=9600, text="GENUS METER")

@@ -30,9 +30,9 @@ from protocols.errors import (
 )
 from protocols.reading import Obis, RelayState
 from protocols.session import Auth, DlmsSettings
-from tests.protocols.dlms.dlms_bench import POLICIES, SmallMeter
-from tests.protocols.dlms.dlms_site import Secrets, Site, site
-from tests.protocols.dlms.fault_line import Fault, FaultLine
+from tests.support.dlms.bench import POLICIES, SmallMeter
+from tests.support.dlms.fault_line import Fault, FaultLine
+from tests.support.dlms.site import Secrets, Site, site
 
 COUNTER = "0-0:43.1.3*255"
 

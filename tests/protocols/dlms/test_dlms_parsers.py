@@ -37,7 +37,7 @@ from protocols.dlms.profile.layouts import CLOCK, CapturedColumn, Layout
 from protocols.dlms.server.connection import ServerSettings
 from protocols.errors import LocalError, MeterProtocolError, ProtocolError
 from protocols.reading import Missing, MissingReason, Number, Obis, ProfileName, Quantity, Text
-from tests.protocols.dlms.dlms_bench import POLICIES, START, Joined, SmallMeter
+from tests.support.dlms.bench import POLICIES, START, Joined, SmallMeter
 
 FAST = settings(deadline=None, max_examples=100)
 Feed = Callable[[bytes], list[object]]

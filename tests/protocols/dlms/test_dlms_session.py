@@ -35,8 +35,8 @@ from protocols.reading import (
     RelayState,
 )
 from protocols.session import MeterSpec
-from tests.protocols.dlms.dlms_bench import POLICIES, START, SmallMeter
-from tests.protocols.dlms.dlms_site import NOW, Counters, Secrets, collect, settings, site
+from tests.support.dlms.bench import POLICIES, START, SmallMeter
+from tests.support.dlms.site import NOW, Counters, Secrets, collect, settings, site
 
 
 @pytest.mark.parametrize("framing", ["wrapper", "hdlc"])

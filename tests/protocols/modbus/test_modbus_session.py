@@ -24,7 +24,8 @@ from protocols.reading import (
 )
 from protocols.session import MeterSession, MeterSpec
 from protocols.simulator.modbus_server import ModbusMeter
-from tests.protocols.modbus.simulated import (
+from tests.support.conformance import SessionUnderTest, check_meter_session
+from tests.support.modbus.simulated import (
     NOON,
     STATE,
     FixedClock,
@@ -34,7 +35,6 @@ from tests.protocols.modbus.simulated import (
     bus_of,
     spec,
 )
-from tests.support.conformance import SessionUnderTest, check_meter_session
 
 KINDS = ["tcp", "rtu-tcp", "rtu"]
 CLOCK = FixedClock()

@@ -26,7 +26,7 @@ from protocols.simulator.cosem.model import (
     HouseholdModel,
     system_title,
 )
-from tests.protocols.dlms.trap_site import NOW, SECRETS, energies, site
+from tests.support.dlms.trap_site import NOW, SECRETS, energies, site
 
 CURRENT = Obis(0, 0, 40, 0, 0)
 MASTER = b"m" * 16

@@ -38,7 +38,7 @@ from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.neighbourhood import plan_neighbourhood
 from protocols.simulator.replayed import ReplayedModel
 from protocols.simulator.serve import household_of
-from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY
+from tests.support.dlms.bench import AK, EK, HLS_KEY
 
 NOW = datetime(2026, 11, 20, 6, 10, tzinfo=UTC)
 SECRETS = {"secret": HLS_KEY, "ek": EK, "ak": AK}

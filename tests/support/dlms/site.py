@@ -17,7 +17,7 @@ from protocols.line import Line
 from protocols.lines.base import TcpLine
 from protocols.reading import ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSpec
-from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY, PASSWORD, POLICIES, START, SmallMeter
+from tests.support.dlms.bench import AK, EK, HLS_KEY, PASSWORD, POLICIES, START, SmallMeter
 
 NOW = START + timedelta(hours=36)
 SECRETS = {"ek": EK, "ak": AK, "password": PASSWORD, "hls": HLS_KEY, "wrong": b"wrong", "badkey": EK[::-1]}
