@@ -175,8 +175,8 @@ reason why there is no test. In the columns:
 - *release*: RLRQ and RLRE, where there is ciphering once with a ciphered Initiate inside. Our meter then serves nothing
   any more.
 - *ciphering, tags*: gurux-dlms checks no authentication tags where it also deciphers. All recorded APDUs of both
-  sides are therefore opened once more by `tests/support/interop/wire.py` (`cryptography` alone, nothing of our stack): tags
-  are right, the security control is the agreed one, invocation counters rise, nothing that should be ciphered is
+  sides are therefore opened once more by `tests/support/interop/wire.py` (`cryptography` alone, nothing of our stack):
+  tags are right, the security control is the agreed one, invocation counters rise, nothing that should be ciphered is
   plain. That our stack checks the tags of the others shows in *wrong key*.
 - *wrong key*: our meter refuses a client that has another authentication key; our client refuses a meter that
   understands it, but answers under another authentication key.
