@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -35,6 +35,7 @@ from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, octets, snapshot
 from tests.support.mosquitto import Mosquitto
+from tests.support.waiting import until
 
 TOPICS = Topics("test")
 PRIVATE, PUBLIC = new_key_pair()
@@ -79,13 +80,6 @@ def move(store: DirectoryStore) -> int:
         Name("acc-2", NumberKind.ACCOUNT, "2222222222"),
     ]
     return store.apply(changes, by="test", source="moves.csv", at=NOW + 2 * DAY)
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.02)
-    assert condition(), what
 
 
 class Listener:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from tests.support.central.samples import NOW, batch, capture, gap, octets
 from tests.support.mosquitto import Mosquitto
+from tests.support.waiting import until
 
 TOPICS = Topics("test")
 FAST = CentralOptions(ack_interval=0.05, patience=0.3, lost_after=0.5)
@@ -52,13 +53,6 @@ async def running(broker: Mosquitto, ledger: Ledger, **over: object) -> AsyncIte
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
-    assert condition(), what
 
 
 @dataclass

@@ -26,9 +26,10 @@ from gateway.errors import ConfigError
 from gateway.mqtt.connection import MqttConnection, connect
 from tests.support.billing import Billing
 from tests.support.captures import records
-from tests.support.check_sink import running, wait_cursor, wait_for
+from tests.support.check_sink import running, wait_cursor
 from tests.support.edge.mqtt_edge import NOW, OTHER_PRIVATE, PRIVATE, TOPICS, Edge, say, settings
 from tests.support.mosquitto import Mosquitto
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -91,17 +92,17 @@ async def test_acks_of_our_journal_reach_it_and_others_are_refused(
     await journal.append(records(20))
     edge = Edge(broker, journal, tmp_path / "edge")
     async with central_of(broker) as (central, requests), running(edge.sink, journal):
-        await wait_for(lambda: bool(requests))
+        await until(lambda: bool(requests))
         acks = TOPICS.acks("edge-1")
         await say(central, acks, Ack(journal="another", seq=3))
         await say(central, acks, Ack(journal=journal.uuid, seq=999))
-        await wait_for(lambda: edge.link.statistics.refused == 2)
+        await until(lambda: edge.link.statistics.refused == 2)
         await central.publish(acks, b'{"specversion":')
         await central.publish(acks, b"\xff\x00")
         await say(central, acks, Ack(journal=journal.uuid, seq=12))
-        await wait_for(lambda: edge.link.statistics.acks == 1)
+        await until(lambda: edge.link.statistics.acks == 1)
         await central.publish(TOPICS.orders("edge-1"), b"an order")
-        await wait_for(lambda: edge.orders == [b"an order"])
+        await until(lambda: edge.orders == [b"an order"])
     assert edge.link.statistics.refused == 4
     assert journal.statistics().billing_acked == 12
 
@@ -120,7 +121,7 @@ async def test_broker_killed_in_mid_stream_loses_nothing(
             wanted |= {r.capture_id for r in batch.captures}
             await journal.append(batch)
             if step in (3, 8):
-                await wait_for(lambda: bool(consumer.arrived))
+                await until(lambda: bool(consumer.arrived))
                 await asyncio.to_thread(broker.kill)
                 await asyncio.to_thread(broker.start)
         await wait_cursor(journal, "mqtt", journal.last_seq)
@@ -140,7 +141,7 @@ async def _fill_holes(broker: Mosquitto, consumer: Billing, journal: Journal) ->
                 request = ReplayRequest(journal=journal.uuid, first=first, last=last)
                 await say(connection, TOPICS.replay("edge-1"), request)
             with contextlib.suppress(AssertionError):
-                await wait_for(lambda: not tracker.holes(journal.last_seq), 2)
+                await until(lambda: not tracker.holes(journal.last_seq), 2)
     raise AssertionError(f"holes stay: {tracker.holes(journal.last_seq)}")
 
 
@@ -153,14 +154,14 @@ async def test_replay_sends_the_same_bodies_again(
         Billing(settings(broker, "billing", session_expiry=60)) as consumer,
         running(edge.sink, journal),
     ):
-        await wait_for(lambda: len(consumer.arrived) == 700)
+        await until(lambda: len(consumer.arrived) == 700)
         once = dict(consumer.state.captures)
         async with connect(settings(broker, "asks")) as connection:
             replay = TOPICS.replay("edge-1")
             await say(connection, replay, ReplayRequest(journal=journal.uuid, first=101, last=650))
             await say(connection, replay, ReplayRequest(journal=journal.uuid, first=5000, last=6000))
-            await wait_for(lambda: len(consumer.arrived) == 700 + 550)
-            await wait_for(lambda: edge.link.statistics.refused == 1)
+            await until(lambda: len(consumer.arrived) == 700 + 550)
+            await until(lambda: edge.link.statistics.refused == 1)
         assert consumer.state.captures == once
         assert "is not held" in str(edge.link.statistics.last_refusal)
 
@@ -171,11 +172,11 @@ async def test_the_directory_is_asked_for_verified_stored_and_loaded(
     folder = tmp_path / "edge"
     edge = Edge(broker, journal, folder)
     async with central_of(broker) as (central, requests), running(edge.sink, journal):
-        await wait_for(lambda: bool(requests))
+        await until(lambda: bool(requests))
         assert requests[0] == DirectoryRequest(gateway="edge-1", have_version=0, meters=("GEN:1", "GEN:2"))
         await say_part(central, part(3))
         await say_part(central, part(5, previous=3))
-        await wait_for(lambda: edge.link.directory_version == 5)
+        await until(lambda: edge.link.directory_version == 5)
     assert [p.version for p in edge.parts] == [3, 5]
     [file] = list(folder.iterdir())
     assert file.stat().st_mode & 0o777 == 0o600
@@ -191,20 +192,20 @@ async def test_a_stored_directory_that_no_longer_applies_is_asked_for_again(
     folder = tmp_path / "edge"
     edge = Edge(broker, journal, folder)
     async with central_of(broker) as (central, requests), running(edge.sink, journal):
-        await wait_for(lambda: bool(requests))
+        await until(lambda: bool(requests))
         await say_part(central, part(3))
-        await wait_for(lambda: edge.link.directory_version == 3)
+        await until(lambda: edge.link.directory_version == 3)
     again = Edge(broker, journal, folder)
     again.refuse = True
     await again.link.load()
     again.refuse = False
     async with central_of(broker) as (central, requests), running(again.sink, journal):
-        await wait_for(lambda: bool(requests))
+        await until(lambda: bool(requests))
         assert requests[0].have_version == 0
         await say_part(central, part(4, previous=3))
-        await wait_for(lambda: again.link.statistics.refused == 2)
+        await until(lambda: again.link.statistics.refused == 2)
         await say_part(central, part(4))
-        await wait_for(lambda: again.link.directory_version == 4)
+        await until(lambda: again.link.directory_version == 4)
     assert [p.kind for p in again.parts] == ["snapshot"]
 
 
@@ -232,13 +233,13 @@ async def test_a_wrong_directory_part_changes_nothing(
 ) -> None:
     edge = Edge(broker, journal, tmp_path / "edge")
     async with central_of(broker) as (central, requests), running(edge.sink, journal):
-        await wait_for(lambda: bool(requests))
+        await until(lambda: bool(requests))
         await say_part(central, part(5))
-        await wait_for(lambda: edge.link.directory_version == 5)
+        await until(lambda: edge.link.directory_version == 5)
         await forged(central)  # type: ignore[misc]
-        await wait_for(lambda: edge.link.statistics.refused == 1)
+        await until(lambda: edge.link.statistics.refused == 1)
         await say_part(central, part(6, previous=5))
-        await wait_for(lambda: edge.link.directory_version == 6)
+        await until(lambda: edge.link.directory_version == 6)
     assert [p.version for p in edge.parts] == [5, 6]
 
 
@@ -248,15 +249,15 @@ async def test_what_mapping_refuses_is_not_stored(
     edge = Edge(broker, journal, tmp_path / "edge")
     edge.refuse = True
     async with central_of(broker) as (central, requests), running(edge.sink, journal):
-        await wait_for(lambda: bool(requests))
+        await until(lambda: bool(requests))
         await say_part(central, part(5))
-        await wait_for(lambda: edge.link.statistics.refused == 1)
+        await until(lambda: edge.link.statistics.refused == 1)
         assert edge.link.directory_version == 0
         edge.refuse = False
         edge.link.request_directory()
-        await wait_for(lambda: len(requests) == 2)
+        await until(lambda: len(requests) == 2)
         await say_part(central, part(5))
-        await wait_for(lambda: edge.link.directory_version == 5)
+        await until(lambda: edge.link.directory_version == 5)
 
 
 def test_a_link_needs_a_key(tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ from gateway.edge.journal.journal import Journal
 from gateway.errors import JournalError, JournalFull
 from gateway.mqtt.connection import connect
 from tests.support.captures import record
-from tests.support.check_sink import running, wait_cursor, wait_for
+from tests.support.check_sink import running, wait_cursor
 from tests.support.edge.mqtt_edge import TOPICS, Edge, say, settings
 from tests.support.edge.mqtt_sink import billing, sink
 from tests.support.mosquitto import Mosquitto
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -81,11 +82,11 @@ async def test_a_replay_that_the_broker_refuses_does_not_stop_delivery(
                 await say(
                     connection, TOPICS.replay("edge-1"), ReplayRequest(journal=journal.uuid, first=1, last=3)
                 )
-                await wait_for(lambda: edge.link.statistics.replayed == 2)
+                await until(lambda: edge.link.statistics.replayed == 2)
                 await asyncio.sleep(0)
             await journal.append(JournalBatch(captures=(record(10),)))
             await wait_cursor(journal, "mqtt", 4)
-            await wait_for(lambda: len(set(consumer.arrived)) == 3)
+            await until(lambda: len(set(consumer.arrived)) == 3)
         assert edge.sink.statistics().failures == 0
 
 
@@ -101,16 +102,16 @@ async def test_a_journal_that_was_set_back_goes_on_under_another_name(
             await wait_cursor(journal, "mqtt", 2)
             acks = TOPICS.acks("edge-1")
             await say(connection, acks, Ack(journal=was, seq=2))
-            await wait_for(lambda: journal.statistics().billing_acked == 2)
+            await until(lambda: journal.statistics().billing_acked == 2)
             await say(connection, acks, Ack(journal=was, seq=9))
-            await wait_for(lambda: journal.uuid != was)
+            await until(lambda: journal.uuid != was)
             assert journal.statistics().billing_acked == 0
             await say(connection, acks, Ack(journal=was, seq=2))
-            await wait_for(lambda: edge.link.statistics.refused == 2)
+            await until(lambda: edge.link.statistics.refused == 2)
             async with billing(broker) as consumer:
                 replay = ReplayRequest(journal=journal.uuid, first=1, last=2)
                 await say(connection, TOPICS.replay("edge-1"), replay)
-                await wait_for(lambda: journal.uuid in consumer.state.journals)
+                await until(lambda: journal.uuid in consumer.state.journals)
     await journal.close()
     again = await Journal.open(tmp_path / "journal.db", clock=SystemClock())
     assert (again.uuid, again.last_seq) == (journal.uuid, 2)
@@ -155,10 +156,10 @@ async def test_only_what_every_named_consumer_has_is_released(tmp_path: Path, jo
             acks = TOPICS.acks("edge-1")
             await say(connection, acks, Ack(journal=journal.uuid, seq=3, consumer="listen"))
             await say(connection, acks, Ack(journal=journal.uuid, seq=3, consumer="billing"))
-            await wait_for(lambda: edge.link.statistics.acks == 1)
+            await until(lambda: edge.link.statistics.acks == 1)
             assert journal.statistics().billing_acked == 0
             await say(connection, acks, Ack(journal=journal.uuid, seq=2))
-            await wait_for(lambda: journal.statistics().billing_acked == 2)
+            await until(lambda: journal.statistics().billing_acked == 2)
 
 
 def test_central_alone_releases_entries_unless_the_configuration_names_others() -> None:

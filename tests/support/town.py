@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,16 +23,7 @@ from protocols.simulator.neighbourhood import MeterPlan, Plan
 from protocols.simulator.plan_files import read_plan
 from protocols.simulator.serve import household_of, recorded_by
 from tests.support.mosquitto import Mosquitto
-
-DEADLINE = 60.0
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = DEADLINE) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds:g} s in vain until {what}")
-        time.sleep(0.05)
+from tests.support.waiting import wait_until
 
 
 @dataclass

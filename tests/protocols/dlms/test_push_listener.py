@@ -16,6 +16,7 @@ from protocols.dlms.push.listener import PushLimits, PushListener
 from protocols.dlms.push.receiver import Notification, PushReceiver
 from protocols.errors import LineClosed, LineTimeout, LineUnavailable
 from tests.support.dlms.pushes import ALERT, METER, Memory, Ring, ciphered, ui
+from tests.support.waiting import until
 
 HOST = "127.0.0.1"
 MANY = 2_000
@@ -41,12 +42,6 @@ async def listening(
     finally:
         task.cancel()
         await listener.close()
-
-
-async def until(condition, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def send(port: int, data: bytes, *, close: bool = True) -> asyncio.StreamWriter:
