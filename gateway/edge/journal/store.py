@@ -12,10 +12,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
 
+from gateway.contract.capture_body import with_value_rev
 from gateway.edge.journal.entry import CaptureRecord, Entry, EntryKind, GapRecord, JournalBatch, SeqRange
 from gateway.edge.journal.file import lock_file, open_file, translated
 from gateway.edge.journal.types import DeadLetter, GapState
-from gateway.errors import JournalError
+from gateway.errors import ContractError, JournalError
 
 TRIM_CHUNK = 2_000
 BILLING = "@billing"
@@ -142,7 +143,7 @@ class JournalStore:
                 done.revisions += rev > 1
                 known[key] = changed[key] = (record.value_hash, rev)
                 seq += 1
-                done.entries.append(Entry(seq, record.kind, record.profile, revised(record, rev)))
+                done.entries.append(Entry(seq, record.kind, record.profile, _revised(record, rev)))
             for gap in batch.gaps:
                 if self._store_gap(gap):
                     seq += 1
@@ -315,14 +316,11 @@ class JournalStore:
         ]
 
 
-def revised(record: CaptureRecord, rev: int) -> bytes:
-    """Return the record's body with its value_rev put in; JournalError when it does not begin as agreed."""
-    if rev == 1:
-        return record.body
-    before, found, after = record.body.partition(b'"value_rev":1,')
-    if not found:
-        raise JournalError(f"the body of {record.capture_id} has no value_rev to raise")
-    return b'%b"value_rev":%d,%b' % (before, rev, after)
+def _revised(record: CaptureRecord, rev: int) -> bytes:
+    try:
+        return with_value_rev(record.body, rev)
+    except ContractError as error:
+        raise JournalError(f"{record.capture_id} cannot be revised: {error}") from error
 
 
 def _micros(at: datetime) -> int:
