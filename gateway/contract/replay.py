@@ -54,7 +54,7 @@ class ReplayPlanner:
             if now < hole.next_at:
                 continue
             hole.asked += 1
-            hole.next_at = now + min(self.patience * 2**hole.asked, self.most)
+            hole.next_at = now + min(self.patience * 2 ** min(hole.asked, 30), self.most)
             requests += self._requests(journal)
         return requests
 
