@@ -18,8 +18,8 @@ import asyncio, resource, sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from gateway.clock import SystemClock
-from gateway.edge.entry import CaptureRecord, EntryKind, JournalBatch
-from gateway.edge.journal import Journal
+from gateway.edge.journal.entry import CaptureRecord, EntryKind, JournalBatch
+from gateway.edge.journal.journal import Journal
 from gateway.errors import JournalError, JournalFull
 
 def capture(n, size=300):
