@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.backoff import Backoff
 from gateway.clock import SystemClock
 from gateway.contract.envelope import DIRECTORY_TYPE, parse, wrap
 from gateway.contract.messages import (
@@ -29,7 +30,7 @@ from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.errors import ConfigError
-from gateway.mqtt.connection import Backoff, MqttConnection, MqttSettings, connect
+from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from mapping.errors import ChangeRefused
 from tests.support.billing import Billing
 from tests.support.captures import records
