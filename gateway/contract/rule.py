@@ -60,9 +60,9 @@ class ConsumerState:
             if old is None or (gap.seq or 0) > (old.seq or 0):
                 self.gaps[gap.gap_id] = gap
         seqs = self.journals.setdefault(batch.journal, SeqSet())
-        for row in (*batch.captures, *batch.gaps):
-            if row.seq is not None:
-                seqs.add(row.seq)
+        for seq in [*(one.seq for one in batch.captures), *(one.seq for one in batch.gaps)]:
+            if seq is not None:
+                seqs.add(seq)
 
     def apply_change(self, change: AttributionChanged | NamingChanged) -> None:
         """Take in a change of attribution or naming."""

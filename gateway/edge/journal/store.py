@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
@@ -17,11 +17,10 @@ from gateway.edge.journal.entry import CaptureRecord, Entry, EntryKind, GapRecor
 from gateway.edge.journal.file import lock_file, open_file, translated
 from gateway.edge.journal.types import DeadLetter, GapState
 from gateway.errors import ContractError, JournalError
+from mapping.instants import instant, micros
 
 TRIM_CHUNK = 2_000
 BILLING = "@billing"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _KEY = struct.Struct(">IQ")
 _LAST = "\U0010ffff"
 _ROWS = (256, 64, 16, 4, 1)
@@ -149,7 +148,7 @@ class JournalStore:
                     seq += 1
                     done.entries.append(Entry(seq, EntryKind.GAP, gap.profile, gap.body))
             for meter, profile, at in batch.watermarks:
-                marks[meter, profile] = _micros(at)
+                marks[meter, profile] = micros(at)
             done.ranges.append(SeqRange(first, seq))
         self._insert("capture", [(key, value, rev) for key, (value, rev) in changed.items()], _UPSERT)
         return seq
@@ -190,8 +189,8 @@ class JournalStore:
             gap.gap_id,
             gap.meter,
             gap.profile,
-            _micros(gap.after),
-            _micros(gap.until),
+            micros(gap.after),
+            micros(gap.until),
             gap.state,
             gap.body,
         )
@@ -227,7 +226,7 @@ class JournalStore:
     def watermark(self, meter: str, profile: str) -> datetime | None:
         """Instant up to which everything of the profile is journaled."""
         mark = self._marks.get((meter, profile))
-        return None if mark is None else _instant(mark)
+        return None if mark is None else instant(mark)
 
     def open_gaps(self, meter: str | None = None, profile: str | None = None) -> list[GapState]:
         """Gaps in state open, by meter, profile and time; of one meter and profile when they are given."""
@@ -243,8 +242,8 @@ class JournalStore:
                 gap_id=gap_id,
                 meter=meter,
                 profile=profile,
-                after=_instant(after),
-                until=_instant(until),
+                after=instant(after),
+                until=instant(until),
                 state=state,
                 body=body,
             )
@@ -321,14 +320,6 @@ def _revised(record: CaptureRecord, rev: int) -> bytes:
         return with_value_rev(record.body, rev)
     except ContractError as error:
         raise JournalError(f"{record.capture_id} cannot be revised: {error}") from error
-
-
-def _micros(at: datetime) -> int:
-    return (at - _EPOCH) // _MICROSECOND
-
-
-def _instant(micros: int) -> datetime:
-    return _EPOCH + micros * _MICROSECOND
 
 
 def _parts(rows: Sequence[_T]) -> Iterator[tuple[Sequence[_T], int]]:
