@@ -16,7 +16,8 @@ from pathlib import Path
 from gateway.clock import SystemClock
 from protocols.errors import ProtocolError
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import ProfileName
 from protocols.simulator.neighbourhood import MeterPlan, Plan

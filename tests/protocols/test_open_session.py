@@ -11,7 +11,8 @@ import pytest
 
 from gateway.clock import ManualClock
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
 from protocols.meters.open import Layouts, open_session
 from protocols.reading import ProfileName
 from protocols.simulator.neighbourhood import MeterKind

@@ -14,7 +14,7 @@ from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
 from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.errors import MeterConfigError
 from protocols.line import Line
-from protocols.lines.base import TcpLine
+from protocols.lines.tcp import TcpLine
 from protocols.reading import ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSpec
 from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY, PASSWORD, POLICIES, START, SmallMeter

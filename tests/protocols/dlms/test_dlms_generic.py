@@ -32,7 +32,7 @@ from protocols.dlms.server.model import AssociationPolicy
 from protocols.dlms.server.ports import serve_wrapper
 from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.errors import MeterConfigError, NotSupported
-from protocols.lines.base import TcpLine
+from protocols.lines.tcp import TcpLine
 from protocols.reading import Instant, Missing, MissingReason, Number, Obis, ProfileName, RelayState, Text
 from protocols.session import Auth, DlmsSettings, MeterSpec
 from protocols.simulator.cosem.model import HouseholdModel

@@ -25,7 +25,7 @@ from protocols.errors import (
     MeterSilent,
     NotSupported,
 )
-from protocols.lines.base import TcpLine
+from protocols.lines.tcp import TcpLine
 from protocols.reading import (
     Instant,
     Missing,

@@ -13,7 +13,8 @@ from gateway.clock import ManualClock
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.errors import MeterConfigError
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import Number, ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSession, MeterSpec

@@ -19,7 +19,8 @@ from protocols.errors import (
     MeterSilent,
 )
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
 from protocols.modbus.client import ModbusClient, frames_for
 from protocols.simulator.modbus_server import crc16
 from tests.protocols.modbus.simulated import pty

@@ -6,7 +6,8 @@ import asyncio
 from datetime import UTC, datetime
 
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import ProfileName
 from protocols.simulator.neighbourhood import LinePlan, MeterPlan

@@ -13,7 +13,8 @@ import pytest
 from protocols.dlms.session import open_dlms
 from protocols.errors import AssociationRefused, MeterRefused, MeterSilent, NotSupported
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
 from protocols.modbus.session import open_modbus
 from protocols.reading import Number, ProfileName, ReadingSet, RelayState
 from protocols.session import MeterSession

@@ -31,7 +31,7 @@ from protocols.dlms.server.model import AccessDenied, AssociationPolicy, CosemMo
 from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
 from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.errors import MeterConfigError, MeterSilent
-from protocols.lines.base import TcpLine
+from protocols.lines.tcp import TcpLine
 from protocols.reading import Obis, ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSpec
 from protocols.simulator.cosem.model import HouseholdModel
