@@ -12,7 +12,7 @@ from protocols.dlms.explore.saved_meter import MAX_CHARACTERS, SavedMeter, from_
 from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
 from protocols.errors import MeterConfigError
 from protocols.session import Auth
-from protocols.simulator.replayed import ReplayedModel
+from protocols.simulator.cosem.saved_meter import ReplayedModel
 
 HDLC_PHYSICAL = 17
 

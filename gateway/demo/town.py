@@ -23,9 +23,9 @@ from mapping.imports import apply_import, plan_import
 from mapping.rekey import apply_rekey, plan_rekey
 from mapping.store import DirectoryStore
 from protocols.errors import MeterConfigError
-from protocols.simulator.neighbourhood import MeterPlan, Plan
-from protocols.simulator.plan_files import read_plan
-from protocols.simulator.serve import Neighbourhood
+from protocols.simulator.neighbourhood.files import read_plan
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 from protocols.simulator.simulated_time import SimulatedTime
 
 NAME = "demo"

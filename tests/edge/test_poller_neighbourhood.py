@@ -18,8 +18,8 @@ from gateway.secrets import FileSecrets
 from mapping.directory import Attributions, Unattributed
 from protocols.line import Line
 from protocols.meters.open import open_session
-from protocols.simulator.neighbourhood import LinePlan
-from protocols.simulator.serve import Neighbourhood
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import LinePlan
 
 BACKFILL = timedelta(days=3)
 

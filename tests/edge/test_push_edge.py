@@ -25,9 +25,9 @@ from protocols.reading import Obis, ProfileName
 from protocols.session import Auth
 from protocols.simulator.cosem.meter import Build
 from protocols.simulator.cosem.model import PUBLIC, UTILITY, HouseholdModel
-from protocols.simulator.dlms_ports import WrapperPort, simulated
+from protocols.simulator.dlms.ports import WrapperPort, simulated
+from protocols.simulator.dlms.push_client import DialIn, PushClient, push_tcp, push_udp
 from protocols.simulator.household.household import Household
-from protocols.simulator.push_client import DialIn, PushClient, push_tcp, push_udp
 
 METER = "GEN:40001234"
 KEYS = Keys(encryption=bytes(range(16)), authentication=bytes(range(16, 32)))

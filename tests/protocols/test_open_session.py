@@ -15,9 +15,9 @@ from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import Layouts, open_session
 from protocols.reading import ProfileName
-from protocols.simulator.neighbourhood import MeterKind
-from protocols.simulator.plan_files import secret_files
-from protocols.simulator.serve import Neighbourhood
+from protocols.simulator.neighbourhood.files import secret_files
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import MeterKind
 from tests.support.conformance import SessionUnderTest, check_meter_session
 
 STORED = frozenset({ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLING, ProfileName.EVENTS})

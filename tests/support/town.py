@@ -20,9 +20,9 @@ from mapping.directory import NumberKind
 from mapping.imports import apply_import, plan_import
 from mapping.rekey import apply_rekey, plan_rekey
 from mapping.store import DirectoryStore
-from protocols.simulator.neighbourhood import MeterPlan, Plan
-from protocols.simulator.plan_files import read_plan
-from protocols.simulator.serve import household_of, recorded_by
+from protocols.simulator.neighbourhood.files import read_plan
+from protocols.simulator.neighbourhood.neighbourhood import household_of, recorded_by
+from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 from tests.support.mosquitto import Mosquitto
 
 DEADLINE = 60.0

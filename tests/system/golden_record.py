@@ -16,8 +16,8 @@ from gateway.roles.central import make_directory_keys
 from gateway.roles.edge import edge_role
 from protocols.reading import ProfileName
 from protocols.session import Auth
-from protocols.simulator.neighbourhood import MeterPlan, Plan
-from protocols.simulator.serve import Neighbourhood
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 from tests.support.billing import Billing
 from tests.support.mosquitto import Mosquitto
 from tests.support.wire import Exchange, playing, recording

@@ -15,7 +15,7 @@ from mapping.changes import remove
 from mapping.store import DirectoryStore
 from protocols.lines.serial import SerialLine
 from protocols.session import Auth
-from protocols.simulator.neighbourhood import MeterPlan
+from protocols.simulator.neighbourhood.plan import MeterPlan
 from tests.support.cli import Cli
 from tests.support.town import Town
 

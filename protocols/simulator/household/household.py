@@ -22,8 +22,8 @@ from protocols.simulator.household.daybook import (
     run_day,
 )
 from protocols.simulator.household.demand import DAY_S, SLOT_S, STEP_S, Habits, local_date, midnight, plan_day
-from protocols.simulator.household.done import Done
 from protocols.simulator.household.history import History
+from protocols.simulator.household.interventions import Done
 from protocols.simulator.household.phases import Wiring
 from protocols.simulator.household.state import (
     NO_REACTIVE,

@@ -19,7 +19,7 @@ from protocols.meters.open import open_session
 from protocols.reading import Number, ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSession, MeterSpec
 from protocols.simulator.cosem.model import PUBLIC, READER, UTILITY, HouseholdModel
-from protocols.simulator.dlms_ports import HdlcPort, SimulatedMeter, WrapperPort, simulated
+from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated
 from protocols.simulator.faults.script import FaultScript, shipped
 from protocols.simulator.household.household import Household
 

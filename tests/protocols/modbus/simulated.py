@@ -14,7 +14,8 @@ from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from protocols.session import MeterSpec, ModbusSettings
 from protocols.simulator.household.state import BlockRow, DailyRow, EventRow, MeterState
-from protocols.simulator.modbus_server import ModbusMeter, serve_rtu, serve_rtu_tcp, serve_tcp
+from protocols.simulator.modbus.meter import ModbusMeter
+from protocols.simulator.modbus.server import serve_rtu, serve_rtu_tcp, serve_tcp
 
 NOON = datetime(2026, 11, 23, 6, 30, 0, 250_000, tzinfo=UTC)
 

@@ -22,7 +22,7 @@ from protocols.line import Line
 from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from protocols.modbus.client import ModbusClient, frames_for
-from protocols.simulator.modbus_server import crc16
+from protocols.simulator.modbus.server import crc16
 from tests.protocols.modbus.simulated import pty
 
 TIMEOUT, LATENCY = 0.08, 0.4

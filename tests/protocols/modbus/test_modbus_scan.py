@@ -9,7 +9,7 @@ import pytest
 from protocols.modbus import scan as scan_module
 from protocols.modbus.model import load_model
 from protocols.modbus.scan import FoundUnit, scan_modbus
-from protocols.simulator.modbus_server import ModbusMeter
+from protocols.simulator.modbus.meter import ModbusMeter
 from tests.protocols.modbus.simulated import FixedClock, StillMeter, bus_of
 from tests.protocols.modbus.test_modbus_faults import bus, rtu
 

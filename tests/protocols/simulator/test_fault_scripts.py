@@ -14,7 +14,7 @@ from protocols.simulator.faults import script as faults
 from protocols.simulator.faults import wire as fault_wire
 from protocols.simulator.faults.kinds import KINDS, Kind
 from protocols.simulator.faults.script import Fault, FaultPlayer, FaultScript, load, shipped
-from protocols.simulator.serve import Neighbourhood
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.simulated_time import SimulatedTime
 from tests.protocols.simulator.test_neighbourhood_ports import AARQ_NONE, ask_tcp
 

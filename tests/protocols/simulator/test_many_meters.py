@@ -10,8 +10,8 @@ from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import ProfileName
-from protocols.simulator.neighbourhood import LinePlan, MeterPlan
-from protocols.simulator.serve import Neighbourhood
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan
 from tests.protocols.simulator.test_neighbourhood_sessions import Counters, HandClock, Keys
 
 NOW = datetime(2026, 11, 20, 6, 5, tzinfo=UTC)

@@ -19,9 +19,9 @@ from protocols.modbus.session import open_modbus
 from protocols.reading import Number, ProfileName, ReadingSet, RelayState
 from protocols.session import MeterSession
 from protocols.simulator.household.household import TRANSACTION_LOG
-from protocols.simulator.neighbourhood import LinePlan, MeterPlan
-from protocols.simulator.plan_files import secret_files
-from protocols.simulator.serve import Neighbourhood
+from protocols.simulator.neighbourhood.files import secret_files
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan
 
 
 class HandClock:

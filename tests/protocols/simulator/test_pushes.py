@@ -17,10 +17,10 @@ from protocols.dlms.push.body import Alert, Rows
 from protocols.dlms.push.framing import PushStream
 from protocols.dlms.push.receiver import Notification, PushReceiver
 from protocols.errors import LocalError
-from protocols.simulator.plan_files import edge_toml
-from protocols.simulator.push_client import framed
-from protocols.simulator.push_schedule import Pushes, PushTo, pushing
-from protocols.simulator.serve import Neighbourhood, run_simulator
+from protocols.simulator.dlms.push_client import framed
+from protocols.simulator.neighbourhood.files import edge_toml
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood, run_simulator
+from protocols.simulator.neighbourhood.pushes import Pushes, PushTo, pushing
 from protocols.simulator.simulated_time import SimulatedTime
 
 

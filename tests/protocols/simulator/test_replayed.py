@@ -35,9 +35,9 @@ from protocols.lines.tcp import TcpLine
 from protocols.reading import Obis, ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSpec
 from protocols.simulator.cosem.model import HouseholdModel
-from protocols.simulator.neighbourhood import plan_neighbourhood
-from protocols.simulator.replayed import ReplayedModel
-from protocols.simulator.serve import household_of
+from protocols.simulator.cosem.saved_meter import ReplayedModel
+from protocols.simulator.neighbourhood.neighbourhood import household_of
+from protocols.simulator.neighbourhood.plan import plan_neighbourhood
 from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY
 
 NOW = datetime(2026, 11, 20, 6, 10, tzinfo=UTC)

@@ -23,14 +23,15 @@ from protocols.reading import ProfileName
 from protocols.session import Auth
 from protocols.simulator.cosem.meter import STORED, Build, NowSource
 from protocols.simulator.cosem.model import DISPLAY, FIRMWARE, PUBLIC, PUSH, READER, UTILITY, HouseholdModel
-from protocols.simulator.dlms_ports import HdlcPort, SimulatedMeter, WrapperPort, simulated
+from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated
 from protocols.simulator.faults.script import FaultFile
 from protocols.simulator.household.household import Household
 from protocols.simulator.household.state import BillingRow, BlockRow, DailyRow, EventRow
-from protocols.simulator.modbus_server import ModbusMeter, serve_rtu, serve_rtu_tcp, serve_tcp
-from protocols.simulator.neighbourhood import LinePlan, MeterKind, MeterPlan, Plan, plan_neighbourhood
-from protocols.simulator.plan_files import read_plan, write_files
-from protocols.simulator.push_schedule import Pushes, PushTo
+from protocols.simulator.modbus.meter import ModbusMeter
+from protocols.simulator.modbus.server import serve_rtu, serve_rtu_tcp, serve_tcp
+from protocols.simulator.neighbourhood.files import read_plan, write_files
+from protocols.simulator.neighbourhood.plan import LinePlan, MeterKind, MeterPlan, Plan, plan_neighbourhood
+from protocols.simulator.neighbourhood.pushes import Pushes, PushTo
 from protocols.simulator.simulated_time import SimulatedTime
 
 HISTORY = timedelta(days=36)

@@ -14,8 +14,8 @@ from pathlib import Path
 from protocols.errors import MeterConfigError
 from protocols.session import DlmsSettings, ModbusSettings
 from protocols.simulator.cosem.rows import IST
-from protocols.simulator.neighbourhood import LinePlan, MeterPlan, Plan, plan_neighbourhood
-from protocols.simulator.push_schedule import PushTo, pushes_ciphered, pushing
+from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan, Plan, plan_neighbourhood
+from protocols.simulator.neighbourhood.pushes import PushTo, pushes_ciphered, pushing
 from protocols.simulator.simulated_time import SimulatedTime
 
 

@@ -26,7 +26,7 @@ from protocols.reading import Obis, ProfileName
 from protocols.simulator.cosem.meter import NowSource
 from protocols.simulator.cosem.model import UTILITY, HouseholdModel
 from protocols.simulator.cosem.rows import stamp
-from protocols.simulator.dlms_ports import READ_OCTETS, PoweredMeters, simulated
+from protocols.simulator.dlms.ports import READ_OCTETS, PoweredMeters, simulated
 
 PUSH_CLIENT = 64
 SETUPS = {profile: setup for setup, profile in PROFILE_OF_SETUP.items()}
