@@ -25,7 +25,7 @@ from protocols.reading import Obis, ProfileName
 from protocols.session import Auth
 from protocols.simulator.cosem.meter import Build
 from protocols.simulator.cosem.model import PUBLIC, UTILITY, HouseholdModel
-from protocols.simulator.dlms.ports import WrapperPort, simulated
+from protocols.simulator.dlms.ports import WrapperPort, simulated_meter
 from protocols.simulator.dlms.push_client import DialIn, PushClient, push_tcp, push_udp
 from protocols.simulator.household.household import Household
 
@@ -103,7 +103,7 @@ async def running(config: Config, *, poll: bool = True) -> AsyncIterator[EdgeRol
 @asynccontextmanager
 async def served(tmp_path: Path, **push: object) -> AsyncIterator[tuple[HouseholdModel, Config]]:
     model = model_of()
-    port = WrapperPort(simulated(model))
+    port = WrapperPort(simulated_meter(model))
     number = await port.start(HOST)
     try:
         yield model, config_of(tmp_path, {"kind": "tcp", "host": HOST, "port": number}, **push)

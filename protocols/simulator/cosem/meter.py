@@ -14,8 +14,8 @@ from protocols.dlms.server.model import OTHER_REASON, TYPE_UNMATCHED, AccessDeni
 from protocols.reading import Obis, ProfileName, Quantity
 from protocols.simulator.cosem import rows as cosem_rows
 from protocols.simulator.cosem.objects import (
-    Buffer,
     Memory,
+    ProfileSource,
     Rows,
     Served,
     data_object,
@@ -134,11 +134,11 @@ class MeterObjects:
             if info.scaler_profile is not None:
                 self.objects[info.scaler_profile] = scaler_profile(info.columns)
 
-    def _buffer(self, name: ProfileName, info: ProfileInfo) -> Buffer:
+    def _buffer(self, name: ProfileName, info: ProfileInfo) -> ProfileSource:
         rows = self._rows_of(name)
         match name:
             case ProfileName.BLOCK_LOAD:
-                return Buffer(
+                return ProfileSource(
                     rows=rows,
                     period=self._period,
                     capacity=lambda: _DAYS * 86_400 // self._period(),
@@ -146,13 +146,13 @@ class MeterObjects:
                     set_period=self._set_period,
                 )
             case ProfileName.BILLING:
-                return Buffer(
+                return ProfileSource(
                     rows=rows, period=lambda: 0, capacity=lambda: _BILLS, methods={2: self._capture_bill}
                 )
             case ProfileName.DAILY:
-                return Buffer(rows=rows, period=lambda: info.capture_period, capacity=lambda: _DAYS)
+                return ProfileSource(rows=rows, period=lambda: info.capture_period, capacity=lambda: _DAYS)
             case _:
-                return Buffer(rows=rows, period=lambda: 0, capacity=lambda: 1)
+                return ProfileSource(rows=rows, period=lambda: 0, capacity=lambda: 1)
 
     def _rows_of(self, name: ProfileName) -> Rows:
         home = self._home
@@ -181,7 +181,7 @@ class MeterObjects:
         for log, columns in _logs(self._build.category, self._build.numbered_events):
             rows = self._event_rows_of(log)
             self.objects[log.obis] = profile(
-                columns, Buffer(rows=rows, period=lambda: 0, capacity=lambda: _EVENT_CAPACITY)
+                columns, ProfileSource(rows=rows, period=lambda: 0, capacity=lambda: _EVENT_CAPACITY)
             )
             self.objects[log.code] = data_object(partial(self._last_code, log))
         scalers = companion().event_scaler_profile

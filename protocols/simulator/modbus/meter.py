@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from protocols.modbus.codec import encode
 from protocols.modbus.model import SERIAL, MeterModel, Register, load_model
 from protocols.reading import Instant, Missing, MissingReason, Number, ProfileName, Quantity, Text, Value
-from protocols.simulator.household.state import MeterState, SimMeter
+from protocols.simulator.household.state import SimMeter, TrueState
 
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE, NO_TARGET = 1, 2, 3, 4, 11
 
@@ -22,7 +22,7 @@ class _Now(Protocol):
     def now(self) -> datetime: ...
 
 
-_STATE: dict[str, Callable[[MeterState], Value]] = {
+_STATE: dict[str, Callable[[TrueState], Value]] = {
     "1-0:12.7.0*255": lambda s: Number(s.voltage_mv, -3, "V"),
     "1-0:32.7.0*255": lambda s: Number(s.voltage_mv, -3, "V"),
     "1-0:52.7.0*255": lambda s: Number(s.voltage_mv, -3, "V"),
@@ -117,10 +117,10 @@ class ModbusMeter:
         before = any((function, p) in self._cells for p in range(place - reach, place))
         return before and any((function, p) in self._cells for p in range(place, place + reach + 1))
 
-    def _words(self, register: Register, state: MeterState | None) -> list[int]:
+    def _words(self, register: Register, state: TrueState | None) -> list[int]:
         return encode(self._model, register, self._value(register, state), self._zone)
 
-    def _value(self, register: Register, state: MeterState | None) -> Value:
+    def _value(self, register: Register, state: TrueState | None) -> Value:
         quantity = str(Quantity.of(register.quantity))
         if quantity == SERIAL:
             return Text(self._meter.serial)

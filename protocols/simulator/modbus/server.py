@@ -58,16 +58,16 @@ async def serve_rtu(meters: Iterable[ModbusMeter], master_fd: int) -> ModbusServ
     return ModbusServer(None, bus.stop, set())
 
 
-Step = Callable[[bytearray], bytes]
+AnswerRequests = Callable[[bytearray], bytes]
 """Takes whole requests out of a buffer and gives the octets to answer with."""
 
 
 class _PtyBus:
     """Answers on a descriptor; while nobody has the other side open it looks again now and then."""
 
-    def __init__(self, fd: int, step: Step) -> None:
+    def __init__(self, fd: int, answer: AnswerRequests) -> None:
         self._fd = fd
-        self._step = step
+        self._answer = answer
         self._loop = asyncio.get_running_loop()
         self._buffer = bytearray()
         self._last = 0.0
@@ -100,12 +100,12 @@ class _PtyBus:
             self._buffer.clear()
         self._last = self._loop.time()
         self._buffer += octets
-        if answer := self._step(self._buffer):
+        if answer := self._answer(self._buffer):
             with suppress(OSError):
                 os.write(self._fd, answer)
 
 
-async def _listen(host: str, step: Step, silence: float | None) -> ModbusServer:
+async def _listen(host: str, answer: AnswerRequests, silence: float | None) -> ModbusServer:
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -122,7 +122,7 @@ async def _listen(host: str, step: Step, silence: float | None) -> ModbusServer:
                     buffer.clear()
                 last = loop.time()
                 buffer += octets
-                writer.write(step(buffer))
+                writer.write(answer(buffer))
                 await writer.drain()
         except (OSError, _NotModbus):
             pass

@@ -23,7 +23,7 @@ from protocols.reading import ProfileName
 from protocols.session import Auth
 from protocols.simulator.cosem.meter import STORED, Build, NowSource
 from protocols.simulator.cosem.model import DISPLAY, FIRMWARE, PUBLIC, PUSH, READER, UTILITY, HouseholdModel
-from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated
+from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated_meter
 from protocols.simulator.faults.script import FaultFile
 from protocols.simulator.household.household import Household
 from protocols.simulator.household.state import BillingRow, BlockRow, DailyRow, EventRow
@@ -59,7 +59,7 @@ class _Port(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class MeterRecord:
     """What a meter truly recorded: stored rows and events, stamped in UTC; empty for a Modbus meter."""
 
     meter: str
@@ -135,9 +135,9 @@ class Neighbourhood:
             with suppress(OSError):
                 os.close(self._descriptors.pop())
 
-    def recorded(self, meter: str, since: datetime, until: datetime) -> Recorded:
+    def recorded(self, meter: str, since: datetime, until: datetime) -> MeterRecord:
         """Return what a meter recorded with since < stamp <= until, relay and clock orders included."""
-        return recorded_by(self.households[meter], self.plan.meter(meter), since, until)
+        return record_of(self.households[meter], self.plan.meter(meter), since, until)
 
     async def _serve(self, line: LinePlan, meters: tuple[MeterPlan, ...]) -> LinePlan:
         host = line.host or "127.0.0.1"
@@ -179,7 +179,7 @@ class Neighbourhood:
         )
         self.models[meter.meter] = model
         script = self.faults.script(meter.meter) if self.faults else None
-        return simulated(model, counter_start=self._counter_start, script=script)
+        return simulated_meter(model, counter_start=self._counter_start, script=script)
 
     def _modbus(self, meters: tuple[MeterPlan, ...]) -> list[ModbusMeter]:
         return [
@@ -221,11 +221,11 @@ def household_of(plan: Plan, meter: MeterPlan) -> Household:
     )
 
 
-def recorded_by(household: Household, meter: MeterPlan, since: datetime, until: datetime) -> Recorded:
+def record_of(household: Household, meter: MeterPlan, since: datetime, until: datetime) -> MeterRecord:
     """Return what a household's meter recorded with since < stamp <= until."""
     if meter.spec.dlms is None:
-        return Recorded(meter=meter.meter)
-    return Recorded(
+        return MeterRecord(meter=meter.meter)
+    return MeterRecord(
         meter=meter.meter,
         blocks=tuple(household.block_rows(since, until)),
         daily=tuple(household.daily_rows(since, until)),

@@ -19,7 +19,7 @@ from protocols.meters.open import open_session
 from protocols.reading import Number, ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSession, MeterSpec
 from protocols.simulator.cosem.model import PUBLIC, READER, UTILITY, HouseholdModel
-from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated
+from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated_meter
 from protocols.simulator.faults.script import FaultScript, shipped
 from protocols.simulator.household.household import Household
 
@@ -132,7 +132,7 @@ async def site(
     clock = ManualClock(NOW)
     model = HouseholdModel(home, clock, {**policies(), **(extra or {})}, master_key=master_key)
     faults = shipped()[script] if isinstance(script, str) else script
-    meter = simulated(model, counter_start=5, script=faults)
+    meter = simulated_meter(model, counter_start=5, script=faults)
     if framing == "wrapper":
         port = WrapperPort(meter)
         line: Line = TcpLine("trap", "127.0.0.1", await port.start("127.0.0.1"))

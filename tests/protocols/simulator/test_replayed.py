@@ -35,7 +35,7 @@ from protocols.lines.tcp import TcpLine
 from protocols.reading import Obis, ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSpec
 from protocols.simulator.cosem.model import HouseholdModel
-from protocols.simulator.cosem.saved_meter import ReplayedModel
+from protocols.simulator.cosem.saved_meter import SavedMeterModel
 from protocols.simulator.neighbourhood.neighbourhood import household_of
 from protocols.simulator.neighbourhood.plan import plan_neighbourhood
 from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY
@@ -139,8 +139,8 @@ async def explored(
     return saved, rows
 
 
-def replayed(saved: SavedMeter, **options: object) -> ReplayedModel:
-    return ReplayedModel(saved, secret=HLS_KEY, encryption_key=EK, authentication_key=AK, **options)
+def replayed(saved: SavedMeter, **options: object) -> SavedMeterModel:
+    return SavedMeterModel(saved, secret=HLS_KEY, encryption_key=EK, authentication_key=AK, **options)
 
 
 @cache
@@ -178,7 +178,7 @@ def test_the_clock_runs_on_from_the_saved_time_unless_frozen() -> None:
     model = replayed(saved, now=lambda: present[0])
     still = replayed(saved, now=lambda: present[0], frozen=True)
 
-    def shows(of: ReplayedModel) -> datetime | None:
+    def shows(of: SavedMeterModel) -> datetime | None:
         return cosem_time.decode(of.get(48, 8, CLOCK, 2, None).octets or b"").at
 
     first = shows(model)
@@ -218,7 +218,7 @@ def test_the_public_client_sees_clock_identity_and_counters() -> None:
 # null-compressed rows
 
 
-def compressed() -> ReplayedModel:
+def compressed() -> SavedMeterModel:
     """Rows 11 to 16 of a half-hourly profile, saved with nulls where nothing changed."""
     first = octets(cosem_time.encode(NOW.replace(minute=0)))
     rows = array(
@@ -340,6 +340,6 @@ def test_values_that_are_none_and_keys_that_are_missing() -> None:
     with pytest.raises(MeterConfigError, match="object_list"):
         replayed(replace(saved, object_list=b""))
     with pytest.raises(MeterConfigError, match="encryption_key"):
-        ReplayedModel(saved, secret=HLS_KEY)
+        SavedMeterModel(saved, secret=HLS_KEY)
     with pytest.raises(MeterConfigError, match="secret"):
-        ReplayedModel(saved, encryption_key=EK, authentication_key=AK)
+        SavedMeterModel(saved, encryption_key=EK, authentication_key=AK)
