@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.clock import SystemClock
+from protocols.clock import SystemClock
 from protocols.errors import ProtocolError
 from protocols.line import Line
 from protocols.lines.serial import SerialLine

@@ -10,14 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gateway.clock import SystemClock
 from gateway.edge.journal.journal import Journal
+from protocols.clock import SystemClock
 
 COMMON = """
 import asyncio, resource, sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from gateway.clock import SystemClock
+from protocols.clock import SystemClock
 from gateway.edge.entry import CaptureRecord, EntryKind, JournalBatch
 from gateway.edge.journal import Journal
 from gateway.errors import JournalError, JournalFull

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clock import SystemClock
 from gateway.contract.envelope import DIRECTORY_TYPE, parse, wrap
 from gateway.contract.messages import (
     Ack,
@@ -31,6 +30,7 @@ from gateway.edge.sinks.mqtt import MqttSink
 from gateway.errors import ConfigError
 from gateway.mqtt.connection import Backoff, MqttConnection, MqttSettings, connect
 from mapping.errors import ChangeRefused
+from protocols.clock import SystemClock
 from tests.support.billing import Billing
 from tests.support.captures import records
 from tests.support.check_sink import running, wait_cursor, wait_for

@@ -8,7 +8,6 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway.clock import SystemClock
 from gateway.config.meters import LineSection
 from gateway.edge.counters import FileCounters
 from gateway.edge.journal.journal import Journal
@@ -16,6 +15,7 @@ from gateway.edge.polling.poller import PolledMeter, Poller, Schedule
 from gateway.roles.lines import make_line
 from gateway.secrets import FileSecrets
 from mapping.directory import Attributions, Unattributed
+from protocols.clock import SystemClock
 from protocols.line import Line
 from protocols.meters.open import open_session
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood

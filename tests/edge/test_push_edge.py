@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clock import SystemClock
 from gateway.config.file import Config, ConfigMistakes, load
 from gateway.contract.signing import new_key_pair
 from gateway.edge.push.counters import PushCounters
 from gateway.roles.edge import EdgeRole, edge_role
+from protocols.clock import SystemClock
 from protocols.dlms.data.types import octets
 from protocols.dlms.push.receiver import usual_title
 from protocols.dlms.security.suites import Keys

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.clock import ManualClock
 from protocols.dlms.framing import wrapper
 from protocols.dlms.server.ports import MAX_UDP_PEERS, UdpServer, serve_wrapper_udp
 from protocols.dlms.session import open_dlms
@@ -20,6 +19,7 @@ from protocols.reading import ProfileName
 from protocols.session import MeterSpec
 from tests.protocols.dlms.dlms_bench import POLICIES, SmallMeter
 from tests.protocols.dlms.test_dlms_session import NOW, Counters, Secrets, collect, settings
+from tests.support.manual_clock import ManualClock
 
 
 class Far:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
-from typing import Protocol
 
+from protocols.clock import NowSource
 from protocols.dlms.companion import Category, Column, EventLog, ProfileInfo, companion
 from protocols.dlms.data.types import Data, Tag, double_long_unsigned, long_unsigned
 from protocols.dlms.server.model import OTHER_REASON, TYPE_UNMATCHED, AccessDenied
@@ -38,13 +38,6 @@ _SECOND = timedelta(seconds=1)
 _RATING = {"D1": b"5-30A", "D2": b"10-60A", "D3": b"-/5A"}
 _TYPE = {"D1": 6, "D2": 7, "D3": 8}
 _CT_RATIO, _PT_RATIO = 20, 1
-
-
-class NowSource(Protocol):
-    """Anything that tells the present."""
-
-    def now(self) -> datetime:
-        """Return the present instant in UTC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

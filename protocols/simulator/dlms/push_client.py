@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 
+from protocols.clock import NowSource
 from protocols.dlms.apdu import notification
 from protocols.dlms.apdu.notification import DataNotification
 from protocols.dlms.apdu.selection import RangeSelection
@@ -23,7 +24,6 @@ from protocols.dlms.server.connection import SendCounter, ServerSettings
 from protocols.dlms.server.links import MANAGEMENT, WrapperServer
 from protocols.errors import LocalError, MeterProtocolError
 from protocols.reading import Obis, ProfileName
-from protocols.simulator.cosem.meter import NowSource
 from protocols.simulator.cosem.model import UTILITY, HouseholdModel
 from protocols.simulator.cosem.rows import stamp
 from protocols.simulator.dlms.ports import READ_OCTETS, PoweredMeters, simulated_meter

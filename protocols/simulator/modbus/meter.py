@@ -6,20 +6,15 @@ So a model is served as it is read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
-from typing import Protocol
 from zoneinfo import ZoneInfo
 
+from protocols.clock import NowSource
 from protocols.modbus.codec import encode
 from protocols.modbus.model import SERIAL, MeterModel, Register, load_model
 from protocols.reading import Instant, Missing, MissingReason, Number, ProfileName, Quantity, Text, Value
 from protocols.simulator.household.state import SimMeter, TrueState
 
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE, NO_TARGET = 1, 2, 3, 4, 11
-
-
-class _Now(Protocol):
-    def now(self) -> datetime: ...
 
 
 _STATE: dict[str, Callable[[TrueState], Value]] = {
@@ -57,7 +52,7 @@ class ModbusMeter:
     """
 
     def __init__(
-        self, meter: SimMeter, model: str, unit: int, clock: _Now, *, zone: str = "Asia/Kolkata"
+        self, meter: SimMeter, model: str, unit: int, clock: NowSource, *, zone: str = "Asia/Kolkata"
     ) -> None:
         self.unit = unit
         self._meter = meter

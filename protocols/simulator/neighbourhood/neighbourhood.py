@@ -16,12 +16,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from protocols.clock import NowSource, SimulatedClock
 from protocols.dlms.companion import companion
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.errors import LineUnavailable, LocalError, MeterConfigError
 from protocols.reading import ProfileName
 from protocols.session import Auth
-from protocols.simulator.cosem.meter import STORED, Build, NowSource
+from protocols.simulator.cosem.meter import STORED, Build
 from protocols.simulator.cosem.model import DISPLAY, FIRMWARE, PUBLIC, PUSH, READER, UTILITY, HouseholdModel
 from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated_meter
 from protocols.simulator.faults.script import FaultFile
@@ -32,7 +33,6 @@ from protocols.simulator.modbus.server import serve_rtu, serve_rtu_tcp, serve_tc
 from protocols.simulator.neighbourhood.files import read_plan, write_files
 from protocols.simulator.neighbourhood.plan import LinePlan, MeterKind, MeterPlan, Plan, plan_neighbourhood
 from protocols.simulator.neighbourhood.pushes import Pushes, PushTo
-from protocols.simulator.simulated_time import SimulatedTime
 
 HISTORY = timedelta(days=36)
 """How long before its start a neighbourhood began to record."""
@@ -92,7 +92,7 @@ class Neighbourhood:
         history_from: datetime | None = None,
         cuts_until: datetime | None = None,
         folder: Path | None = None,
-        time: SimulatedTime | None = None,
+        time: SimulatedClock | None = None,
         unnamed: int | None = None,
         faults: FaultFile | None = None,
     ) -> Neighbourhood:
@@ -282,7 +282,7 @@ async def run_simulator(
     present; without, only in the history. A folder of the same seed and size keeps its beginning and its
     cuts, so registers go on after a restart. Its meters on TCP push to `push_to`, too. Errors as `Neighbourhood.start`.
     """
-    clock = SimulatedTime.ending_now(behind=behind, speed=speed)
+    clock = SimulatedClock.ending_now(behind=behind, speed=speed)
     before = _earlier(folder, seed, meters, clock.now())
     calm = (clock.anchor if cuts else clock.start) - _CALM
     done = stop or asyncio.Event()

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+from protocols.clock import NowSource
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.connection import SendCounter
 from protocols.reading import ProfileName
-from protocols.simulator.cosem.meter import NowSource
 from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.dlms.push_client import DialIn, PushClient, push_tcp
 from protocols.simulator.neighbourhood.plan import MeterKind, MeterPlan, Plan

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 
-from gateway.clock import ManualClock
 from protocols.dlms.client.keeper import Keeper
 from protocols.dlms.reading.layout_cache import Layouts
 from protocols.dlms.server.connection import ServerSettings
@@ -18,6 +17,7 @@ from protocols.lines.tcp import TcpLine
 from protocols.reading import ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSpec
 from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY, PASSWORD, POLICIES, START, SmallMeter
+from tests.support.manual_clock import ManualClock
 
 NOW = START + timedelta(hours=36)
 SECRETS = {"ek": EK, "ak": AK, "password": PASSWORD, "hls": HLS_KEY, "wrong": b"wrong", "badkey": EK[::-1]}

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.clock import ManualClock
 from protocols.dlms.apdu.selection import RangeSelection
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import (
@@ -40,6 +39,7 @@ from protocols.simulator.household.household import Household
 from tests.protocols.dlms.dlms_bench import HLS_KEY, SmallMeter
 from tests.protocols.dlms.reader_bench import ScriptedExchange, collect, reader_of
 from tests.protocols.dlms.test_dlms_session import Counters, Secrets
+from tests.support.manual_clock import ManualClock
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MONDAY = datetime(2026, 6, 1, tzinfo=BERLIN)

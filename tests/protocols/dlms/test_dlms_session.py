@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.clock import ManualClock
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import array, double_long_unsigned, octets, structure
 from protocols.dlms.reading.layout_cache import Layouts
@@ -37,6 +36,7 @@ from protocols.reading import (
 from protocols.session import MeterSpec
 from tests.protocols.dlms.dlms_bench import POLICIES, START, SmallMeter
 from tests.protocols.dlms.dlms_site import NOW, Counters, Secrets, collect, settings, site
+from tests.support.manual_clock import ManualClock
 
 
 @pytest.mark.parametrize("framing", ["wrapper", "hdlc"])

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from gateway.clock import ManualClock
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.errors import MeterConfigError
 from protocols.line import Line
@@ -22,6 +21,7 @@ from protocols.simulator.cosem.model import PUBLIC, READER, UTILITY, HouseholdMo
 from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated_meter
 from protocols.simulator.faults.script import FaultScript, shipped
 from protocols.simulator.household.household import Household
+from tests.support.manual_clock import ManualClock
 
 START = datetime(2026, 10, 29, 18, 30, tzinfo=UTC)
 NOW = START + timedelta(days=4, hours=3, minutes=11)

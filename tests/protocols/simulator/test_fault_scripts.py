@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from protocols.clock import SimulatedClock
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
 from protocols.errors import MeterConfigError
 from protocols.simulator.faults import script as faults
@@ -15,7 +16,6 @@ from protocols.simulator.faults import wire as fault_wire
 from protocols.simulator.faults.kinds import FAULT_KINDS, FaultKind
 from protocols.simulator.faults.script import Fault, FaultPlayer, FaultScript, load, shipped
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
-from protocols.simulator.simulated_time import SimulatedTime
 from tests.protocols.simulator.test_neighbourhood_ports import AARQ_NONE, ask_tcp
 
 DOCS = Path(__file__).parents[3] / "docs" / "simulator.md"
@@ -131,7 +131,7 @@ def test_a_bus_gives_each_frame_the_faults_of_its_meter() -> None:
 
 
 async def test_a_neighbourhood_plays_them_on_its_meters_only() -> None:
-    clock = SimulatedTime.ending_now(behind=timedelta(hours=2), speed=1)
+    clock = SimulatedClock.ending_now(behind=timedelta(hours=2), speed=1)
     first = (await _planned(clock)).meters[0]
     raw = {"meters": [{"meter": first.meter, "faults": [{"kind": "aare-error"}]}]}
     served = await Neighbourhood.start(seed=2, clock=clock, meters=8, faults=faults.parse(raw, where="t"))
@@ -145,7 +145,7 @@ async def test_a_neighbourhood_plays_them_on_its_meters_only() -> None:
         await served.stop()
 
 
-async def _planned(clock: SimulatedTime):
+async def _planned(clock: SimulatedClock):
     served = await Neighbourhood.start(seed=2, clock=clock, meters=8)
     await served.stop()
     assert served.plan.history_from < datetime.now(UTC)

@@ -17,7 +17,7 @@ import pytest
 from protocols.errors import MeterConfigError
 from protocols.session import Auth
 from protocols.simulator.neighbourhood.files import (
-    SimulatedTime,
+    SimulatedClock,
     describe,
     edge_toml,
     secret_files,
@@ -92,7 +92,7 @@ def test_secrets_do_not_show(plan: Plan) -> None:
 
 
 def test_files(plan: Plan, tmp_path: Path) -> None:
-    write_files(plan, tmp_path, time=SimulatedTime(start=FROM, anchor=FROM, speed=60), unnamed=3)
+    write_files(plan, tmp_path, time=SimulatedClock(start=FROM, anchor=FROM, speed=60), unnamed=3)
     for path in (tmp_path / "keys").iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     refs = {path.name for path in (tmp_path / "keys").iterdir()}

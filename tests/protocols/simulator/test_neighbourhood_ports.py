@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from protocols.clock import SimulatedClock
 from protocols.dlms.apdu import acse
 from protocols.dlms.framing import hdlc
 from protocols.simulator.modbus.server import crc16
 from protocols.simulator.neighbourhood.files import read_plan
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood, household_of, run_simulator
 from protocols.simulator.neighbourhood.plan import MeterKind
-from protocols.simulator.simulated_time import SimulatedTime
 
 AARQ_NONE = bytes.fromhex("601DA109060760857405080101BE10040E01000000065F1F0400007E1F04B0")
 
@@ -180,7 +180,7 @@ async def test_a_restart_keeps_the_beginning(tmp_path: Path) -> None:
 
 def test_simulated_time_ends_at_now() -> None:
     begin = datetime.now(UTC)
-    slow = SimulatedTime.ending_now(behind=timedelta(hours=1), speed=1)
-    fast = SimulatedTime.ending_now(behind=timedelta(hours=1), speed=10**12)
+    slow = SimulatedClock.ending_now(behind=timedelta(hours=1), speed=1)
+    fast = SimulatedClock.ending_now(behind=timedelta(hours=1), speed=10**12)
     assert slow.now() < begin
     assert begin <= fast.now() <= datetime.now(UTC)
