@@ -37,11 +37,11 @@ from gateway.roles.fieldwork import commission as commission_meter
 from gateway.roles.fieldwork import field_work
 from gateway.roles.fieldwork import replace as replace_meter
 from gateway.roles.lines import make_line
-from gateway.secrets import FileSecrets
 from mapping.directory import Role
 from protocols.clock import SystemClock
 from protocols.dlms.client.opening import PUBLIC_CLIENT
 from protocols.errors import LineError, MeterRefused, ProtocolError
+from protocols.meters.secrets import FileSecrets
 from protocols.modbus.scan import scan_modbus
 from protocols.reading import MissingReason, ProfileName, ReadingSet
 from protocols.session import Clock, DlmsSettings, MeterSpec

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.cli.common import console, nearest
-from gateway.cli.key_file import KeyFile
 from gateway.errors import UsageError
 from protocols.dlms.explore.saved_meter import MAX_CHARACTERS, SavedMeter, from_text
 from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
 from protocols.errors import MeterConfigError
+from protocols.meters.key_file import KeyFile
 from protocols.session import Auth
 from protocols.simulator.cosem.saved_meter import SavedMeterModel
 

@@ -15,9 +15,9 @@ from gateway.notify import keep_watchdog, notify
 from gateway.observe import StatisticsCollector, serve_metrics
 from gateway.roles.central import CentralRole, PortalRole, central_role, portal_role
 from gateway.roles.edge import EdgeRole, edge_role
-from gateway.secrets import FileSecrets
 from protocols.clock import SimulatedClock, SystemClock
 from protocols.errors import MeterConfigError
+from protocols.meters.secrets import FileSecrets
 from protocols.session import Clock
 
 log = structlog.get_logger("gateway")

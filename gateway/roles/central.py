@@ -21,11 +21,11 @@ from gateway.contract.signing import new_key_pair
 from gateway.contract.topics import Topics
 from gateway.errors import ConfigError
 from gateway.roles.mqtt_settings import mqtt_settings, password
-from gateway.secrets import FileSecrets
 from gateway.web.app import create_app
 from gateway.web.server import serve
 from mapping.store import DirectoryStore
 from protocols.clock import SystemClock
+from protocols.meters.secrets import FileSecrets
 from protocols.session import Clock
 
 SIGNING_KEY = "directory-signing"

@@ -12,12 +12,12 @@ import pytest
 from gateway.config.file import Config
 from gateway.edge.push.peers import PushPeers
 from gateway.roles.push import pushing_meter
-from gateway.secrets import FileSecrets
 from protocols.clock import SimulatedClock
 from protocols.dlms.push.body import Alert, Rows
 from protocols.dlms.push.framing import PushStream
 from protocols.dlms.push.receiver import Notification, PushReceiver
 from protocols.errors import LocalError
+from protocols.meters.secrets import FileSecrets
 from protocols.simulator.dlms.push_client import framed
 from protocols.simulator.neighbourhood.files import edge_toml
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood, run_simulator
