@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, snapshot
 
 from gateway.central.ledger.ledger import Ledger, LedgerError
 from gateway.central.ledger.schema import captures as table

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from protocols.errors import MeterConfigError
-from protocols.simulator.neighbourhood import Plan
-from protocols.simulator.plan_files import secret_files
+from protocols.simulator.neighbourhood.files import secret_files
+from protocols.simulator.neighbourhood.plan import Plan
 
 
 class Secrets:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+from protocols.clock import NowSource
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.connection import SendCounter
 from protocols.reading import ProfileName
-from protocols.simulator.cosem.meter import NowSource
 from protocols.simulator.cosem.model import HouseholdModel
-from protocols.simulator.neighbourhood import MeterKind, MeterPlan, Plan
-from protocols.simulator.push_client import DialIn, PushClient, push_tcp
+from protocols.simulator.dlms.push_client import DialIn, PushClient, push_tcp
+from protocols.simulator.neighbourhood.plan import MeterKind, MeterPlan, Plan
 
 EVERY = timedelta(minutes=15)
 BLOCK = timedelta(minutes=30)

@@ -16,22 +16,23 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from protocols.clock import NowSource, SimulatedClock
 from protocols.dlms.companion import companion
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.errors import LineUnavailable, LocalError, MeterConfigError
 from protocols.reading import ProfileName
 from protocols.session import Auth
-from protocols.simulator.cosem.meter import STORED, Build, NowSource
+from protocols.simulator.cosem.meter import STORED, Build
 from protocols.simulator.cosem.model import DISPLAY, FIRMWARE, PUBLIC, PUSH, READER, UTILITY, HouseholdModel
-from protocols.simulator.dlms_ports import HdlcPort, SimulatedMeter, WrapperPort, simulated
+from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated_meter
 from protocols.simulator.faults.script import FaultFile
 from protocols.simulator.household.household import Household
 from protocols.simulator.household.state import BillingRow, BlockRow, DailyRow, EventRow
-from protocols.simulator.modbus_server import ModbusMeter, serve_rtu, serve_rtu_tcp, serve_tcp
-from protocols.simulator.neighbourhood import LinePlan, MeterKind, MeterPlan, Plan, plan_neighbourhood
-from protocols.simulator.plan_files import read_plan, write_files
-from protocols.simulator.push_schedule import Pushes, PushTo
-from protocols.simulator.simulated_time import SimulatedTime
+from protocols.simulator.modbus.meter import ModbusMeter
+from protocols.simulator.modbus.server import serve_rtu, serve_rtu_tcp, serve_tcp
+from protocols.simulator.neighbourhood.files import read_plan, write_files
+from protocols.simulator.neighbourhood.plan import LinePlan, MeterKind, MeterPlan, Plan, plan_neighbourhood
+from protocols.simulator.neighbourhood.pushes import Pushes, PushTo
 
 HISTORY = timedelta(days=36)
 """How long before its start a neighbourhood began to record."""
@@ -58,7 +59,7 @@ class _Port(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class MeterRecord:
     """What a meter truly recorded: stored rows and events, stamped in UTC; empty for a Modbus meter."""
 
     meter: str
@@ -91,7 +92,7 @@ class Neighbourhood:
         history_from: datetime | None = None,
         cuts_until: datetime | None = None,
         folder: Path | None = None,
-        time: SimulatedTime | None = None,
+        time: SimulatedClock | None = None,
         unnamed: int | None = None,
         faults: FaultFile | None = None,
     ) -> Neighbourhood:
@@ -134,9 +135,9 @@ class Neighbourhood:
             with suppress(OSError):
                 os.close(self._descriptors.pop())
 
-    def recorded(self, meter: str, since: datetime, until: datetime) -> Recorded:
+    def recorded(self, meter: str, since: datetime, until: datetime) -> MeterRecord:
         """Return what a meter recorded with since < stamp <= until, relay and clock orders included."""
-        return recorded_by(self.households[meter], self.plan.meter(meter), since, until)
+        return record_of(self.households[meter], self.plan.meter(meter), since, until)
 
     async def _serve(self, line: LinePlan, meters: tuple[MeterPlan, ...]) -> LinePlan:
         host = line.host or "127.0.0.1"
@@ -178,7 +179,7 @@ class Neighbourhood:
         )
         self.models[meter.meter] = model
         script = self.faults.script(meter.meter) if self.faults else None
-        return simulated(model, counter_start=self._counter_start, script=script)
+        return simulated_meter(model, counter_start=self._counter_start, script=script)
 
     def _modbus(self, meters: tuple[MeterPlan, ...]) -> list[ModbusMeter]:
         return [
@@ -220,11 +221,11 @@ def household_of(plan: Plan, meter: MeterPlan) -> Household:
     )
 
 
-def recorded_by(household: Household, meter: MeterPlan, since: datetime, until: datetime) -> Recorded:
+def record_of(household: Household, meter: MeterPlan, since: datetime, until: datetime) -> MeterRecord:
     """Return what a household's meter recorded with since < stamp <= until."""
     if meter.spec.dlms is None:
-        return Recorded(meter=meter.meter)
-    return Recorded(
+        return MeterRecord(meter=meter.meter)
+    return MeterRecord(
         meter=meter.meter,
         blocks=tuple(household.block_rows(since, until)),
         daily=tuple(household.daily_rows(since, until)),
@@ -281,7 +282,7 @@ async def run_simulator(
     present; without, only in the history. A folder of the same seed and size keeps its beginning and its
     cuts, so registers go on after a restart. Its meters on TCP push to `push_to`, too. Errors as `Neighbourhood.start`.
     """
-    clock = SimulatedTime.ending_now(behind=behind, speed=speed)
+    clock = SimulatedClock.ending_now(behind=behind, speed=speed)
     before = _earlier(folder, seed, meters, clock.now())
     calm = (clock.anchor if cuts else clock.start) - _CALM
     done = stop or asyncio.Event()
