@@ -10,8 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gateway.clock import SystemClock
 from gateway.edge.journal.journal import Journal
+from protocols.clock import SystemClock
 
 PROCESS = [sys.executable, "-m", "tests.support.edge.journal_process"]
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clock import SystemClock
 from gateway.contract.envelope import DIRECTORY_TYPE, parse
 from gateway.contract.messages import (
     Ack,
@@ -24,6 +23,7 @@ from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.link import EdgeLink
 from gateway.errors import ConfigError
 from gateway.mqtt.connection import MqttConnection, connect
+from protocols.clock import SystemClock
 from tests.support.billing import Billing
 from tests.support.captures import records
 from tests.support.check_sink import running, wait_cursor

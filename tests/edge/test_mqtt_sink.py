@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clock import SystemClock
 from gateway.contract.messages import Status
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
+from protocols.clock import SystemClock
 from tests.support.billing import Billing
 from tests.support.captures import gap_record, record, records
 from tests.support.check_sink import check_sink, running, wait_cursor

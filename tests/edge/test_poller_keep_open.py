@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clock import ManualClock
 from gateway.config.file import load
 from gateway.roles.central import make_directory_keys
 from gateway.roles.edge import edge_role
@@ -14,6 +13,7 @@ from protocols.dlms.server.ports import serve_wrapper
 from protocols.reading import ProfileName
 from tests.support.dlms.bench import POLICIES, SmallMeter
 from tests.support.dlms.site import NOW
+from tests.support.fakes import ManualClock
 from tests.support.wire import Exchange, recording
 
 AARQ, RLRQ = "a1090607608574050801", "6203800100"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clock import SystemClock
 from gateway.config.file import JournalSection
 from gateway.contract.messages import Ack, ReplayRequest
 from gateway.edge.influx.sink import InfluxSink, InfluxTarget
@@ -17,6 +16,7 @@ from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.errors import JournalError, JournalFull
 from gateway.mqtt.connection import connect
+from protocols.clock import SystemClock
 from tests.support.captures import record
 from tests.support.check_sink import running, wait_cursor
 from tests.support.edge.mqtt_edge import TOPICS, Edge, say, settings

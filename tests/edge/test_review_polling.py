@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clock import SystemClock
 from gateway.edge.journal.journal import Journal
 from gateway.edge.stamping.part import StampingPart
 from gateway.edge.stamping.stamp import stamp
@@ -17,6 +16,7 @@ from mapping.changes import MoveIn, bind
 from mapping.directory import Role
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
+from protocols.clock import SystemClock
 from protocols.errors import MeterRefused
 from protocols.reading import ProfileName, Quantity, Text
 from tests.support.edge.poller_bench import BLOCK, HALF, LIVE, T0, Bench, Meter, block

@@ -23,7 +23,7 @@ from protocols.dlms.framing.wrapper import WrapperClientLink
 from protocols.dlms.session import association_settings
 from protocols.errors import AssociationRefused, SecurityFailure
 from protocols.line import LineIO
-from protocols.lines.base import TcpLine
+from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import Number, Obis, ProfileName, RelayState
 from protocols.session import Auth, DlmsSettings, MeterSpec, ReleaseMode

@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.clock import ManualClock
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
 from protocols.meters.open import Layouts, open_session
 from protocols.reading import ProfileName
-from protocols.simulator.neighbourhood import MeterKind
-from protocols.simulator.serve import Neighbourhood
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import MeterKind
 from tests.support.conformance import SessionUnderTest, check_meter_session
-from tests.support.fakes import Counters, plan_secrets
+from tests.support.fakes import Counters, ManualClock, plan_secrets
 
 STORED = frozenset({ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLING, ProfileName.EVENTS})
 

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.clock import ManualClock
 from protocols.dlms.framing import wrapper
 from protocols.dlms.server.ports import MAX_UDP_PEERS, UdpServer, serve_wrapper_udp
 from protocols.dlms.session import open_dlms
@@ -20,7 +19,7 @@ from protocols.reading import ProfileName
 from protocols.session import MeterSpec
 from tests.support.dlms.bench import POLICIES, SmallMeter
 from tests.support.dlms.site import NOW, SECRETS, collect, settings
-from tests.support.fakes import Counters
+from tests.support.fakes import Counters, ManualClock
 
 
 class Far:

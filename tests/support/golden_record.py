@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gateway.clock import ManualClock
 from gateway.config.file import load
 from gateway.mqtt.connection import MqttSettings
 from gateway.roles.central import make_directory_keys
 from gateway.roles.edge import edge_role
 from protocols.reading import ProfileName
 from protocols.session import Auth
-from protocols.simulator.neighbourhood import MeterPlan, Plan
-from protocols.simulator.serve import Neighbourhood
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 from tests.support.billing import Billing
+from tests.support.fakes import ManualClock
 from tests.support.mosquitto import Mosquitto
 from tests.support.wire import Exchange, playing, recording
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocols.session import Auth
-from protocols.simulator.neighbourhood import MeterPlan
+from protocols.simulator.neighbourhood.plan import MeterPlan
 from tests.support.town import Town
 
 

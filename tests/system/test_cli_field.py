@@ -13,9 +13,9 @@ import pytest
 from gateway.central.ledger.ledger import Ledger
 from mapping.changes import remove
 from mapping.store import DirectoryStore
-from protocols.lines.base import SerialLine
+from protocols.lines.serial import SerialLine
 from protocols.session import Auth
-from protocols.simulator.neighbourhood import MeterPlan
+from protocols.simulator.neighbourhood.plan import MeterPlan
 from tests.support.cli import Cli
 from tests.support.town import Town
 from tests.support.town_meters import address, one

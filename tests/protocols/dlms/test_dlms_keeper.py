@@ -15,7 +15,7 @@ from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.ports import serve_hdlc
 from protocols.dlms.session import DlmsSession
 from protocols.errors import IdentityMismatch, LineTimeout
-from protocols.lines.base import SerialLine
+from protocols.lines.serial import SerialLine
 from protocols.reading import ProfileName, RelayState
 from protocols.session import MeterSpec
 from tests.support.dlms.bench import POLICIES, SmallMeter

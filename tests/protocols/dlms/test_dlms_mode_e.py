@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.clock import ManualClock
 from protocols.dlms.framing import hdlc
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
 from protocols.dlms.framing.mode_e import (
@@ -40,7 +39,7 @@ from protocols.session import MeterSpec
 from tests.support.dlms.bench import POLICIES, SmallMeter
 from tests.support.dlms.site import SECRETS
 from tests.support.dlms.site import settings as dlms_settings
-from tests.support.fakes import Counters
+from tests.support.fakes import Counters, ManualClock
 
 GENUS = b"/GEN5\\2GENUS METER\r\n"
 FOUND = Identification(maker="GEN", baud=9600, text="GENUS METER")

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from gateway.edge.counters import FileCounters
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.client.opening import association_settings, counter_object
 from protocols.dlms.data.types import Data, double_long_unsigned
@@ -28,6 +27,7 @@ from protocols.errors import (
     MeterSilent,
     SecurityFailure,
 )
+from protocols.meters.counters import FileCounters
 from protocols.reading import Obis, RelayState
 from protocols.session import Auth, DlmsSettings
 from tests.support.dlms.bench import POLICIES, SmallMeter

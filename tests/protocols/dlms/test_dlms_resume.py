@@ -35,7 +35,7 @@ from protocols.errors import (
     MeterProtocolError,
     MeterSilent,
 )
-from protocols.lines.base import TcpLine
+from protocols.lines.tcp import TcpLine
 from protocols.reading import Obis, ProfileName, ReadingSet, RelayState
 from protocols.session import MeterSpec
 from tests.support.dlms.bench import POLICIES, START, SmallMeter

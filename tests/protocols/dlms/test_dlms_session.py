@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.clock import ManualClock
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import array, double_long_unsigned, octets, structure
 from protocols.dlms.reading.layout_cache import Layouts
@@ -25,7 +24,7 @@ from protocols.errors import (
     MeterSilent,
     NotSupported,
 )
-from protocols.lines.base import TcpLine
+from protocols.lines.tcp import TcpLine
 from protocols.reading import (
     Instant,
     Missing,
@@ -37,7 +36,7 @@ from protocols.reading import (
 from protocols.session import MeterSpec
 from tests.support.dlms.bench import POLICIES, START, SmallMeter
 from tests.support.dlms.site import NOW, SECRETS, collect, settings, site
-from tests.support.fakes import Counters
+from tests.support.fakes import Counters, ManualClock
 
 
 @pytest.mark.parametrize("framing", ["wrapper", "hdlc"])

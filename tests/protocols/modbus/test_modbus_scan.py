@@ -9,7 +9,7 @@ import pytest
 from protocols.modbus import scan as scan_module
 from protocols.modbus.model import load_model
 from protocols.modbus.scan import FoundUnit, scan_modbus
-from protocols.simulator.modbus_server import ModbusMeter
+from protocols.simulator.modbus.meter import ModbusMeter
 from tests.support.fakes import HandClock
 from tests.support.modbus.raw_responder import bus, rtu
 from tests.support.modbus.simulated import NOON, StillMeter, bus_of

@@ -23,7 +23,7 @@ from protocols.reading import (
     Value,
 )
 from protocols.session import MeterSession, MeterSpec
-from protocols.simulator.modbus_server import ModbusMeter
+from protocols.simulator.modbus.meter import ModbusMeter
 from tests.support.conformance import SessionUnderTest, check_meter_session
 from tests.support.fakes import JumpClock, NoCounters, NoSecrets
 from tests.support.modbus.simulated import (

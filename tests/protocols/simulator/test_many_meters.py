@@ -6,11 +6,12 @@ import asyncio
 from datetime import UTC, datetime
 
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import ProfileName
-from protocols.simulator.neighbourhood import LinePlan, MeterPlan
-from protocols.simulator.serve import Neighbourhood
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan
 from tests.support.fakes import Counters, HandClock, plan_secrets
 
 NOW = datetime(2026, 11, 20, 6, 5, tzinfo=UTC)

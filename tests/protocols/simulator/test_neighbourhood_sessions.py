@@ -12,13 +12,14 @@ import pytest
 from protocols.dlms.session import open_dlms
 from protocols.errors import AssociationRefused, MeterRefused, MeterSilent, NotSupported
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
 from protocols.modbus.session import open_modbus
 from protocols.reading import Number, ProfileName, ReadingSet, RelayState
 from protocols.session import MeterSession
 from protocols.simulator.household.household import TRANSACTION_LOG
-from protocols.simulator.neighbourhood import LinePlan, MeterPlan
-from protocols.simulator.serve import Neighbourhood
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan
 from tests.support.fakes import Counters, HandClock, plan_secrets
 
 

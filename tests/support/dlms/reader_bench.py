@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from gateway.clock import ManualClock
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.companion import companion
@@ -20,6 +19,7 @@ from protocols.dlms.server.model import AccessDenied
 from protocols.errors import MeterRefused, NotSupported, ProtocolError
 from protocols.reading import Obis, ProfileName, ReadingSet
 from tests.support.dlms.bench import START, SmallMeter
+from tests.support.fakes import ManualClock
 
 NOW = START + timedelta(hours=48, minutes=10)
 IST = ZoneInfo("Asia/Kolkata")

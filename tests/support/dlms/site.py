@@ -6,18 +6,17 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 
-from gateway.clock import ManualClock
 from protocols.dlms.client.keeper import Keeper
 from protocols.dlms.reading.layout_cache import Layouts
 from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
 from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.line import Line
-from protocols.lines.base import TcpLine
+from protocols.lines.tcp import TcpLine
 from protocols.reading import ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSpec
 from tests.support.dlms.bench import AK, EK, HLS_KEY, PASSWORD, POLICIES, START, SmallMeter
-from tests.support.fakes import Counters, Secrets
+from tests.support.fakes import Counters, ManualClock, Secrets
 
 NOW = START + timedelta(hours=36)
 SECRETS = Secrets(

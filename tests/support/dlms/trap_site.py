@@ -9,18 +9,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from gateway.clock import ManualClock
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import Number, ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSession, MeterSpec
 from protocols.simulator.cosem.model import PUBLIC, READER, UTILITY, HouseholdModel
-from protocols.simulator.dlms_ports import HdlcPort, SimulatedMeter, WrapperPort, simulated
+from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated_meter
 from protocols.simulator.faults.script import FaultScript, shipped
 from protocols.simulator.household.household import Household
-from tests.support.fakes import Counters, Secrets
+from tests.support.fakes import Counters, ManualClock, Secrets
 
 START = datetime(2026, 10, 29, 18, 30, tzinfo=UTC)
 NOW = START + timedelta(days=4, hours=3, minutes=11)
@@ -115,7 +115,7 @@ async def site(
     clock = ManualClock(NOW)
     model = HouseholdModel(home, clock, {**policies(), **(extra or {})}, master_key=master_key)
     faults = shipped()[script] if isinstance(script, str) else script
-    meter = simulated(model, counter_start=5, script=faults)
+    meter = simulated_meter(model, counter_start=5, script=faults)
     if framing == "wrapper":
         port = WrapperPort(meter)
         line: Line = TcpLine("trap", "127.0.0.1", await port.start("127.0.0.1"))

@@ -14,10 +14,10 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway.clock import SystemClock
 from gateway.edge.journal.entry import CaptureRecord, EntryKind, JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.errors import JournalFull
+from protocols.clock import SystemClock
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 LANES = 4

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
-from protocols.simulator.modbus_server import crc16
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
+from protocols.simulator.modbus.server import crc16
 from tests.support.modbus.simulated import pty
 
 Play = Callable[[int, bytes], list[tuple[float, bytes]]]

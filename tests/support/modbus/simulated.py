@@ -10,14 +10,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
 from protocols.session import MeterSpec, ModbusSettings
-from protocols.simulator.household.state import BlockRow, DailyRow, EventRow, MeterState
-from protocols.simulator.modbus_server import ModbusMeter, serve_rtu, serve_rtu_tcp, serve_tcp
+from protocols.simulator.household.state import BlockRow, DailyRow, EventRow, TrueState
+from protocols.simulator.modbus.meter import ModbusMeter
+from protocols.simulator.modbus.server import serve_rtu, serve_rtu_tcp, serve_tcp
 
 NOON = datetime(2026, 11, 23, 6, 30, 0, 250_000, tzinfo=UTC)
 
-STATE = MeterState(
+STATE = TrueState(
     at=NOON,
     powered=True,
     relay_closed=True,
@@ -48,12 +50,12 @@ STATE = MeterState(
 class StillMeter:
     """A simulated meter that always shows one state."""
 
-    def __init__(self, manufacturer: str, serial: str, state: MeterState = STATE) -> None:
+    def __init__(self, manufacturer: str, serial: str, state: TrueState = STATE) -> None:
         self.manufacturer = manufacturer
         self.serial = serial
         self.shown = state
 
-    def state(self, at: datetime) -> MeterState:
+    def state(self, at: datetime) -> TrueState:
         return replace(self.shown, at=at)
 
     def block_rows(self, since: datetime, until: datetime) -> list[BlockRow]:

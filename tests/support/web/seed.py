@@ -16,7 +16,6 @@ from gateway.central.ledger.ledger import Ledger
 from gateway.central.portal.contacts import Contact, ContactStore
 from gateway.central.portal.otp import ConsoleSender, OneTimeCodes
 from gateway.central.portal.views import Views
-from gateway.clock import ManualClock
 from gateway.contract.messages import (
     Alarm,
     Batch,
@@ -33,6 +32,7 @@ from gateway.web.app import create_app
 from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.store import DirectoryStore
+from tests.support.fakes import ManualClock
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # 14:30 in Kanpur
 OLD_DAYS = datetime(2026, 1, 1, tzinfo=UTC)

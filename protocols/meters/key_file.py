@@ -7,10 +7,9 @@ import stat
 import tomllib
 from pathlib import Path
 
-from gateway.errors import ConfigError
-from gateway.secrets import decoded
 from protocols.dlms.security.suites import KEY_OCTETS
 from protocols.errors import MeterConfigError
+from protocols.meters.secrets import decoded
 from protocols.session import Auth
 
 MAX_OCTETS = 16_384
@@ -25,7 +24,7 @@ class KeyFile:
 
     Values are text. 32 or 64 hex digits, or `hex:` before hex digits, give the octets they stand for;
     anything else is taken as it is (`raw:` before a password that looks like hex). Ciphering keys have 16
-    octets. Errors name the file and the key's name, never a value; ConfigError when others may read the file.
+    octets. Errors name the file and the key's name, never a value; MeterConfigError when others may read the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,24 +58,24 @@ def _read(path: Path) -> dict[str, bytes]:
     try:
         content = tomllib.loads(_private_text(path))
     except ValueError as error:  # the text is not repeated: it may hold a key
-        raise ConfigError(
+        raise MeterConfigError(
             f'{path} is not TOML: write a line such as encryption_key = "00…0F" for each'
         ) from error
     for name in content:
         if name not in NAMES:
-            raise ConfigError(f"{path}: `{name}` is none of {', '.join(NAMES)}")
+            raise MeterConfigError(f"{path}: `{name}` is none of {', '.join(NAMES)}")
     return {name: _secret(path, name, value) for name, value in content.items()}
 
 
 def _secret(path: Path, name: str, value: object) -> bytes:
     if not isinstance(value, str) or not value:
-        raise ConfigError(f"{path}: {name} is text or hex digits in quotes")
+        raise MeterConfigError(f"{path}: {name} is text or hex digits in quotes")
     try:
         octets = decoded(value.encode(), name)
     except MeterConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise MeterConfigError(f"{path}: {error}") from error
     if name in _KEYS and len(octets) != KEY_OCTETS:
-        raise ConfigError(
+        raise MeterConfigError(
             f"{path}: {name} has {len(octets)} octets; {KEY_OCTETS} octets are needed "
             f"({2 * KEY_OCTETS} hex digits, or {KEY_OCTETS} characters)"
         )
@@ -88,14 +87,14 @@ def _private_text(path: Path) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise ConfigError(f"the key file {path} cannot be read: {error.strerror}") from error
+        raise MeterConfigError(f"the key file {path} cannot be read: {error.strerror}") from error
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"the key file {path} must be a plain file")
+            raise MeterConfigError(f"the key file {path} must be a plain file")
         if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & 0o077:
-            raise ConfigError(f"others may read the key file {path}: chmod 600 {path}")
+            raise MeterConfigError(f"others may read the key file {path}: chmod 600 {path}")
         content = file.read(MAX_OCTETS + 1)
     if len(content) > MAX_OCTETS:
-        raise ConfigError(f"the key file {path} is longer than {MAX_OCTETS} octets")
+        raise MeterConfigError(f"the key file {path} is longer than {MAX_OCTETS} octets")
     return content.decode("utf-8")

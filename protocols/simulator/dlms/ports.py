@@ -15,11 +15,11 @@ from protocols.dlms.server.ports import FRAME_SILENCE
 from protocols.errors import LineClosed, ProtocolError
 from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.faults import wire as fault_wire
-from protocols.simulator.faults.kinds import Kind
+from protocols.simulator.faults.conversation import FaultyConversation
+from protocols.simulator.faults.kinds import FaultKind
 from protocols.simulator.faults.model import FaultyModel
 from protocols.simulator.faults.script import FaultPlayer, FaultScript
-from protocols.simulator.faults.talk import FaultyTalk
-from protocols.simulator.faults.wire import Step
+from protocols.simulator.faults.wire import PortStep
 
 READ_OCTETS = 4096
 _LOOK_AGAIN = 0.02
@@ -45,13 +45,13 @@ class SimulatedMeter(ServedMeter):
         """Return the limits, smaller ones where the script says so."""
         if self.player is None:
             return common
-        pdu, info = self.player.standing(Kind.SMALL_PDU), self.player.standing(Kind.SMALL_FRAMES)
+        pdu, info = self.player.standing(FaultKind.SMALL_PDU), self.player.standing(FaultKind.SMALL_FRAMES)
         return replace(
             common,
             max_pdu=min(common.max_pdu, pdu.amount) if pdu else common.max_pdu,
             conformance=common.conformance & ~GENERAL_BLOCK_TRANSFER if pdu else common.conformance,
             max_info=min(common.max_info, max(16, info.amount)) if info else common.max_info,
-            first_block=0 if self.player.standing(Kind.BLOCKS_FROM_ZERO) else common.first_block,
+            first_block=0 if self.player.standing(FaultKind.BLOCKS_FROM_ZERO) else common.first_block,
         )
 
     def converse(self, client: int, settings: ServerSettings) -> Conversation:
@@ -59,22 +59,22 @@ class SimulatedMeter(ServedMeter):
         inner = ServerConnection(self.model, client, settings, self.counter)
         if self.player is None or not isinstance(self.model, FaultyModel):
             return inner
-        return FaultyTalk(inner, self.household, client, self.player, self.counter, self.model.asked)
+        return FaultyConversation(inner, self.household, client, self.player, self.counter, self.model.asked)
 
 
-def simulated(
+def simulated_meter(
     model: HouseholdModel, *, counter_start: int = 0, script: FaultScript | None = None
 ) -> SimulatedMeter:
     """Make a meter for the ports; without a script (or with an empty one) nothing goes wrong."""
     if script is None or not script.faults:
         return SimulatedMeter(model=model, household=model, counter=SendCounter(counter_start))
     player = FaultPlayer(script, f"{model.household.manufacturer}:{model.household.serial}")
-    model.keep_history = player.has(Kind.KEEP_OLD_PERIOD)
+    model.keep_history = player.has(FaultKind.KEEP_OLD_PERIOD)
     return SimulatedMeter(
         model=FaultyModel(model, player),
         household=model,
         counter=SendCounter(counter_start),
-        one_client=player.has(Kind.ONE_CLIENT),
+        one_client=player.has(FaultKind.ONE_CLIENT),
         player=player,
     )
 
@@ -157,7 +157,7 @@ class HdlcPort:
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
         self._later: asyncio.TimerHandle | None = None
-        self._queue: asyncio.Queue[Sequence[Step]] = asyncio.Queue(MAX_QUEUED)
+        self._queue: asyncio.Queue[Sequence[PortStep]] = asyncio.Queue(MAX_QUEUED)
         self._sender: asyncio.Task[None] | None = None
         self._stopped = False
 

@@ -11,19 +11,19 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from protocols.clock import SimulatedClock
 from protocols.errors import MeterConfigError
 from protocols.session import DlmsSettings, ModbusSettings
 from protocols.simulator.cosem.rows import IST
-from protocols.simulator.neighbourhood import LinePlan, MeterPlan, Plan, plan_neighbourhood
-from protocols.simulator.push_schedule import PushTo, pushes_ciphered, pushing
-from protocols.simulator.simulated_time import SimulatedTime
+from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan, Plan, plan_neighbourhood
+from protocols.simulator.neighbourhood.pushes import PushTo, pushes_ciphered, pushing
 
 
 def write_files(
     plan: Plan,
     folder: Path,
     *,
-    time: SimulatedTime | None = None,
+    time: SimulatedClock | None = None,
     unnamed: int | None = None,
     push_to: PushTo | None = None,
 ) -> None:
@@ -68,7 +68,7 @@ def read_plan(folder: Path) -> Plan:
     return plan
 
 
-def edge_toml(plan: Plan, time: SimulatedTime | None = None, push_to: PushTo | None = None) -> str:
+def edge_toml(plan: Plan, time: SimulatedClock | None = None, push_to: PushTo | None = None) -> str:
     """Return the lines and meters as the gateway's configuration reads them; with `push_to` where they push."""
     parts = []
     if time is not None:
@@ -84,7 +84,7 @@ def edge_toml(plan: Plan, time: SimulatedTime | None = None, push_to: PushTo | N
     return "\n".join(parts)
 
 
-def describe(plan: Plan, time: SimulatedTime | None = None) -> dict[str, object]:
+def describe(plan: Plan, time: SimulatedClock | None = None) -> dict[str, object]:
     """Return the plan as JSON data, without secrets."""
     return {
         "seed": plan.seed,

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.edge.counters import MAX_COUNTER, FileCounters
-from gateway.secrets import MAX_SECRET, FileSecrets
 from protocols.errors import LocalError, MeterConfigError
+from protocols.meters.counters import MAX_COUNTER, FileCounters
+from protocols.meters.secrets import MAX_SECRET, FileSecrets
 
 
 def put(folder: Path, name: str, content: bytes, mode: int = 0o600) -> Path:
@@ -139,7 +139,7 @@ def test_exhausted_damaged_and_shared(tmp_path: Path) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from gateway.edge.counters import FileCounters
+from protocols.meters.counters import FileCounters
 counters = FileCounters(Path(sys.argv[1]), 4)
 while True:
     print(counters.next("k"), flush=True)

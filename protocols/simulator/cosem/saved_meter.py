@@ -35,7 +35,7 @@ _COUNTER = (0, 0, 43, 1)
 _IDENTITY = tuple(Obis(0, 0, 96, 1, e) for e in (0, 1, 2))
 
 
-class ReplayedModel:
+class SavedMeterModel:
     """Implements `CosemModel` over a saved meter.
 
     It lets in the public client, which sees clock, identity and invocation counters only, and the client of

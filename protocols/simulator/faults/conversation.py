@@ -23,7 +23,7 @@ from protocols.dlms.apdu.services import (
     SetRequest,
     SetResponse,
 )
-from protocols.dlms.data.axdr import Cursor, encode_length
+from protocols.dlms.data.cursor import Cursor, encode_length
 from protocols.dlms.security import ciphering
 from protocols.dlms.security.ciphering import Form, KeySet, OpenedApdu
 from protocols.dlms.security.suites import Keys
@@ -31,7 +31,7 @@ from protocols.dlms.server.links import Conversation
 from protocols.dlms.server.model import OBJECT_UNDEFINED, TEMPORARY_FAILURE, CosemModel
 from protocols.errors import LineClosed, MeterProtocolError, ProtocolError
 from protocols.reading import Obis
-from protocols.simulator.faults.kinds import Kind
+from protocols.simulator.faults.kinds import FaultKind
 from protocols.simulator.faults.script import FaultPlayer
 
 CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
@@ -63,7 +63,7 @@ class _Sealed:
         )
 
 
-class FaultyTalk:
+class FaultyConversation:
     """A `Conversation` with faults.
 
     `inner` is the served association, `counter` the meter's own counter; `asked` is told of each AARQ.
@@ -118,9 +118,9 @@ class FaultyTalk:
 
     def _associate(self, octets_: bytes) -> bytes | list[bytes]:
         self._asked()
-        if self._player.fires(Kind.AARE_ERROR):
+        if self._player.fires(FaultKind.AARE_ERROR):
             return apdu.encode(ConfirmedServiceError(service=1, error=6, value=1))
-        for kind in (Kind.REFUSED_BARE, Kind.REFUSED_BAD):
+        for kind in (FaultKind.REFUSED_BARE, FaultKind.REFUSED_BAD):
             if self._player.fires(kind):
                 return _refusal(kind)
         policy = self._model.associations().get(self._client)
@@ -148,13 +148,13 @@ class FaultyTalk:
         player = self._player
         if octets_[:1] != b"\x61":
             return octets_
-        if fault := player.standing(Kind.AARE_CONFORMANCE):
+        if fault := player.standing(FaultKind.AARE_CONFORMANCE):
             octets_ = self._with_conformance(octets_, fault.amount)
-        if player.standing(Kind.AARE_MECHANISM):
+        if player.standing(FaultKind.AARE_MECHANISM):
             octets_ = octets_.replace(bytes.fromhex("890760"), bytes.fromhex("890785"), 1)
-        if player.standing(Kind.AARE_ORDER):
+        if player.standing(FaultKind.AARE_ORDER):
             octets_ = _title_late(octets_)
-        return _LLC + octets_ if player.standing(Kind.LLC_TWICE) else octets_
+        return _LLC + octets_ if player.standing(FaultKind.LLC_TWICE) else octets_
 
     def _with_conformance(self, octets_: bytes, conformance: int) -> bytes:
         aare = acse.decode_aare(octets_)
@@ -166,9 +166,9 @@ class FaultyTalk:
         return acse.encode_aare(replace(aare, user_information=sealed.close(plain) if sealed else plain))
 
     def _release(self, octets_: bytes) -> bytes | list[bytes]:
-        if self._player.fires(Kind.RELEASE_SILENT):
+        if self._player.fires(FaultKind.RELEASE_SILENT):
             return b""
-        if self._player.fires(Kind.RELEASE_REFUSED):
+        if self._player.fires(FaultKind.RELEASE_REFUSED):
             return apdu.encode(ExceptionResponse(state=2, service=2))
         return self._inner.handle(octets_)
 
@@ -179,22 +179,22 @@ class FaultyTalk:
         player = self._player
         name = _object_of(request)
         whole = isinstance(request, GetRequest) and request.class_id == 7 and request.attribute == 2
-        if player.fires(Kind.SILENT, name) or (
+        if player.fires(FaultKind.SILENT, name) or (
             whole
             and isinstance(request, GetRequest)
             and request.selection is None
-            and player.fires(Kind.ENDLESS, name)
+            and player.fires(FaultKind.ENDLESS, name)
         ):
             return b""
-        if isinstance(request, GetNext) and player.fires(Kind.REBOOT):
+        if isinstance(request, GetNext) and player.fires(FaultKind.REBOOT):
             raise LineClosed("the simulated meter reboots")
-        if player.standing(Kind.DEDICATED_ONLY) and self._wrong_key(octets_):
+        if player.standing(FaultKind.DEDICATED_ONLY) and self._wrong_key(octets_):
             return apdu.encode(ConfirmedServiceError(service=6, error=0, value=6))
-        if ciphered and player.fires(Kind.PLAIN_EXCEPTION, name):
+        if ciphered and player.fires(FaultKind.PLAIN_EXCEPTION, name):
             return apdu.encode(ExceptionResponse(state=2, service=2))
-        if ciphered and player.fires(Kind.PLAIN_ERROR, name):
+        if ciphered and player.fires(FaultKind.PLAIN_ERROR, name):
             return apdu.encode(ConfirmedServiceError(service=5, error=5, value=2))
-        if not isinstance(request, GetNext) and _invoked(request) and player.fires(Kind.BUSY, name):
+        if not isinstance(request, GetNext) and _invoked(request) and player.fires(FaultKind.BUSY, name):
             return self._close(apdu.encode(_busy(request)), ciphered)
         return None
 
@@ -204,7 +204,7 @@ class FaultyTalk:
         return dedicated and form is not None and not form.dedicated
 
     def _request(self, request: apdu.Apdu) -> apdu.Apdu:
-        if isinstance(request, ActionRequest) and self._player.standing(Kind.HLS_ELSEWHERE):
+        if isinstance(request, ActionRequest) and self._player.standing(FaultKind.HLS_ELSEWHERE):
             return self._moved(request)
         return request
 
@@ -220,18 +220,18 @@ class FaultyTalk:
         sealed = self._open(octets_, self._model.system_title)
         plain = sealed.plain if sealed else octets_
         if isinstance(request, GetRequest) and plain[:1] == b"\xc4":
-            if fault := player.fires(Kind.HOSTILE_LENGTH, str(request.obis)):
+            if fault := player.fires(FaultKind.HOSTILE_LENGTH, str(request.obis)):
                 tag = b"\x09" if fault.amount else b"\x01"
                 plain = plain[:1] + b"\x01" + plain[2:3] + b"\x00" + tag + _HUGE
-            elif sealed and player.fires(Kind.PLAIN_DATA, str(request.obis)):
+            elif sealed and player.fires(FaultKind.PLAIN_DATA, str(request.obis)):
                 return plain
         if sealed is None:
             return plain
         closed = octets_ if plain == sealed.plain else sealed.close(plain)
-        if player.standing(Kind.EMPTY_TITLE) and not sealed.opened.form.general:
+        if player.standing(FaultKind.EMPTY_TITLE) and not sealed.opened.form.general:
             general = ciphering.GENERAL_DED if sealed.opened.form.dedicated else ciphering.GENERAL_GLO
             closed = bytes((general, 0)) + closed[1:]
-        if player.fires(Kind.WRONG_TAG):
+        if player.fires(FaultKind.WRONG_TAG):
             closed = closed[:-1] + bytes((closed[-1] ^ 1,))
         return closed
 
@@ -286,9 +286,9 @@ def _busy(request: apdu.Apdu) -> apdu.Apdu:
     return GetResponse(error=OBJECT_UNDEFINED)
 
 
-def _refusal(kind: Kind) -> bytes:
+def _refusal(kind: FaultKind) -> bytes:
     bare = acse.encode_aare(Aare(result=acse.REJECTED, diagnostic=acse.DIAGNOSTIC_FAILURE))
-    if kind is Kind.REFUSED_BARE:
+    if kind is FaultKind.REFUSED_BARE:
         return bare
     body = bare[2:] + bytes.fromhex("BE03047F01")  # an inner length beyond its field
     return bytes((0x61, len(body))) + body

@@ -1,11 +1,18 @@
-"""Time as it is given to every part: the real clock, and one that runs fast from the past until now."""
+"""Time as it is given to every part: the machine's clock, and one that runs fast from the past until now."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class NowSource(Protocol):
+    """Anything that tells the present."""
+
+    def now(self) -> datetime:
+        """Return the present instant in UTC."""
 
 
 class SystemClock:
@@ -30,15 +37,16 @@ class SystemClock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScaledClock:
-    """Simulated time: begins at `start` when the machine's clock shows `anchor`, runs `speed` times as fast.
+class SimulatedClock:
+    """Simulated time: it showed `start` when the machine's clock showed `anchor`, and runs `speed` times as fast.
 
-    It never passes the real present: once there it goes on at normal speed.
+    It never passes the real present: once there it goes on at normal speed. Processes that share the three
+    values share the time.
     """
 
     start: datetime
     anchor: datetime
-    speed: float = field(default=1.0)
+    speed: float = 1.0
 
     def now(self) -> datetime:
         """Return the simulated instant in UTC."""
@@ -55,39 +63,7 @@ class ScaledClock:
             await asyncio.sleep(min(max(left / self.speed, 0.001), 5.0))
 
     @classmethod
-    def ending_now(cls, *, behind: timedelta, speed: float) -> ScaledClock:
+    def ending_now(cls, *, behind: timedelta, speed: float) -> SimulatedClock:
         """Start `behind` ago and run `speed` times as fast."""
         real = datetime.now(UTC)
         return cls(start=real - behind, anchor=real, speed=speed)
-
-
-class ManualClock:
-    """A clock for tests: it moves only when told."""
-
-    def __init__(self, at: datetime) -> None:
-        self._at = at
-        self._moved = asyncio.Event()
-
-    def now(self) -> datetime:
-        """Return the set instant."""
-        return self._at
-
-    def disciplined(self) -> bool:
-        """A test's clock is trusted."""
-        return True
-
-    def advance(self, by: timedelta) -> None:
-        """Move forward and wake sleepers."""
-        self._at += by
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
-
-    async def sleep_until(self, at: datetime) -> None:
-        """Wait until `advance` reaches `at`."""
-        while self._at < at:
-            await self._moved.wait()
-
-
-def monotonic() -> float:
-    """Return seconds for measuring durations."""
-    return time.monotonic()

@@ -5,29 +5,29 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from protocols.simulator.household.daybook import Span
+from protocols.simulator.household.daybook import DatedAmount, TimeSpan
 
 _FOREVER = 1 << 62
 
 
 @dataclass(slots=True)
-class Done:
+class Interventions:
     """Seconds since 1970 and what happened then, oldest first."""
 
     relay: list[tuple[int, bool]] = field(default_factory=list)
-    paid: list[Span] = field(default_factory=list)
-    corrections: list[Span] = field(default_factory=list)
-    drifts: list[Span] = field(default_factory=list)
+    paid: list[DatedAmount] = field(default_factory=list)
+    corrections: list[DatedAmount] = field(default_factory=list)
+    drifts: list[DatedAmount] = field(default_factory=list)
     resets: list[int] = field(default_factory=list)
     events: list[tuple[int, int, int]] = field(default_factory=list)
-    periods: list[Span] = field(default_factory=list)
+    periods: list[DatedAmount] = field(default_factory=list)
     cleared: int = 0
 
     def relay_closed(self, second: int) -> bool:
         """Say whether the contact is closed."""
         return next((closed for at, closed in reversed(self.relay) if at <= second), True)
 
-    def open_spans(self) -> list[Span]:
+    def open_spans(self) -> list[TimeSpan]:
         """Return the spans in which the contact is open."""
         ends = [at for at, _ in self.relay[1:]] + [_FOREVER]
         return [(at, end) for (at, closed), end in zip(self.relay, ends, strict=False) if not closed]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 
+from protocols.clock import NowSource
 from protocols.dlms.apdu import notification
 from protocols.dlms.apdu.notification import DataNotification
 from protocols.dlms.apdu.selection import RangeSelection
@@ -23,10 +24,9 @@ from protocols.dlms.server.connection import SendCounter, ServerSettings
 from protocols.dlms.server.links import MANAGEMENT, WrapperServer
 from protocols.errors import LocalError, MeterProtocolError
 from protocols.reading import Obis, ProfileName
-from protocols.simulator.cosem.meter import NowSource
 from protocols.simulator.cosem.model import UTILITY, HouseholdModel
 from protocols.simulator.cosem.rows import stamp
-from protocols.simulator.dlms_ports import READ_OCTETS, PoweredMeters, simulated
+from protocols.simulator.dlms.ports import READ_OCTETS, PoweredMeters, simulated_meter
 
 PUSH_CLIENT = 64
 SETUPS = {profile: setup for setup, profile in PROFILE_OF_SETUP.items()}
@@ -153,7 +153,7 @@ class DialIn:
     """
 
     def __init__(self, model: HouseholdModel, counter_start: int = 0) -> None:
-        meter = simulated(model, counter_start=counter_start)
+        meter = simulated_meter(model, counter_start=counter_start)
         self._core = WrapperServer(PoweredMeters({MANAGEMENT: meter}), ServerSettings())
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
