@@ -48,13 +48,6 @@ def store(tmp_path: Path) -> Iterator[DirectoryStore]:
         yield made
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger.db")
-    yield made
-    made.close()
-
-
 def fit(store: DirectoryStore, meter: str = "GEN:1", account: str = "acc-1", point: str = "UP-1") -> int:
     return store.apply(
         [
@@ -110,12 +103,6 @@ class Listener:
         request = DirectoryRequest(gateway="edge-1", have_version=have, meters=meters)
         payload = wrap(request, id="r", source="/gateways/edge-1", time=NOW)
         await self.connection.publish(TOPICS.directory_request("edge-1"), payload)
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "broker") as made:
-        yield made
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.base import Sink
 from protocols.clock import SystemClock
-from tests.support.captures import records
+from tests.support.journal_records import records
 from tests.support.waiting import until
 
 

@@ -23,6 +23,7 @@ from protocols.simulator.neighbourhood.files import read_plan
 from protocols.simulator.neighbourhood.neighbourhood import MeterRecord, household_of, record_of
 from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 from tests.support.mosquitto import Mosquitto
+from tests.support.paths import ROOT
 from tests.support.waiting import wait_until
 
 
@@ -46,7 +47,7 @@ class Program:
                 [sys.executable, "-c", "from gateway.cli.main import main; main()", *self.arguments],
                 stdout=out,
                 stderr=out,
-                cwd=Path(__file__).parents[2],
+                cwd=ROOT,
                 env=os.environ | {"PYTHONFAULTHANDLER": "1"},
             )
         self.starts += 1

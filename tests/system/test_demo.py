@@ -9,12 +9,11 @@ import select
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
+from tests.support.paths import ROOT
 from tests.support.waiting import wait_until
 
 PROGRAM = [sys.executable, "-c", "from gateway.cli.main import main; main()"]
-ROOT = Path(__file__).parents[2]
 STORY_SECONDS = 60.0
 
 

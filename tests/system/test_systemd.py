@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from gateway.roles.central import make_directory_keys
+from tests.support.paths import ROOT
 from tests.support.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "meter-gateway@.service"
 ANALYZE = shutil.which("systemd-analyze")
 needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")

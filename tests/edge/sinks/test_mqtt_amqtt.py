@@ -17,8 +17,8 @@ from gateway.edge.sinks.mqtt import MqttSink
 from gateway.mqtt.connection import MqttSettings, connect
 from protocols.clock import SystemClock
 from tests.support.billing import Billing
-from tests.support.captures import records
 from tests.support.check_sink import running, wait_cursor
+from tests.support.journal_records import records
 from tests.support.mosquitto import free_port
 from tests.support.waiting import until
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -19,30 +19,19 @@ from gateway.contract.messages import (
     Signed,
 )
 from gateway.contract.signing import DIRECTORY_TYP, ORDER_TYP, sign
+from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.link import EdgeLink
 from gateway.errors import ConfigError
 from gateway.mqtt.connection import MqttConnection, connect
 from protocols.clock import SystemClock
 from tests.support.billing import Billing
-from tests.support.captures import records
 from tests.support.check_sink import running, wait_cursor
 from tests.support.edge.mqtt_edge import NOW, OTHER_PRIVATE, PRIVATE, TOPICS, Edge, say, settings
+from tests.support.edge.mqtt_sink import billing
+from tests.support.journal_records import record, records
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import until
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "mosquitto") as running_broker:
-        yield running_broker
-
-
-@pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    opened = await Journal.open(tmp_path / "journal.db", clock=SystemClock())
-    yield opened
-    await opened.close()
 
 
 def part(version: int, previous: int | None = None, **more: object) -> DirectoryPart:
@@ -273,3 +262,48 @@ def test_a_link_needs_a_key(tmp_path: Path) -> None:
             on_directory=nothing,
             clock=SystemClock(),
         )
+
+
+async def test_a_journal_that_was_set_back_goes_on_under_another_name(
+    tmp_path: Path, journal: Journal
+) -> None:
+    """Restored from a copy, it would use numbers again that consumers have: what is new would look stored."""
+    await journal.append(JournalBatch(captures=(record(1), record(2))))
+    was = journal.uuid
+    with Mosquitto(tmp_path / "m") as broker:
+        edge = Edge(broker, journal, tmp_path / "edge")
+        async with running(edge.sink, journal), connect(settings(broker, "asks")) as connection:
+            await wait_cursor(journal, "mqtt", 2)
+            acks = TOPICS.acks("edge-1")
+            await say(connection, acks, Ack(journal=was, seq=2))
+            await until(lambda: journal.statistics().billing_acked == 2)
+            await say(connection, acks, Ack(journal=was, seq=9))
+            await until(lambda: journal.uuid != was)
+            assert journal.statistics().billing_acked == 0
+            await say(connection, acks, Ack(journal=was, seq=2))
+            await until(lambda: edge.link.statistics.refused == 2)
+            async with billing(broker) as consumer:
+                replay = ReplayRequest(journal=journal.uuid, first=1, last=2)
+                await say(connection, TOPICS.replay("edge-1"), replay)
+                await until(lambda: journal.uuid in consumer.state.journals)
+    await journal.close()
+    again = await Journal.open(tmp_path / "journal.db", clock=SystemClock())
+    assert (again.uuid, again.last_seq) == (journal.uuid, 2)
+    await again.close()
+
+
+async def test_only_what_every_named_consumer_has_is_released(tmp_path: Path, journal: Journal) -> None:
+    """Somebody who looks on with `listen --ack` must not release what central lacks."""
+    await journal.append(JournalBatch(captures=(record(1), record(2), record(3))))
+    with Mosquitto(tmp_path / "m") as broker:
+        edge = Edge(broker, journal, tmp_path / "edge")
+        edge.link._ack_consumers = frozenset({"central", "billing"})
+        async with running(edge.sink, journal), connect(settings(broker, "asks")) as connection:
+            await wait_cursor(journal, "mqtt", 3)
+            acks = TOPICS.acks("edge-1")
+            await say(connection, acks, Ack(journal=journal.uuid, seq=3, consumer="listen"))
+            await say(connection, acks, Ack(journal=journal.uuid, seq=3, consumer="billing"))
+            await until(lambda: edge.link.statistics.acks == 1)
+            assert journal.statistics().billing_acked == 0
+            await say(connection, acks, Ack(journal=journal.uuid, seq=2))
+            await until(lambda: journal.statistics().billing_acked == 2)

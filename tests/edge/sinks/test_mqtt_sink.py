@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
 
 from gateway.contract.messages import Status
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from protocols.clock import SystemClock
 from tests.support.billing import Billing
-from tests.support.captures import gap_record, record, records
 from tests.support.check_sink import check_sink, running, wait_cursor
 from tests.support.contract_schemas import validate
 from tests.support.edge.mqtt_sink import billing, settings, sink, status_of
+from tests.support.journal_records import gap_record, record, records
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import until
-
-
-@pytest.fixture
-def broker(tmp_path: Path):
-    with Mosquitto(tmp_path / "mosquitto") as running_broker:
-        yield running_broker
-
-
-@pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    opened = await Journal.open(tmp_path / "journal.db", clock=SystemClock())
-    yield opened
-    await opened.close()
 
 
 @dataclass

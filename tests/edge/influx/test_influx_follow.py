@@ -31,10 +31,10 @@ from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from protocols.clock import SystemClock
 from protocols.reading import Number, ProfileName, Quantity, ReadingSet
-from tests.support.captures import T0 as RECORDS_FROM
-from tests.support.captures import records
 from tests.support.check_sink import check_sink
 from tests.support.influx_servers import create_database, influx_server, v2_path, victoria_server
+from tests.support.journal_records import T0 as RECORDS_FROM
+from tests.support.journal_records import records
 from tests.support.waiting import until
 
 METER = "GEN:1"
