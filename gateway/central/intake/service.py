@@ -14,7 +14,8 @@ import structlog
 from gateway.central.directory.service import DirectoryService
 from gateway.central.intake.batches import Desk, Outcome, Received
 from gateway.central.intake.messages import SUBSCRIBED
-from gateway.central.ledger.ledger import Ledger, LedgerError
+from gateway.central.ledger.database import LedgerError
+from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState
 from gateway.clock import SystemClock, monotonic
 from gateway.contract.envelope import wrap
@@ -113,7 +114,7 @@ class Central:
         """Connect, serve, reconnect with back-off; ends only by cancellation."""
         backoff = Backoff(0.2, 30.0)
         try:
-            for state in await self._work(self._ledger.journals):
+            for state in await self._work(self._ledger.journals.all):
                 self._note(state)
             while True:
                 slowly = await self._connected(backoff)
@@ -259,8 +260,8 @@ class Central:
         now = self._clock.now()
 
         def declare() -> JournalState:
-            self._ledger.declare_lost(name, first, last, "the journal no longer holds them", now)
-            return self._ledger.journal_state(name)
+            self._ledger.journals.declare_lost(name, first, last, "the journal no longer holds them", now)
+            return self._ledger.journals.state(name)
 
         log.error("entries_lost", journal=name, first=first, last=last)
         state = await self._work(declare)
