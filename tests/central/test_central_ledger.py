@@ -22,10 +22,10 @@ from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import StoredCapture
 from gateway.central.ledger.schema import captures as table
-from gateway.central.ledger.seqset import SeqSet
 from gateway.contract.messages import Capture
 from gateway.errors import ContractError
-from tests.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, snapshot
+from gateway.seqset import SeqSet
+from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, snapshot
 from tests.support.statements import statements_sent
 
 

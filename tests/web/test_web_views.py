@@ -18,7 +18,7 @@ from gateway.errors import UsageError
 from mapping.changes import Install, MoveIn, Name, Remove
 from mapping.directory import NumberKind, Role
 from tests.support.statements import statements_sent
-from tests.web.web_seed import (
+from tests.support.web.seed import (
     HALF,
     LEGACY,
     MOVE,

@@ -10,8 +10,9 @@ from sqlalchemy import Connection, delete, insert, select
 
 from gateway.central.ledger.database import Database, put
 from gateway.central.ledger.records import IngestResult, JournalState
-from gateway.central.ledger.schema import EPOCH, journal_islands, journal_lost, journals
-from gateway.central.ledger.seqset import SeqSet
+from gateway.central.ledger.schema import journal_islands, journal_lost, journals
+from gateway.seqset import SeqSet
+from mapping.instants import EPOCH
 
 
 class Journals:

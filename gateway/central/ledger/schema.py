@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -18,9 +18,10 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
+from mapping.instants import instant, micros
+
 SCHEMA_VERSION = 1
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+
 # SQLite numbers rows only in a column it calls INTEGER; PostgreSQL needs 64 bits there.
 _ROW_ID = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -42,11 +43,11 @@ class UtcInstant(TypeDecorator[datetime]):
             return None
         if value.utcoffset() is None:
             raise ValueError(f"{value} has no zone")
-        return (value - EPOCH) // _MICROSECOND
+        return micros(value)
 
     def process_result_value(self, value: Any, _dialect: Dialect) -> datetime | None:
         """Return the instant in UTC."""
-        return None if value is None else EPOCH + value * _MICROSECOND
+        return None if value is None else instant(value)
 
 
 def _capture_table(name: str) -> Table:
