@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.support.waiting import PATIENCE
+
 AARQ_NONE = bytes.fromhex("601DA109060760857405080101BE10040E01000000065F1F0400007E1F04B0")
 
 
@@ -11,6 +13,6 @@ async def ask_tcp(port: int, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
-        return await asyncio.wait_for(reader.read(512), 5)
+        return await asyncio.wait_for(reader.read(512), PATIENCE)
     finally:
         writer.close()

@@ -13,6 +13,7 @@ from protocols.session import Auth
 from tests.support.cli import ROOT, Cli
 from tests.support.town import Town
 from tests.support.town_meters import address, one
+from tests.support.waiting import PATIENCE
 
 
 def test_the_library_example_of_the_documentation_reads_a_meter(cli_town: Town, tmp_path: Path) -> None:
@@ -72,4 +73,4 @@ def test_a_simulated_neighbourhood_can_be_read_as_it_says(cli: Cli, tmp_path: Pa
         assert "secrets missing  0" in cli("check", *command[-2:]).out
     finally:
         simulated.send_signal(signal.SIGINT)
-        simulated.wait(timeout=20)
+        simulated.wait(PATIENCE)
