@@ -37,7 +37,7 @@ from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.roles.push import PushRole
 from gateway.secrets import FileSecrets
 from mapping.snapshot import DirectorySnapshot
-from protocols.dlms.client.keeper import Keeper
+from protocols.dlms.client.association_pool import AssociationPool
 from protocols.line import Line
 from protocols.meters.open import open_session
 from protocols.reading import ProfileName
@@ -66,7 +66,7 @@ class EdgeRole:
         self._secrets = FileSecrets(config.secrets)
         self.journal = journal
         self.lines = lines
-        self.keeper = Keeper()
+        self.associations = AssociationPool()
         self._directory = DirectorySnapshot()
         self.follower = self._influx(config.influx) if config.influx else None
         self.push = self._push(config, counters)
@@ -75,7 +75,7 @@ class EdgeRole:
             polled_meters(config),
             journal=journal,
             directory=lambda: StampingPart(self._directory),
-            open_session=partial(open_session, layouts={}, keeper=self.keeper),
+            open_session=partial(open_session, layouts={}, pool=self.associations),
             secrets=self._secrets,
             counters=counters,
             clock=clock,
@@ -230,7 +230,7 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
         try:
             yield role
         finally:
-            await role.keeper.close()
+            await role.associations.close()
     finally:
         if role is not None and role.push is not None:
             await role.push.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from protocols.dlms.client.keeper import Keeper
+from protocols.dlms.client.association_pool import AssociationPool
 from protocols.dlms.reading.layout_cache import Layouts
 from protocols.dlms.session import open_dlms
 from protocols.errors import MeterConfigError
@@ -25,11 +25,11 @@ async def open_session(
     counters: CounterStore,
     clock: Clock,
     layouts: Layouts | None = None,
-    keeper: Keeper | None = None,
+    pool: AssociationPool | None = None,
 ) -> AsyncIterator[MeterSession]:
     """Hold the line for a session with the meter of `spec`, whichever protocol it speaks.
 
-    `layouts` spares DLMS sessions from asking again what an earlier one learned; `keeper` keeps associations
+    `layouts` spares DLMS sessions from asking again what an earlier one learned; `pool` keeps associations
     open for the next session where a spec asks for that (`keep_open`), and is to be closed before the lines
     are. Raises MeterConfigError when
     the spec names no protocol or both, IdentityMismatch when another meter answers, and the errors of line
@@ -42,6 +42,6 @@ async def open_session(
             yield modbus
         return
     async with open_dlms(
-        line, spec, secrets=secrets, counters=counters, clock=clock, cache=layouts, keeper=keeper
+        line, spec, secrets=secrets, counters=counters, clock=clock, cache=layouts, pool=pool
     ) as dlms:
         yield dlms

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 
 from gateway.clock import ManualClock
-from protocols.dlms.client.keeper import Keeper
+from protocols.dlms.client.association_pool import AssociationPool
 from protocols.dlms.reading.layout_cache import Layouts
 from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
@@ -72,7 +72,7 @@ class Site:
         self,
         spec: MeterSpec | None = None,
         cache: Layouts | None = None,
-        keeper: Keeper | None = None,
+        pool: AssociationPool | None = None,
     ) -> AbstractAsyncContextManager[DlmsSession]:
         return open_dlms(
             self.line,
@@ -81,7 +81,7 @@ class Site:
             counters=self.counters,
             clock=self.clock,
             cache=cache,
-            keeper=keeper,
+            pool=pool,
         )
 
 
