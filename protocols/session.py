@@ -1,4 +1,4 @@
-"""The waist that every meter driver implements, and what it is given: secrets, counters, time."""
+"""The waist that every meter driver implements, the settings of a meter, and what sessions are given."""
 
 from __future__ import annotations
 
@@ -36,6 +36,15 @@ class CounterStore(Protocol):
 
     def next(self, key: str, at_least: int = 0) -> int:
         """Return a counter greater than any given for `key` before and >= `at_least`; reserved durably."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionContext:
+    """What sessions are given by the program that they run in: keys, invocation counters, and the time."""
+
+    secrets: SecretSource
+    counters: CounterStore
+    clock: Clock
 
 
 class Auth(StrEnum):

@@ -33,6 +33,7 @@ from protocols.session import (
     MeterSpec,
     ModbusSettings,
     SecretSource,
+    SessionContext,
 )
 
 COMPANIONS = ("is15959", "generic")
@@ -244,10 +245,9 @@ async def opened(target: Target) -> AsyncIterator[tuple[MeterSession, Line]]:
     """Open a session on a line of its own; both are closed afterwards."""
     line = make_line(target.line)
     counters = _Counters(target.counters)
+    context = SessionContext(secrets=target.secrets, counters=counters, clock=target.clock)
     try:
-        async with open_session(
-            line, target.spec, secrets=target.secrets, counters=counters, clock=target.clock
-        ) as session:
+        async with open_session(line, target.spec, context) as session:
             yield session, line
     finally:
         await line.close()

@@ -30,7 +30,7 @@ from protocols.errors import (
 )
 from protocols.line import Line, TakesPushes
 from protocols.reading import MeterClock, Nameplate, Obis, ProfileName, ReadingSet, RelayState
-from protocols.session import Clock, CounterStore, MeterSpec, SecretSource
+from protocols.session import Clock, MeterSpec, SessionContext
 
 SERIAL = Obis(0, 0, 96, 1, 0)
 MANUFACTURER = Obis(0, 0, 96, 1, 1)
@@ -49,7 +49,7 @@ class DlmsSession:
         spec: MeterSpec,
         clock: Clock,
         *,
-        cache: Layouts | None = None,
+        layouts: Layouts | None = None,
         nameplate: Nameplate | None = None,
     ) -> None:
         self._exchange = exchange
@@ -57,7 +57,7 @@ class DlmsSession:
         self._clock = clock
         self._zone = zone_of(spec)
         self._title = exchange.title
-        self._cache = cache
+        self._layouts = layouts
         self._companion = companion(spec.dlms.companion if spec.dlms else DEFAULT)
         self._nameplate = nameplate
         self._reader: ProfileReader | None = None
@@ -145,13 +145,13 @@ class DlmsSession:
 
     async def _profiles(self) -> ProfileReader:
         if self._reader is None:
-            layouts: LayoutCache | None = None
-            if self._cache is not None:
+            cache: LayoutCache | None = None
+            if self._layouts is not None:
                 plate = await self.identify()
-                layouts = LayoutCache(self._cache, plate.manufacturer, plate.firmware, plate.serial)
+                cache = LayoutCache(self._layouts, plate.manufacturer, plate.firmware, plate.serial)
             client = self._spec.dlms.client if self._spec.dlms else 0
             self._reader = ProfileReader(
-                self._exchange, self._zone, self._clock, layouts, self._companion, client=client
+                self._exchange, self._zone, self._clock, cache, self._companion, client=client
             )
         return self._reader
 
@@ -209,16 +209,14 @@ class DlmsSession:
 async def open_dlms(
     line: Line,
     spec: MeterSpec,
+    context: SessionContext,
     *,
-    secrets: SecretSource,
-    counters: CounterStore,
-    clock: Clock,
-    cache: Layouts | None = None,
+    layouts: Layouts | None = None,
     pool: AssociationPool | None = None,
 ) -> AsyncIterator[DlmsSession]:
     """Hold the line, associate, check the identity, and give the session; the line is left usable.
 
-    `cache` keeps profile layouts by (manufacturer, firmware, profile) between sessions, `pool` the
+    `layouts` keeps what the meter showed of its profiles and objects for later sessions with it, `pool` the
     association where the spec asks for that (`keep_open`). Raises LineError, MeterSilent, AssociationRefused,
     SecurityFailure, IdentityMismatch, MeterConfigError. Cancelling ends the conversation: TCP is hung up
     when an answer was outstanding.
@@ -227,7 +225,7 @@ async def open_dlms(
     if settings is None:
         raise MeterConfigError("the meter has no DLMS settings")
     on_push = line.take_push if isinstance(line, TakesPushes) else None
-    opener = Opener(settings, association_settings(settings, secrets), counters, on_push)
+    opener = Opener(settings, association_settings(settings, context.secrets), context.counters, on_push)
     zone_of(spec)
     lease = LineLease(line) if pool is None else pool.lease(line)
     try:
@@ -236,7 +234,7 @@ async def open_dlms(
         opened = await opener.open(lease) if pooled is None else pooled.opened
         exchange = ResumingExchange(lease, opener, opened, reused=pooled is not None)
         plate = None if pooled is None else pooled.nameplate
-        session = DlmsSession(exchange, spec, clock, cache=cache, nameplate=plate)
+        session = DlmsSession(exchange, spec, context.clock, layouts=layouts, nameplate=plate)
         try:
             if spec.meter is not None:
                 await session.identify()

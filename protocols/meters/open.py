@@ -11,7 +11,7 @@ from protocols.dlms.session import open_dlms
 from protocols.errors import MeterConfigError
 from protocols.line import Line
 from protocols.modbus.session import open_modbus
-from protocols.session import Clock, CounterStore, MeterSession, MeterSpec, SecretSource
+from protocols.session import MeterSession, MeterSpec, SessionContext
 
 __all__ = ["Layouts", "open_session"]
 
@@ -20,10 +20,8 @@ __all__ = ["Layouts", "open_session"]
 async def open_session(
     line: Line,
     spec: MeterSpec,
+    context: SessionContext,
     *,
-    secrets: SecretSource,
-    counters: CounterStore,
-    clock: Clock,
     layouts: Layouts | None = None,
     pool: AssociationPool | None = None,
 ) -> AsyncIterator[MeterSession]:
@@ -38,10 +36,8 @@ async def open_session(
     if (spec.dlms is None) == (spec.modbus is None):
         raise MeterConfigError("a meter has either DLMS or Modbus settings").with_context(meter=spec.meter)
     if spec.modbus is not None:
-        async with open_modbus(line, spec, secrets=secrets, counters=counters, clock=clock) as modbus:
+        async with open_modbus(line, spec, context) as modbus:
             yield modbus
         return
-    async with open_dlms(
-        line, spec, secrets=secrets, counters=counters, clock=clock, cache=layouts, pool=pool
-    ) as dlms:
+    async with open_dlms(line, spec, context, layouts=layouts, pool=pool) as dlms:
         yield dlms

@@ -36,7 +36,7 @@ from protocols.reading import (
     ReadingSet,
     RelayState,
 )
-from protocols.session import MeterSpec
+from protocols.session import MeterSpec, SessionContext
 
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
 HALF = timedelta(minutes=30)
@@ -174,7 +174,7 @@ class Bench:
         return self.meters.setdefault(f"GEN:{serial}", Meter(self.clock, serial))
 
     @asynccontextmanager
-    async def open_session(self, line, spec, *, secrets, counters, clock):
+    async def open_session(self, line, spec, context):
         if self.line_error is not None:
             raise self.line_error
         await asyncio.sleep(0)
@@ -192,9 +192,7 @@ class Bench:
             journal=self.journal,
             directory=Directory,
             open_session=self.open_session,
-            secrets=None,
-            counters=None,
-            clock=self.clock,
+            context=SessionContext(secrets=None, counters=None, clock=self.clock),
             schedule=schedule,
         )
 

@@ -18,6 +18,7 @@ from gateway.secrets import FileSecrets
 from mapping.directory import Attributions, Unattributed
 from protocols.line import Line
 from protocols.meters.open import open_session
+from protocols.session import SessionContext
 from protocols.simulator.neighbourhood import LinePlan
 from protocols.simulator.serve import Neighbourhood
 
@@ -71,9 +72,7 @@ async def test_every_meter_is_read_and_nothing_it_recorded_is_missing(tmp_path: 
         journal=journal,
         directory=Empty,
         open_session=open_session,
-        secrets=FileSecrets(tmp_path / "keys", {}),
-        counters=counters,
-        clock=clock,
+        context=SessionContext(secrets=FileSecrets(tmp_path / "keys", {}), counters=counters, clock=clock),
         schedule=Schedule(backfill=BACKFILL),
     )
     try:

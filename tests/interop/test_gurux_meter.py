@@ -26,7 +26,7 @@ from protocols.line import LineIO
 from protocols.lines.base import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import Number, Obis, ProfileName, RelayState
-from protocols.session import Auth, DlmsSettings, MeterSpec, ReleaseMode
+from protocols.session import Auth, DlmsSettings, MeterSpec, ReleaseMode, SessionContext
 from tests.interop import wire
 from tests.interop.peers import PeerProcess
 from tests.interop.served import CONTROL, IST, LONG, MAX_PDU, protection_of, secret_of
@@ -145,9 +145,8 @@ async def _by_session(found: Found, line: TcpLine) -> None:
     """Use what the gateway uses: the public client's counter, identity, profile, clock and relay."""
     spec = MeterSpec(meter="GRX:00000007", dlms=_settings(found.case))
     came = found.session
-    async with open_session(
-        line, spec, secrets=_Secrets(), counters=found.counters, clock=_Clock()
-    ) as session:
+    context = SessionContext(secrets=_Secrets(), counters=found.counters, clock=_Clock())
+    async with open_session(line, spec, context) as session:
         came["plate"] = await session.identify()
         rows = session.read(ProfileName.BLOCK_LOAD, START, FIRST + timedelta(minutes=30 * 39))
         came["rows"] = [row async for row in rows]

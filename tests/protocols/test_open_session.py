@@ -14,6 +14,7 @@ from protocols.line import Line
 from protocols.lines.base import SerialLine, TcpLine
 from protocols.meters.open import Layouts, open_session
 from protocols.reading import ProfileName
+from protocols.session import SessionContext
 from protocols.simulator.neighbourhood import MeterKind
 from protocols.simulator.plan_files import secret_files
 from protocols.simulator.serve import Neighbourhood
@@ -48,7 +49,7 @@ class Counters:
 async def test_conforms(kind: MeterKind, layouts: Layouts | None) -> None:
     clock = ManualClock(datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5))
     area = await Neighbourhood.start(seed=3, clock=clock)
-    keys, counters = Keys(area), Counters()
+    context = SessionContext(secrets=Keys(area), counters=Counters(), clock=clock)
     meter = next(
         m for m in area.plan.meters if m.kind is kind and m.role == "consumer" and "ABB" not in m.meter
     )
@@ -63,9 +64,7 @@ async def test_conforms(kind: MeterKind, layouts: Layouts | None) -> None:
         supported = frozenset(ProfileName) if dlms else frozenset(meter.profiles) | {ProfileName.NAMEPLATE}
         yield SessionUnderTest(
             line=line,
-            open=lambda: open_session(
-                line, meter.spec, secrets=keys, counters=counters, clock=clock, layouts=layouts
-            ),
+            open=lambda: open_session(line, meter.spec, context, layouts=layouts),
             meter=meter.meter,
             now=clock.now,
             supported=supported,

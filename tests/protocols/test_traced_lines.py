@@ -22,7 +22,7 @@ from protocols.dlms.trace.frames import decode_trace
 from protocols.dlms.trace.mask import PasswordMask
 from protocols.errors import LineUnavailable, MeterProtocolError
 from protocols.reading import Obis
-from protocols.session import Auth, DlmsSettings, MeterSpec
+from protocols.session import Auth, DlmsSettings, MeterSpec, SessionContext
 from tests.protocols.dlms.dlms_bench import PASSWORD, POLICIES, SmallMeter
 from tests.support.replay import ReplayLine
 
@@ -131,7 +131,8 @@ async def test_a_session_and_a_failure_are_traced(tmp_path: Path) -> None:
     section = LineSection(name="one", kind="tcp", host="127.0.0.1", port=port, trace=path)
     spec = MeterSpec(meter=None, dlms=DlmsSettings(client=32, auth=Auth.LLS, password_ref="p"))
     line = make_line(section)
-    async with open_dlms(line, spec, secrets=OnePassword(), counters=NoCounters(), clock=Fixed()) as session:
+    context = SessionContext(secrets=OnePassword(), counters=NoCounters(), clock=Fixed())
+    async with open_dlms(line, spec, context) as session:
         await session.clock()
     server.close()
     await line.close()
@@ -215,7 +216,8 @@ async def test_a_recorded_session_is_played_back(name: str, physical: int | None
         framing="hdlc" if physical else "wrapper",
     )
     spec = MeterSpec(meter=None, dlms=settings)
-    async with open_dlms(line, spec, secrets=Recorded(), counters=NoCounters(), clock=Fixed()) as session:
+    context = SessionContext(secrets=Recorded(), counters=NoCounters(), clock=Fixed())
+    async with open_dlms(line, spec, context) as session:
         assert isinstance(session, DlmsSession)
         if physical is None:
             assert (await session.clock()).deviation == 330

@@ -16,7 +16,7 @@ from protocols.errors import MeterConfigError
 from protocols.line import Line
 from protocols.lines.base import TcpLine
 from protocols.reading import ProfileName, ReadingSet
-from protocols.session import Auth, DlmsSettings, MeterSpec
+from protocols.session import Auth, DlmsSettings, MeterSpec, SessionContext
 from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY, PASSWORD, POLICIES, START, SmallMeter
 
 NOW = START + timedelta(hours=36)
@@ -71,16 +71,14 @@ class Site:
     def open(
         self,
         spec: MeterSpec | None = None,
-        cache: Layouts | None = None,
+        layouts: Layouts | None = None,
         pool: AssociationPool | None = None,
     ) -> AbstractAsyncContextManager[DlmsSession]:
         return open_dlms(
             self.line,
             spec or self.spec(),
-            secrets=Secrets(),
-            counters=self.counters,
-            clock=self.clock,
-            cache=cache,
+            SessionContext(secrets=Secrets(), counters=self.counters, clock=self.clock),
+            layouts=layouts,
             pool=pool,
         )
 

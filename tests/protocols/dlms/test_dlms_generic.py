@@ -34,7 +34,7 @@ from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.errors import MeterConfigError, NotSupported
 from protocols.lines.base import TcpLine
 from protocols.reading import Instant, Missing, MissingReason, Number, Obis, ProfileName, RelayState, Text
-from protocols.session import Auth, DlmsSettings, MeterSpec
+from protocols.session import Auth, DlmsSettings, MeterSpec, SessionContext
 from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.household.household import Household
 from tests.protocols.dlms.dlms_bench import HLS_KEY, SmallMeter
@@ -181,9 +181,8 @@ async def simulated(companion: str, *, max_list: int = 1) -> AsyncIterator[DlmsS
     )
     spec = MeterSpec(meter="GEN:10000001", dlms=settings)
     try:
-        async with open_dlms(
-            line, spec, secrets=Secrets(), counters=Counters(), clock=clock, cache={}
-        ) as session:
+        context = SessionContext(secrets=Secrets(), counters=Counters(), clock=clock)
+        async with open_dlms(line, spec, context, layouts={}) as session:
             yield session
     finally:
         await line.close()

@@ -36,7 +36,7 @@ from protocols.errors import LineUnavailable, MeterConfigError, MeterProtocolErr
 from protocols.lines import optical as optical_line
 from protocols.lines.optical import OpticalLine
 from protocols.reading import RelayState
-from protocols.session import MeterSpec
+from protocols.session import MeterSpec, SessionContext
 from tests.protocols.dlms.dlms_bench import POLICIES, SmallMeter
 from tests.protocols.dlms.test_dlms_session import Counters, Secrets
 from tests.protocols.dlms.test_dlms_session import settings as dlms_settings
@@ -181,7 +181,8 @@ async def test_a_meter_is_read_through_an_optical_probe(
     async with probe(tmp_path, **habits) as (line, meter):
         spec = MeterSpec(meter="GEN:00000007", dlms=dlms_settings("hls2", framing="hdlc", physical=17))
         clock = ManualClock(datetime(2026, 6, 1, tzinfo=UTC))
-        async with open_dlms(line, spec, secrets=Secrets(), counters=Counters(), clock=clock) as session:
+        context = SessionContext(secrets=Secrets(), counters=Counters(), clock=clock)
+        async with open_dlms(line, spec, context) as session:
             assert await session.relay() is RelayState.CLOSED
         assert meter.openings == 2
         assert not line.statistics().open

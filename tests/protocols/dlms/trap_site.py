@@ -16,7 +16,7 @@ from protocols.line import Line
 from protocols.lines.base import SerialLine, TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import Number, ProfileName, ReadingSet
-from protocols.session import Auth, DlmsSettings, MeterSession, MeterSpec
+from protocols.session import Auth, DlmsSettings, MeterSession, MeterSpec, SessionContext
 from protocols.simulator.cosem.model import PUBLIC, READER, UTILITY, HouseholdModel
 from protocols.simulator.dlms_ports import HdlcPort, SimulatedMeter, WrapperPort, simulated
 from protocols.simulator.faults.script import FaultScript, shipped
@@ -93,9 +93,7 @@ class TrapSite:
         async with open_session(
             self.line,
             spec,
-            secrets=Secrets(),
-            counters=self.counters,
-            clock=self.clock,
+            SessionContext(secrets=Secrets(), counters=self.counters, clock=self.clock),
             layouts=self.layouts,  # type: ignore[arg-type]
         ) as session:
             yield session

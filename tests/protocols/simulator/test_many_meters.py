@@ -9,6 +9,7 @@ from protocols.line import Line
 from protocols.lines.base import SerialLine, TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import ProfileName
+from protocols.session import SessionContext
 from protocols.simulator.neighbourhood import LinePlan, MeterPlan
 from protocols.simulator.serve import Neighbourhood
 from tests.protocols.simulator.test_neighbourhood_sessions import Counters, HandClock, Keys
@@ -31,12 +32,10 @@ async def test_hundreds_of_meters_answer_from_one_process() -> None:
         sample = area.plan.meters[:: METERS // 40]
         assert len({meter.kind for meter in sample}) == 5
         lines = {plan.name: line_of(plan) for plan in area.plan.lines}
-        counters, keys = Counters(), Keys(area)
+        context = SessionContext(secrets=Keys(area), counters=Counters(), clock=clock)
 
         async def read(meter: MeterPlan) -> str:
-            async with open_session(
-                lines[meter.line], meter.spec, secrets=keys, counters=counters, clock=clock
-            ) as session:
+            async with open_session(lines[meter.line], meter.spec, context) as session:
                 rows = [row async for row in session.read(ProfileName.INSTANTANEOUS)]
                 assert rows
                 return (await session.identify()).meter_id

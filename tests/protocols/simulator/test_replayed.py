@@ -33,7 +33,7 @@ from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.errors import MeterConfigError, MeterSilent
 from protocols.lines.base import TcpLine
 from protocols.reading import Obis, ProfileName, ReadingSet
-from protocols.session import Auth, DlmsSettings, MeterSpec
+from protocols.session import Auth, DlmsSettings, MeterSpec, SessionContext
 from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.neighbourhood import plan_neighbourhood
 from protocols.simulator.replayed import ReplayedModel
@@ -106,9 +106,8 @@ async def explored(
     server = await serve
     line = TcpLine("one", "127.0.0.1", server.sockets[0].getsockname()[1])
     try:
-        async with open_dlms(
-            line, spec(auth, framing=framing), secrets=Secrets(), counters=Counters(), clock=Fixed()
-        ) as session:
+        context = SessionContext(secrets=Secrets(), counters=Counters(), clock=Fixed())
+        async with open_dlms(line, spec(auth, framing=framing), context) as session:
             assert isinstance(session, DlmsSession)
             walk = Walk(entries=entries)
             await walk.run(session.exchange)
