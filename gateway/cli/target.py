@@ -26,6 +26,7 @@ from protocols.dlms.companion import companion
 from protocols.line import Line
 from protocols.meters.open import open_session
 from protocols.session import (
+    COMPANIONS,
     Auth,
     Clock,
     DlmsSettings,
@@ -35,9 +36,6 @@ from protocols.session import (
     SecretSource,
     SessionContext,
 )
-
-COMPANIONS = ("is15959", "generic")
-"""What may be assumed of a meter: the Indian companion, or its own object list only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -250,8 +250,6 @@ def companion_counter(settings: DlmsSettings) -> Obis | None:
 def link_of(settings: DlmsSettings, client: int) -> ClientLink:
     """Make the framing towards the settings' meter for one client address."""
     match settings.framing:
-        case "wrapper":
-            return WrapperClientLink(client=client, server=settings.server)
         case "wrapper-udp":
             return WrapperSocket(datagrams=True).link(client=client, server=settings.server)
         case "hdlc":
@@ -263,7 +261,7 @@ def link_of(settings: DlmsSettings, client: int) -> ClientLink:
                 window=settings.window,
                 address_octets=settings.address_octets,
             )
-    raise MeterConfigError(f"DLMS framing {settings.framing!r}: wrapper, wrapper-udp or hdlc")
+    return WrapperClientLink(client=client, server=settings.server)
 
 
 def linking(connection: ClientConnection) -> bool:

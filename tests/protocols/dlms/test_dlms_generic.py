@@ -217,6 +217,6 @@ async def test_the_simulator_reads_alike_through_both_companions(max_list: int) 
 
 
 async def test_an_unknown_companion_is_a_configuration_error() -> None:
-    with pytest.raises(MeterConfigError, match="unknown companion 'ocpp'"):
+    with pytest.raises(MeterConfigError, match="companion = 'ocpp': one of is15959, generic"):
         async with simulated("ocpp"):
             pytest.fail("opened")

@@ -235,7 +235,6 @@ async def test_missing_secrets_and_settings_are_configuration_errors() -> None:
         for spec in (
             s.spec(password_ref="nowhere"),
             s.spec(encryption_key_ref=None),
-            s.spec(framing="carrier pigeon"),
             MeterSpec(meter=None),
             MeterSpec(meter=None, zone="Mars/Olympus", dlms=settings("none")),
         ):
