@@ -20,6 +20,7 @@ from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import ProfileName
+from protocols.session import SessionContext
 from protocols.simulator.neighbourhood.files import read_plan, secret_files
 from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 
@@ -73,7 +74,8 @@ def lines_of(plan: Plan) -> dict[str, Line]:
 
 
 async def read_all(plan: Plan, profile: ProfileName, at_once: int) -> tuple[int, list[str]]:
-    lines, keys, counters, clock, layouts = lines_of(plan), Keys(plan), Counters(), SystemClock(), {}
+    lines, layouts = lines_of(plan), {}
+    context = SessionContext(secrets=Keys(plan), counters=Counters(), clock=SystemClock())
     turn = asyncio.Semaphore(at_once)
     wrong: list[str] = []
     good = 0
@@ -82,14 +84,7 @@ async def read_all(plan: Plan, profile: ProfileName, at_once: int) -> tuple[int,
         nonlocal good
         async with turn:
             try:
-                async with open_session(
-                    lines[meter.line],
-                    meter.spec,
-                    secrets=keys,
-                    counters=counters,
-                    clock=clock,
-                    layouts=layouts,
-                ) as session:
+                async with open_session(lines[meter.line], meter.spec, context, layouts=layouts) as session:
                     async for _ in session.read(profile, datetime.now(UTC)):
                         good += 1
                         break

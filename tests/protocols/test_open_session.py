@@ -13,6 +13,7 @@ from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import Layouts, open_session
 from protocols.reading import ProfileName
+from protocols.session import SessionContext
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import MeterKind
 from tests.support.conformance import SessionUnderTest, check_meter_session
@@ -28,7 +29,7 @@ STORED = frozenset({ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLI
 async def test_conforms(kind: MeterKind, layouts: Layouts | None) -> None:
     clock = ManualClock(datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5))
     area = await Neighbourhood.start(seed=3, clock=clock)
-    keys, counters = plan_secrets(area.plan), Counters()
+    context = SessionContext(secrets=plan_secrets(area.plan), counters=Counters(), clock=clock)
     meter = next(
         m for m in area.plan.meters if m.kind is kind and m.role == "consumer" and "ABB" not in m.meter
     )
@@ -43,9 +44,7 @@ async def test_conforms(kind: MeterKind, layouts: Layouts | None) -> None:
         supported = frozenset(ProfileName) if dlms else frozenset(meter.profiles) | {ProfileName.NAMEPLATE}
         yield SessionUnderTest(
             line=line,
-            open=lambda: open_session(
-                line, meter.spec, secrets=keys, counters=counters, clock=clock, layouts=layouts
-            ),
+            open=lambda: open_session(line, meter.spec, context, layouts=layouts),
             meter=meter.meter,
             now=clock.now,
             supported=supported,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from protocols.dlms.client.conversation import Conversation
+from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import companion
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import Data, Tag, array, octets, structure
@@ -23,7 +23,7 @@ _HEADER = 2
 _CLOCK_COLUMN = CapturedColumn(class_id=8, quantity=Quantity(CLOCK))
 
 
-async def push_layouts(exchange: Conversation, reader: ProfileReader) -> dict[Obis, Layout]:
+async def push_layouts(exchange: ResumingExchange, reader: ProfileReader) -> dict[Obis, Layout]:
     """Read how each push setup that carries readings is laid out; setups and profiles that lack are left out.
 
     A setup that names a profile's buffer has that profile's layout, as has one whose list cannot be read;
@@ -38,7 +38,9 @@ async def push_layouts(exchange: Conversation, reader: ProfileReader) -> dict[Ob
     return found
 
 
-async def _layout(exchange: Conversation, reader: ProfileReader, setup: Obis, profile: ProfileName) -> Layout:
+async def _layout(
+    exchange: ResumingExchange, reader: ProfileReader, setup: Obis, profile: ProfileName
+) -> Layout:
     try:
         pushed = parse_columns(await exchange.get(PUSH_SETUP_CLASS, setup))
     except (NotSupported, MeterRefused, MeterProtocolError):

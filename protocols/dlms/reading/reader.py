@@ -8,7 +8,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from protocols.dlms.apdu.lists import Target
-from protocols.dlms.client.conversation import Conversation
+from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import (
     BufferSource,
     Companion,
@@ -59,7 +59,7 @@ class ProfileReader:
 
     def __init__(
         self,
-        exchange: Conversation,
+        exchange: ResumingExchange,
         zone: ZoneInfo,
         clock: Clock,
         cache: LayoutCache | None = None,

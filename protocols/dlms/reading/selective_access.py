@@ -10,7 +10,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
-from protocols.dlms.client.conversation import Conversation
+from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.profile.buffer import Block, Decoded
 from protocols.dlms.profile.columns import decode_block, decode_octets
 from protocols.dlms.profile.layouts import Layout
@@ -58,7 +58,7 @@ class StoredRows:
     """
 
     def __init__(
-        self, exchange: Conversation, layouts: LayoutReader, zone: ZoneInfo, clock: Clock, *, east: bool
+        self, exchange: ResumingExchange, layouts: LayoutReader, zone: ZoneInfo, clock: Clock, *, east: bool
     ) -> None:
         self._exchange = exchange
         self._layouts = layouts

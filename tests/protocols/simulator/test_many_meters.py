@@ -10,6 +10,7 @@ from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import ProfileName
+from protocols.session import SessionContext
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan
 from tests.support.fakes import Counters, HandClock, plan_secrets
@@ -32,12 +33,10 @@ async def test_hundreds_of_meters_answer_from_one_process() -> None:
         sample = area.plan.meters[:: METERS // 40]
         assert len({meter.kind for meter in sample}) == 5
         lines = {plan.name: line_of(plan) for plan in area.plan.lines}
-        counters, keys = Counters(), plan_secrets(area.plan)
+        context = SessionContext(secrets=plan_secrets(area.plan), counters=Counters(), clock=clock)
 
         async def read(meter: MeterPlan) -> str:
-            async with open_session(
-                lines[meter.line], meter.spec, secrets=keys, counters=counters, clock=clock
-            ) as session:
+            async with open_session(lines[meter.line], meter.spec, context) as session:
                 rows = [row async for row in session.read(ProfileName.INSTANTANEOUS)]
                 assert rows
                 return (await session.identify()).meter_id
