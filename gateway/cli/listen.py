@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from time import monotonic
 
-from gateway.clock import monotonic
 from gateway.contract.envelope import parse, parse_batch, parse_change, wrap
 from gateway.contract.messages import (
     Ack,

@@ -18,7 +18,7 @@ from gateway.central.ledger.schema import captures as table
 from gateway.contract.messages import Capture
 from gateway.errors import ContractError
 from gateway.seqset import SeqSet
-from tests.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, snapshot
+from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, snapshot
 
 
 @pytest.fixture

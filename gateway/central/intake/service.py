@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from time import monotonic
 from typing import Protocol, TypeVar
 
 import structlog
@@ -17,7 +18,6 @@ from gateway.central.intake.batches import Desk, Outcome, Received
 from gateway.central.intake.messages import SUBSCRIBED
 from gateway.central.ledger.ledger import Ledger, LedgerError
 from gateway.central.ledger.records import IngestResult, JournalState
-from gateway.clock import SystemClock, monotonic
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import Ack, Status
 from gateway.contract.replay import ReplayPlanner
@@ -25,6 +25,7 @@ from gateway.contract.topics import Topics
 from gateway.errors import PeerError, PeerRefusedLogin
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
+from protocols.clock import SystemClock
 
 SOURCE = "/central"
 SESSION_EXPIRY = 7 * 86_400

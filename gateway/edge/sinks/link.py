@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from time import monotonic
 
 import structlog
 
 from gateway.backoff import Backoff
-from gateway.clock import monotonic
 from gateway.contract.envelope import MAX_DIRECTORY_MESSAGE, gateway_source, parse, wrap
 from gateway.contract.messages import Ack, DirectoryPart, DirectoryRequest, ReplayRequest, Signed
 from gateway.contract.topics import Topics, gateway_name

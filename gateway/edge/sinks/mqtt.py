@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any, Protocol
 
 import structlog
 
 from gateway.backoff import Backoff
-from gateway.clock import monotonic
 from gateway.contract.envelope import assemble, gateway_source, wrap
 from gateway.contract.messages import Status, rfc3339
 from gateway.contract.topics import Topics, gateway_name
