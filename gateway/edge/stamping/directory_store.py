@@ -9,8 +9,8 @@ from gateway.contract.envelope import MAX_DIRECTORY_MESSAGE, parse_data
 from gateway.contract.messages import DirectoryPart
 from gateway.contract.signing import DIRECTORY_TYP, verify
 from gateway.contract.topics import gateway_name
-from gateway.durable import replace_file
 from gateway.errors import ConfigError, ContractError
+from protocols.durable import replace_file
 
 MAX_CHANGES = 200
 """Changes kept after a snapshot; beyond it a new snapshot is asked for."""
