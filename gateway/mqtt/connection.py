@@ -24,6 +24,8 @@ __all__ = ["MqttConnection", "MqttMessage", "MqttSettings", "TlsSettings", "Will
 
 WINDOW = 20
 """Most messages in flight: the receive maximum of Mosquitto; more is slower on every broker measured."""
+HEADER_ROOM = 1024
+"""Room for what surrounds a payload in a PUBLISH packet (topic, properties), in octets."""
 MAX_INCOMING = 1000
 """Most received messages that wait to be taken; with manual acknowledgement the broker holds back sooner."""
 
@@ -103,9 +105,15 @@ class MqttConnection:
     ) -> asyncio.Future[None]:
         """Send at QoS 1; the future is the broker's receipt (PUBACK).
 
-        It fails with PeerUnavailable (connection lost, send again), PeerRefusedData (never accepted) or
-        PeerRefusedLogin (not allowed on this topic). The caller keeps at most `window` in flight.
+        It fails with PeerUnavailable (connection lost, send again), PeerRefusedData (never accepted: larger
+        than the broker's packets, for one) or PeerRefusedLogin (not allowed on this topic). The caller keeps
+        at most `window` in flight. Raises PeerRefusedData for a topic that cannot be sent on.
         """
+        if self.maximum_packet is not None and len(payload) + HEADER_ROOM > self.maximum_packet:
+            # Sent all the same, it would end the connection (MQTT 5, 3.1.2.11.4), and so for ever.
+            refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            refused.set_exception(PeerRefusedData(f"larger than the broker's {self.maximum_packet} octets"))
+            return refused
         properties = None
         plain = (content_type, expiry, response_topic, correlation) == (CONTENT_TYPE, None, None, None)
         if self.version == "5" and plain:
@@ -163,11 +171,6 @@ class MqttConnection:
     def ack(self, message: MqttMessage) -> None:
         """Acknowledge a message to the broker (only when connected with `manual_ack`)."""
         self._client.acknowledge(message)
-
-    async def wait_closed(self) -> None:
-        """Wait until the connection ends; raises PeerUnavailable unless we closed it."""
-        with _translated(self._settings):
-            await asyncio.shield(self._client.closed)
 
     def _on_closed(self, closed: asyncio.Future[None]) -> None:
         why = None if closed.cancelled() else closed.exception()
