@@ -17,10 +17,15 @@ MAX_CHANGES = 200
 _FILE = "directory.jws"
 
 
-class DirectoryStore:
+class StoredPart:
     """A snapshot and the changes after it, one compact JWS a line, in `{folder}/directory.jws` (0600).
 
-    Blocking and small; callers in an event loop use a thread. `keys` are central's public keys.
+    Blocking and small; callers in an event loop use a thread. `keys` are central's public keys. A part is
+    taken in two steps, so that only what could be applied is kept:
+
+    >>> part = stored.check(jws)  # doctest: +SKIP
+    >>> apply(part.rows)  # doctest: +SKIP
+    >>> stored.store(jws, part)  # doctest: +SKIP
     """
 
     def __init__(self, folder: Path, gateway: str, keys: Sequence[bytes]) -> None:
