@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import threading
 from pathlib import Path
 
+from protocols.durable import replace_file
 from protocols.errors import LocalError
 
 BLOCK = 256
@@ -56,18 +56,8 @@ class FileCounters:
         self._lock.close()
 
     def _write(self, reserved: dict[str, int]) -> None:
-        new = self._path.with_name(self._path.name + ".new")
         try:
-            with new.open("w", encoding="utf-8") as file:
-                json.dump(reserved, file)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            replace_file(self._path, json.dumps(reserved).encode(), mode=0o644)
         except OSError as error:
             raise LocalError(f"the counters {self._path} cannot be written: {error.strerror}") from error
 

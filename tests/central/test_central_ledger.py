@@ -12,13 +12,14 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, snapshot
 
 from gateway.central.ledger.ledger import Ledger, LedgerError
 from gateway.central.ledger.schema import captures as table
-from gateway.central.ledger.seqset import SeqSet
 from gateway.contract.messages import Capture
 from gateway.errors import ContractError
-from tests.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, snapshot
+from gateway.seqset import SeqSet
+from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, snapshot
 
 
 @pytest.fixture

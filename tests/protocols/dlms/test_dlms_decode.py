@@ -16,7 +16,7 @@ from protocols.dlms.framing.hdlc import Address, Frame
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.trace.frames import Trace, decode_trace
 from protocols.errors import MeterProtocolError
-from tests.protocols.dlms.dlms_bench import KEYS
+from tests.support.dlms.bench import KEYS
 
 hx = bytes.fromhex
 TITLE = hx("4D4D4D0000BC614E")

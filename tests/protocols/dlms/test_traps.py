@@ -26,7 +26,7 @@ from protocols.errors import (
 from protocols.reading import RelayState
 from protocols.simulator.faults.kinds import FAULT_KINDS, FaultKind
 from protocols.simulator.faults.script import shipped
-from tests.protocols.dlms.trap_site import TrapSite, energies, site
+from tests.support.dlms.trap_site import TrapSite, energies, site
 
 LONGEST = 6.0
 """Seconds after which a read counts as hung."""

@@ -23,18 +23,8 @@ from protocols.simulator.neighbourhood.files import read_plan
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood, household_of
 from protocols.simulator.neighbourhood.plan import MeterKind
 from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
-
-AARQ_NONE = bytes.fromhex("601DA109060760857405080101BE10040E01000000065F1F0400007E1F04B0")
-
-
-class HandClock:
-    """A clock that the test moves."""
-
-    def __init__(self, at: datetime) -> None:
-        self.at = at
-
-    def now(self) -> datetime:
-        return self.at
+from tests.support.fakes import HandClock
+from tests.support.simulator import AARQ_NONE, ask_tcp
 
 
 @pytest.fixture
@@ -43,15 +33,6 @@ async def area() -> AsyncIterator[Neighbourhood]:
     served = await Neighbourhood.start(seed=1, clock=clock)
     yield served
     await served.stop()
-
-
-async def ask_tcp(port: int, request: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(request)
-        return await asyncio.wait_for(reader.read(512), 5)
-    finally:
-        writer.close()
 
 
 async def ask_pty(device: str, request: bytes, size: int) -> bytes:

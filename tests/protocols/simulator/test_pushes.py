@@ -23,14 +23,7 @@ from protocols.simulator.neighbourhood.files import edge_toml
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.pushes import Pushes, PushTo, pushing
 from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
-
-
-class Counters(dict[str, int]):
-    def last(self, sender: str) -> int:
-        return self.get(sender, -1)
-
-    def note(self, sender: str, counter: int) -> None:
-        self[sender] = counter
+from tests.support.dlms.pushes import Memory
 
 
 class Receiving:
@@ -74,7 +67,7 @@ async def test_meters_push_readings_blocks_and_alerts_that_their_edge_takes(tmp_
     assert (config.push.host, config.push.tcp_port) == (to.host, to.port)
     senders = [pushing_meter(m) for m in config.meters if m.push is not None]
     assert senders
-    receiving.receiver = PushReceiver(PushPeers(senders, FileSecrets(tmp_path / "keys", {})), Counters())
+    receiving.receiver = PushReceiver(PushPeers(senders, FileSecrets(tmp_path / "keys", {})), Memory())
     hood = await Neighbourhood.start(seed=2, clock=clock, meters=8)
     try:
         now = clock.now().replace(minute=0, second=0, microsecond=0)

@@ -38,36 +38,12 @@ from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.cosem.saved_meter import SavedMeterModel
 from protocols.simulator.neighbourhood.neighbourhood import household_of
 from protocols.simulator.neighbourhood.plan import plan_neighbourhood
-from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY
+from tests.support.dlms.bench import AK, EK, HLS_KEY
+from tests.support.fakes import Counters, HandClock, Secrets
 
 NOW = datetime(2026, 11, 20, 6, 10, tzinfo=UTC)
 SECRETS = {"secret": HLS_KEY, "ek": EK, "ak": AK}
 CLOCK, RELAY, BLOCK = Obis(0, 0, 1, 0, 0), Obis(0, 0, 96, 3, 10), Obis(1, 0, 99, 1, 0)
-
-
-class Fixed:
-    def now(self) -> datetime:
-        return NOW
-
-    def disciplined(self) -> bool:
-        return True
-
-    async def sleep_until(self, at: datetime) -> None:
-        raise AssertionError("nobody waits")
-
-
-class Secrets:
-    def secret(self, ref: str) -> bytes:
-        return SECRETS[ref]
-
-
-class Counters:
-    def __init__(self) -> None:
-        self.last = 0
-
-    def next(self, key: str, at_least: int = 0) -> int:
-        self.last = max(self.last + 1, at_least)
-        return self.last
 
 
 def household(auth: Auth = Auth.HLS2) -> HouseholdModel:
@@ -79,7 +55,7 @@ def household(auth: Auth = Auth.HLS2) -> HouseholdModel:
         auth=auth, ciphered=True, secret=HLS_KEY, encryption_key=EK, authentication_key=AK, may_write=True
     )
     policies = {16: AssociationPolicy(auth=Auth.NONE), 48: own}
-    return HouseholdModel(household_of(plan, meter), Fixed(), policies)
+    return HouseholdModel(household_of(plan, meter), HandClock(NOW), policies)
 
 
 def spec(auth: Auth = Auth.HLS2, *, framing: str = "wrapper") -> MeterSpec:
@@ -107,7 +83,11 @@ async def explored(
     line = TcpLine("one", "127.0.0.1", server.sockets[0].getsockname()[1])
     try:
         async with open_dlms(
-            line, spec(auth, framing=framing), secrets=Secrets(), counters=Counters(), clock=Fixed()
+            line,
+            spec(auth, framing=framing),
+            secrets=Secrets(SECRETS),
+            counters=Counters(),
+            clock=HandClock(NOW),
         ) as session:
             assert isinstance(session, DlmsSession)
             walk = Walk(entries=entries)

@@ -1,4 +1,4 @@
-"""Central in a process of its own, to be killed: `python -m tests.central.central_process FOLDER PORT`.
+"""Central in a process of its own, to be killed: `python -m tests.support.central.process FOLDER PORT`.
 
 With a third argument STALL it stops for ever between receiving and storing, and creates FOLDER/stalled.
 """

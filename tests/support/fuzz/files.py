@@ -29,13 +29,13 @@ from protocols.dlms.trace.conversations import Heard, decode_talks
 from protocols.dlms.trace.state import Known
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis
-from tests.protocols.dlms.dlms_bench import KEYS, TITLE, SmallMeter
-from tests.protocols.dlms.test_dlms_columns import layout_of, maker_of
-from tests.protocols.dlms.test_push_vectors import ALERT, FRAMED
 from tests.support.capture import CLIENT, METER, pcap, pcapng, tcp, udp
+from tests.support.dlms.bench import KEYS, TITLE, SmallMeter
+from tests.support.dlms.pushes import ALERT, FRAMED
+from tests.support.dlms.random_profiles import layout_of, maker_of
 
 Target_ = Callable[[bytes], object]
-TRACES = Path(__file__).parents[1] / "protocols" / "dlms" / "traces"
+TRACES = Path(__file__).parents[2] / "protocols" / "dlms" / "traces"
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 LAYOUTS = 8
 ROWS = 12

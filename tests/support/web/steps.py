@@ -7,8 +7,8 @@ import time
 
 from httpx import Response
 
-from tests.web.web_client import TestClient
-from tests.web.web_seed import Town
+from tests.support.web.client import TestClient
+from tests.support.web.seed import Town
 
 
 def form_token(page: Response) -> str:

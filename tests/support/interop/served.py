@@ -14,9 +14,9 @@ from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
 from protocols.session import Auth, Protection
-from tests.interop import wire
-from tests.interop.table import GURUX_AUTH, Case, Service
-from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY, PASSWORD, START, TITLE, SmallMeter
+from tests.support.dlms.bench import AK, EK, HLS_KEY, PASSWORD, START, TITLE, SmallMeter
+from tests.support.interop import wire
+from tests.support.interop.table import GURUX_AUTH, Case, Service
 
 IST = timedelta(minutes=330)
 LONG = bytes(n & 0xFF for n in range(1500))

@@ -1,4 +1,4 @@
-"""Which sequence numbers of a journal are stored: a contiguous beginning and islands after it."""
+"""Which sequence numbers of a journal a consumer has: a contiguous beginning and islands after it."""
 
 from __future__ import annotations
 
@@ -57,6 +57,11 @@ class SeqSet:
     def add(self, seq: int) -> None:
         """Add one number."""
         self.add_range(seq, seq)
+
+    def gone_below(self, first: int) -> None:
+        """Count what is below `first` as present: the journal no longer holds it, so it is no hole."""
+        if first > 1:
+            self.add_range(1, first - 1)
 
     def add_range(self, first: int, last: int) -> None:
         """Add first..last; numbers present already change nothing. ValueError below 1 or reversed."""

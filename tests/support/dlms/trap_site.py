@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from protocols.dlms.server.model import AssociationPolicy
-from protocols.errors import MeterConfigError
 from protocols.line import Line
 from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
@@ -21,7 +20,7 @@ from protocols.simulator.cosem.model import PUBLIC, READER, UTILITY, HouseholdMo
 from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated_meter
 from protocols.simulator.faults.script import FaultScript, shipped
 from protocols.simulator.household.household import Household
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import Counters, ManualClock, Secrets
 
 START = datetime(2026, 10, 29, 18, 30, tzinfo=UTC)
 NOW = START + timedelta(days=4, hours=3, minutes=11)
@@ -29,22 +28,6 @@ SPAN = timedelta(days=2)
 SECRETS = {"hls": b"h" * 16, "ek": b"e" * 16, "ak": b"a" * 16, "lls": b"password"}
 PHYSICAL = 17
 BLOCKS = "1-0:99.1.0*255"
-
-
-class Secrets:
-    def secret(self, ref: str) -> bytes:
-        if ref not in SECRETS:
-            raise MeterConfigError(f"no secret {ref}")
-        return SECRETS[ref]
-
-
-class Counters:
-    def __init__(self) -> None:
-        self.last: dict[str, int] = {}
-
-    def next(self, key: str, at_least: int = 0) -> int:
-        self.last[key] = max(self.last.get(key, 0) + 1, at_least)
-        return self.last[key]
 
 
 def policies() -> dict[int, AssociationPolicy]:
@@ -94,7 +77,7 @@ class TrapSite:
         async with open_session(
             self.line,
             spec,
-            secrets=Secrets(),
+            secrets=Secrets(SECRETS),
             counters=self.counters,
             clock=self.clock,
             layouts=self.layouts,  # type: ignore[arg-type]

@@ -47,23 +47,6 @@ STATE = TrueState(
 )
 
 
-class FixedClock:
-    """A clock that stands still."""
-
-    def __init__(self, at: datetime = NOON, *, disciplined: bool = True) -> None:
-        self.at = at
-        self._disciplined = disciplined
-
-    def now(self) -> datetime:
-        return self.at
-
-    def disciplined(self) -> bool:
-        return self._disciplined
-
-    async def sleep_until(self, at: datetime) -> None:
-        self.at = max(self.at, at)
-
-
 class StillMeter:
     """A simulated meter that always shows one state."""
 
@@ -89,16 +72,6 @@ class StillMeter:
 
     def set_clock_drift(self, seconds: int) -> None:
         self.shown = replace(self.shown, clock_drift_s=seconds)
-
-
-class NoSecrets:
-    def secret(self, ref: str) -> bytes:
-        raise AssertionError(ref)
-
-
-class NoCounters:
-    def next(self, key: str, at_least: int = 0) -> int:
-        raise AssertionError(key)
 
 
 def spec(

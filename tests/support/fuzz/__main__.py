@@ -1,4 +1,4 @@
-"""Fuzzes the DLMS stack: `python -m tests.fuzz --frames 1000000`; what it finds goes to `regressions/`.
+"""Fuzzes the DLMS stack: `python -m tests.support.fuzz --frames 1000000`; what it finds goes to `regressions/`.
 
 Invariant: an event, a value or an error of the hierarchy, within the time bound; never anything else.
 """
@@ -20,8 +20,8 @@ from pathlib import Path
 from random import Random
 
 from protocols.errors import ProtocolError
-from tests.fuzz.mutate import mutated
-from tests.fuzz.targets import (
+from tests.support.fuzz.mutate import mutated
+from tests.support.fuzz.targets import (
     MACHINES,
     PARSERS,
     all_frames,

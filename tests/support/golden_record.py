@@ -1,4 +1,4 @@
-"""Records the golden transcripts anew from the simulator: `python -m tests.system.golden_record`."""
+"""Records the golden transcripts anew from the simulator: `python -m tests.support.golden_record`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from protocols.session import Auth
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 from tests.support.billing import Billing
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import ManualClock
 from tests.support.mosquitto import Mosquitto
 from tests.support.wire import Exchange, playing, recording
 
-FOLDER = Path(__file__).with_name("golden")
+FOLDER = Path(__file__).parents[1] / "system" / "golden"
 AT = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
 KINDS = ("modbus", "dlms-lls")
 Document = dict[str, Any]

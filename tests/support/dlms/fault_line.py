@@ -11,7 +11,7 @@ from protocols.dlms.server.connection import SendCounter, ServerSettings
 from protocols.dlms.server.links import HdlcBus, ServedMeter, WrapperServer
 from protocols.errors import LineClosed, LineTimeout, LineUnavailable
 from protocols.line import LineStatistics
-from tests.protocols.dlms.dlms_bench import SmallMeter
+from tests.support.dlms.bench import SmallMeter
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,41 +1,21 @@
-"""Captures as the contract's JSON, written piece by piece: the fast twin of the pydantic models.
+"""Values of captures as the contract's JSON text, written fast: what repeats is kept ready.
 
-The octets are those of `Capture.model_dump_json(exclude_defaults=True)` (a test compares them), at a
-small part of the cost: what repeats (quantities, attributions, quoted names) is kept ready.
+The text is that of the pydantic model `CaptureValue` (a test compares them), at a small part of the cost.
 """
 
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 
-from mapping.directory import Attribution, Unattributed
-from protocols.reading import (
-    Bits,
-    Instant,
-    MeterTime,
-    Missing,
-    Number,
-    Quantity,
-    Text,
-    Value,
-    name_of,
-)
+from gateway.contract.messages import rfc3339
+from protocols.reading import Bits, Instant, Missing, Number, Quantity, Text, Value, name_of
 
 MAX_HEADS = 8_192
 """Quantities (with unit) whose beginning is kept ready; a gateway sees some hundreds."""
 MAX_TEXT = 4_096
 """Characters of a text value that are kept; a meter's texts are far shorter."""
-
-
-def instant_text(at: datetime) -> str:
-    """RFC 3339 in UTC, as `contract.messages.rfc3339` writes it; `at` carries a zone."""
-    if at.tzinfo is not UTC:
-        at = at.astimezone(UTC)
-    return at.isoformat()[:-6] + "Z"
 
 
 def quoted(text: str) -> str:
@@ -114,7 +94,7 @@ def _other(quantity: Quantity, value: Value) -> str:
     head = _heads.plain(quantity)
     match value:
         case Instant(at):
-            return f'{head},"instant":"{instant_text(at)}"}}'
+            return f'{head},"instant":"{rfc3339(at)}"}}'
         case Text(text):
             return f'{head},"text":{quoted(text[:MAX_TEXT])}}}'
         case Bits(bits):
@@ -123,51 +103,3 @@ def _other(quantity: Quantity, value: Value) -> str:
             return f'{head},"missing":"{reason.value}"}}'
         case Number():
             return f'{_heads.number(quantity, value.unit)}{_number(value)}"}}'
-
-
-def capture_json(
-    *,
-    capture_id: str,
-    meter: str,
-    profile: str,
-    at: str,
-    start: datetime | None,
-    meter_time: MeterTime | None,
-    received_at: datetime,
-    quality: str,
-    values: str,
-    accounts: tuple[Attribution, ...],
-    reason: Unattributed | None,
-    directory_version: int,
-    raw: bytes | None,
-) -> bytes:
-    """A whole capture with value_rev 1 and without seq; `at` and `values` come as JSON text already."""
-    begin = f'"{instant_text(start)}"' if start is not None else "null"
-    why = f'"{reason.value}"' if reason is not None else "null"
-    evidence = f',"raw":"{b64encode(raw).decode()}"' if raw is not None else ""
-    return (
-        f'{{"capture_id":{quoted(capture_id)},"value_rev":1,"meter":{quoted_often(meter)},'
-        f'"profile":"{profile}","at":"{at}","start":{begin},"meter_time":{_meter_time(meter_time)},'
-        f'"received_at":"{instant_text(received_at)}","quality":"{quality}","values":{values},'
-        f'"attributions":[{",".join(map(_attribution, accounts))}],"reason":{why},'
-        f'"directory_version":{directory_version}{evidence}}}'
-    ).encode()
-
-
-def _meter_time(stamp: MeterTime | None) -> str:
-    if stamp is None:
-        return "null"
-    deviation = "null" if stamp.deviation is None else str(stamp.deviation)
-    status = "null" if stamp.status is None else str(stamp.status)
-    trusted = "true" if stamp.trusted else "false"
-    return f'{{"wall":{quoted(stamp.wall)},"deviation":{deviation},"status":{status},"trusted":{trusted}}}'
-
-
-@lru_cache(maxsize=MAX_HEADS)
-def _attribution(one: Attribution) -> str:
-    number = "null" if one.account_number is None else quoted(one.account_number)
-    legacy = "null" if one.legacy_number is None else quoted(one.legacy_number)
-    return (
-        f'{{"account_id":{quoted(one.account_id)},"account_number":{number},"legacy_number":{legacy},'
-        f'"usage_point":{quoted(one.usage_point)},"role":"{one.role.value}"}}'
-    )

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from mapping.directory import Holding, Installation, NumberKind, Role
 from mapping.snapshot import DirectorySnapshot
-from tests.mapping.strategies import METERS, POINTS, STEPS, at
+from tests.support.mapping.strategies import METERS, POINTS, STEPS, at
 
 Cell = tuple[str, str] | None
 """Account and usage point that a meter serves during one half hour."""

@@ -16,7 +16,7 @@ from protocols.dlms.data.types import octets, text
 from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.session import Auth
-from tests.protocols.dlms.dlms_bench import (
+from tests.support.dlms.bench import (
     CLOCK,
     ECHO,
     LONG_TEXT,
@@ -26,7 +26,7 @@ from tests.protocols.dlms.dlms_bench import (
     SmallMeter,
     o,
 )
-from tests.protocols.dlms.test_push_vectors import ALERT, FRAMED, ciphered
+from tests.support.dlms.pushes import ALERT, FRAMED, ciphered
 
 WAYS = ("none", "lls", "hls2", "gmac")
 CHALLENGES = 20261125

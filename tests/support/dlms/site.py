@@ -11,35 +11,17 @@ from protocols.dlms.reading.layout_cache import Layouts
 from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
 from protocols.dlms.session import DlmsSession, open_dlms
-from protocols.errors import MeterConfigError
 from protocols.line import Line
 from protocols.lines.tcp import TcpLine
 from protocols.reading import ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSpec
-from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY, PASSWORD, POLICIES, START, SmallMeter
-from tests.support.manual_clock import ManualClock
+from tests.support.dlms.bench import AK, EK, HLS_KEY, PASSWORD, POLICIES, START, SmallMeter
+from tests.support.fakes import Counters, ManualClock, Secrets
 
 NOW = START + timedelta(hours=36)
-SECRETS = {"ek": EK, "ak": AK, "password": PASSWORD, "hls": HLS_KEY, "wrong": b"wrong", "badkey": EK[::-1]}
-
-
-class Secrets:
-    def secret(self, ref: str) -> bytes:
-        try:
-            return SECRETS[ref]
-        except KeyError as error:
-            raise MeterConfigError(f"no secret {ref}") from error
-
-
-class Counters:
-    def __init__(self) -> None:
-        self.last: dict[str, int] = {}
-        self.given: list[int] = []
-
-    def next(self, key: str, at_least: int = 0) -> int:
-        self.last[key] = max(self.last.get(key, 0) + 1, at_least)
-        self.given.append(self.last[key])
-        return self.last[key]
+SECRETS = Secrets(
+    {"ek": EK, "ak": AK, "password": PASSWORD, "hls": HLS_KEY, "wrong": b"wrong", "badkey": EK[::-1]}
+)
 
 
 def settings(name: str, **changes: object) -> DlmsSettings:
@@ -77,7 +59,7 @@ class Site:
         return open_dlms(
             self.line,
             spec or self.spec(),
-            secrets=Secrets(),
+            secrets=SECRETS,
             counters=self.counters,
             clock=self.clock,
             cache=cache,

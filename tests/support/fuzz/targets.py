@@ -23,11 +23,11 @@ from protocols.dlms.security import ciphering
 from protocols.dlms.security.suites import AUTHENTICATED_ENCRYPTED
 from protocols.dlms.trace.frames import decode_trace
 from protocols.errors import ProtocolError
-from tests.fuzz.files import FILES, seeds_of_files
-from tests.fuzz.mutate import mutated
-from tests.fuzz.seeds import Conversation, all_frames, conversations, joined
-from tests.protocols.dlms.dlms_bench import CLOCK, KEYS, TITLE, Joined, o
-from tests.protocols.dlms.test_push_vectors import receiver as push_receiver
+from tests.support.dlms.bench import CLOCK, KEYS, TITLE, Joined, o
+from tests.support.dlms.pushes import receiver as push_receiver
+from tests.support.fuzz.files import FILES, seeds_of_files
+from tests.support.fuzz.mutate import mutated
+from tests.support.fuzz.seeds import Conversation, all_frames, conversations, joined
 
 Target_ = Callable[[bytes], object]
 MAX_BUFFERED = 1 << 21
