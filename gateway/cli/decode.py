@@ -14,7 +14,7 @@ from gateway.errors import UsageError
 from protocols.capture.file import is_capture, read_capture
 from protocols.capture.streams import chunks
 from protocols.capture.trace_file import is_trace, read_trace
-from protocols.dlms.data.axdr import MAX_OCTETS
+from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.security.suites import TITLE_OCTETS, Keys
 from protocols.dlms.trace.conversations import Heard, Talks, decode_talks
 from protocols.dlms.trace.frames import decode_trace

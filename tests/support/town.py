@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway.central.audit import AuditResult, MeterRecord, audit, by_directory
+from gateway.central.audit import AuditResult, audit, by_directory
 from gateway.roles.central import CentralFiles, central_files, make_directory_keys
 from mapping.changes import MoveIn, MoveOut, Name
 from mapping.directory import NumberKind
@@ -21,7 +21,7 @@ from mapping.imports import apply_import, plan_import
 from mapping.rekey import apply_rekey, plan_rekey
 from mapping.store import DirectoryStore
 from protocols.simulator.neighbourhood.files import read_plan
-from protocols.simulator.neighbourhood.neighbourhood import household_of, record_of
+from protocols.simulator.neighbourhood.neighbourhood import MeterRecord, household_of, record_of
 from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 from tests.support.mosquitto import Mosquitto
 

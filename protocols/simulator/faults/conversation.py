@@ -23,7 +23,7 @@ from protocols.dlms.apdu.services import (
     SetRequest,
     SetResponse,
 )
-from protocols.dlms.data.axdr import Cursor, encode_length
+from protocols.dlms.data.cursor import Cursor, encode_length
 from protocols.dlms.security import ciphering
 from protocols.dlms.security.ciphering import Form, KeySet, OpenedApdu
 from protocols.dlms.security.suites import Keys

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.dlms.data import axdr, cosem_time
+from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.data.types import Data, Tag, array, double_long_unsigned, octets, structure
 from protocols.dlms.profile import stamps
 from protocols.dlms.profile.buffer import Decoded
@@ -206,7 +207,7 @@ def test_a_column_of_integers_is_exact_and_knows_its_scale() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"\x01\x84\x00\x20\x00\x00" + bytes(axdr.MAX_OCTETS), "octets are more than"),
+        (b"\x01\x84\x00\x20\x00\x00" + bytes(MAX_OCTETS), "octets are more than"),
         # 100,001 rows of one null and one don't-care: three elements each
         (b"\x01\x83\x01\x86\xa1" + b"\x02\x02\x00\xff" * 100_001, "more than 200000 elements"),
         (b"\x13\x02\x02\x0f\x0f\x83\x03\x00\x00" + bytes(0x30000), "more than 197129 elements"),

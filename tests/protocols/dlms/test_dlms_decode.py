@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from protocols.dlms.apdu import services as apdu
 from protocols.dlms.apdu.services import GetBlock
 from protocols.dlms.data import axdr
-from protocols.dlms.data.axdr import MAX_OCTETS
+from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.data.types import array, double_long_unsigned
 from protocols.dlms.framing import wrapper
 from protocols.dlms.framing.hdlc import Address, Frame

@@ -16,6 +16,7 @@ from protocols.dlms.companion import companion, event_name
 from protocols.dlms.core.association import AssociationSettings
 from protocols.dlms.core.transaction import MAX_VALUE_OCTETS
 from protocols.dlms.data import axdr, cosem_time
+from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.data.types import (
     NULL,
     Data,
@@ -141,7 +142,7 @@ def test_depth_count_and_size_are_bounded() -> None:
     with pytest.raises(MeterProtocolError, match=f"more than {axdr.MAX_ELEMENTS} elements"):
         axdr.decode(b"\x01\x83\x04\x00\x00" + bytes(0x40000))
     with pytest.raises(MeterProtocolError, match="more than the"):
-        axdr.decode(bytes(axdr.MAX_OCTETS + 1))
+        axdr.decode(bytes(MAX_OCTETS + 1))
 
 
 def test_endless_blocks_are_bounded() -> None:

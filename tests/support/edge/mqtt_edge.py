@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gateway.backoff import Backoff
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import (
     DirectoryPart,
@@ -17,7 +18,7 @@ from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
-from gateway.mqtt.connection import Backoff, MqttConnection, MqttSettings
+from gateway.mqtt.connection import MqttConnection, MqttSettings
 from mapping.errors import ChangeRefused
 from protocols.clock import SystemClock
 from tests.support.mosquitto import Mosquitto

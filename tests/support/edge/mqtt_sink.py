@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from gateway.backoff import Backoff
 from gateway.contract.messages import Status
 from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.mqtt import MqttSink
-from gateway.mqtt.connection import Backoff, MqttSettings
+from gateway.mqtt.connection import MqttSettings
 from tests.support.billing import Billing
 from tests.support.mosquitto import Mosquitto
 

@@ -303,11 +303,11 @@ def status(ledger: Ledger) -> None:
         ),
         at=NOW - timedelta(seconds=20),
     )
-    ledger.set_status("edge-1", told.model_dump_json(), NOW)
+    ledger.statuses.put("edge-1", told.model_dump_json(), NOW)
     gone = told.model_copy(
         update={"gateway": "edge-2", "online": False, "at": NOW - timedelta(minutes=50), "meters": ()}
     )
-    ledger.set_status("edge-2", gone.model_dump_json(), NOW)
+    ledger.statuses.put("edge-2", gone.model_dump_json(), NOW)
 
 
 def move_in(directory: DirectoryStore) -> None:
