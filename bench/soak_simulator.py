@@ -13,21 +13,22 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.clock import SystemClock
+from protocols.clock import SystemClock
 from protocols.errors import ProtocolError
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import ProfileName
 from protocols.session import SessionContext
-from protocols.simulator.neighbourhood import MeterPlan, Plan
-from protocols.simulator.plan_files import read_plan, secret_files
+from protocols.simulator.neighbourhood.files import read_plan, secret_files
+from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 
 SERVER = """
 import asyncio, sys
 from datetime import timedelta
 from pathlib import Path
-from protocols.simulator.serve import run_simulator
+from protocols.simulator.neighbourhood.neighbourhood import run_simulator
 asyncio.run(run_simulator(meters=int(sys.argv[1]), seed=1, speed=1, behind=timedelta(hours=2),
     folder=Path(sys.argv[2]), cuts=False, ready=lambda plan: print("ready", flush=True)))
 """
@@ -74,8 +75,7 @@ def lines_of(plan: Plan) -> dict[str, Line]:
 
 
 async def read_all(plan: Plan, profile: ProfileName, at_once: int) -> tuple[int, list[str]]:
-    lines, layouts = lines_of(plan), {}
-    context = SessionContext(secrets=Keys(plan), counters=Counters(), clock=SystemClock())
+    lines, keys, counters, clock, layouts = lines_of(plan), Keys(plan), Counters(), SystemClock(), {}
     turn = asyncio.Semaphore(at_once)
     wrong: list[str] = []
     good = 0
@@ -84,7 +84,12 @@ async def read_all(plan: Plan, profile: ProfileName, at_once: int) -> tuple[int,
         nonlocal good
         async with turn:
             try:
-                async with open_session(lines[meter.line], meter.spec, context, layouts=layouts) as session:
+                async with open_session(
+                    lines[meter.line],
+                    meter.spec,
+                    SessionContext(secrets=keys, counters=counters, clock=clock),
+                    layouts=layouts,
+                ) as session:
                     async for _ in session.read(profile, datetime.now(UTC)):
                         good += 1
                         break

@@ -28,7 +28,6 @@ from gateway.cli.common import (
 )
 from gateway.cli.printed import as_document, print_csv, print_rows
 from gateway.cli.target import Target, find, is_address, line_at, opened, traced, traced_config
-from gateway.clock import SystemClock
 from gateway.config.file import Config
 from gateway.config.meters import LineSection
 from gateway.errors import UsageError
@@ -38,10 +37,11 @@ from gateway.roles.fieldwork import commission as commission_meter
 from gateway.roles.fieldwork import field_work
 from gateway.roles.fieldwork import replace as replace_meter
 from gateway.roles.lines import make_line
-from gateway.secrets import FileSecrets
 from mapping.directory import Role
+from protocols.clock import SystemClock
 from protocols.dlms.client.opening import PUBLIC_CLIENT
 from protocols.errors import LineError, MeterRefused, ProtocolError
+from protocols.meters.secrets import FileSecrets
 from protocols.modbus.scan import scan_modbus
 from protocols.reading import MissingReason, ProfileName, ReadingSet
 from protocols.session import Clock, DlmsSettings, MeterSpec

@@ -41,9 +41,9 @@ from gateway.roles import app as composition
 from gateway.roles.edge import edge_folder
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from protocols.simulator.faults.script import load as load_faults
-from protocols.simulator.neighbourhood import Plan
-from protocols.simulator.push_schedule import PushTo
-from protocols.simulator.serve import run_simulator
+from protocols.simulator.neighbourhood.neighbourhood import run_simulator
+from protocols.simulator.neighbourhood.plan import Plan
+from protocols.simulator.neighbourhood.pushes import PushTo
 
 
 def register(app: typer.Typer) -> None:

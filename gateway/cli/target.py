@@ -12,19 +12,19 @@ from urllib.parse import urlsplit
 
 from gateway.cli.address import AddressOptions
 from gateway.cli.common import load_config, nearest
-from gateway.cli.key_file import KeyFile
-from gateway.clock import SystemClock
 from gateway.config.file import Config
 from gateway.config.meters import LineSection, system_title
-from gateway.edge.counters import FileCounters
 from gateway.errors import UsageError
 from gateway.roles.app import clock_of
 from gateway.roles.lines import make_line
 from gateway.roles.trace_log import new_trace
-from gateway.secrets import FileSecrets
+from protocols.clock import SystemClock
 from protocols.dlms.companion import companion
 from protocols.line import Line
+from protocols.meters.counters import FileCounters
+from protocols.meters.key_file import KeyFile
 from protocols.meters.open import open_session
+from protocols.meters.secrets import FileSecrets
 from protocols.session import (
     COMPANIONS,
     Auth,

@@ -22,11 +22,11 @@ from mapping.directory import NumberKind
 from mapping.imports import apply_import, plan_import
 from mapping.rekey import apply_rekey, plan_rekey
 from mapping.store import DirectoryStore
+from protocols.clock import SimulatedClock
 from protocols.errors import MeterConfigError
-from protocols.simulator.neighbourhood import MeterPlan, Plan
-from protocols.simulator.plan_files import read_plan
-from protocols.simulator.serve import Neighbourhood
-from protocols.simulator.simulated_time import SimulatedTime
+from protocols.simulator.neighbourhood.files import read_plan
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 
 NAME = "demo"
 PATIENCE = 120.0
@@ -176,7 +176,7 @@ class Demo:
 async def demonstration(options: DemoOptions, sender: CodeSender) -> AsyncIterator[Demo]:
     """Start everything in order; stop it when the block ends."""
     options.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    time = SimulatedTime.ending_now(behind=options.behind, speed=options.speed)
+    time = SimulatedClock.ending_now(behind=options.behind, speed=options.speed)
     async with AsyncExitStack() as stack:
         town = await _start_town(options, time)
         stack.push_async_callback(town.stop)
@@ -196,7 +196,7 @@ async def wait_until(condition: Callable[[], bool], what: str, seconds: float = 
         raise GatewayError(f"waited {seconds:g} s in vain until {what}") from error
 
 
-async def _start_town(options: DemoOptions, time: SimulatedTime) -> Neighbourhood:
+async def _start_town(options: DemoOptions, time: SimulatedClock) -> Neighbourhood:
     try:
         before = read_plan(_town(options))
     except MeterConfigError:

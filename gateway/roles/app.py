@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 import structlog
 
 from gateway.central.portal.otp import CodeSender, ConsoleSender, Outgoing
-from gateway.clock import ScaledClock, SystemClock
 from gateway.config.file import Config
 from gateway.notify import keep_watchdog, notify
 from gateway.observe import StatisticsCollector, serve_metrics
 from gateway.roles.central import CentralRole, PortalRole, central_role, portal_role
 from gateway.roles.edge import EdgeRole, edge_role
-from gateway.secrets import FileSecrets
+from protocols.clock import SimulatedClock, SystemClock
 from protocols.errors import MeterConfigError
+from protocols.meters.secrets import FileSecrets
 from protocols.session import Clock
 
 log = structlog.get_logger("gateway")
@@ -62,7 +62,7 @@ def clock_of(config: Config) -> Clock:
     section = config.simulation
     if section is None:
         return SystemClock()
-    return ScaledClock(start=section.start, anchor=section.anchor, speed=section.speed)
+    return SimulatedClock(start=section.start, anchor=section.anchor, speed=section.speed)
 
 
 @asynccontextmanager

@@ -16,16 +16,16 @@ from gateway.central.ledger.ledger import Ledger
 from gateway.central.portal.contacts import ContactStore
 from gateway.central.portal.otp import CodeSender, OneTimeCodes
 from gateway.central.portal.views import Views
-from gateway.clock import SystemClock
 from gateway.config.file import Config
 from gateway.contract.signing import new_key_pair
 from gateway.contract.topics import Topics
 from gateway.errors import ConfigError
 from gateway.roles.mqtt_settings import mqtt_settings, password
-from gateway.secrets import FileSecrets
 from gateway.web.app import create_app
 from gateway.web.server import serve
 from mapping.store import DirectoryStore
+from protocols.clock import SystemClock
+from protocols.meters.secrets import FileSecrets
 from protocols.session import Clock
 
 SIGNING_KEY = "directory-signing"

@@ -14,7 +14,6 @@ from gateway.central.ledger.ledger import Ledger
 from gateway.config.file import Config
 from gateway.config.meters import MeterSection
 from gateway.contract.messages import Status
-from gateway.edge.counters import FileCounters
 from gateway.edge.journal.entry import CaptureRecord, JournalBatch
 from gateway.edge.journal.journal import Journal, JournalLimits
 from gateway.edge.polling.health import DRIFT_ALARM
@@ -25,13 +24,14 @@ from gateway.roles.app import clock_of
 from gateway.roles.central import CentralFiles
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
-from gateway.secrets import FileSecrets
 from mapping.changes import Change, bind, remove
 from mapping.directory import Role
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from protocols.errors import IdentityMismatch, ProtocolError
+from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
+from protocols.meters.secrets import FileSecrets
 from protocols.reading import (
     Missing,
     MissingReason,

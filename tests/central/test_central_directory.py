@@ -33,7 +33,7 @@ from mapping.directory import NumberKind, Role
 from mapping.errors import NumberRefused
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
-from tests.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, octets, snapshot
+from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, octets, snapshot
 from tests.support.mosquitto import Mosquitto
 
 TOPICS = Topics("test")

@@ -18,7 +18,7 @@ from gateway.contract.envelope import parse, wrap
 from gateway.contract.messages import Ack, Balance, Batch, ReplayRequest, Status
 from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
-from tests.central.samples import NOW, batch, capture, gap, octets
+from tests.support.central.samples import NOW, batch, capture, gap, octets
 from tests.support.mosquitto import Mosquitto
 
 TOPICS = Topics("test")
@@ -240,7 +240,7 @@ async def test_the_broker_goes_and_comes_back(broker: Mosquitto, ledger: Ledger)
 
 def child(folder: Path, broker: Mosquitto, *more: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.central.central_process", str(folder), str(broker.port), *more],
+        [sys.executable, "-m", "tests.support.central.process", str(folder), str(broker.port), *more],
         cwd=Path(__file__).parents[2],
     )
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from gateway.central.ledger.ledger import Ledger, LedgerError
 from gateway.central.ledger.schema import captures as table
-from gateway.central.ledger.seqset import SeqSet
 from gateway.contract.messages import Capture
 from gateway.errors import ContractError
-from tests.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, snapshot
+from gateway.seqset import SeqSet
+from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, snapshot
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from gateway.central.intake.batches import Desk, Received
 from gateway.central.intake.salvage import Salvaged, salvage
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.topics import Topics
-from tests.central.samples import NOW, batch, capture, octets
+from tests.support.central.samples import NOW, batch, capture, octets
 
 TOPICS = Topics("meters")
 TOPIC = TOPICS.readings("edge-1", "block_load")

@@ -8,19 +8,19 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway.clock import SystemClock
 from gateway.config.meters import LineSection
-from gateway.edge.counters import FileCounters
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.poller import PolledMeter, Poller, Schedule
 from gateway.roles.lines import make_line
-from gateway.secrets import FileSecrets
 from mapping.directory import Attributions, Unattributed
+from protocols.clock import SystemClock
 from protocols.line import Line
+from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
+from protocols.meters.secrets import FileSecrets
 from protocols.session import SessionContext
-from protocols.simulator.neighbourhood import LinePlan
-from protocols.simulator.serve import Neighbourhood
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import LinePlan
 
 BACKFILL = timedelta(days=3)
 

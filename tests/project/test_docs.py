@@ -13,10 +13,10 @@ import typer
 
 from gateway.cli.main import app
 from gateway.cli.reference import REFERENCES
-from gateway.clock import SystemClock
 from gateway.config.file import Config
 from gateway.contract.topics import TopicKind
 from gateway.roles.app import Running
+from protocols.clock import SystemClock
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

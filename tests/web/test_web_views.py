@@ -17,7 +17,7 @@ from gateway.contract.messages import Balance, MeterStatus, Status
 from gateway.errors import UsageError
 from mapping.changes import Install, MoveIn, Name, Remove
 from mapping.directory import NumberKind, Role
-from tests.web.web_seed import (
+from tests.support.web.seed import (
     HALF,
     LEGACY,
     MOVE,

@@ -11,13 +11,13 @@ import structlog
 
 from gateway.central.directory.messages import change_messages, part_digest, part_message
 from gateway.central.ledger.ledger import Ledger, LedgerError
-from gateway.clock import SystemClock
 from gateway.contract.messages import DirectoryRequest
 from gateway.contract.topics import Topics
 from gateway.errors import PeerRefusedData
 from mapping.errors import DirectoryFault
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
+from protocols.clock import SystemClock
 
 POLL = 0.5
 """Seconds between looks at the directory's version: another process may have changed it."""

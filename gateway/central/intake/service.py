@@ -7,23 +7,25 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from time import monotonic
 from typing import Protocol, TypeVar
 
 import structlog
 
+from gateway.backoff import Backoff
 from gateway.central.directory.service import DirectoryService
 from gateway.central.intake.batches import Desk, Outcome, Received
 from gateway.central.intake.messages import SUBSCRIBED
 from gateway.central.ledger.ledger import Ledger, LedgerError
 from gateway.central.ledger.records import IngestResult, JournalState
-from gateway.clock import SystemClock, monotonic
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import Ack, Status
 from gateway.contract.replay import ReplayPlanner
 from gateway.contract.topics import Topics
 from gateway.errors import PeerError, PeerRefusedLogin
 from gateway.mqtt.client import MqttMessage
-from gateway.mqtt.connection import Backoff, MqttConnection, MqttSettings, connect
+from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
+from protocols.clock import SystemClock
 
 SOURCE = "/central"
 SESSION_EXPIRY = 7 * 86_400
@@ -116,8 +118,8 @@ class Central:
             for state in await self._work(self._ledger.journals):
                 self._note(state)
             while True:
-                slowly = await self._connected(backoff)
-                await asyncio.sleep(backoff.next(slowly=slowly))
+                refused = await self._connected(backoff)
+                await asyncio.sleep(backoff.next(at_least=backoff.most if refused else 0.0))
         finally:
             self._worker.shutdown(wait=True)
 

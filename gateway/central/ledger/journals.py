@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from gateway.central.ledger.records import IngestResult, JournalState
 from gateway.central.ledger.schema import instant, journal_islands, journal_lost, journals
-from gateway.central.ledger.seqset import SeqSet
+from gateway.seqset import SeqSet
 
 
 @dataclass(slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import (
@@ -26,11 +25,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from gateway.errors import GatewayError
+from mapping.instants import instant as instant
+from mapping.instants import micros as micros
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_MS = 30_000
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 # SQLite numbers rows only in a column it calls INTEGER; PostgreSQL needs 64 bits there.
 _ROW_ID = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -41,16 +40,6 @@ class LedgerError(GatewayError):
     """The ledger cannot be read or written: the operator of central (disk, file, database server)."""
 
     exit_code = 5
-
-
-def micros(at: datetime) -> int:
-    """Turn an instant into whole microseconds since 1970."""
-    return (at - EPOCH) // _MICROSECOND
-
-
-def instant(value: int) -> datetime:
-    """Turn microseconds since 1970 into a UTC instant."""
-    return EPOCH + value * _MICROSECOND
 
 
 def _capture_columns() -> list[Column[object]]:
