@@ -53,7 +53,7 @@ def plain(rows: list[Data], selection: RangeSelection | EntrySelection | None) -
 
 
 class ScriptedExchange:
-    """Stands for `Conversation` on a line without faults.
+    """Stands for `ResumingExchange` on a line without faults.
 
     It asks the model itself, through A-XDR, and counts what was asked.
     """
