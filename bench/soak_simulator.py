@@ -74,8 +74,7 @@ def lines_of(plan: Plan) -> dict[str, Line]:
 
 
 async def read_all(plan: Plan, profile: ProfileName, at_once: int) -> tuple[int, list[str]]:
-    lines, layouts = lines_of(plan), {}
-    context = SessionContext(secrets=Keys(plan), counters=Counters(), clock=SystemClock())
+    lines, keys, counters, clock, layouts = lines_of(plan), Keys(plan), Counters(), SystemClock(), {}
     turn = asyncio.Semaphore(at_once)
     wrong: list[str] = []
     good = 0
@@ -84,7 +83,12 @@ async def read_all(plan: Plan, profile: ProfileName, at_once: int) -> tuple[int,
         nonlocal good
         async with turn:
             try:
-                async with open_session(lines[meter.line], meter.spec, context, layouts=layouts) as session:
+                async with open_session(
+                    lines[meter.line],
+                    meter.spec,
+                    SessionContext(secrets=keys, counters=counters, clock=clock),
+                    layouts=layouts,
+                ) as session:
                     async for _ in session.read(profile, datetime.now(UTC)):
                         good += 1
                         break

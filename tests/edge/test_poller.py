@@ -20,7 +20,14 @@ from protocols.errors import (
 from protocols.reading import (
     ProfileName,
 )
-from tests.support.edge.poller_bench import BLOCK, HALF, LIVE, T0, Bench, block
+from tests.support.edge.poller_bench import (
+    BLOCK,
+    HALF,
+    LIVE,
+    T0,
+    Bench,
+    block,
+)
 from tests.support.fakes import JumpClock
 
 

@@ -17,8 +17,7 @@ from protocols.session import SessionContext
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import MeterKind
 from tests.support.conformance import SessionUnderTest, check_meter_session
-from tests.support.fakes import Counters, plan_secrets
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import Counters, ManualClock, plan_secrets
 
 STORED = frozenset({ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLING, ProfileName.EVENTS})
 
@@ -29,7 +28,7 @@ STORED = frozenset({ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLI
 async def test_conforms(kind: MeterKind, layouts: Layouts | None) -> None:
     clock = ManualClock(datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5))
     area = await Neighbourhood.start(seed=3, clock=clock)
-    context = SessionContext(secrets=plan_secrets(area.plan), counters=Counters(), clock=clock)
+    keys, counters = plan_secrets(area.plan), Counters()
     meter = next(
         m for m in area.plan.meters if m.kind is kind and m.role == "consumer" and "ABB" not in m.meter
     )
@@ -44,7 +43,12 @@ async def test_conforms(kind: MeterKind, layouts: Layouts | None) -> None:
         supported = frozenset(ProfileName) if dlms else frozenset(meter.profiles) | {ProfileName.NAMEPLATE}
         yield SessionUnderTest(
             line=line,
-            open=lambda: open_session(line, meter.spec, context, layouts=layouts),
+            open=lambda: open_session(
+                line,
+                meter.spec,
+                SessionContext(secrets=keys, counters=counters, clock=clock),
+                layouts=layouts,
+            ),
             meter=meter.meter,
             now=clock.now,
             supported=supported,

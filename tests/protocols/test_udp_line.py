@@ -19,8 +19,7 @@ from protocols.reading import ProfileName
 from protocols.session import MeterSpec, SessionContext
 from tests.support.dlms.bench import POLICIES, SmallMeter
 from tests.support.dlms.site import NOW, SECRETS, collect, settings
-from tests.support.fakes import Counters
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import Counters, ManualClock
 
 
 class Far:
@@ -133,10 +132,14 @@ async def test_a_meter_is_read_over_udp() -> None:
 async def test_wrong_datagrams_draw_no_answer_and_are_counted() -> None:
     spec = MeterSpec(meter=None, dlms=settings("none", framing="hdlc", physical=17, timeout=0.1))
     async with served("none") as (line, server):
-        clock = ManualClock(datetime(2026, 6, 1, tzinfo=UTC))
-        context = SessionContext(secrets=SECRETS, counters=Counters(), clock=clock)
         with pytest.raises(MeterSilent):
-            async with open_dlms(line, spec, context):
+            async with open_dlms(
+                line,
+                spec,
+                SessionContext(
+                    secrets=SECRETS, counters=Counters(), clock=ManualClock(datetime(2026, 6, 1, tzinfo=UTC))
+                ),
+            ):
                 pytest.fail("opened")
         assert server.bad_datagrams == 2
 

@@ -10,7 +10,7 @@ from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import companion
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import Data, Tag, array, octets, structure
-from protocols.dlms.profile.columns import decode_rows, reading_set, rows_of
+from protocols.dlms.profile.decoder import buffer_of, reading_set
 from protocols.dlms.profile.layouts import CLOCK, CapturedColumn, Layout, parse_columns
 from protocols.dlms.push.body import PROFILE_OF_SETUP, PUSH_SETUP_CLASS, Cells, PushBody, Rows
 from protocols.dlms.reading.reader import ProfileReader
@@ -91,14 +91,14 @@ def pushed_sets(
     buffer = array(*_rows(layout, body))
     if layout.profile is ProfileName.INSTANTANEOUS:
         return tuple(_present(layout, buffer, zone, received_at))
-    decoded = decode_rows(layout, buffer, zone=zone, received_at=received_at)
+    decoded = buffer_of(layout, buffer, zone=zone).sets(received_at=received_at)
     if decoded.unstamped:
         raise MeterProtocolError(f"{decoded.unstamped} pushed rows without a usable stamp")
     return decoded.sets
 
 
 def _present(layout: Layout, buffer: Data, zone: ZoneInfo, received_at: datetime) -> Iterator[ReadingSet]:
-    for number, row in enumerate(rows_of(layout, buffer, zone)):
+    for number, row in enumerate(buffer_of(layout, buffer, zone=zone).rows()):
         at = row.stamp.at if row.stamp else None
         yield reading_set(
             layout,

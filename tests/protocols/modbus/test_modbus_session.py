@@ -233,7 +233,10 @@ async def test_wrong_settings_are_refused(wanted: MeterSpec, message: str) -> No
 
 async def test_open_modbus_needs_modbus_settings() -> None:
     async with bus_of([prepaid()], "tcp") as line:
-        context = SessionContext(secrets=NoSecrets(), counters=NoCounters(), clock=CLOCK)
         with pytest.raises(MeterConfigError, match="no Modbus settings"):
-            async with open_modbus(line, MeterSpec(meter=None), context) as session:
+            async with open_modbus(
+                line,
+                MeterSpec(meter=None),
+                SessionContext(secrets=NoSecrets(), counters=NoCounters(), clock=CLOCK),
+            ) as session:
                 assert isinstance(session, ModbusSession)

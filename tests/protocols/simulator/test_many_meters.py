@@ -33,10 +33,12 @@ async def test_hundreds_of_meters_answer_from_one_process() -> None:
         sample = area.plan.meters[:: METERS // 40]
         assert len({meter.kind for meter in sample}) == 5
         lines = {plan.name: line_of(plan) for plan in area.plan.lines}
-        context = SessionContext(secrets=plan_secrets(area.plan), counters=Counters(), clock=clock)
+        counters, keys = Counters(), plan_secrets(area.plan)
 
         async def read(meter: MeterPlan) -> str:
-            async with open_session(lines[meter.line], meter.spec, context) as session:
+            async with open_session(
+                lines[meter.line], meter.spec, SessionContext(secrets=keys, counters=counters, clock=clock)
+            ) as session:
                 rows = [row async for row in session.read(ProfileName.INSTANTANEOUS)]
                 assert rows
                 return (await session.identify()).meter_id
