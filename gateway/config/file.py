@@ -12,12 +12,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from gateway.clock import ScaledClock, SystemClock
 from gateway.config.locate import locate
 from gateway.config.meters import LineSection, MeterSection
 from gateway.config.push import PushSection
 from gateway.config.types import Name, Port, Section
 from gateway.errors import ConfigError
-from protocols.session import Auth
+from protocols.session import Auth, Clock
 
 
 class GatewaySection(Section):
@@ -148,6 +149,18 @@ class Config(Section):
     def secrets(self) -> Path:
         """Folder of the secret files."""
         return self.gateway.secrets or self.gateway.data / "keys"
+
+    @property
+    def edge_folder(self) -> Path:
+        """Folder of the edge's journal, counters and part of the directory."""
+        return self.gateway.data / "edge"
+
+    def clock(self) -> Clock:
+        """Return the machine's clock, or simulated time where [simulation] says so."""
+        section = self.simulation
+        if section is None:
+            return SystemClock()
+        return ScaledClock(start=section.start, anchor=section.anchor, speed=section.speed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

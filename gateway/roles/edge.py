@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -88,7 +87,7 @@ class EdgeRole:
         self.link = EdgeLink(
             config.gateway.name,
             root=config.mqtt.root,
-            folder=edge_folder(config),
+            folder=config.edge_folder,
             directory_keys=self._verify_keys(),
             meters=lambda: [m.meter for m in config.meters],
             on_directory=self._take_directory,
@@ -139,7 +138,7 @@ class EdgeRole:
             lines=self.lines,
             secrets=self._secrets,
             invocations=counters,
-            counters=PushCounters(edge_folder(config) / "push.db"),
+            counters=PushCounters(config.edge_folder / "push.db"),
             clock=self._clock,
         )
 
@@ -167,7 +166,7 @@ class EdgeRole:
         )
         meters = [m.meter for m in self._config.meters]
         return InfluxFollower(
-            sink, InfluxMover(InfluxWriter(target), reader), meters, edge_folder(self._config)
+            sink, InfluxMover(InfluxWriter(target), reader), meters, self._config.edge_folder
         )
 
     def status(self) -> Status:
@@ -218,7 +217,7 @@ class EdgeRole:
 @asynccontextmanager
 async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
     """Open journal, counters and lines; close them in order when the block ends."""
-    folder = edge_folder(config)
+    folder = config.edge_folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     journal = await Journal.open(folder / "journal.db", clock=clock, limits=journal_limits(config))
     counters = FileCounters(folder / "counters.json")
@@ -238,11 +237,6 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
             await line.close()
         await journal.close()
         counters.close()
-
-
-def edge_folder(config: Config) -> Path:
-    """Where the edge keeps journal, counters and its part of the directory."""
-    return config.gateway.data / "edge"
 
 
 def journal_limits(config: Config) -> JournalLimits:

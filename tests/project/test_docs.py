@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from gateway.cli.main import app
+from gateway.cli.commands import COMMANDS as LISTED
+from gateway.cli.commands import every_command, import_command
 from gateway.cli.reference import REFERENCES
-from gateway.clock import SystemClock
 from gateway.config.file import Config
 from gateway.contract.topics import TopicKind
 from gateway.roles.app import Running
@@ -36,22 +35,12 @@ def test_a_generated_reference_is_what_the_code_gives(page: str) -> None:
     assert (DOCS / page).read_text(encoding="utf-8") == REFERENCES[page](), "run `make docs`"
 
 
-def commands() -> dict[tuple[str, ...], Any]:
-    found: dict[tuple[str, ...], Any] = {}
-
-    def walk(command: Any, path: tuple[str, ...]) -> None:
-        children = getattr(command, "commands", None)
-        if children is None:
-            found[path] = command
-            return
-        for name, child in children.items():
-            walk(child, (*path, name))
-
-    walk(typer.main.get_command(app), ())
-    return found
+COMMANDS = every_command()
 
 
-COMMANDS = commands()
+@pytest.mark.parametrize("name", LISTED)
+def test_the_list_of_commands_says_what_each_command_says(name: str) -> None:
+    assert import_command(name).help.splitlines()[0] == LISTED[name].help
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
@@ -106,9 +95,9 @@ def test_every_metric_family_has_its_heading(part: str) -> None:
 
 def test_the_metric_families_are_those_of_the_program() -> None:
     source = (ROOT / "gateway" / "roles" / "app.py").read_text(encoding="utf-8")
-    named = set(re.findall(r'\(f?"([a-z]+)(?:_\{[^"]*)?", (?:self\.|line\.)', source))
+    named = set(re.findall(r'\(f?"([a-z]+)(?:_\{[^"]*)?", (?:edge\.|central\.|line\.)', source))
     assert named == set(METRIC_PARTS)
-    assert Running(clock=SystemClock()).statistics() == []
+    assert Running().statistics() == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

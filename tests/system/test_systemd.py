@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.roles.central import make_directory_keys
+from gateway.roles.central_files import make_directory_keys
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "meter-gateway@.service"

@@ -80,9 +80,6 @@ class AddressOptions:
 
 
 MeterArgument = Annotated[str, _METER]
-TraceOption = Annotated[
-    Path | None, typer.Option("--trace", help="Write every frame with its time into this file.")
-]
 
 
 def meter_command(function: Callable[..., None]) -> Callable[..., None]:

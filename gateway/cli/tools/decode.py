@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.common import Exit, JsonOption, print_json, problems
-from gateway.cli.key_file import KeyFile
+from gateway.cli.exits import Exit
+from gateway.cli.meter.key_file import KeyFile
+from gateway.cli.options import JsonOption
+from gateway.cli.output import print_json, print_problem
 from gateway.errors import UsageError
 from protocols.capture.file import is_capture, read_capture
 from protocols.capture.streams import chunks
@@ -26,11 +28,6 @@ MAX_FILE = 256 << 20
 """Octets of a capture or trace file."""
 _SEPARATORS = re.compile(r"0x|[\s:,;-]+", re.IGNORECASE)
 _HEX = re.compile(r"[0-9A-Fa-f]+")
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command()(decode)
 
 
 def decode(
@@ -82,7 +79,7 @@ def decode(
         for line in found.lines():
             typer.echo(line)
     if found.problem is not None:
-        problems.print(str(found.problem), markup=False)
+        print_problem(str(found.problem))
         raise typer.Exit(Exit.FAILED)
 
 
@@ -172,13 +169,13 @@ def _show_talks(pieces: _Guarded, known: _Start, *, as_json: bool) -> None:
         for line in found.lines():
             typer.echo(line)
     for problem in found.problems:
-        problems.print(str(problem), markup=False)
+        print_problem(str(problem))
     if pieces.problem is not None:
-        problems.print(str(pieces.problem), markup=False)
+        print_problem(str(pieces.problem))
     if not found.parts and not found.problems:
-        problems.print(f"no DLMS found; {found.others} other conversations", markup=False)
+        print_problem(f"no DLMS found; {found.others} other conversations")
     elif found.others and not as_json:
-        problems.print(f"{found.others} other conversations are not DLMS and left out", markup=False)
+        print_problem(f"{found.others} other conversations are not DLMS and left out")
     if found.problems or pieces.problem is not None or not found.parts:
         raise typer.Exit(Exit.FAILED)
 
