@@ -57,7 +57,7 @@ soak:
 
 fuzz:
 	@$(SETUP) dev
-	@$(PY) -m tests.fuzz --frames 1000000 $(ARGS)
+	@$(PY) -m tests.support.fuzz --frames 1000000 $(ARGS)
 
 soak-simulator:
 	@$(SETUP) test

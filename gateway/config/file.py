@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from gateway.clock import ScaledClock, SystemClock
 from gateway.config.locate import locate
 from gateway.config.meters import LineSection, MeterSection
 from gateway.config.push import PushSection
 from gateway.config.types import Name, Port, Section
 from gateway.errors import ConfigError
+from protocols.clock import SimulatedClock, SystemClock
 from protocols.session import Auth, Clock
 
 
@@ -160,7 +160,7 @@ class Config(Section):
         section = self.simulation
         if section is None:
             return SystemClock()
-        return ScaledClock(start=section.start, anchor=section.anchor, speed=section.speed)
+        return SimulatedClock(start=section.start, anchor=section.anchor, speed=section.speed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

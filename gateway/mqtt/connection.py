@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from gateway.contract.envelope import CONTENT_TYPE
 from gateway.errors import ConfigError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
 from gateway.mqtt.client import MqttMessage, ReceiptClient, code_of, make_properties
 
-__all__ = ["Backoff", "MqttConnection", "MqttMessage", "MqttSettings", "TlsSettings", "Will", "connect"]
+__all__ = ["MqttConnection", "MqttMessage", "MqttSettings", "TlsSettings", "Will", "connect"]
 
 WINDOW = 20
 """Most messages in flight: the receive maximum of Mosquitto; more is slower on every broker measured."""
@@ -270,26 +269,6 @@ def connect(
     Errors: PeerUnavailable, PeerRefusedLogin; ConfigError for unreadable TLS files.
     """
     return _Opening(settings, password, will, manual_ack)
-
-
-class Backoff:
-    """Jittered exponential delays: each is between half and all of first, first×2, first×4 … up to `most`."""
-
-    def __init__(self, first: float = 0.5, most: float = 60.0, rng: random.Random | None = None) -> None:
-        self._first = first
-        self._most = most
-        self._rng = rng or random.SystemRandom()
-        self._next = first
-
-    def next(self, *, slowly: bool = False) -> float:
-        """Return the next delay in seconds; `slowly` (a refused login) goes to the longest at once."""
-        step = self._most if slowly else self._next
-        self._next = min(self._next * 2, self._most)
-        return step * self._rng.uniform(0.5, 1.0)
-
-    def reset(self) -> None:
-        """Begin anew after success."""
-        self._next = self._first
 
 
 class _OtherVersion(PeerUnavailable):

@@ -14,8 +14,8 @@ from gateway.contract.topics import Topics
 from gateway.errors import ConfigError
 from gateway.roles.central_files import central_files
 from gateway.roles.mqtt_settings import mqtt_settings, password
-from gateway.secrets import FileSecrets
 from mapping.store import DirectoryStore
+from protocols.meters.secrets import FileSecrets
 from protocols.session import Clock
 
 

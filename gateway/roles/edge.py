@@ -14,7 +14,6 @@ from gateway import __version__
 from gateway.config.file import Config, InfluxSection
 from gateway.config.meters import MeterSection
 from gateway.contract.messages import Alarm, ClockStatus, DirectoryPart, LineStatus, MeterStatus, Status
-from gateway.edge.counters import FileCounters
 from gateway.edge.influx.follow import InfluxFollower
 from gateway.edge.influx.move import InfluxMover
 from gateway.edge.influx.read import InfluxReader, Server, read_back
@@ -34,11 +33,12 @@ from gateway.errors import ContractError
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.roles.push import PushRole
-from gateway.secrets import FileSecrets
 from mapping.snapshot import DirectorySnapshot
 from protocols.dlms.client.keeper import Keeper
 from protocols.line import Line
+from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
+from protocols.meters.secrets import FileSecrets
 from protocols.reading import ProfileName
 from protocols.session import Clock
 

@@ -14,7 +14,6 @@ from gateway.central.ledger.ledger import Ledger
 from gateway.config.file import Config
 from gateway.config.meters import MeterSection
 from gateway.contract.messages import Status
-from gateway.edge.counters import FileCounters
 from gateway.edge.journal.entry import CaptureRecord, JournalBatch
 from gateway.edge.journal.journal import Journal, JournalLimits
 from gateway.edge.polling.health import DRIFT_ALARM
@@ -24,13 +23,14 @@ from gateway.errors import GatewayError, PeerUnavailable, UsageError
 from gateway.roles.central_files import CentralFiles
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
-from gateway.secrets import FileSecrets
 from mapping.changes import Change, bind, remove
 from mapping.directory import Role
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from protocols.errors import IdentityMismatch, ProtocolError
+from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
+from protocols.meters.secrets import FileSecrets
 from protocols.reading import (
     Missing,
     MissingReason,
@@ -152,7 +152,7 @@ class FieldWork:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PROOF_SECONDS
         try:
-            while (stored := await asyncio.to_thread(ledger.capture, record.capture_id)) is None:
+            while (stored := await asyncio.to_thread(ledger.captures.get, record.capture_id)) is None:
                 if loop.time() > deadline:
                     fault = sink.statistics().last_error or "central did not store it: is central running?"
                     raise PeerUnavailable(

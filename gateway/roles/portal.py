@@ -15,13 +15,13 @@ from gateway.central.ledger.ledger import Ledger
 from gateway.central.portal.contacts import ContactStore
 from gateway.central.portal.otp import CodeSender, ConsoleSender, OneTimeCodes, Outgoing
 from gateway.central.portal.views import Views
-from gateway.clock import SystemClock
 from gateway.config.file import Config
 from gateway.roles.central_files import central_files
-from gateway.secrets import FileSecrets
 from gateway.web.app import create_app
 from gateway.web.server import serve
 from mapping.store import DirectoryStore
+from protocols.clock import SystemClock
+from protocols.meters.secrets import FileSecrets
 from protocols.session import Clock
 
 log = structlog.get_logger("gateway.roles")

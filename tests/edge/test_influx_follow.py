@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.clock import SystemClock
 from gateway.edge.influx.follow import InfluxFollower
 from gateway.edge.influx.move import InfluxMover, account_at
 from gateway.edge.influx.points import UNASSIGNED, account_tag, nanoseconds
@@ -29,6 +28,7 @@ from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
+from protocols.clock import SystemClock
 from protocols.reading import Number, ProfileName, Quantity, ReadingSet
 from tests.support.captures import T0 as RECORDS_FROM
 from tests.support.captures import records

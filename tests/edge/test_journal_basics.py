@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clock import ManualClock
 from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord, JournalBatch, SeqRange
 from gateway.edge.journal.journal import FullPolicy, Journal, JournalLimits
 from gateway.errors import JournalError, JournalFull
+from tests.support.manual_clock import ManualClock
 
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
 

@@ -10,71 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gateway.clock import SystemClock
 from gateway.edge.journal.journal import Journal
+from protocols.clock import SystemClock
 
-COMMON = """
-import asyncio, resource, sys
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from gateway.clock import SystemClock
-from gateway.edge.entry import CaptureRecord, EntryKind, JournalBatch
-from gateway.edge.journal import Journal
-from gateway.errors import JournalError, JournalFull
-
-def capture(n, size=300):
-    capture_id = f"GEN:1/daily/{n}"
-    return CaptureRecord(kind=EntryKind.CAPTURE, meter="GEN:1", profile="daily", capture_id=capture_id,
-        at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=n), value_hash=bytes(16),
-        body=f'{{"capture_id":"{capture_id}","value_rev":1,"pad":"{"x" * size}"}}'.encode())
-"""
-KILLED = (
-    COMMON
-    + """
-async def main():
-    journal = await Journal.open(Path(sys.argv[1]), clock=SystemClock())
-    async def writer(lane):
-        n = int(sys.argv[2]) + lane
-        while True:
-            first = n
-            group = []
-            for _ in range(5):
-                group.append(capture(n)); n += 4
-            mark = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=first)
-            span = await journal.append(
-                JournalBatch(captures=tuple(group), watermarks=((f"GEN:{lane}", "daily", mark),)))
-            print(span.first, span.last, first, lane, flush=True)
-            if lane == 0:
-                await journal.ack("mqtt", span.last)
-    await asyncio.gather(*(writer(lane) for lane in range(4)))
-asyncio.run(main())
-"""
-)
-LIMITED = (
-    COMMON
-    + """
-import json, signal
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-async def main():
-    journal = await Journal.open(Path(sys.argv[1]), clock=SystemClock())
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
-    kept, errors, n = 0, [], 0
-    while len(errors) < 5:
-        try:
-            await journal.append(JournalBatch(captures=(capture(n, 5000),)))
-            kept += 1
-        except JournalFull as error:
-            errors.append(str(error))
-        n += 1
-    full = journal.statistics().full
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    await journal.append(JournalBatch(captures=(capture(n, 5000),)))
-    after = journal.statistics()
-    await journal.close()
-    print(json.dumps([kept, full, after.full, after.last_seq, errors[0]]))
-asyncio.run(main())
-"""
-)
+PROCESS = [sys.executable, "-m", "tests.support.edge.journal_process"]
+ROOT = Path(__file__).parents[2]
 
 
 def killed_writers(path: Path) -> list[tuple[int, int, int]]:
@@ -83,7 +23,7 @@ def killed_writers(path: Path) -> list[tuple[int, int, int]]:
     promised: list[tuple[int, int, int]] = []
     for life in range(8):
         child = subprocess.Popen(
-            [sys.executable, "-c", KILLED, path, str(life * 1_000_000)], stdout=subprocess.PIPE
+            [*PROCESS, "write", path, str(life * 1_000_000)], stdout=subprocess.PIPE, cwd=ROOT
         )
         assert child.stdout is not None
         lines = [child.stdout.readline() for _ in range(chance.randrange(1, 60))]
@@ -115,7 +55,8 @@ async def test_what_append_returned_survives_kills(tmp_path: Path) -> None:
 
 def test_no_space_is_refused_counted_and_recovered(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", LIMITED, tmp_path / "j.db"],
+        [*PROCESS, "fill", tmp_path / "j.db"],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,

@@ -11,9 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.clock import ManualClock
 from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord, JournalBatch
 from gateway.edge.journal.journal import Journal, JournalLimits
+from tests.support.manual_clock import ManualClock
 
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
 DAY = timedelta(days=1)

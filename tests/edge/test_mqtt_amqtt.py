@@ -7,7 +7,6 @@ from pathlib import Path
 
 from amqtt.broker import Broker
 
-from gateway.clock import SystemClock
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import Ack, DirectoryPart, ReplayRequest, Status
 from gateway.contract.signing import new_key_pair
@@ -16,6 +15,7 @@ from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.mqtt.connection import MqttSettings, connect
+from protocols.clock import SystemClock
 from tests.support.billing import Billing
 from tests.support.captures import records
 from tests.support.check_sink import running, wait_cursor, wait_for

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clock import ManualClock
 from gateway.config.file import load
 from gateway.roles.central_files import make_directory_keys
 from gateway.roles.edge import edge_role
 from protocols.dlms.server.ports import serve_wrapper
 from protocols.reading import ProfileName
-from tests.protocols.dlms.dlms_bench import POLICIES, SmallMeter
-from tests.protocols.dlms.dlms_site import NOW
+from tests.support.dlms.bench import POLICIES, SmallMeter
+from tests.support.dlms.site import NOW
+from tests.support.manual_clock import ManualClock
 from tests.support.wire import Exchange, recording
 
 AARQ, RLRQ = "a1090607608574050801", "6203800100"

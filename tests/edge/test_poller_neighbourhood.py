@@ -8,18 +8,19 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway.clock import SystemClock
 from gateway.config.meters import LineSection
-from gateway.edge.counters import FileCounters
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.poller import PolledMeter, Poller, Schedule
 from gateway.roles.lines import make_line
-from gateway.secrets import FileSecrets
 from mapping.directory import Attributions, Unattributed
+from protocols.clock import SystemClock
 from protocols.line import Line
+from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
-from protocols.simulator.neighbourhood import LinePlan
-from protocols.simulator.serve import Neighbourhood
+from protocols.meters.secrets import FileSecrets
+from protocols.simulator.neighbourhood.files import write_files
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import LinePlan
 
 BACKFILL = timedelta(days=3)
 
@@ -61,7 +62,8 @@ async def held(journal: Journal) -> Counter[tuple[str, str]]:
 async def test_every_meter_is_read_and_nothing_it_recorded_is_missing(tmp_path: Path) -> None:
     clock = SystemClock()
     begun = datetime.now(UTC)
-    hood = await Neighbourhood.start(seed=3, clock=clock, folder=tmp_path)
+    hood = await Neighbourhood.start(seed=3, clock=clock)
+    write_files(hood.plan, tmp_path)
     lines = {line.name: line_of(line) for line in hood.plan.lines}
     journal = await Journal.open(tmp_path / "journal.db", clock=clock)
     counters = FileCounters(tmp_path / "counters.json")

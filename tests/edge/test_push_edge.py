@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clock import SystemClock
 from gateway.config.file import Config, ConfigMistakes, load
 from gateway.contract.signing import new_key_pair
 from gateway.edge.push.counters import PushCounters
 from gateway.roles.edge import EdgeRole, edge_role
+from protocols.clock import SystemClock
 from protocols.dlms.data.types import octets
 from protocols.dlms.push.receiver import usual_title
 from protocols.dlms.security.suites import Keys
@@ -25,9 +25,9 @@ from protocols.reading import Obis, ProfileName
 from protocols.session import Auth
 from protocols.simulator.cosem.meter import Build
 from protocols.simulator.cosem.model import PUBLIC, UTILITY, HouseholdModel
-from protocols.simulator.dlms_ports import WrapperPort, simulated
+from protocols.simulator.dlms.ports import WrapperPort, simulated_meter
+from protocols.simulator.dlms.push_client import DialIn, PushClient, push_tcp, push_udp
 from protocols.simulator.household.household import Household
-from protocols.simulator.push_client import DialIn, PushClient, push_tcp, push_udp
 
 METER = "GEN:40001234"
 KEYS = Keys(encryption=bytes(range(16)), authentication=bytes(range(16, 32)))
@@ -103,7 +103,7 @@ async def running(config: Config, *, poll: bool = True) -> AsyncIterator[EdgeRol
 @asynccontextmanager
 async def served(tmp_path: Path, **push: object) -> AsyncIterator[tuple[HouseholdModel, Config]]:
     model = model_of()
-    port = WrapperPort(simulated(model))
+    port = WrapperPort(simulated_meter(model))
     number = await port.start(HOST)
     try:
         yield model, config_of(tmp_path, {"kind": "tcp", "host": HOST, "port": number}, **push)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clock import SystemClock
 from gateway.config.file import JournalSection
 from gateway.contract.messages import Ack, ReplayRequest
 from gateway.edge.influx.sink import InfluxSink, InfluxTarget
@@ -17,10 +16,11 @@ from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.errors import JournalError, JournalFull
 from gateway.mqtt.connection import connect
-from tests.edge.test_mqtt_link import TOPICS, Edge, say, settings
-from tests.edge.test_mqtt_sink import billing, sink
+from protocols.clock import SystemClock
 from tests.support.captures import record
 from tests.support.check_sink import running, wait_cursor, wait_for
+from tests.support.edge.mqtt_edge import TOPICS, Edge, say, settings
+from tests.support.edge.mqtt_sink import billing, sink
 from tests.support.mosquitto import Mosquitto
 
 

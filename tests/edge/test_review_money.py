@@ -10,12 +10,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.clock import ManualClock, SystemClock
 from gateway.edge.push.intake import LEARN_AGAIN, PushIntake, PushLayouts
+from protocols.clock import SystemClock
 from protocols.dlms.data import cosem_time
 from protocols.dlms.push.body import ALERT_SETUP, Alert, Cells, PushBody
 from protocols.dlms.push.receiver import Notification, PushPeer
 from protocols.reading import Obis, ReadingSet
+from tests.support.manual_clock import ManualClock
 
 
 class Broken(PushLayouts):

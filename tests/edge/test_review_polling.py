@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clock import SystemClock
 from gateway.edge.journal.journal import Journal
 from gateway.edge.stamping.part import StampingPart
 from gateway.edge.stamping.stamp import stamp
@@ -17,16 +16,18 @@ from mapping.changes import MoveIn, bind
 from mapping.directory import Role
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
+from protocols.clock import SystemClock
 from protocols.errors import MeterRefused
 from protocols.reading import ProfileName, Quantity, Text
-from tests.edge.test_poller import BLOCK, HALF, LIVE, T0, Bench, JumpClock, Meter, block
+from tests.support.edge.poller_bench import BLOCK, HALF, LIVE, T0, Bench, Meter, block
+from tests.support.fakes import JumpClock
 
 DAILY = ProfileName.DAILY
 
 
 @pytest.fixture
 async def bench(tmp_path: Path):
-    clock = JumpClock()
+    clock = JumpClock(T0)
     journal = await Journal.open(tmp_path / "j.db", clock=clock)
     yield Bench(journal, clock)
     await journal.close()

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.encode import instant_text, values_json
-from gateway.contract.messages import Capture, CaptureValue, Gap
+from gateway.contract.messages import Capture, CaptureValue, Gap, rfc3339
+from gateway.contract.values import values_json
 from gateway.edge.journal.entry import EntryKind
 from gateway.edge.stamping.stamp import gap_record, stamp
 from mapping.directory import Attribution, AttributionRole, Attributions, Unattributed
@@ -122,7 +122,7 @@ def test_octets_equal_the_models(pairs, at, received, own, disciplined, clock_go
     assert model.model_dump_json(exclude_defaults=True).encode() == record.body
     assert model.values == tuple(as_model(q, v) for q, v in pairs)
     assert model.capture_id == record.capture_id
-    assert record.capture_id == f'GEN:"é1/{profile.value}/{instant_text(record.at)}/3'
+    assert record.capture_id == f'GEN:"é1/{profile.value}/{rfc3339(record.at)}/3'
     assert model.at == record.at
     assert model.raw is None or raw is not None
     head = json.dumps(record.capture_id, ensure_ascii=False)

@@ -10,11 +10,11 @@ import pytest
 
 from protocols.dlms.data import cosem_time
 from protocols.session import Auth
-from tests.interop import wire
-from tests.interop.peers import PeerProcess
-from tests.interop.served import CLOCK_NOW, LONG, Served, client_task, served_meter
-from tests.interop.table import CASES, PLAIN, Case, Peer, Service, document
-from tests.protocols.dlms.dlms_bench import EK
+from tests.support.dlms.bench import EK
+from tests.support.interop import wire
+from tests.support.interop.peers import PeerProcess
+from tests.support.interop.served import CLOCK_NOW, LONG, Served, client_task, served_meter
+from tests.support.interop.table import CASES, PLAIN, Case, Peer, Service, document
 
 TITLE = b"GRXPEER1"
 DEDICATED = bytes.fromhex("5A" * 16)

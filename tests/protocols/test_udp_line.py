@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.clock import ManualClock
 from protocols.dlms.framing import wrapper
 from protocols.dlms.server.ports import MAX_UDP_PEERS, UdpServer, serve_wrapper_udp
 from protocols.dlms.session import open_dlms
@@ -18,8 +17,10 @@ from protocols.errors import LineClosed, LineTimeout, LineUnavailable, LocalErro
 from protocols.lines.udp import MAX_DATAGRAMS, UdpLine
 from protocols.reading import ProfileName
 from protocols.session import MeterSpec
-from tests.protocols.dlms.dlms_bench import POLICIES, SmallMeter
-from tests.protocols.dlms.test_dlms_session import NOW, Counters, Secrets, collect, settings
+from tests.support.dlms.bench import POLICIES, SmallMeter
+from tests.support.dlms.site import NOW, SECRETS, collect, settings
+from tests.support.fakes import Counters
+from tests.support.manual_clock import ManualClock
 
 
 class Far:
@@ -123,7 +124,7 @@ async def test_a_meter_is_read_over_udp() -> None:
     spec = MeterSpec(meter="GEN:00000007", dlms=settings("hls2", framing="wrapper-udp"))
     async with served("hls2") as (line, server):
         async with open_dlms(
-            line, spec, secrets=Secrets(), counters=Counters(), clock=ManualClock(NOW)
+            line, spec, secrets=SECRETS, counters=Counters(), clock=ManualClock(NOW)
         ) as session:
             assert len(await collect(session, ProfileName.INSTANTANEOUS)) == 1
         assert server.bad_datagrams == 0
@@ -136,7 +137,7 @@ async def test_wrong_datagrams_draw_no_answer_and_are_counted() -> None:
             async with open_dlms(
                 line,
                 spec,
-                secrets=Secrets(),
+                secrets=SECRETS,
                 counters=Counters(),
                 clock=ManualClock(datetime(2026, 6, 1, tzinfo=UTC)),
             ):

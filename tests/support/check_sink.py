@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from gateway.clock import SystemClock
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.base import Sink
+from protocols.clock import SystemClock
 from tests.support.captures import records
 
 

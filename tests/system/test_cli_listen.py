@@ -12,7 +12,7 @@ from gateway.contract.envelope import parse, wrap
 from gateway.contract.messages import Ack, AttributedAccount, AttributionChanged, NamingChanged, ReplayRequest
 from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
-from tests.central.samples import NOW, T0, batch, capture, octets
+from tests.support.central.samples import NOW, T0, batch, capture, octets
 from tests.support.mosquitto import Mosquitto
 
 TOPICS = Topics("test")

@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Page, async_playwright
 
 from gateway.errors import ConfigError
 from gateway.web.server import serve
-from tests.web.web_seed import LEGACY, Town
+from tests.support.web.seed import LEGACY, Town
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGS = [

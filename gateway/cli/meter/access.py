@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.cli.meter.address import AddressOptions
-from gateway.cli.meter.key_file import KeyFile
 from gateway.cli.meter.lines import is_address, line_at, with_trace
 from gateway.cli.options import nearest
-from gateway.clock import SystemClock
 from gateway.config import file as configuration
 from gateway.config.meters import LineSection, system_title
-from gateway.edge.counters import FileCounters
 from gateway.errors import UsageError
 from gateway.roles.lines import make_line
-from gateway.secrets import FileSecrets
+from protocols.clock import SystemClock
 from protocols.dlms.companion import companion
+from protocols.meters.counters import FileCounters
+from protocols.meters.key_file import KeyFile
 from protocols.meters.open import open_session
+from protocols.meters.secrets import FileSecrets
 from protocols.session import (
     Auth,
     Clock,

@@ -14,13 +14,13 @@ from gateway.cli.meter.access import MeterAccess, open_meter
 from gateway.cli.meter.lines import is_address, line_at, with_trace
 from gateway.cli.options import JsonOption, TraceOption, nearest
 from gateway.cli.output import print_table
-from gateway.clock import SystemClock
 from gateway.config import file as configuration
 from gateway.config.meters import LineSection
 from gateway.errors import UsageError
 from gateway.roles.lines import make_line
-from gateway.secrets import FileSecrets
+from protocols.clock import SystemClock
 from protocols.errors import LineError, ProtocolError
+from protocols.meters.secrets import FileSecrets
 from protocols.modbus.scan import scan_modbus
 from protocols.session import Clock, DlmsSettings, MeterSpec
 

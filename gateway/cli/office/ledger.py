@@ -46,7 +46,7 @@ def unattributed(
     Example: meter-gateway unattributed --data DIR
     """
     with _ledger(find_files(data, config)) as ledger:
-        groups = ledger.unattributed()
+        groups = ledger.unattributed.groups()
     rows = [asdict(group) for group in groups if everything or group.reason != Unattributed.NOT_A_CONSUMER]
     print_table(rows, as_json=as_json, empty="every reading of a consumer stands under an account")
 
@@ -101,7 +101,7 @@ def readings(
                 "values": values if as_json else in_words(values),
             }
             for row in rows
-            for values in [{v.name: _value_text(v, unit=not as_json) for v in row.capture.values}]
+            for values in [{v.name: _value_text(v, unit=not as_json) for v in row.capture.message.values}]
         ],
         as_json=as_json,
         empty="no readings",

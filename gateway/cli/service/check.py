@@ -10,8 +10,8 @@ from gateway.cli.exits import Exit
 from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption
 from gateway.cli.output import print_fields, print_json, print_problem
 from gateway.config import file as configuration
-from gateway.secrets import FileSecrets
 from protocols.errors import MeterConfigError
+from protocols.meters.secrets import FileSecrets
 
 
 def check(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> None:

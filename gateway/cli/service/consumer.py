@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from time import monotonic
 
-from gateway.clock import monotonic
 from gateway.contract.envelope import parse, parse_batch, parse_change, wrap
 from gateway.contract.messages import (
     Ack,
@@ -20,10 +20,11 @@ from gateway.contract.messages import (
     rfc3339,
 )
 from gateway.contract.replay import ReplayPlanner
-from gateway.contract.rule import ConsumerState, SeqTracker
+from gateway.contract.rule import ConsumerState
 from gateway.contract.topics import TopicKind, Topics
 from gateway.errors import ContractError
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
+from gateway.seqset import SeqSet
 
 PACE = 0.5
 """Seconds between looks at what to acknowledge and what to ask for again."""
@@ -63,8 +64,8 @@ class Consumer:
     def _batch(self, batch: Batch) -> None:
         if batch.journal not in self.gateways:
             # A listener begins here; what was delivered before it came is not its hole.
-            tracker = self.state.journals.setdefault(batch.journal, SeqTracker())
-            tracker.gone_below(batch.first_seq)
+            seqs = self.state.journals.setdefault(batch.journal, SeqSet())
+            seqs.gone_below(batch.first_seq)
         self.gateways[batch.journal] = batch.gateway
         news = {capture.seq: self._news(capture) for capture in batch.captures}
         self.state.apply(batch)
@@ -122,16 +123,16 @@ class Consumer:
     def acks(self) -> list[Ack]:
         """Acknowledgements that are due: everything up to and with `seq` is taken."""
         made = []
-        for journal, tracker in self.state.journals.items():
-            if tracker.contiguous > self.acked.get(journal, 0):
-                self.acked[journal] = tracker.contiguous
-                made.append(Ack(journal=journal, seq=tracker.contiguous, consumer=self._name))
+        for journal, seqs in self.state.journals.items():
+            if seqs.contiguous > self.acked.get(journal, 0):
+                self.acked[journal] = seqs.contiguous
+                made.append(Ack(journal=journal, seq=seqs.contiguous, consumer=self._name))
         return made
 
     def note_holes(self, now: float) -> None:
         """Tell the planner of replays what is missing now."""
-        for journal, tracker in self.state.journals.items():
-            self.planner.note(journal, tracker.contiguous, tuple(tracker.holes()), now)
+        for journal, seqs in self.state.journals.items():
+            self.planner.note(journal, seqs.contiguous, tuple(seqs.holes()), now)
 
 
 async def listen(

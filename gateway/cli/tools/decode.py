@@ -10,19 +10,19 @@ from typing import Annotated
 import typer
 
 from gateway.cli.exits import Exit
-from gateway.cli.meter.key_file import KeyFile
 from gateway.cli.options import JsonOption
 from gateway.cli.output import print_json, print_problem
 from gateway.errors import UsageError
 from protocols.capture.file import is_capture, read_capture
 from protocols.capture.streams import chunks
 from protocols.capture.trace_file import is_trace, read_trace
-from protocols.dlms.data.axdr import MAX_OCTETS
+from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.security.suites import TITLE_OCTETS, Keys
 from protocols.dlms.trace.conversations import Heard, Talks, decode_talks
 from protocols.dlms.trace.frames import decode_trace
 from protocols.dlms.trace.state import Known
 from protocols.errors import MeterProtocolError
+from protocols.meters.key_file import KeyFile
 
 MAX_FILE = 256 << 20
 """Octets of a capture or trace file."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.cli.meter.key_file import KeyFile
 from gateway.cli.options import nearest
 from gateway.cli.output import print_line
 from gateway.errors import UsageError
 from protocols.dlms.explore.saved_meter import MAX_CHARACTERS, SavedMeter, from_text
 from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
 from protocols.errors import MeterConfigError
+from protocols.meters.key_file import KeyFile
 from protocols.session import Auth
-from protocols.simulator.replayed import ReplayedModel
+from protocols.simulator.cosem.saved_meter import SavedMeterModel
 
 HDLC_PHYSICAL = 17
 
@@ -51,7 +51,7 @@ async def serve_replayed(path: Path, settings: ReplaySettings) -> None:
         await server.serve_forever()
 
 
-def load_replayed(path: Path, settings: ReplaySettings) -> tuple[SavedMeter, ReplayedModel]:
+def load_replayed(path: Path, settings: ReplaySettings) -> tuple[SavedMeter, SavedMeterModel]:
     """Read a saved meter and make its model; UsageError names what is wrong with the file or the keys."""
     try:
         if path.stat().st_size > MAX_CHARACTERS:
@@ -63,7 +63,7 @@ def load_replayed(path: Path, settings: ReplaySettings) -> tuple[SavedMeter, Rep
     try:
         saved = from_text(text)
         password = keys.password_name(saved.auth) if keys else None
-        model = ReplayedModel(
+        model = SavedMeterModel(
             saved,
             secret=keys.secret(password) if keys and password else None,
             encryption_key=keys.secret("encryption_key") if keys and keys.has_keys else None,

@@ -18,9 +18,9 @@ from gateway.cli.tools.replayed_meter import ReplaySettings, serve_replayed
 from gateway.cli.until_signal import until_signal
 from gateway.errors import UsageError
 from protocols.simulator.faults.script import load as load_faults
-from protocols.simulator.neighbourhood import Plan
-from protocols.simulator.push_schedule import PushTo
-from protocols.simulator.serve import run_simulator
+from protocols.simulator.neighbourhood.plan import Plan
+from protocols.simulator.neighbourhood.pushes import PushTo
+from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
 
 _SPEED = re.compile(r"(\d+(?:\.\d+)?)x?")
 
@@ -75,20 +75,18 @@ def simulate(
     receiver = None if push_to is None else _push_target(push_to, dial_in=dial_in)
     with tempfile.TemporaryDirectory(prefix="meter-gateway-town-") as temporary:
         where = folder if folder is not None else Path(temporary)
-        asyncio.run(
-            run_simulator(
-                meters=meters,
-                seed=seed,
-                speed=pace,
-                behind=timedelta(hours=behind),
-                folder=where,
-                unnamed=unnamed,
-                cuts=not calm,
-                push_to=receiver,
-                faults=faults,
-                ready=lambda plan: _print_addresses(plan, where),
-            )
+        settings = SimulatorSettings(
+            meters=meters,
+            seed=seed,
+            speed=pace,
+            behind=timedelta(hours=behind),
+            folder=where,
+            unnamed=unnamed,
+            cuts=not calm,
+            push_to=receiver,
+            faults=faults,
         )
+        asyncio.run(run_simulator(settings, ready=lambda plan: _print_addresses(plan, where)))
 
 
 def _speed(text: str) -> float:

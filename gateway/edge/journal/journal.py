@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from gateway.contract.capture_body import is_capture_body
 from gateway.edge.journal.entry import CaptureRecord, Entry, JournalBatch, SeqRange
 from gateway.edge.journal.store import BILLING
 from gateway.edge.journal.types import DeadLetter, FullPolicy, GapState, JournalLimits, JournalStatistics
@@ -206,5 +207,5 @@ class Journal:
 def _check_capture(record: CaptureRecord) -> None:
     if len(record.body) > MAX_BODY:
         raise JournalError(f"the body of {record.capture_id} is longer than {MAX_BODY} octets")
-    if not record.body.startswith(b'{"capture_id":"'):
+    if not is_capture_body(record.body):
         raise JournalError(f"the body of {record.capture_id} does not begin with its capture_id")

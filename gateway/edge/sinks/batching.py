@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
+from gateway.contract.capture_body import SEQ_ROOM
 from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE
 from gateway.contract.topics import TopicKind, Topics
 from gateway.edge.journal.entry import Entry, EntryKind
@@ -91,7 +92,7 @@ class Batcher:
         limits = self._limits
         for entry in entries:
             key = (entry.kind, entry.profile if entry.kind is EntryKind.CAPTURE else "")
-            size = len(entry.body) + 24  # `{"seq":…,` and the comma
+            size = len(entry.body) + SEQ_ROOM
             group = self._groups.get(key)
             if group is not None and group.size + size > limits.size:
                 self._close(key)

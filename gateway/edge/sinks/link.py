@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from time import monotonic
 
 import structlog
 
-from gateway.clock import monotonic
+from gateway.backoff import Backoff
 from gateway.contract.envelope import MAX_DIRECTORY_MESSAGE, gateway_source, parse, wrap
 from gateway.contract.messages import Ack, DirectoryPart, DirectoryRequest, ReplayRequest, Signed
 from gateway.contract.topics import Topics, gateway_name
@@ -22,7 +23,7 @@ from gateway.edge.sinks.mqtt import encode, first_ended
 from gateway.edge.stamping.directory_store import DirectoryHole, DirectoryStore
 from gateway.errors import ContractError, GatewayError, PeerRefusedData
 from gateway.mqtt.client import MqttMessage
-from gateway.mqtt.connection import Backoff, MqttConnection
+from gateway.mqtt.connection import MqttConnection
 from mapping.errors import MappingError
 from protocols.session import Clock
 

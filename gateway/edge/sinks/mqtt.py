@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any, Protocol
 
 import structlog
 
-from gateway.clock import monotonic
+from gateway.backoff import Backoff
 from gateway.contract.envelope import assemble, gateway_source, wrap
 from gateway.contract.messages import Status, rfc3339
 from gateway.contract.topics import Topics, gateway_name
@@ -27,7 +28,7 @@ from gateway.errors import (
     PeerRefusedLogin,
     PeerUnavailable,
 )
-from gateway.mqtt.connection import Backoff, MqttConnection, MqttSettings, Will, connect
+from gateway.mqtt.connection import MqttConnection, MqttSettings, Will, connect
 
 log = structlog.get_logger()
 
@@ -110,7 +111,7 @@ class MqttSink:
             try:
                 await self._session(journal)
             except PeerRefusedLogin as error:
-                wait = self._backoff.next(slowly=True)
+                wait = self._backoff.next(at_least=self._backoff.most)
                 self._failed(error, wait)
             except PeerError as error:
                 if monotonic() - began > STEADY:

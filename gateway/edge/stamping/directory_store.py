@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from gateway.contract.envelope import MAX_DIRECTORY_MESSAGE, parse_data
 from gateway.contract.messages import DirectoryPart
 from gateway.contract.signing import DIRECTORY_TYP, verify
 from gateway.contract.topics import gateway_name
+from gateway.durable import replace_file
 from gateway.errors import ConfigError, ContractError
 
 MAX_CHANGES = 200
@@ -86,24 +86,9 @@ class DirectoryStore:
     def store(self, jws: str, part: DirectoryPart) -> None:
         """Keep a checked part durably: a snapshot replaces everything, a change is appended."""
         signed = [jws] if part.kind == "snapshot" else [*self._signed, jws]
-        self._write("\n".join(signed) + "\n")
-        self._signed, self.version = signed, part.version
-
-    def _write(self, text: str) -> None:
-        new = self._path.with_suffix(".new")
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        new.unlink(missing_ok=True)
-        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(self._path, ("\n".join(signed) + "\n").encode("ascii"))
+        self._signed, self.version = signed, part.version
 
 
 class DirectoryHole(ContractError):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from protocols.dlms.apdu.conformance import BUILT
 from protocols.dlms.apdu.diagnostics import association_diagnostic
-from protocols.dlms.data.axdr import Cursor, encode_length
+from protocols.dlms.data.cursor import Cursor, encode_length
 from protocols.errors import MeterProtocolError
 
 CONTEXT_PLAIN = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from protocols.dlms.apdu.selection import ColumnName, EntrySelection, RangeSelection
 from protocols.dlms.data import axdr
-from protocols.dlms.data.axdr import Cursor
+from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.data.types import (
     Data,
     Tag,

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
 
-from protocols.dlms.data.axdr import Cursor, encode_length
+from protocols.dlms.data.cursor import Cursor, encode_length
 from protocols.errors import LocalError, MeterProtocolError
 
 TAG = 0xE0

@@ -17,7 +17,7 @@ from protocols.dlms.apdu.fields import (
     selection_octets,
 )
 from protocols.dlms.data import axdr
-from protocols.dlms.data.axdr import Cursor, encode_length
+from protocols.dlms.data.cursor import Cursor, encode_length
 from protocols.dlms.data.types import Data
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis

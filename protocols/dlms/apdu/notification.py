@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from protocols.dlms.apdu.fields import attribute_octets, read_attribute
 from protocols.dlms.data import axdr
-from protocols.dlms.data.axdr import Cursor
 from protocols.dlms.data.cosem_time import OCTETS as TIME_OCTETS
+from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.security.ciphering import DED_TAGS, GENERAL_DED, GENERAL_GLO, GLO_TAGS
 from protocols.errors import LocalError, MeterProtocolError

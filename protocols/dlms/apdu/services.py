@@ -18,7 +18,7 @@ from protocols.dlms.apdu.fields import (
 )
 from protocols.dlms.apdu.lists import ListApdu
 from protocols.dlms.data import axdr
-from protocols.dlms.data.axdr import Cursor, encode_length
+from protocols.dlms.data.cursor import Cursor, encode_length
 from protocols.dlms.data.types import Data
 from protocols.reading import Obis
 

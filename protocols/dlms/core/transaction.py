@@ -34,9 +34,10 @@ from protocols.dlms.apdu.services import (
 )
 from protocols.dlms.core.outcomes import Done, Event, Outcomes, Refused, Value
 from protocols.dlms.data import axdr
+from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.errors import MeterProtocolError
 
-MAX_VALUE_OCTETS = axdr.MAX_OCTETS
+MAX_VALUE_OCTETS = MAX_OCTETS
 """Octets that one value may have when its blocks are put together."""
 BLOCK_OVERHEAD = 12
 """Octets of a block beside its data and its targets."""

@@ -5,103 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from protocols.dlms.data.cursor import Cursor, encode_length
 from protocols.dlms.data.types import FIXED_OCTETS, INTEGERS, Data, Tag, bits_of
-from protocols.errors import LocalError, MeterProtocolError
+from protocols.errors import LocalError
 
 MAX_DEPTH = 16
 """Nesting that a value may have; real profiles need 4."""
-MAX_OCTETS = 1 << 20
-"""Octets that one value may have: 35 days of quarter-hours in ten columns are about 200 kB."""
 MAX_ELEMENTS = 200_000
 """Elements of one value, all levels together."""
 FREE_ELEMENTS = 512
 """Elements that a value may have beyond one for each octet: compact-arrays may announce what takes no octets."""
-
-
-class EndOfOctets(MeterProtocolError):
-    """A type or length asks for more octets than are left: the value is damaged, or was cut short."""
-
-
-class Cursor:
-    """Reads forward through octets; every step checks what is left and errors name the offset."""
-
-    __slots__ = ("_data", "_offset")
-
-    def __init__(self, data: bytes) -> None:
-        if len(data) > MAX_OCTETS:
-            raise MeterProtocolError(f"{len(data)} octets are more than the {MAX_OCTETS} allowed")
-        self._data = data
-        self._offset = 0
-
-    @property
-    def data(self) -> bytes:
-        """All octets, consumed or not."""
-        return self._data
-
-    @property
-    def offset(self) -> int:
-        """Octets consumed so far."""
-        return self._offset
-
-    @property
-    def left(self) -> int:
-        """Octets not yet consumed."""
-        return len(self._data) - self._offset
-
-    def take(self, count: int) -> bytes:
-        """Consume exactly `count` octets."""
-        start = self._offset
-        end = start + count
-        if end > len(self._data):
-            raise self.end(f"{count} octets wanted, {self.left} left")
-        self._offset = end
-        return self._data[start:end]
-
-    def u8(self) -> int:
-        """Consume one octet."""
-        offset = self._offset
-        if offset == len(self._data):
-            raise self.end("1 octets wanted, 0 left")
-        self._offset = offset + 1
-        return self._data[offset]
-
-    def unsigned(self, octets: int) -> int:
-        """Consume a big-endian unsigned integer."""
-        return int.from_bytes(self.take(octets), "big")
-
-    def length(self) -> int:
-        """Consume a length: one octet, or 81..84 and that many octets."""
-        first = self.u8()
-        if first < 0x80:
-            return first
-        if not 0x81 <= first <= 0x84:
-            raise self.error(f"length octet {first:#04x} is not valid")
-        return self.unsigned(first - 0x80)
-
-    def rest(self) -> bytes:
-        """Consume all that is left."""
-        return self.take(self.left)
-
-    def finish(self, what: str) -> None:
-        """Refuse octets after the end of `what`."""
-        if self.left:
-            raise self.error(f"{self.left} octets after the end of {what}")
-
-    def end(self, text: str) -> MeterProtocolError:
-        """Make an EndOfOctets that names the offset."""
-        return EndOfOctets(f"bad octets at offset {self._offset}: {text}")
-
-    def error(self, text: str) -> MeterProtocolError:
-        """Make an error that names the offset."""
-        return MeterProtocolError(f"bad octets at offset {self._offset}: {text}")
-
-
-def encode_length(length: int) -> bytes:
-    """Write a length in its shortest form."""
-    if length < 0x80:
-        return bytes((length,))
-    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
-    return bytes((0x80 + len(octets),)) + octets
 
 
 def decode(data: bytes) -> Data:
@@ -114,18 +27,18 @@ def decode(data: bytes) -> Data:
 
 def read(cursor: Cursor) -> Data:
     """Read one value at the cursor."""
-    return Reader(cursor).value(0)
+    return ValueReader(cursor).value(0)
 
 
-class Kind(NamedTuple):
+class TypeDescription(NamedTuple):
     """Type description of a compact-array: its tag, and the types of what a structure or array holds."""
 
     code: int
-    items: tuple[Kind, ...] = ()
+    items: tuple[TypeDescription, ...] = ()
     repeat: int = 0
 
 
-class Reader:
+class ValueReader:
     """Reads the parts of one whole value, whose elements it counts."""
 
     __slots__ = ("_cursor", "_elements", "_most")
@@ -135,9 +48,9 @@ class Reader:
         self._elements = 0
         self._most = min(MAX_ELEMENTS, cursor.left + FREE_ELEMENTS)
 
-    def inside(self, cursor: Cursor) -> Reader:
+    def inside(self, cursor: Cursor) -> ValueReader:
         """Go on counting in the contents of a compact-array."""
-        reader = Reader(cursor)
+        reader = ValueReader(cursor)
         reader._elements, reader._most = self._elements, self._most
         return reader
 
@@ -176,39 +89,39 @@ class Reader:
     # compact-array (Blue Book 4.1.5): one type description, then the contents without their tags
 
     def _compact(self, depth: int) -> Data:
-        kind = self.kind(depth + 1)
+        described = self.type_description(depth + 1)
         outer = self._cursor
         self._cursor = contents = Cursor(outer.take(outer.length()))
         items = []
         while contents.left:
             before = contents.left
-            items.append(self.untagged(kind, depth + 1))
+            items.append(self.untagged(described, depth + 1))
             if contents.left == before:
                 raise outer.error("compact-array of elements that have no octets")
         self._cursor = outer
         return Data(Tag.COMPACT_ARRAY, tuple(items))
 
-    def kind(self, depth: int) -> Kind:
+    def type_description(self, depth: int) -> TypeDescription:
         """Read a compact-array's type description."""
         self._count(depth)
         cursor = self._cursor
         code = cursor.u8()
         if code == Tag.ARRAY:
             count = cursor.unsigned(2)
-            return Kind(code, (self.kind(depth + 1),), count)
+            return TypeDescription(code, (self.type_description(depth + 1),), count)
         if code == Tag.STRUCTURE:
             count = cursor.length()
             if count > cursor.left:
                 raise cursor.end(f"{count} types announced, {cursor.left} octets left")
-            return Kind(code, tuple(self.kind(depth + 1) for _ in range(count)))
+            return TypeDescription(code, tuple(self.type_description(depth + 1) for _ in range(count)))
         if code == Tag.COMPACT_ARRAY or code not in _CODES:
             raise cursor.error(f"data type {code} is not known in a compact-array")
-        return Kind(code)
+        return TypeDescription(code)
 
-    def untagged(self, kind: Kind, depth: int) -> Data:
+    def untagged(self, described: TypeDescription, depth: int) -> Data:
         """Read one element of a compact-array, by its type description."""
         self._count(depth)
-        code, items, count = kind
+        code, items, count = described
         if (plain := _PLAIN.get(code)) is not None:
             return plain(self._cursor)
         every = items * count if code == _ARRAY else items

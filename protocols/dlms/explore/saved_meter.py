@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from protocols.dlms.data.axdr import MAX_OCTETS
+from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.errors import MeterConfigError
 from protocols.reading import Obis
 from protocols.session import Auth

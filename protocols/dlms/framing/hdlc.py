@@ -5,7 +5,7 @@ from __future__ import annotations
 from binascii import crc_hqx
 from dataclasses import dataclass, field, replace
 
-from protocols.dlms.data.axdr import Cursor
+from protocols.dlms.data.cursor import Cursor
 from protocols.errors import LocalError, MeterConfigError, MeterProtocolError
 
 FLAG = 0x7E

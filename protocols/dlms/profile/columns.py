@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from protocols.dlms.data import cosem_time
-from protocols.dlms.data.axdr import Cursor, EndOfOctets, Kind, Reader
+from protocols.dlms.data.axdr import TypeDescription, ValueReader
 from protocols.dlms.data.cosem_time import OCTETS
+from protocols.dlms.data.cursor import Cursor, EndOfOctets
 from protocols.dlms.data.types import NULL, Data, DataValue, Tag
 from protocols.dlms.profile import stamps
 from protocols.dlms.profile.buffer import Block, Column, Decoded, Row
@@ -127,8 +128,8 @@ class _Buffer:
         self._rows = _Rows(layout, zone)
         self._cut = cut
         self._cursor = Cursor(octets)
-        self._reader = Reader(self._cursor)
-        self._kind: Kind | None = None
+        self._reader = ValueReader(self._cursor)
+        self._kind: TypeDescription | None = None
         self._codes = b""
         self._patience = 1
         self._loose: list[tuple[Data, ...]] = []
@@ -163,7 +164,7 @@ class _Buffer:
     def _enter(self) -> None:
         """Go into the contents of a compact-array."""
         outer = self._cursor
-        self._kind = self._reader.kind(1)
+        self._kind = self._reader.type_description(1)
         if self._kind.code == Tag.STRUCTURE:
             self._codes = bytes(item.code for item in self._kind.items)
         length = outer.length()

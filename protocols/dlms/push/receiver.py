@@ -17,7 +17,7 @@ from typing import NoReturn, Protocol
 
 from protocols.dlms.apdu import notification
 from protocols.dlms.apdu.notification import DataNotification, EventNotification
-from protocols.dlms.data.axdr import Cursor
+from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.push.body import Payload, PushBody, body_of, event_of
 from protocols.dlms.security import suites as security
 from protocols.dlms.security.ciphering import GENERAL_DED, GENERAL_GLO

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from protocols.dlms.data.axdr import Cursor, encode_length
+from protocols.dlms.data.cursor import Cursor, encode_length
 from protocols.dlms.security.suites import (
     AUTHENTICATED_ENCRYPTED,
     TITLE_OCTETS,

@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from protocols.dlms.data.axdr import Cursor
+from protocols.dlms.data.cursor import Cursor
 from protocols.errors import MeterConfigError, SecurityFailure
 from protocols.session import Protection
 

@@ -34,6 +34,7 @@ from protocols.dlms.apdu.services import (
     SetResponse,
 )
 from protocols.dlms.data import axdr
+from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.data.types import NULL, Data
 from protocols.dlms.server.model import (
     OTHER_REASON,
@@ -142,7 +143,7 @@ class Services:
 
     def _get_list(self, request: GetListRequest) -> GetListResponse | GetBlock:
         outcomes: list[Outcome] = []
-        octets_left = axdr.MAX_OCTETS
+        octets_left = MAX_OCTETS
         for target in request.targets:
             outcome = self._outcome(target)
             octets_left -= len(encode_outcomes((outcome,)))
@@ -241,7 +242,7 @@ class Services:
             self._incoming = _Incoming(block, bytearray(), 0)
         coming = self._incoming
         wrong = coming is None or coming.first.action is not block.action or block.number != coming.number + 1
-        if coming is None or wrong or len(coming.octets) + len(block.raw) > axdr.MAX_OCTETS:
+        if coming is None or wrong or len(coming.octets) + len(block.raw) > MAX_OCTETS:
             self._incoming = None
             code = LONG_ABORTED if block.targets or coming is None else BLOCK_NUMBER_INVALID
             return _block_refused(block, code)

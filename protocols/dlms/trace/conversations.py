@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from protocols.dlms.data.axdr import MAX_OCTETS
+from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.framing.hdlc import FLAG, FORMAT_TYPE, crc
 from protocols.dlms.trace.apdus import apdu_name
 from protocols.dlms.trace.frames import TraceReader

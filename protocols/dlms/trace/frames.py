@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from protocols.dlms.data import axdr
+from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.framing.hdlc import FLAG, FORMAT_TYPE, FRMR, SEGMENTED, Address, crc
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.trace.apdus import apdu_name, read_apdu
@@ -51,10 +51,10 @@ def decode_trace(
 
     `keys` open ciphered APDUs; their system titles are taken from the trace's own AARQ and AARE, then from
     `titles`. `dedicated` opens ded- APDUs until an initiate-request brings another; `secret` checks HLS 2.
-    Nothing in the octets raises; only a trace above `axdr.MAX_OCTETS` is a MeterProtocolError.
+    Nothing in the octets raises; only a trace above `MAX_OCTETS` is a MeterProtocolError.
     """
-    if len(data) > axdr.MAX_OCTETS:
-        raise MeterProtocolError(f"a trace of {len(data)} octets; {axdr.MAX_OCTETS} are read at once")
+    if len(data) > MAX_OCTETS:
+        raise MeterProtocolError(f"a trace of {len(data)} octets; {MAX_OCTETS} are read at once")
     root = Node(0, "trace")
     known = Known(keys=keys, titles=tuple(titles), secret=secret, dedicated=dedicated)
     problem: WrongByte | None = None
@@ -154,7 +154,7 @@ class TraceReader:
         places += body.places
         octets += body.rest()
         if segmented:
-            if len(octets) > axdr.MAX_OCTETS:
+            if len(octets) > MAX_OCTETS:
                 raise body.error("a segmented APDU without an end")
             self._segments[way] = (octets, places)
             return

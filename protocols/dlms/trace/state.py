@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from protocols.dlms.data.axdr import MAX_OCTETS
+from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.security import hls
 from protocols.dlms.security.ciphering import PLAIN_TAGS
 from protocols.dlms.security.suites import Keys

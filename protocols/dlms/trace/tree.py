@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from protocols.dlms.data import axdr, cosem_time
-from protocols.dlms.data.axdr import MAX_DEPTH, Cursor
+from protocols.dlms.data.axdr import MAX_DEPTH
+from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.data.types import Data, Tag
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis

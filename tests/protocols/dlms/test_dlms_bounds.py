@@ -12,6 +12,7 @@ from protocols.capture import trace_file
 from protocols.dlms.apdu.notification import DataNotification
 from protocols.dlms.data import axdr
 from protocols.dlms.data.axdr import FREE_ELEMENTS
+from protocols.dlms.data.cursor import encode_length
 from protocols.dlms.data.types import (
     Data,
     Tag,
@@ -47,7 +48,7 @@ def test_a_short_value_cannot_announce_very_many_elements() -> None:
     hostile = bytes.fromhex("1302021101FFFF000401020304")
     with pytest.raises(MeterProtocolError, match="elements"):
         axdr.decode(hostile)
-    empty = bytes((Tag.ARRAY,)) + axdr.encode_length(FREE_ELEMENTS * 3) + bytes(FREE_ELEMENTS * 3)
+    empty = bytes((Tag.ARRAY,)) + encode_length(FREE_ELEMENTS * 3) + bytes(FREE_ELEMENTS * 3)
     assert len(axdr.decode(empty).items) == FREE_ELEMENTS * 3
 
 

@@ -24,7 +24,7 @@ from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.errors import LocalError, MeterConfigError, MeterProtocolError, ProtocolError, SecurityFailure
 from protocols.session import Auth, Protection, ReleaseMode
-from tests.protocols.dlms.dlms_bench import AK, EK, KEYS, LONG_TEXT, TITLE, Joined, SmallMeter, o
+from tests.support.dlms.bench import AK, EK, KEYS, LONG_TEXT, TITLE, Joined, SmallMeter, o
 
 SECRET = b"0123456789ABCDEF"
 SERIAL = Target(1, o("0-0:96.1.0"), 2)

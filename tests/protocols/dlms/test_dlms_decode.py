@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from protocols.dlms.apdu import services as apdu
 from protocols.dlms.apdu.services import GetBlock
 from protocols.dlms.data import axdr
-from protocols.dlms.data.axdr import MAX_OCTETS
+from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.data.types import array, double_long_unsigned
 from protocols.dlms.framing import wrapper
 from protocols.dlms.framing.hdlc import Address, Frame
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.trace.frames import Trace, decode_trace
 from protocols.errors import MeterProtocolError
-from tests.protocols.dlms.dlms_bench import KEYS
+from tests.support.dlms.bench import KEYS
 
 hx = bytes.fromhex
 TITLE = hx("4D4D4D0000BC614E")

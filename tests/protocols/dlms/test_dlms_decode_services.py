@@ -21,7 +21,7 @@ from protocols.dlms.framing.hdlc import FRMR, Address, Frame
 from protocols.dlms.security import ciphering
 from protocols.dlms.trace.frames import Trace, decode_trace
 from protocols.reading import Obis
-from tests.protocols.dlms.dlms_bench import HLS_KEY, KEYS, PASSWORD, POLICIES, Joined, SmallMeter
+from tests.support.dlms.bench import HLS_KEY, KEYS, PASSWORD, POLICIES, Joined, SmallMeter
 
 hx = bytes.fromhex
 CLOCK = Target(8, Obis(0, 0, 1, 0, 0), 2)

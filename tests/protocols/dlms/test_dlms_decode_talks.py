@@ -15,7 +15,7 @@ from protocols.dlms.framing.wrapper import encode
 from protocols.dlms.trace import conversations as module
 from protocols.dlms.trace.conversations import Heard, Talks, decode_talks
 from protocols.dlms.trace.state import Known
-from tests.protocols.dlms.dlms_bench import KEYS, POLICIES, Joined, SmallMeter
+from tests.support.dlms.bench import KEYS, POLICIES, Joined, SmallMeter
 
 GET = bytes.fromhex("C001C100080000010000FF0200")
 ANSWER = bytes.fromhex("C401C10006000006B3")

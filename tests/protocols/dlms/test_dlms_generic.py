@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.clock import ManualClock
 from protocols.dlms.apdu.selection import RangeSelection
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import (
@@ -32,14 +31,16 @@ from protocols.dlms.server.model import AssociationPolicy
 from protocols.dlms.server.ports import serve_wrapper
 from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.errors import MeterConfigError, NotSupported
-from protocols.lines.base import TcpLine
+from protocols.lines.tcp import TcpLine
 from protocols.reading import Instant, Missing, MissingReason, Number, Obis, ProfileName, RelayState, Text
 from protocols.session import Auth, DlmsSettings, MeterSpec
 from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.household.household import Household
-from tests.protocols.dlms.dlms_bench import HLS_KEY, SmallMeter
-from tests.protocols.dlms.reader_bench import ScriptedExchange, collect, reader_of
-from tests.protocols.dlms.test_dlms_session import Counters, Secrets
+from tests.support.dlms.bench import HLS_KEY, SmallMeter
+from tests.support.dlms.reader_bench import ScriptedExchange, collect, reader_of
+from tests.support.dlms.site import SECRETS
+from tests.support.fakes import Counters
+from tests.support.manual_clock import ManualClock
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MONDAY = datetime(2026, 6, 1, tzinfo=BERLIN)
@@ -182,7 +183,7 @@ async def simulated(companion: str, *, max_list: int = 1) -> AsyncIterator[DlmsS
     spec = MeterSpec(meter="GEN:10000001", dlms=settings)
     try:
         async with open_dlms(
-            line, spec, secrets=Secrets(), counters=Counters(), clock=clock, cache={}
+            line, spec, secrets=SECRETS, counters=Counters(), clock=clock, cache={}
         ) as session:
             yield session
     finally:

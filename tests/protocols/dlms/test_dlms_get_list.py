@@ -10,7 +10,7 @@ from protocols.dlms.apdu.lists import GetListRequest, GetListResponse, Outcome, 
 from protocols.dlms.apdu.services import GetBlock, GetNext, GetResponse
 from protocols.dlms.data.types import octets
 from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
-from tests.protocols.dlms.dlms_bench import LONG_TEXT, SmallMeter, o
+from tests.support.dlms.bench import LONG_TEXT, SmallMeter, o
 
 SERIAL = Target(1, o("0-0:96.1.0"), 2)
 UNKNOWN = Target(1, o("0-0:9.9.9"), 2)

@@ -24,7 +24,7 @@ from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.links import HdlcBus, ServedMeter
 from protocols.errors import ProtocolError
 from protocols.reading import Obis
-from tests.protocols.dlms.dlms_bench import POLICIES, SmallMeter, o
+from tests.support.dlms.bench import POLICIES, SmallMeter, o
 
 ANSWER = Obis(0, 0, 96, 13, 0)
 ROUNDS = 4000

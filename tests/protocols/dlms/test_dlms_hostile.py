@@ -29,7 +29,7 @@ from protocols.dlms.server.links import HdlcBus, ServedMeter
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.errors import LocalError, MeterProtocolError, ProtocolError, SecurityFailure
 from protocols.session import Auth, Protection, ReleaseMode
-from tests.protocols.dlms.dlms_bench import (
+from tests.support.dlms.bench import (
     AK,
     EK,
     HLS_KEY,

@@ -17,7 +17,7 @@ from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.connection import ServerSettings
 from protocols.errors import AssociationRefused, MeterProtocolError, MeterRefused, SecurityFailure
 from protocols.session import Auth
-from tests.protocols.dlms.dlms_bench import (
+from tests.support.dlms.bench import (
     CLOCK,
     EK,
     HLS_KEY,

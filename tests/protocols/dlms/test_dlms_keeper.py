@@ -15,12 +15,12 @@ from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.ports import serve_hdlc
 from protocols.dlms.session import DlmsSession
 from protocols.errors import IdentityMismatch, LineTimeout
-from protocols.lines.base import SerialLine
+from protocols.lines.serial import SerialLine
 from protocols.reading import ProfileName, RelayState
 from protocols.session import MeterSpec
-from tests.protocols.dlms.dlms_bench import POLICIES, SmallMeter
-from tests.protocols.dlms.dlms_site import Site, collect, settings, site
-from tests.protocols.dlms.fault_line import FaultLine
+from tests.support.dlms.bench import POLICIES, SmallMeter
+from tests.support.dlms.fault_line import FaultLine
+from tests.support.dlms.site import Site, collect, settings, site
 
 AARQ = bytes.fromhex("A1090607608574050801")
 RLRQ = bytes.fromhex("6203800100")

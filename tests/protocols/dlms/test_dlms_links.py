@@ -28,7 +28,7 @@ from protocols.errors import (
     SecurityFailure,
 )
 from protocols.session import Auth
-from tests.protocols.dlms.dlms_bench import SmallMeter
+from tests.support.dlms.bench import SmallMeter
 
 CLIENT, SERVER = Address(16, None, 1), Address(1, 17, 2)
 POLL = hdlc.POLL

@@ -8,8 +8,8 @@ from protocols.dlms.apdu.lists import Target
 from protocols.dlms.data.types import NULL, octets, text
 from protocols.errors import NotSupported
 from protocols.session import ReleaseMode
-from tests.protocols.dlms.dlms_bench import ECHO, SmallMeter, o
-from tests.protocols.dlms.dlms_site import site
+from tests.support.dlms.bench import ECHO, SmallMeter, o
+from tests.support.dlms.site import site
 
 NOTE, SERIAL, NOTHING = (Target(1, o(name), 2) for name in ("0-0:96.13.0", "0-0:96.1.0", "0-0:9.9.9"))
 

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.clock import ManualClock
 from protocols.dlms.framing import hdlc
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
 from protocols.dlms.framing.mode_e import (
@@ -37,9 +36,11 @@ from protocols.lines import optical as optical_line
 from protocols.lines.optical import OpticalLine
 from protocols.reading import RelayState
 from protocols.session import MeterSpec
-from tests.protocols.dlms.dlms_bench import POLICIES, SmallMeter
-from tests.protocols.dlms.test_dlms_session import Counters, Secrets
-from tests.protocols.dlms.test_dlms_session import settings as dlms_settings
+from tests.support.dlms.bench import POLICIES, SmallMeter
+from tests.support.dlms.site import SECRETS
+from tests.support.dlms.site import settings as dlms_settings
+from tests.support.fakes import Counters
+from tests.support.manual_clock import ManualClock
 
 GENUS = b"/GEN5\\2GENUS METER\r\n"
 FOUND = Identification(maker="GEN", baud=9600, text="GENUS METER")
@@ -181,7 +182,7 @@ async def test_a_meter_is_read_through_an_optical_probe(
     async with probe(tmp_path, **habits) as (line, meter):
         spec = MeterSpec(meter="GEN:00000007", dlms=dlms_settings("hls2", framing="hdlc", physical=17))
         clock = ManualClock(datetime(2026, 6, 1, tzinfo=UTC))
-        async with open_dlms(line, spec, secrets=Secrets(), counters=Counters(), clock=clock) as session:
+        async with open_dlms(line, spec, secrets=SECRETS, counters=Counters(), clock=clock) as session:
             assert await session.relay() is RelayState.CLOSED
         assert meter.openings == 2
         assert not line.statistics().open

@@ -39,17 +39,13 @@ from protocols.errors import (
     MeterProtocolError,
 )
 from protocols.reading import Obis
-from tests.protocols.dlms.test_dlms_parsers import LEAVES
+from tests.support.dlms.object_values import FAST, JUNE, MASTER, RELAY, WRAPPED
+from tests.support.dlms.strategies import LEAVES
 
-FAST = settings(deadline=None, max_examples=60)
 WHERE = Where("here")
-RELAY = Obis(0, 0, 96, 3, 10)
 BILLING = Obis(0, 0, 15, 0, 0)
 SCRIPTS = Obis(0, 0, 10, 0, 1)
-MASTER = bytes(range(16))
-WRAPPED = bytes.fromhex("1FA68B0A8112B447AEF34BD8FB5A7B829D3E862371D2CFE5")
 MONITORED = structure(long_unsigned(3), octets(bytes((1, 0, 1, 7, 0, 255))), integer(2))
-JUNE = CosemDateTime.decode(bytes.fromhex("07EA0601FF0E0F00FF014AFF"))
 LISTS = st.sampled_from((structure, array))
 TREES = st.recursive(
     LEAVES,

@@ -40,7 +40,7 @@ from protocols.reading import Obis, RelayState
 from protocols.session import Auth
 from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.household.household import Household
-from tests.protocols.dlms.test_dlms_objects import FAST, JUNE, MASTER, RELAY, WRAPPED
+from tests.support.dlms.object_values import FAST, JUNE, MASTER, RELAY, WRAPPED
 
 KEY = bytes.fromhex("00112233445566778899AABBCCDDEEFF")
 

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from gateway.edge.counters import FileCounters
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.client.opening import association_settings, counter_object
 from protocols.dlms.data.types import Data, double_long_unsigned
@@ -28,11 +27,12 @@ from protocols.errors import (
     MeterSilent,
     SecurityFailure,
 )
+from protocols.meters.counters import FileCounters
 from protocols.reading import Obis, RelayState
 from protocols.session import Auth, DlmsSettings
-from tests.protocols.dlms.dlms_bench import POLICIES, SmallMeter
-from tests.protocols.dlms.dlms_site import Secrets, Site, site
-from tests.protocols.dlms.fault_line import Fault, FaultLine
+from tests.support.dlms.bench import POLICIES, SmallMeter
+from tests.support.dlms.fault_line import Fault, FaultLine
+from tests.support.dlms.site import SECRETS, Site, site
 
 COUNTER = "0-0:43.1.3*255"
 
@@ -156,7 +156,7 @@ def test_counter_objects_by_setting() -> None:
     with pytest.raises(MeterConfigError, match="counter_object"):
         counter_object(replace(base, counter_object="here"))
     with pytest.raises(MeterConfigError, match="hls_object"):
-        association_settings(replace(base, hls_object="there"), Secrets())
+        association_settings(replace(base, hls_object="there"), SECRETS)
 
 
 steps = st.lists(

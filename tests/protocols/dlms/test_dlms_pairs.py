@@ -19,8 +19,8 @@ from protocols.dlms.core.transaction import Request
 from protocols.dlms.data.types import octets, text
 from protocols.dlms.server.links import HdlcBus
 from protocols.errors import ProtocolError
-from tests.fuzz.seeds import Conversation, conversations, joined
-from tests.protocols.dlms.dlms_bench import LONG_TEXT, Joined, o
+from tests.support.dlms.bench import LONG_TEXT, Joined, o
+from tests.support.fuzz.seeds import Conversation, conversations, joined
 
 NOTE = o("0-0:96.13.0")
 NEW = text("n" * 1300)

@@ -16,9 +16,8 @@ from protocols.dlms.companion import companion, event_name
 from protocols.dlms.core.association import AssociationSettings
 from protocols.dlms.core.transaction import MAX_VALUE_OCTETS
 from protocols.dlms.data import axdr, cosem_time
+from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.data.types import (
-    FIXED_OCTETS,
-    INTEGERS,
     NULL,
     Data,
     Tag,
@@ -37,36 +36,13 @@ from protocols.dlms.profile.layouts import CLOCK, CapturedColumn, Layout
 from protocols.dlms.server.connection import ServerSettings
 from protocols.errors import LocalError, MeterProtocolError, ProtocolError
 from protocols.reading import Missing, MissingReason, Number, Obis, ProfileName, Quantity, Text
-from tests.protocols.dlms.dlms_bench import POLICIES, START, Joined, SmallMeter
+from tests.support.dlms.bench import POLICIES, START, Joined, SmallMeter
+from tests.support.dlms.strategies import LEAVES
 
 FAST = settings(deadline=None, max_examples=100)
 Feed = Callable[[bytes], list[object]]
 
 
-def _integers(tag: Tag) -> st.SearchStrategy[Data]:
-    size, signed = INTEGERS[tag]
-    bits = 8 * size
-    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-    return st.integers(low, high).map(lambda n: Data(tag, n))
-
-
-LEAVES = st.one_of(
-    st.just(NULL),
-    st.just(Data(Tag.DONT_CARE, None)),
-    st.booleans().map(lambda b: Data(Tag.BOOLEAN, b)),
-    st.sampled_from(sorted(INTEGERS)).flatmap(_integers),
-    st.binary(max_size=200).map(lambda b: Data(Tag.OCTET_STRING, b)),
-    st.text(alphabet=st.characters(max_codepoint=255), max_size=40).map(
-        lambda t: Data(Tag.VISIBLE_STRING, t)
-    ),
-    st.text(max_size=40).map(lambda t: Data(Tag.UTF8_STRING, t)),
-    st.text(alphabet="01", max_size=140).map(lambda b: Data(Tag.BIT_STRING, b)),
-    st.sampled_from(sorted(FIXED_OCTETS)).flatmap(
-        lambda tag: st.binary(min_size=FIXED_OCTETS[tag], max_size=FIXED_OCTETS[tag]).map(
-            lambda b: Data(tag, b)
-        )
-    ),
-)
 VALUES = st.recursive(
     LEAVES,
     lambda inner: st.builds(
@@ -166,7 +142,7 @@ def test_depth_count_and_size_are_bounded() -> None:
     with pytest.raises(MeterProtocolError, match=f"more than {axdr.MAX_ELEMENTS} elements"):
         axdr.decode(b"\x01\x83\x04\x00\x00" + bytes(0x40000))
     with pytest.raises(MeterProtocolError, match="more than the"):
-        axdr.decode(bytes(axdr.MAX_OCTETS + 1))
+        axdr.decode(bytes(MAX_OCTETS + 1))
 
 
 def test_endless_blocks_are_bounded() -> None:

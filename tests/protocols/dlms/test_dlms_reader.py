@@ -27,8 +27,8 @@ from protocols.dlms.reading.layout_cache import CHECK_EVERY, Layouts
 from protocols.dlms.server.model import AccessDenied
 from protocols.errors import MeterBusy, MeterProtocolError, MeterRefused, NotSupported
 from protocols.reading import Missing, MissingReason, Number, Obis, ProfileName
-from tests.protocols.dlms.dlms_bench import START, SmallMeter
-from tests.protocols.dlms.reader_bench import (
+from tests.support.dlms.bench import START, SmallMeter
+from tests.support.dlms.reader_bench import (
     BLOCKS,
     NOW,
     ScriptedExchange,

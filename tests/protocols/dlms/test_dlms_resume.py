@@ -35,12 +35,12 @@ from protocols.errors import (
     MeterProtocolError,
     MeterSilent,
 )
-from protocols.lines.base import TcpLine
+from protocols.lines.tcp import TcpLine
 from protocols.reading import Obis, ProfileName, ReadingSet, RelayState
 from protocols.session import MeterSpec
-from tests.protocols.dlms.dlms_bench import POLICIES, START, SmallMeter
-from tests.protocols.dlms.dlms_site import Site, collect, site
-from tests.protocols.dlms.fault_line import Fault, FaultLine
+from tests.support.dlms.bench import POLICIES, START, SmallMeter
+from tests.support.dlms.fault_line import Fault, FaultLine
+from tests.support.dlms.site import Site, collect, site
 
 BLOCKS = "1-0:99.1.0*255"
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.clock import ManualClock
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import array, double_long_unsigned, octets, structure
 from protocols.dlms.reading.layout_cache import Layouts
@@ -25,7 +24,7 @@ from protocols.errors import (
     MeterSilent,
     NotSupported,
 )
-from protocols.lines.base import TcpLine
+from protocols.lines.tcp import TcpLine
 from protocols.reading import (
     Instant,
     Missing,
@@ -35,8 +34,10 @@ from protocols.reading import (
     RelayState,
 )
 from protocols.session import MeterSpec
-from tests.protocols.dlms.dlms_bench import POLICIES, START, SmallMeter
-from tests.protocols.dlms.dlms_site import NOW, Counters, Secrets, collect, settings, site
+from tests.support.dlms.bench import POLICIES, START, SmallMeter
+from tests.support.dlms.site import NOW, SECRETS, collect, settings, site
+from tests.support.fakes import Counters
+from tests.support.manual_clock import ManualClock
 
 
 @pytest.mark.parametrize("framing", ["wrapper", "hdlc"])
@@ -308,7 +309,7 @@ async def misbehaving(answer: Answer) -> AsyncIterator[TcpLine]:
 async def _open_plain(line: TcpLine, framing: str) -> None:
     spec = MeterSpec(meter=None, dlms=settings("none", timeout=0.3, framing=framing, physical=17))
     clock = ManualClock(datetime(2026, 6, 1, tzinfo=UTC))
-    async with open_dlms(line, spec, secrets=Secrets(), counters=Counters(), clock=clock):
+    async with open_dlms(line, spec, secrets=SECRETS, counters=Counters(), clock=clock):
         pytest.fail("opened")
 
 
@@ -374,9 +375,7 @@ async def test_a_bus_with_faults_is_read_all_the_same(fault: str, window: int) -
         meter=None,
         dlms=settings("hls2", timeout=0.05, framing="hdlc", physical=17, window=window, address_octets=4),
     )
-    async with open_dlms(
-        line, spec, secrets=Secrets(), counters=Counters(), clock=ManualClock(NOW)
-    ) as session:
+    async with open_dlms(line, spec, secrets=SECRETS, counters=Counters(), clock=ManualClock(NOW)) as session:
         blocks = await collect(session, ProfileName.BLOCK_LOAD)
     assert len(blocks) == len(SmallMeter().blocks)
     assert messages > 14

@@ -23,7 +23,7 @@ from protocols.dlms.security.suites import Keys
 from protocols.errors import SecurityFailure
 from protocols.reading import Number, Obis, ProfileName
 from protocols.session import Auth
-from tests.protocols.dlms.dlms_bench import KEYS
+from tests.support.dlms.bench import KEYS
 
 hx = bytes.fromhex
 TITLE = hx("4D4D4D0000BC614E")

@@ -15,7 +15,7 @@ from protocols.dlms.push.dial_in import DialInLine
 from protocols.dlms.push.listener import PushLimits, PushListener
 from protocols.dlms.push.receiver import Notification, PushReceiver
 from protocols.errors import LineClosed, LineTimeout, LineUnavailable
-from tests.protocols.dlms.test_push_vectors import ALERT, METER, Memory, Ring, ciphered, ui
+from tests.support.dlms.pushes import ALERT, METER, Memory, Ring, ciphered, ui
 
 HOST = "127.0.0.1"
 MANY = 2_000

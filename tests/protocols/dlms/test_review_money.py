@@ -26,8 +26,8 @@ from protocols.dlms.push.layout import companion_layouts, push_layouts, pushed_s
 from protocols.dlms.reading.layout_cache import CHECK_EVERY, Layouts
 from protocols.errors import MeterBusy, MeterProtocolError
 from protocols.reading import Number, Obis, ProfileName
-from tests.protocols.dlms.dlms_bench import START, SmallMeter
-from tests.protocols.dlms.reader_bench import (
+from tests.support.dlms.bench import START, SmallMeter
+from tests.support.dlms.reader_bench import (
     BLOCKS,
     IST,
     NOW,

@@ -23,24 +23,22 @@ from protocols.reading import (
     Value,
 )
 from protocols.session import MeterSession, MeterSpec
-from protocols.simulator.modbus_server import ModbusMeter
-from tests.protocols.modbus.simulated import (
+from protocols.simulator.modbus.meter import ModbusMeter
+from tests.support.conformance import SessionUnderTest, check_meter_session
+from tests.support.fakes import JumpClock, NoCounters, NoSecrets
+from tests.support.modbus.simulated import (
     NOON,
     STATE,
-    FixedClock,
-    NoCounters,
-    NoSecrets,
     StillMeter,
     bus_of,
     spec,
 )
-from tests.support.conformance import SessionUnderTest, check_meter_session
 
 KINDS = ["tcp", "rtu-tcp", "rtu"]
-CLOCK = FixedClock()
+CLOCK = JumpClock(NOON)
 
 
-def opened(line, wanted: MeterSpec, clock: FixedClock = CLOCK) -> AbstractAsyncContextManager[MeterSession]:
+def opened(line, wanted: MeterSpec, clock: JumpClock = CLOCK) -> AbstractAsyncContextManager[MeterSession]:
     return open_session(line, wanted, secrets=NoSecrets(), counters=NoCounters(), clock=clock)
 
 
@@ -166,7 +164,7 @@ async def test_leading_zeros_of_the_printed_serial_are_kept() -> None:
 
 
 async def test_undisciplined_clock_marks_the_reading() -> None:
-    clock = FixedClock(disciplined=False)
+    clock = JumpClock(NOON, good=False)
     async with bus_of([prepaid()], "tcp") as line:
         async with opened(line, spec("sdm320y-sim", 7, None), clock) as session:
             assert (await only(session, ProfileName.INSTANTANEOUS)).quality is Quality.CLOCK_ERROR
