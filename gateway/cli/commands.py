@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
-from gateway.cli.plain_command import PlainCommand
+from gateway.cli.plain_parameters import PlainCommand, PlainGroup
 
 
 class Entry(NamedTuple):
@@ -94,7 +94,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(PlainGroup):
     """The root of all commands: holds their names and help lines, and imports the one that is given."""
 
     def __init__(self, **settings: Any) -> None:

@@ -1,9 +1,8 @@
-"""The command that reads a DLMS trace: hex, a capture or a trace file in, a tree with byte offsets out."""
+"""The command `decode`: DLMS traffic as hex, capture or trace file in, a tree with byte offsets out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -13,19 +12,13 @@ from gateway.cli.exits import Exit
 from gateway.cli.options import JsonOption
 from gateway.cli.output import print_json, print_problem
 from gateway.errors import UsageError
-from protocols.capture.file import is_capture, read_capture
-from protocols.capture.streams import chunks
-from protocols.capture.trace_file import is_trace, read_trace
 from protocols.dlms.data.cursor import MAX_OCTETS
-from protocols.dlms.security.suites import TITLE_OCTETS, Keys
-from protocols.dlms.trace.conversations import Heard, Talks, decode_talks
 from protocols.dlms.trace.frames import decode_trace
 from protocols.dlms.trace.state import Known
-from protocols.errors import MeterProtocolError
-from protocols.meters.key_file import KeyFile
 
 MAX_FILE = 256 << 20
 """Octets of a capture or trace file."""
+TITLE_OCTETS = 8
 _SEPARATORS = re.compile(r"0x|[\s:,;-]+", re.IGNORECASE)
 _HEX = re.compile(r"[0-9A-Fa-f]+")
 
@@ -56,22 +49,21 @@ def decode(
 
     Example: meter-gateway decode "C0 01 C1 00 08 00 00 01 00 00 FF 02 00"
     """
-    known = _known(key_file, [_hex(title, TITLE_OCTETS, "--system-title") for title in system_title or ()])
+    known = _known(key_file, tuple(_title(text) for text in system_title or ()))
     octets = _from_hex(trace)
-    content = octets if octets is not None else _file(Path(trace))
-    if octets is None and is_capture(content):
-        _show_talks(_guarded(_captured(content)), known, as_json=as_json)
-        return
-    text = "" if octets is not None else content.decode("ascii", errors="replace")
-    if text and is_trace(text):
-        _show_talks(_guarded(_traced(text)), known, as_json=as_json)
-        return
-    whole = (_from_hex(text) if text else None) or content
-    if len(whole) > MAX_OCTETS:
+    if octets is None:
+        content = _file(Path(trace))
+        # A recording has two directions and times: it is read by other means, which hex does not wait for.
+        from gateway.cli.tools.recording import pieces_of, print_conversations
+
+        if (pieces := pieces_of(content)) is not None:
+            print_conversations(pieces, known, as_json=as_json)
+            return
+        octets = _from_hex(content.decode("ascii", errors="replace")) or content
+    if len(octets) > MAX_OCTETS:
         raise UsageError(f"{trace} is too long for one trace")
-    start = known()
     found = decode_trace(
-        whole, keys=start.keys, titles=start.titles, secret=start.secret, dedicated=start.dedicated
+        octets, keys=known.keys, titles=known.titles, secret=known.secret, dedicated=known.dedicated
     )
     if as_json:
         print_json(found.document())
@@ -83,101 +75,25 @@ def decode(
         raise typer.Exit(Exit.FAILED)
 
 
-class _Start:
-    """Makes the state that each conversation begins with."""
+def _known(key_file: Path | None, titles: tuple[bytes, ...]) -> Known:
+    """Return what is known before the first octet."""
+    if key_file is None:
+        return Known(titles=titles)
+    from protocols.dlms.security.suites import Keys
+    from protocols.meters.key_file import KeyFile
 
-    def __init__(self, keys: KeyFile | None, titles: list[bytes]) -> None:
-        self._file = keys
-        self._titles = tuple(titles)
-
-    def __call__(self) -> Known:
-        file = self._file
-        if file is None:
-            return Known(titles=self._titles)
-        keys = None
-        if file.has_keys:
-            keys = Keys(
-                encryption=file.secret("encryption_key"), authentication=file.secret("authentication_key")
-            )
-        return Known(
-            keys=keys,
-            titles=self._titles,
-            secret=file.secret("hls_key") if "hls_key" in file else None,
-            dedicated=file.secret("dedicated_key") if "dedicated_key" in file else b"",
+    file = KeyFile(key_file)
+    keys = None
+    if file.has_keys:
+        keys = Keys(
+            encryption=file.secret("encryption_key"), authentication=file.secret("authentication_key")
         )
-
-
-def _known(key_file: Path | None, titles: list[bytes]) -> _Start:
-    return _Start(KeyFile(key_file) if key_file is not None else None, titles)
-
-
-class _Guarded:
-    """Pieces up to the first damage of the file itself, which is kept."""
-
-    def __init__(self, pieces: Iterator[Heard]) -> None:
-        self._pieces = pieces
-        self.problem: MeterProtocolError | None = None
-
-    def __iter__(self) -> Iterator[Heard]:
-        try:
-            yield from self._pieces
-        except MeterProtocolError as error:
-            self.problem = error
-
-
-def _guarded(pieces: Iterator[Heard]) -> _Guarded:
-    return _Guarded(pieces)
-
-
-def _captured(content: bytes) -> Iterator[Heard]:
-    for chunk in chunks(read_capture(content)):
-        yield Heard(
-            talk=chunk.talk,
-            sent=chunk.forward,
-            octets=chunk.octets,
-            offset=chunk.offset,
-            at=chunk.at,
-            who=f"{chunk.source} → {chunk.destination}",
-            where=f"{chunk.source} → {chunk.destination}",
-            whole=chunk.datagram,
-            missing=chunk.missing,
-            sure=False,
-        )
-
-
-def _traced(text: str) -> Iterator[Heard]:
-    offset = 0
-    for piece in read_trace(text):
-        yield Heard(
-            talk=0,
-            sent=piece.sent,
-            octets=piece.octets,
-            offset=offset,
-            at=piece.at,
-            who=f"line {piece.line}",
-            where=f"line {piece.line} of the trace",
-        )
-        offset += len(piece.octets)
-
-
-def _show_talks(pieces: _Guarded, known: _Start, *, as_json: bool) -> None:
-    found: Talks = decode_talks(pieces, known)
-    if as_json:
-        damage = {"file": str(pieces.problem)} if pieces.problem else {}
-        print_json(found.document() | damage)
-    else:
-        for line in found.lines():
-            typer.echo(line)
-    for problem in found.problems:
-        print_problem(str(problem))
-    if pieces.problem is not None:
-        print_problem(str(pieces.problem))
-    if not found.parts and not found.problems:
-        print_problem(f"no DLMS found; {found.others} other conversations")
-    elif found.others and not as_json:
-        print_problem(f"{found.others} other conversations are not DLMS and left out")
-    if found.problems or pieces.problem is not None or not found.parts:
-        raise typer.Exit(Exit.FAILED)
+    return Known(
+        keys=keys,
+        titles=titles,
+        secret=file.secret("hls_key") if "hls_key" in file else None,
+        dedicated=file.secret("dedicated_key") if "dedicated_key" in file else b"",
+    )
 
 
 def _file(path: Path) -> bytes:
@@ -194,8 +110,8 @@ def _from_hex(text: str) -> bytes | None:
     return bytes.fromhex(digits) if _HEX.fullmatch(digits) and len(digits) % 2 == 0 else None
 
 
-def _hex(given: str, octets: int, what: str) -> bytes:
-    found = _from_hex(given)
-    if found is None or len(found) != octets:
-        raise UsageError(f"{what} must have {octets} octets as {2 * octets} hex digits")
-    return found
+def _title(text: str) -> bytes:
+    octets = _from_hex(text)
+    if octets is None or len(octets) != TITLE_OCTETS:
+        raise UsageError(f"--system-title must have {TITLE_OCTETS} octets as {2 * TITLE_OCTETS} hex digits")
+    return octets
