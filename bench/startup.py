@@ -18,12 +18,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from protocols.capture.trace_file import read_trace
 from tests.support.capture import CLIENT, METER, pcap, tcp
 
+ROOT = Path(__file__).parent.parent
 TRACE = ROOT / "tests" / "protocols" / "dlms" / "traces" / "clock-wrapper-lls.trace"
 PROGRAM = (sys.executable, "-c", "from gateway.cli.main import main; main()")
 REQUEST = "C0 01 C1 00 08 00 00 01 00 00 FF 02 00"

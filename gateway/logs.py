@@ -1,7 +1,7 @@
 """Logs: structlog, set up once for the whole process.
 
-A logger is named after its package (`gateway.edge.polling`), an event in snake_case after what happened
-(`capture_journaled`); the same keys mean the same everywhere: gateway, line, meter, profile, account, error.
+A logger has the name of its package (`gateway.edge.polling`), an event in snake_case says what happened
+(`capture_journaled`), and the same keys mean the same everywhere: gateway, line, meter, profile, account, error.
 """
 
 from __future__ import annotations
@@ -14,22 +14,32 @@ import structlog
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def setup_logging(level: str = "info", *, json: bool | None = None) -> None:
-    """Log to standard error: coloured lines on a terminal, JSON lines elsewhere."""
-    as_json = not sys.stderr.isatty() if json is None else json
+class _NamedLogger(structlog.PrintLogger):
+    """Prints to standard error; has the name that `add_logger_name` looks for."""
+
+    def __init__(self, name: str = "gateway") -> None:
+        super().__init__(file=sys.stderr)
+        self.name = name
+
+
+def setup_logging(level: str) -> None:
+    """Log what is at least of `level` to standard error: coloured lines on a terminal, JSON lines elsewhere.
+
+    `level` is debug, info, warning or error. What libraries log is shown from warnings on.
+    """
     renderer: structlog.types.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_logger_name,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=_NamedLogger,
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, force=True)

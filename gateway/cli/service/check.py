@@ -10,6 +10,7 @@ from gateway.cli.exits import Exit
 from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption
 from gateway.cli.output import print_fields, print_json, print_problem
 from gateway.config import file as configuration
+from gateway.config.mistakes import ConfigMistakes
 from protocols.errors import MeterConfigError
 from protocols.meters.secrets import FileSecrets
 
@@ -21,7 +22,7 @@ def check(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> No
     """
     try:
         loaded = configuration.load(config)
-    except configuration.ConfigMistakes as error:
+    except ConfigMistakes as error:
         if not as_json:
             raise
         print_json([asdict(mistake) for mistake in error.mistakes])
