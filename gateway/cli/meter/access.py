@@ -23,6 +23,7 @@ from protocols.meters.key_file import KeyFile
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
 from protocols.session import (
+    COMPANIONS,
     Auth,
     Clock,
     DlmsSettings,
@@ -30,10 +31,8 @@ from protocols.session import (
     MeterSpec,
     ModbusSettings,
     SecretSource,
+    SessionContext,
 )
-
-COMPANIONS = ("is15959", "generic")
-"""What may be assumed of a meter: the Indian companion, or its own object list only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,10 +185,9 @@ async def open_meter(access: MeterAccess) -> AsyncIterator[MeterSession]:
     """Open a session on a line of its own; both are closed afterwards."""
     line = make_line(access.line)
     counters = _LazyCounters(access.counters)
+    context = SessionContext(secrets=access.secrets, counters=counters, clock=access.clock)
     try:
-        async with open_session(
-            line, access.spec, secrets=access.secrets, counters=counters, clock=access.clock
-        ) as session:
+        async with open_session(line, access.spec, context) as session:
             yield session
     finally:
         await line.close()
