@@ -72,7 +72,7 @@ COMMANDS = {
     ),
     "rekey": Entry(
         "office.directory:rekey",
-        "Return accounts their 10-digit numbers: a dry run with a verdict for each row, then --apply.",
+        "Give accounts their 10-digit numbers: a dry run with a verdict for each row, then --apply.",
     ),
     "unattributed": Entry(
         "office.ledger:unattributed", "List readings that stand under no account, by meter and reason."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -20,5 +21,11 @@ class Section(BaseModel):
 
 def section_in(field: FieldInfo) -> type[Section] | None:
     """Return the section that a field holds, or holds many of; None when it holds a value."""
-    candidates: tuple[Any, ...] = (field.annotation, *getattr(field.annotation, "__args__", ()))
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), None)
+    return next(_sections((field.annotation, *field.metadata)), None)
+
+
+def _sections(annotations: Iterable[Any]) -> Iterator[type[Section]]:
+    for annotation in annotations:
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            yield annotation
+        yield from _sections(get_args(annotation))

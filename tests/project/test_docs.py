@@ -6,7 +6,6 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,7 @@ from gateway.cli.commands import COMMANDS as LISTED
 from gateway.cli.commands import every_command, import_command
 from gateway.cli.reference import REFERENCES
 from gateway.config.file import Config
+from gateway.config.types import Section, section_in
 from gateway.contract.topics import TopicKind
 from gateway.roles.app import Running
 
@@ -49,12 +49,10 @@ def test_every_command_has_heading_example_and_json_or_none_to_give(path: tuple[
     assert "Example: meter-gateway " + " ".join(path) in COMMANDS[path].help
 
 
-def settings_of(model: Any, prefix: str) -> Iterator[str]:
+def settings_of(model: type[Section], prefix: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
-        candidates = (field.annotation, *getattr(field.annotation, "__args__", ()))
-        inner = [a for a in candidates if hasattr(a, "model_fields")]
-        if inner:
-            yield from settings_of(inner[0], f"{prefix}{name}.")
+        if (inner := section_in(field)) is not None:
+            yield from settings_of(inner, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
 

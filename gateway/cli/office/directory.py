@@ -122,7 +122,7 @@ def rekey(
     rows: RowsOption = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """Return accounts their 10-digit numbers: a dry run with a verdict for each row, then --apply.
+    """Give accounts their 10-digit numbers: a dry run with a verdict for each row, then --apply.
 
     Columns: legacy_number,account_number. A file with a listed fault is refused as a whole; otherwise all
     acceptable rows are committed in one transaction and the rest come back in the corrections file.
