@@ -39,7 +39,7 @@ from gateway.roles.fieldwork import replace as replace_meter
 from gateway.roles.lines import make_line
 from mapping.directory import Role
 from protocols.clock import SystemClock
-from protocols.dlms.client.opening import PUBLIC_CLIENT
+from protocols.dlms.client.association_opener import PUBLIC_CLIENT
 from protocols.errors import LineError, MeterRefused, ProtocolError
 from protocols.meters.secrets import FileSecrets
 from protocols.modbus.scan import scan_modbus

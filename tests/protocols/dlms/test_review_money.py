@@ -20,8 +20,8 @@ from protocols.dlms.data.types import (
     scaler_unit,
     structure,
 )
-from protocols.dlms.push.body import PushBody, Rows
-from protocols.dlms.push.dial_in import DialInLine, Incoming
+from protocols.dlms.push.body import PushBody, PushedRows
+from protocols.dlms.push.dial_in import DialInConnection, DialInLine
 from protocols.dlms.push.layout import companion_layouts, push_layouts, pushed_sets
 from protocols.dlms.reading.layout_cache import CHECK_EVERY, Layouts
 from protocols.errors import MeterBusy, MeterProtocolError
@@ -121,7 +121,7 @@ async def test_a_busy_meter_is_not_taken_for_one_without_a_scale_or_an_order(bus
 def test_a_pushed_interval_of_unknown_length_is_a_misfit_and_no_crash() -> None:
     setup, layout = next((s, one) for s, one in companion_layouts().items() if one.profile is BLOCK)
     row = structure(octets(cosem_time.encode(START, IST)), *(long_unsigned(1) for _ in layout.columns[1:]))
-    body = PushBody(payload=Rows((row,)), device="7", setup=setup)
+    body = PushBody(payload=PushedRows((row,)), device="7", setup=setup)
     (known,) = pushed_sets(layout, body, zone=IST, received_at=NOW)
     assert known.start is not None
     with pytest.raises(MeterProtocolError, match="capture period is not known"):
@@ -130,10 +130,10 @@ def test_a_pushed_interval_of_unknown_length_is_a_misfit_and_no_crash() -> None:
 
 async def test_a_talker_on_a_replaced_connection_leaves_the_new_one_alone() -> None:
     line = DialInLine("gsm")
-    incoming: list[Incoming] = []
+    incoming: list[DialInConnection] = []
 
-    def accept() -> Incoming:
-        incoming.append(Incoming())
+    def accept() -> DialInConnection:
+        incoming.append(DialInConnection())
         return incoming[-1]
 
     loop = asyncio.get_running_loop()
