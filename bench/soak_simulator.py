@@ -26,11 +26,10 @@ from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 
 SERVER = """
 import asyncio, sys
-from datetime import timedelta
 from pathlib import Path
-from protocols.simulator.neighbourhood.neighbourhood import run_simulator
-asyncio.run(run_simulator(meters=int(sys.argv[1]), seed=1, speed=1, behind=timedelta(hours=2),
-    folder=Path(sys.argv[2]), cuts=False, ready=lambda plan: print("ready", flush=True)))
+from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
+settings = SimulatorSettings(meters=int(sys.argv[1]), folder=Path(sys.argv[2]), cuts=False)
+asyncio.run(run_simulator(settings, ready=lambda plan: print("ready", flush=True)))
 """
 
 

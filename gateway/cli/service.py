@@ -41,9 +41,9 @@ from gateway.roles import app as composition
 from gateway.roles.edge import edge_folder
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from protocols.simulator.faults.script import load as load_faults
-from protocols.simulator.neighbourhood.neighbourhood import run_simulator
 from protocols.simulator.neighbourhood.plan import Plan
 from protocols.simulator.neighbourhood.pushes import PushTo
+from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
 
 
 def register(app: typer.Typer) -> None:
@@ -190,15 +190,17 @@ def simulate(
         pace, past = float(match[1]), timedelta(hours=behind)
         asyncio.run(
             run_simulator(
-                meters=meters,
-                seed=seed,
-                speed=pace,
-                behind=past,
-                folder=where,
-                unnamed=unnamed,
-                cuts=not calm,
-                push_to=receiver,
-                faults=faults,
+                SimulatorSettings(
+                    meters=meters,
+                    seed=seed,
+                    speed=pace,
+                    behind=past,
+                    folder=where,
+                    unnamed=unnamed,
+                    cuts=not calm,
+                    push_to=receiver,
+                    faults=faults,
+                ),
                 ready=ready,
             )
         )

@@ -24,7 +24,7 @@ from mapping.rekey import apply_rekey, plan_rekey
 from mapping.store import DirectoryStore
 from protocols.clock import SimulatedClock
 from protocols.errors import MeterConfigError
-from protocols.simulator.neighbourhood.files import read_plan
+from protocols.simulator.neighbourhood.files import read_plan, write_files
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 
@@ -130,7 +130,7 @@ class Demo:
         last = edge.journal.last_seq
 
         def complete() -> bool:
-            return central.ledger.journal_state(edge.journal.uuid).contiguous >= last
+            return central.ledger.journals.state(edge.journal.uuid).contiguous >= last
 
         await wait_until(complete, "the ledger holds every journaled entry")
 
@@ -157,7 +157,7 @@ class Demo:
         for meter in self.plan.meters:
             if meter.spec.dlms is None:
                 continue
-            held = ledger.captures(meter.meter, "block_load")
+            held = ledger.captures.between(meter.meter, "block_load")
             if not held:
                 found.append(f"{meter.meter}: no block load in the ledger")
                 continue
@@ -203,16 +203,15 @@ async def _start_town(options: DemoOptions, time: SimulatedClock) -> Neighbourho
         before = None
     if before is not None and (before.seed, len(before.meters)) != (options.seed, options.meters):
         raise GatewayError(f"{options.folder} holds another demonstration: choose a new folder")
-    return await Neighbourhood.start(
+    town = await Neighbourhood.start(
         seed=options.seed,
         clock=time,
         meters=options.meters,
         history_from=before.history_from if before else None,
         cuts_until=before.cuts_until if before else None,
-        folder=_town(options),
-        time=time,
-        unnamed=options.unnamed,
     )
+    write_files(town.plan, _town(options), time=time, unnamed=options.unnamed)
+    return town
 
 
 def _prepare(options: DemoOptions, mqtt_port: int) -> configuration.Config:

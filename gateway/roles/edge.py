@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -29,7 +29,9 @@ from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import SINK as MQTT
 from gateway.edge.sinks.mqtt import MqttSink
+from gateway.edge.sinks.part_requests import PartRequests
 from gateway.edge.stamping.part import StampingPart
+from gateway.edge.stamping.stored_part import StoredPart
 from gateway.errors import ContractError
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
@@ -87,11 +89,7 @@ class EdgeRole:
         self.link = EdgeLink(
             config.gateway.name,
             root=config.mqtt.root,
-            folder=edge_folder(config),
-            directory_keys=self._verify_keys(),
-            meters=lambda: [m.meter for m in config.meters],
-            on_directory=self._take_directory,
-            clock=clock,
+            directory=self._part_requests(config),
             ack_consumers=frozenset(config.journal.ack_consumers),
             limits=_limits(config),
         )
@@ -100,7 +98,7 @@ class EdgeRole:
             config.gateway.name,
             status=self.status,
             password=password(config),
-            companions=[self.link],
+            partners=[self.link],
             limits=_limits(config),
         )
 
@@ -149,9 +147,17 @@ class EdgeRole:
         if self.follower is not None:
             self.follower.directory_changed(snapshot)
 
-    def _verify_keys(self) -> Sequence[bytes]:
-        ref = self._config.directory.verify_key_ref
-        return (self._secrets.secret(ref),) if ref else ()
+    def _part_requests(self, config: Config) -> PartRequests:
+        ref = config.directory.verify_key_ref
+        keys = (self._secrets.secret(ref),) if ref else ()
+        return PartRequests(
+            config.gateway.name,
+            root=config.mqtt.root,
+            stored=StoredPart(edge_folder(config), config.gateway.name, keys),
+            meters=lambda: [m.meter for m in config.meters],
+            apply=self._take_directory,
+            clock=self._clock,
+        )
 
     def _influx(self, section: InfluxSection) -> InfluxFollower:
         token = self._secrets.secret(section.token_ref).decode() if section.token_ref else ""

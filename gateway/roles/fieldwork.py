@@ -151,7 +151,7 @@ class FieldWork:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PROOF_SECONDS
         try:
-            while (stored := await asyncio.to_thread(ledger.capture, record.capture_id)) is None:
+            while (stored := await asyncio.to_thread(ledger.captures.get, record.capture_id)) is None:
                 if loop.time() > deadline:
                     fault = sink.statistics().last_error or "central did not store it: is central running?"
                     raise PeerUnavailable(

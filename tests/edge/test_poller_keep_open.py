@@ -13,7 +13,7 @@ from protocols.dlms.server.ports import serve_wrapper
 from protocols.reading import ProfileName
 from tests.support.dlms.bench import POLICIES, SmallMeter
 from tests.support.dlms.site import NOW
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import ManualClock
 from tests.support.wire import Exchange, recording
 
 AARQ, RLRQ = "a1090607608574050801", "6203800100"

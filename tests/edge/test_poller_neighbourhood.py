@@ -19,6 +19,7 @@ from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
 from protocols.session import SessionContext
+from protocols.simulator.neighbourhood.files import write_files
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import LinePlan
 
@@ -62,7 +63,8 @@ async def held(journal: Journal) -> Counter[tuple[str, str]]:
 async def test_every_meter_is_read_and_nothing_it_recorded_is_missing(tmp_path: Path) -> None:
     clock = SystemClock()
     begun = datetime.now(UTC)
-    hood = await Neighbourhood.start(seed=3, clock=clock, folder=tmp_path)
+    hood = await Neighbourhood.start(seed=3, clock=clock)
+    write_files(hood.plan, tmp_path)
     lines = {line.name: line_of(line) for line in hood.plan.lines}
     journal = await Journal.open(tmp_path / "journal.db", clock=clock)
     counters = FileCounters(tmp_path / "counters.json")

@@ -81,7 +81,7 @@ async def test_a_replay_that_the_broker_refuses_does_not_stop_delivery(
                 await say(
                     connection, TOPICS.replay("edge-1"), ReplayRequest(journal=journal.uuid, first=1, last=3)
                 )
-                await wait_for(lambda: edge.link.statistics.replayed == 2)
+                await wait_for(lambda: edge.link.statistics().replayed == 2)
                 await asyncio.sleep(0)
             await journal.append(JournalBatch(captures=(record(10),)))
             await wait_cursor(journal, "mqtt", 4)
@@ -106,7 +106,7 @@ async def test_a_journal_that_was_set_back_goes_on_under_another_name(
             await wait_for(lambda: journal.uuid != was)
             assert journal.statistics().billing_acked == 0
             await say(connection, acks, Ack(journal=was, seq=2))
-            await wait_for(lambda: edge.link.statistics.refused == 2)
+            await wait_for(lambda: edge.link.statistics().refused == 2)
             async with billing(broker) as consumer:
                 replay = ReplayRequest(journal=journal.uuid, first=1, last=2)
                 await say(connection, TOPICS.replay("edge-1"), replay)
@@ -155,7 +155,7 @@ async def test_only_what_every_named_consumer_has_is_released(tmp_path: Path, jo
             acks = TOPICS.acks("edge-1")
             await say(connection, acks, Ack(journal=journal.uuid, seq=3, consumer="listen"))
             await say(connection, acks, Ack(journal=journal.uuid, seq=3, consumer="billing"))
-            await wait_for(lambda: edge.link.statistics.acks == 1)
+            await wait_for(lambda: edge.link.statistics().acks == 1)
             assert journal.statistics().billing_acked == 0
             await say(connection, acks, Ack(journal=journal.uuid, seq=2))
             await wait_for(lambda: journal.statistics().billing_acked == 2)

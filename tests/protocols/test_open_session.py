@@ -17,8 +17,7 @@ from protocols.session import SessionContext
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import MeterKind
 from tests.support.conformance import SessionUnderTest, check_meter_session
-from tests.support.fakes import Counters, plan_secrets
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import Counters, ManualClock, plan_secrets
 
 STORED = frozenset({ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLING, ProfileName.EVENTS})
 

@@ -19,8 +19,7 @@ from protocols.reading import ProfileName
 from protocols.session import MeterSpec, SessionContext
 from tests.support.dlms.bench import POLICIES, SmallMeter
 from tests.support.dlms.site import NOW, SECRETS, collect, settings
-from tests.support.fakes import Counters
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import Counters, ManualClock
 
 
 class Far:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import os
 import resource
-import signal
 import time
 import tty
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Protocol
 
-from protocols.clock import NowSource, SimulatedClock
+from protocols.clock import NowSource
 from protocols.dlms.companion import companion
 from protocols.dlms.server.model import AssociationPolicy
-from protocols.errors import LineUnavailable, LocalError, MeterConfigError
+from protocols.errors import LineUnavailable, LocalError
 from protocols.reading import ProfileName
 from protocols.session import Auth
-from protocols.simulator.cosem.meter import STORED, Build
+from protocols.simulator.cosem.meter import Build
 from protocols.simulator.cosem.model import DISPLAY, FIRMWARE, PUBLIC, PUSH, READER, UTILITY, HouseholdModel
 from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated_meter
 from protocols.simulator.faults.script import FaultFile
@@ -30,17 +25,14 @@ from protocols.simulator.household.household import Household
 from protocols.simulator.household.state import BillingRow, BlockRow, DailyRow, EventRow
 from protocols.simulator.modbus.meter import ModbusMeter
 from protocols.simulator.modbus.server import serve_rtu, serve_rtu_tcp, serve_tcp
-from protocols.simulator.neighbourhood.files import read_plan, write_files
 from protocols.simulator.neighbourhood.plan import LinePlan, MeterKind, MeterPlan, Plan, plan_neighbourhood
-from protocols.simulator.neighbourhood.pushes import Pushes, PushTo
 
 HISTORY = timedelta(days=36)
 """How long before its start a neighbourhood began to record."""
 FILES_PER_LINE, SPARE_FILES = 3, 256
 """Files that a line may hold open (listening, two clients), and what the process needs besides."""
-_CALM = timedelta(hours=1)
-FREEZE_EVERY = 1.0
-"""Seconds after which what was worked out meanwhile counts as kept for good."""
+CALM = timedelta(hours=1)
+"""How long before its start the last power cut of a neighbourhood has ended."""
 _MAKERS_THAT_NUMBER_EVENTS = ("GEN", "HPL")
 _FIRMWARE = {
     ("D1", False): "SIM-W-1.4.2",
@@ -51,7 +43,8 @@ _FIRMWARE = {
     ("D3", True): "SIM-CT-1.0.3",
 }
 """By category and framing: what profiles capture differs by it, so clients keep layouts apart."""
-_COUNTER_EPOCH = 1_577_836_800  # 2020-01-01: counters of a restarted process go on above the old ones
+_COUNTER_EPOCH = 1_577_836_800
+"""2020-01-01: counters of a restarted process go on above those of the earlier one."""
 
 
 class _Port(Protocol):
@@ -80,7 +73,7 @@ class Neighbourhood:
         self.models: dict[str, HouseholdModel] = {}
         self._ports: list[_Port] = []
         self._descriptors: list[int] = []
-        self._counter_start = max(0, int(time.time()) - _COUNTER_EPOCH)
+        self._counter_start = counter_start()
 
     @classmethod
     async def start(
@@ -91,22 +84,19 @@ class Neighbourhood:
         meters: int = 26,
         history_from: datetime | None = None,
         cuts_until: datetime | None = None,
-        folder: Path | None = None,
-        time: SimulatedClock | None = None,
-        unnamed: int | None = None,
         faults: FaultFile | None = None,
     ) -> Neighbourhood:
-        """Plan and serve; writes the files into `folder` when given.
+        """Plan and serve.
 
         `history_from` defaults to 36 days before the clock's present, `cuts_until` to one hour before it:
-        cuts lie in the history, and every meter answers from now on. Raises
-        MeterConfigError for a wrong number of meters, LineUnavailable when a port or pty cannot be had.
+        cuts lie in the history, and every meter answers from now on. Raises MeterConfigError for a wrong
+        number of meters, LineUnavailable when a port or pty cannot be had.
         """
         plan = plan_neighbourhood(
             seed=seed,
             meters=meters,
             history_from=history_from or clock.now() - HISTORY,
-            cuts_until=cuts_until or clock.now() - _CALM,
+            cuts_until=cuts_until or clock.now() - CALM,
         )
         served = cls(plan, clock, faults)
         try:
@@ -114,8 +104,6 @@ class Neighbourhood:
         except OSError as error:
             await served.stop()
             raise LineUnavailable(f"the simulator cannot open a port or pty: {error}") from error
-        if folder is not None:
-            write_files(served.plan, folder, time=time, unnamed=unnamed)
         return served
 
     async def open(self) -> None:
@@ -262,104 +250,9 @@ def policies_of(meter: MeterPlan) -> dict[int, AssociationPolicy]:
     }
 
 
-async def run_simulator(
-    *,
-    meters: int,
-    seed: int,
-    speed: float,
-    behind: timedelta,
-    folder: Path,
-    unnamed: int | None = None,
-    cuts: bool = True,
-    push_to: PushTo | None = None,
-    faults: FaultFile | None = None,
-    ready: Callable[[Plan], None] | None = None,
-    stop: asyncio.Event | None = None,
-) -> None:
-    """Serve a neighbourhood until `stop`, SIGINT or SIGTERM; files go to `folder`, then `ready` is called.
-
-    With `cuts` power fails now and then while simulated time runs, until an hour before the machine's
-    present; without, only in the history. A folder of the same seed and size keeps its beginning and its
-    cuts, so registers go on after a restart. Its meters on TCP push to `push_to`, too. Errors as `Neighbourhood.start`.
-    """
-    clock = SimulatedClock.ending_now(behind=behind, speed=speed)
-    before = _earlier(folder, seed, meters, clock.now())
-    calm = (clock.anchor if cuts else clock.start) - _CALM
-    done = stop or asyncio.Event()
-    with _stopped_by_signals(done):
-        running = await Neighbourhood.start(
-            seed=seed,
-            clock=clock,
-            meters=meters,
-            history_from=before.history_from if before else None,
-            cuts_until=before.cuts_until if before else calm,
-            folder=folder,
-            time=clock,
-            unnamed=unnamed,
-            faults=faults,
-        )
-        try:
-            async with pushed(running, clock, push_to):
-                if push_to is not None:
-                    write_files(running.plan, folder, time=clock, unnamed=unnamed, push_to=push_to)
-                if ready is not None:
-                    ready(running.plan)
-                await _until(done)
-        finally:
-            await running.stop()
-
-
-async def _until(done: asyncio.Event) -> None:
-    """Wait, and keep what the meters remember out of the garbage collector's way.
-
-    A collection that looks through the histories of 2,000 meters takes a second, in which none of them answers.
-    """
-    while not done.is_set():
-        gc.freeze()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(done.wait(), FREEZE_EVERY)
-
-
-@asynccontextmanager
-async def pushed(running: Neighbourhood, clock: NowSource, push_to: PushTo | None) -> AsyncIterator[None]:
-    """Let the meters of a neighbourhood push while the block runs, where there is somewhere to push to."""
-    if push_to is None:
-        yield
-        return
-    start = max(0, int(time.time()) - _COUNTER_EPOCH)
-    pushes = Pushes(running.plan, running.models, clock, push_to, counter_start=start)
-    task = asyncio.create_task(pushes.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-@contextmanager
-def _stopped_by_signals(done: asyncio.Event) -> Iterator[None]:
-    """Let SIGINT and SIGTERM set `done`; in a thread, where that is not possible, only `done` counts."""
-    loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
-        with suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, done.set)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            with suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.remove_signal_handler(number)
-
-
-def _earlier(folder: Path, seed: int, meters: int, now: datetime) -> Plan | None:
-    """Find the plan of an earlier run that reaches far enough back to go on with."""
-    try:
-        plan = read_plan(folder)
-    except MeterConfigError:
-        return None
-    same = plan.seed == seed and len(plan.meters) == meters
-    return plan if same and plan.history_from <= now - STORED else None
+def counter_start() -> int:
+    """Return the first invocation counter of a meter that starts now: seconds since 2020."""
+    return max(0, int(time.time()) - _COUNTER_EPOCH)
 
 
 def _physical(meter: MeterPlan) -> int:

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from types import MappingProxyType
 
 from protocols.clock import NowSource
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.connection import SendCounter
 from protocols.reading import ProfileName
 from protocols.simulator.cosem.model import HouseholdModel
+from protocols.simulator.cosem.push import BIT_OF_CODE
 from protocols.simulator.dlms.push_client import DialIn, PushClient, push_tcp
 from protocols.simulator.neighbourhood.plan import MeterKind, MeterPlan, Plan
 
@@ -23,10 +23,8 @@ REDIAL = 2.0
 """Seconds until a meter whose connection ended dials again."""
 LOOK = 0.5
 """Seconds between looks at the simulated clock."""
-BIT_OF_EVENT: Mapping[int, int] = MappingProxyType(
-    {7: 3, 9: 4, 51: 6, 67: 11, 69: 51, 101: 85, 102: 86, 201: 81, 203: 82, 251: 83, 301: 84, 302: 84}
-)
-"""Bit of the event status word that an event code sets."""
+ALERTED_CODES = (7, 9, 51, 67, 69, 101, 102, 201, 203, 251, 301, 302)
+"""Event codes that a meter pushes at once, as a bit of the event status word."""
 _COUNTER_SHARE = 1 << 31
 """Counters of pushes begin here, those of answers at nothing: one key never sees a counter twice."""
 
@@ -116,7 +114,7 @@ class Pushes:
 def _due(model: HouseholdModel, client: PushClient, since: datetime, until: datetime) -> list[bytes]:
     apdus = []
     events = model.household.event_rows(since, until)
-    if bits := {BIT_OF_EVENT[event.code] for event in events if event.code in BIT_OF_EVENT}:
+    if bits := {BIT_OF_CODE[event.code] for event in events if event.code in ALERTED_CODES}:
         apdus.append(client.alert(bits))
     if _crossed(since, until, EVERY):
         apdus.append(client.instantaneous())

@@ -39,8 +39,7 @@ from protocols.simulator.household.household import Household
 from tests.support.dlms.bench import HLS_KEY, SmallMeter
 from tests.support.dlms.reader_bench import ScriptedExchange, collect, reader_of
 from tests.support.dlms.site import SECRETS
-from tests.support.fakes import Counters
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import Counters, ManualClock
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MONDAY = datetime(2026, 6, 1, tzinfo=BERLIN)

@@ -39,8 +39,7 @@ from protocols.session import MeterSpec, SessionContext
 from tests.support.dlms.bench import POLICIES, SmallMeter
 from tests.support.dlms.site import SECRETS
 from tests.support.dlms.site import settings as dlms_settings
-from tests.support.fakes import Counters
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import Counters, ManualClock
 
 GENUS = b"/GEN5\\2GENUS METER\r\n"
 FOUND = Identification(maker="GEN", baud=9600, text="GENUS METER")

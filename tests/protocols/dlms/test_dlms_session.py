@@ -36,8 +36,7 @@ from protocols.reading import (
 from protocols.session import MeterSpec, SessionContext
 from tests.support.dlms.bench import POLICIES, START, SmallMeter
 from tests.support.dlms.site import NOW, SECRETS, collect, settings, site
-from tests.support.fakes import Counters
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import Counters, ManualClock
 
 
 @pytest.mark.parametrize("framing", ["wrapper", "hdlc"])

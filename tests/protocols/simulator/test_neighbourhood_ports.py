@@ -20,8 +20,9 @@ from protocols.dlms.apdu import acse
 from protocols.dlms.framing import hdlc
 from protocols.simulator.modbus.server import crc16
 from protocols.simulator.neighbourhood.files import read_plan
-from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood, household_of, run_simulator
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood, household_of
 from protocols.simulator.neighbourhood.plan import MeterKind
+from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
 from tests.support.fakes import HandClock
 from tests.support.simulator import AARQ_NONE, ask_tcp
 
@@ -121,9 +122,9 @@ async def test_a_meter_without_supply_is_silent() -> None:
 async def test_simulator_process_serves_until_told_and_can_be_checked(tmp_path: Path) -> None:
     script = (
         "import asyncio,sys;from datetime import timedelta;from pathlib import Path;"
-        "from protocols.simulator.neighbourhood.neighbourhood import run_simulator;"
-        "asyncio.run(run_simulator(meters=5,seed=9,speed=60,behind=timedelta(hours=2),"
-        "folder=Path(sys.argv[1]),ready=lambda p: print('ready', len(p.meters), flush=True)))"
+        "from protocols.simulator.neighbourhood.run import *;"
+        "asyncio.run(run_simulator(SimulatorSettings(meters=5,seed=9,speed=60,behind=timedelta(hours=2),"
+        "folder=Path(sys.argv[1])),ready=lambda p: print('ready', len(p.meters), flush=True)))"
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", script, str(tmp_path), stdout=asyncio.subprocess.PIPE
@@ -146,11 +147,7 @@ async def test_a_restart_keeps_the_beginning(tmp_path: Path) -> None:
         stop = asyncio.Event()
         stop.set()
         await run_simulator(
-            meters=5,
-            seed=2,
-            speed=1,
-            behind=timedelta(days=behind),
-            folder=tmp_path,
+            SimulatorSettings(meters=5, seed=2, behind=timedelta(days=behind), folder=tmp_path),
             stop=stop,
             ready=plans.append,
         )

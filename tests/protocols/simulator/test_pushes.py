@@ -20,8 +20,9 @@ from protocols.errors import LocalError
 from protocols.meters.secrets import FileSecrets
 from protocols.simulator.dlms.push_client import framed
 from protocols.simulator.neighbourhood.files import edge_toml
-from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood, run_simulator
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.pushes import Pushes, PushTo, pushing
+from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
 from tests.support.dlms.pushes import Memory
 
 
@@ -51,12 +52,7 @@ async def test_meters_push_readings_blocks_and_alerts_that_their_edge_takes(tmp_
     ready = asyncio.Event()
     town = asyncio.create_task(
         run_simulator(
-            meters=8,
-            seed=2,
-            speed=1,
-            behind=timedelta(hours=2),
-            folder=tmp_path,
-            push_to=to,
+            SimulatorSettings(meters=8, seed=2, folder=tmp_path, push_to=to),
             ready=lambda _plan: ready.set(),
             stop=stop,
         )

@@ -16,8 +16,7 @@ from protocols.lines.tcp import TcpLine
 from protocols.reading import ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSpec, SessionContext
 from tests.support.dlms.bench import AK, EK, HLS_KEY, PASSWORD, POLICIES, START, SmallMeter
-from tests.support.fakes import Counters, Secrets
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import Counters, ManualClock, Secrets
 
 NOW = START + timedelta(hours=36)
 SECRETS = Secrets(

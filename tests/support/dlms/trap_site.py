@@ -20,8 +20,7 @@ from protocols.simulator.cosem.model import PUBLIC, READER, UTILITY, HouseholdMo
 from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated_meter
 from protocols.simulator.faults.script import FaultScript, shipped
 from protocols.simulator.household.household import Household
-from tests.support.fakes import Counters, Secrets
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import Counters, ManualClock, Secrets
 
 START = datetime(2026, 10, 29, 18, 30, tzinfo=UTC)
 NOW = START + timedelta(days=4, hours=3, minutes=11)

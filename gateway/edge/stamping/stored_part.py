@@ -9,18 +9,23 @@ from gateway.contract.envelope import MAX_DIRECTORY_MESSAGE, parse_data
 from gateway.contract.messages import DirectoryPart
 from gateway.contract.signing import DIRECTORY_TYP, verify
 from gateway.contract.topics import gateway_name
-from gateway.durable import replace_file
 from gateway.errors import ConfigError, ContractError
+from protocols.durable import replace_file
 
 MAX_CHANGES = 200
 """Changes kept after a snapshot; beyond it a new snapshot is asked for."""
 _FILE = "directory.jws"
 
 
-class DirectoryStore:
+class StoredPart:
     """A snapshot and the changes after it, one compact JWS a line, in `{folder}/directory.jws` (0600).
 
-    Blocking and small; callers in an event loop use a thread. `keys` are central's public keys.
+    Blocking and small; callers in an event loop use a thread. `keys` are central's public keys. A part is
+    taken in two steps, so that only what could be applied is kept:
+
+    >>> part = stored.check(jws)  # doctest: +SKIP
+    >>> apply(part.rows)  # doctest: +SKIP
+    >>> stored.store(jws, part)  # doctest: +SKIP
     """
 
     def __init__(self, folder: Path, gateway: str, keys: Sequence[bytes]) -> None:

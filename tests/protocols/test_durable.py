@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.durable import replace_file
+from protocols.durable import replace_file
 
 
 def test_the_new_content_stands_with_its_rights_and_what_a_crash_left_goes(tmp_path: Path) -> None:
