@@ -19,8 +19,8 @@ from gateway.cli.options import JsonOption
 from gateway.cli.output import print_json, print_problem
 from gateway.errors import UsageError
 from protocols.dlms.data import axdr
+from protocols.dlms.explore.description import attribute_text, object_name, scale_of
 from protocols.dlms.explore.saved_meter import SavedAttribute, SavedMeter, SavedObject, to_text
-from protocols.dlms.explore.shown import object_name, scale_of, shown_attribute
 from protocols.dlms.explore.walk import Walk
 from protocols.dlms.objects import ObjectEntry, Shown, catalogue, class_name, describe
 from protocols.dlms.session import DlmsSession
@@ -164,7 +164,7 @@ def _value(one: SavedObject, attribute: SavedAttribute) -> str:
     scaler = one.attribute(_SCALERS[one.class_id]) if one.class_id in _SCALERS else None
     with_scale = attribute.index == 2 or (one.class_id, attribute.index) == (5, 3)
     scale = scale_of(scaler.value) if scaler is not None and with_scale else None
-    text = shown_attribute(one.class_id, one.version, attribute.index, attribute.value, scale)
+    text = attribute_text(one.class_id, one.version, attribute.index, attribute.value, scale)
     return f"from row {attribute.first_entry}: {text}" if attribute.first_entry else text
 
 

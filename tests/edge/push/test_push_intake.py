@@ -13,7 +13,7 @@ import pytest
 from gateway.edge.push.intake import LEARN_AGAIN, PushIntake, PushLayouts
 from protocols.clock import SystemClock
 from protocols.dlms.data import cosem_time
-from protocols.dlms.push.body import ALERT_SETUP, Alert, Cells, PushBody
+from protocols.dlms.push.body import ALERT_SETUP, Alert, PushBody, PushedCells
 from protocols.dlms.push.receiver import Notification, PushPeer
 from protocols.reading import Obis, ReadingSet
 from tests.support.fakes import ManualClock
@@ -54,7 +54,7 @@ class Parts:
 
 
 async def test_a_push_that_fails_in_an_unforeseen_way_is_counted_and_the_next_one_taken() -> None:
-    body = PushBody(payload=Cells(()), device="1", setup=Obis(0, 0, 25, 9, 0))
+    body = PushBody(payload=PushedCells(()), device="1", setup=Obis(0, 0, 25, 9, 0))
     one = Notification(peer=PushPeer(name="GEN:1"), body=body)
     parts: Any = Parts(one, one)
     intake = PushIntake(
