@@ -239,7 +239,7 @@ def unattributed(
     Example: meter-gateway unattributed --data DIR
     """
     with _ledger(files(data, config)) as ledger:
-        groups = ledger.unattributed()
+        groups = ledger.unattributed.groups()
     rows = [_plain(group) for group in groups if everything or group.reason != Unattributed.NOT_A_CONSUMER]
     show(rows, as_json=as_json, empty="every reading of a consumer stands under an account")
 
@@ -296,7 +296,7 @@ def readings(
                 "values": values if as_json else in_words(values),
             }
             for row in rows
-            for values in [{v.name: _said(v, unit=not as_json) for v in row.capture.values}]
+            for values in [{v.name: _said(v, unit=not as_json) for v in row.capture.message.values}]
         ],
         as_json=as_json,
         empty="no readings",

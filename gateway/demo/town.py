@@ -130,7 +130,7 @@ class Demo:
         last = edge.journal.last_seq
 
         def complete() -> bool:
-            return central.ledger.journal_state(edge.journal.uuid).contiguous >= last
+            return central.ledger.journals.state(edge.journal.uuid).contiguous >= last
 
         await wait_until(complete, "the ledger holds every journaled entry")
 
@@ -157,7 +157,7 @@ class Demo:
         for meter in self.plan.meters:
             if meter.spec.dlms is None:
                 continue
-            held = ledger.captures(meter.meter, "block_load")
+            held = ledger.captures.between(meter.meter, "block_load")
             if not held:
                 found.append(f"{meter.meter}: no block load in the ledger")
                 continue

@@ -37,13 +37,13 @@ from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.roles.push import PushRole
 from mapping.snapshot import DirectorySnapshot
-from protocols.dlms.client.keeper import Keeper
+from protocols.dlms.client.association_pool import AssociationPool
 from protocols.line import Line
 from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
 from protocols.reading import ProfileName
-from protocols.session import Clock
+from protocols.session import Clock, SessionContext
 
 log = structlog.get_logger("gateway.edge")
 
@@ -66,21 +66,20 @@ class EdgeRole:
         self._config = config
         self._clock = clock
         self._secrets = FileSecrets(config.secrets)
+        context = SessionContext(secrets=self._secrets, counters=counters, clock=clock)
         self.journal = journal
         self.lines = lines
-        self.keeper = Keeper()
+        self.associations = AssociationPool()
         self._directory = DirectorySnapshot()
         self.follower = self._influx(config.influx) if config.influx else None
-        self.push = self._push(config, counters)
+        self.push = self._push(config, context)
         self.poller = Poller(
             lines,
             polled_meters(config),
             journal=journal,
             directory=lambda: StampingPart(self._directory),
-            open_session=partial(open_session, layouts={}, keeper=self.keeper),
-            secrets=self._secrets,
-            counters=counters,
-            clock=clock,
+            open_session=partial(open_session, layouts={}, pool=self.associations),
+            context=context,
             schedule=schedule(config),
             learn=self.push.layouts.learn if self.push is not None else None,
             woken_by=self.push.woken if self.push is not None else (),
@@ -128,17 +127,15 @@ class EdgeRole:
         if self.follower is not None:
             group.create_task(self.follower.run(self.journal))
 
-    def _push(self, config: Config, counters: FileCounters) -> PushRole | None:
+    def _push(self, config: Config, context: SessionContext) -> PushRole | None:
         if config.push is None:
             return None
         return PushRole(
             config,
             config.push,
             lines=self.lines,
-            secrets=self._secrets,
-            invocations=counters,
+            context=context,
             counters=PushCounters(edge_folder(config) / "push.db"),
-            clock=self._clock,
         )
 
     async def _take_directory(self, part: DirectoryPart) -> None:
@@ -236,7 +233,7 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
         try:
             yield role
         finally:
-            await role.keeper.close()
+            await role.associations.close()
     finally:
         if role is not None and role.push is not None:
             await role.push.close()

@@ -10,8 +10,8 @@ import pytest
 
 from gateway.central.audit import AuditResult, Recorded, audit, by_directory
 from gateway.central.explain import explain
+from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.schema import LedgerError
 from gateway.errors import UsageError
 from mapping.changes import Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role

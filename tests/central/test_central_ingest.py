@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from gateway.central.intake.service import Central, CentralOptions
-from gateway.central.ledger.ledger import Ledger, LedgerError
+from gateway.central.ledger.database import LedgerError
+from gateway.central.ledger.ledger import Ledger
 from gateway.contract.envelope import parse, wrap
 from gateway.contract.messages import Ack, Balance, Batch, ReplayRequest, Status
 from gateway.contract.topics import TopicKind, Topics
@@ -136,10 +137,10 @@ async def test_readings_gaps_status_and_balance_arrive_and_are_acknowledged(
             TOPICS.balance("acc-1"), wrap(balance, id="b", source="/billing", time=NOW), retain=True
         )
         await until(lambda: edge.acked == 51, "the ack of everything")
-        await until(lambda: ledger.balance("acc-1") is not None, "the balance")
-        await until(lambda: len(ledger.statuses()) == 1, "the status")
+        await until(lambda: ledger.balances.get("acc-1") is not None, "the balance")
+        await until(lambda: len(ledger.statuses.all()) == 1, "the status")
     assert ledger.counts().captures == 50
-    assert [g.gap_id for g in ledger.gaps()] == ["gap-1"]
+    assert [g.gap_id for g in ledger.gaps.all()] == ["gap-1"]
     assert edge.replays == []
 
 
@@ -187,7 +188,7 @@ async def test_replay_is_asked_with_back_off_and_lost_entries_are_declared(
         await edge.status(last_seq=9, first_seq=5)
         await until(lambda: edge.acked == 9, "the journal to go on")
         assert 1 <= len(edge.replays) <= 4
-    assert [(name, first, last) for name, first, last, *_ in ledger.lost()] == [("journal-1", 1, 4)]
+    assert [(name, first, last) for name, first, last, *_ in ledger.journals.lost()] == [("journal-1", 1, 4)]
 
 
 async def test_poison_is_set_aside_and_delays_nobody(broker: Mosquitto, ledger: Ledger) -> None:
@@ -317,5 +318,5 @@ async def test_killed_at_random_instants(broker: Mosquitto, tmp_path: Path) -> N
             process.wait()
     ledger = Ledger(tmp_path / "ledger.db", read_only=True)
     assert ledger.counts().captures == 600
-    assert len({c.capture_id for c in ledger.captures()}) == 600
+    assert len({c.capture_id for c in ledger.captures.between()}) == 600
     ledger.close()

@@ -46,10 +46,10 @@ def test_the_good_entries_of_a_bad_batch_are_stored_and_the_bad_one_is_set_aside
 
     replayed = octets(batch([capture(2)]))
     desk.handle([Received(TOPIC, spoiled(replayed, 2), NOW + timedelta(seconds=5))])
-    assert ledger.journal_state("journal-1").contiguous == 3, "the same again: those after it go on"
-    assert [(first, last) for _, first, last, *_ in ledger.lost()] == [(2, 2)]
+    assert ledger.journals.state("journal-1").contiguous == 3, "the same again: those after it go on"
+    assert [(first, last) for _, first, last, *_ in ledger.journals.lost()] == [(2, 2)]
     (letter,) = ledger.letters.all()
-    assert letter.count == 2
+    assert letter.times_seen == 2
 
 
 def test_an_entry_that_is_mended_is_stored_though_it_was_given_up(ledger: Ledger) -> None:
@@ -58,7 +58,7 @@ def test_an_entry_that_is_mended_is_stored_though_it_was_given_up(ledger: Ledger
         desk.handle([Received(TOPIC, spoiled(BAD, 2), NOW)])
     outcome = desk.handle([Received(TOPIC, octets(batch([capture(2)])), NOW)])
     assert outcome.result.stored == 1
-    assert ledger.capture(capture(2).capture_id) is not None
+    assert ledger.captures.get(capture(2).capture_id) is not None
 
 
 def test_an_entry_of_another_gateway_is_not_salvaged(ledger: Ledger) -> None:

@@ -11,7 +11,7 @@ import pytest
 from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord, JournalBatch, SeqRange
 from gateway.edge.journal.journal import FullPolicy, Journal, JournalLimits
 from gateway.errors import JournalError, JournalFull
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import ManualClock
 
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
 

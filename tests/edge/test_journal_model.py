@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord, JournalBatch
 from gateway.edge.journal.journal import Journal, JournalLimits
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import ManualClock
 
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
 DAY = timedelta(days=1)

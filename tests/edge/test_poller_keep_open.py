@@ -13,7 +13,7 @@ from protocols.dlms.server.ports import serve_wrapper
 from protocols.reading import ProfileName
 from tests.support.dlms.bench import POLICIES, SmallMeter
 from tests.support.dlms.site import NOW
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import ManualClock
 from tests.support.wire import Exchange, recording
 
 AARQ, RLRQ = "a1090607608574050801", "6203800100"
@@ -40,7 +40,7 @@ async def test_polls_share_an_association_as_configured(
                 report = await edge.poller.poll_meter("GEN:00000007", [profile])
                 assert report.ok, report.error
             assert edge.lines["ip"].statistics().connects == 1
-            assert len(edge.keeper) == (1 if keep_open else 0)
+            assert len(edge.associations) == (1 if keep_open else 0)
         said = "".join(digits for way, digits in wire if way == ">")
         assert (said.count(AARQ), said.count(RLRQ)) == (openings, openings)
     server.close()

@@ -18,6 +18,7 @@ from protocols.line import Line
 from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
+from protocols.session import SessionContext
 from protocols.simulator.neighbourhood.files import write_files
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import LinePlan
@@ -73,9 +74,7 @@ async def test_every_meter_is_read_and_nothing_it_recorded_is_missing(tmp_path: 
         journal=journal,
         directory=Empty,
         open_session=open_session,
-        secrets=FileSecrets(tmp_path / "keys", {}),
-        counters=counters,
-        clock=clock,
+        context=SessionContext(secrets=FileSecrets(tmp_path / "keys", {}), counters=counters, clock=clock),
         schedule=Schedule(backfill=BACKFILL),
     )
     try:

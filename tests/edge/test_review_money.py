@@ -16,7 +16,7 @@ from protocols.dlms.data import cosem_time
 from protocols.dlms.push.body import ALERT_SETUP, Alert, Cells, PushBody
 from protocols.dlms.push.receiver import Notification, PushPeer
 from protocols.reading import Obis, ReadingSet
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import ManualClock
 
 
 class Broken(PushLayouts):

@@ -18,7 +18,7 @@ from protocols.session import Auth
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 from tests.support.billing import Billing
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import ManualClock
 from tests.support.mosquitto import Mosquitto
 from tests.support.wire import Exchange, playing, recording
 

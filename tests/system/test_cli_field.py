@@ -242,9 +242,9 @@ def version(town: Town) -> int:
 def in_ledger(town: Town, capture_id: str) -> dict[str, str]:
     ledger = Ledger(town.files.ledger, read_only=True)
     try:
-        capture = ledger.capture(capture_id)
+        capture = ledger.captures.get(capture_id)
     finally:
         ledger.close()
     assert capture is not None
-    told = {v.q: v.value if v.missing is None else f"missing {v.missing}" for v in capture.values}
+    told = {v.q: v.value if v.missing is None else f"missing {v.missing}" for v in capture.message.values}
     return {q: text for q, text in told.items() if text is not None}

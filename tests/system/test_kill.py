@@ -80,7 +80,7 @@ def test_sigkill_of_edge_central_and_broker_loses_doubles_and_misattributes_noth
         journal = view(made.folder / "edge" / "edge" / "journal.db")
         ledger = Ledger(made.files.ledger, read_only=True)
         wait_until(
-            lambda: ledger.journal_state(journal.journal).contiguous >= journal.last_seq,
+            lambda: ledger.journals.state(journal.journal).contiguous >= journal.last_seq,
             "the ledger holds every entry of the journal",
         )
         ledger.close()

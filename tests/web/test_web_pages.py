@@ -112,7 +112,7 @@ def test_hostile_values_are_escaped_on_the_operators_page(client: TestClient, se
     told = Status(
         gateway="edge-9", online=True, version="1", journal="j", at=NOW, alarms=(Alarm(code="x", text=EVIL),)
     )
-    seeded.ledger.set_status("edge-9", told.model_dump_json(), NOW)
+    seeded.ledger.statuses.put("edge-9", told.model_dump_json(), NOW)
     seeded.writer.write(live("GEN:<b>bold</b>", NOW, 5))
     for lang in ("en", "hi"):
         text = client.get(f"/operator?lang={lang}").text

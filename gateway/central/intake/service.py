@@ -16,7 +16,8 @@ from gateway.backoff import Backoff
 from gateway.central.directory.service import DirectoryService
 from gateway.central.intake.batches import Desk, Outcome, Received
 from gateway.central.intake.messages import SUBSCRIBED
-from gateway.central.ledger.ledger import Ledger, LedgerError
+from gateway.central.ledger.database import LedgerError
+from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import Ack, Status
@@ -115,7 +116,7 @@ class Central:
         """Connect, serve, reconnect with back-off; ends only by cancellation."""
         backoff = Backoff(0.2, 30.0)
         try:
-            for state in await self._work(self._ledger.journals):
+            for state in await self._work(self._ledger.journals.all):
                 self._note(state)
             while True:
                 refused = await self._connected(backoff)
@@ -261,8 +262,8 @@ class Central:
         now = self._clock.now()
 
         def declare() -> JournalState:
-            self._ledger.declare_lost(name, first, last, "the journal no longer holds them", now)
-            return self._ledger.journal_state(name)
+            self._ledger.journals.declare_lost(name, first, last, "the journal no longer holds them", now)
+            return self._ledger.journals.state(name)
 
         log.error("entries_lost", journal=name, first=first, last=last)
         state = await self._work(declare)

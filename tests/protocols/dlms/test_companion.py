@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from protocols.dlms.companion import (
-    COMPANIONS,
     BufferSource,
     Column,
     EventLog,
@@ -42,6 +41,7 @@ from protocols.dlms.objects.object_list import parse_object_list
 from protocols.errors import MeterConfigError, NotSupported
 from protocols.names import NAMES
 from protocols.reading import Obis, ProfileName, Quantity, name_of
+from protocols.session import COMPANIONS
 
 KNOWN = companion()
 GENERIC = companion("generic")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -305,3 +306,22 @@ async def test_silence_of_the_public_client_names_the_setting_that_leaves_it_out
     async with site("hls2") as s:
         with pytest.raises(MeterSilent, match=r'server 7 unknown .*; counter_object = "" leaves out'):
             await opens(s, server=7, timeout=0.2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"client": 0}, "client = 0: 1 to 127 is allowed"),
+        ({"client": 128}, "client = 128: 1 to 127 is allowed"),
+        ({"timeout": 0}, "timeout = 0: more than 0 to 120 is allowed"),
+        (
+            {"framing": "carrier pigeon"},
+            "framing = 'carrier pigeon': one of wrapper, wrapper-udp, hdlc is allowed",
+        ),
+        ({"address_octets": 3}, "address_octets = 3: one of 0, 1, 2, 4 is allowed"),
+        ({"companion": "dsmr"}, "companion = 'dsmr': one of is15959, generic is allowed"),
+    ],
+)
+def test_settings_outside_their_limits_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(MeterConfigError, match=f"^{message}$"):
+        DlmsSettings(**changes)

@@ -13,8 +13,8 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
-from protocols.dlms.client.conversation import MAX_RESUMES
 from protocols.dlms.client.exchange import Exchange
+from protocols.dlms.client.resuming_exchange import MAX_RESUMES
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import (
     Data,

@@ -15,7 +15,7 @@ from protocols.dlms.framing import hdlc
 from protocols.dlms.framing.hdlc import Address, BadFrame, Frame, FrameDecoder, Parameters
 from protocols.dlms.framing.hdlc_link import HdlcClientLink
 from protocols.dlms.framing.link import ApduReceived, LinkOpened
-from protocols.dlms.profile.columns import decode_rows
+from protocols.dlms.profile.decoder import buffer_of
 from protocols.dlms.profile.layouts import CLOCK, Layout, parse_columns, parse_scales
 from protocols.dlms.security import ciphering, hls
 from protocols.dlms.security import suites as security
@@ -190,8 +190,8 @@ def test_null_compressed_buffer() -> None:
     captured = ((8, CLOCK), (1, Obis(0, 0, 96, 10, 2)), (1, Obis(1, 0, 1, 8, 0)), (1, Obis(1, 0, 2, 8, 0)))
     columns = parse_columns(array(*(capture_object(c, name) for c, name in captured)))
     layout = Layout(profile=ProfileName.BLOCK_LOAD, obis=Obis(1, 0, 99, 1, 0), columns=columns, period=3600)
-    decoded = decode_rows(
-        layout, axdr.decode(octets), zone=cosem_time.INDIA, received_at=datetime(2020, 1, 1, tzinfo=UTC)
+    decoded = buffer_of(layout, axdr.decode(octets), zone=cosem_time.INDIA).sets(
+        received_at=datetime(2020, 1, 1, tzinfo=UTC)
     )
     hours = [(s.at - decoded.sets[0].at).total_seconds() / 3600 for s in decoded.sets]
     assert hours == [0, 1, 2, 3]

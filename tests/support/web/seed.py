@@ -32,7 +32,7 @@ from gateway.web.app import create_app
 from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.store import DirectoryStore
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import ManualClock
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # 14:30 in Kanpur
 OLD_DAYS = datetime(2026, 1, 1, tzinfo=UTC)
@@ -303,11 +303,11 @@ def status(ledger: Ledger) -> None:
         ),
         at=NOW - timedelta(seconds=20),
     )
-    ledger.set_status("edge-1", told.model_dump_json(), NOW)
+    ledger.statuses.put("edge-1", told.model_dump_json(), NOW)
     gone = told.model_copy(
         update={"gateway": "edge-2", "online": False, "at": NOW - timedelta(minutes=50), "meters": ()}
     )
-    ledger.set_status("edge-2", gone.model_dump_json(), NOW)
+    ledger.statuses.put("edge-2", gone.model_dump_json(), NOW)
 
 
 def move_in(directory: DirectoryStore) -> None:

@@ -9,8 +9,8 @@ from typing import TypeVar
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.client.exchange import Exchange, Reads
+from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.client.opening import Opened, Opener
-from protocols.dlms.client.turn import Turn
 from protocols.dlms.data.types import Data
 from protocols.errors import (
     AssociationLost,
@@ -37,7 +37,7 @@ PROBE = (1, Obis(0, 0, 96, 1, 0))
 """What is read to find out whether a kept association still stands: the serial."""
 
 
-class Conversation(Reads):
+class ResumingExchange(Reads):
     """What an `Exchange` does, on the association of the moment.
 
     Reads are repeated in a new association after a fault: the first time at once, then as long as something
@@ -48,8 +48,8 @@ class Conversation(Reads):
     first read replaces it without counting that as a fault.
     """
 
-    def __init__(self, turn: Turn, opener: Opener, opened: Opened, *, reused: bool = False) -> None:
-        self._turn = turn
+    def __init__(self, lease: LineLease, opener: Opener, opened: Opened, *, reused: bool = False) -> None:
+        self._lease = lease
         self._opener = opener
         self._exchange = opened.exchange
         self._title = opened.title
@@ -207,8 +207,8 @@ class Conversation(Reads):
     async def _reopen(self) -> None:
         try:
             await self.close()
-            await self._turn.renew()
-            opened = await self._opener.open(self._turn)
+            await self._lease.renew()
+            opened = await self._opener.open(self._lease)
             self._exchange, self._over = opened.exchange, False
             if self._check is not None:
                 await self._check(opened)

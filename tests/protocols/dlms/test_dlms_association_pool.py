@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from protocols.dlms.client.keeper import HDLC_INACTIVITY, WRAPPER_INACTIVITY, Keeper
+from protocols.dlms.client.association_pool import HDLC_INACTIVITY, WRAPPER_INACTIVITY, AssociationPool
 from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.ports import serve_hdlc
 from protocols.dlms.session import DlmsSession
@@ -56,11 +56,11 @@ class Kept(Site):
         self.wire = CountedLine(self.meter, framing, [])
         super().__init__(self.meter, self.wire, name, framing)
         self.time = Time()
-        self.keeper = Keeper(now=self.time)
+        self.pool = AssociationPool(now=self.time)
         self.kept_spec = self.spec(keep_open=keep_open)
 
     def session(self, spec: MeterSpec | None = None) -> AbstractAsyncContextManager[DlmsSession]:
-        return self.open(spec or self.kept_spec, keeper=self.keeper)
+        return self.open(spec or self.kept_spec, pool=self.pool)
 
     async def poll(self, spec: MeterSpec | None = None) -> int:
         """Read something; give how many association requests that took, the public client's included."""
@@ -78,11 +78,11 @@ async def test_a_kept_association_is_used_again(name: str, framing: str) -> None
     assert [await s.poll() > 0, await s.poll(), await s.poll()] == [True, 0, 0]
     assert s.wire.turns == s.wire.connects + 2  # the line was given back between the polls
     assert s.wire.connects == 1
-    await s.keeper.close()
+    await s.pool.close()
     assert s.wire.released >= 1
-    assert len(s.keeper) == 0
+    assert len(s.pool) == 0
     assert await s.poll() > 0
-    assert await s.poll() > 0  # a closed keeper keeps nothing
+    assert await s.poll() > 0  # a closed pool keeps nothing
 
 
 @pytest.mark.parametrize(("framing", "limit"), [("wrapper", WRAPPER_INACTIVITY), ("hdlc", HDLC_INACTIVITY)])
@@ -107,7 +107,7 @@ async def test_after_keep_open_it_is_ended_in_order_and_opened_anew() -> None:
 async def test_without_keep_open_nothing_is_kept() -> None:
     s = Kept("none", keep_open=0)
     assert [await s.poll(), await s.poll()] == [1, 1]
-    assert len(s.keeper) == 0
+    assert len(s.pool) == 0
 
 
 async def test_a_stranger_on_the_line_or_a_new_connection_ends_the_keeping() -> None:
@@ -173,7 +173,7 @@ async def test_another_meter_behind_a_stale_association_is_found_out() -> None:
     async with s.session() as session:
         with pytest.raises(IdentityMismatch):
             await session.relay()
-    assert len(s.keeper) == 0
+    assert len(s.pool) == 0
 
 
 async def test_another_client_of_the_meter_ends_the_kept_association_first() -> None:
@@ -190,28 +190,28 @@ async def test_a_session_that_failed_is_not_kept() -> None:
     with pytest.raises(LineTimeout, match="mine"):
         async with s.session():
             raise LineTimeout("mine")
-    assert len(s.keeper) == 0
+    assert len(s.pool) == 0
     assert await s.poll() == 1
 
 
 async def test_the_number_of_kept_associations_is_bounded() -> None:
     s = Kept("none")
-    s.keeper = Keeper(now=s.time, most=0)
+    s.pool = AssociationPool(now=s.time, capacity=0)
     assert [await s.poll(), await s.poll()] == [1, 1]
-    assert len(s.keeper) == 0
+    assert len(s.pool) == 0
 
 
 async def test_over_tcp_the_connection_stays_and_is_closed_by_the_line() -> None:
     async with site("gmac") as s:
-        keeper = Keeper()
+        pool = AssociationPool()
         used: list[int] = []
         for _ in range(3):
-            async with s.open(s.spec(keep_open=600), keeper=keeper) as session:
+            async with s.open(s.spec(keep_open=600), pool=pool) as session:
                 await session.relay()
                 used.append(len(s.counters.given))
         assert used[2] - used[1] == used[1] - used[0] == 2  # two requests each
         assert s.line.statistics().connects == 1
-        await keeper.close()
+        await pool.close()
 
 
 # an RS-485 bus
@@ -224,8 +224,8 @@ class BusSite(Site):
         super().__init__(meter, line, "hls2", "hdlc")
         self.physical = physical
 
-    def session(self, keeper: Keeper | None = None) -> AbstractAsyncContextManager[DlmsSession]:
-        return self.open(self.spec(physical=self.physical, keep_open=600), keeper=keeper)
+    def session(self, pool: AssociationPool | None = None) -> AbstractAsyncContextManager[DlmsSession]:
+        return self.open(self.spec(physical=self.physical, keep_open=600), pool=pool)
 
 
 @asynccontextmanager
@@ -259,13 +259,13 @@ async def bus() -> AsyncIterator[tuple[BusSite, BusSite]]:
 
 async def test_on_a_bus_each_meter_keeps_its_own_association() -> None:
     async with bus() as sites:
-        keeper = Keeper()
+        pool = AssociationPool()
         for s in (*sites, *sites):
             before = len(s.counters.given)
-            async with s.session(keeper) as session:
+            async with s.session(pool) as session:
                 assert await session.relay() is RelayState.CLOSED
         assert len(s.counters.given) - before == 2  # output and control state, and nothing else
-        await keeper.close()
+        await pool.close()
 
 
 async def _interrupted(session: DlmsSession, after: float) -> None:

@@ -16,17 +16,14 @@ from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.data.types import Data, Tag, array, double_long_unsigned, octets, structure
 from protocols.dlms.profile import stamps
-from protocols.dlms.profile.buffer import Decoded
-from protocols.dlms.profile.columns import (
-    MAX_TAIL,
-    block_of,
-    decode_block,
-    decode_cut_block,
-    decode_octets,
-    decode_rows,
-    rows_of,
-)
+from protocols.dlms.profile.buffer import DecodedRows
 from protocols.dlms.profile.columnwise import from_columns
+from protocols.dlms.profile.decoder import (
+    MAX_TAIL,
+    buffer_of,
+    decode_buffer,
+    decode_cut_buffer,
+)
 from protocols.dlms.profile.layouts import CapturedColumn, Layout
 from protocols.dlms.profile.runs import FIRST_GLANCE
 from protocols.errors import MeterProtocolError
@@ -44,7 +41,7 @@ ZONES = [cosem_time.INDIA, ZoneInfo("Europe/Berlin"), ZoneInfo("America/St_Johns
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
-def model(layout: Layout, data: bytes, zone: ZoneInfo, **bounds: datetime | None) -> Decoded | None:
+def model(layout: Layout, data: bytes, zone: ZoneInfo, **bounds: datetime | None) -> DecodedRows | None:
     """Decode by the simple path; None for an error of the meter."""
     try:
         return profile_model.decode_rows(layout, axdr.decode(data), zone=zone, received_at=NOW, **bounds)
@@ -52,9 +49,9 @@ def model(layout: Layout, data: bytes, zone: ZoneInfo, **bounds: datetime | None
         return None
 
 
-def columnar(layout: Layout, data: bytes, zone: ZoneInfo, **bounds: datetime | None) -> Decoded | None:
+def columnar(layout: Layout, data: bytes, zone: ZoneInfo, **bounds: datetime | None) -> DecodedRows | None:
     try:
-        return decode_octets(layout, data, zone=zone, received_at=NOW, **bounds)
+        return decode_buffer(layout, data, zone=zone).sets(received_at=NOW, **bounds)
     except MeterProtocolError:
         return None
 
@@ -78,11 +75,11 @@ def test_a_buffer_gives_the_sets_of_the_simple_path(seed: int) -> None:
     check(rng, layout, axdr.encode(array(*rows)))
     zone = rng.choice(ZONES)
     simple = profile_model.decode_rows(layout, array(*rows), zone=zone, received_at=NOW)
-    assert decode_rows(layout, array(*rows), zone=zone, received_at=NOW) == simple
-    assert list(rows_of(layout, array(*rows), zone)) == list(
+    assert buffer_of(layout, array(*rows), zone=zone).sets(received_at=NOW) == simple
+    assert list(buffer_of(layout, array(*rows), zone=zone).rows()) == list(
         profile_model.rows_of(layout, array(*rows), zone)
     )
-    assert decode_block(layout, axdr.encode(array(*rows)), zone=zone) == block_of(
+    assert decode_buffer(layout, axdr.encode(array(*rows)), zone=zone) == buffer_of(
         layout, array(*rows), zone=zone
     )
 
@@ -128,7 +125,7 @@ def test_hostile_octets_raise_only_errors_of_the_meter(data: bytes, seed: int, h
     layout = layout_of(rng)
     check(rng, layout, head + data)
     try:
-        decode_cut_block(layout, head + data, zone=cosem_time.INDIA).sets(received_at=NOW)
+        decode_cut_buffer(layout, head + data, zone=cosem_time.INDIA).sets(received_at=NOW)
     except MeterProtocolError:
         pass
 
@@ -146,7 +143,7 @@ def test_of_a_buffer_cut_anywhere_the_whole_rows_are_kept(seed: int) -> None:
     for cut in [*rng.sample(range(len(data) + 1), min(6, len(data))), len(data), rng.choice(ends)]:
         whole = rows[: sum(end <= cut for end in ends[1:])]
         simple = profile_model.decode_rows(layout, array(*whole), zone=cosem_time.INDIA, received_at=NOW)
-        assert decode_cut_block(layout, data[:cut], zone=cosem_time.INDIA).sets(received_at=NOW) == simple
+        assert decode_cut_buffer(layout, data[:cut], zone=cosem_time.INDIA).sets(received_at=NOW) == simple
 
 
 def daily(columns: int = 1) -> Layout:
@@ -168,9 +165,9 @@ def daily_rows(count: int) -> list[Data]:
 def test_a_cut_compact_array_keeps_its_whole_rows() -> None:
     layout = daily()
     data = axdr.encode(Data(Tag.COMPACT_ARRAY, tuple(daily_rows(20))))
-    whole = decode_octets(layout, data, zone=cosem_time.INDIA, received_at=NOW)
+    whole = decode_buffer(layout, data, zone=cosem_time.INDIA).sets(received_at=NOW)
     for cut in range(len(data)):
-        kept = decode_cut_block(layout, data[:cut], zone=cosem_time.INDIA).sets(received_at=NOW)
+        kept = decode_cut_buffer(layout, data[:cut], zone=cosem_time.INDIA).sets(received_at=NOW)
         assert kept.sets == whole.sets[: max(0, cut - 8) // 17]
 
 
@@ -191,12 +188,12 @@ def test_a_cut_compact_array_keeps_its_whole_rows() -> None:
 def test_damage_in_a_cut_buffer_is_an_error(damage: Callable[[bytes], bytes], message: str) -> None:
     data = damage(axdr.encode(array(*daily_rows(20))))
     with pytest.raises(MeterProtocolError, match=message):
-        decode_cut_block(daily(), data, zone=cosem_time.INDIA).sets(received_at=NOW)
+        decode_cut_buffer(daily(), data, zone=cosem_time.INDIA).sets(received_at=NOW)
 
 
 def test_a_column_of_integers_is_exact_and_knows_its_scale() -> None:
     rows = daily_rows(50)
-    block = decode_block(daily(), axdr.encode(array(*rows)), zone=cosem_time.INDIA)
+    block = decode_buffer(daily(), axdr.encode(array(*rows)), zone=cosem_time.INDIA)
     assert block.columns[1].values == tuple(range(50))
     assert block.columns[1].tags is Tag.DOUBLE_LONG_UNSIGNED
     assert block.columns[1].captured.scale == (0, "Wh")
@@ -219,7 +216,7 @@ def test_a_column_of_integers_is_exact_and_knows_its_scale() -> None:
 )
 def test_no_bound_can_be_exceeded(data: bytes, message: str) -> None:
     with pytest.raises(MeterProtocolError, match=message):
-        decode_block(daily(), data, zone=cosem_time.INDIA)
+        decode_buffer(daily(), data, zone=cosem_time.INDIA)
 
 
 def _hostile_buffers() -> dict[str, bytes]:
@@ -259,7 +256,7 @@ def test_no_buffer_costs_more_than_a_millisecond_per_kibibyte(name: str, data: b
     for _ in range(3):
         stamps.forget()
         times = [time.process_time()]
-        block = decode_block(daily(), data, zone=cosem_time.INDIA)
+        block = decode_buffer(daily(), data, zone=cosem_time.INDIA)
         times.append(time.process_time())
         block.sets(received_at=NOW)
         times.append(time.process_time())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -12,7 +12,7 @@ from protocols.dlms.data.cosem_time import OCTETS
 from protocols.dlms.data.cursor import Cursor, EndOfOctets
 from protocols.dlms.data.types import NULL, Data, DataValue, Tag
 from protocols.dlms.profile import stamps
-from protocols.dlms.profile.buffer import Block, Column, Decoded, Row
+from protocols.dlms.profile.buffer import BufferColumn, BufferRow, ColumnarBuffer
 from protocols.dlms.profile.layouts import CapturedColumn, Layout, cell_value
 from protocols.dlms.profile.runs import Cell, RowPlan, tagged_plan, untagged_plan, values
 from protocols.dlms.profile.stamps import meter_time
@@ -28,66 +28,30 @@ MAX_TAIL = 4096
 _TIME_TAGS = (Tag.OCTET_STRING, Tag.DATE_TIME)
 
 
-def decode_block(layout: Layout, octets: bytes, *, zone: ZoneInfo) -> Block:
+def decode_buffer(layout: Layout, octets: bytes, *, zone: ZoneInfo) -> ColumnarBuffer:
     """Decode a profile's buffer, an A-XDR array or compact-array of rows (Blue Book 4.3.6 #2).
 
     MeterProtocolError when it is something else, ends early, exceeds a bound of `axdr` or has rows that
     are not the layout's.
     """
-    return _Buffer(layout, octets, zone, cut=False).block()
+    return _BufferReader(layout, octets, zone, cut=False).block()
 
 
-def decode_cut_block(layout: Layout, octets: bytes, *, zone: ZoneInfo) -> Block:
+def decode_cut_buffer(layout: Layout, octets: bytes, *, zone: ZoneInfo) -> ColumnarBuffer:
     """Decode the whole rows of a buffer whose end may be missing; damaged octets are MeterProtocolError."""
-    return _Buffer(layout, octets, zone, cut=True).block()
+    return _BufferReader(layout, octets, zone, cut=True).block()
 
 
-def block_of(layout: Layout, buffer: Data, *, zone: ZoneInfo) -> Block:
+def buffer_of(layout: Layout, buffer: Data, *, zone: ZoneInfo) -> ColumnarBuffer:
     """Make a block of a buffer that is decoded already."""
     _check_buffer(buffer.tag, buffer.tag.name)
-    rows = _Rows(layout, zone)
+    rows = _RowCollector(layout, zone)
     rows.add([_cells(layout, number, row) for number, row in enumerate(buffer.items)])
     return rows.block()
 
 
-def decode_octets(
-    layout: Layout,
-    octets: bytes,
-    *,
-    zone: ZoneInfo,
-    received_at: datetime,
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> Decoded:
-    """Turn a buffer's A-XDR octets into sets with since < at <= until, oldest first (see `Block.sets`).
-
-    MeterProtocolError when the octets are no buffer of this layout or exceed a bound of `axdr`.
-    """
-    block = decode_block(layout, octets, zone=zone)
-    return block.sets(received_at=received_at, since=since, until=until)
-
-
-def decode_rows(
-    layout: Layout,
-    buffer: Data,
-    *,
-    zone: ZoneInfo,
-    received_at: datetime,
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> Decoded:
-    """Do the same with a buffer that is decoded already."""
-    block = block_of(layout, buffer, zone=zone)
-    return block.sets(received_at=received_at, since=since, until=until)
-
-
-def rows_of(layout: Layout, buffer: Data, zone: ZoneInfo) -> Iterator[Row]:
-    """Return the rows with null-data resolved: a null repeats the row before, a null stamp adds one period."""
-    return block_of(layout, buffer, zone=zone).rows()
-
-
 def reading_set(
-    layout: Layout, row: Row, at: datetime, occurrence: int, *, zone: ZoneInfo, received_at: datetime
+    layout: Layout, row: BufferRow, at: datetime, occurrence: int, *, zone: ZoneInfo, received_at: datetime
 ) -> ReadingSet:
     """Make a set of one row of a profile of the present, at an instant that the caller gives."""
     values = tuple(
@@ -120,12 +84,12 @@ def _cells(layout: Layout, number: int, row: Data) -> tuple[Data, ...]:
     return cells
 
 
-class _Buffer:
+class _BufferReader:
     """Walks once through the octets of a buffer; `cut` says that its end may be missing."""
 
     def __init__(self, layout: Layout, octets: bytes, zone: ZoneInfo, *, cut: bool) -> None:
         self._layout = layout
-        self._rows = _Rows(layout, zone)
+        self._rows = _RowCollector(layout, zone)
         self._cut = cut
         self._cursor = Cursor(octets)
         self._reader = ValueReader(self._cursor)
@@ -134,7 +98,7 @@ class _Buffer:
         self._patience = 1
         self._loose: list[tuple[Data, ...]] = []
 
-    def block(self) -> Block:
+    def block(self) -> ColumnarBuffer:
         """Read all."""
         if self._cursor.left:
             _check_buffer(self._cursor.data[0], f"data type {self._cursor.data[0]}")
@@ -221,13 +185,13 @@ class _Buffer:
         self._loose = []
 
 
-class _Rows:
+class _RowCollector:
     """Collects rows by columns; null-data repeats the row before, a null stamp counts on by one period."""
 
     def __init__(self, layout: Layout, zone: ZoneInfo) -> None:
         self._layout = layout
         self._zone = zone
-        self._columns = [_Cells(captured) for captured in layout.columns]
+        self._columns = [_ColumnCollector(captured) for captured in layout.columns]
         self._stamp = layout.stamp_index
         self._step = timedelta(seconds=-layout.period if layout.newest_first else layout.period)
         self._instants: list[datetime | None] = []
@@ -281,10 +245,10 @@ class _Rows:
             self._instants.append(last)
         self._counted += bytes([tag is null for tag, _ in cells])
 
-    def block(self) -> Block:
+    def block(self) -> ColumnarBuffer:
         """Return what was collected."""
         unstamped = [None] * self.count if self._stamp is None else []
-        return Block(
+        return ColumnarBuffer(
             layout=self._layout,
             zone=self._zone,
             count=self.count,
@@ -294,7 +258,7 @@ class _Rows:
         )
 
 
-class _Cells:
+class _ColumnCollector:
     """One column as it grows: one tag for all cells as long as they have the same."""
 
     def __init__(self, captured: CapturedColumn) -> None:
@@ -341,9 +305,9 @@ class _Cells:
             return NULL
         return Data(self._tags[-1] if self._tags else self._tag, self._values[-1])
 
-    def column(self) -> Column:
+    def column(self) -> BufferColumn:
         """Return the finished column."""
         tags: Tag | tuple[Tag, ...] = tuple(self._tags) or self._tag
         if isinstance(tags, tuple) and tags.count(tags[0]) == len(tags):
             tags = tags[0]
-        return Column(captured=self._captured, tags=tags, values=tuple(self._values))
+        return BufferColumn(captured=self._captured, tags=tags, values=tuple(self._values))
