@@ -16,8 +16,8 @@ from gateway.config.meters import MeterSection
 from gateway.contract.messages import Status
 from gateway.edge.journal.entry import CaptureRecord, JournalBatch
 from gateway.edge.journal.journal import Journal, JournalLimits
-from gateway.edge.polling.health import DRIFT_ALARM
 from gateway.edge.sinks.mqtt import MqttSink
+from gateway.edge.stamping.clocks import DRIFT_ALARM
 from gateway.edge.stamping.stamp import stamp
 from gateway.errors import GatewayError, PeerUnavailable, UsageError
 from gateway.roles.central_files import CentralFiles
