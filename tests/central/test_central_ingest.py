@@ -146,12 +146,12 @@ async def test_readings_gaps_status_and_balance_arrive_and_are_acknowledged(
 
 async def test_nothing_is_acknowledged_before_it_is_stored(broker: Mosquitto, ledger: Ledger) -> None:
     async with running(broker, ledger) as central, edge_at(broker) as edge:
-        store = ledger.ingest_many
-        ledger.ingest_many = failing  # type: ignore[method-assign]
+        store = ledger.ingest
+        ledger.ingest = failing  # type: ignore[method-assign]
         await edge.send(rows(1, 5))
         await until(lambda: central.statistics.fault == "disk full", "the fault to show")
         assert edge.acks == []
-        ledger.ingest_many = store  # type: ignore[method-assign]
+        ledger.ingest = store  # type: ignore[method-assign]
         await until(lambda: edge.acked == 5, "the ack")
         assert central.statistics.fault is None
 
@@ -216,12 +216,12 @@ async def test_poison_is_set_aside_and_delays_nobody(broker: Mosquitto, ledger: 
 
 
 async def test_a_dead_letter_is_redriven(ledger: Ledger) -> None:
-    from gateway.central.intake.batches import Desk
+    from gateway.central.intake.batches import MessageStore
 
-    desk = Desk(ledger, TOPICS)
+    store = MessageStore(ledger, TOPICS)
     ledger.letters.put(TOPICS.readings("edge-1", "block_load"), octets(rows(1, 2)), "malformed", "$", NOW)
     (letter,) = ledger.letters.all()
-    assert desk.redrive(letter.id, NOW).result.stored == 2
+    assert store.redrive(letter.id, NOW).result.stored == 2
     assert ledger.letters.all() == []
 
 

@@ -14,7 +14,7 @@ import structlog
 
 from gateway.backoff import Backoff
 from gateway.central.directory.service import DirectoryService
-from gateway.central.intake.batches import Desk, Outcome, Received
+from gateway.central.intake.batches import HandledMessages, MessageStore, ReceivedMessage
 from gateway.central.intake.messages import SUBSCRIBED
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
@@ -106,7 +106,7 @@ class Central:
         self._password = password
         self._directory = directory
         self._options = options or CentralOptions()
-        self._desk = Desk(ledger, self._topics)
+        self._messages = MessageStore(ledger, self._topics)
         self._planner = ReplayPlanner(self._options.patience, self._options.most_patience)
         self._journals: dict[str, _Journal] = {}
         self._worker = ThreadPoolExecutor(1, "ledger")
@@ -145,7 +145,7 @@ class Central:
     async def _serve(self, connection: MqttConnection) -> None:
         for journal in self._journals.values():
             journal.acked = -1
-        waiting: asyncio.Queue[tuple[MqttMessage, Received]] = asyncio.Queue(WAITING)
+        waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]] = asyncio.Queue(WAITING)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._receive(connection, waiting))
             group.create_task(self._store(connection, waiting))
@@ -154,14 +154,14 @@ class Central:
                 group.create_task(self._directory.serve(connection))
 
     async def _receive(
-        self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, Received]]
+        self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]]
     ) -> None:
         async for message in connection.messages():
             self.statistics.messages += 1
-            await waiting.put((message, Received(message.topic, message.payload, self._clock.now())))
+            await waiting.put((message, ReceivedMessage(message.topic, message.payload, self._clock.now())))
 
     async def _store(
-        self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, Received]]
+        self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]]
     ) -> None:
         while True:
             group = [await waiting.get()]
@@ -173,12 +173,12 @@ class Central:
                 connection.ack(message)
             self._digest(outcome)
 
-    async def _durably(self, messages: list[Received]) -> Outcome:
+    async def _durably(self, messages: list[ReceivedMessage]) -> HandledMessages:
         """Store, and while the ledger fails, wait and try again: nothing is acknowledged meanwhile."""
         backoff = Backoff(0.5, 30.0)
         while True:
             try:
-                outcome = await self._work(lambda: self._desk.handle(messages))
+                outcome = await self._work(lambda: self._messages.handle(messages))
             except LedgerError as error:
                 self.statistics.fault = str(error)
                 log.error("ledger_failed", error=str(error))
@@ -187,7 +187,7 @@ class Central:
                 self.statistics.fault = None
                 return outcome
 
-    def _digest(self, outcome: Outcome) -> None:
+    def _digest(self, outcome: HandledMessages) -> None:
         self.statistics.result += outcome.result
         self.statistics.set_aside += outcome.set_aside
         for state in outcome.journals.values():
