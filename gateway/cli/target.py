@@ -26,6 +26,7 @@ from protocols.meters.key_file import KeyFile
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
 from protocols.session import (
+    COMPANIONS,
     Auth,
     Clock,
     DlmsSettings,
@@ -33,10 +34,8 @@ from protocols.session import (
     MeterSpec,
     ModbusSettings,
     SecretSource,
+    SessionContext,
 )
-
-COMPANIONS = ("is15959", "generic")
-"""What may be assumed of a meter: the Indian companion, or its own object list only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,10 +243,9 @@ async def opened(target: Target) -> AsyncIterator[tuple[MeterSession, Line]]:
     """Open a session on a line of its own; both are closed afterwards."""
     line = make_line(target.line)
     counters = _Counters(target.counters)
+    context = SessionContext(secrets=target.secrets, counters=counters, clock=target.clock)
     try:
-        async with open_session(
-            line, target.spec, secrets=target.secrets, counters=counters, clock=target.clock
-        ) as session:
+        async with open_session(line, target.spec, context) as session:
             yield session, line
     finally:
         await line.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -29,19 +29,21 @@ from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import SINK as MQTT
 from gateway.edge.sinks.mqtt import MqttSink
+from gateway.edge.sinks.part_requests import PartRequests
 from gateway.edge.stamping.part import StampingPart
+from gateway.edge.stamping.stored_part import StoredPart
 from gateway.errors import ContractError
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.roles.push import PushRole
 from mapping.snapshot import DirectorySnapshot
-from protocols.dlms.client.keeper import Keeper
+from protocols.dlms.client.association_pool import AssociationPool
 from protocols.line import Line
 from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
 from protocols.reading import ProfileName
-from protocols.session import Clock
+from protocols.session import Clock, SessionContext
 
 log = structlog.get_logger("gateway.edge")
 
@@ -64,21 +66,20 @@ class EdgeRole:
         self._config = config
         self._clock = clock
         self._secrets = FileSecrets(config.secrets)
+        context = SessionContext(secrets=self._secrets, counters=counters, clock=clock)
         self.journal = journal
         self.lines = lines
-        self.keeper = Keeper()
+        self.associations = AssociationPool()
         self._directory = DirectorySnapshot()
         self.follower = self._influx(config.influx) if config.influx else None
-        self.push = self._push(config, counters)
+        self.push = self._push(config, context)
         self.poller = Poller(
             lines,
             polled_meters(config),
             journal=journal,
             directory=lambda: StampingPart(self._directory),
-            open_session=partial(open_session, layouts={}, keeper=self.keeper),
-            secrets=self._secrets,
-            counters=counters,
-            clock=clock,
+            open_session=partial(open_session, layouts={}, pool=self.associations),
+            context=context,
             schedule=schedule(config),
             learn=self.push.layouts.learn if self.push is not None else None,
             woken_by=self.push.woken if self.push is not None else (),
@@ -88,11 +89,7 @@ class EdgeRole:
         self.link = EdgeLink(
             config.gateway.name,
             root=config.mqtt.root,
-            folder=edge_folder(config),
-            directory_keys=self._verify_keys(),
-            meters=lambda: [m.meter for m in config.meters],
-            on_directory=self._take_directory,
-            clock=clock,
+            directory=self._part_requests(config),
             ack_consumers=frozenset(config.journal.ack_consumers),
             limits=_limits(config),
         )
@@ -101,7 +98,7 @@ class EdgeRole:
             config.gateway.name,
             status=self.status,
             password=password(config),
-            companions=[self.link],
+            partners=[self.link],
             limits=_limits(config),
         )
 
@@ -130,17 +127,15 @@ class EdgeRole:
         if self.follower is not None:
             group.create_task(self.follower.run(self.journal))
 
-    def _push(self, config: Config, counters: FileCounters) -> PushRole | None:
+    def _push(self, config: Config, context: SessionContext) -> PushRole | None:
         if config.push is None:
             return None
         return PushRole(
             config,
             config.push,
             lines=self.lines,
-            secrets=self._secrets,
-            invocations=counters,
+            context=context,
             counters=PushCounters(edge_folder(config) / "push.db"),
-            clock=self._clock,
         )
 
     async def _take_directory(self, part: DirectoryPart) -> None:
@@ -152,9 +147,17 @@ class EdgeRole:
         if self.follower is not None:
             self.follower.directory_changed(snapshot)
 
-    def _verify_keys(self) -> Sequence[bytes]:
-        ref = self._config.directory.verify_key_ref
-        return (self._secrets.secret(ref),) if ref else ()
+    def _part_requests(self, config: Config) -> PartRequests:
+        ref = config.directory.verify_key_ref
+        keys = (self._secrets.secret(ref),) if ref else ()
+        return PartRequests(
+            config.gateway.name,
+            root=config.mqtt.root,
+            stored=StoredPart(edge_folder(config), config.gateway.name, keys),
+            meters=lambda: [m.meter for m in config.meters],
+            apply=self._take_directory,
+            clock=self._clock,
+        )
 
     def _influx(self, section: InfluxSection) -> InfluxFollower:
         token = self._secrets.secret(section.token_ref).decode() if section.token_ref else ""
@@ -230,7 +233,7 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
         try:
             yield role
         finally:
-            await role.keeper.close()
+            await role.associations.close()
     finally:
         if role is not None and role.push is not None:
             await role.push.close()

@@ -41,7 +41,7 @@ from protocols.reading import (
     Quantity,
     ReadingSet,
 )
-from protocols.session import Clock
+from protocols.session import Clock, SessionContext
 
 PROOF_SECONDS = 30.0
 """How long central may take to show a delivered reading."""
@@ -90,13 +90,11 @@ class FieldWork:
         line = make_line(next(item for item in self._config.lines if item.name == section.line))
         counters = FileCounters(self._config.gateway.data / "counters-field.json")
         try:
-            async with open_session(
-                line,
-                section.spec(f"{self._config.gateway.name}/field"),
-                secrets=FileSecrets(self._config.secrets),
-                counters=counters,
-                clock=self._clock,
-            ) as session:
+            context = SessionContext(
+                secrets=FileSecrets(self._config.secrets), counters=counters, clock=self._clock
+            )
+            spec = section.spec(f"{self._config.gateway.name}/field")
+            async with open_session(line, spec, context) as session:
                 plate = await session.identify()
                 if plate.meter_id != meter:
                     raise IdentityMismatch(expected=meter, found=plate.meter_id)

@@ -7,7 +7,7 @@ import json
 import threading
 from pathlib import Path
 
-from gateway.durable import replace_file
+from protocols.durable import replace_file
 from protocols.errors import LocalError
 
 BLOCK = 256

@@ -26,7 +26,7 @@ from protocols.line import LineIO
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import Number, Obis, ProfileName, RelayState
-from protocols.session import Auth, DlmsSettings, MeterSpec, ReleaseMode
+from protocols.session import Auth, DlmsSettings, MeterSpec, ReleaseMode, SessionContext
 from tests.support.dlms.bench import AK, EK, HLS_KEY, PASSWORD, START
 from tests.support.fakes import Counters, HandClock, Secrets
 from tests.support.interop import wire
@@ -123,7 +123,9 @@ async def _by_session(found: Found, line: TcpLine) -> None:
     spec = MeterSpec(meter="GRX:00000007", dlms=_settings(found.case))
     came = found.session
     async with open_session(
-        line, spec, secrets=SECRETS, counters=found.counters, clock=HandClock(NOW + timedelta(hours=4))
+        line,
+        spec,
+        SessionContext(secrets=SECRETS, counters=found.counters, clock=HandClock(NOW + timedelta(hours=4))),
     ) as session:
         came["plate"] = await session.identify()
         rows = session.read(ProfileName.BLOCK_LOAD, START, FIRST + timedelta(minutes=30 * 39))

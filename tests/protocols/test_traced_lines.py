@@ -22,13 +22,14 @@ from protocols.dlms.trace.frames import decode_trace
 from protocols.dlms.trace.mask import PasswordMask
 from protocols.errors import LineUnavailable, MeterProtocolError
 from protocols.reading import Obis
-from protocols.session import Auth, DlmsSettings, MeterSpec
+from protocols.session import Auth, DlmsSettings, MeterSpec, SessionContext
 from tests.support.dlms.bench import PASSWORD, POLICIES, SmallMeter
 from tests.support.fakes import HandClock, NoCounters
+from tests.support.paths import ROOT
 from tests.support.replay import ReplayLine
 
 RELAY = Obis(0, 0, 96, 3, 10)
-TRACES = Path(__file__).parent / "dlms" / "traces"
+TRACES = ROOT / "tests" / "protocols" / "dlms" / "traces"
 AT = datetime(2026, 11, 25, 8, 0, 0, 123456, tzinfo=UTC)
 SECRET = b"WRONGISH" * 4
 
@@ -117,7 +118,7 @@ async def test_a_session_and_a_failure_are_traced(tmp_path: Path) -> None:
     spec = MeterSpec(meter=None, dlms=DlmsSettings(client=32, auth=Auth.LLS, password_ref="p"))
     line = make_line(section)
     async with open_dlms(
-        line, spec, secrets=OnePassword(), counters=NoCounters(), clock=HandClock(AT)
+        line, spec, SessionContext(secrets=OnePassword(), counters=NoCounters(), clock=HandClock(AT))
     ) as session:
         await session.clock()
     server.close()
@@ -203,7 +204,7 @@ async def test_a_recorded_session_is_played_back(name: str, physical: int | None
     )
     spec = MeterSpec(meter=None, dlms=settings)
     async with open_dlms(
-        line, spec, secrets=Recorded(), counters=NoCounters(), clock=HandClock(AT)
+        line, spec, SessionContext(secrets=Recorded(), counters=NoCounters(), clock=HandClock(AT))
     ) as session:
         assert isinstance(session, DlmsSession)
         if physical is None:

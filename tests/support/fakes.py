@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from protocols.errors import MeterConfigError
 from protocols.simulator.neighbourhood.files import secret_files
@@ -85,3 +85,30 @@ class JumpClock(HandClock):
     async def sleep_until(self, at: datetime) -> None:
         self.at = max(self.at, at)
         await asyncio.sleep(0)
+
+
+class ManualClock:
+    """A clock that stands still until `advance` moves it and wakes those who sleep on it."""
+
+    def __init__(self, at: datetime) -> None:
+        self._at = at
+        self._moved = asyncio.Event()
+
+    def now(self) -> datetime:
+        """Return the set instant."""
+        return self._at
+
+    def disciplined(self) -> bool:
+        """A test's clock is trusted."""
+        return True
+
+    def advance(self, by: timedelta) -> None:
+        """Move forward and wake sleepers."""
+        self._at += by
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    async def sleep_until(self, at: datetime) -> None:
+        """Wait until `advance` reaches `at`."""
+        while self._at < at:
+            await self._moved.wait()

@@ -11,13 +11,13 @@ from typing import Protocol
 
 import structlog
 
-from gateway.durable import replace_file
 from gateway.edge.influx.move import InfluxMover
 from gateway.edge.influx.sink import InfluxSink, InfluxStatistics
 from gateway.edge.sinks.base import JournalReader
 from gateway.errors import PeerError, PeerRefusedData
 from mapping.snapshot import DirectorySnapshot
 from protocols.clock import SystemClock
+from protocols.durable import replace_file
 
 log = structlog.get_logger("gateway.edge")
 

@@ -18,7 +18,7 @@ from gateway.edge.stamping.stamp import DirectoryLike
 from gateway.errors import JournalError
 from protocols.line import Line
 from protocols.reading import ProfileName
-from protocols.session import Clock, CounterStore, MeterSession, MeterSpec, SecretSource
+from protocols.session import MeterSession, MeterSpec, SessionContext
 
 JOURNAL_RETRY = (2.0, 60.0)
 """While the journal takes nothing, each line tries again after 2 s … 60 s; the meters keep their history."""
@@ -33,7 +33,7 @@ class OpenSession(Protocol):
     """How to open a conversation with a meter (`protocols.meters.open.open_session`)."""
 
     def __call__(
-        self, line: Line, spec: MeterSpec, /, *, secrets: SecretSource, counters: CounterStore, clock: Clock
+        self, line: Line, spec: MeterSpec, context: SessionContext, /
     ) -> AbstractAsyncContextManager[MeterSession]: ...
 
 
@@ -52,21 +52,19 @@ class Poller:
         journal: Journal,
         directory: Callable[[], DirectoryLike],
         open_session: OpenSession,
-        secrets: SecretSource,
-        counters: CounterStore,
-        clock: Clock,
+        context: SessionContext,
         schedule: Schedule | None = None,
         learn: Learn | None = None,
         woken_by: Collection[str] = (),
     ) -> None:
-        self._clock = clock
+        self._clock = clock = context.clock
         self._schedule = schedule or Schedule()
         self.collector = collector = Collector(
             journal=journal, directory=directory, schedule=self._schedule, clock=clock
         )
 
         def session_on(line: Line, spec: MeterSpec) -> AbstractAsyncContextManager[MeterSession]:
-            return open_session(line, spec, secrets=secrets, counters=counters, clock=clock)
+            return open_session(line, spec, context)
 
         self._meters = {
             meter.meter: MeterPoll(

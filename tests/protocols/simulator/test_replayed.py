@@ -33,7 +33,7 @@ from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.errors import MeterConfigError, MeterSilent
 from protocols.lines.tcp import TcpLine
 from protocols.reading import Obis, ProfileName, ReadingSet
-from protocols.session import Auth, DlmsSettings, MeterSpec
+from protocols.session import Auth, DlmsSettings, MeterSpec, SessionContext
 from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.cosem.saved_meter import SavedMeterModel
 from protocols.simulator.neighbourhood.neighbourhood import household_of
@@ -85,9 +85,7 @@ async def explored(
         async with open_dlms(
             line,
             spec(auth, framing=framing),
-            secrets=Secrets(SECRETS),
-            counters=Counters(),
-            clock=HandClock(NOW),
+            SessionContext(secrets=Secrets(SECRETS), counters=Counters(), clock=HandClock(NOW)),
         ) as session:
             assert isinstance(session, DlmsSession)
             walk = Walk(entries=entries)

@@ -19,7 +19,7 @@ from protocols.dlms.server.model import AccessDenied
 from protocols.errors import MeterRefused, NotSupported, ProtocolError
 from protocols.reading import Obis, ProfileName, ReadingSet
 from tests.support.dlms.bench import START, SmallMeter
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import ManualClock
 
 NOW = START + timedelta(hours=48, minutes=10)
 IST = ZoneInfo("Asia/Kolkata")
@@ -53,7 +53,7 @@ def plain(rows: list[Data], selection: RangeSelection | EntrySelection | None) -
 
 
 class ScriptedExchange:
-    """Stands for `Conversation` on a line without faults.
+    """Stands for `ResumingExchange` on a line without faults.
 
     It asks the model itself, through A-XDR, and counts what was asked.
     """

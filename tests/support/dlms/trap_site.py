@@ -15,13 +15,12 @@ from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import Number, ProfileName, ReadingSet
-from protocols.session import Auth, DlmsSettings, MeterSession, MeterSpec
+from protocols.session import Auth, DlmsSettings, MeterSession, MeterSpec, SessionContext
 from protocols.simulator.cosem.model import PUBLIC, READER, UTILITY, HouseholdModel
 from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated_meter
 from protocols.simulator.faults.script import FaultScript, shipped
 from protocols.simulator.household.household import Household
-from tests.support.fakes import Counters, Secrets
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import Counters, ManualClock, Secrets
 
 START = datetime(2026, 10, 29, 18, 30, tzinfo=UTC)
 NOW = START + timedelta(days=4, hours=3, minutes=11)
@@ -78,9 +77,7 @@ class TrapSite:
         async with open_session(
             self.line,
             spec,
-            secrets=Secrets(SECRETS),
-            counters=self.counters,
-            clock=self.clock,
+            SessionContext(secrets=Secrets(SECRETS), counters=self.counters, clock=self.clock),
             layouts=self.layouts,  # type: ignore[arg-type]
         ) as session:
             yield session

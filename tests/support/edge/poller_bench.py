@@ -27,7 +27,7 @@ from protocols.reading import (
     ReadingSet,
     RelayState,
 )
-from protocols.session import MeterSpec
+from protocols.session import MeterSpec, SessionContext
 from tests.support.fakes import JumpClock
 
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -151,7 +151,7 @@ class Bench:
         return self.meters.setdefault(f"GEN:{serial}", Meter(self.clock, serial))
 
     @asynccontextmanager
-    async def open_session(self, line, spec, *, secrets, counters, clock):
+    async def open_session(self, line, spec, context):
         if self.line_error is not None:
             raise self.line_error
         await asyncio.sleep(0)
@@ -169,9 +169,7 @@ class Bench:
             journal=self.journal,
             directory=Directory,
             open_session=self.open_session,
-            secrets=None,
-            counters=None,
-            clock=self.clock,
+            context=SessionContext(secrets=None, counters=None, clock=self.clock),
             schedule=schedule,
         )
 

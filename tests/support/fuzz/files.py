@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
 from random import Random
 
 from protocols.capture.file import read_capture
@@ -21,7 +20,7 @@ from protocols.dlms.framing.wrapper import decode_datagram
 from protocols.dlms.objects.codec import Codec, Where
 from protocols.dlms.objects.describe import TYPED, codec_of
 from protocols.dlms.objects.object_list import ObjectEntry, build_object_list, parse_object_list
-from protocols.dlms.profile.columns import decode_block, decode_cut_block, decode_octets
+from protocols.dlms.profile.decoder import decode_buffer, decode_cut_buffer
 from protocols.dlms.profile.layouts import Layout
 from protocols.dlms.push.body import body_of, event_of
 from protocols.dlms.push.framing import datagram
@@ -29,13 +28,14 @@ from protocols.dlms.trace.conversations import Heard, decode_talks
 from protocols.dlms.trace.state import Known
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis
-from tests.support.capture import CLIENT, METER, pcap, pcapng, tcp, udp
 from tests.support.dlms.bench import KEYS, TITLE, SmallMeter
 from tests.support.dlms.pushes import ALERT, FRAMED
 from tests.support.dlms.random_profiles import layout_of, maker_of
+from tests.support.paths import ROOT
+from tests.support.pcap_writer import CLIENT, METER, pcap, pcapng, tcp, udp
 
 Target_ = Callable[[bytes], object]
-TRACES = Path(__file__).parents[2] / "protocols" / "dlms" / "traces"
+TRACES = ROOT / "tests" / "protocols" / "dlms" / "traces"
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 LAYOUTS = 8
 ROWS = 12
@@ -96,17 +96,17 @@ def _layouts() -> tuple[Layout, ...]:
 
 def _columns(data: bytes) -> None:
     layout = _layouts()[(data or b"\0")[0] % LAYOUTS]
-    _ = decode_octets(layout, data[1:], zone=cosem_time.INDIA, received_at=NOW).sets
+    _ = decode_buffer(layout, data[1:], zone=cosem_time.INDIA).sets(received_at=NOW).sets
 
 
 def _prefix(data: bytes) -> None:
     layout = _layouts()[(data or b"\0")[0] % LAYOUTS]
-    _ = decode_cut_block(layout, data[1:], zone=cosem_time.INDIA).sets(received_at=NOW).sets
+    _ = decode_cut_buffer(layout, data[1:], zone=cosem_time.INDIA).sets(received_at=NOW).sets
 
 
 def _block(data: bytes) -> None:
     layout = _layouts()[(data or b"\0")[0] % LAYOUTS]
-    for _ in decode_block(layout, data[1:], zone=cosem_time.INDIA).rows():
+    for _ in decode_buffer(layout, data[1:], zone=cosem_time.INDIA).rows():
         pass
 
 

@@ -33,7 +33,7 @@ from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.store import DirectoryStore
 from tests.support.central.samples import received
-from tests.support.manual_clock import ManualClock
+from tests.support.fakes import ManualClock
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # 14:30 in Kanpur
 OLD_DAYS = datetime(2026, 1, 1, tzinfo=UTC)
