@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.file import ConfigMistakes, JournalSection, load
+from gateway.config.file import JournalSection, load
+from gateway.config.mistakes import ConfigMistakes
 from gateway.roles.lines import make_line
 from protocols.lines.optical import OpticalLine
 from protocols.lines.udp import UdpLine

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gateway.central.audit import AuditResult, audit, by_directory
-from gateway.roles.central import CentralFiles, central_files, make_directory_keys
+from gateway.roles.central_files import CentralFiles, central_files, make_directory_keys
 from mapping.changes import MoveIn, MoveOut, Name
 from mapping.directory import NumberKind
 from mapping.imports import apply_import, plan_import

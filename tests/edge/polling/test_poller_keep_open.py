@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.file import load
-from gateway.roles.central import make_directory_keys
+from gateway.roles.central_files import make_directory_keys
 from gateway.roles.edge import edge_role
 from protocols.dlms.server.ports import serve_wrapper
 from protocols.reading import ProfileName

@@ -22,6 +22,7 @@ from gateway.contract.signing import DIRECTORY_TYP, ORDER_TYP, sign
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks import part_requests
+from gateway.edge.stamping.stored_part import StoredPart
 from gateway.errors import ConfigError
 from gateway.mqtt.connection import MqttConnection, connect
 from protocols.clock import SystemClock

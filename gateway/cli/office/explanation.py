@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.central.explain import Delivery, Explanation, Relation
-from gateway.cli.common import show, show_one, text
+from gateway.cli.output import print_fields, print_table, text
 
 
 def print_explanation(answer: Explanation) -> None:
@@ -16,15 +16,19 @@ def print_explanation(answer: Explanation) -> None:
         head |= {"account number": account.account_number, "legacy number": account.legacy_number}
     if answer.kind != "meter":
         head["meters"] = answer.meters
-    show_one({**head, "directory version": answer.directory_version}, as_json=False)
-    show([_relation(row) for row in answer.relations], as_json=False, title="relations", empty="no relation")
-    show([_delivery(one) for one in answer.deliveries], as_json=False, title="deliveries", empty="no reading")
+    print_fields({**head, "directory version": answer.directory_version}, as_json=False)
+    print_table(
+        [_relation(row) for row in answer.relations], as_json=False, title="relations", empty="no relation"
+    )
+    print_table(
+        [_delivery(one) for one in answer.deliveries], as_json=False, title="deliveries", empty="no reading"
+    )
     if answer.open_gaps:
         gaps = [
             {"meter": g.meter, "profile": g.profile, "after": g.after, "until": g.until, "reason": g.reason}
             for g in answer.open_gaps
         ]
-        show(gaps, as_json=False, title="known gaps")
+        print_table(gaps, as_json=False, title="known gaps")
     if answer.unattributed:
         groups = [
             {
@@ -36,7 +40,7 @@ def print_explanation(answer: Explanation) -> None:
             }
             for u in answer.unattributed
         ]
-        show(groups, as_json=False, title="under no account")
+        print_table(groups, as_json=False, title="under no account")
 
 
 def _relation(row: Relation) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -12,9 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.address import AddressOptions, MeterArgument, meter_command
-from gateway.cli.common import JsonOption, print_json, problems
-from gateway.cli.target import Target, find, opened
+from gateway.cli.meter.access import MeterAccess, find_meter, open_meter
+from gateway.cli.meter.address import AddressOptions, MeterArgument, meter_command
+from gateway.cli.options import JsonOption
+from gateway.cli.output import print_json, print_problem
 from gateway.errors import UsageError
 from protocols.dlms.data import axdr
 from protocols.dlms.explore.saved_meter import SavedAttribute, SavedMeter, SavedObject, to_text
@@ -31,11 +33,6 @@ MAX_SESSIONS = 10
 _SCALERS = {3: 3, 4: 3, 5: 4}
 """Which attribute holds the scaler and unit of a register, by class."""
 _RIGHTS = {0: "--", 1: "r-", 2: "-w", 3: "rw", 4: "r-", 5: "-w", 6: "rw"}
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command()(explore)
 
 
 @meter_command
@@ -58,12 +55,12 @@ def explore(
 
     Example: meter-gateway explore tcp://10.0.0.7:4059 --client 48 --key-file keys.toml --save meter.json
     """
-    target = find(meter, options)
-    if target.spec.dlms is None:
+    access = find_meter(meter, options)
+    if access.spec.dlms is None:
         raise UsageError("only a DLMS meter has objects to explore; `read` shows a Modbus meter's registers")
     progress = _Progress()
     try:
-        saved = asyncio.run(_explore(target, None if whole else entries, progress))
+        saved = asyncio.run(_explore(access, None if whole else entries, progress))
     finally:
         progress.end()
     if save is not None:
@@ -76,7 +73,7 @@ def explore(
     _summary(saved, save)
 
 
-async def _explore(target: Target, entries: int | None, progress: _Progress) -> SavedMeter:
+async def _explore(access: MeterAccess, entries: int | None, progress: _Progress) -> SavedMeter:
     """Walk through as many sessions as it takes: an object that makes a meter fall silent costs one."""
     walk = Walk(entries=entries, progress=progress.show)
     plate: Nameplate | None = None
@@ -84,7 +81,7 @@ async def _explore(target: Target, entries: int | None, progress: _Progress) -> 
     for attempt in range(MAX_SESSIONS):
         try:
             async with AsyncExitStack() as stack:
-                session, _ = await stack.enter_async_context(opened(target))
+                session = await stack.enter_async_context(open_meter(access))
                 assert isinstance(session, DlmsSession)
                 plate = plate or await session.identify()
                 title = session.system_title
@@ -95,8 +92,8 @@ async def _explore(target: Target, entries: int | None, progress: _Progress) -> 
         if walk.finished:
             break
     assert plate is not None
-    assert target.spec.dlms is not None
-    dlms = target.spec.dlms
+    assert access.spec.dlms is not None
+    dlms = access.spec.dlms
     return SavedMeter(
         manufacturer=plate.manufacturer,
         serial=plate.serial,
@@ -121,17 +118,17 @@ class _Progress:
         self._shown = False
 
     def show(self, done: int, total: int, listed: ObjectEntry, index: int) -> None:
-        if not problems.is_terminal:
+        if not sys.stderr.isatty():
             return
         text = f"{done}/{total}  {listed.obis}#{index} {object_name(listed.obis)}"
-        problems.file.write(f"\r{text[: WIDTH - 1]:<{WIDTH - 1}}")
-        problems.file.flush()
+        sys.stderr.write(f"\r{text[: WIDTH - 1]:<{WIDTH - 1}}")
+        sys.stderr.flush()
         self._shown = True
 
     def end(self) -> None:
         if self._shown:
-            problems.file.write(f"\r{'':<{WIDTH - 1}}\r")
-            problems.file.flush()
+            sys.stderr.write(f"\r{'':<{WIDTH - 1}}\r")
+            sys.stderr.flush()
 
 
 def _lines(saved: SavedMeter) -> Iterator[str]:
@@ -225,7 +222,7 @@ def _summary(saved: SavedMeter, save: Path | None) -> None:
     text = f"{saved.manufacturer}:{saved.serial}: {len(saved.objects)} objects, {read} attributes read"
     text += f", {errors} refused" if errors else ""
     text += f", {left} not readable" if left else ""
-    problems.print(text + (f"; saved as {save}" if save else ""), markup=False)
+    print_problem(text + (f"; saved as {save}" if save else ""))
 
 
 def write_private(path: Path, text: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from gateway.cli.common import IST, fits, show, show_one, text
+from gateway.cli.output import IST, fits, print_fields, print_table, text
 from protocols.dlms.companion import event_name
 from protocols.reading import (
     Bits,
@@ -30,17 +30,17 @@ EVENT_CODE = (0, 96, 11)
 def print_rows(rows: Sequence[ReadingSet]) -> None:
     """Print one row as lines, rows of the same columns as a table where it fits, any others in words."""
     if not rows:
-        show([], as_json=False, empty="no rows")
+        print_table([], as_json=False, empty="no rows")
     elif rows[0].profile is ProfileName.EVENTS:
-        show([_event(row) for row in rows], as_json=False)
+        print_table([_event(row) for row in rows], as_json=False)
     elif len(rows) == 1:
-        show_one({"at": rows[0].at, "quality": rows[0].quality, **values(rows[0])}, as_json=False)
+        print_fields({"at": rows[0].at, "quality": rows[0].quality, **values(rows[0])}, as_json=False)
     else:
         alike = all([q for q, _ in row] == [q for q, _ in rows[0]] for row in rows)
         table = [{"at": row.at, **values(row)} for row in rows]
         if not alike or not fits(table):
             table = [{"at": row.at, "values": in_words(values(row))} for row in rows]
-        show(table, as_json=False)
+        print_table(table, as_json=False)
 
 
 def as_document(row: ReadingSet) -> dict[str, Any]:

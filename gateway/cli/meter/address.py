@@ -1,4 +1,4 @@
-"""The options by which every command finds and opens a meter: in one place, the same everywhere."""
+"""The options by which every command finds and opens a meter, the same everywhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-_METER = typer.Argument(help="A meter of the configuration, or an address (tcp://host:port).")
+from protocols.session import DLMS_SETTINGS, Bounds, DlmsSettings
+
+_USUAL = DlmsSettings()
+
+
+def _within(setting: str, help_text: str) -> Any:
+    """Return an option for a DLMS setting, within the setting's own bounds."""
+    limit = DLMS_SETTINGS[setting].limit
+    assert isinstance(limit, Bounds)
+    return typer.Option(min=limit.low, max=limit.high, help=help_text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +36,7 @@ class AddressOptions:
             help="Private TOML file: password or hls_key, encryption_key, authentication_key.",
         ),
     ] = None
-    client: Annotated[int, typer.Option(min=1, max=127, help="DLMS client address.")] = 16
+    client: Annotated[int, _within("client", "DLMS client address.")] = _USUAL.client
     auth: Annotated[
         str | None,
         typer.Option(
@@ -42,17 +51,15 @@ class AddressOptions:
             show_default=False,
         ),
     ] = None
-    server: Annotated[int, typer.Option(min=1, max=16383, help="DLMS server (logical device).")] = 1
+    server: Annotated[int, _within("server", "DLMS server (logical device).")] = _USUAL.server
     framing: Annotated[
         str | None,
         typer.Option(help="wrapper or hdlc; by default hdlc on a serial line or with --physical."),
     ] = None
-    physical: Annotated[
-        int | None, typer.Option(min=0, max=16383, help="HDLC address of the meter on a bus.")
-    ] = None
+    physical: Annotated[int | None, _within("physical", "HDLC address of the meter on a bus.")] = None
     companion: Annotated[
         str, typer.Option(help="is15959, or generic: what the meter's own object list says.")
-    ] = "is15959"
+    ] = _USUAL.companion
     unit: Annotated[int | None, typer.Option(min=1, max=247, help="Modbus unit id.")] = None
     model: Annotated[str | None, typer.Option(help="Modbus meter model.")] = None
     zone: Annotated[str | None, typer.Option(help="The meter's time zone [Asia/Kolkata].")] = None
@@ -79,14 +86,16 @@ class AddressOptions:
     ] = False
 
 
-MeterArgument = Annotated[str, _METER]
-TraceOption = Annotated[
-    Path | None, typer.Option("--trace", help="Write every frame with its time into this file.")
+MeterArgument = Annotated[
+    str, typer.Argument(help="A meter of the configuration, or an address (tcp://host:port).")
 ]
 
 
 def meter_command(function: Callable[..., None]) -> Callable[..., None]:
-    """Return a command all options of `AddressOptions`, as its parameter `options`, after its own ones."""
+    """Return the function as a command that has the options of `AddressOptions` after its own parameters.
+
+    They come to the function as one object, its parameter `options`.
+    """
     hints = get_type_hints(function, include_extras=True)
     of_address = get_type_hints(AddressOptions, include_extras=True)
     own = [

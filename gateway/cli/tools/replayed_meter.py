@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.cli.common import console, nearest
+from gateway.cli.options import nearest
+from gateway.cli.output import print_line
 from gateway.errors import UsageError
 from protocols.dlms.explore.saved_meter import MAX_CHARACTERS, SavedMeter, from_text
 from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
@@ -44,8 +45,8 @@ async def serve_replayed(path: Path, settings: ReplaySettings) -> None:
     host, port = server.sockets[0].getsockname()[:2]
     how = f"--client {saved.client}" + (f" --auth {saved.auth}" if saved.auth is not Auth.NONE else "")
     how += f" --framing hdlc --physical {HDLC_PHYSICAL}" if settings.framing == "hdlc" else ""
-    console.print(f"{saved.manufacturer}:{saved.serial} answers at tcp://{host}:{port} {how}", markup=False)
-    console.print("Ctrl-C ends it.")
+    print_line(f"{saved.manufacturer}:{saved.serial} answers at tcp://{host}:{port} {how}")
+    print_line("Ctrl-C ends it.")
     async with server:
         await server.serve_forever()
 

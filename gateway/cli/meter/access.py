@@ -1,4 +1,4 @@
-"""Which meter a command means: by name in the configuration, or by address with options."""
+"""Which meter a command means, by name or by address, and how it is opened."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from gateway.cli.address import AddressOptions
-from gateway.cli.common import load_config, nearest
-from gateway.config.file import Config
+from gateway.cli.meter.address import AddressOptions
+from gateway.cli.meter.lines import is_address, line_at, with_trace
+from gateway.cli.options import nearest
+from gateway.config import file as configuration
 from gateway.config.meters import LineSection, system_title
 from gateway.errors import UsageError
-from gateway.roles.app import clock_of
 from gateway.roles.lines import make_line
-from gateway.roles.trace_log import new_trace
 from protocols.clock import SystemClock
 from protocols.dlms.companion import companion
-from protocols.line import Line
 from protocols.meters.counters import FileCounters
 from protocols.meters.key_file import KeyFile
 from protocols.meters.open import open_session
@@ -39,8 +36,8 @@ from protocols.session import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """One meter to talk to from the command line."""
+class MeterAccess:
+    """All that opening one meter takes; `counters` is the file of its invocation counters."""
 
     line: LineSection
     spec: MeterSpec
@@ -49,17 +46,16 @@ class Target:
     clock: Clock
 
 
-def find(meter: str, options: AddressOptions) -> Target:
-    """Return the meter of the configuration with this name, or the one at this address."""
+def find_meter(meter: str, options: AddressOptions) -> MeterAccess:
+    """Return how to open the meter at an address, or the one of the configuration with this name."""
     if is_address(meter):
-        return by_address(meter, options)
+        return _by_address(meter, options)
     if options.config is None:
         raise UsageError(f"`{meter}` is a meter's name: give the configuration with --config")
-    return by_name(load_config(options.config), meter, options)
+    return _by_name(configuration.load(options.config), meter, options)
 
 
-def by_name(config: Config, meter: str, options: AddressOptions) -> Target:
-    """Find a meter of the configuration; UsageError names the nearest one."""
+def _by_name(config: configuration.Config, meter: str, options: AddressOptions) -> MeterAccess:
     found = next((m for m in config.meters if m.meter == meter), None)
     if found is None:
         raise UsageError(
@@ -67,17 +63,17 @@ def by_name(config: Config, meter: str, options: AddressOptions) -> Target:
             + nearest(meter, (m.meter for m in config.meters))
         )
     line = next(item for item in config.lines if item.name == found.line)
-    return Target(
-        line=traced(line, options.trace, plain=options.trace_plain),
+    return MeterAccess(
+        line=with_trace(line, options.trace, plain=options.trace_plain),
         spec=found.spec(f"{config.gateway.name}/cli"),
         secrets=FileSecrets(config.secrets),
         counters=config.gateway.data / "counters-cli.json",
-        clock=clock_of(config),
+        clock=config.clock(),
     )
 
 
-def by_address(address: str, options: AddressOptions) -> Target:
-    """Read an address as `line_at` does; `--unit` means Modbus."""
+def _by_address(address: str, options: AddressOptions) -> MeterAccess:
+    """Return the DLMS meter at an address, or with --unit the Modbus meter there."""
     line = line_at(address)
     zone = options.zone or "Asia/Kolkata"
     if options.unit is not None:
@@ -87,8 +83,8 @@ def by_address(address: str, options: AddressOptions) -> Target:
         keys = KeyFile(options.key_file) if options.key_file else None
         spec = MeterSpec(meter=None, zone=zone, dlms=_dlms(line, options, keys))
     file = options.key_file
-    return Target(
-        line=traced(line, options.trace, plain=options.trace_plain),
+    return MeterAccess(
+        line=with_trace(line, options.trace, plain=options.trace_plain),
         spec=spec,
         secrets=keys or FileSecrets(options.secrets),
         counters=file.with_suffix(".counters.json") if file else options.secrets / "counters-cli.json",
@@ -119,6 +115,8 @@ def _dlms(line: LineSection, options: AddressOptions, keys: KeyFile | None) -> D
         what = "password" if auth is Auth.LLS else "hls_key"
         raise UsageError(f"--auth {auth} needs {what}: put it into a file for --key-file")
     both = encryption is not None and authentication is not None
+    # Without --ciphered a client that has both keys ciphers, but never the public one: it has no association
+    # for keys.
     ciphered = (both and auth is not Auth.NONE) if options.ciphered is None else options.ciphered
     if (ciphered or auth is Auth.HLS_GMAC) and not both:
         why = f"--auth {auth}" if auth is Auth.HLS_GMAC else "--ciphered"
@@ -142,15 +140,11 @@ def _dlms(line: LineSection, options: AddressOptions, keys: KeyFile | None) -> D
 
 
 def _auth(options: AddressOptions) -> Auth:
+    """Return what --auth says, else what IS 15959 has this client do, else nothing."""
     if options.auth is None:
         known = companion().associations.get(options.client)
         return known.auth if known else Auth.NONE
-    try:
-        return Auth(options.auth)
-    except ValueError as error:
-        raise UsageError(
-            f"--auth: `{options.auth}` is not one of {', '.join(Auth)}." + nearest(options.auth, Auth)
-        ) from error
+    return Auth(_one_of("--auth", options.auth, tuple(Auth)))
 
 
 def _framing(line: LineSection, options: AddressOptions) -> str:
@@ -167,60 +161,8 @@ def _one_of(option: str, given: str, allowed: tuple[str, ...]) -> str:
     return given
 
 
-def line_at(address: str) -> LineSection:
-    """Read the address of a line; UsageError says what is allowed."""
-    try:
-        parts = urlsplit(address)
-        port = parts.port
-    except ValueError as error:
-        raise UsageError(f"`{address}`: {error}") from error
-    if parts.scheme in ("tcp", "rtu+tcp") and parts.hostname:
-        kind = "tcp" if parts.scheme == "tcp" else "rtu-over-tcp"
-        default = 4059 if kind == "tcp" else 502
-        return LineSection.model_validate(
-            {"name": "address", "kind": kind, "host": parts.hostname, "port": port or default}
-        )
-    if parts.scheme == "udp" and parts.hostname:
-        return LineSection.model_validate(
-            {"name": "address", "kind": "udp", "host": parts.hostname, "port": port or 4059}
-        )
-    if parts.scheme in ("serial", "optical") and parts.path:
-        mode_e = parts.scheme == "optical"
-        return LineSection.model_validate(
-            {"name": "address", "kind": "serial", "device": parts.path, "mode_e": mode_e}
-        )
-    raise UsageError(
-        f"`{address}` is neither a meter of the configuration (give --config) nor an address: "
-        "write tcp://host:port, udp://host:port, rtu+tcp://host:port, serial:///dev/ttyUSB0 or "
-        "optical:///dev/ttyUSB0 (mode E)"
-    )
-
-
-def is_address(text: str) -> bool:
-    """Say whether the text is meant as an address."""
-    return "://" in text
-
-
-def traced(line: LineSection, trace: Path | None, *, plain: bool = False) -> LineSection:
-    """Return the line with a trace, which begins anew; without one it stays as the configuration has it."""
-    if trace is None:
-        return line
-    new_trace(trace)
-    return line.model_copy(update={"trace": trace, "trace_plain": plain})
-
-
-def traced_config(config: Config, trace: Path | None) -> Config:
-    """Return the configuration with a trace, which begins anew, on all its lines."""
-    if trace is None:
-        return config
-    new_trace(trace)
-    return config.model_copy(
-        update={"lines": tuple(line.model_copy(update={"trace": trace}) for line in config.lines)}
-    )
-
-
-class _Counters:
-    """`CounterStore` whose file is opened at the first counter: plain reading needs none."""
+class _LazyCounters:
+    """`CounterStore` whose file is opened at the first counter: a meter read in the clear needs none."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -239,14 +181,14 @@ class _Counters:
 
 
 @asynccontextmanager
-async def opened(target: Target) -> AsyncIterator[tuple[MeterSession, Line]]:
+async def open_meter(access: MeterAccess) -> AsyncIterator[MeterSession]:
     """Open a session on a line of its own; both are closed afterwards."""
-    line = make_line(target.line)
-    counters = _Counters(target.counters)
-    context = SessionContext(secrets=target.secrets, counters=counters, clock=target.clock)
+    line = make_line(access.line)
+    counters = _LazyCounters(access.counters)
+    context = SessionContext(secrets=access.secrets, counters=counters, clock=access.clock)
     try:
-        async with open_session(line, target.spec, context) as session:
-            yield session, line
+        async with open_session(line, access.spec, context) as session:
+            yield session
     finally:
         await line.close()
         counters.close()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,18 +17,15 @@ from rich.table import Table
 
 from gateway.central.portal.otp import ConsoleSender
 from gateway.central.portal.view_models import MeterRow
-from gateway.cli.common import IST, Exit
+from gateway.cli.exits import Exit
+from gateway.cli.output import IST
+from gateway.cli.until_signal import until_signal
 from gateway.demo.town import Demo, DemoOptions, demonstration
 from gateway.errors import UsageError
-from gateway.observe import setup_logging
+from gateway.logs import setup_logging
 
 REFRESH = 1.0
 STORY_PAUSE = 8.0
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(demo)
 
 
 def demo(
@@ -67,21 +63,11 @@ def demo(
             poll=not once,
             port=port,
         )
-        good = asyncio.run(_interruptible(_once(options) if once else _live(options)))
-    if not good:
+        good = asyncio.run(until_signal(_once(options) if once else _live(options)))
+    if good is None:
+        typer.echo("stopped")
+    elif not good:
         raise typer.Exit(Exit.FAILED)
-
-
-async def _interruptible(work: Coroutine[None, None, bool]) -> bool:
-    task = asyncio.create_task(work)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        return bool(await task)
-    except asyncio.CancelledError:
-        Console().print("stopped")
-        return True
 
 
 async def _once(options: DemoOptions) -> bool:
@@ -106,6 +92,7 @@ async def _once(options: DemoOptions) -> bool:
 
 
 async def _live(options: DemoOptions) -> bool:
+    """Show the town until it is stopped."""
     console = _console()
     sender = ConsoleSender(lambda text: console.print(f"[bold magenta]SMS[/] {text}"))
     async with demonstration(options, sender) as running:
