@@ -116,7 +116,7 @@ async def serving(broker: Mosquitto, ledger: Ledger, store: DirectoryStore) -> A
     )
     task = asyncio.create_task(central.run())
     try:
-        await until(lambda: central.statistics.connected, "central to connect")
+        await until(lambda: central.statistics().connected, "central to connect")
         yield
     finally:
         task.cancel()

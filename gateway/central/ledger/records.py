@@ -172,7 +172,7 @@ class UnattributedGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
+class StoredDeadLetter:
     """A message that could not be taken, with its bytes (cut at a bound; `size` is the true size)."""
 
     id: int
