@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from protocols.capture.trace_file import read_trace
-from tests.support.capture import CLIENT, METER, pcap, tcp
+from tests.support.pcap_writer import CLIENT, METER, pcap, tcp
 
 ROOT = Path(__file__).parent.parent
 TRACE = ROOT / "tests" / "protocols" / "dlms" / "traces" / "clock-wrapper-lls.trace"

@@ -16,8 +16,8 @@ from gateway.config.file import Config
 from gateway.config.types import Section, section_in
 from gateway.contract.topics import TopicKind
 from gateway.roles.app import Running
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(
     [*ROOT.glob("README.md"), *DOCS.glob("*.md"), *DOCS.glob("contract/*.md"), *DOCS.glob("decisions/*.md")]

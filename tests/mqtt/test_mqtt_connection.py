@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiomqtt
@@ -23,12 +23,6 @@ from tests.support.mosquitto import Mosquitto, free_port, make_certificates
 
 def settings(port: int, client_id: str = "test", **more: object) -> MqttSettings:
     return MqttSettings.model_validate({"port": port, "client_id": client_id, "timeout": 5.0, **more})
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "mosquitto") as running:
-        yield running
 
 
 @pytest.fixture

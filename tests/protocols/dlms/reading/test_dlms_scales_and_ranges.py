@@ -1,35 +1,25 @@
-"""What would have cost or invented energy between meter and reading set, found in review."""
+"""Scales and ranges: no energy is lost or invented between meter and reading set."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.core.outcomes import refusal
-from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import (
     Data,
     array,
-    capture_object,
-    long_unsigned,
-    octets,
     scaler_unit,
     structure,
 )
-from protocols.dlms.push.body import PushBody, Rows
-from protocols.dlms.push.dial_in import DialInLine, Incoming
-from protocols.dlms.push.layout import companion_layouts, push_layouts, pushed_sets
 from protocols.dlms.reading.layout_cache import CHECK_EVERY, Layouts
-from protocols.errors import MeterBusy, MeterProtocolError
-from protocols.reading import Number, Obis, ProfileName
+from protocols.errors import MeterBusy
+from protocols.reading import Number, ProfileName
 from tests.support.dlms.bench import START, SmallMeter
 from tests.support.dlms.reader_bench import (
     BLOCKS,
-    IST,
     NOW,
     ScriptedExchange,
     collect,
@@ -113,59 +103,3 @@ async def test_a_busy_meter_is_not_taken_for_one_without_a_scale_or_an_order(bus
         await collect(reader_of(exchange, cache=cache), BLOCK)
     found = await collect(reader_of(exchange, cache=cache), BLOCK)
     assert found[5].value(ENERGY) == Number(5, 0, "Wh")
-
-
-# pushes and callers
-
-
-def test_a_pushed_interval_of_unknown_length_is_a_misfit_and_no_crash() -> None:
-    setup, layout = next((s, one) for s, one in companion_layouts().items() if one.profile is BLOCK)
-    row = structure(octets(cosem_time.encode(START, IST)), *(long_unsigned(1) for _ in layout.columns[1:]))
-    body = PushBody(payload=Rows((row,)), device="7", setup=setup)
-    (known,) = pushed_sets(layout, body, zone=IST, received_at=NOW)
-    assert known.start is not None
-    with pytest.raises(MeterProtocolError, match="capture period is not known"):
-        pushed_sets(replace(layout, period=0), body, zone=IST, received_at=NOW)
-
-
-async def test_a_talker_on_a_replaced_connection_leaves_the_new_one_alone() -> None:
-    line = DialInLine("gsm")
-    incoming: list[Incoming] = []
-
-    def accept() -> Incoming:
-        incoming.append(Incoming())
-        return incoming[-1]
-
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(accept, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    writers = [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(2)]
-    while len(incoming) < 2 or any(one.transport is None for one in incoming):
-        await asyncio.sleep(0)
-    old, new = incoming
-    line.adopt(old)
-    async with line.exclusive() as io:
-        line.adopt(new)
-        await io.hang_up()
-        assert (old.usable, new.usable, line.connected) == (False, True, True)
-    async with line.exclusive() as io:
-        await io.send(b"?")
-    await line.close()
-    for writer in writers:
-        writer.close()
-    server.close()
-
-
-@pytest.mark.parametrize(("setup", "stamp"), [(5, "0-0:1.0.0*255"), (103, "0-0:0.1.2*255")])
-async def test_pushed_single_objects_have_the_profiles_period_and_the_billing_date_for_a_stamp(
-    setup: int, stamp: str
-) -> None:
-    meter, name = SmallMeter(), Obis(0, setup, 25, 9, 0)
-    billed = [capture_object(3, Obis.parse(stamp))] if setup == 103 else []
-    header = [capture_object(1, Obis(0, 0, 42, 0, 0)), capture_object(40, name, 1)]
-    meter.attributes[str(name), 2] = array(*header, *billed, capture_object(3, Obis.parse(ENERGY)))
-    exchange = ScriptedExchange(meter)
-    layout = (await push_layouts(exchange, reader_of(exchange)))[name]  # type: ignore[arg-type]
-    assert layout.stamp is not None
-    assert str(layout.stamp.quantity) == stamp
-    assert layout.period == (1800 if setup == 5 else 0)

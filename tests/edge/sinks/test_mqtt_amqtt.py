@@ -19,9 +19,10 @@ from gateway.edge.stamping.stored_part import StoredPart
 from gateway.mqtt.connection import MqttSettings, connect
 from protocols.clock import SystemClock
 from tests.support.billing import Billing
-from tests.support.captures import records
-from tests.support.check_sink import running, wait_cursor, wait_for
+from tests.support.check_sink import running, wait_cursor
+from tests.support.journal_records import records
 from tests.support.mosquitto import free_port
+from tests.support.waiting import until
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -69,13 +70,13 @@ async def _exchange(port: int, journal: Journal, folder: Path) -> None:
     await journal.append(records(1500, profiles=("block_load", "daily")))
     async with Billing(settings("billing")) as consumer, running(sink, journal):
         await wait_cursor(journal, "mqtt", 1500)
-        await wait_for(lambda: consumer.state.journals[journal.uuid].contiguous == 1500)
+        await until(lambda: consumer.state.journals[journal.uuid].contiguous == 1500)
         async with connect(settings("asks")) as asks:
             replay = ReplayRequest(journal=journal.uuid, first=1, last=300)
             ack = Ack(journal=journal.uuid, seq=1500)
             for topic, message in ((topics.replay("edge-1"), replay), (topics.acks("edge-1"), ack)):
                 await asks.publish(topic, wrap(message, id="1", source="/central", time=NOW))
-            await wait_for(lambda: len(consumer.arrived) == 1800)
-            await wait_for(lambda: journal.statistics().billing_acked == 1500)
+            await until(lambda: len(consumer.arrived) == 1800)
+            await until(lambda: journal.statistics().billing_acked == 1500)
         assert consumer.statuses
         assert sink.statistics().version == "3.1.1"

@@ -1,4 +1,4 @@
-"""What the review of pushes found: one meter's push must not end the intake, clocks and layouts are not for ever."""
+"""The intake of pushes: one meter's push does not end it, clocks and layouts are not for ever."""
 
 from __future__ import annotations
 

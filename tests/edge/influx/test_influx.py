@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from gateway.edge.influx.sink import InfluxSink
 from gateway.edge.influx.target import InfluxTarget
 from gateway.edge.journal.entry import Entry, EntryKind
 from tests.support.influx_servers import export, free_port, influxdb1, influxql, v2_path, victoria_metrics
+from tests.support.waiting import until
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -69,13 +69,6 @@ def target(url: str) -> InfluxTarget:
     return InfluxTarget(url=url, org="kesco", bucket="meters", timeout=5)
 
 
-async def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        await asyncio.sleep(0.02)
-
-
 def test_a_point_has_tags_fields_and_time_and_no_field_for_what_is_missing() -> None:
     made = point(entry(1, account="1234567890"), "edge-1")
     assert made is not None
@@ -121,7 +114,7 @@ async def test_an_absent_server_holds_the_cursor_and_is_tried_again(tmp_path: Pa
     journal = ListJournal([entry(1)])
     sink = InfluxSink(target(f"http://127.0.0.1:{free_port()}"), "edge-1")
     task = asyncio.create_task(sink.run(journal))
-    await wait_until(lambda: sink.statistics().failures >= 2)
+    await until(lambda: sink.statistics().failures >= 2)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert journal.cursor == 0

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pytest
 
 from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.database import LedgerError
@@ -21,22 +19,11 @@ from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from tests.support.central.samples import NOW, batch, capture, gap, octets
 from tests.support.mosquitto import Mosquitto
+from tests.support.paths import ROOT
+from tests.support.waiting import until
 
 TOPICS = Topics("test")
 FAST = CentralOptions(ack_interval=0.05, patience=0.3, lost_after=0.5)
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "broker") as made:
-        yield made
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger.db")
-    yield made
-    made.close()
 
 
 def settings(broker: Mosquitto, client_id: str) -> MqttSettings:
@@ -53,13 +40,6 @@ async def running(broker: Mosquitto, ledger: Ledger, **over: object) -> AsyncIte
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
-    assert condition(), what
 
 
 @dataclass
@@ -242,7 +222,7 @@ async def test_the_broker_goes_and_comes_back(broker: Mosquitto, ledger: Ledger)
 def child(folder: Path, broker: Mosquitto, *more: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.support.central.process", str(folder), str(broker.port), *more],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,8 +13,12 @@ from hypothesis import strategies as st
 from gateway.contract.messages import Capture, CaptureValue, Gap, rfc3339
 from gateway.contract.values import values_json
 from gateway.edge.journal.entry import EntryKind
+from gateway.edge.stamping.part import StampingPart
 from gateway.edge.stamping.stamp import gap_record, stamp
-from mapping.directory import Attribution, AttributionRole, Attributions, Unattributed
+from mapping.changes import MoveIn, bind
+from mapping.directory import Attribution, AttributionRole, Attributions, Role, Unattributed
+from mapping.snapshot import DirectorySnapshot
+from mapping.store import DirectoryStore
 from protocols.reading import (
     Bits,
     Instant,
@@ -30,6 +35,7 @@ from protocols.reading import (
     Value,
     name_of,
 )
+from tests.support.edge.poller_bench import HALF, block
 
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
 MINE = Attribution(account_id="a1", account_number="1234567890", legacy_number='L"1', usage_point="up1")
@@ -243,3 +249,20 @@ def test_gap_record_is_the_contracts_gap() -> None:
     model = Gap.model_validate_json(gap.body)
     assert (model.state, model.after, model.until) == ("open", gap.after, gap.until)
     assert gap.gap_id == "GEN:1/block_load/2026-11-23T10:00:00Z/2026-11-23T11:00:00Z"
+
+
+def test_a_meter_outside_the_edges_part_is_stamped_as_by_no_directory(tmp_path: Path) -> None:
+    """The part was made for other meters: its version says nothing of this one.
+
+    A change that central published before stays applicable: `_applies` asks for a higher version.
+    """
+    with DirectoryStore(tmp_path / "directory.db") as store:
+        for meter in ("GEN:1", "GEN:2"):
+            changes = [bind(meter, f"up-{meter[-1]}", Role.CONSUMER, T0), MoveIn(f"up-{meter[-1]}", "a", T0)]
+            store.apply(changes, by="t", source="t", at=T0)
+        part = StampingPart(DirectorySnapshot.from_json(store.snapshot().part({"GEN:1"}).to_json()))
+    assert part.version == 2
+    strange = stamp(block(T0 + HALF), "GEN:2", part, disciplined=True)
+    assert b'"reason":"no_account","directory_version":0' in strange.body
+    known = stamp(block(T0 + HALF), "GEN:1", part, disciplined=True)
+    assert b'"directory_version":2' in known.body

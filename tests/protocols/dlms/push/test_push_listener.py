@@ -11,11 +11,12 @@ from ipaddress import ip_network
 import pytest
 
 from protocols.dlms.framing import wrapper
-from protocols.dlms.push.dial_in import DialInLine
+from protocols.dlms.push.dial_in import DialInLine, Incoming
 from protocols.dlms.push.listener import PushLimits, PushListener
 from protocols.dlms.push.receiver import Notification, PushReceiver
 from protocols.errors import LineClosed, LineTimeout, LineUnavailable
 from tests.support.dlms.pushes import ALERT, METER, Memory, Ring, ciphered, ui
+from tests.support.waiting import until
 
 HOST = "127.0.0.1"
 MANY = 2_000
@@ -41,12 +42,6 @@ async def listening(
     finally:
         task.cancel()
         await listener.close()
-
-
-async def until(condition, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def send(port: int, data: bytes, *, close: bool = True) -> asyncio.StreamWriter:
@@ -265,3 +260,31 @@ async def test_a_silent_caller_is_asked_and_a_stranger_is_sent_away() -> None:
         assert line.connected
         known.close()
         stranger.close()
+
+
+async def test_a_talker_on_a_replaced_connection_leaves_the_new_one_alone() -> None:
+    line = DialInLine("gsm")
+    incoming: list[Incoming] = []
+
+    def accept() -> Incoming:
+        incoming.append(Incoming())
+        return incoming[-1]
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(accept, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    writers = [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(2)]
+    while len(incoming) < 2 or any(one.transport is None for one in incoming):
+        await asyncio.sleep(0)
+    old, new = incoming
+    line.adopt(old)
+    async with line.exclusive() as io:
+        line.adopt(new)
+        await io.hang_up()
+        assert (old.usable, new.usable, line.connected) == (False, True, True)
+    async with line.exclusive() as io:
+        await io.send(b"?")
+    await line.close()
+    for writer in writers:
+        writer.close()
+    server.close()

@@ -12,6 +12,7 @@ from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord, Jour
 from gateway.edge.journal.journal import FullPolicy, Journal, JournalLimits
 from gateway.errors import JournalError, JournalFull
 from tests.support.fakes import ManualClock
+from tests.support.waiting import until
 
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
 
@@ -90,16 +91,16 @@ async def test_follow_ack_rewind_and_reopen(tmp_path: Path, clock: ManualClock) 
             seen.extend(e.seq for e in chunk)
 
     task = asyncio.create_task(sink())
-    await wait(lambda: len(seen) == 10)
+    await until(lambda: len(seen) == 10)
     await journal.append(batch(record(11)))
-    await wait(lambda: len(seen) == 11)
+    await until(lambda: len(seen) == 11)
     await journal.ack("mqtt", 7)
     await journal.ack("mqtt", 3)
     assert await journal.cursors() == {"mqtt": 7}
     with pytest.raises(JournalError, match="ends at 11"):
         await journal.ack("mqtt", 12)
     await journal.rewind("mqtt", 4)
-    await wait(lambda: seen[11:] == [5, 6, 7, 8, 9, 10, 11])
+    await until(lambda: seen[11:] == [5, 6, 7, 8, 9, 10, 11])
     await journal.ack("mqtt", 6)
     await journal.close()
     await asyncio.wait_for(task, 5)
@@ -118,10 +119,10 @@ async def test_trim_waits_for_sinks_and_retention(tmp_path: Path, clock: ManualC
     await journal.ack("mqtt", 4)
     assert journal.first_seq == 1
     clock.advance(timedelta(hours=5))
-    await wait(lambda: journal.first_seq == 5)
+    await until(lambda: journal.first_seq == 5)
     await journal.ack("mqtt", 6)
     clock.advance(timedelta(hours=20))
-    await wait(lambda: journal.first_seq == 7)
+    await until(lambda: journal.first_seq == 7)
     assert journal.statistics().entries == 0
     await journal.close()
     journal = await Journal.open(tmp_path / "j.db", clock=clock, limits=limits)
@@ -136,7 +137,7 @@ async def test_billing_acks_release_at_once(tmp_path: Path, clock: ManualClock) 
     await journal.append(batch(*(record(n) for n in range(5))))
     await journal.ack("mqtt", 5)
     await journal.billing_ack(3)
-    await wait(lambda: journal.first_seq == 4)
+    await until(lambda: journal.first_seq == 4)
     assert journal.statistics().billing_acked == 3
     assert journal.statistics().backlog("mqtt") == 0
     await journal.close()
@@ -156,7 +157,7 @@ async def test_full_by_size_refuses_and_recovers(
     await journal.ack("mqtt", journal.last_seq)
     if policy is FullPolicy.STOP_READING:
         clock.advance(timedelta(days=31))
-    await wait(lambda: not journal.statistics().cursors or journal.statistics().backlog("mqtt") == 0)
+    await until(lambda: not journal.statistics().cursors or journal.statistics().backlog("mqtt") == 0)
     await append_when_taken(journal, batch(record(appended, size=2000)))
     stats = journal.statistics()
     assert not stats.full
@@ -228,10 +229,3 @@ async def append_when_taken(journal: Journal, what: JournalBatch) -> None:
         else:
             return
     raise AssertionError("the journal stayed full")
-
-
-async def wait(condition, seconds: float = 10.0) -> None:
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, "condition never came true"
-        await asyncio.sleep(0.005)

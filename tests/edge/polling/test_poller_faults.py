@@ -1,4 +1,4 @@
-"""Readings that were nearly lost or misplaced: clocks that jump, one bad profile, rows too large, rows ahead."""
+"""Polling goes on past faults: clocks that jump, one bad profile, rows too large, rows dated ahead."""
 
 from __future__ import annotations
 
@@ -10,13 +10,6 @@ from pathlib import Path
 import pytest
 
 from gateway.edge.journal.journal import Journal
-from gateway.edge.stamping.part import StampingPart
-from gateway.edge.stamping.stamp import stamp
-from mapping.changes import MoveIn, bind
-from mapping.directory import Role
-from mapping.snapshot import DirectorySnapshot
-from mapping.store import DirectoryStore
-from protocols.clock import SystemClock
 from protocols.errors import MeterRefused
 from protocols.reading import ProfileName, Quantity, Text
 from tests.support.edge.poller_bench import BLOCK, HALF, LIVE, T0, Bench, Meter, block
@@ -129,34 +122,3 @@ async def test_a_row_dated_ahead_opens_no_gap_and_moves_no_watermark(bench: Benc
     await bench.poller(BLOCK).poll_once()
     assert await bench.gaps() == []
     assert await bench.journal.watermark("GEN:1", "block_load") == T0
-
-
-def test_a_meter_outside_the_edges_part_is_stamped_as_by_no_directory(tmp_path: Path) -> None:
-    """The part was made for other meters: its version says nothing of this one.
-
-    A change that central published before stays applicable: `_applies` asks for a higher version.
-    """
-    with DirectoryStore(tmp_path / "directory.db") as store:
-        for meter in ("GEN:1", "GEN:2"):
-            changes = [bind(meter, f"up-{meter[-1]}", Role.CONSUMER, T0), MoveIn(f"up-{meter[-1]}", "a", T0)]
-            store.apply(changes, by="t", source="t", at=T0)
-        part = StampingPart(DirectorySnapshot.from_json(store.snapshot().part({"GEN:1"}).to_json()))
-    assert part.version == 2
-    strange = stamp(block(T0 + HALF), "GEN:2", part, disciplined=True)
-    assert b'"reason":"no_account","directory_version":0' in strange.body
-    known = stamp(block(T0 + HALF), "GEN:1", part, disciplined=True)
-    assert b'"directory_version":2' in known.body
-
-
-async def test_a_sleeper_wakes_when_the_machines_clock_is_set_back() -> None:
-    class SetBack(SystemClock):
-        away = timedelta(days=3650)
-
-        def now(self):
-            return super().now() + self.away
-
-    clock = SetBack()
-    sleeper = asyncio.create_task(clock.sleep_until(clock.now() + timedelta(seconds=0.2)))
-    await asyncio.sleep(0)
-    clock.away = timedelta(0)
-    await asyncio.wait_for(sleeper, 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import signal
@@ -10,11 +11,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
+from gateway.errors import JournalError
 from protocols.clock import SystemClock
+from tests.support.journal_records import record
+from tests.support.paths import ROOT
 
 PROCESS = [sys.executable, "-m", "tests.support.edge.journal_process"]
-ROOT = Path(__file__).parents[2]
 
 
 def killed_writers(path: Path) -> list[tuple[int, int, int]]:
@@ -67,3 +73,30 @@ def test_no_space_is_refused_counted_and_recovered(tmp_path: Path) -> None:
     assert kept > 10
     assert (full, full_after, last_seq) == (True, False, kept + 1)
     assert "free some space" in error
+
+
+async def test_an_entry_whose_commit_was_not_told_is_still_delivered(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit stands though the look at the file's size after it failed."""
+    await journal.append(JournalBatch(captures=(record(1),)))
+    store = journal._writer.store
+    sizes, failed = store.used_bytes, []
+
+    def once() -> int:
+        if not failed:
+            failed.append(1)
+            raise JournalError("disk I/O error")
+        return sizes()
+
+    monkeypatch.setattr(store, "used_bytes", once)
+    with contextlib.suppress(JournalError):
+        await journal.append(JournalBatch(captures=(record(2),)))
+    await journal.append(JournalBatch(captures=(record(3),)))
+    assert failed
+    seen: list[int] = []
+    async for chunk in journal.follow("mqtt"):
+        seen += [entry.seq for entry in chunk]
+        if seen[-1] == 3:
+            break
+    assert seen == [1, 2, 3]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +29,7 @@ from protocols.simulator.cosem.model import PUBLIC, UTILITY, HouseholdModel
 from protocols.simulator.dlms.ports import WrapperPort, simulated_meter
 from protocols.simulator.dlms.push_client import DialIn, PushClient, push_tcp, push_udp
 from protocols.simulator.household.household import Household
+from tests.support.waiting import until
 
 METER = "GEN:40001234"
 KEYS = Keys(encryption=bytes(range(16)), authentication=bytes(range(16, 32)))
@@ -110,12 +111,6 @@ async def served(tmp_path: Path, **push: object) -> AsyncIterator[tuple[Househol
         yield model, config_of(tmp_path, {"kind": "tcp", "host": HOST, "port": number}, **push)
     finally:
         await port.close()
-
-
-async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def journaled(edge: EdgeRole, profile: ProfileName) -> list[dict]:

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
 
 from gateway.contract.messages import Status
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from protocols.clock import SystemClock
 from tests.support.billing import Billing
-from tests.support.captures import gap_record, record, records
-from tests.support.check_sink import check_sink, running, wait_cursor, wait_for
+from tests.support.check_sink import check_sink, running, wait_cursor
 from tests.support.contract_schemas import validate
 from tests.support.edge.mqtt_sink import billing, settings, sink, status_of
+from tests.support.journal_records import gap_record, record, records
 from tests.support.mosquitto import Mosquitto
-
-
-@pytest.fixture
-def broker(tmp_path: Path):
-    with Mosquitto(tmp_path / "mosquitto") as running_broker:
-        yield running_broker
-
-
-@pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    opened = await Journal.open(tmp_path / "journal.db", clock=SystemClock())
-    yield opened
-    await opened.close()
+from tests.support.waiting import until
 
 
 @dataclass
@@ -62,7 +47,7 @@ async def test_each_kind_has_its_topic_and_its_type(broker: Mosquitto, journal: 
         )
     )
     async with billing(broker) as consumer, running(sink(broker), journal):
-        await wait_for(lambda: len(consumer.batches) == 4)
+        await until(lambda: len(consumer.batches) == 4)
         found = {
             (topic.removeprefix("kanpur/v1/edge-1/"), batch.type.split(".")[1])
             for (topic, _), batch in zip(
@@ -89,7 +74,7 @@ async def test_refused_login_is_told_and_retried(tmp_path: Path, journal: Journa
         use = settings(broker, username="edge")
         wrong = sink(broker, settings=use, password=b"wrong-secret")
         async with running(wrong, journal):
-            await wait_for(lambda: wrong.statistics().failures >= 2)
+            await until(lambda: wrong.statistics().failures >= 2)
         assert "login of 'edge': check username and password_ref" in str(wrong.statistics().last_error)
         assert "wrong-secret" not in str(wrong.statistics().last_error)
         assert (await journal.cursors()).get("mqtt", 0) == 0
@@ -106,13 +91,13 @@ async def test_status_is_retained_and_says_offline_at_the_end(broker: Mosquitto,
 
     async with billing(broker) as consumer:
         async with running(sink(broker, status=status), journal):
-            await wait_for(lambda: bool(consumer.statuses))
+            await until(lambda: bool(consumer.statuses))
             assert consumer.statuses[-1].online
             unattributed = 7
-            await wait_for(lambda: consumer.statuses[-1].unattributed == 7)
-        await wait_for(lambda: not consumer.statuses[-1].online)
+            await until(lambda: consumer.statuses[-1].unattributed == 7)
+        await until(lambda: not consumer.statuses[-1].online)
     async with Billing(settings(broker, "late")) as late:
-        await wait_for(lambda: bool(late.statuses))
+        await until(lambda: bool(late.statuses))
         assert not late.statuses[-1].online
         assert late.statuses[-1].journal == journal.uuid
 
@@ -126,7 +111,7 @@ async def test_an_entry_that_is_too_large_for_the_broker_is_set_aside(
             one = sink(broker)
             async with running(one, journal):
                 await wait_cursor(journal, "mqtt", 3)
-            await wait_for(lambda: len(set(consumer.arrived)) == 2)
+            await until(lambda: len(set(consumer.arrived)) == 2)
             assert one.statistics().dead == 1
             [letter] = await journal.dead_letters("mqtt")
             assert letter.seq == 2
@@ -137,6 +122,6 @@ async def test_ends_with_the_journal(broker: Mosquitto, tmp_path: Path) -> None:
     await journal.append(records(50))
     one = sink(broker)
     task = asyncio.create_task(one.run(journal))
-    await wait_for(lambda: one.statistics().cursor == 50)
+    await until(lambda: one.statistics().cursor == 50)
     await journal.close()
     await asyncio.wait_for(task, 10)

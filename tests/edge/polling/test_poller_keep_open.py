@@ -14,7 +14,7 @@ from protocols.reading import ProfileName
 from tests.support.dlms.bench import POLICIES, SmallMeter
 from tests.support.dlms.site import NOW
 from tests.support.fakes import ManualClock
-from tests.support.wire import Exchange, recording
+from tests.support.tcp_record import Exchange, recording
 
 AARQ, RLRQ = "a1090607608574050801", "6203800100"
 
