@@ -19,7 +19,7 @@ from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.security.suites import TITLE_OCTETS, Keys
 from protocols.dlms.trace.conversations import Heard, Talks, decode_talks
 from protocols.dlms.trace.frames import decode_trace
-from protocols.dlms.trace.state import Known
+from protocols.dlms.trace.state import TraceState
 from protocols.errors import MeterProtocolError
 
 MAX_FILE = 256 << 20
@@ -93,16 +93,16 @@ class _Start:
         self._file = keys
         self._titles = tuple(titles)
 
-    def __call__(self) -> Known:
+    def __call__(self) -> TraceState:
         file = self._file
         if file is None:
-            return Known(titles=self._titles)
+            return TraceState(titles=self._titles)
         keys = None
         if file.has_keys:
             keys = Keys(
                 encryption=file.secret("encryption_key"), authentication=file.secret("authentication_key")
             )
-        return Known(
+        return TraceState(
             keys=keys,
             titles=self._titles,
             secret=file.secret("hls_key") if "hls_key" in file else None,
