@@ -45,6 +45,7 @@ bench:
 	@$(SETUP) peers
 	@$(PY) bench/pipeline.py $(ARGS)
 	@$(PY) bench/dlms.py $(ARGS)
+	@$(PY) bench/startup.py $(ARGS)
 
 docs:
 	@$(SETUP) dev
@@ -57,7 +58,7 @@ soak:
 
 fuzz:
 	@$(SETUP) dev
-	@$(PY) -m tests.fuzz --frames 1000000 $(ARGS)
+	@$(PY) -m tests.support.fuzz --frames 1000000 $(ARGS)
 
 soak-simulator:
 	@$(SETUP) test

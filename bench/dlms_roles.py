@@ -28,7 +28,7 @@ from protocols.dlms.framing.wrapper import WrapperClientLink
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.dlms.server.ports import serve_wrapper
-from protocols.lines.base import TcpLine
+from protocols.lines.tcp import TcpLine
 from protocols.reading import Obis
 from protocols.session import Auth
 from protocols.simulator.cosem.model import HouseholdModel

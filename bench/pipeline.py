@@ -35,7 +35,6 @@ import structlog
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from gateway.clock import SystemClock
 from gateway.contract.messages import Status
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal, JournalLimits
@@ -44,6 +43,7 @@ from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.stamping.stamp import stamp
 from gateway.mqtt.connection import MqttSettings
 from mapping.directory import Attribution, Attributions
+from protocols.clock import SystemClock
 from protocols.reading import Number, ProfileName, Quantity, ReadingSet
 
 GROUP = 20

@@ -13,22 +13,23 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.clock import SystemClock
+from protocols.clock import SystemClock
 from protocols.errors import ProtocolError
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import ProfileName
-from protocols.simulator.neighbourhood import MeterPlan, Plan
-from protocols.simulator.plan_files import read_plan, secret_files
+from protocols.session import SessionContext
+from protocols.simulator.neighbourhood.files import read_plan, secret_files
+from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 
 SERVER = """
 import asyncio, sys
-from datetime import timedelta
 from pathlib import Path
-from protocols.simulator.serve import run_simulator
-asyncio.run(run_simulator(meters=int(sys.argv[1]), seed=1, speed=1, behind=timedelta(hours=2),
-    folder=Path(sys.argv[2]), cuts=False, ready=lambda plan: print("ready", flush=True)))
+from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
+settings = SimulatorSettings(meters=int(sys.argv[1]), folder=Path(sys.argv[2]), cuts=False)
+asyncio.run(run_simulator(settings, ready=lambda plan: print("ready", flush=True)))
 """
 
 
@@ -85,9 +86,7 @@ async def read_all(plan: Plan, profile: ProfileName, at_once: int) -> tuple[int,
                 async with open_session(
                     lines[meter.line],
                     meter.spec,
-                    secrets=keys,
-                    counters=counters,
-                    clock=clock,
+                    SessionContext(secrets=keys, counters=counters, clock=clock),
                     layouts=layouts,
                 ) as session:
                     async for _ in session.read(profile, datetime.now(UTC)):

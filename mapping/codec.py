@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from itertools import pairwise
@@ -21,16 +21,15 @@ from mapping.directory import (
     Role,
 )
 from mapping.errors import DirectoryFault, NumberRefused
+from mapping.instants import instant, micros
 
 FORMAT = 1
 MAX_TEXT = 512 * 1024 * 1024
 """Characters of one snapshot: a whole city's is under 300 MB."""
 MAX_NAME = 512
 """Characters of one id, name or source in it."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICRO = timedelta(microseconds=1)
-_MAX_MICROS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICRO
-_MIN_MICROS = (datetime(1, 1, 2, tzinfo=UTC) - _EPOCH) // _MICRO
+_MAX_MICROS = micros(datetime.max.replace(tzinfo=UTC))
+_MIN_MICROS = micros(datetime(1, 1, 2, tzinfo=UTC))
 
 R = TypeVar("R", Installation, Holding, Naming)
 E = TypeVar("E", bound=StrEnum)
@@ -40,16 +39,6 @@ Loaded = tuple[
     dict[str, tuple[Holding, ...]],
     dict[str, tuple[Naming, ...]],
 ]
-
-
-def micros(at: datetime) -> int:
-    """Return an instant as whole microseconds since 1970 UTC, exactly."""
-    return (at - _EPOCH) // _MICRO
-
-
-def instant(count: int) -> datetime:
-    """Return the UTC instant of a count of microseconds."""
-    return _EPOCH + count * _MICRO
 
 
 def dump(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
 
-from mapping.codec import grouped, instant, micros
+from mapping.codec import grouped
 from mapping.directory import (
     ChangeSet,
     Holding,
@@ -18,6 +18,7 @@ from mapping.directory import (
     Role,
 )
 from mapping.errors import DirectoryFault
+from mapping.instants import instant, micros
 from mapping.snapshot import DirectorySnapshot
 
 FORMAT = 1

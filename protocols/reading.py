@@ -111,8 +111,8 @@ class Number:
     unit: str = ""
 
     def decimal(self) -> Decimal:
-        """Return the value without rounding."""
-        return Decimal(self.mantissa).scaleb(self.scaler)
+        """Return the value without rounding, whatever the precision of the decimal context."""
+        return Decimal(f"{self.mantissa}E{self.scaler}")
 
     def text(self) -> str:
         """Return plain digits that keep the meter's resolution: (1234, -2) is 12.34, (5, 1) is 50."""

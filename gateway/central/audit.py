@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from gateway.central.ledger.schema import LedgerError
+from gateway.central.ledger.database import LedgerError
 from mapping.snapshot import DirectorySnapshot
 
 MAX_EXAMPLES = 10

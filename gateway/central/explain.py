@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -82,9 +82,9 @@ def explain(ledger: Ledger, directory: DirectorySource, what: str) -> Explanatio
     UsageError when it is none of them, with what was looked for.
     """
     snapshot = directory.snapshot()
-    capture = ledger.capture(what)
+    capture = ledger.captures.get(what)
     if capture is not None:
-        revisions = ledger.revisions(what)
+        revisions = ledger.captures.revisions(what)
         return _answer(ledger, snapshot, "capture", what, (capture.meter,), None, revisions)
     meter = _meter(ledger, snapshot, what)
     if meter is not None:
@@ -104,14 +104,15 @@ def _meter(ledger: Ledger, snapshot: DirectorySnapshot, what: str) -> str | None
         meter = str(MeterId.parse(what))
     except NumberRefused:
         return None
-    if meter in snapshot.relations()[0] or ledger.captures(meter, limit=1):
+    if meter in snapshot.relations()[0] or ledger.captures.between(meter, limit=1):
         return meter
     return None
 
 
-def _latest(ledger: Ledger, meters: Iterable[str]) -> list[StoredCapture]:
-    found = (ledger.latest(meter, profile.value) for meter in meters for profile in ProfileName)
-    return [capture for capture in found if capture is not None]
+def _latest(ledger: Ledger, meters: Sequence[str]) -> list[StoredCapture]:
+    profiles = [profile.value for profile in ProfileName]
+    found = ledger.captures.latest(meters, profiles)
+    return [found[meter][profile] for meter in meters for profile in profiles if profile in found[meter]]
 
 
 def _answer(
@@ -123,7 +124,7 @@ def _answer(
     account: str | None,
     captures: list[StoredCapture],
 ) -> Explanation:
-    acknowledged = {j: ledger.journal_state(j).contiguous for j in {c.journal for c in captures}}
+    acknowledged = {j: ledger.journals.state(j).contiguous for j in {c.journal for c in captures}}
     return Explanation(
         kind=kind,
         what=what,
@@ -132,21 +133,21 @@ def _answer(
         meters=meters,
         relations=tuple(_relations(snapshot, meters, account)),
         deliveries=tuple(_delivery(ledger, snapshot, c, acknowledged) for c in captures),
-        open_gaps=tuple(gap for meter in meters for gap in ledger.gaps(meter, "open")),
-        unattributed=tuple(group for group in ledger.unattributed() if group.meter in meters),
+        open_gaps=tuple(gap for meter in meters for gap in ledger.gaps.all(meter, "open")),
+        unattributed=tuple(group for group in ledger.unattributed.groups() if group.meter in meters),
     )
 
 
 def _delivery(
     ledger: Ledger, snapshot: DirectorySnapshot, capture: StoredCapture, acknowledged: Mapping[str, int]
 ) -> Delivery:
-    current = ledger.capture(capture.capture_id)
+    current = ledger.captures.get(capture.capture_id)
     in_force = current is not None and (current.journal, current.seq) == (capture.journal, capture.seq)
     seq = acknowledged[capture.journal]
     return Delivery(
         capture=capture,
         accounts=tuple(attributed(capture, snapshot)),
-        stamped=capture.stamped,
+        stamped=capture.message.attributions,
         in_force=in_force,
         acknowledged=capture.seq <= seq,
         acknowledged_seq=seq,

@@ -11,6 +11,7 @@ from typing import Generic, Literal, TypeVar, cast
 
 from pydantic import ValidationError
 
+from gateway.contract.capture_body import with_seq
 from gateway.contract.messages import (
     Ack,
     AttributionChanged,
@@ -114,8 +115,8 @@ def assemble(
 ) -> bytes:
     """Build a batch message from `(seq, body)` pairs in rising seq, by splicing octets: nothing is parsed.
 
-    Each body is a JSON object beginning `{"capture_id":` or `{"gap_id":` that lacks `seq`. `time` is
-    RFC 3339 text. The same entries at the same time give the same octets.
+    The bodies are laid out as `gateway.contract.capture_body` says, `time` is RFC 3339 text. The same
+    entries at the same time give the same octets.
     """
     first, last = entries[0][0], entries[-1][0]
     member = b"gaps" if type == GAPS_TYPE else b"captures"
@@ -124,7 +125,7 @@ def assemble(
             _head(f"{journal}/{first}-{last}", gateway_source(gateway), type, time, SCHEMA_OF[Batch]),
             b'{"journal":%b,"gateway":%b,"first_seq":%d,"last_seq":%d,"%b":['
             % (_quote(journal), _quote(gateway), first, last, member),
-            b",".join([b'{"seq":%d,%b' % (seq, body[1:]) for seq, body in entries]),
+            b",".join([with_seq(body, seq) for seq, body in entries]),
             b"]}}",
         )
     )

@@ -13,9 +13,10 @@ MAX_SEQ = 2**63 - 1
 
 
 def rfc3339(at: datetime) -> str:
-    """Write an instant as RFC 3339 in UTC; microseconds only when there are any."""
-    at = at.astimezone(UTC)
-    return at.strftime("%Y-%m-%dT%H:%M:%S") + (f".{at.microsecond:06d}Z" if at.microsecond else "Z")
+    """Write an instant as RFC 3339 in UTC; microseconds only when there are any. `at` carries a zone."""
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return at.isoformat()[:-6] + "Z"
 
 
 def _utc(at: datetime) -> datetime:

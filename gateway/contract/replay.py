@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gateway.backoff import Backoff
 from gateway.contract.messages import ReplayRequest
 
 MAX_SPAN = 5_000
@@ -18,8 +19,8 @@ class _Hole:
 
     since: float
     contiguous: int
-    asked: int = 0
-    next_at: float = 0.0
+    backoff: Backoff
+    next_at: float
 
 
 @dataclass(slots=True)
@@ -44,7 +45,8 @@ class ReplayPlanner:
             return
         known = self._holes.get(journal)
         if known is None or known.contiguous != contiguous:
-            self._holes[journal] = _Hole(since=now, contiguous=contiguous, next_at=now + self.patience)
+            backoff = Backoff(self.patience, self.most, chance=0.0)
+            self._holes[journal] = _Hole(now, contiguous, backoff, now + backoff.next())
         self._ranges[journal] = holes
 
     def due(self, now: float) -> list[ReplayRequest]:
@@ -53,8 +55,7 @@ class ReplayPlanner:
         for journal, hole in self._holes.items():
             if now < hole.next_at:
                 continue
-            hole.asked += 1
-            hole.next_at = now + min(self.patience * 2**hole.asked, self.most)
+            hole.next_at = now + hole.backoff.next()
             requests += self._requests(journal)
         return requests
 

@@ -9,7 +9,6 @@ Batches and changes may come in any order and any number of times: the state end
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -22,51 +21,9 @@ from gateway.contract.messages import (
     MessageAttribution,
     NamingChanged,
 )
+from gateway.seqset import SeqSet
 
 _INSTANT = timedelta(microseconds=1)
-
-
-class SeqTracker:
-    """Which sequence numbers of one journal were seen, as disjoint closed ranges in rising order."""
-
-    def __init__(self) -> None:
-        self._ranges: list[tuple[int, int]] = []
-        self._floor = 0
-
-    def add(self, seqs: Iterable[int]) -> None:
-        """Note numbers as stored; repeats change nothing."""
-        fresh = sorted((seq, seq) for seq in set(seqs))
-        self._ranges = list(_merged(sorted([*self._ranges, *fresh])))
-
-    def gone_below(self, first: int) -> None:
-        """Note that the journal no longer holds what is below `first`: it is no hole, it is lost."""
-        self._floor = max(self._floor, first - 1)
-
-    @property
-    def contiguous(self) -> int:
-        """The highest number up to which everything was seen (or is gone): what an Ack may say."""
-        reached = self._floor
-        for first, last in self._ranges:
-            if first > reached + 1:
-                break
-            reached = max(reached, last)
-        return reached
-
-    @property
-    def highest(self) -> int:
-        """The highest number seen."""
-        return self._ranges[-1][1] if self._ranges else 0
-
-    def holes(self, last_seq: int = 0) -> list[tuple[int, int]]:
-        """Return the ranges not seen below the highest number seen, or below `last_seq` of a Status."""
-        holes, expected = [], self._floor + 1
-        for first, last in self._ranges:
-            if first > expected:
-                holes.append((expected, first - 1))
-            expected = max(expected, last + 1)
-        if last_seq >= expected:
-            holes.append((expected, last_seq))
-        return holes
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +41,7 @@ class ConsumerState:
 
     captures: dict[str, Capture] = field(default_factory=dict)
     gaps: dict[str, Gap] = field(default_factory=dict)
-    journals: dict[str, SeqTracker] = field(default_factory=dict)
+    journals: dict[str, SeqSet] = field(default_factory=dict)
     _stamped: dict[str, Capture] = field(default_factory=dict)
     _changes: dict[str, dict[str, AttributionChanged]] = field(default_factory=dict)
     _names: dict[tuple[str, str], NamingChanged] = field(default_factory=dict)
@@ -102,8 +59,10 @@ class ConsumerState:
             old = self.gaps.get(gap.gap_id)
             if old is None or (gap.seq or 0) > (old.seq or 0):
                 self.gaps[gap.gap_id] = gap
-        tracker = self.journals.setdefault(batch.journal, SeqTracker())
-        tracker.add(row.seq for rows in (batch.captures, batch.gaps) for row in rows if row.seq is not None)
+        seqs = self.journals.setdefault(batch.journal, SeqSet())
+        for seq in [*(one.seq for one in batch.captures), *(one.seq for one in batch.gaps)]:
+            if seq is not None:
+                seqs.add(seq)
 
     def apply_change(self, change: AttributionChanged | NamingChanged) -> None:
         """Take in a change of attribution or naming."""
@@ -134,19 +93,6 @@ class ConsumerState:
             if change is not None:
                 renamed[name] = change.new
         return account.model_copy(update=renamed) if renamed else account
-
-
-def _merged(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    current: tuple[int, int] | None = None
-    for first, last in ranges:
-        if current is not None and first <= current[1] + 1:
-            current = (current[0], max(current[1], last))
-            continue
-        if current is not None:
-            yield current
-        current = (first, last)
-    if current is not None:
-        yield current
 
 
 def _value_rank(capture: Capture) -> tuple[int, datetime, str]:

@@ -17,16 +17,16 @@ from gateway.config import file as configuration
 from gateway.demo.broker import embedded_broker
 from gateway.errors import GatewayError
 from gateway.roles.app import Running, running
-from gateway.roles.central import SIGNING_KEY, VERIFY_KEY, central_files, make_directory_keys
+from gateway.roles.central_files import SIGNING_KEY, VERIFY_KEY, central_files, make_directory_keys
 from mapping.directory import NumberKind
 from mapping.imports import apply_import, plan_import
 from mapping.rekey import apply_rekey, plan_rekey
 from mapping.store import DirectoryStore
+from protocols.clock import SimulatedClock
 from protocols.errors import MeterConfigError
-from protocols.simulator.neighbourhood import MeterPlan, Plan
-from protocols.simulator.plan_files import read_plan
-from protocols.simulator.serve import Neighbourhood
-from protocols.simulator.simulated_time import SimulatedTime
+from protocols.simulator.neighbourhood.files import read_plan, write_files
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 
 NAME = "demo"
 PATIENCE = 120.0
@@ -130,7 +130,7 @@ class Demo:
         last = edge.journal.last_seq
 
         def complete() -> bool:
-            return central.ledger.journal_state(edge.journal.uuid).contiguous >= last
+            return central.ledger.journals.state(edge.journal.uuid).contiguous >= last
 
         await wait_until(complete, "the ledger holds every journaled entry")
 
@@ -157,7 +157,7 @@ class Demo:
         for meter in self.plan.meters:
             if meter.spec.dlms is None:
                 continue
-            held = ledger.captures(meter.meter, "block_load")
+            held = ledger.captures.between(meter.meter, "block_load")
             if not held:
                 found.append(f"{meter.meter}: no block load in the ledger")
                 continue
@@ -176,7 +176,7 @@ class Demo:
 async def demonstration(options: DemoOptions, sender: CodeSender) -> AsyncIterator[Demo]:
     """Start everything in order; stop it when the block ends."""
     options.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    time = SimulatedTime.ending_now(behind=options.behind, speed=options.speed)
+    time = SimulatedClock.ending_now(behind=options.behind, speed=options.speed)
     async with AsyncExitStack() as stack:
         town = await _start_town(options, time)
         stack.push_async_callback(town.stop)
@@ -196,23 +196,22 @@ async def wait_until(condition: Callable[[], bool], what: str, seconds: float = 
         raise GatewayError(f"waited {seconds:g} s in vain until {what}") from error
 
 
-async def _start_town(options: DemoOptions, time: SimulatedTime) -> Neighbourhood:
+async def _start_town(options: DemoOptions, time: SimulatedClock) -> Neighbourhood:
     try:
         before = read_plan(_town(options))
     except MeterConfigError:
         before = None
     if before is not None and (before.seed, len(before.meters)) != (options.seed, options.meters):
         raise GatewayError(f"{options.folder} holds another demonstration: choose a new folder")
-    return await Neighbourhood.start(
+    town = await Neighbourhood.start(
         seed=options.seed,
         clock=time,
         meters=options.meters,
         history_from=before.history_from if before else None,
         cuts_until=before.cuts_until if before else None,
-        folder=_town(options),
-        time=time,
-        unnamed=options.unnamed,
     )
+    write_files(town.plan, _town(options), time=time, unnamed=options.unnamed)
+    return town
 
 
 def _prepare(options: DemoOptions, mqtt_port: int) -> configuration.Config:

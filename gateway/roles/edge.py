@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -15,7 +14,6 @@ from gateway import __version__
 from gateway.config.file import Config, InfluxSection
 from gateway.config.meters import MeterSection
 from gateway.contract.messages import Alarm, ClockStatus, DirectoryPart, LineStatus, MeterStatus, Status
-from gateway.edge.counters import FileCounters
 from gateway.edge.influx.follow import InfluxFollower
 from gateway.edge.influx.move import InfluxMover
 from gateway.edge.influx.read import InfluxReader, Server, read_back
@@ -30,18 +28,21 @@ from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import SINK as MQTT
 from gateway.edge.sinks.mqtt import MqttSink
+from gateway.edge.sinks.part_requests import PartRequests
 from gateway.edge.stamping.part import StampingPart
+from gateway.edge.stamping.stored_part import StoredPart
 from gateway.errors import ContractError
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.roles.push import PushRole
-from gateway.secrets import FileSecrets
 from mapping.snapshot import DirectorySnapshot
-from protocols.dlms.client.keeper import Keeper
+from protocols.dlms.client.association_pool import AssociationPool
 from protocols.line import Line
+from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
+from protocols.meters.secrets import FileSecrets
 from protocols.reading import ProfileName
-from protocols.session import Clock
+from protocols.session import Clock, SessionContext
 
 log = structlog.get_logger("gateway.edge")
 
@@ -64,21 +65,20 @@ class EdgeRole:
         self._config = config
         self._clock = clock
         self._secrets = FileSecrets(config.secrets)
+        context = SessionContext(secrets=self._secrets, counters=counters, clock=clock)
         self.journal = journal
         self.lines = lines
-        self.keeper = Keeper()
+        self.associations = AssociationPool()
         self._directory = DirectorySnapshot()
         self.follower = self._influx(config.influx) if config.influx else None
-        self.push = self._push(config, counters)
+        self.push = self._push(config, context)
         self.poller = Poller(
             lines,
             polled_meters(config),
             journal=journal,
             directory=lambda: StampingPart(self._directory),
-            open_session=partial(open_session, layouts={}, keeper=self.keeper),
-            secrets=self._secrets,
-            counters=counters,
-            clock=clock,
+            open_session=partial(open_session, layouts={}, pool=self.associations),
+            context=context,
             schedule=schedule(config),
             learn=self.push.layouts.learn if self.push is not None else None,
             woken_by=self.push.woken if self.push is not None else (),
@@ -88,11 +88,7 @@ class EdgeRole:
         self.link = EdgeLink(
             config.gateway.name,
             root=config.mqtt.root,
-            folder=edge_folder(config),
-            directory_keys=self._verify_keys(),
-            meters=lambda: [m.meter for m in config.meters],
-            on_directory=self._take_directory,
-            clock=clock,
+            directory=self._part_requests(config),
             ack_consumers=frozenset(config.journal.ack_consumers),
             limits=_limits(config),
         )
@@ -101,7 +97,7 @@ class EdgeRole:
             config.gateway.name,
             status=self.status,
             password=password(config),
-            companions=[self.link],
+            partners=[self.link],
             limits=_limits(config),
         )
 
@@ -130,17 +126,15 @@ class EdgeRole:
         if self.follower is not None:
             group.create_task(self.follower.run(self.journal))
 
-    def _push(self, config: Config, counters: FileCounters) -> PushRole | None:
+    def _push(self, config: Config, context: SessionContext) -> PushRole | None:
         if config.push is None:
             return None
         return PushRole(
             config,
             config.push,
             lines=self.lines,
-            secrets=self._secrets,
-            invocations=counters,
-            counters=PushCounters(edge_folder(config) / "push.db"),
-            clock=self._clock,
+            context=context,
+            counters=PushCounters(config.edge_folder / "push.db"),
         )
 
     async def _take_directory(self, part: DirectoryPart) -> None:
@@ -152,9 +146,17 @@ class EdgeRole:
         if self.follower is not None:
             self.follower.directory_changed(snapshot)
 
-    def _verify_keys(self) -> Sequence[bytes]:
-        ref = self._config.directory.verify_key_ref
-        return (self._secrets.secret(ref),) if ref else ()
+    def _part_requests(self, config: Config) -> PartRequests:
+        ref = config.directory.verify_key_ref
+        keys = (self._secrets.secret(ref),) if ref else ()
+        return PartRequests(
+            config.gateway.name,
+            root=config.mqtt.root,
+            stored=StoredPart(config.edge_folder, config.gateway.name, keys),
+            meters=lambda: [m.meter for m in config.meters],
+            apply=self._take_directory,
+            clock=self._clock,
+        )
 
     def _influx(self, section: InfluxSection) -> InfluxFollower:
         token = self._secrets.secret(section.token_ref).decode() if section.token_ref else ""
@@ -167,7 +169,7 @@ class EdgeRole:
         )
         meters = [m.meter for m in self._config.meters]
         return InfluxFollower(
-            sink, InfluxMover(InfluxWriter(target), reader), meters, edge_folder(self._config)
+            sink, InfluxMover(InfluxWriter(target), reader), meters, self._config.edge_folder
         )
 
     def status(self) -> Status:
@@ -218,7 +220,7 @@ class EdgeRole:
 @asynccontextmanager
 async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
     """Open journal, counters and lines; close them in order when the block ends."""
-    folder = edge_folder(config)
+    folder = config.edge_folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     journal = await Journal.open(folder / "journal.db", clock=clock, limits=journal_limits(config))
     counters = FileCounters(folder / "counters.json")
@@ -230,7 +232,7 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
         try:
             yield role
         finally:
-            await role.keeper.close()
+            await role.associations.close()
     finally:
         if role is not None and role.push is not None:
             await role.push.close()
@@ -238,11 +240,6 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
             await line.close()
         await journal.close()
         counters.close()
-
-
-def edge_folder(config: Config) -> Path:
-    """Where the edge keeps journal, counters and its part of the directory."""
-    return config.gateway.data / "edge"
 
 
 def journal_limits(config: Config) -> JournalLimits:

@@ -14,24 +14,23 @@ from gateway.central.ledger.ledger import Ledger
 from gateway.config.file import Config
 from gateway.config.meters import MeterSection
 from gateway.contract.messages import Status
-from gateway.edge.counters import FileCounters
 from gateway.edge.journal.entry import CaptureRecord, JournalBatch
 from gateway.edge.journal.journal import Journal, JournalLimits
 from gateway.edge.polling.health import DRIFT_ALARM
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.stamping.stamp import stamp
 from gateway.errors import GatewayError, PeerUnavailable, UsageError
-from gateway.roles.app import clock_of
-from gateway.roles.central import CentralFiles
+from gateway.roles.central_files import CentralFiles
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
-from gateway.secrets import FileSecrets
 from mapping.changes import Change, bind, remove
 from mapping.directory import Role
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from protocols.errors import IdentityMismatch, ProtocolError
+from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
+from protocols.meters.secrets import FileSecrets
 from protocols.reading import (
     Missing,
     MissingReason,
@@ -41,7 +40,7 @@ from protocols.reading import (
     Quantity,
     ReadingSet,
 )
-from protocols.session import Clock
+from protocols.session import Clock, SessionContext
 
 PROOF_SECONDS = 30.0
 """How long central may take to show a delivered reading."""
@@ -90,13 +89,11 @@ class FieldWork:
         line = make_line(next(item for item in self._config.lines if item.name == section.line))
         counters = FileCounters(self._config.gateway.data / "counters-field.json")
         try:
-            async with open_session(
-                line,
-                section.spec(f"{self._config.gateway.name}/field"),
-                secrets=FileSecrets(self._config.secrets),
-                counters=counters,
-                clock=self._clock,
-            ) as session:
+            context = SessionContext(
+                secrets=FileSecrets(self._config.secrets), counters=counters, clock=self._clock
+            )
+            spec = section.spec(f"{self._config.gateway.name}/field")
+            async with open_session(line, spec, context) as session:
                 plate = await session.identify()
                 if plate.meter_id != meter:
                     raise IdentityMismatch(expected=meter, found=plate.meter_id)
@@ -153,7 +150,7 @@ class FieldWork:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PROOF_SECONDS
         try:
-            while (stored := await asyncio.to_thread(ledger.capture, record.capture_id)) is None:
+            while (stored := await asyncio.to_thread(ledger.captures.get, record.capture_id)) is None:
                 if loop.time() > deadline:
                     fault = sink.statistics().last_error or "central did not store it: is central running?"
                     raise PeerUnavailable(
@@ -211,7 +208,7 @@ async def field_work(config: Config, files: CentralFiles) -> AsyncIterator[Field
         raise UsageError(f"there is no central at {files.folder}: give its data folder with --central")
     folder: Path = config.gateway.data / "field"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    clock = clock_of(config)
+    clock = config.clock()
     limits = JournalLimits(retention=timedelta(days=400))
     journal = await Journal.open(folder / "journal.db", clock=clock, limits=limits)
     try:

@@ -7,8 +7,9 @@ from gateway.roles.trace_log import TraceFile
 from protocols.dlms.push.dial_in import DialInLine
 from protocols.dlms.trace.mask import PasswordMask
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
 from protocols.lines.optical import OpticalLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
 from protocols.lines.traced import TracedLine
 from protocols.lines.udp import UdpLine
 

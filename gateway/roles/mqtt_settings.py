@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.config.file import Config, MqttSection
 from gateway.mqtt.connection import MqttSettings, TlsSettings
-from gateway.secrets import FileSecrets
+from protocols.meters.secrets import FileSecrets
 
 
 def mqtt_settings(section: MqttSection, client_id: str) -> MqttSettings:

@@ -19,7 +19,7 @@ from protocols.dlms.security import suites as security
 from protocols.dlms.session import open_dlms
 from protocols.errors import ProtocolError
 from protocols.line import Line
-from protocols.session import Clock, CounterStore, DlmsSettings, MeterSpec, SecretSource
+from protocols.session import DlmsSettings, MeterSpec, SessionContext
 
 PROTECTIONS = {
     "authenticated-encrypted": security.AUTHENTICATED_ENCRYPTED,
@@ -43,19 +43,17 @@ class PushRole:
         section: PushSection,
         *,
         lines: Mapping[str, Line],
-        secrets: SecretSource,
-        invocations: CounterStore,
+        context: SessionContext,
         counters: PushCounters,
-        clock: Clock,
     ) -> None:
         self._section = section
-        self._clock = clock
-        self._secrets = secrets
-        self._invocations = invocations
+        self._context = context
         self._counters = counters
         self.meters = [pushing_meter(m) for m in config.meters if _concerned(m, lines)]
-        self._peers = PushPeers(self.meters, secrets)
-        self.layouts = PushLayouts(clock, frozenset(m.peer.name for m in self.meters if m.companion_columns))
+        self._peers = PushPeers(self.meters, context.secrets)
+        self.layouts = PushLayouts(
+            context.clock, frozenset(m.peer.name for m in self.meters if m.companion_columns)
+        )
         self._lines = {
             m.meter: line for m in config.meters if isinstance(line := lines.get(m.line), DialInLine)
         }
@@ -96,7 +94,7 @@ class PushRole:
             collector=poller.collector,
             wakes=poller,
             zones={meter.peer.name: meter.zone for meter in self.meters},
-            clock=self._clock,
+            clock=self._context.clock,
         )
         for line in self._lines.values():
             line.on_connected = _Connected(poller, line.name)
@@ -130,9 +128,7 @@ class PushRole:
         settings = DlmsSettings(client=PUBLIC_CLIENT, framing=self._section.ask)
         spec = MeterSpec(meter=None, dlms=settings)
         try:
-            async with open_dlms(
-                line, spec, secrets=self._secrets, counters=self._invocations, clock=self._clock
-            ) as session:
+            async with open_dlms(line, spec, self._context) as session:
                 plate = await session.identify()
         except (ProtocolError, OSError):
             return None

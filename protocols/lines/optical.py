@@ -21,7 +21,8 @@ from protocols.dlms.framing.mode_e import (
 )
 from protocols.errors import LineUnavailable, MeterProtocolError
 from protocols.line import LineIO
-from protocols.lines.base import SerialLine, _Connection
+from protocols.lines.connection import LineConnection
+from protocols.lines.serial import SerialLine
 
 SIGN_ON_ATTEMPTS = 2
 """Requests before the meter counts as absent: the first one may only wake it."""
@@ -59,7 +60,7 @@ class OpticalLine(SerialLine):
             finally:
                 await self.hang_up()
 
-    async def send_octets(self, connection: _Connection, data: bytes) -> None:
+    async def send_octets(self, connection: LineConnection, data: bytes) -> None:
         """Write all of `data`, after an opening when the last HDLC connection was ended."""
         ends = _is_disc(data)
         if self._fell_back and not ends:
@@ -71,7 +72,7 @@ class OpticalLine(SerialLine):
         await super().send_octets(connection, data)
         self._fell_back = ends
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self) -> LineConnection:
         connection, self._port = self.open_port(baudrate=START_BAUD)
         try:
             await self._open(connection)
@@ -80,7 +81,7 @@ class OpticalLine(SerialLine):
             raise
         return connection
 
-    async def _open(self, connection: _Connection) -> None:
+    async def _open(self, connection: LineConnection) -> None:
         """Sign on at 300 baud and change to the agreed speed; OSError when the meter does not go along."""
         self._set_baud(START_BAUD)
         try:
@@ -106,7 +107,7 @@ class OpticalLine(SerialLine):
             raise OSError(f"the port does not take {baud} baud: {error}") from error
         self.set_pace(baud, CHARACTER_BITS)
 
-    async def _identify(self, connection: _Connection) -> Identification:
+    async def _identify(self, connection: LineConnection) -> Identification:
         loop = asyncio.get_running_loop()
         for _ in range(SIGN_ON_ATTEMPTS):
             reader = IdentificationReader()
@@ -118,7 +119,7 @@ class OpticalLine(SerialLine):
         raise OSError(f"no meter signs on at the optical port ({SIGN_ON_ATTEMPTS} mode E requests)")
 
 
-async def _confirmed(connection: _Connection, answer: bytes) -> None:
+async def _confirmed(connection: LineConnection, answer: bytes) -> None:
     """Wait for the meter's repetition of our answer; some meters give none, some probes echo ours first."""
     loop = asyncio.get_running_loop()
     limit = loop.time() + CONFIRMATION_TIME

@@ -6,13 +6,14 @@ import asyncio
 from collections import deque
 from typing import cast
 
-from protocols.lines.base import BaseLine, _Connection
+from protocols.lines.base import BaseLine
+from protocols.lines.connection import LineConnection
 
 MAX_DATAGRAMS = 64
 """Datagrams kept for a talker; beyond it the newest are dropped, as a network does."""
 
 
-class _Datagrams(_Connection, asyncio.DatagramProtocol):
+class _Datagrams(LineConnection, asyncio.DatagramProtocol):
     """Datagrams of one far end; `take_message` gives one at a time, so that their borders stay."""
 
     def __init__(self) -> None:
@@ -75,7 +76,7 @@ class UdpLine(BaseLine):
         self._host = host
         self._port = port
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self) -> LineConnection:
         loop = asyncio.get_running_loop()
         address = (self._host, self._port)
         _, connection = await loop.create_datagram_endpoint(_Datagrams, remote_addr=address)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from protocols.errors import MeterError, MeterProtocolError, MeterRefused, MeterSilent
 from protocols.line import Line, LineIO
-from protocols.lines.base import SerialLine
+from protocols.lines.serial import SerialLine
 from protocols.modbus.client import ModbusClient, frames_for
 from protocols.modbus.codec import decode
 from protocols.modbus.model import SERIAL, MeterModel, WordOrder, load_model, model_names

@@ -33,7 +33,7 @@ from protocols.reading import (
     Text,
     Value,
 )
-from protocols.session import Clock, CounterStore, MeterSpec, SecretSource
+from protocols.session import Clock, MeterSpec, SessionContext
 
 
 class ModbusSession:
@@ -137,15 +137,12 @@ class ModbusSession:
 
 
 @asynccontextmanager
-async def open_modbus(
-    line: Line, spec: MeterSpec, *, secrets: SecretSource, counters: CounterStore, clock: Clock
-) -> AsyncIterator[ModbusSession]:
+async def open_modbus(line: Line, spec: MeterSpec, context: SessionContext) -> AsyncIterator[ModbusSession]:
     """Hold the line for a session with the meter of `spec`; IdentityMismatch when another answers.
 
-    `secrets` and `counters` are not used: Modbus has neither keys nor counters. MeterConfigError for an
+    Of `context` only the clock is used: Modbus has neither keys nor counters. MeterConfigError for an
     unknown model, framing or zone.
     """
-    _ = secrets, counters
     settings = spec.modbus
     if settings is None:
         raise MeterConfigError("the meter has no Modbus settings").with_context(meter=spec.meter)
@@ -153,7 +150,9 @@ async def open_modbus(
         model, frames, zone = load_model(settings.model), frames_for(settings.framing), _zone(spec.zone)
         async with line.exclusive() as io:
             client = ModbusClient(io, frames, timeout=settings.timeout, worst_latency=settings.worst_latency)
-            session = ModbusSession(client, model, settings.unit, expected=spec.meter, zone=zone, clock=clock)
+            session = ModbusSession(
+                client, model, settings.unit, expected=spec.meter, zone=zone, clock=context.clock
+            )
             if spec.meter is not None:
                 await session.identify()
             yield session

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -33,8 +33,9 @@ from mapping.directory import NumberKind, Role
 from mapping.errors import NumberRefused
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
-from tests.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, octets, snapshot
+from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, octets, snapshot
 from tests.support.mosquitto import Mosquitto
+from tests.support.waiting import until
 
 TOPICS = Topics("test")
 PRIVATE, PUBLIC = new_key_pair()
@@ -45,13 +46,6 @@ MOVED = T0 + 2 * DAY
 def store(tmp_path: Path) -> Iterator[DirectoryStore]:
     with DirectoryStore(tmp_path / "directory.db") as made:
         yield made
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger.db")
-    yield made
-    made.close()
 
 
 def fit(store: DirectoryStore, meter: str = "GEN:1", account: str = "acc-1", point: str = "UP-1") -> int:
@@ -79,13 +73,6 @@ def move(store: DirectoryStore) -> int:
         Name("acc-2", NumberKind.ACCOUNT, "2222222222"),
     ]
     return store.apply(changes, by="test", source="moves.csv", at=NOW + 2 * DAY)
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.02)
-    assert condition(), what
 
 
 class Listener:
@@ -116,12 +103,6 @@ class Listener:
         request = DirectoryRequest(gateway="edge-1", have_version=have, meters=meters)
         payload = wrap(request, id="r", source="/gateways/edge-1", time=NOW)
         await self.connection.publish(TOPICS.directory_request("edge-1"), payload)
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "broker") as made:
-        yield made
 
 
 @asynccontextmanager
@@ -165,13 +146,17 @@ async def test_readings_before_their_numbers_then_the_rekey(
     data = batch([capture(n) for n in range(1, 11)])
     async with listening(broker) as billing, serving(broker, ledger, store):
         await billing.connection.publish(TOPICS.readings("edge-1", "block_load"), octets(data))
-        await until(lambda: sum(g.count for g in ledger.unattributed()) == 10, "the unattributed readings")
+        await until(
+            lambda: sum(g.count for g in ledger.unattributed.groups()) == 10, "the unattributed readings"
+        )
         fit(store)
         await until(lambda: len(billing.changes) == 2, "the span and the legacy name")
-        assert sum(g.count for g in ledger.unattributed()) == 10, "without a 10-digit number they still wait"
+        assert sum(g.count for g in ledger.unattributed.groups()) == 10, (
+            "without a 10-digit number they still wait"
+        )
         rekey(store)
         await until(lambda: len(billing.changes) == 3, "the naming")
-        await until(lambda: ledger.unattributed() == [], "the view to follow")
+        await until(lambda: ledger.unattributed.groups() == [], "the view to follow")
         assert billing.readings == 1
     span, _, naming = billing.changes
     assert isinstance(span, AttributionChanged)
@@ -197,7 +182,7 @@ async def test_an_edge_gets_its_signed_part_and_only_that(
         await edge.request("GEN:1")
         await until(lambda: len(edge.parts) == 1, "the part")
         rekey(store, "acc-2", "2222222222")
-        await until(lambda: ledger.cursor(PUBLISHED) == 3, "the changes to be published")
+        await until(lambda: ledger.cursors.get(PUBLISHED) == 3, "the changes to be published")
         assert len(edge.parts) == 1, "another edge's change does not concern this one"
         rekey(store)
         await until(lambda: len(edge.parts) == 2, "the part with the new number")
@@ -214,11 +199,11 @@ async def test_changes_made_while_central_was_away_come_once_in_order(
     async with listening(broker) as billing:
         async with serving(broker, ledger, store):
             fit(store)
-            await until(lambda: ledger.cursor(PUBLISHED) == 1, "the first change")
+            await until(lambda: ledger.cursors.get(PUBLISHED) == 1, "the first change")
         rekey(store)
         move(store)
         async with serving(broker, ledger, store):
-            await until(lambda: ledger.cursor(PUBLISHED) == 3, "the rest")
+            await until(lambda: ledger.cursors.get(PUBLISHED) == 3, "the rest")
             await until(lambda: len(billing.changes) == 5, "all messages")
     versions = [change.directory_version for change in billing.changes]
     assert versions == sorted(versions) == [1, 1, 2, 3, 3]
@@ -236,7 +221,7 @@ async def test_a_change_by_another_process_is_seen(
     async with serving(broker, ledger, store):
         arguments = [sys.executable, "-c", script, str(tmp_path / "directory.db")]
         await asyncio.to_thread(subprocess.run, arguments, check=True)
-        await until(lambda: ledger.cursor(PUBLISHED) == 1, "the other process's change")
+        await until(lambda: ledger.cursors.get(PUBLISHED) == 1, "the other process's change")
 
 
 def test_a_move_gives_each_account_its_own_and_can_be_asked_as_known_then(
@@ -275,11 +260,11 @@ def test_untrusted_time_stays_under_no_account(ledger: Ledger, store: DirectoryS
     rekey(store)
     ledger.ingest(batch([capture(1, reason="untrusted_time", quality="1.1.9")]), NOW)
     sweep(ledger, store.snapshot())
-    assert [(g.reason, g.count) for g in ledger.unattributed()] == [("untrusted_time", 1)]
+    assert [(g.reason, g.count) for g in ledger.unattributed.groups()] == [("untrusted_time", 1)]
     assert readings(ledger, "acc-1", T0, NOW, store) == []
-    ledger.recheck([("GEN:1", None, None)])
+    ledger.unattributed.recheck([("GEN:1", None, None)])
     sweep(ledger, store.snapshot())
-    assert [(g.reason, g.count) for g in ledger.unattributed()] == [("untrusted_time", 1)]
+    assert [(g.reason, g.count) for g in ledger.unattributed.groups()] == [("untrusted_time", 1)]
 
 
 def test_stamps_of_an_old_directory_are_judged_by_the_new(ledger: Ledger, store: DirectoryStore) -> None:
@@ -288,9 +273,9 @@ def test_stamps_of_an_old_directory_are_judged_by_the_new(ledger: Ledger, store:
     sweep(ledger, store.snapshot())
     late = capture(1, reason=None, directory_version=1)
     ledger.ingest(batch([late, capture(2, meter="GEN:8", reason=None, directory_version=1)]), NOW)
-    assert ledger.unattributed() == [], "not judged yet"
+    assert ledger.unattributed.groups() == [], "not judged yet"
     assert sweep(ledger, store.snapshot()) == 2
-    assert [(g.meter, g.reason) for g in ledger.unattributed()] == [("GEN:8", "no_account")]
+    assert [(g.meter, g.reason) for g in ledger.unattributed.groups()] == [("GEN:8", "no_account")]
     assert sweep(ledger, store.snapshot()) == 0
 
 
@@ -300,12 +285,12 @@ def test_a_correction_can_take_readings_away(ledger: Ledger, store: DirectorySto
     sweep(ledger, store.snapshot())
     stamped = {"reason": None, "directory_version": 2}
     ledger.ingest(batch([capture(1, **stamped), capture(200, **stamped)]), NOW)
-    assert ledger.unattributed() == []
+    assert ledger.unattributed.groups() == []
     version = store.apply([MoveOut("UP-1", MOVED)], by="test", source="x", at=NOW + 3 * DAY)
     spans, _ = store.differences(version - 1, version)
-    ledger.recheck([(s.meter, s.start, s.end) for s in spans])
+    ledger.unattributed.recheck([(s.meter, s.start, s.end) for s in spans])
     sweep(ledger, store.snapshot())
-    assert [(g.reason, g.count) for g in ledger.unattributed()] == [("not_a_consumer", 1)]
+    assert [(g.reason, g.count) for g in ledger.unattributed.groups()] == [("not_a_consumer", 1)]
 
 
 def test_a_number_with_two_meanings_is_asked_back(ledger: Ledger, store: DirectoryStore) -> None:

@@ -12,7 +12,7 @@ from gateway.contract.messages import Ack
 from gateway.contract.topics import Topics
 from gateway.demo.broker import embedded_broker
 from gateway.mqtt.connection import MqttSettings, connect
-from tests.central.samples import batch, capture, octets
+from tests.support.central.samples import batch, capture, octets
 
 TOPICS = Topics("test")
 

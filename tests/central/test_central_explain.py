@@ -10,13 +10,13 @@ import pytest
 
 from gateway.central.audit import AuditResult, Recorded, audit, by_directory
 from gateway.central.explain import explain
+from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.schema import LedgerError
 from gateway.errors import UsageError
 from mapping.changes import Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.store import DirectoryStore
-from tests.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap
+from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap
 
 MOVED = T0 + DAY
 Q = "1-0:1.29.0*255"
@@ -49,13 +49,6 @@ def store(tmp_path: Path) -> Iterator[DirectoryStore]:
             at=NOW,
         )
         yield made
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger.db")
-    yield made
-    made.close()
 
 
 def test_a_capture_is_explained(ledger: Ledger, store: DirectoryStore) -> None:

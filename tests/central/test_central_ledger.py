@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
-from datetime import timedelta
+import sqlite3
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy.dialects import sqlite
 
-from gateway.central.ledger.ledger import Ledger, LedgerError
+from gateway.central.ledger import schema
+from gateway.central.ledger.captures import _newest_of_each
+from gateway.central.ledger.database import LedgerError
+from gateway.central.ledger.ledger import Ledger
+from gateway.central.ledger.records import StoredCapture
 from gateway.central.ledger.schema import captures as table
-from gateway.central.ledger.seqset import SeqSet
 from gateway.contract.messages import Capture
 from gateway.errors import ContractError
-from tests.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, snapshot
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger.db")
-    yield made
-    made.close()
+from gateway.seqset import SeqSet
+from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, snapshot
+from tests.support.statements import statements_sent
 
 
 def model(sent: list[Capture]) -> dict[str, tuple[int, str]]:
@@ -60,12 +60,12 @@ def test_any_order_repetition_and_splitting_ends_the_same(
             counted += result.stored + result.repeated + result.revised
             assert result.conflicts == 0
         assert counted == len(sent)
-        held = {c.capture_id: (c.value_rev, c.values[0].value) for c in ledger.captures()}
+        held = {c.capture_id: (c.value_rev, c.message.values[0].value) for c in ledger.captures.between()}
         assert held == model(sent)
         for capture_id in held:
             revisions = {one.value_rev for one in sent if one.capture_id == capture_id}
-            assert [r.value_rev for r in ledger.revisions(capture_id)] == sorted(revisions)
-        state = ledger.journal_state("journal-1")
+            assert [r.value_rev for r in ledger.captures.revisions(capture_id)] == sorted(revisions)
+        state = ledger.journals.state("journal-1")
         assert (state.contiguous, state.highest, state.holes) == (len(journal), len(journal), ())
         ledger.close()
 
@@ -111,22 +111,23 @@ def test_two_journals_that_disagree_keep_both(ledger: Ledger) -> None:
             changed = one.model_copy(update={"meter": meter, "capture_id": f"{meter}/x"})
             result = ledger.ingest(batch([changed], journal=f"{name}-{number}"), NOW)
         assert result.conflicts == 1
-        kept = ledger.capture(f"{meter}/x")
+        kept = ledger.captures.get(f"{meter}/x")
         assert kept is not None
-        assert kept.values[0].value == "2.0"
-        assert [r.values[0].value for r in ledger.revisions(f"{meter}/x")] == ["1.0", "2.0"]
+        assert kept.message.values[0].value == "2.0"
+        assert [r.message.values[0].value for r in ledger.captures.revisions(f"{meter}/x")] == ["1.0", "2.0"]
 
 
 def test_a_capture_comes_back_as_it_was_sent(ledger: Ledger) -> None:
     sent = snapshot(3, at=T0 + DAY, value="00123.4500", raw="0a0b")
     ledger.ingest(batch([sent]), NOW)
-    kept = ledger.latest("GEN:1", "daily")
+    found = ledger.captures.latest(["GEN:1"], ["daily", "billing"])
+    kept = found["GEN:1"].get("daily")
     assert kept is not None
     assert kept.message == sent
     assert kept.raw == "0a0b"
-    assert kept.value("1-0:1.29.0*255").value == "00123.4500"  # type: ignore[union-attr]
+    assert [(v.q, v.value) for v in kept.message.values] == [("1-0:1.29.0*255", "00123.4500")]
     assert (kept.ingested_at, kept.gateway, kept.journal, kept.seq) == (NOW, "edge-1", "journal-1", 3)
-    assert ledger.latest("GEN:1", "billing") is None
+    assert "billing" not in found["GEN:1"]
 
 
 def test_what_was_known_at_an_instant(ledger: Ledger) -> None:
@@ -135,7 +136,7 @@ def test_what_was_known_at_an_instant(ledger: Ledger) -> None:
     ledger.ingest(batch([capture(3, number=3)]), NOW + 2 * DAY)
 
     def known(at: timedelta) -> list[str | None]:
-        return [c.values[0].value for c in ledger.captures(known_at=NOW + at)]
+        return [c.message.values[0].value for c in ledger.captures.between(known_at=NOW + at)]
 
     assert known(-DAY) == []
     assert known(timedelta(0)) == ["1.0"]
@@ -148,47 +149,50 @@ def test_bounds_of_a_span(ledger: Ledger) -> None:
     rows = [capture(n, number=47 + n) for n in range(1, 4)]  # ends at 24:00, 00:30, 01:00
     rows.append(snapshot(4, at=midnight))
     ledger.ingest(batch(rows), NOW)
-    found = ledger.captures("GEN:1", start=midnight, end=midnight + HALF_HOUR)
+    found = ledger.captures.between("GEN:1", start=midnight, end=midnight + HALF_HOUR)
     assert [(c.profile, c.at) for c in found] == [("daily", midnight), ("block_load", midnight + HALF_HOUR)]
-    newest = ledger.captures("GEN:1", limit=2)
+    newest = ledger.captures.between("GEN:1", limit=2)
     assert [c.at for c in newest] == [midnight + HALF_HOUR, midnight + 2 * HALF_HOUR]
 
 
 def test_journal_state_holes_and_lost_entries(ledger: Ledger) -> None:
     ledger.ingest(batch([capture(n) for n in (1, 2, 5, 9)]), NOW)
-    state = ledger.journal_state("journal-1")
+    state = ledger.journals.state("journal-1")
     assert (state.contiguous, state.highest, state.holes) == (2, 9, ((3, 4), (6, 8)))
-    ledger.declare_lost("journal-1", 1, 6, "trimmed", NOW)
-    state = ledger.journal_state("journal-1")
+    ledger.journals.declare_lost("journal-1", 1, 6, "trimmed", NOW)
+    state = ledger.journals.state("journal-1")
     assert (state.contiguous, state.holes) == (6, ((7, 8),))
-    assert ledger.lost() == [("journal-1", 3, 4, "trimmed", NOW), ("journal-1", 6, 6, "trimmed", NOW)]
+    assert ledger.journals.lost() == [
+        ("journal-1", 3, 4, "trimmed", NOW),
+        ("journal-1", 6, 6, "trimmed", NOW),
+    ]
     assert ledger.ingest(batch([capture(3)]), NOW).stored == 1, "what comes late after all is kept"
 
 
 def test_gaps_go_forward_in_any_order(ledger: Ledger) -> None:
     ledger.ingest(batch(gaps=[gap(2, state="filled")]), NOW)
     ledger.ingest(batch(gaps=[gap(1, state="open")]), NOW)
-    assert [g.state for g in ledger.gaps()] == ["filled"]
+    assert [g.state for g in ledger.gaps.all()] == ["filled"]
     ledger.ingest(batch(gaps=[gap(3, gap_id="gap-2")]), NOW)
-    assert [g.gap_id for g in ledger.gaps(state="open")] == ["gap-2"]
-    assert ledger.journal_state("journal-1").contiguous == 3
+    assert [g.gap_id for g in ledger.gaps.all(state="open")] == ["gap-2"]
+    assert ledger.journals.state("journal-1").contiguous == 3
 
 
 def test_a_transaction_is_all_or_nothing(ledger: Ledger) -> None:
     bad = batch([capture(2)]).model_copy(update={"captures": (capture(2).model_copy(update={"seq": None}),)})
     with pytest.raises(ContractError):
         ledger.ingest_many([(batch([capture(1)]), NOW), (bad, NOW)])
-    assert ledger.captures() == []
-    assert ledger.journal_state("journal-1").contiguous == 0
+    assert ledger.captures.between() == []
+    assert ledger.journals.state("journal-1").contiguous == 0
 
 
 def test_a_second_process_reads_while_one_writes(ledger: Ledger, tmp_path: Path) -> None:
     ledger.ingest(batch([capture(1)]), NOW)
     other = Ledger(tmp_path / "ledger.db", read_only=True)
-    with ledger.writing("testing"):
-        assert len(other.captures()) == 1
+    with ledger.database.writing("testing"):
+        assert len(other.captures.between()) == 1
     with pytest.raises(LedgerError, match="reading only"):
-        other.set_cursor("x", 1)
+        other.cursors.set("x", 1)
     other.close()
     with pytest.raises(LedgerError, match="no ledger"):
         Ledger(tmp_path / "none.db", read_only=True)
@@ -217,16 +221,101 @@ def test_dead_letters_are_counted_and_bounded(ledger: Ledger, monkeypatch: pytes
     for _ in range(4):
         ledger.letters.put("t", b"\xff", "malformed", "$: bad", NOW)
     (letter,) = ledger.letters.all()
-    assert (letter.count, letter.payload, letter.reason) == (4, b"\xff", "malformed")
+    assert (letter.times_seen, letter.payload, letter.reason) == (4, b"\xff", "malformed")
     for number in range(5):
         ledger.letters.put("t", b"%d" % number, "malformed", "$", NOW + DAY)
     assert [one.payload for one in ledger.letters.all()] == [b"4", b"3", b"2"]
 
 
 def test_balances_keep_the_latest(ledger: Ledger) -> None:
-    assert ledger.balance("a") is None
-    assert ledger.set_balance("a", NOW, "{}", NOW)
-    assert not ledger.set_balance("a", NOW - DAY, "late", NOW)
-    kept = ledger.balance("a")
+    assert ledger.balances.get("a") is None
+    assert ledger.balances.put("a", NOW, "{}", NOW)
+    assert not ledger.balances.put("a", NOW - DAY, "late", NOW)
+    kept = ledger.balances.get("a")
     assert kept is not None
     assert kept.body == "{}"
+
+
+def test_a_record_of_a_capture_has_the_columns_of_its_table() -> None:
+    names = [field.name for field in fields(StoredCapture)]
+    assert names == [c.name for c in schema.captures.c if c.name != "id"]
+    assert names == [c.name for c in schema.superseded.c if c.name != "id"]
+
+
+def test_a_ledger_of_the_first_release_opens_and_answers(tmp_path: Path) -> None:
+    """`ledger_schema_1.sql` was written by the release that made schema 1: same columns, same values."""
+    path = tmp_path / "old.db"
+    old = sqlite3.connect(path)
+    old.executescript((Path(__file__).parent / "ledger_schema_1.sql").read_text())
+    tables = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
+    made_then = old.execute(tables).fetchall()
+    old.close()
+    ledger = Ledger(tmp_path / "new.db")
+    ledger.close()
+    new = sqlite3.connect(tmp_path / "new.db")
+    assert new.execute(tables).fetchall() == made_then
+    new.close()
+
+    ledger = Ledger(path)
+    first, third, daily = ledger.captures.between()
+    assert (first.at, first.start, first.received_at) == (
+        T0 + HALF_HOUR,
+        T0,
+        T0 + HALF_HOUR + timedelta(minutes=1),
+    )
+    assert (first.ingested_at, first.value_rev) == (NOW + DAY + timedelta(microseconds=250), 2)
+    assert (daily.start, daily.raw, third.message) == (None, "0a0b", capture(5))
+    assert [r.message.values[0].value for r in ledger.captures.revisions(first.capture_id)] == ["1.0", "1.7"]
+    state = ledger.journals.state("journal-1")
+    assert (state.contiguous, state.holes) == (3, ((4, 4),))
+    assert (state.first_seen, state.last_seen) == (NOW, NOW + DAY + timedelta(microseconds=250))
+    assert ledger.journals.lost() == [("journal-1", 3, 3, "trimmed", NOW)]
+    assert [(g.after, g.until) for g in ledger.gaps.all()] == [(T0, T0 + DAY)]
+    assert [(s.gateway, s.received_at) for s in ledger.statuses.all()] == [("edge-1", NOW)]
+    balance = ledger.balances.get("acc-1")
+    assert balance is not None
+    assert (balance.as_of, balance.body) == (NOW, '{"amount":"1.00"}')
+    assert [(one.payload, one.first_seen) for one in ledger.letters.all()] == [(b"\xff", NOW)]
+    assert ledger.edges.part("edge-1") == (3, "ab")
+    assert ledger.cursors.get("attributions_published") == 4
+    assert ledger.ingest(batch([capture(1, value="1.0")]), NOW).repeated == 1
+    ledger.close()
+
+
+def test_an_instant_is_kept_to_the_microsecond_and_a_naive_time_is_refused(ledger: Ledger) -> None:
+    for at in (
+        datetime.min.replace(tzinfo=UTC),
+        T0 - timedelta(microseconds=1),
+        datetime.max.replace(tzinfo=UTC),
+    ):
+        ledger.balances.put(f"a-{at.year}", at, "{}", at)
+        kept = ledger.balances.get(f"a-{at.year}")
+        assert kept is not None
+        assert kept.as_of == at
+    with pytest.raises(LedgerError, match="has no zone"):
+        ledger.balances.put("b", T0.replace(tzinfo=None), "{}", NOW)
+
+
+def test_the_latest_captures_of_many_meters_are_one_statement(ledger: Ledger) -> None:
+    meters = [f"GEN:{n}" for n in range(1, 41)]
+    rows = []
+    for meter in meters:
+        for number in (3, 9, 4):
+            rows.append(capture(len(rows) + 1, meter=meter, number=number))
+        rows.append(snapshot(len(rows) + 1, meter=meter, at=T0 + DAY))
+    ledger.ingest(batch(rows), NOW)
+    with statements_sent() as sent:
+        found = ledger.captures.latest([*meters, "GEN:none"], ["daily", "block_load", "billing"])
+    assert len(sent) == 1
+    assert found.pop("GEN:none") == {}
+    assert {m: {p: c.at for p, c in of.items()} for m, of in found.items()} == {
+        m: {"daily": T0 + DAY, "block_load": T0 + 9 * HALF_HOUR} for m in meters
+    }
+    literal = _newest_of_each(["a"], ["b"]).compile(
+        compile_kwargs={"literal_binds": True}, dialect=sqlite.dialect()
+    )
+    with ledger.database.reading("explaining") as connection:
+        plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {literal}")]
+    assert not any(
+        "SCAN captures" in step or "SCAN other" in step or "TEMP B-TREE" in step for step in plan
+    ), plan

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,18 +12,11 @@ from gateway.central.intake.batches import Desk, Received
 from gateway.central.intake.salvage import Salvaged, salvage
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.topics import Topics
-from tests.central.samples import NOW, batch, capture, octets
+from tests.support.central.samples import NOW, batch, capture, octets
 
 TOPICS = Topics("meters")
 TOPIC = TOPICS.readings("edge-1", "block_load")
 BAD = octets(batch([capture(1), capture(2), capture(3)]))
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger.db")
-    yield made
-    made.close()
 
 
 def spoiled(payload: bytes, seq: int) -> bytes:
@@ -46,10 +36,10 @@ def test_the_good_entries_of_a_bad_batch_are_stored_and_the_bad_one_is_set_aside
 
     replayed = octets(batch([capture(2)]))
     desk.handle([Received(TOPIC, spoiled(replayed, 2), NOW + timedelta(seconds=5))])
-    assert ledger.journal_state("journal-1").contiguous == 3, "the same again: those after it go on"
-    assert [(first, last) for _, first, last, *_ in ledger.lost()] == [(2, 2)]
+    assert ledger.journals.state("journal-1").contiguous == 3, "the same again: those after it go on"
+    assert [(first, last) for _, first, last, *_ in ledger.journals.lost()] == [(2, 2)]
     (letter,) = ledger.letters.all()
-    assert letter.count == 2
+    assert letter.times_seen == 2
 
 
 def test_an_entry_that_is_mended_is_stored_though_it_was_given_up(ledger: Ledger) -> None:
@@ -58,7 +48,7 @@ def test_an_entry_that_is_mended_is_stored_though_it_was_given_up(ledger: Ledger
         desk.handle([Received(TOPIC, spoiled(BAD, 2), NOW)])
     outcome = desk.handle([Received(TOPIC, octets(batch([capture(2)])), NOW)])
     assert outcome.result.stored == 1
-    assert ledger.capture(capture(2).capture_id) is not None
+    assert ledger.captures.get(capture(2).capture_id) is not None
 
 
 def test_an_entry_of_another_gateway_is_not_salvaged(ledger: Ledger) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given, settings
@@ -20,9 +21,9 @@ from gateway.contract.envelope import (
     parse_data,
 )
 from gateway.contract.golden import golden_messages
-from gateway.contract.messages import Ack, Batch, Capture, Gap, Signed, Status
+from gateway.contract.messages import Ack, Batch, Capture, Gap, Signed, Status, rfc3339
 from gateway.errors import ContractError
-from tests.support.captures import capture, gap_record
+from tests.support.journal_records import capture, gap_record
 
 GOLDEN = golden_messages()
 
@@ -56,6 +57,13 @@ def test_assembled_batch_is_what_the_models_would_write() -> None:
         last_seq=18,
         captures=tuple(c.model_copy(update={"seq": 10 + 2 * n}) for n, c in enumerate(captures)),
     )
+
+
+def test_times_are_rfc_3339_in_utc_with_microseconds_only_where_there_are_some() -> None:
+    india = timezone(timedelta(hours=5, minutes=30))
+    assert rfc3339(datetime(2026, 11, 24, tzinfo=india)) == "2026-11-23T18:30:00Z"
+    assert rfc3339(datetime(2026, 11, 23, 18, 30, 0, 20, tzinfo=UTC)) == "2026-11-23T18:30:00.000020Z"
+    assert rfc3339(datetime(987, 1, 2, tzinfo=UTC)) == "0987-01-02T00:00:00Z"
 
 
 def test_assembled_gaps() -> None:

@@ -16,8 +16,9 @@ from gateway.contract.messages import (
     MessageAttribution,
     NamingChanged,
 )
-from gateway.contract.rule import ConsumerState, SeqTracker
-from tests.support.captures import ACCOUNT, T0, capture
+from gateway.contract.rule import ConsumerState
+from gateway.seqset import SeqSet
+from tests.support.journal_records import ACCOUNT, T0, capture
 
 A = AttributedAccount.model_validate(ACCOUNT.model_dump(exclude={"role"}))
 B = AttributedAccount(account_id="acc-2", account_number=None, legacy_number="KE2", usage_point="up-1")
@@ -141,9 +142,9 @@ def test_a_change_does_not_heal_untrusted_time() -> None:
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.integers(1, 30)), st.integers(0, 40), st.integers(0, 10))
 def test_tracker_is_a_set(seqs: list[int], last: int, first: int) -> None:
-    tracker = SeqTracker()
+    tracker = SeqSet()
     for seq in seqs:
-        tracker.add([seq])
+        tracker.add(seq)
     tracker.gone_below(first)
     seen = set(seqs) | set(range(1, first))
     contiguous = next(n for n in range(100) if n + 1 not in seen)

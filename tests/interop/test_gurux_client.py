@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from protocols.dlms.data import cosem_time
 from protocols.session import Auth
-from tests.interop import wire
-from tests.interop.peers import PeerProcess
-from tests.interop.served import CLOCK_NOW, LONG, Served, client_task, served_meter
-from tests.interop.table import CASES, PLAIN, Case, Peer, Service, document
-from tests.protocols.dlms.dlms_bench import EK
+from tests.support.dlms.bench import EK
+from tests.support.interop import wire
+from tests.support.interop.peers import PeerProcess
+from tests.support.interop.served import CLOCK_NOW, LONG, Served, client_task, served_meter
+from tests.support.interop.table import CASES, PLAIN, Case, Peer, Service, document
+from tests.support.paths import ROOT
 
 TITLE = b"GRXPEER1"
 DEDICATED = bytes.fromhex("5A" * 16)
 STREAMED = "e044"
 """General block transfer, window 4, not the last block, another follows at once."""
-TABLE = Path(__file__).parents[2] / "docs" / "interop.md"
+TABLE = ROOT / "docs" / "interop.md"
 CLIENT_CASES = CASES[Peer.GURUX_CLIENT]
 
 

@@ -23,15 +23,16 @@ from protocols.dlms.framing.wrapper import WrapperClientLink
 from protocols.dlms.session import association_settings
 from protocols.errors import AssociationRefused, SecurityFailure
 from protocols.line import LineIO
-from protocols.lines.base import TcpLine
+from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import Number, Obis, ProfileName, RelayState
-from protocols.session import Auth, DlmsSettings, MeterSpec, ReleaseMode
-from tests.interop import wire
-from tests.interop.peers import PeerProcess
-from tests.interop.served import CONTROL, IST, LONG, MAX_PDU, protection_of, secret_of
-from tests.interop.table import CASES, GURUX_AUTH, PLAIN, Case, Peer, Service
-from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY, PASSWORD, START
+from protocols.session import Auth, DlmsSettings, MeterSpec, ReleaseMode, SessionContext
+from tests.support.dlms.bench import AK, EK, HLS_KEY, PASSWORD, START
+from tests.support.fakes import Counters, HandClock, Secrets
+from tests.support.interop import wire
+from tests.support.interop.peers import PeerProcess
+from tests.support.interop.served import CONTROL, IST, LONG, MAX_PDU, protection_of, secret_of
+from tests.support.interop.table import CASES, GURUX_AUTH, PLAIN, Case, Peer, Service
 
 METER_TITLE = b"GRX\x00\x00\x00\x00\x07"
 OWN_TITLE = DlmsSettings().system_title
@@ -44,31 +45,7 @@ BLOCK_LOAD, STORE, ECHO = Obis(1, 0, 99, 1, 0), Obis(0, 0, 10, 0, 98), Obis(0, 0
 VOLTS = Obis(1, 0, 12, 27, 0)
 MAKER = Obis(0, 0, 96, 1, 1)
 METER_COUNTER = 77
-
-
-class _Clock:
-    def now(self) -> datetime:
-        return NOW + timedelta(hours=4)
-
-    def disciplined(self) -> bool:
-        return True
-
-    async def sleep_until(self, at: datetime) -> None:
-        raise AssertionError(at)
-
-
-class _Secrets:
-    def secret(self, ref: str) -> bytes:
-        return {"lls": PASSWORD, "hls": HLS_KEY, "ek": EK, "ak": AK}[ref]
-
-
-class _Counters:
-    def __init__(self) -> None:
-        self.last = 0
-
-    def next(self, key: str, at_least: int = 0) -> int:
-        self.last = max(self.last + 1, at_least)
-        return self.last
+SECRETS = Secrets({"lls": PASSWORD, "hls": HLS_KEY, "ek": EK, "ak": AK})
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +108,7 @@ class Found:
     """What our client read, and what the meter and the wire showed afterwards."""
 
     case: Case
-    counters: _Counters = field(default_factory=_Counters)
+    counters: Counters = field(default_factory=Counters)
     session: dict[str, Any] = field(default_factory=dict)
     exchange: dict[str, Any] = field(default_factory=dict)
     meter: dict[str, Any] = field(default_factory=dict)
@@ -146,7 +123,9 @@ async def _by_session(found: Found, line: TcpLine) -> None:
     spec = MeterSpec(meter="GRX:00000007", dlms=_settings(found.case))
     came = found.session
     async with open_session(
-        line, spec, secrets=_Secrets(), counters=found.counters, clock=_Clock()
+        line,
+        spec,
+        SessionContext(secrets=SECRETS, counters=found.counters, clock=HandClock(NOW + timedelta(hours=4))),
     ) as session:
         came["plate"] = await session.identify()
         rows = session.read(ProfileName.BLOCK_LOAD, START, FIRST + timedelta(minutes=30 * 39))
@@ -163,14 +142,16 @@ async def _by_session(found: Found, line: TcpLine) -> None:
 async def _associated_exchange(found: Found, io: LineIO) -> AsyncIterator[tuple[Exchange, ClientConnection]]:
     case = found.case
     settings = replace(
-        association_settings(_settings(case), _Secrets()),
+        association_settings(_settings(case), SECRETS),
         release=ReleaseMode.PROTECTED if case.ciphered else ReleaseMode.PLAIN,
     )
     link: ClientLink = WrapperClientLink(client=48, server=1)
     if case.framing == "hdlc":
         octets_ = case.address_octets
         link = HdlcClientLink(client=48, server=1, physical=_physical(case), address_octets=octets_)
-    connection = ClientConnection(link, settings, lambda: found.counters.next("", METER_COUNTER + 1))
+    connection = ClientConnection(
+        link, settings, lambda: found.counters.next("", max([METER_COUNTER, *found.counters.given]) + 1)
+    )
     exchange = Exchange(io, connection, timeout=5, bus=False, max_list=10)
     await exchange.associate()
     yield exchange, connection

@@ -27,8 +27,8 @@ from mapping.directory import AttributionRole, NumberKind, Role, Unattributed
 from mapping.errors import ChangeRefused, DirectoryFault
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
-from tests.mapping.naive import Version
-from tests.mapping.strategies import METERS, STEPS, at, change_sets
+from tests.support.mapping.naive import Version
+from tests.support.mapping.strategies import METERS, STEPS, at, change_sets
 
 BY = {"by": "tester", "source": "test"}
 

@@ -14,7 +14,8 @@ import pytest
 
 from protocols.errors import LineClosed, LineTimeout, LineUnavailable, MeterConfigError
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
 from tests.support.conformance import FarEnd, check_line
 
 
@@ -207,7 +208,7 @@ async def test_closing_while_connecting_leaves_nothing_open() -> None:
 
 
 async def test_a_far_end_that_takes_nothing_ends_the_send(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocols.lines.base.SEND_TIMEOUT", 0.1)
+    monkeypatch.setattr("protocols.lines.connection.SEND_TIMEOUT", 0.1)
     async with tcp_pair() as (line, _far):
         with pytest.raises(LineTimeout, match="took no data"):
             async with line.exclusive() as io:

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.clock import ManualClock
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
 from protocols.meters.open import Layouts, open_session
 from protocols.reading import ProfileName
-from protocols.simulator.neighbourhood import MeterKind
-from protocols.simulator.plan_files import secret_files
-from protocols.simulator.serve import Neighbourhood
+from protocols.session import SessionContext
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import MeterKind
 from tests.support.conformance import SessionUnderTest, check_meter_session
+from tests.support.fakes import Counters, ManualClock, plan_secrets
 
 STORED = frozenset({ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLING, ProfileName.EVENTS})
-
-
-class Keys:
-    """The neighbourhood's secrets by reference."""
-
-    def __init__(self, area: Neighbourhood) -> None:
-        self._files = {ref: v for m in area.plan.meters for ref, v in secret_files(m).items()}
-
-    def secret(self, ref: str) -> bytes:
-        content = self._files[ref]
-        return bytes.fromhex(content[4:].decode()) if content.startswith(b"hex:") else content
-
-
-class Counters:
-    def __init__(self) -> None:
-        self._last: dict[str, int] = defaultdict(int)
-
-    def next(self, key: str, at_least: int = 0) -> int:
-        self._last[key] = max(self._last[key] + 1, at_least)
-        return self._last[key]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +28,7 @@ class Counters:
 async def test_conforms(kind: MeterKind, layouts: Layouts | None) -> None:
     clock = ManualClock(datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5))
     area = await Neighbourhood.start(seed=3, clock=clock)
-    keys, counters = Keys(area), Counters()
+    keys, counters = plan_secrets(area.plan), Counters()
     meter = next(
         m for m in area.plan.meters if m.kind is kind and m.role == "consumer" and "ABB" not in m.meter
     )
@@ -64,7 +44,10 @@ async def test_conforms(kind: MeterKind, layouts: Layouts | None) -> None:
         yield SessionUnderTest(
             line=line,
             open=lambda: open_session(
-                line, meter.spec, secrets=keys, counters=counters, clock=clock, layouts=layouts
+                line,
+                meter.spec,
+                SessionContext(secrets=keys, counters=counters, clock=clock),
+                layouts=layouts,
             ),
             meter=meter.meter,
             now=clock.now,

@@ -22,12 +22,14 @@ from protocols.dlms.trace.frames import decode_trace
 from protocols.dlms.trace.mask import PasswordMask
 from protocols.errors import LineUnavailable, MeterProtocolError
 from protocols.reading import Obis
-from protocols.session import Auth, DlmsSettings, MeterSpec
-from tests.protocols.dlms.dlms_bench import PASSWORD, POLICIES, SmallMeter
+from protocols.session import Auth, DlmsSettings, MeterSpec, SessionContext
+from tests.support.dlms.bench import PASSWORD, POLICIES, SmallMeter
+from tests.support.fakes import HandClock, NoCounters
+from tests.support.paths import ROOT
 from tests.support.replay import ReplayLine
 
 RELAY = Obis(0, 0, 96, 3, 10)
-TRACES = Path(__file__).parent / "dlms" / "traces"
+TRACES = ROOT / "tests" / "protocols" / "dlms" / "traces"
 AT = datetime(2026, 11, 25, 8, 0, 0, 123456, tzinfo=UTC)
 SECRET = b"WRONGISH" * 4
 
@@ -35,22 +37,6 @@ SECRET = b"WRONGISH" * 4
 class OnePassword:
     def secret(self, ref: str) -> bytes:
         return PASSWORD
-
-
-class NoCounters:
-    def next(self, key: str, at_least: int = 0) -> int:
-        raise AssertionError("nothing is ciphered")
-
-
-class Fixed:
-    def now(self) -> datetime:
-        return AT
-
-    def disciplined(self) -> bool:
-        return True
-
-    async def sleep_until(self, at: datetime) -> None:
-        raise AssertionError("nobody waits")
 
 
 def aarq(secret: bytes = SECRET, mechanism: int = 1) -> bytes:
@@ -131,7 +117,9 @@ async def test_a_session_and_a_failure_are_traced(tmp_path: Path) -> None:
     section = LineSection(name="one", kind="tcp", host="127.0.0.1", port=port, trace=path)
     spec = MeterSpec(meter=None, dlms=DlmsSettings(client=32, auth=Auth.LLS, password_ref="p"))
     line = make_line(section)
-    async with open_dlms(line, spec, secrets=OnePassword(), counters=NoCounters(), clock=Fixed()) as session:
+    async with open_dlms(
+        line, spec, SessionContext(secrets=OnePassword(), counters=NoCounters(), clock=HandClock(AT))
+    ) as session:
         await session.clock()
     server.close()
     await line.close()
@@ -215,7 +203,9 @@ async def test_a_recorded_session_is_played_back(name: str, physical: int | None
         framing="hdlc" if physical else "wrapper",
     )
     spec = MeterSpec(meter=None, dlms=settings)
-    async with open_dlms(line, spec, secrets=Recorded(), counters=NoCounters(), clock=Fixed()) as session:
+    async with open_dlms(
+        line, spec, SessionContext(secrets=Recorded(), counters=NoCounters(), clock=HandClock(AT))
+    ) as session:
         assert isinstance(session, DlmsSession)
         if physical is None:
             assert (await session.clock()).deviation == 330

@@ -6,34 +6,25 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway.central.audit import AuditResult, Recorded, audit, by_directory
-from gateway.roles.central import CentralFiles, central_files, make_directory_keys
+from gateway.central.audit import AuditResult, audit, by_directory
+from gateway.roles.central_files import CentralFiles, central_files, make_directory_keys
 from mapping.changes import MoveIn, MoveOut, Name
 from mapping.directory import NumberKind
 from mapping.imports import apply_import, plan_import
 from mapping.rekey import apply_rekey, plan_rekey
 from mapping.store import DirectoryStore
-from protocols.simulator.neighbourhood import MeterPlan, Plan
-from protocols.simulator.plan_files import read_plan
-from protocols.simulator.serve import household_of, recorded_by
+from protocols.simulator.neighbourhood.files import read_plan
+from protocols.simulator.neighbourhood.neighbourhood import MeterRecord, household_of, record_of
+from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 from tests.support.mosquitto import Mosquitto
-
-DEADLINE = 60.0
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = DEADLINE) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds:g} s in vain until {what}")
-        time.sleep(0.05)
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_until
 
 
 @dataclass
@@ -56,7 +47,7 @@ class Program:
                 [sys.executable, "-c", "from gateway.cli.main import main; main()", *self.arguments],
                 stdout=out,
                 stderr=out,
-                cwd=Path(__file__).parents[2],
+                cwd=ROOT,
                 env=os.environ | {"PYTHONFAULTHANDLER": "1"},
             )
         self.starts += 1
@@ -127,11 +118,11 @@ class Town:
             return frozenset({plan.account_number, NEWCOMER})
         return frozenset({NEWCOMER if (start or at) >= self.moved_at else plan.account_number})
 
-    def recorded(self, since: datetime, until: datetime) -> Iterator[Recorded]:
+    def recorded(self, since: datetime, until: datetime) -> Iterator[MeterRecord]:
         for meter in self.plan.meters:
-            rows = recorded_by(household_of(self.plan, meter), meter, since, until)
+            rows = record_of(household_of(self.plan, meter), meter, since, until)
             for block in rows.blocks:
-                yield Recorded(
+                yield MeterRecord(
                     meter=meter.meter,
                     profile="block_load",
                     at=block.at,
@@ -140,10 +131,10 @@ class Town:
                 )
             for day in rows.daily:
                 values = {"1-0:1.8.0*255": str(day.energy_import_wh)}
-                yield Recorded(meter=meter.meter, profile="daily", at=day.at, values=values)
+                yield MeterRecord(meter=meter.meter, profile="daily", at=day.at, values=values)
             for event in rows.events:
                 values = {f"0-0:96.11.{event.log}*255": str(event.code)}
-                yield Recorded(meter=meter.meter, profile="events", at=event.at, values=values)
+                yield MeterRecord(meter=meter.meter, profile="events", at=event.at, values=values)
 
     def audit(self, since: datetime, until: datetime) -> AuditResult:
         with DirectoryStore(self.files.directory) as store:

@@ -13,31 +13,14 @@ import pytest
 from gateway.central.ledger.ledger import Ledger
 from mapping.changes import remove
 from mapping.store import DirectoryStore
-from protocols.lines.base import SerialLine
+from protocols.lines.serial import SerialLine
 from protocols.session import Auth
-from protocols.simulator.neighbourhood import MeterPlan
+from protocols.simulator.neighbourhood.plan import MeterPlan
 from tests.support.cli import Cli
 from tests.support.town import Town
+from tests.support.town_meters import address, one
 
 ENERGY = "1-0:1.8.0*255"
-
-
-def one(town: Town, *, auth: Auth | None = None, model: str | None = None, line: str = "tcp-") -> MeterPlan:
-    for meter in town.plan.meters:
-        dlms, modbus = meter.spec.dlms, meter.spec.modbus
-        right = (
-            (dlms is not None and dlms.auth is auth)
-            if auth
-            else (modbus is not None and modbus.model == model)
-        )
-        if right and meter.line.startswith(line):
-            return meter
-    raise AssertionError("the town has no such meter")
-
-
-def address(town: Town, meter: MeterPlan) -> str:
-    line = next(item for item in town.plan.lines if item.name == meter.line)
-    return f"tcp://{line.host}:{line.port}"
 
 
 def with_keys(town: Town, meter: MeterPlan, *, key: str | None = None) -> list[str]:
@@ -259,9 +242,9 @@ def version(town: Town) -> int:
 def in_ledger(town: Town, capture_id: str) -> dict[str, str]:
     ledger = Ledger(town.files.ledger, read_only=True)
     try:
-        capture = ledger.capture(capture_id)
+        capture = ledger.captures.get(capture_id)
     finally:
         ledger.close()
     assert capture is not None
-    told = {v.q: v.value if v.missing is None else f"missing {v.missing}" for v in capture.values}
+    told = {v.q: v.value if v.missing is None else f"missing {v.missing}" for v in capture.message.values}
     return {q: text for q, text in told.items() if text is not None}

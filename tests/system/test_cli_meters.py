@@ -20,7 +20,7 @@ from protocols.capture.trace_file import read_trace
 from protocols.session import Auth
 from tests.support.cli import ROOT, Cli
 from tests.support.town import Town
-from tests.system.test_cli_field import address, one
+from tests.support.town_meters import address, one
 
 KEY_NAMES = {
     "password_ref": "hls_key",

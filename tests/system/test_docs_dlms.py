@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gateway.cli.common import fits
+from gateway.cli.output import fits
 from protocols.session import Auth
 from tests.support.cli import ROOT, Cli
 from tests.support.town import Town
-from tests.system.test_cli_field import address, one
+from tests.support.town_meters import address, one
 
 
 def test_the_library_example_of_the_documentation_reads_a_meter(cli_town: Town, tmp_path: Path) -> None:

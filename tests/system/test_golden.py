@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.golden_record import KINDS, replayed
 from tests.support.mosquitto import Mosquitto
-from tests.system.golden_record import KINDS, replayed
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.web.web_client import TestClient
-from tests.web.web_seed import Town, town
+from tests.support.web.client import TestClient
+from tests.support.web.seed import Town, town
 
 
 @pytest.fixture(scope="session")

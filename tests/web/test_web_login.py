@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 
 from gateway.central.portal.contacts import Contact
-from tests.web.web_client import TestClient
-from tests.web.web_seed import LEGACY, NOW, NUMBERS, Town
-from tests.web.web_steps import ask, enter, form_token, login, wait_codes
+from tests.support.web.client import TestClient
+from tests.support.web.seed import LEGACY, NOW, NUMBERS, Town
+from tests.support.web.steps import ask, enter, form_token, login, wait_codes
 
 
 def test_old_and_new_number_open_the_same_account_after_the_code(client: TestClient, seeded: Town) -> None:

@@ -19,9 +19,9 @@ from gateway.web.charts import Bar, bar_chart, nice_top
 from gateway.web.i18n import Words, catalogue, choose_language, grouped, masked
 from mapping.changes import Name
 from mapping.directory import NumberKind, Role
-from tests.web.web_client import TestClient
-from tests.web.web_seed import NOW, NUMBERS, SECRET, Town, capture, live, town, value, wallet
-from tests.web.web_steps import ask, login
+from tests.support.web.client import TestClient
+from tests.support.web.seed import NOW, NUMBERS, SECRET, Town, capture, live, town, value, wallet
+from tests.support.web.steps import ask, login
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 IST = ZoneInfo("Asia/Kolkata")
@@ -112,7 +112,7 @@ def test_hostile_values_are_escaped_on_the_operators_page(client: TestClient, se
     told = Status(
         gateway="edge-9", online=True, version="1", journal="j", at=NOW, alarms=(Alarm(code="x", text=EVIL),)
     )
-    seeded.ledger.set_status("edge-9", told.model_dump_json(), NOW)
+    seeded.ledger.statuses.put("edge-9", told.model_dump_json(), NOW)
     seeded.writer.write(live("GEN:<b>bold</b>", NOW, 5))
     for lang in ("en", "hi"):
         text = client.get(f"/operator?lang={lang}").text

@@ -17,7 +17,8 @@ from gateway.contract.messages import Balance, MeterStatus, Status
 from gateway.errors import UsageError
 from mapping.changes import Install, MoveIn, Name, Remove
 from mapping.directory import NumberKind, Role
-from tests.web.web_seed import (
+from tests.support.statements import statements_sent
+from tests.support.web.seed import (
     HALF,
     LEGACY,
     MOVE,
@@ -128,7 +129,7 @@ def test_untrusted_captures_are_nobodys(seeded: Town) -> None:
 
 def test_billing_balance_governs_and_the_meters_copy_stands_beside(seeded: Town) -> None:
     told = Balance(account_id="acc-asha", amount="150.25", at=NOW - timedelta(minutes=2), source="billing")
-    seeded.ledger.set_balance("acc-asha", told.at, told.model_dump_json(), NOW)
+    seeded.ledger.balances.put("acc-asha", told.at, told.model_dump_json(), NOW)
     view = seeded.views.consumer("acc-asha")
     assert view.balance is not None
     assert view.other_balance is not None
@@ -288,7 +289,17 @@ def test_what_the_edge_says_of_a_meter_counts_at_once(seeded: Town) -> None:
         at=NOW,
         meters=tuple(MeterStatus(meter=m, health=code, detail="why") for m, (code, _, _) in told.items()),
     )
-    seeded.ledger.set_status("edge-3", status.model_dump_json(), NOW)
+    seeded.ledger.statuses.put("edge-3", status.model_dump_json(), NOW)
     seen = {(i.where, i.kind, i.severity) for i in seeded.views.overview().issues}
     for meter, (_, kind, severity) in told.items():
         assert (meter, kind, severity) in seen
+
+
+def test_the_overview_asks_the_ledger_as_often_for_many_meters_as_for_few(seeded: Town) -> None:
+    with statements_sent() as few:
+        before = seeded.views.overview()
+    seeded.writer.write(*(live(f"GEN:2{n:07}", NOW, 1000 + n) for n in range(200)))
+    with statements_sent() as many:
+        after = seeded.views.overview()
+    assert len(after.meters) == len(before.meters) + 200
+    assert len(many) == len(few)

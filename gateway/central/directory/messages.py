@@ -15,7 +15,7 @@ from gateway.contract.messages import (
     Signed,
 )
 from gateway.contract.signing import DIRECTORY_TYP, sign
-from mapping import codec
+from mapping import codec, instants
 from mapping.directory import AttributionSpan, NamingChange, NumberKind
 from mapping.snapshot import DirectorySnapshot
 
@@ -84,7 +84,7 @@ def change_messages(
     """Write the changes of one version in their envelopes; the same version gives the same ids."""
     messages = []
     for span in spans:
-        since = codec.micros(span.start)
+        since = instants.micros(span.start)
         identity = f"attribution/{span.version}/{span.meter}/{since}"
         message = attribution_message(span, snapshot)
         messages.append(wrap(message, id=identity, source=SOURCE, time=at))

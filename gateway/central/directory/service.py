@@ -10,14 +10,15 @@ from typing import Protocol
 import structlog
 
 from gateway.central.directory.messages import change_messages, part_digest, part_message
-from gateway.central.ledger.ledger import Ledger, LedgerError
-from gateway.clock import SystemClock
+from gateway.central.ledger.database import LedgerError
+from gateway.central.ledger.ledger import Ledger
 from gateway.contract.messages import DirectoryRequest
 from gateway.contract.topics import Topics
 from gateway.errors import PeerRefusedData
 from mapping.errors import DirectoryFault
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
+from protocols.clock import SystemClock
 
 POLL = 0.5
 """Seconds between looks at the directory's version: another process may have changed it."""
@@ -137,7 +138,7 @@ class DirectoryService:
     # Changes for billing
 
     async def _catch_up(self, publisher: Publisher) -> None:
-        done = await asyncio.to_thread(self._ledger.cursor, PUBLISHED)
+        done = await asyncio.to_thread(self._ledger.cursors.get, PUBLISHED)
         target = await asyncio.to_thread(self._current)
         if target <= done:
             self.published = done
@@ -146,7 +147,7 @@ class DirectoryService:
             await self._send_part(publisher, gateway, only_changed=True)
         for version in range(done + 1, target + 1):
             await _send_all(publisher, self._topics.attributions(), await self._changes(version))
-            await asyncio.to_thread(self._ledger.set_cursor, PUBLISHED, version)
+            await asyncio.to_thread(self._ledger.cursors.set, PUBLISHED, version)
             self.published = version
             log.info("changes_published", version=version)
 
@@ -164,7 +165,7 @@ class DirectoryService:
                     held = snapshot.meters_of_account(change.account_id)
                     again += [(meter, segment.start, segment.end) for meter, segment in held]
             for begin in range(0, len(again), MARKED):
-                self._ledger.recheck(again[begin : begin + MARKED])
+                self._ledger.unattributed.recheck(again[begin : begin + MARKED])
             return change_messages(spans, names, snapshot, self._clock.now())
 
         return await asyncio.to_thread(make)
@@ -182,7 +183,7 @@ def sweep(ledger: Ledger, snapshot: DirectorySnapshot) -> int:
         reason = snapshot.attributions(meter, start, at).reason
         return None if reason is None else reason.value
 
-    return ledger.sweep(reason_of, snapshot.version)
+    return ledger.unattributed.sweep(reason_of, snapshot.version)
 
 
 async def _send_all(publisher: Publisher, topic: str, payloads: Iterable[bytes]) -> None:

@@ -12,7 +12,7 @@ from gateway.central.intake.messages import Refused, take
 from gateway.central.intake.salvage import Salvaged, Spoiled, entry_alone
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState
-from gateway.central.ledger.store import sequence
+from gateway.central.ledger.revisions import sequence
 from gateway.contract.messages import MAX_SEQ, Balance, Batch, Capture, DirectoryRequest, Gap, Status
 from gateway.contract.topics import Topics
 from gateway.errors import ContractError
@@ -82,10 +82,10 @@ class Desk:
                 batches.append((message, item.batch))
                 spoiled += [(message, item.batch, one) for one in item.spoiled]
             elif isinstance(item, Status):
-                self._ledger.set_status(item.gateway, item.model_dump_json(), message.at)
+                self._ledger.statuses.put(item.gateway, item.model_dump_json(), message.at)
                 outcome.statuses.append(item)
             elif isinstance(item, Balance):
-                self._ledger.set_balance(item.account_id, item.at, item.model_dump_json(), message.at)
+                self._ledger.balances.put(item.account_id, item.at, item.model_dump_json(), message.at)
             else:
                 self._ledger.edges.set_meters(item.gateway, item.meters)
                 outcome.requests.append(item)
@@ -95,7 +95,7 @@ class Desk:
             aside = Received(message.topic, one.payload, message.at)
             self._give_up(outcome, aside, batch.journal, one.seq, Refused("malformed", one.detail))
         known = {batch.journal for _, batch in batches} | {status.journal for status in outcome.statuses}
-        outcome.journals = {journal: self._ledger.journal_state(journal) for journal in known}
+        outcome.journals = {journal: self._ledger.journals.state(journal) for journal in known}
         return outcome
 
     def _store(self, outcome: Outcome, batches: Sequence[tuple[Received, Batch]]) -> None:
@@ -125,7 +125,9 @@ class Desk:
         """
         times = self._set_aside(outcome, message, refused)
         if times > 1 and 1 <= seq <= MAX_SEQ:
-            self._ledger.declare_lost(journal, seq, seq, f"dead letter: {refused.detail}"[:500], message.at)
+            self._ledger.journals.declare_lost(
+                journal, seq, seq, f"dead letter: {refused.detail}"[:500], message.at
+            )
 
     def _set_aside(self, outcome: Outcome, message: Received, refused: Refused) -> int:
         outcome.set_aside += 1

@@ -7,23 +7,26 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from time import monotonic
 from typing import Protocol, TypeVar
 
 import structlog
 
+from gateway.backoff import Backoff
 from gateway.central.directory.service import DirectoryService
 from gateway.central.intake.batches import Desk, Outcome, Received
 from gateway.central.intake.messages import SUBSCRIBED
-from gateway.central.ledger.ledger import Ledger, LedgerError
+from gateway.central.ledger.database import LedgerError
+from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState
-from gateway.clock import SystemClock, monotonic
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import Ack, Status
 from gateway.contract.replay import ReplayPlanner
 from gateway.contract.topics import Topics
 from gateway.errors import PeerError, PeerRefusedLogin
 from gateway.mqtt.client import MqttMessage
-from gateway.mqtt.connection import Backoff, MqttConnection, MqttSettings, connect
+from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
+from protocols.clock import SystemClock
 
 SOURCE = "/central"
 SESSION_EXPIRY = 7 * 86_400
@@ -113,11 +116,11 @@ class Central:
         """Connect, serve, reconnect with back-off; ends only by cancellation."""
         backoff = Backoff(0.2, 30.0)
         try:
-            for state in await self._work(self._ledger.journals):
+            for state in await self._work(self._ledger.journals.all):
                 self._note(state)
             while True:
-                slowly = await self._connected(backoff)
-                await asyncio.sleep(backoff.next(slowly=slowly))
+                refused = await self._connected(backoff)
+                await asyncio.sleep(backoff.next(at_least=backoff.most if refused else 0.0))
         finally:
             self._worker.shutdown(wait=True)
 
@@ -259,8 +262,8 @@ class Central:
         now = self._clock.now()
 
         def declare() -> JournalState:
-            self._ledger.declare_lost(name, first, last, "the journal no longer holds them", now)
-            return self._ledger.journal_state(name)
+            self._ledger.journals.declare_lost(name, first, last, "the journal no longer holds them", now)
+            return self._ledger.journals.state(name)
 
         log.error("entries_lost", journal=name, first=first, last=last)
         state = await self._work(declare)

@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
+from gateway.central.ledger.database import Database, columns, records
 from gateway.central.ledger.records import DeadLetter
-from gateway.central.ledger.schema import dead_letters, instant, micros
+from gateway.central.ledger.schema import dead_letters
 
 MAX_LETTERS = 10_000
+"""Messages kept; an edge with a fault sends the same few for ever, and those are counted, not stored."""
 MAX_PAYLOAD = 256 * 1024
+"""Octets kept of one message; a cut one cannot be delivered again, but still shows what came."""
 MAX_DETAIL = 2_000
-
-Transaction = Callable[[str], AbstractContextManager[Connection]]
+"""Characters kept of what is wrong."""
 
 
 class DeadLetters:
     """Messages set aside; the same bytes on the same topic again are counted, not stored."""
 
-    def __init__(self, reading: Transaction, writing: Transaction) -> None:
-        self._reading = reading
-        self._writing = writing
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def put(self, topic: str, payload: bytes, reason: str, detail: str, at: datetime) -> int:
-        """Set one message aside; gives how often it came. Above MAX_LETTERS the longest unseen goes."""
+        """Set one message aside and return how often it came. Above MAX_LETTERS the longest unseen goes."""
         digest = hashlib.blake2b(topic.encode(errors="replace") + b"\0" + payload, digest_size=16).hexdigest()
         c = dead_letters.c
-        with self._writing("setting a message aside") as connection:
+        with self._database.writing("setting a message aside") as connection:
             seen = connection.execute(
                 update(dead_letters)
                 .where(c.digest == digest)
                 .values(
                     times_seen=c.times_seen + 1,
-                    last_seen=micros(at),
+                    last_seen=at,
                     reason=reason,
                     detail=detail[:MAX_DETAIL],
                 )
@@ -52,8 +51,8 @@ class DeadLetters:
                     size=len(payload),
                     reason=reason,
                     detail=detail[:MAX_DETAIL],
-                    first_seen=micros(at),
-                    last_seen=micros(at),
+                    first_seen=at,
+                    last_seen=at,
                     times_seen=1,
                 )
             )
@@ -64,28 +63,14 @@ class DeadLetters:
         return 1
 
     def all(self) -> list[DeadLetter]:
-        """Every message set aside, latest seen first."""
-        with self._reading("listing dead letters") as connection:
-            rows = connection.execute(
-                select(dead_letters).order_by(dead_letters.c.last_seen.desc(), dead_letters.c.id.desc())
-            )
-            return [
-                DeadLetter(
-                    id=row.id,
-                    topic=row.topic,
-                    payload=row.payload,
-                    size=row.size,
-                    reason=row.reason,
-                    detail=row.detail,
-                    first_seen=instant(row.first_seen),
-                    last_seen=instant(row.last_seen),
-                    count=row.times_seen,
-                )
-                for row in rows
-            ]
+        """Return every message set aside, latest seen first."""
+        c = dead_letters.c
+        query = select(*columns(dead_letters, DeadLetter)).order_by(c.last_seen.desc(), c.id.desc())
+        with self._database.reading("listing dead letters") as connection:
+            return records(connection, DeadLetter, query)
 
     def remove(self, letter_id: int) -> bool:
         """Drop one, after it was delivered again or judged worthless; False when there is none."""
-        with self._writing("removing a dead letter") as connection:
+        with self._database.writing("removing a dead letter") as connection:
             gone = connection.execute(delete(dead_letters).where(dead_letters.c.id == letter_id)).rowcount
             return gone > 0

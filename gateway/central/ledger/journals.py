@@ -4,17 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select
 
+from gateway.central.ledger.database import Database, put
 from gateway.central.ledger.records import IngestResult, JournalState
-from gateway.central.ledger.schema import instant, journal_islands, journal_lost, journals
-from gateway.central.ledger.seqset import SeqSet
+from gateway.central.ledger.schema import journal_islands, journal_lost, journals
+from gateway.seqset import SeqSet
+from mapping.instants import EPOCH
+
+
+class Journals:
+    """How far each edge's journal is stored."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def state(self, journal: str) -> JournalState:
+        """Return how much of a journal is stored; one never seen has contiguous 0 and no gateway."""
+        with self._database.reading("reading a journal's state") as connection:
+            return JournalBook.load(connection, journal).state()
+
+    def all(self) -> list[JournalState]:
+        """Return every journal ever seen, by gateway."""
+        names = select(journals.c.journal).order_by(journals.c.gateway, journals.c.journal)
+        with self._database.reading("listing journals") as connection:
+            return [
+                JournalBook.load(connection, name).state()
+                for name in connection.execute(names).scalars().all()
+            ]
+
+    def declare_lost(self, journal: str, first: int, last: int, reason: str, at: datetime) -> None:
+        """Give up first..last of a journal (its edge says that it no longer holds them); kept on record."""
+        with self._database.writing("declaring entries lost") as connection:
+            JournalBook.load(connection, journal).declare_lost(connection, first, last, reason, at)
+
+    def lost(self) -> list[tuple[str, int, int, str, datetime]]:
+        """Return the ranges given up: journal, first, last, reason, when."""
+        query = select(journal_lost).order_by(journal_lost.c.journal, journal_lost.c.first)
+        with self._database.reading("listing lost entries") as connection:
+            rows = connection.execute(query)
+            return [(row.journal, row.first, row.last, row.reason, row.declared_at) for row in rows]
 
 
 @dataclass(slots=True)
 class JournalBook:
-    """One journal's stored sequence numbers and counters."""
+    """One journal's stored sequence numbers and counters; EPOCH stands for never seen."""
 
     journal: str
     gateway: str
@@ -22,9 +58,8 @@ class JournalBook:
     stored: int = 0
     repeated: int = 0
     revised: int = 0
-    first_seen: int = 0
-    last_seen: int = 0
-    known: bool = False
+    first_seen: datetime = EPOCH
+    last_seen: datetime = EPOCH
 
     @classmethod
     def load(cls, connection: Connection, journal: str) -> JournalBook:
@@ -46,7 +81,6 @@ class JournalBook:
             row.revised,
             row.first_seen,
             row.last_seen,
-            known=True,
         )
 
     def state(self) -> JournalState:
@@ -60,12 +94,17 @@ class JournalBook:
             stored=self.stored,
             repeated=self.repeated,
             revised=self.revised,
-            first_seen=instant(self.first_seen),
-            last_seen=instant(self.last_seen),
+            first_seen=self.first_seen,
+            last_seen=self.last_seen,
         )
 
     def record(
-        self, connection: Connection, gateway: str, seqs: Iterable[int], result: IngestResult, received: int
+        self,
+        connection: Connection,
+        gateway: str,
+        seqs: Iterable[int],
+        result: IngestResult,
+        received: datetime,
     ) -> None:
         """Add stored numbers and counters, and write what changed."""
         before = set(self.seqs.islands)
@@ -75,13 +114,13 @@ class JournalBook:
         self.stored += result.stored
         self.repeated += result.repeated
         self.revised += result.revised
-        self.first_seen = self.first_seen or received
         self.last_seen = max(self.last_seen, received)
-        self._save(connection, before)
+        self._save(connection, before, received)
 
-    def declare_lost(self, connection: Connection, first: int, last: int, reason: str, at: int) -> None:
+    def declare_lost(self, connection: Connection, first: int, last: int, reason: str, at: datetime) -> None:
         """Give up those of first..last that are missing, so that the contiguous beginning moves on."""
         before = set(self.seqs.islands)
+        # Only the holes: what lies stored between them is not lost, and must not be put on record as such.
         missing = [
             (max(low, first), min(high, last))
             for low, high in self.seqs.holes(last)
@@ -94,24 +133,26 @@ class JournalBook:
                     journal=self.journal, first=low, last=high, declared_at=at, reason=reason
                 )
             )
-        self.first_seen = self.first_seen or at
-        self._save(connection, before)
+        self._save(connection, before, at)
 
-    def _save(self, connection: Connection, before: set[tuple[int, int]]) -> None:
-        row = {
-            "gateway": self.gateway,
-            "contiguous": self.seqs.contiguous,
-            "stored": self.stored,
-            "repeated": self.repeated,
-            "revised": self.revised,
-            "first_seen": self.first_seen,
-            "last_seen": self.last_seen,
-        }
-        if self.known:
-            connection.execute(update(journals).where(journals.c.journal == self.journal).values(**row))
-        else:
-            connection.execute(insert(journals).values(journal=self.journal, **row))
-            self.known = True
+    def _save(self, connection: Connection, before: set[tuple[int, int]], now: datetime) -> None:
+        if self.first_seen == EPOCH:
+            self.first_seen = now
+        put(
+            connection,
+            journals,
+            {"journal": self.journal},
+            {
+                "gateway": self.gateway,
+                "contiguous": self.seqs.contiguous,
+                "stored": self.stored,
+                "repeated": self.repeated,
+                "revised": self.revised,
+                "first_seen": self.first_seen,
+                "last_seen": self.last_seen,
+            },
+        )
+        # Islands come and go as holes are filled: only those that changed are written.
         after = set(self.seqs.islands)
         islands = journal_islands.c
         for first, _ in before - after:

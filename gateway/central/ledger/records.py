@@ -1,16 +1,21 @@
-"""What the ledger gives back: stored captures, journal states, counts; immutable, times in UTC."""
+"""What the ledger returns: stored captures, journal states, counts; immutable, times in UTC."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
+from typing import Final
 
-from gateway.contract.messages import Capture, CaptureValue, MessageAttribution
+from gateway.contract.messages import Capture
+
+LASTING_REASONS: Final = frozenset({"untrusted_time", "identity_mismatch"})
+"""Why a capture stands under no account, whatever the directory says: its time or its meter is not believed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, so that `message` can be kept
 class StoredCapture:
-    """One capture as the ledger holds it.
+    """One capture as the ledger holds it; its fields are the columns of the table.
 
     `body` is the contract's Capture as JSON text without `seq` and `raw`; attribution and reason in it
     are those stamped by the edge at `directory_version`. Whose it is *now* comes from the directory.
@@ -33,24 +38,10 @@ class StoredCapture:
     body: str = field(repr=False)
     raw: str | None = field(default=None, repr=False)
 
-    @property
+    @cached_property
     def message(self) -> Capture:
-        """The contract's message, parsed anew at each use: keep it when used twice."""
+        """The contract's message: values exact as delivered, attributions as stamped. Parsed once."""
         return Capture.model_validate_json(self.body).model_copy(update={"seq": self.seq, "raw": self.raw})
-
-    @property
-    def values(self) -> tuple[CaptureValue, ...]:
-        """The values, exact, as delivered."""
-        return self.message.values
-
-    @property
-    def stamped(self) -> tuple[MessageAttribution, ...]:
-        """The attributions that the edge stamped."""
-        return self.message.attributions
-
-    def value(self, q: str) -> CaptureValue | None:
-        """Find the value of one quantity (`1-0:1.8.0*255`), or None."""
-        return next((v for v in self.values if v.q == q), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +157,7 @@ class DeadLetter:
     detail: str
     first_seen: datetime
     last_seen: datetime
-    count: int
+    times_seen: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.records import AttributedCapture, StoredCapture
-from gateway.central.ledger.store import LASTING_REASONS
+from gateway.central.ledger.records import LASTING_REASONS, AttributedCapture, StoredCapture
 from mapping.account import AccountNumber, LegacyNumber
 from mapping.errors import NumberRefused
 from mapping.snapshot import DirectorySnapshot
@@ -93,7 +92,7 @@ def readings(
     found = [
         mine
         for meter in sorted({meter for meter, _ in view.meters_of_account(account_id)})
-        for capture in ledger.captures(meter, profile, start, end, known_at=known_at)
+        for capture in ledger.captures.between(meter, profile, start, end, known_at=known_at)
         for mine in attributed(capture, view)
         if mine.account_id == account_id
     ]

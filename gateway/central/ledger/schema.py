@@ -1,95 +1,85 @@
-"""The ledger's tables: one schema for SQLite and PostgreSQL; instants are microseconds since 1970."""
+"""The ledger's tables, in SQLAlchemy Core's portable types; `database.py` opens them in SQLite."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
-    Connection,
-    Engine,
+    Dialect,
     Index,
     Integer,
     LargeBinary,
     MetaData,
     Table,
     Text,
-    create_engine,
-    event,
+    TypeDecorator,
 )
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry
 
-from gateway.errors import GatewayError
+from mapping.instants import instant, micros
 
 SCHEMA_VERSION = 1
-BUSY_TIMEOUT_MS = 30_000
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+
 # SQLite numbers rows only in a column it calls INTEGER; PostgreSQL needs 64 bits there.
 _ROW_ID = BigInteger().with_variant(Integer(), "sqlite")
 
 metadata = MetaData()
 
 
-class LedgerError(GatewayError):
-    """The ledger cannot be read or written: the operator of central (disk, file, database server)."""
+class UtcInstant(TypeDecorator[datetime]):
+    """An instant, kept as whole microseconds since 1970: exact, sortable and the same in every database.
 
-    exit_code = 5
+    A datetime without a zone is refused (ValueError): nobody could say which instant it is.
+    """
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> int | None:
+        """Return what the column holds of an instant."""
+        if value is None:
+            return None
+        if value.utcoffset() is None:
+            raise ValueError(f"{value} has no zone")
+        return micros(value)
+
+    def process_result_value(self, value: Any, _dialect: Dialect) -> datetime | None:
+        """Return the instant in UTC."""
+        return None if value is None else instant(value)
 
 
-def micros(at: datetime) -> int:
-    """Turn an instant into whole microseconds since 1970."""
-    return (at - EPOCH) // _MICROSECOND
-
-
-def instant(value: int) -> datetime:
-    """Turn microseconds since 1970 into a UTC instant."""
-    return EPOCH + value * _MICROSECOND
-
-
-def _capture_columns() -> list[Column[object]]:
-    return [
+def _capture_table(name: str) -> Table:
+    """Captures in force and superseded revisions have the same columns: those of `StoredCapture`."""
+    return Table(
+        name,
+        metadata,
+        Column("id", _ROW_ID, primary_key=True),
+        Column("capture_id", Text, nullable=False),
         Column("value_rev", BigInteger, nullable=False),
         Column("meter", Text, nullable=False),
         Column("profile", Text, nullable=False),
-        Column("at", BigInteger, nullable=False),
-        Column("start", BigInteger),
-        Column("received_at", BigInteger, nullable=False),
+        Column("at", UtcInstant, nullable=False),
+        Column("start", UtcInstant),
+        Column("received_at", UtcInstant, nullable=False),
         Column("quality", Text, nullable=False),
         Column("reason", Text),
         Column("directory_version", BigInteger, nullable=False),
         Column("gateway", Text, nullable=False),
         Column("journal", Text, nullable=False),
         Column("seq", BigInteger, nullable=False),
-        Column("ingested_at", BigInteger, nullable=False),
+        Column("ingested_at", UtcInstant, nullable=False),
         Column("body", Text, nullable=False),
         Column("raw", Text),
-    ]
+    )
 
 
-captures = Table(
-    "captures",
-    metadata,
-    Column("id", _ROW_ID, primary_key=True),
-    Column("capture_id", Text, nullable=False),
-    *_capture_columns(),
-)
+captures = _capture_table("captures")
 Index("captures_capture_id", captures.c.capture_id, unique=True)
 Index("captures_meter", captures.c.meter, captures.c.profile, captures.c.at)
 
-superseded = Table(
-    "superseded",
-    metadata,
-    Column("id", _ROW_ID, primary_key=True),
-    Column("capture_id", Text, nullable=False),
-    *_capture_columns(),
-)
+superseded = _capture_table("superseded")
 Index("superseded_capture_id", superseded.c.capture_id, superseded.c.value_rev)
 Index("superseded_meter", superseded.c.meter, superseded.c.at)
 
@@ -99,10 +89,10 @@ unattributed = Table(
     Column("capture_id", Text, primary_key=True),
     Column("meter", Text, nullable=False),
     Column("profile", Text, nullable=False),
-    Column("at", BigInteger, nullable=False),
-    Column("start", BigInteger),
+    Column("at", UtcInstant, nullable=False),
+    Column("start", UtcInstant),
     Column("reason", Text, nullable=False),
-    Column("ingested_at", BigInteger, nullable=False),
+    Column("ingested_at", UtcInstant, nullable=False),
     Column("checked_version", BigInteger, nullable=False),
 )
 Index("unattributed_checked", unattributed.c.checked_version)
@@ -114,15 +104,15 @@ gaps = Table(
     Column("gap_id", Text, primary_key=True),
     Column("meter", Text, nullable=False),
     Column("profile", Text, nullable=False),
-    Column("after", BigInteger, nullable=False),
-    Column("until", BigInteger, nullable=False),
+    Column("after", UtcInstant, nullable=False),
+    Column("until", UtcInstant, nullable=False),
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False),
-    Column("noticed_at", BigInteger, nullable=False),
+    Column("noticed_at", UtcInstant, nullable=False),
     Column("gateway", Text, nullable=False),
     Column("journal", Text, nullable=False),
     Column("seq", BigInteger, nullable=False),
-    Column("ingested_at", BigInteger, nullable=False),
+    Column("ingested_at", UtcInstant, nullable=False),
 )
 Index("gaps_meter", gaps.c.meter, gaps.c.profile)
 
@@ -135,8 +125,8 @@ journals = Table(
     Column("stored", BigInteger, nullable=False),
     Column("repeated", BigInteger, nullable=False),
     Column("revised", BigInteger, nullable=False),
-    Column("first_seen", BigInteger, nullable=False),
-    Column("last_seen", BigInteger, nullable=False),
+    Column("first_seen", UtcInstant, nullable=False),
+    Column("last_seen", UtcInstant, nullable=False),
 )
 
 journal_islands = Table(
@@ -153,7 +143,7 @@ journal_lost = Table(
     Column("journal", Text, primary_key=True),
     Column("first", BigInteger, primary_key=True),
     Column("last", BigInteger, nullable=False),
-    Column("declared_at", BigInteger, nullable=False),
+    Column("declared_at", UtcInstant, nullable=False),
     Column("reason", Text, nullable=False),
 )
 
@@ -161,7 +151,7 @@ statuses = Table(
     "statuses",
     metadata,
     Column("gateway", Text, primary_key=True),
-    Column("received_at", BigInteger, nullable=False),
+    Column("received_at", UtcInstant, nullable=False),
     Column("body", Text, nullable=False),
 )
 
@@ -169,8 +159,8 @@ balances = Table(
     "balances",
     metadata,
     Column("account_id", Text, primary_key=True),
-    Column("as_of", BigInteger, nullable=False),
-    Column("received_at", BigInteger, nullable=False),
+    Column("as_of", UtcInstant, nullable=False),
+    Column("received_at", UtcInstant, nullable=False),
     Column("body", Text, nullable=False),
 )
 
@@ -184,8 +174,8 @@ dead_letters = Table(
     Column("size", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
     Column("detail", Text, nullable=False),
-    Column("first_seen", BigInteger, nullable=False),
-    Column("last_seen", BigInteger, nullable=False),
+    Column("first_seen", UtcInstant, nullable=False),
+    Column("last_seen", UtcInstant, nullable=False),
     Column("times_seen", BigInteger, nullable=False),
 )
 Index("dead_letters_last_seen", dead_letters.c.last_seen)
@@ -211,36 +201,3 @@ cursors = Table(
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
-
-
-def sqlite_engine(path: Path, *, writer: bool) -> Engine:
-    """Open an engine on a SQLite file: WAL, fsync at each commit; a writer takes its lock when it begins."""
-    engine = create_engine(f"sqlite:///{path}")
-
-    def connected(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-        # SQLAlchemy's own BEGIN (below) replaces the driver's, which begins too late for a steady read.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        if writer:
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA synchronous=FULL")
-        else:
-            cursor.execute("PRAGMA query_only=ON")
-        cursor.close()
-
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
-
-    event.listen(engine, "connect", connected)
-    event.listen(engine, "begin", begin)
-    return engine
-
-
-@contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Turn a database error into LedgerError, saying what was being done."""
-    try:
-        yield
-    except SQLAlchemyError as error:
-        raise LedgerError(f"the ledger failed while {doing}: {error.__class__.__name__}: {error}") from error

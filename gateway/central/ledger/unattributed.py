@@ -2,108 +2,154 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, literal, select, update
 
-from gateway.central.ledger.records import UnattributedGroup
-from gateway.central.ledger.schema import captures, instant, micros
-from gateway.central.ledger.schema import unattributed as listed_table
-from gateway.central.ledger.store import LASTING_REASONS, PENDING, in_chunks
+from gateway.central.ledger.cursors import read_cursor, write_cursor
+from gateway.central.ledger.database import Database, in_chunks, records
+from gateway.central.ledger.records import LASTING_REASONS, UnattributedGroup
+from gateway.central.ledger.schema import captures, unattributed
 
-SWEEP = 2_000
+SWEEP: Final = 2_000
+"""Captures judged in one transaction: readings wait no longer than that takes."""
+PENDING: Final = "pending"
+"""Reason of a capture that waits to be judged: it is counted by nobody until then."""
+JUDGED_BY: Final = "directory_version"
+"""Cursor: every capture on the list was judged by this directory version or a later one."""
+# A reason that no directory can lift: the row is never looked at again.
+_NEVER: Final = 2**62
+_COPIED: Final = ("capture_id", "meter", "profile", "at", "start", "ingested_at")
+
+Judge = Callable[[str, datetime | None, datetime], str | None]
+"""(meter, start or None, at) -> why the capture stands under no account by the directory, None when it does."""
 
 
-def groups(connection: Connection) -> list[UnattributedGroup]:
-    """Count the captures under no account by meter, profile and reason."""
-    c = listed_table.c
-    rows = connection.execute(
-        select(
-            c.meter,
-            c.profile,
-            c.reason,
-            func.count().label("number"),
-            func.min(c.at).label("first"),
-            func.max(c.at).label("last"),
-            func.min(c.ingested_at).label("oldest"),
+class UnattributedCaptures:
+    """Captures under no account, and those whose stamp an older directory gave: they wait to be judged."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def groups(self) -> list[UnattributedGroup]:
+        """Return the captures under no account, counted by meter, profile and reason."""
+        c = unattributed.c
+        query = (
+            select(
+                c.meter,
+                c.profile,
+                c.reason,
+                func.count().label("count"),
+                func.min(c.at).label("first_at"),
+                func.max(c.at).label("last_at"),
+                func.min(c.ingested_at).label("oldest_ingested"),
+            )
+            .where(c.reason != PENDING)
+            .group_by(c.meter, c.profile, c.reason)
+            .order_by(c.meter, c.profile, c.reason)
         )
-        .where(c.reason != PENDING)
-        .group_by(c.meter, c.profile, c.reason)
-        .order_by(c.meter, c.profile, c.reason)
-    )
-    return [
-        UnattributedGroup(
-            meter=row.meter,
-            profile=row.profile,
-            reason=row.reason,
-            count=row.number,
-            first_at=instant(row.first),
-            last_at=instant(row.last),
-            oldest_ingested=instant(row.oldest),
+        with self._database.reading("listing unattributed captures") as connection:
+            return records(connection, UnattributedGroup, query)
+
+    def recheck(self, spans: Iterable[tuple[str, datetime | None, datetime | None]]) -> int:
+        """Mark the captures of meters and spans (open ends: None) to be judged again; return how many."""
+        with self._database.writing("marking captures") as connection:
+            return sum(_mark(connection, *span) for span in spans)
+
+    def sweep(self, reason_of: Judge, version: int) -> int:
+        """Judge, by directory version `version`, what an older one judged last; return how many captures."""
+        total = 0
+        while True:
+            with self._database.writing("judging unattributed captures") as connection:
+                judged = _judge_some(connection, reason_of, version)
+                if judged == 0 and (read_cursor(connection, JUDGED_BY) or 0) < version:
+                    # Only now, and in the transaction that found nothing left: what arrives stamped with an
+                    # older version after this goes on the list. One more look, for what came in between.
+                    write_cursor(connection, JUDGED_BY, version)
+                    continue
+            if judged == 0:
+                return total
+            total += judged
+
+
+def note(
+    connection: Connection,
+    new: Iterable[Mapping[str, Any]],
+    changed: Mapping[str, Mapping[str, Any]],
+    judged_by: int,
+) -> None:
+    """Put fresh capture rows on the list where they stand under no account; `changed` rows come anew.
+
+    A row that its edge attributed by a directory older than `judged_by` waits there to be judged.
+    """
+    for ids in in_chunks(list(changed)):
+        connection.execute(delete(unattributed).where(unattributed.c.capture_id.in_(ids)))
+    rows = []
+    for row in (*new, *changed.values()):
+        if row["reason"] is None and row["directory_version"] >= judged_by:
+            continue
+        lasting = row["reason"] in LASTING_REASONS
+        rows.append(
+            {name: row[name] for name in _COPIED}
+            | {
+                "reason": row["reason"] or PENDING,
+                # An edge cannot know more than we do; a stamp that says so must still be looked at.
+                "checked_version": _NEVER if lasting else min(row["directory_version"], judged_by),
+            }
         )
-        for row in rows
-    ]
+    if rows:
+        connection.execute(insert(unattributed), rows)
 
 
-def mark(connection: Connection, meter: str, start: datetime | None, end: datetime | None) -> int:
-    """Put the captures of a meter that touch start..end on the list to be judged again."""
-    span = [captures.c.meter == meter]
+def _mark(connection: Connection, meter: str, start: datetime | None, end: datetime | None) -> int:
+    c = captures.c
+    span = [c.meter == meter]
     if start is not None:
-        span.append(captures.c.at >= micros(start))
+        span.append(c.at >= start)
     if end is not None:
-        span.append(func.coalesce(captures.c.start, captures.c.at) <= micros(end))
-    listed = select(listed_table.c.capture_id).where(listed_table.c.meter == meter)
+        span.append(func.coalesce(c.start, c.at) <= end)
+    # First those on the list, then the rest of the span: a correction may take attributed captures away.
+    listed = select(unattributed.c.capture_id).where(unattributed.c.meter == meter)
     again = connection.execute(
-        update(listed_table)
+        update(unattributed)
         .where(
-            listed_table.c.meter == meter,
-            listed_table.c.reason.not_in(LASTING_REASONS),
-            listed_table.c.capture_id.in_(select(captures.c.capture_id).where(*span)),
+            unattributed.c.meter == meter,
+            unattributed.c.reason.not_in(LASTING_REASONS),
+            unattributed.c.capture_id.in_(select(c.capture_id).where(*span)),
         )
         .values(checked_version=-1)
     ).rowcount
-    c = captures.c
     fresh = connection.execute(
-        insert(listed_table).from_select(
-            ["capture_id", "meter", "profile", "at", "start", "reason", "ingested_at", "checked_version"],
-            select(
-                c.capture_id,
-                c.meter,
-                c.profile,
-                c.at,
-                c.start,
-                literal(PENDING),
-                c.ingested_at,
-                literal(-1),
-            ).where(*span, c.capture_id.not_in(listed)),
+        insert(unattributed).from_select(
+            [*_COPIED, "reason", "checked_version"],
+            select(*(c[name] for name in _COPIED), literal(PENDING), literal(-1)).where(
+                *span, c.capture_id.not_in(listed)
+            ),
         )
     ).rowcount
     return again + fresh
 
 
-def sweep(
-    connection: Connection, reason_of: Callable[[str, datetime | None, datetime], str | None], version: int
-) -> int:
-    """Judge up to SWEEP captures that an older directory judged last; give how many."""
-    c = listed_table.c
+def _judge_some(connection: Connection, reason_of: Judge, version: int) -> int:
+    c = unattributed.c
     rows = connection.execute(
         select(c.capture_id, c.meter, c.start, c.at).where(c.checked_version < version).limit(SWEEP)
     ).all()
-    known: list[str] = []
+    attributed: list[str] = []
     still: list[dict[str, object]] = []
     for row in rows:
-        start = None if row.start is None else instant(row.start)
-        reason = reason_of(row.meter, start, instant(row.at))
+        reason = reason_of(row.meter, row.start, row.at)
         if reason is None:
-            known.append(row.capture_id)
+            attributed.append(row.capture_id)
         else:
             still.append({"b_id": row.capture_id, "b_reason": reason})
-    for ids in in_chunks(known):
-        connection.execute(delete(listed_table).where(c.capture_id.in_(ids)))
+    for ids in in_chunks(attributed):
+        connection.execute(delete(unattributed).where(c.capture_id.in_(ids)))
     if still:
         connection.execute(
-            update(listed_table)
+            update(unattributed)
             .where(c.capture_id == bindparam("b_id"))
             .values(reason=bindparam("b_reason"), checked_version=version),
             still,

@@ -51,7 +51,7 @@ class OwnCaptures:
         for meter, start, end in self._spans:
             if end < since:
                 continue
-            stored = self._ledger.captures(meter, profile, max(start, since), end, limit=limit)
+            stored = self._ledger.captures.between(meter, profile, max(start, since), end, limit=limit)
             found += [s.message for s in stored if self._is_own(s)]
         return sorted(found, key=lambda c: c.at)
 

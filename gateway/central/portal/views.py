@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from itertools import chain, pairwise
@@ -156,7 +156,7 @@ class Views:
     def _balances(self, account_id: str, mine: OwnCaptures) -> tuple[BalanceView | None, BalanceView | None]:
         """Billing's balance governs; the meter's copy stands beside it (users.md §0.10)."""
         metered = mine.balance()
-        stored = self._ledger.balance(account_id)
+        stored = self._ledger.balances.get(account_id)
         try:
             told = None if stored is None else Balance.model_validate_json(stored.body)
         except ValidationError:
@@ -174,16 +174,21 @@ class Views:
         snapshot = self._snapshot()
         statuses = self._statuses()
         told = {m.meter: m for s in statuses.values() for m in s.meters}
-        names = sorted({*snapshot.meters(), *self._ledger.meters(), *told})
+        names = sorted({*snapshot.meters(), *self._ledger.captures.meters(), *told})
         rows: list[MeterRow] = []
         issues: list[Issue] = list(chain.from_iterable(gateway_issues(s) for s in statuses.values()))
-        for meter in names[:MAX_METERS_SHOWN]:
-            row, newest = self._meter_row(meter, snapshot, now)
+        shown = names[:MAX_METERS_SHOWN]
+        latest = self._ledger.captures.latest(shown, (*SNAPSHOTS, "block_load"))
+        for meter in shown:
+            captures = [stored.message for stored in latest[meter].values()]
+            captures.sort(key=lambda c: c.at, reverse=True)
+            newest = captures[0] if captures else None
+            row = self._meter_row(meter, captures, snapshot, now)
             rows.append(row)
             issues += meter_issues(row, newest, told.get(meter))
         named = {i.where for i in issues if i.kind in (IssueKind.METER_CLOCK, IssueKind.IDENTITY_MISMATCH)}
-        issues += (i for i in unattributed_issues(self._ledger.unattributed()) if i.where not in named)
-        issues += gap_issues(self._ledger.gaps(state="open"))
+        issues += (i for i in unattributed_issues(self._ledger.unattributed.groups()) if i.where not in named)
+        issues += gap_issues(self._ledger.gaps.all(state="open"))
         counts = self._ledger.counts()
         if counts.dead_letters:
             issues.append(
@@ -210,7 +215,7 @@ class Views:
 
     def _statuses(self) -> dict[str, Status]:
         found = {}
-        for stored in self._ledger.statuses():
+        for stored in self._ledger.statuses.all():
             try:
                 found[stored.gateway] = Status.model_validate_json(stored.body)
             except ValidationError:
@@ -218,10 +223,9 @@ class Views:
         return found
 
     def _meter_row(
-        self, meter: str, snapshot: DirectorySnapshot, now: datetime
-    ) -> tuple[MeterRow, Capture | None]:
-        stored = [self._ledger.latest(meter, profile) for profile in (*SNAPSHOTS, "block_load")]
-        captures = sorted((s.message for s in stored if s is not None), key=lambda c: c.at, reverse=True)
+        self, meter: str, captures: Sequence[Capture], snapshot: DirectorySnapshot, now: datetime
+    ) -> MeterRow:
+        """Make a meter's row from its latest capture of each profile, newest first."""
         newest = captures[0] if captures else None
         found = snapshot.attributions(meter, None, now)
         account = found.accounts[0] if found.accounts else None
@@ -229,7 +233,7 @@ class Views:
             (i.role.value for i in reversed(snapshot.installations(meter)) if i.valid_from <= now), None
         )
         silent = newest is not None and now - newest.at > self._silent_after
-        row = MeterRow(
+        return MeterRow(
             meter=meter,
             protocol=self._protocol_of(meter),
             role=role,
@@ -242,7 +246,6 @@ class Views:
             balance=_first(values.rupees(c) for c in captures),
             relay=_first(values.relay(c) for c in captures),
         )
-        return row, newest
 
 
 def _first(found: Iterable[T | None]) -> T | None:

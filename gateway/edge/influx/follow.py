@@ -11,12 +11,13 @@ from typing import Protocol
 
 import structlog
 
-from gateway.clock import SystemClock
 from gateway.edge.influx.move import InfluxMover
 from gateway.edge.influx.sink import InfluxSink, InfluxStatistics
 from gateway.edge.sinks.base import JournalReader
 from gateway.errors import PeerError, PeerRefusedData
 from mapping.snapshot import DirectorySnapshot
+from protocols.clock import SystemClock
+from protocols.durable import replace_file
 
 log = structlog.get_logger("gateway.edge")
 
@@ -129,10 +130,8 @@ class InfluxFollower:
             return False
 
     def _note(self, snapshot: DirectorySnapshot) -> None:
-        new = self._path.with_name(_FILE + ".new")
         try:
-            new.write_text(_digest(snapshot), encoding="ascii")
-            new.replace(self._path)
+            replace_file(self._path, _digest(snapshot).encode("ascii"))
         except OSError as error:
             log.warning("influx_note_failed", error=str(error))  # looked at again after the next start
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from gateway.edge.journal.entry import Entry, EntryKind
+from mapping.instants import micros
 
 UNASSIGNED = "unassigned"
 INTERVAL = "interval_seconds"
@@ -15,7 +16,6 @@ INTERVAL = "interval_seconds"
 UNTRUSTED = "untrusted"
 """Field of points that no directory will ever attribute (untrusted time, another meter)."""
 LASTING = frozenset({"untrusted_time", "identity_mismatch"})
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,7 @@ class PointLine:
 
 def nanoseconds(at: datetime) -> int:
     """Return exact nanoseconds since 1970, without a float on the way."""
-    delta = at - _EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000_000 + delta.microseconds * 1_000
+    return micros(at) * 1_000
 
 
 def account_tag(capture: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlencode
@@ -18,6 +18,7 @@ from gateway.edge.influx.points import nanoseconds
 from gateway.edge.influx.target import InfluxTarget
 from gateway.edge.journal.entry import Entry
 from gateway.errors import PeerRefusedData, PeerUnavailable
+from mapping.instants import instant
 
 SUPERSEDED = "superseded_"
 """VictoriaMetrics only: fields `superseded_1`, `superseded_2`, … each written once with 1. An odd highest number
@@ -50,7 +51,7 @@ class StoredPoint:
     @property
     def time(self) -> datetime:
         """Its time, to the microsecond."""
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.at // 1_000)
+        return instant(self.at // 1_000)
 
     @property
     def stands(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError
 
+from gateway.backoff import Backoff
 from gateway.edge.influx.points import PointLine, point
 from gateway.edge.influx.target import InfluxTarget
 from gateway.edge.journal.entry import Entry
@@ -179,14 +179,14 @@ class InfluxSink:
             self._failed(f"the server took entry {last.seq} without a word and does not show it", 0)
 
     async def _write_until_answered(self, points: Sequence[PointLine]) -> list[tuple[PointLine, str]]:
-        wait = FIRST_WAIT
+        backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
         while True:
             try:
                 refused = await asyncio.to_thread(refused_points, self._writer, points)
             except (PeerUnavailable, PeerRefusedLogin) as error:
+                wait = backoff.next()
                 self._failed(str(error), wait)
-                await asyncio.sleep(wait * random.uniform(0.5, 1.0))
-                wait = min(wait * 2, LONGEST_WAIT)
+                await asyncio.sleep(wait)
             else:
                 self._connected, self._last_error = True, None
                 return refused

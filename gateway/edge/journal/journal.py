@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from gateway.contract.capture_body import is_capture_body
 from gateway.edge.journal.entry import CaptureRecord, Entry, JournalBatch, SeqRange
 from gateway.edge.journal.store import BILLING
 from gateway.edge.journal.types import DeadLetter, FullPolicy, GapState, JournalLimits, JournalStatistics
@@ -88,7 +89,7 @@ class Journal:
 
     # -- following
 
-    async def follow(self, sink: str) -> AsyncIterator[list[Entry]]:
+    async def follow(self, sink: str) -> AsyncGenerator[list[Entry], None]:
         """Yield what follows the sink's durable cursor, in chunks, for ever; ends when the journal closes.
 
         One follower a sink. Chunks have at most CHUNK_ENTRIES entries. `rewind` moves it back.
@@ -206,5 +207,5 @@ class Journal:
 def _check_capture(record: CaptureRecord) -> None:
     if len(record.body) > MAX_BODY:
         raise JournalError(f"the body of {record.capture_id} is longer than {MAX_BODY} octets")
-    if not record.body.startswith(b'{"capture_id":"'):
+    if not is_capture_body(record.body):
         raise JournalError(f"the body of {record.capture_id} does not begin with its capture_id")

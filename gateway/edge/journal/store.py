@@ -7,20 +7,20 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
 
+from gateway.contract.capture_body import with_value_rev
 from gateway.edge.journal.entry import CaptureRecord, Entry, EntryKind, GapRecord, JournalBatch, SeqRange
 from gateway.edge.journal.file import lock_file, open_file, translated
 from gateway.edge.journal.types import DeadLetter, GapState
-from gateway.errors import JournalError
+from gateway.errors import ContractError, JournalError
+from mapping.instants import instant, micros
 
 TRIM_CHUNK = 2_000
 BILLING = "@billing"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _KEY = struct.Struct(">IQ")
 _LAST = "\U0010ffff"
 _ROWS = (256, 64, 16, 4, 1)
@@ -142,13 +142,13 @@ class JournalStore:
                 done.revisions += rev > 1
                 known[key] = changed[key] = (record.value_hash, rev)
                 seq += 1
-                done.entries.append(Entry(seq, record.kind, record.profile, revised(record, rev)))
+                done.entries.append(Entry(seq, record.kind, record.profile, _revised(record, rev)))
             for gap in batch.gaps:
                 if self._store_gap(gap):
                     seq += 1
                     done.entries.append(Entry(seq, EntryKind.GAP, gap.profile, gap.body))
             for meter, profile, at in batch.watermarks:
-                marks[meter, profile] = _micros(at)
+                marks[meter, profile] = micros(at)
             done.ranges.append(SeqRange(first, seq))
         self._insert("capture", [(key, value, rev) for key, (value, rev) in changed.items()], _UPSERT)
         return seq
@@ -189,8 +189,8 @@ class JournalStore:
             gap.gap_id,
             gap.meter,
             gap.profile,
-            _micros(gap.after),
-            _micros(gap.until),
+            micros(gap.after),
+            micros(gap.until),
             gap.state,
             gap.body,
         )
@@ -226,7 +226,7 @@ class JournalStore:
     def watermark(self, meter: str, profile: str) -> datetime | None:
         """Instant up to which everything of the profile is journaled."""
         mark = self._marks.get((meter, profile))
-        return None if mark is None else _instant(mark)
+        return None if mark is None else instant(mark)
 
     def open_gaps(self, meter: str | None = None, profile: str | None = None) -> list[GapState]:
         """Gaps in state open, by meter, profile and time; of one meter and profile when they are given."""
@@ -242,8 +242,8 @@ class JournalStore:
                 gap_id=gap_id,
                 meter=meter,
                 profile=profile,
-                after=_instant(after),
-                until=_instant(until),
+                after=instant(after),
+                until=instant(until),
                 state=state,
                 body=body,
             )
@@ -315,22 +315,11 @@ class JournalStore:
         ]
 
 
-def revised(record: CaptureRecord, rev: int) -> bytes:
-    """Return the record's body with its value_rev put in; JournalError when it does not begin as agreed."""
-    if rev == 1:
-        return record.body
-    before, found, after = record.body.partition(b'"value_rev":1,')
-    if not found:
-        raise JournalError(f"the body of {record.capture_id} has no value_rev to raise")
-    return b'%b"value_rev":%d,%b' % (before, rev, after)
-
-
-def _micros(at: datetime) -> int:
-    return (at - _EPOCH) // _MICROSECOND
-
-
-def _instant(micros: int) -> datetime:
-    return _EPOCH + micros * _MICROSECOND
+def _revised(record: CaptureRecord, rev: int) -> bytes:
+    try:
+        return with_value_rev(record.body, rev)
+    except ContractError as error:
+        raise JournalError(f"{record.capture_id} cannot be revised: {error}") from error
 
 
 def _parts(rows: Sequence[_T]) -> Iterator[tuple[Sequence[_T], int]]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from gateway.backoff import Backoff
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.health import (
     DRIFT_ALARM,
@@ -20,7 +21,7 @@ from gateway.edge.polling.health import (
     may_lock_out,
     state_of,
 )
-from gateway.edge.polling.schedule import LAST_PROBE, Backoff, DeadBudget, PolledMeter, Schedule
+from gateway.edge.polling.schedule import FIRST_PROBE, LAST_PROBE, DeadBudget, PolledMeter, Schedule
 from gateway.errors import JournalError
 from protocols.errors import (
     IdentityMismatch,
@@ -40,8 +41,8 @@ FORGIVE_EVERY = timedelta(minutes=30)
 NEVER = datetime.max.replace(tzinfo=UTC)
 UNSUPPORTED_PROBE = timedelta(days=1)
 """A profile that the meter lacks is asked for again this rarely: it may be empty yet, or come with new firmware."""
-MISMATCH_PROBE = timedelta(minutes=15)
-"""Where another meter answers nothing is read; its identity is asked this rarely."""
+MISMATCH_PROBE = 900.0
+"""Seconds: where another meter answers nothing is read; its identity is asked this rarely."""
 _log = structlog.get_logger("poller")
 
 Learn = Callable[[str, MeterSession], Awaitable[None]]
@@ -76,7 +77,7 @@ class MeterPoll:
         self._learn = learn
         self._since = clock.now()
         self._due = dict.fromkeys(meter.profiles, self._since)
-        self._backoff = Backoff()
+        self._backoff = Backoff(FIRST_PROBE, LAST_PROBE, chance=0.0)
         self._retry_at: datetime | None = None
         self._last_success: datetime | None = None
         self._unsupported: set[ProfileName] = set()
@@ -105,7 +106,7 @@ class MeterPoll:
 
     def resume(self, now: datetime) -> None:
         """Forget failures and a mismatch: try at once."""
-        self._backoff.answered()
+        self._backoff.reset()
         if self.state is MeterState.MISMATCH:
             self._change(MeterState.NEW)
         self.due_now(now)
@@ -212,7 +213,7 @@ class MeterPoll:
     # -- outcome
 
     def _succeeded(self) -> None:
-        self._backoff.answered()
+        self._backoff.reset()
         self.error = self._retry_at = None
         self._last_success = self._clock.now()
         every = self._unsupported.issuperset(self.meter.profiles)
@@ -226,8 +227,8 @@ class MeterPoll:
         self._change(state_of(error))
         slow = may_lock_out(error) or isinstance(error, MeterConfigError)
         stopped = self.state is MeterState.MISMATCH
-        at_least = MISMATCH_PROBE if stopped else LAST_PROBE if slow else timedelta(0)
-        self._retry_at = self._backoff.failed(self._clock.now(), at_least)
+        at_least = MISMATCH_PROBE if stopped else LAST_PROBE if slow else 0.0
+        self._retry_at = self._clock.now() + timedelta(seconds=self._backoff.next(at_least=at_least))
         log = _log.warning if isinstance(error, ProtocolError) else _log.exception
         log(
             "meter stopped: another one answers" if stopped else "poll failed",
@@ -287,7 +288,7 @@ class LineState:
         self._state = "new"
         self._since = now
         self._error: Exception | None = None
-        self._backoff = Backoff()
+        self._backoff = Backoff(FIRST_PROBE, LAST_PROBE, chance=0.0)
         self._retry_at: datetime | None = None
         self._all_dead = False
         self._forgive_at = now
@@ -319,11 +320,11 @@ class LineState:
         self._served[poll.meter.meter] = now
         if isinstance(poll.error, LineUnavailable):
             self._error = poll.error
-            self._retry_at = self._backoff.failed(now)
+            self._retry_at = now + timedelta(seconds=self._backoff.next())
             self._change("down", now)
             return
         self._error = self._retry_at = None
-        self._backoff.answered()
+        self._backoff.reset()
         if self._state == "down":
             self._try_silent_ones(poll, now)
         self._change("ok", now)
@@ -337,7 +338,7 @@ class LineState:
     def connected(self, now: datetime) -> None:
         """The far end opened the line: nothing waits for a back-off any more."""
         self._retry_at = None
-        self._backoff.answered()
+        self._backoff.reset()
         for poll in self.meters:
             poll.reachable(now)
         self.wake()

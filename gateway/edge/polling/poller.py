@@ -8,18 +8,19 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from gateway.backoff import Backoff
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.health import MeterReport, PollerStatistics, PollReport
 from gateway.edge.polling.meter import Learn, LineState, MeterPoll
-from gateway.edge.polling.schedule import Backoff, PolledMeter, Schedule
+from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.stamping.stamp import DirectoryLike
 from gateway.errors import JournalError
 from protocols.line import Line
 from protocols.reading import ProfileName
-from protocols.session import Clock, CounterStore, MeterSession, MeterSpec, SecretSource
+from protocols.session import MeterSession, MeterSpec, SessionContext
 
-JOURNAL_RETRY = (timedelta(seconds=2), timedelta(seconds=60))
+JOURNAL_RETRY = (2.0, 60.0)
 """While the journal takes nothing, each line tries again after 2 s … 60 s; the meters keep their history."""
 
 LOOK_UP = timedelta(seconds=60)
@@ -32,7 +33,7 @@ class OpenSession(Protocol):
     """How to open a conversation with a meter (`protocols.meters.open.open_session`)."""
 
     def __call__(
-        self, line: Line, spec: MeterSpec, /, *, secrets: SecretSource, counters: CounterStore, clock: Clock
+        self, line: Line, spec: MeterSpec, context: SessionContext, /
     ) -> AbstractAsyncContextManager[MeterSession]: ...
 
 
@@ -51,21 +52,19 @@ class Poller:
         journal: Journal,
         directory: Callable[[], DirectoryLike],
         open_session: OpenSession,
-        secrets: SecretSource,
-        counters: CounterStore,
-        clock: Clock,
+        context: SessionContext,
         schedule: Schedule | None = None,
         learn: Learn | None = None,
         woken_by: Collection[str] = (),
     ) -> None:
-        self._clock = clock
+        self._clock = clock = context.clock
         self._schedule = schedule or Schedule()
         self.collector = collector = Collector(
             journal=journal, directory=directory, schedule=self._schedule, clock=clock
         )
 
         def session_on(line: Line, spec: MeterSpec) -> AbstractAsyncContextManager[MeterSession]:
-            return open_session(line, spec, secrets=secrets, counters=counters, clock=clock)
+            return open_session(line, spec, context)
 
         self._meters = {
             meter.meter: MeterPoll(
@@ -151,7 +150,7 @@ class Poller:
         return [await self._attempt(state, poll, poll.meter.profiles) for poll in state.meters]
 
     async def _run_line(self, state: LineState) -> None:
-        retry = Backoff(*JOURNAL_RETRY)
+        retry = Backoff(*JOURNAL_RETRY, chance=0.0)
         seen = self._clock.now()
         while True:
             now = self._clock.now()
@@ -164,9 +163,9 @@ class Poller:
                 continue
             try:
                 await self._attempt(state, poll, poll.due(now))
-                retry.answered()
+                retry.reset()
             except JournalError:
-                await self._clock.sleep_until(retry.failed(self._clock.now()))
+                await self._clock.sleep_until(self._clock.now() + timedelta(seconds=retry.next()))
 
     async def _attempt(
         self, state: LineState, poll: MeterPoll, profiles: Sequence[ProfileName]

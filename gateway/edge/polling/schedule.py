@@ -10,9 +10,8 @@ from zoneinfo import ZoneInfo
 from protocols.reading import ProfileName
 from protocols.session import MeterSpec
 
-FIRST_PROBE = timedelta(seconds=1)
-LAST_PROBE = timedelta(minutes=5)
-"""A meter that fails is tried again after 1 s, 2 s, 4 s … 5 min; any answer sets it back."""
+FIRST_PROBE, LAST_PROBE = 1.0, 300.0
+"""A meter or line that fails is tried again after 1 s, 2 s, 4 s … 5 min; any answer sets it back."""
 DEAD_SHARE = 0.019
 """Part of a line's time that its dead meters may use together, kept just below the promised 2 %."""
 DEAD_BURST = 5.0
@@ -60,25 +59,6 @@ class PolledMeter:
     line: str
     spec: MeterSpec
     profiles: tuple[ProfileName, ...]
-
-
-class Backoff:
-    """Time to the next try of one meter or line: doubles with each failure, set back by any answer."""
-
-    def __init__(self, first: timedelta = FIRST_PROBE, last: timedelta = LAST_PROBE) -> None:
-        self._first = first
-        self._last = last
-        self.failures = 0
-
-    def failed(self, now: datetime, at_least: timedelta = timedelta(0)) -> datetime:
-        """Count a failure and give the next try."""
-        wait = min(self._first * (1 << min(self.failures, 20)), self._last)
-        self.failures += 1
-        return now + max(wait, at_least)
-
-    def answered(self) -> None:
-        """Start anew."""
-        self.failures = 0
 
 
 class DeadBudget:

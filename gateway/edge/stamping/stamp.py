@@ -7,8 +7,9 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Protocol
 
-from gateway.contract.encode import capture_json, instant_text, values_json
-from gateway.contract.messages import Gap
+from gateway.contract.capture_body import encode_capture
+from gateway.contract.messages import Gap, rfc3339
+from gateway.contract.values import values_json
 from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord
 from mapping.directory import Attributions, Unattributed
 from protocols.reading import MeterTime, ProfileName, Quality, ReadingSet
@@ -52,10 +53,10 @@ def stamp(
     else:
         accounts, reason, version = (), Unattributed.UNTRUSTED_TIME, directory.version
     profile = reading.profile.value
-    at = instant_text(reading.at)
+    at = rfc3339(reading.at)
     capture_id = f"{meter}/{profile}/{at}/{reading.occurrence}"
     values = values_json(reading.values)
-    body = capture_json(
+    body = encode_capture(
         capture_id=capture_id,
         meter=meter,
         profile=profile,
@@ -119,7 +120,7 @@ def gap_record(
     """
     gap = Gap.model_validate(
         {
-            "gap_id": f"{meter}/{profile}/{instant_text(after)}/{instant_text(until)}",
+            "gap_id": f"{meter}/{profile}/{rfc3339(after)}/{rfc3339(until)}",
             "meter": meter,
             "profile": profile,
             "after": after,

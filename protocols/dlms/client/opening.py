@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from protocols.dlms.client.exchange import Exchange
-from protocols.dlms.client.turn import Turn
+from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.companion import companion
 from protocols.dlms.core import hints
 from protocols.dlms.core.association import AssociationSettings
@@ -78,21 +78,21 @@ class Opener:
     def _counted(self) -> bool:
         return self._association.ciphered or self._association.auth is Auth.HLS_GMAC
 
-    async def open(self, turn: Turn) -> Opened:
+    async def open(self, lease: LineLease) -> Opened:
         """Associate on a line in our hands.
 
         Raises LineError, MeterSilent, AssociationRefused, SecurityFailure, InvocationCounterRefused,
         MeterRefused, MeterProtocolError, MeterConfigError.
         """
         if self._counted:
-            self._raise_floor(await self._ask(turn))
+            self._raise_floor(await self._ask(lease))
         try:
-            return await self._associate(turn)
+            return await self._associate(lease)
         except (AssociationRefused, SecurityFailure) as error:
-            if not (self._counted and await self._was_behind(turn, error)):
+            if not (self._counted and await self._was_behind(lease, error)):
                 raise self._named(error) from error
         try:
-            return await self._associate(turn)
+            return await self._associate(lease)
         except InvocationCounterRefused as error:
             raise self._named(error) from error
 
@@ -116,14 +116,14 @@ class Opener:
             )
         self._floor = max(self._floor, last + 1)
 
-    async def _was_behind(self, turn: Turn, error: AssociationRefused | SecurityFailure) -> bool:
+    async def _was_behind(self, lease: LineLease, error: AssociationRefused | SecurityFailure) -> bool:
         """Read the counter again; say whether it explains the refusal, so that a higher one is worth a try."""
         used = self._used
         last = error.meter_counter if isinstance(error, InvocationCounterRefused) else None
         if self._soiled:
-            await turn.renew()
+            await lease.renew()
         with suppress(AssociationRefused, SecurityFailure, MeterRefused, MeterSilent, MeterProtocolError):
-            shown = await self._ask(turn)
+            shown = await self._ask(lease)
             last = shown if last is None else max(last, shown or 0)
         if last is None:
             return False
@@ -142,13 +142,13 @@ class Opener:
             where=f"{dotted(known)} through client {PUBLIC_CLIENT}" if known else None,
         )
 
-    async def _ask(self, turn: Turn) -> int | None:
+    async def _ask(self, lease: LineLease) -> int | None:
         """Read the meter's counter through the public client; None where it does not show it."""
         if self._object is None:
             return None
         settings = AssociationSettings(release=self._settings.release)
         connection = ClientConnection(link_of(self._settings, PUBLIC_CLIENT), settings, lambda: 0)
-        exchange = self._exchange(turn.io, connection)
+        exchange = self._exchange(lease.io, connection)
         shown: int | None = None
         try:
             await exchange.associate()
@@ -162,16 +162,16 @@ class Opener:
         finally:
             await exchange.close()
         if not exchange.clean:
-            await turn.renew()
+            await lease.renew()
         self._shown = shown
         return shown
 
     # associations
 
-    async def _associate(self, turn: Turn) -> Opened:
+    async def _associate(self, lease: LineLease) -> Opened:
         client = self._settings.client
         connection = ClientConnection(link_of(self._settings, client), self._association, self._next)
-        exchange = self._exchange(turn.io, connection)
+        exchange = self._exchange(lease.io, connection)
         try:
             title = (await exchange.associate()).system_title
         except BaseException as error:
@@ -250,8 +250,6 @@ def companion_counter(settings: DlmsSettings) -> Obis | None:
 def link_of(settings: DlmsSettings, client: int) -> ClientLink:
     """Make the framing towards the settings' meter for one client address."""
     match settings.framing:
-        case "wrapper":
-            return WrapperClientLink(client=client, server=settings.server)
         case "wrapper-udp":
             return WrapperSocket(datagrams=True).link(client=client, server=settings.server)
         case "hdlc":
@@ -263,7 +261,7 @@ def link_of(settings: DlmsSettings, client: int) -> ClientLink:
                 window=settings.window,
                 address_octets=settings.address_octets,
             )
-    raise MeterConfigError(f"DLMS framing {settings.framing!r}: wrapper, wrapper-udp or hdlc")
+    return WrapperClientLink(client=client, server=settings.server)
 
 
 def linking(connection: ClientConnection) -> bool:

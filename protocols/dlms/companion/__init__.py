@@ -1,6 +1,6 @@
 """Companion specifications as data: IS 15959, and a generic one driven by the meter's own object list."""
 
-from protocols.dlms.companion.loader import COMPANIONS, DEFAULT, companion, esw_bits, event_name
+from protocols.dlms.companion.loader import DEFAULT, companion, esw_bits, event_name
 from protocols.dlms.companion.model import (
     AssociationInfo,
     Category,
@@ -25,7 +25,6 @@ from protocols.dlms.companion.sources import (
 )
 
 __all__ = [
-    "COMPANIONS",
     "DEFAULT",
     "AssociationInfo",
     "BufferSource",

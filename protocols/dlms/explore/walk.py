@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from protocols.dlms.apdu.selection import EntrySelection
-from protocols.dlms.client.conversation import Conversation
+from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.data import axdr
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.explore.saved_meter import SavedAttribute, SavedMethod, SavedObject
@@ -58,7 +58,7 @@ class Walk:
         """Say whether nothing is left to read."""
         return bool(self.object_list) and not self._todo
 
-    async def run(self, exchange: Conversation) -> None:
+    async def run(self, exchange: ResumingExchange) -> None:
         """Read on until the end.
 
         MeterSilent and MeterProtocolError end the session, not the walk: the attribute is noted with the
@@ -95,7 +95,7 @@ class Walk:
             for listed in self._listed
         )
 
-    async def _list(self, exchange: Conversation) -> None:
+    async def _list(self, exchange: ResumingExchange) -> None:
         octets = await exchange.get_octets(ASSOCIATION, CURRENT_ASSOCIATION, 2)
         self._listed = parse_object_list(axdr.decode(octets))
         for listed in self._listed:
@@ -109,7 +109,7 @@ class Walk:
         self.object_list = octets
 
     async def _read(
-        self, exchange: Conversation, listed: ObjectEntry, index: int, access: int | None
+        self, exchange: ResumingExchange, listed: ObjectEntry, index: int, access: int | None
     ) -> SavedAttribute:
         try:
             if (listed.class_id, index) == (PROFILE, 2):
@@ -122,7 +122,7 @@ class Walk:
         return SavedAttribute(index=index, access=access, value=value)
 
     async def _buffer(
-        self, exchange: Conversation, listed: ObjectEntry, access: int | None
+        self, exchange: ResumingExchange, listed: ObjectEntry, access: int | None
     ) -> SavedAttribute:
         used = self._number(listed, 7)
         wanted = self._entries if self._entries is not None else used

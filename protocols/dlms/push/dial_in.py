@@ -14,14 +14,15 @@ from dataclasses import replace
 from protocols.dlms.push.framing import PushStream
 from protocols.errors import MeterProtocolError
 from protocols.line import LineIO, LineStatistics
-from protocols.lines.base import BaseLine, _Connection
+from protocols.lines.base import BaseLine
+from protocols.lines.connection import LineConnection
 
 PARTIAL_WAIT = 2.0
 """Seconds that a turn waits for the rest of a push that has begun."""
 _LOOK_AGAIN = 0.01
 
 
-class Incoming(_Connection):
+class Incoming(LineConnection):
     """A connection that the far end opened. While `on_octets` is set, octets go there and none are kept."""
 
     def __init__(self, stream: PushStream | None = None) -> None:
@@ -114,7 +115,7 @@ class DialInLine(BaseLine):
                 if between is not None and (rest := connection.take()):
                     between(rest)
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self) -> LineConnection:
         raise OSError("the meter has not dialled in")
 
     async def _whole_push(self, connection: Incoming) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from protocols.dlms.client.conversation import Conversation
+from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import companion
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import Data, Tag, array, octets, structure
-from protocols.dlms.profile.columns import decode_rows, reading_set, rows_of
+from protocols.dlms.profile.decoder import buffer_of, reading_set
 from protocols.dlms.profile.layouts import CLOCK, CapturedColumn, Layout, parse_columns
 from protocols.dlms.push.body import PROFILE_OF_SETUP, PUSH_SETUP_CLASS, Cells, PushBody, Rows
 from protocols.dlms.reading.reader import ProfileReader
@@ -23,7 +23,7 @@ _HEADER = 2
 _CLOCK_COLUMN = CapturedColumn(class_id=8, quantity=Quantity(CLOCK))
 
 
-async def push_layouts(exchange: Conversation, reader: ProfileReader) -> dict[Obis, Layout]:
+async def push_layouts(exchange: ResumingExchange, reader: ProfileReader) -> dict[Obis, Layout]:
     """Read how each push setup that carries readings is laid out; setups and profiles that lack are left out.
 
     A setup that names a profile's buffer has that profile's layout, as has one whose list cannot be read;
@@ -38,7 +38,9 @@ async def push_layouts(exchange: Conversation, reader: ProfileReader) -> dict[Ob
     return found
 
 
-async def _layout(exchange: Conversation, reader: ProfileReader, setup: Obis, profile: ProfileName) -> Layout:
+async def _layout(
+    exchange: ResumingExchange, reader: ProfileReader, setup: Obis, profile: ProfileName
+) -> Layout:
     try:
         pushed = parse_columns(await exchange.get(PUSH_SETUP_CLASS, setup))
     except (NotSupported, MeterRefused, MeterProtocolError):
@@ -89,14 +91,14 @@ def pushed_sets(
     buffer = array(*_rows(layout, body))
     if layout.profile is ProfileName.INSTANTANEOUS:
         return tuple(_present(layout, buffer, zone, received_at))
-    decoded = decode_rows(layout, buffer, zone=zone, received_at=received_at)
+    decoded = buffer_of(layout, buffer, zone=zone).sets(received_at=received_at)
     if decoded.unstamped:
         raise MeterProtocolError(f"{decoded.unstamped} pushed rows without a usable stamp")
     return decoded.sets
 
 
 def _present(layout: Layout, buffer: Data, zone: ZoneInfo, received_at: datetime) -> Iterator[ReadingSet]:
-    for number, row in enumerate(rows_of(layout, buffer, zone)):
+    for number, row in enumerate(buffer_of(layout, buffer, zone=zone).rows()):
         at = row.stamp.at if row.stamp else None
         yield reading_set(
             layout,

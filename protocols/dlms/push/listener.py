@@ -8,13 +8,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import cast
 
 from protocols.dlms.push.dial_in import DialInLine, Incoming
 from protocols.dlms.push.framing import MAX_PUSH, PushStream, datagram
 from protocols.dlms.push.receiver import Notification, PushPeer, PushReceiver, PushStatistics
 from protocols.errors import LineUnavailable, MeterProtocolError
-from protocols.lines.base import DEAD_PEER_SECONDS
+from protocols.lines.tcp import notice_dead_peer
 
 RECEIVE_OCTETS = 32 * 1024
 """Kernel's receive buffer of a connection: what a paused or slow sender may have waiting."""
@@ -333,7 +332,7 @@ class PushListener:
         self._bound[caller.connection] = line
         peer = self._peer_of(name)
         line.on_push = lambda octets: self._take_bound(octets, peer)
-        _keep_alive(caller.connection)
+        notice_dead_peer(caller.connection)
         line.adopt(caller.connection)
 
     def _take_bound(self, octets: bytes, peer: PushPeer | None) -> None:
@@ -435,11 +434,3 @@ def _address(connection: Incoming) -> str:
 def plain_address(address: str) -> str:
     """Return an IPv4 address that a socket for both families shows as IPv6 its own form, without a zone."""
     return address.partition("%")[0].removeprefix("::ffff:")
-
-
-def _keep_alive(connection: Incoming) -> None:
-    raw = cast("asyncio.Transport", connection.transport).get_extra_info("socket")
-    if raw is not None:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 3 * DEAD_PEER_SECONDS)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * DEAD_PEER_SECONDS)

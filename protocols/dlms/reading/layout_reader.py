@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from protocols.dlms.apdu.lists import Target
-from protocols.dlms.client.conversation import Conversation
+from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import BufferSource, Companion, ObjectRead
 from protocols.dlms.data.types import Data
 from protocols.dlms.data.values import Scale
@@ -44,7 +44,9 @@ class LayoutReader:
     register is believed. `reread` counts layouts that did not fit any more.
     """
 
-    def __init__(self, exchange: Conversation, clock: Clock, cache: LayoutCache, known: Companion) -> None:
+    def __init__(
+        self, exchange: ResumingExchange, clock: Clock, cache: LayoutCache, known: Companion
+    ) -> None:
         self._exchange = exchange
         self._clock = clock
         self._cache = cache

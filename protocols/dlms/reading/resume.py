@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from protocols.dlms.profile.columns import decode_cut_block
+from protocols.dlms.profile.decoder import decode_cut_buffer
 from protocols.dlms.profile.layouts import Layout
 from protocols.errors import MeterProtocolError
 from protocols.reading import ProfileName, ReadingSet
@@ -45,7 +45,7 @@ def salvage(layout: Layout, octets: bytes, span: Span, *, zone: ZoneInfo, receiv
     """
     nothing = Salvage(rest=span)
     try:
-        block = decode_cut_block(layout, octets, zone=zone)
+        block = decode_cut_buffer(layout, octets, zone=zone)
     except MeterProtocolError:
         return nothing
     stamps = [at for at in block.instants if at is not None]

@@ -10,9 +10,9 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
-from protocols.dlms.client.conversation import Conversation
-from protocols.dlms.profile.buffer import Block, Decoded
-from protocols.dlms.profile.columns import decode_block, decode_octets
+from protocols.dlms.client.resuming_exchange import ResumingExchange
+from protocols.dlms.profile.buffer import ColumnarBuffer, DecodedRows
+from protocols.dlms.profile.decoder import decode_buffer
 from protocols.dlms.profile.layouts import Layout
 from protocols.dlms.reading.deviations import Deviations, full_hour
 from protocols.dlms.reading.layout_reader import MAX_PERIOD, LayoutReader
@@ -58,7 +58,7 @@ class StoredRows:
     """
 
     def __init__(
-        self, exchange: Conversation, layouts: LayoutReader, zone: ZoneInfo, clock: Clock, *, east: bool
+        self, exchange: ResumingExchange, layouts: LayoutReader, zone: ZoneInfo, clock: Clock, *, east: bool
     ) -> None:
         self._exchange = exchange
         self._layouts = layouts
@@ -265,12 +265,12 @@ class StoredRows:
         """Read the stamps of some entries; the rest of their rows may yet be beyond us."""
         buffer = await self._get(layout, selection)
         try:
-            block = decode_block(self._layouts.current(layout), buffer, zone=self._zone)
+            block = decode_buffer(self._layouts.current(layout), buffer, zone=self._zone)
         except MeterProtocolError:
             fresh = await self._layouts.again(layout)
             if fresh is None:
                 raise
-            block = decode_block(fresh, buffer, zone=self._zone)
+            block = decode_buffer(fresh, buffer, zone=self._zone)
         return [at for at in block.instants if at is not None]
 
     # by entry, or the whole buffer
@@ -322,7 +322,7 @@ class StoredRows:
             first, last = used + 1 - last, used + 1 - first
         buffer = await self._get(layout, EntrySelection(first, last))
         decoded = await self._decoded(layout, buffer)
-        count = decode_block(self._layouts.current(layout), buffer, zone=self._zone).count
+        count = decode_buffer(self._layouts.current(layout), buffer, zone=self._zone).count
         return count, list(decoded.sets)
 
     async def _first_after(self, layout: Layout, low: datetime, used: int) -> int:
@@ -347,7 +347,7 @@ class StoredRows:
 
     # rows
 
-    async def _decoded(self, layout: Layout, buffer: bytes) -> Decoded:
+    async def _decoded(self, layout: Layout, buffer: bytes) -> DecodedRows:
         """Decode a buffer; when its rows do not fit, read the columns again, once, and try those."""
         decoded, misfit = None, None
         try:
@@ -364,13 +364,13 @@ class StoredRows:
         self.unstamped += decoded.unstamped
         return decoded
 
-    def _decode(self, layout: Layout, buffer: bytes) -> Decoded:
+    def _decode(self, layout: Layout, buffer: bytes) -> DecodedRows:
         if layout.profile is ProfileName.BLOCK_LOAD and not layout.period:
-            block = decode_block(layout, buffer, zone=self._zone)
+            block = decode_buffer(layout, buffer, zone=self._zone)
             if not block.count:
-                return Decoded(sets=(), unstamped=0)
+                return DecodedRows(sets=(), unstamped=0)
             layout = self._layouts.note_period(layout, period_of(block))
-        return decode_octets(layout, buffer, zone=self._zone, received_at=self._clock.now())
+        return decode_buffer(layout, buffer, zone=self._zone).sets(received_at=self._clock.now())
 
 
 class _Rows:
@@ -415,7 +415,7 @@ class _Rows:
         return [row for at in sorted(self._by_stamp) for row in self._by_stamp[at]]
 
 
-def period_of(block: Block) -> int:
+def period_of(block: ColumnarBuffer) -> int:
     """Find the capture period in the stamps of neighbouring rows: the commonest distance.
 
     Raises MeterProtocolError when no two neighbours carry stamps: an interval without a start is no interval.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 
+from protocols.clock import NowSource
 from protocols.dlms.companion import PrepaymentItem, companion
 from protocols.dlms.data.types import (
     Data,
@@ -23,7 +24,7 @@ from protocols.dlms.data.types import (
 )
 from protocols.dlms.server.model import OTHER_REASON, TYPE_UNMATCHED, AccessDenied
 from protocols.reading import Obis
-from protocols.simulator.cosem.meter import Build, MeterObjects, NowSource
+from protocols.simulator.cosem.meter import Build, MeterObjects
 from protocols.simulator.cosem.objects import Memory, Served, constant, data_object, live
 from protocols.simulator.cosem.rows import LOAD_LIMIT_W, instant, stamp
 from protocols.simulator.household.daybook import ZONE_STARTS

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
-from typing import Protocol
 
+from protocols.clock import NowSource
 from protocols.dlms.companion import Category, Column, EventLog, ProfileInfo, companion
 from protocols.dlms.data.types import Data, Tag, double_long_unsigned, long_unsigned
 from protocols.dlms.server.model import OTHER_REASON, TYPE_UNMATCHED, AccessDenied
 from protocols.reading import Obis, ProfileName, Quantity
 from protocols.simulator.cosem import rows as cosem_rows
 from protocols.simulator.cosem.objects import (
-    Buffer,
     Memory,
+    ProfileSource,
     Rows,
     Served,
     data_object,
@@ -38,13 +38,6 @@ _SECOND = timedelta(seconds=1)
 _RATING = {"D1": b"5-30A", "D2": b"10-60A", "D3": b"-/5A"}
 _TYPE = {"D1": 6, "D2": 7, "D3": 8}
 _CT_RATIO, _PT_RATIO = 20, 1
-
-
-class NowSource(Protocol):
-    """Anything that tells the present."""
-
-    def now(self) -> datetime:
-        """Return the present instant in UTC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,11 +127,11 @@ class MeterObjects:
             if info.scaler_profile is not None:
                 self.objects[info.scaler_profile] = scaler_profile(info.columns)
 
-    def _buffer(self, name: ProfileName, info: ProfileInfo) -> Buffer:
+    def _buffer(self, name: ProfileName, info: ProfileInfo) -> ProfileSource:
         rows = self._rows_of(name)
         match name:
             case ProfileName.BLOCK_LOAD:
-                return Buffer(
+                return ProfileSource(
                     rows=rows,
                     period=self._period,
                     capacity=lambda: _DAYS * 86_400 // self._period(),
@@ -146,13 +139,13 @@ class MeterObjects:
                     set_period=self._set_period,
                 )
             case ProfileName.BILLING:
-                return Buffer(
+                return ProfileSource(
                     rows=rows, period=lambda: 0, capacity=lambda: _BILLS, methods={2: self._capture_bill}
                 )
             case ProfileName.DAILY:
-                return Buffer(rows=rows, period=lambda: info.capture_period, capacity=lambda: _DAYS)
+                return ProfileSource(rows=rows, period=lambda: info.capture_period, capacity=lambda: _DAYS)
             case _:
-                return Buffer(rows=rows, period=lambda: 0, capacity=lambda: 1)
+                return ProfileSource(rows=rows, period=lambda: 0, capacity=lambda: 1)
 
     def _rows_of(self, name: ProfileName) -> Rows:
         home = self._home
@@ -181,7 +174,7 @@ class MeterObjects:
         for log, columns in _logs(self._build.category, self._build.numbered_events):
             rows = self._event_rows_of(log)
             self.objects[log.obis] = profile(
-                columns, Buffer(rows=rows, period=lambda: 0, capacity=lambda: _EVENT_CAPACITY)
+                columns, ProfileSource(rows=rows, period=lambda: 0, capacity=lambda: _EVENT_CAPACITY)
             )
             self.objects[log.code] = data_object(partial(self._last_code, log))
         scalers = companion().event_scaler_profile

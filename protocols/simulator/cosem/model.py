@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from protocols.clock import NowSource
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.data.types import Data
 from protocols.dlms.server.model import OBJECT_UNDEFINED, READ_WRITE_DENIED, AccessDenied, AssociationPolicy
@@ -26,7 +27,7 @@ from protocols.simulator.cosem.access import (
     security_setup,
 )
 from protocols.simulator.cosem.control import CLOCK_OBIS, IMAGE_SCHEDULE, MESSAGES, ControlObjects
-from protocols.simulator.cosem.meter import Build, MeterObjects, NowSource
+from protocols.simulator.cosem.meter import Build, MeterObjects
 from protocols.simulator.cosem.objects import Memory, Served, logical_name
 from protocols.simulator.cosem.push import PushObjects
 from protocols.simulator.household.household import TRANSACTION_LOG, Household

@@ -47,7 +47,7 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Buffer:
+class ProfileSource:
     """What a profile generic stands on: rows, and numbers that may change while it runs."""
 
     rows: Rows
@@ -83,7 +83,7 @@ def register(columns: Sequence[Column], values: Callable[[], Mapping[str, Raw]])
     return Served(columns[0].class_id, read)
 
 
-def profile(columns: tuple[Column, ...], source: Buffer) -> Served:
+def profile(columns: tuple[Column, ...], source: ProfileSource) -> Served:
     """Serve a profile generic (class 7) that keeps its last `capacity` rows, oldest first."""
     names = _names(columns)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
 
+from protocols.clock import NowSource
 from protocols.dlms.companion import PushSetup, companion
 from protocols.dlms.data.types import (
     Data,
@@ -21,7 +22,7 @@ from protocols.dlms.data.types import (
 from protocols.dlms.server.model import TYPE_UNMATCHED, AccessDenied
 from protocols.reading import Obis
 from protocols.simulator.cosem.control import CLOCK_OBIS, PUSH_SCRIPTS
-from protocols.simulator.cosem.meter import Build, NowSource
+from protocols.simulator.cosem.meter import Build
 from protocols.simulator.cosem.objects import Memory, Served, constant, live
 from protocols.simulator.household.household import TRANSACTION_LOG, Household
 

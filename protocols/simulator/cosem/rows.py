@@ -15,7 +15,7 @@ from protocols.simulator.household.state import (
     BlockRow,
     DailyRow,
     EventRow,
-    MeterState,
+    TrueState,
     ZoneState,
 )
 
@@ -75,7 +75,7 @@ def scaler_row(columns: Sequence[Column]) -> Data:
     return structure(*(scaler_unit(c.scaler, c.unit_code) for c in columns if c.scaler is not None))
 
 
-def registers(state: MeterState, *, programmed: int = 0, zones: Sequence[ZoneState] = ()) -> dict[str, Raw]:
+def registers(state: TrueState, *, programmed: int = 0, zones: Sequence[ZoneState] = ()) -> dict[str, Raw]:
     """Return everything that the meter shows at an instant, by quantity; tariff zones when they are given."""
     demand_at = state.max_demand_at if state.max_demand_w else None
     leading = state.reactive_var < 0
@@ -123,7 +123,7 @@ def _reactive(varh: Sequence[int], group: str) -> dict[str, Raw]:
     return {f"1-0:{5 + quadrant}.{group}.0*255": (value, 0) for quadrant, value in enumerate(varh)}
 
 
-def _phases(state: MeterState) -> dict[str, Raw]:
+def _phases(state: TrueState) -> dict[str, Raw]:
     found: dict[str, Raw] = {}
     for number, phase in enumerate(state.phases):
         found[f"1-0:{31 + 20 * number}.7.0*255"] = (phase.current_ma, -3)

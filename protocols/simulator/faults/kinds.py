@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """What can go wrong."""
 
     # on the wire
@@ -80,12 +80,12 @@ class Place(Enum):
     """Where a fault is applied."""
 
     WIRE = "wire"
-    TALK = "conversation"
+    CONVERSATION = "conversation"
     MODEL = "model"
 
 
 @dataclass(frozen=True, slots=True)
-class KindInfo:
+class FaultKindInfo:
     """What a kind means: place, opportunity, meaning of `value` and its default."""
 
     place: Place
@@ -93,72 +93,132 @@ class KindInfo:
     value: int = 0
 
 
-KINDS: Mapping[Kind, KindInfo] = {
-    Kind.NOISE: KindInfo(Place.WIRE, "random octets before an answer; value = how many", 8),
-    Kind.NOISE_INSIDE: KindInfo(Place.WIRE, "random octets in the middle of an answer; value = how many", 3),
-    Kind.FLIP: KindInfo(Place.WIRE, "one bit of an answer is wrong"),
-    Kind.DROP: KindInfo(Place.WIRE, "an answer is lost"),
-    Kind.DUPLICATE: KindInfo(Place.WIRE, "an answer comes twice"),
-    Kind.DELAY: KindInfo(Place.WIRE, "an answer is late; value = milliseconds", 200),
-    Kind.SPLIT: KindInfo(Place.WIRE, "an answer comes in pieces with pauses; value = milliseconds", 5),
-    Kind.HANG_UP: KindInfo(Place.WIRE, "half an answer comes, then the connection drops"),
-    Kind.NOT_READY: KindInfo(Place.WIRE, "HDLC: receive-not-ready instead of an answer"),
-    Kind.REBOOT: KindInfo(Place.TALK, "asked for a further block, the meter forgets everything and hangs up"),
-    Kind.SILENT: KindInfo(Place.TALK, "a request draws no answer"),
-    Kind.ENDLESS: KindInfo(Place.TALK, "a buffer asked for without selection draws no answer"),
-    Kind.BUSY: KindInfo(Place.TALK, "a request draws temporary failure"),
-    Kind.RELEASE_SILENT: KindInfo(Place.TALK, "RLRQ draws no answer"),
-    Kind.RELEASE_REFUSED: KindInfo(Place.TALK, "RLRQ draws an exception-response"),
-    Kind.LLC_TWICE: KindInfo(Place.TALK, "HDLC: the LLC header comes twice"),
-    Kind.AARE_ORDER: KindInfo(Place.TALK, "AARE: the system title comes after the challenge"),
-    Kind.AARE_MECHANISM: KindInfo(Place.TALK, "AARE: the mechanism's name begins with 85 instead of 60"),
-    Kind.AARE_CONFORMANCE: KindInfo(Place.TALK, "AARE grants a wrong conformance; value = its 24 bits"),
-    Kind.AARE_ERROR: KindInfo(Place.TALK, "AARQ draws a confirmed-service-error instead of AARE"),
-    Kind.REFUSED_BARE: KindInfo(Place.TALK, "AARQ is refused without user information"),
-    Kind.REFUSED_BAD: KindInfo(Place.TALK, "AARQ is refused with user information that cannot be read"),
-    Kind.BLOCKS_FROM_ZERO: KindInfo(Place.TALK, "blocks are numbered from 0"),
-    Kind.HOSTILE_LENGTH: KindInfo(Place.TALK, "a value claims a length of 2^32-1; value 1 = an octet-string"),
-    Kind.PLAIN_EXCEPTION: KindInfo(Place.TALK, "a plain exception-response in a ciphered association"),
-    Kind.PLAIN_ERROR: KindInfo(Place.TALK, "a plain confirmed-service-error in a ciphered association"),
-    Kind.PLAIN_DATA: KindInfo(Place.TALK, "plain data in a ciphered association (must be refused)"),
-    Kind.WRONG_TAG: KindInfo(Place.TALK, "a ciphered answer with a wrong authentication tag"),
-    Kind.EMPTY_TITLE: KindInfo(Place.TALK, "answers are general-glo with an empty system title"),
-    Kind.DEDICATED_ONLY: KindInfo(Place.TALK, "after a dedicated key was sent, global ciphering is an error"),
-    Kind.HLS_ELSEWHERE: KindInfo(Place.TALK, "HLS is answered only at the association's own object"),
-    Kind.ONE_CLIENT: KindInfo(Place.TALK, "HDLC: another client is refused (DM) until DISC"),
-    Kind.SMALL_PDU: KindInfo(Place.TALK, "largest APDU; value = octets", 64),
-    Kind.SMALL_FRAMES: KindInfo(Place.TALK, "HDLC: largest information field; value = octets", 32),
-    Kind.DEVIATION: KindInfo(
+FAULT_KINDS: Mapping[FaultKind, FaultKindInfo] = {
+    FaultKind.NOISE: FaultKindInfo(Place.WIRE, "random octets before an answer; value = how many", 8),
+    FaultKind.NOISE_INSIDE: FaultKindInfo(
+        Place.WIRE, "random octets in the middle of an answer; value = how many", 3
+    ),
+    FaultKind.FLIP: FaultKindInfo(Place.WIRE, "one bit of an answer is wrong"),
+    FaultKind.DROP: FaultKindInfo(Place.WIRE, "an answer is lost"),
+    FaultKind.DUPLICATE: FaultKindInfo(Place.WIRE, "an answer comes twice"),
+    FaultKind.DELAY: FaultKindInfo(Place.WIRE, "an answer is late; value = milliseconds", 200),
+    FaultKind.SPLIT: FaultKindInfo(
+        Place.WIRE, "an answer comes in pieces with pauses; value = milliseconds", 5
+    ),
+    FaultKind.HANG_UP: FaultKindInfo(Place.WIRE, "half an answer comes, then the connection drops"),
+    FaultKind.NOT_READY: FaultKindInfo(Place.WIRE, "HDLC: receive-not-ready instead of an answer"),
+    FaultKind.REBOOT: FaultKindInfo(
+        Place.CONVERSATION, "asked for a further block, the meter forgets everything and hangs up"
+    ),
+    FaultKind.SILENT: FaultKindInfo(Place.CONVERSATION, "a request draws no answer"),
+    FaultKind.ENDLESS: FaultKindInfo(
+        Place.CONVERSATION, "a buffer asked for without selection draws no answer"
+    ),
+    FaultKind.BUSY: FaultKindInfo(Place.CONVERSATION, "a request draws temporary failure"),
+    FaultKind.RELEASE_SILENT: FaultKindInfo(Place.CONVERSATION, "RLRQ draws no answer"),
+    FaultKind.RELEASE_REFUSED: FaultKindInfo(Place.CONVERSATION, "RLRQ draws an exception-response"),
+    FaultKind.LLC_TWICE: FaultKindInfo(Place.CONVERSATION, "HDLC: the LLC header comes twice"),
+    FaultKind.AARE_ORDER: FaultKindInfo(
+        Place.CONVERSATION, "AARE: the system title comes after the challenge"
+    ),
+    FaultKind.AARE_MECHANISM: FaultKindInfo(
+        Place.CONVERSATION, "AARE: the mechanism's name begins with 85 instead of 60"
+    ),
+    FaultKind.AARE_CONFORMANCE: FaultKindInfo(
+        Place.CONVERSATION, "AARE grants a wrong conformance; value = its 24 bits"
+    ),
+    FaultKind.AARE_ERROR: FaultKindInfo(
+        Place.CONVERSATION, "AARQ draws a confirmed-service-error instead of AARE"
+    ),
+    FaultKind.REFUSED_BARE: FaultKindInfo(Place.CONVERSATION, "AARQ is refused without user information"),
+    FaultKind.REFUSED_BAD: FaultKindInfo(
+        Place.CONVERSATION, "AARQ is refused with user information that cannot be read"
+    ),
+    FaultKind.BLOCKS_FROM_ZERO: FaultKindInfo(Place.CONVERSATION, "blocks are numbered from 0"),
+    FaultKind.HOSTILE_LENGTH: FaultKindInfo(
+        Place.CONVERSATION, "a value claims a length of 2^32-1; value 1 = an octet-string"
+    ),
+    FaultKind.PLAIN_EXCEPTION: FaultKindInfo(
+        Place.CONVERSATION, "a plain exception-response in a ciphered association"
+    ),
+    FaultKind.PLAIN_ERROR: FaultKindInfo(
+        Place.CONVERSATION, "a plain confirmed-service-error in a ciphered association"
+    ),
+    FaultKind.PLAIN_DATA: FaultKindInfo(
+        Place.CONVERSATION, "plain data in a ciphered association (must be refused)"
+    ),
+    FaultKind.WRONG_TAG: FaultKindInfo(
+        Place.CONVERSATION, "a ciphered answer with a wrong authentication tag"
+    ),
+    FaultKind.EMPTY_TITLE: FaultKindInfo(
+        Place.CONVERSATION, "answers are general-glo with an empty system title"
+    ),
+    FaultKind.DEDICATED_ONLY: FaultKindInfo(
+        Place.CONVERSATION, "after a dedicated key was sent, global ciphering is an error"
+    ),
+    FaultKind.HLS_ELSEWHERE: FaultKindInfo(
+        Place.CONVERSATION, "HLS is answered only at the association's own object"
+    ),
+    FaultKind.ONE_CLIENT: FaultKindInfo(
+        Place.CONVERSATION, "HDLC: another client is refused (DM) until DISC"
+    ),
+    FaultKind.SMALL_PDU: FaultKindInfo(Place.CONVERSATION, "largest APDU; value = octets", 64),
+    FaultKind.SMALL_FRAMES: FaultKindInfo(
+        Place.CONVERSATION, "HDLC: largest information field; value = octets", 32
+    ),
+    FaultKind.DEVIATION: FaultKindInfo(
         Place.MODEL, "deviation in every time; value = minutes, -32768 unspecified", -330
     ),
-    Kind.CLOCK_TYPE: KindInfo(Place.MODEL, "times come as date-time (tag 25) instead of octet-string"),
-    Kind.MISSING_ROWS: KindInfo(Place.MODEL, "every value-th row of a buffer is not there", 5),
-    Kind.DOUBLE_ROWS: KindInfo(Place.MODEL, "every value-th row of a buffer is there twice", 4),
-    Kind.TWIN_ROWS: KindInfo(Place.MODEL, "every value-th row is followed by another under its stamp", 4),
-    Kind.NULL_TIMES: KindInfo(Place.MODEL, "stamps after the first are null-data"),
-    Kind.NULL_COLUMNS: KindInfo(Place.MODEL, "cells equal to those of the row before are null-data"),
-    Kind.COMPACT: KindInfo(Place.MODEL, "buffers come as compact-array"),
-    Kind.NEWEST_FIRST: KindInfo(Place.MODEL, "buffers come newest first, and say so"),
-    Kind.UNSORTED: KindInfo(Place.MODEL, "buffers come in no order"),
-    Kind.SELECTION_REFUSED: KindInfo(Place.MODEL, "selective access is refused; value = the result code", 3),
-    Kind.SELECTION_IGNORED: KindInfo(Place.MODEL, "selective access is ignored: the whole buffer comes"),
-    Kind.RANGE_ON_HOUR: KindInfo(Place.MODEL, "a range that is not on the hour is refused"),
-    Kind.RANGE_EXCLUSIVE: KindInfo(Place.MODEL, "a range's start is exclusive"),
-    Kind.TRUNCATED: KindInfo(Place.MODEL, "at most value rows in one answer, the oldest", 200),
-    Kind.ZERO_DEMAND_TIME: KindInfo(Place.MODEL, "the time of a maximum demand has month and day 0"),
-    Kind.NO_SCALERS: KindInfo(
+    FaultKind.CLOCK_TYPE: FaultKindInfo(
+        Place.MODEL, "times come as date-time (tag 25) instead of octet-string"
+    ),
+    FaultKind.MISSING_ROWS: FaultKindInfo(Place.MODEL, "every value-th row of a buffer is not there", 5),
+    FaultKind.DOUBLE_ROWS: FaultKindInfo(Place.MODEL, "every value-th row of a buffer is there twice", 4),
+    FaultKind.TWIN_ROWS: FaultKindInfo(
+        Place.MODEL, "every value-th row is followed by another under its stamp", 4
+    ),
+    FaultKind.NULL_TIMES: FaultKindInfo(Place.MODEL, "stamps after the first are null-data"),
+    FaultKind.NULL_COLUMNS: FaultKindInfo(
+        Place.MODEL, "cells equal to those of the row before are null-data"
+    ),
+    FaultKind.COMPACT: FaultKindInfo(Place.MODEL, "buffers come as compact-array"),
+    FaultKind.NEWEST_FIRST: FaultKindInfo(Place.MODEL, "buffers come newest first, and say so"),
+    FaultKind.UNSORTED: FaultKindInfo(Place.MODEL, "buffers come in no order"),
+    FaultKind.SELECTION_REFUSED: FaultKindInfo(
+        Place.MODEL, "selective access is refused; value = the result code", 3
+    ),
+    FaultKind.SELECTION_IGNORED: FaultKindInfo(
+        Place.MODEL, "selective access is ignored: the whole buffer comes"
+    ),
+    FaultKind.RANGE_ON_HOUR: FaultKindInfo(Place.MODEL, "a range that is not on the hour is refused"),
+    FaultKind.RANGE_EXCLUSIVE: FaultKindInfo(Place.MODEL, "a range's start is exclusive"),
+    FaultKind.TRUNCATED: FaultKindInfo(Place.MODEL, "at most value rows in one answer, the oldest", 200),
+    FaultKind.ZERO_DEMAND_TIME: FaultKindInfo(
+        Place.MODEL, "the time of a maximum demand has month and day 0"
+    ),
+    FaultKind.NO_SCALERS: FaultKindInfo(
         Place.MODEL, "scaler profiles are empty; value 1 = they capture nothing either"
     ),
-    Kind.FEW_COLUMNS: KindInfo(Place.MODEL, "profiles capture only the first value columns", 5),
-    Kind.COLUMNS_CHANGED: KindInfo(
+    FaultKind.FEW_COLUMNS: FaultKindInfo(Place.MODEL, "profiles capture only the first value columns", 5),
+    FaultKind.COLUMNS_CHANGED: FaultKindInfo(
         Place.MODEL, "as few-columns, after value requests (a firmware update)", 60
     ),
-    Kind.ODD_CAPTURES: KindInfo(Place.MODEL, "capture list reversed, with a data index and attribute -1"),
-    Kind.ODD_OBJECT_LIST: KindInfo(Place.MODEL, "the object list is in odd order, associations last"),
-    Kind.OTHER_CLASS: KindInfo(Place.MODEL, "the billing date is of class 1 in capture lists"),
-    Kind.FLAG_TEXT: KindInfo(Place.MODEL, "the firmware's name is full of octets 7E"),
-    Kind.COUNTER_RESET: KindInfo(Place.MODEL, "invocation counters fall to 0 (opportunity: an association)"),
-    Kind.COUNTER_LOW: KindInfo(Place.MODEL, "counter objects show too little; value = by how much", 1000),
-    Kind.RELAY_STUCK: KindInfo(Place.MODEL, "a relay order is accepted and nothing moves"),
-    Kind.KEEP_OLD_PERIOD: KindInfo(Place.MODEL, "a new capture period keeps the old history beside it"),
+    FaultKind.ODD_CAPTURES: FaultKindInfo(
+        Place.MODEL, "capture list reversed, with a data index and attribute -1"
+    ),
+    FaultKind.ODD_OBJECT_LIST: FaultKindInfo(
+        Place.MODEL, "the object list is in odd order, associations last"
+    ),
+    FaultKind.OTHER_CLASS: FaultKindInfo(Place.MODEL, "the billing date is of class 1 in capture lists"),
+    FaultKind.FLAG_TEXT: FaultKindInfo(Place.MODEL, "the firmware's name is full of octets 7E"),
+    FaultKind.COUNTER_RESET: FaultKindInfo(
+        Place.MODEL, "invocation counters fall to 0 (opportunity: an association)"
+    ),
+    FaultKind.COUNTER_LOW: FaultKindInfo(
+        Place.MODEL, "counter objects show too little; value = by how much", 1000
+    ),
+    FaultKind.RELAY_STUCK: FaultKindInfo(Place.MODEL, "a relay order is accepted and nothing moves"),
+    FaultKind.KEEP_OLD_PERIOD: FaultKindInfo(
+        Place.MODEL, "a new capture period keeps the old history beside it"
+    ),
 }

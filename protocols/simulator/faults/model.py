@@ -10,7 +10,7 @@ from protocols.dlms.data.types import Data, Tag, capture_object, double_long_uns
 from protocols.dlms.server.model import OTHER_REASON, AccessDenied, AssociationPolicy, CosemModel
 from protocols.reading import Obis
 from protocols.simulator.faults import rows as fault_rows
-from protocols.simulator.faults.kinds import Kind
+from protocols.simulator.faults.kinds import FaultKind
 from protocols.simulator.faults.rows import Columns
 from protocols.simulator.faults.script import FaultPlayer
 
@@ -47,9 +47,9 @@ class FaultyModel:
 
     def asked(self) -> None:
         """Be told of an AARQ: what happens at the n-th association counts these."""
-        if self._player.fires(Kind.COUNTER_RESET):
+        if self._player.fires(FaultKind.COUNTER_RESET):
             self._forgotten = {}
-        if self._player.fires(Kind.COLUMNS_CHANGED):
+        if self._player.fires(FaultKind.COLUMNS_CHANGED):
             self._changed = True
 
     def get(self, client: int, class_id: int, obis: Obis, attribute: int, selection: Selection) -> Data:
@@ -61,13 +61,13 @@ class FaultyModel:
         match class_id, attribute:
             case 7, 3:
                 value = self._captured(obis, value)
-            case 7, 5 if self._player.standing(Kind.NEWEST_FIRST, str(obis)):
+            case 7, 5 if self._player.standing(FaultKind.NEWEST_FIRST, str(obis)):
                 value = enum(_LIFO)
             case 1, 2:
                 value = self._plain_data(obis, value)
-            case 15, 2 if self._player.standing(Kind.ODD_OBJECT_LIST):
+            case 15, 2 if self._player.standing(FaultKind.ODD_OBJECT_LIST):
                 value = fault_rows.odd_object_list(value)
-            case 4, 5 if self._player.standing(Kind.ZERO_DEMAND_TIME):
+            case 4, 5 if self._player.standing(FaultKind.ZERO_DEMAND_TIME):
                 value = octets(fault_rows.ZERO_DATE)
         return self._times(value)
 
@@ -79,7 +79,7 @@ class FaultyModel:
         self, client: int, class_id: int, obis: Obis, method: int, parameter: Data | None
     ) -> Data | None:
         """Run a method; a stuck relay says yes and does nothing."""
-        if class_id == RELAY_CLASS and self._player.fires(Kind.RELAY_STUCK):
+        if class_id == RELAY_CLASS and self._player.fires(FaultKind.RELAY_STUCK):
             return None
         return self._inner.action(client, class_id, obis, method, parameter)
 
@@ -100,20 +100,20 @@ class FaultyModel:
 
     def _plain_data(self, obis: Obis, value: Data) -> Data:
         client = self._counter_objects.get(obis)
-        if client is not None and (fault := self._player.fires(Kind.COUNTER_LOW, str(obis))):
+        if client is not None and (fault := self._player.fires(FaultKind.COUNTER_LOW, str(obis))):
             return double_long_unsigned(max(0, self.frame_counter(client) - fault.amount))
         if client is not None and self._forgotten is not None:
             return double_long_unsigned(self.frame_counter(client))
-        if obis == FIRMWARE and self._player.standing(Kind.FLAG_TEXT):
+        if obis == FIRMWARE and self._player.standing(FaultKind.FLAG_TEXT):
             return octets(b"~" * 14)
         if obis == FIRMWARE and self._changed:
             return octets((value.octets or b"") + b"-U1")
         return value
 
     def _times(self, value: Data) -> Data:
-        if fault := self._player.standing(Kind.DEVIATION):
+        if fault := self._player.standing(FaultKind.DEVIATION):
             value = fault_rows.with_deviation(value, fault.amount)
-        if self._player.standing(Kind.CLOCK_TYPE):
+        if self._player.standing(FaultKind.CLOCK_TYPE):
             value = fault_rows.as_date_time(value)
         return value
 
@@ -124,19 +124,19 @@ class FaultyModel:
         """How many columns are captured, or None for all."""
         if obis in self._scalers:
             return None
-        fault = self._player.standing(Kind.FEW_COLUMNS, str(obis))
+        fault = self._player.standing(FaultKind.FEW_COLUMNS, str(obis))
         if fault is None and self._changed:
-            fault = self._player.standing(Kind.COLUMNS_CHANGED, str(obis))
+            fault = self._player.standing(FaultKind.COLUMNS_CHANGED, str(obis))
         return None if fault is None else fault.amount
 
     def _captured(self, obis: Obis, value: Data) -> Data:
         if obis in self._scalers:
-            fault = self._player.standing(Kind.NO_SCALERS)
+            fault = self._player.standing(FaultKind.NO_SCALERS)
             return Data(Tag.ARRAY, ()) if fault is not None and fault.amount else value
         items = value.items[: self._few(obis)]
-        if self._player.standing(Kind.OTHER_CLASS):
+        if self._player.standing(FaultKind.OTHER_CLASS):
             items = tuple(fault_rows.reclassed(i, BILLING_DATE, 1) for i in items)
-        if self._player.standing(Kind.ODD_CAPTURES, str(obis)):
+        if self._player.standing(FaultKind.ODD_CAPTURES, str(obis)):
             odd = (capture_object(DATA_CLASS, _UNSET, -1), capture_object(DATA_CLASS, _UNSET, 2, 3))
             items = (*odd, *reversed(items))
         return Data(Tag.ARRAY, items)
@@ -144,12 +144,12 @@ class FaultyModel:
     def _buffer(self, client: int, obis: Obis, selection: Selection) -> Data:
         if obis in self._scalers:
             value = self._inner.get(client, PROFILE_CLASS, obis, 2, None)
-            return Data(Tag.ARRAY, ()) if self._player.standing(Kind.NO_SCALERS) else value
+            return Data(Tag.ARRAY, ()) if self._player.standing(FaultKind.NO_SCALERS) else value
         wanted = self._selection(obis, selection)
         whole = self._inner.get(client, PROFILE_CLASS, obis, 2, wanted).items
         rows = self._chosen(obis, whole, wanted)
         columns = self._columns(client, obis)
-        if self._player.standing(Kind.ZERO_DEMAND_TIME):
+        if self._player.standing(FaultKind.ZERO_DEMAND_TIME):
             rows = [fault_rows.without_demand_time(r, columns) for r in rows]
         rows = self._cut(obis, rows)
         period = self._inner.get(client, PROFILE_CLASS, obis, 4, None).integer or 0
@@ -159,27 +159,27 @@ class FaultyModel:
         name = str(obis)
         if selection is None:
             return None
-        if fault := self._player.standing(Kind.SELECTION_REFUSED, name):
+        if fault := self._player.standing(FaultKind.SELECTION_REFUSED, name):
             raise AccessDenied(fault.amount)
-        if self._player.standing(Kind.SELECTION_IGNORED, name):
+        if self._player.standing(FaultKind.SELECTION_IGNORED, name):
             return None
         if isinstance(selection, RangeSelection):
             uneven = any(t[6:8] != b"\0\0" for t in (selection.since, selection.until))
-            if uneven and self._player.standing(Kind.RANGE_ON_HOUR, name):
+            if uneven and self._player.standing(FaultKind.RANGE_ON_HOUR, name):
                 raise AccessDenied(OTHER_REASON)
         return selection
 
     def _chosen(self, obis: Obis, rows: Sequence[Data], selection: Selection) -> list[Data]:
         name = str(obis)
         chosen = list(rows)
-        if isinstance(selection, RangeSelection) and self._player.standing(Kind.RANGE_EXCLUSIVE, name):
+        if isinstance(selection, RangeSelection) and self._player.standing(FaultKind.RANGE_EXCLUSIVE, name):
             chosen = [r for r in chosen if fault_rows.stamp_of(r) != fault_rows.wall(selection.since)]
-        if fault := self._player.standing(Kind.MISSING_ROWS, name):
+        if fault := self._player.standing(FaultKind.MISSING_ROWS, name):
             chosen = [r for r in chosen if not fault_rows.picked(r, fault.amount)]
-        for kind, twin in ((Kind.DOUBLE_ROWS, False), (Kind.TWIN_ROWS, True)):
+        for kind, twin in ((FaultKind.DOUBLE_ROWS, False), (FaultKind.TWIN_ROWS, True)):
             if fault := self._player.standing(kind, name):
                 chosen = fault_rows.doubled(chosen, fault.amount, twin=twin)
-        if fault := self._player.standing(Kind.TRUNCATED, name):
+        if fault := self._player.standing(FaultKind.TRUNCATED, name):
             chosen = chosen[: fault.amount]
         return chosen
 
@@ -188,21 +188,21 @@ class FaultyModel:
         few = self._few(obis)
         if few is not None:
             rows = [Data(r.tag, r.items[:few]) for r in rows]
-        if self._player.standing(Kind.ODD_CAPTURES, str(obis)):
+        if self._player.standing(FaultKind.ODD_CAPTURES, str(obis)):
             odd = (Data(Tag.UNSIGNED, 7), Data(Tag.UNSIGNED, 9))
             rows = [Data(r.tag, (*odd, *reversed(r.items))) for r in rows]
         return rows
 
     def _written(self, obis: Obis, rows: list[Data], period: int) -> Data:
         player, name = self._player, str(obis)
-        if player.standing(Kind.NEWEST_FIRST, name):
+        if player.standing(FaultKind.NEWEST_FIRST, name):
             rows.reverse()
             period = -period
-        if player.standing(Kind.UNSORTED, name):
+        if player.standing(FaultKind.UNSORTED, name):
             rows.sort(key=fault_rows.shuffle_key)
-        if player.standing(Kind.NULL_COLUMNS, name):
+        if player.standing(FaultKind.NULL_COLUMNS, name):
             rows = fault_rows.null_columns(rows)
-        if player.standing(Kind.NULL_TIMES, name):
+        if player.standing(FaultKind.NULL_TIMES, name):
             rows = fault_rows.null_times(rows, period)
-        compact = player.standing(Kind.COMPACT, name) and rows and fault_rows.uniform(rows)
+        compact = player.standing(FaultKind.COMPACT, name) and rows and fault_rows.uniform(rows)
         return Data(Tag.COMPACT_ARRAY if compact else Tag.ARRAY, tuple(rows))

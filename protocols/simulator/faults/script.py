@@ -1,7 +1,7 @@
 """Fault scripts: what goes wrong with a simulated meter, when and how often, as data.
 
 A fault is applied in one of three places: on the wire (octets that leave), in the conversation (APDUs, before
-ciphering) or in the model (what the meter holds). `KINDS` says for each kind where, what counts as an
+ciphering) or in the model (what the meter holds). `FAULT_KINDS` says for each kind where, what counts as an
 opportunity and what `value` means.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from protocols.errors import MeterConfigError
-from protocols.simulator.faults.kinds import KINDS, Kind
+from protocols.simulator.faults.kinds import FAULT_KINDS, FaultKind
 from protocols.simulator.household.chance import Dice
 
 MAX_FAULTS = 64
@@ -34,7 +34,7 @@ class Fault:
     code of the one object that it concerns ("" = all).
     """
 
-    kind: Kind
+    kind: FaultKind
     after: int = 0
     every: int = 1
     times: int = 0
@@ -45,7 +45,7 @@ class Fault:
     @property
     def amount(self) -> int:
         """`value`, or the kind's default."""
-        return KINDS[self.kind].value if self.value is None else self.value
+        return FAULT_KINDS[self.kind].value if self.value is None else self.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class FaultPlayer:
 
     def __init__(self, script: FaultScript, meter: str) -> None:
         self.script = script
-        self._by_kind: dict[Kind, list[int]] = {}
+        self._by_kind: dict[FaultKind, list[int]] = {}
         for number, fault in enumerate(script.faults):
             self._by_kind.setdefault(fault.kind, []).append(number)
         self._seen = [0] * len(script.faults)
@@ -90,11 +90,11 @@ class FaultPlayer:
         self._drawn = _DRAWS
         self._dice = Dice()
 
-    def has(self, kind: Kind) -> bool:
+    def has(self, kind: FaultKind) -> bool:
         """Say whether the script names this kind at all; counts nothing."""
         return kind in self._by_kind
 
-    def standing(self, kind: Kind, obis: str = "") -> Fault | None:
+    def standing(self, kind: FaultKind, obis: str = "") -> Fault | None:
         """Return a fault that is there from the beginning and for good; counts nothing."""
         for number in self._by_kind.get(kind, ()):
             fault = self.script.faults[number]
@@ -102,7 +102,7 @@ class FaultPlayer:
                 return fault
         return None
 
-    def fires(self, kind: Kind, obis: str = "") -> Fault | None:
+    def fires(self, kind: FaultKind, obis: str = "") -> Fault | None:
         """Count an opportunity and give the fault when it is taken."""
         for number in self._by_kind.get(kind, ()):
             fault = self.script.faults[number]
@@ -119,7 +119,7 @@ class FaultPlayer:
             return fault
         return None
 
-    def taken(self, kind: Kind) -> int:
+    def taken(self, kind: FaultKind) -> int:
         """How often faults of a kind were applied."""
         return sum(self._taken[number] for number in self._by_kind.get(kind, ()))
 
@@ -197,10 +197,10 @@ def _fault(entry: Any, where: str) -> Fault:
     if not isinstance(entry, dict) or "kind" not in entry:
         raise MeterConfigError(f"{where}: each fault is a table with a `kind`")
     try:
-        kind = Kind(entry["kind"])
+        kind = FaultKind(entry["kind"])
     except ValueError:
         raise MeterConfigError(
-            f"{where}: unknown fault {entry['kind']!r} (one of {', '.join(Kind)})"
+            f"{where}: unknown fault {entry['kind']!r} (one of {', '.join(FaultKind)})"
         ) from None
     strange = set(entry) - {"kind", "after", "every", "times", "per_mille", "value", "on"}
     if strange:

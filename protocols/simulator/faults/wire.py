@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from protocols.dlms.framing import hdlc
 from protocols.dlms.framing.hdlc import Frame, FrameDecoder
-from protocols.simulator.faults.kinds import Kind
+from protocols.simulator.faults.kinds import FaultKind
 from protocols.simulator.faults.script import FaultPlayer
 
 MAX_NOISE = 4096
@@ -16,7 +16,7 @@ MAX_DELAY_MS = 120_000
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PortStep:
     """One thing that the port does: waits `pause` seconds, sends `octets`, perhaps hangs up."""
 
     octets: bytes
@@ -24,53 +24,53 @@ class Step:
     hang_up: bool = False
 
 
-def plan(player: FaultPlayer | None, answer: bytes) -> list[Step]:
+def plan(player: FaultPlayer | None, answer: bytes) -> list[PortStep]:
     """Return the steps for one answer of the meter behind `player` (None: nothing goes wrong)."""
     if player is None or not answer:
-        return [Step(answer)] if answer else []
-    if player.fires(Kind.DROP):
+        return [PortStep(answer)] if answer else []
+    if player.fires(FaultKind.DROP):
         return []
-    if player.fires(Kind.HANG_UP):
-        return [Step(answer[: len(answer) // 2], hang_up=True)]
+    if player.fires(FaultKind.HANG_UP):
+        return [PortStep(answer[: len(answer) // 2], hang_up=True)]
     pause = 0.0
-    if fault := player.fires(Kind.DELAY):
+    if fault := player.fires(FaultKind.DELAY):
         pause = min(fault.amount, MAX_DELAY_MS) / 1000
     answer = _damaged(player, answer)
-    if fault := player.fires(Kind.NOISE):
+    if fault := player.fires(FaultKind.NOISE):
         answer = player.octets(min(fault.amount, MAX_NOISE)) + answer
-    steps = [Step(answer, pause)]
-    if fault := player.fires(Kind.SPLIT):
+    steps = [PortStep(answer, pause)]
+    if fault := player.fires(FaultKind.SPLIT):
         steps = _pieces(player, answer, pause, min(fault.amount, MAX_DELAY_MS) / 1000)
-    if player.fires(Kind.DUPLICATE):
-        steps.append(Step(answer))
+    if player.fires(FaultKind.DUPLICATE):
+        steps.append(PortStep(answer))
     return steps
 
 
 def _damaged(player: FaultPlayer, answer: bytes) -> bytes:
-    if fault := player.fires(Kind.NOISE_INSIDE):
+    if fault := player.fires(FaultKind.NOISE_INSIDE):
         at = 1 + player.below(max(1, len(answer) - 1))
         answer = answer[:at] + player.octets(min(fault.amount, MAX_NOISE)) + answer[at:]
-    if player.fires(Kind.FLIP):
+    if player.fires(FaultKind.FLIP):
         at = player.below(len(answer))
         answer = answer[:at] + bytes((answer[at] ^ 1 << player.below(8),)) + answer[at + 1 :]
     return answer
 
 
-def _pieces(player: FaultPlayer, answer: bytes, first: float, gap: float) -> list[Step]:
+def _pieces(player: FaultPlayer, answer: bytes, first: float, gap: float) -> list[PortStep]:
     """Cut an answer into up to four pieces."""
     cuts = sorted({player.below(len(answer)) for _ in range(3)} | {0})
     ends = [*cuts[1:], len(answer)]
     return [
-        Step(answer[begin:end], gap if number else first)
+        PortStep(answer[begin:end], gap if number else first)
         for number, (begin, end) in enumerate(zip(cuts, ends, strict=True))
     ]
 
 
-def plan_bus(players: Mapping[int, FaultPlayer], answers: bytes) -> list[Step]:
+def plan_bus(players: Mapping[int, FaultPlayer], answers: bytes) -> list[PortStep]:
     """Return the steps for what a bus sends: each frame by the faults of the meter that it comes from."""
     if not players:
-        return [Step(answers)] if answers else []
-    steps: list[Step] = []
+        return [PortStep(answers)] if answers else []
+    steps: list[PortStep] = []
     for frame in FrameDecoder().receive_data(answers):
         if isinstance(frame, Frame):
             player = players.get(frame.source.lower or 0)
@@ -82,7 +82,7 @@ def plan_bus(players: Mapping[int, FaultPlayer], answers: bytes) -> list[Step]:
 
 def _not_ready(player: FaultPlayer | None, frame: Frame) -> Frame:
     """Put RNR in the place of an information frame; asked again, the channel sends that once more."""
-    if player is None or frame.kind != 0 or not player.fires(Kind.NOT_READY):
+    if player is None or frame.kind != 0 or not player.fires(FaultKind.NOT_READY):
         return frame
     control = frame.control & 0xE0 | hdlc.POLL | hdlc.RNR
     return Frame(destination=frame.destination, source=frame.source, control=control)

@@ -14,7 +14,12 @@ from math import isqrt
 from protocols.simulator.household.demand import SLOT_S, SLOTS, STEP_S, STEPS, DayPlan
 
 WS_PER_WH = 3600
-Span = tuple[int, int]
+TimeSpan = tuple[int, int]
+"""Begin and end, in seconds since 1970; the end is not part of it."""
+DatedAmount = tuple[int, int]
+"""The second at which something was set, and how much: paise, seconds of drift, seconds of a block."""
+Energies = tuple[int, int]
+"""Watt-seconds and volt-ampere-seconds; of reactive energy, var-seconds in quadrants 1 and 4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ _NIGHT_SLOTS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class DayStart:
     """What a day begins with: registers in watt-seconds, powered seconds, money, demand, events so far.
 
     `events` counts logged events of the voltage and power logs; `reactive` is var-seconds in quadrants 1 and 4.
@@ -53,11 +58,11 @@ class Opening:
     vas: int
     powered_s: int
     recharged: int
-    last_recharge: Span
+    last_recharge: DatedAmount
     demand: Demand
     events: tuple[int, int]
     zones: tuple[Zone, ...]
-    reactive: Span = (0, 0)
+    reactive: Energies = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +70,16 @@ class DayBook:
     """A finished day. `ws`, `vas` and `demand` have 49 entries: at midnight and after each slot."""
 
     plan: DayPlan
-    opening: Opening
-    idle: tuple[Span, ...]
+    opening: DayStart
+    idle: tuple[TimeSpan, ...]
     ws: array[int]
     vas: array[int]
     demand: tuple[Demand, ...]
-    recharges: tuple[Span, ...]
+    recharges: tuple[DatedAmount, ...]
     resets: tuple[int, ...] = ()
     measures_reactive: bool = False
 
-    def use(self, second: int) -> Span:
+    def use(self, second: int) -> Energies:
         """Return the cumulative watt-seconds and volt-ampere-seconds at a second of this day."""
         slot, rest = divmod(second - self.plan.start, SLOT_S)
         if not rest:
@@ -82,7 +87,7 @@ class DayBook:
         ws, vas = slot_use(self.plan, self.idle, slot, rest)
         return self.ws[slot] + ws, self.vas[slot] + vas
 
-    def recharged(self, second: int) -> tuple[int, Span]:
+    def recharged(self, second: int) -> tuple[int, DatedAmount]:
         """Return the total recharged until a second, and the last recharge (second, paise)."""
         total, last = self.opening.recharged, self.opening.last_recharge
         for at, paise in self.recharges:
@@ -130,7 +135,7 @@ class DayBook:
         size = isqrt((watts + extra) ** 2 - watts**2)
         return -size if slot < _NIGHT_SLOTS else size
 
-    def reactive(self, second: int) -> Span:
+    def reactive(self, second: int) -> Energies:
         """Return the cumulative var-seconds in quadrants 1 and 4 at a second of this day."""
         lagging, leading = self.opening.reactive
         if not self.measures_reactive:
@@ -144,12 +149,12 @@ class DayBook:
             lagging, leading = (lagging + var * on, leading) if var >= 0 else (lagging, leading - var * on)
         return lagging, leading
 
-    def closing(self) -> Opening:
+    def closing(self) -> DayStart:
         """Return what the next day begins with."""
         end = self.plan.start + SLOTS * SLOT_S
         total, last = self.recharged(end)
         voltage, power = self.opening.events
-        return Opening(
+        return DayStart(
             ws=self.ws[-1],
             vas=self.vas[-1],
             powered_s=self.powered_s(end),
@@ -164,10 +169,10 @@ class DayBook:
 
 def run_day(
     plan: DayPlan,
-    opening: Opening,
+    opening: DayStart,
     *,
-    open_spans: Sequence[Span],
-    recharges: tuple[Span, ...],
+    open_spans: Sequence[TimeSpan],
+    recharges: tuple[DatedAmount, ...],
     resets: Sequence[int] = (),
     measures_reactive: bool = False,
 ) -> DayBook:
@@ -188,7 +193,7 @@ def run_day(
     return DayBook(plan, opening, idle, ws, vas, tuple(demand), recharges, today, measures_reactive)
 
 
-def slot_use(plan: DayPlan, idle: Sequence[Span], slot: int, seconds: int) -> Span:
+def slot_use(plan: DayPlan, idle: Sequence[TimeSpan], slot: int, seconds: int) -> Energies:
     """Return what the first `seconds` of a slot use: watt-seconds and volt-ampere-seconds."""
     begin = plan.start + slot * SLOT_S
     touched = bool(idle) and overlap(idle, begin, begin + seconds) > 0
@@ -208,14 +213,14 @@ def slot_use(plan: DayPlan, idle: Sequence[Span], slot: int, seconds: int) -> Sp
     return ws, vas
 
 
-def overlap(spans: Sequence[Span], begin: int, end: int) -> int:
+def overlap(spans: Sequence[TimeSpan], begin: int, end: int) -> int:
     """Return the seconds of begin..end that the (disjoint) spans cover."""
     return sum(max(0, min(e, end) - max(s, begin)) for s, e in spans)
 
 
-def merge(spans: Sequence[Span]) -> tuple[Span, ...]:
+def merge(spans: Sequence[TimeSpan]) -> tuple[TimeSpan, ...]:
     """Join spans that touch; give them in order."""
-    out: list[Span] = []
+    out: list[TimeSpan] = []
     for begin, end in sorted(spans):
         if out and begin <= out[-1][1]:
             out[-1] = (out[-1][0], max(out[-1][1], end))

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from protocols.simulator.household.daybook import DayBook, Demand, Opening, Span, Zone
+from protocols.simulator.household.daybook import DayBook, DayStart, Demand, TimeSpan, Zone
 from protocols.simulator.household.demand import DAY_S, DayPlan, Sag, local_date, midnight
 
 BOOKS = 6
@@ -18,16 +18,18 @@ class DayNote:
     """What is always kept of a day: its cuts and sag, and what it begins and ends with."""
 
     start: int
-    cuts: tuple[Span, ...]
+    cuts: tuple[TimeSpan, ...]
     sag: Sag | None
-    opening: Opening
-    closing: Opening
+    opening: DayStart
+    closing: DayStart
 
 
 class History:
     """Days from `start` on; `run` works one out from its opening. ValueError before the beginning."""
 
-    def __init__(self, start: int, first: Opening, run: Callable[[int, Opening], DayBook], name: str) -> None:
+    def __init__(
+        self, start: int, first: DayStart, run: Callable[[int, DayStart], DayBook], name: str
+    ) -> None:
         self._start = start
         self._first = first
         self._run = run
@@ -36,7 +38,7 @@ class History:
         self._books: OrderedDict[int, DayBook] = OrderedDict()
 
     @property
-    def first(self) -> Opening:
+    def first(self) -> DayStart:
         """What the history begins with."""
         return self._first
 
@@ -102,14 +104,14 @@ class History:
         return book
 
 
-def _note(plan: DayPlan, opening: Opening, closing: Opening) -> DayNote:
+def _note(plan: DayPlan, opening: DayStart, closing: DayStart) -> DayNote:
     return DayNote(plan.start, plan.cuts, plan.sag, opening, closing)
 
 
-def new_month(opening: Opening, start: int) -> Opening:
+def new_month(opening: DayStart, start: int) -> DayStart:
     """Reset the maximum demands, as billing does at the month's first midnight."""
     none = Demand(0, start)
-    return Opening(
+    return DayStart(
         ws=opening.ws,
         vas=opening.vas,
         powered_s=opening.powered_s,

@@ -13,17 +13,19 @@ from protocols.simulator.household.chance import Dice
 from protocols.simulator.household.daybook import (
     WS_PER_WH,
     ZONES,
+    DatedAmount,
     DayBook,
+    DayStart,
     Demand,
-    Opening,
-    Span,
+    Energies,
+    TimeSpan,
     Zone,
     overlap,
     run_day,
 )
 from protocols.simulator.household.demand import DAY_S, SLOT_S, STEP_S, Habits, local_date, midnight, plan_day
-from protocols.simulator.household.done import Done
 from protocols.simulator.household.history import History
+from protocols.simulator.household.interventions import Interventions
 from protocols.simulator.household.phases import Wiring
 from protocols.simulator.household.state import (
     NO_REACTIVE,
@@ -31,7 +33,7 @@ from protocols.simulator.household.state import (
     BlockRow,
     DailyRow,
     EventRow,
-    MeterState,
+    TrueState,
     ZoneState,
 )
 
@@ -88,7 +90,7 @@ class Household:
         self._billing_base = dice.between(4, 30)
         first_paise = dice.between(8_000, 70_000) if prepaid else 0
         register = dice.between(200_000, 9_000_000) * WS_PER_WH if load_percent else 0
-        first = Opening(
+        first = DayStart(
             ws=register,
             vas=register * 1000 // 950,
             powered_s=dice.between(20_000, 600_000) * 60,
@@ -99,7 +101,7 @@ class Household:
             zones=_first_zones(register, self._start),
         )
         drift = dice.between(-20, 40)
-        self._done = Done(drifts=[(self._start, drift)], periods=[(self._start, period)])
+        self._interventions = Interventions(drifts=[(self._start, drift)], periods=[(self._start, period)])
         self._wiring = Wiring.drawn(Dice(name, "wiring")) if three_phase else None
         self._history = History(self._start, first, self._run, f"{manufacturer}:{serial}")
 
@@ -118,13 +120,13 @@ class Household:
         """The instant before which nothing is known (UTC)."""
         return _utc(self._start)
 
-    def state(self, at: datetime) -> MeterState:
+    def state(self, at: datetime) -> TrueState:
         """Return the state at an instant; ValueError before the beginning of the history."""
         second = _seconds(at)
         day = self._history.day(second)
         slot, rest = divmod(second - day.plan.start, SLOT_S)
         powered = not overlap(day.plan.cuts, second, second + 1)
-        closed = self._done.relay_closed(second)
+        closed = self._interventions.relay_closed(second)
         loaded = powered and closed
         watts = day.plan.step_watts(slot, rest // STEP_S) if loaded else 0
         va = watts + day.plan.extra_va[slot] if loaded else 0
@@ -135,7 +137,7 @@ class Household:
         powered_s = day.powered_s(second)
         var = day.var(slot) if loaded and self._wiring else 0
         wired = self._wiring
-        return MeterState(
+        return TrueState(
             at=_utc(second),
             powered=powered,
             relay_closed=closed,
@@ -158,9 +160,13 @@ class Household:
             payment_mode=1 if self._prepaid else 0,
             power_on_minutes=powered_s // 60,
             tamper_count=self._tamper_count,
-            billing_count=self._billing_base + self._months(second) + self._done.resets_until(second),
-            clock_drift_s=self._done.drift(second),
-            billed_at=_utc(max([_month_start(second), *(r for r in self._done.resets if r <= second)])),
+            billing_count=self._billing_base
+            + self._months(second)
+            + self._interventions.resets_until(second),
+            clock_drift_s=self._interventions.drift(second),
+            billed_at=_utc(
+                max([_month_start(second), *(r for r in self._interventions.resets if r <= second)])
+            ),
             phases=wired.phases(watts, va, millivolts, leading=var < 0) if wired else (),
             reactive_var=var,
             reactive_varh=self._reactive(day, second),
@@ -207,7 +213,7 @@ class Household:
             for note in self._history.notes(low - DAY_S, high)
             if low < note.start + DAY_S <= high and local_date(note.start + DAY_S).day == 1
         ]
-        resets = [at for at in self._done.resets if low < at <= high]
+        resets = [at for at in self._interventions.resets if low < at <= high]
         return [self._bill(end) for end in sorted({*months, *resets})]
 
     def event_rows(self, since: datetime, until: datetime, *, log: int | None = None) -> list[EventRow]:
@@ -228,72 +234,72 @@ class Household:
 
     def period(self, at: datetime) -> int:
         """Return the seconds of a block at an instant."""
-        return self._done.period(max(_seconds(at), self._start))
+        return self._interventions.period(max(_seconds(at), self._start))
 
     def switch_relay(self, *, closed: bool, at: datetime) -> None:
         """Move the contact at an instant not before its last move; repeating a state changes nothing."""
         second = _seconds(at)
-        moves = self._done.relay
+        moves = self._interventions.relay
         if moves and second < moves[-1][0]:
             raise ValueError(f"the relay moved after {at}: its history goes forward only")
-        if self._done.relay_closed(second) != closed:
+        if self._interventions.relay_closed(second) != closed:
             moves.append((second, closed))
             self._history.forget_from(second)
 
     def set_clock_drift(self, seconds: int) -> None:
         """Change how far the meter's clock is ahead, without a trace in its logs."""
-        self._done.drifts[-1] = (self._done.drifts[-1][0], seconds)
+        self._interventions.drifts[-1] = (self._interventions.drifts[-1][0], seconds)
 
     def set_clock(self, *, drift: int, at: datetime) -> None:
         """Set the meter's clock at an instant so that it is `drift` seconds ahead; logged as event 151."""
-        second = max(_seconds(at), self._done.drifts[-1][0])
-        self._done.drifts.append((second, drift))
-        self._done.log(second, TRANSACTION_LOG, _CLOCK_SET)
+        second = max(_seconds(at), self._interventions.drifts[-1][0])
+        self._interventions.drifts.append((second, drift))
+        self._interventions.log(second, TRANSACTION_LOG, _CLOCK_SET)
 
     def recharge(self, paise: int, at: datetime) -> None:
         """Add money."""
-        self._done.paid.append((_seconds(at), paise))
+        self._interventions.paid.append((_seconds(at), paise))
         self._history.forget_from(_seconds(at))
 
     def set_balance(self, paise: int, at: datetime) -> None:
         """Write the balance, as a head-end does."""
         second = _seconds(at)
-        self._done.corrections.append((second, paise - self.state(at).balance_paise))
+        self._interventions.corrections.append((second, paise - self.state(at).balance_paise))
         self._history.forget_from(second + DAY_S)
 
     def log_event(self, log: int, code: int, at: datetime) -> None:
         """Log an event that something done to the meter left."""
-        self._done.log(_seconds(at), log, code)
+        self._interventions.log(_seconds(at), log, code)
 
     def reset_demand(self, at: datetime) -> None:
         """Close the billing period now: a billing row is stored and the maximum demands begin anew."""
         second = _seconds(at)
-        if not self._done.resets or second > self._done.resets[-1]:
-            self._done.resets.append(second)
+        if not self._interventions.resets or second > self._interventions.resets[-1]:
+            self._interventions.resets.append(second)
             self._history.forget_from(second)
 
     def set_period(self, seconds: int, at: datetime, *, keep: bool) -> None:
         """Change the seconds of a block (one of PERIODS) from now on; without `keep` the old blocks are cleared."""
         second = _seconds(at)
-        if seconds == self._done.period(second):
+        if seconds == self._interventions.period(second):
             return
-        self._done.periods.append((second, seconds))
+        self._interventions.periods.append((second, seconds))
         if not keep:
-            self._done.cleared = second
+            self._interventions.cleared = second
 
-    def _run(self, start: int, opening: Opening) -> DayBook:
+    def _run(self, start: int, opening: DayStart) -> DayBook:
         return run_day(
             plan_day(self._habits, start),
             opening,
-            open_spans=self._done.open_spans(),
+            open_spans=self._interventions.open_spans(),
             recharges=self._recharges(opening, start),
-            resets=self._done.resets,
+            resets=self._interventions.resets,
             measures_reactive=self._wiring is not None,
         )
 
-    def _recharges(self, opening: Opening, start: int) -> tuple[Span, ...]:
+    def _recharges(self, opening: DayStart, start: int) -> tuple[DatedAmount, ...]:
         """Decide whether these people recharge on this day: seldom, or when the balance runs low."""
-        paid = [span for span in self._done.paid if start <= span[0] < start + DAY_S]
+        paid = [span for span in self._interventions.paid if start <= span[0] < start + DAY_S]
         if self._prepaid:
             dice = Dice(self._habits.seed, "recharge", local_date(start).isoformat(), draws=4)
             low = self._money(opening.recharged, opening.ws, start) < _LOW_BALANCE_PAISE
@@ -311,7 +317,7 @@ class Household:
             return 0
         used = (ws // WS_PER_WH - self._history.first.ws // WS_PER_WH) * self._tariff // 1000
         fixed = (second - self._start) // DAY_S * self._fixed_paise
-        return recharged - used - fixed + self._done.corrected(second)
+        return recharged - used - fixed + self._interventions.corrected(second)
 
     def _months(self, second: int) -> int:
         first, now = local_date(self._start), local_date(second)
@@ -320,21 +326,21 @@ class Household:
     def _reactive(self, day: DayBook, second: int) -> tuple[int, int, int, int]:
         return self._quadrants(day.reactive(second)) if self._wiring else NO_REACTIVE
 
-    def _quadrants(self, reactive: Span) -> tuple[int, int, int, int]:
+    def _quadrants(self, reactive: Energies) -> tuple[int, int, int, int]:
         if self._wiring is None:
             return NO_REACTIVE
         return reactive[0] // WS_PER_WH, 0, 0, reactive[1] // WS_PER_WH
 
-    def _stored_blocks(self, low: int, high: int) -> Iterator[Span]:
+    def _stored_blocks(self, low: int, high: int) -> Iterator[TimeSpan]:
         """Yield begin and end of the blocks with low < end <= high that were stored."""
         for note in self._history.notes(low, high):
             begin = note.start
             while begin < note.start + DAY_S:
-                period = self._done.period(begin)
+                period = self._interventions.period(begin)
                 end = begin + period - (begin - note.start) % period
-                changed = self._done.period(end - 1) != period
+                changed = self._interventions.period(end - 1) != period
                 dark = overlap(note.cuts, begin, end) >= end - begin
-                if low < end <= high and end > self._done.cleared and not changed and not dark:
+                if low < end <= high and end > self._interventions.cleared and not changed and not dark:
                     yield begin, end
                 begin = end
 
@@ -363,11 +369,11 @@ class Household:
 
     def _bill(self, end: int) -> BillingRow:
         """Close a billing period: at a reset, or at the midnight that begins a month."""
-        reset = end in self._done.resets
+        reset = end in self._interventions.resets
         day = self._history.day(end if reset else end - 1)
         demand = day.greatest(end, before=reset)
         month = max(self._start, _month_start(end - 1))
-        begin = max([month, *(at for at in self._done.resets if at < end)])
+        begin = max([month, *(at for at in self._interventions.resets if at < end)])
         state = self.state(_utc(end))
         return BillingRow(
             at=_utc(end),
@@ -390,9 +396,9 @@ class Household:
                 yield begin, POWER_LOG, power + 2 * index + 1, _POWER_FAILED
                 yield end, POWER_LOG, power + 2 * index + 2, _POWER_BACK
         for log in _NOTED_LOGS:
-            for at, number, code in self._done.numbered(log):
+            for at, number, code in self._interventions.numbered(log):
                 yield at, log, number, code
-        for index, (at, closed) in enumerate(self._done.relay):
+        for index, (at, closed) in enumerate(self._interventions.relay):
             yield at, CONTROL_LOG, index + 1, _CONNECTED if closed else _DISCONNECTED
 
 

@@ -21,7 +21,7 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeterState:
+class TrueState:
     """True state of a simulated meter at `at` (UTC), integers in the unit that the name says.
 
     `phases` is empty for a single-phase meter; `reactive_varh` is by quadrant 1 to 4, `reactive_var` positive
@@ -108,7 +108,7 @@ class BillingRow:
     """
 
     at: datetime
-    state: MeterState
+    state: TrueState
     max_demand_w: int
     max_demand_at: datetime
     power_on_minutes: int
@@ -124,7 +124,7 @@ class EventRow:
     log: int
     code: int
     sequence: int
-    state: MeterState
+    state: TrueState
 
 
 class SimMeter(Protocol):
@@ -138,7 +138,7 @@ class SimMeter(Protocol):
     def serial(self) -> str:
         """Printed serial."""
 
-    def state(self, at: datetime) -> MeterState:
+    def state(self, at: datetime) -> TrueState:
         """Return the state at any instant since the beginning of its history."""
 
     def block_rows(self, since: datetime, until: datetime) -> list[BlockRow]:

@@ -8,8 +8,8 @@ from contextlib import suppress
 import pytest
 
 from protocols.errors import ProtocolError
-from tests.fuzz.__main__ import REGRESSIONS, Report, fuzz, replay, run
-from tests.fuzz.targets import MACHINES, PARSERS, conversations, machine_of
+from tests.support.fuzz.__main__ import REGRESSIONS, Report, fuzz, replay, run
+from tests.support.fuzz.targets import MACHINES, PARSERS, conversations, machine_of
 
 FRAMES = 12_000
 

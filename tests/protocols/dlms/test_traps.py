@@ -24,9 +24,9 @@ from protocols.errors import (
     SecurityFailure,
 )
 from protocols.reading import RelayState
-from protocols.simulator.faults.kinds import KINDS, Kind
+from protocols.simulator.faults.kinds import FAULT_KINDS, FaultKind
 from protocols.simulator.faults.script import shipped
-from tests.protocols.dlms.trap_site import TrapSite, energies, site
+from tests.support.dlms.trap_site import TrapSite, energies, site
 
 LONGEST = 6.0
 """Seconds after which a read counts as hung."""
@@ -165,7 +165,7 @@ async def _right_afterwards(meter: TrapSite) -> None:
 
 def test_every_shipped_script_is_tested_and_every_kind_is_in_one() -> None:
     assert {t.script for t in TRAPS} | ELSEWHERE == set(shipped())
-    assert {f.kind for s in shipped().values() for f in s.faults} == set(Kind) == set(KINDS)
+    assert {f.kind for s in shipped().values() for f in s.faults} == set(FaultKind) == set(FAULT_KINDS)
     assert all(s.about for s in shipped().values())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -19,76 +18,10 @@ from protocols.errors import (
     MeterSilent,
 )
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
 from protocols.modbus.client import ModbusClient, frames_for
-from protocols.simulator.modbus_server import crc16
-from tests.protocols.modbus.simulated import pty
+from tests.support.modbus.raw_responder import bus, endpoint, mbap, rtu, words
 
 TIMEOUT, LATENCY = 0.08, 0.4
-Play = Callable[[int, bytes], list[tuple[float, bytes]]]
-"""Given the number of a request and its octets: what to send after how many seconds."""
-
-
-def rtu(*octets: int) -> bytes:
-    frame = bytes(octets)
-    return frame + crc16(frame).to_bytes(2, "little")
-
-
-def words(unit: int, *values: int, function: int = 3) -> bytes:
-    return rtu(unit, function, 2 * len(values), *(o for v in values for o in v.to_bytes(2, "big")))
-
-
-def mbap(transaction: bytes, *body: int) -> bytes:
-    return transaction + b"\0\0" + len(body).to_bytes(2, "big") + bytes(body)
-
-
-@asynccontextmanager
-async def bus(play: Play) -> AsyncIterator[Line]:
-    """A serial line on a pty whose far side plays."""
-    loop = asyncio.get_running_loop()
-    async with pty() as (master, device):
-        seen = 0
-        os.set_blocking(master, False)
-
-        def readable() -> None:
-            nonlocal seen
-            try:
-                request = os.read(master, 4096)
-            except OSError:
-                return
-            seen += 1
-            for delay, octets in play(seen, request):
-                loop.call_later(delay, os.write, master, octets)
-
-        line = SerialLine("bus", device, baud=115200)
-        loop.add_reader(master, readable)
-        try:
-            yield line
-        finally:
-            loop.remove_reader(master)
-            await line.close()
-
-
-@asynccontextmanager
-async def endpoint(play: Play) -> AsyncIterator[Line]:
-    """A TCP line whose far side plays; b"" hangs up."""
-    loop = asyncio.get_running_loop()
-    seen = 0
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal seen
-        while request := await reader.read(4096):
-            seen += 1
-            for delay, octets in play(seen, request):
-                loop.call_later(delay, *((writer.write, octets) if octets else (writer.close,)))
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    line = TcpLine("tcp", "127.0.0.1", server.sockets[0].getsockname()[1])
-    try:
-        yield line
-    finally:
-        await line.close()
-        server.close()
 
 
 @asynccontextmanager

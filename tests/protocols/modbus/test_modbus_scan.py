@@ -9,11 +9,12 @@ import pytest
 from protocols.modbus import scan as scan_module
 from protocols.modbus.model import load_model
 from protocols.modbus.scan import FoundUnit, scan_modbus
-from protocols.simulator.modbus_server import ModbusMeter
-from tests.protocols.modbus.simulated import FixedClock, StillMeter, bus_of
-from tests.protocols.modbus.test_modbus_faults import bus, rtu
+from protocols.simulator.modbus.meter import ModbusMeter
+from tests.support.fakes import HandClock
+from tests.support.modbus.raw_responder import bus, rtu
+from tests.support.modbus.simulated import NOON, StillMeter, bus_of
 
-CLOCK = FixedClock()
+CLOCK = HandClock(NOON)
 
 
 def street() -> list[ModbusMeter]:

@@ -13,10 +13,12 @@ from pymodbus.client.base import ModbusBaseClient
 from pymodbus.exceptions import ModbusIOException
 from pymodbus.framer import FramerType
 
-from protocols.simulator.modbus_server import ModbusMeter, crc16, serve_rtu, serve_rtu_tcp, serve_tcp
-from tests.protocols.modbus.simulated import STATE, FixedClock, StillMeter, pty
+from protocols.simulator.modbus.meter import ModbusMeter
+from protocols.simulator.modbus.server import crc16, serve_rtu, serve_rtu_tcp, serve_tcp
+from tests.support.fakes import HandClock
+from tests.support.modbus.simulated import NOON, STATE, StillMeter, pty
 
-CLOCK = FixedClock()
+CLOCK = HandClock(NOON)
 LOW_FIRST = struct.Struct("<H")
 
 

@@ -22,26 +22,24 @@ from protocols.reading import (
     Text,
     Value,
 )
-from protocols.session import MeterSession, MeterSpec
-from protocols.simulator.modbus_server import ModbusMeter
-from tests.protocols.modbus.simulated import (
+from protocols.session import MeterSession, MeterSpec, SessionContext
+from protocols.simulator.modbus.meter import ModbusMeter
+from tests.support.conformance import SessionUnderTest, check_meter_session
+from tests.support.fakes import JumpClock, NoCounters, NoSecrets
+from tests.support.modbus.simulated import (
     NOON,
     STATE,
-    FixedClock,
-    NoCounters,
-    NoSecrets,
     StillMeter,
     bus_of,
     spec,
 )
-from tests.support.conformance import SessionUnderTest, check_meter_session
 
 KINDS = ["tcp", "rtu-tcp", "rtu"]
-CLOCK = FixedClock()
+CLOCK = JumpClock(NOON)
 
 
-def opened(line, wanted: MeterSpec, clock: FixedClock = CLOCK) -> AbstractAsyncContextManager[MeterSession]:
-    return open_session(line, wanted, secrets=NoSecrets(), counters=NoCounters(), clock=clock)
+def opened(line, wanted: MeterSpec, clock: JumpClock = CLOCK) -> AbstractAsyncContextManager[MeterSession]:
+    return open_session(line, wanted, SessionContext(secrets=NoSecrets(), counters=NoCounters(), clock=clock))
 
 
 def prepaid(unit: int = 7, serial: str = "10000001") -> ModbusMeter:
@@ -166,7 +164,7 @@ async def test_leading_zeros_of_the_printed_serial_are_kept() -> None:
 
 
 async def test_undisciplined_clock_marks_the_reading() -> None:
-    clock = FixedClock(disciplined=False)
+    clock = JumpClock(NOON, good=False)
     async with bus_of([prepaid()], "tcp") as line:
         async with opened(line, spec("sdm320y-sim", 7, None), clock) as session:
             assert (await only(session, ProfileName.INSTANTANEOUS)).quality is Quality.CLOCK_ERROR
@@ -237,6 +235,8 @@ async def test_open_modbus_needs_modbus_settings() -> None:
     async with bus_of([prepaid()], "tcp") as line:
         with pytest.raises(MeterConfigError, match="no Modbus settings"):
             async with open_modbus(
-                line, MeterSpec(meter=None), secrets=NoSecrets(), counters=NoCounters(), clock=CLOCK
+                line,
+                MeterSpec(meter=None),
+                SessionContext(secrets=NoSecrets(), counters=NoCounters(), clock=CLOCK),
             ) as session:
                 assert isinstance(session, ModbusSession)

@@ -2,58 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from protocols.dlms.apdu.services import GetRequest, decode, encode
+from protocols.dlms.apdu.services import GetRequest, decode_apdu, encode_apdu
 from protocols.dlms.data.types import Data, Tag, array, enum, octets, structure
 from protocols.dlms.objects.object_list import parse_object_list
 from protocols.dlms.security.key_wrap import wrap_key
 from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
-from protocols.dlms.server.model import AccessDenied, AssociationPolicy
+from protocols.dlms.server.model import AccessDenied
 from protocols.errors import AssociationRefused
 from protocols.reading import Obis, ProfileName
-from protocols.session import Auth
 from protocols.simulator.cosem.access import CLIENTS, association_object, counter_object
 from protocols.simulator.cosem.model import (
     DISPLAY,
     FIRMWARE,
     PUBLIC,
-    PUSH,
     READER,
     UTILITY,
     HouseholdModel,
     system_title,
 )
-from tests.protocols.dlms.trap_site import NOW, SECRETS, energies, site
-
-CURRENT = Obis(0, 0, 40, 0, 0)
-MASTER = b"m" * 16
-CLOCK = Obis(0, 0, 1, 0, 0)
-
-
-def six() -> dict[int, AssociationPolicy]:
-    keys = {"encryption_key": SECRETS["ek"], "authentication_key": SECRETS["ak"]}
-    hls = AssociationPolicy(auth=Auth.HLS2, ciphered=True, secret=SECRETS["hls"], may_write=True, **keys)
-    return {
-        PUBLIC: AssociationPolicy(auth=Auth.NONE),
-        READER: AssociationPolicy(auth=Auth.LLS, ciphered=True, secret=SECRETS["lls"], **keys),
-        UTILITY: hls,
-        PUSH: AssociationPolicy(auth=Auth.NONE, ciphered=True, pre_established=True, **keys),
-        FIRMWARE: replace(hls, secret=b"f" * 16),
-        DISPLAY: AssociationPolicy(auth=Auth.NONE, pre_established=True),
-    }
+from tests.support.dlms.household_access import CLOCK, CURRENT, MASTER, codes, six
+from tests.support.dlms.trap_site import SECRETS, energies, site
 
 
 @pytest.fixture
 async def model():
     async with site("period-change-clears", extra=six(), master_key=MASTER) as meter:
         yield meter.meter.household
-
-
-def codes(model: HouseholdModel) -> list[int]:
-    return [code for _, log, code in model.household.event_codes(NOW.replace(hour=0), NOW) if log == 3]
 
 
 def test_every_association_has_its_object_counter_and_name(model: HouseholdModel) -> None:
@@ -158,7 +134,7 @@ def test_a_pre_established_client_is_served_without_aarq(model: HouseholdModel) 
         (7, instantaneous, True),
         (7, Obis(1, 0, 99, 1, 0), False),
     ):
-        (answer,) = connection.handle(encode(GetRequest(class_id=class_id, obis=obis, attribute=2)))
-        got = decode(answer)
+        (answer,) = connection.handle(encode_apdu(GetRequest(class_id=class_id, obis=obis, attribute=2)))
+        got = decode_apdu(answer)
         assert (got.data is not None) is allowed
     assert len(system_title("GEN", "10000001")) == 8

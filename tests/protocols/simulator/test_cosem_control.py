@@ -31,8 +31,8 @@ from protocols.simulator.cosem.control import (
 )
 from protocols.simulator.cosem.meter import BLOCK_PERIOD, DEMAND_PERIOD
 from protocols.simulator.cosem.model import PUSH, UTILITY, HouseholdModel
-from tests.protocols.dlms.trap_site import NOW, TrapSite, energies, site, whole
-from tests.protocols.simulator.test_cosem_access import codes, six
+from tests.support.dlms.household_access import codes, six
+from tests.support.dlms.trap_site import NOW, TrapSite, energies, site, whole
 
 BILLING = Obis(1, 0, 98, 1, 0)
 BLOCKS = Obis(1, 0, 99, 1, 0)

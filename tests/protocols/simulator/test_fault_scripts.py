@@ -8,26 +8,27 @@ from pathlib import Path
 
 import pytest
 
+from protocols.clock import SimulatedClock
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
 from protocols.errors import MeterConfigError
 from protocols.simulator.faults import script as faults
 from protocols.simulator.faults import wire as fault_wire
-from protocols.simulator.faults.kinds import KINDS, Kind
+from protocols.simulator.faults.kinds import FAULT_KINDS, FaultKind
 from protocols.simulator.faults.script import Fault, FaultPlayer, FaultScript, load, shipped
-from protocols.simulator.serve import Neighbourhood
-from protocols.simulator.simulated_time import SimulatedTime
-from tests.protocols.simulator.test_neighbourhood_ports import AARQ_NONE, ask_tcp
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from tests.support.paths import ROOT
+from tests.support.simulator import AARQ_NONE, ask_tcp
 
-DOCS = Path(__file__).parents[3] / "docs" / "simulator.md"
+DOCS = ROOT / "docs" / "simulator.md"
 
 
 def player(**fields: object) -> FaultPlayer:
-    fault = Fault(kind=Kind.DROP, **fields)  # type: ignore[arg-type]
+    fault = Fault(kind=FaultKind.DROP, **fields)  # type: ignore[arg-type]
     return FaultPlayer(FaultScript(name="t", faults=(fault,), seed=3), "GEN:1")
 
 
 def strikes(of: FaultPlayer, count: int) -> list[int]:
-    return [n for n in range(count) if of.fires(Kind.DROP)]
+    return [n for n in range(count) if of.fires(FaultKind.DROP)]
 
 
 def test_when_and_how_often() -> None:
@@ -36,8 +37,8 @@ def test_when_and_how_often() -> None:
     half = strikes(player(per_mille=500), 4000)
     assert 1800 < len(half) < 2200
     assert half == strikes(player(per_mille=500), 4000)
-    assert player(times=1).taken(Kind.DROP) == 0
-    assert player(on="1-0:99.1.0*255").fires(Kind.DROP, "1-0:99.2.0*255") is None
+    assert player(times=1).taken(FaultKind.DROP) == 0
+    assert player(on="1-0:99.1.0*255").fires(FaultKind.DROP, "1-0:99.2.0*255") is None
 
 
 def test_a_file_names_scripts_faults_and_meters(tmp_path: Path) -> None:
@@ -54,8 +55,8 @@ scripts = ["newest-first"]
         encoding="utf-8",
     )
     read = load(str(path))
-    assert [f.kind for f in read.script("HPL:1").faults] == [Kind.NULL_TIMES, Kind.DELAY]
-    assert [f.kind for f in read.script("GEN:10000001").faults][-1] is Kind.NEWEST_FIRST
+    assert [f.kind for f in read.script("HPL:1").faults] == [FaultKind.NULL_TIMES, FaultKind.DELAY]
+    assert [f.kind for f in read.script("GEN:10000001").faults][-1] is FaultKind.NEWEST_FIRST
     assert read.script("GEN:10000001").seed == 7
     assert load("null-times").script("any").faults == shipped()["null-times"].faults
 
@@ -95,27 +96,27 @@ def test_every_script_and_kind_is_documented() -> None:
     text = DOCS.read_text(encoding="utf-8")
     for name, script in shipped().items():
         assert f"| `{name}` | {script.about} |" in text
-    for kind, info in KINDS.items():
+    for kind, info in FAULT_KINDS.items():
         assert f"| `{kind}` | {info.place.value} | {info.about} | {info.value or ''} |" in text
 
 
 def test_what_leaves_the_wire_is_planned() -> None:
     whole = bytes(range(50))
 
-    def plan(kind: Kind, **fields: object) -> list[fault_wire.Step]:
+    def plan(kind: FaultKind, **fields: object) -> list[fault_wire.Step]:
         script = FaultScript(faults=(Fault(kind=kind, **fields),))  # type: ignore[arg-type]
         return fault_wire.plan(FaultPlayer(script, "m"), whole)
 
     assert fault_wire.plan(None, b"") == []
-    assert plan(Kind.DROP) == []
-    assert [s.octets for s in plan(Kind.DUPLICATE)] == [whole, whole]
-    assert plan(Kind.DELAY, value=250)[0].pause == 0.25
-    assert b"".join(s.octets for s in plan(Kind.SPLIT)) == whole
-    assert plan(Kind.HANG_UP)[0].hang_up
-    assert plan(Kind.NOISE, value=9)[0].octets[9:] == whole
-    assert len(plan(Kind.NOISE_INSIDE, value=4)[0].octets) == 54
-    assert sum(a != b for a, b in zip(plan(Kind.FLIP)[0].octets, whole, strict=True)) == 1
-    bad = plan(Kind.NOISE, value=1 << 20)[0].octets
+    assert plan(FaultKind.DROP) == []
+    assert [s.octets for s in plan(FaultKind.DUPLICATE)] == [whole, whole]
+    assert plan(FaultKind.DELAY, value=250)[0].pause == 0.25
+    assert b"".join(s.octets for s in plan(FaultKind.SPLIT)) == whole
+    assert plan(FaultKind.HANG_UP)[0].hang_up
+    assert plan(FaultKind.NOISE, value=9)[0].octets[9:] == whole
+    assert len(plan(FaultKind.NOISE_INSIDE, value=4)[0].octets) == 54
+    assert sum(a != b for a, b in zip(plan(FaultKind.FLIP)[0].octets, whole, strict=True)) == 1
+    bad = plan(FaultKind.NOISE, value=1 << 20)[0].octets
     assert len(bad) == fault_wire.MAX_NOISE + 50
 
 
@@ -124,14 +125,14 @@ def test_a_bus_gives_each_frame_the_faults_of_its_meter() -> None:
         Frame(destination=Address(48), source=Address(1, physical), control=0x10, info=b"\xe6\xe7\x00abc")
         for physical in (17, 18)
     ]
-    script = FaultScript(faults=(Fault(kind=Kind.NOT_READY),))
+    script = FaultScript(faults=(Fault(kind=FaultKind.NOT_READY),))
     steps = fault_wire.plan_bus({18: FaultPlayer(script, "b")}, b"".join(f.encode() for f in frames))
     kinds = [f.kind for s in steps for f in FrameDecoder().receive_data(s.octets) if isinstance(f, Frame)]
     assert kinds == [0, 5]
 
 
 async def test_a_neighbourhood_plays_them_on_its_meters_only() -> None:
-    clock = SimulatedTime.ending_now(behind=timedelta(hours=2), speed=1)
+    clock = SimulatedClock.ending_now(behind=timedelta(hours=2), speed=1)
     first = (await _planned(clock)).meters[0]
     raw = {"meters": [{"meter": first.meter, "faults": [{"kind": "aare-error"}]}]}
     served = await Neighbourhood.start(seed=2, clock=clock, meters=8, faults=faults.parse(raw, where="t"))
@@ -145,7 +146,7 @@ async def test_a_neighbourhood_plays_them_on_its_meters_only() -> None:
         await served.stop()
 
 
-async def _planned(clock: SimulatedTime):
+async def _planned(clock: SimulatedClock):
     served = await Neighbourhood.start(seed=2, clock=clock, meters=8)
     await served.stop()
     assert served.plan.history_from < datetime.now(UTC)

@@ -6,12 +6,14 @@ import asyncio
 from datetime import UTC, datetime
 
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import ProfileName
-from protocols.simulator.neighbourhood import LinePlan, MeterPlan
-from protocols.simulator.serve import Neighbourhood
-from tests.protocols.simulator.test_neighbourhood_sessions import Counters, HandClock, Keys
+from protocols.session import SessionContext
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan
+from tests.support.fakes import Counters, HandClock, plan_secrets
 
 NOW = datetime(2026, 11, 20, 6, 5, tzinfo=UTC)
 METERS = 600
@@ -31,11 +33,11 @@ async def test_hundreds_of_meters_answer_from_one_process() -> None:
         sample = area.plan.meters[:: METERS // 40]
         assert len({meter.kind for meter in sample}) == 5
         lines = {plan.name: line_of(plan) for plan in area.plan.lines}
-        counters, keys = Counters(), Keys(area)
+        counters, keys = Counters(), plan_secrets(area.plan)
 
         async def read(meter: MeterPlan) -> str:
             async with open_session(
-                lines[meter.line], meter.spec, secrets=keys, counters=counters, clock=clock
+                lines[meter.line], meter.spec, SessionContext(secrets=keys, counters=counters, clock=clock)
             ) as session:
                 rows = [row async for row in session.read(ProfileName.INSTANTANEOUS)]
                 assert rows

@@ -16,8 +16,14 @@ import pytest
 
 from protocols.errors import MeterConfigError
 from protocols.session import Auth
-from protocols.simulator.neighbourhood import MeterKind, Plan, plan_neighbourhood, share_out
-from protocols.simulator.plan_files import SimulatedTime, describe, edge_toml, secret_files, write_files
+from protocols.simulator.neighbourhood.files import (
+    SimulatedClock,
+    describe,
+    edge_toml,
+    secret_files,
+    write_files,
+)
+from protocols.simulator.neighbourhood.plan import MeterKind, Plan, plan_neighbourhood, share_out
 
 FROM = datetime(2026, 10, 18, 18, 30, tzinfo=UTC)
 
@@ -86,7 +92,7 @@ def test_secrets_do_not_show(plan: Plan) -> None:
 
 
 def test_files(plan: Plan, tmp_path: Path) -> None:
-    write_files(plan, tmp_path, time=SimulatedTime(start=FROM, anchor=FROM, speed=60), unnamed=3)
+    write_files(plan, tmp_path, time=SimulatedClock(start=FROM, anchor=FROM, speed=60), unnamed=3)
     for path in (tmp_path / "keys").iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     refs = {path.name for path in (tmp_path / "keys").iterdir()}
@@ -116,8 +122,8 @@ def test_files(plan: Plan, tmp_path: Path) -> None:
 
 def test_same_seed_same_plan_in_another_process(plan: Plan) -> None:
     script = (
-        "from datetime import *;from protocols.simulator.neighbourhood import *;"
-        "from protocols.simulator.plan_files import *;"
+        "from datetime import *;from protocols.simulator.neighbourhood.plan import *;"
+        "from protocols.simulator.neighbourhood.files import *;"
         "p=plan_neighbourhood(seed=1,history_from=datetime(2026,10,18,18,30,tzinfo=UTC));"
         "print(edge_toml(p)+str([secret_files(m) for m in p.meters])+str(describe(p)))"
     )

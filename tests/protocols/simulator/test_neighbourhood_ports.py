@@ -15,25 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from protocols.clock import SimulatedClock
 from protocols.dlms.apdu import acse
 from protocols.dlms.framing import hdlc
-from protocols.simulator.modbus_server import crc16
-from protocols.simulator.neighbourhood import MeterKind
-from protocols.simulator.plan_files import read_plan
-from protocols.simulator.serve import Neighbourhood, household_of, run_simulator
-from protocols.simulator.simulated_time import SimulatedTime
-
-AARQ_NONE = bytes.fromhex("601DA109060760857405080101BE10040E01000000065F1F0400007E1F04B0")
-
-
-class HandClock:
-    """A clock that the test moves."""
-
-    def __init__(self, at: datetime) -> None:
-        self.at = at
-
-    def now(self) -> datetime:
-        return self.at
+from protocols.simulator.modbus.server import crc16
+from protocols.simulator.neighbourhood.files import read_plan
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood, household_of
+from protocols.simulator.neighbourhood.plan import MeterKind
+from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
+from tests.support.fakes import HandClock
+from tests.support.simulator import AARQ_NONE, ask_tcp
 
 
 @pytest.fixture
@@ -42,15 +33,6 @@ async def area() -> AsyncIterator[Neighbourhood]:
     served = await Neighbourhood.start(seed=1, clock=clock)
     yield served
     await served.stop()
-
-
-async def ask_tcp(port: int, request: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(request)
-        return await asyncio.wait_for(reader.read(512), 5)
-    finally:
-        writer.close()
 
 
 async def ask_pty(device: str, request: bytes, size: int) -> bytes:
@@ -140,9 +122,9 @@ async def test_a_meter_without_supply_is_silent() -> None:
 async def test_simulator_process_serves_until_told_and_can_be_checked(tmp_path: Path) -> None:
     script = (
         "import asyncio,sys;from datetime import timedelta;from pathlib import Path;"
-        "from protocols.simulator.serve import run_simulator;"
-        "asyncio.run(run_simulator(meters=5,seed=9,speed=60,behind=timedelta(hours=2),"
-        "folder=Path(sys.argv[1]),ready=lambda p: print('ready', len(p.meters), flush=True)))"
+        "from protocols.simulator.neighbourhood.run import *;"
+        "asyncio.run(run_simulator(SimulatorSettings(meters=5,seed=9,speed=60,behind=timedelta(hours=2),"
+        "folder=Path(sys.argv[1])),ready=lambda p: print('ready', len(p.meters), flush=True)))"
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", script, str(tmp_path), stdout=asyncio.subprocess.PIPE
@@ -165,11 +147,7 @@ async def test_a_restart_keeps_the_beginning(tmp_path: Path) -> None:
         stop = asyncio.Event()
         stop.set()
         await run_simulator(
-            meters=5,
-            seed=2,
-            speed=1,
-            behind=timedelta(days=behind),
-            folder=tmp_path,
+            SimulatorSettings(meters=5, seed=2, behind=timedelta(days=behind), folder=tmp_path),
             stop=stop,
             ready=plans.append,
         )
@@ -180,7 +158,7 @@ async def test_a_restart_keeps_the_beginning(tmp_path: Path) -> None:
 
 def test_simulated_time_ends_at_now() -> None:
     begin = datetime.now(UTC)
-    slow = SimulatedTime.ending_now(behind=timedelta(hours=1), speed=1)
-    fast = SimulatedTime.ending_now(behind=timedelta(hours=1), speed=10**12)
+    slow = SimulatedClock.ending_now(behind=timedelta(hours=1), speed=1)
+    fast = SimulatedClock.ending_now(behind=timedelta(hours=1), speed=10**12)
     assert slow.now() < begin
     assert begin <= fast.now() <= datetime.now(UTC)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,52 +12,16 @@ import pytest
 from protocols.dlms.session import open_dlms
 from protocols.errors import AssociationRefused, MeterRefused, MeterSilent, NotSupported
 from protocols.line import Line
-from protocols.lines.base import SerialLine, TcpLine
+from protocols.lines.serial import SerialLine
+from protocols.lines.tcp import TcpLine
+from protocols.meters.open import Layouts
 from protocols.modbus.session import open_modbus
 from protocols.reading import Number, ProfileName, ReadingSet, RelayState
-from protocols.session import MeterSession
+from protocols.session import MeterSession, SessionContext
 from protocols.simulator.household.household import TRANSACTION_LOG
-from protocols.simulator.neighbourhood import LinePlan, MeterPlan
-from protocols.simulator.plan_files import secret_files
-from protocols.simulator.serve import Neighbourhood
-
-
-class HandClock:
-    """A trusted clock that the test moves."""
-
-    def __init__(self, at: datetime) -> None:
-        self.at = at
-
-    def now(self) -> datetime:
-        return self.at
-
-    def disciplined(self) -> bool:
-        return True
-
-    async def sleep_until(self, at: datetime) -> None:
-        raise AssertionError("nobody sleeps here")
-
-
-class Keys:
-    """The plan's secrets by reference."""
-
-    def __init__(self, area: Neighbourhood) -> None:
-        self._files = {ref: v for m in area.plan.meters for ref, v in secret_files(m).items()}
-
-    def secret(self, ref: str) -> bytes:
-        content = self._files[ref]
-        return bytes.fromhex(content[4:].decode()) if content.startswith(b"hex:") else content
-
-
-class Counters:
-    """Counters in memory."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, int] = defaultdict(int)
-
-    def next(self, key: str, at_least: int = 0) -> int:
-        self._last[key] = max(self._last[key] + 1, at_least)
-        return self._last[key]
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan
+from tests.support.fakes import Counters, HandClock, plan_secrets
 
 
 class Reader:
@@ -67,17 +30,17 @@ class Reader:
     def __init__(self, area: Neighbourhood, clock: HandClock) -> None:
         self.area = area
         self.clock = clock
-        self.keys = Keys(area)
+        self.keys = plan_secrets(area.plan)
         self.counters = Counters()
-        self.cache: dict[object, object] = {}
+        self.layouts: Layouts = {}
         self.lines: dict[str, Line] = {line.name: _line(line) for line in area.plan.lines}
 
     def open(self, meter: MeterPlan):  # type: ignore[no-untyped-def]
-        given = {"secrets": self.keys, "counters": self.counters, "clock": self.clock}
+        context = SessionContext(secrets=self.keys, counters=self.counters, clock=self.clock)
         line = self.lines[meter.line]
         if meter.spec.dlms is not None:
-            return open_dlms(line, meter.spec, cache=self.cache, **given)  # type: ignore[arg-type]
-        return open_modbus(line, meter.spec, **given)  # type: ignore[arg-type]
+            return open_dlms(line, meter.spec, context, layouts=self.layouts)
+        return open_modbus(line, meter.spec, context)
 
     async def close(self) -> None:
         for line in self.lines.values():
@@ -196,7 +159,7 @@ async def test_reader_may_not_switch(reader: Reader) -> None:
 
 async def test_wrong_password_is_refused(reader: Reader) -> None:
     meter = reader.area.plan.meters[2]
-    reader.keys._files[f"{meter.key}-secret"] = b"not this"
+    reader.keys.values[f"{meter.key}-secret"] = b"not this"
     with pytest.raises(AssociationRefused):
         async with reader.open(meter):
             pass

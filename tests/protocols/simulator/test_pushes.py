@@ -12,24 +12,18 @@ import pytest
 from gateway.config.file import Config
 from gateway.edge.push.peers import PushPeers
 from gateway.roles.push import pushing_meter
-from gateway.secrets import FileSecrets
+from protocols.clock import SimulatedClock
 from protocols.dlms.push.body import Alert, Rows
 from protocols.dlms.push.framing import PushStream
 from protocols.dlms.push.receiver import Notification, PushReceiver
 from protocols.errors import LocalError
-from protocols.simulator.plan_files import edge_toml
-from protocols.simulator.push_client import framed
-from protocols.simulator.push_schedule import Pushes, PushTo, pushing
-from protocols.simulator.serve import Neighbourhood, run_simulator
-from protocols.simulator.simulated_time import SimulatedTime
-
-
-class Counters(dict[str, int]):
-    def last(self, sender: str) -> int:
-        return self.get(sender, -1)
-
-    def note(self, sender: str, counter: int) -> None:
-        self[sender] = counter
+from protocols.meters.secrets import FileSecrets
+from protocols.simulator.dlms.push_client import framed
+from protocols.simulator.neighbourhood.files import edge_toml
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.pushes import Pushes, PushTo, pushing
+from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
+from tests.support.dlms.pushes import Memory
 
 
 class Receiving:
@@ -53,17 +47,12 @@ async def test_meters_push_readings_blocks_and_alerts_that_their_edge_takes(tmp_
     receiving = Receiving()
     server = await asyncio.start_server(receiving, "127.0.0.1", 0)
     to = PushTo("127.0.0.1", server.sockets[0].getsockname()[1])
-    clock = SimulatedTime.ending_now(behind=timedelta(hours=2), speed=1)
+    clock = SimulatedClock.ending_now(behind=timedelta(hours=2), speed=1)
     stop = asyncio.Event()
     ready = asyncio.Event()
     town = asyncio.create_task(
         run_simulator(
-            meters=8,
-            seed=2,
-            speed=1,
-            behind=timedelta(hours=2),
-            folder=tmp_path,
-            push_to=to,
+            SimulatorSettings(meters=8, seed=2, folder=tmp_path, push_to=to),
             ready=lambda _plan: ready.set(),
             stop=stop,
         )
@@ -78,7 +67,7 @@ async def test_meters_push_readings_blocks_and_alerts_that_their_edge_takes(tmp_
     assert (config.push.host, config.push.tcp_port) == (to.host, to.port)
     senders = [pushing_meter(m) for m in config.meters if m.push is not None]
     assert senders
-    receiving.receiver = PushReceiver(PushPeers(senders, FileSecrets(tmp_path / "keys", {})), Counters())
+    receiving.receiver = PushReceiver(PushPeers(senders, FileSecrets(tmp_path / "keys", {})), Memory())
     hood = await Neighbourhood.start(seed=2, clock=clock, meters=8)
     try:
         now = clock.now().replace(minute=0, second=0, microsecond=0)
@@ -110,7 +99,7 @@ async def test_meters_that_dial_in_push_on_their_connection_and_dial_again() -> 
         writer.close()
 
     server = await asyncio.start_server(take, "127.0.0.1", 0)
-    clock = SimulatedTime.ending_now(behind=timedelta(hours=2), speed=1)
+    clock = SimulatedClock.ending_now(behind=timedelta(hours=2), speed=1)
     hood = await Neighbourhood.start(seed=2, clock=clock, meters=8)
     to = PushTo("127.0.0.1", server.sockets[0].getsockname()[1], dial_in=True)
     pushes = Pushes(hood.plan, hood.models, clock, to)

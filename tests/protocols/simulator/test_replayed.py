@@ -31,43 +31,19 @@ from protocols.dlms.server.model import AccessDenied, AssociationPolicy, CosemMo
 from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
 from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.errors import MeterConfigError, MeterSilent
-from protocols.lines.base import TcpLine
+from protocols.lines.tcp import TcpLine
 from protocols.reading import Obis, ProfileName, ReadingSet
-from protocols.session import Auth, DlmsSettings, MeterSpec
+from protocols.session import Auth, DlmsSettings, MeterSpec, SessionContext
 from protocols.simulator.cosem.model import HouseholdModel
-from protocols.simulator.neighbourhood import plan_neighbourhood
-from protocols.simulator.replayed import ReplayedModel
-from protocols.simulator.serve import household_of
-from tests.protocols.dlms.dlms_bench import AK, EK, HLS_KEY
+from protocols.simulator.cosem.saved_meter import SavedMeterModel
+from protocols.simulator.neighbourhood.neighbourhood import household_of
+from protocols.simulator.neighbourhood.plan import plan_neighbourhood
+from tests.support.dlms.bench import AK, EK, HLS_KEY
+from tests.support.fakes import Counters, HandClock, Secrets
 
 NOW = datetime(2026, 11, 20, 6, 10, tzinfo=UTC)
 SECRETS = {"secret": HLS_KEY, "ek": EK, "ak": AK}
 CLOCK, RELAY, BLOCK = Obis(0, 0, 1, 0, 0), Obis(0, 0, 96, 3, 10), Obis(1, 0, 99, 1, 0)
-
-
-class Fixed:
-    def now(self) -> datetime:
-        return NOW
-
-    def disciplined(self) -> bool:
-        return True
-
-    async def sleep_until(self, at: datetime) -> None:
-        raise AssertionError("nobody waits")
-
-
-class Secrets:
-    def secret(self, ref: str) -> bytes:
-        return SECRETS[ref]
-
-
-class Counters:
-    def __init__(self) -> None:
-        self.last = 0
-
-    def next(self, key: str, at_least: int = 0) -> int:
-        self.last = max(self.last + 1, at_least)
-        return self.last
 
 
 def household(auth: Auth = Auth.HLS2) -> HouseholdModel:
@@ -79,7 +55,7 @@ def household(auth: Auth = Auth.HLS2) -> HouseholdModel:
         auth=auth, ciphered=True, secret=HLS_KEY, encryption_key=EK, authentication_key=AK, may_write=True
     )
     policies = {16: AssociationPolicy(auth=Auth.NONE), 48: own}
-    return HouseholdModel(household_of(plan, meter), Fixed(), policies)
+    return HouseholdModel(household_of(plan, meter), HandClock(NOW), policies)
 
 
 def spec(auth: Auth = Auth.HLS2, *, framing: str = "wrapper") -> MeterSpec:
@@ -107,7 +83,9 @@ async def explored(
     line = TcpLine("one", "127.0.0.1", server.sockets[0].getsockname()[1])
     try:
         async with open_dlms(
-            line, spec(auth, framing=framing), secrets=Secrets(), counters=Counters(), clock=Fixed()
+            line,
+            spec(auth, framing=framing),
+            SessionContext(secrets=Secrets(SECRETS), counters=Counters(), clock=HandClock(NOW)),
         ) as session:
             assert isinstance(session, DlmsSession)
             walk = Walk(entries=entries)
@@ -139,8 +117,8 @@ async def explored(
     return saved, rows
 
 
-def replayed(saved: SavedMeter, **options: object) -> ReplayedModel:
-    return ReplayedModel(saved, secret=HLS_KEY, encryption_key=EK, authentication_key=AK, **options)
+def replayed(saved: SavedMeter, **options: object) -> SavedMeterModel:
+    return SavedMeterModel(saved, secret=HLS_KEY, encryption_key=EK, authentication_key=AK, **options)
 
 
 @cache
@@ -178,7 +156,7 @@ def test_the_clock_runs_on_from_the_saved_time_unless_frozen() -> None:
     model = replayed(saved, now=lambda: present[0])
     still = replayed(saved, now=lambda: present[0], frozen=True)
 
-    def shows(of: ReplayedModel) -> datetime | None:
+    def shows(of: SavedMeterModel) -> datetime | None:
         return cosem_time.decode(of.get(48, 8, CLOCK, 2, None).octets or b"").at
 
     first = shows(model)
@@ -218,7 +196,7 @@ def test_the_public_client_sees_clock_identity_and_counters() -> None:
 # null-compressed rows
 
 
-def compressed() -> ReplayedModel:
+def compressed() -> SavedMeterModel:
     """Rows 11 to 16 of a half-hourly profile, saved with nulls where nothing changed."""
     first = octets(cosem_time.encode(NOW.replace(minute=0)))
     rows = array(
@@ -340,6 +318,6 @@ def test_values_that_are_none_and_keys_that_are_missing() -> None:
     with pytest.raises(MeterConfigError, match="object_list"):
         replayed(replace(saved, object_list=b""))
     with pytest.raises(MeterConfigError, match="encryption_key"):
-        ReplayedModel(saved, secret=HLS_KEY)
+        SavedMeterModel(saved, secret=HLS_KEY)
     with pytest.raises(MeterConfigError, match="secret"):
-        ReplayedModel(saved, encryption_key=EK, authentication_key=AK)
+        SavedMeterModel(saved, encryption_key=EK, authentication_key=AK)

@@ -1,0 +1,36 @@
+"""Durable numbers by name: how far something has come."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select
+
+from gateway.central.ledger.database import Database, put
+from gateway.central.ledger.schema import cursors
+
+
+class Cursors:
+    """Numbers that outlive the process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, name: str) -> int:
+        """Return a number, 0 when it was never set."""
+        with self._database.reading("reading a cursor") as connection:
+            return read_cursor(connection, name) or 0
+
+    def set(self, name: str, value: int) -> None:
+        """Keep a number."""
+        with self._database.writing("moving a cursor") as connection:
+            write_cursor(connection, name, value)
+
+
+def read_cursor(connection: Connection, name: str) -> int | None:
+    """Return a number inside the caller's transaction, None when it was never set."""
+    value: int | None = connection.execute(select(cursors.c.value).where(cursors.c.name == name)).scalar()
+    return value
+
+
+def write_cursor(connection: Connection, name: str, value: int) -> None:
+    """Set a number inside the caller's transaction."""
+    put(connection, cursors, {"name": name}, {"value": value})

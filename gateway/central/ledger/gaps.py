@@ -1,0 +1,63 @@
+"""Known missing spans, as edges tell of them: opened, then filled or given up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, insert, select, update
+
+from gateway.central.ledger.database import Database, columns, in_chunks, records
+from gateway.central.ledger.records import StoredGap
+from gateway.central.ledger.schema import gaps
+from gateway.contract.messages import Batch, Gap
+
+_STATES: Final = {"open": 0, "unfillable": 1, "filled": 2}
+_FROM_GAP: Final = tuple(c.name for c in gaps.c if c.name in Gap.model_fields)
+
+
+class Gaps:
+    """The gaps of every meter, each in the furthest state that was ever told."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(self, meter: str | None = None, state: str | None = None) -> list[StoredGap]:
+        """Return gaps by meter and beginning; None of a filter takes all."""
+        query = select(*columns(gaps, StoredGap)).order_by(gaps.c.meter, gaps.c.after, gaps.c.gap_id)
+        if meter is not None:
+            query = query.where(gaps.c.meter == meter)
+        if state is not None:
+            query = query.where(gaps.c.state == state)
+        with self._database.reading("listing gaps") as connection:
+            return records(connection, StoredGap, query)
+
+
+def store_gaps(connection: Connection, found: Sequence[tuple[Gap, Batch]], received: datetime) -> int:
+    """Store gaps and return how many were new or moved on.
+
+    Of one gap the furthest state wins (open, unfillable, filled), then the one noticed last: `filled` is a
+    fact, and an `open` that was sent again after it is only late.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for gap, batch in found:
+        row = {name: getattr(gap, name) for name in _FROM_GAP}
+        row |= {"gateway": batch.gateway, "journal": batch.journal, "ingested_at": received}
+        if gap.gap_id not in rows or _rank(row) > _rank(rows[gap.gap_id]):
+            rows[gap.gap_id] = row
+    held: dict[str, dict[str, Any]] = {}
+    for ids in in_chunks(list(rows)):
+        for stored in connection.execute(select(gaps).where(gaps.c.gap_id.in_(ids))).mappings():
+            held[stored["gap_id"]] = dict(stored)
+    fresh = [row for gap_id, row in rows.items() if gap_id not in held]
+    better = [row for gap_id, row in rows.items() if gap_id in held and _rank(row) > _rank(held[gap_id])]
+    if fresh:
+        connection.execute(insert(gaps), fresh)
+    for row in better:
+        connection.execute(update(gaps).where(gaps.c.gap_id == row["gap_id"]).values(**row))
+    return len(fresh) + len(better)
+
+
+def _rank(row: dict[str, Any]) -> tuple[int, datetime, str, int]:
+    return _STATES[row["state"]], row["noticed_at"], row["journal"], row["seq"]

@@ -1,0 +1,149 @@
+"""The consumer rule inside one transaction: highest value_rev per capture_id, repeats counted, any order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from gateway.central.ledger.database import columns, in_chunks
+from gateway.central.ledger.records import IngestResult, StoredCapture
+from gateway.central.ledger.schema import captures, superseded
+from gateway.central.ledger.unattributed import note
+from gateway.contract.messages import MAX_SEQ, Batch, Capture
+from gateway.errors import ContractError
+
+_FROM_CAPTURE: Final = tuple(c.name for c in captures.c if c.name in Capture.model_fields)
+
+CaptureRow = dict[str, Any]
+"""A row of `captures` or `superseded` without its id."""
+
+
+def check_batch(batch: Batch) -> None:
+    """Refuse numbers that no honest journal gives; ContractError names the first."""
+    if not batch.journal or not batch.gateway:
+        raise ContractError("a batch needs its journal and its gateway")
+    for seq in sequence(batch):
+        if seq is None or not 1 <= seq <= MAX_SEQ:
+            raise ContractError(f"{seq} in a batch of journal {batch.journal} is no sequence number")
+    for capture in batch.captures:
+        if capture.start is not None and capture.start >= capture.at:
+            raise ContractError(f"{capture.capture_id} ends before it starts")
+
+
+def sequence(batch: Batch) -> list[int | None]:
+    """Return the sequence numbers of a batch's entries."""
+    return [*(capture.seq for capture in batch.captures), *(gap.seq for gap in batch.gaps)]
+
+
+def capture_row(capture: Capture, batch: Batch, received: datetime) -> CaptureRow:
+    """Return the table row of a capture."""
+    return {name: getattr(capture, name) for name in _FROM_CAPTURE} | {
+        "gateway": batch.gateway,
+        "journal": batch.journal,
+        "ingested_at": received,
+        "body": capture.model_dump_json(exclude={"seq", "raw"}),
+    }
+
+
+def rank(row: Mapping[str, Any]) -> tuple[int, datetime, str]:
+    """Order revisions of one capture: value_rev; where one clashes, the later reading, then its values.
+
+    Two journals give one revision different values when a replaced edge reads a meter's memory again and
+    finds something else there. The meter's later word counts; the values decide only so that the outcome is
+    the same in whatever order the two arrive.
+    """
+    return row["value_rev"], row["received_at"], _values(row)
+
+
+def _values(row: Mapping[str, Any]) -> str:
+    return json.dumps(json.loads(row["body"])["values"], sort_keys=True)
+
+
+def same_revision(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell a repeat: the same revision with the same values, whatever was stamped beside them."""
+    if one["value_rev"] != other["value_rev"]:
+        return False
+    return bool(one["body"] == other["body"]) or _values(one) == _values(other)
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one transaction has found and decided so far; rows by capture_id."""
+
+    current: dict[str, CaptureRow]
+    new: dict[str, CaptureRow] = field(default_factory=dict)
+    changed: dict[str, CaptureRow] = field(default_factory=dict)
+    older: dict[str, list[CaptureRow]] = field(default_factory=dict)
+    added_older: list[CaptureRow] = field(default_factory=list)
+    stored: int = 0
+    repeated: int = 0
+    revised: int = 0
+    conflicts: int = 0
+
+
+def store_captures(connection: Connection, rows: Sequence[CaptureRow], judged_by: int) -> IngestResult:
+    """Store rows in the order given; the outcome is the same for every order.
+
+    `judged_by` is the directory version by which everything on the list of unattributed captures was judged.
+    """
+    current: dict[str, CaptureRow] = {}
+    for ids in in_chunks(list({row["capture_id"] for row in rows})):
+        held = select(*columns(captures, StoredCapture)).where(captures.c.capture_id.in_(ids))
+        current |= {row["capture_id"]: dict(row) for row in connection.execute(held).mappings()}
+    work = _Work(current)
+    for row in rows:
+        _place(connection, work, row)
+    # One statement for all rows of a kind: a row at a time would cost ten times as much.
+    if work.new:
+        connection.execute(insert(captures), list(work.new.values()))
+    if work.added_older:
+        connection.execute(insert(superseded), work.added_older)
+    if work.changed:
+        _rewrite(connection, work.changed.values())
+    note(connection, work.new.values(), work.changed, judged_by)
+    return IngestResult(
+        stored=work.stored, repeated=work.repeated, revised=work.revised, conflicts=work.conflicts
+    )
+
+
+def _place(connection: Connection, work: _Work, row: CaptureRow) -> None:
+    capture_id = row["capture_id"]
+    held = work.current.get(capture_id)
+    if held is None:
+        work.current[capture_id] = work.new[capture_id] = row
+        work.stored += 1
+        return
+    # A repeat may be of a revision that was superseded long ago: an edge that restarts its delivery sends
+    # the first revision again after the second. Kept beside it a second time it would be no revision.
+    if same_revision(row, held) or any(same_revision(row, o) for o in _older(connection, work, capture_id)):
+        work.repeated += 1
+        return
+    work.revised += 1
+    work.conflicts += row["value_rev"] == held["value_rev"]
+    loser = row
+    if rank(row) > rank(held):
+        loser = held
+        work.current[capture_id] = row
+        # What this transaction itself stored is not in the table yet: it is replaced before it is inserted.
+        (work.new if capture_id in work.new else work.changed)[capture_id] = row
+    work.older[capture_id].append(loser)
+    work.added_older.append(loser)
+
+
+def _older(connection: Connection, work: _Work, capture_id: str) -> list[CaptureRow]:
+    if capture_id not in work.older:
+        query = select(*columns(superseded, StoredCapture)).where(superseded.c.capture_id == capture_id)
+        work.older[capture_id] = [dict(row) for row in connection.execute(query).mappings()]
+    return work.older[capture_id]
+
+
+def _rewrite(connection: Connection, rows: Iterable[CaptureRow]) -> None:
+    names = [c.name for c in columns(captures, StoredCapture) if c.name != "capture_id"]
+    statement = update(captures).where(captures.c.capture_id == bindparam("b_capture_id"))
+    statement = statement.values({name: bindparam(f"b_{name}") for name in names})
+    connection.execute(statement, [{f"b_{name}": value for name, value in row.items()} for row in rows])

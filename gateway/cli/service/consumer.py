@@ -1,0 +1,188 @@
+"""The smallest example of what billing must do: take deliveries, apply the rule, print the account."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from time import monotonic
+
+from gateway.contract.envelope import parse, parse_batch, parse_change, wrap
+from gateway.contract.messages import (
+    Ack,
+    AttributionChanged,
+    Batch,
+    Capture,
+    CaptureValue,
+    NamingChanged,
+    Status,
+    rfc3339,
+)
+from gateway.contract.replay import ReplayPlanner
+from gateway.contract.rule import ConsumerState
+from gateway.contract.topics import TopicKind, Topics
+from gateway.errors import ContractError
+from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
+from gateway.seqset import SeqSet
+
+PACE = 0.5
+"""Seconds between looks at what to acknowledge and what to ask for again."""
+MAX_CAPTURES = 200_000
+"""Captures in memory; a real consumer keeps them in tables. Beyond, the example begins anew."""
+_TOPICS = (TopicKind.READINGS, TopicKind.EVENTS, TopicKind.GAPS, TopicKind.STATUS, TopicKind.ATTRIBUTIONS)
+
+Out = Callable[[str], None]
+
+
+class Consumer:
+    """Applies deliveries to a ConsumerState and says in one line each what came; sans-IO."""
+
+    def __init__(self, out: Out, name: str) -> None:
+        self.state = ConsumerState()
+        self.gateways: dict[str, str] = {}
+        self.acked: dict[str, int] = {}
+        self.planner = ReplayPlanner(consumer=name)
+        self._newest: dict[str, str] = {}
+        self._meters_of: dict[str, set[str]] = {}
+        self._out = out
+        self._name = name
+
+    def take(self, topics: Topics, topic: str, payload: bytes) -> None:
+        """Take one message. A message that breaks the contract is told and passed over: it never blocks."""
+        try:
+            kind = topics.parse(topic).kind
+            if kind is TopicKind.ATTRIBUTIONS:
+                self._changed(parse_change(payload).data)
+            elif kind is TopicKind.STATUS:
+                self._status(parse(payload, Status).data)
+            else:
+                self._batch(parse_batch(payload).data)
+        except ContractError as error:
+            self._out(f"refused   {topic}: {error}")
+
+    def _batch(self, batch: Batch) -> None:
+        if batch.journal not in self.gateways:
+            # A listener begins here; what was delivered before it came is not its hole.
+            seqs = self.state.journals.setdefault(batch.journal, SeqSet())
+            seqs.gone_below(batch.first_seq)
+        self.gateways[batch.journal] = batch.gateway
+        news = {capture.seq: self._news(capture) for capture in batch.captures}
+        self.state.apply(batch)
+        for capture in batch.captures:
+            self._newest[capture.meter] = capture.capture_id
+            self._out(f"{news[capture.seq]:<9} {self._line(capture)}")
+        for gap in batch.gaps:
+            span = f"{rfc3339(gap.after)} .. {rfc3339(gap.until)}"
+            self._out(f"gap       {gap.meter} {gap.profile} {span} {gap.state}: {gap.reason}")
+        if len(self.state.captures) > MAX_CAPTURES:
+            self.state = ConsumerState(journals=self.state.journals)
+            self._newest.clear()
+            self._out(f"forgot    more than {MAX_CAPTURES} captures: the example begins anew")
+
+    def _news(self, capture: Capture) -> str:
+        known = self.state.captures.get(capture.capture_id)
+        if known is None:
+            return "reading"
+        return "revision" if capture.value_rev > known.value_rev else "repeat"
+
+    def _changed(self, change: AttributionChanged | NamingChanged) -> None:
+        self.state.apply_change(change)
+        if isinstance(change, NamingChanged):
+            names = f"{change.old or '-'} -> {change.new or '-'}"
+            self._out(f"naming    {change.account_id}: {change.kind} {names}")
+            self._now(self._meters_of.get(change.account_id, ()))
+            return
+        old, new = (" + ".join(a.account_id for a in side) or "nobody" for side in (change.old, change.new))
+        until = "open" if change.until is None else rfc3339(change.until)
+        self._out(f"belongs   {change.meter} {rfc3339(change.since)} .. {until}: {old} -> {new}")
+        self._now((change.meter,))
+
+    def _now(self, meters: Iterable[str]) -> None:
+        """Show that what came before stands under another name now, though it is not sent again."""
+        for meter in sorted(meters):
+            if meter in self._newest:
+                self._out(f"now       {self._line(self.state.captures[self._newest[meter]])}")
+
+    def _status(self, status: Status) -> None:
+        word = "online" if status.online else "offline"
+        self._out(
+            f"status    {status.gateway} {word}, journal at {status.last_seq}, backlog {status.backlog}"
+        )
+
+    def _line(self, capture: Capture) -> str:
+        resolved = self.state.attribution(capture.capture_id)
+        for account in resolved.accounts:
+            self._meters_of.setdefault(account.account_id, set()).add(capture.meter)
+        owners = [f"{a.account_number or a.account_id} ({a.role})" for a in resolved.accounts]
+        whose = " + ".join(owners) or f"no account ({resolved.reason})"
+        values = ", ".join(f"{v.name} {_text(v)}" for v in capture.values[:3])
+        more = ", …" if len(capture.values) > 3 else ""
+        return f"{whose}  {capture.meter} {capture.profile} {rfc3339(capture.at)}  {values}{more}"
+
+    def acks(self) -> list[Ack]:
+        """Acknowledgements that are due: everything up to and with `seq` is taken."""
+        made = []
+        for journal, seqs in self.state.journals.items():
+            if seqs.contiguous > self.acked.get(journal, 0):
+                self.acked[journal] = seqs.contiguous
+                made.append(Ack(journal=journal, seq=seqs.contiguous, consumer=self._name))
+        return made
+
+    def note_holes(self, now: float) -> None:
+        """Tell the planner of replays what is missing now."""
+        for journal, seqs in self.state.journals.items():
+            self.planner.note(journal, seqs.contiguous, tuple(seqs.holes()), now)
+
+
+async def listen(
+    settings: MqttSettings,
+    root: str,
+    out: Out,
+    *,
+    ack: bool = False,
+    password: bytes | None = None,
+) -> None:
+    """Print deliveries until cancelled; `ack` acknowledges them to the edges as billing would.
+
+    A real consumer stores durably before it acknowledges; this one only prints. PeerError when the
+    broker cannot be reached or ends the connection.
+    """
+    topics = Topics(root)
+    consumer = Consumer(out, settings.client_id)
+    async with connect(settings, password=password) as connection:
+        await connection.subscribe(*(topics.filter(kind) for kind in _TOPICS))
+        out(f"listening {topics.base} on {settings.host}:{settings.port}")
+        answering = asyncio.create_task(_answer(connection, topics, consumer, ack))
+        try:
+            async for message in connection.messages():
+                consumer.take(topics, message.topic, message.payload)
+        finally:
+            answering.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await answering
+
+
+async def _answer(connection: MqttConnection, topics: Topics, consumer: Consumer, ack: bool) -> None:
+    source = f"/consumers/{consumer.planner.consumer}"
+    while True:
+        await asyncio.sleep(PACE)
+        now = datetime.now(UTC)
+        for done in consumer.acks() if ack else ():
+            identity = f"{done.consumer}/{done.journal}/{done.seq}"
+            payload = wrap(done, id=identity, source=source, time=now)
+            await connection.publish(topics.acks(consumer.gateways[done.journal]), payload)
+        consumer.note_holes(monotonic())
+        for wanted in consumer.planner.due(monotonic()):
+            identity = f"{wanted.consumer}/{wanted.journal}/{wanted.first}-{wanted.last}"
+            payload = wrap(wanted, id=identity, source=source, time=now)
+            await connection.publish(topics.replay(consumer.gateways[wanted.journal]), payload)
+
+
+def _text(value: CaptureValue) -> str:
+    if value.missing is not None:
+        return f"missing ({value.missing})"
+    text = value.value or value.text or value.bits or ""
+    if value.instant is not None:
+        text = rfc3339(value.instant)
+    return f"{text} {value.unit}" if value.unit else text

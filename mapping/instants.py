@@ -1,0 +1,18 @@
+"""Instants as whole microseconds since 1970 UTC, exactly: as every store of ours keeps them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def micros(at: datetime) -> int:
+    """Return an instant as whole microseconds since 1970 UTC; `at` carries a zone."""
+    return (at - EPOCH) // MICROSECOND
+
+
+def instant(count: int) -> datetime:
+    """Return the UTC instant of a count of microseconds."""
+    return EPOCH + count * MICROSECOND

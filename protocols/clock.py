@@ -1,0 +1,69 @@
+"""Time as it is given to every part: the machine's clock, and one that runs fast from the past until now."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class NowSource(Protocol):
+    """Anything that tells the present."""
+
+    def now(self) -> datetime:
+        """Return the present instant in UTC."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Return the present instant in UTC."""
+        return datetime.now(UTC)
+
+    def disciplined(self) -> bool:
+        """Trust the clock unless it is plainly unset (before this software was written)."""
+        return self.now().year >= 2026
+
+    async def sleep_until(self, at: datetime) -> None:
+        """Sleep until `at`, or until the machine's clock is set back: then the caller must look again."""
+        left = (at - self.now()).total_seconds()
+        while left > 0:
+            await asyncio.sleep(min(left, 60.0))
+            before, left = left, (at - self.now()).total_seconds()
+            if left > before:
+                return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedClock:
+    """Simulated time: it showed `start` when the machine's clock showed `anchor`, and runs `speed` times as fast.
+
+    It never passes the real present: once there it goes on at normal speed. Processes that share the three
+    values share the time.
+    """
+
+    start: datetime
+    anchor: datetime
+    speed: float = 1.0
+
+    def now(self) -> datetime:
+        """Return the simulated instant in UTC."""
+        real = datetime.now(UTC)
+        return min(real, self.start + (real - self.anchor) * self.speed)
+
+    def disciplined(self) -> bool:
+        """Simulated time is always trusted."""
+        return True
+
+    async def sleep_until(self, at: datetime) -> None:
+        """Sleep until the simulated clock reaches `at`."""
+        while (left := (at - self.now()).total_seconds()) > 0:
+            await asyncio.sleep(min(max(left / self.speed, 0.001), 5.0))
+
+    @classmethod
+    def ending_now(cls, *, behind: timedelta, speed: float) -> SimulatedClock:
+        """Start `behind` ago and run `speed` times as fast."""
+        real = datetime.now(UTC)
+        return cls(start=real - behind, anchor=real, speed=speed)

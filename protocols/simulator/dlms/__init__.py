@@ -1,0 +1,1 @@
+"""Simulated DLMS meters on ports, and what they send by themselves."""

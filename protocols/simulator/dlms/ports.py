@@ -1,0 +1,218 @@
+"""Simulated DLMS meters on TCP ports and ptys; a meter without supply is silent, as a real one is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from protocols.dlms.apdu.conformance import Conformance
+from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
+from protocols.dlms.server.links import MANAGEMENT, Conversation, HdlcBus, ServedMeter, WrapperServer
+from protocols.dlms.server.ports import FRAME_SILENCE
+from protocols.errors import LineClosed, ProtocolError
+from protocols.simulator.cosem.model import HouseholdModel
+from protocols.simulator.faults import wire as fault_wire
+from protocols.simulator.faults.conversation import FaultyConversation
+from protocols.simulator.faults.kinds import FaultKind
+from protocols.simulator.faults.model import FaultyModel
+from protocols.simulator.faults.script import FaultPlayer, FaultScript
+from protocols.simulator.faults.wire import PortStep
+
+READ_OCTETS = 4096
+_LOOK_AGAIN = 0.02
+GENERAL_BLOCK_TRANSFER = Conformance.GENERAL_BLOCK_TRANSFER
+"""Meters with a tiny PDU do not have it."""
+MAX_QUEUED = 256
+"""Answers of a faulty bus that wait for their pauses to pass; more are lost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedMeter(ServedMeter):
+    """A household's meter as the ports serve it, with its faults. Made by `simulated`."""
+
+    household: HouseholdModel
+    player: FaultPlayer | None = None
+
+    @property
+    def powered(self) -> bool:
+        """Say whether the meter has supply and answers."""
+        return self.household.powered
+
+    def limits(self, common: ServerSettings) -> ServerSettings:
+        """Return the limits, smaller ones where the script says so."""
+        if self.player is None:
+            return common
+        pdu, info = self.player.standing(FaultKind.SMALL_PDU), self.player.standing(FaultKind.SMALL_FRAMES)
+        return replace(
+            common,
+            max_pdu=min(common.max_pdu, pdu.amount) if pdu else common.max_pdu,
+            conformance=common.conformance & ~GENERAL_BLOCK_TRANSFER if pdu else common.conformance,
+            max_info=min(common.max_info, max(16, info.amount)) if info else common.max_info,
+            first_block=0 if self.player.standing(FaultKind.BLOCKS_FROM_ZERO) else common.first_block,
+        )
+
+    def converse(self, client: int, settings: ServerSettings) -> Conversation:
+        """Begin a conversation with a client address."""
+        inner = ServerConnection(self.model, client, settings, self.counter)
+        if self.player is None or not isinstance(self.model, FaultyModel):
+            return inner
+        return FaultyConversation(inner, self.household, client, self.player, self.counter, self.model.asked)
+
+
+def simulated_meter(
+    model: HouseholdModel, *, counter_start: int = 0, script: FaultScript | None = None
+) -> SimulatedMeter:
+    """Make a meter for the ports; without a script (or with an empty one) nothing goes wrong."""
+    if script is None or not script.faults:
+        return SimulatedMeter(model=model, household=model, counter=SendCounter(counter_start))
+    player = FaultPlayer(script, f"{model.household.manufacturer}:{model.household.serial}")
+    model.keep_history = player.has(FaultKind.KEEP_OLD_PERIOD)
+    return SimulatedMeter(
+        model=FaultyModel(model, player),
+        household=model,
+        counter=SendCounter(counter_start),
+        one_client=player.has(FaultKind.ONE_CLIENT),
+        player=player,
+    )
+
+
+class PoweredMeters(Mapping[int, SimulatedMeter]):
+    """Meters by address, as the bus sees them: those without supply are not there."""
+
+    def __init__(self, meters: Mapping[int, SimulatedMeter]) -> None:
+        self._meters = dict(meters)
+
+    def __getitem__(self, address: int) -> SimulatedMeter:
+        meter = self._meters[address]
+        if not meter.powered:
+            raise KeyError(address)
+        return meter
+
+    def __iter__(self) -> Iterator[int]:
+        return (address for address, meter in self._meters.items() if meter.powered)
+
+    def __len__(self) -> int:
+        return len(self._meters)
+
+    def players(self) -> dict[int, FaultPlayer]:
+        """Fault players by address."""
+        return {a: m.player for a, m in self._meters.items() if m.player is not None}
+
+
+class WrapperPort:
+    """One meter on a TCP port of its own; without supply it hangs up."""
+
+    def __init__(self, meter: SimulatedMeter) -> None:
+        self._meter = meter
+        self._meters = PoweredMeters({MANAGEMENT: meter})
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str) -> int:
+        """Listen on a port that the system chooses; gives it."""
+        self._server = await asyncio.start_server(self._connected, host, 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Stop listening and drop every connection."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        core = WrapperServer(self._meters, ServerSettings())
+        try:
+            while (data := await reader.read(READ_OCTETS)) and self._meter.powered:
+                for step in fault_wire.plan(self._meter.player, core.receive_data(data)):
+                    await asyncio.sleep(step.pause)
+                    writer.write(step.octets)
+                    await writer.drain()
+                    if step.hang_up:
+                        return
+        except (ProtocolError, OSError):
+            pass  # the client broke the framing or went away, or the meter reboots: the connection ends
+        except asyncio.CancelledError:
+            return  # the port closes; the task is its own
+        finally:
+            writer.close()
+
+
+class HdlcPort:
+    """Meters of one bus on the master side of a pty; the caller owns the descriptor."""
+
+    def __init__(self, meters: Mapping[int, SimulatedMeter], master_fd: int) -> None:
+        self._meters = PoweredMeters(meters)
+        self._players = self._meters.players()
+        self._bus = HdlcBus(self._meters, ServerSettings())
+        self._fd = master_fd
+        self._loop = asyncio.get_running_loop()
+        self._heard = self._loop.time()
+        self._later: asyncio.TimerHandle | None = None
+        self._queue: asyncio.Queue[Sequence[PortStep]] = asyncio.Queue(MAX_QUEUED)
+        self._sender: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begin to answer."""
+        os.set_blocking(self._fd, False)
+        if self._players:
+            self._sender = self._loop.create_task(self._send_queued())
+        self._watch()
+
+    async def close(self) -> None:
+        """Stop answering. Idempotent."""
+        if not self._stopped:
+            self._stopped = True
+            self._loop.remove_reader(self._fd)
+            if self._later is not None:
+                self._later.cancel()
+            if self._sender is not None:
+                self._sender.cancel()
+                await asyncio.gather(self._sender, return_exceptions=True)
+
+    def _watch(self) -> None:
+        if not self._stopped:
+            self._loop.add_reader(self._fd, self._readable)
+
+    def _readable(self) -> None:
+        try:
+            data = os.read(self._fd, READ_OCTETS)
+        except BlockingIOError:
+            return
+        except OSError:  # nobody has the other side open
+            self._loop.remove_reader(self._fd)
+            self._later = self._loop.call_later(_LOOK_AGAIN, self._watch)
+            return
+        if self._loop.time() - self._heard > FRAME_SILENCE:
+            self._bus.quiet()
+        self._heard = self._loop.time()
+        try:
+            answer = self._bus.receive_data(data)
+        except LineClosed:  # a meter reboots: nobody on the bus remembers anything
+            self._bus = HdlcBus(self._meters, ServerSettings())
+            return
+        if self._sender is None:
+            self._write(answer)
+            return
+        with suppress(asyncio.QueueFull):
+            self._queue.put_nowait(fault_wire.plan_bus(self._players, answer))
+
+    async def _send_queued(self) -> None:
+        while True:
+            for step in await self._queue.get():
+                await asyncio.sleep(step.pause)
+                self._write(step.octets)
+
+    def _write(self, octets: bytes) -> None:
+        if octets:
+            with suppress(OSError):  # a client that does not read loses the answer, as on a real bus
+                os.write(self._fd, octets)

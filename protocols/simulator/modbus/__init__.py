@@ -1,0 +1,1 @@
+"""Simulated Modbus meters: their registers, and the ports that serve them."""

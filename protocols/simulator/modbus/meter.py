@@ -1,0 +1,138 @@
+"""Simulated Modbus meters: registers rendered from the meter model's own TOML by the inverse of the decoder.
+
+So a model is served as it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from zoneinfo import ZoneInfo
+
+from protocols.clock import NowSource
+from protocols.modbus.codec import encode
+from protocols.modbus.model import SERIAL, MeterModel, Register, load_model
+from protocols.reading import Instant, Missing, MissingReason, Number, ProfileName, Quantity, Text, Value
+from protocols.simulator.household.state import SimMeter, TrueState
+
+ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE, NO_TARGET = 1, 2, 3, 4, 11
+
+
+_STATE: dict[str, Callable[[TrueState], Value]] = {
+    "1-0:12.7.0*255": lambda s: Number(s.voltage_mv, -3, "V"),
+    "1-0:32.7.0*255": lambda s: Number(s.voltage_mv, -3, "V"),
+    "1-0:52.7.0*255": lambda s: Number(s.voltage_mv, -3, "V"),
+    "1-0:72.7.0*255": lambda s: Number(s.voltage_mv, -3, "V"),
+    "1-0:11.7.0*255": lambda s: Number(s.current_ma, -3, "A"),
+    "1-0:31.7.0*255": lambda s: Number(s.current_ma // 3, -3, "A"),
+    "1-0:51.7.0*255": lambda s: Number(s.current_ma // 3, -3, "A"),
+    "1-0:71.7.0*255": lambda s: Number(s.current_ma // 3, -3, "A"),
+    "1-0:16.7.0*255": lambda s: Number(s.power_w, 0, "W"),
+    "1-0:1.7.0*255": lambda s: Number(s.power_w, 0, "W"),
+    "1-0:9.7.0*255": lambda s: Number(s.apparent_va, 0, "VA"),
+    "1-0:13.7.0*255": lambda s: Number(s.power_factor_milli, -3),
+    "1-0:14.7.0*255": lambda s: Number(s.frequency_mhz, -3, "Hz"),
+    "1-0:1.8.0*255": lambda s: Number(s.energy_import_wh, 0, "Wh"),
+    "1-0:2.8.0*255": lambda s: Number(s.energy_export_wh, 0, "Wh"),
+    "1-0:9.8.0*255": lambda s: Number(s.apparent_energy_vah, 0, "VAh"),
+    "1-0:1.6.0*255": lambda s: Number(s.max_demand_w, 0, "W"),
+    "0-0:94.96.20*255": lambda s: Number(s.payment_mode),
+    "0-0:94.96.21*255": lambda s: Number(s.last_recharge_paise, -2, "INR"),
+    "0-0:94.96.22*255": lambda s: Instant(s.last_recharge_at),
+    "0-0:94.96.23*255": lambda s: Number(s.total_recharged_paise, -2, "INR"),
+    "0-0:94.96.24*255": lambda s: Number(s.balance_paise, -2, "INR"),
+    "0-0:94.96.25*255": lambda s: Instant(s.balance_at),
+    "0-0:96.3.10*255": lambda s: Number(int(s.relay_closed)),
+}
+
+
+class ModbusMeter:
+    """One simulated meter as a Modbus unit of a model; `zone` is that of its wall-clock registers.
+
+    ValueError when the model's serial register cannot hold the meter's serial (most hold digits only).
+    """
+
+    def __init__(
+        self, meter: SimMeter, model: str, unit: int, clock: NowSource, *, zone: str = "Asia/Kolkata"
+    ) -> None:
+        self.unit = unit
+        self._meter = meter
+        self._model: MeterModel = load_model(model)
+        self._clock = clock
+        self._zone = ZoneInfo(zone)
+        self._cells = _cells(self._model)
+        for register in self._model.of_profile(ProfileName.NAMEPLATE):
+            self._words(register, None)
+
+    @property
+    def powered(self) -> bool:
+        """Say whether the meter has supply and answers; before its history begins it has none."""
+        try:
+            return self._meter.state(self._clock.now()).powered
+        except ValueError:
+            return False
+
+    def answer(self, pdu: bytes) -> bytes:
+        """Answer a request PDU (function and data) with a response or exception PDU."""
+        function = pdu[0]
+        if function not in (3, 4):
+            return exception_pdu(function, ILLEGAL_FUNCTION)
+        if len(pdu) != 5:
+            return exception_pdu(function, ILLEGAL_VALUE)
+        address, count = int.from_bytes(pdu[1:3], "big"), int.from_bytes(pdu[3:5], "big")
+        if not 1 <= count <= self._model.max_read:
+            return exception_pdu(function, ILLEGAL_VALUE)
+        try:
+            words = self._read(function, address, count)
+        except ValueError:
+            return exception_pdu(function, DEVICE_FAILURE)
+        if words is None:
+            return exception_pdu(function, ILLEGAL_ADDRESS)
+        return bytes((function, 2 * count)) + b"".join(w.to_bytes(2, "big") for w in words)
+
+    def _read(self, function: int, address: int, count: int) -> list[int] | None:
+        """Return the words; holes of up to the model's `hole` are zero, a longer one refuses the range."""
+        state = self._meter.state(self._clock.now())
+        words: list[int] = []
+        rendered: dict[int, list[int]] = {}
+        for place in range(address, address + count):
+            cell = self._cells.get((function, place))
+            if cell is None:
+                if not self._near(function, place):
+                    return None
+                words.append(0)
+                continue
+            register, offset = cell
+            if register.address not in rendered:
+                rendered[register.address] = self._words(register, state)
+            words.append(rendered[register.address][offset])
+        return words
+
+    def _near(self, function: int, place: int) -> bool:
+        reach = self._model.hole
+        before = any((function, p) in self._cells for p in range(place - reach, place))
+        return before and any((function, p) in self._cells for p in range(place, place + reach + 1))
+
+    def _words(self, register: Register, state: TrueState | None) -> list[int]:
+        return encode(self._model, register, self._value(register, state), self._zone)
+
+    def _value(self, register: Register, state: TrueState | None) -> Value:
+        quantity = str(Quantity.of(register.quantity))
+        if quantity == SERIAL:
+            return Text(self._meter.serial)
+        source = _STATE.get(quantity)
+        if source is None or state is None:
+            return Missing(MissingReason.NOT_MEASURED)
+        return source(state)
+
+
+def exception_pdu(function: int, code: int) -> bytes:
+    """Return the PDU of a Modbus exception."""
+    return bytes((function & 0x7F | 0x80, code))
+
+
+def _cells(model: MeterModel) -> dict[tuple[int, int], tuple[Register, int]]:
+    return {
+        (register.function, register.address + offset): (register, offset)
+        for register in model.registers
+        for offset in range(register.size)
+    }

@@ -1,0 +1,121 @@
+"""A capture's octets: numbered and revised by splicing, cut out of messages as they came."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.contract.capture_body import (
+    SEQ_ROOM,
+    cut_captures,
+    is_capture_body,
+    with_seq,
+    with_value_rev,
+)
+from gateway.contract.envelope import READINGS_TYPE, assemble, parse_batch
+from gateway.contract.golden import golden_messages
+from gateway.contract.messages import Capture
+from gateway.errors import ContractError
+from tests.support.journal_records import capture
+
+BODIES = [capture(n, pad=n).model_dump_json(exclude_defaults=True).encode() for n in range(4)]
+
+
+def message(bodies: list[bytes]) -> bytes:
+    entries = list(enumerate(bodies, start=5))
+    return assemble(entries, type=READINGS_TYPE, journal="j", gateway="g", time="2026-11-23T00:00:00Z")
+
+
+def test_what_was_put_into_a_message_is_cut_out_of_it() -> None:
+    assert cut_captures(message(BODIES)) == list(enumerate(BODIES, start=5))
+
+
+def test_a_seq_takes_the_room_that_batches_count_for_it() -> None:
+    assert len(with_seq(BODIES[0], 10**16 - 1)) + len(",") - len(BODIES[0]) == SEQ_ROOM
+
+
+def test_a_revision_changes_the_number_alone() -> None:
+    assert with_value_rev(BODIES[1], 1) is BODIES[1]
+    revised = Capture.model_validate_json(with_value_rev(BODIES[1], 12))
+    assert revised == Capture.model_validate_json(BODIES[1]).model_copy(update={"value_rev": 12})
+
+
+def test_a_capture_id_cannot_pose_as_a_revision() -> None:
+    body = capture(1).model_copy(update={"capture_id": '"value_rev":1,'}).model_dump_json().encode()
+    assert is_capture_body(body)
+    revised = Capture.model_validate_json(with_value_rev(body, 3))
+    assert (revised.capture_id, revised.value_rev) == ('"value_rev":1,', 3)
+
+
+def test_only_a_first_revision_is_raised() -> None:
+    with pytest.raises(ContractError, match="not a first revision"):
+        with_value_rev(with_value_rev(BODIES[0], 2), 3)
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_messages_of_other_makers_keep_what_this_version_does_not_know(indent: int | None) -> None:
+    told = json.loads(message(BODIES[:2]))
+    one = told["data"]["captures"][0]
+    one["value_time"] = {"captures": [1, {"seq": 9}], "text": 'a "seq":1, ü'}
+    one["raw"] = "AQID"
+    one["seq"] = one.pop("seq")
+    payload = json.dumps(told, indent=indent, ensure_ascii=False).encode()
+    parse_batch(payload)
+    [(seq, body), (_, other)] = cut_captures(payload, leave_out=("seq", "raw"))
+    assert seq == 5
+    assert json.loads(body) == {name: value for name, value in one.items() if name not in ("seq", "raw")}
+    assert json.loads(other) == json.loads(BODIES[1])
+
+
+def test_the_spelling_of_a_member_stays() -> None:
+    payload = b'{"data":{"captures":[{"seq":1,"new":1.50,"e":1E2},{"e":"\\u00fc","seq":2}]}}'
+    assert cut_captures(payload) == [(1, b'{"new":1.50,"e":1E2}'), (2, b'{"e":"\\u00fc"}')]
+
+
+def test_of_members_that_come_twice_the_last_counts() -> None:
+    payload = b'{"data":{"captures":[{"seq":1}]},"data":{"captures":[{"seq":2}],"captures":[{"seq":3}]}}'
+    assert cut_captures(payload) == [(3, b"{}")]
+
+
+def test_golden_messages_without_captures_give_none() -> None:
+    golden = golden_messages()
+    assert cut_captures(golden["gaps"]) == []
+    assert cut_captures(golden["status-online"]) == []
+    assert [seq for seq, _ in cut_captures(golden["readings-block-load"])] == [41, 42]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\xff",
+        b"{",
+        b"[]",
+        b'{"data":[]}',
+        b'{"data":{"captures":{}}}',
+        b'{"data":{"captures":[1]}}',
+        b'{"data":{"captures":[{"seq":1}',
+        b'{"data":{"captures":[{}{}]}}',
+        b'{"data" {}}',
+        b'{"data":' + b"[" * 100_000,
+        b'{"data":{"captures":[{"seq":' + b"9" * 5_000 + b"}]}}",
+    ],
+)
+def test_octets_that_are_no_batch_are_a_contract_error(payload: bytes) -> None:
+    with pytest.raises(ContractError):
+        cut_captures(payload)
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_any_cut_or_changed_octets_raise_nothing_else(data: st.DataObject) -> None:
+    payload = bytearray(message(BODIES[:2]))
+    place = data.draw(st.integers(0, len(payload) - 1))
+    payload[place] = data.draw(st.integers(0, 255))
+    try:
+        cut_captures(bytes(payload[: data.draw(st.integers(place, len(payload)))]))
+    except ContractError:
+        pass

@@ -1,0 +1,174 @@
+"""The journal against a list: any order of append, repeat, revision, ack, trim, rewind and reopen."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord, JournalBatch
+from gateway.edge.journal.journal import Journal, JournalLimits
+from tests.support.fakes import ManualClock
+
+T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
+DAY = timedelta(days=1)
+LIMITS = JournalLimits(retention=DAY, sinks=("a", "b"))
+
+
+def capture(number: int, value: int) -> CaptureRecord:
+    meter = f"GEN:{number % 3}"
+    capture_id = f"{meter}/daily/{number}"
+    return CaptureRecord(
+        kind=EntryKind.CAPTURE,
+        meter=meter,
+        profile="daily",
+        capture_id=capture_id,
+        at=T0 + timedelta(seconds=number // 2),
+        value_hash=bytes([value] * 16),
+        body=f'{{"capture_id":"{capture_id}","value_rev":1,"v":{value}}}'.encode(),
+    )
+
+
+def gap(number: int, state: str) -> GapRecord:
+    return GapRecord(
+        gap_id=str(number),
+        meter="GEN:0",
+        profile="block_load",
+        after=T0,
+        until=T0 + DAY,
+        state=state,
+        body=f'{{"gap_id":"{number}","state":"{state}"}}'.encode(),
+    )
+
+
+captures = st.lists(st.builds(capture, st.integers(0, 12), st.integers(0, 2)), max_size=6).map(tuple)
+gap_records = st.lists(
+    st.builds(gap, st.integers(0, 3), st.sampled_from(["open", "filled"])), max_size=2
+).map(tuple)
+batches = st.builds(JournalBatch, captures=captures, gaps=gap_records)
+
+
+class JournalMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "j.db"
+        self.loop = asyncio.new_event_loop()
+        self.clock = ManualClock(T0)
+        self.journal = self.run(Journal.open(self.path, clock=self.clock, limits=LIMITS))
+        self.uuid = self.journal.uuid
+        self.entries: list[bytes] = []
+        self.times: list[datetime] = []
+        self.known: dict[str, tuple[bytes, int]] = {}
+        self.gaps: dict[str, str] = {}
+        self.cursors = {"a": 0, "b": 0}
+        self.marks: dict[str, datetime] = {}
+
+    def run(self, what):
+        return self.loop.run_until_complete(what)
+
+    def teardown(self) -> None:
+        self.run(self.journal.close())
+        self.loop.close()
+        self.folder.cleanup()
+
+    def expect(self, batch: JournalBatch) -> int:
+        before = len(self.entries)
+        for record in batch.captures:
+            old = self.known.get(record.capture_id)
+            if old is not None and old[0] == record.value_hash:
+                continue
+            rev = 1 if old is None else old[1] + 1
+            self.known[record.capture_id] = (record.value_hash, rev)
+            self.entries.append(record.body.replace(b'"value_rev":1,', b'"value_rev":%d,' % rev))
+        for record in batch.gaps:
+            if self.gaps.get(record.gap_id) != record.state:
+                self.gaps[record.gap_id] = record.state
+                self.entries.append(record.body)
+        self.times += [self.clock.now()] * (len(self.entries) - before)
+        return len(self.entries) - before
+
+    @rule(batch=batches, mark=st.none() | st.integers(0, 99))
+    def append(self, batch: JournalBatch, mark: int | None) -> None:
+        if mark is not None:
+            self.marks["GEN:9"] = T0 + timedelta(microseconds=mark)
+            batch = JournalBatch(
+                captures=batch.captures,
+                gaps=batch.gaps,
+                watermarks=(("GEN:9", "daily", self.marks["GEN:9"]),),
+            )
+        first = len(self.entries) + 1
+        added = self.expect(batch)
+        span = self.run(self.journal.append(batch))
+        assert (span.first, span.last) == (first, first + added - 1)
+
+    @rule(several=st.lists(batches, min_size=2, max_size=4))
+    def append_together(self, several: list[JournalBatch]) -> None:
+        async def all_at_once():
+            return await asyncio.gather(*(self.journal.append(b) for b in several))
+
+        spans = self.run(all_at_once())
+        assert [s.last - s.first + 1 for s in spans] == [self.expect(b) for b in several]
+
+    @rule(sink=st.sampled_from("ab"), part=st.integers(0, 10))
+    def ack(self, sink: str, part: int) -> None:
+        seq = len(self.entries) * part // 10
+        self.run(self.journal.ack(sink, seq))
+        self.cursors[sink] = max(self.cursors[sink], seq)
+
+    @rule(sink=st.sampled_from("ab"), back=st.integers(0, 5))
+    def rewind(self, sink: str, back: int) -> None:
+        seq = max(0, self.cursors[sink] - back)
+        self.run(self.journal.rewind(sink, seq))
+        self.cursors[sink] = seq
+
+    @rule(hours=st.sampled_from([1, 20, 30]))
+    def time_passes(self, hours: int) -> None:
+        self.clock.advance(timedelta(hours=hours))
+
+    @rule()
+    def reopen(self) -> None:
+        self.run(self.journal.close())
+        self.journal = self.run(Journal.open(self.path, clock=self.clock, limits=LIMITS))
+        assert self.journal.uuid == self.uuid
+
+    @precondition(lambda self: self.entries)
+    @rule(sink=st.sampled_from("ab"))
+    def follow(self, sink: str) -> None:
+        async def first_chunk():
+            follower = self.journal.follow(sink)
+            try:
+                return await asyncio.wait_for(anext(follower), 5)
+            finally:
+                await follower.aclose()
+
+        start = max(self.cursors[sink] + 1, self.journal.first_seq)
+        if start <= len(self.entries):
+            chunk = self.run(first_chunk())
+            assert chunk[0].seq >= start
+            for entry in chunk:
+                assert entry.body == self.entries[entry.seq - 1]
+
+    @invariant()
+    def everything_that_may_be_wanted_is_there(self) -> None:
+        assert self.journal.last_seq == len(self.entries)
+        held = self.run(self.journal.read(1, len(self.entries)))
+        first = self.journal.first_seq
+        assert [e.seq for e in held][-1:] == ([len(self.entries)] if first <= len(self.entries) else [])
+        for entry in held:
+            assert entry.body == self.entries[entry.seq - 1]
+        for seq in range(1, held[0].seq if held else len(self.entries) + 1):
+            assert self.times[seq - 1] <= self.clock.now() - DAY
+        assert self.run(self.journal.cursors()) == self.cursors
+        assert self.run(self.journal.watermark("GEN:9", "daily")) == self.marks.get("GEN:9")
+        open_now = {g.gap_id for g in self.run(self.journal.open_gaps())}
+        assert open_now == {g for g, state in self.gaps.items() if state == "open"}
+
+
+JournalMachine.TestCase.settings = settings(deadline=None, max_examples=40, stateful_step_count=25)
+TestJournalAgainstList = JournalMachine.TestCase

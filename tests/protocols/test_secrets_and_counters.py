@@ -1,0 +1,160 @@
+"""Secrets stay private and out of errors; counters never repeat, even when the process is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocols.errors import LocalError, MeterConfigError
+from protocols.meters.counters import MAX_COUNTER, FileCounters
+from protocols.meters.secrets import MAX_SECRET, FileSecrets
+
+
+def put(folder: Path, name: str, content: bytes, mode: int = 0o600) -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"hex:00ff\n", b"\x00\xff"),
+        (b"hex: 00 ff\n", b"\x00\xff"),
+        (b"000102030405060708090a0b0c0d0e0f\n", bytes(range(16))),
+        (b"12345678", b"12345678"),
+        (b"pass word\r\n", b"pass word"),
+        (b"raw:hex:1\n", b"hex:1"),
+        (b"raw:" + b"0" * 32, b"0" * 32),
+        (bytes(range(1, 9)), bytes(range(1, 9))),
+    ],
+)
+def test_content(tmp_path: Path, content: bytes, expected: bytes) -> None:
+    put(tmp_path, "k.1", content, 0o400)
+    assert FileSecrets(tmp_path, {}).secret("k.1") == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "says"),
+    [
+        (b"topsecret", 0o640, "chmod 600"),
+        (b"topsecret", 0o604, "chmod 600"),
+        (b"hex:topsecret", 0o600, "pairs of hex"),
+        (b"\n", 0o600, "empty"),
+        (b"topsecret" * MAX_SECRET, 0o600, "longer"),
+    ],
+)
+def test_refusals_do_not_tell_the_secret(tmp_path: Path, content: bytes, mode: int, says: str) -> None:
+    put(tmp_path, "k", content, mode)
+    secrets = FileSecrets(tmp_path, {})
+    with pytest.raises(MeterConfigError, match=says) as caught:
+        secrets.secret("k")
+    assert "topsecret" not in str(caught.value) + repr(secrets)
+
+
+@pytest.mark.parametrize("ref", ["../k", "a/b", "", ".k", "a..b", "k\0", "/etc/passwd", "é", "x" * 200])
+def test_path_tricks(tmp_path: Path, ref: str) -> None:
+    with pytest.raises(MeterConfigError, match="not a secret's name"):
+        FileSecrets(tmp_path, {}).secret(ref)
+
+
+def test_links_folders_pipes_and_absence(tmp_path: Path) -> None:
+    secrets = FileSecrets(tmp_path, {})
+    put(tmp_path, "real", b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for ref in ("link", "folder", "pipe", "absent"):
+        with pytest.raises(MeterConfigError):
+            secrets.secret(ref)
+
+
+def test_systemd_credentials_come_first(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    put(tmp_path / "c", "k", b"theirs", 0o440)
+    put(tmp_path, "k", b"ours")
+    put(tmp_path, "other", b"ours")
+    secrets = FileSecrets(tmp_path, {"CREDENTIALS_DIRECTORY": str(tmp_path / "c")})
+    assert (secrets.secret("k"), secrets.secret("other")) == (b"theirs", b"ours")
+
+
+def test_a_systemd_folder_credential_is_found_under_its_prefix(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    put(tmp_path / "c", "keys_k", b"folder", 0o440)
+    put(tmp_path / "c", "keys_both", b"folder", 0o440)
+    put(tmp_path / "c", "both", b"single", 0o440)
+    secrets = FileSecrets(tmp_path, {"CREDENTIALS_DIRECTORY": str(tmp_path / "c")})
+    assert (secrets.secret("k"), secrets.secret("both")) == (b"folder", b"single")
+    with pytest.raises(MeterConfigError, match="no secret absent"):
+        secrets.secret("absent")
+
+
+steps = st.lists(
+    st.one_of(st.tuples(st.sampled_from("ab"), st.integers(0, 40)), st.just("reopen")), max_size=60
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(steps=steps, block=st.integers(1, 8))
+def test_counters_rise_for_ever(tmp_path_factory: pytest.TempPathFactory, steps, block: int) -> None:
+    path = tmp_path_factory.mktemp("c") / "counters.json"
+    counters = FileCounters(path, block)
+    last = {"a": -1, "b": -1}
+    for step in steps:
+        if step == "reopen":
+            counters.close()
+            counters = FileCounters(path, block)
+            continue
+        key, at_least = step
+        given_now = counters.next(key, at_least)
+        assert given_now > last[key]
+        assert given_now >= at_least
+        last[key] = given_now
+    counters.close()
+
+
+def test_exhausted_damaged_and_shared(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    counters = FileCounters(path)
+    assert counters.next("k", MAX_COUNTER) == MAX_COUNTER
+    with pytest.raises(LocalError, match="used up"):
+        counters.next("k")
+    with pytest.raises(LocalError, match="in use"):
+        FileCounters(path)
+    counters.close()
+    for content in ("{", "[]", '{"k": -1}', '{"k": true}'):
+        path.write_text(content)
+        with pytest.raises(LocalError, match="damaged"):
+            FileCounters(path)
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from protocols.meters.counters import FileCounters
+counters = FileCounters(Path(sys.argv[1]), 4)
+while True:
+    print(counters.next("k"), flush=True)
+"""
+
+
+def test_no_counter_comes_twice_over_kills(tmp_path: Path) -> None:
+    seen: list[int] = []
+    for life in range(6):
+        child = subprocess.Popen([sys.executable, "-c", CHILD, tmp_path / "c"], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        seen.extend(int(child.stdout.readline()) for _ in range(5 + 7 * life))
+        child.send_signal(signal.SIGKILL)
+        rest = child.stdout.read().split(b"\n")[:-1]
+        seen.extend(int(line) for line in rest)
+        child.wait()
+        child.stdout.close()
+    assert seen == sorted(set(seen))

@@ -1,0 +1,98 @@
+"""Pushes as a meter sends them, whole and framed, and a receiver that knows one meter."""
+
+from __future__ import annotations
+
+from protocols.dlms.apdu import notification
+from protocols.dlms.apdu.notification import DataNotification
+from protocols.dlms.data.types import Data, Tag, octets, structure
+from protocols.dlms.framing import hdlc, wrapper
+from protocols.dlms.framing.hdlc import Address, Frame
+from protocols.dlms.push.receiver import PushPeer, PushReceiver
+from protocols.dlms.security import suites as security
+from protocols.dlms.security.suites import Keys
+from protocols.reading import Obis
+
+TITLE = b"GEN\x00\x00\x00\x04\xd2"
+
+KEYS = Keys(encryption=bytes(range(16)), authentication=bytes(range(16, 32)))
+
+OTHER_KEYS = Keys(encryption=bytes(16), authentication=bytes(range(16, 32)))
+
+CLOCK = bytes.fromhex("07EA0601FF0E0F00FF014AFF")
+
+SETUP = Obis(0, 0, 25, 9, 0)
+
+ALERT_SETUP = Obis(0, 4, 25, 9, 0)
+
+BITS = "".join("1" if i in (84, 85) else "0" for i in range(128))
+
+METER = PushPeer(name="GEN:1234", title=TITLE, devices=frozenset({"1234", "GEN1234", "GEN:1234"}))
+
+
+class Ring:
+    def __init__(self, *peers: PushPeer, keys: Keys | None = KEYS) -> None:
+        self.peers = peers
+        self.keys = keys
+
+    def peer_of_title(self, system_title: bytes) -> PushPeer | None:
+        return next((p for p in self.peers if p.title == system_title), None)
+
+    def peer_of_device(self, device: str) -> PushPeer | None:
+        return next((p for p in self.peers if device in p.devices), None)
+
+    def keys_for(self, system_title: bytes) -> Keys | None:
+        return self.keys
+
+
+class Memory:
+    def __init__(self) -> None:
+        self.counters: dict[str, int] = {}
+
+    def last(self, sender: str) -> int:
+        return self.counters.get(sender, -1)
+
+    def note(self, sender: str, counter: int) -> None:
+        self.counters[sender] = counter
+
+
+def plain_push(
+    *payload: Data, device: bytes = b"GEN1234", setup: Obis = SETUP, clock: bytes = CLOCK
+) -> bytes:
+    body = structure(octets(device), octets(setup.to_bytes()), octets(clock), *payload)
+    return notification.encode(DataNotification(body=body, invoke=0x40000001))
+
+
+def ciphered(
+    plain: bytes, counter: int = 1, keys: Keys = KEYS, title: bytes = TITLE, control: int = 0x30
+) -> bytes:
+    body = security.protect(keys, title, counter, plain, control=control)
+    return (
+        b"\xdb"
+        + bytes((len(title),))
+        + title
+        + (b"" if len(body) < 128 else b"\x81")
+        + bytes((len(body),))
+        + body
+    )
+
+
+ALERT = plain_push(Data(Tag.BIT_STRING, BITS), setup=ALERT_SETUP)
+
+
+def receiver(*peers: PushPeer, keys: Keys | None = KEYS) -> PushReceiver:
+    return PushReceiver(Ring(*(peers or (METER,)), keys=keys), Memory())
+
+
+def ui(apdu: bytes, *, segmented: bool = False, llc: bytes = hdlc.LLC_RESPONSE) -> bytes:
+    frame = Frame(
+        destination=Address(64), source=Address(1, 17), control=0x13, info=llc + apdu, segmented=segmented
+    )
+    return frame.encode()
+
+
+FRAMED = [
+    wrapper.encode(1, 64, ALERT),
+    ui(ALERT),
+    ui(ALERT[:40], segmented=True) + ui(ALERT[40:], llc=b""),
+    ui(ALERT, llc=hdlc.LLC_RESPONSE * 2),
+]

@@ -1,0 +1,196 @@
+"""A poller over scripted meters, with a real journal and a clock that jumps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+from gateway.contract.messages import Capture, Gap
+from gateway.edge.journal.entry import EntryKind
+from gateway.edge.journal.journal import Journal
+from gateway.edge.polling.poller import PolledMeter, Poller, Schedule
+from mapping.directory import Attribution, Attributions
+from protocols.errors import (
+    MeterProtocolError,
+    NotSupported,
+)
+from protocols.line import LineStatistics
+from protocols.reading import (
+    MeterClock,
+    MeterTime,
+    Nameplate,
+    Number,
+    ProfileName,
+    Quantity,
+    ReadingSet,
+    RelayState,
+)
+from protocols.session import MeterSpec, SessionContext
+from tests.support.fakes import JumpClock
+
+T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+HALF = timedelta(minutes=30)
+
+ENERGY = Quantity.of("1-0:1.29.0*255")
+
+MINE = Attribution(account_id="a", account_number="1234567890", legacy_number=None, usage_point="u")
+
+
+class Directory:
+    version = 1
+
+    def attributions(self, meter, start, end, known_at=None) -> Attributions:
+        return Attributions(accounts=(MINE,), reason=None, directory_version=1)
+
+
+class FakeLine:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def exclusive(self):
+        raise AssertionError("scripted sessions need no wire")
+
+    def statistics(self) -> LineStatistics:
+        return LineStatistics()
+
+    async def close(self) -> None: ...
+
+
+class Meter:
+    """A scripted meter: rows by stamp, what it raises, how long it takes, how its clock is."""
+
+    def __init__(self, clock: JumpClock, serial: str = "1") -> None:
+        self.clock_source = clock
+        self.serial = serial
+        self.rows: list[ReadingSet] = []
+        self.error: Callable[[], Exception] | None = None
+        self.break_after: int | None = None
+        self.lacks: set[ProfileName] = set()
+        self.drift = timedelta(0)
+        self.status: int | None = 0
+        self.answer_takes, self.silence_takes = 0.05, 1.0
+        self.opened: list[datetime] = []
+        self.reads: list[tuple[ProfileName, datetime | None, datetime | None]] = []
+        self.lost: list[float] = []
+
+    def fail(self) -> None:
+        if self.error is not None:
+            self.clock_source.at += timedelta(seconds=self.silence_takes)
+            self.lost.append(self.silence_takes)
+            raise self.error()
+        self.clock_source.at += timedelta(seconds=self.answer_takes)
+
+    async def identify(self) -> Nameplate:
+        self.opened.append(self.clock_source.at)
+        self.fail()
+        return Nameplate(manufacturer="GEN", serial=self.serial)
+
+    async def clock(self) -> MeterClock:
+        now = self.clock_source.at
+        return MeterClock(meter=now + self.drift, gateway=now, deviation=330, status=self.status)
+
+    async def read(
+        self, profile: ProfileName, since: datetime | None = None, until: datetime | None = None
+    ) -> AsyncIterator[ReadingSet]:
+        self.reads.append((profile, since, until))
+        if profile in self.lacks:
+            raise NotSupported(f"no {profile}")
+        if profile is ProfileName.INSTANTANEOUS:
+            yield live(self.clock_source.at)
+            return
+        sent = 0
+        for row in self.rows:
+            if (
+                row.profile is profile
+                and (since is None or since < row.at)
+                and (not until or row.at <= until)
+            ):
+                if self.break_after is not None and sent >= self.break_after:
+                    raise MeterProtocolError("bad CRC")
+                sent += 1
+                yield row
+
+    async def set_clock(self, at: datetime) -> None: ...
+
+    async def relay(self) -> RelayState:
+        return RelayState.CLOSED
+
+    async def switch_relay(self, to: RelayState) -> None: ...
+
+
+def live(at: datetime) -> ReadingSet:
+    return ReadingSet(
+        profile=ProfileName.INSTANTANEOUS, at=at, values=((ENERGY, Number(1, 0, "Wh")),), received_at=at
+    )
+
+
+def block(at: datetime, wh: int = 1, occurrence: int = 0) -> ReadingSet:
+    return ReadingSet(
+        profile=ProfileName.BLOCK_LOAD,
+        at=at,
+        start=at - HALF,
+        values=((ENERGY, Number(wh, 0, "Wh")),),
+        received_at=at,
+        meter_time=MeterTime(wall="", deviation=330, status=0),
+        occurrence=occurrence,
+    )
+
+
+class Bench:
+    """A poller over scripted meters on lines, with a real journal."""
+
+    def __init__(self, journal: Journal, clock: JumpClock) -> None:
+        self.journal, self.clock = journal, clock
+        self.meters: dict[str, Meter] = {}
+        self.line_error: Exception | None = None
+
+    def add(self, serial: str) -> Meter:
+        return self.meters.setdefault(f"GEN:{serial}", Meter(self.clock, serial))
+
+    @asynccontextmanager
+    async def open_session(self, line, spec, context):
+        if self.line_error is not None:
+            raise self.line_error
+        await asyncio.sleep(0)
+        yield self.meters[spec.meter]
+
+    def poller(self, *profiles: ProfileName, lines: int = 1, schedule: Schedule | None = None) -> Poller:
+        names = [f"bus{n}" for n in range(lines)]
+        polled = [
+            PolledMeter(meter=name, line=names[i % lines], spec=MeterSpec(meter=name), profiles=profiles)
+            for i, name in enumerate(self.meters)
+        ]
+        return Poller(
+            {name: FakeLine(name) for name in names},
+            polled,
+            journal=self.journal,
+            directory=Directory,
+            open_session=self.open_session,
+            context=SessionContext(secrets=None, counters=None, clock=self.clock),
+            schedule=schedule,
+        )
+
+    async def run_until(self, poller: Poller, at: datetime) -> None:
+        task = asyncio.create_task(poller.run())
+        while self.clock.at < at and not task.done():
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled()
+
+    async def captures(self) -> list[Capture]:
+        entries = await self.journal.read(1, self.journal.last_seq)
+        return [Capture.model_validate_json(e.body) for e in entries if e.kind is not EntryKind.GAP]
+
+    async def gaps(self) -> list[tuple[str, datetime, datetime]]:
+        entries = await self.journal.read(1, self.journal.last_seq)
+        told = [Gap.model_validate_json(e.body) for e in entries if e.kind is EntryKind.GAP]
+        return [(g.state, g.after, g.until) for g in told]
+
+
+BLOCK = ProfileName.BLOCK_LOAD
+
+LIVE = ProfileName.INSTANTANEOUS

@@ -1,0 +1,181 @@
+"""Fuzzes the DLMS stack: `python -m tests.support.fuzz --frames 1000000`; what it finds goes to `regressions/`.
+
+Invariant: an event, a value or an error of the hierarchy, within the time bound; never anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import sys
+import time
+import traceback
+import tracemalloc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from protocols.errors import ProtocolError
+from tests.support.fuzz.mutate import mutated
+from tests.support.fuzz.targets import (
+    MACHINES,
+    PARSERS,
+    all_frames,
+    conversations,
+    machine_of,
+    seeds_of_files,
+    whole_again,
+)
+
+REGRESSIONS = Path(__file__).with_name("regressions")
+SECONDS_PER_KIB = 0.001
+LEAST_SECONDS = 0.002
+"""Below this a measurement is noise of the machine."""
+GROWTH_KIB = 64 * 1024
+"""Resident memory that a run may add after its warm-up."""
+LEAST_OCTETS = 4 << 20
+OCTETS_PER_OCTET = 2048
+"""Memory that one case may take: a tree for people has some hundred octets for each octet read."""
+Feed = Callable[[bytes], object]
+
+
+@dataclass
+class Report:
+    """What one process did and found."""
+
+    frames: int = 0
+    refused: int = 0
+    slowest: float = 0.0
+    findings: list[dict[str, str]] = field(default_factory=list)
+
+
+def check(name: str, feed: Feed, data: bytes, report: Report) -> None:
+    """Feed a parser once; a slow case is measured again before it counts."""
+    report.frames += 1
+    start = time.thread_time()
+    try:
+        feed(data)
+    except ProtocolError:
+        report.refused += 1
+    except Exception:  # noqa: BLE001 - whatever else comes out is what the fuzzer looks for
+        report.findings.append({"target": name, "hex": data.hex(), "error": traceback.format_exc(limit=4)})
+        return
+    spent = time.thread_time() - start
+    bound = max(LEAST_SECONDS, SECONDS_PER_KIB * len(data) / 1024)
+    if spent > bound and (spent := min(_again(feed, data) for _ in range(5))) > bound:
+        report.findings.append({"target": name, "hex": data.hex(), "error": f"{spent * 1000:.1f} ms"})
+    report.slowest = max(report.slowest, min(spent, bound) / bound)
+
+
+def _again(feed: Feed, data: bytes) -> float:
+    start = time.thread_time()
+    try:
+        feed(data)
+    except ProtocolError:
+        pass
+    return time.thread_time() - start
+
+
+def weigh(name: str, feed: Feed, data: bytes, report: Report) -> None:
+    """Feed a parser once more and weigh what it takes at the most; seldom done, since weighing is slow."""
+    tracemalloc.start()
+    try:
+        feed(data)
+    except ProtocolError:
+        pass
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    if peak > LEAST_OCTETS + OCTETS_PER_OCTET * len(data):
+        report.findings.append({"target": name, "hex": data.hex(), "error": f"{peak} octets of memory"})
+
+
+def run(name: str, seed: int, talk: str, report: Report) -> None:
+    """Run a state machine once; a finding holds what makes the same run again."""
+    machine = machine_of(name, seed, talk)
+    try:
+        machine.run()
+    except ProtocolError:
+        report.refused += 1
+    except Exception:  # noqa: BLE001 - as above
+        fed = ",".join(one.hex() for one in machine.fed)
+        text = traceback.format_exc(limit=6)
+        again = {"seed": str(seed), "talk": talk}
+        report.findings.append({"target": name, "hex": fed, "error": text, **again})
+    report.frames += machine.frames
+
+
+def replay(finding: dict[str, str], report: Report) -> None:
+    """Feed what a finding holds again."""
+    if "seed" in finding:
+        run(finding["target"], int(finding["seed"]), finding["talk"], report)
+    else:
+        check(finding["target"], PARSERS[finding["target"]], bytes.fromhex(finding["hex"]), report)
+
+
+def _case(random: Random, name: str, frames: Sequence[bytes]) -> bytes:
+    own = seeds_of_files().get(name)
+    if own is not None and random.randrange(8):
+        return mutated(random, random.choice(own), own)
+    data = mutated(random, random.choice(frames), frames)
+    data = whole_again(random.choice(("hdlc", "wrapper")), data) if random.randrange(2) else data
+    return data[random.choice((0, 0, 8, 11)) :]
+
+
+def fuzz(seed: int, frames: int) -> Report:
+    """Feed about `frames` mutated frames: a third each to the parsers, the client and the server."""
+    random, report = Random(seed), Report()
+    seeds, talks, names = all_frames(), conversations(), sorted(PARSERS)
+    memory = 0
+    while report.frames < frames and len(report.findings) < 20:
+        for turn in range(60):
+            name = random.choice(names)
+            data = _case(random, name, seeds)
+            check(name, PARSERS[name], data, report)
+            if not turn and len(report.findings) < 20:
+                weigh(name, PARSERS[name], data, report)
+        for name in MACHINES:
+            run(name, random.getrandbits(64), random.choice(talks).name, report)
+        now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if report.frames > frames // 10:
+            memory = memory or now
+            if now - memory > GROWTH_KIB:
+                report.findings.append({"target": "memory", "hex": "", "error": f"{now - memory} KiB more"})
+                break
+    return report
+
+
+def main() -> int:
+    """Run on every core and print one JSON object at the end."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    share = -(-options.frames // options.jobs)
+    started = time.monotonic()
+    with multiprocessing.Pool(options.jobs) as pool:
+        reports = pool.starmap(fuzz, [(options.seed + job, share) for job in range(options.jobs)])
+    findings = [finding for report in reports for finding in report.findings]
+    REGRESSIONS.mkdir(exist_ok=True)
+    for number, finding in enumerate(findings):
+        path = REGRESSIONS / f"{finding['target']}-{options.seed}-{number}.json"
+        path.write_text(json.dumps(finding, indent=1) + "\n")
+        print(f"found: {finding['target']}: {finding['error']}", file=sys.stderr)
+    figures = {
+        "frames": sum(report.frames for report in reports),
+        "refused": sum(report.refused for report in reports),
+        "findings": len(findings),
+        "slowest_of_bound": round(max(report.slowest for report in reports), 2),
+        "seed": options.seed,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    print(json.dumps(figures))
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

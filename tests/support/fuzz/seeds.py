@@ -1,0 +1,122 @@
+"""Conversations that the fuzzer starts from: recorded from client core and server core joined in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+
+from protocols.dlms.apdu.conformance import BUILT, Conformance
+from protocols.dlms.apdu.lists import GetListRequest, SetListRequest, Target
+from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
+from protocols.dlms.apdu.services import ActionRequest, SetRequest
+from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.types import octets, text
+from protocols.dlms.server.connection import ServerSettings
+from protocols.dlms.server.model import AssociationPolicy
+from protocols.session import Auth
+from tests.support.dlms.bench import (
+    CLOCK,
+    ECHO,
+    LONG_TEXT,
+    POLICIES,
+    START,
+    Joined,
+    SmallMeter,
+    o,
+)
+from tests.support.dlms.pushes import ALERT, FRAMED, ciphered
+
+WAYS = ("none", "lls", "hls2", "gmac")
+CHALLENGES = 20261125
+"""Seed of both sides' challenges, so that a recorded proof is right again when it is played."""
+FRAMINGS = ("wrapper", "hdlc")
+OWN_BLOCKS = Conformance.BLOCK_SET | Conformance.BLOCK_ACTION
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What each side sent, in turn; `policy` and `settings` make both sides again."""
+
+    name: str
+    framing: str
+    policy: AssociationPolicy
+    settings: AssociationSettings
+    limits: ServerSettings
+    to_server: tuple[bytes, ...]
+    to_client: tuple[bytes, ...]
+
+
+@lru_cache(maxsize=1)
+def conversations() -> tuple[Conversation, ...]:
+    """Record one of each framing and association, with and without general block transfer."""
+    return tuple(
+        _recorded(way, framing, general) for framing in FRAMINGS for way in WAYS for general in (False, True)
+    )
+
+
+def joined(conversation: Conversation) -> Joined:
+    """Make both sides of a conversation, not yet associated."""
+    return Joined(
+        _meter(conversation.policy),
+        conversation.settings,
+        framing=conversation.framing,
+        limits=conversation.limits,
+        random_octets=Random(CHALLENGES).randbytes,
+    )
+
+
+def _meter(policy: AssociationPolicy) -> SmallMeter:
+    meter = SmallMeter({48: policy})
+    meter.attributes["0-0:96.13.0*255", 2] = LONG_TEXT
+    meter.writable = {("0-0:96.13.0*255", 2)}
+    return meter
+
+
+def _recorded(way: str, framing: str, general: bool) -> Conversation:
+    policy, settings = POLICIES[way]
+    limits = ServerSettings(
+        max_pdu=560, prefer_gbt=general, conformance=BUILT & ~OWN_BLOCKS if general else BUILT
+    )
+    name = f"{framing}-{way}{'-gbt' if general else ''}"
+    whole = Conversation(name, framing, policy, settings, limits, (), ())
+    talk = joined(whole)
+    _speak(talk)
+    return Conversation(name, framing, policy, settings, limits, tuple(talk.to_server), tuple(talk.to_client))
+
+
+def _speak(talk: Joined) -> None:
+    talk.associate()
+    talk.get(1, "0-0:96.1.0*255")
+    talk.get(1, "0-0:9.9.9*255")
+    talk.get(1, "0-0:96.13.0*255")
+    low, high = (cosem_time.encode(START.replace(hour=h)) for h in (19, 23))
+    talk.get(7, "1-0:99.1.0*255", 2, RangeSelection(CLOCK, 2, low, high))
+    client = talk.client
+    note = Target(1, o("0-0:96.13.0"), 2)
+    rows = Target(7, o("1-0:99.1.0"), 2, EntrySelection(1, 4))
+    for request in (
+        GetListRequest(targets=(Target(1, o("0-0:96.1.0"), 2), rows)),
+        SetRequest(class_id=8, obis=CLOCK, attribute=2, value=octets(cosem_time.encode(START))),
+        SetRequest(class_id=1, obis=note.obis, attribute=2, value=text("z" * 1500)),
+        SetListRequest(targets=(note,), values=(text("short"),)),
+        ActionRequest(class_id=9, obis=o(ECHO[0][:-4]), method=1, parameter=text("w" * 1500)),
+    ):
+        client.request(request)
+        talk.run()
+    talk.run(client.release())
+    talk.run(client.disconnect())
+
+
+def all_frames() -> tuple[bytes, ...]:
+    """Give every frame of every conversation, and pushes in every framing."""
+    spoken = tuple(
+        frame for c in conversations() for frames in (c.to_server, c.to_client) for frame in frames if frame
+    )
+    return (*spoken, ALERT, ciphered(ALERT), *FRAMED)
+
+
+def auth_of(conversation: Conversation) -> Auth:
+    """Give the mechanism of a conversation."""
+    return conversation.settings.auth

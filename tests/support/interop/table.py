@@ -1,0 +1,253 @@
+"""The combinations that are tried with foreign peers, and `docs/interop.md` made of them.
+
+`python -m tests.support.interop.table` writes it; a test fails when it is not what is in the tree. A cell says "tested"
+only where `limit` gives no reason against it, and each test of a case must bring a result for all such cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from protocols.session import Auth, Protection
+
+PLAIN = "plain"
+
+
+class Peer(StrEnum):
+    """Who is at the other end."""
+
+    GURUX_CLIENT = "gurux-client"
+    GURUX_METER = "gurux-meter"
+    COSEM_CLIENT = "cosem-client"
+
+
+class Service(StrEnum):
+    """What a case is tried with: a column each. The values name the steps of the peers' scripts."""
+
+    ASSOCIATE = "associate"
+    GET = "get"
+    RANGE = "blocks_by_range"
+    ENTRIES = "entries"
+    LIST = "get_list"
+    SET = "set"
+    SET_LIST = "set_list"
+    SET_BLOCKS = "set_blocks"
+    ACTION = "action"
+    ACTION_BLOCKS = "action_blocks"
+    RELEASE = "release"
+    CIPHERING = "ciphering"
+    WRONG_KEY = "wrong_key"
+
+
+HEADINGS = {
+    Service.ASSOCIATE: "associate",
+    Service.GET: "GET",
+    Service.RANGE: "range, in blocks",
+    Service.ENTRIES: "entries",
+    Service.LIST: "GET list",
+    Service.SET: "SET (clock)",
+    Service.SET_LIST: "SET list",
+    Service.SET_BLOCKS: "SET in blocks",
+    Service.ACTION: "ACTION (relay)",
+    Service.ACTION_BLOCKS: "ACTION in blocks",
+    Service.RELEASE: "release",
+    Service.CIPHERING: "ciphering, tags",
+    Service.WRONG_KEY: "wrong key",
+}
+
+GURUX_AUTH = {
+    Auth.NONE: "NONE",
+    Auth.LLS: "LOW",
+    Auth.HLS2: "HIGH",
+    Auth.HLS_MD5: "HIGH_MD5",
+    Auth.HLS_SHA1: "HIGH_SHA1",
+    Auth.HLS_GMAC: "HIGH_GMAC",
+    Auth.HLS_SHA256: "HIGH_SHA256",
+}
+"""Names of the mechanisms in the peers' scripts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One combination. `form` is how APDUs are ciphered after the association: glo, ded or general."""
+
+    peer: Peer
+    framing: str
+    auth: Auth
+    protection: str
+    form: str = "glo"
+    general_blocks: bool = False
+    address_octets: int = 2
+
+    def __str__(self) -> str:
+        parts = [self.framing, self.auth.value, self.protection]
+        parts += [] if self.form == "glo" else [self.form]
+        parts += ["gbt"] if self.general_blocks else []
+        parts += [] if self.address_octets == 2 else [f"address-{self.address_octets}"]
+        return "-".join(parts)
+
+    @property
+    def ciphered(self) -> bool:
+        """Say whether the association is ciphered."""
+        return self.protection != PLAIN
+
+    @property
+    def uses_authentication_key(self) -> bool:
+        """HLS-GMAC uses the authentication key even where the rest is plain."""
+        return self.auth is Auth.HLS_GMAC or "authenticated" in self.protection
+
+    @property
+    def services(self) -> list[Service]:
+        """What must be tested."""
+        return [service for service in Service if limit(self, service) is None]
+
+
+def _base(peer: Peer) -> Iterator[Case]:
+    for framing in ("wrapper", "hdlc"):
+        for auth in Auth:
+            for protection in (PLAIN, *Protection):
+                yield Case(peer, framing, auth, str(protection))
+
+
+def _forms(peer: Peer) -> Iterator[Case]:
+    strong = str(Protection.AUTHENTICATED_ENCRYPTED)
+    for framing in ("wrapper", "hdlc"):
+        for form in ("ded", "general-glo", "general-ded"):
+            yield Case(peer, framing, Auth.HLS_GMAC, strong, form)
+        yield Case(peer, framing, Auth.NONE, PLAIN, general_blocks=True)
+        yield Case(peer, framing, Auth.HLS_GMAC, strong, general_blocks=True)
+    for octets in (1, 4):
+        yield Case(peer, "hdlc", Auth.HLS_GMAC, strong, address_octets=octets)
+
+
+def _cosem() -> Iterator[Case]:
+    for framing in ("wrapper", "hdlc"):
+        for auth in (Auth.NONE, Auth.LLS, Auth.HLS2, Auth.HLS_GMAC):
+            if auth is not Auth.HLS_GMAC:  # it ciphers all once it has keys
+                yield Case(Peer.COSEM_CLIENT, framing, auth, PLAIN)
+            yield Case(
+                Peer.COSEM_CLIENT, framing, auth, str(Protection.AUTHENTICATED_ENCRYPTED), "general-glo"
+            )
+
+
+CASES = {
+    Peer.GURUX_CLIENT: [*_base(Peer.GURUX_CLIENT), *_forms(Peer.GURUX_CLIENT)],
+    Peer.GURUX_METER: [*_base(Peer.GURUX_METER), *_forms(Peer.GURUX_METER)],
+    Peer.COSEM_CLIENT: list(_cosem()),
+}
+
+_COSEM_LACKS = {Service.ENTRIES, Service.SET_LIST, Service.SET_BLOCKS, Service.ACTION_BLOCKS}
+
+
+def limit(case: Case, service: Service) -> str | None:
+    """Say why a service is not tried in a case; None where it is."""
+    if case.peer is Peer.COSEM_CLIENT and service in _COSEM_LACKS:
+        return "it has none"
+    if case.peer is Peer.GURUX_CLIENT:
+        if service is Service.SET_LIST:
+            return "its own fails"
+        if service is Service.ACTION_BLOCKS and case.general_blocks:
+            return "it loses count"
+    if service is Service.CIPHERING and not case.ciphered:
+        return "plain"
+    if service is Service.WRONG_KEY and not case.uses_authentication_key:
+        return "no tags"
+    return None
+
+
+# the document
+
+_HEAD = """<!-- Generated by `python -m tests.support.interop.table` from the tests; do not edit. -->
+
+# Interoperability
+
+Our DLMS stack against two others, each in a process of its own, over TCP sockets on loopback. Each line is a
+combination that `tests/interop` tries; "tested" means that a test fails when it stops working, other words are the
+reason why there is no test. In the columns:
+
+- *GET*: a serial, a register and the clock, one by one. *range, in blocks*: rows of block load between two times, in
+  several blocks. *entries*: rows by their number. *GET list*: the first three in one request.
+- *SET (clock)* and *ACTION (relay)* change the meter, which is looked at afterwards. *SET list*: two values in one
+  request. *in blocks*: a value that needs several blocks to the meter, and for ACTION back as well.
+- *release*: RLRQ and RLRE, where there is ciphering once with a ciphered Initiate inside. Our meter then serves nothing
+  any more.
+- *ciphering, tags*: gurux-dlms checks no authentication tags where it also deciphers. All recorded APDUs of both
+  sides are therefore opened once more by `tests/support/interop/wire.py` (`cryptography` alone, nothing of our stack):
+  tags are right, the security control is the agreed one, invocation counters rise, nothing that should be ciphered is
+  plain. That our stack checks the tags of the others shows in *wrong key*.
+- *wrong key*: our meter refuses a client that has another authentication key; our client refuses a meter that
+  understands it, but answers under another authentication key.
+
+"glo" is ciphering with the global key in the form of each service, "ded" with a dedicated key, "general" in the
+general form.
+"""
+
+_SECTIONS = {
+    Peer.GURUX_CLIENT: """
+## gurux-dlms 1.0.203, its client, with our meter
+
+What was found in it, and is mended or avoided in `tests/support/interop/peer/gurux_client.py`:
+
+- It cannot acknowledge a block of general block transfer: it asks its settings for a number that they do not have.
+  The number is supplied.
+- From the third block of a long request in general block transfer it acknowledges block 65,535, which our meter
+  refuses, since no such block was sent. Requests are tried with two blocks, answers on the wrapper with a window of
+  three.
+- After a long request in general block transfer it expects the answer to acknowledge nothing, and passes over a long
+  answer's blocks that acknowledge what it sent ("it loses count").
+- Its SET of a list (`writeList`) asks its arguments for a type that they do not have ("its own fails").
+- Passes 3 and 4 of HLS are ciphered with the global key where a dedicated one was agreed. Ours does the same.
+""",
+    Peer.GURUX_METER: """
+## Our client with a meter made of gurux-dlms 1.0.203
+
+Its server class does not run as shipped. `tests/support/interop/peer/gurux_server.py` uses its frames, AARQ parser,
+ciphering, HLS functions, objects, codec, and its handlers of GET with their splitting into blocks; the dispatcher,
+AARE, release, SET and ACTION are the test's. Our client is the real one: `open_session` on a TCP line reads identity,
+profile, clock and relay, sets and switches; `Exchange` adds entries, columns, lists and long values, and ends
+with a release that carries a ciphered Initiate. In the lines with general block transfer long answers come by it;
+long requests go in the blocks of their service, which our client prefers where the meter has them.
+""",
+    Peer.COSEM_CLIENT: """
+## dlms-cosem 25.1.0, its client, with our meter
+
+It lives in `.venv-peers` (`deploy/setup.sh peers`, which `deploy/setup.sh test` includes), since its pins clash with
+ours. It knows no HLS with MD5, SHA-1 or SHA-256, no dedicated key, no protection but both together, general
+ciphering only, and no HLS-GMAC without ciphering. Found in it:
+
+- Its HDLC takes a closing flag after an octet 7E for the beginning of another frame and waits for ever. The script
+  reads frames by their length.
+- In HLS 2 it sends the secret itself as its challenge.
+- In HLS-GMAC its proof and the APDU around that use the same invocation counter, so one nonce twice. Our meter
+  refuses that, which a test shows; the other tests let its counter rise between the two.
+""",
+}
+
+
+def document() -> str:
+    """Give `docs/interop.md`."""
+    return _HEAD + "".join(text + "\n" + _table(CASES[peer]) for peer, text in _SECTIONS.items())
+
+
+def _table(cases: list[Case]) -> str:
+    head = ["framing", "authentication", "protection", *(HEADINGS[service] for service in Service)]
+    lines = [head, ["---"] * len(head), *map(_row, cases)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _row(case: Case) -> list[str]:
+    framing = case.framing
+    if case.address_octets != 2:
+        framing += f", address of {case.address_octets} octet{'s'[: case.address_octets - 1]}"
+    if case.general_blocks:
+        framing += ", general block transfer"
+    protection = f"{case.protection}, {case.form}" if case.ciphered else case.protection
+    cells = [limit(case, service) or "tested" for service in Service]
+    return [framing, case.auth.value, protection, *cells]
+
+
+if __name__ == "__main__":
+    Path("docs/interop.md").write_text(document(), encoding="utf-8")
