@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from protocols.errors import MeterConfigError
-from protocols.modbus.plan import Span
+from protocols.modbus.plan import RegisterSpan
 from protocols.reading import ProfileName, Quantity, RelayState
 
 WORDS = {"u16": 1, "s16": 1, "u32": 2, "s32": 2, "u64": 4, "s64": 4, "f32": 2, "f64": 4, "time_bcd": 3}
@@ -31,11 +31,11 @@ WordOrder = Literal["big", "little"]
 RegisterType = Literal["u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "bcd", "text", "time_bcd"]
 
 
-class _Table(BaseModel):
+class _ModelTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
 
-class Register(_Table):
+class RegisterSpec(_ModelTable):
     """Where one quantity lives and how its octets become an exact value.
 
     value = raw x 10^`scaler` in `unit`. A float becomes a decimal once, at 10^`resolution` of its own unit.
@@ -86,12 +86,12 @@ class Register(_Table):
         return self.count or WORDS[self.type]
 
     @property
-    def span(self) -> Span:
+    def span(self) -> RegisterSpan:
         """Where it lies, for the planner."""
-        return Span(self.function, self.address, self.size, self.group)
+        return RegisterSpan(self.function, self.address, self.size, self.group)
 
 
-class Probe(_Table):
+class Probe(_ModelTable):
     """A value that must lie in low..high if this model and word order are right."""
 
     quantity: str
@@ -99,7 +99,7 @@ class Probe(_Table):
     high: Decimal
 
 
-class Relay(_Table):
+class Relay(_ModelTable):
     """Which raw values of the relay's register mean closed and open."""
 
     quantity: str = "0-0:96.3.10*255"
@@ -113,7 +113,7 @@ class Relay(_Table):
         return RelayState.OPEN if raw in self.open else RelayState.UNKNOWN
 
 
-class MeterModel(_Table):
+class MeterModel(_ModelTable):
     """One kind of meter.
 
     `max_read` is the most registers of a request, `align` what start and count must be a multiple of, `hole`
@@ -128,7 +128,7 @@ class MeterModel(_Table):
     align: Annotated[int, Field(ge=1, le=4)] = 1
     hole: Annotated[int, Field(ge=0, le=124)] = 16
     word_order: WordOrder = "big"
-    registers: tuple[Register, ...] = Field(min_length=1, max_length=MAX_REGISTERS)
+    registers: tuple[RegisterSpec, ...] = Field(min_length=1, max_length=MAX_REGISTERS)
     probe: tuple[Probe, ...] = ()
     relay: Relay | None = None
     _barriers: set[tuple[int, int]] = PrivateAttr(default_factory=set)
@@ -158,11 +158,11 @@ class MeterModel(_Table):
         """(function, address) before which no block may be joined: learned from refusals of such blocks."""
         return self._barriers
 
-    def of_profile(self, profile: ProfileName) -> tuple[Register, ...]:
+    def of_profile(self, profile: ProfileName) -> tuple[RegisterSpec, ...]:
         """Registers of a profile, in file order; empty when the model has none."""
         return tuple(r for r in self.registers if profile in r.profiles)
 
-    def of_quantity(self, quantity: str) -> Register:
+    def of_quantity(self, quantity: str) -> RegisterSpec:
         """The register of a quantity; KeyError when there is none."""
         wanted = Quantity.of(quantity)
         for register in self.registers:
@@ -170,7 +170,7 @@ class MeterModel(_Table):
                 return register
         raise KeyError(quantity)
 
-    def order(self, register: Register) -> WordOrder:
+    def order(self, register: RegisterSpec) -> WordOrder:
         """Word order of a register."""
         return register.word_order or self.word_order
 

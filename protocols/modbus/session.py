@@ -17,7 +17,7 @@ from protocols.errors import (
 from protocols.line import Line
 from protocols.modbus.client import ModbusClient, frames_for
 from protocols.modbus.codec import decode, raw_value
-from protocols.modbus.model import SERIAL, MeterModel, Register, load_model
+from protocols.modbus.model import SERIAL, MeterModel, RegisterSpec, load_model
 from protocols.modbus.reader import RegisterReader
 from protocols.reading import (
     MeterClock,
@@ -125,12 +125,12 @@ class ModbusSession:
         _ = to
         raise NotSupported(f"model {self._model.name} has no relay to switch")
 
-    async def _values(self, registers: Iterable[Register]) -> list[tuple[Quantity, Value]]:
+    async def _values(self, registers: Iterable[RegisterSpec]) -> list[tuple[Quantity, Value]]:
         wanted = tuple(registers)
         words = await self._reader.words(tuple(r.span for r in wanted))
         return [(Quantity.of(r.quantity), self._value(r, words[r.span])) for r in wanted]
 
-    def _value(self, register: Register, words: list[int] | None) -> Value:
+    def _value(self, register: RegisterSpec, words: list[int] | None) -> Value:
         if words is None:
             return Missing(MissingReason.METER_REFUSED)
         return decode(self._model, register, words, self._zone)
