@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -29,7 +28,9 @@ from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import SINK as MQTT
 from gateway.edge.sinks.mqtt import MqttSink
+from gateway.edge.sinks.part_requests import PartRequests
 from gateway.edge.stamping.part import StampingPart
+from gateway.edge.stamping.stored_part import StoredPart
 from gateway.errors import ContractError
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
@@ -87,11 +88,7 @@ class EdgeRole:
         self.link = EdgeLink(
             config.gateway.name,
             root=config.mqtt.root,
-            folder=edge_folder(config),
-            directory_keys=self._verify_keys(),
-            meters=lambda: [m.meter for m in config.meters],
-            on_directory=self._take_directory,
-            clock=clock,
+            directory=self._part_requests(config),
             ack_consumers=frozenset(config.journal.ack_consumers),
             limits=_limits(config),
         )
@@ -100,7 +97,7 @@ class EdgeRole:
             config.gateway.name,
             status=self.status,
             password=password(config),
-            companions=[self.link],
+            partners=[self.link],
             limits=_limits(config),
         )
 
@@ -137,7 +134,7 @@ class EdgeRole:
             config.push,
             lines=self.lines,
             context=context,
-            counters=PushCounters(edge_folder(config) / "push.db"),
+            counters=PushCounters(config.edge_folder / "push.db"),
         )
 
     async def _take_directory(self, part: DirectoryPart) -> None:
@@ -149,9 +146,17 @@ class EdgeRole:
         if self.follower is not None:
             self.follower.directory_changed(snapshot)
 
-    def _verify_keys(self) -> Sequence[bytes]:
-        ref = self._config.directory.verify_key_ref
-        return (self._secrets.secret(ref),) if ref else ()
+    def _part_requests(self, config: Config) -> PartRequests:
+        ref = config.directory.verify_key_ref
+        keys = (self._secrets.secret(ref),) if ref else ()
+        return PartRequests(
+            config.gateway.name,
+            root=config.mqtt.root,
+            stored=StoredPart(config.edge_folder, config.gateway.name, keys),
+            meters=lambda: [m.meter for m in config.meters],
+            apply=self._take_directory,
+            clock=self._clock,
+        )
 
     def _influx(self, section: InfluxSection) -> InfluxFollower:
         token = self._secrets.secret(section.token_ref).decode() if section.token_ref else ""
@@ -164,7 +169,7 @@ class EdgeRole:
         )
         meters = [m.meter for m in self._config.meters]
         return InfluxFollower(
-            sink, InfluxMover(InfluxWriter(target), reader), meters, edge_folder(self._config)
+            sink, InfluxMover(InfluxWriter(target), reader), meters, self._config.edge_folder
         )
 
     def status(self) -> Status:
@@ -215,7 +220,7 @@ class EdgeRole:
 @asynccontextmanager
 async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
     """Open journal, counters and lines; close them in order when the block ends."""
-    folder = edge_folder(config)
+    folder = config.edge_folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     journal = await Journal.open(folder / "journal.db", clock=clock, limits=journal_limits(config))
     counters = FileCounters(folder / "counters.json")
@@ -235,11 +240,6 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
             await line.close()
         await journal.close()
         counters.close()
-
-
-def edge_folder(config: Config) -> Path:
-    """Where the edge keeps journal, counters and its part of the directory."""
-    return config.gateway.data / "edge"
 
 
 def journal_limits(config: Config) -> JournalLimits:

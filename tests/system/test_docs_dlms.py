@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gateway.cli.common import fits
+from gateway.cli.output import fits
 from tests.support.cli import ROOT, Cli
 
 
