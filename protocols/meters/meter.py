@@ -269,8 +269,8 @@ async def open_meter_async(
 ) -> AsyncIterator[MeterSession]:
     """Open the meter at a URL for the block, in the running event loop; what is opened is closed at its end.
 
-    `url`, `keys` and the errors are those of `open_meter`; the block has a `MeterSession`, whose readings become
-    rows by `Row(reading)`. Cancelling it ends the conversation and closes the line.
+    `url` and `keys` are those of `open_meter`, and it raises what that raises. Yields a `MeterSession`, whose
+    readings become rows by `Row(reading)`. Cancelling it ends the conversation and closes the line.
 
     Example::
 

@@ -145,25 +145,23 @@ class MeterModel(_ModelTable):
                 raise ValueError(f"{where}: {register.size} registers exceed max_read = {self.max_read}")
             if register.group is None and (register.address % self.align or register.size % self.align):
                 raise ValueError(f"{where}: address and size must be multiples of align = {self.align}")
-        for quantity in (SERIAL, *(p.quantity for p in self.probe), *self._relay_quantity()):
+        relay = (self.relay.quantity,) if self.relay else ()
+        for quantity in (SERIAL, *(p.quantity for p in self.probe), *relay):
             if str(Quantity.of(quantity)) not in seen:
                 raise ValueError(f"no register gives {quantity}, which the model needs")
         return self
 
-    def _relay_quantity(self) -> tuple[str, ...]:
-        return (self.relay.quantity,) if self.relay else ()
-
     @property
     def barriers(self) -> set[tuple[int, int]]:
-        """(function, address) before which no block may be joined: learned from refusals of such blocks."""
+        """The (function, address) before which no block is joined: learned from refusals, for every later session."""
         return self._barriers
 
     def of_profile(self, profile: ProfileName) -> tuple[RegisterSpec, ...]:
-        """Registers of a profile, in file order; empty when the model has none."""
+        """Return the registers of a profile, in file order; empty when the model has none."""
         return tuple(r for r in self.registers if profile in r.profiles)
 
     def of_quantity(self, quantity: str) -> RegisterSpec:
-        """The register of a quantity; KeyError when there is none."""
+        """Return the register of a quantity, in any way of writing its code; KeyError when there is none."""
         wanted = Quantity.of(quantity)
         for register in self.registers:
             if Quantity.of(register.quantity) == wanted:
@@ -171,14 +169,18 @@ class MeterModel(_ModelTable):
         raise KeyError(quantity)
 
     def order(self, register: RegisterSpec) -> WordOrder:
-        """Word order of a register."""
+        """Return the word order of a register: its own, else the model's."""
         return register.word_order or self.word_order
 
 
 def parse_model(text: str, *, where: str) -> MeterModel:
-    """Read a model from TOML text; MeterConfigError says where and what. `where` names the file.
+    r"""Read a model from TOML `text` and return it.
 
-    `extends = "NAME"` takes everything of another model that this one does not say; registers add up.
+    `where` names the file in messages. `extends = "NAME"` takes everything of another model that this one does
+    not say; registers add up. Raises MeterConfigError, which says where and what is wrong.
+
+    >>> parse_model('extends = "sdm120"\nname = "mine"\ntitle = "Mine"', where="mine.toml").manufacturer
+    'EAS'
     """
     try:
         table = tomllib.loads(text)
@@ -194,7 +196,13 @@ def parse_model(text: str, *, where: str) -> MeterModel:
 
 @lru_cache(maxsize=64)
 def load_model(name: str) -> MeterModel:
-    """Load a shipped model by name; MeterConfigError names those that exist."""
+    """Load the shipped model with this `name` (see `model_names`); a model is loaded once.
+
+    Raises MeterConfigError for another name, naming those that exist.
+
+    >>> load_model("sdm120").of_quantity("1-0:12.7.0*255").unit
+    'V'
+    """
     if name not in model_names():
         raise MeterConfigError(f"there is no meter model {name!r}; known: {', '.join(model_names())}")
     model = parse_model(_text(name), where=f"{name}.toml")
@@ -205,12 +213,15 @@ def load_model(name: str) -> MeterModel:
 
 @lru_cache(maxsize=1)
 def model_names() -> tuple[str, ...]:
-    """Names of the shipped models, sorted."""
-    return tuple(
-        sorted(
-            entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.name.endswith(".toml")
-        )
-    )
+    """Return the names of the shipped models, sorted.
+
+    Raises nothing: they come with the package.
+
+    >>> "sdm120" in model_names()
+    True
+    """
+    files_ = (entry.name for entry in _folder().iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in files_ if name.endswith(".toml")))
 
 
 def _folder() -> Traversable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from protocols.errors import (
     IdentityMismatch,
@@ -138,16 +138,26 @@ class ModbusSession:
 
 @asynccontextmanager
 async def open_modbus(line: Line, spec: MeterSpec, context: SessionContext) -> AsyncIterator[ModbusSession]:
-    """Hold the line for a session with the meter of `spec`; IdentityMismatch when another answers.
+    """Hold the line for a session with the meter of `spec`, check who answers, and yield the session.
 
-    Of `context` only the clock is used: Modbus has neither keys nor counters. MeterConfigError for an
-    unknown model, framing or zone.
+    `line` is any `protocols.line.Line`, taken for the block and opened when it is not. `spec` says which meter
+    (`meter`, or None for any) and how to ask it (`modbus`). Of `context` only the clock is used: Modbus has
+    neither keys nor counters.
+
+    Raises MeterConfigError for an unknown model, framing or zone, LineUnavailable and other LineErrors,
+    MeterSilent, IdentityMismatch when another meter answers; afterwards the line is free.
+
+    Example::
+
+        async with open_modbus(line, spec, context) as session:
+            async for reading in session.read(ProfileName.INSTANTANEOUS):
+                print(reading.value("1-0:12.7.0*255"))
     """
     settings = spec.modbus
     if settings is None:
         raise MeterConfigError("the meter has no Modbus settings").with_context(meter=spec.meter)
     try:
-        model, frames, zone = load_model(settings.model), frames_for(settings.framing), _zone(spec.zone)
+        model, frames, zone = load_model(settings.model), frames_for(settings.framing), spec.time_zone()
         async with line.exclusive() as io:
             client = ModbusClient(io, frames, timeout=settings.timeout, worst_latency=settings.worst_latency)
             session = ModbusSession(
@@ -159,13 +169,6 @@ async def open_modbus(line: Line, spec: MeterSpec, context: SessionContext) -> A
     except ProtocolError as error:
         error.with_context(meter=spec.meter, line=line.name)
         raise
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise MeterConfigError(f"there is no time zone {name!r}") from error
 
 
 def _printed(serial: str, expected: str | None) -> str:
