@@ -45,7 +45,7 @@ class ProtocolError(Exception):
     @property
     def code(self) -> str:
         """Stable snake_case name for messages, metrics and documentation."""
-        return _snake(type(self).__name__)
+        return code_of(type(self))
 
     def __str__(self) -> str:
         where = [f"{k} {v}" for k, v in (("meter", self.meter), ("line", self.line), ("", self.doing)) if v]
@@ -141,5 +141,7 @@ class LocalError(ProtocolError):
     """An interface was misused by our own code."""
 
 
-def _snake(name: str) -> str:
+def code_of(error: type[Exception]) -> str:
+    """Return the code of a class of errors: `MeterSilent` has `meter_silent`."""
+    name = error.__name__
     return "".join(("_" if c.isupper() and i else "") + c.lower() for i, c in enumerate(name))

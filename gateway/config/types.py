@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 MeterText = Annotated[str, Field(pattern=r"^[A-Z0-9]{3}:[A-Z0-9]{1,32}$")]
@@ -15,3 +17,15 @@ class Section(BaseModel):
     """Base of all sections: unknown keys are mistakes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def section_in(field: FieldInfo) -> type[Section] | None:
+    """Return the section that a field holds, or holds many of; None when it holds a value."""
+    return next(_sections((field.annotation, *field.metadata)), None)
+
+
+def _sections(annotations: Iterable[Any]) -> Iterator[type[Section]]:
+    for annotation in annotations:
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            yield annotation
+        yield from _sections(get_args(annotation))

@@ -17,7 +17,7 @@ from gateway.config import file as configuration
 from gateway.demo.broker import embedded_broker
 from gateway.errors import GatewayError
 from gateway.roles.app import Running, running
-from gateway.roles.central import SIGNING_KEY, VERIFY_KEY, central_files, make_directory_keys
+from gateway.roles.central_files import SIGNING_KEY, VERIFY_KEY, central_files, make_directory_keys
 from mapping.directory import NumberKind
 from mapping.imports import apply_import, plan_import
 from mapping.rekey import apply_rekey, plan_rekey

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -135,7 +134,7 @@ class EdgeRole:
             config.push,
             lines=self.lines,
             context=context,
-            counters=PushCounters(edge_folder(config) / "push.db"),
+            counters=PushCounters(config.edge_folder / "push.db"),
         )
 
     async def _take_directory(self, part: DirectoryPart) -> None:
@@ -153,7 +152,7 @@ class EdgeRole:
         return PartRequests(
             config.gateway.name,
             root=config.mqtt.root,
-            stored=StoredPart(edge_folder(config), config.gateway.name, keys),
+            stored=StoredPart(config.edge_folder, config.gateway.name, keys),
             meters=lambda: [m.meter for m in config.meters],
             apply=self._take_directory,
             clock=self._clock,
@@ -170,7 +169,7 @@ class EdgeRole:
         )
         meters = [m.meter for m in self._config.meters]
         return InfluxFollower(
-            sink, InfluxMover(InfluxWriter(target), reader), meters, edge_folder(self._config)
+            sink, InfluxMover(InfluxWriter(target), reader), meters, self._config.edge_folder
         )
 
     def status(self) -> Status:
@@ -221,7 +220,7 @@ class EdgeRole:
 @asynccontextmanager
 async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
     """Open journal, counters and lines; close them in order when the block ends."""
-    folder = edge_folder(config)
+    folder = config.edge_folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     journal = await Journal.open(folder / "journal.db", clock=clock, limits=journal_limits(config))
     counters = FileCounters(folder / "counters.json")
@@ -241,11 +240,6 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
             await line.close()
         await journal.close()
         counters.close()
-
-
-def edge_folder(config: Config) -> Path:
-    """Where the edge keeps journal, counters and its part of the directory."""
-    return config.gateway.data / "edge"
 
 
 def journal_limits(config: Config) -> JournalLimits:

@@ -20,8 +20,7 @@ from gateway.edge.polling.health import DRIFT_ALARM
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.stamping.stamp import stamp
 from gateway.errors import GatewayError, PeerUnavailable, UsageError
-from gateway.roles.app import clock_of
-from gateway.roles.central import CentralFiles
+from gateway.roles.central_files import CentralFiles
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from mapping.changes import Change, bind, remove
@@ -209,7 +208,7 @@ async def field_work(config: Config, files: CentralFiles) -> AsyncIterator[Field
         raise UsageError(f"there is no central at {files.folder}: give its data folder with --central")
     folder: Path = config.gateway.data / "field"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    clock = clock_of(config)
+    clock = config.clock()
     limits = JournalLimits(retention=timedelta(days=400))
     journal = await Journal.open(folder / "journal.db", clock=clock, limits=limits)
     try:

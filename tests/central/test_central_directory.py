@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -35,6 +35,7 @@ from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, octets, snapshot
 from tests.support.mosquitto import Mosquitto
+from tests.support.waiting import until
 
 TOPICS = Topics("test")
 PRIVATE, PUBLIC = new_key_pair()
@@ -45,13 +46,6 @@ MOVED = T0 + 2 * DAY
 def store(tmp_path: Path) -> Iterator[DirectoryStore]:
     with DirectoryStore(tmp_path / "directory.db") as made:
         yield made
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger.db")
-    yield made
-    made.close()
 
 
 def fit(store: DirectoryStore, meter: str = "GEN:1", account: str = "acc-1", point: str = "UP-1") -> int:
@@ -79,13 +73,6 @@ def move(store: DirectoryStore) -> int:
         Name("acc-2", NumberKind.ACCOUNT, "2222222222"),
     ]
     return store.apply(changes, by="test", source="moves.csv", at=NOW + 2 * DAY)
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.02)
-    assert condition(), what
 
 
 class Listener:
@@ -116,12 +103,6 @@ class Listener:
         request = DirectoryRequest(gateway="edge-1", have_version=have, meters=meters)
         payload = wrap(request, id="r", source="/gateways/edge-1", time=NOW)
         await self.connection.publish(TOPICS.directory_request("edge-1"), payload)
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "broker") as made:
-        yield made
 
 
 @asynccontextmanager

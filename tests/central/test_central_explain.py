@@ -51,13 +51,6 @@ def store(tmp_path: Path) -> Iterator[DirectoryStore]:
         yield made
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger.db")
-    yield made
-    made.close()
-
-
 def test_a_capture_is_explained(ledger: Ledger, store: DirectoryStore) -> None:
     ledger.ingest(batch([capture(1), capture(2, number=1, value="9.9", value_rev=2), capture(4)]), NOW)
     answer = explain(ledger, store, capture(1).capture_id)

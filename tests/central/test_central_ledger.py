@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,13 +26,6 @@ from gateway.errors import ContractError
 from gateway.seqset import SeqSet
 from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, snapshot
 from tests.support.statements import statements_sent
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger.db")
-    yield made
-    made.close()
 
 
 def model(sent: list[Capture]) -> dict[str, tuple[int, str]]:

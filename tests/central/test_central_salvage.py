@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,13 +17,6 @@ from tests.support.central.samples import NOW, batch, capture, octets
 TOPICS = Topics("meters")
 TOPIC = TOPICS.readings("edge-1", "block_load")
 BAD = octets(batch([capture(1), capture(2), capture(3)]))
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger.db")
-    yield made
-    made.close()
 
 
 def spoiled(payload: bytes, seq: int) -> bytes:

@@ -19,7 +19,7 @@ from gateway.contract.envelope import READINGS_TYPE, assemble, parse_batch
 from gateway.contract.golden import golden_messages
 from gateway.contract.messages import Capture
 from gateway.errors import ContractError
-from tests.support.captures import capture
+from tests.support.journal_records import capture
 
 BODIES = [capture(n, pad=n).model_dump_json(exclude_defaults=True).encode() for n in range(4)]
 

@@ -23,7 +23,7 @@ from gateway.contract.envelope import (
 from gateway.contract.golden import golden_messages
 from gateway.contract.messages import Ack, Batch, Capture, Gap, Signed, Status, rfc3339
 from gateway.errors import ContractError
-from tests.support.captures import capture, gap_record
+from tests.support.journal_records import capture, gap_record
 
 GOLDEN = golden_messages()
 

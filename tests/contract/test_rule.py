@@ -18,7 +18,7 @@ from gateway.contract.messages import (
 )
 from gateway.contract.rule import ConsumerState
 from gateway.seqset import SeqSet
-from tests.support.captures import ACCOUNT, T0, capture
+from tests.support.journal_records import ACCOUNT, T0, capture
 
 A = AttributedAccount.model_validate(ACCOUNT.model_dump(exclude={"role"}))
 B = AttributedAccount(account_id="acc-2", account_number=None, legacy_number="KE2", usage_point="up-1")

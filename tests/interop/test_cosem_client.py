@@ -12,9 +12,10 @@ from protocols.dlms.data import cosem_time
 from protocols.session import Auth
 from tests.support.dlms.bench import EK, START
 from tests.support.interop import wire
-from tests.support.interop.peers import ROOT, PeerProcess
+from tests.support.interop.peers import PeerProcess
 from tests.support.interop.served import CLOCK_NOW, Served, client_task, served_meter
 from tests.support.interop.table import CASES, Case, Peer, Service
+from tests.support.paths import ROOT
 
 TITLE = b"CSMPEER1"
 PYTHON = ROOT / ".venv-peers" / "bin" / "python"

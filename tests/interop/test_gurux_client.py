@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,12 +14,13 @@ from tests.support.interop import wire
 from tests.support.interop.peers import PeerProcess
 from tests.support.interop.served import CLOCK_NOW, LONG, Served, client_task, served_meter
 from tests.support.interop.table import CASES, PLAIN, Case, Peer, Service, document
+from tests.support.paths import ROOT
 
 TITLE = b"GRXPEER1"
 DEDICATED = bytes.fromhex("5A" * 16)
 STREAMED = "e044"
 """General block transfer, window 4, not the last block, another follows at once."""
-TABLE = Path(__file__).parents[2] / "docs" / "interop.md"
+TABLE = ROOT / "docs" / "interop.md"
 CLIENT_CASES = CASES[Peer.GURUX_CLIENT]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from mapping.imports import HEADER as IMPORT_HEADER
 from mapping.imports import ImportPlan, apply_import, plan_import, write_import_corrections
 from mapping.rekey import RekeyPlan, apply_rekey, plan_rekey, write_corrections
 from mapping.store import DirectoryStore
+from tests.support.paths import ROOT
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 FROM = "2026-01-01T00:00:00+05:30"
@@ -241,36 +241,15 @@ def test_import_fills_in_the_account_number_later(store: DirectoryStore, tmp_pat
     assert verdicts(other) == [("conflict", "NUMBERS_DISAGREE")]
 
 
-KILLED = """
-import sys
-from datetime import UTC, datetime
-from mapping import tables
-from mapping.changes import Name
-from mapping.directory import NumberKind
-from mapping.store import DirectoryStore
-store = DirectoryStore(sys.argv[1])
-real = tables._write_new
-def slow(db, rows):
-    real(db, rows)
-    print("written", flush=True)
-    sys.stdin.read()
-tables._write_new = slow
-names = [Name(f"acc-{i}", NumberKind.LEGACY, f"L{i}") for i in range(5000)]
-store.apply(names, by="x", source="y", at=datetime.now(UTC))
-"""
-
-
 def test_row_24_killed_in_mid_transaction_leaves_the_old_version(
     store: DirectoryStore, tmp_path: Path
 ) -> None:
     before = store.snapshot()
-    home = str(Path(__file__).parents[2])
     child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path / "directory.db")],
+        [sys.executable, "-m", "tests.support.mapping.killed_process", str(tmp_path / "directory.db")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=home,
-        env={**os.environ, "PYTHONPATH": home},
+        cwd=ROOT,
     )
     assert child.stdout is not None
     assert child.stdout.readline().strip() == b"written"

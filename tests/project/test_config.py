@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.file import ConfigMistakes, load
+from gateway.config.file import JournalSection, load
+from gateway.config.mistakes import ConfigMistakes
 from gateway.roles.lines import make_line
 from protocols.lines.optical import OpticalLine
 from protocols.lines.udp import UdpLine
@@ -125,3 +126,7 @@ def test_udp_and_optical_lines_are_made(tmp_path: Path) -> None:
 def test_lines_and_framings_that_do_not_fit_are_mistakes(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigMistakes, match=words):
         load(write(tmp_path, text))
+
+
+def test_central_alone_releases_entries_unless_the_configuration_names_others() -> None:
+    assert JournalSection().ack_consumers == ("central",)

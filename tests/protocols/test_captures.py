@@ -14,7 +14,7 @@ from protocols.capture import streams as capture_streams
 from protocols.capture.file import is_capture, read_capture
 from protocols.capture.streams import Chunk, chunks
 from protocols.errors import MeterProtocolError
-from tests.support.capture import CLIENT, CLIENT6, METER, METER6, pcap, pcapng, tcp, udp
+from tests.support.pcap_writer import CLIENT, CLIENT6, METER, METER6, pcap, pcapng, tcp, udp
 
 SYN = 2
 Writer = Callable[..., bytes]

@@ -26,10 +26,11 @@ from protocols.reading import Obis
 from protocols.session import Auth, DlmsSettings, MeterSpec, SessionContext
 from tests.support.dlms.bench import PASSWORD, POLICIES, SmallMeter
 from tests.support.fakes import HandClock, NoCounters
+from tests.support.paths import ROOT
 from tests.support.replay import ReplayLine
 
 RELAY = Obis(0, 0, 96, 3, 10)
-TRACES = Path(__file__).parent / "dlms" / "traces"
+TRACES = ROOT / "tests" / "protocols" / "dlms" / "traces"
 AT = datetime(2026, 11, 25, 8, 0, 0, 123456, tzinfo=UTC)
 SECRET = b"WRONGISH" * 4
 

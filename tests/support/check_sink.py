@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +12,8 @@ from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.base import Sink
 from protocols.clock import SystemClock
-from tests.support.captures import records
+from tests.support.journal_records import records
+from tests.support.waiting import until
 
 
 class Peer(Protocol):
@@ -29,23 +29,16 @@ class Peer(Protocol):
         """Give capture ids in the order in which they arrived, repeats included."""
 
 
-async def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Poll until the condition holds; fail at the deadline."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        await asyncio.sleep(0.01)
-
-
-async def wait_delivered(peer: Peer, ids: set[str], seconds: float = 20.0) -> list[str]:
+async def wait_delivered(peer: Peer, ids: set[str]) -> list[str]:
     """Wait until the peer has all of `ids`; give everything that arrived."""
-    end = time.monotonic() + seconds
-    while True:
-        got = list(await peer.delivered())
-        if ids <= set(got):
-            return got
-        assert time.monotonic() < end, f"{len(ids - set(got))} of {len(ids)} entries were not delivered"
-        await asyncio.sleep(0.05)
+    got: list[str] = []
+
+    async def all_delivered() -> bool:
+        got[:] = await peer.delivered()
+        return ids <= set(got)
+
+    await until(all_delivered, lambda: f"{len(ids - set(got))} of {len(ids)} entries were not delivered")
+    return got
 
 
 @contextlib.asynccontextmanager
@@ -90,16 +83,16 @@ async def _check_delivery(factory: Callable[[], Sink], peer: Peer, journal: Jour
 async def _check_peer_down(factory: Callable[[], Sink], peer: Peer, journal: Journal) -> None:
     sink = factory()
     async with running(sink, journal):
-        await wait_for(lambda: sink.statistics().connected)
+        await until(lambda: sink.statistics().connected)
         await peer.stop()
         before = (await journal.cursors())[sink.name]
         lost = records(300, first=700)
         await journal.append(lost)
-        await wait_for(lambda: sink.statistics().failures > 0)
+        await until(lambda: sink.statistics().failures > 0)
         assert (await journal.cursors())[sink.name] == before, "the cursor ran ahead of a dead peer"
         assert sink.statistics().last_error
         await peer.start()
-        await wait_delivered(peer, set(_ids(lost)), 30)
+        await wait_delivered(peer, set(_ids(lost)))
         await wait_cursor(journal, sink.name, journal.last_seq)
 
 
@@ -118,9 +111,13 @@ async def _check_cancel(factory: Callable[[], Sink], peer: Peer, journal: Journa
         await wait_delivered(peer, set(_ids(more)))
 
 
-async def wait_cursor(journal: Journal, sink: str, seq: int, seconds: float = 20.0) -> None:
+async def wait_cursor(journal: Journal, sink: str, seq: int) -> None:
     """Wait until the sink's cursor reaches `seq`."""
-    end = time.monotonic() + seconds
-    while (await journal.cursors()).get(sink, 0) < seq:
-        assert time.monotonic() < end, f"cursor {(await journal.cursors()).get(sink)} of {seq}"
-        await asyncio.sleep(0.01)
+    cursor = 0
+
+    async def reached() -> bool:
+        nonlocal cursor
+        cursor = (await journal.cursors()).get(sink, 0)
+        return cursor >= seq
+
+    await until(reached, lambda: f"cursor {cursor} of {seq}")

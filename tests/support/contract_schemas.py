@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 
-FOLDER = Path(__file__).parents[2] / "docs" / "contract"
+from tests.support.paths import ROOT
+
+FOLDER = ROOT / "docs" / "contract"
 
 
 def schema(name: str) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class JumpClock(HandClock):
 
 
 class ManualClock:
-    """A clock that moves only by `advance`, which wakes those that sleep on it."""
+    """A clock that stands still until `advance` moves it and wakes those who sleep on it."""
 
     def __init__(self, at: datetime) -> None:
         self._at = at

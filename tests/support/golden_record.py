@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.config.file import load
 from gateway.mqtt.connection import MqttSettings
-from gateway.roles.central import make_directory_keys
+from gateway.roles.central_files import make_directory_keys
 from gateway.roles.edge import edge_role
 from protocols.reading import ProfileName
 from protocols.session import Auth
@@ -20,9 +20,10 @@ from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 from tests.support.billing import Billing
 from tests.support.fakes import ManualClock
 from tests.support.mosquitto import Mosquitto
-from tests.support.wire import Exchange, playing, recording
+from tests.support.paths import ROOT
+from tests.support.tcp_record import Exchange, playing, recording
 
-FOLDER = Path(__file__).parents[1] / "system" / "golden"
+FOLDER = ROOT / "tests" / "system" / "golden"
 AT = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
 KINDS = ("modbus", "dlms-lls")
 Document = dict[str, Any]

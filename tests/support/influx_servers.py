@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-DEADLINE = 30.0
+from tests.support.waiting import wait_until
 
 
 def free_port() -> int:
@@ -39,17 +38,16 @@ def get(url: str, **query: str) -> str:
 
 
 def _wait_answering(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            break
+    def answers() -> bool:
         try:
             urllib.request.urlopen(url, timeout=1).close()
         except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise RuntimeError(f"{url} does not answer:\n{log.read_text()[-2000:]}")
+            return False
+        return True
+
+    wait_until(lambda: answers() or process.poll() is not None, f"{url} answers")
+    if process.poll() is not None:
+        raise RuntimeError(f"{url} does not answer:\n{log.read_text()[-2000:]}")
 
 
 @dataclass

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-START_DEADLINE = 10.0
+from tests.support.waiting import wait_until
 
 
 def free_port() -> int:
@@ -65,16 +64,18 @@ class Mosquitto:
         program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([program, "-c", str(config)], stdout=log, stderr=log)
-        deadline = time.monotonic() + START_DEADLINE
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                raise RuntimeError("mosquitto ended: " + (self.folder / "log").read_text()[-2000:])
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
-            time.sleep(0.02)
-        self.stop()
-        raise RuntimeError("mosquitto does not listen")
+        wait_until(lambda: self._listens() or not self.running, "mosquitto listens")
+        if not self.running:
+            raise RuntimeError("mosquitto ended: " + (self.folder / "log").read_text()[-2000:])
+        return self
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def kill(self) -> None:
         """End it at once, as a power cut would."""

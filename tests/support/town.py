@@ -6,15 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gateway.central.audit import AuditResult, audit, by_directory
-from gateway.roles.central import CentralFiles, central_files, make_directory_keys
+from gateway.roles.central_files import CentralFiles, central_files, make_directory_keys
 from mapping.changes import MoveIn, MoveOut, Name
 from mapping.directory import NumberKind
 from mapping.imports import apply_import, plan_import
@@ -24,16 +23,8 @@ from protocols.simulator.neighbourhood.files import read_plan
 from protocols.simulator.neighbourhood.neighbourhood import MeterRecord, household_of, record_of
 from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 from tests.support.mosquitto import Mosquitto
-
-DEADLINE = 60.0
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = DEADLINE) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds:g} s in vain until {what}")
-        time.sleep(0.05)
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_until
 
 
 @dataclass
@@ -56,7 +47,7 @@ class Program:
                 [sys.executable, "-c", "from gateway.cli.main import main; main()", *self.arguments],
                 stdout=out,
                 stderr=out,
-                cwd=Path(__file__).parents[2],
+                cwd=ROOT,
                 env=os.environ | {"PYTHONFAULTHANDLER": "1"},
             )
         self.starts += 1

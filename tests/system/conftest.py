@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from tests.support.cli import Cli, command_line
-from tests.support.town import Town, town, wait_until
+from tests.support.town import Town, town
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from protocols.dlms.framing.wrapper import encode
-from tests.support.capture import CLIENT, METER, pcap, pcapng, tcp, udp
 from tests.support.cli import Cli
+from tests.support.pcap_writer import CLIENT, METER, pcap, pcapng, tcp, udp
 
 ODD = ("10.0.0.7", 12345)
 GET = "C0010000080000010000FF0200"

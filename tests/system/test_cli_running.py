@@ -14,7 +14,8 @@ from mapping.directory import NumberKind
 from mapping.store import DirectoryStore
 from protocols.session import Auth
 from tests.support.cli import Cli
-from tests.support.town import Program, Town, wait_until
+from tests.support.town import Program, Town
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ import select
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
+
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_until
 
 PROGRAM = [sys.executable, "-c", "from gateway.cli.main import main; main()"]
-ROOT = Path(__file__).parents[2]
 STORY_SECONDS = 60.0
 
 
@@ -53,27 +53,30 @@ def test_live_tells_its_story_and_stops_on_ctrl_c() -> None:
         os.close(controller)
     assert "Traceback" not in seen
     assert "stopped" in seen
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
-    assert re.search(r"sent again[^:]*: 0\b", plain), plain[-3000:]
-    assert "no_account" in plain
-    assert re.search(r"http://127\.0\.0\.1:\d+/operator", plain)
+    assert re.search(r"sent again[^:]*: 0\b", seen), seen[-3000:]
+    assert "no_account" in seen
+    assert re.search(r"http://127\.0\.0\.1:\d+/operator", seen)
 
 
 def read_until(descriptor: int, text: str | None, seconds: float) -> str:
     """Read the terminal until `text` came (and a little more), or it was hung up."""
-    seen = b""
-    end = time.monotonic() + seconds
-    while text is None or text.encode() not in re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", seen):
-        left = end - time.monotonic()
-        assert left > 0, f"waited {seconds:g} s in vain for {text!r}: {seen[-3000:].decode(errors='replace')}"
-        if not select.select([descriptor], [], [], left)[0]:
-            continue
-        try:
-            octets = os.read(descriptor, 65536)
-        except OSError:
-            octets = b""
-        if not octets:
-            assert text is None, seen[-3000:].decode(errors="replace")
-            break
-        seen += octets
-    return seen.decode(errors="replace")
+    seen, ended = b"", False
+
+    def arrived() -> bool:
+        nonlocal seen, ended
+        while not ended and select.select([descriptor], [], [], 0)[0]:
+            try:
+                octets = os.read(descriptor, 65536)
+            except OSError:  # a pty says that its other end was closed with EIO
+                octets = b""
+            seen, ended = seen + octets, not octets
+        return ended or (text is not None and text in plain(seen))
+
+    wait_until(arrived, lambda: f"{text!r} to come: {plain(seen)[-3000:]}", seconds)
+    assert text is None or text in plain(seen), plain(seen)[-3000:]
+    return plain(seen)
+
+
+def plain(seen: bytes) -> str:
+    """Return what a terminal shows, without its control sequences."""
+    return re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", seen).decode(errors="replace")

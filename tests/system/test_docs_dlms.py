@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gateway.cli.common import fits
+from gateway.cli.output import fits
 from protocols.session import Auth
 from tests.support.cli import ROOT, Cli
 from tests.support.town import Town

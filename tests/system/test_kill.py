@@ -16,7 +16,8 @@ from gateway.central.audit import AuditResult
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.messages import Status
 from gateway.edge.journal.view import view
-from tests.support.town import Town, town, wait_until
+from tests.support.town import Town, town
+from tests.support.waiting import wait_until
 
 KILLS = int(os.environ.get("KILLS", "20"))
 SEED = int(os.environ.get("SEED", "20261123"))
@@ -24,13 +25,20 @@ CALM = 180.0
 
 
 def converged(made: Town, since: datetime, until: datetime) -> AuditResult:
-    """Audit again and again until nothing is wrong or time is up; gives the last result."""
-    end = time.monotonic() + CALM
-    while True:
-        result = made.audit(since, until) if made.files.ledger.exists() else AuditResult(lost=-1)
-        if result.clean or time.monotonic() > end:
-            return result
-        time.sleep(1)
+    """Audit again and again until nothing is wrong, or fail with the last result when time is up."""
+    result = AuditResult(lost=-1)
+
+    def clean() -> bool:
+        nonlocal result
+        if made.files.ledger.exists():
+            result = made.audit(since, until)
+        return result.clean
+
+    def found() -> str:
+        return f"{result}\n--- edge\n{made.edge.tail()}\n--- central\n{made.central.tail()}"
+
+    wait_until(clean, found, CALM)
+    return result
 
 
 def status(made: Town) -> Status | None:
@@ -74,7 +82,7 @@ def test_sigkill_of_edge_central_and_broker_loses_doubles_and_misattributes_noth
         made.edge.start()  # everything that is due is read at once after a start
         since = until - timedelta(days=3)
         result = converged(made, since, until)
-        assert result.clean, f"{result}\n--- edge\n{made.edge.tail()}\n--- central\n{made.central.tail()}"
+        assert result.clean
         assert result.recorded > 500
         print(f"kill test: {KILLS} kills, {result}")
         journal = view(made.folder / "edge" / "edge" / "journal.db")
@@ -109,7 +117,7 @@ def test_central_away_for_36_hours_fills_the_journal_raises_the_alarm_and_loses_
         until = (made.started - hours + timedelta(hours=34)).replace(minute=0, second=0, microsecond=0)
         made.central.start()
         result = converged(made, until - timedelta(days=3), until)
-        assert result.clean, f"{result}\n--- edge\n{made.edge.tail()}\n--- central\n{made.central.tail()}"
+        assert result.clean
         assert made.edge.pid == pid
         assert made.edge.running
         wait_until(lambda: not alarmed(), "the alarm goes when there is room")

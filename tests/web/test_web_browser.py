@@ -13,6 +13,7 @@ from playwright.async_api import Browser, Page, async_playwright
 
 from gateway.errors import ConfigError
 from gateway.web.server import serve
+from tests.support.waiting import until
 from tests.support.web.seed import LEGACY, Town
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -66,9 +67,7 @@ async def fits(page: Page) -> None:
 
 
 async def shown_code(town: Town, count: int) -> str:
-    async with asyncio.timeout(10):
-        while len(town.codes) < count:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(town.codes) >= count)
     return town.codes[-1].rsplit(" ", 1)[1]
 
 

@@ -16,9 +16,10 @@ from protocols.simulator.faults import wire as fault_wire
 from protocols.simulator.faults.kinds import FAULT_KINDS, FaultKind
 from protocols.simulator.faults.script import Fault, FaultPlayer, FaultScript, load, shipped
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from tests.support.paths import ROOT
 from tests.support.simulator import AARQ_NONE, ask_tcp
 
-DOCS = Path(__file__).parents[3] / "docs" / "simulator.md"
+DOCS = ROOT / "docs" / "simulator.md"
 
 
 def player(**fields: object) -> FaultPlayer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
 from random import Random
 
 from protocols.capture.file import read_capture
@@ -29,13 +28,14 @@ from protocols.dlms.trace.conversations import Heard, decode_talks
 from protocols.dlms.trace.state import Known
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis
-from tests.support.capture import CLIENT, METER, pcap, pcapng, tcp, udp
 from tests.support.dlms.bench import KEYS, TITLE, SmallMeter
 from tests.support.dlms.pushes import ALERT, FRAMED
 from tests.support.dlms.random_profiles import layout_of, maker_of
+from tests.support.paths import ROOT
+from tests.support.pcap_writer import CLIENT, METER, pcap, pcapng, tcp, udp
 
 Target_ = Callable[[bytes], object]
-TRACES = Path(__file__).parents[2] / "protocols" / "dlms" / "traces"
+TRACES = ROOT / "tests" / "protocols" / "dlms" / "traces"
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 LAYOUTS = 8
 ROWS = 12

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent / "peer"
-ROOT = Path(__file__).parents[3]
 LIMIT = 30.0
 """Seconds that one task of a peer may take."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import time
 
 from httpx import Response
 
+from tests.support.waiting import wait_until
 from tests.support.web.client import TestClient
 from tests.support.web.seed import Town
 
@@ -28,10 +28,7 @@ def enter(client: TestClient, code: str) -> Response:
 
 
 def wait_codes(town: Town, count: int) -> list[str]:
-    deadline = time.monotonic() + 5
-    while len(town.codes) < count:
-        assert time.monotonic() < deadline, f"{len(town.codes)} of {count} codes: {town.codes}"
-        time.sleep(0.005)
+    wait_until(lambda: len(town.codes) >= count, lambda: f"{len(town.codes)} of {count} codes: {town.codes}")
     return [shown.rsplit(" ", 1)[1] for shown in town.codes]
 
 

@@ -1,0 +1,121 @@
+"""The InfluxDB sink against real servers: written, read back, refused points set aside, points moved."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from gateway.edge.influx.points import nanoseconds, point
+from gateway.edge.influx.sink import InfluxSink
+from gateway.edge.influx.target import InfluxTarget
+from gateway.edge.journal.entry import Entry, EntryKind
+from tests.support.influx_servers import export, free_port, influxdb1, influxql, v2_path, victoria_metrics
+from tests.support.waiting import until
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+class ListJournal:
+    """A journal in memory that ends when it is read to its end."""
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.entries = entries
+        self.cursor = 0
+        self.dead: list[tuple[int, str]] = []
+
+    async def follow(self, sink: str) -> AsyncIterator[list[Entry]]:
+        while rest := [e for e in self.entries if e.seq > self.cursor]:
+            yield rest
+
+    async def ack(self, sink: str, seq: int) -> None:
+        self.cursor = seq
+
+    async def dead_letter(self, sink: str, seq: int, reason: str, body: bytes) -> None:
+        self.dead.append((seq, reason))
+
+
+def entry(seq: int, *, voltage: str = "230.1", account: str | None = None, field: str = "voltage") -> Entry:
+    at = START + timedelta(minutes=30 * seq)
+    accounts = [
+        {
+            "account_id": "a1",
+            "account_number": account,
+            "legacy_number": "KE1",
+            "usage_point": "UP-1",
+            "role": "normal",
+        }
+    ]
+    body = {
+        "capture_id": f"GEN:1/instantaneous/{at.isoformat()}/0",
+        "value_rev": 1,
+        "meter": "GEN:1",
+        "profile": "instantaneous",
+        "at": at.isoformat(),
+        "start": None,
+        "reason": None,
+        "attributions": accounts if account else [],
+        "values": [
+            {"q": "1-0:12.7.0*255", "name": field, "unit": "V", "value": voltage},
+            {"q": "1-0:11.7.0*255", "name": "current", "unit": "A", "missing": "sentinel"},
+        ],
+    }
+    return Entry(seq, EntryKind.CAPTURE, "instantaneous", json.dumps(body).encode())
+
+
+def target(url: str) -> InfluxTarget:
+    return InfluxTarget(url=url, org="kesco", bucket="meters", timeout=5)
+
+
+def test_a_point_has_tags_fields_and_time_and_no_field_for_what_is_missing() -> None:
+    made = point(entry(1, account="1234567890"), "edge-1")
+    assert made is not None
+    at = nanoseconds(START + timedelta(minutes=30))
+    expected = f"instantaneous,account=1234567890,gateway=edge-1,meter=GEN:1 voltage=230.1 {at}"
+    assert made.line == expected
+
+
+async def test_victoriametrics_holds_what_was_written(tmp_path: Path) -> None:
+    with victoria_metrics(tmp_path) as url:
+        journal = ListJournal([entry(i) for i in range(1, 51)])
+        await InfluxSink(target(url), "edge-1").run(journal)
+        assert journal.cursor == 50
+        series = export(url, '{__name__="instantaneous_voltage",account="unassigned"}')
+        assert [len(s["values"]) for s in series] == [50]
+
+
+async def test_influxdb_refuses_some_points_and_they_are_set_aside_with_its_reason(tmp_path: Path) -> None:
+    with influxdb1(tmp_path, "meters") as upstream, v2_path(upstream) as (url, writes):
+        good = [entry(i) for i in range(1, 41)]
+        await InfluxSink(target(url), "edge-1").run(ListJournal(good))
+        # 1.6 fixes the type of a field: make `strange` a string, so that its floats are a partial-write 400.
+        writer = InfluxSink(target(url), "edge-1")._writer
+        writer.write([f'instantaneous,meter=x strange="text" {nanoseconds(START + timedelta(days=2))}'])
+        writer.close()
+        writes.clear()
+        journal = ListJournal(
+            [entry(i, field="strange" if i in (57, 71) else "voltage") for i in range(41, 81)]
+        )
+        sink = InfluxSink(target(url), "edge-1")
+        await sink.run(journal)
+        assert journal.cursor == 80
+        assert [seq for seq, _ in journal.dead] == [57, 71]
+        assert "field type conflict" in journal.dead[0][1]
+        assert sink.statistics().dead == 2
+        assert writes.count(400) >= 2
+        assert len(writes) < 40, "bisection, not one write a point"
+        (series,) = influxql(url, "meters", "SELECT count(voltage) FROM instantaneous")
+        assert series["values"][0][1] == 78
+
+
+async def test_an_absent_server_holds_the_cursor_and_is_tried_again(tmp_path: Path) -> None:
+    journal = ListJournal([entry(1)])
+    sink = InfluxSink(target(f"http://127.0.0.1:{free_port()}"), "edge-1")
+    task = asyncio.create_task(sink.run(journal))
+    await until(lambda: sink.statistics().failures >= 2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert journal.cursor == 0
+    assert "cannot be reached" in (sink.statistics().last_error or "")

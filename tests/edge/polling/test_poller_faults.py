@@ -1,0 +1,124 @@
+"""Polling goes on past faults: clocks that jump, one bad profile, rows too large, rows dated ahead."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.edge.journal.journal import Journal
+from protocols.errors import MeterRefused
+from protocols.reading import ProfileName, Quantity, Text
+from tests.support.edge.poller_bench import BLOCK, HALF, LIVE, T0, Bench, Meter, block
+from tests.support.fakes import JumpClock
+
+DAILY = ProfileName.DAILY
+
+
+@pytest.fixture
+async def bench(tmp_path: Path):
+    clock = JumpClock(T0)
+    journal = await Journal.open(tmp_path / "j.db", clock=clock)
+    yield Bench(journal, clock)
+    await journal.close()
+
+
+async def test_polling_goes_on_after_the_clock_was_set_back(bench: Bench) -> None:
+    meter = bench.add("1")
+    poller = bench.poller(LIVE)
+    bench.clock.at = T0 + timedelta(days=3650)  # a real-time clock without its battery
+    task = asyncio.create_task(poller.run())
+    try:
+        while not poller.statistics().captures:
+            await asyncio.sleep(0)
+        for _ in range(4):
+            await asyncio.sleep(0)
+        bench.clock.at = T0
+        before = len(meter.reads)
+        while bench.clock.at < T0 + timedelta(hours=1):
+            await asyncio.sleep(0)
+        assert len(meter.reads) >= before + 3
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_failing_meter_is_retried_after_the_clock_was_set_back(bench: Bench) -> None:
+    meter = bench.add("1")
+    meter.error = lambda: MeterRefused("no")
+    poller = bench.poller(LIVE)
+    bench.clock.at = T0 + timedelta(days=3650)
+    task = asyncio.create_task(poller.run())
+    try:
+        while len(meter.opened) < 3:
+            await asyncio.sleep(0)
+        meter.error = None
+        bench.clock.at = T0
+        while bench.clock.at < T0 + timedelta(minutes=30):
+            await asyncio.sleep(0)
+        assert meter.reads
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+class OneProfileRefuses(Meter):
+    """Answers, but refuses its block load."""
+
+    async def read(self, profile, since=None, until=None):
+        if profile is BLOCK:
+            self.reads.append((profile, since, until))
+            raise MeterRefused("object unavailable")
+        async for row in super().read(profile, since, until):
+            yield row
+
+
+async def test_a_profile_that_fails_does_not_starve_those_after_it(bench: Bench) -> None:
+    meter = bench.meters["GEN:1"] = OneProfileRefuses(bench.clock)
+    poller = bench.poller(BLOCK, DAILY, LIVE)
+    await bench.run_until(poller, T0 + timedelta(minutes=20))
+    assert {profile for profile, _, _ in meter.reads} == {BLOCK, DAILY, LIVE}
+    assert poller.statistics().meters["GEN:1"].error_code == "meter_refused"
+
+
+async def test_an_unset_clock_of_the_gateway_puts_no_lasting_doubt_on_good_rows(bench: Bench) -> None:
+    meter = bench.add("1")
+    meter.rows = [block(T0 - HALF), block(T0)]
+    bench.clock.good = False
+    bench.clock.at = T0 - timedelta(days=400)  # booted without the network: the time of the last shutdown
+    poller = bench.poller(BLOCK)
+    await poller.poll_once()
+    bench.clock.good, bench.clock.at = True, T0
+    await poller.poll_once()
+    assert [c.reason for c in await bench.captures()] == [None, None]
+
+
+async def test_a_row_too_large_for_the_journal_is_its_meters_fault_alone(bench: Bench) -> None:
+    meter, other = bench.add("1"), bench.add("2")
+    huge = tuple((Quantity.of(f"0-0:96.1.{n}*255"), Text("\x01" * 4000)) for n in range(60))
+    meter.rows = [replace(block(T0), values=huge)]
+    poller = bench.poller(BLOCK)
+    await bench.run_until(poller, T0 + timedelta(hours=2))
+    assert len(other.reads) >= 3
+    health = poller.statistics()
+    assert health.meters["GEN:1"].error_code == "meter_protocol_error"
+    assert health.paused is None
+
+
+class UnfilteredMeter(Meter):
+    """Gives every row whatever span was asked for."""
+
+    async def read(self, profile, since=None, until=None):
+        async for row in super().read(profile):
+            yield row
+
+
+async def test_a_row_dated_ahead_opens_no_gap_and_moves_no_watermark(bench: Bench) -> None:
+    meter = bench.meters["GEN:1"] = UnfilteredMeter(bench.clock)
+    meter.rows = [block(T0 - HALF), block(T0), block(T0 + timedelta(days=900))]
+    await bench.poller(BLOCK).poll_once()
+    assert await bench.gaps() == []
+    assert await bench.journal.watermark("GEN:1", "block_load") == T0

@@ -1,0 +1,29 @@
+"""A directory change that never ends: `python -m tests.support.mapping.killed_process PATH`, to be killed.
+
+It prints "written" when the rows are in the file and not yet committed, then waits.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from mapping import tables
+from mapping.changes import Name
+from mapping.directory import NumberKind
+from mapping.store import DirectoryStore
+
+_write = tables._write_new
+
+
+def write_and_wait(*arguments: Any) -> None:
+    _write(*arguments)
+    print("written", flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    tables._write_new = write_and_wait
+    names = [Name(f"acc-{i}", NumberKind.LEGACY, f"L{i}") for i in range(5000)]
+    DirectoryStore(sys.argv[1]).apply(names, by="x", source="y", at=datetime.now(UTC))
