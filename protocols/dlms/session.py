@@ -133,7 +133,7 @@ class DlmsSession:
             raise IdentityMismatch(expected=f"title {self._title.hex()}", found=f"title {opened.title.hex()}")
         if known is None:
             return
-        serial = text_of(await opened.exchange.get(1, SERIAL))
+        serial = text_of(await opened.exchange.get(Target(1, SERIAL)))
         if serial != known.serial:
             raise IdentityMismatch(expected=known.meter_id, found=f"{known.manufacturer}:{serial}")
 
