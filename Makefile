@@ -45,6 +45,7 @@ bench:
 	@$(SETUP) peers
 	@$(PY) bench/pipeline.py $(ARGS)
 	@$(PY) bench/dlms.py $(ARGS)
+	@$(PY) bench/startup.py $(ARGS)
 
 docs:
 	@$(SETUP) dev

@@ -37,7 +37,7 @@ from gurux_dlms.internal._GXDataInfo import _GXDataInfo
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.types import array, double_long_unsigned, long_unsigned, octets, structure
 from protocols.dlms.profile import stamps
-from protocols.dlms.profile.columns import decode_block, decode_octets
+from protocols.dlms.profile.decoder import decode_buffer
 from protocols.dlms.profile.layouts import CLOCK, CapturedColumn, Layout
 from protocols.reading import Obis, ProfileName, Quantity
 
@@ -110,20 +110,20 @@ def measure_decode(rounds: int) -> dict[str, float]:
 
     def cold() -> None:
         stamps.forget()
-        decode_block(LAYOUT, data, zone=zone)
+        decode_buffer(LAYOUT, data, zone=zone)
 
     def gurux() -> Any:
         return _GXCommon.getData(None, GXByteBuffer(data), _GXDataInfo())
 
     def sets() -> Any:
-        return decode_octets(LAYOUT, data, zone=zone, received_at=BEGIN)
+        return decode_buffer(LAYOUT, data, zone=zone).sets(received_at=BEGIN)
 
-    block = decode_block(LAYOUT, data, zone=zone)
+    block = decode_buffer(LAYOUT, data, zone=zone)
     total = sum(sum(v for v in column.values if isinstance(v, int)) for column in block.columns)
     peer = dlms_cosem(data, rounds)
     assert peer["rows"] == len(gurux()) == block.count == len(sets().sets) == ROWS
     assert peer["sum"] == sum(sum(one[1:]) for one in gurux()) == total, "the decoders disagree"
-    ours = median_ms(timed(lambda: decode_block(LAYOUT, data, zone=zone), 5 * rounds))
+    ours = median_ms(timed(lambda: decode_buffer(LAYOUT, data, zone=zone), 5 * rounds))
     theirs = median_ms(timed(gurux, rounds))
     all_sets = median_ms(timed(sets, 3 * rounds))
     limit = median_ms(timed(lambda: list(row.iter_unpack(memoryview(data)[4:])), 5 * rounds))

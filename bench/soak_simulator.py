@@ -20,6 +20,7 @@ from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import ProfileName
+from protocols.session import SessionContext
 from protocols.simulator.neighbourhood.files import read_plan, secret_files
 from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 
@@ -85,9 +86,7 @@ async def read_all(plan: Plan, profile: ProfileName, at_once: int) -> tuple[int,
                 async with open_session(
                     lines[meter.line],
                     meter.spec,
-                    secrets=keys,
-                    counters=counters,
-                    clock=clock,
+                    SessionContext(secrets=keys, counters=counters, clock=clock),
                     layouts=layouts,
                 ) as session:
                     async for _ in session.read(profile, datetime.now(UTC)):

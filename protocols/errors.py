@@ -17,6 +17,7 @@ ProtocolError
 │   └── IdentityMismatch   another meter answers at this address: stop, nothing is attributed
 ├── NotSupported           the meter (model) lacks this: skip the item, go on
 ├── MeterConfigError       our configuration of the meter is wrong: fix it, no retry helps
+│   └── SecretMissing      its settings need a key or password that nobody gave
 └── LocalError             our own misuse of an interface: a bug
 """
 
@@ -45,7 +46,7 @@ class ProtocolError(Exception):
     @property
     def code(self) -> str:
         """Stable snake_case name for messages, metrics and documentation."""
-        return _snake(type(self).__name__)
+        return code_of(type(self))
 
     def __str__(self) -> str:
         where = [f"{k} {v}" for k, v in (("meter", self.meter), ("line", self.line), ("", self.doing)) if v]
@@ -137,9 +138,22 @@ class MeterConfigError(ProtocolError):
     """The configuration of a meter or line is wrong; no retry helps."""
 
 
+class SecretMissing(MeterConfigError):
+    """Settings need a key or password that nobody gave: `setting` names what needs it, `secret` what is needed."""
+
+    def __init__(self, setting: str, secret: str) -> None:
+        super().__init__(
+            f"{setting} needs {secret}: put {'them' if ' and ' in secret else 'it'} into a key file"
+        )
+        self.setting = setting
+        self.secret = secret
+
+
 class LocalError(ProtocolError):
     """An interface was misused by our own code."""
 
 
-def _snake(name: str) -> str:
+def code_of(error: type[Exception]) -> str:
+    """Return the code of a class of errors: `MeterSilent` has `meter_silent`."""
+    name = error.__name__
     return "".join(("_" if c.isupper() and i else "") + c.lower() for i, c in enumerate(name))

@@ -1,13 +1,16 @@
-"""The waist that every meter driver implements, and what it is given: secrets, counters, time."""
+"""The waist that every meter driver implements, the settings of a meter, and what sessions are given."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from types import MappingProxyType, NoneType, UnionType
+from typing import Annotated, Any, Protocol, Union, get_args, get_origin, get_type_hints
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from protocols.errors import MeterConfigError
 from protocols.reading import MeterClock, Nameplate, ProfileName, ReadingSet, RelayState
 
 
@@ -38,8 +41,27 @@ class CounterStore(Protocol):
         """Return a counter greater than any given for `key` before and >= `at_least`; reserved durably."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionContext:
+    """What sessions are given by the program that they run in: keys, invocation counters, and the time.
+
+    `secrets` gives the octets behind the references of a spec, `counters` numbers that never repeat for a key
+    (one store for all sessions with it), `clock` the instant that readings are stamped with and whether it may
+    be trusted. `protocols.meters` has them in files (`KeyFile`, `FileSecrets`, `FileCounters`),
+    `protocols.clock` the machine's clock.
+    """
+
+    secrets: SecretSource
+    counters: CounterStore
+    clock: Clock
+
+
 class Auth(StrEnum):
-    """How a DLMS association authenticates (Green Book 9.2.2, mechanisms 0 to 6)."""
+    """How a DLMS association authenticates (Green Book 9.2.2, mechanisms 0 to 6).
+
+    `lls` sends a password; the others prove a secret without sending it. `hls2` is the mechanism of Indian
+    meters (AES), `hls-gmac` uses the ciphering keys alone.
+    """
 
     NONE = "none"
     LLS = "lls"
@@ -56,7 +78,11 @@ class Auth(StrEnum):
 
 
 class Protection(StrEnum):
-    """What ciphering does to each APDU (security control 0x30, 0x10, 0x20)."""
+    """What ciphering does to each APDU (security control 0x30, 0x10, 0x20).
+
+    `authenticated` shows the text and proves it, `encrypted` hides it without proof; meters of IS 15959 want
+    both, which is the default.
+    """
 
     AUTHENTICATED_ENCRYPTED = "authenticated-encrypted"
     AUTHENTICATED = "authenticated"
@@ -71,9 +97,40 @@ class ReleaseMode(StrEnum):
     NONE = "none"
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a number may be: `low` (itself left out where `above`) to `high`."""
+
+    low: float
+    high: float
+    above: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return (self.low < value if self.above else self.low <= value) and value <= self.high
+
+    def __str__(self) -> str:
+        return f"{'more than ' if self.above else ''}{self.low:g} to {self.high:g}"
+
+
+class Choices(tuple[object, ...]):
+    """The values that a setting may have."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(map(str, self))}"
+
+
+COMPANIONS = ("is15959", "generic")
+"""What may be assumed of a meter: IS 15959 Parts 1 to 3, or its own object list only."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DlmsSettings:
-    """How to reach a DLMS meter; the defaults suit most meters.
+    """How to reach a DLMS meter; the defaults suit most meters. MeterConfigError when one is outside its limit.
+
+    The limits stand in the annotations, so that configuration files and commands take them from here:
+    `DLMS_SETTINGS` has the type and limit of each.
 
     `client` is the client address (16 public, 32 reader, 48 utility), `server` the logical device,
     `physical` the HDLC lower address (None on the wrapper), `address_octets` the width of an HDLC server
@@ -83,17 +140,18 @@ class DlmsSettings:
     association; `general` uses general-glo-ciphering. `accept_plain` lets a plain answer through where
     ciphering was agreed: a downgrade, only for models known to need it.
 
-    `max_pdu` octets of an APDU that we accept, `max_info` octets of an HDLC information field, `window`
-    HDLC frames in flight. `max_list` attributes are asked for in one request (1 = one by one). `release`
-    says how an association ends. `counter_object` is where the public client reads the invocation counter ("" =
-    nowhere), None the companion's. `hls_object` is the association object that passes 3 and 4 of HLS use.
-    `keep_open` seconds an idle association is kept for the next poll (0 = closed after each).
+    `timeout` is in seconds. `max_pdu` octets of an APDU that we accept, `max_info` octets of an HDLC
+    information field, `window` HDLC frames in flight. `max_list` attributes are asked for in one request
+    (1 = one by one). `release` says how an association ends. `counter_object` is where the public client
+    reads the invocation counter ("" = nowhere), None the companion's. `hls_object` is the association object
+    that passes 3 and 4 of HLS use. `keep_open` seconds an idle association is kept for the next poll (0 =
+    closed after each).
     """
 
-    client: int = 16
-    server: int = 1
-    physical: int | None = None
-    framing: str = "wrapper"
+    client: Annotated[int, Bounds(1, 127)] = 16
+    server: Annotated[int, Bounds(1, 16383)] = 1
+    physical: Annotated[int, Bounds(0, 16383)] | None = None
+    framing: Annotated[str, Choices(("wrapper", "wrapper-udp", "hdlc"))] = "wrapper"
     auth: Auth = Auth.NONE
     ciphered: bool = False
     protection: Protection = Protection.AUTHENTICATED_ENCRYPTED
@@ -104,22 +162,59 @@ class DlmsSettings:
     encryption_key_ref: str | None = None
     authentication_key_ref: str | None = None
     system_title: bytes = b"MGW\x00\x00\x00\x00\x01"
-    timeout: float = 5.0
-    max_pdu: int = 0xFFFF
-    max_info: int = 128
-    window: int = 1
-    address_octets: int = 0
-    max_list: int = 1
+    timeout: Annotated[float, Bounds(0, 120, above=True)] = 5.0
+    max_pdu: Annotated[int, Bounds(64, 0xFFFF)] = 0xFFFF
+    max_info: Annotated[int, Bounds(16, 2030)] = 128
+    window: Annotated[int, Bounds(1, 7)] = 1
+    address_octets: Annotated[int, Choices((0, 1, 2, 4))] = 0
+    max_list: Annotated[int, Bounds(1, 32)] = 1
     release: ReleaseMode = ReleaseMode.PLAIN
     counter_object: str | None = None
     hls_object: str = "0-0:40.0.0*255"
-    companion: str = "is15959"
-    keep_open: float = 0.0
+    companion: Annotated[str, Choices(COMPANIONS)] = "is15959"
+    keep_open: Annotated[float, Bounds(0, 3600)] = 0.0
+
+    def __post_init__(self) -> None:
+        for name, kind in DLMS_SETTINGS.items():
+            value = getattr(self, name)
+            if kind.limit is not None and not (value is None and kind.optional) and value not in kind.limit:
+                raise MeterConfigError(f"{name} = {value!r}: {kind.limit} is allowed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingType:
+    """What a setting may hold: a plain type, of it what `limit` allows, and None as well where `optional`."""
+
+    plain: type
+    optional: bool = False
+    limit: Bounds | Choices | None = None
+
+    @classmethod
+    def of(cls, hint: Any) -> SettingType:
+        """Read an annotation of `DlmsSettings`."""
+        if get_origin(hint) in (UnionType, Union):
+            (inner,) = (part for part in get_args(hint) if part is not NoneType)
+            return replace(cls.of(inner), optional=True)
+        if get_origin(hint) is Annotated:
+            plain, limit = get_args(hint)
+            return cls(plain=plain, limit=limit)
+        return cls(plain=hint)
+
+
+DLMS_SETTINGS: Mapping[str, SettingType] = MappingProxyType(
+    {name: SettingType.of(hint) for name, hint in get_type_hints(DlmsSettings, include_extras=True).items()}
+)
+"""The type of each setting of `DlmsSettings` by its name, in the order of their declaration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModbusSettings:
-    """How to reach a Modbus meter: unit id, model file, timeout and worst latency in seconds."""
+    """How to reach a Modbus meter.
+
+    `unit` is its id (1 to 247), `model` the name of a shipped model (`protocols.modbus.model_names`), `framing`
+    `tcp` or `rtu`. `timeout` seconds is the wait for an answer to begin, `worst_latency` how many seconds later
+    an answer may still come: on RTU the line is kept quiet for so long after a request without answer.
+    """
 
     unit: int
     model: str
@@ -130,12 +225,23 @@ class ModbusSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterSpec:
-    """One meter to talk to. `meter` is the expected identity (`GEN:12345678`), or None to accept any."""
+    """One meter to talk to: which it is, and either `dlms` or `modbus` settings.
+
+    `meter` is the expected identity (`GEN:12345678`), or None to accept any; `zone` the name of the time zone
+    that its wall clock shows.
+    """
 
     meter: str | None
     zone: str = "Asia/Kolkata"
     dlms: DlmsSettings | None = None
     modbus: ModbusSettings | None = None
+
+    def time_zone(self) -> ZoneInfo:
+        """Return the meter's zone; MeterConfigError when there is none of that name."""
+        try:
+            return ZoneInfo(self.zone)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise MeterConfigError(f"there is no time zone {self.zone!r}") from error
 
 
 class MeterSession(Protocol):

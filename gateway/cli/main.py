@@ -1,4 +1,4 @@
-"""The command `meter-gateway`: its groups, and the one place where errors become messages and exit codes."""
+"""The command `meter-gateway`, and the one place where errors become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -9,28 +9,22 @@ from collections.abc import Iterator
 import typer
 
 from gateway import __version__
-from gateway.cli import decode, demo, explore, field, meters, office, service
-from gateway.cli.common import Exit, problems
+from gateway.cli.commands import LazyGroup
+from gateway.cli.exits import Exit
+from gateway.cli.output import print_problem
 from gateway.errors import GatewayError
-from gateway.observe import setup_logging
 from mapping.errors import MappingError
 from protocols.errors import MeterConfigError, ProtocolError
 
 app = typer.Typer(
     name="meter-gateway",
+    cls=LazyGroup,
     help="Smart-meter gateway: polls meters, puts every reading under its account, delivers it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-demo.register(app)
-service.register(app)
-field.register(app)
-meters.register(app)
-explore.register(app)
-office.register(app)
-decode.register(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -43,7 +37,7 @@ def _root(
 
 
 def exit_code(error: Exception) -> int:
-    """Map an error to the documented exit code."""
+    """Return the documented exit code of an error."""
     match error:
         case GatewayError():
             return error.exit_code
@@ -65,7 +59,7 @@ def _explain_group(group: BaseExceptionGroup[BaseException]) -> int:
         raise group
     errors = list(_leaves(known))
     for error in errors:
-        problems.print(f"error: {error}", markup=False)
+        print_problem(f"error: {error}")
     return exit_code(errors[0])
 
 
@@ -80,17 +74,16 @@ def _leaves(error: BaseException) -> Iterator[Exception]:
 def main() -> None:
     """Run the command line; every expected error is one clear message, never a traceback."""
     code: int = Exit.GOOD
-    setup_logging("warning")
     try:
         app()
     except (GatewayError, MappingError, ProtocolError) as error:
-        problems.print(f"error: {error}", markup=False)
+        print_problem(f"error: {error}")
         code = exit_code(error)
     except BaseExceptionGroup as group:
         code = _explain_group(group)
-    except BrokenPipeError:
+    except BrokenPipeError:  # `… | head`: the reader has enough; Python must not complain again as it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a file, folder or socket that the person named
-        problems.print(f"error: {error}", markup=False)
+        print_problem(f"error: {error}")
         code = Exit.FAILED
     sys.exit(int(code))

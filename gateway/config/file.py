@@ -1,23 +1,21 @@
-"""The one TOML file: its shape, its limits, and mistakes explained in place."""
+"""The one TOML file: its sections with their limits, and how it is read."""
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
-from gateway.config.locate import locate
+from gateway.config.checks import check_meters
 from gateway.config.meters import LineSection, MeterSection
+from gateway.config.mistakes import ConfigMistakes, Source
 from gateway.config.push import PushSection
 from gateway.config.types import Name, Port, Section
-from gateway.errors import ConfigError
-from protocols.session import Auth
+from protocols.clock import SimulatedClock, SystemClock
+from protocols.session import Clock
 
 
 class GatewaySection(Section):
@@ -149,165 +147,39 @@ class Config(Section):
         """Folder of the secret files."""
         return self.gateway.secrets or self.gateway.data / "keys"
 
+    @property
+    def edge_folder(self) -> Path:
+        """Folder of the edge's journal, counters and part of the directory."""
+        return self.gateway.data / "edge"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mistake:
-    """One mistake: where it stands, what is wrong, what is allowed, the nearest valid name."""
-
-    file: str
-    line: int | None
-    field: str
-    problem: str
-    nearest: str | None = None
-
-    def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else self.file
-        hint = f" Did you mean `{self.nearest}`?" if self.nearest else ""
-        return f"{place}: {self.field}: {self.problem}{hint}"
-
-
-class ConfigMistakes(ConfigError):
-    """A configuration file with mistakes; `mistakes` lists every one of them."""
-
-    def __init__(self, mistakes: list[Mistake]) -> None:
-        super().__init__("\n".join(str(m) for m in mistakes))
-        self.mistakes = mistakes
+    def clock(self) -> Clock:
+        """Return the machine's clock, or simulated time where [simulation] says so."""
+        section = self.simulation
+        if section is None:
+            return SystemClock()
+        return SimulatedClock(start=section.start, anchor=section.anchor, speed=section.speed)
 
 
 def load(path: Path) -> Config:
-    """Read and validate a file; ConfigMistakes lists every mistake with file, line and field."""
+    """Return the configuration in a file; ConfigMistakes lists every mistake with file, line and field.
+
+    Example: `load(Path("/etc/meter-gateway/north.toml")).gateway.name`
+    """
+    source = Source(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        source.text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(source.text)
     except FileNotFoundError as error:
-        raise ConfigMistakes([_whole(path, "there is no such file")]) from error
+        raise ConfigMistakes([source.mistake((), "there is no such file")]) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigMistakes([_whole(path, f"cannot be read: {error}")]) from error
-    try:
-        document = tomllib.loads(text)
+        raise ConfigMistakes([source.mistake((), f"cannot be read: {error}")]) from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigMistakes([_whole(path, f"not TOML: {error}")]) from error
-    mistakes: list[Mistake] = []
+        raise ConfigMistakes([source.mistake((), f"not TOML: {error}")]) from error
     try:
         config = Config.model_validate(document)
     except ValidationError as error:
-        mistakes = [_mistake(path, text, e) for e in error.errors()]
-        raise ConfigMistakes(mistakes) from error
-    mistakes = list(_cross_checks(path, text, config))
-    if mistakes:
-        raise ConfigMistakes(mistakes)
+        raise ConfigMistakes([source.explain(one, Config) for one in error.errors()]) from error
+    # What concerns two sections is looked at when each is right by itself: else one mistake shows as many.
+    if findings := list(check_meters(config.lines, config.meters, config.push)):
+        raise ConfigMistakes([source.mistake(*finding) for finding in findings])
     return config
-
-
-def _whole(path: Path, problem: str) -> Mistake:
-    return Mistake(file=str(path), line=None, field="(file)", problem=problem)
-
-
-def _mistake(path: Path, text: str, error: Any) -> Mistake:
-    trail = tuple(p for p in error["loc"])
-    nearest = None
-    problem = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        allowed = _fields_at(trail[:-1])
-        close = difflib.get_close_matches(str(trail[-1]), allowed, n=1)
-        nearest = close[0] if close else None
-        problem = "unknown key; allowed here: " + ", ".join(sorted(allowed))
-    elif error["type"] in ("literal_error", "enum") and isinstance(error.get("input"), str):
-        choices = [
-            c.strip(" '")
-            for c in str(error.get("ctx", {}).get("expected", "")).replace(" or ", ",").split(",")
-        ]
-        close = difflib.get_close_matches(error["input"], choices, n=1)
-        nearest = close[0] if close else None
-        problem = f"`{error['input']}` is not allowed; allowed: {', '.join(choices)}"
-    elif error["type"] == "missing":
-        problem = "required and not there"
-    return Mistake(
-        file=str(path), line=locate(text, trail), field=_dotted(trail), problem=problem, nearest=nearest
-    )
-
-
-def _dotted(trail: tuple[Any, ...]) -> str:
-    text = ""
-    for part in trail:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text or "(file)"
-
-
-def _fields_at(trail: tuple[Any, ...]) -> list[str]:
-    model: Any = Config
-    for part in trail:
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[part].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return list(model.model_fields)
-
-
-def _unfit(line: LineSection, meter: MeterSection) -> str:
-    """Say why a meter cannot be on a line; "" when it can."""
-    framing = meter.dlms.framing if meter.dlms is not None else None
-    if (line.kind == "udp") != (framing == "wrapper-udp"):
-        return f'line `{line.name}` is {line.kind}: a udp line and `framing = "wrapper-udp"` go together'
-    if line.mode_e and framing != "hdlc":
-        return f'line `{line.name}` has `mode_e`, which needs a DLMS meter with `framing = "hdlc"`'
-    return ""
-
-
-def _cross_checks(path: Path, text: str, config: Config) -> list[Mistake]:
-    found: list[Mistake] = []
-
-    def add(trail: tuple[Any, ...], problem: str, nearest: str | None = None) -> None:
-        found.append(
-            Mistake(
-                file=str(path),
-                line=locate(text, trail),
-                field=_dotted(trail),
-                problem=problem,
-                nearest=nearest,
-            )
-        )
-
-    names: dict[str, int] = {}
-    for i, line in enumerate(config.lines):
-        if line.name in names:
-            add(
-                ("lines", i, "name"),
-                f"line `{line.name}` is defined twice (first as lines[{names[line.name]}])",
-            )
-        names.setdefault(line.name, i)
-    seen: dict[str, int] = {}
-    for i, meter in enumerate(config.meters):
-        if meter.line not in names:
-            close = difflib.get_close_matches(meter.line, names, n=1)
-            add(("meters", i, "line"), f"there is no line `{meter.line}`", close[0] if close else None)
-        elif why := _unfit(config.lines[names[meter.line]], meter):
-            add(("meters", i, "line"), why)
-        if meter.meter in seen:
-            add(
-                ("meters", i, "meter"),
-                f"meter `{meter.meter}` is listed twice (first as meters[{seen[meter.meter]}])",
-            )
-        seen.setdefault(meter.meter, i)
-    for trail, problem in _push_checks(config):
-        add(trail, problem)
-    return found
-
-
-def _push_checks(config: Config) -> Iterator[tuple[tuple[Any, ...], str]]:
-    dial_in = {line.name for line in config.lines if line.kind == "dial-in"}
-    for i, line in enumerate(config.lines):
-        if line.kind == "dial-in" and config.push is None:
-            yield ("lines", i, "kind"), "a line that the meter opens needs a [push] section to listen for it"
-    for i, meter in enumerate(config.meters):
-        if meter.push is not None and config.push is None:
-            yield ("meters", i, "push"), "a meter that pushes needs a [push] section to listen for it"
-        if meter.line not in dial_in or config.push is None:
-            continue
-        if meter.dlms is None:
-            yield ("meters", i, "line"), "only DLMS meters dial in"
-        elif meter.dlms.auth is Auth.LLS and not config.push.networks:
-            yield (
-                ("meters", i, "dlms", "auth"),
-                "a password would go to anybody who dials in: name `networks` in [push], or use HLS",
-            )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 
+Trail = tuple[str | int, ...]
+"""The way to a field as pydantic gives it: names and list indices, e.g. ("meters", 0, "dlms", "client")."""
 _HEADER = re.compile(r"^\s*(\[\[|\[)\s*([^\[\]]+?)\s*(?:\]\]|\])")
 _KEY = re.compile(r"^\s*([A-Za-z0-9_.\-\"']+)\s*=")
 
 
-def locate(text: str, trail: tuple[str | int, ...]) -> int | None:
-    """Return the 1-based line of the field at `trail`, else of its nearest enclosing table, else None.
-
-    `trail` is pydantic's: names and list indices, e.g. ("meters", 0, "dlms", "client").
-    """
+def locate(text: str, trail: Trail) -> int | None:
+    """Return the 1-based line of the field at `trail`, else of its nearest enclosing table, else None."""
     places = _index(text)
     for length in range(len(trail), 0, -1):
         if (line := places.get(tuple(trail[:length]))) is not None:
@@ -20,10 +19,10 @@ def locate(text: str, trail: tuple[str | int, ...]) -> int | None:
     return None
 
 
-def _index(text: str) -> dict[tuple[str | int, ...], int]:
-    places: dict[tuple[str | int, ...], int] = {}
-    counts: dict[tuple[str | int, ...], int] = {}
-    table: tuple[str | int, ...] = ()
+def _index(text: str) -> dict[Trail, int]:
+    places: dict[Trail, int] = {}
+    counts: dict[Trail, int] = {}
+    table: Trail = ()
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _HEADER.match(line):
             path = _resolve(_names(header[2]), counts)
@@ -37,9 +36,9 @@ def _index(text: str) -> dict[tuple[str | int, ...], int]:
     return places
 
 
-def _resolve(names: tuple[str, ...], counts: dict[tuple[str | int, ...], int]) -> tuple[str | int, ...]:
+def _resolve(names: tuple[str, ...], counts: dict[Trail, int]) -> Trail:
     """Insert the index of the current element after the name of each array of tables on the way."""
-    path: tuple[str | int, ...] = ()
+    path: Trail = ()
     for position, name in enumerate(names):
         path = (*path, name)
         if position < len(names) - 1 and path in counts:

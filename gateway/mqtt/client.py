@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import aiomqtt
 import paho.mqtt.client as paho
@@ -39,8 +39,13 @@ class ReceiptClient(aiomqtt.Client):
         self.receipts: dict[int, asyncio.Future[None]] = {}
         self.receive_maximum = 65535
         self.maximum_packet: int | None = None
+        self._opening = self._abandoned = False
         self._client.manual_ack_set(manual_ack)
         self._client.connect_timeout = self.timeout
+
+    async def __aenter__(self) -> Self:
+        self._opening = True
+        return await super().__aenter__()
 
     def send(
         self, topic: str, payload: bytes, retain: bool, properties: Properties | None
@@ -78,15 +83,34 @@ class ReceiptClient(aiomqtt.Client):
                 receipt.set_exception(error)
 
     def abandon(self) -> None:
-        """Close the socket of an attempt that led nowhere."""
-        sock = self._client.socket()
-        if sock is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._on_socket_unregister_write(self._client, None, sock)
-                self._on_socket_close(self._client, None, sock)
-            sock.close()
+        """Close the socket without a goodbye; idempotent.
+
+        A thread that is opening it cannot be stopped: then the socket is closed when the thread is done.
+        """
+        self._abandoned = True
+        if self._opening:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            self._client._sock_close()  # noqa: SLF001 - paho has no public way without a DISCONNECT
         if self._connected.done() and not self._disconnected.done():
             self._disconnected.set_result(None)
+
+    def _client_connect(self) -> None:
+        """Open the socket, in a thread; then close it if nobody waits for it any more.
+
+        A program that is cancelled while it connects would otherwise end with a socket and a task that
+        belong to a closed event loop.
+        """
+        try:
+            super()._client_connect()
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the thread outlived it
+                self._loop.call_soon_threadsafe(self._opened)
+
+    def _opened(self) -> None:
+        self._opening = False
+        if self._abandoned:
+            self.abandon()
 
     def _on_connect(
         self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None

@@ -9,8 +9,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 import aiomqtt
 import paho.mqtt.client as paho
@@ -25,6 +24,8 @@ __all__ = ["MqttConnection", "MqttMessage", "MqttSettings", "TlsSettings", "Will
 
 WINDOW = 20
 """Most messages in flight: the receive maximum of Mosquitto; more is slower on every broker measured."""
+HEADER_ROOM = 1024
+"""Room for what surrounds a payload in a PUBLISH packet (topic, properties), in octets."""
 MAX_INCOMING = 1000
 """Most received messages that wait to be taken; with manual acknowledgement the broker holds back sooner."""
 
@@ -104,9 +105,15 @@ class MqttConnection:
     ) -> asyncio.Future[None]:
         """Send at QoS 1; the future is the broker's receipt (PUBACK).
 
-        It fails with PeerUnavailable (connection lost, send again), PeerRefusedData (never accepted) or
-        PeerRefusedLogin (not allowed on this topic). The caller keeps at most `window` in flight.
+        It fails with PeerUnavailable (connection lost, send again), PeerRefusedData (never accepted: larger
+        than the broker's packets, for one) or PeerRefusedLogin (not allowed on this topic). The caller keeps
+        at most `window` in flight. Raises PeerRefusedData for a topic that cannot be sent on.
         """
+        if self.maximum_packet is not None and len(payload) + HEADER_ROOM > self.maximum_packet:
+            # Sent all the same, it would end the connection (MQTT 5, 3.1.2.11.4), and so for ever.
+            refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            refused.set_exception(PeerRefusedData(f"larger than the broker's {self.maximum_packet} octets"))
+            return refused
         properties = None
         plain = (content_type, expiry, response_topic, correlation) == (CONTENT_TYPE, None, None, None)
         if self.version == "5" and plain:
@@ -165,110 +172,102 @@ class MqttConnection:
         """Acknowledge a message to the broker (only when connected with `manual_ack`)."""
         self._client.acknowledge(message)
 
-    async def wait_closed(self) -> None:
-        """Wait until the connection ends; raises PeerUnavailable unless we closed it."""
-        with _translated(self._settings):
-            await asyncio.shield(self._client.closed)
-
     def _on_closed(self, closed: asyncio.Future[None]) -> None:
         why = None if closed.cancelled() else closed.exception()
         self._client.fail_receipts(PeerUnavailable(f"the connection to the broker ended: {why or 'closed'}"))
 
 
-class _Opening:
-    """The async context of one connection."""
-
-    def __init__(
-        self, settings: MqttSettings, password: bytes | None, will: Will | None, manual_ack: bool
-    ) -> None:
-        self._settings = settings
-        self._password = password
-        self._will = will
-        self._manual_ack = manual_ack
-        self._client: ReceiptClient | None = None
-
-    async def __aenter__(self) -> MqttConnection:
-        versions = self._versions()
-        for version in versions:
-            client = self._make(version)
-            if version != versions[-1]:
-                client.timeout = min(PROBE, self._settings.timeout)
-            try:
-                with _translated(self._settings):
-                    await _enter(client)
-            except _OtherVersion as error:
-                if version != versions[-1]:
-                    continue
-                raise PeerUnavailable(str(error)) from error
-            client.timeout = self._settings.timeout
-            _spoken[self._settings.host, self._settings.port] = version
-            self._client = client
-            return MqttConnection(client, self._settings, version)
-        raise AssertionError("unreachable")
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        client = self._client
-        if client is None:
-            return
-        try:
-            await client.__aexit__(exc_type, exc, tb)
-        except (aiomqtt.MqttError, OSError):
-            client.abandon()
-        client.fail_receipts(PeerUnavailable("the connection to the broker was closed"))
-
-    def _versions(self) -> tuple[MqttVersion, ...]:
-        """Return the versions to try; a broker that took 3.1.1 before is not asked for 5 again."""
-        if self._settings.version != "auto":
-            return (self._settings.version,)
-        if _spoken.get((self._settings.host, self._settings.port)) == "3.1.1":
-            return ("3.1.1",)
-        return ("5", "3.1.1")
-
-    def _make(self, version: MqttVersion) -> ReceiptClient:
-        settings = self._settings
-        five = version == "5"
-        properties = None
-        if five:
-            properties = make_properties(
-                PacketTypes.CONNECT, SessionExpiryInterval=settings.session_expiry, ReceiveMaximum=WINDOW
-            )
-        return ReceiptClient(
-            settings.host,
-            settings.port,
-            username=settings.username,
-            password=self._password,
-            logger=_QUIET,
-            identifier=settings.client_id,
-            protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
-            clean_session=None if five else settings.session_expiry == 0,
-            clean_start=settings.session_expiry == 0 if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
-            properties=properties,
-            keepalive=settings.keepalive,
-            timeout=settings.timeout,
-            max_inflight_messages=settings.window,
-            max_queued_incoming_messages=MAX_INCOMING,
-            tls_context=_tls(settings.tls) if settings.tls else None,
-            will=aiomqtt.Will(self._will.topic, self._will.payload, 1, True) if self._will else None,
-            manual_ack=self._manual_ack,
-        )
-
-
-def connect(
+@contextlib.asynccontextmanager
+async def connect(
     settings: MqttSettings,
     *,
     password: bytes | None = None,
     will: Will | None = None,
     manual_ack: bool = False,
-) -> _Opening:
-    """Return the context of a connection to the broker, for `async with`.
+) -> AsyncIterator[MqttConnection]:
+    """Connect to the broker for the time of an `async with` block.
 
     Tries MQTT 5 first and 3.1.1 when the broker refuses that version. With `manual_ack` a received message
-    is acknowledged only by `MqttConnection.ack`, and the broker sends at most 20 before that.
-    Errors: PeerUnavailable, PeerRefusedLogin; ConfigError for unreadable TLS files.
+    is acknowledged only by `MqttConnection.ack`, and the broker sends at most 20 before that. Whatever ends
+    the attempt or the block, cancellation too, no socket and no task stays behind.
+
+    Raises PeerUnavailable, PeerRefusedLogin; ConfigError for unreadable TLS files.
+
+    >>> async with connect(MqttSettings(client_id="reader")) as connection:  # doctest: +SKIP
+    ...     await connection.publish("meters/v1/note", b"{}")
     """
-    return _Opening(settings, password, will, manual_ack)
+    client, version = await _open(settings, password, will, manual_ack)
+    try:
+        yield MqttConnection(client, settings, version)
+    finally:
+        try:
+            with contextlib.suppress(aiomqtt.MqttError, OSError):
+                await client.__aexit__(None, None, None)
+        finally:  # a goodbye that fails or is cancelled leaves the socket open
+            client.abandon()
+            client.fail_receipts(PeerUnavailable("the connection to the broker was closed"))
+
+
+async def _open(
+    settings: MqttSettings, password: bytes | None, will: Will | None, manual_ack: bool
+) -> tuple[ReceiptClient, MqttVersion]:
+    """Connect with the first version that the broker speaks; one that took 3.1.1 is not asked for 5 again."""
+    where = (settings.host, settings.port)
+    versions: tuple[MqttVersion, ...] = ("5", "3.1.1")
+    if settings.version != "auto":
+        versions = (settings.version,)
+    elif _spoken.get(where) == "3.1.1":
+        versions = ("3.1.1",)
+    for version in versions:
+        client = _make_client(settings, version, password, will, manual_ack)
+        last = version == versions[-1]
+        if not last:
+            client.timeout = min(PROBE, settings.timeout)
+        try:
+            with _translated(settings):
+                await _enter(client)
+        except _OtherVersion as error:
+            if last:
+                raise PeerUnavailable(str(error)) from error
+            continue
+        client.timeout = settings.timeout
+        _spoken[where] = version
+        return client, version
+    raise AssertionError("unreachable")
+
+
+def _make_client(
+    settings: MqttSettings,
+    version: MqttVersion,
+    password: bytes | None,
+    will: Will | None,
+    manual_ack: bool,
+) -> ReceiptClient:
+    five = version == "5"
+    properties = None
+    if five:
+        properties = make_properties(
+            PacketTypes.CONNECT, SessionExpiryInterval=settings.session_expiry, ReceiveMaximum=WINDOW
+        )
+    return ReceiptClient(
+        settings.host,
+        settings.port,
+        username=settings.username,
+        password=password,
+        logger=_QUIET,
+        identifier=settings.client_id,
+        protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
+        clean_session=None if five else settings.session_expiry == 0,
+        clean_start=settings.session_expiry == 0 if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
+        properties=properties,
+        keepalive=settings.keepalive,
+        timeout=settings.timeout,
+        max_inflight_messages=settings.window,
+        max_queued_incoming_messages=MAX_INCOMING,
+        tls_context=_tls(settings.tls) if settings.tls else None,
+        will=aiomqtt.Will(will.topic, will.payload, 1, True) if will else None,
+        manual_ack=manual_ack,
+    )
 
 
 class _OtherVersion(PeerUnavailable):
@@ -276,25 +275,14 @@ class _OtherVersion(PeerUnavailable):
 
 
 async def _enter(client: ReceiptClient) -> None:
-    """Connect; when cancelled meanwhile, see to it that the attempt leaves no socket behind."""
-    attempt = asyncio.ensure_future(client.__aenter__())
     try:
-        await asyncio.shield(attempt)
+        await client.__aenter__()
     except BaseException as error:
-        if attempt.done():
-            mute = type(error) is aiomqtt.MqttError and client.attached
-            client.abandon()
-            if mute:
-                raise _OtherVersion("the broker takes the connection but does not answer") from error
-        else:
-            attempt.add_done_callback(lambda done: _drop(done, client))
+        mute = type(error) is aiomqtt.MqttError and client.attached
+        client.abandon()
+        if mute:  # amqtt and old brokers drop what they do not understand instead of refusing it
+            raise _OtherVersion("the broker takes the connection but does not answer") from error
         raise
-
-
-def _drop(attempt: asyncio.Future[Any], client: ReceiptClient) -> None:
-    if not attempt.cancelled():
-        attempt.exception()  # seen: nobody waits for it any more
-    client.abandon()
 
 
 @contextlib.contextmanager

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -21,27 +20,32 @@ from gateway.edge.influx.read import InfluxReader, Server, read_back
 from gateway.edge.influx.sink import InfluxSink, InfluxWriter
 from gateway.edge.influx.target import InfluxTarget
 from gateway.edge.journal.journal import FullPolicy, Journal, JournalLimits
+from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.health import LineHealth, MeterHealth
 from gateway.edge.polling.poller import Poller
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.push.counters import PushCounters
+from gateway.edge.push.layouts import PushLayouts
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import SINK as MQTT
 from gateway.edge.sinks.mqtt import MqttSink
+from gateway.edge.sinks.part_requests import PartRequests
+from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.part import StampingPart
+from gateway.edge.stamping.stored_part import StoredPart
 from gateway.errors import ContractError
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
-from gateway.roles.push import PushRole
+from gateway.roles.push import PushRole, pushing_meters
 from mapping.snapshot import DirectorySnapshot
-from protocols.dlms.client.keeper import Keeper
+from protocols.dlms.client.association_pool import AssociationPool
 from protocols.line import Line
 from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
 from protocols.reading import ProfileName
-from protocols.session import Clock
+from protocols.session import Clock, SessionContext
 
 log = structlog.get_logger("gateway.edge")
 
@@ -64,35 +68,42 @@ class EdgeRole:
         self._config = config
         self._clock = clock
         self._secrets = FileSecrets(config.secrets)
+        context = SessionContext(secrets=self._secrets, counters=counters, clock=clock)
         self.journal = journal
         self.lines = lines
-        self.keeper = Keeper()
+        self.associations = AssociationPool()
         self._directory = DirectorySnapshot()
         self.follower = self._influx(config.influx) if config.influx else None
-        self.push = self._push(config, counters)
+        appender = ReadingAppender(journal, lambda: StampingPart(self._directory), clock)
+        pushing = pushing_meters(config, lines) if config.push is not None else []
+        layouts = PushLayouts(clock, pushing)
+        backfill = timedelta(days=config.schedule.backfill_days)
         self.poller = Poller(
             lines,
             polled_meters(config),
-            journal=journal,
-            directory=lambda: StampingPart(self._directory),
-            open_session=partial(open_session, layouts={}, keeper=self.keeper),
-            secrets=self._secrets,
-            counters=counters,
-            clock=clock,
+            collector=Collector(journal, appender, clock=clock, backfill=backfill),
+            open_session=partial(open_session, layouts={}, pool=self.associations),
+            context=context,
             schedule=schedule(config),
-            learn=self.push.layouts.learn if self.push is not None else None,
-            woken_by=self.push.woken if self.push is not None else (),
+            pushing=layouts,
         )
-        if self.push is not None:
-            self.push.attach(self.poller)
+        self.push: PushRole | None = None
+        if config.push is not None:
+            self.push = PushRole(
+                config,
+                config.push,
+                meters=pushing,
+                layouts=layouts,
+                lines=lines,
+                counters=PushCounters(config.edge_folder / "push.db"),
+                appender=appender,
+                poller=self.poller,
+                context=context,
+            )
         self.link = EdgeLink(
             config.gateway.name,
             root=config.mqtt.root,
-            folder=edge_folder(config),
-            directory_keys=self._verify_keys(),
-            meters=lambda: [m.meter for m in config.meters],
-            on_directory=self._take_directory,
-            clock=clock,
+            directory=self._part_requests(config),
             ack_consumers=frozenset(config.journal.ack_consumers),
             limits=_limits(config),
         )
@@ -101,7 +112,7 @@ class EdgeRole:
             config.gateway.name,
             status=self.status,
             password=password(config),
-            companions=[self.link],
+            partners=[self.link],
             limits=_limits(config),
         )
 
@@ -130,19 +141,6 @@ class EdgeRole:
         if self.follower is not None:
             group.create_task(self.follower.run(self.journal))
 
-    def _push(self, config: Config, counters: FileCounters) -> PushRole | None:
-        if config.push is None:
-            return None
-        return PushRole(
-            config,
-            config.push,
-            lines=self.lines,
-            secrets=self._secrets,
-            invocations=counters,
-            counters=PushCounters(edge_folder(config) / "push.db"),
-            clock=self._clock,
-        )
-
     async def _take_directory(self, part: DirectoryPart) -> None:
         if part.kind != "snapshot":
             raise ContractError("this edge takes whole snapshots of its part of the directory")
@@ -152,9 +150,17 @@ class EdgeRole:
         if self.follower is not None:
             self.follower.directory_changed(snapshot)
 
-    def _verify_keys(self) -> Sequence[bytes]:
-        ref = self._config.directory.verify_key_ref
-        return (self._secrets.secret(ref),) if ref else ()
+    def _part_requests(self, config: Config) -> PartRequests:
+        ref = config.directory.verify_key_ref
+        keys = (self._secrets.secret(ref),) if ref else ()
+        return PartRequests(
+            config.gateway.name,
+            root=config.mqtt.root,
+            stored=StoredPart(config.edge_folder, config.gateway.name, keys),
+            meters=lambda: [m.meter for m in config.meters],
+            apply=self._take_directory,
+            clock=self._clock,
+        )
 
     def _influx(self, section: InfluxSection) -> InfluxFollower:
         token = self._secrets.secret(section.token_ref).decode() if section.token_ref else ""
@@ -167,7 +173,7 @@ class EdgeRole:
         )
         meters = [m.meter for m in self._config.meters]
         return InfluxFollower(
-            sink, InfluxMover(InfluxWriter(target), reader), meters, edge_folder(self._config)
+            sink, InfluxMover(InfluxWriter(target), reader), meters, self._config.edge_folder
         )
 
     def status(self) -> Status:
@@ -218,7 +224,7 @@ class EdgeRole:
 @asynccontextmanager
 async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
     """Open journal, counters and lines; close them in order when the block ends."""
-    folder = edge_folder(config)
+    folder = config.edge_folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     journal = await Journal.open(folder / "journal.db", clock=clock, limits=journal_limits(config))
     counters = FileCounters(folder / "counters.json")
@@ -230,7 +236,7 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
         try:
             yield role
         finally:
-            await role.keeper.close()
+            await role.associations.close()
     finally:
         if role is not None and role.push is not None:
             await role.push.close()
@@ -238,11 +244,6 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
             await line.close()
         await journal.close()
         counters.close()
-
-
-def edge_folder(config: Config) -> Path:
-    """Where the edge keeps journal, counters and its part of the directory."""
-    return config.gateway.data / "edge"
 
 
 def journal_limits(config: Config) -> JournalLimits:
@@ -272,7 +273,7 @@ def schedule(config: Config) -> Schedule:
     """Return the poller's view of the schedule."""
     section = config.schedule
     periods = {name: timedelta(seconds=getattr(section, name.value)) for name in ProfileName}
-    return Schedule(periods=periods, backfill=timedelta(days=section.backfill_days))
+    return Schedule(periods=periods)
 
 
 def _limits(config: Config) -> BatchLimits:

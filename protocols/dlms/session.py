@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from protocols.dlms import objects
 from protocols.dlms.apdu.lists import Target
-from protocols.dlms.client.conversation import Conversation
-from protocols.dlms.client.keeper import Keeper
-from protocols.dlms.client.opening import Opened, Opener, association_settings
-from protocols.dlms.client.turn import Turn
+from protocols.dlms.client.association_opener import AssociationOpener, OpenAssociation, association_settings
+from protocols.dlms.client.association_pool import AssociationPool
+from protocols.dlms.client.line_lease import LineLease
+from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import DEFAULT, companion
 from protocols.dlms.data.values import text_of
 from protocols.dlms.profile.layouts import CLOCK, Layout
@@ -30,7 +29,7 @@ from protocols.errors import (
 )
 from protocols.line import Line, TakesPushes
 from protocols.reading import MeterClock, Nameplate, Obis, ProfileName, ReadingSet, RelayState
-from protocols.session import Clock, CounterStore, MeterSpec, SecretSource
+from protocols.session import Clock, MeterSpec, SessionContext
 
 SERIAL = Obis(0, 0, 96, 1, 0)
 MANUFACTURER = Obis(0, 0, 96, 1, 1)
@@ -41,27 +40,33 @@ IDENTITY = (SERIAL, YEAR, MANUFACTURER, FIRMWARE, MODEL)
 
 
 class DlmsSession:
-    """An open conversation with one DLMS meter; made by `open_dlms`."""
+    """An open conversation with one DLMS meter; made by `open_dlms`, and over when its block ends.
+
+    It implements `protocols.session.MeterSession`: `identify`, `read`, `clock`, `set_clock`, `relay`,
+    `switch_relay`; one task uses it at a time. Every method raises the errors of the line (LineError) and of the
+    meter (MeterError). A request that a fault cut off is asked again over a new association where that is safe;
+    `resumes` counts those. `exchange` reads and writes objects of any kind.
+    """
 
     def __init__(
         self,
-        conversation: Conversation,
+        exchange: ResumingExchange,
         spec: MeterSpec,
         clock: Clock,
         *,
-        cache: Layouts | None = None,
+        layouts: Layouts | None = None,
         nameplate: Nameplate | None = None,
     ) -> None:
-        self._exchange = conversation
+        self._exchange = exchange
         self._spec = spec
         self._clock = clock
-        self._zone = zone_of(spec)
-        self._title = conversation.title
-        self._cache = cache
+        self._zone = spec.time_zone()
+        self._title = exchange.title
+        self._layouts = layouts
         self._companion = companion(spec.dlms.companion if spec.dlms else DEFAULT)
         self._nameplate = nameplate
         self._reader: ProfileReader | None = None
-        conversation.check_with(self._same_meter)
+        exchange.check_with(self._same_meter)
 
     @property
     def nameplate(self) -> Nameplate | None:
@@ -78,7 +83,7 @@ class DlmsSession:
         return self._reader.statistics() if self._reader else ReaderStatistics()
 
     @property
-    def exchange(self) -> Conversation:
+    def exchange(self) -> ResumingExchange:
         """The association underneath, for tools that read objects of any kind."""
         return self._exchange
 
@@ -121,14 +126,14 @@ class DlmsSession:
             year=int(year) if year.isdecimal() and year.isascii() else None,
         )
 
-    async def _same_meter(self, opened: Opened) -> None:
+    async def _same_meter(self, opened: OpenAssociation) -> None:
         """Make sure that a conversation opened anew is with the same meter; IdentityMismatch otherwise."""
         known = self._nameplate
         if self._title and opened.title and opened.title != self._title:
             raise IdentityMismatch(expected=f"title {self._title.hex()}", found=f"title {opened.title.hex()}")
         if known is None:
             return
-        serial = text_of(await opened.exchange.get(1, SERIAL))
+        serial = text_of(await opened.exchange.get(Target(1, SERIAL)))
         if serial != known.serial:
             raise IdentityMismatch(expected=known.meter_id, found=f"{known.manufacturer}:{serial}")
 
@@ -145,13 +150,13 @@ class DlmsSession:
 
     async def _profiles(self) -> ProfileReader:
         if self._reader is None:
-            layouts: LayoutCache | None = None
-            if self._cache is not None:
+            cache: LayoutCache | None = None
+            if self._layouts is not None:
                 plate = await self.identify()
-                layouts = LayoutCache(self._cache, plate.manufacturer, plate.firmware, plate.serial)
+                cache = LayoutCache(self._layouts, plate.manufacturer, plate.firmware, plate.serial)
             client = self._spec.dlms.client if self._spec.dlms else 0
             self._reader = ProfileReader(
-                self._exchange, self._zone, self._clock, layouts, self._companion, client=client
+                self._exchange, self._zone, self._clock, cache, self._companion, client=client
             )
         return self._reader
 
@@ -209,55 +214,58 @@ class DlmsSession:
 async def open_dlms(
     line: Line,
     spec: MeterSpec,
+    context: SessionContext,
     *,
-    secrets: SecretSource,
-    counters: CounterStore,
-    clock: Clock,
-    cache: Layouts | None = None,
-    keeper: Keeper | None = None,
+    layouts: Layouts | None = None,
+    pool: AssociationPool | None = None,
 ) -> AsyncIterator[DlmsSession]:
-    """Hold the line, associate, check the identity, and give the session; the line is left usable.
+    """Hold the line, associate, check the identity, and yield the session; the line is left usable.
 
-    `cache` keeps profile layouts by (manufacturer, firmware, profile) between sessions, `keeper` the
-    association where the spec asks for that. Raises LineError, MeterSilent, AssociationRefused,
-    SecurityFailure, IdentityMismatch, MeterConfigError. Cancelling ends the conversation: TCP is hung up
-    when an answer was outstanding.
+    `line` is any `protocols.line.Line`; it is taken for the block and opened when it is not. `spec` says which
+    meter (`meter`, or None for any) and how to speak with it (`dlms`); `context` has its secrets, its
+    invocation counters and the clock that rows are stamped with. `layouts` keeps what the meter showed of its
+    profiles and objects for later sessions with it, `pool` the association where the spec asks for that
+    (`keep_open`).
+
+    Raises MeterConfigError (settings, secrets), LineUnavailable and other LineErrors, MeterSilent,
+    AssociationRefused, SecurityFailure, IdentityMismatch when another meter answers; afterwards the line is
+    free. Cancelling ends the conversation: TCP is hung up when an answer was outstanding.
+
+    Example::
+
+        async with open_dlms(TcpLine("meter", "10.0.0.7", 4059), spec, context) as session:
+            async for reading in session.read(ProfileName.BLOCK_LOAD, since, until):
+                print(reading.at, reading.value("1-0:1.29.0*255"))
     """
     settings = spec.dlms
     if settings is None:
         raise MeterConfigError("the meter has no DLMS settings")
     on_push = line.take_push if isinstance(line, TakesPushes) else None
-    opener = Opener(settings, association_settings(settings, secrets), counters, on_push)
-    zone_of(spec)
-    turn = Turn(line) if keeper is None else Turn(line, partial(keeper.entered, line))
+    opener = AssociationOpener(
+        settings, association_settings(settings, context.secrets), context.counters, on_push
+    )
+    spec.time_zone()  # a wrong name is said before the line is taken
+    lease = LineLease(line) if pool is None else pool.lease(line)
     try:
-        await turn.begin()
-        kept = None if keeper is None else await keeper.take(turn, spec)
-        opened = await opener.open(turn) if kept is None else kept.opened
-        conversation = Conversation(turn, opener, opened, reused=kept is not None)
-        plate = None if kept is None else kept.nameplate
-        session = DlmsSession(conversation, spec, clock, cache=cache, nameplate=plate)
+        await lease.acquire()
+        pooled = None if pool is None else await pool.take(lease, spec)
+        opened = await opener.open(lease) if pooled is None else pooled.opened
+        exchange = ResumingExchange(lease, opener, opened, reused=pooled is not None)
+        plate = None if pooled is None else pooled.nameplate
+        session = DlmsSession(exchange, spec, context.clock, layouts=layouts, nameplate=plate)
         try:
             if spec.meter is not None:
                 await session.identify()
             yield session
-            if keeper is not None and conversation.standing:
-                conversation.let_go(partial(keeper.put, turn, spec, nameplate=session.nameplate))
+            if pool is not None and exchange.standing:
+                exchange.let_go(partial(pool.put, lease, spec, nameplate=session.nameplate))
         finally:
-            await conversation.close()
+            await exchange.close()
     except ProtocolError as error:
         error.with_context(meter=spec.meter, line=line.name)
         raise
     finally:
-        await turn.end()
-
-
-def zone_of(spec: MeterSpec) -> ZoneInfo:
-    """Find the meter's zone; MeterConfigError when there is none of that name."""
-    try:
-        return ZoneInfo(spec.zone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise MeterConfigError(f"unknown time zone {spec.zone!r}") from error
+        await lease.release()
 
 
 def flag_letters(system_title: bytes) -> str:

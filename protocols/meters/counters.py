@@ -7,7 +7,7 @@ import json
 import threading
 from pathlib import Path
 
-from gateway.durable import replace_file
+from protocols.durable import replace_file
 from protocols.errors import LocalError
 
 BLOCK = 256
@@ -60,6 +60,25 @@ class FileCounters:
             replace_file(self._path, json.dumps(reserved).encode(), mode=0o644)
         except OSError as error:
             raise LocalError(f"the counters {self._path} cannot be written: {error.strerror}") from error
+
+
+class CountersOnDemand:
+    """A CounterStore whose file is opened, and locked, at the first counter: a meter read in the clear needs none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._store: FileCounters | None = None
+
+    def next(self, key: str, at_least: int = 0) -> int:
+        """Return a counter as `FileCounters.next` does."""
+        if self._store is None:
+            self._store = FileCounters(self._path)
+        return self._store.next(key, at_least)
+
+    def close(self) -> None:
+        """Let go of the file. Idempotent."""
+        if self._store is not None:
+            self._store.close()
 
 
 def _load(path: Path) -> dict[str, int]:

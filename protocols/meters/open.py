@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from protocols.dlms.client.keeper import Keeper
+from protocols.dlms.client.association_pool import AssociationPool
 from protocols.dlms.reading.layout_cache import Layouts
 from protocols.dlms.session import open_dlms
 from protocols.errors import MeterConfigError
 from protocols.line import Line
 from protocols.modbus.session import open_modbus
-from protocols.session import Clock, CounterStore, MeterSession, MeterSpec, SecretSource
+from protocols.session import MeterSession, MeterSpec, SessionContext
 
 __all__ = ["Layouts", "open_session"]
 
@@ -20,28 +20,31 @@ __all__ = ["Layouts", "open_session"]
 async def open_session(
     line: Line,
     spec: MeterSpec,
+    context: SessionContext,
     *,
-    secrets: SecretSource,
-    counters: CounterStore,
-    clock: Clock,
     layouts: Layouts | None = None,
-    keeper: Keeper | None = None,
+    pool: AssociationPool | None = None,
 ) -> AsyncIterator[MeterSession]:
-    """Hold the line for a session with the meter of `spec`, whichever protocol it speaks.
+    """Hold the line for a session with the meter of `spec`, whichever protocol it speaks, and yield the session.
 
-    `layouts` spares DLMS sessions from asking again what an earlier one learned; `keeper` keeps associations
-    open for the next session where a spec asks for that (`keep_open`), and is to be closed before the lines
-    are. Raises MeterConfigError when
-    the spec names no protocol or both, IdentityMismatch when another meter answers, and the errors of line
-    and meter.
+    `line` is any `protocols.line.Line`; it is taken for the block and opened when it is not. `context` has
+    secrets, invocation counters and clock. `layouts` spares DLMS sessions from asking again what an earlier one
+    learned; `pool` keeps associations open for the next session where a spec asks for that (`keep_open`), and
+    is to be closed before the lines are.
+
+    Raises MeterConfigError when the spec names no protocol or both, IdentityMismatch when another meter
+    answers, and the errors of line and meter; afterwards the line is free.
+
+    Example::
+
+        async with open_session(line, spec, context) as session:
+            print(await session.identify())
     """
     if (spec.dlms is None) == (spec.modbus is None):
         raise MeterConfigError("a meter has either DLMS or Modbus settings").with_context(meter=spec.meter)
     if spec.modbus is not None:
-        async with open_modbus(line, spec, secrets=secrets, counters=counters, clock=clock) as modbus:
+        async with open_modbus(line, spec, context) as modbus:
             yield modbus
         return
-    async with open_dlms(
-        line, spec, secrets=secrets, counters=counters, clock=clock, cache=layouts, keeper=keeper
-    ) as dlms:
+    async with open_dlms(line, spec, context, layouts=layouts, pool=pool) as dlms:
         yield dlms

@@ -26,7 +26,7 @@ from protocols.line import LineIO
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import Number, Obis, ProfileName, RelayState
-from protocols.session import Auth, DlmsSettings, MeterSpec, ReleaseMode
+from protocols.session import Auth, DlmsSettings, MeterSpec, ReleaseMode, SessionContext
 from tests.support.dlms.bench import AK, EK, HLS_KEY, PASSWORD, START
 from tests.support.fakes import Counters, HandClock, Secrets
 from tests.support.interop import wire
@@ -123,7 +123,9 @@ async def _by_session(found: Found, line: TcpLine) -> None:
     spec = MeterSpec(meter="GRX:00000007", dlms=_settings(found.case))
     came = found.session
     async with open_session(
-        line, spec, secrets=SECRETS, counters=found.counters, clock=HandClock(NOW + timedelta(hours=4))
+        line,
+        spec,
+        SessionContext(secrets=SECRETS, counters=found.counters, clock=HandClock(NOW + timedelta(hours=4))),
     ) as session:
         came["plate"] = await session.identify()
         rows = session.read(ProfileName.BLOCK_LOAD, START, FIRST + timedelta(minutes=30 * 39))
@@ -161,19 +163,19 @@ async def _by_exchange(found: Found, line: TcpLine) -> None:
     """Use the services that no session needs yet, and end with a protected release."""
     came = found.exchange
     async with line.exclusive() as io, _associated_exchange(found, io) as (exchange, connection):
-        came["entries"] = await exchange.get(7, BLOCK_LOAD, 2, EntrySelection(3, 7))
+        came["entries"] = await exchange.get(Target(7, BLOCK_LOAD, 2, EntrySelection(3, 7)))
         column = ColumnName(3, VOLTS)
         since, until = (cosem_time.encode(FIRST + timedelta(minutes=30 * n)) for n in (1, 3))
         came["column"] = await exchange.get(
-            7, BLOCK_LOAD, 2, RangeSelection(CLOCK, 2, since, until, (column,))
+            Target(7, BLOCK_LOAD, 2, RangeSelection(CLOCK, 2, since, until, (column,)))
         )
-        came["one"] = await exchange.get(3, ENERGY)
+        came["one"] = await exchange.get(Target(3, ENERGY))
         targets = [Target(1, SERIAL, 2), Target(3, ENERGY, 2), Target(8, CLOCK, 2)]
         came["list"] = await exchange.get_many(targets)
         came["set-list"] = await _set_list(connection, io)
-        came["store"] = await exchange.get(1, STORE), await exchange.get(1, MAKER)
-        await exchange.set(1, STORE, 2, octets(LONG))
-        came["echo"] = await exchange.action(1, ECHO, 1, octets(LONG))
+        came["store"] = await exchange.get(Target(1, STORE)), await exchange.get(Target(1, MAKER))
+        await exchange.set(Target(1, STORE), octets(LONG))
+        came["echo"] = await exchange.action(Target(1, ECHO, 1), octets(LONG))
 
 
 async def _set_list(connection: ClientConnection, io: LineIO) -> tuple[Outcome, ...]:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import sys
+import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiomqtt
 import pytest
 from amqtt.broker import Broker
 
@@ -91,7 +96,8 @@ async def test_receipts_fail_when_the_broker_dies(broker: Mosquitto) -> None:
         await connection.publish("t/1", b"x")
         broker.kill()
         with pytest.raises(PeerUnavailable):
-            await connection.wait_closed()
+            async for _ in connection.messages():
+                pass
         with pytest.raises(PeerUnavailable):
             await connection.send("t/2", b"x")
 
@@ -152,6 +158,41 @@ async def test_a_cancelled_attempt_leaves_nothing_behind() -> None:
         with peer:
             while await asyncio.to_thread(peer.recv, 4096):
                 pass
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_program_that_ends_while_it_connects_leaves_nothing_behind(
+    opened: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A one-shot command ends before, or just after, the thread has opened the socket."""
+    connect_in_thread = aiomqtt.Client._client_connect
+    reached, unraisable = threading.Event(), []
+
+    def slowly(client: aiomqtt.Client) -> None:
+        if opened:
+            connect_in_thread(client)
+        reached.set()
+        time.sleep(0.2)
+        if not opened:
+            connect_in_thread(client)
+
+    async def program(port: int) -> None:
+        attempt = asyncio.create_task(exchange(settings(port)))
+        await asyncio.to_thread(reached.wait)
+        attempt.cancel()
+
+    monkeypatch.setattr(aiomqtt.Client, "_client_connect", slowly)
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asyncio.run(program(silent.getsockname()[1]))
+        gc.collect()
+        peer, _ = silent.accept()
+        peer.settimeout(5)
+        with peer:
+            while peer.recv(4096):
+                pass
+    assert not unraisable
+    assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
 def test_backoff_grows_with_jitter_and_begins_anew() -> None:

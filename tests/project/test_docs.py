@@ -6,17 +6,16 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 
-from gateway.cli.main import app
+from gateway.cli.commands import COMMANDS as LISTED
+from gateway.cli.commands import every_command, import_command
 from gateway.cli.reference import REFERENCES
 from gateway.config.file import Config
+from gateway.config.types import Section, section_in
 from gateway.contract.topics import TopicKind
 from gateway.roles.app import Running
-from protocols.clock import SystemClock
 from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs"
@@ -36,22 +35,12 @@ def test_a_generated_reference_is_what_the_code_gives(page: str) -> None:
     assert (DOCS / page).read_text(encoding="utf-8") == REFERENCES[page](), "run `make docs`"
 
 
-def commands() -> dict[tuple[str, ...], Any]:
-    found: dict[tuple[str, ...], Any] = {}
-
-    def walk(command: Any, path: tuple[str, ...]) -> None:
-        children = getattr(command, "commands", None)
-        if children is None:
-            found[path] = command
-            return
-        for name, child in children.items():
-            walk(child, (*path, name))
-
-    walk(typer.main.get_command(app), ())
-    return found
+COMMANDS = every_command()
 
 
-COMMANDS = commands()
+@pytest.mark.parametrize("name", LISTED)
+def test_the_list_of_commands_says_what_each_command_says(name: str) -> None:
+    assert import_command(name).help.splitlines()[0] == LISTED[name].help
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
@@ -60,12 +49,10 @@ def test_every_command_has_heading_example_and_json_or_none_to_give(path: tuple[
     assert "Example: meter-gateway " + " ".join(path) in COMMANDS[path].help
 
 
-def settings_of(model: Any, prefix: str) -> Iterator[str]:
+def settings_of(model: type[Section], prefix: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
-        candidates = (field.annotation, *getattr(field.annotation, "__args__", ()))
-        inner = [a for a in candidates if hasattr(a, "model_fields")]
-        if inner:
-            yield from settings_of(inner[0], f"{prefix}{name}.")
+        if (inner := section_in(field)) is not None:
+            yield from settings_of(inner, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
 
@@ -106,9 +93,9 @@ def test_every_metric_family_has_its_heading(part: str) -> None:
 
 def test_the_metric_families_are_those_of_the_program() -> None:
     source = (ROOT / "gateway" / "roles" / "app.py").read_text(encoding="utf-8")
-    named = set(re.findall(r'\(f?"([a-z]+)(?:_\{[^"]*)?", (?:self\.|line\.)', source))
+    named = set(re.findall(r'\(f?"([a-z]+)(?:_\{[^"]*)?", (?:edge\.|central\.|line\.)', source))
     assert named == set(METRIC_PARTS)
-    assert Running(clock=SystemClock()).statistics() == []
+    assert Running().statistics() == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

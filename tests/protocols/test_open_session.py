@@ -13,6 +13,7 @@ from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import Layouts, open_session
 from protocols.reading import ProfileName
+from protocols.session import SessionContext
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import MeterKind
 from tests.support.conformance import SessionUnderTest, check_meter_session
@@ -43,7 +44,10 @@ async def test_conforms(kind: MeterKind, layouts: Layouts | None) -> None:
         yield SessionUnderTest(
             line=line,
             open=lambda: open_session(
-                line, meter.spec, secrets=keys, counters=counters, clock=clock, layouts=layouts
+                line,
+                meter.spec,
+                SessionContext(secrets=keys, counters=counters, clock=clock),
+                layouts=layouts,
             ),
             meter=meter.meter,
             now=clock.now,

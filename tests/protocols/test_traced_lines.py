@@ -14,6 +14,7 @@ from gateway.roles.lines import make_line
 from gateway.roles.trace_log import TraceFile, new_trace
 from protocols.capture.trace_file import HEAD, Piece, is_trace, piece_line, read_trace, remark_line
 from protocols.dlms.apdu.acse import Aarq, InitiateRequest, encode_aarq, encode_initiate_request
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
 from protocols.dlms.framing.wrapper import encode
 from protocols.dlms.server.ports import serve_wrapper
@@ -22,7 +23,7 @@ from protocols.dlms.trace.frames import decode_trace
 from protocols.dlms.trace.mask import PasswordMask
 from protocols.errors import LineUnavailable, MeterProtocolError
 from protocols.reading import Obis
-from protocols.session import Auth, DlmsSettings, MeterSpec
+from protocols.session import Auth, DlmsSettings, MeterSpec, SessionContext
 from tests.support.dlms.bench import PASSWORD, POLICIES, SmallMeter
 from tests.support.fakes import HandClock, NoCounters
 from tests.support.paths import ROOT
@@ -118,7 +119,7 @@ async def test_a_session_and_a_failure_are_traced(tmp_path: Path) -> None:
     spec = MeterSpec(meter=None, dlms=DlmsSettings(client=32, auth=Auth.LLS, password_ref="p"))
     line = make_line(section)
     async with open_dlms(
-        line, spec, secrets=OnePassword(), counters=NoCounters(), clock=HandClock(AT)
+        line, spec, SessionContext(secrets=OnePassword(), counters=NoCounters(), clock=HandClock(AT))
     ) as session:
         await session.clock()
     server.close()
@@ -204,13 +205,13 @@ async def test_a_recorded_session_is_played_back(name: str, physical: int | None
     )
     spec = MeterSpec(meter=None, dlms=settings)
     async with open_dlms(
-        line, spec, secrets=Recorded(), counters=NoCounters(), clock=HandClock(AT)
+        line, spec, SessionContext(secrets=Recorded(), counters=NoCounters(), clock=HandClock(AT))
     ) as session:
         assert isinstance(session, DlmsSession)
         if physical is None:
             assert (await session.clock()).deviation == 330
         else:
-            assert (await session.exchange.get(70, RELAY, 2)).value is True
-            assert (await session.exchange.get(70, RELAY, 3)).integer == 1
-            assert (await session.exchange.get(70, RELAY, 4)).integer == 4
+            assert (await session.exchange.get(Target(70, RELAY))).value is True
+            assert (await session.exchange.get(Target(70, RELAY, 3))).integer == 1
+            assert (await session.exchange.get(Target(70, RELAY, 4))).integer == 4
     assert line.finished

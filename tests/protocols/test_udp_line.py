@@ -16,7 +16,7 @@ from protocols.dlms.session import open_dlms
 from protocols.errors import LineClosed, LineTimeout, LineUnavailable, LocalError, MeterSilent
 from protocols.lines.udp import MAX_DATAGRAMS, UdpLine
 from protocols.reading import ProfileName
-from protocols.session import MeterSpec
+from protocols.session import MeterSpec, SessionContext
 from tests.support.dlms.bench import POLICIES, SmallMeter
 from tests.support.dlms.site import NOW, SECRETS, collect, settings
 from tests.support.fakes import Counters, ManualClock
@@ -123,7 +123,7 @@ async def test_a_meter_is_read_over_udp() -> None:
     spec = MeterSpec(meter="GEN:00000007", dlms=settings("hls2", framing="wrapper-udp"))
     async with served("hls2") as (line, server):
         async with open_dlms(
-            line, spec, secrets=SECRETS, counters=Counters(), clock=ManualClock(NOW)
+            line, spec, SessionContext(secrets=SECRETS, counters=Counters(), clock=ManualClock(NOW))
         ) as session:
             assert len(await collect(session, ProfileName.INSTANTANEOUS)) == 1
         assert server.bad_datagrams == 0
@@ -136,9 +136,9 @@ async def test_wrong_datagrams_draw_no_answer_and_are_counted() -> None:
             async with open_dlms(
                 line,
                 spec,
-                secrets=SECRETS,
-                counters=Counters(),
-                clock=ManualClock(datetime(2026, 6, 1, tzinfo=UTC)),
+                SessionContext(
+                    secrets=SECRETS, counters=Counters(), clock=ManualClock(datetime(2026, 6, 1, tzinfo=UTC))
+                ),
             ):
                 pytest.fail("opened")
         assert server.bad_datagrams == 2

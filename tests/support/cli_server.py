@@ -9,6 +9,7 @@ import sys
 import traceback
 from typing import Any
 
+from gateway.cli.commands import every_command
 from gateway.cli.main import main
 
 LONGEST = 90
@@ -35,6 +36,7 @@ def _run(job: dict[str, Any]) -> None:
         os._exit(code)
 
 
+every_command()  # imports them all, once for all forks
 for line in sys.stdin:
     job = json.loads(line)
     child = os.fork()

@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.config.file import load
 from gateway.mqtt.connection import MqttSettings
-from gateway.roles.central import make_directory_keys
+from gateway.roles.central_files import make_directory_keys
 from gateway.roles.edge import edge_role
 from protocols.reading import ProfileName
 from protocols.session import Auth

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from gateway.cli.listen import Consumer, listen
+from gateway.cli.service.consumer import Consumer, listen
 from gateway.contract.envelope import parse, wrap
 from gateway.contract.messages import Ack, AttributedAccount, AttributionChanged, NamingChanged, ReplayRequest
 from gateway.contract.topics import TopicKind, Topics
@@ -86,7 +86,7 @@ async def answers(edge: MqttConnection) -> tuple[list[Ack], list[ReplayRequest]]
 
 
 def test_repeats_and_revisions_are_named_and_memory_is_bounded(monkeypatch: object) -> None:
-    import gateway.cli.listen as module
+    import gateway.cli.service.consumer as module
 
     lines: list[str] = []
     consumer = Consumer(lines.append, "billing")

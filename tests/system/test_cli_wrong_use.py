@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import typer
 
-from gateway.cli.main import app
+from gateway.cli.commands import every_command
 from tests.support.cli import Cli
 
 CONFIG = """[gateway]
@@ -41,20 +40,12 @@ def files(cli: Cli) -> Path:
     return cli.folder
 
 
-def paths() -> list[tuple[str, ...]]:
-    root = typer.main.get_command(app)
-    found: list[tuple[str, ...]] = []
-    for name, command in getattr(root, "commands", {}).items():
-        found += [(name, child) for child in getattr(command, "commands", {})] or [(name,)]
-    return found
-
-
-@pytest.mark.parametrize("path", paths(), ids=" ".join)
+@pytest.mark.parametrize("path", every_command(), ids=" ".join)
 def test_help_shows_an_example(cli: Cli, path: tuple[str, ...]) -> None:
     assert f"Example: meter-gateway {' '.join(path)}" in " ".join(cli(*path, "--help").out.split())
 
 
-@pytest.mark.parametrize("path", paths(), ids=" ".join)
+@pytest.mark.parametrize("path", every_command(), ids=" ".join)
 def test_an_option_that_does_not_exist(cli: Cli, path: tuple[str, ...]) -> None:
     assert "No such option" in cli(*path, "--nonsense", code=2).err
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.roles.central import make_directory_keys
+from gateway.roles.central_files import make_directory_keys
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE, wait_until
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -89,7 +89,7 @@ class Journal:
 
     # -- following
 
-    async def follow(self, sink: str) -> AsyncIterator[list[Entry]]:
+    async def follow(self, sink: str) -> AsyncGenerator[list[Entry], None]:
         """Yield what follows the sink's durable cursor, in chunks, for ever; ends when the journal closes.
 
         One follower a sink. Chunks have at most CHUNK_ENTRIES entries. `rewind` moves it back.

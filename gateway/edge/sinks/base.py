@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from gateway.edge.journal.entry import Entry
@@ -23,8 +23,8 @@ class JournalReader(Protocol):
     def last_seq(self) -> int:
         """The newest durable sequence number."""
 
-    def follow(self, sink: str) -> AsyncIterator[list[Entry]]:
-        """Return entries after the sink's cursor, in rising seq, for ever; ends when the journal closes."""
+    def follow(self, sink: str) -> AsyncGenerator[list[Entry], None]:
+        """Yield entries after the sink's cursor, in rising seq, for ever; ends when the journal closes."""
 
     async def ack(self, sink: str, seq: int) -> None:
         """Move the sink's cursor: everything up to `seq` was taken by the peer."""

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 from gateway.contract.capture_body import SEQ_ROOM
 from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE
-from gateway.contract.topics import TopicKind, Topics
+from gateway.contract.topics import Topics
 from gateway.edge.journal.entry import Entry, EntryKind
-
-ENVELOPE = 1024
-"""Room for the envelope around a batch, in octets."""
+from gateway.halving import halves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLimits:
-    """A message goes out when it has `count` entries or `size` octets, or its first entry is `age` s old."""
+    """When a message goes out: with `count` entries or `size` octets, or when its first entry is `age` s old.
+
+    `held` bounds the entries that wait in memory.
+    """
 
     count: int = 200
     size: int = 128 * 1024
@@ -27,7 +28,7 @@ class BatchLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class OutgoingBatch:
     """Entries of one topic that travel together."""
 
     topic: str
@@ -52,7 +53,13 @@ class _Group:
 class Batcher:
     """Groups entries by topic and knows the highest seq below which everything was acknowledged.
 
-    Entries come in rising seq (`take`); `next` gives the batch that is due; `done` notes a receipt.
+    Entries come in rising seq (`take`); `next` gives the batch that is due; `done` notes a receipt. Does no
+    I/O and has no clock: `now` is any clock's seconds.
+
+    >>> batcher.take(entries, now)  # doctest: +SKIP
+    >>> while (batch := batcher.next(now, flush=True)) is not None:  # doctest: +SKIP
+    ...     publish(batch)
+    ...     batcher.done(batch)
     """
 
     def __init__(self, topics: Topics, gateway: str, limits: BatchLimits, cursor: int = 0) -> None:
@@ -60,8 +67,8 @@ class Batcher:
         self._gateway = gateway
         self._limits = limits
         self._groups: dict[tuple[EntryKind, str], _Group] = {}
-        self._full: deque[Outgoing] = deque()
-        self._flying: dict[int, Outgoing] = {}
+        self._full: deque[OutgoingBatch] = deque()
+        self._flying: set[int] = set()
         self._open: list[int] = []
         self._closed: set[int] = set()
         self._taken = cursor
@@ -83,6 +90,8 @@ class Batcher:
 
         `_open` is a heap of the first seqs of all batches begun, `_closed` those of them that are done.
         """
+        # Receipts come in any order, and batches of several topics overlap in seq: the cursor may pass a
+        # batch only when every batch that began before it is done, or a crash would skip what is between.
         while self._open and self._open[0] in self._closed:
             self._closed.remove(heappop(self._open))
         return self._open[0] - 1 if self._open else self._taken
@@ -94,7 +103,7 @@ class Batcher:
             key = (entry.kind, entry.profile if entry.kind is EntryKind.CAPTURE else "")
             size = len(entry.body) + SEQ_ROOM
             group = self._groups.get(key)
-            if group is not None and group.size + size > limits.size:
+            if group is not None and group.size + size > limits.size:  # too large with it: go without it
                 self._close(key)
                 group = None
             if group is None:
@@ -107,7 +116,7 @@ class Batcher:
             if len(group.entries) >= limits.count or group.size >= limits.size:
                 self._close(key)
 
-    def next(self, now: float, *, flush: bool = False) -> Outgoing | None:
+    def next(self, now: float, *, flush: bool = False) -> OutgoingBatch | None:
         """Return the next batch that is due, and count it as in flight; None when nothing is due yet."""
         if not self._full:
             for key, group in list(self._groups.items()):
@@ -117,7 +126,7 @@ class Batcher:
             return None
         batch = self._full.popleft()
         self._held -= len(batch.entries)
-        self._flying[batch.first] = batch
+        self._flying.add(batch.first)
         return batch
 
     def due_in(self, now: float) -> float | None:
@@ -129,38 +138,25 @@ class Batcher:
         oldest = min(group.since for group in self._groups.values())
         return max(0.0, oldest + self._limits.age - now)
 
-    def done(self, batch: Outgoing) -> None:
+    def done(self, batch: OutgoingBatch) -> None:
         """Note that the peer has taken a batch (or that it was set aside)."""
-        del self._flying[batch.first]
+        self._flying.remove(batch.first)
         self._closed.add(batch.first)
 
-    def again(self, batch: Outgoing) -> None:
+    def again(self, batch: OutgoingBatch) -> None:
         """Take a refused batch back in two halves, to be sent before all others."""
-        del self._flying[batch.first]
-        one, other = halves(batch)
+        self._flying.remove(batch.first)
+        one, other = (replace(batch, entries=tuple(part)) for part in halves(batch.entries))
         heappush(self._open, other.first)
-        self._full.extendleft((other, one))
+        self._full.extendleft((other, one))  # each goes before the one that was put there first
         self._held += len(batch.entries)
 
     def _close(self, key: tuple[EntryKind, str]) -> None:
-        group = self._groups.pop(key)
-        self._full.append(outgoing(self._topics, self._gateway, key, group.entries))
-
-
-def outgoing(topics: Topics, gateway: str, key: tuple[EntryKind, str], entries: list[Entry]) -> Outgoing:
-    """Make one batch of entries that share a topic."""
-    kind, profile = key
-    if kind is EntryKind.CAPTURE:
-        return Outgoing(topics.readings(gateway, profile), READINGS_TYPE, tuple(entries))
-    if kind is EntryKind.EVENT:
-        return Outgoing(topics.of(gateway, TopicKind.EVENTS), EVENTS_TYPE, tuple(entries))
-    return Outgoing(topics.of(gateway, TopicKind.GAPS), GAPS_TYPE, tuple(entries))
-
-
-def halves(batch: Outgoing) -> tuple[Outgoing, Outgoing]:
-    """Split a batch of two or more entries."""
-    middle = len(batch.entries) // 2
-    return (
-        Outgoing(batch.topic, batch.type, batch.entries[:middle]),
-        Outgoing(batch.topic, batch.type, batch.entries[middle:]),
-    )
+        kind, profile = key
+        if kind is EntryKind.CAPTURE:
+            topic, type_ = self._topics.readings(self._gateway, profile), READINGS_TYPE
+        elif kind is EntryKind.EVENT:
+            topic, type_ = self._topics.events(self._gateway), EVENTS_TYPE
+        else:
+            topic, type_ = self._topics.gaps(self._gateway), GAPS_TYPE
+        self._full.append(OutgoingBatch(topic, type_, tuple(self._groups.pop(key).entries)))

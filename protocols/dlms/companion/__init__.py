@@ -1,18 +1,18 @@
 """Companion specifications as data: IS 15959, and a generic one driven by the meter's own object list."""
 
-from protocols.dlms.companion.loader import COMPANIONS, DEFAULT, companion, esw_bits, event_name
+from protocols.dlms.companion.loader import DEFAULT, companion, esw_bits, event_name
 from protocols.dlms.companion.model import (
     AssociationInfo,
     Category,
     ClockRules,
-    Column,
+    ColumnInfo,
     Companion,
     ControlObject,
     EventCode,
     EventLog,
     PrepaymentItem,
     ProfileInfo,
-    PushSetup,
+    PushSetupInfo,
     StatusWord,
 )
 from protocols.dlms.companion.sources import (
@@ -25,13 +25,12 @@ from protocols.dlms.companion.sources import (
 )
 
 __all__ = [
-    "COMPANIONS",
     "DEFAULT",
     "AssociationInfo",
     "BufferSource",
     "Category",
     "ClockRules",
-    "Column",
+    "ColumnInfo",
     "Companion",
     "ControlObject",
     "EventCode",
@@ -41,7 +40,7 @@ __all__ = [
     "ObjectsSource",
     "PrepaymentItem",
     "ProfileInfo",
-    "PushSetup",
+    "PushSetupInfo",
     "Source",
     "StatusWord",
     "companion",

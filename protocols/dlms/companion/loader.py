@@ -7,11 +7,10 @@ from functools import lru_cache
 from importlib.resources import files
 
 from protocols.dlms.companion.model import Companion
-from protocols.dlms.companion.parse import parse
+from protocols.dlms.companion.parser import parse
 from protocols.errors import MeterConfigError
+from protocols.session import COMPANIONS
 
-COMPANIONS = ("is15959", "generic")
-"""IS 15959 Parts 1 to 3, and any meter by its own object list."""
 DEFAULT = "is15959"
 
 

@@ -33,7 +33,7 @@ NO_STAMP = Stamp(at=None, wall="", deviation=None, status=None, trusted=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class BufferColumn:
     """One captured column: exact values as `Data` has them, and their tag, or a tag for each."""
 
     captured: CapturedColumn
@@ -59,7 +59,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class BufferRow:
     """One row with its cells resolved and its stamp decoded (None when the profile has no stamp)."""
 
     cells: tuple[Data, ...]
@@ -67,7 +67,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decoded:
+class DecodedRows:
     """Sets of one buffer, oldest first, and how many rows had no usable stamp."""
 
     sets: tuple[ReadingSet, ...]
@@ -75,7 +75,7 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class ColumnarBuffer:
     """A profile buffer in columns, rows in the meter's order, null-data resolved.
 
     `instants` has each row's stamp in UTC (None: no usable stamp). `counted` has an octet for each row: 1 where
@@ -85,7 +85,7 @@ class Block:
     layout: Layout
     zone: ZoneInfo
     count: int
-    columns: tuple[Column, ...]
+    columns: tuple[BufferColumn, ...]
     instants: tuple[datetime | None, ...]
     counted: bytes
 
@@ -106,14 +106,14 @@ class Block:
         instant = self.instants[row]
         return NO_STAMP if instant is None else stamps.carried(instant, octets, self.zone)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[BufferRow]:
         """Yield the rows one by one."""
         for row in range(self.count):
-            yield Row(cells=self.cells(row), stamp=self.stamp(row))
+            yield BufferRow(cells=self.cells(row), stamp=self.stamp(row))
 
     def sets(
         self, *, received_at: datetime, since: datetime | None = None, until: datetime | None = None
-    ) -> Decoded:
+    ) -> DecodedRows:
         """Make sets of the rows with since < at <= until, oldest first.
 
         A row that repeats another in full is given once; rows that differ under one stamp are occurrences
@@ -126,7 +126,7 @@ class Block:
             occurrences = self._occurrences(rows, [0] * len(rows))
         else:
             rows, occurrences, blank = self._selected(since, until)
-        return Decoded(sets=tuple(self._materialised(rows, occurrences, received_at)), unstamped=blank)
+        return DecodedRows(sets=tuple(self._materialised(rows, occurrences, received_at)), unstamped=blank)
 
     def _in_order(self, since: datetime | None, until: datetime | None) -> Sequence[int] | None:
         """Select rows of which each is later than the one captured before; None when that is not so."""

@@ -32,7 +32,7 @@ LATEST_YEAR = 9998
 
 
 @dataclass(frozen=True, slots=True)
-class _Day:
+class _PlainDay:
     """A day without a change of the zone: its first second in UTC, and what its stamps share."""
 
     at: datetime
@@ -43,13 +43,13 @@ class _Day:
 
 
 @lru_cache(maxsize=4096)  # the same days come from every meter
-def _day(date: bytes, tail: bytes, zone: ZoneInfo) -> _Day | None:
+def _day(date: bytes, tail: bytes, zone: ZoneInfo) -> _PlainDay | None:
     first = cosem_time.decode(_octets(date, _FIRST, tail), zone)
     last = cosem_time.decode(_octets(date, _LAST, tail), zone)
     even = first.at is not None and last.at is not None and last.at - first.at == _DAY
     if first.at is None or not even or first.trusted != last.trusted:
         return None
-    return _Day(first.at, first.wall[: -len("00:00:00")], first.deviation, first.status, first.trusted)
+    return _PlainDay(first.at, first.wall[: -len("00:00:00")], first.deviation, first.status, first.trusted)
 
 
 @lru_cache(maxsize=2048)  # asked for twice, as an instant and as what the meter said
@@ -80,7 +80,7 @@ def _octets(date: bytes, time: bytes, tail: bytes) -> bytes:
     return date + b"\xff" + time + b"\xff" + tail
 
 
-class _Days(dict[tuple[bytes, bytes], _Day]):
+class _Days(dict[tuple[bytes, bytes], _PlainDay]):
     """Days by date and tail. KeyError for one that is not plain, or when there are too many to be worth it."""
 
     def __init__(self, zone: ZoneInfo, rows: int) -> None:
@@ -88,7 +88,7 @@ class _Days(dict[tuple[bytes, bytes], _Day]):
         self._zone = zone
         self._most = 4 + rows // 16
 
-    def __missing__(self, key: tuple[bytes, bytes]) -> _Day:
+    def __missing__(self, key: tuple[bytes, bytes]) -> _PlainDay:
         day = _day(*key, self._zone) if len(self) < self._most else None
         if day is None:
             raise KeyError(key)
@@ -126,7 +126,7 @@ def meter_times(octets: bytes | bytearray, zone: ZoneInfo) -> list[MeterTime]:
     """Return what the meter said in each of these date-times of twelve octets."""
     count = len(octets) // OCTETS
     days, times = _Days(zone, count), _Times()
-    found: Sequence[_Day | Stamp]
+    found: Sequence[_PlainDay | Stamp]
     try:
         parts = list(_PARTS.iter_unpack(octets))
         found = [days[date, tail] for date, _, tail in parts]

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from protocols.dlms.client.conversation import Conversation
+from protocols.dlms.apdu.lists import Target
+from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import companion
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import Data, Tag, array, octets, structure
-from protocols.dlms.profile.columns import decode_rows, reading_set, rows_of
+from protocols.dlms.profile.decoder import buffer_of, reading_set
 from protocols.dlms.profile.layouts import CLOCK, CapturedColumn, Layout, parse_columns
-from protocols.dlms.push.body import PROFILE_OF_SETUP, PUSH_SETUP_CLASS, Cells, PushBody, Rows
+from protocols.dlms.push.body import PROFILE_OF_SETUP, PUSH_SETUP_CLASS, PushBody, PushedCells, PushedRows
 from protocols.dlms.reading.reader import ProfileReader
 from protocols.errors import MeterProtocolError, MeterRefused, NotSupported
 from protocols.reading import Obis, ProfileName, Quantity, ReadingSet
@@ -23,7 +24,7 @@ _HEADER = 2
 _CLOCK_COLUMN = CapturedColumn(class_id=8, quantity=Quantity(CLOCK))
 
 
-async def push_layouts(exchange: Conversation, reader: ProfileReader) -> dict[Obis, Layout]:
+async def push_layouts(exchange: ResumingExchange, reader: ProfileReader) -> dict[Obis, Layout]:
     """Read how each push setup that carries readings is laid out; setups and profiles that lack are left out.
 
     A setup that names a profile's buffer has that profile's layout, as has one whose list cannot be read;
@@ -38,9 +39,11 @@ async def push_layouts(exchange: Conversation, reader: ProfileReader) -> dict[Ob
     return found
 
 
-async def _layout(exchange: Conversation, reader: ProfileReader, setup: Obis, profile: ProfileName) -> Layout:
+async def _layout(
+    exchange: ResumingExchange, reader: ProfileReader, setup: Obis, profile: ProfileName
+) -> Layout:
     try:
-        pushed = parse_columns(await exchange.get(PUSH_SETUP_CLASS, setup))
+        pushed = parse_columns(await exchange.get(Target(PUSH_SETUP_CLASS, setup)))
     except (NotSupported, MeterRefused, MeterProtocolError):
         return await reader.layout_of(profile)
     known = companion().profiles[profile].obis
@@ -89,14 +92,14 @@ def pushed_sets(
     buffer = array(*_rows(layout, body))
     if layout.profile is ProfileName.INSTANTANEOUS:
         return tuple(_present(layout, buffer, zone, received_at))
-    decoded = decode_rows(layout, buffer, zone=zone, received_at=received_at)
+    decoded = buffer_of(layout, buffer, zone=zone).sets(received_at=received_at)
     if decoded.unstamped:
         raise MeterProtocolError(f"{decoded.unstamped} pushed rows without a usable stamp")
     return decoded.sets
 
 
 def _present(layout: Layout, buffer: Data, zone: ZoneInfo, received_at: datetime) -> Iterator[ReadingSet]:
-    for number, row in enumerate(rows_of(layout, buffer, zone)):
+    for number, row in enumerate(buffer_of(layout, buffer, zone=zone).rows()):
         at = row.stamp.at if row.stamp else None
         yield reading_set(
             layout,
@@ -110,11 +113,11 @@ def _present(layout: Layout, buffer: Data, zone: ZoneInfo, received_at: datetime
 
 def _rows(layout: Layout, body: PushBody) -> tuple[Data, ...]:
     match body.payload:
-        case Rows(rows):
+        case PushedRows(rows):
             if any(row.tag is not Tag.STRUCTURE for row in rows):
                 raise MeterProtocolError("a pushed row is a structure")
             return rows
-        case Cells(cells):
+        case PushedCells(cells):
             if len(cells) == len(layout.columns):
                 return (structure(*cells),)
             at = next((i for i, c in enumerate(layout.columns) if c.is_stamp), None)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from protocols.dlms.apdu.lists import Target
-from protocols.dlms.client.conversation import Conversation
+from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import BufferSource, Companion, ObjectRead
 from protocols.dlms.data.types import Data
 from protocols.dlms.data.values import Scale
@@ -44,7 +44,9 @@ class LayoutReader:
     register is believed. `reread` counts layouts that did not fit any more.
     """
 
-    def __init__(self, exchange: Conversation, clock: Clock, cache: LayoutCache, known: Companion) -> None:
+    def __init__(
+        self, exchange: ResumingExchange, clock: Clock, cache: LayoutCache, known: Companion
+    ) -> None:
         self._exchange = exchange
         self._clock = clock
         self._cache = cache
@@ -105,7 +107,7 @@ class LayoutReader:
         return layout
 
     async def _columns(self, profile: ProfileName, obis: Obis) -> KnownLayout:
-        captured = await self._exchange.get(7, obis, 3)
+        captured = await self._exchange.get(Target(7, obis, 3))
         mark, now = fingerprint(captured), self._clock.now()
         columns = await self.scaled(_whole(parse_columns(captured)), self._sources[obis].scaler_profile)
         layout = Layout(profile=profile, obis=obis, columns=columns)
@@ -177,8 +179,8 @@ class LayoutReader:
     async def _profile_scales(self, scalers: Obis) -> Mapping[tuple[Obis, int], Scale]:
         if scalers not in self._scales:
             try:
-                captured = parse_columns(await self._exchange.get(7, scalers, 3))
-                scales = parse_scales(captured, await self._exchange.get(7, scalers, 2))
+                captured = parse_columns(await self._exchange.get(Target(7, scalers, 3)))
+                scales = parse_scales(captured, await self._exchange.get(Target(7, scalers)))
             except (
                 NotSupported,
                 MeterRefused,

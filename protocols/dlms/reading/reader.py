@@ -8,7 +8,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from protocols.dlms.apdu.lists import Target
-from protocols.dlms.client.conversation import Conversation
+from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import (
     BufferSource,
     Companion,
@@ -21,12 +21,12 @@ from protocols.dlms.companion import (
 from protocols.dlms.data.types import Data
 from protocols.dlms.data.values import to_value
 from protocols.dlms.objects.object_list import ObjectEntry, parse_object_list
-from protocols.dlms.profile.buffer import Row
-from protocols.dlms.profile.columns import reading_set, rows_of
+from protocols.dlms.profile.buffer import BufferRow
+from protocols.dlms.profile.decoder import buffer_of, reading_set
 from protocols.dlms.profile.layouts import CapturedColumn, Layout, cell_value
 from protocols.dlms.reading.layout_cache import LayoutCache
 from protocols.dlms.reading.layout_reader import PRESENT, LayoutReader
-from protocols.dlms.reading.selective_access import StoredRows, Way
+from protocols.dlms.reading.selective_access import AccessMethod, SelectiveAccess
 from protocols.errors import MeterProtocolError, NotSupported, ProtocolError
 from protocols.reading import Missing, MissingReason, Obis, ProfileName, ReadingSet, Value
 from protocols.session import Clock
@@ -59,7 +59,7 @@ class ProfileReader:
 
     def __init__(
         self,
-        exchange: Conversation,
+        exchange: ResumingExchange,
         zone: ZoneInfo,
         clock: Clock,
         cache: LayoutCache | None = None,
@@ -75,7 +75,7 @@ class ProfileReader:
         self._cache = cache or LayoutCache({}, "any", "any")
         self._layouts = LayoutReader(exchange, clock, self._cache, self._companion)
         east = self._companion.clock.east
-        self._stored = StoredRows(exchange, self._layouts, zone, clock, east=east)
+        self._stored = SelectiveAccess(exchange, self._layouts, zone, clock, east=east)
 
     def statistics(self) -> ReaderStatistics:
         """Count what was unusual so far."""
@@ -85,7 +85,7 @@ class ProfileReader:
             scale_conflicts=self._layouts.scale_conflicts,
             layouts_reread=self._layouts.reread,
             continued=self._stored.continued,
-            ways=tuple((obis, way.value) for obis, way in ways if way is not Way.RANGE),
+            ways=tuple((obis, way.value) for obis, way in ways if way is not AccessMethod.RANGE),
         )
 
     async def read(
@@ -130,28 +130,28 @@ class ProfileReader:
             return ()
         listed = self._cache.objects(self._client)
         if listed is None:
-            listed = in_order(parse_object_list(await self._exchange.get(15, CURRENT_ASSOCIATION, 2)))
+            listed = in_order(parse_object_list(await self._exchange.get(Target(15, CURRENT_ASSOCIATION))))
             self._cache.put_objects(self._client, listed)
         return listed
 
     # the present
 
     async def _present(self, layout: Layout) -> ReadingSet:
-        buffer = await self._exchange.get(7, layout.obis, 2)
+        buffer = await self._exchange.get(Target(7, layout.obis))
         received_at = self._clock.now()
         try:
-            rows = list(rows_of(layout, buffer, self._zone))
+            rows = list(buffer_of(layout, buffer, zone=self._zone).rows())
         except MeterProtocolError:
             fresh = await self._layouts.again(layout)
             if fresh is None:
                 raise
             layout = fresh
-            rows = list(rows_of(layout, buffer, self._zone))
+            rows = list(buffer_of(layout, buffer, zone=self._zone).rows())
         if not rows:
             raise NotSupported(f"the meter's {layout.profile} profile is empty")
         return self._set_of(layout, rows[-1], received_at)
 
-    def _set_of(self, layout: Layout, row: Row, received_at: datetime) -> ReadingSet:
+    def _set_of(self, layout: Layout, row: BufferRow, received_at: datetime) -> ReadingSet:
         # a live row without a usable clock is stamped by us; meter_time says that it is not trusted
         at = row.stamp.at if row.stamp and row.stamp.at else received_at.replace(microsecond=0)
         return reading_set(layout, row, at, 0, zone=self._zone, received_at=received_at)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.file import load
-from gateway.roles.central import make_directory_keys
+from gateway.roles.central_files import make_directory_keys
 from gateway.roles.edge import edge_role
 from protocols.dlms.server.ports import serve_wrapper
 from protocols.reading import ProfileName
@@ -40,7 +40,7 @@ async def test_polls_share_an_association_as_configured(
                 report = await edge.poller.poll_meter("GEN:00000007", [profile])
                 assert report.ok, report.error
             assert edge.lines["ip"].statistics().connects == 1
-            assert len(edge.keeper) == (1 if keep_open else 0)
+            assert len(edge.associations) == (1 if keep_open else 0)
         said = "".join(digits for way, digits in wire if way == ">")
         assert (said.count(AARQ), said.count(RLRQ)) == (openings, openings)
     server.close()

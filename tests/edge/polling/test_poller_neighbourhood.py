@@ -10,7 +10,11 @@ from pathlib import Path
 
 from gateway.config.meters import LineSection
 from gateway.edge.journal.journal import Journal
-from gateway.edge.polling.poller import PolledMeter, Poller, Schedule
+from gateway.edge.polling.collect import Collector
+from gateway.edge.polling.poller import Poller
+from gateway.edge.polling.schedule import PolledMeter, Schedule
+from gateway.edge.push.layouts import PushLayouts
+from gateway.edge.stamping.appender import ReadingAppender
 from gateway.roles.lines import make_line
 from mapping.directory import Attributions, Unattributed
 from protocols.clock import SystemClock
@@ -18,6 +22,7 @@ from protocols.line import Line
 from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
+from protocols.session import SessionContext
 from protocols.simulator.neighbourhood.files import write_files
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import LinePlan
@@ -70,13 +75,11 @@ async def test_every_meter_is_read_and_nothing_it_recorded_is_missing(tmp_path: 
     poller = Poller(
         lines,
         [PolledMeter(meter=m.meter, line=m.line, spec=m.spec, profiles=m.profiles) for m in hood.plan.meters],
-        journal=journal,
-        directory=Empty,
+        collector=Collector(journal, ReadingAppender(journal, Empty, clock), clock=clock, backfill=BACKFILL),
         open_session=open_session,
-        secrets=FileSecrets(tmp_path / "keys", {}),
-        counters=counters,
-        clock=clock,
-        schedule=Schedule(backfill=BACKFILL),
+        context=SessionContext(secrets=FileSecrets(tmp_path / "keys", {}), counters=counters, clock=clock),
+        schedule=Schedule(),
+        pushing=PushLayouts(clock),
     )
     try:
         report = await poller.poll_once()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.file import Config, ConfigMistakes, load
+from gateway.config.file import Config, load
+from gateway.config.mistakes import ConfigMistakes
 from gateway.contract.signing import new_key_pair
 from gateway.edge.push.counters import PushCounters
 from gateway.roles.edge import EdgeRole, edge_role

@@ -71,7 +71,7 @@ async def test_a_replay_that_the_broker_refuses_does_not_stop_delivery(
                 await say(
                     connection, TOPICS.replay("edge-1"), ReplayRequest(journal=journal.uuid, first=1, last=3)
                 )
-                await until(lambda: edge.link.statistics.replayed == 2)
+                await until(lambda: edge.link.statistics().replayed == 2)
                 await asyncio.sleep(0)
             await journal.append(JournalBatch(captures=(record(10),)))
             await wait_cursor(journal, "mqtt", 4)

@@ -14,6 +14,8 @@ from gateway.contract.topics import Topics
 from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
+from gateway.edge.sinks.part_requests import PartRequests
+from gateway.edge.stamping.stored_part import StoredPart
 from gateway.mqtt.connection import MqttSettings, connect
 from protocols.clock import SystemClock
 from tests.support.billing import Billing
@@ -54,13 +56,16 @@ async def _exchange(port: int, journal: Journal, folder: Path) -> None:
     link = EdgeLink(
         "edge-1",
         root="meters",
-        folder=folder / "edge",
-        directory_keys=[new_key_pair()[1]],
-        meters=list,
-        on_directory=apply,
-        clock=SystemClock(),
+        directory=PartRequests(
+            "edge-1",
+            root="meters",
+            stored=StoredPart(folder / "edge", "edge-1", [new_key_pair()[1]]),
+            meters=list,
+            apply=apply,
+            clock=SystemClock(),
+        ),
     )
-    sink = MqttSink(settings("edge-1"), "edge-1", status=status, companions=[link])
+    sink = MqttSink(settings("edge-1"), "edge-1", status=status, partners=[link])
     topics = Topics("meters")
     await journal.append(records(1500, profiles=("block_load", "daily")))
     async with Billing(settings("billing")) as consumer, running(sink, journal):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.contract.topics import Topics
 from gateway.edge.journal.entry import Entry, EntryKind
-from gateway.edge.sinks.batching import Batcher, BatchLimits, Outgoing
+from gateway.edge.sinks.batching import Batcher, BatchLimits, OutgoingBatch
 
 KINDS = [
     (EntryKind.CAPTURE, "daily"),
@@ -32,7 +32,7 @@ def test_batches_are_bounded_ordered_and_complete(
     limits = BatchLimits(count=5, size=600, age=1.0)
     batcher = Batcher(Topics("r"), "g", limits, cursor=99)
     now, waiting = 0.0, list(entries)
-    flying: list[Outgoing] = []
+    flying: list[OutgoingBatch] = []
     unacked = {entry.seq for entry in entries}
     sent: dict[str, list[int]] = {}
     for step in range(10_000):

@@ -21,7 +21,8 @@ from gateway.contract.messages import (
 from gateway.contract.signing import DIRECTORY_TYP, ORDER_TYP, sign
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
-from gateway.edge.sinks.link import EdgeLink
+from gateway.edge.sinks import part_requests
+from gateway.edge.stamping.stored_part import StoredPart
 from gateway.errors import ConfigError
 from gateway.mqtt.connection import MqttConnection, connect
 from protocols.clock import SystemClock
@@ -85,14 +86,14 @@ async def test_acks_of_our_journal_reach_it_and_others_are_refused(
         acks = TOPICS.acks("edge-1")
         await say(central, acks, Ack(journal="another", seq=3))
         await say(central, acks, Ack(journal=journal.uuid, seq=999))
-        await until(lambda: edge.link.statistics.refused == 2)
+        await until(lambda: edge.link.statistics().refused == 2)
         await central.publish(acks, b'{"specversion":')
         await central.publish(acks, b"\xff\x00")
         await say(central, acks, Ack(journal=journal.uuid, seq=12))
-        await until(lambda: edge.link.statistics.acks == 1)
+        await until(lambda: edge.link.statistics().acks == 1)
         await central.publish(TOPICS.orders("edge-1"), b"an order")
         await until(lambda: edge.orders == [b"an order"])
-    assert edge.link.statistics.refused == 4
+    assert edge.link.statistics().refused == 4
     assert journal.statistics().billing_acked == 12
 
 
@@ -150,9 +151,9 @@ async def test_replay_sends_the_same_bodies_again(
             await say(connection, replay, ReplayRequest(journal=journal.uuid, first=101, last=650))
             await say(connection, replay, ReplayRequest(journal=journal.uuid, first=5000, last=6000))
             await until(lambda: len(consumer.arrived) == 700 + 550)
-            await until(lambda: edge.link.statistics.refused == 1)
+            await until(lambda: edge.link.statistics().refused == 1)
         assert consumer.state.captures == once
-        assert "is not held" in str(edge.link.statistics.last_refusal)
+        assert "is not held" in str(edge.link.statistics().last_refusal)
 
 
 async def test_the_directory_is_asked_for_verified_stored_and_loaded(
@@ -192,7 +193,7 @@ async def test_a_stored_directory_that_no_longer_applies_is_asked_for_again(
         await until(lambda: bool(requests))
         assert requests[0].have_version == 0
         await say_part(central, part(4, previous=3))
-        await until(lambda: again.link.statistics.refused == 2)
+        await until(lambda: again.link.statistics().refused == 2)
         await say_part(central, part(4))
         await until(lambda: again.link.directory_version == 4)
     assert [p.kind for p in again.parts] == ["snapshot"]
@@ -226,42 +227,32 @@ async def test_a_wrong_directory_part_changes_nothing(
         await say_part(central, part(5))
         await until(lambda: edge.link.directory_version == 5)
         await forged(central)  # type: ignore[misc]
-        await until(lambda: edge.link.statistics.refused == 1)
+        await until(lambda: edge.link.statistics().refused == 1)
         await say_part(central, part(6, previous=5))
         await until(lambda: edge.link.directory_version == 6)
     assert [p.version for p in edge.parts] == [5, 6]
 
 
 async def test_what_mapping_refuses_is_not_stored(
-    broker: Mosquitto, journal: Journal, tmp_path: Path
+    broker: Mosquitto, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(part_requests, "ASK_CALM", 0.0)
     edge = Edge(broker, journal, tmp_path / "edge")
     edge.refuse = True
     async with central_of(broker) as (central, requests), running(edge.sink, journal):
         await until(lambda: bool(requests))
         await say_part(central, part(5))
-        await until(lambda: edge.link.statistics.refused == 1)
+        await until(lambda: edge.link.statistics().refused == 1)
         assert edge.link.directory_version == 0
         edge.refuse = False
-        edge.link.request_directory()
         await until(lambda: len(requests) == 2)
         await say_part(central, part(5))
         await until(lambda: edge.link.directory_version == 5)
 
 
-def test_a_link_needs_a_key(tmp_path: Path) -> None:
-    async def nothing(_: DirectoryPart) -> None: ...
-
+def test_a_stored_part_needs_a_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="public key"):
-        EdgeLink(
-            "edge-1",
-            root="kanpur",
-            folder=tmp_path,
-            directory_keys=[],
-            meters=list,
-            on_directory=nothing,
-            clock=SystemClock(),
-        )
+        StoredPart(tmp_path, "edge-1", [])
 
 
 async def test_a_journal_that_was_set_back_goes_on_under_another_name(
@@ -281,7 +272,7 @@ async def test_a_journal_that_was_set_back_goes_on_under_another_name(
             await until(lambda: journal.uuid != was)
             assert journal.statistics().billing_acked == 0
             await say(connection, acks, Ack(journal=was, seq=2))
-            await until(lambda: edge.link.statistics.refused == 2)
+            await until(lambda: edge.link.statistics().refused == 2)
             async with billing(broker) as consumer:
                 replay = ReplayRequest(journal=journal.uuid, first=1, last=2)
                 await say(connection, TOPICS.replay("edge-1"), replay)
@@ -303,7 +294,7 @@ async def test_only_what_every_named_consumer_has_is_released(tmp_path: Path, jo
             acks = TOPICS.acks("edge-1")
             await say(connection, acks, Ack(journal=journal.uuid, seq=3, consumer="listen"))
             await say(connection, acks, Ack(journal=journal.uuid, seq=3, consumer="billing"))
-            await until(lambda: edge.link.statistics.acks == 1)
+            await until(lambda: edge.link.statistics().acks == 1)
             assert journal.statistics().billing_acked == 0
             await say(connection, acks, Ack(journal=journal.uuid, seq=2))
             await until(lambda: journal.statistics().billing_acked == 2)

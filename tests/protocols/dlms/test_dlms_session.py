@@ -33,7 +33,7 @@ from protocols.reading import (
     ProfileName,
     RelayState,
 )
-from protocols.session import MeterSpec
+from protocols.session import MeterSpec, SessionContext
 from tests.support.dlms.bench import POLICIES, START, SmallMeter
 from tests.support.dlms.site import NOW, SECRETS, collect, settings, site
 from tests.support.fakes import Counters, ManualClock
@@ -133,25 +133,25 @@ async def test_counters_start_above_the_meters_and_never_repeat() -> None:
 async def test_layouts_are_cached_by_maker_and_firmware() -> None:
     cache: Layouts = {}
     async with site() as s:
-        async with s.open(cache=cache) as session:
+        async with s.open(layouts=cache) as session:
             await collect(session, ProfileName.BLOCK_LOAD)
         assert {key[:2] for key in cache} == {("GEN", "F1.0")}
         del s.meter.attributes["1-0:99.1.0*255", 3]  # read again it would be missing
-        async with s.open(cache=cache) as session:
+        async with s.open(layouts=cache) as session:
             assert len(await collect(session, ProfileName.BLOCK_LOAD)) == 96
 
 
 async def test_a_cached_layout_that_does_not_fit_is_read_again_at_once() -> None:
     cache: Layouts = {}
     async with site() as s:
-        async with s.open(cache=cache) as session:
+        async with s.open(layouts=cache) as session:
             await collect(session, ProfileName.INSTANTANEOUS)
         for attribute in (2, 3):  # the utility takes one column out
             key = ("1-0:94.91.0*255", attribute)
             rows = s.meter.attributes[key].items
             less = rows[:-1] if attribute == 3 else (structure(*rows[0].items[:-1]),)
             s.meter.attributes[key] = array(*less)
-        async with s.open(cache=cache) as session:
+        async with s.open(layouts=cache) as session:
             (now,) = await collect(session, ProfileName.INSTANTANEOUS)
             assert now.value("1-0:12.7.0*255") == Number(23012, -2, "V")
             assert now.value("0-0:96.3.10*255") is None
@@ -170,7 +170,7 @@ async def test_the_capture_period_is_the_meters_own_not_the_cache_s() -> None:
     async with site() as s:
         for seconds in (1800, 900):
             s.meter.attributes["1-0:99.1.0*255", 4] = double_long_unsigned(seconds)
-            async with s.open(cache=cache) as session:
+            async with s.open(layouts=cache) as session:
                 first = (await collect(session, ProfileName.BLOCK_LOAD))[0]
                 assert first.start is not None
                 assert (first.at - first.start).total_seconds() == seconds
@@ -235,7 +235,6 @@ async def test_missing_secrets_and_settings_are_configuration_errors() -> None:
         for spec in (
             s.spec(password_ref="nowhere"),
             s.spec(encryption_key_ref=None),
-            s.spec(framing="carrier pigeon"),
             MeterSpec(meter=None),
             MeterSpec(meter=None, zone="Mars/Olympus", dlms=settings("none")),
         ):
@@ -308,7 +307,7 @@ async def misbehaving(answer: Answer) -> AsyncIterator[TcpLine]:
 async def _open_plain(line: TcpLine, framing: str) -> None:
     spec = MeterSpec(meter=None, dlms=settings("none", timeout=0.3, framing=framing, physical=17))
     clock = ManualClock(datetime(2026, 6, 1, tzinfo=UTC))
-    async with open_dlms(line, spec, secrets=SECRETS, counters=Counters(), clock=clock):
+    async with open_dlms(line, spec, SessionContext(secrets=SECRETS, counters=Counters(), clock=clock)):
         pytest.fail("opened")
 
 
@@ -374,7 +373,9 @@ async def test_a_bus_with_faults_is_read_all_the_same(fault: str, window: int) -
         meter=None,
         dlms=settings("hls2", timeout=0.05, framing="hdlc", physical=17, window=window, address_octets=4),
     )
-    async with open_dlms(line, spec, secrets=SECRETS, counters=Counters(), clock=ManualClock(NOW)) as session:
+    async with open_dlms(
+        line, spec, SessionContext(secrets=SECRETS, counters=Counters(), clock=ManualClock(NOW))
+    ) as session:
         blocks = await collect(session, ProfileName.BLOCK_LOAD)
     assert len(blocks) == len(SmallMeter().blocks)
     assert messages > 14

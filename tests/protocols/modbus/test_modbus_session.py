@@ -22,7 +22,7 @@ from protocols.reading import (
     Text,
     Value,
 )
-from protocols.session import MeterSession, MeterSpec
+from protocols.session import MeterSession, MeterSpec, SessionContext
 from protocols.simulator.modbus.meter import ModbusMeter
 from tests.support.conformance import SessionUnderTest, check_meter_session
 from tests.support.fakes import JumpClock, NoCounters, NoSecrets
@@ -39,7 +39,7 @@ CLOCK = JumpClock(NOON)
 
 
 def opened(line, wanted: MeterSpec, clock: JumpClock = CLOCK) -> AbstractAsyncContextManager[MeterSession]:
-    return open_session(line, wanted, secrets=NoSecrets(), counters=NoCounters(), clock=clock)
+    return open_session(line, wanted, SessionContext(secrets=NoSecrets(), counters=NoCounters(), clock=clock))
 
 
 def prepaid(unit: int = 7, serial: str = "10000001") -> ModbusMeter:
@@ -235,6 +235,8 @@ async def test_open_modbus_needs_modbus_settings() -> None:
     async with bus_of([prepaid()], "tcp") as line:
         with pytest.raises(MeterConfigError, match="no Modbus settings"):
             async with open_modbus(
-                line, MeterSpec(meter=None), secrets=NoSecrets(), counters=NoCounters(), clock=CLOCK
+                line,
+                MeterSpec(meter=None),
+                SessionContext(secrets=NoSecrets(), counters=NoCounters(), clock=CLOCK),
             ) as session:
                 assert isinstance(session, ModbusSession)

@@ -10,6 +10,7 @@ from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import ProfileName
+from protocols.session import SessionContext
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan
 from tests.support.fakes import Counters, HandClock, plan_secrets
@@ -36,7 +37,7 @@ async def test_hundreds_of_meters_answer_from_one_process() -> None:
 
         async def read(meter: MeterPlan) -> str:
             async with open_session(
-                lines[meter.line], meter.spec, secrets=keys, counters=counters, clock=clock
+                lines[meter.line], meter.spec, SessionContext(secrets=keys, counters=counters, clock=clock)
             ) as session:
                 rows = [row async for row in session.read(ProfileName.INSTANTANEOUS)]
                 assert rows

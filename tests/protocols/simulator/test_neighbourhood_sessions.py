@@ -14,9 +14,10 @@ from protocols.errors import AssociationRefused, MeterRefused, MeterSilent, NotS
 from protocols.line import Line
 from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
+from protocols.meters.open import Layouts
 from protocols.modbus.session import open_modbus
 from protocols.reading import Number, ProfileName, ReadingSet, RelayState
-from protocols.session import MeterSession
+from protocols.session import MeterSession, SessionContext
 from protocols.simulator.household.household import TRANSACTION_LOG
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan
@@ -31,15 +32,15 @@ class Reader:
         self.clock = clock
         self.keys = plan_secrets(area.plan)
         self.counters = Counters()
-        self.cache: dict[object, object] = {}
+        self.layouts: Layouts = {}
         self.lines: dict[str, Line] = {line.name: _line(line) for line in area.plan.lines}
 
     def open(self, meter: MeterPlan):  # type: ignore[no-untyped-def]
-        given = {"secrets": self.keys, "counters": self.counters, "clock": self.clock}
+        context = SessionContext(secrets=self.keys, counters=self.counters, clock=self.clock)
         line = self.lines[meter.line]
         if meter.spec.dlms is not None:
-            return open_dlms(line, meter.spec, cache=self.cache, **given)  # type: ignore[arg-type]
-        return open_modbus(line, meter.spec, **given)  # type: ignore[arg-type]
+            return open_dlms(line, meter.spec, context, layouts=self.layouts)
+        return open_modbus(line, meter.spec, context)
 
     async def close(self) -> None:
         for line in self.lines.values():

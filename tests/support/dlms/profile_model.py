@@ -9,13 +9,13 @@ from zoneinfo import ZoneInfo
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.cosem_time import Stamp
 from protocols.dlms.data.types import Data, Tag
-from protocols.dlms.profile.buffer import Decoded, Row
+from protocols.dlms.profile.buffer import BufferRow, DecodedRows
 from protocols.dlms.profile.layouts import CLOCK, EVENT_LOG_STEP, Layout, cell_value
 from protocols.errors import MeterProtocolError
 from protocols.reading import MeterTime, ProfileName, ReadingSet
 
 
-def rows_of(layout: Layout, buffer: Data, zone: ZoneInfo) -> Iterator[Row]:
+def rows_of(layout: Layout, buffer: Data, zone: ZoneInfo) -> Iterator[BufferRow]:
     """Resolve null-compressed cells: a null repeats the row before, a null stamp adds one period."""
     if buffer.tag not in (Tag.ARRAY, Tag.COMPACT_ARRAY):
         raise MeterProtocolError(f"a profile buffer is an array, not {buffer.tag.name}")
@@ -35,7 +35,7 @@ def rows_of(layout: Layout, buffer: Data, zone: ZoneInfo) -> Iterator[Row]:
         if before is not None:
             cells = tuple(b if c.tag is Tag.NULL else c for c, b in zip(cells, before, strict=True))
         before, last = cells, stamp
-        yield Row(cells=cells, stamp=stamp)
+        yield BufferRow(cells=cells, stamp=stamp)
 
 
 def _stamp(cell: Data, last: Stamp | None, step: timedelta, zone: ZoneInfo) -> Stamp:
@@ -62,7 +62,7 @@ def decode_rows(
     received_at: datetime,
     since: datetime | None = None,
     until: datetime | None = None,
-) -> Decoded:
+) -> DecodedRows:
     """Turn a stored buffer into sets with since < at <= until, oldest first.
 
     A row that repeats another in full is given once; rows that differ under one stamp are occurrences
@@ -89,11 +89,11 @@ def decode_rows(
         twins.append(cells)
         sets.append(reading_set(layout, row, at, len(twins) - 1, zone=zone, received_at=received_at))
     sets.sort(key=lambda s: (s.at, s.occurrence))
-    return Decoded(sets=tuple(sets), unstamped=unstamped)
+    return DecodedRows(sets=tuple(sets), unstamped=unstamped)
 
 
 def reading_set(
-    layout: Layout, row: Row, at: datetime, occurrence: int, *, zone: ZoneInfo, received_at: datetime
+    layout: Layout, row: BufferRow, at: datetime, occurrence: int, *, zone: ZoneInfo, received_at: datetime
 ) -> ReadingSet:
     """Make one set of a row; the clock column becomes its stamp and is not repeated as a value."""
     values = tuple(
@@ -121,7 +121,7 @@ def reading_set(
     )
 
 
-def _event_occurrence(layout: Layout, row: Row, occurrence: int) -> int:
+def _event_occurrence(layout: Layout, row: BufferRow, occurrence: int) -> int:
     if layout.profile is not ProfileName.EVENTS:
         return occurrence
     log, number = 0, occurrence

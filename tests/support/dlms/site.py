@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 
-from protocols.dlms.client.keeper import Keeper
+from protocols.dlms.client.association_pool import AssociationPool
 from protocols.dlms.reading.layout_cache import Layouts
 from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
@@ -14,7 +14,7 @@ from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.line import Line
 from protocols.lines.tcp import TcpLine
 from protocols.reading import ProfileName, ReadingSet
-from protocols.session import Auth, DlmsSettings, MeterSpec
+from protocols.session import Auth, DlmsSettings, MeterSpec, SessionContext
 from tests.support.dlms.bench import AK, EK, HLS_KEY, PASSWORD, POLICIES, START, SmallMeter
 from tests.support.fakes import Counters, ManualClock, Secrets
 
@@ -53,17 +53,15 @@ class Site:
     def open(
         self,
         spec: MeterSpec | None = None,
-        cache: Layouts | None = None,
-        keeper: Keeper | None = None,
+        layouts: Layouts | None = None,
+        pool: AssociationPool | None = None,
     ) -> AbstractAsyncContextManager[DlmsSession]:
         return open_dlms(
             self.line,
             spec or self.spec(),
-            secrets=SECRETS,
-            counters=self.counters,
-            clock=self.clock,
-            cache=cache,
-            keeper=keeper,
+            SessionContext(secrets=SECRETS, counters=self.counters, clock=self.clock),
+            layouts=layouts,
+            pool=pool,
         )
 
 

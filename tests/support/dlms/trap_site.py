@@ -15,7 +15,7 @@ from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import Number, ProfileName, ReadingSet
-from protocols.session import Auth, DlmsSettings, MeterSession, MeterSpec
+from protocols.session import Auth, DlmsSettings, MeterSession, MeterSpec, SessionContext
 from protocols.simulator.cosem.model import PUBLIC, READER, UTILITY, HouseholdModel
 from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated_meter
 from protocols.simulator.faults.script import FaultScript, shipped
@@ -77,9 +77,7 @@ class TrapSite:
         async with open_session(
             self.line,
             spec,
-            secrets=Secrets(SECRETS),
-            counters=self.counters,
-            clock=self.clock,
+            SessionContext(secrets=Secrets(SECRETS), counters=self.counters, clock=self.clock),
             layouts=self.layouts,  # type: ignore[arg-type]
         ) as session:
             yield session

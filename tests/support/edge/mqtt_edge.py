@@ -18,6 +18,8 @@ from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
+from gateway.edge.sinks.part_requests import PartRequests
+from gateway.edge.stamping.stored_part import StoredPart
 from gateway.mqtt.connection import MqttConnection, MqttSettings
 from mapping.errors import ChangeRefused
 from protocols.clock import SystemClock
@@ -49,18 +51,21 @@ class Edge:
         self.link = EdgeLink(
             "edge-1",
             root="kanpur",
-            folder=folder,
-            directory_keys=[PUBLIC],
-            meters=lambda: ["GEN:2", "GEN:1"],
-            on_directory=self._apply,
-            clock=SystemClock(),
+            directory=PartRequests(
+                "edge-1",
+                root="kanpur",
+                stored=StoredPart(folder, "edge-1", [PUBLIC]),
+                meters=lambda: ["GEN:2", "GEN:1"],
+                apply=self._apply,
+                clock=SystemClock(),
+            ),
             on_order=self._order,
         )
         self.sink = MqttSink(
             settings(broker, "edge-1"),
             "edge-1",
             status=self._status,
-            companions=[self.link],
+            partners=[self.link],
             limits=BatchLimits(count=10),
             backoff=Backoff(0.05, 0.3),
         )

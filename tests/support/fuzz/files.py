@@ -20,12 +20,12 @@ from protocols.dlms.framing.wrapper import decode_datagram
 from protocols.dlms.objects.codec import Codec, Where
 from protocols.dlms.objects.describe import TYPED, codec_of
 from protocols.dlms.objects.object_list import ObjectEntry, build_object_list, parse_object_list
-from protocols.dlms.profile.columns import decode_block, decode_cut_block, decode_octets
+from protocols.dlms.profile.decoder import decode_buffer, decode_cut_buffer
 from protocols.dlms.profile.layouts import Layout
 from protocols.dlms.push.body import body_of, event_of
 from protocols.dlms.push.framing import datagram
 from protocols.dlms.trace.conversations import Heard, decode_talks
-from protocols.dlms.trace.state import Known
+from protocols.dlms.trace.state import TraceState
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis
 from tests.support.dlms.bench import KEYS, TITLE, SmallMeter
@@ -41,8 +41,8 @@ LAYOUTS = 8
 ROWS = 12
 
 
-def _known() -> Known:
-    return Known(keys=KEYS, titles=(TITLE,))
+def _known() -> TraceState:
+    return TraceState(keys=KEYS, titles=(TITLE,))
 
 
 def _capture(data: bytes) -> None:
@@ -96,17 +96,17 @@ def _layouts() -> tuple[Layout, ...]:
 
 def _columns(data: bytes) -> None:
     layout = _layouts()[(data or b"\0")[0] % LAYOUTS]
-    _ = decode_octets(layout, data[1:], zone=cosem_time.INDIA, received_at=NOW).sets
+    _ = decode_buffer(layout, data[1:], zone=cosem_time.INDIA).sets(received_at=NOW).sets
 
 
 def _prefix(data: bytes) -> None:
     layout = _layouts()[(data or b"\0")[0] % LAYOUTS]
-    _ = decode_cut_block(layout, data[1:], zone=cosem_time.INDIA).sets(received_at=NOW).sets
+    _ = decode_cut_buffer(layout, data[1:], zone=cosem_time.INDIA).sets(received_at=NOW).sets
 
 
 def _block(data: bytes) -> None:
     layout = _layouts()[(data or b"\0")[0] % LAYOUTS]
-    for _ in decode_block(layout, data[1:], zone=cosem_time.INDIA).rows():
+    for _ in decode_buffer(layout, data[1:], zone=cosem_time.INDIA).rows():
         pass
 
 

@@ -7,14 +7,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
-from protocols.dlms.client.opening import association_settings, counter_object
+from protocols.dlms.apdu.lists import Target
+from protocols.dlms.client.association_opener import association_settings, counter_object
 from protocols.dlms.data.types import Data, double_long_unsigned
 from protocols.dlms.security.suites import MAX_COUNTER
 from protocols.dlms.server.model import AccessDenied, AssociationPolicy
@@ -28,7 +29,7 @@ from protocols.errors import (
     SecurityFailure,
 )
 from protocols.meters.counters import FileCounters
-from protocols.reading import Obis, RelayState
+from protocols.reading import RelayState
 from protocols.session import Auth, DlmsSettings
 from tests.support.dlms.bench import POLICIES, SmallMeter
 from tests.support.dlms.fault_line import Fault, FaultLine
@@ -47,21 +48,14 @@ class CounterMeter(SmallMeter):
         self.shown: Callable[[int], int | None] = lambda asked: self.frame_counter(48)
         self.asked: list[str] = []
 
-    def get(
-        self,
-        client: int,
-        class_id: int,
-        obis: Obis,
-        attribute: int,
-        selection: RangeSelection | EntrySelection | None,
-    ) -> Data:
-        if obis.c == 43:
-            self.asked.append(str(obis))
+    def get(self, client: int, target: Target) -> Data:
+        if target.obis.c == 43:
+            self.asked.append(str(target.obis))
             shown = self.shown(len(self.asked))
             if shown is None:
                 raise AccessDenied(4)
             return double_long_unsigned(shown)
-        return super().get(client, class_id, obis, attribute, selection)
+        return super().get(client, target)
 
 
 def meter_site(meter: SmallMeter, name: str, framing: str = "wrapper") -> Site:
@@ -305,3 +299,22 @@ async def test_silence_of_the_public_client_names_the_setting_that_leaves_it_out
     async with site("hls2") as s:
         with pytest.raises(MeterSilent, match=r'server 7 unknown .*; counter_object = "" leaves out'):
             await opens(s, server=7, timeout=0.2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"client": 0}, "client = 0: 1 to 127 is allowed"),
+        ({"client": 128}, "client = 128: 1 to 127 is allowed"),
+        ({"timeout": 0}, "timeout = 0: more than 0 to 120 is allowed"),
+        (
+            {"framing": "carrier pigeon"},
+            "framing = 'carrier pigeon': one of wrapper, wrapper-udp, hdlc is allowed",
+        ),
+        ({"address_octets": 3}, "address_octets = 3: one of 0, 1, 2, 4 is allowed"),
+        ({"companion": "dsmr"}, "companion = 'dsmr': one of is15959, generic is allowed"),
+    ],
+)
+def test_settings_outside_their_limits_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(MeterConfigError, match=f"^{message}$"):
+        DlmsSettings(**changes)

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from protocols.dlms.companion import (
-    COMPANIONS,
     BufferSource,
-    Column,
+    ColumnInfo,
     EventLog,
     LogsSource,
     ObjectsSource,
@@ -24,7 +23,7 @@ from protocols.dlms.companion import (
     event_name,
     in_order,
 )
-from protocols.dlms.companion.parse import parse
+from protocols.dlms.companion.parser import parse
 from protocols.dlms.companion.sources import Pattern
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import (
@@ -42,6 +41,7 @@ from protocols.dlms.objects.object_list import parse_object_list
 from protocols.errors import MeterConfigError, NotSupported
 from protocols.names import NAMES
 from protocols.reading import Obis, ProfileName, Quantity, name_of
+from protocols.session import COMPANIONS
 
 KNOWN = companion()
 GENERIC = companion("generic")
@@ -54,7 +54,7 @@ STORED = {
 }
 
 
-def columns() -> Iterator[Column]:
+def columns() -> Iterator[ColumnInfo]:
     for category in KNOWN.categories.values():
         for info in category.profiles.values():
             yield from (*info.columns, *info.more)

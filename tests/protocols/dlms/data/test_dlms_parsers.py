@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.dlms.apdu import acse
-from protocols.dlms.apdu import services as apdu
-from protocols.dlms.apdu.services import GetRequest
+from protocols.dlms.apdu.services import GetBlock, GetRequest, decode_apdu, encode_apdu
 from protocols.dlms.companion import companion, event_name
 from protocols.dlms.core.association import AssociationSettings
 from protocols.dlms.core.transaction import MAX_VALUE_OCTETS
@@ -31,7 +30,7 @@ from protocols.dlms.framing import hdlc, hdlc_channel, wrapper
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
 from protocols.dlms.framing.hdlc_channel import Channel
 from protocols.dlms.framing.wrapper import WrapperDecoder
-from protocols.dlms.profile.columns import decode_rows
+from protocols.dlms.profile.decoder import buffer_of
 from protocols.dlms.profile.layouts import CLOCK, CapturedColumn, Layout
 from protocols.dlms.server.connection import ServerSettings
 from protocols.errors import LocalError, MeterProtocolError, ProtocolError
@@ -96,7 +95,7 @@ def test_hdlc_every_way() -> None:
 def test_random_octets_are_a_value_or_a_protocol_error(data: bytes) -> None:
     for parse in (
         axdr.decode,
-        apdu.decode,
+        decode_apdu,
         acse.decode_aarq,
         acse.decode_aare,
         acse.decode_release,
@@ -149,7 +148,7 @@ def test_endless_blocks_are_bounded() -> None:
     joined = Joined(SmallMeter({48: POLICIES["none"][0]}), AssociationSettings())
     joined.associate()
     joined.client.request(GetRequest(class_id=1, obis=Obis(0, 0, 1, 0, 0), attribute=2))
-    blocks = [apdu.encode(apdu.GetBlock(last=False, number=n, raw=bytes(60_000))) for n in range(1, 50)]
+    blocks = [encode_apdu(GetBlock(last=False, number=n, raw=bytes(60_000))) for n in range(1, 50)]
     octets_ = b"".join(wrapper.encode(1, 48, block) for block in blocks)
     with pytest.raises(MeterProtocolError, match=f"more than {MAX_VALUE_OCTETS} octets"):
         joined.client.receive_data(octets_)
@@ -246,7 +245,7 @@ def test_rows_with_one_stamp_are_occurrences_and_repeats_are_dropped(newest_firs
         rows.reverse()
     layout = _layout(newest_first=newest_first)
     now = datetime(2026, 6, 2, tzinfo=UTC)
-    decoded = decode_rows(layout, array(*rows), zone=cosem_time.INDIA, received_at=now)
+    decoded = buffer_of(layout, array(*rows), zone=cosem_time.INDIA).sets(received_at=now)
     found = [(s.at, s.occurrence, s.value("1-0:1.29.0*255")) for s in decoded.sets]
     assert found == [
         (START, 0, Number(1, 0, "Wh")),
@@ -258,14 +257,14 @@ def test_rows_with_one_stamp_are_occurrences_and_repeats_are_dropped(newest_firs
 
 def test_a_register_without_a_scale_is_missing_not_guessed() -> None:
     now = datetime(2026, 6, 2, tzinfo=UTC)
-    decoded = decode_rows(_layout(), array(_row(START, 1)), zone=cosem_time.INDIA, received_at=now)
+    decoded = buffer_of(_layout(), array(_row(START, 1)), zone=cosem_time.INDIA).sets(received_at=now)
     assert decoded.sets[0].value("1-0:9.29.0*255") == Missing(MissingReason.NOT_SUPPORTED)
 
 
 def test_a_row_of_another_width_is_a_protocol_error() -> None:
     now = datetime(2026, 6, 2, tzinfo=UTC)
     with pytest.raises(MeterProtocolError, match="row 0 has 1 cells"):
-        decode_rows(_layout(), array(structure(NULL)), zone=cosem_time.INDIA, received_at=now)
+        buffer_of(_layout(), array(structure(NULL)), zone=cosem_time.INDIA).sets(received_at=now)
 
 
 @FAST

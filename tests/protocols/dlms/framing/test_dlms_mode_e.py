@@ -35,7 +35,7 @@ from protocols.errors import LineUnavailable, MeterConfigError, MeterProtocolErr
 from protocols.lines import optical as optical_line
 from protocols.lines.optical import OpticalLine
 from protocols.reading import RelayState
-from protocols.session import MeterSpec
+from protocols.session import MeterSpec, SessionContext
 from tests.support.dlms.bench import POLICIES, SmallMeter
 from tests.support.dlms.site import SECRETS
 from tests.support.dlms.site import settings as dlms_settings
@@ -181,7 +181,9 @@ async def test_a_meter_is_read_through_an_optical_probe(
     async with probe(tmp_path, **habits) as (line, meter):
         spec = MeterSpec(meter="GEN:00000007", dlms=dlms_settings("hls2", framing="hdlc", physical=17))
         clock = ManualClock(datetime(2026, 6, 1, tzinfo=UTC))
-        async with open_dlms(line, spec, secrets=SECRETS, counters=Counters(), clock=clock) as session:
+        async with open_dlms(
+            line, spec, SessionContext(secrets=SECRETS, counters=Counters(), clock=clock)
+        ) as session:
             assert await session.relay() is RelayState.CLOSED
         assert meter.openings == 2
         assert not line.statistics().open

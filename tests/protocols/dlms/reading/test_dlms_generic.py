@@ -33,7 +33,7 @@ from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.errors import MeterConfigError, NotSupported
 from protocols.lines.tcp import TcpLine
 from protocols.reading import Instant, Missing, MissingReason, Number, Obis, ProfileName, RelayState, Text
-from protocols.session import Auth, DlmsSettings, MeterSpec
+from protocols.session import Auth, DlmsSettings, MeterSpec, SessionContext
 from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.household.household import Household
 from tests.support.dlms.bench import HLS_KEY, SmallMeter
@@ -182,7 +182,7 @@ async def simulated(companion: str, *, max_list: int = 1) -> AsyncIterator[DlmsS
     spec = MeterSpec(meter="GEN:10000001", dlms=settings)
     try:
         async with open_dlms(
-            line, spec, secrets=SECRETS, counters=Counters(), clock=clock, cache={}
+            line, spec, SessionContext(secrets=SECRETS, counters=Counters(), clock=clock), layouts={}
         ) as session:
             yield session
     finally:
@@ -218,6 +218,6 @@ async def test_the_simulator_reads_alike_through_both_companions(max_list: int) 
 
 
 async def test_an_unknown_companion_is_a_configuration_error() -> None:
-    with pytest.raises(MeterConfigError, match="unknown companion 'ocpp'"):
+    with pytest.raises(MeterConfigError, match="companion = 'ocpp': one of is15959, generic"):
         async with simulated("ocpp"):
             pytest.fail("opened")

@@ -1,0 +1,138 @@
+"""The commands by name. `--help` lists them from this table; a command's module is imported when it is given."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
+
+from gateway.cli.plain_parameters import PlainCommand, PlainGroup
+
+
+class Entry(NamedTuple):
+    """Where a command or group is, as `MODULE:NAME` below gateway.cli, and the first line of its help."""
+
+    place: str
+    help: str
+
+
+COMMANDS = {
+    "demo": Entry(
+        "tools.demo:demo",
+        "Run everything on embedded defaults: meters, broker, edge, central, pages. Ctrl-C ends it.",
+    ),
+    "run": Entry("service.run:run", "Run the roles that the configuration names, until SIGTERM or Ctrl-C."),
+    "check": Entry(
+        "service.check:check",
+        "Check a configuration file and the secrets it names; every mistake is shown where it stands.",
+    ),
+    "simulate": Entry(
+        "tools.simulate:simulate",
+        "Serve a neighbourhood of simulated meters on real sockets and ptys, or one replayed meter, until Ctrl-C.",
+    ),
+    "listen": Entry(
+        "service.listen:listen",
+        "Print deliveries as billing would take them: the smallest example of a consumer.",
+    ),
+    "outbox": Entry(
+        "service.journal:outbox", "Show what the edge's journal holds and how far each delivery is."
+    ),
+    "replay": Entry("service.journal:replay", "Ask a running edge to send a range of its journal again."),
+    "read": Entry(
+        "meter.read:read", "Read one profile of one meter and print it; nothing is stored or delivered."
+    ),
+    "scan": Entry(
+        "meter.scan:scan",
+        "Find who answers on a line: Modbus units with model and serial, or a DLMS meter's nameplate.",
+    ),
+    "commission": Entry(
+        "meter.fitting:commission",
+        "Bind a meter to a usage point, with proof: serial read over the line, opening reading seen at central.",
+    ),
+    "replace": Entry(
+        "meter.fitting:replace",
+        "Replace a meter: final reading of the old, opening reading of the new, both seen at central.",
+    ),
+    "clock": Entry("meter.clock:clock", "Show the meter's clock beside this computer's; with --set, set it."),
+    "relay": Entry(
+        "meter.relay:relay",
+        "Show the meter's supply contact: what it is, what it was told, who may move it. Nothing is moved.",
+    ),
+    "events": Entry(
+        "meter.events:events",
+        "List what the meter's event logs hold, each with its log and its IS 15959 name.",
+    ),
+    "explore": Entry(
+        "meter.explore:explore",
+        "Walk a meter's object list and show every object: class, version, access, value, and its name.",
+    ),
+    "rekey": Entry(
+        "office.directory:rekey",
+        "Give accounts their 10-digit numbers: a dry run with a verdict for each row, then --apply.",
+    ),
+    "unattributed": Entry(
+        "office.ledger:unattributed", "List readings that stand under no account, by meter and reason."
+    ),
+    "explain": Entry(
+        "office.ledger:explain",
+        "Say why a reading stands where it stands: relations, dates, file and row, version, delivery.",
+    ),
+    "readings": Entry(
+        "office.ledger:readings",
+        "List the readings of an account between two times, as known now or at an earlier time.",
+    ),
+    "decode": Entry(
+        "tools.decode:decode",
+        "Read DLMS traffic: HDLC, wrapper, APDUs and values, deciphered when keys are given.",
+    ),
+    "directory": Entry("office.directory:directory_group", "Who holds which meter."),
+    "contacts": Entry("office.contacts:contacts_group", "Registered mobiles of accounts."),
+}
+
+
+class LazyGroup(PlainGroup):
+    """The root of all commands: holds their names and help lines, and imports the one that is given."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = {name: TyperCommand(name, help=entry.help) for name, entry in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Return name, command and arguments of the command that `args` begin with."""
+        name, found, rest = super().resolve_command(ctx, args)
+        if name is None or found is None:
+            return name, found, rest
+        command = import_command(name)
+        if "structlog" in sys.modules:  # the command has parts that log; the others need not load logging
+            from gateway.logs import setup_logging
+
+            setup_logging("warning")
+        return name, command, rest
+
+
+def import_command(name: str) -> Any:
+    """Import the module of a command or group of `COMMANDS` and return what typer makes of it."""
+    module, _, attribute = COMMANDS[name].place.partition(":")
+    found = getattr(import_module(f"gateway.cli.{module}"), attribute)
+    parent = typer.Typer(rich_markup_mode=None)
+    if isinstance(found, typer.Typer):
+        parent.add_typer(found, name=name)
+    else:
+        parent.command(name, cls=PlainCommand)(found)
+    return get_group(parent).commands[name]
+
+
+def every_command() -> dict[tuple[str, ...], Any]:
+    """Import all commands; return them by their words, `("directory", "show")` for one of a group."""
+    found: dict[tuple[str, ...], Any] = {}
+    for name in COMMANDS:
+        command = import_command(name)
+        if isinstance(command, TyperGroup):
+            found |= {(name, inner): child for inner, child in command.commands.items()}
+        else:
+            found[name,] = command
+    return found

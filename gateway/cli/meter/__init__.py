@@ -1,0 +1,1 @@
+"""Commands that talk to one meter or line: read, scan, clock, relay, events, explore."""

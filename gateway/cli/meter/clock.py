@@ -1,0 +1,76 @@
+"""The command `clock`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.meter.access import MeterAccess, find_meter, open_meter
+from gateway.cli.meter.address import AddressOptions, MeterArgument, meter_command
+from gateway.cli.options import JsonOption
+from gateway.cli.output import print_fields
+from gateway.errors import UsageError
+from protocols.dlms.data.cosem_dates import ClockStatus
+from protocols.errors import MeterRefused
+from protocols.reading import MeterClock
+
+
+@meter_command
+def clock(
+    meter: MeterArgument,
+    options: AddressOptions,
+    set_it: Annotated[
+        bool, typer.Option("--set", help="Set the meter's clock to this computer's (utility client).")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before setting.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the meter's clock beside this computer's; with --set, set it.
+
+    Setting moves the boundaries of the meter's intervals, so it is asked for once more.
+
+    Example: meter-gateway clock tcp://10.0.0.7:4059 --client 48 --key-file keys.toml --set
+    """
+    access = find_meter(meter, options)
+    if not set_it or not as_json:
+        print_fields(_fields(asyncio.run(_clock(access, set_it=False))), as_json=as_json)
+    if not set_it:
+        return
+    if not access.clock.disciplined():
+        raise UsageError("this computer's own clock is not set")
+    if not yes:
+        typer.confirm(f"Set the clock of {meter}?", abort=True, err=True)
+    print_fields(_fields(asyncio.run(_clock(access, set_it=True))), as_json=as_json)
+
+
+async def _clock(access: MeterAccess, *, set_it: bool) -> MeterClock:
+    async with open_meter(access) as session:
+        if set_it:
+            try:
+                await session.set_clock(access.clock.now())
+            except MeterRefused as error:
+                raise MeterRefused(
+                    f"{error}; only a client with the right may set it, in India the utility (--client 48)",
+                    reason_code=error.reason_code,
+                ) from error
+        return await session.clock()
+
+
+def _fields(found: MeterClock) -> dict[str, Any]:
+    deviation = "not specified" if found.deviation is None else f"{found.deviation} min"
+    return {
+        "meter": found.meter,
+        "computer": found.gateway,
+        "drift": f"{found.drift:+.0f} s",
+        "deviation": deviation,
+        "status": clock_status(found.status),
+    }
+
+
+def clock_status(status: int | None) -> str:
+    """Name the bits of a clock status."""
+    if status is None:
+        return "not specified"
+    return ", ".join(ClockStatus(status).names) or "ok"

@@ -1,0 +1,89 @@
+"""The commands `commission` and `replace`: a meter is fitted, with proof."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.meter.lines import with_traces
+from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption, TraceOption, nearest
+from gateway.cli.output import print_fields, print_json, print_line, print_table
+from gateway.config import file as configuration
+from gateway.errors import UsageError
+from gateway.roles.central_files import central_files
+from gateway.roles.fieldwork import commission as commission_meter
+from gateway.roles.fieldwork import field_work
+from gateway.roles.fieldwork import replace as replace_meter
+from mapping.directory import Role
+from protocols.reading import MissingReason
+
+CentralOption = Annotated[
+    Path | None, typer.Option("--central", help="Central's data folder; by default the configuration's.")
+]
+UsagePoint = Annotated[str, typer.Option("--usage-point", help="Where the meter is fitted.")]
+
+
+def commission(
+    meter: Annotated[str, typer.Argument(help="The job's meter, for example GEN:10000101.")],
+    usage_point: UsagePoint,
+    config: ConfigOption = CONFIG_FILE,
+    central: CentralOption = None,
+    role: Annotated[str, typer.Option(help="consumer, check, feeder, transformer or stock.")] = "consumer",
+    trace: TraceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bind a meter to a usage point, with proof: serial read over the line, opening reading seen at central.
+
+    Example: meter-gateway commission GEN:10000101 --usage-point UP-0101 --config edge.toml
+    """
+    if role not in list(Role):
+        raise UsageError(f"there is no role `{role}`; roles: {', '.join(Role)}.{nearest(role, Role)}")
+    loaded = with_traces(configuration.load(config), trace)
+
+    async def work() -> dict[str, Any]:
+        async with field_work(loaded, central_files(central or loaded.gateway.data)) as visit:
+            plate, proof = await commission_meter(
+                visit, meter=meter, usage_point=usage_point, role=Role(role), by=getpass.getuser()
+            )
+        return {"usage_point": usage_point, "nameplate": plate.meter_id, **asdict(proof)}
+
+    print_fields(asyncio.run(work()), as_json=as_json)
+    if not as_json:
+        print_line("commissioned: central holds the opening reading")
+
+
+def replace(
+    old: Annotated[str, typer.Argument(help="The meter that is taken away.")],
+    new: Annotated[str, typer.Argument(help="The meter that is fitted.")],
+    usage_point: UsagePoint,
+    config: ConfigOption = CONFIG_FILE,
+    central: CentralOption = None,
+    no_final: Annotated[
+        MissingReason | None, typer.Option("--no-final", help="The old meter cannot be read, because …")
+    ] = None,
+    trace: TraceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replace a meter: final reading of the old, opening reading of the new, both seen at central.
+
+    Example: meter-gateway replace GEN:10000101 SEC:20000007 --usage-point UP-0101 --config edge.toml
+    """
+    loaded = with_traces(configuration.load(config), trace)
+
+    async def work() -> dict[str, Any]:
+        async with field_work(loaded, central_files(central or loaded.gateway.data)) as visit:
+            final, plate, opening = await replace_meter(
+                visit, old=old, new=new, usage_point=usage_point, by=getpass.getuser(), no_final=no_final
+            )
+        return {"final": asdict(final), "nameplate": plate.meter_id, "opening": asdict(opening)}
+
+    result = asyncio.run(work())
+    if as_json:
+        print_json(result)
+        return
+    print_table([result["final"], result["opening"]], as_json=False, title=f"replaced at {usage_point}")

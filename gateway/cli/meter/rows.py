@@ -1,0 +1,153 @@
+"""Readings on the terminal: a column for each quantity, or a line for each row where columns differ; JSON."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from gateway.cli.output import IST, fits, print_fields, print_table, text
+from protocols.dlms.companion import event_name
+from protocols.reading import (
+    Bits,
+    Instant,
+    Missing,
+    Number,
+    ProfileName,
+    Quantity,
+    ReadingSet,
+    Text,
+    name_of,
+)
+
+EVENT_CODE = (0, 96, 11)
+"""A, C and D of `0-0:96.11.x`: the code of the event in log x (IS 15959)."""
+
+
+def print_rows(rows: Sequence[ReadingSet]) -> None:
+    """Print one row as lines, rows of the same columns as a table where it fits, any others in words."""
+    if not rows:
+        print_table([], as_json=False, empty="no rows")
+    elif rows[0].profile is ProfileName.EVENTS:
+        print_table([_event(row) for row in rows], as_json=False)
+    elif len(rows) == 1:
+        print_fields({"at": rows[0].at, "quality": rows[0].quality, **values(rows[0])}, as_json=False)
+    else:
+        alike = all([q for q, _ in row] == [q for q, _ in rows[0]] for row in rows)
+        table = [{"at": row.at, **values(row)} for row in rows]
+        if not alike or not fits(table):
+            table = [{"at": row.at, "values": in_words(values(row))} for row in rows]
+        print_table(table, as_json=False)
+
+
+def as_document(row: ReadingSet) -> dict[str, Any]:
+    """Return a row as JSON: values are strings keyed by quantity; an event has its IS 15959 name too."""
+    document: dict[str, Any] = {
+        "profile": row.profile,
+        "at": row.at.isoformat(),
+        "start": row.start.isoformat() if row.start else None,
+        "meter_time": asdict(row.meter_time) if row.meter_time else None,
+        "quality": row.quality,
+        "values": {str(quantity): _value(value) for quantity, value in row},
+    }
+    if (code := event_code(row)) is not None:
+        document["event"], document["event_name"] = code, event_name(code)
+    return document
+
+
+def print_csv(rows: Sequence[ReadingSet]) -> None:
+    """Print one line for each row, a column for each quantity; the head names quantities and units.
+
+    What is missing is empty. Times are Indian time with offset.
+    """
+    units: dict[str, str] = {}
+    for row in rows:
+        for quantity, value in row:
+            known = units.setdefault(_column(quantity), "")
+            if isinstance(value, Number) and not known:
+                units[_column(quantity)] = value.unit
+    events = any(row.profile is ProfileName.EVENTS for row in rows)
+    head = ["at", "start", "quality", *(["event", "event_name"] if events else [])]
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([*head, *(f"{name} [{unit}]" if unit else name for name, unit in units.items())])
+    for row in rows:
+        cells = {_column(quantity): _cell(value) for quantity, value in row}
+        code = event_code(row)
+        named = [] if not events else ["", ""] if code is None else [str(code), event_name(code)]
+        fixed = [_time(row.at), _time(row.start), row.quality.value, *named]
+        writer.writerow([*fixed, *(cells.get(name, "") for name in units)])
+
+
+def _column(quantity: Quantity) -> str:
+    return f"{name_of(quantity)} {quantity}" if name_of(quantity) != str(quantity) else str(quantity)
+
+
+def _time(at: datetime | None) -> str:
+    return "" if at is None else at.astimezone(IST).isoformat()
+
+
+def _cell(value: object) -> str:
+    match value:
+        case Number():
+            return value.text()
+        case Missing():
+            return ""
+        case Instant():
+            return _time(value.at)
+        case Text() if value.text[:1] in ("=", "+", "-", "@", "\t"):
+            return f"'{value.text}"  # a spreadsheet would take it for a formula
+    return _value(value)
+
+
+def values(row: ReadingSet) -> dict[str, str]:
+    """Return names and values as people read them."""
+    return {
+        name_of(quantity): text(value.at) if isinstance(value, Instant) else _value(value)
+        for quantity, value in row
+    }
+
+
+def in_words(named: dict[str, str]) -> str:
+    """Return values in one line."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in named.items())
+
+
+def event_code(row: ReadingSet) -> int | None:
+    """Return the code of an event's row, or None when the row has none."""
+    for quantity, value in row:
+        obis = quantity.obis
+        if (obis.a, obis.c, obis.d) == EVENT_CODE and isinstance(value, Number):
+            return int(value.decimal())
+    return None
+
+
+def _event(row: ReadingSet) -> dict[str, Any]:
+    code = event_code(row)
+    rest = {
+        name_of(quantity): _value(value)
+        for quantity, value in row
+        if (quantity.obis.a, quantity.obis.c, quantity.obis.d) != EVENT_CODE
+    }
+    return {
+        "at": row.at,
+        "code": code,
+        "event": None if code is None else event_name(code),
+        "values": in_words(rest),
+    }
+
+
+def _value(value: object) -> str:
+    match value:
+        case Number():
+            return f"{value.text()} {value.unit}".strip()
+        case Instant():
+            return value.at.isoformat()
+        case Text():
+            return value.text
+        case Bits():
+            return value.bits
+        case _:
+            return f"missing: {getattr(value, 'reason', '')}"

@@ -1,0 +1,106 @@
+"""The command `scan`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.exits import Exit
+from gateway.cli.meter.access import MeterAccess, open_meter
+from gateway.cli.meter.lines import is_address, line_at, with_trace
+from gateway.cli.options import JsonOption, TraceOption, nearest
+from gateway.cli.output import print_table
+from gateway.config import file as configuration
+from gateway.config.meters import LineSection
+from gateway.errors import UsageError
+from gateway.roles.lines import make_line
+from protocols.clock import SystemClock
+from protocols.errors import LineError, ProtocolError
+from protocols.meters.secrets import FileSecrets
+from protocols.modbus.scan import scan_modbus
+from protocols.session import Clock, DlmsSettings, MeterSpec
+
+OptionalConfig = Annotated[Path | None, typer.Option("--config", "-c", help="The gateway's TOML file.")]
+
+
+def scan(
+    line: Annotated[str, typer.Argument(help="A line of the configuration, or an address.")],
+    config: OptionalConfig = None,
+    first: Annotated[int, typer.Option(min=1, max=247, help="First Modbus unit to ask.")] = 1,
+    last: Annotated[int, typer.Option(min=1, max=247, help="Last Modbus unit to ask.")] = 247,
+    timeout: Annotated[float, typer.Option(min=0.02, max=10, help="Wait for each unit, in seconds.")] = 0.1,
+    trace: TraceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find who answers on a line: Modbus units with model and serial, or a DLMS meter's nameplate.
+
+    Example: meter-gateway scan serial:///dev/ttyUSB0
+    """
+    loaded = configuration.load(config) if config else None
+    section = line_at(line) if is_address(line) else _line(loaded, line)
+    if last < first:
+        raise UsageError(f"units {first}..{last} are none")
+    section = with_trace(section, trace)
+    found = asyncio.run(
+        _scan(section, range(first, last + 1), timeout, loaded.clock() if loaded else SystemClock())
+    )
+    print_table(found, as_json=as_json, empty=f"nobody answers on {section.name}")
+    if not found:
+        raise typer.Exit(Exit.PEER)
+
+
+def _line(config: configuration.Config | None, name: str) -> LineSection:
+    if config is None:
+        raise UsageError(f"`{name}` is a line's name: give the configuration with --config")
+    found = next((item for item in config.lines if item.name == name), None)
+    if found is None:
+        raise UsageError(f"there is no line `{name}`." + nearest(name, (item.name for item in config.lines)))
+    return found
+
+
+async def _scan(section: LineSection, units: range, timeout: float, clock: Clock) -> list[dict[str, Any]]:
+    if (dlms := await _dlms(section, clock)) is not None:
+        return dlms
+    line = make_line(section)
+    try:
+        return [{"protocol": "modbus", **asdict(u)} async for u in scan_modbus(line, units, timeout)]
+    finally:
+        await line.close()
+
+
+HDLC_PHYSICAL = range(17, 33)
+"""HDLC addresses asked on a bus: those that meters ship with (16 + number)."""
+
+
+async def _dlms(section: LineSection, clock: Clock) -> list[dict[str, Any]] | None:
+    """Ask for nameplates with the public client; None when nobody speaks DLMS here."""
+    hdlc = section.kind == "serial"
+    found: list[dict[str, Any]] = []
+    for physical in HDLC_PHYSICAL if hdlc else (None,):
+        framing = "hdlc" if hdlc else "wrapper-udp" if section.kind == "udp" else "wrapper"
+        settings = DlmsSettings(client=16, physical=physical, framing=framing, timeout=0.3 if hdlc else 2.0)
+        spec = MeterSpec(meter=None, dlms=settings)
+        access = MeterAccess(
+            line=section,
+            spec=spec,
+            secrets=FileSecrets(Path("keys")),
+            counters=Path("keys/none"),
+            clock=clock,
+        )
+        try:
+            async with open_meter(access) as session:
+                plate = await session.identify()
+        except LineError:
+            if not hdlc:
+                return None
+        except ProtocolError:
+            continue
+        else:
+            found.append({"protocol": "dlms", "physical": physical, **asdict(plate)})
+        if hdlc and not found and physical == HDLC_PHYSICAL.start + 3:
+            return None
+    return found or None

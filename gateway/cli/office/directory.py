@@ -1,0 +1,150 @@
+"""The commands `directory import`, `directory show`, `directory keys` and `rekey`."""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.office.files import ConfigChoice, DataOption, FileArgument, find_files
+from gateway.cli.office.verdicts import FileResult, report
+from gateway.cli.options import JsonOption
+from gateway.cli.output import print_fields, print_line, print_table
+from gateway.errors import UsageError
+from gateway.roles.central_files import make_directory_keys
+from mapping.imports import apply_import, plan_import, write_import_corrections
+from mapping.rekey import apply_rekey, plan_rekey, write_corrections
+from mapping.snapshot import DirectorySnapshot
+from mapping.store import DirectoryStore
+
+RowsOption = Annotated[int, typer.Option("--rows", min=0, help="How many refused rows to print.")]
+CorrectionsOption = Annotated[
+    Path | None, typer.Option("--corrections", help="Write the rows that were not applied to this file.")
+]
+
+directory_group = typer.Typer(help="Who holds which meter.", no_args_is_help=True)
+
+
+@directory_group.command("import")
+def import_directory(
+    file: FileArgument,
+    data: DataOption = None,
+    config: ConfigChoice = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing.")] = False,
+    corrections: CorrectionsOption = None,
+    rows: RowsOption = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Load meters, usage points, roles and numbers: a verdict for each row, acceptable rows in one go.
+
+    Columns: meter,usage_point,role,legacy_number,account_number,valid_from.
+
+    Example: meter-gateway directory import meters.csv --data /var/lib/meter-gateway/central-1
+    """
+    now = datetime.now(UTC)
+    with DirectoryStore(find_files(data, config).made().directory) as store:
+        plan = plan_import(store.snapshot(), file, at=now)
+        version = store.version if dry_run else apply_import(store, plan, by=_user(), at=now)
+    written = corrections if corrections and write_import_corrections(plan, corrections) else None
+    result = FileResult(
+        verdicts=plan.rows, counts=plan.counts, version=version, applied=not dry_run, corrections=written
+    )
+    report(result, rows=rows, as_json=as_json)
+
+
+@directory_group.command("show")
+def show_directory(
+    meter: Annotated[str | None, typer.Argument(help="One meter, for example GEN:10000101.")] = None,
+    data: DataOption = None,
+    config: ConfigChoice = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the directory's counts, or one meter's installations with dates.
+
+    Example: meter-gateway directory show GEN:10000101 --data DIR
+    """
+    with DirectoryStore(find_files(data, config).directory) as store:
+        snapshot = store.snapshot()
+    if meter is None:
+        print_fields({"version": snapshot.version, **asdict(snapshot.counts())}, as_json=as_json)
+        return
+    rows = _installations(snapshot, meter)
+    if not rows:
+        raise UsageError(f"the directory has no meter `{meter}`")
+    print_table(rows, as_json=as_json, title=meter)
+
+
+def _installations(snapshot: DirectorySnapshot, meter: str) -> list[dict[str, Any]]:
+    """Return each installation of a meter with each holding of its usage point."""
+    rows: list[dict[str, Any]] = []
+    for installation in snapshot.installations(meter):
+        for holding in snapshot.holdings(installation.usage_point) or (None,):
+            names = snapshot.names(holding.account_id) if holding else None
+            rows.append(
+                {
+                    "usage_point": installation.usage_point,
+                    "role": installation.role,
+                    "installed_from": installation.valid_from,
+                    "installed_to": installation.valid_to,
+                    "account": holding.account_id if holding else None,
+                    "legacy_number": names.legacy_number if names else None,
+                    "account_number": names.account_number if names else None,
+                    "held_from": holding.valid_from if holding else None,
+                    "held_to": holding.valid_to if holding else None,
+                }
+            )
+    return rows
+
+
+@directory_group.command("keys")
+def directory_keys(
+    folder: Annotated[Path, typer.Argument(help="Secrets folder of central.")],
+) -> None:
+    """Make the keys of the directory: `directory-signing` for central, `directory-verify` for edges.
+
+    Example: meter-gateway directory keys /etc/meter-gateway/central.keys
+    """
+    for path in make_directory_keys(folder):
+        print_line(str(path))
+
+
+def rekey(
+    file: FileArgument,
+    data: DataOption = None,
+    config: ConfigChoice = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Apply it (else: dry run).")] = False,
+    correct: Annotated[bool, typer.Option("--correct", help="Let rows change a number given.")] = False,
+    corrections: CorrectionsOption = None,
+    rows: RowsOption = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Give accounts their 10-digit numbers: a dry run with a verdict for each row, then --apply.
+
+    Columns: legacy_number,account_number. A file with a listed fault is refused as a whole; otherwise all
+    acceptable rows are committed in one transaction and the rest come back in the corrections file.
+
+    Example: meter-gateway rekey numbers.csv --data DIR --apply --corrections back.csv
+    """
+    now = datetime.now(UTC)
+    with DirectoryStore(find_files(data, config).directory) as store:
+        plan = plan_rekey(store.snapshot(), file, correct=correct)
+        if not plan.rows:
+            raise UsageError(f"{file} has a header but no rows: is it complete?")
+        version = apply_rekey(store, plan, by=_user(), at=now) if apply else store.version
+    written = corrections if corrections and write_corrections(plan, corrections) else None
+    result = FileResult(
+        verdicts=plan.rows, counts=plan.counts, version=version, applied=apply, corrections=written
+    )
+    report(result, rows=rows, as_json=as_json)
+
+
+def _user() -> str:
+    """Return who gives the command, for the directory's record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "unknown"

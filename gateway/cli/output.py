@@ -1,0 +1,111 @@
+"""What commands print: tables, lines and JSON on standard output, problems on standard error.
+
+Tables are rich's, which is imported when the first one is printed.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+IST = ZoneInfo("Asia/Kolkata")
+_FILE_WIDTH = 160
+"""Columns of a table in a file or a pipe."""
+_WIDEST = 10_000
+"""Columns of a terminal that is never too narrow."""
+
+
+@functools.cache
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(soft_wrap=True)
+
+
+def print_line(line: str) -> None:
+    """Print one line; a terminal shows its numbers in colour."""
+    _console().print(line, markup=False)
+
+
+def print_problem(text: str) -> None:
+    """Print what is wrong on standard error."""
+    typer.echo(text, err=True)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document."""
+    typer.echo(json.dumps(document, ensure_ascii=False, indent=2, default=text))
+
+
+def print_table(
+    rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", empty: str = "nothing"
+) -> None:
+    """Print rows as a table whose columns are the first row's keys, or as a JSON array."""
+    if as_json:
+        print_json(list(rows))
+    elif rows:
+        _paper().print(_table(rows, title))
+    else:
+        print_line(empty)
+
+
+def fits(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether `print_table` prints these rows without breaking a cell."""
+    from rich.measure import Measurement
+
+    paper = _paper()
+    return (
+        Measurement.get(paper, paper.options.update(max_width=_WIDEST), _table(rows)).maximum <= paper.width
+    )
+
+
+def print_fields(fields: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print one thing as `name  value` lines, or as a JSON object."""
+    if as_json:
+        print_json(dict(fields))
+        return
+    width = max((len(name) for name in fields), default=0)
+    for name, value in fields.items():
+        print_line(f"{name.replace('_', ' '):<{width}}  {text(value)}")
+
+
+def text(value: Any) -> str:
+    """Return a value as people read it: times in Indian time with offset, None as a dash."""
+    match value:
+        case None:
+            return "—"
+        case datetime():
+            return value.astimezone(IST).strftime("%Y-%m-%d %H:%M:%S %z")
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple() | set() | frozenset():
+            return ", ".join(text(v) for v in value)
+        case _:
+            return str(value)
+
+
+def _paper() -> Console:
+    from rich.console import Console
+
+    return Console(width=None if _console().is_terminal else _FILE_WIDTH)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], title: str = "") -> Table:
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", header_style="bold")
+    for column in rows[0]:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(text(value) for value in row.values()))
+    return table

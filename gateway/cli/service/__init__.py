@@ -1,0 +1,1 @@
+"""Commands of whoever runs the gateway: run, check, outbox, replay, listen."""

@@ -1,0 +1,73 @@
+"""The command `check`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from gateway.cli.exits import Exit
+from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption
+from gateway.cli.output import print_fields, print_json, print_problem
+from gateway.config import file as configuration
+from gateway.config.mistakes import ConfigMistakes
+from protocols.errors import MeterConfigError
+from protocols.meters.secrets import FileSecrets
+
+
+def check(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> None:
+    """Check a configuration file and the secrets it names; every mistake is shown where it stands.
+
+    Example: meter-gateway check --config edge.toml
+    """
+    try:
+        loaded = configuration.load(config)
+    except ConfigMistakes as error:
+        if not as_json:
+            raise
+        print_json([asdict(mistake) for mistake in error.mistakes])
+        raise typer.Exit(Exit.CONFIG) from error
+    missing = _missing_secrets(loaded)
+    result = {
+        "file": str(config),
+        "gateway": loaded.gateway.name,
+        "roles": list(loaded.gateway.roles),
+        "lines": len(loaded.lines),
+        "meters": len(loaded.meters),
+        "secrets_missing": missing if as_json else len(missing),
+    }
+    print_fields(result, as_json=as_json)
+    # A configuration is often checked where it is written, and its secrets are on another machine.
+    if missing and loaded.secrets.is_dir():
+        for text in missing:
+            print_problem(text)
+        raise typer.Exit(Exit.CONFIG)
+    if missing and not as_json:
+        typer.echo(f"the secrets folder {loaded.secrets} is not on this machine, so secrets were not checked")
+
+
+def _missing_secrets(config: configuration.Config) -> list[str]:
+    """Return what is wrong with each secret that the configuration names."""
+    known = FileSecrets(config.secrets)
+    refs: list[str | None] = [
+        config.mqtt.password_ref,
+        config.directory.verify_key_ref,
+        config.directory.signing_key_ref,
+        config.web.operator_token_ref,
+        config.web.session_secret_ref,
+        config.influx.token_ref if config.influx else None,
+    ]
+    for meter in config.meters:
+        if meter.dlms is not None:
+            refs += [
+                meter.dlms.password_ref,
+                meter.dlms.encryption_key_ref,
+                meter.dlms.authentication_key_ref,
+            ]
+    missing: list[str] = []
+    for ref in dict.fromkeys(r for r in refs if r is not None):
+        try:
+            known.secret(ref)
+        except MeterConfigError as error:
+            missing.append(str(error))
+    return missing

@@ -1,0 +1,32 @@
+"""The command `run`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+from gateway.cli.options import CONFIG_FILE, ConfigOption
+from gateway.config import file as configuration
+from gateway.logs import setup_logging
+from gateway.roles.app import running
+
+
+def run(config: ConfigOption = CONFIG_FILE) -> None:
+    """Run the roles that the configuration names, until SIGTERM or Ctrl-C.
+
+    Example: meter-gateway run --config /etc/meter-gateway/substation-7.toml
+    """
+    asyncio.run(_run(config))
+
+
+async def _run(path: Path) -> None:
+    loaded = configuration.load(path)
+    setup_logging(loaded.gateway.log_level)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    # A signal sets an event instead of cancelling: what `running` does on its way out is not to be cut short.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(loaded):
+        await stop.wait()

@@ -1,0 +1,188 @@
+"""One connection's work on the journal: batches out, receipts in, the cursor behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from time import monotonic
+
+import structlog
+
+from gateway.contract.envelope import assemble
+from gateway.contract.messages import rfc3339
+from gateway.contract.topics import Topics
+from gateway.edge.sinks.base import JournalReader
+from gateway.edge.sinks.batching import Batcher, BatchLimits, OutgoingBatch
+from gateway.edge.sinks.tasks import first_ended
+from gateway.errors import PeerRefusedData, PeerUnavailable
+from gateway.mqtt.connection import HEADER_ROOM, MqttConnection
+
+RECEIPT_DEADLINE = 30.0
+"""Longest wait for a PUBACK, in seconds, before the connection is given up and opened anew."""
+ENVELOPE = 1024
+"""Room for the envelope around a batch, in octets."""
+_log = structlog.get_logger("gateway.edge.sinks")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What a handful of receipts brought: messages and their entries taken, entries set aside, the rest."""
+
+    messages: int
+    entries: int
+    dead: int
+    in_flight: int
+    cursor: int
+
+
+class JournalPublisher:
+    """Publishes what follows the cursor of `sink` in the journal, and moves the cursor.
+
+    `run` ends when the journal is closed and all of it was taken; it raises PeerUnavailable or
+    PeerRefusedLogin when the connection is of no more use, JournalError when a cursor or a dead letter
+    cannot be kept. Whatever ends it: what was not acknowledged is published again from the cursor on.
+    """
+
+    def __init__(
+        self,
+        sink: str,
+        connection: MqttConnection,
+        journal: JournalReader,
+        *,
+        topics: Topics,
+        gateway: str,
+        limits: BatchLimits,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._sink = sink
+        self._connection = connection
+        self._journal = journal
+        self._gateway = gateway
+        self._on_progress = on_progress
+        largest = connection.maximum_packet
+        if largest is not None:
+            room = max(1, largest - ENVELOPE - HEADER_ROOM)
+            limits = replace(limits, size=min(limits.size, room))
+        self._batcher = Batcher(topics, gateway, limits)
+        self._receipts: deque[tuple[OutgoingBatch, asyncio.Future[None]]] = deque()
+        self._in_flight = 0
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._journal_ended = False
+        self._last_receipt = monotonic()
+        self._acked = 0
+
+    async def run(self) -> None:
+        """Publish until the journal ends or the connection fails."""
+        await first_ended(self._take_entries(), self._publish(), wait_all=True)
+
+    async def _take_entries(self) -> None:
+        """Take entries from the journal as long as there is room for them in memory."""
+        async with contextlib.aclosing(self._journal.follow(self._sink)) as chunks:
+            async for chunk in chunks:
+                self._batcher.take(chunk, monotonic())
+                self._work.set()
+                while self._batcher.full:
+                    self._room.clear()
+                    await self._room.wait()
+        self._journal_ended = True
+        self._work.set()
+
+    async def _publish(self) -> None:
+        while not (self._journal_ended and self._batcher.idle):
+            # Cleared before looking: what comes while we look sets it again, and nothing is overslept.
+            self._work.clear()
+            self._fill_window()
+            if self._receipts:
+                # Receipts first: they make room in the window, and the cursor must not lag behind them.
+                await self._settle_receipts()
+            else:
+                await self._wait_for_work()
+
+    def _fill_window(self) -> None:
+        now = monotonic()
+        while self._in_flight < self._connection.window:
+            batch = self._batcher.next(now, flush=self._journal_ended)
+            if batch is None:
+                break
+            if self._in_flight == 0:
+                # After a pause the deadline counts from this message, not from the last receipt long ago.
+                self._last_receipt = now
+            self._send(batch)
+        if not self._batcher.full:
+            self._room.set()
+
+    def _send(self, batch: OutgoingBatch) -> None:
+        def arrived(receipt: asyncio.Future[None]) -> None:
+            self._receipts.append((batch, receipt))
+            self._work.set()
+
+        self._in_flight += 1
+        payload = batch_message(batch, self._journal.uuid, self._gateway)
+        self._connection.send(batch.topic, payload).add_done_callback(arrived)
+
+    async def _settle_receipts(self) -> None:
+        messages = entries = dead = 0
+        while self._receipts:
+            batch, receipt = self._receipts.popleft()
+            self._in_flight -= 1
+            try:
+                receipt.result()
+            except PeerRefusedData as error:
+                # Refused for good (too large, bad topic, bad payload): what follows must not wait for it.
+                # Any other failure ends the session, and all that has no receipt is sent again.
+                if len(batch.entries) > 1:
+                    self._batcher.again(batch)  # in halves, until the bad entry stands alone
+                else:
+                    await self._set_aside(batch, error)
+                    dead += 1
+            else:
+                self._batcher.done(batch)
+                messages += 1
+                entries += len(batch.entries)
+        self._last_receipt = monotonic()
+        cursor = self._batcher.cursor
+        if cursor > self._acked:
+            # After the dead letters of the loop above: a crash between them repeats an entry, skips none.
+            await self._journal.ack(self._sink, cursor)
+            self._acked = cursor
+        self._on_progress(
+            Progress(messages=messages, entries=entries, dead=dead, in_flight=self._in_flight, cursor=cursor)
+        )
+
+    async def _set_aside(self, batch: OutgoingBatch, error: PeerRefusedData) -> None:
+        [entry] = batch.entries
+        await self._journal.dead_letter(self._sink, entry.seq, str(error), entry.body)
+        self._batcher.done(batch)
+        _log.error("mqtt_entry_refused", seq=entry.seq, error=str(error))
+
+    async def _wait_for_work(self) -> None:
+        """Wait for entries, a receipt, or the moment that a batch is due; PeerUnavailable for no receipt."""
+        now = monotonic()
+        wait = RECEIPT_DEADLINE
+        if self._in_flight:
+            # A broker that hangs may keep the connection and acknowledge nothing: waiting on helps nobody.
+            wait = self._last_receipt + RECEIPT_DEADLINE - now
+            if wait <= 0:
+                raise PeerUnavailable(f"the broker gave no receipt in {RECEIPT_DEADLINE:g} s")
+        if self._in_flight < self._connection.window:
+            due = self._batcher.due_in(now)
+            wait = wait if due is None else min(wait, due)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(wait, 0.001)):
+                await self._work.wait()
+
+
+def batch_message(batch: OutgoingBatch, journal: str, gateway: str) -> bytes:
+    """Return the message of a batch: the entries' own octets, spliced."""
+    return assemble(
+        [(entry.seq, entry.body) for entry in batch.entries],
+        type=batch.type,
+        journal=journal,
+        gateway=gateway,
+        time=rfc3339(datetime.now(UTC).replace(microsecond=0)),
+    )

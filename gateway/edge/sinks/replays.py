@@ -1,0 +1,88 @@
+"""Ranges of the journal that a consumer wants again: kept in a queue, sent beside the live readings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from gateway.contract.messages import ReplayRequest
+from gateway.contract.topics import Topics
+from gateway.edge.sinks.base import JournalReader
+from gateway.edge.sinks.batching import Batcher, BatchLimits
+from gateway.edge.sinks.publisher import batch_message
+from gateway.errors import ContractError, PeerRefusedData
+from gateway.mqtt.connection import MqttConnection
+
+MAX_REPLAYS = 100
+"""Replay requests that may wait; more are refused (the consumer asks again while the hole is there)."""
+
+
+class ReplayQueue:
+    """Replays that wait; they outlive a connection, since the consumer need not ask again.
+
+    `on_refused` is told what the broker refuses for good, `on_sent` how many entries a message brought.
+    """
+
+    def __init__(
+        self,
+        topics: Topics,
+        gateway: str,
+        limits: BatchLimits,
+        *,
+        on_sent: Callable[[int], None],
+        on_refused: Callable[[str, Exception], None],
+    ) -> None:
+        self._topics = topics
+        self._gateway = gateway
+        self._limits = limits
+        self._on_sent = on_sent
+        self._on_refused = on_refused
+        self._waiting: deque[tuple[int, int]] = deque()
+        self._wanted = asyncio.Event()
+
+    def add(self, wanted: ReplayRequest, journal: JournalReader) -> None:
+        """Queue what the journal holds of a range; ContractError when that is nothing, or too many wait."""
+        first, last = max(wanted.first, journal.first_seq), min(wanted.last, journal.last_seq)
+        if first > last:
+            raise ContractError(
+                f"$.data: {wanted.first}..{wanted.last} is not held; the journal holds "
+                f"{journal.first_seq}..{journal.last_seq}"
+            )
+        if (first, last) in self._waiting:
+            return
+        if len(self._waiting) >= MAX_REPLAYS:
+            raise ContractError(f"$.data: {MAX_REPLAYS} replays are waiting already")
+        self._waiting.append((first, last))
+        self._wanted.set()
+
+    async def send(self, connection: MqttConnection, journal: JournalReader) -> None:
+        """Send wanted ranges again, one message at a time, so that live data goes on beside it, for ever.
+
+        Raises PeerUnavailable or PeerRefusedLogin; the range in hand is then sent again from its part on.
+        """
+        while True:
+            while not self._waiting:
+                self._wanted.clear()
+                await self._wanted.wait()
+            first, last = self._waiting[0]
+            entries = await journal.read(first, last)
+            batcher = Batcher(self._topics, self._gateway, self._limits)
+            batcher.take(entries, now=0.0)
+            while (batch := batcher.next(0.0, flush=True)) is not None:
+                try:
+                    await connection.publish(batch.topic, batch_message(batch, journal.uuid, self._gateway))
+                except PeerRefusedData as error:
+                    # Left out, lest one entry that the broker never takes ends every connection again.
+                    if len(batch.entries) > 1:
+                        batcher.again(batch)
+                        continue
+                    self._on_refused(f"{batch.topic} (replay of {batch.first})", error)
+                else:
+                    self._on_sent(len(batch.entries))
+                batcher.done(batch)
+            # `read` gives so many at a time; an empty answer means that the range was trimmed meanwhile.
+            if entries and entries[-1].seq < last:
+                self._waiting[0] = (entries[-1].seq + 1, last)
+            else:
+                self._waiting.popleft()

@@ -1,0 +1,59 @@
+"""Central's files under one data folder, and the keys of the directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.contract.signing import new_key_pair
+from gateway.private_file import write_private
+
+SIGNING_KEY = "directory-signing"
+VERIFY_KEY = "directory-verify"
+
+
+@dataclass(frozen=True, slots=True)
+class CentralFiles:
+    """Central's files in one folder."""
+
+    folder: Path
+
+    @property
+    def directory(self) -> Path:
+        """Return the path of the database of who holds which meter."""
+        return self.folder / "directory.db"
+
+    @property
+    def ledger(self) -> Path:
+        """Return the path of the database of every reading for ever."""
+        return self.folder / "ledger.db"
+
+    @property
+    def contacts(self) -> Path:
+        """Return the path of the database of registered mobiles."""
+        return self.folder / "contacts.db"
+
+    def made(self) -> CentralFiles:
+        """Return these files after making their folder, private."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self
+
+
+def central_files(data: Path) -> CentralFiles:
+    """Return central's files under a gateway's data folder."""
+    return CentralFiles(data / "central")
+
+
+def make_directory_keys(folder: Path) -> tuple[Path, Path]:
+    """Write a new signing key pair as secrets (0600) into `folder` unless it is there; return both paths.
+
+    Raises OSError when the folder or a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    signing, verify = folder / SIGNING_KEY, folder / VERIFY_KEY
+    if not signing.exists():
+        private, public = new_key_pair()
+        # The private key is last: where it is, the pair is whole, and a crash before it makes a new pair.
+        write_private(verify, public)
+        write_private(signing, private)
+    return signing, verify

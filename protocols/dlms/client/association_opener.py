@@ -1,0 +1,282 @@
+"""Opens associations as a meter's settings say: framing, secrets, and invocation counters that it accepts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from protocols.dlms.apdu.lists import Target
+from protocols.dlms.client.exchange import Exchange
+from protocols.dlms.client.line_lease import LineLease
+from protocols.dlms.companion import companion
+from protocols.dlms.core import hints
+from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.connection import ClientConnection, State
+from protocols.dlms.framing.hdlc_link import HdlcClientLink
+from protocols.dlms.framing.link import ClientLink
+from protocols.dlms.framing.wrapper import WrapperClientLink, WrapperSocket
+from protocols.dlms.security import suites as security
+from protocols.dlms.security.suites import Keys
+from protocols.errors import (
+    AssociationRefused,
+    InvocationCounterRefused,
+    MeterConfigError,
+    MeterProtocolError,
+    MeterRefused,
+    MeterSilent,
+    NotSupported,
+    ProtocolError,
+    SecurityFailure,
+)
+from protocols.line import LineIO
+from protocols.reading import Obis
+from protocols.session import Auth, CounterStore, DlmsSettings, SecretSource
+
+PUBLIC_CLIENT = 16
+GBT_WINDOW = 7
+"""Blocks of a general block transfer that are taken in a row; on HDLC one, since a meter there must be asked."""
+COUNTER_RESERVE = 0x1000
+"""Counters below the end of the range at which we refuse: the keys must be changed by then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAssociation:
+    """An association that stands; `title` is the meter's system title, empty when it gave none."""
+
+    exchange: Exchange
+    title: bytes
+
+
+class AssociationOpener:
+    """Associates with one meter, as often as it is asked to.
+
+    Where counters are needed, the meter's own is read through the public client first, and once more after
+    a refusal: that is repeated when the counter explains it, and only then, since a wrong password that is
+    tried again may lock us out. A meter that does not show its counter is met with ours alone. `on_push` is
+    given what the meter sends unasked meanwhile.
+    """
+
+    def __init__(
+        self,
+        settings: DlmsSettings,
+        association: AssociationSettings,
+        counters: CounterStore,
+        on_push: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._association = association
+        self._counters = counters
+        self._on_push = on_push
+        self._object = counter_object(settings)
+        self._floor = 0
+        self._shown: int | None = None
+        self._used = -1
+        self._soiled = False
+
+    @property
+    def _counted(self) -> bool:
+        return self._association.ciphered or self._association.auth is Auth.HLS_GMAC
+
+    async def open(self, lease: LineLease) -> OpenAssociation:
+        """Associate on a line in our hands.
+
+        Raises LineError, MeterSilent, AssociationRefused, SecurityFailure, InvocationCounterRefused,
+        MeterRefused, MeterProtocolError, MeterConfigError.
+        """
+        if self._counted:
+            self._raise_floor(await self._ask(lease))
+        try:
+            return await self._associate(lease)
+        except (AssociationRefused, SecurityFailure) as error:
+            if not (self._counted and await self._was_behind(lease, error)):
+                raise self._named(error) from error
+        try:
+            return await self._associate(lease)
+        except InvocationCounterRefused as error:
+            raise self._named(error) from error
+
+    # invocation counters
+
+    def _next(self) -> int:
+        keys = self._association.keys
+        if keys is None:
+            return 0
+        key = counter_key(keys, self._association.system_title)
+        self._used = self._counters.next(key, at_least=self._floor)
+        return self._used
+
+    def _raise_floor(self, last: int | None) -> None:
+        """Use counters above the meter's last; SecurityFailure when few are left."""
+        if last is None:
+            return
+        if last + 1 > security.MAX_COUNTER - COUNTER_RESERVE:
+            raise SecurityFailure(
+                "the meter's invocation counter is nearly used up: its keys must be changed"
+            )
+        self._floor = max(self._floor, last + 1)
+
+    async def _was_behind(self, lease: LineLease, error: AssociationRefused | SecurityFailure) -> bool:
+        """Read the counter again; say whether it explains the refusal, so that a higher one is worth a try."""
+        used = self._used
+        last = error.meter_counter if isinstance(error, InvocationCounterRefused) else None
+        if self._soiled:
+            await lease.renew()
+        with suppress(AssociationRefused, SecurityFailure, MeterRefused, MeterSilent, MeterProtocolError):
+            shown = await self._ask(lease)
+            last = shown if last is None else max(last, shown or 0)
+        if last is None:
+            return False
+        self._raise_floor(last)
+        # a meter that took our counter and refused for another reason shows just that counter
+        return last >= used if isinstance(error, InvocationCounterRefused) else last > used
+
+    def _named(self, error: AssociationRefused | SecurityFailure) -> ProtocolError:
+        """Name the counter object in what goes out."""
+        if not isinstance(error, InvocationCounterRefused):
+            return error
+        known = self._object or companion_counter(self._settings)
+        return InvocationCounterRefused(
+            meter_counter=self._shown if error.meter_counter is None else error.meter_counter,
+            own_counter=error.own_counter,
+            where=f"{dotted(known)} through client {PUBLIC_CLIENT}" if known else None,
+        )
+
+    async def _ask(self, lease: LineLease) -> int | None:
+        """Read the meter's counter through the public client; None where it does not show it."""
+        if self._object is None:
+            return None
+        settings = AssociationSettings(release=self._settings.release)
+        connection = ClientConnection(link_of(self._settings, PUBLIC_CLIENT), settings, lambda: 0)
+        exchange = self._exchange(lease.io, connection)
+        shown: int | None = None
+        try:
+            await exchange.associate()
+            shown = (await exchange.get(Target(1, self._object))).integer
+            if shown is None or shown < 0:
+                raise MeterProtocolError(f"the meter's invocation counter ({self._object}) is no number")
+        except (AssociationRefused, MeterRefused, NotSupported):
+            pass
+        except MeterSilent as error:
+            raise hints.silent_public(error, linking(connection), self._settings, PUBLIC_CLIENT) from error
+        finally:
+            await exchange.close()
+        if not exchange.clean:
+            await lease.renew()
+        self._shown = shown
+        return shown
+
+    # associations
+
+    async def _associate(self, lease: LineLease) -> OpenAssociation:
+        client = self._settings.client
+        connection = ClientConnection(link_of(self._settings, client), self._association, self._next)
+        exchange = self._exchange(lease.io, connection)
+        try:
+            title = (await exchange.associate()).system_title
+        except BaseException as error:
+            unlinked = linking(connection)
+            await exchange.close()
+            self._soiled = not exchange.clean
+            if isinstance(error, MeterSilent | MeterRefused):
+                raise hints.explained(error, unlinked, self._settings, client) from error
+            raise
+        return OpenAssociation(exchange=exchange, title=title)
+
+    def _exchange(self, io: LineIO, connection: ClientConnection) -> Exchange:
+        return Exchange(
+            io,
+            connection,
+            timeout=self._settings.timeout,
+            bus=self._settings.framing == "hdlc",
+            max_list=self._settings.max_list,
+            on_push=self._on_push,
+        )
+
+
+def association_settings(settings: DlmsSettings, secrets: SecretSource) -> AssociationSettings:
+    """Fetch the secrets that the settings name; MeterConfigError when one is missing."""
+
+    def fetch(ref: str | None) -> bytes | None:
+        return None if ref is None else secrets.secret(ref)
+
+    encryption, authentication = (
+        fetch(settings.encryption_key_ref),
+        fetch(settings.authentication_key_ref),
+    )
+    keys = None
+    if encryption is not None and authentication is not None:
+        keys = Keys(encryption=encryption, authentication=authentication)
+    return AssociationSettings(
+        auth=settings.auth,
+        ciphered=settings.ciphered,
+        protection=settings.protection,
+        dedicated_key=settings.dedicated_key,
+        general=settings.general,
+        accept_plain=settings.accept_plain,
+        secret=fetch(settings.password_ref),
+        keys=keys,
+        system_title=settings.system_title,
+        max_pdu=settings.max_pdu,
+        gbt_window=1 if settings.framing == "hdlc" else GBT_WINDOW,
+        hls_object=_object(settings.hls_object, "hls_object"),
+        release=settings.release,
+    )
+
+
+def counter_key(keys: Keys, system_title: bytes) -> str:
+    """Name the counter that belongs to a key and a title: a nonce must not repeat under either.
+
+    The name is a digest, so that the same key used for two meters shares one counter and shows nothing.
+    """
+    return "dlms/" + hashlib.sha256(b"counter" + keys.encryption + system_title).hexdigest()[:32]
+
+
+def counter_object(settings: DlmsSettings) -> Obis | None:
+    """Return the object that shows the counter of the settings' client, None when it is not to be asked."""
+    if settings.client == PUBLIC_CLIENT or settings.counter_object == "":
+        return None
+    if settings.counter_object is not None:
+        return _object(settings.counter_object, "counter_object")
+    return companion_counter(settings)
+
+
+def companion_counter(settings: DlmsSettings) -> Obis | None:
+    """Return the companion's counter object for the settings' client, None where it knows no such client."""
+    known = companion(settings.companion).associations.get(settings.client)
+    return None if known is None else known.counter
+
+
+def link_of(settings: DlmsSettings, client: int) -> ClientLink:
+    """Make the framing towards the settings' meter for one client address."""
+    match settings.framing:
+        case "wrapper-udp":
+            return WrapperSocket(datagrams=True).link(client=client, server=settings.server)
+        case "hdlc":
+            return HdlcClientLink(
+                client=client,
+                server=settings.server,
+                physical=settings.physical,
+                max_info=settings.max_info,
+                window=settings.window,
+                address_octets=settings.address_octets,
+            )
+    return WrapperClientLink(client=client, server=settings.server)
+
+
+def linking(connection: ClientConnection) -> bool:
+    """Say whether the link is not connected yet."""
+    return connection.state is State.LINKING
+
+
+def dotted(obis: Obis) -> str:
+    """Write an OBIS code as engineers say it: `0.0.43.1.3.255`."""
+    return f"{obis.a}.{obis.b}.{obis.c}.{obis.d}.{obis.e}.{obis.f}"
+
+
+def _object(given: str, setting: str) -> Obis:
+    try:
+        return Obis.parse(given)
+    except ValueError as error:
+        raise MeterConfigError(f"{setting} = {given!r} is no OBIS code, such as 0-0:43.1.3*255") from error
