@@ -63,7 +63,7 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class RequestDone:
     """Answer to a SET or ACTION; `data` is what a method returned."""
 
     data: Data | None = None
@@ -84,13 +84,13 @@ class Pushed:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RequestRefused:
     """The meter answered the request with a data-access-result or action-result; the association stands."""
 
     code: int
 
 
-Event = LinkUp | LinkDown | Associated | Released | Value | Done | Outcomes | Refused | Pushed
+Event = LinkUp | LinkDown | Associated | Released | Value | RequestDone | Outcomes | RequestRefused | Pushed
 
 
 KEYS = ": see encryption_key_ref, authentication_key_ref"

@@ -34,7 +34,7 @@ from protocols.dlms.apdu.services import (
     decode_apdu,
     encode_apdu,
 )
-from protocols.dlms.core.outcomes import Done, Event, Outcomes, Refused, Value
+from protocols.dlms.core.outcomes import Event, Outcomes, RequestDone, RequestRefused, Value
 from protocols.dlms.data import axdr
 from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.errors import MeterProtocolError
@@ -97,7 +97,7 @@ class Transaction:
             return Value(plain[4:])
         response = decode_apdu(plain)
         assert isinstance(response, GetResponse)
-        return Refused(response.error or 0)
+        return RequestRefused(response.error or 0)
 
     def _answer(self, answer: Apdu) -> bytes | Event:
         request = self._request
@@ -105,19 +105,19 @@ class Transaction:
             case GetBlock() if isinstance(request, GetRequest | GetListRequest):
                 return self._get_block(answer)
             case GetResponse(error=int() as code) if isinstance(request, GetRequest | GetListRequest):
-                return Refused(code)
+                return RequestRefused(code)
             case GetListResponse() if isinstance(request, GetListRequest):
                 return self._outcomes(answer.outcomes)
             case BlockAck() if self._pieces or answer.results:
                 return self._acknowledged(answer)
             case SetResponse() if isinstance(request, SetRequest | SetListRequest):
-                return Refused(answer.result) if answer.result else Done()
+                return RequestRefused(answer.result) if answer.result else RequestDone()
             case SetListResponse() if isinstance(request, SetListRequest):
                 return self._outcomes(tuple(Outcome(result) for result in answer.results))
             case ActionResponse() if isinstance(request, ActionRequest):
-                return Refused(answer.result) if answer.result else Done(answer.data)
+                return RequestRefused(answer.result) if answer.result else RequestDone(answer.data)
             case ActionResponse(result=int() as code) if isinstance(request, ActionListRequest) and code:
-                return Refused(code)
+                return RequestRefused(code)
             case ActionListResponse() if isinstance(request, ActionListRequest):
                 return self._outcomes(answer.outcomes)
             case ActionBlock() if isinstance(request, ActionRequest | ActionListRequest):
@@ -146,7 +146,7 @@ class Transaction:
 
     def _get_block(self, block: GetBlock) -> bytes | Event:
         if block.error is not None:
-            return Refused(block.error)
+            return RequestRefused(block.error)
         self._join(block.number, block.raw, last=block.last)
         if not block.last:
             return encode_apdu(GetNext(block=block.number, invoke=self._invoke))
@@ -164,7 +164,7 @@ class Transaction:
         if listed:
             return self._outcomes(outcomes)
         (one,) = outcomes
-        return Refused(one.result) if one.result else Done(one.data)
+        return RequestRefused(one.result) if one.result else RequestDone(one.data)
 
     # requests in blocks
 
@@ -189,7 +189,7 @@ class Transaction:
         if ack.results:
             if ack.listed and isinstance(self._request, SetListRequest):
                 return self._outcomes(tuple(Outcome(result) for result in ack.results))
-            return Refused(ack.results[0]) if ack.results[0] else Done()
+            return RequestRefused(ack.results[0]) if ack.results[0] else RequestDone()
         return self._next_piece()
 
 
