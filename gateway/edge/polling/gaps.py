@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from gateway.contract.messages import Gap
-from gateway.edge.journal.entry import GapRecord
-from gateway.edge.journal.types import GapState
+from gateway.edge.journal.entry import GapRecord, GapState
 from gateway.edge.stamping.stamp import gap_record
 
 OPEN, FILLED, UNFILLABLE = "open", "filled", "unfillable"
