@@ -74,5 +74,5 @@ class JournalStatistics:
         return self.full_reason is not None
 
     def backlog(self, sink: str) -> int:
-        """Entries that `sink` has not acknowledged."""
+        """Return how many entries `sink` has not acknowledged."""
         return self.last_seq - max(self.cursors.get(sink, 0), self.first_seq - 1)

@@ -166,7 +166,7 @@ class JournalStore:
         return seq
 
     def _key(self, record: CaptureRecord, streams: dict[_Stream, int]) -> bytes:
-        """Key of the capture list: stream and second first, so that neighbours share a page."""
+        """Return the key of the capture list: stream and second first, so that neighbours share a page."""
         stream = (record.meter, record.profile)
         number = self._streams.get(stream) or streams.get(stream) or self._new_stream(stream, streams)
         digest = blake2b(record.capture_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()

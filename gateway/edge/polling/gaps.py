@@ -43,7 +43,7 @@ class Coverage:
             self.upto = end
 
     def settled(self, until: datetime) -> None:
-        """Nothing came up to `until`, long ago: whole periods without a row are missing."""
+        """Note that nothing came up to `until`, long ago: whole periods without a row are missing."""
         if self.upto is None:
             return
         periods = (until - self.upto) // self.period
