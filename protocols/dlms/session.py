@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from protocols.dlms import objects
 from protocols.dlms.apdu.lists import Target
@@ -41,7 +40,13 @@ IDENTITY = (SERIAL, YEAR, MANUFACTURER, FIRMWARE, MODEL)
 
 
 class DlmsSession:
-    """An open conversation with one DLMS meter; made by `open_dlms`."""
+    """An open conversation with one DLMS meter; made by `open_dlms`, and over when its block ends.
+
+    It implements `protocols.session.MeterSession`: `identify`, `read`, `clock`, `set_clock`, `relay`,
+    `switch_relay`; one task uses it at a time. Every method raises the errors of the line (LineError) and of the
+    meter (MeterError). A request that a fault cut off is asked again over a new association where that is safe;
+    `resumes` counts those. `exchange` reads and writes objects of any kind.
+    """
 
     def __init__(
         self,
@@ -55,7 +60,7 @@ class DlmsSession:
         self._exchange = exchange
         self._spec = spec
         self._clock = clock
-        self._zone = zone_of(spec)
+        self._zone = spec.time_zone()
         self._title = exchange.title
         self._layouts = layouts
         self._companion = companion(spec.dlms.companion if spec.dlms else DEFAULT)
@@ -128,7 +133,7 @@ class DlmsSession:
             raise IdentityMismatch(expected=f"title {self._title.hex()}", found=f"title {opened.title.hex()}")
         if known is None:
             return
-        serial = text_of(await opened.exchange.get(1, SERIAL))
+        serial = text_of(await opened.exchange.get(Target(1, SERIAL)))
         if serial != known.serial:
             raise IdentityMismatch(expected=known.meter_id, found=f"{known.manufacturer}:{serial}")
 
@@ -214,12 +219,23 @@ async def open_dlms(
     layouts: Layouts | None = None,
     pool: AssociationPool | None = None,
 ) -> AsyncIterator[DlmsSession]:
-    """Hold the line, associate, check the identity, and give the session; the line is left usable.
+    """Hold the line, associate, check the identity, and yield the session; the line is left usable.
 
-    `layouts` keeps what the meter showed of its profiles and objects for later sessions with it, `pool` the
-    association where the spec asks for that (`keep_open`). Raises LineError, MeterSilent, AssociationRefused,
-    SecurityFailure, IdentityMismatch, MeterConfigError. Cancelling ends the conversation: TCP is hung up
-    when an answer was outstanding.
+    `line` is any `protocols.line.Line`; it is taken for the block and opened when it is not. `spec` says which
+    meter (`meter`, or None for any) and how to speak with it (`dlms`); `context` has its secrets, its
+    invocation counters and the clock that rows are stamped with. `layouts` keeps what the meter showed of its
+    profiles and objects for later sessions with it, `pool` the association where the spec asks for that
+    (`keep_open`).
+
+    Raises MeterConfigError (settings, secrets), LineUnavailable and other LineErrors, MeterSilent,
+    AssociationRefused, SecurityFailure, IdentityMismatch when another meter answers; afterwards the line is
+    free. Cancelling ends the conversation: TCP is hung up when an answer was outstanding.
+
+    Example::
+
+        async with open_dlms(TcpLine("meter", "10.0.0.7", 4059), spec, context) as session:
+            async for reading in session.read(ProfileName.BLOCK_LOAD, since, until):
+                print(reading.at, reading.value("1-0:1.29.0*255"))
     """
     settings = spec.dlms
     if settings is None:
@@ -228,7 +244,7 @@ async def open_dlms(
     opener = AssociationOpener(
         settings, association_settings(settings, context.secrets), context.counters, on_push
     )
-    zone_of(spec)
+    spec.time_zone()  # a wrong name is said before the line is taken
     lease = LineLease(line) if pool is None else pool.lease(line)
     try:
         await lease.acquire()
@@ -250,14 +266,6 @@ async def open_dlms(
         raise
     finally:
         await lease.release()
-
-
-def zone_of(spec: MeterSpec) -> ZoneInfo:
-    """Find the meter's zone; MeterConfigError when there is none of that name."""
-    try:
-        return ZoneInfo(spec.zone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise MeterConfigError(f"unknown time zone {spec.zone!r}") from error
 
 
 def flag_letters(system_title: bytes) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.exchange import Exchange
 from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.companion import companion
@@ -152,7 +153,7 @@ class AssociationOpener:
         shown: int | None = None
         try:
             await exchange.associate()
-            shown = (await exchange.get(1, self._object)).integer
+            shown = (await exchange.get(Target(1, self._object))).integer
             if shown is None or shown < 0:
                 raise MeterProtocolError(f"the meter's invocation counter ({self._object}) is no number")
         except (AssociationRefused, MeterRefused, NotSupported):

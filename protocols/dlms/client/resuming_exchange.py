@@ -7,9 +7,8 @@ from contextlib import suppress
 from typing import TypeVar
 
 from protocols.dlms.apdu.lists import Target
-from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.client.association_opener import AssociationOpener, OpenAssociation
-from protocols.dlms.client.exchange import Exchange, Reads
+from protocols.dlms.client.exchange import AttributeReader, Exchange
 from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.data.types import Data
 from protocols.errors import (
@@ -33,11 +32,11 @@ MAX_RESUMES = 8
 """Times that one conversation is opened anew; a line that fails more often is left to the poller."""
 RESUMABLE = (LineError, MeterSilent, MeterProtocolError, AssociationLost, InvocationCounterRefused)
 """Faults after which a new association may go on: the line, the link, or a meter that restarted."""
-PROBE = (1, Obis(0, 0, 96, 1, 0))
+PROBE = Target(1, Obis(0, 0, 96, 1, 0))
 """What is read to find out whether a kept association still stands: the serial."""
 
 
-class ResumingExchange(Reads):
+class ResumingExchange(AttributeReader):
     """What an `Exchange` does, on the association of the moment.
 
     Reads are repeated in a new association after a fault: the first time at once, then as long as something
@@ -90,25 +89,13 @@ class ResumingExchange(Reads):
 
     # requests
 
-    async def get_octets(
-        self,
-        class_id: int,
-        obis: Obis,
-        attribute: int = 2,
-        selection: RangeSelection | EntrySelection | None = None,
-    ) -> bytes:
+    async def get_octets(self, target: Target) -> bytes:
         """Read one attribute as the A-XDR octets that the meter sent; errors as `get`."""
-        return await self._repeated(lambda x: x.get_octets(class_id, obis, attribute, selection))
+        return await self._repeated(lambda x: x.get_octets(target))
 
-    async def get_once(
-        self,
-        class_id: int,
-        obis: Obis,
-        attribute: int = 2,
-        selection: RangeSelection | EntrySelection | None = None,
-    ) -> bytes:
+    async def get_once(self, target: Target) -> bytes:
         """Do the same without repeating it: the caller looks at `partial`, then calls `recover`."""
-        return await self._once(lambda x: x.get_octets(class_id, obis, attribute, selection))
+        return await self._once(lambda x: x.get_octets(target))
 
     async def get_many(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
         """Read several attributes; what the meter refuses stands as its error in its place."""
@@ -122,15 +109,15 @@ class ResumingExchange(Reads):
 
         return await self._repeated(ask)
 
-    async def set(self, class_id: int, obis: Obis, attribute: int, value: Data) -> None:
+    async def set(self, target: Target, value: Data) -> None:
         """Write one attribute, once; errors as `get`."""
         await self._prove()
-        await self._once(lambda x: x.set(class_id, obis, attribute, value))
+        await self._once(lambda x: x.set(target, value))
 
-    async def action(self, class_id: int, obis: Obis, method: int, parameter: Data) -> Data | None:
+    async def action(self, target: Target, parameter: Data) -> Data | None:
         """Run one method, once; errors as `get`."""
         await self._prove()
-        return await self._once(lambda x: x.action(class_id, obis, method, parameter))
+        return await self._once(lambda x: x.action(target, parameter))
 
     async def set_many(self, targets: Sequence[Target], values: Sequence[Data]) -> list[ProtocolError | None]:
         """Write several attributes in one request, once (see `Exchange.set_many`)."""
@@ -148,7 +135,7 @@ class ResumingExchange(Reads):
         """Read something first in a kept association: what may not be repeated must not meet a stale one."""
         if self._reused:
             with suppress(NotSupported, MeterRefused):
-                await self.get_octets(*PROBE)
+                await self.get_octets(PROBE)
 
     async def _repeated(self, ask: Callable[[Exchange], Awaitable[T]]) -> T:
         while True:
