@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from protocols.dlms import objects
 from protocols.dlms.apdu.lists import Target
+from protocols.dlms.client.association_opener import AssociationOpener, OpenAssociation, association_settings
 from protocols.dlms.client.association_pool import AssociationPool
 from protocols.dlms.client.line_lease import LineLease
-from protocols.dlms.client.opening import Opened, Opener, association_settings
 from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import DEFAULT, companion
 from protocols.dlms.data.values import text_of
@@ -41,7 +40,13 @@ IDENTITY = (SERIAL, YEAR, MANUFACTURER, FIRMWARE, MODEL)
 
 
 class DlmsSession:
-    """An open conversation with one DLMS meter; made by `open_dlms`."""
+    """An open conversation with one DLMS meter; made by `open_dlms`, and over when its block ends.
+
+    It implements `protocols.session.MeterSession`: `identify`, `read`, `clock`, `set_clock`, `relay`,
+    `switch_relay`; one task uses it at a time. Every method raises the errors of the line (LineError) and of the
+    meter (MeterError). A request that a fault cut off is asked again over a new association where that is safe;
+    `resumes` counts those. `exchange` reads and writes objects of any kind.
+    """
 
     def __init__(
         self,
@@ -55,7 +60,7 @@ class DlmsSession:
         self._exchange = exchange
         self._spec = spec
         self._clock = clock
-        self._zone = zone_of(spec)
+        self._zone = spec.time_zone()
         self._title = exchange.title
         self._layouts = layouts
         self._companion = companion(spec.dlms.companion if spec.dlms else DEFAULT)
@@ -121,14 +126,14 @@ class DlmsSession:
             year=int(year) if year.isdecimal() and year.isascii() else None,
         )
 
-    async def _same_meter(self, opened: Opened) -> None:
+    async def _same_meter(self, opened: OpenAssociation) -> None:
         """Make sure that a conversation opened anew is with the same meter; IdentityMismatch otherwise."""
         known = self._nameplate
         if self._title and opened.title and opened.title != self._title:
             raise IdentityMismatch(expected=f"title {self._title.hex()}", found=f"title {opened.title.hex()}")
         if known is None:
             return
-        serial = text_of(await opened.exchange.get(1, SERIAL))
+        serial = text_of(await opened.exchange.get(Target(1, SERIAL)))
         if serial != known.serial:
             raise IdentityMismatch(expected=known.meter_id, found=f"{known.manufacturer}:{serial}")
 
@@ -214,19 +219,32 @@ async def open_dlms(
     layouts: Layouts | None = None,
     pool: AssociationPool | None = None,
 ) -> AsyncIterator[DlmsSession]:
-    """Hold the line, associate, check the identity, and give the session; the line is left usable.
+    """Hold the line, associate, check the identity, and yield the session; the line is left usable.
 
-    `layouts` keeps what the meter showed of its profiles and objects for later sessions with it, `pool` the
-    association where the spec asks for that (`keep_open`). Raises LineError, MeterSilent, AssociationRefused,
-    SecurityFailure, IdentityMismatch, MeterConfigError. Cancelling ends the conversation: TCP is hung up
-    when an answer was outstanding.
+    `line` is any `protocols.line.Line`; it is taken for the block and opened when it is not. `spec` says which
+    meter (`meter`, or None for any) and how to speak with it (`dlms`); `context` has its secrets, its
+    invocation counters and the clock that rows are stamped with. `layouts` keeps what the meter showed of its
+    profiles and objects for later sessions with it, `pool` the association where the spec asks for that
+    (`keep_open`).
+
+    Raises MeterConfigError (settings, secrets), LineUnavailable and other LineErrors, MeterSilent,
+    AssociationRefused, SecurityFailure, IdentityMismatch when another meter answers; afterwards the line is
+    free. Cancelling ends the conversation: TCP is hung up when an answer was outstanding.
+
+    Example::
+
+        async with open_dlms(TcpLine("meter", "10.0.0.7", 4059), spec, context) as session:
+            async for reading in session.read(ProfileName.BLOCK_LOAD, since, until):
+                print(reading.at, reading.value("1-0:1.29.0*255"))
     """
     settings = spec.dlms
     if settings is None:
         raise MeterConfigError("the meter has no DLMS settings")
     on_push = line.take_push if isinstance(line, TakesPushes) else None
-    opener = Opener(settings, association_settings(settings, context.secrets), context.counters, on_push)
-    zone_of(spec)
+    opener = AssociationOpener(
+        settings, association_settings(settings, context.secrets), context.counters, on_push
+    )
+    spec.time_zone()  # a wrong name is said before the line is taken
     lease = LineLease(line) if pool is None else pool.lease(line)
     try:
         await lease.acquire()
@@ -248,14 +266,6 @@ async def open_dlms(
         raise
     finally:
         await lease.release()
-
-
-def zone_of(spec: MeterSpec) -> ZoneInfo:
-    """Find the meter's zone; MeterConfigError when there is none of that name."""
-    try:
-        return ZoneInfo(spec.zone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise MeterConfigError(f"unknown time zone {spec.zone!r}") from error
 
 
 def flag_letters(system_title: bytes) -> str:

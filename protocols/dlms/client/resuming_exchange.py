@@ -7,10 +7,9 @@ from contextlib import suppress
 from typing import TypeVar
 
 from protocols.dlms.apdu.lists import Target
-from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
-from protocols.dlms.client.exchange import Exchange, Reads
+from protocols.dlms.client.association_opener import AssociationOpener, OpenAssociation
+from protocols.dlms.client.exchange import AttributeReader, Exchange
 from protocols.dlms.client.line_lease import LineLease
-from protocols.dlms.client.opening import Opened, Opener
 from protocols.dlms.data.types import Data
 from protocols.errors import (
     AssociationLost,
@@ -26,18 +25,18 @@ from protocols.errors import (
 from protocols.reading import Obis
 
 T = TypeVar("T")
-Check = Callable[[Opened], Awaitable[None]]
+Check = Callable[[OpenAssociation], Awaitable[None]]
 """Makes sure that the same meter answers in a new association; IdentityMismatch otherwise."""
 
 MAX_RESUMES = 8
 """Times that one conversation is opened anew; a line that fails more often is left to the poller."""
 RESUMABLE = (LineError, MeterSilent, MeterProtocolError, AssociationLost, InvocationCounterRefused)
 """Faults after which a new association may go on: the line, the link, or a meter that restarted."""
-PROBE = (1, Obis(0, 0, 96, 1, 0))
+PROBE = Target(1, Obis(0, 0, 96, 1, 0))
 """What is read to find out whether a kept association still stands: the serial."""
 
 
-class ResumingExchange(Reads):
+class ResumingExchange(AttributeReader):
     """What an `Exchange` does, on the association of the moment.
 
     Reads are repeated in a new association after a fault: the first time at once, then as long as something
@@ -48,7 +47,9 @@ class ResumingExchange(Reads):
     first read replaces it without counting that as a fault.
     """
 
-    def __init__(self, lease: LineLease, opener: Opener, opened: Opened, *, reused: bool = False) -> None:
+    def __init__(
+        self, lease: LineLease, opener: AssociationOpener, opened: OpenAssociation, *, reused: bool = False
+    ) -> None:
         self._lease = lease
         self._opener = opener
         self._exchange = opened.exchange
@@ -88,25 +89,13 @@ class ResumingExchange(Reads):
 
     # requests
 
-    async def get_octets(
-        self,
-        class_id: int,
-        obis: Obis,
-        attribute: int = 2,
-        selection: RangeSelection | EntrySelection | None = None,
-    ) -> bytes:
+    async def get_octets(self, target: Target) -> bytes:
         """Read one attribute as the A-XDR octets that the meter sent; errors as `get`."""
-        return await self._repeated(lambda x: x.get_octets(class_id, obis, attribute, selection))
+        return await self._repeated(lambda x: x.get_octets(target))
 
-    async def get_once(
-        self,
-        class_id: int,
-        obis: Obis,
-        attribute: int = 2,
-        selection: RangeSelection | EntrySelection | None = None,
-    ) -> bytes:
+    async def get_once(self, target: Target) -> bytes:
         """Do the same without repeating it: the caller looks at `partial`, then calls `recover`."""
-        return await self._once(lambda x: x.get_octets(class_id, obis, attribute, selection))
+        return await self._once(lambda x: x.get_octets(target))
 
     async def get_many(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
         """Read several attributes; what the meter refuses stands as its error in its place."""
@@ -120,15 +109,15 @@ class ResumingExchange(Reads):
 
         return await self._repeated(ask)
 
-    async def set(self, class_id: int, obis: Obis, attribute: int, value: Data) -> None:
+    async def set(self, target: Target, value: Data) -> None:
         """Write one attribute, once; errors as `get`."""
         await self._prove()
-        await self._once(lambda x: x.set(class_id, obis, attribute, value))
+        await self._once(lambda x: x.set(target, value))
 
-    async def action(self, class_id: int, obis: Obis, method: int, parameter: Data) -> Data | None:
+    async def action(self, target: Target, parameter: Data) -> Data | None:
         """Run one method, once; errors as `get`."""
         await self._prove()
-        return await self._once(lambda x: x.action(class_id, obis, method, parameter))
+        return await self._once(lambda x: x.action(target, parameter))
 
     async def set_many(self, targets: Sequence[Target], values: Sequence[Data]) -> list[ProtocolError | None]:
         """Write several attributes in one request, once (see `Exchange.set_many`)."""
@@ -146,7 +135,7 @@ class ResumingExchange(Reads):
         """Read something first in a kept association: what may not be repeated must not meet a stale one."""
         if self._reused:
             with suppress(NotSupported, MeterRefused):
-                await self.get_octets(*PROBE)
+                await self.get_octets(PROBE)
 
     async def _repeated(self, ask: Callable[[Exchange], Awaitable[T]]) -> T:
         while True:
@@ -225,6 +214,6 @@ class ResumingExchange(Reads):
             self._over = True
             await self._exchange.close()
 
-    def let_go(self, keep: Callable[[Opened], bool]) -> None:
+    def let_go(self, keep: Callable[[OpenAssociation], bool]) -> None:
         """Offer the standing association to whoever keeps it; taken, this conversation is over."""
-        self._over = keep(Opened(exchange=self._exchange, title=self._title))
+        self._over = keep(OpenAssociation(exchange=self._exchange, title=self._title))

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import companion
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import Data, Tag, array, octets, structure
 from protocols.dlms.profile.decoder import buffer_of, reading_set
 from protocols.dlms.profile.layouts import CLOCK, CapturedColumn, Layout, parse_columns
-from protocols.dlms.push.body import PROFILE_OF_SETUP, PUSH_SETUP_CLASS, Cells, PushBody, Rows
+from protocols.dlms.push.body import PROFILE_OF_SETUP, PUSH_SETUP_CLASS, PushBody, PushedCells, PushedRows
 from protocols.dlms.reading.reader import ProfileReader
 from protocols.errors import MeterProtocolError, MeterRefused, NotSupported
 from protocols.reading import Obis, ProfileName, Quantity, ReadingSet
@@ -42,7 +43,7 @@ async def _layout(
     exchange: ResumingExchange, reader: ProfileReader, setup: Obis, profile: ProfileName
 ) -> Layout:
     try:
-        pushed = parse_columns(await exchange.get(PUSH_SETUP_CLASS, setup))
+        pushed = parse_columns(await exchange.get(Target(PUSH_SETUP_CLASS, setup)))
     except (NotSupported, MeterRefused, MeterProtocolError):
         return await reader.layout_of(profile)
     known = companion().profiles[profile].obis
@@ -112,11 +113,11 @@ def _present(layout: Layout, buffer: Data, zone: ZoneInfo, received_at: datetime
 
 def _rows(layout: Layout, body: PushBody) -> tuple[Data, ...]:
     match body.payload:
-        case Rows(rows):
+        case PushedRows(rows):
             if any(row.tag is not Tag.STRUCTURE for row in rows):
                 raise MeterProtocolError("a pushed row is a structure")
             return rows
-        case Cells(cells):
+        case PushedCells(cells):
             if len(cells) == len(layout.columns):
                 return (structure(*cells),)
             at = next((i for i, c in enumerate(layout.columns) if c.is_stamp), None)

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from protocols.lines.traced import TracedLine
 from protocols.modbus import scan as scan_module
 from protocols.modbus.model import load_model
 from protocols.modbus.scan import FoundUnit, scan_modbus
@@ -36,6 +37,25 @@ async def test_finds_units_models_and_serials(kind: str) -> None:
         (6, "sdm320y-sim", "EAS:10000003", "big"),
         (7, "abb-b23", "ABB:40000001", "big"),
     ]
+
+
+async def test_a_traced_bus_is_asked_in_rtu_framing_only() -> None:
+    """A trace does not hide that the line is serial: no TCP header is sent over a bus."""
+    requests: list[bytes] = []
+
+    class Sink:
+        def octets(self, *, sent: bool, octets: bytes) -> None:
+            if sent:
+                requests.append(octets)
+
+        def remark(self, text: str) -> None: ...
+
+        def close(self) -> None: ...
+
+    async with bus_of(street()[:1], "rtu") as line:
+        found = [f.unit async for f in scan_modbus(TracedLine(line, Sink()), range(1, 4), timeout=0.05)]
+    assert found == [3]
+    assert {octets[0] for octets in requests} == {1, 2, 3}
 
 
 async def test_an_exception_proves_presence() -> None:

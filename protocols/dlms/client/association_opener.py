@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.exchange import Exchange
 from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.companion import companion
@@ -41,14 +42,14 @@ COUNTER_RESERVE = 0x1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class OpenAssociation:
     """An association that stands; `title` is the meter's system title, empty when it gave none."""
 
     exchange: Exchange
     title: bytes
 
 
-class Opener:
+class AssociationOpener:
     """Associates with one meter, as often as it is asked to.
 
     Where counters are needed, the meter's own is read through the public client first, and once more after
@@ -78,7 +79,7 @@ class Opener:
     def _counted(self) -> bool:
         return self._association.ciphered or self._association.auth is Auth.HLS_GMAC
 
-    async def open(self, lease: LineLease) -> Opened:
+    async def open(self, lease: LineLease) -> OpenAssociation:
         """Associate on a line in our hands.
 
         Raises LineError, MeterSilent, AssociationRefused, SecurityFailure, InvocationCounterRefused,
@@ -152,7 +153,7 @@ class Opener:
         shown: int | None = None
         try:
             await exchange.associate()
-            shown = (await exchange.get(1, self._object)).integer
+            shown = (await exchange.get(Target(1, self._object))).integer
             if shown is None or shown < 0:
                 raise MeterProtocolError(f"the meter's invocation counter ({self._object}) is no number")
         except (AssociationRefused, MeterRefused, NotSupported):
@@ -168,7 +169,7 @@ class Opener:
 
     # associations
 
-    async def _associate(self, lease: LineLease) -> Opened:
+    async def _associate(self, lease: LineLease) -> OpenAssociation:
         client = self._settings.client
         connection = ClientConnection(link_of(self._settings, client), self._association, self._next)
         exchange = self._exchange(lease.io, connection)
@@ -181,7 +182,7 @@ class Opener:
             if isinstance(error, MeterSilent | MeterRefused):
                 raise hints.explained(error, unlinked, self._settings, client) from error
             raise
-        return Opened(exchange=exchange, title=title)
+        return OpenAssociation(exchange=exchange, title=title)
 
     def _exchange(self, io: LineIO, connection: ClientConnection) -> Exchange:
         return Exchange(
