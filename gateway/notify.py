@@ -5,26 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from contextlib import suppress
 
 
-def notify(state: str) -> bool:
-    """Send one state line (`READY=1`, `STOPPING=1`, `WATCHDOG=1`); False when not under systemd."""
+def notify(state: str) -> None:
+    """Send one state line (`READY=1`, `STOPPING=1`, `WATCHDOG=1`); does nothing when systemd did not start us.
+
+    What systemd does not take is lost: a program must not end because nobody hears how it is.
+    """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
-        return False
+        return
     if address.startswith("@"):
-        address = "\0" + address[1:]
+        address = "\0" + address[1:]  # an abstract socket, as unix(7) writes it
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        try:
+        with suppress(OSError):
             sock.connect(address)
             sock.sendall(state.encode())
-        except OSError:
-            return False
-    return True
 
 
-def watchdog_interval() -> float | None:
-    """Return half of systemd's watchdog time in seconds, or None when it does not watch us."""
+def _watchdog_interval() -> float | None:
+    """Return half of systemd's watchdog time in seconds, or None when it does not watch this process."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     pid = os.environ.get("WATCHDOG_PID")
     if not microseconds.isdigit() or (pid and pid != str(os.getpid())):
@@ -33,8 +34,11 @@ def watchdog_interval() -> float | None:
 
 
 async def keep_watchdog() -> None:
-    """Feed the watchdog from the event loop for ever: a loop that hangs is restarted."""
-    interval = watchdog_interval()
+    """Tell systemd again and again that the event loop turns, until cancelled; returns at once when nobody watches.
+
+    It runs in the event loop on purpose: a loop that hangs tells nothing, and systemd restarts the program.
+    """
+    interval = _watchdog_interval()
     while interval is not None:
         notify("WATCHDOG=1")
         await asyncio.sleep(interval)

@@ -36,7 +36,7 @@ _METER = re.compile(r"[A-Z0-9]{1,16}:[A-Z0-9._]{1,32}")
 N = TypeVar("N")
 
 
-class Source(StrEnum):
+class NumberSource(StrEnum):
     """Where a number was given: typed by a person who can be asked, or in a file of many."""
 
     UI = "ui"
@@ -44,7 +44,7 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed(Generic[N]):
+class ParsedNumber(Generic[N]):
     """A number and what was repaired on the way to it (empty when it was given cleanly)."""
 
     number: N
@@ -70,17 +70,17 @@ class AccountNumber:
         cls,
         text: str,
         *,
-        source: Source = Source.UI,
+        source: NumberSource = NumberSource.UI,
         exists: Callable[[str], bool] | None = None,
         prefixes: frozenset[str] = KNOWN_PREFIXES,
-    ) -> Parsed[AccountNumber]:
+    ) -> ParsedNumber[AccountNumber]:
         """Accept, repair from the documented list, or refuse (users.md §6 rows 1-12).
 
         `exists` tells whether a 10-digit number is in the directory: only then is a lost leading
         zero suggested. Raises NumberRefused with a stable code; never guesses.
         """
         if type(text) is str and _TEN.fullmatch(text):
-            return Parsed(cls(text))
+            return ParsedNumber(cls(text))
         return _parse_account(text, source, exists, prefixes)
 
     def grouped(self) -> str:
@@ -114,15 +114,15 @@ class LegacyNumber:
             )
 
     @classmethod
-    def parse(cls, text: str, *, source: Source = Source.UI) -> Parsed[LegacyNumber]:
+    def parse(cls, text: str, *, source: NumberSource = NumberSource.UI) -> ParsedNumber[LegacyNumber]:
         """Trim, unwrap, write digits in ASCII and letters in capitals; NumberRefused otherwise."""
         if _LEGACY.fullmatch(text):
-            return Parsed(cls(text))
+            return ParsedNumber(cls(text))
         text, repairs = _clean(text, source)
         _refuse_scientific(text, text)
         if text != text.upper():
             text, repairs = text.upper(), (*repairs, Repair.CASE)
-        return Parsed(cls(text), repairs)
+        return ParsedNumber(cls(text), repairs)
 
     def __str__(self) -> str:
         return self.text
@@ -148,7 +148,7 @@ class MeterId:
         """Read `GEN:12345678`; ` gen : k-7788 12` is the same meter as `GEN:K778812`."""
         if is_canonical_meter(text):
             return cls(*text.split(":"))
-        cleaned, _ = _clean(text, Source.UI)
+        cleaned, _ = _clean(text, NumberSource.UI)
         make, colon, serial = cleaned.partition(":")
         if not colon:
             raise NumberRefused("METER_FORMAT", "write the make before the serial: MAKE:SERIAL", given=text)
@@ -163,7 +163,7 @@ def is_canonical_meter(text: str) -> bool:
     return _METER.fullmatch(text) is not None
 
 
-def _clean(text: str, source: Source) -> tuple[str, tuple[Repair, ...]]:
+def _clean(text: str, source: NumberSource) -> tuple[str, tuple[Repair, ...]]:
     if len(text) > MAX_INPUT:
         raise NumberRefused(
             "TOO_LONG", f"longer than {MAX_INPUT} characters: not a number", given=text[:MAX_INPUT]
@@ -175,7 +175,7 @@ def _clean(text: str, source: Source) -> tuple[str, tuple[Repair, ...]]:
     if "\u00a0" in text:
         text, wrappers = text.replace("\u00a0", " "), (*wrappers, Repair.NBSP)
     text, scripts = ascii_digits(text)
-    if source is Source.FILE and (Repair.MIXED_SCRIPT in scripts or Repair.FULL_WIDTH in scripts):
+    if source is NumberSource.FILE and (Repair.MIXED_SCRIPT in scripts or Repair.FULL_WIDTH in scripts):
         raise NumberRefused(
             "MIXED_SCRIPT",
             "digits of several scripts or full-width digits: usually copying damage; check it at the source",
@@ -209,8 +209,8 @@ def _refuse_scientific(text: str, given: str) -> None:
 
 
 def _parse_account(
-    given: str, source: Source, exists: Callable[[str], bool] | None, prefixes: frozenset[str]
-) -> Parsed[AccountNumber]:
+    given: str, source: NumberSource, exists: Callable[[str], bool] | None, prefixes: frozenset[str]
+) -> ParsedNumber[AccountNumber]:
     text, repairs = _clean(given, source)
     _refuse_scientific(text, given)
     if match := _POINT_ZERO.fullmatch(text):
@@ -226,7 +226,7 @@ def _parse_account(
             )
         text, repairs = match[2], (*repairs, Repair.PREFIX)
     _refuse_not_ten(text, given, exists)
-    return Parsed(AccountNumber(text), repairs)
+    return ParsedNumber(AccountNumber(text), repairs)
 
 
 def _refuse_not_ten(text: str, given: str, exists: Callable[[str], bool] | None) -> None:

@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 from mapping.account import AccountNumber, is_canonical_meter
 from mapping.directory import (
     ChangeSet,
+    DirectoryRow,
     Holding,
     Installation,
     Naming,
     NumberKind,
     PaymentMode,
     Role,
+    RowT,
 )
 from mapping.errors import DirectoryFault, NumberRefused
 from mapping.instants import instant, micros
@@ -31,7 +33,6 @@ MAX_NAME = 512
 _MAX_MICROS = micros(datetime.max.replace(tzinfo=UTC))
 _MIN_MICROS = micros(datetime(1, 1, 2, tzinfo=UTC))
 
-R = TypeVar("R", Installation, Holding, Naming)
 E = TypeVar("E", bound=StrEnum)
 Loaded = tuple[
     tuple[ChangeSet, ...],
@@ -71,7 +72,7 @@ def dump(
     )
 
 
-def _life(row: Installation | Holding | Naming) -> list[int | None]:
+def _life(row: DirectoryRow) -> list[int | None]:
     return [
         micros(row.valid_from),
         None if row.valid_to is None else micros(row.valid_to),
@@ -169,10 +170,10 @@ class _Loader:
         return found
 
 
-def grouped(rows: Iterable[R], key: Callable[[R], str]) -> dict[str, tuple[R, ...]]:
+def grouped(rows: Iterable[RowT], key: Callable[[RowT], str]) -> dict[str, tuple[RowT, ...]]:
     """Group rows under their key; the rows of one key come by validity, then by version."""
-    found: dict[str, tuple[R, ...]] = {}
-    more: dict[str, list[R]] = {}  # keys with several rows are few: lists for all would double the memory
+    found: dict[str, tuple[RowT, ...]] = {}
+    more: dict[str, list[RowT]] = {}  # keys with several rows are few: lists for all would double the memory
     for row in rows:
         name = key(row)
         if name not in found:
@@ -185,7 +186,7 @@ def grouped(rows: Iterable[R], key: Callable[[R], str]) -> dict[str, tuple[R, ..
     return found
 
 
-def in_order(rows: Iterable[R]) -> tuple[R, ...]:
+def in_order(rows: Iterable[RowT]) -> tuple[RowT, ...]:
     """Sort the rows of one key by validity, then by version."""
     found = tuple(rows)
     if len(found) < 2:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import pairwise
 
-from mapping.directory import AttributionSpan, Holding, Installation, Naming, NamingChange, NumberKind
+from mapping.directory import AttributionSpan, DirectoryRow, NamingChange, NumberKind
 from mapping.segments import FOREVER, Segment
 from mapping.snapshot import DirectorySnapshot
 
@@ -57,7 +57,7 @@ def naming_changes(
                 yield NamingChange(account_id=account, kind=kind, old=was, new=now, version=new)
 
 
-def _is_touched(rows: Iterable[Installation | Holding | Naming], old: int, new: int) -> bool:
+def _is_touched(rows: Iterable[DirectoryRow], old: int, new: int) -> bool:
     for row in rows:
         if old < row.recorded.version <= new:
             return True

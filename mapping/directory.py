@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 
 class Role(StrEnum):
@@ -161,6 +161,12 @@ class Naming(NamedTuple):
     def known_to(self) -> datetime | None:
         """When the directory learned better; None while it holds."""
         return self.superseded.at if self.superseded else None
+
+
+DirectoryRow = Installation | Holding | Naming
+"""A row of any of the three relations."""
+RowT = TypeVar("RowT", Installation, Holding, Naming)
+"""A row of one of them, whichever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from mapping.account import AccountNumber, LegacyNumber, is_canonical_meter
 from mapping.changes import (
@@ -19,20 +19,19 @@ from mapping.changes import (
     Remove,
 )
 from mapping.codec import MAX_NAME, in_order
-from mapping.directory import ChangeSet, Holding, Installation, Naming, NumberKind, Role
+from mapping.directory import ChangeSet, DirectoryRow, Holding, Installation, Naming, NumberKind, Role, RowT
 from mapping.errors import ChangeRefused, NumberRefused
 from mapping.segments import FOREVER
 from mapping.snapshot import DirectorySnapshot
 
 EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
-R = TypeVar("R", Installation, Holding, Naming)
 
 
 class Difference(NamedTuple):
     """What a change set does to the rows: `gone` lose their currency, `new` are recorded."""
 
-    gone: list[Installation | Holding | Naming]
-    new: list[Installation | Holding | Naming]
+    gone: list[DirectoryRow]
+    new: list[DirectoryRow]
 
 
 class Draft:
@@ -271,7 +270,7 @@ class Draft:
             if meter not in have:
                 self._new_meters_at[row.usage_point] = (*have, meter)
 
-    def _ended(self, row: R, at: datetime) -> R:
+    def _ended(self, row: RowT, at: datetime) -> RowT:
         return row._replace(valid_to=at, recorded=self.change)
 
     def _check_installation(self, row: Installation) -> None:
@@ -297,7 +296,7 @@ class Draft:
                     )
 
 
-def _differ(old: tuple[R, ...], new: tuple[R, ...], into: Difference) -> None:
+def _differ(old: tuple[RowT, ...], new: tuple[RowT, ...], into: Difference) -> None:
     """Rows that say the same as before stay; only what was learned anew is recorded."""
     had = {_said(r): r for r in old}
     stay = set()
@@ -310,11 +309,11 @@ def _differ(old: tuple[R, ...], new: tuple[R, ...], into: Difference) -> None:
     into.gone.extend(r for said, r in had.items() if said not in stay)
 
 
-def _said(row: Installation | Holding | Naming) -> tuple[object, ...]:
+def _said(row: DirectoryRow) -> tuple[object, ...]:
     return row[:-3]
 
 
-def _covering(rows: Iterable[R], at: datetime) -> R | None:
+def _covering(rows: Iterable[RowT], at: datetime) -> RowT | None:
     return next((r for r in rows if r.valid_from <= at < (r.valid_to or FOREVER)), None)
 
 

@@ -37,7 +37,7 @@ _ISO = re.compile(
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-class Row(NamedTuple):
+class CsvRow(NamedTuple):
     """One data row: its line in the file (from 1) and its cells in the order asked for."""
 
     line: int
@@ -45,17 +45,17 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CsvTable:
     """A file that can be trusted as a file. `ragged` lines have too few or too many cells."""
 
     name: str
     digest: str
     header: tuple[str, ...]
-    rows: list[Row]
-    ragged: list[Row]
+    rows: list[CsvRow]
+    ragged: list[CsvRow]
 
 
-def read_table(path: Path | str, required: Sequence[str], optional: Sequence[str] = ()) -> Table:
+def read_table(path: Path | str, required: Sequence[str], optional: Sequence[str] = ()) -> CsvTable:
     """Read a comma-separated UTF-8 file; cells come in the order required + optional, absent ones empty.
 
     Raises FileRefused with a code: UNREADABLE, TOO_LARGE, EMPTY, UTF16, NUL, ENCODING, LINE_TOO_LONG,
@@ -70,7 +70,7 @@ def read_table(path: Path | str, required: Sequence[str], optional: Sequence[str
     return parse_table(octets, path.name, required, optional)
 
 
-def parse_table(octets: bytes, name: str, required: Sequence[str], optional: Sequence[str] = ()) -> Table:
+def parse_table(octets: bytes, name: str, required: Sequence[str], optional: Sequence[str] = ()) -> CsvTable:
     """Do the same for octets at hand."""
     text = _decoded(octets, name)
     reader = csv.reader(_lines(text, name), strict=True)
@@ -83,7 +83,7 @@ def parse_table(octets: bytes, name: str, required: Sequence[str], optional: Seq
     except csv.Error as error:
         raise FileRefused("MALFORMED", f"{name}, line {reader.line_num}: not CSV: {error}") from error
     digest = hashlib.sha256(octets).hexdigest()
-    return Table(name, digest, tuple(h.strip() for h in header), rows, ragged)
+    return CsvTable(name, digest, tuple(h.strip() for h in header), rows, ragged)
 
 
 def _decoded(octets: bytes, name: str) -> str:
@@ -140,9 +140,9 @@ def _order(
 
 def _rows(
     reader: Iterable[list[str]], name: str, order: list[int | None], width: int
-) -> tuple[list[Row], list[Row]]:
-    rows: list[Row] = []
-    ragged: list[Row] = []
+) -> tuple[list[CsvRow], list[CsvRow]]:
+    rows: list[CsvRow] = []
+    ragged: list[CsvRow] = []
     line = 1
     for cells in reader:
         line = getattr(reader, "line_num", line + 1)
@@ -153,13 +153,13 @@ def _rows(
         if any("\n" in cell for cell in cells):
             raise FileRefused("MALFORMED", f"{name}, line {line}: a quoted cell runs over several lines")
         if len(cells) != width:
-            ragged.append(Row(line, tuple(cells)))
+            ragged.append(CsvRow(line, tuple(cells)))
         else:
-            rows.append(Row(line, tuple("" if i is None else cells[i] for i in order)))
+            rows.append(CsvRow(line, tuple("" if i is None else cells[i] for i in order)))
     return rows, ragged
 
 
-def refuse_coerced_numbers(table: Table, column: int, label: str) -> None:
+def refuse_coerced_numbers(table: CsvTable, column: int, label: str) -> None:
     """Refuse a file in whose number column a spreadsheet made dates (row 16) or rounded digits (row 9)."""
     long = rounded = 0
     example = 0
@@ -184,7 +184,7 @@ def refuse_coerced_numbers(table: Table, column: int, label: str) -> None:
         )
 
 
-def parse_times(table: Table, column: int, label: str) -> list[datetime | None]:
+def parse_times(table: CsvTable, column: int, label: str) -> list[datetime | None]:
     """Read a column of ISO 8601 times with offset to UTC (empty: None); one other cell refuses the file."""
     known: dict[str, datetime | None] = {"": None}
     found = []

@@ -9,12 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from mapping.account import AccountNumber, LegacyNumber, MeterId, Source
+from mapping.account import AccountNumber, LegacyNumber, MeterId, NumberSource
 from mapping.changes import Change, Install, MoveIn, Name
 from mapping.directory import ChangeSet, NumberKind, Role
 from mapping.draft import Draft
 from mapping.errors import ChangeRefused, NumberRefused
-from mapping.files import Row, Table, parse_times, read_table, refuse_coerced_numbers
+from mapping.files import CsvRow, CsvTable, parse_times, read_table, refuse_coerced_numbers
 from mapping.segments import FOREVER
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore, collector_paused
@@ -60,7 +60,7 @@ def plan_import(
         for column in (0, 1, 3, 4):
             refuse_coerced_numbers(table, column, HEADER[column])
         times = parse_times(table, HEADER.index("valid_from"), "valid_from")
-        return _Planner(snapshot, table, at, new_id).plan(times)
+        return _ImportPlanner(snapshot, table, at, new_id).plan(times)
 
 
 def apply_import(store: DirectoryStore, plan: ImportPlan, *, by: str, at: datetime) -> int:
@@ -78,8 +78,8 @@ def write_import_corrections(plan: ImportPlan, path: Path | str) -> int:
     return write_verdicts(path, HEADER, plan.rows)
 
 
-class _Entry(NamedTuple):
-    row: Row
+class _ImportRow(NamedTuple):
+    row: CsvRow
     meter: str
     usage_point: str
     role: Role
@@ -93,7 +93,7 @@ class _Entry(NamedTuple):
         return self[1:7]
 
 
-class _Refused(Exception):
+class _RowNotApplied(Exception):
     """A row cannot be applied: verdict, code, reason, suggestion."""
 
     def __init__(self, verdict: Verdict, code: str, reason: str, suggestion: str = "") -> None:
@@ -103,9 +103,9 @@ class _Refused(Exception):
         self.suggestion = suggestion
 
 
-class _Planner:
+class _ImportPlanner:
     def __init__(
-        self, snapshot: DirectorySnapshot, table: Table, at: datetime, new_id: Callable[[], str]
+        self, snapshot: DirectorySnapshot, table: CsvTable, at: datetime, new_id: Callable[[], str]
     ) -> None:
         self.snapshot = snapshot
         self.table = table
@@ -122,7 +122,7 @@ class _Planner:
         for row, valid_from in zip(self.table.rows, times, strict=True):
             try:
                 entries.append(self.parsed(row, valid_from))
-            except _Refused as error:
+            except _RowNotApplied as error:
                 self.say(row, error.verdict, error.code, str(error), error.suggestion)
             except NumberRefused as error:
                 self.say(row, Verdict.REJECTED, error.code, str(error), error.suggestion or "")
@@ -137,35 +137,39 @@ class _Planner:
             tuple(self.changes),
         )
 
-    def parsed(self, row: Row, valid_from: datetime | None) -> _Entry:
+    def parsed(self, row: CsvRow, valid_from: datetime | None) -> _ImportRow:
         meter_text, point_text, role_text, legacy_text, number_text, _ = row.cells
         meter, point = str(MeterId.parse(meter_text)), point_text.strip()
         if not point or not point.isprintable() or len(point) > 64:
-            raise _Refused(Verdict.REJECTED, "USAGE_POINT", "the usage point is missing or not printable")
+            raise _RowNotApplied(
+                Verdict.REJECTED, "USAGE_POINT", "the usage point is missing or not printable"
+            )
         try:
             role = Role(role_text.strip().lower())
         except ValueError:
             allowed = ", ".join(Role)
             reason = f"role {role_text[:40]!r} is not one of {allowed}"
-            raise _Refused(Verdict.REJECTED, "ROLE", reason) from None
+            raise _RowNotApplied(Verdict.REJECTED, "ROLE", reason) from None
         if valid_from is None:
-            raise _Refused(Verdict.REJECTED, "VALID_FROM", "valid_from is missing")
+            raise _RowNotApplied(Verdict.REJECTED, "VALID_FROM", "valid_from is missing")
         repairs: tuple[str, ...] = ()
         legacy = number = None
         if legacy_text.strip():
-            old = LegacyNumber.parse(legacy_text, source=Source.FILE)
+            old = LegacyNumber.parse(legacy_text, source=NumberSource.FILE)
             legacy, repairs = old.number.text, (*repairs, *old.repairs)
         if number_text.strip():
-            new = AccountNumber.parse(number_text, source=Source.FILE, exists=self.exists)
+            new = AccountNumber.parse(number_text, source=NumberSource.FILE, exists=self.exists)
             number, repairs = new.number.text, (*repairs, *new.repairs)
         if role is not Role.CONSUMER and (legacy or number):
-            raise _Refused(Verdict.REJECTED, "NOT_A_CONSUMER", f"a {role} meter has no account")
-        return _Entry(row, meter, point, role, legacy, number, valid_from, " ".join(dict.fromkeys(repairs)))
+            raise _RowNotApplied(Verdict.REJECTED, "NOT_A_CONSUMER", f"a {role} meter has no account")
+        return _ImportRow(
+            row, meter, point, role, legacy, number, valid_from, " ".join(dict.fromkeys(repairs))
+        )
 
     def exists(self, number: str) -> bool:
         return self.snapshot.account_by_number(NumberKind.ACCOUNT, number) is not None
 
-    def agreeing(self, entries: list[_Entry]) -> list[_Entry]:
+    def agreeing(self, entries: list[_ImportRow]) -> list[_ImportRow]:
         """Set aside what the file says in two ways: nothing is chosen by order."""
         said: dict[tuple[str, str], tuple[object, ...]] = {}
         disputed: set[tuple[str, str]] = set()
@@ -190,11 +194,11 @@ class _Planner:
                 kept.append(entry)
         return kept
 
-    def settle(self, entry: _Entry) -> None:
+    def settle(self, entry: _ImportRow) -> None:
         try:
             changes = [*self.fitting(entry), *self.holding(entry)]
             self.take(changes)
-        except _Refused as error:
+        except _RowNotApplied as error:
             self.say(entry.row, error.verdict, error.code, str(error), error.suggestion)
             return
         except ChangeRefused as error:
@@ -213,18 +217,20 @@ class _Planner:
             self.draft.apply(change)
         self.changes.extend(changes)
 
-    def fitting(self, entry: _Entry) -> list[Change]:
+    def fitting(self, entry: _ImportRow) -> list[Change]:
         for fitted in self.draft.installations(entry.meter):
             if not (fitted.valid_from <= entry.valid_from < (fitted.valid_to or FOREVER)):
                 if fitted.valid_from > entry.valid_from:
                     reason = f"meter {entry.meter} is recorded from {fitted.valid_from:%Y-%m-%d} on"
-                    raise _Refused(Verdict.CONFLICT, "METER_DATES", f"{reason}: correct its dates instead")
+                    raise _RowNotApplied(
+                        Verdict.CONFLICT, "METER_DATES", f"{reason}: correct its dates instead"
+                    )
                 continue
             if (fitted.usage_point, fitted.role) == (entry.usage_point, entry.role):
                 return []
         return [Install(entry.meter, entry.usage_point, entry.role, entry.valid_from, row=entry.row.line)]
 
-    def holding(self, entry: _Entry) -> list[Change]:
+    def holding(self, entry: _ImportRow) -> list[Change]:
         if entry.legacy is None and entry.number is None:
             return []
         named = self.account(entry)
@@ -233,9 +239,9 @@ class _Planner:
             reason = (
                 f"usage point {entry.usage_point} has a holder from a later date: correct its dates instead"
             )
-            raise _Refused(Verdict.CONFLICT, "HOLDING_DATES", reason)
+            raise _RowNotApplied(Verdict.CONFLICT, "HOLDING_DATES", reason)
         if holder is not None and named is not None and holder != named:
-            raise _Refused(
+            raise _RowNotApplied(
                 Verdict.CONFLICT, "HELD", f"usage point {entry.usage_point} has another holder then"
             )
         account = named or holder or self.new_id()
@@ -249,11 +255,11 @@ class _Planner:
                 continue
             if has is not None:
                 reason = f"the account has another {kind.value.replace('_', ' ')}: {has}"
-                raise _Refused(Verdict.CONFLICT, "ALREADY_NAMED", reason, has)
+                raise _RowNotApplied(Verdict.CONFLICT, "ALREADY_NAMED", reason, has)
             changes.append(Name(account, kind, number, entry.row.line))
         return changes
 
-    def account(self, entry: _Entry) -> str | None:
+    def account(self, entry: _ImportRow) -> str | None:
         """Find the account by either number; two different ones are a conflict."""
         owners = {
             owner
@@ -263,21 +269,21 @@ class _Planner:
         }
         if len(owners) > 1:
             reason = "the legacy number and the account number belong to two accounts"
-            raise _Refused(Verdict.CONFLICT, "NUMBERS_DISAGREE", reason)
+            raise _RowNotApplied(Verdict.CONFLICT, "NUMBERS_DISAGREE", reason)
         return owners.pop() if owners else None
 
-    def refuse_second_point(self, account: str, entry: _Entry) -> None:
+    def refuse_second_point(self, account: str, entry: _ImportRow) -> None:
         """Refuse a number that stands at another usage point: one connection has one account."""
         for point in self.snapshot.usage_points_of(account):
             if point != entry.usage_point and any(
                 h.account_id == account and entry.valid_from < (h.valid_to or FOREVER)
                 for h in self.draft.holdings(point)
             ):
-                raise _Refused(
+                raise _RowNotApplied(
                     Verdict.CONFLICT, "ACCOUNT_ELSEWHERE", f"the account holds usage point {point}"
                 )
 
-    def holder(self, entry: _Entry) -> tuple[str | None, bool]:
+    def holder(self, entry: _ImportRow) -> tuple[str | None, bool]:
         later = False
         for held in self.draft.holdings(entry.usage_point):
             if held.valid_from <= entry.valid_from < (held.valid_to or FOREVER):
@@ -285,11 +291,13 @@ class _Planner:
             later = later or held.valid_from > entry.valid_from
         return None, later
 
-    def say(self, row: Row, verdict: Verdict, code: str = "", reason: str = "", suggestion: str = "") -> None:
+    def say(
+        self, row: CsvRow, verdict: Verdict, code: str = "", reason: str = "", suggestion: str = ""
+    ) -> None:
         self.verdicts.append(RowVerdict(row.line, row.cells, verdict, code, reason, suggestion))
 
 
-def _keys(entry: _Entry) -> list[tuple[str, str]]:
+def _keys(entry: _ImportRow) -> list[tuple[str, str]]:
     """Return what may stand in one row only: the meter, a consumer's usage point, the numbers."""
     keys = [("METER", entry.meter)]
     if entry.role is Role.CONSUMER:

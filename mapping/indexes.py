@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mapping.directory import Holding, Installation, Naming, NumberKind
-
-Row = Installation | Holding | Naming
+from mapping.directory import DirectoryRow, Holding, Installation, Naming, NumberKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class Indexes:
         _add(points_of, ((r.account_id, r.usage_point) for rows in holdings.values() for r in rows))
         return cls(owners, meters_at, points_of)
 
-    def after(self, gone: Iterable[Row], new: Iterable[Row]) -> Indexes:
+    def after(self, gone: Iterable[DirectoryRow], new: Iterable[DirectoryRow]) -> Indexes:
         """Return those of the next version; these stay as they are."""
         owners = {kind: dict(index) for kind, index in self.owners.items()}
         for row in gone:

@@ -8,11 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from mapping.account import AccountNumber, LegacyNumber, Source
+from mapping.account import AccountNumber, LegacyNumber, NumberSource
 from mapping.changes import Name
 from mapping.directory import NumberKind
 from mapping.errors import FileRefused, NumberRefused
-from mapping.files import Row, Table, read_table, refuse_coerced_numbers
+from mapping.files import CsvRow, CsvTable, read_table, refuse_coerced_numbers
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore, collector_paused
 from mapping.verdicts import RowVerdict, Verdict, count, write_verdicts
@@ -42,7 +42,7 @@ class RekeyPlan:
 
 
 class _Pair(NamedTuple):
-    row: Row
+    row: CsvRow
     old: str
     new: str
     repairs: str
@@ -62,7 +62,7 @@ def plan_rekey(snapshot: DirectorySnapshot, path: Path | str, *, correct: bool =
         _refuse_stale(snapshot, table, sequence)
         # A file that was applied once may still bring rows that were rejected then, but never renames back.
         correct = correct and all(c.digest != table.digest for c in snapshot.changes)
-        return _Planner(snapshot, table, correct).plan(sequence)
+        return _RekeyPlanner(snapshot, table, correct).plan(sequence)
 
 
 def apply_rekey(store: DirectoryStore, plan: RekeyPlan, *, by: str, at: datetime) -> int:
@@ -87,7 +87,7 @@ def write_corrections(plan: RekeyPlan, path: Path | str) -> int:
     return write_verdicts(path, HEADER, plan.rows)
 
 
-def _sequence(table: Table) -> int | None:
+def _sequence(table: CsvTable) -> int | None:
     if OPTIONAL[0] not in table.header:
         return None
     values = {cells[2].strip() for _, cells in table.rows}
@@ -97,7 +97,7 @@ def _sequence(table: Table) -> int | None:
     return int(value)
 
 
-def _refuse_stale(snapshot: DirectorySnapshot, table: Table, sequence: int | None) -> None:
+def _refuse_stale(snapshot: DirectorySnapshot, table: CsvTable, sequence: int | None) -> None:
     if sequence is None:
         return
     last = max(
@@ -111,8 +111,8 @@ def _refuse_stale(snapshot: DirectorySnapshot, table: Table, sequence: int | Non
     )
 
 
-class _Planner:
-    def __init__(self, snapshot: DirectorySnapshot, table: Table, correct: bool) -> None:
+class _RekeyPlanner:
+    def __init__(self, snapshot: DirectorySnapshot, table: CsvTable, correct: bool) -> None:
         self.snapshot = snapshot
         self.table = table
         self.correct = correct
@@ -122,7 +122,7 @@ class _Planner:
     def plan(self, sequence: int | None) -> RekeyPlan:
         for line, cells in self.table.ragged:
             self.say(
-                Row(line, cells), Verdict.REJECTED, "COLUMNS", f"{len(cells)} cells do not fit the header"
+                CsvRow(line, cells), Verdict.REJECTED, "COLUMNS", f"{len(cells)} cells do not fit the header"
             )
         pairs = [pair for row in self.table.rows if (pair := self.parsed(row)) is not None]
         changes = self.settled([(p, a) for p in self.agreeing(pairs) if (a := self.account(p)) is not None])
@@ -130,11 +130,11 @@ class _Planner:
         table, version = self.table, self.snapshot.version
         return RekeyPlan(table.name, table.digest, sequence, version, tuple(self.verdicts), tuple(changes))
 
-    def parsed(self, row: Row) -> _Pair | None:
+    def parsed(self, row: CsvRow) -> _Pair | None:
         old_text, new_text = row.cells[0], row.cells[1]
         try:
-            old = LegacyNumber.parse(old_text, source=Source.FILE)
-            new = AccountNumber.parse(new_text, source=Source.FILE, exists=self.exists)
+            old = LegacyNumber.parse(old_text, source=NumberSource.FILE)
+            new = AccountNumber.parse(new_text, source=NumberSource.FILE, exists=self.exists)
         except NumberRefused as error:
             self.say(row, Verdict.REJECTED, error.code, str(error), error.suggestion or "")
             return None
@@ -237,5 +237,5 @@ class _Planner:
             changes.append(Name(account, NumberKind.ACCOUNT, pair.new, pair.row.line))
         return changes
 
-    def say(self, row: Row, verdict: Verdict, code: str, reason: str, suggestion: str = "") -> None:
+    def say(self, row: CsvRow, verdict: Verdict, code: str, reason: str, suggestion: str = "") -> None:
         self.verdicts.append(RowVerdict(row.line, row.cells[:2], verdict, code, reason, suggestion))

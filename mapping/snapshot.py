@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import TypeVar
 
 from mapping import codec
 from mapping.directory import (
@@ -14,17 +13,17 @@ from mapping.directory import (
     Attributions,
     ChangeSet,
     DirectoryCounts,
+    DirectoryRow,
     Holding,
     Installation,
     Naming,
     NumberKind,
     Role,
+    RowT,
     Unattributed,
 )
 from mapping.indexes import Indexes
 from mapping.segments import FOREVER, Segment, roles, segments
-
-R = TypeVar("R", Installation, Holding, Naming)
 
 
 class DirectorySnapshot:
@@ -264,11 +263,11 @@ class DirectorySnapshot:
         return self._indexes
 
 
-def _is_visible(row: Installation | Holding | Naming, version: int) -> bool:
+def _is_visible(row: DirectoryRow, version: int) -> bool:
     return row.recorded.version <= version and (row.superseded is None or row.superseded.version > version)
 
 
-def _versions(relation: Mapping[str, tuple[Installation | Holding | Naming, ...]]) -> set[int]:
+def _versions(relation: Mapping[str, tuple[DirectoryRow, ...]]) -> set[int]:
     found = set()
     for rows in relation.values():
         for row in rows:
@@ -278,11 +277,11 @@ def _versions(relation: Mapping[str, tuple[Installation | Holding | Naming, ...]
     return found
 
 
-def _visible(rows: tuple[R, ...], version: int) -> list[R]:
+def _visible(rows: tuple[RowT, ...], version: int) -> list[RowT]:
     return [r for r in rows if _is_visible(r, version)]
 
 
-def _current(rows: tuple[R, ...]) -> tuple[R, ...]:
+def _current(rows: tuple[RowT, ...]) -> tuple[RowT, ...]:
     for row in rows:
         if row.superseded is not None:
             break
@@ -291,7 +290,7 @@ def _current(rows: tuple[R, ...]) -> tuple[R, ...]:
     return tuple(r for r in rows if r.superseded is None)
 
 
-def _rewound(relation: dict[str, tuple[R, ...]], version: int) -> dict[str, tuple[R, ...]]:
+def _rewound(relation: dict[str, tuple[RowT, ...]], version: int) -> dict[str, tuple[RowT, ...]]:
     found = {}
     for key, rows in relation.items():
         known = tuple(

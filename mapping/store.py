@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
 
 from mapping import tables
 from mapping.changes import Change
 from mapping.codec import MAX_NAME, in_order
 from mapping.differences import attribution_spans, naming_changes, touched
-from mapping.directory import AttributionSpan, ChangeSet, Holding, Installation, Naming, NamingChange
+from mapping.directory import AttributionSpan, ChangeSet, Holding, Installation, Naming, NamingChange, RowT
 from mapping.draft import Difference, Draft
 from mapping.errors import ChangeRefused, DirectoryFault
 from mapping.snapshot import DirectorySnapshot
@@ -25,7 +24,6 @@ BUSY_SECONDS = 30.0
 """How long one process waits for another's change set."""
 CACHE_KIB = 64 * 1024
 """Page cache: with SQLite's 2 MiB a city's indexes are written many times over."""
-R = TypeVar("R", Installation, Holding, Naming)
 
 
 class DirectoryStore:
@@ -225,20 +223,20 @@ def _following(base: DirectorySnapshot, change: ChangeSet, difference: Differenc
     )
 
 
-def _only(kind: type[R], rows: Iterable[object]) -> list[R]:
+def _only(kind: type[RowT], rows: Iterable[object]) -> list[RowT]:
     return [r for r in rows if isinstance(r, kind)]
 
 
 def _merged(
-    relation: dict[str, tuple[R, ...]], gone: list[R], new: list[R], change: ChangeSet
-) -> dict[str, tuple[R, ...]]:
+    relation: dict[str, tuple[RowT, ...]], gone: list[RowT], new: list[RowT], change: ChangeSet
+) -> dict[str, tuple[RowT, ...]]:
     ended = frozenset(map(id, gone))
-    fresh: dict[str, list[R]] = {row[0]: [] for row in gone}
+    fresh: dict[str, list[RowT]] = {row[0]: [] for row in gone}
     for row in new:
         fresh.setdefault(row[0], []).append(row)
     merged = dict(relation)
     for key, added in fresh.items():
-        rows: list[R] = [
+        rows: list[RowT] = [
             r._replace(superseded=change) if id(r) in ended else r for r in relation.get(key, ())
         ]
         rows.extend(added)

@@ -10,6 +10,7 @@ from functools import lru_cache
 from mapping.codec import grouped
 from mapping.directory import (
     ChangeSet,
+    DirectoryRow,
     Holding,
     Installation,
     Naming,
@@ -45,10 +46,10 @@ CREATE UNIQUE INDEX naming_now ON naming (account_id, kind, valid_from) WHERE su
 CREATE UNIQUE INDEX naming_open ON naming (number, kind) WHERE superseded IS NULL AND valid_to IS NULL;
 """
 
-Row = Installation | Holding | Naming
 
-
-def write(db: sqlite3.Connection, change: ChangeSet, gone: list[Row], new: list[Row]) -> None:
+def write(
+    db: sqlite3.Connection, change: ChangeSet, gone: list[DirectoryRow], new: list[DirectoryRow]
+) -> None:
     """Record one change set inside the caller's transaction: first what is superseded, then what is new."""
     db.execute(
         "INSERT INTO change_set VALUES (?, ?, ?, ?, ?, ?)",
@@ -58,7 +59,7 @@ def write(db: sqlite3.Connection, change: ChangeSet, gone: list[Row], new: list[
     _write_new(db, new)
 
 
-def _write_gone(db: sqlite3.Connection, version: int, rows: list[Row]) -> None:
+def _write_gone(db: sqlite3.Connection, version: int, rows: list[DirectoryRow]) -> None:
     db.executemany(
         "UPDATE installation SET superseded = ? WHERE meter = ? AND valid_from = ? AND superseded IS NULL",
         ((version, r.meter, micros(r.valid_from)) for r in rows if isinstance(r, Installation)),
@@ -74,7 +75,7 @@ def _write_gone(db: sqlite3.Connection, version: int, rows: list[Row]) -> None:
     )
 
 
-def _write_new(db: sqlite3.Connection, rows: list[Row]) -> None:
+def _write_new(db: sqlite3.Connection, rows: list[DirectoryRow]) -> None:
     db.executemany(
         "INSERT INTO installation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
@@ -93,7 +94,7 @@ def _write_new(db: sqlite3.Connection, rows: list[Row]) -> None:
     )
 
 
-def _life(row: Row) -> tuple[int, int | None, int, None, int | None]:
+def _life(row: DirectoryRow) -> tuple[int, int | None, int, None, int | None]:
     end = None if row.valid_to is None else micros(row.valid_to)
     return micros(row.valid_from), end, row.recorded.version, None, row.row
 
@@ -101,12 +102,12 @@ def _life(row: Row) -> tuple[int, int | None, int, None, int | None]:
 def read(db: sqlite3.Connection) -> DirectorySnapshot:
     """Read the whole directory; DirectoryFault when a row cannot be what this program wrote."""
     try:
-        return _Reader(db).snapshot()
+        return _RowReader(db).snapshot()
     except (ValueError, KeyError, ArithmeticError, TypeError, OverflowError) as error:
         raise DirectoryFault(f"the directory store holds a row that cannot be right: {error!r}") from error
 
 
-class _Reader:
+class _RowReader:
     """Shares equal times, multipliers and strings: a city's rows have few different ones."""
 
     def __init__(self, db: sqlite3.Connection) -> None:

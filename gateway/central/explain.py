@@ -47,7 +47,7 @@ class Relation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class ExplainedCapture:
     """One revision of a capture: whose it is now, as what it was stamped, and how it came.
 
     `acknowledged`: its journal is stored without a hole up to it, so its edge was told to forget it.
@@ -71,7 +71,7 @@ class Explanation:
     account: AccountNames | None
     meters: tuple[str, ...]
     relations: tuple[Relation, ...]
-    deliveries: tuple[Delivery, ...]
+    deliveries: tuple[ExplainedCapture, ...]
     open_gaps: tuple[StoredGap, ...]
     unattributed: tuple[UnattributedGroup, ...]
 
@@ -140,11 +140,11 @@ def _answer(
 
 def _delivery(
     ledger: Ledger, snapshot: DirectorySnapshot, capture: StoredCapture, acknowledged: Mapping[str, int]
-) -> Delivery:
+) -> ExplainedCapture:
     current = ledger.captures.get(capture.capture_id)
     in_force = current is not None and (current.journal, current.seq) == (capture.journal, capture.seq)
     seq = acknowledged[capture.journal]
-    return Delivery(
+    return ExplainedCapture(
         capture=capture,
         accounts=tuple(attributed(capture, snapshot)),
         stamped=capture.message.attributions,

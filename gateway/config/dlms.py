@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, GetPydanticSchema, create_model, field_validator
-from pydantic_core import core_schema
+from pydantic import Field, create_model, field_validator
 
-from gateway.config.types import Name, Section
+from gateway.config.types import FromSection, Name, Section
 from protocols.reading import Obis
 from protocols.session import (
     DLMS_SETTINGS,
@@ -88,11 +87,5 @@ def _settings(table: Section) -> DlmsSettings:
     return settings
 
 
-DlmsTable = Annotated[
-    DlmsSettings,
-    GetPydanticSchema(
-        lambda _, handler: core_schema.no_info_after_validator_function(_settings, handler(DlmsSection))
-    ),
-    DlmsSection,
-]
-"""`DlmsSettings` read from a table; the section is named for `section_in`, which finds it here."""
+DlmsTable = Annotated[DlmsSettings, FromSection(DlmsSection, _settings)]
+"""`DlmsSettings` read from the table."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 MeterText = Annotated[str, Field(pattern=r"^[A-Z0-9]{3}:[A-Z0-9]{1,32}$")]
@@ -19,13 +21,26 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+@dataclass(frozen=True, slots=True)
+class FromSection:
+    """Metadata of a field's type: its value is made from a section by `convert`, whose ValueError is a mistake."""
+
+    section: type[Section]
+    convert: Callable[[Section], object]
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.convert, handler(self.section))
+
+
 def section_in(field: FieldInfo) -> type[Section] | None:
-    """Return the section that a field holds, or holds many of; None when it holds a value."""
+    """Return the section that a field holds, holds many of, or is made from; None when it holds a value."""
     return next(_sections((field.annotation, *field.metadata)), None)
 
 
 def _sections(annotations: Iterable[Any]) -> Iterator[type[Section]]:
     for annotation in annotations:
+        if isinstance(annotation, FromSection):
+            yield annotation.section
         if isinstance(annotation, type) and issubclass(annotation, Section):
             yield annotation
         yield from _sections(get_args(annotation))

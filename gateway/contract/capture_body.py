@@ -18,10 +18,10 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.contract.messages import rfc3339
 from gateway.contract.values import MAX_HEADS, quoted, quoted_often
@@ -34,7 +34,17 @@ SEQ_ROOM = 24
 _BEGINNING = b'{"capture_id":"'
 _FIRST_REVISION = b'"value_rev":1,'
 _SPACE = re.compile(r"[ \t\r\n]*")
-_read_value: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().raw_decode
+
+
+class CutCapture(NamedTuple):
+    """A capture cut out of a batch: its number (None where it is missing or no integer), and its octets.
+
+    `told` holds the members that were asked for, decoded.
+    """
+
+    seq: int | None
+    body: bytes
+    told: tuple[Any, ...] = ()
 
 
 def encode_capture(
@@ -94,32 +104,32 @@ def with_seq(body: bytes, seq: int) -> bytes:
     return b'{"seq":%d,%b' % (seq, body[1:])
 
 
-def cut_captures(payload: bytes, *, leave_out: Collection[str] = ("seq",)) -> list[tuple[int | None, bytes]]:
-    """Cut the captures out of a batch message as they came.
+def cut_captures(
+    payload: bytes, *, leave_out: Collection[str] = ("seq",), tell: Sequence[str] = ()
+) -> list[CutCapture]:
+    """Cut the captures out of a batch message as they came, in the order of the message.
 
-    Returns `(seq, body)` in the order of the message (`seq` None where it is missing or no integer). A body
-    holds the octets of each member that was sent, but for those named in `leave_out`: unknown members, their
-    order and the spelling of numbers stay. White space between members may go.
+    A body holds the octets of each member that was sent, but for those named in `leave_out`: unknown
+    members, their order and the spelling of numbers stay. White space between members may go. The members
+    named in `tell` are returned decoded, too (None where one is missing).
 
-    The message should have passed `parse_batch`; whatever the octets, nothing but ContractError is raised.
+    The message should have passed `parse_batch`. Whatever the octets, nothing but ContractError is raised: also
+    for text that two readers may read in two ways, since it names a member twice (RFC 8259 §4) or holds a
+    NaN. So what was cut out says to every reader what `parse_batch` read.
 
-    >>> cut_captures(b'{"data": {"captures": [{"seq": 7, "capture_id": "a", "new": 1.50}]}}')
-    [(7, b'{"capture_id": "a","new": 1.50}')]
+    >>> [(seq, body, _)] = cut_captures(b'{"data": {"captures": [{"seq": 7, "capture_id": "a", "new": 1.50}]}}')
+    >>> seq, body
+    (7, b'{"capture_id": "a","new": 1.50}')
     """
-    cut: list[tuple[int | None, bytes]] = []
+    cut: list[CutCapture] = []
     try:
         text = payload.decode()
 
         def in_message(name: str, _: int, at: int) -> int:
-            # Of members that come twice the last counts, as it does for the parser of messages.
             return _walk_object(text, at, in_data) if name == "data" else _end(text, at)
 
         def in_data(name: str, _: int, at: int) -> int:
-            if name != "captures":
-                return _end(text, at)
-            end, found = _cut_array(text, at, leave_out)
-            cut[:] = found
-            return end
+            return _cut_array(text, at, leave_out, tell, cut) if name == "captures" else _end(text, at)
 
         _walk_object(text, _after_space(text, 0), in_message)
     except (ValueError, IndexError, RecursionError) as error:
@@ -127,9 +137,10 @@ def cut_captures(payload: bytes, *, leave_out: Collection[str] = ("seq",)) -> li
     return cut
 
 
-def _cut_array(text: str, at: int, leave_out: Collection[str]) -> tuple[int, list[tuple[int | None, bytes]]]:
-    """Cut the captures of the array at `at`; return its end and them."""
-    found: list[tuple[int | None, bytes]] = []
+def _cut_array(
+    text: str, at: int, leave_out: Collection[str], tell: Sequence[str], found: list[CutCapture]
+) -> int:
+    """Cut the captures of the array at `at` into `found`; return where it ends."""
     at = _after_space(text, _expect(text, at, "["))
     while text[at] != "]":
         if found:
@@ -137,9 +148,12 @@ def _cut_array(text: str, at: int, leave_out: Collection[str]) -> tuple[int, lis
         _expect(text, at, "{")
         capture, end = _read_value(text, at)
         seq = capture.get("seq")
-        found.append((seq if type(seq) is int else None, _less(text, at, end, capture, leave_out)))
+        body = _less(text, at, end, capture, leave_out)
+        # What was decoded goes again at once: kept for a whole batch it would set the collector to work.
+        told = tuple(capture.get(name) for name in tell)
+        found.append(CutCapture(seq if type(seq) is int else None, body, told))
         at = _after_space(text, end)
-    return at + 1, found
+    return at + 1
 
 
 def _less(text: str, at: int, end: int, capture: Mapping[str, Any], leave_out: Collection[str]) -> bytes:
@@ -165,15 +179,36 @@ def _walk_object(text: str, at: int, visit: Callable[[str, int, int], int]) -> i
 
     `visit` returns where the value ends; the end of the object is returned.
     """
+    names: set[str] = set()
     at = _after_space(text, _expect(text, at, "{"))
     while text[at] != "}":
         begin = at
+        _expect(text, at, '"')
         name, at = _read_value(text, at)
+        if name in names:
+            raise ValueError(f"the member {name!r} stands twice")
+        names.add(name)
         value = _after_space(text, _expect(text, _after_space(text, at), ":"))
-        at = _after_space(text, visit(str(name), begin, value))
+        at = _after_space(text, visit(name, begin, value))
         if text[at] != "}":
             at = _after_space(text, _expect(text, at, ","))
     return at + 1
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError(f"a member stands twice in an object with {', '.join(found)}"[:200])
+    return found
+
+
+def _refuse_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
+
+
+_read_value: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder(
+    object_pairs_hook=_named_once, parse_constant=_refuse_constant
+).raw_decode
 
 
 def _end(text: str, at: int) -> int:

@@ -16,7 +16,10 @@ HOST = "127.0.0.1"
 
 @asynccontextmanager
 async def embedded_broker() -> AsyncIterator[int]:
-    """Run a broker that keeps nothing on disk; gives its port. MQTT 3.1.1, no login, loopback only."""
+    """Run a broker while the block runs; yields its port. MQTT 3.1.1, no login, loopback only, nothing on disk.
+
+    PeerUnavailable when it does not start.
+    """
     for name in ("amqtt", "transitions"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     broker = Broker(

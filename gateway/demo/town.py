@@ -1,9 +1,9 @@
-"""The whole house in one process: simulated meters on real sockets, a broker, edge, central and portal."""
+"""The whole program in one process: simulated meters on real sockets, a broker, edge, central and portal."""
 
 from __future__ import annotations
 
 import asyncio
-import os
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from gateway.central.portal.view_models import MeterRow, Overview
 from gateway.config import file as configuration
 from gateway.demo.broker import embedded_broker
 from gateway.errors import GatewayError
+from gateway.private_file import write_private
 from gateway.roles.app import Running, running
 from gateway.roles.central_files import SIGNING_KEY, VERIFY_KEY, central_files, make_directory_keys
 from mapping.directory import NumberKind
@@ -35,7 +36,13 @@ PATIENCE = 120.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """What is to be shown: `unnamed` consumers have no 10-digit number at first (None: nobody has)."""
+    """What is to be shown.
+
+    `folder` takes all files; `meters` and `seed` make the neighbourhood. Simulated time begins `behind` before
+    now and runs `speed` times as fast until it is there. `unnamed` consumers have no 10-digit number at first
+    (None: nobody has one). `port` is that of the pages (0: any that is free). Without `poll` the meters are read
+    only when asked for; the first reading goes back `backfill_days`.
+    """
 
     folder: Path
     meters: int = 26
@@ -49,7 +56,7 @@ class DemoOptions:
 
 
 class Demo:
-    """A running demonstration; made by `demonstration`."""
+    """A running demonstration, made by `demonstration`: what can be seen of it, and its steps."""
 
     def __init__(self, options: DemoOptions, town: Neighbourhood, parts: Running) -> None:
         self.options = options
@@ -59,44 +66,44 @@ class Demo:
 
     @property
     def url(self) -> str:
-        """Where the pages are."""
+        """Return the address of the pages."""
         assert self._parts.portal is not None
         return self._parts.portal.url
 
     @property
     def config_file(self) -> Path:
-        """The configuration that this demonstration runs on."""
+        """Return the path of the configuration that this demonstration runs on."""
         return self.options.folder / "gateway.toml"
 
     @property
     def late(self) -> tuple[MeterPlan, ...]:
-        """The consumers whose numbers are not known at first."""
+        """Return the consumers whose numbers are not known at first."""
         count = self.options.unnamed
         return self.plan.consumers if count is None else self.plan.consumers[:count]
 
     def overview(self) -> Overview:
-        """What the operator's page shows. Blocking."""
+        """Return what the operator's page shows. Blocking."""
         assert self._parts.portal is not None
         return self._parts.portal.views.overview()
 
     async def rows(self) -> dict[str, MeterRow]:
-        """What the ledger and the directory say of each meter."""
+        """Return what the ledger and the directory say of each meter."""
         overview = await asyncio.to_thread(self.overview)
         return {row.meter: row for row in overview.meters}
 
     async def repeated(self) -> int:
-        """Readings that the ledger was sent more than once."""
+        """Return how many readings the ledger was sent more than once."""
         central = self._parts.central
         assert central is not None
         return await asyncio.to_thread(lambda: central.ledger.counts().repeated)
 
     def journaled(self) -> int:
-        """Entries that the edge has journaled so far."""
+        """Return how many entries the edge has journaled so far."""
         assert self._parts.edge is not None
         return self._parts.edge.journal.last_seq
 
     async def rekey(self) -> int:
-        """Apply the re-key file; gives how many accounts got their number."""
+        """Apply the re-key file; return how many accounts got their number."""
 
         def apply() -> int:
             with _directory(self.options) as store:
@@ -117,7 +124,7 @@ class Demo:
         )
 
     async def poll_once(self) -> list[str]:
-        """Read every profile of every meter once; gives what went wrong, one line each."""
+        """Read every profile of every meter once; return what went wrong, one line each."""
         assert self._parts.edge is not None
         report = await self._parts.edge.poller.poll_once()
         return [f"{r.meter} on {r.line}: {r.error}" for r in report.meters if not r.ok]
@@ -135,7 +142,7 @@ class Demo:
         await wait_until(complete, "the ledger holds every journaled entry")
 
     async def faults(self) -> list[str]:
-        """Compare the ledger with what the meters recorded and with the plan; one line for each difference."""
+        """Compare the ledger with what the meters recorded and with the plan; return one line for each difference."""
         assert self._parts.central is not None
         rows = await self.rows()
         found = []
@@ -174,7 +181,11 @@ class Demo:
 
 @asynccontextmanager
 async def demonstration(options: DemoOptions, sender: CodeSender) -> AsyncIterator[Demo]:
-    """Start everything in order; stop it when the block ends."""
+    """Start everything and stop it when the block ends.
+
+    In the order of what needs what: meters, broker, directory and keys, then the roles that use them all.
+    Raises GatewayError when `options.folder` holds another demonstration.
+    """
     options.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     time = SimulatedClock.ending_now(behind=options.behind, speed=options.speed)
     async with AsyncExitStack() as stack:
@@ -219,9 +230,8 @@ def _prepare(options: DemoOptions, mqtt_port: int) -> configuration.Config:
     town = _town(options)
     make_directory_keys(town / "keys")
     path = options.folder / "gateway.toml"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(_toml(options, mqtt_port) + (town / "edge.toml").read_text(encoding="utf-8"))
+    text = _toml(options, mqtt_port) + (town / "edge.toml").read_text(encoding="utf-8")
+    write_private(path, text.encode())
     config = configuration.load(path)
     now = datetime.now(UTC)
     files = central_files(config.gateway.data).made()
@@ -241,8 +251,8 @@ def _toml(options: DemoOptions, mqtt_port: int) -> str:
     return f"""# Written by `meter-gateway demo`; it runs on this file.
 [gateway]
 name = "{NAME}"
-data = "{options.folder / "data"}"
-secrets = "{_town(options) / "keys"}"
+data = {_quoted(options.folder / "data")}
+secrets = {_quoted(_town(options) / "keys")}
 roles = ["edge", "central", "portal"]
 log_level = "error"
 
@@ -262,6 +272,11 @@ verify_key_ref = "{VERIFY_KEY}"
 port = {options.port}
 
 """
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as a TOML string, which JSON's is."""
+    return json.dumps(str(path), ensure_ascii=False)
 
 
 def _town(options: DemoOptions) -> Path:

@@ -52,7 +52,7 @@ class Running:
             if edge.follower is not None:
                 parts.append(("influx", edge.follower.statistics()))
         if (central := self.central) is not None:
-            parts.append(("central", central.central.statistics))
+            parts.append(("central", central.central.statistics()))
             parts.append(("ledger", central.ledger.counts()))
         return parts
 

@@ -20,7 +20,7 @@ from protocols.session import Clock
 
 
 class CentralRole:
-    """A running central; made by `central_role`."""
+    """A running central, made by `central_role`; ConfigError when it has no key to sign the directory with."""
 
     def __init__(self, config: Config, clock: Clock, ledger: Ledger, directory: DirectoryStore) -> None:
         settings = mqtt_settings(config.mqtt, f"{config.gateway.name}-central")

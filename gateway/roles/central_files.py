@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.contract.signing import new_key_pair
+from gateway.private_file import write_private
 
 SIGNING_KEY = "directory-signing"
 VERIFY_KEY = "directory-verify"
@@ -13,27 +14,27 @@ VERIFY_KEY = "directory-verify"
 
 @dataclass(frozen=True, slots=True)
 class CentralFiles:
-    """Central's files under one data folder."""
+    """Central's files in one folder."""
 
     folder: Path
 
     @property
     def directory(self) -> Path:
-        """Who holds which meter."""
+        """Return the path of the database of who holds which meter."""
         return self.folder / "directory.db"
 
     @property
     def ledger(self) -> Path:
-        """Every reading for ever."""
+        """Return the path of the database of every reading for ever."""
         return self.folder / "ledger.db"
 
     @property
     def contacts(self) -> Path:
-        """Registered mobiles."""
+        """Return the path of the database of registered mobiles."""
         return self.folder / "contacts.db"
 
     def made(self) -> CentralFiles:
-        """Make the folder, private."""
+        """Return these files after making their folder, private."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return self
 
@@ -44,12 +45,15 @@ def central_files(data: Path) -> CentralFiles:
 
 
 def make_directory_keys(folder: Path) -> tuple[Path, Path]:
-    """Write a new signing key pair as secrets (0600) unless they are there; gives both paths."""
+    """Write a new signing key pair as secrets (0600) into `folder` unless it is there; return both paths.
+
+    Raises OSError when the folder or a file cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     signing, verify = folder / SIGNING_KEY, folder / VERIFY_KEY
     if not signing.exists():
         private, public = new_key_pair()
-        for path, octets in ((signing, private), (verify, public)):
-            path.touch(mode=0o600)
-            path.write_bytes(octets)
+        # The private key is last: where it is, the pair is whole, and a crash before it makes a new pair.
+        write_private(verify, public)
+        write_private(signing, private)
     return signing, verify

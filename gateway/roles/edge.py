@@ -20,21 +20,24 @@ from gateway.edge.influx.read import InfluxReader, Server, read_back
 from gateway.edge.influx.sink import InfluxSink, InfluxWriter
 from gateway.edge.influx.target import InfluxTarget
 from gateway.edge.journal.journal import FullPolicy, Journal, JournalLimits
+from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.health import LineHealth, MeterHealth
 from gateway.edge.polling.poller import Poller
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.push.counters import PushCounters
+from gateway.edge.push.layouts import PushLayouts
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import SINK as MQTT
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
+from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.part import StampingPart
 from gateway.edge.stamping.stored_part import StoredPart
 from gateway.errors import ContractError
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
-from gateway.roles.push import PushRole
+from gateway.roles.push import PushRole, pushing_meters
 from mapping.snapshot import DirectorySnapshot
 from protocols.dlms.client.association_pool import AssociationPool
 from protocols.line import Line
@@ -71,20 +74,32 @@ class EdgeRole:
         self.associations = AssociationPool()
         self._directory = DirectorySnapshot()
         self.follower = self._influx(config.influx) if config.influx else None
-        self.push = self._push(config, context)
+        appender = ReadingAppender(journal, lambda: StampingPart(self._directory), clock)
+        pushing = pushing_meters(config, lines) if config.push is not None else []
+        layouts = PushLayouts(clock, pushing)
+        backfill = timedelta(days=config.schedule.backfill_days)
         self.poller = Poller(
             lines,
             polled_meters(config),
-            journal=journal,
-            directory=lambda: StampingPart(self._directory),
+            collector=Collector(journal, appender, clock=clock, backfill=backfill),
             open_session=partial(open_session, layouts={}, pool=self.associations),
             context=context,
             schedule=schedule(config),
-            learn=self.push.layouts.learn if self.push is not None else None,
-            woken_by=self.push.woken if self.push is not None else (),
+            pushing=layouts,
         )
-        if self.push is not None:
-            self.push.attach(self.poller)
+        self.push: PushRole | None = None
+        if config.push is not None:
+            self.push = PushRole(
+                config,
+                config.push,
+                meters=pushing,
+                layouts=layouts,
+                lines=lines,
+                counters=PushCounters(config.edge_folder / "push.db"),
+                appender=appender,
+                poller=self.poller,
+                context=context,
+            )
         self.link = EdgeLink(
             config.gateway.name,
             root=config.mqtt.root,
@@ -125,17 +140,6 @@ class EdgeRole:
         group.create_task(self.sink.run(self.journal))
         if self.follower is not None:
             group.create_task(self.follower.run(self.journal))
-
-    def _push(self, config: Config, context: SessionContext) -> PushRole | None:
-        if config.push is None:
-            return None
-        return PushRole(
-            config,
-            config.push,
-            lines=self.lines,
-            context=context,
-            counters=PushCounters(config.edge_folder / "push.db"),
-        )
 
     async def _take_directory(self, part: DirectoryPart) -> None:
         if part.kind != "snapshot":
@@ -269,7 +273,7 @@ def schedule(config: Config) -> Schedule:
     """Return the poller's view of the schedule."""
     section = config.schedule
     periods = {name: timedelta(seconds=getattr(section, name.value)) for name in ProfileName}
-    return Schedule(periods=periods, backfill=timedelta(days=section.backfill_days))
+    return Schedule(periods=periods)
 
 
 def _limits(config: Config) -> BatchLimits:

@@ -1,4 +1,8 @@
-"""Commissioning and replacing meters, with proof: read the serial over the line, bind, deliver, see it at central."""
+"""Commissioning and replacing meters, with proof.
+
+The serial is read over the line, the meter is bound to its usage point, a reading is delivered, and central shows
+that it has it.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,8 @@ from gateway.config.meters import MeterSection
 from gateway.contract.messages import Status
 from gateway.edge.journal.entry import CaptureRecord, JournalBatch
 from gateway.edge.journal.journal import Journal, JournalLimits
-from gateway.edge.polling.health import DRIFT_ALARM
 from gateway.edge.sinks.mqtt import MqttSink
+from gateway.edge.stamping.clocks import DRIFT_ALARM
 from gateway.edge.stamping.stamp import stamp
 from gateway.errors import GatewayError, PeerUnavailable, UsageError
 from gateway.roles.central_files import CentralFiles
@@ -35,10 +39,12 @@ from protocols.reading import (
     Missing,
     MissingReason,
     Nameplate,
+    Number,
     ProfileName,
     Quality,
     Quantity,
     ReadingSet,
+    Value,
 )
 from protocols.session import Clock, SessionContext
 
@@ -63,12 +69,14 @@ class Proof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """A live reading of a meter on site; `taken` is None when it could not be taken, for the reason given."""
+    """A live reading of a meter on site: `taken` at the instant `at`.
+
+    Of a meter that cannot be read `taken` holds no number but the reason, a `Missing` energy register.
+    """
 
     meter: str
     at: datetime
     taken: ReadingSet
-    missing: MissingReason | None = None
 
 
 class FieldWork:
@@ -81,9 +89,10 @@ class FieldWork:
         self._journal = journal
 
     async def read(self, meter: str) -> tuple[Nameplate, Reading]:
-        """Read the nameplate and the present registers over the line.
+        """Return the nameplate and the present registers, read over the line.
 
-        IdentityMismatch when another meter answers than the job's.
+        Raises IdentityMismatch when another meter answers than the job's, UsageError when the configuration
+        does not have the meter, and the errors of line and meter.
         """
         section = self._section(meter)
         line = make_line(next(item for item in self._config.lines if item.name == section.line))
@@ -104,7 +113,7 @@ class FieldWork:
         return plate, Reading(meter=meter, at=taken.at, taken=taken)
 
     def unread(self, meter: str, reason: MissingReason) -> Reading:
-        """A reading that could not be taken: null with a reason, never zero."""
+        """Return the reading of a meter that cannot be read: null with a reason, never zero."""
         at = self._clock.now().replace(microsecond=0)
         values = ((ENERGY, Missing(reason)),)
         taken = ReadingSet(
@@ -114,10 +123,10 @@ class FieldWork:
             received_at=at,
             quality=Quality.KNOWN_MISSING,
         )
-        return Reading(meter=meter, at=at, taken=taken, missing=reason)
+        return Reading(meter=meter, at=at, taken=taken)
 
     async def change(self, *changes: Change, by: str, source: str) -> DirectorySnapshot:
-        """Apply changes to the directory; ChangeRefused says what contradicts it."""
+        """Apply changes to the directory and return it; ChangeRefused says what contradicts it."""
 
         def apply() -> DirectorySnapshot:
             with DirectoryStore(self._files.directory) as store:
@@ -127,7 +136,11 @@ class FieldWork:
         return await asyncio.to_thread(apply)
 
     async def prove(self, reading: Reading, snapshot: DirectorySnapshot) -> Proof:
-        """Deliver a reading and wait until central's ledger holds it; PeerUnavailable when it does not."""
+        """Deliver a reading and return the proof that central's ledger holds it.
+
+        Raises PeerUnavailable when the ledger does not show it within `PROOF_SECONDS`. The reading stays in the
+        visit's journal and is delivered at the next visit.
+        """
         record = stamp(reading.taken, reading.meter, snapshot, disciplined=self._clock.disciplined())
         await self._journal.append(JournalBatch(captures=(record,)))
         sink = MqttSink(
@@ -138,12 +151,12 @@ class FieldWork:
         )
         delivering = asyncio.create_task(sink.run(self._journal))
         try:
-            return await self._seen(record, reading, snapshot, sink)
+            return await self._wait_for_proof(record, reading, snapshot, sink)
         finally:
             delivering.cancel()
             await asyncio.gather(delivering, return_exceptions=True)
 
-    async def _seen(
+    async def _wait_for_proof(
         self, record: CaptureRecord, reading: Reading, snapshot: DirectorySnapshot, sink: MqttSink
     ) -> Proof:
         ledger = Ledger(self._files.ledger, read_only=True)
@@ -165,7 +178,7 @@ class FieldWork:
         return Proof(
             meter=reading.meter,
             capture_id=record.capture_id,
-            energy=f"missing: {value.reason}" if isinstance(value, Missing) else _energy(value),
+            energy=_energy(value),
             role=first.role.value if first else "none",
             account=(first.account_number or first.legacy_number) if first else None,
             reason=whose.reason.value if whose.reason else None,
@@ -196,14 +209,19 @@ class FieldWork:
         return found
 
 
-def _energy(value: object) -> str | None:
-    text = getattr(value, "text", None)
-    return f"{text()} {getattr(value, 'unit', '')}".strip() if callable(text) else None
+def _energy(value: Value | None) -> str | None:
+    match value:
+        case Number():
+            return f"{value.text()} {value.unit}".strip()
+        case Missing():
+            return f"missing: {value.reason}"
+        case _:
+            return None
 
 
 @asynccontextmanager
 async def field_work(config: Config, files: CentralFiles) -> AsyncIterator[FieldWork]:
-    """Open the visit's journal; UsageError when central's files are not there."""
+    """Open the visit's journal while the block runs; UsageError when central's files are not there."""
     if not files.directory.is_file() or not files.ledger.is_file():
         raise UsageError(f"there is no central at {files.folder}: give its data folder with --central")
     folder: Path = config.gateway.data / "field"
@@ -220,7 +238,10 @@ async def field_work(config: Config, files: CentralFiles) -> AsyncIterator[Field
 async def commission(
     work: FieldWork, *, meter: str, usage_point: str, role: Role, by: str
 ) -> tuple[Nameplate, Proof]:
-    """Read, match, bind, take the opening reading, prove it at central; nothing is bound when the read fails."""
+    """Bind a meter to its usage point; return its nameplate and the proof of its opening reading.
+
+    The meter is read first: nothing is bound when that fails, or when another meter answers.
+    """
     plate, opening = await work.read(meter)
     snapshot = await work.change(bind(meter, usage_point, role, opening.at), by=by, source="commission")
     return plate, await work.prove(opening, snapshot)
@@ -229,7 +250,11 @@ async def commission(
 async def replace(
     work: FieldWork, *, old: str, new: str, usage_point: str, by: str, no_final: MissingReason | None
 ) -> tuple[Proof, Nameplate, Proof]:
-    """Final reading of the old meter (or its reason), hand-over, opening reading of the new one; both proved."""
+    """Hand a usage point from meter `old` to `new`; return proof of the final reading, nameplate and opening proof.
+
+    `no_final` says why the old meter cannot be read. The new one is read first: a visit whose new meter does not
+    answer must leave the old one in place.
+    """
     plate, opening = await work.read(new)
     try:
         final = work.unread(old, no_final) if no_final else (await work.read(old))[1]
@@ -240,18 +265,19 @@ async def replace(
             f"the final reading of {old} cannot be taken: {error}\n"
             "If the meter is beyond reading, say why: --no-final no_display | meter_silent | meter_refused"
         ) from error
+    # One instant for both: energy up to it is the old meter's, energy from it on the new one's.
     at = max(final.at, opening.at)
     opening = Reading(meter=new, at=at, taken=_at(opening.taken, at))
-    final = Reading(meter=old, at=at, taken=_at(final.taken, at), missing=final.missing)
+    final = Reading(meter=old, at=at, taken=_at(final.taken, at))
     snapshot = await work.change(
         remove(old, at), bind(new, usage_point, Role.CONSUMER, at), by=by, source="replace"
     )
-    first = await work.prove(final, snapshot)
-    return first, plate, await work.prove(opening, snapshot)
+    final_proof = await work.prove(final, snapshot)
+    return final_proof, plate, await work.prove(opening, snapshot)
 
 
 def dated(taken: ReadingSet) -> ReadingSet:
-    """Date a live reading by our own time where the meter's clock is doubtful or off.
+    """Return a live reading, dated by our own time where the meter's clock is doubtful or off.
 
     A hand-over must not be dated by the clock of a meter that comes from stock or goes to the scrap.
     """
@@ -263,8 +289,9 @@ def dated(taken: ReadingSet) -> ReadingSet:
 
 
 def _at(reading: ReadingSet, at: datetime) -> ReadingSet:
-    """Date a live reading at the hand-over's instant, a few seconds later at most.
+    """Return a live reading at the hand-over's instant, a few seconds later at most.
 
-    As received too: a stamp by our own time, which stands for a doubtful meter's, must name that instant.
+    It is received then, too: what is stamped by our own time, for a meter whose clock is in doubt, is stamped
+    with the time of receipt, and that must be the hand-over.
     """
     return with_fields(reading, at=at, received_at=at)

@@ -8,7 +8,7 @@ from protocols.meters.secrets import FileSecrets
 
 
 def mqtt_settings(section: MqttSection, client_id: str) -> MqttSettings:
-    """Return the connection's view of the [mqtt] section."""
+    """Return what the connection of the client `client_id` takes from the [mqtt] section."""
     tls = None
     if section.ca_file or section.cert_file or section.tls:
         tls = TlsSettings(ca_file=section.ca_file, cert_file=section.cert_file, key_file=section.key_file)

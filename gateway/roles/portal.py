@@ -13,7 +13,7 @@ import structlog
 
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.portal.contacts import ContactStore
-from gateway.central.portal.otp import CodeSender, ConsoleSender, OneTimeCodes, Outgoing
+from gateway.central.portal.otp import CodeMessage, CodeSender, ConsoleSender, OneTimeCodes
 from gateway.central.portal.views import Views
 from gateway.config.file import Config
 from gateway.roles.central_files import central_files
@@ -78,7 +78,7 @@ async def portal_role(
 class _NoSender:
     """Stands where an SMS adapter will: says that a code was asked for, never the code."""
 
-    async def send(self, message: Outgoing) -> None:
+    async def send(self, message: CodeMessage) -> None:
         log.error("code_not_sent", kind=message.kind.value, error="no SMS adapter: see [web] codes")
 
 

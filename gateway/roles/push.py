@@ -1,8 +1,9 @@
-"""Pushes and meters that dial in, put together for an edge: peers, counters, listener, intake."""
+"""Pushes and meters that dial in, put together for an edge: peers, listener, intake."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from ipaddress import ip_network
 
 from gateway.config.file import Config
@@ -10,8 +11,10 @@ from gateway.config.meters import MeterSection
 from gateway.config.push import PushSection
 from gateway.edge.polling.poller import Poller
 from gateway.edge.push.counters import PushCounters
-from gateway.edge.push.intake import IntakeStatistics, PushIntake, PushLayouts
+from gateway.edge.push.intake import IntakeStatistics, PushIntake
+from gateway.edge.push.layouts import PushLayouts
 from gateway.edge.push.peers import PushingMeter, PushPeers
+from gateway.edge.stamping.appender import ReadingAppender
 from protocols.dlms.push.dial_in import DialInLine
 from protocols.dlms.push.listener import PushLimits, PushListener
 from protocols.dlms.push.receiver import PLAIN, PushPeer, PushReceiver, usual_title
@@ -35,31 +38,31 @@ ALARMING = ("plain_refused", "weak_protection", "no_keys", "wrong_key", "replaye
 
 
 class PushRole:
-    """A running push listener with its intake; made before the poller, joined to it by `attach`."""
+    """A running push listener with its intake, beside the poller: what is pushed goes the way of readings."""
 
     def __init__(
         self,
         config: Config,
         section: PushSection,
         *,
+        meters: Sequence[PushingMeter],
+        layouts: PushLayouts,
         lines: Mapping[str, Line],
-        context: SessionContext,
         counters: PushCounters,
+        appender: ReadingAppender,
+        poller: Poller,
+        context: SessionContext,
     ) -> None:
         self._section = section
         self._context = context
         self._counters = counters
-        self.meters = [pushing_meter(m) for m in config.meters if _concerned(m, lines)]
-        self._peers = PushPeers(self.meters, context.secrets)
-        self.layouts = PushLayouts(
-            context.clock, frozenset(m.peer.name for m in self.meters if m.companion_columns)
-        )
+        peers = PushPeers(meters, context.secrets)
         self._lines = {
             m.meter: line for m in config.meters if isinstance(line := lines.get(m.line), DialInLine)
         }
         by_line = {m.line: m.meter for m in config.meters if m.meter in self._lines}
         self.listener = PushListener(
-            PushReceiver(self._peers, counters),
+            PushReceiver(peers, counters),
             limits=PushLimits(
                 connections=section.connections,
                 first=section.first_seconds,
@@ -75,29 +78,20 @@ class PushRole:
                 for line in config.lines
                 if line.address is not None and line.name in by_line
             },
-            peer_of=self._peers.named,
+            peer_of=peers.named,
             ask=None if section.ask == "none" else self._ask,
         )
-        self._intake: PushIntake | None = None
-
-    @property
-    def woken(self) -> Collection[str]:
-        """Meters whose line must be woken when they push or dial in."""
-        return [meter.peer.name for meter in self.meters]
-
-    def attach(self, poller: Poller) -> None:
-        """Join the poller: what is pushed goes its way, who dials in is polled at once."""
         self._intake = PushIntake(
             self.listener,
-            self._counters,
-            self.layouts,
-            collector=poller.collector,
-            wakes=poller,
-            zones={meter.peer.name: meter.zone for meter in self.meters},
-            clock=self._context.clock,
+            counters,
+            layouts,
+            appender=appender,
+            poller=poller,
+            zones={meter.peer.name: meter.zone for meter in meters},
+            clock=context.clock,
         )
         for line in self._lines.values():
-            line.on_connected = _Connected(poller, line.name)
+            line.on_connected = partial(poller.connected, line.name)
 
     async def start(self) -> None:
         """Listen; LineUnavailable when a port is taken."""
@@ -106,7 +100,6 @@ class PushRole:
 
     async def run(self) -> None:
         """Journal what comes until cancelled."""
-        assert self._intake is not None
         await self._intake.run()
 
     async def close(self) -> None:
@@ -115,8 +108,8 @@ class PushRole:
         self._counters.close()
 
     def intake_statistics(self) -> IntakeStatistics:
-        """Return a frozen copy of the intake's counters."""
-        return self._intake.statistics() if self._intake is not None else IntakeStatistics()
+        """Return the intake's counters, frozen."""
+        return self._intake.statistics()
 
     def refused(self) -> dict[str, int]:
         """Tell how many pushes that claim to be of our meters were refused, by reason."""
@@ -137,21 +130,14 @@ class PushRole:
         return exact or serials.get(plate.serial)
 
 
-class _Connected:
-    """Tells the poller that a meter dialled in."""
-
-    def __init__(self, poller: Poller, line: str) -> None:
-        self._poller = poller
-        self._line = line
-
-    def __call__(self) -> None:
-        self._poller.connected(self._line)
-
-
-def _concerned(meter: MeterSection, lines: Mapping[str, Line]) -> bool:
-    return meter.dlms is not None and (
-        meter.push is not None or isinstance(lines.get(meter.line), DialInLine)
-    )
+def pushing_meters(config: Config, lines: Mapping[str, Line]) -> list[PushingMeter]:
+    """Return the meters that push or dial in, as the receiver sees them."""
+    return [
+        pushing_meter(meter)
+        for meter in config.meters
+        if meter.dlms is not None
+        and (meter.push is not None or isinstance(lines.get(meter.line), DialInLine))
+    ]
 
 
 def pushing_meter(meter: MeterSection) -> PushingMeter:

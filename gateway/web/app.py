@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from gateway.central.portal.contacts import ContactStore
 from gateway.central.portal.otp import OneTimeCodes
 from gateway.central.portal.views import Views
-from gateway.web.consumer import Desk, consumer_routes
+from gateway.web.consumer import CodeRequests, consumer_routes
 from gateway.web.operator import operator_routes
 from gateway.web.pages import Pages, static_folder
 from gateway.web.security import HEADERS, GuardMiddleware, Signer
@@ -42,7 +42,7 @@ def create_app(
     app.add_middleware(GZipMiddleware, minimum_size=500)
     app.add_middleware(GuardMiddleware)
     app.mount("/static", StaticFiles(directory=static_folder()), name="static")
-    app.include_router(consumer_routes(pages, Desk(views, contacts, otp)))
+    app.include_router(consumer_routes(pages, CodeRequests(views, contacts, otp)))
     app.include_router(operator_routes(pages, views, operator_token))
 
     @app.get("/")

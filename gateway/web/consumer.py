@@ -40,7 +40,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class Desk:
+class CodeRequests:
     """Finds the account behind a number and has the code sent, apart from the answer to the browser."""
 
     views: Views
@@ -82,7 +82,7 @@ class _Limits:
     checks: SlidingLimit = field(default_factory=lambda: SlidingLimit(CHECKS_PER_CLIENT, CLIENT_WINDOW))
 
 
-def consumer_routes(pages: Pages, desk: Desk) -> APIRouter:
+def consumer_routes(pages: Pages, desk: CodeRequests) -> APIRouter:
     """Make the routes under /me."""
     routes = APIRouter()
     limits = _Limits()

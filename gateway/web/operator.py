@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from gateway.central.portal.limits import SlidingLimit
-from gateway.central.portal.view_models import MeterRow, MeterState, Overview
+from gateway.central.portal.view_models import ContactState, MeterRow, Overview
 from gateway.central.portal.views import Views
 from gateway.contract.messages import rfc3339
 from gateway.web.i18n import Words
@@ -81,7 +81,7 @@ def operator_context(seen: Overview, t: Words) -> dict[str, Any]:
         "seen": seen,
         "when": lambda at: t("op.unknown") if at is None else t.when(at, seen.now),
         "ago": lambda at: t("op.unknown") if at is None else t.ago(seen.now - at),
-        "heard": sum(1 for m in seen.meters if m.state is MeterState.HEARD and m.role != "stock"),
+        "heard": sum(1 for m in seen.meters if m.state is ContactState.HEARD and m.role != "stock"),
         "expected": seen.meters_total - sum(1 for m in seen.meters if m.role == "stock"),
         "account_words": lambda row: account_words(row, t),
     }

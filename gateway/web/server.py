@@ -16,7 +16,7 @@ _STOP_SECONDS = 5
 _POLL_SECONDS = 0.01
 
 
-class _Server(uvicorn.Server):
+class _SignalFreeServer(uvicorn.Server):
     """A server that leaves signals to the program around it."""
 
     @contextmanager
@@ -62,7 +62,7 @@ async def serve(app: FastAPI, host: str = "127.0.0.1", port: int = 0) -> AsyncIt
         timeout_keep_alive=15,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
-    server = _Server(config)
+    server = _SignalFreeServer(config)
     running = asyncio.create_task(server.serve(sockets=[bound]))
     try:
         while not server.started and not running.done():

@@ -9,9 +9,9 @@ from functools import partial
 
 from protocols.dlms import objects
 from protocols.dlms.apdu.lists import Target
+from protocols.dlms.client.association_opener import AssociationOpener, OpenAssociation, association_settings
 from protocols.dlms.client.association_pool import AssociationPool
 from protocols.dlms.client.line_lease import LineLease
-from protocols.dlms.client.opening import Opened, Opener, association_settings
 from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import DEFAULT, companion
 from protocols.dlms.data.values import text_of
@@ -126,7 +126,7 @@ class DlmsSession:
             year=int(year) if year.isdecimal() and year.isascii() else None,
         )
 
-    async def _same_meter(self, opened: Opened) -> None:
+    async def _same_meter(self, opened: OpenAssociation) -> None:
         """Make sure that a conversation opened anew is with the same meter; IdentityMismatch otherwise."""
         known = self._nameplate
         if self._title and opened.title and opened.title != self._title:
@@ -241,7 +241,9 @@ async def open_dlms(
     if settings is None:
         raise MeterConfigError("the meter has no DLMS settings")
     on_push = line.take_push if isinstance(line, TakesPushes) else None
-    opener = Opener(settings, association_settings(settings, context.secrets), context.counters, on_push)
+    opener = AssociationOpener(
+        settings, association_settings(settings, context.secrets), context.counters, on_push
+    )
     spec.time_zone()  # a wrong name is said before the line is taken
     lease = LineLease(line) if pool is None else pool.lease(line)
     try:

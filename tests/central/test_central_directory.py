@@ -33,7 +33,7 @@ from mapping.directory import NumberKind, Role
 from mapping.errors import NumberRefused
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
-from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, octets, snapshot
+from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, octets, received, snapshot
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import until
 
@@ -116,7 +116,7 @@ async def serving(broker: Mosquitto, ledger: Ledger, store: DirectoryStore) -> A
     )
     task = asyncio.create_task(central.run())
     try:
-        await until(lambda: central.statistics.connected, "central to connect")
+        await until(lambda: central.statistics().connected, "central to connect")
         yield
     finally:
         task.cancel()
@@ -237,7 +237,7 @@ def test_a_move_gives_each_account_its_own_and_can_be_asked_as_known_then(
         capture(3, at=after + HALF_HOUR, start=after, capture_id="after"),
         snapshot(4, at=MOVED, capture_id="register"),
     ]
-    ledger.ingest(batch(rows), NOW)
+    ledger.ingest([received(batch(rows))])
     move(store)
 
     def held(account: str, known: timedelta | None) -> dict[str, str]:
@@ -258,7 +258,7 @@ def test_untrusted_time_stays_under_no_account(ledger: Ledger, store: DirectoryS
     # users.md row 54
     fit(store)
     rekey(store)
-    ledger.ingest(batch([capture(1, reason="untrusted_time", quality="1.1.9")]), NOW)
+    ledger.ingest([received(batch([capture(1, reason="untrusted_time", quality="1.1.9")]))])
     sweep(ledger, store.snapshot())
     assert [(g.reason, g.count) for g in ledger.unattributed.groups()] == [("untrusted_time", 1)]
     assert readings(ledger, "acc-1", T0, NOW, store) == []
@@ -272,7 +272,7 @@ def test_stamps_of_an_old_directory_are_judged_by_the_new(ledger: Ledger, store:
     rekey(store)
     sweep(ledger, store.snapshot())
     late = capture(1, reason=None, directory_version=1)
-    ledger.ingest(batch([late, capture(2, meter="GEN:8", reason=None, directory_version=1)]), NOW)
+    ledger.ingest([received(batch([late, capture(2, meter="GEN:8", reason=None, directory_version=1)]))])
     assert ledger.unattributed.groups() == [], "not judged yet"
     assert sweep(ledger, store.snapshot()) == 2
     assert [(g.meter, g.reason) for g in ledger.unattributed.groups()] == [("GEN:8", "no_account")]
@@ -284,7 +284,7 @@ def test_a_correction_can_take_readings_away(ledger: Ledger, store: DirectorySto
     rekey(store)
     sweep(ledger, store.snapshot())
     stamped = {"reason": None, "directory_version": 2}
-    ledger.ingest(batch([capture(1, **stamped), capture(200, **stamped)]), NOW)
+    ledger.ingest([received(batch([capture(1, **stamped), capture(200, **stamped)]))])
     assert ledger.unattributed.groups() == []
     version = store.apply([MoveOut("UP-1", MOVED)], by="test", source="x", at=NOW + 3 * DAY)
     spans, _ = store.differences(version - 1, version)
@@ -308,5 +308,5 @@ def test_a_number_with_two_meanings_is_asked_back(ledger: Ledger, store: Directo
     with pytest.raises(NumberRefused) as refused:
         readings(ledger, "9999999999", T0, NOW, store)
     assert refused.value.code == "UNKNOWN_ACCOUNT"
-    ledger.ingest(batch([capture(1, meter="GEN:2")]), NOW)
+    ledger.ingest([received(batch([capture(1, meter="GEN:2")]))])
     assert len(readings(ledger, "acc-2", T0, NOW, store)) == 1

@@ -24,7 +24,7 @@ async def test_stored_and_acknowledged_over_the_embedded_broker(tmp_path: Path) 
         central = Central(settings=settings, ledger=ledger, options=CentralOptions(ack_interval=0.05))
         task = asyncio.create_task(central.run())
         async with asyncio.timeout(20):
-            while not central.statistics.connected:
+            while not central.statistics().connected:
                 await asyncio.sleep(0.02)
             async with connect(settings.model_copy(update={"client_id": "edge-1"})) as edge:
                 await edge.subscribe(TOPICS.acks("edge-1"))

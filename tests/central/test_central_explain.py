@@ -16,7 +16,7 @@ from gateway.errors import UsageError
 from mapping.changes import Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.store import DirectoryStore
-from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap
+from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, received
 
 MOVED = T0 + DAY
 Q = "1-0:1.29.0*255"
@@ -52,7 +52,7 @@ def store(tmp_path: Path) -> Iterator[DirectoryStore]:
 
 
 def test_a_capture_is_explained(ledger: Ledger, store: DirectoryStore) -> None:
-    ledger.ingest(batch([capture(1), capture(2, number=1, value="9.9", value_rev=2), capture(4)]), NOW)
+    ledger.ingest([received(batch([capture(1), capture(2, number=1, value="9.9", value_rev=2), capture(4)]))])
     answer = explain(ledger, store, capture(1).capture_id)
     assert (answer.kind, answer.meters, answer.directory_version) == ("capture", ("GEN:1",), 3)
     assert [(d.capture.value_rev, d.in_force, d.acknowledged) for d in answer.deliveries] == [
@@ -71,7 +71,7 @@ def test_a_capture_is_explained(ledger: Ledger, store: DirectoryStore) -> None:
 
 
 def test_a_meter_and_an_account_are_explained(ledger: Ledger, store: DirectoryStore) -> None:
-    ledger.ingest(batch([capture(1), capture(60)], [gap(61)]), NOW)
+    ledger.ingest([received(batch([capture(1), capture(60)], [gap(61)]))])
     meter = explain(ledger, store, " gen:1 ")
     assert (meter.kind, meter.what) == ("meter", "GEN:1")
     assert [d.capture.seq for d in meter.deliveries] == [60]
@@ -114,7 +114,7 @@ def check(tmp_path: Path, store: DirectoryStore, recorded: list[Recorded], **ove
 def test_the_audit_is_clean_where_nothing_is_wrong(
     ledger: Ledger, store: DirectoryStore, tmp_path: Path
 ) -> None:
-    ledger.ingest(batch([capture(n) for n in range(1, 100)]), NOW)
+    ledger.ingest([received(batch([capture(n) for n in range(1, 100)]))])
     result = check(tmp_path, store, memory(*range(1, 100), value="1.5"))
     assert result.clean, str(result)
     assert (result.recorded, result.stored) == (99, 99)
@@ -126,7 +126,7 @@ def test_the_audit_finds_what_is_wrong(ledger: Ledger, store: DirectoryStore, tm
     rows.append(capture(11, number=11, value="7"))
     rows.append(capture(12, number=12, reason="untrusted_time"))
     rows.append(capture(13, number=13))
-    ledger.ingest(batch(rows), NOW)
+    ledger.ingest([received(batch(rows))])
     result = check(tmp_path, store, memory(*range(1, 13)))
     assert (result.lost, result.doubled, result.altered) == (1, 1, 1)
     assert (result.misattributed, result.invented) == (1, 1)
@@ -137,7 +137,7 @@ def test_the_audit_finds_what_is_wrong(ledger: Ledger, store: DirectoryStore, tm
 
 
 def test_the_audit_finds_a_wrong_owner(ledger: Ledger, store: DirectoryStore, tmp_path: Path) -> None:
-    ledger.ingest(batch([capture(n) for n in range(47, 52)]), NOW)
+    ledger.ingest([received(batch([capture(n) for n in range(47, 52)]))])
     wrong = store.snapshot(NOW - timedelta(seconds=1))
     result = audit(tmp_path / "ledger.db", memory(*range(47, 52)), truth, by_directory(wrong))
     assert result.misattributed == 5

@@ -35,7 +35,7 @@ async def running(broker: Mosquitto, ledger: Ledger, **over: object) -> AsyncIte
     central = Central(settings=settings(broker, "central"), ledger=ledger, options=FAST, **over)  # type: ignore[arg-type]
     task = asyncio.create_task(central.run())
     try:
-        await until(lambda: central.statistics.connected or task.done(), "central to connect")
+        await until(lambda: central.statistics().connected or task.done(), "central to connect")
         yield central
     finally:
         task.cancel()
@@ -126,14 +126,14 @@ async def test_readings_gaps_status_and_balance_arrive_and_are_acknowledged(
 
 async def test_nothing_is_acknowledged_before_it_is_stored(broker: Mosquitto, ledger: Ledger) -> None:
     async with running(broker, ledger) as central, edge_at(broker) as edge:
-        store = ledger.ingest_many
-        ledger.ingest_many = failing  # type: ignore[method-assign]
+        store = ledger.ingest
+        ledger.ingest = failing  # type: ignore[method-assign]
         await edge.send(rows(1, 5))
-        await until(lambda: central.statistics.fault == "disk full", "the fault to show")
+        await until(lambda: central.statistics().fault == "disk full", "the fault to show")
         assert edge.acks == []
-        ledger.ingest_many = store  # type: ignore[method-assign]
+        ledger.ingest = store  # type: ignore[method-assign]
         await until(lambda: edge.acked == 5, "the ack")
-        assert central.statistics.fault is None
+        assert central.statistics().fault is None
 
 
 def failing(*_: object) -> None:
@@ -188,7 +188,7 @@ async def test_poison_is_set_aside_and_delays_nobody(broker: Mosquitto, ledger: 
         await edge.send(rows(1, 100))
         await until(lambda: edge.acked == 100, "the good ones")
         # the batch of two with a number in place of a string is taken apart: two letters
-        await until(lambda: central.statistics.set_aside == len(poison) + 1, "the poison")
+        await until(lambda: central.statistics().set_aside == len(poison) + 1, "the poison")
         letters = ledger.letters.all()
     assert {letter.topic for letter in letters} == {topic for topic, _ in poison}
     assert {letter.reason for letter in letters} == {"malformed", "wrong_topic"}
@@ -196,12 +196,12 @@ async def test_poison_is_set_aside_and_delays_nobody(broker: Mosquitto, ledger: 
 
 
 async def test_a_dead_letter_is_redriven(ledger: Ledger) -> None:
-    from gateway.central.intake.batches import Desk
+    from gateway.central.intake.batches import MessageStore
 
-    desk = Desk(ledger, TOPICS)
+    store = MessageStore(ledger, TOPICS)
     ledger.letters.put(TOPICS.readings("edge-1", "block_load"), octets(rows(1, 2)), "malformed", "$", NOW)
     (letter,) = ledger.letters.all()
-    assert desk.redrive(letter.id, NOW).result.stored == 2
+    assert store.redrive(letter.id, NOW).result.stored == 2
     assert ledger.letters.all() == []
 
 
@@ -211,9 +211,9 @@ async def test_the_broker_goes_and_comes_back(broker: Mosquitto, ledger: Ledger)
             await edge.send(rows(1, 3))
             await until(lambda: edge.acked == 3, "the first ack")
         broker.kill()
-        await until(lambda: not central.statistics.connected, "central to notice")
+        await until(lambda: not central.statistics().connected, "central to notice")
         broker.start()
-        await until(lambda: central.statistics.connected, "central to come back")
+        await until(lambda: central.statistics().connected, "central to come back")
         async with edge_at(broker) as edge:
             await edge.send(rows(4, 6))
             await until(lambda: edge.acked == 6, "the second ack")

@@ -24,7 +24,7 @@ from gateway.central.ledger.schema import captures as table
 from gateway.contract.messages import Capture
 from gateway.errors import ContractError
 from gateway.seqset import SeqSet
-from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, snapshot
+from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, received, snapshot
 from tests.support.statements import statements_sent
 
 
@@ -56,7 +56,7 @@ def test_any_order_repetition_and_splitting_ends_the_same(
         ledger = Ledger(Path(folder) / "ledger.db")
         counted = 0
         for begin, end in itertools.pairwise(cuts):
-            result = ledger.ingest_many([(batch([one]), NOW) for one in sent[begin:end]])
+            result = ledger.ingest([received(batch([one])) for one in sent[begin:end]])
             counted += result.stored + result.repeated + result.revised
             assert result.conflicts == 0
         assert counted == len(sent)
@@ -93,9 +93,9 @@ def test_ten_thousand_sent_three_times(ledger: Ledger) -> None:
     captures = [capture(n) for n in range(1, 10_001)]
     batches = [batch(captures[i : i + 200]) for i in range(0, len(captures), 200)]
     shuffled = random.Random(7).sample(batches, len(batches))
-    first = ledger.ingest_many([(one, NOW) for one in batches])
-    again = ledger.ingest_many([(one, NOW) for one in batches])
-    third = ledger.ingest_many([(one, NOW) for one in shuffled])
+    first = ledger.ingest([received(one) for one in batches])
+    again = ledger.ingest([received(one) for one in batches])
+    third = ledger.ingest([received(one) for one in shuffled])
     assert (first.stored, again.repeated, third.repeated) == (10_000, 10_000, 10_000)
     counts = ledger.counts()
     assert (counts.captures, counts.repeated, counts.superseded) == (10_000, 20_000, 0)
@@ -109,7 +109,7 @@ def test_two_journals_that_disagree_keep_both(ledger: Ledger) -> None:
         meter = f"GEN:{name}"
         for number, one in enumerate(order):
             changed = one.model_copy(update={"meter": meter, "capture_id": f"{meter}/x"})
-            result = ledger.ingest(batch([changed], journal=f"{name}-{number}"), NOW)
+            result = ledger.ingest([received(batch([changed], journal=f"{name}-{number}"))])
         assert result.conflicts == 1
         kept = ledger.captures.get(f"{meter}/x")
         assert kept is not None
@@ -119,7 +119,7 @@ def test_two_journals_that_disagree_keep_both(ledger: Ledger) -> None:
 
 def test_a_capture_comes_back_as_it_was_sent(ledger: Ledger) -> None:
     sent = snapshot(3, at=T0 + DAY, value="00123.4500", raw="0a0b")
-    ledger.ingest(batch([sent]), NOW)
+    ledger.ingest([received(batch([sent]))])
     found = ledger.captures.latest(["GEN:1"], ["daily", "billing"])
     kept = found["GEN:1"].get("daily")
     assert kept is not None
@@ -131,9 +131,9 @@ def test_a_capture_comes_back_as_it_was_sent(ledger: Ledger) -> None:
 
 
 def test_what_was_known_at_an_instant(ledger: Ledger) -> None:
-    ledger.ingest(batch([capture(1, value="1.0")]), NOW)
-    ledger.ingest(batch([capture(2, number=1, value="1.7", value_rev=2)]), NOW + DAY)
-    ledger.ingest(batch([capture(3, number=3)]), NOW + 2 * DAY)
+    ledger.ingest([received(batch([capture(1, value="1.0")]))])
+    ledger.ingest([received(batch([capture(2, number=1, value="1.7", value_rev=2)]), NOW + DAY)])
+    ledger.ingest([received(batch([capture(3, number=3)]), NOW + 2 * DAY)])
 
     def known(at: timedelta) -> list[str | None]:
         return [c.message.values[0].value for c in ledger.captures.between(known_at=NOW + at)]
@@ -148,7 +148,7 @@ def test_bounds_of_a_span(ledger: Ledger) -> None:
     midnight = T0 + DAY
     rows = [capture(n, number=47 + n) for n in range(1, 4)]  # ends at 24:00, 00:30, 01:00
     rows.append(snapshot(4, at=midnight))
-    ledger.ingest(batch(rows), NOW)
+    ledger.ingest([received(batch(rows))])
     found = ledger.captures.between("GEN:1", start=midnight, end=midnight + HALF_HOUR)
     assert [(c.profile, c.at) for c in found] == [("daily", midnight), ("block_load", midnight + HALF_HOUR)]
     newest = ledger.captures.between("GEN:1", limit=2)
@@ -156,7 +156,7 @@ def test_bounds_of_a_span(ledger: Ledger) -> None:
 
 
 def test_journal_state_holes_and_lost_entries(ledger: Ledger) -> None:
-    ledger.ingest(batch([capture(n) for n in (1, 2, 5, 9)]), NOW)
+    ledger.ingest([received(batch([capture(n) for n in (1, 2, 5, 9)]))])
     state = ledger.journals.state("journal-1")
     assert (state.contiguous, state.highest, state.holes) == (2, 9, ((3, 4), (6, 8)))
     ledger.journals.declare_lost("journal-1", 1, 6, "trimmed", NOW)
@@ -166,14 +166,14 @@ def test_journal_state_holes_and_lost_entries(ledger: Ledger) -> None:
         ("journal-1", 3, 4, "trimmed", NOW),
         ("journal-1", 6, 6, "trimmed", NOW),
     ]
-    assert ledger.ingest(batch([capture(3)]), NOW).stored == 1, "what comes late after all is kept"
+    assert ledger.ingest([received(batch([capture(3)]))]).stored == 1, "what comes late after all is kept"
 
 
 def test_gaps_go_forward_in_any_order(ledger: Ledger) -> None:
-    ledger.ingest(batch(gaps=[gap(2, state="filled")]), NOW)
-    ledger.ingest(batch(gaps=[gap(1, state="open")]), NOW)
+    ledger.ingest([received(batch(gaps=[gap(2, state="filled")]))])
+    ledger.ingest([received(batch(gaps=[gap(1, state="open")]))])
     assert [g.state for g in ledger.gaps.all()] == ["filled"]
-    ledger.ingest(batch(gaps=[gap(3, gap_id="gap-2")]), NOW)
+    ledger.ingest([received(batch(gaps=[gap(3, gap_id="gap-2")]))])
     assert [g.gap_id for g in ledger.gaps.all(state="open")] == ["gap-2"]
     assert ledger.journals.state("journal-1").contiguous == 3
 
@@ -181,13 +181,13 @@ def test_gaps_go_forward_in_any_order(ledger: Ledger) -> None:
 def test_a_transaction_is_all_or_nothing(ledger: Ledger) -> None:
     bad = batch([capture(2)]).model_copy(update={"captures": (capture(2).model_copy(update={"seq": None}),)})
     with pytest.raises(ContractError):
-        ledger.ingest_many([(batch([capture(1)]), NOW), (bad, NOW)])
+        ledger.ingest([received(batch([capture(1)])), received(bad)])
     assert ledger.captures.between() == []
     assert ledger.journals.state("journal-1").contiguous == 0
 
 
 def test_a_second_process_reads_while_one_writes(ledger: Ledger, tmp_path: Path) -> None:
-    ledger.ingest(batch([capture(1)]), NOW)
+    ledger.ingest([received(batch([capture(1)]))])
     other = Ledger(tmp_path / "ledger.db", read_only=True)
     with ledger.database.writing("testing"):
         assert len(other.captures.between()) == 1
@@ -278,7 +278,7 @@ def test_a_ledger_of_the_first_release_opens_and_answers(tmp_path: Path) -> None
     assert [(one.payload, one.first_seen) for one in ledger.letters.all()] == [(b"\xff", NOW)]
     assert ledger.edges.part("edge-1") == (3, "ab")
     assert ledger.cursors.get("attributions_published") == 4
-    assert ledger.ingest(batch([capture(1, value="1.0")]), NOW).repeated == 1
+    assert ledger.ingest([received(batch([capture(1, value="1.0")]))]).repeated == 1
     ledger.close()
 
 
@@ -303,7 +303,7 @@ def test_the_latest_captures_of_many_meters_are_one_statement(ledger: Ledger) ->
         for number in (3, 9, 4):
             rows.append(capture(len(rows) + 1, meter=meter, number=number))
         rows.append(snapshot(len(rows) + 1, meter=meter, at=T0 + DAY))
-    ledger.ingest(batch(rows), NOW)
+    ledger.ingest([received(batch(rows))])
     with statements_sent() as sent:
         found = ledger.captures.latest([*meters, "GEN:none"], ["daily", "block_load", "billing"])
     assert len(sent) == 1

@@ -8,8 +8,8 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.central.intake.batches import Desk, Received
-from gateway.central.intake.salvage import Salvaged, salvage
+from gateway.central.intake.batches import MessageStore, ReceivedMessage
+from gateway.central.intake.salvage import TakenBatch, salvage
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.topics import Topics
 from tests.support.central.samples import NOW, batch, capture, octets
@@ -27,15 +27,15 @@ def spoiled(payload: bytes, seq: int) -> bytes:
 
 
 def test_the_good_entries_of_a_bad_batch_are_stored_and_the_bad_one_is_set_aside(ledger: Ledger) -> None:
-    desk = Desk(ledger, TOPICS)
-    outcome = desk.handle([Received(TOPIC, spoiled(BAD, 2), NOW)])
+    store = MessageStore(ledger, TOPICS)
+    outcome = store.handle([ReceivedMessage(TOPIC, spoiled(BAD, 2), NOW)])
     assert (outcome.result.stored, outcome.set_aside) == (2, 1)
     assert outcome.journals["journal-1"].holes == ((2, 2),), "once could be an accident on the way"
     (letter,) = ledger.letters.all()
     assert "values.0.value" in letter.detail
 
     replayed = octets(batch([capture(2)]))
-    desk.handle([Received(TOPIC, spoiled(replayed, 2), NOW + timedelta(seconds=5))])
+    store.handle([ReceivedMessage(TOPIC, spoiled(replayed, 2), NOW + timedelta(seconds=5))])
     assert ledger.journals.state("journal-1").contiguous == 3, "the same again: those after it go on"
     assert [(first, last) for _, first, last, *_ in ledger.journals.lost()] == [(2, 2)]
     (letter,) = ledger.letters.all()
@@ -43,17 +43,17 @@ def test_the_good_entries_of_a_bad_batch_are_stored_and_the_bad_one_is_set_aside
 
 
 def test_an_entry_that_is_mended_is_stored_though_it_was_given_up(ledger: Ledger) -> None:
-    desk = Desk(ledger, TOPICS)
+    store = MessageStore(ledger, TOPICS)
     for _ in range(2):
-        desk.handle([Received(TOPIC, spoiled(BAD, 2), NOW)])
-    outcome = desk.handle([Received(TOPIC, octets(batch([capture(2)])), NOW)])
+        store.handle([ReceivedMessage(TOPIC, spoiled(BAD, 2), NOW)])
+    outcome = store.handle([ReceivedMessage(TOPIC, octets(batch([capture(2)])), NOW)])
     assert outcome.result.stored == 1
     assert ledger.captures.get(capture(2).capture_id) is not None
 
 
 def test_an_entry_of_another_gateway_is_not_salvaged(ledger: Ledger) -> None:
     topic = TOPICS.readings("edge-2", "block_load")
-    outcome = Desk(ledger, TOPICS).handle([Received(topic, spoiled(BAD, 2), NOW)])
+    outcome = MessageStore(ledger, TOPICS).handle([ReceivedMessage(topic, spoiled(BAD, 2), NOW)])
     assert (outcome.result.stored, outcome.set_aside) == (0, 1)
     assert ledger.letters.all()[0].reason == "wrong_topic"
 
@@ -80,4 +80,4 @@ def test_junk_in_place_of_a_part_is_none_or_a_salvage(junk: object, part: str) -
     else:
         document["data"][part] = junk
     result = salvage(json.dumps(document).encode())
-    assert result is None or isinstance(result, Salvaged)
+    assert result is None or isinstance(result, TakenBatch)

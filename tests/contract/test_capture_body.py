@@ -29,8 +29,12 @@ def message(bodies: list[bytes]) -> bytes:
     return assemble(entries, type=READINGS_TYPE, journal="j", gateway="g", time="2026-11-23T00:00:00Z")
 
 
+def cut(payload: bytes, leave_out: tuple[str, ...] = ("seq",)) -> list[tuple[int | None, bytes]]:
+    return [(one.seq, one.body) for one in cut_captures(payload, leave_out=leave_out)]
+
+
 def test_what_was_put_into_a_message_is_cut_out_of_it() -> None:
-    assert cut_captures(message(BODIES)) == list(enumerate(BODIES, start=5))
+    assert cut(message(BODIES)) == list(enumerate(BODIES, start=5))
 
 
 def test_a_seq_takes_the_room_that_batches_count_for_it() -> None:
@@ -64,7 +68,7 @@ def test_messages_of_other_makers_keep_what_this_version_does_not_know(indent: i
     one["seq"] = one.pop("seq")
     payload = json.dumps(told, indent=indent, ensure_ascii=False).encode()
     parse_batch(payload)
-    [(seq, body), (_, other)] = cut_captures(payload, leave_out=("seq", "raw"))
+    [(seq, body), (_, other)] = cut(payload, ("seq", "raw"))
     assert seq == 5
     assert json.loads(body) == {name: value for name, value in one.items() if name not in ("seq", "raw")}
     assert json.loads(other) == json.loads(BODIES[1])
@@ -72,19 +76,32 @@ def test_messages_of_other_makers_keep_what_this_version_does_not_know(indent: i
 
 def test_the_spelling_of_a_member_stays() -> None:
     payload = b'{"data":{"captures":[{"seq":1,"new":1.50,"e":1E2},{"e":"\\u00fc","seq":2}]}}'
-    assert cut_captures(payload) == [(1, b'{"new":1.50,"e":1E2}'), (2, b'{"e":"\\u00fc"}')]
+    assert cut(payload) == [(1, b'{"new":1.50,"e":1E2}'), (2, b'{"e":"\\u00fc"}')]
 
 
-def test_of_members_that_come_twice_the_last_counts() -> None:
-    payload = b'{"data":{"captures":[{"seq":1}]},"data":{"captures":[{"seq":2}],"captures":[{"seq":3}]}}'
-    assert cut_captures(payload) == [(3, b"{}")]
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"data":{"captures":[]},"data":{"captures":[]}}',
+        b'{"data":{"captures":[],"captures":[]}}',
+        b'{"data":{"captures":[{"seq":1,"seq":1}]}}',
+        b'{"data":{"captures":[{"seq":1,"at":1,"\\u0061t":1}]}}',
+        b'{"data":{"captures":[{"seq":1,"values":[{"q":"a","q":"a"}]}]}}',
+        b'{"data":{"captures":[{"seq":1,"new":NaN}]}}',
+        b'{"data":{"new":-Infinity,"captures":[{"seq":1}]}}',
+    ],
+)
+def test_text_that_can_be_read_in_two_ways_is_not_cut(payload: bytes) -> None:
+    json.loads(payload)
+    with pytest.raises(ContractError, match=r"twice|is no JSON"):
+        cut_captures(payload)
 
 
 def test_golden_messages_without_captures_give_none() -> None:
     golden = golden_messages()
     assert cut_captures(golden["gaps"]) == []
     assert cut_captures(golden["status-online"]) == []
-    assert [seq for seq, _ in cut_captures(golden["readings-block-load"])] == [41, 42]
+    assert [one.seq for one in cut_captures(golden["readings-block-load"])] == [41, 42]
 
 
 @pytest.mark.parametrize(

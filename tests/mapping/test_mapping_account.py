@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapping.account import AccountNumber, LegacyNumber, MeterId, Source
+from mapping.account import AccountNumber, LegacyNumber, MeterId, NumberSource
 from mapping.characters import Repair
 from mapping.checkchar import check_character, is_checked, verhoeff
 from mapping.errors import NumberRefused
@@ -14,12 +14,12 @@ from mapping.errors import NumberRefused
 TEN = "1234567890"
 
 
-def parsed(text: str, source: Source = Source.FILE) -> tuple[str, tuple[Repair, ...]]:
+def parsed(text: str, source: NumberSource = NumberSource.FILE) -> tuple[str, tuple[Repair, ...]]:
     result = AccountNumber.parse(text, source=source)
     return result.number.text, result.repairs
 
 
-def refused(text: str, source: Source = Source.FILE, **more: object) -> NumberRefused:
+def refused(text: str, source: NumberSource = NumberSource.FILE, **more: object) -> NumberRefused:
     with pytest.raises(NumberRefused) as caught:
         AccountNumber.parse(text, source=source, **more)
     return caught.value
@@ -76,15 +76,15 @@ def test_row_5_devanagari_becomes_ascii() -> None:
 
 def test_row_6_mixed_scripts_only_from_a_person() -> None:
     for text in ("१२३4567890", "１２３４５６７８９０", "１२３4567890"):
-        assert parsed(text, Source.UI)[0] == TEN
+        assert parsed(text, NumberSource.UI)[0] == TEN
         assert refused(text).code == "MIXED_SCRIPT"
 
 
 def test_row_7_lookalikes_are_suggested_not_fixed() -> None:
-    assert refused("123456789²", Source.UI).code == "NOT_DIGITS"
-    error = refused("l2345678 9O".replace(" ", ""), Source.UI)
+    assert refused("123456789²", NumberSource.UI).code == "NOT_DIGITS"
+    error = refused("l2345678 9O".replace(" ", ""), NumberSource.UI)
     assert (error.code, error.suggestion) == ("LOOKALIKE", TEN)
-    assert refused("১২৩৪৫৬৭৮৯০", Source.UI).code == "NOT_DIGITS"
+    assert refused("১২৩৪৫৬৭৮৯০", NumberSource.UI).code == "NOT_DIGITS"
 
 
 def test_row_8_invisible_characters() -> None:
@@ -143,8 +143,8 @@ def test_legacy_numbers() -> None:
 
 
 @settings(deadline=None, max_examples=100)
-@given(st.text(max_size=80), st.sampled_from(Source))
-def test_any_text_parses_to_ten_ascii_digits_or_is_refused(text: str, source: Source) -> None:
+@given(st.text(max_size=80), st.sampled_from(NumberSource))
+def test_any_text_parses_to_ten_ascii_digits_or_is_refused(text: str, source: NumberSource) -> None:
     for parse in (AccountNumber.parse, LegacyNumber.parse):
         try:
             number = parse(text, source=source).number.text

@@ -1,14 +1,17 @@
 """The configuration file: every mistake is shown where it stands."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from gateway.config.dlms import DlmsSection
 from gateway.config.file import JournalSection, load
 from gateway.config.mistakes import ConfigMistakes
 from gateway.roles.lines import make_line
 from protocols.lines.optical import OpticalLine
 from protocols.lines.udp import UdpLine
+from protocols.session import Auth, DlmsSettings
 
 GOOD = """
 [gateway]
@@ -130,3 +133,42 @@ def test_lines_and_framings_that_do_not_fit_are_mistakes(tmp_path: Path, text: s
 
 def test_central_alone_releases_entries_unless_the_configuration_names_others() -> None:
     assert JournalSection().ack_consumers == ("central",)
+
+
+ASSOCIATED = DLMS + 'auth = "lls"\npassword_ref = "password"\n'
+
+
+def test_the_dlms_table_gives_settings_whose_title_is_the_clients_own(tmp_path: Path) -> None:
+    first, second = (load(write(tmp_path, ASSOCIATED)).meters[0].spec(name).dlms for name in ("a", "b"))
+    assert first is not None
+    assert second is not None
+    assert first == DlmsSettings(
+        framing="wrapper-udp", auth=Auth.LLS, password_ref="password", system_title=first.system_title
+    )
+    assert len(first.system_title) == len(second.system_title) == 8
+    assert first.system_title != second.system_title
+    given = load(write(tmp_path, ASSOCIATED + 'system_title = "4D47570000000001"\n')).meters[0].spec("a").dlms
+    assert given is not None
+    assert given.system_title == bytes.fromhex("4D47570000000001")
+
+
+def test_every_dlms_setting_can_be_given(tmp_path: Path) -> None:
+    assert set(DlmsSection.model_fields) == {setting.name for setting in fields(DlmsSettings)}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (DLMS + 'auth = "lls"', r'meters\[0\].dlms: auth = "lls" needs `password_ref`'),
+        (DLMS + "ciphered = true", r"meters\[0\].dlms: ciphering needs `encryption_key_ref`"),
+        (DLMS + "client = 128", r"meters\[0\].dlms.client: Input should be less than or equal to 127"),
+        (DLMS + "timeout = 0", r"meters\[0\].dlms.timeout: Input should be greater than 0"),
+        (DLMS + "address_octets = 3", r"meters\[0\].dlms.address_octets: Input should be 0, 1, 2 or 4"),
+        (DLMS + 'companion = "is15958"', "Did you mean `is15959`"),
+        (DLMS + "cleint = 16", "Did you mean `client`"),
+        (DLMS + 'hls_object = "x"', "meters.0..dlms.hls_object"),
+    ],
+)
+def test_mistakes_in_the_dlms_table(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigMistakes, match=words):
+        load(write(tmp_path, text))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway.central.audit import AuditResult, audit, by_directory
+from gateway.central.audit import AuditResult, Recorded, audit, by_directory
 from gateway.roles.central_files import CentralFiles, central_files, make_directory_keys
 from mapping.changes import MoveIn, MoveOut, Name
 from mapping.directory import NumberKind
@@ -20,7 +20,7 @@ from mapping.imports import apply_import, plan_import
 from mapping.rekey import apply_rekey, plan_rekey
 from mapping.store import DirectoryStore
 from protocols.simulator.neighbourhood.files import read_plan
-from protocols.simulator.neighbourhood.neighbourhood import MeterRecord, household_of, record_of
+from protocols.simulator.neighbourhood.neighbourhood import household_of, record_of
 from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 from tests.support.mosquitto import Mosquitto
 from tests.support.paths import ROOT
@@ -118,11 +118,11 @@ class Town:
             return frozenset({plan.account_number, NEWCOMER})
         return frozenset({NEWCOMER if (start or at) >= self.moved_at else plan.account_number})
 
-    def recorded(self, since: datetime, until: datetime) -> Iterator[MeterRecord]:
+    def recorded(self, since: datetime, until: datetime) -> Iterator[Recorded]:
         for meter in self.plan.meters:
             rows = record_of(household_of(self.plan, meter), meter, since, until)
             for block in rows.blocks:
-                yield MeterRecord(
+                yield Recorded(
                     meter=meter.meter,
                     profile="block_load",
                     at=block.at,
@@ -131,10 +131,10 @@ class Town:
                 )
             for day in rows.daily:
                 values = {"1-0:1.8.0*255": str(day.energy_import_wh)}
-                yield MeterRecord(meter=meter.meter, profile="daily", at=day.at, values=values)
+                yield Recorded(meter=meter.meter, profile="daily", at=day.at, values=values)
             for event in rows.events:
                 values = {f"0-0:96.11.{event.log}*255": str(event.code)}
-                yield MeterRecord(meter=meter.meter, profile="events", at=event.at, values=values)
+                yield Recorded(meter=meter.meter, profile="events", at=event.at, values=values)
 
     def audit(self, since: datetime, until: datetime) -> AuditResult:
         with DirectoryStore(self.files.directory) as store:

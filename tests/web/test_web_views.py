@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from gateway.central.ledger.records import StoredGap
 from gateway.central.portal.issues import gap_issues
-from gateway.central.portal.usage import Interval, Register, days_left, interval_use, register_use, spending
+from gateway.central.portal.usage import (
+    IntervalEnergy,
+    RegisterReading,
+    days_left,
+    interval_use,
+    register_use,
+    spending,
+)
 from gateway.central.portal.view_models import BalanceSource, Freshness, Supply
 from gateway.contract.messages import Balance, MeterStatus, Status
 from gateway.errors import UsageError
@@ -212,7 +219,7 @@ def test_recharges_are_not_spending() -> None:
 
 def test_register_that_fell_gives_nothing() -> None:
     rows = [
-        Register(meter="A", at=MIDNIGHT + HALF * i, kwh=Decimal(k))
+        RegisterReading(meter="A", at=MIDNIGHT + HALF * i, kwh=Decimal(k))
         for i, k in enumerate((99998, 99999, 1, 2))
     ]
     use = register_use(rows, MIDNIGHT, MIDNIGHT + HALF * 3)
@@ -223,7 +230,10 @@ def test_register_that_fell_gives_nothing() -> None:
 def test_registers_read_a_little_after_the_boundary_serve() -> None:
     """A poller asks some seconds after the half-hour; what one slot takes the next does not take again."""
     late = timedelta(seconds=37)
-    rows = [Register(meter="A", at=MIDNIGHT + HALF / 2 * i + late, kwh=Decimal(i) / 10) for i in range(-1, 9)]
+    rows = [
+        RegisterReading(meter="A", at=MIDNIGHT + HALF / 2 * i + late, kwh=Decimal(i) / 10)
+        for i in range(-1, 9)
+    ]
     slots = [
         register_use(rows, MIDNIGHT + HALF * i, MIDNIGHT + HALF * (i + 1), reach=timedelta(minutes=5))
         for i in range(4)
@@ -233,7 +243,7 @@ def test_registers_read_a_little_after_the_boundary_serve() -> None:
 
 
 def test_register_far_from_the_boundary_is_partial() -> None:
-    rows = [Register(meter="A", at=MIDNIGHT + timedelta(hours=h), kwh=Decimal(h)) for h in (6, 12, 24)]
+    rows = [RegisterReading(meter="A", at=MIDNIGHT + timedelta(hours=h), kwh=Decimal(h)) for h in (6, 12, 24)]
     use = register_use(rows, MIDNIGHT, MIDNIGHT + DAY)
     assert use.kwh == 18
     assert use.missing == timedelta(hours=6)
@@ -243,7 +253,9 @@ def test_register_far_from_the_boundary_is_partial() -> None:
 @given(st.lists(st.tuples(st.integers(0, 47), st.integers(0, 5000)), max_size=60, unique_by=lambda x: x[0]))
 def test_interval_use_against_the_plain_sum(rows: list[tuple[int, int]]) -> None:
     intervals = [
-        Interval(meter="A", start=MIDNIGHT + HALF * i, end=MIDNIGHT + HALF * (i + 1), kwh=Decimal(wh) / 1000)
+        IntervalEnergy(
+            meter="A", start=MIDNIGHT + HALF * i, end=MIDNIGHT + HALF * (i + 1), kwh=Decimal(wh) / 1000
+        )
         for i, wh in rows
     ]
     use = interval_use(intervals, MIDNIGHT, MIDNIGHT + DAY)

@@ -19,6 +19,7 @@ from mapping.errors import DirectoryFault
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from protocols.clock import SystemClock
+from protocols.session import Clock
 
 POLL = 0.5
 """Seconds between looks at the directory's version: another process may have changed it."""
@@ -28,13 +29,10 @@ PUBLISHED = "attributions_published"
 """Cursor of the ledger: changes up to this directory version were taken by the broker."""
 MAX_REQUESTS = 10_000
 """Edges whose requests wait; beyond that they ask again."""
-
 MARKED = 1_000
 """Spans marked in one transaction."""
 
-Span = tuple[str, datetime | None, datetime | None]
-
-log = structlog.get_logger("gateway.central")
+log = structlog.get_logger("gateway.central.directory")
 
 
 class Publisher(Protocol):
@@ -42,13 +40,6 @@ class Publisher(Protocol):
 
     def send(self, topic: str, payload: bytes) -> asyncio.Future[None]:
         """Send at QoS 1; the future is the broker's receipt."""
-
-
-class Clock(Protocol):
-    """The time that stamps messages."""
-
-    def now(self) -> datetime:
-        """Return the present instant in UTC."""
 
 
 class DirectoryService:
@@ -91,7 +82,7 @@ class DirectoryService:
             try:
                 await self._answer(publisher)
                 await self._catch_up(publisher)
-                await self._sweep()
+                await asyncio.to_thread(lambda: sweep(self._ledger, self._store.snapshot()))
                 self.fault = None
             except (DirectoryFault, LedgerError) as error:
                 self.fault = str(error)
@@ -102,15 +93,16 @@ class DirectoryService:
                 pass
             self._woken.clear()
 
-    # Parts for edges
-
     async def _answer(self, publisher: Publisher) -> None:
+        """Send their parts to the edges that asked; a request is forgotten only when it is answered."""
         while self._requests:
             gateway = next(iter(self._requests))
             await self._send_part(publisher, gateway, only_changed=False)
             self._requests.pop(gateway, None)
 
     async def _send_part(self, publisher: Publisher, gateway: str, *, only_changed: bool) -> None:
+        """Send an edge its part; with `only_changed`, not one that holds the same rows as the last."""
+
         def make() -> tuple[bytes, int, str] | None:
             snapshot = self._store.snapshot()
             part = snapshot.part(set(self._ledger.edges.meters(gateway)))
@@ -132,52 +124,52 @@ class DirectoryService:
             self.fault = f"the part of {gateway} cannot be published: {error}"
             log.error("part_refused", gateway=gateway, error=str(error))
             return
+        # After the broker has it: killed in between, the same part goes out once more.
         await asyncio.to_thread(self._ledger.edges.set_part, gateway, version, digest)
         log.info("part_published", gateway=gateway, version=version)
 
-    # Changes for billing
-
     async def _catch_up(self, publisher: Publisher) -> None:
+        """Publish what changed since the version that was published last, version by version."""
         done = await asyncio.to_thread(self._ledger.cursors.get, PUBLISHED)
-        target = await asyncio.to_thread(self._current)
+        target = await asyncio.to_thread(lambda: self._store.version)
         if target <= done:
             self.published = done
             return
+        # Edges first: until one has the new part it stamps by the old, and each such reading must be judged
+        # again. Billing loses nothing by coming second, since its changes say from when they hold.
         for gateway in await asyncio.to_thread(self._ledger.edges.gateways):
             await self._send_part(publisher, gateway, only_changed=True)
+        # Each version by itself, though they could be merged: a consumer applies them in their order, and where
+        # this process dies the cursor says which were sent.
         for version in range(done + 1, target + 1):
             await _send_all(publisher, self._topics.attributions(), await self._changes(version))
             await asyncio.to_thread(self._ledger.cursors.set, PUBLISHED, version)
             self.published = version
             log.info("changes_published", version=version)
 
-    def _current(self) -> int:
-        return self._store.version
-
     async def _changes(self, version: int) -> list[bytes]:
+        """Return the messages of one version; the captures that it concerns are marked to be judged again."""
+
         def make() -> list[bytes]:
             spans, names = self._store.differences(version - 1, version)
             snapshot = self._store.snapshot()
-            again: list[Span] = [(span.meter, span.start, span.end) for span in spans]
+            again = [(span.meter, span.start, span.end) for span in spans]
             for change in names:
-                # A number that is learned needs no mark: what lacked it is on the list already.
+                # A number that is learned needs no mark: what lacked it is on the list already. One that was
+                # taken away puts readings back on the list that had left it.
                 if change.new is None:
                     held = snapshot.meters_of_account(change.account_id)
                     again += [(meter, segment.start, segment.end) for meter, segment in held]
+            # Marked before the version is published, so that a crash cannot leave it published and unmarked.
             for begin in range(0, len(again), MARKED):
                 self._ledger.unattributed.recheck(again[begin : begin + MARKED])
             return change_messages(spans, names, snapshot, self._clock.now())
 
         return await asyncio.to_thread(make)
 
-    # What stands under no account
-
-    async def _sweep(self) -> None:
-        await asyncio.to_thread(lambda: sweep(self._ledger, self._store.snapshot()))
-
 
 def sweep(ledger: Ledger, snapshot: DirectorySnapshot) -> int:
-    """Judge again what an older directory judged; how many captures were looked at."""
+    """Judge again what an older directory judged; return how many captures were looked at."""
 
     def reason_of(meter: str, start: datetime | None, at: datetime) -> str | None:
         reason = snapshot.attributions(meter, start, at).reason
@@ -187,7 +179,7 @@ def sweep(ledger: Ledger, snapshot: DirectorySnapshot) -> int:
 
 
 async def _send_all(publisher: Publisher, topic: str, payloads: Iterable[bytes]) -> None:
-    """Send in order with a window; returns when the broker has taken all."""
+    """Send in order, at most WINDOW at once; return when the broker has taken all."""
     window: list[asyncio.Future[None]] = []
     for payload in payloads:
         if len(window) >= WINDOW:

@@ -8,23 +8,23 @@ from datetime import datetime
 
 import structlog
 
-from gateway.central.intake.messages import Refused, take
-from gateway.central.intake.salvage import Salvaged, Spoiled, entry_alone
+from gateway.central.intake.messages import RefusedMessage, take
+from gateway.central.intake.salvage import SpoiledEntry, TakenBatch, entry_alone
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.records import IngestResult, JournalState
+from gateway.central.ledger.records import IngestResult, JournalState, ReceivedBatch
 from gateway.central.ledger.revisions import sequence
-from gateway.contract.messages import MAX_SEQ, Balance, Batch, Capture, DirectoryRequest, Gap, Status
+from gateway.contract.messages import MAX_SEQ, Balance, DirectoryRequest, Status
 from gateway.contract.topics import Topics
 from gateway.errors import ContractError
 
-INDIGESTIBLE = (ContractError, ValueError, TypeError, ArithmeticError, LookupError)
+UNSTORABLE = (ContractError, ValueError, TypeError, ArithmeticError, LookupError)
 """What one hostile message may cause: it is set aside, and the others go on."""
 
-log = structlog.get_logger("gateway.central")
+log = structlog.get_logger("gateway.central.intake")
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedMessage:
     """A message with the time of its arrival."""
 
     topic: str
@@ -33,7 +33,7 @@ class Received:
 
 
 @dataclass(slots=True)
-class Outcome:
+class HandledMessages:
     """What became of a handful of messages."""
 
     result: IngestResult = field(default_factory=IngestResult)
@@ -43,101 +43,97 @@ class Outcome:
     set_aside: int = 0
 
 
-def _halves(batch: Batch) -> list[Batch]:
-    """Divide a batch of several entries in two; nothing when it has one or none."""
-    entries = [*batch.captures, *batch.gaps]
-    if len(entries) < 2:
-        return []
-    middle = len(entries) // 2
-    return [
-        batch.model_copy(
-            update={
-                "captures": tuple(e for e in part if isinstance(e, Capture)),
-                "gaps": tuple(e for e in part if isinstance(e, Gap)),
-            }
-        )
-        for part in (entries[:middle], entries[middle:])
-    ]
-
-
-class Desk:
+class MessageStore:
     """Takes messages to the ledger. LedgerError means that nothing can be stored now: try the same again."""
 
     def __init__(self, ledger: Ledger, topics: Topics) -> None:
         self._ledger = ledger
         self._topics = topics
 
-    def handle(self, messages: Sequence[Received]) -> Outcome:
+    def handle(self, messages: Sequence[ReceivedMessage]) -> HandledMessages:
         """Store everything that can be stored; all of it is durable on return."""
-        outcome = Outcome()
-        batches: list[tuple[Received, Batch]] = []
-        spoiled: list[tuple[Received, Batch, Spoiled]] = []
+        handled = HandledMessages()
+        batches: list[tuple[ReceivedMessage, ReceivedBatch]] = []
+        spoiled: list[tuple[ReceivedMessage, str, SpoiledEntry]] = []
         for message in messages:
             item = take(self._topics, message.topic, message.payload)
-            if isinstance(item, Refused):
-                self._set_aside(outcome, message, item)
-            elif isinstance(item, Batch):
-                batches.append((message, item))
-            elif isinstance(item, Salvaged):
-                batches.append((message, item.batch))
-                spoiled += [(message, item.batch, one) for one in item.spoiled]
+            if isinstance(item, RefusedMessage):
+                self._set_aside(handled, message, item)
+            elif isinstance(item, TakenBatch):
+                received = ReceivedBatch(batch=item.batch, bodies=item.bodies, at=message.at)
+                batches.append((message, received))
+                spoiled += [(message, item.batch.journal, entry) for entry in item.spoiled]
             elif isinstance(item, Status):
                 self._ledger.statuses.put(item.gateway, item.model_dump_json(), message.at)
-                outcome.statuses.append(item)
+                handled.statuses.append(item)
             elif isinstance(item, Balance):
                 self._ledger.balances.put(item.account_id, item.at, item.model_dump_json(), message.at)
             else:
                 self._ledger.edges.set_meters(item.gateway, item.meters)
-                outcome.requests.append(item)
+                handled.requests.append(item)
         if batches:
-            self._store(outcome, batches)
-        for message, batch, one in spoiled:
-            aside = Received(message.topic, one.payload, message.at)
-            self._give_up(outcome, aside, batch.journal, one.seq, Refused("malformed", one.detail))
-        known = {batch.journal for _, batch in batches} | {status.journal for status in outcome.statuses}
-        outcome.journals = {journal: self._ledger.journals.state(journal) for journal in known}
-        return outcome
+            self._store(handled, batches)
+        # After the good entries of the same batch: should this process die in between, the whole batch comes
+        # again, and an entry must not be given up while its neighbours are not even stored.
+        for message, journal, entry in spoiled:
+            alone = ReceivedMessage(message.topic, entry.payload, message.at)
+            self._give_up(handled, alone, journal, entry.seq, RefusedMessage("malformed", entry.detail))
+        known = {received.batch.journal for _, received in batches}
+        known |= {status.journal for status in handled.statuses}
+        handled.journals = {journal: self._ledger.journals.state(journal) for journal in known}
+        return handled
 
-    def _store(self, outcome: Outcome, batches: Sequence[tuple[Received, Batch]]) -> None:
+    def _store(
+        self, handled: HandledMessages, batches: Sequence[tuple[ReceivedMessage, ReceivedBatch]]
+    ) -> None:
+        """Store batches in one transaction; where that fails, look for the entry that makes it fail."""
         try:
-            outcome.result += self._ledger.ingest_many([(batch, message.at) for message, batch in batches])
-        except INDIGESTIBLE as error:
+            handled.result += self._ledger.ingest([received for _, received in batches])
+        except UNSTORABLE as error:
+            # First every batch by itself, since one edge's poison must not hold back another's readings; then
+            # that one in halves, until the bad entry stands alone.
             if len(batches) > 1:
                 for one in batches:
-                    self._store(outcome, [one])
+                    self._store(handled, [one])
                 return
-            message, batch = batches[0]
-            refused = Refused("cannot_be_stored", str(error))
-            parts = _halves(batch)
-            if parts:
-                for part in parts:
-                    self._store(outcome, [(message, part)])
-            elif (seq := next(iter(sequence(batch)), None)) is not None:
-                alone = Received(message.topic, entry_alone(message.payload, seq), message.at)
-                self._give_up(outcome, alone, batch.journal, seq, refused)
+            message, received = batches[0]
+            numbers = sequence(received.batch)
+            refused = RefusedMessage("cannot_be_stored", str(error))
+            if len(numbers) > 1:
+                for half in received.halves():
+                    self._store(handled, [(message, half)])
+            elif numbers and numbers[0] is not None:
+                alone = ReceivedMessage(message.topic, entry_alone(message.payload, numbers[0]), message.at)
+                self._give_up(handled, alone, received.batch.journal, numbers[0], refused)
             else:
-                self._set_aside(outcome, message, refused)
+                self._set_aside(handled, message, refused)
 
-    def _give_up(self, outcome: Outcome, message: Received, journal: str, seq: int, refused: Refused) -> None:
+    def _give_up(
+        self,
+        handled: HandledMessages,
+        message: ReceivedMessage,
+        journal: str,
+        seq: int,
+        refused: RefusedMessage,
+    ) -> None:
         """Set one entry aside; when it comes again unchanged, let the journal's count go on without it.
 
         A hole that cannot close would stop all that follows; once could be an accident on the way.
         """
-        times = self._set_aside(outcome, message, refused)
+        times = self._set_aside(handled, message, refused)
         if times > 1 and 1 <= seq <= MAX_SEQ:
-            self._ledger.journals.declare_lost(
-                journal, seq, seq, f"dead letter: {refused.detail}"[:500], message.at
-            )
+            reason = f"dead letter: {refused.detail}"[:500]
+            self._ledger.journals.declare_lost(journal, seq, seq, reason, message.at)
 
-    def _set_aside(self, outcome: Outcome, message: Received, refused: Refused) -> int:
-        outcome.set_aside += 1
+    def _set_aside(self, handled: HandledMessages, message: ReceivedMessage, refused: RefusedMessage) -> int:
+        handled.set_aside += 1
         times = self._ledger.letters.put(
             message.topic, message.payload, refused.reason, refused.detail, message.at
         )
-        log.warning("message_set_aside", topic=message.topic, reason=refused.reason, detail=refused.detail)
+        log.warning("message_set_aside", topic=message.topic, reason=refused.reason, error=refused.detail)
         return times
 
-    def redrive(self, letter_id: int, at: datetime) -> Outcome:
+    def redrive(self, letter_id: int, at: datetime) -> HandledMessages:
         """Try a dead letter again, after whatever made it fail was repaired; gone when it is stored.
 
         ContractError when there is no such letter or its bytes were too many to keep.
@@ -147,7 +143,7 @@ class Desk:
             raise ContractError(f"there is no dead letter {letter_id}")
         if letter.size > len(letter.payload):
             raise ContractError(f"dead letter {letter_id} was cut when it was kept: ask for a replay instead")
-        outcome = self.handle([Received(letter.topic, letter.payload, at)])
-        if not outcome.set_aside:
+        handled = self.handle([ReceivedMessage(letter.topic, letter.payload, at)])
+        if not handled.set_aside:
             self._ledger.letters.remove(letter_id)
-        return outcome
+        return handled

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.central.intake.salvage import Salvaged, salvage
+from gateway.central.intake.salvage import TakenBatch, salvage
+from gateway.central.ledger.bodies import bodies
 from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE, parse, parse_batch
-from gateway.contract.messages import Balance, Batch, DirectoryRequest, Status
+from gateway.contract.messages import Balance, DirectoryRequest, Status
 from gateway.contract.topics import TopicKind, TopicName, Topics
 from gateway.errors import ContractError
 
 MAX_BATCH: Final = 4 << 20
 """Largest batch that is parsed, in octets."""
 
-Item = Batch | Salvaged | Status | DirectoryRequest | Balance
+Item = TakenBatch | Status | DirectoryRequest | Balance
 
 SUBSCRIBED: Final = (
     TopicKind.READINGS,
@@ -32,28 +33,29 @@ _BATCH_TYPE: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedMessage:
     """A message that cannot be taken: a stable `reason` code and the detail (path and what is wrong)."""
 
     reason: str
     detail: str
 
 
-def take(topics: Topics, topic: str, payload: bytes) -> Item | Refused:
-    """Read one message; whatever the octets, the answer is an item or Refused, never an exception."""
+def take(topics: Topics, topic: str, payload: bytes) -> Item | RefusedMessage:
+    """Read one message; whatever the octets, the answer is an item or RefusedMessage, never an exception."""
     try:
         name = topics.parse(topic)
     except ContractError as error:
-        return Refused("unknown_topic", str(error))
+        return RefusedMessage("unknown_topic", str(error))
     try:
         item = _read(name, payload)
     except ContractError as error:
         parts = salvage(payload) if name.kind in _BATCH_TYPE and len(payload) <= MAX_BATCH else None
+        # Nothing spoiled: it is the frame that breaks the contract, and its entries cannot be believed either.
         if parts is None or not parts.spoiled:
-            return Refused("malformed", str(error))
+            return RefusedMessage("malformed", str(error))
         item = parts
-    stranger = _stranger(name, item)
-    return item if stranger is None else Refused("wrong_topic", stranger)
+    stranger = _does_not_belong(name, item)
+    return item if stranger is None else RefusedMessage("wrong_topic", stranger)
 
 
 def _read(name: TopicName, payload: bytes) -> Item:
@@ -61,7 +63,7 @@ def _read(name: TopicName, payload: bytes) -> Item:
         parsed = parse_batch(payload, limit=MAX_BATCH)
         if parsed.type != _BATCH_TYPE[name.kind]:
             raise ContractError(f"$.type: {parsed.type!r} does not belong on a topic of {name.kind}")
-        return parsed.data
+        return TakenBatch(parsed.data, bodies(payload, parsed.data))
     if name.kind is TopicKind.STATUS:
         return parse(payload, Status).data
     if name.kind is TopicKind.DIRECTORY_REQUEST:
@@ -71,18 +73,17 @@ def _read(name: TopicName, payload: bytes) -> Item:
     raise ContractError(f"central does not read topics of {name.kind}")
 
 
-def _stranger(name: TopicName, item: Item) -> str | None:
-    """Tell why a message does not belong on its topic: access rules of the broker hold per topic."""
+def _does_not_belong(name: TopicName, item: Item) -> str | None:
+    """Tell why a message does not belong on its topic: the broker's access rules hold per topic."""
     if isinstance(item, Balance):
         if item.account_id != name.account_id:
             return f"$.data.account_id: {item.account_id!r} on the topic of {name.account_id!r}"
         return None
-    if isinstance(item, Salvaged):
-        item = item.batch
-    if item.gateway != name.gateway:
-        return f"$.data.gateway: {item.gateway!r} on the topic of {name.gateway!r}"
-    if isinstance(item, Batch) and name.profile is not None:
-        for number, capture in enumerate(item.captures):
+    sender = item.batch.gateway if isinstance(item, TakenBatch) else item.gateway
+    if sender != name.gateway:
+        return f"$.data.gateway: {sender!r} on the topic of {name.gateway!r}"
+    if isinstance(item, TakenBatch) and name.profile is not None:
+        for number, capture in enumerate(item.batch.captures):
             if capture.profile != name.profile:
                 return f"$.data.captures[{number}].profile: {capture.profile!r} on {name.profile!r}"
     return None

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from gateway.central.ledger.bodies import written_from
 from gateway.contract.messages import Batch, Capture, Gap, Message
 
 MAX_ENTRIES: Final = 5_000
@@ -16,7 +17,7 @@ _LISTS: Final[tuple[tuple[str, type[Message]], ...]] = (("captures", Capture), (
 
 
 @dataclass(frozen=True, slots=True)
-class Spoiled:
+class SpoiledEntry:
     """One entry that cannot be taken: its number, an envelope with it alone, and what is wrong."""
 
     seq: int
@@ -25,14 +26,15 @@ class Spoiled:
 
 
 @dataclass(frozen=True, slots=True)
-class Salvaged:
-    """The good entries as a batch (perhaps empty) and the spoiled ones."""
+class TakenBatch:
+    """What can be stored of a batch (perhaps nothing) with the body of each capture, and what cannot."""
 
     batch: Batch
-    spoiled: tuple[Spoiled, ...]
+    bodies: tuple[str, ...]
+    spoiled: tuple[SpoiledEntry, ...] = ()
 
 
-def salvage(payload: bytes) -> Salvaged | None:
+def salvage(payload: bytes) -> TakenBatch | None:
     """Take a batch apart; None when not even its frame and the numbers of its entries can be read."""
     try:
         envelope = json.loads(payload)
@@ -41,23 +43,29 @@ def salvage(payload: bytes) -> Salvaged | None:
         entries = [(name, model, raw) for name, model in _LISTS for raw in data.get(name) or []]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
+    # Without its number an entry cannot be given up later, and its journal would wait for it for ever.
     if not isinstance(data, dict) or len(entries) > MAX_ENTRIES:
         return None
     good: dict[str, list[Message]] = {"captures": [], "gaps": []}
-    spoiled: list[Spoiled] = []
+    bodies: list[str] = []
+    spoiled: list[SpoiledEntry] = []
     for name, model, raw in entries:
         seq = raw.get("seq") if isinstance(raw, dict) else None
         if type(seq) is not int:
             return None
         try:
-            good[name].append(model.model_validate_json(json.dumps(raw)))
+            entry = model.model_validate_json(json.dumps(raw))
         except (ValidationError, ValueError, RecursionError) as error:
-            spoiled.append(Spoiled(seq, _alone(envelope, name, raw, seq), _first(error)))
+            spoiled.append(SpoiledEntry(seq, _alone(envelope, name, raw, seq), _what_is_wrong(error)))
+            continue
+        good[name].append(entry)
+        if isinstance(entry, Capture):
+            bodies.append(written_from(raw, entry))
     try:
         batch = Batch.model_validate({**frame, **good})
     except ValidationError:
         return None
-    return Salvaged(batch, tuple(spoiled))
+    return TakenBatch(batch, tuple(bodies), tuple(spoiled))
 
 
 def entry_alone(payload: bytes, seq: int) -> bytes:
@@ -81,7 +89,7 @@ def _alone(envelope: dict[str, Any], name: str, raw: Any, seq: int) -> bytes:
     return json.dumps({**envelope, **alone}, sort_keys=True).encode()
 
 
-def _first(error: Exception) -> str:
+def _what_is_wrong(error: Exception) -> str:
     if isinstance(error, ValidationError):
         one = error.errors(include_url=False, include_input=False)[0]
         return f"$.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}"

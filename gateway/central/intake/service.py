@@ -6,27 +6,27 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from time import monotonic
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 
 from gateway.backoff import Backoff
 from gateway.central.directory.service import DirectoryService
-from gateway.central.intake.batches import Desk, Outcome, Received
+from gateway.central.intake.batches import HandledMessages, MessageStore, ReceivedMessage
+from gateway.central.intake.journals import JournalWatch
 from gateway.central.intake.messages import SUBSCRIBED
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState
 from gateway.contract.envelope import wrap
-from gateway.contract.messages import Ack, Status
 from gateway.contract.replay import ReplayPlanner
 from gateway.contract.topics import Topics
 from gateway.errors import PeerError, PeerRefusedLogin
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from protocols.clock import SystemClock
+from protocols.session import Clock
 
 SOURCE = "/central"
 SESSION_EXPIRY = 7 * 86_400
@@ -37,14 +37,7 @@ WAITING = 1_000
 """Most messages in memory; more stay with the broker."""
 
 T = TypeVar("T")
-log = structlog.get_logger("gateway.central")
-
-
-class Clock(Protocol):
-    """The time that stamps what arrives."""
-
-    def now(self) -> datetime:
-        """Return the present instant in UTC."""
+log = structlog.get_logger("gateway.central.intake")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +54,7 @@ class CentralOptions:
     lost_after: float = 60.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CentralStatistics:
     """Counters since the start, and what is wrong now (`fault` is None when nothing is)."""
 
@@ -72,17 +65,6 @@ class CentralStatistics:
     acks: int = 0
     replays: int = 0
     result: IngestResult = field(default_factory=IngestResult)
-
-
-@dataclass(slots=True)
-class _Journal:
-    """What is known of one journal: stored state, last acknowledged, what its edge announced."""
-
-    gateway: str
-    state: JournalState
-    acked: int = -1
-    announced: int = 0
-    oldest: int = 0
 
 
 class Central:
@@ -105,47 +87,52 @@ class Central:
         self._clock = clock or SystemClock()
         self._password = password
         self._directory = directory
-        self._options = options or CentralOptions()
-        self._desk = Desk(ledger, self._topics)
-        self._planner = ReplayPlanner(self._options.patience, self._options.most_patience)
-        self._journals: dict[str, _Journal] = {}
+        options = options or CentralOptions()
+        self._ack_interval = options.ack_interval
+        self._messages = MessageStore(ledger, self._topics)
+        planner = ReplayPlanner(options.patience, options.most_patience)
+        self._journals = JournalWatch(planner, lost_after=options.lost_after)
         self._worker = ThreadPoolExecutor(1, "ledger")
-        self.statistics = CentralStatistics()
+        self._statistics = CentralStatistics()
+
+    def statistics(self) -> CentralStatistics:
+        """Return the counters since the start, frozen."""
+        return self._statistics
 
     async def run(self) -> None:
         """Connect, serve, reconnect with back-off; ends only by cancellation."""
         backoff = Backoff(0.2, 30.0)
         try:
             for state in await self._work(self._ledger.journals.all):
-                self._note(state)
+                self._journals.stored(state, monotonic())
             while True:
-                refused = await self._connected(backoff)
+                refused = await self._serve_once(backoff)
+                # A password or a rule must be mended first: brokers lock out who knocks every second.
                 await asyncio.sleep(backoff.next(at_least=backoff.most if refused else 0.0))
         finally:
             self._worker.shutdown(wait=True)
 
-    async def _connected(self, backoff: Backoff) -> bool:
+    async def _serve_once(self, backoff: Backoff) -> bool:
         """Serve one connection until it fails; True when the broker refused the login."""
         failed: PeerError | None = None
         try:
             async with connect(self._settings, password=self._password, manual_ack=True) as connection:
                 await connection.subscribe(*(self._topics.filter(kind) for kind in SUBSCRIBED))
                 backoff.reset()
-                self.statistics.connected, self.statistics.fault = True, None
+                self._tell(connected=True, fault=None)
                 log.info("central_connected", broker=f"{self._settings.host}:{self._settings.port}")
                 await self._serve(connection)
         except* PeerError as group:
             failed = _first(group)
-            self.statistics.fault = str(failed)
+            self._tell(fault=str(failed))
             log.warning("central_disconnected", error=str(failed))
         finally:
-            self.statistics.connected = False
+            self._tell(connected=False)
         return isinstance(failed, PeerRefusedLogin)
 
     async def _serve(self, connection: MqttConnection) -> None:
-        for journal in self._journals.values():
-            journal.acked = -1
-        waiting: asyncio.Queue[tuple[MqttMessage, Received]] = asyncio.Queue(WAITING)
+        self._journals.connected()
+        waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]] = asyncio.Queue(WAITING)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._receive(connection, waiting))
             group.create_task(self._store(connection, waiting))
@@ -154,122 +141,100 @@ class Central:
                 group.create_task(self._directory.serve(connection))
 
     async def _receive(
-        self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, Received]]
+        self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]]
     ) -> None:
         async for message in connection.messages():
-            self.statistics.messages += 1
-            await waiting.put((message, Received(message.topic, message.payload, self._clock.now())))
+            self._tell(messages=self._statistics.messages + 1)
+            await waiting.put((message, ReceivedMessage(message.topic, message.payload, self._clock.now())))
 
     async def _store(
-        self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, Received]]
+        self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]]
     ) -> None:
         while True:
+            # One fsync for all that has come meanwhile: a transaction for each would be as slow as the disk.
             group = [await waiting.get()]
             while len(group) < GROUP and not waiting.empty():
                 group.append(waiting.get_nowait())
-            outcome = await self._durably([received for _, received in group])
+            handled = await self._durably([received for _, received in group])
             # Only now may the broker forget them.
             for message, _ in group:
                 connection.ack(message)
-            self._digest(outcome)
+            self._note(handled)
 
-    async def _durably(self, messages: list[Received]) -> Outcome:
+    async def _durably(self, messages: list[ReceivedMessage]) -> HandledMessages:
         """Store, and while the ledger fails, wait and try again: nothing is acknowledged meanwhile."""
         backoff = Backoff(0.5, 30.0)
         while True:
             try:
-                outcome = await self._work(lambda: self._desk.handle(messages))
+                handled = await self._work(lambda: self._messages.handle(messages))
             except LedgerError as error:
-                self.statistics.fault = str(error)
+                self._tell(fault=str(error))
                 log.error("ledger_failed", error=str(error))
                 await asyncio.sleep(backoff.next())
             else:
-                self.statistics.fault = None
-                return outcome
+                self._tell(fault=None)
+                return handled
 
-    def _digest(self, outcome: Outcome) -> None:
-        self.statistics.result += outcome.result
-        self.statistics.set_aside += outcome.set_aside
-        for state in outcome.journals.values():
-            self._note(state)
-        for status in outcome.statuses:
-            self._announced(status, outcome.journals[status.journal])
+    def _note(self, handled: HandledMessages) -> None:
+        self._tell(
+            result=self._statistics.result + handled.result,
+            set_aside=self._statistics.set_aside + handled.set_aside,
+        )
+        now = monotonic()
+        for state in handled.journals.values():
+            self._journals.stored(state, now)
+        for status in handled.statuses:
+            self._journals.announced(status, now)
         if self._directory is not None:
-            for request in outcome.requests:
+            for request in handled.requests:
                 self._directory.requested(request)
-
-    def _note(self, state: JournalState) -> None:
-        known = self._journals.get(state.journal)
-        if known is None:
-            known = self._journals[state.journal] = _Journal(state.gateway, state)
-        if state.repeated > known.state.repeated:
-            # The edge sent again what we have: perhaps it missed our acknowledgement.
-            known.acked = -1
-        known.state = state
-        known.gateway = state.gateway or known.gateway
-        self._plan(known)
-
-    def _announced(self, status: Status, state: JournalState) -> None:
-        """A status tells what the journal holds: entries that never came at all are holes too."""
-        known = self._journals[state.journal]
-        known.gateway = status.gateway
-        known.announced = max(known.announced, status.last_seq - status.backlog)
-        known.oldest = max(known.oldest, status.first_seq)
-        if status.online:
-            known.acked = -1
-        self._plan(known)
-
-    def _plan(self, known: _Journal) -> None:
-        state = known.state
-        holes = list(state.holes)
-        if known.announced > state.highest:
-            holes.append((state.highest + 1, known.announced))
-        self._planner.note(state.journal, state.contiguous, tuple(holes), monotonic())
 
     async def _answer(self, connection: MqttConnection) -> None:
         """Publish acknowledgements and replay requests at a steady pace."""
         while True:
-            for journal in list(self._journals.values()):
-                await self._acknowledge(connection, journal)
-            for request in self._planner.due(monotonic()):
-                await self._give_up_lost(self._journals[request.journal])
-                topic = self._topics.replay(self._journals[request.journal].gateway)
+            for gateway, ack in self._journals.acks_due():
+                payload = wrap(
+                    ack, id=f"central/{ack.journal}/{ack.seq}", source=SOURCE, time=self._clock.now()
+                )
+                await connection.publish(self._topics.acks(gateway), payload)
+                self._journals.acknowledged(ack)
+                self._tell(acks=self._statistics.acks + 1)
+            for gateway, request in self._journals.replays_due(monotonic()):
+                await self._give_up_lost(request.journal)
                 identity = f"central/{request.journal}/{request.first}-{request.last}"
                 payload = wrap(request, id=identity, source=SOURCE, time=self._clock.now())
-                await connection.publish(topic, payload)
-                self.statistics.replays += 1
-                log.info("replay_requested", journal=request.journal, first=request.first, last=request.last)
-            await asyncio.sleep(self._options.ack_interval)
+                await connection.publish(self._topics.replay(gateway), payload)
+                self._tell(replays=self._statistics.replays + 1)
+                log.info(
+                    "replay_requested",
+                    gateway=gateway,
+                    journal=request.journal,
+                    first=request.first,
+                    last=request.last,
+                )
+            await asyncio.sleep(self._ack_interval)
 
-    async def _acknowledge(self, connection: MqttConnection, journal: _Journal) -> None:
-        stored = journal.state.contiguous
-        if stored == journal.acked or stored == 0:
+    async def _give_up_lost(self, journal: str) -> None:
+        """Declare lost what the edge no longer holds: else what follows would never be acknowledged."""
+        lost = self._journals.lost(journal, monotonic())
+        if lost is None:
             return
-        ack = Ack(journal=journal.state.journal, seq=stored)
-        payload = wrap(ack, id=f"central/{ack.journal}/{stored}", source=SOURCE, time=self._clock.now())
-        await connection.publish(self._topics.acks(journal.gateway), payload)
-        journal.acked = stored
-        self.statistics.acks += 1
-
-    async def _give_up_lost(self, journal: _Journal) -> None:
-        """Entries that the edge no longer holds, and that did not come for long, are declared lost."""
-        since = self._planner.open_since(journal.state.journal)
-        if journal.oldest <= journal.state.contiguous + 1 or since is None:
-            return
-        if monotonic() - since < self._options.lost_after:
-            return
-        name, first, last = journal.state.journal, journal.state.contiguous + 1, journal.oldest - 1
+        first, last = lost
         now = self._clock.now()
 
         def declare() -> JournalState:
-            self._ledger.journals.declare_lost(name, first, last, "the journal no longer holds them", now)
-            return self._ledger.journals.state(name)
+            reason = "the journal no longer holds them"
+            self._ledger.journals.declare_lost(journal, first, last, reason, now)
+            return self._ledger.journals.state(journal)
 
-        log.error("entries_lost", journal=name, first=first, last=last)
-        state = await self._work(declare)
-        self._note(replace(state, gateway=state.gateway or journal.gateway))
+        log.error("entries_lost", journal=journal, first=first, last=last)
+        self._journals.stored(await self._work(declare), monotonic())
+
+    def _tell(self, **changed: object) -> None:
+        self._statistics = replace(self._statistics, **changed)  # type: ignore[arg-type]  # names of its fields
 
     async def _work(self, task: Callable[[], T]) -> T:
+        """Run a task in the one thread that the ledger has here: transactions come one after the other."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, task)
 
 

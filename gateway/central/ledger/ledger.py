@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from gateway.central.ledger.dead_letters import DeadLetters
 from gateway.central.ledger.edges import EdgeRegister
 from gateway.central.ledger.gaps import Gaps, store_gaps
 from gateway.central.ledger.journals import JournalBook, Journals
-from gateway.central.ledger.records import IngestResult, LedgerCounts
-from gateway.central.ledger.revisions import capture_row, check_batch, sequence, store_captures
+from gateway.central.ledger.records import IngestResult, LedgerCounts, ReceivedBatch
+from gateway.central.ledger.revisions import capture_rows, check_batch, sequence, store_captures
 from gateway.central.ledger.schema import (
     SCHEMA_VERSION,
     captures,
@@ -32,7 +31,6 @@ from gateway.central.ledger.schema import (
 )
 from gateway.central.ledger.statuses import Balances, Statuses
 from gateway.central.ledger.unattributed import JUDGED_BY, PENDING, UnattributedCaptures
-from gateway.contract.messages import Batch
 from gateway.errors import ContractError
 
 _SCHEMA = "schema_version"
@@ -73,14 +71,13 @@ class Ledger:
         """Release the file."""
         self.database.close()
 
-    def ingest(self, batch: Batch, received: datetime) -> IngestResult:
-        """Store one batch in one transaction, durable on return. ContractError: it can never be stored."""
-        return self.ingest_many([(batch, received)])
+    def ingest(self, batches: Sequence[ReceivedBatch]) -> IngestResult:
+        """Store batches in one transaction: all or none, durable on return.
 
-    def ingest_many(self, batches: Sequence[tuple[Batch, datetime]]) -> IngestResult:
-        """Store several batches in one transaction; all or none."""
-        for batch, _ in batches:
-            check_batch(batch)
+        Raises ContractError when they can never be stored; then nothing of them was.
+        """
+        for received in batches:
+            check_batch(received.batch)
         try:
             with self.database.writing("storing readings") as connection:
                 return _ingest(connection, batches)
@@ -115,20 +112,20 @@ class Ledger:
             )
 
 
-def _ingest(connection: Connection, batches: Sequence[tuple[Batch, datetime]]) -> IngestResult:
+def _ingest(connection: Connection, batches: Sequence[ReceivedBatch]) -> IngestResult:
     known = read_cursor(connection, JUDGED_BY) or 0
     total = IngestResult()
     # A journal's book and its entries change in one transaction: what is acknowledged is stored.
-    for journal in dict.fromkeys(batch.journal for batch, _ in batches):
-        own = [(batch, received) for batch, received in batches if batch.journal == journal]
+    for journal in dict.fromkeys(received.batch.journal for received in batches):
+        own = [received for received in batches if received.batch.journal == journal]
+        last = own[-1]
         book = JournalBook.load(connection, journal)
-        rows = [capture_row(c, batch, received) for batch, received in own for c in batch.captures]
+        rows = [row for received in own for row in capture_rows(received)]
         result = store_captures(connection, rows, known)
-        received = own[-1][1]
-        gaps_found = [(gap, batch) for batch, _ in own for gap in batch.gaps]
+        gaps_found = [(gap, received.batch) for received in own for gap in received.batch.gaps]
         if gaps_found:
-            result += IngestResult(gaps=store_gaps(connection, gaps_found, received))
-        seqs = [seq for batch, _ in own for seq in sequence(batch) if seq is not None]
-        book.record(connection, own[-1][0].gateway, seqs, result, received)
+            result += IngestResult(gaps=store_gaps(connection, gaps_found, last.at))
+        seqs = [seq for received in own for seq in sequence(received.batch) if seq is not None]
+        book.record(connection, last.batch.gateway, seqs, result, last.at)
         total += result
     return total

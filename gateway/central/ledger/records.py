@@ -1,4 +1,4 @@
-"""What the ledger returns: stored captures, journal states, counts; immutable, times in UTC."""
+"""What the ledger takes and returns: stored captures, journal states, counts; immutable, times in UTC."""
 
 from __future__ import annotations
 
@@ -7,10 +7,36 @@ from datetime import datetime
 from functools import cached_property
 from typing import Final
 
-from gateway.contract.messages import Capture
+from gateway.contract.messages import Batch, Capture
 
 LASTING_REASONS: Final = frozenset({"untrusted_time", "identity_mismatch"})
 """Why a capture stands under no account, whatever the directory says: its time or its meter is not believed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedBatch:
+    """A batch as it came at an instant: its message, and the body of each of its captures (`ledger.bodies`)."""
+
+    batch: Batch
+    bodies: tuple[str, ...]
+    at: datetime
+
+    def halves(self) -> tuple[ReceivedBatch, ReceivedBatch]:
+        """Return its entries in two batches, captures before gaps."""
+        batch, cut = self.batch, len(self.batch.captures)
+        middle = (cut + len(batch.gaps)) // 2
+        in_captures, in_gaps = min(middle, cut), max(0, middle - cut)
+
+        def part(captures: slice, gaps: slice) -> ReceivedBatch:
+            entries = {"captures": batch.captures[captures], "gaps": batch.gaps[gaps]}
+            return ReceivedBatch(
+                batch=batch.model_copy(update=entries), bodies=self.bodies[captures], at=self.at
+            )
+
+        return (
+            part(slice(in_captures), slice(in_gaps)),
+            part(slice(in_captures, None), slice(in_gaps, None)),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, so that `message` can be kept
@@ -146,7 +172,7 @@ class UnattributedGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
+class StoredDeadLetter:
     """A message that could not be taken, with its bytes (cut at a bound; `size` is the true size)."""
 
     id: int

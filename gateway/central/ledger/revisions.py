@@ -11,16 +11,20 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from gateway.central.ledger.database import columns, in_chunks
-from gateway.central.ledger.records import IngestResult, StoredCapture
+from gateway.central.ledger.records import IngestResult, ReceivedBatch, StoredCapture
 from gateway.central.ledger.schema import captures, superseded
 from gateway.central.ledger.unattributed import note
-from gateway.contract.messages import MAX_SEQ, Batch, Capture
+from gateway.contract.messages import MAX_SEQ, Batch, Capture, CaptureValue, Message
 from gateway.errors import ContractError
 
 _FROM_CAPTURE: Final = tuple(c.name for c in captures.c if c.name in Capture.model_fields)
 
 CaptureRow = dict[str, Any]
 """A row of `captures` or `superseded` without its id."""
+
+
+class _Values(Message):
+    values: tuple[CaptureValue, ...]
 
 
 def check_batch(batch: Batch) -> None:
@@ -40,14 +44,14 @@ def sequence(batch: Batch) -> list[int | None]:
     return [*(capture.seq for capture in batch.captures), *(gap.seq for gap in batch.gaps)]
 
 
-def capture_row(capture: Capture, batch: Batch, received: datetime) -> CaptureRow:
-    """Return the table row of a capture."""
-    return {name: getattr(capture, name) for name in _FROM_CAPTURE} | {
-        "gateway": batch.gateway,
-        "journal": batch.journal,
-        "ingested_at": received,
-        "body": capture.model_dump_json(exclude={"seq", "raw"}),
-    }
+def capture_rows(received: ReceivedBatch) -> list[CaptureRow]:
+    """Return the table rows of a batch's captures."""
+    batch = received.batch
+    beside = {"gateway": batch.gateway, "journal": batch.journal, "ingested_at": received.at}
+    return [
+        {name: getattr(capture, name) for name in _FROM_CAPTURE} | beside | {"body": body}
+        for capture, body in zip(batch.captures, received.bodies, strict=True)
+    ]
 
 
 def rank(row: Mapping[str, Any]) -> tuple[int, datetime, str]:
@@ -61,7 +65,12 @@ def rank(row: Mapping[str, Any]) -> tuple[int, datetime, str]:
 
 
 def _values(row: Mapping[str, Any]) -> str:
-    return json.dumps(json.loads(row["body"])["values"], sort_keys=True)
+    """The values as the contract reads them, in one spelling.
+
+    Not their text: a first ledger wrote every member (`"instant":null`), and a newer edge may add some.
+    """
+    read = _Values.model_validate_json(row["body"])
+    return json.dumps(read.model_dump(mode="json")["values"], sort_keys=True)
 
 
 def same_revision(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

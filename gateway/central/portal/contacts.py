@@ -37,7 +37,7 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True)
-class RowRefused:
+class RefusedRow:
     """A row of the CSV that was not applied: file line, stable code, what to do. Holds no mobile."""
 
     line: int
@@ -50,7 +50,7 @@ class ContactImport:
     """What an import did; `refused` rows are the only ones not stored."""
 
     applied: int
-    refused: tuple[RowRefused, ...]
+    refused: tuple[RefusedRow, ...]
 
 
 class ContactStore:
@@ -105,19 +105,19 @@ class ContactStore:
 
     def _sort_rows(
         self, rows: csv.DictReader[str], account_of: Callable[[str], str | None]
-    ) -> tuple[dict[str, Contact], list[RowRefused]]:
+    ) -> tuple[dict[str, Contact], list[RefusedRow]]:
         accepted: dict[str, Contact] = {}
-        refused: list[RowRefused] = []
+        refused: list[RefusedRow] = []
         holders: dict[str, set[str]] = {}
         for row in rows:
             contact = _contact(row, rows.line_num, account_of)
-            if isinstance(contact, RowRefused):
+            if isinstance(contact, RefusedRow):
                 refused.append(contact)
                 continue
             shared = holders.setdefault(contact.mobile, self._accounts_of(contact.mobile))
             if len(shared | {contact.account_id}) > MAX_ACCOUNTS_PER_MOBILE:
                 text = f"this mobile stands for more than {MAX_ACCOUNTS_PER_MOBILE} accounts: review by hand"
-                refused.append(RowRefused(rows.line_num, "SHARED_MOBILE", text))
+                refused.append(RefusedRow(rows.line_num, "SHARED_MOBILE", text))
                 continue
             shared.add(contact.account_id)
             accepted[contact.account_id] = contact
@@ -148,19 +148,19 @@ class ContactStore:
                 raise ConfigError(f"contacts cannot be stored: {error}") from error
 
 
-def _contact(row: dict[str, str], line: int, account_of: Callable[[str], str | None]) -> Contact | RowRefused:
+def _contact(row: dict[str, str], line: int, account_of: Callable[[str], str | None]) -> Contact | RefusedRow:
     if None in row or any(row.get(column) is None for column in COLUMNS):
-        return RowRefused(line, "COLUMNS", "the row does not have three columns")
+        return RefusedRow(line, "COLUMNS", "the row does not have three columns")
     mobile = _MOBILE.fullmatch(row["mobile"].strip().replace(" ", ""))
     if mobile is None:
-        return RowRefused(line, "MOBILE", "the mobile is not an Indian mobile number of ten digits")
+        return RefusedRow(line, "MOBILE", "the mobile is not an Indian mobile number of ten digits")
     try:
         verified = _instant(row["verified_at"].strip())
     except ValueError:
-        return RowRefused(line, "VERIFIED_AT", "verified_at is RFC 3339 with a zone, or empty")
+        return RefusedRow(line, "VERIFIED_AT", "verified_at is RFC 3339 with a zone, or empty")
     account_id = account_of(row["legacy_number"].strip())
     if account_id is None:
-        return RowRefused(line, "UNKNOWN", "the directory knows no account of this legacy number")
+        return RefusedRow(line, "UNKNOWN", "the directory knows no account of this legacy number")
     return Contact(account_id=account_id, mobile=mobile[1], verified_at=verified)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from gateway.central.ledger.records import StoredGap, UnattributedGroup
-from gateway.central.portal.view_models import Issue, IssueKind, MeterRow, MeterState, Severity
+from gateway.central.portal.view_models import ContactState, Issue, IssueKind, MeterRow, Severity
 from gateway.contract.messages import Capture, MeterStatus, Status
 
 BACKLOG_NOTICE = 1000
@@ -84,13 +84,13 @@ def meter_issues(row: MeterRow, newest: Capture | None, health: MeterStatus | No
     kind, severity = None, Severity.WARNING
     if reason == "identity_mismatch" or code == "identity_mismatch":
         kind, severity = IssueKind.IDENTITY_MISMATCH, Severity.CRITICAL
-    elif row.state is MeterState.SILENT:
+    elif row.state is ContactState.SILENT:
         kind, severity = IssueKind.DEAD_METER, Severity.CRITICAL
     elif code in _SILENT_CODES:
-        kind = IssueKind.DEAD_METER if row.state is MeterState.HEARD else IssueKind.NEVER_READ
+        kind = IssueKind.DEAD_METER if row.state is ContactState.HEARD else IssueKind.NEVER_READ
     elif code != "ok":
         kind = IssueKind.METER_REFUSES
-    elif row.state is MeterState.NEVER and row.role != "stock":
+    elif row.state is ContactState.NEVER and row.role != "stock":
         kind = IssueKind.NEVER_READ
     if kind is not None:
         yield Issue(kind=kind, severity=severity, where=row.meter, since=row.last_at, detail=detail)

@@ -38,7 +38,7 @@ class SendKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class CodeMessage:
     """One message for one mobile. `ending` is the last four characters of the account's number."""
 
     kind: SendKind
@@ -54,7 +54,7 @@ class CodeSender(Protocol):
     implement this; until then only `ConsoleSender` exists, which reaches nobody's phone.
     """
 
-    async def send(self, message: Outgoing) -> None:
+    async def send(self, message: CodeMessage) -> None:
         """Hand the message over; GatewayError when it cannot be."""
 
 
@@ -64,7 +64,7 @@ class ConsoleSender:
     def __init__(self, show: Callable[[str], None]) -> None:
         self._show = show
 
-    async def send(self, message: Outgoing) -> None:
+    async def send(self, message: CodeMessage) -> None:
         if message.kind is SendKind.CODE:
             self._show(f"code for account ending {message.ending}: {message.code}")
         else:
@@ -112,13 +112,15 @@ class OneTimeCodes:
             return False
         if contact.verified_at is None or now - contact.verified_at > VERIFIED_FOR:
             ending = (legacy or "")[-ENDING:]
-            await self._sender.send(Outgoing(kind=SendKind.REVERIFY, mobile=contact.mobile, ending=ending))
+            await self._sender.send(CodeMessage(kind=SendKind.REVERIFY, mobile=contact.mobile, ending=ending))
             return False
         code = f"{secrets.randbelow(10**CODE_DIGITS):0{CODE_DIGITS}}"
         held.digest = self._digest(challenge, code)
         held.account_id = contact.account_id
         ending = (number or legacy or "")[-ENDING:]
-        await self._sender.send(Outgoing(kind=SendKind.CODE, mobile=contact.mobile, ending=ending, code=code))
+        await self._sender.send(
+            CodeMessage(kind=SendKind.CODE, mobile=contact.mobile, ending=ending, code=code)
+        )
         return True
 
     def check(self, challenge: str, code: str) -> str | None:

@@ -12,7 +12,7 @@ REGISTER_REACH = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
+class IntervalEnergy:
     """Energy of one stored interval of one meter, exact kWh."""
 
     meter: str
@@ -22,7 +22,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Register:
+class RegisterReading:
     """A meter's energy register at one instant, exact kWh."""
 
     meter: str
@@ -45,7 +45,7 @@ class Use:
         return self.kwh is not None and not self.missing
 
 
-def interval_use(intervals: Iterable[Interval], start: datetime, end: datetime) -> Use:
+def interval_use(intervals: Iterable[IntervalEnergy], start: datetime, end: datetime) -> Use:
     """Sum the intervals that lie inside start..end; what they do not cover is missing."""
     inside = [i for i in intervals if start <= i.start and i.end <= end]
     covered = _union((i.start, i.end) for i in inside)
@@ -59,7 +59,7 @@ def interval_use(intervals: Iterable[Interval], start: datetime, end: datetime) 
 
 
 def register_use(
-    registers: Sequence[Register], start: datetime, end: datetime, *, reach: timedelta = REGISTER_REACH
+    registers: Sequence[RegisterReading], start: datetime, end: datetime, *, reach: timedelta = REGISTER_REACH
 ) -> Use:
     """Difference of each meter's register over start..end, from readings at most `reach` from each end.
 
@@ -85,15 +85,15 @@ def register_use(
 
 
 def _bounds(
-    mine: list[Register], start: datetime, end: datetime, reach: timedelta
-) -> tuple[Register, Register] | None:
+    mine: list[RegisterReading], start: datetime, end: datetime, reach: timedelta
+) -> tuple[RegisterReading, RegisterReading] | None:
     inside = [r for r in mine if start <= r.at <= end]
     first = _nearest(mine, start, reach) or (inside[0] if inside else None)
     last = _nearest(mine, end, reach) or (inside[-1] if inside else None)
     return None if first is None or last is None or first.at >= last.at else (first, last)
 
 
-def _nearest(mine: list[Register], edge: datetime, reach: timedelta) -> Register | None:
+def _nearest(mine: list[RegisterReading], edge: datetime, reach: timedelta) -> RegisterReading | None:
     within = [r for r in mine if abs(r.at - edge) <= reach]
     return min(within, key=lambda r: abs(r.at - edge), default=None)
 

@@ -74,7 +74,7 @@ class LineRow:
     detail: str
 
 
-class MeterState(StrEnum):
+class ContactState(StrEnum):
     """Whether a meter is heard."""
 
     HEARD = "heard"
@@ -92,7 +92,7 @@ class MeterRow:
     account_number: str | None
     legacy_number: str | None
     reason: str | None
-    state: MeterState
+    state: ContactState
     last_at: datetime | None
     energy_kwh: Decimal | None
     balance: Decimal | None

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.portal import values
+from gateway.central.portal.account_captures import SNAPSHOTS, AccountCaptures
 from gateway.central.portal.issues import (
     gap_issues,
     gateway_issues,
@@ -20,19 +21,18 @@ from gateway.central.portal.issues import (
     sorted_issues,
     unattributed_issues,
 )
-from gateway.central.portal.own import SNAPSHOTS, OwnCaptures
 from gateway.central.portal.usage import days_left, spending
 from gateway.central.portal.view_models import (
     BalanceSource,
     BalanceView,
     ConsumerView,
+    ContactState,
     Freshness,
     GatewayRow,
     Issue,
     IssueKind,
     LineRow,
     MeterRow,
-    MeterState,
     Overview,
     Severity,
     Supply,
@@ -118,7 +118,7 @@ class Views:
             raise UsageError("the directory does not know this account")
         now = self.now()
         midnights = self._midnights(now)
-        mine = OwnCaptures(self._ledger, snapshot, account_id, midnights[0] - timedelta(hours=1), now)
+        mine = AccountCaptures(self._ledger, snapshot, account_id, midnights[0] - timedelta(hours=1), now)
         balance, other = self._balances(account_id, mine)
         supply, supply_as_of = mine.supply()
         if supply_as_of is not None and now - supply_as_of > STALE_AFTER:
@@ -153,7 +153,9 @@ class Views:
         days = (today - timedelta(days=back) for back in range(HISTORY_DAYS, -1, -1))
         return [datetime.combine(day, time(), self.zone).astimezone(UTC) for day in days]
 
-    def _balances(self, account_id: str, mine: OwnCaptures) -> tuple[BalanceView | None, BalanceView | None]:
+    def _balances(
+        self, account_id: str, mine: AccountCaptures
+    ) -> tuple[BalanceView | None, BalanceView | None]:
         """Billing's balance governs; the meter's copy stands beside it (users.md §0.10)."""
         metered = mine.balance()
         stored = self._ledger.balances.get(account_id)
@@ -240,7 +242,11 @@ class Views:
             account_number=account.account_number if account else None,
             legacy_number=account.legacy_number if account else None,
             reason=found.reason.value if found.reason else None,
-            state=MeterState.NEVER if newest is None else MeterState.SILENT if silent else MeterState.HEARD,
+            state=ContactState.NEVER
+            if newest is None
+            else ContactState.SILENT
+            if silent
+            else ContactState.HEARD,
             last_at=newest.at if newest else None,
             energy_kwh=_first(values.energy(c) for c in captures),
             balance=_first(values.rupees(c) for c in captures),

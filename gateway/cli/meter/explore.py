@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -18,9 +17,10 @@ from gateway.cli.meter.address import AddressOptions, MeterArgument, meter_comma
 from gateway.cli.options import JsonOption
 from gateway.cli.output import print_json, print_problem
 from gateway.errors import UsageError
+from gateway.private_file import write_private
 from protocols.dlms.data import axdr
+from protocols.dlms.explore.description import attribute_text, object_name, scale_of
 from protocols.dlms.explore.saved_meter import SavedAttribute, SavedMeter, SavedObject, to_text
-from protocols.dlms.explore.shown import object_name, scale_of, shown_attribute
 from protocols.dlms.explore.walk import Walk
 from protocols.dlms.objects import ObjectEntry, Shown, catalogue, class_name, describe
 from protocols.dlms.session import DlmsSession
@@ -64,7 +64,10 @@ def explore(
     finally:
         progress.end()
     if save is not None:
-        write_private(save, to_text(saved, lambda one: object_name(one.obis)))
+        try:
+            write_private(save, to_text(saved, lambda one: object_name(one.obis)).encode())
+        except OSError as error:
+            raise UsageError(f"{save} cannot be written: {error.strerror}") from error
     if as_json:
         print_json(_document(saved))
     else:
@@ -164,7 +167,7 @@ def _value(one: SavedObject, attribute: SavedAttribute) -> str:
     scaler = one.attribute(_SCALERS[one.class_id]) if one.class_id in _SCALERS else None
     with_scale = attribute.index == 2 or (one.class_id, attribute.index) == (5, 3)
     scale = scale_of(scaler.value) if scaler is not None and with_scale else None
-    text = shown_attribute(one.class_id, one.version, attribute.index, attribute.value, scale)
+    text = attribute_text(one.class_id, one.version, attribute.index, attribute.value, scale)
     return f"from row {attribute.first_entry}: {text}" if attribute.first_entry else text
 
 
@@ -223,14 +226,3 @@ def _summary(saved: SavedMeter, save: Path | None) -> None:
     text += f", {errors} refused" if errors else ""
     text += f", {left} not readable" if left else ""
     print_problem(text + (f"; saved as {save}" if save else ""))
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only this user may read; UsageError when that cannot be."""
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(text)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error

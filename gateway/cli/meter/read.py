@@ -14,7 +14,7 @@ from gateway.cli.meter.rows import as_document, print_csv, print_rows
 from gateway.cli.options import CsvOption, JsonOption, nearest, only_one_form, parse_span
 from gateway.cli.output import print_json
 from gateway.errors import UsageError
-from protocols.dlms.client.opening import PUBLIC_CLIENT
+from protocols.dlms.client.association_opener import PUBLIC_CLIENT
 from protocols.errors import MeterRefused
 from protocols.reading import ProfileName, ReadingSet
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.central.explain import Delivery, Explanation, Relation
+from gateway.central.explain import ExplainedCapture, Explanation, Relation
 from gateway.cli.output import print_fields, print_table, text
 
 
@@ -57,7 +57,7 @@ def _relation(row: Relation) -> dict[str, Any]:
     }
 
 
-def _delivery(one: Delivery) -> dict[str, Any]:
+def _delivery(one: ExplainedCapture) -> dict[str, Any]:
     capture = one.capture
     revision = f" rev {capture.value_rev}" if capture.value_rev > 1 else ""
     return {
@@ -72,12 +72,12 @@ def _delivery(one: Delivery) -> dict[str, Any]:
     }
 
 
-def _now(one: Delivery) -> str:
+def _now(one: ExplainedCapture) -> str:
     names = [a.account_number or a.legacy_number or a.account_id for a in one.accounts]
     return text(names) if names else one.capture.reason or "no_account"
 
 
-def _stamped(one: Delivery) -> str:
+def _stamped(one: ExplainedCapture) -> str:
     names = [s.account_number or s.legacy_number or s.account_id for s in one.stamped]
     return (
         f"{text(names) if names else one.capture.reason or 'no_account'} (v{one.capture.directory_version})"

@@ -14,7 +14,7 @@ from gateway.cli.output import print_json, print_problem
 from gateway.errors import UsageError
 from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.trace.frames import decode_trace
-from protocols.dlms.trace.state import Known
+from protocols.dlms.trace.state import TraceState
 
 MAX_FILE = 256 << 20
 """Octets of a capture or trace file."""
@@ -75,10 +75,10 @@ def decode(
         raise typer.Exit(Exit.FAILED)
 
 
-def _known(key_file: Path | None, titles: tuple[bytes, ...]) -> Known:
+def _known(key_file: Path | None, titles: tuple[bytes, ...]) -> TraceState:
     """Return what is known before the first octet."""
     if key_file is None:
-        return Known(titles=titles)
+        return TraceState(titles=titles)
     from protocols.dlms.security.suites import Keys
     from protocols.meters.key_file import KeyFile
 
@@ -88,7 +88,7 @@ def _known(key_file: Path | None, titles: tuple[bytes, ...]) -> Known:
         keys = Keys(
             encryption=file.secret("encryption_key"), authentication=file.secret("authentication_key")
         )
-    return Known(
+    return TraceState(
         keys=keys,
         titles=titles,
         secret=file.secret("hls_key") if "hls_key" in file else None,

@@ -1,4 +1,4 @@
-"""The command that shows everything: `meter-gateway demo`."""
+"""The command `demo`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from gateway.errors import UsageError
 from gateway.logs import setup_logging
 
 REFRESH = 1.0
+"""Seconds between looks at what the table shows."""
 STORY_PAUSE = 8.0
+"""Seconds to look at the table before the re-key is applied."""
 
 
 def demo(
@@ -71,6 +73,7 @@ def demo(
 
 
 async def _once(options: DemoOptions) -> bool:
+    """Read every meter once, print the table; return whether nothing is missing."""
     console = _console()
     async with demonstration(options, ConsoleSender(console.print)) as running:
         console.print(f"{len(running.plan.meters)} meters answer on {len(running.plan.lines)} lines")
@@ -96,7 +99,7 @@ async def _live(options: DemoOptions) -> bool:
     console = _console()
     sender = ConsoleSender(lambda text: console.print(f"[bold magenta]SMS[/] {text}"))
     async with demonstration(options, sender) as running:
-        _where(console, running)
+        _print_addresses(console, running)
         with Live(await _table(running), console=console, auto_refresh=False, transient=False) as live:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_refresh(live, running))
@@ -104,7 +107,7 @@ async def _live(options: DemoOptions) -> bool:
     return True
 
 
-def _where(console: Console, running: Demo) -> None:
+def _print_addresses(console: Console, running: Demo) -> None:
     example = running.plan.consumers[0]
     console.print(
         f"[bold]operator[/]  {running.url}/operator\n"
@@ -122,6 +125,7 @@ async def _refresh(live: Live, running: Demo) -> None:
 
 
 async def _story(console: Console, running: Demo) -> None:
+    """Tell what the gateway is for: readings do not wait for numbers, and no reading is sent again for one."""
     late = running.late
     names = ", ".join(m.meter for m in late)
     console.print(f"[cyan]1[/] the numbers of {names} are not known yet; their readings do not wait")
@@ -143,6 +147,7 @@ async def _story(console: Console, running: Demo) -> None:
 
 
 async def _wait_for_rows(running: Demo, good: Callable[[MeterRow | None], bool]) -> None:
+    """Wait until the rows of all late meters are good."""
     while True:
         rows = await running.rows()
         if all(good(rows.get(m.meter)) for m in running.late):

@@ -13,7 +13,7 @@ from protocols.capture.file import is_capture, read_capture
 from protocols.capture.streams import chunks
 from protocols.capture.trace_file import is_trace, read_trace
 from protocols.dlms.trace.conversations import Heard, decode_talks
-from protocols.dlms.trace.state import Known
+from protocols.dlms.trace.state import TraceState
 from protocols.errors import MeterProtocolError
 
 
@@ -39,7 +39,7 @@ def pieces_of(content: bytes) -> Pieces | None:
     return Pieces(_traced(text)) if is_trace(text) else None
 
 
-def print_conversations(pieces: Pieces, known: Known, *, as_json: bool) -> None:
+def print_conversations(pieces: Pieces, known: TraceState, *, as_json: bool) -> None:
     """Print what a recording holds; exit with 1 where something is wrong, or nothing is DLMS.
 
     Each conversation begins with what is `known`.

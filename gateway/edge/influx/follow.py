@@ -19,14 +19,16 @@ from mapping.snapshot import DirectorySnapshot
 from protocols.clock import SystemClock
 from protocols.durable import replace_file
 
-log = structlog.get_logger("gateway.edge")
+_log = structlog.get_logger("gateway.edge.influx")
 
 RETRY = 5.0
+"""Seconds between tries of a move while the server is away."""
 SETTLE = 1.0
 """Seconds after a change by which everything that was stamped with the former part is journaled."""
 LOOK = 0.2
+"""Seconds between looks at the sink's cursor."""
 _FILE = "influx-directory"
-PEOPLE = SystemClock()
+WALL_CLOCK = SystemClock()
 """The machine's present: points of simulated time are never later."""
 
 
@@ -38,7 +40,7 @@ class CursorSource(JournalReader, Protocol):
 
 
 class InfluxFollower:
-    """The sink together with its mover.
+    """The sink together with its mover: points are written, and follow the directory when it changes.
 
     `folder` keeps the digest of the directory part that all points follow: after a crash, or when the part
     is another one, every meter is looked at again, which moves only what stands wrong.
@@ -50,9 +52,9 @@ class InfluxFollower:
         self._sink = sink
         self._mover = mover
         self._meters = tuple(meters)
-        self._path = folder / _FILE
+        self._digest_file = folder / _FILE
         self._wanted: DirectorySnapshot | None = None
-        self._done: DirectorySnapshot | None = None
+        self._followed: DirectorySnapshot | None = None
         self._changed = asyncio.Event()
         self._fault: str | None = None
         self.moved = 0
@@ -63,7 +65,7 @@ class InfluxFollower:
         self._changed.set()
 
     def statistics(self) -> InfluxStatistics:
-        """The sink's counters; a failed move shows as the last error."""
+        """Return the sink's counters, frozen; a move that failed shows as the last error."""
         counters = self._sink.statistics()
         return replace(counters, last_error=counters.last_error or self._fault)
 
@@ -81,24 +83,28 @@ class InfluxFollower:
             await self._changed.wait()
             self._changed.clear()
             wanted = self._wanted
-            if wanted is None or await asyncio.to_thread(self._follows, wanted):
+            if wanted is None or await asyncio.to_thread(self._is_followed, wanted):
                 continue
+            # What was stamped with the former part may still be on its way: first let it be journaled, then
+            # written, or it would appear under the old account behind the back of the move.
             await asyncio.sleep(SETTLE)
             await self._caught_up(journal, journal.last_seq)
-            before, self._done = self._done, None  # half moved, points follow neither
-            await asyncio.to_thread(self._path.unlink, missing_ok=True)
+            before, self._followed = self._followed, None
+            # Half moved, points follow neither part: a crash from here on must look at every meter again.
+            await asyncio.to_thread(self._digest_file.unlink, missing_ok=True)
             if await self._move_all(before, wanted):
-                self._done = wanted
-                await asyncio.to_thread(self._note, wanted)
+                self._followed = wanted
+                await asyncio.to_thread(self._keep_digest, wanted)
 
     async def _caught_up(self, journal: CursorSource, seq: int) -> None:
-        """Wait until everything that was stamped with the former part is written: it may have to move."""
         while (await journal.cursors()).get(self.name, 0) < seq:
             await asyncio.sleep(LOOK)
 
     async def _move_all(self, before: DirectorySnapshot | None, snapshot: DirectorySnapshot) -> bool:
         good = True
         for meter in self._meters:
+            # After a start nobody knows what the points follow, so every meter is looked at; later only
+            # those whose accounts changed, or each re-key of one meter would read all points of all.
             if before is None or _whose(before, meter) != _whose(snapshot, meter):
                 good = await self._move(meter, snapshot) and good
         if good:
@@ -109,7 +115,7 @@ class InfluxFollower:
         """Move one meter's points, however long the server is away; False when it refuses for good."""
         while True:
             try:
-                self.moved += await asyncio.to_thread(self._mover.move, meter, snapshot, PEOPLE.now())
+                self.moved += await asyncio.to_thread(self._mover.move, meter, snapshot, WALL_CLOCK.now())
             except PeerRefusedData as error:
                 self._failed(meter, error)
                 return False
@@ -121,19 +127,19 @@ class InfluxFollower:
 
     def _failed(self, meter: str, error: PeerError) -> None:
         self._fault = f"points of {meter} could not be moved to another account: {error}"
-        log.warning("influx_move_failed", meter=meter, error=str(error))
+        _log.warning("influx_move_failed", meter=meter, error=str(error))
 
-    def _follows(self, snapshot: DirectorySnapshot) -> bool:
+    def _is_followed(self, snapshot: DirectorySnapshot) -> bool:
         try:
-            return self._path.read_text(encoding="ascii") == _digest(snapshot)
+            return self._digest_file.read_text(encoding="ascii") == _digest(snapshot)
         except (OSError, UnicodeDecodeError):
             return False
 
-    def _note(self, snapshot: DirectorySnapshot) -> None:
+    def _keep_digest(self, snapshot: DirectorySnapshot) -> None:
         try:
-            replace_file(self._path, _digest(snapshot).encode("ascii"))
-        except OSError as error:
-            log.warning("influx_note_failed", error=str(error))  # looked at again after the next start
+            replace_file(self._digest_file, _digest(snapshot).encode("ascii"))
+        except OSError as error:  # then all meters are looked at again after the next start
+            _log.warning("influx_digest_not_kept", error=str(error))
 
 
 def _whose(snapshot: DirectorySnapshot, meter: str) -> list[object]:

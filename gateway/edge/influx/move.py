@@ -44,13 +44,15 @@ class InfluxMover:
         self._reader.close()
 
     def move(self, meter: str, snapshot: DirectorySnapshot, now: datetime) -> int:
-        """Put every point of a meter under the account that `snapshot` says; gives how many moved.
+        """Put every point of a meter under the account that `snapshot` says; return how many moved.
 
-        Raises PeerUnavailable, PeerRefusedLogin or PeerRefusedData; calling it again goes on.
+        Looks at HORIZON before `now` and a day after it. Raises PeerUnavailable, PeerRefusedLogin or
+        PeerRefusedData; calling it again goes on.
         """
         moved = 0
         until = now + timedelta(days=1)
         after = now - HORIZON
+        # A window at a time: all points of one meter may not fit into one answer of the server.
         while after < until:
             end = min(after + WINDOW, until)
             moved += self._window(meter, snapshot, nanoseconds(after), nanoseconds(end))
@@ -62,7 +64,9 @@ class InfluxMover:
         others = {(p.measurement, p.account, p.at): p for p in points}
         moved = 0
         for run in _runs(points, snapshot, meter):
-            copies = [_copy(p, account_at(snapshot, meter, p.time, _interval(p)), others) for p in run]
+            copies = [_copy(p, _account_of(p, snapshot, meter), others) for p in run]
+            # The copy first: a crash between leaves a point twice, which the next move finds and retires;
+            # the other way round it would be gone.
             self._write(copies)
             self._write(self._reader.retire(meter, run))
             moved += len(run)
@@ -77,32 +81,34 @@ class InfluxMover:
 def _runs(
     points: Sequence[StoredPoint], snapshot: DirectorySnapshot, meter: str
 ) -> Iterator[list[StoredPoint]]:
-    """Yield the points to move, as runs that follow each other in their series without one that stays."""
+    """Yield the points to move, as runs that follow each other in their series without one that stays.
+
+    InfluxDB deletes a span of time in a series, so a point that stays must not lie between two that go.
+    """
     series: dict[tuple[str, tuple[tuple[str, str], ...]], list[StoredPoint]] = defaultdict(list)
     for point in points:
         if point.stands:
             series[point.measurement, tuple(sorted(point.tags.items()))].append(point)
 
     def moves(point: StoredPoint) -> bool:
-        if point.fields.get(UNTRUSTED):
-            return False
-        return point.account != account_at(snapshot, meter, point.time, _interval(point))
+        # An untrusted time or another meter's reading belongs to nobody, whatever the directory says.
+        return not point.fields.get(UNTRUSTED) and point.account != _account_of(point, snapshot, meter)
 
-    for several in series.values():
-        several.sort(key=lambda p: p.at)
-        for wanted, run in groupby(several, key=moves):
+    for members in series.values():
+        members.sort(key=lambda p: p.at)
+        for wanted, run in groupby(members, key=moves):
             if wanted:
                 yield list(run)
 
 
-def _interval(point: StoredPoint) -> float | None:
-    return point.fields.get(INTERVAL)
+def _account_of(point: StoredPoint, snapshot: DirectorySnapshot, meter: str) -> str:
+    return account_at(snapshot, meter, point.time, point.fields.get(INTERVAL))
 
 
 def _copy(point: StoredPoint, account: str, others: dict[tuple[str, str, int], StoredPoint]) -> StoredPoint:
-    """The point under another account; one that stood there before and was moved away stands again."""
     fields = {name: value for name, value in point.fields.items() if not name.startswith(SUPERSEDED)}
     before = others.get((point.measurement, account, point.at))
     if before is not None and not before.stands:
+        # VictoriaMetrics cannot delete: what was moved away from here once is marked as standing again.
         fields[f"{SUPERSEDED}{before.generation + 1}"] = 1.0
     return StoredPoint(point.measurement, {**point.tags, "account": account}, point.at, fields)

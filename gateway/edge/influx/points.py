@@ -20,7 +20,7 @@ LASTING = frozenset({"untrusted_time", "identity_mismatch"})
 
 @dataclass(frozen=True, slots=True)
 class PointLine:
-    """One point ready to write: the entry it came from and its line."""
+    """One point ready to write: the seq of the entry that it came from, and its line of line protocol."""
 
     seq: int
     line: str

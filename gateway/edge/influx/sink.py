@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from influxdb_client.client.influxdb_client import InfluxDBClient
@@ -18,13 +19,16 @@ from gateway.edge.influx.target import InfluxTarget
 from gateway.edge.journal.entry import Entry
 from gateway.edge.sinks.base import JournalReader
 from gateway.errors import JournalError, PeerError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
+from gateway.halving import refused_alone
+from gateway.statistics import counted
 
-log = structlog.get_logger()
+_log = structlog.get_logger("gateway.edge.influx")
 
 SINK = "influx"
 MAX_POINTS = 2_000
 """Points in one write: some 400 kB, well under every server's body limit."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
+"""Seconds between tries while the server is away."""
 VERIFY_EVERY = 50
 """Of so many batches one is read back, the first among them."""
 Verify = Callable[[Entry], bool]
@@ -83,22 +87,6 @@ def _translated(error: ApiException) -> Exception:
     return PeerUnavailable(f"InfluxDB answered {error.status}: {reason}")
 
 
-def refused_points(writer: InfluxWriter, points: Sequence[PointLine]) -> list[tuple[PointLine, str]]:
-    """Write `points`; where the server refuses, halve until each bad point stands alone with its reason.
-
-    A partial write keeps the good points of a refused batch; writing them again is harmless (same series
-    and time overwrite). PeerUnavailable and PeerRefusedLogin pass through.
-    """
-    try:
-        writer.write([p.line for p in points])
-    except PeerRefusedData as error:
-        if len(points) == 1:
-            return [(points[0], str(error))]
-        middle = len(points) // 2
-        return refused_points(writer, points[:middle]) + refused_points(writer, points[middle:])
-    return []
-
-
 class InfluxSink:
     """Follows the journal and writes its captures as points.
 
@@ -111,26 +99,22 @@ class InfluxSink:
         self._writer = InfluxWriter(target)
         self._gateway = gateway
         self._verify = verify
-        self._batches = self._unverified = 0
-        self._written = self._dead = self._failures = 0
-        self._last_error: str | None = None
-        self._connected = False
+        self._batches = 0
+        self._statistics = InfluxStatistics()
 
     def statistics(self) -> InfluxStatistics:
-        """Return a frozen copy of the counters."""
-        return InfluxStatistics(
-            written=self._written,
-            unverified=self._unverified,
-            dead=self._dead,
-            failures=self._failures,
-            last_error=self._last_error,
-            connected=self._connected,
-        )
+        """Return the counters since start, frozen."""
+        return self._statistics
 
     async def run(self, journal: JournalReader) -> None:
-        """Deliver for ever; the cursor moves only past what was written or set aside. Cancel at will."""
+        """Deliver until cancelled or the journal closes; the cursor moves only past what was taken.
+
+        Waits for a server that is away, for ever; no PeerError and no JournalError leaves it. What a cancel
+        leaves unacknowledged is written again by the next run, over the same points.
+        """
         try:
-            self._connected = await asyncio.to_thread(self._writer.ping)
+            reached = await asyncio.to_thread(self._writer.ping)
+            self._statistics = replace(self._statistics, connected=reached)
             while not await self._follow(journal):
                 await asyncio.sleep(FIRST_WAIT)
         finally:
@@ -139,61 +123,70 @@ class InfluxSink:
     async def _follow(self, journal: JournalReader) -> bool:
         """Deliver from the cursor on; False when the journal's disk failed and it should begin again."""
         try:
-            async for entries in journal.follow(SINK):
-                for start in range(0, len(entries), MAX_POINTS):
-                    await self._deliver(journal, entries[start : start + MAX_POINTS])
+            async with contextlib.aclosing(journal.follow(SINK)) as chunks:
+                async for entries in chunks:
+                    for start in range(0, len(entries), MAX_POINTS):
+                        await self._deliver(journal, entries[start : start + MAX_POINTS])
         except JournalError as error:
-            self._failed(str(error), FIRST_WAIT)
+            self._failed(str(error), retry_in=FIRST_WAIT)
             return False
         return True
 
     async def _deliver(self, journal: JournalReader, entries: Sequence[Entry]) -> None:
         points = [p for e in entries if (p := point(e, self._gateway)) is not None]
-        refused = await self._write_until_answered(points) if points else []
+        refused = await self._write_until_answered(points)
         bodies = {e.seq: e.body for e in entries}
-        for bad, reason in refused:
-            await journal.dead_letter(SINK, bad.seq, reason, bodies[bad.seq])
-            log.warning("point refused", sink=SINK, seq=bad.seq, reason=reason)
-        self._dead += len(refused)
-        self._written += len(points) - len(refused)
-        bad_seqs = {bad.seq for bad, _ in refused}
-        await self._look(entries, [p for p in points if p.seq not in bad_seqs])
+        for bad, error in refused:
+            await journal.dead_letter(SINK, bad.seq, str(error), bodies[bad.seq])
+            _log.warning("point_refused", seq=bad.seq, error=str(error))
+        self._statistics = counted(self._statistics, dead=len(refused), written=len(points) - len(refused))
+        refused_seqs = {bad.seq for bad, _ in refused}
+        taken = {p.seq for p in points} - refused_seqs
+        await self._read_one_back([e for e in entries if e.seq in taken])
+        # Last of all: a crash before this writes the same points again, which changes nothing in a series.
         await journal.ack(SINK, entries[-1].seq)
 
-    async def _look(self, entries: Sequence[Entry], points: Sequence[PointLine]) -> None:
+    async def _write_until_answered(
+        self, points: Sequence[PointLine]
+    ) -> list[tuple[PointLine, PeerRefusedData]]:
+        """Write all points, however long the server is away; return those that it refuses for good."""
+
+        def write(part: Sequence[PointLine]) -> None:
+            self._writer.write([p.line for p in part])
+
+        backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
+        while points:
+            try:
+                # A partial write keeps the good points of a refused batch: they are written over themselves.
+                refused = await asyncio.to_thread(refused_alone, points, write, PeerRefusedData)
+            except (PeerUnavailable, PeerRefusedLogin) as error:
+                wait = backoff.next()
+                self._failed(str(error), retry_in=wait)
+                await asyncio.sleep(wait)
+            else:
+                self._statistics = replace(self._statistics, connected=True, last_error=None)
+                return refused
+        return []
+
+    async def _read_one_back(self, taken: Sequence[Entry]) -> None:
         """Now and then read the last point back: VictoriaMetrics drops bad lines without a word.
 
         A miss raises the alarm and is counted; the cursor goes on, since the journal can be replayed.
         """
         self._batches += 1
-        if self._verify is None or not points or self._batches % VERIFY_EVERY != 1:
+        if self._verify is None or not taken or self._batches % VERIFY_EVERY != 1:
             return
-        last = next(e for e in reversed(entries) if e.seq == points[-1].seq)
+        last = taken[-1]
         try:
-            seen = await asyncio.to_thread(self._verify, last)
+            found = await asyncio.to_thread(self._verify, last)
         except PeerError as error:
-            self._failed(f"points could not be read back: {error}", 0)
+            self._failed(f"points could not be read back: {error}")
             return
-        if not seen:
-            self._unverified += 1
-            self._failed(f"the server took entry {last.seq} without a word and does not show it", 0)
+        if not found:
+            self._statistics = counted(self._statistics, unverified=1)
+            self._failed(f"the server took entry {last.seq} without a word and does not show it")
 
-    async def _write_until_answered(self, points: Sequence[PointLine]) -> list[tuple[PointLine, str]]:
-        backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
-        while True:
-            try:
-                refused = await asyncio.to_thread(refused_points, self._writer, points)
-            except (PeerUnavailable, PeerRefusedLogin) as error:
-                wait = backoff.next()
-                self._failed(str(error), wait)
-                await asyncio.sleep(wait)
-            else:
-                self._connected, self._last_error = True, None
-                return refused
-
-    def _failed(self, text: str, wait: float) -> None:
-        self._failures += 1
-        self._connected = False
-        if text != self._last_error:
-            log.warning("InfluxDB write failed", error=text, next_try_within_s=wait)
-        self._last_error = text
+    def _failed(self, error: str, retry_in: float = 0.0) -> None:
+        if error != self._statistics.last_error:  # once for each cause, not once for each try
+            _log.warning("influx_write_failed", error=error, retry_in=round(retry_in, 1))
+        self._statistics = replace(counted(self._statistics, failures=1), connected=False, last_error=error)

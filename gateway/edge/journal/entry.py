@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -19,9 +19,8 @@ class EntryKind(StrEnum):
 class CaptureRecord:
     """A stamped capture before it has a sequence number.
 
-    `body` is the contract's Capture as JSON octets with `"value_rev":1` and without `seq`;
-    `value_hash` covers the values only, so that a repeat is told from a revision. With `if_new` the record
-    never revises one that is there: what a meter pushed may hold less than what was read from it.
+    `body` is laid out as `gateway.contract.capture_body` says: a first revision without `seq`;
+    `value_hash` covers the values only, so that a repeat is told from a revision.
     """
 
     kind: EntryKind
@@ -31,7 +30,6 @@ class CaptureRecord:
     at: datetime
     value_hash: bytes
     body: bytes
-    if_new: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +47,16 @@ class GapRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalBatch:
-    """What one append makes durable together: all of it or nothing."""
+    """What one append makes durable together: all of it or nothing.
+
+    `watermarks` are (meter, profile, instant). Without `revise` a capture that is there already stays as it
+    is: what a meter pushed may hold less than what was read from it.
+    """
 
     captures: tuple[CaptureRecord, ...] = ()
-    watermarks: tuple[tuple[str, str, datetime], ...] = field(default=())
+    watermarks: tuple[tuple[str, str, datetime], ...] = ()
     gaps: tuple[GapRecord, ...] = ()
+    revise: bool = True
 
 
 @dataclass(frozen=True, slots=True)

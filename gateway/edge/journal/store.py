@@ -135,7 +135,7 @@ class JournalStore:
             first = seq + 1
             for key, record in captures:
                 old = known.get(key)
-                if old is not None and (record.if_new or old[0] == record.value_hash):
+                if old is not None and (old[0] == record.value_hash or not batch.revise):
                     done.repeats += 1
                     continue
                 rev = 1 if old is None else old[1] + 1

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gateway.edge.journal.entry import CaptureRecord, GapRecord, JournalBatch
-from gateway.edge.journal.journal import MAX_BODY, GapState, Journal
+from gateway.edge.journal.entry import GapRecord, JournalBatch
+from gateway.edge.journal.journal import Journal
+from gateway.edge.journal.types import GapState
 from gateway.edge.polling import gaps
-from gateway.edge.polling.health import DRIFT_ALARM
-from gateway.edge.polling.schedule import PolledMeter, Schedule
-from gateway.edge.stamping.stamp import DirectoryLike, stamp
+from gateway.edge.stamping.appender import ReadingAppender
+from gateway.edge.stamping.clocks import is_ahead
 from protocols.errors import MeterProtocolError
 from protocols.reading import PROFILE_KIND, ProfileKind, ProfileName, ReadingSet
 from protocols.session import Clock, MeterSession
@@ -21,6 +21,7 @@ STORED = frozenset({ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLI
 WINDOW = timedelta(days=5)
 """Span asked for at once: what a broken read repeats stays small."""
 FLUSH_ROWS = 200
+"""Rows after which what was read is journaled, though the meter is still sending."""
 MAX_ROWS = 50_000
 """Rows of one profile in one poll: 50 times a full block load of 35 days; more is a meter gone wrong."""
 OVERLAP = {
@@ -30,231 +31,185 @@ OVERLAP = {
     ProfileName.BILLING: timedelta(days=35),
 }
 """Read again before the watermark: rows that came late or twice (clock set back). Repeats cost nothing."""
-SETTLED = {ProfileName.BLOCK_LOAD: timedelta(hours=2)}
-"""After this long without a row, the row is not expected any more."""
+SETTLED = timedelta(hours=2)
+"""After this long without a row of block load, the row is not expected any more."""
 
 
 class Collector:
-    """Reads profiles and appends them; every append carries captures, watermark and gaps together."""
+    """Reads profiles and journals them; every append carries captures, watermark and gaps together.
+
+    `backfill` is how far back the first read of a stored profile goes.
+    """
 
     def __init__(
         self,
-        *,
         journal: Journal,
-        directory: Callable[[], DirectoryLike],
-        schedule: Schedule,
+        appender: ReadingAppender,
+        *,
         clock: Clock,
+        backfill: timedelta = timedelta(days=35),
     ) -> None:
         self._journal = journal
-        self._directory = directory
-        self._schedule = schedule
+        self._appender = appender
         self._clock = clock
+        self._backfill = backfill
         self._retried: dict[str, datetime] = {}
 
     async def collect(
-        self, session: MeterSession, meter: PolledMeter, profile: ProfileName, *, clock_trusted: bool
+        self, session: MeterSession, meter: str, profile: ProfileName, *, clock_trusted: bool
     ) -> int:
-        """Read one profile; gives how many captures were new.
+        """Read one profile and journal what is new; return how many captures were new.
 
-        Raises what the session raises (what was read before it is journaled), JournalError.
+        Raises what the session raises (what was read before it is journaled) and JournalError. A cancel
+        leaves what was appended; the rest is read again from the watermark.
         """
-        task = _Task(self, session, meter.meter, profile, clock_trusted)
+        reading = _ProfileReading(
+            journal=self._journal,
+            appender=self._appender,
+            session=session,
+            meter=meter,
+            profile=profile,
+            clock_trusted=clock_trusted,
+            clock=self._clock,
+        )
         if profile in STORED:
-            await task.stored(self._schedule.backfill)
+            await reading.read_stored(self._backfill)
         else:
-            await task.present()
+            await reading.read_present()
         if PROFILE_KIND[profile] is ProfileKind.INTERVAL:
-            await self._retry_gaps(task)
-        return task.captures
+            await self._retry_gaps(reading)
+        return reading.new
 
-    async def _retry_gaps(self, task: _Task) -> None:
+    async def _retry_gaps(self, reading: _ProfileReading) -> None:
         now = self._clock.now()
-        for gap in await self._journal.open_gaps(task.meter, task.profile.value):
+        for gap in await self._journal.open_gaps(reading.meter, reading.profile.value):
             if gaps.retry_due(gap, self._retried.get(gap.gap_id), now):
                 self._retried[gap.gap_id] = now
-                await self._retry(task, gap, now)
+                await self._retry(reading, gap, now)
 
-    async def _retry(self, task: _Task, gap: GapState, now: datetime) -> None:
-        rows = await task.reread(gap.after, gap.until)
+    async def _retry(self, reading: _ProfileReading, gap: GapState, now: datetime) -> None:
+        rows = await reading.reread(gap.after, gap.until)
         if gaps.covers(((r.start or r.at, r.at) for r in rows), gap):
             state = gaps.FILLED
         elif gaps.hopeless(gap, now):
             state = gaps.UNFILLABLE
         else:
             return
+        # After the rows themselves: a crash between them leaves a gap open that is full, and it is read
+        # once more; the other way round it would be called full and stay empty.
         await self._journal.append(JournalBatch(gaps=(gaps.closed(gap, state),)))
         self._retried.pop(gap.gap_id, None)
 
-    async def append(self, task: _Task, rows: list[ReadingSet], mark: datetime | None) -> int:
-        """Stamp and journal rows with the gaps found so far."""
-        now, directory = self._clock.now(), self._directory()
-        disciplined = self._clock.disciplined()
-        captures = tuple(
-            stamp(
-                row,
-                task.meter,
-                directory,
-                disciplined=disciplined,
-                # A gateway that does not know the time cannot call a row one of the future.
-                clock_trusted=task.clock_trusted and not (disciplined and _ahead(row, now)),
-            )
-            for row in rows
-        )
-        _check_length(captures)
-        found: tuple[GapRecord, ...] = ()
-        if task.coverage is not None:
-            found = gaps.opened(task.meter, task.profile.value, task.coverage.take(), now)
-        marks = ((task.meter, task.profile.value, mark),) if mark is not None else ()
-        if not (captures or marks or found):
-            return 0
-        span = await self._journal.append(JournalBatch(captures=captures, watermarks=marks, gaps=found))
-        return max(0, span.last - span.first + 1 - len(found))
 
-    async def pushed(self, meter: str, rows: Sequence[ReadingSet], *, clock_trusted: bool) -> int:
-        """Stamp and journal what a meter sent by itself; gives how many captures were new.
+@dataclass(slots=True, kw_only=True)
+class _ProfileReading:
+    """One profile of one meter in one poll; `new` counts its new captures."""
 
-        No watermark moves and no gap closes: what came unasked proves nothing about what lies before it.
-        A row that was read already is not revised. Raises JournalError, MeterProtocolError for a row that is
-        too long.
-        """
-        now, directory = self._clock.now(), self._directory()
-        disciplined = self._clock.disciplined()
-        captures = tuple(
-            replace(
-                stamp(
-                    row,
-                    meter,
-                    directory,
-                    disciplined=disciplined,
-                    clock_trusted=clock_trusted and not (disciplined and _ahead(row, now)),
-                ),
-                if_new=True,
-            )
-            for row in rows
-        )
-        _check_length(captures)
-        span = await self._journal.append(JournalBatch(captures=captures))
-        return max(0, span.last - span.first + 1)
+    journal: Journal
+    appender: ReadingAppender
+    session: MeterSession
+    meter: str
+    profile: ProfileName
+    clock_trusted: bool
+    clock: Clock
+    new: int = 0
+    _now: datetime | None = None
+    _mark: datetime | None = None
+    _coverage: gaps.Coverage | None = None
+    _rows: int = 0
 
-    async def watermark(self, task: _Task) -> datetime | None:
-        """The durable watermark of the task's profile."""
-        return await self._journal.watermark(task.meter, task.profile.value)
-
-    def trusted_now(self) -> datetime | None:
-        """The present, None while the gateway's own time cannot be trusted."""
-        return self._clock.now() if self._clock.disciplined() else None
-
-
-class _Task:
-    """One profile of one meter in one poll."""
-
-    def __init__(
-        self,
-        collector: Collector,
-        session: MeterSession,
-        meter: str,
-        profile: ProfileName,
-        clock_trusted: bool,
-    ) -> None:
-        self._collector = collector
-        self._session = session
-        self.meter = meter
-        self.profile = profile
-        self.clock_trusted = clock_trusted
-        self.coverage: gaps.Coverage | None = None
-        self.captures = 0
-        self._rows = 0
-        self._mark: datetime | None = None
-
-    async def present(self) -> None:
+    async def read_present(self) -> None:
         """Read a snapshot of now."""
-        rows = [row async for row in self._counted(None, None)]
-        now = self._collector.trusted_now()
+        rows = [row async for row in self._read(None, None)]
+        now = self._trusted_now()
         mark = min(max(row.at for row in rows), now) if rows and now is not None else None
-        self.captures += await self._collector.append(self, rows, mark)
+        await self._append(rows, mark)
 
-    async def stored(self, backfill: timedelta) -> None:
+    async def read_stored(self, backfill: timedelta) -> None:
         """Read what the meter stored since the watermark, window by window, oldest first."""
-        self._mark = await self._collector.watermark(self)
-        now = self._collector.trusted_now()
-        if self.profile is ProfileName.BLOCK_LOAD and self.clock_trusted and now is not None:
-            self.coverage = gaps.Coverage(self._mark)
+        self._mark = await self.journal.watermark(self.meter, self.profile.value)
+        self._now = now = self._trusted_now()
         if now is None:
-            await self._window(self._since(None), None, None)
+            # Without a trusted present there is no end to ask up to, no window and no gap: everything since
+            # the watermark is taken as it comes, and the watermark stays.
+            await self._read_window(self._since(None), None)
             return
+        if self.profile is ProfileName.BLOCK_LOAD and self.clock_trusted:
+            self._coverage = gaps.Coverage(self._mark)
         since = self._since(now - backfill)
         while since is None or since < now:
             until = now if since is None else min(since + WINDOW, now)
-            await self._window(since, until, now)
+            await self._read_window(since, until)
             since = until
 
     def _since(self, first: datetime | None) -> datetime | None:
         return first if self._mark is None else self._mark - OVERLAP[self.profile]
 
-    async def _window(self, since: datetime | None, until: datetime | None, now: datetime | None) -> None:
+    async def _read_window(self, since: datetime | None, until: datetime | None) -> None:
         rows: list[ReadingSet] = []
         try:
-            async for row in self._counted(since, until):
+            async for row in self._read(since, until):
                 rows.append(row)
-                if self.coverage is not None and row.start is not None and _stamped_well(row, now):
-                    self.coverage.row(row.start, row.at)
+                if self._coverage is not None and row.start is not None and self._is_stamped_well(row):
+                    self._coverage.row(row.start, row.at)
                 if len(rows) >= FLUSH_ROWS:
-                    await self._flush(rows, now)
+                    await self._flush(rows)
                     rows = []
         except Exception:
-            await self._flush(rows, now)  # what came before the fault is not read again
+            # A meter that falls silent in the middle of a window: what it sent before is not read again.
+            await self._flush(rows)
             raise
-        self._settle(until, now)
-        await self._flush(rows, now, whole=until)
+        if self._coverage is not None and until is not None and self._now is not None:
+            # The whole window was read: what is missing in it, long past, will not come by itself.
+            self._coverage.settled(min(until, self._now - SETTLED))
+        await self._flush(rows, whole=until)
 
-    def _settle(self, until: datetime | None, now: datetime | None) -> None:
-        """Expect no more rows before a time long past: gaps are opened and the watermark passes it."""
-        wait = SETTLED.get(self.profile)
-        if self.coverage is not None and wait is not None and until is not None and now is not None:
-            self.coverage.settled(min(until, now - wait))
-
-    async def _flush(
-        self, rows: list[ReadingSet], now: datetime | None, whole: datetime | None = None
-    ) -> None:
+    async def _flush(self, rows: list[ReadingSet], whole: datetime | None = None) -> None:
         """Journal rows; the watermark moves to the last one, or to `whole`, up to which all was read."""
         mark = None
-        if now is not None and self.clock_trusted:
+        if self._now is not None and self.clock_trusted:
             reached = whole or max((row.at for row in rows), default=None)
-            if self.coverage is not None:
-                reached = self.coverage.upto  # a block may still be stored: only rows or gaps pass it
-            reached = None if reached is None else min(reached, now)
+            if self._coverage is not None:
+                # A block that is due may be stored a moment later: only rows and gaps move the watermark.
+                reached = self._coverage.upto
+            # Never past now: a row that the meter dated ahead would hide all that come before it.
+            reached = None if reached is None else min(reached, self._now)
             if reached is not None and (self._mark is None or reached > self._mark):
                 self._mark = mark = reached
-        self.captures += await self._collector.append(self, rows, mark)
+        await self._append(rows, mark)
 
     async def reread(self, since: datetime, until: datetime) -> list[ReadingSet]:
-        """Read a span again and journal what is new; the watermark stays."""
-        self.coverage = None
-        rows = [row async for row in self._counted(since, until)]
-        self.captures += await self._collector.append(self, rows, None)
+        """Read a span again and journal what is new; the watermark stays and no gap opens."""
+        self._coverage = None
+        rows = [row async for row in self._read(since, until)]
+        await self._append(rows, None)
         return rows
 
-    async def _counted(self, since: datetime | None, until: datetime | None) -> AsyncIterator[ReadingSet]:
-        async for row in self._session.read(self.profile, since, until):
+    async def _append(self, rows: list[ReadingSet], mark: datetime | None) -> None:
+        opened: tuple[GapRecord, ...] = ()
+        if self._coverage is not None:
+            found = self._coverage.take()
+            opened = gaps.opened(self.meter, self.profile.value, found, noticed_at=self.clock.now())
+        self.new += await self.appender.append(
+            self.meter,
+            rows,
+            clock_trusted=self.clock_trusted,
+            watermarks=() if mark is None else ((self.meter, self.profile.value, mark),),
+            gaps=opened,
+        )
+
+    async def _read(self, since: datetime | None, until: datetime | None) -> AsyncIterator[ReadingSet]:
+        async for row in self.session.read(self.profile, since, until):
             self._rows += 1
             if self._rows > MAX_ROWS:
                 raise MeterProtocolError(f"more than {MAX_ROWS} rows of {self.profile} in one poll")
             yield row
 
+    def _is_stamped_well(self, row: ReadingSet) -> bool:
+        """Whether the row's time can be believed: a wrong one would show gaps that are none."""
+        if self._now is not None and is_ahead(row, self._now):
+            return False
+        return row.meter_time is None or row.meter_time.trusted
 
-def _check_length(captures: Sequence[CaptureRecord]) -> None:
-    for capture in captures:
-        if len(capture.body) > MAX_BODY:
-            raise MeterProtocolError(f"{capture.capture_id} is longer than {MAX_BODY} octets as a message")
-
-
-def _ahead(row: ReadingSet, now: datetime) -> bool:
-    """Whether the row's time is still to come."""
-    return row.at > now + DRIFT_ALARM
-
-
-def _stamped_well(row: ReadingSet, now: datetime | None) -> bool:
-    """Whether the row's time can be believed: a wrong one would show gaps that are none."""
-    if now is not None and _ahead(row, now):
-        return False
-    return row.meter_time is None or row.meter_time.trusted
+    def _trusted_now(self) -> datetime | None:
+        return self.clock.now() if self.clock.disciplined() else None

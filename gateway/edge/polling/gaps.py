@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
+from gateway.contract.messages import Gap
 from gateway.edge.journal.entry import GapRecord
 from gateway.edge.journal.types import GapState
 from gateway.edge.stamping.stamp import gap_record
@@ -59,16 +59,16 @@ class Coverage:
         return found
 
 
-def opened(meter: str, profile: str, spans: Iterable[Span], now: datetime) -> tuple[GapRecord, ...]:
-    """Records that open these gaps."""
+def opened(meter: str, profile: str, spans: Iterable[Span], *, noticed_at: datetime) -> tuple[GapRecord, ...]:
+    """Return the records that open these gaps."""
     return tuple(
-        gap_record(meter, profile, after, until, state=OPEN, reason=NOT_IN_METER, noticed_at=now)
+        gap_record(meter, profile, after, until, state=OPEN, reason=NOT_IN_METER, noticed_at=noticed_at)
         for after, until in spans
     )
 
 
 def covers(rows: Iterable[Span], gap: GapState) -> bool:
-    """Whether the intervals, in any order, leave nothing of the gap out."""
+    """Say whether the intervals, in any order, leave nothing of the gap out."""
     reached = gap.after
     for start, end in sorted(rows):
         if start > reached:
@@ -78,45 +78,31 @@ def covers(rows: Iterable[Span], gap: GapState) -> bool:
 
 
 def closed(gap: GapState, state: str) -> GapRecord:
-    """The record that ends a gap; reason and the time it was noticed stay."""
-    told = _told(gap)
+    """Return the record that ends a gap; its reason and the time when it was noticed stay."""
+    opened_as = Gap.model_validate_json(gap.body)
     return gap_record(
         gap.meter,
         gap.profile,
         gap.after,
         gap.until,
         state=state,
-        reason=str(told.get("reason", NOT_IN_METER)),
-        noticed_at=noticed_at(gap),
+        reason=opened_as.reason,
+        noticed_at=opened_as.noticed_at,
     )
 
 
-def noticed_at(gap: GapState) -> datetime:
-    """When the gap was opened."""
-    text = str(_told(gap).get("noticed_at", ""))
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        return gap.until
-    return at if at.utcoffset() is not None else at.replace(tzinfo=UTC)
-
-
 def retry_due(gap: GapState, last: datetime | None, now: datetime) -> bool:
-    """Whether the gap should be read again; `last` is the last try, None before the first."""
-    noticed = noticed_at(gap)
+    """Say whether the gap should be read again; `last` is the last try, None before the first.
+
+    An hour after it was noticed, then after twice as long each time. Past its PATIENCE once more, soon:
+    that try decides.
+    """
+    noticed = Gap.model_validate_json(gap.body).noticed_at
     if last is None:
         return now - noticed >= RETRY
     return now - last >= (RETRY if hopeless(gap, now) else max(RETRY, last - noticed))
 
 
 def hopeless(gap: GapState, now: datetime) -> bool:
-    """Whether its rows will not come any more."""
+    """Say whether its rows will not come any more."""
     return now - gap.until >= PATIENCE
-
-
-def _told(gap: GapState) -> Mapping[str, object]:
-    try:
-        told = json.loads(gap.body)
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}

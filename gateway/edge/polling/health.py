@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from protocols.errors import (
@@ -13,19 +13,13 @@ from protocols.errors import (
     LineError,
     MeterSilent,
     NotSupported,
+    ProtocolError,
     SecurityFailure,
 )
-from protocols.reading import MeterClock
-
-DRIFT_ALARM = timedelta(seconds=60)
-DRIFT_UNTRUSTED = timedelta(minutes=15)
-"""Half a block: beyond it a stored row may lie in the wrong interval, so its time is not trusted."""
-_CLOCK_DOUBT = 0b0000_0011
-_STATUS_UNSPECIFIED = 0xFF
 
 
-class MeterState(StrEnum):
-    """One word for a meter's health."""
+class PollState(StrEnum):
+    """What the last poll of a meter came to, in one word."""
 
     NEW = "new"
     OK = "ok"
@@ -44,7 +38,7 @@ class MeterHealth:
 
     meter: str
     line: str
-    state: MeterState = MeterState.NEW
+    state: PollState = PollState.NEW
     since: datetime
     last_success: datetime | None = None
     error_code: str | None = None
@@ -89,7 +83,7 @@ class PollerStatistics:
     @property
     def silent(self) -> int:
         """How many meters do not answer."""
-        return sum(m.state is MeterState.SILENT for m in self.meters.values())
+        return sum(m.state is PollState.SILENT for m in self.meters.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,17 +115,17 @@ class PollReport:
         return all(report.ok for report in self.meters)
 
 
-def state_of(error: Exception) -> MeterState:
+def state_of(error: Exception) -> PollState:
     """The state that a failure puts a meter into."""
     match error:
         case IdentityMismatch():
-            return MeterState.MISMATCH
+            return PollState.MISMATCH
         case MeterSilent() | LineError() | TimeoutError():
-            return MeterState.SILENT
+            return PollState.SILENT
         case NotSupported():
-            return MeterState.UNSUPPORTED
+            return PollState.UNSUPPORTED
         case _:
-            return MeterState.REFUSED
+            return PollState.REFUSED
 
 
 def may_lock_out(error: Exception) -> bool:
@@ -139,7 +133,8 @@ def may_lock_out(error: Exception) -> bool:
     return isinstance(error, AssociationRefused | SecurityFailure)
 
 
-def clock_is_trusted(clock: MeterClock) -> bool:
-    """Neither flagged by the meter (clock status bit 0 invalid, bit 1 doubtful; Blue Book) nor far off."""
-    flagged = clock.status not in (None, _STATUS_UNSPECIFIED) and bool((clock.status or 0) & _CLOCK_DOUBT)
-    return not flagged and abs(clock.drift) <= DRIFT_UNTRUSTED.total_seconds()
+def code_of(error: Exception | None) -> str | None:
+    """Return the stable name of an error for messages and pages."""
+    if error is None:
+        return None
+    return error.code if isinstance(error, ProtocolError) else "internal"

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 from gateway.backoff import Backoff
-from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.health import MeterReport, PollerStatistics, PollReport
-from gateway.edge.polling.meter import Learn, LineState, MeterPoll
+from gateway.edge.polling.line import LinePoll
+from gateway.edge.polling.meter import MeterPoll
 from gateway.edge.polling.schedule import PolledMeter, Schedule
-from gateway.edge.stamping.stamp import DirectoryLike
 from gateway.errors import JournalError
 from protocols.line import Line
 from protocols.reading import ProfileName
@@ -26,8 +26,6 @@ JOURNAL_RETRY = (2.0, 60.0)
 LOOK_UP = timedelta(seconds=60)
 """An idle line looks up at least this often, for a meter that was resumed meanwhile."""
 
-__all__ = ["PolledMeter", "Poller", "Schedule"]
-
 
 class OpenSession(Protocol):
     """How to open a conversation with a meter (`protocols.meters.open.open_session`)."""
@@ -37,11 +35,34 @@ class OpenSession(Protocol):
     ) -> AbstractAsyncContextManager[MeterSession]: ...
 
 
+class PushingMeters(Protocol):
+    """The meters that push or dial in: their lines are woken, and their sessions teach how pushes are read."""
+
+    @property
+    def meters(self) -> Collection[str]:
+        """Their identities, `GEN:12345678`."""
+
+    async def learn(self, meter: str, session: MeterSession) -> None:
+        """Use an open session with one of them, before its profiles are read."""
+
+
 class Poller:
     """Reads every meter's profiles when they are due and journals what is new.
 
-    `run` goes on until it is cancelled, which leaves nothing half done: what was appended is durable, what
-    was not is read again. No fault of a meter, a line or the journal ends it.
+    One task a line, since a line carries one conversation; lines go side by side. `run` goes on until it is
+    cancelled, which leaves nothing half done: what was appended is durable, what was not is read again. No
+    fault of a meter, a line or the journal ends it.
+
+    >>> poller = Poller(  # doctest: +SKIP
+    ...     {"bus1": line},
+    ...     [PolledMeter(meter="GEN:1", line="bus1", spec=spec, profiles=(ProfileName.DAILY,))],
+    ...     collector=Collector(journal, appender, clock=clock),
+    ...     open_session=open_session,
+    ...     context=context,
+    ...     schedule=Schedule(),
+    ...     pushing=PushLayouts(clock),
+    ... )
+    >>> report = await poller.poll_once()  # doctest: +SKIP
     """
 
     def __init__(
@@ -49,55 +70,47 @@ class Poller:
         lines: Mapping[str, Line],
         meters: Sequence[PolledMeter],
         *,
-        journal: Journal,
-        directory: Callable[[], DirectoryLike],
+        collector: Collector,
         open_session: OpenSession,
         context: SessionContext,
-        schedule: Schedule | None = None,
-        learn: Learn | None = None,
-        woken_by: Collection[str] = (),
+        schedule: Schedule,
+        pushing: PushingMeters,
     ) -> None:
         self._clock = clock = context.clock
-        self._schedule = schedule or Schedule()
-        self.collector = collector = Collector(
-            journal=journal, directory=directory, schedule=self._schedule, clock=clock
-        )
-
-        def session_on(line: Line, spec: MeterSpec) -> AbstractAsyncContextManager[MeterSession]:
-            return open_session(line, spec, context)
-
         self._meters = {
             meter.meter: MeterPoll(
                 meter,
-                lines[meter.line],
+                partial(open_session, lines[meter.line], meter.spec, context),
                 collector,
-                session_on,
                 clock=clock,
-                schedule=self._schedule,
-                learn=learn if meter.meter in woken_by else None,
+                schedule=schedule,
+                learn=pushing.learn if meter.meter in pushing.meters else None,
             )
             for meter in meters
         }
         self._lines = {
-            name: LineState(line, [m for m in self._meters.values() if m.meter.line == name], now=clock.now())
+            name: LinePoll(line, [m for m in self._meters.values() if m.meter.line == name], now=clock.now())
             for name, line in lines.items()
         }
-        for meter in woken_by:
-            self._lines[self._meters[meter].meter.line].woken = asyncio.Event()
+        for meter in pushing.meters:
+            self._line_of(meter).woken = asyncio.Event()
         self._paused: str | None = None
         self._paused_since: datetime | None = None
 
     async def run(self) -> None:
-        """Poll for ever."""
+        """Poll until cancelled; raises nothing."""
         if not self._meters:
-            await asyncio.Event().wait()
+            await asyncio.Event().wait()  # an edge that only delivers: the task group must not end with us
         async with asyncio.TaskGroup() as group:
             for state in self._lines.values():
                 if state.meters:
                     group.create_task(self._run_line(state), name=f"line {state.line.name}")
 
     async def poll_once(self) -> PollReport:
-        """Read each profile of each meter once, lines side by side; raises JournalError."""
+        """Read each profile of each meter once, lines side by side.
+
+        Returns a report of each meter, failed ones too. Raises JournalError when the journal takes nothing.
+        """
         rounds = await asyncio.gather(
             *(self._round(state) for state in self._lines.values()), return_exceptions=True
         )
@@ -109,32 +122,31 @@ class Poller:
         return PollReport(meters=tuple(reports))
 
     async def poll_meter(self, meter: str, profiles: Sequence[ProfileName] | None = None) -> MeterReport:
-        """Read one meter now (an order, commissioning); KeyError for an unknown one, JournalError."""
-        poll = self._meters[meter]
-        return await self._attempt(self._lines[poll.meter.line], poll, profiles or poll.meter.profiles)
+        """Read some profiles of one meter now, all by default, and report.
 
-    def resume(self, meter: str) -> None:
-        """Let a meter that was stopped (another one answered) be tried again now."""
-        self._meters[meter].resume(self._clock.now())
+        Waits for a poll of the same meter that is running. Raises KeyError for an unknown meter, JournalError.
+        """
+        poll = self._meters[meter]
+        return await self._attempt(self._line_of(poll.meter.meter), poll, profiles or poll.meter.profiles)
 
     def read_soon(self, meter: str, profile: ProfileName) -> bool:
         """Read a profile as soon as the line is free; False when it is not among the meter's profiles."""
         poll = self._meters[meter]
         wanted = poll.wanted_now(profile, self._clock.now())
         if wanted:
-            self._lines[poll.meter.line].wake()
+            self._line_of(poll.meter.meter).wake()
         return wanted
 
     def connected(self, line: str) -> None:
-        """A meter dialled in on `line`: try at once what waits."""
+        """Note that a meter dialled in on `line`: what waits is tried at once."""
         self._lines[line].connected(self._clock.now())
 
     def clock_trusted(self, meter: str) -> bool | None:
-        """Whether the meter's clock was found good, or not yet found bad."""
+        """Say whether the meter's clock was found good; None while it was not looked at."""
         return self._meters[meter].clock_trusted
 
     def statistics(self) -> PollerStatistics:
-        """Return a frozen copy of every meter's and line's health."""
+        """Return every meter's and line's health, frozen."""
         meters = {name: poll.health() for name, poll in self._meters.items()}
         return PollerStatistics(
             meters=meters,
@@ -146,15 +158,19 @@ class Poller:
             paused_since=self._paused_since,
         )
 
-    async def _round(self, state: LineState) -> list[MeterReport]:
+    def _line_of(self, meter: str) -> LinePoll:
+        return self._lines[self._meters[meter].meter.line]
+
+    async def _round(self, state: LinePoll) -> list[MeterReport]:
         return [await self._attempt(state, poll, poll.meter.profiles) for poll in state.meters]
 
-    async def _run_line(self, state: LineState) -> None:
+    async def _run_line(self, state: LinePoll) -> None:
         retry = Backoff(*JOURNAL_RETRY, chance=0.0)
         seen = self._clock.now()
         while True:
             now = self._clock.now()
             if seen - now > LOOK_UP:
+                # A gateway that started in 2036 and was set right: all that is due "in ten years" is due now.
                 state.clock_went_back(now)
             seen = now
             poll, at = state.next(now)
@@ -165,10 +181,11 @@ class Poller:
                 await self._attempt(state, poll, poll.due(now))
                 retry.reset()
             except JournalError:
+                # Reading on would only throw away what is read; the meters keep it until there is room.
                 await self._clock.sleep_until(self._clock.now() + timedelta(seconds=retry.next()))
 
     async def _attempt(
-        self, state: LineState, poll: MeterPoll, profiles: Sequence[ProfileName]
+        self, state: LinePoll, poll: MeterPoll, profiles: Sequence[ProfileName]
     ) -> MeterReport:
         async with poll.lock:
             before = self._clock.now()

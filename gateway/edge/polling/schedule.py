@@ -32,10 +32,9 @@ DEFAULT_PERIODS: Mapping[ProfileName, timedelta] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How often each profile is read and how far back the first read of a stored profile goes."""
+    """How often each profile is read."""
 
     periods: Mapping[ProfileName, timedelta] = field(default_factory=lambda: dict(DEFAULT_PERIODS))
-    backfill: timedelta = timedelta(days=35)
 
     def next_due(self, profile: ProfileName, after: datetime, zone: str = "Asia/Kolkata") -> datetime:
         """The first boundary (of the meter's local time) later than `after`, plus time to settle.

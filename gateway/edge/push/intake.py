@@ -3,43 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Protocol, runtime_checkable
+from datetime import datetime
+from typing import Protocol
 from zlib import crc32
 from zoneinfo import ZoneInfo
 
 import structlog
 
-from gateway.edge.polling.collect import Collector
-from gateway.edge.polling.health import clock_is_trusted
 from gateway.edge.push.counters import PushCounters
+from gateway.edge.push.layouts import PushLayouts
+from gateway.edge.stamping.appender import ReadingAppender
+from gateway.edge.stamping.clocks import clock_is_trusted
 from gateway.errors import JournalError
+from gateway.statistics import counted
 from protocols.dlms.data import cosem_time
-from protocols.dlms.profile.layouts import EVENT_LOG_STEP, Layout
+from protocols.dlms.profile.layouts import EVENT_LOG_STEP
 from protocols.dlms.push.body import ESW, PROFILE_OF_SETUP, Alert, PushBody, bit_name
-from protocols.dlms.push.layout import companion_layouts, pushed_sets
+from protocols.dlms.push.layout import pushed_sets
 from protocols.dlms.push.receiver import Notification
 from protocols.errors import MeterProtocolError
-from protocols.reading import Bits, MeterClock, MeterTime, Obis, ProfileName, Quantity, ReadingSet, Text
-from protocols.session import Clock, MeterSession
+from protocols.reading import Bits, MeterClock, MeterTime, ProfileName, Quantity, ReadingSet, Text
+from protocols.session import Clock
 
 ALERT_LOG = 7
 """Occurrences of alerts lie after those of the seven event logs."""
 JOURNAL_RETRY = 5.0
 """Seconds between tries while the journal takes nothing; meanwhile senders on TCP wait."""
-_log = structlog.get_logger("push")
+_log = structlog.get_logger("gateway.edge.push")
 
 
-class Source(Protocol):
+class NotificationSource(Protocol):
     """Where notifications come from (`PushListener`)."""
 
     async def batch(self, most: int = 100) -> list[Notification]:
         """Wait for some."""
 
 
-class Wakes(Protocol):
+class PollerControl(Protocol):
     """What the poller does for pushes."""
 
     def read_soon(self, meter: str, profile: ProfileName) -> bool:
@@ -47,51 +49,6 @@ class Wakes(Protocol):
 
     def clock_trusted(self, meter: str) -> bool | None:
         """Whether the meter's clock was found good; None while it was not looked at."""
-
-
-@runtime_checkable
-class DescribesPushes(Protocol):
-    """A session that can tell how its meter's pushes are laid out."""
-
-    async def push_layouts(self) -> dict[Obis, Layout]:
-        """Return layouts by push setup."""
-
-
-LEARN_AGAIN = timedelta(hours=6)
-"""Age at which a meter is asked anew how its pushes are laid out, as its profiles are."""
-
-
-class PushLayouts:
-    """How each meter's pushes are read: learned from the meter in its next session, kept while it fits."""
-
-    def __init__(self, clock: Clock, companion_for: frozenset[str] = frozenset()) -> None:
-        self._clock = clock
-        self._companion_for = companion_for
-        self._known: dict[str, dict[Obis, Layout]] = {}
-        self._learned: dict[str, datetime] = {}
-
-    async def learn(self, meter: str, session: MeterSession) -> None:
-        """Ask the meter, unless what it told is fresh."""
-        if meter in self._companion_for or not isinstance(session, DescribesPushes):
-            return
-        now = self._clock.now()
-        if meter in self._known and now < self._learned[meter] + LEARN_AGAIN:
-            return
-        self._learned[meter] = now
-        try:
-            self._known[meter] = await session.push_layouts()
-        except MeterProtocolError:
-            self._known[meter] = {}  # this poll fails; the next one must not
-            raise
-
-    def of(self, meter: str, setup: Obis) -> Layout | None:
-        """Find the layout of a setup, None while it is not known."""
-        known = companion_layouts() if meter in self._companion_for else self._known.get(meter, {})
-        return known.get(setup)
-
-    def forget(self, meter: str) -> None:
-        """What came did not fit: ask again."""
-        self._known.pop(meter, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,24 +69,6 @@ class IntakeStatistics:
     journal_refused: int = 0
 
 
-@dataclass(slots=True)
-class _Counts:
-    alerts: int = 0
-    captures: int = 0
-    repeats: int = 0
-    unknown_layout: int = 0
-    misfits: int = 0
-    unknown_setup: int = 0
-    polls_woken: int = 0
-    journal_refused: int = 0
-
-
-class Action(Protocol):
-    """Something that a full disk may refuse for now."""
-
-    async def __call__(self) -> None: ...
-
-
 class PushIntake:
     """Takes notifications from a listener and journals them; `run` goes on until it is cancelled.
 
@@ -139,66 +78,70 @@ class PushIntake:
 
     def __init__(
         self,
-        source: Source,
+        source: NotificationSource,
         counters: PushCounters,
         layouts: PushLayouts,
         *,
-        collector: Collector,
-        wakes: Wakes,
+        appender: ReadingAppender,
+        poller: PollerControl,
         zones: Mapping[str, str],
         clock: Clock,
     ) -> None:
         self._source = source
         self._counters = counters
         self._layouts = layouts
-        self._collector = collector
-        self._wakes = wakes
+        self._appender = appender
+        self._poller = poller
         self._zones = {meter: ZoneInfo(zone) for meter, zone in zones.items()}
         self._clock = clock
-        self._counts = _Counts()
+        self._statistics = IntakeStatistics()
 
     async def run(self) -> None:
         """Journal what comes, for ever."""
         while True:
             batch = await self._source.batch()
-            await self._patiently(self._counters.save)
+            # Before the captures: a crash in between loses a push, which the poller reads all the same; the
+            # other way round it would let a recorded push in again under a counter that was used.
+            await self._until_taken(self._counters.save)
             for found in batch:
-                await self._one(found)
+                await self._journal(found)
 
     def statistics(self) -> IntakeStatistics:
-        """Return a frozen copy of the counters."""
-        return IntakeStatistics(**{name: getattr(self._counts, name) for name in _Counts.__slots__})
+        """Return the counters since start, frozen."""
+        return self._statistics
 
-    async def _one(self, found: Notification) -> None:
-        meter = found.peer.name
+    async def _journal(self, found: Notification) -> None:
+        meter, setup = found.peer.name, str(found.body.setup)
         try:
             rows = self._rows(found)
         except MeterProtocolError as error:
-            self._counts.misfits += 1
-            _log.warning("push does not fit", meter=meter, setup=str(found.body.setup), error=str(error))
+            # The meter pushes other columns than it named (another firmware): it is asked again, and what
+            # the push announced is read meanwhile.
+            self._count(misfits=1)
+            _log.warning("push_misfitted", meter=meter, setup=setup, error=str(error))
             self._layouts.forget(meter)
             self._poll_instead(found)
             return
         except Exception:  # noqa: BLE001 - one meter's push must not end the intake of all, and the edge with it
-            self._counts.misfits += 1
-            _log.exception("push failed", meter=meter, setup=str(found.body.setup))
+            self._count(misfits=1)
+            _log.exception("push_failed", meter=meter, setup=setup)
             self._poll_instead(found)
             return
         if rows:
-            await self._patiently(lambda: self._append(found, rows))
+            await self._until_taken(lambda: self._append(found, rows))
 
     def _rows(self, found: Notification) -> Sequence[ReadingSet]:
         meter, body = found.peer.name, found.body
         if isinstance(body.payload, Alert):
-            self._counts.alerts += 1
-            self._wake(meter, ProfileName.EVENTS)
+            self._count(alerts=1)
+            self._poll(meter, ProfileName.EVENTS)  # the event log has the time and values of what happened
             return (alert_set(body, body.payload, zone=self._zones[meter], received_at=self._clock.now()),)
         if body.setup is None or body.setup not in PROFILE_OF_SETUP:
-            self._counts.unknown_setup += 1
+            self._count(unknown_setup=1)
             return ()
         layout = self._layouts.of(meter, body.setup)
         if layout is None:
-            self._counts.unknown_layout += 1
+            self._count(unknown_layout=1)
             self._poll_instead(found)
             return ()
         return pushed_sets(layout, body, zone=self._zones[meter], received_at=self._clock.now())
@@ -206,14 +149,14 @@ class PushIntake:
     def _poll_instead(self, found: Notification) -> None:
         profile = PROFILE_OF_SETUP.get(found.body.setup) if found.body.setup is not None else None
         if profile is not None:
-            self._wake(found.peer.name, profile)
+            self._poll(found.peer.name, profile)
 
-    def _wake(self, meter: str, profile: ProfileName) -> None:
-        self._counts.polls_woken += self._wakes.read_soon(meter, profile)
+    def _poll(self, meter: str, profile: ProfileName) -> None:
+        self._count(polls_woken=self._poller.read_soon(meter, profile))
 
     def _clock_trusted(self, found: Notification) -> bool:
         """Go by what the poller saw of the meter's clock; before that, by the clock in the push itself."""
-        seen = self._wakes.clock_trusted(found.peer.name)
+        seen = self._poller.clock_trusted(found.peer.name)
         if seen is not None or len(found.body.clock) != cosem_time.OCTETS:
             return seen is not False
         stamp = cosem_time.decode(found.body.clock, self._zones[found.peer.name])
@@ -226,27 +169,30 @@ class PushIntake:
         )
 
     async def _append(self, found: Notification, rows: Sequence[ReadingSet]) -> None:
-        meter = found.peer.name
-        trusted = self._clock_trusted(found)
+        # No watermark moves and no gap closes: what came unasked proves nothing about what lies before it.
+        meter, trusted = found.peer.name, self._clock_trusted(found)
         try:
-            new = await self._collector.pushed(meter, rows, clock_trusted=trusted)
+            new = await self._appender.append(meter, rows, clock_trusted=trusted, revise=False)
         except MeterProtocolError as error:
-            self._counts.misfits += 1
-            _log.warning("push too long", meter=meter, error=str(error))
+            self._count(misfits=1)
+            _log.warning("push_dropped", meter=meter, error=str(error))
             return
-        self._counts.captures += new
-        self._counts.repeats += len(rows) - new
+        self._count(captures=new, repeats=len(rows) - new)
 
-    async def _patiently(self, act: Action) -> None:
+    async def _until_taken(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Do it, however long the disk refuses."""
         while True:
             try:
                 await act()
             except JournalError as error:
-                self._counts.journal_refused += 1
-                _log.error("journal takes nothing", error=str(error))
+                self._count(journal_refused=1)
+                _log.error("journal_refused", error=str(error))
                 await asyncio.sleep(JOURNAL_RETRY)
             else:
                 return
+
+    def _count(self, **more: int) -> None:
+        self._statistics = counted(self._statistics, **more)
 
 
 def alert_set(body: PushBody, alert: Alert, *, zone: ZoneInfo, received_at: datetime) -> ReadingSet:

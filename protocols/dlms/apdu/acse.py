@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from protocols.dlms.apdu.conformance import BUILT
-from protocols.dlms.apdu.diagnostics import association_diagnostic
+from protocols.dlms.apdu.ber import Association, Enumerated, ObjectName, Reason, Tagged, Title, one_octet
+from protocols.dlms.apdu.conformance import BUILT, service_names
+from protocols.dlms.apdu.diagnostics import PROVIDER_DIAGNOSTICS, USER_DIAGNOSTICS, association_diagnostic
 from protocols.dlms.data.cursor import Cursor, encode_length
-from protocols.errors import MeterProtocolError
+from protocols.dlms.data.syntax import Field, Number, OctetString, Optional, Record, T, Unused
 
 CONTEXT_PLAIN = 1
 CONTEXT_CIPHERED = 3
@@ -17,14 +19,25 @@ ACCEPTED = 0
 REJECTED = 1
 REJECTED_TRANSIENT = 2
 DIAGNOSTIC_NONE = 0
+DIAGNOSTIC_NO_REASON = 1
 DIAGNOSTIC_CONTEXT = 2
 DIAGNOSTIC_TITLE = 3
 DIAGNOSTIC_MECHANISM_REQUIRED = 12
 DIAGNOSTIC_FAILURE = 13
 DIAGNOSTIC_AUTHENTICATION_REQUIRED = 14
 
-_CONTEXT = bytes.fromhex("60857405080100")[:-1]
-_MECHANISM = bytes.fromhex("60857405080200")[:-1]
+CONTEXTS = {1: "LN", 2: "SN", 3: "LN ciphered", 4: "SN ciphered"}
+MECHANISMS = {
+    0: "none",
+    1: "LLS",
+    2: "HLS 2",
+    3: "HLS MD5",
+    4: "HLS SHA-1",
+    5: "HLS-GMAC",
+    6: "HLS SHA-256",
+    7: "HLS ECDSA",
+}
+RESULTS = {0: "accepted", 1: "rejected permanently", 2: "rejected transiently"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,183 +97,211 @@ class Release:
     user_information: bytes = field(default=b"", repr=False)
 
 
+# Initiate (A-XDR)
+
+
+class ConformanceBlock(Field[int]):
+    """The conformance block: 24 bits as a BER bit-string under its application tag."""
+
+    name = "conformance"
+
+    def read(self, cursor: Cursor) -> int:
+        if cursor.take(2) != b"\x5f\x1f":
+            raise cursor.error("the conformance block 5F 1F is missing")
+        if cursor.unsigned(2) != 0x0400:
+            raise cursor.error("a conformance block has 24 bits (04 00)")
+        return cursor.unsigned(3)
+
+    def write(self, value: int) -> bytes:
+        return b"\x5f\x1f\x04\x00" + value.to_bytes(3, "big")
+
+    def show(self, value: int) -> str:
+        return f"{value:06x} ({', '.join(service_names(value)) or 'no service'})"
+
+
+class Version(Field[None]):
+    """The DLMS version, of which there is one."""
+
+    name = "DLMS version"
+
+    def read(self, cursor: Cursor) -> None:
+        version = cursor.u8()
+        cursor.note(version)
+        if version != VERSION:
+            cursor.refuse(f"DLMS version {version}; {VERSION} is expected")
+
+    def write(self, value: None) -> bytes:  # noqa: ARG002 (there is one)
+        return bytes((VERSION,))
+
+
+DEDICATED_KEY = OctetString("dedicated key", hidden=True)
+_QUALITY = Unused(Optional("quality of service present", Number("quality of service")))
+_PROPOSAL = (("", Version()), ("conformance", ConformanceBlock()), ("max_pdu", Number("max PDU", 2)))
+INITIATE_REQUEST = Record(
+    InitiateRequest,
+    ("dedicated_key", Optional("dedicated key present", DEDICATED_KEY)),
+    ("", Unused(Optional("response allowed present", Number("response allowed")))),
+    ("", _QUALITY),
+    *_PROPOSAL,
+)
+INITIATE_RESPONSE = Record(
+    InitiateResponse, ("", _QUALITY), *_PROPOSAL, ("vaa", Number("variable access name", 2))
+)
+
+
+class Diagnostic(Field[tuple[int, int]]):
+    """Who refuses (1 the service user, 2 the provider), and why."""
+
+    def read(self, cursor: Cursor) -> tuple[int, int]:
+        source = cursor.u8() - 0xA0
+        number = cursor.part(cursor.length())
+        number.u8()  # 02, which some refusals write otherwise
+        return source, one_octet(number.part(number.length()))
+
+    def write(self, value: tuple[int, int]) -> bytes:
+        source, code = value
+        return bytes((0xA0 + source, 0x03, 0x02, 0x01, code))
+
+    def show(self, value: tuple[int, int]) -> str:
+        source, code = value
+        names = {1: USER_DIAGNOSTICS, 2: PROVIDER_DIAGNOSTICS}.get(source, {})
+        by = {1: "", 2: " by the provider"}.get(source, f" by source {source}")
+        return f"{code} ({names.get(code, 'unknown')}){by}"
+
+
+class Mechanism(Tagged[int | None]):
+    """The mechanism's name, and before it (tag less one) the requirement of authentication that goes with it."""
+
+    def __init__(self, tag: int, *, lenient: bool) -> None:
+        super().__init__(tag, "mechanism", ObjectName("608574050802", MECHANISMS, lenient=lenient))
+        self._requirement = bytes((tag - 1, 0x02, 0x07, 0x80))
+
+    def write(self, value: int | None) -> bytes:
+        return self._requirement + super().write(value)
+
+
+class Information(Field[bytes]):
+    """An Initiate, plain or ciphered, as an octet-string; a trace reads the APDU in it."""
+
+    def read(self, cursor: Cursor) -> bytes:
+        cursor.expect(0x04)
+        return cursor.part(cursor.length()).inner_apdu()
+
+    def write(self, value: bytes) -> bytes:
+        return b"\x04" + encode_length(len(value)) + value
+
+
+CONTEXT = Tagged(0xA1, "application context", ObjectName("608574050801", CONTEXTS, inner_tag=b"\x06"))
+MECHANISM_CHOSEN, MECHANISM_ASKED = Mechanism(0x89, lenient=True), Mechanism(0x8B, lenient=False)
+METER_TITLE = Tagged(0xA4, "system title of the meter", Title())
+CLIENT_TITLE = Tagged(0xA6, "system title of the client", Title())
+METER_CHALLENGE = Tagged(0xAA, "authentication value of the meter", Title(0x80))
+CLIENT_SECRET = Tagged(0xAC, "authentication value of the client", Title(0x80))
+USER_INFORMATION = Tagged(0xBE, "user information", Information())
+AARQ = Association(
+    Aarq,
+    ("context", CONTEXT),
+    ("system_title", CLIENT_TITLE),
+    ("mechanism", MECHANISM_ASKED),
+    ("secret", CLIENT_SECRET),
+    ("user_information", USER_INFORMATION),
+    needs=("context",),
+    always=("secret", "user_information"),
+)
+AARE = Association(
+    Aare,
+    ("context", CONTEXT),
+    ("result", Tagged(0xA2, "result", Enumerated(RESULTS, nought="accepted"))),
+    ("source diagnostic", Tagged(0xA3, "diagnostic", Diagnostic())),
+    ("system_title", METER_TITLE),
+    ("mechanism", MECHANISM_CHOSEN),
+    ("challenge", METER_CHALLENGE),
+    ("user_information", USER_INFORMATION),
+    defaults={"diagnostic": DIAGNOSTIC_NO_REASON},
+    needs=("result", "context"),
+    always=("challenge",),
+    refused=lambda values: values.get("result", ACCEPTED) != ACCEPTED,
+)
+RLRQ = Association(
+    Release,
+    ("reason", Tagged(0x80, "reason", Reason({0: "normal", 1: "urgent", 30: "user defined"}))),
+    ("user_information", USER_INFORMATION),
+    defaults={"response": False},
+)
+RLRE = Association(
+    Release,
+    ("reason", Tagged(0x80, "reason", Reason({0: "normal", 1: "not finished", 30: "user defined"}))),
+    ("user_information", USER_INFORMATION),
+    defaults={"response": True},
+)
+APDUS: dict[int, tuple[str, Field[Any]]] = {
+    0x01: ("initiate-request", INITIATE_REQUEST),
+    0x08: ("initiate-response", INITIATE_RESPONSE),
+    0x60: ("AARQ", AARQ),
+    0x61: ("AARE", AARE),
+    0x62: ("RLRQ", RLRQ),
+    0x63: ("RLRE", RLRE),
+}
+"""Name and field of each APDU by its tag."""
+
+
 def encode_initiate_request(request: InitiateRequest) -> bytes:
-    """Write xDLMS-Initiate.request."""
-    key = request.dedicated_key
-    dedicated = b"\x00" if key is None else b"\x01" + encode_length(len(key)) + key
-    return b"\x01" + dedicated + b"\x00\x00" + _proposal(request.conformance, request.max_pdu)
+    """Return the octets of xDLMS-Initiate.request."""
+    return b"\x01" + INITIATE_REQUEST.write(request)
 
 
 def decode_initiate_request(octets: bytes) -> InitiateRequest:
-    """Read xDLMS-Initiate.request; MeterProtocolError otherwise."""
-    cursor = Cursor(octets)
-    if cursor.u8() != 0x01:
-        raise cursor.error("not an initiate request")
-    key = cursor.take(cursor.length()) if cursor.u8() else None
-    if cursor.u8():  # response-allowed is present
-        cursor.u8()
-    if cursor.u8():  # quality of service is present
-        cursor.u8()
-    conformance, max_pdu = _read_proposal(cursor)
-    cursor.finish("the initiate request")
-    return InitiateRequest(conformance=conformance, max_pdu=max_pdu, dedicated_key=key)
+    """Return the xDLMS-Initiate.request that fills `octets`; MeterProtocolError otherwise."""
+    return _decode(octets, 0x01, INITIATE_REQUEST)
 
 
 def encode_initiate_response(response: InitiateResponse) -> bytes:
-    """Write xDLMS-Initiate.response."""
-    return b"\x08\x00" + _proposal(response.conformance, response.max_pdu) + response.vaa.to_bytes(2, "big")
+    """Return the octets of xDLMS-Initiate.response."""
+    return b"\x08" + INITIATE_RESPONSE.write(response)
 
 
 def decode_initiate_response(octets: bytes) -> InitiateResponse:
-    """Read xDLMS-Initiate.response; MeterProtocolError otherwise."""
-    cursor = Cursor(octets)
-    if cursor.u8() != 0x08:
-        raise cursor.error("not an initiate response")
-    if cursor.u8():
-        cursor.u8()
-    conformance, max_pdu = _read_proposal(cursor)
-    vaa = cursor.unsigned(2)
-    cursor.finish("the initiate response")
-    return InitiateResponse(conformance=conformance, max_pdu=max_pdu, vaa=vaa)
-
-
-def _proposal(conformance: int, max_pdu: int) -> bytes:
-    return (
-        bytes((VERSION,)) + b"\x5f\x1f\x04\x00" + conformance.to_bytes(3, "big") + max_pdu.to_bytes(2, "big")
-    )
-
-
-def _read_proposal(cursor: Cursor) -> tuple[int, int]:
-    if (version := cursor.u8()) != VERSION:
-        raise cursor.error(f"DLMS version {version}; {VERSION} is expected")
-    if cursor.take(2) != b"\x5f\x1f":
-        raise cursor.error("the conformance block is missing")
-    if cursor.u8() != 4 or cursor.u8():
-        raise cursor.error("a conformance block has 24 bits")
-    return cursor.unsigned(3), cursor.unsigned(2)
-
-
-def _field(tag: int, content: bytes) -> bytes:
-    return bytes((tag,)) + encode_length(len(content)) + content
+    """Return the xDLMS-Initiate.response that fills `octets`; MeterProtocolError otherwise."""
+    return _decode(octets, 0x08, INITIATE_RESPONSE)
 
 
 def encode_aarq(aarq: Aarq) -> bytes:
-    """Write an AARQ."""
-    body = _field(0xA1, _field(0x06, _CONTEXT + bytes((aarq.context,))))
-    if aarq.system_title:
-        body += _field(0xA6, _field(0x04, aarq.system_title))
-    if aarq.mechanism is not None:
-        body += b"\x8a\x02\x07\x80" + _field(0x8B, _MECHANISM + bytes((aarq.mechanism,)))
-    if aarq.secret is not None:
-        body += _field(0xAC, _field(0x80, aarq.secret))
-    return _field(0x60, body + _field(0xBE, _field(0x04, aarq.user_information)))
+    """Return the octets of an AARQ."""
+    return b"\x60" + AARQ.write(aarq)
 
 
 def decode_aarq(octets: bytes) -> Aarq:
-    """Read an AARQ, its fields in any order; MeterProtocolError otherwise."""
-    fields = _fields(octets, 0x60)
-    secret = fields.get(0xAC)
-    return Aarq(
-        context=_name_id(_inner(fields, 0xA1, 0x06), _CONTEXT),
-        system_title=_inner(fields, 0xA6, 0x04),
-        mechanism=_name_id(fields[0x8B], _MECHANISM) if 0x8B in fields else None,
-        secret=None if secret is None else _inner(fields, 0xAC, 0x80),
-        user_information=_inner(fields, 0xBE, 0x04),
-    )
+    """Return the AARQ that fills `octets`, its fields in any order; MeterProtocolError otherwise."""
+    return _decode(octets, 0x60, AARQ)
 
 
 def encode_aare(aare: Aare) -> bytes:
-    """Write an AARE."""
-    body = _field(0xA1, _field(0x06, _CONTEXT + bytes((aare.context,))))
-    body += _field(0xA2, bytes((0x02, 0x01, aare.result)))
-    body += _field(0xA3, _field(0xA0 + aare.source, bytes((0x02, 0x01, aare.diagnostic))))
-    if aare.system_title:
-        body += _field(0xA4, _field(0x04, aare.system_title))
-    if aare.mechanism is not None:
-        body += b"\x88\x02\x07\x80" + _field(0x89, _MECHANISM + bytes((aare.mechanism,)))
-    if aare.challenge is not None:
-        body += _field(0xAA, _field(0x80, aare.challenge))
-    if aare.user_information:
-        body += _field(0xBE, _field(0x04, aare.user_information))
-    return _field(0x61, body)
+    """Return the octets of an AARE."""
+    return b"\x61" + AARE.write(aare)
 
 
 def decode_aare(octets: bytes) -> Aare:
-    """Read an AARE, its fields in any order; MeterProtocolError otherwise.
+    """Return the AARE that fills `octets`, its fields in any order; MeterProtocolError otherwise.
 
-    A refusal is read leniently: meters leave its user information out or malformed.
+    A refusal may have malformed fields: they are passed over.
     """
-    fields = _fields(octets, 0x61)
-    result = _number(_inner(fields, 0xA2, 0x02), "result")
-    diagnostic = Cursor(fields.get(0xA3, b"\xa1\x03\x02\x01\x01"))
-    source = diagnostic.u8() - 0xA0
-    number = Cursor(diagnostic.take(diagnostic.length()))
-    number.take(1)
-    code = _number(number.take(number.length()), "diagnostic")
-    if result != ACCEPTED:
-        return Aare(result=result, source=source, diagnostic=code, user_information=fields.get(0xBE, b"")[2:])
-    return Aare(
-        context=_name_id(_inner(fields, 0xA1, 0x06), _CONTEXT),
-        result=result,
-        source=source,
-        diagnostic=code,
-        system_title=_inner(fields, 0xA4, 0x04),
-        mechanism=fields[0x89][-1] if fields.get(0x89) else None,
-        challenge=_inner(fields, 0xAA, 0x80) if 0xAA in fields else None,
-        user_information=_inner(fields, 0xBE, 0x04),
-    )
+    return _decode(octets, 0x61, AARE)
 
 
 def encode_release(release: Release) -> bytes:
-    """Write RLRQ or RLRE."""
-    body = bytes((0x80, 0x01, release.reason))
-    if release.user_information:
-        body += _field(0xBE, _field(0x04, release.user_information))
-    return _field(0x63 if release.response else 0x62, body)
+    """Return the octets of RLRQ or RLRE."""
+    return b"\x63" + RLRE.write(release) if release.response else b"\x62" + RLRQ.write(release)
 
 
 def decode_release(octets: bytes) -> Release:
-    """Read RLRQ or RLRE; a missing reason is 0."""
-    tag = octets[0] if octets else 0
-    if tag not in (0x62, 0x63):
-        raise MeterProtocolError(f"APDU tag {tag:#04x} is not a release")
-    fields = _fields(octets, tag)
-    reason = _number(fields.get(0x80, b"\x00"), "reason")
-    return Release(response=tag == 0x63, reason=reason, user_information=_inner(fields, 0xBE, 0x04))
+    """Return the RLRQ or RLRE that fills `octets`; a missing reason is 0. MeterProtocolError otherwise."""
+    return _decode(octets, 0x63, RLRE) if octets[:1] == b"\x63" else _decode(octets, 0x62, RLRQ)
 
 
-def _fields(octets: bytes, tag: int) -> dict[int, bytes]:
+def _decode(octets: bytes, tag: int, field: Field[T]) -> T:
     cursor = Cursor(octets)
     if (found := cursor.u8()) != tag:
         raise cursor.error(f"APDU tag {found:#04x}; {tag:#04x} is expected")
-    body = Cursor(cursor.take(cursor.length()))
-    cursor.finish("the association APDU")
-    fields: dict[int, bytes] = {}
-    while body.left:
-        name = body.u8()
-        fields[name] = body.take(body.length())
-    return fields
-
-
-def _inner(fields: dict[int, bytes], name: int, tag: int) -> bytes:
-    if name not in fields:
-        return b""
-    cursor = Cursor(fields[name])
-    if (found := cursor.u8()) != tag:
-        raise cursor.error(f"field {name:#04x} holds {found:#04x}; {tag:#04x} is expected")
-    content = cursor.take(cursor.length())
-    cursor.finish(f"field {name:#04x}")
-    return content
-
-
-def _name_id(octets: bytes, arc: bytes) -> int:
-    # one Indian meter writes 85 for the country arc differently: only the last octet tells names apart
-    if len(octets) != len(arc) + 1:
-        raise MeterProtocolError(f"object name {octets.hex()} is not one of DLMS")
-    return octets[-1]
-
-
-def _number(octets: bytes, what: str) -> int:
-    if len(octets) != 1:
-        raise MeterProtocolError(f"{what} has {len(octets)} octets, 1 is expected")
-    return octets[0]
+    apdu = cursor.field(field)
+    cursor.finish(f"the {APDUS[tag][0]}")
+    return apdu

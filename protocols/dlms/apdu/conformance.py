@@ -53,8 +53,15 @@ BUILT = (
 """What this stack can do, in either role."""
 
 
-def names(bits: int) -> tuple[str, ...]:
-    """Name the services in a conformance block; unknown bits are left out."""
-    return tuple(
-        flag.name.lower().replace("_", "-") for flag in Conformance if flag.name is not None and flag & bits
-    )
+_NAMES = {
+    Conformance.BLOCK_GET: "get-blocks",
+    Conformance.BLOCK_SET: "set-blocks",
+    Conformance.BLOCK_ACTION: "action-blocks",
+    Conformance.MULTIPLE_REFERENCES: "lists",
+}
+_SERVICES = {int(flag): _NAMES.get(flag, str(flag.name).lower().replace("_", "-")) for flag in Conformance}
+
+
+def service_names(bits: int) -> tuple[str, ...]:
+    """Return the names of the services in a conformance block; `bit-N` for one without a name."""
+    return tuple(_SERVICES.get(_bit(n), f"bit-{n}") for n in range(24) if bits & _bit(n))

@@ -53,6 +53,10 @@ PROVIDER_DIAGNOSTICS: Mapping[int, str] = {
 }
 """acse-service-provider diagnostics."""
 
+SERVICE_NOT_ALLOWED = 1
+"""State error of an exception-response: the meter knows no association that allows the service."""
+DECIPHERING_ERROR, INVOCATION_COUNTER_ERROR = 5, 6
+"""Service errors of an exception-response."""
 STATE_ERRORS: Mapping[int, str] = {1: "service not allowed", 2: "service unknown"}
 SERVICE_ERRORS: Mapping[int, str] = {
     1: "operation not possible",
@@ -64,7 +68,15 @@ SERVICE_ERRORS: Mapping[int, str] = {
 }
 """state-error and service-error of exception-response (Green Book 9.5)."""
 
-_SERVICES: Mapping[int, str] = {1: "initiate", 5: "read", 6: "write"}
+CONFIRMED_SERVICES: Mapping[int, str] = {
+    1: "initiate",
+    2: "get status",
+    3: "get name list",
+    4: "get variable attribute",
+    5: "read",
+    6: "write",
+    7: "get data set attribute",
+}
 CONFIRMED_ERRORS: Mapping[int, tuple[str, tuple[str, ...]]] = {
     0: (
         "application reference",
@@ -146,6 +158,6 @@ def exception_name(state: int, service: int) -> str:
 
 def confirmed_error_name(service: int, kind: int, value: int) -> str:
     """Name a confirmed-service-error by its service, kind of error and value."""
-    what = _SERVICES.get(service, f"service {service}")
+    what = CONFIRMED_SERVICES.get(service, f"service {service}")
     name, values = CONFIRMED_ERRORS.get(kind, (f"error {kind}", ()))
     return f"{what} failed, {name}: {values[value] if value < len(values) else value}"

@@ -1,10 +1,12 @@
-"""Parts that the GET, SET and ACTION services share: attribute names, selective access, value or error."""
+"""Fields that the services share (Green Book 9.5): invoke id, attribute names, selective access, value or result."""
 
 from __future__ import annotations
 
+from protocols.dlms.apdu.diagnostics import ACCESS_RESULTS
 from protocols.dlms.apdu.selection import ColumnName, EntrySelection, RangeSelection
 from protocols.dlms.data import axdr
 from protocols.dlms.data.cursor import Cursor
+from protocols.dlms.data.syntax import Field, Flag, Number, Optional, T, Value
 from protocols.dlms.data.types import (
     Data,
     Tag,
@@ -13,9 +15,9 @@ from protocols.dlms.data.types import (
     double_long_unsigned,
     long_unsigned,
     octets,
+    structure,
 )
-from protocols.dlms.data.types import structure as struct_of
-from protocols.errors import LocalError, MeterProtocolError
+from protocols.errors import LocalError
 from protocols.reading import Obis
 
 INVOKE = 0xC1
@@ -24,67 +26,77 @@ INVOKE = 0xC1
 Selection = RangeSelection | EntrySelection
 
 
-def data_or_error(data: Data | None, error: int | None) -> bytes:
-    """Write a Get-Data-Result."""
-    if error is not None:
-        return bytes((1, error))
-    if data is None:
-        raise LocalError("a response carries a value or an error")
-    return b"\x00" + axdr.encode(data)
+class InvokeId(Field[int]):
+    """Invoke-id-and-priority: the id in the low four bits, confirmed 40, high priority 80."""
+
+    name = "invoke id"
+
+    def read(self, cursor: Cursor) -> int:
+        return cursor.u8()
+
+    def write(self, value: int) -> bytes:
+        return bytes((value,))
+
+    def show(self, value: int) -> str:
+        confirmed, high = ", confirmed" * bool(value & 0x40), ", high" * bool(value & 0x80)
+        return f"{value & 0x0F}{confirmed}{high}"
 
 
-def read_data_or_error(cursor: Cursor) -> tuple[Data | None, int | None]:
-    """Read a Get-Data-Result."""
-    match cursor.u8():
-        case 0:
-            return axdr.read(cursor), None
-        case 1:
-            return None, cursor.u8()
-    raise cursor.error("a response is data (0) or a result (1)")
+class Descriptor(Field[tuple[int, Obis, int]]):
+    """Class, OBIS code and number of an attribute or a method (Cosem-Attribute-Descriptor)."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def read(self, cursor: Cursor) -> tuple[int, Obis, int]:
+        class_id, obis = cursor.unsigned(2), Obis.from_bytes(cursor.take(6))
+        return class_id, obis, int.from_bytes(cursor.take(1), "big", signed=True)
+
+    def write(self, value: tuple[int, Obis, int]) -> bytes:
+        class_id, obis, index = value
+        try:
+            return class_id.to_bytes(2, "big") + obis.to_bytes() + index.to_bytes(1, "big", signed=True)
+        except OverflowError as error:
+            raise LocalError(f"class {class_id}, {self.name} {index} does not fit") from error
+
+    def show(self, value: tuple[int, Obis, int]) -> str:
+        class_id, obis, index = value
+        return f"class {class_id}, {obis}, {self.name} {index}"
 
 
-def attribute_octets(class_id: int, obis: Obis, attribute: int) -> bytes:
-    """Write class, OBIS code and number of an attribute or method."""
-    return class_id.to_bytes(2, "big") + obis.to_bytes() + attribute.to_bytes(1, "big", signed=True)
+class SelectiveAccess(Field[Selection | None]):
+    """Selective access to the rows of a profile, or none (Blue Book 4.3.6: by range 1, by entry 2)."""
 
+    _present = Flag("selective access")
+    _selector = Number("selector", 1, {1: "range", 2: "entries"})
+    _parameter = Value("selection")
 
-def read_attribute(cursor: Cursor) -> tuple[int, Obis, int]:
-    """Read class, OBIS code and number of an attribute or method."""
-    class_id = cursor.unsigned(2)
-    obis = Obis.from_bytes(cursor.take(6))
-    return class_id, obis, int.from_bytes(cursor.take(1), "big", signed=True)
+    def read(self, cursor: Cursor) -> Selection | None:
+        if not cursor.field(self._present):
+            return None
+        selector, parameter = cursor.field(self._selector), cursor.field(self._parameter)
+        selection = {1: _range_of, 2: _entries_of}.get(selector, lambda _: None)(parameter)
+        if selection is None:
+            cursor.refuse(f"selective access {selector} is malformed or not supported")
+        return selection
 
-
-def selection_octets(selection: Selection | None) -> bytes:
-    """Write an optional selective access."""
-    match selection:
-        case None:
-            return b"\x00"
-        case RangeSelection():  # Blue Book 4.3.6, selector 1
-            column = capture_object(_clock_class(selection.obis), selection.obis, selection.attribute)
-            wanted = array(*(capture_object(*name) for name in selection.columns))
-            parameter = struct_of(column, octets(selection.since), octets(selection.until), wanted)
-            return b"\x01\x01" + axdr.encode(parameter)
-        case EntrySelection():  # selector 2
-            entries = (double_long_unsigned(selection.first), double_long_unsigned(selection.last))
-            columns = (long_unsigned(selection.first_column), long_unsigned(selection.last_column))
-            return b"\x01\x02" + axdr.encode(struct_of(*entries, *columns))
+    def write(self, value: Selection | None) -> bytes:
+        match value:
+            case None:
+                return b"\x00"
+            case RangeSelection():
+                column = capture_object(_clock_class(value.obis), value.obis, value.attribute)
+                wanted = array(*(capture_object(*name) for name in value.columns))
+                parameter = structure(column, octets(value.since), octets(value.until), wanted)
+                return b"\x01\x01" + axdr.encode(parameter)
+            case EntrySelection():
+                entries = (double_long_unsigned(value.first), double_long_unsigned(value.last))
+                columns = (long_unsigned(value.first_column), long_unsigned(value.last_column))
+                return b"\x01\x02" + axdr.encode(structure(*entries, *columns))
 
 
 def _clock_class(obis: Obis) -> int:
     return 8 if (obis.c, obis.d) == (1, 0) else 3
-
-
-def read_selection(cursor: Cursor) -> Selection | None:
-    """Read an optional selective access."""
-    if not cursor.u8():
-        return None
-    selector = cursor.u8()
-    parameter = axdr.read(cursor)
-    selection = {1: _range_of, 2: _entries_of}.get(selector, lambda _: None)(parameter)
-    if selection is None:
-        raise MeterProtocolError(f"selective access {selector} is malformed or not supported")
-    return selection
 
 
 def _range_of(parameter: Data) -> Selection | None:
@@ -124,3 +136,70 @@ def _entries_of(parameter: Data) -> Selection | None:
         ):
             return EntrySelection(first, last, first_column, last_column)
     return None
+
+
+class NoSelectiveAccess(Field[None]):
+    """The selective access of a SET, which is shown in a trace and not supported."""
+
+    def read(self, cursor: Cursor) -> None:
+        if cursor.peek() > 0:
+            cursor.refuse("selective access in a set-request is not supported")
+        cursor.field(SELECTION)
+
+    def write(self, value: None) -> bytes:  # noqa: ARG002 (there is none)
+        return b"\x00"
+
+
+class OrResult(Field[tuple[T | None, int | None]]):
+    """A choice: 0 the field, 1 a data-access-result instead; the pair holds one of them.
+
+    `absent` stands for the field where a result came.
+    """
+
+    def __init__(self, what: str, label: str, field: Field[T], absent: T | None = None) -> None:
+        self._what = what
+        self._field = field
+        self._absent = absent
+        self._choice = Number("choice", 1, {0: label, 1: "result"})
+        self._label = label
+
+    def read(self, cursor: Cursor) -> tuple[T | None, int | None]:
+        match cursor.field(self._choice):
+            case 0:
+                return cursor.field(self._field), None
+            case 1:
+                return self._absent, cursor.field(RESULT)
+        raise cursor.error(f"{self._what} is {self._label} (0) or a result (1)")
+
+    def write(self, value: tuple[T | None, int | None]) -> bytes:
+        given, error = value
+        if error is not None:
+            return b"\x01" + RESULT.write(error)
+        if given is None:
+            raise LocalError("a response carries a value or an error")
+        return b"\x00" + self._field.write(given)
+
+
+class ActionAnswer(Field[tuple[Data | None, int | None]]):
+    """What a method returned, or why that is missing, or nothing."""
+
+    _present = Flag("answer present")
+
+    def read(self, cursor: Cursor) -> tuple[Data | None, int | None]:
+        return cursor.field(DATA_OR_RESULT) if cursor.field(self._present) else (None, None)
+
+    def write(self, value: tuple[Data | None, int | None]) -> bytes:
+        return b"\x00" if value == (None, None) else b"\x01" + DATA_OR_RESULT.write(value)
+
+
+INVOKE_ID = InvokeId()
+ATTRIBUTE = Descriptor("attribute")
+METHOD = Descriptor("method")
+SELECTION = SelectiveAccess()
+NO_SELECTION = NoSelectiveAccess()
+VALUE = Value()
+PARAMETER = Value("parameter")
+RESULT = Number("result", 1, {0: "success"} | ACCESS_RESULTS)
+DATA_OR_RESULT = OrResult("a response", "data", VALUE)
+ANSWER = ActionAnswer()
+OPTIONAL_PARAMETER = Optional("parameter present", PARAMETER)

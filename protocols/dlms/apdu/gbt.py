@@ -10,7 +10,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
 
-from protocols.dlms.data.cursor import Cursor, encode_length
+from protocols.dlms.data.cursor import Cursor
+from protocols.dlms.data.syntax import Field, Number, OctetString, Record
 from protocols.errors import LocalError, MeterProtocolError
 
 TAG = 0xE0
@@ -21,11 +22,11 @@ MAX_ROUNDS = 20
 """Windows in a row that may bring nothing new before the transfer is given up."""
 OVERHEAD = 9
 """Octets of a block beside its data: tag, control, two numbers, and a length of up to four octets."""
-_LAST, _STREAMING, _WINDOW = 0x80, 0x40, 0x3F
+_LAST, _STREAMING = 0x80, 0x40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class GeneralBlock:
     """One general-block-transfer APDU."""
 
     number: int
@@ -36,38 +37,58 @@ class Block:
     data: bytes = field(default=b"", repr=False)
 
 
-def encode(block: Block) -> bytes:
-    """Write a block; LocalError for numbers that do not fit."""
-    if not (0 <= block.window <= MAX_WINDOW and 0 <= block.number <= 0xFFFF):
-        raise LocalError(f"block {block.number} with window {block.window} does not fit")
-    control = block.window | (_LAST if block.last else 0) | (_STREAMING if block.streaming else 0)
-    numbers = block.number.to_bytes(2, "big") + block.acknowledged.to_bytes(2, "big")
-    return bytes((TAG, control)) + numbers + encode_length(len(block.data)) + block.data
+class Control(Field[tuple[int, bool, bool]]):
+    """Window, streaming and last in one octet."""
+
+    name = "control"
+
+    def read(self, cursor: Cursor) -> tuple[int, bool, bool]:
+        octet = cursor.u8()
+        return octet & MAX_WINDOW, bool(octet & _STREAMING), bool(octet & _LAST)
+
+    def write(self, value: tuple[int, bool, bool]) -> bytes:
+        return bytes((self._octet(value),))
+
+    def show(self, value: tuple[int, bool, bool]) -> str:
+        window, streaming, last = value
+        return f"{self._octet(value):#04x} (window {window}{', streaming' * streaming}{', last' * last})"
+
+    @staticmethod
+    def _octet(value: tuple[int, bool, bool]) -> int:
+        window, streaming, last = value
+        if not 0 <= window <= MAX_WINDOW:
+            raise LocalError(f"a window of {window} blocks does not fit")
+        return window | streaming * _STREAMING | last * _LAST
 
 
-def decode(octets: bytes) -> Block:
-    """Read a block that fills `octets`; MeterProtocolError otherwise."""
+BLOCK = Record(
+    GeneralBlock,
+    ("window streaming last", Control()),
+    ("number", Number("block number", 2)),
+    ("acknowledged", Number("block number acknowledged", 2)),
+    ("data", OctetString("block")),
+)
+
+
+def encode(block: GeneralBlock) -> bytes:
+    """Return the octets of a block; LocalError for numbers that do not fit."""
+    return bytes((TAG,)) + BLOCK.write(block)
+
+
+def decode(octets: bytes) -> GeneralBlock:
+    """Return the block that fills `octets`; MeterProtocolError otherwise."""
     cursor = Cursor(octets)
-    if cursor.u8() != TAG:
-        raise cursor.error("not a general-block-transfer")
-    control, number, acknowledged = cursor.u8(), cursor.unsigned(2), cursor.unsigned(2)
-    data = cursor.take(cursor.length())
+    cursor.expect(TAG)
+    block = cursor.field(BLOCK)
     cursor.finish("the block")
-    return Block(
-        number=number,
-        acknowledged=acknowledged,
-        window=control & _WINDOW,
-        last=bool(control & _LAST),
-        streaming=bool(control & _STREAMING),
-        data=data,
-    )
+    return block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class TransferStep:
     """What a block led to: blocks to send now, and an APDU when one is complete."""
 
-    send: tuple[Block, ...] = ()
+    send: tuple[GeneralBlock, ...] = ()
     apdu: bytes | None = field(default=None, repr=False)
 
 
@@ -85,13 +106,13 @@ class BlockTransfer:
         self._size = size
         self._window = window
         self._peer_window = 1
-        self._queue: deque[Block] = deque()  # blocks not yet acknowledged
+        self._queue: deque[GeneralBlock] = deque()  # blocks not yet acknowledged
         self._sent = 0
         self._expected = 1
         self._incoming = bytearray()
         self._empty = 0
         self._complete = False
-        self._acknowledged: Block | None = None
+        self._acknowledged: GeneralBlock | None = None
         self._idle_rounds = 0
 
     @property
@@ -99,7 +120,7 @@ class BlockTransfer:
         """Say whether blocks of ours still await their acknowledgement."""
         return bool(self._queue)
 
-    def send(self, apdu: bytes) -> tuple[Block, ...]:
+    def send(self, apdu: bytes) -> tuple[GeneralBlock, ...]:
         """Begin to send an APDU; gives the blocks to send now (one, until the far side's window is known)."""
         pieces = [apdu[i : i + self._size] for i in range(0, len(apdu), self._size)]
         if len(pieces) > 0xFFFF - self._sent:
@@ -107,11 +128,11 @@ class BlockTransfer:
         first = self._sent + 1
         for index, piece in enumerate(pieces):
             last = index == len(pieces) - 1
-            self._queue.append(Block(number=first + index, acknowledged=0, last=last, data=piece))
+            self._queue.append(GeneralBlock(number=first + index, acknowledged=0, last=last, data=piece))
         self._sent += len(pieces)
         return self._next_window()
 
-    def take(self, block: Block) -> Step:
+    def take(self, block: GeneralBlock) -> TransferStep:
         """Take a block of the far side; MeterProtocolError when it cannot belong to this exchange."""
         if block.acknowledged > self._sent:
             raise MeterProtocolError(f"block {block.acknowledged} is acknowledged, {self._sent} were sent")
@@ -121,15 +142,15 @@ class BlockTransfer:
         self._peer_window = max(1, min(block.window, self._window))
         apdu = self._receive(block)
         if block.streaming:
-            return Step(apdu=apdu)
+            return TransferStep(apdu=apdu)
         self._progressed((len(self._queue), self._expected) != before)
         if self._queue:
-            return Step(send=self._next_window(), apdu=apdu)
+            return TransferStep(send=self._next_window(), apdu=apdu)
         if apdu is not None or self._complete:
-            return Step(apdu=apdu)
-        return Step(send=(self._acknowledgement(),), apdu=apdu)
+            return TransferStep(apdu=apdu)
+        return TransferStep(send=(self._acknowledgement(),), apdu=apdu)
 
-    def again(self) -> tuple[Block, ...]:
+    def again(self) -> tuple[GeneralBlock, ...]:
         """Return what to send when nothing came in time: our last window, or the acknowledgement once more."""
         self._progressed(False)
         if self._queue:
@@ -141,7 +162,7 @@ class BlockTransfer:
         if self._idle_rounds > MAX_ROUNDS:
             raise MeterProtocolError(f"general block transfer: {MAX_ROUNDS} windows brought nothing new")
 
-    def _receive(self, block: Block) -> bytes | None:
+    def _receive(self, block: GeneralBlock) -> bytes | None:
         """Take data in order; what is ahead of a gap or known already is passed over, and comes again."""
         if self._complete:
             return None
@@ -162,10 +183,10 @@ class BlockTransfer:
         self._complete = True
         return bytes(self._incoming)
 
-    def _next_window(self) -> tuple[Block, ...]:
+    def _next_window(self) -> tuple[GeneralBlock, ...]:
         ready = list(islice(self._queue, self._peer_window))
         return tuple(
-            Block(
+            GeneralBlock(
                 number=block.number,
                 acknowledged=self._expected - 1,
                 window=self._window,
@@ -176,9 +197,9 @@ class BlockTransfer:
             for index, block in enumerate(ready)
         )
 
-    def _acknowledgement(self) -> Block:
+    def _acknowledgement(self) -> GeneralBlock:
         self._sent += 1  # a block without data has a number too
-        self._acknowledged = Block(
+        self._acknowledged = GeneralBlock(
             number=self._sent, acknowledged=self._expected - 1, window=self._window, last=True
         )
         return self._acknowledged

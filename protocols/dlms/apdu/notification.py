@@ -1,13 +1,15 @@
-"""Codecs of what a meter sends unasked: data-notification (0F) and event-notification-request (C2)."""
+"""What a meter sends unasked: data-notification (0F) and event-notification-request (C2), each declared once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from protocols.dlms.apdu.fields import attribute_octets, read_attribute
-from protocols.dlms.data import axdr
+from protocols.dlms.apdu.fields import ATTRIBUTE, VALUE
+from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.cosem_time import OCTETS as TIME_OCTETS
 from protocols.dlms.data.cursor import Cursor
+from protocols.dlms.data.syntax import Field, Number, Optional, Record
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.security.ciphering import DED_TAGS, GENERAL_DED, GENERAL_GLO, GLO_TAGS
 from protocols.errors import LocalError, MeterProtocolError
@@ -50,73 +52,100 @@ class EventNotification:
     time: bytes = b""
 
 
-Unasked = DataNotification | EventNotification
+Notification = DataNotification | EventNotification
 
 
-def encode(apdu: Unasked) -> bytes:
-    """Write one; LocalError when a field does not fit."""
-    match apdu:
-        case DataNotification():
-            if not 0 <= apdu.invoke <= 0xFFFFFFFF:
-                raise LocalError(f"a long invoke id of {apdu.invoke}")
-            head = bytes((DATA_NOTIFICATION,)) + apdu.invoke.to_bytes(4, "big")
-            return head + _time_octets(apdu.date_time) + axdr.encode(apdu.body)
-        case EventNotification():
-            time = b"\x01" + _time_octets(apdu.time) if apdu.time else b"\x00"
-            name = attribute_octets(apdu.class_id, apdu.obis, apdu.attribute)
-            return bytes((EVENT_NOTIFICATION,)) + time + name + axdr.encode(apdu.value)
+class Time(Field[bytes]):
+    """A date-time of twelve octets with its length, or nothing."""
+
+    name = "time"
+
+    def read(self, cursor: Cursor) -> bytes:
+        count = cursor.length()
+        if count not in (0, TIME_OCTETS):
+            cursor.refuse(f"a date-time of {count} octets")
+        return cursor.take(count)
+
+    def write(self, value: bytes) -> bytes:
+        if len(value) not in (0, TIME_OCTETS):
+            raise LocalError(f"a date-time has {TIME_OCTETS} octets, not {len(value)}")
+        return bytes((len(value),)) + value
+
+    def show(self, value: bytes) -> str:
+        if len(value) != TIME_OCTETS:
+            return value.hex(" ") or "none"
+        stamp = cosem_time.decode(value)
+        return f"{value.hex(' ')} ({stamp.wall}, deviation {stamp.deviation})"
 
 
-def decode(octets: bytes) -> Unasked:
-    """Read one that fills `octets`; MeterProtocolError with the offset otherwise."""
-    cursor = Cursor(octets)
-    match cursor.u8():
-        case 0x0F:
-            invoke = cursor.unsigned(4)
-            date_time = _read_time(cursor)
-            body = _body(cursor.rest())
-            return DataNotification(invoke=invoke, date_time=date_time, body=body)
-        case 0xC2:
-            time = _read_time(cursor) if cursor.u8() else b""
-            class_id, obis, attribute = read_attribute(cursor)
-            value = _body(cursor.rest())
-            return EventNotification(
-                class_id=class_id, obis=obis, attribute=attribute, value=value, time=time
-            )
-        case tag:
-            raise MeterProtocolError(f"APDU {tag:#04x} is no notification")
+class Body(Field[Data]):
+    """The value, up to the end of the APDU.
 
-
-def _time_octets(time: bytes) -> bytes:
-    if len(time) not in (0, TIME_OCTETS):
-        raise LocalError(f"a date-time has {TIME_OCTETS} octets, not {len(time)}")
-    return bytes((len(time),)) + time
-
-
-def _read_time(cursor: Cursor) -> bytes:
-    count = cursor.u8()
-    if count not in (0, TIME_OCTETS):
-        raise cursor.error(f"a date-time of {count} octets")
-    return cursor.take(count)
-
-
-def _body(octets: bytes) -> Data:
-    """Read the value; one module format writes the 128-bit word's length as `04 80` instead of `04 81 80`.
-
-    `80` begins no valid A-XDR length, so the second try happens only where the first cannot succeed, and
-    only where the word is the last thing in the body.
+    One module format writes the length of the 128-bit event status word as `04 80` instead of `04 81 80`.
     """
-    try:
-        return axdr.decode(octets)
-    except MeterProtocolError as error:
+
+    def read(self, cursor: Cursor) -> Data:
+        octets = cursor.data[cursor.offset :]
         at = len(octets) - len(_SHORT_FORM) - LONG_BITS // 8
-        if at < 0 or octets[at : at + len(_SHORT_FORM)] != _SHORT_FORM:
-            raise
-        try:
-            body = axdr.decode(octets[:at] + _LONG_FORM + octets[at + len(_SHORT_FORM) :])
-        except MeterProtocolError:
-            raise error from None
-        last = body.items[-1] if body.items else body
-        if last.tag is not Tag.BIT_STRING:
-            raise
-        return body
+        # 80 begins no valid A-XDR length, so that the word is mended only where the value cannot be read as it
+        # is, and only where it is the last thing in the body.
+        if at >= 0 and octets.startswith(_SHORT_FORM, at) and not _is_value(octets):
+            mended = octets[:at] + _LONG_FORM + octets[at + len(_SHORT_FORM) :]
+            if _is_value(mended, last=Tag.BIT_STRING):
+                cursor.insert(cursor.offset + at + 1, b"\x81")
+        return cursor.field(VALUE)
+
+    def write(self, value: Data) -> bytes:
+        return VALUE.write(value)
+
+
+def _is_value(octets: bytes, last: Tag | None = None) -> bool:
+    try:
+        value = axdr.decode(octets)
+    except MeterProtocolError:
+        return False
+    return last is None or (value.items[-1] if value.items else value).tag is last
+
+
+TIME = Time()
+BODY = Body()
+APDUS: dict[int, tuple[str, Record[Any]]] = {
+    DATA_NOTIFICATION: (
+        "data-notification",
+        Record(
+            DataNotification,
+            ("invoke", Number("long invoke id", 4)),
+            ("date_time", TIME),
+            ("body", BODY),
+        ),
+    ),
+    EVENT_NOTIFICATION: (
+        "event-notification-request",
+        Record(
+            EventNotification,
+            ("time", Optional("time present", TIME, absent=b"")),
+            ("class_id obis attribute", ATTRIBUTE),
+            ("value", BODY),
+        ),
+    ),
+}
+"""Name and field of each APDU by its tag."""
+
+
+def encode(apdu: Notification) -> bytes:
+    """Return the octets of one; LocalError when a field does not fit."""
+    tag = DATA_NOTIFICATION if isinstance(apdu, DataNotification) else EVENT_NOTIFICATION
+    _, record = APDUS[tag]
+    return bytes((tag,)) + record.write(apdu)
+
+
+def decode(octets: bytes) -> Notification:
+    """Return the one that fills `octets`; MeterProtocolError with the offset otherwise."""
+    cursor = Cursor(octets)
+    tag = cursor.u8()
+    if tag not in APDUS:
+        raise MeterProtocolError(f"APDU {tag:#04x} is no notification")
+    name, record = APDUS[tag]
+    apdu: Notification = cursor.field(record)
+    cursor.finish(f"the {name}")
+    return apdu

@@ -1,25 +1,59 @@
-"""xDLMS service APDUs (Green Book 9.5): GET, SET, ACTION and errors, encoded and decoded as pairs."""
+"""xDLMS services (Green Book 9.5): GET, SET, ACTION and errors, each declared once in the table `SERVICES`.
+
+To add an APDU: a frozen class, and its variant in the table. `encode_apdu`, `decode_apdu` and the tree that
+the command `decode` shows follow from that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
-from protocols.dlms.apdu import lists as apdu_lists
-from protocols.dlms.apdu.fields import (
-    INVOKE,
-    Selection,
-    attribute_octets,
-    data_or_error,
-    read_attribute,
-    read_data_or_error,
-    read_selection,
-    selection_octets,
+from protocols.dlms.apdu.diagnostics import (
+    CONFIRMED_ERRORS,
+    CONFIRMED_SERVICES,
+    INVOCATION_COUNTER_ERROR,
+    SERVICE_ERRORS,
+    STATE_ERRORS,
 )
-from protocols.dlms.apdu.lists import ListApdu
-from protocols.dlms.data import axdr
-from protocols.dlms.data.cursor import Cursor, encode_length
+from protocols.dlms.apdu.fields import (
+    ANSWER,
+    ATTRIBUTE,
+    DATA_OR_RESULT,
+    INVOKE,
+    INVOKE_ID,
+    METHOD,
+    NO_SELECTION,
+    OPTIONAL_PARAMETER,
+    RESULT,
+    SELECTION,
+    VALUE,
+    OrResult,
+    Selection,
+)
+from protocols.dlms.apdu.lists import (
+    ACTION_OUTCOMES,
+    LISTED_METHOD,
+    OUTCOMES,
+    SELECTED,
+    VALUES,
+    ActionBlock,
+    ActionListRequest,
+    ActionListResponse,
+    ActionNext,
+    BlockAck,
+    GetListRequest,
+    GetListResponse,
+    RequestBlock,
+    SetListRequest,
+    SetListResponse,
+    as_many_values,
+)
+from protocols.dlms.data.cursor import Cursor
+from protocols.dlms.data.syntax import Field, Flag, Number, OctetString, Record, Sequence, Single
 from protocols.dlms.data.types import Data
+from protocols.errors import LocalError
 from protocols.reading import Obis
 
 
@@ -131,153 +165,206 @@ Apdu = (
     | ActionResponse
     | ExceptionResponse
     | ConfirmedServiceError
-    | ListApdu
+    | GetListRequest
+    | GetListResponse
+    | SetListRequest
+    | SetListResponse
+    | ActionListRequest
+    | ActionListResponse
+    | RequestBlock
+    | BlockAck
+    | ActionBlock
+    | ActionNext
 )
 
-SERVICE_NOT_ALLOWED = 1
-"""State error of an exception-response: the meter knows no association that allows the service."""
-INVOCATION_COUNTER_ERROR = 6
-DECIPHERING_ERROR = 5
+
+class Service(Field[Apdu]):
+    """A service by the tag of its APDU: kind, invoke id, and what each kind holds.
+
+    The kinds are in the order in which they are tried when an APDU is written, narrower ones first.
+    """
+
+    def __init__(self, tag: int, name: str, *kinds: tuple[int, str, Record[Any]]) -> None:
+        self.tag = tag
+        self.label = name
+        self.kinds = {number: record for number, _, record in kinds}
+        self._kind = Number("kind", 1, {number: text for number, text, _ in kinds})
+
+    def read(self, cursor: Cursor) -> Apdu:
+        kind = cursor.field(self._kind)
+        if (record := self.kinds.get(kind)) is None:
+            raise cursor.error(f"{self.label} of kind {kind} is not known")
+        apdu: Apdu = record.read(cursor)
+        return apdu
 
 
-def encode(apdu: Apdu) -> bytes:
-    """Write an APDU."""
-    match apdu:
-        case GetRequest():
-            head = b"\xc0\x01" + bytes((apdu.invoke,))
-            return (
-                head
-                + attribute_octets(apdu.class_id, apdu.obis, apdu.attribute)
-                + selection_octets(apdu.selection)
-            )
-        case GetNext():
-            return b"\xc0\x02" + bytes((apdu.invoke,)) + apdu.block.to_bytes(4, "big")
-        case GetResponse():
-            return b"\xc4\x01" + bytes((apdu.invoke,)) + data_or_error(apdu.data, apdu.error)
-        case GetBlock():
-            head = b"\xc4\x02" + bytes((apdu.invoke, apdu.last)) + apdu.number.to_bytes(4, "big")
-            if apdu.error is not None:
-                return head + bytes((1, apdu.error))
-            return head + b"\x00" + encode_length(len(apdu.raw)) + apdu.raw
-        case SetRequest():
-            head = (
-                b"\xc1\x01"
-                + bytes((apdu.invoke,))
-                + attribute_octets(apdu.class_id, apdu.obis, apdu.attribute)
-            )
-            return head + b"\x00" + axdr.encode(apdu.value)
-        case SetResponse():
-            return b"\xc5\x01" + bytes((apdu.invoke, apdu.result))
-        case ActionRequest():
-            head = (
-                b"\xc3\x01" + bytes((apdu.invoke,)) + attribute_octets(apdu.class_id, apdu.obis, apdu.method)
-            )
-            return head + (b"\x00" if apdu.parameter is None else b"\x01" + axdr.encode(apdu.parameter))
-        case ActionResponse():
-            head = b"\xc7\x01" + bytes((apdu.invoke, apdu.result))
-            if apdu.data is None and apdu.error is None:
-                return head + b"\x00"
-            return head + b"\x01" + data_or_error(apdu.data, apdu.error)
-        case ExceptionResponse():
-            tail = b"" if apdu.counter is None else apdu.counter.to_bytes(4, "big")
-            return bytes((0xD8, apdu.state, apdu.service)) + tail
-        case ConfirmedServiceError():
-            return bytes((0x0E, apdu.service, apdu.error, apdu.value))
-    return apdu_lists.encode(apdu)
+def _kind(
+    number: int, name: str, makes: Callable[..., Any], *parts: tuple[str, Field[Any]], **options: Any
+) -> tuple[int, str, Record[Any]]:
+    return number, name, Record(makes, ("invoke", INVOKE_ID), *parts, **options)
 
 
-def decode(octets_: bytes) -> Apdu:
-    """Read an APDU that fills `octets_`; MeterProtocolError with the offset otherwise."""
-    cursor = Cursor(octets_)
-    apdu = _read(cursor)
-    cursor.finish(type(apdu).__name__)
-    return apdu
+_NUMBER = Number("block number", 4)
+_LAST, _RAW = Flag("last block"), OctetString("raw data")
+_RAW_OR_RESULT = OrResult("a block", "raw data", _RAW, absent=b"")
+_BLOCK = (("last", _LAST), ("number", _NUMBER), ("raw", _RAW))
+_ATTRIBUTES, _METHODS = Sequence("attributes", SELECTED), Sequence("methods", LISTED_METHOD)
+_PARAMETERS, _RESULTS = Sequence("parameters", VALUE), Sequence("results", RESULT)
+_SET, _SET_LIST = {"action": False, "listed": False}, {"action": False, "listed": True}
+_ACTION, _ACTION_LIST = {"action": True, "listed": False}, {"action": True, "listed": True}
+
+SERVICES = (
+    Service(
+        0xC0,
+        "get-request",
+        _kind(1, "normal", GetRequest, ("class_id obis attribute", ATTRIBUTE), ("selection", SELECTION)),
+        _kind(2, "next", GetNext, ("block", _NUMBER)),
+        _kind(3, "with list", GetListRequest, ("targets", _ATTRIBUTES)),
+    ),
+    Service(
+        0xC1,
+        "set-request",
+        _kind(
+            1,
+            "normal",
+            SetRequest,
+            ("class_id obis attribute", ATTRIBUTE),
+            ("", NO_SELECTION),
+            ("value", VALUE),
+        ),
+        _kind(3, "block", RequestBlock, *_BLOCK, fixed={"action": False, "targets": ()}),
+        _kind(2, "first block", RequestBlock, ("targets", Single(SELECTED)), *_BLOCK, fixed=_SET),
+        _kind(
+            4,
+            "with list",
+            SetListRequest,
+            ("targets", _ATTRIBUTES),
+            ("values", VALUES),
+            complaint=as_many_values,
+        ),
+        _kind(5, "with list, first block", RequestBlock, ("targets", _ATTRIBUTES), *_BLOCK, fixed=_SET_LIST),
+    ),
+    Service(
+        0xC3,
+        "action-request",
+        _kind(
+            1, "normal", ActionRequest, ("class_id obis method", METHOD), ("parameter", OPTIONAL_PARAMETER)
+        ),
+        _kind(2, "next block", ActionNext, ("block", _NUMBER)),
+        _kind(
+            3,
+            "with list",
+            ActionListRequest,
+            ("targets", _METHODS),
+            ("parameters", _PARAMETERS),
+            complaint=as_many_values,
+        ),
+        _kind(6, "block", RequestBlock, *_BLOCK, fixed={"action": True, "targets": ()}),
+        _kind(4, "first block", RequestBlock, ("targets", Single(LISTED_METHOD)), *_BLOCK, fixed=_ACTION),
+        _kind(5, "with list, first block", RequestBlock, ("targets", _METHODS), *_BLOCK, fixed=_ACTION_LIST),
+    ),
+    Service(
+        0xC4,
+        "get-response",
+        _kind(1, "normal", GetResponse, ("data error", DATA_OR_RESULT)),
+        _kind(2, "block", GetBlock, ("last", _LAST), ("number", _NUMBER), ("raw error", _RAW_OR_RESULT)),
+        _kind(3, "with list", GetListResponse, ("outcomes", OUTCOMES)),
+    ),
+    Service(
+        0xC5,
+        "set-response",
+        _kind(1, "normal", SetResponse, ("result", RESULT)),
+        _kind(2, "block", BlockAck, ("number", _NUMBER), fixed={"action": False, "results": ()}),
+        _kind(3, "last block", BlockAck, ("results", Single(RESULT)), ("number", _NUMBER), fixed=_SET),
+        _kind(
+            4, "last block, with list", BlockAck, ("results", _RESULTS), ("number", _NUMBER), fixed=_SET_LIST
+        ),
+        _kind(5, "with list", SetListResponse, ("results", _RESULTS)),
+    ),
+    Service(
+        0xC7,
+        "action-response",
+        _kind(1, "normal", ActionResponse, ("result", RESULT), ("data error", ANSWER)),
+        _kind(2, "block", ActionBlock, *_BLOCK),
+        _kind(3, "with list", ActionListResponse, ("outcomes", ACTION_OUTCOMES)),
+        _kind(4, "next block", BlockAck, ("number", _NUMBER), fixed={"action": True}),
+    ),
+)
 
 
-def _read(cursor: Cursor) -> Apdu:
+class ServiceError(Field[tuple[int, int | None]]):
+    """The service error of an exception-response, and the counter expected where that was wrong."""
+
+    _error = Number("service error", 1, SERVICE_ERRORS)
+    _counter = Number("expected counter", 4)
+
+    def read(self, cursor: Cursor) -> tuple[int, int | None]:
+        error = cursor.field(self._error)
+        has_counter = error == INVOCATION_COUNTER_ERROR and cursor.left >= 4  # some meters leave it out
+        return error, cursor.field(self._counter) if has_counter else None
+
+    def write(self, value: tuple[int, int | None]) -> bytes:
+        error, counter = value
+        return self._error.write(error) + (b"" if counter is None else self._counter.write(counter))
+
+
+class ErrorOfKind(Field[tuple[int, int]]):
+    """Kind and value of a confirmed-service-error: each kind has its own names of values."""
+
+    _kinds = {kind: name for kind, (name, _) in CONFIRMED_ERRORS.items()}
+    _kind = Number("error", 1, dict.fromkeys(range(256), "unknown") | _kinds)
+    _values = {
+        kind: Number("value", 1, dict(enumerate(values))) for kind, (_, values) in CONFIRMED_ERRORS.items()
+    }
+    _any_value = Number("value")
+
+    def read(self, cursor: Cursor) -> tuple[int, int]:
+        kind = cursor.field(self._kind)
+        return kind, cursor.field(self._values.get(kind, self._any_value))
+
+    def write(self, value: tuple[int, int]) -> bytes:
+        return b"".join(map(self._any_value.write, value))
+
+
+EXCEPTION_RESPONSE = Record(
+    ExceptionResponse, ("state", Number("state error", 1, STATE_ERRORS)), ("service counter", ServiceError())
+)
+CONFIRMED_SERVICE_ERROR = Record(
+    ConfirmedServiceError,
+    ("service", Number("service", 1, CONFIRMED_SERVICES)),
+    ("error value", ErrorOfKind()),
+)
+APDUS: dict[int, tuple[str, Field[Any]]] = {
+    0x0E: ("confirmed-service-error", CONFIRMED_SERVICE_ERROR),
+    0xD8: ("exception-response", EXCEPTION_RESPONSE),
+    **{service.tag: (service.label, service) for service in SERVICES},
+}
+"""Name and field of each APDU by its tag."""
+
+_WRITERS: dict[Callable[..., Any], list[tuple[bytes, Record[Any]]]] = {}
+for _tag, (_, _record) in APDUS.items():
+    if isinstance(_record, Record):
+        _WRITERS[_record.makes] = [(bytes((_tag,)), _record)]
+for _service in SERVICES:
+    for _number, _record in _service.kinds.items():
+        _WRITERS.setdefault(_record.makes, []).append((bytes((_service.tag, _number)), _record))
+
+
+def encode_apdu(apdu: Apdu) -> bytes:
+    """Return the octets of an APDU; LocalError for a field that does not fit."""
+    for head, record in _WRITERS[type(apdu)]:
+        if record.fits(apdu):
+            return head + record.write(apdu)
+    raise LocalError(f"{apdu} has no form on the wire")
+
+
+def decode_apdu(octets: bytes) -> Apdu:
+    """Return the APDU that fills `octets`; MeterProtocolError names the offset of what is wrong."""
+    cursor = Cursor(octets)
     tag = cursor.u8()
-    if tag == 0xD8:
-        state, service = cursor.u8(), cursor.u8()
-        counter = cursor.unsigned(4) if service == INVOCATION_COUNTER_ERROR and cursor.left >= 4 else None
-        return ExceptionResponse(state=state, service=service, counter=counter)
-    if tag == 0x0E:
-        return ConfirmedServiceError(service=cursor.u8(), error=cursor.u8(), value=cursor.u8())
-    if tag not in _SERVICES:
+    if tag not in APDUS:
         raise cursor.error(f"APDU tag {tag:#04x} is not known")
-    kind, invoke = cursor.u8(), cursor.u8()
-    if (read := _READERS.get((tag, kind))) is not None:
-        return read(cursor, invoke)
-    if (found := apdu_lists.read(tag, kind, invoke, cursor)) is not None:
-        return found
-    raise cursor.error(f"{_SERVICES[tag]} of kind {kind} is not known")
-
-
-def _read_get_next(cursor: Cursor, invoke: int) -> GetNext:
-    return GetNext(invoke=invoke, block=cursor.unsigned(4))
-
-
-def _read_get_request(cursor: Cursor, invoke: int) -> GetRequest:
-    class_id, obis, attribute = read_attribute(cursor)
-    return GetRequest(
-        invoke=invoke, class_id=class_id, obis=obis, attribute=attribute, selection=read_selection(cursor)
-    )
-
-
-def _read_set_request(cursor: Cursor, invoke: int) -> SetRequest:
-    class_id, obis, attribute = read_attribute(cursor)
-    if cursor.u8():
-        raise cursor.error("selective access in a set-request is not supported")
-    value = axdr.read(cursor)
-    return SetRequest(invoke=invoke, class_id=class_id, obis=obis, attribute=attribute, value=value)
-
-
-def _read_action_request(cursor: Cursor, invoke: int) -> ActionRequest:
-    class_id, obis, method = read_attribute(cursor)
-    parameter = axdr.read(cursor) if cursor.u8() else None
-    return ActionRequest(invoke=invoke, class_id=class_id, obis=obis, method=method, parameter=parameter)
-
-
-def _read_get_response(cursor: Cursor, invoke: int) -> GetResponse:
-    data, error = read_data_or_error(cursor)
-    return GetResponse(invoke=invoke, data=data, error=error)
-
-
-def _read_get_block(cursor: Cursor, invoke: int) -> GetBlock:
-    last, number = cursor.u8() != 0, cursor.unsigned(4)
-    match cursor.u8():
-        case 0:
-            raw = cursor.take(cursor.length())
-            return GetBlock(invoke=invoke, last=last, number=number, raw=raw)
-        case 1:
-            return GetBlock(invoke=invoke, last=last, number=number, error=cursor.u8())
-    raise cursor.error("a block is raw data (0) or a result (1)")
-
-
-def _read_set_response(cursor: Cursor, invoke: int) -> SetResponse:
-    return SetResponse(invoke=invoke, result=cursor.u8())
-
-
-def _read_action_response(cursor: Cursor, invoke: int) -> ActionResponse:
-    result = cursor.u8()
-    data, error = read_data_or_error(cursor) if cursor.u8() else (None, None)
-    return ActionResponse(invoke=invoke, result=result, data=data, error=error)
-
-
-_READERS: dict[tuple[int, int], Callable[[Cursor, int], Apdu]] = {
-    (0xC0, 1): _read_get_request,
-    (0xC0, 2): _read_get_next,
-    (0xC1, 1): _read_set_request,
-    (0xC3, 1): _read_action_request,
-    (0xC4, 1): _read_get_response,
-    (0xC4, 2): _read_get_block,
-    (0xC5, 1): _read_set_response,
-    (0xC7, 1): _read_action_response,
-}
-_SERVICES = {
-    0xC0: "get-request",
-    0xC1: "set-request",
-    0xC3: "action-request",
-    0xC4: "get-response",
-    0xC5: "set-response",
-    0xC7: "action-response",
-}
+    name, field = APDUS[tag]
+    apdu: Apdu = cursor.field(field)
+    cursor.finish(f"the {name}")
+    return apdu

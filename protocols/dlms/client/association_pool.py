@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from protocols.dlms.client.association_opener import OpenAssociation
 from protocols.dlms.client.line_lease import LineLease
-from protocols.dlms.client.opening import Opened
 from protocols.errors import LocalError, ProtocolError
 from protocols.line import Line
 from protocols.reading import Nameplate
@@ -33,7 +33,7 @@ class PooledAssociation:
 
     line: Line
     spec: MeterSpec
-    opened: Opened
+    opened: OpenAssociation
     nameplate: Nameplate | None
     connects: int
     foreign_leases: int
@@ -85,7 +85,9 @@ class AssociationPool:
             await lease.renew()
         return None
 
-    def put(self, lease: LineLease, spec: MeterSpec, opened: Opened, *, nameplate: Nameplate | None) -> bool:
+    def put(
+        self, lease: LineLease, spec: MeterSpec, opened: OpenAssociation, *, nameplate: Nameplate | None
+    ) -> bool:
         """Pool an association for the next poll, while we still hold the line; False when it cannot stay."""
         if self._closed or _settings(spec).keep_open <= 0:
             return False

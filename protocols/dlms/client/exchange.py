@@ -12,14 +12,14 @@ from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest
 from protocols.dlms.core.connection import ClientConnection, State
 from protocols.dlms.core.outcomes import (
     Associated,
-    Done,
     Event,
     LinkDown,
     LinkUp,
     Outcomes,
     Pushed,
-    Refused,
     Released,
+    RequestDone,
+    RequestRefused,
     Value,
     refusal,
 )
@@ -175,8 +175,8 @@ class Exchange(Reads):
         return [_outcome(target, one) for target, one in zip(targets, outcomes, strict=True)]
 
     async def _list(self, request: Request, what: str) -> tuple[Outcome, ...]:
-        event = await self._run(lambda: self._connection.request(request), (Outcomes, Refused))
-        if isinstance(event, Refused):
+        event = await self._run(lambda: self._connection.request(request), (Outcomes, RequestRefused))
+        if isinstance(event, RequestRefused):
             raise refusal(event.code, what)
         assert isinstance(event, Outcomes)
         return event.outcomes
@@ -222,7 +222,7 @@ class Exchange(Reads):
         """Run one method; errors as `get`."""
         request = ActionRequest(class_id=class_id, obis=obis, method=method, parameter=parameter)
         event = await self._request(request, f"method {method} of {obis}")
-        return event.data if isinstance(event, Done) else None
+        return event.data if isinstance(event, RequestDone) else None
 
     async def close(self) -> None:
         """Release and disconnect as far as the meter goes along; never raises a ProtocolError.
@@ -253,8 +253,10 @@ class Exchange(Reads):
             await self._run(self._connection.disconnect, LinkDown, wait)
 
     async def _request(self, request: Request, what: str) -> Event:
-        event = await self._run(lambda: self._connection.request(request), (Value, Done, Refused))
-        if isinstance(event, Refused):
+        event = await self._run(
+            lambda: self._connection.request(request), (Value, RequestDone, RequestRefused)
+        )
+        if isinstance(event, RequestRefused):
             raise _refused(event.code, what)
         return event
 

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
+from protocols.dlms.client.association_opener import AssociationOpener, OpenAssociation
 from protocols.dlms.client.exchange import Exchange, Reads
 from protocols.dlms.client.line_lease import LineLease
-from protocols.dlms.client.opening import Opened, Opener
 from protocols.dlms.data.types import Data
 from protocols.errors import (
     AssociationLost,
@@ -26,7 +26,7 @@ from protocols.errors import (
 from protocols.reading import Obis
 
 T = TypeVar("T")
-Check = Callable[[Opened], Awaitable[None]]
+Check = Callable[[OpenAssociation], Awaitable[None]]
 """Makes sure that the same meter answers in a new association; IdentityMismatch otherwise."""
 
 MAX_RESUMES = 8
@@ -48,7 +48,9 @@ class ResumingExchange(Reads):
     first read replaces it without counting that as a fault.
     """
 
-    def __init__(self, lease: LineLease, opener: Opener, opened: Opened, *, reused: bool = False) -> None:
+    def __init__(
+        self, lease: LineLease, opener: AssociationOpener, opened: OpenAssociation, *, reused: bool = False
+    ) -> None:
         self._lease = lease
         self._opener = opener
         self._exchange = opened.exchange
@@ -225,6 +227,6 @@ class ResumingExchange(Reads):
             self._over = True
             await self._exchange.close()
 
-    def let_go(self, keep: Callable[[Opened], bool]) -> None:
+    def let_go(self, keep: Callable[[OpenAssociation], bool]) -> None:
         """Offer the standing association to whoever keeps it; taken, this conversation is over."""
-        self._over = keep(Opened(exchange=self._exchange, title=self._title))
+        self._over = keep(OpenAssociation(exchange=self._exchange, title=self._title))

@@ -15,7 +15,7 @@ _KINDS: Mapping[type, str] = MappingProxyType(
 )
 
 
-class Table:
+class DeclarationTable:
     """A table and where it stands. Every look-up raises MeterConfigError with place, expected and got.
 
     A key that nobody looked up is refused by `done`: a misspelt key must not be silent.
@@ -103,17 +103,17 @@ class Table:
             reason = f"unknown {text!r}" if isinstance(error, KeyError) else str(error)
             raise self.error(f"{key}: {reason}") from error
 
-    def table(self, key: str, *, optional: bool = False) -> Table:
+    def table(self, key: str, *, optional: bool = False) -> DeclarationTable:
         """Return a table inside this one."""
         raw: dict[str, object] = self._get(key, dict, {} if optional else None)
-        return Table(raw, f"{self.place} [{key}]")
+        return DeclarationTable(raw, f"{self.place} [{key}]")
 
-    def tables(self, key: str, *, optional: bool = False) -> tuple[Table, ...]:
+    def tables(self, key: str, *, optional: bool = False) -> tuple[DeclarationTable, ...]:
         """Return a list of tables."""
         rows = self.list_of(key, dict, [] if optional else None)
-        return tuple(Table(row, f"{self.place} {key} {n + 1}") for n, row in enumerate(rows))
+        return tuple(DeclarationTable(row, f"{self.place} {key} {n + 1}") for n, row in enumerate(rows))
 
-    def each(self) -> Iterator[tuple[str, Table]]:
+    def each(self) -> Iterator[tuple[str, DeclarationTable]]:
         """Yield every table in this one by name."""
         for key in self._raw:
             yield key, self.table(key)

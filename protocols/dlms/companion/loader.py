@@ -7,7 +7,7 @@ from functools import lru_cache
 from importlib.resources import files
 
 from protocols.dlms.companion.model import Companion
-from protocols.dlms.companion.parse import parse
+from protocols.dlms.companion.parser import parse
 from protocols.errors import MeterConfigError
 from protocols.session import COMPANIONS
 

@@ -39,7 +39,7 @@ class AssociationInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class ColumnInfo:
     """One captured column. `scaler` is None where the scaler profile has no entry for it."""
 
     class_id: int
@@ -65,8 +65,8 @@ class ProfileInfo:
     obis: Obis
     scaler_profile: Obis | None
     capture_period: int
-    columns: tuple[Column, ...]
-    more: tuple[Column, ...] = ()
+    columns: tuple[ColumnInfo, ...]
+    more: tuple[ColumnInfo, ...] = ()
     also: tuple[Obis, ...] = ()
 
 
@@ -79,7 +79,7 @@ class EventLog:
     obis: Obis
     code: Obis
     sequence: Obis
-    columns: tuple[Column, ...]
+    columns: tuple[ColumnInfo, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +134,7 @@ class StatusWord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PushSetup:
+class PushSetupInfo:
     """What one push setup (class 40) sends: `profile` where it is one, `log` the index of an event log.
 
     `payload` is bits, rows, columns, any (rows or columns) or text; `to` is head_end or display.
@@ -191,7 +191,7 @@ class Companion:
     event_codes: Mapping[int, EventCode]
     esw: StatusWord | None
     push_header: tuple[str, ...]
-    push_setups: Mapping[Obis, PushSetup]
+    push_setups: Mapping[Obis, PushSetupInfo]
     control: Mapping[str, ControlObject]
     schedules: Mapping[str, Obis]
     clock: ClockRules

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from protocols.dlms.apdu import acse
-from protocols.dlms.apdu import services as apdu
 from protocols.dlms.apdu.acse import Aare, Aarq, InitiateRequest, InitiateResponse
 from protocols.dlms.apdu.conformance import BUILT, Conformance
 from protocols.dlms.apdu.diagnostics import action_result_name
-from protocols.dlms.apdu.services import ActionRequest, ActionResponse
+from protocols.dlms.apdu.services import ActionRequest, ActionResponse, decode_apdu, encode_apdu
 from protocols.dlms.core import hints
 from protocols.dlms.core.outcomes import Associated, error_of
 from protocols.dlms.data.types import octets
@@ -169,10 +168,10 @@ class ClientAssociation:
             raise SecurityFailure("the meter answers with our own system title")
         plain = self.unprotect(aare.user_information)
         if plain[:1] == b"\x0e":
-            raise AssociationRefused(f"association rejected: {error_of(apdu.decode(plain))}")
+            raise AssociationRefused(f"association rejected: {error_of(decode_apdu(plain))}")
         self.granted = acse.decode_initiate_response(plain)
         if self._settings.auth in hls.HLS:
-            return self.protect(apdu.encode(self._third_pass(aare)), form=self._form)
+            return self.protect(encode_apdu(self._third_pass(aare)), form=self._form)
         return self._standing()
 
     def proved(self, received: bytes) -> Associated:
@@ -180,7 +179,7 @@ class ClientAssociation:
         plain = self.unprotect(received)
         if plain[0] in ERROR_TAGS:
             raise self._refusal(plain)
-        answer = apdu.decode(plain)
+        answer = decode_apdu(plain)
         if not isinstance(answer, ActionResponse):
             raise MeterProtocolError(f"{type(answer).__name__} does not answer the HLS proof")
         if answer.result != 0:
@@ -197,7 +196,7 @@ class ClientAssociation:
 
     def error(self, plain: bytes) -> MeterError:
         """Return the error that an error APDU stands for."""
-        error = error_of(apdu.decode(plain))
+        error = error_of(decode_apdu(plain))
         if isinstance(error, InvocationCounterRefused):
             return InvocationCounterRefused(meter_counter=error.meter_counter, own_counter=self._own_counter)
         return error

@@ -51,7 +51,7 @@ class ClientConnection:
 
     `next_counter` gives a fresh invocation counter for each ciphered APDU. Errors of the far side are raised
     by `receive_data`: MeterProtocolError, SecurityFailure, AssociationRefused, MeterRefused. After one of
-    them, unless it is a `Refused` event, the conversation is over: hang up.
+    them, unless it is a `RequestRefused` event, the conversation is over: hang up.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class ClientConnection:
         self._link.send(self._association.request())
 
     def request(self, request: Request) -> None:
-        """Send one request, in blocks when it is long; Value, Done, Outcomes or Refused follows."""
+        """Send one request, in blocks when it is long; Value, RequestDone, Outcomes or RequestRefused follows."""
         self._enter(State.WAITING, State.READY)
         self._requests = self._requests % 15 + 1
         room = gbt.MAX_APDU if self._goes_in_general_blocks(request) else self._association.room

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocols.dlms.apdu import services as apdu
+from protocols.dlms.apdu import diagnostics
 from protocols.dlms.apdu.diagnostics import confirmed_error_name, exception_name, result_name
 from protocols.dlms.apdu.lists import Outcome
-from protocols.dlms.apdu.services import ConfirmedServiceError, ExceptionResponse
+from protocols.dlms.apdu.services import Apdu, ConfirmedServiceError, ExceptionResponse
 from protocols.dlms.data import axdr
 from protocols.dlms.data.types import Data
 from protocols.errors import (
@@ -63,7 +63,7 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class RequestDone:
     """Answer to a SET or ACTION; `data` is what a method returned."""
 
     data: Data | None = None
@@ -84,26 +84,26 @@ class Pushed:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RequestRefused:
     """The meter answered the request with a data-access-result or action-result; the association stands."""
 
     code: int
 
 
-Event = LinkUp | LinkDown | Associated | Released | Value | Done | Outcomes | Refused | Pushed
+Event = LinkUp | LinkDown | Associated | Released | Value | RequestDone | Outcomes | RequestRefused | Pushed
 
 
 KEYS = ": see encryption_key_ref, authentication_key_ref"
 
 
-def error_of(answer: apdu.Apdu) -> MeterError:
+def error_of(answer: Apdu) -> MeterError:
     """Turn an error APDU into the error that says who must act."""
     match answer:
-        case ExceptionResponse(service=apdu.DECIPHERING_ERROR):
+        case ExceptionResponse(service=diagnostics.DECIPHERING_ERROR):
             return SecurityFailure(f"the meter could not decipher our request (global key wrong?){KEYS}")
-        case ExceptionResponse(service=apdu.INVOCATION_COUNTER_ERROR, counter=counter):
+        case ExceptionResponse(service=diagnostics.INVOCATION_COUNTER_ERROR, counter=counter):
             return InvocationCounterRefused(meter_counter=counter)
-        case ExceptionResponse(state=apdu.SERVICE_NOT_ALLOWED as state, service=service):
+        case ExceptionResponse(state=diagnostics.SERVICE_NOT_ALLOWED as state, service=service):
             return AssociationLost(
                 f"exception-response, {exception_name(state, service)}", reason_code=service
             )

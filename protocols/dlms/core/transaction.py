@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from protocols.dlms.apdu import services as apdu
 from protocols.dlms.apdu.lists import (
     ActionBlock,
     ActionListRequest,
@@ -25,14 +24,17 @@ from protocols.dlms.apdu.lists import (
 from protocols.dlms.apdu.services import (
     ActionRequest,
     ActionResponse,
+    Apdu,
     GetBlock,
     GetNext,
     GetRequest,
     GetResponse,
     SetRequest,
     SetResponse,
+    decode_apdu,
+    encode_apdu,
 )
-from protocols.dlms.core.outcomes import Done, Event, Outcomes, Refused, Value
+from protocols.dlms.core.outcomes import Event, Outcomes, RequestDone, RequestRefused, Value
 from protocols.dlms.data import axdr
 from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.errors import MeterProtocolError
@@ -65,7 +67,7 @@ class Transaction:
 
     def begin(self) -> bytes:
         """Return the first APDU: the request, or its first block when it is too long."""
-        whole = apdu.encode(self._request)
+        whole = encode_apdu(self._request)
         if len(whole) <= self._room or isinstance(self._request, GetRequest | GetListRequest):
             return whole
         targets, raw = _split(self._request)
@@ -79,7 +81,7 @@ class Transaction:
         """Take an answer: the next APDU to send, or what the request came to; MeterProtocolError otherwise."""
         if plain[:2] == b"\xc4\x01" and isinstance(self._request, GetRequest) and self._block is None:
             return self._value(plain)
-        answer = apdu.decode(plain)
+        answer = decode_apdu(plain)
         invoke = getattr(answer, "invoke", self._invoke)
         if (invoke ^ self._invoke) & 0x0F:
             raise _stray(invoke, self._invoke)
@@ -93,29 +95,29 @@ class Transaction:
             raise _stray(plain[2], self._invoke)
         if plain[3] == 0:
             return Value(plain[4:])
-        response = apdu.decode(plain)
+        response = decode_apdu(plain)
         assert isinstance(response, GetResponse)
-        return Refused(response.error or 0)
+        return RequestRefused(response.error or 0)
 
-    def _answer(self, answer: apdu.Apdu) -> bytes | Event:
+    def _answer(self, answer: Apdu) -> bytes | Event:
         request = self._request
         match answer:
             case GetBlock() if isinstance(request, GetRequest | GetListRequest):
                 return self._get_block(answer)
             case GetResponse(error=int() as code) if isinstance(request, GetRequest | GetListRequest):
-                return Refused(code)
+                return RequestRefused(code)
             case GetListResponse() if isinstance(request, GetListRequest):
                 return self._outcomes(answer.outcomes)
             case BlockAck() if self._pieces or answer.results:
                 return self._acknowledged(answer)
             case SetResponse() if isinstance(request, SetRequest | SetListRequest):
-                return Refused(answer.result) if answer.result else Done()
+                return RequestRefused(answer.result) if answer.result else RequestDone()
             case SetListResponse() if isinstance(request, SetListRequest):
                 return self._outcomes(tuple(Outcome(result) for result in answer.results))
             case ActionResponse() if isinstance(request, ActionRequest):
-                return Refused(answer.result) if answer.result else Done(answer.data)
+                return RequestRefused(answer.result) if answer.result else RequestDone(answer.data)
             case ActionResponse(result=int() as code) if isinstance(request, ActionListRequest) and code:
-                return Refused(code)
+                return RequestRefused(code)
             case ActionListResponse() if isinstance(request, ActionListRequest):
                 return self._outcomes(answer.outcomes)
             case ActionBlock() if isinstance(request, ActionRequest | ActionListRequest):
@@ -144,10 +146,10 @@ class Transaction:
 
     def _get_block(self, block: GetBlock) -> bytes | Event:
         if block.error is not None:
-            return Refused(block.error)
+            return RequestRefused(block.error)
         self._join(block.number, block.raw, last=block.last)
         if not block.last:
-            return apdu.encode(GetNext(block=block.number, invoke=self._invoke))
+            return encode_apdu(GetNext(block=block.number, invoke=self._invoke))
         whole = bytes(self._blocks)
         if isinstance(self._request, GetListRequest):
             return self._outcomes(decode_outcomes(whole))
@@ -156,20 +158,20 @@ class Transaction:
     def _action_block(self, block: ActionBlock) -> bytes | Event:
         self._join(block.number, block.raw, last=block.last)
         if not block.last:
-            return apdu.encode(ActionNext(block=block.number, invoke=self._invoke))
+            return encode_apdu(ActionNext(block=block.number, invoke=self._invoke))
         listed = isinstance(self._request, ActionListRequest)
         outcomes = decode_action_outcomes(bytes(self._blocks), listed=listed)
         if listed:
             return self._outcomes(outcomes)
         (one,) = outcomes
-        return Refused(one.result) if one.result else Done(one.data)
+        return RequestRefused(one.result) if one.result else RequestDone(one.data)
 
     # requests in blocks
 
     def _next_piece(self, targets: tuple[Target, ...] = ()) -> bytes:
         raw = self._pieces.pop(0)
         self._sent += 1
-        return apdu.encode(
+        return encode_apdu(
             RequestBlock(
                 action=isinstance(self._request, ActionRequest | ActionListRequest),
                 last=not self._pieces,
@@ -187,7 +189,7 @@ class Transaction:
         if ack.results:
             if ack.listed and isinstance(self._request, SetListRequest):
                 return self._outcomes(tuple(Outcome(result) for result in ack.results))
-            return Refused(ack.results[0]) if ack.results[0] else Done()
+            return RequestRefused(ack.results[0]) if ack.results[0] else RequestDone()
         return self._next_piece()
 
 

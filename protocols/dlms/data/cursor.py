@@ -18,6 +18,10 @@ class EndOfOctets(MeterProtocolError):
     """A type or length asks for more octets than are left: the value is damaged, or was cut short."""
 
 
+class MalformedField(MeterProtocolError):
+    """The content of a field is wrong; what comes behind the field can be read all the same."""
+
+
 class Readable(Protocol[_T_co]):
     """What can be read at a cursor: a field of `syntax`."""
 
@@ -33,6 +37,7 @@ class Cursor:
     """
 
     __slots__ = ("_data", "_offset")
+    traced = False
 
     def __init__(self, data: bytes) -> None:
         if len(data) > MAX_OCTETS:
@@ -139,6 +144,10 @@ class Cursor:
     def inner_apdu(self) -> bytes:
         """Consume all that is left, which is an APDU within this one or nothing."""
         return self.rest()
+
+    def malformed(self, error: MeterProtocolError) -> MeterProtocolError:
+        """Return the error for a field whose content is wrong and whose end is known."""
+        return MalformedField(str(error))
 
     def refuse(self, text: str) -> None:
         """Refuse what is well formed and cannot be used here; a trace shows it and reads on."""

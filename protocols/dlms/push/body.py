@@ -41,20 +41,20 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class PushedRows:
     """Rows of a profile as its buffer has them; each is a structure."""
 
     rows: tuple[Data, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class PushedCells:
     """Values one after another in the order of the meter's push object list, after the clock."""
 
     cells: tuple[Data, ...]
 
 
-Payload = Alert | Rows | Cells
+Payload = Alert | PushedRows | PushedCells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +112,10 @@ def _payload(items: list[Data]) -> Payload:
         case [Data(tag=Tag.ARRAY | Tag.COMPACT_ARRAY) as buffer]:
             if not 0 < len(buffer.items) <= MAX_ROWS:
                 raise MeterProtocolError(f"a push of {len(buffer.items)} rows")
-            return Rows(buffer.items)
+            return PushedRows(buffer.items)
         case [Data(tag=Tag.STRUCTURE) as row]:
-            return Rows((row,))
-    return Cells(tuple(items))
+            return PushedRows((row,))
+    return PushedCells(tuple(items))
 
 
 def _alert(word: Data) -> Alert:

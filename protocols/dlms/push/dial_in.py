@@ -22,7 +22,7 @@ PARTIAL_WAIT = 2.0
 _LOOK_AGAIN = 0.01
 
 
-class Incoming(LineConnection):
+class DialInConnection(LineConnection):
     """A connection that the far end opened. While `on_octets` is set, octets go there and none are kept."""
 
     def __init__(self, stream: PushStream | None = None) -> None:
@@ -75,7 +75,7 @@ class DialInLine(BaseLine):
         """Return a frozen copy of the counters."""
         return replace(super().statistics(), open=self.connected)
 
-    def adopt(self, connection: Incoming) -> None:
+    def adopt(self, connection: DialInConnection) -> None:
         """Take over a connection; the old one, if any, is closed."""
         old = self._forget()
         self._connection = connection
@@ -88,10 +88,10 @@ class DialInLine(BaseLine):
         if self.on_connected is not None:
             self.on_connected()
 
-    def give_up(self) -> Incoming | None:
+    def give_up(self) -> DialInConnection | None:
         """Let go of the connection without closing it (it turned out to be another line's)."""
         connection = self._forget()
-        return connection if isinstance(connection, Incoming) else None
+        return connection if isinstance(connection, DialInConnection) else None
 
     def take_push(self, octets: bytes) -> None:
         """Hand on what the meter sent unasked."""
@@ -103,7 +103,7 @@ class DialInLine(BaseLine):
         """Wait for the turn and for the rest of a push that has begun; hold the connection."""
         async with super().exclusive() as io:
             connection = self._connection
-            if not isinstance(connection, Incoming):
+            if not isinstance(connection, DialInConnection):
                 yield io
                 return
             await self._whole_push(connection)
@@ -118,13 +118,13 @@ class DialInLine(BaseLine):
     async def _connect(self) -> LineConnection:
         raise OSError("the meter has not dialled in")
 
-    async def _whole_push(self, connection: Incoming) -> None:
+    async def _whole_push(self, connection: DialInConnection) -> None:
         loop = asyncio.get_running_loop()
         limit = loop.time() + PARTIAL_WAIT
         while connection.stream.pending and connection.usable and loop.time() < limit:
             await asyncio.sleep(_LOOK_AGAIN)
 
-    def _between_turns(self, connection: Incoming, data: bytes) -> None:
+    def _between_turns(self, connection: DialInConnection, data: bytes) -> None:
         try:
             for apdu in connection.stream.receive_data(data):
                 self.take_push(apdu)

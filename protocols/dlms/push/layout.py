@@ -12,7 +12,7 @@ from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import Data, Tag, array, octets, structure
 from protocols.dlms.profile.decoder import buffer_of, reading_set
 from protocols.dlms.profile.layouts import CLOCK, CapturedColumn, Layout, parse_columns
-from protocols.dlms.push.body import PROFILE_OF_SETUP, PUSH_SETUP_CLASS, Cells, PushBody, Rows
+from protocols.dlms.push.body import PROFILE_OF_SETUP, PUSH_SETUP_CLASS, PushBody, PushedCells, PushedRows
 from protocols.dlms.reading.reader import ProfileReader
 from protocols.errors import MeterProtocolError, MeterRefused, NotSupported
 from protocols.reading import Obis, ProfileName, Quantity, ReadingSet
@@ -112,11 +112,11 @@ def _present(layout: Layout, buffer: Data, zone: ZoneInfo, received_at: datetime
 
 def _rows(layout: Layout, body: PushBody) -> tuple[Data, ...]:
     match body.payload:
-        case Rows(rows):
+        case PushedRows(rows):
             if any(row.tag is not Tag.STRUCTURE for row in rows):
                 raise MeterProtocolError("a pushed row is a structure")
             return rows
-        case Cells(cells):
+        case PushedCells(cells):
             if len(cells) == len(layout.columns):
                 return (structure(*cells),)
             at = next((i for i, c in enumerate(layout.columns) if c.is_stamp), None)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from protocols.dlms.push.dial_in import DialInLine, Incoming
+from protocols.dlms.push.dial_in import DialInConnection, DialInLine
 from protocols.dlms.push.framing import MAX_PUSH, PushStream, datagram
 from protocols.dlms.push.receiver import Notification, PushPeer, PushReceiver, PushStatistics
 from protocols.errors import LineUnavailable, MeterProtocolError
@@ -84,7 +84,7 @@ class _Counts:
 class _Caller:
     """One connection that belongs to no line."""
 
-    connection: Incoming
+    connection: DialInConnection
     deadline: float
     pushed: bool = False
     timer: asyncio.TimerHandle | None = None
@@ -118,7 +118,7 @@ class PushListener:
         self._ask = ask
         self._counts = _Counts()
         self._callers: set[_Caller] = set()
-        self._bound: dict[Incoming, DialInLine] = {}
+        self._bound: dict[DialInConnection, DialInLine] = {}
         self._queue: deque[Notification] = deque()
         self._stalled: deque[_Caller] = deque()
         self._there = asyncio.Event()
@@ -137,7 +137,7 @@ class PushListener:
                 self.tcp_port = int(self._server.sockets[0].getsockname()[1])
             if udp_port is not None:
                 self._udp, _ = await loop.create_datagram_endpoint(
-                    lambda: _Datagrams(self), local_addr=(host, udp_port)
+                    lambda: _PushDatagrams(self), local_addr=(host, udp_port)
                 )
                 self.udp_port = int(self._udp.get_extra_info("sockname")[1])
         except OSError as error:
@@ -198,12 +198,12 @@ class PushListener:
 
     # TCP
 
-    def _incoming(self) -> Incoming:
+    def _incoming(self) -> DialInConnection:
         connection = _Accepted(PushStream(self._limits.octets))
         connection.on_made = lambda: self._made(connection)
         return connection
 
-    def _made(self, connection: Incoming) -> None:
+    def _made(self, connection: DialInConnection) -> None:
         counts, limits = self._counts, self._limits
         address = _address(connection)
         if not self._allowed(address):
@@ -393,7 +393,7 @@ class PushListener:
         return any(at.version == network.version and at in network for network in self._networks)
 
 
-class _Accepted(Incoming):
+class _Accepted(DialInConnection):
     """A connection that tells when it is there."""
 
     on_made: Callable[[], None] | None = None
@@ -404,7 +404,7 @@ class _Accepted(Incoming):
             self.on_made()
 
 
-class _Datagrams(asyncio.DatagramProtocol):
+class _PushDatagrams(asyncio.DatagramProtocol):
     def __init__(self, listener: PushListener) -> None:
         self._listener = listener
 
@@ -426,7 +426,7 @@ def _listening(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _address(connection: Incoming) -> str:
+def _address(connection: DialInConnection) -> str:
     peer = connection.transport.get_extra_info("peername") if connection.transport else None
     return plain_address(str(peer[0])) if peer else ""
 

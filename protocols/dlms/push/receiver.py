@@ -30,7 +30,7 @@ MAX_UNKNOWN = 256
 MAX_NAME = 32
 
 
-class Refusal(StrEnum):
+class PushRefusal(StrEnum):
     """Why a push was not taken; each is a counter of `PushStatistics`."""
 
     NOT_A_PUSH = "not_a_push"
@@ -118,10 +118,10 @@ class PushStatistics:
     unknown: Mapping[str, int] = field(default_factory=dict)
 
 
-class _Refused(Exception):
+class _PushRefused(Exception):
     """Carries the reason to the one place that counts."""
 
-    def __init__(self, reason: Refusal, sender: str = "") -> None:
+    def __init__(self, reason: PushRefusal, sender: str = "") -> None:
         super().__init__(reason.value)
         self.reason = reason
         self.sender = sender
@@ -134,7 +134,7 @@ class PushReceiver:
         self._ring = ring
         self._replay = replay
         self._accepted = 0
-        self._refused: Counter[Refusal] = Counter()
+        self._refused: Counter[PushRefusal] = Counter()
         self._unknown: dict[str, int] = {}
 
     def receive(self, apdu: bytes, bound: PushPeer | None = None) -> Notification | None:
@@ -144,25 +144,25 @@ class PushReceiver:
         """
         try:
             found = self._judge(apdu, bound)
-        except _Refused as refused:
+        except _PushRefused as refused:
             self._count(refused)
             return None
         except (MeterProtocolError, SecurityFailure):
-            self._refused[Refusal.MALFORMED] += 1
+            self._refused[PushRefusal.MALFORMED] += 1
             return None
         self._accepted += 1
         return found
 
     def statistics(self) -> PushStatistics:
         """Return a frozen copy of the counters."""
-        counts = {reason.value: self._refused[reason] for reason in Refusal}
+        counts = {reason.value: self._refused[reason] for reason in PushRefusal}
         return PushStatistics(
             accepted=self._accepted, unknown=MappingProxyType(dict(self._unknown)), **counts
         )
 
-    def _count(self, refused: _Refused) -> None:
+    def _count(self, refused: _PushRefused) -> None:
         self._refused[refused.reason] += 1
-        if refused.reason is Refusal.UNKNOWN_SENDER:
+        if refused.reason is PushRefusal.UNKNOWN_SENDER:
             known = refused.sender in self._unknown or len(self._unknown) < MAX_UNKNOWN
             name = refused.sender if known else "others"
             self._unknown[name] = self._unknown.get(name, 0) + 1
@@ -179,8 +179,8 @@ class PushReceiver:
             notification.DED_EVENT,
             GENERAL_DED,
         ):  # a dedicated key lives and ends with an association
-            raise _Refused(Refusal.DEDICATED_KEY)
-        raise _Refused(Refusal.NOT_A_PUSH)
+            raise _PushRefused(PushRefusal.DEDICATED_KEY)
+        raise _PushRefused(PushRefusal.NOT_A_PUSH)
 
     # plain
 
@@ -188,11 +188,11 @@ class PushReceiver:
         body = _body(notification.decode(apdu))
         peer = self._ring.peer_of_device(body.device) if body.device else bound
         if peer is None:
-            raise _Refused(Refusal.UNKNOWN_SENDER, printable(body.device))
+            raise _PushRefused(PushRefusal.UNKNOWN_SENDER, printable(body.device))
         if peer.required != PLAIN:
-            raise _Refused(Refusal.PLAIN_REFUSED)
+            raise _PushRefused(PushRefusal.PLAIN_REFUSED)
         if bound is not None and bound.name != peer.name:
-            raise _Refused(Refusal.WRONG_DEVICE)
+            raise _PushRefused(PushRefusal.WRONG_DEVICE)
         return Notification(peer=peer, body=body)
 
     # ciphered
@@ -205,15 +205,15 @@ class PushReceiver:
         cursor.finish("general-glo")
         peer = self._ring.peer_of_title(title) if len(title) == security.TITLE_OCTETS else None
         if peer is None:
-            raise _Refused(Refusal.UNKNOWN_SENDER, title[:MAX_NAME].hex())
+            raise _PushRefused(PushRefusal.UNKNOWN_SENDER, title[:MAX_NAME].hex())
         if bound is not None and bound.name != peer.name:
-            raise _Refused(Refusal.WRONG_DEVICE)
+            raise _PushRefused(PushRefusal.WRONG_DEVICE)
         return self._ciphered(peer, title, body)
 
     def _glo(self, apdu: bytes, bound: PushPeer | None) -> Notification:
         """A glo- APDU has no title: only on a connection whose meter is known."""
         if bound is None or not bound.title:
-            raise _Refused(Refusal.UNKNOWN_SENDER, "glo")
+            raise _PushRefused(PushRefusal.UNKNOWN_SENDER, "glo")
         cursor = Cursor(apdu)
         cursor.u8()
         body = cursor.take(cursor.length())
@@ -223,19 +223,19 @@ class PushReceiver:
     def _ciphered(self, peer: PushPeer, title: bytes, ciphered: bytes) -> Notification:
         keys = self._keys(title)
         if not ciphered or ciphered[0] & peer.required != peer.required:
-            raise _Refused(Refusal.WEAK_PROTECTION)
+            raise _PushRefused(PushRefusal.WEAK_PROTECTION)
         try:
             opened = security.unprotect(keys, title, ciphered, required=peer.required)
         except SecurityFailure:
             _wrong_key()
         if opened.plain[:1] not in (b"\x0f", b"\xc2"):
             # without a tag a wrong key shows itself as noise only
-            raise _Refused(Refusal.NOT_A_PUSH if opened.control & 0x10 else Refusal.WRONG_KEY)
+            raise _PushRefused(PushRefusal.NOT_A_PUSH if opened.control & 0x10 else PushRefusal.WRONG_KEY)
         body = _body(notification.decode(opened.plain))
         self._check_device(peer, body.device, proved=bool(opened.control & security.AUTHENTICATED))
         sender = sender_key(keys, title)
         if opened.counter <= self._replay.last(sender):
-            raise _Refused(Refusal.REPLAYED)
+            raise _PushRefused(PushRefusal.REPLAYED)
         self._replay.note(sender, opened.counter)
         return Notification(peer=peer, body=body, counter=opened.counter, control=opened.control)
 
@@ -245,21 +245,21 @@ class PushReceiver:
         except MeterConfigError:
             keys = None
         if keys is None:
-            raise _Refused(Refusal.NO_KEYS)
+            raise _PushRefused(PushRefusal.NO_KEYS)
         return keys
 
     def _check_device(self, peer: PushPeer, device: str, *, proved: bool) -> None:
         """The body must not name another meter; where nothing else proves the sender it must name this."""
         if not device or device in peer.devices:
             if not device and (peer.pinned or not proved):
-                raise _Refused(Refusal.WRONG_DEVICE)
+                raise _PushRefused(PushRefusal.WRONG_DEVICE)
             return
         if peer.pinned or not proved or self._ring.peer_of_device(device) is not None:
-            raise _Refused(Refusal.WRONG_DEVICE)
+            raise _PushRefused(PushRefusal.WRONG_DEVICE)
 
 
 def _wrong_key() -> NoReturn:
-    raise _Refused(Refusal.WRONG_KEY) from None
+    raise _PushRefused(PushRefusal.WRONG_KEY) from None
 
 
 def _body(apdu: DataNotification | EventNotification) -> PushBody:

@@ -26,7 +26,7 @@ from protocols.dlms.profile.decoder import buffer_of, reading_set
 from protocols.dlms.profile.layouts import CapturedColumn, Layout, cell_value
 from protocols.dlms.reading.layout_cache import LayoutCache
 from protocols.dlms.reading.layout_reader import PRESENT, LayoutReader
-from protocols.dlms.reading.selective_access import StoredRows, Way
+from protocols.dlms.reading.selective_access import AccessMethod, SelectiveAccess
 from protocols.errors import MeterProtocolError, NotSupported, ProtocolError
 from protocols.reading import Missing, MissingReason, Obis, ProfileName, ReadingSet, Value
 from protocols.session import Clock
@@ -75,7 +75,7 @@ class ProfileReader:
         self._cache = cache or LayoutCache({}, "any", "any")
         self._layouts = LayoutReader(exchange, clock, self._cache, self._companion)
         east = self._companion.clock.east
-        self._stored = StoredRows(exchange, self._layouts, zone, clock, east=east)
+        self._stored = SelectiveAccess(exchange, self._layouts, zone, clock, east=east)
 
     def statistics(self) -> ReaderStatistics:
         """Count what was unusual so far."""
@@ -85,7 +85,7 @@ class ProfileReader:
             scale_conflicts=self._layouts.scale_conflicts,
             layouts_reread=self._layouts.reread,
             continued=self._stored.continued,
-            ways=tuple((obis, way.value) for obis, way in ways if way is not Way.RANGE),
+            ways=tuple((obis, way.value) for obis, way in ways if way is not AccessMethod.RANGE),
         )
 
     async def read(

@@ -16,7 +16,7 @@ from protocols.dlms.profile.decoder import decode_buffer
 from protocols.dlms.profile.layouts import Layout
 from protocols.dlms.reading.deviations import Deviations, full_hour
 from protocols.dlms.reading.layout_reader import MAX_PERIOD, LayoutReader
-from protocols.dlms.reading.resume import Salvage, Span, salvage
+from protocols.dlms.reading.salvage import Salvage, WantedSpan, salvage
 from protocols.errors import MeterBusy, MeterProtocolError, MeterRefused, NotSupported, ProtocolError
 from protocols.reading import ProfileName, ReadingSet
 from protocols.session import Clock
@@ -43,7 +43,7 @@ MARGIN_ENTRIES = 4
 """Entries before the first wanted that are read too: a clock set back leaves stamps out of order."""
 
 
-class Way(Enum):
+class AccessMethod(Enum):
     """How a meter lets us choose rows."""
 
     RANGE = "range"
@@ -51,7 +51,7 @@ class Way(Enum):
     WHOLE = "whole"
 
 
-class StoredRows:
+class SelectiveAccess:
     """Stored rows of one meter. What it turns out not to do is remembered for the session.
 
     `unstamped` counts rows left out because their stamp is unusable, `ways` says how each profile is read.
@@ -67,7 +67,7 @@ class StoredRows:
         self._deviations = Deviations(zone, east=east)
         self._unheeded: list[ReadingSet] = []
         self._cut: list[ReadingSet] = []  # what came whole of the range asked for last, up to its last fault
-        self.ways: dict[str, Way] = {}
+        self.ways: dict[str, AccessMethod] = {}
         self.unstamped = 0
         self.continued = 0
 
@@ -81,18 +81,18 @@ class StoredRows:
         if layout.stamp is None:
             raise MeterProtocolError(f"profile {layout.obis} captures no time")
         low, high = _no_earlier(since), self._no_later(until)
-        dated = layout.profile is not ProfileName.EVENTS and self._way(layout) is Way.RANGE
+        dated = layout.profile is not ProfileName.EVENTS and self._way(layout) is AccessMethod.RANGE
         if dated and low < self._clock.now() - LONGEST_HISTORY:
             low = max(low, await self._beginning(layout))
-        if self._way(layout) is Way.RANGE:
+        if self._way(layout) is AccessMethod.RANGE:
             async for reading in self._by_range(layout, low, high):
                 yield reading
-        if self._way(layout) is not Way.RANGE:
+        if self._way(layout) is not AccessMethod.RANGE:
             for reading in _within(await self._without_range(layout, low), low, high):
                 yield reading
 
-    def _way(self, layout: Layout) -> Way:
-        return self.ways.get(str(layout.obis), Way.RANGE)
+    def _way(self, layout: Layout) -> AccessMethod:
+        return self.ways.get(str(layout.obis), AccessMethod.RANGE)
 
     def _no_later(self, until: datetime | None) -> datetime:
         now = self._clock.now()
@@ -111,14 +111,14 @@ class StoredRows:
             except (MeterRefused, NotSupported) as error:
                 if number:  # it has the profile: this is a fault
                     raise MeterRefused(f"{error}, in the middle of profile {layout.obis}") from error
-                self.ways[str(layout.obis)] = Way.ENTRIES
+                self.ways[str(layout.obis)] = AccessMethod.ENTRIES
                 return
             except ProtocolError:
                 for reading in self._came(layout, start, end):
                     yield reading
                 raise
             if rows is None:
-                self.ways[str(layout.obis)] = Way.WHOLE
+                self.ways[str(layout.obis)] = AccessMethod.WHOLE
                 return
             for reading in rows:
                 yield reading
@@ -134,7 +134,7 @@ class StoredRows:
         found = await self._heeded(layout, start, *edges)
         if found is None:
             return None
-        rows = _Rows(found, start, end)
+        rows = _RowsByStamp(found, start, end)
         await self._later(layout, rows, end)
         await self._earlier(layout, rows, start)
         return rows.sets()
@@ -180,7 +180,7 @@ class StoredRows:
         period = timedelta(seconds=self._layouts.current(layout).period)
         return not self._deviations.proven and (not found or found[0].at > start + (period or HOUR))
 
-    async def _later(self, layout: Layout, rows: _Rows, end: datetime) -> None:
+    async def _later(self, layout: Layout, rows: _RowsByStamp, end: datetime) -> None:
         """Ask on from the last row while something is missing at the end; a meter that did, to the very end."""
         period = _period(layout)
         now = self._clock.now()
@@ -194,7 +194,7 @@ class StoredRows:
             else:
                 return
 
-    async def _earlier(self, layout: Layout, rows: _Rows, start: datetime) -> None:
+    async def _earlier(self, layout: Layout, rows: _RowsByStamp, start: datetime) -> None:
         """Ask back from the first row while the meter, which gave the newest of the range, left some out."""
         while layout.period and (first := rows.first) is not None and first - start > _period(layout):
             if not rows.add(await self._more(layout, start + SECOND, first - SECOND)):
@@ -211,7 +211,7 @@ class StoredRows:
 
     async def _range(self, layout: Layout, low: datetime, high: datetime) -> list[ReadingSet]:
         """Ask for a range; after a fault go on from the rows that came whole (see `resume`)."""
-        span, self._cut = Span(), []
+        span, self._cut = WantedSpan(), []
         while True:
             try:
                 octets = await self._exchange.get_once(7, layout.obis, 2, self._selection(layout, low, high))
@@ -234,7 +234,7 @@ class StoredRows:
         edges = (self._deviations.encode(low), self._deviations.encode(high))
         return RangeSelection(stamp.quantity.obis, 2, *edges)
 
-    def _salvaged(self, layout: Layout, span: Span) -> Salvage:
+    def _salvaged(self, layout: Layout, span: WantedSpan) -> Salvage:
         current = self._layouts.current(layout)
         if current.profile is ProfileName.BLOCK_LOAD and not current.period:
             return Salvage(rest=span)
@@ -281,14 +281,14 @@ class StoredRows:
         if used > MAX_ENTRIES:
             raise NotSupported(f"profile {layout.obis} has {used} rows and cannot select them by time")
         refusal: MeterRefused | NotSupported | None = None
-        if used and self._way(layout) is Way.ENTRIES:
+        if used and self._way(layout) is AccessMethod.ENTRIES:
             try:
                 return await self._by_entry(layout, low, used)
             except MeterBusy:
                 raise
             except (MeterRefused, NotSupported) as error:
                 refusal = error
-        self.ways[str(layout.obis)] = Way.WHOLE
+        self.ways[str(layout.obis)] = AccessMethod.WHOLE
         if self._unheeded:
             whole, self._unheeded = self._unheeded, []
             return whole
@@ -305,7 +305,7 @@ class StoredRows:
         place = 1
         if layout.obis not in self._layouts.unordered:
             place = max(1, await self._first_after(layout, low, used) - MARGIN_ENTRIES)
-        rows = _Rows([], EARLIEST, datetime.max.replace(tzinfo=UTC))
+        rows = _RowsByStamp([], EARLIEST, datetime.max.replace(tzinfo=UTC))
         while place <= used:
             count, found = await self._page(layout, place, min(place + PAGE - 1, used), used)
             if not count:
@@ -373,7 +373,7 @@ class StoredRows:
         return decode_buffer(layout, buffer, zone=self._zone).sets(received_at=self._clock.now())
 
 
-class _Rows:
+class _RowsByStamp:
     """Rows of several answers that may overlap, with low < at <= high.
 
     Of rows with one stamp the answer with most of them counts: their occurrences are numbered within it.

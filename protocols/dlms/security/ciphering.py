@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from protocols.dlms.data.cursor import Cursor, encode_length
+from protocols.dlms.data.cursor import Cursor
+from protocols.dlms.data.syntax import OctetString, Record, Sized
 from protocols.dlms.security.suites import (
     AUTHENTICATED_ENCRYPTED,
+    SECURED_TEXT,
     TITLE_OCTETS,
     Keys,
     Opened,
-    protect,
-    unprotect,
+    SecuredText,
+    secure,
+    unsecure,
 )
 from protocols.errors import SecurityFailure
 
@@ -51,6 +54,19 @@ GENERAL_GLO = 0xDB
 GENERAL_DED = 0xDC
 _GENERAL = {GENERAL_GLO, GENERAL_DED}
 _NOT_BUILT = {0xDD: "general-ciphering (suites 1 and 2)", 0xDF: "general-signing"}
+
+
+@dataclass(frozen=True, slots=True)
+class CipheredApdu:
+    """A ciphered APDU as it is sent. `title` is the sender's, in the general forms alone."""
+
+    secured: SecuredText
+    title: bytes = b""
+
+
+_SECURED = ("secured", Sized("the ciphered text", SECURED_TEXT))
+SERVICE_CIPHERED = Record(CipheredApdu, _SECURED)
+GENERAL_CIPHERED = Record(CipheredApdu, ("title", OctetString("system title")), _SECURED)
 
 
 class Form(Enum):
@@ -124,14 +140,11 @@ def protect_apdu(
     form: Form = Form.GLO,
 ) -> bytes:
     """Cipher a plain APDU in one of its forms."""
-    body = protect(keys, title, counter, plain, control=control)
+    ciphered = CipheredApdu(secure(keys, title, counter, plain, control=control), title)
     if form.general:
-        tag = GENERAL_DED if form.dedicated else GENERAL_GLO
-        head = bytes((tag,)) + encode_length(len(title)) + title
-    else:
-        tags = DED_TAGS if form.dedicated else GLO_TAGS
-        head = bytes((tags[plain[0]],))
-    return head + encode_length(len(body)) + body
+        return bytes((GENERAL_DED if form.dedicated else GENERAL_GLO,)) + GENERAL_CIPHERED.write(ciphered)
+    tags = DED_TAGS if form.dedicated else GLO_TAGS
+    return bytes((tags[plain[0]],)) + SERVICE_CIPHERED.write(ciphered)
 
 
 def unprotect_apdu(
@@ -149,17 +162,15 @@ def unprotect_apdu(
         raise SecurityFailure(plain if what is None else f"{what} is not supported")
     cursor = Cursor(apdu)
     cursor.u8()
-    sender = title
-    if form.general:
-        sender = cursor.take(cursor.length()) or title
-        if title and sender != title:
-            raise SecurityFailure(f"the sender's title is {sender.hex()}, {title.hex()} is expected")
+    ciphered = cursor.field(GENERAL_CIPHERED if form.general else SERVICE_CIPHERED)
+    cursor.finish("the ciphered APDU")
+    sender = ciphered.title or title
+    if title and sender != title:
+        raise SecurityFailure(f"the sender's title is {sender.hex()}, {title.hex()} is expected")
     if len(sender) != TITLE_OCTETS:
         raise SecurityFailure(f"a system title has {TITLE_OCTETS} octets, not {len(sender)}")
-    body = cursor.take(cursor.length())
-    cursor.finish("the ciphered APDU")
     known = keys if isinstance(keys, KeySet) else KeySet(keys=keys)
-    opened = unprotect(known.of(form), sender, body, required=required)
+    opened = unsecure(known.of(form), sender, ciphered.secured, required=required)
     _check_inner(apdu[0], form, opened)
     return OpenedApdu(
         plain=opened.plain, counter=opened.counter, control=opened.control, form=form, title=sender

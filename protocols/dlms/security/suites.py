@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from protocols.dlms.data.cursor import Cursor
+from protocols.dlms.data.syntax import Number, Record, Rest
 from protocols.errors import MeterConfigError, SecurityFailure
 from protocols.session import Protection
 
@@ -63,6 +64,36 @@ class Keys:
                 raise MeterConfigError(f"the {name} key has {len(key)} octets; suite 0 needs {KEY_OCTETS}")
 
 
+@dataclass(frozen=True, slots=True)
+class SecuredText:
+    """What stands in a ciphered APDU: security control, invocation counter, text with its tag as control says."""
+
+    control: int
+    counter: int
+    text: bytes = field(repr=False)
+
+
+_CONTROL_NAMES = {
+    0: "none",
+    AUTHENTICATED: "authenticated",
+    ENCRYPTED: "encrypted",
+    AUTHENTICATED_ENCRYPTED: "both",
+}
+SECURED_TEXT = Record(
+    SecuredText,
+    (
+        "control",
+        Number(
+            "security control",
+            1,
+            {control | suite: name for control, name in _CONTROL_NAMES.items() for suite in range(3)},
+        ),
+    ),
+    ("counter", Number("invocation counter", 4)),
+    ("text", Rest("text and tag")),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """A ciphered APDU after its tag was checked."""
@@ -75,31 +106,41 @@ class Opened:
 def protect(
     keys: Keys, title: bytes, counter: int, plain: bytes, *, control: int = AUTHENTICATED_ENCRYPTED
 ) -> bytes:
-    """Cipher `plain`: security control, counter, text, tag (as `control` says)."""
-    header = bytes((control,)) + _counter_octets(counter)
-    nonce = title + header[1:]
+    """Return the octets of `secure`: security control, counter, text, tag (as `control` says)."""
+    return SECURED_TEXT.write(secure(keys, title, counter, plain, control=control))
+
+
+def secure(
+    keys: Keys, title: bytes, counter: int, plain: bytes, *, control: int = AUTHENTICATED_ENCRYPTED
+) -> SecuredText:
+    """Cipher `plain` as the sender with this system title; SecurityFailure when the counter is used up."""
+    nonce = title + _counter_octets(counter)
     if not control & AUTHENTICATED:
-        return header + _counter_mode(algorithms.AES(keys.encryption), nonce, plain)
+        return SecuredText(control, counter, _counter_mode(algorithms.AES(keys.encryption), nonce, plain))
     secret = plain if control & ENCRYPTED else b""
     sealed = AESGCM(keys.encryption).encrypt(nonce, secret, _associated(keys, control, plain))
     text = sealed[: TAG_OCTETS - FULL_TAG_OCTETS]
-    return header + (text if control & ENCRYPTED else plain + text)
+    return SecuredText(control, counter, text if control & ENCRYPTED else plain + text)
 
 
 def unprotect(keys: Keys, title: bytes, body: bytes, *, required: int = AUTHENTICATED_ENCRYPTED) -> Opened:
-    """Open what `protect` made; SecurityFailure for a weaker protection than `required` or a wrong tag."""
-    cursor = Cursor(body)
-    control = cursor.u8()
-    counter_octets = cursor.take(4)
+    """Open what `protect` made; errors as `unsecure`, and MeterProtocolError for less than a header."""
+    return unsecure(keys, title, Cursor(body).field(SECURED_TEXT), required=required)
+
+
+def unsecure(
+    keys: Keys, title: bytes, secured: SecuredText, *, required: int = AUTHENTICATED_ENCRYPTED
+) -> Opened:
+    """Open what `secure` made; SecurityFailure for a weaker protection than `required` or a wrong tag."""
+    control, counter, text = secured.control, secured.counter, secured.text
     _check_control(control, required)
-    text = cursor.rest()
     tag = b""
     if control & AUTHENTICATED:
         if len(text) < TAG_OCTETS:
             raise SecurityFailure("too short for an authentication tag")
         text, tag = text[:-TAG_OCTETS], text[-TAG_OCTETS:]
-    plain = _open(keys, title + counter_octets, control, text, tag)
-    return Opened(plain=plain, counter=int.from_bytes(counter_octets, "big"), control=control)
+    plain = _open(keys, title + _counter_octets(counter), control, text, tag)
+    return Opened(plain=plain, counter=counter, control=control)
 
 
 def _check_control(control: int, required: int) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from protocols.dlms.apdu import acse
-from protocols.dlms.apdu import services as apdu
 from protocols.dlms.apdu.acse import Aare, Aarq, InitiateRequest, InitiateResponse
-from protocols.dlms.apdu.services import ActionRequest, ActionResponse
+from protocols.dlms.apdu.diagnostics import DECIPHERING_ERROR, INVOCATION_COUNTER_ERROR
+from protocols.dlms.apdu.services import ActionRequest, ActionResponse, Apdu
 from protocols.dlms.data.types import Data, Tag, octets
 from protocols.dlms.security import ciphering, hls
 from protocols.dlms.security import suites as security
@@ -109,7 +109,7 @@ class ServerAssociation:
             plain, form = self.unprotect(information)
             acse.decode_initiate_request(plain)
         except (SecurityFailure, MeterProtocolError):
-            raise Refusal(NOT_ALLOWED, apdu.DECIPHERING_ERROR) from None
+            raise Refusal(NOT_ALLOWED, DECIPHERING_ERROR) from None
         return self.protect(acse.encode_initiate_response(granted), form)
 
     def _open_initiate(self, information: bytes) -> bytes:
@@ -131,12 +131,12 @@ class ServerAssociation:
         self._client_title = self._client_title or opened.title
         if opened.form.dedicated:
             if opened.counter <= self._dedicated_counter:
-                raise Refusal(NOT_ALLOWED, apdu.INVOCATION_COUNTER_ERROR, self._dedicated_counter)
+                raise Refusal(NOT_ALLOWED, INVOCATION_COUNTER_ERROR, self._dedicated_counter)
             self._dedicated_counter = opened.counter
             return opened.plain, opened.form
         last = self._model.frame_counter(self._client)
         if opened.counter <= last:
-            raise Refusal(NOT_ALLOWED, apdu.INVOCATION_COUNTER_ERROR, last)
+            raise Refusal(NOT_ALLOWED, INVOCATION_COUNTER_ERROR, last)
         if self._opening_counter is None:
             self._opening_counter = opened.counter
         self._model.note_frame_counter(self._client, opened.counter)
@@ -156,7 +156,7 @@ class ServerAssociation:
 
     # HLS passes 3 and 4
 
-    def authenticate(self, request: apdu.Apdu) -> ActionResponse:
+    def authenticate(self, request: Apdu) -> ActionResponse:
         """Check the client's proof and give the meter's; Refusal for any other request before that."""
         match request:
             case ActionRequest(

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from protocols.dlms.apdu import acse, gbt
-from protocols.dlms.apdu import services as apdu
 from protocols.dlms.apdu.acse import Aarq, InitiateResponse
 from protocols.dlms.apdu.conformance import BUILT, Conformance
+from protocols.dlms.apdu.diagnostics import DECIPHERING_ERROR
 from protocols.dlms.apdu.gbt import BlockTransfer
-from protocols.dlms.apdu.services import ExceptionResponse
+from protocols.dlms.apdu.services import Apdu, ExceptionResponse, decode_apdu, encode_apdu
 from protocols.dlms.security import ciphering
 from protocols.dlms.server.association import AssociationRejected, ServerAssociation, reject
 from protocols.dlms.server.model import CosemModel
@@ -98,9 +98,9 @@ class ServerConnection:
                 return self._release(acse.decode_release(octets))
             return self._service(octets)
         except Refusal as refusal:
-            return apdu.encode(refusal.answer)
+            return encode_apdu(refusal.answer)
         except (MeterProtocolError, MeterConfigError, SecurityFailure):
-            return apdu.encode(ExceptionResponse(state=UNKNOWN, service=NOT_SUPPORTED))
+            return encode_apdu(ExceptionResponse(state=UNKNOWN, service=NOT_SUPPORTED))
 
     # association
 
@@ -158,16 +158,16 @@ class ServerConnection:
         if association is None:
             raise Refusal(NOT_ALLOWED, IMPOSSIBLE)
         if not association.policy.ciphered:
-            return apdu.encode(self._serve(apdu.decode(octets)))
+            return encode_apdu(self._serve(decode_apdu(octets)))
         if not ciphering.is_ciphered(octets):
             raise Refusal(NOT_ALLOWED, IMPOSSIBLE)
         try:
             plain, form = association.unprotect(octets)
         except SecurityFailure:
-            raise Refusal(NOT_ALLOWED, apdu.DECIPHERING_ERROR) from None
-        return association.protect(apdu.encode(self._serve(apdu.decode(plain))), form)
+            raise Refusal(NOT_ALLOWED, DECIPHERING_ERROR) from None
+        return association.protect(encode_apdu(self._serve(decode_apdu(plain))), form)
 
-    def _serve(self, request: apdu.Apdu) -> apdu.Apdu:
+    def _serve(self, request: Apdu) -> Apdu:
         assert self._association is not None
         assert self._services is not None
         if self._association.proved:
@@ -189,7 +189,7 @@ class ServerConnection:
 
     def _block(self, octets: bytes) -> list[bytes]:
         if not self._gbt_size:
-            return [apdu.encode(ExceptionResponse(state=UNKNOWN, service=NOT_SUPPORTED))]
+            return [encode_apdu(ExceptionResponse(state=UNKNOWN, service=NOT_SUPPORTED))]
         try:
             block = gbt.decode(octets)
             begins = block.number == 1 and not block.acknowledged and block.data
@@ -198,10 +198,10 @@ class ServerConnection:
             step = self._transfer.take(block)
         except (MeterProtocolError, LocalError):
             self._transfer = None
-            return [apdu.encode(ExceptionResponse(state=NOT_ALLOWED, service=IMPOSSIBLE))]
+            return [encode_apdu(ExceptionResponse(state=NOT_ALLOWED, service=IMPOSSIBLE))]
         if step.apdu is None:
             return [gbt.encode(block) for block in step.send]
         if step.apdu[:1] == bytes((gbt.TAG,)):
             self._transfer = None
-            return [apdu.encode(ExceptionResponse(state=NOT_ALLOWED, service=IMPOSSIBLE))]
+            return [encode_apdu(ExceptionResponse(state=NOT_ALLOWED, service=IMPOSSIBLE))]
         return self._send(self._answer(step.apdu))

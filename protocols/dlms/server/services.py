@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocols.dlms.apdu import services as apdu
 from protocols.dlms.apdu.lists import (
     ActionBlock,
     ActionListRequest,
@@ -25,6 +24,7 @@ from protocols.dlms.apdu.lists import (
 from protocols.dlms.apdu.services import (
     ActionRequest,
     ActionResponse,
+    Apdu,
     ExceptionResponse,
     GetBlock,
     GetNext,
@@ -93,7 +93,7 @@ class Services:
         self._outgoing: _Outgoing | None = None
         self._incoming: _Incoming | None = None
 
-    def serve(self, request: apdu.Apdu) -> apdu.Apdu:
+    def serve(self, request: Apdu) -> Apdu:
         """Answer a request; Refusal for what is no request."""
         if not isinstance(request, GetNext | ActionNext):
             self._outgoing = None
@@ -104,7 +104,7 @@ class Services:
         except AccessDenied as denied:
             return _denied(request, denied.code)
 
-    def _dispatch(self, request: apdu.Apdu) -> apdu.Apdu:
+    def _dispatch(self, request: Apdu) -> Apdu:
         match request:
             case GetRequest():
                 return self._get(request)
@@ -172,7 +172,7 @@ class Services:
         assert isinstance(block, GetBlock)
         return block
 
-    def _next_block(self, number: int, invoke: int, *, action: bool) -> apdu.Apdu:
+    def _next_block(self, number: int, invoke: int, *, action: bool) -> Apdu:
         sending = self._outgoing
         if sending is not None and sending.action is action and number == sending.number:
             return self._send_block(invoke)
@@ -194,7 +194,7 @@ class Services:
         kind = ActionBlock if sending.action else GetBlock
         return kind(invoke=invoke, last=last, number=sending.number, raw=raw)
 
-    def _action_answer(self, outcomes: tuple[Outcome, ...], invoke: int, *, listed: bool) -> apdu.Apdu:
+    def _action_answer(self, outcomes: tuple[Outcome, ...], invoke: int, *, listed: bool) -> Apdu:
         encoded = encode_action_outcomes(outcomes, listed=listed)
         if len(encoded) > self._room:
             self._outgoing = _Outgoing(encoded, action=True, number=0)
@@ -237,7 +237,7 @@ class Services:
 
     # requests in blocks
 
-    def _take_block(self, block: RequestBlock) -> apdu.Apdu:
+    def _take_block(self, block: RequestBlock) -> Apdu:
         if block.targets:
             self._incoming = _Incoming(block, bytearray(), 0)
         coming = self._incoming
@@ -256,7 +256,7 @@ class Services:
         except MeterProtocolError:
             return _block_refused(block, LONG_ABORTED)
 
-    def _whole(self, coming: _Incoming, last: RequestBlock) -> apdu.Apdu:
+    def _whole(self, coming: _Incoming, last: RequestBlock) -> Apdu:
         """Do what the blocks ask for, now that all are here."""
         first, raw = coming.first, bytes(coming.octets)
         values = decode_values(raw) if first.listed else (axdr.decode(raw),)
@@ -271,13 +271,13 @@ class Services:
         )
 
 
-def _block_refused(block: RequestBlock, code: int) -> apdu.Apdu:
+def _block_refused(block: RequestBlock, code: int) -> Apdu:
     if block.action:
         return ActionResponse(invoke=block.invoke, result=code)
     return SetResponse(invoke=block.invoke, result=code)
 
 
-def _denied(request: apdu.Apdu, code: int) -> apdu.Apdu:
+def _denied(request: Apdu, code: int) -> Apdu:
     """Answer a request that the model refused as a whole."""
     if isinstance(request, GetRequest | GetListRequest):
         return GetResponse(invoke=request.invoke, error=code)

@@ -1,307 +1,275 @@
-"""APDUs of a trace as trees: associations, errors, ciphered APDUs opened with the keys given, general blocks."""
+"""APDUs of a trace as trees: read by their declarations, then what follows from each in its conversation.
+
+What follows: ciphered APDUs are opened with the keys given, blocks are joined and read as a whole, answers to
+HLS challenges are checked.
+"""
 
 from __future__ import annotations
 
-from protocols.dlms.apdu.diagnostics import (
-    CONFIRMED_ERRORS,
-    PROVIDER_DIAGNOSTICS,
-    SERVICE_ERRORS,
-    STATE_ERRORS,
-    USER_DIAGNOSTICS,
+from typing import Any
+
+from protocols.dlms.apdu import acse, gbt, notification, services
+from protocols.dlms.apdu.acse import (
+    CLIENT_SECRET,
+    CLIENT_TITLE,
+    METER_CHALLENGE,
+    METER_TITLE,
+    InitiateRequest,
+    Mechanism,
 )
-from protocols.dlms.apdu.services import INVOCATION_COUNTER_ERROR
-from protocols.dlms.security import suites as security
-from protocols.dlms.security.ciphering import DED_TAGS, GENERAL_DED, GENERAL_GLO, PLAIN_TAGS
-from protocols.dlms.security.suites import KEY_OCTETS, Keys
-from protocols.dlms.trace import names
-from protocols.dlms.trace.services import notification, service
-from protocols.dlms.trace.state import Known
-from protocols.dlms.trace.tree import TraceCursor, WrongByte
+from protocols.dlms.apdu.fields import DATA_OR_RESULT, VALUE
+from protocols.dlms.apdu.gbt import GeneralBlock
+from protocols.dlms.apdu.lists import (
+    GET_OUTCOME,
+    ActionBlock,
+    ActionListRequest,
+    ActionListResponse,
+    ActionNext,
+    GetListRequest,
+    RequestBlock,
+)
+from protocols.dlms.apdu.services import ActionRequest, ActionResponse, GetBlock, GetRequest
+from protocols.dlms.data.syntax import Field, Number, OctetString, Rest, Sequence, Value
+from protocols.dlms.data.types import Data, Tag
+from protocols.dlms.security.ciphering import (
+    DED_TAGS,
+    GENERAL_CIPHERED,
+    GENERAL_DED,
+    GENERAL_GLO,
+    PLAIN_TAGS,
+    SERVICE_CIPHERED,
+    CipheredApdu,
+)
+from protocols.dlms.security.suites import KEY_OCTETS, SECURED_TEXT, Keys, SecuredText, unsecure
+from protocols.dlms.trace.state import TraceState
+from protocols.dlms.trace.tree import MAX_NODES, Node, TraceCursor, WrongByte
 from protocols.errors import MeterError
 
 MAX_APDU_DEPTH = 8
 """APDUs in APDUs; a ciphered initiate in a general-glo association in general blocks would be five."""
+GENERAL_CIPHERING = 0xDD
+_AARQ = 0x60
 _LLS = 1
-_DED = frozenset(DED_TAGS.values())
-_GENERAL = 0xDD
+_HLS = (15, 1)
+_DEDICATED = frozenset((*DED_TAGS.values(), GENERAL_DED))
+_NOT_TAKEN_APART = Rest("body, not taken apart")
+_APDUS: dict[int, tuple[str, Field[Any]]] = {
+    **services.APDUS,
+    **notification.APDUS,
+    **acse.APDUS,
+    0xD9: ("access-request", _NOT_TAKEN_APART),
+    0xDA: ("access-response", _NOT_TAKEN_APART),
+    GENERAL_GLO: ("general-glo-ciphering", GENERAL_CIPHERED),
+    GENERAL_DED: ("general-ded-ciphering", GENERAL_CIPHERED),
+    0xDF: ("general-signing", _NOT_TAKEN_APART),
+    gbt.TAG: ("general-block-transfer", gbt.BLOCK),
+}
+for _ciphered, _plain in PLAIN_TAGS.items():
+    _form = "ded" if _ciphered in _DEDICATED else "glo"
+    _APDUS[_ciphered] = (f"{_form}-{_APDUS[_plain][0]}", SERVICE_CIPHERED)
+
+_ALL_BLOCKS = Value("value of all blocks")
+_ALL_RESULTS = Sequence("results of all blocks", GET_OUTCOME)
+_ALL_VALUES = Sequence("values of all blocks", VALUE)
 
 
 def apdu_name(tag: int) -> str | None:
     """Name an APDU by its tag; None for what is no APDU."""
-    if tag in PLAIN_TAGS:
-        return f"{'ded' if tag in _DED else 'glo'}-{names.APDUS[PLAIN_TAGS[tag]]}"
-    return names.APDUS.get(tag)
+    if tag == GENERAL_CIPHERING:
+        return "general-ciphering"
+    return _APDUS[tag][0] if tag in _APDUS else None
 
 
-def read_apdu(cursor: TraceCursor, known: Known) -> None:
-    """Read one APDU into the tree; WrongByte at the first octet that cannot be."""
-    start = cursor.offset
-    with cursor.group("APDU") as node:
-        tag = cursor.u8()
-        name = apdu_name(tag)
-        if name is None:
-            raise WrongByte(cursor.place(start), f"APDU tag {tag:#04x} is not known", cursor.space)
-        node.name = name
-        if known.depth >= MAX_APDU_DEPTH:
-            raise cursor.error(f"APDUs nested deeper than {MAX_APDU_DEPTH}")
-        known.depth += 1
-        try:
-            _read(cursor, known, tag)
-        finally:
-            known.depth -= 1
+class ApduReader:
+    """Reads the APDUs of one conversation; `state` is what is known of it, `parts_left` bounds the tree."""
 
+    def __init__(self, state: TraceState, parts_left: list[int] | None = None) -> None:
+        self.state = state
+        self.parts_left = [MAX_NODES] if parts_left is None else parts_left
+        self._depth = 0
 
-def _read(cursor: TraceCursor, known: Known, tag: int) -> None:
-    match tag:
-        case 0x60 | 0x61 | 0x62 | 0x63:
-            _association(cursor.part(cursor.length()), known, tag)
-        case 0x01:
-            _initiate_request(cursor, known)
-        case 0x08:
-            if cursor.number("quality of service present"):
-                cursor.number("quality of service")
-            _proposal(cursor)
-            cursor.number("variable access name", 2)
-        case 0x0E:
-            _confirmed_error(cursor)
-        case 0xD8:
-            cursor.number("state error", 1, STATE_ERRORS)
-            error = cursor.number("service error", 1, SERVICE_ERRORS)
-            if error == INVOCATION_COUNTER_ERROR and cursor.left >= 4:
-                cursor.number("expected counter", 4)
-        case 0x0F | 0xC2:
-            notification(cursor, tag)
-        case 0xE0:
-            _general_block(cursor, known)
-        case 0xDD:
-            _general_ciphering(cursor, known)
-        case 0xD9 | 0xDA | 0xDF:
-            cursor.octets("body, not taken apart", cursor.left)
-        case _ if tag in PLAIN_TAGS or tag in (GENERAL_GLO, GENERAL_DED):
-            _ciphered(cursor, known, tag)
-        case _:
-            service(cursor, known, tag)
+    def read_apdu(self, cursor: TraceCursor) -> None:
+        """Read one APDU into the tree; WrongByte at the first octet that cannot be."""
+        start = cursor.offset
+        with cursor.group("APDU") as node:
+            tag = cursor.u8()
+            name = apdu_name(tag)
+            if name is None:
+                raise WrongByte(cursor.place(start), f"APDU tag {tag:#04x} is not known", cursor.space)
+            node.name = name
+            if self._depth >= MAX_APDU_DEPTH:
+                raise cursor.error(f"APDUs nested deeper than {MAX_APDU_DEPTH}")
+            self._depth += 1
+            try:
+                if tag == GENERAL_CIPHERING:
+                    self._general_ciphering(cursor)
+                    return
+                if tag == _AARQ:
+                    self.state.begin_association()
+                self._follow(tag, cursor.field(_APDUS[tag][1]), cursor)
+            finally:
+                self._depth -= 1
 
+    def noted(self, field: Field[Any], value: Any) -> str | None:
+        """Remember what an association says of its sides; passwords are not shown."""
+        state = self.state
+        match field:
+            case Mechanism():
+                state.mechanism = value or 0
+            case _ if field is METER_TITLE:
+                state.meter = value
+            case _ if field is CLIENT_TITLE:
+                state.client = value
+            case _ if field is METER_CHALLENGE:
+                state.meter_challenge = value
+                return f"{value.hex(' ')} (HLS pass 2: the meter's challenge)"
+            case _ if field is CLIENT_SECRET and state.mechanism > _LLS:
+                state.client_challenge = value
+                return f"{value.hex(' ')} (HLS pass 1: the client's challenge)"
+            case _ if field is CLIENT_SECRET:
+                return f"{len(value)} octets, not shown"
+        return None
 
-# associations
+    def _follow(self, tag: int, apdu: object, cursor: TraceCursor) -> None:
+        state = self.state
+        match apdu:
+            case CipheredApdu(secured, title):
+                titles = [title] if title else state.candidates(tag)
+                self._open(cursor, secured, titles, inner=PLAIN_TAGS.get(tag), dedicated=tag in _DEDICATED)
+            case InitiateRequest(dedicated_key=bytes() as key):
+                state.dedicated = key if len(key) == KEY_OCTETS else b""
+            case GetRequest() | GetListRequest():
+                state.get_list = isinstance(apdu, GetListRequest)
+            case ActionRequest(class_id=class_id, method=method, parameter=parameter):
+                state.proving = (class_id, method) == _HLS
+                if state.proving:
+                    self._proof(cursor, parameter, by_client=True)
+            case ActionResponse(data=Data() as answer) if state.proving:
+                state.proving = False
+                self._proof(cursor, answer, by_client=False)
+            case ActionListRequest() | ActionListResponse() | ActionNext():
+                state.proving = False
+            case GetBlock(error=None):
+                self._join(cursor, "get", apdu, _ALL_RESULTS if state.get_list else _ALL_BLOCKS)
+            case RequestBlock():
+                state.proving = state.proving and not apdu.action
+                what = "action" if apdu.action else "set"
+                self._join(cursor, what, apdu, _ALL_VALUES if apdu.listed else _ALL_BLOCKS)
+            case ActionBlock():
+                self._join(cursor, "action answer", apdu, None)
+            case GeneralBlock():
+                self._join_general(cursor, apdu)
 
+    # blocks
 
-def _association(body: TraceCursor, known: Known, apdu: int) -> None:
-    if apdu == 0x60:
-        known.mechanism, known.client_challenge, known.meter_challenge = 0, b"", b""
-        known.dedicated = b""
-    while body.left:
-        with body.group("field") as node:
-            tag = body.u8()
-            node.name = names.FIELDS.get(tag, f"field {tag:#04x}")
-            content = body.part(body.length())
-            match tag:
-                case 0x89 | 0x8B:
-                    known.mechanism = content.octet_at(content.left - 1) if content.left else 0
-                    node.value = names.MECHANISMS.get(known.mechanism, str(known.mechanism))
-                case 0xBE:
-                    _information(content, known)
-                case 0x80 if apdu in (0x62, 0x63):
-                    node.name = "reason"
-                    code = content.u8()
-                    reasons = names.RELEASE_REQUESTS if apdu == 0x62 else names.RELEASE_ANSWERS
-                    node.value = f"{code} ({reasons.get(code, 'unknown')})"
-                case 0xA3:
-                    node.value = _diagnostic(content)
-                case 0xA1 | 0xA2 | 0xA4 | 0xA6 | 0xAA | 0xAC:
-                    content.u8()
-                    value = content.take(content.length())
-                    node.value = _field(tag, value, known)
+    def _join(
+        self,
+        cursor: TraceCursor,
+        what: str,
+        block: GetBlock | RequestBlock | ActionBlock,
+        whole: Field[Any] | None,
+    ) -> None:
+        """Add a block; the last one is followed by all of them, read as `whole` or as what a method returned."""
+        if not self.state.block(what, cursor, block.raw, block.number) or not block.last:
+            return
+        joined = self.state.whole(what, cursor, self)
+        if whole is None:
+            # Get-Data-Result, or the value alone as some meters send it
+            whole = DATA_OR_RESULT if joined.left > 1 and joined.peek() == 0 else _ALL_BLOCKS
+        joined.field(whole)
+        joined.finish("the blocks")
+
+    def _join_general(self, cursor: TraceCursor, block: GeneralBlock) -> None:
+        if not block.data and not block.last:
+            return  # an acknowledgement only
+        if self.state.block("general", cursor, block.data, block.number) and block.last:
+            joined = self.state.whole("general", cursor, self)
+            if joined.left:
+                self.read_apdu(joined)
+                joined.finish("the APDU of all blocks")
+
+    # security
+
+    def _proof(self, cursor: TraceCursor, answer: Data | None, *, by_client: bool) -> None:
+        """Say how an answer to an HLS challenge checks."""
+        if answer is None or answer.tag is not Tag.OCTET_STRING or len(answer.octets or b"") >= 0x80:
+            return
+        step = (
+            "HLS pass 3, answer to the meter's challenge"
+            if by_client
+            else "HLS pass 4, answer to the client's"
+        )
+        found = self.state.proof(answer.octets or b"", by_client=by_client)
+        place = cursor.node.children[-1].offset
+        cursor.node.children.append(Node(place, step, found, cursor.space))
+
+    def _open(
+        self,
+        cursor: TraceCursor,
+        secured: SecuredText,
+        titles: list[bytes],
+        *,
+        inner: int | None,
+        dedicated: bool,
+    ) -> None:
+        """Decipher what was read last, and read the APDU in it."""
+        keys = self.state.key_for(dedicated=dedicated)
+        if keys is None:
+            if self.state.keys is not None:
+                cursor.note("not deciphered: the dedicated key is not in the trace")
+            return
+        if not titles:
+            cursor.note("not deciphered: no system title is known")
+            return
+        plain = _opened(keys, titles, secured, inner)
+        if plain is None:
+            start = cursor.place(cursor.offset - len(SECURED_TEXT.write(secured)))
+            raise WrongByte(start, "not deciphered: wrong tag (keys, system title or damage)", cursor.space)
+        opened = TraceCursor(plain, range(len(plain)), cursor.node, self, "deciphered")
+        if inner is not None and opened.left and opened.peek() != inner:
+            raise WrongByte(0, f"deciphers to tag {opened.peek():#04x} (wrong key?)", "deciphered")
+        self.read_apdu(opened)
+        opened.finish("the deciphered APDU")
+
+    def _general_ciphering(self, cursor: TraceCursor) -> None:
+        """Read general-ciphering, which the stack itself does not do (suites 1 and 2)."""
+        cursor.field(OctetString("transaction id"))
+        title = cursor.field(OctetString("system title of the sender"))
+        for name in ("system title of the receiver", "time", "other information"):
+            cursor.field(OctetString(name))
+        wrapped = False
+        if cursor.field(Number("key information present")):
+            match cursor.field(Number("key", 1, {0: "identified", 1: "wrapped", 2: "agreed"})):
+                case 0:
+                    cursor.field(Number("key id", 1, {0: "global unicast", 1: "global broadcast"}))
+                case 1:
+                    wrapped = True
+                    cursor.field(Number("key-encrypting key", 1, {0: "master key"}))
+                    cursor.field(OctetString("wrapped key"))
+                case 2:
+                    wrapped = True
+                    cursor.field(OctetString("key parameters"))
+                    cursor.field(OctetString("key data"))
                 case _:
-                    node.value = content.rest().hex(" ")
+                    raise cursor.error("key information is identified (0), wrapped (1) or agreed (2)")
+        body = cursor.part(cursor.length())
+        if wrapped:
+            body.field(Rest("security header, text and tag"))
+            return
+        secured = body.field(SECURED_TEXT)
+        titles = [title] if title else self.state.candidates(GENERAL_CIPHERING)
+        self._open(cursor, secured, titles, inner=None, dedicated=False)
 
 
-def _information(content: TraceCursor, known: Known) -> None:
-    content.expect(0x04)
-    inner = content.part(content.length())
-    if not inner.left:
-        return
-    read_apdu(inner, known)
-    inner.finish("the user information")
-
-
-def _diagnostic(content: TraceCursor) -> str:
-    source = content.u8()
-    if source not in (0xA1, 0xA2):
-        raise content.error(f"{source:#04x} is no source of a diagnostic (A1 user, A2 provider)")
-    number = content.part(content.length())
-    number.expect(0x02)
-    code = int.from_bytes(number.take(number.length()), "big")
-    known = USER_DIAGNOSTICS if source == 0xA1 else PROVIDER_DIAGNOSTICS
-    by = "" if source == 0xA1 else " by the provider"
-    return f"{code} ({known.get(code, 'unknown')}){by}"
-
-
-def _field(tag: int, value: bytes, known: Known) -> str:
-    code = value[-1] if value else 0
-    match tag:
-        case 0xA1:
-            return names.CONTEXTS.get(code, str(code))
-        case 0xA2:
-            return f"{code} ({names.RESULTS.get(code, 'unknown')})" if code else "accepted"
-        case 0xA4:
-            known.meter = value
-        case 0xA6:
-            known.client = value
-        case 0xAA:
-            known.meter_challenge = value
-            return f"{value.hex(' ')} (HLS pass 2: the meter's challenge)"
-        case 0xAC if known.mechanism == _LLS:
-            return f"{len(value)} octets, not shown"
-        case 0xAC if known.mechanism:
-            known.client_challenge = value
-            return f"{value.hex(' ')} (HLS pass 1: the client's challenge)"
-        case 0xAC:
-            return f"{len(value)} octets, not shown"
-    return f"{value.hex(' ')}{_letters(value)}"
-
-
-def _letters(title: bytes) -> str:
-    head = title[:3]
-    return f" ({head.decode('ascii')})" if head.isalpha() and head.isascii() else ""
-
-
-def _initiate_request(cursor: TraceCursor, known: Known) -> None:
-    if cursor.number("dedicated key present"):
-        key = cursor.octets("dedicated key", cursor.length(), hidden=True)
-        known.dedicated = key if len(key) == KEY_OCTETS else b""
-    for name in ("response allowed", "quality of service"):
-        if cursor.number(f"{name} present"):
-            cursor.number(name)
-    _proposal(cursor)
-
-
-def _proposal(cursor: TraceCursor) -> None:
-    cursor.number("DLMS version")
-    with cursor.group("conformance") as node:
-        if cursor.take(2) != b"\x5f\x1f":
-            raise cursor.error("the conformance block 5F 1F is missing")
-        if cursor.unsigned(2) != 0x0400:
-            raise cursor.error("a conformance block has 24 bits (04 00)")
-        bits = cursor.unsigned(3)
-        node.value = f"{bits:06x} ({names.conformance(bits)})"
-    cursor.number("max PDU", 2)
-
-
-def _confirmed_error(cursor: TraceCursor) -> None:
-    cursor.number("service", 1, names.CONFIRMED_SERVICES)
-    with cursor.group("error") as node:
-        code = cursor.u8()
-        kind, values = CONFIRMED_ERRORS.get(code, ("unknown", ()))
-        node.value = f"{code} ({kind})"
-    cursor.number("value", 1, dict(enumerate(values)))
-
-
-# ciphering
-
-
-def _ciphered(cursor: TraceCursor, known: Known, tag: int) -> None:
-    general = tag in (GENERAL_GLO, GENERAL_DED)
-    titles = known.candidates(tag)
-    if general:
-        title = cursor.octets("system title", cursor.length())
-        titles = [title] if title else titles
-    body = cursor.part(cursor.length())
-    inner = PLAIN_TAGS.get(tag)
-    dedicated = tag in _DED or tag == GENERAL_DED
-    _open(body, cursor, known, titles, inner=inner, dedicated=dedicated)
-
-
-def _open(
-    body: TraceCursor,
-    cursor: TraceCursor,
-    known: Known,
-    titles: list[bytes],
-    *,
-    inner: int | None,
-    dedicated: bool,
-) -> None:
-    start = body.place(0)
-    named = {0x10: "authenticated", 0x20: "encrypted", 0x30: "both", 0: "none"}
-    control = body.number("security control", 1, {c | s: n for c, n in named.items() for s in range(3)})
-    body.number("invocation counter", 4)
-    text = body.octets("text and tag", body.left)
-    keys = known.key_for(dedicated=dedicated)
-    if keys is None:
-        if known.keys is not None:
-            body.node.value = "not deciphered: the dedicated key is not in the trace"
-        return
-    if not titles:
-        body.node.value = "not deciphered: no system title is known"
-        return
-    whole = bytes((control,)) + cursor.octets_before(len(text) + 4)
-    plain = _opened(keys, titles, whole, inner)
-    if plain is None:
-        raise WrongByte(start, "not deciphered: wrong tag (keys, system title or damage)", cursor.space)
-    opened = TraceCursor(plain, range(len(plain)), cursor.node, "deciphered", cursor.budget)
-    if inner is not None and opened.left and opened.octet_at(0) != inner:
-        raise WrongByte(0, f"deciphers to tag {opened.octet_at(0):#04x} (wrong key?)", "deciphered")
-    read_apdu(opened, known)
-    opened.finish("the deciphered APDU")
-
-
-def _opened(keys: Keys, titles: list[bytes], body: bytes, inner_tag: int | None) -> bytes | None:
+def _opened(keys: Keys, titles: list[bytes], secured: SecuredText, inner_tag: int | None) -> bytes | None:
     """Open with the first title that fits; without a tag to check, that is the one that gives `inner_tag`."""
     found = None
     for title in titles:
         try:
-            plain = security.unprotect(keys, title, body, required=0).plain
+            plain = unsecure(keys, title, secured, required=0).plain
         except (MeterError, ValueError):  # a nonce of an impossible length
             continue
         if inner_tag is None or plain[:1] == bytes((inner_tag,)):
             return plain
         found = plain if found is None else found
     return found
-
-
-def _general_ciphering(cursor: TraceCursor, known: Known) -> None:
-    cursor.octets("transaction id", cursor.length())
-    title = cursor.octets("system title of the sender", cursor.length())
-    cursor.octets("system title of the receiver", cursor.length())
-    cursor.octets("time", cursor.length())
-    cursor.octets("other information", cursor.length())
-    wrapped = False
-    if cursor.number("key information present"):
-        match cursor.number("key", 1, {0: "identified", 1: "wrapped", 2: "agreed"}):
-            case 0:
-                cursor.number("key id", 1, {0: "global unicast", 1: "global broadcast"})
-            case 1:
-                wrapped = True
-                cursor.number("key-encrypting key", 1, {0: "master key"})
-                cursor.octets("wrapped key", cursor.length())
-            case 2:
-                wrapped = True
-                cursor.octets("key parameters", cursor.length())
-                cursor.octets("key data", cursor.length())
-            case _:
-                raise cursor.error("key information is identified (0), wrapped (1) or agreed (2)")
-    body = cursor.part(cursor.length())
-    if wrapped:
-        body.octets("security header, text and tag", body.left)
-        return
-    titles = [title] if title else known.candidates(_GENERAL)
-    _open(body, cursor, known, titles, inner=None, dedicated=False)
-
-
-def _general_block(cursor: TraceCursor, known: Known) -> None:
-    with cursor.group("control") as node:
-        control = cursor.u8()
-        last, streaming = bool(control & 0x80), bool(control & 0x40)
-        node.value = f"{control:#04x} (window {control & 0x3F}{', streaming' * streaming}{', last' * last})"
-    number = cursor.number("block number", 2)
-    cursor.number("block number acknowledged", 2)
-    length = cursor.length()
-    start = cursor.offset
-    raw = cursor.octets("block", length)
-    if not raw and not last:
-        return  # an acknowledgement only
-    if known.block("general", cursor, raw, start, number) and last:
-        whole = known.whole("general", cursor)
-        if whole.left:
-            read_apdu(whole, known)
-            whole.finish("the APDU of all blocks")

@@ -10,8 +10,8 @@ from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.framing.hdlc import FLAG, FORMAT_TYPE, crc
 from protocols.dlms.trace.apdus import apdu_name
 from protocols.dlms.trace.frames import TraceReader
-from protocols.dlms.trace.state import Known
-from protocols.dlms.trace.tree import MAX_NODES, Node, TraceCursor, WrongByte, shown
+from protocols.dlms.trace.state import TraceState
+from protocols.dlms.trace.tree import MAX_NODES, Node, WrongByte, shown
 
 MAX_PROBLEMS = 1_000
 """Wrong places that are listed; a capture of another protocol has many."""
@@ -84,7 +84,7 @@ class _Talk:
     ways: dict[bool, _Direction] = field(default_factory=dict)
 
 
-def decode_talks(heard: Iterable[Heard], known: Callable[[], Known]) -> Talks:
+def decode_talks(heard: Iterable[Heard], known: Callable[[], TraceState]) -> Talks:
     """Read conversations; `known` makes the state that each begins with. Nothing in the octets raises.
 
     A wrong unit is noted, and reading goes on with the next one, where the framing tells where that begins.
@@ -107,7 +107,7 @@ def decode_talks(heard: Iterable[Heard], known: Callable[[], Known]) -> Talks:
 class _Reader:
     """All conversations of one input; they share one bound of parts."""
 
-    def __init__(self, known: Callable[[], Known]) -> None:
+    def __init__(self, known: Callable[[], TraceState]) -> None:
         self._known = known
         self.root = Node(0, "trace")
         self.problems: list[WrongByte] = []
@@ -120,7 +120,7 @@ class _Reader:
         if talk is None:
             if len(self.talks) >= MAX_TALKS:
                 return True
-            talk = self.talks[piece.talk] = _Talk(TraceReader(self._known()))
+            talk = self.talks[piece.talk] = _Talk(TraceReader(self._known(), self._budget))
         if talk.recognised:
             self._add(talk, piece)
         else:
@@ -180,19 +180,18 @@ class _Reader:
         way.places.clear()
 
     def _read(self, talk: _Talk, way: _Direction, length: int) -> None:
-        octets, places = bytes(way.octets[:length]), way.places[:length]
+        octets, places = bytes(way.octets[: min(length, MAX_OCTETS)]), way.places[:length]
         del way.octets[:length], way.places[:length]
         piece = way.last
         assert piece is not None
         node = Node(places[0], _when(piece), piece.who)
         self.root.children.append(node)
         self._budget[0] -= 1
-        cursor = TraceCursor(octets[:MAX_OCTETS], places, node, budget=self._budget)
         try:
             if octets[:2] != _WRAPPER and not _is_frame(octets):
-                cursor.octets("octets that are no frame", len(octets))
+                talk.reader.cursor(octets, places, node).octets("octets that are no frame", len(octets))
                 return
-            talk.reader.read(cursor, (piece.sent,))
+            talk.reader.read(octets, places, node, (piece.sent,))
         except WrongByte as error:
             self._note(node, error, piece)
 

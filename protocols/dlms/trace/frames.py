@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from protocols.dlms.data.cursor import MAX_OCTETS
+from protocols.dlms.data.syntax import Number, Rest, Value
 from protocols.dlms.framing.hdlc import FLAG, FORMAT_TYPE, FRMR, SEGMENTED, Address, crc
 from protocols.dlms.security.suites import Keys
-from protocols.dlms.trace.apdus import apdu_name, read_apdu
-from protocols.dlms.trace.names import FRMR_REASONS
-from protocols.dlms.trace.state import Known
+from protocols.dlms.trace.apdus import ApduReader, apdu_name
+from protocols.dlms.trace.state import TraceState
 from protocols.dlms.trace.tree import Node, TraceCursor, WrongByte
 from protocols.errors import MeterProtocolError
 
@@ -18,6 +18,12 @@ _U_FRAMES = {0x83: "SNRM", 0x63: "UA", 0x43: "DISC", 0x0F: "DM", 0x87: "FRMR", 0
 _UI = 0x03
 _S_FRAMES = {0x01: "RR", 0x05: "RNR", 0x09: "REJ"}
 _PARAMETERS = {5: "max transmit", 6: "max receive", 7: "window transmit", 8: "window receive"}
+_FRMR_REASONS = {
+    1: "control field not known",
+    2: "information not permitted",
+    4: "information too long",
+    8: "receive number invalid",
+}
 _LLC = (b"\xe6\xe6\x00", b"\xe6\xe7\x00")
 
 
@@ -62,10 +68,10 @@ def decode_trace(
     if len(data) > MAX_OCTETS:
         raise MeterProtocolError(f"a trace of {len(data)} octets; {MAX_OCTETS} are read at once")
     root = Node(0, "trace")
-    known = Known(keys=keys, titles=tuple(titles), secret=secret, dedicated=dedicated)
+    state = TraceState(keys=keys, titles=tuple(titles), secret=secret, dedicated=dedicated)
     problem: WrongByte | None = None
     try:
-        TraceReader(known).run(TraceCursor(data, range(len(data)), root))
+        TraceReader(state).run(data, root)
     except WrongByte as error:
         problem = error
     return Trace(parts=tuple(root.children), problem=problem)
@@ -74,32 +80,36 @@ def decode_trace(
 class TraceReader:
     """Reads one conversation; segments wait by the addresses of their frame, blocks by direction."""
 
-    def __init__(self, known: Known) -> None:
-        self._known = known
+    def __init__(self, state: TraceState, parts_left: list[int] | None = None) -> None:
+        self._state = state
+        self._apdus = ApduReader(state, parts_left)
         self._segments: dict[tuple[int, ...], tuple[bytearray, list[int]]] = {}
 
-    def run(self, cursor: TraceCursor) -> None:
-        """Read everything the cursor has, to the end; WrongByte at the first octet that cannot be."""
-        self.read(cursor)
+    def run(self, data: bytes, node: Node) -> None:
+        """Read everything, to the end; WrongByte at the first octet that cannot be."""
+        self.read(data, range(len(data)), node)
         if self._segments:
-            end = cursor.place(cursor.offset)
-            raise WrongByte(end, "the trace ends in the middle of a segmented APDU")
+            raise WrongByte(len(data), "the trace ends in the middle of a segmented APDU")
 
-    def read(self, cursor: TraceCursor, way: tuple[object, ...] = ()) -> None:
+    def cursor(self, data: bytes, places: Sequence[int], node: Node) -> TraceCursor:
+        """Return a cursor over octets whose places in the trace are `places`; what is read hangs under `node`."""
+        return TraceCursor(data, places, node, self._apdus)
+
+    def read(self, data: bytes, places: Sequence[int], node: Node, way: tuple[object, ...] = ()) -> None:
         """Read whole frames, APDUs or values; a segmented APDU may go on in the next call."""
+        cursor = self.cursor(data, places, node)
         while cursor.left:
-            self._known.way = way
-            first = cursor.octet_at(cursor.offset)
-            second = cursor.octet_at(cursor.offset + 1) if cursor.left > 1 else -1
+            self._state.way = way
+            first, second = cursor.peek(), cursor.data[cursor.offset + 1] if cursor.left > 1 else -1
             if first == FLAG or first & 0xF0 == FORMAT_TYPE:
                 self._frame(cursor)
             elif (first, second) == (0, 1):
                 self._wrapper(cursor)
             elif (first == 1 and not _initiates(cursor)) or (apdu_name(first) is None and first < 0x60):
-                cursor.value()
+                cursor.field(Value())
             else:
                 _skip_llc(cursor)
-                read_apdu(cursor, self._known)
+                self._apdus.read_apdu(cursor)
 
     def _wrapper(self, cursor: TraceCursor) -> None:
         with cursor.group("wrapper") as node:
@@ -109,14 +119,14 @@ class TraceReader:
             node.value = f"{source} → {destination}, {length} octets"
             if not length:
                 raise cursor.error("a wrapper header without an APDU")
-            self._known.way = (*self._known.way, source, destination)
+            self._state.way = (*self._state.way, source, destination)
             body = cursor.part(length)
-            read_apdu(body, self._known)
+            self._apdus.read_apdu(body)
             body.finish("the APDU")
 
     def _frame(self, cursor: TraceCursor) -> None:
         flagged = False
-        while cursor.left and cursor.octet_at(cursor.offset) == FLAG:
+        while cursor.left and cursor.peek() == FLAG:
             cursor.take(1)
             flagged = True
         if not cursor.left:
@@ -164,24 +174,23 @@ class TraceReader:
                 raise body.error("a segmented APDU without an end")
             self._segments[way] = (octets, places)
             return
-        self._known.way = (*self._known.way, *way)
-        whole = TraceCursor(bytes(octets), places, body.node, budget=body.budget)
+        self._state.way = (*self._state.way, *way)
+        whole = self.cursor(bytes(octets), places, body.node)
         _skip_llc(whole)
-        read_apdu(whole, self._known)
+        self._apdus.read_apdu(whole)
         whole.finish("the APDU")
 
 
 def _initiates(cursor: TraceCursor) -> bool:
     """Tell an initiate-request from an array of values: both begin with 01."""
-    end = cursor.offset + min(cursor.left, 30)
-    return b"\x06\x5f\x1f\x04" in bytes(cursor.octet_at(i) for i in range(cursor.offset, end))
+    return b"\x06\x5f\x1f\x04" in cursor.data[cursor.offset : cursor.offset + 30]
 
 
 def _rejection(body: TraceCursor) -> None:
     """Read what FRMR says (ISO 13239): the control field it rejects, its own state, and why."""
     if body.left != 3:
         if body.left:
-            body.octets("information", body.left)
+            body.field(Rest("information"))
         return
     with body.group("rejected") as node:
         node.value = _control_name(body.u8())
@@ -190,12 +199,12 @@ def _rejection(body: TraceCursor) -> None:
         node.value = f"sends {state >> 1 & 7}, awaits {state >> 5}"
     with body.group("reason") as node:
         reason = body.u8()
-        named = [text for bit, text in FRMR_REASONS.items() if reason & bit]
+        named = [text for bit, text in _FRMR_REASONS.items() if reason & bit]
         node.value = f"{reason:#04x} ({', '.join(named) or 'none given'})"
 
 
 def _check(cursor: TraceCursor, covered: int, what: str) -> None:
-    expected = crc(cursor.octets_before(covered))
+    expected = crc(cursor.data[cursor.offset - covered : cursor.offset])
     if cursor.take(2) != expected:
         raise cursor.error(f"HDLC {what} is wrong: {expected.hex(' ')} is expected")
 
@@ -224,18 +233,18 @@ def _control_name(control: int) -> str:
 
 def _parameters(body: TraceCursor) -> None:
     """Read the limits in SNRM or UA; other frames may carry anything there."""
-    if body.left < 3 or (body.octet_at(0), body.octet_at(1)) != (0x81, 0x80):
+    if body.left < 3 or body.data[:2] != b"\x81\x80":
         if body.left:
-            body.octets("information", body.left)
+            body.field(Rest("information"))
         return
     body.take(2)
     group = body.part(body.u8())
     while group.left:
         name = group.u8()
-        group.number(_PARAMETERS.get(name, f"parameter {name}"), group.u8())
+        group.field(Number(_PARAMETERS.get(name, f"parameter {name}"), group.u8()))
 
 
 def _skip_llc(cursor: TraceCursor) -> None:
     """Take the LLC header, which some meters send twice."""
-    while cursor.left >= 3 and bytes(cursor.octet_at(cursor.offset + i) for i in range(3)) in _LLC:
+    while cursor.data[cursor.offset : cursor.offset + 3] in _LLC:
         cursor.octets("LLC", 3)

@@ -8,17 +8,18 @@ from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.security import hls
 from protocols.dlms.security.ciphering import PLAIN_TAGS
 from protocols.dlms.security.suites import Keys
-from protocols.dlms.trace.names import FROM_CLIENT
-from protocols.dlms.trace.tree import TraceCursor
+from protocols.dlms.trace.tree import Listener, TraceCursor
 from protocols.errors import MeterError, ProtocolError
 from protocols.session import Auth
 
+FROM_CLIENT = (0x01, 0x60, 0x62, 0xC0, 0xC1, 0xC3)
+"""Tags of the plain APDUs that clients send."""
 MAX_JOINED = 64
 """Values that are being joined at the same time."""
 
 
 @dataclass(slots=True)
-class Joined:
+class JoinedBlocks:
     """Blocks so far; `places` has as many entries as `data` unless blocks came ciphered."""
 
     data: bytearray = field(default_factory=bytearray)
@@ -28,7 +29,7 @@ class Joined:
 
 
 @dataclass(slots=True)
-class Known:
+class TraceState:
     """State of one conversation. `way` tells directions apart where the framing does; `secret` is that of HLS."""
 
     keys: Keys | None = None
@@ -42,9 +43,13 @@ class Known:
     meter_challenge: bytes = b""
     proving: bool = False
     get_list: bool = False
-    depth: int = 0
     way: tuple[object, ...] = ()
-    joined: dict[tuple[object, ...], Joined] = field(default_factory=dict)
+    joined: dict[tuple[object, ...], JoinedBlocks] = field(default_factory=dict)
+
+    def begin_association(self) -> None:
+        """Forget what the association before agreed: an AARQ follows."""
+        self.mechanism, self.client_challenge, self.meter_challenge = 0, b"", b""
+        self.dedicated = b""
 
     def candidates(self, tag: int) -> list[bytes]:
         """Return the system titles that may have ciphered an APDU with this tag, likeliest first."""
@@ -60,8 +65,8 @@ class Known:
             return None
         return Keys(encryption=self.dedicated, authentication=self.keys.authentication)
 
-    def block(self, what: str, cursor: TraceCursor, raw: bytes, start: int, number: int) -> bool:
-        """Add block `number`, which begins at `start` of the cursor; False (and said) when it cannot be joined.
+    def block(self, what: str, cursor: TraceCursor, raw: bytes, number: int) -> bool:
+        """Add block `number`, which was read last; False, and noted, when it cannot be joined.
 
         The first number is 1 by the Green Book, 0 on some meters. A block that is sent again is left out.
         """
@@ -71,28 +76,28 @@ class Known:
         if begins:
             if len(self.joined) >= MAX_JOINED:
                 self.joined.clear()
-            joined = self.joined[key] = Joined(first=number)
+            joined = self.joined[key] = JoinedBlocks(first=number)
         elif joined is not None and number == joined.number:
-            cursor.node.value = "sent again"
+            cursor.note("sent again")
             return False
         if joined is None or (not begins and number != joined.number + 1):
             self.joined.pop(key, None)
-            cursor.node.value = f"block {number - 1} is not in the trace: not joined"
+            cursor.note(f"block {number - 1} is not in the trace: not joined")
             return False
         if len(joined.data) + len(raw) > MAX_OCTETS:
             raise cursor.error(f"blocks of more than {MAX_OCTETS} octets without an end")
         joined.number = number
         joined.data += raw
-        joined.places += [] if cursor.space else cursor.places[start : start + len(raw)]
+        joined.places += [] if cursor.space else cursor.places[cursor.offset - len(raw) : cursor.offset]
         return True
 
-    def whole(self, what: str, cursor: TraceCursor) -> TraceCursor:
+    def whole(self, what: str, cursor: TraceCursor, listener: Listener) -> TraceCursor:
         """Return all blocks joined as a cursor, and forget them."""
-        joined = self.joined.pop((*self.way, what), Joined())
+        joined = self.joined.pop((*self.way, what), JoinedBlocks())
         data = bytes(joined.data)
         placed = len(joined.places) == len(data)  # not so when blocks came ciphered
         places = joined.places if placed else range(len(data))
-        return TraceCursor(data, places, cursor.node, "" if placed else "joined", cursor.budget)
+        return TraceCursor(data, places, cursor.node, listener, "" if placed else "joined")
 
     def proof(self, answer: bytes, *, by_client: bool) -> str:
         """Check an answer to an HLS challenge as far as keys are known."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, cast
 
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.axdr import MAX_DEPTH
-from protocols.dlms.data.cursor import Cursor
+from protocols.dlms.data.cursor import Cursor, Readable
+from protocols.dlms.data.syntax import Field, T, Value
 from protocols.dlms.data.types import Data, Tag
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis
@@ -58,22 +59,35 @@ class Node:
         return own | ({"children": [c.document() for c in self.children]} if self.children else {})
 
 
+class Listener(Protocol):
+    """What goes on beside the reading of fields: the APDUs within APDUs, and what is to be remembered."""
+
+    parts_left: list[int]
+    """Parts that the tree may still have, one number for all cursors that share it."""
+
+    def read_apdu(self, cursor: TraceCursor) -> None:
+        """Read one APDU at the cursor into its tree."""
+
+    def noted(self, field: Field[Any], value: Any) -> str | None:
+        """Take note of a field; returns the text that the tree shows instead of the field's own."""
+
+
 class TraceCursor(Cursor):
-    """A cursor that knows where its octets stand in the trace and hangs what it reads into the tree."""
+    """A cursor that knows where its octets stand in the trace and hangs what is read into the tree.
+
+    `places` has the place of each octet in the text `space` (see WrongByte).
+    """
+
+    traced = True
 
     def __init__(
-        self,
-        data: bytes,
-        places: Sequence[int],
-        node: Node,
-        space: str = "",
-        budget: list[int] | None = None,
+        self, data: bytes, places: Sequence[int], node: Node, listener: Listener, space: str = ""
     ) -> None:
         super().__init__(data)
-        self.budget = [MAX_NODES] if budget is None else budget  # one for all cursors of a tree
         self.places = places
         self.node = node
         self.space = space
+        self._listener = listener
         self._last = 0
 
     def place(self, offset: int) -> int:
@@ -95,12 +109,18 @@ class TraceCursor(Cursor):
         """Consume one octet."""
         return self.take(1)[0]
 
+    def insert(self, offset: int, octets: bytes) -> None:
+        """Go on as if `octets` stood at `offset`, which is where the octet before stands."""
+        super().insert(offset, octets)
+        places = list(self.places)
+        self.places = [*places[:offset], *[self.place(offset - 1)] * len(octets), *places[offset:]]
+
     def end(self, text: str) -> MeterProtocolError:
-        """Make an error at the octets read last, which announce what is not there."""
+        """Return an error at the octets read last, which announce what is not there."""
         return self.error(text)
 
     def error(self, text: str) -> MeterProtocolError:
-        """Make an error at the octets read last."""
+        """Return an error at the octets read last."""
         return WrongByte(self.place(self._last), text, self.space)
 
     def finish(self, what: str) -> None:
@@ -108,6 +128,34 @@ class TraceCursor(Cursor):
         if self.left:
             after = f"{self.left} octets after the end of {what}"
             raise WrongByte(self.place(self.offset), after, self.space)
+
+    # what decoders of APDUs say
+
+    def field(self, field: Readable[T]) -> T:
+        """Read a declared field as a node of its own, when it has a name."""
+        assert isinstance(field, Field)
+        if isinstance(field, Value):
+            return cast("T", self.value(field.label))
+        if not field.name:
+            read: T = field.read(self)
+            return read
+        with self.group(field.name) as node:
+            value: T = field.read(self)
+            node.value = self._listener.noted(field, value) or field.show(value) or node.value
+        return value
+
+    def octets(self, name: str, count: int, *, hidden: bool = False) -> bytes:
+        """Read octets and show them, or only how many when they are a secret."""
+        with self.group(name) as node:
+            value = self.take(count)
+            node.value = f"{count} octets, not shown" if hidden else shown(value)
+        return value
+
+    def part(self, count: int) -> TraceCursor:
+        """Consume `count` octets as a cursor of their own, under the same node."""
+        start = self.offset
+        places = self.places[start : start + count]
+        return TraceCursor(self.take(count), places, self.node, self._listener, self.space)
 
     @contextmanager
     def group(self, name: str, value: str = "") -> Iterator[Node]:
@@ -121,36 +169,33 @@ class TraceCursor(Cursor):
         finally:
             self.node = outer
 
-    def number(self, name: str, octets: int = 1, names: Mapping[int, str] | None = None) -> int:
-        """Read a number, with its name where it has one."""
-        with self.group(name) as node:
-            value = self.unsigned(octets)
-            node.value = f"{value} ({names[value]})" if names and value in names else str(value)
-        return value
+    def note(self, text: object) -> None:
+        """Show what the field that is being read holds, also where the rest of it then fails."""
+        self.node.value = str(text)
 
-    def octets(self, name: str, count: int, *, hidden: bool = False) -> bytes:
-        """Read octets and show them, or only how many when they are a secret."""
-        with self.group(name) as node:
-            value = self.take(count)
-            node.value = f"{count} octets, not shown" if hidden else shown(value)
-        return value
+    def inner_apdu(self) -> bytes:
+        """Read the APDU that is left, if any is."""
+        if self.left:
+            self._listener.read_apdu(self)
+            self.finish("the user information")
+        return self.data
 
-    def part(self, count: int) -> TraceCursor:
-        """Consume `count` octets as a cursor of their own, under the same node."""
-        start = self.offset
-        return TraceCursor(
-            self.take(count), self.places[start : start + count], self.node, self.space, self.budget
-        )
+    def malformed(self, error: MeterProtocolError) -> MeterProtocolError:
+        """Return the error itself: a trace ends at the first octet that cannot be."""
+        return error
 
-    def value(self, name: str = "data", depth: int = 0) -> None:
+    def refuse(self, text: str) -> None:
+        """Read on: what cannot be used here is well formed all the same."""
+
+    # values, element by element, so that a damaged one is shown up to the damage
+
+    def value(self, name: str, depth: int = 0) -> Data:
         """Read one COSEM value."""
         with self.group(name) as node:
             if depth > MAX_DEPTH:
                 raise WrongByte(node.offset, f"nested deeper than {MAX_DEPTH}", self.space)
-            code = self._peek()
-            if code in (Tag.ARRAY, Tag.STRUCTURE):
-                self._sequence(node, Tag(self.u8()), depth)
-                return
+            if self.peek() in (Tag.ARRAY, Tag.STRUCTURE):
+                return self._sequence(node, Tag(self.u8()), depth)
             try:
                 data = axdr.read(self)
             except WrongByte:
@@ -158,14 +203,14 @@ class TraceCursor(Cursor):
             except MeterProtocolError as error:  # inside the text of a compact-array
                 raise WrongByte(node.offset, str(error), self.space) from error
             self._hang(node, data)
+            return data
 
-    def _sequence(self, node: Node, tag: Tag, depth: int) -> None:
+    def _sequence(self, node: Node, tag: Tag, depth: int) -> Data:
         count = self.length()
         if count > self.left:
             raise self.error(f"{count} elements announced, {self.left} octets left")
         node.value = f"{tag.name.lower()} of {count}"
-        for index in range(count):
-            self.value(f"[{index}]", depth + 1)
+        return Data(tag, tuple([self.value(f"[{index}]", depth + 1) for index in range(count)]))
 
     def _hang(self, node: Node, data: Data) -> None:
         name = data.tag.name.lower().replace("_", "-")
@@ -185,25 +230,9 @@ class TraceCursor(Cursor):
             node.value = f"{name} {data.value!r}" if isinstance(data.value, str) else f"{name} {data.value}"
 
     def _spend(self) -> None:
-        self.budget[0] -= 1
-        if self.budget[0] < 0:
+        self._listener.parts_left[0] -= 1
+        if self._listener.parts_left[0] < 0:
             raise WrongByte(self.place(self._last), f"more than {MAX_NODES} parts", self.space)
-
-    def _peek(self) -> int:
-        return self.octet_at(self.offset) if self.left else -1
-
-    def octets_before(self, count: int) -> bytes:
-        """Return the octets read last, once more."""
-        return self._data[self.offset - count : self.offset]
-
-    def expect(self, tag: int) -> None:
-        """Consume one octet that must be `tag`."""
-        if (found := self.u8()) != tag:
-            raise self.error(f"{found:#04x} where {tag:#04x} is expected")
-
-    def octet_at(self, offset: int) -> int:
-        """Return an octet without consuming it."""
-        return self._data[offset]
 
 
 def shown(octets: bytes) -> str:

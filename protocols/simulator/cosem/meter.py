@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache, partial
 
 from protocols.clock import NowSource
-from protocols.dlms.companion import Category, Column, EventLog, ProfileInfo, companion
+from protocols.dlms.companion import Category, ColumnInfo, EventLog, ProfileInfo, companion
 from protocols.dlms.data.types import Data, Tag, double_long_unsigned, long_unsigned
 from protocols.dlms.server.model import OTHER_REASON, TYPE_UNMATCHED, AccessDenied
 from protocols.reading import Obis, ProfileName, Quantity
@@ -255,16 +255,16 @@ class MeterObjects:
 
 
 @lru_cache(maxsize=16)
-def _logs(category: str, numbered: bool) -> tuple[tuple[EventLog, tuple[Column, ...]], ...]:
+def _logs(category: str, numbered: bool) -> tuple[tuple[EventLog, tuple[ColumnInfo, ...]], ...]:
     found = []
     for log in companion().categories[category].event_logs:
-        number = Column(class_id=1, quantity=Quantity(log.sequence), tag=Tag.DOUBLE_LONG_UNSIGNED)
+        number = ColumnInfo(class_id=1, quantity=Quantity(log.sequence), tag=Tag.DOUBLE_LONG_UNSIGNED)
         found.append((log, (*log.columns, number) if numbered else log.columns))
     return tuple(found)
 
 
 @lru_cache(maxsize=8)
-def _captured_objects(category: str) -> dict[Obis, tuple[Sequence[Column], ProfileName]]:
+def _captured_objects(category: str) -> dict[Obis, tuple[Sequence[ColumnInfo], ProfileName]]:
     """Return the columns of each captured object, and the profile whose values it shows."""
     profiles = companion().categories[category].profiles
     order = (
@@ -274,9 +274,9 @@ def _captured_objects(category: str) -> dict[Obis, tuple[Sequence[Column], Profi
         ProfileName.DAILY,
         ProfileName.BILLING,
     )
-    found: dict[Obis, tuple[Sequence[Column], ProfileName]] = {}
+    found: dict[Obis, tuple[Sequence[ColumnInfo], ProfileName]] = {}
     for name in (n for n in order if n in profiles):
-        groups: dict[Obis, list[Column]] = {}
+        groups: dict[Obis, list[ColumnInfo]] = {}
         for column in profiles[name].columns:
             groups.setdefault(column.quantity.obis, []).append(column)
         for obis, columns in groups.items():

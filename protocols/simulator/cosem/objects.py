@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
-from protocols.dlms.companion import Column
+from protocols.dlms.companion import ColumnInfo
 from protocols.dlms.data import axdr
 from protocols.dlms.data.types import (
     Data,
@@ -73,7 +73,7 @@ def data_object(value: Callable[[], Data], write: Writer | None = None) -> Serve
     return Served(1, {2: live(value)}, {2: write} if write else {})
 
 
-def register(columns: Sequence[Column], values: Callable[[], Mapping[str, Raw]]) -> Served:
+def register(columns: Sequence[ColumnInfo], values: Callable[[], Mapping[str, Raw]]) -> Served:
     """Serve an object (class 1, 3, 4, 70, 71) whose attributes are the columns of one OBIS code."""
     read: dict[int, Reader] = {}
     for column in columns:
@@ -83,7 +83,7 @@ def register(columns: Sequence[Column], values: Callable[[], Mapping[str, Raw]])
     return Served(columns[0].class_id, read)
 
 
-def profile(columns: tuple[Column, ...], source: ProfileSource) -> Served:
+def profile(columns: tuple[ColumnInfo, ...], source: ProfileSource) -> Served:
     """Serve a profile generic (class 7) that keeps its last `capacity` rows, oldest first."""
     names = _names(columns)
 
@@ -128,7 +128,7 @@ def profile(columns: tuple[Column, ...], source: ProfileSource) -> Served:
     )
 
 
-def _columns_of(columns: tuple[Column, ...], selection: Selection) -> tuple[Column, ...]:
+def _columns_of(columns: tuple[ColumnInfo, ...], selection: Selection) -> tuple[ColumnInfo, ...]:
     """Return the columns that a selection wants, in the order of the profile (Blue Book 4.3.6.4)."""
     match selection:
         case EntrySelection(first_column=first, last_column=last) if (first, last) != (1, 0):
@@ -144,7 +144,7 @@ def _columns_of(columns: tuple[Column, ...], selection: Selection) -> tuple[Colu
     return columns
 
 
-def scaler_profile(columns: tuple[Column, ...]) -> Served:
+def scaler_profile(columns: tuple[ColumnInfo, ...]) -> Served:
     """Serve the scaler profile of some columns: one row, capturing #3 of those that have a scaler."""
     buffer, captured = _scalers(columns)
     one = double_long_unsigned(1)
@@ -203,12 +203,12 @@ def logical_name(obis: Obis) -> Data:
 
 
 @lru_cache(maxsize=256)
-def _names(columns: tuple[Column, ...]) -> tuple[str, ...]:
+def _names(columns: tuple[ColumnInfo, ...]) -> tuple[str, ...]:
     return tuple(str(c.quantity) for c in columns)
 
 
 @lru_cache(maxsize=256)
-def _captured(columns: tuple[Column, ...]) -> Data:
+def _captured(columns: tuple[ColumnInfo, ...]) -> Data:
     """Return the capture list; meters of one kind share it, as they share the scaler profiles."""
     return array(
         *(
@@ -219,12 +219,12 @@ def _captured(columns: tuple[Column, ...]) -> Data:
 
 
 @lru_cache(maxsize=256)
-def _scalers(columns: tuple[Column, ...]) -> tuple[Data, Data]:
+def _scalers(columns: tuple[ColumnInfo, ...]) -> tuple[Data, Data]:
     scaled = [c for c in columns if c.scaler is not None]
     captured = array(*(capture_object(c.class_id, c.quantity.obis, 3) for c in scaled))
     return array(scaler_row(columns)), captured
 
 
-def _column_reader(column: Column, values: Callable[[], Mapping[str, Raw]]) -> Reader:
+def _column_reader(column: ColumnInfo, values: Callable[[], Mapping[str, Raw]]) -> Reader:
     name = str(column.quantity)
     return lambda _selection: encode(column, values()[name])

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 
 from protocols.clock import NowSource
-from protocols.dlms.companion import PushSetup, companion
+from protocols.dlms.companion import PushSetupInfo, companion
 from protocols.dlms.data.types import (
     Data,
     Tag,
@@ -119,7 +119,7 @@ class PushObjects:
             raise AccessDenied(TYPE_UNMATCHED)
         self._push(_SETUPS[number - 1])
 
-    def _setup(self, setup: PushSetup) -> Served:
+    def _setup(self, setup: PushSetupInfo) -> Served:
         obis = setup.obis
         first = {
             2: self._object_list(setup),
@@ -141,7 +141,7 @@ class PushObjects:
             {1: run},
         )
 
-    def _object_list(self, setup: PushSetup) -> Data:
+    def _object_list(self, setup: PushSetupInfo) -> Data:
         """Say what a setup pushes: device id, its own name, clock, then its payload."""
         entries = [_entry(1, DEVICE_ID, 2), _entry(40, setup.obis, 1), _entry(8, CLOCK_OBIS, 2)]
         esw = companion().esw

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
-from protocols.dlms.companion import Column
+from protocols.dlms.companion import ColumnInfo
 from protocols.dlms.data.types import Data, Tag, octets, scaler_unit, structure
 from protocols.simulator.household.state import (
     BillingRow,
@@ -52,7 +52,7 @@ def instant(date_time: bytes) -> datetime | None:
         return None
 
 
-def encode(column: Column, raw: Raw) -> Data:
+def encode(column: ColumnInfo, raw: Raw) -> Data:
     """Write one value as its column's type and scaler; digits below the scaler are cut."""
     if raw is None:
         return octets(NO_TIME) if column.tag is Tag.OCTET_STRING else Data(Tag.NULL, None)
@@ -65,12 +65,12 @@ def encode(column: Column, raw: Raw) -> Data:
     return Data(column.tag, mantissa * 10**shift if shift >= 0 else mantissa // 10**-shift)
 
 
-def row(columns: Sequence[Column], names: Sequence[str], values: Mapping[str, Raw]) -> Data:
+def row(columns: Sequence[ColumnInfo], names: Sequence[str], values: Mapping[str, Raw]) -> Data:
     """Write one row of a profile."""
     return structure(*(encode(c, values.get(n)) for c, n in zip(columns, names, strict=True)))
 
 
-def scaler_row(columns: Sequence[Column]) -> Data:
+def scaler_row(columns: Sequence[ColumnInfo]) -> Data:
     """Write the only row of a scaler profile: scaler_unit of the columns that have one."""
     return structure(*(scaler_unit(c.scaler, c.unit_code) for c in columns if c.scaler is not None))
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from protocols.dlms.apdu import acse, gbt
-from protocols.dlms.apdu import services as apdu
 from protocols.dlms.apdu.acse import Aare, Aarq
 from protocols.dlms.apdu.services import (
     ActionRequest,
     ActionResponse,
+    Apdu,
     ConfirmedServiceError,
     ExceptionResponse,
     GetNext,
@@ -22,6 +22,8 @@ from protocols.dlms.apdu.services import (
     GetResponse,
     SetRequest,
     SetResponse,
+    decode_apdu,
+    encode_apdu,
 )
 from protocols.dlms.data.cursor import Cursor, encode_length
 from protocols.dlms.security import ciphering
@@ -109,7 +111,7 @@ class FaultyConversation:
             return answer
         changed = self._request(request)
         if changed is not request:
-            plain = apdu.encode(changed)
+            plain = encode_apdu(changed)
             octets_ = sealed.close(plain) if sealed else plain
         answers = self._inner.handle(octets_)
         return self._answer(request, answers[0]) if len(answers) == 1 else answers
@@ -119,7 +121,7 @@ class FaultyConversation:
     def _associate(self, octets_: bytes) -> bytes | list[bytes]:
         self._asked()
         if self._player.fires(FaultKind.AARE_ERROR):
-            return apdu.encode(ConfirmedServiceError(service=1, error=6, value=1))
+            return encode_apdu(ConfirmedServiceError(service=1, error=6, value=1))
         for kind in (FaultKind.REFUSED_BARE, FaultKind.REFUSED_BAD):
             if self._player.fires(kind):
                 return _refusal(kind)
@@ -169,12 +171,12 @@ class FaultyConversation:
         if self._player.fires(FaultKind.RELEASE_SILENT):
             return b""
         if self._player.fires(FaultKind.RELEASE_REFUSED):
-            return apdu.encode(ExceptionResponse(state=2, service=2))
+            return encode_apdu(ExceptionResponse(state=2, service=2))
         return self._inner.handle(octets_)
 
     # services
 
-    def _instead(self, request: apdu.Apdu, octets_: bytes, ciphered: bool) -> bytes | None:
+    def _instead(self, request: Apdu, octets_: bytes, ciphered: bool) -> bytes | None:
         """Return what comes instead of an answer, or None when nothing does."""
         player = self._player
         name = _object_of(request)
@@ -189,13 +191,13 @@ class FaultyConversation:
         if isinstance(request, GetNext) and player.fires(FaultKind.REBOOT):
             raise LineClosed("the simulated meter reboots")
         if player.standing(FaultKind.DEDICATED_ONLY) and self._wrong_key(octets_):
-            return apdu.encode(ConfirmedServiceError(service=6, error=0, value=6))
+            return encode_apdu(ConfirmedServiceError(service=6, error=0, value=6))
         if ciphered and player.fires(FaultKind.PLAIN_EXCEPTION, name):
-            return apdu.encode(ExceptionResponse(state=2, service=2))
+            return encode_apdu(ExceptionResponse(state=2, service=2))
         if ciphered and player.fires(FaultKind.PLAIN_ERROR, name):
-            return apdu.encode(ConfirmedServiceError(service=5, error=5, value=2))
+            return encode_apdu(ConfirmedServiceError(service=5, error=5, value=2))
         if not isinstance(request, GetNext) and _invoked(request) and player.fires(FaultKind.BUSY, name):
-            return self._close(apdu.encode(_busy(request)), ciphered)
+            return self._close(encode_apdu(_busy(request)), ciphered)
         return None
 
     def _wrong_key(self, octets_: bytes) -> bool:
@@ -203,7 +205,7 @@ class FaultyConversation:
         dedicated = self._keys is not None and self._keys.dedicated is not None
         return dedicated and form is not None and not form.dedicated
 
-    def _request(self, request: apdu.Apdu) -> apdu.Apdu:
+    def _request(self, request: Apdu) -> Apdu:
         if isinstance(request, ActionRequest) and self._player.standing(FaultKind.HLS_ELSEWHERE):
             return self._moved(request)
         return request
@@ -215,7 +217,7 @@ class FaultyConversation:
         nowhere = request.obis == CURRENT_ASSOCIATION
         return replace(request, obis=Obis(0, 0, 40, 0, 255) if nowhere else CURRENT_ASSOCIATION)
 
-    def _answer(self, request: apdu.Apdu, octets_: bytes) -> bytes:
+    def _answer(self, request: Apdu, octets_: bytes) -> bytes:
         player = self._player
         sealed = self._open(octets_, self._model.system_title)
         plain = sealed.plain if sealed else octets_
@@ -255,27 +257,27 @@ class FaultyConversation:
         return ciphering.protect_apdu(keys, self._model.system_title, self._counter(), plain, form=form)
 
 
-def _decoded(octets_: bytes) -> apdu.Apdu | None:
+def _decoded(octets_: bytes) -> Apdu | None:
     try:
-        return apdu.decode(octets_)
+        return decode_apdu(octets_)
     except MeterProtocolError:
         return None
 
 
-def _object_of(request: apdu.Apdu) -> str:
+def _object_of(request: Apdu) -> str:
     match request:
         case GetRequest(obis=obis) | SetRequest(obis=obis) | ActionRequest(obis=obis):
             return str(obis)
     return ""
 
 
-def _invoked(request: apdu.Apdu) -> bool:
+def _invoked(request: Apdu) -> bool:
     """Tell the services that may be busy; the HLS exchange is none of them."""
     hls = isinstance(request, ActionRequest) and request.class_id == 15
     return isinstance(request, GetRequest | SetRequest | ActionRequest) and not hls
 
 
-def _busy(request: apdu.Apdu) -> apdu.Apdu:
+def _busy(request: Apdu) -> Apdu:
     match request:
         case SetRequest(invoke=invoke):
             return SetResponse(invoke=invoke, result=TEMPORARY_FAILURE)

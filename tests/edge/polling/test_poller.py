@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.edge.journal.journal import Journal, JournalLimits
-from gateway.edge.polling.health import MeterState
-from gateway.edge.polling.poller import Schedule
-from gateway.edge.polling.schedule import DEFAULT_PERIODS
+from gateway.edge.polling.health import PollState
+from gateway.edge.polling.schedule import DEFAULT_PERIODS, Schedule
 from gateway.errors import JournalError
 from protocols.errors import (
     IdentityMismatch,
@@ -52,7 +51,7 @@ async def test_once_reads_every_meter_and_says_what_is_missing(bench: Bench) -> 
     assert (two.error_code, two.ok, report.ok) == ("meter_silent", False, False)
     assert (three.captures, three.unsupported, three.ok) == ({"instantaneous": 1}, ("block_load",), True)
     health = poller.statistics().meters
-    assert [health[f"GEN:{s}"].state for s in "123"] == [MeterState.OK, MeterState.SILENT, MeterState.OK]
+    assert [health[f"GEN:{s}"].state for s in "123"] == [PollState.OK, PollState.SILENT, PollState.OK]
     bench.clock.at += timedelta(hours=1)
     before = len(bench.meters["GEN:3"].reads)
     await poller.poll_once()
@@ -240,7 +239,7 @@ async def test_of_a_wrong_meter_only_the_identity_is_asked_now_and_then(bench: B
     await bench.run_until(poller, bench.clock.at + timedelta(minutes=20))
     assert poller.statistics().meters["GEN:1"].state == "mismatch"
     meter.serial = "1"
-    poller.resume("GEN:1")
+    poller._meters["GEN:1"].resume(bench.clock.at)
     await bench.run_until(poller, bench.clock.at + timedelta(minutes=1))
     assert poller.statistics().meters["GEN:1"].state == "ok"
     meter.error = lambda: IdentityMismatch(expected="GEN:1", found="GEN:2")

@@ -10,7 +10,11 @@ from pathlib import Path
 
 from gateway.config.meters import LineSection
 from gateway.edge.journal.journal import Journal
-from gateway.edge.polling.poller import PolledMeter, Poller, Schedule
+from gateway.edge.polling.collect import Collector
+from gateway.edge.polling.poller import Poller
+from gateway.edge.polling.schedule import PolledMeter, Schedule
+from gateway.edge.push.layouts import PushLayouts
+from gateway.edge.stamping.appender import ReadingAppender
 from gateway.roles.lines import make_line
 from mapping.directory import Attributions, Unattributed
 from protocols.clock import SystemClock
@@ -71,11 +75,11 @@ async def test_every_meter_is_read_and_nothing_it_recorded_is_missing(tmp_path: 
     poller = Poller(
         lines,
         [PolledMeter(meter=m.meter, line=m.line, spec=m.spec, profiles=m.profiles) for m in hood.plan.meters],
-        journal=journal,
-        directory=Empty,
+        collector=Collector(journal, ReadingAppender(journal, Empty, clock), clock=clock, backfill=BACKFILL),
         open_session=open_session,
         context=SessionContext(secrets=FileSecrets(tmp_path / "keys", {}), counters=counters, clock=clock),
-        schedule=Schedule(backfill=BACKFILL),
+        schedule=Schedule(),
+        pushing=PushLayouts(clock),
     )
     try:
         report = await poller.poll_once()

@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.edge.push.intake import LEARN_AGAIN, PushIntake, PushLayouts
+from gateway.edge.push.intake import PushIntake
+from gateway.edge.push.layouts import LEARN_AGAIN, PushLayouts
 from protocols.clock import SystemClock
 from protocols.dlms.data import cosem_time
-from protocols.dlms.push.body import ALERT_SETUP, Alert, Cells, PushBody
+from protocols.dlms.push.body import ALERT_SETUP, Alert, PushBody, PushedCells
 from protocols.dlms.push.receiver import Notification, PushPeer
 from protocols.reading import Obis, ReadingSet
 from tests.support.fakes import ManualClock
@@ -44,7 +45,10 @@ class Parts:
     def clock_trusted(self, meter: str) -> bool | None:
         return self.verdict
 
-    async def pushed(self, meter: str, rows: Sequence[ReadingSet], *, clock_trusted: bool) -> int:
+    async def append(
+        self, meter: str, rows: Sequence[ReadingSet], *, clock_trusted: bool, revise: bool
+    ) -> int:
+        assert not revise
         self.trusted.append(clock_trusted)
         return len(rows)
 
@@ -54,15 +58,15 @@ class Parts:
 
 
 async def test_a_push_that_fails_in_an_unforeseen_way_is_counted_and_the_next_one_taken() -> None:
-    body = PushBody(payload=Cells(()), device="1", setup=Obis(0, 0, 25, 9, 0))
+    body = PushBody(payload=PushedCells(()), device="1", setup=Obis(0, 0, 25, 9, 0))
     one = Notification(peer=PushPeer(name="GEN:1"), body=body)
     parts: Any = Parts(one, one)
     intake = PushIntake(
         parts,
         parts,
         Broken(SystemClock()),
-        collector=parts,
-        wakes=parts,
+        appender=parts,
+        poller=parts,
         zones={"GEN:1": "UTC"},
         clock=SystemClock(),
     )
@@ -92,7 +96,7 @@ async def test_before_the_poller_saw_the_meters_clock_the_push_shows_it(
     parts: Any = Parts(Notification(peer=PushPeer(name="GEN:1"), body=body))
     parts.verdict = verdict
     layouts, zones = PushLayouts(SystemClock()), {"GEN:1": "Asia/Kolkata"}
-    intake = PushIntake(parts, parts, layouts, collector=parts, wakes=parts, zones=zones, clock=SystemClock())
+    intake = PushIntake(parts, parts, layouts, appender=parts, poller=parts, zones=zones, clock=SystemClock())
     running = asyncio.create_task(intake.run())
     async with asyncio.timeout(5):
         while not parts.trusted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.dlms.apdu.services import GetRequest, decode, encode
+from protocols.dlms.apdu.services import GetRequest, decode_apdu, encode_apdu
 from protocols.dlms.data.types import Data, Tag, array, enum, octets, structure
 from protocols.dlms.objects.object_list import parse_object_list
 from protocols.dlms.security.key_wrap import wrap_key
@@ -134,7 +134,7 @@ def test_a_pre_established_client_is_served_without_aarq(model: HouseholdModel) 
         (7, instantaneous, True),
         (7, Obis(1, 0, 99, 1, 0), False),
     ):
-        (answer,) = connection.handle(encode(GetRequest(class_id=class_id, obis=obis, attribute=2)))
-        got = decode(answer)
+        (answer,) = connection.handle(encode_apdu(GetRequest(class_id=class_id, obis=obis, attribute=2)))
+        got = decode_apdu(answer)
         assert (got.data is not None) is allowed
     assert len(system_title("GEN", "10000001")) == 8

@@ -13,7 +13,7 @@ from gateway.config.file import Config
 from gateway.edge.push.peers import PushPeers
 from gateway.roles.push import pushing_meter
 from protocols.clock import SimulatedClock
-from protocols.dlms.push.body import Alert, Rows
+from protocols.dlms.push.body import Alert, PushedRows
 from protocols.dlms.push.framing import PushStream
 from protocols.dlms.push.receiver import Notification, PushReceiver
 from protocols.errors import LocalError
@@ -85,7 +85,7 @@ async def test_meters_push_readings_blocks_and_alerts_that_their_edge_takes(tmp_
     counts = receiving.receiver.statistics()
     assert sum(getattr(counts, n) for n in counts.__slots__ if n != "unknown") == counts.accepted
     assert {n.peer.name for n in receiving.taken} == {m.peer.name for m in senders}
-    assert {type(n.payload) for n in receiving.taken} == {Alert, Rows}
+    assert {type(n.payload) for n in receiving.taken} == {Alert, PushedRows}
 
 
 async def test_meters_that_dial_in_push_on_their_connection_and_dial_again() -> None:

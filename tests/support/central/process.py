@@ -11,21 +11,21 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.central.intake.batches import Desk, Outcome, Received
+from gateway.central.intake.batches import HandledMessages, MessageStore, ReceivedMessage
 from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttSettings
 
 
-class StallingDesk(Desk):
+class StallingStore(MessageStore):
     """Receives readings and never stores them: the moment in which the test kills the process."""
 
     def __init__(self, ledger: Ledger, topics: Topics, folder: Path) -> None:
         super().__init__(ledger, topics)
         self._folder = folder
 
-    def handle(self, messages: Sequence[Received]) -> Outcome:
+    def handle(self, messages: Sequence[ReceivedMessage]) -> HandledMessages:
         if any(Topics("test").parse(m.topic).kind is TopicKind.READINGS for m in messages):
             (self._folder / "stalled").touch()
             time.sleep(3600)
@@ -40,7 +40,7 @@ def main(folder: Path, port: int, stall: bool) -> None:
         settings=settings, ledger=ledger, options=CentralOptions(ack_interval=0.05, patience=0.3)
     )
     if stall:
-        central._desk = StallingDesk(ledger, Topics("test"), folder)
+        central._messages = StallingStore(ledger, Topics("test"), folder)
     asyncio.run(central.run())
 
 

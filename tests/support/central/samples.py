@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gateway.central.ledger.bodies import bodies
+from gateway.central.ledger.records import ReceivedBatch
 from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE, wrap
 from gateway.contract.messages import Batch, Capture, CaptureValue, Gap
 
@@ -81,6 +83,11 @@ def batch(captures: Iterable[Capture] = (), gaps: Iterable[Gap] = (), journal: s
     return Batch(
         journal=journal, gateway="edge-1", first_seq=seqs[0], last_seq=seqs[-1], captures=captures, gaps=gaps
     )
+
+
+def received(data: Batch, at: datetime = NOW) -> ReceivedBatch:
+    """A batch as central takes it from its octets."""
+    return ReceivedBatch(batch=data, bodies=bodies(octets(data), data), at=at)
 
 
 def octets(data: Batch) -> bytes:

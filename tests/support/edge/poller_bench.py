@@ -10,7 +10,11 @@ from datetime import UTC, datetime, timedelta
 from gateway.contract.messages import Capture, Gap
 from gateway.edge.journal.entry import EntryKind
 from gateway.edge.journal.journal import Journal
-from gateway.edge.polling.poller import PolledMeter, Poller, Schedule
+from gateway.edge.polling.collect import Collector
+from gateway.edge.polling.poller import Poller
+from gateway.edge.polling.schedule import PolledMeter, Schedule
+from gateway.edge.push.layouts import PushLayouts
+from gateway.edge.stamping.appender import ReadingAppender
 from mapping.directory import Attribution, Attributions
 from protocols.errors import (
     MeterProtocolError,
@@ -166,11 +170,13 @@ class Bench:
         return Poller(
             {name: FakeLine(name) for name in names},
             polled,
-            journal=self.journal,
-            directory=Directory,
+            collector=Collector(
+                self.journal, ReadingAppender(self.journal, Directory, self.clock), clock=self.clock
+            ),
             open_session=self.open_session,
             context=SessionContext(secrets=None, counters=None, clock=self.clock),
-            schedule=schedule,
+            schedule=schedule or Schedule(),
+            pushing=PushLayouts(self.clock),
         )
 
     async def run_until(self, poller: Poller, at: datetime) -> None:

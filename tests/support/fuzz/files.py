@@ -25,7 +25,7 @@ from protocols.dlms.profile.layouts import Layout
 from protocols.dlms.push.body import body_of, event_of
 from protocols.dlms.push.framing import datagram
 from protocols.dlms.trace.conversations import Heard, decode_talks
-from protocols.dlms.trace.state import Known
+from protocols.dlms.trace.state import TraceState
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis
 from tests.support.dlms.bench import KEYS, TITLE, SmallMeter
@@ -41,8 +41,8 @@ LAYOUTS = 8
 ROWS = 12
 
 
-def _known() -> Known:
-    return Known(keys=KEYS, titles=(TITLE,))
+def _known() -> TraceState:
+    return TraceState(keys=KEYS, titles=(TITLE,))
 
 
 def _capture(data: bytes) -> None:

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from random import Random
 
 from protocols.dlms.apdu import acse, gbt, notification
-from protocols.dlms.apdu import services as apdu
 from protocols.dlms.apdu.lists import GetListRequest, Target
-from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest
+from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest, decode_apdu
 from protocols.dlms.core.connection import ClientConnection, State
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.types import octets, text
@@ -40,7 +39,7 @@ def _stream(decoder: FrameDecoder | WrapperDecoder) -> Target_:
 
 PARSERS: dict[str, Target_] = {
     "axdr": axdr.decode,
-    "apdu": apdu.decode,
+    "apdu": decode_apdu,
     "aarq": acse.decode_aarq,
     "aare": acse.decode_aare,
     "release": acse.decode_release,

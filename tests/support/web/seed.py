@@ -32,6 +32,7 @@ from gateway.web.app import create_app
 from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.store import DirectoryStore
+from tests.support.central.samples import received
 from tests.support.fakes import ManualClock
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # 14:30 in Kanpur
@@ -69,17 +70,15 @@ class Writer:
         if not numbered and not holes:
             return
         first = self.seq - len(numbered) - len(holes) + 1
-        self.ledger.ingest(
-            Batch(
-                journal=self.journal,
-                gateway="edge-1",
-                first_seq=first,
-                last_seq=self.seq,
-                captures=tuple(numbered),
-                gaps=tuple(holes),
-            ),
-            NOW,
+        batch = Batch(
+            journal=self.journal,
+            gateway="edge-1",
+            first_seq=first,
+            last_seq=self.seq,
+            captures=tuple(numbered),
+            gaps=tuple(holes),
         )
+        self.ledger.ingest([received(batch, NOW)])
 
 
 def value(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from protocols.dlms.apdu import acse
-from protocols.dlms.apdu import services as apdu
 from protocols.dlms.apdu.lists import GetListRequest, GetListResponse, Outcome, Target, decode_outcomes
-from protocols.dlms.apdu.services import GetBlock, GetNext, GetResponse
+from protocols.dlms.apdu.services import Apdu, GetBlock, GetNext, GetResponse, decode_apdu, encode_apdu
 from protocols.dlms.data.types import octets
 from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
 from tests.support.dlms.bench import LONG_TEXT, SmallMeter, o
@@ -28,9 +27,9 @@ def server() -> ServerConnection:
     return connection
 
 
-def ask(server: ServerConnection, request: GetListRequest | GetNext) -> apdu.Apdu:
-    (answer,) = server.handle(apdu.encode(request))
-    return apdu.decode(answer)
+def ask(server: ServerConnection, request: GetListRequest | GetNext) -> Apdu:
+    (answer,) = server.handle(encode_apdu(request))
+    return decode_apdu(answer)
 
 
 def test_each_target_has_its_own_outcome(server: ServerConnection) -> None:

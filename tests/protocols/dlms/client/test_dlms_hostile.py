@@ -9,9 +9,14 @@ from dataclasses import replace
 import pytest
 
 from protocols.dlms.apdu import acse, gbt
-from protocols.dlms.apdu import services as apdu
 from protocols.dlms.apdu.acse import Aare, Aarq, InitiateRequest, Release
-from protocols.dlms.apdu.services import ActionRequest, ExceptionResponse, GetRequest
+from protocols.dlms.apdu.services import (
+    ActionRequest,
+    ExceptionResponse,
+    GetRequest,
+    decode_apdu,
+    encode_apdu,
+)
 from protocols.dlms.core.association import AssociationSettings
 from protocols.dlms.core.outcomes import Released, Value
 from protocols.dlms.data.types import octets
@@ -111,7 +116,7 @@ def test_a_mechanism_swapped_in_the_aare_changes_nothing(mechanism: int) -> None
     talk.associate()
     proof = talk.to_server[-1][8:]
     plain = ciphering.unprotect_apdu(KEYS, POLICIES["gmac"][1].system_title, proof).plain
-    request = apdu.decode(plain)
+    request = decode_apdu(plain)
     assert isinstance(request, ActionRequest)
     assert request.parameter is not None
     assert len(request.parameter.octets or b"") == 17  # as HLS-GMAC answers, whatever the AARE says
@@ -177,7 +182,7 @@ def test_nothing_that_holds_a_secret_shows_it() -> None:
             WrapperApdu(source=1, destination=1, apdu=aarq),
             ApduReceived(aarq),
             Frame(**ends, control=0x10, info=aarq),
-            gbt.Block(number=1, acknowledged=0, data=aarq),
+            gbt.GeneralBlock(number=1, acknowledged=0, data=aarq),
             ActionRequest(class_id=64, obis=o("0-0:43.0.0"), method=2, parameter=octets(secret)),
             hls.Credentials(auth=Auth.HLS2, secret=secret),
             security.Opened(plain=initiate, counter=1, control=0x30),
@@ -239,7 +244,7 @@ def test_a_served_meter_whose_counter_is_used_up_says_so_and_stays() -> None:
     meter = SmallMeter({48: policy})
     talk = Joined(meter, settings)
     talk.associate()
-    request = apdu.encode(GetRequest(class_id=1, obis=o("0-0:96.1.0"), attribute=2))
+    request = encode_apdu(GetRequest(class_id=1, obis=o("0-0:96.1.0"), attribute=2))
     server = ServerConnection(meter, 48, ServerSettings(), SendCounter(security.MAX_COUNTER - 1))
     counter = iter(range(100, 200))
     title = settings.system_title
@@ -273,12 +278,12 @@ def test_a_plain_release_is_answered_as_meters_do(name: str) -> None:
     talk = Joined(SmallMeter({48: POLICIES[name][0]}), POLICIES[name][1])
     talk.associate()
     assert acse.decode_release(released(talk, b"")).response
-    assert apdu.decode(released_get(talk)) == ExceptionResponse(state=1, service=1)
+    assert decode_apdu(released_get(talk)) == ExceptionResponse(state=1, service=1)
 
 
 def released_get(talk: Joined) -> bytes:
     request = GetRequest(class_id=1, obis=o("0-0:96.1.0"), attribute=2)
-    answer = talk.server.receive_data(wrapper.encode(48, 1, apdu.encode(request)))
+    answer = talk.server.receive_data(wrapper.encode(48, 1, encode_apdu(request)))
     assert isinstance(answer, bytes)
     return answer[8:]
 
@@ -372,7 +377,7 @@ def test_requests_whose_answers_are_never_acknowledged_meet_a_bound() -> None:
     snrm = Frame(**ends, control=hdlc.SNRM | hdlc.POLL, info=Parameters(window_transmit=7).encode())
     bus.receive_data(snrm.encode())
     aarq = Aarq(user_information=acse.encode_initiate_request(InitiateRequest()))
-    get = apdu.encode(GetRequest(class_id=1, obis=o("0-0:96.13.0"), attribute=2))
+    get = encode_apdu(GetRequest(class_id=1, obis=o("0-0:96.13.0"), attribute=2))
     sent = [acse.encode_aarq(aarq), *[get] * 12]
     kinds: list[int] = []
     for number, request in enumerate(sent):
@@ -393,7 +398,7 @@ def test_a_long_general_block_transfer_takes_time_by_its_length_only(size: int) 
     taken = 0
     while taken < count:
         taken += len(sent)
-        sent = transfer.take(gbt.Block(number=1, acknowledged=taken, window=63)).send
+        sent = transfer.take(gbt.GeneralBlock(number=1, acknowledged=taken, window=63)).send
     assert taken == count
     with pytest.raises(LocalError, match="more blocks than can be numbered"):
         gbt.BlockTransfer(size=size).send(bytes(size * (count + 1)))

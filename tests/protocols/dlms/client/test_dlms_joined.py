@@ -9,7 +9,7 @@ import pytest
 from protocols.dlms.apdu.selection import RangeSelection
 from protocols.dlms.apdu.services import ActionRequest, SetRequest
 from protocols.dlms.core.association import AssociationSettings
-from protocols.dlms.core.outcomes import Associated, Done, LinkUp, Refused, Released, Value
+from protocols.dlms.core.outcomes import Associated, LinkUp, Released, RequestDone, RequestRefused, Value
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import integer, octets
 from protocols.dlms.framing import wrapper
@@ -47,14 +47,14 @@ def test_associates_reads_writes_and_releases(framing: str, name: str) -> None:
     titled = policy.ciphered or policy.auth is Auth.HLS_GMAC
     assert events[1].system_title == (TITLE if titled else b"")
     assert joined.get(1, "0-0:96.1.0*255") == Value.of(octets(b"00000007"))
-    assert joined.get(1, "0-0:9.9.9*255") == Refused(4)
+    assert joined.get(1, "0-0:9.9.9*255") == RequestRefused(4)
     stamp = cosem_time.encode(START)
     joined.client.request(SetRequest(class_id=8, obis=CLOCK, attribute=2, value=octets(stamp)))
-    assert joined.run() == [Done()]
+    assert joined.run() == [RequestDone()]
     assert meter.clock_set == stamp
     action = ActionRequest(class_id=70, obis=o("0-0:96.3.10"), method=1, parameter=integer(0))
     joined.client.request(action)
-    assert joined.run() == [Done()]
+    assert joined.run() == [RequestDone()]
     assert not meter.relay_closed
     joined.client.release()
     assert joined.run() == [Released()]

@@ -15,7 +15,7 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
-from protocols.dlms.client.opening import association_settings, counter_object
+from protocols.dlms.client.association_opener import association_settings, counter_object
 from protocols.dlms.data.types import Data, double_long_unsigned
 from protocols.dlms.security.suites import MAX_COUNTER
 from protocols.dlms.server.model import AccessDenied, AssociationPolicy

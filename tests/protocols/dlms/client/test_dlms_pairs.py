@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 from protocols.dlms.apdu.lists import GetListRequest, Outcome, Target
 from protocols.dlms.apdu.services import GetRequest, SetRequest
 from protocols.dlms.core.connection import State
-from protocols.dlms.core.outcomes import Done, Event, LinkUp, Outcomes, Pushed, Refused, Released, Value
+from protocols.dlms.core.outcomes import (
+    Event,
+    LinkUp,
+    Outcomes,
+    Pushed,
+    Released,
+    RequestDone,
+    RequestRefused,
+    Value,
+)
 from protocols.dlms.core.transaction import Request
 from protocols.dlms.data.types import octets, text
 from protocols.dlms.server.links import HdlcBus
@@ -27,12 +36,12 @@ NEW = text("n" * 1300)
 SCRIPT: tuple[tuple[Request, Event], ...] = (
     (GetRequest(class_id=1, obis=o("0-0:96.1.0"), attribute=2), Value.of(octets(b"00000007"))),
     (GetRequest(class_id=1, obis=NOTE, attribute=2), Value.of(LONG_TEXT)),
-    (GetRequest(class_id=1, obis=o("0-0:9.9.9"), attribute=2), Refused(4)),
+    (GetRequest(class_id=1, obis=o("0-0:9.9.9"), attribute=2), RequestRefused(4)),
     (
         GetListRequest(targets=(Target(1, o("0-0:96.1.0"), 2), Target(1, o("0-0:9.9.9"), 2))),
         Outcomes((Outcome(0, octets(b"00000007")), Outcome(4))),
     ),
-    (SetRequest(class_id=1, obis=NOTE, attribute=2, value=NEW), Done()),
+    (SetRequest(class_id=1, obis=NOTE, attribute=2, value=NEW), RequestDone()),
     (GetRequest(class_id=1, obis=NOTE, attribute=2), Value.of(NEW)),
 )
 STEPS = 6000
@@ -123,7 +132,7 @@ def converse(line: Line) -> int:
                 client.associate()
             elif isinstance(event, Released):
                 return done
-            elif isinstance(event, Refused) and event != waiting and line.datagrams:
+            elif isinstance(event, RequestRefused) and event != waiting and line.datagrams:
                 raise Silent  # a repeated GET-NEXT draws "data block number invalid": a named end
             elif waiting is not None and not isinstance(event, Pushed):
                 assert event == waiting, f"answer {done} is another one"

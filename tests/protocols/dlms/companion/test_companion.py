@@ -14,7 +14,7 @@ import pytest
 
 from protocols.dlms.companion import (
     BufferSource,
-    Column,
+    ColumnInfo,
     EventLog,
     LogsSource,
     ObjectsSource,
@@ -23,7 +23,7 @@ from protocols.dlms.companion import (
     event_name,
     in_order,
 )
-from protocols.dlms.companion.parse import parse
+from protocols.dlms.companion.parser import parse
 from protocols.dlms.companion.sources import Pattern
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import (
@@ -54,7 +54,7 @@ STORED = {
 }
 
 
-def columns() -> Iterator[Column]:
+def columns() -> Iterator[ColumnInfo]:
     for category in KNOWN.categories.values():
         for info in category.profiles.values():
             yield from (*info.columns, *info.more)

@@ -10,12 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.dlms.apdu import gbt
-from protocols.dlms.apdu.conformance import BUILT, Conformance, names
-from protocols.dlms.apdu.gbt import Block, BlockTransfer
+from protocols.dlms.apdu.conformance import BUILT, Conformance, service_names
+from protocols.dlms.apdu.gbt import BlockTransfer, GeneralBlock
 from protocols.dlms.apdu.lists import ActionListRequest, GetListRequest, Outcome, SetListRequest, Target
 from protocols.dlms.apdu.services import ActionRequest, SetRequest
 from protocols.dlms.core.association import AssociationSettings
-from protocols.dlms.core.outcomes import Associated, Done, Outcomes, Pushed, Refused, Released, Value
+from protocols.dlms.core.outcomes import (
+    Associated,
+    Outcomes,
+    Pushed,
+    Released,
+    RequestDone,
+    RequestRefused,
+    Value,
+)
 from protocols.dlms.data.types import NULL, integer, octets, text
 from protocols.dlms.framing import wrapper
 from protocols.dlms.security import ciphering, hls
@@ -71,14 +79,14 @@ def everything(joined: Joined, meter: SmallMeter) -> None:
     joined.client.request(GetListRequest(targets=targets))
     assert joined.run() == [Outcomes((Outcome(0, octets(b"00000007")), Outcome(4), Outcome(0, LONG_TEXT)))]
     joined.client.request(SetRequest(class_id=1, obis=NOTE.obis, attribute=2, value=LONG))
-    assert joined.run() == [Done()]
+    assert joined.run() == [RequestDone()]
     assert meter.attributes["0-0:96.13.0*255", 2] == LONG
     joined.client.request(SetListRequest(targets=(SERIAL, NOTE), values=(octets(b"8"), LONG_TEXT)))
     assert joined.run() == [Outcomes((Outcome(0), Outcome(0)))]
     assert meter.attributes["0-0:96.1.0*255", 2] == octets(b"8")
     echo = ActionRequest(class_id=9, obis=o("0-0:10.0.99"), method=1, parameter=LONG)
     joined.client.request(echo)
-    assert joined.run() == [Done(LONG)]
+    assert joined.run() == [RequestDone(LONG)]
     acts = (Target(9, o("0-0:10.0.99"), 1), Target(70, o("0-0:96.3.10"), 1))
     joined.client.request(ActionListRequest(targets=acts, parameters=(LONG, NULL)))
     assert joined.run() == [Outcomes((Outcome(0, LONG), Outcome(0)))]
@@ -183,7 +191,7 @@ def test_blocks_arrive_whole_or_the_transfer_is_given_up(
 ) -> None:
     sender, receiver = (BlockTransfer(size=size, window=w) for w in windows)
     lost = iter(losses)
-    to_receiver, to_sender = list(sender.send(apdu)), list[Block]()
+    to_receiver, to_sender = list(sender.send(apdu)), list[GeneralBlock]()
     for _ in range(4000):
         if not to_receiver and not to_sender:
             to_receiver = list(sender.again())
@@ -202,7 +210,7 @@ def test_blocks_arrive_whole_or_the_transfer_is_given_up(
 
 @given(
     st.builds(
-        Block,
+        GeneralBlock,
         number=st.integers(0, 0xFFFF),
         acknowledged=st.integers(0, 0xFFFF),
         window=st.integers(0, 63),
@@ -211,7 +219,7 @@ def test_blocks_arrive_whole_or_the_transfer_is_given_up(
         data=st.binary(max_size=300),
     )
 )
-def test_a_block_survives_the_round_trip(block: Block) -> None:
+def test_a_block_survives_the_round_trip(block: GeneralBlock) -> None:
     encoded = gbt.encode(block)
     assert gbt.decode(encoded) == block
     for wrong in (encoded[:-1], encoded + b"\0"):
@@ -226,16 +234,16 @@ def test_bounds_of_general_block_transfer() -> None:
         BlockTransfer(size=1).send(bytes(70_000))
     receiver = BlockTransfer(size=100)
     with pytest.raises(MeterProtocolError, match="acknowledged, 0 were sent"):
-        receiver.take(Block(number=1, acknowledged=4, data=b"x"))
+        receiver.take(GeneralBlock(number=1, acknowledged=4, data=b"x"))
     for number in range(1, 18):
-        receiver.take(Block(number=number, acknowledged=0, streaming=True, data=bytes(60_000)))
+        receiver.take(GeneralBlock(number=number, acknowledged=0, streaming=True, data=bytes(60_000)))
     with pytest.raises(MeterProtocolError, match="more than"):
-        receiver.take(Block(number=18, acknowledged=0, streaming=True, data=bytes(60_000)))
+        receiver.take(GeneralBlock(number=18, acknowledged=0, streaming=True, data=bytes(60_000)))
     stuck = BlockTransfer(size=100)
     for _ in range(gbt.MAX_ROUNDS):
-        stuck.take(Block(number=9, acknowledged=0, data=b"x"))
+        stuck.take(GeneralBlock(number=9, acknowledged=0, data=b"x"))
     with pytest.raises(MeterProtocolError, match="brought nothing new"):
-        stuck.take(Block(number=9, acknowledged=0, data=b"x"))
+        stuck.take(GeneralBlock(number=9, acknowledged=0, data=b"x"))
 
 
 # --- what is refused ---
@@ -300,7 +308,7 @@ def test_a_notification_between_request_and_answer_is_no_answer() -> None:
     push = bytes.fromhex("0F00000001000600000005")
     joined.tamper = lambda data: wrapper.encode(1, 48, push) + data
     joined.client.request(ActionRequest(class_id=70, obis=o("0-0:96.3.10"), method=1, parameter=integer(0)))
-    assert joined.run() == [Pushed(push), Refused(3)]
+    assert joined.run() == [Pushed(push), RequestRefused(3)]
 
 
 def test_a_release_may_be_left_out_or_protected() -> None:
@@ -320,7 +328,7 @@ def test_a_meter_that_knows_no_release_has_let_go_all_the_same() -> None:
 
 
 def test_names_of_services() -> None:
-    assert names(0x00001E1D) == (
-        "block-get", "block-set", "block-action", "multiple-references",
+    assert service_names(0x00001E1D) == (
+        "get-blocks", "set-blocks", "action-blocks", "lists",
         "get", "set", "selective-access", "action",
     )  # fmt: skip

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.dlms.apdu import acse
-from protocols.dlms.apdu import services as apdu
-from protocols.dlms.apdu.services import GetRequest
+from protocols.dlms.apdu.services import GetBlock, GetRequest, decode_apdu, encode_apdu
 from protocols.dlms.companion import companion, event_name
 from protocols.dlms.core.association import AssociationSettings
 from protocols.dlms.core.transaction import MAX_VALUE_OCTETS
@@ -96,7 +95,7 @@ def test_hdlc_every_way() -> None:
 def test_random_octets_are_a_value_or_a_protocol_error(data: bytes) -> None:
     for parse in (
         axdr.decode,
-        apdu.decode,
+        decode_apdu,
         acse.decode_aarq,
         acse.decode_aare,
         acse.decode_release,
@@ -149,7 +148,7 @@ def test_endless_blocks_are_bounded() -> None:
     joined = Joined(SmallMeter({48: POLICIES["none"][0]}), AssociationSettings())
     joined.associate()
     joined.client.request(GetRequest(class_id=1, obis=Obis(0, 0, 1, 0, 0), attribute=2))
-    blocks = [apdu.encode(apdu.GetBlock(last=False, number=n, raw=bytes(60_000))) for n in range(1, 50)]
+    blocks = [encode_apdu(GetBlock(last=False, number=n, raw=bytes(60_000))) for n in range(1, 50)]
     octets_ = b"".join(wrapper.encode(1, 48, block) for block in blocks)
     with pytest.raises(MeterProtocolError, match=f"more than {MAX_VALUE_OCTETS} octets"):
         joined.client.receive_data(octets_)

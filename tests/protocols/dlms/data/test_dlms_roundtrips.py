@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.dlms.apdu import acse
-from protocols.dlms.apdu import services as apdu
-from protocols.dlms.apdu.services import ConfirmedServiceError, ExceptionResponse
+from protocols.dlms.apdu.services import ConfirmedServiceError, ExceptionResponse, decode_apdu, encode_apdu
 from protocols.errors import MeterProtocolError
 
 OCTET = st.integers(0, 255)
@@ -61,8 +60,8 @@ CODECS: dict[str, Codec] = {
     "release": (RELEASES, acse.encode_release, acse.decode_release),
     "initiate-request": (REQUESTS, acse.encode_initiate_request, acse.decode_initiate_request),
     "initiate-response": (RESPONSES, acse.encode_initiate_response, acse.decode_initiate_response),
-    "exception-response": (EXCEPTIONS, apdu.encode, apdu.decode),
-    "confirmed-service-error": (ERRORS, apdu.encode, apdu.decode),
+    "exception-response": (EXCEPTIONS, encode_apdu, decode_apdu),
+    "confirmed-service-error": (ERRORS, encode_apdu, decode_apdu),
 }
 
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from protocols.dlms.apdu.services import ActionRequest, GetRequest
 from protocols.dlms.core.connection import AssociationSettings, ClientConnection, State
-from protocols.dlms.core.outcomes import Associated, Done, Event, LinkUp, Value
+from protocols.dlms.core.outcomes import Associated, Event, LinkUp, RequestDone, Value
 from protocols.dlms.data.types import Data, octets
 from protocols.dlms.framing import hdlc
 from protocols.dlms.framing.hdlc import MAX_FRAME, MAX_WINDOW, Frame, FrameDecoder
@@ -151,7 +151,7 @@ class LossyLine(RuleBasedStateMachine):
 
     def _check(self) -> None:
         for event in self.wire.events:
-            if isinstance(event, Done | Value):
+            if isinstance(event, RequestDone | Value):
                 wanted = self.asked.popleft()
                 assert event.data is not None
                 assert event.data.octets == (self.expected if wanted is None else wanted)
@@ -277,7 +277,7 @@ def test_any_one_lost_frame_is_recovered(window: int, lost: int) -> None:
         if not wire.to_meter and not wire.to_client:
             assert wire.wait()
     assert wire.meter.carried_out == [b"x" * 200]
-    assert wire.events == [Done(octets(b"x" * 200))]
+    assert wire.events == [RequestDone(octets(b"x" * 200))]
 
 
 def test_a_repeated_request_never_doubles_an_action() -> None:
@@ -296,7 +296,7 @@ def test_a_repeated_request_never_doubles_an_action() -> None:
     assert bytes(wire.to_meter) == request
     wire.carry()
     wire.bring()
-    assert wire.events == [Done(octets(b"once"))]
+    assert wire.events == [RequestDone(octets(b"once"))]
     assert wire.meter.carried_out == [b"once"]
 
 

@@ -14,7 +14,7 @@ from protocols.dlms.data.types import (
     octets,
     structure,
 )
-from protocols.dlms.push.body import PushBody, Rows
+from protocols.dlms.push.body import PushBody, PushedRows
 from protocols.dlms.push.layout import companion_layouts, push_layouts, pushed_sets
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis, ProfileName
@@ -33,7 +33,7 @@ ENERGY = "1-0:1.29.0*255"
 def test_a_pushed_interval_of_unknown_length_is_a_misfit_and_no_crash() -> None:
     setup, layout = next((s, one) for s, one in companion_layouts().items() if one.profile is BLOCK)
     row = structure(octets(cosem_time.encode(START, IST)), *(long_unsigned(1) for _ in layout.columns[1:]))
-    body = PushBody(payload=Rows((row,)), device="7", setup=setup)
+    body = PushBody(payload=PushedRows((row,)), device="7", setup=setup)
     (known,) = pushed_sets(layout, body, zone=IST, received_at=NOW)
     assert known.start is not None
     with pytest.raises(MeterProtocolError, match="capture period is not known"):

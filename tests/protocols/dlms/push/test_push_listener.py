@@ -11,7 +11,7 @@ from ipaddress import ip_network
 import pytest
 
 from protocols.dlms.framing import wrapper
-from protocols.dlms.push.dial_in import DialInLine, Incoming
+from protocols.dlms.push.dial_in import DialInConnection, DialInLine
 from protocols.dlms.push.listener import PushLimits, PushListener
 from protocols.dlms.push.receiver import Notification, PushReceiver
 from protocols.errors import LineClosed, LineTimeout, LineUnavailable
@@ -264,10 +264,10 @@ async def test_a_silent_caller_is_asked_and_a_stranger_is_sent_away() -> None:
 
 async def test_a_talker_on_a_replaced_connection_leaves_the_new_one_alone() -> None:
     line = DialInLine("gsm")
-    incoming: list[Incoming] = []
+    incoming: list[DialInConnection] = []
 
-    def accept() -> Incoming:
-        incoming.append(Incoming())
+    def accept() -> DialInConnection:
+        incoming.append(DialInConnection())
         return incoming[-1]
 
     loop = asyncio.get_running_loop()

@@ -15,7 +15,7 @@ from protocols.dlms.framing.hdlc_link import HdlcClientLink
 from protocols.dlms.framing.link import ApduReceived
 from protocols.dlms.framing.wrapper import WrapperClientLink
 from protocols.dlms.push import framing as push_framing
-from protocols.dlms.push.body import ESW, Alert, Cells, Rows, bit_name
+from protocols.dlms.push.body import ESW, Alert, PushedCells, PushedRows, bit_name
 from protocols.dlms.push.framing import MAX_PUSH, PushStream, datagram
 from protocols.dlms.push.receiver import MAX_UNKNOWN, PLAIN, PushPeer, PushReceiver, sender_key
 from protocols.dlms.security import ciphering
@@ -129,9 +129,9 @@ def test_rows_one_row_and_flat_values_are_told_apart() -> None:
         assert found is not None
         return found.payload
 
-    assert payload(array(row, row)) == Rows((row, row))
-    assert payload(row) == Rows((row,))
-    assert payload(long_unsigned(1), long_unsigned(2)) == Cells((long_unsigned(1), long_unsigned(2)))
+    assert payload(array(row, row)) == PushedRows((row, row))
+    assert payload(row) == PushedRows((row,))
+    assert payload(long_unsigned(1), long_unsigned(2)) == PushedCells((long_unsigned(1), long_unsigned(2)))
 
 
 def test_a_body_without_a_clock_takes_the_headers_time() -> None:

@@ -7,8 +7,19 @@ from datetime import UTC, datetime
 import pytest
 
 from protocols.dlms.apdu import acse
-from protocols.dlms.apdu import services as apdu
 from protocols.dlms.apdu.selection import RangeSelection
+from protocols.dlms.apdu.services import (
+    ActionResponse,
+    ConfirmedServiceError,
+    ExceptionResponse,
+    GetBlock,
+    GetNext,
+    GetRequest,
+    GetResponse,
+    SetResponse,
+    decode_apdu,
+    encode_apdu,
+)
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.types import array, capture_object, double_long_unsigned
 from protocols.dlms.framing import hdlc
@@ -144,28 +155,28 @@ def test_release() -> None:
 
 
 SERVICES = {
-    "C001C1000100002B0103FF0200": apdu.GetRequest(class_id=1, obis=Obis(0, 0, 43, 1, 3), attribute=2),
-    "C401C10006000006B3": apdu.GetResponse(data=double_long_unsigned(0x6B3)),
-    "C002C100000001": apdu.GetNext(block=1),
-    "C402C1000000000100020A0B": apdu.GetBlock(last=False, number=1, raw=b"\x0a\x0b"),
-    "C401C10104": apdu.GetResponse(error=4),
-    "C501C100": apdu.SetResponse(result=0),
-    "C701C10000": apdu.ActionResponse(result=0),
-    "D80101": apdu.ExceptionResponse(state=1, service=1),
-    "D8010600000007": apdu.ExceptionResponse(state=1, service=6, counter=7),
-    "0E060006": apdu.ConfirmedServiceError(service=6, error=0, value=6),
+    "C001C1000100002B0103FF0200": GetRequest(class_id=1, obis=Obis(0, 0, 43, 1, 3), attribute=2),
+    "C401C10006000006B3": GetResponse(data=double_long_unsigned(0x6B3)),
+    "C002C100000001": GetNext(block=1),
+    "C402C1000000000100020A0B": GetBlock(last=False, number=1, raw=b"\x0a\x0b"),
+    "C401C10104": GetResponse(error=4),
+    "C501C100": SetResponse(result=0),
+    "C701C10000": ActionResponse(result=0),
+    "D80101": ExceptionResponse(state=1, service=1),
+    "D8010600000007": ExceptionResponse(state=1, service=6, counter=7),
+    "0E060006": ConfirmedServiceError(service=6, error=0, value=6),
 }
 
 
 @pytest.mark.parametrize("octets", SERVICES)
 def test_services(octets: str) -> None:
-    assert apdu.decode(hx(octets)) == SERVICES[octets]
-    assert apdu.encode(SERVICES[octets]) == hx(octets)
+    assert decode_apdu(hx(octets)) == SERVICES[octets]
+    assert encode_apdu(SERVICES[octets]) == hx(octets)
 
 
 def test_pass_four_reply() -> None:
-    reply = apdu.decode(hx("C701C100010009111000001AFDE8857B728A3499106AA665D1"))
-    assert isinstance(reply, apdu.ActionResponse)
+    reply = decode_apdu(hx("C701C100010009111000001AFDE8857B728A3499106AA665D1"))
+    assert isinstance(reply, ActionResponse)
     assert reply.data is not None
     assert reply.data.octets == hx("1000001AFDE8857B728A3499106AA665D1")
 
@@ -175,12 +186,12 @@ def test_get_by_range() -> None:
         "C001C100070100630100FF0201010204020412000809060000010000FF0F02120000"
         "090C07E10A010700000000FFC480090C07E10A010701000000FFC4800100"
     )
-    request = apdu.decode(octets)
-    assert isinstance(request, apdu.GetRequest)
+    request = decode_apdu(octets)
+    assert isinstance(request, GetRequest)
     assert request.selection == RangeSelection(
         CLOCK, 2, hx("07E10A010700000000FFC480"), hx("07E10A010701000000FFC480")
     )
-    assert apdu.encode(request) == octets
+    assert encode_apdu(request) == octets
 
 
 def test_null_compressed_buffer() -> None:

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.dlms.apdu import services as apdu
-from protocols.dlms.apdu.services import GetBlock
+from protocols.dlms.apdu.services import GetBlock, encode_apdu
 from protocols.dlms.data import axdr
 from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.data.types import array, double_long_unsigned
@@ -184,7 +183,7 @@ def test_blocks_are_joined() -> None:
         GetBlock(last=False, number=1, raw=encoded[:33]),
         GetBlock(last=True, number=2, raw=encoded[33:]),
     ]
-    octets = b"".join(wrapper.encode(1, 16, apdu.encode(block)) for block in blocks)
+    octets = b"".join(wrapper.encode(1, 16, encode_apdu(block)) for block in blocks)
     found = decode_trace(octets)
     assert found.problem is None
     assert "array of 20" in text(found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.dlms.apdu import services as apdu
 from protocols.dlms.apdu.lists import (
     ActionListRequest,
     ActionListResponse,
@@ -15,10 +14,11 @@ from protocols.dlms.apdu.lists import (
     SetListResponse,
     Target,
 )
+from protocols.dlms.apdu.services import Apdu, GetBlock, GetRequest, GetResponse, encode_apdu
 from protocols.dlms.data import axdr
 from protocols.dlms.data.types import array, double_long_unsigned, long_unsigned, octets
 from protocols.dlms.framing.hdlc import FRMR, Address, Frame
-from protocols.dlms.security import ciphering
+from protocols.dlms.security.suites import protect
 from protocols.dlms.trace.frames import Trace, decode_trace
 from protocols.reading import Obis
 from tests.support.dlms.bench import HLS_KEY, KEYS, PASSWORD, POLICIES, Joined, SmallMeter
@@ -33,8 +33,8 @@ def text(trace: Trace) -> str:
     return "\n".join(trace.lines())
 
 
-def decoded(*apdus: apdu.Apdu) -> str:
-    return text(decode_trace(b"".join(apdu.encode(one) for one in apdus)))
+def decoded(*apdus: Apdu) -> str:
+    return text(decode_trace(b"".join(encode_apdu(one) for one in apdus)))
 
 
 def test_lists_of_set_and_action() -> None:
@@ -63,7 +63,7 @@ def test_requests_in_blocks_are_joined(action: bool) -> None:
     value = axdr.encode(array(*map(double_long_unsigned, range(20))))
     target = RELAY if action else CLOCK
     blocks = [value[n : n + 30] for n in range(0, len(value), 30)]
-    parts: list[apdu.Apdu] = []
+    parts: list[Apdu] = []
     for number, raw in enumerate(blocks, start=1):
         last = number == len(blocks)
         first = (target,) if number == 1 else ()
@@ -95,7 +95,7 @@ def test_blocks_that_begin_at_nought_that_repeat_and_that_are_missing() -> None:
     value = axdr.encode(array(long_unsigned(1), long_unsigned(2)))
 
     def block(number: int, raw: bytes, *, last: bool = False) -> bytes:
-        return apdu.encode(apdu.GetBlock(last=last, number=number, raw=raw))
+        return encode_apdu(GetBlock(last=last, number=number, raw=raw))
 
     whole = [block(0, value[:3]), block(1, value[3:6]), block(1, value[3:6]), block(2, value[6:], last=True)]
     said = text(decode_trace(b"".join(whole)))
@@ -106,7 +106,7 @@ def test_blocks_that_begin_at_nought_that_repeat_and_that_are_missing() -> None:
 
 
 def test_general_blocks_are_joined_and_read() -> None:
-    whole = apdu.encode(apdu.GetResponse(data=array(*map(long_unsigned, range(9)))))
+    whole = encode_apdu(GetResponse(data=array(*map(long_unsigned, range(9)))))
     first, second = whole[:11], whole[11:]
     trace = b"\xe0\x41\x00\x01\x00\x00" + bytes((len(first),)) + first
     trace += hx("E0 00 0001 0001 00")  # only an acknowledgement
@@ -117,8 +117,8 @@ def test_general_blocks_are_joined_and_read() -> None:
 
 
 def test_general_and_dedicated_ciphering() -> None:
-    plain = apdu.encode(apdu.GetRequest(class_id=8, obis=CLOCK.obis, attribute=2))
-    body = ciphering.protect(KEYS, b"CLIENT01", 7, plain)
+    plain = encode_apdu(GetRequest(class_id=8, obis=CLOCK.obis, attribute=2))
+    body = protect(KEYS, b"CLIENT01", 7, plain)
     titled = b"\x08CLIENT01" + bytes((len(body),)) + body
     for general in (b"\xdb" + titled, b"\xdd\0" + b"\x08CLIENT01\0\0\0\0" + bytes((len(body),)) + body):
         said = text(decode_trace(general, keys=KEYS))

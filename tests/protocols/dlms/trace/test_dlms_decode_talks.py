@@ -14,15 +14,15 @@ from protocols.dlms.framing.hdlc import Address, Frame
 from protocols.dlms.framing.wrapper import encode
 from protocols.dlms.trace import conversations as module
 from protocols.dlms.trace.conversations import Heard, Talks, decode_talks
-from protocols.dlms.trace.state import Known
+from protocols.dlms.trace.state import TraceState
 from tests.support.dlms.bench import KEYS, POLICIES, Joined, SmallMeter
 
 GET = bytes.fromhex("C001C100080000010000FF0200")
 ANSWER = bytes.fromhex("C401C10006000006B3")
 
 
-def known() -> Known:
-    return Known(keys=KEYS)
+def known() -> TraceState:
+    return TraceState(keys=KEYS)
 
 
 def conversation(name: str, framing: str) -> list[tuple[bool, bytes]]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import StoredCapture
 from gateway.central.portal import values
-from gateway.central.portal.usage import Interval, Register, Use, interval_use, register_use
+from gateway.central.portal.usage import IntervalEnergy, RegisterReading, Use, interval_use, register_use
 from gateway.central.portal.view_models import BalanceSource, BalanceView, Recharge, Supply
 from gateway.contract.messages import Capture
 from mapping.directory import AttributionRole
@@ -24,7 +24,7 @@ SLOT_REACH = timedelta(minutes=5)
 _UNTRUSTED = frozenset({"untrusted_time", "identity_mismatch"})
 
 
-class OwnCaptures:
+class AccountCaptures:
     """Captures attributed to one account by one directory snapshot, looked at over start..now.
 
     An interval that straddles a hand-over (`partial`) is never counted; a capture whose time or meter is not
@@ -123,17 +123,19 @@ class OwnCaptures:
         return None
 
     @cached_property
-    def _intervals(self) -> list[Interval]:
+    def _intervals(self) -> list[IntervalEnergy]:
         found = []
         for capture in self._read("block_load", self._start):
             kwh = values.interval_energy(capture)
             if kwh is not None and capture.start is not None:
                 kwh *= self._factor(capture)
-                found.append(Interval(meter=capture.meter, start=capture.start, end=capture.at, kwh=kwh))
+                found.append(
+                    IntervalEnergy(meter=capture.meter, start=capture.start, end=capture.at, kwh=kwh)
+                )
         return found
 
     @cached_property
-    def _registers(self) -> list[Register]:
+    def _registers(self) -> list[RegisterReading]:
         """Registers of meters that store no intervals."""
         with_blocks = {i.meter for i in self._intervals}
         found = []
@@ -141,7 +143,7 @@ class OwnCaptures:
             kwh = values.energy(capture)
             if kwh is not None and capture.meter not in with_blocks:
                 kwh *= self._factor(capture)
-                found.append(Register(meter=capture.meter, at=capture.at, kwh=kwh))
+                found.append(RegisterReading(meter=capture.meter, at=capture.at, kwh=kwh))
         return found
 
     def use(self, start: datetime, end: datetime, *, reach: timedelta | None = None) -> Use:

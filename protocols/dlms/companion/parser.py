@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from protocols.dlms.companion.declaration import Table
+from protocols.dlms.companion.declaration import DeclarationTable
+from protocols.dlms.companion.event_parser import event_codes
 from protocols.dlms.companion.model import (
     AssociationInfo,
     ClockRules,
     Companion,
     ControlObject,
     PrepaymentItem,
-    PushSetup,
+    PushSetupInfo,
     StatusWord,
 )
-from protocols.dlms.companion.parse_events import event_codes
-from protocols.dlms.companion.parse_profiles import LogTables, categories, tag_of
+from protocols.dlms.companion.profile_parser import LogTables, categories, tag_of
 from protocols.dlms.companion.sources import ObjectPattern, Pattern, Rule
 from protocols.errors import MeterConfigError
 from protocols.reading import Obis, ProfileName
@@ -62,23 +62,23 @@ class _Files:
 
     def __init__(self, name: str, declared: Mapping[str, Mapping[str, object]]) -> None:
         self._name = name
-        self._sections: dict[str, list[Table]] = {}
+        self._sections: dict[str, list[DeclarationTable]] = {}
         self._used: set[str] = set()
         for file, raw in declared.items():
             for section, value in raw.items():
                 place = f"{name}/{file} [{section}]"
                 if not isinstance(value, Mapping):
                     raise MeterConfigError(f"{place}: must be a table, not {value!r}")
-                self._sections.setdefault(section, []).append(Table(value, place))
+                self._sections.setdefault(section, []).append(DeclarationTable(value, place))
 
-    def sections(self, section: str) -> tuple[Table, ...]:
+    def sections(self, section: str) -> tuple[DeclarationTable, ...]:
         """Return a top-level table of all files."""
         self._used.add(section)
         return tuple(self._sections.get(section, ()))
 
-    def section(self, section: str) -> Table:
+    def section(self, section: str) -> DeclarationTable:
         """Return a top-level table of one file, empty when no file has it."""
-        first, *more = self.sections(section) or (Table(NOTHING, f"{self._name} [{section}]"),)
+        first, *more = self.sections(section) or (DeclarationTable(NOTHING, f"{self._name} [{section}]"),)
         if more:
             raise more[0].error(f"is another file's too ({first.place})")
         return first
@@ -89,7 +89,7 @@ class _Files:
             raise self._sections[section][0].error("no such table")
 
 
-def _associations(table: Table) -> Mapping[int, AssociationInfo]:
+def _associations(table: DeclarationTable) -> Mapping[int, AssociationInfo]:
     found: dict[int, AssociationInfo] = {}
     for name, row in table.each():
         rights = row.list_of("rights", str)
@@ -112,11 +112,11 @@ def _associations(table: Table) -> Mapping[int, AssociationInfo]:
     return MappingProxyType(found)
 
 
-def _identity(table: Table) -> Mapping[str, tuple[Obis, ...]]:
+def _identity(table: DeclarationTable) -> Mapping[str, tuple[Obis, ...]]:
     return MappingProxyType({key: table.all_parsed(key, Obis.parse) for key in table.names()})
 
 
-def _esw(table: Table) -> StatusWord | None:
+def _esw(table: DeclarationTable) -> StatusWord | None:
     if not table.names():
         return None
     length = table.number("length")
@@ -132,8 +132,8 @@ def _esw(table: Table) -> StatusWord | None:
     return word
 
 
-def _push(table: Table, logs: int) -> Mapping[Obis, PushSetup]:
-    found: dict[Obis, PushSetup] = {}
+def _push(table: DeclarationTable, logs: int) -> Mapping[Obis, PushSetupInfo]:
+    found: dict[Obis, PushSetupInfo] = {}
     for key, row in table.each():
         obis = table.read(key, Obis.parse)
         if obis in found:
@@ -141,7 +141,7 @@ def _push(table: Table, logs: int) -> Mapping[Obis, PushSetup]:
         log = row.number("log") if "log" in row else None
         if log is not None and not 0 <= log < logs:
             raise row.error(f"log must be 0 to {logs - 1}, not {log}")
-        found[obis] = PushSetup(
+        found[obis] = PushSetupInfo(
             obis=obis,
             name=row.text("name"),
             payload=row.choice("payload", PAYLOADS),
@@ -153,7 +153,7 @@ def _push(table: Table, logs: int) -> Mapping[Obis, PushSetup]:
     return MappingProxyType(found)
 
 
-def _control(table: Table) -> Mapping[str, ControlObject]:
+def _control(table: DeclarationTable) -> Mapping[str, ControlObject]:
     found: dict[str, ControlObject] = {}
     for name, row in table.each():
         values = row.table("values", optional=True)
@@ -172,7 +172,7 @@ def _control(table: Table) -> Mapping[str, ControlObject]:
     return MappingProxyType(found)
 
 
-def _schedules(table: Table) -> Mapping[str, Obis]:
+def _schedules(table: DeclarationTable) -> Mapping[str, Obis]:
     found = {}
     for name, row in table.each():
         found[name] = row.obis("obis")
@@ -180,7 +180,7 @@ def _schedules(table: Table) -> Mapping[str, Obis]:
     return MappingProxyType(found)
 
 
-def _clock(table: Table) -> ClockRules:
+def _clock(table: DeclarationTable) -> ClockRules:
     rules = ClockRules(
         block_stamp=table.choice("block_stamp", ("interval_end",)),
         daily_stamp=table.choice("daily_stamp", ("closes_the_day_before",)),
@@ -193,7 +193,7 @@ def _clock(table: Table) -> ClockRules:
     return rules
 
 
-def _prepayment(table: Table) -> tuple[PrepaymentItem, ...]:
+def _prepayment(table: DeclarationTable) -> tuple[PrepaymentItem, ...]:
     modes = dict(table.table("modes", optional=True).each())
     items = []
     seen: set[Obis] = set()
@@ -217,7 +217,7 @@ def _prepayment(table: Table) -> tuple[PrepaymentItem, ...]:
     return tuple(items)
 
 
-def _rules(table: Table) -> Mapping[str, Rule]:
+def _rules(table: DeclarationTable) -> Mapping[str, Rule]:
     found: dict[str, Rule] = {}
     for name, row in table.each():
         if name not in (*ProfileName, "load_switch"):
@@ -235,7 +235,7 @@ def _rules(table: Table) -> Mapping[str, Rule]:
     return MappingProxyType(found)
 
 
-def _object_pattern(row: Table) -> ObjectPattern:
+def _object_pattern(row: DeclarationTable) -> ObjectPattern:
     wanted = ObjectPattern(
         classes=row.list_of("class", int),
         pattern=row.parsed("obis", Pattern.parse),

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from protocols.dlms.companion.declaration import Table
+from protocols.dlms.companion.declaration import DeclarationTable
 from protocols.dlms.companion.model import EventCode
 
 MAX_CODE = 0xFFFF
 """Codes are long-unsigned."""
 
 
-def event_codes(codes: Table, disputed: Table, vendor: Table, logs: Sequence[str]) -> Mapping[int, EventCode]:
+def event_codes(
+    codes: DeclarationTable, disputed: DeclarationTable, vendor: DeclarationTable, logs: Sequence[str]
+) -> Mapping[int, EventCode]:
     """Read the codes of each log and of vendors; MeterConfigError when one is declared twice or has no log."""
     doubts = dict(disputed.numbered())
     found: dict[int, EventCode] = {}
@@ -27,7 +29,7 @@ def event_codes(codes: Table, disputed: Table, vendor: Table, logs: Sequence[str
     return MappingProxyType(found)
 
 
-def _declared(codes: Table, doubts: Mapping[int, str], logs: Sequence[str]) -> Iterator[EventCode]:
+def _declared(codes: DeclarationTable, doubts: Mapping[int, str], logs: Sequence[str]) -> Iterator[EventCode]:
     for group, row in codes.each():
         if group not in logs:
             raise row.error(f"no such log; there are {', '.join(logs)}")
@@ -46,7 +48,7 @@ def _declared(codes: Table, doubts: Mapping[int, str], logs: Sequence[str]) -> I
         row.done()
 
 
-def _vendor(vendor: Table) -> Iterator[EventCode]:
+def _vendor(vendor: DeclarationTable) -> Iterator[EventCode]:
     for span in vendor.all_parsed("ranges", _span, optional=True):
         for code in span:
             yield EventCode(code=code, log=None, group="vendor", name=f"vendor event {code}", kind="vendor")

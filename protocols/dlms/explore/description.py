@@ -18,7 +18,7 @@ MAX_WORDS = 12
 _TIMES = (Tag.OCTET_STRING, Tag.DATE_TIME)
 
 
-def shown(value: Data, scale: tuple[int, int] | None = None) -> str:
+def value_text(value: Data, scale: tuple[int, int] | None = None) -> str:
     """Write a value in one line: numbers with `scale` (scaler, unit code), times, names, texts, hex."""
     if (number := value.integer) is not None and value.tag is not Tag.ENUM:
         scaler, unit = scale or (0, 255)
@@ -32,7 +32,7 @@ def shown(value: Data, scale: tuple[int, int] | None = None) -> str:
         case Tag.BOOLEAN, yes:
             return "true" if yes else "false"
         case _, bytes() as octets:
-            return shown_octets(octets, time=value.tag in _TIMES)
+            return octets_text(octets, time=value.tag in _TIMES)
         case Tag.BIT_STRING, str() as bits:
             return f"bits {bits}"
         case _, str() as text:
@@ -40,7 +40,7 @@ def shown(value: Data, scale: tuple[int, int] | None = None) -> str:
     return str(value.value)
 
 
-def shown_octets(octets: bytes, *, time: bool = True) -> str:
+def octets_text(octets: bytes, *, time: bool = True) -> str:
     """Write octets as a time, an OBIS code, text or hex, whichever they most likely are."""
     if time and len(octets) == cosem_time.OCTETS and _is_time(octets):
         stamp = cosem_time.decode(octets)
@@ -60,24 +60,24 @@ def _is_time(octets: bytes) -> bool:
 
 
 def _group(tag: Tag, items: tuple[Data, ...]) -> str:
-    inner = ", ".join(shown(item) for item in items[:MAX_WORDS])
+    inner = ", ".join(value_text(item) for item in items[:MAX_WORDS])
     more = ", …" if len(items) > MAX_WORDS else ""
     if tag is Tag.STRUCTURE:
         return f"{{{inner}{more}}}"
     return f"{len(items)} × [{inner}{more}]" if items else "[]"
 
 
-def shown_attribute(
+def attribute_text(
     class_id: int, version: int, attribute: int, octets: bytes, scale: tuple[int, int] | None = None
 ) -> str:
-    """Write a saved value as its class means it; what is no A-XDR is shown as its octets."""
+    """Write a saved value as its class means it; what is no A-XDR as its octets in hex."""
     try:
         data = axdr.decode(octets)
     except MeterProtocolError:
         return octets.hex(" ").upper()
     typed = attribute > 1 and codec_of(class_id, version, attribute) is not None
     if not typed or class_id == _DATA or (class_id, attribute) == (_PROFILE, 2) or scale is not None:
-        return shown(data, scale)
+        return value_text(data, scale)
     return _in_a_line(describe(class_id, version, attribute, data))
 
 

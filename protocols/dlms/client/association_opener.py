@@ -41,14 +41,14 @@ COUNTER_RESERVE = 0x1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class OpenAssociation:
     """An association that stands; `title` is the meter's system title, empty when it gave none."""
 
     exchange: Exchange
     title: bytes
 
 
-class Opener:
+class AssociationOpener:
     """Associates with one meter, as often as it is asked to.
 
     Where counters are needed, the meter's own is read through the public client first, and once more after
@@ -78,7 +78,7 @@ class Opener:
     def _counted(self) -> bool:
         return self._association.ciphered or self._association.auth is Auth.HLS_GMAC
 
-    async def open(self, lease: LineLease) -> Opened:
+    async def open(self, lease: LineLease) -> OpenAssociation:
         """Associate on a line in our hands.
 
         Raises LineError, MeterSilent, AssociationRefused, SecurityFailure, InvocationCounterRefused,
@@ -168,7 +168,7 @@ class Opener:
 
     # associations
 
-    async def _associate(self, lease: LineLease) -> Opened:
+    async def _associate(self, lease: LineLease) -> OpenAssociation:
         client = self._settings.client
         connection = ClientConnection(link_of(self._settings, client), self._association, self._next)
         exchange = self._exchange(lease.io, connection)
@@ -181,7 +181,7 @@ class Opener:
             if isinstance(error, MeterSilent | MeterRefused):
                 raise hints.explained(error, unlinked, self._settings, client) from error
             raise
-        return Opened(exchange=exchange, title=title)
+        return OpenAssociation(exchange=exchange, title=title)
 
     def _exchange(self, io: LineIO, connection: ClientConnection) -> Exchange:
         return Exchange(

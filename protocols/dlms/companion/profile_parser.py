@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from protocols.dlms.companion.declaration import Table
-from protocols.dlms.companion.model import Category, Column, EventLog, ProfileInfo
+from protocols.dlms.companion.declaration import DeclarationTable
+from protocols.dlms.companion.model import Category, ColumnInfo, EventLog, ProfileInfo
 from protocols.dlms.data.types import Tag
 from protocols.dlms.data.units import UNIT_CODES
 from protocols.reading import Obis, ProfileName, Quantity
 
 VALUE, CAPTURE_TIME = 2, 5
-_CLOCK = Column(class_id=8, quantity=Quantity.of("0-0:1.0.0*255"), tag=Tag.OCTET_STRING)
+_CLOCK = ColumnInfo(class_id=8, quantity=Quantity.of("0-0:1.0.0*255"), tag=Tag.OCTET_STRING)
 
 
 def tag_of(text: str) -> Tag:
@@ -28,7 +28,7 @@ class LogTables:
     scaler_profile: Obis | None
     logs: tuple[EventLog, ...]
     detailed: frozenset[int]
-    details: Mapping[int, tuple[Column, ...]]
+    details: Mapping[int, tuple[ColumnInfo, ...]]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -36,12 +36,12 @@ class LogTables:
         return tuple(log.name for log in self.logs)
 
     @classmethod
-    def parse(cls, table: Table) -> LogTables:
+    def parse(cls, table: DeclarationTable) -> LogTables:
         """Read the logs; MeterConfigError when two have one OBIS."""
         logs, detailed, seen = [], set(), set()
         for index, row in enumerate(table.tables("logs", optional=True)):
             code = row.obis("code")
-            column = Column(class_id=1, quantity=Quantity(code), tag=Tag.LONG_UNSIGNED)
+            column = ColumnInfo(class_id=1, quantity=Quantity(code), tag=Tag.LONG_UNSIGNED)
             log = EventLog(
                 name=row.text("name"),
                 index=index,
@@ -77,7 +77,7 @@ class LogTables:
         )
 
 
-def categories(tables: Sequence[Table], logs: LogTables) -> Mapping[str, Category]:
+def categories(tables: Sequence[DeclarationTable], logs: LogTables) -> Mapping[str, Category]:
     """Read the categories; one with a base has the base's profiles but for those that it declares."""
     found: dict[str, Category] = {}
     for name, row in (pair for table in tables for pair in table.each()):
@@ -110,7 +110,7 @@ def categories(tables: Sequence[Table], logs: LogTables) -> Mapping[str, Categor
     return MappingProxyType({name: found[name] for name in sorted(found)})
 
 
-def _distinct(row: Table, profiles: Mapping[ProfileName, ProfileInfo]) -> None:
+def _distinct(row: DeclarationTable, profiles: Mapping[ProfileName, ProfileInfo]) -> None:
     seen: set[Obis] = set()
     for info in profiles.values():
         for obis in filter(None, (info.obis, info.scaler_profile, *info.also)):
@@ -119,7 +119,7 @@ def _distinct(row: Table, profiles: Mapping[ProfileName, ProfileInfo]) -> None:
             seen.add(obis)
 
 
-def _profile(name: ProfileName, row: Table) -> ProfileInfo:
+def _profile(name: ProfileName, row: DeclarationTable) -> ProfileInfo:
     info = ProfileInfo(
         name=name,
         obis=row.obis("obis"),
@@ -138,13 +138,13 @@ def _profile(name: ProfileName, row: Table) -> ProfileInfo:
     return info
 
 
-def _columns(table: Table, key: str) -> tuple[Column, ...]:
+def _columns(table: DeclarationTable, key: str) -> tuple[ColumnInfo, ...]:
     return tuple(column for row in table.tables(key) for column in _expanded(row))
 
 
-def _expanded(row: Table) -> list[Column]:
+def _expanded(row: DeclarationTable) -> list[ColumnInfo]:
     """Read one column, or those of its tariff zones, each with its time where that is asked for."""
-    first = Column(
+    first = ColumnInfo(
         class_id=row.number("class"),
         quantity=row.parsed("quantity", Quantity.of),
         tag=row.parsed("type", tag_of),
@@ -158,7 +158,7 @@ def _expanded(row: Table) -> list[Column]:
         columns.append(replace(first, quantity=replace(first.quantity, obis=obis)))
         if times:
             time = Quantity(obis, CAPTURE_TIME)
-            columns.append(Column(class_id=first.class_id, quantity=time, tag=Tag.OCTET_STRING))
+            columns.append(ColumnInfo(class_id=first.class_id, quantity=time, tag=Tag.OCTET_STRING))
     row.done()
     return columns
 

@@ -20,7 +20,7 @@ _EVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class WantedSpan:
     """Rows still wanted: since < at <= until. `held` are later rows that came already."""
 
     since: datetime = _EVER[0]
@@ -33,11 +33,13 @@ class Salvage:
     """What a cut buffer gave: rows that may go out now, and what is wanted after them."""
 
     rows: tuple[ReadingSet, ...] = field(default=(), repr=False)
-    rest: Span
+    rest: WantedSpan
     progress: bool = False
 
 
-def salvage(layout: Layout, octets: bytes, span: Span, *, zone: ZoneInfo, received_at: datetime) -> Salvage:
+def salvage(
+    layout: Layout, octets: bytes, span: WantedSpan, *, zone: ZoneInfo, received_at: datetime
+) -> Salvage:
     """Part a span at the last row that came whole, less an overlap.
 
     Rows go out oldest first, so what a meter that gives the newest first has sent is held. Nothing is taken
@@ -54,9 +56,9 @@ def salvage(layout: Layout, octets: bytes, span: Span, *, zone: ZoneInfo, receiv
     overlap = OVERLAP.get(layout.profile, SHORT_OVERLAP)
     oldest_first = _rise(stamps)
     if oldest_first:
-        part = Span(since=span.since, until=min(stamps[-1] - overlap, span.until))
+        part = WantedSpan(since=span.since, until=min(stamps[-1] - overlap, span.until))
     elif _rise(stamps[::-1]):
-        part = Span(since=max(stamps[-1] + overlap, span.since), until=span.until)
+        part = WantedSpan(since=max(stamps[-1] + overlap, span.since), until=span.until)
     else:
         return nothing
     if part.since >= part.until:

@@ -1,0 +1,94 @@
+"""What central knows of each edge's journal, and what it owes or wants because of it; sans-IO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from gateway.central.ledger.records import JournalState
+from gateway.contract.messages import Ack, ReplayRequest, Status
+from gateway.contract.replay import ReplayPlanner
+
+
+@dataclass(slots=True)
+class _WatchedJournal:
+    """Stored state, last number acknowledged (-1: none), and what the edge announced that it holds."""
+
+    gateway: str
+    state: JournalState
+    acked: int = -1
+    announced: int = 0
+    oldest: int = 0
+
+
+class JournalWatch:
+    """Says which acknowledgements and replay requests are due; `now` is monotonic, in seconds.
+
+    `lost_after`: seconds that a hole stands, after its edge said that it no longer holds those entries,
+    before they count as lost: their octets may still be on the way.
+    """
+
+    def __init__(self, planner: ReplayPlanner, *, lost_after: float) -> None:
+        self._planner = planner
+        self._lost_after = lost_after
+        self._journals: dict[str, _WatchedJournal] = {}
+
+    def stored(self, state: JournalState, now: float) -> None:
+        """Note what the ledger holds of a journal."""
+        known = self._journals.get(state.journal)
+        if known is None:
+            known = self._journals[state.journal] = _WatchedJournal(state.gateway, state)
+        if state.repeated > known.state.repeated:
+            # The edge sent again what we have: perhaps it missed our acknowledgement.
+            known.acked = -1
+        known.gateway = state.gateway or known.gateway
+        known.state = replace(state, gateway=known.gateway)
+        self._plan(known, now)
+
+    def announced(self, status: Status, now: float) -> None:
+        """Note what an edge says that its journal holds: entries that never came at all are holes too."""
+        known = self._journals[status.journal]
+        known.gateway = status.gateway
+        # The backlog was not sent yet: its end is no hole.
+        known.announced = max(known.announced, status.last_seq - status.backlog)
+        known.oldest = max(known.oldest, status.first_seq)
+        if status.online:
+            # It has just come back and may have missed what we said while it was away.
+            known.acked = -1
+        self._plan(known, now)
+
+    def _plan(self, known: _WatchedJournal, now: float) -> None:
+        state = known.state
+        holes = list(state.holes)
+        if known.announced > state.highest:
+            holes.append((state.highest + 1, known.announced))
+        self._planner.note(state.journal, state.contiguous, tuple(holes), now)
+
+    def connected(self) -> None:
+        """Owe every acknowledgement anew: what was said on a former connection may not have arrived."""
+        for journal in self._journals.values():
+            journal.acked = -1
+
+    def acks_due(self) -> Iterator[tuple[str, Ack]]:
+        """Yield the acknowledgements to send, each with its gateway and by what is stored when it is its turn."""
+        for name, journal in list(self._journals.items()):
+            stored = journal.state.contiguous
+            if stored not in (journal.acked, 0):
+                yield journal.gateway, Ack(journal=name, seq=stored)
+
+    def acknowledged(self, ack: Ack) -> None:
+        """Note that an acknowledgement was sent."""
+        self._journals[ack.journal].acked = ack.seq
+
+    def replays_due(self, now: float) -> list[tuple[str, ReplayRequest]]:
+        """Return the requests to send, each with its gateway."""
+        return [(self._journals[one.journal].gateway, one) for one in self._planner.due(now)]
+
+    def lost(self, name: str, now: float) -> tuple[int, int] | None:
+        """Return the entries that the edge no longer holds and that did not come for long, if there are any."""
+        journal = self._journals[name]
+        since = self._planner.open_since(name)
+        first, last = journal.state.contiguous + 1, journal.oldest - 1
+        if since is None or last < first or now - since < self._lost_after:
+            return None
+        return first, last

@@ -1,0 +1,70 @@
+"""Readings into the journal: stamped with the accounts of their meter, checked, appended in one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from gateway.edge.journal.entry import GapRecord, JournalBatch
+from gateway.edge.journal.journal import MAX_BODY, Journal
+from gateway.edge.stamping.clocks import is_ahead
+from gateway.edge.stamping.stamp import DirectoryLike, stamp
+from protocols.errors import MeterProtocolError
+from protocols.reading import ReadingSet
+from protocols.session import Clock
+
+
+class ReadingAppender:
+    """The one way of readings into the journal, for what is polled and for what meters push.
+
+    `directory` gives the part of the directory that stamps now.
+    """
+
+    def __init__(self, journal: Journal, directory: Callable[[], DirectoryLike], clock: Clock) -> None:
+        self._journal = journal
+        self._directory = directory
+        self._clock = clock
+
+    async def append(
+        self,
+        meter: str,
+        rows: Sequence[ReadingSet],
+        *,
+        clock_trusted: bool,
+        watermarks: tuple[tuple[str, str, datetime], ...] = (),
+        gaps: tuple[GapRecord, ...] = (),
+        revise: bool = True,
+    ) -> int:
+        """Stamp rows of one meter and make them durable together with watermarks and gaps.
+
+        `clock_trusted` says whether the meter's clock was found good. Without `revise` a row that is there
+        already stays as it is: what a meter pushed may hold less than what was read from it.
+
+        Returns how many captures are new or revised. Raises MeterProtocolError for a row that is too long
+        for a message (then nothing is appended), JournalFull, JournalError.
+        """
+        now, directory = self._clock.now(), self._directory()
+        disciplined = self._clock.disciplined()
+        captures = tuple(
+            stamp(
+                row,
+                meter,
+                directory,
+                disciplined=disciplined,
+                # A gateway that does not know the time cannot call a row one of the future.
+                clock_trusted=clock_trusted and not (disciplined and is_ahead(row, now)),
+            )
+            for row in rows
+        )
+        for capture in captures:
+            if len(capture.body) > MAX_BODY:
+                raise MeterProtocolError(
+                    f"{capture.capture_id} is longer than {MAX_BODY} octets as a message"
+                )
+        if not (captures or watermarks or gaps):
+            return 0
+        span = await self._journal.append(
+            JournalBatch(captures=captures, watermarks=watermarks, gaps=gaps, revise=revise)
+        )
+        # Fewer where a gap was open already: then one capture too few is told, which only counters show.
+        return max(0, span.last - span.first + 1 - len(gaps))
