@@ -15,7 +15,7 @@ from protocols.dlms.trace import conversations as module
 from protocols.dlms.trace.conversations import Heard, Talks, decode_talks
 from protocols.dlms.trace.state import TraceState
 from tests.support.dlms.bench import KEYS, POLICIES, Joined, SmallMeter
-from tests.support.steps import steps_of
+from tests.support.steps import Steps
 
 GET = bytes.fromhex("C001C100080000010000FF0200")
 ANSWER = bytes.fromhex("C401C10006000006B3")
@@ -109,10 +109,12 @@ def test_a_line_full_of_one_octet_takes_few_steps(octet: bytes) -> None:
     costs = []
     for size in (10_000, 20_000):
         pieces = [(True, octet * size)] + [(True, octet)] * (size // 10)
-        alone = steps_of(lambda pieces=pieces: decode_talks(heard(pieces), known))
-        behind = steps_of(lambda pieces=pieces: decode_talks(heard([(True, good), *pieces]), known))
-        assert max(alone, behind) <= 150 * size
-        costs.append((alone, behind))
+        with Steps() as alone:
+            decode_talks(heard(pieces), known)
+        with Steps() as behind:
+            decode_talks(heard([(True, good), *pieces]), known)
+        costs.append((alone.count, behind.count))
+        assert max(costs[-1]) <= 150 * size
     for less, more in zip(*costs, strict=True):
         assert more <= 2.5 * less
 
