@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Protocol, Union, get_args, get_origin, get_type_hints
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from protocols.errors import MeterConfigError
 from protocols.reading import MeterClock, Nameplate, ProfileName, ReadingSet, RelayState
@@ -211,6 +212,13 @@ class MeterSpec:
     zone: str = "Asia/Kolkata"
     dlms: DlmsSettings | None = None
     modbus: ModbusSettings | None = None
+
+    def zone_info(self) -> ZoneInfo:
+        """Return the meter's time zone; MeterConfigError when there is none of that name."""
+        try:
+            return ZoneInfo(self.zone)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise MeterConfigError(f"there is no time zone {self.zone!r}") from error
 
 
 class MeterSession(Protocol):

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from protocols.dlms import objects
 from protocols.dlms.apdu.lists import Target
-from protocols.dlms.client.association_opener import AssociationOpener, OpenAssociation, association_settings
+from protocols.dlms.client.association_opener import AssociationOpener, association_settings
 from protocols.dlms.client.association_pool import AssociationPool
+from protocols.dlms.client.exchange import Exchange
 from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import DEFAULT, companion
@@ -41,7 +41,10 @@ IDENTITY = (SERIAL, YEAR, MANUFACTURER, FIRMWARE, MODEL)
 
 
 class DlmsSession:
-    """An open conversation with one DLMS meter; made by `open_dlms`."""
+    """`MeterSession` with one DLMS meter; made by `open_dlms`.
+
+    `exchange` is the association underneath, for tools that read objects of any kind.
+    """
 
     def __init__(
         self,
@@ -52,10 +55,10 @@ class DlmsSession:
         layouts: Layouts | None = None,
         nameplate: Nameplate | None = None,
     ) -> None:
-        self._exchange = exchange
+        self.exchange = exchange
         self._spec = spec
         self._clock = clock
-        self._zone = zone_of(spec)
+        self._zone = spec.zone_info()
         self._title = exchange.title
         self._layouts = layouts
         self._companion = companion(spec.dlms.companion if spec.dlms else DEFAULT)
@@ -70,17 +73,12 @@ class DlmsSession:
 
     @property
     def resumes(self) -> int:
-        """How often the conversation was opened anew after a fault."""
-        return self._exchange.resumes
+        """How often a new association was opened after a fault."""
+        return self.exchange.resumes
 
     def statistics(self) -> ReaderStatistics:
         """Count what was unusual about the meter's profiles so far."""
         return self._reader.statistics() if self._reader else ReaderStatistics()
-
-    @property
-    def exchange(self) -> ResumingExchange:
-        """The association underneath, for tools that read objects of any kind."""
-        return self._exchange
 
     @property
     def system_title(self) -> bytes:
@@ -103,13 +101,13 @@ class DlmsSession:
         return self._nameplate
 
     async def _read_nameplate(self) -> Nameplate:
-        serial, *names = await self._exchange.get_many([Target(1, obis, 2) for obis in IDENTITY])
+        serial, *names = await self.exchange.get_many([Target(1, obis, 2) for obis in IDENTITY])
         if isinstance(serial, ProtocolError):
             raise serial
         number = text_of(serial)
         if not number:
             raise MeterProtocolError("the meter's serial (0.0.96.1.0) is empty")
-        # "" where the meter lacks an object or refuses it to this client
+        # beside the serial all may be missing: older meters lack objects, or refuse them to this client
         year, maker, firmware, model = ("" if isinstance(n, ProtocolError) else text_of(n) for n in names)
         makers = [n for n in (flag_letters(self._title), letters(maker)) if n]
         expected = (self._spec.meter or "").partition(":")[0]
@@ -121,14 +119,16 @@ class DlmsSession:
             year=int(year) if year.isdecimal() and year.isascii() else None,
         )
 
-    async def _check_same_meter(self, opened: OpenAssociation) -> None:
-        """Make sure that a conversation opened anew is with the same meter; IdentityMismatch otherwise."""
+    async def _check_same_meter(self, exchange: Exchange) -> None:
+        """Make sure that the same meter answers in a new association; IdentityMismatch otherwise."""
         known = self._nameplate
-        if self._title and opened.title and opened.title != self._title:
-            raise IdentityMismatch(expected=f"title {self._title.hex()}", found=f"title {opened.title.hex()}")
+        if self._title and exchange.title and exchange.title != self._title:
+            raise IdentityMismatch(
+                expected=f"title {self._title.hex()}", found=f"title {exchange.title.hex()}"
+            )
         if known is None:
             return
-        serial = text_of(await opened.exchange.get(Target(1, SERIAL)))
+        serial = text_of(await exchange.get(Target(1, SERIAL)))
         if serial != known.serial:
             raise IdentityMismatch(expected=known.meter_id, found=f"{known.manufacturer}:{serial}")
 
@@ -151,13 +151,13 @@ class DlmsSession:
                 cache = LayoutCache(self._layouts, plate.manufacturer, plate.firmware, plate.serial)
             client = self._spec.dlms.client if self._spec.dlms else 0
             self._reader = ProfileReader(
-                self._exchange, self._zone, self._clock, cache, self._companion, client=client
+                self.exchange, self._zone, self._clock, cache, self._companion, client=client
             )
         return self._reader
 
     async def push_layouts(self) -> dict[Obis, Layout]:
         """Tell how the meter's pushes are to be read, by push setup (see `push_layout`)."""
-        return await push_layouts(self._exchange, await self._profiles())
+        return await push_layouts(self.exchange, await self._profiles())
 
     async def clock(self) -> MeterClock:
         """Read the meter's clock beside ours; MeterProtocolError when it shows no time."""
@@ -174,7 +174,7 @@ class DlmsSession:
 
     @property
     def _meter_clock(self) -> objects.Clock:
-        return objects.Clock(CLOCK, self._exchange)
+        return objects.Clock(CLOCK, self.exchange)
 
     async def load_switch(self) -> Obis:
         """Find the disconnect control (class 70): where the companion says, or in the meter's object list.
@@ -188,7 +188,7 @@ class DlmsSession:
         return found
 
     async def _contact(self) -> objects.DisconnectControl:
-        return objects.DisconnectControl(await self.load_switch(), self._exchange)
+        return objects.DisconnectControl(await self.load_switch(), self.exchange)
 
     async def relay(self) -> RelayState:
         """Read the supply contact (class 70 #2 output state, #3 control state); UNKNOWN when they disagree."""
@@ -214,12 +214,22 @@ async def open_dlms(
     layouts: Layouts | None = None,
     pool: AssociationPool | None = None,
 ) -> AsyncIterator[DlmsSession]:
-    """Hold the line, associate, check the identity, and give the session; the line is left usable.
+    """Hold the line and an association with the meter of `spec` for as long as the block lasts.
 
-    `layouts` keeps what the meter showed of its profiles and objects for later sessions with it, `pool` the
-    association where the spec asks for that (`keep_open`). Raises LineError, MeterSilent, AssociationRefused,
-    SecurityFailure, IdentityMismatch, MeterConfigError. Cancelling ends the conversation: TCP is hung up
-    when an answer was outstanding.
+    `layouts` keeps what the meter showed of its profiles and objects for later sessions with it (an empty
+    dict to begin with), `pool` the association itself where the spec asks for that (`keep_open` seconds).
+
+    Yields the session, whose meter is the one that `spec.meter` names. Afterwards the association is
+    released or pooled and the line is free and usable; when an answer was outstanding (a fault, or the task
+    was cancelled) TCP is hung up, and an HDLC bus rests for a moment.
+
+    Raises MeterConfigError before anything is sent when settings, zone or secrets are wrong; LineError,
+    MeterSilent, AssociationRefused, SecurityFailure, MeterRefused or MeterProtocolError when no association
+    comes about; IdentityMismatch when another meter answers.
+
+    Example:
+        async with open_dlms(line, spec, context) as session:
+            print(await session.identify())
     """
     settings = spec.dlms
     if settings is None:
@@ -228,19 +238,20 @@ async def open_dlms(
     opener = AssociationOpener(
         settings, association_settings(settings, context.secrets), context.counters, on_push
     )
-    zone_of(spec)
+    spec.zone_info()  # an unknown zone is told before the meter is troubled
     lease = LineLease(line) if pool is None else pool.lease(line)
     try:
         await lease.acquire()
         pooled = None if pool is None else await pool.take(lease, spec)
-        opened = await opener.open(lease) if pooled is None else pooled.opened
-        exchange = ResumingExchange(lease, opener, opened, reused=pooled is not None)
+        association = await opener.open(lease) if pooled is None else pooled.exchange
+        exchange = ResumingExchange(lease, opener, association, reused=pooled is not None)
         plate = None if pooled is None else pooled.nameplate
         session = DlmsSession(exchange, spec, context.clock, layouts=layouts, nameplate=plate)
         try:
-            if spec.meter is not None:
+            if spec.meter is not None:  # before anything that is read could be taken for another meter's
                 await session.identify()
             yield session
+            # only after a block that raised nothing: a broken session must not be met again by the next poll
             if pool is not None and exchange.standing:
                 exchange.hand_over(partial(pool.put, lease, spec, nameplate=session.nameplate))
         finally:
@@ -250,14 +261,6 @@ async def open_dlms(
         raise
     finally:
         await lease.release()
-
-
-def zone_of(spec: MeterSpec) -> ZoneInfo:
-    """Find the meter's zone; MeterConfigError when there is none of that name."""
-    try:
-        return ZoneInfo(spec.zone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise MeterConfigError(f"unknown time zone {spec.zone!r}") from error
 
 
 def flag_letters(system_title: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from protocols.errors import (
     IdentityMismatch,
@@ -147,7 +147,7 @@ async def open_modbus(line: Line, spec: MeterSpec, context: SessionContext) -> A
     if settings is None:
         raise MeterConfigError("the meter has no Modbus settings").with_context(meter=spec.meter)
     try:
-        model, frames, zone = load_model(settings.model), frames_for(settings.framing), _zone(spec.zone)
+        model, frames, zone = load_model(settings.model), frames_for(settings.framing), spec.zone_info()
         async with line.exclusive() as io:
             client = ModbusClient(io, frames, timeout=settings.timeout, worst_latency=settings.worst_latency)
             session = ModbusSession(
@@ -159,13 +159,6 @@ async def open_modbus(line: Line, spec: MeterSpec, context: SessionContext) -> A
     except ProtocolError as error:
         error.with_context(meter=spec.meter, line=line.name)
         raise
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise MeterConfigError(f"there is no time zone {name!r}") from error
 
 
 def _printed(serial: str, expected: str | None) -> str:

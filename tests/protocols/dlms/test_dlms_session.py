@@ -269,7 +269,7 @@ async def test_cancelling_in_mid_goodbye_hangs_up() -> None:
 
         async def poll() -> None:
             async with s.open() as session:
-                session._exchange._exchange._connection.receive_data = (
+                session.exchange._exchange._connection.receive_data = (
                     lambda _: []
                 )  # the answer to the release is lost
                 opened.set()
