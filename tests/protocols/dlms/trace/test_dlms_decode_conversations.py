@@ -35,7 +35,7 @@ def conversation(name: str, framing: str) -> list[tuple[bool, bytes]]:
 
 
 def heard(
-    pieces: list[tuple[bool, bytes]], *, sure: bool = True, whole: bool = False
+    pieces: list[tuple[bool, bytes]], *, always_shown: bool = True, whole: bool = False
 ) -> Iterator[RecordedOctets]:
     offset = 0
     for line, (sent, octets) in enumerate(pieces, start=1):
@@ -45,7 +45,7 @@ def heard(
             octets=octets,
             offset=offset,
             where=f"line {line}",
-            always_shown=sure,
+            always_shown=always_shown,
             whole=whole,
         )
         offset += len(octets)
