@@ -28,7 +28,7 @@ from protocols.dlms.framing.hdlc_channel import MAX_QUEUED
 from protocols.dlms.framing.link import ApduReceived
 from protocols.dlms.framing.wrapper import WrapperApdu
 from protocols.dlms.security import ciphering, hls, suites
-from protocols.dlms.security.ciphering import Form
+from protocols.dlms.security.forms import AUTHENTICATED, Form, is_ciphered
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
 from protocols.dlms.server.links import HdlcBus, ServedMeter
@@ -143,7 +143,7 @@ def test_a_meter_without_a_right_title_is_a_security_failure(name: str, title: b
 
 def test_octets_protected_in_name_only_are_refused() -> None:
     bare = bytes((0xC8, 9, 0x00)) + bytes(4) + b"\xc0\x01\xc1\x00"
-    for required in (0, suites.AUTHENTICATED):
+    for required in (0, AUTHENTICATED):
         with pytest.raises(SecurityFailure):
             ciphering.unprotect_apdu(KEYS, TITLE, bare, required=required)
 
@@ -233,7 +233,7 @@ def counters_in(sent: bytes) -> list[int]:
         sent = acse.decode_aarq(sent).user_information
     elif sent[0] == 0x62:
         sent = acse.decode_release(sent).user_information
-    assert ciphering.is_ciphered(sent)
+    assert is_ciphered(sent)
     cursor = Cursor(sent)
     cursor.u8()
     body = cursor.take(cursor.length())
