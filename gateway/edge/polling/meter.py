@@ -15,7 +15,7 @@ from gateway.edge.polling.health import (
     MeterHealth,
     MeterReport,
     PollState,
-    code_of,
+    health_code,
     may_lock_out,
     state_of,
 )
@@ -168,7 +168,7 @@ class MeterPoll:
             line=self.meter.line,
             captures=new,
             unsupported=tuple(sorted(self._unsupported)),
-            error_code=code_of(self.error),
+            error_code=health_code(self.error),
             error=None if self.error is None else str(self.error) or type(self.error).__name__,
         )
 
@@ -255,7 +255,7 @@ class MeterPoll:
             "other_meter_answered" if mismatch else "poll_failed",
             **self._where(),
             profile=profile.value if profile else None,
-            code=code_of(error),
+            code=health_code(error),
             error=str(error),
             next_try=self._retry_at.isoformat(),
         )
@@ -277,7 +277,7 @@ class MeterPoll:
             state=self.state,
             since=self._since,
             last_success=self._last_success,
-            error_code=code_of(self.error),
+            error_code=health_code(self.error),
             error=None if self.error is None else str(self.error),
             failures=self._backoff.failures,
             next_try=None if next_at == NEVER else next_at,
