@@ -10,6 +10,7 @@ from protocols.dlms.apdu import acse
 from protocols.dlms.apdu.selection import RangeSelection
 from protocols.dlms.apdu.services import (
     ActionResponse,
+    Apdu,
     ConfirmedServiceError,
     ExceptionResponse,
     GetBlock,
@@ -28,8 +29,7 @@ from protocols.dlms.framing.hdlc_link import HdlcClientLink
 from protocols.dlms.framing.link import ApduReceived, LinkOpened
 from protocols.dlms.profile.decoder import buffer_of
 from protocols.dlms.profile.layouts import CLOCK, Layout, parse_columns, parse_scales
-from protocols.dlms.security import ciphering, hls
-from protocols.dlms.security import suites as security
+from protocols.dlms.security import ciphering, hls, suites
 from protocols.dlms.security.suites import Keys
 from protocols.errors import SecurityFailure
 from protocols.reading import Number, Obis, ProfileName
@@ -51,14 +51,14 @@ def test_ciphered_get_request() -> None:
 
 def test_encryption_only_and_authentication_only() -> None:
     encrypted = hx("2001234567411312FF935A47566827C467BC")
-    assert security.protect(KEYS, TITLE, COUNTER, CLOCK_GET, control=0x20) == encrypted
-    assert security.unprotect(KEYS, TITLE, encrypted, required=0x20).plain == CLOCK_GET
-    signed = security.protect(KEYS, TITLE, COUNTER, CLOCK_GET, control=0x10)
+    assert suites.protect(KEYS, TITLE, COUNTER, CLOCK_GET, control=0x20) == encrypted
+    assert suites.unprotect(KEYS, TITLE, encrypted, required=0x20).plain == CLOCK_GET
+    signed = suites.protect(KEYS, TITLE, COUNTER, CLOCK_GET, control=0x10)
     assert signed == hx("1001234567") + CLOCK_GET + hx("06725D910F9221D263877516")
-    assert security.unprotect(KEYS, TITLE, signed, required=0x10).plain == CLOCK_GET
+    assert suites.unprotect(KEYS, TITLE, signed, required=0x10).plain == CLOCK_GET
     for weaker in (encrypted, signed):
         with pytest.raises(SecurityFailure, match="0x30 was agreed"):
-            security.unprotect(KEYS, TITLE, weaker)
+            suites.unprotect(KEYS, TITLE, weaker)
 
 
 def test_ciphered_initiate() -> None:
@@ -154,7 +154,7 @@ def test_release() -> None:
     assert acse.decode_release(hx("6303800100")).response
 
 
-SERVICES = {
+SERVICES: dict[str, Apdu] = {
     "C001C1000100002B0103FF0200": GetRequest(class_id=1, obis=Obis(0, 0, 43, 1, 3), attribute=2),
     "C401C10006000006B3": GetResponse(data=double_long_unsigned(0x6B3)),
     "C002C100000001": GetNext(block=1),
