@@ -47,7 +47,7 @@ from protocols.meters.secrets import FileSecrets
 from protocols.reading import ProfileName
 from protocols.session import Clock, SessionContext
 
-_log = structlog.get_logger("gateway.roles")
+log = structlog.get_logger("gateway.roles")
 
 BACKLOG_ALARM = 10_000
 """Entries waiting for the broker above which the status carries an alarm."""
@@ -146,7 +146,7 @@ class EdgeRole:
             raise ContractError("this edge takes whole snapshots of its part of the directory")
         snapshot = DirectorySnapshot.from_json(part.rows)
         self._directory = snapshot
-        _log.info("directory_applied", version=snapshot.version)
+        log.info("directory_applied", version=snapshot.version)
         if self.follower is not None:
             self.follower.directory_changed(snapshot)
 

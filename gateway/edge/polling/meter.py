@@ -39,7 +39,7 @@ UNSUPPORTED_PROBE = timedelta(days=1)
 """A profile that the meter lacks is asked for again this rarely: it may be empty yet, or come with new firmware."""
 MISMATCH_PROBE = 900.0
 """Seconds: where another meter answers nothing is read; its identity is asked this rarely."""
-_log = structlog.get_logger("gateway.edge.polling")
+log = structlog.get_logger("gateway.edge.polling")
 
 OpenMeter = Callable[[], AbstractAsyncContextManager[MeterSession]]
 """Opens a session with this poll's meter."""
@@ -157,7 +157,7 @@ class MeterPoll:
                     await self._collect(session, profile, trusted, new)
         except JournalError as error:
             # Not the meter's fault, and the next meter would fare no better: the poller waits.
-            _log.error("journal_refused", **self._where(), error=str(error))
+            log.error("journal_refused", **self._where(), error=str(error))
             raise
         except Exception as error:  # noqa: BLE001 - a driver's bug with one meter must not stop the others
             self._failed(error, profile)
@@ -199,7 +199,7 @@ class MeterPoll:
         before = self._clock_trusted
         self._seen_clock, self._clock_trusted = seen, clock_is_trusted(seen)
         if before is not False and not self._clock_trusted:
-            _log.warning("meter_clock_distrusted", **self._where(), drift=seen.drift, status=seen.status)
+            log.warning("meter_clock_distrusted", **self._where(), drift=seen.drift, status=seen.status)
         # A gateway that does not know the time itself cannot say that the meter's is wrong.
         return self._clock_trusted or not self._clock.disciplined()
 
@@ -217,7 +217,7 @@ class MeterPoll:
                 raise MeterRefused(f"{profile} was read before: {error}") from error
             self._unsupported.add(profile)
             self._due[profile] = self._clock.now() + UNSUPPORTED_PROBE
-            _log.info("profile_unsupported", **self._where(), profile=profile.value)
+            log.info("profile_unsupported", **self._where(), profile=profile.value)
             return
         self._once_read.add(profile)
         self._unsupported.discard(profile)
@@ -250,8 +250,8 @@ class MeterPoll:
         else:
             at_least = 0.0
         self._retry_at = self._clock.now() + timedelta(seconds=self._backoff.next(at_least=at_least))
-        log = _log.warning if isinstance(error, ProtocolError) else _log.exception
-        log(
+        report = log.warning if isinstance(error, ProtocolError) else log.exception
+        report(
             "other_meter_answered" if mismatch else "poll_failed",
             **self._where(),
             profile=profile.value if profile else None,
