@@ -103,7 +103,7 @@ async def test_new_keys_hold_from_the_next_association() -> None:
             async with meter.open() as session:
                 parameter = array(structure(enum(0), octets(wrap_key(MASTER, new))))
                 assert isinstance(session, DlmsSession)
-                await session._exchange.action(Target(64, Obis(0, 0, 43, 0, 3), 2), parameter)
+                await session.exchange.action(Target(64, Obis(0, 0, 43, 0, 3), 2), parameter)
                 assert energies(await meter.blocks(session)) == meter.true_blocks()  # the old key still holds
             with pytest.raises(AssociationRefused):
                 async with meter.open():

@@ -64,7 +64,7 @@ async def test_a_reset_of_the_demand_closes_a_billing_period(meter: TrapSite, mo
         demand = meter.household.state(NOW).max_demand_w
         assert demand > 0
         assert isinstance(session, DlmsSession)
-        await session._exchange.action(Target(9, RESET_SCRIPTS, 1), long_unsigned(1))
+        await session.exchange.action(Target(9, RESET_SCRIPTS, 1), long_unsigned(1))
         bills = [s async for s in session.read(ProfileName.BILLING)]
     assert len(bills) == len(before) + 1
     assert bills[-1].at == NOW
