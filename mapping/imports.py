@@ -88,7 +88,7 @@ class _ImportRow(NamedTuple):
     valid_from: datetime
     repairs: str
 
-    def said(self) -> tuple[object, ...]:
+    def statement(self) -> tuple[object, ...]:
         """Return what the row says, wherever it stands and however it was written."""
         return self[1:7]
 
@@ -117,16 +117,16 @@ class _ImportPlanner:
 
     def plan(self, times: list[datetime | None]) -> ImportPlan:
         for row in self.table.ragged:
-            self.say(row, Verdict.REJECTED, "COLUMNS", f"{len(row.cells)} cells do not fit the header")
+            self.judge(row, Verdict.REJECTED, "COLUMNS", f"{len(row.cells)} cells do not fit the header")
         entries = []
         for row, valid_from in zip(self.table.rows, times, strict=True):
             try:
-                entries.append(self.parsed(row, valid_from))
+                entries.append(self.parse(row, valid_from))
             except _RowNotApplied as error:
-                self.say(row, error.verdict, error.code, str(error), error.suggestion)
+                self.judge(row, error.verdict, error.code, str(error), error.suggestion)
             except NumberRefused as error:
-                self.say(row, Verdict.REJECTED, error.code, str(error), error.suggestion or "")
-        for entry in self.agreeing(entries):
+                self.judge(row, Verdict.REJECTED, error.code, str(error), error.suggestion or "")
+        for entry in self.undisputed(entries):
             self.settle(entry)
         self.verdicts.sort(key=lambda v: v.line)
         return ImportPlan(
@@ -137,7 +137,7 @@ class _ImportPlanner:
             tuple(self.changes),
         )
 
-    def parsed(self, row: CsvRow, valid_from: datetime | None) -> _ImportRow:
+    def parse(self, row: CsvRow, valid_from: datetime | None) -> _ImportRow:
         meter_text, point_text, role_text, legacy_text, number_text, _ = row.cells
         meter, point = str(MeterId.parse(meter_text)), point_text.strip()
         if not point or not point.isprintable() or len(point) > 64:
@@ -169,16 +169,20 @@ class _ImportPlanner:
     def exists(self, number: str) -> bool:
         return self.snapshot.account_by_number(NumberKind.ACCOUNT, number) is not None
 
-    def agreeing(self, entries: list[_ImportRow]) -> list[_ImportRow]:
-        """Set aside what the file says in two ways: nothing is chosen by order."""
-        said: dict[tuple[str, str], tuple[object, ...]] = {}
+    def undisputed(self, entries: list[_ImportRow]) -> list[_ImportRow]:
+        """Return the rows that the file does not contradict; judge the others: nothing is chosen by order.
+
+        Two passes, since the second of two rows that disagree (one meter at two places, one number for two
+        connections) condemns the first as well.
+        """
+        statements: dict[tuple[str, str], tuple[object, ...]] = {}
         disputed: set[tuple[str, str]] = set()
         for entry in entries:
-            what_it_says = entry.said()
+            statement = entry.statement()
             for key in _keys(entry):
-                if said.setdefault(key, what_it_says) != what_it_says:
+                if statements.setdefault(key, statement) != statement:
                     disputed.add(key)
-        said.clear()
+        statements.clear()  # it is as large as the file, and no longer needed
         seen: set[tuple[object, ...]] = set()
         kept = []
         for entry in entries:
@@ -186,41 +190,41 @@ class _ImportPlanner:
             if twice is not None:
                 what, value = twice
                 reason = f"{what.lower().replace('_', ' ')} {value} stands in this file in rows that disagree"
-                self.say(entry.row, Verdict.CONFLICT, f"{what}_TWICE", reason)
-            elif entry.said() in seen:
-                self.say(entry.row, Verdict.UNCHANGED, "DUPLICATE", "the same stands earlier in this file")
+                self.judge(entry.row, Verdict.CONFLICT, f"{what}_TWICE", reason)
+            elif entry.statement() in seen:
+                self.judge(entry.row, Verdict.UNCHANGED, "DUPLICATE", "the same stands earlier in this file")
             else:
-                seen.add(entry.said())
+                seen.add(entry.statement())
                 kept.append(entry)
         return kept
 
     def settle(self, entry: _ImportRow) -> None:
+        """Put a row's changes into the draft, so that the rows after it are judged by what it did, too."""
         try:
             changes = [*self.fitting(entry), *self.holding(entry)]
-            self.take(changes)
+            for change in changes:  # only the first can be refused: then the draft is as it was
+                self.draft.apply(change)
+            self.changes.extend(changes)
         except _RowNotApplied as error:
-            self.say(entry.row, error.verdict, error.code, str(error), error.suggestion)
+            self.judge(entry.row, error.verdict, error.code, str(error), error.suggestion)
             return
         except ChangeRefused as error:
-            self.say(entry.row, Verdict.CONFLICT, error.code, str(error))
+            self.judge(entry.row, Verdict.CONFLICT, error.code, str(error))
             return
         if not changes:
-            self.say(entry.row, Verdict.UNCHANGED)
+            self.judge(entry.row, Verdict.UNCHANGED)
         elif entry.repairs:
-            self.say(entry.row, Verdict.REPAIRED, entry.repairs, "repaired on reading")
+            self.judge(entry.row, Verdict.REPAIRED, entry.repairs, "repaired on reading")
         else:
-            self.say(entry.row, Verdict.APPLIED)
-
-    def take(self, changes: list[Change]) -> None:
-        """Put all changes of a row into the draft; only the first can be refused."""
-        for change in changes:
-            self.draft.apply(change)
-        self.changes.extend(changes)
+            self.judge(entry.row, Verdict.APPLIED)
 
     def fitting(self, entry: _ImportRow) -> list[Change]:
+        """Return the change that installs the meter; none where it is installed so already."""
         for fitted in self.draft.installations(entry.meter):
             if not (fitted.valid_from <= entry.valid_from < (fitted.valid_to or FOREVER)):
                 if fitted.valid_from > entry.valid_from:
+                    # A second list with an earlier date: to lengthen the installation backwards would hand
+                    # readings to an account that may not have held the meter then.
                     reason = f"meter {entry.meter} is recorded from {fitted.valid_from:%Y-%m-%d} on"
                     raise _RowNotApplied(
                         Verdict.CONFLICT, "METER_DATES", f"{reason}: correct its dates instead"
@@ -231,6 +235,7 @@ class _ImportPlanner:
         return [Install(entry.meter, entry.usage_point, entry.role, entry.valid_from, row=entry.row.line)]
 
     def holding(self, entry: _ImportRow) -> list[Change]:
+        """Return the changes that let the account hold the usage point and give it its numbers."""
         if entry.legacy is None and entry.number is None:
             return []
         named = self.account(entry)
@@ -244,6 +249,7 @@ class _ImportPlanner:
             raise _RowNotApplied(
                 Verdict.CONFLICT, "HELD", f"usage point {entry.usage_point} has another holder then"
             )
+        # A number that is known names its account; else whoever holds the place is meant; else it is new.
         account = named or holder or self.new_id()
         changes: list[Change] = []
         if holder is None:
@@ -284,6 +290,7 @@ class _ImportPlanner:
                 )
 
     def holder(self, entry: _ImportRow) -> tuple[str | None, bool]:
+        """Return who holds the usage point at the row's date, and whether somebody holds it only later."""
         later = False
         for held in self.draft.holdings(entry.usage_point):
             if held.valid_from <= entry.valid_from < (held.valid_to or FOREVER):
@@ -291,7 +298,7 @@ class _ImportPlanner:
             later = later or held.valid_from > entry.valid_from
         return None, later
 
-    def say(
+    def judge(
         self, row: CsvRow, verdict: Verdict, code: str = "", reason: str = "", suggestion: str = ""
     ) -> None:
         self.verdicts.append(RowVerdict(row.line, row.cells, verdict, code, reason, suggestion))

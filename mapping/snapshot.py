@@ -228,7 +228,8 @@ class DirectorySnapshot:
         owners = {row.account_id for rows in held.values() for row in rows}
         named = {a: self._namings[a] for a in sorted(owners) if a in self._namings}
         kept = _versions(fitted) | _versions(held) | _versions(named)
-        # Who changed other meters, and from which file, is none of this edge's business.
+        # Who changed other meters, and from which file, is none of this edge's business. The versions stay, so
+        # that a version means the same at the edge and here.
         changes = tuple(
             c if c.version in kept else ChangeSet(version=c.version, at=c.at, by="", source="")
             for c in self._changes
@@ -306,7 +307,11 @@ def _rewound(relation: dict[str, tuple[RowT, ...]], version: int) -> dict[str, t
 def _why_nobody(
     fitted: list[Installation], held: dict[str, list[Holding]], start: datetime, end: datetime
 ) -> Unattributed:
-    """`not_a_consumer` only when every installation that meets the span is surely nobody's."""
+    """Say `not_a_consumer` only when every installation that meets the span is surely nobody's.
+
+    A consumer's meter that no paper speaks of may still get an account, and its readings wait for it; a vacant
+    house (its last holding ended) and a feeder will not.
+    """
     met = [
         f
         for f in fitted
