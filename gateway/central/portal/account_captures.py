@@ -147,7 +147,7 @@ class AccountCaptures:
         return found
 
     def use(self, start: datetime, end: datetime, *, reach: timedelta | None = None) -> Use:
-        """Return the energy used in start..end: stored intervals where the meter has them, else register differences."""
+        """Return the energy used in start..end: stored intervals where the meter has them, else registers."""
         stored = interval_use(self._intervals, start, end)
         if not self._registers:
             return stored
