@@ -18,25 +18,16 @@ from mapping.files import CsvRow, CsvTable, parse_times, read_table, refuse_coer
 from mapping.segments import FOREVER
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore, collector_paused
-from mapping.verdicts import RowVerdict, Verdict, count, write_verdicts
+from mapping.verdicts import FilePlan, RowVerdict, Verdict
 
 HEADER = ("meter", "usage_point", "role", "legacy_number", "account_number", "valid_from")
 
 
-@dataclass(frozen=True, slots=True)
-class ImportPlan:
-    """A dry run: a verdict for every row and the changes that `apply_import` will commit together."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportPlan(FilePlan):
+    """A dry run of an import file, and the changes that `apply_import` will commit together."""
 
-    name: str
-    digest: str
-    version: int
-    rows: tuple[RowVerdict, ...]
     changes: tuple[Change, ...]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Rows by verdict."""
-        return count(self.rows)
 
 
 def new_account_id() -> str:
@@ -51,9 +42,38 @@ def plan_import(
     at: datetime,
     new_id: Callable[[], str] = new_account_id,
 ) -> ImportPlan:
-    """Check a file against the directory and against itself; nothing is changed.
+    r"""Check a file of meters, usage points and numbers against a directory; nothing is changed.
 
-    Raises FileRefused when the file as a whole cannot be trusted.
+    `snapshot` is the directory as it stands; `path` a CSV file in UTF-8 with the columns `meter`,
+    `usage_point`, `role`, `legacy_number`, `account_number` and `valid_from` (ISO 8601 with offset). `at` (with
+    a zone) is when it becomes known, `new_id` makes the id of an account that no number names yet.
+
+    Returns a plan with a verdict for every row. Raises FileRefused, whose `code` says why, when the file as a
+    whole cannot be trusted (damaged by a spreadsheet, not UTF-8, dates that may mean several days).
+
+    Example:
+    >>> from datetime import UTC, datetime
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from mapping import DirectoryStore, apply_import, plan_import
+    >>> temporary, now = TemporaryDirectory(), datetime(2026, 11, 1, tzinfo=UTC)
+    >>> folder = Path(temporary.name)
+    >>> written = (folder / "meters.csv").write_text(
+    ...     "meter,usage_point,role,legacy_number,account_number,valid_from\n"
+    ...     "GEN:12345678,UP-1,consumer,KE0012345,,2026-04-01T00:00:00+05:30\n"
+    ...     "GEN:12345679,UP-2,landlord,KE0012346,,2026-04-01T00:00:00+05:30\n"
+    ... )
+    >>> store = DirectoryStore(folder / "directory.db")
+    >>> plan = plan_import(store.snapshot(), folder / "meters.csv", at=now, new_id=lambda: "acc-1")
+    >>> [(row.line, row.verdict.value, row.code) for row in plan.rows]
+    [(2, 'applied', ''), (3, 'rejected', 'ROLE')]
+    >>> apply_import(store, plan, by="clerk", at=now)
+    1
+    >>> whose = store.snapshot().attributions("GEN:12345678", None, now)
+    >>> [(one.account_id, one.legacy_number, one.usage_point) for one in whose.accounts]
+    [('acc-1', 'KE0012345', 'UP-1')]
+    >>> store.close()
+    >>> temporary.cleanup()
     """
     with collector_paused():
         table = read_table(path, HEADER)
@@ -64,18 +84,19 @@ def plan_import(
 
 
 def apply_import(store: DirectoryStore, plan: ImportPlan, *, by: str, at: datetime) -> int:
-    """Commit all acceptable rows in one transaction and return the directory version.
+    """Commit the acceptable rows of a plan to a directory in one transaction; return the directory version.
 
-    Raises ChangeRefused (STALE_PLAN) when the directory moved on since the plan was made.
+    `store` is the directory that the `plan` was made on; `by` says who does it, `at` (with a zone) when it
+    becomes known. Rows that the plan rejected are not applied: `plan.write_corrections` writes them.
+
+    Returns the version after it. Raises ChangeRefused (`STALE_PLAN`) when the directory moved on since the plan
+    was made: plan again; and DirectoryFault when the store fails, which leaves it as it was.
+
+    Example: see `plan_import`.
     """
     return store.apply(
         plan.changes, by=by, source=plan.name, at=at, digest=plan.digest, based_on=plan.version
     )
-
-
-def write_import_corrections(plan: ImportPlan, path: Path | str) -> int:
-    """Write the rows not applied, with code, reason and suggestion; return their number."""
-    return write_verdicts(path, HEADER, plan.rows)
 
 
 class _ImportRow(NamedTuple):
@@ -130,11 +151,12 @@ class _ImportPlanner:
             self.settle(entry)
         self.verdicts.sort(key=lambda v: v.line)
         return ImportPlan(
-            self.table.name,
-            self.table.digest,
-            self.snapshot.version,
-            tuple(self.verdicts),
-            tuple(self.changes),
+            name=self.table.name,
+            digest=self.table.digest,
+            version=self.snapshot.version,
+            header=HEADER,
+            rows=tuple(self.verdicts),
+            changes=tuple(self.changes),
         )
 
     def parse(self, row: CsvRow, valid_from: datetime | None) -> _ImportRow:

@@ -15,30 +15,21 @@ from mapping.errors import FileRefused, NumberRefused
 from mapping.files import CsvRow, CsvTable, read_table, refuse_coerced_numbers
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore, collector_paused
-from mapping.verdicts import RowVerdict, Verdict, count, write_verdicts
+from mapping.verdicts import FilePlan, RowVerdict, Verdict
 
 HEADER = ("legacy_number", "account_number")
 OPTIONAL = ("sequence",)
 
 
-@dataclass(frozen=True, slots=True)
-class RekeyPlan:
-    """A dry run: a verdict for every row and the renamings that `apply_rekey` will commit together.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RekeyPlan(FilePlan):
+    """A dry run of a re-key file, and the renamings that `apply_rekey` will commit together.
 
-    `version` is the directory version that it was planned on.
+    `sequence` is the number that the file carries, None where it has no such column.
     """
 
-    name: str
-    digest: str
     sequence: int | None
-    version: int
-    rows: tuple[RowVerdict, ...]
     changes: tuple[Name, ...]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Rows by verdict."""
-        return count(self.rows)
 
 
 class _Pair(NamedTuple):
@@ -49,10 +40,37 @@ class _Pair(NamedTuple):
 
 
 def plan_rekey(snapshot: DirectorySnapshot, path: Path | str, *, correct: bool = False) -> RekeyPlan:
-    """Check a file against the directory and against itself; nothing is changed (users.md §6 rows 17-23).
+    r"""Check a re-key file against a directory and against itself; nothing is changed (users.md §6 rows 17-23).
 
-    `correct` lets a row give another number to an account that has one already; otherwise that is a
-    conflict. Raises FileRefused when the file as a whole cannot be trusted or is stale.
+    `snapshot` is the directory as it stands; `path` a CSV file in UTF-8 with the columns `legacy_number`,
+    `account_number` and, where files are numbered, `sequence`. `correct` lets a row give another number to an
+    account that has one already; otherwise that is a conflict.
+
+    Returns a plan with a verdict for every row. Raises FileRefused, whose `code` says why, when the file as a
+    whole cannot be trusted (damaged by a spreadsheet, not UTF-8) or is older than one that was applied.
+
+    Example:
+    >>> from datetime import UTC, datetime
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from mapping import DirectoryStore, Name, NumberKind, apply_rekey, plan_rekey
+    >>> temporary, now = TemporaryDirectory(), datetime(2026, 11, 1, tzinfo=UTC)
+    >>> folder = Path(temporary.name)
+    >>> store = DirectoryStore(folder / "directory.db")
+    >>> store.apply([Name("acc-1", NumberKind.LEGACY, "KE0012345")], by="clerk", source="register", at=now)
+    1
+    >>> written = (folder / "rekey.csv").write_text(
+    ...     "legacy_number,account_number\nKE0012345,0123456789\nKE0012346,123456789\n"
+    ... )
+    >>> plan = plan_rekey(store.snapshot(), folder / "rekey.csv")
+    >>> [(row.line, row.verdict.value, row.code) for row in plan.rows]
+    [(2, 'applied', ''), (3, 'rejected', 'LENGTH_9')]
+    >>> apply_rekey(store, plan, by="clerk", at=now)
+    2
+    >>> store.snapshot().account_by_number(NumberKind.ACCOUNT, "0123456789")
+    'acc-1'
+    >>> store.close()
+    >>> temporary.cleanup()
     """
     with collector_paused():
         table = read_table(path, HEADER, OPTIONAL)
@@ -66,10 +84,16 @@ def plan_rekey(snapshot: DirectorySnapshot, path: Path | str, *, correct: bool =
 
 
 def apply_rekey(store: DirectoryStore, plan: RekeyPlan, *, by: str, at: datetime) -> int:
-    """Commit the plan in one transaction and return the directory version.
+    """Commit the renamings of a plan to a directory in one transaction, and return the directory version.
 
-    The same file again changes nothing. Raises ChangeRefused (STALE_PLAN) when the directory moved on
-    since the plan was made: plan again.
+    `store` is the directory that the `plan` was made on; `by` says who does it, `at` (with a zone) when it
+    becomes known. Rows that the plan rejected are not applied: `plan.write_corrections` writes them. The
+    same file again changes nothing.
+
+    Returns the version after it. Raises ChangeRefused (`STALE_PLAN`) when the directory moved on since the plan
+    was made: plan again; and DirectoryFault when the store fails, which leaves it as it was.
+
+    Example: see `plan_rekey`.
     """
     return store.apply(
         plan.changes,
@@ -80,11 +104,6 @@ def apply_rekey(store: DirectoryStore, plan: RekeyPlan, *, by: str, at: datetime
         sequence=plan.sequence,
         based_on=plan.version,
     )
-
-
-def write_corrections(plan: RekeyPlan, path: Path | str) -> int:
-    """Write the rows not applied, with code, reason and suggestion, to be put right; return their number."""
-    return write_verdicts(path, HEADER, plan.rows)
 
 
 def _sequence(table: CsvTable) -> int | None:
@@ -133,8 +152,15 @@ class _RekeyPlanner:
         ]
         changes = self.without_taken_numbers(wanted)
         self.verdicts.sort(key=lambda v: v.line)
-        table, version = self.table, self.snapshot.version
-        return RekeyPlan(table.name, table.digest, sequence, version, tuple(self.verdicts), tuple(changes))
+        return RekeyPlan(
+            name=self.table.name,
+            digest=self.table.digest,
+            version=self.snapshot.version,
+            header=HEADER,
+            rows=tuple(self.verdicts),
+            sequence=sequence,
+            changes=tuple(changes),
+        )
 
     def parse(self, row: CsvRow) -> _Pair | None:
         old_text, new_text = row.cells[0], row.cells[1]

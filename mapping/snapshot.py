@@ -27,7 +27,17 @@ from mapping.segments import FOREVER, Segment, roles, segments
 
 
 class DirectorySnapshot:
-    """All rows of one directory version, with what was known before; never changed after it is made."""
+    """All rows of one directory version, with what was known before; never changed after it is made.
+
+    It answers whose a reading is (`attributions`), now or as it was known at an earlier instant, what an account
+    is called (`name`, `account_by_number`) and which meters it has (`meters_of_account`), in microseconds and
+    without I/O. `DirectoryStore.snapshot` makes it; `to_json` and `from_json` carry it elsewhere, exactly.
+
+    >>> nobody = DirectorySnapshot()
+    >>> from datetime import UTC
+    >>> nobody.attributions("GEN:12345678", None, datetime(2026, 11, 1, tzinfo=UTC)).reason
+    <Unattributed.NO_ACCOUNT: 'no_account'>
+    """
 
     def __init__(
         self,
@@ -94,10 +104,12 @@ class DirectorySnapshot:
     def attributions(
         self, meter: str, start: datetime | None, end: datetime, known_at: datetime | None = None
     ) -> Attributions:
-        """Say whose a capture is: the interval start < .. <= end, or the snapshot at `end` (start None).
+        """Return whose a capture is: of the interval start < .. <= end, or of the snapshot at `end` (start None).
 
-        Holding is resolved at the capture's time, naming as known now or at `known_at`.
-        Times carry a zone. An unknown meter is answered, not refused. ValueError when start > end.
+        Holding is resolved at the capture's time, naming as known now or at `known_at`. Times carry a zone. The
+        answer names every account with its role: `normal` for one that held the meter for all of it, `final` and
+        `opening` at the instant of a hand-over, `partial` for an interval that straddles one. Without an account
+        it says why; an unknown meter is answered so, too. Raises ValueError when start > end.
         """
         if start is not None and start > end:
             raise ValueError(f"an interval cannot start ({start}) after its end ({end})")
