@@ -96,14 +96,6 @@ class AccountNumber:
         """Return it for reading aloud: 4-3-3 digits."""
         return f"{self.text[:4]} {self.text[4:7]} {self.text[7:]}"
 
-    def masked(self) -> str:
-        """Return it for a place that others may see: the last four digits only."""
-        return "X" * 6 + self.text[6:]
-
-    def looks_like_mobile(self) -> bool:
-        """Tell whether it could be an Indian mobile number typed by mistake (row 12): ask, don't search."""
-        return self.text[0] in "6789"
-
     def __str__(self) -> str:
         return self.text
 

@@ -117,20 +117,3 @@ class CorrectHoldings:
 
 
 Change = Install | Remove | MoveIn | MoveOut | Name | CorrectInstallations | CorrectHoldings
-
-
-def bind(
-    meter: str, usage_point: str, role: Role, at: datetime, *, multiplier: Decimal = Decimal(1)
-) -> Install:
-    """Return the change of commissioning: the meter serves this usage point from `at` on."""
-    return Install(meter, usage_point, role, at, multiplier)
-
-
-def remove(meter: str, at: datetime) -> Remove:
-    """Return the change of taking a meter away."""
-    return Remove(meter, at)
-
-
-def replace(old: str, new: str, usage_point: str, at: datetime) -> tuple[Remove, Install]:
-    """Return the changes of a replacement: installations change, the holding does not."""
-    return Remove(old, at), Install(new, usage_point, Role.CONSUMER, at)

@@ -170,11 +170,6 @@ class DirectorySnapshot:
         """Return every meter that the directory ever knew."""
         return iter(self._installations)
 
-    def accounts(self) -> Iterator[AccountNames]:
-        """Yield every account with its present names."""
-        for account_id in self._namings.keys() | self.indexes.points_of.keys():
-            yield self.names(account_id)
-
     def names(self, account_id: str) -> AccountNames:
         """Return an account's present names."""
         return AccountNames(
@@ -197,18 +192,6 @@ class DirectorySnapshot:
         for row in self.installations(meter):
             if row.valid_from <= at < (row.valid_to or FOREVER):
                 return row.usage_point
-        return None
-
-    def meter_of(self, usage_point: str, at: datetime) -> str | None:
-        """Return the consumer's meter at a usage point at an instant."""
-        for meter in self.meters_at(usage_point):
-            for row in self.installations(meter):
-                if (
-                    row.usage_point == usage_point
-                    and row.role is Role.CONSUMER
-                    and row.valid_from <= at < (row.valid_to or FOREVER)
-                ):
-                    return meter
         return None
 
     def meters_at(self, usage_point: str) -> tuple[str, ...]:
