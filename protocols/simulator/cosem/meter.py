@@ -162,7 +162,7 @@ class MeterObjects:
                 return lambda _a, _b: [self._registers()]
 
     def _span(self, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
-        """Bound a wish to what the meter still stores; `since` becomes exclusive."""
+        """Return the part of since..until that the meter still stores; `since` becomes exclusive."""
         now = self._clock.now()
         oldest = max(self._home.history_from, now - STORED)
         low = oldest if since is None else max(oldest, since - _SECOND)

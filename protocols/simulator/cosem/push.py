@@ -46,7 +46,7 @@ _SETUPS = (
 
 
 class PushObjects:
-    """Builds these objects; `push` is called with a setup's name when it is told to push."""
+    """Builds these objects; `push` is called with the name of a setup whose push is ordered."""
 
     def __init__(
         self,

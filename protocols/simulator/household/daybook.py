@@ -219,7 +219,7 @@ def overlap(spans: Sequence[TimeSpan], begin: int, end: int) -> int:
 
 
 def merge(spans: Sequence[TimeSpan]) -> tuple[TimeSpan, ...]:
-    """Join spans that touch; give them in order."""
+    """Return the spans in order, joined where they touch."""
     out: list[TimeSpan] = []
     for begin, end in sorted(spans):
         if out and begin <= out[-1][1]:

@@ -49,10 +49,10 @@ _RECHARGES_PAISE = (20_000, 30_000, 50_000, 100_000)
 
 
 class Household:
-    """One meter and the people behind it; implements `SimMeter`.
+    """One household and its meter; implements `SimMeter`.
 
     `history_from` is the beginning (taken back to local midnight). `area` names the feeder whose power cuts
-    it shares; `cuts_until` keeps later time free of cuts. `prepaid` False gives a feeder's or stock meter:
+    it shares; `cuts_until` keeps later time free of cuts. `prepaid` is False for a feeder's or stock meter:
     no money moves. `load_percent` scales the load (0 for a meter on the shelf). `three_phase` spreads the same
     load over three phases; `period` is the seconds of a block.
     """
@@ -298,7 +298,7 @@ class Household:
         )
 
     def _recharges(self, opening: DayStart, start: int) -> tuple[DatedAmount, ...]:
-        """Decide whether these people recharge on this day: seldom, or when the balance runs low."""
+        """Return the day's recharges: those ordered, and one of the household's own, seldom or at a low balance."""
         paid = [span for span in self._interventions.paid if start <= span[0] < start + DAY_S]
         if self._prepaid:
             dice = Dice(self._habits.seed, "recharge", local_date(start).isoformat(), draws=4)

@@ -51,7 +51,7 @@ def test_every_association_has_its_object_counter_and_name(model: HouseholdModel
 
 
 def test_each_client_sees_what_its_list_says_and_no_more(model: HouseholdModel) -> None:
-    model.own(8, CLOCK)
+    model.get(PUBLIC, 8, CLOCK, 2, None)
     sizes = {}
     for client in CLIENTS:
         entries = parse_object_list(model.get(client, 15, CURRENT, 2, None))

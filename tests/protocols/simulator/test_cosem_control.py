@@ -160,11 +160,13 @@ def test_scripts_and_setups_push_what_their_lists_name(model: HouseholdModel) ->
         for entry in model.get(PUSH, 40, setup, 2, None).items:
             class_id, name, attribute, _ = entry.items
             assert name.octets is not None
-            model.own(class_id.integer or 0, Obis.from_bytes(name.octets), attribute.integer or 0)
+            model.get(
+                UTILITY, class_id.integer or 0, Obis.from_bytes(name.octets), attribute.integer or 0, None
+            )
     with pytest.raises(AccessDenied):
         model.action(UTILITY, 9, PUSH_SCRIPTS, 1, long_unsigned(6))
     with pytest.raises(AccessDenied):
-        model.own(1, Obis(0, 0, 77, 7, 7))
+        model.get(UTILITY, 1, Obis(0, 0, 77, 7, 7), 2, None)
 
 
 def test_the_clock_is_rounded_and_shifted(model: HouseholdModel) -> None:
