@@ -19,6 +19,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from protocols.dlms.apdu.lists import Target
+
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from protocols.dlms.client.exchange import Exchange
@@ -108,7 +110,7 @@ async def session(port: int, counter: Callable[[], int]) -> int | None:
         async with line.exclusive() as io:
             meter = exchange(io, counter)
             await meter.associate()
-            value = (await meter.get(3, ENERGY)).integer
+            value = (await meter.get(Target(3, ENERGY))).integer
             await meter.close()
     finally:
         await line.close()
@@ -151,7 +153,7 @@ async def keep(ports: list[int], first: int) -> None:
             line = TcpLine("bench", HOST, port)
             meter = exchange(await stack.enter_async_context(line.exclusive()), counter)
             await meter.associate()
-            await meter.get(3, ENERGY)
+            await meter.get(Target(3, ENERGY))
             held.append(meter)
         say(per_session=(rss() - before) / len(held))
         await asked()

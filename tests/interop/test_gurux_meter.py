@@ -163,19 +163,19 @@ async def _by_exchange(found: Found, line: TcpLine) -> None:
     """Use the services that no session needs yet, and end with a protected release."""
     came = found.exchange
     async with line.exclusive() as io, _associated_exchange(found, io) as (exchange, connection):
-        came["entries"] = await exchange.get(7, BLOCK_LOAD, 2, EntrySelection(3, 7))
+        came["entries"] = await exchange.get(Target(7, BLOCK_LOAD, 2, EntrySelection(3, 7)))
         column = ColumnName(3, VOLTS)
         since, until = (cosem_time.encode(FIRST + timedelta(minutes=30 * n)) for n in (1, 3))
         came["column"] = await exchange.get(
-            7, BLOCK_LOAD, 2, RangeSelection(CLOCK, 2, since, until, (column,))
+            Target(7, BLOCK_LOAD, 2, RangeSelection(CLOCK, 2, since, until, (column,)))
         )
-        came["one"] = await exchange.get(3, ENERGY)
+        came["one"] = await exchange.get(Target(3, ENERGY))
         targets = [Target(1, SERIAL, 2), Target(3, ENERGY, 2), Target(8, CLOCK, 2)]
         came["list"] = await exchange.get_many(targets)
         came["set-list"] = await _set_list(connection, io)
-        came["store"] = await exchange.get(1, STORE), await exchange.get(1, MAKER)
-        await exchange.set(1, STORE, 2, octets(LONG))
-        came["echo"] = await exchange.action(1, ECHO, 1, octets(LONG))
+        came["store"] = await exchange.get(Target(1, STORE)), await exchange.get(Target(1, MAKER))
+        await exchange.set(Target(1, STORE), octets(LONG))
+        came["echo"] = await exchange.action(Target(1, ECHO, 1), octets(LONG))
 
 
 async def _set_list(connection: ClientConnection, io: LineIO) -> tuple[Outcome, ...]:

@@ -14,6 +14,7 @@ from gateway.roles.lines import make_line
 from gateway.roles.trace_log import TraceFile, new_trace
 from protocols.capture.trace_file import HEAD, Piece, is_trace, piece_line, read_trace, remark_line
 from protocols.dlms.apdu.acse import Aarq, InitiateRequest, encode_aarq, encode_initiate_request
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
 from protocols.dlms.framing.wrapper import encode
 from protocols.dlms.server.ports import serve_wrapper
@@ -210,7 +211,7 @@ async def test_a_recorded_session_is_played_back(name: str, physical: int | None
         if physical is None:
             assert (await session.clock()).deviation == 330
         else:
-            assert (await session.exchange.get(70, RELAY, 2)).value is True
-            assert (await session.exchange.get(70, RELAY, 3)).integer == 1
-            assert (await session.exchange.get(70, RELAY, 4)).integer == 4
+            assert (await session.exchange.get(Target(70, RELAY))).value is True
+            assert (await session.exchange.get(Target(70, RELAY, 3))).integer == 1
+            assert (await session.exchange.get(Target(70, RELAY, 4))).integer == 4
     assert line.finished

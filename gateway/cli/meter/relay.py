@@ -31,13 +31,14 @@ async def _relay(access: MeterAccess) -> dict[str, Any]:
         if not isinstance(session, DlmsSession):
             return fields
         switch = await session.load_switch()
-        for name, attribute in (("control_state", 3), ("control_mode", 4)):
+        contact = DisconnectControl(switch, session.exchange)
+        for attribute in (contact.control_state, contact.control_mode):
             try:
-                data = await session.exchange.get(DisconnectControl.CLASS_ID, switch, attribute)
+                data = await attribute.data()
             except (MeterRefused, NotSupported) as error:
-                fields[name] = f"not given: {error}"
+                fields[attribute.name] = f"not given: {error}"
             else:
-                fields[name] = describe(DisconnectControl.CLASS_ID, 0, attribute, data)
+                fields[attribute.name] = describe(attribute.class_id, 0, attribute.number, data)
         return fields
 
 

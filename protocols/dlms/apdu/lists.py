@@ -25,12 +25,18 @@ from protocols.reading import Obis
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One attribute (with a selection when GET asks for rows) or one method of an object."""
+    """One attribute of one object, with a selection where a GET asks for rows; or one method.
+
+    `index` 2 is the value of most classes.
+    """
 
     class_id: int
     obis: Obis
-    index: int
+    index: int = 2
     selection: Selection | None = None
+
+    def __str__(self) -> str:
+        return f"{self.obis}#{self.index}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.exchange import Exchange
 from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.companion import companion
@@ -16,7 +17,7 @@ from protocols.dlms.core.connection import ClientConnection, State
 from protocols.dlms.framing.hdlc_link import HdlcClientLink
 from protocols.dlms.framing.link import ClientLink
 from protocols.dlms.framing.wrapper import WrapperClientLink, WrapperSocket
-from protocols.dlms.security import suites as security
+from protocols.dlms.security import suites
 from protocols.dlms.security.suites import Keys
 from protocols.errors import (
     AssociationRefused,
@@ -110,7 +111,7 @@ class AssociationOpener:
         """Use counters above the meter's last; SecurityFailure when few are left."""
         if last is None:
             return
-        if last + 1 > security.MAX_COUNTER - COUNTER_RESERVE:
+        if last + 1 > suites.MAX_COUNTER - COUNTER_RESERVE:
             raise SecurityFailure(
                 "the meter's invocation counter is nearly used up: its keys must be changed"
             )
@@ -152,7 +153,7 @@ class AssociationOpener:
         shown: int | None = None
         try:
             await exchange.associate()
-            shown = (await exchange.get(1, self._object)).integer
+            shown = (await exchange.get(Target(1, self._object))).integer
             if shown is None or shown < 0:
                 raise MeterProtocolError(f"the meter's invocation counter ({self._object}) is no number")
         except (AssociationRefused, MeterRefused, NotSupported):

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from protocols.dlms.apdu.lists import ActionListRequest, GetListRequest, Outcome, SetListRequest, Target
-from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest
 from protocols.dlms.core.connection import ClientConnection, State
 from protocols.dlms.core.outcomes import (
@@ -37,7 +36,6 @@ from protocols.errors import (
     ProtocolError,
 )
 from protocols.line import LineIO
-from protocols.reading import Obis
 
 NOT_THERE = (4, 9, 11)
 """Data-access-results that mean that the meter lacks the object."""
@@ -53,31 +51,19 @@ HDLC_QUIET = 0.5
 """Seconds that an HDLC bus rests after an exchange that was cut short; flags and addresses do the rest."""
 
 
-class Reads(ABC):
+class AttributeReader(ABC):
     """What reads attributes as octets, and therefore as values."""
 
     @abstractmethod
-    async def get_octets(
-        self,
-        class_id: int,
-        obis: Obis,
-        attribute: int = 2,
-        selection: RangeSelection | EntrySelection | None = None,
-    ) -> bytes:
+    async def get_octets(self, target: Target) -> bytes:
         """Read one attribute as the A-XDR octets that the meter sent; errors as `get`."""
 
-    async def get(
-        self,
-        class_id: int,
-        obis: Obis,
-        attribute: int = 2,
-        selection: RangeSelection | EntrySelection | None = None,
-    ) -> Data:
+    async def get(self, target: Target) -> Data:
         """Read one attribute; NotSupported when the meter lacks it, MeterRefused for other refusals."""
-        return axdr.decode(await self.get_octets(class_id, obis, attribute, selection))
+        return axdr.decode(await self.get_octets(target))
 
 
-class Exchange(Reads):
+class Exchange(AttributeReader):
     """One association on a line in our hands.
 
     `timeout` is the time for an answer, or for the next frame of one. HDLC asks again after it (at most
@@ -138,16 +124,12 @@ class Exchange(Reads):
         """After a read that failed in the middle of its blocks: the beginning of the value's octets."""
         return self._connection.partial
 
-    async def get_octets(
-        self,
-        class_id: int,
-        obis: Obis,
-        attribute: int = 2,
-        selection: RangeSelection | EntrySelection | None = None,
-    ) -> bytes:
+    async def get_octets(self, target: Target) -> bytes:
         """Read one attribute as the A-XDR octets that the meter sent; errors as `get`."""
-        request = GetRequest(class_id=class_id, obis=obis, attribute=attribute, selection=selection)
-        event = await self._request(request, f"read of {obis}#{attribute}")
+        request = GetRequest(
+            class_id=target.class_id, obis=target.obis, attribute=target.index, selection=target.selection
+        )
+        event = await self._request(request, f"read of {target}")
         if isinstance(event, Value):
             return event.octets
         raise MeterProtocolError("a GET without a value")
@@ -183,14 +165,14 @@ class Exchange(Reads):
 
     async def _get_one(self, target: Target) -> Data | ProtocolError:
         try:
-            return await self.get(target.class_id, target.obis, target.index, target.selection)
+            return await self.get(target)
         except (NotSupported, MeterRefused) as error:
             return error
 
-    async def set(self, class_id: int, obis: Obis, attribute: int, value: Data) -> None:
+    async def set(self, target: Target, value: Data) -> None:
         """Write one attribute; errors as `get`."""
-        request = SetRequest(class_id=class_id, obis=obis, attribute=attribute, value=value)
-        await self._request(request, f"write of {obis}#{attribute}")
+        request = SetRequest(class_id=target.class_id, obis=target.obis, attribute=target.index, value=value)
+        await self._request(request, f"write of {target}")
 
     async def set_many(self, targets: Sequence[Target], values: Sequence[Data]) -> list[ProtocolError | None]:
         """Write several attributes in one request; None, or the error, for each.
@@ -200,7 +182,7 @@ class Exchange(Reads):
         request = SetListRequest(targets=tuple(targets), values=tuple(values))
         outcomes = await self._list(request, "write of a list")
         return [
-            _refused(one.result, f"write of {target.obis}#{target.index}") if one.result else None
+            _refused(one.result, f"write of {target}") if one.result else None
             for target, one in zip(targets, outcomes, strict=True)
         ]
 
@@ -218,10 +200,12 @@ class Exchange(Reads):
             for target, one in zip(targets, outcomes, strict=True)
         ]
 
-    async def action(self, class_id: int, obis: Obis, method: int, parameter: Data) -> Data | None:
+    async def action(self, target: Target, parameter: Data) -> Data | None:
         """Run one method; errors as `get`."""
-        request = ActionRequest(class_id=class_id, obis=obis, method=method, parameter=parameter)
-        event = await self._request(request, f"method {method} of {obis}")
+        request = ActionRequest(
+            class_id=target.class_id, obis=target.obis, method=target.index, parameter=parameter
+        )
+        event = await self._request(request, f"method {target.index} of {target.obis}")
         return event.data if isinstance(event, RequestDone) else None
 
     async def close(self) -> None:
@@ -337,7 +321,7 @@ def _refused(code: int, what: str) -> MeterRefused | NotSupported:
 def _outcome(target: Target, outcome: Outcome) -> Data | ProtocolError:
     if outcome.data is not None:
         return outcome.data
-    return _refused(outcome.result, f"read of {target.obis}#{target.index}")
+    return _refused(outcome.result, f"read of {target}")
 
 
 class _Deadline:

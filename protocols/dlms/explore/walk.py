@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection
 from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.data import axdr
@@ -96,7 +97,7 @@ class Walk:
         )
 
     async def _list(self, exchange: ResumingExchange) -> None:
-        octets = await exchange.get_octets(ASSOCIATION, CURRENT_ASSOCIATION, 2)
+        octets = await exchange.get_octets(Target(ASSOCIATION, CURRENT_ASSOCIATION))
         self._listed = parse_object_list(axdr.decode(octets))
         for listed in self._listed:
             # a buffer comes last: its settings say which rows to ask for
@@ -114,7 +115,7 @@ class Walk:
         try:
             if (listed.class_id, index) == (PROFILE, 2):
                 return await self._buffer(exchange, listed, access)
-            value = await exchange.get_octets(listed.class_id, listed.obis, index)
+            value = await exchange.get_octets(Target(listed.class_id, listed.obis, index))
         except (MeterRefused, NotSupported) as error:
             refused = error if isinstance(error, MeterRefused) else error.__cause__
             code = refused.reason_code if isinstance(refused, MeterRefused) else None
@@ -127,7 +128,7 @@ class Walk:
         used = self._number(listed, 7)
         wanted = self._entries if self._entries is not None else used
         if not used or wanted is None or used <= min(wanted, CHUNK):
-            value = await exchange.get_octets(PROFILE, listed.obis, 2)
+            value = await exchange.get_octets(Target(PROFILE, listed.obis))
             return SavedAttribute(index=2, access=access, value=value)
         newest_first = self._number(listed, 5) == SORT_LIFO
         wanted = min(wanted, used)
@@ -135,7 +136,7 @@ class Walk:
         rows: list[Data] = []
         for start in range(first, first + wanted, CHUNK):
             end = min(start + CHUNK, first + wanted) - 1
-            part = await exchange.get(PROFILE, listed.obis, 2, EntrySelection(start, end))
+            part = await exchange.get(Target(PROFILE, listed.obis, 2, EntrySelection(start, end)))
             rows += part.items
         value = axdr.encode(Data(Tag.ARRAY, tuple(rows)))
         whole = wanted == used

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.cosem_dates import ClockStatus, CosemDateTime
 from protocols.dlms.data.cosem_time import INDIA, Stamp
@@ -102,7 +103,7 @@ class Clock(CosemObject):
             raise LocalError("a clock is set to an instant with a zone")
         deviation = int.from_bytes((await self._octets())[9:11], "big", signed=True)
         value = octets(cosem_time.encode(at.astimezone(UTC), zone, deviation=deviation))
-        await reached(self.exchange).set(self.CLASS_ID, self.obis, 2, value)
+        await reached(self.exchange).set(Target(self.CLASS_ID, self.obis), value)
 
     async def _octets(self) -> bytes:
         data = await self.time.data()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Protocol, TypeVar, overload
 
 from protocols.dlms.apdu.fields import Selection
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest
 from protocols.dlms.data.types import Data, integer
 from protocols.dlms.objects.catalogue import (
@@ -30,15 +31,13 @@ T = TypeVar("T")
 class Access(Protocol):
     """An association as the objects see it; `Exchange` is one."""
 
-    async def get(
-        self, class_id: int, obis: Obis, attribute: int = 2, selection: Selection | None = None
-    ) -> Data:
+    async def get(self, target: Target) -> Data:
         """Read one attribute."""
 
-    async def set(self, class_id: int, obis: Obis, attribute: int, value: Data) -> None:
+    async def set(self, target: Target, value: Data) -> None:
         """Write one attribute."""
 
-    async def action(self, class_id: int, obis: Obis, method: int, parameter: Data) -> Data | None:
+    async def action(self, target: Target, parameter: Data) -> Data | None:
         """Run one method."""
 
 
@@ -92,7 +91,7 @@ class AttributeRef(Generic[T]):
 
     async def data(self, selection: Selection | None = None) -> Data:
         """Read the attribute and leave it as it came; raises what the exchange raises."""
-        return await reached(self.exchange).get(self.class_id, self.obis, self.number, selection)
+        return await reached(self.exchange).get(Target(self.class_id, self.obis, self.number, selection))
 
     async def get(self, selection: Selection | None = None) -> T:
         """Read and parse the attribute; raises what the exchange raises, and MeterProtocolError."""
@@ -100,7 +99,7 @@ class AttributeRef(Generic[T]):
 
     async def set(self, value: T) -> None:
         """Write the attribute; raises what the exchange raises, and LocalError."""
-        await reached(self.exchange).set(self.class_id, self.obis, self.number, self.build(value))
+        await reached(self.exchange).set(Target(self.class_id, self.obis, self.number), self.build(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,9 @@ class MethodRef(Generic[T]):
     async def run(self, parameter: T) -> Data | None:
         """Run the method and give what it returns; raises what the exchange raises."""
         exchange = reached(self.exchange)
-        return await exchange.action(self.class_id, self.obis, self.number, self.codec.build(parameter))
+        return await exchange.action(
+            Target(self.class_id, self.obis, self.number), self.codec.build(parameter)
+        )
 
 
 def reached(exchange: Access | None) -> Access:

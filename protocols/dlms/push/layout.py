@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import companion
 from protocols.dlms.data import cosem_time
@@ -42,7 +43,7 @@ async def _layout(
     exchange: ResumingExchange, reader: ProfileReader, setup: Obis, profile: ProfileName
 ) -> Layout:
     try:
-        pushed = parse_columns(await exchange.get(PUSH_SETUP_CLASS, setup))
+        pushed = parse_columns(await exchange.get(Target(PUSH_SETUP_CLASS, setup)))
     except (NotSupported, MeterRefused, MeterProtocolError):
         return await reader.layout_of(profile)
     known = companion().profiles[profile].obis

@@ -107,7 +107,7 @@ class LayoutReader:
         return layout
 
     async def _columns(self, profile: ProfileName, obis: Obis) -> KnownLayout:
-        captured = await self._exchange.get(7, obis, 3)
+        captured = await self._exchange.get(Target(7, obis, 3))
         mark, now = fingerprint(captured), self._clock.now()
         columns = await self.scaled(_whole(parse_columns(captured)), self._sources[obis].scaler_profile)
         layout = Layout(profile=profile, obis=obis, columns=columns)
@@ -179,8 +179,8 @@ class LayoutReader:
     async def _profile_scales(self, scalers: Obis) -> Mapping[tuple[Obis, int], Scale]:
         if scalers not in self._scales:
             try:
-                captured = parse_columns(await self._exchange.get(7, scalers, 3))
-                scales = parse_scales(captured, await self._exchange.get(7, scalers, 2))
+                captured = parse_columns(await self._exchange.get(Target(7, scalers, 3)))
+                scales = parse_scales(captured, await self._exchange.get(Target(7, scalers)))
             except (
                 NotSupported,
                 MeterRefused,

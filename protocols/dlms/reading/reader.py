@@ -130,14 +130,14 @@ class ProfileReader:
             return ()
         listed = self._cache.objects(self._client)
         if listed is None:
-            listed = in_order(parse_object_list(await self._exchange.get(15, CURRENT_ASSOCIATION, 2)))
+            listed = in_order(parse_object_list(await self._exchange.get(Target(15, CURRENT_ASSOCIATION))))
             self._cache.put_objects(self._client, listed)
         return listed
 
     # the present
 
     async def _present(self, layout: Layout) -> ReadingSet:
-        buffer = await self._exchange.get(7, layout.obis, 2)
+        buffer = await self._exchange.get(Target(7, layout.obis))
         received_at = self._clock.now()
         try:
             rows = list(buffer_of(layout, buffer, zone=self._zone).rows())

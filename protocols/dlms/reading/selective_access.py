@@ -9,6 +9,7 @@ from enum import Enum
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.profile.buffer import ColumnarBuffer, DecodedRows
@@ -214,7 +215,9 @@ class SelectiveAccess:
         span, self._cut = WantedSpan(), []
         while True:
             try:
-                octets = await self._exchange.get_once(7, layout.obis, 2, self._selection(layout, low, high))
+                octets = await self._exchange.get_octets_once(
+                    Target(7, layout.obis, 2, self._selection(layout, low, high))
+                )
             except ProtocolError as error:
                 came = self._salvaged(layout, span)
                 self._cut += came.rows
@@ -247,7 +250,7 @@ class SelectiveAccess:
             yield from _within(self._cut, start, end)
 
     async def _get(self, layout: Layout, selection: RangeSelection | EntrySelection | None = None) -> bytes:
-        return await self._exchange.get_octets(7, layout.obis, 2, selection)
+        return await self._exchange.get_octets(Target(7, layout.obis, 2, selection))
 
     async def _beginning(self, layout: Layout) -> datetime:
         """Find an instant just before the oldest row, by the profile's first and last entry."""
@@ -341,7 +344,7 @@ class SelectiveAccess:
     async def _used(self, layout: Layout) -> int:
         """Read entries_in_use; 0 when the meter does not say."""
         try:
-            return (await self._exchange.get(7, layout.obis, 7)).integer or 0
+            return (await self._exchange.get(Target(7, layout.obis, 7))).integer or 0
         except (NotSupported, MeterRefused):
             return 0
 

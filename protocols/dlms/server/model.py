@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.data.types import Data
-from protocols.reading import Obis
 from protocols.session import Auth, Protection
 
 READ_WRITE_DENIED = 3
@@ -54,22 +53,13 @@ class CosemModel(Protocol):
     def associations(self) -> Mapping[int, AssociationPolicy]:
         """Policies by client address."""
 
-    def get(
-        self,
-        client: int,
-        class_id: int,
-        obis: Obis,
-        attribute: int,
-        selection: RangeSelection | EntrySelection | None,
-    ) -> Data:
-        """Return an attribute's value."""
+    def get(self, client: int, target: Target) -> Data:
+        """Return an attribute's value, of a profile's buffer the rows selected."""
 
-    def set(self, client: int, class_id: int, obis: Obis, attribute: int, value: Data) -> None:
+    def set(self, client: int, target: Target, value: Data) -> None:
         """Write an attribute."""
 
-    def action(
-        self, client: int, class_id: int, obis: Obis, method: int, parameter: Data | None
-    ) -> Data | None:
+    def action(self, client: int, target: Target, parameter: Data | None) -> Data | None:
         """Run a method and give what it returns."""
 
     def frame_counter(self, client: int) -> int:

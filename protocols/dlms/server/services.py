@@ -156,7 +156,7 @@ class Services:
         return self._first(encoded, request.invoke)
 
     def _read(self, target: Target) -> Data:
-        return self._model.get(self._client, target.class_id, target.obis, target.index, target.selection)
+        return self._model.get(self._client, target)
 
     def _outcome(self, target: Target) -> Outcome:
         try:
@@ -212,7 +212,7 @@ class Services:
         if target.selection is not None:
             return OTHER_REASON
         try:
-            self._model.set(self._client, target.class_id, target.obis, target.index, value)
+            self._model.set(self._client, target, value)
         except AccessDenied as denied:
             return denied.code
         return 0
@@ -224,7 +224,7 @@ class Services:
         if not self._policy.may_write:
             return Outcome(READ_WRITE_DENIED)
         try:
-            answer = self._model.action(self._client, target.class_id, target.obis, target.index, parameter)
+            answer = self._model.action(self._client, target, parameter)
         except AccessDenied as denied:
             return Outcome(denied.code)
         return Outcome(0, answer)

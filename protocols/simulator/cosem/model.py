@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from protocols.clock import NowSource
-from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.data.types import Data
 from protocols.dlms.server.model import OBJECT_UNDEFINED, READ_WRITE_DENIED, AccessDenied, AssociationPolicy
 from protocols.reading import Obis, ProfileName
@@ -105,47 +105,36 @@ class HouseholdModel:
         """Policies by client address, with the keys and secrets that hold now."""
         return self._access.policies
 
-    def get(
-        self,
-        client: int,
-        class_id: int,
-        obis: Obis,
-        attribute: int,
-        selection: RangeSelection | EntrySelection | None,
-    ) -> Data:
+    def get(self, client: int, target: Target) -> Data:
         """Return an attribute's value; AccessDenied when there is none or the client may not see it."""
         policy = self._policy(client)
-        if obis == CURRENT_ASSOCIATION:
-            obis = self._own_association(client)
-        served = self._object(client, class_id, obis)
-        if attribute == 1:
+        obis = self._own_association(client) if target.obis == CURRENT_ASSOCIATION else target.obis
+        served = self._object(client, target.class_id, obis)
+        if target.index == 1:
             return logical_name(obis)
-        if class_id == _ASSOCIATION_CLASS and attribute == 2:
+        if target.class_id == _ASSOCIATION_CLASS and target.index == 2:
             return object_list(self._visible_objects(client), may_write=policy.may_write)
-        read = served.read.get(attribute)
+        read = served.read.get(target.index)
         if read is None:
             raise AccessDenied(READ_WRITE_DENIED)
-        return read(selection)
+        return read(target.selection)
 
-    def set(self, client: int, class_id: int, obis: Obis, attribute: int, value: Data) -> None:
+    def set(self, client: int, target: Target, value: Data) -> None:
         """Write an attribute; only the utility may, and the firmware client its own."""
         policy = self._policy(client)
-        served = self._object(client, class_id, obis)
-        write = served.write.get(attribute)
+        served = self._object(client, target.class_id, target.obis)
+        write = served.write.get(target.index)
         if write is None or not policy.may_write:
             raise AccessDenied(READ_WRITE_DENIED)
         write(value)
         self._built().writes += 1
 
-    def action(
-        self, client: int, class_id: int, obis: Obis, method: int, parameter: Data | None
-    ) -> Data | None:
+    def action(self, client: int, target: Target, parameter: Data | None) -> Data | None:
         """Run a method; only the utility may, and the firmware client its own."""
         policy = self._policy(client)
-        if obis == CURRENT_ASSOCIATION:
-            obis = self._own_association(client)
-        served = self._object(client, class_id, obis)
-        run = served.methods.get(method)
+        obis = self._own_association(client) if target.obis == CURRENT_ASSOCIATION else target.obis
+        served = self._object(client, target.class_id, obis)
+        run = served.methods.get(target.index)
         if run is None or not policy.may_write:
             raise AccessDenied(READ_WRITE_DENIED)
         return run(parameter)

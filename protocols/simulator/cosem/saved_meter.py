@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.types import Data, Tag, boolean, enum, octets
@@ -76,15 +77,9 @@ class SavedMeterModel:
         """Policies by client address."""
         return self._policies
 
-    def get(
-        self,
-        client: int,
-        class_id: int,
-        obis: Obis,
-        attribute: int,
-        selection: RangeSelection | EntrySelection | None,
-    ) -> Data:
+    def get(self, client: int, target: Target) -> Data:
         """Return an attribute's value; AccessDenied with the saved refusal, or when nothing was saved."""
+        class_id, obis, attribute, selection = target.class_id, target.obis, target.index, target.selection
         if (class_id, obis, attribute) == (15, CURRENT_ASSOCIATION, 2):
             return self._listed_for(client)
         one, saved = self._attribute(client, class_id, obis, attribute)
@@ -101,8 +96,9 @@ class SavedMeterModel:
             return self._columns_of(one, self._select(one, saved, value, selection), selection)
         return value
 
-    def set(self, client: int, class_id: int, obis: Obis, attribute: int, value: Data) -> None:
+    def set(self, client: int, target: Target, value: Data) -> None:
         """Keep a value; AccessDenied where the object list does not allow writing, or for another type."""
+        class_id, obis, attribute = target.class_id, target.obis, target.index
         _, saved = self._attribute(client, class_id, obis, attribute)
         rights = self._rights.get((class_id, obis))
         if saved is None or rights is None or not rights.writable(attribute):
@@ -114,10 +110,9 @@ class SavedMeterModel:
         if (class_id, attribute) == (8, 2):
             self._started = self._now()
 
-    def action(
-        self, client: int, class_id: int, obis: Obis, method: int, parameter: Data | None
-    ) -> Data | None:
+    def action(self, client: int, target: Target, parameter: Data | None) -> Data | None:
         """Move the supply contact; any other method is refused."""
+        class_id, obis, method = target.class_id, target.obis, target.index
         self._object(client, class_id, obis)
         rights = self._rights.get((class_id, obis))
         if rights is None or not rights.executable(method):

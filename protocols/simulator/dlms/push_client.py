@@ -9,6 +9,7 @@ from datetime import datetime
 
 from protocols.clock import NowSource
 from protocols.dlms.apdu import notification
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.notification import DataNotification
 from protocols.dlms.apdu.selection import RangeSelection
 from protocols.dlms.companion import companion
@@ -17,7 +18,7 @@ from protocols.dlms.framing import hdlc, wrapper
 from protocols.dlms.framing.hdlc import Address, Frame
 from protocols.dlms.profile.layouts import BILLING_DATE, CLOCK
 from protocols.dlms.push.body import ALERT_SETUP, ESW_BITS, PROFILE_OF_SETUP
-from protocols.dlms.security import suites as security
+from protocols.dlms.security import suites
 from protocols.dlms.security.ciphering import Form, protect_apdu
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.connection import SendCounter, ServerSettings
@@ -47,7 +48,7 @@ class PushClient:
         *,
         keys: Keys | None = None,
         counter: SendCounter | None = None,
-        control: int = security.AUTHENTICATED_ENCRYPTED,
+        control: int = suites.AUTHENTICATED_ENCRYPTED,
     ) -> None:
         self._model = model
         self._clock = clock
@@ -64,7 +65,7 @@ class PushClient:
     def instantaneous(self, *, flat: bool = False) -> bytes:
         """Push the registers of now as one row, or `flat`, one element a value."""
         obis = companion().profiles[ProfileName.INSTANTANEOUS].obis
-        buffer = self._model.get(UTILITY, 7, obis, 2, None)
+        buffer = self._model.get(UTILITY, Target(7, obis))
         payload = buffer.items[0].items[1:] if flat else (buffer,)
         return self.push(SETUPS[ProfileName.INSTANTANEOUS], *payload)
 
@@ -72,7 +73,7 @@ class PushClient:
         """Push the rows of a stored profile with since <= stamp <= until."""
         stamped_by = BILLING_DATE if profile is ProfileName.BILLING else CLOCK
         selection = RangeSelection(stamped_by, 2, stamp(since), stamp(until))
-        rows = self._model.get(UTILITY, 7, companion().profiles[profile].obis, 2, selection)
+        rows = self._model.get(UTILITY, Target(7, companion().profiles[profile].obis, 2, selection))
         return self.push(SETUPS[profile], rows)
 
     def alert(self, bits: Iterable[int]) -> bytes:

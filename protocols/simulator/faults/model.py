@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.companion import companion
 from protocols.dlms.data.types import Data, Tag, capture_object, double_long_unsigned, enum, octets
@@ -51,12 +52,13 @@ class FaultyModel:
         if self._player.fires(FaultKind.COLUMNS_CHANGED):
             self._firmware_updated = True
 
-    def get(self, client: int, class_id: int, obis: Obis, attribute: int, selection: Selection) -> Data:
+    def get(self, client: int, target: Target) -> Data:
         """Return an attribute's value, perhaps not as it should be."""
+        class_id, obis, attribute = target.class_id, target.obis, target.index
         if class_id == PROFILE_CLASS and attribute == 2:
-            value = self._buffer(client, obis, selection)
+            value = self._buffer(client, obis, target.selection)
         else:
-            value = self._inner.get(client, class_id, obis, attribute, selection)
+            value = self._inner.get(client, target)
         match class_id, attribute:
             case 7, 3:
                 value = self._captured(obis, value)
@@ -70,17 +72,15 @@ class FaultyModel:
                 value = octets(fault_rows.ZERO_DATE)
         return self._times(value)
 
-    def set(self, client: int, class_id: int, obis: Obis, attribute: int, value: Data) -> None:
+    def set(self, client: int, target: Target, value: Data) -> None:
         """Write an attribute."""
-        self._inner.set(client, class_id, obis, attribute, value)
+        self._inner.set(client, target, value)
 
-    def action(
-        self, client: int, class_id: int, obis: Obis, method: int, parameter: Data | None
-    ) -> Data | None:
+    def action(self, client: int, target: Target, parameter: Data | None) -> Data | None:
         """Run a method; a stuck relay says yes and does nothing."""
-        if class_id == RELAY_CLASS and self._player.fires(FaultKind.RELAY_STUCK):
+        if target.class_id == RELAY_CLASS and self._player.fires(FaultKind.RELAY_STUCK):
             return None
-        return self._inner.action(client, class_id, obis, method, parameter)
+        return self._inner.action(client, target, parameter)
 
     def frame_counter(self, client: int) -> int:
         """Last invocation counter received in the association of `client`."""
@@ -139,16 +139,16 @@ class FaultyModel:
 
     def _buffer(self, client: int, obis: Obis, selection: Selection) -> Data:
         if obis in self._scalers:
-            value = self._inner.get(client, PROFILE_CLASS, obis, 2, None)
+            value = self._inner.get(client, Target(PROFILE_CLASS, obis))
             return Data(Tag.ARRAY, ()) if self._player.standing(FaultKind.NO_SCALERS) else value
         wanted = self._selection(obis, selection)
-        whole = self._inner.get(client, PROFILE_CLASS, obis, 2, wanted).items
+        whole = self._inner.get(client, Target(PROFILE_CLASS, obis, 2, wanted)).items
         rows = self._chosen(obis, whole, wanted)
-        columns = tuple(self._inner.get(client, PROFILE_CLASS, obis, 3, None).items)
+        columns = tuple(self._inner.get(client, Target(PROFILE_CLASS, obis, 3)).items)
         if self._player.standing(FaultKind.ZERO_DEMAND_TIME):
             rows = [fault_rows.without_demand_time(r, columns) for r in rows]
         rows = self._cut(obis, rows)
-        period = self._inner.get(client, PROFILE_CLASS, obis, 4, None).integer or 0
+        period = self._inner.get(client, Target(PROFILE_CLASS, obis, 4)).integer or 0
         return self._written(obis, rows, period)
 
     def _selection(self, obis: Obis, selection: Selection) -> Selection:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.data.types import (
     Data,
     Tag,
@@ -51,7 +52,7 @@ def model(meter: TrapSite) -> HouseholdModel:
 
 
 def get(model: HouseholdModel, class_id: int, obis: Obis, attribute: int = 2) -> Data:
-    return model.get(UTILITY, class_id, obis, attribute, None)
+    return model.get(UTILITY, Target(class_id, obis, attribute))
 
 
 async def test_a_reset_of_the_demand_closes_a_billing_period(meter: TrapSite, model: HouseholdModel) -> None:
@@ -60,7 +61,7 @@ async def test_a_reset_of_the_demand_closes_a_billing_period(meter: TrapSite, mo
         before = [s async for s in session.read(ProfileName.BILLING)]
         demand = meter.household.state(NOW).max_demand_w
         assert demand > 0
-        await session._exchange.action(9, RESET_SCRIPTS, 1, long_unsigned(1))
+        await session._exchange.action(Target(9, RESET_SCRIPTS, 1), long_unsigned(1))
         bills = [s async for s in session.read(ProfileName.BILLING)]
     assert len(bills) == len(before) + 1
     assert bills[-1].at == NOW
@@ -71,10 +72,10 @@ async def test_a_reset_of_the_demand_closes_a_billing_period(meter: TrapSite, mo
     meter.clock.advance(timedelta(hours=2))
     peak = max(r.energy_import_wh * 2 for r in meter.household.block_rows(NOW, meter.clock.now()))
     assert get(model, 4, Obis(1, 0, 1, 6, 0)).integer == peak
-    model.action(UTILITY, 7, BILLING, 2, None)
+    model.action(UTILITY, Target(7, BILLING, 2), None)
     assert len(get(model, 7, BILLING).items) == len(bills) + 1
     with pytest.raises(AccessDenied):
-        model.action(UTILITY, 9, RESET_SCRIPTS, 1, long_unsigned(2))
+        model.action(UTILITY, Target(9, RESET_SCRIPTS, 1), long_unsigned(2))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ async def test_a_reset_of_the_demand_closes_a_billing_period(meter: TrapSite, mo
 async def test_a_new_capture_period_clears_or_splits_the_history(script: str, kept: bool) -> None:
     async with site(script) as meter:
         old = meter.true_blocks()
-        meter.meter.household.set(UTILITY, 1, BLOCK_PERIOD, 2, long_unsigned(900))
+        meter.meter.household.set(UTILITY, Target(1, BLOCK_PERIOD), long_unsigned(900))
         changed = NOW
         meter.clock.advance(timedelta(hours=3))
         async with meter.open() as session:
@@ -100,32 +101,32 @@ async def test_a_new_capture_period_clears_or_splits_the_history(script: str, ke
         assert [e for e in energies(found) if e[0] <= changed] == (old if kept else [])
         assert codes(meter.meter.household) == [153]
         with pytest.raises(AccessDenied):
-            meter.meter.household.set(UTILITY, 7, BLOCKS, 4, long_unsigned(77))
+            meter.meter.household.set(UTILITY, Target(7, BLOCKS, 4), long_unsigned(77))
 
 
 def test_calendars_are_activated_and_special_days_kept(model: HouseholdModel) -> None:
-    model.set(UTILITY, 20, CALENDAR_OBIS, 6, octets(b"Summer"))
+    model.set(UTILITY, Target(20, CALENDAR_OBIS, 6), octets(b"Summer"))
     assert get(model, 20, CALENDAR_OBIS).octets == b"Default"
-    model.action(UTILITY, 20, CALENDAR_OBIS, 1, None)
+    model.action(UTILITY, Target(20, CALENDAR_OBIS, 1), None)
     assert get(model, 20, CALENDAR_OBIS).octets == b"Summer"
     for day in (1, 2, 1):
         entry = structure(long_unsigned(day), octets(bytes.fromhex("FFFF010FFF")), unsigned(1))
-        model.action(UTILITY, 11, SPECIAL_DAYS_OBIS, 1, entry)
+        model.action(UTILITY, Target(11, SPECIAL_DAYS_OBIS, 1), entry)
     assert len(get(model, 11, SPECIAL_DAYS_OBIS).items) == 2
-    model.action(UTILITY, 11, SPECIAL_DAYS_OBIS, 2, long_unsigned(1))
+    model.action(UTILITY, Target(11, SPECIAL_DAYS_OBIS, 2), long_unsigned(1))
     assert len(get(model, 11, SPECIAL_DAYS_OBIS).items) == 1
     with pytest.raises(AccessDenied):
-        model.action(UTILITY, 11, SPECIAL_DAYS_OBIS, 1, octets(b"no entry"))
+        model.action(UTILITY, Target(11, SPECIAL_DAYS_OBIS, 1), octets(b"no entry"))
 
 
 def test_settings_are_kept_and_logged(model: HouseholdModel) -> None:
     time = array(structure(octets(bytes(4)), octets(bytes.fromhex("FFFFFF05FF"))))
-    model.set(UTILITY, 22, BILLING_SCHEDULE, 4, time)
-    model.set(UTILITY, 1, DEMAND_PERIOD, 2, long_unsigned(900))
-    model.set(UTILITY, 71, LIMITER_OBIS, 4, double_long_unsigned(3000))
-    model.set(UTILITY, 70, RELAY_OBIS, 4, enum(0))
-    model.set(UTILITY, 70, RELAY_OBIS, 4, enum(4))
-    model.set(UTILITY, 1, MESSAGES[0], 2, octets(b"Supply stops at ten"))
+    model.set(UTILITY, Target(22, BILLING_SCHEDULE, 4), time)
+    model.set(UTILITY, Target(1, DEMAND_PERIOD), long_unsigned(900))
+    model.set(UTILITY, Target(71, LIMITER_OBIS, 4), double_long_unsigned(3000))
+    model.set(UTILITY, Target(70, RELAY_OBIS, 4), enum(0))
+    model.set(UTILITY, Target(70, RELAY_OBIS, 4), enum(4))
+    model.set(UTILITY, Target(1, MESSAGES[0]), octets(b"Supply stops at ten"))
     assert get(model, 22, BILLING_SCHEDULE, 4) == time
     assert get(model, 1, DEMAND_PERIOD).integer == 900
     assert get(model, 71, LIMITER_OBIS, 3).integer == 3000
@@ -134,48 +135,46 @@ def test_settings_are_kept_and_logged(model: HouseholdModel) -> None:
     assert get(model, 1, Obis(0, 0, 96, 2, 0)).integer == 6
     for wrong in (octets(b"x" * 5000), unsigned(1)):
         with pytest.raises(AccessDenied):
-            model.set(UTILITY, 1, MESSAGES[0], 2, wrong)
+            model.set(UTILITY, Target(1, MESSAGES[0]), wrong)
 
 
 def test_the_status_word_says_what_happened_as_far_as_the_filter_lets_it(model: HouseholdModel) -> None:
     assert "1" not in str(get(model, 1, ESW).value)
-    model.action(UTILITY, 70, RELAY_OBIS, 1, None)
+    model.action(UTILITY, Target(70, RELAY_OBIS, 1), None)
     assert str(get(model, 1, ESW).value)[84] == "1"
-    model.action(UTILITY, 70, RELAY_OBIS, 2, None)
+    model.action(UTILITY, Target(70, RELAY_OBIS, 2), None)
     assert str(get(model, 1, ESW).value)[84] == "1"  # it happened; the state is the relay's own
     mask = "1" * 84 + "0" + "1" * 43
-    model.set(UTILITY, 1, ESWF, 2, Data(Tag.BIT_STRING, mask))
+    model.set(UTILITY, Target(1, ESWF), Data(Tag.BIT_STRING, mask))
     assert "1" not in str(get(model, 1, ESW).value)
     with pytest.raises(AccessDenied):
-        model.set(UTILITY, 1, ESWF, 2, Data(Tag.BIT_STRING, "1"))
+        model.set(UTILITY, Target(1, ESWF), Data(Tag.BIT_STRING, "1"))
 
 
 def test_scripts_and_setups_push_what_their_lists_name(model: HouseholdModel) -> None:
     pushed: list[Obis] = []
     model.on_push = pushed.append
-    model.action(UTILITY, 9, PUSH_SCRIPTS, 1, long_unsigned(5))
-    model.action(UTILITY, 40, Obis(0, 0, 25, 9, 0), 1, None)
+    model.action(UTILITY, Target(9, PUSH_SCRIPTS, 1), long_unsigned(5))
+    model.action(UTILITY, Target(40, Obis(0, 0, 25, 9, 0), 1), None)
     assert pushed == [Obis(0, 4, 25, 9, 0), Obis(0, 0, 25, 9, 0)]
     for setup in pushed:
-        for entry in model.get(PUSH, 40, setup, 2, None).items:
+        for entry in model.get(PUSH, Target(40, setup)).items:
             class_id, name, attribute, _ = entry.items
             assert name.octets is not None
-            model.get(
-                UTILITY, class_id.integer or 0, Obis.from_bytes(name.octets), attribute.integer or 0, None
-            )
+            get(model, class_id.integer or 0, Obis.from_bytes(name.octets), attribute.integer or 0)
     with pytest.raises(AccessDenied):
-        model.action(UTILITY, 9, PUSH_SCRIPTS, 1, long_unsigned(6))
+        model.action(UTILITY, Target(9, PUSH_SCRIPTS, 1), long_unsigned(6))
     with pytest.raises(AccessDenied):
-        model.get(UTILITY, 1, Obis(0, 0, 77, 7, 7), 2, None)
+        get(model, 1, Obis(0, 0, 77, 7, 7))
 
 
 def test_the_clock_is_rounded_and_shifted(model: HouseholdModel) -> None:
     clock = Obis(0, 0, 1, 0, 0)
-    model.action(UTILITY, 8, clock, 3, None)
+    model.action(UTILITY, Target(8, clock, 3), None)
     assert (get(model, 8, clock).octets or b"")[7] == 0
-    model.action(UTILITY, 8, clock, 6, Data(Tag.LONG, 20))
+    model.action(UTILITY, Target(8, clock, 6), Data(Tag.LONG, 20))
     assert (get(model, 8, clock).octets or b"")[7] == 20
-    model.action(UTILITY, 8, clock, 1, None)
+    model.action(UTILITY, Target(8, clock, 1), None)
     assert (get(model, 8, clock).octets or b"")[6] in (0, 15, 30, 45)
     with pytest.raises(AccessDenied):
-        model.action(UTILITY, 8, clock, 6, Data(Tag.LONG, 2000))
+        model.action(UTILITY, Target(8, clock, 6), Data(Tag.LONG, 2000))

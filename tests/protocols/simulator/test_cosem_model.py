@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.companion import companion
 from protocols.dlms.data.types import Data, Tag, octets
@@ -45,11 +46,11 @@ def model() -> HouseholdModel:
 
 
 def read(model: HouseholdModel, class_id: int, obis: Obis, attribute: int = 2, sel: object = None) -> Data:
-    return model.get(UTILITY, class_id, obis, attribute, sel)  # type: ignore[arg-type]
+    return model.get(UTILITY, Target(class_id, obis, attribute, sel))  # type: ignore[arg-type]
 
 
 def test_the_clock_is_indian(model: HouseholdModel) -> None:
-    value = model.get(PUBLIC, 8, CLOCK, 2, None).octets
+    value = model.get(PUBLIC, Target(8, CLOCK)).octets
     assert value is not None
     assert value[9:11] == bytes.fromhex("014A")
     drift = model.household.state(NOW).clock_drift_s
@@ -60,14 +61,14 @@ def test_the_clock_is_indian(model: HouseholdModel) -> None:
 def test_rights(model: HouseholdModel) -> None:
     for client, class_id, obis in ((PUBLIC, 7, BLOCKS), (7, 8, CLOCK)):
         with pytest.raises(AccessDenied) as refused:
-            model.get(client, class_id, obis, 2, None)
+            model.get(client, Target(class_id, obis))
         assert refused.value.code == 3
-    assert model.get(PUBLIC, 1, Obis(0, 0, 43, 1, 3), 2, None) == Data(Tag.DOUBLE_LONG_UNSIGNED, 0)
-    assert model.get(PUBLIC, 1, Obis(0, 0, 96, 1, 0), 2, None).octets == b"10000001"
+    assert model.get(PUBLIC, Target(1, Obis(0, 0, 43, 1, 3))) == Data(Tag.DOUBLE_LONG_UNSIGNED, 0)
+    assert model.get(PUBLIC, Target(1, Obis(0, 0, 96, 1, 0))).octets == b"10000001"
     with pytest.raises(AccessDenied):
-        model.set(READER, 8, CLOCK, 2, octets(stamp(NOW)))
+        model.set(READER, Target(8, CLOCK), octets(stamp(NOW)))
     with pytest.raises(AccessDenied):
-        model.action(READER, 70, RELAY, 1, None)
+        model.action(READER, Target(70, RELAY, 1), None)
     with pytest.raises(AccessDenied) as unknown:
         read(model, 3, Obis(1, 0, 77, 7, 0))
     assert unknown.value.code == 4
@@ -76,7 +77,7 @@ def test_rights(model: HouseholdModel) -> None:
 def test_counters_only_rise(model: HouseholdModel) -> None:
     model.note_frame_counter(UTILITY, 9)
     model.note_frame_counter(UTILITY, 5)
-    assert model.get(READER, 1, Obis(0, 0, 43, 1, 3), 2, None).integer == 9
+    assert model.get(READER, Target(1, Obis(0, 0, 43, 1, 3))).integer == 9
     assert model.frame_counter(READER) == 0
 
 
@@ -137,38 +138,38 @@ def test_events_by_log(model: HouseholdModel) -> None:
 
 def test_relay_and_clock_orders(model: HouseholdModel) -> None:
     assert read(model, 70, RELAY).value is True
-    model.action(UTILITY, 70, RELAY, 1, Data(Tag.INTEGER, 0))
+    model.action(UTILITY, Target(70, RELAY, 1), Data(Tag.INTEGER, 0))
     assert read(model, 70, RELAY).value is False
     assert read(model, 70, RELAY, 3).integer == 0
     assert read(model, 3, Obis(1, 0, 1, 7, 0)).integer == 0
     assert read(model, 7, Obis(0, 0, 99, 98, 6)).items[-1].items[1].integer == 301
-    model.action(UTILITY, 70, RELAY, 2, None)
+    model.action(UTILITY, Target(70, RELAY, 2), None)
     assert read(model, 70, RELAY).value is True
-    model.set(UTILITY, 8, CLOCK, 2, octets(stamp(NOW + timedelta(seconds=3))))
+    model.set(UTILITY, Target(8, CLOCK), octets(stamp(NOW + timedelta(seconds=3))))
     assert model.household.state(NOW).clock_drift_s == 3
     assert read(model, 1, Obis(0, 0, 96, 11, 3)).integer == 151
     for wrong in (octets(b"short"), octets(b"\xff" * 12), Data(Tag.LONG, 4), octets(stamp(START) * 2)):
         with pytest.raises(AccessDenied):
-            model.set(UTILITY, 8, CLOCK, 2, wrong)
+            model.set(UTILITY, Target(8, CLOCK), wrong)
 
 
 def test_prepayment_is_written_by_the_utility(model: HouseholdModel) -> None:
     balance = Obis(0, 0, 94, 96, 24)
-    model.set(UTILITY, 1, balance, 2, Data(Tag.DOUBLE_LONG, -1234))
+    model.set(UTILITY, Target(1, balance), Data(Tag.DOUBLE_LONG, -1234))
     assert read(model, 1, balance).integer == -1234
     amount = Obis(0, 0, 94, 96, 21)
-    model.set(UTILITY, 1, amount, 2, Data(Tag.DOUBLE_LONG, 5000))
+    model.set(UTILITY, Target(1, amount), Data(Tag.DOUBLE_LONG, 5000))
     assert read(model, 1, amount).integer == 5000
     with pytest.raises(AccessDenied):
-        model.set(UTILITY, 1, balance, 2, Data(Tag.UNSIGNED, 1))
+        model.set(UTILITY, Target(1, balance), Data(Tag.UNSIGNED, 1))
     with pytest.raises(AccessDenied):
-        model.set(UTILITY, 1, Obis(0, 0, 94, 96, 20), 2, Data(Tag.UNSIGNED, 7))
+        model.set(UTILITY, Target(1, Obis(0, 0, 94, 96, 20)), Data(Tag.UNSIGNED, 7))
 
 
 def test_association_lists_what_the_client_sees(model: HouseholdModel) -> None:
     current = Obis(0, 0, 40, 0, 0)
-    everything = model.get(UTILITY, 15, current, 2, None).items
-    public = model.get(PUBLIC, 15, current, 2, None).items
+    everything = model.get(UTILITY, Target(15, current)).items
+    public = model.get(PUBLIC, Target(15, current)).items
     assert len(everything) > 50
     assert 8 <= len(public) <= 16
 

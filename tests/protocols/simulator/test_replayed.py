@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.types import (
@@ -157,7 +158,7 @@ def test_the_clock_runs_on_from_the_saved_time_unless_frozen() -> None:
     still = replayed(saved, now=lambda: present[0], frozen=True)
 
     def shows(of: SavedMeterModel) -> datetime | None:
-        return cosem_time.decode(of.get(48, 8, CLOCK, 2, None).octets or b"").at
+        return cosem_time.decode(of.get(48, Target(8, CLOCK)).octets or b"").at
 
     first = shows(model)
     present[0] += timedelta(minutes=5)
@@ -167,30 +168,30 @@ def test_the_clock_runs_on_from_the_saved_time_unless_frozen() -> None:
 
 def test_what_is_written_is_kept_where_the_meter_allows_it() -> None:
     model = replayed(saved_once()[0])
-    model.set(48, 71, Obis(0, 0, 17, 0, 0), 4, double_long_unsigned(777))
-    assert model.get(48, 71, Obis(0, 0, 17, 0, 0), 4, None).integer == 777
+    model.set(48, Target(71, Obis(0, 0, 17, 0, 0), 4), double_long_unsigned(777))
+    assert model.get(48, Target(71, Obis(0, 0, 17, 0, 0), 4)).integer == 777
     for attempt in (
-        lambda: model.set(48, 71, Obis(0, 0, 17, 0, 0), 3, double_long_unsigned(1)),
-        lambda: model.set(48, 71, Obis(0, 0, 17, 0, 0), 4, octets(b"x")),
-        lambda: model.set(16, 71, Obis(0, 0, 17, 0, 0), 4, double_long_unsigned(1)),
-        lambda: model.set(32, 71, Obis(0, 0, 17, 0, 0), 4, double_long_unsigned(1)),
-        lambda: model.action(48, 8, CLOCK, 1, NULL),
-        lambda: model.get(48, 1, CLOCK, 2, None),
-        lambda: model.get(48, 8, CLOCK, 99, None),
-        lambda: model.get(16, 7, BLOCK, 2, None),
+        lambda: model.set(48, Target(71, Obis(0, 0, 17, 0, 0), 3), double_long_unsigned(1)),
+        lambda: model.set(48, Target(71, Obis(0, 0, 17, 0, 0), 4), octets(b"x")),
+        lambda: model.set(16, Target(71, Obis(0, 0, 17, 0, 0), 4), double_long_unsigned(1)),
+        lambda: model.set(32, Target(71, Obis(0, 0, 17, 0, 0), 4), double_long_unsigned(1)),
+        lambda: model.action(48, Target(8, CLOCK, 1), NULL),
+        lambda: model.get(48, Target(1, CLOCK)),
+        lambda: model.get(48, Target(8, CLOCK, 99)),
+        lambda: model.get(16, Target(7, BLOCK)),
     ):
         with pytest.raises(AccessDenied):
             attempt()
-    model.action(48, 70, RELAY, 1, enum(0))
-    assert (model.get(48, 70, RELAY, 2, None).value, model.get(48, 70, RELAY, 3, None).value) == (False, 0)
+    model.action(48, Target(70, RELAY, 1), enum(0))
+    assert (model.get(48, Target(70, RELAY)).value, model.get(48, Target(70, RELAY, 3)).value) == (False, 0)
 
 
 def test_the_public_client_sees_clock_identity_and_counters() -> None:
     model = replayed(saved_once()[0])
-    seen = {listed.obis for listed in parse_object_list(model.get(16, 15, Obis(0, 0, 40, 0, 0), 2, None))}
+    seen = {listed.obis for listed in parse_object_list(model.get(16, Target(15, Obis(0, 0, 40, 0, 0))))}
     assert CLOCK in seen
     assert BLOCK not in seen
-    assert model.frame_counter(48) == (model.get(16, 1, Obis(0, 0, 43, 1, 3), 2, None).integer)
+    assert model.frame_counter(48) == (model.get(16, Target(1, Obis(0, 0, 43, 1, 3))).integer)
 
 
 # null-compressed rows
@@ -219,7 +220,7 @@ def compressed() -> SavedMeterModel:
 
 
 def cells(selection: RangeSelection | EntrySelection) -> list[tuple[datetime | None, int | None]]:
-    rows = compressed().get(48, 7, BLOCK, 2, selection).items
+    rows = compressed().get(48, Target(7, BLOCK, 2, selection)).items
     return [
         (cosem_time.decode(a.octets).at if a.octets else None, b.integer)
         for a, b in (row.items for row in rows)
@@ -246,27 +247,15 @@ def test_the_first_row_of_an_answer_has_no_nulls() -> None:
 class Deaf:
     """An exchange whose meter falls silent at the clock's second attribute."""
 
-    async def get_octets(
-        self,
-        class_id: int,
-        obis: Obis,
-        attribute: int = 2,
-        selection: RangeSelection | EntrySelection | None = None,
-    ) -> bytes:
-        if class_id == 15:
+    async def get_octets(self, target: Target) -> bytes:
+        if target.class_id == 15:
             return saved_once()[0].object_list
-        if (obis, attribute) == (CLOCK, 3):
+        if (target.obis, target.index) == (CLOCK, 3):
             raise MeterSilent("no answer within 5 s")
-        return replayed_octets(class_id, obis, attribute, selection)
+        return axdr.encode(replayed(saved_once()[0]).get(48, target))
 
-    async def get(self, *asked: object) -> Data:
-        return axdr.decode(await self.get_octets(*asked))
-
-
-def replayed_octets(
-    class_id: int, obis: Obis, attribute: int, selection: RangeSelection | EntrySelection | None
-) -> bytes:
-    return axdr.encode(replayed(saved_once()[0]).get(48, class_id, obis, attribute, selection))
+    async def get(self, target: Target) -> Data:
+        return axdr.decode(await self.get_octets(target))
 
 
 async def test_a_walk_goes_on_behind_an_attribute_that_silences_the_meter() -> None:

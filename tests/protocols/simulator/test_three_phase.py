@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.companion import companion
 from protocols.dlms.server.model import AccessDenied, AssociationPolicy
 from protocols.reading import Obis, ProfileName
@@ -81,22 +82,22 @@ def test_what_is_done_does_not_change_single_phase_readings() -> None:
 def test_every_declared_column_has_a_value_of_its_type(category: str) -> None:
     meter = model(category)
     for info in companion().categories[category].profiles.values():
-        rows = meter.get(UTILITY, 7, info.obis, 2, None).items
+        rows = meter.get(UTILITY, Target(7, info.obis)).items
         assert rows, info.name
         for row in rows:
             assert [c.tag for c in row.items] == [c.tag for c in info.columns], info.name
     for log in companion().categories[category].event_logs:
-        captured = meter.get(UTILITY, 7, log.obis, 3, None).items
+        captured = meter.get(UTILITY, Target(7, log.obis, 3)).items
         assert len(captured) == len(log.columns)
-        for row in meter.get(UTILITY, 7, log.obis, 2, None).items:
+        for row in meter.get(UTILITY, Target(7, log.obis)).items:
             assert [c.tag for c in row.items] == [c.tag for c in log.columns]
 
 
 def test_a_meter_behind_transformers_has_ratios_and_no_relay() -> None:
     meter = model("D3")
-    assert meter.get(UTILITY, 1, Obis(1, 0, 0, 4, 2), 2, None).integer == 20
-    assert meter.get(UTILITY, 7, Obis(1, 0, 99, 1, 0), 4, None).integer == 900
+    assert meter.get(UTILITY, Target(1, Obis(1, 0, 0, 4, 2))).integer == 20
+    assert meter.get(UTILITY, Target(7, Obis(1, 0, 99, 1, 0), 4)).integer == 900
     for class_id, obis in ((70, Obis(0, 0, 96, 3, 10)), (71, Obis(0, 0, 17, 0, 0))):
         with pytest.raises(AccessDenied) as refused:
-            meter.get(UTILITY, class_id, obis, 2, None)
+            meter.get(UTILITY, Target(class_id, obis))
         assert refused.value.code == 4

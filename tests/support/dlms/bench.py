@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.apdu.services import GetRequest
 from protocols.dlms.core.association import AssociationSettings
@@ -81,14 +82,8 @@ class SmallMeter:
     def note_frame_counter(self, client: int, value: int) -> None:
         self.counters[client] = max(value, self.frame_counter(client))
 
-    def get(
-        self,
-        client: int,
-        class_id: int,
-        obis: Obis,
-        attribute: int,
-        selection: RangeSelection | EntrySelection | None,
-    ) -> Data:
+    def get(self, client: int, target: Target) -> Data:
+        obis, attribute, selection = target.obis, target.index, target.selection
         if obis.c == 43 and obis.d == 1:
             return double_long_unsigned(self.frame_counter((obis.e - 1 + 1) * 16))
         value = self.attributes.get((str(obis), attribute))
@@ -100,7 +95,8 @@ class SmallMeter:
             return self._select(value, selection)
         return value
 
-    def set(self, client: int, class_id: int, obis: Obis, attribute: int, value: Data) -> None:
+    def set(self, client: int, target: Target, value: Data) -> None:
+        obis, attribute = target.obis, target.index
         if (str(obis), attribute) in self.writable:
             self.attributes[str(obis), attribute] = value
             return
@@ -110,12 +106,11 @@ class SmallMeter:
             raise AccessDenied(TYPE_UNMATCHED)
         self.clock_set = value.octets
 
-    def action(
-        self, client: int, class_id: int, obis: Obis, method: int, parameter: Data | None
-    ) -> Data | None:
+    def action(self, client: int, target: Target, parameter: Data | None) -> Data | None:
+        obis, method = target.obis, target.index
         if (str(obis), method) == ECHO:
             return parameter
-        if (class_id, str(obis)) != (70, "0-0:96.3.10*255"):
+        if (target.class_id, str(obis)) != (70, "0-0:96.3.10*255"):
             raise AccessDenied(OBJECT_UNDEFINED)
         self.relay_closed = method == 2
         return None

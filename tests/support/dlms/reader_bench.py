@@ -65,37 +65,26 @@ class ScriptedExchange:
         self.asked: Counter[str] = Counter()
         self.buffers: list[RangeSelection | EntrySelection | None] = []
 
-    async def get(
-        self,
-        class_id: int,
-        obis: Obis,
-        attribute: int = 2,
-        selection: RangeSelection | EntrySelection | None = None,
-    ) -> Data:
-        return axdr.decode(await self.get_octets(class_id, obis, attribute, selection))
+    async def get(self, target: Target) -> Data:
+        return axdr.decode(await self.get_octets(target))
 
-    async def get_octets(
-        self,
-        class_id: int,
-        obis: Obis,
-        attribute: int = 2,
-        selection: RangeSelection | EntrySelection | None = None,
-    ) -> bytes:
-        self.asked[f"{obis}#{attribute}"] += 1
+    async def get_octets(self, target: Target) -> bytes:
+        obis, selection = target.obis, target.selection
+        self.asked[str(target)] += 1
         try:
-            if (class_id, attribute) == (7, 2) and self.only in (None, obis):
+            if (target.class_id, target.index) == (7, 2) and self.only in (None, obis):
                 self.buffers.append(selection)
-                rows = list(self.meter.get(48, class_id, obis, attribute, None).items)
+                rows = list(self.meter.get(48, Target(7, obis)).items)
                 value = array(*self.answer(rows, selection))
             else:
-                value = self.meter.get(48, class_id, obis, attribute, selection)
+                value = self.meter.get(48, target)
         except AccessDenied as denied:
-            error = refusal(denied.code, f"read of {obis}#{attribute}")
+            error = refusal(denied.code, f"read of {target}")
             raise (NotSupported(str(error)) if denied.code in (4, 9, 11) else error) from denied
         return axdr.encode(value)
 
     partial = b""
-    get_once = get_octets
+    get_octets_once = get_octets
 
     async def recover(self, error: ProtocolError, *, progress: bool = False) -> None:
         raise error
@@ -104,7 +93,7 @@ class ScriptedExchange:
         found: list[Data | ProtocolError] = []
         for target in targets:
             try:
-                found.append(await self.get(target.class_id, target.obis, target.index))
+                found.append(await self.get(target))
             except (NotSupported, MeterRefused) as error:
                 found.append(error)
         return found

@@ -158,7 +158,7 @@ async def test_an_order_in_a_kept_association_is_sent_once_after_a_read_has_prov
         s.wire.forget()
     orders: list[int] = []
     act = s.meter.action
-    s.meter.action = lambda *given: orders.append(given[3]) or act(*given)  # type: ignore[method-assign]
+    s.meter.action = lambda *given: orders.append(given[1].index) or act(*given)  # type: ignore[method-assign]
     async with s.session() as session:
         await session.switch_relay(RelayState.OPEN)
         assert await session.relay() is RelayState.OPEN

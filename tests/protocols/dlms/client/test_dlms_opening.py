@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.association_opener import association_settings, counter_object
 from protocols.dlms.data.types import Data, double_long_unsigned
 from protocols.dlms.security.suites import MAX_COUNTER
@@ -29,7 +29,7 @@ from protocols.errors import (
     SecurityFailure,
 )
 from protocols.meters.counters import FileCounters
-from protocols.reading import Obis, RelayState
+from protocols.reading import RelayState
 from protocols.session import Auth, DlmsSettings
 from tests.support.dlms.bench import POLICIES, SmallMeter
 from tests.support.dlms.fault_line import Fault, FaultLine
@@ -48,21 +48,14 @@ class CounterMeter(SmallMeter):
         self.shown: Callable[[int], int | None] = lambda asked: self.frame_counter(48)
         self.asked: list[str] = []
 
-    def get(
-        self,
-        client: int,
-        class_id: int,
-        obis: Obis,
-        attribute: int,
-        selection: RangeSelection | EntrySelection | None,
-    ) -> Data:
-        if obis.c == 43:
-            self.asked.append(str(obis))
+    def get(self, client: int, target: Target) -> Data:
+        if target.obis.c == 43:
+            self.asked.append(str(target.obis))
             shown = self.shown(len(self.asked))
             if shown is None:
                 raise AccessDenied(4)
             return double_long_unsigned(shown)
-        return super().get(client, class_id, obis, attribute, selection)
+        return super().get(client, target)
 
 
 def meter_site(meter: SmallMeter, name: str, framing: str = "wrapper") -> Site:

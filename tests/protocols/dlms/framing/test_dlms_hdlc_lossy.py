@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, GetRequest
 from protocols.dlms.core.connection import AssociationSettings, ClientConnection, State
 from protocols.dlms.core.outcomes import Associated, Event, LinkUp, RequestDone, Value
@@ -38,9 +39,7 @@ class CountingMeter(SmallMeter):
         super().__init__({48: POLICIES["none"][0]})
         self.carried_out: list[bytes] = []
 
-    def action(
-        self, client: int, class_id: int, obis: Obis, method: int, parameter: Data | None
-    ) -> Data | None:
+    def action(self, client: int, target: Target, parameter: Data | None) -> Data | None:
         assert parameter is not None
         assert parameter.octets is not None
         self.carried_out.append(parameter.octets)

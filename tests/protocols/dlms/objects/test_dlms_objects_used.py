@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.dlms import objects
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import ColumnName, EntrySelection
 from protocols.dlms.data.types import (
     NULL,
@@ -178,18 +179,18 @@ class Meter:
         self.run: list[tuple[int, int, Data]] = []
         self.selections: list[object] = []
 
-    async def get(self, class_id: int, obis: Obis, attribute: int = 2, selection: object = None) -> Data:
-        self.selections.append(selection)
-        answer = self.attributes.get(attribute, NotSupported(f"{obis}#{attribute}"))
+    async def get(self, target: Target) -> Data:
+        self.selections.append(target.selection)
+        answer = self.attributes.get(target.index, NotSupported(str(target)))
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    async def set(self, class_id: int, obis: Obis, attribute: int, value: Data) -> None:
-        self.written.append((class_id, attribute, value))
+    async def set(self, target: Target, value: Data) -> None:
+        self.written.append((target.class_id, target.index, value))
 
-    async def action(self, class_id: int, obis: Obis, method: int, parameter: Data) -> Data | None:
-        self.run.append((class_id, method, parameter))
+    async def action(self, target: Target, parameter: Data) -> Data | None:
+        self.run.append((target.class_id, target.index, parameter))
         return None
 
 
@@ -288,14 +289,14 @@ def test_every_readable_attribute_of_the_simulated_meter_has_a_name_and_its_clas
     home = Household(4, "GEN", "10000001", Noon().now() - timedelta(days=2))
     policy = AssociationPolicy(auth=Auth.HLS2, secret=bytes(16), may_write=True)
     meter = HouseholdModel(home, Noon(), {48: policy})
-    entries = objects.parse_object_list(meter.get(48, 15, Obis(0, 0, 40, 0, 0), 2, None))
+    entries = objects.parse_object_list(meter.get(48, Target(15, Obis(0, 0, 40, 0, 0))))
     assert len(entries) > 50
     for entry in entries:
         found = objects.catalogue(entry.class_id, entry.version)
         assert found is not None
         for number in filter(entry.readable, entry.attributes):  # a password is written only
             assert not found.attribute_name(number).startswith("attribute "), entry
-            data = meter.get(48, entry.class_id, entry.obis, number, None)
+            data = meter.get(48, Target(entry.class_id, entry.obis, number))
             assert "malformed" not in str(objects.describe(entry.class_id, entry.version, number, data)), (
                 entry
             )

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
+from protocols.dlms.apdu.lists import Target
+from protocols.dlms.apdu.selection import RangeSelection
 from protocols.dlms.client.exchange import Exchange
 from protocols.dlms.client.resuming_exchange import MAX_RESUMES
 from protocols.dlms.data import cosem_time
@@ -36,7 +37,7 @@ from protocols.errors import (
     MeterSilent,
 )
 from protocols.lines.tcp import TcpLine
-from protocols.reading import Obis, ProfileName, ReadingSet, RelayState
+from protocols.reading import ProfileName, ReadingSet, RelayState
 from protocols.session import MeterSpec
 from tests.support.dlms.bench import POLICIES, START, SmallMeter
 from tests.support.dlms.fault_line import Fault, FaultLine
@@ -66,17 +67,10 @@ class RowMeter(SmallMeter):
             self.attributes[BLOCKS, 5] = enum(2)
         self.attributes[BLOCKS, 2] = array(*rows)
 
-    def get(
-        self,
-        client: int,
-        class_id: int,
-        obis: Obis,
-        attribute: int,
-        selection: RangeSelection | EntrySelection | None,
-    ) -> Data:
-        if isinstance(selection, RangeSelection) and str(obis) == BLOCKS:
-            self.asked.append(selection)
-        return super().get(client, class_id, obis, attribute, selection)
+    def get(self, client: int, target: Target) -> Data:
+        if isinstance(target.selection, RangeSelection) and str(target.obis) == BLOCKS:
+            self.asked.append(target.selection)
+        return super().get(client, target)
 
 
 def site_of(meter: SmallMeter, framing: str, faults: list[Fault], name: str = "none") -> Site:
@@ -185,8 +179,8 @@ async def test_an_order_is_never_repeated_and_what_follows_it_is_read_anew() -> 
     meter = RowMeter()
     orders: list[int] = []
     act = meter.action
-    meter.action = lambda client, class_id, obis, method, parameter: (  # type: ignore[method-assign]
-        orders.append(method) or act(client, class_id, obis, method, parameter)
+    meter.action = lambda client, target, parameter: (  # type: ignore[method-assign]
+        orders.append(target.index) or act(client, target, parameter)
     )
     s = site_of(meter, "wrapper", [])
     async with s.open() as session:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.core.outcomes import refusal
 from protocols.dlms.data.types import (
@@ -88,11 +89,11 @@ async def test_a_range_heard_as_a_later_one_is_not_taken_for_an_end_of_the_rows(
 @pytest.mark.parametrize("busy", ["1-0:1.29.0*255#3", f"{NAME}#5"])
 async def test_a_busy_meter_is_not_taken_for_one_without_a_scale_or_an_order(busy: str) -> None:
     class Busy(ScriptedExchange):
-        async def get_octets(self, class_id, obis, attribute=2, selection=None):  # type: ignore[no-untyped-def]
-            if f"{obis}#{attribute}" == busy and not self.asked[busy]:
+        async def get_octets(self, target: Target) -> bytes:
+            if str(target) == busy and not self.asked[busy]:
                 self.asked[busy] += 1
                 raise refusal(2, busy)
-            return await super().get_octets(class_id, obis, attribute, selection)
+            return await super().get_octets(target)
 
     cache: Layouts = {}
     meter = SmallMeter()
