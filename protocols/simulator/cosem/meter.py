@@ -24,7 +24,8 @@ from protocols.simulator.cosem.objects import (
     scaler_profile,
 )
 from protocols.simulator.cosem.rows import Raw
-from protocols.simulator.household.household import PERIODS, TRANSACTION_LOG, Household
+from protocols.simulator.household.events import TRANSACTION_LOG
+from protocols.simulator.household.household import PERIODS, Household
 
 STORED = timedelta(days=35)
 BLOCK_PERIOD, DAILY_PERIOD = Obis(1, 0, 0, 8, 4), Obis(1, 0, 0, 8, 5)

@@ -30,7 +30,8 @@ from protocols.simulator.cosem.control import CLOCK_OBIS, IMAGE_SCHEDULE, MESSAG
 from protocols.simulator.cosem.meter import Build, MeterObjects
 from protocols.simulator.cosem.objects import Memory, Served, logical_name
 from protocols.simulator.cosem.push import PushObjects
-from protocols.simulator.household.household import TRANSACTION_LOG, Household
+from protocols.simulator.household.events import TRANSACTION_LOG
+from protocols.simulator.household.household import Household
 
 __all__ = [
     "CURRENT_ASSOCIATION",

@@ -227,3 +227,11 @@ def merge(spans: Sequence[TimeSpan]) -> tuple[TimeSpan, ...]:
         else:
             out.append((begin, end))
     return tuple(out)
+
+
+def first_zones(ws: int, start: int) -> tuple[Zone, ...]:
+    """Return the tariff zones of a meter that shows `ws` at first: equal parts, the rest in the first zone."""
+    none = Demand(0, start)
+    part, vas_part = ws // ZONES, ws * 1000 // 950 // ZONES
+    first = Zone(ws - part * (ZONES - 1), ws * 1000 // 950 - vas_part * (ZONES - 1), none)
+    return (first, *(Zone(part, vas_part, none) for _ in range(ZONES - 1)))
