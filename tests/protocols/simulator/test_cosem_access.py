@@ -55,7 +55,7 @@ def test_every_association_has_its_object_counter_and_name(model: HouseholdModel
 
 
 def test_each_client_sees_what_its_list_says_and_no_more(model: HouseholdModel) -> None:
-    model.own(8, CLOCK)
+    model.get(PUBLIC, Target(8, CLOCK))
     sizes = {}
     for client in CLIENTS:
         entries = parse_object_list(model.get(client, Target(15, CURRENT)))
