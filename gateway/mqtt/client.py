@@ -51,7 +51,7 @@ class ReceiptClient(aiomqtt.Client):
         self, topic: str, payload: bytes, retain: bool, properties: Properties | None
     ) -> asyncio.Future[None]:
         receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        receipt.add_done_callback(_seen)
+        receipt.add_done_callback(_retrieve)
         if self._disconnected.done():
             receipt.set_exception(PeerUnavailable("the connection to the broker is closed"))
             return receipt
@@ -133,15 +133,15 @@ class ReceiptClient(aiomqtt.Client):
         receipt = self.receipts.pop(mid, None)
         if receipt is None or receipt.done():
             return
-        code = code_of(reason_code)
+        code = reason_number(reason_code)
         if code < 128:
             receipt.set_result(None)
         else:
             receipt.set_exception(_refused(code, str(reason_code)))
 
 
-def code_of(reason: Any) -> int:
-    """Return the number of a reason, of either version of MQTT."""
+def reason_number(reason: Any) -> int:
+    """Return the number of a broker's reason, of either version of MQTT."""
     return int(reason.value if isinstance(reason, ReasonCode) else reason or 0)
 
 
@@ -155,7 +155,7 @@ def make_properties(packet: int, **fields: object) -> Properties:
     return properties
 
 
-def _seen(receipt: asyncio.Future[None]) -> None:
+def _retrieve(receipt: asyncio.Future[None]) -> None:
     if not receipt.cancelled():
         receipt.exception()  # a receipt that nobody awaits is no fault
 

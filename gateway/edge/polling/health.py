@@ -116,7 +116,7 @@ class PollReport:
 
 
 def state_of(error: Exception) -> PollState:
-    """The state that a failure puts a meter into."""
+    """Return the state that a failure puts a meter into."""
     match error:
         case IdentityMismatch():
             return PollState.MISMATCH
@@ -129,12 +129,12 @@ def state_of(error: Exception) -> PollState:
 
 
 def may_lock_out(error: Exception) -> bool:
-    """Whether trying again at once could lock the meter (wrong password or key)."""
+    """Say whether trying again at once could lock the meter (wrong password or key)."""
     return isinstance(error, AssociationRefused | SecurityFailure)
 
 
-def code_of(error: Exception | None) -> str | None:
-    """Return the stable name of an error for messages and pages."""
+def health_code(error: Exception | None) -> str | None:
+    """Return the stable name of what is wrong, for messages and pages; None when nothing is."""
     if error is None:
         return None
     return error.code if isinstance(error, ProtocolError) else "internal"

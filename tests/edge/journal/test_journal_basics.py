@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord, JournalBatch, SeqRange
-from gateway.edge.journal.journal import FullPolicy, Journal, JournalLimits
+from gateway.edge.journal.journal import Journal
+from gateway.edge.journal.limits import FullPolicy, JournalLimits
 from gateway.errors import JournalError, JournalFull
 from tests.support.fakes import ManualClock
 from tests.support.waiting import PATIENCE, until
