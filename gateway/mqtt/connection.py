@@ -304,6 +304,17 @@ def _translated(settings: MqttSettings) -> Iterator[None]:
         raise PeerUnavailable(f"{where}: {error}") from error
 
 
+class _TlsSocket(ssl.SSLSocket):
+    """Paho forgets the socket of a handshake that fails: it would stay open until it is collected."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 def _tls(settings: TlsSettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
@@ -312,4 +323,5 @@ def _tls(settings: TlsSettings) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"the TLS files for the broker cannot be used: {error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _TlsSocket
     return context
