@@ -59,6 +59,7 @@ async def test_falls_back_to_3_1_1_against_amqtt(amqtt_port: int) -> None:
     assert await exchange(settings(amqtt_port)) == "3.1.1"
 
 
+@pytest.mark.mosquitto
 async def test_wrong_password_says_what_to_check(tmp_path: Path) -> None:
     with Mosquitto(tmp_path / "m", passwords={"edge": "right"}) as broker:
         assert await exchange(settings(broker.port, username="edge"), password=b"right") == "5"
@@ -69,6 +70,7 @@ async def test_wrong_password_says_what_to_check(tmp_path: Path) -> None:
                 )
 
 
+@pytest.mark.mosquitto
 async def test_tls_with_password_and_with_client_certificate(tmp_path: Path) -> None:
     certs = make_certificates(tmp_path / "certs")
     with Mosquitto(tmp_path / "a", passwords={"edge": "right"}, certificates=certs) as broker:
@@ -102,6 +104,7 @@ async def test_receipts_fail_when_the_broker_dies(broker: Mosquitto) -> None:
             await connection.send("t/2", b"x")
 
 
+@pytest.mark.mosquitto
 async def test_a_publish_that_is_not_allowed_is_no_success(tmp_path: Path) -> None:
     acl = tmp_path / "acl"
     acl.write_text("topic readwrite t/#\n")

@@ -162,7 +162,7 @@ def run(conversation: Conversation, random: Random, *, faults: int, datagrams: b
 
 ANY = st.sampled_from(conversations())
 SEEDS = st.integers(0, 2**32).map(Random)
-LONG = settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+LONG = settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 
 
 @LONG

@@ -180,7 +180,7 @@ def test_without_gbt_on_both_sides_services_use_their_own_blocks() -> None:
     assert gbt.TAG not in {data[8] for data in joined.to_server}
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     apdu=st.binary(min_size=1, max_size=700),
     size=st.integers(1, 60),

@@ -243,7 +243,6 @@ class LossyLine(RuleBasedStateMachine):
 LossyLine.TestCase.settings = settings(
     max_examples=150,
     stateful_step_count=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestLossyLine = LossyLine.TestCase
