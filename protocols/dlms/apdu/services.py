@@ -54,7 +54,7 @@ from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.data.syntax import Field, Flag, Number, OctetString, Record, Sequence, Single
 from protocols.dlms.data.types import Data
 from protocols.errors import LocalError
-from protocols.reading import Obis
+from protocols.obis import Obis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-
+from protocols.authentication import Auth
 from protocols.dlms.security.suites import (
     AUTHENTICATED,
     KEY_OCTETS,
@@ -18,7 +17,6 @@ from protocols.dlms.security.suites import (
     unprotect,
 )
 from protocols.errors import MeterConfigError, SecurityFailure
-from protocols.session import Auth
 
 MECHANISMS = {
     Auth.NONE: 0,
@@ -123,6 +121,6 @@ def _ecb(key: bytes, challenge: bytes) -> bytes:
     """Cipher a challenge as Indian meters ask for: AES-128-ECB, key and challenge zero-padded to 16."""
     if not key or len(key) > KEY_OCTETS:
         raise MeterConfigError(f"the HLS key has {len(key)} octets; 1 to {KEY_OCTETS} are allowed")
-    # The Indian companion prescribes ECB here; it covers one random challenge, never data.
-    cipher = Cipher(algorithms.AES(key.ljust(KEY_OCTETS, b"\0")), modes.ECB())  # noqa: S305
-    return cipher.encryptor().update(_padded(challenge))
+    from protocols.dlms.security import aes
+
+    return aes.code_book(key.ljust(KEY_OCTETS, b"\0"), _padded(challenge))

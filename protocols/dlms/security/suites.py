@@ -8,18 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
+from protocols.authentication import Protection
 from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.data.syntax import Number, Record, Rest
 from protocols.errors import MeterConfigError, SecurityFailure
-from protocols.session import Protection
 
 TAG_OCTETS = 12
-FULL_TAG_OCTETS = 16
-"""What AES-GCM gives; suite 0 sends the first twelve."""
 KEY_OCTETS = 16
 TITLE_OCTETS = 8
 AUTHENTICATED = 0x10
@@ -114,12 +108,13 @@ def secure(
     keys: Keys, title: bytes, counter: int, plain: bytes, *, control: int = AUTHENTICATED_ENCRYPTED
 ) -> SecuredText:
     """Cipher `plain` as the sender with this system title; SecurityFailure when the counter is used up."""
+    from protocols.dlms.security import aes
+
     nonce = title + _counter_octets(counter)
     if not control & AUTHENTICATED:
-        return SecuredText(control, counter, _counter_mode(algorithms.AES(keys.encryption), nonce, plain))
+        return SecuredText(control, counter, aes.counter_mode(keys.encryption, nonce, plain))
     secret = plain if control & ENCRYPTED else b""
-    sealed = AESGCM(keys.encryption).encrypt(nonce, secret, _associated(keys, control, plain))
-    text = sealed[: TAG_OCTETS - FULL_TAG_OCTETS]
+    text = aes.seal(keys.encryption, nonce, secret, _associated(keys, control, plain), TAG_OCTETS)
     return SecuredText(control, counter, text if control & ENCRYPTED else plain + text)
 
 
@@ -159,23 +154,15 @@ def _check_control(control: int, required: int) -> None:
 
 
 def _open(keys: Keys, nonce: bytes, control: int, text: bytes, tag: bytes) -> bytes:
-    algorithm = algorithms.AES(keys.encryption)
+    from protocols.dlms.security import aes
+
     if not control & AUTHENTICATED:
-        return _counter_mode(algorithm, nonce, text) if control & ENCRYPTED else text
-    cipher = Cipher(algorithm, modes.GCM(nonce, tag, TAG_OCTETS)).decryptor()
-    cipher.authenticate_additional_data(_associated(keys, control, text))
-    try:
-        plain = cipher.update(text if control & ENCRYPTED else b"") + cipher.finalize()
-    except InvalidTag as error:
-        raise SecurityFailure(
-            "authentication tag is wrong (encryption or authentication key, or tampering)"
-        ) from error
+        return aes.counter_mode(keys.encryption, nonce, text) if control & ENCRYPTED else text
+    secret = text if control & ENCRYPTED else b""
+    plain = aes.unseal(keys.encryption, nonce, secret, _associated(keys, control, text), tag)
+    if plain is None:
+        raise SecurityFailure("authentication tag is wrong (encryption or authentication key, or tampering)")
     return plain if control & ENCRYPTED else text
-
-
-def _counter_mode(algorithm: algorithms.AES, nonce: bytes, text: bytes) -> bytes:
-    """Cipher or decipher without a tag: GCM is then counter mode from block 2."""
-    return Cipher(algorithm, modes.CTR(nonce + b"\0\0\0\2")).encryptor().update(text)
 
 
 def _associated(keys: Keys, control: int, plain: bytes) -> bytes:

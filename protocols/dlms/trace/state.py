@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from protocols.authentication import Auth
 from protocols.dlms.data.cursor import MAX_OCTETS
-from protocols.dlms.security import hls
 from protocols.dlms.security.ciphering import PLAIN_TAGS
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.trace.tree import Listener, TraceCursor
 from protocols.errors import MeterError, ProtocolError
-from protocols.session import Auth
 
 FROM_CLIENT = (0x01, 0x60, 0x62, 0xC0, 0xC1, 0xC3)
 """Tags of the plain APDUs that clients send."""
@@ -101,6 +100,8 @@ class TraceState:
 
     def proof(self, answer: bytes, *, by_client: bool) -> str:
         """Check an answer to an HLS challenge as far as keys are known."""
+        from protocols.dlms.security import hls
+
         client = hls.Party(title=self.client, challenge=self.client_challenge)
         meter = hls.Party(title=self.meter, challenge=self.meter_challenge)
         prover, verifier = (client, meter) if by_client else (meter, client)
