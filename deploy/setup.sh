@@ -76,6 +76,4 @@ if [ ! -e "$stamp" ] || ! .venv/bin/python -c 'import gateway' 2>/dev/null; then
 fi
 
 # Bytecode of our own modules, which pip does not write for a checkout: `--help` compiles nothing, wherever it runs.
-.venv/bin/python -m compileall -q gateway mapping protocols ||
-  fail "the modules could not be compiled" ".venv/bin/python -m compileall -q gateway mapping protocols" \
-    "is every file of the checkout there?"
+.venv/bin/python -m compileall -q gateway mapping protocols || true # what does not compile is said; lint fails on it

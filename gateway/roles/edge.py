@@ -15,7 +15,8 @@ from gateway import __version__
 from gateway.config.file import Config
 from gateway.config.meters import MeterSection
 from gateway.contract.messages import Alarm, ClockStatus, DirectoryPart, LineStatus, MeterStatus, Status
-from gateway.edge.journal.journal import FullPolicy, Journal, JournalLimits
+from gateway.edge.journal.journal import Journal
+from gateway.edge.journal.limits import FullPolicy, JournalLimits
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.health import LineHealth, MeterHealth
 from gateway.edge.polling.poller import Poller

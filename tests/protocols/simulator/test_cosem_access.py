@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protocols.dlms.apdu.lists import Target
-from protocols.dlms.apdu.services import GetRequest
+from protocols.dlms.apdu.services import GetRequest, decode_apdu, encode_apdu
 from protocols.dlms.data.types import Data, Tag, array, enum, octets, structure
 from protocols.dlms.objects.object_list import parse_object_list
 from protocols.dlms.security.key_wrap import wrap_key
