@@ -47,7 +47,7 @@ from protocols.session import Clock, SessionContext
 if TYPE_CHECKING:
     from gateway.edge.influx.follow import InfluxFollower
 
-log = structlog.get_logger("gateway.edge")
+log = structlog.get_logger("gateway.roles")
 
 BACKLOG_ALARM = 10_000
 """Entries waiting for the broker above which the status carries an alarm."""
