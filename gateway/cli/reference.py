@@ -1,4 +1,4 @@
-"""Generates the references in docs/ from the code itself: commands, settings, errors, exit codes.
+"""The references in docs/, generated from the code itself: commands, settings, errors, exit codes.
 
 `python -m gateway.cli.reference docs` writes them; a test fails when they are not what is in the tree.
 """
@@ -35,15 +35,7 @@ def commands() -> str:
         path = f"meter-gateway {' '.join(words)}"
         lines += [f"## {path}\n", "```text", _help(command, path), "```\n"]
     lines += ["## Exit codes\n", "| code | name | meaning |", "|---|---|---|"]
-    meanings = {
-        Exit.GOOD: "all is well",
-        Exit.FAILED: "the command ran and found something wrong; it says what",
-        Exit.USAGE: "wrong use, or a file or number that was refused",
-        Exit.CONFIG: "the configuration or a secret is wrong",
-        Exit.PEER: "a meter, line, broker or server did not do its part",
-        Exit.JOURNAL: "the journal or a store cannot be used",
-    }
-    lines += [f"| {code.value} | {code.name.lower()} | {meanings[code]} |" for code in Exit]
+    lines += [f"| {code.value} | {code.name.lower()} | {code.meaning} |" for code in Exit]
     return "\n".join(lines) + "\n"
 
 
