@@ -6,17 +6,12 @@ import hashlib
 import hmac
 from dataclasses import dataclass, field
 
-from protocols.authentication import Auth
-from protocols.dlms.security.suites import (
-    AUTHENTICATED,
-    KEY_OCTETS,
-    TAG_OCTETS,
-    TITLE_OCTETS,
-    Keys,
-    protect,
-    unprotect,
-)
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from protocols.dlms.security.forms import AUTHENTICATED, KEY_OCTETS
+from protocols.dlms.security.suites import TAG_OCTETS, TITLE_OCTETS, Keys, protect, unprotect
 from protocols.errors import MeterConfigError, SecurityFailure
+from protocols.session import Auth
 
 MECHANISMS = {
     Auth.NONE: 0,
@@ -121,6 +116,6 @@ def _ecb(key: bytes, challenge: bytes) -> bytes:
     """Cipher a challenge as Indian meters ask for: AES-128-ECB, key and challenge zero-padded to 16."""
     if not key or len(key) > KEY_OCTETS:
         raise MeterConfigError(f"the HLS key has {len(key)} octets; 1 to {KEY_OCTETS} are allowed")
-    from protocols.dlms.security import aes
-
-    return aes.code_book(key.ljust(KEY_OCTETS, b"\0"), _padded(challenge))
+    # The Indian companion prescribes ECB here; it covers one random challenge, never data.
+    cipher = Cipher(algorithms.AES(key.ljust(KEY_OCTETS, b"\0")), modes.ECB())  # noqa: S305
+    return cipher.encryptor().update(_padded(challenge))

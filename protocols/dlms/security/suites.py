@@ -8,17 +8,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from protocols.authentication import Protection
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from protocols.dlms.data.cursor import Cursor
-from protocols.dlms.data.syntax import Number, Record, Rest
+from protocols.dlms.security.forms import (
+    AUTHENTICATED,
+    AUTHENTICATED_ENCRYPTED,
+    ENCRYPTED,
+    KEY_OCTETS,
+    SECURED_TEXT,
+    SecuredText,
+)
 from protocols.errors import MeterConfigError, SecurityFailure
+from protocols.session import Protection
 
 TAG_OCTETS = 12
-KEY_OCTETS = 16
+FULL_TAG_OCTETS = 16
+"""What AES-GCM gives; suite 0 sends the first twelve."""
 TITLE_OCTETS = 8
-AUTHENTICATED = 0x10
-ENCRYPTED = 0x20
-AUTHENTICATED_ENCRYPTED = 0x30
 _BROADCAST, _COMPRESSED, _SUITE = 0x40, 0x80, 0x0F
 MAX_COUNTER = 0xFFFFFFFF
 
@@ -58,36 +67,6 @@ class Keys:
                 raise MeterConfigError(f"the {name} key has {len(key)} octets; suite 0 needs {KEY_OCTETS}")
 
 
-@dataclass(frozen=True, slots=True)
-class SecuredText:
-    """What stands in a ciphered APDU: security control, invocation counter, text with its tag as control says."""
-
-    control: int
-    counter: int
-    text: bytes = field(repr=False)
-
-
-_CONTROL_NAMES = {
-    0: "none",
-    AUTHENTICATED: "authenticated",
-    ENCRYPTED: "encrypted",
-    AUTHENTICATED_ENCRYPTED: "both",
-}
-SECURED_TEXT = Record(
-    SecuredText,
-    (
-        "control",
-        Number(
-            "security control",
-            1,
-            {control | suite: name for control, name in _CONTROL_NAMES.items() for suite in range(3)},
-        ),
-    ),
-    ("counter", Number("invocation counter", 4)),
-    ("text", Rest("text and tag")),
-)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """A ciphered APDU after its tag was checked."""
@@ -108,13 +87,12 @@ def secure(
     keys: Keys, title: bytes, counter: int, plain: bytes, *, control: int = AUTHENTICATED_ENCRYPTED
 ) -> SecuredText:
     """Cipher `plain` as the sender with this system title; SecurityFailure when the counter is used up."""
-    from protocols.dlms.security import aes
-
     nonce = title + _counter_octets(counter)
     if not control & AUTHENTICATED:
-        return SecuredText(control, counter, aes.counter_mode(keys.encryption, nonce, plain))
+        return SecuredText(control, counter, _counter_mode(algorithms.AES(keys.encryption), nonce, plain))
     secret = plain if control & ENCRYPTED else b""
-    text = aes.seal(keys.encryption, nonce, secret, _associated(keys, control, plain), TAG_OCTETS)
+    sealed = AESGCM(keys.encryption).encrypt(nonce, secret, _associated(keys, control, plain))
+    text = sealed[: TAG_OCTETS - FULL_TAG_OCTETS]
     return SecuredText(control, counter, text if control & ENCRYPTED else plain + text)
 
 
@@ -154,15 +132,23 @@ def _check_control(control: int, required: int) -> None:
 
 
 def _open(keys: Keys, nonce: bytes, control: int, text: bytes, tag: bytes) -> bytes:
-    from protocols.dlms.security import aes
-
+    algorithm = algorithms.AES(keys.encryption)
     if not control & AUTHENTICATED:
-        return aes.counter_mode(keys.encryption, nonce, text) if control & ENCRYPTED else text
-    secret = text if control & ENCRYPTED else b""
-    plain = aes.unseal(keys.encryption, nonce, secret, _associated(keys, control, text), tag)
-    if plain is None:
-        raise SecurityFailure("authentication tag is wrong (encryption or authentication key, or tampering)")
+        return _counter_mode(algorithm, nonce, text) if control & ENCRYPTED else text
+    cipher = Cipher(algorithm, modes.GCM(nonce, tag, TAG_OCTETS)).decryptor()
+    cipher.authenticate_additional_data(_associated(keys, control, text))
+    try:
+        plain = cipher.update(text if control & ENCRYPTED else b"") + cipher.finalize()
+    except InvalidTag as error:
+        raise SecurityFailure(
+            "authentication tag is wrong (encryption or authentication key, or tampering)"
+        ) from error
     return plain if control & ENCRYPTED else text
+
+
+def _counter_mode(algorithm: algorithms.AES, nonce: bytes, text: bytes) -> bytes:
+    """Cipher or decipher without a tag: GCM is then counter mode from block 2."""
+    return Cipher(algorithm, modes.CTR(nonce + b"\0\0\0\2")).encryptor().update(text)
 
 
 def _associated(keys: Keys, control: int, plain: bytes) -> bytes:
