@@ -66,7 +66,7 @@ class DlmsSession:
         self._companion = companion(spec.dlms.companion if spec.dlms else DEFAULT)
         self._nameplate = nameplate
         self._reader: ProfileReader | None = None
-        exchange.check_with(self._same_meter)
+        exchange.check = self._check_same_meter
 
     @property
     def nameplate(self) -> Nameplate | None:
@@ -126,7 +126,7 @@ class DlmsSession:
             year=int(year) if year.isdecimal() and year.isascii() else None,
         )
 
-    async def _same_meter(self, opened: OpenAssociation) -> None:
+    async def _check_same_meter(self, opened: OpenAssociation) -> None:
         """Make sure that a conversation opened anew is with the same meter; IdentityMismatch otherwise."""
         known = self._nameplate
         if self._title and opened.title and opened.title != self._title:
@@ -258,7 +258,7 @@ async def open_dlms(
                 await session.identify()
             yield session
             if pool is not None and exchange.standing:
-                exchange.let_go(partial(pool.put, lease, spec, nameplate=session.nameplate))
+                exchange.hand_over(partial(pool.put, lease, spec, nameplate=session.nameplate))
         finally:
             await exchange.close()
     except ProtocolError as error:

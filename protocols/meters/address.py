@@ -7,7 +7,6 @@ the query holds settings by their names. Keys are never part of a URL: they come
 from __future__ import annotations
 
 import getpass
-import hashlib
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +18,7 @@ from protocols.dlms.companion import companion
 from protocols.errors import MeterConfigError, SecretMissing
 from protocols.meters.key_file import KeyFile
 from protocols.meters.lines import LineSettings
+from protocols.meters.titles import client_title
 from protocols.session import DLMS_SETTINGS, Auth, DlmsSettings, MeterSpec, ModbusSettings, SettingType
 
 DLMS_PORT, MODBUS_PORT = 4059, 502
@@ -76,11 +76,13 @@ def parse_address(url: str, keys: KeyFile | None = None) -> tuple[LineSettings, 
     return line, replace(spec, dlms=dlms_settings(line, given, keys))
 
 
-def parse_line(url: str, *, tcp_port: int = DLMS_PORT) -> LineSettings:
+def parse_line(
+    url: str, *, tcp_port: int = DLMS_PORT, otherwise: str = "is not the address of a line"
+) -> LineSettings:
     """Read the URL of a line, without a protocol before it; its query is left out.
 
     `tcp_port` is meant where a `tcp` or `udp` URL names none; RTU over TCP has Modbus's. MeterConfigError says
-    what is allowed.
+    what is allowed; `otherwise` is what it says of a text that is no such URL.
     """
     _refuse_password(url)
     try:
@@ -95,7 +97,7 @@ def parse_line(url: str, *, tcp_port: int = DLMS_PORT) -> LineSettings:
             return LineSettings(kind="rtu-over-tcp", host=parts.hostname, port=port or MODBUS_PORT)
         case "serial" | "optical" if parts.path:
             return LineSettings(kind="serial", device=parts.path, mode_e=parts.scheme == "optical")
-    raise MeterConfigError(f"`{_without_query(url)}` is not the address of a line: write {LINE_FORMS}")
+    raise MeterConfigError(f"`{_without_query(url)}` {otherwise}: write {LINE_FORMS}")
 
 
 def modbus_settings(line: LineSettings, given: Mapping[str, Any]) -> ModbusSettings:
@@ -146,7 +148,7 @@ def dlms_settings(
         "password_ref": password,
         "encryption_key_ref": encryption,
         "authentication_key_ref": authentication,
-        "system_title": system_title(f"{socket.gethostname()}/{getpass.getuser()}/{program}"),
+        "system_title": client_title(f"{socket.gethostname()}/{getpass.getuser()}/{program}"),
         "framing": _framing(line, given),
     }
     return DlmsSettings(**settings)
@@ -157,14 +159,6 @@ def _framing(line: LineSettings, given: Mapping[str, Any]) -> str:
         return "wrapper-udp"
     hdlc = given.get("physical") is not None or line.kind == "serial"
     return str(given.get("framing") or ("hdlc" if hdlc else "wrapper"))
-
-
-def system_title(client: str) -> bytes:
-    """Return a client's own system title: `MGW` and five octets of its name's hash.
-
-    Two clients with one key must differ in it, since nonce = system title + counter (Green Book, suite 0).
-    """
-    return b"MGW" + hashlib.sha256(client.encode()).digest()[:5]
 
 
 def _settings(url: str, kinds: Mapping[str, SettingType]) -> dict[str, Any]:

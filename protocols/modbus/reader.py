@@ -40,15 +40,18 @@ class RegisterReader:
         return got
 
     async def _block(self, block: RegisterBlock) -> Words:
+        """Read one block; a refused one is read in halves, down to the value that the meter refuses."""
         try:
             words = await self._client.read_registers(self._unit, block.function, block.address, block.count)
         except MeterRefused as refused:
-            if refused.reason_code not in REFUSED_ADDRESS:
+            if refused.reason_code not in REFUSED_ADDRESS:  # busy, broken: parts of it would be refused, too
                 raise
             if not block.divisible:
                 return dict.fromkeys(block.spans)
         else:
             return {span: block.take(span, words) for span in block.spans}
+        # A meter refuses a whole request for one register in it that it does not have. The barrier spares later
+        # sessions the refusals.
         second = halves(block)[1]
         self._barriers.add((block.function, min(s.address for s in second)))
         return await self.words(block.spans)

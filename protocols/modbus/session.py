@@ -65,9 +65,11 @@ class ModbusSession:
         value = (await self._values((register,)))[0][1]
         if isinstance(value, Missing):
             raise MeterProtocolError(f"the meter does not tell its serial ({value.reason})")
-        serial = value.text() if isinstance(value, Number) else _text(value)
+        if not isinstance(value, Number | Text):
+            raise MeterProtocolError(f"the serial is not a number or text: {value}")
+        serial = value.text() if isinstance(value, Number) else value.text
         if register.type != "text":
-            serial = _printed(serial, self._expected)
+            serial = _with_leading_zeros(serial, self._expected)
         found = Nameplate(
             manufacturer=self._model.manufacturer, serial=serial, model=self._model.title, firmware=""
         )
@@ -171,15 +173,9 @@ async def open_modbus(line: Line, spec: MeterSpec, context: SessionContext) -> A
         raise
 
 
-def _printed(serial: str, expected: str | None) -> str:
-    """Return a serial its leading zeros, which a number register has lost and the printed one has."""
+def _with_leading_zeros(serial: str, expected: str | None) -> str:
+    """Return a serial with the leading zeros that the expected one has: a number register has lost them."""
     printed = (expected or "").partition(":")[2]
     if printed.isascii() and printed.isdecimal() and printed.lstrip("0") == serial.lstrip("0"):
         return printed
     return serial
-
-
-def _text(value: Value) -> str:
-    if isinstance(value, Text):
-        return value.text
-    raise MeterProtocolError(f"the serial is not a number or text: {value}")

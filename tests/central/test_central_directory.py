@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ from gateway.contract.rule import ConsumerState
 from gateway.contract.signing import DIRECTORY_TYP, new_key_pair, verify
 from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
-from mapping.changes import Install, MoveIn, MoveOut, Name
+from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.errors import NumberRefused
 from mapping.snapshot import DirectorySnapshot
@@ -67,7 +68,7 @@ def rekey(store: DirectoryStore, account: str = "acc-1", number: str = "01234567
 
 
 def move(store: DirectoryStore) -> int:
-    changes = [
+    changes: list[Change] = [
         MoveOut("UP-1", MOVED),
         MoveIn("UP-1", "acc-2", MOVED),
         Name("acc-2", NumberKind.ACCOUNT, "2222222222"),
@@ -283,7 +284,7 @@ def test_a_correction_can_take_readings_away(ledger: Ledger, store: DirectorySto
     fit(store)
     rekey(store)
     sweep(ledger, store.snapshot())
-    stamped = {"reason": None, "directory_version": 2}
+    stamped: dict[str, Any] = {"reason": None, "directory_version": 2}
     ledger.ingest([received(batch([capture(1, **stamped), capture(200, **stamped)]))])
     assert ledger.unattributed.groups() == []
     version = store.apply([MoveOut("UP-1", MOVED)], by="test", source="x", at=NOW + 3 * DAY)
@@ -310,3 +311,40 @@ def test_a_number_with_two_meanings_is_asked_back(ledger: Ledger, store: Directo
     assert refused.value.code == "UNKNOWN_ACCOUNT"
     ledger.ingest([received(batch([capture(1, meter="GEN:2")]))])
     assert len(readings(ledger, "acc-2", T0, NOW, store)) == 1
+
+
+async def test_a_request_that_comes_while_its_forerunner_is_answered_is_answered_too(
+    ledger: Ledger, store: DirectoryStore
+) -> None:
+    fit(store)
+    fit(store, "GEN:2", "acc-2", "UP-2")
+    service = DirectoryService(store=store, ledger=ledger, topics=TOPICS, signing_key=PRIVATE, poll=0.01)
+
+    def ask(*meters: str) -> None:
+        ledger.edges.set_meters("edge-1", meters)
+        service.requested(DirectoryRequest(gateway="edge-1", have_version=0, meters=meters))
+
+    class SlowBroker:
+        parts: list[list[str]] = []
+
+        def send(self, topic: str, payload: bytes) -> asyncio.Future[None]:
+            receipt = asyncio.get_running_loop().create_future()
+            receipt.set_result(None)
+            if topic == TOPICS.directory("edge-1"):
+                jws = parse(payload, Signed, limit=MAX_DIRECTORY_MESSAGE).data.jws
+                part = parse_data(verify(jws, keys=(PUBLIC,), typ=DIRECTORY_TYP), DirectoryPart)
+                self.parts.append(sorted(DirectorySnapshot.from_json(part.rows).meters()))
+                if len(self.parts) == 1:
+                    ask("GEN:1", "GEN:2")
+            return receipt
+
+    ledger.cursors.set(PUBLISHED, store.version)  # no change is waiting that would send the part anyway
+    ask("GEN:1")
+    broker = SlowBroker()
+    serving = asyncio.create_task(service.serve(broker))
+    try:
+        await until(lambda: len(broker.parts) >= 2, "the second answer")
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+    assert broker.parts[:2] == [["GEN:1"], ["GEN:1", "GEN:2"]]

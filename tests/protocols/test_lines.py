@@ -9,6 +9,7 @@ import tty
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from protocols.line import Line
 from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from tests.support.conformance import FarEnd, check_line
+from tests.support.waiting import passed
 
 
 class SocketEnd:
@@ -35,16 +37,19 @@ class SocketEnd:
         await self.came.wait()
         while True:
             try:
+                assert self.reader is not None
                 return await self.reader.readexactly(count)
             except asyncio.IncompleteReadError:
                 await asyncio.sleep(0.01)
 
     async def write(self, data: bytes) -> None:
+        assert self.writer is not None
         self.writer.write(data)
         await self.writer.drain()
 
     async def hang_up(self) -> None:
         self.came.clear()
+        assert self.writer is not None
         self.writer.close()
 
 
@@ -150,7 +155,7 @@ async def test_a_bus_belongs_to_one_program(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [{"parity": "X"}, {"stop_bits": 3}, {"baud": 0}])
-def test_wrong_serial_settings_are_refused(bad: dict[str, int]) -> None:
+def test_wrong_serial_settings_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(MeterConfigError, match="parity is N, E or O"):
         SerialLine("bus", "ttyS0", **bad)
 
@@ -158,12 +163,12 @@ def test_wrong_serial_settings_are_refused(bad: dict[str, int]) -> None:
 async def test_frames_keep_their_gap_on_a_bus(tmp_path: Path) -> None:
     far = PtyEnd(tmp_path / "bus")
     line = SerialLine("bus", str(far.link), baud=1200)
-    loop = asyncio.get_running_loop()
     async with line.exclusive() as io:
+        waited = passed(8 * 10 / 1200 + 3.5 * 10 / 1200)
         await io.send(b"12345678")
-        sent = loop.time()
+        assert not waited()
         await io.send(b"1")
-        assert loop.time() - sent >= 8 * 10 / 1200 + 3.5 * 10 / 1200 - 0.002
+        assert waited()
     await line.close()
     far.close()
 

@@ -8,8 +8,9 @@ import pytest
 
 from protocols.errors import MeterConfigError, SecretMissing
 from protocols.meters import KeyFile
-from protocols.meters.address import parse_address, parse_line, system_title
+from protocols.meters.address import parse_address, parse_line
 from protocols.meters.lines import LineSettings
+from protocols.meters.titles import client_title
 from protocols.session import Auth
 
 
@@ -140,5 +141,5 @@ def test_an_address_holds_no_password_and_does_not_show_one(parse: object) -> No
 
 
 def test_two_clients_have_two_system_titles() -> None:
-    assert system_title("a/b/cli") != system_title("a/b/library")
-    assert len(system_title("x")) == 8
+    assert client_title("a/b/cli") != client_title("a/b/library")
+    assert len(client_title("x")) == 8

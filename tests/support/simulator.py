@@ -14,6 +14,7 @@ from protocols.meters.session_thread import SessionThread
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import MeterKind, MeterPlan
 from tests.support.fakes import HandClock, plan_secrets
+from tests.support.waiting import PATIENCE
 
 AARQ_NONE = bytes.fromhex("601DA109060760857405080101BE10040E01000000065F1F0400007E1F04B0")
 
@@ -22,7 +23,7 @@ async def ask_tcp(port: int, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
-        return await asyncio.wait_for(reader.read(512), 5)
+        return await asyncio.wait_for(reader.read(512), PATIENCE)
     finally:
         writer.close()
 

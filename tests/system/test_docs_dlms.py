@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 from gateway.cli.output import fits
-from tests.support.cli import ROOT, Cli
+from tests.support.cli import Cli
+from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE
 
 
 def test_a_table_is_printed_where_its_cells_fit_and_in_words_where_they_do_not() -> None:
@@ -40,4 +42,4 @@ def test_a_simulated_neighbourhood_can_be_read_as_it_says(cli: Cli, tmp_path: Pa
         assert "secrets missing  0" in cli("check", *command[-2:]).out
     finally:
         simulated.send_signal(signal.SIGINT)
-        simulated.wait(timeout=20)
+        simulated.wait(PATIENCE)

@@ -25,15 +25,15 @@ from protocols.errors import (
 from protocols.reading import Obis
 
 T = TypeVar("T")
-Check = Callable[[OpenAssociation], Awaitable[None]]
+IdentityCheck = Callable[[OpenAssociation], Awaitable[None]]
 """Makes sure that the same meter answers in a new association; IdentityMismatch otherwise."""
 
 MAX_RESUMES = 8
-"""Times that one conversation is opened anew; a line that fails more often is left to the poller."""
+"""New associations after faults in one session; a line that fails more often is left to the poller."""
 RESUMABLE = (LineError, MeterSilent, MeterProtocolError, AssociationLost, InvocationCounterRefused)
 """Faults after which a new association may go on: the line, the link, or a meter that restarted."""
 PROBE = Target(1, Obis(0, 0, 96, 1, 0))
-"""What is read to find out whether a kept association still stands: the serial."""
+"""What is read to find out whether a pooled association still stands: the serial."""
 
 
 class ResumingExchange(AttributeReader):
@@ -43,23 +43,24 @@ class ResumingExchange(AttributeReader):
     was answered in between, at most MAX_RESUMES times. SET and ACTION are never repeated; what follows them
     gets a new association where the old one broke.
 
-    `reused` tells that the association was kept from an earlier poll: when it does not stand any more, the
-    first read replaces it without counting that as a fault.
+    `reused` tells that the association comes from the pool of an earlier poll: when it does not stand any
+    more, the first read replaces it without counting that as a fault. `check` is run in each new association
+    before anything is read in it.
     """
 
     def __init__(
         self, lease: LineLease, opener: AssociationOpener, opened: OpenAssociation, *, reused: bool = False
     ) -> None:
+        self.check: IdentityCheck | None = None
         self._lease = lease
         self._opener = opener
         self._exchange = opened.exchange
         self._title = opened.title
-        self._check: Check | None = None
         self._reused = reused
-        self._fault: ProtocolError | None = None
+        self._fault: ProtocolError | None = None  # what broke the association of the moment
         self._resumes = 0
-        self._answered = True
-        self._refuses = False  # "service not allowed" is this meter's way to refuse one request
+        self._answered = True  # since the last new association
+        self._refuses_with_exceptions = False
         self._over = False
         self._partial = b""
 
@@ -70,7 +71,7 @@ class ResumingExchange(AttributeReader):
 
     @property
     def resumes(self) -> int:
-        """How often the conversation was opened anew after a fault."""
+        """How often a new association was opened after a fault."""
         return self._resumes
 
     @property
@@ -83,18 +84,14 @@ class ResumingExchange(AttributeReader):
         """Say whether the association stands, as far as we know."""
         return not self._over and self._fault is None and self._exchange.standing
 
-    def check_with(self, check: Check) -> None:
-        """Let each new association be checked before anything is read in it."""
-        self._check = check
-
     # requests
 
     async def get_octets(self, target: Target) -> bytes:
         """Read one attribute as the A-XDR octets that the meter sent; errors as `get`."""
         return await self._repeated(lambda x: x.get_octets(target))
 
-    async def get_once(self, target: Target) -> bytes:
-        """Do the same without repeating it: the caller looks at `partial`, then calls `recover`."""
+    async def get_octets_once(self, target: Target) -> bytes:
+        """Read one attribute without repeating it: the caller looks at `partial`, then calls `recover`."""
         return await self._once(lambda x: x.get_octets(target))
 
     async def get_many(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
@@ -102,8 +99,9 @@ class ResumingExchange(AttributeReader):
 
         async def ask(exchange: Exchange) -> list[Data | ProtocolError]:
             found = await exchange.get_many(targets)
+            # one "service not allowed" among the answers: most meters mean that they restarted meanwhile
             lost = next((one for one in found if isinstance(one, AssociationLost)), None)
-            if lost is not None and not self._refuses:
+            if lost is not None and not self._refuses_with_exceptions:
                 raise lost
             return found
 
@@ -132,7 +130,7 @@ class ResumingExchange(AttributeReader):
         return await self._once(lambda x: x.run_many(targets, parameters))
 
     async def _prove(self) -> None:
-        """Read something first in a kept association: what may not be repeated must not meet a stale one."""
+        """Read something first in a pooled association: what may not be repeated must not meet a dead one."""
         if self._reused:
             with suppress(NotSupported, MeterRefused):
                 await self.get_octets(PROBE)
@@ -142,20 +140,18 @@ class ResumingExchange(AttributeReader):
             try:
                 return await self._once(ask)
             except ProtocolError as error:
-                if self._fault is not error:
-                    raise
                 await self.recover(error)
 
     async def _once(self, ask: Callable[[Exchange], Awaitable[T]]) -> T:
         self._partial = b""
-        if self._fault is not None:
+        if self._fault is not None:  # of a SET or ACTION before, or of a read that its caller gave up
             await self.recover(self._fault)
         try:
             answer = await ask(self._exchange)
         except ProtocolError as error:
             if isinstance(error, AssociationLost) or not self._exchange.standing:
                 self._fault, self._partial = error, self._exchange.partial
-            else:
+            else:  # a refusal is an answer too
                 self._note_answer()
             raise
         self._note_answer()
@@ -163,44 +159,50 @@ class ResumingExchange(AttributeReader):
 
     def _note_answer(self) -> None:
         self._answered = True
-        self._reused = False
+        self._reused = False  # it has proved that it stands
 
     # faults
 
     async def recover(self, error: ProtocolError, *, progress: bool = False) -> None:
-        """Open the conversation anew after `error`, or raise it where that is no use.
+        """Open a new association after `error`, or raise it where that is no use.
 
-        `progress` tells that the request which failed brought something all the same.
+        `progress` tells that the request which failed brought something all the same. Raises what
+        `AssociationOpener.open` does, and IdentityMismatch, when the new association cannot be had.
         """
         if self._fault is not error:
             raise error  # the association stands: this is an answer
         self._answered = self._answered or progress
-        if not self._worth(error):
+        if not self._worth_resuming(error):
             if isinstance(error, AssociationLost):
-                self._refuses, self._answered, self._fault = True, True, None
+                # it says so in a fresh association as well: this meter refuses single requests with an
+                # exception-response "service not allowed", and the association stands after it
+                self._refuses_with_exceptions, self._answered, self._fault = True, True, None
             raise error
-        if self._reused:
+        if self._reused:  # it died between the polls, which is no fault of the line
             self._reused = False
         else:
             self._resumes += 1
             self._answered = False
         await self._reopen()
 
-    def _worth(self, error: ProtocolError) -> bool:
+    def _worth_resuming(self, error: ProtocolError) -> bool:
+        # a meter that restarted has forgotten a pooled association's dedicated key
         if self._reused and isinstance(error, SecurityFailure):
             return True
-        if isinstance(error, AssociationLost) and self._refuses:
+        if isinstance(error, AssociationLost) and self._refuses_with_exceptions:
             return False
+        # without an answer in between, the same fault would come again and again
         return isinstance(error, RESUMABLE) and self._answered and self._resumes < MAX_RESUMES
 
     async def _reopen(self) -> None:
         try:
             await self.close()
+            # the line is given back first, so that one meter with a bad line does not starve the others on it
             await self._lease.renew()
             opened = await self._opener.open(self._lease)
             self._exchange, self._over = opened.exchange, False
-            if self._check is not None:
-                await self._check(opened)
+            if self.check is not None:
+                await self.check(opened)
         except ProtocolError as error:
             self._fault, self._answered = error, False
             raise
@@ -214,6 +216,6 @@ class ResumingExchange(AttributeReader):
             self._over = True
             await self._exchange.close()
 
-    def let_go(self, keep: Callable[[OpenAssociation], bool]) -> None:
-        """Offer the standing association to whoever keeps it; taken, this conversation is over."""
-        self._over = keep(OpenAssociation(exchange=self._exchange, title=self._title))
+    def hand_over(self, put: Callable[[OpenAssociation], bool]) -> None:
+        """Offer the standing association to a pool; when `put` takes it, this exchange is over."""
+        self._over = put(OpenAssociation(exchange=self._exchange, title=self._title))

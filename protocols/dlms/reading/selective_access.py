@@ -215,7 +215,7 @@ class SelectiveAccess:
         span, self._cut = WantedSpan(), []
         while True:
             try:
-                octets = await self._exchange.get_once(
+                octets = await self._exchange.get_octets_once(
                     Target(7, layout.obis, 2, self._selection(layout, low, high))
                 )
             except ProtocolError as error:

@@ -84,7 +84,7 @@ class ScriptedExchange:
         return axdr.encode(value)
 
     partial = b""
-    get_once = get_octets
+    get_octets_once = get_octets
 
     async def recover(self, error: ProtocolError, *, progress: bool = False) -> None:
         raise error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from protocols.dlms.apdu.services import (
 )
 from protocols.dlms.core.association import AssociationSettings
 from protocols.dlms.core.outcomes import Released, Value
+from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.data.types import octets
 from protocols.dlms.framing import hdlc, wrapper
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder, Parameters
@@ -102,7 +104,7 @@ def test_a_challenge_that_padding_makes_ours_gets_no_answer() -> None:
 @pytest.mark.parametrize("name", ["hls2", "gmac", "gmac-plain"])
 def test_an_aare_without_a_challenge_does_not_skip_the_proof(name: str) -> None:
     talk = Joined(SmallMeter({48: POLICIES[name][0]}), POLICIES[name][1])
-    skipping = {"challenge": None, "mechanism": None, "diagnostic": acse.DIAGNOSTIC_NONE}
+    skipping: dict[str, Any] = {"challenge": None, "mechanism": None, "diagnostic": acse.DIAGNOSTIC_NONE}
     talk.tamper = changed_aare(lambda aare: replace(aare, **skipping))
     with pytest.raises(SecurityFailure, match="no challenge"):
         talk.associate()
@@ -170,7 +172,7 @@ def test_nothing_that_holds_a_secret_shows_it() -> None:
     secret = b"SECRETSECRETSECR"
     initiate = acse.encode_initiate_request(InitiateRequest(dedicated_key=secret))
     aarq = acse.encode_aarq(Aarq(mechanism=1, secret=secret, user_information=initiate))
-    ends = {"destination": Address(16), "source": Address(1)}
+    ends: dict[str, Any] = {"destination": Address(16), "source": Address(1)}
     shown = repr(
         [
             AssociationSettings(auth=Auth.LLS, secret=secret),
@@ -232,7 +234,7 @@ def counters_in(sent: bytes) -> list[int]:
     elif sent[0] == 0x62:
         sent = acse.decode_release(sent).user_information
     assert is_ciphered(sent)
-    cursor = ciphering.Cursor(sent)
+    cursor = Cursor(sent)
     cursor.u8()
     body = cursor.take(cursor.length())
     return [int.from_bytes(body[1:5], "big")]
@@ -372,7 +374,7 @@ def test_requests_whose_answers_are_never_acknowledged_meet_a_bound() -> None:
     meter = SmallMeter({48: POLICIES["none"][0]})
     meter.attributes["0-0:96.13.0*255", 2] = octets(bytes(60_000))
     bus = HdlcBus({17: ServedMeter(model=meter)}, ServerSettings(max_pdu=0xFFFF))
-    ends = {"destination": Address(1, 17, 2), "source": Address(48, None, 1)}
+    ends: dict[str, Any] = {"destination": Address(1, 17, 2), "source": Address(48, None, 1)}
     snrm = Frame(**ends, control=hdlc.SNRM | hdlc.POLL, info=Parameters(window_transmit=7).encode())
     bus.receive_data(snrm.encode())
     aarq = Aarq(user_information=acse.encode_initiate_request(InitiateRequest()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -132,7 +133,7 @@ def test_characters_of_a_saved_meter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_full_cache_of_layouts_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("protocols.dlms.reading.layout_cache.MAX_ENTRIES", 2)
-    entries: dict = {}
+    entries: dict[Any, Any] = {}
     for number in range(5):
         LayoutCache(entries, "GEN", "F1", f"GEN:{number}").put_objects("48", ())
         assert len(entries) <= 2
