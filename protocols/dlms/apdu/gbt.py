@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from protocols.dlms.data.cursor import Cursor
-from protocols.dlms.data.syntax import Field, Number, OctetString, Record
+from protocols.dlms.data.syntax import Field, OctetString, Record, UnsignedNumber
 from protocols.errors import LocalError, MeterProtocolError
 
 TAG = 0xE0
@@ -64,8 +64,8 @@ class Control(Field[tuple[int, bool, bool]]):
 BLOCK = Record(
     GeneralBlock,
     ("window streaming last", Control()),
-    ("number", Number("block number", 2)),
-    ("acknowledged", Number("block number acknowledged", 2)),
+    ("number", UnsignedNumber("block number", 2)),
+    ("acknowledged", UnsignedNumber("block number acknowledged", 2)),
     ("data", OctetString("block")),
 )
 

@@ -24,7 +24,7 @@ MAX_INFO = 2030
 
 
 @dataclass(frozen=True, slots=True)
-class _Segment:
+class _InformationField:
     info: bytes
     more: bool
 
@@ -51,8 +51,8 @@ class Channel:
         self._window_receive = min(window_receive, MAX_WINDOW)
         self._oldest = 0  # V(A): number of the oldest frame that is not acknowledged
         self._expected = 0  # V(R)
-        self._unacknowledged: deque[_Segment] = deque()
-        self._segments: deque[_Segment] = deque()
+        self._unacknowledged: deque[_InformationField] = deque()
+        self._segments: deque[_InformationField] = deque()
         self._incoming = bytearray()
         self._gap = False
         self._peer_busy = False
@@ -100,8 +100,8 @@ class Channel:
         whole = self._llc + apdu
         size = self._max_send
         parts = [whole[i : i + size] for i in range(0, len(whole), size)]
-        self._segments.extend(_Segment(part, more=True) for part in parts[:-1])
-        self._segments.append(_Segment(parts[-1], more=False))
+        self._segments.extend(_InformationField(part, more=True) for part in parts[:-1])
+        self._segments.append(_InformationField(parts[-1], more=False))
 
     def send_frame(self, control: int, info: bytes = b"") -> None:
         """Queue a frame that is not an I frame."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from protocols.dlms.data.syntax import Number, OctetString, Record, Rest, Sized
+from protocols.dlms.data.syntax import OctetString, Record, Rest, Sized, UnsignedNumber
 
 KEY_OCTETS = 16
 AUTHENTICATED = 0x10
@@ -69,13 +69,13 @@ SECURED_TEXT = Record(
     SecuredText,
     (
         "control",
-        Number(
+        UnsignedNumber(
             "security control",
             1,
             {control | suite: name for control, name in _CONTROL_NAMES.items() for suite in range(3)},
         ),
     ),
-    ("counter", Number("invocation counter", 4)),
+    ("counter", UnsignedNumber("invocation counter", 4)),
     ("text", Rest("text and tag")),
 )
 

@@ -15,7 +15,14 @@ from protocols.dlms.apdu.services import Apdu, ExceptionResponse, decode_apdu, e
 from protocols.dlms.security.forms import is_ciphered
 from protocols.dlms.server.association import AssociationRejected, ServerAssociation, reject
 from protocols.dlms.server.model import CosemModel
-from protocols.dlms.server.services import IMPOSSIBLE, NOT_ALLOWED, NOT_SUPPORTED, UNKNOWN, Refusal, Services
+from protocols.dlms.server.services import (
+    IMPOSSIBLE,
+    NOT_ALLOWED,
+    NOT_SUPPORTED,
+    UNKNOWN,
+    ServiceRefused,
+    Services,
+)
 from protocols.errors import LocalError, MeterConfigError, MeterProtocolError, SecurityFailure
 
 
@@ -97,7 +104,7 @@ class ServerConnection:
             if tag == 0x62:
                 return self._release(acse.decode_release(octets))
             return self._service(octets)
-        except Refusal as refusal:
+        except ServiceRefused as refusal:
             return encode_apdu(refusal.answer)
         except (MeterProtocolError, MeterConfigError, SecurityFailure):
             return encode_apdu(ExceptionResponse(state=UNKNOWN, service=NOT_SUPPORTED))
@@ -121,7 +128,7 @@ class ServerConnection:
         return association.answer(aarq, self._granted(association))
 
     def _release(self, release: acse.Release) -> bytes:
-        """Let go; Refusal where a ciphered Initiate inside fails its check, and the association stands.
+        """Let go; ServiceRefused where a ciphered Initiate inside fails its check, and the association stands.
 
         A plain RLRQ is answered in a ciphered association too, as meters do (Green Book 9.4.2 leaves the user
         information out or in): whoever can send one could cut the line as well. RLRE answers in kind.
@@ -156,15 +163,15 @@ class ServerConnection:
     def _service(self, octets: bytes) -> bytes:
         association = self._association
         if association is None:
-            raise Refusal(NOT_ALLOWED, IMPOSSIBLE)
+            raise ServiceRefused(NOT_ALLOWED, IMPOSSIBLE)
         if not association.policy.ciphered:
             return encode_apdu(self._serve(decode_apdu(octets)))
         if not is_ciphered(octets):
-            raise Refusal(NOT_ALLOWED, IMPOSSIBLE)
+            raise ServiceRefused(NOT_ALLOWED, IMPOSSIBLE)
         try:
             plain, form = association.unprotect(octets)
         except SecurityFailure:
-            raise Refusal(NOT_ALLOWED, DECIPHERING_ERROR) from None
+            raise ServiceRefused(NOT_ALLOWED, DECIPHERING_ERROR) from None
         return association.protect(encode_apdu(self._serve(decode_apdu(plain))), form)
 
     def _serve(self, request: Apdu) -> Apdu:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.axdr import MAX_DEPTH
 from protocols.dlms.data.cursor import Cursor, Readable
-from protocols.dlms.data.syntax import Field, T, Value
+from protocols.dlms.data.syntax import CosemValue, Field, T
 from protocols.dlms.data.types import Data, Tag
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis
@@ -134,7 +134,7 @@ class TraceCursor(Cursor):
     def field(self, field: Readable[T]) -> T:
         """Read a declared field as a node of its own, when it has a name."""
         assert isinstance(field, Field)
-        if isinstance(field, Value):
+        if isinstance(field, CosemValue):
             return cast("T", self.value(field.label))
         if not field.name:
             read: T = field.read(self)
