@@ -83,7 +83,7 @@ class Aare:
     user_information: bytes = b""
 
     def reason(self) -> str:
-        """Name the diagnostic; a transient refusal says so."""
+        """The diagnostic in words; a transient refusal says so."""
         known = association_diagnostic(self.source, self.diagnostic)
         return f"{known} (for now)" if self.result == REJECTED_TRANSIENT else known
 

@@ -227,7 +227,7 @@ class Record(Field[T]):
         ]
 
     def fits(self, value: object) -> bool:
-        """Say whether an object of the class has the fixed attributes."""
+        """Return whether an object of the class has the fixed attributes."""
         return all(getattr(value, name) == fixed for name, fixed in self._fixed.items())
 
     def read(self, cursor: Cursor) -> T:

@@ -103,17 +103,17 @@ class Form(Enum):
 
     @property
     def dedicated(self) -> bool:
-        """Say whether the dedicated key is used."""
+        """Whether the dedicated key is used."""
         return self in (Form.DED, Form.GENERAL_DED)
 
     @property
     def general(self) -> bool:
-        """Say whether the APDU carries its sender's title."""
+        """Whether the APDU carries its sender's title."""
         return self in (Form.GENERAL_GLO, Form.GENERAL_DED)
 
 
 def form_of(apdu: bytes) -> Form | None:
-    """Tell by its tag how an APDU is ciphered; None for a plain one."""
+    """Return how an APDU is ciphered, by its tag; None for a plain one."""
     tag = apdu[0] if apdu else 0
     if tag in _GENERAL:
         return Form.GENERAL_GLO if tag == GENERAL_GLO else Form.GENERAL_DED
@@ -123,5 +123,5 @@ def form_of(apdu: bytes) -> Form | None:
 
 
 def is_ciphered(apdu: bytes) -> bool:
-    """Tell a ciphered APDU by its tag."""
+    """Return whether an APDU is ciphered, by its tag."""
     return form_of(apdu) is not None

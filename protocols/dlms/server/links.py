@@ -42,7 +42,7 @@ class ServedMeter:
         return common
 
     def associate(self, client: int, settings: ServerSettings) -> ServedAssociation:
-        """Begin a conversation with a client address."""
+        """Return the association of one client address, which has not begun."""
         return ServerConnection(self.model, client, settings, self.counter)
 
 
@@ -117,7 +117,7 @@ class HdlcBus:
         return bytes(out)
 
     def quiet(self) -> None:
-        """Be told that the line fell silent: what is incomplete stays so and is dropped."""
+        """Drop what is incomplete: the line fell silent, and the rest will not come."""
         self._decoder.reset()
 
     def notification(self, physical: int, client: int, apdu: bytes) -> bytes:

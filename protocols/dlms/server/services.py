@@ -125,7 +125,7 @@ class Services:
                 outcome = self._action(target, request.parameter)
                 return self._action_answer((outcome,), request.invoke, listed=False)
             case ActionListRequest():
-                outcomes = self._act_all(request.targets, request.parameters)
+                outcomes = self._run_all(request.targets, request.parameters)
                 return self._action_answer(outcomes, request.invoke, listed=True)
             case RequestBlock():
                 return self._take_block(request)
@@ -139,7 +139,7 @@ class Services:
         encoded = axdr.encode(value)
         if len(encoded) <= self._room:
             return GetResponse(invoke=request.invoke, data=value)
-        return self._first(encoded, request.invoke)
+        return self._begin_blocks(encoded, request.invoke)
 
     def _get_list(self, request: GetListRequest) -> GetListResponse | GetBlock:
         outcomes: list[Outcome] = []
@@ -153,7 +153,7 @@ class Services:
         encoded = encode_outcomes(tuple(outcomes))
         if len(encoded) <= self._room:
             return GetListResponse(invoke=request.invoke, outcomes=tuple(outcomes))
-        return self._first(encoded, request.invoke)
+        return self._begin_blocks(encoded, request.invoke)
 
     def _read(self, target: Target) -> Data:
         return self._model.get(self._client, target)
@@ -166,7 +166,7 @@ class Services:
 
     # answers in blocks
 
-    def _first(self, encoded: bytes, invoke: int) -> GetBlock:
+    def _begin_blocks(self, encoded: bytes, invoke: int) -> GetBlock:
         self._answer_in_blocks = _AnswerInBlocks(encoded, action=False, number=self._first_block - 1)
         block = self._send_block(invoke)
         assert isinstance(block, GetBlock)
@@ -229,7 +229,7 @@ class Services:
             return Outcome(denied.code)
         return Outcome(0, answer)
 
-    def _act_all(self, targets: tuple[Target, ...], parameters: tuple[Data, ...]) -> tuple[Outcome, ...]:
+    def _run_all(self, targets: tuple[Target, ...], parameters: tuple[Data, ...]) -> tuple[Outcome, ...]:
         return tuple(
             self._action(target, None if parameter == NULL else parameter)
             for target, parameter in zip(targets, parameters, strict=True)
@@ -240,30 +240,34 @@ class Services:
     def _take_block(self, block: RequestBlock) -> Apdu:
         if block.targets:
             self._request_in_blocks = _RequestInBlocks(block, bytearray(), 0)
-        coming = self._request_in_blocks
-        wrong = coming is None or coming.first.action is not block.action or block.number != coming.number + 1
-        if coming is None or wrong or len(coming.octets) + len(block.raw) > MAX_OCTETS:
+        incoming = self._request_in_blocks
+        wrong = (
+            incoming is None
+            or incoming.first.action is not block.action
+            or block.number != incoming.number + 1
+        )
+        if incoming is None or wrong or len(incoming.octets) + len(block.raw) > MAX_OCTETS:
             self._request_in_blocks = None
-            code = LONG_ABORTED if block.targets or coming is None else BLOCK_NUMBER_INVALID
+            code = LONG_ABORTED if block.targets or incoming is None else BLOCK_NUMBER_INVALID
             return _block_refused(block, code)
-        coming.octets += block.raw
-        coming.number = block.number
+        incoming.octets += block.raw
+        incoming.number = block.number
         if not block.last:
             return BlockAck(action=block.action, invoke=block.invoke, number=block.number)
         self._request_in_blocks = None
         try:
-            return self._whole(coming, block)
+            return self._carry_out(incoming, block)
         except MeterProtocolError:
             return _block_refused(block, LONG_ABORTED)
 
-    def _whole(self, coming: _RequestInBlocks, last: RequestBlock) -> Apdu:
+    def _carry_out(self, incoming: _RequestInBlocks, last: RequestBlock) -> Apdu:
         """Do what the blocks ask for, now that all are here."""
-        first, raw = coming.first, bytes(coming.octets)
+        first, raw = incoming.first, bytes(incoming.octets)
         values = decode_values(raw) if first.listed else (axdr.decode(raw),)
         if len(values) != len(first.targets):
             return _block_refused(last, LONG_ABORTED)
         if first.action:
-            outcomes = self._act_all(first.targets, values)
+            outcomes = self._run_all(first.targets, values)
             return self._action_answer(outcomes, last.invoke, listed=first.listed)
         results = self._set_all(first.targets, values)
         return BlockAck(

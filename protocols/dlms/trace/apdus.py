@@ -79,7 +79,7 @@ _ALL_VALUES = Sequence("values of all blocks", VALUE)
 
 
 def apdu_name(tag: int) -> str | None:
-    """Name an APDU by its tag; None for what is no APDU."""
+    """Return the name of an APDU by its tag; None for what is no APDU."""
     if tag == GENERAL_CIPHERING:
         return "general-ciphering"
     return _APDUS[tag][0] if tag in _APDUS else None
@@ -196,7 +196,7 @@ class ApduReader:
     # security
 
     def _proof(self, cursor: TraceCursor, answer: Data | None, *, by_client: bool) -> None:
-        """Say how an answer to an HLS challenge checks."""
+        """Show whether an answer to an HLS challenge is right."""
         if answer is None or answer.tag is not Tag.OCTET_STRING or len(answer.octets or b"") >= 0x80:
             return
         step = (

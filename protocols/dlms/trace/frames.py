@@ -38,7 +38,7 @@ class Trace:
     problem: WrongByte | None = None
 
     def lines(self) -> list[str]:
-        """Write the tree for people."""
+        """Return the tree as lines for people."""
         return [line for part in self.parts for line in part.lines()]
 
     def document(self) -> dict[str, object]:
@@ -185,7 +185,7 @@ class TraceReader:
 
 
 def _initiates(cursor: TraceCursor) -> bool:
-    """Tell an initiate-request from an array of values: both begin with 01."""
+    """Return whether an initiate-request begins here, not an array of values: both begin with 01."""
     return b"\x06\x5f\x1f\x04" in cursor.data[cursor.offset : cursor.offset + 30]
 
 
