@@ -69,7 +69,7 @@ class _Sealed:
 class FaultyConversation:
     """A `ServedAssociation` with faults.
 
-    `inner` is the served association, `counter` the meter's own counter; `asked` is told of each AARQ.
+    `inner` is the served association, `counter` the meter's own counter; `note_association` is called at each AARQ.
     """
 
     def __init__(
@@ -79,10 +79,10 @@ class FaultyConversation:
         client: int,
         player: FaultPlayer,
         counter: Callable[[], int],
-        asked: Callable[[], None],
+        note_association: Callable[[], None],
     ) -> None:
         self._inner = inner
-        self._asked = asked
+        self._note_association = note_association
         self._model = model
         self._client = client
         self._player = player
@@ -110,7 +110,9 @@ class FaultyConversation:
         answer = self._instead(request, octets_, sealed is not None)
         if answer is not None:
             return answer
-        changed = self._request(request)
+        changed = request
+        if isinstance(request, ActionRequest) and self._player.standing(FaultKind.HLS_ELSEWHERE):
+            changed = self._moved(request)
         if changed is not request:
             plain = encode_apdu(changed)
             octets_ = sealed.close(plain) if sealed else plain
@@ -120,7 +122,7 @@ class FaultyConversation:
     # association and release
 
     def _associate(self, octets_: bytes) -> bytes | list[bytes]:
-        self._asked()
+        self._note_association()
         if self._player.fires(FaultKind.AARE_ERROR):
             return encode_apdu(ConfirmedServiceError(service=1, error=6, value=1))
         for kind in (FaultKind.REFUSED_BARE, FaultKind.REFUSED_BAD):
@@ -205,11 +207,6 @@ class FaultyConversation:
         form = form_of(octets_)
         dedicated = self._keys is not None and self._keys.dedicated is not None
         return dedicated and form is not None and not form.dedicated
-
-    def _request(self, request: Apdu) -> Apdu:
-        if isinstance(request, ActionRequest) and self._player.standing(FaultKind.HLS_ELSEWHERE):
-            return self._moved(request)
-        return request
 
     def _moved(self, request: ActionRequest) -> ActionRequest:
         """Serve HLS at 0.0.40.0.x of the association only: the current one's name leads nowhere."""

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.edge.journal.entry import CaptureRecord, Entry, EntryKind, GapRecord, JournalBatch, SeqRange
-from gateway.edge.journal.journal import Journal, JournalLimits
+from gateway.edge.journal.journal import Journal
+from gateway.edge.journal.limits import JournalLimits
 from tests.support.fakes import ManualClock
 from tests.support.waiting import PATIENCE
 

@@ -270,7 +270,7 @@ async def test_cancelling_in_mid_goodbye_hangs_up() -> None:
 
         async def poll() -> None:
             async with s.open() as session:
-                connection = session._exchange._exchange._connection
+                connection = session.exchange._exchange._connection
                 connection.receive_data = lambda data: []  # type: ignore[method-assign] # the answer is lost
                 opened.set()
 

@@ -55,7 +55,7 @@ def test_every_association_has_its_object_counter_and_name(model: HouseholdModel
 
 
 def test_each_client_sees_what_its_list_says_and_no_more(model: HouseholdModel) -> None:
-    model.own(8, CLOCK)
+    model.get(PUBLIC, Target(8, CLOCK))
     sizes = {}
     for client in CLIENTS:
         entries = parse_object_list(model.get(client, Target(15, CURRENT)))
@@ -103,7 +103,7 @@ async def test_new_keys_hold_from_the_next_association() -> None:
             async with meter.open() as session:
                 parameter = array(structure(enum(0), octets(wrap_key(MASTER, new))))
                 assert isinstance(session, DlmsSession)
-                await session._exchange.action(Target(64, Obis(0, 0, 43, 0, 3), 2), parameter)
+                await session.exchange.action(Target(64, Obis(0, 0, 43, 0, 3), 2), parameter)
                 assert energies(await meter.blocks(session)) == meter.true_blocks()  # the old key still holds
             with pytest.raises(AssociationRefused):
                 async with meter.open():

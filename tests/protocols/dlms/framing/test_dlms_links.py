@@ -447,8 +447,8 @@ def test_error_apdus_say_who_must_act(
 
 
 def test_a_temporary_failure_is_busy() -> None:
-    assert isinstance(outcomes.refusal(2, "read"), MeterBusy)
-    error = outcomes.refusal(3, "write of 0-0:1.0.0*255#2")
+    assert isinstance(outcomes.service_refusal(2, "read"), MeterBusy)
+    error = outcomes.service_refusal(3, "write of 0-0:1.0.0*255#2")
     assert (error.reason_code, str(error)) == (
         3,
         "the meter refused write of 0-0:1.0.0*255#2: read-write denied",
