@@ -114,7 +114,8 @@ class ContactStore:
             if isinstance(contact, RefusedRow):
                 refused.append(contact)
                 continue
-            shared = holders.setdefault(contact.mobile, self._accounts_of(contact.mobile))
+            held = self._rows("SELECT account_id FROM contacts WHERE mobile = ?", contact.mobile)
+            shared = holders.setdefault(contact.mobile, {row[0] for row in held})
             if len(shared | {contact.account_id}) > MAX_ACCOUNTS_PER_MOBILE:
                 text = f"this mobile stands for more than {MAX_ACCOUNTS_PER_MOBILE} accounts: review by hand"
                 refused.append(RefusedRow(rows.line_num, "SHARED_MOBILE", text))
@@ -122,9 +123,6 @@ class ContactStore:
             shared.add(contact.account_id)
             accepted[contact.account_id] = contact
         return accepted, refused
-
-    def _accounts_of(self, mobile: str) -> set[str]:
-        return {row[0] for row in self._rows("SELECT account_id FROM contacts WHERE mobile = ?", mobile)}
 
     def _rows(self, query: str, key: str) -> list[tuple[str, str | None]]:
         with self._lock:
