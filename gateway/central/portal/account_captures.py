@@ -16,11 +16,17 @@ from mapping.directory import AttributionRole
 from mapping.snapshot import DirectorySnapshot
 
 SNAPSHOTS = ("instantaneous", "prepayment", "daily", "billing")
+"""Profiles that are registers at an instant; the newest of any of them tells balance and supply."""
 MAX_CAPTURES = 5000
+"""Captures read of one profile and span: a week of half-hours is 336, a week of five-minute snapshots 2,016."""
 LOOK_BACK = timedelta(days=62)
+"""How far back the newest captures are looked for: a billing capture comes once a month, and may come late."""
 NEWEST = 3
+"""Snapshots looked at of each profile: a value that is missing in the newest may stand in the one before."""
 SLOT = timedelta(minutes=30)
+"""One bar of today's chart."""
 SLOT_REACH = timedelta(minutes=5)
+"""How far from a slot's ends a register may have been read: further, and the bar would be its neighbour's."""
 
 
 class AccountCaptures:

@@ -18,7 +18,9 @@ from gateway.errors import ConfigError, UsageError
 
 COLUMNS = ("legacy_number", "mobile", "verified_at")
 MAX_ACCOUNTS_PER_MOBILE = 10
+"""An agent or landlord may stand for several; more are reviewed by hand (users.md §6 row 71)."""
 MAX_CSV_CHARACTERS = 256 * 1024 * 1024
+"""Several times a city's file."""
 _MOBILE = re.compile(r"(?:\+?91|0)?([6-9][0-9]{9})", re.ASCII)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS contacts(
