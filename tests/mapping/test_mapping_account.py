@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +21,7 @@ def parsed(text: str, source: NumberSource = NumberSource.FILE) -> tuple[str, tu
     return result.number.text, result.repairs
 
 
-def refused(text: str, source: NumberSource = NumberSource.FILE, **more: object) -> NumberRefused:
+def refused(text: str, source: NumberSource = NumberSource.FILE, **more: Any) -> NumberRefused:
     with pytest.raises(NumberRefused) as caught:
         AccountNumber.parse(text, source=source, **more)
     return caught.value

@@ -7,12 +7,13 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapping.changes import CorrectHoldings, HoldingSpan, Install, MoveIn, MoveOut, Name, Remove
+from mapping.changes import Change, CorrectHoldings, HoldingSpan, Install, MoveIn, MoveOut, Name, Remove
 from mapping.directory import AttributionRole, NumberKind, Role, Unattributed
 from mapping.errors import ChangeRefused, DirectoryFault
 from mapping.snapshot import DirectorySnapshot
@@ -21,19 +22,19 @@ from tests.support.mapping.naive import Version
 from tests.support.mapping.strategies import METERS, STEPS, at, change_sets
 from tests.support.waiting import PATIENCE
 
-BY = {"by": "tester", "source": "test"}
+BY: dict[str, Any] = {"by": "tester", "source": "test"}
 
 
 def answer(
-    snapshot: DirectorySnapshot, meter: str, start: int | None, end: int, **more: object
-) -> list[object]:
+    snapshot: DirectorySnapshot, meter: str, start: int | None, end: int, **more: Any
+) -> list[tuple[str, str, str, str | None]]:
     found = snapshot.attributions(meter, None if start is None else at(start), at(end), **more)
     return [(a.account_id, a.usage_point, a.role.value, a.account_number) for a in found.accounts]
 
 
 @settings(deadline=None, max_examples=60)
 @given(change_sets, st.data())
-def test_directory_agrees_with_the_naive_model(sets: list[list[object]], data: st.DataObject) -> None:
+def test_directory_agrees_with_the_naive_model(sets: list[list[Change]], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder, DirectoryStore(Path(folder) / "d.db") as store:
         versions = [Version(store.snapshot())]
         for i, changes in enumerate(sets):
@@ -200,7 +201,7 @@ def test_contradictions_are_refused_and_change_nothing(store: DirectoryStore) ->
         **BY,
     )
     before = store.snapshot()
-    for changes, code in (
+    cases: list[tuple[list[Change], str]] = [
         ([Install("GEN:1", "UP2", Role.CONSUMER, at(1))], "METER_IN_USE"),
         ([Install("GEN:2", "UP1", Role.CONSUMER, at(1))], "USAGE_POINT_OCCUPIED"),
         ([MoveIn("UP1", "b", at(1))], "HELD"),
@@ -210,7 +211,8 @@ def test_contradictions_are_refused_and_change_nothing(store: DirectoryStore) ->
         ([Name("b", NumberKind.ACCOUNT, "12")], "LENGTH_2"),
         ([Install("gen 1", "UP2", Role.CONSUMER, at(1))], "METER_FORMAT"),
         ([Install("GEN:5", "UP5", Role.CONSUMER, at(1)), MoveIn("UP1", "b", at(1))], "HELD"),
-    ):
+    ]
+    for changes, code in cases:
         with pytest.raises(ChangeRefused) as caught:
             store.apply(changes, at=at(1), **BY)
         assert caught.value.code == code
@@ -307,7 +309,7 @@ def test_reading_does_not_wait_for_a_change_set(store: DirectoryStore) -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(change_sets)
-def test_carried_indexes_equal_fresh_ones(sets: list[list[object]]) -> None:
+def test_carried_indexes_equal_fresh_ones(sets: list[list[Change]]) -> None:
     """What is carried from version to version is what a fresh start would make."""
     with tempfile.TemporaryDirectory() as folder, DirectoryStore(Path(folder) / "d.db") as made:
         for i, changes in enumerate(sets):
