@@ -9,8 +9,9 @@ from functools import partial
 
 from protocols.dlms import objects
 from protocols.dlms.apdu.lists import Target
-from protocols.dlms.client.association_opener import AssociationOpener, OpenAssociation, association_settings
+from protocols.dlms.client.association_opener import AssociationOpener, association_settings
 from protocols.dlms.client.association_pool import AssociationPool
+from protocols.dlms.client.exchange import Exchange
 from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import DEFAULT, companion
@@ -57,7 +58,7 @@ class DlmsSession:
         layouts: Layouts | None = None,
         nameplate: Nameplate | None = None,
     ) -> None:
-        self._exchange = exchange
+        self.exchange = exchange
         self._spec = spec
         self._clock = clock
         self._zone = spec.time_zone()
@@ -75,17 +76,12 @@ class DlmsSession:
 
     @property
     def resumes(self) -> int:
-        """How often the conversation was opened anew after a fault."""
-        return self._exchange.resumes
+        """How often a new association was opened after a fault."""
+        return self.exchange.resumes
 
     def statistics(self) -> ReaderStatistics:
         """Count what was unusual about the meter's profiles so far."""
         return self._reader.statistics() if self._reader else ReaderStatistics()
-
-    @property
-    def exchange(self) -> ResumingExchange:
-        """The association underneath, for tools that read objects of any kind."""
-        return self._exchange
 
     @property
     def system_title(self) -> bytes:
@@ -108,13 +104,13 @@ class DlmsSession:
         return self._nameplate
 
     async def _read_nameplate(self) -> Nameplate:
-        serial, *names = await self._exchange.get_many([Target(1, obis, 2) for obis in IDENTITY])
+        serial, *names = await self.exchange.get_many([Target(1, obis, 2) for obis in IDENTITY])
         if isinstance(serial, ProtocolError):
             raise serial
         number = text_of(serial)
         if not number:
             raise MeterProtocolError("the meter's serial (0.0.96.1.0) is empty")
-        # "" where the meter lacks an object or refuses it to this client
+        # beside the serial all may be missing: older meters lack objects, or refuse them to this client
         year, maker, firmware, model = ("" if isinstance(n, ProtocolError) else text_of(n) for n in names)
         makers = [n for n in (flag_letters(self._title), letters(maker)) if n]
         expected = (self._spec.meter or "").partition(":")[0]
@@ -126,14 +122,16 @@ class DlmsSession:
             year=int(year) if year.isdecimal() and year.isascii() else None,
         )
 
-    async def _check_same_meter(self, opened: OpenAssociation) -> None:
-        """Make sure that a conversation opened anew is with the same meter; IdentityMismatch otherwise."""
+    async def _check_same_meter(self, exchange: Exchange) -> None:
+        """Make sure that the same meter answers in a new association; IdentityMismatch otherwise."""
         known = self._nameplate
-        if self._title and opened.title and opened.title != self._title:
-            raise IdentityMismatch(expected=f"title {self._title.hex()}", found=f"title {opened.title.hex()}")
+        if self._title and exchange.title and exchange.title != self._title:
+            raise IdentityMismatch(
+                expected=f"title {self._title.hex()}", found=f"title {exchange.title.hex()}"
+            )
         if known is None:
             return
-        serial = text_of(await opened.exchange.get(Target(1, SERIAL)))
+        serial = text_of(await exchange.get(Target(1, SERIAL)))
         if serial != known.serial:
             raise IdentityMismatch(expected=known.meter_id, found=f"{known.manufacturer}:{serial}")
 
@@ -156,13 +154,13 @@ class DlmsSession:
                 cache = LayoutCache(self._layouts, plate.manufacturer, plate.firmware, plate.serial)
             client = self._spec.dlms.client if self._spec.dlms else 0
             self._reader = ProfileReader(
-                self._exchange, self._zone, self._clock, cache, self._companion, client=client
+                self.exchange, self._zone, self._clock, cache, self._companion, client=client
             )
         return self._reader
 
     async def push_layouts(self) -> dict[Obis, Layout]:
         """Tell how the meter's pushes are to be read, by push setup (see `push_layout`)."""
-        return await push_layouts(self._exchange, await self._profiles())
+        return await push_layouts(self.exchange, await self._profiles())
 
     async def clock(self) -> MeterClock:
         """Read the meter's clock beside ours; MeterProtocolError when it shows no time."""
@@ -179,7 +177,7 @@ class DlmsSession:
 
     @property
     def _meter_clock(self) -> objects.Clock:
-        return objects.Clock(CLOCK, self._exchange)
+        return objects.Clock(CLOCK, self.exchange)
 
     async def load_switch(self) -> Obis:
         """Find the disconnect control (class 70): where the companion says, or in the meter's object list.
@@ -193,7 +191,7 @@ class DlmsSession:
         return found
 
     async def _contact(self) -> objects.DisconnectControl:
-        return objects.DisconnectControl(await self.load_switch(), self._exchange)
+        return objects.DisconnectControl(await self.load_switch(), self.exchange)
 
     async def relay(self) -> RelayState:
         """Read the supply contact (class 70 #2 output state, #3 control state); UNKNOWN when they disagree."""
@@ -244,19 +242,20 @@ async def open_dlms(
     opener = AssociationOpener(
         settings, association_settings(settings, context.secrets), context.counters, on_push
     )
-    spec.time_zone()  # a wrong name is said before the line is taken
+    spec.time_zone()  # an unknown zone is told before the meter is troubled
     lease = LineLease(line) if pool is None else pool.lease(line)
     try:
         await lease.acquire()
         pooled = None if pool is None else await pool.take(lease, spec)
-        opened = await opener.open(lease) if pooled is None else pooled.opened
-        exchange = ResumingExchange(lease, opener, opened, reused=pooled is not None)
+        association = await opener.open(lease) if pooled is None else pooled.exchange
+        exchange = ResumingExchange(lease, opener, association, reused=pooled is not None)
         plate = None if pooled is None else pooled.nameplate
         session = DlmsSession(exchange, spec, context.clock, layouts=layouts, nameplate=plate)
         try:
-            if spec.meter is not None:
+            if spec.meter is not None:  # before anything that is read could be taken for another meter's
                 await session.identify()
             yield session
+            # only after a block that raised nothing: a broken session must not be met again by the next poll
             if pool is not None and exchange.standing:
                 exchange.hand_over(partial(pool.put, lease, spec, nameplate=session.nameplate))
         finally:

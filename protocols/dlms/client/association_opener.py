@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.exchange import Exchange
@@ -41,14 +40,6 @@ COUNTER_RESERVE = 0x1000
 """Counters below the end of the range at which we refuse: the keys must be changed by then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenAssociation:
-    """An association that stands; `title` is the meter's system title, empty when it gave none."""
-
-    exchange: Exchange
-    title: bytes
-
-
 class AssociationOpener:
     """Associates with one meter, as often as it is asked to.
 
@@ -69,45 +60,44 @@ class AssociationOpener:
         self._association = association
         self._counters = counters
         self._on_push = on_push
-        self._object = counter_object(settings)
-        self._floor = 0
-        self._shown: int | None = None
-        self._used = -1
-        self._soiled = False
+        self._counter_object = counter_object(settings)
+        self._uses_counter = association.ciphered or association.auth is Auth.HLS_GMAC
+        self._least_counter = 0
+        self._shown_counter: int | None = None
+        self._used_counter = -1
+        self._line_dirty = False  # an association was cut short: its answer may still come
 
-    @property
-    def _counted(self) -> bool:
-        return self._association.ciphered or self._association.auth is Auth.HLS_GMAC
+    async def open(self, lease: LineLease) -> Exchange:
+        """Associate with the meter on the line that `lease` holds.
 
-    async def open(self, lease: LineLease) -> OpenAssociation:
-        """Associate on a line in our hands.
-
-        Raises LineError, MeterSilent, AssociationRefused, SecurityFailure, InvocationCounterRefused,
-        MeterRefused, MeterProtocolError, MeterConfigError.
+        Returns an exchange that takes requests. Raises LineError, MeterSilent, AssociationRefused,
+        SecurityFailure, InvocationCounterRefused, MeterRefused, MeterProtocolError, MeterConfigError; then
+        nothing of ours stands in the meter.
         """
-        if self._counted:
-            self._raise_floor(await self._ask(lease))
+        if self._uses_counter:
+            # a counter that the meter has seen may cost a try that counts towards its lock-out
+            self._raise_counter_above(await self._read_counter(lease))
         try:
             return await self._associate(lease)
         except (AssociationRefused, SecurityFailure) as error:
-            if not (self._counted and await self._was_behind(lease, error)):
-                raise self._named(error) from error
+            if not (self._uses_counter and await self._counter_was_behind(lease, error)):
+                raise self._with_counter_object(error) from error
         try:
             return await self._associate(lease)
         except InvocationCounterRefused as error:
-            raise self._named(error) from error
+            raise self._with_counter_object(error) from error
 
     # invocation counters
 
-    def _next(self) -> int:
+    def _next_counter(self) -> int:
         keys = self._association.keys
         if keys is None:
             return 0
         key = counter_key(keys, self._association.system_title)
-        self._used = self._counters.next(key, at_least=self._floor)
-        return self._used
+        self._used_counter = self._counters.next(key, at_least=self._least_counter)
+        return self._used_counter
 
-    def _raise_floor(self, last: int | None) -> None:
+    def _raise_counter_above(self, last: int | None) -> None:
         """Use counters above the meter's last; SecurityFailure when few are left."""
         if last is None:
             return
@@ -115,37 +105,43 @@ class AssociationOpener:
             raise SecurityFailure(
                 "the meter's invocation counter is nearly used up: its keys must be changed"
             )
-        self._floor = max(self._floor, last + 1)
+        self._least_counter = max(self._least_counter, last + 1)
 
-    async def _was_behind(self, lease: LineLease, error: AssociationRefused | SecurityFailure) -> bool:
-        """Read the counter again; say whether it explains the refusal, so that a higher one is worth a try."""
-        used = self._used
+    async def _counter_was_behind(
+        self, lease: LineLease, error: AssociationRefused | SecurityFailure
+    ) -> bool:
+        """Read the counter again; say whether it explains the refusal, so that a higher one is worth a try.
+
+        Others may have used our keys since it was read: a hand-held unit, an earlier gateway's late request.
+        """
+        used = self._used_counter
+        # some meters name their counter in the exception-response, others only refuse
         last = error.meter_counter if isinstance(error, InvocationCounterRefused) else None
-        if self._soiled:
+        if self._line_dirty:
             await lease.renew()
         with suppress(AssociationRefused, SecurityFailure, MeterRefused, MeterSilent, MeterProtocolError):
-            shown = await self._ask(lease)
+            shown = await self._read_counter(lease)
             last = shown if last is None else max(last, shown or 0)
         if last is None:
             return False
-        self._raise_floor(last)
+        self._raise_counter_above(last)
         # a meter that took our counter and refused for another reason shows just that counter
         return last >= used if isinstance(error, InvocationCounterRefused) else last > used
 
-    def _named(self, error: AssociationRefused | SecurityFailure) -> ProtocolError:
-        """Name the counter object in what goes out."""
+    def _with_counter_object(self, error: AssociationRefused | SecurityFailure) -> ProtocolError:
+        """Add the meter's counter, and where it is read, to the error that goes out."""
         if not isinstance(error, InvocationCounterRefused):
             return error
-        known = self._object or companion_counter(self._settings)
+        known = self._counter_object or companion_counter(self._settings)
         return InvocationCounterRefused(
-            meter_counter=self._shown if error.meter_counter is None else error.meter_counter,
+            meter_counter=self._shown_counter if error.meter_counter is None else error.meter_counter,
             own_counter=error.own_counter,
             where=f"{dotted(known)} through client {PUBLIC_CLIENT}" if known else None,
         )
 
-    async def _ask(self, lease: LineLease) -> int | None:
+    async def _read_counter(self, lease: LineLease) -> int | None:
         """Read the meter's counter through the public client; None where it does not show it."""
-        if self._object is None:
+        if self._counter_object is None:
             return None
         settings = AssociationSettings(release=self._settings.release)
         connection = ClientConnection(link_of(self._settings, PUBLIC_CLIENT), settings, lambda: 0)
@@ -153,36 +149,38 @@ class AssociationOpener:
         shown: int | None = None
         try:
             await exchange.associate()
-            shown = (await exchange.get(Target(1, self._object))).integer
+            shown = (await exchange.get(Target(1, self._counter_object))).integer
             if shown is None or shown < 0:
-                raise MeterProtocolError(f"the meter's invocation counter ({self._object}) is no number")
+                raise MeterProtocolError(
+                    f"the meter's invocation counter ({self._counter_object}) is no number"
+                )
         except (AssociationRefused, MeterRefused, NotSupported):
-            pass
+            pass  # a meter without public client, or that hides its counter: ours alone must do
         except MeterSilent as error:
             raise hints.silent_public(error, linking(connection), self._settings, PUBLIC_CLIENT) from error
         finally:
             await exchange.close()
-        if not exchange.clean:
+        if not exchange.clean:  # the public client's late answer must not be taken for one to our AARQ
             await lease.renew()
-        self._shown = shown
+        self._shown_counter = shown
         return shown
 
     # associations
 
-    async def _associate(self, lease: LineLease) -> OpenAssociation:
+    async def _associate(self, lease: LineLease) -> Exchange:
         client = self._settings.client
-        connection = ClientConnection(link_of(self._settings, client), self._association, self._next)
+        connection = ClientConnection(link_of(self._settings, client), self._association, self._next_counter)
         exchange = self._exchange(lease.io, connection)
         try:
-            title = (await exchange.associate()).system_title
-        except BaseException as error:
+            await exchange.associate()
+        except BaseException as error:  # a cancelled task too leaves the line as it found it
             unlinked = linking(connection)
             await exchange.close()
-            self._soiled = not exchange.clean
+            self._line_dirty = not exchange.clean
             if isinstance(error, MeterSilent | MeterRefused):
                 raise hints.explained(error, unlinked, self._settings, client) from error
             raise
-        return OpenAssociation(exchange=exchange, title=title)
+        return exchange
 
     def _exchange(self, io: LineIO, connection: ClientConnection) -> Exchange:
         return Exchange(

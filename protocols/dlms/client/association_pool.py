@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from protocols.dlms.client.association_opener import OpenAssociation
+from protocols.dlms.client.exchange import Exchange
 from protocols.dlms.client.line_lease import LineLease
 from protocols.errors import LocalError, ProtocolError
 from protocols.line import Line
@@ -33,7 +33,7 @@ class PooledAssociation:
 
     line: Line
     spec: MeterSpec
-    opened: OpenAssociation
+    exchange: Exchange
     nameplate: Nameplate | None
     connects: int
     foreign_leases: int
@@ -75,7 +75,7 @@ class AssociationPool:
         pooled = self._pooled.pop(_address(lease.line, spec), None)
         if pooled is None or not self._alive(pooled, lease.line):
             return None
-        exchange = pooled.opened.exchange
+        exchange = pooled.exchange
         exchange.use(lease.io)
         if pooled.spec == spec and self._now() - pooled.since <= _settings(spec).keep_open:
             return pooled
@@ -86,7 +86,7 @@ class AssociationPool:
         return None
 
     def put(
-        self, lease: LineLease, spec: MeterSpec, opened: OpenAssociation, *, nameplate: Nameplate | None
+        self, lease: LineLease, spec: MeterSpec, exchange: Exchange, *, nameplate: Nameplate | None
     ) -> bool:
         """Pool an association for the next poll, while we still hold the line; False when it cannot stay."""
         if self._closed or _settings(spec).keep_open <= 0:
@@ -98,7 +98,7 @@ class AssociationPool:
         self._pooled[_address(lease.line, spec)] = PooledAssociation(
             line=lease.line,
             spec=spec,
-            opened=opened,
+            exchange=exchange,
             nameplate=nameplate,
             connects=lease.line.statistics().connects,
             foreign_leases=self._foreign_leases(lease.line),
@@ -127,8 +127,8 @@ class AssociationPool:
                 lease = self.lease(pooled.line)
                 await lease.acquire()
                 try:
-                    pooled.opened.exchange.use(lease.io)
-                    await pooled.opened.exchange.close()
+                    pooled.exchange.use(lease.io)
+                    await pooled.exchange.close()
                 finally:
                     await lease.release()
 

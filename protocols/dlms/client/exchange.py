@@ -20,7 +20,8 @@ from protocols.dlms.core.outcomes import (
     RequestDone,
     RequestRefused,
     Value,
-    refusal,
+    object_refusal,
+    service_refusal,
 )
 from protocols.dlms.core.transaction import Request
 from protocols.dlms.data import axdr
@@ -37,8 +38,6 @@ from protocols.errors import (
 )
 from protocols.line import LineIO
 
-NOT_THERE = (4, 9, 11)
-"""Data-access-results that mean that the meter lacks the object."""
 CLOSE_TIMEOUT = 1.0
 """Seconds that release and disconnect may take, each time they are sent: they are courtesy."""
 BUSY_PAUSE = 0.1
@@ -64,15 +63,16 @@ class AttributeReader(ABC):
 
 
 class Exchange(AttributeReader):
-    """One association on a line in our hands.
+    """One association on a line that we hold: requests in, answers or errors out.
 
     `timeout` is the time for an answer, or for the next frame of one. HDLC asks again after it (at most
     `hdlc_link.MAX_RETRIES` times without progress), so silence is named after three times as long, two at
     the opening of the link; the wrapper never asks again. `limit` is the time for a request with all its
     blocks.
 
-    `max_list` attributes are asked for in one request. `on_push` is given each notification that the meter
-    sends unasked.
+    `bus` says that others may share the line (HDLC). `max_list` attributes are asked for in one request.
+    `on_push` is given each notification that the meter sends unasked. `title` is the meter's system title,
+    empty when it gave none.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Exchange(AttributeReader):
         on_push: Callable[[bytes], None] | None = None,
         limit: float = REQUEST_LIMIT,
     ) -> None:
+        self.title = b""
         self._io = io
         self._connection = connection
         self._timeout = timeout
@@ -106,10 +107,10 @@ class Exchange(AttributeReader):
         return self._clean and self._connection.state is State.READY
 
     def use(self, io: LineIO) -> None:
-        """Go on with the line, which was given back meanwhile and is in our hands again."""
+        """Go on over a line that was given back meanwhile and is held again."""
         self._io = io
 
-    async def associate(self) -> Associated:
+    async def associate(self) -> None:
         """Open the link and associate.
 
         Raises AssociationRefused, SecurityFailure, MeterSilent, MeterProtocolError, LineError.
@@ -117,7 +118,7 @@ class Exchange(AttributeReader):
         await self._run(self._connection.open, LinkUp)
         event = await self._run(self._connection.associate, Associated)
         assert isinstance(event, Associated)
-        return event
+        self.title = event.system_title
 
     @property
     def partial(self) -> bytes:
@@ -159,7 +160,7 @@ class Exchange(AttributeReader):
     async def _list(self, request: Request, what: str) -> tuple[Outcome, ...]:
         event = await self._run(lambda: self._connection.request(request), (Outcomes, RequestRefused))
         if isinstance(event, RequestRefused):
-            raise refusal(event.code, what)
+            raise service_refusal(event.code, what)
         assert isinstance(event, Outcomes)
         return event.outcomes
 
@@ -182,7 +183,7 @@ class Exchange(AttributeReader):
         request = SetListRequest(targets=tuple(targets), values=tuple(values))
         outcomes = await self._list(request, "write of a list")
         return [
-            _refused(one.result, f"write of {target}") if one.result else None
+            object_refusal(one.result, f"write of {target}") if one.result else None
             for target, one in zip(targets, outcomes, strict=True)
         ]
 
@@ -196,7 +197,7 @@ class Exchange(AttributeReader):
         request = ActionListRequest(targets=tuple(targets), parameters=tuple(parameters))
         outcomes = await self._list(request, "methods of a list")
         return [
-            _refused(one.result, f"method {target.index} of {target.obis}") if one.result else one.data
+            object_refusal(one.result, f"method {target.index} of {target.obis}") if one.result else one.data
             for target, one in zip(targets, outcomes, strict=True)
         ]
 
@@ -216,20 +217,21 @@ class Exchange(AttributeReader):
         try:
             if self._clean:
                 async with asyncio.timeout(2 * CLOSE_TIMEOUT):
-                    await self._goodbye()
+                    await self._release_and_disconnect()
         except (ProtocolError, TimeoutError):
             self._clean = False
         finally:  # cancelled in the middle of a goodbye, its answer is still to come
             if not self._clean:
-                await self._leave()
+                await self._abandon()
 
-    async def _leave(self) -> None:
+    async def _abandon(self) -> None:
         if self._bus:
+            # hanging up a serial port silences nobody, and the others on the bus have done nothing wrong
             self._io.hold_quiet(HDLC_QUIET)
         else:
             await self._io.hang_up()
 
-    async def _goodbye(self) -> None:
+    async def _release_and_disconnect(self) -> None:
         wait = min(self._timeout, CLOSE_TIMEOUT)
         if self._connection.state is State.READY:
             await self._run(self._connection.release, Released, wait)
@@ -241,7 +243,7 @@ class Exchange(AttributeReader):
             lambda: self._connection.request(request), (Value, RequestDone, RequestRefused)
         )
         if isinstance(event, RequestRefused):
-            raise _refused(event.code, what)
+            raise object_refusal(event.code, what)
         return event
 
     async def _run(
@@ -250,13 +252,13 @@ class Exchange(AttributeReader):
         wanted: type | tuple[type, ...],
         timeout: float | None = None,
     ) -> Event:
-        """Begin a step and pump octets until a wanted event; marks the line unclean when cut short."""
+        """Begin a step and pump octets until a wanted event; the line is unclean when that is cut short."""
         events = begin() or []
-        self._clean = False
+        self._clean = False  # also for a task that is cancelled: nothing below runs then
         try:
             async with asyncio.timeout(self._limit):
                 event = await self._pump(events, wanted, self._timeout if timeout is None else timeout)
-        except TimeoutError as error:
+        except TimeoutError as error:  # every block came in time, and they come for ever
             raise MeterProtocolError(f"one request took more than {self._limit:g} s") from error
         except MeterRefused:  # an exception-response to one request: the association stands
             self._clean = self._connection.state is State.READY
@@ -268,68 +270,44 @@ class Exchange(AttributeReader):
         return event
 
     async def _pump(self, events: list[Event], wanted: type | tuple[type, ...], timeout: float) -> Event:
-        deadline, progress = _Deadline(timeout), self._connection.link.progress
+        now = asyncio.get_running_loop().time
+        link = self._connection.link
+        deadline, progress = now() + timeout, link.progress
         while True:
+            # a meter may push between our request and its answer
             for event in events:
-                if isinstance(event, Pushed):
-                    self._pushed(event)
+                if isinstance(event, Pushed) and self._on_push is not None:
+                    self._on_push(event.apdu)
             if (found := next((e for e in events if isinstance(e, wanted)), None)) is not None:
                 return found
             if data := self._connection.data_to_send():
-                if busy := self._connection.link.busy:
+                if busy := link.busy:  # RNR: it lives, and is asked again at leisure
                     await asyncio.sleep(BUSY_PAUSE)
                 await self._io.send(data)
                 if not busy:  # each window and block has its own time; patience with a busy meter ends
-                    deadline = _Deadline(timeout)
-            elif progress != self._connection.link.progress:
-                deadline = _Deadline(timeout)  # a window of long frames may take longer than one answer
-            progress = self._connection.link.progress
+                    deadline = now() + timeout
+            elif progress != link.progress:
+                deadline = now() + timeout  # a window of long frames may take longer than one answer
+            progress = link.progress
             try:
-                events = self._connection.receive_data(await self._receive(deadline.left()))
+                if (left := deadline - now()) <= 0:  # octets kept coming that complete nothing
+                    raise LineTimeout("no whole answer in time")
+                events = self._connection.receive_data(await self._io.receive(left))
             except LineTimeout as error:
-                if not self._connection.timed_out():
+                if not self._connection.timed_out():  # HDLC knows what may be sent again; the wrapper nothing
                     raise self._silence() from error
                 await self._io.drain(REPEAT_SILENCE)
                 events = []
 
-    def _pushed(self, event: Pushed) -> None:
-        if self._on_push is not None:
-            self._on_push(event.apdu)
-
-    async def _receive(self, seconds: float) -> bytes:
-        if seconds <= 0:
-            raise LineTimeout("no whole answer in time")
-        return await self._io.receive(seconds)
-
     def _silence(self) -> ProtocolError:
         link = self._connection.link
-        if link.noise:
+        if link.noise:  # somebody answers: another framing, baud rate or address than is set
             why = f" ({link.complaint})" if link.complaint else ""
             return MeterProtocolError(f"{link.noise} octets came that are no answer of this meter{why}")
         return MeterSilent(f"no answer within {self._timeout:g} s")
 
 
-def _refused(code: int, what: str) -> MeterRefused | NotSupported:
-    error = refusal(code, what)
-    if code not in NOT_THERE:
-        return error
-    missing = NotSupported(str(error))
-    missing.__cause__ = error
-    return missing
-
-
 def _outcome(target: Target, outcome: Outcome) -> Data | ProtocolError:
     if outcome.data is not None:
         return outcome.data
-    return _refused(outcome.result, f"read of {target}")
-
-
-class _Deadline:
-    """A moment of the event loop's time."""
-
-    def __init__(self, seconds: float) -> None:
-        self._at = asyncio.get_running_loop().time() + seconds
-
-    def left(self) -> float:
-        """Seconds until then."""
-        return self._at - asyncio.get_running_loop().time()
+    return object_refusal(outcome.result, f"read of {target}")

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from protocols.dlms.apdu.lists import Target
-from protocols.dlms.client.association_opener import AssociationOpener, OpenAssociation
+from protocols.dlms.client.association_opener import AssociationOpener
 from protocols.dlms.client.exchange import AttributeReader, Exchange
 from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.data.types import Data
@@ -25,7 +25,7 @@ from protocols.errors import (
 from protocols.reading import Obis
 
 T = TypeVar("T")
-IdentityCheck = Callable[[OpenAssociation], Awaitable[None]]
+IdentityCheck = Callable[[Exchange], Awaitable[None]]
 """Makes sure that the same meter answers in a new association; IdentityMismatch otherwise."""
 
 MAX_RESUMES = 8
@@ -49,13 +49,12 @@ class ResumingExchange(AttributeReader):
     """
 
     def __init__(
-        self, lease: LineLease, opener: AssociationOpener, opened: OpenAssociation, *, reused: bool = False
+        self, lease: LineLease, opener: AssociationOpener, exchange: Exchange, *, reused: bool = False
     ) -> None:
         self.check: IdentityCheck | None = None
         self._lease = lease
         self._opener = opener
-        self._exchange = opened.exchange
-        self._title = opened.title
+        self._exchange = exchange
         self._reused = reused
         self._fault: ProtocolError | None = None  # what broke the association of the moment
         self._resumes = 0
@@ -67,7 +66,7 @@ class ResumingExchange(AttributeReader):
     @property
     def title(self) -> bytes:
         """The meter's system title; empty when it gave none."""
-        return self._title
+        return self._exchange.title
 
     @property
     def resumes(self) -> int:
@@ -199,10 +198,9 @@ class ResumingExchange(AttributeReader):
             await self.close()
             # the line is given back first, so that one meter with a bad line does not starve the others on it
             await self._lease.renew()
-            opened = await self._opener.open(self._lease)
-            self._exchange, self._over = opened.exchange, False
+            self._exchange, self._over = await self._opener.open(self._lease), False
             if self.check is not None:
-                await self.check(opened)
+                await self.check(self._exchange)
         except ProtocolError as error:
             self._fault, self._answered = error, False
             raise
@@ -216,6 +214,6 @@ class ResumingExchange(AttributeReader):
             self._over = True
             await self._exchange.close()
 
-    def hand_over(self, put: Callable[[OpenAssociation], bool]) -> None:
+    def hand_over(self, put: Callable[[Exchange], bool]) -> None:
         """Offer the standing association to a pool; when `put` takes it, this exchange is over."""
-        self._over = put(OpenAssociation(exchange=self._exchange, title=self._title))
+        self._over = put(self._exchange)

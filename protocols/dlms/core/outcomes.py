@@ -17,6 +17,7 @@ from protocols.errors import (
     MeterError,
     MeterProtocolError,
     MeterRefused,
+    NotSupported,
     SecurityFailure,
 )
 
@@ -90,8 +91,11 @@ class RequestRefused:
     code: int
 
 
+TEMPORARY_FAILURE = 2
+"""Data-access-result of a meter that cannot answer now, for example while it closes a billing period."""
+NOT_THERE = (4, 9, 11)
+"""Data-access-results that mean that the meter lacks the object."""
 Event = LinkUp | LinkDown | Associated | Released | Value | RequestDone | Outcomes | RequestRefused | Pushed
-
 
 KEYS = ": see encryption_key_ref, authentication_key_ref"
 
@@ -120,7 +124,17 @@ def error_of(answer: Apdu) -> MeterError:
     return MeterProtocolError(f"{type(answer).__name__} where an error was expected")
 
 
-def refusal(code: int, what: str) -> MeterRefused:
-    """Make the error for a data-access-result."""
-    kind = MeterBusy if code == 2 else MeterRefused  # temporary failure
+def service_refusal(code: int, what: str) -> MeterRefused:
+    """Return the error for a data-access-result or action-result that refuses a whole request."""
+    kind = MeterBusy if code == TEMPORARY_FAILURE else MeterRefused
     return kind(f"the meter refused {what}: {result_name(code)}", reason_code=code)
+
+
+def object_refusal(code: int, what: str) -> MeterRefused | NotSupported:
+    """Return the error for a result of one attribute or method: NotSupported where the meter lacks it."""
+    error = service_refusal(code, what)
+    if code not in NOT_THERE:
+        return error
+    missing = NotSupported(str(error))
+    missing.__cause__ = error  # tools show its reason code
+    return missing

@@ -27,7 +27,8 @@ from protocols.dlms.apdu.services import (
 )
 from protocols.dlms.data.cursor import Cursor, encode_length
 from protocols.dlms.security import ciphering
-from protocols.dlms.security.ciphering import Form, KeySet, OpenedApdu
+from protocols.dlms.security.ciphering import KeySet, OpenedApdu
+from protocols.dlms.security.forms import GENERAL_DED, GENERAL_GLO, Form, form_of, is_ciphered
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.links import Conversation
 from protocols.dlms.server.model import OBJECT_UNDEFINED, TEMPORARY_FAILURE, CosemModel
@@ -203,7 +204,7 @@ class FaultyConversation:
         return None
 
     def _wrong_key(self, octets_: bytes) -> bool:
-        form = ciphering.form_of(octets_)
+        form = form_of(octets_)
         dedicated = self._keys is not None and self._keys.dedicated is not None
         return dedicated and form is not None and not form.dedicated
 
@@ -228,7 +229,7 @@ class FaultyConversation:
             return plain
         closed = octets_ if plain == sealed.plain else sealed.close(plain)
         if player.standing(FaultKind.EMPTY_TITLE) and not sealed.opened.form.general:
-            general = ciphering.GENERAL_DED if sealed.opened.form.dedicated else ciphering.GENERAL_GLO
+            general = GENERAL_DED if sealed.opened.form.dedicated else GENERAL_GLO
             closed = bytes((general, 0)) + closed[1:]
         if player.fires(FaultKind.WRONG_TAG):
             closed = closed[:-1] + bytes((closed[-1] ^ 1,))
@@ -237,7 +238,7 @@ class FaultyConversation:
     # ciphering
 
     def _open(self, octets_: bytes, title: bytes) -> _Sealed | None:
-        if self._keys is None or not ciphering.is_ciphered(octets_):
+        if self._keys is None or not is_ciphered(octets_):
             return None
         try:
             opened = ciphering.unprotect_apdu(self._keys, title, octets_, required=0)

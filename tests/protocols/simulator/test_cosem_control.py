@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -19,6 +20,7 @@ from protocols.dlms.data.types import (
     unsigned,
 )
 from protocols.dlms.server.model import AccessDenied
+from protocols.dlms.session import DlmsSession
 from protocols.reading import Obis, ProfileName
 from protocols.simulator.cosem.control import (
     BILLING_SCHEDULE,
@@ -41,7 +43,7 @@ ESW, ESWF = Obis(0, 0, 94, 91, 18), Obis(0, 0, 94, 91, 26)
 
 
 @pytest.fixture
-async def meter():
+async def meter() -> AsyncIterator[TrapSite]:
     async with site("period-change-clears", extra=six()) as found:
         yield found
 
@@ -61,7 +63,8 @@ async def test_a_reset_of_the_demand_closes_a_billing_period(meter: TrapSite, mo
         before = [s async for s in session.read(ProfileName.BILLING)]
         demand = meter.household.state(NOW).max_demand_w
         assert demand > 0
-        await session._exchange.action(Target(9, RESET_SCRIPTS, 1), long_unsigned(1))
+        assert isinstance(session, DlmsSession)
+        await session.exchange.action(Target(9, RESET_SCRIPTS, 1), long_unsigned(1))
         bills = [s async for s in session.read(ProfileName.BILLING)]
     assert len(bills) == len(before) + 1
     assert bills[-1].at == NOW

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.companion import companion
-from protocols.dlms.core.outcomes import refusal
+from protocols.dlms.core.outcomes import object_refusal
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.types import Data, array
 from protocols.dlms.reading.layout_cache import LayoutCache, Layouts
@@ -79,8 +79,7 @@ class ScriptedExchange:
             else:
                 value = self.meter.get(48, target)
         except AccessDenied as denied:
-            error = refusal(denied.code, f"read of {target}")
-            raise (NotSupported(str(error)) if denied.code in (4, 9, 11) else error) from denied
+            raise object_refusal(denied.code, f"read of {target}") from denied
         return axdr.encode(value)
 
     partial = b""

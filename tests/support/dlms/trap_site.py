@@ -53,7 +53,7 @@ def utility(**changes: object) -> DlmsSettings:
         "password_ref": "hls",
         "encryption_key_ref": "ek",
         "authentication_key_ref": "ak",
-        "timeout": 0.5,
+        "timeout": 2.0,
     }
     return DlmsSettings(**(values | changes))  # type: ignore[arg-type]
 

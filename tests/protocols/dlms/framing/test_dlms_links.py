@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from protocols.dlms.apdu import acse
 from protocols.dlms.apdu.services import ConfirmedServiceError, ExceptionResponse
 from protocols.dlms.core import outcomes
-from protocols.dlms.core.connection import AssociationSettings, ClientConnection
+from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.connection import ClientConnection
 from protocols.dlms.framing import hdlc
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder, Parameters
 from protocols.dlms.framing.hdlc_channel import Channel
@@ -444,8 +447,8 @@ def test_error_apdus_say_who_must_act(
 
 
 def test_a_temporary_failure_is_busy() -> None:
-    assert isinstance(outcomes.refusal(2, "read"), MeterBusy)
-    error = outcomes.refusal(3, "write of 0-0:1.0.0*255#2")
+    assert isinstance(outcomes.service_refusal(2, "read"), MeterBusy)
+    error = outcomes.service_refusal(3, "write of 0-0:1.0.0*255#2")
     assert (error.reason_code, str(error)) == (
         3,
         "the meter refused write of 0-0:1.0.0*255#2: read-write denied",
@@ -458,12 +461,13 @@ def test_a_refusal_without_user_information_still_names_its_reason() -> None:
 
 
 def test_settings_that_cannot_work_are_configuration_errors() -> None:
-    for broken in (
+    broken_settings: tuple[dict[str, Any], ...] = (
         {"ciphered": True},
         {"auth": Auth.HLS_GMAC},
         {"auth": Auth.LLS},
         {"auth": Auth.HLS2, "secret": b""},
         {"system_title": b"short"},
-    ):
+    )
+    for broken in broken_settings:
         with pytest.raises(MeterConfigError):
-            AssociationSettings(**broken)  # type: ignore[arg-type]
+            AssociationSettings(**broken)

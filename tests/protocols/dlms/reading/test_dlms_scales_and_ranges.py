@@ -8,7 +8,7 @@ import pytest
 
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
-from protocols.dlms.core.outcomes import refusal
+from protocols.dlms.core.outcomes import service_refusal
 from protocols.dlms.data.types import (
     Data,
     array,
@@ -92,7 +92,7 @@ async def test_a_busy_meter_is_not_taken_for_one_without_a_scale_or_an_order(bus
         async def get_octets(self, target: Target) -> bytes:
             if str(target) == busy and not self.asked[busy]:
                 self.asked[busy] += 1
-                raise refusal(2, busy)
+                raise service_refusal(2, busy)
             return await super().get_octets(target)
 
     cache: Layouts = {}
