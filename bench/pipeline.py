@@ -37,7 +37,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from gateway.contract.messages import Status
 from gateway.edge.journal.entry import JournalBatch
-from gateway.edge.journal.journal import Journal, JournalLimits
+from gateway.edge.journal.journal import Journal
+from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.stamping.stamp import stamp

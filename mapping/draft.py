@@ -245,7 +245,7 @@ class Draft:
     # --- the whole --------------------------------------------------------------------------------
 
     def finish(self) -> Difference:
-        """Check what only the whole can show, and give the rows; ChangeRefused otherwise."""
+        """Check what only the whole can show, and return the rows; ChangeRefused otherwise."""
         for kind, index in self._owners.items():
             for number, owners in index.items():
                 if len(owners) > 1:

@@ -64,7 +64,7 @@ def plan_import(
 
 
 def apply_import(store: DirectoryStore, plan: ImportPlan, *, by: str, at: datetime) -> int:
-    """Commit all acceptable rows in one transaction; give the directory version.
+    """Commit all acceptable rows in one transaction and return the directory version.
 
     Raises ChangeRefused (STALE_PLAN) when the directory moved on since the plan was made.
     """
@@ -74,7 +74,7 @@ def apply_import(store: DirectoryStore, plan: ImportPlan, *, by: str, at: dateti
 
 
 def write_import_corrections(plan: ImportPlan, path: Path | str) -> int:
-    """Write the rows not applied, with code, reason and suggestion; give their number."""
+    """Write the rows not applied, with code, reason and suggestion; return their number."""
     return write_verdicts(path, HEADER, plan.rows)
 
 
@@ -260,7 +260,7 @@ class _ImportPlanner:
         return changes
 
     def account(self, entry: _ImportRow) -> str | None:
-        """Find the account by either number; two different ones are a conflict."""
+        """Return the account by either number; two different ones are a conflict."""
         owners = {
             owner
             for kind, number in ((NumberKind.LEGACY, entry.legacy), (NumberKind.ACCOUNT, entry.number))

@@ -66,7 +66,7 @@ def plan_rekey(snapshot: DirectorySnapshot, path: Path | str, *, correct: bool =
 
 
 def apply_rekey(store: DirectoryStore, plan: RekeyPlan, *, by: str, at: datetime) -> int:
-    """Commit the plan in one transaction and give the directory version.
+    """Commit the plan in one transaction and return the directory version.
 
     The same file again changes nothing. Raises ChangeRefused (STALE_PLAN) when the directory moved on
     since the plan was made: plan again.
@@ -83,7 +83,7 @@ def apply_rekey(store: DirectoryStore, plan: RekeyPlan, *, by: str, at: datetime
 
 
 def write_corrections(plan: RekeyPlan, path: Path | str) -> int:
-    """Write the rows not applied, with code, reason and suggestion, to be put right; give their number."""
+    """Write the rows not applied, with code, reason and suggestion, to be put right; return their number."""
     return write_verdicts(path, HEADER, plan.rows)
 
 

@@ -127,7 +127,7 @@ class DirectoryStore:
         sequence: int | None = None,
         based_on: int | None = None,
     ) -> int:
-        """Apply all the changes as one change set, or none; give the new directory version.
+        """Apply all the changes as one change set, or none; return the new directory version.
 
         `at` is when they became known; it is moved forward if the clock went back, since knowledge
         has one order. Changes that say nothing new leave the version as it is. `based_on` refuses the

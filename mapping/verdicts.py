@@ -42,7 +42,7 @@ def count(rows: Iterable[RowVerdict]) -> dict[str, int]:
 
 
 def write_verdicts(path: Path | str, header: tuple[str, ...], rows: Iterable[RowVerdict]) -> int:
-    """Write the rows that were not applied with code, reason and suggestion; give their number."""
+    """Write the rows that were not applied with code, reason and suggestion; return their number."""
     refused = [r for r in rows if r.verdict in (Verdict.CONFLICT, Verdict.REJECTED)]
     width = len(header)
     write_table(

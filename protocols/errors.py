@@ -17,6 +17,7 @@ ProtocolError
 │   └── IdentityMismatch   another meter answers at this address: stop, nothing is attributed
 ├── NotSupported           the meter (model) lacks this: skip the item, go on
 ├── MeterConfigError       our configuration of the meter is wrong: fix it, no retry helps
+│   └── SecretMissing      its settings need a key or password that nobody gave
 └── LocalError             our own misuse of an interface: a bug
 """
 
@@ -135,6 +136,17 @@ class NotSupported(ProtocolError):
 
 class MeterConfigError(ProtocolError):
     """The configuration of a meter or line is wrong; no retry helps."""
+
+
+class SecretMissing(MeterConfigError):
+    """Settings need a key or password that nobody gave: `setting` names what needs it, `secret` what is needed."""
+
+    def __init__(self, setting: str, secret: str) -> None:
+        super().__init__(
+            f"{setting} needs {secret}: put {'them' if ' and ' in secret else 'it'} into a key file"
+        )
+        self.setting = setting
+        self.secret = secret
 
 
 class LocalError(ProtocolError):

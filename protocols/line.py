@@ -35,7 +35,10 @@ class LineIO(Protocol):
         """
 
     async def drain(self, quiet: float) -> int:
-        """Read and drop octets until `quiet` seconds pass without one; gives how many were dropped."""
+        """Read and drop octets until `quiet` seconds pass without one; return how many were dropped.
+
+        Raises LineClosed when the line does not fall silent.
+        """
 
     def hold_quiet(self, seconds: float) -> None:
         """Let no send start before `seconds` from now have passed and what came meanwhile is dropped.

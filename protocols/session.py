@@ -43,7 +43,13 @@ class CounterStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionContext:
-    """What sessions are given by the program that they run in: keys, invocation counters, and the time."""
+    """What sessions are given by the program that they run in: keys, invocation counters, and the time.
+
+    `secrets` gives the octets behind the references of a spec, `counters` numbers that never repeat for a key
+    (one store for all sessions with it), `clock` the instant that readings are stamped with and whether it may
+    be trusted. `protocols.meters` has them in files (`KeyFile`, `FileSecrets`, `FileCounters`),
+    `protocols.clock` the machine's clock.
+    """
 
     secrets: SecretSource
     counters: CounterStore
@@ -51,7 +57,11 @@ class SessionContext:
 
 
 class Auth(StrEnum):
-    """How a DLMS association authenticates (Green Book 9.2.2, mechanisms 0 to 6)."""
+    """How a DLMS association authenticates (Green Book 9.2.2, mechanisms 0 to 6).
+
+    `lls` sends a password; the others prove a secret without sending it. `hls2` is the mechanism of Indian
+    meters (AES), `hls-gmac` uses the ciphering keys alone.
+    """
 
     NONE = "none"
     LLS = "lls"
@@ -68,7 +78,11 @@ class Auth(StrEnum):
 
 
 class Protection(StrEnum):
-    """What ciphering does to each APDU (security control 0x30, 0x10, 0x20)."""
+    """What ciphering does to each APDU (security control 0x30, 0x10, 0x20).
+
+    `authenticated` shows the text and proves it, `encrypted` hides it without proof; meters of IS 15959 want
+    both, which is the default.
+    """
 
     AUTHENTICATED_ENCRYPTED = "authenticated-encrypted"
     AUTHENTICATED = "authenticated"
@@ -195,7 +209,12 @@ DLMS_SETTINGS: Mapping[str, SettingType] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModbusSettings:
-    """How to reach a Modbus meter: unit id, model file, timeout and worst latency in seconds."""
+    """How to reach a Modbus meter.
+
+    `unit` is its id (1 to 247), `model` the name of a shipped model (`protocols.modbus.model_names`), `framing`
+    `tcp` or `rtu`. `timeout` seconds is the wait for an answer to begin, `worst_latency` how many seconds later
+    an answer may still come: on RTU the line is kept quiet for so long after a request without answer.
+    """
 
     unit: int
     model: str
@@ -206,15 +225,19 @@ class ModbusSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterSpec:
-    """One meter to talk to. `meter` is the expected identity (`GEN:12345678`), or None to accept any."""
+    """One meter to talk to: which it is, and either `dlms` or `modbus` settings.
+
+    `meter` is the expected identity (`GEN:12345678`), or None to accept any; `zone` the name of the time zone
+    that its wall clock shows.
+    """
 
     meter: str | None
     zone: str = "Asia/Kolkata"
     dlms: DlmsSettings | None = None
     modbus: ModbusSettings | None = None
 
-    def zone_info(self) -> ZoneInfo:
-        """Return the meter's time zone; MeterConfigError when there is none of that name."""
+    def time_zone(self) -> ZoneInfo:
+        """Return the meter's zone; MeterConfigError when there is none of that name."""
         try:
             return ZoneInfo(self.zone)
         except (ZoneInfoNotFoundError, ValueError) as error:

@@ -155,7 +155,7 @@ def _delivery(
 
 
 def _relations(snapshot: DirectorySnapshot, meters: Iterable[str], account: str | None) -> Iterable[Relation]:
-    """Every row, superseded ones too, that bears on these meters (of an account: only its own holdings)."""
+    """Yield every row, superseded ones too, that bears on these meters (of an account: only its own holdings)."""
     installations, holdings, namings = snapshot.relations()
     fitted = [row for meter in meters for row in installations.get(meter, ())]
     points = dict.fromkeys(row.usage_point for row in fitted)

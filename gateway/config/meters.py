@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,16 +12,9 @@ from pydantic import Field, model_validator
 from gateway.config.dlms import NO_TITLE, DlmsTable
 from gateway.config.push import MeterPushSection
 from gateway.config.types import MeterText, Name, Port, Section
+from protocols.meters.titles import client_title
 from protocols.reading import ProfileName
 from protocols.session import MeterSpec, ModbusSettings
-
-
-def system_title(client: str) -> bytes:
-    """Return a client's own system title: `MGW` and five octets of its name's hash.
-
-    Two clients with one key must differ in it, since nonce = system title + counter (Green Book, suite 0).
-    """
-    return b"MGW" + hashlib.sha256(client.encode()).digest()[:5]
 
 
 class LineSection(Section):
@@ -108,7 +100,7 @@ class MeterSection(Section):
         """Return the driver's view of this meter for the client named `client` (the gateway's name)."""
         dlms, modbus = self.dlms, None
         if dlms is not None and dlms.system_title == NO_TITLE:
-            dlms = replace(dlms, system_title=system_title(client))
+            dlms = replace(dlms, system_title=client_title(client))
         if self.modbus is not None:
             modbus = ModbusSettings(**self.modbus.model_dump())
         return MeterSpec(meter=self.meter, zone=self.zone, dlms=dlms, modbus=modbus)

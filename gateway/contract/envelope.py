@@ -104,7 +104,14 @@ def wrap(
     time: datetime,
     type: str | None = None,
 ) -> bytes:
-    """Put one message into an envelope; `type` is needed for Batch and Signed only."""
+    """Return the octets of one message in its envelope.
+
+    `id` and `source` name the message among all (CloudEvents); `type` is needed for Batch and Signed only,
+    the others have one of their own.
+
+    >>> wrap(Ack(journal="j", seq=7), id="central/j/7", source="/central", time=now)  # doctest: +SKIP
+    b'{"specversion":"1.0","id":"central/j/7", … ,"data":{"journal":"j","seq":7,"consumer":"central"}}'
+    """
     name = type or TYPE_OF[message.__class__]
     head = _head(id, source, name, rfc3339(time), SCHEMA_OF[message.__class__])
     return head + message.model_dump_json().encode() + b"}"
@@ -132,9 +139,13 @@ def assemble(
 
 
 def parse(payload: bytes, data: type[M], *, limit: int = MAX_MESSAGE) -> Parsed[M]:
-    """Read an envelope that should carry a `data` message from whoever sent it.
+    """Read an envelope that should carry a `data` message, from whoever sent it.
 
-    ContractError names the JSON path and what is wrong there, for any octets whatever.
+    `limit` is the longest payload accepted, in octets. Raises ContractError, which names the JSON path and
+    what is wrong there, for any octets whatever; nothing else.
+
+    >>> parse(payload, Ack).data.seq  # doctest: +SKIP
+    7
     """
     if len(payload) > limit:
         raise ContractError(f"$: {len(payload)} octets, more than the {limit} that are accepted")
@@ -151,7 +162,11 @@ def parse(payload: bytes, data: type[M], *, limit: int = MAX_MESSAGE) -> Parsed[
 
 
 def parse_batch(payload: bytes, *, limit: int = MAX_MESSAGE) -> Parsed[Batch]:
-    """Read a batch of readings, events or gaps, and check that its sequence numbers agree with themselves."""
+    """Read a batch of readings, events or gaps.
+
+    Raises ContractError as `parse` does, and where the sequence numbers are missing, do not rise, or lie
+    outside first_seq..last_seq; a batch without entries is none.
+    """
     parsed = parse(payload, Batch, limit=limit)
     if parsed.type not in BATCH_TYPES:
         raise ContractError(f"$.type: {parsed.type!r} is not a batch of version 1")

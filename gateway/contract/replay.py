@@ -38,7 +38,7 @@ class ReplayPlanner:
     _ranges: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
 
     def note(self, journal: str, contiguous: int, holes: tuple[tuple[int, int], ...], now: float) -> None:
-        """Tell what is stored of a journal now; `holes` may end in a tail that a status announced."""
+        """Note what is stored of a journal now; `holes` may end in a tail that a status announced."""
         if not holes:
             self._holes.pop(journal, None)
             self._ranges.pop(journal, None)
@@ -60,7 +60,7 @@ class ReplayPlanner:
         return requests
 
     def open_since(self, journal: str) -> float | None:
-        """When the journal last stopped advancing with a hole in it, None without one."""
+        """Return when the journal last stopped advancing with a hole in it, None without one."""
         hole = self._holes.get(journal)
         return None if hole is None else hole.since
 

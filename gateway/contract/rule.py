@@ -108,7 +108,7 @@ def _name_rank(change: NamingChanged) -> tuple[int, str]:
 
 
 def _applies(change: AttributionChanged, capture: Capture) -> bool:
-    """Tell whether a change is newer than the capture's stamp and touches its time.
+    """Say whether a change is newer than the capture's stamp and touches its time.
 
     A capture whose time or identity is in doubt stays unattributed: a change cannot heal that.
     """
@@ -122,7 +122,10 @@ def _applies(change: AttributionChanged, capture: Capture) -> bool:
 
 
 def _covers_any(change: AttributionChanged, capture: Capture) -> bool:
-    """An interval that only touches the span's edge is not in it; a snapshot on the edge is (boundary)."""
+    """Say whether the span holds any of the capture.
+
+    An interval that only touches the span's edge is not in it; a snapshot on the edge is (boundary).
+    """
     if capture.start is None:
         return True
     return change.since < capture.at and (change.until is None or capture.start < change.until)

@@ -76,7 +76,7 @@ def sign(payload: bytes, *, key: bytes, typ: str) -> str:
 
 
 def verify(jws: str, *, keys: Mapping[str, bytes] | tuple[bytes, ...], typ: str) -> bytes:
-    """Check a signature against any of the trusted public keys and give the signed octets.
+    """Check a signature against any of the trusted public keys and return the signed octets.
 
     `keys` holds keys as in `public_key` (a mapping's names are for people). ContractError when no key
     made it, when it was made for another purpose, or when it is no signature at all.

@@ -145,7 +145,7 @@ class Topics:
         return f"{self.base}/+/{kind.value}"
 
     def parse(self, topic: str) -> TopicName:
-        """Tell what a topic is; ContractError when it is none of this contract."""
+        """Return what a topic is; ContractError when it is none of this contract."""
         prefix = f"{self.base}/"
         if len(topic) > MAX_TOPIC or not topic.startswith(prefix):
             raise ContractError(f"topic {topic[:200]!r} is not under {prefix}")

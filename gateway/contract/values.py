@@ -19,7 +19,7 @@ MAX_TEXT = 4_096
 
 
 def quoted(text: str) -> str:
-    """A JSON string, UTF-8 kept; half surrogates, which UTF-8 cannot carry, become `?`."""
+    """Return a JSON string, UTF-8 kept; half surrogates, which UTF-8 cannot carry, become `?`."""
     return json.dumps(text.encode("utf-8", "replace").decode(), ensure_ascii=False)
 
 
@@ -67,7 +67,7 @@ _POWERS: dict[int, tuple[int, str]] = {-n: (10**n, f"%d.%0{n}d") for n in range(
 
 
 def _number(number: Number) -> str:
-    """`Number.text`, with the usual scalers of numbers that are not negative done at once."""
+    """Return `Number.text`, with the usual scalers of numbers that are not negative done at once."""
     mantissa, scaler = number.mantissa, number.scaler
     if scaler == 0:
         return str(mantissa)
@@ -79,7 +79,7 @@ def _number(number: Number) -> str:
 
 
 def values_json(values: Sequence[tuple[Quantity, Value]]) -> str:
-    """The JSON array of a capture's values, in the meter's order."""
+    """Return the JSON array of a capture's values, in the meter's order."""
     number_head = _heads.number
     parts = [
         f'{number_head(quantity, value.unit)}{_number(value)}"}}'

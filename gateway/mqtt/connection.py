@@ -40,7 +40,7 @@ _BAD_LOGIN = frozenset({4, 5, 134, 135, 138, 140})
 
 
 MqttVersion = Literal["5", "3.1.1"]
-_spoken: dict[tuple[str, int], MqttVersion] = {}
+_version_of_broker: dict[tuple[str, int], MqttVersion] = {}
 
 
 class TlsSettings(BaseModel):
@@ -216,7 +216,7 @@ async def _open(
     versions: tuple[MqttVersion, ...] = ("5", "3.1.1")
     if settings.version != "auto":
         versions = (settings.version,)
-    elif _spoken.get(where) == "3.1.1":
+    elif _version_of_broker.get(where) == "3.1.1":
         versions = ("3.1.1",)
     for version in versions:
         client = _make_client(settings, version, password, will, manual_ack)
@@ -231,7 +231,7 @@ async def _open(
                 raise PeerUnavailable(str(error)) from error
             continue
         client.timeout = settings.timeout
-        _spoken[where] = version
+        _version_of_broker[where] = version
         return client, version
     raise AssertionError("unreachable")
 

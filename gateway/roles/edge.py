@@ -19,7 +19,8 @@ from gateway.edge.influx.move import InfluxMover
 from gateway.edge.influx.read import InfluxReader, Server, read_back
 from gateway.edge.influx.sink import InfluxSink, InfluxWriter
 from gateway.edge.influx.target import InfluxTarget
-from gateway.edge.journal.journal import FullPolicy, Journal, JournalLimits
+from gateway.edge.journal.journal import Journal
+from gateway.edge.journal.limits import FullPolicy, JournalLimits
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.health import LineHealth, MeterHealth
 from gateway.edge.polling.poller import Poller

@@ -19,7 +19,8 @@ from gateway.config.file import Config
 from gateway.config.meters import MeterSection
 from gateway.contract.messages import Status
 from gateway.edge.journal.entry import CaptureRecord, JournalBatch
-from gateway.edge.journal.journal import Journal, JournalLimits
+from gateway.edge.journal.journal import Journal
+from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.stamping.clocks import DRIFT_ALARM
 from gateway.edge.stamping.stamp import stamp

@@ -18,16 +18,16 @@ from gateway.edge.stamping.appender import ReadingAppender
 from protocols.dlms.push.dial_in import DialInLine
 from protocols.dlms.push.listener import PushLimits, PushListener
 from protocols.dlms.push.receiver import PLAIN, PushPeer, PushReceiver, usual_title
-from protocols.dlms.security import suites as security
+from protocols.dlms.security import suites
 from protocols.dlms.session import open_dlms
 from protocols.errors import ProtocolError
 from protocols.line import Line
 from protocols.session import DlmsSettings, MeterSpec, SessionContext
 
 PROTECTIONS = {
-    "authenticated-encrypted": security.AUTHENTICATED_ENCRYPTED,
-    "authenticated": security.AUTHENTICATED,
-    "encrypted": security.ENCRYPTED,
+    "authenticated-encrypted": suites.AUTHENTICATED_ENCRYPTED,
+    "authenticated": suites.AUTHENTICATED,
+    "encrypted": suites.ENCRYPTED,
     "plain": PLAIN,
 }
 PUBLIC_CLIENT = 16

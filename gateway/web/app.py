@@ -19,7 +19,7 @@ from gateway.web.pages import Pages, static_folder
 from gateway.web.security import HEADERS, GuardMiddleware, Signer
 from protocols.session import Clock
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger("gateway.web")
 
 
 def create_app(
@@ -31,7 +31,7 @@ def create_app(
     secret: bytes,
     operator_token: str | None,
 ) -> FastAPI:
-    """Put the pages together.
+    """Return the application.
 
     `clock` must be a real one (sessions, codes and limits are lived by people); `views` has its own.
     `secret` signs cookies: at least 16 octets, kept over restarts or sessions end with the process.
@@ -63,7 +63,7 @@ def create_app(
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:
-        _log.error("portal.page_failed", path=request.url.path, error=type(error).__name__)
+        log.error("page_failed", path=request.url.path, error=type(error).__name__)
         # This answer is made outside of the guard: it carries the headers itself.
         response = pages.message(request, "broken", status=500)
         response.headers.update(HEADERS | {"Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""The consumer's way: a number, a one-time code, the account's page. A number alone reveals nothing."""
+"""The consumer's pages: a number, a one-time code, the account. A number alone reveals nothing."""
 
 from __future__ import annotations
 
@@ -36,12 +36,15 @@ _PLAUSIBLE = re.compile(r"[A-Z0-9./_]{4,32}")
 _CHALLENGE = "challenge"
 _SESSION = "session"
 _PATH = "/me"
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger("gateway.web")
 
 
 @dataclass(slots=True)
 class CodeRequests:
-    """Finds the account behind a number and has the code sent, apart from the answer to the browser."""
+    """Finds the account behind a number and has the code sent, apart from the answer to the browser.
+
+    The answer neither waits for it nor tells of it, so its time does not reveal whether the number exists.
+    """
 
     views: Views
     contacts: ContactStore
@@ -51,7 +54,7 @@ class CodeRequests:
     def ask(self, challenge: str, typed: str, kind: NumberKind | None) -> None:
         """Begin in the background; when too many are under way this one is dropped and counted in the log."""
         if len(self.tasks) >= MAX_SENDING:
-            _log.warning("portal.codes_dropped", under_way=len(self.tasks))
+            log.warning("code_request_dropped", under_way=len(self.tasks))
             return
         task = asyncio.create_task(self._send(challenge, typed, kind))
         self.tasks.add(task)
@@ -64,10 +67,10 @@ class CodeRequests:
                 contact, number, legacy = found
                 await self.otp.issue(challenge, contact, number=number, legacy=legacy)
         except (GatewayError, MappingError) as error:
-            _log.warning("portal.code_not_sent", error=str(error))
+            log.warning("code_not_sent", error=str(error))
 
     def _find(self, typed: str, kind: NumberKind | None) -> tuple[Contact, str | None, str | None] | None:
-        """The contact behind a typed number, and the account's new and old number."""
+        """Return the contact behind a typed number, and the account's new and old number."""
         account_id = self.views.find_account(typed, kind)
         contact = None if account_id is None else self.contacts.get(account_id)
         if account_id is None or contact is None:
@@ -82,7 +85,7 @@ class _Limits:
     checks: SlidingLimit = field(default_factory=lambda: SlidingLimit(CHECKS_PER_CLIENT, CLIENT_WINDOW))
 
 
-def consumer_routes(pages: Pages, desk: CodeRequests) -> APIRouter:
+def consumer_routes(pages: Pages, requests: CodeRequests) -> APIRouter:
     """Make the routes under /me."""
     routes = APIRouter()
     limits = _Limits()
@@ -122,8 +125,8 @@ def consumer_routes(pages: Pages, desk: CodeRequests) -> APIRouter:
         if left is not None:
             return pages.wait(request, left)
         # From here on the answer is the same for every number: who it belongs to is found out beside it.
-        opened = desk.otp.begin()
-        desk.ask(opened, number[:MAX_TYPED], _KINDS.get(kind))
+        opened = requests.otp.begin()
+        requests.ask(opened, number[:MAX_TYPED], _KINDS.get(kind))
         response = _go("/me/code")
         token = pages.signer.sign("challenge", {"id": opened, "typed": typed}, now + CODE_LIFETIME)
         set_cookie(request, response, _CHALLENGE, token, path=_PATH, lifetime=CODE_LIFETIME)
@@ -146,7 +149,7 @@ def consumer_routes(pages: Pages, desk: CodeRequests) -> APIRouter:
         if left is not None:
             return pages.wait(request, left)
         held = challenge(request) or {"id": ""}
-        account_id = desk.otp.check(held["id"], typed_number(code[:MAX_TYPED]))
+        account_id = requests.otp.check(held["id"], typed_number(code[:MAX_TYPED]))
         if account_id is None:
             return pages.render(request, "code.html", status=422, wrong=True)
         response = _go("/me/home")
@@ -163,7 +166,7 @@ def consumer_routes(pages: Pages, desk: CodeRequests) -> APIRouter:
         if held is None:
             return pages.message(request, "session", status=401)
         try:
-            view = await asyncio.to_thread(desk.views.consumer, held["account"])
+            view = await asyncio.to_thread(requests.views.consumer, held["account"])
         except UsageError:
             return pages.message(request, "session", status=401)
         words = pages.words(request)

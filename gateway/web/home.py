@@ -14,7 +14,7 @@ from gateway.web.i18n import Words
 
 
 def home_context(view: ConsumerView, t: Words) -> dict[str, Any]:
-    """Everything that home.html shows, in one language."""
+    """Return everything that home.html shows, in one language."""
     return {
         "view": view,
         "balance": _balance(view, t),
@@ -111,7 +111,7 @@ def _span(use: Use, t: Words) -> str:
 
 
 def _shown(slots: Sequence[Use]) -> Sequence[Use]:
-    """A chart without one value says nothing: leave it out."""
+    """Return the uses to draw: none where a chart would not have one value."""
     return slots if any(u.kwh is not None for u in slots) else ()
 
 

@@ -62,7 +62,7 @@ class Words:
         return catalogue(self.language)[key].format(**values)
 
     def other(self) -> Words:
-        """The same in the other language."""
+        """Return the same in the other language."""
         return Words("hi" if self.language == "en" else "en", self.zone)
 
     def counted(self, key: str, number: int) -> str:
@@ -114,7 +114,7 @@ class Words:
         return f"{self.day(at, 'd MMM y')}, {self.clock(at)}"
 
     def day(self, at: datetime, pattern: str = "EEE d MMM") -> str:
-        """A date in the page's language."""
+        """Return a date in the page's language."""
         return format_date(at.astimezone(self.zone).date(), pattern, locale=_LOCALE[self.language])
 
 

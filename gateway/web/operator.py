@@ -76,7 +76,7 @@ def operator_routes(pages: Pages, views: Views, token: str | None) -> APIRouter:
 
 
 def operator_context(seen: Overview, t: Words) -> dict[str, Any]:
-    """Everything that operator.html shows, in one language."""
+    """Return everything that operator.html shows, in one language."""
     return {
         "seen": seen,
         "when": lambda at: t("op.unknown") if at is None else t.when(at, seen.now),
@@ -97,7 +97,7 @@ def account_words(row: MeterRow, t: Words) -> str:
 
 
 def overview_document(seen: Overview, t: Words) -> dict[str, Any]:
-    """The overview as JSON: numbers are strings, times RFC 3339, issues with their words in one language."""
+    """Return the overview as JSON: numbers are strings, times RFC 3339, issues with their words in one language."""
     document: dict[str, Any] = _plain(asdict(seen))
     for issue, row in zip(seen.issues, document["issues"], strict=True):
         row["what"] = t(f"issue.{issue.kind.value}.what")

@@ -47,11 +47,11 @@ class Pages:
     env: Environment = field(default_factory=_environment)
 
     def words(self, request: Request) -> Words:
-        """The language of this request: `?lang=`, then the cookie, then Accept-Language."""
+        """Return the language of this request: `?lang=`, then the cookie, then Accept-Language."""
         return Words(self.language(request), self.zone)
 
     def language(self, request: Request) -> str:
-        """The code of the language of this request."""
+        """Return the code of the language of this request."""
         return choose_language(
             request.query_params.get("lang"),
             request.cookies.get(LANGUAGE_COOKIE),
@@ -83,13 +83,13 @@ class Pages:
         return response
 
     def message(self, request: Request, key: str, *, status: int, **values: str) -> HTMLResponse:
-        """A page with one message in both languages (`error.{key}_title`, `error.{key}`)."""
+        """Return a page with one message in both languages (`error.{key}_title`, `error.{key}`)."""
         return self.render(
             request, "message.html", status=status, key=key, values=values, other_values=values
         )
 
     def wait(self, request: Request, left: timedelta) -> HTMLResponse:
-        """Too many tries: 429 with the wait time in both languages and in Retry-After."""
+        """Return the answer to too many tries: 429 with the wait time in both languages and in Retry-After."""
         words = self.words(request)
         response = self.render(
             request,
@@ -103,7 +103,7 @@ class Pages:
         return response
 
     def form_is_ours(self, request: Request, token: str) -> bool:
-        """Whether a posted form was made by these pages for this browser."""
+        """Say whether a posted form was made by these pages for this browser."""
         cookie = request.cookies.get(FORM_COOKIE)
         if cookie is None or not token.isascii() or not same_origin(request):
             return False
@@ -111,11 +111,11 @@ class Pages:
 
 
 def style_version() -> str:
-    """Changes whenever the style sheet does, so that browsers may keep it."""
+    """Return a text that changes whenever the style sheet does, so that browsers may keep it."""
     sheet = resources.files("gateway.web").joinpath("static", "style.css").read_bytes()
     return hashlib.sha256(sheet).hexdigest()[:8]
 
 
 def static_folder() -> str:
-    """Where the style sheet and icon are."""
+    """Return the folder of the style sheet and icon."""
     return str(resources.files("gateway.web").joinpath("static"))

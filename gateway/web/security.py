@@ -56,7 +56,7 @@ class Signer:
         return f"{packed}.{self.tag(purpose, packed)}"
 
     def read(self, purpose: str, token: str | None, now: datetime) -> dict[str, str] | None:
-        """Return the payload back, or None when it is forged, of another purpose, or too old."""
+        """Return the payload, or None when it is forged, of another purpose, or too old."""
         packed, _, tag = (token or "").partition(".")
         genuine = tag.isascii() and hmac.compare_digest(tag, self.tag(purpose, packed))
         if not genuine or len(packed) > MAX_TOKEN:
@@ -114,7 +114,7 @@ def new_form_cookie() -> str:
 
 
 def same_origin(request: Request) -> bool:
-    """Whether the browser says that a form came from these pages; browsers that say nothing pass."""
+    """Say whether the browser says that a form came from these pages; browsers that say nothing pass."""
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return False
     origin = request.headers.get("origin")
@@ -124,7 +124,7 @@ def same_origin(request: Request) -> bool:
 
 
 def client_key(request: Request) -> str:
-    """Who asks, for rate limits: the IPv4 address, or the /64 that one IPv6 household has."""
+    """Return who asks, for rate limits: the IPv4 address, or the /64 that one IPv6 household has."""
     host = request.client.host if request.client else "unknown"
     try:
         address = ipaddress.ip_address(host)
@@ -136,7 +136,7 @@ def client_key(request: Request) -> str:
 
 
 def is_loopback_name(host: str | None) -> bool:
-    """Whether the address in the browser names this machine (a foreign name may be DNS rebinding)."""
+    """Say whether the address in the browser names this machine (a foreign name may be DNS rebinding)."""
     name = (host or "").rsplit(":", 1)[0] if not (host or "").endswith("]") else (host or "")
     return name.strip("[]").lower() in ("localhost", "127.0.0.1", "::1")
 

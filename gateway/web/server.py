@@ -45,7 +45,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 @asynccontextmanager
 async def serve(app: FastAPI, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
-    """Serve while the block runs; gives the bound port. No signal handler is installed.
+    """Serve while the block runs and yield the bound port. No signal handler is installed.
 
     ConfigError when the address cannot be bound. Behind a TLS proxy, the proxy's address counts as the
     client: X-Forwarded-For is not believed.

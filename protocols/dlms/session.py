@@ -41,9 +41,12 @@ IDENTITY = (SERIAL, YEAR, MANUFACTURER, FIRMWARE, MODEL)
 
 
 class DlmsSession:
-    """`MeterSession` with one DLMS meter; made by `open_dlms`.
+    """An open conversation with one DLMS meter; made by `open_dlms`, and over when its block ends.
 
-    `exchange` is the association underneath, for tools that read objects of any kind.
+    It implements `protocols.session.MeterSession`: `identify`, `read`, `clock`, `set_clock`, `relay`,
+    `switch_relay`; one task uses it at a time. Every method raises the errors of the line (LineError) and of the
+    meter (MeterError). A request that a fault cut off is asked again over a new association where that is safe;
+    `resumes` counts those. `exchange` reads and writes objects of any kind.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class DlmsSession:
         self.exchange = exchange
         self._spec = spec
         self._clock = clock
-        self._zone = spec.zone_info()
+        self._zone = spec.time_zone()
         self._title = exchange.title
         self._layouts = layouts
         self._companion = companion(spec.dlms.companion if spec.dlms else DEFAULT)
@@ -214,22 +217,23 @@ async def open_dlms(
     layouts: Layouts | None = None,
     pool: AssociationPool | None = None,
 ) -> AsyncIterator[DlmsSession]:
-    """Hold the line and an association with the meter of `spec` for as long as the block lasts.
+    """Hold the line, associate, check the identity, and yield the session; the line is left usable.
 
-    `layouts` keeps what the meter showed of its profiles and objects for later sessions with it (an empty
-    dict to begin with), `pool` the association itself where the spec asks for that (`keep_open` seconds).
+    `line` is any `protocols.line.Line`; it is taken for the block and opened when it is not. `spec` says which
+    meter (`meter`, or None for any) and how to speak with it (`dlms`); `context` has its secrets, its
+    invocation counters and the clock that rows are stamped with. `layouts` keeps what the meter showed of its
+    profiles and objects for later sessions with it, `pool` the association where the spec asks for that
+    (`keep_open`).
 
-    Yields the session, whose meter is the one that `spec.meter` names. Afterwards the association is
-    released or pooled and the line is free and usable; when an answer was outstanding (a fault, or the task
-    was cancelled) TCP is hung up, and an HDLC bus rests for a moment.
+    Raises MeterConfigError (settings, secrets), LineUnavailable and other LineErrors, MeterSilent,
+    AssociationRefused, SecurityFailure, IdentityMismatch when another meter answers; afterwards the line is
+    free. Cancelling ends the conversation: TCP is hung up when an answer was outstanding.
 
-    Raises MeterConfigError before anything is sent when settings, zone or secrets are wrong; LineError,
-    MeterSilent, AssociationRefused, SecurityFailure, MeterRefused or MeterProtocolError when no association
-    comes about; IdentityMismatch when another meter answers.
+    Example::
 
-    Example:
-        async with open_dlms(line, spec, context) as session:
-            print(await session.identify())
+        async with open_dlms(TcpLine("meter", "10.0.0.7", 4059), spec, context) as session:
+            async for reading in session.read(ProfileName.BLOCK_LOAD, since, until):
+                print(reading.at, reading.value("1-0:1.29.0*255"))
     """
     settings = spec.dlms
     if settings is None:
@@ -238,7 +242,7 @@ async def open_dlms(
     opener = AssociationOpener(
         settings, association_settings(settings, context.secrets), context.counters, on_push
     )
-    spec.zone_info()  # an unknown zone is told before the meter is troubled
+    spec.time_zone()  # a wrong name is said before the line is taken
     lease = LineLease(line) if pool is None else pool.lease(line)
     try:
         await lease.acquire()

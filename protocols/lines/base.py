@@ -34,12 +34,14 @@ class _TurnIO:
         self._over = False
 
     def end(self) -> None:
-        """The turn is over."""
+        """Refuse further calls: the turn is over."""
         self._over = True
 
     async def send(self, data: bytes) -> None:
         self._check()
-        await self._line.send_octets(self._live(), data)
+        if not self._connection.usable:
+            raise self._line.closed_error(self._connection)
+        await self._line.send_octets(self._connection, data)
 
     async def receive(self, timeout: float) -> bytes:
         self._check()
@@ -60,11 +62,6 @@ class _TurnIO:
     def _check(self) -> None:
         if self._over:
             raise LocalError("the line was used after its exclusive block").with_context(line=self._line.name)
-
-    def _live(self) -> LineConnection:
-        if not self._connection.usable:
-            raise self._line.closed_error(self._connection)
-        return self._connection
 
 
 class BaseLine(ABC):
@@ -91,14 +88,14 @@ class BaseLine(ABC):
 
     @abstractmethod
     async def _connect(self) -> LineConnection:
-        """Open the path; OSError, ValueError or TimeoutError when that fails."""
+        """Return a new connection; OSError or ValueError (TimeoutError is an OSError) when there is none."""
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[LineIO]:
         """Wait for the turn, connect if needed, hold the line (see `protocols.line.Line`)."""
         async with self._turn:
-            connection = await self._opened()
-            self._drained += len(connection.take())
+            connection = await self._ensure_connection()
+            self._drained += len(connection.take())  # what came since the last turn was asked for by nobody
             io = _TurnIO(self, connection)
             self._turns += 1
             self._busy_since = asyncio.get_running_loop().time()
@@ -156,18 +153,20 @@ class BaseLine(ABC):
         try:
             await connection.write(data)
         except TimeoutError:
+            # Part of the message has left: whoever comes next must not send into the middle of it.
             await self.hang_up(connection)
             self._timeouts += 1
             raise self._error(LineTimeout(f"the line took no data for {SEND_TIMEOUT:g} s")) from None
-        if connection.lost:
+        if connection.lost:  # `write` is done when the connection is lost, too
             raise self.closed_error(connection)
         self._sent += len(data)
+        # A serial port takes octets faster than the wire does; the frame gap begins when the last one is out.
         self._free_at = asyncio.get_running_loop().time() + len(data) * self._character
 
     async def receive_octets(self, connection: LineConnection, timeout: float) -> bytes:
         """Return the next octets, at least one."""
         if await connection.wait_octets(timeout):
-            return connection.take_message()
+            return connection.take_message()  # also of a lost connection: what came before its end counts
         if connection.lost:
             raise self.closed_error(connection)
         self._timeouts += 1
@@ -180,7 +179,7 @@ class BaseLine(ABC):
         dropped = len(connection.take())
         while await connection.wait_octets(quiet):
             dropped += len(connection.take())
-            if loop.time() > limit:
+            if loop.time() > limit:  # a babbling meter, or an adapter that feeds back: it would never end
                 self._drained += dropped
                 await self.hang_up(connection)
                 raise self._error(LineClosed(f"hung up: the line did not fall silent in {DRAIN_LIMIT:g} s"))
@@ -188,7 +187,7 @@ class BaseLine(ABC):
         return dropped
 
     def closed_error(self, connection: LineConnection) -> LineError:
-        """Say that the far end went away."""
+        """Return the error that says that the far end went away."""
         return self._error(LineClosed(f"the connection is closed{connection.reason}"))
 
     async def _settle(self, connection: LineConnection) -> None:
@@ -196,43 +195,48 @@ class BaseLine(ABC):
         loop = asyncio.get_running_loop()
         if self._quiet_until is None:
             return
+        # Octets are taken while we wait: a full buffer would make the far end wait, and its rest come later still.
         while (left := self._quiet_until - loop.time()) > 0 and not connection.lost:
             await connection.wait_octets(left)
             self._drained += len(connection.take())
-        if loop.time() - connection.last_octet < SETTLE_SILENCE:
+        if loop.time() - connection.last_octet < SETTLE_SILENCE:  # a late answer is just coming in
             await self.drain_octets(connection, SETTLE_SILENCE)
         self._drained += len(connection.take())
         if connection.lost:
             raise self.closed_error(connection)
-        self._quiet_until = None
+        self._quiet_until = (
+            None  # only now: a talker that is cancelled while it waits leaves the rest to the next
+        )
 
     async def _pace(self, connection: LineConnection) -> None:
         """Keep the frame gap after the last octet seen or sent on this wire."""
-        while self._gap:
+        while self._gap:  # again, when an octet came while we slept
             last = max(self._free_at, connection.last_octet)
             left = last + self._gap - asyncio.get_running_loop().time()
             if left <= 0:
                 return
             await asyncio.sleep(left)
 
-    async def _opened(self) -> LineConnection:
+    async def _ensure_connection(self) -> LineConnection:
+        """Return the connection, made anew when the last one is gone; LineUnavailable when that fails."""
         if self._closed:
             raise self._error(LineUnavailable(CLOSED_HERE))
         if self._connection is not None and self._connection.usable:
             return self._connection
-        await self.hang_up()
+        await self.hang_up()  # frees the descriptor of a dead connection: a serial port opens once only
         try:
             self._connection = await self._connect()
         except (OSError, ValueError) as error:
             self._failures += 1
-            raise self._error(LineUnavailable(_why(error))) from error
+            raise self._error(LineUnavailable(_reason(error))) from error
         self._connects += 1
-        if self._closed:
+        if self._closed:  # by somebody else, while we connected
             await self.close()
             raise self._error(LineUnavailable(CLOSED_HERE))
         return self._connection
 
     def _forget(self) -> LineConnection | None:
+        """Take the connection, if there is one, out of the line's hands; its counts stay."""
         connection, self._connection = self._connection, None
         if connection is not None:
             self._received_before += connection.received
@@ -243,7 +247,7 @@ class BaseLine(ABC):
         return error
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Say in words why a connection could not be made; a bare errno says little."""
     if isinstance(error, ConnectionError | TimeoutError) and error.errno and error.strerror:
         return f"{error.strerror}: {os.strerror(error.errno).lower()}"

@@ -46,7 +46,7 @@ class LineConnection(asyncio.Protocol):
         self.changed()
 
     def changed(self) -> None:
-        """Wake who waits."""
+        """Wake whoever waits for octets or for the end."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -64,7 +64,7 @@ class LineConnection(asyncio.Protocol):
         self._writable.set()
 
     def take(self) -> bytes:
-        """Return and forget what is there, perhaps nothing."""
+        """Return what is there, perhaps nothing, and forget it."""
         data = bytes(self._buffer)
         self._buffer.clear()
         if self._paused and self.transport is not None and not self.lost:
@@ -73,7 +73,7 @@ class LineConnection(asyncio.Protocol):
         return data
 
     def take_message(self) -> bytes:
-        """Return and forget what a talker gets at once: everything, where octets are a stream."""
+        """Return what a talker gets at once, and forget it: everything, where octets are a stream."""
         return self.take()
 
     @property

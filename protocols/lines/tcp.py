@@ -14,7 +14,11 @@ DEAD_PEER_SECONDS = 20
 
 
 class TcpLine(BaseLine):
-    """A TCP endpoint: a meter on IP, a Modbus gateway, or a converter with a serial bus behind it."""
+    """A TCP endpoint: a meter on IP, a Modbus gateway, or a converter with a serial bus behind it.
+
+    `name` stands in errors and statistics, `connect_timeout` is in seconds. Nothing is opened before the first
+    use; a connection that the far end closes is opened anew by the next one. `close` it at the end.
+    """
 
     def __init__(self, name: str, host: str, port: int, *, connect_timeout: float = 5) -> None:
         super().__init__(name)

@@ -28,7 +28,7 @@ Mask = Callable[[bytes], bytes]
 
 
 class TracedLine:
-    """`Line` around another line; octets go to `sink`, sent and received ones through a mask of their own.
+    """`Line` around another line, `inner`; octets go to `sink`, sent and received through a mask of their own.
 
     Octets are noted before they are sent, so that a trace ends with what a meter did not answer.
     """
@@ -36,21 +36,21 @@ class TracedLine:
     def __init__(
         self, line: Line, sink: TraceSink, *, mask: Callable[[], Mask] = lambda: lambda octets: octets
     ) -> None:
-        self._line = line
+        self.inner = line
         self._sink = sink
         self._mask = mask
 
     @property
     def name(self) -> str:
         """Name in configuration, logs and pages."""
-        return self._line.name
+        return self.inner.name
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[LineIO]:
         """Wait for the turn and hold the line (see `protocols.line.Line`)."""
         try:
-            async with self._line.exclusive() as io:
-                self._sink.remark(f"line {self._line.name}")
+            async with self.inner.exclusive() as io:
+                self._sink.remark(f"line {self.inner.name}")
                 yield _TracedIO(io, self._sink, self._mask(), self._mask())
         except LineError as error:
             self._sink.remark(str(error))
@@ -58,12 +58,12 @@ class TracedLine:
 
     def statistics(self) -> LineStatistics:
         """Return a frozen copy of the counters."""
-        return self._line.statistics()
+        return self.inner.statistics()
 
     async def close(self) -> None:
         """Close line and trace for good; idempotent."""
         try:
-            await self._line.close()
+            await self.inner.close()
         finally:
             self._sink.close()
 

@@ -62,6 +62,25 @@ class FileCounters:
             raise LocalError(f"the counters {self._path} cannot be written: {error.strerror}") from error
 
 
+class CountersOnDemand:
+    """A CounterStore whose file is opened, and locked, at the first counter: a meter read in the clear needs none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._store: FileCounters | None = None
+
+    def next(self, key: str, at_least: int = 0) -> int:
+        """Return a counter as `FileCounters.next` does."""
+        if self._store is None:
+            self._store = FileCounters(self._path)
+        return self._store.next(key, at_least)
+
+    def close(self) -> None:
+        """Let go of the file. Idempotent."""
+        if self._store is not None:
+            self._store.close()
+
+
 def _load(path: Path) -> dict[str, int]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

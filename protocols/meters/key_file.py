@@ -37,6 +37,11 @@ class KeyFile:
     def __contains__(self, name: str) -> bool:
         return name in self._secrets
 
+    @property
+    def counters(self) -> Path:
+        """Where invocation counters with these keys are kept: beside the file, under its name."""
+        return self._path.with_suffix(".counters.json")
+
     def secret(self, ref: str) -> bytes:
         """Return the octets of `ref`; MeterConfigError when the file does not have it."""
         if ref not in self._secrets:

@@ -25,13 +25,20 @@ async def open_session(
     layouts: Layouts | None = None,
     pool: AssociationPool | None = None,
 ) -> AsyncIterator[MeterSession]:
-    """Hold the line for a session with the meter of `spec`, whichever protocol it speaks.
+    """Hold the line for a session with the meter of `spec`, whichever protocol it speaks, and yield the session.
 
-    `layouts` spares DLMS sessions from asking again what an earlier one learned; `pool` keeps associations
-    open for the next session where a spec asks for that (`keep_open`), and is to be closed before the lines
-    are. Raises MeterConfigError when
-    the spec names no protocol or both, IdentityMismatch when another meter answers, and the errors of line
-    and meter.
+    `line` is any `protocols.line.Line`; it is taken for the block and opened when it is not. `context` has
+    secrets, invocation counters and clock. `layouts` spares DLMS sessions from asking again what an earlier one
+    learned; `pool` keeps associations open for the next session where a spec asks for that (`keep_open`), and
+    is to be closed before the lines are.
+
+    Raises MeterConfigError when the spec names no protocol or both, IdentityMismatch when another meter
+    answers, and the errors of line and meter; afterwards the line is free.
+
+    Example::
+
+        async with open_session(line, spec, context) as session:
+            print(await session.identify())
     """
     if (spec.dlms is None) == (spec.modbus is None):
         raise MeterConfigError("a meter has either DLMS or Modbus settings").with_context(meter=spec.meter)

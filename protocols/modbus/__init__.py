@@ -1,1 +1,54 @@
-"""Modbus meters: register decoding, block planning, client."""
+"""Modbus meters: models as data, block planning, client, scan.
+
+What is listed in `__all__` is its face. It needs pymodbus (frames and codes) and pydantic (models); meters are
+opened by URL with `protocols.meters.open_meter`, or with a line of the caller's own:
+
+    from protocols.modbus import MeterSpec, ModbusSettings, SessionContext, open_modbus
+
+    spec = MeterSpec(meter=None, modbus=ModbusSettings(unit=1, model="sdm120"))
+    async with open_modbus(line, spec, context) as session:
+        print(await session.identify())
+"""
+
+from typing import TYPE_CHECKING
+
+from protocols.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from protocols.modbus.model import MeterModel, RegisterSpec, load_model, model_names, parse_model
+    from protocols.modbus.scan import FoundUnit, scan_modbus
+    from protocols.modbus.session import ModbusSession, open_modbus
+    from protocols.session import MeterSpec, ModbusSettings, SessionContext
+
+__all__ = [
+    "FoundUnit",
+    "MeterModel",
+    "MeterSpec",
+    "ModbusSession",
+    "ModbusSettings",
+    "RegisterSpec",
+    "SessionContext",
+    "load_model",
+    "model_names",
+    "open_modbus",
+    "parse_model",
+    "scan_modbus",
+]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "FoundUnit": "protocols.modbus.scan",
+        "MeterModel": "protocols.modbus.model",
+        "MeterSpec": "protocols.session",
+        "ModbusSession": "protocols.modbus.session",
+        "ModbusSettings": "protocols.session",
+        "RegisterSpec": "protocols.modbus.model",
+        "SessionContext": "protocols.session",
+        "load_model": "protocols.modbus.model",
+        "model_names": "protocols.modbus.model",
+        "open_modbus": "protocols.modbus.session",
+        "parse_model": "protocols.modbus.model",
+        "scan_modbus": "protocols.modbus.scan",
+    },
+)

@@ -9,6 +9,7 @@ from protocols.errors import (
     LineTimeout,
     MeterBusy,
     MeterConfigError,
+    MeterError,
     MeterProtocolError,
     MeterRefused,
     MeterSilent,
@@ -70,7 +71,8 @@ class ModbusClient:
         self._timeout = timeout
         self._worst_latency = worst_latency
         self._buffer = bytearray()
-        self._heard = False
+        self._has_answered = False
+        """Whether the last request was answered: a unit that just answered is worth a second request."""
 
     async def read_registers(self, unit: int, function: int, address: int, count: int) -> list[int]:
         """Read `count` words from wire address `address` with function 3 or 4.
@@ -82,41 +84,40 @@ class ModbusClient:
         """
         for _ in range(BUSY_TRIES - 1):
             try:
-                return await self._ask_twice(unit, function, address, count)
+                return await self._ask_again_once(unit, function, address, count)
             except MeterBusy as busy:
-                if busy.reason_code != DEVICE_BUSY:
+                if busy.reason_code != DEVICE_BUSY:  # "acknowledge" (5): it is at work for long
                     raise
             await asyncio.sleep(BUSY_WAIT)
-        return await self._ask_twice(unit, function, address, count)
+        return await self._ask_again_once(unit, function, address, count)
 
-    async def _ask_twice(self, unit: int, function: int, address: int, count: int) -> list[int]:
-        heard, self._heard = self._heard, False
+    async def _ask_again_once(self, unit: int, function: int, address: int, count: int) -> list[int]:
+        had_answered, self._has_answered = self._has_answered, False
         try:
             return await self._ask(unit, function, address, count)
         except (MeterProtocolError, MeterSilent):
-            if not heard:
+            # A unit that has not answered yet is probably not there: a second timeout for each would double
+            # the time that a bus with dead meters takes.
+            if not had_answered:
                 raise
         return await self._ask(unit, function, address, count)
 
     async def _ask(self, unit: int, function: int, address: int, count: int) -> list[int]:
         request = Request(unit=unit, function=function, address=address, count=count)
-        doing = f"unit {unit}, function {function}, {count} registers from {address}"
         try:
             if not self._frames.sequenced:
+                # RTU has no transaction numbers: what is there before we ask must not be taken for the answer.
                 self._buffer.clear()
                 await self._io.drain(0)
             await self._io.send(self._frames.encode(request))
             words = await self._answer(request)
-        except LineError as error:
-            error.with_context(doing=doing)
-            raise
-        except (MeterProtocolError, MeterSilent, MeterRefused) as error:
-            error.with_context(doing=doing)
+        except (LineError, MeterError) as error:
+            error.with_context(doing=f"unit {unit}, function {function}, {count} registers from {address}")
             raise
         except asyncio.CancelledError:
-            self._keep_quiet()
+            self._keep_quiet()  # the answer is still to come, and the next talker must not have it
             raise
-        self._heard = True
+        self._has_answered = True
         return words
 
     async def _answer(self, request: Request) -> list[int]:
@@ -124,10 +125,12 @@ class ModbusClient:
         end = loop.time() + self._timeout
         gap = max(OCTET_GAP, self._worst_latency)
         try:
-            while (words := self._take(request)) is None:
+            while (words := self._take_words(request)) is None:
                 begun = bool(self._buffer)
-                if len(self._buffer) > BUFFER_LIMIT:
+                if len(self._buffer) > BUFFER_LIMIT:  # late answers that are dropped one by one, without end
                     raise MeterProtocolError("more octets came than any answer has")
+                # `timeout` is for the beginning; once begun, an answer may take as long as the slowest frame,
+                # but no pause in it may be longer than `gap`.
                 left = end - loop.time()
                 self._buffer += await self._io.receive(max(min(gap, left) if begun else left, 0.0))
                 if not begun:
@@ -135,32 +138,31 @@ class ModbusClient:
             return words
         except LineTimeout as error:
             self._keep_quiet()
-            raise self._unanswered() from error
+            begun_octets = len(self._buffer)
+            self._buffer.clear()
+            if begun_octets:
+                raise MeterProtocolError(f"the answer broke off after {begun_octets} octets") from error
+            raise MeterSilent(f"no answer in {self._timeout:g} s") from error
         except MeterProtocolError:
+            # Garbage may go on: the next request waits until the line is silent, or it is lost in it.
             self._buffer.clear()
             self._keep_quiet()
             await self._io.drain(GARBAGE_SILENCE)
             raise
 
-    def _take(self, request: Request) -> list[int] | None:
+    def _take_words(self, request: Request) -> list[int] | None:
         """Take the answer out of the buffer, dropping late ones; None while octets are wanting."""
         while (answer := self._frames.decode(bytes(self._buffer), request)) is not None:
             del self._buffer[: answer.used]
             if answer.exception is not None:
-                self._heard = True
+                self._has_answered = True
                 raise _exception(answer.exception)
             if answer.words is not None:
                 return answer.words
         return None
 
-    def _unanswered(self) -> MeterSilent | MeterProtocolError:
-        begun = len(self._buffer)
-        self._buffer.clear()
-        if begun:
-            return MeterProtocolError(f"the answer broke off after {begun} octets")
-        return MeterSilent(f"no answer in {self._timeout:g} s")
-
     def _keep_quiet(self) -> None:
+        """Keep the line silent until no late answer can come; TCP framing knows late answers by their number."""
         if not self._frames.sequenced:
             self._io.hold_quiet(self._worst_latency)
 
@@ -169,6 +171,6 @@ def _exception(code: int) -> MeterRefused | MeterSilent:
     text = f"Modbus exception {code} ({EXCEPTIONS.get(code, 'not a standard code')})"
     if code in (5, 6):
         return MeterBusy(text, reason_code=code)
-    if code in (10, 11):
+    if code in (10, 11):  # a gateway says for a meter behind it that it does not answer
         return MeterSilent(text)
     return MeterRefused(text, reason_code=code)

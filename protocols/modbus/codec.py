@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal
 from zoneinfo import ZoneInfo
 
-from protocols.modbus.model import MeterModel, Register
+from protocols.modbus.model import MeterModel, RegisterSpec
 from protocols.reading import Instant, Missing, MissingReason, Number, Text, Value
 
 _WIDE = Context(prec=400)  # enough for the largest double at the finest resolution
 _FLOATS = {"f32": ">f", "f64": ">d"}
 
 
-def decode(model: MeterModel, register: Register, words: list[int], zone: ZoneInfo) -> Value:
+def decode(model: MeterModel, register: RegisterSpec, words: list[int], zone: ZoneInfo) -> Value:
     """Turn the words of one register entry into its value; what cannot be one is Missing with the reason.
 
     `zone` is the meter's, for wall-clock registers.
@@ -38,7 +38,7 @@ def decode(model: MeterModel, register: Register, words: list[int], zone: ZoneIn
     return _number(register, int.from_bytes(octets, "big", signed=register.type[0] == "s"))
 
 
-def raw_value(model: MeterModel, register: Register, words: list[int]) -> int:
+def raw_value(model: MeterModel, register: RegisterSpec, words: list[int]) -> int:
     """Return the unsigned pattern of the words, in the register's word order."""
     ordered = words if model.order(register) == "big" else words[::-1]
     raw = 0
@@ -47,7 +47,7 @@ def raw_value(model: MeterModel, register: Register, words: list[int]) -> int:
     return raw
 
 
-def encode(model: MeterModel, register: Register, value: Value, zone: ZoneInfo) -> list[int]:
+def encode(model: MeterModel, register: RegisterSpec, value: Value, zone: ZoneInfo) -> list[int]:
     """Turn a value into the words that `decode` gives back (rounded towards zero to what fits the register).
 
     ValueError when the register cannot hold it. Missing becomes the sentinel.
@@ -60,7 +60,7 @@ def encode(model: MeterModel, register: Register, value: Value, zone: ZoneInfo) 
     return words if model.order(register) == "big" else words[::-1]
 
 
-def _octets(register: Register, value: Value, zone: ZoneInfo) -> bytes:
+def _octets(register: RegisterSpec, value: Value, zone: ZoneInfo) -> bytes:
     size = 2 * register.size
     if isinstance(value, Missing):
         return _absent(register).to_bytes(size, "big")
@@ -81,13 +81,13 @@ def _octets(register: Register, value: Value, zone: ZoneInfo) -> bytes:
         raise ValueError(f"{register.quantity}: {mantissa} does not fit {register.type}") from None
 
 
-def _digits(register: Register, value: Value) -> str:
+def _digits(register: RegisterSpec, value: Value) -> str:
     if isinstance(value, Text) and value.text.isascii() and value.text.isdecimal():
         return value.text
     raise ValueError(f"{register.quantity}: {value} is not a number, which {register.type} needs")
 
 
-def _absent(register: Register) -> int:
+def _absent(register: RegisterSpec) -> int:
     if register.sentinel:
         return register.sentinel[0]
     if register.type == "time_bcd" or register.zero_is_absent:
@@ -95,13 +95,13 @@ def _absent(register: Register) -> int:
     raise ValueError(f"{register.quantity}: this register cannot say that a value is absent")
 
 
-def _number(register: Register, mantissa: int) -> Value:
+def _number(register: RegisterSpec, mantissa: int) -> Value:
     if register.as_text:
         return Text(str(mantissa))
     return Number(mantissa, register.scaler, register.unit)
 
 
-def _decimal(register: Register, value: float) -> Value:
+def _decimal(register: RegisterSpec, value: float) -> Value:
     if math.isnan(value):
         return Missing(MissingReason.SENTINEL)
     if math.isinf(value):

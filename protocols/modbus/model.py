@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from protocols.errors import MeterConfigError
-from protocols.modbus.plan import Span
+from protocols.modbus.plan import RegisterSpan
 from protocols.reading import ProfileName, Quantity, RelayState
 
 WORDS = {"u16": 1, "s16": 1, "u32": 2, "s32": 2, "u64": 4, "s64": 4, "f32": 2, "f64": 4, "time_bcd": 3}
@@ -31,11 +31,11 @@ WordOrder = Literal["big", "little"]
 RegisterType = Literal["u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "bcd", "text", "time_bcd"]
 
 
-class _Table(BaseModel):
+class _ModelTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
 
-class Register(_Table):
+class RegisterSpec(_ModelTable):
     """Where one quantity lives and how its octets become an exact value.
 
     value = raw x 10^`scaler` in `unit`. A float becomes a decimal once, at 10^`resolution` of its own unit.
@@ -86,12 +86,12 @@ class Register(_Table):
         return self.count or WORDS[self.type]
 
     @property
-    def span(self) -> Span:
+    def span(self) -> RegisterSpan:
         """Where it lies, for the planner."""
-        return Span(self.function, self.address, self.size, self.group)
+        return RegisterSpan(self.function, self.address, self.size, self.group)
 
 
-class Probe(_Table):
+class Probe(_ModelTable):
     """A value that must lie in low..high if this model and word order are right."""
 
     quantity: str
@@ -99,7 +99,7 @@ class Probe(_Table):
     high: Decimal
 
 
-class Relay(_Table):
+class Relay(_ModelTable):
     """Which raw values of the relay's register mean closed and open."""
 
     quantity: str = "0-0:96.3.10*255"
@@ -113,7 +113,7 @@ class Relay(_Table):
         return RelayState.OPEN if raw in self.open else RelayState.UNKNOWN
 
 
-class MeterModel(_Table):
+class MeterModel(_ModelTable):
     """One kind of meter.
 
     `max_read` is the most registers of a request, `align` what start and count must be a multiple of, `hole`
@@ -128,7 +128,7 @@ class MeterModel(_Table):
     align: Annotated[int, Field(ge=1, le=4)] = 1
     hole: Annotated[int, Field(ge=0, le=124)] = 16
     word_order: WordOrder = "big"
-    registers: tuple[Register, ...] = Field(min_length=1, max_length=MAX_REGISTERS)
+    registers: tuple[RegisterSpec, ...] = Field(min_length=1, max_length=MAX_REGISTERS)
     probe: tuple[Probe, ...] = ()
     relay: Relay | None = None
     _barriers: set[tuple[int, int]] = PrivateAttr(default_factory=set)
@@ -145,40 +145,42 @@ class MeterModel(_Table):
                 raise ValueError(f"{where}: {register.size} registers exceed max_read = {self.max_read}")
             if register.group is None and (register.address % self.align or register.size % self.align):
                 raise ValueError(f"{where}: address and size must be multiples of align = {self.align}")
-        for quantity in (SERIAL, *(p.quantity for p in self.probe), *self._relay_quantity()):
+        relay = (self.relay.quantity,) if self.relay else ()
+        for quantity in (SERIAL, *(p.quantity for p in self.probe), *relay):
             if str(Quantity.of(quantity)) not in seen:
                 raise ValueError(f"no register gives {quantity}, which the model needs")
         return self
 
-    def _relay_quantity(self) -> tuple[str, ...]:
-        return (self.relay.quantity,) if self.relay else ()
-
     @property
     def barriers(self) -> set[tuple[int, int]]:
-        """(function, address) before which no block may be joined: learned from refusals of such blocks."""
+        """The (function, address) before which no block is joined: learned from refusals, for every later session."""
         return self._barriers
 
-    def of_profile(self, profile: ProfileName) -> tuple[Register, ...]:
-        """Registers of a profile, in file order; empty when the model has none."""
+    def of_profile(self, profile: ProfileName) -> tuple[RegisterSpec, ...]:
+        """Return the registers of a profile, in file order; empty when the model has none."""
         return tuple(r for r in self.registers if profile in r.profiles)
 
-    def of_quantity(self, quantity: str) -> Register:
-        """The register of a quantity; KeyError when there is none."""
+    def of_quantity(self, quantity: str) -> RegisterSpec:
+        """Return the register of a quantity, in any way of writing its code; KeyError when there is none."""
         wanted = Quantity.of(quantity)
         for register in self.registers:
             if Quantity.of(register.quantity) == wanted:
                 return register
         raise KeyError(quantity)
 
-    def order(self, register: Register) -> WordOrder:
-        """Word order of a register."""
+    def order(self, register: RegisterSpec) -> WordOrder:
+        """Return the word order of a register: its own, else the model's."""
         return register.word_order or self.word_order
 
 
 def parse_model(text: str, *, where: str) -> MeterModel:
-    """Read a model from TOML text; MeterConfigError says where and what. `where` names the file.
+    r"""Read a model from TOML `text` and return it.
 
-    `extends = "NAME"` takes everything of another model that this one does not say; registers add up.
+    `where` names the file in messages. `extends = "NAME"` takes everything of another model that this one does
+    not say; registers add up. Raises MeterConfigError, which says where and what is wrong.
+
+    >>> parse_model('extends = "sdm120"\nname = "mine"\ntitle = "Mine"', where="mine.toml").manufacturer
+    'EAS'
     """
     try:
         table = tomllib.loads(text)
@@ -194,7 +196,13 @@ def parse_model(text: str, *, where: str) -> MeterModel:
 
 @lru_cache(maxsize=64)
 def load_model(name: str) -> MeterModel:
-    """Load a shipped model by name; MeterConfigError names those that exist."""
+    """Load the shipped model with this `name` (see `model_names`); a model is loaded once.
+
+    Raises MeterConfigError for another name, naming those that exist.
+
+    >>> load_model("sdm120").of_quantity("1-0:12.7.0*255").unit
+    'V'
+    """
     if name not in model_names():
         raise MeterConfigError(f"there is no meter model {name!r}; known: {', '.join(model_names())}")
     model = parse_model(_text(name), where=f"{name}.toml")
@@ -205,12 +213,15 @@ def load_model(name: str) -> MeterModel:
 
 @lru_cache(maxsize=1)
 def model_names() -> tuple[str, ...]:
-    """Names of the shipped models, sorted."""
-    return tuple(
-        sorted(
-            entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.name.endswith(".toml")
-        )
-    )
+    """Return the names of the shipped models, sorted.
+
+    Raises nothing: they come with the package.
+
+    >>> "sdm120" in model_names()
+    True
+    """
+    files_ = (entry.name for entry in _folder().iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in files_ if name.endswith(".toml")))
 
 
 def _folder() -> Traversable:

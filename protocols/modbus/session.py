@@ -17,7 +17,7 @@ from protocols.errors import (
 from protocols.line import Line
 from protocols.modbus.client import ModbusClient, frames_for
 from protocols.modbus.codec import decode, raw_value
-from protocols.modbus.model import SERIAL, MeterModel, Register, load_model
+from protocols.modbus.model import SERIAL, MeterModel, RegisterSpec, load_model
 from protocols.modbus.reader import RegisterReader
 from protocols.reading import (
     MeterClock,
@@ -65,9 +65,11 @@ class ModbusSession:
         value = (await self._values((register,)))[0][1]
         if isinstance(value, Missing):
             raise MeterProtocolError(f"the meter does not tell its serial ({value.reason})")
-        serial = value.text() if isinstance(value, Number) else _text(value)
+        if not isinstance(value, Number | Text):
+            raise MeterProtocolError(f"the serial is not a number or text: {value}")
+        serial = value.text() if isinstance(value, Number) else value.text
         if register.type != "text":
-            serial = _printed(serial, self._expected)
+            serial = _with_leading_zeros(serial, self._expected)
         found = Nameplate(
             manufacturer=self._model.manufacturer, serial=serial, model=self._model.title, firmware=""
         )
@@ -125,12 +127,12 @@ class ModbusSession:
         _ = to
         raise NotSupported(f"model {self._model.name} has no relay to switch")
 
-    async def _values(self, registers: Iterable[Register]) -> list[tuple[Quantity, Value]]:
+    async def _values(self, registers: Iterable[RegisterSpec]) -> list[tuple[Quantity, Value]]:
         wanted = tuple(registers)
         words = await self._reader.words(tuple(r.span for r in wanted))
         return [(Quantity.of(r.quantity), self._value(r, words[r.span])) for r in wanted]
 
-    def _value(self, register: Register, words: list[int] | None) -> Value:
+    def _value(self, register: RegisterSpec, words: list[int] | None) -> Value:
         if words is None:
             return Missing(MissingReason.METER_REFUSED)
         return decode(self._model, register, words, self._zone)
@@ -138,16 +140,26 @@ class ModbusSession:
 
 @asynccontextmanager
 async def open_modbus(line: Line, spec: MeterSpec, context: SessionContext) -> AsyncIterator[ModbusSession]:
-    """Hold the line for a session with the meter of `spec`; IdentityMismatch when another answers.
+    """Hold the line for a session with the meter of `spec`, check who answers, and yield the session.
 
-    Of `context` only the clock is used: Modbus has neither keys nor counters. MeterConfigError for an
-    unknown model, framing or zone.
+    `line` is any `protocols.line.Line`, taken for the block and opened when it is not. `spec` says which meter
+    (`meter`, or None for any) and how to ask it (`modbus`). Of `context` only the clock is used: Modbus has
+    neither keys nor counters.
+
+    Raises MeterConfigError for an unknown model, framing or zone, LineUnavailable and other LineErrors,
+    MeterSilent, IdentityMismatch when another meter answers; afterwards the line is free.
+
+    Example::
+
+        async with open_modbus(line, spec, context) as session:
+            async for reading in session.read(ProfileName.INSTANTANEOUS):
+                print(reading.value("1-0:12.7.0*255"))
     """
     settings = spec.modbus
     if settings is None:
         raise MeterConfigError("the meter has no Modbus settings").with_context(meter=spec.meter)
     try:
-        model, frames, zone = load_model(settings.model), frames_for(settings.framing), spec.zone_info()
+        model, frames, zone = load_model(settings.model), frames_for(settings.framing), spec.time_zone()
         async with line.exclusive() as io:
             client = ModbusClient(io, frames, timeout=settings.timeout, worst_latency=settings.worst_latency)
             session = ModbusSession(
@@ -161,15 +173,9 @@ async def open_modbus(line: Line, spec: MeterSpec, context: SessionContext) -> A
         raise
 
 
-def _printed(serial: str, expected: str | None) -> str:
-    """Return a serial its leading zeros, which a number register has lost and the printed one has."""
+def _with_leading_zeros(serial: str, expected: str | None) -> str:
+    """Return a serial with the leading zeros that the expected one has: a number register has lost them."""
     printed = (expected or "").partition(":")[2]
     if printed.isascii() and printed.isdecimal() and printed.lstrip("0") == serial.lstrip("0"):
         return printed
     return serial
-
-
-def _text(value: Value) -> str:
-    if isinstance(value, Text):
-        return value.text
-    raise MeterProtocolError(f"the serial is not a number or text: {value}")

@@ -310,3 +310,40 @@ def test_a_number_with_two_meanings_is_asked_back(ledger: Ledger, store: Directo
     assert refused.value.code == "UNKNOWN_ACCOUNT"
     ledger.ingest([received(batch([capture(1, meter="GEN:2")]))])
     assert len(readings(ledger, "acc-2", T0, NOW, store)) == 1
+
+
+async def test_a_request_that_comes_while_its_forerunner_is_answered_is_answered_too(
+    ledger: Ledger, store: DirectoryStore
+) -> None:
+    fit(store)
+    fit(store, "GEN:2", "acc-2", "UP-2")
+    service = DirectoryService(store=store, ledger=ledger, topics=TOPICS, signing_key=PRIVATE, poll=0.01)
+
+    def ask(*meters: str) -> None:
+        ledger.edges.set_meters("edge-1", meters)
+        service.requested(DirectoryRequest(gateway="edge-1", have_version=0, meters=meters))
+
+    class SlowBroker:
+        parts: list[list[str]] = []
+
+        def send(self, topic: str, payload: bytes) -> asyncio.Future[None]:
+            receipt = asyncio.get_running_loop().create_future()
+            receipt.set_result(None)
+            if topic == TOPICS.directory("edge-1"):
+                jws = parse(payload, Signed, limit=MAX_DIRECTORY_MESSAGE).data.jws
+                part = parse_data(verify(jws, keys=(PUBLIC,), typ=DIRECTORY_TYP), DirectoryPart)
+                self.parts.append(sorted(DirectorySnapshot.from_json(part.rows).meters()))
+                if len(self.parts) == 1:
+                    ask("GEN:1", "GEN:2")
+            return receipt
+
+    ledger.cursors.set(PUBLISHED, store.version)  # no change is waiting that would send the part anyway
+    ask("GEN:1")
+    broker = SlowBroker()
+    serving = asyncio.create_task(service.serve(broker))
+    try:
+        await until(lambda: len(broker.parts) >= 2, "the second answer")
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+    assert broker.parts[:2] == [["GEN:1"], ["GEN:1", "GEN:2"]]

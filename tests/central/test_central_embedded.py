@@ -13,6 +13,7 @@ from gateway.contract.topics import Topics
 from gateway.demo.broker import embedded_broker
 from gateway.mqtt.connection import MqttSettings, connect
 from tests.support.central.samples import batch, capture, octets
+from tests.support.waiting import PATIENCE
 
 TOPICS = Topics("test")
 
@@ -23,7 +24,7 @@ async def test_stored_and_acknowledged_over_the_embedded_broker(tmp_path: Path) 
         settings = MqttSettings(port=port, client_id="central", root="test")
         central = Central(settings=settings, ledger=ledger, options=CentralOptions(ack_interval=0.05))
         task = asyncio.create_task(central.run())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not central.statistics().connected:
                 await asyncio.sleep(0.02)
             async with connect(settings.model_copy(update={"client_id": "edge-1"})) as edge:

@@ -29,6 +29,7 @@ from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from tests.support.mapping.naive import Version
 from tests.support.mapping.strategies import METERS, STEPS, at, change_sets
+from tests.support.waiting import PATIENCE
 
 BY = {"by": "tester", "source": "test"}
 
@@ -304,11 +305,11 @@ def test_reading_does_not_wait_for_a_change_set(store: DirectoryStore) -> None:
     def slow() -> Iterator[Name]:
         yield Name("b", NumberKind.LEGACY, "K2")
         half.set()
-        assert go_on.wait(20)
+        assert go_on.wait(PATIENCE)
 
     writer = threading.Thread(target=lambda: store.apply(slow(), at=at(1), **BY))
     writer.start()
-    assert half.wait(20)
+    assert half.wait(PATIENCE)
     assert store.snapshot().version == 1
     go_on.set()
     writer.join(20)

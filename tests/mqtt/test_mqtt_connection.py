@@ -19,6 +19,7 @@ from gateway.backoff import Backoff
 from gateway.errors import PeerRefusedData, PeerRefusedLogin, PeerUnavailable
 from gateway.mqtt.connection import MqttSettings, TlsSettings, Will, connect
 from tests.support.mosquitto import Mosquitto, free_port, make_certificates
+from tests.support.waiting import PATIENCE
 
 
 def settings(port: int, client_id: str = "test", **more: object) -> MqttSettings:
@@ -153,7 +154,7 @@ async def test_a_cancelled_attempt_leaves_nothing_behind() -> None:
         attempt.cancel()
         with pytest.raises(asyncio.CancelledError):
             await attempt
-        peer.settimeout(5)
+        peer.settimeout(PATIENCE)
         with peer:
             while await asyncio.to_thread(peer.recv, 4096):
                 pass

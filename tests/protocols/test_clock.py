@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 
 from protocols.clock import SystemClock
+from tests.support.waiting import PATIENCE
 
 
 async def test_a_sleeper_wakes_when_the_machines_clock_is_set_back() -> None:
@@ -19,4 +20,4 @@ async def test_a_sleeper_wakes_when_the_machines_clock_is_set_back() -> None:
     sleeper = asyncio.create_task(clock.sleep_until(clock.now() + timedelta(seconds=0.2)))
     await asyncio.sleep(0)
     clock.away = timedelta(0)
-    await asyncio.wait_for(sleeper, 5)
+    await asyncio.wait_for(sleeper, PATIENCE)

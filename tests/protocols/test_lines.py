@@ -17,6 +17,7 @@ from protocols.line import Line
 from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from tests.support.conformance import FarEnd, check_line
+from tests.support.waiting import passed
 
 
 class SocketEnd:
@@ -158,12 +159,12 @@ def test_wrong_serial_settings_are_refused(bad: dict[str, int]) -> None:
 async def test_frames_keep_their_gap_on_a_bus(tmp_path: Path) -> None:
     far = PtyEnd(tmp_path / "bus")
     line = SerialLine("bus", str(far.link), baud=1200)
-    loop = asyncio.get_running_loop()
     async with line.exclusive() as io:
+        waited = passed(8 * 10 / 1200 + 3.5 * 10 / 1200)
         await io.send(b"12345678")
-        sent = loop.time()
+        assert not waited()
         await io.send(b"1")
-        assert loop.time() - sent >= 8 * 10 / 1200 + 3.5 * 10 / 1200 - 0.002
+        assert waited()
     await line.close()
     far.close()
 

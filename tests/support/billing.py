@@ -12,6 +12,7 @@ from gateway.contract.rule import ConsumerState
 from gateway.contract.topics import TopicKind, Topics
 from gateway.errors import PeerError
 from gateway.mqtt.connection import MqttMessage, MqttSettings, connect
+from tests.support.waiting import PATIENCE
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Billing:
 
     async def __aenter__(self) -> Billing:
         self._task = asyncio.create_task(self._run())
-        await asyncio.wait_for(self.ready.wait(), 10)
+        await asyncio.wait_for(self.ready.wait(), PATIENCE)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -22,6 +22,7 @@ from tests.support.fakes import ManualClock
 from tests.support.mosquitto import Mosquitto
 from tests.support.paths import ROOT
 from tests.support.tcp_record import Exchange, playing, recording
+from tests.support.waiting import PATIENCE
 
 FOLDER = ROOT / "tests" / "system" / "golden"
 AT = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
@@ -56,7 +57,7 @@ async def delivered(folder: Path, broker: Mosquitto, port: int, recorded: Docume
             delivering = group.create_task(_deliver(edge))
             report = await edge.poller.poll_meter(recorded["meter"], [ProfileName.INSTANTANEOUS])
             assert report.ok, report.error
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while not (got := [p for t, p in billing.raw if "/readings/" in t]):
                     await asyncio.sleep(0.02)
             delivering.cancel()

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 
 def free_port() -> int:
@@ -95,7 +95,7 @@ class Mosquitto:
         process, self._process = self._process, None
         if process is not None and process.poll() is None:
             process.send_signal(how)
-            process.wait(10)
+            process.wait(PATIENCE)
 
     def _lines(self) -> list[str]:
         lines = [f"listener {self.port} 127.0.0.1", "max_queued_messages 0", "set_tcp_nodelay true"]

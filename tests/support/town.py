@@ -24,7 +24,7 @@ from protocols.simulator.neighbourhood.neighbourhood import household_of, record
 from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 from tests.support.mosquitto import Mosquitto
 from tests.support.paths import ROOT
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Program:
             return None
         if process.poll() is None:
             process.send_signal(how)
-        return process.wait(20)
+        return process.wait(PATIENCE)
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""

@@ -1,18 +1,19 @@
-"""Waiting for a condition by polling it: the deadline ends a test that hangs and measures nothing."""
+"""Waiting in tests. The one place with a clock: its deadlines end tests that hang and measure nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
 
 Value = TypeVar("Value")
 What = str | Callable[[], str]
 """What is waited for: a text, or a function that says at the deadline how far it came."""
 PATIENCE = 60.0
-"""Seconds after which a condition counts as never coming true, on any machine."""
+"""Seconds after which something counts as never happening, on any machine."""
 
 
 async def until(
@@ -45,3 +46,40 @@ def wait_until(condition: Callable[[], Value], what: What = "", seconds: float =
 def _in_vain(condition: Callable[[], object], what: What, seconds: float) -> str:
     named = what() if callable(what) else what or inspect.getsource(condition).strip()
     return f"waited {seconds:g} s in vain: {named}"
+
+
+def passed(seconds: float) -> Callable[[], bool]:
+    """Start a timer of the running loop and return a function that says whether it has run out.
+
+    A wait that began later and takes at least as long never ends before it: so a test asserts that something
+    waits long enough, by the order of timers and without a clock.
+    """
+    done: list[bool] = []
+    asyncio.get_running_loop().call_later(seconds, done.append, True)
+    return lambda: bool(done)
+
+
+@contextmanager
+def waits_run_out() -> Iterator[list[float]]:
+    """Collect the seconds of each timer of the running loop that runs out: what was waited for, not what it took.
+
+    Timers are behind `asyncio.sleep`, `timeout`, `wait_for` and `call_later`; one that is cancelled in time does
+    not count.
+    """
+    loop: Any = asyncio.get_running_loop()
+    schedule, waits = loop.call_at, list[float]()
+
+    def call_at(when: float, callback: Callable[..., object], *arguments: Any, **more: Any) -> Any:
+        seconds = when - loop.time()
+
+        def run_out() -> None:
+            waits.append(seconds)
+            callback(*arguments)
+
+        return schedule(when, run_out, **more)
+
+    loop.call_at = call_at
+    try:
+        yield waits
+    finally:
+        del loop.call_at

@@ -14,6 +14,7 @@ from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from tests.support.central.samples import NOW, T0, batch, capture, octets
 from tests.support.mosquitto import Mosquitto
+from tests.support.waiting import PATIENCE
 
 TOPICS = Topics("test")
 READINGS = TOPICS.readings("edge-1", "block_load")
@@ -34,7 +35,7 @@ async def listening(broker: Mosquitto, lines: list[str], *, ack: bool) -> AsyncI
 
 
 async def seen(lines: list[str], text: str) -> str:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             for line in lines:
                 if text in line:
@@ -75,7 +76,7 @@ async def test_listen_prints_accounts_and_answers(tmp_path: Path) -> None:
 async def answers(edge: MqttConnection) -> tuple[list[Ack], list[ReplayRequest]]:
     """What the listener sends until it has asked for a replay."""
     acks: list[Ack] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         async for message in edge.messages():
             if TOPICS.parse(message.topic).kind is TopicKind.ACKS:
                 acks.append(parse(message.payload, Ack).data)

@@ -21,6 +21,7 @@ from protocols.session import Auth
 from tests.support.cli import ROOT, Cli
 from tests.support.town import Town
 from tests.support.town_meters import address, one
+from tests.support.waiting import PATIENCE
 
 KEY_NAMES = {
     "password_ref": "hls_key",
@@ -127,7 +128,7 @@ def replaying(cli: Cli, *arguments: object) -> Iterator[str]:
         assert found is not None
         yield found[0]
         program.send_signal(signal.SIGINT)
-        assert program.wait(20) == 0
+        assert program.wait(PATIENCE) == 0
     finally:
         program.kill()
         program.wait()

@@ -15,7 +15,7 @@ from mapping.store import DirectoryStore
 from protocols.session import Auth
 from tests.support.cli import Cli
 from tests.support.town import Program, Town
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -138,5 +138,5 @@ class listening:
         process = self.program._process
         assert process is not None
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0, self.program.tail()
+        assert process.wait(PATIENCE) == 0, self.program.tail()
         assert "Traceback" not in self.program.tail()

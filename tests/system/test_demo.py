@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from tests.support.paths import ROOT
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 PROGRAM = [sys.executable, "-c", "from gateway.cli.main import main; main()"]
 STORY_SECONDS = 60.0
@@ -46,7 +46,7 @@ def test_live_tells_its_story_and_stops_on_ctrl_c() -> None:
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         seen += read_until(controller, None, 30)
-        assert process.wait(30) == 0, seen[-3000:]
+        assert process.wait(PATIENCE) == 0, seen[-3000:]
     finally:
         process.kill()
         process.wait()

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.roles.central_files import make_directory_keys
 from tests.support.paths import ROOT
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 UNIT = ROOT / "systemd" / "meter-gateway@.service"
 ANALYZE = shutil.which("systemd-analyze")
@@ -70,7 +70,7 @@ def test_the_program_tells_ready_alive_and_stopping(tmp_path: Path) -> None:
     }
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
         ear.bind(str(tmp_path / "notify"))
-        ear.settimeout(20)
+        ear.settimeout(PATIENCE)
         log = (tmp_path / "log").open("wb")
         process = subprocess.Popen(
             [
@@ -92,7 +92,7 @@ def test_the_program_tells_ready_alive_and_stopping(tmp_path: Path) -> None:
             assert heard.count(b"WATCHDOG=1") == 3, "the watchdog is fed again and again"
             process.send_signal(signal.SIGTERM)
             wait_until(lambda: ear.recv(100) == b"STOPPING=1", "it says that it stops")
-            assert process.wait(20) == 0, (tmp_path / "log").read_text()
+            assert process.wait(PATIENCE) == 0, (tmp_path / "log").read_text()
         finally:
             process.kill()
             process.wait()

@@ -96,9 +96,11 @@ class DirectoryService:
     async def _answer(self, publisher: Publisher) -> None:
         """Send their parts to the edges that asked; a request is forgotten only when it is answered."""
         while self._requests:
-            gateway = next(iter(self._requests))
+            gateway, request = next(iter(self._requests.items()))
             await self._send_part(publisher, gateway, only_changed=False)
-            self._requests.pop(gateway, None)
+            # One that came meanwhile may name other meters: it is answered in its turn.
+            if self._requests.get(gateway) is request:
+                del self._requests[gateway]
 
     async def _send_part(self, publisher: Publisher, gateway: str, *, only_changed: bool) -> None:
         """Send an edge its part; with `only_changed`, not one that holds the same rows as the last."""

@@ -79,7 +79,7 @@ def entry_alone(payload: bytes, seq: int) -> bytes:
 
 
 def _alone(envelope: dict[str, Any], name: str, raw: Any, seq: int) -> bytes:
-    """The same envelope with one entry, so that it can be driven again once what refused it is mended.
+    """Return the same envelope with one entry, so that it can be driven again once what refused it is mended.
 
     Whatever batch it came in, the octets are the same: an entry that comes again is known again.
     """

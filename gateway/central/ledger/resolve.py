@@ -13,14 +13,14 @@ from mapping.snapshot import DirectorySnapshot
 
 
 class DirectorySource(Protocol):
-    """Gives states of the directory: mapping.store.DirectoryStore."""
+    """Where states of the directory come from: mapping.store.DirectoryStore."""
 
     def snapshot(self, known_at: datetime | None = None) -> DirectorySnapshot:
-        """The state now, or as it was known at an instant."""
+        """Return the state now, or as it was known at an instant."""
 
 
 def find_account(directory: DirectorySnapshot, account: str) -> str:
-    """Find an account's id by id, 10-digit or legacy number; NumberRefused when unknown or ambiguous."""
+    """Return an account's id by id, 10-digit or legacy number; NumberRefused when unknown or ambiguous."""
     if directory.namings(account) or directory.usage_points_of(account):
         return account
     owners: set[str] = set()
@@ -37,7 +37,7 @@ def find_account(directory: DirectorySnapshot, account: str) -> str:
 
 
 def _spellings(account: str) -> set[str]:
-    """The number as stored for each kind that it can be (other digits and wrappers are repaired)."""
+    """Return a number as stored for each kind that it can be (other digits and wrappers are repaired)."""
     found = set()
     for kind in (AccountNumber, LegacyNumber):
         try:
@@ -79,12 +79,12 @@ def readings(
     known_at: datetime | None = None,
     profile: str | None = None,
 ) -> list[AttributedCapture]:
-    """Captures of an account (account id, 10 digits or legacy number), by instant.
+    """Return the captures of an account (account id, 10 digits or legacy number), by instant.
 
     The directory as it is now, or as it was known at `known_at`, decides; so do the revisions ingested by
     then. Intervals: start < at <= end; snapshots and events: start <= at <= end. A number is looked up as it
-    stands today: who asks knows today's name of the account. Raises mapping.errors.MappingError where the
-    number is unknown or means two accounts.
+    stands today: who asks knows today's name of the account. Raises NumberRefused where the number is unknown
+    (`UNKNOWN_ACCOUNT`) or means two accounts (`AMBIGUOUS`), LedgerError where the database fails.
     """
     now = directory.snapshot()
     account_id = find_account(now, account)

@@ -65,7 +65,7 @@ def rank(row: Mapping[str, Any]) -> tuple[int, datetime, str]:
 
 
 def _values(row: Mapping[str, Any]) -> str:
-    """The values as the contract reads them, in one spelling.
+    """Return the values as the contract reads them, in one spelling.
 
     Not their text: a first ledger wrote every member (`"instant":null`), and a newer edge may add some.
     """

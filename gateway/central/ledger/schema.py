@@ -51,7 +51,7 @@ class UtcInstant(TypeDecorator[datetime]):
 
 
 def _capture_table(name: str) -> Table:
-    """Captures in force and superseded revisions have the same columns: those of `StoredCapture`."""
+    """Make a table with the columns of `StoredCapture`: captures in force, or superseded revisions."""
     return Table(
         name,
         metadata,

@@ -46,7 +46,7 @@ class AccountCaptures:
         ]
 
     def _read(self, profile: str, since: datetime, limit: int = MAX_CAPTURES) -> list[Capture]:
-        """The newest `limit` captures of a profile since an instant in each span, oldest first."""
+        """Return the newest `limit` captures of a profile since an instant in each span, oldest first."""
         found: list[Capture] = []
         for meter, start, end in self._spans:
             if end < since:
@@ -65,7 +65,7 @@ class AccountCaptures:
         )
 
     def _factor(self, capture: Capture) -> Decimal:
-        """The external multiplier (CT/PT) of the installation that ended or goes on at the capture."""
+        """Return the external multiplier (CT/PT) of the installation that ended or goes on at the capture."""
         fitted = [i for i in self._snapshot.installations(capture.meter) if i.valid_from < capture.at]
         return fitted[-1].multiplier if fitted else Decimal(1)
 
@@ -81,19 +81,19 @@ class AccountCaptures:
         return self._read("prepayment", self._start)
 
     def last_at(self) -> datetime | None:
-        """When the newest capture of any kind was taken."""
+        """Return when the newest capture of any kind was taken, None where there is none."""
         blocks = self._read("block_load", self._now - LOOK_BACK, 1)
         return max((c.at for c in (*self._newest, *blocks)), default=None)
 
     def serial(self) -> str | None:
-        """Serial of the meter that the account holds now, else held last."""
+        """Return the serial of the meter that the account holds now, else held last."""
         if not self._spans:
             return None
         meter = max(self._spans, key=lambda span: (span[2], span[1]))[0]
         return meter.partition(":")[2] or meter
 
     def balance(self) -> BalanceView | None:
-        """The meter's copy of the balance, with the meter's own as-of time where it tells one."""
+        """Return the meter's copy of the balance, with the meter's own as-of time where it tells one."""
         for capture in self._newest:
             rupees = values.rupees(capture)
             if rupees is not None:
@@ -102,12 +102,12 @@ class AccountCaptures:
         return None
 
     def balances(self) -> list[tuple[datetime, Decimal]]:
-        """Every balance known since the start, oldest first."""
+        """Return every balance known since the start, oldest first."""
         found = ((c.at, values.rupees(c)) for c in self._prepayments)
         return [(at, rupees) for at, rupees in found if rupees is not None]
 
     def supply(self) -> tuple[Supply, datetime | None]:
-        """On or off as the supply contact was last seen, and when."""
+        """Return on or off as the supply contact was last seen, and when."""
         for capture in self._newest:
             seen = values.relay(capture)
             if seen is not None:
@@ -115,7 +115,7 @@ class AccountCaptures:
         return Supply.UNKNOWN, None
 
     def recharge(self) -> Recharge | None:
-        """The last recharge that the meter knows; none of zero rupees."""
+        """Return the last recharge that the meter knows; none of zero rupees."""
         for capture in self._newest:
             rupees = values.rupees(capture, values.RECHARGE)
             if rupees:
@@ -147,7 +147,7 @@ class AccountCaptures:
         return found
 
     def use(self, start: datetime, end: datetime, *, reach: timedelta | None = None) -> Use:
-        """Energy used in start..end: stored intervals where the meter has them, else register differences."""
+        """Return the energy used in start..end: stored intervals where the meter has them, else registers."""
         stored = interval_use(self._intervals, start, end)
         if not self._registers:
             return stored
@@ -158,13 +158,13 @@ class AccountCaptures:
         return Use(start=start, end=end, kwh=stored.kwh + metered.kwh, missing=missing)
 
     def today(self, midnight: datetime, now: datetime) -> Use:
-        """Energy used since midnight, up to the newest data of today."""
+        """Return the energy used since midnight, up to the newest data of today."""
         ends = [i.end for i in self._intervals] + [r.at for r in self._registers]
         newest = max((at for at in ends if midnight < at <= now), default=now)
         return self.use(midnight, newest)
 
     def slots(self, midnight: datetime, now: datetime) -> tuple[Use, ...]:
-        """Today's half-hours that have ended."""
+        """Return today's half-hours that have ended."""
         count = max(0, (now - midnight) // SLOT)
         begins = [midnight + i * SLOT for i in range(count)]
         return tuple(self.use(begun, begun + SLOT, reach=SLOT_REACH) for begun in begins)

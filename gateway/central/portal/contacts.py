@@ -74,7 +74,7 @@ class ContactStore:
             self._db.close()
 
     def get(self, account_id: str) -> Contact | None:
-        """Find the contact of an account; ConfigError when the file cannot be read."""
+        """Return the contact of an account; ConfigError when the file cannot be read."""
         found = self._rows("SELECT mobile, verified_at FROM contacts WHERE account_id = ?", account_id)
         if not found:
             return None

@@ -29,7 +29,7 @@ def sorted_issues(issues: Iterable[Issue], now: datetime) -> tuple[Issue, ...]:
 
 
 def gateway_issues(status: Status) -> Iterable[Issue]:
-    """Faults that an edge tells of itself: offline, clock, lines, backlog, alarms."""
+    """Yield the faults that an edge tells of itself: offline, clock, lines, backlog, alarms."""
     if not status.online:
         yield Issue(
             kind=IssueKind.EDGE_OFFLINE, severity=Severity.CRITICAL, where=status.gateway, since=status.at
@@ -74,7 +74,7 @@ def gateway_issues(status: Status) -> Iterable[Issue]:
 
 
 def meter_issues(row: MeterRow, newest: Capture | None, health: MeterStatus | None) -> Iterable[Issue]:
-    """Faults of one meter: silent, never read, refusing us, another meter at its address, a doubtful clock.
+    """Yield the faults of one meter: silent, never read, refusing us, another at its address, a doubtful clock.
 
     What its edge says now counts at once (a warning); being silent for long is critical.
     """
@@ -107,7 +107,7 @@ def meter_issues(row: MeterRow, newest: Capture | None, health: MeterStatus | No
 
 
 def unattributed_issues(groups: Iterable[UnattributedGroup]) -> Iterable[Issue]:
-    """One fault a meter whose captures wait for an account; feeder and stock meters are none."""
+    """Yield one fault for each meter whose captures wait for an account; feeder and stock meters are none."""
     by_meter: dict[tuple[str, str], list[UnattributedGroup]] = {}
     for group in groups:
         if group.reason not in _NO_FAULT:
@@ -124,7 +124,7 @@ def unattributed_issues(groups: Iterable[UnattributedGroup]) -> Iterable[Issue]:
 
 
 def gap_issues(gaps: Iterable[StoredGap]) -> Iterable[Issue]:
-    """One fault a profile and reason with open gaps: many meters with one cause are one line to read."""
+    """Yield one fault for each profile and reason with open gaps: many meters with one cause are one line to read."""
     by_cause: dict[tuple[str, str], list[StoredGap]] = {}
     for gap in gaps:
         by_cause.setdefault((gap.profile, gap.reason), []).append(gap)

@@ -61,7 +61,7 @@ def interval_use(intervals: Iterable[IntervalEnergy], start: datetime, end: date
 def register_use(
     registers: Sequence[RegisterReading], start: datetime, end: datetime, *, reach: timedelta = REGISTER_REACH
 ) -> Use:
-    """Difference of each meter's register over start..end, from readings at most `reach` from each end.
+    """Return the difference of each meter's register over start..end, from readings at most `reach` from each end.
 
     Where the span's edge has no such reading, the nearest inside it is taken and the rest counts as missing.
     A register that fell (another meter, a rollover) gives nothing for that meter: it is never a negative use.
@@ -134,7 +134,7 @@ def days_left(balance: Decimal, spent_per_day: Sequence[Decimal]) -> DaysLeft | 
 
 
 def spending(balances: Sequence[tuple[datetime, Decimal]], midnights: Sequence[datetime]) -> list[Decimal]:
-    """Rupees spent in each whole day between midnights, from a balance's falls; rises are recharges.
+    """Return the rupees spent in each whole day between midnights, from a balance's falls; rises are recharges.
 
     A day counts only when a balance within an hour before both of its midnights is known.
     """

@@ -21,12 +21,12 @@ _OPEN = {"open", "0", "false", "disconnected"}
 
 
 def find(capture: Capture, q: str) -> CaptureValue | None:
-    """Find one quantity's value, also when it is missing."""
+    """Return one quantity's value, also when it is missing; None where the capture has none."""
     return next((v for v in capture.values if v.q == q), None)
 
 
 def _decimal(value: CaptureValue | None) -> Decimal | None:
-    """The number, or None: also for one longer than any meter's or wallet's."""
+    """Return the number, or None: also for one longer than any meter's or wallet's."""
     if value is None or value.value is None or len(value.value) > MAX_DIGITS:
         return None
     return Decimal(value.value)
@@ -40,28 +40,28 @@ def _kwh(value: CaptureValue | None) -> Decimal | None:
 
 
 def energy(capture: Capture) -> Decimal | None:
-    """The import register in kWh, else the total register; None when missing or in an unknown unit."""
+    """Return the import register in kWh, else the total register; None when missing or in an unknown unit."""
     return next((kwh for q in ENERGY if (kwh := _kwh(find(capture, q))) is not None), None)
 
 
 def interval_energy(capture: Capture) -> Decimal | None:
-    """Energy of a stored interval in kWh."""
+    """Return the energy of a stored interval in kWh."""
     return _kwh(find(capture, INTERVAL_ENERGY))
 
 
 def rupees(capture: Capture, q: str = BALANCE) -> Decimal | None:
-    """An amount of money in rupees."""
+    """Return an amount of money in rupees, None when missing."""
     return _decimal(find(capture, q))
 
 
 def moment(capture: Capture, q: str) -> datetime | None:
-    """A quantity that is an instant."""
+    """Return a quantity that is an instant, None when missing."""
     value = find(capture, q)
     return None if value is None else value.instant
 
 
 def relay(capture: Capture) -> str | None:
-    """`closed` or `open` as the contact was seen; None when this capture does not tell."""
+    """Return `closed` or `open` as the contact was seen; None when this capture does not tell."""
     value = find(capture, RELAY)
     if value is None:
         return None

@@ -78,13 +78,13 @@ class Views:
         self._protocol_of = protocol_of
 
     def now(self) -> datetime:
-        """The present of what is shown."""
+        """Return the present of what is shown."""
         return self._clock.now()
 
     # --- accounts ---------------------------------------------------------------------------------
 
     def find_account(self, typed: str, kind: NumberKind | None = None) -> str | None:
-        """Find an account id by a typed number; None when unknown, unreadable, or both old and new of two."""
+        """Return an account id by a typed number; None when unknown, unreadable, or both old and new of two."""
         snapshot = self._snapshot()
         found = set()
         for wanted, parse in (
@@ -108,7 +108,7 @@ class Views:
     # --- consumer ---------------------------------------------------------------------------------
 
     def consumer(self, account_id: str) -> ConsumerView:
-        """What this account may see: only captures attributed to it, so nothing from before it moved in.
+        """Return what this account may see: only captures attributed to it, so nothing from before it moved in.
 
         UsageError when the directory does not know the account.
         """
@@ -148,7 +148,7 @@ class Views:
         )
 
     def _midnights(self, now: datetime) -> list[datetime]:
-        """The local midnights that bound the last seven whole days, oldest first; the last began today."""
+        """Return the local midnights that bound the last seven whole days, oldest first; the last began today."""
         today = now.astimezone(self.zone).date()
         days = (today - timedelta(days=back) for back in range(HISTORY_DAYS, -1, -1))
         return [datetime.combine(day, time(), self.zone).astimezone(UTC) for day in days]
@@ -156,7 +156,7 @@ class Views:
     def _balances(
         self, account_id: str, mine: AccountCaptures
     ) -> tuple[BalanceView | None, BalanceView | None]:
-        """Billing's balance governs; the meter's copy stands beside it (users.md §0.10)."""
+        """Return the balance that governs (billing's, where it told one) and the other one (users.md §0.10)."""
         metered = mine.balance()
         stored = self._ledger.balances.get(account_id)
         try:
@@ -171,7 +171,7 @@ class Views:
     # --- operator ---------------------------------------------------------------------------------
 
     def overview(self) -> Overview:
-        """The operator's picture: gateways, lines, meters and every fault by name and age."""
+        """Return the operator's picture: gateways, lines, meters and every fault by name and age."""
         now = self.now()
         snapshot = self._snapshot()
         statuses = self._statuses()

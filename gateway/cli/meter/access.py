@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gateway.cli.meter.address import AddressOptions
 from gateway.cli.meter.lines import is_address, line_at, with_trace
 from gateway.cli.options import nearest
 from gateway.config import file as configuration
-from gateway.config.meters import LineSection, system_title
+from gateway.config.meters import LineSection
 from gateway.errors import UsageError
-from gateway.roles.lines import make_line
+from gateway.roles.lines import make_line, settings_of
 from protocols.clock import SystemClock
-from protocols.dlms.companion import companion
-from protocols.meters.counters import FileCounters
+from protocols.errors import SecretMissing
+from protocols.meters.address import dlms_settings, modbus_settings
+from protocols.meters.counters import CountersOnDemand
 from protocols.meters.key_file import KeyFile
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
@@ -33,6 +33,9 @@ from protocols.session import (
     SecretSource,
     SessionContext,
 )
+
+_REFERENCES = ("password_ref", "encryption_key_ref", "authentication_key_ref")
+"""Options that name secrets in the folder of --secrets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +85,11 @@ def _by_address(address: str, options: AddressOptions) -> MeterAccess:
     else:
         keys = KeyFile(options.key_file) if options.key_file else None
         spec = MeterSpec(meter=None, zone=zone, dlms=_dlms(line, options, keys))
-    file = options.key_file
     return MeterAccess(
         line=with_trace(line, options.trace, plain=options.trace_plain),
         spec=spec,
         secrets=keys or FileSecrets(options.secrets),
-        counters=file.with_suffix(".counters.json") if file else options.secrets / "counters-cli.json",
+        counters=keys.counters if keys else options.secrets / "counters-cli.json",
         clock=SystemClock(),
     )
 
@@ -95,64 +97,29 @@ def _by_address(address: str, options: AddressOptions) -> MeterAccess:
 def _modbus(line: LineSection, options: AddressOptions) -> ModbusSettings:
     if options.model is None:
         raise UsageError("a Modbus meter needs --model, for example --model abb-b23")
-    assert options.unit is not None
-    framing = "tcp" if line.kind == "tcp" else "rtu"
-    settings = ModbusSettings(unit=options.unit, model=options.model, framing=framing)
-    return settings if options.timeout is None else replace(settings, timeout=options.timeout)
+    return modbus_settings(settings_of(line), _given(options, "unit", "model", "timeout"))
 
 
 def _dlms(line: LineSection, options: AddressOptions, keys: KeyFile | None) -> DlmsSettings:
-    auth = _auth(options)
-    encryption, authentication = options.encryption_key_ref, options.authentication_key_ref
-    password = options.password_ref
-    if keys is not None:
-        if password or encryption or authentication:
-            raise UsageError("give either --key-file or the names of secrets (--…-ref), not both")
-        password = keys.password_name(auth)
-        if keys.has_keys:
-            encryption, authentication = "encryption_key", "authentication_key"
-    if auth.needs_secret and password is None:
-        what = "password" if auth is Auth.LLS else "hls_key"
-        raise UsageError(f"--auth {auth} needs {what}: put it into a file for --key-file")
-    both = encryption is not None and authentication is not None
-    # Without --ciphered a client that has both keys ciphers, but never the public one: it has no association
-    # for keys.
-    ciphered = (both and auth is not Auth.NONE) if options.ciphered is None else options.ciphered
-    if (ciphered or auth is Auth.HLS_GMAC) and not both:
-        why = f"--auth {auth}" if auth is Auth.HLS_GMAC else "--ciphered"
-        raise UsageError(
-            f"{why} needs encryption_key and authentication_key: put them into a file for --key-file"
-        )
-    return DlmsSettings(
-        client=options.client,
-        server=options.server,
-        system_title=system_title(f"{socket.gethostname()}/{getpass.getuser()}/cli"),
-        physical=options.physical,
-        framing=_framing(line, options),
-        auth=auth,
-        ciphered=ciphered,
-        password_ref=password,
-        encryption_key_ref=encryption,
-        authentication_key_ref=authentication,
-        companion=_one_of("--companion", options.companion, COMPANIONS),
-        timeout=options.timeout or DlmsSettings().timeout,
-    )
+    """Return what the options say, and for the rest what line, keys and IS 15959 suggest."""
+    given = _given(options, "client", "server", "physical", "ciphered", "timeout", *_REFERENCES)
+    if keys is not None and not given.keys().isdisjoint(_REFERENCES):
+        raise UsageError("give either --key-file or the names of secrets (--…-ref), not both")
+    given["companion"] = _one_of("--companion", options.companion, COMPANIONS)
+    if options.auth is not None:
+        given["auth"] = Auth(_one_of("--auth", options.auth, tuple(Auth)))
+    if options.framing is not None:
+        given["framing"] = _one_of("--framing", options.framing, ("wrapper", "hdlc"))
+    try:
+        return dlms_settings(settings_of(line), given, keys, program="cli")
+    except SecretMissing as error:
+        raise UsageError(f"--{error}".replace("a key file", "a file for --key-file")) from error
 
 
-def _auth(options: AddressOptions) -> Auth:
-    """Return what --auth says, else what IS 15959 has this client do, else nothing."""
-    if options.auth is None:
-        known = companion().associations.get(options.client)
-        return known.auth if known else Auth.NONE
-    return Auth(_one_of("--auth", options.auth, tuple(Auth)))
-
-
-def _framing(line: LineSection, options: AddressOptions) -> str:
-    if line.kind == "udp":
-        return "wrapper-udp"
-    if options.framing is None:
-        return "hdlc" if options.physical is not None or line.kind == "serial" else "wrapper"
-    return _one_of("--framing", options.framing, ("wrapper", "hdlc"))
+def _given(options: AddressOptions, *names: str) -> dict[str, Any]:
+    """Return the options of these names that were given."""
+    values = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _one_of(option: str, given: str, allowed: tuple[str, ...]) -> str:
@@ -161,30 +128,11 @@ def _one_of(option: str, given: str, allowed: tuple[str, ...]) -> str:
     return given
 
 
-class _LazyCounters:
-    """`CounterStore` whose file is opened at the first counter: a meter read in the clear needs none."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._store: FileCounters | None = None
-
-    def next(self, key: str, at_least: int = 0) -> int:
-        """Return a counter greater than any given for `key` before and >= `at_least`."""
-        if self._store is None:
-            self._store = FileCounters(self._path)
-        return self._store.next(key, at_least)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._store is not None:
-            self._store.close()
-
-
 @asynccontextmanager
 async def open_meter(access: MeterAccess) -> AsyncIterator[MeterSession]:
     """Open a session on a line of its own; both are closed afterwards."""
     line = make_line(access.line)
-    counters = _LazyCounters(access.counters)
+    counters = CountersOnDemand(access.counters)
     context = SessionContext(secrets=access.secrets, counters=counters, clock=access.clock)
     try:
         async with open_session(line, access.spec, context) as session:

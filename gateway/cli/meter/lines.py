@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from gateway.config.file import Config
 from gateway.config.meters import LineSection
 from gateway.errors import UsageError
 from gateway.roles.trace_log import new_trace
+from protocols.errors import MeterConfigError
+from protocols.meters.address import parse_line
 
 
 def is_address(text: str) -> bool:
@@ -23,23 +25,12 @@ def line_at(address: str) -> LineSection:
     `optical:///DEVICE` for a probe on a meter that wants the mode E opening.
     """
     try:
-        parts = urlsplit(address)
-        port = parts.port
-    except ValueError as error:
-        raise UsageError(f"`{address}`: {error}") from error
-    match parts.scheme:
-        case "tcp" | "udp" if parts.hostname:
-            fields = {"kind": parts.scheme, "host": parts.hostname, "port": port or 4059}
-        case "rtu+tcp" if parts.hostname:
-            fields = {"kind": "rtu-over-tcp", "host": parts.hostname, "port": port or 502}
-        case "serial" | "optical" if parts.path:
-            fields = {"kind": "serial", "device": parts.path, "mode_e": parts.scheme == "optical"}
-        case _:
-            raise UsageError(
-                f"`{address}` is neither a meter of the configuration (give --config) nor an address: "
-                "write tcp://host:port, udp://host:port, rtu+tcp://host:port, serial:///dev/ttyUSB0 or "
-                "optical:///dev/ttyUSB0 (mode E)"
-            )
+        line = parse_line(
+            address, otherwise="is neither a meter of the configuration (give --config) nor an address"
+        )
+    except MeterConfigError as error:
+        raise UsageError(str(error)) from error
+    fields = {name: value for name, value in asdict(line).items() if value}
     return LineSection.model_validate({"name": "address", **fields})
 
 

@@ -143,7 +143,7 @@ class InfluxFollower:
 
 
 def _whose(snapshot: DirectorySnapshot, meter: str) -> list[object]:
-    """All that decides under which numbers a meter's points stand."""
+    """Return all that decides under which numbers a meter's points stand."""
     return [(segment, snapshot.names(segment.account_id)) for segment in snapshot.timeline(meter)]
 
 

@@ -79,7 +79,7 @@ class InfluxReader:
         self._http.clear()
 
     def points(self, meter: str, after: int, until: int) -> list[StoredPoint]:
-        """Points of a meter with after < time <= until (ns), retired ones included.
+        """Return the points of a meter with after < time <= until (ns), retired ones included.
 
         Raises PeerUnavailable, PeerRefusedData.
         """

@@ -1,4 +1,4 @@
-"""What the journal holds and hands to sinks."""
+"""What is put into the journal, and what it hands out."""
 
 from __future__ import annotations
 
@@ -74,4 +74,28 @@ class Entry:
     seq: int
     kind: EntryKind
     profile: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedEntry:
+    """A dead letter: an entry that a sink's peer refuses for good, with the peer's reason."""
+
+    sink: str
+    seq: int
+    at: datetime
+    reason: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapState:
+    """A gap as the journal last knew it: after < missing <= until."""
+
+    gap_id: str
+    meter: str
+    profile: str
+    after: datetime
+    until: datetime
+    state: str
     body: bytes

@@ -1,4 +1,8 @@
-"""The durable journal: what was appended is on the disk, and every sink follows it at its own pace."""
+"""The durable journal: what was appended is on the disk, and every sink follows it at its own pace.
+
+Three layers, and a call goes down through them: `Journal` keeps the promises to callers on the event loop,
+`JournalWriter` owns the thread that groups commits, `JournalStore` owns the file and its SQL.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +15,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.contract.capture_body import is_capture_body
-from gateway.edge.journal.entry import CaptureRecord, Entry, JournalBatch, SeqRange
-from gateway.edge.journal.store import BILLING
-from gateway.edge.journal.types import DeadLetter, FullPolicy, GapState, JournalLimits, JournalStatistics
+from gateway.edge.journal.entry import CaptureRecord, Entry, GapState, JournalBatch, RefusedEntry, SeqRange
+from gateway.edge.journal.limits import JournalLimits, JournalStatistics
+from gateway.edge.journal.store import BILLING, JournalStore
 from gateway.edge.journal.writer import JournalWriter
 from gateway.errors import JournalError
 from protocols.session import Clock
-
-__all__ = ["DeadLetter", "FullPolicy", "GapState", "Journal", "JournalLimits", "JournalStatistics"]
 
 MAX_BODY = 1 << 20
 """Largest body of one entry, in octets: far above any capture, far below any harm."""
 CHUNK_ENTRIES = 500
 CHUNK_BYTES = 1 << 20
+"""Bounds of what is read at once, in entries and octets."""
 TAIL_ENTRIES = 4_096
 TAIL_BYTES = 8 << 20
 """The newest entries are kept in memory too, so that sinks that keep up do not read the file."""
@@ -37,24 +40,29 @@ class Journal:
     `append` returns when all of the batch is on the disk. Appends that wait at the same time share one
     transaction. What a cancel leaves behind: a cancelled append may have been made durable; repeating it
     is harmless, since repeats are skipped.
+
+    >>> journal = await Journal.open(Path("journal.db"), clock=SystemClock())  # doctest: +SKIP
+    >>> await journal.append(JournalBatch(captures=(record,)))  # doctest: +SKIP
+    SeqRange(first=1, last=1)
+    >>> async for entries in journal.follow("mqtt"):  # doctest: +SKIP
+    ...     deliver(entries)
+    ...     await journal.ack("mqtt", entries[-1].seq)
     """
 
-    def __init__(self, writer: JournalWriter) -> None:
-        self._writer = writer
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, path: Path, *, clock: Clock, limits: JournalLimits) -> None:
+        self._writer = JournalWriter(path, clock=clock, limits=limits, on_commit=self._committed)
         self._tail: deque[Entry] = deque()
         self._tail_bytes = 0
         self._more = asyncio.Event()
-        self._position: dict[str, int] = {}
+        self._next_seq: dict[str, int] = {}
         self._closed = False
-        writer.on_commit = self._committed
 
     @classmethod
     async def open(cls, path: Path, *, clock: Clock, limits: JournalLimits | None = None) -> Journal:
         """Open or make the file; JournalError says what to do when it is damaged, foreign or in use."""
-        writer = JournalWriter(path, clock=clock, limits=limits or JournalLimits())
-        await writer.start()
-        return cls(writer)
+        journal = cls(path, clock=clock, limits=limits or JournalLimits())
+        await journal._writer.start()
+        return journal
 
     @property
     def uuid(self) -> str:
@@ -76,9 +84,11 @@ class Journal:
     async def append(self, batch: JournalBatch) -> SeqRange:
         """Make captures, watermarks and gaps durable together.
 
-        A capture that is known with the same values is skipped, one with other values gets the next
-        value_rev. The range is empty when all were repeats. Raises JournalFull (bound or disk; nothing was
-        kept, try again later) or JournalError.
+        A capture that is known with the same values is skipped; one with other values gets the next
+        value_rev, unless the batch says not to revise.
+
+        Returns the sequence numbers given, an empty range when all were repeats. Raises JournalFull (bound
+        or disk; nothing was kept, try again later) or JournalError.
         """
         self._check_open()
         for record in batch.captures:
@@ -92,36 +102,38 @@ class Journal:
     async def follow(self, sink: str) -> AsyncGenerator[list[Entry], None]:
         """Yield what follows the sink's durable cursor, in chunks, for ever; ends when the journal closes.
 
-        One follower a sink. Chunks have at most CHUNK_ENTRIES entries. `rewind` moves it back.
+        One follower a sink. Chunks have at most CHUNK_ENTRIES entries. `rewind` moves it back. From the
+        first call on, the sink's cursor holds entries back from trimming.
         """
         if self._closed:
             return
-        self._position[sink] = await self._writer.register(sink) + 1
+        self._next_seq[sink] = await self._writer.register(sink) + 1
         while not self._closed:
-            position = self._position[sink]
+            start = self._next_seq[sink]
+            # Cleared before looking: an append while we look sets it again, and nothing is overslept.
             self._more.clear()
-            chunk = await self._chunk(position)
-            if self._position[sink] != position:
-                continue
+            chunk = await self._chunk(start)
+            if self._next_seq[sink] != start:
+                continue  # rewound while the chunk was read: it begins too late
             if chunk:
-                self._position[sink] = chunk[-1].seq + 1
+                self._next_seq[sink] = chunk[-1].seq + 1
                 yield chunk
             elif not self._closed:
                 await self._more.wait()
 
-    async def _chunk(self, position: int) -> list[Entry]:
-        if position > self.last_seq:
+    async def _chunk(self, start: int) -> list[Entry]:
+        if start > self.last_seq:
             return []
-        if self._tail and position >= self._tail[0].seq:
-            skip = position - self._tail[0].seq
+        if self._tail and start >= self._tail[0].seq:
+            skip = start - self._tail[0].seq
             return list(islice(self._tail, skip, skip + CHUNK_ENTRIES))
-        return await self.read(position, self.last_seq, CHUNK_ENTRIES)
+        return await self.read(start, self.last_seq)
 
     async def ack(self, sink: str, seq: int) -> None:
         """Move the sink's cursor: everything up to `seq` has been delivered.
 
         It is durable with the next commit, a moment later: a crash before that repeats deliveries, never
-        loses one. A lower `seq` than the cursor's is ignored.
+        loses one. A lower `seq` than the cursor's is ignored. JournalError for one beyond the journal's end.
         """
         self._check_open()
         if seq > self.last_seq:
@@ -136,8 +148,8 @@ class Journal:
         """Set the sink's cursor back to `seq` durably; its follower goes on with seq + 1."""
         self._check_open()
         await self._writer.rewind(sink, max(0, min(seq, self.last_seq)))
-        if sink in self._position:
-            self._position[sink] = seq + 1
+        if sink in self._next_seq:
+            self._next_seq[sink] = seq + 1
         self._more.set()
 
     async def renew(self) -> None:
@@ -145,37 +157,38 @@ class Journal:
 
         What is in the file keeps its seq under the new name, so consumers ask for what they lack of it.
         """
-        await self._call(lambda w: w.renew())
-
-    # -- asking
-
-    async def read(self, first: int, last: int, limit: int = CHUNK_ENTRIES) -> list[Entry]:
-        """Entries first..last that are still there, at most `limit` and about CHUNK_BYTES of them."""
-        return await self._call(lambda w: w.store.read(first, last, min(limit, CHUNK_ENTRIES), CHUNK_BYTES))
-
-    async def watermark(self, meter: str, profile: str) -> datetime | None:
-        """Instant up to which all of the profile is journaled, None before the first."""
-        return await self._call(lambda w: w.store.watermark(meter, profile))
-
-    async def open_gaps(self, meter: str | None = None, profile: str | None = None) -> list[GapState]:
-        """Gaps that are neither filled nor unfillable, of all meters or of one, all profiles or one."""
-        return await self._call(lambda w: w.store.open_gaps(meter, profile))
-
-    async def cursors(self) -> dict[str, int]:
-        """The sinks' cursors, moves that are not durable yet included."""
-        return self._writer.current_cursors()
+        self._check_open()
+        await self._writer.renew()
 
     async def dead_letter(self, sink: str, seq: int, reason: str, body: bytes) -> None:
         """Keep an entry that the sink's peer refuses for good; the caller acks it afterwards."""
         self._check_open()
-        await self._call(lambda w: w.dead_letter(sink, seq, reason, body))
+        await self._writer.dead_letter(sink, seq, reason, body)
 
-    async def dead_letters(self, sink: str, limit: int = 1_000) -> list[DeadLetter]:
-        """The newest dead letters of one sink, oldest first."""
-        return await self._call(lambda w: w.store.dead_letters(sink, limit))
+    # -- asking
+
+    async def read(self, first: int, last: int, limit: int = CHUNK_ENTRIES) -> list[Entry]:
+        """Return entries first..last that are still there, at most `limit` and about CHUNK_BYTES of them."""
+        return await self._ask(lambda store: store.read(first, last, min(limit, CHUNK_ENTRIES), CHUNK_BYTES))
+
+    async def watermark(self, meter: str, profile: str) -> datetime | None:
+        """Return the instant up to which all of the profile is journaled, None before the first."""
+        return await self._ask(lambda store: store.watermark(meter, profile))
+
+    async def open_gaps(self, meter: str | None = None, profile: str | None = None) -> list[GapState]:
+        """Return gaps neither filled nor unfillable, of all meters or of one, all profiles or one."""
+        return await self._ask(lambda store: store.open_gaps(meter, profile))
+
+    async def cursors(self) -> dict[str, int]:
+        """Return the sinks' cursors, moves that are not durable yet included."""
+        return self._writer.cursors()
+
+    async def dead_letters(self, sink: str, limit: int = 1_000) -> list[RefusedEntry]:
+        """Return the newest dead letters of one sink, oldest first."""
+        return await self._ask(lambda store: store.dead_letters(sink, limit))
 
     def statistics(self) -> JournalStatistics:
-        """Return a frozen copy of counters, cursors and the alarm."""
+        """Return counters, cursors and the alarm, frozen."""
         return self._writer.statistics()
 
     async def close(self) -> None:
@@ -188,9 +201,9 @@ class Journal:
 
     # -- inside
 
-    async def _call(self, function: Callable[[JournalWriter], _T]) -> _T:
+    async def _ask(self, question: Callable[[JournalStore], _T]) -> _T:
         self._check_open()
-        return await self._writer.call(function)
+        return await self._writer.call(question)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -13,9 +13,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.contract.capture_body import with_value_rev
-from gateway.edge.journal.entry import CaptureRecord, Entry, EntryKind, GapRecord, JournalBatch, SeqRange
+from gateway.edge.journal.entry import (
+    CaptureRecord,
+    Entry,
+    EntryKind,
+    GapRecord,
+    GapState,
+    JournalBatch,
+    RefusedEntry,
+    SeqRange,
+)
 from gateway.edge.journal.file import lock_file, open_file, translated
-from gateway.edge.journal.types import DeadLetter, GapState
 from gateway.errors import ContractError, JournalError
 from mapping.instants import instant, micros
 
@@ -93,7 +101,7 @@ class JournalStore:
                 raise
 
     def renew(self) -> None:
-        """Return the journal another uuid durably and forget what billing acknowledged under the old one."""
+        """Give the journal another uuid durably, and forget what billing acknowledged under the old one."""
         name = str(uuid.uuid4())
         with self._transaction():
             self._db.execute("update meta set value = ? where key = 'uuid'", (name,))
@@ -104,7 +112,10 @@ class JournalStore:
     # -- appending
 
     def apply(self, batches: Sequence[JournalBatch], cursors: Mapping[str, int], now: datetime) -> Applied:
-        """Make all batches and cursor moves durable together; on an error nothing of them is kept."""
+        """Make all batches and cursor moves durable together; on an error nothing of them is kept.
+
+        What is held in memory (streams, watermarks, cursors, last_seq) changes after the commit only.
+        """
         done = Applied()
         streams: dict[_Stream, int] = {}
         marks: dict[_Stream, int] = {}
@@ -134,6 +145,7 @@ class JournalStore:
         for batch, captures in zip(batches, keyed, strict=True):
             first = seq + 1
             for key, record in captures:
+                # Of two that are alike in one group the second is a repeat: `known` has the first already.
                 old = known.get(key)
                 if old is not None and (old[0] == record.value_hash or not batch.revise):
                     done.repeats += 1
@@ -154,7 +166,7 @@ class JournalStore:
         return seq
 
     def _key(self, record: CaptureRecord, streams: dict[_Stream, int]) -> bytes:
-        """Key of the capture list: stream and second first, so that neighbours share a page."""
+        """Return the key of the capture list: stream and second first, so that neighbours share a page."""
         stream = (record.meter, record.profile)
         number = self._streams.get(stream) or streams.get(stream) or self._new_stream(stream, streams)
         digest = blake2b(record.capture_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -209,7 +221,7 @@ class JournalStore:
     # -- reading
 
     def read(self, first: int, last: int, limit: int, max_bytes: int) -> list[Entry]:
-        """Entries first..last that are there, at most `limit` and (beyond one) `max_bytes` of bodies."""
+        """Return entries first..last that are there, at most `limit` and (beyond one) `max_bytes` of bodies."""
         with translated(self._path):
             rows = self._db.execute(
                 "select seq, kind, profile, body from entry where seq between ? and ? order by seq limit ?",
@@ -224,12 +236,12 @@ class JournalStore:
         return entries
 
     def watermark(self, meter: str, profile: str) -> datetime | None:
-        """Instant up to which everything of the profile is journaled."""
+        """Return the instant up to which everything of the profile is journaled, None before the first."""
         mark = self._marks.get((meter, profile))
         return None if mark is None else instant(mark)
 
     def open_gaps(self, meter: str | None = None, profile: str | None = None) -> list[GapState]:
-        """Gaps in state open, by meter, profile and time; of one meter and profile when they are given."""
+        """Return gaps in state open, by meter, profile and time; of one meter and profile when they are given."""
         with translated(self._path):
             rows = self._db.execute(
                 "select gap_id, meter, profile, after, until, state, body from gap"
@@ -251,7 +263,7 @@ class JournalStore:
         ]
 
     def used_bytes(self) -> int:
-        """Octets of the pages in use; freed pages are used again before the file grows."""
+        """Return the octets of the pages in use; freed pages are used again before the file grows."""
         with translated(self._path):
             pages = self._db.execute("pragma page_count").fetchone()[0]
             free = self._db.execute("pragma freelist_count").fetchone()[0]
@@ -261,7 +273,7 @@ class JournalStore:
     # -- trimming
 
     def trim(self, upto: int, older_than: datetime | None) -> int:
-        """Delete at most TRIM_CHUNK of the oldest entries with seq <= `upto`; gives how many.
+        """Delete at most TRIM_CHUNK of the oldest entries with seq <= `upto`; return how many.
 
         It stops at the first that was journaled after `older_than` (None: any age goes).
         """
@@ -285,8 +297,8 @@ class JournalStore:
 
     # -- dead letters
 
-    def dead_letter(self, letter: DeadLetter, keep: int) -> int:
-        """Keep a refused entry; beyond `keep` of one sink the oldest goes. Gives how many went."""
+    def dead_letter(self, letter: RefusedEntry, keep: int) -> int:
+        """Keep a refused entry; beyond `keep` of one sink the oldest goes. Return how many went."""
         row = (letter.sink, letter.seq, int(letter.at.timestamp()), letter.reason, letter.body)
         with self._transaction():
             self._db.execute("insert or replace into dead_letter values (?, ?, ?, ?, ?)", row)
@@ -301,8 +313,8 @@ class JournalStore:
             self.dead_counts[letter.sink] = self._db.execute(count, (letter.sink,)).fetchone()[0]
         return max(0, int(excess))
 
-    def dead_letters(self, sink: str, limit: int) -> list[DeadLetter]:
-        """The newest `limit` dead letters of one sink, oldest first."""
+    def dead_letters(self, sink: str, limit: int) -> list[RefusedEntry]:
+        """Return the newest `limit` dead letters of one sink, oldest first."""
         with translated(self._path):
             rows = self._db.execute(
                 "select sink, seq, at, reason, body from dead_letter where sink = ?"
@@ -310,7 +322,7 @@ class JournalStore:
                 (sink, limit),
             ).fetchall()
         return [
-            DeadLetter(sink=s, seq=seq, at=datetime.fromtimestamp(at, UTC), reason=reason, body=body)
+            RefusedEntry(sink=s, seq=seq, at=datetime.fromtimestamp(at, UTC), reason=reason, body=body)
             for s, seq, at, reason, body in reversed(rows)
         ]
 

@@ -24,7 +24,7 @@ class JournalView:
     dead_letters: tuple[Mapping[str, object], ...]
 
     def backlog(self, sink: str) -> int:
-        """Entries that `sink` has not acknowledged."""
+        """Return how many entries `sink` has not acknowledged."""
         return max(self.last_seq - max(self.cursors.get(sink, 0), self.first_seq - 1), 0)
 
 

@@ -6,17 +6,18 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from gateway.edge.journal.entry import Entry, JournalBatch, SeqRange
+from gateway.edge.journal.entry import Entry, JournalBatch, RefusedEntry, SeqRange
+from gateway.edge.journal.limits import FullPolicy, JournalLimits, JournalStatistics
 from gateway.edge.journal.store import BILLING, JournalStore
-from gateway.edge.journal.types import DeadLetter, FullPolicy, JournalLimits, JournalStatistics
 from gateway.errors import JournalError, JournalFull
+from gateway.statistics import counted
 from protocols.session import Clock
 
 GROUP_MAX = 256
@@ -24,6 +25,7 @@ GROUP_MAX = 256
 IDLE_COMMIT = 0.25
 """Seconds after which cursor moves are made durable though nothing is appended: one fsync for many acks."""
 TRIM_EVERY = 1.0
+"""Seconds between two looks at what may be trimmed."""
 TRIM_ROUNDS = 4
 """Trimming is bounded at each turn, so that appends never wait long for it."""
 
@@ -38,53 +40,45 @@ class _Append:
 
 @dataclass(slots=True)
 class _Call:
-    function: Callable[[JournalWriter], Any]
+    function: Callable[[JournalStore], Any]
     future: asyncio.Future[Any]
 
 
-class _Wake:
-    """Says that the thread shall end."""
-
-
-_WAKE = _Wake()
-_Job = _Append | _Call | _Wake
-
-
-@dataclass(slots=True)
-class _Counts:
-    commits: int = 0
-    appends: int = 0
-    grouped: int = 0
-    largest_group: int = 0
-    repeats: int = 0
-    revisions: int = 0
-    trimmed: int = 0
-    dropped: int = 0
-    refused: int = 0
-    dead_dropped: int = 0
+_Job = _Append | _Call | None
+"""None only wakes the thread."""
 
 
 class JournalWriter:
-    """Owns the store and its thread. The event loop queues jobs; results come back as futures."""
+    """Owns the store and its thread. The event loop queues jobs; results come back as futures.
 
-    def __init__(self, path: Path, *, clock: Clock, limits: JournalLimits) -> None:
+    `on_commit` is called on the event loop with the entries of each commit, before the appends that brought
+    them return.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        limits: JournalLimits,
+        on_commit: Callable[[list[Entry]], None],
+    ) -> None:
         self._path = path
         self._clock = clock
         self._limits = limits
+        self._on_commit = on_commit
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._mutex = threading.Lock()
         self._moves: dict[str, int] = {}
         self._sinks = set(limits.sinks)
-        self._counts = _Counts()
-        self._full_reason: str | None = None
-        self._full_since: datetime | None = None
-        self._bytes = 0
-        self._trim_at = self._cursors_at = 0.0
+        self._statistics = JournalStatistics(
+            uuid="", last_seq=0, first_seq=1, bytes=0, max_bytes=limits.max_bytes, cursors={}, billing_acked=0
+        )
+        self._trim_at = self._commit_moves_at = 0.0
         self._stopping = False
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name=f"journal {path.name}", daemon=True)
-        self.on_commit: Callable[[list[Entry]], None] = lambda _: None
         self.last_seq = 0
         self.first_seq = 1
         self.uuid = ""
@@ -103,17 +97,17 @@ class JournalWriter:
         self._jobs.put(_Append(batch, future))
         return await future
 
-    async def call(self, function: Callable[[JournalWriter], _T]) -> _T:
-        """Run a function in the thread, after the appends queued before it."""
+    async def call(self, function: Callable[[JournalStore], _T]) -> _T:
+        """Run a function of the store in the thread, after the appends queued before it."""
         future: asyncio.Future[_T] = self._loop.create_future()
         self._jobs.put(_Call(function, future))
         return await future
 
     async def register(self, sink: str) -> int:
-        """Let the sink's cursor hold entries back; gives the cursor."""
+        """Let the sink's cursor hold entries back; return the cursor."""
         with self._mutex:
             self._sinks.add(sink)
-        return self.current_cursors().get(sink, 0)
+        return self.cursors().get(sink, 0)
 
     def move_cursor(self, sink: str, seq: int) -> None:
         """Move a cursor forward; durable with the next commit."""
@@ -124,10 +118,36 @@ class JournalWriter:
 
     async def rewind(self, sink: str, seq: int) -> None:
         """Set a cursor to `seq` durably, backwards too."""
-        await self.call(lambda w: w.set_cursor(sink, seq))
 
-    def current_cursors(self) -> dict[str, int]:
-        """Cursors with the moves that are not durable yet."""
+        def set_cursor(store: JournalStore) -> None:
+            with self._mutex:  # a move forward that still waits would undo it with the next commit
+                self._moves.pop(sink, None)
+            store.apply([], {sink: seq}, self._clock.now())
+
+        await self.call(set_cursor)
+
+    async def renew(self) -> None:
+        """Give the file another uuid; what was acknowledged under the old one counts no more."""
+
+        def renew(store: JournalStore) -> None:
+            with self._mutex:
+                self._moves.pop(BILLING, None)
+            store.renew()
+            self.uuid = store.uuid
+
+        await self.call(renew)
+
+    async def dead_letter(self, sink: str, seq: int, reason: str, body: bytes) -> None:
+        """Keep one dead letter durably; the oldest of the sink may go for it."""
+        letter = RefusedEntry(sink=sink, seq=seq, at=self._clock.now(), reason=reason, body=body)
+
+        def keep(store: JournalStore) -> None:
+            self._count(dead_letters_dropped=store.dead_letter(letter, self._limits.max_dead_letters))
+
+        await self.call(keep)
+
+    def cursors(self) -> dict[str, int]:
+        """Return the sinks' cursors with the moves that are not durable yet."""
         with self._mutex:
             cursors = {**self.store.cursors, **self._moves}
             cursors.update({sink: 0 for sink in self._sinks if sink not in cursors})
@@ -137,35 +157,21 @@ class JournalWriter:
     async def stop(self) -> None:
         """Finish what is queued, close the file, end the thread."""
         self._stopping = True
-        self._jobs.put(_WAKE)
+        self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
     def statistics(self) -> JournalStatistics:
-        """Return a frozen copy."""
-        counts = self._counts
+        """Return counters, cursors and the alarm, frozen."""
         with self._mutex:
             billing = self._moves.get(BILLING, self.store.cursors.get(BILLING, 0))
-        return JournalStatistics(
+        return replace(
+            self._statistics,
             uuid=self.uuid,
             last_seq=self.last_seq,
             first_seq=self.first_seq,
-            bytes=self._bytes,
-            max_bytes=self._limits.max_bytes,
-            cursors=self.current_cursors(),
+            cursors=self.cursors(),
             billing_acked=billing,
-            commits=counts.commits,
-            appends=counts.appends,
-            grouped=counts.grouped,
-            largest_group=counts.largest_group,
-            repeats=counts.repeats,
-            revisions=counts.revisions,
-            trimmed=counts.trimmed,
-            dropped=counts.dropped,
-            refused=counts.refused,
             dead_letters=dict(self.store.dead_counts),
-            dead_letters_dropped=counts.dead_dropped,
-            full_reason=self._full_reason,
-            full_since=self._full_since,
         )
 
     # -- in the thread
@@ -175,27 +181,30 @@ class JournalWriter:
             self.store = JournalStore(self._path)
             self.uuid = self.store.uuid
             self._note_span()
-            self._bytes = self.store.used_bytes()
+            self._note_size()
         except JournalError as error:
             self._post(_fail, self._started, error)
             return
-        self._post(_give, self._started, None)
+        self._post(_succeed, self._started, None)
         while self._turn():
             pass
 
     def _turn(self) -> bool:
-        """Do one group; gives False when the thread shall end."""
+        """Do one group of jobs; False when the thread shall end."""
         jobs = self._take()
-        appends = [job for job in jobs if isinstance(job, _Append)]
-        self._commit(appends)
+        # Appends first: a call was queued after them and may ask for what they brought.
+        self._commit([job for job in jobs if isinstance(job, _Append)])
         for job in jobs:
             if isinstance(job, _Call):
-                self._do(job)
+                self._answer(job)
         if time.monotonic() >= self._trim_at:
             self._trim_in_time()
         if self._stopping and self._jobs.empty():
-            self._commit([])
-            self._close()
+            self._commit([])  # cursor moves that came since the last commit
+            try:
+                self.store.close()
+            except JournalError as error:
+                self._statistics = replace(self._statistics, full_reason=str(error))
             return False
         return True
 
@@ -206,86 +215,82 @@ class JournalWriter:
         except Empty:
             return []
         jobs = [job]
-        try:
+        with contextlib.suppress(Empty):
             while len(jobs) < GROUP_MAX and not isinstance(job, _Call):
                 job = self._jobs.get_nowait()
                 jobs.append(job)
-        except Empty:
-            pass
         return jobs
 
-    def _commit(self, appends: list[_Append]) -> None:
-        appends = [job for job in appends if not job.future.cancelled()]
+    def _commit(self, waiting: Sequence[_Append]) -> None:
+        """Make appends and cursor moves durable in one transaction: one fsync for all who wait."""
+        appends = [job for job in waiting if not job.future.cancelled()]
         with self._mutex:
             moves = dict(self._moves)
-        late = time.monotonic() >= self._cursors_at or self._stopping
-        if not appends and not (moves and late):
+        moves_due = time.monotonic() >= self._commit_moves_at or self._stopping
+        if not appends and not (moves and moves_due):
             return
-        self._cursors_at = time.monotonic() + IDLE_COMMIT
+        self._commit_moves_at = time.monotonic() + IDLE_COMMIT
         try:
-            if appends and self._bytes >= self._limits.max_bytes:
+            if appends and self._statistics.bytes >= self._limits.max_bytes:
                 self._make_room(moves)
             done = self.store.apply([job.batch for job in appends], moves, self._clock.now())
         except Exception as error:  # noqa: BLE001 - every waiting append is told; the thread lives on
             self._refuse(appends, error)
             return
-        with contextlib.suppress(JournalError):  # the commit stands whatever the size
-            self._bytes = self.store.used_bytes()
-        self._settle(moves)
+        # From here on the commit stands: whatever fails, those who appended must hear that it is durable.
+        with contextlib.suppress(JournalError):
+            self._note_size()
+        self._forget(moves)
         self._note_span()
-        self._count(len(appends), done.repeats, done.revisions)
+        self._count(
+            commits=1,
+            appends=len(appends),
+            grouped=len(appends) if len(appends) > 1 else 0,
+            repeats=done.repeats,
+            revisions=done.revisions,
+        )
         if appends:
-            self._full_reason = self._full_since = None
+            largest = max(self._statistics.largest_group, len(appends))
+            self._statistics = replace(
+                self._statistics, largest_group=largest, full_reason=None, full_since=None
+            )
         results = [(job.future, span) for job, span in zip(appends, done.ranges, strict=True)]
         self._post(self._deliver, results, done.entries)
 
     def _deliver(
         self, results: list[tuple[asyncio.Future[SeqRange], SeqRange]], entries: list[Entry]
     ) -> None:
+        """Tell followers, then those who appended (on the event loop)."""
         if entries:
-            self.on_commit(entries)
+            self._on_commit(entries)
         for future, span in results:
-            _give(future, span)
+            _succeed(future, span)
 
-    def _settle(self, moves: dict[str, int]) -> None:
+    def _forget(self, moves: Mapping[str, int]) -> None:
+        """Drop moves that are durable now, but for cursors that moved on meanwhile."""
         with self._mutex:
             for sink, seq in moves.items():
                 if self._moves.get(sink) == seq:
                     del self._moves[sink]
 
-    def _count(self, appends: int, repeats: int, revisions: int) -> None:
-        counts = self._counts
-        counts.commits += 1
-        counts.appends += appends
-        counts.grouped += appends if appends > 1 else 0
-        counts.largest_group = max(counts.largest_group, appends)
-        counts.repeats += repeats
-        counts.revisions += revisions
-
-    def _refuse(self, appends: list[_Append], error: Exception) -> None:
+    def _refuse(self, appends: Sequence[_Append], error: Exception) -> None:
         if not isinstance(error, JournalError):
             error = JournalError(f"the journal {self._path} failed: {error!r}")
-        self._counts.refused += len(appends)
-        self._full_reason = str(error)
-        self._full_since = self._full_since or self._clock.now()
+        since = self._statistics.full_since or self._clock.now()
+        self._count(refused=len(appends))
+        self._statistics = replace(self._statistics, full_reason=str(error), full_since=since)
         for job in appends:
             self._post(_fail, job.future, error)
         if not appends:
             time.sleep(IDLE_COMMIT)  # cursor moves wait for space; do not spin meanwhile
 
-    def _do(self, job: _Call) -> None:
+    def _answer(self, job: _Call) -> None:
         try:
-            result = job.function(self)
+            result = job.function(self.store)
         except Exception as error:  # noqa: BLE001 - handed to the caller
             self._post(_fail, job.future, error)
         else:
-            self._post(_give, job.future, result)
-
-    def _close(self) -> None:
-        try:
-            self.store.close()
-        except JournalError as error:
-            self._full_reason = str(error)
+            self._post(_succeed, job.future, result)
 
     def _post(self, function: Callable[..., None], *arguments: object) -> None:
         try:
@@ -293,77 +298,67 @@ class JournalWriter:
         except RuntimeError:
             self._stopping = True  # the loop is gone, and with it everybody who could wait for a result
 
+    def _count(self, **more: int) -> None:
+        self._statistics = counted(self._statistics, **more)
+
     def _note_span(self) -> None:
         self.last_seq, self.first_seq = self.store.last_seq, self.store.first_seq
 
-    def set_cursor(self, sink: str, seq: int) -> None:
-        """Store one cursor as it is (rewind)."""
-        with self._mutex:
-            self._moves.pop(sink, None)
-        self.store.apply([], {sink: seq}, self._clock.now())
-
-    def renew(self) -> None:
-        """Begin to count anew for those who acknowledge: see `Journal.renew`."""
-        with self._mutex:
-            self._moves.pop(BILLING, None)
-        self.store.renew()
-        self.uuid = self.store.uuid
-
-    def dead_letter(self, sink: str, seq: int, reason: str, body: bytes) -> None:
-        """Store one dead letter and count the oldest that went for it."""
-        letter = DeadLetter(sink=sink, seq=seq, at=self._clock.now(), reason=reason, body=body)
-        self._counts.dead_dropped += self.store.dead_letter(letter, self._limits.max_dead_letters)
+    def _note_size(self) -> None:
+        self._statistics = replace(self._statistics, bytes=self.store.used_bytes())
 
     # -- trimming, in the thread
-
-    def _delivered(self) -> int:
-        """The last seq that every sink (and billing, where it acknowledges) has."""
-        cursors = self.store.cursors
-        with self._mutex:
-            sinks = set(self._sinks)
-        if self._limits.billing_acks:
-            sinks.add(BILLING)
-        return min((cursors.get(sink, 0) for sink in sinks), default=0)
-
-    def _trim(self, *, young_too: bool) -> int:
-        cutoff = None
-        if not (young_too or self._limits.billing_acks):
-            cutoff = self._clock.now() - self._limits.retention
-        gone = self.store.trim(self._delivered(), cutoff)
-        self._note_span()
-        if gone:
-            self._bytes = self.store.used_bytes()
-        return gone
 
     def _trim_in_time(self) -> None:
         self._trim_at = time.monotonic() + TRIM_EVERY
         try:
             for _ in range(TRIM_ROUNDS):
                 gone = self._trim(young_too=False)
-                self._counts.trimmed += gone
+                self._count(trimmed=gone)
                 if not gone:
                     return
         except JournalError:
             return  # no space even for this; the next append reports it
-        self._trim_at = 0.0
+        self._trim_at = 0.0  # there is more: go on after the appends that wait
 
-    def _make_room(self, moves: dict[str, int]) -> None:
+    def _make_room(self, moves: Mapping[str, int]) -> None:
+        """Trim until the file is below its bound; JournalFull when nothing more may go."""
         self.store.apply([], moves, self._clock.now())  # what was delivered meanwhile may go
-        self._settle(moves)
-        while self._bytes >= self._limits.max_bytes:
+        self._forget(moves)
+        while (used := self._statistics.bytes) >= self._limits.max_bytes:
             gone = self._trim(young_too=False)
-            self._counts.trimmed += gone
+            self._count(trimmed=gone)
             if not gone and self._limits.policy is FullPolicy.DROP_OLDEST_ACKNOWLEDGED:
                 gone = self._trim(young_too=True)
-                self._counts.dropped += gone
+                self._count(dropped=gone)
             if not gone:
                 raise JournalFull(
-                    f"the journal {self._path} holds {self._bytes} of {self._limits.max_bytes} octets that"
+                    f"the journal {self._path} holds {used} of {self._limits.max_bytes} octets that"
                     " are not delivered yet: see that the sinks deliver, or raise max_bytes"
                 )
 
+    def _trim(self, *, young_too: bool) -> int:
+        """Let a chunk of delivered entries go, those within their retention only where `young_too`."""
+        cutoff: datetime | None = None
+        if not (young_too or self._limits.billing_acks):
+            cutoff = self._clock.now() - self._limits.retention
+        gone = self.store.trim(self._delivered(), cutoff)
+        self._note_span()
+        if gone:
+            self._note_size()
+        return gone
 
-def _give(future: asyncio.Future[Any], result: object) -> None:
+    def _delivered(self) -> int:
+        """Return the last seq that every sink (and billing, where it acknowledges) has."""
+        cursors = self.store.cursors  # the durable ones: a move may be lost in a crash, an entry may not
+        with self._mutex:
+            sinks = set(self._sinks)
+        if self._limits.billing_acks:
+            sinks.add(BILLING)
+        return min((cursors.get(sink, 0) for sink in sinks), default=0)
+
+
+def _succeed(future: asyncio.Future[Any], result: object) -> None:
     if not future.done():
         future.set_result(result)
 

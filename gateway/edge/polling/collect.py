@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gateway.edge.journal.entry import GapRecord, JournalBatch
+from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch
 from gateway.edge.journal.journal import Journal
-from gateway.edge.journal.types import GapState
 from gateway.edge.polling import gaps
 from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.clocks import is_ahead

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from gateway.contract.messages import Gap
-from gateway.edge.journal.entry import GapRecord
-from gateway.edge.journal.types import GapState
+from gateway.edge.journal.entry import GapRecord, GapState
 from gateway.edge.stamping.stamp import gap_record
 
 OPEN, FILLED, UNFILLABLE = "open", "filled", "unfillable"
@@ -44,7 +43,7 @@ class Coverage:
             self.upto = end
 
     def settled(self, until: datetime) -> None:
-        """Nothing came up to `until`, long ago: whole periods without a row are missing."""
+        """Note that nothing came up to `until`, long ago: whole periods without a row are missing."""
         if self.upto is None:
             return
         periods = (until - self.upto) // self.period

@@ -116,7 +116,7 @@ class PollReport:
 
 
 def state_of(error: Exception) -> PollState:
-    """The state that a failure puts a meter into."""
+    """Return the state that a failure puts a meter into."""
     match error:
         case IdentityMismatch():
             return PollState.MISMATCH
@@ -129,7 +129,7 @@ def state_of(error: Exception) -> PollState:
 
 
 def may_lock_out(error: Exception) -> bool:
-    """Whether trying again at once could lock the meter (wrong password or key)."""
+    """Say whether trying again at once could lock the meter (wrong password or key)."""
     return isinstance(error, AssociationRefused | SecurityFailure)
 
 

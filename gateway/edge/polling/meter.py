@@ -89,14 +89,14 @@ class MeterPoll:
         return self.state is PollState.SILENT
 
     def next_at(self) -> datetime:
-        """When it wants to be asked next, the budget of dead meters aside.
+        """Return when it wants to be asked next, the budget of dead meters aside.
 
         Where another meter answered, only its identity is asked now and then: the right one may be back.
         """
         return self._retry_at or min(self._due.values(), default=NEVER)
 
     def due(self, now: datetime) -> list[ProfileName]:
-        """Profiles to read at `now`."""
+        """Return the profiles to read at `now`."""
         return [profile for profile, at in self._due.items() if at <= now]
 
     def resume(self, now: datetime) -> None:

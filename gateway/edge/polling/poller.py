@@ -28,7 +28,7 @@ LOOK_UP = timedelta(seconds=60)
 
 
 class OpenSession(Protocol):
-    """How to open a conversation with a meter (`protocols.meters.open.open_session`)."""
+    """How to open a session with a meter (`protocols.meters.open.open_session`)."""
 
     def __call__(
         self, line: Line, spec: MeterSpec, context: SessionContext, /

@@ -21,7 +21,7 @@ class PushCounters:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._dirty: dict[str, int] = {}
+        self._unsaved: dict[str, int] = {}
         self._saving = asyncio.Lock()
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -39,26 +39,26 @@ class PushCounters:
         return self._last.get(sender, NEVER)
 
     def note(self, sender: str, counter: int) -> None:
-        """Raise it."""
-        self._last[sender] = self._dirty[sender] = counter
+        """Note that `counter` was taken from `sender`; in memory until `save`."""
+        self._last[sender] = self._unsaved[sender] = counter
 
     async def save(self) -> None:
         """Make what was noted durable. Cancelling leaves it to the next call."""
         async with self._saving:
-            if not self._dirty:
+            if not self._unsaved:
                 return
-            taken, self._dirty = self._dirty, {}
+            taken, self._unsaved = self._unsaved, {}
             try:
                 await asyncio.to_thread(self._write, taken)
             except BaseException:
-                self._dirty = {**taken, **self._dirty}
+                self._unsaved = {**taken, **self._unsaved}
                 raise
 
     def close(self) -> None:
         """Save what is left and let go of the file."""
         with suppress(JournalError, sqlite3.Error):
-            if self._dirty:
-                self._write(self._dirty)
+            if self._unsaved:
+                self._write(self._unsaved)
         self._db.close()
 
     def _write(self, counters: dict[str, int]) -> None:

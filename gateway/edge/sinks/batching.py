@@ -67,34 +67,34 @@ class Batcher:
         self._gateway = gateway
         self._limits = limits
         self._groups: dict[tuple[EntryKind, str], _Group] = {}
-        self._full: deque[OutgoingBatch] = deque()
-        self._flying: set[int] = set()
-        self._open: list[int] = []
-        self._closed: set[int] = set()
-        self._taken = cursor
-        self._held = 0
+        self._ready: deque[OutgoingBatch] = deque()
+        self._in_flight: set[int] = set()
+        self._begun: list[int] = []
+        self._finished: set[int] = set()
+        self._last_taken = cursor
+        self._waiting = 0
 
     @property
     def full(self) -> bool:
         """Whether no more should be taken before something was sent."""
-        return self._held >= self._limits.held
+        return self._waiting >= self._limits.held
 
     @property
     def idle(self) -> bool:
         """Whether everything that was taken is acknowledged."""
-        return not (self._groups or self._full or self._flying)
+        return not (self._groups or self._ready or self._in_flight)
 
     @property
     def cursor(self) -> int:
         """The highest seq up to which everything taken was acknowledged.
 
-        `_open` is a heap of the first seqs of all batches begun, `_closed` those of them that are done.
+        `_begun` is a heap of the first seqs of all batches begun, `_finished` those of them that are done.
         """
         # Receipts come in any order, and batches of several topics overlap in seq: the cursor may pass a
         # batch only when every batch that began before it is done, or a crash would skip what is between.
-        while self._open and self._open[0] in self._closed:
-            self._closed.remove(heappop(self._open))
-        return self._open[0] - 1 if self._open else self._taken
+        while self._begun and self._begun[0] in self._finished:
+            self._finished.remove(heappop(self._begun))
+        return self._begun[0] - 1 if self._begun else self._last_taken
 
     def take(self, entries: Iterable[Entry], now: float) -> None:
         """Accept entries in rising seq."""
@@ -104,34 +104,34 @@ class Batcher:
             size = len(entry.body) + SEQ_ROOM
             group = self._groups.get(key)
             if group is not None and group.size + size > limits.size:  # too large with it: go without it
-                self._close(key)
+                self._complete(key)
                 group = None
             if group is None:
                 group = self._groups[key] = _Group(now)
-                heappush(self._open, entry.seq)
+                heappush(self._begun, entry.seq)
             group.entries.append(entry)
             group.size += size
-            self._taken = entry.seq
-            self._held += 1
+            self._last_taken = entry.seq
+            self._waiting += 1
             if len(group.entries) >= limits.count or group.size >= limits.size:
-                self._close(key)
+                self._complete(key)
 
     def next(self, now: float, *, flush: bool = False) -> OutgoingBatch | None:
         """Return the next batch that is due, and count it as in flight; None when nothing is due yet."""
-        if not self._full:
+        if not self._ready:
             for key, group in list(self._groups.items()):
                 if flush or now - group.since >= self._limits.age:
-                    self._close(key)
-        if not self._full:
+                    self._complete(key)
+        if not self._ready:
             return None
-        batch = self._full.popleft()
-        self._held -= len(batch.entries)
-        self._flying.add(batch.first)
+        batch = self._ready.popleft()
+        self._waiting -= len(batch.entries)
+        self._in_flight.add(batch.first)
         return batch
 
     def due_in(self, now: float) -> float | None:
-        """Seconds until a batch is due; None when there is none."""
-        if self._full:
+        """Return the seconds until a batch is due; None when there is none."""
+        if self._ready:
             return 0.0
         if not self._groups:
             return None
@@ -140,18 +140,18 @@ class Batcher:
 
     def done(self, batch: OutgoingBatch) -> None:
         """Note that the peer has taken a batch (or that it was set aside)."""
-        self._flying.remove(batch.first)
-        self._closed.add(batch.first)
+        self._in_flight.remove(batch.first)
+        self._finished.add(batch.first)
 
     def again(self, batch: OutgoingBatch) -> None:
         """Take a refused batch back in two halves, to be sent before all others."""
-        self._flying.remove(batch.first)
+        self._in_flight.remove(batch.first)
         one, other = (replace(batch, entries=tuple(part)) for part in halves(batch.entries))
-        heappush(self._open, other.first)
-        self._full.extendleft((other, one))  # each goes before the one that was put there first
-        self._held += len(batch.entries)
+        heappush(self._begun, other.first)
+        self._ready.extendleft((other, one))  # each goes before the one that was put there first
+        self._waiting += len(batch.entries)
 
-    def _close(self, key: tuple[EntryKind, str]) -> None:
+    def _complete(self, key: tuple[EntryKind, str]) -> None:
         kind, profile = key
         if kind is EntryKind.CAPTURE:
             topic, type_ = self._topics.readings(self._gateway, profile), READINGS_TYPE
@@ -159,4 +159,4 @@ class Batcher:
             topic, type_ = self._topics.events(self._gateway), EVENTS_TYPE
         else:
             topic, type_ = self._topics.gaps(self._gateway), GAPS_TYPE
-        self._full.append(OutgoingBatch(topic, type_, tuple(self._groups.pop(key).entries)))
+        self._ready.append(OutgoingBatch(topic, type_, tuple(self._groups.pop(key).entries)))

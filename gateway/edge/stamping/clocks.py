@@ -15,7 +15,10 @@ _STATUS_UNSPECIFIED = 0xFF
 
 
 def clock_is_trusted(clock: MeterClock) -> bool:
-    """Neither flagged by the meter (clock status bit 0 invalid, bit 1 doubtful; Blue Book) nor far off."""
+    """Say whether a clock is neither flagged by the meter nor far off.
+
+    Flags: clock status bit 0 invalid, bit 1 doubtful (Blue Book).
+    """
     flagged = clock.status not in (None, _STATUS_UNSPECIFIED) and bool((clock.status or 0) & _CLOCK_DOUBT)
     return not flagged and abs(clock.drift) <= DRIFT_UNTRUSTED.total_seconds()
 

@@ -28,7 +28,7 @@ class StampingPart:
     def attributions(
         self, meter: str, start: datetime | None, end: datetime, known_at: datetime | None = None
     ) -> Attributions:
-        """Whose the interval start..end is, or the snapshot at `end` (start None)."""
+        """Return whose the interval start..end is, or the snapshot at `end` (start None)."""
         whose = self.snapshot.attributions(meter, start, end, known_at)
         if meter in self.snapshot.relations()[0]:
             return whose

@@ -12,7 +12,7 @@ from gateway.contract.messages import Gap, rfc3339
 from gateway.contract.values import values_json
 from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord
 from mapping.directory import Attributions, Unattributed
-from protocols.reading import MeterTime, ProfileName, Quality, ReadingSet
+from protocols.reading import ProfileName, Quality, ReadingSet
 
 LIVE_PROFILES = frozenset({ProfileName.INSTANTANEOUS, ProfileName.PREPAYMENT, ProfileName.NAMEPLATE})
 """Read as they are now: the gateway's own disciplined time may stand for a meter's that is not trusted."""
@@ -28,7 +28,7 @@ class DirectoryLike(Protocol):
     def attributions(
         self, meter: str, start: datetime | None, end: datetime, known_at: datetime | None = None
     ) -> Attributions:
-        """Whose the interval start..end is, or the snapshot at `end` (start None)."""
+        """Return whose the interval start..end is, or the snapshot at `end` (start None)."""
 
 
 def stamp(
@@ -46,7 +46,7 @@ def stamp(
     account (`untrusted_time`); a live read with one is stamped with the gateway's time instead. Delivered
     in each case: nothing waits.
     """
-    reading, trusted = _judged(reading, disciplined=disciplined, clock_trusted=clock_trusted)
+    reading, trusted = _with_judged_time(reading, disciplined=disciplined, clock_trusted=clock_trusted)
     if trusted:
         whose = directory.attributions(meter, reading.start, reading.at)
         accounts, reason, version = whose.accounts, whose.reason, whose.directory_version
@@ -82,15 +82,19 @@ def stamp(
     )
 
 
-def _judged(reading: ReadingSet, *, disciplined: bool, clock_trusted: bool) -> tuple[ReadingSet, bool]:
-    """The reading with its time judged, and whether it may be attributed by that time."""
+def _with_judged_time(
+    reading: ReadingSet, *, disciplined: bool, clock_trusted: bool
+) -> tuple[ReadingSet, bool]:
+    """Return the reading with its time judged, and whether it may be attributed by that time."""
     own = reading.meter_time
     if own is None:
-        trusted = disciplined
+        trusted = disciplined  # a meter without a clock: the row was stamped by the gateway when it was read
     elif own.trusted and clock_trusted:
         trusted = True
     else:
-        reading = replace(reading, meter_time=_doubted(own))
+        # A stored row keeps its own time, right or wrong: nobody knows better when it was recorded, and its
+        # identity hangs on it. What was read just now happened now, whatever the meter's clock shows.
+        reading = replace(reading, meter_time=replace(own, trusted=False))
         trusted = disciplined and reading.profile in LIVE_PROFILES
         if trusted:
             reading = replace(reading, at=reading.received_at)
@@ -98,10 +102,6 @@ def _judged(reading: ReadingSet, *, disciplined: bool, clock_trusted: bool) -> t
     if reading.quality is Quality.VALID and not sound:
         reading = replace(reading, quality=Quality.CLOCK_ERROR)
     return reading, trusted
-
-
-def _doubted(stamp_of_meter: MeterTime) -> MeterTime:
-    return replace(stamp_of_meter, trusted=False) if stamp_of_meter.trusted else stamp_of_meter
 
 
 def gap_record(
@@ -114,7 +114,7 @@ def gap_record(
     reason: str,
     noticed_at: datetime,
 ) -> GapRecord:
-    """A gap of after < missing <= until in state `open`, `filled` or `unfillable`.
+    """Return the record of a gap, after < missing <= until, in state `open`, `filled` or `unfillable`.
 
     Its id is made of meter, profile and span: opening the same gap again is a repeat.
     """

@@ -16,7 +16,7 @@ from protocols.dlms.core.connection import ClientConnection, State
 from protocols.dlms.framing.hdlc_link import HdlcClientLink
 from protocols.dlms.framing.link import ClientLink
 from protocols.dlms.framing.wrapper import WrapperClientLink, WrapperSocket
-from protocols.dlms.security import suites as security
+from protocols.dlms.security import suites
 from protocols.dlms.security.suites import Keys
 from protocols.errors import (
     AssociationRefused,
@@ -101,7 +101,7 @@ class AssociationOpener:
         """Use counters above the meter's last; SecurityFailure when few are left."""
         if last is None:
             return
-        if last + 1 > security.MAX_COUNTER - COUNTER_RESERVE:
+        if last + 1 > suites.MAX_COUNTER - COUNTER_RESERVE:
             raise SecurityFailure(
                 "the meter's invocation counter is nearly used up: its keys must be changed"
             )

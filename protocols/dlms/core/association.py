@@ -14,8 +14,7 @@ from protocols.dlms.apdu.services import ActionRequest, ActionResponse, decode_a
 from protocols.dlms.core import hints
 from protocols.dlms.core.outcomes import Associated, error_of
 from protocols.dlms.data.types import octets
-from protocols.dlms.security import ciphering, hls
-from protocols.dlms.security import suites as security
+from protocols.dlms.security import ciphering, hls, suites
 from protocols.dlms.security.ciphering import CIPHER_OVERHEAD, Form, KeySet
 from protocols.dlms.security.suites import Keys
 from protocols.errors import (
@@ -64,8 +63,8 @@ class AssociationSettings:
             raise MeterConfigError("this association needs an encryption key and an authentication key")
         if self.auth.needs_secret and not self.secret:
             raise MeterConfigError(f"authentication {self.auth} needs a password or key (password_ref)")
-        if len(self.system_title) != security.TITLE_OCTETS:
-            raise MeterConfigError(f"a system title has {security.TITLE_OCTETS} octets")
+        if len(self.system_title) != suites.TITLE_OCTETS:
+            raise MeterConfigError(f"a system title has {suites.TITLE_OCTETS} octets")
         if self.dedicated_key and not self.ciphered:
             raise MeterConfigError("a dedicated key needs ciphering")
 
@@ -92,9 +91,9 @@ class ClientAssociation:
         self._next_counter = next_counter
         self._random = random_octets
         self._challenge = self._meter_challenge = b""
-        self._dedicated = random_octets(security.KEY_OCTETS) if settings.dedicated_key else None
+        self._dedicated = random_octets(suites.KEY_OCTETS) if settings.dedicated_key else None
         self._keys = self._key_set()
-        self._control = security.CONTROLS[settings.protection]
+        self._control = suites.CONTROLS[settings.protection]
         self._form = Form.GENERAL_GLO if settings.general else Form.GLO
         self._last_counters = {True: -1, False: -1}  # of the meter, by whether the dedicated key was used
         self._own_counter = 0
@@ -148,7 +147,7 @@ class ClientAssociation:
         if not settings.ciphered:
             return plain
         # a key inside is always enciphered, also where authentication alone is agreed (Green Book 9.2.4)
-        control = 0 if self._dedicated is None else security.AUTHENTICATED_ENCRYPTED
+        control = 0 if self._dedicated is None else suites.AUTHENTICATED_ENCRYPTED
         return self.protect(plain, form=Form.GLO, control=control)
 
     def take(self, received: bytes) -> bytes | Associated:

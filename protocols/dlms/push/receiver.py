@@ -19,7 +19,7 @@ from protocols.dlms.apdu import notification
 from protocols.dlms.apdu.notification import DataNotification, EventNotification
 from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.push.body import Payload, PushBody, body_of, event_of
-from protocols.dlms.security import suites as security
+from protocols.dlms.security import suites
 from protocols.dlms.security.ciphering import GENERAL_DED, GENERAL_GLO
 from protocols.dlms.security.suites import Keys
 from protocols.errors import MeterConfigError, MeterProtocolError, SecurityFailure
@@ -58,7 +58,7 @@ class PushPeer:
     name: str
     title: bytes = b""
     devices: frozenset[str] = frozenset()
-    required: int = security.AUTHENTICATED_ENCRYPTED
+    required: int = suites.AUTHENTICATED_ENCRYPTED
     pinned: bool = False
 
 
@@ -203,7 +203,7 @@ class PushReceiver:
         title = cursor.take(cursor.length()) or (bound.title if bound is not None else b"")
         body = cursor.take(cursor.length())
         cursor.finish("general-glo")
-        peer = self._ring.peer_of_title(title) if len(title) == security.TITLE_OCTETS else None
+        peer = self._ring.peer_of_title(title) if len(title) == suites.TITLE_OCTETS else None
         if peer is None:
             raise _PushRefused(PushRefusal.UNKNOWN_SENDER, title[:MAX_NAME].hex())
         if bound is not None and bound.name != peer.name:
@@ -225,14 +225,14 @@ class PushReceiver:
         if not ciphered or ciphered[0] & peer.required != peer.required:
             raise _PushRefused(PushRefusal.WEAK_PROTECTION)
         try:
-            opened = security.unprotect(keys, title, ciphered, required=peer.required)
+            opened = suites.unprotect(keys, title, ciphered, required=peer.required)
         except SecurityFailure:
             _wrong_key()
         if opened.plain[:1] not in (b"\x0f", b"\xc2"):
             # without a tag a wrong key shows itself as noise only
             raise _PushRefused(PushRefusal.NOT_A_PUSH if opened.control & 0x10 else PushRefusal.WRONG_KEY)
         body = _body(notification.decode(opened.plain))
-        self._check_device(peer, body.device, proved=bool(opened.control & security.AUTHENTICATED))
+        self._check_device(peer, body.device, proved=bool(opened.control & suites.AUTHENTICATED))
         sender = sender_key(keys, title)
         if opened.counter <= self._replay.last(sender):
             raise _PushRefused(PushRefusal.REPLAYED)

@@ -50,7 +50,10 @@ CONTROLS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """An encryption key (global unicast or dedicated) and the authentication key, 16 octets each."""
+    """An encryption key (global unicast or dedicated) and the authentication key, 16 octets each.
+
+    Raises MeterConfigError for another length. Neither key is shown by `repr`.
+    """
 
     encryption: bytes = field(repr=False)
     authentication: bytes = field(repr=False)

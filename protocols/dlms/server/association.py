@@ -11,8 +11,7 @@ from protocols.dlms.apdu.acse import Aare, Aarq, InitiateRequest, InitiateRespon
 from protocols.dlms.apdu.diagnostics import DECIPHERING_ERROR, INVOCATION_COUNTER_ERROR
 from protocols.dlms.apdu.services import ActionRequest, ActionResponse, Apdu
 from protocols.dlms.data.types import Data, Tag, octets
-from protocols.dlms.security import ciphering, hls
-from protocols.dlms.security import suites as security
+from protocols.dlms.security import ciphering, hls, suites
 from protocols.dlms.security.ciphering import CIPHER_OVERHEAD, Form, KeySet
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.model import READ_WRITE_DENIED, AssociationPolicy, CosemModel
@@ -126,7 +125,7 @@ class ServerAssociation:
     def unprotect(self, received: bytes) -> tuple[bytes, Form]:
         """Open an APDU; a used counter is a Refusal, as the Green Book asks; SecurityFailure otherwise."""
         assert self._keys is not None
-        required = security.CONTROLS[self.policy.protection]
+        required = suites.CONTROLS[self.policy.protection]
         opened = ciphering.unprotect_apdu(self._keys, self._client_title, received, required=required)
         self._client_title = self._client_title or opened.title
         if opened.form.dedicated:
@@ -150,7 +149,7 @@ class ServerAssociation:
             self._model.system_title,
             self._counter(),
             plain,
-            control=security.CONTROLS[self.policy.protection],
+            control=suites.CONTROLS[self.policy.protection],
             form=form,
         )
 
@@ -214,7 +213,7 @@ def _mismatch(policy: AssociationPolicy, aarq: Aarq) -> int:
     if (aarq.mechanism or 0) != hls.MECHANISMS[policy.auth]:  # 0 is "lowest level", the same as no name
         return acse.DIAGNOSTIC_MECHANISM_REQUIRED
     needs_title = policy.ciphered or policy.auth in (Auth.HLS_GMAC, Auth.HLS_SHA256)
-    if needs_title and len(aarq.system_title) != security.TITLE_OCTETS:
+    if needs_title and len(aarq.system_title) != suites.TITLE_OCTETS:
         return acse.DIAGNOSTIC_TITLE
     secret = aarq.secret or b""
     if policy.auth is Auth.LLS and not hls.same(secret, policy.secret or b""):

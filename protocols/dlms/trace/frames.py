@@ -55,9 +55,15 @@ def decode_trace(
 ) -> Trace:
     """Read a trace of any number of frames or APDUs in a row, HDLC segments and blocks joined.
 
-    `keys` open ciphered APDUs; their system titles are taken from the trace's own AARQ and AARE, then from
-    `titles`. `dedicated` opens ded- APDUs until an initiate-request brings another; `secret` checks HLS 2.
-    Nothing in the octets raises; only a trace above `MAX_OCTETS` is a MeterProtocolError.
+    `data` are its octets: HDLC frames, wrapper headers, bare APDUs or values. `keys` open ciphered APDUs; their
+    system titles are taken from the trace's own AARQ and AARE, then from `titles`. `dedicated` opens ded- APDUs
+    until an initiate-request brings another; `secret` checks HLS 2.
+
+    Returns a tree with byte offsets, up to the end or the first wrong octet, which its `problem` names: nothing
+    in the octets raises. Only a trace above `MAX_OCTETS` raises MeterProtocolError.
+
+    >>> print(decode_trace(bytes.fromhex("C001C100080000010000FF0200")).lines()[3].strip())
+    0003    attribute: class 8, 0-0:1.0.0*255, attribute 2
     """
     if len(data) > MAX_OCTETS:
         raise MeterProtocolError(f"a trace of {len(data)} octets; {MAX_OCTETS} are read at once")

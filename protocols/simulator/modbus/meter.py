@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from protocols.clock import NowSource
 from protocols.modbus.codec import encode
-from protocols.modbus.model import SERIAL, MeterModel, Register, load_model
+from protocols.modbus.model import SERIAL, MeterModel, RegisterSpec, load_model
 from protocols.reading import Instant, Missing, MissingReason, Number, ProfileName, Quantity, Text, Value
 from protocols.simulator.household.state import SimMeter, TrueState
 
@@ -112,10 +112,10 @@ class ModbusMeter:
         before = any((function, p) in self._cells for p in range(place - reach, place))
         return before and any((function, p) in self._cells for p in range(place, place + reach + 1))
 
-    def _words(self, register: Register, state: TrueState | None) -> list[int]:
+    def _words(self, register: RegisterSpec, state: TrueState | None) -> list[int]:
         return encode(self._model, register, self._value(register, state), self._zone)
 
-    def _value(self, register: Register, state: TrueState | None) -> Value:
+    def _value(self, register: RegisterSpec, state: TrueState | None) -> Value:
         quantity = str(Quantity.of(register.quantity))
         if quantity == SERIAL:
             return Text(self._meter.serial)
@@ -130,7 +130,7 @@ def exception_pdu(function: int, code: int) -> bytes:
     return bytes((function & 0x7F | 0x80, code))
 
 
-def _cells(model: MeterModel) -> dict[tuple[int, int], tuple[Register, int]]:
+def _cells(model: MeterModel) -> dict[tuple[int, int], tuple[RegisterSpec, int]]:
     return {
         (register.function, register.address + offset): (register, offset)
         for register in model.registers

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord, JournalBatch, SeqRange
-from gateway.edge.journal.journal import FullPolicy, Journal, JournalLimits
+from gateway.edge.journal.journal import Journal
+from gateway.edge.journal.limits import FullPolicy, JournalLimits
 from gateway.errors import JournalError, JournalFull
 from tests.support.fakes import ManualClock
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
 
@@ -103,7 +104,7 @@ async def test_follow_ack_rewind_and_reopen(tmp_path: Path, clock: ManualClock) 
     await until(lambda: seen[11:] == [5, 6, 7, 8, 9, 10, 11])
     await journal.ack("mqtt", 6)
     await journal.close()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
     journal = await Journal.open(tmp_path / "j.db", clock=clock)
     first = await anext(journal.follow("mqtt"))
     assert [e.seq for e in first] == [7, 8, 9, 10, 11]

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord, JournalBatch
-from gateway.edge.journal.journal import Journal, JournalLimits
+from gateway.edge.journal.journal import Journal
+from gateway.edge.journal.limits import JournalLimits
 from tests.support.fakes import ManualClock
+from tests.support.waiting import PATIENCE
 
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -143,7 +145,7 @@ class JournalMachine(RuleBasedStateMachine):
         async def first_chunk():
             follower = self.journal.follow(sink)
             try:
-                return await asyncio.wait_for(anext(follower), 5)
+                return await asyncio.wait_for(anext(follower), PATIENCE)
             finally:
                 await follower.aclose()
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.edge.journal.journal import Journal, JournalLimits
+from gateway.edge.journal.journal import Journal
+from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.polling.health import PollState
 from gateway.edge.polling.schedule import DEFAULT_PERIODS, Schedule
 from gateway.errors import JournalError

@@ -29,7 +29,7 @@ from protocols.simulator.cosem.model import PUBLIC, UTILITY, HouseholdModel
 from protocols.simulator.dlms.ports import WrapperPort, simulated_meter
 from protocols.simulator.dlms.push_client import DialIn, PushClient, push_tcp, push_udp
 from protocols.simulator.household.household import Household
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 METER = "GEN:40001234"
 KEYS = Keys(encryption=bytes(range(16)), authentication=bytes(range(16, 32)))
@@ -182,7 +182,7 @@ async def test_an_alert_is_an_event_by_itself_and_has_the_event_logs_read_at_onc
             return await journaled(edge, ProfileName.EVENTS)
 
         await until(lambda: edge.push.intake_statistics().captures == 1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not any(
                 v["q"] == codes and v.get("value") == "301" for e in await events() for v in e["values"]
             ):
@@ -283,7 +283,7 @@ async def test_a_caller_that_none_of_our_meters_is_is_sent_away(tmp_path: Path) 
     async with running(config, poll=False) as edge:
         meter = DialIn(model_of("XYZ:777"))
         await meter.open(HOST, edge.push.listener.tcp_port)
-        await asyncio.wait_for(meter.run(), 20)
+        await asyncio.wait_for(meter.run(), PATIENCE)
         assert edge.push.listener.statistics().unknown_callers == 1
 
 

@@ -18,6 +18,7 @@ from protocols.dlms.push.body import ALERT_SETUP, Alert, PushBody, PushedCells
 from protocols.dlms.push.receiver import Notification, PushPeer
 from protocols.reading import Obis, ReadingSet
 from tests.support.fakes import ManualClock
+from tests.support.waiting import PATIENCE
 
 
 class Broken(PushLayouts):
@@ -71,7 +72,7 @@ async def test_a_push_that_fails_in_an_unforeseen_way_is_counted_and_the_next_on
         clock=SystemClock(),
     )
     running = asyncio.create_task(intake.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while intake.statistics().misfits < 2 and not running.done():
             await asyncio.sleep(0)
     assert not running.done()
@@ -98,7 +99,7 @@ async def test_before_the_poller_saw_the_meters_clock_the_push_shows_it(
     layouts, zones = PushLayouts(SystemClock()), {"GEN:1": "Asia/Kolkata"}
     intake = PushIntake(parts, parts, layouts, appender=parts, poller=parts, zones=zones, clock=SystemClock())
     running = asyncio.create_task(intake.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not parts.trusted:
             await asyncio.sleep(0)
     running.cancel()

@@ -16,7 +16,7 @@ from tests.support.contract_schemas import validate
 from tests.support.edge.mqtt_sink import billing, settings, sink, status_of
 from tests.support.journal_records import gap_record, record, records
 from tests.support.mosquitto import Mosquitto
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 
 @dataclass
@@ -124,4 +124,4 @@ async def test_ends_with_the_journal(broker: Mosquitto, tmp_path: Path) -> None:
     task = asyncio.create_task(one.run(journal))
     await until(lambda: one.statistics().cursor == 50)
     await journal.close()
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, PATIENCE)

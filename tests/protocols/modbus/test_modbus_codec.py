@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.modbus.codec import decode, encode
-from protocols.modbus.model import MeterModel, Register, load_model
+from protocols.modbus.model import MeterModel, RegisterSpec, load_model
 from protocols.reading import Instant, Missing, MissingReason, Number, Text, Value
 
 INDIA = ZoneInfo("Asia/Kolkata")
 MODEL: MeterModel = load_model("abb-b23")
 
 
-def register(type_: str, **more: object) -> Register:
+def register(type_: str, **more: object) -> RegisterSpec:
     table = {"quantity": "1-0:1.8.0", "profiles": ["instantaneous"], "function": 3, "address": 0}
-    return Register.model_validate({**table, "type": type_, **more})
+    return RegisterSpec.model_validate({**table, "type": type_, **more})
 
 
 def single(value: float) -> list[int]:
@@ -61,7 +61,7 @@ def single(value: float) -> list[int]:
         (register("time_bcd"), [0xABCD, 0x2312, 0], Missing(MissingReason.OUT_OF_RANGE)),
     ],
 )
-def test_decodes(cell: Register, words: list[int], value: Value | None) -> None:
+def test_decodes(cell: RegisterSpec, words: list[int], value: Value | None) -> None:
     got = decode(MODEL, cell, words, INDIA)
     if value is None:
         assert isinstance(got, Number)
@@ -130,6 +130,6 @@ def test_any_words_decode_to_a_value(data: st.DataObject) -> None:
         (register("text", count=1), Text("ABC"), "does not fit text of 2 octets"),
     ],
 )
-def test_what_does_not_fit_is_refused(cell: Register, value: Value, message: str) -> None:
+def test_what_does_not_fit_is_refused(cell: RegisterSpec, value: Value, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         encode(MODEL, cell, value, INDIA)

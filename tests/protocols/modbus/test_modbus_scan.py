@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
+from protocols.lines.traced import TracedLine
 from protocols.modbus import scan as scan_module
 from protocols.modbus.model import load_model
 from protocols.modbus.scan import FoundUnit, scan_modbus
@@ -13,6 +12,7 @@ from protocols.simulator.modbus.meter import ModbusMeter
 from tests.support.fakes import HandClock
 from tests.support.modbus.raw_responder import bus, rtu
 from tests.support.modbus.simulated import NOON, StillMeter, bus_of
+from tests.support.waiting import waits_run_out
 
 CLOCK = HandClock(NOON)
 
@@ -38,6 +38,25 @@ async def test_finds_units_models_and_serials(kind: str) -> None:
     ]
 
 
+async def test_a_traced_bus_is_asked_in_rtu_framing_only() -> None:
+    """A trace does not hide that the line is serial: no TCP header is sent over a bus."""
+    requests: list[bytes] = []
+
+    class Sink:
+        def octets(self, *, sent: bool, octets: bytes) -> None:
+            if sent:
+                requests.append(octets)
+
+        def remark(self, text: str) -> None: ...
+
+        def close(self) -> None: ...
+
+    async with bus_of(street()[:1], "rtu") as line:
+        found = [f.unit async for f in scan_modbus(TracedLine(line, Sink()), range(1, 4), timeout=0.05)]
+    assert found == [3]
+    assert {octets[0] for octets in requests} == {1, 2, 3}
+
+
 async def test_an_exception_proves_presence() -> None:
     def play(number: int, request: bytes) -> list[tuple[float, bytes]]:
         return [(0.0, rtu(4, request[1] | 0x80, 1))] if request[0] == 4 else []
@@ -56,11 +75,10 @@ async def test_a_late_unit_is_found_and_not_taken_for_its_neighbour() -> None:
 
 
 async def test_an_empty_line_costs_one_timeout_each() -> None:
-    loop = asyncio.get_running_loop()
     async with bus(lambda number, request: []) as line:
-        before = loop.time()
-        assert [f async for f in scan_modbus(line, range(1, 21), timeout=0.02)] == []
-        assert loop.time() - before < 2
+        with waits_run_out() as waits:
+            assert [f async for f in scan_modbus(line, range(1, 21), timeout=0.02)] == []
+        assert sum(waits) < 2
         assert line.statistics().timeouts == 20
 
 

@@ -17,6 +17,7 @@ from protocols.simulator.modbus.meter import ModbusMeter
 from protocols.simulator.modbus.server import crc16, serve_rtu, serve_rtu_tcp, serve_tcp
 from tests.support.fakes import HandClock
 from tests.support.modbus.simulated import NOON, STATE, StillMeter, pty
+from tests.support.waiting import PATIENCE
 
 CLOCK = HandClock(NOON)
 LOW_FIRST = struct.Struct("<H")
@@ -46,6 +47,7 @@ async def poll(client: ModbusBaseClient, *, rtu: bool) -> None:
         await client.read_coils(0, count=1, device_id=7),
     ]
     assert [r.exception_code for r in refusals] == [2, 3, 2, 1, 1, 1]
+    client.comm_params.timeout_connect = 0.3  # for a unit that does not answer
     if rtu:
         with pytest.raises(ModbusIOException):
             await client.read_input_registers(0, count=2, device_id=99)
@@ -56,7 +58,7 @@ async def poll(client: ModbusBaseClient, *, rtu: bool) -> None:
 
 async def test_pymodbus_polls_over_tcp() -> None:
     server = await serve_tcp(meters())
-    await poll(AsyncModbusTcpClient("127.0.0.1", port=server.port, timeout=1, retries=0), rtu=False)
+    await poll(AsyncModbusTcpClient("127.0.0.1", port=server.port, timeout=PATIENCE, retries=0), rtu=False)
     await server.close()
     await server.close()
 
@@ -64,7 +66,7 @@ async def test_pymodbus_polls_over_tcp() -> None:
 async def test_pymodbus_polls_rtu_over_tcp() -> None:
     server = await serve_rtu_tcp(meters())
     client = AsyncModbusTcpClient(
-        "127.0.0.1", port=server.port, framer=FramerType.RTU, timeout=0.3, retries=0
+        "127.0.0.1", port=server.port, framer=FramerType.RTU, timeout=PATIENCE, retries=0
     )
     await poll(client, rtu=True)
     await server.close()
@@ -74,7 +76,9 @@ async def test_pymodbus_polls_rtu_on_a_pty_again_and_again() -> None:
     async with pty() as (master, device):
         server = await serve_rtu(meters(), master)
         for _ in range(2):
-            await poll(AsyncModbusSerialClient(device, baudrate=115200, timeout=0.3, retries=0), rtu=True)
+            await poll(
+                AsyncModbusSerialClient(device, baudrate=115200, timeout=PATIENCE, retries=0), rtu=True
+            )
         await server.close()
 
 
@@ -84,7 +88,7 @@ async def test_the_bus_survives_that_nobody_has_it_open() -> None:
     server = await serve_rtu(meters(), master)
     os.close(slave)
     await asyncio.sleep(0.05)
-    await poll(AsyncModbusSerialClient(device, baudrate=115200, timeout=0.3, retries=0), rtu=True)
+    await poll(AsyncModbusSerialClient(device, baudrate=115200, timeout=PATIENCE, retries=0), rtu=True)
     await server.close()
     os.close(master)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -13,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.simulator.household.household import Household
+from tests.support.steps import steps_of
 
 START = datetime(2026, 10, 14, 18, 30, tzinfo=UTC)
 END = START + timedelta(days=40)
@@ -160,16 +160,14 @@ def test_same_seed_same_rows_in_another_process() -> None:
     assert len(runs.pop().strip()) == 64
 
 
-def test_it_is_fast() -> None:
-    begin = time.perf_counter()
-    meter = home(2)
-    assert time.perf_counter() - begin < 0.05
-    end = START + timedelta(days=35)
+def test_what_it_costs() -> None:
+    """A household is made at once and shows its state at once; its rows cost what they are many."""
+    assert steps_of(lambda: home(2)) <= 1_000
+    meter, half, end = home(2), START + timedelta(days=17), START + timedelta(days=34)
     meter.state(end)
-    begin = time.perf_counter()
-    for second in range(100):
-        meter.state(end + timedelta(seconds=second))
-    assert (time.perf_counter() - begin) / 100 < 0.001
-    begin = time.perf_counter()
-    assert len(meter.block_rows(START, end)) > 1600
-    assert time.perf_counter() - begin < 0.2
+    assert steps_of(lambda: meter.state(end + timedelta(seconds=1))) <= 1_000
+    rows = len(meter.block_rows(START, end))
+    assert rows > 1550
+    cost = steps_of(lambda: home(2).block_rows(START, end))
+    assert cost <= 500 * rows
+    assert cost <= 2.5 * steps_of(lambda: home(2).block_rows(START, half))

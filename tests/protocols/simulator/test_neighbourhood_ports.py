@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -25,6 +26,7 @@ from protocols.simulator.neighbourhood.plan import MeterKind
 from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
 from tests.support.fakes import HandClock
 from tests.support.simulator import AARQ_NONE, ask_tcp
+from tests.support.waiting import PATIENCE, until
 
 
 @pytest.fixture
@@ -42,12 +44,14 @@ async def ask_pty(device: str, request: bytes, size: int) -> bytes:
         tty.setraw(fd)
         os.write(fd, request)
         answer = b""
-        end = asyncio.get_running_loop().time() + 5
-        while len(answer) < size and asyncio.get_running_loop().time() < end:
-            try:
+
+        def whole() -> bool:
+            nonlocal answer
+            with contextlib.suppress(BlockingIOError):
                 answer += os.read(fd, 512)
-            except BlockingIOError:
-                await asyncio.sleep(0.005)
+            return len(answer) >= size
+
+        await until(whole)
         return answer
     finally:
         os.close(fd)
@@ -130,13 +134,13 @@ async def test_simulator_process_serves_until_told_and_can_be_checked(tmp_path: 
         sys.executable, "-c", script, str(tmp_path), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    assert await asyncio.wait_for(process.stdout.readline(), 20) == b"ready 5\n"
+    assert await asyncio.wait_for(process.stdout.readline(), PATIENCE) == b"ready 5\n"
     plan = read_plan(tmp_path)
     line = plan.lines[0]
     request = struct.pack(">HHHH", 1, 16, 1, len(AARQ_NONE)) + AARQ_NONE
     assert (await ask_tcp(line.port or 0, request))[:2] == b"\x00\x01"
     process.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(process.wait(), 10) == 0
+    assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
     meter = household_of(plan, plan.meters[0])
     assert meter.block_rows(plan.history_from, plan.history_from + timedelta(days=1))
 

@@ -24,6 +24,7 @@ from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.pushes import Pushes, PushTo, pushing
 from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
 from tests.support.dlms.pushes import Memory
+from tests.support.waiting import PATIENCE
 
 
 class Receiving:
@@ -57,7 +58,7 @@ async def test_meters_push_readings_blocks_and_alerts_that_their_edge_takes(tmp_
             stop=stop,
         )
     )
-    await asyncio.wait_for(ready.wait(), 30)
+    await asyncio.wait_for(ready.wait(), PATIENCE)
     stop.set()
     await town
     raw = tomllib.loads((tmp_path / "edge.toml").read_text())
@@ -76,7 +77,7 @@ async def test_meters_push_readings_blocks_and_alerts_that_their_edge_takes(tmp_
         first.switch_relay(closed=False, at=now - timedelta(minutes=1))
         await pushes.between(now - timedelta(minutes=31), now)
         await pushes.between(now + timedelta(minutes=1), now + timedelta(minutes=2))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while receiving.receiver.statistics().accepted < 2 * len(senders) + 1:
                 await asyncio.sleep(0.01)
     finally:
@@ -108,7 +109,7 @@ async def test_meters_that_dial_in_push_on_their_connection_and_dial_again() -> 
     assert sum(line["kind"] == "dial-in" for line in lines) == count
     running = asyncio.create_task(pushes.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while callers < count:
                 await asyncio.sleep(0.01)
             now = clock.now().replace(minute=0, second=0, microsecond=0)

@@ -8,7 +8,7 @@ from protocols.dlms.data.types import Data, Tag, octets, structure
 from protocols.dlms.framing import hdlc, wrapper
 from protocols.dlms.framing.hdlc import Address, Frame
 from protocols.dlms.push.receiver import PushPeer, PushReceiver
-from protocols.dlms.security import suites as security
+from protocols.dlms.security import suites
 from protocols.dlms.security.suites import Keys
 from protocols.reading import Obis
 
@@ -65,7 +65,7 @@ def plain_push(
 def ciphered(
     plain: bytes, counter: int = 1, keys: Keys = KEYS, title: bytes = TITLE, control: int = 0x30
 ) -> bytes:
-    body = security.protect(keys, title, counter, plain, control=control)
+    body = suites.protect(keys, title, counter, plain, control=control)
     return (
         b"\xdb"
         + bytes((len(title),))

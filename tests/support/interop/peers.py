@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.support.waiting import PATIENCE
+
 HERE = Path(__file__).parent / "peer"
 LIMIT = 30.0
 """Seconds that one task of a peer may take."""
@@ -56,7 +58,7 @@ class PeerProcess:
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            self._process.wait(5)
+            self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -25,8 +25,7 @@ from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder, Parameters
 from protocols.dlms.framing.hdlc_channel import MAX_QUEUED
 from protocols.dlms.framing.link import ApduReceived
 from protocols.dlms.framing.wrapper import WrapperApdu
-from protocols.dlms.security import ciphering, hls
-from protocols.dlms.security import suites as security
+from protocols.dlms.security import ciphering, hls, suites
 from protocols.dlms.security.ciphering import Form
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
@@ -142,7 +141,7 @@ def test_a_meter_without_a_right_title_is_a_security_failure(name: str, title: b
 
 def test_octets_protected_in_name_only_are_refused() -> None:
     bare = bytes((0xC8, 9, 0x00)) + bytes(4) + b"\xc0\x01\xc1\x00"
-    for required in (0, security.AUTHENTICATED):
+    for required in (0, suites.AUTHENTICATED):
         with pytest.raises(SecurityFailure):
             ciphering.unprotect_apdu(KEYS, TITLE, bare, required=required)
 
@@ -185,7 +184,7 @@ def test_nothing_that_holds_a_secret_shows_it() -> None:
             gbt.GeneralBlock(number=1, acknowledged=0, data=aarq),
             ActionRequest(class_id=64, obis=o("0-0:43.0.0"), method=2, parameter=octets(secret)),
             hls.Credentials(auth=Auth.HLS2, secret=secret),
-            security.Opened(plain=initiate, counter=1, control=0x30),
+            suites.Opened(plain=initiate, counter=1, control=0x30),
         ]
     )
     assert "SECRET" not in shown
@@ -245,7 +244,7 @@ def test_a_served_meter_whose_counter_is_used_up_says_so_and_stays() -> None:
     talk = Joined(meter, settings)
     talk.associate()
     request = encode_apdu(GetRequest(class_id=1, obis=o("0-0:96.1.0"), attribute=2))
-    server = ServerConnection(meter, 48, ServerSettings(), SendCounter(security.MAX_COUNTER - 1))
+    server = ServerConnection(meter, 48, ServerSettings(), SendCounter(suites.MAX_COUNTER - 1))
     counter = iter(range(100, 200))
     title = settings.system_title
     initiate = ciphering.protect_apdu(

@@ -18,8 +18,7 @@ from protocols.dlms.push import framing as push_framing
 from protocols.dlms.push.body import ESW, Alert, PushedCells, PushedRows, bit_name
 from protocols.dlms.push.framing import MAX_PUSH, PushStream, datagram
 from protocols.dlms.push.receiver import MAX_UNKNOWN, PLAIN, PushPeer, PushReceiver, sender_key
-from protocols.dlms.security import ciphering
-from protocols.dlms.security import suites as security
+from protocols.dlms.security import ciphering, suites
 from protocols.dlms.security.suites import Keys
 from protocols.errors import LocalError, MeterConfigError, MeterProtocolError
 from tests.support.dlms.pushes import (
@@ -144,7 +143,7 @@ def test_a_body_without_a_clock_takes_the_headers_time() -> None:
 
 def test_an_event_notification_of_the_status_word_is_an_alert_on_a_known_connection() -> None:
     plain = notification.encode(CASES[2])
-    body = security.protect(KEYS, TITLE, 9, plain)
+    body = suites.protect(KEYS, TITLE, 9, plain)
     found = receiver().receive(b"\xca" + bytes((len(body),)) + body, METER)
     assert found is not None
     assert found.payload == Alert(BITS)

@@ -28,8 +28,7 @@ from protocols.dlms.framing.hdlc_link import HdlcClientLink
 from protocols.dlms.framing.link import ApduReceived, LinkOpened
 from protocols.dlms.profile.decoder import buffer_of
 from protocols.dlms.profile.layouts import CLOCK, Layout, parse_columns, parse_scales
-from protocols.dlms.security import ciphering, hls
-from protocols.dlms.security import suites as security
+from protocols.dlms.security import ciphering, hls, suites
 from protocols.dlms.security.suites import Keys
 from protocols.errors import SecurityFailure
 from protocols.reading import Number, Obis, ProfileName
@@ -51,14 +50,14 @@ def test_ciphered_get_request() -> None:
 
 def test_encryption_only_and_authentication_only() -> None:
     encrypted = hx("2001234567411312FF935A47566827C467BC")
-    assert security.protect(KEYS, TITLE, COUNTER, CLOCK_GET, control=0x20) == encrypted
-    assert security.unprotect(KEYS, TITLE, encrypted, required=0x20).plain == CLOCK_GET
-    signed = security.protect(KEYS, TITLE, COUNTER, CLOCK_GET, control=0x10)
+    assert suites.protect(KEYS, TITLE, COUNTER, CLOCK_GET, control=0x20) == encrypted
+    assert suites.unprotect(KEYS, TITLE, encrypted, required=0x20).plain == CLOCK_GET
+    signed = suites.protect(KEYS, TITLE, COUNTER, CLOCK_GET, control=0x10)
     assert signed == hx("1001234567") + CLOCK_GET + hx("06725D910F9221D263877516")
-    assert security.unprotect(KEYS, TITLE, signed, required=0x10).plain == CLOCK_GET
+    assert suites.unprotect(KEYS, TITLE, signed, required=0x10).plain == CLOCK_GET
     for weaker in (encrypted, signed):
         with pytest.raises(SecurityFailure, match="0x30 was agreed"):
-            security.unprotect(KEYS, TITLE, weaker)
+            suites.unprotect(KEYS, TITLE, weaker)
 
 
 def test_ciphered_initiate() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +15,7 @@ from protocols.dlms.trace import conversations as module
 from protocols.dlms.trace.conversations import Heard, Talks, decode_talks
 from protocols.dlms.trace.state import TraceState
 from tests.support.dlms.bench import KEYS, POLICIES, Joined, SmallMeter
+from tests.support.steps import steps_of
 
 GET = bytes.fromhex("C001C100080000010000FF0200")
 ANSWER = bytes.fromhex("C401C10006000006B3")
@@ -104,13 +104,17 @@ def test_a_datagram_ends_where_it_ends() -> None:
 
 
 @pytest.mark.parametrize("octet", [b"\x7e", b"\xa0", b"\x00", b"\x7e\xa0\x07"])
-def test_a_line_full_of_one_octet_takes_no_time(octet: bytes) -> None:
-    start = time.perf_counter()
-    pieces = [(True, octet * 20_000)] + [(True, octet)] * 2_000
-    decode_talks(heard(pieces), known)
+def test_a_line_full_of_one_octet_takes_few_steps(octet: bytes) -> None:
     good = encode(16, 1, GET)
-    decode_talks(heard([(True, good), *pieces]), known)
-    assert time.perf_counter() - start < 5
+    costs = []
+    for size in (10_000, 20_000):
+        pieces = [(True, octet * size)] + [(True, octet)] * (size // 10)
+        alone = steps_of(lambda pieces=pieces: decode_talks(heard(pieces), known))
+        behind = steps_of(lambda pieces=pieces: decode_talks(heard([(True, good), *pieces]), known))
+        assert max(alone, behind) <= 150 * size
+        costs.append((alone, behind))
+    for less, more in zip(*costs, strict=True):
+        assert more <= 2.5 * less
 
 
 def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

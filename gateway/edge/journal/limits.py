@@ -1,4 +1,4 @@
-"""What the journal is told and what it tells about itself: limits, statistics, dead letters, gaps."""
+"""The journal's bounds, what happens when they are reached, and what it tells about itself."""
 
 from __future__ import annotations
 
@@ -74,29 +74,5 @@ class JournalStatistics:
         return self.full_reason is not None
 
     def backlog(self, sink: str) -> int:
-        """Entries that `sink` has not acknowledged."""
+        """Return how many entries `sink` has not acknowledged."""
         return self.last_seq - max(self.cursors.get(sink, 0), self.first_seq - 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """An entry that a sink's peer refuses for good, with the peer's reason."""
-
-    sink: str
-    seq: int
-    at: datetime
-    reason: str
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GapState:
-    """A gap as the journal last knew it: after < missing <= until."""
-
-    gap_id: str
-    meter: str
-    profile: str
-    after: datetime
-    until: datetime
-    state: str
-    body: bytes
