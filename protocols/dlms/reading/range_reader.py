@@ -157,7 +157,7 @@ class RangeReader:
         now = self._clock.now()
         expected = min(end, now - period) - period
         while (last := rows.latest) is not None and last <= expected:
-            # some give a range that begins with a row without that row, some refuse one that does not
+            # from the last row itself, as some exclude a range's ends; then behind it, as some give one row only
             for start in (last, last + SECOND):
                 if rows.add(await self._more(layout, start, end)):
                     self.continued += 1
