@@ -32,6 +32,9 @@ from pathlib import Path
 import aiomqtt
 import paho.mqtt.client as paho
 import structlog
+from paho.mqtt.enums import CallbackAPIVersion
+
+from gateway.edge.journal.entry import Entry
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -141,7 +144,7 @@ async def measure_durable(folder: Path, rounds: int, count: int) -> dict[str, fl
     for turn in range(rounds + 1):
         ours = await durable(journal, reading_sets(count, 3 * turn * count))
         alone = await durable(journal, reading_sets(count, (3 * turn + 1) * count), lanes=1)
-        entries = []
+        entries: list[Entry] = []
         while len(entries) < count:
             entries += await journal.read(journal.last_seq - count + len(entries) + 1, journal.last_seq)
         bare = bare_sqlite(folder / "bare.db", [e.body for e in entries])
@@ -250,7 +253,7 @@ async def bare_aiomqtt(port: int, messages: list[tuple[str, bytes]]) -> float:
 
 def bare_paho(port: int, messages: list[tuple[str, bytes]]) -> float:
     """The fastest paho mode: one thread that calls loop() and keeps the window full."""
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    client = paho.Client(CallbackAPIVersion.VERSION2)
     client.max_inflight_messages_set(WINDOW)
     acked_count = 0
     connected = threading.Event()

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from protocols.clock import SystemClock
+from protocols.dlms.reading.layout_cache import Layouts
 from protocols.errors import ProtocolError
 from protocols.line import Line
 from protocols.lines.serial import SerialLine
@@ -74,7 +75,8 @@ def lines_of(plan: Plan) -> dict[str, Line]:
 
 
 async def read_all(plan: Plan, profile: ProfileName, at_once: int) -> tuple[int, list[str]]:
-    lines, keys, counters, clock, layouts = lines_of(plan), Keys(plan), Counters(), SystemClock(), {}
+    lines, keys, counters, clock = lines_of(plan), Keys(plan), Counters(), SystemClock()
+    layouts: Layouts = {}
     turn = asyncio.Semaphore(at_once)
     wrong: list[str] = []
     good = 0

@@ -198,7 +198,7 @@ PROFILE_KIND: Mapping[ProfileName, ProfileKind] = {
 
 
 class Quality(StrEnum):
-    """CIM reading quality codes `system.category.index` (IEC 61968-9) that the gateway itself gives."""
+    """CIM reading quality codes `system.category.index` (IEC 61968-9) that this stack gives by itself."""
 
     VALID = "1.0.0"
     CLOCK_ERROR = "1.1.9"
@@ -282,7 +282,10 @@ class RelayState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterClock:
-    """The meter's clock beside ours: drift is meter minus gateway, in seconds."""
+    """The meter's clock beside ours, read at the same moment.
+
+    `deviation` is in minutes as the meter writes it (None = unspecified), `status` the clock's status octet.
+    """
 
     meter: datetime
     gateway: datetime
@@ -291,7 +294,7 @@ class MeterClock:
 
     @property
     def drift(self) -> float:
-        """Seconds by which the meter is ahead."""
+        """Seconds by which the meter is ahead of us."""
         return (self.meter - self.gateway).total_seconds()
 
 

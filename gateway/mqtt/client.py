@@ -133,15 +133,15 @@ class ReceiptClient(aiomqtt.Client):
         receipt = self.receipts.pop(mid, None)
         if receipt is None or receipt.done():
             return
-        code = code_of(reason_code)
+        code = reason_number(reason_code)
         if code < 128:
             receipt.set_result(None)
         else:
             receipt.set_exception(_refused(code, str(reason_code)))
 
 
-def code_of(reason: Any) -> int:
-    """Return the number of a reason, of either version of MQTT."""
+def reason_number(reason: Any) -> int:
+    """Return the number of a broker's reason, of either version of MQTT."""
     return int(reason.value if isinstance(reason, ReasonCode) else reason or 0)
 
 

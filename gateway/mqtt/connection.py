@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.contract.envelope import CONTENT_TYPE
 from gateway.errors import ConfigError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
-from gateway.mqtt.client import MqttMessage, ReceiptClient, code_of, make_properties
+from gateway.mqtt.client import MqttMessage, ReceiptClient, make_properties, reason_number
 
 __all__ = ["MqttConnection", "MqttMessage", "MqttSettings", "TlsSettings", "Will", "connect"]
 
@@ -148,7 +148,7 @@ class MqttConnection:
         with _translated(self._settings):
             granted = await self._client.subscribe([(f, 1) for f in filters])
         for wanted, code in zip(filters, granted, strict=False):
-            if code_of(code) >= 128:
+            if reason_number(code) >= 128:
                 raise PeerRefusedLogin(
                     f"broker does not allow {self._settings.username or self._settings.client_id!r} to "
                     f"subscribe to {wanted}: check its access rules"
@@ -291,7 +291,7 @@ def _translated(settings: MqttSettings) -> Iterator[None]:
     try:
         yield
     except aiomqtt.MqttCodeError as error:
-        code = code_of(error.rc)
+        code = reason_number(error.rc)
         if isinstance(error, aiomqtt.exceptions.MqttConnectError) and code in _BAD_LOGIN:
             who = settings.username or settings.client_id
             raise PeerRefusedLogin(

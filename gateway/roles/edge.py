@@ -12,7 +12,6 @@ import structlog
 
 from gateway import __version__
 from gateway.config.file import Config, InfluxSection
-from gateway.config.meters import MeterSection
 from gateway.contract.messages import Alarm, ClockStatus, DirectoryPart, LineStatus, MeterStatus, Status
 from gateway.edge.influx.follow import InfluxFollower
 from gateway.edge.influx.move import InfluxMover
@@ -48,7 +47,7 @@ from protocols.meters.secrets import FileSecrets
 from protocols.reading import ProfileName
 from protocols.session import Clock, SessionContext
 
-log = structlog.get_logger("gateway.edge")
+log = structlog.get_logger("gateway.roles")
 
 BACKLOG_ALARM = 10_000
 """Entries waiting for the broker above which the status carries an alarm."""
@@ -147,7 +146,7 @@ class EdgeRole:
             raise ContractError("this edge takes whole snapshots of its part of the directory")
         snapshot = DirectorySnapshot.from_json(part.rows)
         self._directory = snapshot
-        log.info("directory_taken", version=snapshot.version)
+        log.info("directory_applied", version=snapshot.version)
         if self.follower is not None:
             self.follower.directory_changed(snapshot)
 
@@ -261,13 +260,12 @@ def journal_limits(config: Config) -> JournalLimits:
 
 def polled_meters(config: Config) -> list[PolledMeter]:
     """Return the poller's view of the meters."""
-
-    def polled(meter: MeterSection) -> PolledMeter:
-        return PolledMeter(
+    return [
+        PolledMeter(
             meter=meter.meter, line=meter.line, spec=meter.spec(config.gateway.name), profiles=meter.profiles
         )
-
-    return [polled(meter) for meter in config.meters]
+        for meter in config.meters
+    ]
 
 
 def schedule(config: Config) -> Schedule:

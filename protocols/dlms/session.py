@@ -242,7 +242,7 @@ async def open_dlms(
     opener = AssociationOpener(
         settings, association_settings(settings, context.secrets), context.counters, on_push
     )
-    spec.time_zone()  # a wrong name is said before the line is taken
+    spec.time_zone()  # an unknown zone is told before the meter is troubled
     lease = LineLease(line) if pool is None else pool.lease(line)
     try:
         await lease.acquire()

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ from gateway.contract.rule import ConsumerState
 from gateway.contract.signing import DIRECTORY_TYP, new_key_pair, verify
 from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
-from mapping.changes import Install, MoveIn, MoveOut, Name
+from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.errors import NumberRefused
 from mapping.snapshot import DirectorySnapshot
@@ -67,7 +68,7 @@ def rekey(store: DirectoryStore, account: str = "acc-1", number: str = "01234567
 
 
 def move(store: DirectoryStore) -> int:
-    changes = [
+    changes: list[Change] = [
         MoveOut("UP-1", MOVED),
         MoveIn("UP-1", "acc-2", MOVED),
         Name("acc-2", NumberKind.ACCOUNT, "2222222222"),
@@ -283,7 +284,7 @@ def test_a_correction_can_take_readings_away(ledger: Ledger, store: DirectorySto
     fit(store)
     rekey(store)
     sweep(ledger, store.snapshot())
-    stamped = {"reason": None, "directory_version": 2}
+    stamped: dict[str, Any] = {"reason": None, "directory_version": 2}
     ledger.ingest([received(batch([capture(1, **stamped), capture(200, **stamped)]))])
     assert ledger.unattributed.groups() == []
     version = store.apply([MoveOut("UP-1", MOVED)], by="test", source="x", at=NOW + 3 * DAY)

@@ -206,12 +206,10 @@ def test_a_damaged_file_is_a_ledger_error(tmp_path: Path) -> None:
 
 
 def test_the_schema_is_taken_by_postgresql() -> None:
-    from sqlalchemy.dialects import postgresql
+    from sqlalchemy.dialects.postgresql.base import PGDialect
     from sqlalchemy.schema import CreateTable
 
-    text = "\n".join(
-        str(CreateTable(t).compile(dialect=postgresql.dialect())) for t in table.metadata.sorted_tables
-    )
+    text = "\n".join(str(CreateTable(t).compile(dialect=PGDialect())) for t in table.metadata.sorted_tables)
     assert "BIGSERIAL" in text
     assert "BYTEA" in text
 
@@ -298,7 +296,7 @@ def test_an_instant_is_kept_to_the_microsecond_and_a_naive_time_is_refused(ledge
 
 def test_the_latest_captures_of_many_meters_are_one_statement(ledger: Ledger) -> None:
     meters = [f"GEN:{n}" for n in range(1, 41)]
-    rows = []
+    rows: list[Capture] = []
     for meter in meters:
         for number in (3, 9, 4):
             rows.append(capture(len(rows) + 1, meter=meter, number=number))

@@ -81,7 +81,7 @@ def test_order_and_repetition_do_not_matter(
         )
         for v in (3, 4)
     ]
-    singly = [*(batch(c) for c in captures), *spans, *named]
+    singly: list[Batch | AttributionChanged | NamingChanged] = [*(batch(c) for c in captures), *spans, *named]
     expected = state_of(*singly)
     shuffled = singly * 3
     rng.shuffle(shuffled)

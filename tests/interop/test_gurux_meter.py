@@ -12,6 +12,7 @@ import pytest
 
 from protocols.dlms.apdu.lists import Outcome, SetListRequest, Target
 from protocols.dlms.apdu.selection import ColumnName, EntrySelection, RangeSelection
+from protocols.dlms.client.association_opener import association_settings
 from protocols.dlms.client.exchange import Exchange
 from protocols.dlms.core.connection import ClientConnection
 from protocols.dlms.core.outcomes import Outcomes
@@ -20,7 +21,6 @@ from protocols.dlms.data.types import long_unsigned, octets, structure
 from protocols.dlms.framing.hdlc_link import HdlcClientLink
 from protocols.dlms.framing.link import ClientLink
 from protocols.dlms.framing.wrapper import WrapperClientLink
-from protocols.dlms.session import association_settings
 from protocols.errors import AssociationRefused, SecurityFailure
 from protocols.line import LineIO
 from protocols.lines.tcp import TcpLine

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from mapping import files
 from mapping.errors import FileRefused
-from mapping.files import escaped, parse_table, parse_times, read_table, refuse_coerced_numbers, write_table
+from mapping.files import (
+    CsvTable,
+    escaped,
+    parse_table,
+    parse_times,
+    read_table,
+    refuse_coerced_numbers,
+    write_table,
+)
 from mapping.imports import HEADER as IMPORT_HEADER
 from mapping.imports import plan_import
 from mapping.rekey import HEADER, plan_rekey
@@ -70,7 +78,7 @@ def test_bounds_are_enforced(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused(b"legacy_number,account_number\n")[0] == "TOO_LARGE"
 
 
-def table_of(*cells: str) -> files.Table:
+def table_of(*cells: str) -> CsvTable:
     return parse_table(("x\n" + "".join(f"{c}\n" for c in cells)).encode(), "f.csv", ("x",))
 
 

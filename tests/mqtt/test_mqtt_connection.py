@@ -166,7 +166,7 @@ def test_a_program_that_ends_while_it_connects_leaves_nothing_behind(
 ) -> None:
     """A one-shot command ends before, or just after, the thread has opened the socket."""
     connect_in_thread = aiomqtt.Client._client_connect
-    reached, unraisable = threading.Event(), []
+    reached, unraisable = threading.Event(), list[object]()
 
     def slowly(client: aiomqtt.Client) -> None:
         if opened:

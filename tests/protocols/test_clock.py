@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from protocols.clock import SystemClock
 from tests.support.waiting import PATIENCE
@@ -13,7 +13,7 @@ async def test_a_sleeper_wakes_when_the_machines_clock_is_set_back() -> None:
     class SetBack(SystemClock):
         away = timedelta(days=3650)
 
-        def now(self):
+        def now(self) -> datetime:
             return super().now() + self.away
 
     clock = SetBack()

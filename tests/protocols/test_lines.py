@@ -9,6 +9,7 @@ import tty
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,16 +37,19 @@ class SocketEnd:
         await self.came.wait()
         while True:
             try:
+                assert self.reader is not None
                 return await self.reader.readexactly(count)
             except asyncio.IncompleteReadError:
                 await asyncio.sleep(0.01)
 
     async def write(self, data: bytes) -> None:
+        assert self.writer is not None
         self.writer.write(data)
         await self.writer.drain()
 
     async def hang_up(self) -> None:
         self.came.clear()
+        assert self.writer is not None
         self.writer.close()
 
 
@@ -151,7 +155,7 @@ async def test_a_bus_belongs_to_one_program(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [{"parity": "X"}, {"stop_bits": 3}, {"baud": 0}])
-def test_wrong_serial_settings_are_refused(bad: dict[str, int]) -> None:
+def test_wrong_serial_settings_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(MeterConfigError, match="parity is N, E or O"):
         SerialLine("bus", "ttyS0", **bad)
 

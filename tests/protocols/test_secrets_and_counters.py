@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -104,7 +105,9 @@ steps = st.lists(
 
 @settings(deadline=None, max_examples=40)
 @given(steps=steps, block=st.integers(1, 8))
-def test_counters_rise_for_ever(tmp_path_factory: pytest.TempPathFactory, steps, block: int) -> None:
+def test_counters_rise_for_ever(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[Any], block: int
+) -> None:
     path = tmp_path_factory.mktemp("c") / "counters.json"
     counters = FileCounters(path, block)
     last = {"a": -1, "b": -1}

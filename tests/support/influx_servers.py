@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -34,7 +35,7 @@ def program(name: str, package: str) -> str:
 
 def get(url: str, **query: str) -> str:
     with urllib.request.urlopen(f"{url}?{urllib.parse.urlencode(query)}", timeout=5) as answer:
-        return answer.read().decode()
+        return str(answer.read(), "utf-8")
 
 
 def _wait_answering(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -199,11 +200,11 @@ def v2_path(upstream: str) -> Iterator[tuple[str, list[int]]]:
         thread.join()
 
 
-def influxql(url: str, database: str, query: str) -> list[dict[str, object]]:
+def influxql(url: str, database: str, query: str) -> list[dict[str, Any]]:
     answer = json.loads(get(url + "/query", db=database, q=query, epoch="ns"))
     return list(answer["results"][0].get("series", []))
 
 
-def export(url: str, match: str) -> list[dict[str, object]]:
+def export(url: str, match: str) -> list[dict[str, Any]]:
     get(url + "/internal/force_flush")
     return [json.loads(line) for line in get(url + "/api/v1/export", **{"match[]": match}).splitlines()]

@@ -18,7 +18,8 @@ import pytest
 
 from protocols.capture.trace_file import read_trace
 from protocols.session import Auth
-from tests.support.cli import ROOT, Cli
+from tests.support.cli import Cli
+from tests.support.paths import ROOT
 from tests.support.town import Town
 from tests.support.town_meters import address, one
 from tests.support.waiting import PATIENCE

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from gateway.cli.output import fits
-from tests.support.cli import ROOT, Cli
+from tests.support.cli import Cli
+from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE
 
 

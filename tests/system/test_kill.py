@@ -11,12 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 from gateway.central.audit import AuditResult
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.messages import Status
 from gateway.edge.journal.view import view
-from tests.support.town import Town, town
+from tests.support.mosquitto import Mosquitto
+from tests.support.town import Program, Town, town
 from tests.support.waiting import wait_until
 
 KILLS = int(os.environ.get("KILLS", "20"))
@@ -43,8 +45,8 @@ def converged(made: Town, since: datetime, until: datetime) -> AuditResult:
 
 def status(made: Town) -> Status | None:
     """The edge's retained status, as the broker has it; None when there is none yet."""
-    found: queue.Queue[bytes] = queue.Queue()
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+    found: queue.Queue[bytes | bytearray] = queue.Queue()
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
     client.on_message = lambda _client, _data, message: found.put(message.payload)
     client.connect("127.0.0.1", made.broker.port)
     client.subscribe("kesco/v1/edge-1/status", 1)
@@ -67,7 +69,8 @@ def test_sigkill_of_edge_central_and_broker_loses_doubles_and_misattributes_noth
         lose_store_at = KILLS // 2
         for kill in range(KILLS):
             time.sleep(dice.uniform(0.3, 2.5))
-            victim = dice.choice([made.edge, made.central, made.broker])
+            victims: list[Program | Mosquitto] = [made.edge, made.central, made.broker]
+            victim = dice.choice(victims)
             if kill == lose_store_at:
                 victim = made.broker
             victim.kill()

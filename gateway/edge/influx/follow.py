@@ -19,7 +19,7 @@ from mapping.snapshot import DirectorySnapshot
 from protocols.clock import SystemClock
 from protocols.durable import replace_file
 
-_log = structlog.get_logger("gateway.edge.influx")
+log = structlog.get_logger("gateway.edge.influx")
 
 RETRY = 5.0
 """Seconds between tries of a move while the server is away."""
@@ -127,7 +127,7 @@ class InfluxFollower:
 
     def _failed(self, meter: str, error: PeerError) -> None:
         self._fault = f"points of {meter} could not be moved to another account: {error}"
-        _log.warning("influx_move_failed", meter=meter, error=str(error))
+        log.warning("influx_move_failed", meter=meter, error=str(error))
 
     def _is_followed(self, snapshot: DirectorySnapshot) -> bool:
         try:
@@ -139,7 +139,7 @@ class InfluxFollower:
         try:
             replace_file(self._digest_file, _digest(snapshot).encode("ascii"))
         except OSError as error:  # then all meters are looked at again after the next start
-            _log.warning("influx_digest_not_kept", error=str(error))
+            log.warning("influx_digest_not_kept", error=str(error))
 
 
 def _whose(snapshot: DirectorySnapshot, meter: str) -> list[object]:

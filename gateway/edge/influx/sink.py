@@ -22,7 +22,7 @@ from gateway.errors import JournalError, PeerError, PeerRefusedData, PeerRefused
 from gateway.halving import refused_alone
 from gateway.statistics import counted
 
-_log = structlog.get_logger("gateway.edge.influx")
+log = structlog.get_logger("gateway.edge.influx")
 
 SINK = "influx"
 MAX_POINTS = 2_000
@@ -138,7 +138,7 @@ class InfluxSink:
         bodies = {e.seq: e.body for e in entries}
         for bad, error in refused:
             await journal.dead_letter(SINK, bad.seq, str(error), bodies[bad.seq])
-            _log.warning("point_refused", seq=bad.seq, error=str(error))
+            log.warning("point_refused", seq=bad.seq, error=str(error))
         self._statistics = counted(self._statistics, dead=len(refused), written=len(points) - len(refused))
         refused_seqs = {bad.seq for bad, _ in refused}
         taken = {p.seq for p in points} - refused_seqs
@@ -188,5 +188,5 @@ class InfluxSink:
 
     def _failed(self, error: str, retry_in: float = 0.0) -> None:
         if error != self._statistics.last_error:  # once for each cause, not once for each try
-            _log.warning("influx_write_failed", error=error, retry_in=round(retry_in, 1))
+            log.warning("influx_write_failed", error=error, retry_in=round(retry_in, 1))
         self._statistics = replace(counted(self._statistics, failures=1), connected=False, last_error=error)

@@ -133,8 +133,8 @@ def may_lock_out(error: Exception) -> bool:
     return isinstance(error, AssociationRefused | SecurityFailure)
 
 
-def code_of(error: Exception | None) -> str | None:
-    """Return the stable name of an error for messages and pages."""
+def health_code(error: Exception | None) -> str | None:
+    """Return the stable name of what is wrong, for messages and pages; None when nothing is."""
     if error is None:
         return None
     return error.code if isinstance(error, ProtocolError) else "internal"

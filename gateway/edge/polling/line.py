@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from gateway.backoff import Backoff
-from gateway.edge.polling.health import LineHealth, code_of
+from gateway.edge.polling.health import LineHealth, health_code
 from gateway.edge.polling.meter import NEVER, MeterPoll
 from gateway.edge.polling.schedule import FIRST_PROBE, LAST_PROBE, DeadBudget
 from protocols.errors import LineUnavailable
@@ -138,7 +138,7 @@ class LinePoll:
             line=self.line.name,
             state=self._state,
             since=self._since,
-            error_code=code_of(self._error),
+            error_code=health_code(self._error),
             error=None if self._error is None else str(self._error),
             next_try=self._retry_at,
             meters=len(self.meters),

@@ -15,7 +15,7 @@ from gateway.edge.polling.health import (
     MeterHealth,
     MeterReport,
     PollState,
-    code_of,
+    health_code,
     may_lock_out,
     state_of,
 )
@@ -39,7 +39,7 @@ UNSUPPORTED_PROBE = timedelta(days=1)
 """A profile that the meter lacks is asked for again this rarely: it may be empty yet, or come with new firmware."""
 MISMATCH_PROBE = 900.0
 """Seconds: where another meter answers nothing is read; its identity is asked this rarely."""
-_log = structlog.get_logger("gateway.edge.polling")
+log = structlog.get_logger("gateway.edge.polling")
 
 OpenMeter = Callable[[], AbstractAsyncContextManager[MeterSession]]
 """Opens a session with this poll's meter."""
@@ -157,7 +157,7 @@ class MeterPoll:
                     await self._collect(session, profile, trusted, new)
         except JournalError as error:
             # Not the meter's fault, and the next meter would fare no better: the poller waits.
-            _log.error("journal_refused", **self._where(), error=str(error))
+            log.error("journal_refused", **self._where(), error=str(error))
             raise
         except Exception as error:  # noqa: BLE001 - a driver's bug with one meter must not stop the others
             self._failed(error, profile)
@@ -168,7 +168,7 @@ class MeterPoll:
             line=self.meter.line,
             captures=new,
             unsupported=tuple(sorted(self._unsupported)),
-            error_code=code_of(self.error),
+            error_code=health_code(self.error),
             error=None if self.error is None else str(self.error) or type(self.error).__name__,
         )
 
@@ -199,7 +199,7 @@ class MeterPoll:
         before = self._clock_trusted
         self._seen_clock, self._clock_trusted = seen, clock_is_trusted(seen)
         if before is not False and not self._clock_trusted:
-            _log.warning("meter_clock_distrusted", **self._where(), drift=seen.drift, status=seen.status)
+            log.warning("meter_clock_distrusted", **self._where(), drift=seen.drift, status=seen.status)
         # A gateway that does not know the time itself cannot say that the meter's is wrong.
         return self._clock_trusted or not self._clock.disciplined()
 
@@ -217,7 +217,7 @@ class MeterPoll:
                 raise MeterRefused(f"{profile} was read before: {error}") from error
             self._unsupported.add(profile)
             self._due[profile] = self._clock.now() + UNSUPPORTED_PROBE
-            _log.info("profile_unsupported", **self._where(), profile=profile.value)
+            log.info("profile_unsupported", **self._where(), profile=profile.value)
             return
         self._once_read.add(profile)
         self._unsupported.discard(profile)
@@ -250,12 +250,12 @@ class MeterPoll:
         else:
             at_least = 0.0
         self._retry_at = self._clock.now() + timedelta(seconds=self._backoff.next(at_least=at_least))
-        log = _log.warning if isinstance(error, ProtocolError) else _log.exception
-        log(
+        report = log.warning if isinstance(error, ProtocolError) else log.exception
+        report(
             "other_meter_answered" if mismatch else "poll_failed",
             **self._where(),
             profile=profile.value if profile else None,
-            code=code_of(error),
+            code=health_code(error),
             error=str(error),
             next_try=self._retry_at.isoformat(),
         )
@@ -277,7 +277,7 @@ class MeterPoll:
             state=self.state,
             since=self._since,
             last_success=self._last_success,
-            error_code=code_of(self.error),
+            error_code=health_code(self.error),
             error=None if self.error is None else str(self.error),
             failures=self._backoff.failures,
             next_try=None if next_at == NEVER else next_at,

@@ -31,7 +31,7 @@ ALERT_LOG = 7
 """Occurrences of alerts lie after those of the seven event logs."""
 JOURNAL_RETRY = 5.0
 """Seconds between tries while the journal takes nothing; meanwhile senders on TCP wait."""
-_log = structlog.get_logger("gateway.edge.push")
+log = structlog.get_logger("gateway.edge.push")
 
 
 class NotificationSource(Protocol):
@@ -118,13 +118,13 @@ class PushIntake:
             # The meter pushes other columns than it named (another firmware): it is asked again, and what
             # the push announced is read meanwhile.
             self._count(misfits=1)
-            _log.warning("push_misfitted", meter=meter, setup=setup, error=str(error))
+            log.warning("push_misfitted", meter=meter, setup=setup, error=str(error))
             self._layouts.forget(meter)
             self._poll_instead(found)
             return
-        except Exception:  # noqa: BLE001 - one meter's push must not end the intake of all, and the edge with it
+        except Exception:  # one meter's push must not end the intake of all, and the edge with it
             self._count(misfits=1)
-            _log.exception("push_failed", meter=meter, setup=setup)
+            log.exception("push_failed", meter=meter, setup=setup)
             self._poll_instead(found)
             return
         if rows:
@@ -175,7 +175,7 @@ class PushIntake:
             new = await self._appender.append(meter, rows, clock_trusted=trusted, revise=False)
         except MeterProtocolError as error:
             self._count(misfits=1)
-            _log.warning("push_dropped", meter=meter, error=str(error))
+            log.warning("push_dropped", meter=meter, error=str(error))
             return
         self._count(captures=new, repeats=len(rows) - new)
 
@@ -186,7 +186,7 @@ class PushIntake:
                 await act()
             except JournalError as error:
                 self._count(journal_refused=1)
-                _log.error("journal_refused", error=str(error))
+                log.error("journal_refused", error=str(error))
                 await asyncio.sleep(JOURNAL_RETRY)
             else:
                 return

@@ -59,12 +59,20 @@ class SinkStatistics(Protocol):
 
 
 class Sink(Protocol):
-    """One way out. `run` lasts until it is cancelled or the journal closes; it never raises a PeerError."""
+    """One way out of the journal. `tests.support.check_sink` checks what every sink must do.
+
+    Everything is delivered at least once and in the order of the journal, but for what comes again after a
+    failure; the cursor never passes an entry that the peer has not taken or that was not kept as a dead
+    letter. `name` is that of the cursor.
+    """
 
     name: str
 
     async def run(self, journal: JournalReader) -> None:
-        """Deliver for ever, reconnecting by itself."""
+        """Deliver until cancelled or the journal closes, reconnecting by itself.
+
+        Raises no PeerError and no JournalError. What a cancel leaves without a receipt is delivered again.
+        """
 
     def statistics(self) -> SinkStatistics:
-        """Return a frozen copy of the counters."""
+        """Return the counters since start, frozen."""

@@ -21,7 +21,7 @@ from gateway.mqtt.connection import MqttConnection
 from gateway.statistics import counted
 from mapping.errors import MappingError
 
-_log = structlog.get_logger("gateway.edge.sinks")
+log = structlog.get_logger("gateway.edge.sinks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,7 @@ class EdgeLink:
             # would repeat those, and the consumer would take new entries for ones it has.
             was, last = journal.uuid, journal.last_seq
             await journal.renew()
-            _log.error("journal_set_back", was=was, now=journal.uuid, acknowledged=ack.seq, last_seq=last)
+            log.error("journal_set_back", was=was, now=journal.uuid, acknowledged=ack.seq, last_seq=last)
             raise ContractError(
                 f"$.data.seq: {ack.seq} was acknowledged, but journal {was} ends at {last}: its file was set"
                 f" back (restored from a copy?), so it goes on as journal {journal.uuid}"
@@ -147,7 +147,7 @@ class EdgeLink:
     def _refused(self, topic: str, error: Exception) -> None:
         self._count(refused=1)
         self._statistics = replace(self._statistics, last_refusal=f"{topic}: {error}")
-        _log.warning("message_refused", topic=topic, error=str(error))
+        log.warning("message_refused", topic=topic, error=str(error))
 
     def _count(self, **more: int) -> None:
         self._statistics = counted(self._statistics, **more)

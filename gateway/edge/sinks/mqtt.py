@@ -32,7 +32,7 @@ STEADY = 30.0
 """A connection that lasted this long, in seconds, starts the back-off anew."""
 FAREWELL = 2.0
 """Seconds that the last status may take, when the edge ends or the connection is given up."""
-_log = structlog.get_logger("gateway.edge.sinks")
+log = structlog.get_logger("gateway.edge.sinks")
 
 
 class ConnectionPartner(Protocol):
@@ -123,7 +123,7 @@ class MqttSink:
             self._statistics = replace(
                 self._statistics, connected=True, version=connection.version, last_error=None
             )
-            _log.info("mqtt_connected", host=self._settings.host, version=connection.version)
+            log.info("mqtt_connected", host=self._settings.host, version=connection.version)
             publisher = JournalPublisher(
                 SINK,
                 connection,
@@ -175,7 +175,7 @@ class MqttSink:
 
     def _failed(self, error: GatewayError, wait: float) -> None:
         self._statistics = replace(counted(self._statistics, failures=1), last_error=str(error))
-        _log.warning("mqtt_failed", error=str(error), code=type(error).__name__, retry_in=round(wait, 1))
+        log.warning("mqtt_failed", error=str(error), code=type(error).__name__, retry_in=round(wait, 1))
 
 
 def _essence(status: Status) -> str:

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 
-import structlog
-
 from gateway.backoff import Backoff
 from gateway.contract.envelope import MAX_DIRECTORY_MESSAGE, gateway_source, parse, wrap
 from gateway.contract.messages import DirectoryPart, DirectoryRequest, Signed
@@ -22,7 +20,6 @@ ASK_FIRST, ASK_MOST = 30.0, 600.0
 """Seconds after which an unanswered request is repeated, growing to the longest."""
 ASK_CALM = 5.0
 """Least seconds between a request and the next that a bad answer causes."""
-_log = structlog.get_logger("gateway.edge.sinks")
 
 
 class PartRequests:
@@ -89,7 +86,6 @@ class PartRequests:
             self._ask_again(snapshot=True)
             raise ContractError(f"$.rows: the directory part cannot be applied: {error}") from error
         self._answered = True
-        _log.info("directory_applied", version=part.version, kind=part.kind)
 
     async def ask(self, connection: MqttConnection) -> None:
         """Ask when the connection opens, after a part that could not be taken, and while nobody answers.

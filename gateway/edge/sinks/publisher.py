@@ -25,7 +25,7 @@ RECEIPT_DEADLINE = 30.0
 """Longest wait for a PUBACK, in seconds, before the connection is given up and opened anew."""
 ENVELOPE = 1024
 """Room for the envelope around a batch, in octets."""
-_log = structlog.get_logger("gateway.edge.sinks")
+log = structlog.get_logger("gateway.edge.sinks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +158,7 @@ class JournalPublisher:
         [entry] = batch.entries
         await self._journal.dead_letter(self._sink, entry.seq, str(error), entry.body)
         self._batcher.done(batch)
-        _log.error("mqtt_entry_refused", seq=entry.seq, error=str(error))
+        log.error("mqtt_entry_refused", seq=entry.seq, error=str(error))
 
     async def _wait_for_work(self) -> None:
         """Wait for entries, a receipt, or the moment that a batch is due; PeerUnavailable for no receipt."""

@@ -15,7 +15,14 @@ from protocols.dlms.core import hints
 from protocols.dlms.core.outcomes import Associated, error_of
 from protocols.dlms.data.types import octets
 from protocols.dlms.security import ciphering, hls, suites
-from protocols.dlms.security.ciphering import CIPHER_OVERHEAD, Form, KeySet
+from protocols.dlms.security.ciphering import KeySet
+from protocols.dlms.security.forms import (
+    AUTHENTICATED_ENCRYPTED,
+    CIPHER_OVERHEAD,
+    KEY_OCTETS,
+    Form,
+    is_ciphered,
+)
 from protocols.dlms.security.suites import Keys
 from protocols.errors import (
     AssociationRefused,
@@ -91,7 +98,7 @@ class ClientAssociation:
         self._next_counter = next_counter
         self._random = random_octets
         self._challenge = self._meter_challenge = b""
-        self._dedicated = random_octets(suites.KEY_OCTETS) if settings.dedicated_key else None
+        self._dedicated = random_octets(KEY_OCTETS) if settings.dedicated_key else None
         self._keys = self._key_set()
         self._control = suites.CONTROLS[settings.protection]
         self._form = Form.GENERAL_GLO if settings.general else Form.GLO
@@ -147,7 +154,7 @@ class ClientAssociation:
         if not settings.ciphered:
             return plain
         # a key inside is always enciphered, also where authentication alone is agreed (Green Book 9.2.4)
-        control = 0 if self._dedicated is None else suites.AUTHENTICATED_ENCRYPTED
+        control = 0 if self._dedicated is None else AUTHENTICATED_ENCRYPTED
         return self.protect(plain, form=Form.GLO, control=control)
 
     def take(self, received: bytes) -> bytes | Associated:
@@ -226,7 +233,7 @@ class ClientAssociation:
         answer = acse.decode_release(received)
         if not answer.response:
             raise MeterProtocolError("a release request does not answer ours")
-        if self._settings.ciphered and ciphering.is_ciphered(answer.user_information):
+        if self._settings.ciphered and is_ciphered(answer.user_information):
             self.unprotect(answer.user_information)
 
     # ciphering
@@ -249,7 +256,7 @@ class ClientAssociation:
 
     def unprotect(self, received: bytes) -> bytes:
         """Open an answer; a plain one is let through only when it is an error, or where that is configured."""
-        ciphered = ciphering.is_ciphered(received)
+        ciphered = is_ciphered(received)
         if not self._settings.ciphered:
             if ciphered:
                 raise SecurityFailure("a ciphered answer, and no ciphering was agreed")

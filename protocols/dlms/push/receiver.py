@@ -20,7 +20,7 @@ from protocols.dlms.apdu.notification import DataNotification, EventNotification
 from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.push.body import Payload, PushBody, body_of, event_of
 from protocols.dlms.security import suites
-from protocols.dlms.security.ciphering import GENERAL_DED, GENERAL_GLO
+from protocols.dlms.security.forms import AUTHENTICATED, AUTHENTICATED_ENCRYPTED, GENERAL_DED, GENERAL_GLO
 from protocols.dlms.security.suites import Keys
 from protocols.errors import MeterConfigError, MeterProtocolError, SecurityFailure
 
@@ -58,7 +58,7 @@ class PushPeer:
     name: str
     title: bytes = b""
     devices: frozenset[str] = frozenset()
-    required: int = suites.AUTHENTICATED_ENCRYPTED
+    required: int = AUTHENTICATED_ENCRYPTED
     pinned: bool = False
 
 
@@ -234,7 +234,7 @@ class PushReceiver:
             tagged = opened.control & suites.AUTHENTICATED
             raise _PushRefused(PushRefusal.NOT_A_PUSH if tagged else PushRefusal.WRONG_KEY)
         body = _body(notification.decode(opened.plain))
-        self._check_device(peer, body.device, proved=bool(opened.control & suites.AUTHENTICATED))
+        self._check_device(peer, body.device, proved=bool(opened.control & AUTHENTICATED))
         sender = sender_key(keys, title)
         if opened.counter <= self._replay.last(sender):
             raise _PushRefused(PushRefusal.REPLAYED)

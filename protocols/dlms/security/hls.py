@@ -8,15 +8,8 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from protocols.dlms.security.suites import (
-    AUTHENTICATED,
-    KEY_OCTETS,
-    TAG_OCTETS,
-    TITLE_OCTETS,
-    Keys,
-    protect,
-    unprotect,
-)
+from protocols.dlms.security.forms import AUTHENTICATED, KEY_OCTETS
+from protocols.dlms.security.suites import TAG_OCTETS, TITLE_OCTETS, Keys, protect, unprotect
 from protocols.errors import MeterConfigError, SecurityFailure
 from protocols.session import Auth
 

@@ -12,7 +12,7 @@ from protocols.dlms.apdu.conformance import BUILT, Conformance
 from protocols.dlms.apdu.diagnostics import DECIPHERING_ERROR
 from protocols.dlms.apdu.gbt import BlockTransfer
 from protocols.dlms.apdu.services import Apdu, ExceptionResponse, decode_apdu, encode_apdu
-from protocols.dlms.security import ciphering
+from protocols.dlms.security.forms import is_ciphered
 from protocols.dlms.server.association import AssociationRejected, ServerAssociation, reject
 from protocols.dlms.server.model import CosemModel
 from protocols.dlms.server.services import IMPOSSIBLE, NOT_ALLOWED, NOT_SUPPORTED, UNKNOWN, Refusal, Services
@@ -159,7 +159,7 @@ class ServerConnection:
             raise Refusal(NOT_ALLOWED, IMPOSSIBLE)
         if not association.policy.ciphered:
             return encode_apdu(self._serve(decode_apdu(octets)))
-        if not ciphering.is_ciphered(octets):
+        if not is_ciphered(octets):
             raise Refusal(NOT_ALLOWED, IMPOSSIBLE)
         try:
             plain, form = association.unprotect(octets)

@@ -6,7 +6,7 @@ HLS challenges are checked.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from protocols.dlms.apdu import acse, gbt, notification, services
 from protocols.dlms.apdu.acse import (
@@ -31,19 +31,24 @@ from protocols.dlms.apdu.lists import (
 from protocols.dlms.apdu.services import ActionRequest, ActionResponse, GetBlock, GetRequest
 from protocols.dlms.data.syntax import Field, Number, OctetString, Rest, Sequence, Value
 from protocols.dlms.data.types import Data, Tag
-from protocols.dlms.security.ciphering import (
+from protocols.dlms.security.forms import (
     DED_TAGS,
     GENERAL_CIPHERED,
     GENERAL_DED,
     GENERAL_GLO,
+    KEY_OCTETS,
     PLAIN_TAGS,
+    SECURED_TEXT,
     SERVICE_CIPHERED,
     CipheredApdu,
+    SecuredText,
 )
-from protocols.dlms.security.suites import KEY_OCTETS, SECURED_TEXT, Keys, SecuredText, unsecure
 from protocols.dlms.trace.state import TraceState
 from protocols.dlms.trace.tree import MAX_NODES, Node, TraceCursor, WrongByte
 from protocols.errors import MeterError
+
+if TYPE_CHECKING:
+    from protocols.dlms.security.suites import Keys
 
 MAX_APDU_DEPTH = 8
 """APDUs in APDUs; a ciphered initiate in a general-glo association in general blocks would be five."""
@@ -263,6 +268,8 @@ class ApduReader:
 
 def _opened(keys: Keys, titles: list[bytes], secured: SecuredText, inner_tag: int | None) -> bytes | None:
     """Open with the first title that fits; without a tag to check, that is the one that gives `inner_tag`."""
+    from protocols.dlms.security.suites import unsecure  # the ciphers are imported where keys are given
+
     found = None
     for title in titles:
         try:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.data.syntax import Number, Rest, Value
 from protocols.dlms.framing.hdlc import FLAG, FORMAT_TYPE, FRMR, SEGMENTED, Address, crc
-from protocols.dlms.security.suites import Keys
 from protocols.dlms.trace.apdus import ApduReader, apdu_name
 from protocols.dlms.trace.state import TraceState
 from protocols.dlms.trace.tree import Node, TraceCursor, WrongByte
 from protocols.errors import MeterProtocolError
+
+if TYPE_CHECKING:
+    from protocols.dlms.security.suites import Keys
 
 _U_FRAMES = {0x83: "SNRM", 0x63: "UA", 0x43: "DISC", 0x0F: "DM", 0x87: "FRMR", 0x03: "UI"}
 _UI = 0x03

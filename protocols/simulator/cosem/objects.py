@@ -37,7 +37,7 @@ _FIFO = 1
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One object: its class and version, and what answers for each attribute and method."""
+    """One object as it is served: its class and version, and what answers for each attribute and method."""
 
     class_id: int
     read: Mapping[int, Reader]
@@ -59,12 +59,12 @@ class ProfileSource:
 
 
 def constant(value: Data) -> Reader:
-    """Answer always the same."""
+    """Return what answers always the same."""
     return lambda _selection: value
 
 
 def live(value: Callable[[], Data]) -> Reader:
-    """Answer with what there is now."""
+    """Return what answers with the value of now."""
     return lambda _selection: value()
 
 
@@ -179,13 +179,13 @@ class Memory:
         self._kept[obis, attribute] = value
 
     def reader(self, obis: Obis, attribute: int, first: Data) -> Reader:
-        """Read what was written, or `first`."""
+        """Return what reads the value that was written, or `first`."""
         return lambda _selection: self._kept.get((obis, attribute), first)
 
     def writer(
         self, obis: Obis, attribute: int, first: Data, then: Callable[[Data], None] | None = None
     ) -> Writer:
-        """Write a value of the same type as `first`; `then` is told of it."""
+        """Return what writes a value of the same type as `first`, and calls `then` with it."""
 
         def write(value: Data) -> None:
             if value.tag is not first.tag:

@@ -59,7 +59,9 @@ class SimulatedMeter(ServedMeter):
         inner = ServerConnection(self.model, client, settings, self.counter)
         if self.player is None or not isinstance(self.model, FaultyModel):
             return inner
-        return FaultyConversation(inner, self.household, client, self.player, self.counter, self.model.asked)
+        return FaultyConversation(
+            inner, self.household, client, self.player, self.counter, self.model.note_association
+        )
 
 
 def simulated_meter(
@@ -112,7 +114,7 @@ class WrapperPort:
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str) -> int:
-        """Listen on a port that the system chooses; gives it."""
+        """Listen on a port that the system chooses; return it."""
         self._server = await asyncio.start_server(self._connected, host, 0)
         return int(self._server.sockets[0].getsockname()[1])
 
@@ -155,7 +157,7 @@ class HdlcPort:
         self._bus = HdlcBus(self._meters, ServerSettings())
         self._fd = master_fd
         self._loop = asyncio.get_running_loop()
-        self._heard = self._loop.time()
+        self._last_octets = self._loop.time()
         self._later: asyncio.TimerHandle | None = None
         self._queue: asyncio.Queue[Sequence[PortStep]] = asyncio.Queue(MAX_QUEUED)
         self._sender: asyncio.Task[None] | None = None
@@ -188,16 +190,16 @@ class HdlcPort:
             data = os.read(self._fd, READ_OCTETS)
         except BlockingIOError:
             return
-        except OSError:  # nobody has the other side open
+        except OSError:  # the other side is not open: a pty stays readable with an error, so look again later
             self._loop.remove_reader(self._fd)
             self._later = self._loop.call_later(_LOOK_AGAIN, self._watch)
             return
-        if self._loop.time() - self._heard > FRAME_SILENCE:
+        if self._loop.time() - self._last_octets > FRAME_SILENCE:
             self._bus.quiet()
-        self._heard = self._loop.time()
+        self._last_octets = self._loop.time()
         try:
             answer = self._bus.receive_data(data)
-        except LineClosed:  # a meter reboots: nobody on the bus remembers anything
+        except LineClosed:  # a meter reboots: what the bus knew of all its conversations is gone
             self._bus = HdlcBus(self._meters, ServerSettings())
             return
         if self._sender is None:

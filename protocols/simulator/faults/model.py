@@ -1,4 +1,4 @@
-"""Faults inside the meter: a `CosemModel` that holds the same readings and gives them in the field's odd ways."""
+"""Faults inside the meter: a `CosemModel` with the same readings, answered in the odd ways of meters in the field."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from protocols.dlms.server.model import OTHER_REASON, AccessDenied, AssociationP
 from protocols.reading import Obis
 from protocols.simulator.faults import rows as fault_rows
 from protocols.simulator.faults.kinds import FaultKind
-from protocols.simulator.faults.rows import Columns
 from protocols.simulator.faults.script import FaultPlayer
 
 Selection = RangeSelection | EntrySelection | None
@@ -34,8 +33,8 @@ class FaultyModel:
         self._scalers = {i.scaler_profile for i in companion().profiles.values()} | {
             companion().event_scaler_profile
         }
-        self._forgotten: dict[int, int] | None = None
-        self._changed = False
+        self._counters_after_reset: dict[int, int] | None = None
+        self._firmware_updated = False
 
     @property
     def system_title(self) -> bytes:
@@ -46,12 +45,12 @@ class FaultyModel:
         """Policies by client address."""
         return self._inner.associations()
 
-    def asked(self) -> None:
-        """Be told of an AARQ: what happens at the n-th association counts these."""
+    def note_association(self) -> None:
+        """Note an AARQ: faults that strike at the n-th association count these."""
         if self._player.fires(FaultKind.COUNTER_RESET):
-            self._forgotten = {}
+            self._counters_after_reset = {}
         if self._player.fires(FaultKind.COLUMNS_CHANGED):
-            self._changed = True
+            self._firmware_updated = True
 
     def get(self, client: int, target: Target) -> Data:
         """Return an attribute's value, perhaps not as it should be."""
@@ -85,28 +84,28 @@ class FaultyModel:
 
     def frame_counter(self, client: int) -> int:
         """Last invocation counter received in the association of `client`."""
-        if self._forgotten is not None:
-            return self._forgotten.get(client, 0)
+        if self._counters_after_reset is not None:
+            return self._counters_after_reset.get(client, 0)
         return self._inner.frame_counter(client)
 
     def note_frame_counter(self, client: int, value: int) -> None:
         """Raise that counter."""
-        if self._forgotten is not None:
-            self._forgotten[client] = max(self._forgotten.get(client, 0), value)
+        if self._counters_after_reset is not None:
+            self._counters_after_reset[client] = max(self._counters_after_reset.get(client, 0), value)
         else:
             self._inner.note_frame_counter(client, value)
 
-    # what is odd
+    # what the faults change
 
     def _plain_data(self, obis: Obis, value: Data) -> Data:
         client = self._counter_objects.get(obis)
         if client is not None and (fault := self._player.fires(FaultKind.COUNTER_LOW, str(obis))):
             return double_long_unsigned(max(0, self.frame_counter(client) - fault.amount))
-        if client is not None and self._forgotten is not None:
+        if client is not None and self._counters_after_reset is not None:
             return double_long_unsigned(self.frame_counter(client))
         if obis == FIRMWARE and self._player.standing(FaultKind.FLAG_TEXT):
             return octets(b"~" * 14)
-        if obis == FIRMWARE and self._changed:
+        if obis == FIRMWARE and self._firmware_updated:
             return octets((value.octets or b"") + b"-U1")
         return value
 
@@ -117,15 +116,12 @@ class FaultyModel:
             value = fault_rows.as_date_time(value)
         return value
 
-    def _columns(self, client: int, obis: Obis) -> Columns:
-        return tuple(self._inner.get(client, Target(PROFILE_CLASS, obis, 3)).items)
-
     def _few(self, obis: Obis) -> int | None:
-        """How many columns are captured, or None for all."""
+        """Return how many columns are captured, or None for all."""
         if obis in self._scalers:
             return None
         fault = self._player.standing(FaultKind.FEW_COLUMNS, str(obis))
-        if fault is None and self._changed:
+        if fault is None and self._firmware_updated:
             fault = self._player.standing(FaultKind.COLUMNS_CHANGED, str(obis))
         return None if fault is None else fault.amount
 
@@ -148,7 +144,7 @@ class FaultyModel:
         wanted = self._selection(obis, selection)
         whole = self._inner.get(client, Target(PROFILE_CLASS, obis, 2, wanted)).items
         rows = self._chosen(obis, whole, wanted)
-        columns = self._columns(client, obis)
+        columns = tuple(self._inner.get(client, Target(PROFILE_CLASS, obis, 3)).items)
         if self._player.standing(FaultKind.ZERO_DEMAND_TIME):
             rows = [fault_rows.without_demand_time(r, columns) for r in rows]
         rows = self._cut(obis, rows)
@@ -175,7 +171,7 @@ class FaultyModel:
         if isinstance(selection, RangeSelection) and self._player.standing(FaultKind.RANGE_EXCLUSIVE, name):
             chosen = [r for r in chosen if fault_rows.stamp_of(r) != fault_rows.wall(selection.since)]
         if fault := self._player.standing(FaultKind.MISSING_ROWS, name):
-            chosen = [r for r in chosen if not fault_rows.picked(r, fault.amount)]
+            chosen = [r for r in chosen if not fault_rows.strikes(r, fault.amount)]
         for kind, twin in ((FaultKind.DOUBLE_ROWS, False), (FaultKind.TWIN_ROWS, True)):
             if fault := self._player.standing(kind, name):
                 chosen = fault_rows.doubled(chosen, fault.amount, twin=twin)

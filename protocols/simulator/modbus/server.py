@@ -44,7 +44,7 @@ async def serve_tcp(meters: Iterable[ModbusMeter], host: str = "127.0.0.1") -> M
 
 
 async def serve_rtu_tcp(meters: Iterable[ModbusMeter], host: str = "127.0.0.1") -> ModbusServer:
-    """Serve meters as a bus behind a TCP converter (RTU frames) on a free port; strangers meet silence."""
+    """Serve meters as a bus behind a TCP converter (RTU frames) on a free port; a unit that is not there is silent."""
     units = _by_unit(meters)
     return await _listen(host, lambda buffer: _rtu(units, buffer), FRAME_SILENCE)
 
@@ -59,11 +59,11 @@ async def serve_rtu(meters: Iterable[ModbusMeter], master_fd: int) -> ModbusServ
 
 
 AnswerRequests = Callable[[bytearray], bytes]
-"""Takes whole requests out of a buffer and gives the octets to answer with."""
+"""Takes whole requests out of a buffer and returns the octets to answer with."""
 
 
 class _PtyBus:
-    """Answers on a descriptor; while nobody has the other side open it looks again now and then."""
+    """Answers on a descriptor; while the other side is not open it looks again now and then."""
 
     def __init__(self, fd: int, answer: AnswerRequests) -> None:
         self._fd = fd
@@ -96,7 +96,7 @@ class _PtyBus:
             self._loop.remove_reader(self._fd)
             self._later = self._loop.call_later(_PTY_RETRY, self.watch)
             return
-        if self._loop.time() - self._last > FRAME_SILENCE:
+        if self._loop.time() - self._last > FRAME_SILENCE:  # half a request of a client that gave up
             self._buffer.clear()
         self._last = self._loop.time()
         self._buffer += octets
@@ -185,7 +185,7 @@ def _rtu(units: dict[int, ModbusMeter], buffer: bytearray) -> bytes:
 
 
 def _rtu_size(head: bytearray) -> int:
-    """Length of a request: writes of many say theirs, all others that meters know have 8 octets."""
+    """Return the length of a request: writes of many say theirs, all others that meters know have 8 octets."""
     if len(head) > 6 and head[1] in (15, 16):
         return 9 + head[6]
     return _REQUEST

@@ -16,7 +16,7 @@ from protocols.errors import MeterConfigError
 from protocols.session import DlmsSettings, ModbusSettings
 from protocols.simulator.cosem.rows import IST
 from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan, Plan, plan_neighbourhood
-from protocols.simulator.neighbourhood.pushes import PushTo, pushes_ciphered, pushing
+from protocols.simulator.neighbourhood.pushes import PushTo, push_senders, pushes_ciphered
 
 
 def write_files(
@@ -37,8 +37,11 @@ def write_files(
     folder.mkdir(parents=True, exist_ok=True)
     _write_keys(plan, folder / "keys")
     _write(folder / "directory.csv", _directory(plan, unnamed))
-    _write(folder / "rekey.csv", _table(("legacy_number", "account_number"), _rekey(plan)))
-    _write(folder / "contacts.csv", _table(("legacy_number", "mobile", "verified_at"), _contacts(plan)))
+    rekey = [(m.legacy_number or "", m.account_number or "") for m in plan.consumers]
+    _write(folder / "rekey.csv", _table(("legacy_number", "account_number"), rekey))
+    verified = plan.history_from.astimezone(IST).isoformat()
+    contacts = [(m.legacy_number or "", m.mobile or "", verified) for m in plan.consumers]
+    _write(folder / "contacts.csv", _table(("legacy_number", "mobile", "verified_at"), contacts))
     _write(folder / "edge.toml", edge_toml(plan, time, push_to))
     _write(folder / "plan.json", json.dumps(describe(plan, time), indent=1) + "\n")
 
@@ -74,7 +77,7 @@ def edge_toml(plan: Plan, time: SimulatedClock | None = None, push_to: PushTo | 
     if time is not None:
         start, anchor = time.start.isoformat(), time.anchor.isoformat()
         parts.append(f"[simulation]\nstart = {start}\nanchor = {anchor}\nspeed = {float(time.speed)}\n")
-    senders = pushing(plan) if push_to is not None else ()
+    senders = push_senders(plan) if push_to is not None else ()
     dialling = {meter.line for meter in senders if push_to is not None and push_to.dial_in}
     parts.extend(_line_toml(line, dial_in=line.name in dialling) for line in plan.lines)
     if push_to is not None:
@@ -147,15 +150,6 @@ def _directory(plan: Plan, unnamed: int | None) -> str:
         for meter in plan.meters
     ]
     return _table(header, rows)
-
-
-def _rekey(plan: Plan) -> list[tuple[str, ...]]:
-    return [(m.legacy_number or "", m.account_number or "") for m in plan.consumers]
-
-
-def _contacts(plan: Plan) -> list[tuple[str, ...]]:
-    verified = plan.history_from.astimezone(IST).isoformat()
-    return [(m.legacy_number or "", m.mobile or "", verified) for m in plan.consumers]
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -7,11 +7,13 @@ import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 from gateway.edge.influx.points import nanoseconds, point
 from gateway.edge.influx.sink import InfluxSink
 from gateway.edge.influx.target import InfluxTarget
 from gateway.edge.journal.entry import Entry, EntryKind
+from gateway.edge.sinks.base import JournalReader
 from tests.support.influx_servers import export, free_port, influxdb1, influxql, v2_path, victoria_metrics
 from tests.support.waiting import until
 
@@ -80,7 +82,7 @@ def test_a_point_has_tags_fields_and_time_and_no_field_for_what_is_missing() -> 
 async def test_victoriametrics_holds_what_was_written(tmp_path: Path) -> None:
     with victoria_metrics(tmp_path) as url:
         journal = ListJournal([entry(i) for i in range(1, 51)])
-        await InfluxSink(target(url), "edge-1").run(journal)
+        await InfluxSink(target(url), "edge-1").run(cast("JournalReader", journal))
         assert journal.cursor == 50
         series = export(url, '{__name__="instantaneous_voltage",account="unassigned"}')
         assert [len(s["values"]) for s in series] == [50]
@@ -89,7 +91,7 @@ async def test_victoriametrics_holds_what_was_written(tmp_path: Path) -> None:
 async def test_influxdb_refuses_some_points_and_they_are_set_aside_with_its_reason(tmp_path: Path) -> None:
     with influxdb1(tmp_path, "meters") as upstream, v2_path(upstream) as (url, writes):
         good = [entry(i) for i in range(1, 41)]
-        await InfluxSink(target(url), "edge-1").run(ListJournal(good))
+        await InfluxSink(target(url), "edge-1").run(cast("JournalReader", ListJournal(good)))
         # 1.6 fixes the type of a field: make `strange` a string, so that its floats are a partial-write 400.
         writer = InfluxSink(target(url), "edge-1")._writer
         writer.write([f'instantaneous,meter=x strange="text" {nanoseconds(START + timedelta(days=2))}'])
@@ -99,7 +101,7 @@ async def test_influxdb_refuses_some_points_and_they_are_set_aside_with_its_reas
             [entry(i, field="strange" if i in (57, 71) else "voltage") for i in range(41, 81)]
         )
         sink = InfluxSink(target(url), "edge-1")
-        await sink.run(journal)
+        await sink.run(cast("JournalReader", journal))
         assert journal.cursor == 80
         assert [seq for seq, _ in journal.dead] == [57, 71]
         assert "field type conflict" in journal.dead[0][1]
@@ -113,7 +115,7 @@ async def test_influxdb_refuses_some_points_and_they_are_set_aside_with_its_reas
 async def test_an_absent_server_holds_the_cursor_and_is_tried_again(tmp_path: Path) -> None:
     journal = ListJournal([entry(1)])
     sink = InfluxSink(target(f"http://127.0.0.1:{free_port()}"), "edge-1")
-    task = asyncio.create_task(sink.run(journal))
+    task = asyncio.create_task(sink.run(cast("JournalReader", journal)))
     await until(lambda: sink.statistics().failures >= 2)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

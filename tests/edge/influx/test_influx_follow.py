@@ -89,7 +89,7 @@ class Directory:
 
     def __init__(self, path: Path) -> None:
         self.store = DirectoryStore(path)
-        fitted = [
+        fitted: list[Change] = [
             Install(METER, "UP-1", Role.CONSUMER, T0 - timedelta(days=1)),
             MoveIn("UP-1", "acc-1", T0 - timedelta(days=1)),
             Name("acc-1", NumberKind.LEGACY, "KE0000001"),

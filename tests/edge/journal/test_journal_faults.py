@@ -37,7 +37,9 @@ def killed_writers(path: Path) -> list[tuple[int, int, int]]:
         lines += child.stdout.read().split(b"\n")[:-1]
         child.wait()
         child.stdout.close()
-        promised += [tuple(map(int, line.split()[:3])) for line in lines]
+        for line in lines:
+            first, last, number = map(int, line.split()[:3])
+            promised.append((first, last, number))
     return promised
 
 
@@ -81,7 +83,7 @@ async def test_an_entry_whose_commit_was_not_told_is_still_delivered(
     """The commit stands though the look at the file's size after it failed."""
     await journal.append(JournalBatch(captures=(record(1),)))
     store = journal._writer.store
-    sizes, failed = store.used_bytes, []
+    sizes, failed = store.used_bytes, list[int]()
 
     def once() -> int:
         if not failed:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord, JournalBatch
+from gateway.edge.journal.entry import CaptureRecord, Entry, EntryKind, GapRecord, JournalBatch, SeqRange
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
 from tests.support.fakes import ManualClock
 from tests.support.waiting import PATIENCE
 
+Result = TypeVar("Result")
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
 DAY = timedelta(days=1)
 LIMITS = JournalLimits(retention=DAY, sinks=("a", "b"))
@@ -71,7 +74,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.cursors = {"a": 0, "b": 0}
         self.marks: dict[str, datetime] = {}
 
-    def run(self, what):
+    def run(self, what: Coroutine[Any, Any, Result]) -> Result:
         return self.loop.run_until_complete(what)
 
     def teardown(self) -> None:
@@ -88,10 +91,10 @@ class JournalMachine(RuleBasedStateMachine):
             rev = 1 if old is None else old[1] + 1
             self.known[record.capture_id] = (record.value_hash, rev)
             self.entries.append(record.body.replace(b'"value_rev":1,', b'"value_rev":%d,' % rev))
-        for record in batch.gaps:
-            if self.gaps.get(record.gap_id) != record.state:
-                self.gaps[record.gap_id] = record.state
-                self.entries.append(record.body)
+        for gap in batch.gaps:
+            if self.gaps.get(gap.gap_id) != gap.state:
+                self.gaps[gap.gap_id] = gap.state
+                self.entries.append(gap.body)
         self.times += [self.clock.now()] * (len(self.entries) - before)
         return len(self.entries) - before
 
@@ -111,7 +114,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(several=st.lists(batches, min_size=2, max_size=4))
     def append_together(self, several: list[JournalBatch]) -> None:
-        async def all_at_once():
+        async def all_at_once() -> list[SeqRange]:
             return await asyncio.gather(*(self.journal.append(b) for b in several))
 
         spans = self.run(all_at_once())
@@ -142,7 +145,7 @@ class JournalMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.entries)
     @rule(sink=st.sampled_from("ab"))
     def follow(self, sink: str) -> None:
-        async def first_chunk():
+        async def first_chunk() -> list[Entry]:
             follower = self.journal.follow(sink)
             try:
                 return await asyncio.wait_for(anext(follower), PATIENCE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from tests.support.fakes import JumpClock
 
 
 @pytest.fixture
-async def bench(tmp_path: Path):
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     clock = JumpClock(T0)
     journal = await Journal.open(tmp_path / "j.db", clock=clock)
     yield Bench(journal, clock)
@@ -201,7 +202,9 @@ async def test_watermark_never_passes_trusted_now(bench: Bench) -> None:
         (timedelta(0), 0xFF, False, None),
     ],
 )
-async def test_clock_of_the_meter(bench: Bench, drift, status, alarm, reason) -> None:
+async def test_clock_of_the_meter(
+    bench: Bench, drift: timedelta, status: int, alarm: bool, reason: str | None
+) -> None:
     meter = bench.add("1")
     meter.rows = [block(T0 - HALF)]
     meter.drift, meter.status = drift, status
@@ -369,6 +372,6 @@ async def test_poll_once_tells_the_journals_failure(bench: Bench) -> None:
         (ProfileName.BILLING, "10:10:00", "18:30:30"),
     ],
 )
-def test_due_times_follow_local_boundaries(profile, after: str, due: str) -> None:
+def test_due_times_follow_local_boundaries(profile: ProfileName, after: str, due: str) -> None:
     at = datetime.fromisoformat(f"2026-11-23T{after}+00:00")
     assert Schedule().next_due(profile, at).strftime("%H:%M:%S") == due

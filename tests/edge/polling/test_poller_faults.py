@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from gateway.edge.journal.journal import Journal
 from protocols.errors import MeterRefused
-from protocols.reading import ProfileName, Quantity, Text
+from protocols.reading import ProfileName, Quantity, ReadingSet, Text
 from tests.support.edge.poller_bench import BLOCK, HALF, LIVE, T0, Bench, Meter, block
 from tests.support.fakes import JumpClock
 
@@ -19,7 +20,7 @@ DAILY = ProfileName.DAILY
 
 
 @pytest.fixture
-async def bench(tmp_path: Path):
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     clock = JumpClock(T0)
     journal = await Journal.open(tmp_path / "j.db", clock=clock)
     yield Bench(journal, clock)
@@ -68,7 +69,9 @@ async def test_a_failing_meter_is_retried_after_the_clock_was_set_back(bench: Be
 class OneProfileRefuses(Meter):
     """Answers, but refuses its block load."""
 
-    async def read(self, profile, since=None, until=None):
+    async def read(
+        self, profile: ProfileName, since: datetime | None = None, until: datetime | None = None
+    ) -> AsyncIterator[ReadingSet]:
         if profile is BLOCK:
             self.reads.append((profile, since, until))
             raise MeterRefused("object unavailable")
@@ -111,7 +114,9 @@ async def test_a_row_too_large_for_the_journal_is_its_meters_fault_alone(bench: 
 class UnfilteredMeter(Meter):
     """Gives every row whatever span was asked for."""
 
-    async def read(self, profile, since=None, until=None):
+    async def read(
+        self, profile: ProfileName, since: datetime | None = None, until: datetime | None = None
+    ) -> AsyncIterator[ReadingSet]:
         async for row in super().read(profile):
             yield row
 

@@ -25,7 +25,8 @@ async def test_polls_share_an_association_as_configured(
 ) -> None:
     server = await serve_wrapper(SmallMeter({48: POLICIES["none"][0]}))
     wire: Exchange = []
-    async with recording(*server.sockets[0].getsockname()[:2], wire) as port:
+    host, served_on = server.sockets[0].getsockname()[:2]
+    async with recording(host, served_on, wire) as port:
         make_directory_keys(tmp_path / "keys")
         path = tmp_path / "edge.toml"
         path.write_text(

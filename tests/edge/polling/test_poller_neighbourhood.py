@@ -35,7 +35,9 @@ class Empty:
 
     version = 0
 
-    def attributions(self, meter, start, end, known_at=None) -> Attributions:
+    def attributions(
+        self, meter: str, start: datetime | None, end: datetime, known_at: datetime | None = None
+    ) -> Attributions:
         return Attributions(accounts=(), reason=Unattributed.NO_ACCOUNT, directory_version=0)
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from gateway.config.mistakes import ConfigMistakes
 from gateway.contract.signing import new_key_pair
 from gateway.edge.push.counters import PushCounters
 from gateway.roles.edge import EdgeRole, edge_role
+from gateway.roles.push import PushRole
 from protocols.clock import SystemClock
 from protocols.dlms.data.types import octets
 from protocols.dlms.push.receiver import usual_title
@@ -113,7 +115,12 @@ async def served(tmp_path: Path, **push: object) -> AsyncIterator[tuple[Househol
         await port.close()
 
 
-async def journaled(edge: EdgeRole, profile: ProfileName) -> list[dict]:
+def push_of(edge: EdgeRole) -> PushRole:
+    assert edge.push is not None
+    return edge.push
+
+
+async def journaled(edge: EdgeRole, profile: ProfileName) -> list[dict[str, Any]]:
     found = []
     seq = 0
     while chunk := await edge.journal.read(seq + 1, edge.journal.last_seq):
@@ -132,10 +139,10 @@ async def test_pushed_readings_are_journaled_with_the_meters_own_scales_and_revi
     async with served(tmp_path) as (model, config), running(config, poll=False) as edge:
         assert (await edge.poller.poll_once()).ok
         polled = edge.journal.statistics()
-        push, port = client(model), edge.push.listener.tcp_port
+        push, port = client(model), push_of(edge).listener.tcp_port
         await asyncio.sleep(1.1)  # a reading of another second than the poll's
         await push_tcp(HOST, port, push.instantaneous())
-        await until(lambda: edge.push.intake_statistics().captures == 1)
+        await until(lambda: push_of(edge).intake_statistics().captures == 1)
         first, second = (await journaled(edge, ProfileName.INSTANTANEOUS))[-2:]
         assert second["at"] > first["at"]
         assert [(v["q"], v.get("unit")) for v in second["values"]] == [
@@ -144,29 +151,29 @@ async def test_pushed_readings_are_journaled_with_the_meters_own_scales_and_revi
         voltage = next(v for v in second["values"] if v["q"] == "1-0:12.7.0*255")
         assert 180 < float(voltage["value"]) < 270
         await asyncio.sleep(1.1)
-        await push_udp(HOST, edge.push.listener.udp_port, push.instantaneous(flat=True))
-        await until(lambda: edge.push.intake_statistics().captures == 2)
+        await push_udp(HOST, push_of(edge).listener.udp_port, push.instantaneous(flat=True))
+        await until(lambda: push_of(edge).intake_statistics().captures == 2)
         now = datetime.now(UTC)
         rows = push.stored(ProfileName.BLOCK_LOAD, now - timedelta(hours=5), now)
         await push_tcp(HOST, port, rows, framing="hdlc")
-        await until(lambda: edge.push.intake_statistics().repeats >= 8)
+        await until(lambda: push_of(edge).intake_statistics().repeats >= 8)
         counts = edge.journal.statistics()
         assert counts.revisions == 0
         assert counts.last_seq == polled.last_seq + 2
-        assert edge.push.listener.refusals.accepted == 3
+        assert push_of(edge).listener.refusals.accepted == 3
 
 
 async def test_before_the_layout_is_known_a_push_has_the_profile_polled_instead(tmp_path: Path) -> None:
     async with served(tmp_path) as (model, config), running(config, poll=False) as edge:
-        push, port = client(model), edge.push.listener.tcp_port
+        push, port = client(model), push_of(edge).listener.tcp_port
         await push_tcp(HOST, port, push.instantaneous())
-        await until(lambda: edge.push.intake_statistics().unknown_layout == 1)
-        counts = edge.push.intake_statistics()
+        await until(lambda: push_of(edge).intake_statistics().unknown_layout == 1)
+        counts = push_of(edge).intake_statistics()
         assert (counts.polls_woken, counts.captures) == (1, 0)
         assert (await edge.poller.poll_once()).ok
         await asyncio.sleep(1.1)  # a reading of another second than the poll's
         await push_tcp(HOST, port, push.instantaneous())
-        await until(lambda: edge.push.intake_statistics().captures == 1)
+        await until(lambda: push_of(edge).intake_statistics().captures == 1)
 
 
 async def test_an_alert_is_an_event_by_itself_and_has_the_event_logs_read_at_once(tmp_path: Path) -> None:
@@ -175,13 +182,13 @@ async def test_an_alert_is_an_event_by_itself_and_has_the_event_logs_read_at_onc
         model.household.switch_relay(closed=False, at=datetime.now(UTC))
         push = client(model)
         alert = push.alert((84, 85))
-        await push_tcp(HOST, edge.push.listener.tcp_port, alert)
+        await push_tcp(HOST, push_of(edge).listener.tcp_port, alert)
         codes = "0-0:96.11.6*255"
 
-        async def events() -> list[dict]:
+        async def events() -> list[dict[str, Any]]:
             return await journaled(edge, ProfileName.EVENTS)
 
-        await until(lambda: edge.push.intake_statistics().captures == 1)
+        await until(lambda: push_of(edge).intake_statistics().captures == 1)
         async with asyncio.timeout(PATIENCE):
             while not any(
                 v["q"] == codes and v.get("value") == "301" for e in await events() for v in e["values"]
@@ -197,8 +204,8 @@ async def test_an_alert_is_an_event_by_itself_and_has_the_event_logs_read_at_onc
 async def test_refused_pushes_have_their_names_and_change_nothing(tmp_path: Path) -> None:
     async with served(tmp_path) as (model, config):
         async with running(config, poll=False) as edge:
-            port = edge.push.listener.tcp_port
-            refusals = edge.push.listener
+            port = push_of(edge).listener.tcp_port
+            refusals = push_of(edge).listener
             good = client(model).alert((1,))
             await push_tcp(HOST, port, good, good)
             await until(lambda: refusals.refusals.replayed == 1)
@@ -210,13 +217,13 @@ async def test_refused_pushes_have_their_names_and_change_nothing(tmp_path: Path
             await push_tcp(HOST, port, client(stranger).alert((4,)))
             await until(lambda: refusals.refusals.unknown_sender == 1)
             assert list(refusals.refusals.unknown) == [usual_title("XYZ:777").hex()]
-            await until(lambda: edge.push.intake_statistics().captures == 1)
+            await until(lambda: push_of(edge).intake_statistics().captures == 1)
             assert len(await journaled(edge, ProfileName.EVENTS)) == 1
             (alarm,) = [a for a in edge.status().alarms if a.code == "push_refused"]
             assert alarm.text == "plain_refused 1, wrong_key 1, replayed 1"
         async with running(config, poll=False) as again:  # a restart lets no replay in
-            await push_tcp(HOST, again.push.listener.tcp_port, good)
-            await until(lambda: again.push.listener.refusals.replayed == 1)
+            await push_tcp(HOST, push_of(again).listener.tcp_port, good)
+            await until(lambda: push_of(again).listener.refusals.replayed == 1)
 
 
 async def test_plain_pushes_are_taken_where_declared_with_the_companions_columns(tmp_path: Path) -> None:
@@ -228,14 +235,14 @@ async def test_plain_pushes_are_taken_where_declared_with_the_companions_columns
         now = datetime.now(UTC)
         await push_tcp(
             HOST,
-            edge.push.listener.tcp_port,
+            push_of(edge).listener.tcp_port,
             push.instantaneous(),
             push.stored(ProfileName.BLOCK_LOAD, now - timedelta(hours=3), now),
             push.push(Obis(0, 9, 25, 9, 0), octets(b"?")),
             push.push(Obis(0, 0, 25, 9, 0), octets(b"too"), octets(b"few")),
         )
-        await until(lambda: edge.push.intake_statistics().misfits == 1)
-        counts = edge.push.intake_statistics()
+        await until(lambda: push_of(edge).intake_statistics().misfits == 1)
+        counts = push_of(edge).intake_statistics()
         assert counts.captures >= 6
         assert counts.unknown_setup == 1
         (block, *_) = await journaled(edge, ProfileName.BLOCK_LOAD)
@@ -252,24 +259,24 @@ async def test_a_meter_that_dials_in_is_asked_polled_and_pushes_on_the_same_conn
         assert edge.poller.statistics().meters[METER].error_code == "line_unavailable"
         meter, push = DialIn(model), client(model)
         meter.push_before_answer = push.alert((83,))  # comes while the caller is being asked
-        await meter.open(HOST, edge.push.listener.tcp_port)
+        await meter.open(HOST, push_of(edge).listener.tcp_port)
         serving = asyncio.create_task(meter.run())
         await until(lambda: edge.poller.statistics().meters[METER].last_success is not None)
-        await until(lambda: edge.push.intake_statistics().alerts == 1)
-        assert edge.push.listener.statistics().asked == 1
+        await until(lambda: push_of(edge).intake_statistics().alerts == 1)
+        assert push_of(edge).listener.statistics().asked == 1
         assert len(await journaled(edge, ProfileName.BLOCK_LOAD)) > 40
         meter.push_before_answer = push.alert((84,))  # comes in the middle of an exchange
         assert (await edge.poller.poll_meter(METER)).ok
-        await until(lambda: edge.push.intake_statistics().alerts == 2)
+        await until(lambda: push_of(edge).intake_statistics().alerts == 2)
         assert edge.poller.statistics().failures == 1
         await meter.push(push.alert((85,)))
-        await until(lambda: edge.push.intake_statistics().alerts == 3)
+        await until(lambda: push_of(edge).intake_statistics().alerts == 3)
         await meter.close()
         await serving
         await until(lambda: not edge.lines["l"].statistics().open)
         # it dials again with a push, which names it without being asked
         again = DialIn(model, 5_000)
-        await again.open(HOST, edge.push.listener.tcp_port)
+        await again.open(HOST, push_of(edge).listener.tcp_port)
         await again.push(push.instantaneous())
         serving = asyncio.create_task(again.run())
         await until(lambda: edge.lines["l"].statistics().open)
@@ -282,9 +289,9 @@ async def test_a_caller_that_none_of_our_meters_is_is_sent_away(tmp_path: Path) 
     config = config_of(tmp_path, {"kind": "dial-in"})
     async with running(config, poll=False) as edge:
         meter = DialIn(model_of("XYZ:777"))
-        await meter.open(HOST, edge.push.listener.tcp_port)
+        await meter.open(HOST, push_of(edge).listener.tcp_port)
         await asyncio.wait_for(meter.run(), PATIENCE)
-        assert edge.push.listener.statistics().unknown_callers == 1
+        assert push_of(edge).listener.statistics().unknown_callers == 1
 
 
 async def test_counters_survive_and_one_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.contract.messages import ReplayRequest
-from gateway.edge.influx.sink import InfluxSink, InfluxTarget
+from gateway.edge.influx.sink import InfluxSink
+from gateway.edge.influx.target import InfluxTarget
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.errors import JournalError, JournalFull
@@ -23,9 +25,9 @@ from tests.support.waiting import until
 
 def fail_once(journal: Journal, name: str, error: JournalError, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let one method of the journal fail at its first call, as a full disk makes it."""
-    works, failed = getattr(journal, name), []
+    works, failed = getattr(journal, name), list[str]()
 
-    async def wrapped(*arguments):
+    async def wrapped(*arguments: Any) -> Any:
         if not failed:
             failed.append(name)
             raise error

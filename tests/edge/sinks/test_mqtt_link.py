@@ -131,7 +131,7 @@ async def _fill_holes(broker: Mosquitto, consumer: Billing, journal: Journal) ->
                 request = ReplayRequest(journal=journal.uuid, first=first, last=last)
                 await say(connection, TOPICS.replay("edge-1"), request)
             with contextlib.suppress(AssertionError):
-                await until(lambda: not tracker.holes(journal.last_seq), 2)
+                await until(lambda: not tracker.holes(journal.last_seq), seconds=2)
     raise AssertionError(f"holes stay: {tracker.holes(journal.last_seq)}")
 
 

@@ -15,7 +15,7 @@ from gateway.contract.values import values_json
 from gateway.edge.journal.entry import EntryKind
 from gateway.edge.stamping.part import StampingPart
 from gateway.edge.stamping.stamp import gap_record, stamp
-from mapping.changes import MoveIn, bind
+from mapping.changes import Change, Install, MoveIn
 from mapping.directory import Attribution, AttributionRole, Attributions, Role, Unattributed
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
@@ -37,6 +37,7 @@ from protocols.reading import (
 )
 from tests.support.edge.poller_bench import HALF, block
 
+Pairs = tuple[tuple[Quantity, Value], ...]
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
 MINE = Attribution(account_id="a1", account_number="1234567890", legacy_number='L"1', usage_point="up1")
 
@@ -111,7 +112,16 @@ def as_model(quantity: Quantity, value: Value) -> CaptureValue:
     st.sampled_from(ProfileName),
     st.none() | st.binary(max_size=9),
 )
-def test_octets_equal_the_models(pairs, at, received, own, disciplined, clock_good, profile, raw) -> None:
+def test_octets_equal_the_models(
+    pairs: Pairs,
+    at: datetime,
+    received: datetime,
+    own: MeterTime | None,
+    disciplined: bool,
+    clock_good: bool,
+    profile: ProfileName,
+    raw: bytes | None,
+) -> None:
     start = at - timedelta(minutes=30) if profile is ProfileName.BLOCK_LOAD else None
     reading = ReadingSet(
         profile=profile,
@@ -138,8 +148,8 @@ def test_octets_equal_the_models(pairs, at, received, own, disciplined, clock_go
 
 @settings(deadline=None, max_examples=100)
 @given(pairs, pairs)
-def test_hash_tells_values_apart_only(one, two) -> None:
-    def made(values, received):
+def test_hash_tells_values_apart_only(one: Pairs, two: Pairs) -> None:
+    def made(values: Pairs, received: datetime) -> bytes:
         reading = ReadingSet(profile=ProfileName.DAILY, at=T0, values=values, received_at=received)
         return stamp(reading, "GEN:1", Directory(MINE), disciplined=True).value_hash
 
@@ -147,7 +157,9 @@ def test_hash_tells_values_apart_only(one, two) -> None:
     assert (made(one, T0) == made(two, T0)) == (values_json(one) == values_json(two))
 
 
-def reading(profile=ProfileName.DAILY, own: MeterTime | None = None, quality=Quality.VALID) -> ReadingSet:
+def reading(
+    profile: ProfileName = ProfileName.DAILY, own: MeterTime | None = None, quality: Quality = Quality.VALID
+) -> ReadingSet:
     return ReadingSet(
         profile=profile,
         at=T0,
@@ -163,7 +175,12 @@ GOOD = MeterTime(wall="2026-11-23T15:30:00", deviation=330, status=0)
 BAD = MeterTime(wall="2026-11-23T15:30:00", deviation=None, status=1, trusted=False)
 
 
-def captured(own, profile=ProfileName.DAILY, disciplined=True, clock_trusted=True) -> Capture:
+def captured(
+    own: MeterTime | None,
+    profile: ProfileName = ProfileName.DAILY,
+    disciplined: bool = True,
+    clock_trusted: bool = True,
+) -> Capture:
     record = stamp(
         reading(profile, own), "GEN:1", Directory(MINE), disciplined=disciplined, clock_trusted=clock_trusted
     )
@@ -191,7 +208,15 @@ def test_interval_is_looked_up_as_interval_and_snapshot_as_instant() -> None:
         (BAD, "instantaneous", False, True, "untrusted_time", "1.1.9", T0),
     ],
 )
-def test_reason_rules(own, profile, disciplined, clock_trusted, reason, quality, at) -> None:
+def test_reason_rules(
+    own: MeterTime | None,
+    profile: str,
+    disciplined: bool,
+    clock_trusted: bool,
+    reason: str | None,
+    quality: str,
+    at: datetime,
+) -> None:
     capture = captured(own, ProfileName(profile), disciplined, clock_trusted)
     assert (capture.reason, capture.quality, capture.at) == (reason, quality, at)
     assert bool(capture.attributions) == (reason is None)
@@ -258,7 +283,10 @@ def test_a_meter_outside_the_edges_part_is_stamped_as_by_no_directory(tmp_path: 
     """
     with DirectoryStore(tmp_path / "directory.db") as store:
         for meter in ("GEN:1", "GEN:2"):
-            changes = [bind(meter, f"up-{meter[-1]}", Role.CONSUMER, T0), MoveIn(f"up-{meter[-1]}", "a", T0)]
+            changes: list[Change] = [
+                Install(meter, f"up-{meter[-1]}", Role.CONSUMER, T0),
+                MoveIn(f"up-{meter[-1]}", "a", T0),
+            ]
             store.apply(changes, by="t", source="t", at=T0)
         part = StampingPart(DirectorySnapshot.from_json(store.snapshot().part({"GEN:1"}).to_json()))
     assert part.version == 2

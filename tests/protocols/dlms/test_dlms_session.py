@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -220,7 +221,7 @@ async def test_the_makers_name_stands_in_for_a_missing_title() -> None:
     ],
 )
 async def test_wrong_secrets_are_refused_and_the_line_stays_usable(
-    framing: str, name: str, changes: dict[str, object]
+    framing: str, name: str, changes: dict[str, Any]
 ) -> None:
     async with site(name, framing) as s:
         with pytest.raises(AssociationRefused, match="wrong"):
@@ -269,9 +270,8 @@ async def test_cancelling_in_mid_goodbye_hangs_up() -> None:
 
         async def poll() -> None:
             async with s.open() as session:
-                session.exchange._exchange._connection.receive_data = (
-                    lambda _: []
-                )  # the answer to the release is lost
+                connection = session.exchange._exchange._connection
+                connection.receive_data = lambda data: []  # type: ignore[method-assign] # the answer is lost
                 opened.set()
 
         task = asyncio.create_task(poll())

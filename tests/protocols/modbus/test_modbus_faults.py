@@ -165,7 +165,7 @@ async def test_an_echo_in_pieces_is_no_answer_and_alone_it_is_silence(address: i
 
     async with bus(play) as line, client(line) as modbus:
         assert await modbus.read_registers(5, 3, address, 1) == [7]
-        modbus._heard = False
+        modbus._has_answered = False
         with pytest.raises(MeterSilent):
             await modbus.read_registers(6, 3, address, 1)
 

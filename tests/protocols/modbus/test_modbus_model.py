@@ -9,7 +9,8 @@ import pytest
 from protocols.errors import MeterConfigError
 from protocols.modbus.model import LIVE_PROFILES, MeterModel, load_model, model_names, parse_model
 from protocols.modbus.plan import plan
-from protocols.reading import NAMES, Quantity, RelayState
+from protocols.names import NAMES
+from protocols.reading import Quantity, RelayState
 
 GOLDEN = Path(__file__).with_name("golden_models.txt")
 

@@ -27,7 +27,7 @@ def devices(draw: st.DrawFn) -> tuple[list[RegisterSpan], int, int, int, set[tup
             max_size=40,
         )
     )
-    grouped = {}
+    grouped: dict[tuple[int, str | None], int] = {}
     for span in spans:  # a group is one record: keep its members close
         key = (span.function, span.group)
         grouped.setdefault(key, span.address)

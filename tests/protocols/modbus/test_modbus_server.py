@@ -58,7 +58,9 @@ async def poll(client: ModbusBaseClient, *, rtu: bool) -> None:
 
 async def test_pymodbus_polls_over_tcp() -> None:
     server = await serve_tcp(meters())
-    await poll(AsyncModbusTcpClient("127.0.0.1", port=server.port, timeout=PATIENCE, retries=0), rtu=False)
+    await poll(
+        AsyncModbusTcpClient("127.0.0.1", port=server.port or 0, timeout=PATIENCE, retries=0), rtu=False
+    )
     await server.close()
     await server.close()
 
@@ -66,7 +68,7 @@ async def test_pymodbus_polls_over_tcp() -> None:
 async def test_pymodbus_polls_rtu_over_tcp() -> None:
     server = await serve_rtu_tcp(meters())
     client = AsyncModbusTcpClient(
-        "127.0.0.1", port=server.port, framer=FramerType.RTU, timeout=PATIENCE, retries=0
+        "127.0.0.1", port=server.port or 0, framer=FramerType.RTU, timeout=PATIENCE, retries=0
     )
     await poll(client, rtu=True)
     await server.close()

@@ -9,12 +9,15 @@ from dataclasses import replace
 import pytest
 
 from protocols.errors import IdentityMismatch, MeterConfigError, MeterSilent, NotSupported
+from protocols.line import Line
 from protocols.meters.open import open_session
 from protocols.modbus.model import load_model
 from protocols.modbus.session import ModbusSession, open_modbus
 from protocols.reading import (
+    Instant,
     Missing,
     MissingReason,
+    Number,
     ProfileName,
     Quality,
     ReadingSet,
@@ -38,7 +41,9 @@ KINDS = ["tcp", "rtu-tcp", "rtu"]
 CLOCK = JumpClock(NOON)
 
 
-def opened(line, wanted: MeterSpec, clock: JumpClock = CLOCK) -> AbstractAsyncContextManager[MeterSession]:
+def opened(
+    line: Line, wanted: MeterSpec, clock: JumpClock = CLOCK
+) -> AbstractAsyncContextManager[MeterSession]:
     return open_session(line, wanted, SessionContext(secrets=NoSecrets(), counters=NoCounters(), clock=clock))
 
 
@@ -59,12 +64,15 @@ def shown(row: ReadingSet) -> dict[str, str]:
     return {str(q): text(v) for q, v in row.values}
 
 
-def text(value: Value) -> str:
+def text(value: Value | None) -> str:
     if isinstance(value, Missing):
         return f"missing {value.reason}"
     if isinstance(value, Text):
         return value.text
-    return f"{value.text()} {value.unit}".strip() if hasattr(value, "mantissa") else str(value.at)
+    if isinstance(value, Number):
+        return f"{value.text()} {value.unit}".strip()
+    assert isinstance(value, Instant), value
+    return str(value.at)
 
 
 @pytest.mark.parametrize("kind", KINDS)

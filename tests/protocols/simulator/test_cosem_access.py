@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 from protocols.dlms.apdu.lists import Target
-from protocols.dlms.apdu.services import GetRequest, decode_apdu, encode_apdu
+from protocols.dlms.apdu.services import GetRequest, GetResponse, decode_apdu, encode_apdu
 from protocols.dlms.data.types import Data, Tag, array, enum, octets, structure
 from protocols.dlms.objects.object_list import parse_object_list
 from protocols.dlms.security.key_wrap import wrap_key
 from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
 from protocols.dlms.server.model import AccessDenied
+from protocols.dlms.session import DlmsSession
 from protocols.errors import AssociationRefused
 from protocols.reading import Obis, ProfileName
 from protocols.simulator.cosem.access import CLIENTS, association_object, counter_object
@@ -28,7 +31,7 @@ from tests.support.dlms.trap_site import SECRETS, energies, site
 
 
 @pytest.fixture
-async def model():
+async def model() -> AsyncIterator[HouseholdModel]:
     async with site("period-change-clears", extra=six(), master_key=MASTER) as meter:
         yield meter.meter.household
 
@@ -52,7 +55,7 @@ def test_every_association_has_its_object_counter_and_name(model: HouseholdModel
 
 
 def test_each_client_sees_what_its_list_says_and_no_more(model: HouseholdModel) -> None:
-    model.own(8, CLOCK)
+    model.get(PUBLIC, Target(8, CLOCK))
     sizes = {}
     for client in CLIENTS:
         entries = parse_object_list(model.get(client, Target(15, CURRENT)))
@@ -99,6 +102,7 @@ async def test_new_keys_hold_from_the_next_association() -> None:
         try:
             async with meter.open() as session:
                 parameter = array(structure(enum(0), octets(wrap_key(MASTER, new))))
+                assert isinstance(session, DlmsSession)
                 await session.exchange.action(Target(64, Obis(0, 0, 43, 0, 3), 2), parameter)
                 assert energies(await meter.blocks(session)) == meter.true_blocks()  # the old key still holds
             with pytest.raises(AssociationRefused):
@@ -139,5 +143,6 @@ def test_a_pre_established_client_is_served_without_aarq(model: HouseholdModel) 
     ):
         (answer,) = connection.handle(encode_apdu(GetRequest(class_id=class_id, obis=obis, attribute=2)))
         got = decode_apdu(answer)
+        assert isinstance(got, GetResponse)
         assert (got.data is not None) is allowed
     assert len(system_title("GEN", "10000001")) == 8

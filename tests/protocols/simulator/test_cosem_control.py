@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -19,6 +20,7 @@ from protocols.dlms.data.types import (
     unsigned,
 )
 from protocols.dlms.server.model import AccessDenied
+from protocols.dlms.session import DlmsSession
 from protocols.reading import Obis, ProfileName
 from protocols.simulator.cosem.control import (
     BILLING_SCHEDULE,
@@ -41,7 +43,7 @@ ESW, ESWF = Obis(0, 0, 94, 91, 18), Obis(0, 0, 94, 91, 26)
 
 
 @pytest.fixture
-async def meter():
+async def meter() -> AsyncIterator[TrapSite]:
     async with site("period-change-clears", extra=six()) as found:
         yield found
 
@@ -61,6 +63,7 @@ async def test_a_reset_of_the_demand_closes_a_billing_period(meter: TrapSite, mo
         before = [s async for s in session.read(ProfileName.BILLING)]
         demand = meter.household.state(NOW).max_demand_w
         assert demand > 0
+        assert isinstance(session, DlmsSession)
         await session.exchange.action(Target(9, RESET_SCRIPTS, 1), long_unsigned(1))
         bills = [s async for s in session.read(ProfileName.BILLING)]
     assert len(bills) == len(before) + 1
@@ -161,11 +164,11 @@ def test_scripts_and_setups_push_what_their_lists_name(model: HouseholdModel) ->
         for entry in model.get(PUSH, Target(40, setup)).items:
             class_id, name, attribute, _ = entry.items
             assert name.octets is not None
-            model.own(class_id.integer or 0, Obis.from_bytes(name.octets), attribute.integer or 0)
+            get(model, class_id.integer or 0, Obis.from_bytes(name.octets), attribute.integer or 0)
     with pytest.raises(AccessDenied):
         model.action(UTILITY, Target(9, PUSH_SCRIPTS, 1), long_unsigned(6))
     with pytest.raises(AccessDenied):
-        model.own(1, Obis(0, 0, 77, 7, 7))
+        get(model, 1, Obis(0, 0, 77, 7, 7))
 
 
 def test_the_clock_is_rounded_and_shifted(model: HouseholdModel) -> None:

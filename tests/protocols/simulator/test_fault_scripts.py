@@ -16,6 +16,7 @@ from protocols.simulator.faults import wire as fault_wire
 from protocols.simulator.faults.kinds import FAULT_KINDS, FaultKind
 from protocols.simulator.faults.script import Fault, FaultPlayer, FaultScript, load, shipped
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import Plan
 from tests.support.paths import ROOT
 from tests.support.simulator import AARQ_NONE, ask_tcp
 
@@ -103,7 +104,7 @@ def test_every_script_and_kind_is_documented() -> None:
 def test_what_leaves_the_wire_is_planned() -> None:
     whole = bytes(range(50))
 
-    def plan(kind: FaultKind, **fields: object) -> list[fault_wire.Step]:
+    def plan(kind: FaultKind, **fields: object) -> list[fault_wire.PortStep]:
         script = FaultScript(faults=(Fault(kind=kind, **fields),))  # type: ignore[arg-type]
         return fault_wire.plan(FaultPlayer(script, "m"), whole)
 
@@ -146,7 +147,7 @@ async def test_a_neighbourhood_plays_them_on_its_meters_only() -> None:
         await served.stop()
 
 
-async def _planned(clock: SimulatedClock):
+async def _planned(clock: SimulatedClock) -> Plan:
     served = await Neighbourhood.start(seed=2, clock=clock, meters=8)
     await served.stop()
     assert served.plan.history_from < datetime.now(UTC)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from protocols.clock import SimulatedClock
 from protocols.errors import MeterConfigError
 from protocols.session import Auth
 from protocols.simulator.neighbourhood.files import (
-    SimulatedClock,
     describe,
     edge_toml,
     secret_files,

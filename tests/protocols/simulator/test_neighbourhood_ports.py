@@ -22,7 +22,7 @@ from protocols.dlms.framing import hdlc
 from protocols.simulator.modbus.server import crc16
 from protocols.simulator.neighbourhood.files import read_plan
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood, household_of
-from protocols.simulator.neighbourhood.plan import MeterKind
+from protocols.simulator.neighbourhood.plan import MeterKind, Plan
 from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
 from tests.support.fakes import HandClock
 from tests.support.simulator import AARQ_NONE, ask_tcp
@@ -146,7 +146,7 @@ async def test_simulator_process_serves_until_told_and_can_be_checked(tmp_path: 
 
 
 async def test_a_restart_keeps_the_beginning(tmp_path: Path) -> None:
-    plans = []
+    plans: list[Plan] = []
     for behind in (3, 1, 60):
         stop = asyncio.Event()
         stop.set()

@@ -18,7 +18,7 @@ from protocols.meters.open import Layouts
 from protocols.modbus.session import open_modbus
 from protocols.reading import Number, ProfileName, ReadingSet, RelayState
 from protocols.session import MeterSession, SessionContext
-from protocols.simulator.household.household import TRANSACTION_LOG
+from protocols.simulator.household.events import TRANSACTION_LOG
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan
 from tests.support.fakes import Counters, HandClock, plan_secrets
@@ -165,9 +165,11 @@ async def test_wrong_password_is_refused(reader: Reader) -> None:
             pass
 
 
-async def test_a_dark_meter_on_the_bus_is_silent_and_others_answer(reader: Reader) -> None:
+async def test_a_dark_meter_on_the_bus_is_silent_and_others_answer(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bus = reader.area.plan.on_line("hdlc-bus-1")
-    reader.area.households[bus[0].meter].state = lambda _at: Dark()  # type: ignore[method-assign,return-value]
+    monkeypatch.setattr(reader.area.households[bus[0].meter], "state", lambda _at: Dark())
     assert bus[0].spec.dlms is not None
     hasty = replace(bus[0].spec, dlms=replace(bus[0].spec.dlms, timeout=0.3))
     with pytest.raises(MeterSilent):

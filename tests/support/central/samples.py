@@ -43,20 +43,13 @@ def capture(
 
 def snapshot(seq: int, *, at: datetime, meter: str = "GEN:1", value: str = "100", **over: Any) -> Capture:
     """A daily register read."""
-    return capture(
-        seq,
-        meter=meter,
-        value=value,
-        **(
-            {
-                "profile": "daily",
-                "at": at,
-                "start": None,
-                "capture_id": f"{meter}/daily/{at:%Y-%m-%dT%H:%M:%SZ}/0",
-            }
-            | over
-        ),
-    )
+    fields: dict[str, Any] = {
+        "profile": "daily",
+        "at": at,
+        "start": None,
+        "capture_id": f"{meter}/daily/{at:%Y-%m-%dT%H:%M:%SZ}/0",
+    }
+    return capture(seq, meter=meter, value=value, **(fields | over))
 
 
 def gap(seq: int, *, state: str = "open", gap_id: str = "gap-1") -> Gap:
@@ -79,7 +72,7 @@ def gap(seq: int, *, state: str = "open", gap_id: str = "gap-1") -> Gap:
 def batch(captures: Iterable[Capture] = (), gaps: Iterable[Gap] = (), journal: str = "journal-1") -> Batch:
     """A batch of gateway edge-1."""
     captures, gaps = tuple(captures), tuple(gaps)
-    seqs = sorted(item.seq or 0 for item in (*captures, *gaps))
+    seqs = sorted([one.seq or 0 for one in captures] + [one.seq or 0 for one in gaps])
     return Batch(
         journal=journal, gateway="edge-1", first_seq=seqs[0], last_seq=seqs[-1], captures=captures, gaps=gaps
     )

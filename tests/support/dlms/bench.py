@@ -57,6 +57,10 @@ def o(dotted: str) -> Obis:
     return Obis.parse(dotted)
 
 
+CapturedObject = tuple[int, Obis, int, tuple[int, int] | None]
+"""Class, OBIS code, attribute, and scaler and unit of one column of a profile."""
+
+
 class SmallMeter:
     """A single-phase meter with 96 half-hours, two days, a few events and prepayment objects."""
 
@@ -183,7 +187,7 @@ class SmallMeter:
             ],
             period=1800,
         )
-        control = [(8, CLOCK, 2, None), (1, o("0-0:96.11.6"), 2, None)]
+        control: list[CapturedObject] = [(8, CLOCK, 2, None), (1, o("0-0:96.11.6"), 2, None)]
         at = octets(cosem_time.encode(START + timedelta(hours=3)))
         self._profile(
             objects,
@@ -196,7 +200,11 @@ class SmallMeter:
                 structure(octets(cosem_time.encode(START + timedelta(hours=4))), long_unsigned(301)),
             ],
         )
-        power = [(8, CLOCK, 2, None), (1, o("0-0:96.11.2"), 2, None), (1, o("0-0:96.15.2"), 2, None)]
+        power: list[CapturedObject] = [
+            (8, CLOCK, 2, None),
+            (1, o("0-0:96.11.2"), 2, None),
+            (1, o("0-0:96.15.2"), 2, None),
+        ]
         self._profile(
             objects, "0-0:99.98.2*255", None, power, [structure(at, long_unsigned(101), long_unsigned(44))]
         )
@@ -207,7 +215,7 @@ class SmallMeter:
         objects: dict[tuple[str, int], Data],
         obis: str,
         scalers: str | None,
-        columns: list[tuple[int, Obis, int, tuple[int, int] | None]],
+        columns: list[CapturedObject],
         rows: list[Data],
         period: int = 0,
     ) -> None:
@@ -315,7 +323,7 @@ class Joined:
         self.client = ClientConnection(link, settings, self.counter, random_octets)
         self.to_server: list[bytes] = []
         self.to_client: list[bytes] = []
-        self.tamper = lambda data: data
+        self.tamper: Callable[[bytes], bytes] = lambda data: data
 
     def run(self, events: list[Event] | None = None) -> list[Event]:
         """Carry octets both ways until nothing moves, client octets one by one."""

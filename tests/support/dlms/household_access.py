@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.reading import Obis
@@ -26,7 +27,7 @@ CLOCK = Obis(0, 0, 1, 0, 0)
 
 
 def six() -> dict[int, AssociationPolicy]:
-    keys = {"encryption_key": SECRETS["ek"], "authentication_key": SECRETS["ak"]}
+    keys: dict[str, Any] = {"encryption_key": SECRETS["ek"], "authentication_key": SECRETS["ak"]}
     hls = AssociationPolicy(auth=Auth.HLS2, ciphered=True, secret=SECRETS["hls"], may_write=True, **keys)
     return {
         PUBLIC: AssociationPolicy(auth=Auth.NONE),

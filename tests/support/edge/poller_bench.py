@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from gateway.contract.messages import Capture, Gap
@@ -20,7 +20,7 @@ from protocols.errors import (
     MeterProtocolError,
     NotSupported,
 )
-from protocols.line import LineStatistics
+from protocols.line import Line, LineIO, LineStatistics
 from protocols.reading import (
     MeterClock,
     MeterTime,
@@ -31,8 +31,8 @@ from protocols.reading import (
     ReadingSet,
     RelayState,
 )
-from protocols.session import MeterSpec, SessionContext
-from tests.support.fakes import JumpClock
+from protocols.session import MeterSession, MeterSpec, SessionContext
+from tests.support.fakes import JumpClock, NoCounters, NoSecrets
 
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
 
@@ -46,7 +46,9 @@ MINE = Attribution(account_id="a", account_number="1234567890", legacy_number=No
 class Directory:
     version = 1
 
-    def attributions(self, meter, start, end, known_at=None) -> Attributions:
+    def attributions(
+        self, meter: str, start: datetime | None, end: datetime, known_at: datetime | None = None
+    ) -> Attributions:
         return Attributions(accounts=(MINE,), reason=None, directory_version=1)
 
 
@@ -54,7 +56,7 @@ class FakeLine:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def exclusive(self):
+    def exclusive(self) -> AbstractAsyncContextManager[LineIO]:
         raise AssertionError("scripted sessions need no wire")
 
     def statistics(self) -> LineStatistics:
@@ -155,10 +157,13 @@ class Bench:
         return self.meters.setdefault(f"GEN:{serial}", Meter(self.clock, serial))
 
     @asynccontextmanager
-    async def open_session(self, line, spec, context):
+    async def open_session(
+        self, line: Line, spec: MeterSpec, context: SessionContext
+    ) -> AsyncIterator[MeterSession]:
         if self.line_error is not None:
             raise self.line_error
         await asyncio.sleep(0)
+        assert spec.meter is not None
         yield self.meters[spec.meter]
 
     def poller(self, *profiles: ProfileName, lines: int = 1, schedule: Schedule | None = None) -> Poller:
@@ -174,7 +179,7 @@ class Bench:
                 self.journal, ReadingAppender(self.journal, Directory, self.clock), clock=self.clock
             ),
             open_session=self.open_session,
-            context=SessionContext(secrets=None, counters=None, clock=self.clock),
+            context=SessionContext(secrets=NoSecrets(), counters=NoCounters(), clock=self.clock),
             schedule=schedule or Schedule(),
             pushing=PushLayouts(self.clock),
         )

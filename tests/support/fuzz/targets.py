@@ -19,7 +19,7 @@ from protocols.dlms.framing.hdlc import FLAG, FrameDecoder, crc
 from protocols.dlms.framing.wrapper import WrapperDecoder
 from protocols.dlms.push.framing import PushStream
 from protocols.dlms.security import ciphering
-from protocols.dlms.security.suites import AUTHENTICATED_ENCRYPTED
+from protocols.dlms.security.forms import AUTHENTICATED_ENCRYPTED, GLO_TAGS
 from protocols.dlms.trace.frames import decode_trace
 from protocols.errors import ProtocolError
 from tests.support.dlms.bench import CLOCK, KEYS, TITLE, Joined, o
@@ -99,7 +99,7 @@ def recipher(random: Random, apdu_: bytes, title: bytes, counter: int | None = N
     except ProtocolError:
         return apdu_
     plain = mutated(random, opened.plain, all_frames())
-    if not plain or plain[0] not in ciphering.GLO_TAGS:
+    if not plain or plain[0] not in GLO_TAGS:
         return apdu_
     number = opened.counter if counter is None else counter
     return ciphering.protect_apdu(KEYS, title, number, plain, control=AUTHENTICATED_ENCRYPTED)

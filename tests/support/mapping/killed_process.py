@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from sqlite3 import Connection
 from typing import Any
 
 from mapping import tables
@@ -17,8 +18,8 @@ from mapping.store import DirectoryStore
 _write = tables._write_new
 
 
-def write_and_wait(*arguments: Any) -> None:
-    _write(*arguments)
+def write_and_wait(db: Connection, rows: list[Any]) -> None:
+    _write(db, rows)
     print("written", flush=True)
     sys.stdin.read()
 

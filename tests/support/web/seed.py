@@ -311,7 +311,7 @@ def status(ledger: Ledger) -> None:
 
 def move_in(directory: DirectoryStore) -> None:
     """Birju's flat gets a new tenant, Farha, on 21 November; the meter stays."""
-    changes = [
+    changes: list[Change] = [
         MoveOut("UP-birju", MOVE),
         MoveIn("UP-birju", "acc-farha", MOVE),
         Name("acc-farha", NumberKind.ACCOUNT, "5678901234"),

@@ -19,12 +19,14 @@ def form_token(page: Response) -> str:
 
 def ask(client: TestClient, number: str, kind: str = "") -> Response:
     token = form_token(client.get("/me"))
-    return client.post("/me", data={"number": number, "kind": kind, "form": token})
+    answer: Response = client.post("/me", data={"number": number, "kind": kind, "form": token})
+    return answer
 
 
 def enter(client: TestClient, code: str) -> Response:
     token = form_token(client.get("/me/code"))
-    return client.post("/me/code", data={"code": code, "form": token})
+    answer: Response = client.post("/me/code", data={"code": code, "form": token})
+    return answer
 
 
 def wait_codes(town: Town, count: int) -> list[str]:
@@ -38,4 +40,5 @@ def login(client: TestClient, town: Town, number: str) -> Response:
     code = wait_codes(town, before + 1)[-1]
     answer = enter(client, code)
     assert answer.headers["location"] == "/me/home", answer.text
-    return client.get("/me/home")
+    page: Response = client.get("/me/home")
+    return page

@@ -10,7 +10,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.association_pool import HDLC_INACTIVITY, WRAPPER_INACTIVITY, AssociationPool
+from protocols.dlms.data.types import Data
 from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.ports import serve_hdlc
 from protocols.dlms.session import DlmsSession
@@ -158,7 +160,12 @@ async def test_an_order_in_a_kept_association_is_sent_once_after_a_read_has_prov
         s.wire.forget()
     orders: list[int] = []
     act = s.meter.action
-    s.meter.action = lambda *given: orders.append(given[1].index) or act(*given)  # type: ignore[method-assign]
+
+    def ordered(client: int, target: Target, parameter: Data | None) -> Data | None:
+        orders.append(target.index)
+        return act(client, target, parameter)
+
+    s.meter.action = ordered  # type: ignore[method-assign] # counts what is ordered
     async with s.session() as session:
         await session.switch_relay(RelayState.OPEN)
         assert await session.relay() is RelayState.OPEN

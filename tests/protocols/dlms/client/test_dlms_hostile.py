@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from protocols.dlms.apdu.services import (
 )
 from protocols.dlms.core.association import AssociationSettings
 from protocols.dlms.core.outcomes import Released, Value
+from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.data.types import octets
 from protocols.dlms.framing import hdlc, wrapper
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder, Parameters
@@ -26,7 +28,7 @@ from protocols.dlms.framing.hdlc_channel import MAX_QUEUED
 from protocols.dlms.framing.link import ApduReceived
 from protocols.dlms.framing.wrapper import WrapperApdu
 from protocols.dlms.security import ciphering, hls, suites
-from protocols.dlms.security.ciphering import Form
+from protocols.dlms.security.forms import AUTHENTICATED, Form, is_ciphered
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
 from protocols.dlms.server.links import HdlcBus, ServedMeter
@@ -102,7 +104,7 @@ def test_a_challenge_that_padding_makes_ours_gets_no_answer() -> None:
 @pytest.mark.parametrize("name", ["hls2", "gmac", "gmac-plain"])
 def test_an_aare_without_a_challenge_does_not_skip_the_proof(name: str) -> None:
     talk = Joined(SmallMeter({48: POLICIES[name][0]}), POLICIES[name][1])
-    skipping = {"challenge": None, "mechanism": None, "diagnostic": acse.DIAGNOSTIC_NONE}
+    skipping: dict[str, Any] = {"challenge": None, "mechanism": None, "diagnostic": acse.DIAGNOSTIC_NONE}
     talk.tamper = changed_aare(lambda aare: replace(aare, **skipping))
     with pytest.raises(SecurityFailure, match="no challenge"):
         talk.associate()
@@ -141,7 +143,7 @@ def test_a_meter_without_a_right_title_is_a_security_failure(name: str, title: b
 
 def test_octets_protected_in_name_only_are_refused() -> None:
     bare = bytes((0xC8, 9, 0x00)) + bytes(4) + b"\xc0\x01\xc1\x00"
-    for required in (0, suites.AUTHENTICATED):
+    for required in (0, AUTHENTICATED):
         with pytest.raises(SecurityFailure):
             ciphering.unprotect_apdu(KEYS, TITLE, bare, required=required)
 
@@ -170,7 +172,7 @@ def test_nothing_that_holds_a_secret_shows_it() -> None:
     secret = b"SECRETSECRETSECR"
     initiate = acse.encode_initiate_request(InitiateRequest(dedicated_key=secret))
     aarq = acse.encode_aarq(Aarq(mechanism=1, secret=secret, user_information=initiate))
-    ends = {"destination": Address(16), "source": Address(1)}
+    ends: dict[str, Any] = {"destination": Address(16), "source": Address(1)}
     shown = repr(
         [
             AssociationSettings(auth=Auth.LLS, secret=secret),
@@ -231,8 +233,8 @@ def counters_in(sent: bytes) -> list[int]:
         sent = acse.decode_aarq(sent).user_information
     elif sent[0] == 0x62:
         sent = acse.decode_release(sent).user_information
-    assert ciphering.is_ciphered(sent)
-    cursor = ciphering.Cursor(sent)
+    assert is_ciphered(sent)
+    cursor = Cursor(sent)
     cursor.u8()
     body = cursor.take(cursor.length())
     return [int.from_bytes(body[1:5], "big")]
@@ -372,7 +374,7 @@ def test_requests_whose_answers_are_never_acknowledged_meet_a_bound() -> None:
     meter = SmallMeter({48: POLICIES["none"][0]})
     meter.attributes["0-0:96.13.0*255", 2] = octets(bytes(60_000))
     bus = HdlcBus({17: ServedMeter(model=meter)}, ServerSettings(max_pdu=0xFFFF))
-    ends = {"destination": Address(1, 17, 2), "source": Address(48, None, 1)}
+    ends: dict[str, Any] = {"destination": Address(1, 17, 2), "source": Address(48, None, 1)}
     snrm = Frame(**ends, control=hdlc.SNRM | hdlc.POLL, info=Parameters(window_transmit=7).encode())
     bus.receive_data(snrm.encode())
     aarq = Aarq(user_information=acse.encode_initiate_request(InitiateRequest()))

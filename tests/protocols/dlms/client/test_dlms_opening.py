@@ -62,7 +62,7 @@ def meter_site(meter: SmallMeter, name: str, framing: str = "wrapper") -> Site:
     return Site(meter, FaultLine(meter, framing, [], max_pdu=560), name, framing)
 
 
-async def opens(s: Site, **changes: object) -> None:
+async def opens(s: Site, **changes: Any) -> None:
     async with s.open(s.spec(**changes)) as session:
         assert await session.relay() is RelayState.CLOSED
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -39,7 +40,7 @@ from tests.support.dlms.bench import POLICIES, START, Joined, SmallMeter
 from tests.support.dlms.strategies import LEAVES
 
 FAST = settings(deadline=None, max_examples=100)
-Feed = Callable[[bytes], list[object]]
+Feed = Callable[[bytes], Sequence[object]]
 
 
 VALUES = st.recursive(
@@ -174,7 +175,7 @@ def test_a_repeated_frame_is_taken_once() -> None:
 
 
 def test_an_endless_frame_is_bounded_and_a_wrong_length_is_named_at_once() -> None:
-    ends = {"destination": Address(16, None, 1), "source": Address(1, 17, 2)}
+    ends: dict[str, Any] = {"destination": Address(16, None, 1), "source": Address(1, 17, 2)}
     longest = Frame(**ends, control=0x10, info=bytes(hdlc.MAX_FRAME - 10)).encode()[:-3]
     decoder = FrameDecoder()
     assert decoder.receive_data(longest) == []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from protocols.dlms.apdu import acse
 from protocols.dlms.apdu.services import ConfirmedServiceError, ExceptionResponse
 from protocols.dlms.core import outcomes
-from protocols.dlms.core.connection import AssociationSettings, ClientConnection
+from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.connection import ClientConnection
 from protocols.dlms.framing import hdlc
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder, Parameters
 from protocols.dlms.framing.hdlc_channel import Channel
@@ -458,12 +461,13 @@ def test_a_refusal_without_user_information_still_names_its_reason() -> None:
 
 
 def test_settings_that_cannot_work_are_configuration_errors() -> None:
-    for broken in (
+    broken_settings: tuple[dict[str, Any], ...] = (
         {"ciphered": True},
         {"auth": Auth.HLS_GMAC},
         {"auth": Auth.LLS},
         {"auth": Auth.HLS2, "secret": b""},
         {"system_title": b"short"},
-    ):
+    )
+    for broken in broken_settings:
         with pytest.raises(MeterConfigError):
-            AssociationSettings(**broken)  # type: ignore[arg-type]
+            AssociationSettings(**broken)

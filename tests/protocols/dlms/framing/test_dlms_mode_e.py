@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -163,7 +164,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def probe(tmp_path: Path, **habits: bool | int) -> AsyncIterator[tuple[OpticalLine, OpticalMeter]]:
+async def probe(tmp_path: Path, **habits: Any) -> AsyncIterator[tuple[OpticalLine, OpticalMeter]]:
     meter = OpticalMeter(tmp_path / "probe", **habits)
     line = OpticalLine("probe", str(tmp_path / "probe"), baud=4800)
     try:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.dlms.core.connection import AssociationSettings, ClientConnection
+from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.connection import ClientConnection
 from protocols.dlms.core.outcomes import Pushed
 from protocols.dlms.framing import wrapper
 from protocols.dlms.framing.link import ApduReceived, LinkClosed, LinkOpened

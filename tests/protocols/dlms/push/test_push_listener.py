@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 
@@ -26,7 +28,7 @@ STRANGER = ALERT.replace(b"GEN1234", b"XXX1234")
 
 @asynccontextmanager
 async def listening(
-    limits: PushLimits | None = None, **options: object
+    limits: PushLimits | None = None, **options: Any
 ) -> AsyncIterator[tuple[PushListener, list[Notification]]]:
     """Listen on ports of the system's choice; what is taken goes into the list."""
     listener = PushListener(PushReceiver(Ring(METER), Memory()), limits=limits, **options)
@@ -58,7 +60,7 @@ def sent(counter: int) -> bytes:
 
 
 @pytest.fixture
-def many_files():
+def many_files() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * MANY + 500
     if hard != resource.RLIM_INFINITY and hard < wanted:
@@ -68,7 +70,7 @@ def many_files():
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_two_thousand_connections_at_once_each_push_and_stay(many_files) -> None:
+async def test_two_thousand_connections_at_once_each_push_and_stay(many_files: None) -> None:
     async with listening(PushLimits(connections=MANY)) as (listener, taken):
         writers = []
         for start in range(0, MANY, 200):
@@ -91,13 +93,17 @@ async def test_two_thousand_connections_at_once_each_push_and_stay(many_files) -
 
 async def test_udp_and_every_framing_arrive() -> None:
     async with listening() as (listener, taken):
+
+        def has(count: int) -> bool:
+            return len(taken) == count
+
         loop = asyncio.get_running_loop()
         udp, _ = await loop.create_datagram_endpoint(
             asyncio.DatagramProtocol, remote_addr=(HOST, listener.udp_port)
         )
         for number, datagram in enumerate((sent(1), ciphered(ALERT, 2), ui(ciphered(ALERT, 3))), 1):
             udp.sendto(datagram)
-            await until(lambda number=number: len(taken) == number)
+            await until(partial(has, number))
         udp.sendto(b"\x00\x01garbage")
         await until(lambda: listener.statistics().broken_datagrams == 1)
         udp.close()
@@ -126,12 +132,16 @@ async def test_slow_silent_and_idle_senders_are_hung_up() -> None:
 
 async def test_garbage_and_oversized_announcements_end_the_connection_at_once() -> None:
     async with listening(PushLimits(octets=1_000)) as (listener, taken):
+
+        def broken(count: int) -> bool:
+            return listener.statistics().broken_framing == count
+
         for number, data in enumerate(
             (b"GET / HTTP/1.1\r\n\r\n", bytes.fromhex("0001000100407FFF"), b"\x7e\xff\xff", b"\x0f" * 2_000),
             1,
         ):
             writer = await send(listener.tcp_port, data, close=False)
-            await until(lambda number=number: listener.statistics().broken_framing == number)
+            await until(partial(broken, number))
             writer.close()
         assert listener.statistics().connections == 0
         await send(listener.tcp_port, sent(1))

@@ -15,7 +15,7 @@ from protocols.dlms.framing.hdlc_link import HdlcClientLink
 from protocols.dlms.framing.link import ApduReceived
 from protocols.dlms.framing.wrapper import WrapperClientLink
 from protocols.dlms.push import framing as push_framing
-from protocols.dlms.push.body import ESW, Alert, PushedCells, PushedRows, bit_name
+from protocols.dlms.push.body import ESW, Alert, Payload, PushedCells, PushedRows, bit_name
 from protocols.dlms.push.framing import MAX_PUSH, PushStream, datagram
 from protocols.dlms.push.receiver import MAX_UNKNOWN, PLAIN, PushPeer, PushReceiver, sender_key
 from protocols.dlms.security import ciphering, suites
@@ -72,7 +72,7 @@ def test_the_same_vector_in_a_udp_datagram() -> None:
     assert wrapper.encode(1, 1, GENERAL_GLO) == sent
 
 
-CASES = [
+CASES: list[DataNotification | EventNotification] = [
     DataNotification(body=octets(b"x")),
     DataNotification(body=structure(octets(b"a"), long_unsigned(7)), invoke=0xFFFFFFFF, date_time=CLOCK),
     EventNotification(class_id=1, obis=ESW, attribute=2, value=Data(Tag.BIT_STRING, BITS)),
@@ -81,7 +81,9 @@ CASES = [
 
 
 @pytest.mark.parametrize("apdu", CASES)
-def test_a_notification_reads_back_and_is_refused_cut_or_with_a_tail(apdu) -> None:
+def test_a_notification_reads_back_and_is_refused_cut_or_with_a_tail(
+    apdu: DataNotification | EventNotification,
+) -> None:
     whole = notification.encode(apdu)
     assert notification.decode(whole) == apdu
     for cut in range(len(whole)):
@@ -123,7 +125,7 @@ def test_an_alert_names_its_bits() -> None:
 def test_rows_one_row_and_flat_values_are_told_apart() -> None:
     row = structure(octets(CLOCK), double_long_unsigned(5))
 
-    def payload(*items: Data):
+    def payload(*items: Data) -> Payload:
         found = receiver().receive(ciphered(plain_push(*items)))
         assert found is not None
         return found.payload

@@ -36,7 +36,7 @@ from protocols.reading import Instant, Missing, MissingReason, Number, Obis, Pro
 from protocols.session import Auth, DlmsSettings, MeterSpec, SessionContext
 from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.household.household import Household
-from tests.support.dlms.bench import HLS_KEY, SmallMeter
+from tests.support.dlms.bench import HLS_KEY, CapturedObject, SmallMeter
 from tests.support.dlms.reader_bench import ScriptedExchange, collect, reader_of
 from tests.support.dlms.site import SECRETS
 from tests.support.fakes import Counters, ManualClock
@@ -82,7 +82,7 @@ class ForeignMeter(SmallMeter):
         quarters = [MONDAY + timedelta(minutes=15 * n) for n in range(1, 49)]
         rows = [structure(octets(self.stamp(at)), double_long_unsigned(n)) for n, at in enumerate(quarters)]
         self._profile(objects, "1-1:99.1.0*255", None, [clock, energy], rows, period=900)
-        log = [clock, (1, Obis(0, 0, 96, 11, 0), 2, None)]
+        log: list[CapturedObject] = [clock, (1, Obis(0, 0, 96, 11, 0), 2, None)]
         reset = structure(octets(self.stamp(NOON)), Data(Tag.UNSIGNED, 3))
         self._profile(objects, "0-0:99.98.0*255", None, log, [reset])
         objects[LIST] = array(

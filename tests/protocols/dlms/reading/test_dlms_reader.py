@@ -31,6 +31,7 @@ from tests.support.dlms.bench import START, SmallMeter
 from tests.support.dlms.reader_bench import (
     BLOCKS,
     NOW,
+    Answer,
     ScriptedExchange,
     collect,
     in_range,
@@ -50,7 +51,7 @@ def instants(meter: SmallMeter) -> list[Any]:
     return [at for at, _ in meter.blocks]
 
 
-def refuse(*kinds: type | None, code: int = 250) -> Any:
+def refuse(*kinds: type | None, code: int = 250) -> Answer:
     def answer(rows: Rows, selection: Selection) -> Rows:
         if (type(selection) if selection else None) in kinds:
             raise AccessDenied(code)

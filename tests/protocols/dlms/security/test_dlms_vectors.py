@@ -10,6 +10,7 @@ from protocols.dlms.apdu import acse
 from protocols.dlms.apdu.selection import RangeSelection
 from protocols.dlms.apdu.services import (
     ActionResponse,
+    Apdu,
     ConfirmedServiceError,
     ExceptionResponse,
     GetBlock,
@@ -153,7 +154,7 @@ def test_release() -> None:
     assert acse.decode_release(hx("6303800100")).response
 
 
-SERVICES = {
+SERVICES: dict[str, Apdu] = {
     "C001C1000100002B0103FF0200": GetRequest(class_id=1, obis=Obis(0, 0, 43, 1, 3), attribute=2),
     "C401C10006000006B3": GetResponse(data=double_long_unsigned(0x6B3)),
     "C002C100000001": GetNext(block=1),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -163,10 +165,10 @@ def test_the_first_wrong_byte_is_named(octets: str, offset: int, reason: str) ->
 
 def test_segments_are_joined_and_keep_their_places() -> None:
     whole = b"\xe6\xe7\x00" + hx("C401C1000102") + hx("0600000001") + hx("FD")
-    ends = {"destination": Address(16), "source": Address(1)}
-    first = Frame(**ends, control=0x30, info=whole[:10], segmented=True).encode()  # type: ignore[arg-type]
+    ends: dict[str, Any] = {"destination": Address(16), "source": Address(1)}
+    first = Frame(**ends, control=0x30, info=whole[:10], segmented=True).encode()
     ready = Frame(destination=Address(1), source=Address(16), control=0x31).encode()
-    second = Frame(**ends, control=0x32, info=whole[10:]).encode()  # type: ignore[arg-type]
+    second = Frame(**ends, control=0x32, info=whole[10:]).encode()
     found = decode_trace(first + ready + second)
     assert found.problem is not None
     # the wrong tag is the last octet before the second frame's check sequence and flag
