@@ -231,7 +231,7 @@ class PushReceiver:
             raise _PushRefused(PushRefusal.WRONG_KEY) from None
         if opened.plain[:1] not in (b"\x0f", b"\xc2"):
             # without an authentication tag a wrong key shows itself as noise only
-            tagged = opened.control & suites.AUTHENTICATED
+            tagged = opened.control & AUTHENTICATED
             raise _PushRefused(PushRefusal.NOT_A_PUSH if tagged else PushRefusal.WRONG_KEY)
         body = _body(notification.decode(opened.plain))
         self._check_device(peer, body.device, proved=bool(opened.control & AUTHENTICATED))

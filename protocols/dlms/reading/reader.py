@@ -32,7 +32,6 @@ from protocols.reading import Missing, MissingReason, Obis, ProfileName, Reading
 from protocols.session import Clock
 
 CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
-__all__ = ["LayoutCache", "ProfileReader", "ReaderStatistics"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +72,7 @@ class ProfileReader:
         self._clock = clock
         self._client = str(client)
         self._companion = known or companion()
-        self._cache = cache or LayoutCache({}, "any", "any")
+        self._cache = cache or LayoutCache({}, "", "")
         self._layouts = LayoutReader(exchange, clock, self._cache, self._companion)
         east = self._companion.clock.east
         self._stored = SelectiveAccess(exchange, self._layouts, zone, clock, east=east)
