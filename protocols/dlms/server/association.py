@@ -9,6 +9,7 @@ from dataclasses import replace
 from protocols.dlms.apdu import acse
 from protocols.dlms.apdu.acse import Aare, Aarq, InitiateRequest, InitiateResponse
 from protocols.dlms.apdu.diagnostics import DECIPHERING_ERROR, INVOCATION_COUNTER_ERROR
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, ActionResponse, Apdu
 from protocols.dlms.data.types import Data, Tag, octets
 from protocols.dlms.security import ciphering, hls, suites
@@ -162,7 +163,9 @@ class ServerAssociation:
         """Check the client's proof and return the meter's; ServiceRefused for any other request before that."""
         match request:
             case ActionRequest(
-                class_id=15, method=1, parameter=Data(Tag.OCTET_STRING, bytes() as answer), invoke=invoke
+                target=Target(class_id=15, index=1),
+                parameter=Data(Tag.OCTET_STRING, bytes() as answer),
+                invoke=invoke,
             ):
                 pass
             case _:

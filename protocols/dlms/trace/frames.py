@@ -56,7 +56,7 @@ def decode_trace(
     secret: bytes | None = None,
     dedicated: bytes = b"",
 ) -> Trace:
-    """Read a trace of any number of frames or APDUs in a row, HDLC segments and blocks joined.
+    """Return the tree of a trace: any number of frames, APDUs or values in a row, segments and blocks joined.
 
     `data` are its octets: HDLC frames, wrapper headers, bare APDUs or values. `keys` open ciphered APDUs; their
     system titles are taken from the trace's own AARQ and AARE, then from `titles`. `dedicated` opens ded- APDUs
