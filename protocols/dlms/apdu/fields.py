@@ -64,7 +64,7 @@ class Descriptor(Field[tuple[int, Obis, int]]):
         return f"class {class_id}, {obis}, {self.name} {index}"
 
 
-class SelectiveAccess(Field[Selection | None]):
+class SelectionField(Field[Selection | None]):
     """Selective access to the rows of a profile, or none (Blue Book 4.3.6: by range 1, by entry 2)."""
 
     _present = Flag("selective access")
@@ -138,7 +138,7 @@ def _entries_of(parameter: Data) -> Selection | None:
     return None
 
 
-class NoSelectiveAccess(Field[None]):
+class NoSelectionField(Field[None]):
     """The selective access of a SET, which is shown in a trace and not supported."""
 
     def read(self, cursor: Cursor) -> None:
@@ -195,8 +195,8 @@ class ActionAnswer(Field[tuple[Data | None, int | None]]):
 INVOKE_ID = InvokeId()
 ATTRIBUTE = Descriptor("attribute")
 METHOD = Descriptor("method")
-SELECTION = SelectiveAccess()
-NO_SELECTION = NoSelectiveAccess()
+SELECTION = SelectionField()
+NO_SELECTION = NoSelectionField()
 VALUE = Value()
 PARAMETER = Value("parameter")
 RESULT = Number("result", 1, {0: "success"} | ACCESS_RESULTS)

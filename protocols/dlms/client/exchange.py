@@ -19,7 +19,7 @@ from protocols.dlms.core.outcomes import (
     Released,
     RequestDone,
     RequestRefused,
-    Value,
+    ValueRead,
     object_refusal,
     service_refusal,
 )
@@ -131,7 +131,7 @@ class Exchange(AttributeReader):
             class_id=target.class_id, obis=target.obis, attribute=target.index, selection=target.selection
         )
         event = await self._request(request, f"read of {target}")
-        if isinstance(event, Value):
+        if isinstance(event, ValueRead):
             return event.octets
         raise MeterProtocolError("a GET without a value")
 
@@ -240,7 +240,7 @@ class Exchange(AttributeReader):
 
     async def _request(self, request: Request, what: str) -> Event:
         event = await self._run(
-            lambda: self._connection.request(request), (Value, RequestDone, RequestRefused)
+            lambda: self._connection.request(request), (ValueRead, RequestDone, RequestRefused)
         )
         if isinstance(event, RequestRefused):
             raise object_refusal(event.code, what)
