@@ -19,7 +19,7 @@ from protocols.dlms.core.outcomes import (
     Released,
     RequestDone,
     RequestRefused,
-    Value,
+    ValueRead,
     object_refusal,
     service_refusal,
 )
@@ -129,7 +129,7 @@ class Exchange(AttributeReader):
         """Read one attribute as the A-XDR octets that the meter sent; errors as `get`."""
         request = GetRequest(target=target)
         event = await self._request(request, f"read of {target}")
-        if isinstance(event, Value):
+        if isinstance(event, ValueRead):
             return event.octets
         raise MeterProtocolError("a GET without a value")
 
@@ -236,7 +236,7 @@ class Exchange(AttributeReader):
 
     async def _request(self, request: Request, what: str) -> Event:
         event = await self._run(
-            lambda: self._connection.request(request), (Value, RequestDone, RequestRefused)
+            lambda: self._connection.request(request), (ValueRead, RequestDone, RequestRefused)
         )
         if isinstance(event, RequestRefused):
             raise object_refusal(event.code, what)

@@ -18,6 +18,7 @@ from protocols.dlms.companion import (
     companion,
     in_order,
 )
+from protocols.dlms.core.association import CURRENT_ASSOCIATION
 from protocols.dlms.data.types import Data
 from protocols.dlms.data.values import to_value
 from protocols.dlms.objects.object_list import ObjectEntry, parse_object_list
@@ -28,10 +29,8 @@ from protocols.dlms.reading.layout_cache import LayoutCache
 from protocols.dlms.reading.layout_reader import PRESENT, LayoutReader
 from protocols.dlms.reading.selective_access import SelectiveAccess
 from protocols.errors import MeterProtocolError, NotSupported, ProtocolError
-from protocols.reading import Missing, MissingReason, Obis, ProfileName, ReadingSet, Value
+from protocols.reading import Missing, MissingReason, ProfileName, ReadingSet, Value
 from protocols.session import Clock
-
-CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
