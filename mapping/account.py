@@ -53,7 +53,16 @@ class ParsedNumber(Generic[N]):
 
 @dataclass(frozen=True, slots=True, order=True)
 class AccountNumber:
-    """The new account number: exactly 10 ASCII digits; never an integer, so leading zeros stay."""
+    """The new account number: exactly 10 ASCII digits; never an integer, so leading zeros stay.
+
+    Made from exact text, or by `parse` from what a person typed or a file holds. Raises NumberRefused, with a
+    stable `code`, for anything else.
+
+    >>> AccountNumber.parse(" १२३४ 567 890 ").number
+    AccountNumber(text='1234567890')
+    >>> AccountNumber("0123456789").grouped()
+    '0123 456 789'
+    """
 
     text: str
 
@@ -87,21 +96,20 @@ class AccountNumber:
         """Return it for reading aloud: 4-3-3 digits."""
         return f"{self.text[:4]} {self.text[4:7]} {self.text[7:]}"
 
-    def masked(self) -> str:
-        """Return it for a place that others may see: the last four digits only."""
-        return "X" * 6 + self.text[6:]
-
-    def looks_like_mobile(self) -> bool:
-        """Tell whether it could be an Indian mobile number typed by mistake (row 12): ask, don't search."""
-        return self.text[0] in "6789"
-
     def __str__(self) -> str:
         return self.text
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class LegacyNumber:
-    """Whatever identified the consumer before the re-key: letters, digits and ` ./_-`, at most 32."""
+    """Whatever identified the consumer before the re-key: letters, digits and ` ./_-`, at most 32.
+
+    Made from exact text, or by `parse` from what a person typed or a file holds. Raises NumberRefused, with a
+    stable `code`, for anything else.
+
+    >>> LegacyNumber.parse(" ke0012345 ").number.text
+    'KE0012345'
+    """
 
     text: str
 
@@ -130,7 +138,14 @@ class LegacyNumber:
 
 @dataclass(frozen=True, slots=True, order=True)
 class MeterId:
-    """A meter: manufacturer code and canonical serial (capitals, without spaces and hyphens; row 14)."""
+    """A meter: manufacturer code and canonical serial (capitals, without spaces and hyphens; row 14).
+
+    Made from exact text, or by `parse` from what a person typed. Raises NumberRefused (`METER_FORMAT`) for
+    anything else. Two makes may use one serial: only both together name a meter.
+
+    >>> str(MeterId.parse(" gen : k-7788 12"))
+    'GEN:K778812'
+    """
 
     manufacturer: str
     serial: str

@@ -26,7 +26,10 @@ class Install:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Take a meter away at `at`."""
+    """Take a meter away at `at`.
+
+    Refused (METER_NOT_FITTED) when it is fitted nowhere then. `row` is the line of the file that says so.
+    """
 
     meter: str
     at: datetime
@@ -35,7 +38,11 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class MoveIn:
-    """Let an account hold a usage point from `valid_from` on; a former holder must have moved out."""
+    """Let an account hold a usage point from `valid_from` on; a former holder must have moved out.
+
+    Refused (HELD) otherwise. The same account with another payment mode goes on under that mode. `row` is the
+    line of the file that says so.
+    """
 
     usage_point: str
     account_id: str
@@ -46,7 +53,10 @@ class MoveIn:
 
 @dataclass(frozen=True, slots=True)
 class MoveOut:
-    """End the holding of a usage point at `at`: it is vacant from then on."""
+    """End the holding of a usage point at `at`: it is vacant from then on.
+
+    Refused (NOT_HELD) when nobody holds it then. `row` is the line of the file that says so.
+    """
 
     usage_point: str
     at: datetime
@@ -55,7 +65,11 @@ class MoveOut:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """Give an account its number of one kind (None: take it away); the re-key is a set of these."""
+    """Give an account its number of one kind (None: take it away); the re-key is a set of these.
+
+    Refused (NUMBER_TAKEN) when another account would keep that number after the whole change set; numbers may
+    be swapped within one. `row` is the line of the file that says so.
+    """
 
     account_id: str
     kind: NumberKind
@@ -103,20 +117,3 @@ class CorrectHoldings:
 
 
 Change = Install | Remove | MoveIn | MoveOut | Name | CorrectInstallations | CorrectHoldings
-
-
-def bind(
-    meter: str, usage_point: str, role: Role, at: datetime, *, multiplier: Decimal = Decimal(1)
-) -> Install:
-    """Return the change of commissioning: the meter serves this usage point from `at` on."""
-    return Install(meter, usage_point, role, at, multiplier)
-
-
-def remove(meter: str, at: datetime) -> Remove:
-    """Return the change of taking a meter away."""
-    return Remove(meter, at)
-
-
-def replace(old: str, new: str, usage_point: str, at: datetime) -> tuple[Remove, Install]:
-    """Return the changes of a replacement: installations change, the holding does not."""
-    return Remove(old, at), Install(new, usage_point, Role.CONSUMER, at)

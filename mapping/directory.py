@@ -10,7 +10,11 @@ from typing import NamedTuple, TypeVar
 
 
 class Role(StrEnum):
-    """What a meter is installed for."""
+    """What a meter is installed for.
+
+    Only a consumer's meter counts for an account; a check meter stands beside one, feeders and transformers
+    feed many, and stock stands in no house.
+    """
 
     CONSUMER = "consumer"
     CHECK = "check"
@@ -62,7 +66,10 @@ class Attributions:
 
 
 class NumberKind(StrEnum):
-    """Which of an account's names a number is; never mixed in a lookup (users.md §6 row 11)."""
+    """Which of an account's names a number is; never mixed in a lookup (users.md §6 row 11).
+
+    The legacy number of one account may have the very digits that are the new account number of another.
+    """
 
     LEGACY = "legacy_number"
     ACCOUNT = "account_number"

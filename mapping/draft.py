@@ -109,16 +109,19 @@ class Draft:
         kept: list[Installation] = []
         for row in rows:
             if row.valid_from > at:
+                # Paper that comes late, for a time before what is known: it holds until then and no longer.
                 upto = min(upto or FOREVER, row.valid_from)
             elif at < (row.valid_to or FOREVER):
                 same = (row.usage_point, row.role, row.multiplier)
                 if same == (change.usage_point, change.role, change.multiplier):
-                    return
+                    return  # the same paper once more
                 if row.role is Role.CONSUMER:
+                    # Without the paper of its removal nobody knows until when its readings are the old account's.
                     raise ChangeRefused(
                         "METER_IN_USE",
                         f"meter {row.meter} is fitted at {row.usage_point} then: remove it first",
                     )
+                # From stock to a house: the stay in stock ends here, and nothing need say so.
                 upto = row.valid_to or upto
                 if row.valid_from < at:
                     kept.append(self._ended(row, at))
@@ -146,6 +149,7 @@ class Draft:
         row = _covering(rows, at)
         if row is None:
             raise ChangeRefused("METER_NOT_FITTED", f"meter {change.meter} is not fitted anywhere then")
+        # Removed at the instant it was fitted: it never was there, so no row of no length is kept.
         ended = [] if row.valid_from == at else [self._ended(row, at)]
         self._put_installations(change.meter, [*(r for r in rows if r is not row), *ended])
 
@@ -157,7 +161,9 @@ class Draft:
             if (held.account_id, held.payment_mode) == (change.account_id, change.payment_mode):
                 return
             if held.account_id != change.account_id:
+                # A new tenant before the old one's final reading: the move-out must come first.
                 raise ChangeRefused("HELD", f"usage point {change.usage_point} has a holder then")
+        # The same account with another payment mode goes on to the end of its holding; a new one until the next.
         upto = held.valid_to if held else min((r.valid_from for r in rows if r.valid_from > at), default=None)
         kept = [r for r in rows if r is not held]
         if held is not None and held.valid_from < at:
@@ -193,8 +199,10 @@ class Draft:
         _check_names(account)
         kept = [r for r in rows if r is not old]
         if old is not None:
+            # A number that was given and taken within one instant leaves no trace but the superseded row.
             if old.valid_from < self.change.at:
                 kept.append(self._ended(old, self.change.at))
+            # Two accounts may have the number while the set is worked out (a swap): `finish` looks again.
             self._owners[kind][old.number] = tuple(o for o in self.owners(kind, old.number) if o != account)
         if number is not None:
             _check_number(kind, number)
@@ -250,6 +258,8 @@ class Draft:
             for number, owners in index.items():
                 if len(owners) > 1:
                     raise ChangeRefused("NUMBER_TAKEN", f"{kind} {number} would name {len(owners)} accounts")
+        # Two crossed meters are corrected one after the other, and in between both stand at one usage point:
+        # only the whole set can be judged.
         for meter in self._installations:
             for row in self._installations[meter]:
                 if row.role is Role.CONSUMER and row.recorded is self.change:
@@ -297,19 +307,24 @@ class Draft:
 
 
 def _differ(old: tuple[RowT, ...], new: tuple[RowT, ...], into: Difference) -> None:
-    """Rows that say the same as before stay; only what was learned anew is recorded."""
-    had = {_said(r): r for r in old}
+    """Add to `into` what is learned anew and what no longer holds; rows that say the same as before stay.
+
+    A correction states a whole history, of which most is as it was: recorded again, every such row would be a
+    change of attribution to billing.
+    """
+    had = {_statement(r): r for r in old}
     stay = set()
     for row in new:
-        said = _said(row)
-        if said in had:
-            stay.add(said)
+        statement = _statement(row)
+        if statement in had:
+            stay.add(statement)
         else:
             into.new.append(row)
-    into.gone.extend(r for said, r in had.items() if said not in stay)
+    into.gone.extend(r for statement, r in had.items() if statement not in stay)
 
 
-def _said(row: DirectoryRow) -> tuple[object, ...]:
+def _statement(row: DirectoryRow) -> tuple[object, ...]:
+    """Return what a row says, without who recorded or superseded it and from which line of a file."""
     return row[:-3]
 
 

@@ -18,25 +18,16 @@ from mapping.files import CsvRow, CsvTable, parse_times, read_table, refuse_coer
 from mapping.segments import FOREVER
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore, collector_paused
-from mapping.verdicts import RowVerdict, Verdict, count, write_verdicts
+from mapping.verdicts import FilePlan, RowVerdict, Verdict
 
 HEADER = ("meter", "usage_point", "role", "legacy_number", "account_number", "valid_from")
 
 
-@dataclass(frozen=True, slots=True)
-class ImportPlan:
-    """A dry run: a verdict for every row and the changes that `apply_import` will commit together."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportPlan(FilePlan):
+    """A dry run of an import file, and the changes that `apply_import` will commit together."""
 
-    name: str
-    digest: str
-    version: int
-    rows: tuple[RowVerdict, ...]
     changes: tuple[Change, ...]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Rows by verdict."""
-        return count(self.rows)
 
 
 def new_account_id() -> str:
@@ -51,9 +42,38 @@ def plan_import(
     at: datetime,
     new_id: Callable[[], str] = new_account_id,
 ) -> ImportPlan:
-    """Check a file against the directory and against itself; nothing is changed.
+    r"""Check a file of meters, usage points and numbers against a directory; nothing is changed.
 
-    Raises FileRefused when the file as a whole cannot be trusted.
+    `snapshot` is the directory as it stands; `path` a CSV file in UTF-8 with the columns `meter`,
+    `usage_point`, `role`, `legacy_number`, `account_number` and `valid_from` (ISO 8601 with offset). `at` (with
+    a zone) is when it becomes known, `new_id` makes the id of an account that no number names yet.
+
+    Returns a plan with a verdict for every row. Raises FileRefused, whose `code` says why, when the file as a
+    whole cannot be trusted (damaged by a spreadsheet, not UTF-8, dates that may mean several days).
+
+    Example:
+    >>> from datetime import UTC, datetime
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from mapping import DirectoryStore, apply_import, plan_import
+    >>> temporary, now = TemporaryDirectory(), datetime(2026, 11, 1, tzinfo=UTC)
+    >>> folder = Path(temporary.name)
+    >>> written = (folder / "meters.csv").write_text(
+    ...     "meter,usage_point,role,legacy_number,account_number,valid_from\n"
+    ...     "GEN:12345678,UP-1,consumer,KE0012345,,2026-04-01T00:00:00+05:30\n"
+    ...     "GEN:12345679,UP-2,landlord,KE0012346,,2026-04-01T00:00:00+05:30\n"
+    ... )
+    >>> store = DirectoryStore(folder / "directory.db")
+    >>> plan = plan_import(store.snapshot(), folder / "meters.csv", at=now, new_id=lambda: "acc-1")
+    >>> [(row.line, row.verdict.value, row.code) for row in plan.rows]
+    [(2, 'applied', ''), (3, 'rejected', 'ROLE')]
+    >>> apply_import(store, plan, by="clerk", at=now)
+    1
+    >>> whose = store.snapshot().attributions("GEN:12345678", None, now)
+    >>> [(one.account_id, one.legacy_number, one.usage_point) for one in whose.accounts]
+    [('acc-1', 'KE0012345', 'UP-1')]
+    >>> store.close()
+    >>> temporary.cleanup()
     """
     with collector_paused():
         table = read_table(path, HEADER)
@@ -64,18 +84,19 @@ def plan_import(
 
 
 def apply_import(store: DirectoryStore, plan: ImportPlan, *, by: str, at: datetime) -> int:
-    """Commit all acceptable rows in one transaction and return the directory version.
+    """Commit the acceptable rows of a plan to a directory in one transaction; return the directory version.
 
-    Raises ChangeRefused (STALE_PLAN) when the directory moved on since the plan was made.
+    `store` is the directory that the `plan` was made on; `by` says who does it, `at` (with a zone) when it
+    becomes known. Rows that the plan rejected are not applied: `plan.write_corrections` writes them.
+
+    Returns the version after it. Raises ChangeRefused (`STALE_PLAN`) when the directory moved on since the plan
+    was made: plan again; and DirectoryFault when the store fails, which leaves it as it was.
+
+    Example: see `plan_import`.
     """
     return store.apply(
         plan.changes, by=by, source=plan.name, at=at, digest=plan.digest, based_on=plan.version
     )
-
-
-def write_import_corrections(plan: ImportPlan, path: Path | str) -> int:
-    """Write the rows not applied, with code, reason and suggestion; return their number."""
-    return write_verdicts(path, HEADER, plan.rows)
 
 
 class _ImportRow(NamedTuple):
@@ -88,7 +109,7 @@ class _ImportRow(NamedTuple):
     valid_from: datetime
     repairs: str
 
-    def said(self) -> tuple[object, ...]:
+    def statement(self) -> tuple[object, ...]:
         """Return what the row says, wherever it stands and however it was written."""
         return self[1:7]
 
@@ -117,27 +138,28 @@ class _ImportPlanner:
 
     def plan(self, times: list[datetime | None]) -> ImportPlan:
         for row in self.table.ragged:
-            self.say(row, Verdict.REJECTED, "COLUMNS", f"{len(row.cells)} cells do not fit the header")
+            self.judge(row, Verdict.REJECTED, "COLUMNS", f"{len(row.cells)} cells do not fit the header")
         entries = []
         for row, valid_from in zip(self.table.rows, times, strict=True):
             try:
-                entries.append(self.parsed(row, valid_from))
+                entries.append(self.parse(row, valid_from))
             except _RowNotApplied as error:
-                self.say(row, error.verdict, error.code, str(error), error.suggestion)
+                self.judge(row, error.verdict, error.code, str(error), error.suggestion)
             except NumberRefused as error:
-                self.say(row, Verdict.REJECTED, error.code, str(error), error.suggestion or "")
-        for entry in self.agreeing(entries):
+                self.judge(row, Verdict.REJECTED, error.code, str(error), error.suggestion or "")
+        for entry in self.undisputed(entries):
             self.settle(entry)
         self.verdicts.sort(key=lambda v: v.line)
         return ImportPlan(
-            self.table.name,
-            self.table.digest,
-            self.snapshot.version,
-            tuple(self.verdicts),
-            tuple(self.changes),
+            name=self.table.name,
+            digest=self.table.digest,
+            version=self.snapshot.version,
+            header=HEADER,
+            rows=tuple(self.verdicts),
+            changes=tuple(self.changes),
         )
 
-    def parsed(self, row: CsvRow, valid_from: datetime | None) -> _ImportRow:
+    def parse(self, row: CsvRow, valid_from: datetime | None) -> _ImportRow:
         meter_text, point_text, role_text, legacy_text, number_text, _ = row.cells
         meter, point = str(MeterId.parse(meter_text)), point_text.strip()
         if not point or not point.isprintable() or len(point) > 64:
@@ -169,16 +191,20 @@ class _ImportPlanner:
     def exists(self, number: str) -> bool:
         return self.snapshot.account_by_number(NumberKind.ACCOUNT, number) is not None
 
-    def agreeing(self, entries: list[_ImportRow]) -> list[_ImportRow]:
-        """Set aside what the file says in two ways: nothing is chosen by order."""
-        said: dict[tuple[str, str], tuple[object, ...]] = {}
+    def undisputed(self, entries: list[_ImportRow]) -> list[_ImportRow]:
+        """Return the rows that the file does not contradict; judge the others: nothing is chosen by order.
+
+        Two passes, since the second of two rows that disagree (one meter at two places, one number for two
+        connections) condemns the first as well.
+        """
+        statements: dict[tuple[str, str], tuple[object, ...]] = {}
         disputed: set[tuple[str, str]] = set()
         for entry in entries:
-            what_it_says = entry.said()
+            statement = entry.statement()
             for key in _keys(entry):
-                if said.setdefault(key, what_it_says) != what_it_says:
+                if statements.setdefault(key, statement) != statement:
                     disputed.add(key)
-        said.clear()
+        statements.clear()  # it is as large as the file, and no longer needed
         seen: set[tuple[object, ...]] = set()
         kept = []
         for entry in entries:
@@ -186,41 +212,41 @@ class _ImportPlanner:
             if twice is not None:
                 what, value = twice
                 reason = f"{what.lower().replace('_', ' ')} {value} stands in this file in rows that disagree"
-                self.say(entry.row, Verdict.CONFLICT, f"{what}_TWICE", reason)
-            elif entry.said() in seen:
-                self.say(entry.row, Verdict.UNCHANGED, "DUPLICATE", "the same stands earlier in this file")
+                self.judge(entry.row, Verdict.CONFLICT, f"{what}_TWICE", reason)
+            elif entry.statement() in seen:
+                self.judge(entry.row, Verdict.UNCHANGED, "DUPLICATE", "the same stands earlier in this file")
             else:
-                seen.add(entry.said())
+                seen.add(entry.statement())
                 kept.append(entry)
         return kept
 
     def settle(self, entry: _ImportRow) -> None:
+        """Put a row's changes into the draft, so that the rows after it are judged by what it did, too."""
         try:
             changes = [*self.fitting(entry), *self.holding(entry)]
-            self.take(changes)
+            for change in changes:  # only the first can be refused: then the draft is as it was
+                self.draft.apply(change)
+            self.changes.extend(changes)
         except _RowNotApplied as error:
-            self.say(entry.row, error.verdict, error.code, str(error), error.suggestion)
+            self.judge(entry.row, error.verdict, error.code, str(error), error.suggestion)
             return
         except ChangeRefused as error:
-            self.say(entry.row, Verdict.CONFLICT, error.code, str(error))
+            self.judge(entry.row, Verdict.CONFLICT, error.code, str(error))
             return
         if not changes:
-            self.say(entry.row, Verdict.UNCHANGED)
+            self.judge(entry.row, Verdict.UNCHANGED)
         elif entry.repairs:
-            self.say(entry.row, Verdict.REPAIRED, entry.repairs, "repaired on reading")
+            self.judge(entry.row, Verdict.REPAIRED, entry.repairs, "repaired on reading")
         else:
-            self.say(entry.row, Verdict.APPLIED)
-
-    def take(self, changes: list[Change]) -> None:
-        """Put all changes of a row into the draft; only the first can be refused."""
-        for change in changes:
-            self.draft.apply(change)
-        self.changes.extend(changes)
+            self.judge(entry.row, Verdict.APPLIED)
 
     def fitting(self, entry: _ImportRow) -> list[Change]:
+        """Return the change that installs the meter; none where it is installed so already."""
         for fitted in self.draft.installations(entry.meter):
             if not (fitted.valid_from <= entry.valid_from < (fitted.valid_to or FOREVER)):
                 if fitted.valid_from > entry.valid_from:
+                    # A second list with an earlier date: to lengthen the installation backwards would hand
+                    # readings to an account that may not have held the meter then.
                     reason = f"meter {entry.meter} is recorded from {fitted.valid_from:%Y-%m-%d} on"
                     raise _RowNotApplied(
                         Verdict.CONFLICT, "METER_DATES", f"{reason}: correct its dates instead"
@@ -231,6 +257,7 @@ class _ImportPlanner:
         return [Install(entry.meter, entry.usage_point, entry.role, entry.valid_from, row=entry.row.line)]
 
     def holding(self, entry: _ImportRow) -> list[Change]:
+        """Return the changes that let the account hold the usage point and give it its numbers."""
         if entry.legacy is None and entry.number is None:
             return []
         named = self.account(entry)
@@ -244,6 +271,7 @@ class _ImportPlanner:
             raise _RowNotApplied(
                 Verdict.CONFLICT, "HELD", f"usage point {entry.usage_point} has another holder then"
             )
+        # A number that is known names its account; else whoever holds the place is meant; else it is new.
         account = named or holder or self.new_id()
         changes: list[Change] = []
         if holder is None:
@@ -284,6 +312,7 @@ class _ImportPlanner:
                 )
 
     def holder(self, entry: _ImportRow) -> tuple[str | None, bool]:
+        """Return who holds the usage point at the row's date, and whether somebody holds it only later."""
         later = False
         for held in self.draft.holdings(entry.usage_point):
             if held.valid_from <= entry.valid_from < (held.valid_to or FOREVER):
@@ -291,7 +320,7 @@ class _ImportPlanner:
             later = later or held.valid_from > entry.valid_from
         return None, later
 
-    def say(
+    def judge(
         self, row: CsvRow, verdict: Verdict, code: str = "", reason: str = "", suggestion: str = ""
     ) -> None:
         self.verdicts.append(RowVerdict(row.line, row.cells, verdict, code, reason, suggestion))

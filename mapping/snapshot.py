@@ -27,7 +27,17 @@ from mapping.segments import FOREVER, Segment, roles, segments
 
 
 class DirectorySnapshot:
-    """All rows of one directory version, with what was known before; never changed after it is made."""
+    """All rows of one directory version, with what was known before; never changed after it is made.
+
+    It answers whose a reading is (`attributions`), now or as it was known at an earlier instant, what an account
+    is called (`name`, `account_by_number`) and which meters it has (`meters_of_account`), in microseconds and
+    without I/O. `DirectoryStore.snapshot` makes it; `to_json` and `from_json` carry it elsewhere, exactly.
+
+    >>> nobody = DirectorySnapshot()
+    >>> from datetime import UTC
+    >>> nobody.attributions("GEN:12345678", None, datetime(2026, 11, 1, tzinfo=UTC)).reason
+    <Unattributed.NO_ACCOUNT: 'no_account'>
+    """
 
     def __init__(
         self,
@@ -94,10 +104,12 @@ class DirectorySnapshot:
     def attributions(
         self, meter: str, start: datetime | None, end: datetime, known_at: datetime | None = None
     ) -> Attributions:
-        """Say whose a capture is: the interval start < .. <= end, or the snapshot at `end` (start None).
+        """Return whose a capture is: of the interval start < .. <= end, or of the snapshot at `end` (start None).
 
-        Holding is resolved at the capture's time, naming as known now or at `known_at`.
-        Times carry a zone. An unknown meter is answered, not refused. ValueError when start > end.
+        Holding is resolved at the capture's time, naming as known now or at `known_at`. Times carry a zone. The
+        answer names every account with its role: `normal` for one that held the meter for all of it, `final` and
+        `opening` at the instant of a hand-over, `partial` for an interval that straddles one. Without an account
+        it says why; an unknown meter is answered so, too. Raises ValueError when start > end.
         """
         if start is not None and start > end:
             raise ValueError(f"an interval cannot start ({start}) after its end ({end})")
@@ -158,11 +170,6 @@ class DirectorySnapshot:
         """Return every meter that the directory ever knew."""
         return iter(self._installations)
 
-    def accounts(self) -> Iterator[AccountNames]:
-        """Yield every account with its present names."""
-        for account_id in self._namings.keys() | self.indexes.points_of.keys():
-            yield self.names(account_id)
-
     def names(self, account_id: str) -> AccountNames:
         """Return an account's present names."""
         return AccountNames(
@@ -185,18 +192,6 @@ class DirectorySnapshot:
         for row in self.installations(meter):
             if row.valid_from <= at < (row.valid_to or FOREVER):
                 return row.usage_point
-        return None
-
-    def meter_of(self, usage_point: str, at: datetime) -> str | None:
-        """Return the consumer's meter at a usage point at an instant."""
-        for meter in self.meters_at(usage_point):
-            for row in self.installations(meter):
-                if (
-                    row.usage_point == usage_point
-                    and row.role is Role.CONSUMER
-                    and row.valid_from <= at < (row.valid_to or FOREVER)
-                ):
-                    return meter
         return None
 
     def meters_at(self, usage_point: str) -> tuple[str, ...]:
@@ -228,7 +223,8 @@ class DirectorySnapshot:
         owners = {row.account_id for rows in held.values() for row in rows}
         named = {a: self._namings[a] for a in sorted(owners) if a in self._namings}
         kept = _versions(fitted) | _versions(held) | _versions(named)
-        # Who changed other meters, and from which file, is none of this edge's business.
+        # Who changed other meters, and from which file, is none of this edge's business. The versions stay, so
+        # that a version means the same at the edge and here.
         changes = tuple(
             c if c.version in kept else ChangeSet(version=c.version, at=c.at, by="", source="")
             for c in self._changes
@@ -306,7 +302,11 @@ def _rewound(relation: dict[str, tuple[RowT, ...]], version: int) -> dict[str, t
 def _why_nobody(
     fitted: list[Installation], held: dict[str, list[Holding]], start: datetime, end: datetime
 ) -> Unattributed:
-    """`not_a_consumer` only when every installation that meets the span is surely nobody's."""
+    """Say `not_a_consumer` only when every installation that meets the span is surely nobody's.
+
+    A consumer's meter that no paper speaks of may still get an account, and its readings wait for it; a vacant
+    house (its last holding ended) and a feeder will not.
+    """
     met = [
         f
         for f in fitted

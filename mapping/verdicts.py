@@ -1,9 +1,9 @@
-"""What became of each row of a file."""
+"""What becomes of each row of a file, and the file of what must be put right."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -35,29 +35,46 @@ class RowVerdict(NamedTuple):
     suggestion: str = ""
 
 
-def count(rows: Iterable[RowVerdict]) -> dict[str, int]:
-    """Count rows by verdict; every verdict is listed."""
-    found = Counter(row.verdict for row in rows)
-    return {verdict.value: found[verdict] for verdict in Verdict}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePlan:
+    """A dry run of a file: a verdict for every row; nothing was changed.
 
+    `digest` is the SHA-256 of the file, `version` the directory version that it was planned on.
+    """
 
-def write_verdicts(path: Path | str, header: tuple[str, ...], rows: Iterable[RowVerdict]) -> int:
-    """Write the rows that were not applied with code, reason and suggestion; return their number."""
-    refused = [r for r in rows if r.verdict in (Verdict.CONFLICT, Verdict.REJECTED)]
-    width = len(header)
-    write_table(
-        path,
-        (*header, "line", "verdict", "code", "reason", "suggestion"),
-        (
+    name: str
+    digest: str
+    version: int
+    header: tuple[str, ...]
+    rows: tuple[RowVerdict, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows by verdict; every verdict is listed."""
+        found = Counter(row.verdict for row in self.rows)
+        return {verdict.value: found[verdict] for verdict in Verdict}
+
+    def write_corrections(self, path: Path | str) -> int:
+        """Write the rows that were not applied as CSV, to be put right, and return their number.
+
+        Each has its line, verdict, code, reason and suggestion beside its cells. Raises FileRefused
+        (`UNWRITABLE`) when the file cannot be written.
+        """
+        refused = [r for r in self.rows if r.verdict in (Verdict.CONFLICT, Verdict.REJECTED)]
+        width = len(self.header)
+        write_table(
+            path,
+            (*self.header, "line", "verdict", "code", "reason", "suggestion"),
             (
-                *(*r.cells, *([""] * width))[:width],
-                str(r.line),
-                r.verdict.value,
-                r.code,
-                r.reason,
-                r.suggestion,
-            )
-            for r in refused
-        ),
-    )
-    return len(refused)
+                (
+                    *(*r.cells, *([""] * width))[:width],
+                    str(r.line),
+                    r.verdict.value,
+                    r.code,
+                    r.reason,
+                    r.suggestion,
+                )
+                for r in refused
+            ),
+        )
+        return len(refused)

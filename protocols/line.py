@@ -52,7 +52,7 @@ class LineIO(Protocol):
 
 @runtime_checkable
 class TakesPushes(Protocol):
-    """A line that wants what its meters send unasked, also in the middle of somebody's exchange."""
+    """A line that wants what its meters send unasked, also in the middle of an exchange."""
 
     def take_push(self, octets: bytes) -> None:
         """Take one APDU as it came; quick, never raises a ProtocolError."""

@@ -28,7 +28,7 @@ from gateway.errors import GatewayError, PeerUnavailable, UsageError
 from gateway.roles.central_files import CentralFiles
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
-from mapping.changes import Change, bind, remove
+from mapping.changes import Change, Install, Remove
 from mapping.directory import Role
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
@@ -244,7 +244,7 @@ async def commission(
     The meter is read first: nothing is bound when that fails, or when another meter answers.
     """
     plate, opening = await work.read(meter)
-    snapshot = await work.change(bind(meter, usage_point, role, opening.at), by=by, source="commission")
+    snapshot = await work.change(Install(meter, usage_point, role, opening.at), by=by, source="commission")
     return plate, await work.prove(opening, snapshot)
 
 
@@ -271,7 +271,7 @@ async def replace(
     opening = Reading(meter=new, at=at, taken=_at(opening.taken, at))
     final = Reading(meter=old, at=at, taken=_at(final.taken, at))
     snapshot = await work.change(
-        remove(old, at), bind(new, usage_point, Role.CONSUMER, at), by=by, source="replace"
+        Remove(old, at), Install(new, usage_point, Role.CONSUMER, at), by=by, source="replace"
     )
     final_proof = await work.prove(final, snapshot)
     return final_proof, plate, await work.prove(opening, snapshot)

@@ -16,18 +16,19 @@ from gateway.edge.push.layouts import PushLayouts
 from gateway.edge.push.peers import PushingMeter, PushPeers
 from gateway.edge.stamping.appender import ReadingAppender
 from protocols.dlms.push.dial_in import DialInLine
-from protocols.dlms.push.listener import PushLimits, PushListener
+from protocols.dlms.push.limits import PushLimits
+from protocols.dlms.push.listener import PushListener
 from protocols.dlms.push.receiver import PLAIN, PushPeer, PushReceiver, usual_title
-from protocols.dlms.security import suites
+from protocols.dlms.security.forms import AUTHENTICATED, AUTHENTICATED_ENCRYPTED, ENCRYPTED
 from protocols.dlms.session import open_dlms
 from protocols.errors import ProtocolError
 from protocols.line import Line
 from protocols.session import DlmsSettings, MeterSpec, SessionContext
 
 PROTECTIONS = {
-    "authenticated-encrypted": suites.AUTHENTICATED_ENCRYPTED,
-    "authenticated": suites.AUTHENTICATED,
-    "encrypted": suites.ENCRYPTED,
+    "authenticated-encrypted": AUTHENTICATED_ENCRYPTED,
+    "authenticated": AUTHENTICATED,
+    "encrypted": ENCRYPTED,
     "plain": PLAIN,
 }
 PUBLIC_CLIENT = 16

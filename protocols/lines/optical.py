@@ -93,7 +93,7 @@ class OpticalLine(SerialLine):
         connection.take()
         await connection.write(with_parity(answer))
         await asyncio.sleep(len(answer) * CHARACTER_BITS / START_BAUD)  # the port must not change under it
-        await _confirmed(connection, answer)
+        await _wait_confirmation(connection, answer)
         self._set_baud(baud)
         await asyncio.sleep(REACTION_TIME)
         connection.take()
@@ -119,8 +119,8 @@ class OpticalLine(SerialLine):
         raise OSError(f"no meter signs on at the optical port ({SIGN_ON_ATTEMPTS} mode E requests)")
 
 
-async def _confirmed(connection: LineConnection, answer: bytes) -> None:
-    """Wait for the meter's repetition of our answer; some meters give none, some probes echo ours first."""
+async def _wait_confirmation(connection: LineConnection, answer: bytes) -> None:
+    """Wait for the meter's repetition of our answer; some meters send none, some probes echo ours first."""
     loop = asyncio.get_running_loop()
     limit = loop.time() + CONFIRMATION_TIME
     heard = b""

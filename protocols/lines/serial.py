@@ -48,7 +48,7 @@ class SerialLine(BaseLine):
         self.set_pace(baud, 9 + stop_bits + (parity != "N"))
 
     def set_pace(self, baud: int, bits: int) -> None:
-        """Reckon with this speed and these bits for each octet from now on."""
+        """Keep the frame gap for this speed, in bits per second, and these bits for each octet from now on."""
         self._character = bits / baud
         self._gap = 3.5 * self._character if baud <= 19200 else 0.00175
 

@@ -14,7 +14,7 @@ MAX_DATAGRAMS = 64
 
 
 class _Datagrams(LineConnection, asyncio.DatagramProtocol):
-    """Datagrams of one far end; `take_message` gives one at a time, so that their borders stay."""
+    """Datagrams of one far end; `take_message` returns one at a time, so that their borders stay."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class _Datagrams(LineConnection, asyncio.DatagramProtocol):
             self.changed()
 
     def error_received(self, exc: Exception) -> None:
-        """Nobody listens there (ICMP): the talker learns it at once."""
+        """End the connection: nothing listens there (ICMP), and the talker learns it at once."""
         self.connection_lost(exc)
 
     @property
@@ -65,7 +65,7 @@ class _Datagrams(LineConnection, asyncio.DatagramProtocol):
 
 
 class UdpLine(BaseLine):
-    """A far end that is spoken to in datagrams: each `send` is one, each `receive` gives one.
+    """A far end that is spoken to in datagrams: each `send` is one, each `receive` returns one.
 
     There is no connection, so a meter that is away is noticed as silence, or as LineClosed where the far
     machine says that nobody listens.

@@ -103,11 +103,6 @@ def test_row_10_only_known_company_prefix() -> None:
     assert AccountNumber.parse("XXVVNL1234567890", prefixes=frozenset({"XXVVNL"})).number.text == TEN
 
 
-def test_row_12_mobile_numbers_are_told() -> None:
-    assert AccountNumber("9876543210").looks_like_mobile()
-    assert not AccountNumber(TEN).looks_like_mobile()
-
-
 def test_row_13_check_character_catches_typos() -> None:
     number = AccountNumber("2363909090")
     good = number.text + check_character(number)
@@ -133,7 +128,7 @@ def test_row_14_one_meter_however_written() -> None:
 
 def test_shown_forms() -> None:
     number = AccountNumber(TEN)
-    assert (number.grouped(), number.masked(), str(number)) == ("1234 567 890", "XXXXXX7890", TEN)
+    assert (number.grouped(), str(number)) == ("1234 567 890", TEN)
 
 
 def test_legacy_numbers() -> None:

@@ -14,8 +14,8 @@ from mapping.changes import MoveIn, Name
 from mapping.directory import NumberKind, Role, Unattributed
 from mapping.errors import ChangeRefused, DirectoryFault, FileRefused
 from mapping.imports import HEADER as IMPORT_HEADER
-from mapping.imports import ImportPlan, apply_import, plan_import, write_import_corrections
-from mapping.rekey import RekeyPlan, apply_rekey, plan_rekey, write_corrections
+from mapping.imports import ImportPlan, apply_import, plan_import
+from mapping.rekey import RekeyPlan, apply_rekey, plan_rekey
 from mapping.store import DirectoryStore
 from tests.support.paths import ROOT
 from tests.support.steps import steps_of
@@ -169,7 +169,7 @@ def test_damaged_rows_come_back_for_correction(store: DirectoryStore, tmp_path: 
     ]
     assert plan.counts["repaired"] == 1
     out = tmp_path / "corrections.csv"
-    assert write_corrections(plan, out) == 6
+    assert plan.write_corrections(out) == 6
     lines = out.read_text().splitlines()
     assert lines[0] == "legacy_number,account_number,line,verdict,code,reason,suggestion"
     assert lines[3].endswith(",1234567803")
@@ -223,7 +223,7 @@ def test_import_verdicts(store: DirectoryStore, tmp_path: Path) -> None:
         ("conflict", "METER_DATES"),
         ("conflict", "ACCOUNT_NUMBER_TWICE"),
     ]
-    assert write_import_corrections(plan, tmp_path / "out.csv") == 12
+    assert plan.write_corrections(tmp_path / "out.csv") == 12
     version = store.version
     again = plan_import(store.snapshot(), tmp_path / "import.csv", at=NOW)
     assert again.changes == ()

@@ -16,8 +16,11 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FACES = ("protocols.dlms", "protocols.modbus", "protocols.meters")
-OF_OTHERS = {"protocols.dlms": {"cryptography", "_cffi_backend", "_openssl"}}
+FACES = ("protocols.dlms", "protocols.modbus", "protocols.meters", "mapping")
+OF_OTHERS: dict[str, set[str]] = {
+    "protocols.dlms": {"cryptography", "_cffi_backend", "_openssl"},
+    "mapping": set(),
+}
 """What a face needs beside the standard library; `_cffi_backend` and `_openssl` are parts of cryptography."""
 
 PUBLIC = [(face, name) for face in FACES for name in importlib.import_module(face).__all__]
@@ -66,7 +69,8 @@ def test_importing_a_face_needs_no_more_than_it_says(name: str) -> None:
         check=True,
         timeout=60,
     )
-    there = set(done.stdout.split()) - set(bare.stdout.split()) - set(sys.stdlib_module_names) - {"protocols"}
+    there = set(done.stdout.split()) - set(bare.stdout.split()) - set(sys.stdlib_module_names)
+    there -= {name.partition(".")[0]}
     assert {module for module in there if not module.startswith("_sysconfigdata")} == OF_OTHERS[name]
 
 
@@ -111,5 +115,6 @@ def test_no_example_speaks_of_the_gateway(face: str) -> None:
 
 def test_the_types_are_shipped() -> None:
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
-    assert "py.typed" in data["protocols"]
-    assert (ROOT / "protocols" / "py.typed").exists()
+    for package in ("protocols", "mapping"):
+        assert "py.typed" in data[package]
+        assert (ROOT / package / "py.typed").exists()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.capture import streams as capture_streams
-from protocols.capture.file import is_capture, read_capture
+from protocols.capture.packets import is_capture, read_capture
 from protocols.capture.streams import Chunk, chunks
 from protocols.errors import MeterProtocolError
 from tests.support.pcap_writer import CLIENT, CLIENT6, METER, METER6, pcap, pcapng, tcp, udp
@@ -99,10 +99,10 @@ def test_a_port_used_again_is_another_conversation(monkeypatch: pytest.MonkeyPat
     packets = [
         p for n in (10, 5) for p in (tcp(CLIENT, METER, n, flags=SYN), tcp(CLIENT, METER, n + 1, b"hi"))
     ]
-    assert [chunk.talk for chunk in said(pcap(packets))] == [1, 2]
-    monkeypatch.setattr(capture_streams, "MAX_TALKS", 1)
+    assert [chunk.conversation for chunk in said(pcap(packets))] == [1, 2]
+    monkeypatch.setattr(capture_streams, "MAX_CONVERSATIONS", 1)
     others = [*packets, udp(CLIENT6, METER6, b"too many")]
-    assert {chunk.talk for chunk in said(pcap(others))} == {1, 2}
+    assert {chunk.conversation for chunk in said(pcap(others))} == {1, 2}
 
 
 @pytest.mark.parametrize("write", [pcap, pcapng])

@@ -11,7 +11,7 @@ import pytest
 from gateway.contract.messages import Capture
 from gateway.edge.stamping.stamp import stamp
 from gateway.roles.fieldwork import _at, dated
-from mapping.changes import MoveIn, bind, remove
+from mapping.changes import Install, MoveIn, Remove
 from mapping.directory import Role
 from mapping.store import DirectoryStore
 from protocols.reading import MeterTime, Number, ProfileName, Quantity, ReadingSet
@@ -39,9 +39,14 @@ def test_a_wrong_clock_dates_no_hand_over(tmp_path: Path, trusted: bool, off: ti
     with DirectoryStore(tmp_path / "d.db") as store:
         since = NOW - timedelta(days=9)
         store.apply(
-            [bind("GEN:1", "up", Role.CONSUMER, since), MoveIn("up", "a", since)], by="t", source="t", at=NOW
+            [Install("GEN:1", "up", Role.CONSUMER, since), MoveIn("up", "a", since)],
+            by="t",
+            source="t",
+            at=NOW,
         )
-        store.apply([remove("GEN:1", at), bind("GEN:2", "up", Role.CONSUMER, at)], by="t", source="t", at=NOW)
+        store.apply(
+            [Remove("GEN:1", at), Install("GEN:2", "up", Role.CONSUMER, at)], by="t", source="t", at=NOW
+        )
         snapshot = store.snapshot()
     roles = []
     for meter, taken in (("GEN:1", _at(old, at)), ("GEN:2", _at(new, at))):

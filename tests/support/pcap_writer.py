@@ -40,7 +40,7 @@ def framed(packet: bytes, link: int) -> bytes:
         1: bytes(12) + b"\x81\x00\x00\x05" + kind + packet + bytes(4),  # a VLAN tag, and Ethernet's padding
         113: bytes(14) + kind + packet,
         276: kind + bytes(18) + packet,
-        0: b"\x02\0\0\0" + packet,
+        0: (b"\x02" if packet[0] >> 4 == 4 else b"\x1e") + bytes(3) + packet,  # AF_INET, AF_INET6 of macOS
         101: packet,
     }[link]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.central.ledger.ledger import Ledger
-from mapping.changes import remove
+from mapping.changes import Remove
 from mapping.store import DirectoryStore
 from protocols.lines.serial import SerialLine
 from protocols.session import Auth
@@ -227,7 +227,7 @@ def test_replace_with_a_final_that_cannot_be_read_is_null_with_a_reason(
 def free(town: Town, meter: str) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     with DirectoryStore(town.files.directory) as store:
-        store.apply([remove(meter, now)], by="test", source="test", at=now)
+        store.apply([Remove(meter, now)], by="test", source="test", at=now)
 
 
 def central(town: Town) -> Path:

@@ -16,8 +16,8 @@ from gateway.cli.options import JsonOption
 from gateway.cli.output import print_fields, print_line, print_table
 from gateway.errors import UsageError
 from gateway.roles.central_files import make_directory_keys
-from mapping.imports import apply_import, plan_import, write_import_corrections
-from mapping.rekey import apply_rekey, plan_rekey, write_corrections
+from mapping.imports import apply_import, plan_import
+from mapping.rekey import apply_rekey, plan_rekey
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 
@@ -49,7 +49,7 @@ def import_directory(
     with DirectoryStore(find_files(data, config).made().directory) as store:
         plan = plan_import(store.snapshot(), file, at=now)
         version = store.version if dry_run else apply_import(store, plan, by=_user(), at=now)
-    written = corrections if corrections and write_import_corrections(plan, corrections) else None
+    written = corrections if corrections and plan.write_corrections(corrections) else None
     result = FileResult(
         verdicts=plan.rows, counts=plan.counts, version=version, applied=not dry_run, corrections=written
     )
@@ -135,7 +135,7 @@ def rekey(
         if not plan.rows:
             raise UsageError(f"{file} has a header but no rows: is it complete?")
         version = apply_rekey(store, plan, by=_user(), at=now) if apply else store.version
-    written = corrections if corrections and write_corrections(plan, corrections) else None
+    written = corrections if corrections and plan.write_corrections(corrections) else None
     result = FileResult(
         verdicts=plan.rows, counts=plan.counts, version=version, applied=apply, corrections=written
     )

@@ -9,10 +9,10 @@ import typer
 
 from gateway.cli.exits import Exit
 from gateway.cli.output import print_json, print_problem
-from protocols.capture.file import is_capture, read_capture
+from protocols.capture.packets import is_capture, read_capture
 from protocols.capture.streams import chunks
 from protocols.capture.trace_file import is_trace, read_trace
-from protocols.dlms.trace.conversations import Heard, decode_talks
+from protocols.dlms.trace.conversations import RecordedOctets, decode_conversations
 from protocols.dlms.trace.state import TraceState
 from protocols.errors import MeterProtocolError
 
@@ -20,11 +20,11 @@ from protocols.errors import MeterProtocolError
 class Pieces:
     """Octets of a recording up to the first damage of the file itself, which is kept as `damage`."""
 
-    def __init__(self, pieces: Iterator[Heard]) -> None:
+    def __init__(self, pieces: Iterator[RecordedOctets]) -> None:
         self._pieces = pieces
         self.damage: MeterProtocolError | None = None
 
-    def __iter__(self) -> Iterator[Heard]:
+    def __iter__(self) -> Iterator[RecordedOctets]:
         try:
             yield from self._pieces
         except MeterProtocolError as error:
@@ -44,7 +44,7 @@ def print_conversations(pieces: Pieces, known: TraceState, *, as_json: bool) -> 
 
     Each conversation begins with what is `known`.
     """
-    found = decode_talks(pieces, lambda: replace(known, joined={}))
+    found = decode_conversations(pieces, lambda: replace(known, joined={}))
     if as_json:
         damage = {"file": str(pieces.damage)} if pieces.damage else {}
         print_json(found.document() | damage)
@@ -63,32 +63,32 @@ def print_conversations(pieces: Pieces, known: TraceState, *, as_json: bool) -> 
         raise typer.Exit(Exit.FAILED)
 
 
-def _captured(content: bytes) -> Iterator[Heard]:
+def _captured(content: bytes) -> Iterator[RecordedOctets]:
     for chunk in chunks(read_capture(content)):
-        yield Heard(
-            talk=chunk.talk,
+        yield RecordedOctets(
+            conversation=chunk.conversation,
             sent=chunk.forward,
             octets=chunk.octets,
             offset=chunk.offset,
             at=chunk.at,
-            who=f"{chunk.source} → {chunk.destination}",
+            label=f"{chunk.source} → {chunk.destination}",
             where=f"{chunk.source} → {chunk.destination}",
             whole=chunk.datagram,
             missing=chunk.missing,
-            sure=False,
+            always_shown=False,
         )
 
 
-def _traced(text: str) -> Iterator[Heard]:
+def _traced(text: str) -> Iterator[RecordedOctets]:
     offset = 0
     for piece in read_trace(text):
-        yield Heard(
-            talk=0,
+        yield RecordedOctets(
+            conversation=0,
             sent=piece.sent,
             octets=piece.octets,
             offset=offset,
             at=piece.at,
-            who=f"line {piece.line}",
+            label=f"line {piece.line}",
             where=f"line {piece.line} of the trace",
         )
         offset += len(piece.octets)

@@ -34,12 +34,12 @@ def decode_buffer(layout: Layout, octets: bytes, *, zone: ZoneInfo) -> ColumnarB
     MeterProtocolError when it is something else, ends early, exceeds a bound of `axdr` or has rows that
     are not the layout's.
     """
-    return _BufferReader(layout, octets, zone, cut=False).block()
+    return _BufferDecoder(layout, octets, zone, cut=False).block()
 
 
 def decode_cut_buffer(layout: Layout, octets: bytes, *, zone: ZoneInfo) -> ColumnarBuffer:
     """Decode the whole rows of a buffer whose end may be missing; damaged octets are MeterProtocolError."""
-    return _BufferReader(layout, octets, zone, cut=True).block()
+    return _BufferDecoder(layout, octets, zone, cut=True).block()
 
 
 def buffer_of(layout: Layout, buffer: Data, *, zone: ZoneInfo) -> ColumnarBuffer:
@@ -84,7 +84,7 @@ def _cells(layout: Layout, number: int, row: Data) -> tuple[Data, ...]:
     return cells
 
 
-class _BufferReader:
+class _BufferDecoder:
     """Walks once through the octets of a buffer; `cut` says that its end may be missing."""
 
     def __init__(self, layout: Layout, octets: bytes, zone: ZoneInfo, *, cut: bool) -> None:

@@ -32,12 +32,12 @@ class CapturedColumn:
 
     @property
     def is_stamp(self) -> bool:
-        """Tell the column that stamps a row."""
+        """Say whether this column stamps the row."""
         return self.quantity.attribute == 2 and self.quantity.obis in (CLOCK, BILLING_DATE)
 
     @property
     def is_clock(self) -> bool:
-        """Tell the stamp that a set does not repeat as a value."""
+        """Say whether this is the clock, which a set does not repeat as a value."""
         return self.quantity.attribute == 2 and self.quantity.obis == CLOCK
 
 

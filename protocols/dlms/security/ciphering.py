@@ -3,89 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 
 from protocols.dlms.data.cursor import Cursor
-from protocols.dlms.data.syntax import OctetString, Record, Sized
-from protocols.dlms.security.suites import (
+from protocols.dlms.security.forms import (
     AUTHENTICATED_ENCRYPTED,
-    SECURED_TEXT,
-    TITLE_OCTETS,
-    Keys,
-    Opened,
-    SecuredText,
-    secure,
-    unsecure,
+    DED_TAGS,
+    GENERAL_CIPHERED,
+    GENERAL_DED,
+    GENERAL_GLO,
+    GLO_TAGS,
+    PLAIN_TAGS,
+    SERVICE_CIPHERED,
+    CipheredApdu,
+    Form,
+    form_of,
 )
+from protocols.dlms.security.suites import TITLE_OCTETS, Keys, Opened, secure, unsecure
 from protocols.errors import SecurityFailure
 
-GLO_TAGS = {
-    0x01: 0x21,
-    0x08: 0x28,
-    0x0E: 0x2E,
-    0xC0: 0xC8,
-    0xC1: 0xC9,
-    0xC2: 0xCA,
-    0xC3: 0xCB,
-    0xC4: 0xCC,
-    0xC5: 0xCD,
-    0xC7: 0xCF,
-}
-"""Tag of an APDU ciphered with the global key, by tag of the plain one."""
-DED_TAGS = {
-    0x01: 0x41,
-    0x08: 0x48,
-    0x0E: 0x4E,
-    0xC0: 0xD0,
-    0xC1: 0xD1,
-    0xC2: 0xD2,
-    0xC3: 0xD3,
-    0xC4: 0xD4,
-    0xC5: 0xD5,
-    0xC7: 0xD7,
-}
-"""Tag of an APDU ciphered with the dedicated key, by tag of the plain one."""
-PLAIN_TAGS = {ciphered: plain for tags in (GLO_TAGS, DED_TAGS) for plain, ciphered in tags.items()}
-"""Tag of the plain APDU, by the tag of its glo- or ded- form."""
-_DED = frozenset(DED_TAGS.values())
-CIPHER_OVERHEAD = 30
-"""Octets that ciphering adds at the most: tag, title, length, security control, counter, authentication tag."""
-GENERAL_GLO = 0xDB
-GENERAL_DED = 0xDC
-_GENERAL = {GENERAL_GLO, GENERAL_DED}
 _NOT_BUILT = {0xDD: "general-ciphering (suites 1 and 2)", 0xDF: "general-signing"}
-
-
-@dataclass(frozen=True, slots=True)
-class CipheredApdu:
-    """A ciphered APDU as it is sent. `title` is the sender's, in the general forms alone."""
-
-    secured: SecuredText
-    title: bytes = b""
-
-
-_SECURED = ("secured", Sized("the ciphered text", SECURED_TEXT))
-SERVICE_CIPHERED = Record(CipheredApdu, _SECURED)
-GENERAL_CIPHERED = Record(CipheredApdu, ("title", OctetString("system title")), _SECURED)
-
-
-class Form(Enum):
-    """How an APDU is ciphered: which key, in a form of its own service or in the general one."""
-
-    GLO = "glo"
-    DED = "ded"
-    GENERAL_GLO = "general-glo"
-    GENERAL_DED = "general-ded"
-
-    @property
-    def dedicated(self) -> bool:
-        """Say whether the dedicated key is used."""
-        return self in (Form.DED, Form.GENERAL_DED)
-
-    @property
-    def general(self) -> bool:
-        """Say whether the APDU carries its sender's title."""
-        return self in (Form.GENERAL_GLO, Form.GENERAL_DED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,21 +51,6 @@ class OpenedApdu:
     title: bytes
 
 
-def form_of(apdu: bytes) -> Form | None:
-    """Tell by its tag how an APDU is ciphered; None for a plain one."""
-    tag = apdu[0] if apdu else 0
-    if tag in _GENERAL:
-        return Form.GENERAL_GLO if tag == GENERAL_GLO else Form.GENERAL_DED
-    if tag in PLAIN_TAGS:
-        return Form.DED if tag in _DED else Form.GLO
-    return None
-
-
-def is_ciphered(apdu: bytes) -> bool:
-    """Tell a ciphered APDU by its tag."""
-    return form_of(apdu) is not None
-
-
 def protect_apdu(
     keys: Keys,
     title: bytes,
@@ -139,7 +60,12 @@ def protect_apdu(
     control: int = AUTHENTICATED_ENCRYPTED,
     form: Form = Form.GLO,
 ) -> bytes:
-    """Cipher a plain APDU in one of its forms."""
+    """Return a plain APDU ciphered in one of its forms.
+
+    `title` is the sender's system title (8 octets), `counter` its invocation counter, never used before with
+    these keys; `control` says whether to authenticate, encipher or both. Raises SecurityFailure when the
+    counter is used up.
+    """
     ciphered = CipheredApdu(secure(keys, title, counter, plain, control=control), title)
     if form.general:
         return bytes((GENERAL_DED if form.dedicated else GENERAL_GLO,)) + GENERAL_CIPHERED.write(ciphered)
@@ -150,7 +76,9 @@ def protect_apdu(
 def unprotect_apdu(
     keys: Keys | KeySet, title: bytes, apdu: bytes, *, required: int = AUTHENTICATED_ENCRYPTED
 ) -> OpenedApdu:
-    """Open a ciphered APDU; an empty title inside means `title` (the one from AARQ or AARE).
+    """Return what a ciphered APDU holds; an empty title inside means `title` (the one from AARQ or AARE).
+
+    The counter is returned and not compared: the caller knows the last one.
 
     Raises SecurityFailure for a plain APDU, a wrong tag, a weaker protection than `required`, and a title
     that is not the known one; MeterProtocolError where the octets end early.
@@ -164,7 +92,7 @@ def unprotect_apdu(
     cursor.u8()
     ciphered = cursor.field(GENERAL_CIPHERED if form.general else SERVICE_CIPHERED)
     cursor.finish("the ciphered APDU")
-    sender = ciphered.title or title
+    sender = ciphered.title or title  # some meters leave the title in a general form empty
     if title and sender != title:
         raise SecurityFailure(f"the sender's title is {sender.hex()}, {title.hex()} is expected")
     if len(sender) != TITLE_OCTETS:
@@ -178,6 +106,7 @@ def unprotect_apdu(
 
 
 def _check_inner(tag: int, form: Form, opened: Opened) -> None:
+    # Without an authentication tag a wrong key deciphers to noise, which no check before this one finds.
     if not opened.plain:
         raise SecurityFailure("the ciphered APDU is empty")
     if not form.general and opened.plain[0] != PLAIN_TAGS[tag]:

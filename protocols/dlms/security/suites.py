@@ -13,18 +13,21 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from protocols.dlms.data.cursor import Cursor
-from protocols.dlms.data.syntax import Number, Record, Rest
+from protocols.dlms.security.forms import (
+    AUTHENTICATED,
+    AUTHENTICATED_ENCRYPTED,
+    ENCRYPTED,
+    KEY_OCTETS,
+    SECURED_TEXT,
+    SecuredText,
+)
 from protocols.errors import MeterConfigError, SecurityFailure
 from protocols.session import Protection
 
 TAG_OCTETS = 12
 FULL_TAG_OCTETS = 16
 """What AES-GCM gives; suite 0 sends the first twelve."""
-KEY_OCTETS = 16
 TITLE_OCTETS = 8
-AUTHENTICATED = 0x10
-ENCRYPTED = 0x20
-AUTHENTICATED_ENCRYPTED = 0x30
 _BROADCAST, _COMPRESSED, _SUITE = 0x40, 0x80, 0x0F
 MAX_COUNTER = 0xFFFFFFFF
 
@@ -62,36 +65,6 @@ class Keys:
         for name, key in (("encryption", self.encryption), ("authentication", self.authentication)):
             if len(key) != KEY_OCTETS:
                 raise MeterConfigError(f"the {name} key has {len(key)} octets; suite 0 needs {KEY_OCTETS}")
-
-
-@dataclass(frozen=True, slots=True)
-class SecuredText:
-    """What stands in a ciphered APDU: security control, invocation counter, text with its tag as control says."""
-
-    control: int
-    counter: int
-    text: bytes = field(repr=False)
-
-
-_CONTROL_NAMES = {
-    0: "none",
-    AUTHENTICATED: "authenticated",
-    ENCRYPTED: "encrypted",
-    AUTHENTICATED_ENCRYPTED: "both",
-}
-SECURED_TEXT = Record(
-    SecuredText,
-    (
-        "control",
-        Number(
-            "security control",
-            1,
-            {control | suite: name for control, name in _CONTROL_NAMES.items() for suite in range(3)},
-        ),
-    ),
-    ("counter", Number("invocation counter", 4)),
-    ("text", Rest("text and tag")),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from protocols.dlms.trace.tree import MAX_NODES, Node, WrongByte, shown
 
 MAX_PROBLEMS = 1_000
 """Wrong places that are listed; a capture of another protocol has many."""
-MAX_TALKS = 10_000
+MAX_CONVERSATIONS = 10_000
 MAX_HELD = 64
 """Octets of one direction that may wait for what tells DLMS from another protocol."""
 MAX_STARTS = 64
@@ -27,27 +27,27 @@ _LONGEST_HEADER = 2 + 4 + 4 + 1 + 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
-    """Octets in one direction of a conversation. `offset` is the place of the first; `who` names the way.
+class RecordedOctets:
+    """Octets in one direction of a conversation. `offset` is the place of the first; `label` names the way.
 
     `whole` octets begin and end with a unit (a datagram); `missing` says that octets before them are lost.
-    `sure` conversations are shown even where they are not DLMS.
+    `always_shown` conversations are shown even where they are not DLMS.
     """
 
-    talk: int
+    conversation: int
     sent: bool
     octets: bytes
     offset: int
     at: datetime | None = None
-    who: str = ""
+    label: str = ""
     where: str = ""
     whole: bool = False
     missing: bool = False
-    sure: bool = True
+    always_shown: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Talks:
+class Conversations:
     """What conversations hold. `problems` are in order; `others` counts conversations that are not DLMS."""
 
     parts: tuple[Node, ...]
@@ -55,7 +55,7 @@ class Talks:
     others: int = 0
 
     def lines(self) -> list[str]:
-        """Write the tree for people."""
+        """Return the tree as lines for people."""
         return [line for part in self.parts for line in part.lines()]
 
     def document(self) -> dict[str, object]:
@@ -70,153 +70,163 @@ class Talks:
 
 
 @dataclass(slots=True)
-class _Direction:
+class _DirectionBuffer:
     octets: bytearray = field(default_factory=bytearray)
     places: list[int] = field(default_factory=list)
-    last: Heard | None = None
+    last: RecordedOctets | None = None
 
 
 @dataclass(slots=True)
-class _Talk:
+class _Conversation:
     reader: TraceReader
     recognised: bool = False
-    held: list[Heard] = field(default_factory=list)
-    ways: dict[bool, _Direction] = field(default_factory=dict)
+    held: list[RecordedOctets] = field(default_factory=list)
+    directions: dict[bool, _DirectionBuffer] = field(default_factory=dict)
 
 
-def decode_talks(heard: Iterable[Heard], known: Callable[[], TraceState]) -> Talks:
-    """Read conversations; `known` makes the state that each begins with. Nothing in the octets raises.
+def decode_conversations(
+    recorded: Iterable[RecordedOctets], known: Callable[[], TraceState]
+) -> Conversations:
+    """Return the trees of conversations that were recorded with two directions, each piece with its time.
 
-    A wrong unit is noted, and reading goes on with the next one, where the framing tells where that begins.
+    `recorded` comes in the order of time; `known` makes the state (keys, titles) that each conversation begins
+    with. Nothing in the octets raises, what `recorded` itself raises passes. A wrong unit is noted, and reading goes
+    on with the next one, where the framing tells where that begins.
     """
-    reader = _Reader(known)
+    reader = _ConversationsReader(known)
     full = False
-    for piece in heard:
+    for piece in recorded:
         if not reader.take(piece):
             full = True
             break
     if not full:
         reader.finish()
-    return Talks(
+    return Conversations(
         parts=tuple(reader.root.children),
         problems=tuple(reader.problems),
-        others=sum(not talk.recognised for talk in reader.talks.values()),
+        others=sum(not conversation.recognised for conversation in reader.conversations.values()),
     )
 
 
-class _Reader:
+class _ConversationsReader:
     """All conversations of one input; they share one bound of parts."""
 
     def __init__(self, known: Callable[[], TraceState]) -> None:
         self._known = known
         self.root = Node(0, "trace")
         self.problems: list[WrongByte] = []
-        self.talks: dict[int, _Talk] = {}
+        self.conversations: dict[int, _Conversation] = {}
         self._budget = [MAX_NODES]
 
-    def take(self, piece: Heard) -> bool:
+    def take(self, piece: RecordedOctets) -> bool:
         """Read what a piece completes; False when no more can be read."""
-        talk = self.talks.get(piece.talk)
-        if talk is None:
-            if len(self.talks) >= MAX_TALKS:
+        conversation = self.conversations.get(piece.conversation)
+        if conversation is None:
+            if len(self.conversations) >= MAX_CONVERSATIONS:
                 return True
-            talk = self.talks[piece.talk] = _Talk(TraceReader(self._known(), self._budget))
-        if talk.recognised:
-            self._add(talk, piece)
+            conversation = self.conversations[piece.conversation] = _Conversation(
+                TraceReader(self._known(), self._budget)
+            )
+        if conversation.recognised:
+            self._add(conversation, piece)
         else:
-            self._recognise(talk, piece)
+            self._recognise(conversation, piece)
         return self._budget[0] > 0 and len(self.problems) < MAX_PROBLEMS
 
-    def _recognise(self, talk: _Talk, piece: Heard) -> None:
+    def _recognise(self, conversation: _Conversation, piece: RecordedOctets) -> None:
         """Hold pieces back until they tell what they are: a wrapper header and a tag, or a right HDLC header."""
-        talk.held.append(piece)
-        mine = [one for one in talk.held if one.sent is piece.sent]
+        conversation.held.append(piece)
+        mine = [one for one in conversation.held if one.sent is piece.sent]
         octets = b"".join(one.octets for one in mine)
         start = _beginning(octets)
         if start is None and not piece.whole and len(octets) < MAX_HELD and _may_begin(octets):
             return
         if start is None:
             for one in mine:
-                self._other(one)
-            talk.held = [one for one in talk.held if one.sent is not piece.sent]
+                self._show_other(one)
+            conversation.held = [one for one in conversation.held if one.sent is not piece.sent]
             return
-        talk.recognised = True
-        held, talk.held = talk.held, []
+        conversation.recognised = True
+        held, conversation.held = conversation.held, []
         for one in held:
             skipped = min(start, len(one.octets)) if one.sent is piece.sent else 0
             if skipped:
                 start -= skipped
-                self._other(replace(one, octets=one.octets[:skipped]))
+                self._show_other(replace(one, octets=one.octets[:skipped]))
             if one.octets[skipped:]:
-                self._add(talk, replace(one, octets=one.octets[skipped:], offset=one.offset + skipped))
+                self._add(
+                    conversation, replace(one, octets=one.octets[skipped:], offset=one.offset + skipped)
+                )
 
-    def _add(self, talk: _Talk, piece: Heard) -> None:
-        way = talk.ways.setdefault(piece.sent, _Direction())
-        if piece.missing and way.octets:
-            self._rest(talk, way)
-        way.octets += piece.octets
-        way.places += range(piece.offset, piece.offset + len(piece.octets))
-        way.last = piece
-        flags = len(way.octets) - len(way.octets.lstrip(bytes((FLAG,))))
+    def _add(self, conversation: _Conversation, piece: RecordedOctets) -> None:
+        direction = conversation.directions.setdefault(piece.sent, _DirectionBuffer())
+        if piece.missing and direction.octets:
+            self._read_rest(conversation, direction)
+        direction.octets += piece.octets
+        direction.places += range(piece.offset, piece.offset + len(piece.octets))
+        direction.last = piece
+        flags = len(direction.octets) - len(direction.octets.lstrip(bytes((FLAG,))))
         if flags > 1:  # a line at rest may send nothing else
-            del way.octets[: flags - 1], way.places[: flags - 1]
-        while (length := _unit(way.octets)) is not None:
-            self._read(talk, way, length)
+            del direction.octets[: flags - 1], direction.places[: flags - 1]
+        while (length := _unit(direction.octets)) is not None:
+            self._read(conversation, direction, length)
         if piece.whole:
-            self._rest(talk, way)
+            self._read_rest(conversation, direction)
 
     def finish(self) -> None:
         """Read what was cut off at the end."""
-        for talk in self.talks.values():
-            for piece in talk.held:
-                self._other(piece)
-            for way in talk.ways.values():
-                self._rest(talk, way)
+        for conversation in self.conversations.values():
+            for piece in conversation.held:
+                self._show_other(piece)
+            for direction in conversation.directions.values():
+                self._read_rest(conversation, direction)
 
-    def _rest(self, talk: _Talk, way: _Direction) -> None:
-        if any(octet != FLAG for octet in way.octets):
-            self._read(talk, way, len(way.octets))
-        way.octets.clear()
-        way.places.clear()
+    def _read_rest(self, conversation: _Conversation, direction: _DirectionBuffer) -> None:
+        if any(octet != FLAG for octet in direction.octets):
+            self._read(conversation, direction, len(direction.octets))
+        direction.octets.clear()
+        direction.places.clear()
 
-    def _read(self, talk: _Talk, way: _Direction, length: int) -> None:
-        octets, places = bytes(way.octets[: min(length, MAX_OCTETS)]), way.places[:length]
-        del way.octets[:length], way.places[:length]
-        piece = way.last
+    def _read(self, conversation: _Conversation, direction: _DirectionBuffer, length: int) -> None:
+        octets, places = bytes(direction.octets[: min(length, MAX_OCTETS)]), direction.places[:length]
+        del direction.octets[:length], direction.places[:length]
+        piece = direction.last
         assert piece is not None
-        node = Node(places[0], _when(piece), piece.who)
+        node = Node(places[0], _arrow_and_time(piece), piece.label)
         self.root.children.append(node)
         self._budget[0] -= 1
         try:
             if octets[:2] != _WRAPPER and not _is_frame(octets):
-                talk.reader.cursor(octets, places, node).octets("octets that are no frame", len(octets))
+                conversation.reader.cursor(octets, places, node).octets(
+                    "octets that are no frame", len(octets)
+                )
                 return
-            talk.reader.read(octets, places, node, (piece.sent,))
+            conversation.reader.read(octets, places, node, (piece.sent,))
         except WrongByte as error:
             self._note(node, error, piece)
 
-    def _other(self, piece: Heard) -> None:
-        if not piece.sure or self._budget[0] <= 0:
+    def _show_other(self, piece: RecordedOctets) -> None:
+        if not piece.always_shown or self._budget[0] <= 0:
             return
-        node = Node(piece.offset, _when(piece), piece.who)
+        node = Node(piece.offset, _arrow_and_time(piece), piece.label)
         node.children.append(Node(piece.offset, "octets that are not DLMS", shown(piece.octets)))
         self.root.children.append(node)
         self._budget[0] -= 2
 
-    def _note(self, node: Node, error: WrongByte, piece: Heard) -> None:
+    def _note(self, node: Node, error: WrongByte, piece: RecordedOctets) -> None:
         reason = f"{error.reason} ({piece.where})" if piece.where else error.reason
         found = WrongByte(error.offset, reason, error.space)
         node.children.append(Node(error.offset, "WRONG", error.reason, error.space))
         self.problems.append(found)
 
 
-def _when(piece: Heard) -> str:
+def _arrow_and_time(piece: RecordedOctets) -> str:
     arrow = "→" if piece.sent else "←"
     return f"{arrow} {piece.at:%Y-%m-%d %H:%M:%S.%f}" if piece.at is not None else arrow
 
 
 def _beginning(octets: bytes) -> int | None:
-    """Find where DLMS begins: a wrapper header with an APDU, or the first HDLC frame with a right header."""
+    """Return where DLMS begins: a wrapper header with an APDU, or the first HDLC frame with a right header."""
     if octets[:2] == _WRAPPER and len(octets) > _HEADER and any(octets[6:8]):
         return 0 if apdu_name(octets[_HEADER]) is not None else None
     at = octets.find(FLAG)
@@ -230,7 +240,7 @@ def _beginning(octets: bytes) -> int | None:
 
 
 def _may_begin(octets: bytes) -> bool:
-    """Say whether more octets could still tell."""
+    """Return whether more octets could still tell."""
     if octets[:2] == _WRAPPER[: len(octets)] and len(octets) <= _HEADER:
         return True
     last = octets.rfind(FLAG)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from protocols.dlms.data.cursor import MAX_OCTETS
-from protocols.dlms.security import hls
-from protocols.dlms.security.ciphering import PLAIN_TAGS
-from protocols.dlms.security.suites import Keys
+from protocols.dlms.security.forms import PLAIN_TAGS
 from protocols.dlms.trace.tree import Listener, TraceCursor
 from protocols.errors import MeterError, ProtocolError
-from protocols.session import Auth
+
+if TYPE_CHECKING:
+    from protocols.dlms.security.suites import Keys
 
 FROM_CLIENT = (0x01, 0x60, 0x62, 0xC0, 0xC1, 0xC3)
 """Tags of the plain APDUs that clients send."""
@@ -63,7 +64,7 @@ class TraceState:
             return self.keys
         if not self.dedicated:
             return None
-        return Keys(encryption=self.dedicated, authentication=self.keys.authentication)
+        return replace(self.keys, encryption=self.dedicated)
 
     def block(self, what: str, cursor: TraceCursor, raw: bytes, number: int) -> bool:
         """Add block `number`, which was read last; False, and noted, when it cannot be joined.
@@ -100,7 +101,10 @@ class TraceState:
         return TraceCursor(data, places, cursor.node, listener, "" if placed else "joined")
 
     def proof(self, answer: bytes, *, by_client: bool) -> str:
-        """Check an answer to an HLS challenge as far as keys are known."""
+        """Return `right`, `wrong` or why an answer to an HLS challenge is not checked."""
+        from protocols.dlms.security import hls  # the ciphers are imported where a proof is to be checked
+        from protocols.session import Auth
+
         client = hls.Party(title=self.client, challenge=self.client_challenge)
         meter = hls.Party(title=self.meter, challenge=self.meter_challenge)
         prover, verifier = (client, meter) if by_client else (meter, client)

@@ -29,8 +29,8 @@ from protocols.dlms.objects.object_list import (
     build_object_list,
 )
 from protocols.dlms.security import hls
+from protocols.dlms.security.forms import KEY_OCTETS
 from protocols.dlms.security.key_wrap import WRAPPED_OCTETS, unwrap_key
-from protocols.dlms.security.suites import KEY_OCTETS
 from protocols.dlms.server.model import OTHER_REASON, TYPE_UNMATCHED, AccessDenied, AssociationPolicy
 from protocols.errors import MeterConfigError, SecurityFailure
 from protocols.reading import Obis
@@ -66,7 +66,7 @@ def counter_object(client: int) -> Obis:
 class AccessObjects:
     """Holds policies and counters, and builds the objects that show and change them.
 
-    A new key or secret holds from the next association on. `note` is told the event code of each change.
+    A new key or secret holds from the next association on. `note` is called with the event code of each change.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class AccessObjects:
             self.objects[security_setup(client)] = self._security(client)
 
     def frame_counter(self, client: int) -> int:
-        """Last invocation counter received in the association of `client`."""
+        """Return the last invocation counter received in the association of `client`."""
         return self._counters.get(client, 0)
 
     def note_frame_counter(self, client: int, value: int) -> None:
@@ -109,7 +109,7 @@ class AccessObjects:
     # association objects
 
     def _association(self, client: int) -> Served:
-        """Everything of class 15 but the object list, which depends on all objects (see `object_list`)."""
+        """Return an association object without its object list, which depends on all objects (see `object_list`)."""
         write, methods = {}, {}
         if client == READER:
             write[7] = self._set_password

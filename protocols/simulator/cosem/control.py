@@ -28,7 +28,8 @@ from protocols.simulator.cosem.meter import Build, MeterObjects
 from protocols.simulator.cosem.objects import Memory, Served, constant, data_object, live
 from protocols.simulator.cosem.rows import LOAD_LIMIT_W, instant, stamp
 from protocols.simulator.household.daybook import ZONE_STARTS
-from protocols.simulator.household.household import OTHER_LOG, TRANSACTION_LOG, Household
+from protocols.simulator.household.events import OTHER_LOG, TRANSACTION_LOG
+from protocols.simulator.household.household import Household
 
 CLOCK_OBIS = Obis(0, 0, 1, 0, 0)
 RELAY_OBIS = Obis(0, 0, 96, 3, 10)

@@ -24,7 +24,8 @@ from protocols.simulator.cosem.objects import (
     scaler_profile,
 )
 from protocols.simulator.cosem.rows import Raw
-from protocols.simulator.household.household import PERIODS, TRANSACTION_LOG, Household
+from protocols.simulator.household.events import TRANSACTION_LOG
+from protocols.simulator.household.household import PERIODS, Household
 
 STORED = timedelta(days=35)
 BLOCK_PERIOD, DAILY_PERIOD = Obis(1, 0, 0, 8, 4), Obis(1, 0, 0, 8, 5)
@@ -162,7 +163,7 @@ class MeterObjects:
                 return lambda _a, _b: [self._registers()]
 
     def _span(self, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
-        """Bound a wish to what the meter still stores; `since` becomes exclusive."""
+        """Return the part of since..until that the meter still stores; `since` becomes exclusive."""
         now = self._clock.now()
         oldest = max(self._home.history_from, now - STORED)
         low = oldest if since is None else max(oldest, since - _SECOND)

@@ -30,7 +30,8 @@ from protocols.simulator.cosem.control import CLOCK_OBIS, IMAGE_SCHEDULE, MESSAG
 from protocols.simulator.cosem.meter import Build, MeterObjects
 from protocols.simulator.cosem.objects import Memory, Served, logical_name
 from protocols.simulator.cosem.push import PushObjects
-from protocols.simulator.household.household import TRANSACTION_LOG, Household
+from protocols.simulator.household.events import TRANSACTION_LOG
+from protocols.simulator.household.household import Household
 
 __all__ = [
     "CURRENT_ASSOCIATION",
@@ -58,12 +59,12 @@ def system_title(manufacturer: str, serial: str) -> bytes:
 
 
 class HouseholdModel:
-    """Implements `CosemModel`. Its objects are built when somebody first asks.
+    """Implements `CosemModel` for a household. Its objects are built at the first request.
 
     `policies` says what each client address must show; a client that is not in it cannot associate. The public
     client sees the clock, the invocation counters and the identity only; the reader reads; the utility also
     writes and runs methods; the firmware client, push and the display see their own few objects. `master_key`
-    opens keys that are transferred. `on_push` is called with the setup's name when the meter is told to push.
+    opens keys that are transferred. `on_push` is called with the name of the push setup when a push is ordered.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class HouseholdModel:
         if target.index == 1:
             return logical_name(obis)
         if target.class_id == _ASSOCIATION_CLASS and target.index == 2:
-            return object_list(self._seen(client), may_write=policy.may_write)
+            return object_list(self._visible_objects(client), may_write=policy.may_write)
         read = served.read.get(target.index)
         if read is None:
             raise AccessDenied(READ_WRITE_DENIED)
@@ -140,24 +141,12 @@ class HouseholdModel:
         return run(parameter)
 
     def frame_counter(self, client: int) -> int:
-        """Last invocation counter received in the association of `client`."""
+        """Return the last invocation counter received in the association of `client`."""
         return self._access.frame_counter(client)
 
     def note_frame_counter(self, client: int, value: int) -> None:
         """Raise that counter; it never falls."""
         self._access.note_frame_counter(client, value)
-
-    def own(self, class_id: int, obis: Obis, attribute: int = 2) -> Data:
-        """Read an attribute as the meter itself does, for what it pushes; AccessDenied when there is none."""
-        self._built()
-        served = self._objects.get(obis)
-        if served is None or served.class_id != class_id:
-            raise AccessDenied(OBJECT_UNDEFINED)
-        if attribute == 1:
-            return logical_name(obis)
-        if attribute not in served.read:
-            raise AccessDenied(READ_WRITE_DENIED)
-        return served.read[attribute](None)
 
     # objects and rights
 
@@ -166,7 +155,7 @@ class HouseholdModel:
             home, clock, build, memory = self.household, self._clock, self.build, self._memory
             self._meter = MeterObjects(home, clock, build, memory, lambda: self.keep_history)
             control = ControlObjects(home, clock, build, memory, self._meter)
-            push = PushObjects(home, clock, build, memory, self._pushed)
+            push = PushObjects(home, clock, build, memory, self._order_push)
             self._objects = {
                 **self._meter.objects,
                 **control.objects,
@@ -175,7 +164,7 @@ class HouseholdModel:
             }
         return self._meter
 
-    def _pushed(self, setup: Obis) -> None:
+    def _order_push(self, setup: Obis) -> None:
         if self.on_push is not None:
             self.on_push(setup)
 
@@ -202,7 +191,7 @@ class HouseholdModel:
             raise AccessDenied(OBJECT_CLASS_INCONSISTENT)
         return served
 
-    def _seen(self, client: int) -> dict[Obis, Served]:
+    def _visible_objects(self, client: int) -> dict[Obis, Served]:
         seen = {o: s for o, s in self._objects.items() if self._may_see(client, o)}
         seen[CURRENT_ASSOCIATION] = self._objects[self._own_association(client)]
         return seen

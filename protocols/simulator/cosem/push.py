@@ -24,7 +24,8 @@ from protocols.reading import Obis
 from protocols.simulator.cosem.control import CLOCK_OBIS, PUSH_SCRIPTS
 from protocols.simulator.cosem.meter import Build
 from protocols.simulator.cosem.objects import Memory, Served, constant, live
-from protocols.simulator.household.household import TRANSACTION_LOG, Household
+from protocols.simulator.household.events import TRANSACTION_LOG
+from protocols.simulator.household.household import Household
 
 DEVICE_ID = Obis(0, 0, 96, 1, 2)
 ESW_SPAN = timedelta(hours=1)
@@ -46,7 +47,7 @@ _SETUPS = (
 
 
 class PushObjects:
-    """Builds these objects; `push` is called with a setup's name when it is told to push."""
+    """Builds these objects; `push` is called with the name of a setup whose push is ordered."""
 
     def __init__(
         self,

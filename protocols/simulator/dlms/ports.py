@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from protocols.dlms.apdu.conformance import Conformance
 from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
-from protocols.dlms.server.links import MANAGEMENT, Conversation, HdlcBus, ServedMeter, WrapperServer
+from protocols.dlms.server.links import MANAGEMENT, HdlcBus, ServedAssociation, ServedMeter, WrapperServer
 from protocols.dlms.server.ports import FRAME_SILENCE
 from protocols.errors import LineClosed, ProtocolError
 from protocols.simulator.cosem.model import HouseholdModel
@@ -54,12 +54,14 @@ class SimulatedMeter(ServedMeter):
             first_block=0 if self.player.standing(FaultKind.BLOCKS_FROM_ZERO) else common.first_block,
         )
 
-    def converse(self, client: int, settings: ServerSettings) -> Conversation:
+    def associate(self, client: int, settings: ServerSettings) -> ServedAssociation:
         """Begin a conversation with a client address."""
         inner = ServerConnection(self.model, client, settings, self.counter)
         if self.player is None or not isinstance(self.model, FaultyModel):
             return inner
-        return FaultyConversation(inner, self.household, client, self.player, self.counter, self.model.asked)
+        return FaultyConversation(
+            inner, self.household, client, self.player, self.counter, self.model.note_association
+        )
 
 
 def simulated_meter(
@@ -112,7 +114,7 @@ class WrapperPort:
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str) -> int:
-        """Listen on a port that the system chooses; gives it."""
+        """Listen on a port that the system chooses; return it."""
         self._server = await asyncio.start_server(self._connected, host, 0)
         return int(self._server.sockets[0].getsockname()[1])
 
@@ -131,6 +133,7 @@ class WrapperPort:
             task.add_done_callback(self._tasks.discard)
         core = WrapperServer(self._meters, ServerSettings())
         try:
+            # A meter that lost its supply hangs up at the next octet; until then the connection looks open.
             while (data := await reader.read(READ_OCTETS)) and self._meter.powered:
                 for step in fault_wire.plan(self._meter.player, core.receive_data(data)):
                     await asyncio.sleep(step.pause)
@@ -155,7 +158,7 @@ class HdlcPort:
         self._bus = HdlcBus(self._meters, ServerSettings())
         self._fd = master_fd
         self._loop = asyncio.get_running_loop()
-        self._heard = self._loop.time()
+        self._last_octets = self._loop.time()
         self._later: asyncio.TimerHandle | None = None
         self._queue: asyncio.Queue[Sequence[PortStep]] = asyncio.Queue(MAX_QUEUED)
         self._sender: asyncio.Task[None] | None = None
@@ -188,22 +191,22 @@ class HdlcPort:
             data = os.read(self._fd, READ_OCTETS)
         except BlockingIOError:
             return
-        except OSError:  # nobody has the other side open
+        except OSError:  # the other side is not open: a pty stays readable with an error, so look again later
             self._loop.remove_reader(self._fd)
             self._later = self._loop.call_later(_LOOK_AGAIN, self._watch)
             return
-        if self._loop.time() - self._heard > FRAME_SILENCE:
+        if self._loop.time() - self._last_octets > FRAME_SILENCE:  # half a frame of a client that gave up
             self._bus.quiet()
-        self._heard = self._loop.time()
+        self._last_octets = self._loop.time()
         try:
             answer = self._bus.receive_data(data)
-        except LineClosed:  # a meter reboots: nobody on the bus remembers anything
+        except LineClosed:  # a meter reboots: what the bus knew of all its conversations is gone
             self._bus = HdlcBus(self._meters, ServerSettings())
             return
-        if self._sender is None:
+        if self._sender is None:  # no faults: nothing waits, so no task is needed
             self._write(answer)
             return
-        with suppress(asyncio.QueueFull):
+        with suppress(asyncio.QueueFull):  # a bus that is asked faster than it answers loses answers
             self._queue.put_nowait(fault_wire.plan_bus(self._players, answer))
 
     async def _send_queued(self) -> None:

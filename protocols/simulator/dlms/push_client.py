@@ -18,8 +18,8 @@ from protocols.dlms.framing import hdlc, wrapper
 from protocols.dlms.framing.hdlc import Address, Frame
 from protocols.dlms.profile.layouts import BILLING_DATE, CLOCK
 from protocols.dlms.push.body import ALERT_SETUP, ESW_BITS, PROFILE_OF_SETUP
-from protocols.dlms.security import suites
-from protocols.dlms.security.ciphering import Form, protect_apdu
+from protocols.dlms.security.ciphering import protect_apdu
+from protocols.dlms.security.forms import AUTHENTICATED_ENCRYPTED, Form
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.connection import SendCounter, ServerSettings
 from protocols.dlms.server.links import MANAGEMENT, WrapperServer
@@ -48,7 +48,7 @@ class PushClient:
         *,
         keys: Keys | None = None,
         counter: SendCounter | None = None,
-        control: int = suites.AUTHENTICATED_ENCRYPTED,
+        control: int = AUTHENTICATED_ENCRYPTED,
     ) -> None:
         self._model = model
         self._clock = clock

@@ -27,9 +27,10 @@ from protocols.dlms.apdu.services import (
 )
 from protocols.dlms.data.cursor import Cursor, encode_length
 from protocols.dlms.security import ciphering
-from protocols.dlms.security.ciphering import Form, KeySet, OpenedApdu
+from protocols.dlms.security.ciphering import KeySet, OpenedApdu
+from protocols.dlms.security.forms import GENERAL_DED, GENERAL_GLO, Form, form_of, is_ciphered
 from protocols.dlms.security.suites import Keys
-from protocols.dlms.server.links import Conversation
+from protocols.dlms.server.links import ServedAssociation
 from protocols.dlms.server.model import OBJECT_UNDEFINED, TEMPORARY_FAILURE, CosemModel
 from protocols.errors import LineClosed, MeterProtocolError, ProtocolError
 from protocols.reading import Obis
@@ -66,22 +67,22 @@ class _Sealed:
 
 
 class FaultyConversation:
-    """A `Conversation` with faults.
+    """A `ServedAssociation` with faults.
 
-    `inner` is the served association, `counter` the meter's own counter; `asked` is told of each AARQ.
+    `inner` is the served association, `counter` the meter's own counter; `note_association` is called at each AARQ.
     """
 
     def __init__(
         self,
-        inner: Conversation,
+        inner: ServedAssociation,
         model: CosemModel,
         client: int,
         player: FaultPlayer,
         counter: Callable[[], int],
-        asked: Callable[[], None],
+        note_association: Callable[[], None],
     ) -> None:
         self._inner = inner
-        self._asked = asked
+        self._note_association = note_association
         self._model = model
         self._client = client
         self._player = player
@@ -109,7 +110,9 @@ class FaultyConversation:
         answer = self._instead(request, octets_, sealed is not None)
         if answer is not None:
             return answer
-        changed = self._request(request)
+        changed = request
+        if isinstance(request, ActionRequest) and self._player.standing(FaultKind.HLS_ELSEWHERE):
+            changed = self._moved(request)
         if changed is not request:
             plain = encode_apdu(changed)
             octets_ = sealed.close(plain) if sealed else plain
@@ -119,7 +122,7 @@ class FaultyConversation:
     # association and release
 
     def _associate(self, octets_: bytes) -> bytes | list[bytes]:
-        self._asked()
+        self._note_association()
         if self._player.fires(FaultKind.AARE_ERROR):
             return encode_apdu(ConfirmedServiceError(service=1, error=6, value=1))
         for kind in (FaultKind.REFUSED_BARE, FaultKind.REFUSED_BAD):
@@ -180,11 +183,11 @@ class FaultyConversation:
         """Return what comes instead of an answer, or None when nothing does."""
         player = self._player
         name = _object_of(request)
-        whole = isinstance(request, GetRequest) and request.class_id == 7 and request.attribute == 2
+        whole = isinstance(request, GetRequest) and (request.target.class_id, request.target.index) == (7, 2)
         if player.fires(FaultKind.SILENT, name) or (
             whole
             and isinstance(request, GetRequest)
-            and request.selection is None
+            and request.target.selection is None
             and player.fires(FaultKind.ENDLESS, name)
         ):
             return b""
@@ -201,37 +204,34 @@ class FaultyConversation:
         return None
 
     def _wrong_key(self, octets_: bytes) -> bool:
-        form = ciphering.form_of(octets_)
+        form = form_of(octets_)
         dedicated = self._keys is not None and self._keys.dedicated is not None
         return dedicated and form is not None and not form.dedicated
 
-    def _request(self, request: Apdu) -> Apdu:
-        if isinstance(request, ActionRequest) and self._player.standing(FaultKind.HLS_ELSEWHERE):
-            return self._moved(request)
-        return request
-
     def _moved(self, request: ActionRequest) -> ActionRequest:
         """Serve HLS at 0.0.40.0.x of the association only: the current one's name leads nowhere."""
-        if request.class_id != 15 or request.method != 1:
+        target = request.target
+        if (target.class_id, target.index) != (15, 1):
             return request
-        nowhere = request.obis == CURRENT_ASSOCIATION
-        return replace(request, obis=Obis(0, 0, 40, 0, 255) if nowhere else CURRENT_ASSOCIATION)
+        nowhere = target.obis == CURRENT_ASSOCIATION
+        moved = replace(target, obis=Obis(0, 0, 40, 0, 255) if nowhere else CURRENT_ASSOCIATION)
+        return replace(request, target=moved)
 
     def _answer(self, request: Apdu, octets_: bytes) -> bytes:
         player = self._player
         sealed = self._open(octets_, self._model.system_title)
         plain = sealed.plain if sealed else octets_
         if isinstance(request, GetRequest) and plain[:1] == b"\xc4":
-            if fault := player.fires(FaultKind.HOSTILE_LENGTH, str(request.obis)):
+            if fault := player.fires(FaultKind.HOSTILE_LENGTH, str(request.target.obis)):
                 tag = b"\x09" if fault.amount else b"\x01"
                 plain = plain[:1] + b"\x01" + plain[2:3] + b"\x00" + tag + _HUGE
-            elif sealed and player.fires(FaultKind.PLAIN_DATA, str(request.obis)):
+            elif sealed and player.fires(FaultKind.PLAIN_DATA, str(request.target.obis)):
                 return plain
         if sealed is None:
             return plain
         closed = octets_ if plain == sealed.plain else sealed.close(plain)
         if player.standing(FaultKind.EMPTY_TITLE) and not sealed.opened.form.general:
-            general = ciphering.GENERAL_DED if sealed.opened.form.dedicated else ciphering.GENERAL_GLO
+            general = GENERAL_DED if sealed.opened.form.dedicated else GENERAL_GLO
             closed = bytes((general, 0)) + closed[1:]
         if player.fires(FaultKind.WRONG_TAG):
             closed = closed[:-1] + bytes((closed[-1] ^ 1,))
@@ -240,7 +240,7 @@ class FaultyConversation:
     # ciphering
 
     def _open(self, octets_: bytes, title: bytes) -> _Sealed | None:
-        if self._keys is None or not ciphering.is_ciphered(octets_):
+        if self._keys is None or not is_ciphered(octets_):
             return None
         try:
             opened = ciphering.unprotect_apdu(self._keys, title, octets_, required=0)
@@ -266,14 +266,14 @@ def _decoded(octets_: bytes) -> Apdu | None:
 
 def _object_of(request: Apdu) -> str:
     match request:
-        case GetRequest(obis=obis) | SetRequest(obis=obis) | ActionRequest(obis=obis):
-            return str(obis)
+        case GetRequest(target=target) | SetRequest(target=target) | ActionRequest(target=target):
+            return str(target.obis)
     return ""
 
 
 def _invoked(request: Apdu) -> bool:
     """Tell the services that may be busy; the HLS exchange is none of them."""
-    hls = isinstance(request, ActionRequest) and request.class_id == 15
+    hls = isinstance(request, ActionRequest) and request.target.class_id == 15
     return isinstance(request, GetRequest | SetRequest | ActionRequest) and not hls
 
 

@@ -1,21 +1,20 @@
-"""Faults inside the meter: a `CosemModel` that holds the same readings and gives them in the field's odd ways."""
+"""Faults inside the meter: a `CosemModel` with the same readings, answered in the odd ways of meters in the field."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from protocols.dlms.apdu.fields import Selection
 from protocols.dlms.apdu.lists import Target
-from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
+from protocols.dlms.apdu.selection import RangeSelection
 from protocols.dlms.companion import companion
 from protocols.dlms.data.types import Data, Tag, capture_object, double_long_unsigned, enum, octets
 from protocols.dlms.server.model import OTHER_REASON, AccessDenied, AssociationPolicy, CosemModel
 from protocols.reading import Obis
 from protocols.simulator.faults import rows as fault_rows
 from protocols.simulator.faults.kinds import FaultKind
-from protocols.simulator.faults.rows import Columns
 from protocols.simulator.faults.script import FaultPlayer
 
-Selection = RangeSelection | EntrySelection | None
 PROFILE_CLASS, DATA_CLASS, RELAY_CLASS, ASSOCIATION_CLASS, CLOCK_CLASS = 7, 1, 70, 15, 8
 FIRMWARE = Obis(1, 0, 0, 2, 0)
 BILLING_DATE = Obis(0, 0, 0, 1, 2)
@@ -34,8 +33,8 @@ class FaultyModel:
         self._scalers = {i.scaler_profile for i in companion().profiles.values()} | {
             companion().event_scaler_profile
         }
-        self._forgotten: dict[int, int] | None = None
-        self._changed = False
+        self._counters_after_reset: dict[int, int] | None = None
+        self._firmware_updated = False
 
     @property
     def system_title(self) -> bytes:
@@ -46,12 +45,12 @@ class FaultyModel:
         """Policies by client address."""
         return self._inner.associations()
 
-    def asked(self) -> None:
-        """Be told of an AARQ: what happens at the n-th association counts these."""
+    def note_association(self) -> None:
+        """Note an AARQ: faults that strike at the n-th association count these."""
         if self._player.fires(FaultKind.COUNTER_RESET):
-            self._forgotten = {}
+            self._counters_after_reset = {}
         if self._player.fires(FaultKind.COLUMNS_CHANGED):
-            self._changed = True
+            self._firmware_updated = True
 
     def get(self, client: int, target: Target) -> Data:
         """Return an attribute's value, perhaps not as it should be."""
@@ -85,28 +84,28 @@ class FaultyModel:
 
     def frame_counter(self, client: int) -> int:
         """Last invocation counter received in the association of `client`."""
-        if self._forgotten is not None:
-            return self._forgotten.get(client, 0)
+        if self._counters_after_reset is not None:
+            return self._counters_after_reset.get(client, 0)
         return self._inner.frame_counter(client)
 
     def note_frame_counter(self, client: int, value: int) -> None:
         """Raise that counter."""
-        if self._forgotten is not None:
-            self._forgotten[client] = max(self._forgotten.get(client, 0), value)
+        if self._counters_after_reset is not None:
+            self._counters_after_reset[client] = max(self._counters_after_reset.get(client, 0), value)
         else:
             self._inner.note_frame_counter(client, value)
 
-    # what is odd
+    # what the faults change
 
     def _plain_data(self, obis: Obis, value: Data) -> Data:
         client = self._counter_objects.get(obis)
         if client is not None and (fault := self._player.fires(FaultKind.COUNTER_LOW, str(obis))):
             return double_long_unsigned(max(0, self.frame_counter(client) - fault.amount))
-        if client is not None and self._forgotten is not None:
+        if client is not None and self._counters_after_reset is not None:
             return double_long_unsigned(self.frame_counter(client))
         if obis == FIRMWARE and self._player.standing(FaultKind.FLAG_TEXT):
             return octets(b"~" * 14)
-        if obis == FIRMWARE and self._changed:
+        if obis == FIRMWARE and self._firmware_updated:
             return octets((value.octets or b"") + b"-U1")
         return value
 
@@ -117,15 +116,12 @@ class FaultyModel:
             value = fault_rows.as_date_time(value)
         return value
 
-    def _columns(self, client: int, obis: Obis) -> Columns:
-        return tuple(self._inner.get(client, Target(PROFILE_CLASS, obis, 3)).items)
-
-    def _few(self, obis: Obis) -> int | None:
-        """How many columns are captured, or None for all."""
+    def _captured_count(self, obis: Obis) -> int | None:
+        """Return how many columns are captured, or None for all."""
         if obis in self._scalers:
             return None
         fault = self._player.standing(FaultKind.FEW_COLUMNS, str(obis))
-        if fault is None and self._changed:
+        if fault is None and self._firmware_updated:
             fault = self._player.standing(FaultKind.COLUMNS_CHANGED, str(obis))
         return None if fault is None else fault.amount
 
@@ -133,7 +129,7 @@ class FaultyModel:
         if obis in self._scalers:
             fault = self._player.standing(FaultKind.NO_SCALERS)
             return Data(Tag.ARRAY, ()) if fault is not None and fault.amount else value
-        items = value.items[: self._few(obis)]
+        items = value.items[: self._captured_count(obis)]
         if self._player.standing(FaultKind.OTHER_CLASS):
             items = tuple(fault_rows.reclassed(i, BILLING_DATE, 1) for i in items)
         if self._player.standing(FaultKind.ODD_CAPTURES, str(obis)):
@@ -141,21 +137,21 @@ class FaultyModel:
             items = (*odd, *reversed(items))
         return Data(Tag.ARRAY, items)
 
-    def _buffer(self, client: int, obis: Obis, selection: Selection) -> Data:
+    def _buffer(self, client: int, obis: Obis, selection: Selection | None) -> Data:
         if obis in self._scalers:
             value = self._inner.get(client, Target(PROFILE_CLASS, obis))
             return Data(Tag.ARRAY, ()) if self._player.standing(FaultKind.NO_SCALERS) else value
         wanted = self._selection(obis, selection)
         whole = self._inner.get(client, Target(PROFILE_CLASS, obis, 2, wanted)).items
-        rows = self._chosen(obis, whole, wanted)
-        columns = self._columns(client, obis)
+        rows = self._odd_rows(obis, whole, wanted)
+        columns = tuple(self._inner.get(client, Target(PROFILE_CLASS, obis, 3)).items)
         if self._player.standing(FaultKind.ZERO_DEMAND_TIME):
             rows = [fault_rows.without_demand_time(r, columns) for r in rows]
-        rows = self._cut(obis, rows)
+        rows = self._fit_columns(obis, rows)
         period = self._inner.get(client, Target(PROFILE_CLASS, obis, 4)).integer or 0
-        return self._written(obis, rows, period)
+        return self._encode_rows(obis, rows, period)
 
-    def _selection(self, obis: Obis, selection: Selection) -> Selection:
+    def _selection(self, obis: Obis, selection: Selection | None) -> Selection | None:
         name = str(obis)
         if selection is None:
             return None
@@ -169,13 +165,14 @@ class FaultyModel:
                 raise AccessDenied(OTHER_REASON)
         return selection
 
-    def _chosen(self, obis: Obis, rows: Sequence[Data], selection: Selection) -> list[Data]:
+    def _odd_rows(self, obis: Obis, rows: Sequence[Data], selection: Selection | None) -> list[Data]:
+        """Leave rows out and repeat others; what is cut off at the end comes last, as a full answer does it."""
         name = str(obis)
         chosen = list(rows)
         if isinstance(selection, RangeSelection) and self._player.standing(FaultKind.RANGE_EXCLUSIVE, name):
             chosen = [r for r in chosen if fault_rows.stamp_of(r) != fault_rows.wall(selection.since)]
         if fault := self._player.standing(FaultKind.MISSING_ROWS, name):
-            chosen = [r for r in chosen if not fault_rows.picked(r, fault.amount)]
+            chosen = [r for r in chosen if not fault_rows.strikes(r, fault.amount)]
         for kind, twin in ((FaultKind.DOUBLE_ROWS, False), (FaultKind.TWIN_ROWS, True)):
             if fault := self._player.standing(kind, name):
                 chosen = fault_rows.doubled(chosen, fault.amount, twin=twin)
@@ -183,9 +180,9 @@ class FaultyModel:
             chosen = chosen[: fault.amount]
         return chosen
 
-    def _cut(self, obis: Obis, rows: list[Data]) -> list[Data]:
+    def _fit_columns(self, obis: Obis, rows: list[Data]) -> list[Data]:
         """Fit the rows to the captured columns."""
-        few = self._few(obis)
+        few = self._captured_count(obis)
         if few is not None:
             rows = [Data(r.tag, r.items[:few]) for r in rows]
         if self._player.standing(FaultKind.ODD_CAPTURES, str(obis)):
@@ -193,7 +190,8 @@ class FaultyModel:
             rows = [Data(r.tag, (*odd, *reversed(r.items))) for r in rows]
         return rows
 
-    def _written(self, obis: Obis, rows: list[Data], period: int) -> Data:
+    def _encode_rows(self, obis: Obis, rows: list[Data], period: int) -> Data:
+        """Write the rows: order first, since nulls stand for the row that goes before on the wire."""
         player, name = self._player, str(obis)
         if player.standing(FaultKind.NEWEST_FIRST, name):
             rows.reverse()

@@ -11,7 +11,7 @@ from protocols.reading import Obis
 from protocols.simulator.cosem.rows import instant
 
 Columns = tuple[Data, ...]
-"""Capture objects, as attribute 3 gives them."""
+"""Capture objects, as attribute 3 of a profile lists them."""
 
 ZERO_DATE = bytes.fromhex("000000 00FF000000FF014A00".replace(" ", ""))
 """How some meters write the time of a demand that there was not: month and day 0."""
@@ -56,8 +56,8 @@ def stamp_of(row: Data) -> bytes:
     return b""
 
 
-def picked(row: Data, every: int) -> bool:
-    """Pick about one row of `every`: always the same ones, whatever was asked for."""
+def strikes(row: Data, every: int) -> bool:
+    """Say whether a fault of one row in about `every` hits this one: the same rows, whatever is asked for."""
     return shuffle_key(row)[0] % max(1, every) == 0
 
 
@@ -71,7 +71,7 @@ def doubled(rows: Sequence[Data], every: int, *, twin: bool) -> list[Data]:
     found: list[Data] = []
     for row in rows:
         found.append(row)
-        if picked(row, every):
+        if strikes(row, every):
             found.append(_twin(row) if twin else row)
     return found
 

@@ -103,7 +103,7 @@ class FaultPlayer:
         return None
 
     def fires(self, kind: FaultKind, obis: str = "") -> Fault | None:
-        """Count an opportunity and give the fault when it is taken."""
+        """Count an opportunity, and return the fault when it is taken; None when nothing goes wrong this time."""
         for number in self._by_kind.get(kind, ()):
             fault = self.script.faults[number]
             if fault.on and fault.on != obis:
@@ -120,7 +120,7 @@ class FaultPlayer:
         return None
 
     def taken(self, kind: FaultKind) -> int:
-        """How often faults of a kind were applied."""
+        """Return how often faults of a kind were applied."""
         return sum(self._taken[number] for number in self._by_kind.get(kind, ()))
 
     def octets(self, count: int) -> bytes:
@@ -143,14 +143,14 @@ def shipped() -> Mapping[str, FaultScript]:
     return {name: _script(name, row, name) for name, row in raw.items()}
 
 
-def load(wish: str) -> FaultFile:
+def load(source: str) -> FaultFile:
     """Read a file of faults, or take a shipped script by its name; MeterConfigError says what is wrong."""
-    if wish in shipped():
-        return FaultFile(everywhere=shipped()[wish], meters={})
-    path = Path(wish)
+    if source in shipped():
+        return FaultFile(everywhere=shipped()[source], meters={})
+    path = Path(source)
     if not path.is_file():
         known = ", ".join(sorted(shipped()))
-        raise MeterConfigError(f"{wish!r} is neither a file nor a shipped fault script ({known})")
+        raise MeterConfigError(f"{source!r} is neither a file nor a shipped fault script ({known})")
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -175,10 +175,10 @@ def parse(raw: Mapping[str, Any], *, where: str) -> FaultFile:
 
 
 def _script(name: str, row: Mapping[str, Any], where: str) -> FaultScript:
-    strange = set(row) - {"about", "seed", "scripts", "faults"}
-    if strange:
+    unknown = set(row) - {"about", "seed", "scripts", "faults"}
+    if unknown:
         raise MeterConfigError(
-            f"{where}: unknown {', '.join(sorted(strange))} (about, seed, scripts, faults, meters)"
+            f"{where}: unknown {', '.join(sorted(unknown))} (about, seed, scripts, faults, meters)"
         )
     seed = _number(row.get("seed", 0), f"{where}: seed")
     script = FaultScript(name=name, about=str(row.get("about", "")), seed=seed)
@@ -202,9 +202,9 @@ def _fault(entry: Any, where: str) -> Fault:
         raise MeterConfigError(
             f"{where}: unknown fault {entry['kind']!r} (one of {', '.join(FaultKind)})"
         ) from None
-    strange = set(entry) - {"kind", "after", "every", "times", "per_mille", "value", "on"}
-    if strange:
-        raise MeterConfigError(f"{where}: {kind}: unknown {', '.join(sorted(strange))}")
+    unknown = set(entry) - {"kind", "after", "every", "times", "per_mille", "value", "on"}
+    if unknown:
+        raise MeterConfigError(f"{where}: {kind}: unknown {', '.join(sorted(unknown))}")
 
     def number(name: str, default: int) -> int:
         return _number(entry.get(name, default), f"{where}: {kind}: {name}", negative=name == "value")

@@ -219,7 +219,7 @@ def overlap(spans: Sequence[TimeSpan], begin: int, end: int) -> int:
 
 
 def merge(spans: Sequence[TimeSpan]) -> tuple[TimeSpan, ...]:
-    """Join spans that touch; give them in order."""
+    """Return the spans in order, joined where they touch."""
     out: list[TimeSpan] = []
     for begin, end in sorted(spans):
         if out and begin <= out[-1][1]:
@@ -227,3 +227,11 @@ def merge(spans: Sequence[TimeSpan]) -> tuple[TimeSpan, ...]:
         else:
             out.append((begin, end))
     return tuple(out)
+
+
+def first_zones(ws: int, start: int) -> tuple[Zone, ...]:
+    """Return the tariff zones of a meter that shows `ws` at first: equal parts, the rest in the first zone."""
+    none = Demand(0, start)
+    part, vas_part = ws // ZONES, ws * 1000 // 950 // ZONES
+    first = Zone(ws - part * (ZONES - 1), ws * 1000 // 950 - vas_part * (ZONES - 1), none)
+    return (first, *(Zone(part, vas_part, none) for _ in range(ZONES - 1)))

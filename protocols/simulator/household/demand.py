@@ -111,6 +111,11 @@ def local_midnight(at: datetime) -> datetime:
     return datetime.fromtimestamp(midnight(int(at.timestamp())), UTC)
 
 
+def month_start(second: int) -> int:
+    """Return the local midnight that begins the month of a second."""
+    return midnight(second) - (local_date(second).day - 1) * DAY_S
+
+
 def plan_day(habits: Habits, start: int) -> DayPlan:
     """Work out the local day that begins at second `start`."""
     day = local_date(start)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from protocols.simulator.household.daybook import DayBook, DayStart, Demand, TimeSpan, Zone
-from protocols.simulator.household.demand import DAY_S, DayPlan, Sag, local_date, midnight
+from protocols.simulator.household.demand import DAY_S, Sag, local_date, midnight
 
 BOOKS = 6
 """Days kept whole: as many as a reader's chunk of block load touches. Further ones are worked out again."""
@@ -97,15 +97,12 @@ class History:
             opening = new_month(opening, start)
         book = self._run(start, opening)
         if index == len(self._notes):
-            self._notes.append(_note(book.plan, opening, book.closing()))
+            plan = book.plan
+            self._notes.append(DayNote(plan.start, plan.cuts, plan.sag, opening, book.closing()))
         self._books[index] = book
         while len(self._books) > BOOKS:
             self._books.popitem(last=False)
         return book
-
-
-def _note(plan: DayPlan, opening: DayStart, closing: DayStart) -> DayNote:
-    return DayNote(plan.start, plan.cuts, plan.sag, opening, closing)
 
 
 def new_month(opening: DayStart, start: int) -> DayStart:

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from protocols.simulator.household.chance import Dice
 from protocols.simulator.household.daybook import (
     WS_PER_WH,
-    ZONES,
     DatedAmount,
     DayBook,
     DayStart,
@@ -20,13 +19,25 @@ from protocols.simulator.household.daybook import (
     Energies,
     TimeSpan,
     Zone,
+    first_zones,
     overlap,
     run_day,
 )
-from protocols.simulator.household.demand import DAY_S, SLOT_S, STEP_S, Habits, local_date, midnight, plan_day
+from protocols.simulator.household.demand import (
+    DAY_S,
+    SLOT_S,
+    STEP_S,
+    Habits,
+    local_date,
+    midnight,
+    month_start,
+    plan_day,
+)
+from protocols.simulator.household.events import CLOCK_SET, TRANSACTION_LOG, LoggedEvent, events
 from protocols.simulator.household.history import History
 from protocols.simulator.household.interventions import Interventions
 from protocols.simulator.household.phases import Wiring
+from protocols.simulator.household.prepayment import Purse
 from protocols.simulator.household.state import (
     NO_REACTIVE,
     BillingRow,
@@ -37,22 +48,16 @@ from protocols.simulator.household.state import (
     ZoneState,
 )
 
-VOLTAGE_LOG, POWER_LOG, TRANSACTION_LOG, CONTROL_LOG = 0, 2, 3, 6
-OTHER_LOG = 4
-_NOTED_LOGS = (1, TRANSACTION_LOG, OTHER_LOG, 5)
 PERIODS = (900, 1800, 3600)
 """Seconds that a block may have."""
-_POWER_FAILED, _POWER_BACK, _CLOCK_SET, _DISCONNECTED, _CONNECTED = 101, 102, 151, 301, 302
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LOW_BALANCE_PAISE = 15_000
-_RECHARGES_PAISE = (20_000, 30_000, 50_000, 100_000)
 
 
 class Household:
-    """One meter and the people behind it; implements `SimMeter`.
+    """One household and its meter; implements `SimMeter`.
 
     `history_from` is the beginning (taken back to local midnight). `area` names the feeder whose power cuts
-    it shares; `cuts_until` keeps later time free of cuts. `prepaid` False gives a feeder's or stock meter:
+    it shares; `cuts_until` keeps later time free of cuts. `prepaid` is False for a feeder's or stock meter:
     no money moves. `load_percent` scales the load (0 for a meter on the shelf). `three_phase` spreads the same
     load over three phases; `period` is the seconds of a block.
     """
@@ -75,7 +80,6 @@ class Household:
         dice = Dice(name, "household")
         self._manufacturer = manufacturer
         self._serial = serial
-        self._prepaid = prepaid
         self._start = midnight(_seconds(history_from))
         self._habits = Habits(
             seed=name,
@@ -84,8 +88,7 @@ class Household:
             power_factor_milli=dice.between(920, 990),
             cuts_until=None if cuts_until is None else _seconds(cuts_until),
         )
-        self._tariff = dice.between(620, 840)
-        self._fixed_paise = dice.between(250, 500)
+        tariff, fixed_paise = dice.between(620, 840), dice.between(250, 500)
         self._tamper_count = dice.below(3)
         self._billing_base = dice.between(4, 30)
         first_paise = dice.between(8_000, 70_000) if prepaid else 0
@@ -98,10 +101,22 @@ class Household:
             last_recharge=(self._start - 3 * DAY_S, first_paise),
             demand=Demand(0, self._start),
             events=(0, 0),
-            zones=_first_zones(register, self._start),
+            zones=first_zones(register, self._start),
         )
         drift = dice.between(-20, 40)
         self._interventions = Interventions(drifts=[(self._start, drift)], periods=[(self._start, period)])
+        self._purse = (
+            Purse(
+                self._habits.seed,
+                self._interventions,
+                start=self._start,
+                first_ws=first.ws,
+                tariff=tariff,
+                fixed_paise=fixed_paise,
+            )
+            if prepaid
+            else None
+        )
         self._wiring = Wiring.drawn(Dice(name, "wiring")) if three_phase else None
         self._history = History(self._start, first, self._run, f"{manufacturer}:{serial}")
 
@@ -152,12 +167,12 @@ class Household:
             apparent_energy_vah=vas // WS_PER_WH,
             max_demand_w=demand.watts,
             max_demand_at=_utc(demand.at),
-            balance_paise=self._balance(day, second),
+            balance_paise=self._purse.balance(day, second) if self._purse else 0,
             balance_at=_utc(max(second - rest, paid_at)),
             last_recharge_paise=paid,
             last_recharge_at=_utc(paid_at),
             total_recharged_paise=total,
-            payment_mode=1 if self._prepaid else 0,
+            payment_mode=1 if self._purse else 0,
             power_on_minutes=powered_s // 60,
             tamper_count=self._tamper_count,
             billing_count=self._billing_base
@@ -165,11 +180,11 @@ class Household:
             + self._interventions.resets_until(second),
             clock_drift_s=self._interventions.drift(second),
             billed_at=_utc(
-                max([_month_start(second), *(r for r in self._interventions.resets if r <= second)])
+                max([month_start(second), *(r for r in self._interventions.resets if r <= second)])
             ),
             phases=wired.phases(watts, va, millivolts, leading=var < 0) if wired else (),
             reactive_var=var,
-            reactive_varh=self._reactive(day, second),
+            reactive_varh=self._quadrants(day.reactive(second)),
             power_fail_count=day.opening.events[1] // 2 + sum(begin <= second for begin, _ in day.plan.cuts),
             power_off_minutes=(second - self._start - powered_s + self._history.first.powered_s) // 60,
         )
@@ -218,19 +233,24 @@ class Household:
 
     def event_rows(self, since: datetime, until: datetime, *, log: int | None = None) -> list[EventRow]:
         """Events with since < at <= until, oldest first, of one log or all; each log numbers its own from 1."""
-        low, high = _seconds(since), _seconds(until)
-        found = sorted(event for event in self._events(low, high) if low < event[0] <= high)
         return [
-            EventRow(at=_utc(at), log=kept, code=code, sequence=number, state=self.state(_utc(at)))
-            for at, kept, number, code in found
-            if log in (None, kept)
+            EventRow(
+                at=_utc(event.at),
+                log=event.log,
+                code=event.code,
+                sequence=event.number,
+                state=self.state(_utc(event.at)),
+            )
+            for event in self._events(since, until)
+            if log in (None, event.log)
         ]
 
     def event_codes(self, since: datetime, until: datetime) -> list[tuple[datetime, int, int]]:
         """Return (instant, log, code) of the events with since < at <= until, oldest first."""
-        low, high = _seconds(since), _seconds(until)
-        found = sorted(event for event in self._events(low, high) if low < event[0] <= high)
-        return [(_utc(at), log, code) for at, log, _, code in found]
+        return [(_utc(event.at), event.log, event.code) for event in self._events(since, until)]
+
+    def _events(self, since: datetime, until: datetime) -> list[LoggedEvent]:
+        return events(self._history, self._interventions, _seconds(since), _seconds(until))
 
     def period(self, at: datetime) -> int:
         """Return the seconds of a block at an instant."""
@@ -254,7 +274,7 @@ class Household:
         """Set the meter's clock at an instant so that it is `drift` seconds ahead; logged as event 151."""
         second = max(_seconds(at), self._interventions.drifts[-1][0])
         self._interventions.drifts.append((second, drift))
-        self._interventions.log(second, TRANSACTION_LOG, _CLOCK_SET)
+        self._interventions.log(second, TRANSACTION_LOG, CLOCK_SET)
 
     def recharge(self, paise: int, at: datetime) -> None:
         """Add money."""
@@ -298,33 +318,15 @@ class Household:
         )
 
     def _recharges(self, opening: DayStart, start: int) -> tuple[DatedAmount, ...]:
-        """Decide whether these people recharge on this day: seldom, or when the balance runs low."""
-        paid = [span for span in self._interventions.paid if start <= span[0] < start + DAY_S]
-        if self._prepaid:
-            dice = Dice(self._habits.seed, "recharge", local_date(start).isoformat(), draws=4)
-            low = self._money(opening.recharged, opening.ws, start) < _LOW_BALANCE_PAISE
-            if dice.chance(650 if low else 25):
-                paise = _RECHARGES_PAISE[dice.below(len(_RECHARGES_PAISE))]
-                paid.append((start + dice.between(8 * 3600, 20 * 3600), paise))
+        """Return the day's recharges: those ordered, and one of the household's own where it is prepaid."""
+        paid = [one for one in self._interventions.paid if start <= one[0] < start + DAY_S]
+        if self._purse is not None:
+            paid += self._purse.recharges(opening, start)
         return tuple(sorted(paid))
-
-    def _balance(self, day: DayBook, second: int) -> int:
-        slot = (second - day.plan.start) // SLOT_S
-        return self._money(day.recharged(second)[0], day.ws[slot], second)
-
-    def _money(self, recharged: int, ws: int, second: int) -> int:
-        if not self._prepaid:
-            return 0
-        used = (ws // WS_PER_WH - self._history.first.ws // WS_PER_WH) * self._tariff // 1000
-        fixed = (second - self._start) // DAY_S * self._fixed_paise
-        return recharged - used - fixed + self._interventions.corrected(second)
 
     def _months(self, second: int) -> int:
         first, now = local_date(self._start), local_date(second)
         return (now.year - first.year) * 12 + now.month - first.month
-
-    def _reactive(self, day: DayBook, second: int) -> tuple[int, int, int, int]:
-        return self._quadrants(day.reactive(second)) if self._wiring else NO_REACTIVE
 
     def _quadrants(self, reactive: Energies) -> tuple[int, int, int, int]:
         if self._wiring is None:
@@ -354,7 +356,7 @@ class Household:
         millivolts = sum(volts) // len(volts)
         va = (vas - vas_0) // on
         wired = self._wiring
-        now, then = self._reactive(day, end), self._reactive(day, begin)
+        now, then = self._quadrants(day.reactive(end)), self._quadrants(day.reactive(begin))
         return BlockRow(
             at=_utc(end),
             voltage_mv=millivolts,
@@ -372,7 +374,7 @@ class Household:
         reset = end in self._interventions.resets
         day = self._history.day(end if reset else end - 1)
         demand = day.greatest(end, before=reset)
-        month = max(self._start, _month_start(end - 1))
+        month = max(self._start, month_start(end - 1))
         begin = max([month, *(at for at in self._interventions.resets if at < end)])
         state = self.state(_utc(end))
         return BillingRow(
@@ -384,34 +386,6 @@ class Household:
             reset_count=state.billing_count,
             zones=tuple(_zone_state(zone) for zone in day.zones(end, before=reset)),
         )
-
-    def _events(self, low: int, high: int) -> Iterator[tuple[int, int, int, int]]:
-        """Yield (second, log, number, code) of every event near low..high."""
-        for note in self._history.notes(low, high):
-            voltage, power = note.opening.events
-            if sag := note.sag:
-                yield sag.start, VOLTAGE_LOG, voltage + 1, sag.codes[0]
-                yield sag.end, VOLTAGE_LOG, voltage + 2, sag.codes[1]
-            for index, (begin, end) in enumerate(note.cuts):
-                yield begin, POWER_LOG, power + 2 * index + 1, _POWER_FAILED
-                yield end, POWER_LOG, power + 2 * index + 2, _POWER_BACK
-        for log in _NOTED_LOGS:
-            for at, number, code in self._interventions.numbered(log):
-                yield at, log, number, code
-        for index, (at, closed) in enumerate(self._interventions.relay):
-            yield at, CONTROL_LOG, index + 1, _CONNECTED if closed else _DISCONNECTED
-
-
-def _first_zones(ws: int, start: int) -> tuple[Zone, ...]:
-    """Share out the energy that a meter shows at first: equal parts, the rest in the first zone."""
-    none = Demand(0, start)
-    part, vas_part = ws // ZONES, ws * 1000 // 950 // ZONES
-    first = Zone(ws - part * (ZONES - 1), ws * 1000 // 950 - vas_part * (ZONES - 1), none)
-    return (first, *(Zone(part, vas_part, none) for _ in range(ZONES - 1)))
-
-
-def _month_start(second: int) -> int:
-    return midnight(second) - (local_date(second).day - 1) * DAY_S
 
 
 def _zone_state(zone: Zone) -> ZoneState:

@@ -44,7 +44,7 @@ async def serve_tcp(meters: Iterable[ModbusMeter], host: str = "127.0.0.1") -> M
 
 
 async def serve_rtu_tcp(meters: Iterable[ModbusMeter], host: str = "127.0.0.1") -> ModbusServer:
-    """Serve meters as a bus behind a TCP converter (RTU frames) on a free port; strangers meet silence."""
+    """Serve meters as a bus behind a TCP converter (RTU frames) on a free port; a unit that is not there is silent."""
     units = _by_unit(meters)
     return await _listen(host, lambda buffer: _rtu(units, buffer), FRAME_SILENCE)
 
@@ -59,11 +59,11 @@ async def serve_rtu(meters: Iterable[ModbusMeter], master_fd: int) -> ModbusServ
 
 
 AnswerRequests = Callable[[bytearray], bytes]
-"""Takes whole requests out of a buffer and gives the octets to answer with."""
+"""Takes whole requests out of a buffer and returns the octets to answer with."""
 
 
 class _PtyBus:
-    """Answers on a descriptor; while nobody has the other side open it looks again now and then."""
+    """Answers on a descriptor; while the other side is not open it looks again now and then."""
 
     def __init__(self, fd: int, answer: AnswerRequests) -> None:
         self._fd = fd
@@ -96,7 +96,7 @@ class _PtyBus:
             self._loop.remove_reader(self._fd)
             self._later = self._loop.call_later(_PTY_RETRY, self.watch)
             return
-        if self._loop.time() - self._last > FRAME_SILENCE:
+        if self._loop.time() - self._last > FRAME_SILENCE:  # half a request of a client that gave up
             self._buffer.clear()
         self._last = self._loop.time()
         self._buffer += octets
@@ -159,15 +159,17 @@ def _mbap(units: dict[int, ModbusMeter], buffer: bytearray) -> bytes:
         frame = _Mbap(bytes(buffer[:2]), buffer[6], bytes(buffer[7 : 6 + length]))
         del buffer[: 6 + length]
         meter = units.get(frame.unit)
-        present = meter is not None and meter.powered
-        answer = meter.answer(frame.pdu) if meter and present else exception_pdu(frame.pdu[0], NO_TARGET)
+        if meter is not None and meter.powered:
+            answer = meter.answer(frame.pdu)
+        else:  # a gateway answers for a unit that is not there; a bus would be silent
+            answer = exception_pdu(frame.pdu[0], NO_TARGET)
         answers += frame.wrap(answer)
     return answers
 
 
 def _rtu(units: dict[int, ModbusMeter], buffer: bytearray) -> bytes:
     """Answer the first sound request; octets before it are noise, and so is one with a bad check sum."""
-    for start in range(len(buffer)):
+    for start in range(len(buffer)):  # noise before a request has no length: every octet may be its beginning
         size = _rtu_size(buffer[start:])
         frame = bytes(buffer[start : start + size])
         if len(frame) < size:
@@ -179,13 +181,13 @@ def _rtu(units: dict[int, ModbusMeter], buffer: bytearray) -> bytes:
                 return b""
             answer = frame[:1] + meter.answer(frame[1:-2])
             return answer + crc16(answer).to_bytes(2, "little")
-    if len(buffer) > 512:
+    if len(buffer) > 512:  # noise without end: the last octets may still be the beginning of a request
         del buffer[:-256]
     return b""
 
 
 def _rtu_size(head: bytearray) -> int:
-    """Length of a request: writes of many say theirs, all others that meters know have 8 octets."""
+    """Return the length of a request: writes of many say theirs, all others that meters know have 8 octets."""
     if len(head) > 6 and head[1] in (15, 16):
         return 9 + head[6]
     return _REQUEST

@@ -9,14 +9,15 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 
 from protocols.clock import SimulatedClock
 from protocols.errors import MeterConfigError
-from protocols.session import DlmsSettings, ModbusSettings
+from protocols.session import DLMS_SETTINGS, DlmsSettings, ModbusSettings
 from protocols.simulator.cosem.rows import IST
 from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan, Plan, plan_neighbourhood
-from protocols.simulator.neighbourhood.pushes import PushTo, pushes_ciphered, pushing
+from protocols.simulator.neighbourhood.pushes import PushTo, push_senders, pushes_ciphered
 
 
 def write_files(
@@ -37,8 +38,11 @@ def write_files(
     folder.mkdir(parents=True, exist_ok=True)
     _write_keys(plan, folder / "keys")
     _write(folder / "directory.csv", _directory(plan, unnamed))
-    _write(folder / "rekey.csv", _table(("legacy_number", "account_number"), _rekey(plan)))
-    _write(folder / "contacts.csv", _table(("legacy_number", "mobile", "verified_at"), _contacts(plan)))
+    rekey = [(m.legacy_number or "", m.account_number or "") for m in plan.consumers]
+    _write(folder / "rekey.csv", _table(("legacy_number", "account_number"), rekey))
+    verified = plan.history_from.astimezone(IST).isoformat()
+    contacts = [(m.legacy_number or "", m.mobile or "", verified) for m in plan.consumers]
+    _write(folder / "contacts.csv", _table(("legacy_number", "mobile", "verified_at"), contacts))
     _write(folder / "edge.toml", edge_toml(plan, time, push_to))
     _write(folder / "plan.json", json.dumps(describe(plan, time), indent=1) + "\n")
 
@@ -74,7 +78,7 @@ def edge_toml(plan: Plan, time: SimulatedClock | None = None, push_to: PushTo | 
     if time is not None:
         start, anchor = time.start.isoformat(), time.anchor.isoformat()
         parts.append(f"[simulation]\nstart = {start}\nanchor = {anchor}\nspeed = {float(time.speed)}\n")
-    senders = pushing(plan) if push_to is not None else ()
+    senders = push_senders(plan) if push_to is not None else ()
     dialling = {meter.line for meter in senders if push_to is not None and push_to.dial_in}
     parts.extend(_line_toml(line, dial_in=line.name in dialling) for line in plan.lines)
     if push_to is not None:
@@ -149,15 +153,6 @@ def _directory(plan: Plan, unnamed: int | None) -> str:
     return _table(header, rows)
 
 
-def _rekey(plan: Plan) -> list[tuple[str, ...]]:
-    return [(m.legacy_number or "", m.account_number or "") for m in plan.consumers]
-
-
-def _contacts(plan: Plan) -> list[tuple[str, ...]]:
-    verified = plan.history_from.astimezone(IST).isoformat()
-    return [(m.legacy_number or "", m.mobile or "", verified) for m in plan.consumers]
-
-
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
@@ -194,17 +189,14 @@ def _meter_toml(meter: MeterPlan, *, push: bool = False) -> str:
 
 
 def _dlms_fields(dlms: DlmsSettings) -> dict[str, object]:
-    fields: dict[str, object | None] = {
-        "client": dlms.client,
-        "framing": dlms.framing,
-        "physical": dlms.physical,
-        "auth": str(dlms.auth),
-        "ciphered": dlms.ciphered,
-        "password_ref": dlms.password_ref,
-        "encryption_key_ref": dlms.encryption_key_ref,
-        "authentication_key_ref": dlms.authentication_key_ref,
+    """Return the settings that are not the usual ones, as TOML and JSON write them."""
+    usual = DlmsSettings()
+    given = {name: getattr(dlms, name) for name in DLMS_SETTINGS}
+    return {
+        name: str(value) if isinstance(value, StrEnum) else value
+        for name, value in given.items()
+        if value != getattr(usual, name)
     }
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _modbus_fields(modbus: ModbusSettings) -> dict[str, object]:

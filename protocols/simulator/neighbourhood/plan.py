@@ -130,7 +130,7 @@ class MeterPlan:
 
     @property
     def load_percent(self) -> int:
-        """How much of a household's load it carries."""
+        """Per cent of a household's load that it carries."""
         return {"feeder": 900, "stock": 0}.get(self.role, 100)
 
 
@@ -149,7 +149,7 @@ class Plan:
 
     @property
     def consumers(self) -> tuple[MeterPlan, ...]:
-        """Meters of people who pay."""
+        """The meters of consumers."""
         return tuple(m for m in self.meters if m.role == "consumer")
 
     def meter(self, meter: str) -> MeterPlan:
@@ -188,7 +188,7 @@ def plan_neighbourhood(
             role = _role(kind, index, count)
             serial = str(first_serial + len(planned) + 1)
             plan = _meter(seed, kind, index, serial, role, len(planned) + 1)
-            planned.append(numbers.give(plan) if role == "consumer" else plan)
+            planned.append(numbers.assign(plan) if role == "consumer" else plan)
             lines.setdefault(plan.line, _line(plan.line, kind))
     return Plan(
         seed=seed,
@@ -216,8 +216,8 @@ class _Numbers:
         self._dice = dice
         self._taken: set[str] = set()
 
-    def give(self, meter: MeterPlan) -> MeterPlan:
-        """Return a consumer's meter its legacy number, account number and mobile."""
+    def assign(self, meter: MeterPlan) -> MeterPlan:
+        """Return a consumer's meter with a legacy number, an account number and a mobile."""
         return replace(
             meter,
             legacy_number=self._new("KE", 9_999_999, 7),

@@ -39,17 +39,17 @@ class PushTo:
 
 
 def pushes_ciphered(meter: MeterPlan) -> bool:
-    """Whether a meter's pushes are ciphered: where its reader knows its keys."""
+    """Say whether a meter's pushes are ciphered: those whose keys the reader has."""
     return meter.spec.dlms is not None and meter.spec.dlms.encryption_key_ref is not None
 
 
-def pushing(plan: Plan) -> tuple[MeterPlan, ...]:
+def push_senders(plan: Plan) -> tuple[MeterPlan, ...]:
     """Return the meters that push: those on TCP."""
     return tuple(meter for meter in plan.meters if meter.kind is MeterKind.DLMS_TCP)
 
 
 class Pushes:
-    """The pushes of a neighbourhood; `run` goes on until it is cancelled. A far end that is away is passed over."""
+    """The pushes of a neighbourhood; `run` goes on until it is cancelled. What a far end misses is lost."""
 
     def __init__(
         self,
@@ -64,11 +64,13 @@ class Pushes:
         self._to = to
         self._since = clock.now()
         self._models = models
-        self._dialled = {m.meter: DialIn(models[m.meter], counter_start) for m in pushing(plan) if to.dial_in}
+        self._dialled = {
+            m.meter: DialIn(models[m.meter], counter_start) for m in push_senders(plan) if to.dial_in
+        }
         start = _COUNTER_SHARE + counter_start % _COUNTER_SHARE
         self._clients = {
             meter.meter: PushClient(models[meter.meter], clock, keys=_keys(meter), counter=SendCounter(start))
-            for meter in pushing(plan)
+            for meter in push_senders(plan)
         }
 
     async def run(self) -> None:

@@ -15,7 +15,7 @@ from gateway.contract.values import values_json
 from gateway.edge.journal.entry import EntryKind
 from gateway.edge.stamping.part import StampingPart
 from gateway.edge.stamping.stamp import gap_record, stamp
-from mapping.changes import Change, MoveIn, bind
+from mapping.changes import Change, Install, MoveIn
 from mapping.directory import Attribution, AttributionRole, Attributions, Role, Unattributed
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
@@ -284,7 +284,7 @@ def test_a_meter_outside_the_edges_part_is_stamped_as_by_no_directory(tmp_path: 
     with DirectoryStore(tmp_path / "directory.db") as store:
         for meter in ("GEN:1", "GEN:2"):
             changes: list[Change] = [
-                bind(meter, f"up-{meter[-1]}", Role.CONSUMER, T0),
+                Install(meter, f"up-{meter[-1]}", Role.CONSUMER, T0),
                 MoveIn(f"up-{meter[-1]}", "a", T0),
             ]
             store.apply(changes, by="t", source="t", at=T0)

@@ -164,11 +164,11 @@ def test_scripts_and_setups_push_what_their_lists_name(model: HouseholdModel) ->
         for entry in model.get(PUSH, Target(40, setup)).items:
             class_id, name, attribute, _ = entry.items
             assert name.octets is not None
-            model.own(class_id.integer or 0, Obis.from_bytes(name.octets), attribute.integer or 0)
+            get(model, class_id.integer or 0, Obis.from_bytes(name.octets), attribute.integer or 0)
     with pytest.raises(AccessDenied):
         model.action(UTILITY, Target(9, PUSH_SCRIPTS, 1), long_unsigned(6))
     with pytest.raises(AccessDenied):
-        model.own(1, Obis(0, 0, 77, 7, 7))
+        get(model, 1, Obis(0, 0, 77, 7, 7))
 
 
 def test_the_clock_is_rounded_and_shifted(model: HouseholdModel) -> None:

@@ -18,7 +18,7 @@ from protocols.meters.open import Layouts
 from protocols.modbus.session import open_modbus
 from protocols.reading import Number, ProfileName, ReadingSet, RelayState
 from protocols.session import MeterSession, SessionContext
-from protocols.simulator.household.household import TRANSACTION_LOG
+from protocols.simulator.household.events import TRANSACTION_LOG
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan
 from tests.support.fakes import Counters, HandClock, plan_secrets

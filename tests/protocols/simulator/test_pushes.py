@@ -21,7 +21,7 @@ from protocols.meters.secrets import FileSecrets
 from protocols.simulator.dlms.push_client import framed
 from protocols.simulator.neighbourhood.files import edge_toml
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
-from protocols.simulator.neighbourhood.pushes import Pushes, PushTo, pushing
+from protocols.simulator.neighbourhood.pushes import Pushes, PushTo, push_senders
 from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
 from tests.support.dlms.pushes import Memory
 from tests.support.waiting import PATIENCE
@@ -104,7 +104,7 @@ async def test_meters_that_dial_in_push_on_their_connection_and_dial_again() -> 
     hood = await Neighbourhood.start(seed=2, clock=clock, meters=8)
     to = PushTo("127.0.0.1", server.sockets[0].getsockname()[1], dial_in=True)
     pushes = Pushes(hood.plan, hood.models, clock, to)
-    count = len(pushing(hood.plan))
+    count = len(push_senders(hood.plan))
     lines = tomllib.loads(edge_toml(hood.plan, push_to=to))["lines"]
     assert sum(line["kind"] == "dial-in" for line in lines) == count
     running = asyncio.create_task(pushes.run())

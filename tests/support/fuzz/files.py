@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from random import Random
 
-from protocols.capture.file import read_capture
+from protocols.capture.packets import read_capture
 from protocols.capture.streams import chunks
 from protocols.capture.trace_file import read_trace
 from protocols.dlms.apdu.notification import DataNotification, EventNotification
@@ -24,7 +24,7 @@ from protocols.dlms.profile.decoder import decode_buffer, decode_cut_buffer
 from protocols.dlms.profile.layouts import Layout
 from protocols.dlms.push.body import body_of, event_of
 from protocols.dlms.push.framing import datagram
-from protocols.dlms.trace.conversations import Heard, decode_talks
+from protocols.dlms.trace.conversations import RecordedOctets, decode_conversations
 from protocols.dlms.trace.state import TraceState
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis
@@ -47,24 +47,25 @@ def _known() -> TraceState:
 
 def _capture(data: bytes) -> None:
     heard = (
-        Heard(
-            talk=c.talk,
+        RecordedOctets(
+            conversation=c.conversation,
             sent=c.forward,
             octets=c.octets,
             offset=c.offset,
             at=c.at,
             whole=c.datagram,
             missing=c.missing,
-            sure=False,
+            always_shown=False,
         )
         for c in chunks(read_capture(data))
     )
-    decode_talks(heard, _known).document()
+    decode_conversations(heard, _known).document()
 
 
 def _trace_file(data: bytes) -> None:
     pieces = read_trace(data.decode("latin-1"))
-    decode_talks((Heard(talk=0, sent=p.sent, octets=p.octets, offset=0) for p in pieces), _known).lines()
+    recorded = (RecordedOctets(conversation=0, sent=p.sent, octets=p.octets, offset=0) for p in pieces)
+    decode_conversations(recorded, _known).lines()
 
 
 def _body(data: bytes) -> None:

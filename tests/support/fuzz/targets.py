@@ -19,7 +19,7 @@ from protocols.dlms.framing.hdlc import FLAG, FrameDecoder, crc
 from protocols.dlms.framing.wrapper import WrapperDecoder
 from protocols.dlms.push.framing import PushStream
 from protocols.dlms.security import ciphering
-from protocols.dlms.security.suites import AUTHENTICATED_ENCRYPTED
+from protocols.dlms.security.forms import AUTHENTICATED_ENCRYPTED, GLO_TAGS
 from protocols.dlms.trace.frames import decode_trace
 from protocols.errors import ProtocolError
 from tests.support.dlms.bench import CLOCK, KEYS, TITLE, Joined, o
@@ -99,19 +99,19 @@ def recipher(random: Random, apdu_: bytes, title: bytes, counter: int | None = N
     except ProtocolError:
         return apdu_
     plain = mutated(random, opened.plain, all_frames())
-    if not plain or plain[0] not in ciphering.GLO_TAGS:
+    if not plain or plain[0] not in GLO_TAGS:
         return apdu_
     number = opened.counter if counter is None else counter
     return ciphering.protect_apdu(KEYS, title, number, plain, control=AUTHENTICATED_ENCRYPTED)
 
 
 REQUESTS = (
-    GetRequest(class_id=1, obis=o("0-0:96.1.0"), attribute=2),
-    GetRequest(class_id=1, obis=o("0-0:96.13.0"), attribute=2),
+    GetRequest(target=Target(1, o("0-0:96.1.0"), 2)),
+    GetRequest(target=Target(1, o("0-0:96.13.0"), 2)),
     GetListRequest(targets=(Target(1, o("0-0:96.1.0"), 2), Target(1, o("0-0:96.13.0"), 2))),
-    SetRequest(class_id=8, obis=CLOCK, attribute=2, value=octets(bytes(12))),
-    SetRequest(class_id=1, obis=o("0-0:96.13.0"), attribute=2, value=text("z" * 1500)),
-    ActionRequest(class_id=9, obis=o("0-0:10.0.99"), method=1, parameter=text("w" * 1500)),
+    SetRequest(target=Target(8, CLOCK, 2), value=octets(bytes(12))),
+    SetRequest(target=Target(1, o("0-0:96.13.0"), 2), value=text("z" * 1500)),
+    ActionRequest(target=Target(9, o("0-0:10.0.99"), 1), parameter=text("w" * 1500)),
 )
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from protocols.capture import file as capture_file
-from protocols.capture import trace_file
+from protocols.capture import packets, trace_file
 from protocols.dlms.apdu.notification import DataNotification
 from protocols.dlms.data import axdr
 from protocols.dlms.data.axdr import FREE_ELEMENTS
@@ -42,6 +41,8 @@ from protocols.reading import Obis
 CLOCK = Obis(0, 0, 1, 0, 0)
 SETUP = octets(bytes((0, 0, 25, 9, 0, 255)))
 ROW = structure(long_unsigned(1))
+MAX_INTERFACES = 4096
+"""Of one section of pcapng; the library's own bound."""
 
 
 def test_a_short_value_cannot_announce_very_many_elements() -> None:
@@ -90,28 +91,27 @@ def test_apdus_in_apdus_of_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "nested deeper than 1" in problem.reason
 
 
-def packets(count: int, size: int = 4) -> bytes:
+def pcap_of(count: int, size: int = 4) -> bytes:
     head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101)
     return head + (struct.pack("<IIII", 0, 0, size, size) + bytes(size)) * count
 
 
 def test_packets_of_a_capture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture_file, "MAX_PACKETS", 3)
-    assert len(list(capture_file.read_capture(packets(3)))) == 3
+    monkeypatch.setattr(packets, "MAX_PACKETS", 3)
+    assert len(list(packets.read_capture(pcap_of(3)))) == 3
     with pytest.raises(MeterProtocolError, match="more than 3 packets"):
-        list(capture_file.read_capture(packets(4)))
-    monkeypatch.setattr(capture_file, "MAX_PACKET", 8)
+        list(packets.read_capture(pcap_of(4)))
+    monkeypatch.setattr(packets, "MAX_PACKET", 8)
     with pytest.raises(MeterProtocolError):
-        list(capture_file.read_capture(packets(1, size=9)))
+        list(packets.read_capture(pcap_of(1, size=9)))
 
 
-def test_interfaces_of_a_capture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture_file, "MAX_INTERFACES", 2)
+def test_interfaces_of_a_capture() -> None:
     section = struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
     interface = struct.pack("<IIHHII", 1, 20, 101, 0, 0, 20)
-    assert list(capture_file.read_capture(section + interface * 2)) == []
+    assert list(packets.read_capture(section + interface * MAX_INTERFACES)) == []
     with pytest.raises(MeterProtocolError):
-        list(capture_file.read_capture(section + interface * 3))
+        list(packets.read_capture(section + interface * (MAX_INTERFACES + 1)))
 
 
 def test_lines_of_a_trace_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,5 +135,5 @@ def test_a_full_cache_of_layouts_begins_anew(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("protocols.dlms.reading.layout_cache.MAX_ENTRIES", 2)
     entries: dict[Any, Any] = {}
     for number in range(5):
-        LayoutCache(entries, "GEN", "F1", f"GEN:{number}").put_objects("48", ())
+        LayoutCache(entries, f"GEN:{number}", "F1").put_objects("48", ())
         assert len(entries) <= 2
