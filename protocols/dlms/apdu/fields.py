@@ -18,7 +18,7 @@ from protocols.dlms.data.types import (
     structure,
 )
 from protocols.errors import LocalError
-from protocols.reading import Obis
+from protocols.obis import Obis
 
 INVOKE = 0xC1
 """Invoke id 1, confirmed, high priority: one request at a time is outstanding."""

@@ -21,7 +21,7 @@ from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.data.syntax import Field, Record, Sequence, T
 from protocols.dlms.data.types import Data
 from protocols.errors import MeterProtocolError
-from protocols.reading import Obis
+from protocols.obis import Obis
 
 
 @dataclass(frozen=True, slots=True)

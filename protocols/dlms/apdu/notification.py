@@ -13,7 +13,7 @@ from protocols.dlms.data.syntax import Field, Optional, Record, UnsignedNumber
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.security.forms import DED_TAGS, GENERAL_DED, GENERAL_GLO, GLO_TAGS
 from protocols.errors import LocalError, MeterProtocolError
-from protocols.reading import Obis
+from protocols.obis import Obis
 
 DATA_NOTIFICATION = 0x0F
 EVENT_NOTIFICATION = 0xC2

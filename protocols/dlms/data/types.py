@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-from protocols.reading import Obis
+from protocols.obis import Obis
 
 
 class Tag(IntEnum):

@@ -68,9 +68,10 @@ class BufferRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedRows:
-    """Sets of one buffer, oldest first, and how many rows had no usable stamp."""
+    """Sets of one buffer, oldest first; of its `count` rows `unstamped` had no usable stamp."""
 
     sets: tuple[ReadingSet, ...]
+    count: int
     unstamped: int
 
 
@@ -126,7 +127,8 @@ class ColumnarBuffer:
             occurrences = self._occurrences(rows, [0] * len(rows))
         else:
             rows, occurrences, blank = self._selected(since, until)
-        return DecodedRows(sets=tuple(self._materialised(rows, occurrences, received_at)), unstamped=blank)
+        sets = tuple(self._materialised(rows, occurrences, received_at))
+        return DecodedRows(sets=sets, count=self.count, unstamped=blank)
 
     def _in_order(self, since: datetime | None, until: datetime | None) -> Sequence[int] | None:
         """Select rows of which each is later than the one captured before; None when that is not so."""

@@ -26,13 +26,12 @@ from protocols.dlms.profile.decoder import buffer_of, reading_set
 from protocols.dlms.profile.layouts import CapturedColumn, Layout, cell_value
 from protocols.dlms.reading.layout_cache import LayoutCache
 from protocols.dlms.reading.layout_reader import PRESENT, LayoutReader
-from protocols.dlms.reading.selective_access import AccessMethod, SelectiveAccess
+from protocols.dlms.reading.selective_access import SelectiveAccess
 from protocols.errors import MeterProtocolError, NotSupported, ProtocolError
 from protocols.reading import Missing, MissingReason, Obis, ProfileName, ReadingSet, Value
 from protocols.session import Clock
 
 CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
-__all__ = ["LayoutCache", "ProfileReader", "ReaderStatistics"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +40,15 @@ class ReaderStatistics:
 
     `unstamped_rows` were left out, their stamp being unusable. `scale_conflicts` are energy columns whose
     scaler profile contradicts the register. `layouts_reread` did not fit their rows any more. `continued`
-    requests took up a truncated answer. `ways` names the profiles that are not read by range.
+    requests took up a truncated answer. `methods` names the profiles that are not read by
+    range.
     """
 
     unstamped_rows: int = 0
     scale_conflicts: int = 0
     layouts_reread: int = 0
     continued: int = 0
-    ways: tuple[tuple[str, str], ...] = ()
+    methods: tuple[tuple[str, str], ...] = ()
 
 
 class ProfileReader:
@@ -72,20 +72,19 @@ class ProfileReader:
         self._clock = clock
         self._client = str(client)
         self._companion = known or companion()
-        self._cache = cache or LayoutCache({}, "any", "any")
+        self._cache = cache or LayoutCache({}, "", "")
         self._layouts = LayoutReader(exchange, clock, self._cache, self._companion)
         east = self._companion.clock.east
         self._stored = SelectiveAccess(exchange, self._layouts, zone, clock, east=east)
 
     def statistics(self) -> ReaderStatistics:
         """Count what was unusual so far."""
-        ways = self._stored.ways.items()
         return ReaderStatistics(
-            unstamped_rows=self._stored.unstamped,
+            unstamped_rows=self._stored.buffers.unstamped,
             scale_conflicts=self._layouts.scale_conflicts,
             layouts_reread=self._layouts.reread,
-            continued=self._stored.continued,
-            ways=tuple((obis, way.value) for obis, way in ways if way is not AccessMethod.RANGE),
+            continued=self._stored.ranges.continued,
+            methods=tuple((str(obis), method.value) for obis, method in self._stored.methods.items()),
         )
 
     async def read(

@@ -13,7 +13,7 @@ from protocols.dlms.data.cursor import Cursor, Readable
 from protocols.dlms.data.syntax import CosemValue, Field, T
 from protocols.dlms.data.types import Data, Tag
 from protocols.errors import MeterProtocolError
-from protocols.reading import Obis
+from protocols.obis import Obis
 
 MAX_NODES = 300_000
 """Parts of one tree; a compact-array of 20 octets can announce very many."""

@@ -133,6 +133,7 @@ class WrapperPort:
             task.add_done_callback(self._tasks.discard)
         core = WrapperServer(self._meters, ServerSettings())
         try:
+            # A meter that lost its supply hangs up at the next octet; until then the connection looks open.
             while (data := await reader.read(READ_OCTETS)) and self._meter.powered:
                 for step in fault_wire.plan(self._meter.player, core.receive_data(data)):
                     await asyncio.sleep(step.pause)
@@ -194,7 +195,7 @@ class HdlcPort:
             self._loop.remove_reader(self._fd)
             self._later = self._loop.call_later(_LOOK_AGAIN, self._watch)
             return
-        if self._loop.time() - self._last_octets > FRAME_SILENCE:
+        if self._loop.time() - self._last_octets > FRAME_SILENCE:  # half a frame of a client that gave up
             self._bus.quiet()
         self._last_octets = self._loop.time()
         try:
@@ -202,10 +203,10 @@ class HdlcPort:
         except LineClosed:  # a meter reboots: what the bus knew of all its conversations is gone
             self._bus = HdlcBus(self._meters, ServerSettings())
             return
-        if self._sender is None:
+        if self._sender is None:  # no faults: nothing waits, so no task is needed
             self._write(answer)
             return
-        with suppress(asyncio.QueueFull):
+        with suppress(asyncio.QueueFull):  # a bus that is asked faster than it answers loses answers
             self._queue.put_nowait(fault_wire.plan_bus(self._players, answer))
 
     async def _send_queued(self) -> None:
