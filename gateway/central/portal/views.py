@@ -46,6 +46,7 @@ from mapping.snapshot import DirectorySnapshot
 from protocols.session import Clock
 
 MAX_METERS_SHOWN = 1000
+"""Rows of the operator's page; the true count stands beside them."""
 HISTORY_DAYS = 7
 OLD_AFTER = timedelta(hours=24)
 STALE_AFTER = timedelta(hours=48)

@@ -6,7 +6,7 @@ from protocols.dlms.apdu.diagnostics import ACCESS_RESULTS
 from protocols.dlms.apdu.selection import ColumnName, EntrySelection, RangeSelection
 from protocols.dlms.data import axdr
 from protocols.dlms.data.cursor import Cursor
-from protocols.dlms.data.syntax import Field, Flag, Number, Optional, T, Value
+from protocols.dlms.data.syntax import CosemValue, Field, Flag, Optional, T, UnsignedNumber
 from protocols.dlms.data.types import (
     Data,
     Tag,
@@ -18,7 +18,7 @@ from protocols.dlms.data.types import (
     structure,
 )
 from protocols.errors import LocalError
-from protocols.reading import Obis
+from protocols.obis import Obis
 
 INVOKE = 0xC1
 """Invoke id 1, confirmed, high priority: one request at a time is outstanding."""
@@ -68,8 +68,8 @@ class SelectionField(Field[Selection | None]):
     """Selective access to the rows of a profile, or none (Blue Book 4.3.6: by range 1, by entry 2)."""
 
     _present = Flag("selective access")
-    _selector = Number("selector", 1, {1: "range", 2: "entries"})
-    _parameter = Value("selection")
+    _selector = UnsignedNumber("selector", 1, {1: "range", 2: "entries"})
+    _parameter = CosemValue("selection")
 
     def read(self, cursor: Cursor) -> Selection | None:
         if not cursor.field(self._present):
@@ -160,7 +160,7 @@ class OrResult(Field[tuple[T | None, int | None]]):
         self._what = what
         self._field = field
         self._absent = absent
-        self._choice = Number("choice", 1, {0: label, 1: "result"})
+        self._choice = UnsignedNumber("choice", 1, {0: label, 1: "result"})
         self._label = label
 
     def read(self, cursor: Cursor) -> tuple[T | None, int | None]:
@@ -197,9 +197,9 @@ ATTRIBUTE = Descriptor("attribute")
 METHOD = Descriptor("method")
 SELECTION = SelectionField()
 NO_SELECTION = NoSelectionField()
-VALUE = Value()
-PARAMETER = Value("parameter")
-RESULT = Number("result", 1, {0: "success"} | ACCESS_RESULTS)
+VALUE = CosemValue()
+PARAMETER = CosemValue("parameter")
+RESULT = UnsignedNumber("result", 1, {0: "success"} | ACCESS_RESULTS)
 DATA_OR_RESULT = OrResult("a response", "data", VALUE)
 ANSWER = ActionAnswer()
 OPTIONAL_PARAMETER = Optional("parameter present", PARAMETER)

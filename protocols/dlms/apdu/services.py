@@ -51,10 +51,10 @@ from protocols.dlms.apdu.lists import (
     as_many_values,
 )
 from protocols.dlms.data.cursor import Cursor
-from protocols.dlms.data.syntax import Field, Flag, Number, OctetString, Record, Sequence, Single
+from protocols.dlms.data.syntax import Field, Flag, OctetString, Record, Sequence, Single, UnsignedNumber
 from protocols.dlms.data.types import Data
 from protocols.errors import LocalError
-from protocols.reading import Obis
+from protocols.obis import Obis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +188,7 @@ class Service(Field[Apdu]):
         self.tag = tag
         self.label = name
         self.kinds = {number: record for number, _, record in kinds}
-        self._kind = Number("kind", 1, {number: text for number, text, _ in kinds})
+        self._kind = UnsignedNumber("kind", 1, {number: text for number, text, _ in kinds})
 
     def read(self, cursor: Cursor) -> Apdu:
         kind = cursor.field(self._kind)
@@ -204,7 +204,7 @@ def _kind(
     return number, name, Record(makes, ("invoke", INVOKE_ID), *parts, **options)
 
 
-_NUMBER = Number("block number", 4)
+_NUMBER = UnsignedNumber("block number", 4)
 _LAST, _RAW = Flag("last block"), OctetString("raw data")
 _RAW_OR_RESULT = OrResult("a block", "raw data", _RAW, absent=b"")
 _BLOCK = (("last", _LAST), ("number", _NUMBER), ("raw", _RAW))
@@ -295,8 +295,8 @@ SERVICES = (
 class ServiceError(Field[tuple[int, int | None]]):
     """The service error of an exception-response, and the counter expected where that was wrong."""
 
-    _error = Number("service error", 1, SERVICE_ERRORS)
-    _counter = Number("expected counter", 4)
+    _error = UnsignedNumber("service error", 1, SERVICE_ERRORS)
+    _counter = UnsignedNumber("expected counter", 4)
 
     def read(self, cursor: Cursor) -> tuple[int, int | None]:
         error = cursor.field(self._error)
@@ -312,11 +312,12 @@ class ErrorOfKind(Field[tuple[int, int]]):
     """Kind and value of a confirmed-service-error: each kind has its own names of values."""
 
     _kinds = {kind: name for kind, (name, _) in CONFIRMED_ERRORS.items()}
-    _kind = Number("error", 1, dict.fromkeys(range(256), "unknown") | _kinds)
+    _kind = UnsignedNumber("error", 1, dict.fromkeys(range(256), "unknown") | _kinds)
     _values = {
-        kind: Number("value", 1, dict(enumerate(values))) for kind, (_, values) in CONFIRMED_ERRORS.items()
+        kind: UnsignedNumber("value", 1, dict(enumerate(values)))
+        for kind, (_, values) in CONFIRMED_ERRORS.items()
     }
-    _any_value = Number("value")
+    _any_value = UnsignedNumber("value")
 
     def read(self, cursor: Cursor) -> tuple[int, int]:
         kind = cursor.field(self._kind)
@@ -327,11 +328,13 @@ class ErrorOfKind(Field[tuple[int, int]]):
 
 
 EXCEPTION_RESPONSE = Record(
-    ExceptionResponse, ("state", Number("state error", 1, STATE_ERRORS)), ("service counter", ServiceError())
+    ExceptionResponse,
+    ("state", UnsignedNumber("state error", 1, STATE_ERRORS)),
+    ("service counter", ServiceError()),
 )
 CONFIRMED_SERVICE_ERROR = Record(
     ConfirmedServiceError,
-    ("service", Number("service", 1, CONFIRMED_SERVICES)),
+    ("service", UnsignedNumber("service", 1, CONFIRMED_SERVICES)),
     ("error value", ErrorOfKind()),
 )
 APDUS: dict[int, tuple[str, Field[Any]]] = {

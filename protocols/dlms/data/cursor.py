@@ -155,7 +155,7 @@ class Cursor:
 
 
 def encode_length(length: int) -> bytes:
-    """Write a length in its shortest form."""
+    """Return a length in its shortest form."""
     if length < 0x80:
         return bytes((length,))
     octets = length.to_bytes((length.bit_length() + 7) // 8, "big")

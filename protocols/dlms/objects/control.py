@@ -54,7 +54,7 @@ _MODES = {
 
 
 def relay_state(output: bool | None, control: ControlState | None) -> RelayState:
-    """Join output_state and control_state; what contradicts itself is UNKNOWN, as is nothing at all."""
+    """Return what output_state and control_state say together: UNKNOWN for a contradiction, and for nothing."""
     connected = None if control is None else control is ControlState.CONNECTED
     if output is None and connected is None:
         return RelayState.UNKNOWN
@@ -74,7 +74,7 @@ class DisconnectControl(CosemObject):
     remote_reconnect = Method(NOTHING)
 
     async def read(self) -> RelayState:
-        """Read what the contact is by both states; one that the meter does not give is left out.
+        """Return what the contact is by both states; one that the meter does not give is left out.
 
         Raises what the exchange raises when the meter gives neither, MeterBusy when it is busy, and
         MeterProtocolError for values that are no state.

@@ -72,11 +72,11 @@ class AttributeRef(Generic[T]):
     exchange: Access | None = field(default=None, repr=False)
 
     def request(self, selection: Selection | None = None) -> GetRequest:
-        """Make the GET request."""
+        """Return the GET request."""
         return GetRequest(class_id=self.class_id, obis=self.obis, attribute=self.number, selection=selection)
 
     def set_request(self, value: T) -> SetRequest:
-        """Make the SET request; LocalError when the value does not fit."""
+        """Return the SET request; LocalError when the value does not fit."""
         return SetRequest(
             class_id=self.class_id, obis=self.obis, attribute=self.number, value=self.build(value)
         )
@@ -86,7 +86,7 @@ class AttributeRef(Generic[T]):
         return self.codec.parse(data, self.where)
 
     def build(self, value: T) -> Data:
-        """Write the value; LocalError when it does not fit."""
+        """Return the value to send; LocalError when it does not fit."""
         return self.codec.build(value)
 
     async def data(self, selection: Selection | None = None) -> Data:
@@ -115,7 +115,7 @@ class MethodRef(Generic[T]):
     exchange: Access | None = field(default=None, repr=False)
 
     def request(self, parameter: T) -> ActionRequest:
-        """Make the ACTION request; LocalError when the parameter does not fit."""
+        """Return the ACTION request; LocalError when the parameter does not fit."""
         return ActionRequest(
             class_id=self.class_id,
             obis=self.obis,
@@ -128,7 +128,7 @@ class MethodRef(Generic[T]):
         return self.codec.parse(data, self.where)
 
     async def run(self, parameter: T) -> Data | None:
-        """Run the method and give what it returns; raises what the exchange raises."""
+        """Run the method; returns what it returns; raises what the exchange raises."""
         exchange = reached(self.exchange)
         return await exchange.action(
             Target(self.class_id, self.obis, self.number), self.codec.build(parameter)

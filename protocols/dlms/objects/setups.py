@@ -161,7 +161,7 @@ CONFIRMATION = record(
 
 
 def _either(plain: Codec[int], whole: Codec[RepetitionDelay]) -> Codec[int | RepetitionDelay]:
-    """Join the two forms of repetition_delay: meters of version 2 may still send the plain one."""
+    """Return the codec of both forms of repetition_delay: meters of version 2 may still send the plain one."""
 
     def parse(data: Data, where: Where) -> int | RepetitionDelay:
         return (whole if data.tag is Tag.STRUCTURE else plain).parse(data, where)

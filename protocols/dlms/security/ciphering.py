@@ -85,7 +85,7 @@ def unprotect_apdu(
     cursor.u8()
     ciphered = cursor.field(GENERAL_CIPHERED if form.general else SERVICE_CIPHERED)
     cursor.finish("the ciphered APDU")
-    sender = ciphered.title or title
+    sender = ciphered.title or title  # some meters leave the title in a general form empty
     if title and sender != title:
         raise SecurityFailure(f"the sender's title is {sender.hex()}, {title.hex()} is expected")
     if len(sender) != TITLE_OCTETS:
@@ -99,6 +99,7 @@ def unprotect_apdu(
 
 
 def _check_inner(tag: int, form: Form, opened: Opened) -> None:
+    # Without an authentication tag a wrong key deciphers to noise, which no check before this one finds.
     if not opened.plain:
         raise SecurityFailure("the ciphered APDU is empty")
     if not form.general and opened.plain[0] != PLAIN_TAGS[tag]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from protocols.dlms.data.cursor import MAX_OCTETS
-from protocols.dlms.data.syntax import Number, Rest, Value
+from protocols.dlms.data.syntax import CosemValue, Rest, UnsignedNumber
 from protocols.dlms.framing.hdlc import FLAG, FORMAT_TYPE, FRMR, SEGMENTED, Address, crc
 from protocols.dlms.trace.apdus import ApduReader, apdu_name
 from protocols.dlms.trace.state import TraceState
@@ -38,7 +38,7 @@ class Trace:
     problem: WrongByte | None = None
 
     def lines(self) -> list[str]:
-        """Write the tree for people."""
+        """Return the tree as lines for people."""
         return [line for part in self.parts for line in part.lines()]
 
     def document(self) -> dict[str, object]:
@@ -109,7 +109,7 @@ class TraceReader:
             elif (first, second) == (0, 1):
                 self._wrapper(cursor)
             elif (first == 1 and not _initiates(cursor)) or (apdu_name(first) is None and first < 0x60):
-                cursor.field(Value())
+                cursor.field(CosemValue())
             else:
                 _skip_llc(cursor)
                 self._apdus.read_apdu(cursor)
@@ -185,7 +185,7 @@ class TraceReader:
 
 
 def _initiates(cursor: TraceCursor) -> bool:
-    """Tell an initiate-request from an array of values: both begin with 01."""
+    """Return whether an initiate-request begins here, not an array of values: both begin with 01."""
     return b"\x06\x5f\x1f\x04" in cursor.data[cursor.offset : cursor.offset + 30]
 
 
@@ -244,7 +244,7 @@ def _parameters(body: TraceCursor) -> None:
     group = body.part(body.u8())
     while group.left:
         name = group.u8()
-        group.field(Number(_PARAMETERS.get(name, f"parameter {name}"), group.u8()))
+        group.field(UnsignedNumber(_PARAMETERS.get(name, f"parameter {name}"), group.u8()))
 
 
 def _skip_llc(cursor: TraceCursor) -> None:

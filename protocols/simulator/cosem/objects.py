@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 
+from protocols.dlms.apdu.fields import Selection
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.companion import ColumnInfo
 from protocols.dlms.data import axdr
@@ -23,8 +24,7 @@ from protocols.dlms.server.model import OTHER_REASON, TYPE_UNMATCHED, AccessDeni
 from protocols.reading import Obis
 from protocols.simulator.cosem.rows import CLOCK, Raw, encode, instant, row, scaler_row
 
-Selection = RangeSelection | EntrySelection | None
-Reader = Callable[[Selection], Data]
+Reader = Callable[[Selection | None], Data]
 Writer = Callable[[Data], None]
 Method = Callable[[Data | None], Data | None]
 Rows = Callable[[datetime | None, datetime | None], Sequence[Mapping[str, Raw]]]
@@ -90,12 +90,12 @@ def profile(columns: tuple[ColumnInfo, ...], source: ProfileSource) -> Served:
     def kept() -> Sequence[Mapping[str, Raw]]:
         return source.rows(None, None)[-source.capacity() :]
 
-    def buffer(selection: Selection) -> Data:
+    def buffer(selection: Selection | None) -> Data:
         wanted = _columns_of(columns, selection)
         kept_names = names if wanted is columns else _names(wanted)
         return array(*(row(wanted, kept_names, values) for values in _select(selection)))
 
-    def _select(selection: Selection) -> Sequence[Mapping[str, Raw]]:
+    def _select(selection: Selection | None) -> Sequence[Mapping[str, Raw]]:
         if isinstance(selection, RangeSelection):
             if str(selection.obis) not in (CLOCK, names[0]):
                 raise AccessDenied(OTHER_REASON)
@@ -128,7 +128,7 @@ def profile(columns: tuple[ColumnInfo, ...], source: ProfileSource) -> Served:
     )
 
 
-def _columns_of(columns: tuple[ColumnInfo, ...], selection: Selection) -> tuple[ColumnInfo, ...]:
+def _columns_of(columns: tuple[ColumnInfo, ...], selection: Selection | None) -> tuple[ColumnInfo, ...]:
     """Return the columns that a selection wants, in the order of the profile (Blue Book 4.3.6.4)."""
     match selection:
         case EntrySelection(first_column=first, last_column=last) if (first, last) != (1, 0):

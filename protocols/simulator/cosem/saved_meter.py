@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
+from protocols.dlms.apdu.fields import Selection
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.data import axdr, cosem_time
@@ -56,7 +57,7 @@ class SavedMeterModel:
     ) -> None:
         self.saved = saved
         self._objects = {(one.class_id, one.obis): one for one in saved.objects}
-        self._values = _decoded(saved)
+        self._values = _decode_values(saved)
         self._list, self._rights = _object_list(saved)
         self._written: dict[tuple[int, Obis, int], Data] = {}
         self._frozen = frozen
@@ -81,7 +82,7 @@ class SavedMeterModel:
         """Return an attribute's value; AccessDenied with the saved refusal, or when nothing was saved."""
         class_id, obis, attribute, selection = target.class_id, target.obis, target.index, target.selection
         if (class_id, obis, attribute) == (15, CURRENT_ASSOCIATION, 2):
-            return self._listed_for(client)
+            return self._object_list_for(client)
         one, saved = self._attribute(client, class_id, obis, attribute)
         if attribute == 1:
             return octets(obis.to_bytes())
@@ -137,7 +138,7 @@ class SavedMeterModel:
         counter = self._values.get((1, Obis(0, 0, 43, 1, client >> 4), 2)) if client < 0x100 else None
         return (counter.integer or 0) if counter is not None else 0
 
-    def _listed_for(self, client: int) -> Data:
+    def _object_list_for(self, client: int) -> Data:
         if client not in self._policies:
             raise AccessDenied(READ_WRITE_DENIED)
         if client == self.saved.client:
@@ -181,7 +182,7 @@ class SavedMeterModel:
         one: SavedObject,
         saved: SavedAttribute,
         buffer: Data,
-        selection: RangeSelection | EntrySelection | None,
+        selection: Selection | None,
     ) -> Data:
         """Choose rows of a saved buffer by entry number or by the time in the selected column."""
         rows = buffer.items
@@ -195,10 +196,10 @@ class SavedMeterModel:
                 low = max(first - 1 - before, 0)
                 chosen = range(low, min(max(last - before, low), len(rows)) if last else len(rows))
             case RangeSelection():
-                chosen = self._in_time(one, rows, selection)
+                chosen = self._rows_between(one, rows, selection)
         if not chosen:
             return Data(Tag.ARRAY, ())
-        head = _resolved(rows, chosen.start)
+        head = _without_nulls(rows, chosen.start)
         time = self._time_column(one)
         if time is not None and rows[chosen.start].items[time].tag is Tag.NULL:
             at = self._times(one, rows, time)[chosen.start]
@@ -206,9 +207,7 @@ class SavedMeterModel:
             head = Data(head.tag, (*head.items[:time], stamp, *head.items[time + 1 :]))
         return Data(Tag.ARRAY, (head, *rows[chosen.start + 1 : chosen.stop]))
 
-    def _columns_of(
-        self, one: SavedObject, buffer: Data, selection: RangeSelection | EntrySelection | None
-    ) -> Data:
+    def _columns_of(self, one: SavedObject, buffer: Data, selection: Selection | None) -> Data:
         """Keep the columns that a selection asks for."""
         match selection:
             case RangeSelection(columns=wanted) if wanted:
@@ -222,7 +221,7 @@ class SavedMeterModel:
         rows = (Data(r.tag, tuple(r.items[n] for n in kept if n < len(r.items))) for r in buffer.items)
         return Data(Tag.ARRAY, tuple(rows))
 
-    def _in_time(self, one: SavedObject, rows: tuple[Data, ...], selection: RangeSelection) -> range:
+    def _rows_between(self, one: SavedObject, rows: tuple[Data, ...], selection: RangeSelection) -> range:
         column = next(
             (
                 n
@@ -266,7 +265,7 @@ class SavedMeterModel:
         return next((n for n, column in enumerate(self._columns(one)) if column.is_stamp), None)
 
 
-def _resolved(rows: tuple[Data, ...], index: int) -> Data:
+def _without_nulls(rows: tuple[Data, ...], index: int) -> Data:
     """Return one row with its null cells filled from the rows before: null is valid inside one answer only."""
     cells = list(rows[index].items)
     for row in reversed(rows[:index]):
@@ -276,7 +275,7 @@ def _resolved(rows: tuple[Data, ...], index: int) -> Data:
     return Data(rows[index].tag, tuple(cells))
 
 
-def _decoded(saved: SavedMeter) -> dict[tuple[int, Obis, int], Data]:
+def _decode_values(saved: SavedMeter) -> dict[tuple[int, Obis, int], Data]:
     values: dict[tuple[int, Obis, int], Data] = {}
     for one in saved.objects:
         for attribute in one.attributes:

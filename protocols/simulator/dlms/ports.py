@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from protocols.dlms.apdu.conformance import Conformance
 from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
-from protocols.dlms.server.links import MANAGEMENT, Conversation, HdlcBus, ServedMeter, WrapperServer
+from protocols.dlms.server.links import MANAGEMENT, HdlcBus, ServedAssociation, ServedMeter, WrapperServer
 from protocols.dlms.server.ports import FRAME_SILENCE
 from protocols.errors import LineClosed, ProtocolError
 from protocols.simulator.cosem.model import HouseholdModel
@@ -54,7 +54,7 @@ class SimulatedMeter(ServedMeter):
             first_block=0 if self.player.standing(FaultKind.BLOCKS_FROM_ZERO) else common.first_block,
         )
 
-    def converse(self, client: int, settings: ServerSettings) -> Conversation:
+    def associate(self, client: int, settings: ServerSettings) -> ServedAssociation:
         """Begin a conversation with a client address."""
         inner = ServerConnection(self.model, client, settings, self.counter)
         if self.player is None or not isinstance(self.model, FaultyModel):
@@ -133,6 +133,7 @@ class WrapperPort:
             task.add_done_callback(self._tasks.discard)
         core = WrapperServer(self._meters, ServerSettings())
         try:
+            # A meter that lost its supply hangs up at the next octet; until then the connection looks open.
             while (data := await reader.read(READ_OCTETS)) and self._meter.powered:
                 for step in fault_wire.plan(self._meter.player, core.receive_data(data)):
                     await asyncio.sleep(step.pause)
@@ -194,7 +195,7 @@ class HdlcPort:
             self._loop.remove_reader(self._fd)
             self._later = self._loop.call_later(_LOOK_AGAIN, self._watch)
             return
-        if self._loop.time() - self._last_octets > FRAME_SILENCE:
+        if self._loop.time() - self._last_octets > FRAME_SILENCE:  # half a frame of a client that gave up
             self._bus.quiet()
         self._last_octets = self._loop.time()
         try:
@@ -202,10 +203,10 @@ class HdlcPort:
         except LineClosed:  # a meter reboots: what the bus knew of all its conversations is gone
             self._bus = HdlcBus(self._meters, ServerSettings())
             return
-        if self._sender is None:
+        if self._sender is None:  # no faults: nothing waits, so no task is needed
             self._write(answer)
             return
-        with suppress(asyncio.QueueFull):
+        with suppress(asyncio.QueueFull):  # a bus that is asked faster than it answers loses answers
             self._queue.put_nowait(fault_wire.plan_bus(self._players, answer))
 
     async def _send_queued(self) -> None:

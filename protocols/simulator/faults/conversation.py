@@ -30,7 +30,7 @@ from protocols.dlms.security import ciphering
 from protocols.dlms.security.ciphering import KeySet, OpenedApdu
 from protocols.dlms.security.forms import GENERAL_DED, GENERAL_GLO, Form, form_of, is_ciphered
 from protocols.dlms.security.suites import Keys
-from protocols.dlms.server.links import Conversation
+from protocols.dlms.server.links import ServedAssociation
 from protocols.dlms.server.model import OBJECT_UNDEFINED, TEMPORARY_FAILURE, CosemModel
 from protocols.errors import LineClosed, MeterProtocolError, ProtocolError
 from protocols.reading import Obis
@@ -67,14 +67,14 @@ class _Sealed:
 
 
 class FaultyConversation:
-    """A `Conversation` with faults.
+    """A `ServedAssociation` with faults.
 
     `inner` is the served association, `counter` the meter's own counter; `note_association` is called at each AARQ.
     """
 
     def __init__(
         self,
-        inner: Conversation,
+        inner: ServedAssociation,
         model: CosemModel,
         client: int,
         player: FaultPlayer,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from protocols.dlms.apdu.fields import Selection
 from protocols.dlms.apdu.lists import Target
-from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
+from protocols.dlms.apdu.selection import RangeSelection
 from protocols.dlms.companion import companion
 from protocols.dlms.data.types import Data, Tag, capture_object, double_long_unsigned, enum, octets
 from protocols.dlms.server.model import OTHER_REASON, AccessDenied, AssociationPolicy, CosemModel
@@ -14,7 +15,6 @@ from protocols.simulator.faults import rows as fault_rows
 from protocols.simulator.faults.kinds import FaultKind
 from protocols.simulator.faults.script import FaultPlayer
 
-Selection = RangeSelection | EntrySelection | None
 PROFILE_CLASS, DATA_CLASS, RELAY_CLASS, ASSOCIATION_CLASS, CLOCK_CLASS = 7, 1, 70, 15, 8
 FIRMWARE = Obis(1, 0, 0, 2, 0)
 BILLING_DATE = Obis(0, 0, 0, 1, 2)
@@ -116,7 +116,7 @@ class FaultyModel:
             value = fault_rows.as_date_time(value)
         return value
 
-    def _few(self, obis: Obis) -> int | None:
+    def _captured_count(self, obis: Obis) -> int | None:
         """Return how many columns are captured, or None for all."""
         if obis in self._scalers:
             return None
@@ -129,7 +129,7 @@ class FaultyModel:
         if obis in self._scalers:
             fault = self._player.standing(FaultKind.NO_SCALERS)
             return Data(Tag.ARRAY, ()) if fault is not None and fault.amount else value
-        items = value.items[: self._few(obis)]
+        items = value.items[: self._captured_count(obis)]
         if self._player.standing(FaultKind.OTHER_CLASS):
             items = tuple(fault_rows.reclassed(i, BILLING_DATE, 1) for i in items)
         if self._player.standing(FaultKind.ODD_CAPTURES, str(obis)):
@@ -137,21 +137,21 @@ class FaultyModel:
             items = (*odd, *reversed(items))
         return Data(Tag.ARRAY, items)
 
-    def _buffer(self, client: int, obis: Obis, selection: Selection) -> Data:
+    def _buffer(self, client: int, obis: Obis, selection: Selection | None) -> Data:
         if obis in self._scalers:
             value = self._inner.get(client, Target(PROFILE_CLASS, obis))
             return Data(Tag.ARRAY, ()) if self._player.standing(FaultKind.NO_SCALERS) else value
         wanted = self._selection(obis, selection)
         whole = self._inner.get(client, Target(PROFILE_CLASS, obis, 2, wanted)).items
-        rows = self._chosen(obis, whole, wanted)
+        rows = self._odd_rows(obis, whole, wanted)
         columns = tuple(self._inner.get(client, Target(PROFILE_CLASS, obis, 3)).items)
         if self._player.standing(FaultKind.ZERO_DEMAND_TIME):
             rows = [fault_rows.without_demand_time(r, columns) for r in rows]
-        rows = self._cut(obis, rows)
+        rows = self._fit_columns(obis, rows)
         period = self._inner.get(client, Target(PROFILE_CLASS, obis, 4)).integer or 0
-        return self._written(obis, rows, period)
+        return self._encode_rows(obis, rows, period)
 
-    def _selection(self, obis: Obis, selection: Selection) -> Selection:
+    def _selection(self, obis: Obis, selection: Selection | None) -> Selection | None:
         name = str(obis)
         if selection is None:
             return None
@@ -165,7 +165,8 @@ class FaultyModel:
                 raise AccessDenied(OTHER_REASON)
         return selection
 
-    def _chosen(self, obis: Obis, rows: Sequence[Data], selection: Selection) -> list[Data]:
+    def _odd_rows(self, obis: Obis, rows: Sequence[Data], selection: Selection | None) -> list[Data]:
+        """Leave rows out and repeat others; what is cut off at the end comes last, as a full answer does it."""
         name = str(obis)
         chosen = list(rows)
         if isinstance(selection, RangeSelection) and self._player.standing(FaultKind.RANGE_EXCLUSIVE, name):
@@ -179,9 +180,9 @@ class FaultyModel:
             chosen = chosen[: fault.amount]
         return chosen
 
-    def _cut(self, obis: Obis, rows: list[Data]) -> list[Data]:
+    def _fit_columns(self, obis: Obis, rows: list[Data]) -> list[Data]:
         """Fit the rows to the captured columns."""
-        few = self._few(obis)
+        few = self._captured_count(obis)
         if few is not None:
             rows = [Data(r.tag, r.items[:few]) for r in rows]
         if self._player.standing(FaultKind.ODD_CAPTURES, str(obis)):
@@ -189,7 +190,8 @@ class FaultyModel:
             rows = [Data(r.tag, (*odd, *reversed(r.items))) for r in rows]
         return rows
 
-    def _written(self, obis: Obis, rows: list[Data], period: int) -> Data:
+    def _encode_rows(self, obis: Obis, rows: list[Data], period: int) -> Data:
+        """Write the rows: order first, since nulls stand for the row that goes before on the wire."""
         player, name = self._player, str(obis)
         if player.standing(FaultKind.NEWEST_FIRST, name):
             rows.reverse()

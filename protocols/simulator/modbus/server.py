@@ -159,15 +159,17 @@ def _mbap(units: dict[int, ModbusMeter], buffer: bytearray) -> bytes:
         frame = _Mbap(bytes(buffer[:2]), buffer[6], bytes(buffer[7 : 6 + length]))
         del buffer[: 6 + length]
         meter = units.get(frame.unit)
-        present = meter is not None and meter.powered
-        answer = meter.answer(frame.pdu) if meter and present else exception_pdu(frame.pdu[0], NO_TARGET)
+        if meter is not None and meter.powered:
+            answer = meter.answer(frame.pdu)
+        else:  # a gateway answers for a unit that is not there; a bus would be silent
+            answer = exception_pdu(frame.pdu[0], NO_TARGET)
         answers += frame.wrap(answer)
     return answers
 
 
 def _rtu(units: dict[int, ModbusMeter], buffer: bytearray) -> bytes:
     """Answer the first sound request; octets before it are noise, and so is one with a bad check sum."""
-    for start in range(len(buffer)):
+    for start in range(len(buffer)):  # noise before a request has no length: every octet may be its beginning
         size = _rtu_size(buffer[start:])
         frame = bytes(buffer[start : start + size])
         if len(frame) < size:
@@ -179,7 +181,7 @@ def _rtu(units: dict[int, ModbusMeter], buffer: bytearray) -> bytes:
                 return b""
             answer = frame[:1] + meter.answer(frame[1:-2])
             return answer + crc16(answer).to_bytes(2, "little")
-    if len(buffer) > 512:
+    if len(buffer) > 512:  # noise without end: the last octets may still be the beginning of a request
         del buffer[:-256]
     return b""
 

@@ -291,7 +291,7 @@ class RepeatableMeter(ServedMeter):
 
     random_octets: Callable[[int], bytes]
 
-    def converse(self, client: int, settings: ServerSettings) -> ServerConnection:
+    def associate(self, client: int, settings: ServerSettings) -> ServerConnection:
         return ServerConnection(self.model, client, settings, self.counter, self.random_octets)
 
 
