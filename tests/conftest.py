@@ -39,7 +39,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _waits(item: pytest.Item) -> bool:
     """Return whether a test has an event loop, a program beside it, or helpers that wait or count."""
-    known = {getattr(thing, "__module__", "") for thing in vars(getattr(item, "module", None) or item).values()}
+    known = {
+        getattr(thing, "__module__", "") for thing in vars(getattr(item, "module", None) or item).values()
+    }
     return (
         inspect.iscoroutinefunction(getattr(item, "obj", None))
         or any(marker.name in services.BY_FIXTURE.values() for marker in item.iter_markers())
