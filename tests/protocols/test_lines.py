@@ -18,6 +18,7 @@ from protocols.line import Line
 from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from tests.support.conformance import FarEnd, check_line
+from tests.support.tcp_server import HOST, tcp_server
 from tests.support.waiting import passed
 
 
@@ -56,15 +57,12 @@ class SocketEnd:
 @asynccontextmanager
 async def tcp_pair() -> AsyncIterator[tuple[Line, FarEnd]]:
     far = SocketEnd()
-    server = await asyncio.start_server(far.accept, "127.0.0.1", 0)
-    line = TcpLine("tcp", "127.0.0.1", server.sockets[0].getsockname()[1])
-    try:
-        yield line, far
-    finally:
-        await line.close()
-        server.close()
-        if far.writer is not None:
-            far.writer.close()
+    async with tcp_server(far.accept) as port:
+        line = TcpLine("tcp", HOST, port)
+        try:
+            yield line, far
+        finally:
+            await line.close()
 
 
 class PtyEnd:
