@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 import tty
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -171,6 +172,25 @@ async def test_frames_keep_their_gap_on_a_bus(tmp_path: Path) -> None:
         assert waited()
     await line.close()
     far.close()
+
+
+async def test_what_comes_while_the_program_is_held_up_at_the_end_of_quiet_is_dropped() -> None:
+    """The quiet time ends and a late answer lies in the system, unread: it must not meet the next request."""
+    loop = asyncio.get_running_loop()
+    async with tcp_pair() as (line, far), line.exclusive() as io:
+        await io.send(b"!")
+        await far.read(1)
+        assert isinstance(far, SocketEnd)
+        assert far.writer is not None
+        io.hold_quiet(0.05)
+        sending = asyncio.create_task(io.send(b"?"))
+        await asyncio.sleep(0)
+        loop.call_later(0.04, far.writer.write, b"late")
+        time.sleep(0.1)  # noqa: ASYNC251 - the loop is held up, as by a busy machine
+        await sending
+        assert line.statistics().drained == 4
+        await far.write(b"answer")
+        assert await io.receive(1) == b"answer"
 
 
 async def test_a_babbling_line_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
