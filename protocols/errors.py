@@ -46,7 +46,7 @@ class ProtocolError(Exception):
     @property
     def code(self) -> str:
         """Stable snake_case name for messages, metrics and documentation."""
-        return code_of(type(self))
+        return error_code(type(self))
 
     def __str__(self) -> str:
         where = [f"{k} {v}" for k, v in (("meter", self.meter), ("line", self.line), ("", self.doing)) if v]
@@ -153,7 +153,7 @@ class LocalError(ProtocolError):
     """An interface was misused by our own code."""
 
 
-def code_of(error: type[Exception]) -> str:
+def error_code(error: type[Exception]) -> str:
     """Return the code of a class of errors: `MeterSilent` has `meter_silent`."""
     name = error.__name__
     return "".join(("_" if c.isupper() and i else "") + c.lower() for i, c in enumerate(name))

@@ -6,16 +6,26 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """What a command's exit code means."""
+    """What a command ends with; `meaning` says it in words."""
 
     GOOD = 0
     FAILED = 1
-    """The command ran and found something wrong (it says what)."""
     USAGE = 2
-    """Wrong use of the command, or a file or number that was refused."""
     CONFIG = 3
-    """The configuration or a secret is wrong."""
     PEER = 4
-    """A meter, line, broker or server did not do its part."""
     JOURNAL = 5
-    """The journal or a store cannot be used."""
+
+    @property
+    def meaning(self) -> str:
+        """Return what the code means."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    Exit.GOOD: "all is well",
+    Exit.FAILED: "the command ran and found something wrong; it says what",
+    Exit.USAGE: "wrong use, or a file or number that was refused",
+    Exit.CONFIG: "the configuration or a secret is wrong",
+    Exit.PEER: "a meter, line, broker or server did not do its part",
+    Exit.JOURNAL: "the journal or a store cannot be used",
+}

@@ -6,11 +6,9 @@ Tables are rich's, which is imported when the first one is printed.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import typer
 
@@ -18,7 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-IST = ZoneInfo("Asia/Kolkata")
+IST = timezone(timedelta(hours=5, minutes=30), "IST")
+"""Indian time, which has had no other offset since 1945."""
 _FILE_WIDTH = 160
 """Columns of a table in a file or a pipe."""
 _WIDEST = 10_000
@@ -44,6 +43,8 @@ def print_problem(text: str) -> None:
 
 def print_json(document: Any) -> None:
     """Print one JSON document."""
+    import json
+
     typer.echo(json.dumps(document, ensure_ascii=False, indent=2, default=text))
 
 
@@ -60,7 +61,7 @@ def print_table(
 
 
 def fits(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Say whether `print_table` prints these rows without breaking a cell."""
+    """Return whether `print_table` prints these rows without breaking a cell."""
     from rich.measure import Measurement
 
     paper = _paper()

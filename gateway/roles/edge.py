@@ -7,17 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 
 from gateway import __version__
-from gateway.config.file import Config, InfluxSection
+from gateway.config.file import Config
 from gateway.contract.messages import Alarm, ClockStatus, DirectoryPart, LineStatus, MeterStatus, Status
-from gateway.edge.influx.follow import InfluxFollower
-from gateway.edge.influx.move import InfluxMover
-from gateway.edge.influx.read import InfluxReader, Server, read_back
-from gateway.edge.influx.sink import InfluxSink, InfluxWriter
-from gateway.edge.influx.target import InfluxTarget
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import FullPolicy, JournalLimits
 from gateway.edge.polling.collect import Collector
@@ -47,6 +43,9 @@ from protocols.meters.secrets import FileSecrets
 from protocols.reading import ProfileName
 from protocols.session import Clock, SessionContext
 
+if TYPE_CHECKING:
+    from gateway.edge.influx.follow import InfluxFollower
+
 log = structlog.get_logger("gateway.roles")
 
 BACKLOG_ALARM = 10_000
@@ -73,7 +72,11 @@ class EdgeRole:
         self.lines = lines
         self.associations = AssociationPool()
         self._directory = DirectorySnapshot()
-        self.follower = self._influx(config.influx) if config.influx else None
+        self.follower: InfluxFollower | None = None
+        if config.influx is not None:
+            from gateway.roles.influx import influx_follower
+
+            self.follower = influx_follower(config, config.influx, self._secrets)
         appender = ReadingAppender(journal, lambda: StampingPart(self._directory), clock)
         pushing = pushing_meters(config, lines) if config.push is not None else []
         layouts = PushLayouts(clock, pushing)
@@ -162,20 +165,6 @@ class EdgeRole:
             clock=self._clock,
         )
 
-    def _influx(self, section: InfluxSection) -> InfluxFollower:
-        token = self._secrets.secret(section.token_ref).decode() if section.token_ref else ""
-        target = InfluxTarget(url=section.url, org=section.org, bucket=section.bucket, token=token)
-        server = Server(section.server)
-        reader = InfluxReader(target, server, [p.value for p in ProfileName])
-        silent = server is Server.VICTORIAMETRICS
-        sink = InfluxSink(
-            target, self._config.gateway.name, verify=partial(read_back, reader) if silent else None
-        )
-        meters = [m.meter for m in self._config.meters]
-        return InfluxFollower(
-            sink, InfluxMover(InfluxWriter(target), reader), meters, self._config.edge_folder
-        )
-
     def status(self) -> Status:
         """Tell how this edge is."""
         now = self._clock.now()
@@ -249,12 +238,17 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
 def journal_limits(config: Config) -> JournalLimits:
     """Return the journal's view of its section."""
     section = config.journal
+    sinks = [MQTT]
+    if config.influx is not None:
+        from gateway.edge.influx.sink import SINK as INFLUX
+
+        sinks.append(INFLUX)
     return JournalLimits(
         max_bytes=section.max_bytes,
         retention=timedelta(days=section.retention_days),
         policy=FullPolicy(section.policy),
         billing_acks=section.billing_acks,
-        sinks=(MQTT, InfluxSink.name) if config.influx else (MQTT,),
+        sinks=tuple(sinks),
     )
 
 

@@ -16,7 +16,8 @@ from gateway.edge.push.layouts import PushLayouts
 from gateway.edge.push.peers import PushingMeter, PushPeers
 from gateway.edge.stamping.appender import ReadingAppender
 from protocols.dlms.push.dial_in import DialInLine
-from protocols.dlms.push.listener import PushLimits, PushListener
+from protocols.dlms.push.limits import PushLimits
+from protocols.dlms.push.listener import PushListener
 from protocols.dlms.push.receiver import PLAIN, PushPeer, PushReceiver, usual_title
 from protocols.dlms.security.forms import AUTHENTICATED, AUTHENTICATED_ENCRYPTED, ENCRYPTED
 from protocols.dlms.session import open_dlms

@@ -17,24 +17,24 @@ MAX_OCTETS = 256 << 20
 
 
 class TraceFile:
-    """`TraceSink` in a file of mode 0600; what is there already is kept and written on.
+    """`TraceSink` that writes a file of mode 0600; what is in it already stays, new octets come behind it.
 
     UsageError when the file cannot be opened. A disk that is full later ends the trace, nothing else.
     """
 
     def __init__(self, path: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._now = now
-        self._file: TextIO | None = _opened(path)
+        self._file: TextIO | None = _open_private(path)
         self._size = self._file.tell()
         if not self._size:
             self._write(HEAD)
 
     def octets(self, *, sent: bool, octets: bytes) -> None:
-        """Note octets that were sent, or that came."""
+        """Write octets that were sent, or that came, with the time."""
         self._write(piece_line(self._now(), sent=sent, octets=octets))
 
     def remark(self, text: str) -> None:
-        """Note what else happened."""
+        """Write what else happened, with the time."""
         self._write(remark_line(self._now(), text))
 
     def close(self) -> None:
@@ -61,11 +61,11 @@ class TraceFile:
 
 def new_trace(path: Path) -> None:
     """Make an empty private trace, in place of an older one; UsageError when that cannot be."""
-    with _opened(path) as file:
+    with _open_private(path) as file:
         file.truncate(0)
 
 
-def _opened(path: Path) -> TextIO:
+def _open_private(path: Path) -> TextIO:
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(path, flags, 0o600)

@@ -26,11 +26,15 @@ from mapping.directory import NumberKind
 from mapping.errors import MappingError
 
 LOOKUPS_PER_CLIENT = 5
+"""Numbers that one client may ask about in CLIENT_WINDOW."""
 CHECKS_PER_CLIENT = 30
+"""Codes that one client may try in CLIENT_WINDOW: a family behind one address mistypes, too."""
 CLIENT_WINDOW = timedelta(minutes=15)
 NUMBER_WINDOW = timedelta(hours=1)
 MAX_TYPED = 64
+"""Characters looked at of what was typed."""
 MAX_SENDING = 64
+"""Codes under way at once; beyond it requests are dropped, so that a flood costs no memory."""
 _KINDS = {"new": NumberKind.ACCOUNT, "old": NumberKind.LEGACY}
 _PLAUSIBLE = re.compile(r"[A-Z0-9./_]{4,32}")
 _CHALLENGE = "challenge"

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from gateway.central.portal.usage import Use
-from gateway.central.portal.view_models import BalanceSource, BalanceView, ConsumerView, Freshness
+from gateway.central.portal.view_models import BalanceSource, ConsumerView, Freshness
 from gateway.web.charts import Bar, bar_chart, nice_top
 from gateway.web.i18n import Words
 
@@ -21,7 +21,9 @@ def home_context(view: ConsumerView, t: Words) -> dict[str, Any]:
         "other_balance": _other_balance(view, t),
         "supply": view.supply.value,
         "supply_words": t(f"home.supply_{view.supply.value}"),
-        "supply_as_of": _supply_as_of(view, t),
+        "supply_as_of": t("home.supply_never")
+        if view.supply_as_of is None
+        else t("home.supply_as_of", when=t.when(view.supply_as_of, view.now)),
         "fresh": _fresh(view, t),
         "days_left": _days_left(view, t),
         "recharge": _recharge(view, t),
@@ -29,7 +31,9 @@ def home_context(view: ConsumerView, t: Words) -> dict[str, Any]:
         "today_until": t("home.today_until", time=t.clock(view.today.end)),
         "today_missing": _today_missing(view.today, t),
         "today_chart": _today_chart(view.today_slots, t),
-        "today_rows": [(_span(u, t), _kwh(u, t)) for u in _shown(view.today_slots)],
+        "today_rows": [
+            (f"{t.clock(u.start)}–{t.clock(u.end)}", _kwh(u, t)) for u in _shown(view.today_slots)
+        ],
         "today_has_chart": bool(_shown(view.today_slots)),
         "week_chart": _week_chart(view.days, t),
         "week_rows": [(t.day(u.start), _kwh(u, t)) for u in view.days],
@@ -44,18 +48,15 @@ def _balance(view: ConsumerView, t: Words) -> dict[str, Any] | None:
         return None
     rupees = view.balance.rupees
     state = "owing" if rupees < 0 else "left" if rupees > 0 else "zero"
+    by_billing = view.balance.source is BalanceSource.BILLING
+    as_of = "home.as_of_billing" if by_billing else "home.as_of_meter"
     return {
         "text": t.rupees(rupees),
         "owing": rupees < 0,
         "spoken": f"{t('home.minus')} {t.rupees(abs(rupees))}" if rupees < 0 else t.rupees(rupees),
         "state": f"home.{state}",
-        "as_of": _as_of(view.balance, view, t),
+        "as_of": t(as_of, when=t.when(view.balance.as_of, view.now)),
     }
-
-
-def _as_of(balance: BalanceView, view: ConsumerView, t: Words) -> str:
-    key = "home.as_of_billing" if balance.source is BalanceSource.BILLING else "home.as_of_meter"
-    return t(key, when=t.when(balance.as_of, view.now))
 
 
 def _other_balance(view: ConsumerView, t: Words) -> str | None:
@@ -63,12 +64,6 @@ def _other_balance(view: ConsumerView, t: Words) -> str | None:
     if other is None:
         return None
     return t("home.other_meter", amount=t.rupees(other.rupees), when=t.when(other.as_of, view.now))
-
-
-def _supply_as_of(view: ConsumerView, t: Words) -> str:
-    if view.supply_as_of is None:
-        return t("home.supply_never")
-    return t("home.supply_as_of", when=t.when(view.supply_as_of, view.now))
 
 
 def _fresh(view: ConsumerView, t: Words) -> str:
@@ -106,23 +101,14 @@ def _kwh(use: Use, t: Words) -> str:
     return f"{t.kwh(use.kwh)} ({t('home.partial')})" if _partial(use) else t.kwh(use.kwh)
 
 
-def _span(use: Use, t: Words) -> str:
-    return f"{t.clock(use.start)}–{t.clock(use.end)}"
-
-
 def _shown(slots: Sequence[Use]) -> Sequence[Use]:
     """Return the uses to draw: none where a chart would not have one value."""
     return slots if any(u.kwh is not None for u in slots) else ()
 
 
-def _sum(uses: Sequence[Use]) -> Decimal | None:
-    known = [u.kwh for u in uses if u.kwh is not None]
-    return sum(known, Decimal(0)) if known else None
-
-
 def _total(uses: Sequence[Use], t: Words) -> str | None:
-    total = _sum(uses)
-    return None if total is None else t.kwh(total)
+    known = [u.kwh for u in uses if u.kwh is not None]
+    return t.kwh(sum(known, Decimal(0))) if known else None
 
 
 def _today_missing(use: Use, t: Words) -> str | None:

@@ -20,8 +20,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SESSION_LIFETIME = timedelta(minutes=15)
 MAX_REVOKED = 20_000
+"""Sessions that were logged out, remembered at once."""
 MAX_BODY = 16 * 1024
+"""Octets of a posted form; ours have some hundreds."""
 MAX_TOKEN = 2048
+"""Characters of a signed cookie; ours have some hundreds."""
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "

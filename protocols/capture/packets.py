@@ -37,7 +37,7 @@ class Packet:
 
 
 def is_capture(data: bytes) -> bool:
-    """Tell a capture file by its first octets."""
+    """Return whether `data` is a capture file, by its first octets."""
     return data[:4] in _PCAP or data[:4] == _PCAPNG
 
 

@@ -38,17 +38,17 @@ class Piece:
 
 
 def piece_line(at: datetime, *, sent: bool, octets: bytes) -> str:
-    """Write one piece, without a line end."""
+    """Return the line of one piece, without a line end."""
     return f"{_time(at)} {'>' if sent else '<'} {octets.hex().upper()}"
 
 
 def remark_line(at: datetime, text: str) -> str:
-    """Write a remark, without a line end."""
+    """Return the line of a remark, without a line end."""
     return f"{_time(at)} # {' '.join(text.split())}"
 
 
 def is_trace(text: str) -> bool:
-    """Tell a trace by its head, or by a first line that is one."""
+    """Return whether `text` is a trace: it has the head of one, or a first line that is a piece."""
     for line in text[:4096].splitlines():
         if line.startswith("# meter-gateway trace"):
             return True

@@ -151,7 +151,7 @@ class DlmsSession:
             cache: LayoutCache | None = None
             if self._layouts is not None:
                 plate = await self.identify()
-                cache = LayoutCache(self._layouts, plate.manufacturer, plate.firmware, plate.serial)
+                cache = LayoutCache(self._layouts, plate.meter_id, plate.firmware)
             client = self._spec.dlms.client if self._spec.dlms else 0
             self._reader = ProfileReader(
                 self.exchange, self._zone, self._clock, cache, self._companion, client=client
@@ -159,7 +159,7 @@ class DlmsSession:
         return self._reader
 
     async def push_layouts(self) -> dict[Obis, Layout]:
-        """Tell how the meter's pushes are to be read, by push setup (see `push_layout`)."""
+        """Return how the meter's pushes are to be read, by push setup (see `push.layout`)."""
         return await push_layouts(self.exchange, await self._profiles())
 
     async def clock(self) -> MeterClock:

@@ -23,6 +23,8 @@ SET_TO = START + timedelta(hours=37)
 COSEM_CASES = [case for case in CASES[Peer.COSEM_CLIENT] if case.services]
 EXCEPTION = "d80101"
 
+pytestmark = pytest.mark.peers
+
 
 @pytest.fixture(scope="module")
 def peer() -> Iterator[PeerProcess]:

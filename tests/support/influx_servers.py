@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import socket
 import subprocess
 import threading
@@ -17,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.support import services
 from tests.support.waiting import PATIENCE, wait_until
 
 
@@ -24,13 +24,6 @@ def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
-
-
-def program(name: str, package: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        raise RuntimeError(f"{name} is not installed: apt-get install {package} (or run `make test`)")
-    return path
 
 
 def get(url: str, **query: str) -> str:
@@ -89,7 +82,7 @@ def victoria_server(folder: Path) -> Server:
     """A VictoriaMetrics with deduplication and retention."""
     port = free_port()
     command = [
-        program("victoria-metrics", "victoria-metrics"),
+        services.program("influx", "victoria-metrics", "victoria-metrics"),
         f"-httpListenAddr=127.0.0.1:{port}",
         f"-storageDataPath={folder / 'vm'}",
         "-retentionPeriod=100y",
@@ -124,7 +117,7 @@ bind-address = "127.0.0.1:{rpc}"
 """,
         encoding="utf-8",
     )
-    command = [program("influxd", "influxdb"), "run", "-config", str(config)]
+    command = [services.program("influx", "influxd", "influxdb"), "run", "-config", str(config)]
     return Server(command, f"http://127.0.0.1:{port}", "/ping", folder / "influxdb.log")
 
 
@@ -173,6 +166,8 @@ class _Forward(BaseHTTPRequestHandler):
         except OSError:
             self.send_error(502)
             return
+        finally:
+            connection.close()
         if path == "/write":
             self.writes.append(answer.status)
         self.send_response(answer.status)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from tests.support import services
 from tests.support.waiting import PATIENCE, wait_until
 
 
@@ -61,7 +61,7 @@ class Mosquitto:
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "mosquitto.conf"
         config.write_text("\n".join(self._lines()) + "\n")
-        program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+        program = services.program("mosquitto", "mosquitto", "mosquitto", "/usr/sbin/mosquitto")
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([program, "-c", str(config)], stdout=log, stderr=log)
         wait_until(lambda: self._listens() or not self.running, "mosquitto listens")

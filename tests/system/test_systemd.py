@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 
 from gateway.roles.central_files import make_directory_keys
+from tests.support import services
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE, wait_until
 
 UNIT = ROOT / "systemd" / "meter-gateway@.service"
-ANALYZE = shutil.which("systemd-analyze")
-needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
 EXPOSURE = 20
 """Largest exposure allowed, in tenths: 2.0 is `OK` at its best."""
 
@@ -36,16 +35,17 @@ def rendered(tmp_path: Path) -> Path:
 
 
 def analyze(*words: str) -> None:
-    done = subprocess.run([ANALYZE or "", *words], capture_output=True, text=True, timeout=60, check=False)
+    path = services.program("systemd", "systemd-analyze", "systemd")
+    done = subprocess.run([path, *words], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@needs_systemd
+@pytest.mark.systemd
 def test_the_unit_has_no_mistake(rendered: Path) -> None:
     analyze("verify", "--recursive-errors=yes", str(rendered.with_name("meter-gateway@north.service")))
 
 
-@needs_systemd
+@pytest.mark.systemd
 def test_the_unit_is_hardened(rendered: Path) -> None:
     instance = rendered.with_name("meter-gateway@north.service")
     instance.write_text(rendered.read_text(encoding="utf-8"), encoding="utf-8")

@@ -13,10 +13,10 @@ from playwright.async_api import Browser, Page, async_playwright
 
 from gateway.errors import ConfigError
 from gateway.web.server import serve
+from tests.support import services
 from tests.support.waiting import until
 from tests.support.web.seed import LEGACY, Town
 
-CHROMIUM = Path("/usr/bin/chromium")
 ARGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -45,13 +45,14 @@ CONTRAST = """() => {
       return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.outerHTML.slice(0, 120)]; })
     .filter(([ratio]) => ratio < 4.5); }"""
 
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="the browser of Debian is not installed")
+pytestmark = pytest.mark.browser
 
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
+    path = services.program("browser", "chromium", "chromium")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGS)
+        browser = await playwright.chromium.launch(executable_path=path, args=ARGS)
         try:
             yield browser
         finally:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import cached_property
 
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.records import StoredCapture
+from gateway.central.ledger.records import LASTING_REASONS, StoredCapture
 from gateway.central.portal import values
 from gateway.central.portal.usage import IntervalEnergy, RegisterReading, Use, interval_use, register_use
 from gateway.central.portal.view_models import BalanceSource, BalanceView, Recharge, Supply
@@ -16,12 +16,17 @@ from mapping.directory import AttributionRole
 from mapping.snapshot import DirectorySnapshot
 
 SNAPSHOTS = ("instantaneous", "prepayment", "daily", "billing")
+"""Profiles that are registers at an instant; the newest of any of them tells balance and supply."""
 MAX_CAPTURES = 5000
+"""Captures read of one profile and span: a week of half-hours is 336, a week of five-minute snapshots 2,016."""
 LOOK_BACK = timedelta(days=62)
+"""How far back the newest captures are looked for: a billing capture comes once a month, and may come late."""
 NEWEST = 3
+"""Snapshots looked at of each profile: a value that is missing in the newest may stand in the one before."""
 SLOT = timedelta(minutes=30)
+"""One bar of today's chart."""
 SLOT_REACH = timedelta(minutes=5)
-_UNTRUSTED = frozenset({"untrusted_time", "identity_mismatch"})
+"""How far from a slot's ends a register may have been read: further, and the bar would be its neighbour's."""
 
 
 class AccountCaptures:
@@ -56,7 +61,7 @@ class AccountCaptures:
         return sorted(found, key=lambda c: c.at)
 
     def _is_own(self, stored: StoredCapture) -> bool:
-        if stored.reason in _UNTRUSTED:
+        if stored.reason in LASTING_REASONS:
             return False
         held = self._snapshot.attributions(stored.meter, stored.start, stored.at)
         return any(
@@ -75,10 +80,6 @@ class AccountCaptures:
         since = self._now - LOOK_BACK
         found = [c for profile in SNAPSHOTS for c in self._read(profile, since, NEWEST)]
         return sorted(found, key=lambda c: c.at, reverse=True)
-
-    @cached_property
-    def _prepayments(self) -> list[Capture]:
-        return self._read("prepayment", self._start)
 
     def last_at(self) -> datetime | None:
         """Return when the newest capture of any kind was taken, None where there is none."""
@@ -103,7 +104,7 @@ class AccountCaptures:
 
     def balances(self) -> list[tuple[datetime, Decimal]]:
         """Return every balance known since the start, oldest first."""
-        found = ((c.at, values.rupees(c)) for c in self._prepayments)
+        found = ((c.at, values.rupees(c)) for c in self._read("prepayment", self._start))
         return [(at, rupees) for at, rupees in found if rupees is not None]
 
     def supply(self) -> tuple[Supply, datetime | None]:

@@ -18,7 +18,9 @@ from gateway.errors import ConfigError, UsageError
 
 COLUMNS = ("legacy_number", "mobile", "verified_at")
 MAX_ACCOUNTS_PER_MOBILE = 10
+"""An agent or landlord may stand for several; more are reviewed by hand (users.md §6 row 71)."""
 MAX_CSV_CHARACTERS = 256 * 1024 * 1024
+"""Several times a city's file."""
 _MOBILE = re.compile(r"(?:\+?91|0)?([6-9][0-9]{9})", re.ASCII)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS contacts(
@@ -114,7 +116,8 @@ class ContactStore:
             if isinstance(contact, RefusedRow):
                 refused.append(contact)
                 continue
-            shared = holders.setdefault(contact.mobile, self._accounts_of(contact.mobile))
+            held = self._rows("SELECT account_id FROM contacts WHERE mobile = ?", contact.mobile)
+            shared = holders.setdefault(contact.mobile, {row[0] for row in held})
             if len(shared | {contact.account_id}) > MAX_ACCOUNTS_PER_MOBILE:
                 text = f"this mobile stands for more than {MAX_ACCOUNTS_PER_MOBILE} accounts: review by hand"
                 refused.append(RefusedRow(rows.line_num, "SHARED_MOBILE", text))
@@ -122,9 +125,6 @@ class ContactStore:
             shared.add(contact.account_id)
             accepted[contact.account_id] = contact
         return accepted, refused
-
-    def _accounts_of(self, mobile: str) -> set[str]:
-        return {row[0] for row in self._rows("SELECT account_id FROM contacts WHERE mobile = ?", mobile)}
 
     def _rows(self, query: str, key: str) -> list[tuple[str, str | None]]:
         with self._lock:

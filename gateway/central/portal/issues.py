@@ -10,7 +10,9 @@ from gateway.central.portal.view_models import ContactState, Issue, IssueKind, M
 from gateway.contract.messages import Capture, MeterStatus, Status
 
 BACKLOG_NOTICE = 1000
+"""Entries not yet taken by the broker, from which on an edge is behind."""
 METERS_NAMED = 4
+"""Meters named in one line; the rest is counted."""
 _ORDER = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.NOTICE: 2}
 _NO_FAULT = {"not_a_consumer"}
 _SILENT_CODES = {

@@ -6,6 +6,7 @@ from collections import OrderedDict, deque
 from datetime import datetime, timedelta
 
 MAX_KEYS = 50_000
+"""Keys remembered: beyond it a flood of strangers pushes out the longest unused, not the memory."""
 
 
 class SlidingLimit:

@@ -23,11 +23,15 @@ from protocols.session import Clock
 CODE_DIGITS = 6
 CODE_LIFETIME = timedelta(minutes=5)
 CODE_TRIES = 5
+"""Wrong codes allowed: five of a million leave a guesser one chance in 200,000."""
 ENDING = 4
+"""Characters of a number that a message may show."""
 CODES_PER_ACCOUNT = 3
 ACCOUNT_WINDOW = timedelta(hours=1)
 VERIFIED_FOR = timedelta(days=365)
+"""After it a mobile may be a stranger's: operators give numbers out again (users.md §6 row 70)."""
 MAX_CHALLENGES = 10_000
+"""Open logins in memory; beyond it the oldest is forgotten."""
 
 
 class SendKind(StrEnum):

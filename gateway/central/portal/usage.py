@@ -9,6 +9,7 @@ from decimal import ROUND_CEILING, Decimal
 from itertools import pairwise
 
 REGISTER_REACH = timedelta(minutes=30)
+"""How far from a span's ends a register may have been read, unless the caller says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +120,7 @@ class DaysLeft:
 
 
 MIN_HISTORY_DAYS = 3
+"""Days of spending below which nothing is predicted."""
 
 
 def days_left(balance: Decimal, spent_per_day: Sequence[Decimal]) -> DaysLeft | None:

@@ -15,6 +15,7 @@ RECHARGE_TIME = "0-0:94.96.22*255"
 BALANCE = "0-0:94.96.24*255"
 BALANCE_TIME = "0-0:94.96.25*255"
 MAX_DIGITS = 18
+"""Characters of a number that are believed: no meter's or wallet's has more."""
 _PER_KWH = {"Wh": Decimal("0.001"), "kWh": Decimal(1), "MWh": Decimal(1000)}
 _CLOSED = {"closed", "1", "true", "connected"}
 _OPEN = {"open", "0", "false", "disconnected"}
@@ -65,5 +66,5 @@ def relay(capture: Capture) -> str | None:
     value = find(capture, RELAY)
     if value is None:
         return None
-    told = (value.text or value.value or value.bits or "").strip().lower()
-    return "closed" if told in _CLOSED else "open" if told in _OPEN else None
+    state = (value.text or value.value or value.bits or "").strip().lower()
+    return "closed" if state in _CLOSED else "open" if state in _OPEN else None

@@ -1,1 +1,1 @@
-"""Commands that talk to one meter or line: read, scan, clock, relay, events, explore."""
+"""Commands for one meter or line: read, scan, clock, relay, events, explore, commission, replace."""

@@ -50,14 +50,14 @@ def _event(row: ReadingSet) -> dict[str, Any]:
     known = companion().event_codes.get(code) if code is not None else None
     return {
         "at": row.at.isoformat(),
-        "log": _log(row),
+        "log": _log_name(row),
         "code": code,
         "event": "" if code is None else known.name if known else event_name(code),
         "kind": known.kind if known else "",
     }
 
 
-def _log(row: ReadingSet) -> str:
+def _log_name(row: ReadingSet) -> str:
     group = next((q.obis.e for q, _ in row if (q.obis.a, q.obis.c, q.obis.d) == (0, 96, 11)), None)
     return next((log.name for log in companion().event_logs if log.index == group), "")
 

@@ -19,10 +19,16 @@ from gateway.config.meters import LineSection
 from gateway.errors import UsageError
 from gateway.roles.lines import make_line
 from protocols.clock import SystemClock
+from protocols.dlms.client.association_opener import PUBLIC_CLIENT
 from protocols.errors import LineError, ProtocolError
 from protocols.meters.secrets import FileSecrets
 from protocols.modbus.scan import scan_modbus
 from protocols.session import Clock, DlmsSettings, MeterSpec
+
+HDLC_PHYSICAL = range(17, 33)
+"""HDLC addresses asked on a bus: those that meters ship with (16 + number)."""
+HDLC_GIVE_UP = 20
+"""Where no meter was found up to this address, and nothing comes from it, the bus counts as one without DLMS."""
 
 OptionalConfig = Annotated[Path | None, typer.Option("--config", "-c", help="The gateway's TOML file.")]
 
@@ -41,7 +47,7 @@ def scan(
     Example: meter-gateway scan serial:///dev/ttyUSB0
     """
     loaded = configuration.load(config) if config else None
-    section = line_at(line) if is_address(line) else _line(loaded, line)
+    section = line_at(line) if is_address(line) else _named_line(loaded, line)
     if last < first:
         raise UsageError(f"units {first}..{last} are none")
     section = with_trace(section, trace)
@@ -53,7 +59,7 @@ def scan(
         raise typer.Exit(Exit.PEER)
 
 
-def _line(config: configuration.Config | None, name: str) -> LineSection:
+def _named_line(config: configuration.Config | None, name: str) -> LineSection:
     if config is None:
         raise UsageError(f"`{name}` is a line's name: give the configuration with --config")
     found = next((item for item in config.lines if item.name == name), None)
@@ -63,8 +69,9 @@ def _line(config: configuration.Config | None, name: str) -> LineSection:
 
 
 async def _scan(section: LineSection, units: range, timeout: float, clock: Clock) -> list[dict[str, Any]]:
-    if (dlms := await _dlms(section, clock)) is not None:
-        return dlms
+    """Return who answers: DLMS meters, which a few questions find, or else Modbus units."""
+    if found := await _scan_dlms(section, clock):
+        return found
     line = make_line(section)
     try:
         return [{"protocol": "modbus", **asdict(u)} async for u in scan_modbus(line, units, timeout)]
@@ -72,35 +79,29 @@ async def _scan(section: LineSection, units: range, timeout: float, clock: Clock
         await line.close()
 
 
-HDLC_PHYSICAL = range(17, 33)
-"""HDLC addresses asked on a bus: those that meters ship with (16 + number)."""
-
-
-async def _dlms(section: LineSection, clock: Clock) -> list[dict[str, Any]] | None:
-    """Ask for nameplates with the public client; None when nobody speaks DLMS here."""
+async def _scan_dlms(section: LineSection, clock: Clock) -> list[dict[str, Any]]:
+    """Return the nameplates that the public client reads: of one meter, or of all on a serial bus."""
     hdlc = section.kind == "serial"
+    framing = "hdlc" if hdlc else "wrapper-udp" if section.kind == "udp" else "wrapper"
     found: list[dict[str, Any]] = []
     for physical in HDLC_PHYSICAL if hdlc else (None,):
-        framing = "hdlc" if hdlc else "wrapper-udp" if section.kind == "udp" else "wrapper"
-        settings = DlmsSettings(client=16, physical=physical, framing=framing, timeout=0.3 if hdlc else 2.0)
-        spec = MeterSpec(meter=None, dlms=settings)
+        settings = DlmsSettings(
+            client=PUBLIC_CLIENT, physical=physical, framing=framing, timeout=0.3 if hdlc else 2.0
+        )
         access = MeterAccess(
             line=section,
-            spec=spec,
-            secrets=FileSecrets(Path("keys")),
+            spec=MeterSpec(meter=None, dlms=settings),
+            secrets=FileSecrets(Path("keys")),  # the public client asks for none, and counts nothing
             counters=Path("keys/none"),
             clock=clock,
         )
         try:
             async with open_meter(access) as session:
                 plate = await session.identify()
-        except LineError:
-            if not hdlc:
-                return None
-        except ProtocolError:
-            continue
-        else:
             found.append({"protocol": "dlms", "physical": physical, **asdict(plate)})
-        if hdlc and not found and physical == HDLC_PHYSICAL.start + 3:
-            return None
-    return found or None
+        except LineError:  # nothing came: on a bus there may be a meter at another address
+            if not found and physical == HDLC_GIVE_UP:
+                break
+        except ProtocolError:  # something came that is no nameplate: somebody speaks DLMS here
+            continue
+    return found

@@ -1,4 +1,4 @@
-"""The answer of `explain` on a terminal: relations, one compact row for each delivery, what is open."""
+"""The answer of `explain` for people: relations, a row for each delivery, gaps, what stands under no account."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def print_explanation(answer: Explanation) -> None:
 
 
 def _relation(row: Relation) -> dict[str, Any]:
-    says = f"{row.subject} → {row.object}" + (f" ({row.detail})" if row.detail else "")
+    relation = f"{row.subject} → {row.object}" + (f" ({row.detail})" if row.detail else "")
     return {
         "relation": row.relation,
-        "says": says,
+        "says": relation,
         "from": row.valid_from,
         "to": row.valid_to,
         "source": row.source if row.row is None else f"{row.source} row {row.row}",
@@ -64,20 +64,20 @@ def _delivery(one: ExplainedCapture) -> dict[str, Any]:
         "at": capture.at,
         "what": f"{capture.profile}{revision}" + ("" if one.in_force else " (superseded)"),
         "meter": capture.meter,
-        "account": _now(one),
-        "stamped as": _stamped(one),
+        "account": _account(one),
+        "stamped as": _account_at_edge(one),
         "seq": capture.seq,
         "came": capture.ingested_at,
         "edge told": one.acknowledged,
     }
 
 
-def _now(one: ExplainedCapture) -> str:
+def _account(one: ExplainedCapture) -> str:
     names = [a.account_number or a.legacy_number or a.account_id for a in one.accounts]
     return text(names) if names else one.capture.reason or "no_account"
 
 
-def _stamped(one: ExplainedCapture) -> str:
+def _account_at_edge(one: ExplainedCapture) -> str:
     names = [s.account_number or s.legacy_number or s.account_id for s in one.stamped]
     return (
         f"{text(names) if names else one.capture.reason or 'no_account'} (v{one.capture.directory_version})"

@@ -1,4 +1,4 @@
-"""The smallest example of what billing must do: take deliveries, apply the rule, print the account."""
+"""The smallest example of what billing must do: take deliveries, apply the consumer's rule, print the account."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Out = Callable[[str], None]
 
 
 class Consumer:
-    """Applies deliveries to a ConsumerState and says in one line each what came; sans-IO."""
+    """Applies deliveries to a ConsumerState and prints each in one line by `out`; does no I/O of its own."""
 
     def __init__(self, out: Out, name: str) -> None:
         self.state = ConsumerState()
@@ -49,29 +49,30 @@ class Consumer:
         self._name = name
 
     def take(self, topics: Topics, topic: str, payload: bytes) -> None:
-        """Take one message. A message that breaks the contract is told and passed over: it never blocks."""
+        """Take one message; one that breaks the contract is printed and passed over, so that it never blocks."""
         try:
             kind = topics.parse(topic).kind
             if kind is TopicKind.ATTRIBUTIONS:
-                self._changed(parse_change(payload).data)
+                self._take_change(parse_change(payload).data)
             elif kind is TopicKind.STATUS:
-                self._status(parse(payload, Status).data)
+                self._take_status(parse(payload, Status).data)
             else:
-                self._batch(parse_batch(payload).data)
+                self._take_batch(parse_batch(payload).data)
         except ContractError as error:
             self._out(f"refused   {topic}: {error}")
 
-    def _batch(self, batch: Batch) -> None:
+    def _take_batch(self, batch: Batch) -> None:
         if batch.journal not in self.gateways:
             # A listener begins here; what was delivered before it came is not its hole.
             seqs = self.state.journals.setdefault(batch.journal, SeqSet())
             seqs.gone_below(batch.first_seq)
         self.gateways[batch.journal] = batch.gateway
-        news = {capture.seq: self._news(capture) for capture in batch.captures}
+        # Before the rule is applied: afterwards a revision looks like any reading.
+        kinds = {capture.seq: self._kind_of(capture) for capture in batch.captures}
         self.state.apply(batch)
         for capture in batch.captures:
             self._newest[capture.meter] = capture.capture_id
-            self._out(f"{news[capture.seq]:<9} {self._line(capture)}")
+            self._out(f"{kinds[capture.seq]:<9} {self._line(capture)}")
         for gap in batch.gaps:
             span = f"{rfc3339(gap.after)} .. {rfc3339(gap.until)}"
             self._out(f"gap       {gap.meter} {gap.profile} {span} {gap.state}: {gap.reason}")
@@ -80,31 +81,31 @@ class Consumer:
             self._newest.clear()
             self._out(f"forgot    more than {MAX_CAPTURES} captures: the example begins anew")
 
-    def _news(self, capture: Capture) -> str:
+    def _kind_of(self, capture: Capture) -> str:
         known = self.state.captures.get(capture.capture_id)
         if known is None:
             return "reading"
         return "revision" if capture.value_rev > known.value_rev else "repeat"
 
-    def _changed(self, change: AttributionChanged | NamingChanged) -> None:
+    def _take_change(self, change: AttributionChanged | NamingChanged) -> None:
         self.state.apply_change(change)
         if isinstance(change, NamingChanged):
             names = f"{change.old or '-'} -> {change.new or '-'}"
             self._out(f"naming    {change.account_id}: {change.kind} {names}")
-            self._now(self._meters_of.get(change.account_id, ()))
+            self._print_owners(self._meters_of.get(change.account_id, ()))
             return
         old, new = (" + ".join(a.account_id for a in side) or "nobody" for side in (change.old, change.new))
         until = "open" if change.until is None else rfc3339(change.until)
         self._out(f"belongs   {change.meter} {rfc3339(change.since)} .. {until}: {old} -> {new}")
-        self._now((change.meter,))
+        self._print_owners((change.meter,))
 
-    def _now(self, meters: Iterable[str]) -> None:
-        """Show that what came before stands under another name now, though it is not sent again."""
+    def _print_owners(self, meters: Iterable[str]) -> None:
+        """Print the newest reading of each meter, which stands under another name now, though it is not sent again."""
         for meter in sorted(meters):
             if meter in self._newest:
                 self._out(f"now       {self._line(self.state.captures[self._newest[meter]])}")
 
-    def _status(self, status: Status) -> None:
+    def _take_status(self, status: Status) -> None:
         word = "online" if status.online else "offline"
         self._out(
             f"status    {status.gateway} {word}, journal at {status.last_seq}, backlog {status.backlog}"
@@ -121,13 +122,13 @@ class Consumer:
         return f"{whose}  {capture.meter} {capture.profile} {rfc3339(capture.at)}  {values}{more}"
 
     def acks(self) -> list[Ack]:
-        """Acknowledgements that are due: everything up to and with `seq` is taken."""
-        made = []
+        """Return the acknowledgements that are due: everything up to and with `seq` is taken."""
+        due = []
         for journal, seqs in self.state.journals.items():
             if seqs.contiguous > self.acked.get(journal, 0):
                 self.acked[journal] = seqs.contiguous
-                made.append(Ack(journal=journal, seq=seqs.contiguous, consumer=self._name))
-        return made
+                due.append(Ack(journal=journal, seq=seqs.contiguous, consumer=self._name))
+        return due
 
     def note_holes(self, now: float) -> None:
         """Tell the planner of replays what is missing now."""
@@ -168,10 +169,10 @@ async def _answer(connection: MqttConnection, topics: Topics, consumer: Consumer
     while True:
         await asyncio.sleep(PACE)
         now = datetime.now(UTC)
-        for done in consumer.acks() if ack else ():
-            identity = f"{done.consumer}/{done.journal}/{done.seq}"
-            payload = wrap(done, id=identity, source=source, time=now)
-            await connection.publish(topics.acks(consumer.gateways[done.journal]), payload)
+        for taken in consumer.acks() if ack else ():
+            identity = f"{taken.consumer}/{taken.journal}/{taken.seq}"
+            payload = wrap(taken, id=identity, source=source, time=now)
+            await connection.publish(topics.acks(consumer.gateways[taken.journal]), payload)
         consumer.note_holes(monotonic())
         for wanted in consumer.planner.due(monotonic()):
             identity = f"{wanted.consumer}/{wanted.journal}/{wanted.first}-{wanted.last}"

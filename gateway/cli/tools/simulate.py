@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.output import print_line
-from gateway.cli.tools.replayed_meter import ReplaySettings, serve_replayed
+from gateway.cli.tools.saved_meter import ReplaySettings, serve_saved_meter
 from gateway.cli.until_signal import until_signal
 from gateway.errors import UsageError
 from protocols.simulator.faults.script import load as load_faults
@@ -68,7 +68,7 @@ def simulate(
     """
     if replayed is not None:
         served = ReplaySettings(host=host, port=port, framing=framing, frozen=frozen, key_file=key_file)
-        asyncio.run(until_signal(serve_replayed(replayed, served)))
+        asyncio.run(until_signal(serve_saved_meter(replayed, served)))
         return
     pace = _speed(speed)
     faults = load_faults(fault) if fault is not None else None

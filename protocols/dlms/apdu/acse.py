@@ -9,7 +9,7 @@ from protocols.dlms.apdu.ber import Association, Enumerated, ObjectName, Reason,
 from protocols.dlms.apdu.conformance import BUILT, service_names
 from protocols.dlms.apdu.diagnostics import PROVIDER_DIAGNOSTICS, USER_DIAGNOSTICS, association_diagnostic
 from protocols.dlms.data.cursor import Cursor, encode_length
-from protocols.dlms.data.syntax import Field, Number, OctetString, Optional, Record, T, Unused
+from protocols.dlms.data.syntax import Field, OctetString, Optional, Record, T, UnsignedNumber, Unused
 
 CONTEXT_PLAIN = 1
 CONTEXT_CIPHERED = 3
@@ -83,7 +83,7 @@ class Aare:
     user_information: bytes = b""
 
     def reason(self) -> str:
-        """Name the diagnostic; a transient refusal says so."""
+        """The diagnostic in words; a transient refusal says so."""
         known = association_diagnostic(self.source, self.diagnostic)
         return f"{known} (for now)" if self.result == REJECTED_TRANSIENT else known
 
@@ -135,17 +135,17 @@ class Version(Field[None]):
 
 
 DEDICATED_KEY = OctetString("dedicated key", hidden=True)
-_QUALITY = Unused(Optional("quality of service present", Number("quality of service")))
-_PROPOSAL = (("", Version()), ("conformance", ConformanceBlock()), ("max_pdu", Number("max PDU", 2)))
+_QUALITY = Unused(Optional("quality of service present", UnsignedNumber("quality of service")))
+_PROPOSAL = (("", Version()), ("conformance", ConformanceBlock()), ("max_pdu", UnsignedNumber("max PDU", 2)))
 INITIATE_REQUEST = Record(
     InitiateRequest,
     ("dedicated_key", Optional("dedicated key present", DEDICATED_KEY)),
-    ("", Unused(Optional("response allowed present", Number("response allowed")))),
+    ("", Unused(Optional("response allowed present", UnsignedNumber("response allowed")))),
     ("", _QUALITY),
     *_PROPOSAL,
 )
 INITIATE_RESPONSE = Record(
-    InitiateResponse, ("", _QUALITY), *_PROPOSAL, ("vaa", Number("variable access name", 2))
+    InitiateResponse, ("", _QUALITY), *_PROPOSAL, ("vaa", UnsignedNumber("variable access name", 2))
 )
 
 

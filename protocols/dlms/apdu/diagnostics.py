@@ -135,29 +135,29 @@ CONFIRMED_ERRORS: Mapping[int, tuple[str, tuple[str, ...]]] = {
 
 
 def result_name(code: int) -> str:
-    """Name a data-access-result; 0 is success."""
+    """Return the name of a data-access-result; 0 is success."""
     return "success" if code == 0 else ACCESS_RESULTS.get(code, f"result {code}")
 
 
 def action_result_name(code: int) -> str:
-    """Name an action-result; 0 is success."""
+    """Return the name of an action-result; 0 is success."""
     return "success" if code == 0 else _ACTION_RESULTS.get(code, f"result {code}")
 
 
 def association_diagnostic(source: int, diagnostic: int) -> str:
-    """Name the diagnostic of an AARE; `source` 1 is the service user, 2 the provider."""
+    """Return the name of an AARE's diagnostic; `source` 1 is the service user, 2 the provider."""
     known = {1: USER_DIAGNOSTICS, 2: PROVIDER_DIAGNOSTICS}.get(source, {})
     return known.get(diagnostic, f"diagnostic {diagnostic} of source {source}")
 
 
 def exception_name(state: int, service: int) -> str:
-    """Name an exception-response."""
+    """Return an exception-response in words."""
     states = STATE_ERRORS.get(state, f"state error {state}")
     return f"{states}: {SERVICE_ERRORS.get(service, f'service error {service}')}"
 
 
 def confirmed_error_name(service: int, kind: int, value: int) -> str:
-    """Name a confirmed-service-error by its service, kind of error and value."""
+    """Return a confirmed-service-error in words: its service, kind of error and value."""
     what = CONFIRMED_SERVICES.get(service, f"service {service}")
     name, values = CONFIRMED_ERRORS.get(kind, (f"error {kind}", ()))
     return f"{what} failed, {name}: {values[value] if value < len(values) else value}"

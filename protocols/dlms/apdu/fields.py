@@ -6,7 +6,7 @@ from protocols.dlms.apdu.diagnostics import ACCESS_RESULTS
 from protocols.dlms.apdu.selection import ColumnName, EntrySelection, RangeSelection
 from protocols.dlms.data import axdr
 from protocols.dlms.data.cursor import Cursor
-from protocols.dlms.data.syntax import Field, Flag, Number, Optional, T, Value
+from protocols.dlms.data.syntax import CosemValue, Field, Flag, Optional, T, UnsignedNumber
 from protocols.dlms.data.types import (
     Data,
     Tag,
@@ -18,7 +18,7 @@ from protocols.dlms.data.types import (
     structure,
 )
 from protocols.errors import LocalError
-from protocols.reading import Obis
+from protocols.obis import Obis
 
 INVOKE = 0xC1
 """Invoke id 1, confirmed, high priority: one request at a time is outstanding."""
@@ -64,12 +64,12 @@ class Descriptor(Field[tuple[int, Obis, int]]):
         return f"class {class_id}, {obis}, {self.name} {index}"
 
 
-class SelectiveAccess(Field[Selection | None]):
+class SelectionField(Field[Selection | None]):
     """Selective access to the rows of a profile, or none (Blue Book 4.3.6: by range 1, by entry 2)."""
 
     _present = Flag("selective access")
-    _selector = Number("selector", 1, {1: "range", 2: "entries"})
-    _parameter = Value("selection")
+    _selector = UnsignedNumber("selector", 1, {1: "range", 2: "entries"})
+    _parameter = CosemValue("selection")
 
     def read(self, cursor: Cursor) -> Selection | None:
         if not cursor.field(self._present):
@@ -85,7 +85,8 @@ class SelectiveAccess(Field[Selection | None]):
             case None:
                 return b"\x00"
             case RangeSelection():
-                column = capture_object(_clock_class(value.obis), value.obis, value.attribute)
+                is_clock = (value.obis.c, value.obis.d) == (1, 0)  # 0.0.1.0.0.255, else a register
+                column = capture_object(8 if is_clock else 3, value.obis, value.attribute)
                 wanted = array(*(capture_object(*name) for name in value.columns))
                 parameter = structure(column, octets(value.since), octets(value.until), wanted)
                 return b"\x01\x01" + axdr.encode(parameter)
@@ -93,10 +94,6 @@ class SelectiveAccess(Field[Selection | None]):
                 entries = (double_long_unsigned(value.first), double_long_unsigned(value.last))
                 columns = (long_unsigned(value.first_column), long_unsigned(value.last_column))
                 return b"\x01\x02" + axdr.encode(structure(*entries, *columns))
-
-
-def _clock_class(obis: Obis) -> int:
-    return 8 if (obis.c, obis.d) == (1, 0) else 3
 
 
 def _range_of(parameter: Data) -> Selection | None:
@@ -138,7 +135,7 @@ def _entries_of(parameter: Data) -> Selection | None:
     return None
 
 
-class NoSelectiveAccess(Field[None]):
+class NoSelectionField(Field[None]):
     """The selective access of a SET, which is shown in a trace and not supported."""
 
     def read(self, cursor: Cursor) -> None:
@@ -160,7 +157,7 @@ class OrResult(Field[tuple[T | None, int | None]]):
         self._what = what
         self._field = field
         self._absent = absent
-        self._choice = Number("choice", 1, {0: label, 1: "result"})
+        self._choice = UnsignedNumber("choice", 1, {0: label, 1: "result"})
         self._label = label
 
     def read(self, cursor: Cursor) -> tuple[T | None, int | None]:
@@ -195,11 +192,11 @@ class ActionAnswer(Field[tuple[Data | None, int | None]]):
 INVOKE_ID = InvokeId()
 ATTRIBUTE = Descriptor("attribute")
 METHOD = Descriptor("method")
-SELECTION = SelectiveAccess()
-NO_SELECTION = NoSelectiveAccess()
-VALUE = Value()
-PARAMETER = Value("parameter")
-RESULT = Number("result", 1, {0: "success"} | ACCESS_RESULTS)
+SELECTION = SelectionField()
+NO_SELECTION = NoSelectionField()
+VALUE = CosemValue()
+PARAMETER = CosemValue("parameter")
+RESULT = UnsignedNumber("result", 1, {0: "success"} | ACCESS_RESULTS)
 DATA_OR_RESULT = OrResult("a response", "data", VALUE)
 ANSWER = ActionAnswer()
 OPTIONAL_PARAMETER = Optional("parameter present", PARAMETER)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from protocols.dlms.data.cursor import Cursor
-from protocols.dlms.data.syntax import Field, Number, OctetString, Record
+from protocols.dlms.data.syntax import Field, OctetString, Record, UnsignedNumber
 from protocols.errors import LocalError, MeterProtocolError
 
 TAG = 0xE0
@@ -64,8 +64,8 @@ class Control(Field[tuple[int, bool, bool]]):
 BLOCK = Record(
     GeneralBlock,
     ("window streaming last", Control()),
-    ("number", Number("block number", 2)),
-    ("acknowledged", Number("block number acknowledged", 2)),
+    ("number", UnsignedNumber("block number", 2)),
+    ("acknowledged", UnsignedNumber("block number acknowledged", 2)),
     ("data", OctetString("block")),
 )
 
@@ -117,11 +117,11 @@ class BlockTransfer:
 
     @property
     def sending(self) -> bool:
-        """Say whether blocks of ours still await their acknowledgement."""
+        """Whether blocks of ours still await their acknowledgement."""
         return bool(self._queue)
 
     def send(self, apdu: bytes) -> tuple[GeneralBlock, ...]:
-        """Begin to send an APDU; gives the blocks to send now (one, until the far side's window is known)."""
+        """Begin to send an APDU; returns the blocks to send now (one, until the far side's window is known)."""
         pieces = [apdu[i : i + self._size] for i in range(0, len(apdu), self._size)]
         if len(pieces) > 0xFFFF - self._sent:
             raise LocalError(f"an APDU of {len(apdu)} octets needs more blocks than can be numbered")
@@ -137,16 +137,18 @@ class BlockTransfer:
         if block.acknowledged > self._sent:
             raise MeterProtocolError(f"block {block.acknowledged} is acknowledged, {self._sent} were sent")
         before = len(self._queue), self._expected
+        # What the far side has goes first: blocks that it lost are sent again from the oldest that is left.
         while self._queue and self._queue[0].number <= block.acknowledged:
             self._queue.popleft()
         self._peer_window = max(1, min(block.window, self._window))
         apdu = self._receive(block)
-        if block.streaming:
+        if block.streaming:  # more comes at once; an answer now would collide with it
             return TransferStep(apdu=apdu)
         self._progressed((len(self._queue), self._expected) != before)
         if self._queue:
             return TransferStep(send=self._next_window(), apdu=apdu)
         if apdu is not None or self._complete:
+            # No acknowledgement: the answer to a whole APDU, or the next request, says that it came.
             return TransferStep(apdu=apdu)
         return TransferStep(send=(self._acknowledgement(),), apdu=apdu)
 
@@ -167,10 +169,12 @@ class BlockTransfer:
         if self._complete:
             return None
         if not block.data and not (block.last and self._incoming):  # an acknowledgement only
+            # Most count it like any block: the data behind it then has the next number.
             if block.number == self._expected:
                 self._empty, self._expected = block.number, block.number + 1
             return None
-        if not self._incoming and block.number == self._empty:  # some do not count acknowledgements
+        if not self._incoming and block.number == self._empty:
+            # Some meters do not count acknowledgements: their first data has the same number again.
             self._expected = block.number
         if block.number != self._expected:
             return None

@@ -10,6 +10,7 @@ from protocols.dlms.apdu.fields import (
     DATA_OR_RESULT,
     INVOKE,
     METHOD,
+    NO_SELECTION,
     RESULT,
     SELECTION,
     VALUE,
@@ -20,7 +21,7 @@ from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.data.syntax import Field, Record, Sequence, T
 from protocols.dlms.data.types import Data
 from protocols.errors import MeterProtocolError
-from protocols.reading import Obis
+from protocols.obis import Obis
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,9 @@ class ActionOutcome(Field[Outcome]):
 
 SELECTED = Record(Target, ("class_id obis index", ATTRIBUTE), ("selection", SELECTION))
 """An attribute, with the selection that GET may ask for."""
-LISTED_METHOD = Record(Target, ("class_id obis index", METHOD))
+METHOD_TARGET = Record(Target, ("class_id obis index", METHOD))
+UNSELECTED = Record(Target, ("class_id obis index", ATTRIBUTE), ("", NO_SELECTION))
+"""An attribute that is written whole."""
 GET_OUTCOME = GetOutcome()
 ACTION_OUTCOME = ActionOutcome()
 OUTCOMES = Sequence("results", GET_OUTCOME)
@@ -188,17 +191,17 @@ def as_many_values(apdu: SetListRequest | ActionListRequest) -> str:
 
 
 def encode_outcomes(outcomes: tuple[Outcome, ...]) -> bytes:
-    """Write a list of Get-Data-Result, which is also what the blocks of a long get-response hold."""
+    """Return the octets of a list of Get-Data-Result: what the blocks of a long get-response hold."""
     return OUTCOMES.write(outcomes)
 
 
 def decode_outcomes(octets: bytes) -> tuple[Outcome, ...]:
-    """Read a list of Get-Data-Result that fills `octets`; MeterProtocolError otherwise."""
+    """Return the list of Get-Data-Result that fills `octets`; MeterProtocolError otherwise."""
     return _filling(octets, OUTCOMES, "the list of results")
 
 
 def encode_action_outcomes(outcomes: tuple[Outcome, ...], *, listed: bool) -> bytes:
-    """Write what the blocks of a long action-response hold: what one method returned, or a list of outcomes.
+    """Return what the blocks of a long action-response hold: what one method returned, or a list of outcomes.
 
     What one method returned stands alone, as a value does in the blocks of a long get-response: its result
     is success, or the answer would not be long.
@@ -210,7 +213,7 @@ def encode_action_outcomes(outcomes: tuple[Outcome, ...], *, listed: bool) -> by
 
 
 def decode_action_outcomes(octets: bytes, *, listed: bool) -> tuple[Outcome, ...]:
-    """Read it; MeterProtocolError unless it fills `octets`.
+    """Return the outcomes in such blocks; MeterProtocolError unless they fill `octets`.
 
     The standard leaves open how much goes into the blocks for one method, so beside the data alone two more
     forms are read: the data with its choice before it, and the whole outcome. Both begin with a zero, which
@@ -228,12 +231,12 @@ def decode_action_outcomes(octets: bytes, *, listed: bool) -> tuple[Outcome, ...
 
 
 def encode_values(values: tuple[Data, ...]) -> bytes:
-    """Write what the blocks of a request on a list hold."""
+    """Return what the blocks of a request on a list hold."""
     return VALUES.write(values)
 
 
 def decode_values(octets: bytes) -> tuple[Data, ...]:
-    """Read it; MeterProtocolError unless it fills `octets`."""
+    """Return the values in such blocks; MeterProtocolError unless they fill `octets`."""
     return _filling(octets, VALUES, "the values of a list")
 
 

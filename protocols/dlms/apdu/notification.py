@@ -9,11 +9,11 @@ from protocols.dlms.apdu.fields import ATTRIBUTE, VALUE
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.cosem_time import OCTETS as TIME_OCTETS
 from protocols.dlms.data.cursor import Cursor
-from protocols.dlms.data.syntax import Field, Number, Optional, Record
+from protocols.dlms.data.syntax import Field, Optional, Record, UnsignedNumber
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.security.forms import DED_TAGS, GENERAL_DED, GENERAL_GLO, GLO_TAGS
 from protocols.errors import LocalError, MeterProtocolError
-from protocols.reading import Obis
+from protocols.obis import Obis
 
 DATA_NOTIFICATION = 0x0F
 EVENT_NOTIFICATION = 0xC2
@@ -114,7 +114,7 @@ APDUS: dict[int, tuple[str, Record[Any]]] = {
         "data-notification",
         Record(
             DataNotification,
-            ("invoke", Number("long invoke id", 4)),
+            ("invoke", UnsignedNumber("long invoke id", 4)),
             ("date_time", TIME),
             ("body", BODY),
         ),

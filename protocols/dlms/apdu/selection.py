@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from protocols.reading import Obis
+from protocols.obis import Obis
 
 
 class ColumnName(NamedTuple):

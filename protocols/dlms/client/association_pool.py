@@ -133,7 +133,7 @@ class AssociationPool:
                     await lease.release()
 
     def _alive(self, pooled: PooledAssociation, line: Line) -> bool:
-        """Whether the meter should still know the association."""
+        """Say whether the meter should still know the association."""
         counted = line.statistics()
         return (
             pooled.line is line

@@ -185,7 +185,7 @@ class ResumingExchange(AttributeReader):
         await self._reopen()
 
     def _worth_resuming(self, error: ProtocolError) -> bool:
-        # a meter that restarted has forgotten a pooled association's dedicated key
+        # a meter that restarted since the last poll: keys and counters of this association are not its any more
         if self._reused and isinstance(error, SecurityFailure):
             return True
         if isinstance(error, AssociationLost) and self._refuses_with_exceptions:

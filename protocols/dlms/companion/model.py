@@ -219,7 +219,7 @@ class Companion:
 
     @property
     def by_object_list(self) -> bool:
-        """Tell whether `source` needs the meter's object list."""
+        """Say whether `source` needs the meter's object list."""
         return bool(self.rules)
 
     def source(self, profile: ProfileName, listed: Sequence[ObjectEntry] = ()) -> Source:

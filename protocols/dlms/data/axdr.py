@@ -18,7 +18,13 @@ FREE_ELEMENTS = 512
 
 
 def decode(data: bytes) -> Data:
-    """Read one value that fills `data`; MeterProtocolError with the offset otherwise."""
+    """Return the value that fills `data`.
+
+    Raises MeterProtocolError with the offset of what is wrong: a type that is not known, octets that are missing
+    (then EndOfOctets) or left over, nesting deeper than MAX_DEPTH, more than MAX_OCTETS or MAX_ELEMENTS.
+
+    Example: `decode(bytes.fromhex("120007")) == Data(Tag.LONG_UNSIGNED, 7)`
+    """
     cursor = Cursor(data)
     value = read(cursor)
     cursor.finish("the value")
@@ -26,7 +32,7 @@ def decode(data: bytes) -> Data:
 
 
 def read(cursor: Cursor) -> Data:
-    """Read one value at the cursor."""
+    """Return one value at the cursor; MeterProtocolError with the offset where it cannot be one."""
     return ValueReader(cursor).value(0)
 
 
@@ -49,7 +55,7 @@ class ValueReader:
         self._most = min(MAX_ELEMENTS, cursor.left + FREE_ELEMENTS)
 
     def inside(self, cursor: Cursor) -> ValueReader:
-        """Go on counting in the contents of a compact-array."""
+        """Return a reader of a compact-array's contents that goes on counting."""
         reader = ValueReader(cursor)
         reader._elements, reader._most = self._elements, self._most
         return reader
@@ -94,7 +100,7 @@ class ValueReader:
         self._cursor = contents = Cursor(outer.take(outer.length()))
         items = []
         while contents.left:
-            before = contents.left
+            before = contents.left  # an element of null-data takes nothing: the loop would never end
             items.append(self.untagged(described, depth + 1))
             if contents.left == before:
                 raise outer.error("compact-array of elements that have no octets")
@@ -175,7 +181,7 @@ _PLAIN = {int(tag): _reader(tag) for tag in Tag if tag not in (Tag.ARRAY, Tag.ST
 
 
 def encode(data: Data) -> bytes:
-    """Write one value; LocalError when its value does not fit its tag."""
+    """Return the octets of one value; LocalError when its value does not fit its tag."""
     tag, value = data
     try:
         return bytes((tag,)) + _encode_value(tag, value)

@@ -169,7 +169,7 @@ class CosemDateTime:
     def of(
         cls, at: datetime, zone: ZoneInfo = INDIA, *, deviation: int | None = INDIA_DEVIATION
     ) -> CosemDateTime:
-        """Make the wall clock of `zone` at an instant."""
+        """Return the wall clock of `zone` at an instant."""
         return cls.decode(cosem_time.encode(at, zone, deviation=deviation))
 
     @property

@@ -94,7 +94,7 @@ def _text(octets: bytes) -> str:
 def encode(
     at: datetime, zone: ZoneInfo = INDIA, *, deviation: int | None = INDIA_DEVIATION, status: int = 0
 ) -> bytes:
-    """Write an instant as the wall clock of `zone`; `deviation` None writes "unspecified"."""
+    """Return an instant as twelve octets: the wall clock of `zone`; `deviation` None writes "unspecified"."""
     local = at.astimezone(zone)
     minutes = UNSPECIFIED_DEVIATION if deviation is None else deviation
     head = local.year.to_bytes(2, "big") + bytes(

@@ -1,6 +1,6 @@
 """Fields that APDUs are declared with: each is written, read, and named in a trace, from one declaration.
 
-    GET_NEXT = Record(GetNext, ("invoke", INVOKE_ID), ("block", Number("block number", 4)))
+    GET_NEXT = Record(GetNext, ("invoke", INVOKE_ID), ("block", UnsignedNumber("block number", 4)))
     GET_NEXT.write(GetNext(block=1))        # octets
     GET_NEXT.read(Cursor(octets))           # GetNext
 
@@ -42,7 +42,7 @@ class Field(Generic[T]):
         return ""
 
 
-class Number(Field[int]):
+class UnsignedNumber(Field[int]):
     """An unsigned number of `octets` octets, some of whose values have names."""
 
     def __init__(self, name: str, octets: int = 1, names: Mapping[int, str] = NO_NAMES) -> None:
@@ -105,7 +105,7 @@ class Rest(Field[bytes]):
         return value
 
 
-class Value(Field[Data]):
+class CosemValue(Field[Data]):
     """A COSEM value with its tag. A tracing cursor reads it itself, element by element."""
 
     def __init__(self, label: str = "data") -> None:
@@ -227,7 +227,7 @@ class Record(Field[T]):
         ]
 
     def fits(self, value: object) -> bool:
-        """Say whether an object of the class has the fixed attributes."""
+        """Return whether an object of the class has the fixed attributes."""
         return all(getattr(value, name) == fixed for name, fixed in self._fixed.items())
 
     def read(self, cursor: Cursor) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-from protocols.reading import Obis
+from protocols.obis import Obis
 
 
 class Tag(IntEnum):
@@ -96,72 +96,72 @@ NULL = Data(Tag.NULL, None)
 
 
 def bits_of(octets: bytes, bits: int) -> str:
-    """Write the first `bits` bits of a bit-string as `0` and `1`."""
+    """Return the first `bits` bits of a bit-string as `0` and `1`."""
     return f"{int.from_bytes(octets, 'big'):0{8 * len(octets)}b}"[:bits]
 
 
 def array(*items: Data) -> Data:
-    """Make an array."""
+    """Return an array."""
     return Data(Tag.ARRAY, items)
 
 
 def structure(*items: Data) -> Data:
-    """Make a structure."""
+    """Return a structure."""
     return Data(Tag.STRUCTURE, items)
 
 
 def octets(value: bytes) -> Data:
-    """Make an octet-string."""
+    """Return an octet-string."""
     return Data(Tag.OCTET_STRING, value)
 
 
 def text(value: str) -> Data:
-    """Make a visible-string."""
+    """Return a visible-string."""
     return Data(Tag.VISIBLE_STRING, value)
 
 
 def boolean(value: bool) -> Data:
-    """Make a boolean."""
+    """Return a boolean."""
     return Data(Tag.BOOLEAN, value)
 
 
 def unsigned(value: int) -> Data:
-    """Make an unsigned (8 bits)."""
+    """Return an unsigned (8 bits)."""
     return Data(Tag.UNSIGNED, value)
 
 
 def integer(value: int) -> Data:
-    """Make an integer (8 bits, signed)."""
+    """Return an integer (8 bits, signed)."""
     return Data(Tag.INTEGER, value)
 
 
 def long_unsigned(value: int) -> Data:
-    """Make a long-unsigned (16 bits)."""
+    """Return a long-unsigned (16 bits)."""
     return Data(Tag.LONG_UNSIGNED, value)
 
 
 def double_long(value: int) -> Data:
-    """Make a double-long (32 bits, signed)."""
+    """Return a double-long (32 bits, signed)."""
     return Data(Tag.DOUBLE_LONG, value)
 
 
 def double_long_unsigned(value: int) -> Data:
-    """Make a double-long-unsigned (32 bits)."""
+    """Return a double-long-unsigned (32 bits)."""
     return Data(Tag.DOUBLE_LONG_UNSIGNED, value)
 
 
 def enum(value: int) -> Data:
-    """Make an enum."""
+    """Return an enum."""
     return Data(Tag.ENUM, value)
 
 
 def scaler_unit(scaler: int, unit: int) -> Data:
-    """Make the structure {integer scaler, enum unit} of a register (Blue Book 4.3.2)."""
+    """Return the structure {integer scaler, enum unit} of a register (Blue Book 4.3.2)."""
     return structure(integer(scaler), enum(unit))
 
 
 def capture_object(class_id: int, obis: Obis, attribute: int = 2, index: int = 0) -> Data:
-    """Make one entry of capture_objects (Blue Book 4.3.6)."""
+    """Return one entry of capture_objects (Blue Book 4.3.6)."""
     return structure(
         long_unsigned(class_id), octets(obis.to_bytes()), integer(attribute), long_unsigned(index)
     )

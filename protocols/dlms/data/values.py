@@ -19,7 +19,7 @@ _TIME_OBJECTS = {
 
 
 def is_time(class_id: int, obis: Obis, attribute: int) -> bool:
-    """Tell the attributes that hold a date-time, also where it is written as an octet-string."""
+    """Return whether an attribute holds a date-time, also where it is written as an octet-string."""
     return (
         (class_id in (4, 5) and attribute in (5, 6))
         or (class_id == 8 and attribute == 2)

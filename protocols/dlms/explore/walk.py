@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection
 from protocols.dlms.client.resuming_exchange import ResumingExchange
+from protocols.dlms.core.association import CURRENT_ASSOCIATION
 from protocols.dlms.data import axdr
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.explore.saved_meter import SavedAttribute, SavedMethod, SavedObject
@@ -15,7 +16,6 @@ from protocols.dlms.objects import ObjectEntry, catalogue, parse_object_list
 from protocols.errors import MeterProtocolError, MeterRefused, MeterSilent, NotSupported
 from protocols.reading import Obis
 
-CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
 ASSOCIATION, PROFILE = 15, 7
 CHUNK = 100
 """Rows of one request when a whole buffer is wanted; meters stall on more."""

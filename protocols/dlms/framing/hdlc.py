@@ -41,7 +41,7 @@ def crc(data: bytes) -> bytes:
 
 
 def without_llc(info: bytes) -> bytes:
-    """Strip the LLC header; one Indian meter sends it twice."""
+    """Return an information field without its LLC header; one Indian meter sends it twice."""
     while info[:3] in (LLC_REQUEST, LLC_RESPONSE):
         info = info[3:]
     return info
@@ -57,7 +57,7 @@ class Address:
 
     @classmethod
     def decode(cls, octets: bytes) -> Address:
-        """Read 1, 2 or 4 octets, each with 7 bits of address."""
+        """Return the address in 1, 2 or 4 octets, each with 7 bits of it; MeterProtocolError otherwise."""
         bits = [octet >> 1 for octet in octets]
         match bits:
             case [upper]:
@@ -70,30 +70,32 @@ class Address:
 
     @classmethod
     def server(cls, upper: int, lower: int | None, octets: int = 0) -> Address:
-        """Make a server address that is written in `octets` (0: as short as it fits; 1, 2 or 4).
+        """Return a server address that is written in `octets` (0: as short as it fits; 1, 2 or 4).
 
         One octet has the logical device only, two and four need the physical one (IEC 62056-46 6.4.2.3).
         MeterConfigError when the numbers do not fit that form.
         """
         address = cls(upper, lower, octets)
-        text = f"{upper}" if lower is None else f"{upper}/{lower}"
         try:
             written = len(address.encode())
         except LocalError as error:
-            raise MeterConfigError(f"HDLC server address {text}: {error}") from error
+            raise MeterConfigError(f"HDLC server address {address}: {error}") from error
         if octets and written != octets:
             needs = "has no physical address" if octets == 1 else "needs a physical address (`physical`)"
-            raise MeterConfigError(f"HDLC server address {text}: one of {octets} octets {needs} that fits")
+            raise MeterConfigError(f"HDLC server address {address}: one of {octets} octets {needs} that fits")
         return address
+
+    def __str__(self) -> str:
+        return f"{self.upper}" if self.lower is None else f"{self.upper}/{self.lower}"
 
     @property
     def is_group(self) -> bool:
-        """Say whether it names all stations: such a frame draws no answer."""
+        """Whether it names all stations: such a frame draws no answer."""
         everyone = 0x3FFF if self.octets == 4 else 0x7F
         return everyone in (self.upper, self.lower)
 
     def encode(self) -> bytes:
-        """Write the shortest form that fits, at least as long as `octets` says."""
+        """Return the shortest form that fits, at least as long as `octets` says."""
         if self.lower is None:
             parts = [self.upper]
         elif max(self.upper, self.lower) < 0x80 and self.octets != 4:
@@ -105,7 +107,7 @@ class Address:
         return bytes([part << 1 for part in parts[:-1]] + [parts[-1] << 1 | 1])
 
     def matches(self, other: Address) -> bool:
-        """Compare without the way it is written."""
+        """Return whether both name the same station, however long they are written."""
         return (self.upper, self.lower) == (other.upper, other.lower)
 
 
@@ -142,7 +144,7 @@ class Frame:
         return self.control >> 5
 
     def encode(self) -> bytes:
-        """Write the frame with its flags."""
+        """Return the octets of the frame with its flags; LocalError when it is too long."""
         header = self.destination.encode() + self.source.encode() + bytes((self.control,))
         length = 2 + len(header) + 2 + (len(self.info) + 2 if self.info else 0)
         if length > MAX_FRAME:
@@ -296,7 +298,7 @@ class Parameters:
     window_receive: int = 1
 
     def encode(self) -> bytes:
-        """Write the information field of SNRM or UA."""
+        """Return the information field of SNRM or UA."""
         sizes = b"".join(_parameter(name, v) for name, v in ((5, self.transmit), (6, self.receive)))
         windows = b"".join(
             bytes((name, 4)) + v.to_bytes(4, "big")
@@ -307,7 +309,7 @@ class Parameters:
 
     @classmethod
     def decode(cls, info: bytes) -> Parameters:
-        """Read it; an empty field means the defaults (128 octets, window 1), a window is bounded to 1..7."""
+        """Return the limits in one: empty means the defaults (128 octets, window 1); windows are bounded to 1..7."""
         if not info:
             return cls()
         cursor = Cursor(info)
@@ -336,7 +338,7 @@ def _parameter(name: int, value: int) -> bytes:
 
 
 FRMR_REASONS = (
-    (0x01, "control field not implemented"),
+    (0x01, "control field not known"),
     (0x02, "information field not allowed"),
     (0x04, "information field too long"),
     (0x08, "N(R) out of range"),
@@ -345,12 +347,12 @@ CONTROL_UNKNOWN, INFO_NOT_ALLOWED, INFO_TOO_LONG, NUMBER_OUT_OF_RANGE = (bit for
 
 
 def encode_rejection(frame: Frame, *, send: int, receive: int, reasons: int) -> bytes:
-    """Write the information field of FRMR: the rejected control field, our V(S) and V(R), the reasons."""
+    """Return the information field of FRMR: the rejected control field, our V(S) and V(R), the reasons."""
     return bytes((frame.control, send << 1 | receive << 5, reasons))
 
 
 def rejection_text(info: bytes) -> str:
-    """Say what an FRMR's information field says (ISO/IEC 13239 5.5.4.2.11); "" when it has none."""
+    """Return an FRMR's information field in words (ISO/IEC 13239 5.5.4.2.11); "" when it has none."""
     if len(info) < 3:
         return ""
     reasons = [text for bit, text in FRMR_REASONS if info[2] & bit] or ["no reason given"]

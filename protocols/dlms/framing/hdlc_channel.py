@@ -24,7 +24,7 @@ MAX_INFO = 2030
 
 
 @dataclass(frozen=True, slots=True)
-class _Segment:
+class _InformationField:
     info: bytes
     more: bool
 
@@ -51,8 +51,8 @@ class Channel:
         self._window_receive = min(window_receive, MAX_WINDOW)
         self._oldest = 0  # V(A): number of the oldest frame that is not acknowledged
         self._expected = 0  # V(R)
-        self._unacknowledged: deque[_Segment] = deque()
-        self._segments: deque[_Segment] = deque()
+        self._unacknowledged: deque[_InformationField] = deque()
+        self._segments: deque[_InformationField] = deque()
         self._incoming = bytearray()
         self._gap = False
         self._peer_busy = False
@@ -100,8 +100,8 @@ class Channel:
         whole = self._llc + apdu
         size = self._max_send
         parts = [whole[i : i + size] for i in range(0, len(whole), size)]
-        self._segments.extend(_Segment(part, more=True) for part in parts[:-1])
-        self._segments.append(_Segment(parts[-1], more=False))
+        self._segments.extend(_InformationField(part, more=True) for part in parts[:-1])
+        self._segments.append(_InformationField(parts[-1], more=False))
 
     def send_frame(self, control: int, info: bytes = b"") -> None:
         """Queue a frame that is not an I frame."""
@@ -109,15 +109,17 @@ class Channel:
         self._out += frame.encode()
 
     def receive(self, frame: Frame) -> bytes | None:
-        """Take an I, RR, RNR or REJ frame; gives an APDU when it is complete.
+        """Take an I, RR, RNR or REJ frame; returns an APDU when it is complete.
 
         MeterProtocolError for an N(R) that was never sent, an empty I frame or an APDU of more than MAX_APDU
         octets: the connection is over then.
         """
         information = frame.kind == 0
         if information and self._is_stale(frame):
+            # Neither its N(R) nor its F bit counts: both speak of a time that is over.
             self.repeated += 1
             return None
+        # N(R) comes first: an I frame acknowledges too, also one that is then not taken.
         self._acknowledged(frame)
         self._peer_busy = frame.kind == hdlc.RNR
         apdu = self._take(frame) if information and not self.busy else None
@@ -132,16 +134,20 @@ class Channel:
         if self.busy:
             self._supervise(hdlc.RNR)
         elif self._peer_busy:
+            # After RNR no I frame may go out, not even a repeated one, until RR comes.
             self.polls += 1
             self._supervise(hdlc.RR)
         elif self._unacknowledged or self._segments:
+            # Before REJ: our I frames carry N(R), which asks for the missing one as well.
             self._send_window()
         elif self._gap:
             self.recoveries += 1
             self._supervise(hdlc.REJ)
         elif self._incoming or not self._is_client:
+            # More segments are to come, or a meter has nothing to say and must hand the turn back.
             self._supervise(hdlc.RR)
-        elif self._answer_due:  # everything arrived, the answer is not ready
+        elif self._answer_due:
+            # The meter has our request and answered RR: it is still at work (a long buffer, a relay).
             self.polls += 1
             self._supervise(hdlc.RR)
 
@@ -189,6 +195,7 @@ class Channel:
         ahead = (frame.number - self._expected) % MODULUS
         self._gap = 0 < ahead < self._window_receive
         if ahead:
+            # Behind a gap, or taken before: it is dropped either way, since only what is in order is taken.
             self.repeated += 1
             return None
         if not frame.info:
@@ -198,6 +205,7 @@ class Channel:
         self._advance()
         self._incoming += frame.info
         if len(self._incoming) > MAX_APDU:
+            # A meter whose last segment never comes would fill the memory.
             self._incoming.clear()
             self.rejection = self.rejection_of(frame, hdlc.INFO_TOO_LONG)
             raise MeterProtocolError(f"segments of more than {MAX_APDU} octets for one APDU")
@@ -221,7 +229,7 @@ class Channel:
 
     def _send_window(self) -> None:
         """Send what is not acknowledged, oldest first, and new segments up to the window."""
-        if self._sent_before:
+        if self._sent_before:  # what was on the wire and is not acknowledged goes out once more
             self.recoveries += 1
         while self._segments and len(self._unacknowledged) < self._window_send:
             self._unacknowledged.append(self._segments.popleft())

@@ -55,7 +55,7 @@ class HdlcClientLink:
         )
         self._decoder = FrameDecoder()
         self._channel = self._new_channel(Parameters())
-        self._expect: int | None = None  # SNRM or DISC while its UA is awaited
+        self._awaiting: int | None = None  # SNRM or DISC while its UA is awaited
         self._progress_before = 0
         self._retries = 0
         self._damaged = 0
@@ -84,12 +84,12 @@ class HdlcClientLink:
 
     def open(self) -> list[LinkEvent]:
         """Ask for the connection (SNRM)."""
-        self._ask(hdlc.SNRM)
+        self._begin_command(hdlc.SNRM)
         return []
 
     def close(self) -> list[LinkEvent]:
         """Ask for the end of the connection (DISC)."""
-        self._ask(hdlc.DISC)
+        self._begin_command(hdlc.DISC)
         return []
 
     def send(self, apdu: bytes) -> None:
@@ -99,7 +99,7 @@ class HdlcClientLink:
 
     def expect(self) -> None:
         """Poll (RR) for a further APDU when the turn is ours. See `ClientLink`."""
-        if self._expect is None:
+        if self._awaiting is None:
             self._channel.expect()
 
     def data_to_send(self) -> bytes:
@@ -112,16 +112,16 @@ class HdlcClientLink:
         The poll comes first because the meter may have carried out the request already. See `ClientLink`.
         """
         self._decoder.reset()
-        waiting = self._expect is not None or not self._channel.turn
-        if not waiting or self._retries >= (MAX_RETRIES if self._expect is None else CONNECT_RETRIES):
+        waiting = self._awaiting is not None or not self._channel.turn
+        if not waiting or self._retries >= (MAX_RETRIES if self._awaiting is None else CONNECT_RETRIES):
             return False
         self._retries += 1
-        if self._expect is not None:
-            self._repeat_ask()
+        if self._awaiting is not None:
+            self._repeat_command()
         elif self._retries % 2:
-            self._channel.poll()
+            self._channel.poll()  # its N(R) tells whether the request or the answer was lost
         else:
-            self._channel.resend()
+            self._channel.resend()  # the poll was lost too, or a meter does not answer polls
         return True
 
     def receive_data(self, data: bytes) -> list[LinkEvent]:
@@ -134,15 +134,14 @@ class HdlcClientLink:
         for frame in self._decoder.receive_data(data):
             if isinstance(frame, BadFrame):
                 self._recover(frame)
-            elif (
-                frame.kind == hdlc.UI
-            ):  # a push names its sender itself, and goes to the push client's address
+            elif frame.kind == hdlc.UI:
+                # A push names its sender itself and goes to the push client's address: neither is compared.
                 if apdu := hdlc.without_llc(frame.info):
                     events.append(ApduReceived(apdu, unasked=True))
             elif self._is_ours(frame):
                 events += self._handle(frame)
             else:
-                self._ignore(f"a frame from HDLC station {_station(frame.source)} came")
+                self._ignore(f"a frame from HDLC station {frame.source} came")
         return events
 
     def _is_ours(self, frame: Frame) -> bool:
@@ -152,59 +151,59 @@ class HdlcClientLink:
         self._ignored += 1
         self._complaint = complaint
 
-    def _ask(self, command: int) -> None:
+    def _begin_command(self, command: int) -> None:
         self._replace_channel(Parameters())
-        self._expect = command
+        self._awaiting = command
         self._retries = self._damaged = 0
-        self._repeat_ask()
+        self._repeat_command()
 
-    def _repeat_ask(self) -> None:
-        assert self._expect is not None
-        plain = self._expect != hdlc.SNRM or self._offer == Parameters()
-        self._channel.send_frame(self._expect | hdlc.POLL, b"" if plain else self._offer.encode())
+    def _repeat_command(self) -> None:
+        assert self._awaiting is not None
+        plain = self._awaiting != hdlc.SNRM or self._offer == Parameters()
+        self._channel.send_frame(self._awaiting | hdlc.POLL, b"" if plain else self._offer.encode())
 
     def _recover(self, bad: BadFrame) -> None:
         """Act at once on a damaged frame that gave us the turn; the others are left to the reply time."""
         self._complaint = bad.reason
         head = bad.head
-        waiting = self._expect is not None or not self._channel.turn
+        waiting = self._awaiting is not None or not self._channel.turn
         if head is None or not head.final or not self._is_ours(head) or not waiting:
+            # Without a right header nobody knows whose turn it is; speaking now could collide on the bus.
             return
         self._damaged += 1
         if self._damaged > MAX_RECOVERIES:
             raise MeterProtocolError(f"{self._damaged} damaged answers in a row: {bad.reason}")
-        if self._expect is None:
+        if self._awaiting is None:
             self._channel.poll()
         else:
-            self._repeat_ask()
+            self._repeat_command()
 
     def _handle(self, frame: Frame) -> list[LinkEvent]:
-        expect = self._expect
+        awaiting = self._awaiting
         match frame.kind:
-            case hdlc.UA if expect == hdlc.SNRM:
-                return [self._connected(Parameters.decode(frame.info))]
-            case hdlc.UA | hdlc.DM if expect == hdlc.DISC:
-                self._expect = None
+            case hdlc.UA if awaiting == hdlc.SNRM:
+                granted = Parameters.decode(frame.info)
+                self._awaiting = None
+                self._replace_channel(granted)
+                return [LinkOpened()]
+            case hdlc.UA | hdlc.DM if awaiting == hdlc.DISC:
+                self._awaiting = None
                 self._channel.turn = True
                 return [LinkClosed()]
-            case hdlc.DM if expect == hdlc.SNRM:
+            case hdlc.DM if awaiting == hdlc.SNRM:
                 raise MeterRefused("the meter refuses the HDLC connection (DM): busy with another client?")
-            case hdlc.DM:
+            case hdlc.DM:  # the meter dropped the connection: its inactivity timeout, or a restart
                 return [LinkClosed()]
-            case hdlc.FRMR if expect != hdlc.DISC:
+            case hdlc.FRMR if awaiting != hdlc.DISC:
                 detail = hdlc.rejection_text(frame.info)
                 raise MeterProtocolError(
                     f"the meter rejected our HDLC frame (FRMR){detail and ': ' + detail}"
                 )
-            case 0 | hdlc.RR | hdlc.RNR | hdlc.REJ if expect is None:
+            case 0 | hdlc.RR | hdlc.RNR | hdlc.REJ if awaiting is None:
                 return self._exchange(frame)
-        self._ignore(f"an HDLC frame with control {frame.control:#04x} came")  # left of an earlier exchange
+        # Left of an earlier exchange: frames still come after SNRM on a slow modem.
+        self._ignore(f"an HDLC frame with control {frame.control:#04x} came")
         return []
-
-    def _connected(self, granted: Parameters) -> LinkEvent:
-        self._expect = None
-        self._replace_channel(granted)
-        return LinkOpened()
 
     def _exchange(self, frame: Frame) -> list[LinkEvent]:
         channel = self._channel
@@ -212,7 +211,7 @@ class HdlcClientLink:
         apdu = channel.receive(frame)
         if channel.progress != progress:
             self._retries = self._damaged = 0
-        if not had_turn:
+        if not had_turn:  # else the frame came unasked, and answering it would send our window twice
             channel.transmit()
         if channel.polls > MAX_POLLS:
             raise MeterSilent(f"the meter stays busy: {MAX_POLLS} polls (RR) brought no answer")
@@ -225,7 +224,7 @@ class HdlcClientLink:
         self._channel = self._new_channel(granted)
 
     def _new_channel(self, granted: Parameters) -> Channel:
-        """Make a channel within what the meter grants and what we offered."""
+        """Return a channel within what the meter grants and what we offered."""
         return Channel(
             own=self._own,
             peer=self._peer,
@@ -234,7 +233,3 @@ class HdlcClientLink:
             window_send=min(granted.window_receive, self._offer.window_transmit),
             window_receive=min(granted.window_transmit, self._offer.window_receive),
         )
-
-
-def _station(address: Address) -> str:
-    return f"{address.upper}" if address.lower is None else f"{address.upper}/{address.lower}"

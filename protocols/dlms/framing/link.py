@@ -1,4 +1,4 @@
-"""What a connection needs of the framing below it: the wrapper and HDLC both give it."""
+"""What a connection needs of the framing below it: the wrapper and HDLC both offer it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ClientLink(Protocol):
         """Queue one APDU."""
 
     def expect(self) -> None:
-        """Be told that an APDU is awaited although the last one was taken and nothing was sent for it.
+        """Take note that an APDU is awaited although the last one was taken and nothing was sent for it.
 
         A meter that sends several APDUs in a row (block streaming, a push before its answer) must be polled
         for the next one on a bus.
@@ -53,9 +53,9 @@ class ClientLink(Protocol):
         """Return and forget what must go out now."""
 
     def timed_out(self) -> bool:
-        """Be told that nothing (whole) came within the reply time.
+        """Act on a reply time in which nothing (whole) came.
 
-        True when a repetition was queued that cannot make the meter do anything twice; False when there is
+        Returns True when a repetition was queued that cannot make the meter do anything twice; False when there is
         none (the wrapper) or the retries are used up: the meter is silent.
         """
 

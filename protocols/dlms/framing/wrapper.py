@@ -28,7 +28,7 @@ class WrapperApdu:
 
 
 def encode(source: int, destination: int, apdu: bytes) -> bytes:
-    """Frame one APDU; LocalError when it is longer than the header can say."""
+    """Return one APDU behind its header; LocalError when it is longer than the header can say."""
     if len(apdu) > MAX_APDU:
         raise LocalError(f"an APDU of {len(apdu)} octets does not fit the wrapper")
     words = (VERSION, source, destination, len(apdu))
@@ -36,7 +36,7 @@ def encode(source: int, destination: int, apdu: bytes) -> bytes:
 
 
 def decode_datagram(data: bytes) -> WrapperApdu:
-    """Read a UDP datagram: exactly one APDU; MeterProtocolError at once when its length says otherwise."""
+    """Return the one APDU in a UDP datagram; MeterProtocolError at once when its length says otherwise."""
     head = _header(data)
     if len(data) < HEADER_OCTETS:
         raise MeterProtocolError(f"a datagram of {len(data)} octets has no whole DLMS wrapper header")
@@ -49,7 +49,7 @@ def decode_datagram(data: bytes) -> WrapperApdu:
 
 
 def _header(data: bytes) -> tuple[int, int, int]:
-    """Check as much of a header as is there; gives source, destination and length when it is whole."""
+    """Return source, destination and length of a header, which hold once it is whole; checks what is there."""
     head = data[:HEADER_OCTETS]
     if head[:2] != VERSION.to_bytes(2, "big")[: len(head)]:
         raise MeterProtocolError(f"not a DLMS wrapper header: {head.hex(' ')}")
@@ -114,7 +114,7 @@ class WrapperSocket:
         return self._decoder.pending
 
     def link(self, *, client: int, server: int) -> WrapperClientLink:
-        """Make the link of one association on this socket."""
+        """Return the link of one association on this socket."""
         return WrapperClientLink(client=client, server=server, socket=self)
 
     def enter(self, client: int, server: int) -> None:
@@ -211,7 +211,7 @@ class WrapperClientLink:
         return False
 
     def receive_data(self, data: bytes) -> list[LinkEvent]:
-        """Take octets and give the APDUs of this association; see `WrapperSocket` for the others."""
+        """Take octets and return the APDUs of this association; see `WrapperSocket` for the others."""
         if data:
             self._socket.receive_data(data, (self._client, self._server))
         found = self._socket.take(self._client, self._server)

@@ -265,7 +265,7 @@ _ROWS: dict[int, _Row] = {
 def catalogue(class_id: int, version: int | None = None) -> InterfaceClass | None:
     """Return a version of an interface class; None for an unknown class.
 
-    A version newer than the catalogue, or None, gives the newest that it has. Version 0 of security setup calls
+    A version newer than the catalogue, or None, stands for the newest that it has. Version 0 of security setup calls
     method 2 global_key_transfer; the later name is used for both.
     """
     row = _ROWS.get(class_id)
@@ -282,7 +282,7 @@ def catalogue(class_id: int, version: int | None = None) -> InterfaceClass | Non
 
 
 def class_ids() -> tuple[int, ...]:
-    """List the classes of the catalogue."""
+    """Return the classes of the catalogue in order."""
     return tuple(sorted(_ROWS))
 
 
@@ -299,17 +299,17 @@ def newest_version(class_id: int) -> int:
 
 
 def attribute_named(class_id: int, name: str) -> Member:
-    """Find an attribute of any version by name; KeyError is a slip in a declaration."""
+    """Return an attribute of any version by name; KeyError is a slip in a declaration."""
     return {m.name: m for m in _ROWS[class_id].attributes}[name]
 
 
 def method_named(class_id: int, name: str) -> Member:
-    """Find a method of any version by name; KeyError is a slip in a declaration."""
+    """Return a method of any version by name; KeyError is a slip in a declaration."""
     return {m.name: m for m in _ROWS[class_id].methods}[name]
 
 
 def attribute_label(class_id: int, obis: Obis, attribute: int) -> str:
-    """Write `register 1-0:1.8.0*255 #2 value`; attribute 0 is the whole object."""
+    """Return `register 1-0:1.8.0*255 #2 value`; attribute 0 is the whole object."""
     if not attribute:
         return f"{class_name(class_id)} {obis} (all attributes)"
     found = catalogue(class_id)
@@ -319,7 +319,7 @@ def attribute_label(class_id: int, obis: Obis, attribute: int) -> str:
 
 
 def method_label(class_id: int, obis: Obis, method: int) -> str:
-    """Write `disconnect control 0-0:96.3.10*255 method 1 remote_disconnect`."""
+    """Return `disconnect control 0-0:96.3.10*255 method 1 remote_disconnect`."""
     found = catalogue(class_id)
     name = found.method_name(method) if found else f"method {method}"
     text = name if name.startswith("method ") else f"method {method} {name}"

@@ -35,11 +35,11 @@ class Where(NamedTuple):
     text: str
 
     def inside(self, part: str) -> Where:
-        """Name a part."""
+        """Return the place of a part of it."""
         return Where(f"{self.text} {part}")
 
     def error(self, expected: str, got: Data) -> MeterProtocolError:
-        """Say what was expected and what came, without octets that might be a secret."""
+        """Return an error that says what was expected and what came, without octets that might be a secret."""
         return MeterProtocolError(f"{self.text}: expected {expected}, got {shape(got)}")
 
 
@@ -55,7 +55,7 @@ class Codec(Generic[T]):
 
 
 def shape(data: Data) -> str:
-    """Say what a value is: its type, and how many parts or which number it has."""
+    """Return what a value is in words: its type, and how many parts or which number it has."""
     name = data.tag.name.lower().replace("_", "-")
     if isinstance(data.value, tuple):
         return f"{name} of {len(data.items)}"
@@ -65,14 +65,14 @@ def shape(data: Data) -> str:
 
 
 def show_data(data: Data) -> Shown:
-    """Show a value whose meaning is not known."""
+    """Return a value whose meaning is not known as it is shown."""
     if isinstance(data.value, tuple):
         return [show_data(item) for item in data.items]
     return show_octets(data.value) if isinstance(data.value, bytes) else data.value
 
 
 def show_octets(octets: bytes) -> str:
-    """Write printable characters as text, anything else as hex."""
+    """Return printable characters as text, anything else as hex."""
     cut = "…" if len(octets) > MAX_SHOWN_OCTETS else ""
     kept = octets[:MAX_SHOWN_OCTETS]
     if kept and all(0x20 <= octet < 0x7F for octet in kept):
@@ -81,7 +81,7 @@ def show_octets(octets: bytes) -> str:
 
 
 def named_value(value: int, names: Mapping[int, str]) -> str:
-    """Write a number with its name."""
+    """Return a number with its name."""
     return f"{value} ({names[value]})" if value in names else str(value)
 
 
@@ -94,7 +94,7 @@ ANY: Codec[Data] = Codec(kind="any", parse=lambda data, _where: data, build=lamb
 def number(
     tag: Tag, names: Mapping[int, str] | None = None, *, limits: tuple[int, int] | None = None
 ) -> Codec[int]:
-    """Make the codec of an integer type, with names for some values, and limits narrower than the type's."""
+    """Return the codec of an integer type, with names for some values, and limits narrower than the type's."""
     size, signed = INTEGERS[tag]
     whole = (-(1 << 8 * size - 1), (1 << 8 * size - 1) - 1) if signed else (0, (1 << 8 * size) - 1)
     low, high = limits or whole
@@ -126,7 +126,7 @@ ENUM = number(Tag.ENUM)
 
 
 def members(of: type[E]) -> Codec[E]:
-    """Make the codec of an enum whose every value is known; another is an error."""
+    """Return the codec of an enum whose every value is known; another is an error."""
     plain = number(Tag.ENUM)
     known = {int(member): member for member in of}
 
@@ -140,7 +140,7 @@ def members(of: type[E]) -> Codec[E]:
 
 
 def show_member(value: IntEnum) -> Shown:
-    """Write a member as `0 (disconnected)`."""
+    """Return a member as `0 (disconnected)`."""
     return f"{int(value)} ({value.name.lower().replace('_', ' ')})"
 
 
@@ -156,7 +156,7 @@ BOOLEAN: Codec[bool] = Codec(
 
 
 def octet_string(low: int = 0, high: int = 1 << 16, *, secret: bool = False) -> Codec[bytes]:
-    """Make the codec of an octet-string of low..high octets; visible-strings are taken too.
+    """Return the codec of an octet-string of low..high octets; visible-strings are taken too.
 
     A secret is never shown.
     """
@@ -264,7 +264,7 @@ TIME: Codec[CosemTime] = Codec(
 
 
 def record(make: Callable[..., T], /, **parts: Codec[Any]) -> Codec[T]:
-    """Make the codec of a structure whose parts, in order, are the named fields of what `make` makes."""
+    """Return the codec of a structure whose parts, in order, are the named fields of what `make` makes."""
 
     def parse(data: Data, where: Where) -> T:
         if data.tag is not Tag.STRUCTURE or len(data.items) != len(parts):
@@ -283,7 +283,7 @@ def record(make: Callable[..., T], /, **parts: Codec[Any]) -> Codec[T]:
 
 
 def listing(item: Codec[T], limit: int = MAX_ITEMS) -> Codec[tuple[T, ...]]:
-    """Make the codec of an array (or compact-array) of one kind; null-data is an empty one, as meters send."""
+    """Return the codec of an array (or compact-array) of one kind; null-data is an empty one, as meters send."""
 
     def parse(data: Data, where: Where) -> tuple[T, ...]:
         if data.tag is Tag.NULL:
@@ -305,7 +305,7 @@ def listing(item: Codec[T], limit: int = MAX_ITEMS) -> Codec[tuple[T, ...]]:
 
 
 def optional(item: Codec[T]) -> Codec[T | None]:
-    """Make the codec of a value that may be null-data or an empty octet-string."""
+    """Return the codec of a value that may be null-data or an empty octet-string."""
 
     def parse(data: Data, where: Where) -> T | None:
         empty = data.tag is Tag.NULL or data == Data(Tag.OCTET_STRING, b"")

@@ -66,7 +66,7 @@ def describe(
     *,
     bit_names: Mapping[int, str] | None = None,
 ) -> Shown:
-    """Turn a decoded attribute into text, a number, or lists and dicts of them (ready for JSON); never raises.
+    """Return a decoded attribute as text, a number, or lists and dicts of them (ready for JSON); never raises.
 
     A value whose shape is not what the class says is shown as it came, beside what is wrong with it.
     `bit_names` names the bits of a bit-string, counted from the first (the ESW of a companion); those that are
@@ -87,7 +87,7 @@ def describe(
 
 
 def show_bits(bits: str, names: Mapping[int, str]) -> Shown:
-    """List the bits that are set as `N name`."""
+    """Return the bits that are set as `N name`."""
     return [f"{n} {names.get(n, '')}".rstrip() for n, bit in enumerate(bits) if bit == "1"]
 
 

@@ -72,21 +72,19 @@ class AttributeRef(Generic[T]):
     exchange: Access | None = field(default=None, repr=False)
 
     def request(self, selection: Selection | None = None) -> GetRequest:
-        """Make the GET request."""
-        return GetRequest(class_id=self.class_id, obis=self.obis, attribute=self.number, selection=selection)
+        """Return the GET request."""
+        return GetRequest(target=Target(self.class_id, self.obis, self.number, selection))
 
     def set_request(self, value: T) -> SetRequest:
-        """Make the SET request; LocalError when the value does not fit."""
-        return SetRequest(
-            class_id=self.class_id, obis=self.obis, attribute=self.number, value=self.build(value)
-        )
+        """Return the SET request; LocalError when the value does not fit."""
+        return SetRequest(target=Target(self.class_id, self.obis, self.number), value=self.build(value))
 
     def parse(self, data: Data) -> T:
         """Read the value; MeterProtocolError names class, attribute, what was expected and got."""
         return self.codec.parse(data, self.where)
 
     def build(self, value: T) -> Data:
-        """Write the value; LocalError when it does not fit."""
+        """Return the value to send; LocalError when it does not fit."""
         return self.codec.build(value)
 
     async def data(self, selection: Selection | None = None) -> Data:
@@ -115,12 +113,9 @@ class MethodRef(Generic[T]):
     exchange: Access | None = field(default=None, repr=False)
 
     def request(self, parameter: T) -> ActionRequest:
-        """Make the ACTION request; LocalError when the parameter does not fit."""
+        """Return the ACTION request; LocalError when the parameter does not fit."""
         return ActionRequest(
-            class_id=self.class_id,
-            obis=self.obis,
-            method=self.number,
-            parameter=self.codec.build(parameter),
+            target=Target(self.class_id, self.obis, self.number), parameter=self.codec.build(parameter)
         )
 
     def parse(self, data: Data) -> T:
@@ -128,7 +123,7 @@ class MethodRef(Generic[T]):
         return self.codec.parse(data, self.where)
 
     async def run(self, parameter: T) -> Data | None:
-        """Run the method and give what it returns; raises what the exchange raises."""
+        """Run the method; returns what it returns; raises what the exchange raises."""
         exchange = reached(self.exchange)
         return await exchange.action(
             Target(self.class_id, self.obis, self.number), self.codec.build(parameter)

@@ -70,27 +70,27 @@ class ObjectEntry:
     bits: bool = False
 
     def readable(self, attribute: int) -> bool:
-        """Tell whether the attribute may be read."""
+        """Return whether the attribute may be read."""
         mode = self.attributes.get(attribute, NO_ACCESS)
         return bool(mode & READ) if self.bits else mode in (1, 3, 4, 6)
 
     def writable(self, attribute: int) -> bool:
-        """Tell whether the attribute may be written."""
+        """Return whether the attribute may be written."""
         mode = self.attributes.get(attribute, NO_ACCESS)
         return bool(mode & WRITE) if self.bits else mode in (2, 3, 5, 6)
 
     def executable(self, method: int) -> bool:
-        """Tell whether the method may be run."""
+        """Return whether the method may be run."""
         mode = self.methods.get(method, NO_ACCESS)
         return bool(mode & 1) if self.bits else mode in (1, 2)
 
     def access_name(self, attribute: int) -> str:
-        """Name what may be done with an attribute."""
+        """Return the name of what may be done with an attribute."""
         mode = self.attributes.get(attribute, NO_ACCESS)
         return _bit_names(mode, ("read", "write")) if self.bits else _MODES.get(mode, f"mode {mode}")
 
     def method_access_name(self, method: int) -> str:
-        """Name what may be done with a method."""
+        """Return the name of what may be done with a method."""
         mode = self.methods.get(method, NO_ACCESS)
         return _bit_names(mode, ("execute",)) if self.bits else _METHOD_MODES.get(mode, f"mode {mode}")
 
@@ -111,7 +111,7 @@ def parse_object_list(data: Data) -> tuple[ObjectEntry, ...]:
 
 
 def build_object_list(entries: Iterable[ObjectEntry], *, version: int = 1) -> Data:
-    """Write an object list as `version` of the association has it; LocalError for a value that cannot be."""
+    """Return an object list as `version` of the association has it; LocalError for a value that cannot be."""
     return array(*(_build_entry(entry, version) for entry in entries))
 
 
@@ -206,7 +206,7 @@ def _build_selectors(numbers: tuple[int, ...]) -> Data:
 
 
 def show_entry(entry: ObjectEntry) -> Shown:
-    """Show one object with the names of what the list gives rights for."""
+    """Return one object with the names of what the list grants rights for."""
     known = catalogue(entry.class_id, entry.version)
     attributes: dict[str, Shown] = {}
     methods: dict[str, Shown] = {}
@@ -220,12 +220,11 @@ def show_entry(entry: ObjectEntry) -> Shown:
     return {"object": head, "version": entry.version, "attributes": attributes, "methods": methods}
 
 
-def _show_list(entries: tuple[ObjectEntry, ...]) -> Shown:
-    return [show_entry(entry) for entry in entries]
-
-
 OBJECT_LIST: Codec[tuple[ObjectEntry, ...]] = Codec(
-    kind="array of object_list_element", parse=_parse, build=build_object_list, show=_show_list
+    kind="array of object_list_element",
+    parse=_parse,
+    build=build_object_list,
+    show=lambda entries: [*map(show_entry, entries)],
 )
 OBJECT_ENTRY: Codec[ObjectEntry] = Codec(
     kind="object_list_element",

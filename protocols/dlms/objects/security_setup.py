@@ -91,7 +91,7 @@ def wrap_keys(master: bytes, keys: Mapping[KeyKind, bytes]) -> tuple[WrappedKey,
 
 
 def build_key_transfer(master: bytes, keys: Mapping[KeyKind, bytes]) -> Data:
-    """Make the parameter of key_transfer; errors as `wrap_keys`."""
+    """Return the parameter of key_transfer; errors as `wrap_keys`."""
     return WRAPPED_KEYS.build(wrap_keys(master, keys))
 
 

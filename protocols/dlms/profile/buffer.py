@@ -68,9 +68,10 @@ class BufferRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedRows:
-    """Sets of one buffer, oldest first, and how many rows had no usable stamp."""
+    """Sets of one buffer, oldest first; of its `count` rows `unstamped` had no usable stamp."""
 
     sets: tuple[ReadingSet, ...]
+    count: int
     unstamped: int
 
 
@@ -121,12 +122,14 @@ class ColumnarBuffer:
         carry the captured sequence number.
         """
         blank = sum(map(is_, self.instants, repeat(None)))
+        # nearly all buffers rise in time without twins: they are cut by bisection, the others row by row
         rows = None if blank else self._in_order(since, until)
         if rows is not None:
             occurrences = self._occurrences(rows, [0] * len(rows))
         else:
             rows, occurrences, blank = self._selected(since, until)
-        return DecodedRows(sets=tuple(self._materialised(rows, occurrences, received_at)), unstamped=blank)
+        sets = tuple(self._materialised(rows, occurrences, received_at))
+        return DecodedRows(sets=sets, count=self.count, unstamped=blank)
 
     def _in_order(self, since: datetime | None, until: datetime | None) -> Sequence[int] | None:
         """Select rows of which each is later than the one captured before; None when that is not so."""
@@ -135,7 +138,7 @@ class ColumnarBuffer:
             instants.reverse()
         if not instants or not all(map(lt, instants, islice(instants, 1, None))):
             return None
-        if not (stamps.usable(instants[0]) and stamps.usable(instants[-1])):
+        if not (stamps.usable(instants[0]) and stamps.usable(instants[-1])):  # a clock in the year 1 or 9999
             return None
         low = 0 if since is None else bisect_right(instants, since)
         high = self.count if until is None else bisect_right(instants, until)
@@ -157,6 +160,7 @@ class ColumnarBuffer:
             if (since is not None and at <= since) or (until is not None and at > until):
                 continue
             before = twins.setdefault(at, [])
+            # two events alike in one second are two events; two rows alike are one that was given twice
             if before and not events:
                 seen = cells.setdefault(at, {self.cells(before[0])})
                 if (own := self.cells(row)) in seen:
@@ -196,7 +200,7 @@ class ColumnarBuffer:
         if layout.profile is ProfileName.BLOCK_LOAD:
             period = timedelta(seconds=layout.period)
             starts = [at - period for at in ats]
-        # the first is made the checked way: what is checked is the same for all rows of a block
+        # the first is made the checked way: what is checked is the same for all rows of a buffer
         ReadingSet(profile=layout.profile, at=ats[0], start=starts[0], values=(), received_at=received_at)
         return from_columns(
             ReadingSet,

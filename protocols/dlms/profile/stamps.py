@@ -108,7 +108,7 @@ class _Times(dict[bytes, tuple[timedelta, str]]):
 
 
 def _each(octets: bytes | bytearray, zone: ZoneInfo) -> Iterator[Stamp]:
-    """Ask one by one."""
+    """Decode date-times one by one."""
     for start in range(0, len(octets), OCTETS):
         yield _stamp(bytes(octets[start : start + OCTETS]), zone)
 
@@ -191,5 +191,5 @@ def counted(at: datetime | None, step: timedelta, times: int) -> list[datetime |
 
 
 def usable(at: datetime) -> bool:
-    """Tell an instant that is not so near the calendar's ends that an interval or a zone would leave it."""
+    """Say whether an interval or a zone cannot lead from `at` out of the calendar."""
     return EARLIEST_YEAR <= at.year <= LATEST_YEAR

@@ -1,7 +1,7 @@
 """Lines that meters open themselves: a cellular meter dials in, and its connection is polled like any other.
 
-Between turns what comes on the connection is pushes, which go to whoever takes them; within a turn the
-talker has the octets, and his protocol hands pushes on (`take_push`).
+While nobody holds the line, what comes on the connection is pushes, and goes to `on_push`. While a session holds
+it the octets are the session's, which hands on the pushes among them (`take_push`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from protocols.lines.base import BaseLine
 from protocols.lines.connection import LineConnection
 
 PARTIAL_WAIT = 2.0
-"""Seconds that a turn waits for the rest of a push that has begun."""
+"""Seconds that a session waits for the rest of a push that has begun."""
 _LOOK_AGAIN = 0.01
+"""Seconds after which it looks whether the push is whole."""
 
 
 class DialInConnection(LineConnection):
@@ -28,8 +29,15 @@ class DialInConnection(LineConnection):
     def __init__(self, stream: PushStream | None = None) -> None:
         super().__init__()
         self.stream = stream or PushStream()
+        self.on_made: Callable[[], None] | None = None
         self.on_octets: Callable[[bytes], None] | None = None
         self.on_lost: Callable[[], None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport, and call `on_made`."""
+        super().connection_made(transport)
+        if self.on_made is not None:
+            self.on_made()
 
     def data_received(self, data: bytes) -> None:
         """Hand octets on, or keep them for the talker."""
@@ -41,7 +49,7 @@ class DialInConnection(LineConnection):
         self.on_octets(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell everybody who waits, and `on_lost`."""
+        """Wake everybody who waits, and call `on_lost`."""
         super().connection_lost(exc)
         if self.on_lost is not None:
             self.on_lost()
@@ -55,20 +63,20 @@ class DialInConnection(LineConnection):
 class DialInLine(BaseLine):
     """The line of a meter that dials in: LineUnavailable while it is not connected.
 
-    `adopt` gives it a connection; a new one replaces the old, whose talker gets LineClosed. A partial or
-    broken frame between turns ends the connection: the meter dials again.
+    `adopt` gives it a connection; a new one replaces the old, whose session gets LineClosed. A broken frame
+    while nobody holds the line ends the connection: the meter dials again.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.on_push: Callable[[bytes], None] | None = None
+        self.on_push: Callable[[bytes], object] | None = None
         self.on_connected: Callable[[], None] | None = None
         self.broken = 0
-        self._farewells: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def connected(self) -> bool:
-        """Whether the meter is there."""
+        """Say whether the meter is connected."""
         return self._connection is not None and self._connection.usable
 
     def statistics(self) -> LineStatistics:
@@ -80,11 +88,12 @@ class DialInLine(BaseLine):
         old = self._forget()
         self._connection = connection
         self._connects += 1
-        connection.on_octets = lambda data: self._between_turns(connection, data)
+        connection.on_octets = lambda data: self._take_pushes(connection, data)
         if old is not None and old is not connection:
-            farewell = asyncio.get_running_loop().create_task(old.shut())
-            self._farewells.add(farewell)
-            farewell.add_done_callback(self._farewells.discard)
+            # a meter that lost supply or coverage dials in anew, and its old connection looks open yet
+            closing = asyncio.get_running_loop().create_task(old.shut())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
         if self.on_connected is not None:
             self.on_connected()
 
@@ -94,37 +103,38 @@ class DialInLine(BaseLine):
         return connection if isinstance(connection, DialInConnection) else None
 
     def take_push(self, octets: bytes) -> None:
-        """Hand on what the meter sent unasked."""
+        """Hand a push on to `on_push`."""
         if self.on_push is not None:
             self.on_push(octets)
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[LineIO]:
-        """Wait for the turn and for the rest of a push that has begun; hold the connection."""
+        """Wait until the line is free and for the rest of a push that has begun; hold the connection."""
         async with super().exclusive() as io:
             connection = self._connection
             if not isinstance(connection, DialInConnection):
                 yield io
                 return
-            await self._whole_push(connection)
-            between, connection.on_octets = connection.on_octets, None
+            await self._wait_for_whole_push(connection)
+            on_octets, connection.on_octets = connection.on_octets, None
             try:
                 yield io
             finally:
-                connection.on_octets = between
-                if between is not None and (rest := connection.take()):
-                    between(rest)
+                connection.on_octets = on_octets
+                # a push that came behind the last answer, which the session did not read any more
+                if on_octets is not None and (rest := connection.take()):
+                    on_octets(rest)
 
     async def _connect(self) -> LineConnection:
         raise OSError("the meter has not dialled in")
 
-    async def _whole_push(self, connection: DialInConnection) -> None:
+    async def _wait_for_whole_push(self, connection: DialInConnection) -> None:
         loop = asyncio.get_running_loop()
         limit = loop.time() + PARTIAL_WAIT
         while connection.stream.pending and connection.usable and loop.time() < limit:
             await asyncio.sleep(_LOOK_AGAIN)
 
-    def _between_turns(self, connection: DialInConnection, data: bytes) -> None:
+    def _take_pushes(self, connection: DialInConnection, data: bytes) -> None:
         try:
             for apdu in connection.stream.receive_data(data):
                 self.take_push(apdu)

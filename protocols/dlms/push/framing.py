@@ -45,7 +45,7 @@ class PushStream:
         return []
 
     def finish(self) -> list[bytes]:
-        """The sender is done: give a bare APDU; MeterProtocolError when a frame was cut short."""
+        """Return the bare APDU, if one came: the sender has ended. MeterProtocolError when a frame was cut short."""
         rest = bytes(self._buffer)
         self._buffer.clear()
         if self.framing == BARE and rest:

@@ -44,10 +44,10 @@ async def _layout(
 ) -> Layout:
     try:
         pushed = parse_columns(await exchange.get(Target(PUSH_SETUP_CLASS, setup)))
-    except (NotSupported, MeterRefused, MeterProtocolError):
+    except (NotSupported, MeterRefused, MeterProtocolError):  # hidden from this client, or no such list
         return await reader.layout_of(profile)
     known = companion().profiles[profile].obis
-    if any(c.class_id == PROFILE_CLASS for c in pushed):
+    if any(c.class_id == PROFILE_CLASS for c in pushed):  # the buffer itself is pushed, as rows
         return await reader.layout_of(profile)
     columns = tuple(c for c in pushed[_HEADER:] if c.quantity.obis != CLOCK)
     if not columns:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 from protocols.dlms.apdu import notification
 from protocols.dlms.apdu.notification import DataNotification, EventNotification
@@ -63,7 +63,7 @@ class PushPeer:
 
 
 class KeyRing(Protocol):
-    """Who may push and with which keys."""
+    """Tells who may push and with which keys."""
 
     def peer_of_title(self, system_title: bytes) -> PushPeer | None:
         """Find a meter by its system title."""
@@ -79,10 +79,10 @@ class ReplayStore(Protocol):
     """Last invocation counter taken from each sender. Durable before a notification has effects."""
 
     def last(self, sender: str) -> int:
-        """Return it; -1 for a sender that never pushed."""
+        """Return a sender's last counter; -1 for one that never pushed."""
 
     def note(self, sender: str, counter: int) -> None:
-        """Raise it."""
+        """Keep a sender's counter, which is greater than the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ class PushStatistics:
 
 
 class _PushRefused(Exception):
-    """Carries the reason to the one place that counts."""
+    """Carries the reason of a refusal to the one place that counts."""
 
     def __init__(self, reason: PushRefusal, sender: str = "") -> None:
         super().__init__(reason.value)
@@ -140,7 +140,8 @@ class PushReceiver:
     def receive(self, apdu: bytes, bound: PushPeer | None = None) -> Notification | None:
         """Judge one APDU; `bound` is the meter that its connection is known to belong to.
 
-        Never raises a ProtocolError of the sender's making.
+        Returns the notification, or None when the push is refused: the reason is counted then. Never raises
+        a ProtocolError of the sender's making.
         """
         try:
             found = self._judge(apdu, bound)
@@ -162,12 +163,13 @@ class PushReceiver:
 
     def _count(self, refused: _PushRefused) -> None:
         self._refused[refused.reason] += 1
-        if refused.reason is PushRefusal.UNKNOWN_SENDER:
+        if refused.reason is PushRefusal.UNKNOWN_SENDER:  # named for whoever has forgotten to add a meter
             known = refused.sender in self._unknown or len(self._unknown) < MAX_UNKNOWN
             name = refused.sender if known else "others"
             self._unknown[name] = self._unknown.get(name, 0) + 1
 
     def _judge(self, apdu: bytes, bound: PushPeer | None) -> Notification:
+        """Check an APDU in the order that the module's head gives; _PushRefused and what parsers raise."""
         tag = apdu[0] if apdu else -1
         if tag in notification.PLAIN_TAGS:
             return self._plain(apdu, bound)
@@ -175,10 +177,8 @@ class PushReceiver:
             return self._general(apdu, bound)
         if tag == notification.GLO_EVENT:
             return self._glo(apdu, bound)
-        if tag in (
-            notification.DED_EVENT,
-            GENERAL_DED,
-        ):  # a dedicated key lives and ends with an association
+        if tag in (notification.DED_EVENT, GENERAL_DED):
+            # a dedicated key lives and ends with an association, which a push has none of
             raise _PushRefused(PushRefusal.DEDICATED_KEY)
         raise _PushRefused(PushRefusal.NOT_A_PUSH)
 
@@ -189,7 +189,7 @@ class PushReceiver:
         peer = self._ring.peer_of_device(body.device) if body.device else bound
         if peer is None:
             raise _PushRefused(PushRefusal.UNKNOWN_SENDER, printable(body.device))
-        if peer.required != PLAIN:
+        if peer.required != PLAIN:  # anybody can write another meter's id into a plain push
             raise _PushRefused(PushRefusal.PLAIN_REFUSED)
         if bound is not None and bound.name != peer.name:
             raise _PushRefused(PushRefusal.WRONG_DEVICE)
@@ -200,6 +200,7 @@ class PushReceiver:
     def _general(self, apdu: bytes, bound: PushPeer | None) -> Notification:
         cursor = Cursor(apdu)
         cursor.u8()
+        # it may be left out where both sides know it: then the connection must tell whose push it is
         title = cursor.take(cursor.length()) or (bound.title if bound is not None else b"")
         body = cursor.take(cursor.length())
         cursor.finish("general-glo")
@@ -211,7 +212,7 @@ class PushReceiver:
         return self._ciphered(peer, title, body)
 
     def _glo(self, apdu: bytes, bound: PushPeer | None) -> Notification:
-        """A glo- APDU has no title: only on a connection whose meter is known."""
+        """Open a glo- APDU, which carries no title: only on a connection whose meter is known."""
         if bound is None or not bound.title:
             raise _PushRefused(PushRefusal.UNKNOWN_SENDER, "glo")
         cursor = Cursor(apdu)
@@ -222,20 +223,22 @@ class PushReceiver:
 
     def _ciphered(self, peer: PushPeer, title: bytes, ciphered: bytes) -> Notification:
         keys = self._keys(title)
-        if not ciphered or ciphered[0] & peer.required != peer.required:
+        if not ciphered or ciphered[0] & peer.required != peer.required:  # before any work with its keys
             raise _PushRefused(PushRefusal.WEAK_PROTECTION)
         try:
             opened = suites.unprotect(keys, title, ciphered, required=peer.required)
         except SecurityFailure:
-            _wrong_key()
+            raise _PushRefused(PushRefusal.WRONG_KEY) from None
         if opened.plain[:1] not in (b"\x0f", b"\xc2"):
-            # without a tag a wrong key shows itself as noise only
-            raise _PushRefused(PushRefusal.NOT_A_PUSH if opened.control & 0x10 else PushRefusal.WRONG_KEY)
+            # without an authentication tag a wrong key shows itself as noise only
+            tagged = opened.control & AUTHENTICATED
+            raise _PushRefused(PushRefusal.NOT_A_PUSH if tagged else PushRefusal.WRONG_KEY)
         body = _body(notification.decode(opened.plain))
         self._check_device(peer, body.device, proved=bool(opened.control & AUTHENTICATED))
         sender = sender_key(keys, title)
         if opened.counter <= self._replay.last(sender):
             raise _PushRefused(PushRefusal.REPLAYED)
+        # last of all: a counter noted for a push that is refused after all would shut out the meter's next
         self._replay.note(sender, opened.counter)
         return Notification(peer=peer, body=body, counter=opened.counter, control=opened.control)
 
@@ -249,17 +252,12 @@ class PushReceiver:
         return keys
 
     def _check_device(self, peer: PushPeer, device: str, *, proved: bool) -> None:
-        """The body must not name another meter; where nothing else proves the sender it must name this."""
-        if not device or device in peer.devices:
-            if not device and (peer.pinned or not proved):
-                raise _PushRefused(PushRefusal.WRONG_DEVICE)
+        """Check that a body names no other meter, and this one where nothing else proves the sender."""
+        if device in peer.devices:
             return
-        if peer.pinned or not proved or self._ring.peer_of_device(device) is not None:
+        # makers write their own texts here: with a tag any text will do that is not another meter's of ours
+        if peer.pinned or not proved or (device and self._ring.peer_of_device(device) is not None):
             raise _PushRefused(PushRefusal.WRONG_DEVICE)
-
-
-def _wrong_key() -> NoReturn:
-    raise _PushRefused(PushRefusal.WRONG_KEY) from None
 
 
 def _body(apdu: DataNotification | EventNotification) -> PushBody:
@@ -285,5 +283,5 @@ def sender_key(keys: Keys, title: bytes) -> str:
 
 
 def printable(name: str) -> str:
-    """A stranger's name for logs and pages: short, ASCII, without control characters."""
+    """Return a stranger's name for logs and pages: short, ASCII, without control characters."""
     return "".join(c if " " < c <= "~" else "?" for c in name[:MAX_NAME]) or "(none)"

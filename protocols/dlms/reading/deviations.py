@@ -1,4 +1,4 @@
-"""How we write the deviation from UTC in a range's ends: meters differ in its sign, and some in heeding it."""
+"""The deviation from UTC in a range's ends: meters differ in its sign, and some read it although it is unspecified."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from protocols.dlms.data import cosem_time
 
 
 class Deviations:
-    """The way of the moment: as the companion says, and otherwise if that fails.
+    """The form in which the deviation is written: first as the companion says, then otherwise.
 
-    `proven` says that an answer showed it to be the meter's way.
+    `proven` says that an answer showed the present form to be the one that the meter understands.
     """
 
-    ways = 3
+    forms = 3
 
     def __init__(self, zone: ZoneInfo, *, east: bool) -> None:
         self._zone = zone
         self._signs = (1, -1, 0) if east else (-1, 1, 0)
-        self.way = 0
+        self.form = 0
         self.proven = False
 
     def next(self, attempt: int) -> None:
-        """Write it the next way, after `attempt` others failed; after the last comes the first again."""
-        self.way = (self.way + 1) % self.ways if attempt < self.ways - 1 else 0
+        """Take the next form, after `attempt` others failed; after the last comes the companion's again."""
+        self.form = (self.form + 1) % self.forms if attempt < self.forms - 1 else 0
 
     def matter(self, at: datetime) -> bool:
-        """Tell whether the ways differ at `at`."""
+        """Say whether the forms differ at `at`."""
         return bool(at.astimezone(self._zone).utcoffset())
 
     def encode(self, at: datetime) -> bytes:
         """Write an end of a range as the meter's wall clock."""
         offset = at.astimezone(self._zone).utcoffset() or timedelta()
-        sign = self._signs[self.way]
+        sign = self._signs[self.form]
         minutes = sign * (offset // timedelta(minutes=1)) if sign else None
         return cosem_time.encode(at, self._zone, deviation=minutes)
 

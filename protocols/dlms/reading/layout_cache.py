@@ -1,4 +1,4 @@
-"""What sessions learned of each meter: layouts with their fingerprint, object lists; shared by sessions."""
+"""What sessions learned of each meter: layouts with their fingerprint, object lists; kept between sessions."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class KnownLayout:
     checked_at: datetime
 
     def fresh(self, now: datetime) -> bool:
-        """Tell whether the meter showed these columns a short while ago."""
+        """Say whether the meter showed these columns a short while ago."""
         return timedelta() <= now - self.checked_at < CHECK_EVERY
 
 
-Known = KnownLayout | tuple[ObjectEntry, ...]
-Layouts = MutableMapping[tuple[str, str, str], Known]
-"""What sessions learn, by (manufacturer, firmware, what); an empty dict to begin with."""
+Learned = KnownLayout | tuple[ObjectEntry, ...]
+Layouts = MutableMapping[tuple[str, str, str], Learned]
+"""What sessions learned of all meters, by meter id, firmware, and what it is; an empty dict to begin with."""
 
 
 def fingerprint(capture_objects: Data) -> str:
@@ -42,34 +42,33 @@ def fingerprint(capture_objects: Data) -> str:
 
 
 class LayoutCache:
-    """The part of a shared cache that one meter may use: what it showed itself, under its own firmware.
+    """What one meter showed under its present firmware, within `entries` that all sessions share.
 
-    `meter` tells meters of one firmware apart. Nothing is taken from one meter for another: scales differ
-    by rating, lists by configuration, and one bad meter must not spoil all of its model. Without a firmware
-    version or a `meter` nothing is kept.
+    Nothing is taken from one meter for another: scales differ by rating, lists by configuration, and one bad
+    meter must not spoil all of its model. A meter without an id or a firmware version (both "") keeps nothing.
     """
 
-    def __init__(self, entries: Layouts, manufacturer: str, firmware: str, meter: str = "") -> None:
+    def __init__(self, entries: Layouts, meter: str, firmware: str) -> None:
         self._entries = entries
-        self._prefix = (manufacturer, firmware)
         self._meter = meter
+        self._firmware = firmware
 
-    def of_meter(self, name: str) -> KnownLayout | None:
-        """Find what this meter showed last."""
-        found = self._find(name)
+    def layout(self, name: str) -> KnownLayout | None:
+        """Return a layout that the meter showed, however long ago."""
+        found = self._entries.get(self._key(name))
         return found if isinstance(found, KnownLayout) else None
 
-    def put(self, name: str, known: KnownLayout) -> None:
-        """Keep a layout as what this meter showed."""
+    def put_layout(self, name: str, known: KnownLayout) -> None:
+        """Keep a layout that the meter showed."""
         self._put(name, known)
 
-    def drop(self, name: str) -> None:
-        """Forget what this meter showed."""
+    def drop_layout(self, name: str) -> None:
+        """Forget a layout that does not fit any more."""
         self._entries.pop(self._key(name), None)
 
     def objects(self, client: str) -> tuple[ObjectEntry, ...] | None:
-        """Find the object list that a client of this meter sees."""
-        found = self._find(f"objects/{client}")
+        """Return the object list that a client of this meter sees."""
+        found = self._entries.get(self._key(f"objects/{client}"))
         return found if isinstance(found, tuple) else None
 
     def put_objects(self, client: str, listed: tuple[ObjectEntry, ...]) -> None:
@@ -77,14 +76,11 @@ class LayoutCache:
         self._put(f"objects/{client}", listed)
 
     def _key(self, name: str) -> tuple[str, str, str]:
-        return (*self._prefix, f"{name}@{self._meter}")
+        return self._meter, self._firmware, name
 
-    def _find(self, name: str) -> Known | None:
-        return self._entries.get(self._key(name))
-
-    def _put(self, name: str, known: Known) -> None:
-        if not (self._prefix[1] and self._meter):
+    def _put(self, name: str, learned: Learned) -> None:
+        if not (self._firmware and self._meter):
             return
         if len(self._entries) >= MAX_ENTRIES:
             self._entries.clear()
-        self._entries[self._key(name)] = known
+        self._entries[self._key(name)] = learned

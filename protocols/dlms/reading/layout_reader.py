@@ -38,19 +38,19 @@ ENERGY = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 
 
 class LayoutReader:
-    """Layouts of one meter through one association.
+    """Layouts of one meter, read through an association and kept in `cache`.
 
     `scale_conflicts` counts columns whose scaler profile contradicts the register's own scaler_unit: the
     register is believed. `reread` counts layouts that did not fit any more.
     """
 
     def __init__(
-        self, exchange: ResumingExchange, clock: Clock, cache: LayoutCache, known: Companion
+        self, exchange: ResumingExchange, clock: Clock, cache: LayoutCache, assumed: Companion
     ) -> None:
         self._exchange = exchange
         self._clock = clock
         self._cache = cache
-        self._companion = known
+        self._companion = assumed
         self._layouts: dict[Obis, KnownLayout] = {}
         self._sources: dict[Obis, BufferSource] = {}
         self._scales: dict[Obis, Mapping[tuple[Obis, int], Scale]] = {}
@@ -74,9 +74,12 @@ class LayoutReader:
         raise missing
 
     async def again(self, layout: Layout) -> Layout | None:
-        """Read the columns again because rows do not fit; None when they are what they were."""
+        """Read the columns again because rows do not fit.
+
+        Returns the layout as it is now, or None when the columns are what they were: then the rows are bad.
+        """
         before = self._layouts.pop(layout.obis, None)
-        self._cache.drop(_name(layout.profile, layout.obis))
+        self._cache.drop_layout(_name(layout.profile, layout.obis))
         fresh = await self._read(layout.profile, layout.obis)
         if before is not None and before.fingerprint == self._layouts[layout.obis].fingerprint:
             return None
@@ -97,10 +100,10 @@ class LayoutReader:
 
     async def _read(self, profile: ProfileName, obis: Obis) -> Layout:
         name = _name(profile, obis)
-        known = self._cache.of_meter(name)
+        known = self._cache.layout(name)
         if known is None or not known.fresh(self._clock.now()):
             known = await self._columns(profile, obis)
-            self._cache.put(name, known)
+            self._cache.put_layout(name, known)
         # columns and scales may be known for a while, period and order are asked in each session
         layout = await self._with_settings(known.layout)
         self._layouts[obis] = replace(known, layout=layout)
@@ -114,13 +117,17 @@ class LayoutReader:
         return KnownLayout(layout=layout, fingerprint=mark, checked_at=now)
 
     async def _with_settings(self, layout: Layout) -> Layout:
-        if layout.profile in PRESENT:
+        if layout.profile in PRESENT:  # one row: no period, no order
             return layout
         obis = layout.obis
         period, order = await self._numbers(Target(7, obis, 4), Target(7, obis, 5))
         if layout.profile is ProfileName.BLOCK_LOAD and not 0 < period <= MAX_PERIOD:
             period = await self._declared_period()
-        if order not in (0, SORT_FIFO, SORT_LIFO):
+        if order not in (
+            0,
+            SORT_FIFO,
+            SORT_LIFO,
+        ):  # sorted by some register: entries cannot be halved by time
             self.unordered.add(obis)
         periodic = layout.profile in PERIODIC and 0 < period <= MAX_PERIOD
         return replace(layout, period=period if periodic else 0, newest_first=order == SORT_LIFO)
@@ -134,9 +141,9 @@ class LayoutReader:
         return period if 0 < period <= MAX_PERIOD else 0
 
     async def _numbers(self, *targets: Target) -> list[int]:
-        """Read integers; 0 for what the meter refuses or does not have. A busy meter is asked another time."""
+        """Read integers; 0 for what the meter refuses or does not have. Raises MeterBusy."""
         found = await self._exchange.get_many(targets)
-        _not_busy(found)
+        _raise_busy(found)
         return [(one.integer or 0) if isinstance(one, Data) else 0 for one in found]
 
     # scales
@@ -146,8 +153,14 @@ class LayoutReader:
     ) -> tuple[CapturedColumn, ...]:
         """Join the scaler profile by OBIS; ask the object itself where it has no entry or is not believed."""
         scales = dict(await self._profile_scales(scalers)) if scalers is not None else {}
-        registers = [c for c in columns if c.class_id in REGISTER_CLASSES and c.quantity.attribute == VALUE]
-        registers = [c for c in registers if c.quantity.obis != BILLING_DATE]
+        # some meters capture the billing date as a register, which it is none
+        registers = [
+            c
+            for c in columns
+            if c.class_id in REGISTER_CLASSES
+            and c.quantity.attribute == VALUE
+            and c.quantity.obis != BILLING_DATE
+        ]
         await self._check(registers, scales)
         missing = [c for c in registers if (c.quantity.obis, VALUE) not in scales]
         for column, scale in zip(missing, await self._own_scales(missing), strict=True):
@@ -181,11 +194,7 @@ class LayoutReader:
             try:
                 captured = parse_columns(await self._exchange.get(Target(7, scalers, 3)))
                 scales = parse_scales(captured, await self._exchange.get(Target(7, scalers)))
-            except (
-                NotSupported,
-                MeterRefused,
-                MeterProtocolError,
-            ):  # missing or unusable: registers know theirs
+            except (NotSupported, MeterRefused, MeterProtocolError):  # the registers know their own
                 scales = {}
             self._scales[scalers] = scales
         return self._scales[scalers]
@@ -195,7 +204,7 @@ class LayoutReader:
         wanted = {c.quantity.obis: c.class_id for c in columns if c.quantity.obis not in self._object_scales}
         targets = [Target(class_id, obis, SCALER[class_id]) for obis, class_id in wanted.items()]
         found = await self._exchange.get_many(targets)
-        _not_busy(found)  # "no scale" would be kept, and its energies be missing for hours
+        _raise_busy(found)  # "no scale" would be kept, and its energies be missing for hours
         for target, one in zip(targets, found, strict=True):
             self._object_scales[target.obis] = parse_scale(one) if isinstance(one, Data) else None
         return [self._object_scales[c.quantity.obis] for c in columns]
@@ -206,7 +215,7 @@ class LayoutReader:
         """Return single objects as columns with their scales, kept like a profile's."""
         columns = tuple(CapturedColumn(class_id=r.class_id, quantity=r.quantity) for r in reads)
         name, mark = f"{profile}/objects", ",".join(str(c.quantity) for c in columns)
-        known = self._cache.of_meter(name)
+        known = self._cache.layout(name)
         if known is None or known.fingerprint != mark or not known.fresh(self._clock.now()):
             asked = [r.scale is None and r.class_id in REGISTER_CLASSES and _has_scale(r) for r in reads]
             scaled = [c for c, ask in zip(columns, asked, strict=True) if ask]
@@ -216,11 +225,11 @@ class LayoutReader:
             )
             layout = Layout(profile=profile, obis=reads[0].places[0], columns=columns)
             known = KnownLayout(layout=layout, fingerprint=mark, checked_at=self._clock.now())
-            self._cache.put(name, known)
+            self._cache.put_layout(name, known)
         return known.layout
 
 
-def _not_busy(found: Sequence[Data | ProtocolError]) -> None:
+def _raise_busy(found: Sequence[Data | ProtocolError]) -> None:
     """Raise MeterBusy where one of these was not answered for now."""
     for one in found:
         if isinstance(one, MeterBusy):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from protocols.dlms.data.syntax import Number, OctetString, Record, Rest, Sized
+from protocols.dlms.data.syntax import OctetString, Record, Rest, Sized, UnsignedNumber
 
 KEY_OCTETS = 16
 AUTHENTICATED = 0x10
@@ -69,13 +69,13 @@ SECURED_TEXT = Record(
     SecuredText,
     (
         "control",
-        Number(
+        UnsignedNumber(
             "security control",
             1,
             {control | suite: name for control, name in _CONTROL_NAMES.items() for suite in range(3)},
         ),
     ),
-    ("counter", Number("invocation counter", 4)),
+    ("counter", UnsignedNumber("invocation counter", 4)),
     ("text", Rest("text and tag")),
 )
 
@@ -103,17 +103,17 @@ class Form(Enum):
 
     @property
     def dedicated(self) -> bool:
-        """Say whether the dedicated key is used."""
+        """Whether the dedicated key is used."""
         return self in (Form.DED, Form.GENERAL_DED)
 
     @property
     def general(self) -> bool:
-        """Say whether the APDU carries its sender's title."""
+        """Whether the APDU carries its sender's title."""
         return self in (Form.GENERAL_GLO, Form.GENERAL_DED)
 
 
 def form_of(apdu: bytes) -> Form | None:
-    """Tell by its tag how an APDU is ciphered; None for a plain one."""
+    """Return how an APDU is ciphered, by its tag; None for a plain one."""
     tag = apdu[0] if apdu else 0
     if tag in _GENERAL:
         return Form.GENERAL_GLO if tag == GENERAL_GLO else Form.GENERAL_DED
@@ -123,5 +123,5 @@ def form_of(apdu: bytes) -> Form | None:
 
 
 def is_ciphered(apdu: bytes) -> bool:
-    """Tell a ciphered APDU by its tag."""
+    """Return whether an APDU is ciphered, by its tag."""
     return form_of(apdu) is not None

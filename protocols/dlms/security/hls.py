@@ -66,9 +66,9 @@ def prove(credentials: Credentials, *, prover: Party, verifier: Party, counter: 
 
 
 def check(credentials: Credentials, answer: bytes, *, prover: Party, verifier: Party) -> int:
-    """Check an answer to the verifier's challenge; gives the counter inside (mechanism 5), else 0.
+    """Check an answer to the verifier's challenge; returns the counter inside (mechanism 5), else 0.
 
-    SecurityFailure when the prover does not know the secret.
+    Raises SecurityFailure when the prover does not know the secret.
     """
     if credentials.auth is not Auth.HLS_GMAC:
         if not same(answer, prove(credentials, prover=prover, verifier=verifier)):
@@ -83,7 +83,7 @@ def check(credentials: Credentials, answer: bytes, *, prover: Party, verifier: P
 
 
 def reflects(auth: Auth, own: bytes, challenge: bytes) -> bool:
-    """Say whether an answer to `challenge` would also answer our `own`, so that it must not be given.
+    """Return whether an answer to `challenge` would also answer our `own`, so that it must not be given.
 
     Mechanism 2 ciphers a challenge block by block, so any block of ours in it is enough.
     """
@@ -102,7 +102,7 @@ def _padded(challenge: bytes) -> bytes:
 
 
 def same(left: bytes, right: bytes) -> bool:
-    """Compare secrets in constant time."""
+    """Return whether two secrets are equal, in constant time."""
     return hmac.compare_digest(left, right)
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from protocols.dlms.apdu import acse
 from protocols.dlms.apdu.acse import Aare, Aarq, InitiateRequest, InitiateResponse
 from protocols.dlms.apdu.diagnostics import DECIPHERING_ERROR, INVOCATION_COUNTER_ERROR
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, ActionResponse, Apdu
 from protocols.dlms.data.types import Data, Tag, octets
 from protocols.dlms.security import ciphering, hls, suites
@@ -16,7 +17,7 @@ from protocols.dlms.security.ciphering import KeySet
 from protocols.dlms.security.forms import CIPHER_OVERHEAD, Form
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.model import READ_WRITE_DENIED, AssociationPolicy, CosemModel
-from protocols.dlms.server.services import IMPOSSIBLE, NOT_ALLOWED, Refusal
+from protocols.dlms.server.services import IMPOSSIBLE, NOT_ALLOWED, ServiceRefused
 from protocols.errors import MeterConfigError, MeterProtocolError, SecurityFailure
 from protocols.session import Auth
 
@@ -75,12 +76,15 @@ class ServerAssociation:
     # AARQ and AARE
 
     def open(self, aarq: Aarq) -> None:
-        """Take the AARQ; AssociationRejected when it does not fit, Refusal for a used counter."""
+        """Take the AARQ; AssociationRejected when it does not fit, ServiceRefused for a used counter."""
         if diagnostic := _mismatch(self.policy, aarq):
             raise AssociationRejected(diagnostic)
         self._client_title = aarq.system_title
         try:
-            self._proposed = acse.decode_initiate_request(self._open_initiate(aarq.user_information))
+            ciphered, initiate = self.policy.ciphered, aarq.user_information
+            self._proposed = acse.decode_initiate_request(
+                self.unprotect(initiate)[0] if ciphered else initiate
+            )
             self._take_dedicated(self._proposed.dedicated_key)
         except (SecurityFailure, MeterConfigError) as error:
             raise AssociationRejected(acse.DIAGNOSTIC_FAILURE) from error
@@ -104,16 +108,13 @@ class ServerAssociation:
         return acse.encode_aare(aare)
 
     def release(self, information: bytes, granted: InitiateResponse) -> bytes:
-        """Check the Initiate inside an RLRQ; gives the one for RLRE. Refusal when it is not the client's."""
+        """Check the Initiate inside an RLRQ; returns the one for RLRE. ServiceRefused when it is not the client's."""
         try:
             plain, form = self.unprotect(information)
             acse.decode_initiate_request(plain)
         except (SecurityFailure, MeterProtocolError):
-            raise Refusal(NOT_ALLOWED, DECIPHERING_ERROR) from None
+            raise ServiceRefused(NOT_ALLOWED, DECIPHERING_ERROR) from None
         return self.protect(acse.encode_initiate_response(granted), form)
-
-    def _open_initiate(self, information: bytes) -> bytes:
-        return self.unprotect(information)[0] if self.policy.ciphered else information
 
     def _take_dedicated(self, key: bytes | None) -> None:
         if key is None or self._keys is None:
@@ -124,19 +125,21 @@ class ServerAssociation:
     # ciphering
 
     def unprotect(self, received: bytes) -> tuple[bytes, Form]:
-        """Open an APDU; a used counter is a Refusal, as the Green Book asks; SecurityFailure otherwise."""
+        """Open an APDU; a used counter is a ServiceRefused, as the Green Book asks; SecurityFailure otherwise."""
         assert self._keys is not None
         required = suites.CONTROLS[self.policy.protection]
         opened = ciphering.unprotect_apdu(self._keys, self._client_title, received, required=required)
         self._client_title = self._client_title or opened.title
-        if opened.form.dedicated:
+        if opened.form.dedicated:  # a key of this association alone, whose counter began with it
             if opened.counter <= self._dedicated_counter:
-                raise Refusal(NOT_ALLOWED, INVOCATION_COUNTER_ERROR, self._dedicated_counter)
+                raise ServiceRefused(NOT_ALLOWED, INVOCATION_COUNTER_ERROR, self._dedicated_counter)
             self._dedicated_counter = opened.counter
             return opened.plain, opened.form
+        # The global key outlives associations: its counter is kept by the model, over restarts too. It is
+        # compared after the tag was checked, or anybody could push it up.
         last = self._model.frame_counter(self._client)
         if opened.counter <= last:
-            raise Refusal(NOT_ALLOWED, INVOCATION_COUNTER_ERROR, last)
+            raise ServiceRefused(NOT_ALLOWED, INVOCATION_COUNTER_ERROR, last)
         if self._opening_counter is None:
             self._opening_counter = opened.counter
         self._model.note_frame_counter(self._client, opened.counter)
@@ -157,17 +160,20 @@ class ServerAssociation:
     # HLS passes 3 and 4
 
     def authenticate(self, request: Apdu) -> ActionResponse:
-        """Check the client's proof and give the meter's; Refusal for any other request before that."""
+        """Check the client's proof and return the meter's; ServiceRefused for any other request before that."""
         match request:
             case ActionRequest(
-                class_id=15, method=1, parameter=Data(Tag.OCTET_STRING, bytes() as answer), invoke=invoke
+                target=Target(class_id=15, index=1),
+                parameter=Data(Tag.OCTET_STRING, bytes() as answer),
+                invoke=invoke,
             ):
                 pass
             case _:
-                raise Refusal(NOT_ALLOWED, IMPOSSIBLE)
+                raise ServiceRefused(NOT_ALLOWED, IMPOSSIBLE)
         try:
             proof = self._prove(answer)
         except (SecurityFailure, MeterProtocolError, MeterConfigError):
+            # One answer for every cause: which check failed would help whoever guesses.
             return ActionResponse(invoke=invoke, result=READ_WRITE_DENIED)
         self.proved = True
         return ActionResponse(invoke=invoke, result=0, data=octets(proof))
@@ -208,7 +214,7 @@ def reject(aarq: Aarq, diagnostic: int) -> bytes:
 
 
 def _mismatch(policy: AssociationPolicy, aarq: Aarq) -> int:
-    """Compare a request with the policy: 0 when it fits, else the diagnostic."""
+    """Return 0 when a request fits the policy, else the diagnostic."""
     if aarq.context != (acse.CONTEXT_CIPHERED if policy.ciphered else acse.CONTEXT_PLAIN):
         return acse.DIAGNOSTIC_CONTEXT
     if (aarq.mechanism or 0) != hls.MECHANISMS[policy.auth]:  # 0 is "lowest level", the same as no name

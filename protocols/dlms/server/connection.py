@@ -15,7 +15,14 @@ from protocols.dlms.apdu.services import Apdu, ExceptionResponse, decode_apdu, e
 from protocols.dlms.security.forms import is_ciphered
 from protocols.dlms.server.association import AssociationRejected, ServerAssociation, reject
 from protocols.dlms.server.model import CosemModel
-from protocols.dlms.server.services import IMPOSSIBLE, NOT_ALLOWED, NOT_SUPPORTED, UNKNOWN, Refusal, Services
+from protocols.dlms.server.services import (
+    IMPOSSIBLE,
+    NOT_ALLOWED,
+    NOT_SUPPORTED,
+    UNKNOWN,
+    ServiceRefused,
+    Services,
+)
 from protocols.errors import LocalError, MeterConfigError, MeterProtocolError, SecurityFailure
 
 
@@ -80,13 +87,13 @@ class ServerConnection:
         self._gbt_size = 0
         policy = self._model.associations().get(self._client)
         if policy is not None and policy.pre_established:
-            self._stand(self._associate_with(self._client))
+            self._establish(self._associate_with(self._client))
 
     def handle(self, octets: bytes) -> list[bytes]:
         """Answer one APDU: one APDU, or the blocks of a general block transfer."""
         if octets[:1] == bytes((gbt.TAG,)):
-            return self._block(octets)
-        self._transfer = None
+            return self._take_block(octets)
+        self._transfer = None  # a whole APDU gives up a transfer that was not finished
         return self._send(self._answer(octets))
 
     def _answer(self, octets: bytes) -> bytes:
@@ -97,7 +104,7 @@ class ServerConnection:
             if tag == 0x62:
                 return self._release(acse.decode_release(octets))
             return self._service(octets)
-        except Refusal as refusal:
+        except ServiceRefused as refusal:
             return encode_apdu(refusal.answer)
         except (MeterProtocolError, MeterConfigError, SecurityFailure):
             return encode_apdu(ExceptionResponse(state=UNKNOWN, service=NOT_SUPPORTED))
@@ -117,11 +124,11 @@ class ServerConnection:
             association.open(aarq)
         except AssociationRejected as rejected:
             return reject(aarq, rejected.diagnostic)
-        self._stand(association)
+        self._establish(association)
         return association.answer(aarq, self._granted(association))
 
     def _release(self, release: acse.Release) -> bytes:
-        """Let go; Refusal where a ciphered Initiate inside fails its check, and the association stands.
+        """End the association; ServiceRefused where a ciphered Initiate inside fails its check: it stands then.
 
         A plain RLRQ is answered in a ciphered association too, as meters do (Green Book 9.4.2 leaves the user
         information out or in): whoever can send one could cut the line as well. RLRE answers in kind.
@@ -137,7 +144,7 @@ class ServerConnection:
         both = association.proposed & settings.conformance
         return InitiateResponse(conformance=both, max_pdu=settings.max_pdu)
 
-    def _stand(self, association: ServerAssociation) -> None:
+    def _establish(self, association: ServerAssociation) -> None:
         self._association = association
         most = min(association.max_send, self._settings.max_pdu)
         both = association.proposed & self._settings.conformance
@@ -156,15 +163,15 @@ class ServerConnection:
     def _service(self, octets: bytes) -> bytes:
         association = self._association
         if association is None:
-            raise Refusal(NOT_ALLOWED, IMPOSSIBLE)
+            raise ServiceRefused(NOT_ALLOWED, IMPOSSIBLE)
         if not association.policy.ciphered:
             return encode_apdu(self._serve(decode_apdu(octets)))
         if not is_ciphered(octets):
-            raise Refusal(NOT_ALLOWED, IMPOSSIBLE)
+            raise ServiceRefused(NOT_ALLOWED, IMPOSSIBLE)
         try:
             plain, form = association.unprotect(octets)
         except SecurityFailure:
-            raise Refusal(NOT_ALLOWED, DECIPHERING_ERROR) from None
+            raise ServiceRefused(NOT_ALLOWED, DECIPHERING_ERROR) from None
         return association.protect(encode_apdu(self._serve(decode_apdu(plain))), form)
 
     def _serve(self, request: Apdu) -> Apdu:
@@ -173,7 +180,7 @@ class ServerConnection:
         if self._association.proved:
             return self._services.serve(request)
         answer = self._association.authenticate(request)
-        if answer.result:
+        if answer.result:  # a failed proof ends the association: no second guess on the same challenge
             self._association = None
         return answer
 
@@ -187,13 +194,13 @@ class ServerConnection:
             self._transfer = BlockTransfer(size=self._gbt_size, window=self._settings.gbt_window)
         return [gbt.encode(block) for block in self._transfer.send(octets)]
 
-    def _block(self, octets: bytes) -> list[bytes]:
+    def _take_block(self, octets: bytes) -> list[bytes]:
         if not self._gbt_size:
             return [encode_apdu(ExceptionResponse(state=UNKNOWN, service=NOT_SUPPORTED))]
         try:
             block = gbt.decode(octets)
             begins = block.number == 1 and not block.acknowledged and block.data
-            if self._transfer is None or begins:
+            if self._transfer is None or begins:  # a client that was cut off begins anew without a word
                 self._transfer = BlockTransfer(size=self._gbt_size, window=self._settings.gbt_window)
             step = self._transfer.take(block)
         except (MeterProtocolError, LocalError):
@@ -201,7 +208,7 @@ class ServerConnection:
             return [encode_apdu(ExceptionResponse(state=NOT_ALLOWED, service=IMPOSSIBLE))]
         if step.apdu is None:
             return [gbt.encode(block) for block in step.send]
-        if step.apdu[:1] == bytes((gbt.TAG,)):
+        if step.apdu[:1] == bytes((gbt.TAG,)):  # blocks in blocks would nest without end
             self._transfer = None
             return [encode_apdu(ExceptionResponse(state=NOT_ALLOWED, service=IMPOSSIBLE))]
         return self._send(self._answer(step.apdu))

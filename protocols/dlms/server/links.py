@@ -19,7 +19,7 @@ MANAGEMENT = 1
 """Logical device that Indian meters serve."""
 
 
-class Conversation(Protocol):
+class ServedAssociation(Protocol):
     """One client's association as the framing sees it."""
 
     def handle(self, octets: bytes) -> list[bytes]:
@@ -41,8 +41,8 @@ class ServedMeter:
         """Return this meter's own limits where they differ from the port's."""
         return common
 
-    def converse(self, client: int, settings: ServerSettings) -> Conversation:
-        """Begin a conversation with a client address."""
+    def associate(self, client: int, settings: ServerSettings) -> ServedAssociation:
+        """Return the association of one client address, which has not begun."""
         return ServerConnection(self.model, client, settings, self.counter)
 
 
@@ -53,7 +53,7 @@ class WrapperServer:
         self._meters = meters
         self._settings = settings
         self._decoder = wrapper.WrapperDecoder()
-        self._connections: dict[tuple[int, int], Conversation] = {}
+        self._connections: dict[tuple[int, int], ServedAssociation] = {}
 
     def receive_data(self, data: bytes) -> bytes:
         """Return the answers to what `data` completed; MeterProtocolError for a wrong header."""
@@ -74,11 +74,11 @@ class WrapperServer:
             for answer in connection.handle(request.apdu):
                 yield wrapper.encode(request.destination, request.source, answer)
 
-    def _connection(self, client: int, server: int) -> Conversation | None:
+    def _connection(self, client: int, server: int) -> ServedAssociation | None:
         meter = self._meters.get(server)
         known = self._connections.get((client, server))
         if known is None and meter is not None and len(self._connections) < MAX_CLIENTS:
-            known = meter.converse(client, meter.limits(self._settings))
+            known = meter.associate(client, meter.limits(self._settings))
             self._connections[client, server] = known
         return known
 
@@ -89,7 +89,7 @@ class _Station:
     peer: Address
     max_send: int
     channel: Channel
-    connection: Conversation
+    connection: ServedAssociation
 
 
 class HdlcBus:
@@ -117,7 +117,7 @@ class HdlcBus:
         return bytes(out)
 
     def quiet(self) -> None:
-        """Be told that the line fell silent: what is incomplete stays so and is dropped."""
+        """Drop what is incomplete: the line fell silent, and the rest will not come."""
         self._decoder.reset()
 
     def notification(self, physical: int, client: int, apdu: bytes) -> bytes:
@@ -214,7 +214,7 @@ class HdlcBus:
             window_send=granted.window_transmit,
             window_receive=granted.window_receive,
         )
-        connection = meter.converse(key[1], limits)
+        connection = meter.associate(key[1], limits)
         self._stations[key] = _Station(frame.destination, frame.source, granted.transmit, channel, connection)
         return _reply(frame, hdlc.UA, granted.encode())
 

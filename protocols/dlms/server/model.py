@@ -60,7 +60,7 @@ class CosemModel(Protocol):
         """Write an attribute."""
 
     def action(self, client: int, target: Target, parameter: Data | None) -> Data | None:
-        """Run a method and give what it returns."""
+        """Run a method; returns what it returns."""
 
     def frame_counter(self, client: int) -> int:
         """Last invocation counter received in the association of `client`, as 0.0.43.1.x.255 shows it."""

@@ -52,7 +52,7 @@ NOT_ALLOWED, UNKNOWN = 1, 2
 IMPOSSIBLE, NOT_SUPPORTED = 1, 2
 
 
-class Refusal(Exception):
+class ServiceRefused(Exception):
     """A request that draws an error APDU instead of a response."""
 
     def __init__(self, state: int, service: int, counter: int | None = None) -> None:
@@ -61,7 +61,7 @@ class Refusal(Exception):
 
 
 @dataclass(slots=True)
-class _Outgoing:
+class _AnswerInBlocks:
     """An encoded answer that goes out in blocks."""
 
     octets: bytes
@@ -71,7 +71,7 @@ class _Outgoing:
 
 
 @dataclass(slots=True)
-class _Incoming:
+class _RequestInBlocks:
     """A request that comes in blocks."""
 
     first: RequestBlock
@@ -90,15 +90,15 @@ class Services:
         self._policy = policy
         self._room = max(MIN_ROOM, room - BLOCK_OVERHEAD)
         self._first_block = first_block
-        self._outgoing: _Outgoing | None = None
-        self._incoming: _Incoming | None = None
+        self._answer_in_blocks: _AnswerInBlocks | None = None
+        self._request_in_blocks: _RequestInBlocks | None = None
 
     def serve(self, request: Apdu) -> Apdu:
-        """Answer a request; Refusal for what is no request."""
+        """Answer a request; ServiceRefused for what is no request."""
         if not isinstance(request, GetNext | ActionNext):
-            self._outgoing = None
+            self._answer_in_blocks = None
         if not isinstance(request, RequestBlock):
-            self._incoming = None
+            self._request_in_blocks = None
         try:
             return self._dispatch(request)
         except AccessDenied as denied:
@@ -115,31 +115,28 @@ class Services:
             case ActionNext():
                 return self._next_block(request.block, request.invoke, action=True)
             case SetRequest():
-                target = Target(request.class_id, request.obis, request.attribute)
-                return SetResponse(invoke=request.invoke, result=self._set(target, request.value))
+                return SetResponse(invoke=request.invoke, result=self._set(request.target, request.value))
             case SetListRequest():
                 results = self._set_all(request.targets, request.values)
                 return SetListResponse(invoke=request.invoke, results=results)
             case ActionRequest():
-                target = Target(request.class_id, request.obis, request.method)
-                outcome = self._action(target, request.parameter)
+                outcome = self._action(request.target, request.parameter)
                 return self._action_answer((outcome,), request.invoke, listed=False)
             case ActionListRequest():
-                outcomes = self._act_all(request.targets, request.parameters)
+                outcomes = self._run_all(request.targets, request.parameters)
                 return self._action_answer(outcomes, request.invoke, listed=True)
             case RequestBlock():
                 return self._take_block(request)
-        raise Refusal(UNKNOWN, NOT_SUPPORTED)
+        raise ServiceRefused(UNKNOWN, NOT_SUPPORTED)
 
     # reading
 
     def _get(self, request: GetRequest) -> GetResponse | GetBlock:
-        target = Target(request.class_id, request.obis, request.attribute, request.selection)
-        value = self._read(target)
+        value = self._read(request.target)
         encoded = axdr.encode(value)
         if len(encoded) <= self._room:
             return GetResponse(invoke=request.invoke, data=value)
-        return self._first(encoded, request.invoke)
+        return self._begin_blocks(encoded, request.invoke)
 
     def _get_list(self, request: GetListRequest) -> GetListResponse | GetBlock:
         outcomes: list[Outcome] = []
@@ -153,7 +150,7 @@ class Services:
         encoded = encode_outcomes(tuple(outcomes))
         if len(encoded) <= self._room:
             return GetListResponse(invoke=request.invoke, outcomes=tuple(outcomes))
-        return self._first(encoded, request.invoke)
+        return self._begin_blocks(encoded, request.invoke)
 
     def _read(self, target: Target) -> Data:
         return self._model.get(self._client, target)
@@ -166,38 +163,38 @@ class Services:
 
     # answers in blocks
 
-    def _first(self, encoded: bytes, invoke: int) -> GetBlock:
-        self._outgoing = _Outgoing(encoded, action=False, number=self._first_block - 1)
+    def _begin_blocks(self, encoded: bytes, invoke: int) -> GetBlock:
+        self._answer_in_blocks = _AnswerInBlocks(encoded, action=False, number=self._first_block - 1)
         block = self._send_block(invoke)
         assert isinstance(block, GetBlock)
         return block
 
     def _next_block(self, number: int, invoke: int, *, action: bool) -> Apdu:
-        sending = self._outgoing
+        sending = self._answer_in_blocks
         if sending is not None and sending.action is action and number == sending.number:
             return self._send_block(invoke)
-        self._outgoing = None
+        self._answer_in_blocks = None
         if action:
             return ActionResponse(invoke=invoke, result=NO_LONG_GET)
         code = NO_LONG_GET if sending is None else BLOCK_NUMBER_INVALID
         return GetBlock(invoke=invoke, last=True, number=number, error=code)
 
     def _send_block(self, invoke: int) -> GetBlock | ActionBlock:
-        sending = self._outgoing
+        sending = self._answer_in_blocks
         assert sending is not None
         raw = sending.octets[sending.sent : sending.sent + self._room]
         sending.sent += len(raw)
         sending.number += 1
         last = sending.sent >= len(sending.octets)
         if last:
-            self._outgoing = None
+            self._answer_in_blocks = None
         kind = ActionBlock if sending.action else GetBlock
         return kind(invoke=invoke, last=last, number=sending.number, raw=raw)
 
     def _action_answer(self, outcomes: tuple[Outcome, ...], invoke: int, *, listed: bool) -> Apdu:
         encoded = encode_action_outcomes(outcomes, listed=listed)
         if len(encoded) > self._room:
-            self._outgoing = _Outgoing(encoded, action=True, number=0)
+            self._answer_in_blocks = _AnswerInBlocks(encoded, action=True, number=0)
             return self._send_block(invoke)
         if listed:
             return ActionListResponse(invoke=invoke, outcomes=outcomes)
@@ -229,7 +226,7 @@ class Services:
             return Outcome(denied.code)
         return Outcome(0, answer)
 
-    def _act_all(self, targets: tuple[Target, ...], parameters: tuple[Data, ...]) -> tuple[Outcome, ...]:
+    def _run_all(self, targets: tuple[Target, ...], parameters: tuple[Data, ...]) -> tuple[Outcome, ...]:
         return tuple(
             self._action(target, None if parameter == NULL else parameter)
             for target, parameter in zip(targets, parameters, strict=True)
@@ -239,31 +236,35 @@ class Services:
 
     def _take_block(self, block: RequestBlock) -> Apdu:
         if block.targets:
-            self._incoming = _Incoming(block, bytearray(), 0)
-        coming = self._incoming
-        wrong = coming is None or coming.first.action is not block.action or block.number != coming.number + 1
-        if coming is None or wrong or len(coming.octets) + len(block.raw) > MAX_OCTETS:
-            self._incoming = None
-            code = LONG_ABORTED if block.targets or coming is None else BLOCK_NUMBER_INVALID
+            self._request_in_blocks = _RequestInBlocks(block, bytearray(), 0)
+        incoming = self._request_in_blocks
+        wrong = (
+            incoming is None
+            or incoming.first.action is not block.action
+            or block.number != incoming.number + 1
+        )
+        if incoming is None or wrong or len(incoming.octets) + len(block.raw) > MAX_OCTETS:
+            self._request_in_blocks = None
+            code = LONG_ABORTED if block.targets or incoming is None else BLOCK_NUMBER_INVALID
             return _block_refused(block, code)
-        coming.octets += block.raw
-        coming.number = block.number
+        incoming.octets += block.raw
+        incoming.number = block.number
         if not block.last:
             return BlockAck(action=block.action, invoke=block.invoke, number=block.number)
-        self._incoming = None
+        self._request_in_blocks = None
         try:
-            return self._whole(coming, block)
+            return self._carry_out(incoming, block)
         except MeterProtocolError:
             return _block_refused(block, LONG_ABORTED)
 
-    def _whole(self, coming: _Incoming, last: RequestBlock) -> Apdu:
+    def _carry_out(self, incoming: _RequestInBlocks, last: RequestBlock) -> Apdu:
         """Do what the blocks ask for, now that all are here."""
-        first, raw = coming.first, bytes(coming.octets)
+        first, raw = incoming.first, bytes(incoming.octets)
         values = decode_values(raw) if first.listed else (axdr.decode(raw),)
         if len(values) != len(first.targets):
             return _block_refused(last, LONG_ABORTED)
         if first.action:
-            outcomes = self._act_all(first.targets, values)
+            outcomes = self._run_all(first.targets, values)
             return self._action_answer(outcomes, last.invoke, listed=first.listed)
         results = self._set_all(first.targets, values)
         return BlockAck(
@@ -281,4 +282,4 @@ def _denied(request: Apdu, code: int) -> Apdu:
     """Answer a request that the model refused as a whole."""
     if isinstance(request, GetRequest | GetListRequest):
         return GetResponse(invoke=request.invoke, error=code)
-    raise Refusal(UNKNOWN, NOT_SUPPORTED)
+    raise ServiceRefused(UNKNOWN, NOT_SUPPORTED)

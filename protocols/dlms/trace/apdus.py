@@ -29,7 +29,7 @@ from protocols.dlms.apdu.lists import (
     RequestBlock,
 )
 from protocols.dlms.apdu.services import ActionRequest, ActionResponse, GetBlock, GetRequest
-from protocols.dlms.data.syntax import Field, Number, OctetString, Rest, Sequence, Value
+from protocols.dlms.data.syntax import CosemValue, Field, OctetString, Rest, Sequence, UnsignedNumber
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.security.forms import (
     DED_TAGS,
@@ -73,13 +73,13 @@ for _ciphered, _plain in PLAIN_TAGS.items():
     _form = "ded" if _ciphered in _DEDICATED else "glo"
     _APDUS[_ciphered] = (f"{_form}-{_APDUS[_plain][0]}", SERVICE_CIPHERED)
 
-_ALL_BLOCKS = Value("value of all blocks")
+_ALL_BLOCKS = CosemValue("value of all blocks")
 _ALL_RESULTS = Sequence("results of all blocks", GET_OUTCOME)
 _ALL_VALUES = Sequence("values of all blocks", VALUE)
 
 
 def apdu_name(tag: int) -> str | None:
-    """Name an APDU by its tag; None for what is no APDU."""
+    """Return the name of an APDU by its tag; None for what is no APDU."""
     if tag == GENERAL_CIPHERING:
         return "general-ciphering"
     return _APDUS[tag][0] if tag in _APDUS else None
@@ -145,8 +145,8 @@ class ApduReader:
                 state.dedicated = key if len(key) == KEY_OCTETS else b""
             case GetRequest() | GetListRequest():
                 state.get_list = isinstance(apdu, GetListRequest)
-            case ActionRequest(class_id=class_id, method=method, parameter=parameter):
-                state.proving = (class_id, method) == _HLS
+            case ActionRequest(target=target, parameter=parameter):
+                state.proving = (target.class_id, target.index) == _HLS
                 if state.proving:
                     self._proof(cursor, parameter, by_client=True)
             case ActionResponse(data=Data() as answer) if state.proving:
@@ -196,7 +196,7 @@ class ApduReader:
     # security
 
     def _proof(self, cursor: TraceCursor, answer: Data | None, *, by_client: bool) -> None:
-        """Say how an answer to an HLS challenge checks."""
+        """Show whether an answer to an HLS challenge is right."""
         if answer is None or answer.tag is not Tag.OCTET_STRING or len(answer.octets or b"") >= 0x80:
             return
         step = (
@@ -243,13 +243,13 @@ class ApduReader:
         for name in ("system title of the receiver", "time", "other information"):
             cursor.field(OctetString(name))
         wrapped = False
-        if cursor.field(Number("key information present")):
-            match cursor.field(Number("key", 1, {0: "identified", 1: "wrapped", 2: "agreed"})):
+        if cursor.field(UnsignedNumber("key information present")):
+            match cursor.field(UnsignedNumber("key", 1, {0: "identified", 1: "wrapped", 2: "agreed"})):
                 case 0:
-                    cursor.field(Number("key id", 1, {0: "global unicast", 1: "global broadcast"}))
+                    cursor.field(UnsignedNumber("key id", 1, {0: "global unicast", 1: "global broadcast"}))
                 case 1:
                     wrapped = True
-                    cursor.field(Number("key-encrypting key", 1, {0: "master key"}))
+                    cursor.field(UnsignedNumber("key-encrypting key", 1, {0: "master key"}))
                     cursor.field(OctetString("wrapped key"))
                 case 2:
                     wrapped = True

@@ -55,7 +55,7 @@ class Conversations:
     others: int = 0
 
     def lines(self) -> list[str]:
-        """Write the tree for people."""
+        """Return the tree as lines for people."""
         return [line for part in self.parts for line in part.lines()]
 
     def document(self) -> dict[str, object]:
@@ -87,10 +87,12 @@ class _Conversation:
 def decode_conversations(
     recorded: Iterable[RecordedOctets], known: Callable[[], TraceState]
 ) -> Conversations:
-    """Read conversations; `known` makes the state that each begins with. Nothing in the octets raises.
+    """Return the trees of conversations that were recorded with two directions, each piece with its time.
 
-    A wrong unit is noted, and reading goes on with the next one, where the framing tells where that begins.
-    """
+    `recorded` comes in the order of time; `known` makes the state (keys, titles) that each conversation begins
+        with. Nothing in the octets raises, what `recorded` itself raises passes. A wrong unit is noted, and reading goes
+    on with the next one, where the framing tells where that begins.
+        """
     reader = _ConversationsReader(known)
     full = False
     for piece in recorded:
@@ -224,7 +226,7 @@ def _arrow_and_time(piece: RecordedOctets) -> str:
 
 
 def _beginning(octets: bytes) -> int | None:
-    """Find where DLMS begins: a wrapper header with an APDU, or the first HDLC frame with a right header."""
+    """Return where DLMS begins: a wrapper header with an APDU, or the first HDLC frame with a right header."""
     if octets[:2] == _WRAPPER and len(octets) > _HEADER and any(octets[6:8]):
         return 0 if apdu_name(octets[_HEADER]) is not None else None
     at = octets.find(FLAG)
@@ -238,7 +240,7 @@ def _beginning(octets: bytes) -> int | None:
 
 
 def _may_begin(octets: bytes) -> bool:
-    """Say whether more octets could still tell."""
+    """Return whether more octets could still tell."""
     if octets[:2] == _WRAPPER[: len(octets)] and len(octets) <= _HEADER:
         return True
     last = octets.rfind(FLAG)

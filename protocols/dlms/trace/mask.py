@@ -19,7 +19,7 @@ _PASSWORD = re.compile(
 
 
 class PasswordMask:
-    """Give it what goes one way over a line, in order; it gives the same octets with passwords as `*`.
+    """Called with what goes one way over a line, in order; returns the same octets with passwords as `*`.
 
     HDLC frames keep a right check sequence, and a password that is split over segments is masked in each.
     Whole frames are expected, as a client sends them; in other octets a password is masked where it is seen
@@ -89,7 +89,7 @@ class PasswordMask:
 
 
 def _frame(octets: bytearray, at: int) -> tuple[int, int, int, bool] | None:
-    """Find the HDLC frame at `at`: its start, its end, where its information begins, segmented or not."""
+    """Return the HDLC frame at `at`: its start, its end, where its information begins, segmented or not."""
     while at < len(octets) and octets[at] == FLAG:
         at += 1
     if len(octets) - at < 9 or octets[at] & 0xF0 != FORMAT_TYPE:

@@ -101,7 +101,7 @@ class TraceState:
         return TraceCursor(data, places, cursor.node, listener, "" if placed else "joined")
 
     def proof(self, answer: bytes, *, by_client: bool) -> str:
-        """Check an answer to an HLS challenge as far as keys are known."""
+        """Return `right`, `wrong` or why an answer to an HLS challenge is not checked."""
         from protocols.dlms.security import hls  # the ciphers are imported where a proof is to be checked
         from protocols.session import Auth
 

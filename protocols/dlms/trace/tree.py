@@ -10,10 +10,10 @@ from typing import Any, Protocol, cast
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.axdr import MAX_DEPTH
 from protocols.dlms.data.cursor import Cursor, Readable
-from protocols.dlms.data.syntax import Field, T, Value
+from protocols.dlms.data.syntax import CosemValue, Field, T
 from protocols.dlms.data.types import Data, Tag
 from protocols.errors import MeterProtocolError
-from protocols.reading import Obis
+from protocols.obis import Obis
 
 MAX_NODES = 300_000
 """Parts of one tree; a compact-array of 20 octets can announce very many."""
@@ -43,7 +43,7 @@ class Node:
     children: list[Node] = field(default_factory=list)
 
     def lines(self, depth: int = 0) -> Iterator[str]:
-        """Write the tree: offset, indentation, name, value. `+` marks offsets in another text."""
+        """Yield the tree: offset, indentation, name, value. `+` marks offsets in another text."""
         mark = "+" if self.space else " "
         yield f"{mark}{self.offset:04x}  {'  ' * depth}{self.name}" + (
             f": {self.value}" if self.value else ""
@@ -134,7 +134,7 @@ class TraceCursor(Cursor):
     def field(self, field: Readable[T]) -> T:
         """Read a declared field as a node of its own, when it has a name."""
         assert isinstance(field, Field)
-        if isinstance(field, Value):
+        if isinstance(field, CosemValue):
             return cast("T", self.value(field.label))
         if not field.name:
             read: T = field.read(self)
@@ -236,14 +236,14 @@ class TraceCursor(Cursor):
 
 
 def shown(octets: bytes) -> str:
-    """Write octets as hex, the middle of many left out."""
+    """Return octets as hex, of many the first."""
     if len(octets) <= MAX_SHOWN:
         return octets.hex(" ")
     return f"{octets[:MAX_SHOWN].hex(' ')} … ({len(octets)} octets)"
 
 
 def _meaning(octets: bytes) -> str:
-    """Say what octets most likely are: a time, an OBIS code or text."""
+    """Return what octets most likely are: a time, an OBIS code or text."""
     if len(octets) == cosem_time.OCTETS and 1990 <= int.from_bytes(octets[:2], "big") < 2100:
         at = cosem_time.decode(octets).at
         return f" ({at:%Y-%m-%d %H:%M:%S} UTC)" if at is not None else ""

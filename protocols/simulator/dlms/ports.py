@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from protocols.dlms.apdu.conformance import Conformance
 from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
-from protocols.dlms.server.links import MANAGEMENT, Conversation, HdlcBus, ServedMeter, WrapperServer
+from protocols.dlms.server.links import MANAGEMENT, HdlcBus, ServedAssociation, ServedMeter, WrapperServer
 from protocols.dlms.server.ports import FRAME_SILENCE
 from protocols.errors import LineClosed, ProtocolError
 from protocols.simulator.cosem.model import HouseholdModel
@@ -54,7 +54,7 @@ class SimulatedMeter(ServedMeter):
             first_block=0 if self.player.standing(FaultKind.BLOCKS_FROM_ZERO) else common.first_block,
         )
 
-    def converse(self, client: int, settings: ServerSettings) -> Conversation:
+    def associate(self, client: int, settings: ServerSettings) -> ServedAssociation:
         """Begin a conversation with a client address."""
         inner = ServerConnection(self.model, client, settings, self.counter)
         if self.player is None or not isinstance(self.model, FaultyModel):

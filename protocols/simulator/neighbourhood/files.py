@@ -9,11 +9,12 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 
 from protocols.clock import SimulatedClock
 from protocols.errors import MeterConfigError
-from protocols.session import DlmsSettings, ModbusSettings
+from protocols.session import DLMS_SETTINGS, DlmsSettings, ModbusSettings
 from protocols.simulator.cosem.rows import IST
 from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan, Plan, plan_neighbourhood
 from protocols.simulator.neighbourhood.pushes import PushTo, push_senders, pushes_ciphered
@@ -188,17 +189,14 @@ def _meter_toml(meter: MeterPlan, *, push: bool = False) -> str:
 
 
 def _dlms_fields(dlms: DlmsSettings) -> dict[str, object]:
-    fields: dict[str, object | None] = {
-        "client": dlms.client,
-        "framing": dlms.framing,
-        "physical": dlms.physical,
-        "auth": str(dlms.auth),
-        "ciphered": dlms.ciphered,
-        "password_ref": dlms.password_ref,
-        "encryption_key_ref": dlms.encryption_key_ref,
-        "authentication_key_ref": dlms.authentication_key_ref,
+    """Return the settings that are not the usual ones, as TOML and JSON write them."""
+    usual = DlmsSettings()
+    given = {name: getattr(dlms, name) for name in DLMS_SETTINGS}
+    return {
+        name: str(value) if isinstance(value, StrEnum) else value
+        for name, value in given.items()
+        if value != getattr(usual, name)
     }
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _modbus_fields(modbus: ModbusSettings) -> dict[str, object]:

@@ -131,12 +131,12 @@ async def test_counters_start_above_the_meters_and_never_repeat() -> None:
         assert len(set(s.counters.given)) == len(s.counters.given)
 
 
-async def test_layouts_are_cached_by_maker_and_firmware() -> None:
+async def test_layouts_are_cached_by_meter_and_firmware() -> None:
     cache: Layouts = {}
     async with site() as s:
         async with s.open(layouts=cache) as session:
             await collect(session, ProfileName.BLOCK_LOAD)
-        assert {key[:2] for key in cache} == {("GEN", "F1.0")}
+        assert {key[:2] for key in cache} == {("GEN:00000007", "F1.0")}
         del s.meter.attributes["1-0:99.1.0*255", 3]  # read again it would be missing
         async with s.open(layouts=cache) as session:
             assert len(await collect(session, ProfileName.BLOCK_LOAD)) == 96

@@ -89,7 +89,7 @@ def decode_rows(
         twins.append(cells)
         sets.append(reading_set(layout, row, at, len(twins) - 1, zone=zone, received_at=received_at))
     sets.sort(key=lambda s: (s.at, s.occurrence))
-    return DecodedRows(sets=tuple(sets), unstamped=unstamped)
+    return DecodedRows(sets=tuple(sets), count=len(rows), unstamped=unstamped)
 
 
 def reading_set(

@@ -108,7 +108,7 @@ def reader_of(
     zone: ZoneInfo = IST,
 ) -> ProfileReader:
     """Make a reader of that meter; a cache of its own unless one is given."""
-    shared = LayoutCache({} if cache is None else cache, "GEN", "F1", meter)
+    shared = LayoutCache({} if cache is None else cache, f"GEN:{meter}", "F1")
     return ProfileReader(exchange, zone, ManualClock(now), shared, companion(name))  # type: ignore[arg-type]
 
 

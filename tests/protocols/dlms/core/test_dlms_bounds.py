@@ -135,5 +135,5 @@ def test_a_full_cache_of_layouts_begins_anew(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("protocols.dlms.reading.layout_cache.MAX_ENTRIES", 2)
     entries: dict[Any, Any] = {}
     for number in range(5):
-        LayoutCache(entries, "GEN", "F1", f"GEN:{number}").put_objects("48", ())
+        LayoutCache(entries, f"GEN:{number}", "F1").put_objects("48", ())
         assert len(entries) <= 2

@@ -14,7 +14,8 @@ import pytest
 
 from protocols.dlms.framing import wrapper
 from protocols.dlms.push.dial_in import DialInConnection, DialInLine
-from protocols.dlms.push.listener import PushLimits, PushListener
+from protocols.dlms.push.limits import PushLimits
+from protocols.dlms.push.listener import PushListener
 from protocols.dlms.push.receiver import Notification, PushReceiver
 from protocols.errors import LineClosed, LineTimeout, LineUnavailable
 from tests.support.dlms.pushes import ALERT, METER, Memory, Ring, ciphered, ui

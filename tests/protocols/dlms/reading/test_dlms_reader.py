@@ -87,7 +87,7 @@ async def test_without_ranges_rows_are_selected_by_entry(newest_first: bool) -> 
     assert [r.at for r in await collect(reader, BLOCK, low)] == [at for at in instants(meter) if at > low]
     assert len(exchange.buffers) < 12  # halving, then one page
     assert [r.at for r in await collect(reader, BLOCK)] == instants(meter)
-    assert reader.statistics().ways == ((NAME, "entries"),)
+    assert reader.statistics().methods == ((NAME, "entries"),)
 
 
 async def test_an_unordered_buffer_is_read_by_entry_from_its_beginning() -> None:
@@ -115,7 +115,7 @@ async def test_without_any_selection_the_whole_buffer_is_read() -> None:
     reader = reader_of(ScriptedExchange(meter, refuse(RangeSelection, EntrySelection)))
     low, high = START + timedelta(hours=5), START + timedelta(hours=6)
     assert [r.at for r in await collect(reader, BLOCK, low, high)] == [low + timedelta(minutes=30), high]
-    assert reader.statistics().ways == ((NAME, "whole"),)
+    assert reader.statistics().methods == ((NAME, "whole"),)
 
 
 async def test_a_meter_that_refuses_everything_is_refused_with_its_first_reason() -> None:
@@ -135,7 +135,7 @@ async def test_a_busy_meter_is_not_taken_for_one_without_ranges() -> None:
     reader = reader_of(ScriptedExchange(SmallMeter(), refuse(RangeSelection, code=2)))
     with pytest.raises(MeterBusy):
         await collect(reader, BLOCK)
-    assert reader.statistics().ways == ()
+    assert reader.statistics().methods == ()
 
 
 async def test_a_meter_that_gives_everything_for_any_range_is_asked_once() -> None:
@@ -146,7 +146,7 @@ async def test_a_meter_that_gives_everything_for_any_range_is_asked_once() -> No
     assert [r.at for r in await collect(reader, BLOCK, low, high)] == [low + timedelta(minutes=30), high]
     assert len(exchange.buffers) == 1
     assert len(await collect(reader, BLOCK)) == 96
-    assert reader.statistics().ways == ((NAME, "whole"),)
+    assert reader.statistics().methods == ((NAME, "whole"),)
 
 
 async def test_newest_first_and_ends_left_out_make_no_difference() -> None:

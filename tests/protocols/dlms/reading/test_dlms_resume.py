@@ -117,7 +117,7 @@ def test_whatever_is_cut_where_rows_are_a_beginning_of_what_the_meter_has(framin
     assert len(whole) == 96
     finished = []
 
-    @profile(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+    @profile(max_examples=25, suppress_health_check=list(HealthCheck))
     @given(faults=faults)
     def cut(faults: list[Fault]) -> None:
         given_faults = [f for f in faults if framing == "hdlc" or f.kind != "flip"]
@@ -241,15 +241,18 @@ async def cutting(host: str, port: int, after: list[int]) -> AsyncIterator[int]:
         async def up() -> None:
             while octets := await reader.read(4096):
                 far_writer.write(octets)
+            far_writer.close()  # the client hung up: so does the meter, and what follows ends
 
         asking = asyncio.create_task(up())
         left = after.pop(0) if after else 1 << 30
-        while left > 0 and (octets := await far_reader.read(min(left, 4096))):
-            writer.write(octets)
-            left -= len(octets)
-        asking.cancel()
-        far_writer.close()
-        writer.close()
+        try:
+            while left > 0 and (octets := await far_reader.read(min(left, 4096))):
+                writer.write(octets)
+                left -= len(octets)
+        finally:
+            asking.cancel()
+            far_writer.close()
+            writer.close()
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     try:

@@ -1,4 +1,4 @@
-"""Serves one meter from a file that `explore --save` wrote: the other half of that command."""
+"""Serves one meter from a file that `explore --save` wrote."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from protocols.session import Auth
 from protocols.simulator.cosem.saved_meter import SavedMeterModel
 
 HDLC_PHYSICAL = 17
+"""HDLC address of the served meter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplaySettings:
-    """Where and how a replayed meter answers."""
+    """Where and how a saved meter answers; `frozen` stops its clock at the time of the file."""
 
     host: str
     port: int
@@ -29,12 +30,12 @@ class ReplaySettings:
     key_file: Path | None
 
 
-async def serve_replayed(path: Path, settings: ReplaySettings) -> None:
+async def serve_saved_meter(path: Path, settings: ReplaySettings) -> None:
     """Serve until cancelled; UsageError when file, keys or port cannot be used."""
     if settings.framing not in ("wrapper", "hdlc"):
         hint = nearest(settings.framing, ("wrapper", "hdlc"))
         raise UsageError(f"--framing: `{settings.framing}` is not one of wrapper, hdlc.{hint}")
-    saved, model = load_replayed(path, settings)
+    saved, model = _load(path, settings)
     try:
         if settings.framing == "hdlc":
             server = await serve_hdlc_tcp({HDLC_PHYSICAL: model}, settings.host, settings.port)
@@ -51,7 +52,7 @@ async def serve_replayed(path: Path, settings: ReplaySettings) -> None:
         await server.serve_forever()
 
 
-def load_replayed(path: Path, settings: ReplaySettings) -> tuple[SavedMeter, SavedMeterModel]:
+def _load(path: Path, settings: ReplaySettings) -> tuple[SavedMeter, SavedMeterModel]:
     """Read a saved meter and make its model; UsageError names what is wrong with the file or the keys."""
     try:
         if path.stat().st_size > MAX_CHARACTERS:
