@@ -8,7 +8,7 @@ import socket
 import time
 import tty
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,11 @@ class SocketEnd:
         self.reader: asyncio.StreamReader | None = None
         self.writer: asyncio.StreamWriter | None = None
         self.came = asyncio.Event()
+        self._writers: list[asyncio.StreamWriter] = []
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
+        self._writers.append(writer)
         self.came.set()
 
     async def read(self, count: int) -> bytes:
@@ -53,6 +55,13 @@ class SocketEnd:
         assert self.writer is not None
         self.writer.close()
 
+    async def close(self) -> None:
+        """Close every connection that came."""
+        for writer in self._writers:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
 
 @asynccontextmanager
 async def tcp_pair() -> AsyncIterator[tuple[Line, FarEnd]]:
@@ -64,8 +73,7 @@ async def tcp_pair() -> AsyncIterator[tuple[Line, FarEnd]]:
     finally:
         await line.close()
         server.close()
-        if far.writer is not None:
-            far.writer.close()
+        await far.close()
 
 
 class PtyEnd:
