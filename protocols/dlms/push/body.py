@@ -67,12 +67,6 @@ class PushBody:
     clock: bytes = b""
 
 
-def bit_name(bit: int) -> str:
-    """Name a bit of the event status word; `bit 90` when it is reserved or the maker's own."""
-    word = companion().esw
-    return (word.bits if word else {}).get(bit, f"bit {bit}")
-
-
 def body_of(apdu: DataNotification) -> PushBody:
     """Take a data-notification apart; MeterProtocolError when it is no push as IS 15959 meters send it."""
     items = apdu.body.items
