@@ -6,12 +6,16 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from gateway.central.ledger.ledger import Ledger
 from gateway.edge.journal.journal import Journal
 from protocols.clock import SystemClock
 from tests.support import services
 from tests.support.mosquitto import Mosquitto
+
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -61,7 +61,7 @@ def print_table(
 
 
 def fits(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Say whether `print_table` prints these rows without breaking a cell."""
+    """Return whether `print_table` prints these rows without breaking a cell."""
     from rich.measure import Measurement
 
     paper = _paper()

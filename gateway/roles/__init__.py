@@ -1,1 +1,1 @@
-"""The roles put together: edge, central, portal and field commands, from the configuration."""
+"""The roles put together from the configuration: edge, central, portal, and the visits of a field engineer."""

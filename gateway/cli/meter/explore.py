@@ -118,7 +118,7 @@ class _Progress:
     """One line on standard error that is written over, when a person watches."""
 
     def __init__(self) -> None:
-        self._shown = False
+        self._on_screen = False
 
     def show(self, done: int, total: int, listed: ObjectEntry, index: int) -> None:
         if not sys.stderr.isatty():
@@ -126,10 +126,10 @@ class _Progress:
         text = f"{done}/{total}  {listed.obis}#{index} {object_name(listed.obis)}"
         sys.stderr.write(f"\r{text[: WIDTH - 1]:<{WIDTH - 1}}")
         sys.stderr.flush()
-        self._shown = True
+        self._on_screen = True
 
     def end(self) -> None:
-        if self._shown:
+        if self._on_screen:
             sys.stderr.write(f"\r{'':<{WIDTH - 1}}\r")
             sys.stderr.flush()
 

@@ -14,7 +14,7 @@ from protocols.meters.address import parse_line
 
 
 def is_address(text: str) -> bool:
-    """Say whether the text is meant as an address."""
+    """Return whether the text is meant as an address."""
     return "://" in text
 
 

@@ -10,6 +10,7 @@ from protocols.dlms.apdu.fields import (
     DATA_OR_RESULT,
     INVOKE,
     METHOD,
+    NO_SELECTION,
     RESULT,
     SELECTION,
     VALUE,
@@ -172,7 +173,9 @@ class ActionOutcome(Field[Outcome]):
 
 SELECTED = Record(Target, ("class_id obis index", ATTRIBUTE), ("selection", SELECTION))
 """An attribute, with the selection that GET may ask for."""
-LISTED_METHOD = Record(Target, ("class_id obis index", METHOD))
+METHOD_TARGET = Record(Target, ("class_id obis index", METHOD))
+UNSELECTED = Record(Target, ("class_id obis index", ATTRIBUTE), ("", NO_SELECTION))
+"""An attribute that is written whole."""
 GET_OUTCOME = GetOutcome()
 ACTION_OUTCOME = ActionOutcome()
 OUTCOMES = Sequence("results", GET_OUTCOME)

@@ -19,24 +19,20 @@ from protocols.dlms.apdu.diagnostics import (
 )
 from protocols.dlms.apdu.fields import (
     ANSWER,
-    ATTRIBUTE,
     DATA_OR_RESULT,
     INVOKE,
     INVOKE_ID,
-    METHOD,
-    NO_SELECTION,
     OPTIONAL_PARAMETER,
     RESULT,
-    SELECTION,
     VALUE,
     OrResult,
-    Selection,
 )
 from protocols.dlms.apdu.lists import (
     ACTION_OUTCOMES,
-    LISTED_METHOD,
+    METHOD_TARGET,
     OUTCOMES,
     SELECTED,
+    UNSELECTED,
     VALUES,
     ActionBlock,
     ActionListRequest,
@@ -48,23 +44,20 @@ from protocols.dlms.apdu.lists import (
     RequestBlock,
     SetListRequest,
     SetListResponse,
+    Target,
     as_many_values,
 )
 from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.data.syntax import Field, Flag, OctetString, Record, Sequence, Single, UnsignedNumber
 from protocols.dlms.data.types import Data
 from protocols.errors import LocalError
-from protocols.obis import Obis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetRequest:
     """GET of one attribute, possibly a selection of a profile's rows."""
 
-    class_id: int
-    obis: Obis
-    attribute: int
-    selection: Selection | None = None
+    target: Target
     invoke: int = INVOKE
 
 
@@ -100,9 +93,7 @@ class GetBlock:
 class SetRequest:
     """SET of one attribute."""
 
-    class_id: int
-    obis: Obis
-    attribute: int
+    target: Target
     value: Data = field(repr=False)
     invoke: int = INVOKE
 
@@ -119,9 +110,7 @@ class SetResponse:
 class ActionRequest:
     """ACTION: run one method."""
 
-    class_id: int
-    obis: Obis
-    method: int
+    target: Target
     parameter: Data | None = field(default=None, repr=False)
     invoke: int = INVOKE
 
@@ -208,7 +197,7 @@ _NUMBER = UnsignedNumber("block number", 4)
 _LAST, _RAW = Flag("last block"), OctetString("raw data")
 _RAW_OR_RESULT = OrResult("a block", "raw data", _RAW, absent=b"")
 _BLOCK = (("last", _LAST), ("number", _NUMBER), ("raw", _RAW))
-_ATTRIBUTES, _METHODS = Sequence("attributes", SELECTED), Sequence("methods", LISTED_METHOD)
+_ATTRIBUTES, _METHODS = Sequence("attributes", SELECTED), Sequence("methods", METHOD_TARGET)
 _PARAMETERS, _RESULTS = Sequence("parameters", VALUE), Sequence("results", RESULT)
 _SET, _SET_LIST = {"action": False, "listed": False}, {"action": False, "listed": True}
 _ACTION, _ACTION_LIST = {"action": True, "listed": False}, {"action": True, "listed": True}
@@ -217,21 +206,14 @@ SERVICES = (
     Service(
         0xC0,
         "get-request",
-        _kind(1, "normal", GetRequest, ("class_id obis attribute", ATTRIBUTE), ("selection", SELECTION)),
+        _kind(1, "normal", GetRequest, ("target", SELECTED)),
         _kind(2, "next", GetNext, ("block", _NUMBER)),
         _kind(3, "with list", GetListRequest, ("targets", _ATTRIBUTES)),
     ),
     Service(
         0xC1,
         "set-request",
-        _kind(
-            1,
-            "normal",
-            SetRequest,
-            ("class_id obis attribute", ATTRIBUTE),
-            ("", NO_SELECTION),
-            ("value", VALUE),
-        ),
+        _kind(1, "normal", SetRequest, ("target", UNSELECTED), ("value", VALUE)),
         _kind(3, "block", RequestBlock, *_BLOCK, fixed={"action": False, "targets": ()}),
         _kind(2, "first block", RequestBlock, ("targets", Single(SELECTED)), *_BLOCK, fixed=_SET),
         _kind(
@@ -247,9 +229,7 @@ SERVICES = (
     Service(
         0xC3,
         "action-request",
-        _kind(
-            1, "normal", ActionRequest, ("class_id obis method", METHOD), ("parameter", OPTIONAL_PARAMETER)
-        ),
+        _kind(1, "normal", ActionRequest, ("target", METHOD_TARGET), ("parameter", OPTIONAL_PARAMETER)),
         _kind(2, "next block", ActionNext, ("block", _NUMBER)),
         _kind(
             3,
@@ -260,7 +240,7 @@ SERVICES = (
             complaint=as_many_values,
         ),
         _kind(6, "block", RequestBlock, *_BLOCK, fixed={"action": True, "targets": ()}),
-        _kind(4, "first block", RequestBlock, ("targets", Single(LISTED_METHOD)), *_BLOCK, fixed=_ACTION),
+        _kind(4, "first block", RequestBlock, ("targets", Single(METHOD_TARGET)), *_BLOCK, fixed=_ACTION),
         _kind(5, "with list, first block", RequestBlock, ("targets", _METHODS), *_BLOCK, fixed=_ACTION_LIST),
     ),
     Service(
@@ -354,7 +334,12 @@ for _service in SERVICES:
 
 
 def encode_apdu(apdu: Apdu) -> bytes:
-    """Return the octets of an APDU; LocalError for a field that does not fit."""
+    """Return the octets of an APDU, plain: ciphering and framing come around it.
+
+    Raises LocalError for a field that does not fit its octets, such as a block number of five.
+
+    Example: `encode_apdu(GetRequest(target=Target(8, Obis(0, 0, 1, 0, 0), 2)))` asks for the clock's time.
+    """
     for head, record in _WRITERS[type(apdu)]:
         if record.fits(apdu):
             return head + record.write(apdu)
@@ -362,7 +347,13 @@ def encode_apdu(apdu: Apdu) -> bytes:
 
 
 def decode_apdu(octets: bytes) -> Apdu:
-    """Return the APDU that fills `octets`; MeterProtocolError names the offset of what is wrong."""
+    """Return the APDU that fills `octets`: GET, SET, ACTION, exception-response or confirmed-service-error.
+
+    Raises MeterProtocolError, which names the offset, for another tag or kind, for octets that end early or
+    late, and for what is well formed and not supported (a selective access other than by range or entry).
+
+    Example: `decode_apdu(bytes.fromhex("C401C100120007"))` is a GetResponse whose data is long-unsigned 7.
+    """
     cursor = Cursor(octets)
     tag = cursor.u8()
     if tag not in APDUS:

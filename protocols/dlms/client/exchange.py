@@ -127,9 +127,7 @@ class Exchange(AttributeReader):
 
     async def get_octets(self, target: Target) -> bytes:
         """Read one attribute as the A-XDR octets that the meter sent; errors as `get`."""
-        request = GetRequest(
-            class_id=target.class_id, obis=target.obis, attribute=target.index, selection=target.selection
-        )
+        request = GetRequest(target=target)
         event = await self._request(request, f"read of {target}")
         if isinstance(event, ValueRead):
             return event.octets
@@ -172,7 +170,7 @@ class Exchange(AttributeReader):
 
     async def set(self, target: Target, value: Data) -> None:
         """Write one attribute; errors as `get`."""
-        request = SetRequest(class_id=target.class_id, obis=target.obis, attribute=target.index, value=value)
+        request = SetRequest(target=target, value=value)
         await self._request(request, f"write of {target}")
 
     async def set_many(self, targets: Sequence[Target], values: Sequence[Data]) -> list[ProtocolError | None]:
@@ -203,9 +201,7 @@ class Exchange(AttributeReader):
 
     async def action(self, target: Target, parameter: Data) -> Data | None:
         """Run one method; errors as `get`."""
-        request = ActionRequest(
-            class_id=target.class_id, obis=target.obis, method=target.index, parameter=parameter
-        )
+        request = ActionRequest(target=target, parameter=parameter)
         event = await self._request(request, f"method {target.index} of {target.obis}")
         return event.data if isinstance(event, RequestDone) else None
 

@@ -10,6 +10,7 @@ from protocols.dlms.apdu import acse
 from protocols.dlms.apdu.acse import Aare, Aarq, InitiateRequest, InitiateResponse
 from protocols.dlms.apdu.conformance import BUILT, Conformance
 from protocols.dlms.apdu.diagnostics import action_result_name
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, ActionResponse, decode_apdu, encode_apdu
 from protocols.dlms.core import hints
 from protocols.dlms.core.outcomes import Associated, error_of
@@ -318,5 +319,5 @@ class ClientAssociation:
         counter = self._next_counter() if self._settings.auth is Auth.HLS_GMAC else 0
         answer = hls.prove(self._credentials(), prover=own, verifier=meter, counter=counter)
         return ActionRequest(
-            class_id=HLS_CLASS, obis=self._settings.hls_object, method=REPLY_TO_HLS, parameter=octets(answer)
+            target=Target(HLS_CLASS, self._settings.hls_object, REPLY_TO_HLS), parameter=octets(answer)
         )

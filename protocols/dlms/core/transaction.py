@@ -207,10 +207,8 @@ def _targets(request: Request) -> tuple[Target, ...]:
     match request:
         case GetListRequest() | SetListRequest() | ActionListRequest():
             return request.targets
-        case ActionRequest():
-            return (Target(request.class_id, request.obis, request.method),)
         case _:
-            return (Target(request.class_id, request.obis, request.attribute),)
+            return (request.target,)
 
 
 def _split(request: Request) -> tuple[tuple[Target, ...], bytes]:

@@ -18,7 +18,13 @@ FREE_ELEMENTS = 512
 
 
 def decode(data: bytes) -> Data:
-    """Return the value that fills `data`; MeterProtocolError with the offset otherwise."""
+    """Return the value that fills `data`.
+
+    Raises MeterProtocolError with the offset of what is wrong: a type that is not known, octets that are missing
+    (then EndOfOctets) or left over, nesting deeper than MAX_DEPTH, more than MAX_OCTETS or MAX_ELEMENTS.
+
+    Example: `decode(bytes.fromhex("120007")) == Data(Tag.LONG_UNSIGNED, 7)`
+    """
     cursor = Cursor(data)
     value = read(cursor)
     cursor.finish("the value")

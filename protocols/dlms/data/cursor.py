@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeVar
 
 from protocols.errors import MeterProtocolError
@@ -11,7 +10,6 @@ MAX_OCTETS = 1 << 20
 """Octets that one value or APDU may have: 35 days of quarter-hours in ten columns are about 200 kB."""
 _T_co = TypeVar("_T_co", covariant=True)
 _T = TypeVar("_T")
-_NO_GROUP = nullcontext()
 
 
 class EndOfOctets(MeterProtocolError):
@@ -133,10 +131,6 @@ class Cursor:
     def part(self, count: int) -> Cursor:
         """Consume `count` octets and return a cursor over them."""
         return Cursor(self.take(count))
-
-    def group(self, name: str) -> AbstractContextManager[object]:  # noqa: ARG002 (for a trace)
-        """Read several fields that belong together."""
-        return _NO_GROUP
 
     def note(self, text: object) -> None:
         """Say what the field that is being read holds, before all of it is read."""

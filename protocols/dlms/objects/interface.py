@@ -73,13 +73,11 @@ class AttributeRef(Generic[T]):
 
     def request(self, selection: Selection | None = None) -> GetRequest:
         """Return the GET request."""
-        return GetRequest(class_id=self.class_id, obis=self.obis, attribute=self.number, selection=selection)
+        return GetRequest(target=Target(self.class_id, self.obis, self.number, selection))
 
     def set_request(self, value: T) -> SetRequest:
         """Return the SET request; LocalError when the value does not fit."""
-        return SetRequest(
-            class_id=self.class_id, obis=self.obis, attribute=self.number, value=self.build(value)
-        )
+        return SetRequest(target=Target(self.class_id, self.obis, self.number), value=self.build(value))
 
     def parse(self, data: Data) -> T:
         """Read the value; MeterProtocolError names class, attribute, what was expected and got."""
@@ -117,10 +115,7 @@ class MethodRef(Generic[T]):
     def request(self, parameter: T) -> ActionRequest:
         """Return the ACTION request; LocalError when the parameter does not fit."""
         return ActionRequest(
-            class_id=self.class_id,
-            obis=self.obis,
-            method=self.number,
-            parameter=self.codec.build(parameter),
+            target=Target(self.class_id, self.obis, self.number), parameter=self.codec.build(parameter)
         )
 
     def parse(self, data: Data) -> T:

@@ -60,7 +60,12 @@ def protect_apdu(
     control: int = AUTHENTICATED_ENCRYPTED,
     form: Form = Form.GLO,
 ) -> bytes:
-    """Cipher a plain APDU in one of its forms."""
+    """Return a plain APDU ciphered in one of its forms.
+
+    `title` is the sender's system title (8 octets), `counter` its invocation counter, never used before with
+    these keys; `control` says whether to authenticate, encipher or both. Raises SecurityFailure when the
+    counter is used up.
+    """
     ciphered = CipheredApdu(secure(keys, title, counter, plain, control=control), title)
     if form.general:
         return bytes((GENERAL_DED if form.dedicated else GENERAL_GLO,)) + GENERAL_CIPHERED.write(ciphered)
@@ -71,7 +76,9 @@ def protect_apdu(
 def unprotect_apdu(
     keys: Keys | KeySet, title: bytes, apdu: bytes, *, required: int = AUTHENTICATED_ENCRYPTED
 ) -> OpenedApdu:
-    """Open a ciphered APDU; an empty title inside means `title` (the one from AARQ or AARE).
+    """Return what a ciphered APDU holds; an empty title inside means `title` (the one from AARQ or AARE).
+
+    The counter is returned and not compared: the caller knows the last one.
 
     Raises SecurityFailure for a plain APDU, a wrong tag, a weaker protection than `required`, and a title
     that is not the known one; MeterProtocolError where the octets end early.

@@ -9,6 +9,7 @@ from dataclasses import replace
 from protocols.dlms.apdu import acse
 from protocols.dlms.apdu.acse import Aare, Aarq, InitiateRequest, InitiateResponse
 from protocols.dlms.apdu.diagnostics import DECIPHERING_ERROR, INVOCATION_COUNTER_ERROR
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, ActionResponse, Apdu
 from protocols.dlms.data.types import Data, Tag, octets
 from protocols.dlms.security import ciphering, hls, suites
@@ -80,7 +81,10 @@ class ServerAssociation:
             raise AssociationRejected(diagnostic)
         self._client_title = aarq.system_title
         try:
-            self._proposed = acse.decode_initiate_request(self._open_initiate(aarq.user_information))
+            ciphered, initiate = self.policy.ciphered, aarq.user_information
+            self._proposed = acse.decode_initiate_request(
+                self.unprotect(initiate)[0] if ciphered else initiate
+            )
             self._take_dedicated(self._proposed.dedicated_key)
         except (SecurityFailure, MeterConfigError) as error:
             raise AssociationRejected(acse.DIAGNOSTIC_FAILURE) from error
@@ -111,9 +115,6 @@ class ServerAssociation:
         except (SecurityFailure, MeterProtocolError):
             raise ServiceRefused(NOT_ALLOWED, DECIPHERING_ERROR) from None
         return self.protect(acse.encode_initiate_response(granted), form)
-
-    def _open_initiate(self, information: bytes) -> bytes:
-        return self.unprotect(information)[0] if self.policy.ciphered else information
 
     def _take_dedicated(self, key: bytes | None) -> None:
         if key is None or self._keys is None:
@@ -162,7 +163,9 @@ class ServerAssociation:
         """Check the client's proof and return the meter's; ServiceRefused for any other request before that."""
         match request:
             case ActionRequest(
-                class_id=15, method=1, parameter=Data(Tag.OCTET_STRING, bytes() as answer), invoke=invoke
+                target=Target(class_id=15, index=1),
+                parameter=Data(Tag.OCTET_STRING, bytes() as answer),
+                invoke=invoke,
             ):
                 pass
             case _:

@@ -1,4 +1,4 @@
-"""Served meters on real sockets and ptys: the thin asyncio shell of `server_links`."""
+"""Served meters on real sockets and ptys: the thin asyncio shell of `links`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ async def serve_wrapper(
     *,
     settings: ServerSettings | None = None,
 ) -> asyncio.Server:
-    """Serve one meter (as logical device 1) or several by wPort on TCP; the caller closes the server."""
+    """Serve one meter (as logical device 1), or several by wPort, in the wrapper on a TCP port.
+
+    Each connection has associations of its own. Port 0 takes a free one: `server.sockets[0].getsockname()[1]`.
+    The caller closes the server. Raises OSError when the port is taken.
+
+    Example: `server = await serve_wrapper(HouseholdModel(home, clock, policies), port=4059)`
+    """
     meters = _served(_models(model))
     limits = settings or ServerSettings()
 

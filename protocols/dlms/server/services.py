@@ -115,14 +115,12 @@ class Services:
             case ActionNext():
                 return self._next_block(request.block, request.invoke, action=True)
             case SetRequest():
-                target = Target(request.class_id, request.obis, request.attribute)
-                return SetResponse(invoke=request.invoke, result=self._set(target, request.value))
+                return SetResponse(invoke=request.invoke, result=self._set(request.target, request.value))
             case SetListRequest():
                 results = self._set_all(request.targets, request.values)
                 return SetListResponse(invoke=request.invoke, results=results)
             case ActionRequest():
-                target = Target(request.class_id, request.obis, request.method)
-                outcome = self._action(target, request.parameter)
+                outcome = self._action(request.target, request.parameter)
                 return self._action_answer((outcome,), request.invoke, listed=False)
             case ActionListRequest():
                 outcomes = self._run_all(request.targets, request.parameters)
@@ -134,8 +132,7 @@ class Services:
     # reading
 
     def _get(self, request: GetRequest) -> GetResponse | GetBlock:
-        target = Target(request.class_id, request.obis, request.attribute, request.selection)
-        value = self._read(target)
+        value = self._read(request.target)
         encoded = axdr.encode(value)
         if len(encoded) <= self._room:
             return GetResponse(invoke=request.invoke, data=value)

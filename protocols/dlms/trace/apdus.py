@@ -145,8 +145,8 @@ class ApduReader:
                 state.dedicated = key if len(key) == KEY_OCTETS else b""
             case GetRequest() | GetListRequest():
                 state.get_list = isinstance(apdu, GetListRequest)
-            case ActionRequest(class_id=class_id, method=method, parameter=parameter):
-                state.proving = (class_id, method) == _HLS
+            case ActionRequest(target=target, parameter=parameter):
+                state.proving = (target.class_id, target.index) == _HLS
                 if state.proving:
                     self._proof(cursor, parameter, by_client=True)
             case ActionResponse(data=Data() as answer) if state.proving:

@@ -87,10 +87,12 @@ class _Conversation:
 def decode_conversations(
     recorded: Iterable[RecordedOctets], known: Callable[[], TraceState]
 ) -> Conversations:
-    """Read conversations; `known` makes the state that each begins with. Nothing in the octets raises.
+    """Return the trees of conversations that were recorded with two directions, each piece with its time.
 
-    A wrong unit is noted, and reading goes on with the next one, where the framing tells where that begins.
-    """
+    `recorded` comes in the order of time; `known` makes the state (keys, titles) that each conversation begins
+        with. Nothing in the octets raises, what `recorded` itself raises passes. A wrong unit is noted, and reading goes
+    on with the next one, where the framing tells where that begins.
+        """
     reader = _ConversationsReader(known)
     full = False
     for piece in recorded:

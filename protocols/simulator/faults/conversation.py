@@ -183,11 +183,11 @@ class FaultyConversation:
         """Return what comes instead of an answer, or None when nothing does."""
         player = self._player
         name = _object_of(request)
-        whole = isinstance(request, GetRequest) and request.class_id == 7 and request.attribute == 2
+        whole = isinstance(request, GetRequest) and (request.target.class_id, request.target.index) == (7, 2)
         if player.fires(FaultKind.SILENT, name) or (
             whole
             and isinstance(request, GetRequest)
-            and request.selection is None
+            and request.target.selection is None
             and player.fires(FaultKind.ENDLESS, name)
         ):
             return b""
@@ -210,20 +210,22 @@ class FaultyConversation:
 
     def _moved(self, request: ActionRequest) -> ActionRequest:
         """Serve HLS at 0.0.40.0.x of the association only: the current one's name leads nowhere."""
-        if request.class_id != 15 or request.method != 1:
+        target = request.target
+        if (target.class_id, target.index) != (15, 1):
             return request
-        nowhere = request.obis == CURRENT_ASSOCIATION
-        return replace(request, obis=Obis(0, 0, 40, 0, 255) if nowhere else CURRENT_ASSOCIATION)
+        nowhere = target.obis == CURRENT_ASSOCIATION
+        moved = replace(target, obis=Obis(0, 0, 40, 0, 255) if nowhere else CURRENT_ASSOCIATION)
+        return replace(request, target=moved)
 
     def _answer(self, request: Apdu, octets_: bytes) -> bytes:
         player = self._player
         sealed = self._open(octets_, self._model.system_title)
         plain = sealed.plain if sealed else octets_
         if isinstance(request, GetRequest) and plain[:1] == b"\xc4":
-            if fault := player.fires(FaultKind.HOSTILE_LENGTH, str(request.obis)):
+            if fault := player.fires(FaultKind.HOSTILE_LENGTH, str(request.target.obis)):
                 tag = b"\x09" if fault.amount else b"\x01"
                 plain = plain[:1] + b"\x01" + plain[2:3] + b"\x00" + tag + _HUGE
-            elif sealed and player.fires(FaultKind.PLAIN_DATA, str(request.obis)):
+            elif sealed and player.fires(FaultKind.PLAIN_DATA, str(request.target.obis)):
                 return plain
         if sealed is None:
             return plain
@@ -264,14 +266,14 @@ def _decoded(octets_: bytes) -> Apdu | None:
 
 def _object_of(request: Apdu) -> str:
     match request:
-        case GetRequest(obis=obis) | SetRequest(obis=obis) | ActionRequest(obis=obis):
-            return str(obis)
+        case GetRequest(target=target) | SetRequest(target=target) | ActionRequest(target=target):
+            return str(target.obis)
     return ""
 
 
 def _invoked(request: Apdu) -> bool:
     """Tell the services that may be busy; the HLS exchange is none of them."""
-    hls = isinstance(request, ActionRequest) and request.class_id == 15
+    hls = isinstance(request, ActionRequest) and request.target.class_id == 15
     return isinstance(request, GetRequest | SetRequest | ActionRequest) and not hls
 
 

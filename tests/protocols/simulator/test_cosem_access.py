@@ -141,7 +141,7 @@ def test_a_pre_established_client_is_served_without_aarq(model: HouseholdModel) 
         (7, instantaneous, True),
         (7, Obis(1, 0, 99, 1, 0), False),
     ):
-        (answer,) = connection.handle(encode_apdu(GetRequest(class_id=class_id, obis=obis, attribute=2)))
+        (answer,) = connection.handle(encode_apdu(GetRequest(target=Target(class_id, obis, 2))))
         got = decode_apdu(answer)
         assert isinstance(got, GetResponse)
         assert (got.data is not None) is allowed

@@ -345,8 +345,6 @@ class Joined:
     def get(
         self, class_id: int, obis: str, attribute: int = 2, selection: RangeSelection | None = None
     ) -> Event:
-        self.client.request(
-            GetRequest(class_id=class_id, obis=o(obis), attribute=attribute, selection=selection)
-        )
+        self.client.request(GetRequest(target=Target(class_id, o(obis), attribute, selection)))
         (event,) = self.run()
         return event

@@ -98,10 +98,10 @@ def _speak(talk: Joined) -> None:
     rows = Target(7, o("1-0:99.1.0"), 2, EntrySelection(1, 4))
     for request in (
         GetListRequest(targets=(Target(1, o("0-0:96.1.0"), 2), rows)),
-        SetRequest(class_id=8, obis=CLOCK, attribute=2, value=octets(cosem_time.encode(START))),
-        SetRequest(class_id=1, obis=note.obis, attribute=2, value=text("z" * 1500)),
+        SetRequest(target=Target(8, CLOCK, 2), value=octets(cosem_time.encode(START))),
+        SetRequest(target=Target(1, note.obis, 2), value=text("z" * 1500)),
         SetListRequest(targets=(note,), values=(text("short"),)),
-        ActionRequest(class_id=9, obis=o(ECHO[0][:-4]), method=1, parameter=text("w" * 1500)),
+        ActionRequest(target=Target(9, o(ECHO[0][:-4]), 1), parameter=text("w" * 1500)),
     ):
         client.request(request)
         talk.run()

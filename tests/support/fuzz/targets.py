@@ -106,12 +106,12 @@ def recipher(random: Random, apdu_: bytes, title: bytes, counter: int | None = N
 
 
 REQUESTS = (
-    GetRequest(class_id=1, obis=o("0-0:96.1.0"), attribute=2),
-    GetRequest(class_id=1, obis=o("0-0:96.13.0"), attribute=2),
+    GetRequest(target=Target(1, o("0-0:96.1.0"), 2)),
+    GetRequest(target=Target(1, o("0-0:96.13.0"), 2)),
     GetListRequest(targets=(Target(1, o("0-0:96.1.0"), 2), Target(1, o("0-0:96.13.0"), 2))),
-    SetRequest(class_id=8, obis=CLOCK, attribute=2, value=octets(bytes(12))),
-    SetRequest(class_id=1, obis=o("0-0:96.13.0"), attribute=2, value=text("z" * 1500)),
-    ActionRequest(class_id=9, obis=o("0-0:10.0.99"), method=1, parameter=text("w" * 1500)),
+    SetRequest(target=Target(8, CLOCK, 2), value=octets(bytes(12))),
+    SetRequest(target=Target(1, o("0-0:96.13.0"), 2), value=text("z" * 1500)),
+    ActionRequest(target=Target(9, o("0-0:10.0.99"), 1), parameter=text("w" * 1500)),
 )
 
 

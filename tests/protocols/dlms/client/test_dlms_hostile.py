@@ -11,6 +11,7 @@ import pytest
 
 from protocols.dlms.apdu import acse, gbt
 from protocols.dlms.apdu.acse import Aare, Aarq, InitiateRequest, Release
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import (
     ActionRequest,
     ExceptionResponse,
@@ -184,7 +185,7 @@ def test_nothing_that_holds_a_secret_shows_it() -> None:
             ApduReceived(aarq),
             Frame(**ends, control=0x10, info=aarq),
             gbt.GeneralBlock(number=1, acknowledged=0, data=aarq),
-            ActionRequest(class_id=64, obis=o("0-0:43.0.0"), method=2, parameter=octets(secret)),
+            ActionRequest(target=Target(64, o("0-0:43.0.0"), 2), parameter=octets(secret)),
             hls.Credentials(auth=Auth.HLS2, secret=secret),
             suites.Opened(plain=initiate, counter=1, control=0x30),
         ]
@@ -217,9 +218,7 @@ def test_every_ciphered_apdu_takes_a_fresh_counter() -> None:
     talk.associate()
     for _ in range(2):
         talk.get(1, "0-0:96.1.0*255")
-    talk.client.request(
-        ActionRequest(class_id=9, obis=o("0-0:10.0.99"), method=1, parameter=octets(bytes(500)))
-    )
+    talk.client.request(ActionRequest(target=Target(9, o("0-0:10.0.99"), 1), parameter=octets(bytes(500))))
     talk.run()
     talk.run(talk.client.release())
     used = [counter for sent in talk.to_server for counter in counters_in(sent[8:])]
@@ -245,7 +244,7 @@ def test_a_served_meter_whose_counter_is_used_up_says_so_and_stays() -> None:
     meter = SmallMeter({48: policy})
     talk = Joined(meter, settings)
     talk.associate()
-    request = encode_apdu(GetRequest(class_id=1, obis=o("0-0:96.1.0"), attribute=2))
+    request = encode_apdu(GetRequest(target=Target(1, o("0-0:96.1.0"), 2)))
     server = ServerConnection(meter, 48, ServerSettings(), SendCounter(suites.MAX_COUNTER - 1))
     counter = iter(range(100, 200))
     title = settings.system_title
@@ -283,7 +282,7 @@ def test_a_plain_release_is_answered_as_meters_do(name: str) -> None:
 
 
 def released_get(talk: Joined) -> bytes:
-    request = GetRequest(class_id=1, obis=o("0-0:96.1.0"), attribute=2)
+    request = GetRequest(target=Target(1, o("0-0:96.1.0"), 2))
     answer = talk.server.receive_data(wrapper.encode(48, 1, encode_apdu(request)))
     assert isinstance(answer, bytes)
     return answer[8:]
@@ -378,7 +377,7 @@ def test_requests_whose_answers_are_never_acknowledged_meet_a_bound() -> None:
     snrm = Frame(**ends, control=hdlc.SNRM | hdlc.POLL, info=Parameters(window_transmit=7).encode())
     bus.receive_data(snrm.encode())
     aarq = Aarq(user_information=acse.encode_initiate_request(InitiateRequest()))
-    get = encode_apdu(GetRequest(class_id=1, obis=o("0-0:96.13.0"), attribute=2))
+    get = encode_apdu(GetRequest(target=Target(1, o("0-0:96.13.0"), 2)))
     sent = [acse.encode_aarq(aarq), *[get] * 12]
     kinds: list[int] = []
     for number, request in enumerate(sent):

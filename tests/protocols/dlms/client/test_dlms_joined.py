@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import RangeSelection
 from protocols.dlms.apdu.services import ActionRequest, SetRequest
 from protocols.dlms.core.association import AssociationSettings
@@ -49,10 +50,10 @@ def test_associates_reads_writes_and_releases(framing: str, name: str) -> None:
     assert joined.get(1, "0-0:96.1.0*255") == ValueRead.of(octets(b"00000007"))
     assert joined.get(1, "0-0:9.9.9*255") == RequestRefused(4)
     stamp = cosem_time.encode(START)
-    joined.client.request(SetRequest(class_id=8, obis=CLOCK, attribute=2, value=octets(stamp)))
+    joined.client.request(SetRequest(target=Target(8, CLOCK, 2), value=octets(stamp)))
     assert joined.run() == [RequestDone()]
     assert meter.clock_set == stamp
-    action = ActionRequest(class_id=70, obis=o("0-0:96.3.10"), method=1, parameter=integer(0))
+    action = ActionRequest(target=Target(70, o("0-0:96.3.10"), 1), parameter=integer(0))
     joined.client.request(action)
     assert joined.run() == [RequestDone()]
     assert not meter.relay_closed

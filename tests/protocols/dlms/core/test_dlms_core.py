@@ -79,13 +79,13 @@ def everything(joined: Joined, meter: SmallMeter) -> None:
     targets = (SERIAL, Target(1, o("0-0:9.9.9"), 2), NOTE)
     joined.client.request(GetListRequest(targets=targets))
     assert joined.run() == [Outcomes((Outcome(0, octets(b"00000007")), Outcome(4), Outcome(0, LONG_TEXT)))]
-    joined.client.request(SetRequest(class_id=1, obis=NOTE.obis, attribute=2, value=LONG))
+    joined.client.request(SetRequest(target=Target(1, NOTE.obis, 2), value=LONG))
     assert joined.run() == [RequestDone()]
     assert meter.attributes["0-0:96.13.0*255", 2] == LONG
     joined.client.request(SetListRequest(targets=(SERIAL, NOTE), values=(octets(b"8"), LONG_TEXT)))
     assert joined.run() == [Outcomes((Outcome(0), Outcome(0)))]
     assert meter.attributes["0-0:96.1.0*255", 2] == octets(b"8")
-    echo = ActionRequest(class_id=9, obis=o("0-0:10.0.99"), method=1, parameter=LONG)
+    echo = ActionRequest(target=Target(9, o("0-0:10.0.99"), 1), parameter=LONG)
     joined.client.request(echo)
     assert joined.run() == [RequestDone(LONG)]
     acts = (Target(9, o("0-0:10.0.99"), 1), Target(70, o("0-0:96.3.10"), 1))
@@ -180,7 +180,7 @@ def test_without_gbt_on_both_sides_services_use_their_own_blocks() -> None:
     assert gbt.TAG not in {data[8] for data in joined.to_server}
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     apdu=st.binary(min_size=1, max_size=700),
     size=st.integers(1, 60),
@@ -308,7 +308,7 @@ def test_a_notification_between_request_and_answer_is_no_answer() -> None:
     joined.associate()
     push = bytes.fromhex("0F00000001000600000005")
     joined.tamper = lambda data: wrapper.encode(1, 48, push) + data
-    joined.client.request(ActionRequest(class_id=70, obis=o("0-0:96.3.10"), method=1, parameter=integer(0)))
+    joined.client.request(ActionRequest(target=Target(70, o("0-0:96.3.10"), 1), parameter=integer(0)))
     assert joined.run() == [Pushed(push), RequestRefused(3)]
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.dlms.apdu import acse
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import GetBlock, GetRequest, decode_apdu, encode_apdu
 from protocols.dlms.companion import companion, event_name
 from protocols.dlms.core.association import AssociationSettings
@@ -39,7 +40,7 @@ from protocols.reading import Missing, MissingReason, Number, Obis, ProfileName,
 from tests.support.dlms.bench import POLICIES, START, Joined, SmallMeter
 from tests.support.dlms.strategies import LEAVES
 
-FAST = settings(deadline=None, max_examples=100)
+FAST = settings(max_examples=100)
 Feed = Callable[[bytes], Sequence[object]]
 
 
@@ -119,7 +120,7 @@ def test_a_damaged_answer_is_an_event_or_a_protocol_error(value: int, at: int, n
     joined = Joined(SmallMeter({48: policy}), association, framing="wrapper")
     joined.associate()
     joined.tamper = lambda data: data[: at % len(data)] + bytes((value,)) + data[at % len(data) + 1 :]
-    joined.client.request(GetRequest(class_id=7, obis=Obis(1, 0, 94, 91, 0), attribute=2))
+    joined.client.request(GetRequest(target=Target(7, Obis(1, 0, 94, 91, 0), 2)))
     try:
         joined.run()
     except ProtocolError:
@@ -148,7 +149,7 @@ def test_depth_count_and_size_are_bounded() -> None:
 def test_endless_blocks_are_bounded() -> None:
     joined = Joined(SmallMeter({48: POLICIES["none"][0]}), AssociationSettings())
     joined.associate()
-    joined.client.request(GetRequest(class_id=1, obis=Obis(0, 0, 1, 0, 0), attribute=2))
+    joined.client.request(GetRequest(target=Target(1, Obis(0, 0, 1, 0, 0), 2)))
     blocks = [encode_apdu(GetBlock(last=False, number=n, raw=bytes(60_000))) for n in range(1, 50)]
     octets_ = b"".join(wrapper.encode(1, 48, block) for block in blocks)
     with pytest.raises(MeterProtocolError, match=f"more than {MAX_VALUE_OCTETS} octets"):

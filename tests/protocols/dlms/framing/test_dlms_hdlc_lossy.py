@@ -106,13 +106,11 @@ class Wire:
         raise AssertionError("the conversation hangs")
 
     def act(self, payload: bytes) -> None:
-        self.client.request(
-            ActionRequest(class_id=70, obis=o("0-0:96.3.10"), method=1, parameter=octets(payload))
-        )
+        self.client.request(ActionRequest(target=Target(70, o("0-0:96.3.10"), 1), parameter=octets(payload)))
         self.to_meter += self.client.data_to_send()
 
     def ask(self) -> None:
-        self.client.request(GetRequest(class_id=1, obis=ANSWER, attribute=2))
+        self.client.request(GetRequest(target=Target(1, ANSWER, 2)))
         self.to_meter += self.client.data_to_send()
 
 
@@ -243,7 +241,6 @@ class LossyLine(RuleBasedStateMachine):
 LossyLine.TestCase.settings = settings(
     max_examples=150,
     stateful_step_count=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestLossyLine = LossyLine.TestCase

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.dlms import objects
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest
 from protocols.dlms.data import axdr
 from protocols.dlms.data.cosem_dates import ClockStatus, CosemDate, CosemDateTime, CosemTime
@@ -187,7 +188,7 @@ def test_a_value_that_is_built_parses_to_itself_through_its_octets(key: tuple[in
     ref = getattr(objects.TYPED[key[0]](RELAY), key[1])
     assert ref.parse(axdr.decode(axdr.encode(ref.build(value)))) == value
     assert ref.set_request(value) == SetRequest(
-        class_id=key[0], obis=RELAY, attribute=ref.number, value=ref.build(value)
+        target=Target(key[0], RELAY, ref.number), value=ref.build(value)
     )
 
 
@@ -200,7 +201,7 @@ def test_a_parameter_that_is_built_parses_to_itself(index: int, data: Any) -> No
     assert kind.parse(axdr.decode(axdr.encode(kind.build(value))), WHERE) == value
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(st.sampled_from(ALL_CODECS), TREES)
 def test_hostile_shapes_raise_one_error_and_are_described_all_the_same(
     key: tuple[int, int, int], data: Data
@@ -211,7 +212,7 @@ def test_hostile_shapes_raise_one_error_and_are_described_all_the_same(
     objects.describe(*key, data)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.sampled_from(sorted(VALUES)), st.data(), TREES)
 def test_a_value_with_one_part_changed_raises_one_error_or_parses(
     key: tuple[int, str], draw: st.DataObject, hostile: Data
@@ -285,13 +286,13 @@ def test_methods_have_names_and_unknown_classes_none() -> None:
 
 def test_an_object_makes_requests_without_io() -> None:
     register = objects.Register(Obis(1, 0, 1, 8, 0))
-    assert register.value.request() == GetRequest(class_id=3, obis=Obis(1, 0, 1, 8, 0), attribute=2)
+    assert register.value.request() == GetRequest(target=Target(3, Obis(1, 0, 1, 8, 0), 2))
     limiter = objects.Limiter(Obis(0, 0, 17, 0, 0))  # the load limit is written to threshold_normal
-    assert limiter.threshold_normal.set_request(double_long_unsigned(5000)).attribute == 4
+    assert limiter.threshold_normal.set_request(double_long_unsigned(5000)).target.index == 4
     bill_now = objects.ScriptTable(SCRIPTS).execute.request(1)
-    assert bill_now == ActionRequest(class_id=9, obis=SCRIPTS, method=1, parameter=long_unsigned(1))
+    assert bill_now == ActionRequest(target=Target(9, SCRIPTS, 1), parameter=long_unsigned(1))
     open_ = objects.DisconnectControl(RELAY).remote_disconnect.request(None)
-    assert (open_.method, open_.parameter) == (1, integer(0))
+    assert (open_.target.index, open_.parameter) == (1, integer(0))
 
 
 def test_errors_name_class_attribute_expected_and_got() -> None:

@@ -117,7 +117,7 @@ def test_whatever_is_cut_where_rows_are_a_beginning_of_what_the_meter_has(framin
     assert len(whole) == 96
     finished = []
 
-    @profile(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+    @profile(max_examples=25, suppress_health_check=list(HealthCheck))
     @given(faults=faults)
     def cut(faults: list[Fault]) -> None:
         given_faults = [f for f in faults if framing == "hdlc" or f.kind != "flip"]

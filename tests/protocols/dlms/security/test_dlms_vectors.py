@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from protocols.dlms.apdu import acse
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import RangeSelection
 from protocols.dlms.apdu.services import (
     ActionResponse,
@@ -155,7 +156,7 @@ def test_release() -> None:
 
 
 SERVICES: dict[str, Apdu] = {
-    "C001C1000100002B0103FF0200": GetRequest(class_id=1, obis=Obis(0, 0, 43, 1, 3), attribute=2),
+    "C001C1000100002B0103FF0200": GetRequest(target=Target(1, Obis(0, 0, 43, 1, 3), 2)),
     "C401C10006000006B3": GetResponse(data=double_long_unsigned(0x6B3)),
     "C002C100000001": GetNext(block=1),
     "C402C1000000000100020A0B": GetBlock(last=False, number=1, raw=b"\x0a\x0b"),
@@ -188,7 +189,7 @@ def test_get_by_range() -> None:
     )
     request = decode_apdu(octets)
     assert isinstance(request, GetRequest)
-    assert request.selection == RangeSelection(
+    assert request.target.selection == RangeSelection(
         CLOCK, 2, hx("07E10A010700000000FFC480"), hx("07E10A010701000000FFC480")
     )
     assert encode_apdu(request) == octets

@@ -117,7 +117,7 @@ def test_general_blocks_are_joined_and_read() -> None:
 
 
 def test_general_and_dedicated_ciphering() -> None:
-    plain = encode_apdu(GetRequest(class_id=8, obis=CLOCK.obis, attribute=2))
+    plain = encode_apdu(GetRequest(target=Target(8, CLOCK.obis, 2)))
     body = protect(KEYS, b"CLIENT01", 7, plain)
     titled = b"\x08CLIENT01" + bytes((len(body),)) + body
     for general in (b"\xdb" + titled, b"\xdd\0" + b"\x08CLIENT01\0\0\0\0" + bytes((len(body),)) + body):
