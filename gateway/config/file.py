@@ -59,11 +59,16 @@ class InfluxSection(Section):
 class JournalSection(Section):
     """Bounds of the edge's journal and what happens at the bound.
 
-    With `billing_acks` entries are kept until every one of `ack_consumers` has stored them (central's name
-    is `central`); what others acknowledge, such as `listen --ack`, releases nothing.
+    Entries stay for `retention_days` at least, also after they were acknowledged, so that a consumer that was
+    restored from a copy can ask for them. With `billing_acks` they are kept until every one of
+    `ack_consumers` has stored them (central's name is `central`); what others acknowledge, such as
+    `listen --ack`, releases nothing. At `max_bytes` what all of them acknowledged goes before its time, oldest
+    first; without `billing_acks`, `policy` says whether what the broker took does. `max_capture_bytes` bounds
+    the list by which repeats are told, beside `max_bytes`; `check` says what both should be.
     """
 
     max_bytes: Annotated[int, Field(ge=1_048_576)] = 2_147_483_648
+    max_capture_bytes: Annotated[int, Field(ge=1_048_576)] = 1_073_741_824
     retention_days: Annotated[int, Field(ge=1, le=3650)] = 45
     policy: Literal["stop_reading", "drop_oldest_acknowledged"] = "stop_reading"
     billing_acks: bool = True

@@ -16,15 +16,15 @@ from gateway.config.file import Config
 from gateway.contract.messages import Alarm, ClockStatus, DirectoryPart, LineStatus, MeterStatus, Status
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import FullPolicy, JournalLimits
-from gateway.edge.polling.collect import Collector
+from gateway.edge.polling.collect import OVERLAP, PRESENT_MEMORY, STORED, Collector
 from gateway.edge.polling.health import LineHealth, MeterHealth
 from gateway.edge.polling.poller import Poller
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.push.counters import PushCounters
 from gateway.edge.push.layouts import PushLayouts
+from gateway.edge.sinks.base import MQTT_SINK as MQTT
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
-from gateway.edge.sinks.mqtt import SINK as MQTT
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
 from gateway.edge.stamping.appender import ReadingAppender
@@ -192,6 +192,13 @@ class EdgeRole:
         alarms: list[Alarm] = []
         if journal.full_reason is not None:
             alarms.append(Alarm(code="journal_full", text=journal.full_reason, since=journal.full_since))
+        alarms += [Alarm(code=a.code, text=a.text, since=a.since) for a in journal.alarms]
+        link = self.link.statistics()
+        if link.ack_fault is not None:
+            alarms.append(Alarm(code="ack_refused", text=link.ack_fault, count=link.acks_refused))
+        if journal.captures_refused:
+            text = "captures came again where the journal's list was forgotten, and were refused"
+            alarms.append(Alarm(code="captures_refused", text=text, count=journal.captures_refused))
         if poller.paused is not None:
             alarms.append(Alarm(code="reading_paused", text=poller.paused, since=poller.paused_since))
         if (waiting := journal.backlog(MQTT)) > BACKLOG_ALARM:
@@ -247,9 +254,19 @@ def journal_limits(config: Config) -> JournalLimits:
         max_bytes=section.max_bytes,
         retention=timedelta(days=section.retention_days),
         policy=FullPolicy(section.policy),
-        billing_acks=section.billing_acks,
+        consumers=section.ack_consumers if section.billing_acks else (),
+        max_capture_bytes=section.max_capture_bytes,
+        memory=capture_memory(config),
+        reserve=True,
         sinks=tuple(sinks),
     )
+
+
+def capture_memory(config: Config) -> dict[str, timedelta]:
+    """Return, by profile, how far below now and its watermark a read may go; "" for what meters push."""
+    backfill = timedelta(days=config.schedule.backfill_days)
+    memory = {profile.value: backfill + OVERLAP[profile] + timedelta(days=1) for profile in STORED}
+    return {profile.value: PRESENT_MEMORY for profile in ProfileName} | memory | {"": max(memory.values())}
 
 
 def polled_meters(config: Config) -> list[PolledMeter]:

@@ -1,7 +1,8 @@
 """The durable journal: what was appended is on the disk, and every sink follows it at its own pace.
 
 Three layers, and a call goes down through them: `Journal` keeps the promises to callers on the event loop,
-`JournalWriter` owns the thread that groups commits, `JournalStore` owns the file and its SQL.
+`JournalWriter` owns the thread that groups commits, `JournalStore` owns the file and its SQL. Between commits
+the thread's `Housekeeping` keeps every table within its bound. `docs/operator.md` names the bounds.
 """
 
 from __future__ import annotations
@@ -15,9 +16,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.contract.capture_body import is_capture_body
-from gateway.edge.journal.entry import CaptureRecord, Entry, GapState, JournalBatch, RefusedEntry, SeqRange
+from gateway.edge.journal.entry import (
+    CaptureRecord,
+    Entry,
+    EntryKind,
+    GapState,
+    JournalBatch,
+    RefusedEntry,
+    SeqRange,
+)
 from gateway.edge.journal.limits import JournalLimits, JournalStatistics
-from gateway.edge.journal.store import BILLING, JournalStore
+from gateway.edge.journal.store import CONSUMER, JournalStore
 from gateway.edge.journal.writer import JournalWriter
 from gateway.errors import JournalError
 from protocols.session import Clock
@@ -55,6 +64,7 @@ class Journal:
         self._tail_bytes = 0
         self._more = asyncio.Event()
         self._next_seq: dict[str, int] = {}
+        self._sent: dict[str, int] = {}
         self._closed = False
 
     @classmethod
@@ -140,9 +150,20 @@ class Journal:
             raise JournalError(f"sink {sink} acknowledges {seq}, but the journal ends at {self.last_seq}")
         self._writer.move_cursor(sink, seq)
 
-    async def billing_ack(self, seq: int) -> None:
-        """Note that billing stored everything up to `seq`; durable like `ack`."""
-        await self.ack(BILLING, seq)
+    def note_sent(self, sink: str, seq: int) -> None:
+        """Note that entries up to `seq` were handed to the sink's peer, though it has not taken them yet."""
+        self._sent[sink] = max(seq, self._sent.get(sink, 0))
+
+    async def consumer_ack(self, consumer: str, seq: int, sink: str = "mqtt") -> None:
+        """Note that a consumer stored everything up to `seq`; durable like `ack`.
+
+        It deletes nothing by itself, and counts only up to what `sink` has sent: nobody can have more.
+        JournalError for a seq beyond the journal's end.
+        """
+        sent = max(self._sent.get(sink, 0), self._writer.cursors().get(sink, 0))
+        if seq <= self.last_seq:
+            seq = min(seq, sent)
+        await self.ack(CONSUMER + consumer, seq)
 
     async def rewind(self, sink: str, seq: int) -> None:
         """Set the sink's cursor back to `seq` durably; its follower goes on with seq + 1."""
@@ -152,18 +173,31 @@ class Journal:
             self._next_seq[sink] = seq + 1
         self._more.set()
 
-    async def renew(self) -> None:
-        """Take another uuid: the file was set back (restored from a copy), its numbers are used twice.
-
-        What is in the file keeps its seq under the new name, so consumers ask for what they lack of it.
-        """
-        self._check_open()
-        await self._writer.renew()
-
     async def dead_letter(self, sink: str, seq: int, reason: str, body: bytes) -> None:
         """Keep an entry that the sink's peer refuses for good; the caller acks it afterwards."""
         self._check_open()
         await self._writer.dead_letter(sink, seq, reason, body)
+
+    async def bury(self, sink: str, entry: Entry, reason: str) -> Entry | None:
+        """Keep an entry that the broker refuses for good, and return its tombstone: what goes in its place.
+
+        The caller delivers the tombstone before it acks. None where there is nothing to deliver: every
+        consumer has the entry, or its tombstone stands already. PeerUnavailable when too many stand.
+        """
+        self._check_open()
+        acknowledged = self._writer.statistics().billing_acked
+        if entry.seq <= acknowledged or entry.seq in self._writer.store.letters.tombstones:
+            return None
+        return await self._writer.bury(sink, entry, reason)
+
+    def deliverable(self, entries: list[Entry]) -> list[Entry]:
+        """Return the entries with tombstones in place of those that the broker refused for good."""
+        buried = self._writer.store.letters.tombstones
+        if not buried:
+            return entries
+        return [
+            Entry(e.seq, EntryKind.GAP, e.profile, buried[e.seq]) if e.seq in buried else e for e in entries
+        ]
 
     # -- asking
 

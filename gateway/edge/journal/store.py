@@ -2,69 +2,102 @@
 
 from __future__ import annotations
 
-import struct
-import uuid
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from hashlib import blake2b
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
 
 from gateway.contract.capture_body import with_value_rev
+from gateway.edge.journal.captures import CaptureList, Stream, horizon, insert
+from gateway.edge.journal.disk import FileWatch, Reserve
 from gateway.edge.journal.entry import (
     CaptureRecord,
     Entry,
     EntryKind,
-    GapRecord,
     GapState,
     JournalBatch,
     RefusedEntry,
     SeqRange,
 )
-from gateway.edge.journal.file import lock_file, open_file, translated
-from gateway.errors import ContractError, JournalError
-from mapping.instants import instant, micros
+from gateway.edge.journal.file import lock_file, translated
+from gateway.edge.journal.gaps import GapTable
+from gateway.edge.journal.generation import Begun, Generation, begin_generation, write_generation
+from gateway.edge.journal.letters import MAX_TOMBSTONES, LetterTable
+from gateway.edge.journal.salvage import Salvage, open_or_salvage
+from gateway.errors import ContractError, JournalError, JournalFull, PeerUnavailable
 
 TRIM_CHUNK = 2_000
-BILLING = "@billing"
-_KEY = struct.Struct(">IQ")
-_LAST = "\U0010ffff"
-_ROWS = (256, 64, 16, 4, 1)
-_UPSERT = " on conflict (key) do update set hash = excluded.hash, rev = excluded.rev"
-
-_Stream = tuple[str, str]
-_T = TypeVar("_T")
+MAX_CURSORS = 64
+"""Cursors of sinks and consumers; beyond, those go that are not configured and moved longest ago."""
+CONSUMER = "@ack/"
+"""Beginning of the cursor's name of a consumer: how far it acknowledged."""
+ALL_CONSUMERS = "@billing"
+"""What every named consumer had acknowledged, in files of version 1; holds for each until it speaks."""
 
 
 @dataclass(slots=True)
 class Applied:
-    """What one transaction did: a range per batch, the new entries, and counts."""
+    """What one transaction did: a range per batch, the new entries, and counts.
+
+    `forgotten` captures were refused: they lie where the list of captures was forgotten.
+    """
 
     ranges: list[SeqRange] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     repeats: int = 0
     revisions: int = 0
+    forgotten: int = 0
+
+
+@dataclass(slots=True)
+class Opened:
+    """What opening found: the generation begun, and what was salvaged from a damaged file."""
+
+    begun: Begun
+    salvage: Salvage | None
 
 
 class JournalStore:
     """One journal file. Every public method is one transaction or one read; none is thread-safe.
 
     sqlite3 and OS errors leave as JournalFull (no space; nothing of the transaction was kept, the next
-    try may succeed) or JournalError (damaged, locked, of another version).
+    try may succeed) or JournalError (damaged, locked, of another version). A file that is found damaged when
+    it is opened is put aside and salvaged. `reserve` are octets of disk kept for hard times.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reserve: int = 0) -> None:
         self._path = path
         self._lock = lock_file(path)
+        self.reserve = Reserve(path, reserve)
         try:
             with translated(path):
-                self._db = open_file(path)
-                self._load()
+                try:
+                    self._open()
+                except JournalFull:
+                    # A disk that filled up while the edge was off: the reserve lets it start all the same.
+                    if not self.reserve.release():
+                        raise
+                    self._open()
+                if reserve:
+                    self.reserve.take()
         except BaseException:
             self._lock.close()
             raise
+
+    def _open(self) -> None:
+        with translated(self._path):
+            self._db, salvage = open_or_salvage(self._path)
+            try:
+                self._load()
+                self.opened = Opened(begin_generation(self._db, self._path, self.last_seq), salvage)
+                self._load()
+            except BaseException:
+                self._db.close()
+                raise
+        self.generation: Generation = self.opened.begun.generation
+        self.watch = FileWatch(self._path)
 
     def _load(self) -> None:
         meta = dict(self._db.execute("select key, value from meta"))
@@ -72,18 +105,18 @@ class JournalStore:
         low, high = self._db.execute("select min(seq), max(seq) from entry").fetchone()
         self.last_seq: int = max(int(meta["trimmed"]), high or 0)
         self.first_seq: int = low or self.last_seq + 1
-        self._streams: dict[_Stream, int] = {}
-        self._marks: dict[_Stream, int] = {}
-        for number, meter, profile, mark in self._db.execute("select id, meter, profile, mark from stream"):
-            self._streams[meter, profile] = number
-            if mark is not None:
-                self._marks[meter, profile] = mark
-        self.cursors: dict[str, int] = dict(self._db.execute("select sink, seq from cursor"))
-        counts = self._db.execute("select sink, count(*) from dead_letter group by sink")
-        self.dead_counts: dict[str, int] = dict(counts)
+        self.captures = CaptureList(self._db)
+        self.gaps = GapTable(self._db)
+        self.letters = LetterTable(self._db)
+        self.cursors: dict[str, int] = {}
+        self.moved_at: dict[str, int] = {}
+        for name, seq, at in self._db.execute("select sink, seq, moved_at from cursor"):
+            self.cursors[name], self.moved_at[name] = seq, at
 
     def close(self) -> None:
         """Close the file and let go of its lock."""
+        with contextlib.suppress(JournalError):
+            self.note_generation()
         with translated(self._path):
             self._db.close()
         self._lock.close()
@@ -91,6 +124,7 @@ class JournalStore:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with translated(self._path):
+            self.captures.begin()
             self._db.execute("begin immediate")
             try:
                 yield
@@ -99,15 +133,17 @@ class JournalStore:
                 if self._db.in_transaction:
                     self._db.execute("rollback")
                 raise
+            self.captures.committed()
 
-    def renew(self) -> None:
-        """Give the journal another uuid durably, and forget what billing acknowledged under the old one."""
-        name = str(uuid.uuid4())
-        with self._transaction():
-            self._db.execute("update meta set value = ? where key = 'uuid'", (name,))
-            self._db.execute("delete from cursor where sink = ?", (BILLING,))
-        self.uuid = name
-        self.cursors.pop(BILLING, None)
+    def note_generation(self) -> None:
+        """Write beside the journal how far it has come, so that an older copy of this run is recognised."""
+        if self.generation.seq == self.last_seq:
+            return
+        now = self.generation
+        fresh = Generation(now.journal, now.counter, now.nonce, self.last_seq)
+        with translated(self._path):
+            write_generation(self._path, fresh)
+        self.generation = fresh
 
     # -- appending
 
@@ -117,106 +153,51 @@ class JournalStore:
         What is held in memory (streams, watermarks, cursors, last_seq) changes after the commit only.
         """
         done = Applied()
-        streams: dict[_Stream, int] = {}
-        marks: dict[_Stream, int] = {}
+        at = int(now.timestamp())
         with self._transaction():
-            seq = self._entries(batches, streams, marks, done)
-            at = int(now.timestamp())
-            self._insert("entry", [(e.seq, e.kind.value, e.profile, at, e.body) for e in done.entries])
-            self._store_marks(marks, streams)
-            self._store_cursors(cursors)
-        self._streams.update(streams)
-        self._marks.update(marks)
+            seq = self._entries(batches, done, now)
+            insert(self._db, "entry", [(e.seq, e.kind.value, e.profile, at, e.body) for e in done.entries])
+            self.captures.store_marks()
+            for name, cursor in cursors.items():
+                self._db.execute("insert or replace into cursor values (?, ?, ?)", (name, cursor, at))
         self.cursors.update(cursors)
+        self.moved_at.update(dict.fromkeys(cursors, at))
         self.last_seq = seq  # first_seq needs no change: in an empty journal it is last_seq + 1
         return done
 
-    def _entries(
-        self,
-        batches: Sequence[JournalBatch],
-        streams: dict[_Stream, int],
-        marks: dict[_Stream, int],
-        done: Applied,
-    ) -> int:
-        keyed = [[(self._key(r, streams), r) for r in batch.captures] for batch in batches]
-        known = self._known([key for batch in keyed for key, _ in batch])
+    def _entries(self, batches: Sequence[JournalBatch], done: Applied, now: datetime) -> int:
+        captures = self.captures
+        keyed = [[(captures.key(r), r) for r in batch.captures] for batch in batches]
+        known = captures.known([key for batch in keyed for key, _ in batch])
         changed: dict[bytes, tuple[bytes, int]] = {}
+        fresh = 0
         seq = self.last_seq
-        for batch, captures in zip(batches, keyed, strict=True):
+        for batch, records in zip(batches, keyed, strict=True):
             first = seq + 1
-            for key, record in captures:
+            for key, record in records:
                 # Of two that are alike in one group the second is a repeat: `known` has the first already.
                 old = known.get(key)
                 if old is not None and (old[0] == record.value_hash or not batch.revise):
                     done.repeats += 1
                     continue
+                if old is None and captures.was_forgotten(key):
+                    done.forgotten += 1
+                    continue
                 rev = 1 if old is None else old[1] + 1
                 done.revisions += rev > 1
+                fresh += rev == 1
                 known[key] = changed[key] = (record.value_hash, rev)
                 seq += 1
                 done.entries.append(Entry(seq, record.kind, record.profile, _revised(record, rev)))
             for gap in batch.gaps:
-                if self._store_gap(gap):
+                if self.gaps.store(gap):
                     seq += 1
                     done.entries.append(Entry(seq, EntryKind.GAP, gap.profile, gap.body))
-            for meter, profile, at in batch.watermarks:
-                marks[meter, profile] = micros(at)
+            for mark in batch.watermarks:
+                captures.set_mark(*mark)
             done.ranges.append(SeqRange(first, seq))
-        self._insert("capture", [(key, value, rev) for key, (value, rev) in changed.items()], _UPSERT)
+        captures.store(changed, fresh, now)
         return seq
-
-    def _key(self, record: CaptureRecord, streams: dict[_Stream, int]) -> bytes:
-        """Return the key of the capture list: stream and second first, so that neighbours share a page."""
-        stream = (record.meter, record.profile)
-        number = self._streams.get(stream) or streams.get(stream) or self._new_stream(stream, streams)
-        digest = blake2b(record.capture_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        return _KEY.pack(number, int(record.at.timestamp()) + (1 << 62)) + digest
-
-    def _new_stream(self, stream: _Stream, streams: dict[_Stream, int]) -> int:
-        done = self._db.execute("insert into stream (meter, profile) values (?, ?) returning id", stream)
-        number = int(done.fetchone()[0])
-        streams[stream] = number
-        return number
-
-    def _known(self, keys: list[bytes]) -> dict[bytes, tuple[bytes, int]]:
-        known: dict[bytes, tuple[bytes, int]] = {}
-        for part, size in _parts(keys):
-            marks = ",".join("?" * size)
-            # Only question marks are put into the statement.
-            rows = self._db.execute(f"select key, hash, rev from capture where key in ({marks})", part)
-            known.update({key: (value, rev) for key, value, rev in rows.fetchall()})
-        return known
-
-    def _insert(self, table: str, rows: Sequence[tuple[object, ...]], tail: str = "") -> None:
-        """Insert with many rows a statement: each step gives up the interpreter lock and waits for it."""
-        for part, size in _parts(rows):
-            values = ",".join(["(" + ",".join("?" * len(part[0])) + ")"] * size)
-            self._db.execute(f"insert into {table} values {values}{tail}", [v for row in part for v in row])
-
-    def _store_gap(self, gap: GapRecord) -> bool:
-        old = self._db.execute("select state, body from gap where gap_id = ?", (gap.gap_id,)).fetchone()
-        if old == (gap.state, gap.body):
-            return False
-        row = (
-            gap.gap_id,
-            gap.meter,
-            gap.profile,
-            micros(gap.after),
-            micros(gap.until),
-            gap.state,
-            gap.body,
-        )
-        self._db.execute("insert or replace into gap values (?, ?, ?, ?, ?, ?, ?)", row)
-        return True
-
-    def _store_marks(self, marks: Mapping[_Stream, int], streams: dict[_Stream, int]) -> None:
-        for stream, mark in marks.items():
-            number = self._streams.get(stream) or streams.get(stream) or self._new_stream(stream, streams)
-            self._db.execute("update stream set mark = ? where id = ?", (mark, number))
-
-    def _store_cursors(self, cursors: Mapping[str, int]) -> None:
-        for cursor in cursors.items():
-            self._db.execute("insert or replace into cursor values (?, ?)", cursor)
 
     # -- reading
 
@@ -237,30 +218,20 @@ class JournalStore:
 
     def watermark(self, meter: str, profile: str) -> datetime | None:
         """Return the instant up to which everything of the profile is journaled, None before the first."""
-        mark = self._marks.get((meter, profile))
-        return None if mark is None else instant(mark)
+        return self.captures.watermark(meter, profile)
 
     def open_gaps(self, meter: str | None = None, profile: str | None = None) -> list[GapState]:
         """Return gaps in state open, by meter, profile and time; of one meter and profile when they are given."""
         with translated(self._path):
-            rows = self._db.execute(
-                "select gap_id, meter, profile, after, until, state, body from gap"
-                " where state = 'open' and meter between ? and ? and profile between ? and ?"
-                " order by meter, profile, after",
-                (meter or "", meter or _LAST, profile or "", profile or _LAST),
-            ).fetchall()
-        return [
-            GapState(
-                gap_id=gap_id,
-                meter=meter,
-                profile=profile,
-                after=instant(after),
-                until=instant(until),
-                state=state,
-                body=body,
-            )
-            for gap_id, meter, profile, after, until, state, body in rows
-        ]
+            return self.gaps.open(meter, profile)
+
+    def journaled_at(self, seq: int) -> datetime | None:
+        """Return when the first entry from `seq` on was journaled, None without one."""
+        with translated(self._path):
+            row = self._db.execute(
+                "select at from entry where seq >= ? order by seq limit 1", (seq,)
+            ).fetchone()
+        return None if row is None else datetime.fromtimestamp(row[0], UTC)
 
     def used_bytes(self) -> int:
         """Return the octets of the pages in use; freed pages are used again before the file grows."""
@@ -270,7 +241,17 @@ class JournalStore:
             size = self._db.execute("pragma page_size").fetchone()[0]
         return int(pages - free) * int(size)
 
-    # -- trimming
+    def free_pages(self) -> int:
+        """Return how many pages of the file are free: what they take needs no new space on the disk."""
+        with translated(self._path):
+            return int(self._db.execute("pragma freelist_count").fetchone()[0])
+
+    def checkpoint(self) -> None:
+        """Bring the write-ahead log into the file; its blocks are kept and used again."""
+        with translated(self._path):
+            self._db.execute("pragma wal_checkpoint(restart)")
+
+    # -- trimming and forgetting
 
     def trim(self, upto: int, older_than: datetime | None) -> int:
         """Delete at most TRIM_CHUNK of the oldest entries with seq <= `upto`; return how many.
@@ -290,41 +271,86 @@ class JournalStore:
             if last < self.first_seq:
                 return 0
             self._db.execute("delete from entry where seq <= ?", (last,))
+            self.letters.trim(last)
             self._db.execute("update meta set value = ? where key = 'trimmed'", (last,))
+        for seq in [seq for seq in self.letters.tombstones if seq <= last]:
+            del self.letters.tombstones[seq]
         gone = last - self.first_seq + 1
         self.first_seq = last + 1
         return gone
 
-    # -- dead letters
-
-    def dead_letter(self, letter: RefusedEntry, keep: int) -> int:
-        """Keep a refused entry; beyond `keep` of one sink the oldest goes. Return how many went."""
-        row = (letter.sink, letter.seq, int(letter.at.timestamp()), letter.reason, letter.body)
+    def forget(
+        self,
+        streams: Sequence[Stream],
+        memory: Mapping[str, timedelta],
+        now: datetime,
+        pressure: int,
+        limit: int,
+    ) -> int:
+        """Forget captures of these streams below their horizon (`memory` by profile; "" for all others)."""
+        below = [
+            (
+                stream,
+                horizon(
+                    now,
+                    memory.get(stream[1], memory[""]),
+                    self.captures.watermark(*stream),
+                    self.gaps.oldest_open(*stream),
+                    pressure,
+                ),
+            )
+            for stream in streams
+        ]
         with self._transaction():
-            self._db.execute("insert or replace into dead_letter values (?, ?, ?, ?, ?)", row)
-            count = "select count(*) from dead_letter where sink = ?"
-            excess = self._db.execute(count, (letter.sink,)).fetchone()[0] - keep
-            if excess > 0:
-                self._db.execute(
-                    "delete from dead_letter where sink = ? and seq in"
-                    " (select seq from dead_letter where sink = ? order by seq limit ?)",
-                    (letter.sink, letter.sink, excess),
-                )
-            self.dead_counts[letter.sink] = self._db.execute(count, (letter.sink,)).fetchone()[0]
-        return max(0, int(excess))
+            return self.captures.forget(below, limit)
+
+    def bound_gaps(self, before: datetime, bound: int, limit: int) -> tuple[int, list[GapState]]:
+        """Forget closed gaps that ended before an instant, and more beyond `bound`.
+
+        Returns how many went for the bound, and the open ones beyond it, which the caller gives up.
+        """
+        with self._transaction():
+            self.gaps.forget_closed(before, limit)
+            return self.gaps.excess(bound, limit)
+
+    def bound_cursors(self, wanted: set[str]) -> None:
+        """Let cursors go that nobody names any more, beyond MAX_CURSORS."""
+        excess = len(self.cursors) - MAX_CURSORS
+        if excess <= 0:
+            return
+        strangers = sorted(set(self.cursors) - wanted, key=lambda name: self.moved_at[name])[:excess]
+        with self._transaction():
+            self._db.executemany("delete from cursor where sink = ?", [(name,) for name in strangers])
+        for name in strangers:
+            del self.cursors[name], self.moved_at[name]
+
+    # -- what peers refuse
+
+    def dead_letter(self, letter: RefusedEntry, most: int, most_octets: int) -> int:
+        """Keep a refused entry; beyond the bounds the oldest go. Return how many went."""
+        with self._transaction():
+            return self.letters.keep(letter, most, most_octets)
+
+    def bury(self, letter: RefusedEntry, tombstone: Entry, most: int, most_octets: int) -> int:
+        """Keep a refused entry and put a tombstone in its place; return how many dead letters went for it.
+
+        PeerUnavailable at MAX_TOMBSTONES: a broker that refuses so much shall rather get nothing.
+        """
+        if len(self.letters.tombstones) >= MAX_TOMBSTONES:
+            raise PeerUnavailable(
+                f"the broker refused {MAX_TOMBSTONES} entries for good: no more is set aside until they are"
+                " acknowledged and trimmed; see `outbox --dead` for its reasons"
+            )
+        with self._transaction():
+            gone = self.letters.keep(letter, most, most_octets)
+            self.letters.bury(tombstone)
+        self.letters.tombstones[tombstone.seq] = tombstone.body
+        return gone
 
     def dead_letters(self, sink: str, limit: int) -> list[RefusedEntry]:
         """Return the newest `limit` dead letters of one sink, oldest first."""
         with translated(self._path):
-            rows = self._db.execute(
-                "select sink, seq, at, reason, body from dead_letter where sink = ?"
-                " order by seq desc limit ?",
-                (sink, limit),
-            ).fetchall()
-        return [
-            RefusedEntry(sink=s, seq=seq, at=datetime.fromtimestamp(at, UTC), reason=reason, body=body)
-            for s, seq, at, reason, body in reversed(rows)
-        ]
+            return self.letters.newest(sink, limit)
 
 
 def _revised(record: CaptureRecord, rev: int) -> bytes:
@@ -332,12 +358,3 @@ def _revised(record: CaptureRecord, rev: int) -> bytes:
         return with_value_rev(record.body, rev)
     except ContractError as error:
         raise JournalError(f"{record.capture_id} cannot be revised: {error}") from error
-
-
-def _parts(rows: Sequence[_T]) -> Iterator[tuple[Sequence[_T], int]]:
-    """Cut into parts of a few fixed sizes, so that SQLite's statement cache holds every statement."""
-    start = 0
-    while left := len(rows) - start:
-        size = next(s for s in _ROWS if s <= left)
-        yield rows[start : start + size], size
-        start += size

@@ -1,4 +1,4 @@
-"""The journal's writer thread: groups what waits into one transaction, trims, and reports trouble."""
+"""The journal's writer thread: groups what waits into one transaction, keeps house, and reports trouble."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from gateway.edge.journal.board import Board
+from gateway.edge.journal.disk import reserve_octets
 from gateway.edge.journal.entry import Entry, JournalBatch, RefusedEntry, SeqRange
-from gateway.edge.journal.limits import FullPolicy, JournalLimits, JournalStatistics
-from gateway.edge.journal.store import BILLING, Applied, JournalStore
+from gateway.edge.journal.housekeeping import Housekeeping, acknowledged
+from gateway.edge.journal.letters import tombstone
+from gateway.edge.journal.limits import JournalLimits, JournalStatistics
+from gateway.edge.journal.store import CONSUMER, Applied, JournalStore
 from gateway.errors import JournalError, JournalFull
-from gateway.statistics import counted
 from protocols.session import Clock
 
 GROUP_MAX = 256
 """Appends in one transaction: bounds what one failure or one slow commit concerns."""
 IDLE_COMMIT = 0.25
 """Seconds after which cursor moves are made durable though nothing is appended: one fsync for many acks."""
-TRIM_EVERY = 1.0
-"""Seconds between two looks at what may be trimmed."""
-TRIM_ROUNDS = 4
-"""Trimming is bounded at each turn, so that appends never wait long for it."""
+KEEP_HOUSE_EVERY = 1.0
+"""Seconds between two turns of housekeeping."""
+LOOK_AT_FILE_EVERY = 0.25
+"""Seconds between looks whether the file is still there, while there are appends."""
 
 _T = TypeVar("_T")
 
@@ -35,7 +37,8 @@ _T = TypeVar("_T")
 @dataclass(slots=True)
 class _Append:
     batch: JournalBatch
-    future: asyncio.Future[SeqRange]
+    future: asyncio.Future[SeqRange] | None
+    """None for what the journal appends itself."""
 
 
 @dataclass(slots=True)
@@ -72,10 +75,18 @@ class JournalWriter:
         self._mutex = threading.Lock()
         self._moves: dict[str, int] = {}
         self._sinks = set(limits.sinks)
-        self._statistics = JournalStatistics(
-            uuid="", last_seq=0, first_seq=1, bytes=0, max_bytes=limits.max_bytes, cursors={}, billing_acked=0
+        self._board = Board(
+            JournalStatistics(
+                uuid="",
+                last_seq=0,
+                first_seq=1,
+                bytes=0,
+                max_bytes=limits.max_bytes,
+                cursors={},
+                billing_acked=0,
+            )
         )
-        self._trim_at = self._commit_moves_at = 0.0
+        self._keep_house_at = self._commit_moves_at = self._look_at_file_at = 0.0
         self._stopping = False
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name=f"journal {path.name}", daemon=True)
@@ -126,33 +137,46 @@ class JournalWriter:
 
         await self.call(set_cursor)
 
-    async def renew(self) -> None:
-        """Give the file another uuid; what was acknowledged under the old one counts no more."""
-
-        def renew(store: JournalStore) -> None:
-            with self._mutex:
-                self._moves.pop(BILLING, None)
-            store.renew()
-            self.uuid = store.uuid
-
-        await self.call(renew)
-
     async def dead_letter(self, sink: str, seq: int, reason: str, body: bytes) -> None:
         """Keep one dead letter durably; the oldest of the sink may go for it."""
         letter = RefusedEntry(sink=sink, seq=seq, at=self._clock.now(), reason=reason, body=body)
+        limits = self._limits
 
         def keep(store: JournalStore) -> None:
-            self._count(dead_letters_dropped=store.dead_letter(letter, self._limits.max_dead_letters))
+            gone = store.dead_letter(letter, limits.max_dead_letters, limits.max_dead_letter_bytes)
+            self._board.count(dead_letters_dropped=gone)
 
         await self.call(keep)
+
+    async def bury(self, sink: str, entry: Entry, reason: str) -> Entry:
+        """Keep a refused entry as a dead letter and put a tombstone in its place; return the tombstone."""
+        at = self._clock.now()
+        letter = RefusedEntry(sink=sink, seq=entry.seq, at=at, reason=reason, body=entry.body)
+        made = tombstone(entry, at)
+        limits = self._limits
+
+        def bury(store: JournalStore) -> None:
+            gone = store.bury(letter, made, limits.max_dead_letters, limits.max_dead_letter_bytes)
+            self._board.count(dead_letters_dropped=gone, tombstones=1)
+
+        await self.call(bury)
+        return made
 
     def cursors(self) -> dict[str, int]:
         """Return the sinks' cursors with the moves that are not durable yet."""
         with self._mutex:
             cursors = {**self.store.cursors, **self._moves}
             cursors.update({sink: 0 for sink in self._sinks if sink not in cursors})
-        cursors.pop(BILLING, None)
-        return cursors
+        return {name: seq for name, seq in cursors.items() if not name.startswith("@")}
+
+    def consumers(self) -> dict[str, int]:
+        """Return how far consumers acknowledged: those that count, else all that ever did."""
+        with self._mutex:
+            cursors = {**self.store.cursors, **self._moves}
+        heard = {
+            name.removeprefix(CONSUMER): seq for name, seq in cursors.items() if name.startswith(CONSUMER)
+        }
+        return acknowledged(cursors, self._limits) or heard
 
     async def stop(self) -> None:
         """Finish what is queued, close the file, end the thread."""
@@ -162,26 +186,38 @@ class JournalWriter:
 
     def statistics(self) -> JournalStatistics:
         """Return counters, cursors and the alarm, frozen."""
-        with self._mutex:
-            billing = self._moves.get(BILLING, self.store.cursors.get(BILLING, 0))
+        consumers = self.consumers()
         return replace(
-            self._statistics,
+            self._board.now,
             uuid=self.uuid,
             last_seq=self.last_seq,
             first_seq=self.first_seq,
             cursors=self.cursors(),
-            billing_acked=billing,
-            dead_letters=dict(self.store.dead_counts),
+            consumers=consumers,
+            billing_acked=min(consumers.values(), default=0),
+            captures=self.store.captures.count,
+            dead_letters=dict(self.store.letters.counts),
         )
 
     # -- in the thread
 
     def _run(self) -> None:
         try:
-            self.store = JournalStore(self._path)
+            limits = self._limits
+            self.store = JournalStore(self._path, reserve_octets(limits.max_bytes) if limits.reserve else 0)
             self.uuid = self.store.uuid
+            self._house = Housekeeping(
+                self._path,
+                self.store,
+                limits,
+                self._clock,
+                self._board,
+                sinks=self._sinks_now,
+                append=lambda batch: self._jobs.put(_Append(batch, None)),
+            )
             self._note_span()
-            self._note_size()
+            self._board.set(bytes=self.store.used_bytes())
+            self._tell_opening()
         except JournalError as error:
             self._post(_fail, self._started, error)
             return
@@ -197,14 +233,17 @@ class JournalWriter:
         for job in jobs:
             if isinstance(job, _Call):
                 self._answer(job)
-        if time.monotonic() >= self._trim_at:
-            self._trim_in_time()
+        if time.monotonic() >= self._keep_house_at:
+            # Where there is more to do it goes on after the appends that wait.
+            more = self._house.tick()
+            self._note_span()
+            self._keep_house_at = 0.0 if more else time.monotonic() + KEEP_HOUSE_EVERY
         if self._stopping and self._jobs.empty():
             self._commit([])  # cursor moves that came since the last commit
             try:
                 self.store.close()
             except JournalError as error:
-                self._statistics = replace(self._statistics, full_reason=str(error))
+                self._board.set(full_reason=str(error))
             return False
         return True
 
@@ -223,7 +262,7 @@ class JournalWriter:
 
     def _commit(self, waiting: Sequence[_Append]) -> None:
         """Make appends and cursor moves durable in one transaction: one fsync for all who wait."""
-        appends = [job for job in waiting if not job.future.cancelled()]
+        appends = [job for job in waiting if job.future is None or not job.future.cancelled()]
         with self._mutex:
             moves = dict(self._moves)
         moves_due = time.monotonic() >= self._commit_moves_at or self._stopping
@@ -231,9 +270,11 @@ class JournalWriter:
             return
         self._commit_moves_at = time.monotonic() + IDLE_COMMIT
         try:
-            if appends and self._statistics.bytes >= self._limits.max_bytes:
-                self._make_room(moves)
-            done = self.store.apply([job.batch for job in appends], moves, self._clock.now())
+            if appends:
+                self._look_at_file()
+                octets = sum(len(c.body) for job in appends for c in job.batch.captures)
+                self._house.before_append(octets, moves)
+            done = self._apply([job.batch for job in appends], moves)
         except Exception as error:  # noqa: BLE001 - every waiting append is told; the thread lives on
             self._refuse(appends, error)
             return
@@ -241,8 +282,27 @@ class JournalWriter:
         self._forget(moves)
         self._note_span()
         self._note_commit(len(appends), done)
-        results = [(job.future, span) for job, span in zip(appends, done.ranges, strict=True)]
+        results = [(job.future, span) for job, span in zip(appends, done.ranges, strict=True) if job.future]
         self._post(self._deliver, results, done.entries)
+
+    def _apply(self, batches: list[JournalBatch], moves: Mapping[str, int]) -> Applied:
+        """Commit; when the disk refuses, make room from what all have, and try once more."""
+        try:
+            return self.store.apply(batches, moves, self._clock.now())
+        except JournalFull as error:
+            if not self._house.heal(moves):
+                raise self._house.disk_full(error) from error
+            return self.store.apply(batches, moves, self._clock.now())
+
+    def _look_at_file(self) -> None:
+        """Refuse appends to a file that is gone: what they promise would not be on the disk."""
+        if time.monotonic() < self._look_at_file_at:
+            return
+        if (why := self.store.watch.lost()) is not None:
+            text = self._house.lost_text(why)
+            self._board.alarm("journal_file_lost", text, self._clock.now())
+            raise JournalError(text)
+        self._look_at_file_at = time.monotonic() + LOOK_AT_FILE_EVERY
 
     def _deliver(
         self, results: list[tuple[asyncio.Future[SeqRange], SeqRange]], entries: list[Entry]
@@ -263,11 +323,12 @@ class JournalWriter:
     def _refuse(self, appends: Sequence[_Append], error: Exception) -> None:
         if not isinstance(error, JournalError):
             error = JournalError(f"the journal {self._path} failed: {error!r}")
-        since = self._statistics.full_since or self._clock.now()
-        self._count(refused=len(appends))
-        self._statistics = replace(self._statistics, full_reason=str(error), full_since=since)
+        since = self._board.now.full_since or self._clock.now()
+        self._board.count(refused=len(appends))
+        self._board.set(full_reason=str(error), full_since=since)
         for job in appends:
-            self._post(_fail, job.future, error)
+            if job.future is not None:
+                self._post(_fail, job.future, error)
         if not appends:
             time.sleep(IDLE_COMMIT)  # cursor moves wait for space; do not spin meanwhile
 
@@ -285,83 +346,52 @@ class JournalWriter:
         except RuntimeError:
             self._stopping = True  # the loop is gone, and with it everybody who could wait for a result
 
-    def _count(self, **more: int) -> None:
-        self._statistics = counted(self._statistics, **more)
-
     def _note_span(self) -> None:
         self.last_seq, self.first_seq = self.store.last_seq, self.store.first_seq
 
     def _note_commit(self, appends: int, done: Applied) -> None:
-        was = self._statistics
+        was = self._board.now
         size = was.bytes
         with contextlib.suppress(JournalError):
             size = self.store.used_bytes()
-        self._statistics = replace(
-            was,
+        if done.forgotten:
+            self._house.note_refused(done.forgotten)
+        self._board.count(
+            commits=1,
+            appends=appends,
+            grouped=appends if appends > 1 else 0,
+            repeats=done.repeats,
+            revisions=done.revisions,
+        )
+        self._board.set(
             bytes=size,
-            commits=was.commits + 1,
-            appends=was.appends + appends,
-            grouped=was.grouped + (appends if appends > 1 else 0),
             largest_group=max(was.largest_group, appends),
-            repeats=was.repeats + done.repeats,
-            revisions=was.revisions + done.revisions,
             # Cursor moves alone say nothing about space for entries: the alarm stays until an append is taken.
             full_reason=None if appends else was.full_reason,
             full_since=None if appends else was.full_since,
         )
 
-    def _note_size(self) -> None:
-        self._statistics = replace(self._statistics, bytes=self.store.used_bytes())
-
-    # -- trimming, in the thread
-
-    def _trim_in_time(self) -> None:
-        self._trim_at = time.monotonic() + TRIM_EVERY
-        try:
-            for _ in range(TRIM_ROUNDS):
-                gone = self._trim(young_too=False)
-                self._count(trimmed=gone)
-                if not gone:
-                    return
-        except JournalError:
-            return  # no space even for this; the next append reports it
-        self._trim_at = 0.0  # there is more: go on after the appends that wait
-
-    def _make_room(self, moves: Mapping[str, int]) -> None:
-        """Trim until the file is below its bound; JournalFull when nothing more may go."""
-        self.store.apply([], moves, self._clock.now())  # what was delivered meanwhile may go
-        self._forget(moves)
-        while (used := self._statistics.bytes) >= self._limits.max_bytes:
-            gone = self._trim(young_too=False)
-            self._count(trimmed=gone)
-            if not gone and self._limits.policy is FullPolicy.DROP_OLDEST_ACKNOWLEDGED:
-                gone = self._trim(young_too=True)
-                self._count(dropped=gone)
-            if not gone:
-                raise JournalFull(
-                    f"the journal {self._path} holds {used} of {self._limits.max_bytes} octets that"
-                    " are not delivered yet: see that the sinks deliver, or raise max_bytes"
-                )
-
-    def _trim(self, *, young_too: bool) -> int:
-        """Let a chunk of delivered entries go, those within their retention only where `young_too`."""
-        cutoff: datetime | None = None
-        if not (young_too or self._limits.billing_acks):
-            cutoff = self._clock.now() - self._limits.retention
-        gone = self.store.trim(self._delivered(), cutoff)
-        self._note_span()
-        if gone:
-            self._note_size()
-        return gone
-
-    def _delivered(self) -> int:
-        """Return the last seq that every sink (and billing, where it acknowledges) has."""
-        cursors = self.store.cursors  # the durable ones: a move may be lost in a crash, an entry may not
+    def _sinks_now(self) -> set[str]:
         with self._mutex:
-            sinks = set(self._sinks)
-        if self._limits.billing_acks:
-            sinks.add(BILLING)
-        return min((cursors.get(sink, 0) for sink in sinks), default=0)
+            return set(self._sinks)
+
+    def _tell_opening(self) -> None:
+        """Let what opening found stand as alarms for this run."""
+        found, now = self.store.opened, self._clock.now()
+        if (salvage := found.salvage) is not None:
+            self._board.alarm(
+                "journal_quarantined",
+                f"the journal was damaged and was put aside as {salvage.aside} ({salvage.why}): journal"
+                f" {self.uuid} goes on with {salvage.entries} entries of it; keep that file until all is told",
+                now,
+            )
+        if found.begun.was is not None:
+            self._board.alarm(
+                "journal_set_back",
+                f"journal {found.begun.was} is an older copy of itself ({found.begun.why}): it goes on as"
+                f" journal {self.uuid}, and consumers ask for what they lack of it",
+                now,
+            )
 
 
 def _succeed(future: asyncio.Future[Any], result: object) -> None:

@@ -30,6 +30,8 @@ OVERLAP = {
     ProfileName.BILLING: timedelta(days=35),
 }
 """Read again before the watermark: rows that came late or twice (clock set back). Repeats cost nothing."""
+PRESENT_MEMORY = timedelta(days=3)
+"""Profiles that are read as they are now: after this long no read and no late push brings one again."""
 SETTLED = timedelta(hours=2)
 """After this long without a row of block load, the row is not expected any more."""
 

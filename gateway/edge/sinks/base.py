@@ -7,6 +7,9 @@ from typing import Protocol
 
 from gateway.edge.journal.entry import Entry
 
+MQTT_SINK = "mqtt"
+"""Name of the cursor of what the broker has taken: what consumers can have."""
+
 
 class JournalReader(Protocol):
     """What sinks need of the journal (see `gateway.edge.journal.journal.Journal`)."""
@@ -32,11 +35,20 @@ class JournalReader(Protocol):
     async def read(self, first: int, last: int, limit: int = ...) -> list[Entry]:
         """Return entries first..last that are still held, at most `limit`."""
 
-    async def billing_ack(self, seq: int) -> None:
-        """Note that billing stored everything up to `seq`."""
+    async def consumer_ack(self, consumer: str, seq: int) -> None:
+        """Note that a consumer stored everything up to `seq`; it counts up to what was sent."""
 
-    async def renew(self) -> None:
-        """Take another uuid, since the file was set back."""
+    def note_sent(self, sink: str, seq: int) -> None:
+        """Note that entries up to `seq` were handed to the sink's peer."""
+
+    async def bury(self, sink: str, entry: Entry, reason: str) -> Entry | None:
+        """Keep an entry that the broker refuses for good; return the tombstone to deliver in its place.
+
+        None where there is nothing to deliver: consumers have it, or its tombstone stands already.
+        """
+
+    def deliverable(self, entries: list[Entry]) -> list[Entry]:
+        """Return the entries with tombstones in place of those that were buried."""
 
     async def dead_letter(self, sink: str, seq: int, reason: str, body: bytes) -> None:
         """Keep an entry that the peer refuses for good."""

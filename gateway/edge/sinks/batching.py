@@ -151,12 +151,20 @@ class Batcher:
         self._ready.extendleft((other, one))  # each goes before the one that was put there first
         self._waiting += len(batch.entries)
 
+    def instead(self, batch: OutgoingBatch, entry: Entry) -> None:
+        """Send an entry in place of a refused one of the same seq, before all others."""
+        self._in_flight.remove(batch.first)
+        self._ready.appendleft(OutgoingBatch(*self._where(entry), (entry,)))
+        self._waiting += 1
+
     def _complete(self, key: tuple[EntryKind, str]) -> None:
-        kind, profile = key
-        if kind is EntryKind.CAPTURE:
-            topic, type_ = self._topics.readings(self._gateway, profile), READINGS_TYPE
-        elif kind is EntryKind.EVENT:
-            topic, type_ = self._topics.events(self._gateway), EVENTS_TYPE
-        else:
-            topic, type_ = self._topics.gaps(self._gateway), GAPS_TYPE
-        self._ready.append(OutgoingBatch(topic, type_, tuple(self._groups.pop(key).entries)))
+        group = self._groups.pop(key)
+        self._ready.append(OutgoingBatch(*self._where(group.entries[0]), tuple(group.entries)))
+
+    def _where(self, entry: Entry) -> tuple[str, str]:
+        """Return topic and type of message for an entry."""
+        if entry.kind is EntryKind.CAPTURE:
+            return self._topics.readings(self._gateway, entry.profile), READINGS_TYPE
+        if entry.kind is EntryKind.EVENT:
+            return self._topics.events(self._gateway), EVENTS_TYPE
+        return self._topics.gaps(self._gateway), GAPS_TYPE

@@ -26,9 +26,16 @@ log = structlog.get_logger("gateway.edge.sinks")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkStatistics:
-    """Counters since start: `replayed` entries, `refused` messages of all kinds."""
+    """Counters since start: `replayed` entries, `refused` messages of all kinds.
+
+    `acks` counted; `acks_ignored` came from consumers that are not named, `acks_refused` named a seq beyond
+    the journal's end, the last of which `ack_fault` tells.
+    """
 
     acks: int = 0
+    acks_ignored: int = 0
+    acks_refused: int = 0
+    ack_fault: str | None = None
     replayed: int = 0
     directory_parts: int = 0
     refused: int = 0
@@ -38,8 +45,8 @@ class LinkStatistics:
 class EdgeLink:
     """Listens on the sink's connection to `{gateway}/acks`, `replay`, `directory` and `orders`.
 
-    `on_order` gets the octets of an order's message. `ack_consumers`: whose acknowledgements count, the
-    least of theirs (empty: anybody's). A message that cannot be taken is counted and logged; it ends
+    `on_order` gets the octets of an order's message. `ack_consumers`: whose acknowledgements count,
+    nobody else's. A message that cannot be taken is counted and logged; it ends
     nothing.
     """
 
@@ -50,7 +57,7 @@ class EdgeLink:
         root: str,
         directory: PartRequests,
         on_order: Callable[[bytes], Awaitable[None]] | None = None,
-        ack_consumers: frozenset[str] = frozenset(),
+        ack_consumers: frozenset[str] = frozenset({"central"}),
         limits: BatchLimits | None = None,
     ) -> None:
         self._gateway = gateway_name(gateway)
@@ -58,7 +65,6 @@ class EdgeLink:
         self._directory = directory
         self._on_order = on_order
         self._ack_consumers = ack_consumers
-        self._acked: dict[str, dict[str, int]] = {}
         self._replays = ReplayQueue(
             self._topics,
             self._gateway,
@@ -121,28 +127,21 @@ class EdgeLink:
 
     async def _acknowledge(self, ack: Ack, journal: JournalReader) -> None:
         _check_journal(ack.journal, journal)
-        if self._ack_consumers and ack.consumer not in self._ack_consumers:
+        if ack.consumer not in self._ack_consumers:
+            self._count(acks_ignored=1)
             return
         if ack.seq > journal.last_seq:
-            # Whoever counts has entries that we do not: our file is an old copy. Numbers given from here on
-            # would repeat those, and the consumer would take new entries for ones it has.
-            was, last = journal.uuid, journal.last_seq
-            await journal.renew()
-            log.error("journal_set_back", was=was, now=journal.uuid, acknowledged=ack.seq, last_seq=last)
-            raise ContractError(
-                f"$.data.seq: {ack.seq} was acknowledged, but journal {was} ends at {last}: its file was set"
-                f" back (restored from a copy?), so it goes on as journal {journal.uuid}"
+            # No proof that our file was set back: anybody who may publish here can claim a number. The file
+            # beside the journal tells that (`gateway.edge.journal.generation`).
+            self._count(acks_refused=1)
+            text = (
+                f"{ack.consumer} acknowledged {ack.seq}, but journal {journal.uuid} ends at {journal.last_seq}:"
+                " nothing was released; look who speaks for it, and whether this machine was restored from a copy"
             )
+            self._statistics = replace(self._statistics, ack_fault=text)
+            raise ContractError(f"$.data.seq: {text}")
         self._count(acks=1)
-        await journal.billing_ack(self._stored_by_all(ack))
-
-    def _stored_by_all(self, ack: Ack) -> int:
-        """Return up to which seq all that count have stored; one that has not spoken holds everything back."""
-        if not self._ack_consumers:
-            return ack.seq
-        stored = self._acked.setdefault(ack.journal, {})
-        stored[ack.consumer] = max(ack.seq, stored.get(ack.consumer, 0))
-        return min(stored.get(consumer, 0) for consumer in self._ack_consumers)
+        await journal.consumer_ack(ack.consumer, ack.seq)
 
     def _refused(self, topic: str, error: Exception) -> None:
         self._count(refused=1)

@@ -15,7 +15,7 @@ from gateway.backoff import Backoff
 from gateway.contract.envelope import gateway_source, wrap
 from gateway.contract.messages import Status
 from gateway.contract.topics import Topics, gateway_name
-from gateway.edge.sinks.base import JournalReader
+from gateway.edge.sinks.base import MQTT_SINK, JournalReader
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.publisher import JournalPublisher, Progress
 from gateway.edge.sinks.tasks import first_ended
@@ -23,7 +23,6 @@ from gateway.errors import GatewayError, JournalError, PeerError, PeerRefusedLog
 from gateway.mqtt.connection import MqttConnection, MqttSettings, Will, connect
 from gateway.statistics import counted
 
-SINK = "mqtt"
 STATUS_EVERY = 30.0
 """Seconds after which the status is published again though nothing changed."""
 STATUS_LOOK = 1.0
@@ -63,7 +62,7 @@ class MqttSink:
     `status` gives the present Status (cheap; it is asked every second). `partners` share the connection.
     """
 
-    name = SINK
+    name = MQTT_SINK
 
     def __init__(
         self,
@@ -125,7 +124,7 @@ class MqttSink:
             )
             log.info("mqtt_connected", host=self._settings.host, version=connection.version)
             publisher = JournalPublisher(
-                SINK,
+                MQTT_SINK,
                 connection,
                 journal,
                 topics=self._topics,

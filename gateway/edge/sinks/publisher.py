@@ -84,7 +84,7 @@ class JournalPublisher:
         """Take entries from the journal as long as there is room for them in memory."""
         async with contextlib.aclosing(self._journal.follow(self._sink)) as chunks:
             async for chunk in chunks:
-                self._batcher.take(chunk, monotonic())
+                self._batcher.take(self._journal.deliverable(chunk), monotonic())
                 self._work.set()
                 while self._batcher.full:
                     self._room.clear()
@@ -122,6 +122,7 @@ class JournalPublisher:
             self._work.set()
 
         self._in_flight += 1
+        self._journal.note_sent(self._sink, batch.entries[-1].seq)
         payload = batch_message(batch, self._journal.uuid, self._gateway)
         self._connection.send(batch.topic, payload).add_done_callback(arrived)
 
@@ -155,10 +156,15 @@ class JournalPublisher:
         )
 
     async def _set_aside(self, batch: OutgoingBatch, error: PeerRefusedData) -> None:
+        """Let a tombstone go in place of an entry that is refused for good, so that the count goes on."""
         [entry] = batch.entries
-        await self._journal.dead_letter(self._sink, entry.seq, str(error), entry.body)
-        self._batcher.done(batch)
         log.error("mqtt_entry_refused", seq=entry.seq, error=str(error))
+        tombstone = await self._journal.bury(self._sink, entry, str(error))
+        if tombstone is None:
+            # Consumers have it, or even its tombstone is refused: then whoever counts asks for it again.
+            self._batcher.done(batch)
+        else:
+            self._batcher.instead(batch, tombstone)
 
     async def _wait_for_work(self) -> None:
         """Wait for entries, a receipt, or the moment that a batch is due; PeerUnavailable for no receipt."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from gateway.contract.messages import ReplayRequest
 from gateway.contract.topics import Topics
-from gateway.edge.sinks.base import JournalReader
+from gateway.edge.sinks.base import MQTT_SINK, JournalReader
 from gateway.edge.sinks.batching import Batcher, BatchLimits
 from gateway.edge.sinks.publisher import batch_message
 from gateway.errors import ContractError, PeerRefusedData
@@ -68,7 +68,9 @@ class ReplayQueue:
             first, last = self._waiting[0]
             entries = await journal.read(first, last)
             batcher = Batcher(self._topics, self._gateway, self._limits)
-            batcher.take(entries, now=0.0)
+            batcher.take(journal.deliverable(entries), now=0.0)
+            if entries:
+                journal.note_sent(MQTT_SINK, entries[-1].seq)
             while (batch := batcher.next(0.0, flush=True)) is not None:
                 try:
                     await connection.publish(batch.topic, batch_message(batch, journal.uuid, self._gateway))
@@ -78,6 +80,10 @@ class ReplayQueue:
                         batcher.again(batch)
                         continue
                     self._on_refused(f"{batch.topic} (replay of {batch.first})", error)
+                    tombstone = await journal.bury(MQTT_SINK, batch.entries[0], str(error))
+                    if tombstone is not None:
+                        batcher.instead(batch, tombstone)
+                        continue
                 else:
                     self._on_sent(len(batch.entries))
                 batcher.done(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -132,12 +133,16 @@ async def test_trim_waits_for_sinks_and_retention(tmp_path: Path, clock: ManualC
     await journal.close()
 
 
-async def test_billing_acks_release_at_once(tmp_path: Path, clock: ManualClock) -> None:
-    limits = JournalLimits(sinks=("mqtt",), billing_acks=True)
+async def test_what_consumers_acknowledged_stays_until_its_floor(tmp_path: Path, clock: ManualClock) -> None:
+    limits = JournalLimits(sinks=("mqtt",), consumers=("central",), retention=timedelta(days=45))
     journal = await Journal.open(tmp_path / "j.db", clock=clock, limits=limits)
     await journal.append(batch(*(record(n) for n in range(5))))
     await journal.ack("mqtt", 5)
-    await journal.billing_ack(3)
+    await journal.consumer_ack("central", 3)
+    clock.advance(timedelta(days=44))
+    await asyncio.sleep(0.1)
+    assert [e.seq for e in await journal.read(1, 5)] == [1, 2, 3, 4, 5]
+    clock.advance(timedelta(days=2))
     await until(lambda: journal.first_seq == 4)
     assert journal.statistics().billing_acked == 3
     assert journal.statistics().backlog("mqtt") == 0
@@ -148,7 +153,7 @@ async def test_billing_acks_release_at_once(tmp_path: Path, clock: ManualClock) 
 async def test_full_by_size_refuses_and_recovers(
     tmp_path: Path, clock: ManualClock, policy: FullPolicy
 ) -> None:
-    limits = JournalLimits(max_bytes=200_000, sinks=("mqtt",), policy=policy, billing_acks=False)
+    limits = JournalLimits(max_bytes=200_000, sinks=("mqtt",), policy=policy)
     journal = await Journal.open(tmp_path / "j.db", clock=clock, limits=limits)
     appended = await fill(journal)
     assert journal.last_seq == appended > 30
@@ -157,7 +162,7 @@ async def test_full_by_size_refuses_and_recovers(
     assert journal.statistics().bytes < 220_000
     await journal.ack("mqtt", journal.last_seq)
     if policy is FullPolicy.STOP_READING:
-        clock.advance(timedelta(days=31))
+        clock.advance(timedelta(days=46))
     await until(lambda: not journal.statistics().cursors or journal.statistics().backlog("mqtt") == 0)
     await append_when_taken(journal, batch(record(appended, size=2000)))
     stats = journal.statistics()
@@ -185,11 +190,19 @@ async def test_second_user_damage_and_foreign_file(tmp_path: Path, clock: Manual
     content = bytearray((tmp_path / "j.db").read_bytes())
     content[4096:12288] = b"\xff" * 8192
     (tmp_path / "j.db").write_bytes(content)
-    with pytest.raises(JournalError, match=r"damaged.*move"):
-        await Journal.open(tmp_path / "j.db", clock=clock)
     (tmp_path / "k.db").write_bytes(b"not a database at all" * 100)
-    with pytest.raises(JournalError, match="damaged"):
-        await Journal.open(tmp_path / "k.db", clock=clock)
+    for name in ("j.db", "k.db"):
+        before = (tmp_path / name).read_bytes()
+        journal = await Journal.open(tmp_path / name, clock=clock)
+        assert [alarm.code for alarm in journal.statistics().alarms] == ["journal_quarantined"]
+        [aside] = (p for p in tmp_path.glob(f"{name}.damaged-*") if p.suffix[-4:] not in ("-wal", "-shm"))
+        assert aside.read_bytes() == before
+        await journal.close()
+    with sqlite3.connect(tmp_path / "l.db") as foreign:
+        foreign.execute("create table t (x)")
+    foreign.close()
+    with pytest.raises(JournalError, match="not a journal"):
+        await Journal.open(tmp_path / "l.db", clock=clock)
     with pytest.raises(JournalError, match="cannot be used"):
         await Journal.open(tmp_path / "j.db" / "below", clock=clock)
 

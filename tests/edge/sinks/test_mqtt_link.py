@@ -21,6 +21,7 @@ from gateway.contract.messages import (
 from gateway.contract.signing import DIRECTORY_TYP, ORDER_TYP, sign
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
+from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.sinks import part_requests
 from gateway.edge.stamping.stored_part import StoredPart
 from gateway.errors import ConfigError
@@ -29,7 +30,6 @@ from protocols.clock import SystemClock
 from tests.support.billing import Billing
 from tests.support.check_sink import running, wait_cursor
 from tests.support.edge.mqtt_edge import NOW, OTHER_PRIVATE, PRIVATE, TOPICS, Edge, say, settings
-from tests.support.edge.mqtt_sink import billing
 from tests.support.journal_records import record, records
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import until
@@ -256,10 +256,10 @@ def test_a_stored_part_needs_a_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.mosquitto
-async def test_a_journal_that_was_set_back_goes_on_under_another_name(
+async def test_an_ack_above_the_end_is_refused_and_never_renames_the_journal(
     tmp_path: Path, journal: Journal
 ) -> None:
-    """Restored from a copy, it would use numbers again that consumers have: what is new would look stored."""
+    """Whoever may publish here can claim any number: it proves nothing about our file."""
     await journal.append(JournalBatch(captures=(record(1), record(2))))
     was = journal.uuid
     with Mosquitto(tmp_path / "m") as broker:
@@ -267,26 +267,29 @@ async def test_a_journal_that_was_set_back_goes_on_under_another_name(
         async with running(edge.sink, journal), connect(settings(broker, "asks")) as connection:
             await wait_cursor(journal, "mqtt", 2)
             acks = TOPICS.acks("edge-1")
+            await say(connection, acks, Ack(journal=was, seq=1))
+            await until(lambda: journal.statistics().billing_acked == 1)
+            await say(connection, acks, Ack(journal=was, seq=9))
+            await until(lambda: edge.link.statistics().acks_refused == 1)
+            assert "central acknowledged 9" in (edge.link.statistics().ack_fault or "")
+            assert (journal.uuid, journal.statistics().billing_acked) == (was, 1)
             await say(connection, acks, Ack(journal=was, seq=2))
             await until(lambda: journal.statistics().billing_acked == 2)
-            await say(connection, acks, Ack(journal=was, seq=9))
-            await until(lambda: journal.uuid != was)
-            assert journal.statistics().billing_acked == 0
-            await say(connection, acks, Ack(journal=was, seq=2))
-            await until(lambda: edge.link.statistics().refused == 2)
-            async with billing(broker) as consumer:
-                replay = ReplayRequest(journal=journal.uuid, first=1, last=2)
-                await say(connection, TOPICS.replay("edge-1"), replay)
-                await until(lambda: journal.uuid in consumer.state.journals)
-    await journal.close()
-    again = await Journal.open(tmp_path / "journal.db", clock=SystemClock())
-    assert (again.uuid, again.last_seq) == (journal.uuid, 2)
-    await again.close()
 
 
 @pytest.mark.mosquitto
-async def test_only_what_every_named_consumer_has_is_released(tmp_path: Path, journal: Journal) -> None:
+async def test_an_ack_of_what_was_never_sent_counts_up_to_what_was(tmp_path: Path, journal: Journal) -> None:
+    await journal.append(JournalBatch(captures=(record(1), record(2))))
+    journal.note_sent("mqtt", 1)
+    await journal.consumer_ack("central", 2)
+    assert journal.statistics().consumers == {"central": 1}
+
+
+@pytest.mark.mosquitto
+async def test_only_what_every_named_consumer_has_is_released(tmp_path: Path) -> None:
     """Somebody who looks on with `listen --ack` must not release what central lacks."""
+    limits = JournalLimits(consumers=("central", "billing"))
+    journal = await Journal.open(tmp_path / "journal.db", clock=SystemClock(), limits=limits)
     await journal.append(JournalBatch(captures=(record(1), record(2), record(3))))
     with Mosquitto(tmp_path / "m") as broker:
         edge = Edge(broker, journal, tmp_path / "edge")
@@ -297,6 +300,8 @@ async def test_only_what_every_named_consumer_has_is_released(tmp_path: Path, jo
             await say(connection, acks, Ack(journal=journal.uuid, seq=3, consumer="listen"))
             await say(connection, acks, Ack(journal=journal.uuid, seq=3, consumer="billing"))
             await until(lambda: edge.link.statistics().acks == 1)
+            assert edge.link.statistics().acks_ignored == 1
             assert journal.statistics().billing_acked == 0
             await say(connection, acks, Ack(journal=journal.uuid, seq=2))
             await until(lambda: journal.statistics().billing_acked == 2)
+    await journal.close()

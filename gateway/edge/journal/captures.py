@@ -1,0 +1,230 @@
+"""The list of captures: what was journaled of each stream (a meter's profile), so that a repeat is told.
+
+The list forgets what no read brings back: captures journaled long ago whose instant lies below the stream's
+horizon (see `horizon`). What was forgotten is remembered as a few spans a stream: a capture that shows up
+within one, and is not in the list, was most likely delivered long ago, and is refused. Outside of them
+nothing was ever forgotten, so an odd date alone (a meter that lost its clock) refuses nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import TypeVar
+
+from gateway.edge.journal.entry import CaptureRecord
+from gateway.errors import JournalFull
+from mapping.instants import instant, micros
+
+CAPTURE_OCTETS = 128
+"""Most octets that one capture takes in the list, half-filled pages included (47 measured, 70 usual)."""
+MAX_SPANS = 8
+"""Forgotten spans of one stream; beyond, the two nearest become one."""
+MAX_STREAMS = 100_000
+"""Streams of one journal: 10,000 meters of seven profiles, and those that were here before."""
+NEAR = 40 * 86_400
+"""Spans this near to each other, in seconds, are one: monthly billing must not make a span a row."""
+DAY = 86_400
+_KEY = struct.Struct(">IQ")
+_BIAS = 1 << 62
+_ROWS = (256, 64, 16, 4, 1)
+_UPSERT = " on conflict (key) do update set hash = excluded.hash, rev = excluded.rev, day = excluded.day"
+
+Stream = tuple[str, str]
+_T = TypeVar("_T")
+
+
+class CaptureList:
+    """Streams, their watermarks, and the captures of each. Writes run inside the caller's transaction.
+
+    What is held in memory (streams, watermarks, count) changes in `committed` only.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self.streams: dict[Stream, int] = {}
+        self.marks: dict[Stream, int] = {}
+        for number, meter, profile, mark in db.execute("select id, meter, profile, mark from stream"):
+            self.streams[meter, profile] = number
+            if mark is not None:
+                self.marks[meter, profile] = mark
+        self._spans: dict[int, list[tuple[int, int]]] = {}
+        for number, first, last in db.execute(
+            "select stream, first, last from forgotten order by stream, first"
+        ):
+            self._spans.setdefault(number, []).append((first, last))
+        self.count = int(db.execute("select value from meta where key = 'captures'").fetchone()[0])
+        self._new_streams: dict[Stream, int] = {}
+        self._new_marks: dict[Stream, int] = {}
+        self._new_count = self.count
+
+    def begin(self) -> None:
+        """Forget what a transaction that failed had begun."""
+        self._new_streams, self._new_marks, self._new_count = {}, {}, self.count
+
+    def committed(self) -> None:
+        """Take over what the transaction brought."""
+        self.streams.update(self._new_streams)
+        self.marks.update(self._new_marks)
+        self.count = self._new_count
+        self.begin()
+
+    # -- streams and watermarks
+
+    def stream(self, stream: Stream) -> int:
+        """Return the stream's number, a new one where it has none; JournalFull at MAX_STREAMS."""
+        number = self.streams.get(stream) or self._new_streams.get(stream)
+        if number is None:
+            if len(self.streams) + len(self._new_streams) >= MAX_STREAMS:
+                raise JournalFull(
+                    f"the journal knows {MAX_STREAMS} streams (profiles of meters) and takes no more:"
+                    " an edge is built for 10,000 meters; begin a new journal for other ones"
+                )
+            done = self._db.execute("insert into stream (meter, profile) values (?, ?) returning id", stream)
+            number = self._new_streams[stream] = int(done.fetchone()[0])
+        return number
+
+    def set_mark(self, meter: str, profile: str, at: datetime) -> None:
+        """Note a watermark; `store_marks` writes it."""
+        self._new_marks[meter, profile] = micros(at)
+
+    def store_marks(self) -> None:
+        """Write the watermarks of this transaction."""
+        for stream, mark in self._new_marks.items():
+            self._db.execute("update stream set mark = ? where id = ?", (mark, self.stream(stream)))
+
+    def watermark(self, meter: str, profile: str) -> datetime | None:
+        """Return the instant up to which everything of the profile is journaled, None before the first."""
+        mark = self.marks.get((meter, profile))
+        return None if mark is None else instant(mark)
+
+    # -- captures
+
+    def key(self, record: CaptureRecord) -> bytes:
+        """Return the key of a capture: stream and second first, so that neighbours share a page."""
+        digest = blake2b(record.capture_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        return _KEY.pack(self.stream((record.meter, record.profile)), _biased(record.at)) + digest
+
+    def known(self, keys: Sequence[bytes]) -> dict[bytes, tuple[bytes, int]]:
+        """Return value hash and revision of those keys that are in the list."""
+        known: dict[bytes, tuple[bytes, int]] = {}
+        for part, size in parts(keys):
+            marks = ",".join("?" * size)
+            # Only question marks are put into the statement.
+            rows = self._db.execute(f"select key, hash, rev from capture where key in ({marks})", part)
+            known.update({key: (value, rev) for key, value, rev in rows.fetchall()})
+        return known
+
+    def was_forgotten(self, key: bytes) -> bool:
+        """Return whether a capture that is not in the list lies where captures were forgotten."""
+        number, biased = _KEY.unpack_from(key)
+        spans = self._spans.get(number)
+        if not spans:
+            return False
+        second = biased - _BIAS
+        # The newest span first: nearly every new capture is newer than all of them.
+        return spans[-1][1] >= second and any(first <= second <= last for first, last in spans)
+
+    def store(self, changed: Mapping[bytes, tuple[bytes, int]], fresh: int, now: datetime) -> None:
+        """Write new captures (`fresh` of them) and revised ones."""
+        if not changed:
+            return
+        day = int(now.timestamp()) // DAY
+        rows = [(key, value, rev, day) for key, (value, rev) in changed.items()]
+        insert(self._db, "capture", rows, _UPSERT)
+        self._note_count(self._new_count + fresh)
+
+    def _note_count(self, count: int) -> None:
+        if count != self._new_count:
+            self._db.execute("update meta set value = ? where key = 'captures'", (count,))
+            self._new_count = count
+
+    # -- forgetting
+
+    def forget(self, streams: Iterable[tuple[Stream, datetime]], limit: int) -> int:
+        """Forget captures below each stream's horizon, about `limit` in all; return how many went.
+
+        One that was journaled on the horizon's day or later stays though its instant is older: what a meter
+        with a lost clock dates to the year 2000 is as new as any.
+        """
+        gone = 0
+        for stream, below in streams:
+            number = self.streams[stream]
+            second = int(below.timestamp())
+            rows = self._db.execute(
+                "select key from capture where key >= ? and key < ? and day < ? order by key limit ?",
+                (_KEY.pack(number, 0), _KEY.pack(number, _BIAS + second), second // DAY, limit - gone),
+            ).fetchall()
+            if not rows:
+                continue
+            self._db.execute(
+                "delete from capture where key >= ? and key <= ? and day < ?",
+                (rows[0][0], rows[-1][0], second // DAY),
+            )
+            first, last = (_KEY.unpack_from(key)[1] - _BIAS for key in (rows[0][0], rows[-1][0]))
+            self._remember_span(number, first, last)
+            gone += len(rows)
+            if gone >= limit:
+                break
+        self._note_count(self._new_count - gone)
+        return gone
+
+    def _remember_span(self, number: int, first: int, last: int) -> None:
+        spans = merged([*self._spans.get(number, ()), (first, last)])
+        self._db.execute("delete from forgotten where stream = ?", (number,))
+        self._db.executemany("insert into forgotten values (?, ?, ?)", [(number, *span) for span in spans])
+        # Known too early when the commit fails: then a capture that is still in the list is found there first.
+        self._spans[number] = spans
+
+
+def merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the spans in order, near ones as one, and no more than MAX_SPANS."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if found and first - found[-1][1] <= NEAR:
+            found[-1] = (found[-1][0], max(found[-1][1], last))
+        else:
+            found.append((first, last))
+    while len(found) > MAX_SPANS:
+        at = min(range(len(found) - 1), key=lambda i: found[i + 1][0] - found[i][1])
+        found[at : at + 2] = [(found[at][0], found[at + 1][1])]
+    return found
+
+
+def horizon(
+    now: datetime, memory: timedelta, mark: datetime | None, gap: datetime | None, pressure: int
+) -> datetime:
+    """Return the instant below which a stream's captures may be forgotten.
+
+    `memory` is how far below the present, and below the watermark, a read may go; the oldest open gap is
+    still read again. Under `pressure` (the list is over its bound) the present alone counts, with half the
+    memory, a quarter, … down to one day.
+    """
+    if pressure:
+        return now - max(memory / (1 << pressure), timedelta(days=1))
+    below = now if mark is None else min(now, mark)
+    below -= memory
+    return below if gap is None else min(below, gap)
+
+
+def insert(db: sqlite3.Connection, table: str, rows: Sequence[tuple[object, ...]], tail: str = "") -> None:
+    """Insert with many rows a statement: each step gives up the interpreter lock and waits for it."""
+    for part, size in parts(rows):
+        values = ",".join(["(" + ",".join("?" * len(part[0])) + ")"] * size)
+        db.execute(f"insert into {table} values {values}{tail}", [v for row in part for v in row])
+
+
+def parts(rows: Sequence[_T]) -> Iterator[tuple[Sequence[_T], int]]:
+    """Cut into parts of a few fixed sizes, so that SQLite's statement cache holds every statement."""
+    start = 0
+    while left := len(rows) - start:
+        size = next(s for s in _ROWS if s <= left)
+        yield rows[start : start + size], size
+        start += size
+
+
+def _biased(at: datetime) -> int:
+    return int(at.timestamp()) + _BIAS
