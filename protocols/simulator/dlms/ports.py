@@ -147,6 +147,10 @@ class WrapperPort:
             return  # the port closes; the task is its own
         finally:
             writer.close()
+            with suppress(OSError, asyncio.CancelledError):
+                await (
+                    writer.wait_closed()
+                )  # the descriptor is free when the port is closed, not some time later
 
 
 class HdlcPort:

@@ -128,6 +128,10 @@ async def _listen(host: str, answer: AnswerRequests, silence: float | None) -> M
             pass
         finally:
             writer.close()
+            with suppress(OSError, asyncio.CancelledError):
+                await (
+                    writer.wait_closed()
+                )  # the descriptor is free when the server is closed, not some time later
 
     server = await asyncio.start_server(serve, host, 0)
     return ModbusServer(int(server.sockets[0].getsockname()[1]), server.close, tasks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from protocols.line import Line
 from protocols.lines.serial import SerialLine
@@ -65,11 +65,13 @@ async def endpoint(play: Play) -> AsyncIterator[Line]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal seen
+        writers.append(writer)
         while request := await reader.read(4096):
             seen += 1
             for delay, octets in play(seen, request):
                 loop.call_later(delay, *((writer.write, octets) if octets else (writer.close,)))
 
+    writers: list[asyncio.StreamWriter] = []
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     line = TcpLine("tcp", "127.0.0.1", server.sockets[0].getsockname()[1])
     try:
@@ -77,3 +79,7 @@ async def endpoint(play: Play) -> AsyncIterator[Line]:
     finally:
         await line.close()
         server.close()
+        for writer in writers:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
