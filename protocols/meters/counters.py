@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import threading
-from contextlib import ExitStack
 from pathlib import Path
 
 from protocols.durable import replace_file
@@ -28,17 +27,21 @@ class FileCounters:
         self._path = path
         self._block = block
         self._mutex = threading.Lock()
-        with ExitStack() as undo:  # a file that cannot be used stays neither open nor locked
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._lock = undo.enter_context(path.with_name(path.name + ".lock").open("ab"))
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise LocalError(
-                    f"the counters {path} are in use or cannot be opened: {error.strerror}"
-                ) from error
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = path.with_name(path.name + ".lock").open("ab")
+        except OSError as error:
+            raise LocalError(f"the counters {path} cannot be opened: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._reserved = _load(path)
-            undo.pop_all()
+        except OSError as error:
+            lock.close()
+            raise LocalError(f"the counters {path} are in use: {error.strerror}") from error
+        except LocalError:
+            lock.close()
+            raise
+        self._lock = lock
         self._next: dict[str, int] = dict(self._reserved)
 
     def next(self, key: str, at_least: int = 0) -> int:

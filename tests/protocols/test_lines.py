@@ -19,6 +19,7 @@ from protocols.line import Line
 from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from tests.support.conformance import FarEnd, check_line
+from tests.support.tcp_server import HOST, tcp_server
 from tests.support.waiting import passed
 
 
@@ -66,14 +67,13 @@ class SocketEnd:
 @asynccontextmanager
 async def tcp_pair() -> AsyncIterator[tuple[Line, FarEnd]]:
     far = SocketEnd()
-    server = await asyncio.start_server(far.accept, "127.0.0.1", 0)
-    line = TcpLine("tcp", "127.0.0.1", server.sockets[0].getsockname()[1])
-    try:
-        yield line, far
-    finally:
-        await line.close()
-        server.close()
-        await far.close()
+    async with tcp_server(far.accept) as port:
+        line = TcpLine("tcp", HOST, port)
+        try:
+            yield line, far
+        finally:
+            await line.close()
+            await far.close()
 
 
 class PtyEnd:

@@ -216,17 +216,14 @@ class _RowCollector:
         self.count += rows
 
     def _stamps(self, cell: Cell, gathered: bytearray, rows: int) -> None:
-        if cell.tag is Tag.NULL:
-            self._count_on(rows)
+        if cell.tag is Tag.NULL:  # left out: each row is one period behind the one before
+            last = self._instants[-1] if self._instants else None
+            self._instants += stamps.counted(last, self._step, rows)
         elif cell.size == OCTETS and cell.tag in _TIME_TAGS:
             self._instants += stamps.instants(gathered, self._zone)
         else:
             self._instants += [None] * rows
         self._counted += bytes((cell.tag is Tag.NULL,)) * rows
-
-    def _count_on(self, rows: int) -> None:
-        last = self._instants[-1] if self._instants else None
-        self._instants += stamps.counted(last, self._step, rows)
 
     def add(self, rows: Sequence[tuple[Data, ...]]) -> None:
         """Add rows of any kind."""

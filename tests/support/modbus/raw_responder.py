@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from protocols.line import Line
 from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from protocols.simulator.modbus.server import crc16
 from tests.support.modbus.simulated import pty
+from tests.support.tcp_server import HOST, tcp_server
 
 Play = Callable[[int, bytes], list[tuple[float, bytes]]]
 """Given the number of a request and its octets: what to send after how many seconds."""
@@ -65,21 +66,14 @@ async def endpoint(play: Play) -> AsyncIterator[Line]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal seen
-        writers.append(writer)
         while request := await reader.read(4096):
             seen += 1
             for delay, octets in play(seen, request):
                 loop.call_later(delay, *((writer.write, octets) if octets else (writer.close,)))
 
-    writers: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    line = TcpLine("tcp", "127.0.0.1", server.sockets[0].getsockname()[1])
-    try:
-        yield line
-    finally:
-        await line.close()
-        server.close()
-        for writer in writers:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
+    async with tcp_server(serve) as port:
+        line = TcpLine("tcp", HOST, port)
+        try:
+            yield line
+        finally:
+            await line.close()

@@ -43,6 +43,7 @@ from protocols.session import MeterSpec
 from tests.support.dlms.bench import POLICIES, START, SmallMeter
 from tests.support.dlms.fault_line import Fault, FaultLine
 from tests.support.dlms.site import Site, collect, site
+from tests.support.tcp_server import tcp_server
 
 BLOCKS = "1-0:99.1.0*255"
 
@@ -254,11 +255,8 @@ async def cutting(host: str, port: int, after: list[int]) -> AsyncIterator[int]:
             far_writer.close()
             writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
+    async with tcp_server(connected) as cut_port:
+        yield cut_port
 
 
 @pytest.mark.parametrize("framing", ["wrapper", "hdlc"])
