@@ -18,8 +18,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway.web.site import address_key
 
-CLOSING_SECONDS = 5.0
-"""After it a connection is dropped whose peer does not take the last octets."""
 _OVERDUE = b"\r\n".join(
     (b"HTTP/1.1 408 Request Timeout", b"Content-Length: 9", b"Connection: close", b"", b"too slow\n")
 )
@@ -28,11 +26,15 @@ log = structlog.get_logger("gateway.web")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:
-    """What one client may take: seconds for whole headers, a whole body, and for taking the answer."""
+    """What one client may take.
+
+    Seconds for whole headers, for a whole body, for taking the answer, and for saying nothing between requests.
+    """
 
     header_seconds: float = 10.0
     body_seconds: float = 20.0
-    answer_seconds: float = 60.0
+    answer_seconds: float = 30.0
+    idle_seconds: int = 15
     per_address: int = 64
     connections: int = 500
 
@@ -159,7 +161,7 @@ class GuardedProtocol(H11Protocol):
             Stage.HEADER: limits.header_seconds,
             Stage.BODY: limits.body_seconds,
             Stage.ANSWER: limits.answer_seconds,
-            Stage.CLOSING: CLOSING_SECONDS,
+            Stage.CLOSING: limits.answer_seconds,
         }.get(stage)  # an idle connection has uvicorn's own deadline
         if seconds is not None:
             self._deadline = self.loop.call_later(seconds, self._expire)

@@ -124,7 +124,7 @@ async def serve(
         lifespan="on",
         limit_concurrency=limits.connections + 12,
         h11_max_incomplete_event_size=MAX_HEADERS,
-        timeout_keep_alive=15,
+        timeout_keep_alive=limits.idle_seconds,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
     server = _Server(config, OpenConnections(limits, trusted_proxies), tls)
