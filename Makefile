@@ -3,17 +3,26 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 SETUP := deploy/setup.sh
 
-.PHONY: help demo demo-once test coverage lint types check setup bench docs clean soak soak-simulator fuzz
+# Tests that need a program beside Python; `make check` leaves them and the longest out (markers in pyproject.toml).
+ALONE := not (mosquitto or influx or browser or postgres or systemd or peers or slow)
+WORKERS ?= 4
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadgroup
+
+.PHONY: help demo demo-once setup check lint test test-loaded coverage bench docs soak soak-simulator fuzz clean
 
 help:
 	@echo "make demo    run everything on embedded defaults, no server needed (Ctrl-C ends it)"
+	@echo "make demo-once   read every simulated meter once, show what was delivered, and end"
+	@echo "make check   lint, types and all tests that need no server: under two minutes"
 	@echo "make test    set up everything and run all tests"
+	@echo "make test-loaded   all tests, then thrice those that wait, in random order beside busy loops"
+	@echo "make coverage   the tests with the lines that they reach"
 	@echo "make setup   virtual environment only    make lint   ruff and mypy"
 	@echo "make bench   performance figures         make docs   regenerate the generated documents"
-	@echo "make coverage   the tests with the lines that they reach"
 	@echo "make soak    the kill test with more kills"
 	@echo "make soak-simulator   2,000 simulated meters in one process, each read once"
 	@echo "make fuzz    a million mutated DLMS frames"
+	@echo "make clean   remove environments and caches"
 
 demo:
 	@$(SETUP) run
@@ -26,13 +35,20 @@ demo-once:
 setup:
 	@$(SETUP) run
 
+check: lint
+	@$(PYTEST) -m "$(ALONE)" $(ARGS)
+
 test:
 	@$(SETUP) test
-	@$(PY) -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
+
+test-loaded:
+	@$(SETUP) test
+	@$(PY) -m tests.support.loaded -n $(WORKERS) --dist loadgroup $(ARGS)
 
 coverage:
 	@$(SETUP) test
-	@$(PY) -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+	@$(PYTEST) --cov --cov-report=term:skip-covered $(ARGS)
 
 lint:
 	@$(SETUP) dev

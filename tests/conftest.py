@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from gateway.central.ledger.ledger import Ledger
 from gateway.edge.journal.journal import Journal
@@ -13,13 +15,38 @@ from protocols.clock import SystemClock
 from tests.support import services
 from tests.support.mosquitto import Mosquitto
 
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
+
+DEAR = {"cli_town", "cli", "peer", "town"}
+"""Fixtures that take long to make and serve many tests: those tests run in one worker, one after the other."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the fixtures they use."""
+    """Mark tests by the fixtures they use, and those that wait, poll or measure (`make test-loaded`)."""
     for item in items:
-        for name in getattr(item, "fixturenames", ()):
-            if name in services.BY_FIXTURE:
-                item.add_marker(services.BY_FIXTURE[name])
+        fixtures = set(getattr(item, "fixturenames", ()))
+        for name in fixtures & services.BY_FIXTURE.keys():
+            item.add_marker(services.BY_FIXTURE[name])
+        if fixtures & DEAR:
+            place = "cli" if "cli" in fixtures else item.path.stem
+            item.add_marker(pytest.mark.xdist_group(place))
+        if _waits(item):
+            item.add_marker("waits")
+
+
+def _waits(item: pytest.Item) -> bool:
+    """Return whether a test has an event loop, a program beside it, or helpers that wait or count."""
+    known = {
+        getattr(thing, "__module__", "") for thing in vars(getattr(item, "module", None) or item).values()
+    }
+    return (
+        inspect.iscoroutinefunction(getattr(item, "obj", None))
+        or any(marker.name in services.BY_FIXTURE.values() for marker in item.iter_markers())
+        or not known.isdisjoint(("tests.support.waiting", "tests.support.steps", "subprocess"))
+    )
 
 
 @pytest.hookimpl(tryfirst=True)

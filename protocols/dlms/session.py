@@ -159,7 +159,7 @@ class DlmsSession:
         return self._reader
 
     async def push_layouts(self) -> dict[Obis, Layout]:
-        """Tell how the meter's pushes are to be read, by push setup (see `push_layout`)."""
+        """Return how the meter's pushes are to be read, by push setup (see `push.layout`)."""
         return await push_layouts(self.exchange, await self._profiles())
 
     async def clock(self) -> MeterClock:

@@ -29,13 +29,19 @@ class FileCounters:
         self._mutex = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = path.with_name(path.name + ".lock").open("ab")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = path.with_name(path.name + ".lock").open("ab")
         except OSError as error:
-            raise LocalError(
-                f"the counters {path} are in use or cannot be opened: {error.strerror}"
-            ) from error
-        self._reserved = _load(path)
+            raise LocalError(f"the counters {path} cannot be opened: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._reserved = _load(path)
+        except OSError as error:
+            lock.close()
+            raise LocalError(f"the counters {path} are in use: {error.strerror}") from error
+        except LocalError:
+            lock.close()
+            raise
+        self._lock = lock
         self._next: dict[str, int] = dict(self._reserved)
 
     def next(self, key: str, at_least: int = 0) -> int:

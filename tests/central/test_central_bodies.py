@@ -206,7 +206,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_body_and_its_columns_never_disagree(data: st.DataObject) -> None:
     """Whatever the octets: what is stored says, read by the contract, what the columns say."""

@@ -180,6 +180,7 @@ async def test_an_edge_gets_its_signed_part_and_only_that(
     fit(store)
     fit(store, "GEN:2", "acc-2", "UP-2")
     async with listening(broker) as edge, serving(broker, ledger, store):
+        await until(lambda: ledger.cursors.get(PUBLISHED) == 2, "what was there before to be published")
         await edge.request("GEN:1")
         await until(lambda: len(edge.parts) == 1, "the part")
         rekey(store, "acc-2", "2222222222")

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
@@ -252,6 +254,7 @@ async def test_killed_between_receiving_and_storing_nothing_is_lost(
     ledger.close()
 
 
+@pytest.mark.mosquitto
 async def test_killed_while_the_broker_loses_its_store_too(tmp_path: Path) -> None:
     """The broker forgets what central had not stored: the status shows the hole, the replay repairs it."""
     broker = Mosquitto(tmp_path / "broker", persistence=False)

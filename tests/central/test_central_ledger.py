@@ -37,7 +37,7 @@ def model(sent: list[Capture]) -> dict[str, tuple[int, str]]:
     return best
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     entries=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 3)), min_size=1, max_size=30),
     data=st.data(),
@@ -70,7 +70,7 @@ def test_any_order_repetition_and_splitting_ends_the_same(
         ledger.close()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 5)), max_size=40))
 def test_seq_set_is_a_set(ranges: list[tuple[int, int]]) -> None:
     seqs, naive = SeqSet(), set()

@@ -65,13 +65,13 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=60) | JSON.map(lambda v: json.dumps(v).encode()))
 def test_junk_is_none_and_never_an_error(payload: bytes) -> None:
     assert salvage(payload) is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(JSON, st.sampled_from(["captures", "gaps", "journal", "first_seq", "values"]))
 def test_junk_in_place_of_a_part_is_none_or_a_salvage(junk: object, part: str) -> None:
     document = json.loads(BAD)

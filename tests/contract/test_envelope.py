@@ -129,7 +129,7 @@ def test_hostile_octets(payload: bytes) -> None:
             read(payload)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.sampled_from(sorted(GOLDEN)), st.data())
 def test_damaged_messages_raise_contract_errors_only(name: str, data: st.DataObject) -> None:
     octets = bytearray(GOLDEN[name])
@@ -147,7 +147,7 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.sampled_from(sorted(GOLDEN)), json_values, st.data())
 def test_any_value_in_any_place_raises_contract_errors_only(
     name: str, value: object, data: st.DataObject

@@ -57,7 +57,7 @@ def state_of(*deliveries: Batch | AttributionChanged | NamingChanged) -> Consume
     return state
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(1, 3)), min_size=1, max_size=12),
     st.lists(
@@ -139,7 +139,7 @@ def test_a_change_does_not_heal_untrusted_time() -> None:
     assert (resolved.accounts, resolved.reason) == ((), "untrusted_time")
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(st.integers(1, 30)), st.integers(0, 40), st.integers(0, 10))
 def test_tracker_is_a_set(seqs: list[int], last: int, first: int) -> None:
     tracker = SeqSet()

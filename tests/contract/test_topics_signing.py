@@ -50,7 +50,7 @@ def test_bad_roots_are_refused(root: str) -> None:
         Topics(root)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.text(max_size=40) | st.text(alphabet="state/kanpurv1+#", max_size=40))
 def test_any_text_as_topic_is_parsed_or_refused(text: str) -> None:
     for topic in (text, TOPICS.base + "/" + text):
@@ -90,7 +90,7 @@ def test_wrong_signatures_are_refused() -> None:
             verify(wrong, keys=keys, typ=typ)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.text(max_size=60))
 def test_any_text_is_no_signature(text: str) -> None:
     with pytest.raises(ContractError):

@@ -139,7 +139,7 @@ def test_legacy_numbers() -> None:
             LegacyNumber.parse(bad)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.text(max_size=80), st.sampled_from(NumberSource))
 def test_any_text_parses_to_ten_ascii_digits_or_is_refused(text: str, source: NumberSource) -> None:
     for parse in (AccountNumber.parse, LegacyNumber.parse):
@@ -157,7 +157,7 @@ def test_any_text_parses_to_ten_ascii_digits_or_is_refused(text: str, source: Nu
         pass
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.from_regex(r"[0-9]{10}", fullmatch=True))
 def test_clean_numbers_pass_unrepaired(text: str) -> None:
     assert parsed(text) == (text, ())

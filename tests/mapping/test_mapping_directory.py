@@ -32,7 +32,7 @@ def answer(
     return [(a.account_id, a.usage_point, a.role.value, a.account_number) for a in found.accounts]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(change_sets, st.data())
 def test_directory_agrees_with_the_naive_model(sets: list[list[Change]], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder, DirectoryStore(Path(folder) / "d.db") as store:
@@ -265,7 +265,7 @@ def test_hostile_snapshots_are_refused(text: str | bytes) -> None:
         DirectorySnapshot.from_json(text)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.data())
 def test_damaged_snapshots_are_refused_or_whole(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder, DirectoryStore(Path(folder) / "d.db") as made:
@@ -307,7 +307,7 @@ def test_reading_does_not_wait_for_a_change_set(store: DirectoryStore) -> None:
     assert store.snapshot().version == store.version == 2
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(change_sets)
 def test_carried_indexes_equal_fresh_ones(sets: list[list[Change]]) -> None:
     """What is carried from version to version is what a fresh start would make."""

@@ -157,7 +157,7 @@ TEXTS = st.lists(
 ).map("".join)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.binary(max_size=200) | TEXTS.map(str.encode), st.sampled_from([0, 1, 2]))
 def test_any_file_is_planned_or_refused(
     tmp_path_factory: pytest.TempPathFactory, body: bytes, head: int

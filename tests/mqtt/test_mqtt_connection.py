@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 import sys
@@ -59,6 +60,7 @@ async def test_falls_back_to_3_1_1_against_amqtt(amqtt_port: int) -> None:
     assert await exchange(settings(amqtt_port)) == "3.1.1"
 
 
+@pytest.mark.mosquitto
 async def test_wrong_password_says_what_to_check(tmp_path: Path) -> None:
     with Mosquitto(tmp_path / "m", passwords={"edge": "right"}) as broker:
         assert await exchange(settings(broker.port, username="edge"), password=b"right") == "5"
@@ -69,6 +71,7 @@ async def test_wrong_password_says_what_to_check(tmp_path: Path) -> None:
                 )
 
 
+@pytest.mark.mosquitto
 async def test_tls_with_password_and_with_client_certificate(tmp_path: Path) -> None:
     certs = make_certificates(tmp_path / "certs")
     with Mosquitto(tmp_path / "a", passwords={"edge": "right"}, certificates=certs) as broker:
@@ -102,6 +105,7 @@ async def test_receipts_fail_when_the_broker_dies(broker: Mosquitto) -> None:
             await connection.send("t/2", b"x")
 
 
+@pytest.mark.mosquitto
 async def test_a_publish_that_is_not_allowed_is_no_success(tmp_path: Path) -> None:
     acl = tmp_path / "acl"
     acl.write_text("topic readwrite t/#\n")
@@ -193,6 +197,28 @@ def test_a_program_that_ends_while_it_connects_leaves_nothing_behind(
                 pass
     assert not unraisable
     assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+@pytest.mark.parametrize("step", ["__aenter__", "subscribe", "__aexit__"])
+async def test_a_cancellation_is_not_lost_in_the_library(
+    step: str, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`asyncio.wait_for` of Python 3.11 swallows one that comes together with the answer."""
+    reached, works = asyncio.Event(), getattr(aiomqtt.Client, step)
+
+    async def swallow(*arguments: object) -> object:
+        reached.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3_600)
+        return await works(*arguments)
+
+    monkeypatch.setattr(aiomqtt.Client, step, swallow)
+    program = asyncio.create_task(exchange(settings(broker.port)))
+    await reached.wait()
+    program.cancel()
+    done, _ = await asyncio.wait([program], timeout=10)
+    assert done
+    assert program.cancelled()
 
 
 def test_backoff_grows_with_jitter_and_begins_anew() -> None:

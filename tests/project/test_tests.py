@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.support.paths import ROOT
 
@@ -64,6 +65,19 @@ def test_no_test_reads_a_clock() -> None:
     found = found_by(clocks_read)
     assert {name: where for name, where in found.items() if where and name not in WITH_A_CLOCK} == {}
     assert all(found[name] for name in WITH_A_CLOCK)
+
+
+def test_no_example_of_hypothesis_has_a_deadline() -> None:
+    """The profile in `tests/conftest.py` has none, and nobody sets one."""
+    assert settings.default is not None
+    assert settings.default.deadline is None
+    named = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted(TESTS.rglob("test_*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and any(keyword.arg == "deadline" for keyword in node.keywords)
+    ]
+    assert named == []
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_nanoseconds() -> None:
 
 
 @given(st.integers(0, (1 << 32) - 1), st.integers(0, 1 << 30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_order_and_repetition_gives_the_stream(start: int, seed: int) -> None:
     rng = random.Random(seed)
     text = bytes(rng.randrange(256) for _ in range(200))
@@ -115,7 +115,7 @@ def test_a_file_cut_short_gives_what_is_whole_and_the_offset(write: Writer) -> N
 
 
 @given(st.integers(0, 1 << 30))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_damaged_captures_raise_nothing_else(seed: int) -> None:
     rng = random.Random(seed)
     packets = [

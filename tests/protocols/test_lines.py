@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 import tty
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from protocols.line import Line
 from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from tests.support.conformance import FarEnd, check_line
+from tests.support.tcp_server import HOST, tcp_server
 from tests.support.waiting import passed
 
 
@@ -28,9 +30,11 @@ class SocketEnd:
         self.reader: asyncio.StreamReader | None = None
         self.writer: asyncio.StreamWriter | None = None
         self.came = asyncio.Event()
+        self._writers: list[asyncio.StreamWriter] = []
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
+        self._writers.append(writer)
         self.came.set()
 
     async def read(self, count: int) -> bytes:
@@ -52,19 +56,24 @@ class SocketEnd:
         assert self.writer is not None
         self.writer.close()
 
+    async def close(self) -> None:
+        """Close every connection that came."""
+        for writer in self._writers:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
 
 @asynccontextmanager
 async def tcp_pair() -> AsyncIterator[tuple[Line, FarEnd]]:
     far = SocketEnd()
-    server = await asyncio.start_server(far.accept, "127.0.0.1", 0)
-    line = TcpLine("tcp", "127.0.0.1", server.sockets[0].getsockname()[1])
-    try:
-        yield line, far
-    finally:
-        await line.close()
-        server.close()
-        if far.writer is not None:
-            far.writer.close()
+    async with tcp_server(far.accept) as port:
+        line = TcpLine("tcp", HOST, port)
+        try:
+            yield line, far
+        finally:
+            await line.close()
+            await far.close()
 
 
 class PtyEnd:
@@ -171,6 +180,25 @@ async def test_frames_keep_their_gap_on_a_bus(tmp_path: Path) -> None:
         assert waited()
     await line.close()
     far.close()
+
+
+async def test_what_comes_while_the_program_is_held_up_at_the_end_of_quiet_is_dropped() -> None:
+    """The quiet time ends and a late answer lies in the system, unread: it must not meet the next request."""
+    loop = asyncio.get_running_loop()
+    async with tcp_pair() as (line, far), line.exclusive() as io:
+        await io.send(b"!")
+        await far.read(1)
+        assert isinstance(far, SocketEnd)
+        assert far.writer is not None
+        io.hold_quiet(0.05)
+        sending = asyncio.create_task(io.send(b"?"))
+        await asyncio.sleep(0)
+        loop.call_later(0.04, far.writer.write, b"late")
+        time.sleep(0.1)  # noqa: ASYNC251 - the loop is held up, as by a busy machine
+        await sending
+        assert line.statistics().drained == 4
+        await far.write(b"answer")
+        assert await io.receive(1) == b"answer"
 
 
 async def test_a_babbling_line_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ from protocols.reading import (
 )
 from protocols.simulator.neighbourhood.plan import MeterKind
 from tests.support.simulator import ServedNeighbourhood, served_neighbourhood
+from tests.support.tcp_server import tcp_server
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -218,11 +219,10 @@ def test_an_interrupt_while_opening_leaves_nothing() -> None:
             done.set()
 
         done = asyncio.Event()
-        server = await asyncio.start_server(silent, "127.0.0.1", 0)
-        port.append(server.sockets[0].getsockname()[1])
-        listening.set()
-        await done.wait()
-        server.close()
+        async with tcp_server(silent) as listens:
+            port.append(listens)
+            listening.set()
+            await done.wait()
 
     port: list[int] = []
     listening = threading.Event()

@@ -103,7 +103,7 @@ steps = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(steps=steps, block=st.integers(1, 8))
 def test_counters_rise_for_ever(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Any], block: int

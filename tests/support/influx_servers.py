@@ -166,6 +166,8 @@ class _Forward(BaseHTTPRequestHandler):
         except OSError:
             self.send_error(502)
             return
+        finally:
+            connection.close()
         if path == "/write":
             self.writes.append(answer.status)
         self.send_response(answer.status)

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+
+from tests.support.tcp_server import tcp_server
 
 Exchange = list[tuple[str, str]]
 """Turns in order: (">" asked or "<" answered, hex digits)."""
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
-
-
-@asynccontextmanager
-async def _served(handler: Handler) -> AsyncIterator[int]:
-    server = await asyncio.start_server(handler, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
 
 
 @asynccontextmanager
@@ -37,11 +29,13 @@ async def recording(host: str, port: int, into: Exchange) -> AsyncIterator[int]:
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(host, port)
-        await asyncio.gather(pump(reader, far_writer, ">"), pump(far_reader, writer, "<"))
-        far_writer.close()
-        writer.close()
+        try:
+            await asyncio.gather(pump(reader, far_writer, ">"), pump(far_reader, writer, "<"))
+        finally:
+            far_writer.close()
+            writer.close()
 
-    async with _served(handle) as local:
+    async with tcp_server(handle) as local:
         yield local
 
 
@@ -69,5 +63,5 @@ async def playing(exchange: Exchange, faults: list[str], numbered: int = 0) -> A
         await writer.drain()
         writer.close()
 
-    async with _served(handle) as local:
+    async with tcp_server(handle) as local:
         yield local

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from gateway.cli.service.consumer import Consumer, listen
 from gateway.contract.envelope import parse, wrap
 from gateway.contract.messages import Ack, AttributedAccount, AttributionChanged, NamingChanged, ReplayRequest
@@ -15,6 +17,8 @@ from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from tests.support.central.samples import NOW, T0, batch, capture, octets
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import PATIENCE
+
+pytestmark = pytest.mark.mosquitto
 
 TOPICS = Topics("test")
 READINGS = TOPICS.readings("edge-1", "block_load")

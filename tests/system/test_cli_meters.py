@@ -116,23 +116,22 @@ def test_read_as_csv_is_read_as_json(cli: Cli, at: tuple[str, ...]) -> None:
 @contextmanager
 def replaying(cli: Cli, *arguments: object) -> Iterator[str]:
     """Serve a saved meter; gives its address."""
-    program = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", "from gateway.cli.main import main; main()", "simulate"]
         + [str(a) for a in arguments],
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-    )
-    try:
-        assert program.stdout is not None
-        found = re.search(r"tcp://\S+", program.stdout.readline())
-        assert found is not None
-        yield found[0]
-        program.send_signal(signal.SIGINT)
-        assert program.wait(PATIENCE) == 0
-    finally:
-        program.kill()
-        program.wait()
+    ) as program:
+        try:
+            assert program.stdout is not None
+            found = re.search(r"tcp://\S+", program.stdout.readline())
+            assert found is not None
+            yield found[0]
+            program.send_signal(signal.SIGINT)
+            assert program.wait(PATIENCE) == 0
+        finally:
+            program.kill()
 
 
 def test_an_explored_meter_is_replayed_as_itself(cli: Cli, cli_town: Town) -> None:

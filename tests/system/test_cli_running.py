@@ -96,15 +96,21 @@ def test_readings_as_known_now_and_before(cli: Cli, town: Town) -> None:
     with DirectoryStore(town.files.directory) as store:
         owner = store.snapshot().account_by_number(NumberKind.ACCOUNT, account)
         assert owner is not None
-        store.apply(
-            [Name(owner, NumberKind.ACCOUNT, "9000000099")], by="test", source="test", at=datetime.now(UTC)
-        )
-    now = cli("readings", "9000000099", *span(), "--data", data(town), "--json").json
-    known = ("--known-at", before.isoformat())
-    then = cli("readings", "9000000099", *span(), *known, "--data", data(town), "--json").json
+        rename(store, owner, "9000000099")
+    try:
+        now = cli("readings", "9000000099", *span(), "--data", data(town), "--json").json
+        known = ("--known-at", before.isoformat())
+        then = cli("readings", "9000000099", *span(), *known, "--data", data(town), "--json").json
+    finally:
+        with DirectoryStore(town.files.directory) as store:
+            rename(store, owner, account)
     assert {row["account"] for row in now} == {"9000000099"}
     assert {row["account"] for row in then} == {account}
     assert len(now) >= len(then) == len(rows)
+
+
+def rename(store: DirectoryStore, owner: str, number: str) -> None:
+    store.apply([Name(owner, NumberKind.ACCOUNT, number)], by="test", source="test", at=datetime.now(UTC))
 
 
 def test_outbox_and_replay(cli: Cli, town: Town) -> None:

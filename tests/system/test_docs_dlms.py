@@ -22,24 +22,24 @@ def test_a_table_is_printed_where_its_cells_fit_and_in_words_where_they_do_not()
 
 def test_a_simulated_neighbourhood_can_be_read_as_it_says(cli: Cli, tmp_path: Path) -> None:
     program = "from gateway.cli.main import main; main()"
-    simulated = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", program, "simulate", "--meters", "10", "--folder", str(tmp_path / "town")],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
-    )
-    try:
-        assert simulated.stdout is not None
-        said = []
-        for line in simulated.stdout:
-            said.append(line.strip())
-            if "Ctrl-C" in line:
-                break
-        text = "\n".join(said)
-        assert re.search(r"^\w+:\d+ is at tcp://127\.0\.0\.1:\d+$", text, re.MULTILINE)
-        command = next(line for line in said if line.startswith("meter-gateway read ")).split()[1:]
-        assert "voltage" in cli(*command).out
-        assert "secrets missing  0" in cli("check", *command[-2:]).out
-    finally:
-        simulated.send_signal(signal.SIGINT)
-        simulated.wait(PATIENCE)
+    ) as simulated:
+        try:
+            assert simulated.stdout is not None
+            said = []
+            for line in simulated.stdout:
+                said.append(line.strip())
+                if "Ctrl-C" in line:
+                    break
+            text = "\n".join(said)
+            assert re.search(r"^\w+:\d+ is at tcp://127\.0\.0\.1:\d+$", text, re.MULTILINE)
+            command = next(line for line in said if line.startswith("meter-gateway read ")).split()[1:]
+            assert "voltage" in cli(*command).out
+            assert "secrets missing  0" in cli("check", *command[-2:]).out
+        finally:
+            simulated.send_signal(signal.SIGINT)
+            simulated.wait(PATIENCE)

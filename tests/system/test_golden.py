@@ -9,6 +9,8 @@ import pytest
 from tests.support.golden_record import KINDS, replayed
 from tests.support.mosquitto import Mosquitto
 
+pytestmark = pytest.mark.mosquitto
+
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_wire_bytes_in_payload_out(tmp_path: Path, kind: str) -> None:

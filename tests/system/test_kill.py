@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import paho.mqtt.client as paho
+import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from gateway.central.audit import AuditResult
@@ -20,6 +21,8 @@ from gateway.edge.journal.view import view
 from tests.support.mosquitto import Mosquitto
 from tests.support.town import Program, Town, town
 from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.mosquitto, pytest.mark.slow]
 
 KILLS = int(os.environ.get("KILLS", "20"))
 SEED = int(os.environ.get("SEED", "20261123"))

@@ -249,7 +249,7 @@ def test_register_far_from_the_boundary_is_partial() -> None:
     assert use.missing == timedelta(hours=6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 47), st.integers(0, 5000)), max_size=60, unique_by=lambda x: x[0]))
 def test_interval_use_against_the_plain_sum(rows: list[tuple[int, int]]) -> None:
     intervals = [

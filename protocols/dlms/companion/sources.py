@@ -65,7 +65,7 @@ class Pattern:
         return cls(tuple(_span(group, text) for group in groups))
 
     def matches(self, obis: Obis) -> bool:
-        """Tell whether every group lies in its span."""
+        """Say whether every group lies in its span."""
         return all(
             low <= group <= high for group, (low, high) in zip(obis.to_bytes(), self.spans, strict=True)
         )
@@ -128,7 +128,7 @@ class Rule:
 
 
 def _readable(entry: ObjectEntry, attribute: int) -> bool:
-    """Tell whether an attribute may be read; where the list gives no rights at all it is tried."""
+    """Say whether an attribute may be read; where the list gives no rights at all it is tried."""
     return not entry.attributes or entry.readable(attribute)
 
 

@@ -163,7 +163,7 @@ class ClientAssociation:
 
         Raises AssociationRefused, SecurityFailure, MeterProtocolError.
         """
-        if received[0] in ERROR_TAGS:
+        if received[0] in ERROR_TAGS:  # some meters refuse an AARQ with an exception-response
             raise self._refusal(received)
         settings = self._settings
         aare = acse.decode_aare(received)
@@ -171,17 +171,18 @@ class ClientAssociation:
             hint = hints.refused(settings.auth, settings.ciphered, aare.source, aare.diagnostic)
             raise AssociationRefused(f"association rejected: {aare.reason()}{hint}")
         self.meter_title = aare.system_title
+        # two with one title and one key would share nonces, and one could be made to answer for the other
         if settings.needs_title and self.meter_title == settings.system_title:
             raise SecurityFailure("the meter answers with our own system title")
         plain = self.unprotect(aare.user_information)
-        if plain[:1] == b"\x0e":
+        if plain[:1] == b"\x0e":  # accepted, they say, and a confirmed-service-error inside
             raise AssociationRefused(f"association rejected: {error_of(decode_apdu(plain))}")
         self.granted = acse.decode_initiate_response(plain)
         if self._settings.auth in hls.HLS:
             return self.protect(encode_apdu(self._third_pass(aare)), form=self._form)
-        return self._standing()
+        return self._associated()
 
-    def proved(self, received: bytes) -> Associated:
+    def take_proof(self, received: bytes) -> Associated:
         """Take the answer to pass 3: the meter must know the secret too; errors as `take`."""
         plain = self.unprotect(received)
         if plain[0] in ERROR_TAGS:
@@ -199,7 +200,7 @@ class ClientAssociation:
             raise SecurityFailure("the meter did not answer our challenge")
         meter, own = self._parties()
         hls.check(self._credentials(), proof, prover=meter, verifier=own)
-        return self._standing()
+        return self._associated()
 
     def error(self, plain: bytes) -> MeterError:
         """Return the error that an error APDU stands for."""
@@ -224,7 +225,7 @@ class ClientAssociation:
         protected = mode is ReleaseMode.PROTECTED and self._settings.ciphered
         return acse.encode_release(acse.Release(user_information=self._initiate() if protected else b""))
 
-    def released(self, received: bytes) -> None:
+    def take_release(self, received: bytes) -> None:
         """Take the RLRE; what is ciphered in it is checked, as nobody else may end the association for us.
 
         An error instead is one too: a meter that knows no release has let go all the same.
@@ -277,7 +278,7 @@ class ClientAssociation:
         return opened.plain
 
     def hides(self, tags: tuple[int, ...], received: bytes) -> bool:
-        """Whether an APDU in a general form holds one of `tags`; its counter is not ours to judge."""
+        """Say whether an APDU in a general form holds one of `tags`; its counter is not ours to judge."""
         if not self._settings.ciphered or self._keys is None or not self.meter_title:
             return True  # it answers nothing that was agreed
         try:
@@ -288,7 +289,8 @@ class ClientAssociation:
 
     # proof
 
-    def _standing(self) -> Associated:
+    def _associated(self) -> Associated:
+        # the dedicated key holds from the first request on; AARQ and HLS proof go under the global one
         if self._dedicated is not None:
             self._form = Form.GENERAL_DED if self._settings.general else Form.DED
         granted = self.granted

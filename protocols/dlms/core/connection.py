@@ -1,4 +1,4 @@
-"""The client's side of a conversation, sans-IO: link, association, requests, blocks, what the meter pushes.
+"""The client's side of a conversation, sans-IO: link, association, requests, blocks, and what the meter pushes.
 
 IDLE --open--> LINKING --LinkOpened--> LINKED --associate--> ASSOCIATING --AARE--> READY
 ASSOCIATING --AARE asks for HLS--> AUTHENTICATING --pass 4 checked--> READY
@@ -23,7 +23,7 @@ from protocols.dlms.core.outcomes import Associated, Event, LinkDown, LinkUp, Pu
 from protocols.dlms.core.transaction import Request, Transaction
 from protocols.dlms.framing.link import ApduReceived, ClientLink, LinkClosed, LinkEvent, LinkOpened
 from protocols.dlms.security.forms import GENERAL_DED, GENERAL_GLO
-from protocols.errors import LocalError, MeterError, MeterProtocolError, MeterRefused
+from protocols.errors import LocalError, MeterProtocolError, MeterRefused
 
 _INVOKE = 0xC0
 """Confirmed, high priority; the low four bits number the requests, so that a late answer is told from ours."""
@@ -77,13 +77,8 @@ class ClientConnection:
         return self._state
 
     @property
-    def noise(self) -> int:
-        """Octets received that were no frame for us."""
-        return self._link.noise
-
-    @property
     def partial(self) -> bytes:
-        """What of the value asked for came in blocks so far: the beginning of its octets."""
+        """The beginning of the value asked for: the octets of its blocks so far."""
         return self._transaction.partial if self._transaction else b""
 
     @property
@@ -96,7 +91,7 @@ class ClientConnection:
         return self._link.data_to_send()
 
     def timed_out(self) -> bool:
-        """Be told that the reply time is over; True when a safe repetition was queued (see `ClientLink`)."""
+        """Note that the reply time is over; True when a safe repetition was queued (see `ClientLink`)."""
         return self._link.timed_out()
 
     def open(self) -> list[Event]:
@@ -111,7 +106,7 @@ class ClientConnection:
         self._link.send(self._association.request())
 
     def request(self, request: Request) -> None:
-        """Send one request, in blocks when it is long; Value, RequestDone, Outcomes or RequestRefused follows."""
+        """Send one request, in blocks when it is long; ValueRead, RequestDone, Outcomes or RequestRefused follows."""
         self._enter(State.WAITING, State.READY)
         self._requests = self._requests % 15 + 1
         room = gbt.MAX_APDU if self._goes_in_general_blocks(request) else self._association.room
@@ -172,62 +167,61 @@ class ClientConnection:
         return events
 
     def _apdu(self, received: bytes) -> list[Event]:
+        # in any state: a push must not be taken for the answer that is awaited
         if received[0] in NEVER_ANSWERS or self._holds_push(received):
             return [Pushed(received)]
         match self._state:
             case State.ASSOCIATING:
-                return self._step(self._association.take(received))
+                return self._go_on_associating(self._association.take(received))
             case State.AUTHENTICATING if received[0] != gbt.TAG:
-                return self._step(self._association.proved(received))
+                return self._go_on_associating(self._association.take_proof(received))
             case State.WAITING if received[0] != gbt.TAG:
                 return self._answer(received)
             case State.WAITING | State.AUTHENTICATING:
                 return self._block(received)
             case State.RELEASING:
-                self._association.released(received)
+                self._association.take_release(received)
                 self._state = State.LINKED
                 return [Released()]
         raise MeterProtocolError(f"an APDU ({received[0]:#04x}) that nothing asked for")
 
     def _holds_push(self, received: bytes) -> bool:
-        """Whether a general-glo or general-ded APDU is a push; whoever takes pushes checks it for itself."""
+        """Say whether a general-glo or general-ded APDU is a push; whoever takes pushes checks it for itself."""
         if received[0] not in (GENERAL_GLO, GENERAL_DED):
             return False
-        if self._state not in (State.AUTHENTICATING, State.WAITING):
+        if self._state not in (State.AUTHENTICATING, State.WAITING):  # nothing was asked in a general form
             return True
         return self._association.hides(PLAIN_TAGS, received)
 
-    def _step(self, came: bytes | Associated) -> list[Event]:
-        if isinstance(came, bytes):
+    def _go_on_associating(self, step: bytes | Associated) -> list[Event]:
+        if isinstance(step, bytes):
             self._state = State.AUTHENTICATING
-            self._link.send(came)
+            self._link.send(step)
             return []
         self._state = State.READY
-        return [came]
+        return [step]
 
     def _answer(self, received: bytes) -> list[Event]:
         assert self._transaction is not None
         plain = self._association.unprotect(received)
         if plain[:1] and plain[0] in ERROR_TAGS:
-            raise self._refused(plain)
-        came = self._transaction.take(plain)
-        if isinstance(came, bytes):
-            self._send(came)
+            error = self._association.error(plain)
+            if isinstance(error, MeterRefused):
+                self._state = State.READY  # this request only was refused
+            raise error
+        step = self._transaction.take(plain)
+        if isinstance(step, bytes):  # the request or its answer goes on in blocks
+            self._send(step)
             return []
         self._state = State.READY
         self._transaction = None
-        return [came]
-
-    def _refused(self, plain: bytes) -> MeterError:
-        error = self._association.error(plain)
-        if isinstance(error, MeterRefused):
-            self._state = State.READY  # this request only was refused
-        return error
+        return [step]
 
     def _send(self, plain: bytes) -> None:
         octets = self._association.protect(plain)
         most = self._association.granted.max_pdu or 0xFFFF
         self._transfer = None
+        # a meter that has only its own blocks gets a request too long whole: it then says what it makes of it
         if not self._association.offers_gbt or len(octets) <= most:
             self._link.send(octets)
             return

@@ -76,7 +76,7 @@ def explained(error: ProtocolError, linking: bool, settings: DlmsSettings, clien
 
 
 def silent_public(error: ProtocolError, linking: bool, settings: DlmsSettings, client: int) -> ProtocolError:
-    """Do the same where the public client was to read the invocation counter."""
+    """Explain silence or refusal as `explained` does, where the public client was to read the invocation counter."""
     known = explained(error, linking, settings, client)
     if linking:
         return known

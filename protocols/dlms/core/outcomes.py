@@ -47,7 +47,7 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class ValueRead:
     """Answer to a GET: the A-XDR octets of the value as the meter sent them."""
 
     octets: bytes
@@ -58,7 +58,7 @@ class Value:
         return axdr.decode(self.octets)
 
     @classmethod
-    def of(cls, data: Data) -> Value:
+    def of(cls, data: Data) -> ValueRead:
         """Make one of a value."""
         return cls(axdr.encode(data))
 
@@ -95,7 +95,9 @@ TEMPORARY_FAILURE = 2
 """Data-access-result of a meter that cannot answer now, for example while it closes a billing period."""
 NOT_THERE = (4, 9, 11)
 """Data-access-results that mean that the meter lacks the object."""
-Event = LinkUp | LinkDown | Associated | Released | Value | RequestDone | Outcomes | RequestRefused | Pushed
+Event = (
+    LinkUp | LinkDown | Associated | Released | ValueRead | RequestDone | Outcomes | RequestRefused | Pushed
+)
 
 KEYS = ": see encryption_key_ref, authentication_key_ref"
 

@@ -34,7 +34,7 @@ from protocols.dlms.apdu.services import (
     decode_apdu,
     encode_apdu,
 )
-from protocols.dlms.core.outcomes import Event, Outcomes, RequestDone, RequestRefused, Value
+from protocols.dlms.core.outcomes import Event, Outcomes, RequestDone, RequestRefused, ValueRead
 from protocols.dlms.data import axdr
 from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.errors import MeterProtocolError
@@ -51,7 +51,7 @@ class Transaction:
     """Plain APDUs out and in until the event that ends the request."""
 
     def __init__(self, request: Request, *, invoke: int, room: int) -> None:
-        """Set up; `invoke` is the whole invoke-id octet, `room` the octets that the meter takes in one APDU."""
+        """Take the request, the whole invoke-id octet, and the octets that the meter takes in one APDU."""
         self._request = replace(request, invoke=invoke)
         self._invoke = invoke
         self._room = room
@@ -62,7 +62,7 @@ class Transaction:
 
     @property
     def partial(self) -> bytes:
-        """What of a value came in blocks so far: the beginning of its octets."""
+        """The beginning of the value: the octets of its blocks so far."""
         return bytes(self._blocks)
 
     def begin(self) -> bytes:
@@ -78,13 +78,17 @@ class Transaction:
         return self._next_piece(targets)
 
     def take(self, plain: bytes) -> bytes | Event:
-        """Take an answer: the next APDU to send, or what the request came to; MeterProtocolError otherwise."""
+        """Take an answer; return the next APDU to send, or the event that ends the request.
+
+        Raises MeterProtocolError for an answer to something else, or out of order.
+        """
+        # most answers by far: not decoded here, as a block load of 3 kB would be decoded twice
         if plain[:2] == b"\xc4\x01" and isinstance(self._request, GetRequest) and self._block is None:
             return self._value(plain)
         answer = decode_apdu(plain)
         invoke = getattr(answer, "invoke", self._invoke)
         if (invoke ^ self._invoke) & 0x0F:
-            raise _stray(invoke, self._invoke)
+            raise _wrong_invoke_id(invoke, self._invoke)
         return self._answer(answer)
 
     def _value(self, plain: bytes) -> Event:
@@ -92,9 +96,9 @@ class Transaction:
         if len(plain) < 5:
             raise MeterProtocolError(f"a get-response of {len(plain)} octets")
         if (plain[2] ^ self._invoke) & 0x0F:
-            raise _stray(plain[2], self._invoke)
+            raise _wrong_invoke_id(plain[2], self._invoke)
         if plain[3] == 0:
-            return Value(plain[4:])
+            return ValueRead(plain[4:])
         response = decode_apdu(plain)
         assert isinstance(response, GetResponse)
         return RequestRefused(response.error or 0)
@@ -153,7 +157,7 @@ class Transaction:
         whole = bytes(self._blocks)
         if isinstance(self._request, GetListRequest):
             return self._outcomes(decode_outcomes(whole))
-        return Value(whole)
+        return ValueRead(whole)
 
     def _action_block(self, block: ActionBlock) -> bytes | Event:
         self._join(block.number, block.raw, last=block.last)
@@ -193,7 +197,7 @@ class Transaction:
         return self._next_piece()
 
 
-def _stray(found: int, wanted: int) -> MeterProtocolError:
+def _wrong_invoke_id(found: int, wanted: int) -> MeterProtocolError:
     return MeterProtocolError(
         f"an answer with invoke id {found & 0x0F}, {wanted & 0x0F} was asked: a late or repeated answer?"
     )

@@ -76,7 +76,7 @@ class DialInLine(BaseLine):
 
     @property
     def connected(self) -> bool:
-        """Whether the meter is there."""
+        """Say whether the meter is connected."""
         return self._connection is not None and self._connection.usable
 
     def statistics(self) -> LineStatistics:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 from gateway.edge.influx.points import nanoseconds, point
 from gateway.edge.influx.sink import InfluxSink
 from gateway.edge.influx.target import InfluxTarget
@@ -79,6 +81,7 @@ def test_a_point_has_tags_fields_and_time_and_no_field_for_what_is_missing() -> 
     assert made.line == expected
 
 
+@pytest.mark.influx
 async def test_victoriametrics_holds_what_was_written(tmp_path: Path) -> None:
     with victoria_metrics(tmp_path) as url:
         journal = ListJournal([entry(i) for i in range(1, 51)])
@@ -88,6 +91,7 @@ async def test_victoriametrics_holds_what_was_written(tmp_path: Path) -> None:
         assert [len(s["values"]) for s in series] == [50]
 
 
+@pytest.mark.influx
 async def test_influxdb_refuses_some_points_and_they_are_set_aside_with_its_reason(tmp_path: Path) -> None:
     with influxdb1(tmp_path, "meters") as upstream, v2_path(upstream) as (url, writes):
         good = [entry(i) for i in range(1, 41)]

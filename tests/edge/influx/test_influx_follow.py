@@ -166,6 +166,7 @@ async def following(
             await task
 
 
+@pytest.mark.influx
 @pytest.mark.parametrize("server", [Server.VICTORIAMETRICS, Server.INFLUXDB1])
 async def test_points_follow_the_directory_exactly(
     tmp_path: Path, directory: Directory, server: Server
@@ -199,6 +200,7 @@ async def test_points_follow_the_directory_exactly(
     await journal.close()
 
 
+@pytest.mark.influx
 @pytest.mark.parametrize("server", [Server.VICTORIAMETRICS, Server.INFLUXDB1])
 async def test_a_move_that_was_cut_short_is_made_again(
     tmp_path: Path, directory: Directory, server: Server
@@ -252,6 +254,7 @@ class _Peer:
         self._stack.close()
 
 
+@pytest.mark.influx
 @pytest.mark.parametrize("server", [Server.VICTORIAMETRICS, Server.INFLUXDB1])
 async def test_the_sink_conforms(tmp_path: Path, server: Server) -> None:
     peer = _Peer(server, tmp_path)
@@ -265,6 +268,7 @@ async def test_the_sink_conforms(tmp_path: Path, server: Server) -> None:
         peer.close()
 
 
+@pytest.mark.influx
 async def test_what_the_server_swallows_raises_the_alarm(tmp_path: Path) -> None:
     with served(Server.VICTORIAMETRICS, tmp_path) as url:
         sink = InfluxSink(target(url), "edge-1", verify=lambda _: False)
@@ -278,7 +282,7 @@ async def test_what_the_server_swallows_raises_the_alarm(tmp_path: Path) -> None
         await journal.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ends=st.integers(1, 60), length=st.sampled_from([None, 900, 1800, 3600]), cut=st.integers(0, 60))
 def test_the_movers_rule_is_the_sinks(
     tmp_path_factory: pytest.TempPathFactory, ends: int, length: int | None, cut: int

@@ -175,5 +175,5 @@ class JournalMachine(RuleBasedStateMachine):
         assert open_now == {g for g, state in self.gaps.items() if state == "open"}
 
 
-JournalMachine.TestCase.settings = settings(deadline=None, max_examples=40, stateful_step_count=25)
+JournalMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25)
 TestJournalAgainstList = JournalMachine.TestCase

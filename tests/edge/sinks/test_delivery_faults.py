@@ -37,6 +37,7 @@ def fail_once(journal: Journal, name: str, error: JournalError, monkeypatch: pyt
     return failed
 
 
+@pytest.mark.mosquitto
 @pytest.mark.parametrize("name", ["ack", "dead_letter"])
 async def test_a_journal_that_fails_for_a_moment_does_not_end_mqtt_delivery(
     tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch, name: str
@@ -61,6 +62,7 @@ async def test_a_journal_that_fails_for_a_moment_does_not_end_influx(
     assert failed
 
 
+@pytest.mark.mosquitto
 async def test_a_replay_that_the_broker_refuses_does_not_stop_delivery(
     tmp_path: Path, journal: Journal
 ) -> None:

@@ -255,6 +255,7 @@ def test_a_stored_part_needs_a_key(tmp_path: Path) -> None:
         StoredPart(tmp_path, "edge-1", [])
 
 
+@pytest.mark.mosquitto
 async def test_a_journal_that_was_set_back_goes_on_under_another_name(
     tmp_path: Path, journal: Journal
 ) -> None:
@@ -283,6 +284,7 @@ async def test_a_journal_that_was_set_back_goes_on_under_another_name(
     await again.close()
 
 
+@pytest.mark.mosquitto
 async def test_only_what_every_named_consumer_has_is_released(tmp_path: Path, journal: Journal) -> None:
     """Somebody who looks on with `listen --ack` must not release what central lacks."""
     await journal.append(JournalBatch(captures=(record(1), record(2), record(3))))

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from gateway.contract.messages import Status
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
@@ -68,6 +70,7 @@ async def test_each_kind_has_its_topic_and_its_type(broker: Mosquitto, journal: 
         assert batch.id == f"{journal.uuid}/{batch.data.first_seq}-{batch.data.last_seq}"
 
 
+@pytest.mark.mosquitto
 async def test_refused_login_is_told_and_retried(tmp_path: Path, journal: Journal) -> None:
     await journal.append(records(3))
     with Mosquitto(tmp_path / "m", passwords={"edge": "right", "billing": "b"}) as broker:
@@ -102,6 +105,7 @@ async def test_status_is_retained_and_says_offline_at_the_end(broker: Mosquitto,
         assert late.statuses[-1].journal == journal.uuid
 
 
+@pytest.mark.mosquitto
 async def test_an_entry_that_is_too_large_for_the_broker_is_set_aside(
     tmp_path: Path, journal: Journal
 ) -> None:

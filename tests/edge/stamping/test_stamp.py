@@ -101,7 +101,7 @@ def as_model(quantity: Quantity, value: Value) -> CaptureValue:
     return CaptureValue.model_validate(fields)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     pairs,
     instants,
@@ -146,7 +146,7 @@ def test_octets_equal_the_models(
     assert b'"seq"' not in record.body.split(b'"values"')[0]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(pairs, pairs)
 def test_hash_tells_values_apart_only(one: Pairs, two: Pairs) -> None:
     def made(values: Pairs, received: datetime) -> bytes:

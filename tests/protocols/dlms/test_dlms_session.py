@@ -38,6 +38,7 @@ from protocols.session import MeterSpec, SessionContext
 from tests.support.dlms.bench import POLICIES, START, SmallMeter
 from tests.support.dlms.site import NOW, SECRETS, collect, settings, site
 from tests.support.fakes import Counters, ManualClock
+from tests.support.tcp_server import HOST, tcp_server
 
 
 @pytest.mark.parametrize("framing", ["wrapper", "hdlc"])
@@ -295,13 +296,12 @@ async def misbehaving(answer: Answer) -> AsyncIterator[TcpLine]:
         await answer(reader, writer)
         writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    line = TcpLine("bad", *server.sockets[0].getsockname()[:2])
-    try:
-        yield line
-    finally:
-        await line.close()
-        server.close()
+    async with tcp_server(connected) as port:
+        line = TcpLine("bad", HOST, port)
+        try:
+            yield line
+        finally:
+            await line.close()
 
 
 async def _open_plain(line: TcpLine, framing: str) -> None:
@@ -367,17 +367,15 @@ async def test_a_bus_with_faults_is_read_all_the_same(fault: str, window: int) -
             await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    line = TcpLine("bad", *server.sockets[0].getsockname()[:2])
     spec = MeterSpec(
         meter=None,
         dlms=settings("hls2", timeout=0.05, framing="hdlc", physical=17, window=window, address_octets=4),
     )
-    async with open_dlms(
-        line, spec, SessionContext(secrets=SECRETS, counters=Counters(), clock=ManualClock(NOW))
-    ) as session:
-        blocks = await collect(session, ProfileName.BLOCK_LOAD)
+    context = SessionContext(secrets=SECRETS, counters=Counters(), clock=ManualClock(NOW))
+    async with tcp_server(connected) as port:
+        line = TcpLine("bad", HOST, port)
+        async with open_dlms(line, spec, context) as session:
+            blocks = await collect(session, ProfileName.BLOCK_LOAD)
+        await line.close()
     assert len(blocks) == len(SmallMeter().blocks)
     assert messages > 14
-    await line.close()
-    server.close()

@@ -73,7 +73,7 @@ def test_decodes(cell: RegisterSpec, words: list[int], value: Value | None) -> N
 BITS = {"u16": 16, "s16": 16, "u32": 32, "s32": 32, "u64": 64, "s64": 64}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_integers_come_back(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(sorted(BITS)))
@@ -86,7 +86,7 @@ def test_integers_come_back(data: st.DataObject) -> None:
     assert decode(MODEL, cell, encode(MODEL, cell, value, INDIA), INDIA) == value
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(raw=st.integers(-99_999, 99_999), resolution=st.integers(-3, 0))
 def test_floats_of_few_digits_come_back_exactly(raw: int, resolution: int) -> None:
     cell = register("f32", resolution=resolution)
@@ -94,7 +94,7 @@ def test_floats_of_few_digits_come_back_exactly(raw: int, resolution: int) -> No
     assert decode(MODEL, cell, encode(MODEL, cell, value, INDIA), INDIA) == value
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     at=st.datetimes(datetime(2001, 1, 1), datetime(2068, 12, 31), timezones=st.just(UTC)),
     digits=st.integers(0, 99_999_999),
@@ -110,7 +110,7 @@ def test_times_digits_and_texts_come_back(at: datetime, digits: int, text: str) 
         assert decode(MODEL, cell, encode(MODEL, cell, value, INDIA), INDIA) == value
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_any_words_decode_to_a_value(data: st.DataObject) -> None:
     cell = data.draw(

@@ -10,7 +10,7 @@ from protocols.modbus.frames import Request, RtuFrames, TcpFrames
 from protocols.simulator.modbus.server import crc16
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(octets=st.binary(max_size=300), head=st.booleans(), tcp=st.booleans())
 def test_any_octets(octets: bytes, head: bool, tcp: bool) -> None:
     request = Request(unit=5, function=3, address=0, count=2)
@@ -25,7 +25,7 @@ def test_any_octets(octets: bytes, head: bool, tcp: bool) -> None:
     assert answer is None or 0 < answer.used <= len(octets)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(words=st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=125), flip=st.integers(0, 10_000))
 def test_rtu_words_come_through_and_no_flipped_bit_does(words: list[int], flip: int) -> None:
     request = Request(unit=5, function=4, address=0, count=len(words))

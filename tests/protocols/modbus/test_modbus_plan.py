@@ -41,7 +41,7 @@ def devices(draw: st.DrawFn) -> tuple[list[RegisterSpan], int, int, int, set[tup
     return spans, max_read, align, draw(st.integers(0, 40)), barriers
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(devices())
 def test_plan_reads_what_naive_reading_reads(
     device: tuple[list[RegisterSpan], int, int, int, set[tuple[int, int]]],

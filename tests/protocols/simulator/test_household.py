@@ -24,7 +24,7 @@ def home(seed: int = 7, **kw: object) -> Household:
     return Household(seed, "GEN", "10000001", START, **kw)  # type: ignore[arg-type]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.lists(seconds, min_size=2, max_size=12), seconds)
 def test_registers_never_fall(seed: int, moments: list[int], opened: int) -> None:
     meter = home(seed)
@@ -42,7 +42,7 @@ def test_registers_never_fall(seed: int, moments: list[int], opened: int) -> Non
         assert (state.voltage_mv > 150_000) == state.powered
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds, seconds, st.integers(1, 30 * 48))
 def test_block_rows_sum_to_register_differences(seed: int, opened: int, slots: int) -> None:
     meter = home(seed)
@@ -58,7 +58,7 @@ def test_block_rows_sum_to_register_differences(seed: int, opened: int, slots: i
         assert row.energy_import_wh == meter.state(row.at).energy_import_wh - begin.energy_import_wh
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seeds)
 def test_no_rows_inside_cuts(seed: int) -> None:
     meter = home(seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.pushes import Pushes, PushTo, push_senders
 from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
 from tests.support.dlms.pushes import Memory
-from tests.support.waiting import PATIENCE
+from tests.support.tcp_server import HOST, tcp_server
+from tests.support.waiting import PATIENCE, until
 
 
 class Receiving:
@@ -46,8 +48,11 @@ class Receiving:
 
 async def test_meters_push_readings_blocks_and_alerts_that_their_edge_takes(tmp_path: Path) -> None:
     receiving = Receiving()
-    server = await asyncio.start_server(receiving, "127.0.0.1", 0)
-    to = PushTo("127.0.0.1", server.sockets[0].getsockname()[1])
+    async with tcp_server(receiving) as port:
+        await _push_all(receiving, PushTo(HOST, port), tmp_path)
+
+
+async def _push_all(receiving: Receiving, to: PushTo, tmp_path: Path) -> None:
     clock = SimulatedClock.ending_now(behind=timedelta(hours=2), speed=1)
     stop = asyncio.Event()
     ready = asyncio.Event()
@@ -77,12 +82,10 @@ async def test_meters_push_readings_blocks_and_alerts_that_their_edge_takes(tmp_
         first.switch_relay(closed=False, at=now - timedelta(minutes=1))
         await pushes.between(now - timedelta(minutes=31), now)
         await pushes.between(now + timedelta(minutes=1), now + timedelta(minutes=2))
-        async with asyncio.timeout(PATIENCE):
-            while receiving.receiver.statistics().accepted < 2 * len(senders) + 1:
-                await asyncio.sleep(0.01)
+        receiver = receiving.receiver
+        await until(lambda: receiver.statistics().accepted >= 2 * len(senders) + 1)
     finally:
         await hood.stop()
-        server.close()
     counts = receiving.receiver.statistics()
     assert sum(getattr(counts, n) for n in counts.__slots__ if n != "unknown") == counts.accepted
     assert {n.peer.name for n in receiving.taken} == {m.peer.name for m in senders}
@@ -99,28 +102,27 @@ async def test_meters_that_dial_in_push_on_their_connection_and_dial_again() -> 
         arrived.append(await reader.read(65536))
         writer.close()
 
-    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    async with tcp_server(take) as port:
+        await _call_and_push(PushTo(HOST, port, dial_in=True), arrived, lambda: callers)
+
+
+async def _call_and_push(to: PushTo, arrived: list[bytes], callers: Callable[[], int]) -> None:
     clock = SimulatedClock.ending_now(behind=timedelta(hours=2), speed=1)
     hood = await Neighbourhood.start(seed=2, clock=clock, meters=8)
-    to = PushTo("127.0.0.1", server.sockets[0].getsockname()[1], dial_in=True)
     pushes = Pushes(hood.plan, hood.models, clock, to)
     count = len(push_senders(hood.plan))
     lines = tomllib.loads(edge_toml(hood.plan, push_to=to))["lines"]
     assert sum(line["kind"] == "dial-in" for line in lines) == count
     running = asyncio.create_task(pushes.run())
     try:
-        async with asyncio.timeout(PATIENCE):
-            while callers < count:
-                await asyncio.sleep(0.01)
-            now = clock.now().replace(minute=0, second=0, microsecond=0)
-            await pushes.between(now - timedelta(minutes=1), now)
-            while len(arrived) < count or callers < 2 * count:
-                await asyncio.sleep(0.01)
+        await until(lambda: callers() >= count)
+        now = clock.now().replace(minute=0, second=0, microsecond=0)
+        await pushes.between(now - timedelta(minutes=1), now)
+        await until(lambda: len(arrived) >= count and callers() >= 2 * count)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await hood.stop()
-        server.close()
     assert all(data[:2] == b"\x00\x01" for data in arrived[:count])
 
 

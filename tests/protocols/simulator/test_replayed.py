@@ -297,7 +297,7 @@ def test_a_file_that_is_wrong_is_named(change: Callable[[Any], object], says: st
 
 
 @given(st.text(max_size=60) | st.just("[" * 5000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_text_is_a_meter_or_an_error(text: str) -> None:
     with pytest.raises(MeterConfigError):
         from_text(text)

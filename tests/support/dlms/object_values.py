@@ -7,7 +7,7 @@ from hypothesis import settings
 from protocols.dlms.data.cosem_dates import CosemDateTime
 from protocols.reading import Obis
 
-FAST = settings(deadline=None, max_examples=60)
+FAST = settings(max_examples=60)
 
 RELAY = Obis(0, 0, 96, 3, 10)
 

@@ -12,6 +12,7 @@ from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from protocols.simulator.modbus.server import crc16
 from tests.support.modbus.simulated import pty
+from tests.support.tcp_server import HOST, tcp_server
 
 Play = Callable[[int, bytes], list[tuple[float, bytes]]]
 """Given the number of a request and its octets: what to send after how many seconds."""
@@ -70,10 +71,9 @@ async def endpoint(play: Play) -> AsyncIterator[Line]:
             for delay, octets in play(seen, request):
                 loop.call_later(delay, *((writer.write, octets) if octets else (writer.close,)))
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    line = TcpLine("tcp", "127.0.0.1", server.sockets[0].getsockname()[1])
-    try:
-        yield line
-    finally:
-        await line.close()
-        server.close()
+    async with tcp_server(serve) as port:
+        line = TcpLine("tcp", HOST, port)
+        try:
+            yield line
+        finally:
+            await line.close()

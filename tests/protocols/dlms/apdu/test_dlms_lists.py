@@ -97,7 +97,7 @@ APDUS: st.SearchStrategy[Apdu] = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(APDUS)
 def test_they_survive_the_round_trip(message: Apdu) -> None:
     encoded = encode_apdu(message)

@@ -20,7 +20,7 @@ from protocols.dlms.apdu.services import (
     encode_apdu,
 )
 from protocols.dlms.core.association import AssociationSettings
-from protocols.dlms.core.outcomes import Released, Value
+from protocols.dlms.core.outcomes import Released, ValueRead
 from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.data.types import octets
 from protocols.dlms.framing import hdlc, wrapper
@@ -159,7 +159,7 @@ def test_a_dedicated_key_is_never_sent_in_clear(protection: Protection) -> None:
     talk = joined_with(settings, random=lambda n: key if n == 16 else bytes(n))
     talk.client._random = iter_of(key, OWN_CHALLENGE)
     talk.associate()
-    assert isinstance(talk.get(1, "0-0:96.1.0*255"), Value)
+    assert isinstance(talk.get(1, "0-0:96.1.0*255"), ValueRead)
     assert talk.to_server[-1][8] == 0xD0
     assert not any(key in sent for sent in talk.to_server)
 
@@ -309,7 +309,7 @@ def test_a_protected_release_that_fails_its_check_releases_nothing(what: str) ->
     inside = ciphering.protect_apdu(keys, settings.system_title, counter, initiate)
     answer = released(talk, inside[:-3] if what == "cut" else inside)
     assert answer[0] == 0xD8
-    assert isinstance(talk.get(1, "0-0:96.1.0*255"), Value)  # the association stands
+    assert isinstance(talk.get(1, "0-0:96.1.0*255"), ValueRead)  # the association stands
 
 
 def test_a_release_response_that_fails_its_tag_is_named() -> None:

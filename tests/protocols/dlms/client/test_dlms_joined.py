@@ -10,7 +10,7 @@ from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import RangeSelection
 from protocols.dlms.apdu.services import ActionRequest, SetRequest
 from protocols.dlms.core.association import AssociationSettings
-from protocols.dlms.core.outcomes import Associated, LinkUp, Released, RequestDone, RequestRefused, Value
+from protocols.dlms.core.outcomes import Associated, LinkUp, Released, RequestDone, RequestRefused, ValueRead
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import integer, octets
 from protocols.dlms.framing import wrapper
@@ -47,7 +47,7 @@ def test_associates_reads_writes_and_releases(framing: str, name: str) -> None:
     assert isinstance(events[1], Associated)
     titled = policy.ciphered or policy.auth is Auth.HLS_GMAC
     assert events[1].system_title == (TITLE if titled else b"")
-    assert joined.get(1, "0-0:96.1.0*255") == Value.of(octets(b"00000007"))
+    assert joined.get(1, "0-0:96.1.0*255") == ValueRead.of(octets(b"00000007"))
     assert joined.get(1, "0-0:9.9.9*255") == RequestRefused(4)
     stamp = cosem_time.encode(START)
     joined.client.request(SetRequest(target=Target(8, CLOCK, 2), value=octets(stamp)))
@@ -71,7 +71,7 @@ def test_long_values_come_in_blocks_and_segments(framing: str, name: str) -> Non
     meter.attributes["0-0:96.13.0*255", 2] = LONG_TEXT
     joined = Joined(meter, settings, framing=framing, limits=ServerSettings(max_pdu=560))
     joined.associate()
-    assert joined.get(1, "0-0:96.13.0*255") == Value.of(LONG_TEXT)
+    assert joined.get(1, "0-0:96.13.0*255") == ValueRead.of(LONG_TEXT)
     assert len(joined.to_server) > 5000 / 560
 
 
@@ -82,7 +82,7 @@ def test_range_selection_gives_the_rows_asked_for(framing: str) -> None:
     joined.associate()
     low, high = (cosem_time.encode(START + timedelta(hours=h)) for h in (1, 2))
     answer = joined.get(7, "1-0:99.1.0*255", 2, RangeSelection(CLOCK, 2, low, high))
-    assert isinstance(answer, Value)
+    assert isinstance(answer, ValueRead)
     assert [row.items[2].value for row in answer.data.items] == [1, 2, 3]
 
 
@@ -169,7 +169,7 @@ def test_an_exception_response_refuses_one_request_only() -> None:
     with pytest.raises(MeterRefused, match="service unknown: service not supported"):
         joined.get(1, "0-0:96.1.0*255")
     joined.tamper = lambda data: data
-    assert joined.get(1, "0-0:96.1.0*255") == Value.of(octets(b"00000007"))
+    assert joined.get(1, "0-0:96.1.0*255") == ValueRead.of(octets(b"00000007"))
 
 
 @pytest.mark.parametrize("after", [1, 2])

@@ -163,7 +163,7 @@ def test_no_counter_is_used_twice_over_crashes_and_meters_that_jump(
 ) -> None:
     """A crash loses what is in memory: the reservation on the disk is all that is left."""
 
-    @profile(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+    @profile(max_examples=15, suppress_health_check=list(HealthCheck))
     @given(steps=steps)
     def run(steps: list[str | int]) -> None:
         path = tmp_path_factory.mktemp("c") / "counters.json"

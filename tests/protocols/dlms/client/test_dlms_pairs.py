@@ -22,7 +22,7 @@ from protocols.dlms.core.outcomes import (
     Released,
     RequestDone,
     RequestRefused,
-    Value,
+    ValueRead,
 )
 from protocols.dlms.core.transaction import Request
 from protocols.dlms.data.types import octets, text
@@ -34,15 +34,15 @@ from tests.support.fuzz.seeds import Conversation, conversations, joined
 NOTE = o("0-0:96.13.0")
 NEW = text("n" * 1300)
 SCRIPT: tuple[tuple[Request, Event], ...] = (
-    (GetRequest(target=Target(1, o("0-0:96.1.0"), 2)), Value.of(octets(b"00000007"))),
-    (GetRequest(target=Target(1, NOTE, 2)), Value.of(LONG_TEXT)),
+    (GetRequest(target=Target(1, o("0-0:96.1.0"), 2)), ValueRead.of(octets(b"00000007"))),
+    (GetRequest(target=Target(1, NOTE, 2)), ValueRead.of(LONG_TEXT)),
     (GetRequest(target=Target(1, o("0-0:9.9.9"), 2)), RequestRefused(4)),
     (
         GetListRequest(targets=(Target(1, o("0-0:96.1.0"), 2), Target(1, o("0-0:9.9.9"), 2))),
         Outcomes((Outcome(0, octets(b"00000007")), Outcome(4))),
     ),
     (SetRequest(target=Target(1, NOTE, 2), value=NEW), RequestDone()),
-    (GetRequest(target=Target(1, NOTE, 2)), Value.of(NEW)),
+    (GetRequest(target=Target(1, NOTE, 2)), ValueRead.of(NEW)),
 )
 STEPS = 6000
 """Deliveries and waits in which any of these conversations must have ended."""
@@ -162,7 +162,7 @@ def run(conversation: Conversation, random: Random, *, faults: int, datagrams: b
 
 ANY = st.sampled_from(conversations())
 SEEDS = st.integers(0, 2**32).map(Random)
-LONG = settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+LONG = settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 
 
 @LONG

@@ -22,7 +22,7 @@ from protocols.dlms.core.outcomes import (
     Released,
     RequestDone,
     RequestRefused,
-    Value,
+    ValueRead,
 )
 from protocols.dlms.data.types import NULL, integer, octets, text
 from protocols.dlms.framing import wrapper
@@ -75,7 +75,7 @@ def everything(joined: Joined, meter: SmallMeter) -> None:
     meter.attributes["0-0:96.13.0*255", 2] = LONG_TEXT
     meter.writable = {("0-0:96.13.0*255", 2), ("0-0:96.1.0*255", 2)}
     assert isinstance(joined.associate()[-1], Associated)
-    assert joined.get(1, "0-0:96.13.0*255") == Value.of(LONG_TEXT)
+    assert joined.get(1, "0-0:96.13.0*255") == ValueRead.of(LONG_TEXT)
     targets = (SERIAL, Target(1, o("0-0:9.9.9"), 2), NOTE)
     joined.client.request(GetListRequest(targets=targets))
     assert joined.run() == [Outcomes((Outcome(0, octets(b"00000007")), Outcome(4), Outcome(0, LONG_TEXT)))]
@@ -180,7 +180,7 @@ def test_without_gbt_on_both_sides_services_use_their_own_blocks() -> None:
     assert gbt.TAG not in {data[8] for data in joined.to_server}
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     apdu=st.binary(min_size=1, max_size=700),
     size=st.integers(1, 60),
@@ -256,7 +256,7 @@ def test_a_plain_answer_passes_only_where_that_is_configured() -> None:
     joined.associate()
     plain = bytes.fromhex("C401C100090401020304")
     joined.tamper = lambda _: wrapper.encode(1, 48, plain)
-    assert joined.get(1, "0-0:96.1.0*255") == Value(plain[4:])
+    assert joined.get(1, "0-0:96.1.0*255") == ValueRead(plain[4:])
 
 
 def test_a_ciphered_answer_where_none_was_agreed_is_refused() -> None:

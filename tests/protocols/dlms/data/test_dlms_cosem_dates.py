@@ -32,7 +32,7 @@ from protocols.dlms.data.types import (
 )
 from protocols.errors import LocalError, MeterProtocolError
 
-FAST = settings(deadline=None, max_examples=300)
+FAST = settings(max_examples=300)
 ROW = bytes.fromhex("07EA0601FF0E0F00FF014AFF")
 PARIS = ZoneInfo("Europe/Paris")
 

@@ -40,7 +40,7 @@ from protocols.reading import Missing, MissingReason, Number, Obis, ProfileName,
 from tests.support.dlms.bench import POLICIES, START, Joined, SmallMeter
 from tests.support.dlms.strategies import LEAVES
 
-FAST = settings(deadline=None, max_examples=100)
+FAST = settings(max_examples=100)
 Feed = Callable[[bytes], Sequence[object]]
 
 

@@ -66,7 +66,7 @@ CODECS: dict[str, Codec] = {
 
 
 @pytest.mark.parametrize("name", CODECS)
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_what_is_written_is_read_and_nothing_else(name: str, data: st.DataObject) -> None:
     strategy, encode, decode = CODECS[name]

@@ -17,7 +17,7 @@ from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, GetRequest
 from protocols.dlms.core.association import AssociationSettings
 from protocols.dlms.core.connection import ClientConnection, State
-from protocols.dlms.core.outcomes import Associated, Event, LinkUp, RequestDone, Value
+from protocols.dlms.core.outcomes import Associated, Event, LinkUp, RequestDone, ValueRead
 from protocols.dlms.data.types import Data, octets
 from protocols.dlms.framing import hdlc
 from protocols.dlms.framing.hdlc import MAX_FRAME, MAX_WINDOW, Frame, FrameDecoder
@@ -149,7 +149,7 @@ class LossyLine(RuleBasedStateMachine):
 
     def _check(self) -> None:
         for event in self.wire.events:
-            if isinstance(event, RequestDone | Value):
+            if isinstance(event, RequestDone | ValueRead):
                 wanted = self.asked.popleft()
                 assert event.data is not None
                 assert event.data.octets == (self.expected if wanted is None else wanted)
@@ -241,7 +241,6 @@ class LossyLine(RuleBasedStateMachine):
 LossyLine.TestCase.settings = settings(
     max_examples=150,
     stateful_step_count=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestLossyLine = LossyLine.TestCase

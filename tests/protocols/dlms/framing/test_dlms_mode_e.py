@@ -92,7 +92,7 @@ def test_what_is_no_identification_is_an_error_at_once(line: bytes, why: str) ->
         IdentificationReader().receive_data(line)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.binary(max_size=80), max_size=6))
 def test_random_octets_are_an_identification_or_a_protocol_error(chunks: list[bytes]) -> None:
     reader = IdentificationReader()

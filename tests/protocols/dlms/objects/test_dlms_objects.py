@@ -201,7 +201,7 @@ def test_a_parameter_that_is_built_parses_to_itself(index: int, data: Any) -> No
     assert kind.parse(axdr.decode(axdr.encode(kind.build(value))), WHERE) == value
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(st.sampled_from(ALL_CODECS), TREES)
 def test_hostile_shapes_raise_one_error_and_are_described_all_the_same(
     key: tuple[int, int, int], data: Data
@@ -212,7 +212,7 @@ def test_hostile_shapes_raise_one_error_and_are_described_all_the_same(
     objects.describe(*key, data)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.sampled_from(sorted(VALUES)), st.data(), TREES)
 def test_a_value_with_one_part_changed_raises_one_error_or_parses(
     key: tuple[int, str], draw: st.DataObject, hostile: Data

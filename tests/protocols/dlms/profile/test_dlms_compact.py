@@ -36,7 +36,7 @@ ROWS = st.lists(
 ).map(rows)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(ROWS)
 def test_rows_survive_the_round_trip(items: list[Data]) -> None:
     data = compact(*items)

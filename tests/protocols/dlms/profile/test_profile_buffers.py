@@ -66,7 +66,7 @@ def check(rng: Random, layout: Layout, data: bytes) -> None:
     assert columnar(layout, data, zone, **bounds) == model(layout, data, zone, **bounds)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.integers(0, 2**63))
 def test_a_buffer_gives_the_sets_of_the_simple_path(seed: int) -> None:
     rng = Random(seed)
@@ -84,7 +84,7 @@ def test_a_buffer_gives_the_sets_of_the_simple_path(seed: int) -> None:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 2**63))
 def test_a_compact_array_gives_the_sets_of_the_simple_path(seed: int) -> None:
     rng = Random(seed)
@@ -96,7 +96,7 @@ def test_a_compact_array_gives_the_sets_of_the_simple_path(seed: int) -> None:
     check(rng, layout, data)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.integers(0, 2**63))
 def test_damaged_octets_give_what_the_simple_path_gives_or_an_error_of_the_meter(seed: int) -> None:
     rng = Random(seed)
@@ -130,7 +130,7 @@ def test_hostile_octets_raise_only_errors_of_the_meter(data: bytes, seed: int, h
         pass
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 2**63))
 def test_of_a_buffer_cut_anywhere_the_whole_rows_are_kept(seed: int) -> None:
     rng = Random(seed)

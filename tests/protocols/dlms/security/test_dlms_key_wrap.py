@@ -20,7 +20,7 @@ def test_the_vector_of_the_rfc() -> None:
     assert unwrap_key(MASTER, WRAPPED) == KEY
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(KEYS, KEYS, st.integers(0, 191))
 def test_a_key_comes_back_and_a_changed_one_does_not(master: bytes, key: bytes, bit: int) -> None:
     wrapped = wrap_key(master, key)

@@ -132,7 +132,7 @@ def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.integers(0, 1 << 30), st.sampled_from(["wrapper", "hdlc"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_damaged_conversations_raise_nothing(seed: int, framing: str) -> None:
     rng = random.Random(seed)
     pieces = []
