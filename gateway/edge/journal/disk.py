@@ -71,6 +71,7 @@ class FileWatch:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._identity = self._look()
+        self.found: str | None = None
 
     def _look(self) -> tuple[int, int] | None:
         try:
@@ -80,8 +81,8 @@ class FileWatch:
         return found.st_dev, found.st_ino
 
     def lost(self) -> str | None:
-        """Return what happened to the file, None while it is the one that was opened."""
+        """Return what happened to the file, None while it is the one that was opened; once lost, it stays lost."""
         now = self._look()
-        if now == self._identity:
-            return None
-        return "was deleted" if now is None else "was replaced by another file"
+        if now != self._identity:
+            self.found = "was deleted" if now is None else "was replaced by another file"
+        return self.found

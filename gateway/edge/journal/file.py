@@ -81,6 +81,8 @@ def open_file(path: Path) -> sqlite3.Connection:
     try:
         db.execute("pragma journal_mode = wal")
         db.execute("pragma synchronous = full")
+        # Some builds overwrite what is deleted: every trimmed page would be written once more.
+        db.execute("pragma secure_delete = fast")
         db.execute(f"pragma journal_size_limit = {WAL_LIMIT}")
         if not db.execute("select count(*) from sqlite_master").fetchone()[0]:
             schema.create(db)

@@ -16,12 +16,14 @@ from gateway.edge.journal.captures import CAPTURE_OCTETS, Stream
 from gateway.edge.journal.disk import free_octets, reserve_octets
 from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch
 from gateway.edge.journal.limits import FullPolicy, JournalLimits
-from gateway.edge.journal.store import ALL_CONSUMERS, CONSUMER, JournalStore
+from gateway.edge.journal.store import ALL_CONSUMERS, CONSUMER, PAGE, TRIM_CHUNK, JournalStore
 from gateway.errors import JournalError, JournalFull
 from protocols.session import Clock
 
 TRIM_ROUNDS = 4
 """Trimming is bounded at each turn, so that appends never wait long for it."""
+HARD_TIMES_CHUNK = 32
+"""Entries trimmed at once while the disk is full: what deleting them writes must fit into the reserve."""
 FORGET_STREAMS, FORGET_CAPTURES = 200, 2_000
 """Most streams looked at, and captures forgotten, in one turn."""
 FORGET_EVERY = 30.0
@@ -38,7 +40,6 @@ DISK_LOW = 64 << 20
 """Free octets of the disk below which an alarm is raised."""
 SPARE_PAGES = 64
 """Free pages of the file that an append needs beside its own while there is no reserve."""
-PAGE = 4096
 
 
 class Housekeeping:
@@ -76,11 +77,12 @@ class Housekeeping:
         """Return how far each consumer that counts has acknowledged, durably."""
         return acknowledged(self._store.cursors, self._limits)
 
-    def _delivered(self) -> int:
-        """Return the last seq that every sink and every consumer that counts has."""
-        cursors = self._store.cursors  # the durable ones: a move may be lost in a crash, an entry may not
+    def _delivered(self, moves: Mapping[str, int] | None = None) -> int:
+        """Return the last seq that every sink and every consumer that counts has; with `moves`, will have."""
+        # The durable cursors: a move may be lost in a crash, an entry may not.
+        cursors = {**self._store.cursors, **(moves or {})}
         held = [cursors.get(sink, 0) for sink in self._sinks()]
-        return min([*held, *self.acknowledged().values()], default=0)
+        return min([*held, *acknowledged(cursors, self._limits).values()], default=0)
 
     def _who_holds(self) -> str:
         """Return who keeps entries from going, and since when, for the operator."""
@@ -114,7 +116,9 @@ class Housekeeping:
         if self._limits.reserve and not self._store.reserve.take():
             # Without a reserve the file must not grow: what cannot be checkpointed cannot be trimmed either.
             wanted = SPARE_PAGES + 2 * octets // PAGE
-            if self._store.free_pages() < wanted and not self._free_pages(wanted):
+            self._store.checkpoint()
+            self._store.apply([], moves, self._clock.now())
+            if not self._free_pages(wanted):
                 raise JournalFull(self._disk_full())
 
     def charged(self) -> int:
@@ -131,14 +135,14 @@ class Housekeeping:
                     f" are not delivered yet: {self._who_holds()}; see to that, or raise max_bytes"
                 )
 
-    def _trim_for_space(self) -> int:
+    def _trim_for_space(self, chunk: int = TRIM_CHUNK) -> int:
         """Let a chunk go for want of space: first what is past its retention, then what all have."""
-        if gone := self._trim(young_too=False):
+        if gone := self._trim(young_too=False, chunk=chunk):
             self._board.count(trimmed=gone)
             return gone
-        if not (self._limits.consumers or self._limits.policy is FullPolicy.DROP_OLDEST_ACKNOWLEDGED):
+        if not self._drops_young():
             return 0
-        if gone := self._trim(young_too=True):
+        if gone := self._trim(young_too=True, chunk=chunk):
             self._board.count(dropped=gone)
             self._board.alarm(
                 "journal_floor_short",
@@ -151,27 +155,46 @@ class Housekeeping:
     # -- a full disk
 
     def heal(self, moves: Mapping[str, int]) -> bool:
-        """After the disk refused a commit: free pages with the reserve's help; return whether there are any."""
+        """After the disk refused a commit: free pages with the reserve's help; return whether there are any.
+
+        The reserve is touched only when there is something that may go: it helps once.
+        """
         store = self._store
+        if not self._may_go(moves):
+            return False
         store.reserve.release()
         try:
             store.checkpoint()
             store.apply([], moves, self._clock.now())
-            return self._free_pages(SPARE_PAGES)
+            store.checkpoint()
+            self._free_pages(SPARE_PAGES)
+            return store.free_pages() > 0
         except JournalError:
             return False
         finally:
             if self._limits.reserve:
                 store.reserve.take()
 
+    def _may_go(self, moves: Mapping[str, int]) -> bool:
+        """Return whether there are entries that may go for want of space, once `moves` are durable."""
+        oldest = self._store.first_seq
+        if self._delivered(moves) < oldest:
+            return False
+        if self._drops_young():
+            return True
+        at = self._store.journaled_at(oldest)
+        return at is not None and at < self._clock.now() - self._limits.retention
+
+    def _drops_young(self) -> bool:
+        return bool(self._limits.consumers) or self._limits.policy is FullPolicy.DROP_OLDEST_ACKNOWLEDGED
+
     def _free_pages(self, wanted: int) -> bool:
-        """Trim until so many pages of the file are free."""
-        before = self._store.free_pages()
-        while self._store.free_pages() < before + wanted:
-            if not self._trim_for_space():
-                break
+        """Trim until so many pages of the file are free; return whether they are."""
+        while self._store.free_pages() < wanted:
+            if not self._trim_for_space(HARD_TIMES_CHUNK):
+                return False
             self._store.checkpoint()  # keeps the log short: it may not grow either
-        return self._store.free_pages() >= min(wanted, before + 1) and self._store.free_pages() > 0
+        return True
 
     def disk_full(self, error: JournalError) -> JournalError:
         """Return the error of a refused commit with the true cause."""
@@ -205,14 +228,14 @@ class Housekeeping:
             self._board.calm("journal_floor_short")  # the oldest were kept to the end of their time
         return True
 
-    def _trim(self, *, young_too: bool) -> int:
+    def _trim(self, *, young_too: bool, chunk: int = TRIM_CHUNK) -> int:
         """Let a chunk of delivered entries go, those within their retention only where `young_too`."""
         cutoff: datetime | None = None
         if not young_too:
             if not self._clock.disciplined():
                 return 0  # an age by a clock that may be wrong is no reason to delete
             cutoff = self._clock.now() - self._limits.retention
-        gone = self._store.trim(self._delivered(), cutoff)
+        gone = self._store.trim(self._delivered(), cutoff, chunk)
         if gone:
             self._board.set(bytes=self._store.used_bytes())
         return gone

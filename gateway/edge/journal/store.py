@@ -28,6 +28,7 @@ from gateway.edge.journal.letters import MAX_TOMBSTONES, LetterTable
 from gateway.edge.journal.salvage import Salvage, open_or_salvage
 from gateway.errors import ContractError, JournalError, JournalFull, PeerUnavailable
 
+PAGE = 4096
 TRIM_CHUNK = 2_000
 MAX_CURSORS = 64
 """Cursors of sinks and consumers; beyond, those go that are not configured and moved longest ago."""
@@ -81,6 +82,8 @@ class JournalStore:
                         raise
                     self._open()
                 if reserve:
+                    # The log must fit into the reserve when it is brought into the file on a full disk.
+                    self._db.execute(f"pragma wal_autocheckpoint = {min(1_000, reserve // 2 // PAGE)}")
                     self.reserve.take()
         except BaseException:
             self._lock.close()
@@ -253,14 +256,14 @@ class JournalStore:
 
     # -- trimming and forgetting
 
-    def trim(self, upto: int, older_than: datetime | None) -> int:
-        """Delete at most TRIM_CHUNK of the oldest entries with seq <= `upto`; return how many.
+    def trim(self, upto: int, older_than: datetime | None, chunk: int = TRIM_CHUNK) -> int:
+        """Delete at most `chunk` of the oldest entries with seq <= `upto`; return how many.
 
         It stops at the first that was journaled after `older_than` (None: any age goes).
         """
         if upto < self.first_seq:
             return 0
-        last = min(upto, self.first_seq + TRIM_CHUNK - 1)
+        last = min(upto, self.first_seq + chunk - 1)
         with self._transaction():
             if older_than is not None:
                 young = self._db.execute(

@@ -296,7 +296,7 @@ class JournalWriter:
 
     def _look_at_file(self) -> None:
         """Refuse appends to a file that is gone: what they promise would not be on the disk."""
-        if time.monotonic() < self._look_at_file_at:
+        if time.monotonic() < self._look_at_file_at and self.store.watch.found is None:
             return
         if (why := self.store.watch.lost()) is not None:
             text = self._house.lost_text(why)

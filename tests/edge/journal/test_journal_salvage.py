@@ -1,0 +1,122 @@
+"""A damaged journal is put aside and salvaged; a file that goes away under the gateway is noticed."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.edge.journal.entry import Entry, JournalBatch
+from gateway.edge.journal.journal import Journal
+from gateway.edge.journal.limits import JournalLimits
+from gateway.edge.journal.view import view
+from gateway.errors import JournalError
+from tests.support.fakes import ManualClock
+from tests.support.journal_records import T0, gap_record, record
+from tests.support.waiting import until
+
+LIMITS = JournalLimits(sinks=("mqtt",), consumers=("central",))
+PAGE = 4096
+
+
+async def opened(path: Path) -> Journal:
+    return await Journal.open(path, clock=ManualClock(T0 + timedelta(days=9)), limits=LIMITS)
+
+
+async def filled(path: Path, count: int = 300) -> list[Entry]:
+    """A journal of `count` captures with two revisions and a gap, delivered up to 200."""
+    journal = await opened(path)
+    await journal.append(JournalBatch(captures=tuple(record(n, pad=300) for n in range(count))))
+    await journal.append(
+        JournalBatch(captures=(record(7, value=2), record(8, value=2)), gaps=(gap_record(1),))
+    )
+    await journal.append(JournalBatch(watermarks=(("GEN:1", "block_load", T0 + timedelta(days=6)),)))
+    await journal.ack("mqtt", 200)
+    await journal.consumer_ack("central", 150)
+    entries = [e for first in range(1, count + 4, 100) for e in await journal.read(first, first + 99)]
+    await journal.close()
+    return entries
+
+
+def damage(path: Path, pages: list[int]) -> None:
+    content = bytearray(path.read_bytes())
+    for page in pages:
+        content[page * PAGE : (page + 1) * PAGE] = random.Random(page).randbytes(PAGE)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_what_is_whole_is_taken_over_and_nothing_else(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "j.db"
+    entries = await filled(path)
+    was = view(path).journal
+    pages = path.stat().st_size // PAGE
+    damage(path, random.Random(seed).sample(range(1, pages), 1 + seed % 3))
+    journal = await opened(path)
+    if not journal.statistics().alarms:  # a page that nothing is kept in
+        await journal.close()
+        pytest.fail("this damage was not noticed: choose another seed")
+    [alarm] = journal.statistics().alarms
+    assert alarm.code == "journal_quarantined"
+    assert journal.uuid != was
+    bodies = {entry.body for entry in entries}
+    held = [e for first in range(1, 400, 100) for e in await journal.read(first, first + 99)]
+    assert [e.seq for e in held] == list(range(1, len(held) + 1))
+    assert {e.body for e in held} <= bodies
+    assert f"with {len(held)} entries" in alarm.text
+    assert (await journal.watermark("GEN:1", "block_load")) is None
+    # Read again from the meter: what is among the entries is a repeat, all else is journaled once more.
+    kept = {e.body for e in held}
+    span = await journal.append(JournalBatch(captures=tuple(record(n, pad=300) for n in range(9, 300))))
+    lost = sum(entry.body not in kept for entry in entries[9:300])
+    assert span.last - span.first + 1 >= lost
+    await journal.append(JournalBatch(captures=(record(400),)))
+    await journal.close()
+    journal = await opened(path)
+    assert journal.statistics().alarms == ()
+    await journal.close()
+
+
+async def test_most_of_a_journal_with_one_bad_page_is_salvaged(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    await filled(path)
+    damage(path, [path.stat().st_size // PAGE - 3])
+    journal = await opened(path)
+    assert 280 < journal.last_seq < 303
+    assert journal.statistics().consumers == {"central": 0}
+    assert 180 < journal.statistics().cursors["mqtt"] <= 200
+    await journal.close()
+    assert len(list(tmp_path.glob("j.db.damaged-*"))) >= 1
+
+
+async def test_a_second_damage_keeps_the_first_file(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    for _ in range(3):
+        path.write_bytes(b"no database" * 1000)
+        await (await opened(path)).close()
+    kept = [p for p in tmp_path.glob("j.db.damaged-*") if p.read_bytes().startswith(b"no database")]
+    assert len(kept) == 3
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+async def test_a_file_that_goes_away_under_the_gateway_is_noticed(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "j.db"
+    journal = await opened(path)
+    await journal.append(JournalBatch(captures=(record(1),)))
+    was = journal.uuid
+    path.unlink()
+    if how == "replaced":
+        path.write_bytes(b"")
+    await until(lambda: "journal_file_lost" in [a.code for a in journal.statistics().alarms])
+    with pytest.raises(JournalError, match=how):
+        await journal.append(JournalBatch(captures=(record(2),)))
+    assert [e.seq for e in await journal.read(1, 9)] == [1]  # what it holds can still be delivered
+    await journal.close()
+    for log in ("-wal", "-shm"):
+        path.with_name(path.name + log).unlink(missing_ok=True)
+    journal = await opened(path)
+    assert (journal.uuid != was, journal.last_seq) == (True, 0)
+    await journal.append(JournalBatch(captures=(record(2),)))
+    await journal.close()

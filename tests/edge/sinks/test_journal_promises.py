@@ -1,0 +1,118 @@
+"""Edge and central together on a real broker: a ledger restored from a copy, an entry refused for good."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.central.intake.service import Central, CentralOptions
+from gateway.central.ledger.ledger import Ledger
+from gateway.contract.messages import Status
+from gateway.edge.journal.entry import JournalBatch
+from gateway.edge.journal.journal import Journal
+from gateway.edge.journal.limits import JournalLimits
+from protocols.clock import SystemClock
+from tests.support.check_sink import running
+from tests.support.edge.mqtt_edge import Edge, settings
+from tests.support.journal_records import record
+from tests.support.mosquitto import Mosquitto
+from tests.support.waiting import until
+
+FAST = CentralOptions(ack_interval=0.05, patience=0.3, lost_after=30.0)
+LIMITS = JournalLimits(sinks=("mqtt",), consumers=("central",))
+
+
+class HonestEdge(Edge):
+    """An edge whose status says what its journal holds, and what waits."""
+
+    def _status(self) -> Status:
+        journal = self.journal.statistics()
+        told = {"first_seq": journal.first_seq, "backlog": journal.backlog("mqtt")}
+        return super()._status().model_copy(update=told)
+
+
+@asynccontextmanager
+async def central_with(broker: Mosquitto, path: Path) -> AsyncIterator[Ledger]:
+    ledger = Ledger(path)
+    one = settings(broker, "central", session_expiry=3600)
+    central = Central(settings=one, ledger=ledger, options=FAST)
+    task = asyncio.create_task(central.run())
+    try:
+        yield ledger
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        ledger.close()
+
+
+async def append(journal: Journal, first: int, count: int) -> None:
+    await journal.append(JournalBatch(captures=tuple(record(n) for n in range(first, first + count))))
+
+
+async def acknowledged(journal: Journal, seq: int) -> None:
+    await until(lambda: journal.statistics().consumers["central"] == seq)
+
+
+@pytest.mark.mosquitto
+async def test_a_ledger_restored_from_a_copy_gets_all_back(tmp_path: Path) -> None:
+    """Everything was acknowledged; the floor holds it for the consumer that lost it."""
+    journal = await Journal.open(tmp_path / "journal.db", clock=SystemClock(), limits=LIMITS)
+    with Mosquitto(tmp_path / "m") as broker:
+        edge = HonestEdge(broker, journal, tmp_path / "edge")
+        async with running(edge.sink, journal):
+            await append(journal, 0, 300)
+            async with central_with(broker, tmp_path / "ledger.db"):
+                await acknowledged(journal, 300)
+            shutil.copy(tmp_path / "ledger.db", tmp_path / "old.db")
+            await append(journal, 300, 697)
+            async with central_with(broker, tmp_path / "ledger.db"):
+                await acknowledged(journal, 997)
+            async with central_with(broker, tmp_path / "old.db") as ledger:
+                assert ledger.counts().captures == 300
+                await until(lambda: ledger.journals.state(journal.uuid).contiguous == 997)
+                assert ledger.counts().captures == 997
+                assert ledger.journals.lost() == []
+                await append(journal, 997, 3)
+                await acknowledged(journal, 1_000)
+    assert journal.first_seq == 1
+    await journal.close()
+
+
+@pytest.mark.mosquitto
+async def test_the_count_goes_on_behind_an_entry_that_the_broker_refuses(tmp_path: Path) -> None:
+    journal = await Journal.open(tmp_path / "journal.db", clock=SystemClock(), limits=LIMITS)
+    large = record(2, pad=40_000)
+    await journal.append(JournalBatch(captures=(record(1), large, record(3))))
+    with Mosquitto(tmp_path / "m", extra=("max_packet_size 20000",)) as broker:
+        edge = HonestEdge(broker, journal, tmp_path / "edge")
+        async with running(edge.sink, journal), central_with(broker, tmp_path / "ledger.db") as ledger:
+            await acknowledged(journal, 3)
+            await append(journal, 10, 1)
+            await acknowledged(journal, 4)
+            assert ledger.counts().captures == 3
+            [gap] = ledger.gaps.all()
+            assert (gap.state, gap.reason, gap.until) == ("unfillable", "refused_by_broker", large.at)
+            assert ledger.journals.lost() == []
+    assert [letter.seq for letter in await journal.dead_letters("mqtt")] == [2]
+    assert journal.statistics().tombstones == 1
+    await journal.close()
+
+
+@pytest.mark.mosquitto
+async def test_an_entry_that_is_refused_when_it_is_replayed_lets_the_count_go_on(tmp_path: Path) -> None:
+    """A hole from the time before tombstones: the broker refused entry 2, and the cursor had passed it."""
+    journal = await Journal.open(tmp_path / "journal.db", clock=SystemClock(), limits=LIMITS)
+    await journal.append(JournalBatch(captures=(record(1), record(2, pad=40_000))))
+    await journal.ack("mqtt", 2)
+    await append(journal, 3, 1)
+    with Mosquitto(tmp_path / "m", extra=("max_packet_size 20000",)) as broker:
+        edge = HonestEdge(broker, journal, tmp_path / "edge")
+        async with running(edge.sink, journal), central_with(broker, tmp_path / "ledger.db") as ledger:
+            await acknowledged(journal, 3)
+            assert ledger.counts().captures == 2
+    await journal.close()
