@@ -15,8 +15,7 @@ from gateway import __version__
 from gateway.config.file import Config
 from gateway.contract.messages import Alarm, ClockStatus, DirectoryPart, LineStatus, MeterStatus, Status
 from gateway.edge.journal.journal import Journal
-from gateway.edge.journal.limits import FullPolicy, JournalLimits
-from gateway.edge.polling.collect import OVERLAP, PRESENT_MEMORY, STORED, Collector
+from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.health import LineHealth, MeterHealth
 from gateway.edge.polling.poller import Poller
 from gateway.edge.polling.schedule import PolledMeter, Schedule
@@ -31,6 +30,7 @@ from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.directory_part import StampingPart
 from gateway.edge.stamping.stored_part import StoredPart
 from gateway.errors import ContractError
+from gateway.roles.journal import journal_limits
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.roles.push import PushRole, pushing_meters
@@ -240,33 +240,6 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
             await line.close()
         await journal.close()
         counters.close()
-
-
-def journal_limits(config: Config) -> JournalLimits:
-    """Return the journal's view of its section."""
-    section = config.journal
-    sinks = [MQTT]
-    if config.influx is not None:
-        from gateway.edge.influx.sink import SINK as INFLUX
-
-        sinks.append(INFLUX)
-    return JournalLimits(
-        max_bytes=section.max_bytes,
-        retention=timedelta(days=section.retention_days),
-        policy=FullPolicy(section.policy),
-        consumers=section.ack_consumers if section.billing_acks else (),
-        max_capture_bytes=section.max_capture_bytes,
-        memory=capture_memory(config),
-        reserve=True,
-        sinks=tuple(sinks),
-    )
-
-
-def capture_memory(config: Config) -> dict[str, timedelta]:
-    """Return, by profile, how far below now and its watermark a read may go; "" for what meters push."""
-    backfill = timedelta(days=config.schedule.backfill_days)
-    memory = {profile.value: backfill + OVERLAP[profile] + timedelta(days=1) for profile in STORED}
-    return {profile.value: PRESENT_MEMORY for profile in ProfileName} | memory | {"": max(memory.values())}
 
 
 def polled_meters(config: Config) -> list[PolledMeter]:

@@ -1,6 +1,6 @@
 """The configuration file: every mistake is shown where it stands."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,8 @@ import pytest
 from gateway.config.dlms import DlmsSection
 from gateway.config.file import JournalSection, load
 from gateway.config.mistakes import ConfigMistakes
+from gateway.edge.journal.captures import CAPTURE_OCTETS
+from gateway.roles.journal import journal_needs
 from gateway.roles.lines import make_line
 from protocols.lines.optical import OpticalLine
 from protocols.lines.udp import UdpLine
@@ -172,3 +174,24 @@ def test_every_dlms_setting_can_be_given(tmp_path: Path) -> None:
 def test_mistakes_in_the_dlms_table(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigMistakes, match=words):
         load(write(tmp_path, text))
+
+
+def test_what_size_the_journal_needs_for_the_configured_meters(tmp_path: Path) -> None:
+    """Captures per meter and day by schedule x octets per entry x days; a bound that is smaller is named."""
+    config = load(write(tmp_path, GOOD))
+    needs = journal_needs(config, entry_octets=1_000)
+    assert (needs.captures_per_day, needs.floor_bytes) == (96, 96 * 1_000 * 45)
+    assert needs.list_bytes == 96 * 3 * CAPTURE_OCTETS
+    assert needs.warnings(config) == []
+    stored = GOOD.replace('["instantaneous"]', '["instantaneous", "block_load"]')
+    small = (
+        stored + "\n[journal]\nmax_bytes = 1_048_576\nmax_capture_bytes = 1_048_576\nretention_days = 90\n"
+    )
+    config = load(write(tmp_path, small))
+    needs = journal_needs(config, entry_octets=1_000)
+    assert needs.floor_bytes == (96 + 48) * 1_000 * 90
+    [floor] = needs.warnings(config)
+    assert "holds about 7 of the 90 days" in floor
+    assert str(needs.floor_bytes) in floor
+    many = replace(needs, list_bytes=2_000_000).warnings(config)
+    assert "max_capture_bytes" in many[1]

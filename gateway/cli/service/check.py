@@ -28,7 +28,7 @@ def check(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> No
         print_json([asdict(mistake) for mistake in error.mistakes])
         raise typer.Exit(Exit.CONFIG) from error
     missing = _missing_secrets(loaded)
-    result = {
+    result: dict[str, object] = {
         "file": str(config),
         "gateway": loaded.gateway.name,
         "roles": list(loaded.gateway.roles),
@@ -36,7 +36,25 @@ def check(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> No
         "meters": len(loaded.meters),
         "secrets_missing": missing if as_json else len(missing),
     }
+    warnings: list[str] = []
+    if "edge" in loaded.gateway.roles:
+        from gateway.edge.journal.view import entry_octets
+        from gateway.roles.journal import ENTRY_OCTETS, ENTRY_ROW, journal_needs
+
+        measured = entry_octets(loaded.edge_folder / "journal.db")
+        needs = journal_needs(loaded, ENTRY_OCTETS if measured is None else measured + ENTRY_ROW)
+        warnings = needs.warnings(loaded)
+        result |= {
+            "captures_per_day": needs.captures_per_day,
+            "journal_floor_bytes": needs.floor_bytes,
+            "capture_list_bytes": needs.list_bytes,
+        }
+    if as_json and warnings:
+        result["warnings"] = warnings
     print_fields(result, as_json=as_json)
+    if not as_json:
+        for text in warnings:
+            typer.echo(f"warning: {text}")
     # The role brings the web's libraries: it is looked at only where a configuration names it.
     if "portal" in loaded.gateway.roles and loaded.secrets.is_dir():
         from gateway.roles.portal import portal_problems

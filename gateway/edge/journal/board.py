@@ -32,7 +32,7 @@ class Board:
         """Let an alarm stand, and log it when it is new; a standing one gets the newer text."""
         known = self._alarms.get(code)
         if known is None:
-            log.error(code, error=text)
+            log.error("journal_alarm_raised", code=code, error=text)
         self._alarms[code] = JournalAlarm(code, text, since if known is None else known.since)
         self.set(alarms=tuple(self._alarms.values()))
 

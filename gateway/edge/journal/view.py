@@ -42,6 +42,23 @@ def view(path: Path, dead_letters: int = 100) -> JournalView:
         raise JournalError(f"the journal {path} cannot be read: {error}") from error
 
 
+def entry_octets(path: Path) -> int | None:
+    """Return the mean length of the newest entries' bodies, None where there is no journal with entries."""
+    if not path.is_file():
+        return None
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
+        try:
+            found = connection.execute(
+                "select avg(length(body)) from (select body from entry order by seq desc limit 1000)"
+            ).fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return None
+    return None if found is None else round(found)
+
+
 def _read(db: sqlite3.Connection, path: Path, limit: int) -> JournalView:
     db.execute("begin")
     meta = dict(db.execute("select key, value from meta").fetchall())
