@@ -48,7 +48,7 @@ async def poll(client: ModbusBaseClient, *, rtu: bool) -> None:
         await client.read_coils(0, count=1, device_id=7),
     ]
     assert [r.exception_code for r in refusals] == [2, 3, 2, 1, 1, 1]
-    client.comm_params.timeout_connect = 0.3  # for a unit that does not answer
+    client.ctx.comm_params.timeout_connect = 0.3  # for a unit that does not answer; the context has a copy
     if rtu:
         with pytest.raises(ModbusIOException):
             await client.read_input_registers(0, count=2, device_id=99)
