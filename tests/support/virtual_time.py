@@ -20,9 +20,12 @@ class _Selector(selectors.DefaultSelector):  # type: ignore[valid-type, misc] # 
         self.now = 0.0
 
     def select(self, timeout: float | None = None) -> Any:
-        waits = timeout is not None and timeout > 0
-        events = super().select(SETTLED if waits else timeout)
-        self.now += timeout if waits and not events else TURN
+        if timeout is None or timeout <= 0:
+            events, passed = super().select(timeout), TURN
+        else:
+            events = super().select(SETTLED)
+            passed = TURN if events else timeout
+        self.now += passed
         return events
 
 
