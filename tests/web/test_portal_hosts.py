@@ -25,7 +25,7 @@ FOREIGN_HOSTS = [
     "",
     "portal.example, evil.example",
     "evil.example/healthz?",
-    "[",
+    "[x",
     "[::1",
     "localhost.evil.example",
     "localhost:80@evil.example",
