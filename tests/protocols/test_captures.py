@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.capture import streams as capture_streams
-from protocols.capture.packets import is_capture, read_capture
+from protocols.capture.pcap import is_capture, read_capture
 from protocols.capture.streams import Chunk, chunks
 from protocols.errors import MeterProtocolError
 from tests.support.pcap_writer import CLIENT, CLIENT6, METER, METER6, pcap, pcapng, tcp, udp

@@ -215,7 +215,7 @@ async def test_a_babbling_line_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> No
 
             noise = asyncio.create_task(babble())
             with pytest.raises(LineClosed, match="did not fall silent"):
-                await io.drain(0.1)
+                await io.drain(1)
             noise.cancel()
         assert not line.statistics().open
 

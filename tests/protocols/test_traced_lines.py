@@ -105,6 +105,7 @@ def test_a_trace_ends_at_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     sink = TraceFile(tmp_path / "t.trace")
     for _ in range(40):
         sink.octets(sent=True, octets=bytes(20_000))
+    sink.close()
     text = (tmp_path / "t.trace").read_text(encoding="ascii")
     assert len(text) < (1 << 20) + 200
     assert text.splitlines()[-1].endswith("# the trace ends here: 1 MiB are reached")
