@@ -12,7 +12,7 @@ TURN = 20e-6
 """Seconds of the virtual clock for a turn of the loop, so that a task that never waits does not stop the time."""
 
 
-class _Selector(selectors.DefaultSelector):  # type: ignore[valid-type, misc] # its class depends on the system
+class _Selector(selectors.DefaultSelector):
     """Waits for events, but not for time: that is set forward instead."""
 
     def __init__(self) -> None:
