@@ -44,7 +44,8 @@ def is_capture(data: bytes) -> bool:
 def read_capture(data: bytes) -> Iterator[Packet]:
     """Yield the packets in order; MeterProtocolError names the offset at which the file is wrong or cut.
 
-    MeterConfigError says so when pktcap is not installed. What a packet holds raises nothing: the layers that can be read are there.
+    MeterConfigError says so when pktcap is not installed. What a packet holds raises nothing: the layers that
+    can be read are there.
     """
     try:  # at the first capture only: it takes 80 ms of CPU, and an edge is installed without it
         from pktcap import CaptureFormatError, FrameDissector, read_frames
