@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from gateway.edge.journal.journal import Journal
 from protocols.clock import SystemClock
 from tests.support import services
 from tests.support.mosquitto import Mosquitto
+from tests.support.virtual_time import VirtualTimeLoop
 
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
@@ -47,6 +49,14 @@ def _waits(item: pytest.Item) -> bool:
         or any(marker.name in services.BY_FIXTURE.values() for marker in item.iter_markers())
         or not known.isdisjoint(("tests.support.waiting", "tests.support.steps", "subprocess"))
     )
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Give tests marked `virtual_time` a loop with a time of its own."""
+    virtual = item.get_closest_marker("virtual_time") is not None
+    return {"loop": VirtualTimeLoop if virtual else asyncio.new_event_loop}
 
 
 @pytest.hookimpl(tryfirst=True)

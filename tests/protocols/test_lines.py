@@ -22,6 +22,8 @@ from tests.support.conformance import FarEnd, check_line
 from tests.support.tcp_server import HOST, tcp_server
 from tests.support.waiting import passed
 
+pytestmark = pytest.mark.virtual_time
+
 
 class SocketEnd:
     """The far end of a TCP line: the newest connection counts."""

@@ -19,6 +19,8 @@ from protocols.simulator.neighbourhood.plan import MeterKind
 from tests.support.conformance import SessionUnderTest, check_meter_session
 from tests.support.fakes import Counters, ManualClock, plan_secrets
 
+pytestmark = pytest.mark.virtual_time
+
 STORED = frozenset({ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLING, ProfileName.EVENTS})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from tests.support.dlms.bench import PASSWORD, POLICIES, SmallMeter
 from tests.support.fakes import HandClock, NoCounters
 from tests.support.paths import ROOT
 from tests.support.replay import ReplayLine
+
+pytestmark = pytest.mark.virtual_time
 
 RELAY = Obis(0, 0, 96, 3, 10)
 TRACES = ROOT / "tests" / "protocols" / "dlms" / "traces"
@@ -102,10 +105,9 @@ def test_a_trace_is_private_and_written_on(tmp_path: Path) -> None:
 
 def test_a_trace_ends_at_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.roles.trace_log.MAX_OCTETS", 1 << 20)
-    sink = TraceFile(tmp_path / "t.trace")
-    for _ in range(40):
-        sink.octets(sent=True, octets=bytes(20_000))
-    sink.close()
+    with contextlib.closing(TraceFile(tmp_path / "t.trace")) as sink:
+        for _ in range(40):
+            sink.octets(sent=True, octets=bytes(20_000))
     text = (tmp_path / "t.trace").read_text(encoding="ascii")
     assert len(text) < (1 << 20) + 200
     assert text.splitlines()[-1].endswith("# the trace ends here: 1 MiB are reached")

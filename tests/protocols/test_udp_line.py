@@ -21,6 +21,8 @@ from tests.support.dlms.bench import POLICIES, SmallMeter
 from tests.support.dlms.site import NOW, SECRETS, collect, settings
 from tests.support.fakes import Counters, ManualClock
 
+pytestmark = pytest.mark.virtual_time
+
 
 class Far:
     """The far end: one socket that answers whoever spoke last."""

@@ -71,6 +71,24 @@ class Housekeeping:
         self._behind: dict[str, tuple[int, float]] = {}
         self._refused_told_at = 0.0
 
+    def tell_opening(self) -> None:
+        """Let what opening found stand as alarms for this run."""
+        found, now = self._store.opened, self._clock.now()
+        if (salvage := found.salvage) is not None:
+            self._board.alarm(
+                "journal_quarantined",
+                f"the journal was damaged and was put aside as {salvage.aside} ({salvage.why}): journal"
+                f" {self._store.uuid} goes on with {salvage.entries} entries of it; keep that file until all is told",
+                now,
+            )
+        if found.begun.was is not None:
+            self._board.alarm(
+                "journal_set_back",
+                f"journal {found.begun.was} is an older copy of itself ({found.begun.why}): it goes on as"
+                f" journal {self._store.uuid}, and consumers ask for what they lack of it",
+                now,
+            )
+
     # -- who has what
 
     def acknowledged(self) -> dict[str, int]:

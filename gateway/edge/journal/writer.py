@@ -217,7 +217,7 @@ class JournalWriter:
             )
             self._note_span()
             self._board.set(bytes=self.store.used_bytes())
-            self._tell_opening()
+            self._house.tell_opening()
         except JournalError as error:
             self._post(_fail, self._started, error)
             return
@@ -374,24 +374,6 @@ class JournalWriter:
     def _sinks_now(self) -> set[str]:
         with self._mutex:
             return set(self._sinks)
-
-    def _tell_opening(self) -> None:
-        """Let what opening found stand as alarms for this run."""
-        found, now = self.store.opened, self._clock.now()
-        if (salvage := found.salvage) is not None:
-            self._board.alarm(
-                "journal_quarantined",
-                f"the journal was damaged and was put aside as {salvage.aside} ({salvage.why}): journal"
-                f" {self.uuid} goes on with {salvage.entries} entries of it; keep that file until all is told",
-                now,
-            )
-        if found.begun.was is not None:
-            self._board.alarm(
-                "journal_set_back",
-                f"journal {found.begun.was} is an older copy of itself ({found.begun.why}): it goes on as"
-                f" journal {self.uuid}, and consumers ask for what they lack of it",
-                now,
-            )
 
 
 def _succeed(future: asyncio.Future[Any], result: object) -> None:

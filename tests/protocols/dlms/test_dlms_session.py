@@ -40,6 +40,8 @@ from tests.support.dlms.site import NOW, SECRETS, collect, settings, site
 from tests.support.fakes import Counters, ManualClock
 from tests.support.tcp_server import HOST, tcp_server
 
+pytestmark = pytest.mark.virtual_time
+
 
 @pytest.mark.parametrize("framing", ["wrapper", "hdlc"])
 @pytest.mark.parametrize("name", POLICIES)

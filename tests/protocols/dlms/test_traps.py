@@ -28,6 +28,8 @@ from protocols.simulator.faults.script import shipped
 from tests.support.dlms.trap_site import TrapSite, energies, site
 from tests.support.waiting import PATIENCE, waits_run_out
 
+pytestmark = pytest.mark.virtual_time
+
 LONGEST = 6.0
 """Seconds after which a read counts as hung."""
 RIGHT = "right"

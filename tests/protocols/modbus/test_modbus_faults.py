@@ -22,6 +22,8 @@ from protocols.modbus.client import ModbusClient, frames_for
 from tests.support.modbus.raw_responder import bus, endpoint, mbap, rtu, words
 from tests.support.waiting import waits_run_out
 
+pytestmark = pytest.mark.virtual_time
+
 TIMEOUT, LATENCY = 0.2, 0.8
 """Seconds; the far side keeps a fifth of a second away from both, so that a busy machine changes nothing."""
 

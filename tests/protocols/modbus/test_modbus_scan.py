@@ -14,6 +14,8 @@ from tests.support.modbus.raw_responder import bus, rtu
 from tests.support.modbus.simulated import NOON, StillMeter, bus_of
 from tests.support.waiting import waits_run_out
 
+pytestmark = pytest.mark.virtual_time
+
 CLOCK = HandClock(NOON)
 
 

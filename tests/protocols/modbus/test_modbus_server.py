@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import struct
 from dataclasses import replace
@@ -18,6 +19,8 @@ from protocols.simulator.modbus.server import crc16, serve_rtu, serve_rtu_tcp, s
 from tests.support.fakes import HandClock
 from tests.support.modbus.simulated import NOON, STATE, StillMeter, pty
 from tests.support.waiting import PATIENCE
+
+pytestmark = pytest.mark.virtual_time
 
 CLOCK = HandClock(NOON)
 LOW_FIRST = struct.Struct("<H")
@@ -47,7 +50,7 @@ async def poll(client: ModbusBaseClient, *, rtu: bool) -> None:
         await client.read_coils(0, count=1, device_id=7),
     ]
     assert [r.exception_code for r in refusals] == [2, 3, 2, 1, 1, 1]
-    client.comm_params.timeout_connect = 0.3  # for a unit that does not answer
+    client.ctx.comm_params.timeout_connect = 0.3  # for a unit that does not answer
     if rtu:
         with pytest.raises(ModbusIOException):
             await client.read_input_registers(0, count=2, device_id=99)
@@ -101,6 +104,8 @@ async def exchange(port: int, octets: bytes) -> bytes:
     writer.write_eof()
     answer = await reader.read()
     writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
     return answer
 
 

@@ -37,6 +37,8 @@ from tests.support.modbus.simulated import (
     spec,
 )
 
+pytestmark = pytest.mark.virtual_time
+
 KINDS = ["tcp", "rtu-tcp", "rtu"]
 CLOCK = JumpClock(NOON)
 

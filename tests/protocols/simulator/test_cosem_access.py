@@ -29,6 +29,8 @@ from protocols.simulator.cosem.model import (
 from tests.support.dlms.household_access import CLOCK, CURRENT, MASTER, codes, six
 from tests.support.dlms.trap_site import SECRETS, energies, site
 
+pytestmark = pytest.mark.virtual_time
+
 
 @pytest.fixture
 async def model() -> AsyncIterator[HouseholdModel]:

@@ -37,6 +37,8 @@ from protocols.simulator.cosem.model import PUSH, UTILITY, HouseholdModel
 from tests.support.dlms.household_access import codes, six
 from tests.support.dlms.trap_site import NOW, TrapSite, energies, site, whole
 
+pytestmark = pytest.mark.virtual_time
+
 BILLING = Obis(1, 0, 98, 1, 0)
 BLOCKS = Obis(1, 0, 99, 1, 0)
 ESW, ESWF = Obis(0, 0, 94, 91, 18), Obis(0, 0, 94, 91, 26)

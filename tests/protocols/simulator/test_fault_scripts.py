@@ -20,6 +20,8 @@ from protocols.simulator.neighbourhood.plan import Plan
 from tests.support.paths import ROOT
 from tests.support.simulator import AARQ_NONE, ask_tcp
 
+pytestmark = pytest.mark.virtual_time
+
 DOCS = ROOT / "docs" / "simulator.md"
 
 

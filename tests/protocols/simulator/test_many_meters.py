@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
+import pytest
+
 from protocols.line import Line
 from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
@@ -14,6 +16,8 @@ from protocols.session import SessionContext
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan
 from tests.support.fakes import Counters, HandClock, plan_secrets
+
+pytestmark = pytest.mark.virtual_time
 
 NOW = datetime(2026, 11, 20, 6, 5, tzinfo=UTC)
 METERS = 600

@@ -23,6 +23,8 @@ from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan
 from tests.support.fakes import Counters, HandClock, plan_secrets
 
+pytestmark = pytest.mark.virtual_time
+
 
 class Reader:
     """Opens sessions with the meters of a neighbourhood."""

@@ -28,6 +28,8 @@ from tests.support.dlms.pushes import Memory
 from tests.support.tcp_server import HOST, tcp_server
 from tests.support.waiting import PATIENCE, until
 
+pytestmark = pytest.mark.virtual_time
+
 
 class Receiving:
     """A server that takes every push of the configured meters."""

@@ -45,6 +45,8 @@ from protocols.simulator.neighbourhood.plan import plan_neighbourhood
 from tests.support.dlms.bench import AK, EK, HLS_KEY
 from tests.support.fakes import Counters, HandClock, Secrets
 
+pytestmark = pytest.mark.virtual_time
+
 NOW = datetime(2026, 11, 20, 6, 10, tzinfo=UTC)
 SECRETS = {"secret": HLS_KEY, "ek": EK, "ak": AK}
 CLOCK, RELAY, BLOCK = Obis(0, 0, 1, 0, 0), Obis(0, 0, 96, 3, 10), Obis(1, 0, 99, 1, 0)

@@ -24,6 +24,8 @@ from tests.support.dlms.bench import POLICIES, SmallMeter
 from tests.support.dlms.fault_line import FaultLine
 from tests.support.dlms.site import Site, collect, settings, site
 
+pytestmark = pytest.mark.virtual_time
+
 AARQ = bytes.fromhex("A1090607608574050801")
 RLRQ = bytes.fromhex("6203800100")
 

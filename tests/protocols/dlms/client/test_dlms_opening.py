@@ -35,6 +35,8 @@ from tests.support.dlms.bench import POLICIES, SmallMeter
 from tests.support.dlms.fault_line import Fault, FaultLine
 from tests.support.dlms.site import SECRETS, Site, site
 
+pytestmark = pytest.mark.virtual_time
+
 COUNTER = "0-0:43.1.3*255"
 
 

@@ -42,6 +42,8 @@ from tests.support.dlms.site import SECRETS
 from tests.support.dlms.site import settings as dlms_settings
 from tests.support.fakes import Counters, ManualClock
 
+pytestmark = pytest.mark.virtual_time
+
 GENUS = b"/GEN5\\2GENUS METER\r\n"
 FOUND = Identification(maker="GEN", baud=9600, text="GENUS METER")
 

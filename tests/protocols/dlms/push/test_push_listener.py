@@ -21,6 +21,8 @@ from protocols.errors import LineClosed, LineTimeout, LineUnavailable
 from tests.support.dlms.pushes import ALERT, METER, Memory, Ring, ciphered, ui
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.virtual_time
+
 HOST = "127.0.0.1"
 MANY = 2_000
 STRANGER = ALERT.replace(b"GEN1234", b"XXX1234")

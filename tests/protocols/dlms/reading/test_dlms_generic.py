@@ -42,6 +42,8 @@ from tests.support.dlms.reader_bench import ScriptedExchange, collect, reader_of
 from tests.support.dlms.site import SECRETS
 from tests.support.fakes import Counters, ManualClock
 
+pytestmark = pytest.mark.virtual_time
+
 BERLIN = ZoneInfo("Europe/Berlin")
 MONDAY = datetime(2026, 6, 1, tzinfo=BERLIN)
 NOON = MONDAY + timedelta(hours=12)
@@ -173,14 +175,14 @@ async def simulated(companion: str, *, max_list: int = 1) -> AsyncIterator[DlmsS
     home = Household(4, "GEN", "10000001", START, cuts_until=NOW - timedelta(hours=2))
     clock = ManualClock(NOW)
     policy = AssociationPolicy(auth=Auth.HLS2, secret=HLS_KEY, may_write=True)
-    server = await serve_wrapper(
-        HouseholdModel(home, clock, {48: policy, 16: AssociationPolicy(auth=Auth.NONE)})
-    )
-    line = TcpLine("sim", *server.sockets[0].getsockname()[:2])
     settings = DlmsSettings(
         client=48, auth=Auth.HLS2, password_ref="hls", companion=companion, max_list=max_list
     )
     spec = MeterSpec(meter="GEN:10000001", dlms=settings)
+    server = await serve_wrapper(
+        HouseholdModel(home, clock, {48: policy, 16: AssociationPolicy(auth=Auth.NONE)})
+    )
+    line = TcpLine("sim", *server.sockets[0].getsockname()[:2])
     try:
         async with open_dlms(
             line, spec, SessionContext(secrets=SECRETS, counters=Counters(), clock=clock), layouts={}

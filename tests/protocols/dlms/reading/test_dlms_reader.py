@@ -41,6 +41,8 @@ from tests.support.dlms.reader_bench import (
     wall,
 )
 
+pytestmark = pytest.mark.virtual_time
+
 BLOCK = ProfileName.BLOCK_LOAD
 NAME = str(BLOCKS)
 Rows = list[Data]

@@ -45,6 +45,8 @@ from tests.support.dlms.fault_line import Fault, FaultLine
 from tests.support.dlms.site import Site, collect, site
 from tests.support.tcp_server import tcp_server
 
+pytestmark = pytest.mark.virtual_time
+
 BLOCKS = "1-0:99.1.0*255"
 
 

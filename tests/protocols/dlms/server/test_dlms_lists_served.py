@@ -11,6 +11,8 @@ from protocols.session import ReleaseMode
 from tests.support.dlms.bench import ECHO, SmallMeter, o
 from tests.support.dlms.site import site
 
+pytestmark = pytest.mark.virtual_time
+
 NOTE, SERIAL, NOTHING = (Target(1, o(name), 2) for name in ("0-0:96.13.0", "0-0:96.1.0", "0-0:9.9.9"))
 
 
