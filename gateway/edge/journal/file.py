@@ -7,7 +7,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +16,8 @@ from gateway.errors import JournalError, JournalFull
 
 QUICK_CHECK_BELOW = 64 << 20
 """Files up to this many octets are checked when they are opened; larger ones would delay the start."""
+SUSPECT = ".suspect"
+"""Ending of the file that says that damage was found while the journal ran: the next start looks at all of it."""
 WAL_LIMIT = 64 << 20
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -59,6 +61,12 @@ def damaged(path: Path, detail: str) -> JournalDamaged:
     )
 
 
+def mark_suspect(path: Path) -> None:
+    """Let the next start look through the whole file, however large: damage was found in it."""
+    with suppress(OSError):
+        path.with_name(path.name + SUSPECT).touch()
+
+
 def lock_file(path: Path) -> IO[bytes]:
     """Take the lock that keeps a second process away; JournalError when it is taken."""
     with translated(path):
@@ -88,8 +96,10 @@ def open_file(path: Path) -> sqlite3.Connection:
             schema.create(db)
         else:
             version = schema.recognize(db, path)
-            if path.stat().st_size <= QUICK_CHECK_BELOW:
+            suspect = path.with_name(path.name + SUSPECT)
+            if path.stat().st_size <= QUICK_CHECK_BELOW or suspect.exists():
                 _quick_check(db, path)
+                suspect.unlink(missing_ok=True)
             schema.migrate(db, version)
     except BaseException:
         db.close()

@@ -14,7 +14,7 @@ from typing import Any
 from gateway.contract.capture_body import is_capture_body
 from gateway.edge.journal.captures import CaptureList
 from gateway.edge.journal.entry import CaptureRecord, EntryKind
-from gateway.edge.journal.file import JournalDamaged, open_file, translated
+from gateway.edge.journal.file import SUSPECT, JournalDamaged, open_file, translated
 
 CHUNK = 500
 _KINDS = frozenset(EntryKind)
@@ -41,6 +41,7 @@ def open_or_salvage(path: Path) -> tuple[sqlite3.Connection, Salvage | None]:
     except JournalDamaged as error:
         why = str(error)
     aside = _put_aside(path)
+    path.with_name(path.name + SUSPECT).unlink(missing_ok=True)
     db = open_file(path)
     try:
         entries = _take_over(db, aside)

@@ -21,7 +21,7 @@ from gateway.edge.journal.entry import (
     RefusedEntry,
     SeqRange,
 )
-from gateway.edge.journal.file import lock_file, translated
+from gateway.edge.journal.file import JournalDamaged, lock_file, mark_suspect, translated
 from gateway.edge.journal.gaps import GapTable
 from gateway.edge.journal.generation import Begun, Generation, begin_generation, write_generation
 from gateway.edge.journal.letters import MAX_TOMBSTONES, LetterTable
@@ -75,6 +75,9 @@ class JournalStore:
         try:
             with translated(path):
                 try:
+                    self._open()
+                except JournalDamaged:  # not where it was looked for, but where it is read: put it aside too
+                    mark_suspect(path)
                     self._open()
                 except JournalFull:
                     # A disk that filled up while the edge was off: the reserve lets it start all the same.

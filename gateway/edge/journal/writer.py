@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from gateway.edge.journal.board import Board
 from gateway.edge.journal.disk import reserve_octets
 from gateway.edge.journal.entry import Entry, JournalBatch, RefusedEntry, SeqRange
+from gateway.edge.journal.file import JournalDamaged, mark_suspect
 from gateway.edge.journal.housekeeping import Housekeeping, acknowledged
 from gateway.edge.journal.letters import tombstone
 from gateway.edge.journal.limits import JournalLimits, JournalStatistics
@@ -323,6 +324,8 @@ class JournalWriter:
     def _refuse(self, appends: Sequence[_Append], error: Exception) -> None:
         if not isinstance(error, JournalError):
             error = JournalError(f"the journal {self._path} failed: {error!r}")
+        if isinstance(error, JournalDamaged):
+            mark_suspect(self._path)
         since = self._board.now.full_since or self._clock.now()
         self._board.count(refused=len(appends))
         self._board.set(full_reason=str(error), full_since=since)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.edge.journal import file
 from gateway.edge.journal.entry import Entry, JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
@@ -119,4 +120,46 @@ async def test_a_file_that_goes_away_under_the_gateway_is_noticed(tmp_path: Path
     journal = await opened(path)
     assert (journal.uuid != was, journal.last_seq) == (True, 0)
     await journal.append(JournalBatch(captures=(record(2),)))
+    await journal.close()
+
+
+async def test_damage_found_while_a_large_journal_runs_is_salvaged_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large file is not looked through at each start: what failed in the former run says that it must be."""
+    monkeypatch.setattr(file, "QUICK_CHECK_BELOW", 0)
+    path = tmp_path / "j.db"
+    await filled(path)
+    journal = await opened(path)
+    assert journal.statistics().alarms == ()
+    store = journal._writer.store
+
+    def found(*_: object) -> None:
+        raise file.damaged(path, "database disk image is malformed")
+
+    monkeypatch.setattr(store, "apply", found)
+    with pytest.raises(JournalError, match="restart the gateway"):
+        await journal.append(JournalBatch(captures=(record(500),)))
+    await journal.close()
+    assert path.with_name("j.db.suspect").exists()
+    damage(path, [path.stat().st_size // PAGE // 2])
+    journal = await opened(path)
+    assert [alarm.code for alarm in journal.statistics().alarms] == ["journal_quarantined"]
+    assert journal.last_seq > 250
+    await journal.close()
+    journal = await opened(path)
+    assert journal.statistics().alarms == ()
+    await journal.close()
+
+
+async def test_damage_that_only_loading_finds_in_a_large_journal_is_salvaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "QUICK_CHECK_BELOW", 0)
+    path = tmp_path / "j.db"
+    await filled(path)
+    damage(path, [path.stat().st_size // PAGE - 3])
+    journal = await opened(path)
+    assert [alarm.code for alarm in journal.statistics().alarms] == ["journal_quarantined"]
+    assert journal.last_seq > 280
     await journal.close()
