@@ -245,28 +245,38 @@ class MeterSpec:
 
 
 class MeterSession(Protocol):
-    """An open conversation with one meter; every driver passes the same conformance suite."""
+    """An open conversation with one meter; one task uses it at a time.
+
+    Every driver passes the same conformance suite (`tests/support/conformance.py`). Any method may raise
+    LineError and MeterError; `ProtocolError.code` names what went wrong. Cancelling leaves the line usable.
+
+    Example:
+        async with open_session(line, spec, context) as session:
+            async for reading in session.read(ProfileName.BLOCK_LOAD, since):
+                print(reading.at, reading.value("1-0:1.29.0*255"))
+    """
 
     async def identify(self) -> Nameplate:
-        """Read who the meter is; IdentityMismatch when a spec names another."""
+        """Return who the meter is; raises IdentityMismatch when the spec names another."""
 
     def read(
         self, profile: ProfileName, since: datetime | None = None, until: datetime | None = None
     ) -> AsyncIterator[ReadingSet]:
-        """Read a profile, oldest first.
+        """Yield the readings of a profile, oldest first.
 
-        Stored profiles give every row with since < at <= until (None = unbounded); snapshots of the present
-        give one set. NotSupported when the meter has no such profile.
+        Stored profiles give every row with since < at <= until (None: unbounded); snapshots of the present
+        give one set. A read that fails may be taken up again from the `at` of the last set that was yielded:
+        nothing older is missing. Raises NotSupported when the meter has no such profile.
         """
 
     async def clock(self) -> MeterClock:
-        """Read the meter's clock beside ours."""
+        """Return the meter's clock beside ours; raises NotSupported when the meter shows none."""
 
     async def set_clock(self, at: datetime) -> None:
-        """Set the meter's clock."""
+        """Set the meter's clock to an instant."""
 
     async def relay(self) -> RelayState:
-        """Read the supply contact's state."""
+        """Return the supply contact's state; raises NotSupported when the meter has no contact."""
 
     async def switch_relay(self, to: RelayState) -> None:
-        """Ask for the contact to move; proof is `relay()` afterwards."""
+        """Order the contact to move. Success is acceptance; proof is `relay()` afterwards. Never repeated."""

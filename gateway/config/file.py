@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -14,6 +14,7 @@ from gateway.config.meters import LineSection, MeterSection
 from gateway.config.mistakes import ConfigMistakes, Source
 from gateway.config.push import PushSection
 from gateway.config.types import Name, Port, Section
+from gateway.config.web import WebSection, check_web
 from protocols.clock import SimulatedClock, SystemClock
 from protocols.session import Clock
 
@@ -88,20 +89,6 @@ class DirectorySection(Section):
 
     signing_key_ref: Name | None = None
     verify_key_ref: Name | None = None
-
-
-class WebSection(Section):
-    """The pages; on loopback unless told otherwise.
-
-    `codes` says where one-time codes go: `console` shows them in the log of this machine (demonstrations
-    only); with `none` nobody can log in until an SMS adapter is there.
-    """
-
-    host: str = "127.0.0.1"
-    port: Port = 8080
-    operator_token_ref: Name | None = None
-    session_secret_ref: Name | None = None
-    codes: Literal["none", "console"] = "none"
 
 
 class MetricsSection(Section):
@@ -180,6 +167,8 @@ def load(path: Path) -> Config:
     except ValidationError as error:
         raise ConfigMistakes([source.explain(one, Config) for one in error.errors()]) from error
     # What concerns two sections is looked at when each is right by itself: else one mistake shows as many.
-    if findings := list(check_meters(config.lines, config.meters, config.push)):
+    findings: list[tuple[Any, ...]] = [*check_meters(config.lines, config.meters, config.push)]
+    findings += check_web(config.web, config.gateway.roles)
+    if findings:
         raise ConfigMistakes([source.mistake(*finding) for finding in findings])
     return config

@@ -39,12 +39,12 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 class CutCapture(NamedTuple):
     """A capture cut out of a batch: its number (None where it is missing or no integer), and its octets.
 
-    `told` holds the members that were asked for, decoded.
+    `decoded` holds the members that were asked for, as Python has them.
     """
 
     seq: int | None
     body: bytes
-    told: tuple[Any, ...] = ()
+    decoded: tuple[Any, ...] = ()
 
 
 def encode_capture(
@@ -105,13 +105,13 @@ def with_seq(body: bytes, seq: int) -> bytes:
 
 
 def cut_captures(
-    payload: bytes, *, leave_out: Collection[str] = ("seq",), tell: Sequence[str] = ()
+    payload: bytes, *, leave_out: Collection[str] = ("seq",), decode: Sequence[str] = ()
 ) -> list[CutCapture]:
     """Cut the captures out of a batch message as they came, in the order of the message.
 
     A body holds the octets of each member that was sent, but for those named in `leave_out`: unknown
     members, their order and the spelling of numbers stay. White space between members may go. The members
-    named in `tell` are returned decoded, too (None where one is missing).
+    named in `decode` are returned decoded, too (None where one is missing).
 
     The message should have passed `parse_batch`. Whatever the octets, nothing but ContractError is raised: also
     for text that two readers may read in two ways, since it names a member twice (RFC 8259 §4) or holds a
@@ -129,7 +129,7 @@ def cut_captures(
             return _walk_object(text, at, in_data) if name == "data" else _end(text, at)
 
         def in_data(name: str, _: int, at: int) -> int:
-            return _cut_array(text, at, leave_out, tell, cut) if name == "captures" else _end(text, at)
+            return _cut_array(text, at, leave_out, decode, cut) if name == "captures" else _end(text, at)
 
         _walk_object(text, _after_space(text, 0), in_message)
     except (ValueError, IndexError, RecursionError) as error:
@@ -138,7 +138,7 @@ def cut_captures(
 
 
 def _cut_array(
-    text: str, at: int, leave_out: Collection[str], tell: Sequence[str], found: list[CutCapture]
+    text: str, at: int, leave_out: Collection[str], decode: Sequence[str], found: list[CutCapture]
 ) -> int:
     """Cut the captures of the array at `at` into `found`; return where it ends."""
     at = _after_space(text, _expect(text, at, "["))
@@ -150,8 +150,8 @@ def _cut_array(
         seq = capture.get("seq")
         body = _less(text, at, end, capture, leave_out)
         # What was decoded goes again at once: kept for a whole batch it would set the collector to work.
-        told = tuple(capture.get(name) for name in tell)
-        found.append(CutCapture(seq if type(seq) is int else None, body, told))
+        decoded = tuple(capture.get(name) for name in decode)
+        found.append(CutCapture(seq if type(seq) is int else None, body, decoded))
         at = _after_space(text, end)
     return at + 1
 

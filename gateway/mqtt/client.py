@@ -51,7 +51,7 @@ class ReceiptClient(aiomqtt.Client):
         self, topic: str, payload: bytes, retain: bool, properties: Properties | None
     ) -> asyncio.Future[None]:
         receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        receipt.add_done_callback(_retrieve)
+        receipt.add_done_callback(retrieve)
         if self._disconnected.done():
             receipt.set_exception(PeerUnavailable("the connection to the broker is closed"))
             return receipt
@@ -155,9 +155,10 @@ def make_properties(packet: int, **fields: object) -> Properties:
     return properties
 
 
-def _retrieve(receipt: asyncio.Future[None]) -> None:
-    if not receipt.cancelled():
-        receipt.exception()  # a receipt that nobody awaits is no fault
+def retrieve(done: asyncio.Future[Any]) -> None:
+    """Look at the outcome of what nobody awaits any more, so that its failure is not reported as lost."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _refused(code: int, text: str) -> PeerError:

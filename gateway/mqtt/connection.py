@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import aiomqtt
 import paho.mqtt.client as paho
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.contract.envelope import CONTENT_TYPE
 from gateway.errors import ConfigError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
-from gateway.mqtt.client import MqttMessage, ReceiptClient, make_properties, reason_number
+from gateway.mqtt.client import MqttMessage, ReceiptClient, make_properties, reason_number, retrieve
 
 __all__ = ["MqttConnection", "MqttMessage", "MqttSettings", "TlsSettings", "Will", "connect"]
 
@@ -40,6 +40,7 @@ _BAD_LOGIN = frozenset({4, 5, 134, 135, 138, 140})
 
 
 MqttVersion = Literal["5", "3.1.1"]
+T = TypeVar("T")
 _version_of_broker: dict[tuple[str, int], MqttVersion] = {}
 
 
@@ -146,7 +147,7 @@ class MqttConnection:
     async def subscribe(self, *filters: str) -> None:
         """Subscribe at QoS 1; PeerRefusedLogin when the broker does not allow it."""
         with _translated(self._settings):
-            granted = await self._client.subscribe([(f, 1) for f in filters])
+            granted = await _cancellable(self._client.subscribe([(f, 1) for f in filters]))
         for wanted, code in zip(filters, granted, strict=False):
             if reason_number(code) >= 128:
                 raise PeerRefusedLogin(
@@ -202,7 +203,7 @@ async def connect(
     finally:
         try:
             with contextlib.suppress(aiomqtt.MqttError, OSError):
-                await client.__aexit__(None, None, None)
+                await _cancellable(client.__aexit__(None, None, None))
         finally:  # a goodbye that fails or is cancelled leaves the socket open
             client.abandon()
             client.fail_receipts(PeerUnavailable("the connection to the broker was closed"))
@@ -270,13 +271,28 @@ def _make_client(
     )
 
 
+async def _cancellable(work: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine of aiomqtt so that a cancellation of ours is never lost in it.
+
+    Its `asyncio.wait_for`, in Python 3.11, swallows one that comes together with the answer it waits for: a
+    program that is told to end while the broker answers would go on for ever.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.cancel()
+        task.add_done_callback(retrieve)
+        raise
+
+
 class _OtherVersion(PeerUnavailable):
     """The broker does not speak the version that we tried."""
 
 
 async def _enter(client: ReceiptClient) -> None:
     try:
-        await client.__aenter__()
+        await _cancellable(client.__aenter__())
     except BaseException as error:
         mute = type(error) is aiomqtt.MqttError and client.attached
         client.abandon()

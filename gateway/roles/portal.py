@@ -16,14 +16,21 @@ from gateway.central.portal.contacts import ContactStore
 from gateway.central.portal.otp import CodeMessage, CodeSender, ConsoleSender, OneTimeCodes
 from gateway.central.portal.views import Views
 from gateway.config.file import Config
+from gateway.errors import ConfigError
 from gateway.roles.central_files import central_files
 from gateway.web.app import create_app
-from gateway.web.server import serve
+from gateway.web.asking import AskingLimits
+from gateway.web.connections import ConnectionLimits
+from gateway.web.server import serve, tls_context
+from gateway.web.site import Site
 from mapping.store import DirectoryStore
 from protocols.clock import SystemClock
+from protocols.errors import MeterConfigError
 from protocols.meters.secrets import FileSecrets
 from protocols.session import Clock
 
+MIN_SECRET = 16
+"""Octets of a session secret and of the staff's token."""
 log = structlog.get_logger("gateway.roles")
 
 
@@ -47,8 +54,11 @@ async def portal_role(
     ledger = Ledger(files.ledger, read_only=files.ledger.is_file())
     contacts = ContactStore(files.contacts)
     known = FileSecrets(config.secrets)
-    token = config.web.operator_token_ref
-    secret = config.web.session_secret_ref
+    web = config.web
+    if problems := portal_problems(config):
+        raise ConfigError("\n".join(f"[web] {field}: {problem}" for (_, field), problem in problems))
+    token = web.operator_token_ref
+    secret = web.session_secret_ref
     protocols = {meter.meter: "DLMS" if meter.dlms else "Modbus" for meter in config.meters}
     wall_clock = SystemClock()  # people log in by the real time, whatever time a simulation shows
     try:
@@ -67,12 +77,50 @@ async def portal_role(
                 clock=wall_clock,
                 secret=known.secret(secret) if secret else secrets.token_bytes(32),
                 operator_token=known.secret(token).decode() if token else None,
+                site=Site(public_url=web.public_url),
+                limits=AskingLimits(web.asks_per_address),
             )
-            async with serve(app, config.web.host, config.web.port) as port:
-                yield PortalRole(views=views, url=f"http://{config.web.host}:{port}")
+            limits = ConnectionLimits(
+                header_seconds=web.header_seconds,
+                body_seconds=web.body_seconds,
+                per_address=web.connections_per_address,
+            )
+            tls = tls_context(web.cert_file, web.key_file) if web.cert_file and web.key_file else None
+            async with serve(
+                app, web.host, web.port, tls=tls, trusted_proxies=web.trusted_proxies, limits=limits
+            ) as port:
+                scheme = "http" if tls is None else "https"
+                yield PortalRole(views=views, url=f"{scheme}://{web.host}:{port}")
     finally:
         contacts.close()
         await asyncio.to_thread(ledger.close)
+
+
+def portal_problems(config: Config) -> list[tuple[tuple[str, str], str]]:
+    """Return what makes the pages unsafe in the files that [web] names: each field's place, and why with its mend.
+
+    Secrets that are not there are no concern of this: whoever needs them says so.
+    """
+    web = config.web
+    if "portal" not in config.gateway.roles:
+        return []
+    problems: list[tuple[tuple[str, str], str]] = []
+    known = FileSecrets(config.secrets)
+    refs = {"session_secret_ref": web.session_secret_ref, "operator_token_ref": web.operator_token_ref}
+    for field, ref in refs.items():
+        try:
+            size = MIN_SECRET if ref is None else len(known.secret(ref))
+        except MeterConfigError:
+            continue
+        if size < MIN_SECRET:
+            problem = f"the secret `{ref}` has {size} octets, and the pages need at least {MIN_SECRET}"
+            problems.append((("web", field), f"{problem}: `openssl rand -base64 32` makes one"))
+    if web.cert_file is not None and web.key_file is not None:
+        try:
+            tls_context(web.cert_file, web.key_file)
+        except ConfigError as error:
+            problems.append((("web", "cert_file"), str(error)))
+    return problems
 
 
 class _NoSender:

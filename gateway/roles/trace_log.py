@@ -46,7 +46,8 @@ class TraceFile:
     def _write(self, line: str) -> None:
         if self._file is None:
             return
-        if self._size + len(line) > MAX_OCTETS:
+        full = self._size + len(line) > MAX_OCTETS
+        if full:
             line = remark_line(self._now(), f"the trace ends here: {MAX_OCTETS >> 20} MiB are reached")
         try:
             self._file.write(line + "\n")
@@ -55,7 +56,7 @@ class TraceFile:
             self.close()
             return
         self._size += len(line) + 1
-        if self._size > MAX_OCTETS - 128:
+        if full:
             self.close()
 
 

@@ -8,17 +8,23 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from gateway.central.portal.contacts import ContactStore
 from gateway.central.portal.otp import OneTimeCodes
 from gateway.central.portal.views import Views
-from gateway.web.consumer import CodeRequests, consumer_routes
+from gateway.web.asking import AskingLimits
+from gateway.web.code_requests import CodeRequests
+from gateway.web.consumer import consumer_routes
 from gateway.web.operator import operator_routes
 from gateway.web.pages import Pages, static_folder
-from gateway.web.security import HEADERS, GuardMiddleware, Signer
+from gateway.web.security import HEADERS, HEALTH, GuardMiddleware, Signer
+from gateway.web.site import Site
 from protocols.session import Clock
 
+PATHS = ("/me", "/me/home", "/me/code", "/operator")
+"""Pages that are also found with a slash at the end."""
+THIS_MACHINE = Site()
 log = structlog.get_logger("gateway.web")
 
 
@@ -30,31 +36,39 @@ def create_app(
     clock: Clock,
     secret: bytes,
     operator_token: str | None,
+    site: Site = THIS_MACHINE,
+    limits: AskingLimits | None = None,
 ) -> FastAPI:
     """Return the application.
 
     `clock` must be a real one (sessions, codes and limits are lived by people); `views` has its own.
     `secret` signs cookies: at least 16 octets, kept over restarts or sessions end with the process.
-    Without `operator_token` the overview answers to this machine's own names only.
+    Without `operator_token` the overview answers on this machine only. `site` says what people type.
     """
-    app = FastAPI(title="meter-gateway", docs_url=None, redoc_url=None, openapi_url=None)
-    pages = Pages(clock, Signer(secret), views.zone)
+    # Starlette's own redirect to a path without its last slash would repeat the Host header.
+    app = FastAPI(
+        title="meter-gateway", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+    )
+    pages = Pages(clock, Signer(secret), views.zone, site)
     app.add_middleware(GZipMiddleware, minimum_size=500)
-    app.add_middleware(GuardMiddleware)
+    app.add_middleware(GuardMiddleware, site=site)
     app.mount("/static", StaticFiles(directory=static_folder()), name="static")
-    app.include_router(consumer_routes(pages, CodeRequests(views, contacts, otp)))
+    app.include_router(consumer_routes(pages, CodeRequests(views, contacts, otp), limits or AskingLimits()))
     app.include_router(operator_routes(pages, views, operator_token))
 
     @app.get("/")
     async def choose(request: Request) -> Response:
         return pages.render(request, "choose.html")
 
-    @app.get("/healthz")
+    @app.get(HEALTH)
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
+        path = request.scope["path"].rstrip("/")
+        if error.status_code == 404 and path in PATHS and request.method == "GET":
+            return RedirectResponse(path, status_code=307)
         return pages.message(request, "missing", status=error.status_code)
 
     @app.exception_handler(RequestValidationError)
@@ -66,7 +80,7 @@ def create_app(
         log.error("page_failed", path=request.url.path, error=type(error).__name__)
         # This answer is made outside of the guard: it carries the headers itself.
         response = pages.message(request, "broken", status=500)
-        response.headers.update(HEADERS | {"Cache-Control": "no-store"})
+        response.headers.update(HEADERS | site.headers | {"Cache-Control": "no-store"})
         return response
 
     return app

@@ -18,7 +18,7 @@ from gateway.central.portal.views import Views
 from gateway.contract.messages import rfc3339
 from gateway.web.i18n import Words
 from gateway.web.pages import Pages
-from gateway.web.security import client_key, is_loopback_name, set_cookie
+from gateway.web.security import client_address
 
 REFRESH_SECONDS = 15
 TOKEN_LIFETIME = timedelta(hours=12)
@@ -27,21 +27,21 @@ _COOKIE = "operator"
 
 
 def operator_routes(pages: Pages, views: Views, token: str | None) -> APIRouter:
-    """Make the routes under /operator. Without a token they answer to this machine's own names only."""
+    """Make the routes under /operator. Without a token they answer on this machine only, and never to a proxy."""
     routes = APIRouter()
     tries = SlidingLimit(TOKEN_TRIES, timedelta(minutes=15))
 
     def is_staff(request: Request) -> bool:
         if token is None:
-            return is_loopback_name(request.headers.get("host"))
-        held = pages.signer.read("operator", request.cookies.get(_COOKIE), pages.clock.now())
+            return pages.site.is_this_machine(request)
+        held = pages.signer.read("operator", pages.cookie(request, _COOKIE), pages.clock.now())
         if held is not None:
             return hmac.compare_digest(held["token"], pages.signer.tag("token", token))
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
         return bool(bearer) and hmac.compare_digest(bearer.encode(), token.encode())
 
     def login(request: Request, given: str) -> Response:
-        left = tries.hit(client_key(request), pages.clock.now())
+        left = tries.hit(client_address(request), pages.clock.now())
         if left is not None:
             return pages.wait(request, left)
         if token is None or not hmac.compare_digest(given.encode(), token.encode()):
@@ -49,7 +49,7 @@ def operator_routes(pages: Pages, views: Views, token: str | None) -> APIRouter:
         response = RedirectResponse("/operator", status_code=303)
         until = pages.clock.now() + TOKEN_LIFETIME
         signed = pages.signer.sign("operator", {"token": pages.signer.tag("token", token)}, until)
-        set_cookie(request, response, _COOKIE, signed, path="/operator", lifetime=TOKEN_LIFETIME)
+        pages.set_cookie(request, response, _COOKIE, signed, lifetime=TOKEN_LIFETIME)
         return response
 
     @routes.get("/operator")

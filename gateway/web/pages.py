@@ -13,13 +13,15 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
+from gateway.web.device import KNOWN_FOR, Device, new_device, read_device
 from gateway.web.i18n import LANGUAGES, Words, choose_language, grouped, iso, masked
-from gateway.web.security import Signer, new_form_cookie, same_origin, set_cookie
+from gateway.web.security import Signer
+from gateway.web.site import Site, own_path
 from protocols.session import Clock
 
-FORM_COOKIE = "form"
+DEVICE_COOKIE = "device"
 LANGUAGE_COOKIE = "lang"
 LANGUAGE_LIFETIME = timedelta(days=365)
 
@@ -44,6 +46,7 @@ class Pages:
     clock: Clock
     signer: Signer
     zone: ZoneInfo
+    site: Site
     env: Environment = field(default_factory=_environment)
 
     def words(self, request: Request) -> Words:
@@ -54,21 +57,22 @@ class Pages:
         """Return the code of the language of this request."""
         return choose_language(
             request.query_params.get("lang"),
-            request.cookies.get(LANGUAGE_COOKIE),
+            self.cookie(request, LANGUAGE_COOKIE),
             request.headers.get("accept-language"),
         )
 
     def render(
         self, request: Request, template: str, *, status: int = 200, wide: bool = False, **context: Any
     ) -> HTMLResponse:
-        """Make a page in the request's language, with a fresh form cookie where the browser has none."""
+        """Make a page in the request's language, with a fresh device cookie where the browser has none."""
         words = self.words(request)
-        cookie = request.cookies.get(FORM_COOKIE) or new_form_cookie()
+        held = self.device(request)
+        device = held or new_device()
         html = self.env.get_template(template).render(
             t=words,
             other=words.other(),
-            request_path=request.url.path,
-            form_token=self.signer.tag("form", cookie),
+            request_path=own_path(request.scope["path"]),
+            form_token=self.signer.tag("form", device.id),
             wide=wide,
             logged_in=context.pop("logged_in", False),
             **context,
@@ -76,10 +80,10 @@ class Pages:
         response = HTMLResponse(html, status_code=status)
         response.headers["Content-Language"] = words.language
         response.headers["Vary"] = "Accept-Language, Cookie"
-        if FORM_COOKIE not in request.cookies:
-            set_cookie(request, response, FORM_COOKIE, cookie)
+        if held is None:
+            self.set_device(request, response, device)
         if request.query_params.get("lang") in LANGUAGES:
-            set_cookie(request, response, LANGUAGE_COOKIE, words.language, lifetime=LANGUAGE_LIFETIME)
+            self.set_cookie(request, response, LANGUAGE_COOKIE, words.language, lifetime=LANGUAGE_LIFETIME)
         return response
 
     def message(self, request: Request, key: str, *, status: int, **values: str) -> HTMLResponse:
@@ -104,10 +108,60 @@ class Pages:
 
     def form_is_ours(self, request: Request, token: str) -> bool:
         """Say whether a posted form was made by these pages for this browser."""
-        cookie = request.cookies.get(FORM_COOKIE)
-        if cookie is None or not token.isascii() or not same_origin(request):
+        device = self.device(request)
+        if device is None or not token.isascii() or not self._same_origin(request):
             return False
-        return hmac.compare_digest(token, self.signer.tag("form", cookie))
+        return hmac.compare_digest(token, self.signer.tag("form", device.id))
+
+    def _same_origin(self, request: Request) -> bool:
+        """Say whether the browser says that a form came from these pages; browsers that say nothing pass."""
+        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            return False
+        origin = request.headers.get("origin")
+        # Our Referrer-Policy has browsers write `null`, which is why the form carries a token, too.
+        return origin in (None, "null") or self.site.is_own_origin(request, str(origin))
+
+    def device(self, request: Request) -> Device | None:
+        """Return the device that asks, None when it has no cookie of ours."""
+        return read_device(self.signer, self.cookie(request, DEVICE_COOKIE), self.clock.now())
+
+    def set_device(self, request: Request, response: Response, device: Device) -> None:
+        """Give the browser its device cookie: one that proved something is kept when the browser closes."""
+        lifetime = KNOWN_FOR if device.proven else None
+        signed = device.signed(self.signer, self.clock.now())
+        self.set_cookie(request, response, DEVICE_COOKIE, signed, lifetime=lifetime)
+
+    def cookie(self, request: Request, name: str) -> str | None:
+        """Return the value of a cookie of ours, None when there is none."""
+        return request.cookies.get(self.site.cookie(request, name))
+
+    def set_cookie(
+        self,
+        request: Request,
+        response: Response,
+        name: str,
+        value: str,
+        *,
+        lifetime: timedelta | None = None,
+    ) -> None:
+        """Set a cookie that scripts cannot read and other sites do not send; `__Host-` and Secure with TLS."""
+        response.set_cookie(
+            self.site.cookie(request, name),
+            value,
+            max_age=None if lifetime is None else int(lifetime.total_seconds()),
+            httponly=True,
+            samesite="strict",
+            secure=self.site.is_secure(request),
+        )
+
+    def delete_cookie(self, request: Request, response: Response, name: str) -> None:
+        """Have the browser drop a cookie of ours."""
+        response.delete_cookie(
+            self.site.cookie(request, name),
+            httponly=True,
+            samesite="strict",
+            secure=self.site.is_secure(request),
+        )
 
 
 def style_version() -> str:

@@ -1,4 +1,4 @@
-"""What guards the pages: signed cookies, form tokens, response headers, who a client is for rate limits."""
+"""What guards the pages: signed cookies, response headers, hosts, bounds, who a client is for rate limits."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 import json
-import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.web.site import Site, address_key
 
 SESSION_LIFETIME = timedelta(minutes=15)
 MAX_REVOKED = 20_000
@@ -25,6 +24,14 @@ MAX_BODY = 16 * 1024
 """Octets of a posted form; ours have some hundreds."""
 MAX_TOKEN = 2048
 """Characters of a signed cookie; ours have some hundreds."""
+MAX_UNDER_WAY = 64
+"""Requests of one address answered at once, also behind a proxy; one takes some milliseconds."""
+HEALTH = "/healthz"
+"""Answers whatever Host it is asked by: those who watch a service ask by address. It tells nothing."""
+WRONG_HOST = (
+    "421 This portal is not served under that name. Use the address on your bill; "
+    "staff: see [web] public_url in the settings.\n"
+)
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
@@ -89,66 +96,21 @@ class Revoked:
         return session in self._until
 
 
-def set_cookie(
-    request: Request,
-    response: Response,
-    name: str,
-    value: str,
-    *,
-    path: str = "/",
-    lifetime: timedelta | None = None,
-    same_site: Literal["lax", "strict"] = "strict",
-) -> None:
-    """Set a cookie that scripts cannot read and other sites do not send; Secure wherever TLS is used."""
-    response.set_cookie(
-        name,
-        value,
-        path=path,
-        max_age=None if lifetime is None else int(lifetime.total_seconds()),
-        httponly=True,
-        samesite=same_site,
-        secure=request.url.scheme == "https",
-    )
-
-
-def new_form_cookie() -> str:
-    """Make the random half of a form token."""
-    return secrets.token_urlsafe(18)
-
-
-def same_origin(request: Request) -> bool:
-    """Say whether the browser says that a form came from these pages; browsers that say nothing pass."""
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        return False
-    origin = request.headers.get("origin")
-    if origin is None or origin == "null":
-        return True
-    return origin.partition("://")[2] == request.headers.get("host")
-
-
-def client_key(request: Request) -> str:
-    """Return who asks, for rate limits: the IPv4 address, or the /64 that one IPv6 household has."""
-    host = request.client.host if request.client else "unknown"
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host[:64]
-    if address.version == 6:
-        return str(ipaddress.ip_network((int(address), 64), strict=False))
-    return str(address)
-
-
-def is_loopback_name(host: str | None) -> bool:
-    """Say whether the address in the browser names this machine (a foreign name may be DNS rebinding)."""
-    name = (host or "").rsplit(":", 1)[0] if not (host or "").endswith("]") else (host or "")
-    return name.strip("[]").lower() in ("localhost", "127.0.0.1", "::1")
+def client_address(request: Request) -> str:
+    """Return who asks, for shares: the connection's peer, or what a trusted proxy says; never a client's word."""
+    return address_key(request.client.host) if request.client else "unknown"
 
 
 class GuardMiddleware:
-    """Adds the security headers to every answer and refuses bodies that no form of ours has."""
+    """Refuses requests for other hosts, too many at once of one address, and bodies that no form of ours has.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Adds the security headers to every answer.
+    """
+
+    def __init__(self, app: ASGIApp, site: Site) -> None:
         self._app = app
+        self._site = site
+        self._under_way: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -159,23 +121,44 @@ class GuardMiddleware:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in (HEADERS | self._site.headers).items():
                     headers[name] = value
                 headers["Cache-Control"] = "public, max-age=3600" if static else "no-store"
             await send(message)
 
-        taken = 0
-
-        async def bounded() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > MAX_BODY:
-                return {"type": "http.disconnect"}
-            return message
-
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        if not length.isdigit() or int(length[:12]) > MAX_BODY:
-            await Response("too large", status_code=413)(scope, receive, guarded)
+        if (refusal := self._refusal(Request(scope))) is not None:
+            await refusal(scope, receive, guarded)
             return
-        await self._app(scope, bounded, guarded)
+        key = client_address(Request(scope))
+        self._under_way[key] += 1
+        try:
+            await self._app(scope, _bounded(receive), guarded)
+        finally:
+            self._under_way[key] -= 1
+            if not self._under_way[key]:
+                del self._under_way[key]
+
+    def _refusal(self, request: Request) -> Response | None:
+        client = request.client.host if request.client else None
+        if request.url.path != HEALTH and not self._site.knows_host(request.headers.get("host", ""), client):
+            return PlainTextResponse(WRONG_HOST, status_code=421)
+        length = request.headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()) or int(length[:12]) > MAX_BODY:
+            return PlainTextResponse("too large\n", status_code=413)
+        if self._under_way[client_address(request)] >= MAX_UNDER_WAY:
+            return PlainTextResponse("too many at once\n", status_code=503, headers={"Retry-After": "1"})
+        return None
+
+
+def _bounded(receive: Receive) -> Receive:
+    taken = 0
+
+    async def bounded() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > MAX_BODY:
+            return {"type": "http.disconnect"}
+        return message
+
+    return bounded

@@ -199,6 +199,10 @@ class BaseLine(ABC):
         while (left := self._quiet_until - loop.time()) > 0 and not connection.lost:
             await connection.wait_octets(left)
             self._drained += len(connection.take())
+        # Where the program was held up, the time is over and a late answer lies in the system, unread: the loop
+        # reads it in its next round, and the round after that comes back here.
+        for _ in range(2):
+            await asyncio.sleep(0)
         if loop.time() - connection.last_octet < SETTLE_SILENCE:  # a late answer is just coming in
             await self.drain_octets(connection, SETTLE_SILENCE)
         self._drained += len(connection.take())

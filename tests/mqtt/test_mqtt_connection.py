@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 import sys
@@ -196,6 +197,28 @@ def test_a_program_that_ends_while_it_connects_leaves_nothing_behind(
                 pass
     assert not unraisable
     assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+@pytest.mark.parametrize("step", ["__aenter__", "subscribe", "__aexit__"])
+async def test_a_cancellation_is_not_lost_in_the_library(
+    step: str, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`asyncio.wait_for` of Python 3.11 swallows one that comes together with the answer."""
+    reached, works = asyncio.Event(), getattr(aiomqtt.Client, step)
+
+    async def swallow(*arguments: object) -> object:
+        reached.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3_600)
+        return await works(*arguments)
+
+    monkeypatch.setattr(aiomqtt.Client, step, swallow)
+    program = asyncio.create_task(exchange(settings(broker.port)))
+    await reached.wait()
+    program.cancel()
+    done, _ = await asyncio.wait([program], timeout=10)
+    assert done
+    assert program.cancelled()
 
 
 def test_backoff_grows_with_jitter_and_begins_anew() -> None:

@@ -111,6 +111,7 @@ def test_a_trace_ends_at_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     text = (tmp_path / "t.trace").read_text(encoding="ascii")
     assert len(text) < (1 << 20) + 200
     assert text.splitlines()[-1].endswith("# the trace ends here: 1 MiB are reached")
+    assert text.count("the trace ends here") == 1
 
 
 async def test_a_session_and_a_failure_are_traced(tmp_path: Path) -> None:

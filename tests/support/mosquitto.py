@@ -129,7 +129,7 @@ class Mosquitto:
 
 
 def make_certificates(folder: Path, *, client_name: str = "edge-1") -> Certificates:
-    """Make an authority and certificates for 127.0.0.1 and for one client."""
+    """Make an authority and certificates for 127.0.0.1 (also called portal.example) and for one client."""
     folder.mkdir(parents=True, exist_ok=True)
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
@@ -182,7 +182,10 @@ def _certificate(
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(signer_id, critical=False)
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("portal.example")]
+            ),
+            critical=False,
         )
         .sign(signer, hashes.SHA256())
     )

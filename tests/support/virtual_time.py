@@ -12,17 +12,23 @@ TURN = 20e-6
 """Seconds of the virtual clock for a turn of the loop, so that a task that never waits does not stop the time."""
 
 
-class _Selector(selectors.DefaultSelector):  # type: ignore[valid-type, misc] # its class depends on the system
-    """Waits for events, but not for time: that is set forward instead."""
+class _Selector(selectors.PollSelector):
+    """Waits for events, but not for time: that is set forward instead.
+
+    Other than epoll, poll looks at each descriptor anew, and so makes the system hand over what was written to
+    the other side of a pty.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
 
     def select(self, timeout: float | None = None) -> Any:
-        waits = timeout is not None and timeout > 0
-        events = super().select(SETTLED if waits else timeout)
-        self.now += timeout if waits and not events else TURN
+        if timeout is None or timeout <= 0:
+            self.now += TURN
+            return super().select(timeout)
+        events = super().select(SETTLED)
+        self.now += TURN if events else timeout
         return events
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -155,3 +156,55 @@ async def test_forwarded_addresses_are_not_believed(seeded: Town) -> None:
             for i in range(6)
         ]
     assert codes == [303] * 5 + [429]
+
+
+@pytest.mark.parametrize("language", ["en", "hi"])
+async def test_the_sms_is_sent_again_on_a_phone(seeded: Town, tmp_path: Path, language: str) -> None:
+    words = {
+        "en": ("Send the SMS again", "from 14:31", "still be on its way"),
+        "hi": ("SMS फिर भेजें", "14:31 बजे से", "रास्ते में"),
+    }
+    button, time, early = words[language]
+    async with serve(seeded.app) as port, chromium() as browser:
+        context = await browser.new_context(viewport={"width": 360, "height": 740}, java_script_enabled=False)
+        page = await context.new_page()
+        await page.goto(f"http://127.0.0.1:{port}/me?lang={language}")
+        await page.fill("#number", LEGACY["asha"])
+        await page.press("#number", "Enter")
+        await page.wait_for_url("**/me/code")
+        first = await shown_code(seeded, 1)
+        assert (await page.inner_text("#resend")).strip() == button
+        assert time in await page.inner_text("main")
+        await fits(page)
+        await page.screenshot(path=tmp_path / f"resend-{language}.png", full_page=True)
+        await page.click("#resend")
+        assert early in await page.inner_text("[role=alert]")
+        await fits(page)
+        await page.screenshot(path=tmp_path / f"early-{language}.png", full_page=True)
+        seeded.clock.advance(timedelta(minutes=1))
+        await page.click("#resend")
+        await page.wait_for_url("**/me/code")
+        await shown_code(seeded, 2)
+        await page.fill("#code", first)
+        await page.press("#code", "Enter")
+        await page.wait_for_url("**/me/home")
+
+
+async def test_the_page_closes_itself_at_the_time_that_it_says(seeded: Town) -> None:
+    """Nobody touches the browser: the account is gone from the screen when the session is over."""
+    async with serve(seeded.app) as port, chromium() as browser:
+        page = await (await browser.new_context(java_script_enabled=False)).new_page()
+        await page.goto(f"http://127.0.0.1:{port}/me")
+        await page.fill("#number", LEGACY["asha"])
+        await page.press("#number", "Enter")
+        await page.wait_for_url("**/me/code")
+        await page.fill("#code", await shown_code(seeded, 1))
+        await page.press("#code", "Enter")
+        await page.wait_for_url("**/me/home")
+        assert "closes itself at 14:45" in await page.inner_text("main")
+        seeded.clock.advance(timedelta(minutes=14, seconds=58))
+        await page.reload()
+        assert "₹186.00" in await page.inner_text("main")
+        seeded.clock.advance(timedelta(seconds=2))
+        await page.get_by_text("You were logged out").first.wait_for()
+        assert "186" not in await page.content()

@@ -119,15 +119,15 @@ class Central:
             async with connect(self._settings, password=self._password, manual_ack=True) as connection:
                 await connection.subscribe(*(self._topics.filter(kind) for kind in SUBSCRIBED))
                 backoff.reset()
-                self._tell(connected=True, fault=None)
+                self._update(connected=True, fault=None)
                 log.info("central_connected", broker=f"{self._settings.host}:{self._settings.port}")
                 await self._serve(connection)
         except* PeerError as group:
             failed = _first(group)
-            self._tell(fault=str(failed))
+            self._update(fault=str(failed))
             log.warning("central_disconnected", error=str(failed))
         finally:
-            self._tell(connected=False)
+            self._update(connected=False)
         return isinstance(failed, PeerRefusedLogin)
 
     async def _serve(self, connection: MqttConnection) -> None:
@@ -144,7 +144,7 @@ class Central:
         self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]]
     ) -> None:
         async for message in connection.messages():
-            self._tell(messages=self._statistics.messages + 1)
+            self._update(messages=self._statistics.messages + 1)
             await waiting.put((message, ReceivedMessage(message.topic, message.payload, self._clock.now())))
 
     async def _store(
@@ -168,15 +168,15 @@ class Central:
             try:
                 handled = await self._work(lambda: self._messages.handle(messages))
             except LedgerError as error:
-                self._tell(fault=str(error))
+                self._update(fault=str(error))
                 log.error("ledger_failed", error=str(error))
                 await asyncio.sleep(backoff.next())
             else:
-                self._tell(fault=None)
+                self._update(fault=None)
                 return handled
 
     def _note(self, handled: HandledMessages) -> None:
-        self._tell(
+        self._update(
             result=self._statistics.result + handled.result,
             set_aside=self._statistics.set_aside + handled.set_aside,
         )
@@ -198,13 +198,13 @@ class Central:
                 )
                 await connection.publish(self._topics.acks(gateway), payload)
                 self._journals.acknowledged(ack)
-                self._tell(acks=self._statistics.acks + 1)
+                self._update(acks=self._statistics.acks + 1)
             for gateway, request in self._journals.replays_due(monotonic()):
                 await self._give_up_lost(request.journal)
                 identity = f"central/{request.journal}/{request.first}-{request.last}"
                 payload = wrap(request, id=identity, source=SOURCE, time=self._clock.now())
                 await connection.publish(self._topics.replay(gateway), payload)
-                self._tell(replays=self._statistics.replays + 1)
+                self._update(replays=self._statistics.replays + 1)
                 log.info(
                     "replay_requested",
                     gateway=gateway,
@@ -230,7 +230,7 @@ class Central:
         log.error("entries_lost", journal=journal, first=first, last=last)
         self._journals.stored(await self._work(declare), monotonic())
 
-    def _tell(self, **changed: object) -> None:
+    def _update(self, **changed: object) -> None:
         self._statistics = replace(self._statistics, **changed)  # type: ignore[arg-type]  # names of its fields
 
     async def _work(self, task: Callable[[], T]) -> T:

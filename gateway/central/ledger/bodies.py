@@ -28,7 +28,7 @@ def bodies(payload: bytes, batch: Batch) -> tuple[str, ...]:
     written from the columns.
     """
     try:
-        pieces = cut_captures(payload, leave_out=BESIDE, tell=_SPELLED)
+        pieces = cut_captures(payload, leave_out=BESIDE, decode=_SPELLED)
     except ContractError:
         pieces = []
     if [piece.seq for piece in pieces] != [capture.seq for capture in batch.captures]:
@@ -52,7 +52,7 @@ def written_anew(capture: Capture) -> str:
 
 
 def _body(capture: Capture, piece: CutCapture) -> str:
-    if _is_plain(*piece.told):
+    if _is_plain(*piece.decoded):
         return piece.body.decode()
     return written_from(json.loads(piece.body), capture)
 

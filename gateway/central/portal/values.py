@@ -66,5 +66,5 @@ def relay(capture: Capture) -> str | None:
     value = find(capture, RELAY)
     if value is None:
         return None
-    told = (value.text or value.value or value.bits or "").strip().lower()
-    return "closed" if told in _CLOSED else "open" if told in _OPEN else None
+    state = (value.text or value.value or value.bits or "").strip().lower()
+    return "closed" if state in _CLOSED else "open" if state in _OPEN else None

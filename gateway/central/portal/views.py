@@ -157,16 +157,16 @@ class Views:
     def _balances(
         self, account_id: str, mine: AccountCaptures
     ) -> tuple[BalanceView | None, BalanceView | None]:
-        """Return the balance that governs (billing's, where it told one) and the other one (users.md §0.10)."""
+        """Return the balance that governs (billing's, where there is one) and the other one (users.md §0.10)."""
         metered = mine.balance()
         stored = self._ledger.balances.get(account_id)
         try:
-            told = None if stored is None else Balance.model_validate_json(stored.body)
+            balance = None if stored is None else Balance.model_validate_json(stored.body)
         except ValidationError:
-            told = None
-        if told is None or len(told.amount) > values.MAX_DIGITS:
+            balance = None
+        if balance is None or len(balance.amount) > values.MAX_DIGITS:
             return metered, None
-        billed = BalanceView(rupees=Decimal(told.amount), as_of=told.at, source=BalanceSource.BILLING)
+        billed = BalanceView(rupees=Decimal(balance.amount), as_of=balance.at, source=BalanceSource.BILLING)
         return billed, metered
 
     # --- operator ---------------------------------------------------------------------------------
@@ -176,8 +176,8 @@ class Views:
         now = self.now()
         snapshot = self._snapshot()
         statuses = self._statuses()
-        told = {m.meter: m for s in statuses.values() for m in s.meters}
-        names = sorted({*snapshot.meters(), *self._ledger.captures.meters(), *told})
+        health = {m.meter: m for s in statuses.values() for m in s.meters}
+        names = sorted({*snapshot.meters(), *self._ledger.captures.meters(), *health})
         rows: list[MeterRow] = []
         issues: list[Issue] = list(chain.from_iterable(gateway_issues(s) for s in statuses.values()))
         shown = names[:MAX_METERS_SHOWN]
@@ -188,7 +188,7 @@ class Views:
             newest = captures[0] if captures else None
             row = self._meter_row(meter, captures, snapshot, now)
             rows.append(row)
-            issues += meter_issues(row, newest, told.get(meter))
+            issues += meter_issues(row, newest, health.get(meter))
         named = {i.where for i in issues if i.kind in (IssueKind.METER_CLOCK, IssueKind.IDENTITY_MISMATCH)}
         issues += (i for i in unattributed_issues(self._ledger.unattributed.groups()) if i.where not in named)
         issues += gap_issues(self._ledger.gaps.all(state="open"))

@@ -10,7 +10,7 @@ from gateway.cli.exits import Exit
 from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption
 from gateway.cli.output import print_fields, print_json, print_problem
 from gateway.config import file as configuration
-from gateway.config.mistakes import ConfigMistakes
+from gateway.config.mistakes import ConfigMistakes, Source
 from protocols.errors import MeterConfigError
 from protocols.meters.secrets import FileSecrets
 
@@ -37,6 +37,12 @@ def check(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> No
         "secrets_missing": missing if as_json else len(missing),
     }
     print_fields(result, as_json=as_json)
+    # The role brings the web's libraries: it is looked at only where a configuration names it.
+    if "portal" in loaded.gateway.roles and loaded.secrets.is_dir():
+        from gateway.roles.portal import portal_problems
+
+        source = Source(config, config.read_text(encoding="utf-8"))
+        missing += [str(source.mistake(*problem)) for problem in portal_problems(loaded)]
     # A configuration is often checked where it is written, and its secrets are on another machine.
     if missing and loaded.secrets.is_dir():
         for text in missing:

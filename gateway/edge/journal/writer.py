@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from gateway.edge.journal.entry import Entry, JournalBatch, RefusedEntry, SeqRange
 from gateway.edge.journal.limits import FullPolicy, JournalLimits, JournalStatistics
-from gateway.edge.journal.store import BILLING, JournalStore
+from gateway.edge.journal.store import BILLING, Applied, JournalStore
 from gateway.errors import JournalError, JournalFull
 from gateway.statistics import counted
 from protocols.session import Clock
@@ -238,22 +238,9 @@ class JournalWriter:
             self._refuse(appends, error)
             return
         # From here on the commit stands: whatever fails, those who appended must hear that it is durable.
-        with contextlib.suppress(JournalError):
-            self._note_size()
         self._forget(moves)
         self._note_span()
-        self._count(
-            commits=1,
-            appends=len(appends),
-            grouped=len(appends) if len(appends) > 1 else 0,
-            repeats=done.repeats,
-            revisions=done.revisions,
-        )
-        if appends:
-            largest = max(self._statistics.largest_group, len(appends))
-            self._statistics = replace(
-                self._statistics, largest_group=largest, full_reason=None, full_since=None
-            )
+        self._note_commit(len(appends), done)
         results = [(job.future, span) for job, span in zip(appends, done.ranges, strict=True)]
         self._post(self._deliver, results, done.entries)
 
@@ -303,6 +290,25 @@ class JournalWriter:
 
     def _note_span(self) -> None:
         self.last_seq, self.first_seq = self.store.last_seq, self.store.first_seq
+
+    def _note_commit(self, appends: int, done: Applied) -> None:
+        was = self._statistics
+        size = was.bytes
+        with contextlib.suppress(JournalError):
+            size = self.store.used_bytes()
+        self._statistics = replace(
+            was,
+            bytes=size,
+            commits=was.commits + 1,
+            appends=was.appends + appends,
+            grouped=was.grouped + (appends if appends > 1 else 0),
+            largest_group=max(was.largest_group, appends),
+            repeats=was.repeats + done.repeats,
+            revisions=was.revisions + done.revisions,
+            # Cursor moves alone say nothing about space for entries: the alarm stays until an append is taken.
+            full_reason=None if appends else was.full_reason,
+            full_since=None if appends else was.full_since,
+        )
 
     def _note_size(self) -> None:
         self._statistics = replace(self._statistics, bytes=self.store.used_bytes())

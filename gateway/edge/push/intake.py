@@ -18,9 +18,10 @@ from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.clocks import clock_is_trusted
 from gateway.errors import JournalError
 from gateway.statistics import counted
+from protocols.dlms.companion import companion
 from protocols.dlms.data import cosem_time
 from protocols.dlms.profile.layouts import EVENT_LOG_STEP
-from protocols.dlms.push.body import ESW, PROFILE_OF_SETUP, Alert, PushBody, bit_name
+from protocols.dlms.push.body import ESW, PROFILE_OF_SETUP, Alert, PushBody
 from protocols.dlms.push.layout import pushed_sets
 from protocols.dlms.push.receiver import Notification
 from protocols.errors import MeterProtocolError
@@ -208,7 +209,7 @@ def alert_set(body: PushBody, alert: Alert, *, zone: ZoneInfo, received_at: date
         time = MeterTime(
             wall=stamp.wall, deviation=stamp.deviation, status=stamp.status, trusted=stamp.trusted
         )
-    names = tuple((Quantity(ESW, 2, bit + 1), Text(bit_name(bit))) for bit in alert.set_bits)
+    names = tuple((Quantity(ESW, 2, bit + 1), Text(companion().esw_bit(bit))) for bit in alert.set_bits)
     return ReadingSet(
         profile=ProfileName.EVENTS,
         at=at or received_at.replace(microsecond=0),

@@ -101,7 +101,7 @@ class MqttSink:
             try:
                 await self._session(journal)
             except PeerRefusedLogin as error:
-                # Somebody must mend a password or a rule: brokers lock out who knocks every second.
+                # Somebody must mend a password or an access rule first: asking again soon changes nothing.
                 wait = self._backoff.next(at_least=self._backoff.most)
                 self._failed(error, wait)
             except PeerError as error:

@@ -85,7 +85,8 @@ class SelectionField(Field[Selection | None]):
             case None:
                 return b"\x00"
             case RangeSelection():
-                column = capture_object(_clock_class(value.obis), value.obis, value.attribute)
+                is_clock = (value.obis.c, value.obis.d) == (1, 0)  # 0.0.1.0.0.255, else a register
+                column = capture_object(8 if is_clock else 3, value.obis, value.attribute)
                 wanted = array(*(capture_object(*name) for name in value.columns))
                 parameter = structure(column, octets(value.since), octets(value.until), wanted)
                 return b"\x01\x01" + axdr.encode(parameter)
@@ -93,10 +94,6 @@ class SelectionField(Field[Selection | None]):
                 entries = (double_long_unsigned(value.first), double_long_unsigned(value.last))
                 columns = (long_unsigned(value.first_column), long_unsigned(value.last_column))
                 return b"\x01\x02" + axdr.encode(structure(*entries, *columns))
-
-
-def _clock_class(obis: Obis) -> int:
-    return 8 if (obis.c, obis.d) == (1, 0) else 3
 
 
 def _range_of(parameter: Data) -> Selection | None:

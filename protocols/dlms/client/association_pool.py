@@ -135,12 +135,13 @@ class AssociationPool:
     def _alive(self, pooled: PooledAssociation, line: Line) -> bool:
         """Say whether the meter should still know the association."""
         counted = line.statistics()
+        inactivity = HDLC_INACTIVITY if _settings(pooled.spec).framing == "hdlc" else WRAPPER_INACTIVITY
         return (
             pooled.line is line
             and counted.open
             and counted.connects == pooled.connects  # a new TCP connection knows nothing of the old one's
             and self._foreign_leases(line) == pooled.foreign_leases  # a stranger may have associated since
-            and self._now() - pooled.since <= _inactivity(pooled.spec)
+            and self._now() - pooled.since <= inactivity
         )
 
     def _foreign_leases(self, line: Line) -> int:
@@ -152,10 +153,6 @@ def _settings(spec: MeterSpec) -> DlmsSettings:
     if spec.dlms is None:
         raise LocalError("only DLMS associations are pooled")
     return spec.dlms
-
-
-def _inactivity(spec: MeterSpec) -> float:
-    return HDLC_INACTIVITY if _settings(spec).framing == "hdlc" else WRAPPER_INACTIVITY
 
 
 def _address(line: Line, spec: MeterSpec) -> _Address:

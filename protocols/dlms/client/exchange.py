@@ -153,7 +153,10 @@ class Exchange(AttributeReader):
 
     async def _get_list(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
         outcomes = await self._list(GetListRequest(targets=tuple(targets)), "read of a list")
-        return [_outcome(target, one) for target, one in zip(targets, outcomes, strict=True)]
+        return [
+            object_refusal(one.result, f"read of {target}") if one.data is None else one.data
+            for target, one in zip(targets, outcomes, strict=True)
+        ]
 
     async def _list(self, request: Request, what: str) -> tuple[Outcome, ...]:
         event = await self._run(lambda: self._connection.request(request), (Outcomes, RequestRefused))
@@ -301,9 +304,3 @@ class Exchange(AttributeReader):
             why = f" ({link.complaint})" if link.complaint else ""
             return MeterProtocolError(f"{link.noise} octets came that are no answer of this meter{why}")
         return MeterSilent(f"no answer within {self._timeout:g} s")
-
-
-def _outcome(target: Target, outcome: Outcome) -> Data | ProtocolError:
-    if outcome.data is not None:
-        return outcome.data
-    return object_refusal(outcome.result, f"read of {target}")

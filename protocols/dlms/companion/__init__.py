@@ -1,6 +1,6 @@
 """Companion specifications as data: IS 15959, and a generic one driven by the meter's own object list."""
 
-from protocols.dlms.companion.loader import DEFAULT, companion, esw_bits, event_name
+from protocols.dlms.companion.loader import DEFAULT, companion, event_name
 from protocols.dlms.companion.model import (
     AssociationInfo,
     Category,
@@ -44,7 +44,6 @@ __all__ = [
     "Source",
     "StatusWord",
     "companion",
-    "esw_bits",
     "event_name",
     "in_order",
 ]

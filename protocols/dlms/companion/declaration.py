@@ -18,7 +18,7 @@ _KINDS: Mapping[type, str] = MappingProxyType(
 class DeclarationTable:
     """A table and where it stands. Every look-up raises MeterConfigError with place, expected and got.
 
-    A key that nobody looked up is refused by `done`: a misspelt key must not be silent.
+    A key that nobody looked up is refused by `refuse_unknown_keys`: a misspelt key must not be silent.
     """
 
     def __init__(self, raw: Mapping[str, object], where: str) -> None:
@@ -34,7 +34,7 @@ class DeclarationTable:
         return tuple(self._raw)
 
     def error(self, what: str) -> MeterConfigError:
-        """Make an error that names this table."""
+        """Return an error that names this table."""
         return MeterConfigError(f"{self.place}: {what}")
 
     def _get(self, key: str, kind: type[T], default: T | None) -> T:
@@ -92,8 +92,8 @@ class DeclarationTable:
         texts = self.list_of(key, str, [] if optional else None)
         return tuple(self._parse(key, item, parse) for item in texts)
 
-    def read(self, key: str, parse: Callable[[str], T]) -> T:
-        """Read a key of this table itself."""
+    def key(self, key: str, parse: Callable[[str], T]) -> T:
+        """Return a key of this table, as `parse` reads it."""
         return self._parse(key, key, parse)
 
     def _parse(self, key: str, text: str, parse: Callable[[str], T]) -> T:
@@ -131,7 +131,7 @@ class DeclarationTable:
         """Read this whole table as names with their numbers."""
         return MappingProxyType({key: self.number(key) for key in self._raw})
 
-    def done(self) -> None:
-        """Refuse keys that nobody asked for."""
+    def refuse_unknown_keys(self) -> None:
+        """Raise MeterConfigError for a key that nobody looked up."""
         if unknown := sorted(set(self._raw) - self._used):
             raise self.error(f"unknown key {', '.join(unknown)}")

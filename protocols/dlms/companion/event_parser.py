@@ -1,4 +1,4 @@
-"""Event code declarations to codes: pairs, single ones, ranges of a vendor, and what is disputed."""
+"""Makes event codes of their declarations: pairs, single ones, ranges of a vendor, and what is disputed."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def _declared(codes: DeclarationTable, doubts: Mapping[int, str], logs: Sequence
             yield made(code + 1, name, "restoration")
         for code, name in row.table("single", optional=True).numbered().items():
             yield made(code, name, "single")
-        row.done()
+        row.refuse_unknown_keys()
 
 
 def _vendor(vendor: DeclarationTable) -> Iterator[EventCode]:
     for span in vendor.all_parsed("ranges", _span, optional=True):
         for code in span:
             yield EventCode(code=code, log=None, group="vendor", name=f"vendor event {code}", kind="vendor")
-    vendor.done()
+    vendor.refuse_unknown_keys()
 
 
 def _span(text: str) -> range:

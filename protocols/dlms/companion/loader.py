@@ -31,8 +31,3 @@ def companion(name: str = DEFAULT) -> Companion:
 def event_name(code: int) -> str:
     """Name an IS 15959 event code: `over voltage (restored)`, or `event 999` when unknown."""
     return companion().event_name(code)
-
-
-def esw_bits(bits: str) -> tuple[str, ...]:
-    """Name the set bits of an IS 15959 event status word, `0` and `1` with bit 0 first."""
-    return companion().esw_bits(bits)

@@ -255,13 +255,9 @@ class Companion:
             return f"event {code}"
         return f"{known.name} (restored)" if known.kind == "restoration" else known.name
 
-    def esw_bits(self, bits: str) -> tuple[str, ...]:
-        """Name the set bits of an event status word, given as `0` and `1`, first bit first.
-
-        A bit without a meaning is `bit 99`. A set bit says that something happened, not that it lasts.
-        """
-        named = self.esw.bits if self.esw else {}
-        return tuple(named.get(n, f"bit {n}") for n, bit in enumerate(bits) if bit == "1")
+    def esw_bit(self, bit: int) -> str:
+        """Name a bit of the event status word; `bit 90` when it is reserved or the maker's own."""
+        return (self.esw.bits if self.esw else {}).get(bit, f"bit {bit}")
 
     def _prepayment_read(self, item: PrepaymentItem) -> ObjectRead:
         scale = (self.prepayment_scaler, self.prepayment_unit) if item.kind == "amount" else (0, "")

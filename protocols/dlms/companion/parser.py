@@ -1,4 +1,4 @@
-"""Declaration files of one companion to a `Companion`: every mistake is named with file, table, expected and got."""
+"""Makes a `Companion` of its declaration files; every mistake is named with file, table, expected and got."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 def parse(name: str, declared: Mapping[str, Mapping[str, object]]) -> Companion:
-    """Make the companion of its files (file name -> TOML); MeterConfigError when something is wrong."""
+    """Return the companion of these files (file name: TOML); MeterConfigError when something is wrong."""
     top = _Files(name, declared)
     prepayment = top.section("prepayment")
     logs = LogTables.parse(top.section("events"))
@@ -53,7 +53,7 @@ def parse(name: str, declared: Mapping[str, Mapping[str, object]]) -> Companion:
         prepayment_scaler=prepayment.number("scaler", 0),
         rules=_rules(top.section("rules")),
     )
-    top.done()
+    top.refuse_unknown_keys()
     return known
 
 
@@ -83,8 +83,8 @@ class _Files:
             raise more[0].error(f"is another file's too ({first.place})")
         return first
 
-    def done(self) -> None:
-        """Refuse top-level tables that nobody asked for."""
+    def refuse_unknown_keys(self) -> None:
+        """Raise MeterConfigError for a top-level table that nobody looked up."""
         for section in sorted(set(self._sections) - self._used):
             raise self._sections[section][0].error("no such table")
 
@@ -108,7 +108,7 @@ def _associations(table: DeclarationTable) -> Mapping[int, AssociationInfo]:
         if info.client in found:
             raise row.error(f"client {info.client} is that of {found[info.client].name} already")
         found[info.client] = info
-        row.done()
+        row.refuse_unknown_keys()
     return MappingProxyType(found)
 
 
@@ -128,14 +128,14 @@ def _esw(table: DeclarationTable) -> StatusWord | None:
         if bit >= length:
             raise bits.error(f"bit {bit} is outside 0..{length - 1}")
     word = StatusWord(word=table.obis("word"), filter=table.obis("filter"), length=length, bits=named)
-    table.done()
+    table.refuse_unknown_keys()
     return word
 
 
 def _push(table: DeclarationTable, logs: int) -> Mapping[Obis, PushSetupInfo]:
     found: dict[Obis, PushSetupInfo] = {}
     for key, row in table.each():
-        obis = table.read(key, Obis.parse)
+        obis = table.key(key, Obis.parse)
         if obis in found:
             raise table.error(f"{obis} is declared twice")
         log = row.number("log") if "log" in row else None
@@ -149,7 +149,7 @@ def _push(table: DeclarationTable, logs: int) -> Mapping[Obis, PushSetupInfo]:
             profile=row.parsed("profile", ProfileName) if "profile" in row else None,
             log=log,
         )
-        row.done()
+        row.refuse_unknown_keys()
     return MappingProxyType(found)
 
 
@@ -168,7 +168,7 @@ def _control(table: DeclarationTable) -> Mapping[str, ControlObject]:
         for attribute in found[name].values:
             if attribute not in found[name].attributes:
                 raise row.error(f"values of {attribute}, which is no attribute")
-        row.done()
+        row.refuse_unknown_keys()
     return MappingProxyType(found)
 
 
@@ -176,7 +176,7 @@ def _schedules(table: DeclarationTable) -> Mapping[str, Obis]:
     found = {}
     for name, row in table.each():
         found[name] = row.obis("obis")
-        row.done()
+        row.refuse_unknown_keys()
     return MappingProxyType(found)
 
 
@@ -189,7 +189,7 @@ def _clock(table: DeclarationTable) -> ClockRules:
         east=table.choice("range_deviation", ("east", "west")) == "east",
         deviation_on_set=table.choice("deviation_on_set", ("as_read",)),
     )
-    table.done()
+    table.refuse_unknown_keys()
     return rules
 
 
@@ -211,7 +211,7 @@ def _prepayment(table: DeclarationTable) -> tuple[PrepaymentItem, ...]:
             raise row.error(f"{twice.pop()} is declared twice")
         seen |= {item.obis, item.older}
         items.append(item)
-        row.done()
+        row.refuse_unknown_keys()
     if modes:
         raise table.error(f"modes of {sorted(modes)[0]}, which is no item")
     return tuple(items)
@@ -231,7 +231,7 @@ def _rules(table: DeclarationTable) -> Mapping[str, Rule]:
         if sum(map(bool, (rule.buffer, rule.logs, rule.objects))) != 1:
             raise row.error("one of buffer, logs, objects must be given")
         found[name] = rule
-        row.done()
+        row.refuse_unknown_keys()
     return MappingProxyType(found)
 
 
@@ -241,5 +241,5 @@ def _object_pattern(row: DeclarationTable) -> ObjectPattern:
         pattern=row.parsed("obis", Pattern.parse),
         attributes=row.list_of("attributes", int, [2]),
     )
-    row.done()
+    row.refuse_unknown_keys()
     return wanted

@@ -1,4 +1,4 @@
-"""Profile, column and event log declarations to categories of meters."""
+"""Makes categories of meters of the declarations of profiles, columns and event logs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class LogTables:
             if row.flag("details"):
                 detailed.add(index)
             logs.append(log)
-            row.done()
+            row.refuse_unknown_keys()
         details = table.table("details", optional=True)
         found = cls(
             scaler_profile=table.obis("scaler_profile") if "scaler_profile" in table else None,
@@ -65,7 +65,7 @@ class LogTables:
             detailed=frozenset(detailed),
             details=MappingProxyType({int(key): _columns(details, key) for key in details.names()}),
         )
-        table.done()
+        table.refuse_unknown_keys()
         return found
 
     def of(self, phases: int) -> tuple[EventLog, ...]:
@@ -106,7 +106,7 @@ def categories(tables: Sequence[DeclarationTable], logs: LogTables) -> Mapping[s
             profiles=MappingProxyType(profiles),
             event_logs=logs.of(phases),
         )
-        row.done()
+        row.refuse_unknown_keys()
     return MappingProxyType({name: found[name] for name in sorted(found)})
 
 
@@ -134,7 +134,7 @@ def _profile(name: ProfileName, row: DeclarationTable) -> ProfileInfo:
         if column.quantity in seen:
             raise row.error(f"{column.quantity} is captured twice")
         seen.add(column.quantity)
-    row.done()
+    row.refuse_unknown_keys()
     return info
 
 
@@ -159,7 +159,7 @@ def _expanded(row: DeclarationTable) -> list[ColumnInfo]:
         if times:
             time = Quantity(obis, CAPTURE_TIME)
             columns.append(ColumnInfo(class_id=first.class_id, quantity=time, tag=Tag.OCTET_STRING))
-    row.done()
+    row.refuse_unknown_keys()
     return columns
 
 

@@ -77,11 +77,6 @@ class ClientConnection:
         return self._state
 
     @property
-    def noise(self) -> int:
-        """Octets received that were no frame for us."""
-        return self._link.noise
-
-    @property
     def partial(self) -> bytes:
         """The beginning of the value asked for: the octets of its blocks so far."""
         return self._transaction.partial if self._transaction else b""

@@ -13,8 +13,8 @@ from protocols.errors import MeterProtocolError
 from protocols.reading import Number, Obis, Quantity, name_of
 
 _DATA, _PROFILE = 1, 7
-MAX_WORDS = 12
-"""Parts of one value that are written out; the text is cut by who prints it."""
+MAX_PARTS = 12
+"""Parts of one value that are written out; whoever prints the text may cut it further."""
 _TIMES = (Tag.OCTET_STRING, Tag.DATE_TIME)
 
 
@@ -60,8 +60,8 @@ def _is_time(octets: bytes) -> bool:
 
 
 def _group(tag: Tag, items: tuple[Data, ...]) -> str:
-    inner = ", ".join(value_text(item) for item in items[:MAX_WORDS])
-    more = ", …" if len(items) > MAX_WORDS else ""
+    inner = ", ".join(value_text(item) for item in items[:MAX_PARTS])
+    more = ", …" if len(items) > MAX_PARTS else ""
     if tag is Tag.STRUCTURE:
         return f"{{{inner}{more}}}"
     return f"{len(items)} × [{inner}{more}]" if items else "[]"
@@ -78,15 +78,15 @@ def attribute_text(
     typed = attribute > 1 and codec_of(class_id, version, attribute) is not None
     if not typed or class_id == _DATA or (class_id, attribute) == (_PROFILE, 2) or scale is not None:
         return value_text(data, scale)
-    return _in_a_line(describe(class_id, version, attribute, data))
+    return _one_line(describe(class_id, version, attribute, data))
 
 
-def _in_a_line(found: Shown) -> str:
+def _one_line(found: Shown) -> str:
     if isinstance(found, dict):
-        return "{" + ", ".join(f"{name} {_in_a_line(part)}" for name, part in found.items()) + "}"
+        return "{" + ", ".join(f"{name} {_one_line(part)}" for name, part in found.items()) + "}"
     if isinstance(found, list):
-        inner = ", ".join(map(_in_a_line, found[:MAX_WORDS]))
-        more = ", …" if len(found) > MAX_WORDS else ""
+        inner = ", ".join(map(_one_line, found[:MAX_PARTS]))
+        more = ", …" if len(found) > MAX_PARTS else ""
         return f"{len(found)} × [{inner}{more}]" if found else "[]"
     if isinstance(found, bool):
         return "true" if found else "false"

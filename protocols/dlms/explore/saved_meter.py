@@ -136,13 +136,13 @@ def from_text(text: str) -> SavedMeter:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise MeterConfigError(f"the saved meter is not JSON: {error}") from error
-    root = _Part(document, "the saved meter")
+    root = _JsonObject(document, "the saved meter")
     if root.get("format", str) != FORMAT or root.get("version", int) != VERSION:
         raise MeterConfigError(f"not a saved meter: `format` must be {FORMAT!r}, `version` {VERSION}")
     return _meter(root)
 
 
-def _meter(root: _Part) -> SavedMeter:
+def _meter(root: _JsonObject) -> SavedMeter:
     meter, association = root.part("meter"), root.part("association")
     auth = association.get("auth", str)
     if auth not in list(Auth):
@@ -167,7 +167,7 @@ def _meter(root: _Part) -> SavedMeter:
     )
 
 
-def _object(part: _Part) -> SavedObject:
+def _object(part: _JsonObject) -> SavedObject:
     try:
         obis = Obis.parse(part.get("obis", str))
     except ValueError as error:
@@ -183,7 +183,7 @@ def _object(part: _Part) -> SavedObject:
     )
 
 
-def _attribute(part: _Part) -> SavedAttribute:
+def _attribute(part: _JsonObject) -> SavedAttribute:
     return SavedAttribute(
         index=part.get("index", int),
         access=part.optional("access", int),
@@ -204,7 +204,7 @@ def _instant(text: str) -> datetime:
     return at
 
 
-class _Part:
+class _JsonObject:
     """One JSON object with the path that errors name."""
 
     def __init__(self, document: object, where: str) -> None:
@@ -234,11 +234,11 @@ class _Part:
             raise MeterConfigError(f"{self.where}.{name}: {len(octets)} octets; {MAX_OCTETS} are allowed")
         return octets
 
-    def part(self, name: str) -> _Part:
-        return _Part(self._document.get(name), name)
+    def part(self, name: str) -> _JsonObject:
+        return _JsonObject(self._document.get(name), name)
 
-    def parts(self, name: str) -> Sequence[_Part]:
+    def parts(self, name: str) -> Sequence[_JsonObject]:
         items = self._document.get(name, [])
         if not isinstance(items, list):
             raise MeterConfigError(f"{self.where}.{name}: a list is expected")
-        return [_Part(item, f"{name}[{number}]") for number, item in enumerate(items)]
+        return [_JsonObject(item, f"{name}[{number}]") for number, item in enumerate(items)]

@@ -1,4 +1,4 @@
-"""Walks an association's object list and reads what may be read: attribute after attribute, errors included."""
+"""Reads everything that an association's object list allows, attribute after attribute, errors included."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def is_secret(class_id: int, attribute: int) -> bool:
 
 
 class Walk:
-    """One exploration; it outlives a session, so that a meter that hangs up at one attribute is still walked.
+    """One exploration of a meter. It outlives a session: some meters hang up at one attribute.
 
     `entries` rows are read of each profile, the newest; None reads all. `progress` is called before each
     attribute with how many are done, how many there are, and which comes.
@@ -49,7 +49,7 @@ class Walk:
         self._entries = entries
         self._progress = progress
         self._listed: tuple[ObjectEntry, ...] = ()
-        self._todo: deque[tuple[ObjectEntry, int, int | None]] = deque()
+        self._unread: deque[tuple[ObjectEntry, int, int | None]] = deque()
         self._found: dict[tuple[int, Obis], dict[int, SavedAttribute]] = {}
         self._total = 0
         self.object_list = b""
@@ -57,7 +57,7 @@ class Walk:
     @property
     def finished(self) -> bool:
         """Say whether nothing is left to read."""
-        return bool(self.object_list) and not self._todo
+        return bool(self.object_list) and not self._unread
 
     async def run(self, exchange: ResumingExchange) -> None:
         """Read on until the end.
@@ -66,11 +66,12 @@ class Walk:
         error, and `run` goes on behind it with the next session.
         """
         if not self.object_list:
-            await self._list(exchange)
-        while self._todo:
-            listed, index, access = self._todo.popleft()
+            await self._read_list(exchange)
+        while self._unread:
+            # taken before it is read: an attribute that silences the meter is not asked for a second time
+            listed, index, access = self._unread.popleft()
             if self._progress is not None:
-                self._progress(self._total - len(self._todo) - 1, self._total, listed, index)
+                self._progress(self._total - len(self._unread) - 1, self._total, listed, index)
             notes = self._found.setdefault((listed.class_id, listed.obis), {})
             try:
                 notes[index] = await self._read(exchange, listed, index, access)
@@ -96,17 +97,17 @@ class Walk:
             for listed in self._listed
         )
 
-    async def _list(self, exchange: ResumingExchange) -> None:
+    async def _read_list(self, exchange: ResumingExchange) -> None:
         octets = await exchange.get_octets(Target(ASSOCIATION, CURRENT_ASSOCIATION))
         self._listed = parse_object_list(axdr.decode(octets))
         for listed in self._listed:
-            # a buffer comes last: its settings say which rows to ask for
+            # a buffer comes last: entries in use and sort method say which rows to ask for
             late = 2 if listed.class_id == PROFILE else 0
             for index, access in sorted(attributes_of(listed).items(), key=lambda a: a[0] == late):
                 allowed = access is None or listed.readable(index)
                 if index > 1 and allowed and not is_secret(listed.class_id, index):
-                    self._todo.append((listed, index, access))
-        self._total = len(self._todo)
+                    self._unread.append((listed, index, access))
+        self._total = len(self._unread)
         self.object_list = octets
 
     async def _read(
@@ -114,17 +115,18 @@ class Walk:
     ) -> SavedAttribute:
         try:
             if (listed.class_id, index) == (PROFILE, 2):
-                return await self._buffer(exchange, listed, access)
+                return await self._read_buffer(exchange, listed, access)
             value = await exchange.get_octets(Target(listed.class_id, listed.obis, index))
         except (MeterRefused, NotSupported) as error:
-            refused = error if isinstance(error, MeterRefused) else error.__cause__
+            refused = error if isinstance(error, MeterRefused) else error.__cause__  # see `object_refusal`
             code = refused.reason_code if isinstance(refused, MeterRefused) else None
             return SavedAttribute(index=index, access=access, error=str(error), code=code)
         return SavedAttribute(index=index, access=access, value=value)
 
-    async def _buffer(
+    async def _read_buffer(
         self, exchange: ResumingExchange, listed: ObjectEntry, access: int | None
     ) -> SavedAttribute:
+        # without entries in use there is no telling which entries are the newest: the whole buffer then
         used = self._number(listed, 7)
         wanted = self._entries if self._entries is not None else used
         if not used or wanted is None or used <= min(wanted, CHUNK):

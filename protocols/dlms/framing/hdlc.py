@@ -76,15 +76,17 @@ class Address:
         MeterConfigError when the numbers do not fit that form.
         """
         address = cls(upper, lower, octets)
-        text = f"{upper}" if lower is None else f"{upper}/{lower}"
         try:
             written = len(address.encode())
         except LocalError as error:
-            raise MeterConfigError(f"HDLC server address {text}: {error}") from error
+            raise MeterConfigError(f"HDLC server address {address}: {error}") from error
         if octets and written != octets:
             needs = "has no physical address" if octets == 1 else "needs a physical address (`physical`)"
-            raise MeterConfigError(f"HDLC server address {text}: one of {octets} octets {needs} that fits")
+            raise MeterConfigError(f"HDLC server address {address}: one of {octets} octets {needs} that fits")
         return address
+
+    def __str__(self) -> str:
+        return f"{self.upper}" if self.lower is None else f"{self.upper}/{self.lower}"
 
     @property
     def is_group(self) -> bool:
@@ -336,7 +338,7 @@ def _parameter(name: int, value: int) -> bytes:
 
 
 FRMR_REASONS = (
-    (0x01, "control field not implemented"),
+    (0x01, "control field not known"),
     (0x02, "information field not allowed"),
     (0x04, "information field too long"),
     (0x08, "N(R) out of range"),

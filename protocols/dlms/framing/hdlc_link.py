@@ -141,7 +141,7 @@ class HdlcClientLink:
             elif self._is_ours(frame):
                 events += self._handle(frame)
             else:
-                self._ignore(f"a frame from HDLC station {_station(frame.source)} came")
+                self._ignore(f"a frame from HDLC station {frame.source} came")
         return events
 
     def _is_ours(self, frame: Frame) -> bool:
@@ -182,7 +182,10 @@ class HdlcClientLink:
         awaiting = self._awaiting
         match frame.kind:
             case hdlc.UA if awaiting == hdlc.SNRM:
-                return [self._connected(Parameters.decode(frame.info))]
+                granted = Parameters.decode(frame.info)
+                self._awaiting = None
+                self._replace_channel(granted)
+                return [LinkOpened()]
             case hdlc.UA | hdlc.DM if awaiting == hdlc.DISC:
                 self._awaiting = None
                 self._channel.turn = True
@@ -201,11 +204,6 @@ class HdlcClientLink:
         # Left of an earlier exchange: frames still come after SNRM on a slow modem.
         self._ignore(f"an HDLC frame with control {frame.control:#04x} came")
         return []
-
-    def _connected(self, granted: Parameters) -> LinkEvent:
-        self._awaiting = None
-        self._replace_channel(granted)
-        return LinkOpened()
 
     def _exchange(self, frame: Frame) -> list[LinkEvent]:
         channel = self._channel
@@ -235,7 +233,3 @@ class HdlcClientLink:
             window_send=min(granted.window_receive, self._offer.window_transmit),
             window_receive=min(granted.window_transmit, self._offer.window_receive),
         )
-
-
-def _station(address: Address) -> str:
-    return f"{address.upper}" if address.lower is None else f"{address.upper}/{address.lower}"

@@ -18,7 +18,6 @@ from protocols.dlms.objects.codec import (
     LONG,
     UNSIGNED,
     Codec,
-    Shown,
     number,
     record,
 )
@@ -56,15 +55,11 @@ PRESET_TIME = record(
 )
 
 
-def _show_status(value: ClockStatus) -> Shown:
-    return ", ".join(value.names) or "good"
-
-
 STATUS: Codec[ClockStatus] = Codec(
     kind="unsigned",
     parse=lambda data, where: ClockStatus(UNSIGNED.parse(data, where)),
     build=UNSIGNED.build,
-    show=_show_status,
+    show=lambda v: ", ".join(v.names) or "good",
 )
 
 

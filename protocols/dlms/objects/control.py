@@ -18,7 +18,6 @@ from protocols.dlms.objects.codec import (
     INTEGER,
     LOGICAL_NAME,
     LONG_UNSIGNED,
-    Shown,
     listing,
     members,
     number,
@@ -79,13 +78,13 @@ class DisconnectControl(CosemObject):
         Raises what the exchange raises when the meter gives neither, MeterBusy when it is busy, and
         MeterProtocolError for values that are no state.
         """
-        output = await _given(self.output_state.get())
+        output = await _or_none(self.output_state.get())
         if output is None:
             return relay_state(None, await self.control_state.get())
-        return relay_state(output, await _given(self.control_state.get()))
+        return relay_state(output, await _or_none(self.control_state.get()))
 
 
-async def _given(answer: Awaitable[T]) -> T | None:
+async def _or_none(answer: Awaitable[T]) -> T | None:
     try:
         return await answer
     except MeterBusy:
@@ -123,10 +122,6 @@ class LimiterActions:
     action_under_threshold: ScriptRef
 
 
-def _show_monitored(value: MonitoredValue) -> Shown:
-    return str(value)
-
-
 MONITORED_VALUE = replace(
     record(
         MonitoredValue,
@@ -134,7 +129,7 @@ MONITORED_VALUE = replace(
         logical_name=LOGICAL_NAME,
         attribute_index=INTEGER,
     ),
-    show=_show_monitored,
+    show=str,
 )
 EMERGENCY_PROFILE = record(
     EmergencyProfile,

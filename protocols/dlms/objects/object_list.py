@@ -220,12 +220,11 @@ def show_entry(entry: ObjectEntry) -> Shown:
     return {"object": head, "version": entry.version, "attributes": attributes, "methods": methods}
 
 
-def _show_list(entries: tuple[ObjectEntry, ...]) -> Shown:
-    return [show_entry(entry) for entry in entries]
-
-
 OBJECT_LIST: Codec[tuple[ObjectEntry, ...]] = Codec(
-    kind="array of object_list_element", parse=_parse, build=build_object_list, show=_show_list
+    kind="array of object_list_element",
+    parse=_parse,
+    build=build_object_list,
+    show=lambda entries: [*map(show_entry, entries)],
 )
 OBJECT_ENTRY: Codec[ObjectEntry] = Codec(
     kind="object_list_element",

@@ -19,7 +19,6 @@ from protocols.dlms.objects.codec import (
     INTEGER,
     LOGICAL_NAME,
     LONG_UNSIGNED,
-    Shown,
     listing,
     number,
     optional,
@@ -53,10 +52,6 @@ class CaptureObject:
         return f"{label} [{self.data_index}]" if self.data_index else label
 
 
-def _show(value: CaptureObject) -> Shown:
-    return str(value)
-
-
 CAPTURE_OBJECT = replace(
     record(
         CaptureObject,
@@ -65,7 +60,7 @@ CAPTURE_OBJECT = replace(
         attribute_index=INTEGER,
         data_index=LONG_UNSIGNED,
     ),
-    show=_show,
+    show=str,
     kind="capture_object",
 )
 

@@ -12,7 +12,6 @@ from protocols.dlms.objects.codec import (
     ENUM,
     INTEGER,
     LONG_UNSIGNED,
-    Shown,
     record,
 )
 from protocols.dlms.objects.interface import NOTHING, Attribute, CosemObject, Method
@@ -29,11 +28,7 @@ class ScalerUnit:
         return f"10^{self.scaler} {unit_name(self.unit)}".rstrip()
 
 
-def _show(value: ScalerUnit) -> Shown:
-    return str(value)
-
-
-SCALER_UNIT = replace(record(ScalerUnit, scaler=INTEGER, unit=ENUM), show=_show, kind="scaler_unit")
+SCALER_UNIT = replace(record(ScalerUnit, scaler=INTEGER, unit=ENUM), show=str, kind="scaler_unit")
 
 
 class DataObject(CosemObject):

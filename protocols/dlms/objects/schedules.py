@@ -52,13 +52,9 @@ class ScriptRef:
         return f"script {self.script_selector} of {self.script_logical_name}"
 
 
-def _show_script_ref(value: ScriptRef) -> Shown:
-    return str(value)
-
-
 SCRIPT_REF = replace(
     record(ScriptRef, script_logical_name=LOGICAL_NAME, script_selector=LONG_UNSIGNED),
-    show=_show_script_ref,
+    show=str,
     kind="script",
 )
 
@@ -229,12 +225,12 @@ class ExecutionTime:
     date: CosemDate
 
 
-def _show_execution(value: ExecutionTime) -> Shown:
-    return f"{value.date} {value.time}"
-
-
 EXECUTION_TIMES = listing(
-    replace(record(ExecutionTime, time=TIME, date=DATE), show=_show_execution, kind="execution_time")
+    replace(
+        record(ExecutionTime, time=TIME, date=DATE),
+        show=lambda v: f"{v.date} {v.time}",
+        kind="execution_time",
+    )
 )
 
 

@@ -133,10 +133,6 @@ def _show_destination(value: Destination) -> Shown:
     return f"{transport} {show_octets(value.destination)} ({message})"
 
 
-def _show_window(value: Window) -> Shown:
-    return f"{value.start_time} to {value.end_time}"
-
-
 DESTINATION = replace(
     record(
         Destination,
@@ -146,7 +142,12 @@ DESTINATION = replace(
     ),
     show=_show_destination,
 )
-WINDOWS = listing(replace(record(Window, start_time=DATE_TIME, end_time=DATE_TIME), show=_show_window))
+WINDOWS = listing(
+    replace(
+        record(Window, start_time=DATE_TIME, end_time=DATE_TIME),
+        show=lambda v: f"{v.start_time} to {v.end_time}",
+    )
+)
 REPETITION_DELAY = record(
     RepetitionDelay,
     repetition_delay_min=LONG_UNSIGNED,

@@ -122,6 +122,7 @@ class ColumnarBuffer:
         carry the captured sequence number.
         """
         blank = sum(map(is_, self.instants, repeat(None)))
+        # nearly all buffers rise in time without twins: they are cut by bisection, the others row by row
         rows = None if blank else self._in_order(since, until)
         if rows is not None:
             occurrences = self._occurrences(rows, [0] * len(rows))
@@ -137,7 +138,7 @@ class ColumnarBuffer:
             instants.reverse()
         if not instants or not all(map(lt, instants, islice(instants, 1, None))):
             return None
-        if not (stamps.usable(instants[0]) and stamps.usable(instants[-1])):
+        if not (stamps.usable(instants[0]) and stamps.usable(instants[-1])):  # a clock in the year 1 or 9999
             return None
         low = 0 if since is None else bisect_right(instants, since)
         high = self.count if until is None else bisect_right(instants, until)
@@ -159,6 +160,7 @@ class ColumnarBuffer:
             if (since is not None and at <= since) or (until is not None and at > until):
                 continue
             before = twins.setdefault(at, [])
+            # two events alike in one second are two events; two rows alike are one that was given twice
             if before and not events:
                 seen = cells.setdefault(at, {self.cells(before[0])})
                 if (own := self.cells(row)) in seen:
@@ -198,7 +200,7 @@ class ColumnarBuffer:
         if layout.profile is ProfileName.BLOCK_LOAD:
             period = timedelta(seconds=layout.period)
             starts = [at - period for at in ats]
-        # the first is made the checked way: what is checked is the same for all rows of a block
+        # the first is made the checked way: what is checked is the same for all rows of a buffer
         ReadingSet(profile=layout.profile, at=ats[0], start=starts[0], values=(), received_at=received_at)
         return from_columns(
             ReadingSet,

@@ -1,4 +1,4 @@
-"""Profile buffers to columnar blocks: runs of rows of one layout as columns at once, all else value by value."""
+"""Decodes profile buffers by columns: runs of rows of one layout at once, all else value by value."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from protocols.reading import ProfileName, ReadingSet
 
 SHORTEST_RUN = 6
 """Rows that are worth a run; fewer cost less one by one."""
-MOST_PATIENCE = 64
+MAX_SINGLE_ROWS = 64
 """Rows that are read one by one, at most, before a run is looked for again."""
 MAX_TAIL = 4096
 """Octets that a cut-off row may have; where more octets make no row, the buffer is damaged."""
@@ -34,20 +34,20 @@ def decode_buffer(layout: Layout, octets: bytes, *, zone: ZoneInfo) -> ColumnarB
     MeterProtocolError when it is something else, ends early, exceeds a bound of `axdr` or has rows that
     are not the layout's.
     """
-    return _BufferDecoder(layout, octets, zone, cut=False).block()
+    return _BufferDecoder(layout, octets, zone, cut=False).buffer()
 
 
 def decode_cut_buffer(layout: Layout, octets: bytes, *, zone: ZoneInfo) -> ColumnarBuffer:
     """Decode the whole rows of a buffer whose end may be missing; damaged octets are MeterProtocolError."""
-    return _BufferDecoder(layout, octets, zone, cut=True).block()
+    return _BufferDecoder(layout, octets, zone, cut=True).buffer()
 
 
 def buffer_of(layout: Layout, buffer: Data, *, zone: ZoneInfo) -> ColumnarBuffer:
-    """Make a block of a buffer that is decoded already."""
+    """Return the columns of a buffer whose values are decoded already."""
     _check_buffer(buffer.tag, buffer.tag.name)
     rows = _RowCollector(layout, zone)
     rows.add([_cells(layout, number, row) for number, row in enumerate(buffer.items)])
-    return rows.block()
+    return rows.buffer()
 
 
 def reading_set(
@@ -85,7 +85,7 @@ def _cells(layout: Layout, number: int, row: Data) -> tuple[Data, ...]:
 
 
 class _BufferDecoder:
-    """Walks once through the octets of a buffer; `cut` says that its end may be missing."""
+    """Goes once through the octets of a buffer; `cut` says that its end may be missing."""
 
     def __init__(self, layout: Layout, octets: bytes, zone: ZoneInfo, *, cut: bool) -> None:
         self._layout = layout
@@ -94,39 +94,39 @@ class _BufferDecoder:
         self._cursor = Cursor(octets)
         self._reader = ValueReader(self._cursor)
         self._kind: TypeDescription | None = None
-        self._codes = b""
-        self._patience = 1
-        self._loose: list[tuple[Data, ...]] = []
+        self._codes = b""  # types of a compact-array's columns
+        self._single_rows = 1
+        self._pending: list[tuple[Data, ...]] = []
 
-    def block(self) -> ColumnarBuffer:
-        """Read all."""
+    def buffer(self) -> ColumnarBuffer:
+        """Decode all rows."""
         if self._cursor.left:
             _check_buffer(self._cursor.data[0], f"data type {self._cursor.data[0]}")
         try:
-            self._all()
+            self._decode()
         except EndOfOctets:
             if not self._cut:
                 raise
         self._flush()
-        return self._rows.block()
+        return self._rows.buffer()
 
-    def _all(self) -> None:
+    def _decode(self) -> None:
         self._reader.count(1)
         compact = self._cursor.u8() == Tag.COMPACT_ARRAY
         if compact:
-            self._enter()
+            self._enter_compact_array()
             while self._cursor.left:
-                self._next(self._cursor.left)
+                self._decode_some(self._cursor.left)
             return
         left = self._cursor.length()
         if left > self._cursor.left and not self._cut:  # each row takes at least its tag
             raise self._cursor.end(f"{left} rows announced, {self._cursor.left} octets left")
         while left:
-            left -= self._next(left)
+            left -= self._decode_some(left)
         self._cursor.finish("the buffer")
 
-    def _enter(self) -> None:
-        """Go into the contents of a compact-array."""
+    def _enter_compact_array(self) -> None:
+        """Read the type description of a compact-array, and go on with its contents."""
         outer = self._cursor
         self._kind = self._reader.type_description(1)
         if self._kind.code == Tag.STRUCTURE:
@@ -137,21 +137,23 @@ class _BufferDecoder:
         self._cursor = Cursor(contents)
         self._reader = self._reader.inside(self._cursor)
 
-    def _next(self, most: int) -> int:
-        """Read a run, or some rows one by one; give how many."""
-        found = self._run(most)
+    def _decode_some(self, most: int) -> int:
+        """Read a run, or some rows one by one; return how many."""
+        found = self._decode_run(most)
         if found:
-            self._patience = 1
+            self._single_rows = 1
             return found
-        rows = min(self._patience, most)
+        # Where rows differ in layout (texts of any length) a look for a run costs as much as a row: after each vain
+        # one, twice as many rows are read before the next.
+        rows = min(self._single_rows, most)
         for number in range(rows):
             if self._kind is not None and not self._cursor.left:
                 return number
-            self._loose.append(self._row())
-        self._patience = min(2 * self._patience, MOST_PATIENCE)
+            self._pending.append(self._decode_row())
+        self._single_rows = min(2 * self._single_rows, MAX_SINGLE_ROWS)
         return rows
 
-    def _run(self, most: int) -> int:
+    def _decode_run(self, most: int) -> int:
         data, offset = self._cursor.data, self._cursor.offset
         columns = len(self._layout.columns)
         if self._kind is None:
@@ -161,28 +163,30 @@ class _BufferDecoder:
         found = plan.rows(data, offset, most) if plan else 0
         if plan is None or found < SHORTEST_RUN:
             return 0
+        # the bound on values is the same as if they were read one by one
         self._reader.count(found * (1 + columns))
         self._flush()
         self._rows.add_run(plan, data, offset, found)
         self._cursor.take(found * plan.width)
         return found
 
-    def _row(self) -> tuple[Data, ...]:
+    def _decode_row(self) -> tuple[Data, ...]:
         begin = self._cursor.offset
         try:
             row = self._reader.value(1) if self._kind is None else self._reader.untagged(self._kind, 1)
         except EndOfOctets as error:
+            # in the middle of a cut buffer a damaged length octet looks like the end: whole rows cannot be that long
             tail = len(self._cursor.data) - begin
             if self._cut and tail > MAX_TAIL:
                 raise MeterProtocolError(f"{tail} octets from offset {begin} on make no row") from error
             raise
-        if self._cursor.offset == begin:
+        if self._cursor.offset == begin:  # it would go on for ever
             raise self._cursor.error("compact-array of elements that have no octets")
-        return _cells(self._layout, self._rows.count + len(self._loose), row)
+        return _cells(self._layout, self._rows.count + len(self._pending), row)
 
     def _flush(self) -> None:
-        self._rows.add(self._loose)
-        self._loose = []
+        self._rows.add(self._pending)
+        self._pending = []
 
 
 class _RowCollector:
@@ -212,17 +216,14 @@ class _RowCollector:
         self.count += rows
 
     def _stamps(self, cell: Cell, gathered: bytearray, rows: int) -> None:
-        if cell.tag is Tag.NULL:
-            self._count_on(rows)
+        if cell.tag is Tag.NULL:  # left out: each row is one period behind the one before
+            last = self._instants[-1] if self._instants else None
+            self._instants += stamps.counted(last, self._step, rows)
         elif cell.size == OCTETS and cell.tag in _TIME_TAGS:
             self._instants += stamps.instants(gathered, self._zone)
         else:
             self._instants += [None] * rows
         self._counted += bytes((cell.tag is Tag.NULL,)) * rows
-
-    def _count_on(self, rows: int) -> None:
-        last = self._instants[-1] if self._instants else None
-        self._instants += stamps.counted(last, self._step, rows)
 
     def add(self, rows: Sequence[tuple[Data, ...]]) -> None:
         """Add rows of any kind."""
@@ -245,7 +246,7 @@ class _RowCollector:
             self._instants.append(last)
         self._counted += bytes([tag is null for tag, _ in cells])
 
-    def block(self) -> ColumnarBuffer:
+    def buffer(self) -> ColumnarBuffer:
         """Return what was collected."""
         unstamped = [None] * self.count if self._stamp is None else []
         return ColumnarBuffer(

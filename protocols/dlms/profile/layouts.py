@@ -94,11 +94,11 @@ def parse_scale(data: Data) -> Scale | None:
 def parse_scales(columns: Sequence[CapturedColumn], buffer: Data) -> dict[tuple[Obis, int], Scale]:
     """Join a scaler profile's columns (#3 of each object) and its one row by OBIS."""
     rows = buffer.items
-    if not rows:
+    if not rows:  # not filled yet: a meter fresh from the factory
         return {}
     row = rows[0].items
     scales: dict[tuple[Obis, int], Scale] = {}
-    for column, cell in zip(columns, row, strict=False):
+    for column, cell in zip(columns, row, strict=False):  # some give fewer cells than they name columns
         scale = parse_scale(cell)
         if scale is not None:
             scales[column.quantity.obis, 2] = scale
@@ -120,7 +120,7 @@ def cell_value(column: CapturedColumn, cell: Data, zone: ZoneInfo) -> Value:
 def with_scales(
     columns: Sequence[CapturedColumn], scales: Mapping[tuple[Obis, int], Scale]
 ) -> tuple[CapturedColumn, ...]:
-    """Return each column the scale of its object; only the value attributes have one."""
+    """Return the columns, each with the scale of its object; only the value attributes have one."""
     return tuple(
         CapturedColumn(
             class_id=c.class_id,

@@ -59,7 +59,7 @@ def _stamp(octets: bytes, zone: ZoneInfo) -> Stamp:
 
 @lru_cache(maxsize=4096)
 def _time(time: bytes) -> tuple[timedelta, str] | None:
-    stamp = cosem_time.decode(_octets(_PLAIN_DAY, time, _NO_OFFSET), _utc())
+    stamp = cosem_time.decode(_octets(_PLAIN_DAY, time, _NO_OFFSET), ZoneInfo("UTC"))
     if stamp.at is None:
         return None
     return stamp.at - datetime(2001, 1, 1, tzinfo=UTC), stamp.wall[-len("00:00:00") :]
@@ -69,11 +69,6 @@ def forget() -> None:
     """Forget the days and times that are known, so that a measurement begins from nothing."""
     for known in (_day, _stamp, _time):
         known.cache_clear()
-
-
-@lru_cache(maxsize=1)
-def _utc() -> ZoneInfo:
-    return ZoneInfo("UTC")
 
 
 def _octets(date: bytes, time: bytes, tail: bytes) -> bytes:

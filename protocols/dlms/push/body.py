@@ -67,28 +67,20 @@ class PushBody:
     clock: bytes = b""
 
 
-def bit_name(bit: int) -> str:
-    """Name a bit of the event status word; `bit 90` when it is reserved or the maker's own."""
-    word = companion().esw
-    return (word.bits if word else {}).get(bit, f"bit {bit}")
-
-
 def body_of(apdu: DataNotification) -> PushBody:
     """Take a data-notification apart; MeterProtocolError when it is no push as IS 15959 meters send it."""
     items = apdu.body.items
     if apdu.body.tag is not Tag.STRUCTURE or not 3 <= len(items) <= MAX_CELLS:
         raise MeterProtocolError("a push is a structure of device id, push setup, clock and payload")
-    device, rest = text_of(items[0]), list(items[1:])
-    setup = _setup(rest[0])
-    if setup is None or not device or len(device) > 64:
+    device, setup, rest = text_of(items[0]), items[1].octets, list(items[2:])
+    if setup is None or len(setup) != 6 or not device or len(device) > 64:
         raise MeterProtocolError("a push begins with the device id and the push setup's logical name")
-    rest.pop(0)
     clock = rest[0].octets if rest else None
-    if clock is not None and len(clock) == cosem_time.OCTETS:
+    if clock is not None and len(clock) == cosem_time.OCTETS:  # some leave it to the notification's own time
         rest.pop(0)
     else:
         clock = apdu.date_time
-    return PushBody(device=device, setup=setup, clock=clock, payload=_payload(rest))
+    return PushBody(device=device, setup=Obis.from_bytes(setup), clock=clock, payload=_payload(rest))
 
 
 def event_of(apdu: EventNotification) -> PushBody:
@@ -96,11 +88,6 @@ def event_of(apdu: EventNotification) -> PushBody:
     if (apdu.obis, apdu.attribute) != (ESW, 2):
         raise MeterProtocolError(f"an event-notification of {apdu.obis}#{apdu.attribute} is not understood")
     return PushBody(setup=ALERT_SETUP, clock=apdu.time, payload=_alert(apdu.value))
-
-
-def _setup(item: Data) -> Obis | None:
-    octets = item.octets
-    return Obis.from_bytes(octets) if octets is not None and len(octets) == 6 else None
 
 
 def _payload(items: list[Data]) -> Payload:

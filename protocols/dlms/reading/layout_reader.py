@@ -45,12 +45,12 @@ class LayoutReader:
     """
 
     def __init__(
-        self, exchange: ResumingExchange, clock: Clock, cache: LayoutCache, known: Companion
+        self, exchange: ResumingExchange, clock: Clock, cache: LayoutCache, assumed: Companion
     ) -> None:
         self._exchange = exchange
         self._clock = clock
         self._cache = cache
-        self._companion = known
+        self._companion = assumed
         self._layouts: dict[Obis, KnownLayout] = {}
         self._sources: dict[Obis, BufferSource] = {}
         self._scales: dict[Obis, Mapping[tuple[Obis, int], Scale]] = {}

@@ -22,7 +22,6 @@ from protocols.dlms.core.association import CURRENT_ASSOCIATION
 from protocols.dlms.data.types import Data
 from protocols.dlms.data.values import to_value
 from protocols.dlms.objects.object_list import ObjectEntry, parse_object_list
-from protocols.dlms.profile.buffer import BufferRow
 from protocols.dlms.profile.decoder import buffer_of, reading_set
 from protocols.dlms.profile.layouts import CapturedColumn, Layout, cell_value
 from protocols.dlms.reading.layout_cache import LayoutCache
@@ -39,8 +38,7 @@ class ReaderStatistics:
 
     `unstamped_rows` were left out, their stamp being unusable. `scale_conflicts` are energy columns whose
     scaler profile contradicts the register. `layouts_reread` did not fit their rows any more. `continued`
-    requests took up a truncated answer. `methods` names the profiles that are not read by
-    range.
+    requests took up a truncated answer. `methods` names the profiles that are not read by range.
     """
 
     unstamped_rows: int = 0
@@ -51,9 +49,9 @@ class ReaderStatistics:
 
 
 class ProfileReader:
-    """Reads the profiles of one meter as `known` finds them; layouts are read once.
+    """Reads the profiles of one meter from where a companion says that they are.
 
-    `client` names whose object list is kept between sessions, where the companion needs one.
+    `cache` keeps what the meter shows for later sessions, `client` is whose object list that is.
     """
 
     def __init__(
@@ -62,7 +60,7 @@ class ProfileReader:
         zone: ZoneInfo,
         clock: Clock,
         cache: LayoutCache | None = None,
-        known: Companion | None = None,
+        assumed: Companion | None = None,
         *,
         client: int = 0,
     ) -> None:
@@ -70,8 +68,9 @@ class ProfileReader:
         self._zone = zone
         self._clock = clock
         self._client = str(client)
-        self._companion = known or companion()
+        self._companion = assumed or companion()
         self._cache = cache or LayoutCache({}, "", "")
+        self._listed: tuple[ObjectEntry, ...] | None = None
         self._layouts = LayoutReader(exchange, clock, self._cache, self._companion)
         east = self._companion.clock.east
         self._stored = SelectiveAccess(exchange, self._layouts, zone, clock, east=east)
@@ -96,14 +95,14 @@ class ProfileReader:
         """
         match self._companion.source(profile, await self.objects()):
             case ObjectsSource(reads):
-                yield await self._objects(profile, reads)
+                yield await self._read_objects(profile, reads)
             case LogsSource(logs):
-                for reading in await self._logs(logs, since, until):
+                for reading in await self._read_logs(logs, since, until):
                     yield reading
             case BufferSource() as source:
                 layout = await self._layouts.of(profile, source)
-                if profile in PRESENT:
-                    yield await self._present(layout)
+                if profile in PRESENT:  # one row, which is not chosen by time
+                    yield await self._read_present(layout)
                     return
                 async for reading in self._stored.read(layout, since, until):
                     yield reading
@@ -116,7 +115,7 @@ class ProfileReader:
         raise NotSupported(f"the {profile} profile is not one buffer of rows")
 
     async def scaled(self, columns: tuple[CapturedColumn, ...]) -> tuple[CapturedColumn, ...]:
-        """Return columns their scales, asked of the objects themselves."""
+        """Return the columns with their scales, which the objects themselves tell."""
         return await self._layouts.scaled(columns, None)
 
     async def objects(self) -> tuple[ObjectEntry, ...]:
@@ -126,15 +125,16 @@ class ProfileReader:
         """
         if not self._companion.by_object_list:
             return ()
-        listed = self._cache.objects(self._client)
+        listed = self._listed or self._cache.objects(self._client)
         if listed is None:
             listed = in_order(parse_object_list(await self._exchange.get(Target(15, CURRENT_ASSOCIATION))))
             self._cache.put_objects(self._client, listed)
+        self._listed = listed
         return listed
 
     # the present
 
-    async def _present(self, layout: Layout) -> ReadingSet:
+    async def _read_present(self, layout: Layout) -> ReadingSet:
         buffer = await self._exchange.get(Target(7, layout.obis))
         received_at = self._clock.now()
         try:
@@ -147,14 +147,12 @@ class ProfileReader:
             rows = list(buffer_of(layout, buffer, zone=self._zone).rows())
         if not rows:
             raise NotSupported(f"the meter's {layout.profile} profile is empty")
-        return self._set_of(layout, rows[-1], received_at)
-
-    def _set_of(self, layout: Layout, row: BufferRow, received_at: datetime) -> ReadingSet:
+        row = rows[-1]
         # a live row without a usable clock is stamped by us; meter_time says that it is not trusted
         at = row.stamp.at if row.stamp and row.stamp.at else received_at.replace(microsecond=0)
         return reading_set(layout, row, at, 0, zone=self._zone, received_at=received_at)
 
-    async def _objects(self, profile: ProfileName, reads: tuple[ObjectRead, ...]) -> ReadingSet:
+    async def _read_objects(self, profile: ProfileName, reads: tuple[ObjectRead, ...]) -> ReadingSet:
         """Read single objects, each at the first of its places that answers; NotSupported when none does."""
         columns = (await self._layouts.of_objects(profile, reads)).columns
         found = await self._first_answers(reads)
@@ -173,14 +171,15 @@ class ProfileReader:
         A refusal counts for more than the absence of another place.
         """
         found: list[Data | ProtocolError] = [NotSupported("no place")] * len(reads)
-        for turn in range(max(len(read.places) for read in reads)):
-            open_ = [
-                n for n, r in enumerate(reads) if turn < len(r.places) and not isinstance(found[n], Data)
+        for attempt in range(max(len(read.places) for read in reads)):
+            missing = [
+                n for n, r in enumerate(reads) if attempt < len(r.places) and not isinstance(found[n], Data)
             ]
             targets = [
-                Target(reads[n].class_id, reads[n].places[turn], reads[n].quantity.attribute) for n in open_
+                Target(reads[n].class_id, reads[n].places[attempt], reads[n].quantity.attribute)
+                for n in missing
             ]
-            for n, one in zip(open_, await self._exchange.get_many(targets), strict=True):
+            for n, one in zip(missing, await self._exchange.get_many(targets), strict=True):
                 if isinstance(one, Data) or isinstance(found[n], NotSupported):
                     found[n] = one
         return found
@@ -197,12 +196,13 @@ class ProfileReader:
 
     # events
 
-    async def _logs(
+    async def _read_logs(
         self, logs: tuple[BufferSource, ...], since: datetime | None, until: datetime | None
     ) -> list[ReadingSet]:
         """Read every log that the meter has; the captured code object tells which log it is.
 
-        Together and by time: what is given is complete up to the last event of any log.
+        They are read before any event is given, and given by time: what a reader has then is complete up to
+        the last event of any log, as its watermark says.
         """
         sets: list[ReadingSet] = []
         present = 0

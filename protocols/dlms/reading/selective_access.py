@@ -65,12 +65,14 @@ class SelectiveAccess:
         """
         if layout.stamp is None:
             raise MeterProtocolError(f"profile {layout.obis} captures no time")
-        low, high = self._bounds(since, until)
+        now = self._clock.now()
+        low = EARLIEST if since is None else max(since, EARLIEST)
+        high = now + AHEAD if until is None else min(until, now + LONGEST_HISTORY)
         method = self.methods.get(layout.obis, AccessMethod.RANGE)
         rows: list[ReadingSet] | None = None
         if method is AccessMethod.RANGE:
             # chunks from the year 2000 on would be hundreds; events are read in one
-            if layout.profile is not ProfileName.EVENTS and low < self._clock.now() - LONGEST_HISTORY:
+            if layout.profile is not ProfileName.EVENTS and low < now - LONGEST_HISTORY:
                 low = max(low, await self._beginning(layout))
             try:
                 async for reading in self.ranges.read(layout, low, high):
@@ -86,11 +88,6 @@ class SelectiveAccess:
         self.methods[layout.obis] = method
         for reading in within(rows, low, high):
             yield reading
-
-    def _bounds(self, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
-        now = self._clock.now()
-        low = EARLIEST if since is None else max(since, EARLIEST)
-        return low, now + AHEAD if until is None else min(until, now + LONGEST_HISTORY)
 
     async def _beginning(self, layout: Layout) -> datetime:
         """Find an instant just before the oldest row, by the profile's first and last entry."""

@@ -81,7 +81,10 @@ class ServerAssociation:
             raise AssociationRejected(diagnostic)
         self._client_title = aarq.system_title
         try:
-            self._proposed = acse.decode_initiate_request(self._open_initiate(aarq.user_information))
+            ciphered, initiate = self.policy.ciphered, aarq.user_information
+            self._proposed = acse.decode_initiate_request(
+                self.unprotect(initiate)[0] if ciphered else initiate
+            )
             self._take_dedicated(self._proposed.dedicated_key)
         except (SecurityFailure, MeterConfigError) as error:
             raise AssociationRejected(acse.DIAGNOSTIC_FAILURE) from error
@@ -112,9 +115,6 @@ class ServerAssociation:
         except (SecurityFailure, MeterProtocolError):
             raise ServiceRefused(NOT_ALLOWED, DECIPHERING_ERROR) from None
         return self.protect(acse.encode_initiate_response(granted), form)
-
-    def _open_initiate(self, information: bytes) -> bytes:
-        return self.unprotect(information)[0] if self.policy.ciphered else information
 
     def _take_dedicated(self, key: bytes | None) -> None:
         if key is None or self._keys is None:

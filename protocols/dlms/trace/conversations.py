@@ -90,8 +90,8 @@ def decode_conversations(
     """Return the trees of conversations that were recorded with two directions, each piece with its time.
 
     `recorded` comes in the order of time; `known` makes the state (keys, titles) that each conversation begins
-    with. Nothing in the octets raises, what `recorded` itself raises passes. A wrong unit is noted, and reading goes
-    on with the next one, where the framing tells where that begins.
+    with. Nothing in the octets raises; what `recorded` itself raises passes. A wrong unit is noted, and reading
+    goes on with the next one, where the framing tells where that begins.
     """
     reader = _ConversationsReader(known)
     full = False

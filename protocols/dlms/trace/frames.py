@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 
 from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.data.syntax import CosemValue, Rest, UnsignedNumber
-from protocols.dlms.framing.hdlc import FLAG, FORMAT_TYPE, FRMR, SEGMENTED, Address, crc
+from protocols.dlms.framing.hdlc import (
+    FLAG,
+    FORMAT_TYPE,
+    FRMR,
+    FRMR_REASONS,
+    LLC_REQUEST,
+    LLC_RESPONSE,
+    SEGMENTED,
+    UI,
+    Address,
+    crc,
+)
 from protocols.dlms.trace.apdus import ApduReader, apdu_name
 from protocols.dlms.trace.state import TraceState
 from protocols.dlms.trace.tree import Node, TraceCursor, WrongByte
@@ -18,16 +29,8 @@ if TYPE_CHECKING:
     from protocols.dlms.security.suites import Keys
 
 _U_FRAMES = {0x83: "SNRM", 0x63: "UA", 0x43: "DISC", 0x0F: "DM", 0x87: "FRMR", 0x03: "UI"}
-_UI = 0x03
 _S_FRAMES = {0x01: "RR", 0x05: "RNR", 0x09: "REJ"}
 _PARAMETERS = {5: "max transmit", 6: "max receive", 7: "window transmit", 8: "window receive"}
-_FRMR_REASONS = {
-    1: "control field not known",
-    2: "information not permitted",
-    4: "information too long",
-    8: "receive number invalid",
-}
-_LLC = (b"\xe6\xe6\x00", b"\xe6\xe7\x00")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +153,7 @@ class TraceReader:
     def _body(self, cursor: TraceCursor, start: int, length: int, segmented: bool, node: Node) -> None:
         destination, source = _address(cursor), _address(cursor)
         control = cursor.u8()
-        node.value = f"{_address_text(source)} → {_address_text(destination)}, {_control_name(control)}"
+        node.value = f"{Address.decode(source)} → {Address.decode(destination)}, {_control_name(control)}"
         node.value += ", segmented" if segmented else ""
         info = start + length - cursor.offset - 4
         _check(cursor, cursor.offset - start, "header check sequence")
@@ -163,7 +166,7 @@ class TraceReader:
         body.node = node
         if control & 0xEF == FRMR:
             _rejection(body)
-        elif control & 1 and control & 0xEF != _UI:
+        elif control & 1 and control & 0xEF != UI:
             _parameters(body)
         elif info:
             self._information(body, (*destination, 256, *source), segmented)
@@ -202,7 +205,7 @@ def _rejection(body: TraceCursor) -> None:
         node.value = f"sends {state >> 1 & 7}, awaits {state >> 5}"
     with body.group("reason") as node:
         reason = body.u8()
-        named = [text for bit, text in _FRMR_REASONS.items() if reason & bit]
+        named = [text for bit, text in FRMR_REASONS if reason & bit]
         node.value = f"{reason:#04x} ({', '.join(named) or 'none given'})"
 
 
@@ -219,11 +222,6 @@ def _address(cursor: TraceCursor) -> bytes:
     if not octets[-1] & 1 or len(octets) == 3:
         raise cursor.error("an HDLC address has 1, 2 or 4 octets, the last of them odd")
     return bytes(octets)
-
-
-def _address_text(octets: bytes) -> str:
-    address = Address.decode(octets)
-    return str(address.upper) if address.lower is None else f"{address.upper}/{address.lower}"
 
 
 def _control_name(control: int) -> str:
@@ -249,5 +247,5 @@ def _parameters(body: TraceCursor) -> None:
 
 def _skip_llc(cursor: TraceCursor) -> None:
     """Take the LLC header, which some meters send twice."""
-    while cursor.data[cursor.offset : cursor.offset + 3] in _LLC:
+    while cursor.data[cursor.offset : cursor.offset + 3] in (LLC_REQUEST, LLC_RESPONSE):
         cursor.octets("LLC", 3)

@@ -13,6 +13,7 @@ from protocols.dlms.server.connection import SendCounter, ServerConnection, Serv
 from protocols.dlms.server.links import MANAGEMENT, HdlcBus, ServedAssociation, ServedMeter, WrapperServer
 from protocols.dlms.server.ports import FRAME_SILENCE
 from protocols.errors import LineClosed, ProtocolError
+from protocols.lines.connection import HANG_UP_TIMEOUT
 from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.faults import wire as fault_wire
 from protocols.simulator.faults.conversation import FaultyConversation
@@ -146,7 +147,12 @@ class WrapperPort:
         except asyncio.CancelledError:
             return  # the port closes; the task is its own
         finally:
+            # The descriptor is free when the port is closed, not some time later; a peer that takes nothing is dropped.
             writer.close()
+            with suppress(OSError, asyncio.CancelledError):
+                async with asyncio.timeout(HANG_UP_TIMEOUT):
+                    await writer.wait_closed()
+            writer.transport.abort()
 
 
 class HdlcPort:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from protocols.lines.connection import HANG_UP_TIMEOUT
 from protocols.simulator.modbus.meter import NO_TARGET, ModbusMeter, exception_pdu
 
 FRAME_SILENCE = 0.02
@@ -127,7 +128,12 @@ async def _listen(host: str, answer: AnswerRequests, silence: float | None) -> M
         except (OSError, _NotModbus):
             pass
         finally:
+            # The descriptor is free when the port is closed, not some time later; a peer that takes nothing is dropped.
             writer.close()
+            with suppress(OSError, asyncio.CancelledError):
+                async with asyncio.timeout(HANG_UP_TIMEOUT):
+                    await writer.wait_closed()
+            writer.transport.abort()
 
     server = await asyncio.start_server(serve, host, 0)
     return ModbusServer(int(server.sockets[0].getsockname()[1]), server.close, tasks)

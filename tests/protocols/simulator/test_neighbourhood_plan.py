@@ -102,7 +102,7 @@ def test_files(plan: Plan, tmp_path: Path) -> None:
     assert len(edge["meters"]) == 26
     wanted = {v for m in edge["meters"] for k, v in m.get("dlms", {}).items() if k.endswith("_ref")}
     assert wanted == refs == {ref for m in plan.meters for ref in secret_files(m)}
-    directory = list(csv.DictReader((tmp_path / "directory.csv").open()))
+    directory = list(csv.DictReader((tmp_path / "directory.csv").read_text().splitlines()))
     assert list(directory[0]) == [
         "meter",
         "usage_point",
@@ -113,9 +113,9 @@ def test_files(plan: Plan, tmp_path: Path) -> None:
     ]
     assert sum(bool(row["account_number"]) for row in directory) == 21
     assert directory[0]["valid_from"] == "2026-10-19T00:00:00+05:30"
-    rekey = list(csv.DictReader((tmp_path / "rekey.csv").open()))
+    rekey = list(csv.DictReader((tmp_path / "rekey.csv").read_text().splitlines()))
     assert len(rekey) == 24
-    contacts = list(csv.DictReader((tmp_path / "contacts.csv").open()))
+    contacts = list(csv.DictReader((tmp_path / "contacts.csv").read_text().splitlines()))
     assert {row["legacy_number"] for row in contacts} == {row["legacy_number"] for row in rekey}
     assert json.loads((tmp_path / "plan.json").read_text())["seed"] == 1
 

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
+
+from fastapi import FastAPI
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from fastapi.testclient import TestClient
+    from fastapi.testclient import TestClient as _TestClient
 
-__all__ = ["TestClient"]
+
+class TestClient(_TestClient):
+    """A browser on this machine, unless another address is given."""
+
+    __test__ = False
+
+    def __init__(self, app: FastAPI, *, client: tuple[str, int] = ("127.0.0.1", 50000), **more: Any) -> None:
+        super().__init__(app, client=client, **more)

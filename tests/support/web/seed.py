@@ -28,7 +28,9 @@ from gateway.contract.messages import (
     MeterStatus,
     Status,
 )
-from gateway.web.app import create_app
+from gateway.web.app import THIS_MACHINE, create_app
+from gateway.web.asking import AskingLimits
+from gateway.web.site import Site
 from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.store import DirectoryStore
@@ -326,6 +328,8 @@ def town(
     token: str | None = None,
     show: Callable[[str], None] | None = None,
     seed: bool = True,
+    site: Site = THIS_MACHINE,
+    limits: AskingLimits | None = None,
 ) -> Iterator[Town]:
     """Open everything on files in `folder`."""
     clock = ManualClock(NOW)
@@ -349,7 +353,9 @@ def town(
             protocol_of=lambda m: "modbus" if m.startswith("ELM") else "dlms",
         )
         otp = OneTimeCodes(clock=clock, sender=ConsoleSender(show or codes.append))
-        app = create_app(views, contacts, otp, clock=clock, secret=SECRET, operator_token=token)
+        app = create_app(
+            views, contacts, otp, clock=clock, secret=SECRET, operator_token=token, site=site, limits=limits
+        )
         try:
             yield Town(folder, clock, directory, ledger, writer, contacts, views, codes, app, otp)
         finally:

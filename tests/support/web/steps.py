@@ -42,3 +42,8 @@ def login(client: TestClient, town: Town, number: str) -> Response:
     assert answer.headers["location"] == "/me/home", answer.text
     page: Response = client.get("/me/home")
     return page
+
+
+def device(town: Town, address: str, *, base_url: str = "http://127.0.0.1") -> TestClient:
+    """Return a browser of its own at an address; to be used as a context."""
+    return TestClient(town.app, base_url=base_url, follow_redirects=False, client=(address, 50000))

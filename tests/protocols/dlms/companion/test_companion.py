@@ -19,7 +19,6 @@ from protocols.dlms.companion import (
     LogsSource,
     ObjectsSource,
     companion,
-    esw_bits,
     event_name,
     in_order,
 )
@@ -38,6 +37,7 @@ from protocols.dlms.data.types import (
     unsigned,
 )
 from protocols.dlms.objects.object_list import parse_object_list
+from protocols.dlms.push.body import Alert
 from protocols.errors import MeterConfigError, NotSupported
 from protocols.names import NAMES
 from protocols.reading import Obis, ProfileName, Quantity, name_of
@@ -155,9 +155,9 @@ def test_status_bits_are_named_and_unknown_ones_keep_their_number() -> None:
     assert all(0 <= bit <= 127 for bit in KNOWN.esw.bits)
     assert len(KNOWN.esw.bits) == 21
     word = "".join("1" if n in (0, 51, 84, 99) else "0" for n in range(128))
-    assert esw_bits(word) == ("voltage missing, phase R", "earth loading", "load switched", "bit 99")
-    assert esw_bits("") == ()
-    assert GENERIC.esw_bits("01") == ("bit 1",)
+    names = [KNOWN.esw_bit(bit) for bit in Alert(word).set_bits]
+    assert names == ["voltage missing, phase R", "earth loading", "load switched", "bit 99"]
+    assert GENERIC.esw_bit(1) == "bit 1"
 
 
 def test_associations_have_their_counters_and_rights() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from protocols.dlms.apdu import notification
 from protocols.dlms.apdu.notification import DataNotification, EventNotification
+from protocols.dlms.companion import companion
 from protocols.dlms.data.types import Data, Tag, array, double_long_unsigned, long_unsigned, octets, structure
 from protocols.dlms.framing import wrapper
 from protocols.dlms.framing.hdlc import Address, Frame
@@ -15,7 +16,7 @@ from protocols.dlms.framing.hdlc_link import HdlcClientLink
 from protocols.dlms.framing.link import ApduReceived
 from protocols.dlms.framing.wrapper import WrapperClientLink
 from protocols.dlms.push import framing as push_framing
-from protocols.dlms.push.body import ESW, Alert, Payload, PushedCells, PushedRows, bit_name
+from protocols.dlms.push.body import ESW, Alert, Payload, PushedCells, PushedRows
 from protocols.dlms.push.framing import MAX_PUSH, PushStream, datagram
 from protocols.dlms.push.receiver import MAX_UNKNOWN, PLAIN, PushPeer, PushReceiver, sender_key
 from protocols.dlms.security import ciphering, suites
@@ -118,8 +119,8 @@ def test_an_alert_names_its_bits() -> None:
     assert found.body.setup == ALERT_SETUP
     assert found.body.clock == CLOCK
     assert isinstance(found.payload, Alert)
-    assert [bit_name(b) for b in found.payload.set_bits] == ["load switched", "last gasp"]
-    assert bit_name(90) == "bit 90"
+    assert [companion().esw_bit(b) for b in found.payload.set_bits] == ["load switched", "last gasp"]
+    assert companion().esw_bit(90) == "bit 90"
 
 
 def test_rows_one_row_and_flat_values_are_told_apart() -> None:

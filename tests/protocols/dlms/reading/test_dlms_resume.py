@@ -244,6 +244,7 @@ async def cutting(host: str, port: int, after: list[int]) -> AsyncIterator[int]:
         async def up() -> None:
             while octets := await reader.read(4096):
                 far_writer.write(octets)
+            far_writer.close()  # the client hung up: so does the meter, and what follows ends
 
         asking = asyncio.create_task(up())
         left = after.pop(0) if after else 1 << 30
