@@ -63,7 +63,7 @@ fi
 [ -x .venv/bin/python ] || "$python" -m venv .venv ||
   fail "the virtual environment could not be made" "$python -m venv .venv" "apt-get install python3-venv"
 
-extra=""
+extra="[captures]"
 [ "$want" = run ] || extra="[dev]"
 stamp="$stamps/pip$extra-$(cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)"
 if [ ! -e "$stamp" ] || ! .venv/bin/python -c 'import gateway' 2>/dev/null; then

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import pairwise
 
+from mapping.attribution import FOREVER, Segment
 from mapping.directory import AttributionSpan, DirectoryRow, NamingChange, NumberKind
-from mapping.segments import FOREVER, Segment
 from mapping.snapshot import DirectorySnapshot
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from mapping.account import AccountNumber, LegacyNumber, is_canonical_meter
+from mapping.attribution import FOREVER
 from mapping.changes import (
     Change,
     CorrectHoldings,
@@ -18,11 +19,10 @@ from mapping.changes import (
     Name,
     Remove,
 )
-from mapping.codec import MAX_NAME, in_order
 from mapping.directory import ChangeSet, DirectoryRow, Holding, Installation, Naming, NumberKind, Role, RowT
 from mapping.errors import ChangeRefused, NumberRefused
-from mapping.segments import FOREVER
 from mapping.snapshot import DirectorySnapshot
+from mapping.snapshot_json import MAX_NAME, in_order
 
 EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mapping.account import AccountNumber, LegacyNumber, MeterId, NumberSource
+from mapping.attribution import FOREVER
 from mapping.changes import Change, Install, MoveIn, Name
 from mapping.directory import ChangeSet, NumberKind, Role
 from mapping.draft import Draft
 from mapping.errors import ChangeRefused, NumberRefused
 from mapping.files import CsvRow, CsvTable, parse_times, read_table, refuse_coerced_numbers
-from mapping.segments import FOREVER
+from mapping.row_verdicts import FilePlan, RowVerdict, Verdict
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore, collector_paused
-from mapping.verdicts import FilePlan, RowVerdict, Verdict
 
 HEADER = ("meter", "usage_point", "role", "legacy_number", "account_number", "valid_from")
 

@@ -13,9 +13,9 @@ from mapping.changes import Name
 from mapping.directory import NumberKind
 from mapping.errors import FileRefused, NumberRefused
 from mapping.files import CsvRow, CsvTable, read_table, refuse_coerced_numbers
+from mapping.row_verdicts import FilePlan, RowVerdict, Verdict
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore, collector_paused
-from mapping.verdicts import FilePlan, RowVerdict, Verdict
 
 HEADER = ("legacy_number", "account_number")
 OPTIONAL = ("sequence",)

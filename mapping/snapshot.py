@@ -6,7 +6,8 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from mapping import codec
+from mapping import snapshot_json
+from mapping.attribution import FOREVER, Segment, roles, segments
 from mapping.directory import (
     AccountNames,
     Attribution,
@@ -22,8 +23,7 @@ from mapping.directory import (
     RowT,
     Unattributed,
 )
-from mapping.indexes import Indexes
-from mapping.segments import FOREVER, Segment, roles, segments
+from mapping.snapshot_indexes import Indexes
 
 
 class DirectorySnapshot:
@@ -244,12 +244,12 @@ class DirectorySnapshot:
 
     def to_json(self) -> str:
         """Write it exactly; `from_json` reads it back equal."""
-        return codec.dump(self._changes, self._installations, self._holdings, self._namings)
+        return snapshot_json.dump(self._changes, self._installations, self._holdings, self._namings)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> DirectorySnapshot:
         """Read what `to_json` wrote; anything else is a DirectoryFault."""
-        return cls(*codec.load(text))
+        return cls(*snapshot_json.load(text))
 
     @property
     def indexes(self) -> Indexes:

@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from mapping import tables
+from mapping import directory_tables
 from mapping.changes import Change
-from mapping.codec import MAX_NAME, in_order
 from mapping.differences import attribution_spans, naming_changes, touched
 from mapping.directory import AttributionSpan, ChangeSet, Holding, Installation, Naming, NamingChange, RowT
 from mapping.draft import Difference, Draft
 from mapping.errors import ChangeRefused, DirectoryFault
 from mapping.snapshot import DirectorySnapshot
+from mapping.snapshot_json import MAX_NAME, in_order
 
 BUSY_SECONDS = 30.0
 """How long one process waits for another's change set."""
@@ -56,12 +56,12 @@ class DirectoryStore:
         with self._transaction():
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
             if found == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                for statement in tables.SCHEMA.split(";\n"):
+                for statement in directory_tables.SCHEMA.split(";\n"):
                     self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {tables.FORMAT}")
-            elif found != tables.FORMAT:
+                self._db.execute(f"PRAGMA user_version = {directory_tables.FORMAT}")
+            elif found != directory_tables.FORMAT:
                 raise DirectoryFault(
-                    f"{self._path} is not a directory store of format {tables.FORMAT} (it says {found})"
+                    f"{self._path} is not a directory store of format {directory_tables.FORMAT} (it says {found})"
                 )
 
     def __enter__(self) -> DirectoryStore:
@@ -110,7 +110,7 @@ class DirectoryStore:
                 if not in_transaction:
                     self._db.execute("BEGIN")
                 try:
-                    self._snapshot = tables.read(self._db)
+                    self._snapshot = directory_tables.read(self._db)
                 finally:
                     if not in_transaction:
                         self._db.execute("COMMIT")
@@ -155,7 +155,7 @@ class DirectoryStore:
             del draft  # at a city's size it holds hundreds of MB that the next snapshot needs
             if not difference.new and not difference.gone:
                 return base.version
-            tables.write(self._db, change, difference.gone, difference.new)
+            directory_tables.write(self._db, change, difference.gone, difference.new)
             following = _following(base, change, difference)
         # Only a committed change set is shown.
         with self._lock:

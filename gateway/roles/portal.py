@@ -90,7 +90,8 @@ async def portal_role(
                 app, web.host, web.port, tls=tls, trusted_proxies=web.trusted_proxies, limits=limits
             ) as port:
                 scheme = "http" if tls is None else "https"
-                yield PortalRole(views=views, url=f"{scheme}://{web.host}:{port}")
+                host = f"[{web.host}]" if ":" in web.host else web.host
+                yield PortalRole(views=views, url=f"{scheme}://{host}:{port}")
     finally:
         contacts.close()
         await asyncio.to_thread(ledger.close)

@@ -19,7 +19,7 @@ from protocols.dlms.push.dial_in import DialInLine
 from protocols.dlms.push.limits import PushLimits
 from protocols.dlms.push.listener import PushListener
 from protocols.dlms.push.receiver import PLAIN, PushPeer, PushReceiver, usual_title
-from protocols.dlms.security.forms import AUTHENTICATED, AUTHENTICATED_ENCRYPTED, ENCRYPTED
+from protocols.dlms.security.ciphered_forms import AUTHENTICATED, AUTHENTICATED_ENCRYPTED, ENCRYPTED
 from protocols.dlms.session import open_dlms
 from protocols.errors import ProtocolError
 from protocols.line import Line

@@ -77,7 +77,7 @@ def create_app(
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:
-        log.error("page_failed", path=request.url.path, error=type(error).__name__)
+        log.error("page_failed", path=request.scope["path"], error=type(error).__name__)
         # This answer is made outside of the guard: it carries the headers itself.
         response = pages.message(request, "broken", status=500)
         response.headers.update(HEADERS | site.headers | {"Cache-Control": "no-store"})

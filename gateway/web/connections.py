@@ -21,6 +21,7 @@ from gateway.web.site import address_key
 _OVERDUE = b"\r\n".join(
     (b"HTTP/1.1 408 Request Timeout", b"Content-Length: 9", b"Connection: close", b"", b"too slow\n")
 )
+LOG_SECONDS = 60.0
 log = structlog.get_logger("gateway.web")
 
 
@@ -62,6 +63,7 @@ class OpenConnections:
     trusted: tuple[str, ...] = ()
     turned_away: int = 0
     overdue: int = 0
+    _told_at: float | None = None
     _all: dict[GuardedProtocol, str | None] = field(default_factory=dict)
     _by_address: dict[str, dict[GuardedProtocol, None]] = field(default_factory=dict)
 
@@ -84,6 +86,15 @@ class OpenConnections:
         self._by_address[key].pop(connection, None)
         if not self._by_address[key]:
             del self._by_address[key]
+
+    def expired(self, stage: Stage, now: float) -> None:
+        """Count a connection that was too slow, and log it once in a minute: `now` is the loop's time."""
+        self.overdue += 1
+        if self._told_at is None or now - self._told_at >= LOG_SECONDS:
+            self._told_at = now
+            log.warning(
+                "connections_overdue", stage=stage.value, overdue=self.overdue, turned_away=self.turned_away
+            )
 
     def _make_room(self, new: GuardedProtocol, among: dict[GuardedProtocol, Any]) -> None:
         self.turned_away += 1
@@ -168,8 +179,7 @@ class GuardedProtocol(H11Protocol):
 
     def _expire(self) -> None:
         stage = self.stage
-        self._open.overdue += 1
-        log.info("connection_overdue", stage=stage.value)
+        self._open.expired(stage, self.loop.time())
         begun = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
         if stage in (Stage.ANSWER, Stage.CLOSING) or begun:
             self.transport.abort()

@@ -23,6 +23,8 @@ from protocols.session import Clock
 
 DEVICE_COOKIE = "device"
 LANGUAGE_COOKIE = "lang"
+SHOWN_AT = {"/me/resend": "/me/code", "/me/logout": "/me"}
+"""Where the page is to be asked for again, in another language, that answered a form of another path."""
 LANGUAGE_LIFETIME = timedelta(days=365)
 
 
@@ -66,12 +68,13 @@ class Pages:
     ) -> HTMLResponse:
         """Make a page in the request's language, with a fresh device cookie where the browser has none."""
         words = self.words(request)
+        path: str = request.scope["path"]
         held = self.device(request)
         device = held or new_device()
         html = self.env.get_template(template).render(
             t=words,
             other=words.other(),
-            request_path=own_path(request.scope["path"]),
+            request_path=own_path(SHOWN_AT.get(path, path)),
             form_token=self.signer.tag("form", device.id),
             wide=wide,
             logged_in=context.pop("logged_in", False),

@@ -140,7 +140,10 @@ class GuardMiddleware:
 
     def _refusal(self, request: Request) -> Response | None:
         client = request.client.host if request.client else None
-        if request.url.path != HEALTH and not self._site.knows_host(request.headers.get("host", ""), client):
+        # The path as it was asked for: in `request.url` a Host such as `x/healthz?` would stand before it.
+        if request.scope["path"] != HEALTH and not self._site.knows_host(
+            request.headers.get("host", ""), client
+        ):
             return PlainTextResponse(WRONG_HOST, status_code=421)
         length = request.headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()) or int(length[:12]) > MAX_BODY:

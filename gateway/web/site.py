@@ -30,7 +30,7 @@ class Site:
 
     def is_secure(self, request: Request) -> bool:
         """Say whether cookies are Secure: always with a public https address, else where TLS is used."""
-        return bool(self.headers) or request.url.scheme == "https"
+        return bool(self.headers) or request.scope["scheme"] == "https"
 
     def cookie(self, request: Request, name: str) -> str:
         """Return the full name of a cookie.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from protocols.capture.packets import Packet
+from protocols.capture.pcap import Packet
 
 MAX_CONVERSATIONS = 10_000
 """Conversations followed; later ones are left out."""

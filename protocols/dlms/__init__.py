@@ -14,7 +14,7 @@ lines; `open_dlms` has its line from the caller.
 
 from typing import TYPE_CHECKING
 
-from protocols.lazy import lazy_names
+from protocols.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from protocols.dlms.security.suites import Keys

@@ -11,7 +11,7 @@
 
 from typing import TYPE_CHECKING
 
-from protocols.lazy import lazy_names
+from protocols.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from protocols.meters.counters import FileCounters

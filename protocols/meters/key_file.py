@@ -7,7 +7,7 @@ import stat
 import tomllib
 from pathlib import Path
 
-from protocols.dlms.security.forms import KEY_OCTETS
+from protocols.dlms.security.ciphered_forms import KEY_OCTETS
 from protocols.errors import MeterConfigError
 from protocols.meters.secrets import decoded
 from protocols.session import Auth

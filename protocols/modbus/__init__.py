@@ -12,7 +12,7 @@ opened by URL with `protocols.meters.open_meter`, or with a line of the caller's
 
 from typing import TYPE_CHECKING
 
-from protocols.lazy import lazy_names
+from protocols.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from protocols.modbus.model import MeterModel, RegisterSpec, load_model, model_names, parse_model

@@ -17,6 +17,7 @@ from gateway.central.directory.service import PUBLISHED, DirectoryService, sweep
 from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.resolve import readings
+from gateway.contract.consumer_rule import ConsumerState
 from gateway.contract.envelope import MAX_DIRECTORY_MESSAGE, parse, parse_change, parse_data, wrap
 from gateway.contract.messages import (
     AttributionChanged,
@@ -25,7 +26,6 @@ from gateway.contract.messages import (
     NamingChanged,
     Signed,
 )
-from gateway.contract.rule import ConsumerState
 from gateway.contract.signing import DIRECTORY_TYP, new_key_pair, verify
 from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect

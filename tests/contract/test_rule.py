@@ -8,6 +8,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.contract.consumer_rule import ConsumerState
 from gateway.contract.messages import (
     AttributedAccount,
     AttributionChanged,
@@ -16,7 +17,6 @@ from gateway.contract.messages import (
     MessageAttribution,
     NamingChanged,
 )
-from gateway.contract.rule import ConsumerState
 from gateway.seqset import SeqSet
 from tests.support.journal_records import ACCOUNT, T0, capture
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -11,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.capture import streams as capture_streams
-from protocols.capture.packets import is_capture, read_capture
+from protocols.capture.pcap import is_capture, read_capture
 from protocols.capture.streams import Chunk, chunks
-from protocols.errors import MeterProtocolError
+from protocols.errors import MeterConfigError, MeterProtocolError
 from tests.support.pcap_writer import CLIENT, CLIENT6, METER, METER6, pcap, pcapng, tcp, udp
 
 SYN = 2
@@ -130,3 +131,11 @@ def test_damaged_captures_raise_nothing_else(seed: int) -> None:
         said(bytes(capture[: rng.randrange(4, len(capture) + 1)]))
     except MeterProtocolError:
         pass
+
+
+def test_without_the_package_that_reads_captures_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pktcap", None)
+    with pytest.raises(MeterConfigError, match=r"pip install 'meter-gateway\[captures\]'"):
+        next(read_capture(pcap([])))

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, field
 
+from gateway.contract.consumer_rule import ConsumerState
 from gateway.contract.envelope import Parsed, parse, parse_batch
 from gateway.contract.messages import Batch, Status
-from gateway.contract.rule import ConsumerState
 from gateway.contract.topics import TopicKind, Topics
 from gateway.errors import PeerError
 from gateway.mqtt.connection import MqttMessage, MqttSettings, connect

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,8 @@ async def ask_tcp(port: int, request: bytes) -> bytes:
         return await asyncio.wait_for(reader.read(512), PATIENCE)
     finally:
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.commands import every_command
+from gateway.roles.central_files import central_files
+from mapping.store import DirectoryStore
 from tests.support.cli import Cli
 
 CONFIG = """[gateway]
@@ -37,7 +39,8 @@ def files(cli: Cli) -> Path:
     (cli.folder / "broken.toml").write_text("[gateway\nname=", encoding="utf-8")
     (cli.folder / "binary.csv").write_bytes(b"\xff\xfe\x00legacy")
     (cli.folder / "folder").mkdir(exist_ok=True)
-    return cli.folder
+    with DirectoryStore(central_files(cli.folder / "d1").made().directory):
+        return cli.folder
 
 
 @pytest.mark.parametrize("path", every_command(), ids=" ".join)

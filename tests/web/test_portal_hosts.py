@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -23,12 +24,22 @@ FOREIGN_HOSTS = [
     "portal.example@evil.example",
     "",
     "portal.example, evil.example",
+    "evil.example/healthz?",
+    "[x",
+    "[::1",
+    "localhost.evil.example",
+    "localhost:80@evil.example",
 ]
 
 
 @pytest.fixture
-def deployed(tmp_path: Path) -> Iterator[Town]:
-    with town(tmp_path, site=Site(public_url=URL), token="long-token-of-staff") as built:
+def folder(tmp_path: Path, seeded_files: Path) -> Path:
+    return Path(shutil.copytree(seeded_files, tmp_path / "town"))
+
+
+@pytest.fixture
+def deployed(folder: Path) -> Iterator[Town]:
+    with town(folder, seed=False, site=Site(public_url=URL), token="long-token-of-staff") as built:
         yield built
 
 
@@ -185,8 +196,8 @@ def test_staff_pages_of_a_deployed_portal_ask_for_the_token(deployed: Town, visi
         assert here.get("/operator").status_code == 200
 
 
-def test_without_a_token_a_deployed_portal_has_no_staff_pages(tmp_path: Path) -> None:
-    with town(tmp_path, site=Site(public_url=URL)) as built, device(built, "127.0.0.1") as here:
+def test_without_a_token_a_deployed_portal_has_no_staff_pages(folder: Path) -> None:
+    with town(folder, seed=False, site=Site(public_url=URL)) as built, device(built, "127.0.0.1") as here:
         for path in ("/operator", "/operator/api/overview.json", "/operator?token="):
             assert here.get(path).status_code == 403
 

@@ -201,6 +201,7 @@ def test_the_sms_can_be_sent_again_after_the_time_that_the_page_names(
     early = client.post("/me/resend", data={"form": token})
     assert (early.status_code, early.headers["retry-after"]) == (429, "1")
     assert "may still be on its way" in early.text
+    assert 'href="/me/code?lang=hi"' in early.text
     assert "14:31 बजे से" in client.post("/me/resend?lang=hi", data={"form": token}).text
     seeded.clock.advance(timedelta(seconds=1))
     assert "अब दोबारा भेजा जा सकता है" in client.get("/me/code").text

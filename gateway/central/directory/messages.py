@@ -15,7 +15,7 @@ from gateway.contract.messages import (
     Signed,
 )
 from gateway.contract.signing import DIRECTORY_TYP, sign
-from mapping import codec, instants
+from mapping import instants, snapshot_json
 from mapping.directory import AttributionSpan, NamingChange, NumberKind
 from mapping.snapshot import DirectorySnapshot
 
@@ -24,7 +24,7 @@ SOURCE = "/central"
 
 def part_digest(part: DirectorySnapshot) -> str:
     """Tell whether two parts hold the same rows; change sets of other meters do not count."""
-    rows = codec.dump((), *part.relations())
+    rows = snapshot_json.dump((), *part.relations())
     return hashlib.blake2b(rows.encode(), digest_size=16).hexdigest()
 
 

@@ -168,7 +168,9 @@ class OneTimeCodes:
             return None
         held.tries -= 1
         now = self._clock.now()
-        right = [hmac.compare_digest(given, digest) and now < until for until, digest in held.codes]
+        # Where no code was sent one is compared all the same: the steps do not tell whose number it was.
+        codes = held.codes or [(now, bytes(len(given)))]
+        right = [hmac.compare_digest(given, digest) and now < until for until, digest in codes]
         if not any(right):
             return None
         del self._issued[challenge]

@@ -10,7 +10,7 @@ import typer
 
 from gateway.cli.exits import Exit
 from gateway.cli.output import print_fields, print_json, print_line, print_table
-from mapping.verdicts import RowVerdict, Verdict
+from mapping.row_verdicts import RowVerdict, Verdict
 
 MAX_JSON_ROWS = 10_000
 """Rows of a file above which JSON has the refused ones only."""

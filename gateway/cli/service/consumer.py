@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from time import monotonic
 
+from gateway.contract.consumer_rule import ConsumerState
 from gateway.contract.envelope import parse, parse_batch, parse_change, wrap
 from gateway.contract.messages import (
     Ack,
@@ -20,7 +21,6 @@ from gateway.contract.messages import (
     rfc3339,
 )
 from gateway.contract.replay import ReplayPlanner
-from gateway.contract.rule import ConsumerState
 from gateway.contract.topics import TopicKind, Topics
 from gateway.errors import ContractError
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect

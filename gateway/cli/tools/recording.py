@@ -9,7 +9,7 @@ import typer
 
 from gateway.cli.exits import Exit
 from gateway.cli.output import print_json, print_problem
-from protocols.capture.packets import is_capture, read_capture
+from protocols.capture.pcap import is_capture, read_capture
 from protocols.capture.streams import chunks
 from protocols.capture.trace_file import is_trace, read_trace
 from protocols.dlms.trace.conversations import RecordedOctets, decode_conversations

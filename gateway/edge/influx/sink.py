@@ -14,12 +14,12 @@ from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError
 
 from gateway.backoff import Backoff
+from gateway.bisection import refused_alone
 from gateway.edge.influx.points import PointLine, point
 from gateway.edge.influx.target import InfluxTarget
 from gateway.edge.journal.entry import Entry
 from gateway.edge.sinks.base import JournalReader
 from gateway.errors import JournalError, PeerError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
-from gateway.halving import refused_alone
 from gateway.statistics import counted
 
 log = structlog.get_logger("gateway.edge.influx")

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
+from gateway.bisection import halves
 from gateway.contract.capture_body import SEQ_ROOM
 from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE
 from gateway.contract.topics import Topics
 from gateway.edge.journal.entry import Entry, EntryKind
-from gateway.halving import halves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

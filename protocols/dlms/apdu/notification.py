@@ -11,7 +11,7 @@ from protocols.dlms.data.cosem_time import OCTETS as TIME_OCTETS
 from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.data.syntax import Field, Optional, Record, UnsignedNumber
 from protocols.dlms.data.types import Data, Tag
-from protocols.dlms.security.forms import DED_TAGS, GENERAL_DED, GENERAL_GLO, GLO_TAGS
+from protocols.dlms.security.ciphered_forms import DED_TAGS, GENERAL_DED, GENERAL_GLO, GLO_TAGS
 from protocols.errors import LocalError, MeterProtocolError
 from protocols.obis import Obis
 

@@ -10,7 +10,7 @@ from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.exchange import Exchange
 from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.companion import companion
-from protocols.dlms.core import hints
+from protocols.dlms.core import refusal_hints
 from protocols.dlms.core.association import AssociationSettings
 from protocols.dlms.core.connection import ClientConnection, State
 from protocols.dlms.framing.hdlc_link import HdlcClientLink
@@ -157,7 +157,9 @@ class AssociationOpener:
         except (AssociationRefused, MeterRefused, NotSupported):
             pass  # a meter without public client, or that hides its counter: ours alone must do
         except MeterSilent as error:
-            raise hints.silent_public(error, linking(connection), self._settings, PUBLIC_CLIENT) from error
+            raise refusal_hints.silent_public(
+                error, linking(connection), self._settings, PUBLIC_CLIENT
+            ) from error
         finally:
             await exchange.close()
         if not exchange.clean:  # the public client's late answer must not be taken for one to our AARQ
@@ -178,7 +180,7 @@ class AssociationOpener:
             await exchange.close()
             self._line_dirty = not exchange.clean
             if isinstance(error, MeterSilent | MeterRefused):
-                raise hints.explained(error, unlinked, self._settings, client) from error
+                raise refusal_hints.explained(error, unlinked, self._settings, client) from error
             raise
         return exchange
 

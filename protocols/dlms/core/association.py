@@ -12,18 +12,18 @@ from protocols.dlms.apdu.conformance import BUILT, Conformance
 from protocols.dlms.apdu.diagnostics import action_result_name
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, ActionResponse, decode_apdu, encode_apdu
-from protocols.dlms.core import hints
+from protocols.dlms.core import refusal_hints
 from protocols.dlms.core.outcomes import Associated, error_of
 from protocols.dlms.data.types import octets
 from protocols.dlms.security import ciphering, hls, suites
-from protocols.dlms.security.ciphering import KeySet
-from protocols.dlms.security.forms import (
+from protocols.dlms.security.ciphered_forms import (
     AUTHENTICATED_ENCRYPTED,
     CIPHER_OVERHEAD,
     KEY_OCTETS,
     Form,
     is_ciphered,
 )
+from protocols.dlms.security.ciphering import KeySet
 from protocols.dlms.security.suites import Keys
 from protocols.errors import (
     AssociationRefused,
@@ -168,7 +168,7 @@ class ClientAssociation:
         settings = self._settings
         aare = acse.decode_aare(received)
         if aare.result != acse.ACCEPTED:
-            hint = hints.refused(settings.auth, settings.ciphered, aare.source, aare.diagnostic)
+            hint = refusal_hints.refused(settings.auth, settings.ciphered, aare.source, aare.diagnostic)
             raise AssociationRefused(f"association rejected: {aare.reason()}{hint}")
         self.meter_title = aare.system_title
         # two with one title and one key would share nonces, and one could be made to answer for the other
@@ -193,7 +193,7 @@ class ClientAssociation:
         if answer.result != 0:
             raise AssociationRefused(
                 f"association rejected: the meter does not accept our HLS answer "
-                f"({action_result_name(answer.result)}){hints.unproved(self._settings.auth)}"
+                f"({action_result_name(answer.result)}){refusal_hints.unproved(self._settings.auth)}"
             )
         proof = answer.data.octets if answer.data is not None else None
         if proof is None:
@@ -213,7 +213,9 @@ class ClientAssociation:
         """Return the error of a step that was refused: a plain refusal is one of the association."""
         error = self.error(plain)
         if isinstance(error, MeterRefused):
-            hint = hints.refused(self._settings.auth, self._settings.ciphered, hints.USER, hints.FAILURE)
+            hint = refusal_hints.refused(
+                self._settings.auth, self._settings.ciphered, refusal_hints.USER, refusal_hints.FAILURE
+            )
             return AssociationRefused(f"association rejected: {error}{hint}")
         return error
 

@@ -22,7 +22,7 @@ from protocols.dlms.core.association import ERROR_TAGS, AssociationSettings, Cli
 from protocols.dlms.core.outcomes import Associated, Event, LinkDown, LinkUp, Pushed, Released
 from protocols.dlms.core.transaction import Request, Transaction
 from protocols.dlms.framing.link import ApduReceived, ClientLink, LinkClosed, LinkEvent, LinkOpened
-from protocols.dlms.security.forms import GENERAL_DED, GENERAL_GLO
+from protocols.dlms.security.ciphered_forms import GENERAL_DED, GENERAL_GLO
 from protocols.errors import LocalError, MeterProtocolError, MeterRefused
 
 _INVOKE = 0xC0

@@ -20,7 +20,12 @@ from protocols.dlms.apdu.notification import DataNotification, EventNotification
 from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.push.body import Payload, PushBody, body_of, event_of
 from protocols.dlms.security import suites
-from protocols.dlms.security.forms import AUTHENTICATED, AUTHENTICATED_ENCRYPTED, GENERAL_DED, GENERAL_GLO
+from protocols.dlms.security.ciphered_forms import (
+    AUTHENTICATED,
+    AUTHENTICATED_ENCRYPTED,
+    GENERAL_DED,
+    GENERAL_GLO,
+)
 from protocols.dlms.security.suites import Keys
 from protocols.errors import MeterConfigError, MeterProtocolError, SecurityFailure
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from protocols.dlms.data.cursor import Cursor
-from protocols.dlms.security.forms import (
+from protocols.dlms.security.ciphered_forms import (
     AUTHENTICATED_ENCRYPTED,
     DED_TAGS,
     GENERAL_CIPHERED,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from protocols.dlms.security.forms import AUTHENTICATED, KEY_OCTETS
+from protocols.dlms.security.ciphered_forms import AUTHENTICATED, KEY_OCTETS
 from protocols.dlms.security.suites import TAG_OCTETS, TITLE_OCTETS, Keys, protect, unprotect
 from protocols.errors import MeterConfigError, SecurityFailure
 from protocols.session import Auth

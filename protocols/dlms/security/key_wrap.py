@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives import keywrap
 
-from protocols.dlms.security.forms import KEY_OCTETS
+from protocols.dlms.security.ciphered_forms import KEY_OCTETS
 from protocols.errors import MeterConfigError, SecurityFailure
 
 WRAPPED_OCTETS = KEY_OCTETS + 8

@@ -13,8 +13,8 @@ from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, ActionResponse, Apdu
 from protocols.dlms.data.types import Data, Tag, octets
 from protocols.dlms.security import ciphering, hls, suites
+from protocols.dlms.security.ciphered_forms import CIPHER_OVERHEAD, Form
 from protocols.dlms.security.ciphering import KeySet
-from protocols.dlms.security.forms import CIPHER_OVERHEAD, Form
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.model import READ_WRITE_DENIED, AssociationPolicy, CosemModel
 from protocols.dlms.server.services import IMPOSSIBLE, NOT_ALLOWED, ServiceRefused

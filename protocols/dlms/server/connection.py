@@ -12,7 +12,7 @@ from protocols.dlms.apdu.conformance import BUILT, Conformance
 from protocols.dlms.apdu.diagnostics import DECIPHERING_ERROR
 from protocols.dlms.apdu.gbt import BlockTransfer
 from protocols.dlms.apdu.services import Apdu, ExceptionResponse, decode_apdu, encode_apdu
-from protocols.dlms.security.forms import is_ciphered
+from protocols.dlms.security.ciphered_forms import is_ciphered
 from protocols.dlms.server.association import AssociationRejected, ServerAssociation, reject
 from protocols.dlms.server.model import CosemModel
 from protocols.dlms.server.services import (

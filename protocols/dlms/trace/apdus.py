@@ -31,7 +31,7 @@ from protocols.dlms.apdu.lists import (
 from protocols.dlms.apdu.services import ActionRequest, ActionResponse, GetBlock, GetRequest
 from protocols.dlms.data.syntax import CosemValue, Field, OctetString, Rest, Sequence, UnsignedNumber
 from protocols.dlms.data.types import Data, Tag
-from protocols.dlms.security.forms import (
+from protocols.dlms.security.ciphered_forms import (
     DED_TAGS,
     GENERAL_CIPHERED,
     GENERAL_DED,

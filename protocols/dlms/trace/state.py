@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from protocols.dlms.data.cursor import MAX_OCTETS
-from protocols.dlms.security.forms import PLAIN_TAGS
+from protocols.dlms.security.ciphered_forms import PLAIN_TAGS
 from protocols.dlms.trace.tree import Listener, TraceCursor
 from protocols.errors import MeterError, ProtocolError
 

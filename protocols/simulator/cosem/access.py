@@ -29,7 +29,7 @@ from protocols.dlms.objects.object_list import (
     build_object_list,
 )
 from protocols.dlms.security import hls
-from protocols.dlms.security.forms import KEY_OCTETS
+from protocols.dlms.security.ciphered_forms import KEY_OCTETS
 from protocols.dlms.security.key_wrap import WRAPPED_OCTETS, unwrap_key
 from protocols.dlms.server.model import OTHER_REASON, TYPE_UNMATCHED, AccessDenied, AssociationPolicy
 from protocols.errors import MeterConfigError, SecurityFailure

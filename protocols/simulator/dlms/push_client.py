@@ -18,8 +18,8 @@ from protocols.dlms.framing import hdlc, wrapper
 from protocols.dlms.framing.hdlc import Address, Frame
 from protocols.dlms.profile.layouts import BILLING_DATE, CLOCK
 from protocols.dlms.push.body import ALERT_SETUP, ESW_BITS, PROFILE_OF_SETUP
+from protocols.dlms.security.ciphered_forms import AUTHENTICATED_ENCRYPTED, Form
 from protocols.dlms.security.ciphering import protect_apdu
-from protocols.dlms.security.forms import AUTHENTICATED_ENCRYPTED, Form
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.connection import SendCounter, ServerSettings
 from protocols.dlms.server.links import MANAGEMENT, WrapperServer

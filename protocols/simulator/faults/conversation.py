@@ -27,8 +27,8 @@ from protocols.dlms.apdu.services import (
 )
 from protocols.dlms.data.cursor import Cursor, encode_length
 from protocols.dlms.security import ciphering
+from protocols.dlms.security.ciphered_forms import GENERAL_DED, GENERAL_GLO, Form, form_of, is_ciphered
 from protocols.dlms.security.ciphering import KeySet, OpenedApdu
-from protocols.dlms.security.forms import GENERAL_DED, GENERAL_GLO, Form, form_of, is_ciphered
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.links import ServedAssociation
 from protocols.dlms.server.model import OBJECT_UNDEFINED, TEMPORARY_FAILURE, CosemModel

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.halving import refused_alone
+from gateway.bisection import refused_alone
 
 
 @given(st.sets(st.integers(0, 499)), st.integers(0, 500))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.contract.messages import Capture, CaptureValue, Gap, rfc3339
 from gateway.contract.values import values_json
 from gateway.edge.journal.entry import EntryKind
-from gateway.edge.stamping.part import StampingPart
+from gateway.edge.stamping.directory_part import StampingPart
 from gateway.edge.stamping.stamp import gap_record, stamp
 from mapping.changes import Change, Install, MoveIn
 from mapping.directory import Attribution, AttributionRole, Attributions, Role, Unattributed

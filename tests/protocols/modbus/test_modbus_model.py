@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from protocols.errors import MeterConfigError
-from protocols.modbus.model import LIVE_PROFILES, MeterModel, load_model, model_names, parse_model
-from protocols.modbus.plan import plan
-from protocols.names import NAMES
+from protocols.modbus.model import load_model, model_names, parse_model
 from protocols.reading import Quantity, RelayState
+from tests.support.modbus.model_dump import dump_all
 
 GOLDEN = Path(__file__).with_name("golden_models.txt")
 
@@ -40,27 +39,9 @@ unit = "V"
 """
 
 
-def dump(model: MeterModel) -> str:
-    lines = [f"{model.name} {model.manufacturer} max {model.max_read} align {model.align} hole {model.hole}"]
-    for r in model.registers:
-        scale = f"10^{r.scaler}" + (f" shown 10^{r.resolution}" if r.resolution is not None else "")
-        lines.append(
-            f"  fc{r.function} 0x{r.address:04X} {r.type} {model.order(r)} {scale} {r.unit or '-'} {r.quantity}"
-            f" {NAMES[r.quantity]} {'+'.join(r.profiles)} {r.group or '-'} {r.basis}"
-            f"{''.join(f' !{s:X}' for s in r.sentinel)}"
-        )
-    for profile in LIVE_PROFILES:
-        spans = [r.span for r in model.of_profile(profile)]
-        blocks = plan(spans, max_read=model.max_read, align=model.align, hole=model.hole)
-        asks = ", ".join(f"fc{b.function} 0x{b.address:04X} x {b.count}" for b in blocks)
-        lines.append(f"  {profile}: {asks or 'none'}")
-    lines += [f"  probe {p.quantity} {p.low}..{p.high}" for p in model.probe]
-    return "\n".join(lines) + "\n"
-
-
 def test_shipped_models_are_as_reviewed() -> None:
     """A change of a model shows as a change of its dump, which a reviewer compares with the vendor's sheet."""
-    assert "\n".join(dump(load_model(name)) for name in model_names()) == GOLDEN.read_text(encoding="utf-8")
+    assert dump_all() == GOLDEN.read_text(encoding="utf-8")
 
 
 def test_only_the_simulated_model_has_invented_registers() -> None:

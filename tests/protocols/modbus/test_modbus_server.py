@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import struct
 from dataclasses import replace
@@ -103,6 +104,8 @@ async def exchange(port: int, octets: bytes) -> bytes:
     writer.write_eof()
     answer = await reader.read()
     writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
     return answer
 
 

@@ -14,6 +14,7 @@ import sys
 import traceback
 import tracemalloc
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random, SystemRandom
@@ -125,6 +126,9 @@ def fuzz(seed: int, frames: int) -> Report:
     random, report = Random(seed), Report()
     seeds, talks, names = all_frames(), conversations(), sorted(PARSERS)
     memory = 0
+    for name, octets in seeds_of_files().items():
+        with suppress(ProtocolError):
+            PARSERS[name](octets[0])  # what a parser imports at its first use is not counted
     while report.frames < frames and len(report.findings) < 20:
         for turn in range(60):
             name = random.choice(names)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from random import Random
 
-from protocols.capture.packets import read_capture
+from protocols.capture.pcap import read_capture
 from protocols.capture.streams import chunks
 from protocols.capture.trace_file import read_trace
 from protocols.dlms.apdu.notification import DataNotification, EventNotification

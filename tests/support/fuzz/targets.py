@@ -19,7 +19,7 @@ from protocols.dlms.framing.hdlc import FLAG, FrameDecoder, crc
 from protocols.dlms.framing.wrapper import WrapperDecoder
 from protocols.dlms.push.framing import PushStream
 from protocols.dlms.security import ciphering
-from protocols.dlms.security.forms import AUTHENTICATED_ENCRYPTED, GLO_TAGS
+from protocols.dlms.security.ciphered_forms import AUTHENTICATED_ENCRYPTED, GLO_TAGS
 from protocols.dlms.trace.frames import decode_trace
 from protocols.errors import ProtocolError
 from tests.support.dlms.bench import CLOCK, KEYS, TITLE, Joined, o

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from sqlite3 import Connection
 from typing import Any
 
-from mapping import tables
+from mapping import directory_tables
 from mapping.changes import Name
 from mapping.directory import NumberKind
 from mapping.store import DirectoryStore
 
-_write = tables._write_new
+_write = directory_tables._write_new
 
 
 def write_and_wait(db: Connection, rows: list[Any]) -> None:
@@ -25,6 +25,6 @@ def write_and_wait(db: Connection, rows: list[Any]) -> None:
 
 
 if __name__ == "__main__":
-    tables._write_new = write_and_wait
+    directory_tables._write_new = write_and_wait
     names = [Name(f"acc-{i}", NumberKind.LEGACY, f"L{i}") for i in range(5000)]
     DirectoryStore(sys.argv[1]).apply(names, by="x", source="y", at=datetime.now(UTC))

@@ -29,7 +29,7 @@ from protocols.dlms.framing.hdlc_channel import MAX_QUEUED
 from protocols.dlms.framing.link import ApduReceived
 from protocols.dlms.framing.wrapper import WrapperApdu
 from protocols.dlms.security import ciphering, hls, suites
-from protocols.dlms.security.forms import AUTHENTICATED, Form, is_ciphered
+from protocols.dlms.security.ciphered_forms import AUTHENTICATED, Form, is_ciphered
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
 from protocols.dlms.server.links import HdlcBus, ServedMeter

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from protocols.capture import packets, trace_file
+from protocols.capture import pcap, trace_file
 from protocols.dlms.apdu.notification import DataNotification
 from protocols.dlms.data import axdr
 from protocols.dlms.data.axdr import FREE_ELEMENTS
@@ -97,21 +97,21 @@ def pcap_of(count: int, size: int = 4) -> bytes:
 
 
 def test_packets_of_a_capture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packets, "MAX_PACKETS", 3)
-    assert len(list(packets.read_capture(pcap_of(3)))) == 3
+    monkeypatch.setattr(pcap, "MAX_PACKETS", 3)
+    assert len(list(pcap.read_capture(pcap_of(3)))) == 3
     with pytest.raises(MeterProtocolError, match="more than 3 packets"):
-        list(packets.read_capture(pcap_of(4)))
-    monkeypatch.setattr(packets, "MAX_PACKET", 8)
+        list(pcap.read_capture(pcap_of(4)))
+    monkeypatch.setattr(pcap, "MAX_PACKET", 8)
     with pytest.raises(MeterProtocolError):
-        list(packets.read_capture(pcap_of(1, size=9)))
+        list(pcap.read_capture(pcap_of(1, size=9)))
 
 
 def test_interfaces_of_a_capture() -> None:
     section = struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
     interface = struct.pack("<IIHHII", 1, 20, 101, 0, 0, 20)
-    assert list(packets.read_capture(section + interface * MAX_INTERFACES)) == []
+    assert list(pcap.read_capture(section + interface * MAX_INTERFACES)) == []
     with pytest.raises(MeterProtocolError):
-        list(packets.read_capture(section + interface * (MAX_INTERFACES + 1)))
+        list(pcap.read_capture(section + interface * (MAX_INTERFACES + 1)))
 
 
 def test_lines_of_a_trace_file(monkeypatch: pytest.MonkeyPatch) -> None:

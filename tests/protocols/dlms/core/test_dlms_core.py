@@ -27,8 +27,8 @@ from protocols.dlms.core.outcomes import (
 from protocols.dlms.data.types import NULL, integer, octets, text
 from protocols.dlms.framing import wrapper
 from protocols.dlms.security import ciphering, hls
+from protocols.dlms.security.ciphered_forms import Form
 from protocols.dlms.security.ciphering import KeySet
-from protocols.dlms.security.forms import Form
 from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.errors import LocalError, MeterConfigError, MeterProtocolError, ProtocolError, SecurityFailure

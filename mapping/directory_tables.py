@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
 
-from mapping.codec import grouped
 from mapping.directory import (
     ChangeSet,
     DirectoryRow,
@@ -21,6 +20,7 @@ from mapping.directory import (
 from mapping.errors import DirectoryFault
 from mapping.instants import instant, micros
 from mapping.snapshot import DirectorySnapshot
+from mapping.snapshot_json import grouped
 
 FORMAT = 1
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
-from protocols.errors import MeterProtocolError
+from protocols.errors import MeterConfigError, MeterProtocolError
 
 MAX_PACKETS = 1_000_000
 MAX_PACKET = 1 << 18
@@ -44,13 +44,15 @@ def is_capture(data: bytes) -> bool:
 def read_capture(data: bytes) -> Iterator[Packet]:
     """Yield the packets in order; MeterProtocolError names the offset at which the file is wrong or cut.
 
-    What a packet holds raises nothing: the layers that can be read are there.
+    MeterConfigError says so when pktcap is not installed. What a packet holds raises nothing: the layers that
+    can be read are there.
     """
-    from pktcap import (  # takes 80 ms of CPU: captures alone wait
-        CaptureFormatError,
-        FrameDissector,
-        read_frames,
-    )
+    try:  # at the first capture only: it takes 80 ms of CPU, and an edge is installed without it
+        from pktcap import CaptureFormatError, FrameDissector, read_frames
+    except ImportError as error:
+        raise MeterConfigError(
+            "captures are read by the package pktcap: pip install 'meter-gateway[captures]'"
+        ) from error
 
     stream = BytesIO(data)
     dissector = FrameDissector(reassemble=False)

@@ -1,0 +1,37 @@
+"""The shipped Modbus models as text that a reviewer compares with the vendors' sheets.
+
+`python -m tests.support.modbus.model_dump > tests/protocols/modbus/golden_models.txt` writes it anew.
+"""
+
+from __future__ import annotations
+
+from protocols.modbus.model import LIVE_PROFILES, MeterModel, load_model, model_names
+from protocols.modbus.plan import plan
+from protocols.names import NAMES
+
+
+def dump(model: MeterModel) -> str:
+    lines = [f"{model.name} {model.manufacturer} max {model.max_read} align {model.align} hole {model.hole}"]
+    for r in model.registers:
+        scale = f"10^{r.scaler}" + (f" shown 10^{r.resolution}" if r.resolution is not None else "")
+        lines.append(
+            f"  fc{r.function} 0x{r.address:04X} {r.type} {model.order(r)} {scale} {r.unit or '-'} {r.quantity}"
+            f" {NAMES[r.quantity]} {'+'.join(r.profiles)} {r.group or '-'} {r.basis}"
+            f"{''.join(f' !{s:X}' for s in r.sentinel)}"
+        )
+    for profile in LIVE_PROFILES:
+        spans = [r.span for r in model.of_profile(profile)]
+        blocks = plan(spans, max_read=model.max_read, align=model.align, hole=model.hole)
+        asks = ", ".join(f"fc{b.function} 0x{b.address:04X} x {b.count}" for b in blocks)
+        lines.append(f"  {profile}: {asks or 'none'}")
+    lines += [f"  probe {p.quantity} {p.low}..{p.high}" for p in model.probe]
+    return "\n".join(lines) + "\n"
+
+
+def dump_all() -> str:
+    """Return every shipped model, by name."""
+    return "\n".join(dump(load_model(name)) for name in model_names())
+
+
+if __name__ == "__main__":
+    print(dump_all(), end="")
