@@ -3,11 +3,13 @@
 import ast
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.sources import tree_of
 
 TOPS = ("gateway", "protocols", "mapping")
 
@@ -45,19 +47,20 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def imported(path: Path) -> set[str]:
+@cache
+def imported(path: Path) -> frozenset[str]:
     """Names that a module imports, anywhere in it: modules, and what is taken from them."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return names
+    return frozenset(names)
 
 
+@cache
 def file_graph() -> dict[str, set[str]]:
     """Which module of ours imports which."""
     graph: dict[str, set[str]] = {}
@@ -123,7 +126,7 @@ def test_the_pure_folders_of_dlms_do_no_io(folder: str) -> None:
     wrong: list[str] = []
     for path in (ROOT / "protocols" / "dlms" / folder).rglob("*.py"):
         wrong += [f"{path.name} imports {name}" for name in imported(path) & IO_MODULES]
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
                 wrong.append(f"{path.name}:{node.lineno} is asynchronous")
             if (
@@ -164,8 +167,6 @@ def test_only_packages_named_in_the_build_exist() -> None:
 
 def test_every_module_says_what_it_is_for() -> None:
     silent = [
-        str(path.relative_to(ROOT))
-        for path in MODULES.values()
-        if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        str(path.relative_to(ROOT)) for path in MODULES.values() if not ast.get_docstring(tree_of(path))
     ]
     assert silent == []

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.sources import tree_of
 
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 SYNONYMS = {"exc", "err", "exception", "detail", "gateway_id", "gateway_name", "meter_id", "line_name"}
@@ -19,7 +20,7 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
     for top in ("gateway", "protocols", "mapping"):
         for path in sorted((ROOT / top).rglob("*.py")):
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-            yield name, ast.parse(path.read_text(encoding="utf-8"))
+            yield name, tree_of(path)
 
 
 def calls(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.paths import ROOT
+from tests.support.sources import tree_of
 
 TESTS = ROOT / "tests"
 CLOCKS = {"perf_counter", "process_time", "thread_time", "monotonic", "clock_gettime"}
@@ -52,7 +53,7 @@ def _tells_time(owner: ast.expr) -> bool:
 
 
 def found_by(look: Callable[[ast.AST], Iterator[str]]) -> dict[str, list[str]]:
-    trees = {str(p.relative_to(ROOT)): ast.parse(p.read_text("utf-8")) for p in sorted(TESTS.rglob("*.py"))}
+    trees = {str(p.relative_to(ROOT)): tree_of(p) for p in sorted(TESTS.rglob("*.py"))}
     return {name: list(look(tree)) for name, tree in trees.items()}
 
 
@@ -74,7 +75,7 @@ def test_no_example_of_hypothesis_has_a_deadline() -> None:
     named = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in sorted(TESTS.rglob("test_*.py"))
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Call) and any(keyword.arg == "deadline" for keyword in node.keywords)
     ]
     assert named == []

@@ -12,8 +12,12 @@ TURN = 20e-6
 """Seconds of the virtual clock for a turn of the loop, so that a task that never waits does not stop the time."""
 
 
-class _Selector(selectors.DefaultSelector):
-    """Waits for events, but not for time: that is set forward instead."""
+class _Selector(selectors.PollSelector):
+    """Waits for events, but not for time: that is set forward instead.
+
+    Other than epoll, poll looks at each descriptor anew, and so makes the system hand over what was written to
+    the other side of a pty.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,11 +25,10 @@ class _Selector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> Any:
         if timeout is None or timeout <= 0:
-            events, passed = super().select(timeout), TURN
-        else:
-            events = super().select(SETTLED)
-            passed = TURN if events else timeout
-        self.now += passed
+            self.now += TURN
+            return super().select(timeout)
+        events = super().select(SETTLED)
+        self.now += TURN if events else timeout
         return events
 
 

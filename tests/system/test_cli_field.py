@@ -183,7 +183,7 @@ def test_another_serial_at_a_known_address_binds_nothing(cli: Cli, cli_town: Tow
 
 
 def test_commission_the_meter_in_stock_with_proof(cli: Cli, cli_town: Town, edge: Path) -> None:
-    stock = next(m for m in cli_town.plan.meters if m.role == "stock")
+    stock = in_stock(cli_town)
     where = ("-c", edge, "--central", central(cli_town))
     proof = cli("commission", stock.meter, "--usage-point", "UP-0700", *where, "--json").json
     assert (proof["nameplate"], proof["usage_point"]) == (stock.meter, "UP-0700")
@@ -198,12 +198,8 @@ def test_commission_the_meter_in_stock_with_proof(cli: Cli, cli_town: Town, edge
 def test_replace_with_a_final_that_cannot_be_read_is_null_with_a_reason(
     cli: Cli, cli_town: Town, edge: Path
 ) -> None:
-    fresh = next(m for m in cli_town.plan.meters if m.role == "stock")
+    fresh = in_stock(cli_town)
     old = one(cli_town, auth=Auth.LLS)
-    with DirectoryStore(cli_town.files.directory) as store:
-        where = store.snapshot().installations(fresh.meter)[-1]
-    if where.role.value == "consumer":  # commissioned by the test above: take it away again
-        free(cli_town, fresh.meter)
     words = (
         "--usage-point",
         old.usage_point,
@@ -222,6 +218,16 @@ def test_replace_with_a_final_that_cannot_be_read_is_null_with_a_reason(
     ].removesuffix(" Wh")
     assert done["final"]["account"] == done["opening"]["account"] == old.account_number
     assert (done["final"]["role"], done["opening"]["role"]) == ("final", "opening")
+
+
+def in_stock(town: Town) -> MeterPlan:
+    """The town's spare meter, taken away from where another test may have fitted it."""
+    spare = next(m for m in town.plan.meters if m.role == "stock")
+    with DirectoryStore(town.files.directory) as store:
+        where = store.snapshot().installations(spare.meter)
+    if where and where[-1].role.value == "consumer" and where[-1].valid_to is None:
+        free(town, spare.meter)
+    return spare
 
 
 def free(town: Town, meter: str) -> None:

@@ -169,15 +169,17 @@ class DialIn:
         """Answer requests until the far end closes the connection."""
         assert self._reader is not None
         assert self._writer is not None
-        with suppress(MeterProtocolError, OSError):
-            while data := await self._reader.read(READ_OCTETS):
-                answer = self._core.receive_data(data)
-                if answer and self.push_before_answer is not None:
-                    answer = framed(self.push_before_answer) + answer
-                    self.push_before_answer = None
-                self._writer.write(answer)
-                await self._writer.drain()
-        self._writer.close()
+        try:
+            with suppress(MeterProtocolError, OSError):
+                while data := await self._reader.read(READ_OCTETS):
+                    answer = self._core.receive_data(data)
+                    if answer and self.push_before_answer is not None:
+                        answer = framed(self.push_before_answer) + answer
+                        self.push_before_answer = None
+                    self._writer.write(answer)
+                    await self._writer.drain()
+        finally:
+            self._writer.close()
 
     async def push(self, apdu: bytes) -> None:
         """Push on the connection that is polled, too; OSError while there is none."""

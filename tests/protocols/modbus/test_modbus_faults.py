@@ -25,7 +25,7 @@ from tests.support.waiting import waits_run_out
 pytestmark = pytest.mark.virtual_time
 
 TIMEOUT, LATENCY = 0.2, 0.8
-"""Seconds; the far side keeps a fifth of a second away from both, so that a busy machine changes nothing."""
+"""Seconds."""
 
 
 @asynccontextmanager
