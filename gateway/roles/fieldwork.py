@@ -229,7 +229,8 @@ async def field_work(config: Config, files: CentralFiles) -> AsyncIterator[Field
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     clock = config.clock()
     limits = JournalLimits(retention=timedelta(days=400))
-    journal = await Journal.open(folder / "journal.db", clock=clock, limits=limits)
+    name = f"{config.gateway.name}-field"
+    journal = await Journal.open(folder / "journal.db", clock=clock, limits=limits, gateway=name)
     try:
         yield FieldWork(config, files, clock, journal)
     finally:
