@@ -30,7 +30,7 @@ from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.directory_part import StampingPart
 from gateway.edge.stamping.stored_part import StoredPart
 from gateway.errors import ContractError
-from gateway.roles.journal import journal_limits
+from gateway.roles.journal import former_journals, journal_limits
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.roles.push import PushRole, pushing_meters
@@ -175,6 +175,8 @@ class EdgeRole:
             online=True,
             version=__version__,
             journal=journal.uuid,
+            generation=self.journal.generation,
+            former=former_journals(self.journal),
             first_seq=journal.first_seq,
             last_seq=journal.last_seq,
             lines=tuple(_line_status(line) for line in poller.lines.values()),
@@ -196,6 +198,8 @@ class EdgeRole:
         link = self.link.statistics()
         if link.ack_fault is not None:
             alarms.append(Alarm(code="ack_refused", text=link.ack_fault, count=link.acks_refused))
+        if (twin := self.link.twin_fault) is not None:
+            alarms.append(Alarm(code="twin", text=twin))
         if journal.captures_refused:
             text = "captures came again where the journal's list was forgotten, and were refused"
             alarms.append(Alarm(code="captures_refused", text=text, count=journal.captures_refused))

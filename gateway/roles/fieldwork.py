@@ -26,6 +26,7 @@ from gateway.edge.stamping.clocks import DRIFT_ALARM
 from gateway.edge.stamping.stamp import stamp
 from gateway.errors import GatewayError, PeerUnavailable, UsageError
 from gateway.roles.central_files import CentralFiles
+from gateway.roles.journal import former_journals
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from mapping.changes import Change, Install, Remove
@@ -198,6 +199,8 @@ class FieldWork:
             online=True,
             version="field",
             journal=statistics.uuid,
+            generation=self._journal.generation,
+            former=former_journals(self._journal),
             first_seq=statistics.first_seq,
             last_seq=statistics.last_seq,
             at=self._clock.now(),

@@ -34,7 +34,14 @@ from gateway.contract.messages.readings import (
     MessageMeterTime,
 )
 from gateway.contract.messages.signed import Signed
-from gateway.contract.messages.status import Alarm, ClockStatus, LineStatus, MeterStatus, Status
+from gateway.contract.messages.status import (
+    Alarm,
+    ClockStatus,
+    FormerJournal,
+    LineStatus,
+    MeterStatus,
+    Status,
+)
 
 __all__ = [
     "CONTRACT_VERSION",
@@ -53,6 +60,7 @@ __all__ = [
     "DirectoryPart",
     "DirectoryRequest",
     "Envelope",
+    "FormerJournal",
     "Gap",
     "Identifier",
     "LineStatus",

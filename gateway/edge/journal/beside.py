@@ -43,9 +43,7 @@ class Beside:
         """Return what stands there; None when there is nothing, or nothing readable."""
         try:
             held = json.loads(self._path.read_bytes())
-            return Held(
-                str(held["journal"]), int(held["counter"]), str(held["nonce"]), int(held["last_seq"])
-            )
+            return Held(str(held["journal"]), int(held["counter"]), str(held["nonce"]), int(held["last_seq"]))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):

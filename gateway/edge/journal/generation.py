@@ -79,6 +79,8 @@ def contradiction(begun: Begun, heard: Generation, seq: int) -> str | None:
     A seq beyond the end of the present generation is no such proof: nothing of ours was lost by it.
     """
     own = begun.generation
+    if not heard.counter:
+        return None  # said by who knows of no generations
     if own.is_before(heard):
         return f"it shows generation {own}, and generation {heard} was heard of"
     if own.is_twin_of(heard):

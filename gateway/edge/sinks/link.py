@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 import structlog
 
 from gateway.contract.envelope import parse
-from gateway.contract.messages import Ack, ReplayRequest
+from gateway.contract.messages import Ack, ReplayRequest, Status
 from gateway.contract.topics import TopicKind, TopicName, Topics, gateway_name
 from gateway.edge.sinks.base import JournalReader
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.part_requests import PartRequests
 from gateway.edge.sinks.replays import ReplayQueue
 from gateway.edge.sinks.tasks import first_ended
+from gateway.edge.sinks.twins import TwinWatch
 from gateway.errors import ContractError, GatewayError
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection
@@ -43,7 +44,7 @@ class LinkStatistics:
 
 
 class EdgeLink:
-    """Listens on the sink's connection to `{gateway}/acks`, `replay`, `directory` and `orders`.
+    """Listens on the sink's connection to `{gateway}/acks`, `replay`, `directory`, `orders` and its own `status`.
 
     `on_order` gets the octets of an order's message. `ack_consumers`: whose acknowledgements count,
     nobody else's. A message that cannot be taken is counted and logged; it ends
@@ -72,7 +73,13 @@ class EdgeLink:
             on_sent=lambda entries: self._count(replayed=entries),
             on_refused=self._refused,
         )
+        self._twins = TwinWatch()
         self._statistics = LinkStatistics()
+
+    @property
+    def twin_fault(self) -> str | None:
+        """What to do about another edge under our name; None where there is none."""
+        return self._twins.fault
 
     @property
     def directory_version(self) -> int:
@@ -98,7 +105,8 @@ class EdgeLink:
         names = [*self._topics.from_consumers(self._gateway), self._topics.directory(self._gateway)]
         if self._on_order is not None:
             names.append(self._topics.orders(self._gateway))
-        await connection.subscribe(*names)
+        self._twins.connected(journal)
+        await connection.subscribe(*names, self._topics.status(self._gateway))
         await first_ended(
             self._listen(connection, journal),
             self._replays.send(connection, journal),
@@ -126,6 +134,9 @@ class EdgeLink:
         elif name.kind is TopicKind.DIRECTORY:
             await self._directory.take(message.payload)
             self._count(directory_parts=1)
+        elif name.kind is TopicKind.STATUS:
+            status = parse(message.payload, Status).data
+            await self._twins.heard(status, retained=message.retained, journal=journal)
         elif name.kind is TopicKind.ORDERS and self._on_order is not None:
             await self._on_order(message.payload)
 
