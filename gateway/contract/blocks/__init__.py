@@ -1,5 +1,12 @@
 """The block of captures, version 2 of the contract: encoded by the edge, spliced into batches, read by everybody."""
 
+from gateway.contract.blocks.assemble import (
+    GAPS_TYPE,
+    NumberedBlock,
+    Sender,
+    assemble_blocks,
+    assemble_gaps,
+)
 from gateway.contract.blocks.canonical import block_prefix, canonical, key_of, row_checksum
 from gateway.contract.blocks.encode import (
     SEQ_ROOM,
@@ -15,17 +22,24 @@ from gateway.contract.blocks.encode import (
     numbered,
     revised,
 )
+from gateway.contract.blocks.version_1 import from_version_1
 
 __all__ = [
+    "GAPS_TYPE",
     "SEQ_ROOM",
     "BlockTemplate",
     "EncodedBlock",
     "EncodedRow",
     "Keyed",
     "Layout",
+    "NumberedBlock",
+    "Sender",
+    "assemble_blocks",
+    "assemble_gaps",
     "block_prefix",
     "canonical",
     "encode_block",
+    "from_version_1",
     "holders_of",
     "interval_of",
     "key_of",

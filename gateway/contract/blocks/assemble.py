@@ -56,21 +56,16 @@ def assemble_gaps(gaps: Sequence[tuple[int, bytes]], sender: Sender, *, time: st
     return _batch(members, (gaps[0][0], gaps[-1][0]), sender, GAPS_TYPE, "gaps", time)
 
 
-def _batch(
-    members: bytes, span: tuple[int, int], sender: Sender, type: str, schema: str, time: str
-) -> bytes:
+def _batch(members: bytes, span: tuple[int, int], sender: Sender, type: str, schema: str, time: str) -> bytes:
     identity = f"{sender.journal}/{span[0]}-{span[1]}"
     head = envelope_head(identity, gateway_source(sender.gateway), type, time, f"v2/{schema}.json")
-    return (
-        b'%b{"journal":%b,"generation":"%b","gateway":%b,"first_seq":%d,"last_seq":%d,%b}}'
-        % (
-            head,
-            quoted(sender.journal).encode(),
-            str(sender.generation).encode(),
-            quoted(sender.gateway).encode(),
-            *span,
-            members,
-        )
+    return b'%b{"journal":%b,"generation":"%b","gateway":%b,"first_seq":%d,"last_seq":%d,%b}}' % (
+        head,
+        quoted(sender.journal).encode(),
+        str(sender.generation).encode(),
+        quoted(sender.gateway).encode(),
+        *span,
+        members,
     )
 
 

@@ -11,7 +11,7 @@ its number, not its revision, not whose it is. In Python:
 
 >>> row = {"at": "2026-11-23T18:30:00Z", "values": ["412", "231.4"]}
 >>> key_of(canonical(["5f0c9e0a7a3c4d11", "GEN:1", "2026-11-23T18:30:42Z", 1800, row]))
-'KEY'
+'6f62a25e5be36699'
 """
 
 from __future__ import annotations

@@ -143,7 +143,10 @@ def interval_of(reading: ReadingSet) -> int | None:
 
 
 class EncodedRow(NamedTuple):
-    """One capture of a block. `value_hash` tells a repeat from a revision: quantities, values, and trust in the time."""
+    """One capture of a block.
+
+    `value_hash` tells a repeat from a revision: it covers quantities, values, and whether the time is trusted.
+    """
 
     capture_id: str
     at: datetime
@@ -180,10 +183,8 @@ def encode_block(template: BlockTemplate, readings: Sequence[ReadingSet]) -> Enc
 
     Times of rows are taken as they are: whoever stamps has judged them (`stamp`).
     """
-    head, prefix, seed = _head(template)
+    head, prefix, seed = block_head(template)
     start_of_id = f"{template.meter}/{template.layout.profile}/"
-    untrusted = template.reason is Unattributed.UNTRUSTED_TIME
-    seed = seed + b"?" if untrusted else seed
     whole = template.interval is not None
     rows = []
     for reading in readings:
@@ -204,7 +205,7 @@ def encode_block(template: BlockTemplate, readings: Sequence[ReadingSet]) -> Enc
 
 
 @lru_cache(maxsize=1_024)
-def _head(template: BlockTemplate) -> tuple[bytes, bytes, bytes]:
+def block_head(template: BlockTemplate) -> tuple[bytes, bytes, bytes]:
     """Return the octets up to the first row, the beginning of what is checked, and what hashes of values begin with."""
     received_at, layout = rfc3339(template.received_at), template.layout.keyed.key
     members = [f'"directory":{quoted(template.directory)}']
@@ -214,18 +215,16 @@ def _head(template: BlockTemplate) -> tuple[bytes, bytes, bytes]:
         members.append(f'"holders":"{template.holders.key}"')
     if template.interval is not None:
         members.append(f'"interval":{template.interval}')
-    members += [
-        f'"layout":"{layout}"',
-        f'"meter":{quoted_often(template.meter)}',
-    ]
+    meter = quoted_often(template.meter)
+    members += [f'"layout":"{layout}"', f'"meter":{meter}']
     if template.reason is not None:
         members.append(f'"reason":"{template.reason.value}"')
     members.append(f'"received_at":"{received_at}"')
     head = f'{{{",".join(members)},"captures":['.encode()
-    meter = quoted_often(template.meter)
     interval = "null" if template.interval is None else str(template.interval)
     prefix = f'["{layout}",{meter},"{received_at}",{interval},'.encode()
-    return head, prefix, layout.encode()
+    trust = "?" if template.reason is Unattributed.UNTRUSTED_TIME else ""
+    return head, prefix, f"{layout}{trust}".encode()
 
 
 def _row(reading: ReadingSet, at: str, values: str, whole: bool) -> str:
