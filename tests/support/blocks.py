@@ -9,10 +9,12 @@ from hashlib import blake2b
 from typing import Any
 
 from gateway.contract.blocks import (
+    READINGS_TYPE,
     BlockTemplate,
     EncodedBlock,
     NumberedBlock,
     Sender,
+    assemble_blocks,
     encode_block,
     holders_of,
     interval_of,
@@ -79,8 +81,14 @@ def encoded(*readings: ReadingSet, **changed: Any) -> EncodedBlock:
 def strangers_checksum(block: dict[str, Any], row: dict[str, Any]) -> str:
     """Compute the checksum by what the documents say, with nothing of the gateway's."""
     covered = {name: value for name, value in row.items() if name not in ("checksum", "value_rev")}
-    array = [block["layout"], block["meter"], block["received_at"], block.get("interval"), covered]
-    text = json.dumps(array, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return canonical_key(
+        [block["layout"], block["meter"], block["received_at"], block.get("interval"), covered]
+    )
+
+
+def canonical_key(value: Any) -> str:
+    """Name a JSON value by its canonical text, as the documents say."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
@@ -116,3 +124,12 @@ def numbered_block(first: int, made: EncodedBlock) -> NumberedBlock:
         layout=made.template.layout.keyed,
         holders=made.template.holders,
     )
+
+
+def batch_of(*blocks: EncodedBlock, type: str = READINGS_TYPE, first: int = 17) -> bytes:
+    """Assemble blocks whose captures are numbered from `first` on without a hole."""
+    placed = []
+    for block in blocks:
+        placed.append(numbered_block(first, block))
+        first += len(block.rows)
+    return assemble_blocks(placed, SENDER, type=type, time="2026-11-24T18:31:00Z")

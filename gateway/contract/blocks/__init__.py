@@ -1,7 +1,6 @@
 """The block of captures, version 2 of the contract: encoded by the edge, spliced into batches, read by everybody."""
 
 from gateway.contract.blocks.assemble import (
-    GAPS_TYPE,
     NumberedBlock,
     Sender,
     assemble_blocks,
@@ -22,17 +21,25 @@ from gateway.contract.blocks.encode import (
     numbered,
     revised,
 )
+from gateway.contract.blocks.read import BlocksRead, ReadBlock, ReadRow, RefusedRow, read_blocks
+from gateway.contract.blocks.types import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE
 from gateway.contract.blocks.version_1 import from_version_1
 
 __all__ = [
+    "EVENTS_TYPE",
     "GAPS_TYPE",
+    "READINGS_TYPE",
     "SEQ_ROOM",
     "BlockTemplate",
+    "BlocksRead",
     "EncodedBlock",
     "EncodedRow",
     "Keyed",
     "Layout",
     "NumberedBlock",
+    "ReadBlock",
+    "ReadRow",
+    "RefusedRow",
     "Sender",
     "assemble_blocks",
     "assemble_gaps",
@@ -45,6 +52,7 @@ __all__ = [
     "key_of",
     "layout_of",
     "numbered",
+    "read_blocks",
     "revised",
     "row_checksum",
 ]

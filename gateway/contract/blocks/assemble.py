@@ -6,13 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gateway.contract.blocks.encode import Keyed, numbered
+from gateway.contract.blocks.types import GAPS_TYPE
 from gateway.contract.capture_body import with_seq
 from gateway.contract.envelope import envelope_head, gateway_source
 from gateway.contract.generation import Generation
 from gateway.contract.values import quoted
-
-GAPS_TYPE = "meter-gateway.gaps.changed.v2"
-"""CloudEvents type of a batch of gaps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
