@@ -297,11 +297,11 @@ def test_the_reader_and_the_models_take_the_same_messages(
             for step in path[:-1]:
                 inner = inner[step]
             if how == "put":
-                inner[path[-1]] = value
+                inner[path[-1]] = copy.deepcopy(value)
             elif how == "drop":
                 del inner[path[-1]]
             else:
-                inner[path[-1]]["newer"] = value
+                inner[path[-1]]["newer"] = copy.deepcopy(value)
         except (KeyError, IndexError, TypeError):
             continue
     if righted:
