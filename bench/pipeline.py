@@ -34,10 +34,9 @@ import paho.mqtt.client as paho
 import structlog
 from paho.mqtt.enums import CallbackAPIVersion
 
-from gateway.edge.journal.entry import Entry
-
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from gateway.contract.generation import Generation
 from gateway.contract.messages import Status
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
@@ -72,6 +71,7 @@ class Directory:
     """One account for all: what a lookup costs is the mapping's own bench."""
 
     version = 1
+    generation = Generation(1, "00000001")
     answer = Attributions(
         accounts=(
             Attribution(
@@ -85,15 +85,19 @@ class Directory:
     def attributions(self, *_: object) -> Attributions:
         return self.answer
 
+    def epoch(self, _: str) -> int:
+        return 1
+
 
 def reading_sets(count: int, base: int) -> list[ReadingSet]:
-    """Decoded sets, each at a second of its own."""
+    """Decoded sets, each at a second of its own; those of one poll (a group) were received together."""
     times = [T0 + timedelta(seconds=base + n) for n in range(count)]
+    received = [times[min(n - n % GROUP + GROUP, count) - 1] for n in range(count)]
     return [
         ReadingSet(
             profile=ProfileName.INSTANTANEOUS,
             at=at,
-            received_at=at,
+            received_at=received[n],
             values=tuple((q, Number(23_000 + n, scaler, unit)) for q, unit, scaler in LAYOUT),
         )
         for n, at in enumerate(times)
@@ -112,9 +116,9 @@ async def durable(journal: Journal, sets: list[ReadingSet], lanes: int = LANES) 
     async def lane() -> None:
         for number, group in waiting:
             meter = f"GEN:{number % 100:08}"
-            captures = tuple(stamp(one, meter, directory, disciplined=True) for one in group)
+            blocks = stamp(group, meter, directory, disciplined=True)
             mark = ((meter, "instantaneous", group[-1].at),)
-            await journal.append(JournalBatch(captures=captures, watermarks=mark))
+            await journal.append(JournalBatch(blocks=blocks, watermarks=mark))
 
     begun = time.perf_counter()
     await asyncio.gather(*(lane() for _ in range(lanes)))

@@ -18,11 +18,12 @@ from gateway.central.ledger.ledger import Ledger
 from gateway.config.file import Config
 from gateway.config.meters import MeterSection
 from gateway.contract.messages import Status
-from gateway.edge.journal.entry import CaptureRecord, JournalBatch
+from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.stamping.clocks import DRIFT_ALARM
+from gateway.edge.stamping.directory_part import StampingPart
 from gateway.edge.stamping.stamp import stamp
 from gateway.errors import GatewayError, PeerUnavailable, UsageError
 from gateway.roles.central_files import CentralFiles
@@ -143,8 +144,9 @@ class FieldWork:
         Raises PeerUnavailable when the ledger does not show it within `PROOF_SECONDS`. The reading stays in the
         visit's journal and is delivered at the next visit.
         """
-        record = stamp(reading.taken, reading.meter, snapshot, disciplined=self._clock.disciplined())
-        await self._journal.append(JournalBatch(captures=(record,)))
+        part = StampingPart(snapshot)
+        [block] = stamp([reading.taken], reading.meter, part, disciplined=self._clock.disciplined())
+        await self._journal.append(JournalBatch(blocks=(block,)))
         sink = MqttSink(
             mqtt_settings(self._config.mqtt, f"{self._gateway}-edge"),
             self._gateway,
@@ -153,23 +155,23 @@ class FieldWork:
         )
         delivering = asyncio.create_task(sink.run(self._journal))
         try:
-            return await self._wait_for_proof(record, reading, snapshot, sink)
+            return await self._wait_for_proof(block.rows[0].capture_id, reading, snapshot, sink)
         finally:
             delivering.cancel()
             await asyncio.gather(delivering, return_exceptions=True)
 
     async def _wait_for_proof(
-        self, record: CaptureRecord, reading: Reading, snapshot: DirectorySnapshot, sink: MqttSink
+        self, capture_id: str, reading: Reading, snapshot: DirectorySnapshot, sink: MqttSink
     ) -> Proof:
         ledger = Ledger(self._files.ledger, read_only=True)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PROOF_SECONDS
         try:
-            while (stored := await asyncio.to_thread(ledger.captures.get, record.capture_id)) is None:
+            while (stored := await asyncio.to_thread(ledger.captures.get, capture_id)) is None:
                 if loop.time() > deadline:
                     fault = sink.statistics().last_error or "central did not store it: is central running?"
                     raise PeerUnavailable(
-                        f"central does not show the reading {record.capture_id} after {PROOF_SECONDS:g} s: {fault}"
+                        f"central does not show the reading {capture_id} after {PROOF_SECONDS:g} s: {fault}"
                     )
                 await asyncio.sleep(0.1)
         finally:
@@ -179,7 +181,7 @@ class FieldWork:
         first = whose.accounts[0] if whose.accounts else None
         return Proof(
             meter=reading.meter,
-            capture_id=record.capture_id,
+            capture_id=capture_id,
             energy=_energy(value),
             role=first.role.value if first else "none",
             account=(first.account_number or first.legacy_number) if first else None,

@@ -70,13 +70,13 @@ class ReplayQueue:
             batcher = Batcher(self._topics, self._gateway, self._limits)
             batcher.take(journal.deliverable(entries), now=0.0)
             if entries:
-                journal.note_sent(MQTT_SINK, entries[-1].seq)
+                journal.note_sent(MQTT_SINK, entries[-1].last)
             while (batch := batcher.next(0.0, flush=True)) is not None:
                 try:
-                    await connection.publish(batch.topic, batch_message(batch, journal.uuid, self._gateway))
+                    await connection.publish(batch.topic, batch_message(batch, journal, self._gateway))
                 except PeerRefusedData as error:
                     # Left out, lest one entry that the broker never takes ends every connection again.
-                    if len(batch.entries) > 1:
+                    if batch.count > 1:
                         batcher.again(batch)
                         continue
                     self._on_refused(f"{batch.topic} (replay of {batch.first})", error)
@@ -85,10 +85,10 @@ class ReplayQueue:
                         batcher.instead(batch, tombstone)
                         continue
                 else:
-                    self._on_sent(len(batch.entries))
+                    self._on_sent(batch.count)
                 batcher.done(batch)
             # `read` gives so many at a time; an empty answer means that the range was trimmed meanwhile.
-            if entries and entries[-1].seq < last:
-                self._waiting[0] = (entries[-1].seq + 1, last)
+            if entries and entries[-1].last < last:
+                self._waiting[0] = (entries[-1].last + 1, last)
             else:
                 self._waiting.popleft()

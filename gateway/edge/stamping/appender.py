@@ -45,26 +45,24 @@ class ReadingAppender:
         """
         now, directory = self._clock.now(), self._directory()
         disciplined = self._clock.disciplined()
-        captures = tuple(
-            stamp(
-                row,
-                meter,
-                directory,
-                disciplined=disciplined,
-                # A gateway that does not know the time cannot call a row one of the future.
-                clock_trusted=clock_trusted and not (disciplined and is_ahead(row, now)),
-            )
-            for row in rows
+        blocks = stamp(
+            rows,
+            meter,
+            directory,
+            disciplined=disciplined,
+            # A gateway that does not know the time cannot call a row one of the future.
+            clock_trusted=lambda row: clock_trusted and not (disciplined and is_ahead(row, now)),
         )
-        for capture in captures:
-            if len(capture.body) > MAX_BODY:
+        for block in blocks:
+            if sum(len(row.body) for row in block.rows) > MAX_BODY:  # then it is one row
                 raise MeterProtocolError(
-                    f"{capture.capture_id} is longer than {MAX_BODY} octets as a message"
+                    f"a row of {meter}, {block.template.layout.profile}, is longer than {MAX_BODY} octets"
+                    " as a message"
                 )
-        if not (captures or watermarks or gaps):
+        if not (blocks or watermarks or gaps):
             return 0
         span = await self._journal.append(
-            JournalBatch(captures=captures, watermarks=watermarks, gaps=gaps, revise=revise)
+            JournalBatch(blocks=blocks, watermarks=watermarks, gaps=gaps, revise=revise)
         )
         # Fewer where a gap was open already: then one capture too few is told, which only counters show.
         return max(0, span.last - span.first + 1 - len(gaps))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from gateway.contract.generation import NO_GENERATION, Generation
 from mapping.directory import Attributions
 from mapping.snapshot import DirectorySnapshot
 
 
 @dataclass(frozen=True, slots=True)
 class StampingPart:
-    """A snapshot that central made for certain meters.
+    """A snapshot that central made for certain meters, of one life of its directory.
 
     Of a meter that is not in it the part's version says nothing: the meter may have been added to the
     configuration after the part was made. Such captures are stamped with version 0, so that whatever
@@ -19,6 +21,12 @@ class StampingPart:
     """
 
     snapshot: DirectorySnapshot
+    generation: Generation = NO_GENERATION
+    epochs: Mapping[str, int] = field(default_factory=dict)
+
+    def epoch(self, meter: str) -> int:
+        """Return the epoch of the meter's allocation to this gateway; 0 where there is none."""
+        return self.epochs.get(meter, 0)
 
     @property
     def version(self) -> int:
