@@ -167,35 +167,13 @@ def parse(payload: bytes, data: type[M], *, limit: int = MAX_MESSAGE) -> Parsed[
     try:
         read = _parser(data).model_validate_json(payload)
     except ValidationError as error:
-        raise ContractError(_first_problem(error)) from error
+        raise ContractError(first_problem(error)) from error
     except (RecursionError, OverflowError) as error:
         raise ContractError(f"$: {error}") from error
     expected = TYPE_OF.get(data)
     if expected is not None and read.type not in (expected, of_version_1(expected)):
         raise ContractError(f"$.type: {read.type!r} where {expected!r} belongs")
     return Parsed(read.id, read.source, read.type, read.time, read.data)
-
-
-def parse_batch(payload: bytes, *, limit: int = MAX_MESSAGE) -> Parsed[Batch]:
-    """Read a batch of readings, events or gaps.
-
-    Raises ContractError as `parse` does, and where the sequence numbers are missing, do not rise, or lie
-    outside first_seq..last_seq; a batch without entries is none.
-    """
-    parsed = parse(payload, Batch, limit=limit)
-    if parsed.type not in BATCH_TYPES:
-        raise ContractError(f"$.type: {parsed.type!r} is not a batch of version 1")
-    batch = parsed.data
-    previous = 0
-    for path, seq in _sequence(batch):
-        if seq is None:
-            raise ContractError(f"{path}.seq: missing")
-        if not max(previous + 1, batch.first_seq) <= seq <= batch.last_seq:
-            raise ContractError(f"{path}.seq: {seq} does not rise within {batch.first_seq}..{batch.last_seq}")
-        previous = seq
-    if not previous:
-        raise ContractError("$.data: a batch without entries")
-    return parsed
 
 
 def parse_data(payload: bytes, model: type[M], *, limit: int = MAX_MESSAGE) -> M:
@@ -205,7 +183,7 @@ def parse_data(payload: bytes, model: type[M], *, limit: int = MAX_MESSAGE) -> M
     try:
         return model.model_validate_json(payload)
     except ValidationError as error:
-        raise ContractError(_first_problem(error)) from error
+        raise ContractError(first_problem(error)) from error
     except (RecursionError, OverflowError) as error:
         raise ContractError(f"$: {error}") from error
 
@@ -217,7 +195,7 @@ def event_type(payload: bytes, *, limit: int = MAX_MESSAGE) -> str:
     try:
         return _TypeOnly.model_validate_json(payload).type
     except ValidationError as error:
-        raise ContractError(_first_problem(error)) from error
+        raise ContractError(first_problem(error)) from error
 
 
 def parse_change(payload: bytes) -> Parsed[AttributionChanged] | Parsed[NamingChanged]:
@@ -231,19 +209,13 @@ class _TypeOnly(Message):
     type: Identifier
 
 
-def _sequence(batch: Batch) -> list[tuple[str, int | None]]:
-    if batch.captures and batch.gaps:
-        raise ContractError("$.data: captures and gaps do not share a batch")
-    captures = [(f"$.data.captures[{i}]", capture.seq) for i, capture in enumerate(batch.captures)]
-    return captures or [(f"$.data.gaps[{i}]", gap.seq) for i, gap in enumerate(batch.gaps)]
-
-
 @lru_cache(maxsize=64)
 def _parser(data: type[M]) -> type[_Parsed[M]]:
     return cast("type[_Parsed[M]]", _Parsed.__class_getitem__(data))
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """Return the JSON path of the first problem and what is wrong there."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     first = problems[0]
     path = "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.contract.batches import parse_batch
 from gateway.contract.capture_body import (
     SEQ_ROOM,
     cut_captures,
@@ -15,7 +16,7 @@ from gateway.contract.capture_body import (
     with_seq,
     with_value_rev,
 )
-from gateway.contract.envelope import READINGS_TYPE, assemble, parse_batch
+from gateway.contract.envelope import READINGS_TYPE, assemble
 from gateway.contract.golden import golden_messages
 from gateway.contract.messages import Capture
 from gateway.errors import ContractError

@@ -7,7 +7,8 @@ import json
 import jsonschema
 import pytest
 
-from gateway.contract.envelope import TYPE_OF, parse, parse_batch, parse_change
+from gateway.contract.batches import parse_batch
+from gateway.contract.envelope import TYPE_OF, parse, parse_change
 from gateway.contract.golden import KEY, golden_messages
 from gateway.contract.messages import DirectoryPart, Signed
 from gateway.contract.schemas import documents

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.contract.batches import parse_batch
 from gateway.contract.envelope import (
     GAPS_TYPE,
     MAX_MESSAGE,
     READINGS_TYPE,
     assemble,
     parse,
-    parse_batch,
     parse_change,
     parse_data,
 )

@@ -88,6 +88,7 @@ class BlocksRead:
     """A batch of blocks. `refused` are the captures that were not taken, in rising seq."""
 
     id: str
+    source: str
     type: str
     time: datetime
     journal: str
@@ -125,6 +126,7 @@ def read_blocks(payload: bytes, *, limit: int) -> BlocksRead:
     tables.refuse_unused()
     return BlocksRead(
         id=envelope.id,
+        source=envelope.source,
         type=envelope.type,
         time=_instant("$.time", envelope.time),
         journal=data.journal,

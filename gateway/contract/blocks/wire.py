@@ -215,3 +215,18 @@ class GapBatch(_OfOneJournal):
     """The data of gaps topics: gaps of one journal in rising seq."""
 
     gaps: Annotated[tuple[BlockGap, ...], Field(min_length=1, max_length=MAX_CAPTURES)]
+
+
+class _GapsOfOneJournal(_OfOneJournal):
+    gaps: Annotated[tuple[dict[str, Any], ...], Field(min_length=1, max_length=MAX_CAPTURES)]
+
+
+class GapFrame(Part):
+    """A batch of gaps in its envelope, the gaps themselves unread: one that is wrong spoils no other."""
+
+    specversion: Literal["1.0"]
+    id: Identifier
+    source: Identifier
+    type: Literal["meter-gateway.gaps.changed.v2"]
+    time: InstantText
+    data: _GapsOfOneJournal

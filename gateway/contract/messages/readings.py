@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from gateway.contract.generation import NO_GENERATION, GenerationText
 from gateway.contract.messages.base import (
     MAX_SEQ,
     AccountNumberText,
@@ -32,13 +33,21 @@ class CaptureValue(Message):
 
 
 class MessageAttribution(Message):
-    """One account that the capture belongs to, as named when it was published."""
+    """One account that the capture belongs to, as named when it was published.
+
+    A `partial` one held the meter from `from` (inclusive) to `to` (exclusive), inside the capture's interval.
+    Version 1 did not say so.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
 
     account_id: Identifier
     account_number: AccountNumberText | None
     legacy_number: Identifier | None
     usage_point: Identifier
     role: Literal["normal", "final", "opening", "partial"]
+    since: UtcTime | None = Field(default=None, alias="from")
+    until: UtcTime | None = Field(default=None, alias="to")
 
 
 class MessageMeterTime(Message):
@@ -65,9 +74,12 @@ class Capture(Message):
     quality: str
     values: tuple[CaptureValue, ...]
     attributions: tuple[MessageAttribution, ...]
-    reason: Literal["no_account", "not_a_consumer", "untrusted_time", "identity_mismatch"] | None
+    reason: Identifier | None
     directory_version: Version
+    directory_generation: GenerationText = NO_GENERATION
+    epoch: int = Field(default=0, ge=0, le=MAX_SEQ)
     raw: str | None = None
+    checksum: str | None = None
 
 
 class Gap(Message):
@@ -85,9 +97,13 @@ class Gap(Message):
 
 
 class Batch(Message):
-    """The data of readings, events and gaps topics: entries of one journal in rising seq."""
+    """The data of readings, events and gaps topics: entries of one journal in rising seq.
+
+    A sender of version 1 names no generation.
+    """
 
     journal: Identifier
+    generation: GenerationText = NO_GENERATION
     gateway: Identifier
     first_seq: Seq
     last_seq: Seq
