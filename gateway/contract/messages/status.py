@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from gateway.contract.codes import ALARM_CODES, FromList
 from gateway.contract.messages.base import MAX_SEQ, Identifier, Message, UtcTime, Version
 
 
@@ -38,7 +39,7 @@ class ClockStatus(Message):
 class Alarm(Message):
     """Something a person should look at; `code` is stable, `count` how often since `since`."""
 
-    code: Identifier
+    code: Annotated[Identifier, FromList(ALARM_CODES)]
     text: str
     since: UtcTime | None = None
     count: int = Field(default=1, ge=0)
