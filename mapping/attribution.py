@@ -88,9 +88,7 @@ class Stand(NamedTuple):
     who: Holder | Unattributed
 
 
-def standing(
-    installations: Sequence[Installation], holdings: Mapping[str, Sequence[Holding]]
-) -> list[Stand]:
+def standing(installations: Sequence[Installation], holdings: Mapping[str, Sequence[Holding]]) -> list[Stand]:
     """Return whose a meter is over all time, from its first row on; before that nobody knows it (`no_account`)."""
     held = segments(installations, holdings)
     edges = {t for row in installations for t in (row.valid_from, row.valid_to) if t is not None}
@@ -115,7 +113,9 @@ def why_nobody(
     """
     for fitted in installations:
         if fitted.valid_from <= at < (fitted.valid_to or FOREVER):
-            ended = any(h.valid_to is not None and h.valid_to <= at for h in holdings.get(fitted.usage_point, ()))
+            ended = any(
+                h.valid_to is not None and h.valid_to <= at for h in holdings.get(fitted.usage_point, ())
+            )
             if ended or fitted.role is not Role.CONSUMER:
                 return Unattributed.NOT_A_CONSUMER
     return Unattributed.NO_ACCOUNT

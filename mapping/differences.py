@@ -70,7 +70,9 @@ def _pieces(
     before: list[Stand], after: list[Stand]
 ) -> Iterator[tuple[datetime, datetime | None, Holder | Unattributed, Holder | Unattributed]]:
     """Cut time at every change of either; inside a piece both answers stand still. The last is open (None)."""
-    changes = sorted([*((s.start, 0, s.who) for s in before), *((s.start, 1, s.who) for s in after)], key=itemgetter(0))
+    changes = sorted(
+        [*((s.start, 0, s.who) for s in before), *((s.start, 1, s.who) for s in after)], key=itemgetter(0)
+    )
     now: list[Holder | Unattributed] = [Unattributed.NO_ACCOUNT, Unattributed.NO_ACCOUNT]
     for (start, which, who), following in zip_longest(changes, changes[1:]):
         now[which] = who

@@ -145,7 +145,9 @@ class DirectorySnapshot:
 
     def _rows(self, meter: str, version: int) -> tuple[list[Installation], dict[str, list[Holding]]]:
         fitted = _visible(self._installations.get(meter, ()), version)
-        return fitted, {f.usage_point: _visible(self._holdings.get(f.usage_point, ()), version) for f in fitted}
+        return fitted, {
+            f.usage_point: _visible(self._holdings.get(f.usage_point, ()), version) for f in fitted
+        }
 
     def name(self, account_id: str, kind: NumberKind, version: int | None = None) -> str | None:
         """Return an account's number of one kind, as known in a version (None: this one)."""

@@ -119,7 +119,9 @@ def wrap(
     """
     name = type or TYPE_OF[message.__class__]
     head = _head(id, source, name, rfc3339(time), SCHEMA_OF[message.__class__])
-    return head + message.model_dump_json().encode() + b"}"
+    # Absent is absent; only the batches of version 1 say `null`.
+    data = message.model_dump_json(exclude_none=not isinstance(message, Batch))
+    return head + data.encode() + b"}"
 
 
 def assemble(
