@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from gateway.contract.generation import DirectoryVersionText
 from gateway.contract.messages.base import AccountNumberText, Identifier, Message, UtcTime
+from gateway.contract.messages.generation import DirectoryVersionText
 
 
 class AttributedAccount(Message):

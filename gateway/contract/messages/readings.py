@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from gateway.contract.generation import NO_GENERATION, DirectoryVersion, GenerationText
 from gateway.contract.messages.base import (
     MAX_SEQ,
     AccountNumberText,
@@ -17,6 +16,7 @@ from gateway.contract.messages.base import (
     UtcTime,
     Version,
 )
+from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion, GenerationText
 
 
 class CaptureValue(Message):
