@@ -17,6 +17,7 @@ from gateway.contract.messages.base import (
     UtcTime,
     Version,
 )
+from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion, GenerationText
 
 
 class CaptureValue(Message):
@@ -42,8 +43,8 @@ class MessageAttribution(Message):
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
 
     account_id: Identifier
-    account_number: AccountNumberText | None
-    legacy_number: Identifier | None
+    account_number: AccountNumberText | None = None
+    legacy_number: Identifier | None = None
     usage_point: Identifier
     role: Literal["normal", "final", "opening", "partial"]
     since: UtcTime | None = Field(default=None, alias="from")
@@ -80,6 +81,11 @@ class Capture(Message):
     epoch: int = Field(default=0, ge=0, le=MAX_SEQ)
     raw: str | None = None
     checksum: str | None = None
+
+    @property
+    def directory(self) -> DirectoryVersion:
+        """The state of the directory that stamped it."""
+        return DirectoryVersion(self.directory_generation, self.directory_version)
 
 
 class Gap(Message):
