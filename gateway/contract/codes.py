@@ -15,7 +15,6 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from mapping.directory import Unattributed
-from protocols.dlms.data.units import UNIT_NAMES
 from protocols.names import NAMES
 from protocols.reading import MissingReason, Quality
 

@@ -56,7 +56,6 @@ TYPE_OF: dict[type[Message], str] = {
 """CloudEvents `type` by message; batches and signed messages name theirs when they are made."""
 
 SCHEMA_OF: dict[type[Message], str] = {
-    Batch: "batch",
     Status: "status",
     Ack: "ack",
     ReplayRequest: "replay-request",
@@ -127,7 +126,7 @@ def wrap(
     b'{"specversion":"1.0","id":"central/j/7", … ,"data":{"journal":"j","seq":7,"consumer":"central"}}'
     """
     name = type or TYPE_OF[message.__class__]
-    schema = f"v2/{SCHEMA_OF[message.__class__]}.json"
+    schema = "v1/batch.json" if isinstance(message, Batch) else f"v2/{SCHEMA_OF[message.__class__]}.json"
     head = envelope_head(id, source, name, rfc3339(time), schema)
     # Absent is absent; only the batches of version 1 say `null`.
     data = message.model_dump_json(exclude_none=not isinstance(message, Batch))
@@ -146,7 +145,7 @@ def assemble(
     member = b"gaps" if type == GAPS_TYPE else b"captures"
     return b"".join(
         (
-            envelope_head(f"{journal}/{first}-{last}", gateway_source(gateway), type, time, "v2/batch.json"),
+            envelope_head(f"{journal}/{first}-{last}", gateway_source(gateway), type, time, "v1/batch.json"),
             b'{"journal":%b,"gateway":%b,"first_seq":%d,"last_seq":%d,"%b":['
             % (_quote(journal), _quote(gateway), first, last, member),
             b",".join([with_seq(body, seq) for seq, body in entries]),

@@ -23,9 +23,11 @@ from gateway.contract.envelope import (
 from gateway.contract.golden import golden_messages
 from gateway.contract.messages import Ack, Batch, Capture, Gap, Signed, Status, rfc3339
 from gateway.errors import ContractError
+from tests.support.contract_golden import GOLDEN_1
 from tests.support.journal_records import capture, gap_record
 
-GOLDEN = golden_messages()
+GOLDEN = golden_messages() | GOLDEN_1
+"""Of both versions; the batches are those of version 1."""
 
 
 def refusal(read: Callable[[bytes], object], payload: bytes) -> str:

@@ -20,8 +20,8 @@ from gateway.contract.codes import (
     UNITS,
     FromList,
 )
-from gateway.contract.generation import GenerationText
 from gateway.contract.messages import MAX_SEQ, AccountNumberText, Identifier, Seq, Version, rfc3339
+from gateway.contract.messages.generation import GenerationText
 
 MAX_COLUMNS = 1_024
 """Values of one row; a meter's largest profile has some hundreds."""

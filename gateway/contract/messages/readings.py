@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from gateway.contract.generation import NO_GENERATION, GenerationText
 from gateway.contract.messages.base import (
     MAX_SEQ,
     AccountNumberText,
