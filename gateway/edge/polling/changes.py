@@ -16,11 +16,12 @@ class Subject(StrEnum):
 
 
 class Change(NamedTuple):
-    """The newest change of one meter or line: its number among all changes, and which it is."""
+    """The newest change of one meter or line: its number among all changes, which it is, and its health since."""
 
     number: int
     subject: Subject
     name: str
+    health: str
 
 
 class HealthChanges:
@@ -58,14 +59,14 @@ class HealthChanges:
     def since(self, number: int) -> list[Change]:
         """Return the last change of all that changed after `number`, oldest first; looks at no other."""
         found = []
-        for (subject, name), (at, _) in reversed(self._last.items()):
+        for (subject, name), (at, health) in reversed(self._last.items()):
             if at <= number:
                 break
-            found.append(Change(at, subject, name))
+            found.append(Change(at, subject, name, health))
         found.reverse()
         return found
 
     def all(self) -> Iterator[Change]:
         """Yield the last change of every meter and line, oldest first."""
-        for (subject, name), (at, _) in list(self._last.items()):
-            yield Change(at, subject, name)
+        for (subject, name), (at, health) in list(self._last.items()):
+            yield Change(at, subject, name, health)

@@ -21,7 +21,7 @@ def test_counts_and_changes() -> None:
     assert changes.note(METER, "GEN:1", "ok")
     assert not changes.note(METER, "GEN:1", "ok")
     assert changes.counts(METER) == {"new": 1, "ok": 1}
-    assert changes.since(3) == [Change(4, METER, "GEN:1")]
+    assert changes.since(3) == [Change(4, METER, "GEN:1", "ok")]
     assert changes.since(4) == []
     assert [change.number for change in changes.all()] == [1, 3, 4]
 
