@@ -64,7 +64,7 @@ class EdgeStatus:
         if journal.full_reason is not None:
             yield Alarm(code="journal_full", text=journal.full_reason, since=journal.full_since)
         if self.poller.paused is not None:
-            yield Alarm(code="reading_paused", text=edge.poller.paused, since=edge.poller.paused_since)
+            yield Alarm(code="reading_paused", text=self.poller.paused, since=self.poller.paused_since)
         yield from (Alarm(code=a.code, text=a.text, since=a.since) for a in journal.alarms)
         link = self.link.statistics()
         if link.ack_fault is not None:
