@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
@@ -41,8 +41,6 @@ class Message(BaseModel):
     """Base of all messages: frozen; a newer sender may add fields, which are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
-    absent_not_null: ClassVar[bool] = False
-    """Whether a member that has no value is left out when the message is sent, and never written as null."""
 
 
 class Envelope(Message):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -23,8 +23,6 @@ Counts = Annotated[dict[Identifier, Annotated[int, Field(ge=0, le=MAX_SEQ)]], Fi
 class LineStatus(Message):
     """One communication path as the edge sees it."""
 
-    absent_not_null: ClassVar[bool] = True
-
     name: Identifier
     state: Literal["up", "down", "idle", "busy"]
     detail: str | None = None
@@ -36,8 +34,6 @@ class MeterStatus(Message):
 
     `since` and `last_reading_at` are those of the change.
     """
-
-    absent_not_null: ClassVar[bool] = True
 
     meter: Identifier
     line: Identifier | None = None
@@ -74,8 +70,6 @@ class Status(Message):
     `visit` is a field engineer's: nobody waits for it once it is over.
     """
 
-    absent_not_null: ClassVar[bool] = True
-
     gateway: Identifier
     role: Literal["edge", "visit"] = "edge"
     online: bool
@@ -102,8 +96,6 @@ class StatusChanges(Message):
     `from_seq` 0 begins anew: such messages, `part` 1 to `parts` with one `to_seq`, list everything, and what they
     do not name is gone. Whoever finds `from_seq` beyond the next number missed something: it asks for the list.
     """
-
-    absent_not_null: ClassVar[bool] = True
 
     gateway: Identifier
     run: Run
