@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,9 +23,13 @@ from gateway.contract.messages import (
     ReplayRequest,
     Signed,
     Status,
+    StatusChanges,
+    StatusRequest,
+    StatusVersion1,
     UtcTime,
     rfc3339,
 )
+from gateway.contract.messages.texts import envelope_head, gateway_source, quoted_ascii
 from gateway.errors import ContractError
 
 MAX_MESSAGE = 1 << 20
@@ -46,6 +49,9 @@ BATCH_TYPES = frozenset({READINGS_TYPE, EVENTS_TYPE, GAPS_TYPE})
 
 TYPE_OF: dict[type[Message], str] = {
     Status: f"{_PREFIX}.status.changed.v2",
+    StatusChanges: f"{_PREFIX}.status.details.v2",
+    StatusRequest: f"{_PREFIX}.status.request.v2",
+    StatusVersion1: f"{_PREFIX}.status.changed.v1",
     Ack: f"{_PREFIX}.journal.acknowledged.v2",
     ReplayRequest: f"{_PREFIX}.journal.replay.v2",
     DirectoryRequest: f"{_PREFIX}.directory.request.v2",
@@ -57,6 +63,8 @@ TYPE_OF: dict[type[Message], str] = {
 
 SCHEMA_OF: dict[type[Message], str] = {
     Status: "status",
+    StatusChanges: "status-changes",
+    StatusRequest: "status-request",
     Ack: "ack",
     ReplayRequest: "replay-request",
     DirectoryRequest: "directory-request",
@@ -93,20 +101,6 @@ class Parsed(Generic[M]):
 def of_version_1(name: str) -> str:
     """Return the `type` that version 1 of the contract gave to the messages of a type of version 2."""
     return f"{name.removesuffix('.v2')}.v1"
-
-
-def gateway_source(gateway: str) -> str:
-    """CloudEvents `source` of a gateway: `/gateways/{name}`."""
-    return f"/gateways/{gateway}"
-
-
-def envelope_head(identity: str, source: str, type: str, time: str, schema: str) -> bytes:
-    """Return an envelope's octets up to its data; after the data one brace closes it."""
-    return (
-        b'{"specversion":"1.0","id":%b,"source":%b,"type":"%b","time":"%b",'
-        b'"datacontenttype":"application/json","dataschema":"%b","data":'
-        % (_quote(identity), _quote(source), type.encode(), time.encode(), schema.encode())
-    )
 
 
 def wrap(
@@ -147,7 +141,7 @@ def assemble(
         (
             envelope_head(f"{journal}/{first}-{last}", gateway_source(gateway), type, time, "v1/batch.json"),
             b'{"journal":%b,"gateway":%b,"first_seq":%d,"last_seq":%d,"%b":['
-            % (_quote(journal), _quote(gateway), first, last, member),
+            % (quoted_ascii(journal), quoted_ascii(gateway), first, last, member),
             b",".join([with_seq(body, seq) for seq, body in entries]),
             b"]}}",
         )
@@ -206,6 +200,13 @@ def parse_change(payload: bytes) -> Parsed[AttributionChanged] | Parsed[NamingCh
     return parse(payload, AttributionChanged)
 
 
+def parse_status(payload: bytes) -> Parsed[Status] | Parsed[StatusVersion1]:
+    """Read a message of the `status` topics of either version."""
+    if event_type(payload) == TYPE_OF[StatusVersion1]:
+        return parse(payload, StatusVersion1)
+    return parse(payload, Status)
+
+
 class _TypeOnly(Message):
     type: Identifier
 
@@ -222,7 +223,3 @@ def first_problem(error: ValidationError) -> str:
     path = "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{path}: {first['msg']}{more}"
-
-
-def _quote(text: str) -> bytes:
-    return json.dumps(text).encode()

@@ -16,7 +16,6 @@ from pydantic_core import core_schema
 
 from gateway.contract.blocks import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE
 from gateway.contract.blocks.wire import BlockBatch, GapBatch
-from gateway.contract.codes import CODE_LISTS, words
 from gateway.contract.envelope import CONTENT_TYPE, DIRECTORY_TYPE, ORDER_TYPE, SCHEMA_OF, TYPE_OF
 from gateway.contract.golden import golden_messages
 from gateway.contract.messages import (
@@ -30,7 +29,10 @@ from gateway.contract.messages import (
     ReplayRequest,
     Signed,
     Status,
+    StatusChanges,
+    StatusRequest,
 )
+from gateway.contract.messages.codes import CODE_LISTS, words
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _CHANNELS: tuple[tuple[str, str, tuple[tuple[type[BaseModel], str], ...], str, str], ...] = (
@@ -44,6 +46,20 @@ _CHANNELS: tuple[tuple[str, str, tuple[tuple[type[BaseModel], str], ...], str, s
     ("events", "{gateway}/events", ((BlockBatch, EVENTS_TYPE),), "edge → billing, central", "Meter events"),
     ("gaps", "{gateway}/gaps", ((GapBatch, GAPS_TYPE),), "edge → billing, central", "Gaps opened and closed"),
     ("status", "{gateway}/status", ((Status, TYPE_OF[Status]),), "edge → all", "Retained state; last will"),
+    (
+        "statusChanges",
+        "{gateway}/status/changes",
+        ((StatusChanges, TYPE_OF[StatusChanges]),),
+        "edge → all",
+        "Lines and meters that changed, or all of them in parts",
+    ),
+    (
+        "statusRequest",
+        "{gateway}/status/request",
+        ((StatusRequest, TYPE_OF[StatusRequest]),),
+        "central → edge",
+        "All lines and meters are wanted again",
+    ),
     (
         "acks",
         "{gateway}/acks/{consumer}",

@@ -10,7 +10,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from gateway.contract.codes import (
+from gateway.contract.golden import golden_messages
+from gateway.contract.messages.codes import (
     ALARM_CODES,
     CODE_LISTS,
     GAP_REASONS,
@@ -20,7 +21,6 @@ from gateway.contract.codes import (
     UNATTRIBUTED_REASONS,
     UNITS,
 )
-from gateway.contract.golden import golden_messages
 from mapping.directory import Unattributed
 from protocols.dlms.data.units import UNIT_NAMES
 from protocols.names import NAMES

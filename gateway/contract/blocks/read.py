@@ -33,8 +33,8 @@ from gateway.contract.blocks.wire import (
     RAW_PATTERN,
     BlockValue,
 )
-from gateway.contract.generation import Generation
 from gateway.contract.messages import MAX_SEQ
+from gateway.contract.messages.generation import Generation
 from gateway.errors import ContractError
 
 T = TypeVar("T")

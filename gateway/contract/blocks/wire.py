@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
-from gateway.contract.codes import (
+from gateway.contract.messages import MAX_SEQ, AccountNumberText, Identifier, Seq, Version, rfc3339
+from gateway.contract.messages.codes import (
     GAP_REASONS,
     MISSING_REASONS,
     QUALITY_CODES,
@@ -20,7 +21,6 @@ from gateway.contract.codes import (
     UNITS,
     FromList,
 )
-from gateway.contract.messages import MAX_SEQ, AccountNumberText, Identifier, Seq, Version, rfc3339
 from gateway.contract.messages.generation import GenerationText
 
 MAX_COLUMNS = 1_024
