@@ -78,7 +78,7 @@ class Doors(RuleBasedStateMachine):
 
 
 TestDoors = Doors.TestCase
-TestDoors.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestDoors.settings = settings(max_examples=150, stateful_step_count=60)
 
 
 def test_a_clogged_segment_costs_the_others_nothing() -> None:
