@@ -23,9 +23,10 @@ from gateway.central.ledger.ingest import quarantined
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState, QuarantineGroup, ReceivedBatch
 from gateway.central.ledger.revisions import entries_of
+from gateway.central.ledger.statuses import ToldStatus
 from gateway.contract.entries import entries_alone
 from gateway.contract.field import visited_gateway
-from gateway.contract.messages import Balance, DirectoryRequest, Status
+from gateway.contract.messages import Balance, DirectoryRequest, Status, StatusChanges, StatusVersion1
 from gateway.contract.topics import Topics
 from gateway.errors import ContractError
 
@@ -45,15 +46,17 @@ class ReceivedMessage:
     topic: str
     payload: bytes
     at: datetime
+    retained: bool = False
 
 
 @dataclass(slots=True)
 class HandledMessages:
-    """What became of a handful of messages."""
+    """What became of a handful of messages; `behind` are gateways whose changes were missed, None: not looked."""
 
     result: IngestResult = field(default_factory=IngestResult)
     journals: dict[str, JournalState] = field(default_factory=dict)
-    statuses: list[Status] = field(default_factory=list)
+    statuses: list[Status | StatusVersion1] = field(default_factory=list)
+    behind: frozenset[str] | None = None
     requests: list[DirectoryRequest] = field(default_factory=list)
     set_aside: int = 0
 
@@ -70,6 +73,7 @@ class MessageStore:
         handled = HandledMessages()
         batches: list[ReceivedBatch] = []
         spoiled: list[tuple[ReceivedBatch, SpoiledEntry]] = []
+        told: list[tuple[ToldStatus, datetime, bool]] = []
         for message in messages:
             item = take(self._topics, message.topic, message.payload)
             if isinstance(item, RefusedMessage):
@@ -84,13 +88,18 @@ class MessageStore:
                 )
                 batches.append(received)
                 spoiled += [(received, entry) for entry in item.spoiled]
-            elif isinstance(item, Status):
-                self._take_status(handled, message, item)
+            elif isinstance(item, Status | StatusVersion1 | StatusChanges):
+                told.append((item, message.at, message.retained))
+                if not isinstance(item, StatusChanges):
+                    self._hear_journal(handled, message, item)
             elif isinstance(item, Balance):
                 self._ledger.balances.put(item.account_id, item.at, item.model_dump_json(), message.at)
             else:
                 self._ledger.edges.set_meters(item.gateway, item.meters)
                 handled.requests.append(item)
+        if told:
+            self._ledger.statuses.take(told)
+            handled.behind = frozenset(self._ledger.statuses.behind())
         if batches:
             self._store(handled, batches)
         for received, entry in spoiled:
@@ -100,13 +109,17 @@ class MessageStore:
         handled.journals = {journal: self._ledger.journals.state(journal) for journal in known}
         return handled
 
-    def _take_status(self, handled: HandledMessages, message: ReceivedMessage, status: Status) -> None:
-        self._ledger.statuses.put(status.gateway, status.model_dump_json(), message.at)
+    def _hear_journal(
+        self, handled: HandledMessages, message: ReceivedMessage, status: Status | StatusVersion1
+    ) -> None:
+        """Note what a status says of its journal, unless that is another gateway's.
+
+        It would lead acknowledgements and replays astray.
+        """
         owner = self._ledger.journals.state(status.journal).gateway
         if owner in ("", status.gateway):
             handled.statuses.append(status)
         else:
-            # What it says of another's journal would lead acknowledgements and replays astray.
             detail = f"journal {status.journal} belongs to {owner}"
             self._set_aside(handled, message, RefusedMessage(FOREIGN_JOURNAL, detail))
 

@@ -10,6 +10,7 @@ from sqlalchemy import Table, func, select
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, StatementError
 
 from gateway.central.ledger.allocations import Allocations
+from gateway.central.ledger.balances import Balances
 from gateway.central.ledger.captures import Captures
 from gateway.central.ledger.cursors import Cursors, unversioned
 from gateway.central.ledger.database import Database, LedgerError
@@ -31,7 +32,7 @@ from gateway.central.ledger.schema import (
     superseded,
     unattributed,
 )
-from gateway.central.ledger.statuses import Balances, Statuses
+from gateway.central.ledger.statuses import Statuses
 from gateway.central.ledger.unattributed import PENDING, UnattributedCaptures
 from gateway.central.storage.versions import StoreVersions, WrongStoreVersion
 from gateway.errors import ContractError

@@ -51,7 +51,7 @@ def sequence(batch: Batch) -> list[int]:
 def capture_rows(received: ReceivedBatch) -> list[CaptureRow]:
     """Return the table rows of a batch's captures."""
     batch = received.batch
-    beside = {"gateway": batch.gateway, "journal": batch.journal, "ingested_at": received.at, "epoch": 0}
+    beside = {"gateway": batch.gateway, "journal": batch.journal, "ingested_at": received.at}
     return [
         {name: getattr(capture, name) for name in _FROM_CAPTURE} | beside | {"body": body}
         for capture, body in zip(batch.captures, received.bodies, strict=True)
