@@ -80,6 +80,7 @@ ALARM_CODES: Final[Codes] = MappingProxyType(
         "push_refused": "pushed messages were refused",
         "reading_paused": "no meter is read",
         "status_refused": "the broker does not take the status",
+        "too_few_files": "the operating system allows too few open files for these meters",
         "twin": "two gateways run under one name",
     }
 )
