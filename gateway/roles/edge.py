@@ -13,7 +13,7 @@ import structlog
 
 from gateway import __version__
 from gateway.config.file import Config
-from gateway.contract.messages import Alarm, ClockStatus, DirectoryPart, LineStatus, MeterStatus, Status
+from gateway.contract.messages import Alarm, DirectoryPart, LineStatus, MeterStatus, Status
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.health import LineHealth, MeterHealth
@@ -26,6 +26,7 @@ from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
+from gateway.edge.sinks.time_requests import TimeRequests
 from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.directory_part import StampingPart
 from gateway.edge.stamping.stored_part import StoredPart
@@ -34,6 +35,9 @@ from gateway.roles.journal import journal_limits
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.roles.push import PushRole, pushing_meters
+from gateway.roles.timekeeping import clock_status
+from gateway.timekeeping.clock import EvidenceClock
+from gateway.timekeeping.host import machine_name
 from mapping.snapshot import DirectorySnapshot
 from protocols.dlms.client.association_pool import AssociationPool
 from protocols.line import Line
@@ -89,6 +93,7 @@ class EdgeRole:
             context=context,
             schedule=schedule(config),
             pushing=layouts,
+            clock_seen=clock.meter_seen if isinstance(clock, EvidenceClock) else None,
         )
         self.push: PushRole | None = None
         if config.push is not None:
@@ -109,6 +114,7 @@ class EdgeRole:
             directory=self._part_requests(config),
             ack_consumers=frozenset(config.journal.ack_consumers),
             limits=_limits(config),
+            time=self._time_requests(config),
         )
         self.sink = MqttSink(
             mqtt_settings(config.mqtt, f"{config.gateway.name}-edge"),
@@ -165,6 +171,19 @@ class EdgeRole:
             clock=self._clock,
         )
 
+    def _time_requests(self, config: Config) -> TimeRequests | None:
+        """Return who asks central for the time; nobody where the clock is not judged, or central cannot be."""
+        ref = config.directory.verify_key_ref
+        if ref is None or not isinstance(self._clock, EvidenceClock):
+            return None
+        return TimeRequests(
+            config.gateway.name,
+            root=config.mqtt.root,
+            keys=(self._secrets.secret(ref),),
+            clock=self._clock,
+            host=machine_name(),
+        )
+
     def status(self) -> Status:
         """Tell how this edge is."""
         now = self._clock.now()
@@ -181,7 +200,7 @@ class EdgeRole:
             meters=tuple(_meter_status(meter) for meter in poller.meters.values()),
             backlog=journal.backlog(MQTT),
             directory_version=self.link.directory_version,
-            clock=ClockStatus(disciplined=self._clock.disciplined(), at=now),
+            clock=clock_status(self._clock),
             alarms=tuple(self._alarms()),
             at=now,
         )

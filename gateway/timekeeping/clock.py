@@ -23,6 +23,7 @@ from gateway.timekeeping.evidence import (
 from gateway.timekeeping.saved import SavedTime, load_saved, store_saved
 from protocols.clock import SystemClock
 from protocols.reading import MeterClock
+from protocols.session import Clock
 
 MAX_METERS = 20_000
 """Meter clocks remembered: twice what one edge reads."""
@@ -71,7 +72,7 @@ class EvidenceClock:
         settings: EvidenceSettings | None = None,
         *,
         path: Path | None = None,
-        clock: SystemClock | None = None,
+        clock: Clock | None = None,
         steady: Callable[[], float] = host.steady,
         boot: str | None = None,
         sources: Sequence[host.Source] | None = None,
@@ -201,3 +202,10 @@ class EvidenceClock:
         self._told = found.state
         report = log.info if found.trusted else log.warning
         report("clock_judged", state=found.state.value, why=found.text, offset=found.offset)
+
+
+def doubt(clock: Clock) -> str:
+    """Say why a clock is not believed; "" when it is."""
+    if clock.disciplined():
+        return ""
+    return clock.judgement().text if isinstance(clock, JudgedClock) else "nobody vouches for it"

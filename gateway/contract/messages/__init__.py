@@ -28,13 +28,22 @@ from gateway.contract.messages.journals import Ack, ReplayRequest
 from gateway.contract.messages.readings import (
     Batch,
     Capture,
+    CaptureClock,
     CaptureValue,
     Gap,
     MessageAttribution,
     MessageMeterTime,
 )
 from gateway.contract.messages.signed import Signed
-from gateway.contract.messages.status import Alarm, ClockStatus, LineStatus, MeterStatus, Status
+from gateway.contract.messages.status import (
+    Alarm,
+    ClockSource,
+    ClockStatus,
+    LineStatus,
+    MeterStatus,
+    Status,
+)
+from gateway.contract.messages.time import TimeAnswer, TimeRequest, TimeVerdict
 
 __all__ = [
     "CONTRACT_VERSION",
@@ -47,7 +56,9 @@ __all__ = [
     "Balance",
     "Batch",
     "Capture",
+    "CaptureClock",
     "CaptureValue",
+    "ClockSource",
     "ClockStatus",
     "Decimals",
     "DirectoryPart",
@@ -65,6 +76,9 @@ __all__ = [
     "Seq",
     "Signed",
     "Status",
+    "TimeAnswer",
+    "TimeRequest",
+    "TimeVerdict",
     "UtcTime",
     "Version",
     "rfc3339",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -50,6 +50,19 @@ class MessageMeterTime(Message):
     trusted: bool
 
 
+class CaptureClock(Message):
+    """What speaks for or against the time of a capture that is not trusted; central judges by it.
+
+    `steady` is where the gateway's own clock had no evidence: the run of its machine, and the seconds that it
+    had run when the capture was received (`9f2c01ab/12345.678`). `drift` is by how many seconds the meter's
+    clock was ahead of the gateway's at that poll, and `held` for how many seconds it had run evenly until then.
+    """
+
+    steady: Annotated[str, Field(pattern=r"^[0-9a-z]{1,16}/[0-9]{1,12}\.[0-9]{3}$")] | None = None
+    drift: Decimals | None = None
+    held: Annotated[int, Field(ge=0, le=MAX_SEQ)] | None = None
+
+
 class Capture(Message):
     """What one meter recorded for one profile at one instant. `seq` is filled in when it is sent."""
 
@@ -67,6 +80,7 @@ class Capture(Message):
     attributions: tuple[MessageAttribution, ...]
     reason: Literal["no_account", "not_a_consumer", "untrusted_time", "identity_mismatch"] | None
     directory_version: Version
+    clock: CaptureClock | None = None
     raw: str | None = None
 
 

@@ -45,6 +45,8 @@ OpenMeter = Callable[[], AbstractAsyncContextManager[MeterSession]]
 """Opens a session with this poll's meter."""
 Learn = Callable[[str, MeterSession], Awaitable[None]]
 """What else an open session with a meter is good for, before its profiles are read."""
+ClockSeen = Callable[[str, MeterClock], None]
+"""Who hears each meter's clock as soon as it was read."""
 
 
 class MeterPoll:
@@ -59,6 +61,7 @@ class MeterPoll:
         clock: Clock,
         schedule: Schedule,
         learn: Learn | None = None,
+        clock_seen: ClockSeen | None = None,
     ) -> None:
         self.meter = meter
         self.lock = asyncio.Lock()
@@ -70,6 +73,7 @@ class MeterPoll:
         self._clock = clock
         self._schedule = schedule
         self._learn = learn
+        self._hear_clock = clock_seen
         self._since = clock.now()
         self._due = dict.fromkeys(meter.profiles, self._since)
         self._backoff = Backoff(FIRST_PROBE, LAST_PROBE, chance=0.0)
@@ -196,6 +200,8 @@ class MeterPoll:
             return True
         except MeterRefused:
             return True
+        if self._hear_clock is not None:
+            self._hear_clock(self.meter.meter, seen)
         before = self._clock_trusted
         self._seen_clock, self._clock_trusted = seen, clock_is_trusted(seen)
         if before is not False and not self._clock_trusted:

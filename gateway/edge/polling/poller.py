@@ -13,7 +13,7 @@ from gateway.backoff import Backoff
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.health import MeterReport, PollerStatistics, PollReport
 from gateway.edge.polling.line import LinePoll
-from gateway.edge.polling.meter import MeterPoll
+from gateway.edge.polling.meter import ClockSeen, MeterPoll
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.errors import JournalError
 from protocols.line import Line
@@ -75,6 +75,7 @@ class Poller:
         context: SessionContext,
         schedule: Schedule,
         pushing: PushingMeters,
+        clock_seen: ClockSeen | None = None,
     ) -> None:
         self._clock = clock = context.clock
         self._meters = {
@@ -85,6 +86,7 @@ class Poller:
                 clock=clock,
                 schedule=schedule,
                 learn=pushing.learn if meter.meter in pushing.meters else None,
+                clock_seen=clock_seen,
             )
             for meter in meters
         }
