@@ -93,7 +93,6 @@ class EdgeRole:
             context=context,
             schedule=schedule(config),
             pushing=layouts,
-            clock_seen=clock.meter_seen if isinstance(clock, EvidenceClock) else None,
         )
         self.push: PushRole | None = None
         if config.push is not None:

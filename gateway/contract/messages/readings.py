@@ -56,11 +56,13 @@ class CaptureClock(Message):
     `steady` is where the gateway's own clock had no evidence: the run of its machine, and the seconds that it
     had run when the capture was received (`9f2c01ab/12345.678`). `drift` is by how many seconds the meter's
     clock was ahead of the gateway's at that poll, and `held` for how many seconds it had run evenly until then.
+    `former` is the drift before, where the meter's clock was set lately and the row may be from before that.
     """
 
     steady: Annotated[str, Field(pattern=r"^[0-9a-z]{1,16}/[0-9]{1,12}\.[0-9]{3}$")] | None = None
     drift: Decimals | None = None
     held: Annotated[int, Field(ge=0, le=MAX_SEQ)] | None = None
+    former: Decimals | None = None
 
 
 class Capture(Message):

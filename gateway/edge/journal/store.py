@@ -20,6 +20,7 @@ from gateway.edge.journal.entry import (
     JournalBatch,
     RefusedEntry,
     SeqRange,
+    is_repeat,
 )
 from gateway.edge.journal.file import JournalDamaged, lock_file, mark_suspect, translated
 from gateway.edge.journal.gaps import GapTable
@@ -183,7 +184,7 @@ class JournalStore:
             for key, record in records:
                 # Of two that are alike in one group the second is a repeat: `known` has the first already.
                 old = known.get(key)
-                if old is not None and (old[0] == record.value_hash or not batch.revise):
+                if old is not None and (is_repeat(old[0], record.value_hash) or not batch.revise):
                     done.repeats += 1
                     continue
                 if old is None and captures.was_forgotten(key):

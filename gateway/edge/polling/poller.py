@@ -13,8 +13,9 @@ from gateway.backoff import Backoff
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.health import MeterReport, PollerStatistics, PollReport
 from gateway.edge.polling.line import LinePoll
-from gateway.edge.polling.meter import ClockSeen, MeterPoll
+from gateway.edge.polling.meter import MeterPoll
 from gateway.edge.polling.schedule import PolledMeter, Schedule
+from gateway.edge.stamping.clocks import MeterClocks
 from gateway.errors import JournalError
 from protocols.line import Line
 from protocols.reading import ProfileName
@@ -75,9 +76,9 @@ class Poller:
         context: SessionContext,
         schedule: Schedule,
         pushing: PushingMeters,
-        clock_seen: ClockSeen | None = None,
     ) -> None:
         self._clock = clock = context.clock
+        clocks = MeterClocks(clock)
         self._meters = {
             meter.meter: MeterPoll(
                 meter,
@@ -86,7 +87,7 @@ class Poller:
                 clock=clock,
                 schedule=schedule,
                 learn=pushing.learn if meter.meter in pushing.meters else None,
-                clock_seen=clock_seen,
+                clocks=clocks,
             )
             for meter in meters
         }

@@ -181,5 +181,9 @@ def _essence(status: Status) -> str:
     """Return what counts as a change: all but times and running counters."""
     volatile = dict.fromkeys(("at", "first_seq", "last_seq", "backlog"), True)
     return status.model_dump_json(
-        exclude={**volatile, "clock": {"at", "detail", "sources", "began"}, "meters": {"__all__": {"last_reading_at"}}}
+        exclude={
+            **volatile,
+            "clock": {"at", "detail", "sources", "began"},
+            "meters": {"__all__": {"last_reading_at"}},
+        }
     )

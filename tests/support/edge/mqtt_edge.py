@@ -44,7 +44,9 @@ def settings(broker: Mosquitto, client_id: str, **more: object) -> MqttSettings:
 class Edge:
     """A sink and a link on one connection, with what the link was given."""
 
-    def __init__(self, broker: Mosquitto, journal: Journal, folder: Path, *, time: TimeRequests | None = None) -> None:
+    def __init__(
+        self, broker: Mosquitto, journal: Journal, folder: Path, *, time: TimeRequests | None = None
+    ) -> None:
         self.parts: list[DirectoryPart] = []
         self.orders: list[bytes] = []
         self.refuse = False
