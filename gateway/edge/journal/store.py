@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gateway.contract.blocks.hashes import is_repeat
 from gateway.contract.capture_body import with_value_rev
 from gateway.edge.journal.captures import CaptureList, Stream, horizon, insert
 from gateway.edge.journal.disk import FileWatch, Reserve
@@ -20,7 +21,6 @@ from gateway.edge.journal.entry import (
     JournalBatch,
     RefusedEntry,
     SeqRange,
-    is_repeat,
 )
 from gateway.edge.journal.file import JournalDamaged, lock_file, mark_suspect, translated
 from gateway.edge.journal.gaps import GapTable

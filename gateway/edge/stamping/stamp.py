@@ -6,10 +6,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
+from gateway.contract.blocks.hashes import value_hash
 from gateway.contract.capture_body import encode_capture
 from gateway.contract.messages import Gap, rfc3339
 from gateway.contract.values import values_json
-from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord, value_hash
+from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord
 from mapping.directory import Attributions, Unattributed
 from protocols.reading import ProfileName, Quality, ReadingSet
 
@@ -82,7 +83,7 @@ def stamp(
         profile=profile,
         capture_id=capture_id,
         at=reading.at,
-        value_hash=value_hash(values, provisional=not (trusted or disciplined)),
+        value_hash=value_hash(values.encode(), provisional=not (trusted or disciplined)),
         body=body,
     )
 
