@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.config.file import Config
 from gateway.contract.messages import ClockSource, ClockStatus
 from gateway.timekeeping.clock import EvidenceClock
 from gateway.timekeeping.evidence import DECLARED
@@ -42,3 +43,24 @@ def clock_status(clock: Clock) -> ClockStatus:
         boot=clock.boot,
         began=None if base is None else base.at,
     )
+
+
+def time_warnings(config: Config) -> list[str]:
+    """Return what of [time] leaves an edge's clock without the evidence that it could have."""
+    section = config.time
+    if config.simulation is not None:
+        return []
+    if section.trust == "host":
+        return [
+            '[time] trust = "host": this clock is believed though nobody was asked; a wrong one misdates readings'
+        ]
+    found = []
+    if "central" in section.sources and config.directory.verify_key_ref is None:
+        found.append("[time] central cannot be heard: its answers are verified by [directory] verify_key_ref")
+    with_clock = sum(meter.dlms is not None for meter in config.meters)
+    if "meters" in section.sources and with_clock < section.quorum:
+        found.append(
+            f"[time] quorum = {section.quorum} needs as many meters with a clock, and {with_clock} are configured:"
+            " the meters say nothing of this clock"
+        )
+    return found

@@ -40,10 +40,11 @@ def check(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> No
     if "edge" in loaded.gateway.roles:
         from gateway.edge.journal.view import entry_octets
         from gateway.roles.journal import ENTRY_OCTETS, ENTRY_ROW, journal_needs
+        from gateway.roles.timekeeping import time_warnings
 
         measured = entry_octets(loaded.edge_folder / "journal.db")
         needs = journal_needs(loaded, ENTRY_OCTETS if measured is None else measured + ENTRY_ROW)
-        warnings = needs.warnings(loaded)
+        warnings = needs.warnings(loaded) + time_warnings(loaded)
         result |= {
             "captures_per_day": needs.captures_per_day,
             "journal_floor_bytes": needs.floor_bytes,
