@@ -13,7 +13,15 @@ from gateway.central.intake.salvage import SpoiledEntry, TakenBatch, entry_alone
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState, ReceivedBatch
 from gateway.central.ledger.revisions import sequence
-from gateway.contract.messages import MAX_SEQ, Balance, DirectoryRequest, Status
+from gateway.central.ledger.statuses import ToldStatus
+from gateway.contract.messages import (
+    MAX_SEQ,
+    Balance,
+    DirectoryRequest,
+    Status,
+    StatusChanges,
+    StatusVersion1,
+)
 from gateway.contract.topics import Topics
 from gateway.errors import ContractError
 
@@ -30,15 +38,17 @@ class ReceivedMessage:
     topic: str
     payload: bytes
     at: datetime
+    retained: bool = False
 
 
 @dataclass(slots=True)
 class HandledMessages:
-    """What became of a handful of messages."""
+    """What became of a handful of messages; `behind` are gateways whose changes were missed, None: not looked."""
 
     result: IngestResult = field(default_factory=IngestResult)
     journals: dict[str, JournalState] = field(default_factory=dict)
-    statuses: list[Status] = field(default_factory=list)
+    statuses: list[Status | StatusVersion1] = field(default_factory=list)
+    behind: frozenset[str] | None = None
     requests: list[DirectoryRequest] = field(default_factory=list)
     set_aside: int = 0
 
@@ -55,6 +65,7 @@ class MessageStore:
         handled = HandledMessages()
         batches: list[tuple[ReceivedMessage, ReceivedBatch]] = []
         spoiled: list[tuple[ReceivedMessage, str, SpoiledEntry]] = []
+        told: list[tuple[ToldStatus, datetime, bool]] = []
         for message in messages:
             item = take(self._topics, message.topic, message.payload)
             if isinstance(item, RefusedMessage):
@@ -63,14 +74,17 @@ class MessageStore:
                 received = ReceivedBatch(batch=item.batch, bodies=item.bodies, at=message.at)
                 batches.append((message, received))
                 spoiled += [(message, item.batch.journal, entry) for entry in item.spoiled]
-            elif isinstance(item, Status):
-                self._ledger.statuses.put(item.gateway, item.model_dump_json(), message.at)
-                handled.statuses.append(item)
+            elif isinstance(item, Status | StatusVersion1 | StatusChanges):
+                told.append((item, message.at, message.retained))
             elif isinstance(item, Balance):
                 self._ledger.balances.put(item.account_id, item.at, item.model_dump_json(), message.at)
             else:
                 self._ledger.edges.set_meters(item.gateway, item.meters)
                 handled.requests.append(item)
+        if told:
+            self._ledger.statuses.take(told)
+            handled.statuses = [item for item, _, _ in told if not isinstance(item, StatusChanges)]
+            handled.behind = frozenset(self._ledger.statuses.behind())
         if batches:
             self._store(handled, batches)
         # After the good entries of the same batch: should this process die in between, the whole batch comes

@@ -36,18 +36,25 @@ from gateway.contract.messages.readings import (
 )
 from gateway.contract.messages.signed import Signed
 from gateway.contract.messages.status import (
+    MAX_CHANGES,
+    MAX_STATUS,
     Alarm,
     ClockSource,
     ClockStatus,
     LineStatus,
     MeterStatus,
     Status,
+    StatusChanges,
+    StatusRequest,
+    StatusVersion1,
 )
 from gateway.contract.messages.time import TimeAnswer, TimeRequest, TimeVerdict
 
 __all__ = [
     "CONTRACT_VERSION",
+    "MAX_CHANGES",
     "MAX_SEQ",
+    "MAX_STATUS",
     "AccountNumberText",
     "Ack",
     "Alarm",
@@ -76,6 +83,9 @@ __all__ = [
     "Seq",
     "Signed",
     "Status",
+    "StatusChanges",
+    "StatusRequest",
+    "StatusVersion1",
     "TimeAnswer",
     "TimeRequest",
     "TimeVerdict",
