@@ -23,7 +23,15 @@ from gateway.contract.blocks import (
 )
 from gateway.contract.blocks.wire import BlockGap, GapFrame
 from gateway.contract.envelope import BATCH_TYPES, MAX_MESSAGE, Parsed, first_problem, parse
-from gateway.contract.messages import Batch, Capture, CaptureValue, Gap, MessageAttribution, MessageMeterTime
+from gateway.contract.messages import (
+    Batch,
+    Capture,
+    CaptureClock,
+    CaptureValue,
+    Gap,
+    MessageAttribution,
+    MessageMeterTime,
+)
 from gateway.errors import ContractError
 
 
@@ -172,6 +180,7 @@ def stamped_capture(
         directory_version=block.directory_version,
         directory_generation=block.generation,
         epoch=block.epoch,
+        clock=None if block.clock is None else CaptureClock.model_validate_json(block.clock),
         raw=row.raw,
         checksum=row.checksum,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from gateway.contract.envelope import DIRECTORY_TYPE, wrap
+from gateway.contract.envelope import DIRECTORY_TYPE, TIME_TYPE, wrap
 from gateway.contract.generation import DirectoryVersion
 from gateway.contract.golden_batches import AT, GATEWAY, GENERATION, JOURNAL, golden_batches
 from gateway.contract.messages import (
@@ -25,9 +25,12 @@ from gateway.contract.messages import (
     Status,
     StatusChanges,
     StatusRequest,
+    TimeAnswer,
+    TimeRequest,
+    TimeVerdict,
 )
 from gateway.contract.messages.texts import gateway_source
-from gateway.contract.signing import DIRECTORY_TYP, sign
+from gateway.contract.signing import DIRECTORY_TYP, TIME_TYP, sign
 
 RUN = "9f2c01ab"
 KEY = bytes(range(32))
@@ -86,15 +89,40 @@ def _single() -> dict[str, bytes]:
             billing,
         ),
     }
+    messages |= _times()
+    signed_types = {"directory-part": DIRECTORY_TYPE, "time-answer": TIME_TYPE}
     return {
-        name: wrap(
-            message,
-            id=identity,
-            source=source,
-            time=AT,
-            type=DIRECTORY_TYPE if isinstance(message, Signed) else None,
-        )
+        name: wrap(message, id=identity, source=source, time=AT, type=signed_types.get(name))
         for name, (message, identity, source) in messages.items()
+    }
+
+
+def _times() -> dict[str, tuple[Message, str, str]]:
+    """An edge's question for the time, central's answer, and a verdict on captures of a slow gateway."""
+    nonce = "00112233445566778899aabbccddeeff"
+    answer = TimeAnswer(gateway=GATEWAY, nonce=nonce, at=AT, host="5f3a9c01", trusted=True, error="0.02")
+    verdict = TimeVerdict(
+        verdict_id="time/12/GEN:12345678",
+        meter="GEN:12345678",
+        journal=JOURNAL,
+        first_seq=43,
+        last_seq=43,
+        profile="instantaneous",
+        trust="trusted",
+        shift="1500",
+        evidence="the gateway was 1500 s slow: central told the time later in the same run of its machine",
+        version=12,
+        at=AT,
+    )
+    signed = Signed(jws=sign(answer.model_dump_json(exclude_none=True).encode(), key=KEY, typ=TIME_TYP))
+    return {
+        "time-request": (
+            TimeRequest(gateway=GATEWAY, nonce=nonce),
+            f"{GATEWAY}/time/{nonce}",
+            gateway_source(GATEWAY),
+        ),
+        "time-answer": (signed, f"time/{nonce}", "/central"),
+        "time-verdict": (verdict, verdict.verdict_id, "/central"),
     }
 
 

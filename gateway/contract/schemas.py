@@ -16,7 +16,7 @@ from pydantic_core import core_schema
 
 from gateway.contract.blocks import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE
 from gateway.contract.blocks.wire import BlockBatch, GapBatch
-from gateway.contract.envelope import CONTENT_TYPE, DIRECTORY_TYPE, ORDER_TYPE, SCHEMA_OF, TYPE_OF
+from gateway.contract.envelope import CONTENT_TYPE, DIRECTORY_TYPE, ORDER_TYPE, SCHEMA_OF, TIME_TYPE, TYPE_OF
 from gateway.contract.golden import golden_messages
 from gateway.contract.messages import (
     Ack,
@@ -31,6 +31,9 @@ from gateway.contract.messages import (
     Status,
     StatusChanges,
     StatusRequest,
+    TimeAnswer,
+    TimeRequest,
+    TimeVerdict,
 )
 from gateway.contract.messages.codes import CODE_LISTS, words
 
@@ -90,6 +93,27 @@ _CHANNELS: tuple[tuple[str, str, tuple[tuple[type[BaseModel], str], ...], str, s
         "The directory wanted, whole or from a version on",
     ),
     (
+        "time",
+        "{gateway}/time",
+        ((Signed, TIME_TYPE),),
+        "central → edge",
+        "Central's signed time, for the nonce of a request",
+    ),
+    (
+        "timeRequest",
+        "{gateway}/time/request",
+        ((TimeRequest, TYPE_OF[TimeRequest]),),
+        "edge → central",
+        "The time wanted, with a fresh nonce",
+    ),
+    (
+        "verdicts",
+        "verdicts",
+        ((TimeVerdict, TYPE_OF[TimeVerdict]),),
+        "central → billing",
+        "Judgements on the times of captures",
+    ),
+    (
         "attributions",
         "attributions",
         ((AttributionChanged, TYPE_OF[AttributionChanged]), (NamingChanged, TYPE_OF[NamingChanged])),
@@ -109,6 +133,7 @@ _OTHERS: dict[type[BaseModel], str] = {
     GapBatch: "gaps",
     Envelope: "envelope",
     DirectoryPart: "directory-part",
+    TimeAnswer: "time-answer",
 }
 """File stems of what is not one message in an envelope: batches, and what travels signed."""
 _PARAMETERS = {
