@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.office.actor import actor
 from gateway.cli.office.files import ConfigChoice, DataOption, FileArgument, find_files
 from gateway.cli.office.verdicts import FileResult, report
 from gateway.cli.options import JsonOption
@@ -48,7 +48,7 @@ def import_directory(
     now = datetime.now(UTC)
     with DirectoryStore(find_files(data, config).made().directory) as store:
         plan = plan_import(store.snapshot(), file, at=now)
-        version = store.version if dry_run else apply_import(store, plan, by=_user(), at=now)
+        version = store.version if dry_run else apply_import(store, plan, by=actor(), at=now)
     written = corrections if corrections and plan.write_corrections(corrections) else None
     result = FileResult(
         verdicts=plan.rows, counts=plan.counts, version=version, applied=not dry_run, corrections=written
@@ -134,17 +134,9 @@ def rekey(
         plan = plan_rekey(store.snapshot(), file, correct=correct)
         if not plan.rows:
             raise UsageError(f"{file} has a header but no rows: is it complete?")
-        version = apply_rekey(store, plan, by=_user(), at=now) if apply else store.version
+        version = apply_rekey(store, plan, by=actor(), at=now) if apply else store.version
     written = corrections if corrections and plan.write_corrections(corrections) else None
     result = FileResult(
         verdicts=plan.rows, counts=plan.counts, version=version, applied=apply, corrections=written
     )
     report(result, rows=rows, as_json=as_json)
-
-
-def _user() -> str:
-    """Return who gives the command, for the directory's record."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"
