@@ -77,7 +77,11 @@ class JournalSection(Section):
 
 
 class ScheduleSection(Section):
-    """How often each profile is read, in seconds of meter time, and how far back the first read goes."""
+    """How often each profile is read, in seconds of meter time, and how far back the first read goes.
+
+    The meters' turns are spread over the first `spread` seconds of each period (two thirds of it at most), each
+    meter always at its own place.
+    """
 
     instantaneous: Annotated[int, Field(ge=1, le=86400)] = 900
     block_load: Annotated[int, Field(ge=1, le=86400)] = 1800
@@ -86,7 +90,21 @@ class ScheduleSection(Section):
     prepayment: Annotated[int, Field(ge=1, le=86400)] = 900
     events: Annotated[int, Field(ge=1, le=86400)] = 1800
     nameplate: Annotated[int, Field(ge=1, le=2678400)] = 604800
+    spread: Annotated[int, Field(ge=0, le=86400)] = 1200
     backfill_days: Annotated[int, Field(ge=0, le=400)] = 35
+
+
+class AdmissionSection(Section):
+    """How many sessions with meters on IP go on at once, and how many begin in a second.
+
+    A bus carries one conversation at a time and is not counted. Of `sessions`, a quarter may be with meters that
+    did not answer the last time.
+    """
+
+    sessions: Annotated[int, Field(ge=1, le=10_000)] = 64
+    per_segment: Annotated[int, Field(ge=1, le=10_000)] = 24
+    per_host: Annotated[int, Field(ge=1, le=10_000)] = 8
+    sessions_per_second: Annotated[float, Field(gt=0, le=10_000)] = 20.0
 
 
 class DirectorySection(Section):
@@ -129,6 +147,7 @@ class Config(Section):
     influx: InfluxSection | None = None
     journal: JournalSection = JournalSection()
     schedule: ScheduleSection = ScheduleSection()
+    admission: AdmissionSection = AdmissionSection()
     directory: DirectorySection = DirectorySection()
     web: WebSection = WebSection()
     metrics: MetricsSection | None = None

@@ -15,6 +15,7 @@ from gateway.config.file import Config
 from gateway.contract.messages import DirectoryPart, Status
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.collect import Collector
+from gateway.edge.polling.doors import Doors
 from gateway.edge.polling.poller import Poller
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.push.counters import PushCounters
@@ -27,6 +28,13 @@ from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.directory_part import StampingPart
 from gateway.edge.stamping.stored_part import StoredPart
 from gateway.errors import ContractError
+from gateway.roles.admission import (
+    admission_limits,
+    files_needed,
+    raise_file_limit,
+    route,
+    too_few_files,
+)
 from gateway.roles.edge_status import EdgeHealth, EdgeStatus
 from gateway.roles.journal import journal_limits
 from gateway.roles.lines import make_line
@@ -66,6 +74,7 @@ class EdgeRole:
         self.journal = journal
         self.lines = lines
         self.associations = AssociationPool()
+        self._files_fault = too_few_files(config, raise_file_limit(files_needed(config)))
         self._directory = DirectorySnapshot()
         self.follower: InfluxFollower | None = None
         if config.influx is not None:
@@ -84,6 +93,7 @@ class EdgeRole:
             context=context,
             schedule=schedule(config),
             pushing=layouts,
+            doors=Doors(admission_limits(config)),
         )
         self.push: PushRole | None = None
         if config.push is not None:
@@ -127,6 +137,7 @@ class EdgeRole:
             told=self.sink.reporter.statistics,
             follower=self.follower,
             push=self.push,
+            files_fault=self._files_fault,
         ).summary()
 
     @property
@@ -203,9 +214,14 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
 
 def polled_meters(config: Config) -> list[PolledMeter]:
     """Return the poller's view of the meters."""
+    routes = {line.name: route(line) for line in config.lines}
     return [
         PolledMeter(
-            meter=meter.meter, line=meter.line, spec=meter.spec(config.gateway.name), profiles=meter.profiles
+            meter=meter.meter,
+            line=meter.line,
+            spec=meter.spec(config.gateway.name),
+            profiles=meter.profiles,
+            route=routes[meter.line],
         )
         for meter in config.meters
     ]
@@ -215,7 +231,7 @@ def schedule(config: Config) -> Schedule:
     """Return the poller's view of the schedule."""
     section = config.schedule
     periods = {name: timedelta(seconds=getattr(section, name.value)) for name in ProfileName}
-    return Schedule(periods=periods)
+    return Schedule(periods=periods, spread=timedelta(seconds=section.spread))
 
 
 def _limits(config: Config) -> BatchLimits:

@@ -36,6 +36,7 @@ class EdgeStatus:
     told: Callable[[], StatusStatistics]
     follower: InfluxFollower | None
     push: PushRole | None
+    files_fault: str | None = None
 
     def summary(self) -> Status:
         """Tell how the edge is."""
@@ -74,6 +75,8 @@ class EdgeStatus:
             yield Alarm(code="captures_refused", text=text, count=journal.captures_refused)
         if (waiting := journal.backlog(MQTT)) > BACKLOG_ALARM:
             yield Alarm(code="backlog", text=f"{waiting} entries wait for the broker")
+        if self.files_fault is not None:
+            yield Alarm(code="too_few_files", text=self.files_fault)
         if dead := sum(journal.dead_letters.values()):
             yield Alarm(code="dead_letters", text="a peer refused entries for good", count=dead)
         told = self.told()

@@ -224,7 +224,8 @@ class MeterPoll:
         new[profile.value] = captures
         self.captures += captures
         if profile in self._due:
-            self._due[profile] = self._schedule.next_due(profile, self._clock.now(), self.meter.spec.zone)
+            now, zone = self._clock.now(), self.meter.spec.zone
+            self._due[profile] = self._schedule.next_due(profile, now, zone, self.meter.meter)
 
     # -- outcome
 
