@@ -17,6 +17,8 @@ from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import QuarantinedEntry
 from gateway.central.ledger.revisions import capture_rows, store_captures
+from gateway.central.portal.authority_issues import authority_issues
+from gateway.central.portal.view_models import IssueKind, Severity
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import Batch, Capture, Gap, Status
 from gateway.contract.topics import TopicKind, Topics
@@ -301,3 +303,21 @@ def test_migration_allocates_each_meter_to_the_gateway_that_last_delivered_it(tm
     ]
     assert ledger.allocations.claims() == []
     ledger.close()
+
+
+def test_the_operator_s_page_names_claims_quarantine_and_its_bound(
+    ledger: Ledger, store: MessageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(store, of("edge-1", capture(1), capture(2, meter="GEN:2")))
+    send(store, of("edge-2", capture(1), capture(3)))
+    monkeypatch.setattr("gateway.central.ledger.quarantine.MAX_OCTETS", 1)
+    found = list(
+        authority_issues(ledger.allocations.claims(), ledger.quarantine.groups(), ledger.quarantine.full())
+    )
+    assert [(one.kind, one.severity, one.where, one.count) for one in found] == [
+        (IssueKind.QUARANTINE_FULL, Severity.CRITICAL, "edge-2", 1),
+        (IssueKind.QUARANTINED, Severity.WARNING, "edge-2", 2),
+        (IssueKind.METERS_CLAIMED, Severity.NOTICE, "edge-1", 2),
+    ]
+    assert "not_allocated: GEN:1: GEN:1 is allocated to edge-1" in found[1].detail
+    assert (ledger.counts().quarantined, ledger.counts().full_quarantines) == (2, 1)

@@ -126,7 +126,10 @@ class MessageStore:
     def _store(self, handled: HandledMessages, batches: Sequence[ReceivedBatch]) -> None:
         """Store batches in one transaction; where that fails, look for the entry that makes it fail."""
         try:
-            handled.result += self._ledger.ingest(batches)
+            result = self._ledger.ingest(batches)
+            handled.result += result
+            if result.turned_away:
+                log.error("quarantine_full", gateway=batches[-1].batch.gateway, entries=result.turned_away)
         except UNSTORABLE as error:
             # First every batch by itself, since one edge's poison must not hold back another's readings; then
             # that one in halves, until the bad entry stands alone.
