@@ -15,6 +15,8 @@ from gateway.config.mistakes import ConfigMistakes, Source
 from gateway.config.push import PushSection
 from gateway.config.types import Name, Port, Section
 from gateway.config.web import WebSection, check_web
+from gateway.timekeeping.clock import EvidenceClock, EvidenceSettings
+from gateway.timekeeping.saved import FILE as CLOCK_FILE
 from protocols.clock import SimulatedClock, SystemClock
 from protocols.session import Clock
 
@@ -136,6 +138,24 @@ class SimulationSection(Section):
         return at
 
 
+class TimeSection(Section):
+    """How this machine's clock is known to be right.
+
+    With `trust = "evidence"` it is believed only while `sources` say so: the `kernel` (`adjtimex`, which any NTP
+    program sets), `timesync` (systemd-timesyncd), `chrony`, `central` (its signed time, where it runs on another
+    machine), and `meters` (the clocks of `quorum` meters at least, more than two thirds of all read). The first
+    three are one voice. `max_error` is by how many seconds the clock may be off. `trust = "host"` declares that
+    the clock is right and asks nobody: for a demonstration, or where something else keeps it right.
+    """
+
+    trust: Literal["evidence", "host"] = "evidence"
+    sources: Annotated[
+        tuple[Literal["kernel", "timesync", "chrony", "central", "meters"], ...], Field(min_length=1)
+    ] = ("kernel", "timesync", "chrony", "central", "meters")
+    quorum: Annotated[int, Field(ge=3, le=1000)] = 5
+    max_error: Annotated[float, Field(ge=1, le=60)] = 30.0
+
+
 class Config(Section):
     """The whole file."""
 
@@ -152,6 +172,7 @@ class Config(Section):
     web: WebSection = WebSection()
     metrics: MetricsSection | None = None
     simulation: SimulationSection | None = None
+    time: TimeSection = TimeSection()
 
     @property
     def secrets(self) -> Path:
@@ -164,11 +185,17 @@ class Config(Section):
         return self.gateway.data / "edge"
 
     def clock(self) -> Clock:
-        """Return the machine's clock, or simulated time where [simulation] says so."""
+        """Return the machine's clock with the evidence for it, or simulated time where [simulation] says so."""
         section = self.simulation
-        if section is None:
+        if section is not None:
+            return SimulatedClock(start=section.start, anchor=section.anchor, speed=section.speed)
+        if self.time.trust == "host":
             return SystemClock()
-        return SimulatedClock(start=section.start, anchor=section.anchor, speed=section.speed)
+        settings = EvidenceSettings(
+            sources=frozenset(self.time.sources), max_error=self.time.max_error, quorum=self.time.quorum
+        )
+        folder = self.edge_folder if "edge" in self.gateway.roles else self.gateway.data
+        return EvidenceClock(settings, path=folder / CLOCK_FILE)
 
 
 def load(path: Path) -> Config:

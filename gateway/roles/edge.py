@@ -24,6 +24,7 @@ from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
+from gateway.edge.sinks.time_requests import TimeRequests
 from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.directory_part import StampingPart
 from gateway.edge.stamping.stored_part import StoredPart
@@ -40,6 +41,8 @@ from gateway.roles.journal import journal_limits
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.roles.push import PushRole, pushing_meters
+from gateway.timekeeping.clock import EvidenceClock
+from gateway.timekeeping.host import machine_name
 from mapping.snapshot import DirectorySnapshot
 from protocols.dlms.client.association_pool import AssociationPool
 from protocols.line import Line
@@ -115,6 +118,7 @@ class EdgeRole:
             on_status_request=lambda: self.sink.reporter.want_listing(),
             ack_consumers=frozenset(config.journal.ack_consumers),
             limits=_limits(config),
+            time=self._time_requests(config),
         )
         self.sink = MqttSink(
             mqtt_settings(config.mqtt, f"{config.gateway.name}-edge"),
@@ -184,6 +188,19 @@ class EdgeRole:
             meters=lambda: [m.meter for m in config.meters],
             apply=self._take_directory,
             clock=self._clock,
+        )
+
+    def _time_requests(self, config: Config) -> TimeRequests | None:
+        """Return who asks central for the time; nobody where the clock is not judged, or central cannot be."""
+        ref = config.directory.verify_key_ref
+        if ref is None or not isinstance(self._clock, EvidenceClock):
+            return None
+        return TimeRequests(
+            config.gateway.name,
+            root=config.mqtt.root,
+            keys=(self._secrets.secret(ref),),
+            clock=self._clock,
+            host=machine_name(),
         )
 
 

@@ -18,6 +18,7 @@ from gateway.edge.polling.health import LineHealth, MeterHealth, MeterReport, Po
 from gateway.edge.polling.line import LinePoll
 from gateway.edge.polling.meter import MeterPoll
 from gateway.edge.polling.schedule import PolledMeter, Schedule
+from gateway.edge.stamping.clocks import MeterClocks
 from gateway.errors import JournalError
 from protocols.line import Line
 from protocols.reading import ProfileName
@@ -81,6 +82,7 @@ class Poller:
         doors: Doors | None = None,
     ) -> None:
         self._clock = clock = context.clock
+        clocks = MeterClocks(clock)
         self._doors = doors or Doors()
         self._meters = {
             meter.meter: MeterPoll(
@@ -90,6 +92,7 @@ class Poller:
                 clock=clock,
                 schedule=schedule,
                 learn=pushing.learn if meter.meter in pushing.meters else None,
+                clocks=clocks,
             )
             for meter in meters
         }

@@ -187,11 +187,13 @@ async def test_watermark_never_passes_trusted_now(bench: Bench) -> None:
     poller = bench.poller(BLOCK)
     await poller.poll_once()
     assert await bench.journal.watermark("GEN:1", "block_load") is None
-    assert [c.reason for c in await bench.captures()] == [None, None, None, None]
+    assert [c.reason for c in await bench.captures()] == ["untrusted_time"] * 4
     bench.clock.good = True
     await poller.poll_once()
     mark = await bench.journal.watermark("GEN:1", "block_load")
     assert mark == T0
+    settled = (await bench.captures())[4:]
+    assert [(c.at, c.value_rev, c.reason) for c in settled] == [(T0 - HALF, 2, None), (T0, 2, None)]
 
 
 @pytest.mark.parametrize(
