@@ -15,7 +15,7 @@ from mapping.changes import (
     InstallationSpan,
     Name,
 )
-from mapping.directory import DirectoryRow, NumberKind
+from mapping.directory import DirectoryRow, NumberKind, RowT
 from mapping.errors import ChangeRefused
 from mapping.snapshot import DirectorySnapshot
 
@@ -23,8 +23,8 @@ from mapping.snapshot import DirectorySnapshot
 def undo(snapshot: DirectorySnapshot, version: int) -> list[Change]:
     """Return the changes that undo change set `version`.
 
-    Raises ChangeRefused: VERSION where there is no such change set, LATER_CHANGE where a later one changed the same
-    meter, usage point or account; that one must be undone first, or the history be corrected.
+    Raises ChangeRefused: VERSION where there is no such change set, LATER_CHANGE where a later one left the same
+    meter, usage point or account otherwise; that one must be undone first, or the history be corrected.
     """
     if not 1 <= version <= snapshot.version:
         raise ChangeRefused("VERSION", f"there is no change set {version}; the last is {snapshot.version}")
@@ -35,7 +35,7 @@ def undo(snapshot: DirectorySnapshot, version: int) -> list[Change]:
             stays = [
                 InstallationSpan(r.usage_point, r.role, r.valid_from, r.valid_to, r.multiplier)
                 for r in fitted
-                if _held_before(r, version)
+                if _visible(r, version - 1)
             ]
             changes.append(CorrectInstallations(meter, tuple(stays)))
     for point, held in holdings.items():
@@ -43,7 +43,7 @@ def undo(snapshot: DirectorySnapshot, version: int) -> list[Change]:
             spans = [
                 HoldingSpan(r.account_id, r.valid_from, r.valid_to, r.payment_mode)
                 for r in held
-                if _held_before(r, version)
+                if _visible(r, version - 1)
             ]
             changes.append(CorrectHoldings(point, tuple(spans)))
     for account, named in namings.items():
@@ -52,19 +52,23 @@ def undo(snapshot: DirectorySnapshot, version: int) -> list[Change]:
     return changes
 
 
-def _touched(rows: Iterable[DirectoryRow], version: int, what: str) -> bool:
-    """Say whether a change set recorded or superseded any row; ChangeRefused where a later one did, too."""
+def _touched(rows: Iterable[RowT], version: int, what: str) -> bool:
+    """Say whether a change set recorded or superseded any row; ChangeRefused where it is otherwise again now."""
     seen = {row.recorded.version for row in rows} | {
         row.superseded.version for row in rows if row.superseded is not None
     }
     if version not in seen:
         return False
-    if max(seen) > version:
-        raise ChangeRefused(
-            "LATER_CHANGE", f"change set {max(seen)} changed {what} again: undo that one first"
-        )
+    last = max(seen)
+    if _statements(rows, version) != _statements(rows, last):
+        raise ChangeRefused("LATER_CHANGE", f"change set {last} changed {what} again: undo that one first")
     return True
 
 
-def _held_before(row: DirectoryRow, version: int) -> bool:
-    return row.recorded.version < version and (row.superseded is None or row.superseded.version >= version)
+def _statements(rows: Iterable[RowT], version: int) -> set[tuple[object, ...]]:
+    """Return what was said in a version, without who said it."""
+    return {row[:-3] for row in rows if _visible(row, version)}
+
+
+def _visible(row: DirectoryRow, version: int) -> bool:
+    return row.recorded.version <= version and (row.superseded is None or row.superseded.version > version)
