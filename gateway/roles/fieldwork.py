@@ -14,14 +14,17 @@ from dataclasses import replace as with_fields
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from gateway import __version__
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import StoredCapture
 from gateway.config.file import Config
 from gateway.config.meters import MeterSection
+from gateway.contract.field import field_gateway
 from gateway.contract.messages import Status
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
+from gateway.edge.sinks.base import MQTT_SINK
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.stamping.clocks import DRIFT_ALARM
 from gateway.edge.stamping.stamp import stamp
@@ -202,17 +205,19 @@ class FieldWork:
 
     @property
     def _gateway(self) -> str:
-        return f"{self._config.gateway.name}-field"
+        return field_gateway(self._config.gateway.name)
 
     def _status(self) -> Status:
         statistics = self._journal.statistics()
         return Status(
             gateway=self._gateway,
+            role="visit",
             online=True,
-            version="field",
+            version=__version__,
             journal=statistics.uuid,
             first_seq=statistics.first_seq,
             last_seq=statistics.last_seq,
+            backlog=statistics.backlog(MQTT_SINK),
             at=self._clock.now(),
         )
 

@@ -15,13 +15,15 @@ from gateway.backoff import Backoff
 from gateway.central.directory.service import DirectoryService
 from gateway.central.intake.batches import HandledMessages, MessageStore, ReceivedMessage
 from gateway.central.intake.journals import JournalWatch
+from gateway.central.intake.listings import ListingWatch
 from gateway.central.intake.messages import SUBSCRIBED
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState
 from gateway.contract.envelope import wrap
+from gateway.contract.messages import StatusRequest
 from gateway.contract.replay import ReplayPlanner
-from gateway.contract.topics import Topics
+from gateway.contract.topics import NEW_IN_2, Topics
 from gateway.errors import PeerError, PeerRefusedLogin
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
@@ -92,6 +94,7 @@ class Central:
         self._messages = MessageStore(ledger, self._topics)
         planner = ReplayPlanner(options.patience, options.most_patience)
         self._journals = JournalWatch(planner, lost_after=options.lost_after)
+        self._listings = ListingWatch()
         self._worker = ThreadPoolExecutor(1, "ledger")
         self._statistics = CentralStatistics()
 
@@ -145,7 +148,10 @@ class Central:
     ) -> None:
         async for message in connection.messages():
             self._update(messages=self._statistics.messages + 1)
-            await waiting.put((message, ReceivedMessage(message.topic, message.payload, self._clock.now())))
+            received = ReceivedMessage(
+                message.topic, message.payload, self._clock.now(), retained=message.retained
+            )
+            await waiting.put((message, received))
 
     async def _store(
         self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]]
@@ -185,6 +191,8 @@ class Central:
             self._journals.stored(state, now)
         for status in handled.statuses:
             self._journals.announced(status, now)
+        if handled.behind is not None:
+            self._listings.behind(handled.behind, now)
         if self._directory is not None:
             for request in handled.requests:
                 self._directory.requested(request)
@@ -212,6 +220,12 @@ class Central:
                     first=request.first,
                     last=request.last,
                 )
+            for gateway in self._listings.requests_due(monotonic()):
+                at = self._clock.now()
+                wanted = StatusRequest(gateway=gateway, at=at)
+                identity = f"central/status/{gateway}/{int(at.timestamp() * 1000)}"
+                payload = wrap(wanted, id=identity, source=SOURCE, time=at)
+                await connection.publish(self._topics.status_request(gateway), payload)
             await asyncio.sleep(self._ack_interval)
 
     async def _give_up_lost(self, journal: str) -> None:
@@ -242,7 +256,7 @@ def _filters(topics: Topics) -> list[str]:
     """Return what central subscribes to, of both versions of the contract."""
     return [
         *(topics.filter(kind) for kind in SUBSCRIBED),
-        *(topics.of_version(1).filter(kind) for kind in SUBSCRIBED),
+        *(topics.of_version(1).filter(kind) for kind in SUBSCRIBED if kind not in NEW_IN_2),
     ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from gateway.contract.envelope import parse
-from gateway.contract.messages import Ack, ReplayRequest
+from gateway.contract.messages import Ack, ReplayRequest, StatusRequest
 from gateway.contract.topics import TopicKind, TopicName, Topics, gateway_name
 from gateway.edge.sinks.base import JournalReader
 from gateway.edge.sinks.batching import BatchLimits
@@ -43,7 +43,7 @@ class LinkStatistics:
 
 
 class EdgeLink:
-    """Listens on the sink's connection to `{gateway}/acks`, `replay`, `directory` and `orders`.
+    """Listens on the sink's connection to `{gateway}/acks`, `replay`, `directory`, `status/request` and `orders`.
 
     `on_order` gets the octets of an order's message. `ack_consumers`: whose acknowledgements count,
     nobody else's. A message that cannot be taken is counted and logged; it ends
@@ -57,6 +57,7 @@ class EdgeLink:
         root: str,
         directory: PartRequests,
         on_order: Callable[[bytes], Awaitable[None]] | None = None,
+        on_status_request: Callable[[], None] | None = None,
         ack_consumers: frozenset[str] = frozenset({"central"}),
         limits: BatchLimits | None = None,
     ) -> None:
@@ -64,6 +65,7 @@ class EdgeLink:
         self._topics = Topics(root)
         self._directory = directory
         self._on_order = on_order
+        self._on_status_request = on_status_request
         self._ack_consumers = ack_consumers
         self._replays = ReplayQueue(
             self._topics,
@@ -98,6 +100,8 @@ class EdgeLink:
         names = [*self._topics.from_consumers(self._gateway), self._topics.directory(self._gateway)]
         if self._on_order is not None:
             names.append(self._topics.orders(self._gateway))
+        if self._on_status_request is not None:
+            names.append(self._topics.status_request(self._gateway))
         await connection.subscribe(*names)
         await first_ended(
             self._listen(connection, journal),
@@ -126,6 +130,9 @@ class EdgeLink:
         elif name.kind is TopicKind.DIRECTORY:
             await self._directory.take(message.payload)
             self._count(directory_parts=1)
+        elif name.kind is TopicKind.STATUS_REQUEST and self._on_status_request is not None:
+            parse(message.payload, StatusRequest)
+            self._on_status_request()
         elif name.kind is TopicKind.ORDERS and self._on_order is not None:
             await self._on_order(message.payload)
 
