@@ -27,6 +27,8 @@ from gateway.contract.messages import (
     StatusChanges,
     StatusRequest,
     StatusVersion1,
+    TimeRequest,
+    TimeVerdict,
     UtcTime,
     rfc3339,
 )
@@ -45,6 +47,7 @@ EVENTS_TYPE = f"{_PREFIX}.enddeviceevents.created.v1"
 GAPS_TYPE = f"{_PREFIX}.gaps.changed.v1"
 DIRECTORY_TYPE = f"{_PREFIX}.directory.part.v2"
 ORDER_TYPE = f"{_PREFIX}.enddevicecontrols.created.v2"
+TIME_TYPE = f"{_PREFIX}.time.told.v2"
 BATCH_TYPES = frozenset({READINGS_TYPE, EVENTS_TYPE, GAPS_TYPE})
 
 TYPE_OF: dict[type[Message], str] = {
@@ -58,6 +61,8 @@ TYPE_OF: dict[type[Message], str] = {
     AttributionChanged: f"{_PREFIX}.masterdatalinkage.changed.v2",
     NamingChanged: f"{_PREFIX}.naming.changed.v2",
     Balance: f"{_PREFIX}.balance.updated.v2",
+    TimeRequest: f"{_PREFIX}.time.request.v2",
+    TimeVerdict: f"{_PREFIX}.time.judged.v2",
 }
 """CloudEvents `type` by message; batches and signed messages name theirs when they are made."""
 
@@ -73,6 +78,8 @@ SCHEMA_OF: dict[type[Message], str] = {
     AttributionChanged: "attribution-changed",
     NamingChanged: "naming-changed",
     Balance: "balance",
+    TimeRequest: "time-request",
+    TimeVerdict: "time-verdict",
 }
 """File stem of each message's JSON Schema: `dataschema` is `v2/{stem}.json`."""
 

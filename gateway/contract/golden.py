@@ -9,6 +9,7 @@ from gateway.contract.envelope import (
     EVENTS_TYPE,
     GAPS_TYPE,
     READINGS_TYPE,
+    TIME_TYPE,
     assemble,
     gateway_source,
     wrap,
@@ -37,9 +38,12 @@ from gateway.contract.messages import (
     Status,
     StatusChanges,
     StatusRequest,
+    TimeAnswer,
+    TimeRequest,
+    TimeVerdict,
     rfc3339,
 )
-from gateway.contract.signing import DIRECTORY_TYP, sign
+from gateway.contract.signing import DIRECTORY_TYP, TIME_TYP, sign
 
 JOURNAL = "0b9c7a52-4a0e-4f7a-9a53-0d2f3f1e7c11"
 GATEWAY = "edge-1"
@@ -123,15 +127,40 @@ def _single() -> dict[str, bytes]:
             billing,
         ),
     }
+    messages |= _times()
+    signed_types = {"directory-part": DIRECTORY_TYPE, "time-answer": TIME_TYPE}
     return {
-        name: wrap(
-            message,
-            id=identity,
-            source=source,
-            time=AT,
-            type=DIRECTORY_TYPE if isinstance(message, Signed) else None,
-        )
+        name: wrap(message, id=identity, source=source, time=AT, type=signed_types.get(name))
         for name, (message, identity, source) in messages.items()
+    }
+
+
+def _times() -> dict[str, tuple[Message, str, str]]:
+    """An edge's question for the time, central's answer, and a verdict on captures of a slow gateway."""
+    nonce = "00112233445566778899aabbccddeeff"
+    answer = TimeAnswer(gateway=GATEWAY, nonce=nonce, at=AT, host="5f3a9c01", trusted=True, error="0.02")
+    verdict = TimeVerdict(
+        verdict_id="time/12/GEN:12345678",
+        meter="GEN:12345678",
+        journal=JOURNAL,
+        first_seq=43,
+        last_seq=43,
+        profile="instantaneous",
+        trust="trusted",
+        shift="1500",
+        evidence="the gateway was 1500 s slow: central told the time later in the same run of its machine",
+        version=12,
+        at=AT,
+    )
+    signed = Signed(jws=sign(answer.model_dump_json().encode(), key=KEY, typ=TIME_TYP))
+    return {
+        "time-request": (
+            TimeRequest(gateway=GATEWAY, nonce=nonce),
+            f"{GATEWAY}/time/{nonce}",
+            gateway_source(GATEWAY),
+        ),
+        "time-answer": (signed, f"time/{nonce}", "/central"),
+        "time-verdict": (verdict, verdict.verdict_id, "/central"),
     }
 
 

@@ -20,6 +20,7 @@ from gateway.contract.envelope import (
     ORDER_TYPE,
     READINGS_TYPE,
     SCHEMA_OF,
+    TIME_TYPE,
     TYPE_OF,
 )
 from gateway.contract.golden import golden_messages
@@ -38,6 +39,9 @@ from gateway.contract.messages import (
     Status,
     StatusChanges,
     StatusRequest,
+    TimeAnswer,
+    TimeRequest,
+    TimeVerdict,
 )
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -96,6 +100,27 @@ _CHANNELS: tuple[tuple[str, str, tuple[tuple[type[Message], str], ...], str, str
         "The directory wanted, whole or from a version on",
     ),
     (
+        "time",
+        "{gateway}/time",
+        ((Signed, TIME_TYPE),),
+        "central → edge",
+        "Central's signed time, for the nonce of a request",
+    ),
+    (
+        "timeRequest",
+        "{gateway}/time/request",
+        ((TimeRequest, TYPE_OF[TimeRequest]),),
+        "edge → central",
+        "The time wanted, with a fresh nonce",
+    ),
+    (
+        "verdicts",
+        "verdicts",
+        ((TimeVerdict, TYPE_OF[TimeVerdict]),),
+        "central → billing",
+        "Judgements on the times of captures",
+    ),
+    (
         "attributions",
         "attributions",
         ((AttributionChanged, TYPE_OF[AttributionChanged]), (NamingChanged, TYPE_OF[NamingChanged])),
@@ -120,7 +145,7 @@ _PARAMETERS = {
 
 def schema_documents() -> dict[str, str]:
     """Return every JSON Schema (of a message inside its envelope's `data`) by file name."""
-    models: list[type[Message]] = [*SCHEMA_OF, Envelope, DirectoryPart]
+    models: list[type[Message]] = [*SCHEMA_OF, Envelope, DirectoryPart, TimeAnswer]
     documents = {f"{_stem(model)}.json": _schema(model) for model in models}
     return {f"v2/{name}": text for name, text in sorted(documents.items())}
 
@@ -191,7 +216,11 @@ def _schema(model: type[Message]) -> str:
 
 
 def _stem(model: type[Message]) -> str:
-    others: dict[type[Message], str] = {Envelope: "envelope", DirectoryPart: "directory-part"}
+    others: dict[type[Message], str] = {
+        Envelope: "envelope",
+        DirectoryPart: "directory-part",
+        TimeAnswer: "time-answer",
+    }
     return SCHEMA_OF.get(model) or others[model]
 
 

@@ -33,6 +33,7 @@ from gateway.roles.central_files import CentralFiles
 from gateway.roles.did_you_mean import did_you_mean
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
+from gateway.timekeeping.clock import doubt
 from mapping.changes import Change, Install, Remove
 from mapping.directory import Role
 from mapping.snapshot import DirectorySnapshot
@@ -262,6 +263,11 @@ async def field_work(config: Config, files: CentralFiles) -> AsyncIterator[Field
     folder: Path = config.gateway.data / "field"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     clock = config.clock()
+    if why := doubt(clock):
+        raise UsageError(
+            f"this computer's clock may be wrong ({why}), and a hand-over is dated by it: start NTP on it, or say"
+            ' [time] trust = "host" after comparing it with a clock that you believe'
+        )
     limits = JournalLimits(retention=timedelta(days=400))
     journal = await Journal.open(folder / "journal.db", clock=clock, limits=limits)
     try:

@@ -9,9 +9,9 @@ import pytest
 
 from gateway.contract.envelope import TYPE_OF, parse, parse_batch, parse_change
 from gateway.contract.golden import KEY, golden_messages
-from gateway.contract.messages import DirectoryPart, Signed
+from gateway.contract.messages import DirectoryPart, Signed, TimeAnswer
 from gateway.contract.schemas import documents
-from gateway.contract.signing import DIRECTORY_TYP, private_key, verify
+from gateway.contract.signing import DIRECTORY_TYP, TIME_TYP, private_key, verify
 from tests.support.contract_schemas import FOLDER, schema, validate
 
 FROZEN = ("v1/", "asyncapi-v1.json")
@@ -47,6 +47,11 @@ def test_golden_messages_validate_and_parse(name: str) -> None:
     models = {known: model for model, known in TYPE_OF.items()}
     if name.startswith(("readings", "events", "gaps")):
         assert parse_batch(payload).data.gateway == "edge-1"
+    elif name == "time-answer":
+        public = private_key(KEY).public_key().public_bytes_raw()
+        octets = verify(parse(payload, Signed).data.jws, keys=(public,), typ=TIME_TYP)
+        jsonschema.validate(json.loads(octets), schema("v2/time-answer.json"))
+        assert TimeAnswer.model_validate_json(octets).trusted
     elif name == "directory-part":
         public = private_key(KEY).public_key().public_bytes_raw()
         octets = verify(parse(payload, Signed).data.jws, keys=(public,), typ=DIRECTORY_TYP)

@@ -17,13 +17,14 @@ from gateway.central.intake.batches import HandledMessages, MessageStore, Receiv
 from gateway.central.intake.journals import JournalWatch
 from gateway.central.intake.listings import ListingWatch
 from gateway.central.intake.messages import SUBSCRIBED
+from gateway.central.intake.time_answers import TimeAnswers
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import StatusRequest
 from gateway.contract.replay import ReplayPlanner
-from gateway.contract.topics import NEW_IN_2, Topics
+from gateway.contract.topics import NEW_IN_2, TopicKind, Topics
 from gateway.errors import PeerError, PeerRefusedLogin
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
@@ -80,6 +81,7 @@ class Central:
         clock: Clock | None = None,
         password: bytes | None = None,
         directory: DirectoryService | None = None,
+        times: TimeAnswers | None = None,
         options: CentralOptions | None = None,
     ) -> None:
         expiry = settings.session_expiry or SESSION_EXPIRY
@@ -89,6 +91,7 @@ class Central:
         self._clock = clock or SystemClock()
         self._password = password
         self._directory = directory
+        self._times = times
         options = options or CentralOptions()
         self._ack_interval = options.ack_interval
         self._messages = MessageStore(ledger, self._topics)
@@ -121,6 +124,8 @@ class Central:
         try:
             async with connect(self._settings, password=self._password, manual_ack=True) as connection:
                 await connection.subscribe(*_filters(self._topics))
+                if self._times is not None:
+                    await connection.subscribe(self._topics.filter(TopicKind.TIME_REQUEST))
                 backoff.reset()
                 self._update(connected=True, fault=None)
                 log.info("central_connected", broker=f"{self._settings.host}:{self._settings.port}")
@@ -142,12 +147,17 @@ class Central:
             group.create_task(self._answer(connection))
             if self._directory is not None:
                 group.create_task(self._directory.serve(connection))
+            if self._times is not None:
+                group.create_task(self._times.serve(connection))
 
     async def _receive(
         self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]]
     ) -> None:
         async for message in connection.messages():
             self._update(messages=self._statistics.messages + 1)
+            if self._times is not None and self._times.requested(message.topic, message.payload):
+                connection.ack(message)  # answered at once, or not at all: an old answer proves nothing
+                continue
             received = ReceivedMessage(
                 message.topic, message.payload, self._clock.now(), retained=message.retained
             )

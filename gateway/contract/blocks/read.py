@@ -31,6 +31,7 @@ from gateway.contract.blocks.wire import (
     MAX_INTERVAL,
     QUALITY_PATTERN,
     RAW_PATTERN,
+    BlockClock,
     BlockValue,
 )
 from gateway.contract.generation import Generation
@@ -71,6 +72,7 @@ class ReadBlock:
     holders: str | None
     reason: str | None
     epoch: int
+    clock: str | None
     rows: tuple[ReadRow, ...]
 
 
@@ -174,6 +176,7 @@ class _Block(_Numbered, kw_only=True):
     holders: str | UnsetType = UNSET
     reason: str | UnsetType = UNSET
     epoch: Annotated[int, Meta(ge=0, le=MAX_SEQ)] = 0
+    clock: Raw | UnsetType = UNSET
 
 
 class _Data(Struct):
@@ -282,8 +285,17 @@ def _block(raw: Raw, path: str, tables: Tables, refused: list[RefusedRow]) -> Re
         holders=None if block.holders is UNSET else block.holders,
         reason=None if block.reason is UNSET else block.reason,
         epoch=block.epoch,
+        clock=None if block.clock is UNSET else _clock(block.clock, f"{path}.clock"),
         rows=tuple(rows),
     )
+
+
+def _clock(raw: Raw, path: str) -> str:
+    """Return what speaks of the times of a block, as JSON of what this version knows of it."""
+    try:
+        return BlockClock.model_validate_json(bytes(raw)).model_dump_json(exclude_none=True)
+    except ValidationError as error:
+        raise ContractError(f"{path}: {error.errors(include_url=False)[0]['msg']}") from error
 
 
 class _WrongChecksum(ContractError):

@@ -27,6 +27,7 @@ INSTANT_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-
 CODE_PATTERN = r"^[a-z][a-z0-9_]{0,63}$"
 QUALITY_PATTERN = r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$"
 RAW_PATTERN = r"^[A-Za-z0-9+/]*={0,2}$"
+STEADY_PATTERN = r"^[0-9a-z]{1,16}/[0-9]{1,12}\.[0-9]{3}$"
 DIRECTORY_PATTERN = r"^(0|[1-9][0-9]{0,15})\.[0-9a-f]{8}/(0|[1-9][0-9]{0,18})$"
 
 
@@ -158,12 +159,28 @@ class BlockRow(Part):
     capture_id: Maybe[Identifier] = None
 
 
+class BlockClock(Part):
+    """What speaks for or against times that are not trusted; central judges by it.
+
+    `steady` is there where the gateway's own clock had no evidence: the run of its machine, and the seconds that
+    it had run at receipt. `drift` is by how many seconds the meter's clock was ahead of the gateway's at that
+    poll, `held` for how many seconds it had run evenly until then, and `former` the drift before, where the
+    meter's clock was set lately and the captures may be from before that.
+    """
+
+    steady: Maybe[Annotated[str, Field(pattern=STEADY_PATTERN)]] = None
+    drift: Maybe[Decimal] = None
+    held: Maybe[Annotated[int, Field(ge=0, le=MAX_SEQ)]] = None
+    former: Maybe[Decimal] = None
+
+
 class Block(Part):
     """Captures of one meter and profile, numbered seq, seq + 1, … in their order, and what they share.
 
     `holders` names whose they are, `reason` says why they stand under no account (or under one that has no
     number yet): one of them is there. `directory` is `{generation}/{version}` of the directory that said so,
     `epoch` that of the meter's allocation to the gateway. `interval` is in seconds, of interval profiles.
+    `clock` is there only with the reason `untrusted_time`.
     """
 
     seq: Seq
@@ -175,6 +192,7 @@ class Block(Part):
     holders: Maybe[Key] = None
     reason: Maybe[Code] = None
     epoch: Version = 0
+    clock: Maybe[BlockClock] = None
     captures: Annotated[tuple[BlockRow, ...], Field(min_length=1, max_length=MAX_CAPTURES)]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from gateway.contract.messages.base import MAX_SEQ, Identifier, Message, UtcTime, Version
+from gateway.contract.messages.base import MAX_SEQ, Decimals, Identifier, Message, UtcTime, Version
 
 MAX_STATUS: Final = 8 * 1024
 """Largest summary, in octets with its envelope, however many meters a gateway has."""
@@ -43,12 +43,29 @@ class MeterStatus(Message):
     detail: str | None = None
 
 
+class ClockSource(Message):
+    """What one source says of the edge's clock: it should show `offset` seconds more, give or take `error`."""
+
+    source: Identifier
+    offset: Decimals
+    error: Decimals
+
+
 class ClockStatus(Message):
-    """Whether the edge trusts its own clock."""
+    """Whether the edge trusts its own clock, and what speaks for it.
+
+    `state` is trusted, declared (the configuration says so), unproven (nobody says anything), disputed or wrong.
+    `boot` names the run of the edge's machine and `began` when that began in true time, by what most sources
+    say: with it the steady clock's seconds in captures become instants.
+    """
 
     disciplined: bool
     at: UtcTime
     detail: str | None = None
+    state: Literal["trusted", "declared", "unproven", "disputed", "wrong"] | None = None
+    sources: tuple[ClockSource, ...] = ()
+    boot: Identifier | None = None
+    began: UtcTime | None = None
 
 
 class Alarm(Message):
