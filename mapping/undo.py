@@ -15,7 +15,7 @@ from mapping.changes import (
     InstallationSpan,
     Name,
 )
-from mapping.directory import DirectoryRow, NumberKind, RowT
+from mapping.directory import DirectoryRow, Naming, NumberKind, RowT
 from mapping.errors import ChangeRefused
 from mapping.snapshot import DirectorySnapshot
 
@@ -60,14 +60,19 @@ def _touched(rows: Iterable[RowT], version: int, what: str) -> bool:
     if version not in seen:
         return False
     last = max(seen)
-    if _statements(rows, version) != _statements(rows, last):
+    if _said(rows, version) != _said(rows, last):
         raise ChangeRefused("LATER_CHANGE", f"change set {last} changed {what} again: undo that one first")
     return True
 
 
-def _statements(rows: Iterable[RowT], version: int) -> set[tuple[object, ...]]:
-    """Return what was said in a version, without who said it."""
-    return {row[:-3] for row in rows if _visible(row, version)}
+def _said(rows: Iterable[RowT], version: int) -> set[tuple[object, ...]]:
+    """Return what was said in a version, without who said it. Of names only the present ones count."""
+    visible = [row for row in rows if _visible(row, version)]
+    return {
+        (row.kind, row.number) if isinstance(row, Naming) else row[:-3]
+        for row in visible
+        if not (isinstance(row, Naming) and row.valid_to is not None)
+    }
 
 
 def _visible(row: DirectoryRow, version: int) -> bool:
