@@ -12,9 +12,8 @@ import typer
 
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import Allocation
-from gateway.cli.office.actor import actor
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
-from gateway.cli.options import JsonOption, parse_time
+from gateway.cli.options import JsonOption, parse_time, user
 from gateway.cli.output import print_fields, print_table
 from gateway.errors import UsageError
 from gateway.roles.central_files import CentralFiles
@@ -89,7 +88,7 @@ def move(
         wanted = meters or [one.meter for one in ledger.allocations.current(origin)]
         if not wanted:
             raise UsageError(f"{origin} has no meters (`allocation show` lists all)")
-        moved = ledger.allocations.give(wanted, to, by=actor(), note=note, since=begin, at=now)
+        moved = ledger.allocations.give(wanted, to, by=user(), note=note, since=begin, at=now)
     _print(moved, as_json=as_json, empty="")
 
 
@@ -108,7 +107,7 @@ def confirm(
     now = datetime.now(UTC)
     with _ledger(find_files(data, config), read_only=False) as ledger:
         claimed = [one.meter for one in ledger.allocations.current(gateway) if one.origin == "claimed"]
-        given = ledger.allocations.give(claimed, gateway, by=actor(), note=note, since=now, at=now)
+        given = ledger.allocations.give(claimed, gateway, by=user(), note=note, since=now, at=now)
     _print(given, as_json=as_json, empty=f"{gateway} has no unconfirmed meters")
 
 
