@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gateway.contract.generation import NO_GENERATION, Generation, GenerationText
+from gateway.contract.messages.generation import NO_GENERATION, Generation, GenerationText
 from gateway.contract.messages import Message
 from gateway.errors import ContractError
 

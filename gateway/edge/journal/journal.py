@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.contract.capture_body import is_capture_body
-from gateway.contract.generation import Generation
+from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.entry import (
     CaptureRecord,
     Entry,
