@@ -6,9 +6,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from gateway.contract.messages.generation import NO_GENERATION, GenerationText
 from gateway.contract.messages.base import MAX_SEQ, Decimals, Identifier, Message, UtcTime, Version
 from gateway.contract.messages.codes import ALARM_CODES, FromList
+from gateway.contract.messages.generation import NO_GENERATION, GenerationText
 
 MAX_STATUS: Final = 8 * 1024
 """Largest summary, in octets with its envelope, however many meters a gateway has."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.contract.messages.generation import Generation
 from gateway.contract.messages import Status
+from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.generation import Former
 from gateway.edge.journal.journal import Journal
