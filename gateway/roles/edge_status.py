@@ -39,6 +39,7 @@ class EdgeStatus:
     follower: InfluxFollower | None
     push: PushRole | None
     files_fault: str | None = None
+    doubted_counters: Callable[[], int] = lambda: 0
 
     def summary(self) -> Status:
         """Tell how the edge is."""
@@ -81,6 +82,9 @@ class EdgeStatus:
             yield Alarm(code="captures_refused", text=text, count=journal.captures_refused)
         if (waiting := journal.backlog(MQTT)) > BACKLOG_ALARM:
             yield Alarm(code="backlog", text=f"{waiting} entries wait for the broker")
+        if doubted := self.doubted_counters():
+            text = "showed an invocation counter far above ours, which is not believed: see `counters show`"
+            yield Alarm(code="counter_not_believed", text=f"meters {text}", count=doubted)
         if self.files_fault is not None:
             yield Alarm(code="too_few_files", text=self.files_fault)
         if dead := sum(journal.dead_letters.values()):

@@ -109,7 +109,7 @@ class FieldWork:
             context = SessionContext(
                 secrets=FileSecrets(self._config.secrets), counters=counters, clock=self._clock
             )
-            spec = section.spec(f"{self._config.gateway.name}/field")
+            spec = self._config.spec(section, f"{self._config.gateway.name}/field")
             async with open_session(line, spec, context) as session:
                 plate = await session.identify()
                 if plate.meter_id != meter:
