@@ -36,8 +36,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from gateway.contract.generation import Generation
 from gateway.contract.messages import Status
+from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
@@ -116,7 +116,7 @@ async def durable(journal: Journal, sets: list[ReadingSet], lanes: int = LANES) 
     async def lane() -> None:
         for number, group in waiting:
             meter = f"GEN:{number % 100:08}"
-            blocks = stamp(group, meter, directory, disciplined=True)
+            blocks = stamp(group, meter, directory)
             mark = ((meter, "instantaneous", group[-1].at),)
             await journal.append(JournalBatch(blocks=blocks, watermarks=mark))
 
@@ -148,10 +148,7 @@ async def measure_durable(folder: Path, rounds: int, count: int) -> dict[str, fl
     for turn in range(rounds + 1):
         ours = await durable(journal, reading_sets(count, 3 * turn * count))
         alone = await durable(journal, reading_sets(count, (3 * turn + 1) * count), lanes=1)
-        entries: list[Entry] = []
-        while len(entries) < count:
-            entries += await journal.read(journal.last_seq - count + len(entries) + 1, journal.last_seq)
-        bare = bare_sqlite(folder / "bare.db", [e.body for e in entries])
+        bare = bare_sqlite(folder / "bare.db", bodies(await newest(journal, count)))
         if turn:
             ratios.append(bare / ours)
             single.append(bare / alone)

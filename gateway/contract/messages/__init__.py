@@ -28,6 +28,7 @@ from gateway.contract.messages.journals import Ack, ReplayRequest
 from gateway.contract.messages.readings import (
     Batch,
     Capture,
+    CaptureClock,
     CaptureValue,
     Gap,
     MessageAttribution,
@@ -35,17 +36,26 @@ from gateway.contract.messages.readings import (
 )
 from gateway.contract.messages.signed import Signed
 from gateway.contract.messages.status import (
+    MAX_CHANGES,
+    MAX_STATUS,
     Alarm,
+    ClockSource,
     ClockStatus,
     FormerJournal,
     LineStatus,
     MeterStatus,
     Status,
+    StatusChanges,
+    StatusRequest,
+    StatusVersion1,
 )
+from gateway.contract.messages.time import TimeAnswer, TimeRequest, TimeVerdict
 
 __all__ = [
     "CONTRACT_VERSION",
+    "MAX_CHANGES",
     "MAX_SEQ",
+    "MAX_STATUS",
     "AccountNumberText",
     "Ack",
     "Alarm",
@@ -54,7 +64,9 @@ __all__ = [
     "Balance",
     "Batch",
     "Capture",
+    "CaptureClock",
     "CaptureValue",
+    "ClockSource",
     "ClockStatus",
     "Decimals",
     "DirectoryPart",
@@ -73,6 +85,12 @@ __all__ = [
     "Seq",
     "Signed",
     "Status",
+    "StatusChanges",
+    "StatusRequest",
+    "StatusVersion1",
+    "TimeAnswer",
+    "TimeRequest",
+    "TimeVerdict",
     "UtcTime",
     "Version",
     "rfc3339",

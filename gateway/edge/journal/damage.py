@@ -90,7 +90,7 @@ class Mender:
         if row is not None:
             reason = f"damaged in the file: {lost.why}"
             letter = RefusedEntry(
-                sink=LETTERS_OF, seq=lost.first, at=now, reason=reason, body=bytes(row.body)
+                sink=LETTERS_OF, seq=lost.first, at=now, reason=reason, body=_octets(row.body)
             )
             self._letters.keep(letter, MAX_LETTERS, MAX_LETTER_OCTETS)
             self._db.execute("delete from entry where seq = ?", (row.seq,))
@@ -103,13 +103,13 @@ class Mender:
         ]
         insert(self._db, "entry", gaps)
         again = stream is not UNKNOWN and low is not None and high is not None
-        if again and low is not None and high is not None:
+        if stream is not UNKNOWN and low is not None and high is not None:
             self._captures.doubt(stream, low, high)
         told = f"{lost.first}..{lost.last}" if lost.last > lost.first else str(lost.first)
+        what = f"its span is read again from {stream[0]}" if again else "what it held is not known"
         return (
-            f"entry {told} was damaged in the journal's file ({lost.why}) and is not delivered: it is kept as a dead"
-            f" letter (`outbox --dead`), {'its span is read again from ' + stream[0] if again else 'a gap stands for it'};"
-            " look after the disk"
+            f"entry {told} was damaged in the journal's file ({lost.why}): it is kept as a dead letter"
+            f" (`outbox --dead`), and a gap is delivered in its place; {what}. Look after the disk"
         )
 
     def _held(self, row: EntryRow | None) -> tuple[Stream, datetime | None, datetime | None]:
@@ -141,3 +141,8 @@ class Mender:
             noticed_at=now,
         )
         return gap.model_dump_json(exclude_defaults=True).encode()
+
+
+def _octets(body: object) -> bytes:
+    """Return what stands in the place of a body, whatever SQLite makes of it."""
+    return body if isinstance(body, bytes) else str(body).encode("utf-8", "replace")

@@ -20,7 +20,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.contract.generation import Generation
+from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.beside import SUFFIX, Beside, Held
 
 MAX_FORMER = 8

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.contract.generation import Generation
+from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.cuts import singles_of
 from gateway.edge.journal.entry import (
     Entry,
@@ -111,8 +111,8 @@ class Journal:
     async def append(self, batch: JournalBatch) -> SeqRange:
         """Make blocks of captures, watermarks and gaps durable together.
 
-        A block becomes one entry, of those of its captures that are news. A capture that is known with the same values is skipped; one with other values gets the next
-        value_rev, unless the batch says not to revise.
+        A block becomes one entry, of those of its captures that are news: a capture that is known with the same
+        values is skipped; one with other values gets the next value_rev, unless the batch says not to revise.
 
         Returns the sequence numbers given, an empty range when all were repeats. Raises JournalFull (bound
         or disk; nothing was kept, try again later) or JournalError.

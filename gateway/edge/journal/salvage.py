@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.contract.blocks import Keyed, key_of
+from gateway.edge.journal.beside import Beside
 from gateway.edge.journal.captures import CaptureList, insert
 from gateway.edge.journal.entry import Entry, EntryKind
 from gateway.edge.journal.file import SUSPECT, JournalDamaged, open_file, translated
@@ -46,7 +47,8 @@ def open_or_salvage(path: Path) -> tuple[sqlite3.Connection, Salvage | None]:
     path.with_name(path.name + SUSPECT).unlink(missing_ok=True)
     db = open_file(path)
     try:
-        entries = _take_over(db, aside)
+        noted = Beside(path).read()
+        entries = _take_over(db, aside, 0 if noted is None else noted.seq)
     except BaseException:
         db.close()
         raise
@@ -67,7 +69,7 @@ def _put_aside(path: Path) -> Path:
     return aside
 
 
-def _take_over(db: sqlite3.Connection, aside: Path) -> int:
+def _take_over(db: sqlite3.Connection, aside: Path, end: int) -> int:
     """Copy entries whose checksums fit, gaps and the list's rows of these entries; return how many numbers.
 
     Entries are numbered anew: the journal has another uuid. Watermarks are not taken over, since they would
@@ -83,7 +85,7 @@ def _take_over(db: sqlite3.Connection, aside: Path) -> int:
         listed, templates = CaptureList(db), TemplateTable(db)
         old_templates = _templates(old)
         last = 0
-        for row in _rows(old):
+        for row in _rows(old, end):
             entry = entry_of(row, old_templates.get)
             if isinstance(entry, Damaged):
                 continue
@@ -121,9 +123,12 @@ def _templates(old: sqlite3.Connection) -> dict[str, Keyed]:
     return {}
 
 
-def _rows(old: sqlite3.Connection) -> Iterator[EntryRow]:
-    """Yield the entries that can be read in rising seq; where a chunk cannot be read, one by one."""
-    last = _last_seq(old)
+def _rows(old: sqlite3.Connection, end: int) -> Iterator[EntryRow]:
+    """Yield the entries that can be read in rising seq; where a chunk cannot be read, one by one.
+
+    `end` is how far the journal had come by the file beside it: its last page may be the damaged one.
+    """
+    last = max(_last_seq(old), end)
     first = _first_seq(old)
     while first <= last:
         upto = min(first + CHUNK - 1, last)

@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gateway.contract.blocks import EncodedBlock, EncodedRow, revised
-from gateway.contract.generation import Generation
+from gateway.contract.blocks.hashes import is_repeat
+from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.beside import Beside
 from gateway.edge.journal.captures import CaptureList, Stream, horizon, insert
 from gateway.edge.journal.damage import Mender
@@ -25,7 +26,7 @@ from gateway.edge.journal.entry import (
     SeqRange,
     kind_of,
 )
-from gateway.edge.journal.file import JournalDamaged, lock_file, mark_suspect, translated
+from gateway.edge.journal.file import JournalDamaged, damaged, lock_file, mark_suspect, translated
 from gateway.edge.journal.gaps import GapTable
 from gateway.edge.journal.generation import Begun, Former, begin_anew, begin_generation, former
 from gateway.edge.journal.letters import MAX_TOMBSTONES, LetterTable
@@ -275,7 +276,11 @@ class JournalStore:
         due = max(first, self.first_seq)
         if not _is_whole(entries, due):
             self._mend(rows, entries, due)
-            return self.read(first, last, limit, max_bytes)
+            with translated(self._path):
+                rows = self._rows(first, last, limit, max_bytes)
+            entries = [entry_of(row, self.templates.get) for row in rows]
+            if not _is_whole(entries, due):
+                raise damaged(self._path, f"entries from {due} on cannot be mended")
         return [entry for entry in entries if isinstance(entry, Entry)]
 
     def _mend(self, rows: Sequence[EntryRow], entries: Sequence[Entry | Damaged], first: int) -> None:
@@ -480,9 +485,7 @@ class _News:
                     continue
                 self.fresh += 1
                 changed[key] = (row.value_hash, 1)
-            elif not revise or old[0] == (
-                row.value_hash if len(old[0]) < OLD_HASH else hash_of_version_1(block, row)
-            ):
+            elif not revise or _is_repeat(old[0], block, row):
                 self.repeats += 1
                 continue
             else:
@@ -492,6 +495,12 @@ class _News:
                 row = row._replace(body=revised(row.body, old[1] + 1))
             taken.append(row)
         return block.rows if plain and len(taken) == len(block.rows) else taken
+
+
+def _is_repeat(held: bytes, block: EncodedBlock, row: EncodedRow) -> bool:
+    if len(held) == OLD_HASH:
+        return held == hash_of_version_1(block, row)
+    return is_repeat(held, row.value_hash)
 
 
 def _gap_row(seq: int, profile: str, body: bytes, at: int) -> EntryRow:

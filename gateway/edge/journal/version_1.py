@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Final
 
 from gateway.contract.blocks import EncodedBlock, EncodedRow
-from gateway.contract.values import quoted
+from gateway.contract.messages.texts import quoted
 
 OLD_HASH: Final = 16
 """Octets of a hash of values in version 1; those of version 2 are shorter."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from gateway.contract.generation import Generation
+from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.board import Board
 from gateway.edge.journal.disk import reserve_octets
 from gateway.edge.journal.entry import Entry, JournalBatch, RefusedEntry, SeqRange

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from gateway.contract.generation import Generation
+from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.entry import Entry
 from gateway.edge.journal.generation import Former
 

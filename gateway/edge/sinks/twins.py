@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-from gateway.contract.generation import Generation
 from gateway.contract.messages import Status, rfc3339
+from gateway.contract.messages.generation import Generation
 from gateway.edge.sinks.base import JournalReader
 
 CALM = 600.0

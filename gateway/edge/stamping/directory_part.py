@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from gateway.contract.generation import NO_GENERATION, Generation
+from gateway.contract.messages.generation import NO_GENERATION, Generation
 from mapping.directory import Attributions
 from mapping.snapshot import DirectorySnapshot
 

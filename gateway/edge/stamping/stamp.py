@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.bisection import halves
 from gateway.contract.blocks import (
@@ -17,8 +17,8 @@ from gateway.contract.blocks import (
     interval_of,
     layout_of,
 )
-from gateway.contract.generation import NO_GENERATION, Generation
 from gateway.contract.messages import Gap, rfc3339
+from gateway.contract.messages.generation import NO_GENERATION, Generation
 from gateway.edge.journal.entry import GapRecord
 from mapping.directory import AttributionRole, Attributions, Unattributed
 from mapping.instants import MICROSECOND
@@ -52,40 +52,55 @@ class DirectoryLike(Protocol):
         """Return whose the interval start..end is, or the snapshot at `end` (start None)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """What is known of a row's time: whether the gateway knows the time, and the meter's clock was found good.
+
+    `evidence` (CaptureClock as JSON) is what central settles a time by that is not trusted.
+    """
+
+    disciplined: bool
+    clock_trusted: bool = True
+    evidence: str = ""
+
+
+TRUSTED = Trust(disciplined=True)
+
+
 def stamp(
     readings: Sequence[ReadingSet],
     meter: str,
     directory: DirectoryLike,
-    *,
-    disciplined: bool,
-    clock_trusted: Callable[[ReadingSet], bool] = lambda _: True,
+    trust: Callable[[ReadingSet], Trust] = lambda _: TRUSTED,
 ) -> tuple[EncodedBlock, ...]:
     """Return the captures of reading sets of `meter` (`GEN:12345678`), in blocks ready for the journal.
 
-    `disciplined` says whether the gateway's time may be trusted, `clock_trusted` whether the meter's clock
-    was found good for a row. Stored rows with an untrusted meter time keep their time and values, and stand
-    under no account (`untrusted_time`); a live read with one is stamped with the gateway's time instead.
-    Delivered in each case: nothing waits. Rows that follow each other share a block as long as layout, account,
-    receipt and interval are the same.
+    Stored rows with an untrusted meter time keep their time and values, and stand under no account
+    (`untrusted_time`); a live read with one is stamped with the gateway's time instead. While the gateway's own
+    time is not trusted nothing is: every capture stands under no account until central settles its time by the
+    evidence, or it is read again. Delivered in each case: nothing waits.
+
+    Rows that follow each other share a block as long as layout, account, receipt and interval are the same. An
+    untrusted capture is stamped as by no directory (version 0), so that whatever central published of its
+    meter, before or later, applies once its time is settled.
     """
-    judged = [
-        _with_judged_time(one, disciplined=disciplined, clock_trusted=clock_trusted(one)) for one in readings
-    ]
-    whose = _Lookup(directory, meter, [one for one, trusted in judged if trusted])
+    judged = [_judged(one, trust(one)) for one in readings]
+    whose = _Lookup(directory, meter, [one.reading for one in judged if one.trusted])
     blocks: list[EncodedBlock] = []
     rows: list[ReadingSet] = []
     layout: Layout | None = None
     shared: tuple[object, ...] = ()
     template: BlockTemplate | None = None
-    for reading, trusted in judged:
-        answer = whose.of(reading) if trusted else None
+    for one in judged:
+        reading = one.reading
+        answer = whose.of(reading) if one.trusted else None
         layout = layout_of(reading, layout)
-        now = (layout, answer, reading.received_at, interval_of(reading))
+        now = (layout, answer, reading.received_at, interval_of(reading), one.evidence, one.provisional)
         if template is None or now != shared or len(rows) == MAX_ROWS:
             if template is not None:
                 blocks += _encoded(template, rows)
             rows, shared = [], now
-            template = _template(reading, meter, directory, layout, answer)
+            template = _template(one, meter, directory, layout, answer)
         rows.append(reading)
     if template is not None:
         blocks += _encoded(template, rows)
@@ -106,20 +121,22 @@ def _encoded(template: BlockTemplate, readings: Sequence[ReadingSet]) -> list[En
 
 
 def _template(
-    reading: ReadingSet, meter: str, directory: DirectoryLike, layout: Layout, answer: Attributions | None
+    one: _Judged, meter: str, directory: DirectoryLike, layout: Layout, answer: Attributions | None
 ) -> BlockTemplate:
-    version = directory.version if answer is None else answer.directory_version
-    # Of a meter that the part does not know no life of the directory says anything.
+    version = 0 if answer is None else answer.directory_version
+    # By version 0, of no directory, nothing was said in any life of it.
     generation = directory.generation if version else NO_GENERATION
     return BlockTemplate(
         meter=meter,
         layout=layout,
-        received_at=reading.received_at,
+        received_at=one.reading.received_at,
         directory=f"{generation}/{version}",
         holders=None if answer is None else holders_of(answer.accounts),
         reason=Unattributed.UNTRUSTED_TIME if answer is None else answer.reason,
-        interval=interval_of(reading),
+        interval=interval_of(one.reading),
         epoch=directory.epoch(meter),
+        clock=one.evidence,
+        provisional=one.provisional,
     )
 
 
@@ -146,15 +163,34 @@ class _Lookup:
         return self._directory.attributions(self._meter, reading.start, reading.at)
 
 
+class _Judged(NamedTuple):
+    """A reading with its time judged; `provisional` while the gateway does not know the time itself."""
+
+    reading: ReadingSet
+    trusted: bool
+    evidence: str = ""
+    provisional: bool = False
+
+
+def _judged(reading: ReadingSet, trust: Trust) -> _Judged:
+    reading, trusted = _with_judged_time(
+        reading, disciplined=trust.disciplined, clock_trusted=trust.clock_trusted
+    )
+    if trusted:
+        return _Judged(reading, trusted)
+    return _Judged(reading, trusted, trust.evidence, not trust.disciplined)
+
+
 def _with_judged_time(
     reading: ReadingSet, *, disciplined: bool, clock_trusted: bool
 ) -> tuple[ReadingSet, bool]:
     """Return the reading with its time judged, and whether it may be attributed by that time."""
     own = reading.meter_time
     if own is None:
-        trusted = disciplined  # a meter without a clock: the row was stamped by the gateway when it was read
+        # A meter without a clock: the gateway stamped the row when it was read, and said then if it doubted.
+        trusted = disciplined and reading.quality is not Quality.CLOCK_ERROR
     elif own.trusted and clock_trusted:
-        trusted = True
+        trusted = disciplined
     else:
         # A stored row keeps its own time, right or wrong: nobody knows better when it was recorded, and its
         # identity hangs on it. What was read just now happened now, whatever the meter's clock shows.

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gateway.config.meters import LineSection
+from gateway.contract.messages.generation import NO_GENERATION
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.poller import Poller
@@ -34,6 +35,10 @@ class Empty:
     """Nobody is mapped yet: everything is delivered all the same."""
 
     version = 0
+    generation = NO_GENERATION
+
+    def epoch(self, meter: str) -> int:
+        return 0
 
     def attributions(
         self, meter: str, start: datetime | None, end: datetime, known_at: datetime | None = None

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.contract.generation import Generation
 from gateway.contract.messages import Status
+from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.generation import Former
 from gateway.edge.journal.journal import Journal
-from gateway.edge.sinks import mqtt
+from gateway.edge.sinks import status_report
 from gateway.edge.sinks.twins import CALM, TwinWatch
 from protocols.clock import SystemClock
 from tests.support.check_sink import running
@@ -111,11 +111,11 @@ async def test_two_edges_of_one_name_both_notice_it(
     broker: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second is a copy of the first one's whole folder; the broker has no access rules in the way."""
-    monkeypatch.setattr(mqtt, "STATUS_EVERY", 0.5)
+    monkeypatch.setattr(status_report, "STATUS_EVERY", 0.5)
     folders = [tmp_path / "one", tmp_path / "two"]
     folders[0].mkdir()
     journals = [await Journal.open(folders[0] / "j.db", clock=SystemClock(), gateway="edge-1")]
-    await journals[0].append(JournalBatch(captures=(record(1),)))
+    await journals[0].append(JournalBatch(blocks=(record(1),)))
     await journals[0]._writer.call(lambda store: store.checkpoint())
     shutil.copytree(folders[0], folders[1])
     journals.append(await Journal.open(folders[1] / "j.db", clock=SystemClock(), gateway="edge-1"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from gateway.backoff import Backoff
-from gateway.contract.generation import NO_GENERATION
 from gateway.contract.messages import Status
+from gateway.contract.messages.generation import NO_GENERATION
 from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.mqtt.connection import MqttSettings
