@@ -24,7 +24,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from gateway.contract.messages import rfc3339
-from gateway.contract.values import MAX_HEADS, quoted, quoted_often
+from gateway.contract.messages.texts import MAX_HEADS, quoted, quoted_often
 from gateway.errors import ContractError
 from mapping.directory import Attribution, Unattributed
 from protocols.reading import MeterTime

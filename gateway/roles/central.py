@@ -62,6 +62,10 @@ async def central_role(config: Config, clock: Clock) -> AsyncIterator[CentralRol
     files = central_files(config.gateway.data).made()
     ledger = Ledger(files.ledger)
     try:
+        if "edge" in config.gateway.roles:
+            # One file names both: whoever wrote it gave this gateway its meters.
+            meters = [meter.meter for meter in config.meters]
+            ledger.allocations.give_new(meters, config.gateway.name, by="the configuration", at=clock.now())
         with DirectoryStore(files.directory) as directory:
             yield CentralRole(config, clock, ledger, directory)
     finally:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import monotonic
 from typing import TypeVar
 
@@ -13,11 +14,12 @@ import structlog
 
 from gateway.backoff import Backoff
 from gateway.central.directory.service import DirectoryService
-from gateway.central.intake.batches import HandledMessages, MessageStore, ReceivedMessage
+from gateway.central.intake.batches import RELEASED, HandledMessages, MessageStore, ReceivedMessage
 from gateway.central.intake.journals import JournalWatch
 from gateway.central.intake.listings import ListingWatch
 from gateway.central.intake.messages import SUBSCRIBED
 from gateway.central.intake.time_answers import TimeAnswers
+from gateway.central.ledger.authority import UNREADABLE
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState
@@ -100,6 +102,7 @@ class Central:
         self._listings = ListingWatch()
         self._worker = ThreadPoolExecutor(1, "ledger")
         self._statistics = CentralStatistics()
+        self._released: int | None = None
 
     def statistics(self) -> CentralStatistics:
         """Return the counters since the start, frozen."""
@@ -145,6 +148,7 @@ class Central:
             group.create_task(self._receive(connection, waiting))
             group.create_task(self._store(connection, waiting))
             group.create_task(self._answer(connection))
+            group.create_task(self._release())
             if self._directory is not None:
                 group.create_task(self._directory.serve(connection))
             if self._times is not None:
@@ -237,6 +241,27 @@ class Central:
                 payload = wrap(wanted, id=identity, source=SOURCE, time=at)
                 await connection.publish(self._topics.status_request(gateway), payload)
             await asyncio.sleep(self._ack_interval)
+
+    async def _release(self) -> None:
+        """Take again what waited in quarantine for another allocation; at the start, what this program may read."""
+        while True:
+            try:
+                changed = await self._work(self._ledger.allocations.changed)
+                if changed != self._released:
+                    await self._take_again({*RELEASED, UNREADABLE} if self._released is None else RELEASED)
+                    self._released = changed
+            except LedgerError as error:
+                log.error("ledger_failed", error=str(error))
+            await asyncio.sleep(self._ack_interval)
+
+    async def _take_again(self, reasons: Collection[str]) -> None:
+        for group in await self._work(lambda: self._messages.waiting(reasons)):
+            after: tuple[str, int] | None = ("", 0)
+            while after is not None:
+                # A few in each turn: readings that arrive must not wait for all that ever waited.
+                handled, after = await self._work(partial(self._messages.take_again, group, after))
+                self._note(handled)
+            log.info("quarantine_released", gateway=group.gateway, meter=group.meter, entries=group.entries)
 
     async def _give_up_lost(self, journal: str) -> None:
         """Declare lost what the edge no longer holds: else what follows would never be acknowledged."""

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from gateway.contract.blocks.canonical import KEY_OCTETS, canonical, key_of
 from gateway.contract.blocks.hashes import value_hash
 from gateway.contract.messages import rfc3339
-from gateway.contract.values import MAX_TEXT, decimal_text, quoted, quoted_often
+from gateway.contract.messages.texts import MAX_TEXT, decimal_text, quoted, quoted_often
 from mapping.directory import Attribution, Unattributed
 from protocols.reading import (
     Bits,

@@ -34,8 +34,8 @@ from gateway.contract.blocks.wire import (
     BlockClock,
     BlockValue,
 )
-from gateway.contract.generation import Generation
 from gateway.contract.messages import MAX_SEQ
+from gateway.contract.messages.generation import Generation
 from gateway.errors import ContractError
 
 T = TypeVar("T")
@@ -90,6 +90,7 @@ class BlocksRead:
     """A batch of blocks. `refused` are the captures that were not taken, in rising seq."""
 
     id: str
+    source: str
     type: str
     time: datetime
     journal: str
@@ -127,6 +128,7 @@ def read_blocks(payload: bytes, *, limit: int) -> BlocksRead:
     tables.refuse_unused()
     return BlocksRead(
         id=envelope.id,
+        source=envelope.source,
         type=envelope.type,
         time=_instant("$.time", envelope.time),
         journal=data.journal,
@@ -255,6 +257,7 @@ def _block(raw: Raw, path: str, tables: Tables, refused: list[RefusedRow]) -> Re
     elif block.reason is UNSET:
         raise ContractError(f"{path}: neither holders nor a reason why there are none")
     received_at = _instant(f"{path}.received_at", block.received_at)
+    clock = None if block.clock is UNSET else _clock(block.clock, f"{path}.clock")
     generation, version = block.directory.split("/")
     if int(version) > MAX_SEQ:
         raise ContractError(f"{path}.directory: a version of more than {MAX_SEQ}")
@@ -285,7 +288,7 @@ def _block(raw: Raw, path: str, tables: Tables, refused: list[RefusedRow]) -> Re
         holders=None if block.holders is UNSET else block.holders,
         reason=None if block.reason is UNSET else block.reason,
         epoch=block.epoch,
-        clock=None if block.clock is UNSET else _clock(block.clock, f"{path}.clock"),
+        clock=clock,
         rows=tuple(rows),
     )
 

@@ -18,8 +18,8 @@ from gateway.contract.blocks.encode import (
     revised,
 )
 from gateway.contract.blocks.hashes import value_hash
-from gateway.contract.generation import NO_GENERATION
 from gateway.contract.messages import Capture, CaptureValue, MessageAttribution, rfc3339
+from gateway.contract.messages.generation import NO_GENERATION
 from gateway.errors import ContractError
 from mapping.directory import Unattributed
 from protocols.reading import MissingReason, Quality

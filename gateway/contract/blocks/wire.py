@@ -12,8 +12,16 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
-from gateway.contract.generation import GenerationText
 from gateway.contract.messages import MAX_SEQ, AccountNumberText, Identifier, Seq, Version, rfc3339
+from gateway.contract.messages.codes import (
+    GAP_REASONS,
+    MISSING_REASONS,
+    QUALITY_CODES,
+    UNATTRIBUTED_REASONS,
+    UNITS,
+    FromList,
+)
+from gateway.contract.messages.generation import GenerationText
 
 MAX_COLUMNS = 1_024
 """Values of one row; a meter's largest profile has some hundreds."""
@@ -61,7 +69,7 @@ Key = Annotated[str, Field(pattern=KEY_PATTERN)]
 Decimal = Annotated[str, Field(pattern=DECIMAL_PATTERN)]
 Code = Annotated[str, Field(pattern=CODE_PATTERN)]
 Interval = Annotated[int, Field(ge=1, le=MAX_INTERVAL)]
-Unit = Annotated[str, Field(min_length=1, max_length=20)]
+Unit = Annotated[str, Field(min_length=1, max_length=20), FromList(UNITS)]
 ShortText = Annotated[str, Field(max_length=4_096)]
 
 
@@ -98,7 +106,7 @@ class BitsValue(_OneMember):
 class MissingValue(_OneMember):
     """No value, and why; zero is never a default."""
 
-    missing: Code
+    missing: Annotated[Code, FromList(MISSING_REASONS)]
 
 
 BlockValue = Decimal | InstantValue | TextValue | BitsValue | MissingValue
@@ -106,7 +114,7 @@ BlockValue = Decimal | InstantValue | TextValue | BitsValue | MissingValue
 
 
 class Column(Part):
-    """What a value is of: `q` is OBIS (+ #attribute, [index]); the unit belongs to decimals."""
+    """What a value is of: `q` is OBIS (+ #attribute, [index]), `name` as in codes.json; the unit is of decimals."""
 
     q: Annotated[str, Field(min_length=1, max_length=100)]
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -149,7 +157,7 @@ class BlockRow(Part):
     checksum: Key
     occurrence: Annotated[int, Field(ge=0, le=MAX_SEQ)] = 0
     value_rev: Seq = 1
-    quality: Annotated[str, Field(pattern=QUALITY_PATTERN)] = "1.0.0"
+    quality: Annotated[str, Field(pattern=QUALITY_PATTERN), FromList(QUALITY_CODES)] = "1.0.0"
     start: Maybe[InstantText] = None
     wall: Maybe[ShortText] = None
     deviation: Maybe[Annotated[int, Field(ge=-32_768, le=32_767)]] = None
@@ -190,7 +198,7 @@ class Block(Part):
     directory: Annotated[str, Field(pattern=DIRECTORY_PATTERN)]
     interval: Maybe[Interval] = None
     holders: Maybe[Key] = None
-    reason: Maybe[Code] = None
+    reason: Maybe[Annotated[Code, FromList(UNATTRIBUTED_REASONS)]] = None
     epoch: Version = 0
     clock: Maybe[BlockClock] = None
     captures: Annotated[tuple[BlockRow, ...], Field(min_length=1, max_length=MAX_CAPTURES)]
@@ -225,7 +233,7 @@ class BlockGap(Part):
     after: InstantText
     until: InstantText
     state: Literal["open", "filled", "unfillable"]
-    reason: Code
+    reason: Annotated[Code, FromList(GAP_REASONS)]
     noticed_at: InstantText
 
 
@@ -233,3 +241,18 @@ class GapBatch(_OfOneJournal):
     """The data of gaps topics: gaps of one journal in rising seq."""
 
     gaps: Annotated[tuple[BlockGap, ...], Field(min_length=1, max_length=MAX_CAPTURES)]
+
+
+class _GapsOfOneJournal(_OfOneJournal):
+    gaps: Annotated[tuple[dict[str, Any], ...], Field(min_length=1, max_length=MAX_CAPTURES)]
+
+
+class GapFrame(Part):
+    """A batch of gaps in its envelope, the gaps themselves unread: one that is wrong spoils no other."""
+
+    specversion: Literal["1.0"]
+    id: Identifier
+    source: Identifier
+    type: Literal["meter-gateway.gaps.changed.v2"]
+    time: InstantText
+    data: _GapsOfOneJournal

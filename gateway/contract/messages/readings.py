@@ -89,12 +89,13 @@ class Capture(Message):
     quality: str
     values: tuple[CaptureValue, ...]
     attributions: tuple[MessageAttribution, ...]
-    reason: Literal["no_account", "not_a_consumer", "untrusted_time", "identity_mismatch"] | None
+    reason: Identifier | None
     directory_version: Version
     directory_generation: GenerationText = NO_GENERATION
     epoch: int = Field(default=0, ge=0, le=MAX_SEQ)
     clock: CaptureClock | None = None
     raw: str | None = None
+    checksum: str | None = None
 
     @property
     def directory(self) -> DirectoryVersion:
@@ -117,9 +118,13 @@ class Gap(Message):
 
 
 class Batch(Message):
-    """The data of readings, events and gaps topics: entries of one journal in rising seq."""
+    """The data of readings, events and gaps topics: entries of one journal in rising seq.
+
+    A sender of version 1 names no generation.
+    """
 
     journal: Identifier
+    generation: GenerationText = NO_GENERATION
     gateway: Identifier
     first_seq: Seq
     last_seq: Seq

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from gateway.contract.messages.base import MAX_SEQ, Decimals, Identifier, Message, UtcTime, Version
+from gateway.contract.messages.codes import ALARM_CODES, FromList
 
 MAX_STATUS: Final = 8 * 1024
 """Largest summary, in octets with its envelope, however many meters a gateway has."""
@@ -71,7 +72,7 @@ class ClockStatus(Message):
 class Alarm(Message):
     """Something a person should look at; `code` is stable, `count` how often since `since`."""
 
-    code: Identifier
+    code: Annotated[Identifier, FromList(ALARM_CODES)]
     text: str
     since: UtcTime | None = None
     count: int = Field(default=1, ge=0)

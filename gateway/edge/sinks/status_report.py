@@ -16,8 +16,9 @@ from typing import Protocol
 
 import structlog
 
-from gateway.contract.envelope import gateway_source, wrap
+from gateway.contract.envelope import wrap
 from gateway.contract.messages import MAX_CHANGES, MAX_STATUS, LineStatus, MeterStatus, Status, StatusChanges
+from gateway.contract.messages.texts import gateway_source
 from gateway.contract.topics import Topics
 from gateway.errors import PeerRefusedData, PeerRefusedLogin, PeerUnavailable
 from gateway.mqtt.connection import MqttConnection

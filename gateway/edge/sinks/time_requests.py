@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from gateway.contract.envelope import gateway_source, parse, parse_data, wrap
+from gateway.contract.envelope import parse, parse_data, wrap
 from gateway.contract.messages import Signed, TimeAnswer, TimeRequest
+from gateway.contract.messages.texts import gateway_source
 from gateway.contract.signing import TIME_TYP, verify
 from gateway.contract.topics import Topics
 from gateway.errors import ContractError
