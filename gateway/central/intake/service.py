@@ -19,6 +19,7 @@ from gateway.central.intake.journals import JournalWatch
 from gateway.central.intake.listings import ListingWatch
 from gateway.central.intake.messages import SUBSCRIBED
 from gateway.central.intake.time_answers import TimeAnswers
+from gateway.central.intake.times import TimeService
 from gateway.central.ledger.authority import UNREADABLE
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
@@ -84,6 +85,7 @@ class Central:
         password: bytes | None = None,
         directory: DirectoryService | None = None,
         times: TimeAnswers | None = None,
+        verdicts: TimeService | None = None,
         options: CentralOptions | None = None,
     ) -> None:
         expiry = settings.session_expiry or SESSION_EXPIRY
@@ -94,6 +96,7 @@ class Central:
         self._password = password
         self._directory = directory
         self._times = times
+        self._verdicts = verdicts
         options = options or CentralOptions()
         self._ack_interval = options.ack_interval
         self._messages = MessageStore(ledger, self._topics)
@@ -153,6 +156,8 @@ class Central:
                 group.create_task(self._directory.serve(connection))
             if self._times is not None:
                 group.create_task(self._times.serve(connection))
+            if self._verdicts is not None:
+                group.create_task(self._verdicts.serve(connection))
 
     async def _receive(
         self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]]
@@ -186,7 +191,7 @@ class Central:
         backoff = Backoff(0.5, 30.0)
         while True:
             try:
-                handled = await self._work(lambda: self._messages.handle(messages))
+                handled = await self._work(lambda: self._handle(messages))
             except LedgerError as error:
                 self._update(fault=str(error))
                 log.error("ledger_failed", error=str(error))
@@ -194,6 +199,13 @@ class Central:
             else:
                 self._update(fault=None)
                 return handled
+
+    def _handle(self, messages: list[ReceivedMessage]) -> HandledMessages:
+        handled = self._messages.handle(messages)
+        if self._verdicts is not None:
+            for status, received in handled.fresh:
+                self._verdicts.told(status, received)
+        return handled
 
     def _note(self, handled: HandledMessages) -> None:
         self._update(

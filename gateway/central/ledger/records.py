@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final
 
@@ -285,3 +285,14 @@ class QuarantinedEntry:
     payload: bytes = field(repr=False)
     size: int
     received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeClock:
+    """A gateway's clock that is not central's: by how much it was ahead at `at`, and who of the two was trusted."""
+
+    gateway: str
+    ahead: timedelta
+    trusted: bool
+    central_trusted: bool
+    at: datetime

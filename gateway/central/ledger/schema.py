@@ -333,3 +333,14 @@ verdicts = Table(
     Column("at", UtcInstant, nullable=False),
 )
 Index("verdicts_meter", verdicts.c.meter, verdicts.c.journal)
+
+edge_clocks = Table(
+    "edge_clocks",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    # Microseconds by which the gateway's clock was ahead of central's.
+    Column("ahead", BigInteger, nullable=False),
+    Column("trusted", BigInteger, nullable=False),
+    Column("central_trusted", BigInteger, nullable=False),
+    Column("at", UtcInstant, nullable=False),
+)

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import LineHealth
+from gateway.central.ledger.times import AHEAD
 from gateway.central.portal import values
 from gateway.central.portal.account_captures import SNAPSHOTS, AccountCaptures
 from gateway.central.portal.authority_issues import authority_issues
+from gateway.central.portal.clock_issues import ahead_issues, clock_issues
 from gateway.central.portal.issues import (
     gap_issues,
     gateway_issues,
@@ -189,7 +191,7 @@ class Views:
             )
         )
         shown = names[:MAX_METERS_SHOWN]
-        latest = self._ledger.captures.latest(shown, (*SNAPSHOTS, "block_load"))
+        latest = self._ledger.captures.latest(shown, (*SNAPSHOTS, "block_load"), until=now + AHEAD)
         for meter in shown:
             captures = [stored.message for stored in latest[meter].values()]
             captures.sort(key=lambda c: c.at, reverse=True)
@@ -199,6 +201,8 @@ class Views:
             issues += meter_issues(row, newest, health.get(meter))
         named = {i.where for i in issues if i.kind in (IssueKind.METER_CLOCK, IssueKind.IDENTITY_MISMATCH)}
         issues += (i for i in unattributed_issues(self._ledger.unattributed.groups()) if i.where not in named)
+        issues += clock_issues(self._ledger.times.clocks())
+        issues += ahead_issues(self._ledger.times.groups())
         issues += gap_issues(self._ledger.gaps.all(state="open"))
         issues += authority_issues(
             self._ledger.allocations.claims(),
