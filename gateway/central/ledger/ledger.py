@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, StatementError
 
+from gateway.central.ledger.alive import SignsOfLife
 from gateway.central.ledger.balances import Balances
 from gateway.central.ledger.captures import Captures
 from gateway.central.ledger.cursors import Cursors, read_cursor, unversioned
@@ -58,6 +59,7 @@ class Ledger:
         self.gaps = Gaps(self.database)
         self.unattributed = UnattributedCaptures(self.database)
         self.statuses = Statuses(self.database)
+        self.alive = SignsOfLife(self.database)
         self.balances = Balances(self.database)
         self.letters = DeadLetters(self.database)
         self.edges = EdgeRegister(self.database)

@@ -176,6 +176,15 @@ class MeterHealth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CentralSign:
+    """Central's last sign of life; `heard_broker_at` is when it last had the broker, None: never."""
+
+    at: datetime
+    heard_broker_at: datetime | None
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredBalance:
     """The wallet balance that billing last told for an account; `body` is the contract's Balance as JSON."""
 
