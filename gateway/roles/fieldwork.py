@@ -18,6 +18,7 @@ from gateway import __version__
 from gateway.central.ledger.ledger import Ledger
 from gateway.config.file import Config
 from gateway.config.meters import MeterSection
+from gateway.contract.field import field_gateway
 from gateway.contract.messages import Status
 from gateway.edge.journal.entry import CaptureRecord, JournalBatch
 from gateway.edge.journal.journal import Journal
@@ -191,7 +192,7 @@ class FieldWork:
 
     @property
     def _gateway(self) -> str:
-        return f"{self._config.gateway.name}-field"
+        return field_gateway(self._config.gateway.name)
 
     def _status(self) -> Status:
         statistics = self._journal.statistics()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
@@ -24,21 +25,24 @@ class MetersHeard:
             return {meter: at for meter, at in connection.execute(query)}
 
 
-def note_heard(connection: Connection, heard: Mapping[str, datetime], received: datetime) -> None:
-    """Note the newest capture of each meter, inside the transaction that stores it.
+def note_heard(connection: Connection, rows: Sequence[Mapping[str, Any]], received: datetime) -> None:
+    """Note the newest of capture rows for each meter, inside the transaction that stores them.
 
     What is dated after its arrival counts as of its arrival: a reading of 2099 must not keep a meter heard.
     """
+    heard: dict[str, datetime] = {}
+    for row in rows:
+        meter, at = row["meter"], row["at"]
+        if meter not in heard or heard[meter] < at:
+            heard[meter] = at
     c = meters_heard.c
     for names in in_chunks(list(heard)):
-        held = dict(
-            connection.execute(select(c.meter, c.heard_at).where(c.meter.in_(names))).tuples().all()
-        )
-        rows = []
-        for meter in names:
-            at = min(heard[meter], received)
-            if meter not in held or held[meter] < at:
-                rows.append({"meter": meter, "heard_at": at})
-        if rows:
-            connection.execute(delete(meters_heard).where(c.meter.in_([row["meter"] for row in rows])))
-            connection.execute(insert(meters_heard), rows)
+        query = select(c.meter, c.heard_at).where(c.meter.in_(names))
+        held = {meter: at for meter, at in connection.execute(query)}
+        newest = {meter: min(heard[meter], received) for meter in names}
+        later = {meter: at for meter, at in newest.items() if meter not in held or held[meter] < at}
+        if later:
+            connection.execute(delete(meters_heard).where(c.meter.in_(list(later))))
+            connection.execute(
+                insert(meters_heard), [{"meter": meter, "heard_at": at} for meter, at in later.items()]
+            )
