@@ -22,7 +22,7 @@ class MetersHeard:
         """Return when each meter that has a capture was heard last."""
         query = select(meters_heard.c.meter, meters_heard.c.heard_at)
         with self._database.reading("listing meters") as connection:
-            return {meter: at for meter, at in connection.execute(query)}
+            return {row.meter: row.heard_at for row in connection.execute(query)}
 
 
 def note_heard(connection: Connection, rows: Sequence[Mapping[str, Any]], received: datetime) -> None:
@@ -38,7 +38,7 @@ def note_heard(connection: Connection, rows: Sequence[Mapping[str, Any]], receiv
     c = meters_heard.c
     for names in in_chunks(list(heard)):
         query = select(c.meter, c.heard_at).where(c.meter.in_(names))
-        held = {meter: at for meter, at in connection.execute(query)}
+        held = {row.meter: row.heard_at for row in connection.execute(query)}
         newest = {meter: min(heard[meter], received) for meter in names}
         later = {meter: at for meter, at in newest.items() if meter not in held or held[meter] < at}
         if later:

@@ -215,6 +215,51 @@ class UnattributedGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnattributedCause:
+    """The meters, by name, of which captures stand under no account for one reason, and since when."""
+
+    reason: str
+    meters: tuple[str, ...]
+    first_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapCause:
+    """Open gaps of one profile and reason: how many, of how many meters, some of these, and since when."""
+
+    profile: str
+    reason: str
+    gaps: int
+    meters: int
+    first_at: datetime
+    named: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalFaults:
+    """What is missing of one gateway's journals: ranges that are open, and entries declared lost since an instant."""
+
+    gateway: str
+    holes: int
+    last_seen: datetime | None
+    lost: int
+    lost_since: datetime | None
+    lost_reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineCause:
+    """Entries of one gateway that are kept but not believed for one reason, of so many meters."""
+
+    gateway: str
+    reason: str
+    detail: str
+    entries: int
+    meters: int
+    first_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDeadLetter:
     """A message that could not be taken, with its bytes (cut at a bound; `size` is the true size)."""
 
@@ -241,6 +286,7 @@ class LedgerCounts:
     dead_letters: int
     journals: int
     holes: int
+    lost: int
     quarantined: int
     full_quarantines: int
     meters: int
