@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from gateway.central.intake.batches import HandledMessages, MessageStore, ReceivedMessage
+from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ledger import Ledger
+from gateway.central.ledger.records import QuarantinedEntry
 from gateway.central.ledger.revisions import capture_rows, store_captures
+from gateway.central.portal.authority_issues import authority_issues
+from gateway.central.portal.view_models import IssueKind, Severity
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import Batch, Capture, Gap, Status
 from gateway.contract.topics import TopicKind, Topics
 from gateway.errors import ConfigError
+from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, octets, received
+from tests.support.mosquitto import Mosquitto
 from tests.support.paths import ROOT
+from tests.support.waiting import until
 
 TOPICS = Topics("meters")
 
@@ -223,15 +233,50 @@ def test_a_gateway_claims_no_more_meters_than_one_may_have(
     assert {one.reason for one in ledger.quarantine.groups()} == {"too_many_claims"}
 
 
-def test_a_later_allocation_releases_what_waited(ledger: Ledger, store: MessageStore) -> None:
-    send(store, of("edge-1", capture(1)))
-    send(store, of("edge-2", *(capture(n) for n in range(60, 70))))
-    assert store.release().result.stored == 0, "nothing has changed"
-    give(ledger, "edge-2", "GEN:1")
-    assert store.release().result.stored == 10
+@asynccontextmanager
+async def running(broker: Mosquitto, ledger: Ledger) -> AsyncIterator[tuple[Central, MqttConnection]]:
+    """Central, and a connection that plays the edges."""
+
+    def settings(client: str) -> MqttSettings:
+        return MqttSettings(port=broker.port, client_id=client, root="meters", session_expiry=3600)
+
+    central = Central(settings=settings("central"), ledger=ledger, options=CentralOptions(ack_interval=0.05))
+    task = asyncio.create_task(central.run())
+    try:
+        await until(lambda: central.statistics().connected or task.done(), "central to connect")
+        async with connect(settings("edges")) as connection:
+            yield central, connection
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_later_allocation_releases_what_waited(broker: Mosquitto, ledger: Ledger) -> None:
+    async with running(broker, ledger) as (central, edges):
+        await edges.publish(TOPICS.readings("edge-1", "block_load"), octets(of("edge-1", capture(1))))
+        await until(lambda: ledger.allocations.history("GEN:1"), "the claim")
+        waiting = of("edge-2", *(capture(n) for n in range(60, 70)))
+        await edges.publish(TOPICS.readings("edge-2", "block_load"), octets(waiting))
+        await until(lambda: central.statistics().result.quarantined == 10, "quarantine")
+        give(ledger, "edge-2", "GEN:1")
+        await until(lambda: central.statistics().result.stored == 11, "the release")
     assert ledger.quarantine.groups() == []
     assert len(ledger.captures.between("GEN:1")) == 11
-    assert ledger.journals.state("journal-of-edge-2").contiguous == 0, "it began at 60"
+
+
+async def test_what_an_older_program_could_not_read_is_tried_again_at_the_start(
+    broker: Mosquitto, ledger: Ledger
+) -> None:
+    payload = octets(batch([capture(1)]))
+    topic = TOPICS.readings("edge-1", "block_load")
+    entry = QuarantinedEntry(
+        gateway="edge-1", journal="journal-1", seq=1, meter="GEN:1", reason="unreadable", detail="", topic=topic,
+        payload=payload, size=len(payload), received_at=NOW,
+    )  # fmt: skip
+    ledger.set_apart(entry)
+    async with running(broker, ledger) as (central, _):
+        await until(lambda: central.statistics().result.stored == 1, "the entry")
+    assert ledger.quarantine.groups() == []
 
 
 def test_a_meter_given_before_it_is_read_is_nobody_s_claim(ledger: Ledger, store: MessageStore) -> None:
@@ -258,3 +303,21 @@ def test_migration_allocates_each_meter_to_the_gateway_that_last_delivered_it(tm
     ]
     assert ledger.allocations.claims() == []
     ledger.close()
+
+
+def test_the_operator_s_page_names_claims_quarantine_and_its_bound(
+    ledger: Ledger, store: MessageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(store, of("edge-1", capture(1), capture(2, meter="GEN:2")))
+    send(store, of("edge-2", capture(1), capture(3)))
+    monkeypatch.setattr("gateway.central.ledger.quarantine.MAX_OCTETS", 1)
+    found = list(
+        authority_issues(ledger.allocations.claims(), ledger.quarantine.groups(), ledger.quarantine.full())
+    )
+    assert [(one.kind, one.severity, one.where, one.count) for one in found] == [
+        (IssueKind.QUARANTINE_FULL, Severity.CRITICAL, "edge-2", 1),
+        (IssueKind.QUARANTINED, Severity.WARNING, "edge-2", 2),
+        (IssueKind.METERS_CLAIMED, Severity.NOTICE, "edge-1", 2),
+    ]
+    assert "not_allocated: GEN:1: GEN:1 is allocated to edge-1" in found[1].detail
+    assert (ledger.counts().quarantined, ledger.counts().full_quarantines) == (2, 1)

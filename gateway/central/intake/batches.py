@@ -127,7 +127,10 @@ class MessageStore:
     def _store(self, handled: HandledMessages, batches: Sequence[ReceivedBatch]) -> None:
         """Store batches in one transaction; where that fails, look for the entry that makes it fail."""
         try:
-            handled.result += self._ledger.ingest(batches)
+            result = self._ledger.ingest(batches)
+            handled.result += result
+            if result.turned_away:
+                log.error("quarantine_full", gateway=batches[-1].batch.gateway, entries=result.turned_away)
         except UNSTORABLE as error:
             # First every batch by itself, since one edge's poison must not hold back another's readings; then
             # that one in halves, until the bad entry stands alone.
@@ -170,31 +173,30 @@ class MessageStore:
         log.warning("message_set_aside", topic=message.topic, reason=refused.reason, error=refused.detail)
         return times
 
-    def release(self, reasons: Collection[str] = RELEASED) -> HandledMessages:
-        """Take again what waits in quarantine for one of these reasons and may be believed now."""
-        total = HandledMessages()
-        for group in self._ledger.quarantine.groups():
-            if group.reason in reasons and self._may_be_believed(group):
-                self._take_again(total, group)
-        return total
+    def waiting(self, reasons: Collection[str]) -> list[QuarantineGroup]:
+        """Return what waits in quarantine for one of these reasons and may be believed now."""
+        return [
+            group
+            for group in self._ledger.quarantine.groups()
+            if group.reason in reasons and self._may_be_believed(group)
+        ]
+
+    def take_again(
+        self, group: QuarantineGroup, after: tuple[str, int] = ("", 0)
+    ) -> tuple[HandledMessages, tuple[str, int] | None]:
+        """Take some entries of a group again, from behind `after` on; return with them how far, None at the end."""
+        some = self._ledger.quarantine.entries(
+            group.gateway, meter=group.meter, reasons={group.reason}, after=after
+        )
+        # With the time at which they came: what is judged by its age or order is judged as it was.
+        again = [ReceivedMessage(one.topic, one.payload, one.received_at) for one in some]
+        return self.handle(again), (some[-1].journal, some[-1].seq) if some else None
 
     def _may_be_believed(self, group: QuarantineGroup) -> bool:
         if group.reason == UNREADABLE:
             return True  # a newer program may read what an older one could not
         history = self._ledger.allocations.history(group.meter)
         return any(one.gateway == visited_gateway(group.gateway) for one in history)
-
-    def _take_again(self, total: HandledMessages, group: QuarantineGroup) -> None:
-        after = ("", 0)
-        while waiting := self._ledger.quarantine.entries(
-            group.gateway, meter=group.meter, reasons={group.reason}, after=after
-        ):
-            after = waiting[-1].journal, waiting[-1].seq
-            # With the time at which it came: what is held because of its age or order is held still.
-            again = [ReceivedMessage(one.topic, one.payload, one.received_at) for one in waiting]
-            handled = self.handle(again)
-            total.result += handled.result
-            total.journals |= handled.journals
 
     def redrive(self, letter_id: int, at: datetime) -> HandledMessages:
         """Try a dead letter again, after whatever made it fail was repaired; gone when it is stored.

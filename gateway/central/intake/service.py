@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,17 +15,19 @@ import structlog
 
 from gateway.backoff import Backoff
 from gateway.central.directory.service import DirectoryService
-from gateway.central.intake.batches import HandledMessages, MessageStore, ReceivedMessage
+from gateway.central.intake.batches import RELEASED, HandledMessages, MessageStore, ReceivedMessage
 from gateway.central.intake.journals import JournalWatch
 from gateway.central.intake.listings import ListingWatch
 from gateway.central.intake.messages import SUBSCRIBED
+from gateway.central.intake.time_answers import TimeAnswers
+from gateway.central.ledger.authority import UNREADABLE
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import StatusRequest
 from gateway.contract.replay import ReplayPlanner
-from gateway.contract.topics import NEW_IN_2, Topics
+from gateway.contract.topics import NEW_IN_2, TopicKind, Topics
 from gateway.errors import PeerError, PeerRefusedLogin
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
@@ -88,6 +90,7 @@ class Central:
         wall: NowSource | None = None,
         password: bytes | None = None,
         directory: DirectoryService | None = None,
+        times: TimeAnswers | None = None,
         options: CentralOptions | None = None,
     ) -> None:
         expiry = settings.session_expiry or SESSION_EXPIRY
@@ -99,6 +102,7 @@ class Central:
         self._changed = asyncio.Event()
         self._password = password
         self._directory = directory
+        self._times = times
         options = options or CentralOptions()
         self._ack_interval = options.ack_interval
         self._messages = MessageStore(ledger, self._topics)
@@ -107,6 +111,7 @@ class Central:
         self._listings = ListingWatch()
         self._worker = ThreadPoolExecutor(1, "ledger")
         self._statistics = CentralStatistics()
+        self._released: int | None = None
 
     def statistics(self) -> CentralStatistics:
         """Return the counters since the start, frozen."""
@@ -148,6 +153,8 @@ class Central:
         try:
             async with connect(self._settings, password=self._password, manual_ack=True) as connection:
                 await connection.subscribe(*_filters(self._topics))
+                if self._times is not None:
+                    await connection.subscribe(self._topics.filter(TopicKind.TIME_REQUEST))
                 backoff.reset()
                 self._update(connected=True, fault=None)
                 log.info("central_connected", broker=f"{self._settings.host}:{self._settings.port}")
@@ -167,14 +174,20 @@ class Central:
             group.create_task(self._receive(connection, waiting))
             group.create_task(self._store(connection, waiting))
             group.create_task(self._answer(connection))
+            group.create_task(self._release())
             if self._directory is not None:
                 group.create_task(self._directory.serve(connection))
+            if self._times is not None:
+                group.create_task(self._times.serve(connection))
 
     async def _receive(
         self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]]
     ) -> None:
         async for message in connection.messages():
             self._update(messages=self._statistics.messages + 1)
+            if self._times is not None and self._times.requested(message.topic, message.payload):
+                connection.ack(message)  # answered at once, or not at all: an old answer proves nothing
+                continue
             received = ReceivedMessage(
                 message.topic,
                 message.payload,
@@ -258,6 +271,27 @@ class Central:
                 payload = wrap(wanted, id=identity, source=SOURCE, time=at)
                 await connection.publish(self._topics.status_request(gateway), payload)
             await asyncio.sleep(self._ack_interval)
+
+    async def _release(self) -> None:
+        """Take again what waited in quarantine for another allocation; at the start, what this program may read."""
+        while True:
+            try:
+                changed = await self._work(self._ledger.allocations.changed)
+                if changed != self._released:
+                    await self._take_again({*RELEASED, UNREADABLE} if self._released is None else RELEASED)
+                    self._released = changed
+            except LedgerError as error:
+                log.error("ledger_failed", error=str(error))
+            await asyncio.sleep(self._ack_interval)
+
+    async def _take_again(self, reasons: Collection[str]) -> None:
+        for group in await self._work(lambda: self._messages.waiting(reasons)):
+            after: tuple[str, int] | None = ("", 0)
+            while after is not None:
+                # A few in each turn: readings that arrive must not wait for all that ever waited.
+                handled, after = await self._work(partial(self._messages.take_again, group, after))
+                self._note(handled)
+            log.info("quarantine_released", gateway=group.gateway, meter=group.meter, entries=group.entries)
 
     async def _give_up_lost(self, journal: str) -> None:
         """Declare lost what the edge no longer holds: else what follows would never be acknowledged."""

@@ -57,6 +57,16 @@ class Allocations:
         with self._database.reading("reading a cursor") as connection:
             return read_cursor(connection, CHANGED) or 0
 
+    def give_new(self, meters: Iterable[str], gateway: str, *, by: str, at: datetime) -> None:
+        """Allocate those of the meters that no gateway ever had."""
+        wanted = sorted(set(meters))
+        with self._database.writing("allocating meters") as connection:
+            held = histories(connection, wanted)
+            if new := [meter for meter in wanted if meter not in held]:
+                for meter in new:
+                    _give(connection, meter, [], gateway, by=by, note="", since=at, at=at)
+                bump(connection)
+
     def give(
         self, meters: Iterable[str], gateway: str, *, by: str, note: str, since: datetime, at: datetime
     ) -> list[Allocation]:

@@ -77,7 +77,7 @@ def _ingest_journal(
     kept = refused.keep(connection)
     seqs = {seq for one in own for seq in sequence(one.batch)}
     stored = seqs - refused.seqs
-    forget(connection, book.gateway, book.journal, stored)
+    forget(connection, own[-1].batch.gateway, book.journal, stored)
     counted = stored | kept
     result += IngestResult(quarantined=len(kept), turned_away=len(seqs) - len(counted))
     book.record(connection, own[-1].batch.gateway, sorted(counted), result, own[-1].at)

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, and_, delete, func, insert, select, tuple_
 
 from gateway.central.ledger.database import Database, columns, in_chunks, records
-from gateway.central.ledger.records import QuarantineCause, QuarantinedEntry, QuarantineGroup
+from gateway.central.ledger.records import QuarantinedEntry, QuarantineGroup
 from gateway.central.ledger.schema import quarantine
 
 MAX_OCTETS: Final = 64 << 20
@@ -43,24 +43,6 @@ class Quarantine:
         )
         with self._database.reading("listing quarantine") as connection:
             return records(connection, QuarantineGroup, query)
-
-    def causes(self) -> list[QuarantineCause]:
-        """Return what is kept, counted by gateway and reason."""
-        c = quarantine.c
-        query = (
-            select(
-                c.gateway,
-                c.reason,
-                func.max(c.detail).label("detail"),
-                func.count().label("entries"),
-                func.count(c.meter.distinct()).label("meters"),
-                func.min(c.received_at).label("first_at"),
-            )
-            .group_by(c.gateway, c.reason)
-            .order_by(c.gateway, c.reason)
-        )
-        with self._database.reading("listing quarantine") as connection:
-            return records(connection, QuarantineCause, query)
 
     def full(self) -> list[str]:
         """Return the gateways that are no longer acknowledged because their quarantine is full."""

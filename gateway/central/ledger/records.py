@@ -248,18 +248,6 @@ class JournalFaults:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuarantineCause:
-    """Entries of one gateway that are kept but not believed for one reason, of so many meters."""
-
-    gateway: str
-    reason: str
-    detail: str
-    entries: int
-    meters: int
-    first_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDeadLetter:
     """A message that could not be taken, with its bytes (cut at a bound; `size` is the true size)."""
 

@@ -11,7 +11,6 @@ from gateway.central.ledger.records import (
     GapCause,
     JournalFaults,
     LineHealth,
-    QuarantineCause,
     UnattributedCause,
 )
 from gateway.central.portal.fleet import WELL, MeterFact
@@ -268,30 +267,6 @@ def journal_issues(faults: Iterable[JournalFaults]) -> Iterator[Issue]:
                 since=found.last_seen,
                 count=found.holes,
             )
-
-
-def quarantine_issues(causes: Iterable[QuarantineCause], full: Iterable[str]) -> Iterator[Issue]:
-    """Yield, for each gateway and reason, what is kept but not believed; and whose quarantine is full."""
-    for cause in causes:
-        yield Issue(
-            kind=IssueKind.QUARANTINED,
-            severity=Severity.WARNING,
-            gateway=cause.gateway,
-            since=cause.first_at,
-            count=cause.entries,
-            touched=cause.meters,
-            detail=f"{cause.reason}: {cause.detail}",
-        )
-    for gateway in full:
-        yield Issue(kind=IssueKind.QUARANTINE_FULL, severity=Severity.CRITICAL, gateway=gateway, since=None)
-
-
-def claim_issues(claims: Iterable[tuple[str, int, datetime]]) -> Iterator[Issue]:
-    """Yield each gateway that reads meters which nobody has allocated to it."""
-    for gateway, meters, since in claims:
-        yield Issue(
-            kind=IssueKind.CLAIMED, severity=Severity.NOTICE, gateway=gateway, since=since, count=meters
-        )
 
 
 def dead_letter_issues(letters: int) -> Iterator[Issue]:

@@ -13,6 +13,7 @@ from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import CentralSign, LineHealth
 from gateway.central.portal import issues, values
 from gateway.central.portal.account_captures import SNAPSHOTS
+from gateway.central.portal.authority_issues import authority_issues
 from gateway.central.portal.fleet import FORGET_AFTER, WELL, MeterFact, fleet
 from gateway.central.portal.view_models import (
     CentralRow,
@@ -168,8 +169,9 @@ class OperatorOverview:
         yield from issues.unattributed_issues(ledger.unattributed.causes(), named)
         yield from issues.gap_issues(ledger.gaps.causes(issues.METERS_NAMED))
         yield from issues.journal_issues(ledger.journals.faults(self._now - TELL_LOST_FOR))
-        yield from issues.quarantine_issues(ledger.quarantine.causes(), ledger.quarantine.full())
-        yield from issues.claim_issues(ledger.allocations.claims())
+        yield from authority_issues(
+            ledger.allocations.claims(), ledger.quarantine.groups(), ledger.quarantine.full()
+        )
         yield from issues.behind_issues(ledger.statuses.behind(), online)
         yield from issues.dead_letter_issues(letters)
 

@@ -42,8 +42,8 @@ class IssueKind(StrEnum):
     HOLES = "holes"
     QUARANTINED = "quarantined"
     QUARANTINE_FULL = "quarantine_full"
-    CLAIMED = "claimed"
     DEAD_LETTERS = "dead_letters"
+    METERS_CLAIMED = "meters_claimed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
 from gateway.edge.sinks.status_report import HealthSource
+from gateway.edge.sinks.time_requests import TimeRequests
 from gateway.edge.stamping.stored_part import StoredPart
 from gateway.mqtt.connection import MqttConnection, MqttSettings
 from mapping.errors import ChangeRefused
@@ -45,7 +46,13 @@ class Edge:
     """A sink and a link on one connection, with what the link was given."""
 
     def __init__(
-        self, broker: Mosquitto, journal: Journal, folder: Path, *, health: HealthSource | None = None
+        self,
+        broker: Mosquitto,
+        journal: Journal,
+        folder: Path,
+        *,
+        health: HealthSource | None = None,
+        time: TimeRequests | None = None,
     ) -> None:
         self.parts: list[DirectoryPart] = []
         self.orders: list[bytes] = []
@@ -63,6 +70,7 @@ class Edge:
                 clock=SystemClock(),
             ),
             on_order=self._order,
+            time=time,
             on_status_request=lambda: self.sink.reporter.want_listing(),
         )
         self.sink = MqttSink(
