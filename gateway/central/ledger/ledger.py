@@ -35,7 +35,7 @@ from gateway.central.ledger.schema import (
     unattributed,
 )
 from gateway.central.ledger.statuses import Statuses
-from gateway.central.ledger.unattributed import PENDING, UnattributedCaptures
+from gateway.central.ledger.unattributed import COUNTED_REASONS, UnattributedCaptures
 from gateway.central.storage.versions import StoreVersions, WrongStoreVersion
 from gateway.errors import ContractError
 
@@ -124,7 +124,7 @@ class Ledger:
                 captures=int(kept[0]),
                 superseded=int(kept[1]),
                 repeated=int(kept[2]),
-                unattributed=count(unattributed, unattributed.c.reason != PENDING),
+                unattributed=count(unattributed, unattributed.c.reason.in_(COUNTED_REASONS)),
                 open_gaps=count(gaps, gaps.c.state == "open"),
                 dead_letters=count(dead_letters),
                 journals=int(kept[3]),

@@ -19,6 +19,8 @@ PENDING: Final = "pending"
 """Reason of a capture that waits to be judged: it is counted by nobody until then."""
 WAITING_REASONS: Final = ("no_account", *sorted(LASTING_REASONS))
 """Reasons that somebody must do something about."""
+COUNTED_REASONS: Final = (*WAITING_REASONS, "not_a_consumer")
+"""Every reason but `pending`."""
 JUDGED_BY: Final = "directory_version"
 """Cursor: every capture on the list was judged by this directory version or a later one."""
 # A reason that no directory can lift: the row is never looked at again.
