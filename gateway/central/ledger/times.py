@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from gateway.central.ledger.database import Database, in_chunks, put
 from gateway.central.ledger.records import EdgeClock
@@ -54,7 +54,6 @@ class DoubtedGroup:
     total: int
     last_seq: int
     ahead: int
-    waiting_ahead: int
 
 
 class Times:
@@ -128,10 +127,16 @@ class Times:
             func.count().label("total"),
             func.max(c.seq).label("last_seq"),
             func.sum(c.ahead).label("ahead"),
-            func.sum(and_(c.ahead == 1, c.shift.is_(None))).label("waiting_ahead"),
         ).group_by(c.meter, c.journal)
         with self._database.reading("listing doubted captures") as connection:
             return [DoubtedGroup(**row) for row in connection.execute(query).mappings()]
+
+    def ahead(self) -> dict[str, int]:
+        """Return by meter how many captures are held because they are dated in the future."""
+        c = doubted.c
+        query = select(c.meter, func.count()).where(c.ahead == 1, c.shift.is_(None)).group_by(c.meter)
+        with self._database.reading("listing captures of the future") as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def doubted(self, meter: str, journal: str) -> list[DoubtedCapture]:
         """Return the doubted captures of a meter in a journal with what speaks of them, by number."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from gateway.central.ledger.records import EdgeClock
-from gateway.central.ledger.times import DoubtedGroup
+from gateway.central.portal.issues import METERS_NAMED
 from gateway.central.portal.view_models import Issue, IssueKind, Severity
 
 
@@ -27,20 +27,21 @@ def clock_issues(clocks: Iterable[EdgeClock]) -> Iterable[Issue]:
         yield Issue(
             kind=IssueKind.CLOCKS_DIFFER,
             severity=Severity.CRITICAL,
-            where=where,
+            gateway=where,
             since=clock.at,
             detail=whose,
         )
 
 
-def ahead_issues(groups: Iterable[DoubtedGroup]) -> Iterable[Issue]:
-    """Yield one fault for each meter with readings that are dated in the future: they are held, not believed."""
-    for group in groups:
-        if group.ahead and group.waiting_ahead:
-            yield Issue(
-                kind=IssueKind.DATED_AHEAD,
-                severity=Severity.WARNING,
-                where=group.meter,
-                since=None,
-                count=group.waiting_ahead,
-            )
+def ahead_issues(held: Mapping[str, int]) -> Iterable[Issue]:
+    """Yield one fault for all readings that are dated in the future: they are held, not believed."""
+    if held:
+        meters = sorted(held)
+        yield Issue(
+            kind=IssueKind.DATED_AHEAD,
+            severity=Severity.WARNING,
+            meters=tuple(meters[:METERS_NAMED]),
+            touched=len(meters),
+            since=None,
+            count=sum(held.values()),
+        )

@@ -235,8 +235,8 @@ async def test_an_edge_that_contradicts_a_central_that_knows_the_time_is_not_hea
 
 async def test_a_reading_of_2099_is_held_named_and_never_makes_a_meter_heard(central: Central) -> None:
     future = capture(1, at=NOW + timedelta(days=26_000), reason=None)
-    honest = capture(2, at=NOW - DAY)
-    central.take([future, honest])
+    honest = capture(2, at=NOW - 2 * DAY)
+    central.take([future, honest], NOW - DAY)
     await central.settle()
     assert central.whose(future.capture_id) == (future.at, set())
     views = Views(central.ledger, central.directory.snapshot, central.clock)
