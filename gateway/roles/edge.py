@@ -211,7 +211,9 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
     """Open journal, counters and lines; close them in order when the block ends."""
     folder = config.edge_folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    journal = await Journal.open(folder / "journal.db", clock=clock, limits=journal_limits(config))
+    journal = await Journal.open(
+        folder / "journal.db", clock=clock, limits=journal_limits(config), gateway=config.gateway.name
+    )
     counters = FileCounters(folder / "counters.json")
     lines = {section.name: make_line(section) for section in config.lines}
     role: EdgeRole | None = None

@@ -14,6 +14,7 @@ from gateway.edge.polling.poller import Poller
 from gateway.edge.sinks.base import MQTT_SINK as MQTT
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.status_report import Row, StatusStatistics, cut
+from gateway.roles.journal import former_journals
 from gateway.roles.push import PushRole
 from gateway.roles.timekeeping import clock_status
 from protocols.session import Clock
@@ -50,6 +51,8 @@ class EdgeStatus:
             online=True,
             version=__version__,
             journal=journal.uuid,
+            generation=self.journal.generation,
+            former=former_journals(self.journal),
             first_seq=journal.first_seq,
             last_seq=journal.last_seq,
             meters=changes.counts(Subject.METER),
@@ -72,6 +75,8 @@ class EdgeStatus:
         link = self.link.statistics()
         if link.ack_fault is not None:
             yield Alarm(code="ack_refused", text=link.ack_fault, count=link.acks_refused)
+        if (twin := self.link.twin_fault) is not None:
+            yield Alarm(code="twin", text=twin)
         if journal.captures_refused:
             text = "captures came again where the journal's list was forgotten, and were refused"
             yield Alarm(code="captures_refused", text=text, count=journal.captures_refused)
