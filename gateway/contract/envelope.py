@@ -40,18 +40,18 @@ _PREFIX = "meter-gateway"
 READINGS_TYPE = f"{_PREFIX}.meterreadings.created.v1"
 EVENTS_TYPE = f"{_PREFIX}.enddeviceevents.created.v1"
 GAPS_TYPE = f"{_PREFIX}.gaps.changed.v1"
-DIRECTORY_TYPE = f"{_PREFIX}.directory.part.v1"
-ORDER_TYPE = f"{_PREFIX}.enddevicecontrols.created.v1"
+DIRECTORY_TYPE = f"{_PREFIX}.directory.part.v2"
+ORDER_TYPE = f"{_PREFIX}.enddevicecontrols.created.v2"
 BATCH_TYPES = frozenset({READINGS_TYPE, EVENTS_TYPE, GAPS_TYPE})
 
 TYPE_OF: dict[type[Message], str] = {
-    Status: f"{_PREFIX}.status.changed.v1",
-    Ack: f"{_PREFIX}.journal.acknowledged.v1",
-    ReplayRequest: f"{_PREFIX}.journal.replay.v1",
-    DirectoryRequest: f"{_PREFIX}.directory.request.v1",
-    AttributionChanged: f"{_PREFIX}.masterdatalinkage.changed.v1",
-    NamingChanged: f"{_PREFIX}.naming.changed.v1",
-    Balance: f"{_PREFIX}.balance.updated.v1",
+    Status: f"{_PREFIX}.status.changed.v2",
+    Ack: f"{_PREFIX}.journal.acknowledged.v2",
+    ReplayRequest: f"{_PREFIX}.journal.replay.v2",
+    DirectoryRequest: f"{_PREFIX}.directory.request.v2",
+    AttributionChanged: f"{_PREFIX}.masterdatalinkage.changed.v2",
+    NamingChanged: f"{_PREFIX}.naming.changed.v2",
+    Balance: f"{_PREFIX}.balance.updated.v2",
 }
 """CloudEvents `type` by message; batches and signed messages name theirs when they are made."""
 
@@ -66,7 +66,7 @@ SCHEMA_OF: dict[type[Message], str] = {
     NamingChanged: "naming-changed",
     Balance: "balance",
 }
-"""File stem of each message's JSON Schema: `dataschema` is `v1/{stem}.json`."""
+"""File stem of each message's JSON Schema: `dataschema` is `v2/{stem}.json`."""
 
 M = TypeVar("M", bound=Message)
 
@@ -89,6 +89,11 @@ class Parsed(Generic[M]):
     type: str
     time: datetime
     data: M
+
+
+def of_version_1(name: str) -> str:
+    """Return the `type` that version 1 of the contract gave to the messages of a type of version 2."""
+    return f"{name.removesuffix('.v2')}.v1"
 
 
 def gateway_source(gateway: str) -> str:
@@ -156,7 +161,7 @@ def parse(payload: bytes, data: type[M], *, limit: int = MAX_MESSAGE) -> Parsed[
     except (RecursionError, OverflowError) as error:
         raise ContractError(f"$: {error}") from error
     expected = TYPE_OF.get(data)
-    if expected is not None and read.type != expected:
+    if expected is not None and read.type not in (expected, of_version_1(expected)):
         raise ContractError(f"$.type: {read.type!r} where {expected!r} belongs")
     return Parsed(read.id, read.source, read.type, read.time, read.data)
 
@@ -239,7 +244,7 @@ def _first_problem(error: ValidationError) -> str:
 def _head(identity: str, source: str, name: str, time: str, schema: str) -> bytes:
     return (
         b'{"specversion":"1.0","id":%b,"source":%b,"type":"%b","time":"%b",'
-        b'"datacontenttype":"application/json","dataschema":"v1/%b.json","data":'
+        b'"datacontenttype":"application/json","dataschema":"v2/%b.json","data":'
         % (_quote(identity), _quote(source), name.encode(), time.encode(), schema.encode())
     )
 
