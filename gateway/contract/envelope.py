@@ -119,7 +119,8 @@ def wrap(
     """
     name = type or TYPE_OF[message.__class__]
     head = _head(id, source, name, rfc3339(time), SCHEMA_OF[message.__class__])
-    return head + message.model_dump_json().encode() + b"}"
+    absent = isinstance(message, Ack | ReplayRequest)
+    return head + message.model_dump_json(exclude_none=absent).encode() + b"}"
 
 
 def assemble(

@@ -10,11 +10,13 @@ import structlog
 
 from gateway.central.intake.messages import RefusedMessage, take
 from gateway.central.intake.salvage import SpoiledEntry, TakenBatch, entry_alone
+from gateway.central.intake.witnesses import Witnesses
+from gateway.central.ledger.identity import SetBack
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState, ReceivedBatch
 from gateway.central.ledger.revisions import sequence
 from gateway.contract.messages import MAX_SEQ, Balance, DirectoryRequest, Status
-from gateway.contract.topics import Topics
+from gateway.contract.topics import Topics, TopicVersion
 from gateway.errors import ContractError
 
 UNSTORABLE = (ContractError, ValueError, TypeError, ArithmeticError, LookupError)
@@ -34,21 +36,27 @@ class ReceivedMessage:
 
 @dataclass(slots=True)
 class HandledMessages:
-    """What became of a handful of messages."""
+    """What became of a handful of messages; `versions` of the contract are by journal."""
 
     result: IngestResult = field(default_factory=IngestResult)
     journals: dict[str, JournalState] = field(default_factory=dict)
+    versions: dict[str, TopicVersion] = field(default_factory=dict)
     statuses: list[Status] = field(default_factory=list)
+    set_backs: list[SetBack] = field(default_factory=list)
     requests: list[DirectoryRequest] = field(default_factory=list)
     set_aside: int = 0
 
 
 class MessageStore:
-    """Takes messages to the ledger. LedgerError means that nothing can be stored now: try the same again."""
+    """Takes messages to the ledger. LedgerError means that nothing can be stored now: try the same again.
 
-    def __init__(self, ledger: Ledger, topics: Topics) -> None:
+    `witnesses` look at what statuses prove of the ledger's past.
+    """
+
+    def __init__(self, ledger: Ledger, topics: Topics, witnesses: Witnesses | None = None) -> None:
         self._ledger = ledger
         self._topics = topics
+        self._witnesses = witnesses
 
     def handle(self, messages: Sequence[ReceivedMessage]) -> HandledMessages:
         """Store everything that can be stored; all of it is durable on return."""
@@ -60,11 +68,13 @@ class MessageStore:
             if isinstance(item, RefusedMessage):
                 self._set_aside(handled, message, item)
             elif isinstance(item, TakenBatch):
+                handled.versions[item.batch.journal] = self._topics.parse(message.topic).version
                 received = ReceivedBatch(batch=item.batch, bodies=item.bodies, at=message.at)
                 batches.append((message, received))
                 spoiled += [(message, item.batch.journal, entry) for entry in item.spoiled]
             elif isinstance(item, Status):
                 self._ledger.statuses.put(item.gateway, item.model_dump_json(), message.at)
+                handled.versions[item.journal] = self._topics.parse(message.topic).version
                 handled.statuses.append(item)
             elif isinstance(item, Balance):
                 self._ledger.balances.put(item.account_id, item.at, item.model_dump_json(), message.at)
@@ -78,6 +88,9 @@ class MessageStore:
         for message, journal, entry in spoiled:
             alone = ReceivedMessage(message.topic, entry.payload, message.at)
             self._give_up(handled, alone, journal, entry.seq, RefusedMessage("malformed", entry.detail))
+        if self._witnesses is not None:  # when the batches are stored: an honest edge proves no more than that
+            found = map(self._witnesses.look, handled.statuses)
+            handled.set_backs = [one for one in found if one is not None]
         known = {received.batch.journal for _, received in batches}
         known |= {status.journal for status in handled.statuses}
         handled.journals = {journal: self._ledger.journals.state(journal) for journal in known}

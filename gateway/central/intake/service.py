@@ -19,8 +19,12 @@ from gateway.central.intake.messages import SUBSCRIBED
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState
-from gateway.contract.envelope import wrap
+from gateway.central.intake.witnesses import Witnesses
+from gateway.contract.central_word import CENTRAL, wrap_signed
+from gateway.contract.envelope import of_version_1, TYPE_OF, wrap
+from gateway.contract.messages import Ack, ReplayRequest
 from gateway.contract.replay import ReplayPlanner
+from gateway.contract.signing import verify_key_of
 from gateway.contract.topics import Topics
 from gateway.errors import PeerError, PeerRefusedLogin
 from gateway.mqtt.client import MqttMessage
@@ -56,7 +60,10 @@ class CentralOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CentralStatistics:
-    """Counters since the start, and what is wrong now (`fault` is None when nothing is)."""
+    """Counters since the start, and what is wrong now (`fault` is None when nothing is).
+
+    `set_backs`: how often the ledger was found to be an older copy of itself, since it was made.
+    """
 
     connected: bool = False
     fault: str | None = None
@@ -64,17 +71,22 @@ class CentralStatistics:
     set_aside: int = 0
     acks: int = 0
     replays: int = 0
+    set_backs: int = 0
     result: IngestResult = field(default_factory=IngestResult)
 
 
 class Central:
-    """One central; `run` serves until cancelled. The broker gets its PUBACK only for what is stored."""
+    """One central; `run` serves until cancelled. The broker gets its PUBACK only for what is stored.
+
+    What it tells edges is signed with `signing_key` (as `gateway.contract.signing.sign` takes it).
+    """
 
     def __init__(
         self,
         *,
         settings: MqttSettings,
         ledger: Ledger,
+        signing_key: bytes,
         clock: Clock | None = None,
         password: bytes | None = None,
         directory: DirectoryService | None = None,
@@ -89,7 +101,9 @@ class Central:
         self._directory = directory
         options = options or CentralOptions()
         self._ack_interval = options.ack_interval
-        self._messages = MessageStore(ledger, self._topics)
+        self._key = signing_key
+        witnesses = Witnesses(ledger, (verify_key_of(signing_key),))
+        self._messages = MessageStore(ledger, self._topics, witnesses)
         planner = ReplayPlanner(options.patience, options.most_patience)
         self._journals = JournalWatch(planner, lost_after=options.lost_after)
         self._worker = ThreadPoolExecutor(1, "ledger")
@@ -131,7 +145,7 @@ class Central:
         return isinstance(failed, PeerRefusedLogin)
 
     async def _serve(self, connection: MqttConnection) -> None:
-        self._journals.connected()
+        self._journals.owe_all()
         waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]] = asyncio.Queue(WAITING)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._receive(connection, waiting))
@@ -185,6 +199,10 @@ class Central:
             self._journals.stored(state, now)
         for status in handled.statuses:
             self._journals.announced(status, now)
+        for journal, version in handled.versions.items():
+            self._journals.speaks(journal, version)
+        if handled.set_backs:
+            self._journals.owe_all()
         if self._directory is not None:
             for request in handled.requests:
                 self._directory.requested(request)
@@ -193,26 +211,49 @@ class Central:
         """Publish acknowledgements and replay requests at a steady pace."""
         while True:
             for gateway, ack in self._journals.acks_due():
-                payload = wrap(
-                    ack, id=f"central/{ack.journal}/{ack.seq}", source=SOURCE, time=self._clock.now()
-                )
-                await connection.publish(self._topics.acks(gateway, ack.consumer), payload)
-                self._journals.acknowledged(ack)
-                self._update(acks=self._statistics.acks + 1)
+                await self._acknowledge(connection, gateway, ack)
             for gateway, request in self._journals.replays_due(monotonic()):
                 await self._give_up_lost(request.journal)
-                identity = f"central/{request.journal}/{request.first}-{request.last}"
-                payload = wrap(request, id=identity, source=SOURCE, time=self._clock.now())
-                await connection.publish(self._topics.replay(gateway, request.consumer), payload)
-                self._update(replays=self._statistics.replays + 1)
-                log.info(
-                    "replay_requested",
-                    gateway=gateway,
-                    journal=request.journal,
-                    first=request.first,
-                    last=request.last,
-                )
+                await self._ask_again(connection, gateway, request)
+            await self._work(lambda: self._ledger.identity.tick(self._stored))
             await asyncio.sleep(self._ack_interval)
+
+    async def _acknowledge(self, connection: MqttConnection, gateway: str, ack: Ack) -> None:
+        identity, life = f"central/{ack.journal}/{ack.seq}", self._ledger.identity
+        now = self._clock.now()
+        if self._journals.version_of(ack.journal) == 1:
+            topic = self._topics.of_version(1).acks(gateway, CENTRAL)
+            payload = wrap(ack, id=identity, source=SOURCE, time=now, type=of_version_1(TYPE_OF[Ack]))
+        else:
+            topic = self._topics.acks(gateway, CENTRAL)
+            named = {"ledger": life.uuid, "ledger_generation": life.generation, "issued_at": now}
+            payload = self._signed(ack.model_copy(update=named), identity)
+        await connection.publish(topic, payload)
+        self._journals.acknowledged(ack)
+        self._update(acks=self._statistics.acks + 1)
+
+    async def _ask_again(self, connection: MqttConnection, gateway: str, request: ReplayRequest) -> None:
+        identity = f"central/{request.journal}/{request.first}-{request.last}"
+        now = self._clock.now()
+        if self._journals.version_of(request.journal) == 1:
+            topic = self._topics.of_version(1).replay(gateway, CENTRAL)
+            kind = of_version_1(TYPE_OF[ReplayRequest])
+            payload = wrap(request, id=identity, source=SOURCE, time=now, type=kind)
+        else:
+            topic = self._topics.replay(gateway, CENTRAL)
+            payload = self._signed(request.model_copy(update={"issued_at": now}), identity)
+        await connection.publish(topic, payload)
+        self._update(replays=self._statistics.replays + 1)
+        log.info(
+            "replay_requested",
+            gateway=gateway,
+            journal=request.journal,
+            first=request.first,
+            last=request.last,
+        )
+
+    def _signed(self, message: Ack | ReplayRequest, identity: str) -> bytes:
+        return wrap_signed(message, key=self._key, id=identity, source=SOURCE, time=self._clock.now())
 
     async def _give_up_lost(self, journal: str) -> None:
         """Declare lost what the edge no longer holds: else what follows would never be acknowledged."""

@@ -14,6 +14,7 @@ from gateway.central.ledger.cursors import Cursors, read_cursor, write_cursor
 from gateway.central.ledger.database import Database, LedgerError
 from gateway.central.ledger.dead_letters import DeadLetters
 from gateway.central.ledger.edges import EdgeRegister
+from gateway.central.ledger.identity import Identity
 from gateway.central.ledger.gaps import Gaps, store_gaps
 from gateway.central.ledger.journals import JournalBook, Journals
 from gateway.central.ledger.records import IngestResult, LedgerCounts, ReceivedBatch
@@ -66,6 +67,7 @@ class Ledger:
         self.letters = DeadLetters(self.database)
         self.edges = EdgeRegister(self.database)
         self.cursors = Cursors(self.database)
+        self.identity = Identity(self.database, path)
 
     def close(self) -> None:
         """Release the file."""

@@ -49,7 +49,8 @@ class Status(Message):
 
     `first_seq` is the oldest sequence the journal still holds: what is below can no longer be replayed.
     `backlog` counts entries not yet taken by the broker, `unattributed` those under no account
-    (null where the edge does not count them).
+    (null where the edge does not count them). `acknowledged` is central's last acknowledgement as it was signed
+    (compact JWS): so central learns from its own words what its ledger once held.
     """
 
     gateway: Identifier
@@ -63,6 +64,7 @@ class Status(Message):
     backlog: int = Field(default=0, ge=0)
     unattributed: int | None = Field(default=None, ge=0)
     directory_version: Version = 0
+    acknowledged: Annotated[str, Field(max_length=2_048)] | None = None
     clock: ClockStatus | None = None
     alarms: tuple[Alarm, ...] = ()
     at: UtcTime
