@@ -30,18 +30,20 @@ class CentralRole:
                 "the central role signs the directory: set [directory] signing_key_ref "
                 "(`meter-gateway directory keys` makes the pair)"
             )
+        key = FileSecrets(config.secrets).secret(ref)
         self.ledger = ledger
         self.directory = directory
         self.service = DirectoryService(
             store=directory,
             ledger=ledger,
             topics=Topics(config.mqtt.root),
-            signing_key=FileSecrets(config.secrets).secret(ref),
+            signing_key=key,
             clock=clock,
         )
         self.central = Central(
             settings=settings,
             ledger=ledger,
+            signing_key=key,
             clock=clock,
             password=password(config),
             directory=self.service,

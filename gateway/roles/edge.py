@@ -13,6 +13,7 @@ import structlog
 
 from gateway import __version__
 from gateway.config.file import Config
+from gateway.contract.central_word import CENTRAL
 from gateway.contract.messages import Alarm, ClockStatus, DirectoryPart, LineStatus, MeterStatus, Status
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.collect import Collector
@@ -21,6 +22,7 @@ from gateway.edge.polling.poller import Poller
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.push.counters import PushCounters
 from gateway.edge.push.layouts import PushLayouts
+from gateway.edge.sinks.acknowledgements import Acknowledgements
 from gateway.edge.sinks.base import MQTT_SINK as MQTT
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
@@ -107,7 +109,9 @@ class EdgeRole:
             config.gateway.name,
             root=config.mqtt.root,
             directory=self._part_requests(config),
-            ack_consumers=frozenset(config.journal.ack_consumers),
+            acknowledgements=Acknowledgements(
+                self._verify_keys(config), frozenset(config.journal.ack_consumers)
+            ),
             limits=_limits(config),
         )
         self.sink = MqttSink(
@@ -153,13 +157,15 @@ class EdgeRole:
         if self.follower is not None:
             self.follower.directory_changed(snapshot)
 
-    def _part_requests(self, config: Config) -> PartRequests:
+    def _verify_keys(self, config: Config) -> tuple[bytes, ...]:
         ref = config.directory.verify_key_ref
-        keys = (self._secrets.secret(ref),) if ref else ()
+        return (self._secrets.secret(ref),) if ref else ()
+
+    def _part_requests(self, config: Config) -> PartRequests:
         return PartRequests(
             config.gateway.name,
             root=config.mqtt.root,
-            stored=StoredPart(config.edge_folder, config.gateway.name, keys),
+            stored=StoredPart(config.edge_folder, config.gateway.name, self._verify_keys(config)),
             meters=lambda: [m.meter for m in config.meters],
             apply=self._take_directory,
             clock=self._clock,
@@ -181,6 +187,7 @@ class EdgeRole:
             meters=tuple(_meter_status(meter) for meter in poller.meters.values()),
             backlog=journal.backlog(MQTT),
             directory_version=self.link.directory_version,
+            acknowledged=self.journal.ack_proof(CENTRAL),
             clock=ClockStatus(disciplined=self._clock.disciplined(), at=now),
             alarms=tuple(self._alarms()),
             at=now,

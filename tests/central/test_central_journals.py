@@ -61,7 +61,7 @@ def test_an_edge_that_may_have_missed_it_is_told_again() -> None:
     assert acks(watching) == [("edge-1", 4)], "it has just come back"
     watching.announced(status(last_seq=4, online=False), 3.0)
     assert acks(watching) == [], "it is away"
-    watching.connected()
+    watching.owe_all()
     assert acks(watching) == [("edge-1", 4)], "our own connection was lost"
 
 

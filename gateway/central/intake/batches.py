@@ -88,7 +88,9 @@ class MessageStore:
         for message, journal, entry in spoiled:
             alone = ReceivedMessage(message.topic, entry.payload, message.at)
             self._give_up(handled, alone, journal, entry.seq, RefusedMessage("malformed", entry.detail))
-        if self._witnesses is not None:  # when the batches are stored: an honest edge proves no more than that
+        if (
+            self._witnesses is not None
+        ):  # when the batches are stored: an honest edge proves no more than that
             found = map(self._witnesses.look, handled.statuses)
             handled.set_backs = [one for one in found if one is not None]
         known = {received.batch.journal for _, received in batches}

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import monotonic
 from typing import TypeVar
 
@@ -16,12 +17,12 @@ from gateway.central.directory.service import DirectoryService
 from gateway.central.intake.batches import HandledMessages, MessageStore, ReceivedMessage
 from gateway.central.intake.journals import JournalWatch
 from gateway.central.intake.messages import SUBSCRIBED
+from gateway.central.intake.witnesses import Witnesses
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState
-from gateway.central.intake.witnesses import Witnesses
 from gateway.contract.central_word import CENTRAL, wrap_signed
-from gateway.contract.envelope import of_version_1, TYPE_OF, wrap
+from gateway.contract.envelope import TYPE_OF, of_version_1, wrap
 from gateway.contract.messages import Ack, ReplayRequest
 from gateway.contract.replay import ReplayPlanner
 from gateway.contract.signing import verify_key_of
@@ -37,6 +38,8 @@ SESSION_EXPIRY = 7 * 86_400
 """Seconds that the broker keeps our messages while we are away, where the settings say nothing."""
 GROUP = 200
 """Most messages of one transaction."""
+TICK_ROUNDS = 10
+"""Rounds of acknowledgements between two ticks of the ledger: what is copied before a tick is told by it."""
 WAITING = 1_000
 """Most messages in memory; more stay with the broker."""
 
@@ -209,13 +212,17 @@ class Central:
 
     async def _answer(self, connection: MqttConnection) -> None:
         """Publish acknowledgements and replay requests at a steady pace."""
+        rounds = 0
         while True:
             for gateway, ack in self._journals.acks_due():
                 await self._acknowledge(connection, gateway, ack)
             for gateway, request in self._journals.replays_due(monotonic()):
                 await self._give_up_lost(request.journal)
                 await self._ask_again(connection, gateway, request)
-            await self._work(lambda: self._ledger.identity.tick(self._stored))
+            if (rounds := rounds + 1) % TICK_ROUNDS == 0:
+                result = self._statistics.result
+                stored = result.stored + result.revised + result.gaps
+                await self._work(partial(self._ledger.identity.tick, stored))
             await asyncio.sleep(self._ack_interval)
 
     async def _acknowledge(self, connection: MqttConnection, gateway: str, ack: Ack) -> None:

@@ -101,7 +101,7 @@ class Identity:
 
 def _read(connection: Connection) -> StoreLife | None:
     rows = connection.execute(select(store_life.c.name, store_life.c.value))
-    held = {name: value for name, value in rows}
+    held = {row.name: row.value for row in rows}
     return StoreLife.of(held) if held else None
 
 
@@ -112,5 +112,7 @@ def _write(connection: Connection, life: StoreLife) -> None:
 
 def _note(connection: Connection, life: StoreLife, why: str) -> SetBack:
     found = SetBack(generation=life.generation, begun_at=datetime.now(UTC), why=why)
-    connection.execute(insert(set_backs).values(generation=found.generation, begun_at=found.begun_at, why=why))
+    connection.execute(
+        insert(set_backs).values(generation=found.generation, begun_at=found.begun_at, why=why)
+    )
     return found

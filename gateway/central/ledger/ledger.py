@@ -14,8 +14,8 @@ from gateway.central.ledger.cursors import Cursors, read_cursor, unversioned
 from gateway.central.ledger.database import Database, LedgerError
 from gateway.central.ledger.dead_letters import DeadLetters
 from gateway.central.ledger.edges import EdgeRegister
-from gateway.central.ledger.identity import Identity
 from gateway.central.ledger.gaps import Gaps, store_gaps
+from gateway.central.ledger.identity import Identity
 from gateway.central.ledger.journals import JournalBook, Journals
 from gateway.central.ledger.records import IngestResult, LedgerCounts, ReceivedBatch
 from gateway.central.ledger.revisions import capture_rows, check_batch, sequence, store_captures

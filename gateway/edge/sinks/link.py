@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from gateway.contract.topics import TopicKind, Topics, gateway_name
-from gateway.edge.sinks.acknowledgements import Acknowledgements, AckFate, AckRefused
+from gateway.edge.sinks.acknowledgements import AckFate, Acknowledgements, AckRefused
 from gateway.edge.sinks.base import JournalReader
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.part_requests import PartRequests

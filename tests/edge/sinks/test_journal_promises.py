@@ -20,6 +20,7 @@ from protocols.clock import SystemClock
 from tests.support.check_sink import running
 from tests.support.edge.mqtt_edge import Edge, settings
 from tests.support.journal_records import record
+from tests.support.keys import PRIVATE
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import until
 
@@ -40,7 +41,7 @@ class HonestEdge(Edge):
 async def central_with(broker: Mosquitto, path: Path) -> AsyncIterator[Ledger]:
     ledger = Ledger(path)
     one = settings(broker, "central", session_expiry=3600)
-    central = Central(settings=one, ledger=ledger, options=FAST)
+    central = Central(settings=one, ledger=ledger, signing_key=PRIVATE, options=FAST)
     task = asyncio.create_task(central.run())
     try:
         yield ledger
