@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -26,7 +27,7 @@ from tests.support.journal_records import record, records
 from tests.support.keys import OTHER_PRIVATE, PRIVATE
 from tests.support.mosquitto import Mosquitto
 from tests.support.paths import ROOT
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.mosquitto
 FLOORLESS = JournalLimits(retention=timedelta(0), sinks=("mqtt",), consumers=("central", "billing"))
@@ -38,12 +39,32 @@ async def edge_with(broker: Mosquitto, folder: Path, entries: int) -> AsyncItera
     journal = await Journal.open(folder / "journal.db", clock=SystemClock(), limits=FLOORLESS)
     edge = Edge(broker, journal, folder / "edge", counting=("central", "billing"))
     try:
-        async with running(edge.sink, journal):
+        async with hearing(broker) as listens, running(edge.sink, journal):
             await journal.append(records(entries))
             await wait_cursor(journal, "mqtt", entries)
+            await asyncio.wait_for(listens.wait(), PATIENCE)
             yield edge, journal
     finally:
         await journal.close()
+
+
+@asynccontextmanager
+async def hearing(broker: Mosquitto, **more: object) -> AsyncIterator[asyncio.Event]:
+    """Tell when the edge listens: it asks for its part of the directory after it has subscribed."""
+    listens = asyncio.Event()
+
+    async def hear(connection: MqttConnection) -> None:
+        async for _ in connection.messages():
+            listens.set()
+
+    async with connect(settings(broker, "hears", **more), password=b"d") as connection:
+        await connection.subscribe(TOPICS.directory_request("edge-1"))
+        task = asyncio.create_task(hear(connection))
+        try:
+            yield listens
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 def ack(journal: Journal, seq: int, consumer: str = "central", **more: object) -> Ack:
@@ -152,25 +173,23 @@ async def test_416_undelivered_entries_are_not_deleted_by_a_message_of_the_wrong
         journal = await Journal.open(tmp_path / "journal.db", clock=SystemClock(), limits=FLOORLESS)
         edge = Edge(broker, journal, tmp_path / "edge", counting=("central", "billing"), login=LOGINS)
         await journal.append(records(416))
-        async with running(edge.sink, journal), AsyncExitStack() as logins:
+        async with AsyncExitStack() as logins:
+            listens = await logins.enter_async_context(hearing(broker, username="central"))
+            await logins.enter_async_context(running(edge.sink, journal))
             await wait_cursor(journal, "mqtt", 416)
-            by = {
-                name: await logins.enter_async_context(login(broker, name))
-                for name in LOGINS
-                if name != "edge-1"
-            }
+            await asyncio.wait_for(listens.wait(), PATIENCE)
             forged = wrap_signed(ack(journal, 416), key=OTHER_PRIVATE, id="t", source="/central", time=NOW)
-            for name, connection in by.items():
+            for name in ("edge-2", "billing", "central"):
                 for topic in (TOPICS.acks("edge-1", "central"), TOPICS.acks("edge-1", name)):
-                    await attempt(connection, topic, forged)
-                    await attempt(connection, topic, ack(journal, 416, "central"))
-                    await attempt(connection, topic, ack(journal, 416, name))
+                    for word in (forged, ack(journal, 416, "central"), ack(journal, 416, name)):
+                        await attempt(broker, name, topic, word)
             await until(lambda: journal.statistics().consumers["billing"] == 416)
             assert journal.statistics().consumers["central"] == 0
             await journal.append(JournalBatch(captures=(record(1_000),)))
             await asyncio.sleep(0)
             assert journal.first_seq == 1, "billing alone releases nothing"
-            await central_says(by["central"], ack(journal, 416))
+            async with login(broker, "central") as central:
+                await central_says(central, ack(journal, 416))
             await until(lambda: journal.first_seq == 417)
         await journal.close()
 
@@ -179,12 +198,11 @@ def login(broker: Mosquitto, name: str) -> AbstractAsyncContextManager[MqttConne
     return connect(settings(broker, f"{name}-test", username=name), password=LOGINS[name].encode())
 
 
-async def attempt(connection: MqttConnection, topic: str, word: Ack | bytes) -> None:
+async def attempt(broker: Mosquitto, name: str, topic: str, word: Ack | bytes) -> None:
     """Say it; a broker that refuses says so, or takes it and lets nobody hear it."""
-    try:
-        if isinstance(word, bytes):
-            await connection.publish(topic, word)
-        else:
-            await say(connection, topic, word)
-    except PeerError:
-        return
+    with contextlib.suppress(PeerError):
+        async with login(broker, name) as connection:
+            if isinstance(word, bytes):
+                await connection.publish(topic, word)
+            else:
+                await say(connection, topic, word)
