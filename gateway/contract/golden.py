@@ -9,10 +9,12 @@ from gateway.contract.envelope import (
     EVENTS_TYPE,
     GAPS_TYPE,
     READINGS_TYPE,
+    TYPE_OF,
     assemble,
     gateway_source,
     wrap,
 )
+from gateway.contract.generation import Generation
 from gateway.contract.messages import (
     Ack,
     Alarm,
@@ -36,7 +38,7 @@ from gateway.contract.messages import (
     Status,
     rfc3339,
 )
-from gateway.contract.signing import DIRECTORY_TYP, sign
+from gateway.contract.signing import ACK_TYP, DIRECTORY_TYP, sign
 
 JOURNAL = "0b9c7a52-4a0e-4f7a-9a53-0d2f3f1e7c11"
 GATEWAY = "edge-1"
@@ -98,6 +100,7 @@ def _single() -> dict[str, bytes]:
         "status-online": (_status(), f"{JOURNAL}/status/1", edge),
         "status-offline": (_offline(), f"{JOURNAL}/status/2", edge),
         "ack": (_ack("billing"), f"{JOURNAL}/ack/47", billing),
+        "ack-of-central": (_signed(_ack("central")), f"{JOURNAL}/ack/47", central),
         "replay-request": (
             ReplayRequest(journal=JOURNAL, first=48, last=56, consumer="billing"),
             f"{JOURNAL}/replay/48-56",
@@ -119,10 +122,28 @@ def _single() -> dict[str, bytes]:
             id=identity,
             source=source,
             time=AT,
-            type=DIRECTORY_TYPE if isinstance(message, Signed) else None,
+            type=_SIGNED_TYPE[name] if isinstance(message, Signed) else None,
         )
         for name, (message, identity, source) in messages.items()
     }
+
+
+_SIGNED_TYPE = {"directory-part": DIRECTORY_TYPE, "ack-of-central": TYPE_OF[Ack]}
+
+
+def _ack(consumer: str) -> Ack:
+    return Ack(
+        journal=JOURNAL,
+        seq=47,
+        consumer=consumer,
+        ledger="5f0c1c3e-3d0e-4f0e-9a55-2f1d7c1f6a10",
+        ledger_generation=Generation(3, "9f2c01ab"),
+        issued_at=AT,
+    )
+
+
+def _signed(ack: Ack) -> Signed:
+    return Signed(jws=sign(ack.model_dump_json(exclude_none=True).encode(), key=KEY, typ=ACK_TYP))
 
 
 def _account(account: AttributedAccount, role: str) -> MessageAttribution:
