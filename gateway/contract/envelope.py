@@ -101,6 +101,15 @@ def gateway_source(gateway: str) -> str:
     return f"/gateways/{gateway}"
 
 
+def envelope_head(identity: str, source: str, type: str, time: str, schema: str) -> bytes:
+    """Return an envelope's octets up to its data; after the data one brace closes it."""
+    return (
+        b'{"specversion":"1.0","id":%b,"source":%b,"type":"%b","time":"%b",'
+        b'"datacontenttype":"application/json","dataschema":"%b","data":'
+        % (_quote(identity), _quote(source), type.encode(), time.encode(), schema.encode())
+    )
+
+
 def wrap(
     message: Message,
     *,
@@ -118,8 +127,9 @@ def wrap(
     b'{"specversion":"1.0","id":"central/j/7", … ,"data":{"journal":"j","seq":7,"consumer":"central"}}'
     """
     name = type or TYPE_OF[message.__class__]
-    head = _head(id, source, name, rfc3339(time), SCHEMA_OF[message.__class__])
-    absent = isinstance(message, Ack | ReplayRequest)
+    schema = f"v2/{SCHEMA_OF[message.__class__]}.json"
+    head = envelope_head(id, source, name, rfc3339(time), schema)
+    absent = isinstance(message, Ack | ReplayRequest)  # what is absent is no member
     return head + message.model_dump_json(exclude_none=absent).encode() + b"}"
 
 
@@ -135,7 +145,7 @@ def assemble(
     member = b"gaps" if type == GAPS_TYPE else b"captures"
     return b"".join(
         (
-            _head(f"{journal}/{first}-{last}", gateway_source(gateway), type, time, SCHEMA_OF[Batch]),
+            envelope_head(f"{journal}/{first}-{last}", gateway_source(gateway), type, time, "v2/batch.json"),
             b'{"journal":%b,"gateway":%b,"first_seq":%d,"last_seq":%d,"%b":['
             % (_quote(journal), _quote(gateway), first, last, member),
             b",".join([with_seq(body, seq) for seq, body in entries]),
@@ -240,14 +250,6 @@ def _first_problem(error: ValidationError) -> str:
     path = "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{path}: {first['msg']}{more}"
-
-
-def _head(identity: str, source: str, name: str, time: str, schema: str) -> bytes:
-    return (
-        b'{"specversion":"1.0","id":%b,"source":%b,"type":"%b","time":"%b",'
-        b'"datacontenttype":"application/json","dataschema":"v2/%b.json","data":'
-        % (_quote(identity), _quote(source), name.encode(), time.encode(), schema.encode())
-    )
 
 
 def _quote(text: str) -> bytes:

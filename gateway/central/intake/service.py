@@ -110,7 +110,7 @@ class Central:
         planner = ReplayPlanner(options.patience, options.most_patience)
         self._journals = JournalWatch(planner, lost_after=options.lost_after)
         self._worker = ThreadPoolExecutor(1, "ledger")
-        self._statistics = CentralStatistics()
+        self._statistics = CentralStatistics(set_backs=len(ledger.identity.set_backs()))
 
     def statistics(self) -> CentralStatistics:
         """Return the counters since the start, frozen."""
@@ -206,6 +206,7 @@ class Central:
             self._journals.speaks(journal, version)
         if handled.set_backs:
             self._journals.owe_all()
+            self._update(set_backs=self._statistics.set_backs + len(handled.set_backs))
         if self._directory is not None:
             for request in handled.requests:
                 self._directory.requested(request)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gateway.contract.generation import GenerationText
 from gateway.contract.messages.base import MAX_SEQ, Identifier, Message, Seq, UtcTime
+from gateway.contract.messages.generation import GenerationText
 
 
 class Ack(Message):
