@@ -241,5 +241,11 @@ def _attribution(one: Attribution) -> str:
     legacy = "null" if one.legacy_number is None else quoted(one.legacy_number)
     return (
         f'{{"account_id":{quoted(one.account_id)},"account_number":{number},"legacy_number":{legacy},'
-        f'"usage_point":{quoted(one.usage_point)},"role":"{one.role.value}"}}'
+        f'"usage_point":{quoted(one.usage_point)},"role":"{one.role.value}"{_span(one)}}}'
     )
+
+
+def _span(one: Attribution) -> str:
+    if one.since is None or one.until is None:
+        return ""
+    return f',"from":"{rfc3339(one.since)}","to":"{rfc3339(one.until)}"'

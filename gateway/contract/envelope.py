@@ -129,8 +129,9 @@ def wrap(
     name = type or TYPE_OF[message.__class__]
     schema = f"v2/{SCHEMA_OF[message.__class__]}.json"
     head = envelope_head(id, source, name, rfc3339(time), schema)
-    absent = isinstance(message, Ack | ReplayRequest)  # what is absent is no member
-    return head + message.model_dump_json(exclude_none=absent).encode() + b"}"
+    # Absent is absent; only the batches of version 1 say `null`.
+    data = message.model_dump_json(exclude_none=not isinstance(message, Batch))
+    return head + data.encode() + b"}"
 
 
 def assemble(

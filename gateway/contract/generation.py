@@ -1,7 +1,21 @@
-"""Generations of stores, as those who are no messages import them (`gateway.contract.messages.generation`)."""
+"""Which life of a store a word speaks of, for those who read no messages; made in `messages.generation`."""
 
 from __future__ import annotations
 
-from gateway.contract.messages.generation import MAX_COUNTER, NO_GENERATION, Generation, GenerationText
+from gateway.contract.messages.generation import (
+    MAX_COUNTER,
+    NO_GENERATION,
+    DirectoryVersion,
+    DirectoryVersionText,
+    Generation,
+    GenerationText,
+)
 
-__all__ = ["MAX_COUNTER", "NO_GENERATION", "Generation", "GenerationText"]
+__all__ = [
+    "MAX_COUNTER",
+    "NO_GENERATION",
+    "DirectoryVersion",
+    "DirectoryVersionText",
+    "Generation",
+    "GenerationText",
+]

@@ -14,7 +14,7 @@ from gateway.contract.envelope import (
     gateway_source,
     wrap,
 )
-from gateway.contract.generation import Generation
+from gateway.contract.generation import DirectoryVersion, Generation
 from gateway.contract.messages import (
     Ack,
     Alarm,
@@ -44,6 +44,7 @@ JOURNAL = "0b9c7a52-4a0e-4f7a-9a53-0d2f3f1e7c11"
 GATEWAY = "edge-1"
 AT = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 """Midnight between 23 and 24 November in Kanpur."""
+GENERATION = Generation(3, "9f2c01ab")
 KEY = bytes(range(32))
 """The private key of the golden directory part: public knowledge, never for use."""
 
@@ -85,13 +86,15 @@ def _single() -> dict[str, bytes]:
     span = AttributionChanged(
         meter="GEN:12345678",
         since=AT - timedelta(days=2),
-        until=None,
         old=(_OLD,),
         new=(_NEW,),
-        directory_version=8,
+        directory=DirectoryVersion(GENERATION, 8),
     )
     named = NamingChanged(
-        account_id="acc-99", kind="account_number", old=None, new="1009876543", directory_version=9
+        account_id="acc-99",
+        kind="account_number",
+        new="1009876543",
+        directory=DirectoryVersion(GENERATION, 9),
     )
     part = DirectoryPart(gateway=GATEWAY, version=8, kind="snapshot", rows="{}", issued_at=AT)
     signed = Signed(jws=sign(part.model_dump_json().encode(), key=KEY, typ=DIRECTORY_TYP))
@@ -146,8 +149,8 @@ def _signed(ack: Ack) -> Signed:
     return Signed(jws=sign(ack.model_dump_json(exclude_none=True).encode(), key=KEY, typ=ACK_TYP))
 
 
-def _account(account: AttributedAccount, role: str) -> MessageAttribution:
-    return MessageAttribution.model_validate({**account.model_dump(), "role": role})
+def _account(account: AttributedAccount, role: str, **span: datetime) -> MessageAttribution:
+    return MessageAttribution.model_validate({**account.model_dump(), "role": role, **span})
 
 
 def _capture(profile: str, at: datetime, values: tuple[CaptureValue, ...], **more: object) -> Capture:
@@ -184,7 +187,11 @@ def _energy(text: str) -> tuple[CaptureValue, ...]:
 
 def _block_load(role: str) -> Capture:
     at = AT if role == "normal" else AT + timedelta(minutes=30)
-    accounts = (_account(_OLD, role),) if role == "normal" else (_account(_OLD, role), _account(_NEW, role))
+    moved = at - timedelta(minutes=10)
+    accounts: tuple[MessageAttribution, ...] = (_account(_OLD, role),)
+    if role == "partial":
+        spans = ((_OLD, at - timedelta(minutes=30), moved), (_NEW, moved, at))
+        accounts = tuple(_account(one, role, since=since, until=until) for one, since, until in spans)
     return _capture("block_load", at, _energy("412"), attributions=accounts)
 
 

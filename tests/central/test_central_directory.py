@@ -208,7 +208,7 @@ async def test_changes_made_while_central_was_away_come_once_in_order(
         async with serving(broker, ledger, store):
             await until(lambda: ledger.cursors.get(PUBLISHED) == 3, "the rest")
             await until(lambda: len(billing.changes) == 5, "all messages")
-    versions = [change.directory_version for change in billing.changes]
+    versions = [change.directory.version for change in billing.changes]
     assert versions == sorted(versions) == [1, 1, 2, 3, 3]
 
 

@@ -32,6 +32,10 @@ def answer(
     return [(a.account_id, a.usage_point, a.role.value, a.account_number) for a in found.accounts]
 
 
+def why(snapshot: DirectorySnapshot, meter: str, start: int | None, end: int) -> str | None:
+    return snapshot.attributions(meter, None if start is None else at(start), at(end)).reason
+
+
 @settings(max_examples=60)
 @given(change_sets, st.data())
 def test_directory_agrees_with_the_naive_model(sets: list[list[Change]], data: st.DataObject) -> None:
@@ -58,6 +62,7 @@ def test_directory_agrees_with_the_naive_model(sets: list[list[Change]], data: s
                     for start in (None, *range(end + 1)):
                         want = version.answer(meter, start, end)
                         assert answer(past, meter, start, end) == want
+                        assert why(past, meter, start, end) == version.reason(meter, start, end)
                         if version.known:
                             assert answer(now, meter, start, end, known_at=version.known) == want
                             if meter in some:
@@ -66,20 +71,25 @@ def test_directory_agrees_with_the_naive_model(sets: list[list[Change]], data: s
 
 
 def check_differences(store: DirectoryStore, versions: list[Version]) -> None:
-    """Painting the spans over the old answer gives the new one, and nothing else is painted."""
+    """Painting the spans over the old answer gives the new one.
+
+    Nothing else is painted but the time after a meter became nobody's, as long as it was nobody's all along.
+    """
     for old in versions:
         for new in versions[versions.index(old) :]:
             spans, names = store.differences(old.version, new.version)
             for meter in METERS:
+                nobody_follows = False
                 for step in range(STEPS + 1):
-                    was, now = (v.cells[meter][step] for v in (old, new))
+                    was, now = (v.who(meter, step) for v in (old, new))
                     hit = [
                         s
                         for s in spans
                         if s.meter == meter and s.start <= at(step) and (s.end is None or at(step) < s.end)
                     ]
-                    pair = tuple((c[0],) if c else () for c in (was, now))
-                    assert [(s.old, s.new) for s in hit] == ([pair] if pair[0] != pair[1] else [])
+                    told = was != now or (nobody_follows and isinstance(now, str))
+                    assert [(s.old, s.new) for s in hit] == ([(was, now)] if told else [])
+                    nobody_follows = told and isinstance(now, str)
             changed = {
                 key: (old.numbers.get(key), new.numbers.get(key))
                 for key in old.numbers.keys() | new.numbers.keys()
@@ -175,8 +185,42 @@ def test_replacement_changes_installations_only(store: DirectoryStore) -> None:
     assert snapshot.usage_point("GEN:1", at(4)) is None
     spans, _ = store.differences(1, 2)
     assert [(s.meter, s.start, s.end, s.old, s.new) for s in spans] == [
-        ("GEN:1", at(4), None, ("a",), ()),
-        ("GEN:2", at(4), None, (), ("a",)),
+        ("GEN:1", at(4), None, ("a", "UP1"), "no_account"),
+        ("GEN:2", at(4), None, "no_account", ("a", "UP1")),
+    ]
+
+
+def test_a_partial_says_from_when_to_when(store: DirectoryStore) -> None:
+    store.apply([Install("GEN:1", "UP1", Role.CONSUMER, at(0)), MoveIn("UP1", "a", at(0))], at=at(0), **BY)
+    store.apply([MoveOut("UP1", at(2)), MoveIn("UP1", "b", at(4))], at=at(5), **BY)
+    found = store.snapshot().attributions("GEN:1", at(1), at(5)).accounts
+    assert [(a.account_id, a.since, a.until) for a in found] == [("a", at(1), at(2)), ("b", at(4), at(5))]
+    whole = store.snapshot().attributions("GEN:1", at(0), at(1)).accounts
+    assert [(a.role, a.since, a.until) for a in whole] == [("normal", None, None)]
+
+
+def test_a_move_between_usage_points_of_one_account_is_a_difference(store: DirectoryStore) -> None:
+    held: list[Change] = [MoveIn(point, "a", at(0)) for point in ("UP1", "UP2")]
+    store.apply([Install("GEN:1", "UP1", Role.CONSUMER, at(0)), *held], at=at(0), **BY)
+    store.apply([Remove("GEN:1", at(4)), Install("GEN:1", "UP2", Role.CONSUMER, at(4))], at=at(4), **BY)
+    spans, _ = store.differences(1, 2)
+    assert [(s.start, s.end, s.old, s.new) for s in spans] == [(at(4), None, ("a", "UP1"), ("a", "UP2"))]
+    assert [(p, r) for _, p, r, _ in answer(store.snapshot(), "GEN:1", None, 4)] == [
+        ("UP1", "final"),
+        ("UP2", "opening"),
+    ]
+
+
+def test_what_becomes_nobodys_says_why_as_far_as_it_is_nobodys(store: DirectoryStore) -> None:
+    """A capture whose first part alone changes has its reason at its end, which did not change."""
+    fitted: list[Change] = [Install("GEN:1", "UP1", Role.CONSUMER, at(0)), MoveIn("UP1", "a", at(0))]
+    store.apply([*fitted, MoveOut("UP1", at(4)), Remove("GEN:1", at(6))], at=at(0), **BY)
+    store.apply([CorrectHoldings("UP1", (HoldingSpan("a", at(0), at(2)),))], at=at(8), **BY)
+    spans, _ = store.differences(1, 2)
+    assert [(s.start, s.end, s.new) for s in spans] == [
+        (at(2), at(4), "not_a_consumer"),
+        (at(4), at(6), "not_a_consumer"),
+        (at(6), None, "no_account"),
     ]
 
 

@@ -112,6 +112,8 @@ def _holder(one: Attribution) -> dict[str, str]:
         found["account_number"] = one.account_number
     if one.legacy_number is not None:
         found["legacy_number"] = one.legacy_number
+    if one.since is not None and one.until is not None:
+        found |= {"from": rfc3339(one.since), "to": rfc3339(one.until)}
     return found
 
 

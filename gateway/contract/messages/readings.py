@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from gateway.contract.messages.base import (
     MAX_SEQ,
@@ -16,6 +16,7 @@ from gateway.contract.messages.base import (
     UtcTime,
     Version,
 )
+from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion, GenerationText
 
 
 class CaptureValue(Message):
@@ -32,13 +33,21 @@ class CaptureValue(Message):
 
 
 class MessageAttribution(Message):
-    """One account that the capture belongs to, as named when it was published."""
+    """One account that the capture belongs to, as named when it was published.
+
+    A `partial` one held the meter from `from` (inclusive) to `to` (exclusive), inside the capture's interval.
+    Version 1 did not say so.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
 
     account_id: Identifier
-    account_number: AccountNumberText | None
-    legacy_number: Identifier | None
+    account_number: AccountNumberText | None = None
+    legacy_number: Identifier | None = None
     usage_point: Identifier
     role: Literal["normal", "final", "opening", "partial"]
+    since: UtcTime | None = Field(default=None, alias="from")
+    until: UtcTime | None = Field(default=None, alias="to")
 
 
 class MessageMeterTime(Message):
@@ -67,7 +76,14 @@ class Capture(Message):
     attributions: tuple[MessageAttribution, ...]
     reason: Literal["no_account", "not_a_consumer", "untrusted_time", "identity_mismatch"] | None
     directory_version: Version
+    directory_generation: GenerationText = NO_GENERATION
+    epoch: int = Field(default=0, ge=0, le=MAX_SEQ)
     raw: str | None = None
+
+    @property
+    def directory(self) -> DirectoryVersion:
+        """The state of the directory that stamped it."""
+        return DirectoryVersion(self.directory_generation, self.directory_version)
 
 
 class Gap(Message):
