@@ -24,6 +24,9 @@ from gateway.contract.messages import (
     ReplayRequest,
     Signed,
     Status,
+    StatusChanges,
+    StatusRequest,
+    StatusVersion1,
     UtcTime,
     rfc3339,
 )
@@ -46,6 +49,9 @@ BATCH_TYPES = frozenset({READINGS_TYPE, EVENTS_TYPE, GAPS_TYPE})
 
 TYPE_OF: dict[type[Message], str] = {
     Status: f"{_PREFIX}.status.changed.v2",
+    StatusChanges: f"{_PREFIX}.status.details.v2",
+    StatusRequest: f"{_PREFIX}.status.request.v2",
+    StatusVersion1: f"{_PREFIX}.status.changed.v1",
     Ack: f"{_PREFIX}.journal.acknowledged.v2",
     ReplayRequest: f"{_PREFIX}.journal.replay.v2",
     DirectoryRequest: f"{_PREFIX}.directory.request.v2",
@@ -58,6 +64,8 @@ TYPE_OF: dict[type[Message], str] = {
 SCHEMA_OF: dict[type[Message], str] = {
     Batch: "batch",
     Status: "status",
+    StatusChanges: "status-changes",
+    StatusRequest: "status-request",
     Ack: "ack",
     ReplayRequest: "replay-request",
     DirectoryRequest: "directory-request",
@@ -227,6 +235,13 @@ def parse_change(payload: bytes) -> Parsed[AttributionChanged] | Parsed[NamingCh
     if event_type(payload) == TYPE_OF[NamingChanged]:
         return parse(payload, NamingChanged)
     return parse(payload, AttributionChanged)
+
+
+def parse_status(payload: bytes) -> Parsed[Status] | Parsed[StatusVersion1]:
+    """Read a message of the `status` topics of either version."""
+    if event_type(payload) == TYPE_OF[StatusVersion1]:
+        return parse(payload, StatusVersion1)
+    return parse(payload, Status)
 
 
 class _TypeOnly(Message):

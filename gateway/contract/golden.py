@@ -36,12 +36,15 @@ from gateway.contract.messages import (
     ReplayRequest,
     Signed,
     Status,
+    StatusChanges,
+    StatusRequest,
     rfc3339,
 )
 from gateway.contract.signing import ACK_TYP, DIRECTORY_TYP, sign
 
 JOURNAL = "0b9c7a52-4a0e-4f7a-9a53-0d2f3f1e7c11"
 GATEWAY = "edge-1"
+RUN = "9f2c01ab"
 AT = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 """Midnight between 23 and 24 November in Kanpur."""
 GENERATION = Generation(3, "9f2c01ab")
@@ -102,6 +105,9 @@ def _single() -> dict[str, bytes]:
     messages: dict[str, tuple[Message, str, str]] = {
         "status-online": (_status(), f"{JOURNAL}/status/1", edge),
         "status-offline": (_offline(), f"{JOURNAL}/status/2", edge),
+        "status-changes": (_changes(), f"{GATEWAY}/{RUN}/changes/4/1", edge),
+        "status-listing": (_listing(), f"{GATEWAY}/{RUN}/changes/4/1", edge),
+        "status-request": (StatusRequest(gateway=GATEWAY, at=AT), f"{GATEWAY}/status/request", central),
         "ack": (_ack("billing"), f"{JOURNAL}/ack/47", billing),
         "ack-of-central": (_signed(_ack("central")), f"{JOURNAL}/ack/47", central),
         "replay-request": (
@@ -262,20 +268,39 @@ def _status() -> Status:
         journal=JOURNAL,
         first_seq=1,
         last_seq=58,
-        lines=(LineStatus(name="rs485-1", state="up", since=AT - timedelta(hours=9)),),
-        meters=(
-            MeterStatus(meter="GEN:12345678", health="ok", last_reading_at=AT),
-            MeterStatus(meter="GEN:777", health="meter_silent", detail="no answer in 3 polls"),
-        ),
+        meters={"ok": 1, "meter_silent": 1},
+        lines={"up": 1},
         backlog=0,
         unattributed=1,
         directory_version=7,
         clock=ClockStatus(disciplined=True, at=AT),
-        alarms=(Alarm(code="meter_silent", text="GEN:777 does not answer", since=AT),),
+        alarms=(Alarm(code="dead_letters", text="a peer refused entries for good", since=AT),),
+        run=RUN,
+        status_seq=4,
         at=AT,
     )
 
 
 def _offline() -> Status:
-    gone = {"online": False, "lines": (), "meters": (), "alarms": ()}
-    return _status().model_copy(update=gone)
+    return _status().model_copy(update={"online": False, "lines": {}, "meters": {}, "alarms": ()})
+
+
+_SILENT = MeterStatus(
+    meter="GEN:777", line="rs485-1", health="meter_silent", since=AT, detail="no answer in 3 polls"
+)
+
+
+def _changes() -> StatusChanges:
+    return StatusChanges(gateway=GATEWAY, run=RUN, from_seq=4, to_seq=4, meters=(_SILENT,), at=AT)
+
+
+def _listing() -> StatusChanges:
+    return StatusChanges(
+        gateway=GATEWAY,
+        run=RUN,
+        from_seq=0,
+        to_seq=4,
+        lines=(LineStatus(name="rs485-1", state="up", since=AT - timedelta(hours=9)),),
+        meters=(MeterStatus(meter="GEN:12345678", line="rs485-1", health="ok", since=AT), _SILENT),
+        at=AT,
+    )

@@ -36,6 +36,8 @@ from gateway.contract.messages import (
     ReplayRequest,
     Signed,
     Status,
+    StatusChanges,
+    StatusRequest,
 )
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -50,6 +52,20 @@ _CHANNELS: tuple[tuple[str, str, tuple[tuple[type[Message], str], ...], str, str
     ("events", "{gateway}/events", ((Batch, EVENTS_TYPE),), "edge → billing, central", "Meter events"),
     ("gaps", "{gateway}/gaps", ((Batch, GAPS_TYPE),), "edge → billing, central", "Gaps opened and closed"),
     ("status", "{gateway}/status", ((Status, TYPE_OF[Status]),), "edge → all", "Retained state; last will"),
+    (
+        "statusChanges",
+        "{gateway}/status/changes",
+        ((StatusChanges, TYPE_OF[StatusChanges]),),
+        "edge → all",
+        "Lines and meters that changed, or all of them in parts",
+    ),
+    (
+        "statusRequest",
+        "{gateway}/status/request",
+        ((StatusRequest, TYPE_OF[StatusRequest]),),
+        "central → edge",
+        "All lines and meters are wanted again",
+    ),
     (
         "acks",
         "{gateway}/acks/{consumer}",

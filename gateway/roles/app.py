@@ -40,6 +40,7 @@ class Running:
             parts += [
                 ("journal", edge.journal.statistics()),
                 ("mqtt", edge.sink.statistics()),
+                ("status", edge.sink.reporter.statistics()),
                 ("poller", edge.poller.statistics()),
             ]
             if edge.push is not None:

@@ -11,19 +11,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway import __version__
 from gateway.config.file import Config
-from gateway.contract.central_word import CENTRAL
-from gateway.contract.messages import Alarm, ClockStatus, DirectoryPart, LineStatus, MeterStatus, Status
+from gateway.contract.messages import DirectoryPart, Status
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.collect import Collector
-from gateway.edge.polling.health import LineHealth, MeterHealth
 from gateway.edge.polling.poller import Poller
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.push.counters import PushCounters
 from gateway.edge.push.layouts import PushLayouts
 from gateway.edge.sinks.acknowledgements import Acknowledgements
-from gateway.edge.sinks.base import MQTT_SINK as MQTT
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
@@ -32,6 +28,7 @@ from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.directory_part import StampingPart
 from gateway.edge.stamping.stored_part import StoredPart
 from gateway.errors import ContractError
+from gateway.roles.edge_status import EdgeHealth, EdgeStatus
 from gateway.roles.journal import journal_limits
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
@@ -49,9 +46,6 @@ if TYPE_CHECKING:
     from gateway.edge.influx.follow import InfluxFollower
 
 log = structlog.get_logger("gateway.roles")
-
-BACKLOG_ALARM = 10_000
-"""Entries waiting for the broker above which the status carries an alarm."""
 
 
 class EdgeRole:
@@ -109,6 +103,7 @@ class EdgeRole:
             config.gateway.name,
             root=config.mqtt.root,
             directory=self._part_requests(config),
+            on_status_request=lambda: self.sink.reporter.want_listing(),
             acknowledgements=Acknowledgements(
                 self._verify_keys(config), frozenset(config.journal.ack_consumers)
             ),
@@ -118,10 +113,24 @@ class EdgeRole:
             mqtt_settings(config.mqtt, f"{config.gateway.name}-edge"),
             config.gateway.name,
             status=self.status,
+            health=EdgeHealth(self.poller),
             password=password(config),
             partners=[self.link],
             limits=_limits(config),
         )
+
+    def status(self) -> Status:
+        """Tell how this edge is."""
+        return EdgeStatus(
+            gateway=self._config.gateway.name,
+            clock=self._clock,
+            journal=self.journal,
+            poller=self.poller,
+            link=self.link,
+            told=self.sink.reporter.statistics,
+            follower=self.follower,
+            push=self.push,
+        ).summary()
 
     @property
     def directory(self) -> DirectorySnapshot:
@@ -171,58 +180,6 @@ class EdgeRole:
             clock=self._clock,
         )
 
-    def status(self) -> Status:
-        """Tell how this edge is."""
-        now = self._clock.now()
-        journal = self.journal.statistics()
-        poller = self.poller.statistics()
-        return Status(
-            gateway=self._config.gateway.name,
-            online=True,
-            version=__version__,
-            journal=journal.uuid,
-            first_seq=journal.first_seq,
-            last_seq=journal.last_seq,
-            lines=tuple(_line_status(line) for line in poller.lines.values()),
-            meters=tuple(_meter_status(meter) for meter in poller.meters.values()),
-            backlog=journal.backlog(MQTT),
-            directory_version=self.link.directory_version,
-            acknowledged=self.journal.ack_proof(CENTRAL),
-            clock=ClockStatus(disciplined=self._clock.disciplined(), at=now),
-            alarms=tuple(self._alarms()),
-            at=now,
-        )
-
-    def _alarms(self) -> list[Alarm]:
-        journal = self.journal.statistics()
-        poller = self.poller.statistics()
-        alarms: list[Alarm] = []
-        if journal.full_reason is not None:
-            alarms.append(Alarm(code="journal_full", text=journal.full_reason, since=journal.full_since))
-        alarms += [Alarm(code=a.code, text=a.text, since=a.since) for a in journal.alarms]
-        link = self.link.statistics()
-        if link.ack_fault is not None:
-            alarms.append(Alarm(code="ack_refused", text=link.ack_fault, count=link.acks_refused))
-        if journal.captures_refused:
-            text = "captures came again where the journal's list was forgotten, and were refused"
-            alarms.append(Alarm(code="captures_refused", text=text, count=journal.captures_refused))
-        if poller.paused is not None:
-            alarms.append(Alarm(code="reading_paused", text=poller.paused, since=poller.paused_since))
-        if (waiting := journal.backlog(MQTT)) > BACKLOG_ALARM:
-            alarms.append(Alarm(code="backlog", text=f"{waiting} entries wait for the broker"))
-        if dead := sum(journal.dead_letters.values()):
-            alarms.append(Alarm(code="dead_letters", text="a peer refused entries for good", count=dead))
-        if self.follower is not None and (fault := self.follower.statistics().last_error):
-            alarms.append(Alarm(code="influx", text=fault))
-        if self.push is not None and (refused := self.push.refused()):
-            text = ", ".join(f"{reason} {count}" for reason, count in refused.items())
-            alarms.append(Alarm(code="push_refused", text=text, count=sum(refused.values())))
-        if not self.link.directory_version:
-            alarms.append(
-                Alarm(code="no_directory", text="no part of the directory has come from central yet")
-            )
-        return alarms
-
 
 @asynccontextmanager
 async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
@@ -268,19 +225,3 @@ def schedule(config: Config) -> Schedule:
 
 def _limits(config: Config) -> BatchLimits:
     return BatchLimits(count=config.mqtt.batch_count, size=config.mqtt.batch_bytes)
-
-
-def _line_status(line: LineHealth) -> LineStatus:
-    state = {"new": "idle", "ok": "up"}.get(line.state, "down")
-    return LineStatus.model_validate(
-        {"name": line.line, "state": state, "detail": line.error, "since": line.since}
-    )
-
-
-def _meter_status(meter: MeterHealth) -> MeterStatus:
-    return MeterStatus(
-        meter=meter.meter,
-        health="ok" if meter.error_code is None else meter.error_code,
-        last_reading_at=meter.last_success,
-        detail=meter.error,
-    )

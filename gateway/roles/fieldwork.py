@@ -14,6 +14,7 @@ from dataclasses import replace as with_fields
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from gateway import __version__
 from gateway.central.ledger.ledger import Ledger
 from gateway.config.file import Config
 from gateway.config.meters import MeterSection
@@ -21,6 +22,7 @@ from gateway.contract.messages import Status
 from gateway.edge.journal.entry import CaptureRecord, JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
+from gateway.edge.sinks.base import MQTT_SINK
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.stamping.clocks import DRIFT_ALARM
 from gateway.edge.stamping.stamp import stamp
@@ -195,11 +197,13 @@ class FieldWork:
         statistics = self._journal.statistics()
         return Status(
             gateway=self._gateway,
+            role="visit",
             online=True,
-            version="field",
+            version=__version__,
             journal=statistics.uuid,
             first_seq=statistics.first_seq,
             last_seq=statistics.last_seq,
+            backlog=statistics.backlog(MQTT_SINK),
             at=self._clock.now(),
         )
 

@@ -19,6 +19,7 @@ from gateway.web.charts import Bar, bar_chart, nice_top
 from gateway.web.i18n import Words, catalogue, choose_language, grouped, masked
 from mapping.changes import Name
 from mapping.directory import NumberKind, Role
+from tests.support.central.samples import tell_status
 from tests.support.web.client import TestClient
 from tests.support.web.seed import NOW, NUMBERS, SECRET, Town, capture, live, town, value, wallet
 from tests.support.web.steps import ask, login
@@ -112,7 +113,7 @@ def test_hostile_values_are_escaped_on_the_operators_page(client: TestClient, se
     told = Status(
         gateway="edge-9", online=True, version="1", journal="j", at=NOW, alarms=(Alarm(code="x", text=EVIL),)
     )
-    seeded.ledger.statuses.put("edge-9", told.model_dump_json(), NOW)
+    tell_status(seeded.ledger, told)
     seeded.writer.write(live("GEN:<b>bold</b>", NOW, 5))
     for lang in ("en", "hi"):
         text = client.get(f"/operator?lang={lang}").text

@@ -24,6 +24,7 @@ from gateway.contract.messages import Balance, MeterStatus, Status
 from gateway.errors import UsageError
 from mapping.changes import Install, MoveIn, Name, Remove
 from mapping.directory import NumberKind, Role
+from tests.support.central.samples import tell_status
 from tests.support.statements import statements_sent
 from tests.support.web.seed import (
     HALF,
@@ -299,9 +300,9 @@ def test_what_the_edge_says_of_a_meter_counts_at_once(seeded: Town) -> None:
         version="1",
         journal="j",
         at=NOW,
-        meters=tuple(MeterStatus(meter=m, health=code, detail="why") for m, (code, _, _) in told.items()),
     )
-    seeded.ledger.statuses.put("edge-3", status.model_dump_json(), NOW)
+    meters = [MeterStatus(meter=m, health=code, detail="why") for m, (code, _, _) in told.items()]
+    tell_status(seeded.ledger, status, meters=meters)
     seen = {(i.where, i.kind, i.severity) for i in seeded.views.overview().issues}
     for meter, (_, kind, severity) in told.items():
         assert (meter, kind, severity) in seen

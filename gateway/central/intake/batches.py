@@ -15,7 +15,15 @@ from gateway.central.ledger.identity import SetBack
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState, ReceivedBatch
 from gateway.central.ledger.revisions import sequence
-from gateway.contract.messages import MAX_SEQ, Balance, DirectoryRequest, Status
+from gateway.central.ledger.statuses import ToldStatus
+from gateway.contract.messages import (
+    MAX_SEQ,
+    Balance,
+    DirectoryRequest,
+    Status,
+    StatusChanges,
+    StatusVersion1,
+)
 from gateway.contract.topics import Topics, TopicVersion
 from gateway.errors import ContractError
 
@@ -32,17 +40,22 @@ class ReceivedMessage:
     topic: str
     payload: bytes
     at: datetime
+    retained: bool = False
 
 
 @dataclass(slots=True)
 class HandledMessages:
-    """What became of a handful of messages; `versions` of the contract are by journal."""
+    """What became of a handful of messages.
+
+    `behind` are gateways whose changes were missed, None: not looked; `versions` of the contract are by journal.
+    """
 
     result: IngestResult = field(default_factory=IngestResult)
     journals: dict[str, JournalState] = field(default_factory=dict)
     versions: dict[str, TopicVersion] = field(default_factory=dict)
-    statuses: list[Status] = field(default_factory=list)
+    statuses: list[Status | StatusVersion1] = field(default_factory=list)
     set_backs: list[SetBack] = field(default_factory=list)
+    behind: frozenset[str] | None = None
     requests: list[DirectoryRequest] = field(default_factory=list)
     set_aside: int = 0
 
@@ -63,6 +76,7 @@ class MessageStore:
         handled = HandledMessages()
         batches: list[tuple[ReceivedMessage, ReceivedBatch]] = []
         spoiled: list[tuple[ReceivedMessage, str, SpoiledEntry]] = []
+        told: list[tuple[ToldStatus, datetime, bool]] = []
         for message in messages:
             item = take(self._topics, message.topic, message.payload)
             if isinstance(item, RefusedMessage):
@@ -72,15 +86,17 @@ class MessageStore:
                 received = ReceivedBatch(batch=item.batch, bodies=item.bodies, at=message.at)
                 batches.append((message, received))
                 spoiled += [(message, item.batch.journal, entry) for entry in item.spoiled]
-            elif isinstance(item, Status):
-                self._ledger.statuses.put(item.gateway, item.model_dump_json(), message.at)
-                handled.versions[item.journal] = self._topics.parse(message.topic).version
-                handled.statuses.append(item)
+            elif isinstance(item, Status | StatusVersion1 | StatusChanges):
+                told.append((item, message.at, message.retained))
             elif isinstance(item, Balance):
                 self._ledger.balances.put(item.account_id, item.at, item.model_dump_json(), message.at)
             else:
                 self._ledger.edges.set_meters(item.gateway, item.meters)
                 handled.requests.append(item)
+        if told:
+            self._ledger.statuses.take(told)
+            handled.statuses = [item for item, _, _ in told if not isinstance(item, StatusChanges)]
+            handled.behind = frozenset(self._ledger.statuses.behind())
         if batches:
             self._store(handled, batches)
         # After the good entries of the same batch: should this process die in between, the whole batch comes
@@ -88,13 +104,14 @@ class MessageStore:
         for message, journal, entry in spoiled:
             alone = ReceivedMessage(message.topic, entry.payload, message.at)
             self._give_up(handled, alone, journal, entry.seq, RefusedMessage("malformed", entry.detail))
-        if (
-            self._witnesses is not None
-        ):  # when the batches are stored: an honest edge proves no more than that
-            found = map(self._witnesses.look, handled.statuses)
-            handled.set_backs = [one for one in found if one is not None]
         known = {received.batch.journal for _, received in batches}
-        known |= {status.journal for status in handled.statuses}
+        for status in handled.statuses:
+            known.add(status.journal)
+            handled.versions[status.journal] = 1 if isinstance(status, StatusVersion1) else 2
+            # Now that the batches are stored: an honest edge proves no more than that.
+            if self._witnesses is not None and isinstance(status, Status):
+                found = self._witnesses.look(status)
+                handled.set_backs += [found] if found is not None else []
         handled.journals = {journal: self._ledger.journals.state(journal) for journal in known}
         return handled
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from gateway.central.ledger.records import JournalState
 from gateway.contract.central_word import CENTRAL
-from gateway.contract.messages import Ack, ReplayRequest, Status
+from gateway.contract.messages import Ack, ReplayRequest, Status, StatusVersion1
 from gateway.contract.replay import ReplayPlanner
 from gateway.contract.topics import TopicVersion
 
@@ -53,13 +53,13 @@ class JournalWatch:
         known.state = replace(state, gateway=known.gateway)
         self._plan(known, now)
 
-    def announced(self, status: Status, now: float) -> None:
+    def announced(self, status: Status | StatusVersion1, now: float) -> None:
         """Note what an edge says that its journal holds: entries that never came at all are holes too."""
         known = self._journals[status.journal]
         known.gateway = status.gateway
         # The backlog was not sent yet: its end is no hole.
         known.announced = max(known.announced, status.last_seq - status.backlog)
-        known.heard_before = status.acknowledged is not None
+        known.heard_before = isinstance(status, Status) and status.acknowledged is not None
         known.oldest = max(known.oldest, status.first_seq)
         if status.online:
             # It has just come back and may have missed what we said while it was away.

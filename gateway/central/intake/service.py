@@ -16,6 +16,7 @@ from gateway.backoff import Backoff
 from gateway.central.directory.service import DirectoryService
 from gateway.central.intake.batches import HandledMessages, MessageStore, ReceivedMessage
 from gateway.central.intake.journals import JournalWatch
+from gateway.central.intake.listings import ListingWatch
 from gateway.central.intake.messages import SUBSCRIBED
 from gateway.central.intake.witnesses import Witnesses
 from gateway.central.ledger.database import LedgerError
@@ -23,10 +24,10 @@ from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState
 from gateway.contract.central_word import CENTRAL, wrap_signed
 from gateway.contract.envelope import TYPE_OF, of_version_1, wrap
-from gateway.contract.messages import Ack, ReplayRequest
+from gateway.contract.messages import Ack, ReplayRequest, StatusRequest
 from gateway.contract.replay import ReplayPlanner
 from gateway.contract.signing import verify_key_of
-from gateway.contract.topics import Topics
+from gateway.contract.topics import NEW_IN_2, Topics
 from gateway.errors import PeerError, PeerRefusedLogin
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
@@ -109,6 +110,7 @@ class Central:
         self._messages = MessageStore(ledger, self._topics, witnesses)
         planner = ReplayPlanner(options.patience, options.most_patience)
         self._journals = JournalWatch(planner, lost_after=options.lost_after)
+        self._listings = ListingWatch()
         self._worker = ThreadPoolExecutor(1, "ledger")
         self._statistics = CentralStatistics(set_backs=len(ledger.identity.set_backs()))
 
@@ -162,7 +164,10 @@ class Central:
     ) -> None:
         async for message in connection.messages():
             self._update(messages=self._statistics.messages + 1)
-            await waiting.put((message, ReceivedMessage(message.topic, message.payload, self._clock.now())))
+            received = ReceivedMessage(
+                message.topic, message.payload, self._clock.now(), retained=message.retained
+            )
+            await waiting.put((message, received))
 
     async def _store(
         self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]]
@@ -207,6 +212,8 @@ class Central:
         if handled.set_backs:
             self._journals.owe_all()
             self._update(set_backs=self._statistics.set_backs + len(handled.set_backs))
+        if handled.behind is not None:
+            self._listings.behind(handled.behind, now)
         if self._directory is not None:
             for request in handled.requests:
                 self._directory.requested(request)
@@ -220,6 +227,12 @@ class Central:
             for gateway, request in self._journals.replays_due(monotonic()):
                 await self._give_up_lost(request.journal)
                 await self._ask_again(connection, gateway, request)
+            for gateway in self._listings.requests_due(monotonic()):
+                at = self._clock.now()
+                wanted = StatusRequest(gateway=gateway, at=at)
+                identity = f"central/status/{gateway}/{int(at.timestamp() * 1000)}"
+                payload = wrap(wanted, id=identity, source=SOURCE, time=at)
+                await connection.publish(self._topics.status_request(gateway), payload)
             if (rounds := rounds + 1) % TICK_ROUNDS == 0:
                 result = self._statistics.result
                 stored = result.stored + result.revised + result.gaps
@@ -291,7 +304,7 @@ def _filters(topics: Topics) -> list[str]:
     """Return what central subscribes to, of both versions of the contract."""
     return [
         *(topics.filter(kind) for kind in SUBSCRIBED),
-        *(topics.of_version(1).filter(kind) for kind in SUBSCRIBED),
+        *(topics.of_version(1).filter(kind) for kind in SUBSCRIBED if kind not in NEW_IN_2),
     ]
 
 

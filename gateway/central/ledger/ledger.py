@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, StatementError
 
+from gateway.central.ledger.balances import Balances
 from gateway.central.ledger.captures import Captures
 from gateway.central.ledger.cursors import Cursors, read_cursor, unversioned
 from gateway.central.ledger.database import Database, LedgerError
@@ -28,7 +29,7 @@ from gateway.central.ledger.schema import (
     superseded,
     unattributed,
 )
-from gateway.central.ledger.statuses import Balances, Statuses
+from gateway.central.ledger.statuses import Statuses
 from gateway.central.ledger.unattributed import JUDGED_BY, PENDING, UnattributedCaptures
 from gateway.central.storage.versions import StoreVersions, WrongStoreVersion
 from gateway.errors import ContractError

@@ -141,11 +141,38 @@ class StoredGap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredStatus:
-    """The last status of a gateway; `body` is the contract's Status as JSON text."""
+    """The last status of a gateway; `body` is the contract's Status as JSON text.
+
+    `received_at` is when central heard it, by its own clock.
+    """
 
     gateway: str
     received_at: datetime
     body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineHealth:
+    """One line as its gateway told it last."""
+
+    gateway: str
+    line: str
+    state: str
+    since: datetime | None
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterHealth:
+    """One meter as a gateway told it last; `health` is new, ok, or the code of what is wrong."""
+
+    gateway: str
+    meter: str
+    line: str | None
+    health: str
+    since: datetime | None
+    last_reading_at: datetime | None
+    detail: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -153,7 +153,53 @@ statuses = Table(
     metadata,
     Column("gateway", Text, primary_key=True),
     Column("received_at", UtcInstant, nullable=False),
+    Column("run", Text),
+    Column("status_seq", BigInteger, nullable=False),
     Column("body", Text, nullable=False),
+)
+
+health_lists = Table(
+    "health_lists",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("run", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("listing", Text, nullable=False),
+    Column("next_part", BigInteger, nullable=False),
+)
+
+line_health = Table(
+    "line_health",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("line", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("since", UtcInstant),
+    Column("detail", Text),
+    Column("listing", Text, nullable=False),
+)
+
+meter_health = Table(
+    "meter_health",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("meter", Text, primary_key=True),
+    Column("line", Text),
+    Column("health", Text, nullable=False),
+    Column("since", UtcInstant),
+    Column("last_reading_at", UtcInstant),
+    Column("detail", Text),
+    Column("listing", Text, nullable=False),
+)
+Index("meter_health_meter", meter_health.c.meter)
+
+central_health = Table(
+    "central_health",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("at", UtcInstant, nullable=False),
+    Column("heard_broker_at", UtcInstant),
+    Column("fault", Text),
 )
 
 balances = Table(

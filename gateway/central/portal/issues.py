@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from gateway.central.ledger.records import StoredGap, UnattributedGroup
+from gateway.central.ledger.records import LineHealth, MeterHealth, StoredGap, UnattributedGroup
 from gateway.central.portal.view_models import ContactState, Issue, IssueKind, MeterRow, Severity
-from gateway.contract.messages import Capture, MeterStatus, Status
+from gateway.contract.messages import Capture, Status
 
 BACKLOG_NOTICE = 1000
 """Entries not yet taken by the broker, from which on an edge is behind."""
@@ -30,7 +30,7 @@ def sorted_issues(issues: Iterable[Issue], now: datetime) -> tuple[Issue, ...]:
     return tuple(sorted(issues, key=lambda i: (_ORDER[i.severity], i.since or now, i.where)))
 
 
-def gateway_issues(status: Status) -> Iterable[Issue]:
+def gateway_issues(status: Status, lines: Iterable[LineHealth]) -> Iterable[Issue]:
     """Yield the faults that an edge tells of itself: offline, clock, lines, backlog, alarms."""
     if not status.online:
         yield Issue(
@@ -45,12 +45,12 @@ def gateway_issues(status: Status) -> Iterable[Issue]:
             since=status.clock.at,
             detail=status.clock.detail or "",
         )
-    for line in status.lines:
+    for line in lines:
         if line.state == "down":
             yield Issue(
                 kind=IssueKind.LINE_DOWN,
                 severity=Severity.CRITICAL,
-                where=f"{status.gateway} / {line.name}",
+                where=f"{status.gateway} / {line.line}",
                 since=line.since,
                 detail=line.detail or "",
             )
@@ -75,12 +75,12 @@ def gateway_issues(status: Status) -> Iterable[Issue]:
         )
 
 
-def meter_issues(row: MeterRow, newest: Capture | None, health: MeterStatus | None) -> Iterable[Issue]:
+def meter_issues(row: MeterRow, newest: Capture | None, health: MeterHealth | None) -> Iterable[Issue]:
     """Yield the faults of one meter: silent, never read, refusing us, another at its address, a doubtful clock.
 
     What its edge says now counts at once (a warning); being silent for long is critical.
     """
-    code = "ok" if health is None else health.health
+    code = "ok" if health is None or health.health == "new" else health.health
     detail = "" if health is None or code == "ok" else f"{code}: {health.detail or ''}".rstrip(": ")
     reason = None if newest is None else newest.reason
     kind, severity = None, Severity.WARNING

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import ValidationError
 
 from gateway.central.ledger.ledger import Ledger
+from gateway.central.ledger.records import LineHealth
 from gateway.central.portal import values
 from gateway.central.portal.account_captures import SNAPSHOTS, AccountCaptures
 from gateway.central.portal.issues import (
@@ -176,10 +177,16 @@ class Views:
         now = self.now()
         snapshot = self._snapshot()
         statuses = self._statuses()
-        health = {m.meter: m for s in statuses.values() for m in s.meters}
+        lines = self._ledger.statuses.lines()
+        health = {m.meter: m for m in self._ledger.statuses.meters()}
         names = sorted({*snapshot.meters(), *self._ledger.captures.meters(), *health})
         rows: list[MeterRow] = []
-        issues: list[Issue] = list(chain.from_iterable(gateway_issues(s) for s in statuses.values()))
+        issues: list[Issue] = list(
+            chain.from_iterable(
+                gateway_issues(s, [line for line in lines if line.gateway == s.gateway])
+                for s in statuses.values()
+            )
+        )
         shown = names[:MAX_METERS_SHOWN]
         latest = self._ledger.captures.latest(shown, (*SNAPSHOTS, "block_load"))
         for meter in shown:
@@ -207,7 +214,9 @@ class Views:
             now=now,
             directory_version=snapshot.version,
             gateways=tuple(_gateway_row(s) for s in statuses.values()),
-            lines=tuple(line for s in statuses.values() for line in _line_rows(s)),
+            lines=tuple(
+                _line_row(line, statuses[line.gateway]) for line in lines if line.gateway in statuses
+            ),
             meters=tuple(rows),
             meters_total=len(names),
             issues=sorted_issues(issues, now),
@@ -280,13 +289,12 @@ def _gateway_row(status: Status) -> GatewayRow:
     )
 
 
-def _line_rows(status: Status) -> Iterable[LineRow]:
-    for line in status.lines:
-        yield LineRow(
-            gateway=status.gateway,
-            line=line.name,
-            up=line.state != "down" if status.online else None,
-            state=line.state if status.online else "unknown",
-            since=line.since,
-            detail=line.detail or "",
-        )
+def _line_row(line: LineHealth, status: Status) -> LineRow:
+    return LineRow(
+        gateway=line.gateway,
+        line=line.line,
+        up=line.state != "down" if status.online else None,
+        state=line.state if status.online else "unknown",
+        since=line.since,
+        detail=line.detail or "",
+    )

@@ -34,11 +34,24 @@ from gateway.contract.messages.readings import (
     MessageMeterTime,
 )
 from gateway.contract.messages.signed import Signed
-from gateway.contract.messages.status import Alarm, ClockStatus, LineStatus, MeterStatus, Status
+from gateway.contract.messages.status import (
+    MAX_CHANGES,
+    MAX_STATUS,
+    Alarm,
+    ClockStatus,
+    LineStatus,
+    MeterStatus,
+    Status,
+    StatusChanges,
+    StatusRequest,
+    StatusVersion1,
+)
 
 __all__ = [
     "CONTRACT_VERSION",
+    "MAX_CHANGES",
     "MAX_SEQ",
+    "MAX_STATUS",
     "AccountNumberText",
     "Ack",
     "Alarm",
@@ -65,6 +78,9 @@ __all__ = [
     "Seq",
     "Signed",
     "Status",
+    "StatusChanges",
+    "StatusRequest",
+    "StatusVersion1",
     "UtcTime",
     "Version",
     "rfc3339",

@@ -267,6 +267,13 @@ class MeterPoll:
     def _where(self) -> dict[str, str]:
         return {"meter": self.meter.meter, "line": self.meter.line}
 
+    @property
+    def told(self) -> str:
+        """Its health in one word, as the status tells it: new, ok, or the stable code of what is wrong."""
+        if self.state is PollState.NEW:
+            return "new"
+        return health_code(self.error) or "ok"
+
     def health(self) -> MeterHealth:
         """Return the meter's health, frozen."""
         drift = None if self._seen_clock is None else self._seen_clock.drift

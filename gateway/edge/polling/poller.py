@@ -10,8 +10,9 @@ from functools import partial
 from typing import Protocol
 
 from gateway.backoff import Backoff
+from gateway.edge.polling.changes import HealthChanges, Subject
 from gateway.edge.polling.collect import Collector
-from gateway.edge.polling.health import MeterReport, PollerStatistics, PollReport
+from gateway.edge.polling.health import LineHealth, MeterHealth, MeterReport, PollerStatistics, PollReport
 from gateway.edge.polling.line import LinePoll
 from gateway.edge.polling.meter import MeterPoll
 from gateway.edge.polling.schedule import PolledMeter, Schedule
@@ -94,8 +95,14 @@ class Poller:
         }
         for meter in pushing.meters:
             self._line_of(meter).woken = asyncio.Event()
-        self._paused: str | None = None
-        self._paused_since: datetime | None = None
+        self.paused: str | None = None
+        self.paused_since: datetime | None = None
+        self.changes = HealthChanges(
+            [
+                *((Subject.LINE, name, line.told) for name, line in self._lines.items()),
+                *((Subject.METER, name, meter.told) for name, meter in self._meters.items()),
+            ]
+        )
 
     async def run(self) -> None:
         """Poll until cancelled; raises nothing."""
@@ -154,9 +161,17 @@ class Poller:
             polls=sum(poll.polls for poll in self._meters.values()),
             failures=sum(poll.failed_polls for poll in self._meters.values()),
             captures=sum(poll.captures for poll in self._meters.values()),
-            paused=self._paused,
-            paused_since=self._paused_since,
+            paused=self.paused,
+            paused_since=self.paused_since,
         )
+
+    def meter(self, name: str) -> MeterHealth:
+        """Return one meter's health."""
+        return self._meters[name].health()
+
+    def line(self, name: str) -> LineHealth:
+        """Return one line's health."""
+        return self._lines[name].health()
 
     def _line_of(self, meter: str) -> LinePoll:
         return self._lines[self._meters[meter].meter.line]
@@ -192,9 +207,11 @@ class Poller:
             try:
                 report = await poll.attempt(profiles)
             except JournalError as error:
-                self._paused, self._paused_since = str(error), self._paused_since or self._clock.now()
+                self.paused, self.paused_since = str(error), self.paused_since or self._clock.now()
                 raise
             state.attempted(poll, before, self._clock.now())
+        self.changes.note(Subject.METER, poll.meter.meter, poll.told)
+        self.changes.note(Subject.LINE, state.line.name, state.told)
         if any(report.captures.values()):
-            self._paused = self._paused_since = None
+            self.paused = self.paused_since = None
         return report

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from gateway.contract.envelope import parse
+from gateway.contract.messages import StatusRequest
 from gateway.contract.topics import TopicKind, Topics, gateway_name
 from gateway.edge.sinks.acknowledgements import AckFate, Acknowledgements, AckRefused
 from gateway.edge.sinks.base import JournalReader
@@ -42,7 +44,7 @@ class LinkStatistics:
 
 
 class EdgeLink:
-    """Listens on the sink's connection to `{gateway}/acks/+`, `replay/+`, `directory` and `orders`.
+    """Listens on the sink's connection: acknowledgements, replays, `directory`, `status/request` and `orders`.
 
     `on_order` gets the octets of an order's message. `acknowledgements` says whose word counts. A message that
     cannot be taken is counted and logged; it ends nothing.
@@ -56,6 +58,7 @@ class EdgeLink:
         directory: PartRequests,
         acknowledgements: Acknowledgements,
         on_order: Callable[[bytes], Awaitable[None]] | None = None,
+        on_status_request: Callable[[], None] | None = None,
         limits: BatchLimits | None = None,
     ) -> None:
         self._gateway = gateway_name(gateway)
@@ -63,6 +66,7 @@ class EdgeLink:
         self._directory = directory
         self._on_order = on_order
         self._acknowledgements = acknowledgements
+        self._on_status_request = on_status_request
         self._replays = ReplayQueue(
             self._topics,
             self._gateway,
@@ -96,6 +100,8 @@ class EdgeLink:
         names = [*self._topics.from_consumers(self._gateway), self._topics.directory(self._gateway)]
         if self._on_order is not None:
             names.append(self._topics.orders(self._gateway))
+        if self._on_status_request is not None:
+            names.append(self._topics.status_request(self._gateway))
         await connection.subscribe(*names)
         await first_ended(
             self._listen(connection, journal),
@@ -120,6 +126,9 @@ class EdgeLink:
         elif name.kind is TopicKind.DIRECTORY:
             await self._directory.take(message.payload)
             self._count(directory_parts=1)
+        elif name.kind is TopicKind.STATUS_REQUEST and self._on_status_request is not None:
+            parse(message.payload, StatusRequest)
+            self._on_status_request()
         elif name.kind is TopicKind.ORDERS and self._on_order is not None:
             await self._on_order(message.payload)
 

@@ -7,9 +7,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gateway.central.ledger.bodies import bodies
+from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import ReceivedBatch
 from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE, wrap
-from gateway.contract.messages import Batch, Capture, CaptureValue, Gap
+from gateway.contract.messages import (
+    Batch,
+    Capture,
+    CaptureValue,
+    Gap,
+    LineStatus,
+    MeterStatus,
+    Status,
+    StatusChanges,
+)
 
 T0 = datetime(2026, 11, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
@@ -90,3 +100,25 @@ def octets(data: Batch) -> bytes:
         kind = EVENTS_TYPE
     identity = f"{data.journal}/{data.first_seq}-{data.last_seq}"
     return wrap(data, id=identity, source="/gateways/edge-1", time=NOW, type=kind)
+
+
+def tell_status(
+    ledger: Ledger,
+    status: Status,
+    lines: Iterable[LineStatus] = (),
+    meters: Iterable[MeterStatus] = (),
+    *,
+    received: datetime | None = None,
+) -> None:
+    """Store a summary, and a full list of the gateway's lines and meters."""
+    listing = StatusChanges(
+        gateway=status.gateway,
+        run="0123abcd",
+        from_seq=0,
+        to_seq=1,
+        lines=tuple(lines),
+        meters=tuple(meters),
+        at=status.at,
+    )
+    at = received or status.at
+    ledger.statuses.take([(status, at, False), (listing, at, False)])

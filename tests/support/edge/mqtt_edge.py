@@ -18,6 +18,7 @@ from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
+from gateway.edge.sinks.status_report import HealthSource
 from gateway.edge.stamping.stored_part import StoredPart
 from gateway.mqtt.connection import MqttConnection, MqttSettings
 from mapping.errors import ChangeRefused
@@ -46,6 +47,7 @@ class Edge:
         folder: Path,
         counting: tuple[str, ...] = (CENTRAL,),
         login: Mapping[str, str] | None = None,
+        health: HealthSource | None = None,
     ) -> None:
         self.parts: list[DirectoryPart] = []
         self.orders: list[bytes] = []
@@ -64,12 +66,14 @@ class Edge:
             ),
             acknowledgements=Acknowledgements([PUBLIC], frozenset(counting)),
             on_order=self._order,
+            on_status_request=lambda: self.sink.reporter.want_listing(),
         )
         self.sink = MqttSink(
             settings(broker, "edge-1", username="edge-1" if login else None),
             "edge-1",
             password=login["edge-1"].encode() if login else None,
             status=self._status,
+            health=health,
             partners=[self.link],
             limits=BatchLimits(count=10),
             backoff=Backoff(0.05, 0.3),
