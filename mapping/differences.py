@@ -9,7 +9,19 @@ from operator import itemgetter
 
 from mapping.attribution import Stand
 from mapping.directory import AttributionSpan, DirectoryRow, Holder, NamingChange, NumberKind, Unattributed
+from mapping.errors import ChangeRefused
 from mapping.snapshot import DirectorySnapshot
+
+
+def differences(
+    snapshot: DirectorySnapshot, old: int, new: int
+) -> tuple[list[AttributionSpan], list[NamingChange]]:
+    """Return the spans and names that differ between two versions; ChangeRefused where there are no such versions."""
+    if not 0 <= old <= new <= snapshot.version:
+        raise ChangeRefused("VERSION", f"versions {old}..{new} are not within 0..{snapshot.version}")
+    meters, accounts = touched(snapshot, old, new)
+    spans, names = attribution_spans(snapshot, meters, old, new), naming_changes(snapshot, accounts, old, new)
+    return list(spans), list(names)
 
 
 def touched(snapshot: DirectorySnapshot, old: int, new: int) -> tuple[list[str], list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from datetime import datetime
 
 from mapping import snapshot_json
@@ -200,6 +200,10 @@ class DirectorySnapshot:
             if row.valid_from <= at < (row.valid_to or FOREVER):
                 return row.usage_point
         return None
+
+    def usage_points(self) -> Set[str]:
+        """Return every usage point that was ever recorded, with a meter or with a holder."""
+        return self._holdings.keys() | self.indexes.meters_at.keys()
 
     def meters_at(self, usage_point: str) -> tuple[str, ...]:
         """Return every meter that was ever recorded at a usage point."""

@@ -90,6 +90,8 @@ COMMANDS = {
         "Read DLMS traffic: HDLC, wrapper, APDUs and values, deciphered when keys are given.",
     ),
     "directory": Entry("office.directory:directory_group", "Who holds which meter."),
+    "allocation": Entry("office.allocation:allocation_group", "Which gateway reads which meter."),
+    "quarantine": Entry("office.allocation:quarantine_group", "Entries that are kept but not believed."),
     "contacts": Entry("office.contacts:contacts_group", "Registered mobiles of accounts."),
 }
 

@@ -29,6 +29,7 @@ DIRECTORY_TYP: Final = "directory+jws"
 ACK_TYP: Final = "ack+jws"
 REPLAY_TYP: Final = "replay+jws"
 ORDER_TYP: Final = "order+jws"
+TIME_TYP: Final = "time+jws"
 _RAW = 32
 
 

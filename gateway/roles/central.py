@@ -8,12 +8,14 @@ from contextlib import asynccontextmanager
 
 from gateway.central.directory.service import DirectoryService
 from gateway.central.intake.service import Central
+from gateway.central.intake.time_answers import TimeAnswers
 from gateway.central.ledger.ledger import Ledger
 from gateway.config.file import Config
 from gateway.contract.topics import Topics
 from gateway.errors import ConfigError
 from gateway.roles.central_files import central_files
 from gateway.roles.mqtt_settings import mqtt_settings, password
+from gateway.timekeeping.host import machine_name
 from mapping.store import DirectoryStore
 from protocols.meters.secrets import FileSecrets
 from protocols.session import Clock
@@ -30,23 +32,24 @@ class CentralRole:
                 "the central role signs the directory: set [directory] signing_key_ref "
                 "(`meter-gateway directory keys` makes the pair)"
             )
-        key = FileSecrets(config.secrets).secret(ref)
         self.ledger = ledger
         self.directory = directory
+        signing_key = FileSecrets(config.secrets).secret(ref)
         self.service = DirectoryService(
             store=directory,
             ledger=ledger,
             topics=Topics(config.mqtt.root),
-            signing_key=key,
+            signing_key=signing_key,
             clock=clock,
         )
         self.central = Central(
             settings=settings,
             ledger=ledger,
-            signing_key=key,
+            signing_key=signing_key,
             clock=clock,
             password=password(config),
             directory=self.service,
+            times=TimeAnswers(root=config.mqtt.root, key=signing_key, clock=clock, host=machine_name()),
         )
 
     async def run(self) -> None:
@@ -60,6 +63,10 @@ async def central_role(config: Config, clock: Clock) -> AsyncIterator[CentralRol
     files = central_files(config.gateway.data).made()
     ledger = Ledger(files.ledger)
     try:
+        if "edge" in config.gateway.roles:
+            # One file names both: whoever wrote it gave this gateway its meters.
+            meters = [meter.meter for meter in config.meters]
+            ledger.allocations.give_new(meters, config.gateway.name, by="the configuration", at=clock.now())
         with DirectoryStore(files.directory) as directory:
             yield CentralRole(config, clock, ledger, directory)
     finally:

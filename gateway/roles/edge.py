@@ -15,6 +15,7 @@ from gateway.config.file import Config
 from gateway.contract.messages import DirectoryPart, Status
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.collect import Collector
+from gateway.edge.polling.doors import Doors
 from gateway.edge.polling.poller import Poller
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.push.counters import PushCounters
@@ -24,15 +25,25 @@ from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
+from gateway.edge.sinks.time_requests import TimeRequests
 from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.directory_part import StampingPart
 from gateway.edge.stamping.stored_part import StoredPart
 from gateway.errors import ContractError
+from gateway.roles.admission import (
+    admission_limits,
+    files_needed,
+    raise_file_limit,
+    route,
+    too_few_files,
+)
 from gateway.roles.edge_status import EdgeHealth, EdgeStatus
 from gateway.roles.journal import journal_limits
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.roles.push import PushRole, pushing_meters
+from gateway.timekeeping.clock import EvidenceClock
+from gateway.timekeeping.host import machine_name
 from mapping.snapshot import DirectorySnapshot
 from protocols.dlms.client.association_pool import AssociationPool
 from protocols.line import Line
@@ -67,6 +78,7 @@ class EdgeRole:
         self.journal = journal
         self.lines = lines
         self.associations = AssociationPool()
+        self._files_fault = too_few_files(config, raise_file_limit(files_needed(config)))
         self._directory = DirectorySnapshot()
         self.follower: InfluxFollower | None = None
         if config.influx is not None:
@@ -85,6 +97,7 @@ class EdgeRole:
             context=context,
             schedule=schedule(config),
             pushing=layouts,
+            doors=Doors(admission_limits(config)),
         )
         self.push: PushRole | None = None
         if config.push is not None:
@@ -108,6 +121,7 @@ class EdgeRole:
                 self._verify_keys(config), frozenset(config.journal.ack_consumers)
             ),
             limits=_limits(config),
+            time=self._time_requests(config),
         )
         self.sink = MqttSink(
             mqtt_settings(config.mqtt, f"{config.gateway.name}-edge"),
@@ -130,6 +144,7 @@ class EdgeRole:
             told=self.sink.reporter.statistics,
             follower=self.follower,
             push=self.push,
+            files_fault=self._files_fault,
         ).summary()
 
     @property
@@ -180,6 +195,19 @@ class EdgeRole:
             clock=self._clock,
         )
 
+    def _time_requests(self, config: Config) -> TimeRequests | None:
+        """Return who asks central for the time; nobody where the clock is not judged, or central cannot be."""
+        ref = config.directory.verify_key_ref
+        if ref is None or not isinstance(self._clock, EvidenceClock):
+            return None
+        return TimeRequests(
+            config.gateway.name,
+            root=config.mqtt.root,
+            keys=(self._secrets.secret(ref),),
+            clock=self._clock,
+            host=machine_name(),
+        )
+
 
 @asynccontextmanager
 async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
@@ -208,9 +236,14 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
 
 def polled_meters(config: Config) -> list[PolledMeter]:
     """Return the poller's view of the meters."""
+    routes = {line.name: route(line) for line in config.lines}
     return [
         PolledMeter(
-            meter=meter.meter, line=meter.line, spec=meter.spec(config.gateway.name), profiles=meter.profiles
+            meter=meter.meter,
+            line=meter.line,
+            spec=meter.spec(config.gateway.name),
+            profiles=meter.profiles,
+            route=routes[meter.line],
         )
         for meter in config.meters
     ]
@@ -220,7 +253,7 @@ def schedule(config: Config) -> Schedule:
     """Return the poller's view of the schedule."""
     section = config.schedule
     periods = {name: timedelta(seconds=getattr(section, name.value)) for name in ProfileName}
-    return Schedule(periods=periods)
+    return Schedule(periods=periods, spread=timedelta(seconds=section.spread))
 
 
 def _limits(config: Config) -> BatchLimits:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway import __version__
 from gateway.contract.central_word import CENTRAL
-from gateway.contract.messages import Alarm, ClockStatus, LineStatus, MeterStatus, Status
+from gateway.contract.messages import Alarm, LineStatus, MeterStatus, Status
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.changes import Change, Subject
 from gateway.edge.polling.poller import Poller
@@ -16,6 +16,7 @@ from gateway.edge.sinks.base import MQTT_SINK as MQTT
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.status_report import Row, StatusStatistics, cut
 from gateway.roles.push import PushRole
+from gateway.roles.timekeeping import clock_status
 from protocols.session import Clock
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class EdgeStatus:
     told: Callable[[], StatusStatistics]
     follower: InfluxFollower | None
     push: PushRole | None
+    files_fault: str | None = None
 
     def summary(self) -> Status:
         """Tell how the edge is."""
@@ -55,7 +57,7 @@ class EdgeStatus:
             backlog=journal.backlog(MQTT),
             directory_version=self.link.directory_version,
             acknowledged=self.journal.ack_proof(CENTRAL),
-            clock=ClockStatus(disciplined=self.clock.disciplined(), at=now),
+            clock=clock_status(self.clock),
             alarms=tuple(self._alarms()),
             at=now,
         )
@@ -76,6 +78,8 @@ class EdgeStatus:
             yield Alarm(code="captures_refused", text=text, count=journal.captures_refused)
         if (waiting := journal.backlog(MQTT)) > BACKLOG_ALARM:
             yield Alarm(code="backlog", text=f"{waiting} entries wait for the broker")
+        if self.files_fault is not None:
+            yield Alarm(code="too_few_files", text=self.files_fault)
         if dead := sum(journal.dead_letters.values()):
             yield Alarm(code="dead_letters", text="a peer refused entries for good", count=dead)
         told = self.told()

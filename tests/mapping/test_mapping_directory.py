@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from mapping.changes import Change, CorrectHoldings, HoldingSpan, Install, MoveIn, MoveOut, Name, Remove
 from mapping.directory import AttributionRole, NumberKind, Role, Unattributed
 from mapping.errors import ChangeRefused, DirectoryFault
+from mapping.nearest import nearest
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
+from mapping.undo import undo
 from tests.support.mapping.naive import Version
 from tests.support.mapping.strategies import METERS, STEPS, at, change_sets
 from tests.support.waiting import PATIENCE
@@ -263,6 +265,74 @@ def test_contradictions_are_refused_and_change_nothing(store: DirectoryStore) ->
     assert store.snapshot() == before
     with pytest.raises(ChangeRefused):
         store.differences(0, 9)
+
+
+def test_a_refusal_says_what_holds_then(store: DirectoryStore) -> None:
+    fitted: list[Change] = [Install("GEN:1", "UP1", Role.CONSUMER, at(2)), MoveIn("UP1", "a", at(2))]
+    store.apply(fitted, at=at(0), **BY)
+
+    def said(change: Change) -> str:
+        with pytest.raises(ChangeRefused) as caught:
+            store.preview([change], at=at(1), **BY)
+        return str(caught.value)
+
+    assert "but from 2026-01-01 01:00 to now (UTC): give a time within" in said(Remove("GEN:1", at(1)))
+    assert "never was" in said(Remove("GEN:2", at(1)))
+    assert "by account a, since 2026-01-01 01:00 UTC: it must move out first" in said(
+        MoveIn("UP1", "b", at(3))
+    )
+    assert "give a time within" in said(MoveOut("UP1", at(1)))
+
+
+def test_a_preview_is_what_applying_gives_and_changes_nothing(store: DirectoryStore) -> None:
+    changes: list[Change] = [Install("GEN:1", "UP1", Role.CONSUMER, at(0)), MoveIn("UP1", "a", at(0))]
+    seen = store.preview(changes, at=at(1), **BY)
+    assert (seen.version, store.version) == (1, 0)
+    store.apply(changes, at=at(1), **BY)
+    assert store.snapshot() == seen
+    assert store.preview(changes, at=at(2), **BY) is store.snapshot()
+
+
+@settings(max_examples=40)
+@given(change_sets)
+def test_undoing_all_change_sets_one_after_the_other_leads_back(sets: list[list[Change]]) -> None:
+    with tempfile.TemporaryDirectory() as folder, DirectoryStore(Path(folder) / "d.db") as store:
+        states = [Version(store.snapshot())]
+        for i, changes in enumerate(sets):
+            try:
+                store.apply(changes, at=at(100 + i), **BY)
+            except ChangeRefused:
+                continue
+            if store.version != len(states) - 1:
+                states.append(Version(store.snapshot()))
+        for version in range(len(states) - 1, 0, -1):
+            store.apply(undo(store.snapshot(), version), at=at(200), **BY)
+            for meter in METERS:
+                now, before = Version(store.snapshot()), states[version - 1]
+                assert (now.cells[meter], now.whys[meter]) == (before.cells[meter], before.whys[meter])
+                assert now.numbers == before.numbers
+
+
+def test_what_was_changed_again_is_not_undone(store: DirectoryStore) -> None:
+    store.apply([Install("GEN:1", "UP1", Role.CONSUMER, at(0)), MoveIn("UP1", "a", at(0))], at=at(0), **BY)
+    store.apply([MoveOut("UP1", at(4))], at=at(4), **BY)
+    with pytest.raises(
+        ChangeRefused, match="change set 2 changed usage point UP1 again: undo that one first"
+    ):
+        undo(store.snapshot(), 1)
+    with pytest.raises(ChangeRefused, match="there is no change set 3; the last is 2"):
+        undo(store.snapshot(), 3)
+    assert undo(store.snapshot(), 2) == [CorrectHoldings("UP1", (HoldingSpan("a", at(0), None),))]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("UP-0110", "UP-0101"), ("up 0101", "UP-0101"), ("UP-010", "UP-0101"), ("UP-01011", "UP-0101")],
+)
+def test_a_mistyped_name_is_found_among_as_many_as_a_city_has(given: str, meant: str) -> None:
+    city = {f"UP-{n:06d}" for n in range(20_000)} | {meant}
+    assert meant in nearest(given, city)
+    assert nearest("nothing like it", city) == []
 
 
 def test_two_stores_of_one_file_see_each_other(store: DirectoryStore, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, field
 
+from gateway.contract.batches import parse_batch
 from gateway.contract.consumer_rule import ConsumerState
-from gateway.contract.envelope import Parsed, parse, parse_batch
+from gateway.contract.envelope import Parsed, parse
 from gateway.contract.messages import Batch, Status, StatusChanges
 from gateway.contract.topics import TopicKind, Topics
 from gateway.errors import PeerError

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway.central.directory.messages import change_messages, standing_messages
+from gateway.contract.batches import parse_batch
 from gateway.contract.consumer_rule import ConsumerState, Resolved
-from gateway.contract.envelope import READINGS_TYPE, assemble, parse_batch, parse_change
+from gateway.contract.envelope import READINGS_TYPE, assemble, parse_change
 from gateway.contract.generation import Generation
 from gateway.contract.messages import AttributionChanged, Batch, NamingChanged, rfc3339
 from gateway.edge.stamping.stamp import stamp

@@ -210,6 +210,9 @@ data = "{folder / role}"
 secrets = "{folder / "town" / "keys"}"
 roles = ["{role}"]
 
+[time]
+trust = "host"
+
 [mqtt]
 port = {port}
 

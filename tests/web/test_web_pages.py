@@ -167,7 +167,7 @@ def test_overview_names_each_fault_with_its_age(client: TestClient) -> None:
     kinds = {issue["kind"] for issue in document["issues"]}
     assert kinds == {
         "dead_meter", "line_down", "journal_alarm", "edge_offline", "identity_mismatch", "meter_clock",
-        "unattributed", "backlog", "never_read", "gap_open",
+        "unattributed", "backlog", "never_read", "gap_open", "meters_claimed",
     }  # fmt: skip
     silent = next(i for i in document["issues"] if i["kind"] == "dead_meter")
     assert silent["where"] == "GEN:10000003"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,11 +14,13 @@ import structlog
 
 from gateway.backoff import Backoff
 from gateway.central.directory.service import DirectoryService
-from gateway.central.intake.batches import HandledMessages, MessageStore, ReceivedMessage
+from gateway.central.intake.batches import RELEASED, HandledMessages, MessageStore, ReceivedMessage
 from gateway.central.intake.journals import JournalWatch
 from gateway.central.intake.listings import ListingWatch
 from gateway.central.intake.messages import SUBSCRIBED
+from gateway.central.intake.time_answers import TimeAnswers
 from gateway.central.intake.witnesses import Witnesses
+from gateway.central.ledger.authority import UNREADABLE
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState
@@ -27,7 +29,7 @@ from gateway.contract.envelope import TYPE_OF, of_version_1, wrap
 from gateway.contract.messages import Ack, ReplayRequest, StatusRequest
 from gateway.contract.replay import ReplayPlanner
 from gateway.contract.signing import verify_key_of
-from gateway.contract.topics import NEW_IN_2, Topics
+from gateway.contract.topics import NEW_IN_2, TopicKind, Topics
 from gateway.errors import PeerError, PeerRefusedLogin
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
@@ -94,6 +96,7 @@ class Central:
         clock: Clock | None = None,
         password: bytes | None = None,
         directory: DirectoryService | None = None,
+        times: TimeAnswers | None = None,
         options: CentralOptions | None = None,
     ) -> None:
         expiry = settings.session_expiry or SESSION_EXPIRY
@@ -103,6 +106,7 @@ class Central:
         self._clock = clock or SystemClock()
         self._password = password
         self._directory = directory
+        self._times = times
         options = options or CentralOptions()
         self._ack_interval = options.ack_interval
         self._key = signing_key
@@ -113,6 +117,7 @@ class Central:
         self._listings = ListingWatch()
         self._worker = ThreadPoolExecutor(1, "ledger")
         self._statistics = CentralStatistics(set_backs=len(ledger.identity.set_backs()))
+        self._released: int | None = None
 
     def statistics(self) -> CentralStatistics:
         """Return the counters since the start, frozen."""
@@ -137,6 +142,8 @@ class Central:
         try:
             async with connect(self._settings, password=self._password, manual_ack=True) as connection:
                 await connection.subscribe(*_filters(self._topics))
+                if self._times is not None:
+                    await connection.subscribe(self._topics.filter(TopicKind.TIME_REQUEST))
                 backoff.reset()
                 self._update(connected=True, fault=None)
                 log.info("central_connected", broker=f"{self._settings.host}:{self._settings.port}")
@@ -156,14 +163,20 @@ class Central:
             group.create_task(self._receive(connection, waiting))
             group.create_task(self._store(connection, waiting))
             group.create_task(self._answer(connection))
+            group.create_task(self._release())
             if self._directory is not None:
                 group.create_task(self._directory.serve(connection))
+            if self._times is not None:
+                group.create_task(self._times.serve(connection))
 
     async def _receive(
         self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]]
     ) -> None:
         async for message in connection.messages():
             self._update(messages=self._statistics.messages + 1)
+            if self._times is not None and self._times.requested(message.topic, message.payload):
+                connection.ack(message)  # answered at once, or not at all: an old answer proves nothing
+                continue
             received = ReceivedMessage(
                 message.topic, message.payload, self._clock.now(), retained=message.retained
             )
@@ -275,6 +288,27 @@ class Central:
 
     def _signed(self, message: Ack | ReplayRequest, identity: str) -> bytes:
         return wrap_signed(message, key=self._key, id=identity, source=SOURCE, time=self._clock.now())
+
+    async def _release(self) -> None:
+        """Take again what waited in quarantine for another allocation; at the start, what this program may read."""
+        while True:
+            try:
+                changed = await self._work(self._ledger.allocations.changed)
+                if changed != self._released:
+                    await self._take_again({*RELEASED, UNREADABLE} if self._released is None else RELEASED)
+                    self._released = changed
+            except LedgerError as error:
+                log.error("ledger_failed", error=str(error))
+            await asyncio.sleep(self._ack_interval)
+
+    async def _take_again(self, reasons: Collection[str]) -> None:
+        for group in await self._work(lambda: self._messages.waiting(reasons)):
+            after: tuple[str, int] | None = ("", 0)
+            while after is not None:
+                # A few in each turn: readings that arrive must not wait for all that ever waited.
+                handled, after = await self._work(partial(self._messages.take_again, group, after))
+                self._note(handled)
+            log.info("quarantine_released", gateway=group.gateway, meter=group.meter, entries=group.entries)
 
     async def _give_up_lost(self, journal: str) -> None:
         """Declare lost what the edge no longer holds: else what follows would never be acknowledged."""

@@ -34,8 +34,10 @@ class Gaps:
             return records(connection, StoredGap, query)
 
 
-def store_gaps(connection: Connection, found: Sequence[tuple[Gap, Batch]], received: datetime) -> int:
-    """Store gaps and return how many were new or moved on.
+def store_gaps(
+    connection: Connection, found: Sequence[tuple[Gap, Batch]], received: datetime
+) -> tuple[int, list[Gap]]:
+    """Store gaps; return how many were new or moved on, and those under the id of another meter's gap.
 
     Of one gap the furthest state wins (open, unfillable, filled), then the one noticed last: `filled` is a
     fact, and an `open` that was sent again after it is only late.
@@ -50,13 +52,20 @@ def store_gaps(connection: Connection, found: Sequence[tuple[Gap, Batch]], recei
     for ids in in_chunks(list(rows)):
         for stored in connection.execute(select(gaps).where(gaps.c.gap_id.in_(ids))).mappings():
             held[stored["gap_id"]] = dict(stored)
+    strange = [gap for gap, _ in found if _is_anothers(gap, held.get(gap.gap_id) or rows[gap.gap_id])]
+    for gap in strange:
+        rows.pop(gap.gap_id, None)
     fresh = [row for gap_id, row in rows.items() if gap_id not in held]
     better = [row for gap_id, row in rows.items() if gap_id in held and _rank(row) > _rank(held[gap_id])]
     if fresh:
         connection.execute(insert(gaps), fresh)
     for row in better:
         connection.execute(update(gaps).where(gaps.c.gap_id == row["gap_id"]).values(**row))
-    return len(fresh) + len(better)
+    return len(fresh) + len(better), strange
+
+
+def _is_anothers(gap: Gap, held: dict[str, Any]) -> bool:
+    return (gap.meter, gap.profile) != (held["meter"], held["profile"])
 
 
 def _rank(row: dict[str, Any]) -> tuple[int, datetime, str, int]:

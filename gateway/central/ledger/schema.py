@@ -73,6 +73,7 @@ def _capture_table(name: str) -> Table:
         Column("ingested_at", UtcInstant, nullable=False),
         Column("body", Text, nullable=False),
         Column("raw", Text),
+        Column("epoch", BigInteger, nullable=False, server_default="0"),
     )
 
 
@@ -263,3 +264,34 @@ set_backs = Table(
     Column("begun_at", UtcInstant, nullable=False),
     Column("why", Text, nullable=False),
 )
+allocations = Table(
+    "allocations",
+    metadata,
+    Column("meter", Text, primary_key=True),
+    Column("epoch", BigInteger, primary_key=True),
+    Column("gateway", Text, nullable=False),
+    Column("since", UtcInstant, nullable=False),
+    Column("until", UtcInstant),
+    Column("origin", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("known_at", UtcInstant, nullable=False),
+)
+Index("allocations_gateway", allocations.c.gateway, allocations.c.until)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("journal", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("meter", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("received_at", UtcInstant, nullable=False),
+)
+Index("quarantine_meter", quarantine.c.meter)
+Index("quarantine_size", quarantine.c.gateway, quarantine.c.size)

@@ -96,9 +96,7 @@ def meter_issues(row: MeterRow, newest: Capture | None, health: MeterHealth | No
         kind = IssueKind.NEVER_READ
     if kind is not None:
         yield Issue(kind=kind, severity=severity, where=row.meter, since=row.last_at, detail=detail)
-    if newest is not None and (
-        reason == "untrusted_time" or (newest.meter_time is not None and not newest.meter_time.trusted)
-    ):
+    if newest is not None and _doubts_meter(newest):
         yield Issue(
             kind=IssueKind.METER_CLOCK,
             severity=Severity.WARNING,
@@ -141,3 +139,10 @@ def gap_issues(gaps: Iterable[StoredGap]) -> Iterable[Issue]:
             count=len(found),
             detail=f"{profile}: {reason}",
         )
+
+
+def _doubts_meter(newest: Capture) -> bool:
+    """Say whether a gateway that knew the time found the meter's clock wrong: only then should one set it."""
+    if newest.meter_time is None or newest.meter_time.trusted:
+        return False
+    return newest.clock is None or newest.clock.steady is None

@@ -34,6 +34,9 @@ class IssueKind(StrEnum):
     UNATTRIBUTED = "unattributed"
     GAP_OPEN = "gap_open"
     DEAD_LETTERS = "dead_letters"
+    METERS_CLAIMED = "meters_claimed"
+    QUARANTINED = "quarantined"
+    QUARANTINE_FULL = "quarantine_full"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

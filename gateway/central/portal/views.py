@@ -15,6 +15,7 @@ from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import LineHealth
 from gateway.central.portal import values
 from gateway.central.portal.account_captures import SNAPSHOTS, AccountCaptures
+from gateway.central.portal.authority_issues import authority_issues
 from gateway.central.portal.issues import (
     gap_issues,
     gateway_issues,
@@ -199,6 +200,11 @@ class Views:
         named = {i.where for i in issues if i.kind in (IssueKind.METER_CLOCK, IssueKind.IDENTITY_MISMATCH)}
         issues += (i for i in unattributed_issues(self._ledger.unattributed.groups()) if i.where not in named)
         issues += gap_issues(self._ledger.gaps.all(state="open"))
+        issues += authority_issues(
+            self._ledger.allocations.claims(),
+            self._ledger.quarantine.groups(),
+            self._ledger.quarantine.full(),
+        )
         counts = self._ledger.counts()
         if counts.dead_letters:
             issues.append(

@@ -15,7 +15,7 @@ from gateway.config import file as configuration
 from gateway.config.meters import LineSection
 from gateway.errors import UsageError
 from gateway.roles.lines import make_line, settings_of
-from protocols.clock import SystemClock
+from gateway.timekeeping.clock import EvidenceClock
 from protocols.errors import SecretMissing
 from protocols.meters.address import dlms_settings, modbus_settings
 from protocols.meters.counters import CountersOnDemand
@@ -90,7 +90,7 @@ def _by_address(address: str, options: AddressOptions) -> MeterAccess:
         spec=spec,
         secrets=keys or FileSecrets(options.secrets),
         counters=keys.counters if keys else options.secrets / "counters-cli.json",
-        clock=SystemClock(),
+        clock=EvidenceClock(),
     )
 
 

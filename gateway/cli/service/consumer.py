@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from time import monotonic
 
+from gateway.contract.batches import parse_batch
 from gateway.contract.consumer_rule import ConsumerState
-from gateway.contract.envelope import parse, parse_batch, parse_change, wrap
+from gateway.contract.envelope import parse, parse_change, wrap
 from gateway.contract.messages import (
     Ack,
     AttributionChanged,

@@ -28,6 +28,7 @@ from gateway.contract.messages.journals import Ack, ReplayRequest
 from gateway.contract.messages.readings import (
     Batch,
     Capture,
+    CaptureClock,
     CaptureValue,
     Gap,
     MessageAttribution,
@@ -38,6 +39,7 @@ from gateway.contract.messages.status import (
     MAX_CHANGES,
     MAX_STATUS,
     Alarm,
+    ClockSource,
     ClockStatus,
     LineStatus,
     MeterStatus,
@@ -46,6 +48,7 @@ from gateway.contract.messages.status import (
     StatusRequest,
     StatusVersion1,
 )
+from gateway.contract.messages.time import TimeAnswer, TimeRequest, TimeVerdict
 
 __all__ = [
     "CONTRACT_VERSION",
@@ -60,7 +63,9 @@ __all__ = [
     "Balance",
     "Batch",
     "Capture",
+    "CaptureClock",
     "CaptureValue",
+    "ClockSource",
     "ClockStatus",
     "Decimals",
     "DirectoryPart",
@@ -81,6 +86,9 @@ __all__ = [
     "StatusChanges",
     "StatusRequest",
     "StatusVersion1",
+    "TimeAnswer",
+    "TimeRequest",
+    "TimeVerdict",
     "UtcTime",
     "Version",
     "rfc3339",

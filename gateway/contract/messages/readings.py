@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -59,6 +59,21 @@ class MessageMeterTime(Message):
     trusted: bool
 
 
+class CaptureClock(Message):
+    """What speaks for or against the time of a capture that is not trusted; central judges by it.
+
+    `steady` is where the gateway's own clock had no evidence: the run of its machine, and the seconds that it
+    had run when the capture was received (`9f2c01ab/12345.678`). `drift` is by how many seconds the meter's
+    clock was ahead of the gateway's at that poll, and `held` for how many seconds it had run evenly until then.
+    `former` is the drift before, where the meter's clock was set lately and the row may be from before that.
+    """
+
+    steady: Annotated[str, Field(pattern=r"^[0-9a-z]{1,16}/[0-9]{1,12}\.[0-9]{3}$")] | None = None
+    drift: Decimals | None = None
+    held: Annotated[int, Field(ge=0, le=MAX_SEQ)] | None = None
+    former: Decimals | None = None
+
+
 class Capture(Message):
     """What one meter recorded for one profile at one instant. `seq` is filled in when it is sent."""
 
@@ -74,11 +89,13 @@ class Capture(Message):
     quality: str
     values: tuple[CaptureValue, ...]
     attributions: tuple[MessageAttribution, ...]
-    reason: Literal["no_account", "not_a_consumer", "untrusted_time", "identity_mismatch"] | None
+    reason: Identifier | None
     directory_version: Version
     directory_generation: GenerationText = NO_GENERATION
     epoch: int = Field(default=0, ge=0, le=MAX_SEQ)
+    clock: CaptureClock | None = None
     raw: str | None = None
+    checksum: str | None = None
 
     @property
     def directory(self) -> DirectoryVersion:
@@ -101,9 +118,13 @@ class Gap(Message):
 
 
 class Batch(Message):
-    """The data of readings, events and gaps topics: entries of one journal in rising seq."""
+    """The data of readings, events and gaps topics: entries of one journal in rising seq.
+
+    A sender of version 1 names no generation.
+    """
 
     journal: Identifier
+    generation: GenerationText = NO_GENERATION
     gateway: Identifier
     first_seq: Seq
     last_seq: Seq

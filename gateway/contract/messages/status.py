@@ -6,7 +6,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from gateway.contract.messages.base import MAX_SEQ, Identifier, Message, UtcTime, Version
+from gateway.contract.messages.base import MAX_SEQ, Decimals, Identifier, Message, UtcTime, Version
+from gateway.contract.messages.codes import ALARM_CODES, FromList
 
 MAX_STATUS: Final = 8 * 1024
 """Largest summary, in octets with its envelope, however many meters a gateway has."""
@@ -43,18 +44,35 @@ class MeterStatus(Message):
     detail: str | None = None
 
 
+class ClockSource(Message):
+    """What one source says of the edge's clock: it should show `offset` seconds more, give or take `error`."""
+
+    source: Identifier
+    offset: Decimals
+    error: Decimals
+
+
 class ClockStatus(Message):
-    """Whether the edge trusts its own clock."""
+    """Whether the edge trusts its own clock, and what speaks for it.
+
+    `state` is trusted, declared (the configuration says so), unproven (nobody says anything), disputed or wrong.
+    `boot` names the run of the edge's machine and `began` when that began in true time, by what most sources
+    say: with it the steady clock's seconds in captures become instants.
+    """
 
     disciplined: bool
     at: UtcTime
     detail: str | None = None
+    state: Literal["trusted", "declared", "unproven", "disputed", "wrong"] | None = None
+    sources: tuple[ClockSource, ...] = ()
+    boot: Identifier | None = None
+    began: UtcTime | None = None
 
 
 class Alarm(Message):
     """Something a person should look at; `code` is stable, `count` how often since `since`."""
 
-    code: Identifier
+    code: Annotated[Identifier, FromList(ALARM_CODES)]
     text: str
     since: UtcTime | None = None
     count: int = Field(default=1, ge=0)

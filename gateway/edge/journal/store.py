@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gateway.contract.blocks.hashes import is_repeat
 from gateway.contract.capture_body import with_value_rev
 from gateway.edge.journal.captures import CaptureList, Stream, horizon, insert
 from gateway.edge.journal.disk import FileWatch, Reserve
@@ -197,7 +198,7 @@ class JournalStore:
             for key, record in records:
                 # Of two that are alike in one group the second is a repeat: `known` has the first already.
                 old = known.get(key)
-                if old is not None and (old[0] == record.value_hash or not batch.revise):
+                if old is not None and (is_repeat(old[0], record.value_hash) or not batch.revise):
                     done.repeats += 1
                     continue
                 if old is None and captures.was_forgotten(key):

@@ -10,12 +10,15 @@ from functools import partial
 from typing import Protocol
 
 from gateway.backoff import Backoff
+from gateway.edge.polling.admission import Urgency
 from gateway.edge.polling.changes import HealthChanges, Subject
 from gateway.edge.polling.collect import Collector
+from gateway.edge.polling.doors import Doors
 from gateway.edge.polling.health import LineHealth, MeterHealth, MeterReport, PollerStatistics, PollReport
 from gateway.edge.polling.line import LinePoll
 from gateway.edge.polling.meter import MeterPoll
 from gateway.edge.polling.schedule import PolledMeter, Schedule
+from gateway.edge.stamping.clocks import MeterClocks
 from gateway.errors import JournalError
 from protocols.line import Line
 from protocols.reading import ProfileName
@@ -76,8 +79,11 @@ class Poller:
         context: SessionContext,
         schedule: Schedule,
         pushing: PushingMeters,
+        doors: Doors | None = None,
     ) -> None:
         self._clock = clock = context.clock
+        clocks = MeterClocks(clock)
+        self._doors = doors or Doors()
         self._meters = {
             meter.meter: MeterPoll(
                 meter,
@@ -86,6 +92,7 @@ class Poller:
                 clock=clock,
                 schedule=schedule,
                 learn=pushing.learn if meter.meter in pushing.meters else None,
+                clocks=clocks,
             )
             for meter in meters
         }
@@ -134,7 +141,8 @@ class Poller:
         Waits for a poll of the same meter that is running. Raises KeyError for an unknown meter, JournalError.
         """
         poll = self._meters[meter]
-        return await self._attempt(self._line_of(poll.meter.meter), poll, profiles or poll.meter.profiles)
+        line, wanted = self._line_of(poll.meter.meter), profiles or poll.meter.profiles
+        return await self._attempt(line, poll, wanted, Urgency.ORDERED)
 
     def read_soon(self, meter: str, profile: ProfileName) -> bool:
         """Read a profile as soon as the line is free; False when it is not among the meter's profiles."""
@@ -163,6 +171,8 @@ class Poller:
             captures=sum(poll.captures for poll in self._meters.values()),
             paused=self.paused,
             paused_since=self.paused_since,
+            sessions=self._doors.running,
+            sessions_waiting=self._doors.waiting,
         )
 
     def meter(self, name: str) -> MeterHealth:
@@ -200,9 +210,15 @@ class Poller:
                 await self._clock.sleep_until(self._clock.now() + timedelta(seconds=retry.next()))
 
     async def _attempt(
-        self, state: LinePoll, poll: MeterPoll, profiles: Sequence[ProfileName]
+        self,
+        state: LinePoll,
+        poll: MeterPoll,
+        profiles: Sequence[ProfileName],
+        urgency: Urgency | None = None,
     ) -> MeterReport:
-        async with poll.lock:
+        if urgency is None:
+            urgency = Urgency.SILENT if poll.dead else Urgency.LIVING
+        async with poll.lock, self._doors.session(poll.meter.route, urgency):
             before = self._clock.now()
             try:
                 report = await poll.attempt(profiles)

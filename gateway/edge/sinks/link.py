@@ -16,6 +16,7 @@ from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.part_requests import PartRequests
 from gateway.edge.sinks.replays import ReplayQueue
 from gateway.edge.sinks.tasks import first_ended
+from gateway.edge.sinks.time_requests import TimeRequests
 from gateway.errors import ContractError, GatewayError
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection
@@ -46,8 +47,9 @@ class LinkStatistics:
 class EdgeLink:
     """Listens on the sink's connection: acknowledgements, replays, `directory`, `status/request` and `orders`.
 
-    `on_order` gets the octets of an order's message. `acknowledgements` says whose word counts. A message that
-    cannot be taken is counted and logged; it ends nothing.
+    `on_order` gets the octets of an order's message; `time` asks for central's where our clock is judged;
+    `acknowledgements` says whose word counts. A message that cannot be taken is counted and logged; it ends
+    nothing.
     """
 
     def __init__(
@@ -60,12 +62,14 @@ class EdgeLink:
         on_order: Callable[[bytes], Awaitable[None]] | None = None,
         on_status_request: Callable[[], None] | None = None,
         limits: BatchLimits | None = None,
+        time: TimeRequests | None = None,
     ) -> None:
         self._gateway = gateway_name(gateway)
         self._topics = Topics(root)
         self._directory = directory
         self._on_order = on_order
         self._acknowledgements = acknowledgements
+        self._time = time
         self._on_status_request = on_status_request
         self._replays = ReplayQueue(
             self._topics,
@@ -100,6 +104,8 @@ class EdgeLink:
         names = [*self._topics.from_consumers(self._gateway), self._topics.directory(self._gateway)]
         if self._on_order is not None:
             names.append(self._topics.orders(self._gateway))
+        if self._time is not None:
+            names.append(self._topics.time(self._gateway))
         if self._on_status_request is not None:
             names.append(self._topics.status_request(self._gateway))
         await connection.subscribe(*names)
@@ -107,6 +113,7 @@ class EdgeLink:
             self._listen(connection, journal),
             self._replays.send(connection, journal),
             self._directory.ask(connection),
+            *([] if self._time is None else [self._time.ask(connection)]),
         )
 
     async def _listen(self, connection: MqttConnection, journal: JournalReader) -> None:
@@ -126,6 +133,8 @@ class EdgeLink:
         elif name.kind is TopicKind.DIRECTORY:
             await self._directory.take(message.payload)
             self._count(directory_parts=1)
+        elif name.kind is TopicKind.TIME and self._time is not None:
+            self._time.take(message.payload)
         elif name.kind is TopicKind.STATUS_REQUEST and self._on_status_request is not None:
             parse(message.payload, StatusRequest)
             self._on_status_request()

@@ -16,8 +16,9 @@ from typing import Protocol
 
 import structlog
 
-from gateway.contract.envelope import gateway_source, wrap
+from gateway.contract.envelope import wrap
 from gateway.contract.messages import MAX_CHANGES, MAX_STATUS, LineStatus, MeterStatus, Status, StatusChanges
+from gateway.contract.messages.texts import gateway_source
 from gateway.contract.topics import Topics
 from gateway.errors import PeerRefusedData, PeerRefusedLogin, PeerUnavailable
 from gateway.mqtt.connection import MqttConnection
@@ -286,4 +287,4 @@ def _bounded(counts: Mapping[str, int]) -> dict[str, int]:
 def _essence(status: Status) -> str:
     """Return what counts as a change: all but times and running counters."""
     volatile = dict.fromkeys(("at", "first_seq", "last_seq", "backlog", "status_seq"), True)
-    return status.model_dump_json(exclude={**volatile, "clock": {"at"}})
+    return status.model_dump_json(exclude={**volatile, "clock": {"at", "detail", "sources", "began"}})

@@ -120,7 +120,7 @@ async def test_the_count_goes_on_behind_an_entry_that_the_broker_refuses(tmp_pat
             await acknowledged(journal, 4)
             assert ledger.counts().captures == 3
             [gap] = ledger.gaps.all()
-            assert (gap.state, gap.reason, gap.until) == ("unfillable", "refused_by_broker", large.at)
+            assert (gap.state, gap.reason, gap.until) == ("unfillable", "refused_entry", large.at)
             assert ledger.journals.lost() == []
     assert [letter.seq for letter in await journal.dead_letters("mqtt")] == [2]
     assert journal.statistics().tombstones == 1

@@ -31,7 +31,7 @@ def capture(
     seq: int, *, meter: str = "GEN:1", number: int | None = None, value: str = "1.50", **over: Any
 ) -> Capture:
     """A half-hour of one meter; `number` is which half-hour, by default `seq`."""
-    at = T0 + HALF_HOUR * (seq if number is None else number)
+    at = over.get("at", T0 + HALF_HOUR * (seq if number is None else number))
     fields: dict[str, Any] = {
         "capture_id": f"{meter}/block_load/{at:%Y-%m-%dT%H:%M:%SZ}/0",
         "value_rev": 1,
@@ -79,18 +79,25 @@ def gap(seq: int, *, state: str = "open", gap_id: str = "gap-1") -> Gap:
     )
 
 
-def batch(captures: Iterable[Capture] = (), gaps: Iterable[Gap] = (), journal: str = "journal-1") -> Batch:
-    """A batch of gateway edge-1."""
+def batch(
+    captures: Iterable[Capture] = (),
+    gaps: Iterable[Gap] = (),
+    journal: str = "journal-1",
+    gateway: str = "edge-1",
+) -> Batch:
+    """A batch of a gateway."""
     captures, gaps = tuple(captures), tuple(gaps)
     seqs = sorted([one.seq or 0 for one in captures] + [one.seq or 0 for one in gaps])
     return Batch(
-        journal=journal, gateway="edge-1", first_seq=seqs[0], last_seq=seqs[-1], captures=captures, gaps=gaps
+        journal=journal, gateway=gateway, first_seq=seqs[0], last_seq=seqs[-1], captures=captures, gaps=gaps
     )
 
 
 def received(data: Batch, at: datetime = NOW) -> ReceivedBatch:
     """A batch as central takes it from its octets."""
-    return ReceivedBatch(batch=data, bodies=bodies(octets(data), data), at=at)
+    payload = octets(data)
+    topic = f"test/v1/{data.gateway}/readings/block_load"
+    return ReceivedBatch(batch=data, bodies=bodies(payload, data), at=at, topic=topic, payload=payload)
 
 
 def octets(data: Batch) -> bytes:

@@ -19,6 +19,7 @@ from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
 from gateway.edge.sinks.status_report import HealthSource
+from gateway.edge.sinks.time_requests import TimeRequests
 from gateway.edge.stamping.stored_part import StoredPart
 from gateway.mqtt.connection import MqttConnection, MqttSettings
 from mapping.errors import ChangeRefused
@@ -46,8 +47,10 @@ class Edge:
         journal: Journal,
         folder: Path,
         counting: tuple[str, ...] = (CENTRAL,),
+        *,
         login: Mapping[str, str] | None = None,
         health: HealthSource | None = None,
+        time: TimeRequests | None = None,
     ) -> None:
         self.parts: list[DirectoryPart] = []
         self.orders: list[bytes] = []
@@ -66,6 +69,7 @@ class Edge:
             ),
             acknowledgements=Acknowledgements([PUBLIC], frozenset(counting)),
             on_order=self._order,
+            time=time,
             on_status_request=lambda: self.sink.reporter.want_listing(),
         )
         self.sink = MqttSink(
