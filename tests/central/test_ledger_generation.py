@@ -11,8 +11,8 @@ import pytest
 from gateway.central.intake.witnesses import Witnesses
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.central_word import CENTRAL
-from gateway.contract.generation import Generation
 from gateway.contract.messages import Ack, Status
+from gateway.contract.messages.generation import Generation
 from gateway.contract.signing import ACK_TYP, DIRECTORY_TYP, sign
 from mapping.store_life import SUFFIX
 from tests.support.central.samples import NOW, batch, capture, received

@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from gateway.central.intake.journals import HeardJournal
 from gateway.central.intake.messages import RefusedMessage, take
 from gateway.central.intake.salvage import SpoiledEntry, TakenBatch
 from gateway.central.intake.witnesses import Witnesses
@@ -55,12 +56,13 @@ class ReceivedMessage:
 class HandledMessages:
     """What became of a handful of messages.
 
-    `behind` are gateways whose changes were missed, None: not looked; `versions` of the contract are by journal.
+    `behind` are gateways whose changes were missed, None: not looked; `heard` is what senders said of
+    journals, which only the owner of a journal can say.
     """
 
     result: IngestResult = field(default_factory=IngestResult)
     journals: dict[str, JournalState] = field(default_factory=dict)
-    versions: dict[str, TopicVersion] = field(default_factory=dict)
+    heard: list[HeardJournal] = field(default_factory=list)
     statuses: list[Status | StatusVersion1] = field(default_factory=list)
     set_backs: list[SetBack] = field(default_factory=list)
     behind: frozenset[str] | None = None
@@ -90,7 +92,14 @@ class MessageStore:
             if isinstance(item, RefusedMessage):
                 self._set_aside(handled, message, item)
             elif isinstance(item, TakenBatch):
-                handled.versions[item.batch.journal] = self._topics.parse(message.topic).version
+                handled.heard.append(
+                    HeardJournal(
+                        journal=item.batch.journal,
+                        gateway=item.batch.gateway,
+                        version=self._topics.parse(message.topic).version,
+                        generation=item.batch.generation,
+                    )
+                )
                 received = ReceivedBatch(
                     batch=item.batch,
                     bodies=item.bodies,
@@ -119,7 +128,10 @@ class MessageStore:
         known = {received.batch.journal for received in batches}
         for status in handled.statuses:
             known.add(status.journal)
-            handled.versions[status.journal] = 1 if isinstance(status, StatusVersion1) else 2
+            version: TopicVersion = 1 if isinstance(status, StatusVersion1) else 2
+            handled.heard.append(
+                HeardJournal(journal=status.journal, gateway=status.gateway, version=version)
+            )
             # Now that the batches are stored: an honest edge proves no more than that.
             if self._witnesses is not None and isinstance(status, Status):
                 found = self._witnesses.look(status)

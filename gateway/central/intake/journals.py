@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from gateway.central.ledger.records import JournalState
 from gateway.contract.central_word import CENTRAL
 from gateway.contract.messages import Ack, ReplayRequest, Status, StatusVersion1
+from gateway.contract.messages.generation import NO_GENERATION, Generation
 from gateway.contract.replay import ReplayPlanner
 from gateway.contract.topics import TopicVersion
 
@@ -17,7 +18,7 @@ class _WatchedJournal:
     """Stored state, last number acknowledged (-1: none), and what the edge announced that it holds.
 
     `heard_before`: the edge was acknowledged by this ledger or its forerunner, so that 0 tells it something.
-    `version` is that of the contract that it speaks.
+    `version` is that of the contract that it speaks, `generation` the highest in which its entries came.
     """
 
     gateway: str
@@ -27,6 +28,17 @@ class _WatchedJournal:
     oldest: int = 0
     heard_before: bool = False
     version: TopicVersion = 2
+    generation: Generation = NO_GENERATION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardJournal:
+    """What a message says of its journal: the version of the contract, and the generation of its entries."""
+
+    journal: str
+    gateway: str
+    version: TopicVersion
+    generation: Generation = NO_GENERATION
 
 
 class JournalWatch:
@@ -73,11 +85,18 @@ class JournalWatch:
             holes.append((state.highest + 1, known.announced))
         self._planner.note(state.journal, state.contiguous, tuple(holes), now)
 
-    def speaks(self, name: str, version: TopicVersion) -> None:
-        """Note which version of the contract a journal's edge speaks: it is answered in the same."""
-        known = self._journals.get(name)
-        if known is not None and known.version != version:
-            known.version, known.acked = version, -1
+    def heard(self, said: HeardJournal) -> None:
+        """Note how a journal's edge speaks: it is answered in the same version, by the same generation.
+
+        Another gateway that names the journal is not heard: its edge would be led astray by our signature.
+        """
+        known = self._journals.get(said.journal)
+        if known is None or known.gateway != said.gateway:
+            return
+        if known.version != said.version:
+            known.version, known.acked = said.version, -1
+        if known.generation.is_before(said.generation):
+            known.generation = said.generation
 
     def version_of(self, name: str) -> TopicVersion:
         """Return the version of the contract that a journal's edge speaks."""
@@ -93,7 +112,12 @@ class JournalWatch:
         for name, journal in list(self._journals.items()):
             stored = journal.state.contiguous
             if stored != journal.acked and (stored or journal.heard_before):
-                yield journal.gateway, Ack(journal=name, seq=stored, consumer=CENTRAL)
+                # Not the generation of a status: it may tell of a run whose entries are still on the way.
+                came_in = None if journal.generation == NO_GENERATION else journal.generation
+                yield (
+                    journal.gateway,
+                    Ack(journal=name, generation=came_in, seq=stored, consumer=CENTRAL),
+                )
 
     def acknowledged(self, ack: Ack) -> None:
         """Note that an acknowledgement was sent."""

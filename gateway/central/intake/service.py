@@ -220,8 +220,8 @@ class Central:
             self._journals.stored(state, now)
         for status in handled.statuses:
             self._journals.announced(status, now)
-        for journal, version in handled.versions.items():
-            self._journals.speaks(journal, version)
+        for said in handled.heard:
+            self._journals.heard(said)
         if handled.set_backs:
             self._journals.owe_all()
             self._update(set_backs=self._statistics.set_backs + len(handled.set_backs))

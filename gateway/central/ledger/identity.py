@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert, select
 
 from gateway.central.ledger.database import Database, LedgerError, columns, put, records
 from gateway.central.ledger.schema import set_backs, store_life
-from gateway.contract.generation import Generation
+from gateway.contract.messages.generation import Generation
 from mapping.store_life import StoreLife, read_beside, write_beside
 
 

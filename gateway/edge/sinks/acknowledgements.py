@@ -12,8 +12,8 @@ from enum import StrEnum
 
 from gateway.contract.central_word import CENTRAL, parse_signed, read_signed
 from gateway.contract.envelope import parse, parse_data
-from gateway.contract.generation import NO_GENERATION, Generation
 from gateway.contract.messages import Ack, ReplayRequest
+from gateway.contract.messages.generation import NO_GENERATION, Generation
 from gateway.edge.sinks.base import JournalReader
 from gateway.errors import ContractError
 
@@ -56,6 +56,15 @@ class Acknowledgements:
             raise AckRefused(f"$.data.journal: {ack.journal!r} is not our journal {journal.uuid!r}")
         if consumer not in self._counting:
             return AckFate.IGNORED
+        if (
+            consumer == CENTRAL
+            and ack.generation is not None
+            and await journal.heard(ack.generation, ack.seq)
+        ):
+            raise AckRefused(
+                f"$.data.generation: {consumer} acknowledged {ack.seq} in generation {ack.generation} of our"
+                f" journal, of which this file knows nothing: it goes on as journal {journal.uuid}"
+            )
         if ack.seq > journal.last_seq:
             # No proof that our file was set back: another consumer may claim any number. The file beside the
             # journal tells that (`gateway.edge.journal.generation`).

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from gateway.contract.envelope import parse
-from gateway.contract.messages import StatusRequest
+from gateway.contract.messages import Status, StatusRequest
 from gateway.contract.topics import TopicKind, Topics, gateway_name
 from gateway.edge.sinks.acknowledgements import AckFate, Acknowledgements, AckRefused
 from gateway.edge.sinks.base import JournalReader
@@ -17,6 +17,7 @@ from gateway.edge.sinks.part_requests import PartRequests
 from gateway.edge.sinks.replays import ReplayQueue
 from gateway.edge.sinks.tasks import first_ended
 from gateway.edge.sinks.time_requests import TimeRequests
+from gateway.edge.sinks.twins import TwinWatch
 from gateway.errors import ContractError, GatewayError
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection
@@ -46,6 +47,8 @@ class LinkStatistics:
 
 class EdgeLink:
     """Listens on the sink's connection: acknowledgements, replays, `directory`, `status/request` and `orders`.
+
+    It also hears its own `status`, on which another edge of its name would speak (`TwinWatch`).
 
     `on_order` gets the octets of an order's message; `time` asks for central's where our clock is judged;
     `acknowledgements` says whose word counts. A message that cannot be taken is counted and logged; it ends
@@ -78,7 +81,13 @@ class EdgeLink:
             on_sent=lambda entries: self._count(replayed=entries),
             on_refused=self._refused,
         )
+        self._twins = TwinWatch()
         self._statistics = LinkStatistics()
+
+    @property
+    def twin_fault(self) -> str | None:
+        """What to do about another edge under our name; None where there is none."""
+        return self._twins.fault
 
     @property
     def directory_version(self) -> int:
@@ -108,7 +117,8 @@ class EdgeLink:
             names.append(self._topics.time(self._gateway))
         if self._on_status_request is not None:
             names.append(self._topics.status_request(self._gateway))
-        await connection.subscribe(*names)
+        self._twins.connected(journal)
+        await connection.subscribe(*names, self._topics.status(self._gateway))
         await first_ended(
             self._listen(connection, journal),
             self._replays.send(connection, journal),
@@ -133,6 +143,9 @@ class EdgeLink:
         elif name.kind is TopicKind.DIRECTORY:
             await self._directory.take(message.payload)
             self._count(directory_parts=1)
+        elif name.kind is TopicKind.STATUS:
+            status = parse(message.payload, Status).data
+            await self._twins.heard(status, retained=message.retained, journal=journal)
         elif name.kind is TopicKind.TIME and self._time is not None:
             self._time.take(message.payload)
         elif name.kind is TopicKind.STATUS_REQUEST and self._on_status_request is not None:

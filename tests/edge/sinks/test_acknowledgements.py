@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from gateway.contract.central_word import wrap_signed
-from gateway.contract.generation import Generation
 from gateway.contract.messages import Ack, ReplayRequest
+from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits

@@ -9,8 +9,8 @@ from pathlib import Path
 from gateway.backoff import Backoff
 from gateway.contract.central_word import CENTRAL, wrap_signed
 from gateway.contract.envelope import wrap
-from gateway.contract.generation import Generation
 from gateway.contract.messages import Ack, DirectoryPart, Message, ReplayRequest, Status
+from gateway.contract.messages.generation import Generation
 from gateway.contract.topics import Topics
 from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.acknowledgements import Acknowledgements
@@ -97,6 +97,7 @@ class Edge:
             online=True,
             version="0.1.0",
             journal=self.journal.uuid,
+            generation=self.journal.generation,
             first_seq=self.journal.first_seq,
             last_seq=self.journal.last_seq,
             acknowledged=self.journal.ack_proof(CENTRAL),
