@@ -27,7 +27,7 @@ from gateway.edge.stamping.stamp import stamp
 from gateway.errors import GatewayError, PeerUnavailable, UsageError
 from gateway.roles.central_files import CentralFiles
 from gateway.roles.lines import make_line
-from gateway.roles.mqtt_settings import mqtt_settings, password
+from gateway.roles.mqtt_settings import FIELD, field_login, mqtt_settings
 from mapping.changes import Change, Install, Remove
 from mapping.directory import Role
 from mapping.snapshot import DirectorySnapshot
@@ -144,11 +144,10 @@ class FieldWork:
         """
         record = stamp(reading.taken, reading.meter, snapshot, disciplined=self._clock.disciplined())
         await self._journal.append(JournalBatch(captures=(record,)))
+        user, word = field_login(self._config)
+        settings = mqtt_settings(self._config.mqtt, f"{self._gateway}-edge")
         sink = MqttSink(
-            mqtt_settings(self._config.mqtt, f"{self._gateway}-edge"),
-            self._gateway,
-            status=self._status,
-            password=password(self._config),
+            settings.model_copy(update={"username": user}), self._gateway, status=self._status, password=word
         )
         delivering = asyncio.create_task(sink.run(self._journal))
         try:
@@ -189,7 +188,7 @@ class FieldWork:
 
     @property
     def _gateway(self) -> str:
-        return f"{self._config.gateway.name}-field"
+        return f"{self._config.gateway.name}{FIELD}"
 
     def _status(self) -> Status:
         statistics = self._journal.statistics()

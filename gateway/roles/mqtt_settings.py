@@ -6,6 +6,9 @@ from gateway.config.file import Config, MqttSection
 from gateway.mqtt.connection import MqttSettings, TlsSettings
 from protocols.meters.secrets import FileSecrets
 
+FIELD = "-field"
+"""Field work is a gateway of its own at the broker: the edge's name with this behind it."""
+
 
 def mqtt_settings(section: MqttSection, client_id: str) -> MqttSettings:
     """Return what the connection of the client `client_id` takes from the [mqtt] section."""
@@ -27,5 +30,15 @@ def mqtt_settings(section: MqttSection, client_id: str) -> MqttSettings:
 
 def password(config: Config) -> bytes | None:
     """Return the broker's password; MeterConfigError when its file is missing or not private."""
-    ref = config.mqtt.password_ref
+    return _secret(config, config.mqtt.password_ref)
+
+
+def field_login(config: Config) -> tuple[str | None, bytes | None]:
+    """Return user name and password of field work: access rules bind a login to the gateway of its name."""
+    section = config.mqtt
+    user = None if section.username is None else f"{section.username}{FIELD}"
+    return user, _secret(config, section.field_password_ref or section.password_ref)
+
+
+def _secret(config: Config, ref: str | None) -> bytes | None:
     return FileSecrets(config.secrets).secret(ref) if ref else None

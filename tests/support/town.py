@@ -212,6 +212,7 @@ roles = ["{role}"]
 
 [mqtt]
 port = {port}
+username = "{"central" if role == "central" else f"{role}-1"}"
 
 [schedule]
 instantaneous = 3600

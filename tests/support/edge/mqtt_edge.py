@@ -23,7 +23,7 @@ from gateway.edge.stamping.stored_part import StoredPart
 from gateway.mqtt.connection import MqttConnection, MqttSettings
 from mapping.errors import ChangeRefused
 from protocols.clock import SystemClock
-from tests.support.mosquitto import Mosquitto
+from tests.support.mosquitto import Mosquitto, login
 
 TOPICS = Topics("kanpur")
 
@@ -36,7 +36,14 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 def settings(broker: Mosquitto, client_id: str, **more: object) -> MqttSettings:
     return MqttSettings.model_validate(
-        {"port": broker.port, "client_id": client_id, "timeout": 5.0, "root": "kanpur", **more}
+        {
+            "port": broker.port,
+            "client_id": client_id,
+            "username": login(client_id),
+            "timeout": 5.0,
+            "root": "kanpur",
+            **more,
+        }
     )
 
 
