@@ -220,7 +220,7 @@ async def acked(port: int, folder: Path, sets: list[ReadingSet], per_message: in
 async def caught(port: int, ready: asyncio.Event, kept: list[tuple[str, bytes]], total: int) -> None:
     """Keep the very messages that the sink sends."""
     async with aiomqtt.Client("127.0.0.1", port) as client:
-        await client.subscribe("bench/v1/bench/readings/#", qos=1)
+        await client.subscribe("bench/v2/bench/readings/#", qos=1)
         ready.set()
         seen = 0
         async for message in client.messages:

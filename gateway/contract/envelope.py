@@ -40,18 +40,18 @@ _PREFIX = "meter-gateway"
 READINGS_TYPE = f"{_PREFIX}.meterreadings.created.v1"
 EVENTS_TYPE = f"{_PREFIX}.enddeviceevents.created.v1"
 GAPS_TYPE = f"{_PREFIX}.gaps.changed.v1"
-DIRECTORY_TYPE = f"{_PREFIX}.directory.part.v1"
-ORDER_TYPE = f"{_PREFIX}.enddevicecontrols.created.v1"
+DIRECTORY_TYPE = f"{_PREFIX}.directory.part.v2"
+ORDER_TYPE = f"{_PREFIX}.enddevicecontrols.created.v2"
 BATCH_TYPES = frozenset({READINGS_TYPE, EVENTS_TYPE, GAPS_TYPE})
 
 TYPE_OF: dict[type[Message], str] = {
-    Status: f"{_PREFIX}.status.changed.v1",
-    Ack: f"{_PREFIX}.journal.acknowledged.v1",
-    ReplayRequest: f"{_PREFIX}.journal.replay.v1",
-    DirectoryRequest: f"{_PREFIX}.directory.request.v1",
-    AttributionChanged: f"{_PREFIX}.masterdatalinkage.changed.v1",
-    NamingChanged: f"{_PREFIX}.naming.changed.v1",
-    Balance: f"{_PREFIX}.balance.updated.v1",
+    Status: f"{_PREFIX}.status.changed.v2",
+    Ack: f"{_PREFIX}.journal.acknowledged.v2",
+    ReplayRequest: f"{_PREFIX}.journal.replay.v2",
+    DirectoryRequest: f"{_PREFIX}.directory.request.v2",
+    AttributionChanged: f"{_PREFIX}.masterdatalinkage.changed.v2",
+    NamingChanged: f"{_PREFIX}.naming.changed.v2",
+    Balance: f"{_PREFIX}.balance.updated.v2",
 }
 """CloudEvents `type` by message; batches and signed messages name theirs when they are made."""
 
@@ -66,7 +66,7 @@ SCHEMA_OF: dict[type[Message], str] = {
     NamingChanged: "naming-changed",
     Balance: "balance",
 }
-"""File stem of each message's JSON Schema: `dataschema` is `v1/{stem}.json`."""
+"""File stem of each message's JSON Schema: `dataschema` is `v2/{stem}.json`."""
 
 M = TypeVar("M", bound=Message)
 
@@ -91,9 +91,23 @@ class Parsed(Generic[M]):
     data: M
 
 
+def of_version_1(name: str) -> str:
+    """Return the `type` that version 1 of the contract gave to the messages of a type of version 2."""
+    return f"{name.removesuffix('.v2')}.v1"
+
+
 def gateway_source(gateway: str) -> str:
     """CloudEvents `source` of a gateway: `/gateways/{name}`."""
     return f"/gateways/{gateway}"
+
+
+def envelope_head(identity: str, source: str, type: str, time: str, schema: str) -> bytes:
+    """Return an envelope's octets up to its data; after the data one brace closes it."""
+    return (
+        b'{"specversion":"1.0","id":%b,"source":%b,"type":"%b","time":"%b",'
+        b'"datacontenttype":"application/json","dataschema":"%b","data":'
+        % (_quote(identity), _quote(source), type.encode(), time.encode(), schema.encode())
+    )
 
 
 def wrap(
@@ -113,7 +127,8 @@ def wrap(
     b'{"specversion":"1.0","id":"central/j/7", … ,"data":{"journal":"j","seq":7,"consumer":"central"}}'
     """
     name = type or TYPE_OF[message.__class__]
-    head = _head(id, source, name, rfc3339(time), SCHEMA_OF[message.__class__])
+    schema = f"v2/{SCHEMA_OF[message.__class__]}.json"
+    head = envelope_head(id, source, name, rfc3339(time), schema)
     return head + message.model_dump_json().encode() + b"}"
 
 
@@ -129,7 +144,7 @@ def assemble(
     member = b"gaps" if type == GAPS_TYPE else b"captures"
     return b"".join(
         (
-            _head(f"{journal}/{first}-{last}", gateway_source(gateway), type, time, SCHEMA_OF[Batch]),
+            envelope_head(f"{journal}/{first}-{last}", gateway_source(gateway), type, time, "v2/batch.json"),
             b'{"journal":%b,"gateway":%b,"first_seq":%d,"last_seq":%d,"%b":['
             % (_quote(journal), _quote(gateway), first, last, member),
             b",".join([with_seq(body, seq) for seq, body in entries]),
@@ -156,7 +171,7 @@ def parse(payload: bytes, data: type[M], *, limit: int = MAX_MESSAGE) -> Parsed[
     except (RecursionError, OverflowError) as error:
         raise ContractError(f"$: {error}") from error
     expected = TYPE_OF.get(data)
-    if expected is not None and read.type != expected:
+    if expected is not None and read.type not in (expected, of_version_1(expected)):
         raise ContractError(f"$.type: {read.type!r} where {expected!r} belongs")
     return Parsed(read.id, read.source, read.type, read.time, read.data)
 
@@ -234,14 +249,6 @@ def _first_problem(error: ValidationError) -> str:
     path = "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{path}: {first['msg']}{more}"
-
-
-def _head(identity: str, source: str, name: str, time: str, schema: str) -> bytes:
-    return (
-        b'{"specversion":"1.0","id":%b,"source":%b,"type":"%b","time":"%b",'
-        b'"datacontenttype":"application/json","dataschema":"v1/%b.json","data":'
-        % (_quote(identity), _quote(source), name.encode(), time.encode(), schema.encode())
-    )
 
 
 def _quote(text: str) -> bytes:

@@ -97,7 +97,7 @@ def _single() -> dict[str, bytes]:
     messages: dict[str, tuple[Message, str, str]] = {
         "status-online": (_status(), f"{JOURNAL}/status/1", edge),
         "status-offline": (_offline(), f"{JOURNAL}/status/2", edge),
-        "ack": (Ack(journal=JOURNAL, seq=47), f"{JOURNAL}/ack/47", central),
+        "ack": (Ack(journal=JOURNAL, seq=47, consumer="central"), f"{JOURNAL}/ack/47", central),
         "replay-request": (
             ReplayRequest(journal=JOURNAL, first=48, last=56, consumer="billing"),
             f"{JOURNAL}/replay/48-56",

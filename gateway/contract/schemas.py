@@ -50,10 +50,16 @@ _CHANNELS: tuple[tuple[str, str, tuple[tuple[type[Message], str], ...], str, str
     ("events", "{gateway}/events", ((Batch, EVENTS_TYPE),), "edge → billing, central", "Meter events"),
     ("gaps", "{gateway}/gaps", ((Batch, GAPS_TYPE),), "edge → billing, central", "Gaps opened and closed"),
     ("status", "{gateway}/status", ((Status, TYPE_OF[Status]),), "edge → all", "Retained state; last will"),
-    ("acks", "{gateway}/acks", ((Ack, TYPE_OF[Ack]),), "billing or central → edge", "Stored up to seq"),
+    (
+        "acks",
+        "{gateway}/acks/{consumer}",
+        ((Ack, TYPE_OF[Ack]),),
+        "billing or central → edge",
+        "Stored up to seq",
+    ),
     (
         "replay",
-        "{gateway}/replay",
+        "{gateway}/replay/{consumer}",
         ((ReplayRequest, TYPE_OF[ReplayRequest]),),
         "billing or central → edge",
         "A range wanted again",
@@ -90,6 +96,7 @@ _CHANNELS: tuple[tuple[str, str, tuple[tuple[type[Message], str], ...], str, str
 )
 _PARAMETERS = {
     "gateway": "Name of the gateway: A-Z a-z 0-9 . _ -",
+    "consumer": "Name of the consumer, as in the message: central, billing",
     "profile": "block_load, instantaneous, daily, billing, nameplate or prepayment",
     "accountId": "The account's opaque id, never its number",
 }
@@ -99,7 +106,7 @@ def schema_documents() -> dict[str, str]:
     """Return every JSON Schema (of a message inside its envelope's `data`) by file name."""
     models: list[type[Message]] = [*SCHEMA_OF, Envelope, DirectoryPart]
     documents = {f"{_stem(model)}.json": _schema(model) for model in models}
-    return {f"v1/{name}": text for name, text in sorted(documents.items())}
+    return {f"v2/{name}": text for name, text in sorted(documents.items())}
 
 
 def asyncapi() -> dict[str, Any]:
@@ -124,9 +131,9 @@ def asyncapi() -> dict[str, Any]:
         "asyncapi": "3.0.0",
         "info": {
             "title": "Meter gateway: readings, corrections and control",
-            "version": "1.0.0",
+            "version": "2.0.0",
             "description": (
-                "All topics are under `{root}/v1`. The rule for a consumer: keep the highest value_rev per "
+                "All topics are under `{root}/v2`. The rule for a consumer: keep the highest value_rev per "
                 "capture_id; its attribution is that of the highest directory version known for its meter "
                 "and time; ask for a replay where seq has a hole."
             ),
@@ -150,7 +157,7 @@ def documents() -> dict[str, bytes]:
 def write(folder: Path) -> None:
     """Write all documents and remove generated ones that are no longer made."""
     made = documents()
-    for old in [*folder.glob("v1/*.json"), *folder.glob("golden/*.json")]:
+    for old in [*folder.glob("v2/*.json"), *folder.glob("golden/*.json")]:
         if str(old.relative_to(folder)) not in made:
             old.unlink()
     for name, octets in made.items():
@@ -163,7 +170,7 @@ def _schema(model: type[Message]) -> str:
     _, whole = models_json_schema([(model, "validation")], by_alias=True)
     definitions = whole["$defs"]
     own = definitions.pop(model.__name__)
-    head = {"$schema": _DIALECT, "$id": f"v1/{_stem(model)}.json"}
+    head = {"$schema": _DIALECT, "$id": f"v2/{_stem(model)}.json"}
     return _text({**head, **own, **({"$defs": definitions} if definitions else {})})
 
 
@@ -175,7 +182,7 @@ def _stem(model: type[Message]) -> str:
 def _channel(address: str, names: list[str], summary: str, direction: str) -> dict[str, Any]:
     parameters = {key: {"description": text} for key, text in _PARAMETERS.items() if f"{{{key}}}" in address}
     channel: dict[str, Any] = {
-        "address": f"{{root}}/v1/{address}",
+        "address": f"{{root}}/v2/{address}",
         "summary": summary,
         "description": direction,
         "parameters": {"root": {"description": "Root of topics, for example kanpur"}, **parameters},
@@ -185,14 +192,14 @@ def _channel(address: str, names: list[str], summary: str, direction: str) -> di
 
 
 def _message(model: type[Message], kind: str) -> dict[str, Any]:
-    data = {"$ref": f"v1/{_stem(model)}.json"}
+    data = {"$ref": f"v2/{_stem(model)}.json"}
     return {
         "name": kind,
         "contentType": CONTENT_TYPE,
         "summary": (model.__doc__ or "").split("\n")[0],
         "payload": {
             "allOf": [
-                {"$ref": "v1/envelope.json"},
+                {"$ref": "v2/envelope.json"},
                 {"type": "object", "properties": {"type": {"const": kind}, "data": data}},
             ]
         },

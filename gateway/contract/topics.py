@@ -1,21 +1,23 @@
-"""The topics of the contract under `{root}/v1`: built, parsed and filtered in one place."""
+"""The topics of the contract under `{root}/v2` (and `v1`): built, parsed and filtered in one place."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from gateway.errors import ConfigError, ContractError
 
-VERSION_LEVEL = "v1"
 MAX_TOPIC = 1024
 """Longest topic that is looked at, in characters."""
 
 _GATEWAY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _LEVEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,127}", re.ASCII)
 _ROOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*", re.ASCII)
-_RESERVED = frozenset({"attributions", "accounts"})
+_RESERVED = frozenset({"attributions", "accounts", "verdicts"})
+
+TopicVersion = Literal[1, 2]
 
 
 class TopicKind(StrEnum):
@@ -25,31 +27,52 @@ class TopicKind(StrEnum):
     EVENTS = "events"
     GAPS = "gaps"
     STATUS = "status"
+    STATUS_CHANGES = "status/changes"
     ACKS = "acks"
     REPLAY = "replay"
     ORDERS = "orders"
     ORDER_RESULTS = "orders/results"
     DIRECTORY = "directory"
     DIRECTORY_REQUEST = "directory/request"
+    TIME = "time"
+    TIME_REQUEST = "time/request"
+    COUNTERS = "counters"
     ATTRIBUTIONS = "attributions"
+    VERDICTS = "verdicts"
     BALANCE = "balance"
 
 
+_OF_ALL = frozenset({TopicKind.ATTRIBUTIONS, TopicKind.VERDICTS})
+_BY_CONSUMER = frozenset({TopicKind.ACKS, TopicKind.REPLAY})
+_NEW_IN_2 = frozenset(
+    {
+        TopicKind.STATUS_CHANGES,
+        TopicKind.TIME,
+        TopicKind.TIME_REQUEST,
+        TopicKind.COUNTERS,
+        TopicKind.VERDICTS,
+    }
+)
 _AFTER_GATEWAY = {
     tuple(kind.value.split("/")): kind
     for kind in TopicKind
-    if kind not in {TopicKind.READINGS, TopicKind.ATTRIBUTIONS, TopicKind.BALANCE}
+    if kind not in {TopicKind.READINGS, TopicKind.BALANCE, *_OF_ALL}
 }
 
 
 @dataclass(frozen=True, slots=True)
 class TopicName:
-    """A parsed topic: `gateway`, `profile` (readings only) and `account_id` (balance only)."""
+    """A parsed topic: `gateway`, `profile` (readings only) and `account_id` (balance only).
+
+    `consumer` is whose acknowledgement or replay it is (version 2 only).
+    """
 
     kind: TopicKind
     gateway: str | None = None
     profile: str | None = None
     account_id: str | None = None
+    consumer: str | None = None
+    version: TopicVersion = 2
 
 
 def gateway_name(name: str) -> str:
@@ -64,9 +87,13 @@ def gateway_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Builds and parses topics under one root, for example `Topics("kanpur")`."""
+    """Builds and parses topics under one root, for example `Topics("kanpur")`.
+
+    `version` is that of the contract whose topics are built; `parse` reads those of both.
+    """
 
     root: str
+    version: TopicVersion = 2
 
     def __post_init__(self) -> None:
         if not _ROOT.fullmatch(self.root):
@@ -77,8 +104,12 @@ class Topics:
 
     @property
     def base(self) -> str:
-        """`{root}/v1`."""
-        return f"{self.root}/{VERSION_LEVEL}"
+        """`{root}/v2`."""
+        return f"{self.root}/v{self.version}"
+
+    def of_version(self, version: TopicVersion) -> Topics:
+        """Return the topics of that version of the contract under the same root."""
+        return Topics(self.root, version)
 
     def readings(self, gateway: str, profile: str) -> str:
         """`{gateway}/readings/{profile}`."""
@@ -96,13 +127,22 @@ class Topics:
         """`{gateway}/status`, retained."""
         return self.of(gateway, TopicKind.STATUS)
 
-    def acks(self, gateway: str) -> str:
-        """`{gateway}/acks`."""
-        return self.of(gateway, TopicKind.ACKS)
+    def status_changes(self, gateway: str) -> str:
+        """`{gateway}/status/changes`."""
+        return self.of(gateway, TopicKind.STATUS_CHANGES)
 
-    def replay(self, gateway: str) -> str:
-        """`{gateway}/replay`."""
-        return self.of(gateway, TopicKind.REPLAY)
+    def acks(self, gateway: str, consumer: str) -> str:
+        """`{gateway}/acks/{consumer}`: the broker's access rules bind the consumer (`{gateway}/acks` in v1)."""
+        return self._by_consumer(gateway, TopicKind.ACKS, consumer)
+
+    def replay(self, gateway: str, consumer: str) -> str:
+        """`{gateway}/replay/{consumer}` (`{gateway}/replay` in v1)."""
+        return self._by_consumer(gateway, TopicKind.REPLAY, consumer)
+
+    def from_consumers(self, gateway: str) -> tuple[str, str]:
+        """Return what an edge subscribes to, to hear every consumer's acknowledgements and requests."""
+        base = self._of(gateway)
+        return f"{base}/acks/+", f"{base}/replay/+"
 
     def orders(self, gateway: str) -> str:
         """`{gateway}/orders`."""
@@ -120,6 +160,22 @@ class Topics:
         """`{gateway}/directory/request`."""
         return self.of(gateway, TopicKind.DIRECTORY_REQUEST)
 
+    def time(self, gateway: str) -> str:
+        """`{gateway}/time`."""
+        return self.of(gateway, TopicKind.TIME)
+
+    def time_request(self, gateway: str) -> str:
+        """`{gateway}/time/request`."""
+        return self.of(gateway, TopicKind.TIME_REQUEST)
+
+    def counters(self, gateway: str) -> str:
+        """`{gateway}/counters`."""
+        return self.of(gateway, TopicKind.COUNTERS)
+
+    def verdicts(self) -> str:
+        """`verdicts`: central's judgements on times."""
+        return f"{self.base}/verdicts"
+
     def attributions(self) -> str:
         """`attributions`: changes of attribution and naming for billing."""
         return f"{self.base}/attributions"
@@ -130,7 +186,7 @@ class Topics:
 
     def of(self, gateway: str, kind: TopicKind) -> str:
         """Build a gateway's topic of a kind that needs nothing else."""
-        if tuple(kind.value.split("/")) not in _AFTER_GATEWAY:
+        if tuple(kind.value.split("/")) not in _AFTER_GATEWAY or kind in _BY_CONSUMER:
             raise ConfigError(f"a topic of {kind.value} needs more than the gateway's name")
         return f"{self._of(gateway)}/{kind.value}"
 
@@ -138,31 +194,55 @@ class Topics:
         """Return the subscription that matches the topics of one kind from every gateway."""
         if kind is TopicKind.READINGS:
             return f"{self.base}/+/readings/+"
-        if kind is TopicKind.ATTRIBUTIONS:
-            return self.attributions()
+        if kind in _OF_ALL:
+            return f"{self.base}/{kind.value}"
+        if kind in _BY_CONSUMER and self.version > 1:
+            return f"{self.base}/+/{kind.value}/+"
         if kind is TopicKind.BALANCE:
             return f"{self.base}/accounts/+/balance"
         return f"{self.base}/+/{kind.value}"
 
     def parse(self, topic: str) -> TopicName:
         """Return what a topic is; ContractError when it is none of this contract."""
-        prefix = f"{self.base}/"
-        if len(topic) > MAX_TOPIC or not topic.startswith(prefix):
-            raise ContractError(f"topic {topic[:200]!r} is not under {prefix}")
-        first, *rest = topic[len(prefix) :].split("/")
-        if first == "attributions" and not rest:
-            return TopicName(TopicKind.ATTRIBUTIONS)
-        if first == "accounts" and len(rest) == 2 and rest[1] == "balance" and _LEVEL.fullmatch(rest[0]):
-            return TopicName(TopicKind.BALANCE, account_id=rest[0])
-        if _GATEWAY.fullmatch(first) and first not in _RESERVED:
-            if len(rest) == 2 and rest[0] == "readings" and _LEVEL.fullmatch(rest[1]):
-                return TopicName(TopicKind.READINGS, gateway=first, profile=rest[1])
-            if kind := _AFTER_GATEWAY.get(tuple(rest)):
-                return TopicName(kind, gateway=first)
-        raise ContractError(f"topic {topic[:200]!r} is not in version 1 of the contract")
+        prefix = f"{self.root}/v"
+        version = _VERSIONS.get(topic[len(prefix) : len(prefix) + 2])
+        if len(topic) > MAX_TOPIC or not topic.startswith(prefix) or version is None:
+            raise ContractError(f"topic {topic[:200]!r} is not under {self.base}/")
+        first, *rest = topic[len(prefix) + 2 :].split("/")
+        name = _name(first, rest, version)
+        if name is None or (version == 1 and name.kind in _NEW_IN_2):
+            raise ContractError(f"topic {topic[:200]!r} is not in version {version} of the contract")
+        return name
+
+    def _by_consumer(self, gateway: str, kind: TopicKind, consumer: str) -> str:
+        of_gateway = f"{self._of(gateway)}/{kind.value}"
+        return of_gateway if self.version == 1 else f"{of_gateway}/{_level(consumer)}"
 
     def _of(self, gateway: str) -> str:
         return f"{self.base}/{gateway_name(gateway)}"
+
+
+_VERSIONS: dict[str, TopicVersion] = {"1/": 1, "2/": 2}
+
+
+def _name(first: str, rest: list[str], version: TopicVersion) -> TopicName | None:
+    if not rest:
+        return next((TopicName(kind, version=version) for kind in _OF_ALL if kind.value == first), None)
+    if first == "accounts" and len(rest) == 2 and rest[1] == "balance" and _LEVEL.fullmatch(rest[0]):
+        return TopicName(TopicKind.BALANCE, account_id=rest[0], version=version)
+    if not _GATEWAY.fullmatch(first) or first in _RESERVED:
+        return None
+    if len(rest) == 2 and rest[0] == "readings" and _LEVEL.fullmatch(rest[1]):
+        return TopicName(TopicKind.READINGS, gateway=first, profile=rest[1], version=version)
+    consumer = None
+    if version > 1 and len(rest) == 2 and rest[0] in _BY_CONSUMER:
+        consumer = rest.pop()
+        if not _LEVEL.fullmatch(consumer):
+            return None
+    kind = _AFTER_GATEWAY.get(tuple(rest))
+    if kind is None or (version > 1 and (kind in _BY_CONSUMER) != (consumer is not None)):
+        return None
+    return TopicName(kind, gateway=first, consumer=consumer, version=version)
 
 
 def _level(text: str) -> str:

@@ -66,7 +66,7 @@ _heads = _Heads()
 _POWERS: dict[int, tuple[int, str]] = {-n: (10**n, f"%d.%0{n}d") for n in range(1, 13)}
 
 
-def _number(number: Number) -> str:
+def decimal_text(number: Number) -> str:
     """Return `Number.text`, with the usual scalers of numbers that are not negative done at once."""
     mantissa, scaler = number.mantissa, number.scaler
     if scaler == 0:
@@ -82,7 +82,7 @@ def values_json(values: Sequence[tuple[Quantity, Value]]) -> str:
     """Return the JSON array of a capture's values, in the meter's order."""
     number_head = _heads.number
     parts = [
-        f'{number_head(quantity, value.unit)}{_number(value)}"}}'
+        f'{number_head(quantity, value.unit)}{decimal_text(value)}"}}'
         if type(value) is Number
         else _other(quantity, value)
         for quantity, value in values
@@ -102,4 +102,4 @@ def _other(quantity: Quantity, value: Value) -> str:
         case Missing(reason):
             return f'{head},"missing":"{reason.value}"}}'
         case Number():
-            return f'{_heads.number(quantity, value.unit)}{_number(value)}"}}'
+            return f'{_heads.number(quantity, value.unit)}{decimal_text(value)}"}}'

@@ -195,7 +195,7 @@ async def connect(
     Raises PeerUnavailable, PeerRefusedLogin; ConfigError for unreadable TLS files.
 
     >>> async with connect(MqttSettings(client_id="reader")) as connection:  # doctest: +SKIP
-    ...     await connection.publish("meters/v1/note", b"{}")
+    ...     await connection.publish("meters/v2/note", b"{}")
     """
     client, version = await _open(settings, password, will, manual_ack)
     try:

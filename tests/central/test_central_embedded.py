@@ -28,7 +28,7 @@ async def test_stored_and_acknowledged_over_the_embedded_broker(tmp_path: Path) 
             while not central.statistics().connected:
                 await asyncio.sleep(0.02)
             async with connect(settings.model_copy(update={"client_id": "edge-1"})) as edge:
-                await edge.subscribe(TOPICS.acks("edge-1"))
+                await edge.subscribe(TOPICS.acks("edge-1", "central"))
                 for number in range(50):
                     rows = batch([capture(n) for n in range(number * 10 + 1, number * 10 + 11)])
                     await edge.publish(TOPICS.readings("edge-1", "block_load"), octets(rows))

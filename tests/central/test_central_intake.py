@@ -95,7 +95,7 @@ def topic_of(data: Batch) -> str:
 @asynccontextmanager
 async def edge_at(broker: Mosquitto) -> AsyncIterator[Edge]:
     async with connect(settings(broker, "edge-1")) as connection:
-        await connection.subscribe(TOPICS.acks("edge-1"), TOPICS.replay("edge-1"))
+        await connection.subscribe(*TOPICS.from_consumers("edge-1"))
         edge = Edge(connection)
         task = asyncio.create_task(edge.listen())
         try:

@@ -70,9 +70,9 @@ def test_an_acknowledgement_says_what_is_stored_when_it_is_its_turn() -> None:
     watching.stored(STATE, 0.0)
     watching.stored(replace(STATE, journal="k", contiguous=1, highest=1), 0.0)
     due = watching.acks_due()
-    assert next(due)[1] == Ack(journal="j", seq=4)
+    assert next(due)[1] == Ack(journal="j", seq=4, consumer="central")
     watching.stored(replace(STATE, journal="k", contiguous=9, highest=9), 0.1)
-    assert next(due)[1] == Ack(journal="k", seq=9)
+    assert next(due)[1] == Ack(journal="k", seq=9, consumer="central")
 
 
 def test_holes_and_a_tail_that_was_announced_are_asked_for() -> None:

@@ -24,16 +24,40 @@ TOPICS = Topics("state/kanpur")
 
 
 def test_topics_parse_back() -> None:
-    assert TOPICS.readings("e-1", "daily") == "state/kanpur/v1/e-1/readings/daily"
-    for kind in set(TopicKind) - {TopicKind.READINGS, TopicKind.ATTRIBUTIONS, TopicKind.BALANCE}:
+    assert TOPICS.readings("e-1", "daily") == "state/kanpur/v2/e-1/readings/daily"
+    more = {TopicKind.READINGS, TopicKind.BALANCE, TopicKind.ATTRIBUTIONS, TopicKind.VERDICTS}
+    for kind in set(TopicKind) - more - {TopicKind.ACKS, TopicKind.REPLAY}:
         assert TOPICS.parse(TOPICS.of("e-1", kind)) == TopicName(kind, gateway="e-1")
+    assert TOPICS.parse(TOPICS.acks("e-1", "billing")) == TopicName(
+        TopicKind.ACKS, gateway="e-1", consumer="billing"
+    )
+    assert TOPICS.parse(TOPICS.replay("e-1", "central")) == TopicName(
+        TopicKind.REPLAY, gateway="e-1", consumer="central"
+    )
+    assert TOPICS.parse(TOPICS.verdicts()) == TopicName(TopicKind.VERDICTS)
     assert TOPICS.parse(TOPICS.readings("e-1", "daily")) == TopicName(
         TopicKind.READINGS, gateway="e-1", profile="daily"
     )
     assert TOPICS.parse(TOPICS.attributions()) == TopicName(TopicKind.ATTRIBUTIONS)
     assert TOPICS.parse(TOPICS.balance("acc-1")) == TopicName(TopicKind.BALANCE, account_id="acc-1")
-    assert TOPICS.filter(TopicKind.READINGS) == "state/kanpur/v1/+/readings/+"
-    assert TOPICS.filter(TopicKind.BALANCE) == "state/kanpur/v1/accounts/+/balance"
+    assert TOPICS.filter(TopicKind.READINGS) == "state/kanpur/v2/+/readings/+"
+    assert TOPICS.filter(TopicKind.BALANCE) == "state/kanpur/v2/accounts/+/balance"
+
+
+def test_topics_of_version_1_parse_too_but_know_no_consumers_and_nothing_new() -> None:
+    old = TOPICS.of_version(1)
+    assert old.acks("e-1", "central") == "state/kanpur/v1/e-1/acks"
+    assert TOPICS.parse(old.acks("e-1", "central")) == TopicName(TopicKind.ACKS, gateway="e-1", version=1)
+    assert TOPICS.parse(old.readings("e-1", "daily")).version == 1
+    for unknown in (
+        "v1/e-1/acks/central",
+        "v1/verdicts",
+        "v1/e-1/status/changes",
+        "v2/e-1/acks",
+        "v3/e-1/gaps",
+    ):
+        with pytest.raises(ContractError):
+            TOPICS.parse(f"state/kanpur/{unknown}")
 
 
 @pytest.mark.parametrize(

@@ -45,10 +45,10 @@ async def amqtt_port() -> AsyncIterator[int]:
 
 async def exchange(use: MqttSettings, **how: object) -> str:
     async with connect(use, **how) as connection:  # type: ignore[arg-type]
-        await connection.subscribe("kesco/v1/t/#")
-        await connection.publish("kesco/v1/t/x", b"hello")
+        await connection.subscribe("kesco/v2/t/#")
+        await connection.publish("kesco/v2/t/x", b"hello")
         async for message in connection.messages():
-            assert (message.topic, message.payload) == ("kesco/v1/t/x", b"hello")
+            assert (message.topic, message.payload) == ("kesco/v2/t/x", b"hello")
             break
         return connection.version
 
@@ -98,45 +98,45 @@ async def test_nobody_there_and_silence_are_unavailable() -> None:
 
 async def test_receipts_fail_when_the_broker_dies(broker: Mosquitto) -> None:
     async with connect(settings(broker.port)) as connection:
-        await connection.publish("kesco/v1/t/1", b"x")
+        await connection.publish("kesco/v2/t/1", b"x")
         broker.kill()
         with pytest.raises(PeerUnavailable):
             async for _ in connection.messages():
                 pass
         with pytest.raises(PeerUnavailable):
-            await connection.send("kesco/v1/t/2", b"x")
+            await connection.send("kesco/v2/t/2", b"x")
 
 
 async def test_a_publish_that_is_not_allowed_is_no_success(broker: Mosquitto) -> None:
     async with connect(settings(broker.port, username="edge-1")) as connection:
-        await connection.publish("kesco/v1/edge-1/gaps", b"x")
+        await connection.publish("kesco/v2/edge-1/gaps", b"x")
         with pytest.raises(PeerRefusedLogin, match="access rules"):
-            await connection.publish("kesco/v1/edge-2/gaps", b"x")
+            await connection.publish("kesco/v2/edge-2/gaps", b"x")
 
 
 async def test_a_bad_topic_is_refused_data(broker: Mosquitto) -> None:
     async with connect(settings(broker.port)) as connection:
         with pytest.raises(PeerRefusedData):
-            connection.send("kesco/v1/t/#", b"x")
+            connection.send("kesco/v2/t/#", b"x")
 
 
 async def test_the_will_is_published_when_we_vanish(broker: Mosquitto) -> None:
     async with connect(settings(broker.port, "watcher")) as watcher:
-        await watcher.subscribe("kesco/v1/t/#")
-        lost = connect(settings(broker.port, "lost"), will=Will("kesco/v1/t/will", b"gone"))
+        await watcher.subscribe("kesco/v2/t/#")
+        lost = connect(settings(broker.port, "lost"), will=Will("kesco/v2/t/will", b"gone"))
         async with lost as connection:
             connection._client.abandon()
             async for message in watcher.messages():
-                assert (message.topic, message.payload) == ("kesco/v1/t/will", b"gone")
+                assert (message.topic, message.payload) == ("kesco/v2/t/will", b"gone")
                 break
 
 
 async def test_manual_ack_holds_messages_until_they_are_stored(broker: Mosquitto) -> None:
     lasting = settings(broker.port, "central", session_expiry=3600)
     async with connect(lasting, manual_ack=True) as connection:
-        await connection.subscribe("kesco/v1/t/#")
+        await connection.subscribe("kesco/v2/t/#")
         for i in range(3):
-            await connection.publish(f"kesco/v1/t/{i}", b"x")
+            await connection.publish(f"kesco/v2/t/{i}", b"x")
         async for message in connection.messages():
             connection.ack(message)
             break
@@ -146,7 +146,7 @@ async def test_manual_ack_holds_messages_until_they_are_stored(broker: Mosquitto
             again.append(message.topic)
             if len(again) == 2:
                 break
-    assert again == ["kesco/v1/t/1", "kesco/v1/t/2"]
+    assert again == ["kesco/v2/t/1", "kesco/v2/t/2"]
 
 
 async def test_a_cancelled_attempt_leaves_nothing_behind() -> None:

@@ -20,7 +20,11 @@ def schema(name: str) -> dict[str, Any]:
 def validate(payload: bytes) -> None:
     """Validate a message as an integrator would: envelope, then data by its `dataschema`."""
     message = json.loads(payload)
-    for document, value in (("v1/envelope.json", message), (message["dataschema"], message["data"])):
+    version = message["dataschema"].partition("/")[0]
+    for document, value in (
+        (f"{version}/envelope.json", message),
+        (message["dataschema"], message["data"]),
+    ):
         jsonschema.Draft202012Validator(
             schema(document), format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
         ).validate(value)

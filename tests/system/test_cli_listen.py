@@ -30,7 +30,7 @@ async def listening(broker: Mosquitto, lines: list[str], *, ack: bool) -> AsyncI
     task = asyncio.create_task(listen(settings, "test", lines.append, ack=ack))
     try:
         async with connect(settings.model_copy(update={"client_id": "edge-1", "username": "edge-1"})) as edge:
-            await edge.subscribe(TOPICS.acks("edge-1"), TOPICS.replay("edge-1"))
+            await edge.subscribe(*TOPICS.from_consumers("edge-1"))
             await seen(lines, "listening")
             yield edge
     finally:

@@ -53,7 +53,7 @@ def status(made: Town) -> Status | None:
     client.on_message = lambda _client, _data, message: found.put(message.payload)
     client.username_pw_set("billing")
     client.connect("127.0.0.1", made.broker.port)
-    client.subscribe("kesco/v1/edge-1/status", 1)
+    client.subscribe("kesco/v2/edge-1/status", 1)
     client.loop_start()
     try:
         return Status.model_validate(json.loads(found.get(timeout=2))["data"])

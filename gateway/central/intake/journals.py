@@ -9,6 +9,9 @@ from gateway.central.ledger.records import JournalState
 from gateway.contract.messages import Ack, ReplayRequest, Status
 from gateway.contract.replay import ReplayPlanner
 
+CENTRAL = "central"
+"""The consumer that central is, in topics and messages."""
+
 
 @dataclass(slots=True)
 class _WatchedJournal:
@@ -74,7 +77,7 @@ class JournalWatch:
         for name, journal in list(self._journals.items()):
             stored = journal.state.contiguous
             if stored not in (journal.acked, 0):
-                yield journal.gateway, Ack(journal=name, seq=stored)
+                yield journal.gateway, Ack(journal=name, seq=stored, consumer=CENTRAL)
 
     def acknowledged(self, ack: Ack) -> None:
         """Note that an acknowledgement was sent."""

@@ -117,7 +117,7 @@ class Central:
         failed: PeerError | None = None
         try:
             async with connect(self._settings, password=self._password, manual_ack=True) as connection:
-                await connection.subscribe(*(self._topics.filter(kind) for kind in SUBSCRIBED))
+                await connection.subscribe(*_filters(self._topics))
                 backoff.reset()
                 self._update(connected=True, fault=None)
                 log.info("central_connected", broker=f"{self._settings.host}:{self._settings.port}")
@@ -196,14 +196,14 @@ class Central:
                 payload = wrap(
                     ack, id=f"central/{ack.journal}/{ack.seq}", source=SOURCE, time=self._clock.now()
                 )
-                await connection.publish(self._topics.acks(gateway), payload)
+                await connection.publish(self._topics.acks(gateway, ack.consumer), payload)
                 self._journals.acknowledged(ack)
                 self._update(acks=self._statistics.acks + 1)
             for gateway, request in self._journals.replays_due(monotonic()):
                 await self._give_up_lost(request.journal)
                 identity = f"central/{request.journal}/{request.first}-{request.last}"
                 payload = wrap(request, id=identity, source=SOURCE, time=self._clock.now())
-                await connection.publish(self._topics.replay(gateway), payload)
+                await connection.publish(self._topics.replay(gateway, request.consumer), payload)
                 self._update(replays=self._statistics.replays + 1)
                 log.info(
                     "replay_requested",
@@ -236,6 +236,14 @@ class Central:
     async def _work(self, task: Callable[[], T]) -> T:
         """Run a task in the one thread that the ledger has here: transactions come one after the other."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, task)
+
+
+def _filters(topics: Topics) -> list[str]:
+    """Return what central subscribes to, of both versions of the contract."""
+    return [
+        *(topics.filter(kind) for kind in SUBSCRIBED),
+        *(topics.of_version(1).filter(kind) for kind in SUBSCRIBED),
+    ]
 
 
 def _first(group: BaseExceptionGroup[PeerError]) -> PeerError:

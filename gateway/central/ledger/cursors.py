@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, inspect, select
 
 from gateway.central.ledger.database import Database, put
 from gateway.central.ledger.schema import cursors
@@ -34,3 +34,10 @@ def read_cursor(connection: Connection, name: str) -> int | None:
 def write_cursor(connection: Connection, name: str, value: int) -> None:
     """Set a number inside the caller's transaction."""
     put(connection, cursors, {"name": name}, {"value": value})
+
+
+def unversioned(connection: Connection) -> str | None:
+    """Return the version of a ledger from the time when a cursor kept it, None when the file is empty."""
+    if not inspect(connection).has_table(cursors.name):
+        return None
+    return f"{read_cursor(connection, 'schema_version') or 1:04}"

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, StatementError
 
 from gateway.central.ledger.captures import Captures
-from gateway.central.ledger.cursors import Cursors, read_cursor, write_cursor
+from gateway.central.ledger.cursors import Cursors, read_cursor, unversioned
 from gateway.central.ledger.database import Database, LedgerError
 from gateway.central.ledger.dead_letters import DeadLetters
 from gateway.central.ledger.edges import EdgeRegister
@@ -19,21 +19,20 @@ from gateway.central.ledger.journals import JournalBook, Journals
 from gateway.central.ledger.records import IngestResult, LedgerCounts, ReceivedBatch
 from gateway.central.ledger.revisions import capture_rows, check_batch, sequence, store_captures
 from gateway.central.ledger.schema import (
-    SCHEMA_VERSION,
     captures,
     dead_letters,
     gaps,
     journal_islands,
     journals,
-    metadata,
     superseded,
     unattributed,
 )
 from gateway.central.ledger.statuses import Balances, Statuses
 from gateway.central.ledger.unattributed import JUDGED_BY, PENDING, UnattributedCaptures
+from gateway.central.storage.versions import StoreVersions, WrongStoreVersion
 from gateway.errors import ContractError
 
-_SCHEMA = "schema_version"
+VERSIONS = StoreVersions("ledger", "gateway.central.ledger.versions", unversioned)
 
 
 class Ledger:
@@ -44,19 +43,15 @@ class Ledger:
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Open or make the file at `path`; LedgerError when it is no ledger of this schema."""
+        """Open or make the file at `path`; LedgerError when it is no ledger.
+
+        A file of an older version is brought up to date, or refused when opened for reading only; one of a
+        newer version is always refused.
+        """
         if read_only and not path.is_file():
             raise LedgerError(f"there is no ledger at {path}")
         self.database = Database(path, read_only=read_only)
-        if not read_only:
-            with self.database.writing(f"opening {path}") as connection:
-                metadata.create_all(connection)
-                if read_cursor(connection, _SCHEMA) is None:
-                    write_cursor(connection, _SCHEMA, SCHEMA_VERSION)
-        with self.database.reading(f"opening {path}") as connection:
-            version = read_cursor(connection, _SCHEMA)
-        if version != SCHEMA_VERSION:
-            raise LedgerError(f"the ledger is of schema {version}; this program knows {SCHEMA_VERSION}")
+        _at_newest_version(self.database, path)
         self.captures = Captures(self.database)
         self.journals = Journals(self.database)
         self.gaps = Gaps(self.database)
@@ -110,6 +105,23 @@ class Ledger:
                 holes=count(journal_islands),
                 meters=meters,
             )
+
+
+def _at_newest_version(database: Database, path: Path) -> None:
+    doing = f"opening {path}"
+    try:
+        if database.read_only:
+            with database.reading(doing) as connection:
+                VERSIONS.check(connection, str(path))
+        else:
+            with database.writing(doing) as connection:
+                VERSIONS.bring_up_to_date(connection, str(path))
+    except WrongStoreVersion as error:
+        database.close()
+        raise LedgerError(str(error)) from error
+    except LedgerError:
+        database.close()
+        raise
 
 
 def _ingest(connection: Connection, batches: Sequence[ReceivedBatch]) -> IngestResult:

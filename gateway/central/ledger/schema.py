@@ -1,4 +1,7 @@
-"""The ledger's tables, in SQLAlchemy Core's portable types; `database.py` opens them in SQLite."""
+"""The ledger's tables, in SQLAlchemy Core's portable types; `database.py` opens them in SQLite.
+
+A change here needs a step in `versions/` that makes it in the ledgers that are out there (see CONTRIBUTING).
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,6 @@ from sqlalchemy import (
 )
 
 from mapping.instants import instant, micros
-
-SCHEMA_VERSION = 1
 
 # SQLite numbers rows only in a column it calls INTEGER; PostgreSQL needs 64 bits there.
 _ROW_ID = BigInteger().with_variant(Integer(), "sqlite")

@@ -172,12 +172,14 @@ async def _answer(connection: MqttConnection, topics: Topics, consumer: Consumer
         for taken in consumer.acks() if ack else ():
             identity = f"{taken.consumer}/{taken.journal}/{taken.seq}"
             payload = wrap(taken, id=identity, source=source, time=now)
-            await connection.publish(topics.acks(consumer.gateways[taken.journal]), payload)
+            await connection.publish(topics.acks(consumer.gateways[taken.journal], taken.consumer), payload)
         consumer.note_holes(monotonic())
         for wanted in consumer.planner.due(monotonic()):
             identity = f"{wanted.consumer}/{wanted.journal}/{wanted.first}-{wanted.last}"
             payload = wrap(wanted, id=identity, source=source, time=now)
-            await connection.publish(topics.replay(consumer.gateways[wanted.journal]), payload)
+            await connection.publish(
+                topics.replay(consumer.gateways[wanted.journal], wanted.consumer), payload
+            )
 
 
 def _text(value: CaptureValue) -> str:

@@ -89,4 +89,4 @@ async def _ask_replay(config: configuration.Config, gateway: str, wanted: Replay
     )
     settings = mqtt_settings(config.mqtt, f"{config.gateway.name}-replay")
     async with connect(settings, password=password(config)) as connection:
-        await connection.publish(Topics(config.mqtt.root).replay(gateway), payload)
+        await connection.publish(Topics(config.mqtt.root).replay(gateway, wanted.consumer), payload)

@@ -9,7 +9,7 @@ import structlog
 
 from gateway.contract.envelope import parse
 from gateway.contract.messages import Ack, ReplayRequest
-from gateway.contract.topics import Topics, gateway_name
+from gateway.contract.topics import TopicKind, TopicName, Topics, gateway_name
 from gateway.edge.sinks.base import JournalReader
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.part_requests import PartRequests
@@ -95,10 +95,10 @@ class EdgeLink:
 
     async def serve(self, connection: MqttConnection, journal: JournalReader) -> None:
         """Work until the connection ends, which raises PeerError."""
-        names = [self._topics.acks, self._topics.replay, self._topics.directory]
+        names = [*self._topics.from_consumers(self._gateway), self._topics.directory(self._gateway)]
         if self._on_order is not None:
-            names.append(self._topics.orders)
-        await connection.subscribe(*(name(self._gateway) for name in names))
+            names.append(self._topics.orders(self._gateway))
+        await connection.subscribe(*names)
         await first_ended(
             self._listen(connection, journal),
             self._replays.send(connection, journal),
@@ -113,16 +113,20 @@ class EdgeLink:
                 self._refused(message.topic, error)
 
     async def _handle(self, message: MqttMessage, journal: JournalReader) -> None:
-        if message.topic == self._topics.acks(self._gateway):
-            await self._acknowledge(parse(message.payload, Ack).data, journal)
-        elif message.topic == self._topics.replay(self._gateway):
+        name = self._topics.parse(message.topic)
+        if name.kind is TopicKind.ACKS:
+            ack = parse(message.payload, Ack).data
+            _check_consumer(ack.consumer, name)
+            await self._acknowledge(ack, journal)
+        elif name.kind is TopicKind.REPLAY:
             wanted = parse(message.payload, ReplayRequest).data
+            _check_consumer(wanted.consumer, name)
             _check_journal(wanted.journal, journal)
             self._replays.add(wanted, journal)
-        elif message.topic == self._topics.directory(self._gateway):
+        elif name.kind is TopicKind.DIRECTORY:
             await self._directory.take(message.payload)
             self._count(directory_parts=1)
-        elif self._on_order is not None:
+        elif name.kind is TopicKind.ORDERS and self._on_order is not None:
             await self._on_order(message.payload)
 
     async def _acknowledge(self, ack: Ack, journal: JournalReader) -> None:
@@ -150,6 +154,12 @@ class EdgeLink:
 
     def _count(self, **more: int) -> None:
         self._statistics = counted(self._statistics, **more)
+
+
+def _check_consumer(consumer: str, name: TopicName) -> None:
+    """Refuse what one consumer says in another's name: the broker's access rules hold per topic."""
+    if consumer != name.consumer:
+        raise ContractError(f"$.data.consumer: {consumer!r} on the topic of {name.consumer!r}")
 
 
 def _check_journal(named: str, journal: JournalReader) -> None:

@@ -73,7 +73,9 @@ async def test_a_replay_that_the_broker_refuses_does_not_stop_delivery(
             await wait_cursor(journal, "mqtt", 3)
             async with connect(settings(broker, "asks")) as connection:
                 await say(
-                    connection, TOPICS.replay("edge-1"), ReplayRequest(journal=journal.uuid, first=1, last=3)
+                    connection,
+                    TOPICS.replay("edge-1", "central"),
+                    ReplayRequest(journal=journal.uuid, first=1, last=3, consumer="central"),
                 )
                 await until(lambda: edge.link.statistics().replayed == 3)
                 await asyncio.sleep(0)

@@ -72,9 +72,12 @@ async def _exchange(port: int, journal: Journal, folder: Path) -> None:
         await wait_cursor(journal, "mqtt", 1500)
         await until(lambda: consumer.state.journals[journal.uuid].contiguous == 1500)
         async with connect(settings("asks")) as asks:
-            replay = ReplayRequest(journal=journal.uuid, first=1, last=300)
-            ack = Ack(journal=journal.uuid, seq=1500)
-            for topic, message in ((topics.replay("edge-1"), replay), (topics.acks("edge-1"), ack)):
+            replay = ReplayRequest(journal=journal.uuid, first=1, last=300, consumer="central")
+            ack = Ack(journal=journal.uuid, seq=1500, consumer="central")
+            for topic, message in (
+                (topics.replay("edge-1", "central"), replay),
+                (topics.acks("edge-1", "central"), ack),
+            ):
                 await asks.publish(topic, wrap(message, id="1", source="/central", time=NOW))
             await until(lambda: len(consumer.arrived) == 1800)
             await until(lambda: journal.statistics().billing_acked == 1500)

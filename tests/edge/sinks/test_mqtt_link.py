@@ -83,17 +83,19 @@ async def test_acks_of_our_journal_reach_it_and_others_are_refused(
     edge = Edge(broker, journal, tmp_path / "edge")
     async with central_of(broker) as (central, requests), running(edge.sink, journal):
         await until(lambda: bool(requests))
-        acks = TOPICS.acks("edge-1")
-        await say(central, acks, Ack(journal="another", seq=3))
-        await say(central, acks, Ack(journal=journal.uuid, seq=999))
+        acks = TOPICS.acks("edge-1", "central")
+        await say(central, acks, Ack(journal="another", seq=3, consumer="central"))
+        await say(central, acks, Ack(journal=journal.uuid, seq=999, consumer="central"))
         await until(lambda: edge.link.statistics().refused == 2)
+        await say(central, acks, Ack(journal=journal.uuid, seq=12, consumer="billing"))
+        await until(lambda: edge.link.statistics().refused == 3)
         await central.publish(acks, b'{"specversion":')
         await central.publish(acks, b"\xff\x00")
-        await say(central, acks, Ack(journal=journal.uuid, seq=12))
+        await say(central, acks, Ack(journal=journal.uuid, seq=12, consumer="central"))
         await until(lambda: edge.link.statistics().acks == 1)
         await central.publish(TOPICS.orders("edge-1"), b"an order")
         await until(lambda: edge.orders == [b"an order"])
-    assert edge.link.statistics().refused == 4
+    assert edge.link.statistics().refused == 5
     assert journal.statistics().billing_acked == 12
 
 
@@ -128,8 +130,8 @@ async def _fill_holes(broker: Mosquitto, consumer: Billing, journal: Journal) ->
             if not holes:
                 return
             for first, last in holes:
-                request = ReplayRequest(journal=journal.uuid, first=first, last=last)
-                await say(connection, TOPICS.replay("edge-1"), request)
+                request = ReplayRequest(journal=journal.uuid, first=first, last=last, consumer="central")
+                await say(connection, TOPICS.replay("edge-1", "central"), request)
             with contextlib.suppress(AssertionError):
                 await until(lambda: not tracker.holes(journal.last_seq), seconds=2)
     raise AssertionError(f"holes stay: {tracker.holes(journal.last_seq)}")
@@ -147,9 +149,17 @@ async def test_replay_sends_the_same_bodies_again(
         await until(lambda: len(consumer.arrived) == 700)
         once = dict(consumer.state.captures)
         async with connect(settings(broker, "asks")) as connection:
-            replay = TOPICS.replay("edge-1")
-            await say(connection, replay, ReplayRequest(journal=journal.uuid, first=101, last=650))
-            await say(connection, replay, ReplayRequest(journal=journal.uuid, first=5000, last=6000))
+            replay = TOPICS.replay("edge-1", "central")
+            await say(
+                connection,
+                replay,
+                ReplayRequest(journal=journal.uuid, first=101, last=650, consumer="central"),
+            )
+            await say(
+                connection,
+                replay,
+                ReplayRequest(journal=journal.uuid, first=5000, last=6000, consumer="central"),
+            )
             await until(lambda: len(consumer.arrived) == 700 + 550)
             await until(lambda: edge.link.statistics().refused == 1)
         assert consumer.state.captures == once
@@ -266,14 +276,14 @@ async def test_an_ack_above_the_end_is_refused_and_never_renames_the_journal(
         edge = Edge(broker, journal, tmp_path / "edge")
         async with running(edge.sink, journal), connect(settings(broker, "asks")) as connection:
             await wait_cursor(journal, "mqtt", 2)
-            acks = TOPICS.acks("edge-1")
-            await say(connection, acks, Ack(journal=was, seq=1))
+            acks = TOPICS.acks("edge-1", "central")
+            await say(connection, acks, Ack(journal=was, seq=1, consumer="central"))
             await until(lambda: journal.statistics().billing_acked == 1)
-            await say(connection, acks, Ack(journal=was, seq=9))
+            await say(connection, acks, Ack(journal=was, seq=9, consumer="central"))
             await until(lambda: edge.link.statistics().acks_refused == 1)
             assert "central acknowledged 9" in (edge.link.statistics().ack_fault or "")
             assert (journal.uuid, journal.statistics().billing_acked) == (was, 1)
-            await say(connection, acks, Ack(journal=was, seq=2))
+            await say(connection, acks, Ack(journal=was, seq=2, consumer="central"))
             await until(lambda: journal.statistics().billing_acked == 2)
 
 
@@ -296,12 +306,20 @@ async def test_only_what_every_named_consumer_has_is_released(tmp_path: Path) ->
         edge.link._ack_consumers = frozenset({"central", "billing"})
         async with running(edge.sink, journal), connect(settings(broker, "asks")) as connection:
             await wait_cursor(journal, "mqtt", 3)
-            acks = TOPICS.acks("edge-1")
-            await say(connection, acks, Ack(journal=journal.uuid, seq=3, consumer="listen"))
-            await say(connection, acks, Ack(journal=journal.uuid, seq=3, consumer="billing"))
+            acks = TOPICS.acks("edge-1", "central")
+            await say(
+                connection,
+                TOPICS.acks("edge-1", "listen"),
+                Ack(journal=journal.uuid, seq=3, consumer="listen"),
+            )
+            await say(
+                connection,
+                TOPICS.acks("edge-1", "billing"),
+                Ack(journal=journal.uuid, seq=3, consumer="billing"),
+            )
             await until(lambda: edge.link.statistics().acks == 1)
             assert edge.link.statistics().acks_ignored == 1
             assert journal.statistics().billing_acked == 0
-            await say(connection, acks, Ack(journal=journal.uuid, seq=2))
+            await say(connection, acks, Ack(journal=journal.uuid, seq=2, consumer="central"))
             await until(lambda: journal.statistics().billing_acked == 2)
     await journal.close()

@@ -1,0 +1,73 @@
+"""Batches of version 2, made by splicing what the journal holds: nothing is parsed, nothing is encoded again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from gateway.contract.blocks.encode import Keyed, numbered
+from gateway.contract.blocks.types import GAPS_TYPE
+from gateway.contract.capture_body import with_seq
+from gateway.contract.envelope import envelope_head, gateway_source
+from gateway.contract.generation import Generation
+from gateway.contract.values import quoted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """Whose entries a batch carries: a journal in one of its lives, and its gateway."""
+
+    journal: str
+    generation: Generation
+    gateway: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberedBlock:
+    """A block of a journal: captures first..last, its octets without number, and what they name."""
+
+    first: int
+    last: int
+    body: bytes
+    layout: Keyed
+    holders: Keyed | None = None
+
+
+def assemble_blocks(blocks: Sequence[NumberedBlock], sender: Sender, *, type: str, time: str) -> bytes:
+    """Return a batch of readings or events, of blocks in rising seq; `time` is RFC 3339 text.
+
+    The same blocks at the same time give the same octets.
+    """
+    holders = _table(block.holders for block in blocks if block.holders is not None)
+    named = b'"holders":%b,' % holders if holders != b"{}" else b""
+    members = b'"layouts":%b,%b"blocks":[%b]' % (
+        _table(block.layout for block in blocks),
+        named,
+        b",".join([numbered(block.body, block.first) for block in blocks]),
+    )
+    return _batch(members, (blocks[0].first, blocks[-1].last), sender, type, "batch", time)
+
+
+def assemble_gaps(gaps: Sequence[tuple[int, bytes]], sender: Sender, *, time: str) -> bytes:
+    """Return a batch of gaps, of `(seq, body)` in rising seq."""
+    members = b'"gaps":[%b]' % b",".join([with_seq(body, seq) for seq, body in gaps])
+    return _batch(members, (gaps[0][0], gaps[-1][0]), sender, GAPS_TYPE, "gaps", time)
+
+
+def _batch(members: bytes, span: tuple[int, int], sender: Sender, type: str, schema: str, time: str) -> bytes:
+    identity = f"{sender.journal}/{span[0]}-{span[1]}"
+    head = envelope_head(identity, gateway_source(sender.gateway), type, time, f"v2/{schema}.json")
+    return b'%b{"journal":%b,"generation":"%b","gateway":%b,"first_seq":%d,"last_seq":%d,%b}}' % (
+        head,
+        quoted(sender.journal).encode(),
+        str(sender.generation).encode(),
+        quoted(sender.gateway).encode(),
+        *span,
+        members,
+    )
+
+
+def _table(named: Iterable[Keyed]) -> bytes:
+    """Return a table by key, each once, in the order in which they are named first."""
+    texts = {one.key: one.text for one in named}
+    return b"{%b}" % b",".join([b'"%b":%b' % (key.encode(), text) for key, text in texts.items()])

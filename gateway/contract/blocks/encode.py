@@ -1,0 +1,268 @@
+"""The block of captures as the edge writes it: once, when it is stamped; its octets then travel as they are.
+
+    in the journal   {"directory":"3.9f2c01ab/7", … ,"captures":[{"at":"…", … ,"checksum":"…"}, …]}
+    in a message     {"seq":17,"directory":"3.9f2c01ab/7", … }
+
+A block holds one meter's rows of one profile that share layout, holders (or the reason why there are none),
+version of the directory, epoch of the allocation, time of receipt and interval: its template. The head is written
+once for a template; a row is its time, its values as a list, and what is not usual about it. `value_rev` of a
+revision is put at a row's end (`revised`), `seq` at the block's beginning: nothing is parsed.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from hashlib import blake2b
+from typing import NamedTuple
+
+from gateway.contract.blocks.canonical import KEY_OCTETS, canonical, key_of
+from gateway.contract.messages import rfc3339
+from gateway.contract.values import MAX_TEXT, decimal_text, quoted, quoted_often
+from mapping.directory import Attribution, Unattributed
+from protocols.reading import (
+    Bits,
+    Instant,
+    Missing,
+    Number,
+    Quality,
+    Quantity,
+    ReadingSet,
+    Text,
+    Value,
+    name_of,
+)
+
+MAX_LAYOUTS = 4_096
+"""Layouts kept ready; a gateway sees some dozens."""
+SEQ_ROOM = 32
+"""Octets that `numbered` and the comma between two blocks add, at most."""
+REVISION_ROOM = 32
+"""Octets that `revised` adds to a row, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """Canonical JSON with its key: a layout, or a list of holders, as the tables of a batch have it."""
+
+    key: str
+    text: bytes
+
+    @classmethod
+    def of(cls, value: object) -> Keyed:
+        """Spell a JSON value and name it."""
+        text = canonical(value)
+        return cls(key_of(text), text)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """What the values of a row are of, in the meter's order; one object for each, so `is` compares."""
+
+    profile: str
+    columns: tuple[tuple[Quantity, str], ...]
+    keyed: Keyed
+
+    def fits(self, reading: ReadingSet) -> bool:
+        """Say whether a row has just these quantities, in these units."""
+        values = reading.values
+        if len(values) != len(self.columns) or reading.profile != self.profile:
+            return False
+        for (quantity, value), (own, unit) in zip(values, self.columns, strict=True):
+            if quantity is not own and quantity != own:
+                return False
+            if unit != (value.unit if type(value) is Number else ""):
+                return False
+        return True
+
+
+def layout_of(reading: ReadingSet, like: Layout | None = None) -> Layout:
+    """Return the layout of a row by the row alone; `like`, that of the row before, is tried first.
+
+    A value that is no number has no unit, so a row whose voltage is missing has another layout than its
+    neighbours: whoever reads it again, in whatever company, finds the same.
+    """
+    if like is not None and like.fits(reading):
+        return like
+    columns = tuple((q, v.unit if isinstance(v, Number) else "") for q, v in reading.values)
+    return _layout(reading.profile.value, columns)
+
+
+@lru_cache(maxsize=MAX_LAYOUTS)
+def _layout(profile: str, columns: tuple[tuple[Quantity, str], ...]) -> Layout:
+    named = [
+        {"q": str(quantity), "name": name_of(quantity)} | ({"unit": unit} if unit else {})
+        for quantity, unit in columns
+    ]
+    return Layout(profile, columns, Keyed.of({"profile": profile, "columns": named}))
+
+
+@lru_cache(maxsize=MAX_LAYOUTS)
+def holders_of(accounts: tuple[Attribution, ...]) -> Keyed | None:
+    """Return the holders of a block by the answer of a lookup; None where there are none."""
+    return Keyed.of([_holder(one) for one in accounts]) if accounts else None
+
+
+def _holder(one: Attribution) -> dict[str, str]:
+    found = {"account_id": one.account_id, "usage_point": one.usage_point, "role": one.role.value}
+    if one.account_number is not None:
+        found["account_number"] = one.account_number
+    if one.legacy_number is not None:
+        found["legacy_number"] = one.legacy_number
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockTemplate:
+    """What the captures of a block share.
+
+    `holders` and `reason`: one of them, or both where a holder is known who has no number yet. `directory` is
+    `{generation}/{version}`, `epoch` that of the meter's allocation to the gateway (0: never allocated).
+    `interval` is in seconds, of interval profiles; None where a row's is not whole (`interval_of`).
+    """
+
+    meter: str
+    layout: Layout
+    received_at: datetime
+    directory: str
+    holders: Keyed | None = None
+    reason: Unattributed | None = None
+    interval: int | None = None
+    epoch: int = 0
+
+
+def interval_of(reading: ReadingSet) -> int | None:
+    """Return a row's interval in seconds; None for a snapshot, and where it is not whole seconds."""
+    if reading.start is None:
+        return None
+    span = reading.at - reading.start
+    return None if span.microseconds else span.days * 86_400 + span.seconds
+
+
+class EncodedRow(NamedTuple):
+    """One capture of a block.
+
+    `value_hash` tells a repeat from a revision: it covers quantities, values, and whether the time is trusted.
+    """
+
+    capture_id: str
+    at: datetime
+    value_hash: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedBlock:
+    """A block that has no numbers yet; `body` gives its octets, of all rows or of those that are news."""
+
+    template: BlockTemplate
+    head: bytes = field(repr=False)
+    rows: tuple[EncodedRow, ...]
+
+    def body(self, rows: Sequence[bytes] | None = None) -> bytes:
+        """Return the block's octets; `rows` are the bodies to take, in their order."""
+        taken = [row.body for row in self.rows] if rows is None else rows
+        return b"%b%b]}" % (self.head, b",".join(taken))
+
+
+def revised(row: bytes, value_rev: int) -> bytes:
+    """Return a row's octets as revision `value_rev` (above 1) of its capture."""
+    return b'%b,"value_rev":%d}' % (row[:-1], value_rev)
+
+
+def numbered(body: bytes, seq: int) -> bytes:
+    """Return a block's octets with the number of its first capture."""
+    return b'{"seq":%d,%b' % (seq, body[1:])
+
+
+def encode_block(template: BlockTemplate, readings: Sequence[ReadingSet]) -> EncodedBlock:
+    """Encode rows that share a template; each must have the template's layout, receipt and interval.
+
+    Times of rows are taken as they are: whoever stamps has judged them (`stamp`).
+    """
+    head, prefix, seed = block_head(template)
+    start_of_id = f"{template.meter}/{template.layout.profile}/"
+    whole = template.interval is not None
+    rows = []
+    for reading in readings:
+        at = rfc3339(reading.at)
+        values = ",".join([_value(value) for _, value in reading.values])
+        row = _row(reading, at, values, whole)
+        octets = row.encode()
+        checksum = blake2b(b"%b%b]" % (prefix, octets), digest_size=KEY_OCTETS).hexdigest()
+        rows.append(
+            EncodedRow(
+                f"{start_of_id}{at}/{reading.occurrence}",
+                reading.at,
+                blake2b(seed + values.encode(), digest_size=KEY_OCTETS).digest(),
+                b'%b,"checksum":"%b"}' % (octets[:-1], checksum.encode()),
+            )
+        )
+    return EncodedBlock(template, head, tuple(rows))
+
+
+@lru_cache(maxsize=1_024)
+def block_head(template: BlockTemplate) -> tuple[bytes, bytes, bytes]:
+    """Return the octets up to the first row, the beginning of what is checked, and what hashes of values begin with."""
+    received_at, layout = rfc3339(template.received_at), template.layout.keyed.key
+    members = [f'"directory":{quoted(template.directory)}']
+    if template.epoch:
+        members.append(f'"epoch":{template.epoch}')
+    if template.holders is not None:
+        members.append(f'"holders":"{template.holders.key}"')
+    if template.interval is not None:
+        members.append(f'"interval":{template.interval}')
+    meter = quoted_often(template.meter)
+    members += [f'"layout":"{layout}"', f'"meter":{meter}']
+    if template.reason is not None:
+        members.append(f'"reason":"{template.reason.value}"')
+    members.append(f'"received_at":"{received_at}"')
+    head = f'{{{",".join(members)},"captures":['.encode()
+    interval = "null" if template.interval is None else str(template.interval)
+    prefix = f'["{layout}",{meter},"{received_at}",{interval},'.encode()
+    trust = "?" if template.reason is Unattributed.UNTRUSTED_TIME else ""
+    return head, prefix, f"{layout}{trust}".encode()
+
+
+def _row(reading: ReadingSet, at: str, values: str, whole: bool) -> str:
+    """Return a row's canonical JSON: members by name, the usual ones left out."""
+    own, start = reading.meter_time, reading.start
+    plain = reading.occurrence == 0 and reading.raw is None and reading.quality is Quality.VALID
+    if plain and own is None and (start is None or whole):
+        return f'{{"at":"{at}","values":[{values}]}}'
+    members = [f'"at":"{at}"']
+    if own is not None and own.deviation is not None:
+        members.append(f'"deviation":{own.deviation}')
+    if reading.occurrence:
+        members.append(f'"occurrence":{reading.occurrence}')
+    if reading.quality is not Quality.VALID:
+        members.append(f'"quality":"{reading.quality.value}"')
+    if reading.raw is not None:
+        members.append(f'"raw":"{b64encode(reading.raw).decode()}"')
+    if start is not None and not whole:
+        members.append(f'"start":"{rfc3339(start)}"')
+    if own is not None and own.status is not None:
+        members.append(f'"status":{own.status}')
+    if own is not None and not own.trusted:
+        members.append('"trusted":false')
+    members.append(f'"values":[{values}]')
+    if own is not None:
+        members.append(f'"wall":{quoted(own.wall)}')
+    return f"{{{','.join(members)}}}"
+
+
+def _value(value: Value) -> str:
+    match value:
+        case Number():
+            return f'"{decimal_text(value)}"'
+        case Missing(reason):
+            return f'{{"missing":"{reason.value}"}}'
+        case Instant(at):
+            return f'{{"instant":"{rfc3339(at)}"}}'
+        case Text(text):
+            return f'{{"text":{quoted(text[:MAX_TEXT])}}}'
+        case Bits(bits):
+            return f'{{"bits":{quoted(bits[:MAX_TEXT])}}}'

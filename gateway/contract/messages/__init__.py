@@ -1,0 +1,71 @@
+"""The messages between edge, central and billing (JSON Schema is generated from these models).
+
+One module a subject; this face holds them all.
+"""
+
+from __future__ import annotations
+
+from gateway.contract.messages.balance import Balance
+from gateway.contract.messages.base import (
+    CONTRACT_VERSION,
+    MAX_SEQ,
+    AccountNumberText,
+    Decimals,
+    Envelope,
+    Identifier,
+    Message,
+    Seq,
+    UtcTime,
+    Version,
+    rfc3339,
+)
+from gateway.contract.messages.changes import AttributedAccount, AttributionChanged, NamingChanged
+from gateway.contract.messages.directory import (
+    DirectoryPart,
+    DirectoryRequest,
+)
+from gateway.contract.messages.journals import Ack, ReplayRequest
+from gateway.contract.messages.readings import (
+    Batch,
+    Capture,
+    CaptureValue,
+    Gap,
+    MessageAttribution,
+    MessageMeterTime,
+)
+from gateway.contract.messages.signed import Signed
+from gateway.contract.messages.status import Alarm, ClockStatus, LineStatus, MeterStatus, Status
+
+__all__ = [
+    "CONTRACT_VERSION",
+    "MAX_SEQ",
+    "AccountNumberText",
+    "Ack",
+    "Alarm",
+    "AttributedAccount",
+    "AttributionChanged",
+    "Balance",
+    "Batch",
+    "Capture",
+    "CaptureValue",
+    "ClockStatus",
+    "Decimals",
+    "DirectoryPart",
+    "DirectoryRequest",
+    "Envelope",
+    "Gap",
+    "Identifier",
+    "LineStatus",
+    "Message",
+    "MessageAttribution",
+    "MessageMeterTime",
+    "MeterStatus",
+    "NamingChanged",
+    "ReplayRequest",
+    "Seq",
+    "Signed",
+    "Status",
+    "UtcTime",
+    "Version",
+    "rfc3339",
+]

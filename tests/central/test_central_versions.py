@@ -1,0 +1,146 @@
+"""The ledger's versions: an old file is brought up to date, a newer one is refused, a failed step changes nothing."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from gateway.central.ledger import versions
+from gateway.central.ledger.database import Database, LedgerError
+from gateway.central.ledger.ledger import VERSIONS, Ledger
+from gateway.central.ledger.schema import metadata
+from tests.support.paths import ROOT
+
+STEPS = Path(versions.__file__).parent
+FIRST = ROOT / "tests" / "data" / "ledger_version_1.db.gz"
+"""Written by the last program that knew no versions: three edges, a meter moved between two of them."""
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    path = tmp_path / "old.db"
+    path.write_bytes(gzip.decompress(FIRST.read_bytes()))
+    return path
+
+
+def tables(path: Path) -> list[tuple[str, str]]:
+    """What SQLite says of a file's tables and indexes, spaces and quotes apart."""
+    db = sqlite3.connect(path)
+    found = db.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name").fetchall()
+    db.close()
+    return [(name, re.sub(r'[\s"]+', " ", sql)) for name, sql in found]
+
+
+def set_version(path: Path, version: str) -> None:
+    db = sqlite3.connect(path)
+    db.execute("UPDATE ledger_version SET version_num = ?", (version,))
+    db.commit()
+    db.close()
+
+
+def test_a_ledger_of_the_first_release_is_brought_up_to_date_with_all_that_it_holds(old: Path) -> None:
+    ledger = Ledger(old)
+    held = ledger.captures.between()
+    assert {(one.meter, one.gateway) for one in held} == {
+        ("GEN:1", "edge-1"),
+        ("GEN:2", "edge-1"),
+        ("GEN:2", "edge-2"),
+        ("GEN:3", "edge-2"),
+        ("GEN:4", "edge-1-field"),
+    }
+    assert len(held) == 14
+    assert [
+        one.value_rev for one in ledger.captures.revisions("GEN:1/block_load/2026-11-01T00:30:00Z/0")
+    ] == [1, 2]
+    assert [row[:3] for row in ledger.journals.lost()] == [("journal-2", 1, 3)]
+    ledger.close()
+    Ledger(old, read_only=True).close()
+
+
+def test_an_old_file_and_a_new_one_end_with_the_same_tables(old: Path, tmp_path: Path) -> None:
+    Ledger(old).close()
+    Ledger(tmp_path / "new.db").close()
+    assert tables(old) == tables(tmp_path / "new.db")
+
+
+def test_the_steps_end_at_the_tables_that_the_program_uses(tmp_path: Path) -> None:
+    Ledger(tmp_path / "ledger.db").close()
+    database = Database(tmp_path / "ledger.db", read_only=True)
+    with database.reading("comparing") as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": "ledger_version"})
+        assert compare_metadata(context, metadata) == []
+    database.close()
+
+
+def test_the_steps_are_one_chain_in_the_order_of_their_names() -> None:
+    script = ScriptDirectory(str(STEPS), version_locations=[str(STEPS)])
+    chain = [(one.revision, one.down_revision) for one in reversed(list(script.walk_revisions()))]
+    names = sorted(path.name for path in STEPS.glob("v*.py"))
+    assert [revision for revision, _ in chain] == [name[1:5] for name in names]
+    assert [before for _, before in chain] == [None, *(revision for revision, _ in chain[:-1])]
+    assert script.get_current_head() == VERSIONS.newest
+
+
+def test_an_old_file_opened_for_reading_says_what_to_do(old: Path) -> None:
+    db = sqlite3.connect(old)
+    db.executescript(
+        "CREATE TABLE ledger_version (version_num TEXT); INSERT INTO ledger_version VALUES ('0000')"
+    )
+    db.close()
+    before = old.read_bytes()
+    with pytest.raises(LedgerError, match=r"old\.db is of version 0000 .*start the central role"):
+        Ledger(old, read_only=True)
+    assert old.read_bytes() == before
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_newer_file_is_refused(tmp_path: Path, read_only: bool) -> None:
+    path = tmp_path / "ledger.db"
+    Ledger(path).close()
+    set_version(path, "9000")
+    with pytest.raises(
+        LedgerError, match=r"of version 9000, made by a newer meter-gateway; .*install the newer"
+    ):
+        Ledger(path, read_only=read_only)
+
+
+def test_a_file_that_says_a_version_before_there_were_any_is_refused(old: Path) -> None:
+    db = sqlite3.connect(old)
+    db.execute("UPDATE cursors SET value = 9000 WHERE name = 'schema_version'")
+    db.commit()
+    db.close()
+    with pytest.raises(LedgerError, match="of version 9000, made by a newer"):
+        Ledger(old)
+
+
+def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = ScriptDirectory(str(STEPS), version_locations=[str(STEPS)])
+    newest = script.get_revision("head")
+    assert newest is not None
+    step = newest.module
+
+    def upgrade() -> None:
+        step.op.execute("CREATE TABLE half_done (id INTEGER)")
+        step.op.execute("this is no SQL")
+
+    monkeypatch.setattr(step, "upgrade", upgrade)
+    monkeypatch.setattr("gateway.central.storage.versions._steps", lambda _package: script)
+    with pytest.raises(LedgerError, match="while opening"):
+        Ledger(tmp_path / "ledger.db")
+    assert tables(tmp_path / "ledger.db") == []
+
+
+def test_programs_that_open_an_old_file_at_once_both_find_it_up_to_date(old: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(Ledger, [old] * 4))
+    assert [len(one.captures.between()) for one in opened] == [14] * 4
+    for one in opened:
+        one.close()
