@@ -29,8 +29,11 @@ PLACES = {"listener", "cafile", "certfile", "keyfile", "tls_version", "password_
 
 
 def login(client_id: str) -> str:
-    """Return the user of the shipped rules as whom a test's client logs in: edges and central by their own name."""
-    return client_id if client_id == "central" or client_id.startswith("edge") else "billing"
+    """Return the user of the shipped rules as whom a test's client logs in: edges and billing by their own name.
+
+    Anybody else is central, who may say everything.
+    """
+    return client_id if client_id == "billing" or client_id.startswith("edge") else "central"
 
 
 def free_port() -> int:

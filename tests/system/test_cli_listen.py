@@ -74,8 +74,8 @@ async def test_listen_prints_accounts_and_answers(tmp_path: Path) -> None:
             assert "now       0123456789 (normal)" in await seen(lines, "now       0123456789")
             await edge.publish(READINGS, octets(batch([capture(9)])))
             acks, replays = await answers(edge)
-    assert [(a.seq, a.consumer) for a in acks] == [(7, "billing-1")]
-    assert [(r.first, r.last, r.consumer) for r in replays] == [(8, 8, "billing-1")]
+    assert [(a.seq, a.consumer) for a in acks] == [(7, "billing")]
+    assert [(r.first, r.last, r.consumer) for r in replays] == [(8, 8, "billing")]
 
 
 async def answers(edge: MqttConnection) -> tuple[list[Ack], list[ReplayRequest]]:
