@@ -8,7 +8,7 @@ ALONE := not (mosquitto or influx or browser or nginx or caddy or postgres or sy
 WORKERS ?= 4
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help demo demo-once setup check lint test test-loaded coverage bench docs soak soak-simulator fuzz clean
+.PHONY: help demo demo-once setup check lint test test-loaded coverage bench docs soak soak-simulator soak-rule fuzz clean
 
 help:
 	@echo "make demo    run everything on embedded defaults, no server needed (Ctrl-C ends it)"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench   performance figures         make docs   regenerate the generated documents"
 	@echo "make soak    the kill test with more kills"
 	@echo "make soak-simulator   2,000 simulated meters in one process, each read once"
+	@echo "make soak-rule   100,000 captures: the directory against a consumer that hears messages only"
 	@echo "make fuzz    a million mutated DLMS frames"
 	@echo "make clean   remove environments and caches"
 
@@ -75,6 +76,10 @@ soak:
 fuzz:
 	@$(SETUP) dev
 	@$(PY) -m tests.support.fuzz --frames 1000000 $(ARGS)
+
+soak-rule:
+	@$(SETUP) dev
+	@$(PY) -m tests.support.rule_model 100000 $(ARGS)
 
 soak-simulator:
 	@$(SETUP) test

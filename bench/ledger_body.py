@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.pipeline import Directory, reading_sets
 from gateway.central.ledger.bodies import bodies, written_anew
-from gateway.contract.envelope import READINGS_TYPE, assemble, parse_batch
+from gateway.contract.batches import parse_batch
+from gateway.contract.envelope import READINGS_TYPE, assemble
 from gateway.edge.stamping.stamp import stamp
 
 COUNT = 200

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from mapping.directory import AttributionRole, Holding, Installation, Role
+from mapping.directory import AttributionRole, Holder, Holding, Installation, Role, Unattributed
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
+INSTANT = timedelta(microseconds=1)
+"""The grain of all times: an interval's last piece is that which holds one grain before its end."""
 
 
 class Segment(NamedTuple):
@@ -18,6 +20,11 @@ class Segment(NamedTuple):
     end: datetime
     account_id: str
     usage_point: str
+
+    @property
+    def holder(self) -> Holder:
+        """The account and the usage point."""
+        return Holder(self.account_id, self.usage_point)
 
 
 def segments(
@@ -52,7 +59,8 @@ def roles(
 ) -> list[tuple[Segment, AttributionRole]]:
     """Say how a capture belongs to each segment (DESIGN §3.1).
 
-    An interval is start < .. <= end; a snapshot (`start` None, or equal to `end`) is the instant `end`.
+    An interval is start < .. <= end; a snapshot (`start` None, or equal to `end`) is the instant `end`. The
+    segment that comes with `partial` is the piece of the interval that the account held.
     """
     found = []
     if start is None or start == end:
@@ -68,5 +76,46 @@ def roles(
         if segment.start <= start and end <= segment.end:
             found.append((segment, AttributionRole.NORMAL))
         elif segment.start < end and start < segment.end:
-            found.append((segment, AttributionRole.PARTIAL))
+            piece = segment._replace(start=max(segment.start, start), end=min(segment.end, end))
+            found.append((piece, AttributionRole.PARTIAL))
     return found
+
+
+class Stand(NamedTuple):
+    """From `start` on, until the next one, a meter is this holder's, or nobody's for this reason."""
+
+    start: datetime
+    who: Holder | Unattributed
+
+
+def standing(installations: Sequence[Installation], holdings: Mapping[str, Sequence[Holding]]) -> list[Stand]:
+    """Return whose a meter is over all time, from its first row on; before that nobody knows it (`no_account`)."""
+    held = segments(installations, holdings)
+    edges = {t for row in installations for t in (row.valid_from, row.valid_to) if t is not None}
+    for held_here in holdings.values():
+        edges |= {t for row in held_here for t in (row.valid_from, row.valid_to) if t is not None}
+    found: list[Stand] = []
+    for at in sorted(edges):
+        holder = next((s.holder for s in held if s.start <= at < s.end), None)
+        who = holder or why_nobody(installations, holdings, at)
+        if who != (found[-1].who if found else Unattributed.NO_ACCOUNT):
+            found.append(Stand(at, who))
+    return found
+
+
+def why_nobody(
+    installations: Iterable[Installation], holdings: Mapping[str, Sequence[Holding]], at: datetime
+) -> Unattributed:
+    """Say why a meter that no account holds at `at` stands under none.
+
+    `not_a_consumer` only where it is surely nobody's: a feeder, stock, a vacant house (its last holding ended).
+    A consumer's meter that no paper speaks of may still get an account, and its readings wait for it.
+    """
+    for fitted in installations:
+        if fitted.valid_from <= at < (fitted.valid_to or FOREVER):
+            ended = any(
+                h.valid_to is not None and h.valid_to <= at for h in holdings.get(fitted.usage_point, ())
+            )
+            if ended or fitted.role is not Role.CONSUMER:
+                return Unattributed.NOT_A_CONSUMER
+    return Unattributed.NO_ACCOUNT

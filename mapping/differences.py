@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import pairwise
+from itertools import zip_longest
+from operator import itemgetter
 
-from mapping.attribution import FOREVER, Segment
-from mapping.directory import AttributionSpan, DirectoryRow, NamingChange, NumberKind
+from mapping.attribution import Stand
+from mapping.directory import AttributionSpan, DirectoryRow, Holder, NamingChange, NumberKind, Unattributed
+from mapping.errors import ChangeRefused
 from mapping.snapshot import DirectorySnapshot
+
+
+def differences(
+    snapshot: DirectorySnapshot, old: int, new: int
+) -> tuple[list[AttributionSpan], list[NamingChange]]:
+    """Return the spans and names that differ between two versions; ChangeRefused where there are no such versions."""
+    if not 0 <= old <= new <= snapshot.version:
+        raise ChangeRefused("VERSION", f"versions {old}..{new} are not within 0..{snapshot.version}")
+    meters, accounts = touched(snapshot, old, new)
+    spans, names = attribution_spans(snapshot, meters, old, new), naming_changes(snapshot, accounts, old, new)
+    return list(spans), list(names)
 
 
 def touched(snapshot: DirectorySnapshot, old: int, new: int) -> tuple[list[str], list[str]]:
@@ -24,24 +37,23 @@ def touched(snapshot: DirectorySnapshot, old: int, new: int) -> tuple[list[str],
 def attribution_spans(
     snapshot: DirectorySnapshot, meters: Iterable[str], old: int, new: int
 ) -> Iterator[AttributionSpan]:
-    """Yield the exact spans in which a meter's accounts differ between two versions, by meter and time."""
+    """Yield the spans in which a meter's holder, or why there is none, differs between two versions.
+
+    They come by meter and time, and are exact but for one thing: where a meter became nobody's, the time after
+    it in which it was nobody's all along is told too. A capture that lost its last account has its reason there.
+    """
     for meter in meters:
-        before, after = snapshot.timeline(meter, old), snapshot.timeline(meter, new)
-        if before == after:
-            continue
         pending: AttributionSpan | None = None
-        for start, end, was, now in _pieces(before, after):
-            if was == now:
+        for start, end, was, now in _pieces(snapshot.standing(meter, old), snapshot.standing(meter, new)):
+            touched = pending if pending is not None and pending.end == start else None
+            goes_on = touched is not None and not isinstance(touched.new, Holder)
+            if was == now and not (goes_on and not isinstance(now, Holder)):
                 continue
-            upto = None if end == FOREVER else end
-            if pending is not None and (pending.end, pending.old, pending.new) == (start, was, now):
-                pending = AttributionSpan(
-                    meter=meter, start=pending.start, end=upto, old=was, new=now, version=new
-                )
-                continue
-            if pending is not None:
+            if touched is not None and (touched.old, touched.new) == (was, now):
+                start = touched.start
+            elif pending is not None:
                 yield pending
-            pending = AttributionSpan(meter=meter, start=start, end=upto, old=was, new=now, version=new)
+            pending = AttributionSpan(meter=meter, start=start, end=end, old=was, new=now, version=new)
         if pending is not None:
             yield pending
 
@@ -67,13 +79,15 @@ def _is_touched(rows: Iterable[DirectoryRow], old: int, new: int) -> bool:
 
 
 def _pieces(
-    before: list[Segment], after: list[Segment]
-) -> Iterator[tuple[datetime, datetime, tuple[str, ...], tuple[str, ...]]]:
-    """Cut time at every boundary of either timeline; inside a piece both answers stand still."""
-    edges = sorted({t for s in (*before, *after) for t in (s.start, s.end)})
-    for start, end in pairwise(edges):
-        yield start, end, _accounts(before, start), _accounts(after, start)
-
-
-def _accounts(timeline: list[Segment], at: datetime) -> tuple[str, ...]:
-    return tuple(sorted({s.account_id for s in timeline if s.start <= at < s.end}))
+    before: list[Stand], after: list[Stand]
+) -> Iterator[tuple[datetime, datetime | None, Holder | Unattributed, Holder | Unattributed]]:
+    """Cut time at every change of either; inside a piece both answers stand still. The last is open (None)."""
+    changes = sorted(
+        [*((s.start, 0, s.who) for s in before), *((s.start, 1, s.who) for s in after)], key=itemgetter(0)
+    )
+    now: list[Holder | Unattributed] = [Unattributed.NO_ACCOUNT, Unattributed.NO_ACCOUNT]
+    for (start, which, who), following in zip_longest(changes, changes[1:]):
+        now[which] = who
+        end = None if following is None else following[0]
+        if start != end:
+            yield start, end, now[0], now[1]

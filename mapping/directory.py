@@ -41,15 +41,27 @@ class Unattributed(StrEnum):
     IDENTITY_MISMATCH = "identity_mismatch"
 
 
+class Holder(NamedTuple):
+    """Who a meter's energy belongs to: an account, at the usage point where the meter serves it."""
+
+    account_id: str
+    usage_point: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribution:
-    """One account that a capture belongs to; `account_number` is None until the re-key names it."""
+    """One account that a capture belongs to; `account_number` is None until the re-key names it.
+
+    Of a `partial` one the account held the meter from `since` until before `until`, inside the capture's interval.
+    """
 
     account_id: str
     account_number: str | None
     legacy_number: str | None
     usage_point: str
     role: AttributionRole = AttributionRole.NORMAL
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,17 +210,17 @@ class DirectoryCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttributionSpan:
-    """Between `start` and `end` (None: open) a meter's energy belongs to `new` instead of `old` accounts.
+    """Between `start` and `end` (None: open) a meter's energy belongs to `new`, and belonged to `old` before.
 
-    A capture is touched when its interval or instant meets the span, both ends included: at an end
-    the roles `final`, `opening` and `partial` may change.
+    Each is the holder, or why there is none. A capture is touched when its interval or instant meets the span,
+    both ends included: at an end the roles `final`, `opening` and `partial` may change.
     """
 
     meter: str
     start: datetime
     end: datetime | None
-    old: tuple[str, ...]
-    new: tuple[str, ...]
+    old: Holder | Unattributed
+    new: Holder | Unattributed
     version: int
 
 

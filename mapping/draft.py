@@ -148,7 +148,10 @@ class Draft:
         rows = self.installations(change.meter)
         row = _covering(rows, at)
         if row is None:
-            raise ChangeRefused("METER_NOT_FITTED", f"meter {change.meter} is not fitted anywhere then")
+            raise ChangeRefused(
+                "METER_NOT_FITTED",
+                f"meter {change.meter} is not fitted anywhere then{_stretches(rows)}",
+            )
         # Removed at the instant it was fitted: it never was there, so no row of no length is kept.
         ended = [] if row.valid_from == at else [self._ended(row, at)]
         self._put_installations(change.meter, [*(r for r in rows if r is not row), *ended])
@@ -162,7 +165,11 @@ class Draft:
                 return
             if held.account_id != change.account_id:
                 # A new tenant before the old one's final reading: the move-out must come first.
-                raise ChangeRefused("HELD", f"usage point {change.usage_point} has a holder then")
+                raise ChangeRefused(
+                    "HELD",
+                    f"usage point {change.usage_point} is held then by account {held.account_id}, since "
+                    f"{held.valid_from:%Y-%m-%d %H:%M} UTC: it must move out first",
+                )
         # The same account with another payment mode goes on to the end of its holding; a new one until the next.
         upto = held.valid_to if held else min((r.valid_from for r in rows if r.valid_from > at), default=None)
         kept = [r for r in rows if r is not held]
@@ -186,7 +193,9 @@ class Draft:
         rows = self.holdings(change.usage_point)
         row = _covering(rows, at)
         if row is None:
-            raise ChangeRefused("NOT_HELD", f"usage point {change.usage_point} has no holder then")
+            raise ChangeRefused(
+                "NOT_HELD", f"usage point {change.usage_point} has no holder then{_stretches(rows)}"
+            )
         ended = [] if row.valid_from == at else [self._ended(row, at)]
         self._holdings[change.usage_point] = in_order([*(r for r in rows if r is not row), *ended])
 
@@ -326,6 +335,17 @@ def _differ(old: tuple[RowT, ...], new: tuple[RowT, ...], into: Difference) -> N
 def _statement(row: DirectoryRow) -> tuple[object, ...]:
     """Return what a row says, without who recorded or superseded it and from which line of a file."""
     return row[:-3]
+
+
+def _stretches(rows: Sequence[Installation] | Sequence[Holding]) -> str:
+    """Say when it is otherwise; the last few stretches are enough to find the right date."""
+    if not rows:
+        return ", and never was"
+    said = [
+        f"{r.valid_from:%Y-%m-%d %H:%M} to {'now' if r.valid_to is None else format(r.valid_to, '%Y-%m-%d %H:%M')}"
+        for r in rows[-3:]
+    ]
+    return f", but from {', '.join(said)} (UTC): give a time within"
 
 
 def _covering(rows: Iterable[RowT], at: datetime) -> RowT | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from datetime import datetime
 
 from mapping import snapshot_json
-from mapping.attribution import FOREVER, Segment, roles, segments
+from mapping.attribution import FOREVER, INSTANT, Segment, Stand, roles, segments, standing, why_nobody
 from mapping.directory import (
     AccountNames,
     Attribution,
+    AttributionRole,
     Attributions,
     ChangeSet,
     DirectoryCounts,
@@ -19,7 +20,6 @@ from mapping.directory import (
     Installation,
     Naming,
     NumberKind,
-    Role,
     RowT,
     Unattributed,
 )
@@ -108,14 +108,13 @@ class DirectorySnapshot:
 
         Holding is resolved at the capture's time, naming as known now or at `known_at`. Times carry a zone. The
         answer names every account with its role: `normal` for one that held the meter for all of it, `final` and
-        `opening` at the instant of a hand-over, `partial` for an interval that straddles one. Without an account
-        it says why; an unknown meter is answered so, too. Raises ValueError when start > end.
+        `opening` at the instant of a hand-over, `partial` for an interval that straddles one, with the span that it
+        held. Without an account it says why; an unknown meter is answered so, too. Raises ValueError when start > end.
         """
         if start is not None and start > end:
             raise ValueError(f"an interval cannot start ({start}) after its end ({end})")
         version = self.version if known_at is None else self.version_at(known_at)
-        fitted = _visible(self._installations.get(meter, ()), version)
-        held = {f.usage_point: _visible(self._holdings.get(f.usage_point, ()), version) for f in fitted}
+        fitted, held = self._rows(meter, version)
         accounts = tuple(
             Attribution(
                 account_id=segment.account_id,
@@ -123,24 +122,32 @@ class DirectorySnapshot:
                 legacy_number=self._name(segment.account_id, NumberKind.LEGACY, version),
                 usage_point=segment.usage_point,
                 role=role,
+                since=segment.start if role is AttributionRole.PARTIAL else None,
+                until=segment.end if role is AttributionRole.PARTIAL else None,
             )
             for segment, role in roles(segments(fitted, held), start, end)
         )
         reason: Unattributed | None = None
         if not accounts:
-            reason = _why_nobody(fitted, held, end if start is None else start, end)
+            # One capture has one reason: that which holds at its end.
+            reason = why_nobody(fitted, held, end if start in {None, end} else end - INSTANT)
         elif any(a.account_number is None for a in accounts):
             reason = Unattributed.NO_ACCOUNT
         return Attributions(accounts=accounts, reason=reason, directory_version=version)
 
     def timeline(self, meter: str, version: int | None = None) -> list[Segment]:
         """Return the meter's accounts over all time, as known in a version (None: this one)."""
-        version = self.version if version is None else version
+        return segments(*self._rows(meter, self.version if version is None else version))
+
+    def standing(self, meter: str, version: int | None = None) -> list[Stand]:
+        """Return whose the meter is over all time, or why nobody's, as known in a version (None: this one)."""
+        return standing(*self._rows(meter, self.version if version is None else version))
+
+    def _rows(self, meter: str, version: int) -> tuple[list[Installation], dict[str, list[Holding]]]:
         fitted = _visible(self._installations.get(meter, ()), version)
-        return segments(
-            fitted,
-            {f.usage_point: _visible(self._holdings.get(f.usage_point, ()), version) for f in fitted},
-        )
+        return fitted, {
+            f.usage_point: _visible(self._holdings.get(f.usage_point, ()), version) for f in fitted
+        }
 
     def name(self, account_id: str, kind: NumberKind, version: int | None = None) -> str | None:
         """Return an account's number of one kind, as known in a version (None: this one)."""
@@ -193,6 +200,10 @@ class DirectorySnapshot:
             if row.valid_from <= at < (row.valid_to or FOREVER):
                 return row.usage_point
         return None
+
+    def usage_points(self) -> Set[str]:
+        """Return every usage point that was ever recorded, with a meter or with a holder."""
+        return self._holdings.keys() | self.indexes.meters_at.keys()
 
     def meters_at(self, usage_point: str) -> tuple[str, ...]:
         """Return every meter that was ever recorded at a usage point."""
@@ -297,29 +308,3 @@ def _rewound(relation: dict[str, tuple[RowT, ...]], version: int) -> dict[str, t
         if known:
             found[key] = known
     return found
-
-
-def _why_nobody(
-    fitted: list[Installation], held: dict[str, list[Holding]], start: datetime, end: datetime
-) -> Unattributed:
-    """Say `not_a_consumer` only when every installation that meets the span is surely nobody's.
-
-    A consumer's meter that no paper speaks of may still get an account, and its readings wait for it; a vacant
-    house (its last holding ended) and a feeder will not.
-    """
-    met = [
-        f
-        for f in fitted
-        if (f.valid_from <= end and start <= (f.valid_to or FOREVER))
-        and (start == end or (f.valid_from < end and start < (f.valid_to or FOREVER)))
-    ]
-    if not met:
-        return Unattributed.NO_ACCOUNT
-    for row in met:
-        if row.role is not Role.CONSUMER:
-            continue
-        since = max(start, row.valid_from)
-        closed = any(h.valid_to is not None and h.valid_to <= since for h in held[row.usage_point])
-        if not closed:
-            return Unattributed.NO_ACCOUNT
-    return Unattributed.NOT_A_CONSUMER

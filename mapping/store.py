@@ -13,7 +13,7 @@ from types import TracebackType
 
 from mapping import directory_tables
 from mapping.changes import Change
-from mapping.differences import attribution_spans, naming_changes, touched
+from mapping.differences import differences
 from mapping.directory import AttributionSpan, ChangeSet, Holding, Installation, Naming, NamingChange, RowT
 from mapping.draft import Difference, Draft
 from mapping.errors import ChangeRefused, DirectoryFault
@@ -133,10 +133,6 @@ class DirectoryStore:
         has one order. Changes that say nothing new leave the version as it is. `based_on` refuses the
         set when the directory has moved on since that version. Raises ChangeRefused.
         """
-        if at.utcoffset() is None:
-            raise ChangeRefused("TIME", f"{at} has no zone")
-        if not by or max(len(by), len(source)) > MAX_NAME:
-            raise ChangeRefused("NAME", "say who changes the directory, in at most 512 characters")
         with self._lock, self._translated(), self._transaction(), collector_paused():
             base = self._current()
             if based_on is not None and based_on != base.version:
@@ -144,15 +140,8 @@ class DirectoryStore:
                     "STALE_PLAN",
                     f"planned on version {based_on}, the directory is at {base.version}: plan again",
                 )
-            known = max(at.astimezone(UTC), base.changes[-1].at if base.changes else at.astimezone(UTC))
-            change = ChangeSet(
-                version=base.version + 1, at=known, by=by, source=source, digest=digest, sequence=sequence
-            )
-            draft = Draft(base, change)
-            for one in changes:
-                draft.apply(one)
-            difference = draft.finish()
-            del draft  # at a city's size it holds hundreds of MB that the next snapshot needs
+            change = _change_set(base, by=by, source=source, at=at, digest=digest, sequence=sequence)
+            difference = _worked_out(base, change, changes)
             if not difference.new and not difference.gone:
                 return base.version
             directory_tables.write(self._db, change, difference.gone, difference.new)
@@ -162,20 +151,18 @@ class DirectoryStore:
             self._snapshot = following
         return change.version
 
+    def preview(self, changes: Iterable[Change], *, by: str, source: str, at: datetime) -> DirectorySnapshot:
+        """Return the directory as `apply` would leave it, and change nothing. Raises ChangeRefused as it does."""
+        base = self.snapshot()
+        change = _change_set(base, by=by, source=source, at=at)
+        difference = _worked_out(base, change, changes)
+        return _following(base, change, difference) if difference.new or difference.gone else base
+
     def differences(
         self, from_version: int, to_version: int
     ) -> tuple[list[AttributionSpan], list[NamingChange]]:
         """Return the exact spans and names that differ between two versions; ChangeRefused if unknown."""
-        snapshot = self.snapshot()
-        if not 0 <= from_version <= to_version <= snapshot.version:
-            raise ChangeRefused(
-                "VERSION", f"versions {from_version}..{to_version} are not within 0..{snapshot.version}"
-            )
-        meters, accounts = touched(snapshot, from_version, to_version)
-        return (
-            list(attribution_spans(snapshot, meters, from_version, to_version)),
-            list(naming_changes(snapshot, accounts, from_version, to_version)),
-        )
+        return differences(self.snapshot(), from_version, to_version)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -208,6 +195,34 @@ def collector_paused() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _change_set(
+    base: DirectorySnapshot,
+    *,
+    by: str,
+    source: str,
+    at: datetime,
+    digest: str | None = None,
+    sequence: int | None = None,
+) -> ChangeSet:
+    """Return the change set that follows `base`; ChangeRefused where nobody or no time is named."""
+    if at.utcoffset() is None:
+        raise ChangeRefused("TIME", f"{at} has no zone")
+    if not by or max(len(by), len(source)) > MAX_NAME:
+        raise ChangeRefused("NAME", "say who changes the directory, in at most 512 characters")
+    known = max(at.astimezone(UTC), base.changes[-1].at if base.changes else at.astimezone(UTC))
+    return ChangeSet(
+        version=base.version + 1, at=known, by=by, source=source, digest=digest, sequence=sequence
+    )
+
+
+def _worked_out(base: DirectorySnapshot, change: ChangeSet, changes: Iterable[Change]) -> Difference:
+    """Return what the changes do to the rows. The draft goes at once: of a city it holds hundreds of MB."""
+    draft = Draft(base, change)
+    for one in changes:
+        draft.apply(one)
+    return draft.finish()
 
 
 def _following(base: DirectorySnapshot, change: ChangeSet, difference: Difference) -> DirectorySnapshot:

@@ -16,15 +16,15 @@ class NowSource(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock, taken on the word of whoever chose it (the gateway asks for evidence)."""
 
     def now(self) -> datetime:
         """Return the present instant in UTC."""
         return datetime.now(UTC)
 
     def disciplined(self) -> bool:
-        """Trust the clock unless it is plainly unset (before this software was written)."""
-        return self.now().year >= 2026
+        """Say yes: whoever gives a session this clock vouches for it."""
+        return True
 
     async def sleep_until(self, at: datetime) -> None:
         """Sleep until `at`, or until the machine's clock is set back: then the caller must look again."""

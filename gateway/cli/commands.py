@@ -42,6 +42,10 @@ COMMANDS = {
         "service.journal:outbox", "Show what the edge's journal holds and how far each delivery is."
     ),
     "replay": Entry("service.journal:replay", "Ask a running edge to send a range of its journal again."),
+    "counters": Entry(
+        "service.counters:counters_group",
+        "Invocation counters: ours with each meter, and the meters' own of pushes.",
+    ),
     "read": Entry(
         "meter.read:read", "Read one profile of one meter and print it; nothing is stored or delivered."
     ),
@@ -90,6 +94,8 @@ COMMANDS = {
         "Read DLMS traffic: HDLC, wrapper, APDUs and values, deciphered when keys are given.",
     ),
     "directory": Entry("office.directory:directory_group", "Who holds which meter."),
+    "allocation": Entry("office.allocation:allocation_group", "Which gateway reads which meter."),
+    "quarantine": Entry("office.allocation:quarantine_group", "Entries that are kept but not believed."),
     "contacts": Entry("office.contacts:contacts_group", "Registered mobiles of accounts."),
 }
 

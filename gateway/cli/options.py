@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import getpass
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,3 +61,11 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return ` Did you mean …?` when something near is allowed, else nothing."""
     close = difflib.get_close_matches(name, list(allowed), n=1)
     return f" Did you mean `{close[0]}`?" if close else ""
+
+
+def user() -> str:
+    """Return who gives the command, for the directory's record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "unknown"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,8 +17,10 @@ from gateway.config.mistakes import ConfigMistakes, Source
 from gateway.config.push import PushSection
 from gateway.config.types import Name, Port, Section
 from gateway.config.web import WebSection, check_web
+from gateway.timekeeping.clock import EvidenceClock, EvidenceSettings
+from gateway.timekeeping.saved import FILE as CLOCK_FILE
 from protocols.clock import SimulatedClock, SystemClock
-from protocols.session import Clock
+from protocols.session import Clock, MeterSpec
 
 
 class GatewaySection(Section):
@@ -82,7 +86,11 @@ class JournalSection(Section):
 
 
 class ScheduleSection(Section):
-    """How often each profile is read, in seconds of meter time, and how far back the first read goes."""
+    """How often each profile is read, in seconds of meter time, and how far back the first read goes.
+
+    The meters' turns are spread over the first `spread` seconds of each period (two thirds of it at most), each
+    meter always at its own place.
+    """
 
     instantaneous: Annotated[int, Field(ge=1, le=86400)] = 900
     block_load: Annotated[int, Field(ge=1, le=86400)] = 1800
@@ -91,7 +99,21 @@ class ScheduleSection(Section):
     prepayment: Annotated[int, Field(ge=1, le=86400)] = 900
     events: Annotated[int, Field(ge=1, le=86400)] = 1800
     nameplate: Annotated[int, Field(ge=1, le=2678400)] = 604800
+    spread: Annotated[int, Field(ge=0, le=86400)] = 1200
     backfill_days: Annotated[int, Field(ge=0, le=400)] = 35
+
+
+class AdmissionSection(Section):
+    """How many sessions with meters on IP go on at once, and how many begin in a second.
+
+    A bus carries one conversation at a time and is not counted. Of `sessions`, a quarter may be with meters that
+    did not answer the last time.
+    """
+
+    sessions: Annotated[int, Field(ge=1, le=10_000)] = 64
+    per_segment: Annotated[int, Field(ge=1, le=10_000)] = 24
+    per_host: Annotated[int, Field(ge=1, le=10_000)] = 8
+    sessions_per_second: Annotated[float, Field(gt=0, le=10_000)] = 20.0
 
 
 class DirectorySection(Section):
@@ -123,6 +145,24 @@ class SimulationSection(Section):
         return at
 
 
+class TimeSection(Section):
+    """How this machine's clock is known to be right.
+
+    With `trust = "evidence"` it is believed only while `sources` say so: the `kernel` (`adjtimex`, which any NTP
+    program sets), `timesync` (systemd-timesyncd), `chrony`, `central` (its signed time, where it runs on another
+    machine), and `meters` (the clocks of `quorum` meters at least, more than two thirds of all read). The first
+    three are one voice. `max_error` is by how many seconds the clock may be off. `trust = "host"` declares that
+    the clock is right and asks nobody: for a demonstration, or where something else keeps it right.
+    """
+
+    trust: Literal["evidence", "host"] = "evidence"
+    sources: Annotated[
+        tuple[Literal["kernel", "timesync", "chrony", "central", "meters"], ...], Field(min_length=1)
+    ] = ("kernel", "timesync", "chrony", "central", "meters")
+    quorum: Annotated[int, Field(ge=3, le=1000)] = 5
+    max_error: Annotated[float, Field(ge=1, le=60)] = 30.0
+
+
 class Config(Section):
     """The whole file."""
 
@@ -134,10 +174,12 @@ class Config(Section):
     influx: InfluxSection | None = None
     journal: JournalSection = JournalSection()
     schedule: ScheduleSection = ScheduleSection()
+    admission: AdmissionSection = AdmissionSection()
     directory: DirectorySection = DirectorySection()
     web: WebSection = WebSection()
     metrics: MetricsSection | None = None
     simulation: SimulationSection | None = None
+    time: TimeSection = TimeSection()
 
     @property
     def secrets(self) -> Path:
@@ -149,12 +191,33 @@ class Config(Section):
         """Folder of the edge's journal, counters and part of the directory."""
         return self.gateway.data / "edge"
 
+    @cached_property
+    def shared_keys(self) -> frozenset[str]:
+        """The encryption keys that several meters have."""
+        refs = Counter(m.dlms.encryption_key_ref for m in self.meters if m.dlms is not None)
+        return frozenset(ref for ref, meters in refs.items() if ref is not None and meters > 1)
+
+    def spec(self, meter: MeterSection, client: str) -> MeterSpec:
+        """Return the driver's view of a meter for the client named `client`.
+
+        Where meters share a key each is met under a title, and so with counters, of its own: one of them that
+        shows a false counter then spoils its own only.
+        """
+        shared = meter.dlms is not None and meter.dlms.encryption_key_ref in self.shared_keys
+        return meter.spec(f"{client}/{meter.meter}" if shared else client)
+
     def clock(self) -> Clock:
-        """Return the machine's clock, or simulated time where [simulation] says so."""
+        """Return the machine's clock with the evidence for it, or simulated time where [simulation] says so."""
         section = self.simulation
-        if section is None:
+        if section is not None:
+            return SimulatedClock(start=section.start, anchor=section.anchor, speed=section.speed)
+        if self.time.trust == "host":
             return SystemClock()
-        return SimulatedClock(start=section.start, anchor=section.anchor, speed=section.speed)
+        settings = EvidenceSettings(
+            sources=frozenset(self.time.sources), max_error=self.time.max_error, quorum=self.time.quorum
+        )
+        folder = self.edge_folder if "edge" in self.gateway.roles else self.gateway.data
+        return EvidenceClock(settings, path=folder / CLOCK_FILE)
 
 
 def load(path: Path) -> Config:

@@ -23,6 +23,8 @@ class LineSection(Section):
     `mode_e` opens an optical probe with the IEC 62056-21 hand-shake, `baud` being the fastest speed wanted; leave
     it out for meters that speak HDLC at once. With `kind = "dial-in"` the meter opens the TCP connection to the
     [push] port; `address`, its own IP address, makes it known at once (else by its first push, or by being asked).
+    `segment` names what this line shares with others on the way to its meters (a concentrator, a radio segment):
+    [admission] bounds the sessions of each; without it, lines of one /24 (IPv6: /64) are one segment.
     `trace` is a file into which every frame is written with its time; passwords in it are masked unless
     `trace_plain`.
     """
@@ -38,6 +40,7 @@ class LineSection(Section):
     stop_bits: Literal[1, 2] = 1
     mode_e: bool = False
     mode_e_address: Annotated[str, Field(pattern=r"^[0-9A-Za-z ]{0,32}$")] = ""
+    segment: Name | None = None
     trace: Path | None = None
     trace_plain: bool = False
 
@@ -97,7 +100,7 @@ class MeterSection(Section):
         return self
 
     def spec(self, client: str) -> MeterSpec:
-        """Return the driver's view of this meter for the client named `client` (the gateway's name)."""
+        """Return the driver's view of this meter for the client named `client` (`Config.spec` names it)."""
         dlms, modbus = self.dlms, None
         if dlms is not None and dlms.system_title == NO_TITLE:
             dlms = replace(dlms, system_title=client_title(client))

@@ -24,7 +24,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from gateway.contract.messages import rfc3339
-from gateway.contract.values import MAX_HEADS, quoted, quoted_often
+from gateway.contract.messages.texts import MAX_HEADS, quoted, quoted_often
 from gateway.errors import ContractError
 from mapping.directory import Attribution, Unattributed
 from protocols.reading import MeterTime
@@ -62,21 +62,24 @@ def encode_capture(
     reason: Unattributed | None,
     directory_version: int,
     raw: bytes | None,
+    clock: str = "",
 ) -> bytes:
     """Return a capture's body with value_rev 1 and without seq.
 
     `at` is RFC 3339 text (`rfc3339`) and `values` a JSON array (`values_json`): whoever stamps needs both
-    for the capture's identity and hash anyway. `raw` is what the meter sent, kept as evidence.
+    for the capture's identity and hash anyway. `raw` is what the meter sent, kept as evidence; `clock` a JSON
+    object, what speaks of a time that is not trusted.
     """
     begin = f'"{rfc3339(start)}"' if start is not None else "null"
     why = f'"{reason.value}"' if reason is not None else "null"
+    doubt = f',"clock":{clock}' if clock else ""
     evidence = f',"raw":"{b64encode(raw).decode()}"' if raw is not None else ""
     return (
         f'{{"capture_id":{quoted(capture_id)},"value_rev":1,"meter":{quoted_often(meter)},'
         f'"profile":"{profile}","at":"{at}","start":{begin},"meter_time":{_meter_time(meter_time)},'
         f'"received_at":"{rfc3339(received_at)}","quality":"{quality}","values":{values},'
         f'"attributions":[{",".join(map(_attribution, accounts))}],"reason":{why},'
-        f'"directory_version":{directory_version}{evidence}}}'
+        f'"directory_version":{directory_version}{doubt}{evidence}}}'
     ).encode()
 
 
@@ -241,5 +244,11 @@ def _attribution(one: Attribution) -> str:
     legacy = "null" if one.legacy_number is None else quoted(one.legacy_number)
     return (
         f'{{"account_id":{quoted(one.account_id)},"account_number":{number},"legacy_number":{legacy},'
-        f'"usage_point":{quoted(one.usage_point)},"role":"{one.role.value}"}}'
+        f'"usage_point":{quoted(one.usage_point)},"role":"{one.role.value}"{_span(one)}}}'
     )
+
+
+def _span(one: Attribution) -> str:
+    if one.since is None or one.until is None:
+        return ""
+    return f',"from":"{rfc3339(one.since)}","to":"{rfc3339(one.until)}"'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,9 +23,15 @@ from gateway.contract.messages import (
     ReplayRequest,
     Signed,
     Status,
+    StatusChanges,
+    StatusRequest,
+    StatusVersion1,
+    TimeRequest,
+    TimeVerdict,
     UtcTime,
     rfc3339,
 )
+from gateway.contract.messages.texts import envelope_head, gateway_source, quoted_ascii
 from gateway.errors import ContractError
 
 MAX_MESSAGE = 1 << 20
@@ -42,22 +47,29 @@ EVENTS_TYPE = f"{_PREFIX}.enddeviceevents.created.v1"
 GAPS_TYPE = f"{_PREFIX}.gaps.changed.v1"
 DIRECTORY_TYPE = f"{_PREFIX}.directory.part.v2"
 ORDER_TYPE = f"{_PREFIX}.enddevicecontrols.created.v2"
+TIME_TYPE = f"{_PREFIX}.time.told.v2"
 BATCH_TYPES = frozenset({READINGS_TYPE, EVENTS_TYPE, GAPS_TYPE})
 
 TYPE_OF: dict[type[Message], str] = {
     Status: f"{_PREFIX}.status.changed.v2",
+    StatusChanges: f"{_PREFIX}.status.details.v2",
+    StatusRequest: f"{_PREFIX}.status.request.v2",
+    StatusVersion1: f"{_PREFIX}.status.changed.v1",
     Ack: f"{_PREFIX}.journal.acknowledged.v2",
     ReplayRequest: f"{_PREFIX}.journal.replay.v2",
     DirectoryRequest: f"{_PREFIX}.directory.request.v2",
     AttributionChanged: f"{_PREFIX}.masterdatalinkage.changed.v2",
     NamingChanged: f"{_PREFIX}.naming.changed.v2",
     Balance: f"{_PREFIX}.balance.updated.v2",
+    TimeRequest: f"{_PREFIX}.time.request.v2",
+    TimeVerdict: f"{_PREFIX}.time.judged.v2",
 }
 """CloudEvents `type` by message; batches and signed messages name theirs when they are made."""
 
 SCHEMA_OF: dict[type[Message], str] = {
-    Batch: "batch",
     Status: "status",
+    StatusChanges: "status-changes",
+    StatusRequest: "status-request",
     Ack: "ack",
     ReplayRequest: "replay-request",
     DirectoryRequest: "directory-request",
@@ -65,6 +77,8 @@ SCHEMA_OF: dict[type[Message], str] = {
     AttributionChanged: "attribution-changed",
     NamingChanged: "naming-changed",
     Balance: "balance",
+    TimeRequest: "time-request",
+    TimeVerdict: "time-verdict",
 }
 """File stem of each message's JSON Schema: `dataschema` is `v2/{stem}.json`."""
 
@@ -96,20 +110,6 @@ def of_version_1(name: str) -> str:
     return f"{name.removesuffix('.v2')}.v1"
 
 
-def gateway_source(gateway: str) -> str:
-    """CloudEvents `source` of a gateway: `/gateways/{name}`."""
-    return f"/gateways/{gateway}"
-
-
-def envelope_head(identity: str, source: str, type: str, time: str, schema: str) -> bytes:
-    """Return an envelope's octets up to its data; after the data one brace closes it."""
-    return (
-        b'{"specversion":"1.0","id":%b,"source":%b,"type":"%b","time":"%b",'
-        b'"datacontenttype":"application/json","dataschema":"%b","data":'
-        % (_quote(identity), _quote(source), type.encode(), time.encode(), schema.encode())
-    )
-
-
 def wrap(
     message: Message,
     *,
@@ -127,9 +127,11 @@ def wrap(
     b'{"specversion":"1.0","id":"central/j/7", … ,"data":{"journal":"j","seq":7,"consumer":"central"}}'
     """
     name = type or TYPE_OF[message.__class__]
-    schema = f"v2/{SCHEMA_OF[message.__class__]}.json"
+    schema = "v1/batch.json" if isinstance(message, Batch) else f"v2/{SCHEMA_OF[message.__class__]}.json"
     head = envelope_head(id, source, name, rfc3339(time), schema)
-    return head + message.model_dump_json().encode() + b"}"
+    # Absent is absent; only the batches of version 1 say `null`.
+    data = message.model_dump_json(exclude_none=not isinstance(message, Batch))
+    return head + data.encode() + b"}"
 
 
 def assemble(
@@ -144,9 +146,9 @@ def assemble(
     member = b"gaps" if type == GAPS_TYPE else b"captures"
     return b"".join(
         (
-            envelope_head(f"{journal}/{first}-{last}", gateway_source(gateway), type, time, "v2/batch.json"),
+            envelope_head(f"{journal}/{first}-{last}", gateway_source(gateway), type, time, "v1/batch.json"),
             b'{"journal":%b,"gateway":%b,"first_seq":%d,"last_seq":%d,"%b":['
-            % (_quote(journal), _quote(gateway), first, last, member),
+            % (quoted_ascii(journal), quoted_ascii(gateway), first, last, member),
             b",".join([with_seq(body, seq) for seq, body in entries]),
             b"]}}",
         )
@@ -167,35 +169,13 @@ def parse(payload: bytes, data: type[M], *, limit: int = MAX_MESSAGE) -> Parsed[
     try:
         read = _parser(data).model_validate_json(payload)
     except ValidationError as error:
-        raise ContractError(_first_problem(error)) from error
+        raise ContractError(first_problem(error)) from error
     except (RecursionError, OverflowError) as error:
         raise ContractError(f"$: {error}") from error
     expected = TYPE_OF.get(data)
     if expected is not None and read.type not in (expected, of_version_1(expected)):
         raise ContractError(f"$.type: {read.type!r} where {expected!r} belongs")
     return Parsed(read.id, read.source, read.type, read.time, read.data)
-
-
-def parse_batch(payload: bytes, *, limit: int = MAX_MESSAGE) -> Parsed[Batch]:
-    """Read a batch of readings, events or gaps.
-
-    Raises ContractError as `parse` does, and where the sequence numbers are missing, do not rise, or lie
-    outside first_seq..last_seq; a batch without entries is none.
-    """
-    parsed = parse(payload, Batch, limit=limit)
-    if parsed.type not in BATCH_TYPES:
-        raise ContractError(f"$.type: {parsed.type!r} is not a batch of version 1")
-    batch = parsed.data
-    previous = 0
-    for path, seq in _sequence(batch):
-        if seq is None:
-            raise ContractError(f"{path}.seq: missing")
-        if not max(previous + 1, batch.first_seq) <= seq <= batch.last_seq:
-            raise ContractError(f"{path}.seq: {seq} does not rise within {batch.first_seq}..{batch.last_seq}")
-        previous = seq
-    if not previous:
-        raise ContractError("$.data: a batch without entries")
-    return parsed
 
 
 def parse_data(payload: bytes, model: type[M], *, limit: int = MAX_MESSAGE) -> M:
@@ -205,7 +185,7 @@ def parse_data(payload: bytes, model: type[M], *, limit: int = MAX_MESSAGE) -> M
     try:
         return model.model_validate_json(payload)
     except ValidationError as error:
-        raise ContractError(_first_problem(error)) from error
+        raise ContractError(first_problem(error)) from error
     except (RecursionError, OverflowError) as error:
         raise ContractError(f"$: {error}") from error
 
@@ -217,7 +197,7 @@ def event_type(payload: bytes, *, limit: int = MAX_MESSAGE) -> str:
     try:
         return _TypeOnly.model_validate_json(payload).type
     except ValidationError as error:
-        raise ContractError(_first_problem(error)) from error
+        raise ContractError(first_problem(error)) from error
 
 
 def parse_change(payload: bytes) -> Parsed[AttributionChanged] | Parsed[NamingChanged]:
@@ -227,15 +207,15 @@ def parse_change(payload: bytes) -> Parsed[AttributionChanged] | Parsed[NamingCh
     return parse(payload, AttributionChanged)
 
 
+def parse_status(payload: bytes) -> Parsed[Status] | Parsed[StatusVersion1]:
+    """Read a message of the `status` topics of either version."""
+    if event_type(payload) == TYPE_OF[StatusVersion1]:
+        return parse(payload, StatusVersion1)
+    return parse(payload, Status)
+
+
 class _TypeOnly(Message):
     type: Identifier
-
-
-def _sequence(batch: Batch) -> list[tuple[str, int | None]]:
-    if batch.captures and batch.gaps:
-        raise ContractError("$.data: captures and gaps do not share a batch")
-    captures = [(f"$.data.captures[{i}]", capture.seq) for i, capture in enumerate(batch.captures)]
-    return captures or [(f"$.data.gaps[{i}]", gap.seq) for i, gap in enumerate(batch.gaps)]
 
 
 @lru_cache(maxsize=64)
@@ -243,13 +223,10 @@ def _parser(data: type[M]) -> type[_Parsed[M]]:
     return cast("type[_Parsed[M]]", _Parsed.__class_getitem__(data))
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """Return the JSON path of the first problem and what is wrong there."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     first = problems[0]
     path = "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{path}: {first['msg']}{more}"
-
-
-def _quote(text: str) -> bytes:
-    return json.dumps(text).encode()

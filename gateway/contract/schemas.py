@@ -10,46 +10,59 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
 
-from gateway.contract.envelope import (
-    CONTENT_TYPE,
-    DIRECTORY_TYPE,
-    EVENTS_TYPE,
-    GAPS_TYPE,
-    ORDER_TYPE,
-    READINGS_TYPE,
-    SCHEMA_OF,
-    TYPE_OF,
-)
+from gateway.contract.blocks import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE
+from gateway.contract.blocks.wire import BlockBatch, GapBatch
+from gateway.contract.envelope import CONTENT_TYPE, DIRECTORY_TYPE, ORDER_TYPE, SCHEMA_OF, TIME_TYPE, TYPE_OF
 from gateway.contract.golden import golden_messages
 from gateway.contract.messages import (
     Ack,
     AttributionChanged,
     Balance,
-    Batch,
     DirectoryPart,
     DirectoryRequest,
     Envelope,
-    Message,
     NamingChanged,
     ReplayRequest,
     Signed,
     Status,
+    StatusChanges,
+    StatusRequest,
+    TimeAnswer,
+    TimeRequest,
+    TimeVerdict,
 )
+from gateway.contract.messages.codes import CODE_LISTS, words
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_CHANNELS: tuple[tuple[str, str, tuple[tuple[type[Message], str], ...], str, str], ...] = (
+_CHANNELS: tuple[tuple[str, str, tuple[tuple[type[BaseModel], str], ...], str, str], ...] = (
     (
         "readings",
         "{gateway}/readings/{profile}",
-        ((Batch, READINGS_TYPE),),
+        ((BlockBatch, READINGS_TYPE),),
         "edge → billing, central",
         "Captures in batches",
     ),
-    ("events", "{gateway}/events", ((Batch, EVENTS_TYPE),), "edge → billing, central", "Meter events"),
-    ("gaps", "{gateway}/gaps", ((Batch, GAPS_TYPE),), "edge → billing, central", "Gaps opened and closed"),
+    ("events", "{gateway}/events", ((BlockBatch, EVENTS_TYPE),), "edge → billing, central", "Meter events"),
+    ("gaps", "{gateway}/gaps", ((GapBatch, GAPS_TYPE),), "edge → billing, central", "Gaps opened and closed"),
     ("status", "{gateway}/status", ((Status, TYPE_OF[Status]),), "edge → all", "Retained state; last will"),
+    (
+        "statusChanges",
+        "{gateway}/status/changes",
+        ((StatusChanges, TYPE_OF[StatusChanges]),),
+        "edge → all",
+        "Lines and meters that changed, or all of them in parts",
+    ),
+    (
+        "statusRequest",
+        "{gateway}/status/request",
+        ((StatusRequest, TYPE_OF[StatusRequest]),),
+        "central → edge",
+        "All lines and meters are wanted again",
+    ),
     (
         "acks",
         "{gateway}/acks/{consumer}",
@@ -80,6 +93,27 @@ _CHANNELS: tuple[tuple[str, str, tuple[tuple[type[Message], str], ...], str, str
         "The directory wanted, whole or from a version on",
     ),
     (
+        "time",
+        "{gateway}/time",
+        ((Signed, TIME_TYPE),),
+        "central → edge",
+        "Central's signed time, for the nonce of a request",
+    ),
+    (
+        "timeRequest",
+        "{gateway}/time/request",
+        ((TimeRequest, TYPE_OF[TimeRequest]),),
+        "edge → central",
+        "The time wanted, with a fresh nonce",
+    ),
+    (
+        "verdicts",
+        "verdicts",
+        ((TimeVerdict, TYPE_OF[TimeVerdict]),),
+        "central → billing",
+        "Judgements on the times of captures",
+    ),
+    (
         "attributions",
         "attributions",
         ((AttributionChanged, TYPE_OF[AttributionChanged]), (NamingChanged, TYPE_OF[NamingChanged])),
@@ -94,6 +128,14 @@ _CHANNELS: tuple[tuple[str, str, tuple[tuple[type[Message], str], ...], str, str
         "Retained wallet balance",
     ),
 )
+_OTHERS: dict[type[BaseModel], str] = {
+    BlockBatch: "batch",
+    GapBatch: "gaps",
+    Envelope: "envelope",
+    DirectoryPart: "directory-part",
+    TimeAnswer: "time-answer",
+}
+"""File stems of what is not one message in an envelope: batches, and what travels signed."""
 _PARAMETERS = {
     "gateway": "Name of the gateway: A-Z a-z 0-9 . _ -",
     "consumer": "Name of the consumer, as in the message: central, billing",
@@ -104,8 +146,9 @@ _PARAMETERS = {
 
 def schema_documents() -> dict[str, str]:
     """Return every JSON Schema (of a message inside its envelope's `data`) by file name."""
-    models: list[type[Message]] = [*SCHEMA_OF, Envelope, DirectoryPart]
+    models: list[type[BaseModel]] = [*SCHEMA_OF, *_OTHERS]
     documents = {f"{_stem(model)}.json": _schema(model) for model in models}
+    documents["codes.json"] = _codes()
     return {f"v2/{name}": text for name, text in sorted(documents.items())}
 
 
@@ -166,17 +209,34 @@ def write(folder: Path) -> None:
         path.write_bytes(octets)
 
 
-def _schema(model: type[Message]) -> str:
-    _, whole = models_json_schema([(model, "validation")], by_alias=True)
+def _schema(model: type[BaseModel]) -> str:
+    _, whole = models_json_schema([(model, "validation")], by_alias=True, schema_generator=_AbsentNeverNull)
     definitions = whole["$defs"]
     own = definitions.pop(model.__name__)
     head = {"$schema": _DIALECT, "$id": f"v2/{_stem(model)}.json"}
     return _text({**head, **own, **({"$defs": definitions} if definitions else {})})
 
 
-def _stem(model: type[Message]) -> str:
-    others: dict[type[Message], str] = {Envelope: "envelope", DirectoryPart: "directory-part"}
-    return SCHEMA_OF.get(model) or others[model]
+def _codes() -> str:
+    """Return the code lists as a schema that others may refer to, with the meaning of each word."""
+    lists = {name: {"anyOf": words(codes)} for name, codes in sorted(CODE_LISTS.items())}
+    text = "Words known today; a reader takes others too. A list grows, and no word changes its meaning."
+    return _text({"$schema": _DIALECT, "$id": "v2/codes.json", "description": text, "$defs": lists})
+
+
+def _stem(model: type[BaseModel]) -> str:
+    return _OTHERS.get(model) or SCHEMA_OF[model]  # type: ignore[index]  # a Message where it is none of the others
+
+
+class _AbsentNeverNull(GenerateJsonSchema):
+    """Writes members that may be absent: version 2 says nothing with `null`."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        written = super().default_schema(schema)
+        return {name: value for name, value in written.items() if name != "default" or value is not None}
 
 
 def _channel(address: str, names: list[str], summary: str, direction: str) -> dict[str, Any]:
@@ -191,7 +251,7 @@ def _channel(address: str, names: list[str], summary: str, direction: str) -> di
     return channel
 
 
-def _message(model: type[Message], kind: str) -> dict[str, Any]:
+def _message(model: type[BaseModel], kind: str) -> dict[str, Any]:
     data = {"$ref": f"v2/{_stem(model)}.json"}
     return {
         "name": kind,

@@ -27,6 +27,7 @@ from gateway.errors import ConfigError, ContractError
 
 DIRECTORY_TYP: Final = "directory+jws"
 ORDER_TYP: Final = "order+jws"
+TIME_TYP: Final = "time+jws"
 _RAW = 32
 
 

@@ -28,6 +28,7 @@ class TopicKind(StrEnum):
     GAPS = "gaps"
     STATUS = "status"
     STATUS_CHANGES = "status/changes"
+    STATUS_REQUEST = "status/request"
     ACKS = "acks"
     REPLAY = "replay"
     ORDERS = "orders"
@@ -44,9 +45,10 @@ class TopicKind(StrEnum):
 
 _OF_ALL = frozenset({TopicKind.ATTRIBUTIONS, TopicKind.VERDICTS})
 _BY_CONSUMER = frozenset({TopicKind.ACKS, TopicKind.REPLAY})
-_NEW_IN_2 = frozenset(
+NEW_IN_2 = frozenset(
     {
         TopicKind.STATUS_CHANGES,
+        TopicKind.STATUS_REQUEST,
         TopicKind.TIME,
         TopicKind.TIME_REQUEST,
         TopicKind.COUNTERS,
@@ -131,6 +133,10 @@ class Topics:
         """`{gateway}/status/changes`."""
         return self.of(gateway, TopicKind.STATUS_CHANGES)
 
+    def status_request(self, gateway: str) -> str:
+        """`{gateway}/status/request`."""
+        return self.of(gateway, TopicKind.STATUS_REQUEST)
+
     def acks(self, gateway: str, consumer: str) -> str:
         """`{gateway}/acks/{consumer}`: the broker's access rules bind the consumer (`{gateway}/acks` in v1)."""
         return self._by_consumer(gateway, TopicKind.ACKS, consumer)
@@ -210,7 +216,7 @@ class Topics:
             raise ContractError(f"topic {topic[:200]!r} is not under {self.base}/")
         first, *rest = topic[len(prefix) + 2 :].split("/")
         name = _name(first, rest, version)
-        if name is None or (version == 1 and name.kind in _NEW_IN_2):
+        if name is None or (version == 1 and name.kind in NEW_IN_2):
             raise ContractError(f"topic {topic[:200]!r} is not in version {version} of the contract")
         return name
 

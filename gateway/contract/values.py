@@ -5,26 +5,11 @@ The text is that of the pydantic model `CaptureValue` (a test compares them), at
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from functools import lru_cache
 
 from gateway.contract.messages import rfc3339
+from gateway.contract.messages.texts import MAX_HEADS, MAX_TEXT, decimal_text, quoted
 from protocols.reading import Bits, Instant, Missing, Number, Quantity, Text, Value, name_of
-
-MAX_HEADS = 8_192
-"""Quantities (with unit) whose beginning is kept ready; a gateway sees some hundreds."""
-MAX_TEXT = 4_096
-"""Characters of a text value that are kept; a meter's texts are far shorter."""
-
-
-def quoted(text: str) -> str:
-    """Return a JSON string, UTF-8 kept; half surrogates, which UTF-8 cannot carry, become `?`."""
-    return json.dumps(text.encode("utf-8", "replace").decode(), ensure_ascii=False)
-
-
-quoted_often = lru_cache(maxsize=MAX_HEADS)(quoted)
-"""`quoted` for texts that come again and again: meters, profiles, account numbers."""
 
 
 class _Heads:
@@ -63,19 +48,6 @@ class _Heads:
 
 
 _heads = _Heads()
-_POWERS: dict[int, tuple[int, str]] = {-n: (10**n, f"%d.%0{n}d") for n in range(1, 13)}
-
-
-def decimal_text(number: Number) -> str:
-    """Return `Number.text`, with the usual scalers of numbers that are not negative done at once."""
-    mantissa, scaler = number.mantissa, number.scaler
-    if scaler == 0:
-        return str(mantissa)
-    power = _POWERS.get(scaler)
-    if power is None or mantissa < 0:
-        return number.text()
-    whole, part = divmod(mantissa, power[0])
-    return power[1] % (whole, part)
 
 
 def values_json(values: Sequence[tuple[Quantity, Value]]) -> str:

@@ -256,6 +256,9 @@ secrets = {_quoted(_town(options) / "keys")}
 roles = ["edge", "central", "portal"]
 log_level = "error"
 
+[time]
+trust = "host"  # a demonstration must run where nothing disciplines the clock
+
 [mqtt]
 host = "127.0.0.1"
 port = {mqtt_port}

@@ -15,6 +15,8 @@ import structlog
 
 from gateway.config.file import Config
 from gateway.notify import keep_watchdog, notify
+from gateway.roles.timekeeping import keep_time
+from protocols.session import Clock
 
 if TYPE_CHECKING:
     from gateway.central.portal.otp import CodeSender
@@ -40,6 +42,7 @@ class Running:
             parts += [
                 ("journal", edge.journal.statistics()),
                 ("mqtt", edge.sink.statistics()),
+                ("status", edge.sink.reporter.statistics()),
                 ("poller", edge.poller.statistics()),
             ]
             if edge.push is not None:
@@ -89,7 +92,7 @@ async def running(
 
             collector = StatisticsCollector(parts.statistics)
             stack.callback(serve_metrics(collector, config.metrics.host, config.metrics.port))
-        async with _tasks(parts, poll=poll):
+        async with _tasks(parts, clock, poll=poll):
             # Everything that can fail at the start is open now. STOPPING comes before the tasks are cancelled:
             # the last deliveries may take a while, in which systemd waits and the watchdog is still fed.
             notify("READY=1")
@@ -98,10 +101,10 @@ async def running(
 
 
 @asynccontextmanager
-async def _tasks(parts: Running, *, poll: bool) -> AsyncIterator[None]:
+async def _tasks(parts: Running, clock: Clock, *, poll: bool) -> AsyncIterator[None]:
     """Run the roles' tasks; when one fails, the block is cancelled and the failure raised (as a group)."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(keep_watchdog())]
+        tasks = [group.create_task(keep_watchdog()), group.create_task(keep_time(clock))]
         if parts.central is not None:
             tasks.append(group.create_task(parts.central.run()))
         if parts.edge is not None:

@@ -8,12 +8,14 @@ from contextlib import asynccontextmanager
 
 from gateway.central.directory.service import DirectoryService
 from gateway.central.intake.service import Central
+from gateway.central.intake.time_answers import TimeAnswers
 from gateway.central.ledger.ledger import Ledger
 from gateway.config.file import Config
 from gateway.contract.topics import Topics
 from gateway.errors import ConfigError
 from gateway.roles.central_files import central_files
 from gateway.roles.mqtt_settings import mqtt_settings, password
+from gateway.timekeeping.host import machine_name
 from mapping.store import DirectoryStore
 from protocols.meters.secrets import FileSecrets
 from protocols.session import Clock
@@ -32,11 +34,12 @@ class CentralRole:
             )
         self.ledger = ledger
         self.directory = directory
+        signing_key = FileSecrets(config.secrets).secret(ref)
         self.service = DirectoryService(
             store=directory,
             ledger=ledger,
             topics=Topics(config.mqtt.root),
-            signing_key=FileSecrets(config.secrets).secret(ref),
+            signing_key=signing_key,
             clock=clock,
         )
         self.central = Central(
@@ -45,6 +48,7 @@ class CentralRole:
             clock=clock,
             password=password(config),
             directory=self.service,
+            times=TimeAnswers(root=config.mqtt.root, key=signing_key, clock=clock, host=machine_name()),
         )
 
     async def run(self) -> None:
@@ -58,6 +62,10 @@ async def central_role(config: Config, clock: Clock) -> AsyncIterator[CentralRol
     files = central_files(config.gateway.data).made()
     ledger = Ledger(files.ledger)
     try:
+        if "edge" in config.gateway.roles:
+            # One file names both: whoever wrote it gave this gateway its meters.
+            meters = [meter.meter for meter in config.meters]
+            ledger.allocations.give_new(meters, config.gateway.name, by="the configuration", at=clock.now())
         with DirectoryStore(files.directory) as directory:
             yield CentralRole(config, clock, ledger, directory)
     finally:

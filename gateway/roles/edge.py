@@ -11,29 +11,38 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway import __version__
 from gateway.config.file import Config
-from gateway.contract.messages import Alarm, ClockStatus, DirectoryPart, LineStatus, MeterStatus, Status
+from gateway.contract.messages import DirectoryPart, Status
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.collect import Collector
-from gateway.edge.polling.health import LineHealth, MeterHealth
+from gateway.edge.polling.doors import Doors
 from gateway.edge.polling.poller import Poller
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.push.counters import PushCounters
 from gateway.edge.push.layouts import PushLayouts
-from gateway.edge.sinks.base import MQTT_SINK as MQTT
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
+from gateway.edge.sinks.time_requests import TimeRequests
 from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.directory_part import StampingPart
 from gateway.edge.stamping.stored_part import StoredPart
 from gateway.errors import ContractError
+from gateway.roles.admission import (
+    admission_limits,
+    files_needed,
+    raise_file_limit,
+    route,
+    too_few_files,
+)
+from gateway.roles.edge_status import EdgeHealth, EdgeStatus
 from gateway.roles.journal import journal_limits
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.roles.push import PushRole, pushing_meters
+from gateway.timekeeping.clock import EvidenceClock
+from gateway.timekeeping.host import machine_name
 from mapping.snapshot import DirectorySnapshot
 from protocols.dlms.client.association_pool import AssociationPool
 from protocols.line import Line
@@ -47,9 +56,6 @@ if TYPE_CHECKING:
     from gateway.edge.influx.follow import InfluxFollower
 
 log = structlog.get_logger("gateway.roles")
-
-BACKLOG_ALARM = 10_000
-"""Entries waiting for the broker above which the status carries an alarm."""
 
 
 class EdgeRole:
@@ -67,10 +73,12 @@ class EdgeRole:
         self._config = config
         self._clock = clock
         self._secrets = FileSecrets(config.secrets)
+        self._counters = counters
         context = SessionContext(secrets=self._secrets, counters=counters, clock=clock)
         self.journal = journal
         self.lines = lines
         self.associations = AssociationPool()
+        self._files_fault = too_few_files(config, raise_file_limit(files_needed(config)))
         self._directory = DirectorySnapshot()
         self.follower: InfluxFollower | None = None
         if config.influx is not None:
@@ -89,6 +97,7 @@ class EdgeRole:
             context=context,
             schedule=schedule(config),
             pushing=layouts,
+            doors=Doors(admission_limits(config)),
         )
         self.push: PushRole | None = None
         if config.push is not None:
@@ -107,17 +116,35 @@ class EdgeRole:
             config.gateway.name,
             root=config.mqtt.root,
             directory=self._part_requests(config),
+            on_status_request=lambda: self.sink.reporter.want_listing(),
             ack_consumers=frozenset(config.journal.ack_consumers),
             limits=_limits(config),
+            time=self._time_requests(config),
         )
         self.sink = MqttSink(
             mqtt_settings(config.mqtt, f"{config.gateway.name}-edge"),
             config.gateway.name,
             status=self.status,
+            health=EdgeHealth(self.poller),
             password=password(config),
             partners=[self.link],
             limits=_limits(config),
         )
+
+    def status(self) -> Status:
+        """Tell how this edge is."""
+        return EdgeStatus(
+            gateway=self._config.gateway.name,
+            clock=self._clock,
+            journal=self.journal,
+            poller=self.poller,
+            link=self.link,
+            told=self.sink.reporter.statistics,
+            follower=self.follower,
+            push=self.push,
+            files_fault=self._files_fault,
+            doubted_counters=self._counters.doubted,
+        ).summary()
 
     @property
     def directory(self) -> DirectorySnapshot:
@@ -165,56 +192,18 @@ class EdgeRole:
             clock=self._clock,
         )
 
-    def status(self) -> Status:
-        """Tell how this edge is."""
-        now = self._clock.now()
-        journal = self.journal.statistics()
-        poller = self.poller.statistics()
-        return Status(
-            gateway=self._config.gateway.name,
-            online=True,
-            version=__version__,
-            journal=journal.uuid,
-            first_seq=journal.first_seq,
-            last_seq=journal.last_seq,
-            lines=tuple(_line_status(line) for line in poller.lines.values()),
-            meters=tuple(_meter_status(meter) for meter in poller.meters.values()),
-            backlog=journal.backlog(MQTT),
-            directory_version=self.link.directory_version,
-            clock=ClockStatus(disciplined=self._clock.disciplined(), at=now),
-            alarms=tuple(self._alarms()),
-            at=now,
+    def _time_requests(self, config: Config) -> TimeRequests | None:
+        """Return who asks central for the time; nobody where the clock is not judged, or central cannot be."""
+        ref = config.directory.verify_key_ref
+        if ref is None or not isinstance(self._clock, EvidenceClock):
+            return None
+        return TimeRequests(
+            config.gateway.name,
+            root=config.mqtt.root,
+            keys=(self._secrets.secret(ref),),
+            clock=self._clock,
+            host=machine_name(),
         )
-
-    def _alarms(self) -> list[Alarm]:
-        journal = self.journal.statistics()
-        poller = self.poller.statistics()
-        alarms: list[Alarm] = []
-        if journal.full_reason is not None:
-            alarms.append(Alarm(code="journal_full", text=journal.full_reason, since=journal.full_since))
-        alarms += [Alarm(code=a.code, text=a.text, since=a.since) for a in journal.alarms]
-        link = self.link.statistics()
-        if link.ack_fault is not None:
-            alarms.append(Alarm(code="ack_refused", text=link.ack_fault, count=link.acks_refused))
-        if journal.captures_refused:
-            text = "captures came again where the journal's list was forgotten, and were refused"
-            alarms.append(Alarm(code="captures_refused", text=text, count=journal.captures_refused))
-        if poller.paused is not None:
-            alarms.append(Alarm(code="reading_paused", text=poller.paused, since=poller.paused_since))
-        if (waiting := journal.backlog(MQTT)) > BACKLOG_ALARM:
-            alarms.append(Alarm(code="backlog", text=f"{waiting} entries wait for the broker"))
-        if dead := sum(journal.dead_letters.values()):
-            alarms.append(Alarm(code="dead_letters", text="a peer refused entries for good", count=dead))
-        if self.follower is not None and (fault := self.follower.statistics().last_error):
-            alarms.append(Alarm(code="influx", text=fault))
-        if self.push is not None and (refused := self.push.refused()):
-            text = ", ".join(f"{reason} {count}" for reason, count in refused.items())
-            alarms.append(Alarm(code="push_refused", text=text, count=sum(refused.values())))
-        if not self.link.directory_version:
-            alarms.append(
-                Alarm(code="no_directory", text="no part of the directory has come from central yet")
-            )
-        return alarms
 
 
 @asynccontextmanager
@@ -222,7 +211,9 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
     """Open journal, counters and lines; close them in order when the block ends."""
     folder = config.edge_folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    journal = await Journal.open(folder / "journal.db", clock=clock, limits=journal_limits(config))
+    journal = await Journal.open(
+        folder / "journal.db", clock=clock, limits=journal_limits(config), gateway=config.gateway.name
+    )
     counters = FileCounters(folder / "counters.json")
     lines = {section.name: make_line(section) for section in config.lines}
     role: EdgeRole | None = None
@@ -244,9 +235,14 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
 
 def polled_meters(config: Config) -> list[PolledMeter]:
     """Return the poller's view of the meters."""
+    routes = {line.name: route(line) for line in config.lines}
     return [
         PolledMeter(
-            meter=meter.meter, line=meter.line, spec=meter.spec(config.gateway.name), profiles=meter.profiles
+            meter=meter.meter,
+            line=meter.line,
+            spec=config.spec(meter, config.gateway.name),
+            profiles=meter.profiles,
+            route=routes[meter.line],
         )
         for meter in config.meters
     ]
@@ -256,24 +252,8 @@ def schedule(config: Config) -> Schedule:
     """Return the poller's view of the schedule."""
     section = config.schedule
     periods = {name: timedelta(seconds=getattr(section, name.value)) for name in ProfileName}
-    return Schedule(periods=periods)
+    return Schedule(periods=periods, spread=timedelta(seconds=section.spread))
 
 
 def _limits(config: Config) -> BatchLimits:
     return BatchLimits(count=config.mqtt.batch_count, size=config.mqtt.batch_bytes)
-
-
-def _line_status(line: LineHealth) -> LineStatus:
-    state = {"new": "idle", "ok": "up"}.get(line.state, "down")
-    return LineStatus.model_validate(
-        {"name": line.line, "state": state, "detail": line.error, "since": line.since}
-    )
-
-
-def _meter_status(meter: MeterHealth) -> MeterStatus:
-    return MeterStatus(
-        meter=meter.meter,
-        health="ok" if meter.error_code is None else meter.error_code,
-        last_reading_at=meter.last_success,
-        detail=meter.error,
-    )

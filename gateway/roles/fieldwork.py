@@ -1,7 +1,7 @@
 """Commissioning and replacing meters, with proof.
 
-The serial is read over the line, the meter is bound to its usage point, a reading is delivered, and central shows
-that it has it.
+The serial is read over the line, a reading is delivered, central shows that it has it; then, last, the meter is
+bound to its usage point. Whatever fails before that leaves the directory as it was.
 """
 
 from __future__ import annotations
@@ -14,20 +14,27 @@ from dataclasses import replace as with_fields
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from gateway import __version__
 from gateway.central.ledger.ledger import Ledger
+from gateway.central.ledger.records import StoredCapture
 from gateway.config.file import Config
 from gateway.config.meters import MeterSection
+from gateway.contract.field import field_gateway
 from gateway.contract.messages import Status
-from gateway.edge.journal.entry import CaptureRecord, JournalBatch
+from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
+from gateway.edge.sinks.base import MQTT_SINK
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.stamping.clocks import DRIFT_ALARM
 from gateway.edge.stamping.stamp import stamp
 from gateway.errors import GatewayError, PeerUnavailable, UsageError
 from gateway.roles.central_files import CentralFiles
+from gateway.roles.did_you_mean import did_you_mean
+from gateway.roles.journal import former_journals
 from gateway.roles.lines import make_line
-from gateway.roles.mqtt_settings import FIELD, field_login, mqtt_settings
+from gateway.roles.mqtt_settings import field_login, mqtt_settings
+from gateway.timekeeping.clock import doubt
 from mapping.changes import Change, Install, Remove
 from mapping.directory import Role
 from mapping.snapshot import DirectorySnapshot
@@ -102,7 +109,7 @@ class FieldWork:
             context = SessionContext(
                 secrets=FileSecrets(self._config.secrets), counters=counters, clock=self._clock
             )
-            spec = section.spec(f"{self._config.gateway.name}/field")
+            spec = self._config.spec(section, f"{self._config.gateway.name}/field")
             async with open_session(line, spec, context) as session:
                 plate = await session.identify()
                 if plate.meter_id != meter:
@@ -126,6 +133,28 @@ class FieldWork:
         )
         return Reading(meter=meter, at=at, taken=taken)
 
+    def now(self) -> datetime:
+        """Return this computer's time."""
+        return self._clock.now()
+
+    async def directory(self) -> DirectorySnapshot:
+        """Return the directory as it is."""
+
+        def read() -> DirectorySnapshot:
+            with DirectoryStore(self._files.directory) as store:
+                return store.snapshot()
+
+        return await asyncio.to_thread(read)
+
+    async def would_change(self, *changes: Change, by: str, source: str) -> None:
+        """Raise ChangeRefused where the directory would refuse these changes; nothing is changed."""
+
+        def preview() -> None:
+            with DirectoryStore(self._files.directory) as store:
+                store.preview(changes, by=by, source=source, at=self._clock.now())
+
+        await asyncio.to_thread(preview)
+
     async def change(self, *changes: Change, by: str, source: str) -> DirectorySnapshot:
         """Apply changes to the directory and return it; ChangeRefused says what contradicts it."""
 
@@ -136,12 +165,13 @@ class FieldWork:
 
         return await asyncio.to_thread(apply)
 
-    async def prove(self, reading: Reading, snapshot: DirectorySnapshot) -> Proof:
-        """Deliver a reading and return the proof that central's ledger holds it.
+    async def deliver(self, reading: Reading) -> StoredCapture:
+        """Deliver a reading and return it as central's ledger holds it.
 
         Raises PeerUnavailable when the ledger does not show it within `PROOF_SECONDS`. The reading stays in the
         visit's journal and is delivered at the next visit.
         """
+        snapshot = await self.directory()
         record = stamp(reading.taken, reading.meter, snapshot, disciplined=self._clock.disciplined())
         await self._journal.append(JournalBatch(captures=(record,)))
         user, word = field_login(self._config)
@@ -151,54 +181,46 @@ class FieldWork:
         )
         delivering = asyncio.create_task(sink.run(self._journal))
         try:
-            return await self._wait_for_proof(record, reading, snapshot, sink)
+            return await self._stored(record.capture_id, sink)
         finally:
             delivering.cancel()
             await asyncio.gather(delivering, return_exceptions=True)
 
-    async def _wait_for_proof(
-        self, record: CaptureRecord, reading: Reading, snapshot: DirectorySnapshot, sink: MqttSink
-    ) -> Proof:
+    async def _stored(self, capture_id: str, sink: MqttSink) -> StoredCapture:
         ledger = Ledger(self._files.ledger, read_only=True)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PROOF_SECONDS
         try:
-            while (stored := await asyncio.to_thread(ledger.captures.get, record.capture_id)) is None:
+            while (stored := await asyncio.to_thread(ledger.captures.get, capture_id)) is None:
                 if loop.time() > deadline:
-                    fault = sink.statistics().last_error or "central did not store it: is central running?"
+                    fault = sink.statistics().last_error or "is central running?"
                     raise PeerUnavailable(
-                        f"central does not show the reading {record.capture_id} after {PROOF_SECONDS:g} s: {fault}"
+                        f"central does not show the reading {capture_id} after {PROOF_SECONDS:g} s ({fault}).\n"
+                        "Nothing is bound: the directory is as it was. The reading is kept here and goes out when "
+                        "central answers; give the command again then."
                     )
                 await asyncio.sleep(0.1)
         finally:
             await asyncio.to_thread(ledger.close)
-        whose = snapshot.attributions(reading.meter, None, reading.at)
-        value = reading.taken.value(ENERGY)
-        first = whose.accounts[0] if whose.accounts else None
-        return Proof(
-            meter=reading.meter,
-            capture_id=record.capture_id,
-            energy=_energy(value),
-            role=first.role.value if first else "none",
-            account=(first.account_number or first.legacy_number) if first else None,
-            reason=whose.reason.value if whose.reason else None,
-            directory_version=whose.directory_version,
-            seen_at_central=stored.ingested_at,
-        )
+        return stored
 
     @property
     def _gateway(self) -> str:
-        return f"{self._config.gateway.name}{FIELD}"
+        return field_gateway(self._config.gateway.name)
 
     def _status(self) -> Status:
         statistics = self._journal.statistics()
         return Status(
             gateway=self._gateway,
+            role="visit",
             online=True,
-            version="field",
+            version=__version__,
             journal=statistics.uuid,
+            generation=self._journal.generation,
+            former=former_journals(self._journal),
             first_seq=statistics.first_seq,
             last_seq=statistics.last_seq,
+            backlog=statistics.backlog(MQTT_SINK),
             at=self._clock.now(),
         )
 
@@ -207,6 +229,22 @@ class FieldWork:
         if found is None:
             raise UsageError(f"the configuration has no meter `{meter}`: add it with its line first")
         return found
+
+
+def proof(reading: Reading, stored: StoredCapture, snapshot: DirectorySnapshot) -> Proof:
+    """Say what central holds, and whose it is by this directory."""
+    whose = snapshot.attributions(reading.meter, None, reading.at)
+    first = whose.accounts[0] if whose.accounts else None
+    return Proof(
+        meter=reading.meter,
+        capture_id=stored.capture_id,
+        energy=_energy(reading.taken.value(ENERGY)),
+        role=first.role.value if first else "none",
+        account=(first.account_number or first.legacy_number) if first else None,
+        reason=whose.reason.value if whose.reason else None,
+        directory_version=whose.directory_version,
+        seen_at_central=stored.ingested_at,
+    )
 
 
 def _energy(value: Value | None) -> str | None:
@@ -227,8 +265,14 @@ async def field_work(config: Config, files: CentralFiles) -> AsyncIterator[Field
     folder: Path = config.gateway.data / "field"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     clock = config.clock()
+    if why := doubt(clock):
+        raise UsageError(
+            f"this computer's clock may be wrong ({why}), and a hand-over is dated by it: start NTP on it, or say"
+            ' [time] trust = "host" after comparing it with a clock that you believe'
+        )
     limits = JournalLimits(retention=timedelta(days=400))
-    journal = await Journal.open(folder / "journal.db", clock=clock, limits=limits)
+    name = f"{config.gateway.name}-field"
+    journal = await Journal.open(folder / "journal.db", clock=clock, limits=limits, gateway=name)
     try:
         yield FieldWork(config, files, clock, journal)
     finally:
@@ -236,15 +280,20 @@ async def field_work(config: Config, files: CentralFiles) -> AsyncIterator[Field
 
 
 async def commission(
-    work: FieldWork, *, meter: str, usage_point: str, role: Role, by: str
+    work: FieldWork, *, meter: str, usage_point: str, role: Role, by: str, new_usage_point: bool = False
 ) -> tuple[Nameplate, Proof]:
     """Bind a meter to its usage point; return its nameplate and the proof of its opening reading.
 
-    The meter is read first: nothing is bound when that fails, or when another meter answers.
+    Binding is the last step: before it the usage point is known (or said to be new), the directory would take the
+    change, the right meter has answered, and central holds its reading. Where one fails nothing is bound.
     """
+    _check_usage_point(await work.directory(), usage_point, new=new_usage_point)
+    said = {"by": by, "source": "commission"}
+    await work.would_change(Install(meter, usage_point, role, work.now()), **said)
     plate, opening = await work.read(meter)
-    snapshot = await work.change(Install(meter, usage_point, role, opening.at), by=by, source="commission")
-    return plate, await work.prove(opening, snapshot)
+    stored = await work.deliver(opening)
+    snapshot = await work.change(Install(meter, usage_point, role, opening.at), **said)
+    return plate, proof(opening, stored, snapshot)
 
 
 async def replace(
@@ -253,8 +302,11 @@ async def replace(
     """Hand a usage point from meter `old` to `new`; return proof of the final reading, nameplate and opening proof.
 
     `no_final` says why the old meter cannot be read. The new one is read first: a visit whose new meter does not
-    answer must leave the old one in place.
+    answer must leave the old one in place. The directory is changed last, when central holds both readings.
     """
+    _check_fitted(await work.directory(), old, usage_point, work.now())
+    said = {"by": by, "source": "replace"}
+    await work.would_change(*_handed_over(old, new, usage_point, work.now()), **said)
     plate, opening = await work.read(new)
     try:
         final = work.unread(old, no_final) if no_final else (await work.read(old))[1]
@@ -269,11 +321,35 @@ async def replace(
     at = max(final.at, opening.at)
     opening = Reading(meter=new, at=at, taken=_at(opening.taken, at))
     final = Reading(meter=old, at=at, taken=_at(final.taken, at))
-    snapshot = await work.change(
-        Remove(old, at), Install(new, usage_point, Role.CONSUMER, at), by=by, source="replace"
-    )
-    final_proof = await work.prove(final, snapshot)
-    return final_proof, plate, await work.prove(opening, snapshot)
+    stored = [await work.deliver(reading) for reading in (final, opening)]
+    snapshot = await work.change(*_handed_over(old, new, usage_point, at), **said)
+    return proof(final, stored[0], snapshot), plate, proof(opening, stored[1], snapshot)
+
+
+def _handed_over(old: str, new: str, usage_point: str, at: datetime) -> tuple[Change, Change]:
+    return Remove(old, at), Install(new, usage_point, Role.CONSUMER, at)
+
+
+def _check_usage_point(directory: DirectorySnapshot, given: str, *, new: bool) -> None:
+    """Refuse a usage point that the directory has never heard of, unless it is said to be new."""
+    known = directory.usage_points()
+    if new and given in known:
+        raise UsageError(f"the directory has the usage point `{given}` already: leave out --new-usage-point")
+    if not new and given not in known:
+        raise UsageError(
+            f"the directory has no usage point `{given}`.{did_you_mean(given, known)} "
+            "For a new connection add --new-usage-point"
+        )
+
+
+def _check_fitted(directory: DirectorySnapshot, meter: str, usage_point: str, at: datetime) -> None:
+    """Refuse to take a meter away from where it is not."""
+    where = directory.usage_point(meter, at)
+    if where is None:
+        known = {one for one in directory.meters() if directory.usage_point(one, at) is not None}
+        raise UsageError(f"the directory has no meter `{meter}` fitted now.{did_you_mean(meter, known)}")
+    if where != usage_point:
+        raise UsageError(f"{meter} is fitted at `{where}`, not at `{usage_point}`: is this the right house?")
 
 
 def dated(taken: ReadingSet) -> ReadingSet:

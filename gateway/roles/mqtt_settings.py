@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from gateway.config.file import Config, MqttSection
+from gateway.contract.field import field_gateway
 from gateway.mqtt.connection import MqttSettings, TlsSettings
 from protocols.meters.secrets import FileSecrets
-
-FIELD = "-field"
-"""Field work is a gateway of its own at the broker: the edge's name with this behind it."""
 
 
 def mqtt_settings(section: MqttSection, client_id: str) -> MqttSettings:
@@ -36,7 +34,7 @@ def password(config: Config) -> bytes | None:
 def field_login(config: Config) -> tuple[str | None, bytes | None]:
     """Return user name and password of field work: access rules bind a login to the gateway of its name."""
     section = config.mqtt
-    user = None if section.username is None else f"{section.username}{FIELD}"
+    user = None if section.username is None else field_gateway(section.username)
     return user, _secret(config, section.field_password_ref or section.password_ref)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import termios
 from collections.abc import Callable
 
@@ -15,6 +16,24 @@ from protocols.lines.base import BaseLine
 from protocols.lines.connection import LineConnection
 
 PARITIES = {"N": serial.PARITY_NONE, "E": serial.PARITY_EVEN, "O": serial.PARITY_ODD}
+
+
+class _Port(Serial):
+    """A port that reads what is there, without `select()`, which watches descriptors below 1,024 only."""
+
+    def read(self, size: int = 1) -> bytes:
+        """Return up to `size` octets that have come; SerialException when the device is gone."""
+        if self.fd is None:
+            raise serial.PortNotOpenError
+        try:
+            octets = os.read(self.fd, size)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            raise serial.SerialException(f"{self.name} cannot be read: {error.strerror}") from error
+        if not octets:  # a device that is gone is always ready, and gives nothing
+            raise serial.SerialException(f"{self.name} is gone")
+        return octets
 
 
 class _SerialConnection(LineConnection):
@@ -57,7 +76,7 @@ class SerialLine(BaseLine):
 
     def open_port(self, **settings: object) -> tuple[LineConnection, Serial]:
         """Open the device with pyserial's settings; OSError or ValueError when that fails."""
-        make: Callable[..., Serial] = Serial
+        make: Callable[..., Serial] = _Port
         connection = _SerialConnection()
         port: Serial | None = None
         try:

@@ -209,7 +209,7 @@ async def test_changes_made_while_central_was_away_come_once_in_order(
         async with serving(broker, ledger, store):
             await until(lambda: ledger.cursors.get(PUBLISHED) == 3, "the rest")
             await until(lambda: len(billing.changes) == 5, "all messages")
-    versions = [change.directory_version for change in billing.changes]
+    versions = [change.directory.version for change in billing.changes]
     assert versions == sorted(versions) == [1, 1, 2, 3, 3]
 
 
@@ -236,18 +236,21 @@ def test_a_move_gives_each_account_its_own_and_can_be_asked_as_known_then(
     rekey(store)
     before, after = MOVED - timedelta(minutes=15), MOVED + timedelta(minutes=15)
     rows = [
-        capture(1, at=before, start=before - HALF_HOUR, capture_id="before"),
-        capture(2, at=after, start=after - HALF_HOUR, capture_id="across"),
-        capture(3, at=after + HALF_HOUR, start=after, capture_id="after"),
-        snapshot(4, at=MOVED, capture_id="register"),
+        capture(1, at=before, start=before - HALF_HOUR),
+        capture(2, at=after, start=after - HALF_HOUR),
+        capture(3, at=after + HALF_HOUR, start=after),
+        snapshot(4, at=MOVED),
     ]
+    called = dict(
+        zip((row.capture_id for row in rows), ("before", "across", "after", "register"), strict=True)
+    )
     ledger.ingest([received(batch(rows))])
     move(store)
 
     def held(account: str, known: timedelta | None) -> dict[str, str]:
         known_at = None if known is None else NOW + known
         found = readings(ledger, account, T0, NOW, store, known_at=known_at)
-        return {r.capture.capture_id: r.role for r in found}
+        return {called[r.capture.capture_id]: r.role for r in found}
 
     assert held("0123456789", None) == {"before": "normal", "across": "partial", "register": "final"}
     assert held("2222222222", None) == {"across": "partial", "after": "normal", "register": "opening"}

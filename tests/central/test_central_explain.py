@@ -122,7 +122,7 @@ def test_the_audit_is_clean_where_nothing_is_wrong(
 
 def test_the_audit_finds_what_is_wrong(ledger: Ledger, store: DirectoryStore, tmp_path: Path) -> None:
     rows = [capture(n) for n in range(1, 10)]
-    rows.append(capture(10, number=5, capture_id="the same half-hour again"))
+    rows.append(capture(10, number=5, capture_id="GEN:1/block_load/2026-11-01T02:30:00Z/1"))
     rows.append(capture(11, number=11, value="7"))
     rows.append(capture(12, number=12, reason="untrusted_time"))
     rows.append(capture(13, number=13))

@@ -193,12 +193,12 @@ async def test_poison_is_set_aside_and_delays_nobody(broker: Mosquitto, ledger: 
                 await connection.publish(topic, payload)
         await edge.send(rows(1, 100))
         await until(lambda: edge.acked == 100, "the good ones")
-        # the batch of two with a number in place of a string is taken apart: two letters
-        await until(lambda: central.statistics().set_aside == len(poison) + 1, "the poison")
+        # the batch of two with a number in place of a string is taken apart: its entries are kept by themselves
+        await until(lambda: central.statistics().set_aside == len(poison) - 1, "the poison")
+        await until(lambda: central.statistics().result.quarantined == 2, "the unreadable entries")
         letters = ledger.letters.all()
     assert {letter.topic for letter in letters} == {topic for topic, _ in poison}
     assert {letter.reason for letter in letters} == {"malformed", "wrong_topic"}
-    assert any("values.0.value" in letter.detail for letter in letters)
 
 
 async def test_a_dead_letter_is_redriven(ledger: Ledger) -> None:

@@ -26,29 +26,37 @@ def spoiled(payload: bytes, seq: int) -> bytes:
     return json.dumps(document).encode()
 
 
-def test_the_good_entries_of_a_bad_batch_are_stored_and_the_bad_one_is_set_aside(ledger: Ledger) -> None:
+def test_the_good_entries_of_a_bad_batch_are_stored_and_the_bad_one_is_kept(ledger: Ledger) -> None:
     store = MessageStore(ledger, TOPICS)
     outcome = store.handle([ReceivedMessage(TOPIC, spoiled(BAD, 2), NOW)])
-    assert (outcome.result.stored, outcome.set_aside) == (2, 1)
+    assert (outcome.result.stored, outcome.result.quarantined, outcome.set_aside) == (2, 1, 0)
     assert outcome.journals["journal-1"].holes == ((2, 2),), "once could be an accident on the way"
-    (letter,) = ledger.letters.all()
-    assert "values.0.value" in letter.detail
+    (group,) = ledger.quarantine.groups()
+    assert (group.gateway, group.meter, group.reason, group.entries) == ("edge-1", "GEN:1", "unreadable", 1)
+    assert "values.0.value" in group.detail
 
-    replayed = octets(batch([capture(2)]))
-    store.handle([ReceivedMessage(TOPIC, spoiled(replayed, 2), NOW + timedelta(seconds=5))])
+
+def test_an_entry_that_is_never_understood_is_kept_as_it_came_and_never_lost(ledger: Ledger) -> None:
+    """A newer sender's unknown word: it waits for a newer central, the entries after it go on."""
+    store = MessageStore(ledger, TOPICS)
+    store.handle([ReceivedMessage(TOPIC, spoiled(BAD, 2), NOW)])
+    replayed = spoiled(octets(batch([capture(2)])), 2)
+    store.handle([ReceivedMessage(TOPIC, replayed, NOW + timedelta(seconds=5))])
     assert ledger.journals.state("journal-1").contiguous == 3, "the same again: those after it go on"
-    assert [(first, last) for _, first, last, *_ in ledger.journals.lost()] == [(2, 2)]
-    (letter,) = ledger.letters.all()
-    assert letter.times_seen == 2
+    assert ledger.journals.lost() == []
+    (entry,) = ledger.quarantine.entries("edge-1")
+    assert (entry.journal, entry.seq) == ("journal-1", 2)
+    assert json.loads(entry.payload)["data"]["captures"] == json.loads(replayed)["data"]["captures"]
 
 
-def test_an_entry_that_is_mended_is_stored_though_it_was_given_up(ledger: Ledger) -> None:
+def test_an_entry_that_comes_whole_is_stored_and_leaves_quarantine(ledger: Ledger) -> None:
     store = MessageStore(ledger, TOPICS)
     for _ in range(2):
         store.handle([ReceivedMessage(TOPIC, spoiled(BAD, 2), NOW)])
     outcome = store.handle([ReceivedMessage(TOPIC, octets(batch([capture(2)])), NOW)])
     assert outcome.result.stored == 1
     assert ledger.captures.get(capture(2).capture_id) is not None
+    assert ledger.quarantine.groups() == []
 
 
 def test_an_entry_of_another_gateway_is_not_salvaged(ledger: Ledger) -> None:

@@ -19,6 +19,8 @@ from gateway.contract.blocks import (
     numbered,
     revised,
 )
+from gateway.contract.blocks.hashes import is_repeat
+from gateway.contract.blocks.wire import BlockClock
 from mapping.directory import Unattributed
 from protocols.reading import MeterTime, Number, ProfileName, Quality, ReadingSet
 from tests.support.blocks import (
@@ -125,10 +127,21 @@ def test_a_hash_of_values_tells_repeats_from_revisions() -> None:
         encoded(block_load(received_at=AT), directory="3.9f2c01ab/8"),
         encoded(block_load(1, at=AT, start=AT - HALF_HOUR)),
         encoded(block_load(), holders=None, reason=Unattributed.UNTRUSTED_TIME),
+        encoded(block_load(), holders=None, reason=Unattributed.UNTRUSTED_TIME, provisional=True),
     )
-    hashes = [one.rows[0].value_hash for one in made]
-    assert hashes[0] == hashes[1]
-    assert len(set(hashes)) == 3  # another value, and another judgement of the time
+    trusted, again, other, untrusted, provisional = (one.rows[0].value_hash for one in made)
+    assert is_repeat(trusted, again)
+    assert not is_repeat(trusted, other)
+    assert is_repeat(untrusted, trusted)  # a meter's wrong clock is not put right by reading again
+    assert is_repeat(trusted, provisional)  # what was settled stays settled
+    assert not is_repeat(provisional, trusted)  # and what was not is settled by a gateway that knows the time
+
+
+def test_what_speaks_of_an_untrusted_time_goes_with_the_block() -> None:
+    said = '{"steady":"9f2c01ab/12345.678","drift":"19800.200","held":3600}'
+    block = json.loads(encoded(block_load(), reason=Unattributed.UNTRUSTED_TIME, clock=said).body())
+    assert block["clock"] == json.loads(said)
+    assert BlockClock.model_validate(block["clock"]).held == 3600
 
 
 def test_rows_are_taken_revised_and_numbered_by_splicing() -> None:

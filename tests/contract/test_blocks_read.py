@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.contract.blocks import BlocksRead, RefusedRow, read_blocks
-from gateway.contract.generation import Generation
+from gateway.contract.messages.generation import Generation
 from gateway.errors import ContractError
 from mapping.directory import Unattributed
 from protocols.reading import MeterTime, ProfileName, Quality
@@ -43,6 +43,22 @@ WHOLE = batch_of(
     encoded(block_load(), block_load(1), epoch=4),
     encoded(ODD, holders=None, reason=Unattributed.NO_ACCOUNT, meter="GEN:2"),
 )
+DOUBTED = batch_of(
+    encoded(
+        block_load(),
+        holders=None,
+        reason=Unattributed.UNTRUSTED_TIME,
+        clock='{"steady":"9f2c01ab/12345.678","drift":"-0.200"}',
+    )
+)
+
+
+def test_what_speaks_of_a_time_is_read_with_care() -> None:
+    (block,) = read(DOUBTED).blocks
+    assert block.clock == '{"steady":"9f2c01ab/12345.678","drift":"-0.200"}'
+    for wrong in ("{}x", None, 1, {"steady": "x"}, {"drift": 1.5}, {"held": -1}, {"former": None}):
+        payload = changed(lambda m, w=wrong: m["data"]["blocks"][0].update(clock=w), DOUBTED)  # type: ignore[misc]
+        assert [one.reason for one in read(payload).refused] == ["malformed"]
 
 
 def read(payload: bytes) -> BlocksRead:

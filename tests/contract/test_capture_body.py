@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.contract.batches import parse_batch
 from gateway.contract.capture_body import (
     SEQ_ROOM,
     cut_captures,
@@ -15,10 +16,10 @@ from gateway.contract.capture_body import (
     with_seq,
     with_value_rev,
 )
-from gateway.contract.envelope import READINGS_TYPE, assemble, parse_batch
-from gateway.contract.golden import golden_messages
+from gateway.contract.envelope import READINGS_TYPE, assemble
 from gateway.contract.messages import Capture
 from gateway.errors import ContractError
+from tests.support.contract_golden import GOLDEN_1
 from tests.support.journal_records import capture
 
 BODIES = [capture(n, pad=n).model_dump_json(exclude_defaults=True).encode() for n in range(4)]
@@ -98,7 +99,7 @@ def test_text_that_can_be_read_in_two_ways_is_not_cut(payload: bytes) -> None:
 
 
 def test_golden_messages_without_captures_give_none() -> None:
-    golden = golden_messages()
+    golden = GOLDEN_1
     assert cut_captures(golden["gaps"]) == []
     assert cut_captures(golden["status-online"]) == []
     assert [one.seq for one in cut_captures(golden["readings-block-load"])] == [41, 42]

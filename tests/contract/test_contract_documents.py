@@ -7,27 +7,24 @@ import json
 import jsonschema
 import pytest
 
-from gateway.contract.envelope import TYPE_OF, parse, parse_batch, parse_change
+from gateway.contract.batches import parse_batch
+from gateway.contract.envelope import TYPE_OF, parse, parse_change
 from gateway.contract.golden import KEY, golden_messages
-from gateway.contract.messages import DirectoryPart, Signed
+from gateway.contract.messages import DirectoryPart, Signed, TimeAnswer
 from gateway.contract.schemas import documents
-from gateway.contract.signing import DIRECTORY_TYP, private_key, verify
+from gateway.contract.signing import DIRECTORY_TYP, TIME_TYP, private_key, verify
+from tests.support.contract_golden import GOLDEN_1
 from tests.support.contract_schemas import FOLDER, schema, validate
 
 FROZEN = ("v1/", "asyncapi-v1.json")
 """Documents of version 1: central still reads it, and nothing of them changes any more."""
-OLD_BATCHES = sorted(
-    path.stem
-    for path in (FOLDER / "v1" / "golden").glob("*.json")
-    if path.stem.startswith(("readings", "events", "gaps"))
-)
+OLD_BATCHES = sorted(name for name in GOLDEN_1 if name.startswith(("readings", "events", "gaps")))
 
 
 @pytest.mark.parametrize("name", OLD_BATCHES)
 def test_golden_batches_of_version_1_validate_and_parse(name: str) -> None:
-    payload = (FOLDER / "v1" / "golden" / f"{name}.json").read_bytes()
-    validate(payload)
-    assert parse_batch(payload).data.gateway == "edge-1"
+    validate(GOLDEN_1[name])
+    assert parse_batch(GOLDEN_1[name]).data.gateway == "edge-1"
 
 
 def test_shipped_documents_have_not_drifted() -> None:
@@ -47,6 +44,11 @@ def test_golden_messages_validate_and_parse(name: str) -> None:
     models = {known: model for model, known in TYPE_OF.items()}
     if name.startswith(("readings", "events", "gaps")):
         assert parse_batch(payload).data.gateway == "edge-1"
+    elif name == "time-answer":
+        public = private_key(KEY).public_key().public_bytes_raw()
+        octets = verify(parse(payload, Signed).data.jws, keys=(public,), typ=TIME_TYP)
+        jsonschema.validate(json.loads(octets), schema("v2/time-answer.json"))
+        assert TimeAnswer.model_validate_json(octets).trusted
     elif name == "directory-part":
         public = private_key(KEY).public_key().public_bytes_raw()
         octets = verify(parse(payload, Signed).data.jws, keys=(public,), typ=DIRECTORY_TYP)

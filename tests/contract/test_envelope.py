@@ -10,22 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.contract.batches import parse_batch
 from gateway.contract.envelope import (
     GAPS_TYPE,
     MAX_MESSAGE,
     READINGS_TYPE,
     assemble,
     parse,
-    parse_batch,
     parse_change,
     parse_data,
 )
 from gateway.contract.golden import golden_messages
 from gateway.contract.messages import Ack, Batch, Capture, Gap, Signed, Status, rfc3339
 from gateway.errors import ContractError
+from tests.support.contract_golden import GOLDEN_1
 from tests.support.journal_records import capture, gap_record
 
-GOLDEN = golden_messages()
+GOLDEN = golden_messages() | GOLDEN_1
+"""Of both versions; the batches are those of version 1."""
 
 
 def refusal(read: Callable[[bytes], object], payload: bytes) -> str:

@@ -17,13 +17,18 @@ from gateway.contract.messages import (
     MessageAttribution,
     NamingChanged,
 )
+from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion
 from gateway.seqset import SeqSet
 from tests.support.journal_records import ACCOUNT, T0, capture
 
-A = AttributedAccount.model_validate(ACCOUNT.model_dump(exclude={"role"}))
+A = AttributedAccount.model_validate(ACCOUNT.model_dump(exclude={"role", "since", "until"}))
 B = AttributedAccount(account_id="acc-2", account_number=None, legacy_number="KE2", usage_point="up-1")
 C = AttributedAccount(account_id="acc-3", account_number=None, legacy_number="KE3", usage_point="up-1")
 HALF = timedelta(minutes=30)
+
+
+def version_of(number: int) -> DirectoryVersion:
+    return DirectoryVersion(NO_GENERATION, number)
 
 
 def batch(*captures: Capture, journal: str = "j") -> Batch:
@@ -39,7 +44,8 @@ def span(start: int, end: int | None, new: AttributedAccount | None, version: in
         until=None if end is None else T0 + timedelta(minutes=end),
         old=(A,),
         new=(new,) if new else (),
-        directory_version=version,
+        reason=None if new else "not_a_consumer",
+        directory=version_of(version),
     )
 
 
@@ -76,9 +82,7 @@ def test_order_and_repetition_do_not_matter(
     ]
     spans = [span(start, start + size, new, v) for v, (start, size, new) in enumerate(changes, start=2)]
     named = [
-        NamingChanged(
-            account_id="acc-2", kind="account_number", old=None, new=f"{v:010}", directory_version=v
-        )
+        NamingChanged(account_id="acc-2", kind="account_number", new=f"{v:010}", directory=version_of(v))
         for v in (3, 4)
     ]
     singly: list[Batch | AttributionChanged | NamingChanged] = [*(batch(c) for c in captures), *spans, *named]

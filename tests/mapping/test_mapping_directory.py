@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from mapping.changes import Change, CorrectHoldings, HoldingSpan, Install, MoveIn, MoveOut, Name, Remove
 from mapping.directory import AttributionRole, NumberKind, Role, Unattributed
 from mapping.errors import ChangeRefused, DirectoryFault
+from mapping.nearest import nearest
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
+from mapping.undo import undo
 from tests.support.mapping.naive import Version
 from tests.support.mapping.strategies import METERS, STEPS, at, change_sets
 from tests.support.waiting import PATIENCE
@@ -30,6 +32,10 @@ def answer(
 ) -> list[tuple[str, str, str, str | None]]:
     found = snapshot.attributions(meter, None if start is None else at(start), at(end), **more)
     return [(a.account_id, a.usage_point, a.role.value, a.account_number) for a in found.accounts]
+
+
+def why(snapshot: DirectorySnapshot, meter: str, start: int | None, end: int) -> str | None:
+    return snapshot.attributions(meter, None if start is None else at(start), at(end)).reason
 
 
 @settings(max_examples=60)
@@ -58,6 +64,7 @@ def test_directory_agrees_with_the_naive_model(sets: list[list[Change]], data: s
                     for start in (None, *range(end + 1)):
                         want = version.answer(meter, start, end)
                         assert answer(past, meter, start, end) == want
+                        assert why(past, meter, start, end) == version.reason(meter, start, end)
                         if version.known:
                             assert answer(now, meter, start, end, known_at=version.known) == want
                             if meter in some:
@@ -66,20 +73,25 @@ def test_directory_agrees_with_the_naive_model(sets: list[list[Change]], data: s
 
 
 def check_differences(store: DirectoryStore, versions: list[Version]) -> None:
-    """Painting the spans over the old answer gives the new one, and nothing else is painted."""
+    """Painting the spans over the old answer gives the new one.
+
+    Nothing else is painted but the time after a meter became nobody's, as long as it was nobody's all along.
+    """
     for old in versions:
         for new in versions[versions.index(old) :]:
             spans, names = store.differences(old.version, new.version)
             for meter in METERS:
+                nobody_follows = False
                 for step in range(STEPS + 1):
-                    was, now = (v.cells[meter][step] for v in (old, new))
+                    was, now = (v.who(meter, step) for v in (old, new))
                     hit = [
                         s
                         for s in spans
                         if s.meter == meter and s.start <= at(step) and (s.end is None or at(step) < s.end)
                     ]
-                    pair = tuple((c[0],) if c else () for c in (was, now))
-                    assert [(s.old, s.new) for s in hit] == ([pair] if pair[0] != pair[1] else [])
+                    told = was != now or (nobody_follows and isinstance(now, str))
+                    assert [(s.old, s.new) for s in hit] == ([(was, now)] if told else [])
+                    nobody_follows = told and isinstance(now, str)
             changed = {
                 key: (old.numbers.get(key), new.numbers.get(key))
                 for key in old.numbers.keys() | new.numbers.keys()
@@ -175,8 +187,42 @@ def test_replacement_changes_installations_only(store: DirectoryStore) -> None:
     assert snapshot.usage_point("GEN:1", at(4)) is None
     spans, _ = store.differences(1, 2)
     assert [(s.meter, s.start, s.end, s.old, s.new) for s in spans] == [
-        ("GEN:1", at(4), None, ("a",), ()),
-        ("GEN:2", at(4), None, (), ("a",)),
+        ("GEN:1", at(4), None, ("a", "UP1"), "no_account"),
+        ("GEN:2", at(4), None, "no_account", ("a", "UP1")),
+    ]
+
+
+def test_a_partial_says_from_when_to_when(store: DirectoryStore) -> None:
+    store.apply([Install("GEN:1", "UP1", Role.CONSUMER, at(0)), MoveIn("UP1", "a", at(0))], at=at(0), **BY)
+    store.apply([MoveOut("UP1", at(2)), MoveIn("UP1", "b", at(4))], at=at(5), **BY)
+    found = store.snapshot().attributions("GEN:1", at(1), at(5)).accounts
+    assert [(a.account_id, a.since, a.until) for a in found] == [("a", at(1), at(2)), ("b", at(4), at(5))]
+    whole = store.snapshot().attributions("GEN:1", at(0), at(1)).accounts
+    assert [(a.role, a.since, a.until) for a in whole] == [("normal", None, None)]
+
+
+def test_a_move_between_usage_points_of_one_account_is_a_difference(store: DirectoryStore) -> None:
+    held: list[Change] = [MoveIn(point, "a", at(0)) for point in ("UP1", "UP2")]
+    store.apply([Install("GEN:1", "UP1", Role.CONSUMER, at(0)), *held], at=at(0), **BY)
+    store.apply([Remove("GEN:1", at(4)), Install("GEN:1", "UP2", Role.CONSUMER, at(4))], at=at(4), **BY)
+    spans, _ = store.differences(1, 2)
+    assert [(s.start, s.end, s.old, s.new) for s in spans] == [(at(4), None, ("a", "UP1"), ("a", "UP2"))]
+    assert [(p, r) for _, p, r, _ in answer(store.snapshot(), "GEN:1", None, 4)] == [
+        ("UP1", "final"),
+        ("UP2", "opening"),
+    ]
+
+
+def test_what_becomes_nobodys_says_why_as_far_as_it_is_nobodys(store: DirectoryStore) -> None:
+    """A capture whose first part alone changes has its reason at its end, which did not change."""
+    fitted: list[Change] = [Install("GEN:1", "UP1", Role.CONSUMER, at(0)), MoveIn("UP1", "a", at(0))]
+    store.apply([*fitted, MoveOut("UP1", at(4)), Remove("GEN:1", at(6))], at=at(0), **BY)
+    store.apply([CorrectHoldings("UP1", (HoldingSpan("a", at(0), at(2)),))], at=at(8), **BY)
+    spans, _ = store.differences(1, 2)
+    assert [(s.start, s.end, s.new) for s in spans] == [
+        (at(2), at(4), "not_a_consumer"),
+        (at(4), at(6), "not_a_consumer"),
+        (at(6), None, "no_account"),
     ]
 
 
@@ -219,6 +265,74 @@ def test_contradictions_are_refused_and_change_nothing(store: DirectoryStore) ->
     assert store.snapshot() == before
     with pytest.raises(ChangeRefused):
         store.differences(0, 9)
+
+
+def test_a_refusal_says_what_holds_then(store: DirectoryStore) -> None:
+    fitted: list[Change] = [Install("GEN:1", "UP1", Role.CONSUMER, at(2)), MoveIn("UP1", "a", at(2))]
+    store.apply(fitted, at=at(0), **BY)
+
+    def said(change: Change) -> str:
+        with pytest.raises(ChangeRefused) as caught:
+            store.preview([change], at=at(1), **BY)
+        return str(caught.value)
+
+    assert "but from 2026-01-01 01:00 to now (UTC): give a time within" in said(Remove("GEN:1", at(1)))
+    assert "never was" in said(Remove("GEN:2", at(1)))
+    assert "by account a, since 2026-01-01 01:00 UTC: it must move out first" in said(
+        MoveIn("UP1", "b", at(3))
+    )
+    assert "give a time within" in said(MoveOut("UP1", at(1)))
+
+
+def test_a_preview_is_what_applying_gives_and_changes_nothing(store: DirectoryStore) -> None:
+    changes: list[Change] = [Install("GEN:1", "UP1", Role.CONSUMER, at(0)), MoveIn("UP1", "a", at(0))]
+    seen = store.preview(changes, at=at(1), **BY)
+    assert (seen.version, store.version) == (1, 0)
+    store.apply(changes, at=at(1), **BY)
+    assert store.snapshot() == seen
+    assert store.preview(changes, at=at(2), **BY) is store.snapshot()
+
+
+@settings(max_examples=40)
+@given(change_sets)
+def test_undoing_all_change_sets_one_after_the_other_leads_back(sets: list[list[Change]]) -> None:
+    with tempfile.TemporaryDirectory() as folder, DirectoryStore(Path(folder) / "d.db") as store:
+        states = [Version(store.snapshot())]
+        for i, changes in enumerate(sets):
+            try:
+                store.apply(changes, at=at(100 + i), **BY)
+            except ChangeRefused:
+                continue
+            if store.version != len(states) - 1:
+                states.append(Version(store.snapshot()))
+        for version in range(len(states) - 1, 0, -1):
+            store.apply(undo(store.snapshot(), version), at=at(200), **BY)
+            for meter in METERS:
+                now, before = Version(store.snapshot()), states[version - 1]
+                assert (now.cells[meter], now.whys[meter]) == (before.cells[meter], before.whys[meter])
+                assert now.numbers == before.numbers
+
+
+def test_what_was_changed_again_is_not_undone(store: DirectoryStore) -> None:
+    store.apply([Install("GEN:1", "UP1", Role.CONSUMER, at(0)), MoveIn("UP1", "a", at(0))], at=at(0), **BY)
+    store.apply([MoveOut("UP1", at(4))], at=at(4), **BY)
+    with pytest.raises(
+        ChangeRefused, match="change set 2 changed usage point UP1 again: undo that one first"
+    ):
+        undo(store.snapshot(), 1)
+    with pytest.raises(ChangeRefused, match="there is no change set 3; the last is 2"):
+        undo(store.snapshot(), 3)
+    assert undo(store.snapshot(), 2) == [CorrectHoldings("UP1", (HoldingSpan("a", at(0), None),))]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("UP-0110", "UP-0101"), ("up 0101", "UP-0101"), ("UP-010", "UP-0101"), ("UP-01011", "UP-0101")],
+)
+def test_a_mistyped_name_is_found_among_as_many_as_a_city_has(given: str, meant: str) -> None:
+    city = {f"UP-{n:06d}" for n in range(20_000)} | {meant}
+    assert meant in nearest(given, city)
+    assert nearest("nothing like it", city) == []
 
 
 def test_two_stores_of_one_file_see_each_other(store: DirectoryStore, tmp_path: Path) -> None:

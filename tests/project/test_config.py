@@ -7,8 +7,11 @@ import pytest
 
 from gateway.config.dlms import DlmsSection
 from gateway.config.file import JournalSection, load
+from gateway.config.meters import LineSection
 from gateway.config.mistakes import ConfigMistakes
 from gateway.edge.journal.captures import CAPTURE_OCTETS
+from gateway.edge.polling.admission import Route
+from gateway.roles.admission import files_needed, route, too_few_files
 from gateway.roles.journal import journal_needs
 from gateway.roles.lines import make_line
 from protocols.lines.optical import OpticalLine
@@ -131,6 +134,25 @@ def test_udp_and_optical_lines_are_made(tmp_path: Path) -> None:
 def test_lines_and_framings_that_do_not_fit_are_mistakes(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigMistakes, match=words):
         load(write(tmp_path, text))
+
+
+def test_what_sessions_share_on_their_way(tmp_path: Path) -> None:
+    def line(**settings: object) -> LineSection:
+        return LineSection.model_validate({"name": "l", "kind": "tcp", "port": 4059, **settings})
+
+    assert route(line(host="10.20.30.40")) == Route("10.20.30.0/24", "10.20.30.40")
+    assert route(line(host="2001:db8::7")) == Route("2001:db8::/64", "2001:db8::7")
+    assert route(line(host="dcu-7.example")) == Route("dcu-7.example", "dcu-7.example")
+    assert route(line(host="10.20.30.40", segment="radio-3")) == Route("radio-3", "10.20.30.40")
+    assert route(LineSection(name="l", kind="dial-in")) == Route()
+    assert route(LineSection(name="l", kind="serial", device="/dev/ttyS0")) is None
+
+
+def test_too_few_files_for_the_lines_are_told(tmp_path: Path) -> None:
+    config = load(write(tmp_path, GOOD))
+    needed = files_needed(config)
+    assert too_few_files(config, needed) is None
+    assert f"LimitNOFILE={needed}" in (too_few_files(config, needed - 1) or "")
 
 
 def test_central_alone_releases_entries_unless_the_configuration_names_others() -> None:

@@ -19,6 +19,7 @@ from protocols.line import Line
 from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from tests.support.conformance import FarEnd, check_line
+from tests.support.files import files_open
 from tests.support.tcp_server import HOST, tcp_server
 from tests.support.waiting import passed
 
@@ -133,6 +134,23 @@ async def test_conforms(kind: str, tmp_path: Path) -> None:
             far.close()
 
     await check_line(tcp_pair if kind == "tcp" else pty_pair)
+
+
+async def test_a_bus_works_beside_more_files_than_select_can_watch(tmp_path: Path) -> None:
+    """`select()` ends at descriptor 1,023: an edge with a thousand sockets read no serial bus any more."""
+    with files_open(1_100):
+        far = PtyEnd(tmp_path / "bus")
+        line = SerialLine("bus", str(far.link))
+        try:
+            async with line.exclusive() as io:
+                await io.send(b"question")
+                assert await far.read(8) == b"question"
+                await far.write(b"answer")
+                assert await io.receive(1.0) == b"answer"
+                assert max(int(one.name) for one in Path("/proc/self/fd").iterdir()) > 1_100
+        finally:
+            await line.close()
+            far.close()
 
 
 async def test_refused_and_missing_lines_say_why(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, field
 
+from gateway.contract.batches import parse_batch
 from gateway.contract.consumer_rule import ConsumerState
-from gateway.contract.envelope import Parsed, parse, parse_batch
-from gateway.contract.messages import Batch, Status
+from gateway.contract.envelope import Parsed, parse
+from gateway.contract.messages import Batch, Status, StatusChanges
 from gateway.contract.topics import TopicKind, Topics
 from gateway.errors import PeerError
 from gateway.mqtt.connection import MqttMessage, MqttSettings, connect
@@ -26,6 +27,7 @@ class Billing:
     raw: list[tuple[str, bytes]] = field(default_factory=list)
     batches: list[Parsed[Batch]] = field(default_factory=list)
     statuses: list[Status] = field(default_factory=list)
+    changes: list[StatusChanges] = field(default_factory=list)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
@@ -42,7 +44,13 @@ class Billing:
 
     async def _run(self) -> None:
         topics = Topics(self.settings.root)
-        kinds = (TopicKind.READINGS, TopicKind.EVENTS, TopicKind.GAPS, TopicKind.STATUS)
+        kinds = (
+            TopicKind.READINGS,
+            TopicKind.EVENTS,
+            TopicKind.GAPS,
+            TopicKind.STATUS,
+            TopicKind.STATUS_CHANGES,
+        )
         while True:
             try:
                 async with connect(self.settings, password=self.password, manual_ack=True) as connection:
@@ -58,6 +66,9 @@ class Billing:
         self.raw.append((message.topic, message.payload))
         if topics.parse(message.topic).kind is TopicKind.STATUS:
             self.statuses.append(parse(message.payload, Status).data)
+            return
+        if topics.parse(message.topic).kind is TopicKind.STATUS_CHANGES:
+            self.changes.append(parse(message.payload, StatusChanges).data)
             return
         batch = parse_batch(message.payload)
         self.batches.append(batch)

@@ -23,7 +23,7 @@ from tests.support.waiting import PATIENCE, wait_until
 
 DEPLOY = ROOT / "deploy"
 SHIPPED_ROOT = "kesco"
-ROOTS = (SHIPPED_ROOT, "kanpur", "test")
+ROOTS = (SHIPPED_ROOT, "kanpur", "meters", "test")
 PLACES = {"listener", "cafile", "certfile", "keyfile", "tls_version", "password_file", "acl_file"}
 """Settings of the shipped file that name places of the machine, with those that need them."""
 
@@ -102,6 +102,16 @@ class Mosquitto:
     def stop(self) -> None:
         """End it in good order."""
         self._end(signal.SIGTERM)
+
+    def hang(self) -> None:
+        """Keep its connections and answer nothing, until `go_on`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Go on after `hang`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> Mosquitto:
         return self.start()

@@ -210,6 +210,9 @@ data = "{folder / role}"
 secrets = "{folder / "town" / "keys"}"
 roles = ["{role}"]
 
+[time]
+trust = "host"
+
 [mqtt]
 port = {port}
 username = "{"central" if role == "central" else f"{role}-1"}"

@@ -171,6 +171,7 @@ def test_another_serial_at_a_known_address_binds_nothing(cli: Cli, cli_town: Tow
         "ABB:99999999",
         "--usage-point",
         "UP-0500",
+        "--new-usage-point",
         "-c",
         other,
         "--central",
@@ -185,7 +186,11 @@ def test_another_serial_at_a_known_address_binds_nothing(cli: Cli, cli_town: Tow
 def test_commission_the_meter_in_stock_with_proof(cli: Cli, cli_town: Town, edge: Path) -> None:
     stock = in_stock(cli_town)
     where = ("-c", edge, "--central", central(cli_town))
-    proof = cli("commission", stock.meter, "--usage-point", "UP-0700", *where, "--json").json
+    said = cli.refuses("commission", stock.meter, "--usage-point", "UP-0700", *where, code=2)
+    assert "no usage point `UP-0700`. Did you mean `UP-0" in said
+    assert "--new-usage-point" in said
+    new = ("--usage-point", "UP-0700", "--new-usage-point")
+    proof = cli("commission", stock.meter, *new, *where, "--json").json
     assert (proof["nameplate"], proof["usage_point"]) == (stock.meter, "UP-0700")
     held = in_ledger(cli_town, proof["capture_id"])
     assert held[ENERGY] == proof["energy"].removesuffix(" Wh")

@@ -12,6 +12,7 @@ import pytest
 from gateway.cli.service.consumer import Consumer, listen
 from gateway.contract.envelope import parse, wrap
 from gateway.contract.messages import Ack, AttributedAccount, AttributionChanged, NamingChanged, ReplayRequest
+from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion
 from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from tests.support.central.samples import NOW, T0, batch, capture, octets
@@ -62,13 +63,16 @@ async def test_listen_prints_accounts_and_answers(tmp_path: Path) -> None:
                 account_id="acc-1", account_number=None, legacy_number="KE-1", usage_point="UP-1"
             )
             span = AttributionChanged(
-                meter="GEN:1", since=T0, until=None, old=(), new=(account,), directory_version=1
+                meter="GEN:1", since=T0, new=(account,), directory=DirectoryVersion(NO_GENERATION, 1)
             )
             await central.publish(TOPICS.attributions(), wrap(span, id="1", source="/central", time=NOW))
             assert "GEN:1 2026-11-01T00:00:00Z .. open: nobody -> acc-1" in await seen(lines, "belongs")
             assert "acc-1 (normal)" in await seen(lines, "now ")
             name = NamingChanged(
-                account_id="acc-1", kind="account_number", old=None, new="0123456789", directory_version=2
+                account_id="acc-1",
+                kind="account_number",
+                new="0123456789",
+                directory=DirectoryVersion(NO_GENERATION, 2),
             )
             await central.publish(TOPICS.attributions(), wrap(name, id="2", source="/central", time=NOW))
             assert "now       0123456789 (normal)" in await seen(lines, "now       0123456789")

@@ -137,3 +137,60 @@ def test_directory_keys_are_private_and_made_once(cli: Cli, tmp_path: Path) -> N
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     cli("directory", "keys", folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == made
+
+
+# remove, move-out, move-in, undo
+
+
+def version(cli: Cli, data: Path) -> int:
+    return int(cli("directory", "show", "--data", data, "--json").json["version"])
+
+
+def test_a_tenant_moves_out_and_another_in(cli: Cli, data: Path) -> None:
+    when = "2026-11-10T10:00:00+05:30"
+    out = cli("directory", "move-out", "UP-1", "--at", when, "--data", data, "--json").json
+    assert (out["applied"], out["directory_version"]) == (True, 2)
+    (span,) = out["changes"]
+    assert (span["what"], span["old"], span["new"]) == ("GEN:10000001", "KE0000001 at UP-1", "not_a_consumer")
+    words = ("--legacy-number", "ke0000009", "--at", when, "--data", data)
+    assert "no account has the legacy_number `KE0000009`" in cli.refuses(
+        "directory", "move-in", "UP-1", *words, code=2
+    )
+    moved = cli("directory", "move-in", "UP-1", *words, "--new", "--payment", "prepaid").out
+    assert "changed hands" in moved
+    assert "KE0000009 at UP-1" in moved
+    rows = cli("directory", "show", "GEN:10000001", "--data", data, "--json").json
+    assert [row["legacy_number"] for row in rows] == ["KE0000001", "KE0000009"]
+
+
+def test_a_dry_run_of_a_move_says_all_and_changes_nothing(cli: Cli, data: Path) -> None:
+    words = ("--at", "2026-11-10", "--data", data, "--dry-run")
+    for command in (("move-out", "UP-1"), ("remove", "GEN:10000001")):
+        said = cli("directory", *command, *words).out
+        assert "nothing changed" in said
+        assert "would change hands" in said
+        assert "KE0000001 at UP-1" in said
+    assert version(cli, data) == 1
+
+
+def test_a_move_is_undone_by_a_later_change_set(cli: Cli, data: Path) -> None:
+    before = cli("directory", "show", "GEN:10000001", "--data", data, "--json").json
+    cli("directory", "remove", "GEN:10000001", "--at", "2026-11-10", "--data", data)
+    assert "change set 2" in cli.refuses("directory", "undo", 1, "--data", data, code=2)
+    undone = cli("directory", "undo", 2, "--data", data, "--json").json
+    assert (undone["directory_version"], undone["changes"][0]["new"]) == (3, "KE0000001 at UP-1")
+    assert cli("directory", "show", "GEN:10000001", "--data", data, "--json").json == before
+
+
+def test_mistyped_names_are_refused_with_the_nearest(cli: Cli, data: Path) -> None:
+    words = ("--at", "2026-11-10", "--data", data)
+    assert "Did you mean `UP-1`" in cli.refuses("directory", "move-out", "up1", *words, code=2)
+    said = cli.refuses("directory", "remove", "GEN:1000001", *words, code=2)
+    assert "`GEN:10000001`" in said
+    said = cli.refuses("directory", "move-in", "UP-3", "--legacy-number", "KE000001", *words, code=2)
+    assert "Did you mean `KE0000001`" in said
+    assert "it must move out first" in cli.refuses(
+        "directory", "move-in", "UP-1", "--legacy-number", "KE0000002", *words, code=2
+    )
+    assert "name the account" in cli.refuses("directory", "move-in", "UP-1", *words, code=2)
+    assert version(cli, data) == 1

@@ -13,12 +13,13 @@ import pytest
 from markupsafe import Markup
 
 import gateway.web
-from gateway.central.portal.view_models import IssueKind, Severity
+from gateway.central.portal.view_models import CentralState, IssueKind, Severity
 from gateway.contract.messages import Alarm, Status
 from gateway.web.charts import Bar, bar_chart, nice_top
 from gateway.web.i18n import Words, catalogue, choose_language, grouped, masked
 from mapping.changes import Name
 from mapping.directory import NumberKind, Role
+from tests.support.central.samples import tell_status
 from tests.support.web.client import TestClient
 from tests.support.web.seed import NOW, NUMBERS, SECRET, Town, capture, live, town, value, wallet
 from tests.support.web.steps import ask, login
@@ -112,7 +113,7 @@ def test_hostile_values_are_escaped_on_the_operators_page(client: TestClient, se
     told = Status(
         gateway="edge-9", online=True, version="1", journal="j", at=NOW, alarms=(Alarm(code="x", text=EVIL),)
     )
-    seeded.ledger.statuses.put("edge-9", told.model_dump_json(), NOW)
+    tell_status(seeded.ledger, told)
     seeded.writer.write(live("GEN:<b>bold</b>", NOW, 5))
     for lang in ("en", "hi"):
         text = client.get(f"/operator?lang={lang}").text
@@ -166,10 +167,10 @@ def test_overview_names_each_fault_with_its_age(client: TestClient) -> None:
     kinds = {issue["kind"] for issue in document["issues"]}
     assert kinds == {
         "dead_meter", "line_down", "journal_alarm", "edge_offline", "identity_mismatch", "meter_clock",
-        "unattributed", "backlog", "never_read", "gap_open",
+        "unattributed", "backlog", "never_read", "gap_open", "meters_claimed",
     }  # fmt: skip
     silent = next(i for i in document["issues"] if i["kind"] == "dead_meter")
-    assert silent["where"] == "GEN:10000003"
+    assert silent["meters"] == ["GEN:10000003"]
     assert silent["age_seconds"] == 26 * 3600
     assert silent["what"] == "Meter is silent"
     assert silent["what_to_do"]
@@ -247,7 +248,8 @@ def test_no_key_is_unused_and_none_is_missing() -> None:
     used |= {f"op.{word}" for word in ("up", "down", "idle", "busy", "unknown", "relay_open", "relay_closed")}
     used |= {f"op.meter_{state}" for state in ("heard", "silent", "never")}
     used |= {f"home.{word}" for word in ("fresh", "old", "stale", "left", "owing", "zero")}
-    used |= {f"home.supply_{state}" for state in ("on", "off", "unknown")}
+    used |= {f"home.supply_{state}" for state in ("on", "off", "unknown", "was_on", "was_off")}
+    used |= {f"op.central_{state}" for state in CentralState}
     for key in ("wait", "missing", "form", "session", "broken", "closed"):
         used |= {f"error.{key}", f"error.{key}_title"}
     keys = set(catalogue("en"))

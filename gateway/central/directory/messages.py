@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import zip_longest
 
 from gateway.contract.envelope import DIRECTORY_TYPE, wrap
 from gateway.contract.messages import (
@@ -14,9 +15,10 @@ from gateway.contract.messages import (
     NamingChanged,
     Signed,
 )
+from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion, Generation
 from gateway.contract.signing import DIRECTORY_TYP, sign
 from mapping import instants, snapshot_json
-from mapping.directory import AttributionSpan, NamingChange, NumberKind
+from mapping.directory import AttributionSpan, Holder, NamingChange, NumberKind, Unattributed
 from mapping.snapshot import DirectorySnapshot
 
 SOURCE = "/central"
@@ -38,57 +40,90 @@ def part_message(gateway: str, part: DirectorySnapshot, *, key: bytes, at: datet
     return wrap(signed, id=identity, source=SOURCE, time=at, type=DIRECTORY_TYPE)
 
 
-def attribution_message(span: AttributionSpan, snapshot: DirectorySnapshot) -> AttributionChanged:
+def attribution_message(
+    span: AttributionSpan, snapshot: DirectorySnapshot, generation: Generation
+) -> AttributionChanged:
     """Write a span of changed attribution with the names that its accounts have in that version."""
+    old, _ = _holder(span.old, snapshot, span.version - 1)
+    new, reason = _holder(span.new, snapshot, span.version)
     return AttributionChanged(
         meter=span.meter,
         since=span.start,
         until=span.end,
-        old=tuple(_accounts(span, span.old, snapshot, span.version - 1)),
-        new=tuple(_accounts(span, span.new, snapshot, span.version)),
-        directory_version=span.version,
+        old=old,
+        new=new,
+        reason=reason,
+        directory=DirectoryVersion(generation, span.version),
     )
 
 
-def _accounts(
-    span: AttributionSpan, ids: Iterable[str], snapshot: DirectorySnapshot, version: int
-) -> Iterable[AttributedAccount]:
-    held = {
-        segment.account_id: segment.usage_point
-        for segment in snapshot.timeline(span.meter, version)
-        if segment.start <= span.start < segment.end
-    }
-    for account_id in ids:
-        yield AttributedAccount(
-            account_id=account_id,
-            account_number=snapshot.name(account_id, NumberKind.ACCOUNT, version),
-            legacy_number=snapshot.name(account_id, NumberKind.LEGACY, version),
-            usage_point=held[account_id],
-        )
+def _holder(
+    who: Holder | Unattributed, snapshot: DirectorySnapshot, version: int
+) -> tuple[tuple[AttributedAccount, ...], Unattributed | None]:
+    """Return the account with its names in a version, or why there is none."""
+    if not isinstance(who, Holder):
+        return (), who
+    account = AttributedAccount(
+        account_id=who.account_id,
+        account_number=snapshot.name(who.account_id, NumberKind.ACCOUNT, version),
+        legacy_number=snapshot.name(who.account_id, NumberKind.LEGACY, version),
+        usage_point=who.usage_point,
+    )
+    return (account,), None
 
 
-def naming_message(change: NamingChange) -> NamingChanged:
+def naming_message(change: NamingChange, generation: Generation) -> NamingChanged:
     """Write a change of an account's number."""
     return NamingChanged(
         account_id=change.account_id,
         kind="legacy" if change.kind is NumberKind.LEGACY else "account_number",
         old=change.old,
         new=change.new,
-        directory_version=change.version,
+        directory=DirectoryVersion(generation, change.version),
     )
 
 
 def change_messages(
-    spans: Iterable[AttributionSpan], names: Iterable[NamingChange], snapshot: DirectorySnapshot, at: datetime
+    spans: Iterable[AttributionSpan],
+    names: Iterable[NamingChange],
+    snapshot: DirectorySnapshot,
+    at: datetime,
+    *,
+    generation: Generation = NO_GENERATION,
 ) -> list[bytes]:
     """Write the changes of one version in their envelopes; the same version gives the same ids."""
     messages = []
     for span in spans:
-        since = instants.micros(span.start)
-        identity = f"attribution/{span.version}/{span.meter}/{since}"
-        message = attribution_message(span, snapshot)
+        message = attribution_message(span, snapshot, generation)
+        identity = f"attribution/{message.directory}/{span.meter}/{instants.micros(span.start)}"
         messages.append(wrap(message, id=identity, source=SOURCE, time=at))
     for change in names:
-        identity = f"naming/{change.version}/{change.account_id}/{change.kind.value}"
-        messages.append(wrap(naming_message(change), id=identity, source=SOURCE, time=at))
+        named = naming_message(change, generation)
+        identity = f"naming/{named.directory}/{change.account_id}/{change.kind.value}"
+        messages.append(wrap(named, id=identity, source=SOURCE, time=at))
+    return messages
+
+
+def standing_messages(
+    meter: str, snapshot: DirectorySnapshot, at: datetime, *, generation: Generation = NO_GENERATION
+) -> list[bytes]:
+    """Write whose a meter is over all time, whatever was told before: of this state nothing is left out.
+
+    A consumer that holds other statements, of a life that was set back or of none, is right after it.
+    """
+    stands = [(None, Unattributed.NO_ACCOUNT), *snapshot.standing(meter)]
+    messages = []
+    for (since, who), following in zip_longest(stands, stands[1:]):
+        new, reason = _holder(who, snapshot, snapshot.version)
+        message = AttributionChanged(
+            meter=meter,
+            since=since,
+            until=None if following is None else following[0],
+            new=new,
+            reason=reason,
+            directory=DirectoryVersion(generation, snapshot.version),
+        )
+        begin = "ever" if since is None else instants.micros(since)
+        identity = f"standing/{message.directory}/{meter}/{begin}"
+        messages.append(wrap(message, id=identity, source=SOURCE, time=at))
     return messages

@@ -2,43 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 import structlog
 
 from gateway.central.intake.messages import RefusedMessage, take
-from gateway.central.intake.salvage import SpoiledEntry, TakenBatch, entry_alone
+from gateway.central.intake.salvage import SpoiledEntry, TakenBatch
+from gateway.central.ledger.authority import (
+    FOREIGN_JOURNAL,
+    NOT_ALLOCATED,
+    TOO_MANY_CLAIMS,
+    UNREADABLE,
+    WRONG_EPOCH,
+    Refusal,
+)
+from gateway.central.ledger.ingest import quarantined
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.records import IngestResult, JournalState, ReceivedBatch
-from gateway.central.ledger.revisions import sequence
-from gateway.contract.messages import MAX_SEQ, Balance, DirectoryRequest, Status
+from gateway.central.ledger.records import IngestResult, JournalState, QuarantineGroup, ReceivedBatch
+from gateway.central.ledger.revisions import entries_of
+from gateway.central.ledger.statuses import ToldStatus
+from gateway.contract.entries import entries_alone
+from gateway.contract.field import visited_gateway
+from gateway.contract.messages import Balance, DirectoryRequest, Status, StatusChanges, StatusVersion1
 from gateway.contract.topics import Topics
 from gateway.errors import ContractError
 
 UNSTORABLE = (ContractError, ValueError, TypeError, ArithmeticError, LookupError)
 """What one hostile message may cause: it is set aside, and the others go on."""
 
+RELEASED: Final = frozenset({NOT_ALLOCATED, WRONG_EPOCH, TOO_MANY_CLAIMS})
+"""Why entries wait in quarantine that a change of allocations may release."""
+
 log = structlog.get_logger("gateway.central.intake")
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """A message with the time of its arrival."""
+    """A message with the time of its arrival; `heard_at` is that of the machine, where time is simulated."""
 
     topic: str
     payload: bytes
     at: datetime
+    retained: bool = False
+    heard_at: datetime | None = None
 
 
 @dataclass(slots=True)
 class HandledMessages:
-    """What became of a handful of messages."""
+    """What became of a handful of messages; `behind` are gateways whose changes were missed, None: not looked."""
 
     result: IngestResult = field(default_factory=IngestResult)
     journals: dict[str, JournalState] = field(default_factory=dict)
-    statuses: list[Status] = field(default_factory=list)
+    statuses: list[Status | StatusVersion1] = field(default_factory=list)
+    behind: frozenset[str] | None = None
     requests: list[DirectoryRequest] = field(default_factory=list)
     set_aside: int = 0
 
@@ -53,42 +72,65 @@ class MessageStore:
     def handle(self, messages: Sequence[ReceivedMessage]) -> HandledMessages:
         """Store everything that can be stored; all of it is durable on return."""
         handled = HandledMessages()
-        batches: list[tuple[ReceivedMessage, ReceivedBatch]] = []
-        spoiled: list[tuple[ReceivedMessage, str, SpoiledEntry]] = []
+        batches: list[ReceivedBatch] = []
+        spoiled: list[tuple[ReceivedBatch, SpoiledEntry]] = []
+        told: list[tuple[ToldStatus, datetime, bool]] = []
         for message in messages:
             item = take(self._topics, message.topic, message.payload)
             if isinstance(item, RefusedMessage):
                 self._set_aside(handled, message, item)
             elif isinstance(item, TakenBatch):
-                received = ReceivedBatch(batch=item.batch, bodies=item.bodies, at=message.at)
-                batches.append((message, received))
-                spoiled += [(message, item.batch.journal, entry) for entry in item.spoiled]
-            elif isinstance(item, Status):
-                self._ledger.statuses.put(item.gateway, item.model_dump_json(), message.at)
-                handled.statuses.append(item)
+                received = ReceivedBatch(
+                    batch=item.batch,
+                    bodies=item.bodies,
+                    at=message.at,
+                    topic=message.topic,
+                    payload=message.payload,
+                )
+                batches.append(received)
+                spoiled += [(received, entry) for entry in item.spoiled]
+            elif isinstance(item, Status | StatusVersion1 | StatusChanges):
+                told.append((item, message.heard_at or message.at, message.retained))
+                if not isinstance(item, StatusChanges):
+                    self._hear_journal(handled, message, item)
             elif isinstance(item, Balance):
                 self._ledger.balances.put(item.account_id, item.at, item.model_dump_json(), message.at)
             else:
                 self._ledger.edges.set_meters(item.gateway, item.meters)
                 handled.requests.append(item)
+        if told:
+            self._ledger.statuses.take(told)
+            handled.behind = frozenset(self._ledger.statuses.behind())
         if batches:
             self._store(handled, batches)
-        # After the good entries of the same batch: should this process die in between, the whole batch comes
-        # again, and an entry must not be given up while its neighbours are not even stored.
-        for message, journal, entry in spoiled:
-            alone = ReceivedMessage(message.topic, entry.payload, message.at)
-            self._give_up(handled, alone, journal, entry.seq, RefusedMessage("malformed", entry.detail))
-        known = {received.batch.journal for _, received in batches}
+        for received, entry in spoiled:
+            self._set_apart(handled, received, entry.seq, entry.payload, entry.meter, entry.detail)
+        known = {received.batch.journal for received in batches}
         known |= {status.journal for status in handled.statuses}
         handled.journals = {journal: self._ledger.journals.state(journal) for journal in known}
         return handled
 
-    def _store(
-        self, handled: HandledMessages, batches: Sequence[tuple[ReceivedMessage, ReceivedBatch]]
+    def _hear_journal(
+        self, handled: HandledMessages, message: ReceivedMessage, status: Status | StatusVersion1
     ) -> None:
+        """Note what a status says of its journal, unless that is another gateway's.
+
+        It would lead acknowledgements and replays astray.
+        """
+        owner = self._ledger.journals.state(status.journal).gateway
+        if owner in ("", status.gateway):
+            handled.statuses.append(status)
+        else:
+            detail = f"journal {status.journal} belongs to {owner}"
+            self._set_aside(handled, message, RefusedMessage(FOREIGN_JOURNAL, detail))
+
+    def _store(self, handled: HandledMessages, batches: Sequence[ReceivedBatch]) -> None:
         """Store batches in one transaction; where that fails, look for the entry that makes it fail."""
         try:
-            handled.result += self._ledger.ingest([received for _, received in batches])
+            result = self._ledger.ingest(batches)
+            handled.result += result
+            if result.turned_away:
+                log.error("quarantine_full", gateway=batches[-1].batch.gateway, entries=result.turned_away)
         except UNSTORABLE as error:
             # First every batch by itself, since one edge's poison must not hold back another's readings; then
             # that one in halves, until the bad entry stands alone.
@@ -96,34 +138,32 @@ class MessageStore:
                 for one in batches:
                     self._store(handled, [one])
                 return
-            message, received = batches[0]
-            numbers = sequence(received.batch)
-            refused = RefusedMessage("cannot_be_stored", str(error))
-            if len(numbers) > 1:
+            received = batches[0]
+            entries = entries_of(received.batch)
+            if len(entries) > 1:
                 for half in received.halves():
-                    self._store(handled, [(message, half)])
-            elif numbers and numbers[0] is not None:
-                alone = ReceivedMessage(message.topic, entry_alone(message.payload, numbers[0]), message.at)
-                self._give_up(handled, alone, received.batch.journal, numbers[0], refused)
+                    self._store(handled, [half])
+            elif entries and entries[0].seq is not None:
+                (entry,) = entries
+                alone = entries_alone(received.payload, {entries[0].seq})[entries[0].seq]
+                self._set_apart(handled, received, entries[0].seq, alone, entry.meter, str(error))
             else:
-                self._set_aside(handled, message, refused)
+                whole = ReceivedMessage(received.topic, received.payload, received.at)
+                self._set_aside(handled, whole, RefusedMessage("cannot_be_stored", str(error)))
 
-    def _give_up(
+    def _set_apart(
         self,
         handled: HandledMessages,
-        message: ReceivedMessage,
-        journal: str,
+        received: ReceivedBatch,
         seq: int,
-        refused: RefusedMessage,
+        payload: bytes,
+        meter: str,
+        detail: str,
     ) -> None:
-        """Set one entry aside; when it comes again unchanged, let the journal's count go on without it.
-
-        A hole that cannot close would stop all that follows; once could be an accident on the way.
-        """
-        times = self._set_aside(handled, message, refused)
-        if times > 1 and 1 <= seq <= MAX_SEQ:
-            reason = f"dead letter: {refused.detail}"[:500]
-            self._ledger.journals.declare_lost(journal, seq, seq, reason, message.at)
+        """Keep one entry that this program cannot take, and let its journal's count go on: a newer one may."""
+        refusal = Refusal(UNREADABLE, detail)
+        handled.result += self._ledger.set_apart(quarantined(received, seq, payload, meter, refusal))
+        log.warning("entry_quarantined", topic=received.topic, seq=seq, reason=UNREADABLE, error=detail)
 
     def _set_aside(self, handled: HandledMessages, message: ReceivedMessage, refused: RefusedMessage) -> int:
         handled.set_aside += 1
@@ -132,6 +172,31 @@ class MessageStore:
         )
         log.warning("message_set_aside", topic=message.topic, reason=refused.reason, error=refused.detail)
         return times
+
+    def waiting(self, reasons: Collection[str]) -> list[QuarantineGroup]:
+        """Return what waits in quarantine for one of these reasons and may be believed now."""
+        return [
+            group
+            for group in self._ledger.quarantine.groups()
+            if group.reason in reasons and self._may_be_believed(group)
+        ]
+
+    def take_again(
+        self, group: QuarantineGroup, after: tuple[str, int] = ("", 0)
+    ) -> tuple[HandledMessages, tuple[str, int] | None]:
+        """Take some entries of a group again, from behind `after` on; return with them how far, None at the end."""
+        some = self._ledger.quarantine.entries(
+            group.gateway, meter=group.meter, reasons={group.reason}, after=after
+        )
+        # With the time at which they came: what is judged by its age or order is judged as it was.
+        again = [ReceivedMessage(one.topic, one.payload, one.received_at) for one in some]
+        return self.handle(again), (some[-1].journal, some[-1].seq) if some else None
+
+    def _may_be_believed(self, group: QuarantineGroup) -> bool:
+        if group.reason == UNREADABLE:
+            return True  # a newer program may read what an older one could not
+        history = self._ledger.allocations.history(group.meter)
+        return any(one.gateway == visited_gateway(group.gateway) for one in history)
 
     def redrive(self, letter_id: int, at: datetime) -> HandledMessages:
         """Try a dead letter again, after whatever made it fail was repaired; gone when it is stored.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from gateway.central.ledger.records import JournalState
-from gateway.contract.messages import Ack, ReplayRequest, Status
+from gateway.contract.messages import Ack, ReplayRequest, Status, StatusVersion1
 from gateway.contract.replay import ReplayPlanner
 
 CENTRAL = "central"
@@ -48,7 +48,7 @@ class JournalWatch:
         known.state = replace(state, gateway=known.gateway)
         self._plan(known, now)
 
-    def announced(self, status: Status, now: float) -> None:
+    def announced(self, status: Status | StatusVersion1, now: float) -> None:
         """Note what an edge says that its journal holds: entries that never came at all are holes too."""
         known = self._journals[status.journal]
         known.gateway = status.gateway

@@ -7,21 +7,23 @@ from typing import Final
 
 from gateway.central.intake.salvage import TakenBatch, salvage
 from gateway.central.ledger.bodies import bodies
-from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE, parse, parse_batch
-from gateway.contract.messages import Balance, DirectoryRequest, Status
+from gateway.contract.batches import parse_batch_of_version_1
+from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE, parse, parse_status
+from gateway.contract.messages import Balance, DirectoryRequest, Status, StatusChanges, StatusVersion1
 from gateway.contract.topics import TopicKind, TopicName, Topics
 from gateway.errors import ContractError
 
 MAX_BATCH: Final = 4 << 20
 """Largest batch that is parsed, in octets."""
 
-Item = TakenBatch | Status | DirectoryRequest | Balance
+Item = TakenBatch | Status | StatusVersion1 | StatusChanges | DirectoryRequest | Balance
 
 SUBSCRIBED: Final = (
     TopicKind.READINGS,
     TopicKind.EVENTS,
     TopicKind.GAPS,
     TopicKind.STATUS,
+    TopicKind.STATUS_CHANGES,
     TopicKind.DIRECTORY_REQUEST,
     TopicKind.BALANCE,
 )
@@ -60,12 +62,14 @@ def take(topics: Topics, topic: str, payload: bytes) -> Item | RefusedMessage:
 
 def _read(name: TopicName, payload: bytes) -> Item:
     if name.kind in _BATCH_TYPE:
-        parsed = parse_batch(payload, limit=MAX_BATCH)
+        parsed = parse_batch_of_version_1(payload, limit=MAX_BATCH)
         if parsed.type != _BATCH_TYPE[name.kind]:
             raise ContractError(f"$.type: {parsed.type!r} does not belong on a topic of {name.kind}")
         return TakenBatch(parsed.data, bodies(payload, parsed.data))
     if name.kind is TopicKind.STATUS:
-        return parse(payload, Status).data
+        return parse_status(payload).data
+    if name.kind is TopicKind.STATUS_CHANGES:
+        return parse(payload, StatusChanges).data
     if name.kind is TopicKind.DIRECTORY_REQUEST:
         return parse(payload, DirectoryRequest).data
     if name.kind is TopicKind.BALANCE:

@@ -9,18 +9,22 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from gateway.central.ledger.bodies import written_from
+from gateway.contract.entries import entry_alone
 from gateway.contract.messages import Batch, Capture, Gap, Message
 
 MAX_ENTRIES: Final = 5_000
 """Entries of one batch that are looked at one by one; an honest batch has some hundreds."""
+MAX_NAME: Final = 200
+"""Characters of the name of a meter, as the contract has it."""
 _LISTS: Final[tuple[tuple[str, type[Message]], ...]] = (("captures", Capture), ("gaps", Gap))
 
 
 @dataclass(frozen=True, slots=True)
 class SpoiledEntry:
-    """One entry that cannot be taken: its number, an envelope with it alone, and what is wrong."""
+    """One entry that cannot be taken: its number and meter, an envelope with it alone, and what is wrong."""
 
     seq: int
+    meter: str
     payload: bytes
     detail: str
 
@@ -56,7 +60,7 @@ def salvage(payload: bytes) -> TakenBatch | None:
         try:
             entry = model.model_validate_json(json.dumps(raw))
         except (ValidationError, ValueError, RecursionError) as error:
-            spoiled.append(SpoiledEntry(seq, _alone(envelope, name, raw, seq), _what_is_wrong(error)))
+            spoiled.append(_spoiled(envelope, name, raw, _what_is_wrong(error)))
             continue
         good[name].append(entry)
         if isinstance(entry, Capture):
@@ -68,25 +72,10 @@ def salvage(payload: bytes) -> TakenBatch | None:
     return TakenBatch(batch, tuple(bodies), tuple(spoiled))
 
 
-def entry_alone(payload: bytes, seq: int) -> bytes:
-    """Return the envelope of one entry of a batch; the payload itself when it has no such entry."""
-    envelope = json.loads(payload)
-    for name, _ in _LISTS:
-        for raw in envelope["data"].get(name) or []:
-            if raw.get("seq") == seq:
-                return _alone(envelope, name, raw, seq)
-    return payload
-
-
-def _alone(envelope: dict[str, Any], name: str, raw: Any, seq: int) -> bytes:
-    """Return the same envelope with one entry, so that it can be driven again once what refused it is mended.
-
-    Whatever batch it came in, the octets are the same: an entry that comes again is known again.
-    """
-    data = {**envelope["data"], "captures": [], "gaps": [], name: [raw], "first_seq": seq, "last_seq": seq}
-    time = raw.get("received_at") or raw.get("noticed_at") or envelope.get("time")
-    alone = {"id": f"{data['journal']}/{seq}-{seq}", "time": time, "data": data}
-    return json.dumps({**envelope, **alone}, sort_keys=True).encode()
+def _spoiled(envelope: dict[str, Any], name: str, raw: dict[str, Any], detail: str) -> SpoiledEntry:
+    meter, seq = raw.get("meter"), raw["seq"]
+    named = meter if isinstance(meter, str) and len(meter) <= MAX_NAME else ""
+    return SpoiledEntry(seq, named, entry_alone(envelope, name, raw, seq), detail)
 
 
 def _what_is_wrong(error: Exception) -> str:

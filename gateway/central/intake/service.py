@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import monotonic
 from typing import TypeVar
 
@@ -13,19 +15,23 @@ import structlog
 
 from gateway.backoff import Backoff
 from gateway.central.directory.service import DirectoryService
-from gateway.central.intake.batches import HandledMessages, MessageStore, ReceivedMessage
+from gateway.central.intake.batches import RELEASED, HandledMessages, MessageStore, ReceivedMessage
 from gateway.central.intake.journals import JournalWatch
+from gateway.central.intake.listings import ListingWatch
 from gateway.central.intake.messages import SUBSCRIBED
+from gateway.central.intake.time_answers import TimeAnswers
+from gateway.central.ledger.authority import UNREADABLE
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState
 from gateway.contract.envelope import wrap
+from gateway.contract.messages import StatusRequest
 from gateway.contract.replay import ReplayPlanner
-from gateway.contract.topics import Topics
+from gateway.contract.topics import NEW_IN_2, TopicKind, Topics
 from gateway.errors import PeerError, PeerRefusedLogin
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
-from protocols.clock import SystemClock
+from protocols.clock import NowSource, SystemClock
 from protocols.session import Clock
 
 SOURCE = "/central"
@@ -33,6 +39,8 @@ SESSION_EXPIRY = 7 * 86_400
 """Seconds that the broker keeps our messages while we are away, where the settings say nothing."""
 GROUP = 200
 """Most messages of one transaction."""
+SIGN_EVERY = 15.0
+"""Seconds between central's signs of life in the ledger; a change of the connection is noted at once."""
 WAITING = 1_000
 """Most messages in memory; more stay with the broker."""
 
@@ -68,7 +76,10 @@ class CentralStatistics:
 
 
 class Central:
-    """One central; `run` serves until cancelled. The broker gets its PUBACK only for what is stored."""
+    """One central; `run` serves until cancelled. The broker gets its PUBACK only for what is stored.
+
+    `wall` is the time of the machine, by which it is judged who is alive; `clock` may be a simulation's.
+    """
 
     def __init__(
         self,
@@ -76,8 +87,10 @@ class Central:
         settings: MqttSettings,
         ledger: Ledger,
         clock: Clock | None = None,
+        wall: NowSource | None = None,
         password: bytes | None = None,
         directory: DirectoryService | None = None,
+        times: TimeAnswers | None = None,
         options: CentralOptions | None = None,
     ) -> None:
         expiry = settings.session_expiry or SESSION_EXPIRY
@@ -85,15 +98,20 @@ class Central:
         self._topics = Topics(settings.root)
         self._ledger = ledger
         self._clock = clock or SystemClock()
+        self._wall = wall or SystemClock()
+        self._changed = asyncio.Event()
         self._password = password
         self._directory = directory
+        self._times = times
         options = options or CentralOptions()
         self._ack_interval = options.ack_interval
         self._messages = MessageStore(ledger, self._topics)
         planner = ReplayPlanner(options.patience, options.most_patience)
         self._journals = JournalWatch(planner, lost_after=options.lost_after)
+        self._listings = ListingWatch()
         self._worker = ThreadPoolExecutor(1, "ledger")
         self._statistics = CentralStatistics()
+        self._released: int | None = None
 
     def statistics(self) -> CentralStatistics:
         """Return the counters since the start, frozen."""
@@ -102,6 +120,7 @@ class Central:
     async def run(self) -> None:
         """Connect, serve, reconnect with back-off; ends only by cancellation."""
         backoff = Backoff(0.2, 30.0)
+        signs = asyncio.create_task(self._leave_signs())
         try:
             for state in await self._work(self._ledger.journals.all):
                 self._journals.stored(state, monotonic())
@@ -110,7 +129,23 @@ class Central:
                 # A password or a rule must be mended first: brokers lock out who knocks every second.
                 await asyncio.sleep(backoff.next(at_least=backoff.most if refused else 0.0))
         finally:
+            signs.cancel()
+            await asyncio.gather(signs, return_exceptions=True)
             self._worker.shutdown(wait=True)
+
+    async def _leave_signs(self) -> None:
+        """Note in the ledger that central lives and whether it hears the broker, for whoever reads only that."""
+        while True:
+            self._changed.clear()
+            now = self._statistics
+            leave = partial(self._ledger.alive.leave, connected=now.connected, fault=now.fault)
+            try:
+                await self._work(partial(leave, self._wall.now()))
+            except LedgerError as error:
+                log.error("ledger_failed", error=str(error))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SIGN_EVERY):
+                    await self._changed.wait()
 
     async def _serve_once(self, backoff: Backoff) -> bool:
         """Serve one connection until it fails; True when the broker refused the login."""
@@ -118,6 +153,8 @@ class Central:
         try:
             async with connect(self._settings, password=self._password, manual_ack=True) as connection:
                 await connection.subscribe(*_filters(self._topics))
+                if self._times is not None:
+                    await connection.subscribe(self._topics.filter(TopicKind.TIME_REQUEST))
                 backoff.reset()
                 self._update(connected=True, fault=None)
                 log.info("central_connected", broker=f"{self._settings.host}:{self._settings.port}")
@@ -137,15 +174,28 @@ class Central:
             group.create_task(self._receive(connection, waiting))
             group.create_task(self._store(connection, waiting))
             group.create_task(self._answer(connection))
+            group.create_task(self._release())
             if self._directory is not None:
                 group.create_task(self._directory.serve(connection))
+            if self._times is not None:
+                group.create_task(self._times.serve(connection))
 
     async def _receive(
         self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]]
     ) -> None:
         async for message in connection.messages():
             self._update(messages=self._statistics.messages + 1)
-            await waiting.put((message, ReceivedMessage(message.topic, message.payload, self._clock.now())))
+            if self._times is not None and self._times.requested(message.topic, message.payload):
+                connection.ack(message)  # answered at once, or not at all: an old answer proves nothing
+                continue
+            received = ReceivedMessage(
+                message.topic,
+                message.payload,
+                self._clock.now(),
+                retained=message.retained,
+                heard_at=self._wall.now(),
+            )
+            await waiting.put((message, received))
 
     async def _store(
         self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]]
@@ -185,6 +235,8 @@ class Central:
             self._journals.stored(state, now)
         for status in handled.statuses:
             self._journals.announced(status, now)
+        if handled.behind is not None:
+            self._listings.behind(handled.behind, now)
         if self._directory is not None:
             for request in handled.requests:
                 self._directory.requested(request)
@@ -212,7 +264,34 @@ class Central:
                     first=request.first,
                     last=request.last,
                 )
+            for gateway in self._listings.requests_due(monotonic()):
+                at = self._clock.now()
+                wanted = StatusRequest(gateway=gateway, at=at)
+                identity = f"central/status/{gateway}/{int(at.timestamp() * 1000)}"
+                payload = wrap(wanted, id=identity, source=SOURCE, time=at)
+                await connection.publish(self._topics.status_request(gateway), payload)
             await asyncio.sleep(self._ack_interval)
+
+    async def _release(self) -> None:
+        """Take again what waited in quarantine for another allocation; at the start, what this program may read."""
+        while True:
+            try:
+                changed = await self._work(self._ledger.allocations.changed)
+                if changed != self._released:
+                    await self._take_again({*RELEASED, UNREADABLE} if self._released is None else RELEASED)
+                    self._released = changed
+            except LedgerError as error:
+                log.error("ledger_failed", error=str(error))
+            await asyncio.sleep(self._ack_interval)
+
+    async def _take_again(self, reasons: Collection[str]) -> None:
+        for group in await self._work(lambda: self._messages.waiting(reasons)):
+            after: tuple[str, int] | None = ("", 0)
+            while after is not None:
+                # A few in each turn: readings that arrive must not wait for all that ever waited.
+                handled, after = await self._work(partial(self._messages.take_again, group, after))
+                self._note(handled)
+            log.info("quarantine_released", gateway=group.gateway, meter=group.meter, entries=group.entries)
 
     async def _give_up_lost(self, journal: str) -> None:
         """Declare lost what the edge no longer holds: else what follows would never be acknowledged."""
@@ -231,7 +310,10 @@ class Central:
         self._journals.stored(await self._work(declare), monotonic())
 
     def _update(self, **changed: object) -> None:
-        self._statistics = replace(self._statistics, **changed)  # type: ignore[arg-type]  # names of its fields
+        before = self._statistics
+        self._statistics = after = replace(before, **changed)  # type: ignore[arg-type]  # names of its fields
+        if (before.connected, before.fault) != (after.connected, after.fault):
+            self._changed.set()
 
     async def _work(self, task: Callable[[], T]) -> T:
         """Run a task in the one thread that the ledger has here: transactions come one after the other."""
@@ -242,7 +324,7 @@ def _filters(topics: Topics) -> list[str]:
     """Return what central subscribes to, of both versions of the contract."""
     return [
         *(topics.filter(kind) for kind in SUBSCRIBED),
-        *(topics.of_version(1).filter(kind) for kind in SUBSCRIBED),
+        *(topics.of_version(1).filter(kind) for kind in SUBSCRIBED if kind not in NEW_IN_2),
     ]
 
 

@@ -20,6 +20,7 @@ BUSY_TIMEOUT_MS = 30_000
 """How long one process waits for another's transaction."""
 
 R = TypeVar("R")
+K = TypeVar("K", str, int)
 
 
 class LedgerError(GatewayError):
@@ -110,7 +111,7 @@ def put(
         connection.execute(insert(table).values(**key, **values))
 
 
-def in_chunks(ids: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
+def in_chunks(ids: Sequence[K], size: int = 500) -> Iterator[Sequence[K]]:
     """Yield ids in lists that fit one statement (SQLite binds at most 32,766 values)."""
     for begin in range(0, len(ids), size):
         yield ids[begin : begin + size]

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from gateway.central.ledger.database import Database, columns, in_chunks, records
-from gateway.central.ledger.records import StoredGap
+from gateway.central.ledger.records import GapCause, StoredGap
 from gateway.central.ledger.schema import gaps
 from gateway.contract.messages import Batch, Gap
 
@@ -33,9 +33,39 @@ class Gaps:
         with self._database.reading("listing gaps") as connection:
             return records(connection, StoredGap, query)
 
+    def causes(self, named: int) -> list[GapCause]:
+        """Return the open gaps by profile and reason, each with the first `named` of its meters."""
+        c = gaps.c
+        counted = (
+            select(
+                c.profile,
+                c.reason,
+                func.count().label("gaps"),
+                func.count(c.meter.distinct()).label("meters"),
+                func.min(c.after).label("first_at"),
+            )
+            .where(c.state == "open")
+            .group_by(c.profile, c.reason)
+            .order_by(c.profile, c.reason)
+        )
+        each = select(c.profile, c.reason, c.meter).where(c.state == "open").distinct().subquery()
+        place = func.row_number().over(partition_by=(each.c.profile, each.c.reason), order_by=each.c.meter)
+        ranked = select(each, place.label("place")).subquery()
+        first = select(ranked).where(ranked.c.place <= named).order_by(ranked.c.meter)
+        with self._database.reading("counting gaps") as connection:
+            names: dict[tuple[str, str], list[str]] = {}
+            for row in connection.execute(first):
+                names.setdefault((row.profile, row.reason), []).append(row.meter)
+            return [
+                GapCause(**row, named=tuple(names[row["profile"], row["reason"]]))
+                for row in connection.execute(counted).mappings()
+            ]
 
-def store_gaps(connection: Connection, found: Sequence[tuple[Gap, Batch]], received: datetime) -> int:
-    """Store gaps and return how many were new or moved on.
+
+def store_gaps(
+    connection: Connection, found: Sequence[tuple[Gap, Batch]], received: datetime
+) -> tuple[int, list[Gap]]:
+    """Store gaps; return how many were new or moved on, and those under the id of another meter's gap.
 
     Of one gap the furthest state wins (open, unfillable, filled), then the one noticed last: `filled` is a
     fact, and an `open` that was sent again after it is only late.
@@ -50,13 +80,20 @@ def store_gaps(connection: Connection, found: Sequence[tuple[Gap, Batch]], recei
     for ids in in_chunks(list(rows)):
         for stored in connection.execute(select(gaps).where(gaps.c.gap_id.in_(ids))).mappings():
             held[stored["gap_id"]] = dict(stored)
+    strange = [gap for gap, _ in found if _is_anothers(gap, held.get(gap.gap_id) or rows[gap.gap_id])]
+    for gap in strange:
+        rows.pop(gap.gap_id, None)
     fresh = [row for gap_id, row in rows.items() if gap_id not in held]
     better = [row for gap_id, row in rows.items() if gap_id in held and _rank(row) > _rank(held[gap_id])]
     if fresh:
         connection.execute(insert(gaps), fresh)
     for row in better:
         connection.execute(update(gaps).where(gaps.c.gap_id == row["gap_id"]).values(**row))
-    return len(fresh) + len(better)
+    return len(fresh) + len(better), strange
+
+
+def _is_anothers(gap: Gap, held: dict[str, Any]) -> bool:
+    return (gap.meter, gap.profile) != (held["meter"], held["profile"])
 
 
 def _rank(row: dict[str, Any]) -> tuple[int, datetime, str, int]:

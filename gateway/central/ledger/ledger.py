@@ -6,32 +6,41 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Table, func, literal, select
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, StatementError
 
+from gateway.central.ledger.alive import SignsOfLife
+from gateway.central.ledger.allocations import Allocations
+from gateway.central.ledger.balances import Balances
 from gateway.central.ledger.captures import Captures
-from gateway.central.ledger.cursors import Cursors, read_cursor, unversioned
+from gateway.central.ledger.cursors import Cursors, unversioned
 from gateway.central.ledger.database import Database, LedgerError
 from gateway.central.ledger.dead_letters import DeadLetters
 from gateway.central.ledger.edges import EdgeRegister
-from gateway.central.ledger.gaps import Gaps, store_gaps
-from gateway.central.ledger.journals import JournalBook, Journals
-from gateway.central.ledger.records import IngestResult, LedgerCounts, ReceivedBatch
-from gateway.central.ledger.revisions import capture_rows, check_batch, sequence, store_captures
+from gateway.central.ledger.gaps import Gaps
+from gateway.central.ledger.heard import MetersHeard
+from gateway.central.ledger.ingest import ingest, set_apart
+from gateway.central.ledger.journals import Journals
+from gateway.central.ledger.quarantine import Quarantine
+from gateway.central.ledger.records import IngestResult, LedgerCounts, QuarantinedEntry, ReceivedBatch
+from gateway.central.ledger.revisions import check_batch
 from gateway.central.ledger.schema import (
-    captures,
     dead_letters,
     gaps,
     journal_islands,
+    journal_lost,
     journals,
-    superseded,
+    meters_heard,
+    quarantine,
     unattributed,
 )
-from gateway.central.ledger.statuses import Balances, Statuses
-from gateway.central.ledger.unattributed import JUDGED_BY, PENDING, UnattributedCaptures
+from gateway.central.ledger.statuses import Statuses
+from gateway.central.ledger.unattributed import COUNTED_REASONS, UnattributedCaptures
 from gateway.central.storage.versions import StoreVersions, WrongStoreVersion
 from gateway.errors import ContractError
 
+MOST_COUNTED = 1_000_000
+"""Where so many wait, one more changes nothing for whoever reads the number."""
 VERSIONS = StoreVersions("ledger", "gateway.central.ledger.versions", unversioned)
 
 
@@ -56,11 +65,15 @@ class Ledger:
         self.journals = Journals(self.database)
         self.gaps = Gaps(self.database)
         self.unattributed = UnattributedCaptures(self.database)
+        self.heard = MetersHeard(self.database)
         self.statuses = Statuses(self.database)
+        self.alive = SignsOfLife(self.database)
         self.balances = Balances(self.database)
         self.letters = DeadLetters(self.database)
         self.edges = EdgeRegister(self.database)
         self.cursors = Cursors(self.database)
+        self.allocations = Allocations(self.database)
+        self.quarantine = Quarantine(self.database)
 
     def close(self) -> None:
         """Release the file."""
@@ -75,7 +88,7 @@ class Ledger:
             check_batch(received.batch)
         try:
             with self.database.writing("storing readings") as connection:
-                return _ingest(connection, batches)
+                return ingest(connection, batches)
         except LedgerError as error:
             cause = error.__cause__
             if (
@@ -85,25 +98,41 @@ class Ledger:
                 raise ContractError(f"the ledger cannot hold this batch: {error}") from error
             raise
 
+    def set_apart(self, entry: QuarantinedEntry) -> IngestResult:
+        """Keep an entry that cannot be read or stored; durable on return."""
+        with self.database.writing("keeping an entry") as connection:
+            return set_apart(connection, entry)
+
     def counts(self) -> LedgerCounts:
-        """Return totals; rows are counted, so ask seldom on a large ledger."""
-        meters = len(self.captures.meters())
+        """Return totals, as kept at ingest or counted in an index; captures are never gone through."""
+        full = self.quarantine.full()
         with self.database.reading("counting") as connection:
 
             def count(table: Table, *where: Any) -> int:
-                return connection.execute(select(func.count()).select_from(table).where(*where)).scalar() or 0
+                some = select(literal(1)).select_from(table).where(*where).limit(MOST_COUNTED).subquery()
+                return connection.execute(select(func.count()).select_from(some)).scalar() or 0
 
-            repeated = select(func.coalesce(func.sum(journals.c.repeated), 0))
+            j = journals.c
+            kept = connection.execute(
+                select(
+                    *(func.coalesce(func.sum(column), 0) for column in (j.stored, j.revised, j.repeated)),
+                    func.count(),
+                )
+            ).one()
+            lost = select(func.coalesce(func.sum(journal_lost.c.last - journal_lost.c.first + 1), 0))
             return LedgerCounts(
-                captures=count(captures),
-                superseded=count(superseded),
-                repeated=connection.execute(repeated).scalar() or 0,
-                unattributed=count(unattributed, unattributed.c.reason != PENDING),
+                captures=int(kept[0]),
+                superseded=int(kept[1]),
+                repeated=int(kept[2]),
+                unattributed=count(unattributed, unattributed.c.reason.in_(COUNTED_REASONS)),
                 open_gaps=count(gaps, gaps.c.state == "open"),
                 dead_letters=count(dead_letters),
-                journals=count(journals),
+                journals=int(kept[3]),
                 holes=count(journal_islands),
-                meters=meters,
+                lost=int(connection.execute(lost).scalar() or 0),
+                quarantined=count(quarantine),
+                full_quarantines=len(full),
+                meters=count(meters_heard),
             )
 
 
@@ -122,22 +151,3 @@ def _at_newest_version(database: Database, path: Path) -> None:
     except LedgerError:
         database.close()
         raise
-
-
-def _ingest(connection: Connection, batches: Sequence[ReceivedBatch]) -> IngestResult:
-    known = read_cursor(connection, JUDGED_BY) or 0
-    total = IngestResult()
-    # A journal's book and its entries change in one transaction: what is acknowledged is stored.
-    for journal in dict.fromkeys(received.batch.journal for received in batches):
-        own = [received for received in batches if received.batch.journal == journal]
-        last = own[-1]
-        book = JournalBook.load(connection, journal)
-        rows = [row for received in own for row in capture_rows(received)]
-        result = store_captures(connection, rows, known)
-        gaps_found = [(gap, received.batch) for received in own for gap in received.batch.gaps]
-        if gaps_found:
-            result += IngestResult(gaps=store_gaps(connection, gaps_found, last.at))
-        seqs = [seq for received in own for seq in sequence(received.batch) if seq is not None]
-        book.record(connection, last.batch.gateway, seqs, result, last.at)
-        total += result
-    return total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Final
@@ -15,11 +15,16 @@ LASTING_REASONS: Final = frozenset({"untrusted_time", "identity_mismatch"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedBatch:
-    """A batch as it came at an instant: its message, and the body of each of its captures (`ledger.bodies`)."""
+    """A batch as it came at an instant: its message, and the body of each of its captures (`ledger.bodies`).
+
+    `topic` and `payload` are what the broker gave: an entry that is not believed is kept as it came.
+    """
 
     batch: Batch
     bodies: tuple[str, ...]
     at: datetime
+    topic: str
+    payload: bytes = field(repr=False)
 
     def halves(self) -> tuple[ReceivedBatch, ReceivedBatch]:
         """Return its entries in two batches, captures before gaps."""
@@ -29,9 +34,7 @@ class ReceivedBatch:
 
         def part(captures: slice, gaps: slice) -> ReceivedBatch:
             entries = {"captures": batch.captures[captures], "gaps": batch.gaps[gaps]}
-            return ReceivedBatch(
-                batch=batch.model_copy(update=entries), bodies=self.bodies[captures], at=self.at
-            )
+            return replace(self, batch=batch.model_copy(update=entries), bodies=self.bodies[captures])
 
         return (
             part(slice(in_captures), slice(in_gaps)),
@@ -63,6 +66,7 @@ class StoredCapture:
     ingested_at: datetime
     body: str = field(repr=False)
     raw: str | None = field(default=None, repr=False)
+    epoch: int = 0
 
     @cached_property
     def message(self) -> Capture:
@@ -85,25 +89,28 @@ class AttributedCapture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestResult:
-    """What became of the captures of a transaction: stored + repeated + revised is all of them.
+    """What became of the captures of a transaction: stored + repeated + revised + quarantined is all of them.
 
-    `revised`: a higher value_rev replaced the stored one, or a lower one came late and is kept beside it.
-    `conflicts` (among `revised`): two journals gave one revision different values; both are kept.
+    `revised`: a higher revision replaced the stored one, or a lower one came late and is kept beside it.
+    `quarantined`: captures and gaps that are kept but not believed; `turned_away`: those that found the quarantine of
+    their gateway full.
     """
 
     stored: int = 0
     repeated: int = 0
     revised: int = 0
-    conflicts: int = 0
     gaps: int = 0
+    quarantined: int = 0
+    turned_away: int = 0
 
     def __add__(self, other: IngestResult) -> IngestResult:
         return IngestResult(
             stored=self.stored + other.stored,
             repeated=self.repeated + other.repeated,
             revised=self.revised + other.revised,
-            conflicts=self.conflicts + other.conflicts,
             gaps=self.gaps + other.gaps,
+            quarantined=self.quarantined + other.quarantined,
+            turned_away=self.turned_away + other.turned_away,
         )
 
 
@@ -141,11 +148,47 @@ class StoredGap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredStatus:
-    """The last status of a gateway; `body` is the contract's Status as JSON text."""
+    """The last status of a gateway; `body` is the contract's Status as JSON text.
+
+    `received_at` is when central heard it, by its own clock.
+    """
 
     gateway: str
     received_at: datetime
     body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineHealth:
+    """One line as its gateway told it last."""
+
+    gateway: str
+    line: str
+    state: str
+    since: datetime | None
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterHealth:
+    """One meter as a gateway told it last; `health` is new, ok, or the code of what is wrong."""
+
+    gateway: str
+    meter: str
+    line: str | None
+    health: str
+    since: datetime | None
+    last_reading_at: datetime | None
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CentralSign:
+    """Central's last sign of life; `heard_broker_at` is when it last had the broker, None: never."""
+
+    at: datetime
+    heard_broker_at: datetime | None
+    fault: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +215,39 @@ class UnattributedGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnattributedCause:
+    """The meters, by name, of which captures stand under no account for one reason, and since when."""
+
+    reason: str
+    meters: tuple[str, ...]
+    first_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapCause:
+    """Open gaps of one profile and reason: how many, of how many meters, some of these, and since when."""
+
+    profile: str
+    reason: str
+    gaps: int
+    meters: int
+    first_at: datetime
+    named: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalFaults:
+    """What is missing of one gateway's journals: ranges that are open, and entries declared lost since an instant."""
+
+    gateway: str
+    holes: int
+    last_seen: datetime | None
+    lost: int
+    lost_since: datetime | None
+    lost_reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDeadLetter:
     """A message that could not be taken, with its bytes (cut at a bound; `size` is the true size)."""
 
@@ -188,7 +264,7 @@ class StoredDeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerCounts:
-    """Totals for pages and metrics."""
+    """Totals for pages and metrics; `full_quarantines` are gateways that are no longer acknowledged."""
 
     captures: int
     superseded: int
@@ -198,4 +274,56 @@ class LedgerCounts:
     dead_letters: int
     journals: int
     holes: int
+    lost: int
+    quarantined: int
+    full_quarantines: int
     meters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """From `since` until `until` (None: further notice) a meter is read by a gateway, and by no other.
+
+    `origin`: `migrated` (it last delivered the meter when allocations began), `claimed` (it was the first to deliver a
+    meter that nobody had) or `given` (a person said so). `epoch` counts a meter's allocations from 1.
+    """
+
+    meter: str
+    epoch: int
+    gateway: str
+    since: datetime
+    until: datetime | None
+    origin: str
+    by: str
+    note: str
+    known_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineGroup:
+    """Entries of one gateway and meter ("": unknown) that are kept but not believed, for one reason."""
+
+    gateway: str
+    meter: str
+    reason: str
+    detail: str
+    entries: int
+    octets: int
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantinedEntry:
+    """One entry that is kept but not believed: `payload` is a message with this entry alone."""
+
+    gateway: str
+    journal: str
+    seq: int
+    meter: str
+    reason: str
+    detail: str
+    topic: str
+    payload: bytes = field(repr=False)
+    size: int
+    received_at: datetime

@@ -1,11 +1,10 @@
-"""The consumer rule inside one transaction: highest value_rev per capture_id, repeats counted, any order."""
+"""The consumer rule inside one transaction: highest (epoch, value_rev) per capture_id, repeats counted, any order."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, insert, select, update
@@ -14,7 +13,7 @@ from gateway.central.ledger.database import columns, in_chunks
 from gateway.central.ledger.records import IngestResult, ReceivedBatch, StoredCapture
 from gateway.central.ledger.schema import captures, superseded
 from gateway.central.ledger.unattributed import note
-from gateway.contract.messages import MAX_SEQ, Batch, Capture, CaptureValue, Message
+from gateway.contract.messages import MAX_SEQ, Batch, Capture, CaptureValue, Gap, Message
 from gateway.errors import ContractError
 
 _FROM_CAPTURE: Final = tuple(c.name for c in captures.c if c.name in Capture.model_fields)
@@ -31,17 +30,22 @@ def check_batch(batch: Batch) -> None:
     """Refuse numbers that no honest journal gives; ContractError names the first."""
     if not batch.journal or not batch.gateway:
         raise ContractError("a batch needs its journal and its gateway")
-    for seq in sequence(batch):
-        if seq is None or not 1 <= seq <= MAX_SEQ:
-            raise ContractError(f"{seq} in a batch of journal {batch.journal} is no sequence number")
+    for entry in entries_of(batch):
+        if entry.seq is None or not 1 <= entry.seq <= MAX_SEQ:
+            raise ContractError(f"{entry.seq} in a batch of journal {batch.journal} is no sequence number")
     for capture in batch.captures:
         if capture.start is not None and capture.start >= capture.at:
             raise ContractError(f"{capture.capture_id} ends before it starts")
 
 
-def sequence(batch: Batch) -> list[int | None]:
-    """Return the sequence numbers of a batch's entries."""
-    return [*(capture.seq for capture in batch.captures), *(gap.seq for gap in batch.gaps)]
+def entries_of(batch: Batch) -> list[Capture | Gap]:
+    """Return a batch's entries, captures before gaps."""
+    return [*batch.captures, *batch.gaps]
+
+
+def sequence(batch: Batch) -> list[int]:
+    """Return the sequence numbers of a batch's entries that have one (`check_batch` refuses the others)."""
+    return [entry.seq for entry in entries_of(batch) if entry.seq is not None]
 
 
 def capture_rows(received: ReceivedBatch) -> list[CaptureRow]:
@@ -54,14 +58,9 @@ def capture_rows(received: ReceivedBatch) -> list[CaptureRow]:
     ]
 
 
-def rank(row: Mapping[str, Any]) -> tuple[int, datetime, str]:
-    """Order revisions of one capture: value_rev; where one clashes, the later reading, then its values.
-
-    Two journals give one revision different values when a replaced edge reads a meter's memory again and
-    finds something else there. The meter's later word counts; the values decide only so that the outcome is
-    the same in whatever order the two arrive.
-    """
-    return row["value_rev"], row["received_at"], _values(row)
+def rank(row: Mapping[str, Any]) -> tuple[int, int]:
+    """Order revisions of one capture: by the allocation of its meter, then by its gateway's own count."""
+    return row["epoch"], row["value_rev"]
 
 
 def _values(row: Mapping[str, Any]) -> str:
@@ -73,10 +72,8 @@ def _values(row: Mapping[str, Any]) -> str:
     return json.dumps(read.model_dump(mode="json")["values"], sort_keys=True)
 
 
-def same_revision(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Tell a repeat: the same revision with the same values, whatever was stamped beside them."""
-    if one["value_rev"] != other["value_rev"]:
-        return False
+def same_values(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell a repeat from a revision: the same values, whatever was stamped beside them."""
     return bool(one["body"] == other["body"]) or _values(one) == _values(other)
 
 
@@ -92,13 +89,17 @@ class _Work:
     stored: int = 0
     repeated: int = 0
     revised: int = 0
-    conflicts: int = 0
+    conflicts: list[CaptureRow] = field(default_factory=list)
 
 
-def store_captures(connection: Connection, rows: Sequence[CaptureRow], judged_by: int) -> IngestResult:
-    """Store rows in the order given; the outcome is the same for every order.
+def store_captures(
+    connection: Connection, rows: Sequence[CaptureRow], judged_by: int
+) -> tuple[IngestResult, list[CaptureRow]]:
+    """Store rows in the order given; return what became of them, and those that contradict what is stored.
 
-    `judged_by` is the directory version by which everything on the list of unattributed captures was judged.
+    Two values under one revision cannot both be right: the first stays, the other is not stored. Else the outcome is
+    the same for every order. `judged_by` is the directory version by which everything on the list of unattributed
+    captures was judged.
     """
     current: dict[str, CaptureRow] = {}
     for ids in in_chunks(list({row["capture_id"] for row in rows})):
@@ -115,9 +116,7 @@ def store_captures(connection: Connection, rows: Sequence[CaptureRow], judged_by
     if work.changed:
         _rewrite(connection, work.changed.values())
     note(connection, work.new.values(), work.changed, judged_by)
-    return IngestResult(
-        stored=work.stored, repeated=work.repeated, revised=work.revised, conflicts=work.conflicts
-    )
+    return IngestResult(stored=work.stored, repeated=work.repeated, revised=work.revised), work.conflicts
 
 
 def _place(connection: Connection, work: _Work, row: CaptureRow) -> None:
@@ -127,21 +126,35 @@ def _place(connection: Connection, work: _Work, row: CaptureRow) -> None:
         work.current[capture_id] = work.new[capture_id] = row
         work.stored += 1
         return
-    # A repeat may be of a revision that was superseded long ago: an edge that restarts its delivery sends
-    # the first revision again after the second. Kept beside it a second time it would be no revision.
-    if same_revision(row, held) or any(same_revision(row, o) for o in _older(connection, work, capture_id)):
-        work.repeated += 1
+    if rank(row) == rank(held):
+        _repeat_or_conflict(work, row, held)
         return
+    if rank(row) < rank(held):
+        # An edge that restarts its delivery sends the first revision again after the second; one that lost its
+        # journal reads the meter again and counts from 1.
+        if same_values(row, held):
+            work.repeated += 1
+            return
+        known = next((o for o in _older(connection, work, capture_id) if rank(o) == rank(row)), None)
+        if known is not None:
+            _repeat_or_conflict(work, row, known)
+            return
     work.revised += 1
-    work.conflicts += row["value_rev"] == held["value_rev"]
     loser = row
     if rank(row) > rank(held):
         loser = held
         work.current[capture_id] = row
         # What this transaction itself stored is not in the table yet: it is replaced before it is inserted.
         (work.new if capture_id in work.new else work.changed)[capture_id] = row
-    work.older[capture_id].append(loser)
+    _older(connection, work, capture_id).append(loser)
     work.added_older.append(loser)
+
+
+def _repeat_or_conflict(work: _Work, row: CaptureRow, held: CaptureRow) -> None:
+    if same_values(row, held):
+        work.repeated += 1
+    else:
+        work.conflicts.append(row)
 
 
 def _older(connection: Connection, work: _Work, capture_id: str) -> list[CaptureRow]:

@@ -73,6 +73,7 @@ def _capture_table(name: str) -> Table:
         Column("ingested_at", UtcInstant, nullable=False),
         Column("body", Text, nullable=False),
         Column("raw", Text),
+        Column("epoch", BigInteger, nullable=False, server_default="0"),
     )
 
 
@@ -98,6 +99,7 @@ unattributed = Table(
 )
 Index("unattributed_checked", unattributed.c.checked_version)
 Index("unattributed_meter", unattributed.c.meter)
+Index("unattributed_reason", unattributed.c.reason, unattributed.c.meter, unattributed.c.at)
 
 gaps = Table(
     "gaps",
@@ -116,6 +118,7 @@ gaps = Table(
     Column("ingested_at", UtcInstant, nullable=False),
 )
 Index("gaps_meter", gaps.c.meter, gaps.c.profile)
+Index("gaps_state", gaps.c.state, gaps.c.profile, gaps.c.reason, gaps.c.meter, gaps.c.after)
 
 journals = Table(
     "journals",
@@ -153,7 +156,60 @@ statuses = Table(
     metadata,
     Column("gateway", Text, primary_key=True),
     Column("received_at", UtcInstant, nullable=False),
+    Column("run", Text),
+    Column("status_seq", BigInteger, nullable=False),
     Column("body", Text, nullable=False),
+)
+
+health_lists = Table(
+    "health_lists",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("run", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("listing", Text, nullable=False),
+    Column("next_part", BigInteger, nullable=False),
+)
+
+line_health = Table(
+    "line_health",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("line", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("since", UtcInstant),
+    Column("detail", Text),
+    Column("listing", Text, nullable=False),
+)
+
+meter_health = Table(
+    "meter_health",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("meter", Text, primary_key=True),
+    Column("line", Text),
+    Column("health", Text, nullable=False),
+    Column("since", UtcInstant),
+    Column("last_reading_at", UtcInstant),
+    Column("detail", Text),
+    Column("listing", Text, nullable=False),
+)
+Index("meter_health_meter", meter_health.c.meter)
+
+meters_heard = Table(
+    "meters_heard",
+    metadata,
+    Column("meter", Text, primary_key=True),
+    Column("heard_at", UtcInstant, nullable=False),
+)
+
+central_health = Table(
+    "central_health",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("at", UtcInstant, nullable=False),
+    Column("heard_broker_at", UtcInstant),
+    Column("fault", Text),
 )
 
 balances = Table(
@@ -202,3 +258,35 @@ cursors = Table(
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
+
+allocations = Table(
+    "allocations",
+    metadata,
+    Column("meter", Text, primary_key=True),
+    Column("epoch", BigInteger, primary_key=True),
+    Column("gateway", Text, nullable=False),
+    Column("since", UtcInstant, nullable=False),
+    Column("until", UtcInstant),
+    Column("origin", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("known_at", UtcInstant, nullable=False),
+)
+Index("allocations_gateway", allocations.c.gateway, allocations.c.until)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("journal", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("meter", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("received_at", UtcInstant, nullable=False),
+)
+Index("quarantine_meter", quarantine.c.meter)
+Index("quarantine_size", quarantine.c.gateway, quarantine.c.size)

@@ -1,14 +1,23 @@
-"""The last status of each gateway and the last balance of each account, as they were told."""
+"""What each gateway told last of itself, and the health of its lines and meters, kept by what changed."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select
 
-from gateway.central.ledger.database import Database, columns, put, records
-from gateway.central.ledger.records import StoredBalance, StoredStatus
-from gateway.central.ledger.schema import balances, statuses
+from gateway.central.ledger.database import Database, columns, in_chunks, put, records
+from gateway.central.ledger.records import LineHealth, MeterHealth, StoredStatus
+from gateway.central.ledger.schema import health_lists, line_health, meter_health, statuses
+from gateway.contract.messages import LineStatus, MeterStatus, Status, StatusChanges, StatusVersion1
+
+_VERSION_1 = "0" * 8
+"""Stands for the run of an edge that counts no changes."""
+
+ToldStatus = Status | StatusVersion1 | StatusChanges
 
 
 class Statuses:
@@ -17,10 +26,20 @@ class Statuses:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, gateway: str, body: str, received: datetime) -> None:
-        """Keep a status (the contract's Status as JSON) in place of the gateway's former one."""
-        with self._database.writing("storing a status") as connection:
-            put(connection, statuses, {"gateway": gateway}, {"received_at": received, "body": body})
+    def take(self, told: Sequence[tuple[ToldStatus, datetime, bool]]) -> None:
+        """Keep what gateways told, in order and in one transaction: each with its arrival, and whether retained.
+
+        A retained message may be old: it makes no gateway look heard of later than it says itself.
+        """
+        with self._database.writing("storing statuses") as connection:
+            for message, received, retained in told:
+                if isinstance(message, StatusChanges):
+                    _apply(connection, message)
+                    continue
+                if isinstance(message, StatusVersion1):
+                    _list_version_1(connection, message)
+                    message = _summary_of(message)
+                _put(connection, message, received, retained=retained)
 
     def all(self) -> list[StoredStatus]:
         """Return the last status of every gateway, by its name."""
@@ -28,26 +47,152 @@ class Statuses:
         with self._database.reading("listing statuses") as connection:
             return records(connection, StoredStatus, query)
 
+    def lines(self, state: str | None = None) -> list[LineHealth]:
+        """Return the lines of every gateway; `state` takes those alone that are in it."""
+        c = line_health.c
+        query = select(*columns(line_health, LineHealth)).order_by(c.gateway, c.line)
+        if state is not None:
+            query = query.where(c.state == state)
+        with self._database.reading("listing lines") as connection:
+            return records(connection, LineHealth, query)
 
-class Balances:
-    """The wallet balance of every account that billing told of."""
+    def first_lines(self, number: int) -> tuple[list[LineHealth], int]:
+        """Return the first lines, those that are down before the others, and how many there are."""
+        c = line_health.c
+        query = select(*columns(line_health, LineHealth)).order_by(c.state != "down", c.gateway, c.line)
+        with self._database.reading("listing lines") as connection:
+            total = connection.execute(select(func.count()).select_from(line_health)).scalar() or 0
+            return records(connection, LineHealth, query.limit(number)), total
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def meters(self) -> list[MeterHealth]:
+        """Return every meter of every gateway, by its name; one that two gateways poll comes twice."""
+        c = meter_health.c
+        query = select(*columns(meter_health, MeterHealth)).order_by(c.meter, c.gateway)
+        with self._database.reading("listing meters") as connection:
+            return records(connection, MeterHealth, query)
 
-    def put(self, account_id: str, as_of: datetime, body: str, received: datetime) -> bool:
-        """Keep a balance (the contract's Balance as JSON); False when a later one (by `as_of`) is held."""
-        held_at = select(balances.c.as_of).where(balances.c.account_id == account_id)
-        with self._database.writing("storing a balance") as connection:
-            held = connection.execute(held_at).scalar()
-            if held is not None and held > as_of:
-                return False
-            row = {"as_of": as_of, "received_at": received, "body": body}
-            put(connection, balances, {"account_id": account_id}, row)
-            return True
+    def behind(self) -> list[str]:
+        """Return the gateways whose lines and meters are not known as the gateway told them: something was missed."""
+        held, told = health_lists.c, statuses.c
+        query = (
+            select(told.gateway)
+            .join_from(statuses, health_lists, held.gateway == told.gateway, isouter=True)
+            .where(
+                told.run.is_not(None),
+                or_(held.run.is_(None), held.run != told.run, held.seq < told.status_seq),
+            )
+        )
+        with self._database.reading("looking for missed changes") as connection:
+            return list(connection.execute(query).scalars())
 
-    def get(self, account_id: str) -> StoredBalance | None:
-        """Return the balance that billing last told, or None: never zero by default."""
-        query = select(*columns(balances, StoredBalance)).where(balances.c.account_id == account_id)
-        with self._database.reading("reading a balance") as connection:
-            return next(iter(records(connection, StoredBalance, query)), None)
+
+def _put(connection: Connection, status: Status, received: datetime, *, retained: bool) -> None:
+    if retained:
+        held = connection.execute(
+            select(statuses.c.received_at).where(statuses.c.gateway == status.gateway)
+        ).scalar()
+        told_at = min(status.at, received)
+        received = told_at if held is None else max(held, told_at)
+    row = {
+        "received_at": received,
+        "run": status.run,
+        "status_seq": status.status_seq,
+        "body": status.model_dump_json(exclude_none=True),
+    }
+    put(connection, statuses, {"gateway": status.gateway}, row)
+
+
+def _apply(connection: Connection, changes: StatusChanges) -> None:
+    """Take changes that follow what is held, or the next part of a list; what was missed shows in `behind`."""
+    held = connection.execute(
+        select(health_lists).where(health_lists.c.gateway == changes.gateway)
+    ).one_or_none()
+    if changes.is_listing:
+        _apply_listing(connection, changes, held)
+    elif held is not None and held.run == changes.run and held.seq < changes.to_seq:
+        _write(connection, changes, held.listing)
+        if changes.from_seq <= held.seq + 1:
+            put(connection, health_lists, {"gateway": changes.gateway}, {"seq": changes.to_seq})
+
+
+def _apply_listing(connection: Connection, part: StatusChanges, held: Row[Any] | None) -> None:
+    mark = f"{part.run}/{part.to_seq}"
+    next_part = 1 if held is None or held.listing != mark else held.next_part
+    is_older = held is not None and held.run == part.run and part.to_seq < held.seq
+    if is_older or part.part != next_part:
+        # Sent again, or one before it is missing: then a list will be asked for, which begins anew.
+        return
+    _write(connection, part, mark)
+    known = {"run": "", "seq": 0} if held is None else {}
+    if part.part == part.parts:
+        known = {"run": part.run, "seq": part.to_seq}
+        for table in (line_health, meter_health):
+            connection.execute(delete(table).where(table.c.gateway == part.gateway, table.c.listing != mark))
+    progress = {"listing": mark, "next_part": part.part + 1, **known}
+    put(connection, health_lists, {"gateway": part.gateway}, progress)
+
+
+def _write(connection: Connection, changes: StatusChanges, listing: str) -> None:
+    lines = {line.name: _line(changes.gateway, line, listing) for line in changes.lines}
+    meters = {meter.meter: _meter(changes.gateway, meter, listing) for meter in changes.meters}
+    for names in in_chunks(list(lines)):
+        c = line_health.c
+        connection.execute(delete(line_health).where(c.gateway == changes.gateway, c.line.in_(names)))
+    for names in in_chunks(list(meters)):
+        of = meter_health.c
+        connection.execute(delete(meter_health).where(of.gateway == changes.gateway, of.meter.in_(names)))
+    if lines:
+        connection.execute(insert(line_health), list(lines.values()))
+    if meters:
+        connection.execute(insert(meter_health), list(meters.values()))
+
+
+def _line(gateway: str, line: LineStatus, listing: str) -> Mapping[str, object]:
+    return {
+        "gateway": gateway,
+        "line": line.name,
+        "state": line.state,
+        "since": line.since,
+        "detail": line.detail,
+        "listing": listing,
+    }
+
+
+def _meter(gateway: str, meter: MeterStatus, listing: str) -> Mapping[str, object]:
+    return {
+        "gateway": gateway,
+        "meter": meter.meter,
+        "line": meter.line,
+        "health": meter.health,
+        "since": meter.since,
+        "last_reading_at": meter.last_reading_at,
+        "detail": meter.detail,
+        "listing": listing,
+    }
+
+
+def _summary_of(told: StatusVersion1) -> Status:
+    """Return the summary of a status of version 1, which counts nothing and lists everything."""
+    same = told.model_dump(exclude={"lines", "meters"})
+    return Status(
+        **same,
+        role="visit" if told.version == "field" else "edge",
+        lines=dict(Counter(line.state for line in told.lines)),
+        meters=dict(Counter(meter.health for meter in told.meters).most_common(64)),
+    )
+
+
+def _list_version_1(connection: Connection, told: StatusVersion1) -> None:
+    if not told.online:
+        return  # a last will lists nothing
+    listing = StatusChanges(
+        gateway=told.gateway,
+        run=_VERSION_1,
+        from_seq=0,
+        to_seq=0,
+        lines=told.lines,
+        meters=told.meters,
+        at=told.at,
+    )
+    connection.execute(delete(health_lists).where(health_lists.c.gateway == told.gateway))
+    _apply(connection, listing)

@@ -15,7 +15,7 @@ from gateway.config import file as configuration
 from gateway.config.meters import LineSection
 from gateway.errors import UsageError
 from gateway.roles.lines import make_line, settings_of
-from protocols.clock import SystemClock
+from gateway.timekeeping.clock import EvidenceClock
 from protocols.errors import SecretMissing
 from protocols.meters.address import dlms_settings, modbus_settings
 from protocols.meters.counters import CountersOnDemand
@@ -68,7 +68,7 @@ def _by_name(config: configuration.Config, meter: str, options: AddressOptions) 
     line = next(item for item in config.lines if item.name == found.line)
     return MeterAccess(
         line=with_trace(line, options.trace, plain=options.trace_plain),
-        spec=found.spec(f"{config.gateway.name}/cli"),
+        spec=config.spec(found, f"{config.gateway.name}/cli"),
         secrets=FileSecrets(config.secrets),
         counters=config.gateway.data / "counters-cli.json",
         clock=config.clock(),
@@ -90,7 +90,7 @@ def _by_address(address: str, options: AddressOptions) -> MeterAccess:
         spec=spec,
         secrets=keys or FileSecrets(options.secrets),
         counters=keys.counters if keys else options.secrets / "counters-cli.json",
-        clock=SystemClock(),
+        clock=EvidenceClock(),
     )
 
 

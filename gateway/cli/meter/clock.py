@@ -12,6 +12,7 @@ from gateway.cli.meter.address import AddressOptions, MeterArgument, meter_comma
 from gateway.cli.options import JsonOption
 from gateway.cli.output import print_fields
 from gateway.errors import UsageError
+from gateway.timekeeping.clock import doubt
 from protocols.dlms.data.cosem_dates import ClockStatus
 from protocols.errors import MeterRefused
 from protocols.reading import MeterClock
@@ -25,6 +26,9 @@ def clock(
         bool, typer.Option("--set", help="Set the meter's clock to this computer's (utility client).")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before setting.")] = False,
+    trust_host: Annotated[
+        bool, typer.Option("--trust-host", help="This computer's clock is right, though nothing proves it.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the meter's clock beside this computer's; with --set, set it.
@@ -38,8 +42,11 @@ def clock(
         print_fields(_fields(asyncio.run(_clock(access, set_it=False))), as_json=as_json)
     if not set_it:
         return
-    if not access.clock.disciplined():
-        raise UsageError("this computer's own clock is not set")
+    if not trust_host and (why := doubt(access.clock)):
+        raise UsageError(
+            f"this computer's own clock may be wrong ({why}): start NTP on it, or say --trust-host after"
+            " comparing it with a clock that you believe"
+        )
     if not yes:
         typer.confirm(f"Set the clock of {meter}?", abort=True, err=True)
     print_fields(_fields(asyncio.run(_clock(access, set_it=True))), as_json=as_json)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.meter.lines import with_traces
-from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption, TraceOption, nearest
+from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption, TraceOption, nearest, user
 from gateway.cli.output import print_fields, print_json, print_line, print_table
 from gateway.config import file as configuration
 from gateway.errors import UsageError
@@ -34,10 +33,15 @@ def commission(
     config: ConfigOption = CONFIG_FILE,
     central: CentralOption = None,
     role: Annotated[str, typer.Option(help="consumer, check, feeder, transformer or stock.")] = "consumer",
+    new_usage_point: Annotated[
+        bool, typer.Option("--new-usage-point", help="A new connection: the directory does not know it yet.")
+    ] = False,
     trace: TraceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Bind a meter to a usage point, with proof: serial read over the line, opening reading seen at central.
+
+    Binding comes last: where the meter does not answer or central does not show its reading, nothing is bound.
 
     Example: meter-gateway commission GEN:10000101 --usage-point UP-0101 --config edge.toml
     """
@@ -48,7 +52,12 @@ def commission(
     async def work() -> dict[str, Any]:
         async with field_work(loaded, central_files(central or loaded.gateway.data)) as visit:
             plate, proof = await commission_meter(
-                visit, meter=meter, usage_point=usage_point, role=Role(role), by=getpass.getuser()
+                visit,
+                meter=meter,
+                usage_point=usage_point,
+                role=Role(role),
+                by=user(),
+                new_usage_point=new_usage_point,
             )
         return {"usage_point": usage_point, "nameplate": plate.meter_id, **asdict(proof)}
 
@@ -71,6 +80,8 @@ def replace(
 ) -> None:
     """Replace a meter: final reading of the old, opening reading of the new, both seen at central.
 
+    The directory is changed last: where a reading does not reach central, the old meter stays bound.
+
     Example: meter-gateway replace GEN:10000101 SEC:20000007 --usage-point UP-0101 --config edge.toml
     """
     loaded = with_traces(configuration.load(config), trace)
@@ -78,7 +89,7 @@ def replace(
     async def work() -> dict[str, Any]:
         async with field_work(loaded, central_files(central or loaded.gateway.data)) as visit:
             final, plate, opening = await replace_meter(
-                visit, old=old, new=new, usage_point=usage_point, by=getpass.getuser(), no_final=no_final
+                visit, old=old, new=new, usage_point=usage_point, by=user(), no_final=no_final
             )
         return {"final": asdict(final), "nameplate": plate.meter_id, "opening": asdict(opening)}
 

@@ -1,8 +1,7 @@
-"""The commands `directory import`, `directory show`, `directory keys` and `rekey`."""
+"""The group `directory`, its commands `import`, `show` and `keys`, and `rekey`."""
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.office import moves
 from gateway.cli.office.files import ConfigChoice, DataOption, FileArgument, find_files
 from gateway.cli.office.verdicts import FileResult, report
-from gateway.cli.options import JsonOption
+from gateway.cli.options import JsonOption, user
 from gateway.cli.output import print_fields, print_line, print_table
 from gateway.errors import UsageError
 from gateway.roles.central_files import make_directory_keys
@@ -27,6 +27,10 @@ CorrectionsOption = Annotated[
 ]
 
 directory_group = typer.Typer(help="Who holds which meter.", no_args_is_help=True)
+directory_group.command("remove")(moves.remove)
+directory_group.command("move-out")(moves.move_out)
+directory_group.command("move-in")(moves.move_in)
+directory_group.command("undo")(moves.undo_change_set)
 
 
 @directory_group.command("import")
@@ -48,7 +52,7 @@ def import_directory(
     now = datetime.now(UTC)
     with DirectoryStore(find_files(data, config).made().directory) as store:
         plan = plan_import(store.snapshot(), file, at=now)
-        version = store.version if dry_run else apply_import(store, plan, by=_user(), at=now)
+        version = store.version if dry_run else apply_import(store, plan, by=user(), at=now)
     written = corrections if corrections and plan.write_corrections(corrections) else None
     result = FileResult(
         verdicts=plan.rows, counts=plan.counts, version=version, applied=not dry_run, corrections=written
@@ -134,17 +138,9 @@ def rekey(
         plan = plan_rekey(store.snapshot(), file, correct=correct)
         if not plan.rows:
             raise UsageError(f"{file} has a header but no rows: is it complete?")
-        version = apply_rekey(store, plan, by=_user(), at=now) if apply else store.version
+        version = apply_rekey(store, plan, by=user(), at=now) if apply else store.version
     written = corrections if corrections and plan.write_corrections(corrections) else None
     result = FileResult(
         verdicts=plan.rows, counts=plan.counts, version=version, applied=apply, corrections=written
     )
     report(result, rows=rows, as_json=as_json)
-
-
-def _user() -> str:
-    """Return who gives the command, for the directory's record."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"

@@ -39,11 +39,15 @@ def check(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> No
     warnings: list[str] = []
     if "edge" in loaded.gateway.roles:
         from gateway.edge.journal.view import entry_octets
+        from gateway.roles.admission import files_needed, raise_file_limit, too_few_files
         from gateway.roles.journal import ENTRY_OCTETS, ENTRY_ROW, journal_needs
+        from gateway.roles.timekeeping import time_warnings
 
         measured = entry_octets(loaded.edge_folder / "journal.db")
         needs = journal_needs(loaded, ENTRY_OCTETS if measured is None else measured + ENTRY_ROW)
-        warnings = needs.warnings(loaded)
+        warnings = needs.warnings(loaded) + time_warnings(loaded)
+        files = too_few_files(loaded, raise_file_limit(files_needed(loaded)))
+        warnings += [files] if files is not None else []
         result |= {
             "captures_per_day": needs.captures_per_day,
             "journal_floor_bytes": needs.floor_bytes,

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from time import monotonic
 
+from gateway.contract.batches import parse_batch
 from gateway.contract.consumer_rule import ConsumerState
-from gateway.contract.envelope import parse, parse_batch, parse_change, wrap
+from gateway.contract.envelope import parse, parse_change, wrap
 from gateway.contract.messages import (
     Ack,
     AttributionChanged,
@@ -95,8 +96,9 @@ class Consumer:
             self._print_owners(self._meters_of.get(change.account_id, ()))
             return
         old, new = (" + ".join(a.account_id for a in side) or "nobody" for side in (change.old, change.new))
+        since = "ever" if change.since is None else rfc3339(change.since)
         until = "open" if change.until is None else rfc3339(change.until)
-        self._out(f"belongs   {change.meter} {rfc3339(change.since)} .. {until}: {old} -> {new}")
+        self._out(f"belongs   {change.meter} {since} .. {until}: {old} -> {new}")
         self._print_owners((change.meter,))
 
     def _print_owners(self, meters: Iterable[str]) -> None:

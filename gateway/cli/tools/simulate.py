@@ -121,6 +121,9 @@ def write_gateway_toml(folder: Path) -> Path:
         'name = "town"',
         f"data = {_toml_path(folder / 'data')}",
         f"secrets = {_toml_path(folder / 'keys')}",
+        "",
+        "[time]",
+        'trust = "host"  # the meters are simulated: they show this machine\'s time',
     )
     path.write_text(
         "\n".join((*head, "", (folder / "edge.toml").read_text(encoding="utf-8"))), encoding="utf-8"

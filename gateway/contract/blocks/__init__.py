@@ -22,19 +22,25 @@ from gateway.contract.blocks.encode import (
     revised,
 )
 from gateway.contract.blocks.read import BlocksRead, ReadBlock, ReadRow, RefusedRow, read_blocks
+from gateway.contract.blocks.tables import KeyedHolders, KeyedLayout
 from gateway.contract.blocks.types import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE
 from gateway.contract.blocks.version_1 import from_version_1
+from gateway.contract.blocks.wire import BlockLayout, Holder
 
 __all__ = [
     "EVENTS_TYPE",
     "GAPS_TYPE",
     "READINGS_TYPE",
     "SEQ_ROOM",
+    "BlockLayout",
     "BlockTemplate",
     "BlocksRead",
     "EncodedBlock",
     "EncodedRow",
+    "Holder",
     "Keyed",
+    "KeyedHolders",
+    "KeyedLayout",
     "Layout",
     "NumberedBlock",
     "ReadBlock",

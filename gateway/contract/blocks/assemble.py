@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from gateway.contract.blocks.encode import Keyed, numbered
 from gateway.contract.blocks.types import GAPS_TYPE
-from gateway.contract.capture_body import with_seq
-from gateway.contract.envelope import envelope_head, gateway_source
-from gateway.contract.generation import Generation
-from gateway.contract.values import quoted
+from gateway.contract.messages.generation import Generation
+from gateway.contract.messages.texts import envelope_head, gateway_source, quoted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +48,7 @@ def assemble_blocks(blocks: Sequence[NumberedBlock], sender: Sender, *, type: st
 
 def assemble_gaps(gaps: Sequence[tuple[int, bytes]], sender: Sender, *, time: str) -> bytes:
     """Return a batch of gaps, of `(seq, body)` in rising seq."""
-    members = b'"gaps":[%b]' % b",".join([with_seq(body, seq) for seq, body in gaps])
+    members = b'"gaps":[%b]' % b",".join([numbered(body, seq) for seq, body in gaps])
     return _batch(members, (gaps[0][0], gaps[-1][0]), sender, GAPS_TYPE, "gaps", time)
 
 

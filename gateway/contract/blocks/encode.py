@@ -20,8 +20,9 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from gateway.contract.blocks.canonical import KEY_OCTETS, canonical, key_of
+from gateway.contract.blocks.hashes import value_hash
 from gateway.contract.messages import rfc3339
-from gateway.contract.values import MAX_TEXT, decimal_text, quoted, quoted_often
+from gateway.contract.messages.texts import MAX_TEXT, decimal_text, quoted, quoted_often
 from mapping.directory import Attribution, Unattributed
 from protocols.reading import (
     Bits,
@@ -112,6 +113,8 @@ def _holder(one: Attribution) -> dict[str, str]:
         found["account_number"] = one.account_number
     if one.legacy_number is not None:
         found["legacy_number"] = one.legacy_number
+    if one.since is not None and one.until is not None:
+        found |= {"from": rfc3339(one.since), "to": rfc3339(one.until)}
     return found
 
 
@@ -121,7 +124,9 @@ class BlockTemplate:
 
     `holders` and `reason`: one of them, or both where a holder is known who has no number yet. `directory` is
     `{generation}/{version}`, `epoch` that of the meter's allocation to the gateway (0: never allocated).
-    `interval` is in seconds, of interval profiles; None where a row's is not whole (`interval_of`).
+    `interval` is in seconds, of interval profiles; None where a row's is not whole (`interval_of`). `clock` is
+    the JSON of what speaks of times that are not trusted ("": nothing); they are `provisional` while the
+    gateway does not know the time itself.
     """
 
     meter: str
@@ -132,6 +137,8 @@ class BlockTemplate:
     reason: Unattributed | None = None
     interval: int | None = None
     epoch: int = 0
+    clock: str = ""
+    provisional: bool = False
 
 
 def interval_of(reading: ReadingSet) -> int | None:
@@ -145,7 +152,7 @@ def interval_of(reading: ReadingSet) -> int | None:
 class EncodedRow(NamedTuple):
     """One capture of a block.
 
-    `value_hash` tells a repeat from a revision: it covers quantities, values, and whether the time is trusted.
+    `value_hash` tells a repeat from a revision: it covers quantities, values, and whether the time is settled.
     """
 
     capture_id: str
@@ -197,7 +204,7 @@ def encode_block(template: BlockTemplate, readings: Sequence[ReadingSet]) -> Enc
             EncodedRow(
                 f"{start_of_id}{at}/{reading.occurrence}",
                 reading.at,
-                blake2b(seed + values.encode(), digest_size=KEY_OCTETS).digest(),
+                value_hash(seed + values.encode(), provisional=template.provisional),
                 b'%b,"checksum":"%b"}' % (octets[:-1], checksum.encode()),
             )
         )
@@ -208,7 +215,8 @@ def encode_block(template: BlockTemplate, readings: Sequence[ReadingSet]) -> Enc
 def block_head(template: BlockTemplate) -> tuple[bytes, bytes, bytes]:
     """Return the octets up to the first row, the beginning of what is checked, and what hashes of values begin with."""
     received_at, layout = rfc3339(template.received_at), template.layout.keyed.key
-    members = [f'"directory":{quoted(template.directory)}']
+    members = [f'"clock":{template.clock}'] if template.clock else []
+    members.append(f'"directory":{quoted(template.directory)}')
     if template.epoch:
         members.append(f'"epoch":{template.epoch}')
     if template.holders is not None:
@@ -223,8 +231,7 @@ def block_head(template: BlockTemplate) -> tuple[bytes, bytes, bytes]:
     head = f'{{{",".join(members)},"captures":['.encode()
     interval = "null" if template.interval is None else str(template.interval)
     prefix = f'["{layout}",{meter},"{received_at}",{interval},'.encode()
-    trust = "?" if template.reason is Unattributed.UNTRUSTED_TIME else ""
-    return head, prefix, f"{layout}{trust}".encode()
+    return head, prefix, layout.encode()
 
 
 def _row(reading: ReadingSet, at: str, values: str, whole: bool) -> str:

@@ -31,10 +31,11 @@ from gateway.contract.blocks.wire import (
     MAX_INTERVAL,
     QUALITY_PATTERN,
     RAW_PATTERN,
+    BlockClock,
     BlockValue,
 )
-from gateway.contract.generation import Generation
 from gateway.contract.messages import MAX_SEQ
+from gateway.contract.messages.generation import Generation
 from gateway.errors import ContractError
 
 T = TypeVar("T")
@@ -71,6 +72,7 @@ class ReadBlock:
     holders: str | None
     reason: str | None
     epoch: int
+    clock: str | None
     rows: tuple[ReadRow, ...]
 
 
@@ -88,6 +90,7 @@ class BlocksRead:
     """A batch of blocks. `refused` are the captures that were not taken, in rising seq."""
 
     id: str
+    source: str
     type: str
     time: datetime
     journal: str
@@ -125,6 +128,7 @@ def read_blocks(payload: bytes, *, limit: int) -> BlocksRead:
     tables.refuse_unused()
     return BlocksRead(
         id=envelope.id,
+        source=envelope.source,
         type=envelope.type,
         time=_instant("$.time", envelope.time),
         journal=data.journal,
@@ -174,6 +178,7 @@ class _Block(_Numbered, kw_only=True):
     holders: str | UnsetType = UNSET
     reason: str | UnsetType = UNSET
     epoch: Annotated[int, Meta(ge=0, le=MAX_SEQ)] = 0
+    clock: Raw | UnsetType = UNSET
 
 
 class _Data(Struct):
@@ -252,6 +257,7 @@ def _block(raw: Raw, path: str, tables: Tables, refused: list[RefusedRow]) -> Re
     elif block.reason is UNSET:
         raise ContractError(f"{path}: neither holders nor a reason why there are none")
     received_at = _instant(f"{path}.received_at", block.received_at)
+    clock = None if block.clock is UNSET else _clock(block.clock, f"{path}.clock")
     generation, version = block.directory.split("/")
     if int(version) > MAX_SEQ:
         raise ContractError(f"{path}.directory: a version of more than {MAX_SEQ}")
@@ -282,8 +288,17 @@ def _block(raw: Raw, path: str, tables: Tables, refused: list[RefusedRow]) -> Re
         holders=None if block.holders is UNSET else block.holders,
         reason=None if block.reason is UNSET else block.reason,
         epoch=block.epoch,
+        clock=clock,
         rows=tuple(rows),
     )
+
+
+def _clock(raw: Raw, path: str) -> str:
+    """Return what speaks of the times of a block, as JSON of what this version knows of it."""
+    try:
+        return BlockClock.model_validate_json(bytes(raw)).model_dump_json(exclude_none=True)
+    except ValidationError as error:
+        raise ContractError(f"{path}: {error.errors(include_url=False)[0]['msg']}") from error
 
 
 class _WrongChecksum(ContractError):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from hashlib import blake2b
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from gateway.contract.blocks.canonical import KEY_OCTETS, canonical, row_checksum
+from gateway.contract.blocks.canonical import canonical, row_checksum
 from gateway.contract.blocks.encode import (
     BlockTemplate,
     EncodedBlock,
@@ -18,8 +17,9 @@ from gateway.contract.blocks.encode import (
     block_head,
     revised,
 )
-from gateway.contract.generation import NO_GENERATION
+from gateway.contract.blocks.hashes import value_hash
 from gateway.contract.messages import Capture, CaptureValue, MessageAttribution, rfc3339
+from gateway.contract.messages.generation import NO_GENERATION
 from gateway.errors import ContractError
 from mapping.directory import Unattributed
 from protocols.reading import MissingReason, Quality
@@ -44,7 +44,7 @@ def from_version_1(body: bytes) -> EncodedBlock:
     encoded = EncodedRow(
         capture.capture_id,
         capture.at,
-        blake2b(seed + canonical(row["values"])[1:-1], digest_size=KEY_OCTETS).digest(),
+        value_hash(seed + canonical(row["values"])[1:-1], provisional=False),
         octets if capture.value_rev == 1 else revised(octets, capture.value_rev),
     )
     return EncodedBlock(template, head, (encoded,))
@@ -67,6 +67,7 @@ def _template(capture: Capture) -> BlockTemplate:
         holders=Keyed.of(holders) if holders else None,
         reason=reason or (None if holders else Unattributed.NO_ACCOUNT),
         interval=_interval(capture),
+        clock="" if capture.clock is None else capture.clock.model_dump_json(exclude_none=True),
     )
 
 

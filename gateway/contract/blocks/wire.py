@@ -12,8 +12,16 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
-from gateway.contract.generation import GenerationText
 from gateway.contract.messages import MAX_SEQ, AccountNumberText, Identifier, Seq, Version, rfc3339
+from gateway.contract.messages.codes import (
+    GAP_REASONS,
+    MISSING_REASONS,
+    QUALITY_CODES,
+    UNATTRIBUTED_REASONS,
+    UNITS,
+    FromList,
+)
+from gateway.contract.messages.generation import GenerationText
 
 MAX_COLUMNS = 1_024
 """Values of one row; a meter's largest profile has some hundreds."""
@@ -27,6 +35,7 @@ INSTANT_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-
 CODE_PATTERN = r"^[a-z][a-z0-9_]{0,63}$"
 QUALITY_PATTERN = r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$"
 RAW_PATTERN = r"^[A-Za-z0-9+/]*={0,2}$"
+STEADY_PATTERN = r"^[0-9a-z]{1,16}/[0-9]{1,12}\.[0-9]{3}$"
 DIRECTORY_PATTERN = r"^(0|[1-9][0-9]{0,15})\.[0-9a-f]{8}/(0|[1-9][0-9]{0,18})$"
 
 
@@ -60,7 +69,7 @@ Key = Annotated[str, Field(pattern=KEY_PATTERN)]
 Decimal = Annotated[str, Field(pattern=DECIMAL_PATTERN)]
 Code = Annotated[str, Field(pattern=CODE_PATTERN)]
 Interval = Annotated[int, Field(ge=1, le=MAX_INTERVAL)]
-Unit = Annotated[str, Field(min_length=1, max_length=20)]
+Unit = Annotated[str, Field(min_length=1, max_length=20), FromList(UNITS)]
 ShortText = Annotated[str, Field(max_length=4_096)]
 
 
@@ -97,7 +106,7 @@ class BitsValue(_OneMember):
 class MissingValue(_OneMember):
     """No value, and why; zero is never a default."""
 
-    missing: Code
+    missing: Annotated[Code, FromList(MISSING_REASONS)]
 
 
 BlockValue = Decimal | InstantValue | TextValue | BitsValue | MissingValue
@@ -105,7 +114,7 @@ BlockValue = Decimal | InstantValue | TextValue | BitsValue | MissingValue
 
 
 class Column(Part):
-    """What a value is of: `q` is OBIS (+ #attribute, [index]); the unit belongs to decimals."""
+    """What a value is of: `q` is OBIS (+ #attribute, [index]), `name` as in codes.json; the unit is of decimals."""
 
     q: Annotated[str, Field(min_length=1, max_length=100)]
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -148,7 +157,7 @@ class BlockRow(Part):
     checksum: Key
     occurrence: Annotated[int, Field(ge=0, le=MAX_SEQ)] = 0
     value_rev: Seq = 1
-    quality: Annotated[str, Field(pattern=QUALITY_PATTERN)] = "1.0.0"
+    quality: Annotated[str, Field(pattern=QUALITY_PATTERN), FromList(QUALITY_CODES)] = "1.0.0"
     start: Maybe[InstantText] = None
     wall: Maybe[ShortText] = None
     deviation: Maybe[Annotated[int, Field(ge=-32_768, le=32_767)]] = None
@@ -158,12 +167,28 @@ class BlockRow(Part):
     capture_id: Maybe[Identifier] = None
 
 
+class BlockClock(Part):
+    """What speaks for or against times that are not trusted; central judges by it.
+
+    `steady` is there where the gateway's own clock had no evidence: the run of its machine, and the seconds that
+    it had run at receipt. `drift` is by how many seconds the meter's clock was ahead of the gateway's at that
+    poll, `held` for how many seconds it had run evenly until then, and `former` the drift before, where the
+    meter's clock was set lately and the captures may be from before that.
+    """
+
+    steady: Maybe[Annotated[str, Field(pattern=STEADY_PATTERN)]] = None
+    drift: Maybe[Decimal] = None
+    held: Maybe[Annotated[int, Field(ge=0, le=MAX_SEQ)]] = None
+    former: Maybe[Decimal] = None
+
+
 class Block(Part):
     """Captures of one meter and profile, numbered seq, seq + 1, … in their order, and what they share.
 
     `holders` names whose they are, `reason` says why they stand under no account (or under one that has no
     number yet): one of them is there. `directory` is `{generation}/{version}` of the directory that said so,
     `epoch` that of the meter's allocation to the gateway. `interval` is in seconds, of interval profiles.
+    `clock` is there only with the reason `untrusted_time`.
     """
 
     seq: Seq
@@ -173,8 +198,9 @@ class Block(Part):
     directory: Annotated[str, Field(pattern=DIRECTORY_PATTERN)]
     interval: Maybe[Interval] = None
     holders: Maybe[Key] = None
-    reason: Maybe[Code] = None
+    reason: Maybe[Annotated[Code, FromList(UNATTRIBUTED_REASONS)]] = None
     epoch: Version = 0
+    clock: Maybe[BlockClock] = None
     captures: Annotated[tuple[BlockRow, ...], Field(min_length=1, max_length=MAX_CAPTURES)]
 
 
@@ -207,7 +233,7 @@ class BlockGap(Part):
     after: InstantText
     until: InstantText
     state: Literal["open", "filled", "unfillable"]
-    reason: Code
+    reason: Annotated[Code, FromList(GAP_REASONS)]
     noticed_at: InstantText
 
 
@@ -215,3 +241,18 @@ class GapBatch(_OfOneJournal):
     """The data of gaps topics: gaps of one journal in rising seq."""
 
     gaps: Annotated[tuple[BlockGap, ...], Field(min_length=1, max_length=MAX_CAPTURES)]
+
+
+class _GapsOfOneJournal(_OfOneJournal):
+    gaps: Annotated[tuple[dict[str, Any], ...], Field(min_length=1, max_length=MAX_CAPTURES)]
+
+
+class GapFrame(Part):
+    """A batch of gaps in its envelope, the gaps themselves unread: one that is wrong spoils no other."""
+
+    specversion: Literal["1.0"]
+    id: Identifier
+    source: Identifier
+    type: Literal["meter-gateway.gaps.changed.v2"]
+    time: InstantText
+    data: _GapsOfOneJournal

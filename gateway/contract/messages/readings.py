@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from gateway.contract.messages.base import (
     MAX_SEQ,
@@ -16,6 +16,7 @@ from gateway.contract.messages.base import (
     UtcTime,
     Version,
 )
+from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion, GenerationText
 
 
 class CaptureValue(Message):
@@ -32,13 +33,21 @@ class CaptureValue(Message):
 
 
 class MessageAttribution(Message):
-    """One account that the capture belongs to, as named when it was published."""
+    """One account that the capture belongs to, as named when it was published.
+
+    A `partial` one held the meter from `from` (inclusive) to `to` (exclusive), inside the capture's interval.
+    Version 1 did not say so.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
 
     account_id: Identifier
-    account_number: AccountNumberText | None
-    legacy_number: Identifier | None
+    account_number: AccountNumberText | None = None
+    legacy_number: Identifier | None = None
     usage_point: Identifier
     role: Literal["normal", "final", "opening", "partial"]
+    since: UtcTime | None = Field(default=None, alias="from")
+    until: UtcTime | None = Field(default=None, alias="to")
 
 
 class MessageMeterTime(Message):
@@ -48,6 +57,21 @@ class MessageMeterTime(Message):
     deviation: int | None
     status: int | None
     trusted: bool
+
+
+class CaptureClock(Message):
+    """What speaks for or against the time of a capture that is not trusted; central judges by it.
+
+    `steady` is where the gateway's own clock had no evidence: the run of its machine, and the seconds that it
+    had run when the capture was received (`9f2c01ab/12345.678`). `drift` is by how many seconds the meter's
+    clock was ahead of the gateway's at that poll, and `held` for how many seconds it had run evenly until then.
+    `former` is the drift before, where the meter's clock was set lately and the row may be from before that.
+    """
+
+    steady: Annotated[str, Field(pattern=r"^[0-9a-z]{1,16}/[0-9]{1,12}\.[0-9]{3}$")] | None = None
+    drift: Decimals | None = None
+    held: Annotated[int, Field(ge=0, le=MAX_SEQ)] | None = None
+    former: Decimals | None = None
 
 
 class Capture(Message):
@@ -65,9 +89,18 @@ class Capture(Message):
     quality: str
     values: tuple[CaptureValue, ...]
     attributions: tuple[MessageAttribution, ...]
-    reason: Literal["no_account", "not_a_consumer", "untrusted_time", "identity_mismatch"] | None
+    reason: Identifier | None
     directory_version: Version
+    directory_generation: GenerationText = NO_GENERATION
+    epoch: int = Field(default=0, ge=0, le=MAX_SEQ)
+    clock: CaptureClock | None = None
     raw: str | None = None
+    checksum: str | None = None
+
+    @property
+    def directory(self) -> DirectoryVersion:
+        """The state of the directory that stamped it."""
+        return DirectoryVersion(self.directory_generation, self.directory_version)
 
 
 class Gap(Message):
@@ -85,9 +118,13 @@ class Gap(Message):
 
 
 class Batch(Message):
-    """The data of readings, events and gaps topics: entries of one journal in rising seq."""
+    """The data of readings, events and gaps topics: entries of one journal in rising seq.
+
+    A sender of version 1 names no generation.
+    """
 
     journal: Identifier
+    generation: GenerationText = NO_GENERATION
     gateway: Identifier
     first_seq: Seq
     last_seq: Seq

@@ -20,7 +20,8 @@ class CaptureRecord:
     """A stamped capture before it has a sequence number.
 
     `body` is laid out as `gateway.contract.capture_body` says: a first revision without `seq`;
-    `value_hash` covers the values only, so that a repeat is told from a revision.
+    `value_hash` covers the values and whether their time was provisional (`value_hash`), so that a repeat is
+    told from a revision.
     """
 
     kind: EntryKind

@@ -14,7 +14,7 @@ MAX_LETTER_OCTETS = 16 << 20
 """Octets of all dead letters together: refused entries are often the largest ones."""
 MAX_TOMBSTONES = 10_000
 """Entries refused for good that may stand in the journal at once; more means that the broker refuses all."""
-REFUSED = "refused_by_broker"
+REFUSED = "refused_entry"
 """Reason of the gap that a tombstone is."""
 
 

@@ -10,7 +10,7 @@ from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling import gaps
 from gateway.edge.stamping.appender import ReadingAppender
-from gateway.edge.stamping.clocks import is_ahead
+from gateway.edge.stamping.clocks import MeterEvidence, is_ahead
 from protocols.errors import MeterProtocolError
 from protocols.reading import PROFILE_KIND, ProfileKind, ProfileName, ReadingSet
 from protocols.session import Clock, MeterSession
@@ -32,6 +32,8 @@ OVERLAP = {
 """Read again before the watermark: rows that came late or twice (clock set back). Repeats cost nothing."""
 PRESENT_MEMORY = timedelta(days=3)
 """Profiles that are read as they are now: after this long no read and no late push brings one again."""
+MOST_AHEAD = 35 * 86_400.0
+"""Seconds that a meter's clock is followed ahead: beyond, its rows are as good as lost to any range."""
 SETTLED = timedelta(hours=2)
 """After this long without a row of block load, the row is not expected any more."""
 
@@ -57,7 +59,7 @@ class Collector:
         self._retried: dict[str, datetime] = {}
 
     async def collect(
-        self, session: MeterSession, meter: str, profile: ProfileName, *, clock_trusted: bool
+        self, session: MeterSession, meter: str, profile: ProfileName, *, clock: MeterEvidence
     ) -> int:
         """Read one profile and journal what is new; return how many captures were new.
 
@@ -70,7 +72,7 @@ class Collector:
             session=session,
             meter=meter,
             profile=profile,
-            clock_trusted=clock_trusted,
+            seen=clock,
             clock=self._clock,
         )
         if profile in STORED:
@@ -111,7 +113,7 @@ class _ProfileReading:
     session: MeterSession
     meter: str
     profile: ProfileName
-    clock_trusted: bool
+    seen: MeterEvidence
     clock: Clock
     new: int = 0
     _now: datetime | None = None
@@ -135,11 +137,13 @@ class _ProfileReading:
             # the watermark is taken as it comes, and the watermark stays.
             await self._read_window(self._since(None), None)
             return
-        if self.profile is ProfileName.BLOCK_LOAD and self.clock_trusted:
+        if self.profile is ProfileName.BLOCK_LOAD and self.seen.trusted:
             self._coverage = gaps.Coverage(self._mark)
         since = self._since(now - backfill)
-        while since is None or since < now:
-            until = now if since is None else min(since + WINDOW, now)
+        # A clock that runs ahead dates its newest rows ahead: they are read while it is known how far.
+        end = now + timedelta(seconds=min(max(self.seen.drift or 0.0, 0.0), MOST_AHEAD))
+        while since is None or since < end:
+            until = end if since is None else min(since + WINDOW, end)
             await self._read_window(since, until)
             since = until
 
@@ -168,7 +172,7 @@ class _ProfileReading:
     async def _flush(self, rows: list[ReadingSet], whole: datetime | None = None) -> None:
         """Journal rows; the watermark moves to the last one, or to `whole`, up to which all was read."""
         mark = None
-        if self._now is not None and self.clock_trusted:
+        if self._now is not None and self.seen.trusted:
             reached = whole or max((row.at for row in rows), default=None)
             if self._coverage is not None:
                 # A block that is due may be stored a moment later: only rows and gaps move the watermark.
@@ -194,7 +198,7 @@ class _ProfileReading:
         self.new += await self.appender.append(
             self.meter,
             rows,
-            clock_trusted=self.clock_trusted,
+            clock=self.seen,
             watermarks=() if mark is None else ((self.meter, self.profile.value, mark),),
             gaps=opened,
         )
@@ -210,7 +214,7 @@ class _ProfileReading:
         """Whether the row's time can be believed: a wrong one would show gaps that are none."""
         if self._now is not None and is_ahead(row, self._now):
             return False
-        return row.meter_time is None or row.meter_time.trusted
+        return self.seen.trusts(row) and (row.meter_time is None or row.meter_time.trusted)
 
     def _trusted_now(self) -> datetime | None:
         return self.clock.now() if self.clock.disciplined() else None

@@ -70,7 +70,10 @@ class LineHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollerStatistics:
-    """The poller at one moment. `paused` says why reading stands still (the journal), else None."""
+    """The poller at one moment. `paused` says why reading stands still (the journal), else None.
+
+    `sessions` with meters go on now, `sessions_waiting` wait until admission control lets them begin.
+    """
 
     meters: Mapping[str, MeterHealth]
     lines: Mapping[str, LineHealth]
@@ -79,6 +82,8 @@ class PollerStatistics:
     captures: int = 0
     paused: str | None = None
     paused_since: datetime | None = None
+    sessions: int = 0
+    sessions_waiting: int = 0
 
     @property
     def silent(self) -> int:

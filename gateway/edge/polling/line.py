@@ -132,6 +132,11 @@ class LinePoll:
         if state != self._state:
             self._state, self._since = state, now
 
+    @property
+    def told(self) -> str:
+        """Its health in one word, as the status tells it: up, down, or idle before its first poll."""
+        return {"new": "idle", "ok": "up"}.get(self._state, "down")
+
     def health(self) -> LineHealth:
         """Return the line's health, frozen."""
         return LineHealth(

@@ -20,7 +20,7 @@ from gateway.edge.polling.health import (
     state_of,
 )
 from gateway.edge.polling.schedule import FIRST_PROBE, LAST_PROBE, PolledMeter, Schedule
-from gateway.edge.stamping.clocks import DRIFT_ALARM, clock_is_trusted
+from gateway.edge.stamping.clocks import DRIFT_ALARM, MeterClocks, MeterEvidence
 from gateway.errors import JournalError
 from protocols.errors import (
     IdentityMismatch,
@@ -58,6 +58,7 @@ class MeterPoll:
         *,
         clock: Clock,
         schedule: Schedule,
+        clocks: MeterClocks,
         learn: Learn | None = None,
     ) -> None:
         self.meter = meter
@@ -70,6 +71,7 @@ class MeterPoll:
         self._clock = clock
         self._schedule = schedule
         self._learn = learn
+        self._clocks = clocks
         self._since = clock.now()
         self._due = dict.fromkeys(meter.profiles, self._since)
         self._backoff = Backoff(FIRST_PROBE, LAST_PROBE, chance=0.0)
@@ -150,11 +152,11 @@ class MeterPoll:
                 # Who it is comes first (a meter was exchanged, an address given twice): nothing may be read
                 # into another's account. Then its clock, on which hangs what the rows' times are worth.
                 await self._recognise(session)
-                trusted = await self._check_clock(session)
+                clock = await self._check_clock(session)
                 if self._learn is not None:
                     await self._learn(self.meter.meter, session)
                 for profile in wanted:
-                    await self._collect(session, profile, trusted, new)
+                    await self._collect(session, profile, clock, new)
         except JournalError as error:
             # Not the meter's fault, and the next meter would fare no better: the poller waits.
             log.error("journal_refused", **self._where(), error=str(error))
@@ -182,34 +184,36 @@ class MeterPoll:
         if expected and nameplate.serial and nameplate.serial.strip() != expected:
             raise IdentityMismatch(expected=self.meter.meter, found=nameplate.meter_id)
 
-    async def _check_clock(self, session: MeterSession) -> bool:
-        """Measure the drift; say whether the meter's clock may be trusted.
+    async def _check_clock(self, session: MeterSession) -> MeterEvidence:
+        """Look at the meter's clock; return what that says of its rows.
 
         A meter without a clock, or one that hides it, is trusted row by row.
         """
         if not self._has_clock:
-            return True
+            return MeterEvidence()
         try:
             seen = await session.clock()
         except NotSupported:
             self._has_clock = False
-            return True
+            return MeterEvidence()
         except MeterRefused:
-            return True
+            return MeterEvidence()
+        evidence = self._clocks.seen(self.meter.meter, seen)
+        if not self._clock.disciplined():
+            # Whoever does not know the time cannot say whose clock is wrong, nor that one should be set.
+            self._seen_clock = self._clock_trusted = None
+            return evidence
         before = self._clock_trusted
-        self._seen_clock, self._clock_trusted = seen, clock_is_trusted(seen)
+        self._seen_clock, self._clock_trusted = seen, evidence.trusted
         if before is not False and not self._clock_trusted:
             log.warning("meter_clock_distrusted", **self._where(), drift=seen.drift, status=seen.status)
-        # A gateway that does not know the time itself cannot say that the meter's is wrong.
-        return self._clock_trusted or not self._clock.disciplined()
+        return evidence
 
     async def _collect(
-        self, session: MeterSession, profile: ProfileName, trusted: bool, new: dict[str, int]
+        self, session: MeterSession, profile: ProfileName, clock: MeterEvidence, new: dict[str, int]
     ) -> None:
         try:
-            captures = await self._collector.collect(
-                session, self.meter.meter, profile, clock_trusted=trusted
-            )
+            captures = await self._collector.collect(session, self.meter.meter, profile, clock=clock)
         except NotSupported as error:
             if profile in self._once_read:
                 # It has the profile: whatever made it say no this time, the next poll asks again, and the
@@ -224,7 +228,8 @@ class MeterPoll:
         new[profile.value] = captures
         self.captures += captures
         if profile in self._due:
-            self._due[profile] = self._schedule.next_due(profile, self._clock.now(), self.meter.spec.zone)
+            now, zone = self._clock.now(), self.meter.spec.zone
+            self._due[profile] = self._schedule.next_due(profile, now, zone, self.meter.meter)
 
     # -- outcome
 
@@ -266,6 +271,17 @@ class MeterPoll:
 
     def _where(self) -> dict[str, str]:
         return {"meter": self.meter.meter, "line": self.meter.line}
+
+    @property
+    def told(self) -> str:
+        """Its health in one word, as the status tells it: new, ok, or the stable code of what is wrong.
+
+        `meter_clock` is told by a gateway that knows the time, of a meter that has no other fault.
+        """
+        if self.state is PollState.NEW:
+            return "new"
+        doubtful = "meter_clock" if self._clock_trusted is False else "ok"
+        return health_code(self.error) or doubtful
 
     def health(self) -> MeterHealth:
         """Return the meter's health, frozen."""

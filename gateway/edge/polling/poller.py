@@ -10,11 +10,15 @@ from functools import partial
 from typing import Protocol
 
 from gateway.backoff import Backoff
+from gateway.edge.polling.admission import Urgency
+from gateway.edge.polling.changes import HealthChanges, Subject
 from gateway.edge.polling.collect import Collector
-from gateway.edge.polling.health import MeterReport, PollerStatistics, PollReport
+from gateway.edge.polling.doors import Doors
+from gateway.edge.polling.health import LineHealth, MeterHealth, MeterReport, PollerStatistics, PollReport
 from gateway.edge.polling.line import LinePoll
 from gateway.edge.polling.meter import MeterPoll
 from gateway.edge.polling.schedule import PolledMeter, Schedule
+from gateway.edge.stamping.clocks import MeterClocks
 from gateway.errors import JournalError
 from protocols.line import Line
 from protocols.reading import ProfileName
@@ -75,8 +79,11 @@ class Poller:
         context: SessionContext,
         schedule: Schedule,
         pushing: PushingMeters,
+        doors: Doors | None = None,
     ) -> None:
         self._clock = clock = context.clock
+        clocks = MeterClocks(clock)
+        self._doors = doors or Doors()
         self._meters = {
             meter.meter: MeterPoll(
                 meter,
@@ -85,6 +92,7 @@ class Poller:
                 clock=clock,
                 schedule=schedule,
                 learn=pushing.learn if meter.meter in pushing.meters else None,
+                clocks=clocks,
             )
             for meter in meters
         }
@@ -94,8 +102,14 @@ class Poller:
         }
         for meter in pushing.meters:
             self._line_of(meter).woken = asyncio.Event()
-        self._paused: str | None = None
-        self._paused_since: datetime | None = None
+        self.paused: str | None = None
+        self.paused_since: datetime | None = None
+        self.changes = HealthChanges(
+            [
+                *((Subject.LINE, name, line.told) for name, line in self._lines.items()),
+                *((Subject.METER, name, meter.told) for name, meter in self._meters.items()),
+            ]
+        )
 
     async def run(self) -> None:
         """Poll until cancelled; raises nothing."""
@@ -127,7 +141,8 @@ class Poller:
         Waits for a poll of the same meter that is running. Raises KeyError for an unknown meter, JournalError.
         """
         poll = self._meters[meter]
-        return await self._attempt(self._line_of(poll.meter.meter), poll, profiles or poll.meter.profiles)
+        line, wanted = self._line_of(poll.meter.meter), profiles or poll.meter.profiles
+        return await self._attempt(line, poll, wanted, Urgency.ORDERED)
 
     def read_soon(self, meter: str, profile: ProfileName) -> bool:
         """Read a profile as soon as the line is free; False when it is not among the meter's profiles."""
@@ -154,9 +169,19 @@ class Poller:
             polls=sum(poll.polls for poll in self._meters.values()),
             failures=sum(poll.failed_polls for poll in self._meters.values()),
             captures=sum(poll.captures for poll in self._meters.values()),
-            paused=self._paused,
-            paused_since=self._paused_since,
+            paused=self.paused,
+            paused_since=self.paused_since,
+            sessions=self._doors.running,
+            sessions_waiting=self._doors.waiting,
         )
+
+    def meter(self, name: str) -> MeterHealth:
+        """Return one meter's health."""
+        return self._meters[name].health()
+
+    def line(self, name: str) -> LineHealth:
+        """Return one line's health."""
+        return self._lines[name].health()
 
     def _line_of(self, meter: str) -> LinePoll:
         return self._lines[self._meters[meter].meter.line]
@@ -185,16 +210,24 @@ class Poller:
                 await self._clock.sleep_until(self._clock.now() + timedelta(seconds=retry.next()))
 
     async def _attempt(
-        self, state: LinePoll, poll: MeterPoll, profiles: Sequence[ProfileName]
+        self,
+        state: LinePoll,
+        poll: MeterPoll,
+        profiles: Sequence[ProfileName],
+        urgency: Urgency | None = None,
     ) -> MeterReport:
-        async with poll.lock:
+        if urgency is None:
+            urgency = Urgency.SILENT if poll.dead else Urgency.LIVING
+        async with poll.lock, self._doors.session(poll.meter.route, urgency):
             before = self._clock.now()
             try:
                 report = await poll.attempt(profiles)
             except JournalError as error:
-                self._paused, self._paused_since = str(error), self._paused_since or self._clock.now()
+                self.paused, self.paused_since = str(error), self.paused_since or self._clock.now()
                 raise
             state.attempted(poll, before, self._clock.now())
+        self.changes.note(Subject.METER, poll.meter.meter, poll.told)
+        self.changes.note(Subject.LINE, state.line.name, state.told)
         if any(report.captures.values()):
-            self._paused = self._paused_since = None
+            self.paused = self.paused_since = None
         return report

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from hashlib import blake2b
 from zoneinfo import ZoneInfo
 
+from gateway.edge.polling.admission import Route
 from protocols.reading import ProfileName
 from protocols.session import MeterSpec
 
@@ -18,6 +20,8 @@ DEAD_BURST = 5.0
 """Seconds of line time that may be saved up for probes."""
 SETTLE = timedelta(seconds=30)
 """Time that a meter gets to store its row after a boundary."""
+SPREAD_SHARE = 2 / 3
+"""Part of a period over which meters are spread at most: the rest is for those that need a second try."""
 
 DEFAULT_PERIODS: Mapping[ProfileName, timedelta] = {
     ProfileName.INSTANTANEOUS: timedelta(minutes=15),
@@ -32,32 +36,47 @@ DEFAULT_PERIODS: Mapping[ProfileName, timedelta] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How often each profile is read."""
+    """How often each profile is read, and over how long after a boundary the meters' turns are spread."""
 
     periods: Mapping[ProfileName, timedelta] = field(default_factory=lambda: dict(DEFAULT_PERIODS))
+    spread: timedelta = timedelta(0)
 
-    def next_due(self, profile: ProfileName, after: datetime, zone: str = "Asia/Kolkata") -> datetime:
+    def next_due(
+        self, profile: ProfileName, after: datetime, zone: str = "Asia/Kolkata", meter: str = ""
+    ) -> datetime:
         """The first boundary (of the meter's local time) later than `after`, plus time to settle.
 
-        Runs that were missed meanwhile are not made up for: a stored profile is read from its watermark.
+        Each meter comes a part of `spread` later, the same for all its profiles and in every run: ten thousand
+        that became due together would fail together. Runs that were missed meanwhile are not made up for: a
+        stored profile is read from its watermark.
         """
         period = self.periods.get(profile) or DEFAULT_PERIODS[profile]
+        settle = SETTLE + min(self.spread, period * SPREAD_SHARE) * _share_of(meter)
         local = after.astimezone(ZoneInfo(zone))
         anchor = datetime(2000, 1, 1, tzinfo=local.tzinfo).replace(tzinfo=None)
-        passed: int = (local.replace(tzinfo=None) - SETTLE - anchor) // period
-        boundary = anchor + (passed + 1) * period + SETTLE
+        passed: int = (local.replace(tzinfo=None) - settle - anchor) // period
+        boundary = anchor + (passed + 1) * period + settle
         wait: timedelta = boundary - local.replace(tzinfo=None)
         return after + wait
 
 
+def _share_of(meter: str) -> float:
+    """Return a number from 0 to below 1 that is the meter's own."""
+    return int.from_bytes(blake2b(meter.encode(), digest_size=6).digest(), "big") / (1 << 48)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolledMeter:
-    """One meter to poll: its identity `GEN:12345678`, its line's name, how to reach it, what to read."""
+    """One meter to poll: its identity `GEN:12345678`, its line's name, how to reach it, what to read.
+
+    `route` is what its sessions share with those of other lines, None for a bus, which is a limit of its own.
+    """
 
     meter: str
     line: str
     spec: MeterSpec
     profiles: tuple[ProfileName, ...]
+    route: Route | None = None
 
 
 class DeadBudget:

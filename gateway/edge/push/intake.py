@@ -15,7 +15,7 @@ import structlog
 from gateway.edge.push.counters import PushCounters
 from gateway.edge.push.layouts import PushLayouts
 from gateway.edge.stamping.appender import ReadingAppender
-from gateway.edge.stamping.clocks import clock_is_trusted
+from gateway.edge.stamping.clocks import MeterEvidence, clock_is_trusted
 from gateway.errors import JournalError
 from gateway.statistics import counted
 from protocols.dlms.companion import companion
@@ -171,9 +171,9 @@ class PushIntake:
 
     async def _append(self, found: Notification, rows: Sequence[ReadingSet]) -> None:
         # No watermark moves and no gap closes: what came unasked proves nothing about what lies before it.
-        meter, trusted = found.peer.name, self._clock_trusted(found)
+        meter, clock = found.peer.name, MeterEvidence(trusted=self._clock_trusted(found))
         try:
-            new = await self._appender.append(meter, rows, clock_trusted=trusted, revise=False)
+            new = await self._appender.append(meter, rows, clock=clock, revise=False)
         except MeterProtocolError as error:
             self._count(misfits=1)
             log.warning("push_dropped", meter=meter, error=str(error))

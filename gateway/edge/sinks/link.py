@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 import structlog
 
 from gateway.contract.envelope import parse
-from gateway.contract.messages import Ack, ReplayRequest
+from gateway.contract.messages import Ack, ReplayRequest, Status, StatusRequest
 from gateway.contract.topics import TopicKind, TopicName, Topics, gateway_name
 from gateway.edge.sinks.base import JournalReader
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.part_requests import PartRequests
 from gateway.edge.sinks.replays import ReplayQueue
 from gateway.edge.sinks.tasks import first_ended
+from gateway.edge.sinks.time_requests import TimeRequests
+from gateway.edge.sinks.twins import TwinWatch
 from gateway.errors import ContractError, GatewayError
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection
@@ -43,11 +45,13 @@ class LinkStatistics:
 
 
 class EdgeLink:
-    """Listens on the sink's connection to `{gateway}/acks`, `replay`, `directory` and `orders`.
+    """Listens on the sink's connection to `{gateway}/acks`, `replay`, `directory`, `status/request`, `orders`.
 
-    `on_order` gets the octets of an order's message. `ack_consumers`: whose acknowledgements count,
-    nobody else's. A message that cannot be taken is counted and logged; it ends
-    nothing.
+    It also hears its own `status`, on which another edge of its name would speak (`TwinWatch`).
+
+    `on_order` gets the octets of an order's message; `time` asks for central's where our clock is judged.
+    `ack_consumers`: whose acknowledgements count, nobody else's. A message that cannot be taken is counted
+    and logged; it ends nothing.
     """
 
     def __init__(
@@ -57,13 +61,17 @@ class EdgeLink:
         root: str,
         directory: PartRequests,
         on_order: Callable[[bytes], Awaitable[None]] | None = None,
+        on_status_request: Callable[[], None] | None = None,
         ack_consumers: frozenset[str] = frozenset({"central"}),
         limits: BatchLimits | None = None,
+        time: TimeRequests | None = None,
     ) -> None:
         self._gateway = gateway_name(gateway)
         self._topics = Topics(root)
         self._directory = directory
         self._on_order = on_order
+        self._time = time
+        self._on_status_request = on_status_request
         self._ack_consumers = ack_consumers
         self._replays = ReplayQueue(
             self._topics,
@@ -72,7 +80,13 @@ class EdgeLink:
             on_sent=lambda entries: self._count(replayed=entries),
             on_refused=self._refused,
         )
+        self._twins = TwinWatch()
         self._statistics = LinkStatistics()
+
+    @property
+    def twin_fault(self) -> str | None:
+        """What to do about another edge under our name; None where there is none."""
+        return self._twins.fault
 
     @property
     def directory_version(self) -> int:
@@ -98,11 +112,17 @@ class EdgeLink:
         names = [*self._topics.from_consumers(self._gateway), self._topics.directory(self._gateway)]
         if self._on_order is not None:
             names.append(self._topics.orders(self._gateway))
-        await connection.subscribe(*names)
+        if self._time is not None:
+            names.append(self._topics.time(self._gateway))
+        if self._on_status_request is not None:
+            names.append(self._topics.status_request(self._gateway))
+        self._twins.connected(journal)
+        await connection.subscribe(*names, self._topics.status(self._gateway))
         await first_ended(
             self._listen(connection, journal),
             self._replays.send(connection, journal),
             self._directory.ask(connection),
+            *([] if self._time is None else [self._time.ask(connection)]),
         )
 
     async def _listen(self, connection: MqttConnection, journal: JournalReader) -> None:
@@ -126,6 +146,14 @@ class EdgeLink:
         elif name.kind is TopicKind.DIRECTORY:
             await self._directory.take(message.payload)
             self._count(directory_parts=1)
+        elif name.kind is TopicKind.STATUS:
+            status = parse(message.payload, Status).data
+            await self._twins.heard(status, retained=message.retained, journal=journal)
+        elif name.kind is TopicKind.TIME and self._time is not None:
+            self._time.take(message.payload)
+        elif name.kind is TopicKind.STATUS_REQUEST and self._on_status_request is not None:
+            parse(message.payload, StatusRequest)
+            self._on_status_request()
         elif name.kind is TopicKind.ORDERS and self._on_order is not None:
             await self._on_order(message.payload)
 

@@ -12,21 +12,17 @@ from typing import Protocol
 import structlog
 
 from gateway.backoff import Backoff
-from gateway.contract.envelope import gateway_source, wrap
 from gateway.contract.messages import Status
 from gateway.contract.topics import Topics, gateway_name
 from gateway.edge.sinks.base import MQTT_SINK, JournalReader
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.publisher import JournalPublisher, Progress
+from gateway.edge.sinks.status_report import HealthSource, StatusReporter
 from gateway.edge.sinks.tasks import first_ended
 from gateway.errors import GatewayError, JournalError, PeerError, PeerRefusedLogin
 from gateway.mqtt.connection import MqttConnection, MqttSettings, Will, connect
 from gateway.statistics import counted
 
-STATUS_EVERY = 30.0
-"""Seconds after which the status is published again though nothing changed."""
-STATUS_LOOK = 1.0
-"""Seconds between looks at the status."""
 STEADY = 30.0
 """A connection that lasted this long, in seconds, starts the back-off anew."""
 FAREWELL = 2.0
@@ -59,7 +55,8 @@ class MqttStatistics:
 class MqttSink:
     """Follows the journal and publishes it; keeps the retained status and its last will.
 
-    `status` gives the present Status (cheap; it is asked every second). `partners` share the connection.
+    `status` gives the present summary (cheap; it is asked every second), `health` what changed with meters and
+    lines. `partners` share the connection. `reporter` tells both.
     """
 
     name = MQTT_SINK
@@ -70,6 +67,7 @@ class MqttSink:
         gateway: str,
         *,
         status: Callable[[], Status],
+        health: HealthSource | None = None,
         password: bytes | None = None,
         partners: Sequence[ConnectionPartner] = (),
         limits: BatchLimits | None = None,
@@ -79,7 +77,7 @@ class MqttSink:
         self._gateway = gateway_name(gateway)
         self._topics = Topics(settings.root)
         self._password = password
-        self._status = status
+        self.reporter = StatusReporter(self._topics, self._gateway, status=status, health=health)
         self._partners = tuple(partners)
         self._limits = limits or BatchLimits()
         self._backoff = backoff or Backoff()
@@ -117,7 +115,8 @@ class MqttSink:
 
     async def _session(self, journal: JournalReader) -> None:
         topic = self._topics.status(self._gateway)
-        will = Will(topic, self._offline(journal))
+        farewell = self.reporter.farewell()
+        will = None if farewell is None else Will(topic, farewell)
         async with connect(self._settings, password=self._password, will=will) as connection:
             self._statistics = replace(
                 self._statistics, connected=True, version=connection.version, last_error=None
@@ -135,15 +134,17 @@ class MqttSink:
             try:
                 await first_ended(
                     publisher.run(),
-                    self._report_status(connection, journal),
+                    self.reporter.run(connection),
                     *(partner.serve(connection, journal) for partner in self._partners),
                 )
             finally:
                 self._statistics = replace(self._statistics, connected=False, in_flight=0)
                 # The will speaks only when the connection breaks: who leaves in order says so himself.
+                farewell = self.reporter.farewell()
                 with contextlib.suppress(PeerError, TimeoutError):
                     async with asyncio.timeout(FAREWELL):
-                        await connection.send(topic, self._offline(journal), retain=True)
+                        if farewell is not None:
+                            await connection.send(topic, farewell, retain=True)
 
     def _progressed(self, progress: Progress) -> None:
         self._backoff.reset()  # a broker that takes data is no longer one that fails
@@ -152,34 +153,6 @@ class MqttSink:
         )
         self._statistics = replace(raised, in_flight=progress.in_flight, cursor=progress.cursor)
 
-    async def _report_status(self, connection: MqttConnection, journal: JournalReader) -> None:
-        topic = self._topics.status(self._gateway)
-        last, due = "", 0.0
-        while True:
-            status = self._status()
-            essence = _essence(status)
-            if essence != last or monotonic() >= due:
-                await connection.publish(topic, self._wrapped(status, journal), retain=True)
-                last, due = essence, monotonic() + STATUS_EVERY
-            await asyncio.sleep(STATUS_LOOK)
-
-    def _offline(self, journal: JournalReader) -> bytes:
-        status = self._status()
-        gone = {"online": False, "lines": (), "meters": (), "alarms": ()}
-        return self._wrapped(status.model_copy(update=gone), journal)
-
-    def _wrapped(self, status: Status, journal: JournalReader) -> bytes:
-        identity = f"{journal.uuid}/status/{int(status.at.timestamp() * 1000)}"
-        return wrap(status, id=identity, source=gateway_source(self._gateway), time=status.at)
-
     def _failed(self, error: GatewayError, wait: float) -> None:
         self._statistics = replace(counted(self._statistics, failures=1), last_error=str(error))
         log.warning("mqtt_failed", error=str(error), code=type(error).__name__, retry_in=round(wait, 1))
-
-
-def _essence(status: Status) -> str:
-    """Return what counts as a change: all but times and running counters."""
-    volatile = dict.fromkeys(("at", "first_seq", "last_seq", "backlog"), True)
-    return status.model_dump_json(
-        exclude={**volatile, "clock": {"at"}, "meters": {"__all__": {"last_reading_at"}}}
-    )

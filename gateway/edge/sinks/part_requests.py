@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 
 from gateway.backoff import Backoff
-from gateway.contract.envelope import MAX_DIRECTORY_MESSAGE, gateway_source, parse, wrap
+from gateway.contract.envelope import MAX_DIRECTORY_MESSAGE, parse, wrap
 from gateway.contract.messages import DirectoryPart, DirectoryRequest, Signed
+from gateway.contract.messages.texts import gateway_source
 from gateway.contract.topics import Topics
 from gateway.edge.stamping.stored_part import DirectoryHole, StoredPart
 from gateway.errors import ContractError, GatewayError

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from gateway.edge.journal.entry import GapRecord, JournalBatch
+from gateway.edge.journal.entry import CaptureRecord, GapRecord, JournalBatch
 from gateway.edge.journal.journal import MAX_BODY, Journal
-from gateway.edge.stamping.clocks import is_ahead
+from gateway.edge.stamping.clocks import MeterEvidence, evidence_json, is_ahead
 from gateway.edge.stamping.stamp import DirectoryLike, stamp
 from protocols.errors import MeterProtocolError
 from protocols.reading import ReadingSet
 from protocols.session import Clock
+
+STEPPED = timedelta(seconds=1)
+"""A clock that goes back further than this was set."""
 
 
 class ReadingAppender:
@@ -30,14 +33,14 @@ class ReadingAppender:
         meter: str,
         rows: Sequence[ReadingSet],
         *,
-        clock_trusted: bool,
+        clock: MeterEvidence,
         watermarks: tuple[tuple[str, str, datetime], ...] = (),
         gaps: tuple[GapRecord, ...] = (),
         revise: bool = True,
     ) -> int:
         """Stamp rows of one meter and make them durable together with watermarks and gaps.
 
-        `clock_trusted` says whether the meter's clock was found good. Without `revise` a row that is there
+        `clock` is what was seen of the meter's clock. Without `revise` a row that is there
         already stays as it is: what a meter pushed may hold less than what was read from it.
 
         Returns how many captures are new or revised. Raises MeterProtocolError for a row that is too long
@@ -45,17 +48,7 @@ class ReadingAppender:
         """
         now, directory = self._clock.now(), self._directory()
         disciplined = self._clock.disciplined()
-        captures = tuple(
-            stamp(
-                row,
-                meter,
-                directory,
-                disciplined=disciplined,
-                # A gateway that does not know the time cannot call a row one of the future.
-                clock_trusted=clock_trusted and not (disciplined and is_ahead(row, now)),
-            )
-            for row in rows
-        )
+        captures = tuple(self._stamp(row, meter, directory, clock, now, disciplined) for row in rows)
         for capture in captures:
             if len(capture.body) > MAX_BODY:
                 raise MeterProtocolError(
@@ -68,3 +61,26 @@ class ReadingAppender:
         )
         # Fewer where a gap was open already: then one capture too few is told, which only counters show.
         return max(0, span.last - span.first + 1 - len(gaps))
+
+    def _stamp(
+        self,
+        row: ReadingSet,
+        meter: str,
+        directory: DirectoryLike,
+        clock: MeterEvidence,
+        now: datetime,
+        disciplined: bool,
+    ) -> CaptureRecord:
+        # A row that came later than now was read before our clock was set back: its receipt is wrong.
+        disciplined = disciplined and row.received_at <= now + STEPPED
+        # A gateway that does not know the time cannot call a row one of the future.
+        clock_trusted = clock.trusts(row) and not (disciplined and is_ahead(row, now))
+        trusted = disciplined and clock_trusted
+        return stamp(
+            row,
+            meter,
+            directory,
+            disciplined=disciplined,
+            clock_trusted=clock_trusted,
+            evidence="" if trusted else evidence_json(row, self._clock, clock),
+        )

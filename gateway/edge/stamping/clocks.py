@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from gateway.timekeeping.clock import EvidenceClock
 from protocols.reading import MeterClock, ReadingSet
+from protocols.session import Clock
 
 DRIFT_ALARM = timedelta(seconds=60)
 """Drift beyond which somebody should look at the clock, and a row counts as dated ahead."""
 DRIFT_UNTRUSTED = timedelta(minutes=15)
 """Half a block: beyond it a stored row may lie in the wrong interval, so its time is not trusted."""
+_SUSPECT_READ = timedelta(days=40)
+"""Rows are read again for so long, those of a month's end too."""
 _CLOCK_DOUBT = 0b0000_0011
 _STATUS_UNSPECIFIED = 0xFF
 
@@ -26,3 +32,93 @@ def clock_is_trusted(clock: MeterClock) -> bool:
 def is_ahead(row: ReadingSet, now: datetime) -> bool:
     """Say whether the row's time is still to come."""
     return row.at > now + DRIFT_ALARM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterEvidence:
+    """What a poll saw of the meter's clock: how far it was ahead of ours, and for how long it had run evenly.
+
+    `trusted`: nothing speaks against it. A row at `suspect_until` or before it may have been recorded while the
+    clock was `former` seconds ahead: it was set since.
+    """
+
+    trusted: bool = True
+    drift: float | None = None
+    held: float | None = None
+    former: float | None = None
+    suspect_until: datetime | None = None
+
+    def trusts(self, row: ReadingSet) -> bool:
+        """Say whether the meter's clock was right when it recorded the row, as far as this poll saw."""
+        return self.trusted and (self.suspect_until is None or row.at > self.suspect_until)
+
+
+@dataclass(slots=True)
+class _Run:
+    """A meter's clock while it ran evenly: since when, and how it stood to ours."""
+
+    since: float
+    base: float
+    drift: float
+    former: float | None = None
+    suspect_until: datetime | None = None
+
+
+class MeterClocks:
+    """Remembers how each meter's clock ran, and lets our own clock hear it.
+
+    What a meter shows is compared with the steady clock, so that a jump of ours is not taken for one of the meter.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._runs: dict[str, _Run] = {}
+
+    def seen(self, meter: str, seen: MeterClock) -> MeterEvidence:
+        """Note a meter's clock, read just now; return what it says of the rows of this poll."""
+        if isinstance(self._clock, EvidenceClock):
+            self._clock.meter_seen(meter, seen)
+            steady = self._clock.steady()
+        else:
+            steady = seen.gateway.timestamp()
+        run = self._run(meter, seen, steady)
+        return MeterEvidence(
+            # A clock that does not know the time itself cannot say that the meter's is wrong.
+            trusted=not self._clock.disciplined() or clock_is_trusted(seen),
+            drift=seen.drift,
+            held=max(0.0, steady - run.since),
+            former=run.former,
+            suspect_until=run.suspect_until,
+        )
+
+    def _run(self, meter: str, seen: MeterClock, steady: float) -> _Run:
+        base = seen.meter.timestamp() - steady
+        run = self._runs.get(meter)
+        if run is None:
+            run = _Run(steady, base, seen.drift)
+        elif abs(base - run.base) > DRIFT_ALARM.total_seconds():
+            moved = run.base - base  # so far ahead of its present self the clock was before
+            run = _Run(steady, base, seen.drift)
+            if abs(moved) > DRIFT_UNTRUSTED.total_seconds():
+                run.former = seen.drift + moved
+                run.suspect_until = seen.meter + timedelta(seconds=max(moved, 0.0))
+        run.base, run.drift = base, seen.drift
+        if run.suspect_until is not None and seen.meter > run.suspect_until + _SUSPECT_READ:
+            run.former = run.suspect_until = None
+        self._runs[meter] = run
+        return run
+
+
+def evidence_json(row: ReadingSet, own: Clock, meter: MeterEvidence) -> str:
+    """Return what speaks of the time of a row that is not trusted, as the contract's CaptureClock; "" where nothing."""
+    found: dict[str, object] = {}
+    if isinstance(own, EvidenceClock) and not own.disciplined():
+        since = max(0.0, (own.now() - row.received_at).total_seconds())
+        found["steady"] = f"{own.boot}/{max(0.0, own.steady() - since):.3f}"
+    if meter.drift is not None:
+        found["drift"] = f"{meter.drift:.3f}"
+    if meter.held is not None:
+        found["held"] = int(meter.held)
+    if meter.former is not None and meter.suspect_until is not None and row.at <= meter.suspect_until:
+        found["former"] = f"{meter.former:.3f}"
+    return json.dumps(found, separators=(",", ":")) if found else ""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from hashlib import blake2b
 from typing import Protocol
 
+from gateway.contract.blocks.hashes import value_hash
 from gateway.contract.capture_body import encode_capture
 from gateway.contract.messages import Gap, rfc3339
 from gateway.contract.values import values_json
@@ -38,20 +38,25 @@ def stamp(
     *,
     disciplined: bool,
     clock_trusted: bool = True,
+    evidence: str = "",
 ) -> CaptureRecord:
     """Return the capture of a reading set of `meter` (`GEN:12345678`), ready for the journal.
 
     `disciplined` says whether the gateway's time may be trusted, `clock_trusted` whether the meter's clock
     was found good. Stored rows with an untrusted meter time keep their time and values, and stand under no
-    account (`untrusted_time`); a live read with one is stamped with the gateway's time instead. Delivered
-    in each case: nothing waits.
+    account (`untrusted_time`); a live read with one is stamped with the gateway's time instead. While the
+    gateway's own time is not trusted nothing is: every capture stands under no account until central settles
+    its time by `evidence` (CaptureClock as JSON), or it is read again. Delivered in each case: nothing waits.
+
+    An untrusted capture is stamped as by no directory (version 0), so that whatever central published of its
+    meter, before or later, applies once its time is settled.
     """
     reading, trusted = _with_judged_time(reading, disciplined=disciplined, clock_trusted=clock_trusted)
     if trusted:
         whose = directory.attributions(meter, reading.start, reading.at)
         accounts, reason, version = whose.accounts, whose.reason, whose.directory_version
     else:
-        accounts, reason, version = (), Unattributed.UNTRUSTED_TIME, directory.version
+        accounts, reason, version = (), Unattributed.UNTRUSTED_TIME, 0
     profile = reading.profile.value
     at = rfc3339(reading.at)
     capture_id = f"{meter}/{profile}/{at}/{reading.occurrence}"
@@ -70,6 +75,7 @@ def stamp(
         reason=reason,
         directory_version=version,
         raw=reading.raw,
+        clock="" if trusted else evidence,
     )
     return CaptureRecord(
         kind=EntryKind.EVENT if reading.profile is ProfileName.EVENTS else EntryKind.CAPTURE,
@@ -77,7 +83,7 @@ def stamp(
         profile=profile,
         capture_id=capture_id,
         at=reading.at,
-        value_hash=blake2b(values.encode(), digest_size=16).digest(),
+        value_hash=value_hash(values.encode(), provisional=not (trusted or disciplined)),
         body=body,
     )
 
@@ -88,9 +94,10 @@ def _with_judged_time(
     """Return the reading with its time judged, and whether it may be attributed by that time."""
     own = reading.meter_time
     if own is None:
-        trusted = disciplined  # a meter without a clock: the row was stamped by the gateway when it was read
+        # A meter without a clock: the gateway stamped the row when it was read, and said then if it doubted.
+        trusted = disciplined and reading.quality is not Quality.CLOCK_ERROR
     elif own.trusted and clock_trusted:
-        trusted = True
+        trusted = disciplined
     else:
         # A stored row keeps its own time, right or wrong: nobody knows better when it was recorded, and its
         # identity hangs on it. What was read just now happened now, whatever the meter's clock shows.

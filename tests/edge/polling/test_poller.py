@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
+from gateway.edge.polling.admission import AdmissionLimits
 from gateway.edge.polling.health import PollState
 from gateway.edge.polling.schedule import DEFAULT_PERIODS, Schedule
 from gateway.errors import JournalError
@@ -185,11 +187,13 @@ async def test_watermark_never_passes_trusted_now(bench: Bench) -> None:
     poller = bench.poller(BLOCK)
     await poller.poll_once()
     assert await bench.journal.watermark("GEN:1", "block_load") is None
-    assert [c.reason for c in await bench.captures()] == [None, None, None, None]
+    assert [c.reason for c in await bench.captures()] == ["untrusted_time"] * 4
     bench.clock.good = True
     await poller.poll_once()
     mark = await bench.journal.watermark("GEN:1", "block_load")
     assert mark == T0
+    settled = (await bench.captures())[4:]
+    assert [(c.at, c.value_rev, c.reason) for c in settled] == [(T0 - HALF, 2, None), (T0, 2, None)]
 
 
 @pytest.mark.parametrize(
@@ -375,3 +379,65 @@ async def test_poll_once_tells_the_journals_failure(bench: Bench) -> None:
 def test_due_times_follow_local_boundaries(profile: ProfileName, after: str, due: str) -> None:
     at = datetime.fromisoformat(f"2026-11-23T{after}+00:00")
     assert Schedule().next_due(profile, at).strftime("%H:%M:%S") == due
+
+
+def test_meters_come_due_spread_over_the_first_twenty_minutes() -> None:
+    schedule = Schedule(spread=timedelta(minutes=20))
+    at = datetime.fromisoformat("2026-11-23T10:00:00+00:00")
+    meters = [f"GEN:{n}" for n in range(2_000)]
+
+    def minutes(profile: ProfileName, meter: str, after: datetime = at) -> float:
+        return (schedule.next_due(profile, after, meter=meter) - at).total_seconds() / 60
+
+    blocks = [minutes(BLOCK, meter) for meter in meters]
+    assert min(blocks) >= 0.5
+    assert max(blocks) < 20.5
+    for start in range(20):
+        together = sum(start + 0.5 <= due < start + 1.5 for due in blocks)
+        assert 60 <= together <= 140, "about a twentieth in each minute"
+    assert max(minutes(LIVE, meter) for meter in meters) < 10.5, "a period of 15 minutes keeps its last third"
+    one = schedule.next_due(BLOCK, at, meter="GEN:7")
+    assert schedule.next_due(BLOCK, one, meter="GEN:7") == one + HALF, "always at its own place"
+    assert schedule.next_due(BLOCK, one - timedelta(seconds=1), meter="GEN:7") == one
+
+
+async def test_meters_started_together_are_read_a_few_at_a_time(bench: Bench) -> None:
+    """615 sessions at once were 6,922 failed polls in 400 s: nobody was answered in time."""
+    for n in range(300):
+        bench.add(str(n))
+    limits = AdmissionLimits(sessions=24, per_segment=24, per_host=1, pace=1e9)
+    poller = bench.poller(LIVE, lines=300, limits=limits)
+    report = await poller.poll_once()
+    assert report.ok
+    assert bench.most_open == 24
+    assert (poller.statistics().sessions, poller.statistics().sessions_waiting) == (0, 0)
+
+
+async def test_a_crowd_of_silent_meters_leaves_the_others_their_turns(bench: Bench) -> None:
+    for n in range(100):
+        bench.add(str(n)).error = (lambda: MeterSilent("no answer")) if n % 2 else None
+    limits = AdmissionLimits(sessions=8, per_segment=8, per_host=8, pace=1e9)
+    poller = bench.poller(LIVE, lines=100, limits=limits)
+    await poller.poll_once()
+    bench.most_open = 0
+    silent = [name for name, meter in bench.meters.items() if meter.error is not None]
+    for name in silent:
+        bench.meters[name].opened.clear()
+    await asyncio.gather(*(poller.poll_once() for _ in range(2)))
+    assert bench.most_open <= 8
+    assert all(bench.meters[name].opened for name in silent), "they are still asked"
+
+
+async def test_a_cancelled_poll_gives_its_place_back(bench: Bench) -> None:
+    for n in range(3):
+        bench.add(str(n))
+    limits = AdmissionLimits(sessions=1, per_segment=1, per_host=1, pace=1e9)
+    poller = bench.poller(LIVE, lines=3, limits=limits)
+    tasks = [asyncio.create_task(poller.poll_meter(name)) for name in bench.meters]
+    await asyncio.sleep(0)
+    assert poller.statistics().sessions_waiting == 2
+    tasks[0].cancel()
+    tasks[1].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert tasks[2].result().ok
+    assert (poller.statistics().sessions, poller.statistics().sessions_waiting) == (0, 0)

@@ -96,7 +96,43 @@ async def test_an_unset_clock_of_the_gateway_puts_no_lasting_doubt_on_good_rows(
     await poller.poll_once()
     bench.clock.good, bench.clock.at = True, T0
     await poller.poll_once()
-    assert [c.reason for c in await bench.captures()] == [None, None]
+    found = await bench.captures()
+    assert [c.reason for c in found] == ["untrusted_time", "untrusted_time", None, None]
+    assert [(c.at, c.value_rev) for c in found[2:]] == [(T0 - HALF, 2), (T0, 2)]
+    await poller.poll_once()
+    assert len(await bench.captures()) == 4  # settled once
+    bench.clock.good = False
+    await poller.poll_once()
+    assert len(await bench.captures()) == 4  # and never put in doubt again
+
+
+async def test_a_meter_that_was_set_right_settles_no_row_from_before(bench: Bench) -> None:
+    """It recorded them with a wrong clock: reading them again by a right one proves nothing."""
+    meter = bench.add("1")
+    ahead = timedelta(hours=5, minutes=30)
+    meter.rows = [replace(block(at + ahead), received_at=T0) for at in (T0 - HALF, T0)]
+    meter.drift = ahead
+    poller = bench.poller(BLOCK)
+    await poller.poll_once()
+    assert [c.reason for c in await bench.captures()] == ["untrusted_time"] * 2  # read though dated ahead
+    bench.clock.at += HALF
+    meter.drift = timedelta(0)
+    meter.rows.append(block(T0 + HALF))
+    await poller.poll_once()
+    bench.clock.at += timedelta(hours=6)
+    meter.rows.append(block(T0 + 13 * HALF))
+    await poller.poll_once()
+    found = await bench.captures()
+    assert [(c.at, c.value_rev, c.reason) for c in found[2:]] == [
+        (T0 + HALF, 1, "untrusted_time"),  # of the half hour in which the clock was set: nobody knows
+        (T0 + 13 * HALF, 1, None),
+    ]
+    told = [c.clock for c in found[:3] if c.clock is not None]
+    assert [(one.drift, one.former) for one in told] == [
+        ("19800.000", None),
+        ("19800.000", None),
+        ("0.000", "19800.000"),
+    ]
 
 
 async def test_a_row_too_large_for_the_journal_is_its_meters_fault_alone(bench: Bench) -> None:

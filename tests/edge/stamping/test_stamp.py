@@ -198,7 +198,8 @@ def test_interval_is_looked_up_as_interval_and_snapshot_as_instant() -> None:
     ("own", "profile", "disciplined", "clock_trusted", "reason", "quality", "at"),
     [
         (GOOD, "daily", True, True, None, "1.0.0", T0),
-        (GOOD, "daily", False, True, None, "1.0.0", T0),
+        (GOOD, "daily", False, True, "untrusted_time", "1.1.9", T0),
+        (GOOD, "instantaneous", False, True, "untrusted_time", "1.1.9", T0),
         (BAD, "daily", True, True, "untrusted_time", "1.1.9", T0),
         (GOOD, "daily", True, False, "untrusted_time", "1.1.9", T0),
         (BAD, "block_load", True, True, "untrusted_time", "1.1.9", T0),
@@ -220,7 +221,7 @@ def test_reason_rules(
     capture = captured(own, ProfileName(profile), disciplined, clock_trusted)
     assert (capture.reason, capture.quality, capture.at) == (reason, quality, at)
     assert bool(capture.attributions) == (reason is None)
-    assert capture.directory_version == 7
+    assert capture.directory_version == (0 if reason else 7)
     if capture.meter_time is not None:
         assert capture.meter_time.trusted == (own is GOOD and clock_trusted)
 

@@ -7,9 +7,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gateway.central.ledger.bodies import bodies
+from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import ReceivedBatch
 from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE, wrap
-from gateway.contract.messages import Batch, Capture, CaptureValue, Gap
+from gateway.contract.messages import (
+    Batch,
+    Capture,
+    CaptureValue,
+    Gap,
+    LineStatus,
+    MeterStatus,
+    Status,
+    StatusChanges,
+)
 
 T0 = datetime(2026, 11, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
@@ -21,7 +31,7 @@ def capture(
     seq: int, *, meter: str = "GEN:1", number: int | None = None, value: str = "1.50", **over: Any
 ) -> Capture:
     """A half-hour of one meter; `number` is which half-hour, by default `seq`."""
-    at = T0 + HALF_HOUR * (seq if number is None else number)
+    at = over.get("at", T0 + HALF_HOUR * (seq if number is None else number))
     fields: dict[str, Any] = {
         "capture_id": f"{meter}/block_load/{at:%Y-%m-%dT%H:%M:%SZ}/0",
         "value_rev": 1,
@@ -69,18 +79,25 @@ def gap(seq: int, *, state: str = "open", gap_id: str = "gap-1") -> Gap:
     )
 
 
-def batch(captures: Iterable[Capture] = (), gaps: Iterable[Gap] = (), journal: str = "journal-1") -> Batch:
-    """A batch of gateway edge-1."""
+def batch(
+    captures: Iterable[Capture] = (),
+    gaps: Iterable[Gap] = (),
+    journal: str = "journal-1",
+    gateway: str = "edge-1",
+) -> Batch:
+    """A batch of a gateway."""
     captures, gaps = tuple(captures), tuple(gaps)
     seqs = sorted([one.seq or 0 for one in captures] + [one.seq or 0 for one in gaps])
     return Batch(
-        journal=journal, gateway="edge-1", first_seq=seqs[0], last_seq=seqs[-1], captures=captures, gaps=gaps
+        journal=journal, gateway=gateway, first_seq=seqs[0], last_seq=seqs[-1], captures=captures, gaps=gaps
     )
 
 
 def received(data: Batch, at: datetime = NOW) -> ReceivedBatch:
     """A batch as central takes it from its octets."""
-    return ReceivedBatch(batch=data, bodies=bodies(octets(data), data), at=at)
+    payload = octets(data)
+    topic = f"test/v1/{data.gateway}/readings/block_load"
+    return ReceivedBatch(batch=data, bodies=bodies(payload, data), at=at, topic=topic, payload=payload)
 
 
 def octets(data: Batch) -> bytes:
@@ -90,3 +107,25 @@ def octets(data: Batch) -> bytes:
         kind = EVENTS_TYPE
     identity = f"{data.journal}/{data.first_seq}-{data.last_seq}"
     return wrap(data, id=identity, source="/gateways/edge-1", time=NOW, type=kind)
+
+
+def tell_status(
+    ledger: Ledger,
+    status: Status,
+    lines: Iterable[LineStatus] = (),
+    meters: Iterable[MeterStatus] = (),
+    *,
+    received: datetime | None = None,
+) -> None:
+    """Store a summary, and a full list of the gateway's lines and meters."""
+    listing = StatusChanges(
+        gateway=status.gateway,
+        run="0123abcd",
+        from_seq=0,
+        to_seq=1,
+        lines=tuple(lines),
+        meters=tuple(meters),
+        at=status.at,
+    )
+    at = received or status.at
+    ledger.statuses.take([(status, at, False), (listing, at, False)])

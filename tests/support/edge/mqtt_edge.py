@@ -19,6 +19,8 @@ from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
+from gateway.edge.sinks.status_report import HealthSource
+from gateway.edge.sinks.time_requests import TimeRequests
 from gateway.edge.stamping.stored_part import StoredPart
 from gateway.mqtt.connection import MqttConnection, MqttSettings
 from mapping.errors import ChangeRefused
@@ -50,7 +52,15 @@ def settings(broker: Mosquitto, client_id: str, **more: object) -> MqttSettings:
 class Edge:
     """A sink and a link on one connection, with what the link was given."""
 
-    def __init__(self, broker: Mosquitto, journal: Journal, folder: Path, **more: object) -> None:
+    def __init__(
+        self,
+        broker: Mosquitto,
+        journal: Journal,
+        folder: Path,
+        *,
+        health: HealthSource | None = None,
+        time: TimeRequests | None = None,
+    ) -> None:
         self.parts: list[DirectoryPart] = []
         self.orders: list[bytes] = []
         self.refuse = False
@@ -67,11 +77,14 @@ class Edge:
                 clock=SystemClock(),
             ),
             on_order=self._order,
+            time=time,
+            on_status_request=lambda: self.sink.reporter.want_listing(),
         )
         self.sink = MqttSink(
             settings(broker, "edge-1"),
             "edge-1",
             status=self._status,
+            health=health,
             partners=[self.link],
             limits=BatchLimits(count=10),
             backoff=Backoff(0.05, 0.3),
@@ -91,6 +104,7 @@ class Edge:
             online=True,
             version="0.1.0",
             journal=self.journal.uuid,
+            generation=self.journal.generation,
             first_seq=self.journal.first_seq,
             last_seq=self.journal.last_seq,
             at=datetime.now(UTC),

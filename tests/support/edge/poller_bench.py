@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 from gateway.contract.messages import Capture, Gap
 from gateway.edge.journal.entry import EntryKind
 from gateway.edge.journal.journal import Journal
+from gateway.edge.polling.admission import AdmissionLimits, Route
 from gateway.edge.polling.collect import Collector
+from gateway.edge.polling.doors import Doors
 from gateway.edge.polling.poller import Poller
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.push.layouts import PushLayouts
@@ -152,6 +154,7 @@ class Bench:
         self.journal, self.clock = journal, clock
         self.meters: dict[str, Meter] = {}
         self.line_error: Exception | None = None
+        self.open_now = self.most_open = 0
 
     def add(self, serial: str) -> Meter:
         return self.meters.setdefault(f"GEN:{serial}", Meter(self.clock, serial))
@@ -164,12 +167,31 @@ class Bench:
             raise self.line_error
         await asyncio.sleep(0)
         assert spec.meter is not None
-        yield self.meters[spec.meter]
+        self.open_now += 1
+        self.most_open = max(self.most_open, self.open_now)
+        try:
+            yield self.meters[spec.meter]
+            await asyncio.sleep(0)
+        finally:
+            self.open_now -= 1
 
-    def poller(self, *profiles: ProfileName, lines: int = 1, schedule: Schedule | None = None) -> Poller:
+    def poller(
+        self,
+        *profiles: ProfileName,
+        lines: int = 1,
+        schedule: Schedule | None = None,
+        limits: AdmissionLimits | None = None,
+    ) -> Poller:
+        """Poll the meters on `lines` buses; with `limits`, each line is a connection of one network segment."""
         names = [f"bus{n}" for n in range(lines)]
         polled = [
-            PolledMeter(meter=name, line=names[i % lines], spec=MeterSpec(meter=name), profiles=profiles)
+            PolledMeter(
+                meter=name,
+                line=names[i % lines],
+                spec=MeterSpec(meter=name),
+                profiles=profiles,
+                route=None if limits is None else Route("segment", names[i % lines]),
+            )
             for i, name in enumerate(self.meters)
         ]
         return Poller(
@@ -182,6 +204,7 @@ class Bench:
             context=SessionContext(secrets=NoSecrets(), counters=NoCounters(), clock=self.clock),
             schedule=schedule or Schedule(),
             pushing=PushLayouts(self.clock),
+            doors=Doors(limits),
         )
 
     async def run_until(self, poller: Poller, at: datetime) -> None:

@@ -31,6 +31,16 @@ def _covers(row: Installation | Holding, now: datetime) -> bool:
     return row.valid_from <= now and (row.valid_to is None or now < row.valid_to)
 
 
+def why(row: Installation | None, held: list[Holding], now: datetime) -> str:
+    """Say why nobody has a meter, of which `row` says where it is then and `held` who ever held that point."""
+    if row is None:
+        return "no_account"
+    if row.role is not Role.CONSUMER:
+        return "not_a_consumer"
+    ended = [h for h in held if h.valid_to is not None and h.valid_to <= now]
+    return "not_a_consumer" if ended else "no_account"
+
+
 class Version:
     """A plain copy of what held in one version."""
 
@@ -40,12 +50,28 @@ class Version:
         held = {p: list(snapshot.holdings(p)) for p in POINTS}
         self.fitted = {m: list(snapshot.installations(m)) for m in METERS}
         self.cells = {m: cells(self.fitted[m], held) for m in METERS}
+        self.whys = {m: [self._why(m, held, at(step)) for step in range(STEPS + 1)] for m in METERS}
         self.numbers = {
             (row.account_id, row.kind): row.number
             for account in ("a", "b", "c")
             for row in snapshot.namings(account)
             if row.valid_to is None
         }
+
+    def _why(self, meter: str, held: dict[str, list[Holding]], now: datetime) -> str:
+        row = next((r for r in self.fitted[meter] if _covers(r, now)), None)
+        return why(row, [] if row is None else held.get(row.usage_point, []), now)
+
+    def who(self, meter: str, step: int) -> tuple[str, str] | str:
+        """Give who has the meter in a half hour, or why nobody has it."""
+        return self.cells[meter][step] or self.whys[meter][step]
+
+    def reason(self, meter: str, start: int | None, end: int) -> str | None:
+        """Give why a capture stands under no account with 10 digits; None when it does."""
+        found = self.answer(meter, start, end)
+        if found:
+            return "no_account" if any(number is None for *_, number in found) else None
+        return self.whys[meter][end if start in {None, end} else end - 1]
 
     def answer(self, meter: str, start: int | None, end: int) -> list[tuple[str, str, str, str | None]]:
         """Give (account, usage point, role, number) of a capture, by time."""

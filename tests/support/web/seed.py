@@ -34,7 +34,7 @@ from gateway.web.site import Site
 from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.store import DirectoryStore
-from tests.support.central.samples import received
+from tests.support.central.samples import received, tell_status
 from tests.support.fakes import ManualClock
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # 14:30 in Kanpur
@@ -284,16 +284,6 @@ def status(ledger: Ledger) -> None:
         version="0.1.0",
         journal=str(uuid.uuid4()),
         last_seq=48213,
-        lines=(
-            LineStatus(name="tcp-dlms", state="up", since=NOW - timedelta(hours=7)),
-            LineStatus(
-                name="rs485-b",
-                state="down",
-                since=NOW - timedelta(hours=2),
-                detail="no answer from /dev/ttyUSB1",
-            ),
-        ),
-        meters=(MeterStatus(meter="GEN:10000098", health="meter_silent", detail="no answer in 3 tries"),),
         backlog=1523,
         unattributed=4,
         clock=ClockStatus(disciplined=True, at=NOW),
@@ -304,11 +294,26 @@ def status(ledger: Ledger) -> None:
         ),
         at=NOW - timedelta(seconds=20),
     )
-    ledger.statuses.put("edge-1", told.model_dump_json(), NOW)
-    gone = told.model_copy(
-        update={"gateway": "edge-2", "online": False, "at": NOW - timedelta(minutes=50), "meters": ()}
+    lines = (
+        LineStatus(name="tcp-dlms", state="up", since=NOW - timedelta(hours=7)),
+        LineStatus(
+            name="rs485-b",
+            state="down",
+            since=NOW - timedelta(hours=2),
+            detail="no answer from /dev/ttyUSB1",
+        ),
     )
-    ledger.statuses.put("edge-2", gone.model_dump_json(), NOW)
+    unwell = [
+        MeterStatus(
+            meter="GEN:10000098", line="tcp-dlms", health="meter_silent", detail="no answer in 3 tries"
+        ),
+        MeterStatus(meter="GEN:10000006", line="tcp-dlms", health="meter_clock"),
+        MeterStatus(meter="GEN:10000007", line="tcp-dlms", health="identity_mismatch"),
+    ]
+    tell_status(ledger, told, lines, unwell, received=NOW)
+    gone = told.model_copy(update={"gateway": "edge-2", "online": False, "at": NOW - timedelta(minutes=50)})
+    tell_status(ledger, gone, lines, received=NOW - timedelta(minutes=50))
+    ledger.alive.leave(NOW, connected=True, fault=None)
 
 
 def move_in(directory: DirectoryStore) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,6 +18,7 @@ from protocols.dlms.push.listener import PushListener
 from protocols.dlms.push.receiver import Notification, PushReceiver
 from protocols.errors import LineClosed, LineTimeout, LineUnavailable
 from tests.support.dlms.pushes import ALERT, METER, Memory, Ring, ciphered, ui
+from tests.support.files import file_limit
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.virtual_time
@@ -63,13 +63,8 @@ def sent(counter: int) -> bytes:
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * MANY + 500
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        pytest.fail(f"this test needs {wanted} files, the system allows {hard}")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with file_limit(2 * MANY + 500):
+        yield
 
 
 async def test_two_thousand_connections_at_once_each_push_and_stay(many_files: None) -> None:

@@ -1,0 +1,159 @@
+"""Which gateway reads which meter, from when: the relation that decides whose word counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from gateway.central.ledger.cursors import read_cursor, write_cursor
+from gateway.central.ledger.database import Database, columns, in_chunks, records
+from gateway.central.ledger.records import Allocation
+from gateway.central.ledger.schema import allocations
+from gateway.contract.topics import gateway_name
+
+CHANGED: Final = "allocations_changed"
+"""Cursor: counts the changes of allocations, so that others notice them."""
+MAX_CLAIMS: Final = 20_000
+"""Meters that one gateway may claim by delivering them, until a person confirms some: an edge has 10,000 at most."""
+
+
+class Allocations:
+    """Every allocation that ever was, by meter and epoch."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def history(self, meter: str) -> list[Allocation]:
+        """Return a meter's allocations by epoch; the last is in force."""
+        with self._database.reading("reading allocations") as connection:
+            return histories(connection, [meter]).get(meter, [])
+
+    def current(self, gateway: str | None = None) -> list[Allocation]:
+        """Return the allocations in force by meter: of one gateway, or of all."""
+        query = select(*columns(allocations, Allocation)).where(allocations.c.until.is_(None))
+        if gateway is not None:
+            query = query.where(allocations.c.gateway == gateway)
+        with self._database.reading("listing allocations") as connection:
+            return records(connection, Allocation, query.order_by(allocations.c.meter))
+
+    def claims(self) -> list[tuple[str, int, datetime]]:
+        """Return each gateway whose meters nobody has confirmed: how many they are, and since when."""
+        c = allocations.c
+        query = (
+            select(c.gateway, func.count(), func.min(c.since))
+            .where(c.until.is_(None), c.origin == "claimed")
+            .group_by(c.gateway)
+            .order_by(c.gateway)
+        )
+        with self._database.reading("listing claims") as connection:
+            return [(row[0], row[1], row[2]) for row in connection.execute(query)]
+
+    def changed(self) -> int:
+        """Return a number that rises with every change."""
+        with self._database.reading("reading a cursor") as connection:
+            return read_cursor(connection, CHANGED) or 0
+
+    def give_new(self, meters: Iterable[str], gateway: str, *, by: str, at: datetime) -> None:
+        """Allocate those of the meters that no gateway ever had."""
+        wanted = sorted(set(meters))
+        with self._database.writing("allocating meters") as connection:
+            held = histories(connection, wanted)
+            if new := [meter for meter in wanted if meter not in held]:
+                for meter in new:
+                    _give(connection, meter, [], gateway, by=by, note="", since=at, at=at)
+                bump(connection)
+
+    def give(
+        self, meters: Iterable[str], gateway: str, *, by: str, note: str, since: datetime, at: datetime
+    ) -> list[Allocation]:
+        """Allocate meters to a gateway from `since`; return the allocations in force then, by meter.
+
+        Where the meter is this gateway's already, the allocation stands and is confirmed by name; where it is
+        another's, that one's ends and a new epoch begins, no earlier than the one that it ends. ConfigError when no
+        gateway can have that name.
+        """
+        wanted = sorted(set(meters))
+        gateway_name(gateway)
+        with self._database.writing("allocating meters") as connection:
+            held = histories(connection, wanted)
+            given = [
+                _give(connection, meter, held.get(meter, []), gateway, by=by, note=note, since=since, at=at)
+                for meter in wanted
+            ]
+            bump(connection)
+            return given
+
+
+def _give(
+    connection: Connection,
+    meter: str,
+    history: Sequence[Allocation],
+    gateway: str,
+    *,
+    by: str,
+    note: str,
+    since: datetime,
+    at: datetime,
+) -> Allocation:
+    made = Allocation(
+        meter=meter,
+        epoch=len(history) + 1,
+        gateway=gateway,
+        since=since,
+        until=None,
+        origin="given",
+        by=by,
+        note=note,
+        known_at=at,
+    )
+    c = allocations.c
+    if history:
+        current = history[-1]
+        mine = (c.meter == meter, c.epoch == current.epoch)
+        if current.gateway == gateway:
+            confirmed = replace(made, epoch=current.epoch, since=current.since)
+            connection.execute(update(allocations).where(*mine).values(**_row(confirmed)))
+            return confirmed
+        if current.epoch == 1:
+            # Nobody knows when the first began: it covers whatever was before.
+            connection.execute(update(allocations).where(*mine).values(since=min(since, current.since)))
+        else:
+            made = replace(made, since=max(since, current.since))
+        connection.execute(update(allocations).where(*mine).values(until=made.since))
+    enter(connection, [made])
+    return made
+
+
+def _row(one: Allocation) -> dict[str, object]:
+    return {column.name: getattr(one, column.name) for column in columns(allocations, Allocation)}
+
+
+def histories(connection: Connection, meters: Sequence[str]) -> dict[str, list[Allocation]]:
+    """Return the allocations of some meters inside the caller's transaction, each meter's by epoch."""
+    found: dict[str, list[Allocation]] = {}
+    for some in in_chunks(list(meters)):
+        query = select(*columns(allocations, Allocation)).where(allocations.c.meter.in_(some))
+        for one in records(connection, Allocation, query.order_by(allocations.c.meter, allocations.c.epoch)):
+            found.setdefault(one.meter, []).append(one)
+    return found
+
+
+def enter(connection: Connection, made: Sequence[Allocation]) -> None:
+    """Write new allocations inside the caller's transaction."""
+    connection.execute(insert(allocations), [_row(one) for one in made])
+
+
+def claimed_by(connection: Connection, gateway: str) -> int:
+    """Return how many meters a gateway has claimed and nobody confirmed."""
+    c = allocations.c
+    query = select(func.count()).where(c.gateway == gateway, c.until.is_(None), c.origin == "claimed")
+    return connection.execute(query).scalar() or 0
+
+
+def bump(connection: Connection) -> None:
+    """Tell others that allocations have changed."""
+    write_cursor(connection, CHANGED, (read_cursor(connection, CHANGED) or 0) + 1)

@@ -1,0 +1,232 @@
+"""One transaction of arrived batches: believed entries are stored, the others kept in quarantine, and both counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from sqlalchemy import Connection
+
+from gateway.central.ledger.allocations import MAX_CLAIMS, bump, claimed_by, enter, histories
+from gateway.central.ledger.authority import (
+    CONFLICT,
+    DISAGREES,
+    FOREIGN_JOURNAL,
+    TOO_MANY_CLAIMS,
+    Refusal,
+    agreement,
+    judge,
+)
+from gateway.central.ledger.cursors import read_cursor
+from gateway.central.ledger.gaps import store_gaps
+from gateway.central.ledger.heard import note_heard
+from gateway.central.ledger.journals import JournalBook
+from gateway.central.ledger.quarantine import MAX_DETAIL, OVERHEAD, forget, is_kept, keep
+from gateway.central.ledger.records import Allocation, IngestResult, QuarantinedEntry, ReceivedBatch
+from gateway.central.ledger.revisions import (
+    CaptureRow,
+    capture_rows,
+    entries_of,
+    sequence,
+    store_captures,
+)
+from gateway.central.ledger.unattributed import JUDGED_BY
+from gateway.contract.entries import entries_alone
+from gateway.contract.field import visited_gateway
+from gateway.contract.messages import MAX_SEQ, Batch, Gap
+
+
+def ingest(connection: Connection, batches: Sequence[ReceivedBatch]) -> IngestResult:
+    """Store batches in the caller's transaction: what is acknowledged later is stored or kept now."""
+    known = read_cursor(connection, JUDGED_BY) or 0
+    court = _Court.load(connection, batches)
+    total = IngestResult()
+    # A journal's book and its entries change in one transaction: what is acknowledged is stored.
+    for gateway, journal in dict.fromkeys((one.batch.gateway, one.batch.journal) for one in batches):
+        own = [one for one in batches if (one.batch.gateway, one.batch.journal) == (gateway, journal)]
+        book = JournalBook.load(connection, journal)
+        if book.gateway not in ("", gateway):
+            total += _keep_foreign(connection, own, book.gateway)
+            continue
+        total += _ingest_journal(connection, court, own, book, known)
+    return total
+
+
+def _ingest_journal(
+    connection: Connection, court: _Court, own: Sequence[ReceivedBatch], book: JournalBook, known: int
+) -> IngestResult:
+    refused = _Refused(own)
+    rows = [row for one in own for row in court.believed_rows(capture_rows(one), refused)]
+    gaps = [(gap, one.batch) for one in own for gap in court.believed_gaps(one.batch, refused)]
+    court.enter_claims()
+    result, conflicts = store_captures(connection, rows, known)
+    note_heard(connection, rows, own[-1].at)
+    for row in conflicts:
+        refused.add(
+            row["seq"],
+            row["meter"],
+            Refusal(
+                CONFLICT, f"revision {row['value_rev']} of {row['capture_id']} is stored with other values"
+            ),
+        )
+    if gaps:
+        moved, strange = store_gaps(connection, gaps, own[-1].at)
+        result += IngestResult(gaps=moved)
+        for gap in strange:
+            refused.add(gap.seq, gap.meter, Refusal(DISAGREES, f"gap {gap.gap_id!r} is another meter's"))
+    kept = refused.keep(connection)
+    seqs = {seq for one in own for seq in sequence(one.batch)}
+    stored = seqs - refused.seqs
+    forget(connection, own[-1].batch.gateway, book.journal, stored)
+    counted = stored | kept
+    result += IngestResult(quarantined=len(kept), turned_away=len(seqs) - len(counted))
+    book.record(connection, own[-1].batch.gateway, sorted(counted), result, own[-1].at)
+    return result
+
+
+def _keep_foreign(connection: Connection, own: Sequence[ReceivedBatch], owner: str) -> IngestResult:
+    """Keep batches of a journal that is another gateway's; the owner's count is not touched."""
+    refused = _Refused(own)
+    detail = f"journal {own[0].batch.journal} belongs to {owner}"
+    for one in own:
+        for entry in entries_of(one.batch):
+            refused.add(entry.seq, entry.meter, Refusal(FOREIGN_JOURNAL, detail))
+    kept = refused.keep(connection)
+    return IngestResult(quarantined=len(kept), turned_away=len(refused.seqs) - len(kept))
+
+
+def set_apart(connection: Connection, entry: QuarantinedEntry) -> IngestResult:
+    """Keep one entry that cannot be read or stored; when it comes again so, its journal's count goes on without it.
+
+    Once could be an accident on the way. A hole that cannot close would stop all that follows.
+    """
+    book = JournalBook.load(connection, entry.journal)
+    own = book.gateway in ("", entry.gateway)
+    if not own:
+        detail = f"journal {entry.journal} belongs to {book.gateway}"
+        entry = replace(entry, reason=FOREIGN_JOURNAL, detail=detail)
+    again = is_kept(connection, entry)
+    kept = bool(keep(connection, [entry]))
+    result = IngestResult(quarantined=int(kept), turned_away=int(not kept))
+    if own and again and 1 <= entry.seq <= MAX_SEQ:
+        book.record(connection, entry.gateway, [entry.seq], result, entry.received_at)
+    return result
+
+
+@dataclass(slots=True)
+class _Court:
+    """Judges the entries of one transaction by the allocations that stand, and notes who claims what."""
+
+    connection: Connection
+    histories: dict[str, list[Allocation]]
+    claims: list[Allocation] = field(default_factory=list)
+    claimed: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, connection: Connection, batches: Sequence[ReceivedBatch]) -> _Court:
+        meters = {e.meter for one in batches for e in entries_of(one.batch)}
+        return cls(connection, histories(connection, sorted(meters)))
+
+    def believed_rows(self, rows: Iterable[CaptureRow], refused: _Refused) -> list[CaptureRow]:
+        believed = []
+        for row in rows:
+            refusal = agreement(row) or self._judge_row(row)
+            if refusal is None:
+                believed.append(row)
+            else:
+                refused.add(row["seq"], row["meter"], refusal)
+        return believed
+
+    def _judge_row(self, row: CaptureRow) -> Refusal | None:
+        history = self.histories.get(row["meter"])
+        if history is None:
+            return self._claim(row)
+        return judge(history, row["gateway"], row["at"], row["epoch"])
+
+    def believed_gaps(self, batch: Batch, refused: _Refused) -> list[Gap]:
+        believed = []
+        for gap in batch.gaps:
+            # A meter that was never read has gaps, too; they claim nothing.
+            history = self.histories.get(gap.meter)
+            refusal = judge(history, batch.gateway, gap.until, 0) if history else None
+            if refusal is None:
+                believed.append(gap)
+            else:
+                refused.add(gap.seq, gap.meter, refusal)
+        return believed
+
+    def _claim(self, row: CaptureRow) -> Refusal | None:
+        """Allocate a meter that nobody has to the gateway that delivers it: nothing waits for paper."""
+        gateway, meter, at = visited_gateway(row["gateway"]), row["meter"], row["ingested_at"]
+        held = self.claimed.get(gateway)
+        if held is None:
+            held = claimed_by(self.connection, gateway)
+        if held >= MAX_CLAIMS:
+            return Refusal(
+                TOO_MANY_CLAIMS, f"{gateway} has delivered {held} meters that nobody allocated to it"
+            )
+        self.claimed[gateway] = held + 1
+        made = Allocation(
+            meter=meter,
+            epoch=1,
+            gateway=gateway,
+            since=at,
+            until=None,
+            origin="claimed",
+            by="central",
+            note="the first gateway to deliver it",
+            known_at=at,
+        )
+        self.claims.append(made)
+        self.histories[meter] = [made]
+        return None
+
+    def enter_claims(self) -> None:
+        if self.claims:
+            enter(self.connection, self.claims)
+            bump(self.connection)
+            self.claims = []
+
+
+@dataclass(slots=True)
+class _Refused:
+    """Entries of one journal that are not believed, with the batches that they came in."""
+
+    batches: Sequence[ReceivedBatch]
+    why: dict[int, tuple[str, Refusal]] = field(default_factory=dict)
+
+    @property
+    def seqs(self) -> set[int]:
+        return set(self.why)
+
+    def add(self, seq: int | None, meter: str, refusal: Refusal) -> None:
+        if seq is not None:  # check_batch refuses entries without one
+            self.why[seq] = meter, refusal
+
+    def keep(self, connection: Connection) -> set[int]:
+        """Put them in quarantine and return the numbers of those that found room there."""
+        entries: dict[int, QuarantinedEntry] = {}
+        for one in self.batches if self.why else ():
+            wanted = self.seqs.intersection(sequence(one.batch))
+            for seq, payload in entries_alone(one.payload, wanted).items():
+                meter, refusal = self.why[seq]
+                entries[seq] = quarantined(one, seq, payload, meter, refusal)
+        return {one.seq for one in keep(connection, list(entries.values()))}
+
+
+def quarantined(
+    received: ReceivedBatch, seq: int, payload: bytes, meter: str, refusal: Refusal
+) -> QuarantinedEntry:
+    """Return what quarantine keeps of one entry of a batch; `payload` is a message with this entry alone."""
+    return QuarantinedEntry(
+        gateway=received.batch.gateway,
+        journal=received.batch.journal,
+        seq=seq,
+        meter=meter,
+        reason=refusal.reason,
+        detail=refusal.detail[:MAX_DETAIL],
+        topic=received.topic,
+        payload=payload,
+        size=len(payload) + OVERHEAD,
+        received_at=received.at,
+    )

@@ -1,0 +1,48 @@
+"""Faults of the operator's list about whose word counts: unconfirmed claims, quarantine, and its bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from gateway.central.ledger.records import QuarantineGroup
+from gateway.central.portal.view_models import Issue, IssueKind, Severity
+
+METERS_NAMED = 4
+"""Meters named in one line; the rest is counted."""
+
+
+def authority_issues(
+    claims: Iterable[tuple[str, int, datetime]], groups: Sequence[QuarantineGroup], full: Iterable[str]
+) -> Iterable[Issue]:
+    """Yield one fault for each gateway with claims, each gateway and reason in quarantine, each full quarantine."""
+    for gateway in full:
+        yield Issue(
+            kind=IssueKind.QUARANTINE_FULL,
+            severity=Severity.CRITICAL,
+            gateway=gateway,
+            since=max(g.last_at for g in groups if g.gateway == gateway),
+        )
+    by_cause: dict[tuple[str, str], list[QuarantineGroup]] = {}
+    for group in groups:
+        by_cause.setdefault((group.gateway, group.reason), []).append(group)
+    for (gateway, reason), found in by_cause.items():
+        meters = sorted({g.meter for g in found} - {""})
+        yield Issue(
+            kind=IssueKind.QUARANTINED,
+            severity=Severity.WARNING,
+            gateway=gateway,
+            since=min(g.first_at for g in found),
+            count=sum(g.entries for g in found),
+            meters=tuple(meters[:METERS_NAMED]),
+            touched=len(meters),
+            detail=f"{reason}: {found[0].detail}",
+        )
+    for gateway, count, since in claims:
+        yield Issue(
+            kind=IssueKind.METERS_CLAIMED,
+            severity=Severity.NOTICE,
+            gateway=gateway,
+            since=since,
+            count=count,
+        )

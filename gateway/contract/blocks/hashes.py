@@ -1,0 +1,25 @@
+"""By what a repeat of a capture is told from a revision: a hash of its values, and whether its time was settled."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from gateway.contract.blocks.canonical import KEY_OCTETS
+
+
+def value_hash(values: bytes, *, provisional: bool) -> bytes:
+    """Return what tells a repeat from a revision: the values, and in the last bit whether the time was settled.
+
+    A time is provisional while the gateway does not know its own: the same row, read again by a gateway that
+    does, is a revision. A time that was untrusted for the meter's sake is settled by nobody's reading again.
+    """
+    digest = blake2b(values, digest_size=KEY_OCTETS).digest()
+    return digest[:-1] + bytes([digest[-1] & ~1 | (not provisional)])
+
+
+def is_repeat(held: bytes, new: bytes) -> bool:
+    """Say whether a capture brings nothing over the one that is held, by their hashes.
+
+    What was settled is never made provisional again by the same values.
+    """
+    return held == new or (held[:-1] == new[:-1] and bool(held) and held[-1] == new[-1] | 1)

@@ -1,0 +1,79 @@
+"""Undoing a change set by a later one: what it changed is stated again as it was before it.
+
+Nothing known is lost: what was believed in between can still be asked for, and both change sets have their actor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mapping.changes import (
+    Change,
+    CorrectHoldings,
+    CorrectInstallations,
+    HoldingSpan,
+    InstallationSpan,
+    Name,
+)
+from mapping.directory import DirectoryRow, Naming, NumberKind, RowT
+from mapping.errors import ChangeRefused
+from mapping.snapshot import DirectorySnapshot
+
+
+def undo(snapshot: DirectorySnapshot, version: int) -> list[Change]:
+    """Return the changes that undo change set `version`.
+
+    Raises ChangeRefused: VERSION where there is no such change set, LATER_CHANGE where a later one left the same
+    meter, usage point or account otherwise; that one must be undone first, or the history be corrected.
+    """
+    if not 1 <= version <= snapshot.version:
+        raise ChangeRefused("VERSION", f"there is no change set {version}; the last is {snapshot.version}")
+    installations, holdings, namings = snapshot.relations()
+    changes: list[Change] = []
+    for meter, fitted in installations.items():
+        if _touched(fitted, version, f"meter {meter}"):
+            stays = [
+                InstallationSpan(r.usage_point, r.role, r.valid_from, r.valid_to, r.multiplier)
+                for r in fitted
+                if _visible(r, version - 1)
+            ]
+            changes.append(CorrectInstallations(meter, tuple(stays)))
+    for point, held in holdings.items():
+        if _touched(held, version, f"usage point {point}"):
+            spans = [
+                HoldingSpan(r.account_id, r.valid_from, r.valid_to, r.payment_mode)
+                for r in held
+                if _visible(r, version - 1)
+            ]
+            changes.append(CorrectHoldings(point, tuple(spans)))
+    for account, named in namings.items():
+        if _touched(named, version, f"account {account}"):
+            changes += [Name(account, kind, snapshot.name(account, kind, version - 1)) for kind in NumberKind]
+    return changes
+
+
+def _touched(rows: Iterable[RowT], version: int, what: str) -> bool:
+    """Say whether a change set recorded or superseded any row; ChangeRefused where it is otherwise again now."""
+    seen = {row.recorded.version for row in rows} | {
+        row.superseded.version for row in rows if row.superseded is not None
+    }
+    if version not in seen:
+        return False
+    last = max(seen)
+    if _said(rows, version) != _said(rows, last):
+        raise ChangeRefused("LATER_CHANGE", f"change set {last} changed {what} again: undo that one first")
+    return True
+
+
+def _said(rows: Iterable[RowT], version: int) -> set[tuple[object, ...]]:
+    """Return what was said in a version, without who said it. Of names only the present ones count."""
+    visible = [row for row in rows if _visible(row, version)]
+    return {
+        (row.kind, row.number) if isinstance(row, Naming) else row[:-3]
+        for row in visible
+        if not (isinstance(row, Naming) and row.valid_to is not None)
+    }
+
+
+def _visible(row: DirectoryRow, version: int) -> bool:
+    return row.recorded.version <= version and (row.superseded is None or row.superseded.version > version)

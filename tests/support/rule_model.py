@@ -1,0 +1,283 @@
+"""Two parties who must agree: the directory at the end, and a consumer that heard nothing but messages.
+
+`python -m tests.support.rule_model 100000` compares so many captures in random small worlds, says how many differ, and
+ends with 1 when one does.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway.central.directory.messages import change_messages, standing_messages
+from gateway.contract.batches import parse_batch
+from gateway.contract.consumer_rule import ConsumerState, Resolved
+from gateway.contract.envelope import READINGS_TYPE, assemble, parse_change
+from gateway.contract.messages import AttributionChanged, Batch, NamingChanged, rfc3339
+from gateway.contract.messages.generation import Generation
+from gateway.edge.stamping.stamp import stamp
+from mapping.changes import (
+    Change,
+    CorrectHoldings,
+    CorrectInstallations,
+    HoldingSpan,
+    Install,
+    InstallationSpan,
+    MoveIn,
+    MoveOut,
+    Name,
+    Remove,
+)
+from mapping.directory import Attributions, NumberKind, Role
+from mapping.errors import ChangeRefused
+from mapping.snapshot import DirectorySnapshot
+from mapping.store import DirectoryStore
+from protocols.reading import Number, ProfileName, Quantity, ReadingSet
+
+ORIGIN = datetime(2026, 1, 1, tzinfo=UTC)
+KNOWN = ORIGIN + timedelta(days=30)
+METERS = ("GEN:1", "GEN:2", "SEC:1")
+POINTS = ("UP1", "UP2", "UP3")
+ACCOUNTS = ("a", "b", "c")
+STEPS = 12
+STEP = timedelta(minutes=10)
+"""Hand-overs happen every ten minutes, captures end every half hour: so intervals are straddled."""
+ENERGY = Quantity.of("1-0:1.8.0*255")
+
+Answer = tuple[list[tuple[str, ...]], str | None]
+
+
+def at(step: int) -> datetime:
+    """Give the instant of a step of ten minutes."""
+    return ORIGIN + STEP * step
+
+
+class Asked(NamedTuple):
+    """A capture whose holder is asked for."""
+
+    meter: str
+    start: datetime | None
+    at: datetime
+
+
+class World:
+    """A directory with edges that stamp by it as it was at some time; every message that was sent is kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "directory.db"
+        self._copy = folder / "copy.db"
+        self._store = DirectoryStore(self._path)
+        self.generation = Generation(1, "00000001")
+        self.parts = [(self.generation, self._store.snapshot())]
+        self.changes: list[AttributionChanged | NamingChanged] = []
+        self.batches: list[Batch] = []
+        self.asked: dict[str, Asked] = {}
+
+    def close(self) -> None:
+        self._store.close()
+
+    @property
+    def snapshot(self) -> DirectorySnapshot:
+        """The directory now."""
+        return self._store.snapshot()
+
+    def change(self, *changes: Change) -> int:
+        """Apply a change set and tell what it changed; return the version. ChangeRefused as the store says."""
+        before, now = self._store.version, KNOWN + timedelta(minutes=len(self.parts))
+        version = self._store.apply(changes, by="model", source="model", at=now)
+        for one in range(before + 1, version + 1):
+            spans, names = self._store.differences(one - 1, one)
+            self._tell(change_messages(spans, names, self.snapshot, now, generation=self.generation))
+        self.parts.append((self.generation, self.snapshot))
+        return version
+
+    def copy(self) -> None:
+        """Keep a copy of the directory's file, as a backup does."""
+        self._store.close()
+        shutil.copy(self._path, self._copy)
+        self._store = DirectoryStore(self._path)
+
+    def set_back(self) -> None:
+        """Restore the copy: a new life begins, and its whole state is told."""
+        self._store.close()
+        shutil.copy(self._copy, self._path)
+        self._store = DirectoryStore(self._path)
+        counter = self.generation.counter + 1
+        self.generation = Generation(counter, f"{counter:08x}")
+        for meter in METERS:
+            self._tell(standing_messages(meter, self.snapshot, KNOWN, generation=self.generation))
+        self.parts.append((self.generation, self.snapshot))
+
+    def _tell(self, messages: Iterable[bytes]) -> None:
+        self.changes += [parse_change(octets).data for octets in messages]
+
+    def capture(self, meter: str, start: datetime | None, end: datetime, part: int = -1) -> str:
+        """Stamp a capture by a part of the directory that an edge had, and send it; return its id."""
+        generation, snapshot = self.parts[part]
+        reading = ReadingSet(
+            profile=ProfileName.DAILY if start is None else ProfileName.BLOCK_LOAD,
+            at=end,
+            start=start,
+            values=((ENERGY, Number(1, 0, "Wh")),),
+            received_at=KNOWN,
+            occurrence=0 if start is None else int((end - start) / STEP),
+        )
+        record = stamp(reading, meter, snapshot.part({meter}), disciplined=True)
+        seq = len(self.batches) + 1
+        octets = assemble(
+            [(seq, record.body)], type=READINGS_TYPE, journal="j", gateway="edge-1", time=rfc3339(KNOWN)
+        )
+        sent = parse_batch(octets).data
+        (one,) = sent.captures
+        stamped = one.model_copy(update={"directory_generation": generation})
+        self.batches.append(sent.model_copy(update={"captures": (stamped,)}))
+        self.asked[record.capture_id] = Asked(meter, start, end)
+        return record.capture_id
+
+    def consumer(self, rng: random.Random | None = None) -> ConsumerState:
+        """Feed a consumer with all that was sent: in order, or by `rng` in any order and some of it again."""
+        state = ConsumerState()
+        sent: list[Batch | AttributionChanged | NamingChanged] = [*self.batches, *self.changes]
+        if rng is not None:
+            sent += rng.sample(sent, len(sent) // 2)
+            rng.shuffle(sent)
+        for one in sent:
+            state.apply(one) if isinstance(one, Batch) else state.apply_change(one)
+        return state
+
+    def differences(self, state: ConsumerState) -> list[str]:
+        """Say of which captures the consumer says other than the directory."""
+        now = self.snapshot
+        found = []
+        for capture_id, asked in self.asked.items():
+            right = by_directory(now.attributions(*asked))
+            has = by_consumer(state.attribution(capture_id))
+            if right != has:
+                found.append(f"{capture_id}: directory {right}, consumer {has}")
+        return found
+
+
+def by_directory(found: Attributions) -> Answer:
+    """Give the directory's answer in plain words."""
+    return [
+        tuple(
+            map(
+                str,
+                (a.account_id, a.usage_point, a.role, a.account_number, a.legacy_number, a.since, a.until),
+            )
+        )
+        for a in found.accounts
+    ], None if found.reason is None else found.reason.value
+
+
+def by_consumer(found: Resolved) -> Answer:
+    """Give the consumer's answer in plain words."""
+    return [
+        tuple(
+            map(
+                str,
+                (a.account_id, a.usage_point, a.role, a.account_number, a.legacy_number, a.since, a.until),
+            )
+        )
+        for a in found.accounts
+    ], found.reason
+
+
+# --- random worlds ------------------------------------------------------------------------------------
+
+
+def street(rng: random.Random) -> list[Change]:
+    """Meters that are fitted and held: something to disturb."""
+    changes: list[Change] = []
+    for meter, point, account in zip(METERS, POINTS, rng.sample(ACCOUNTS, 3), strict=True):
+        changes += [Install(meter, point, Role.CONSUMER, at(rng.randrange(4)))]
+        changes += [MoveIn(point, account, at(rng.randrange(4)))]
+    return changes
+
+
+def any_change(rng: random.Random) -> Change:
+    """A change that may be refused."""
+    meter, point, account = rng.choice(METERS), rng.choice(POINTS), rng.choice(ACCOUNTS)
+    role = rng.choice([Role.CONSUMER, Role.CONSUMER, Role.CONSUMER, Role.STOCK, Role.FEEDER])
+    step = at(rng.randrange(STEPS + 1))
+    number = rng.choice([None, *(f"000000000{n}" for n in range(4))])
+    stays = [InstallationSpan(rng.choice(POINTS), role, *span) for span in spans(rng)]
+    holds = [HoldingSpan(rng.choice(ACCOUNTS), *span) for span in spans(rng)]
+    changes: list[Change] = [
+        Install(meter, point, role, step),
+        Remove(meter, step),
+        MoveIn(point, account, step),
+        MoveOut(point, step),
+        Name(account, rng.choice(list(NumberKind)), number),
+        CorrectInstallations(meter, tuple(stays)),
+        CorrectHoldings(point, tuple(holds)),
+    ]
+    return rng.choice(changes)
+
+
+def spans(rng: random.Random) -> list[tuple[datetime, datetime | None]]:
+    """Stretches of time that do not overlap; the last may be open."""
+    edges = sorted(rng.sample(range(STEPS + 1), rng.randrange(1, 5)))
+    found: list[tuple[datetime, datetime | None]] = [
+        (at(a), at(b)) for a, b in pairwise(edges) if rng.random() < 0.8
+    ]
+    return [*found, (at(edges[-1]), None)] if rng.random() < 0.6 else found
+
+
+def populate(world: World, rng: random.Random) -> None:
+    """Let things happen: changes, captures by whatever part, now and then a directory restored from a copy."""
+    world.change(*street(rng))
+    copied = False
+    for _ in range(rng.randrange(2, 9)):
+        try:
+            world.change(*(any_change(rng) for _ in range(rng.randrange(1, 3))))
+        except ChangeRefused:
+            pass
+        if rng.random() < 0.1:
+            world.copy()
+            copied = True
+        elif copied and rng.random() < 0.2:
+            world.set_back()
+    for meter in METERS:
+        for end in range(1, STEPS + 1):
+            for start in {None, end - 1, max(0, end - 3), rng.randrange(end)}:
+                for _ in range(1 + (rng.random() < 0.1)):
+                    part = rng.randrange(len(world.parts))
+                    world.capture(meter, None if start is None else at(start), at(end), part)
+
+
+def compare(seed: int) -> tuple[int, list[str]]:
+    """Play one world; return how many captures it has and where the parties differ."""
+    rng = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        try:
+            populate(world, rng)
+            return len(world.asked), world.differences(world.consumer(rng))
+        finally:
+            world.close()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compare as many captures as asked for, from seed 0 on or the one given second."""
+    wanted = int(arguments[0]) if arguments else 100_000
+    seed = int(arguments[1]) if len(arguments) > 1 else 0
+    captures, worlds, different = 0, 0, 0
+    while captures < wanted:
+        count, found = compare(seed + worlds)
+        for line in found[:3]:
+            print(f"seed {seed + worlds}: {line}")
+        captures, worlds, different = captures + count, worlds + 1, different + len(found)
+    print(f"{captures} captures in {worlds} worlds from seed {seed}: {different} differences")
+    return 1 if different else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
