@@ -20,7 +20,7 @@ EDGE_SAYS = (
     TopicKind.TIME_REQUEST,
     TopicKind.COUNTERS,
 )
-EDGE_HEARS = (TopicKind.DIRECTORY, TopicKind.ORDERS, TopicKind.TIME)
+EDGE_HEARS = (TopicKind.DIRECTORY, TopicKind.ORDERS, TopicKind.STATUS_REQUEST, TopicKind.TIME)
 
 
 def settings(broker: Mosquitto, user: str) -> MqttSettings:

@@ -34,7 +34,8 @@ def config_text(folder: Path, meter: str, driver: str, mqtt: int, port: int) -> 
     """One edge with one meter."""
     return (
         f'[gateway]\nname = "edge-1"\ndata = "{folder}/data"\nsecrets = "{folder}/keys"\nroles = ["edge"]\n'
-        f'[time]\ntrust = "host"\n[mqtt]\nport = {mqtt}\nusername = "edge-1"\n[directory]\nverify_key_ref = "directory-verify"\n'
+        f'[time]\ntrust = "host"\n[mqtt]\nport = {mqtt}\nusername = "edge-1"\n'
+        f'[directory]\nverify_key_ref = "directory-verify"\n'
         f'[[lines]]\nname = "line-1"\nkind = "tcp"\nhost = "127.0.0.1"\nport = {port}\n'
         f'[[meters]]\nmeter = "{meter}"\nline = "line-1"\nprofiles = ["instantaneous"]\n{driver}'
     )

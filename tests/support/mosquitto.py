@@ -33,7 +33,7 @@ def login(client_id: str) -> str:
 
     Anybody else is central, who may say everything.
     """
-    return client_id if client_id == "billing" or client_id.startswith("edge") else "central"
+    return client_id if client_id == "billing" or client_id.startswith("edge-") else "central"
 
 
 def free_port() -> int:
