@@ -80,7 +80,7 @@ class Edge:
             on_status_request=lambda: self.sink.reporter.want_listing(),
         )
         self.sink = MqttSink(
-            settings(broker, "edge-1", username="edge-1" if login else None),
+            settings(broker, "edge-1"),
             "edge-1",
             password=login["edge-1"].encode() if login else None,
             status=self._status,
