@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,10 @@ def told(ledger: Ledger) -> str:
     return "" if seen is None else seen.told
 
 
+def has(heard: list[str], count: int) -> bool:
+    return len(heard) == count
+
+
 async def test_a_directory_that_was_not_set_back_is_not_told_anew(broker: Mosquitto, tmp_path: Path) -> None:
     heard: list[str] = []
     async with connect(MqttSettings(port=broker.port, client_id="listens", root="test")) as connection:
@@ -156,7 +161,7 @@ async def test_a_directory_that_was_not_set_back_is_not_told_anew(broker: Mosqui
         for number in (1, 2, 3):
             async with central(broker, tmp_path) as (ledger, store):
                 fit(store, number)
-                await until(lambda wanted=2 * number: len(heard) == wanted)
+                await until(partial(has, heard, 2 * number))
                 assert ledger.identity.set_backs() == []
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
