@@ -94,7 +94,8 @@ async def test_an_acknowledgement_in_the_name_of_central_needs_its_signature(
 
 async def test_a_consumer_speaks_for_itself_only(broker: Mosquitto, tmp_path: Path) -> None:
     async with edge_with(broker, tmp_path, 5) as (edge, journal):
-        async with connect(settings(broker, "billing")) as billing:
+        # As central at the broker: what the access rules would stop must be stopped by the edge as well.
+        async with connect(settings(broker, "billing", username="central")) as billing:
             mine = TOPICS.acks("edge-1", "billing")
             await say(billing, mine, ack(journal, 5, "central"))
             await refused(edge, 1, "'central' on the topic of 'billing'")
@@ -146,7 +147,8 @@ async def test_what_the_ledger_was_is_known_after_a_restart(broker: Mosquitto, t
 
 async def test_a_replay_is_asked_for_in_ones_own_name(broker: Mosquitto, tmp_path: Path) -> None:
     async with edge_with(broker, tmp_path, 5) as (edge, journal):
-        async with connect(settings(broker, "billing")) as billing:
+        # As central at the broker: what the access rules would stop must be stopped by the edge as well.
+        async with connect(settings(broker, "billing", username="central")) as billing:
             wanted = ReplayRequest(journal=journal.uuid, first=1, last=5, consumer="central")
             await say(billing, TOPICS.replay("edge-1", "central"), wanted)
             await central_says(billing, wanted, key=OTHER_PRIVATE)
