@@ -26,7 +26,7 @@ from gateway.contract.messages import (
     NamingChanged,
     Signed,
 )
-from gateway.contract.signing import DIRECTORY_TYP, new_key_pair, verify
+from gateway.contract.signing import DIRECTORY_TYP, verify
 from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from mapping.changes import Change, Install, MoveIn, MoveOut, Name
@@ -35,11 +35,11 @@ from mapping.errors import NumberRefused
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, octets, received, snapshot
+from tests.support.keys import PRIVATE, PUBLIC
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import until
 
 TOPICS = Topics("test")
-PRIVATE, PUBLIC = new_key_pair()
 MOVED = T0 + 2 * DAY
 
 
@@ -110,8 +110,9 @@ class Listener:
 async def serving(broker: Mosquitto, ledger: Ledger, store: DirectoryStore) -> AsyncIterator[None]:
     directory = DirectoryService(store=store, ledger=ledger, topics=TOPICS, signing_key=PRIVATE, poll=0.05)
     central = Central(
-        settings=MqttSettings(port=broker.port, client_id="central", root="test"),
+        settings=MqttSettings(port=broker.port, client_id="central", username="central", root="test"),
         ledger=ledger,
+        signing_key=PRIVATE,
         directory=directory,
         options=CentralOptions(ack_interval=0.05),
     )
@@ -126,7 +127,9 @@ async def serving(broker: Mosquitto, ledger: Ledger, store: DirectoryStore) -> A
 
 @asynccontextmanager
 async def listening(broker: Mosquitto) -> AsyncIterator[Listener]:
-    settings = MqttSettings(port=broker.port, client_id="billing", root="test", session_expiry=600)
+    settings = MqttSettings(
+        port=broker.port, client_id="billing", username="central", root="test", session_expiry=600
+    )
     async with connect(settings) as connection:
         await connection.subscribe(
             TOPICS.attributions(), TOPICS.directory("edge-1"), TOPICS.filter(TopicKind.READINGS)

@@ -15,12 +15,14 @@ import pytest
 from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
-from gateway.contract.envelope import parse, wrap
+from gateway.contract.central_word import parse_signed
+from gateway.contract.envelope import event_type, parse, wrap
 from gateway.contract.messages import Ack, Balance, Batch, ReplayRequest, Status
 from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from tests.support.central.samples import NOW, batch, capture, gap, octets
-from tests.support.mosquitto import Mosquitto
+from tests.support.keys import PRIVATE, PUBLIC
+from tests.support.mosquitto import Mosquitto, login
 from tests.support.paths import ROOT
 from tests.support.waiting import until
 
@@ -29,12 +31,15 @@ FAST = CentralOptions(ack_interval=0.05, patience=0.3, lost_after=0.5)
 
 
 def settings(broker: Mosquitto, client_id: str) -> MqttSettings:
-    return MqttSettings(port=broker.port, client_id=client_id, root="test", session_expiry=3600)
+    return MqttSettings(
+        port=broker.port, client_id=client_id, username=login(client_id), root="test", session_expiry=3600
+    )
 
 
 @asynccontextmanager
 async def running(broker: Mosquitto, ledger: Ledger, **over: object) -> AsyncIterator[Central]:
-    central = Central(settings=settings(broker, "central"), ledger=ledger, options=FAST, **over)  # type: ignore[arg-type]
+    options = {"options": FAST, "signing_key": PRIVATE, **over}
+    central = Central(settings=settings(broker, "central"), ledger=ledger, **options)  # type: ignore[arg-type]
     task = asyncio.create_task(central.run())
     try:
         await until(lambda: central.statistics().connected or task.done(), "central to connect")
@@ -70,9 +75,9 @@ class Edge:
     async def listen(self) -> None:
         async for message in self.connection.messages():
             if TOPICS.parse(message.topic).kind is TopicKind.ACKS:
-                self.acks.append(parse(message.payload, Ack).data)
+                self.acks.append(parse_signed(message.payload, Ack, [PUBLIC])[0])
                 continue
-            wanted = parse(message.payload, ReplayRequest).data
+            wanted, _ = parse_signed(message.payload, ReplayRequest, [PUBLIC])
             self.replays.append(wanted)
             if self.answering:
                 again = {
@@ -115,15 +120,31 @@ async def test_readings_gaps_status_and_balance_arrive_and_are_acknowledged(
         await edge.send(batch(gaps=[gap(51)]))
         await edge.status(last_seq=51, first_seq=1)
         balance = Balance(account_id="acc-1", amount="-12.50", at=NOW, source="billing")
-        await edge.connection.publish(
-            TOPICS.balance("acc-1"), wrap(balance, id="b", source="/billing", time=NOW), retain=True
-        )
+        async with connect(settings(broker, "billing")) as billing:
+            payload = wrap(balance, id="b", source="/billing", time=NOW)
+            await billing.publish(TOPICS.balance("acc-1"), payload, retain=True)
         await until(lambda: edge.acked == 51, "the ack of everything")
         await until(lambda: ledger.balances.get("acc-1") is not None, "the balance")
         await until(lambda: len(ledger.statuses.all()) == 1, "the status")
     assert ledger.counts().captures == 50
     assert [g.gap_id for g in ledger.gaps.all()] == ["gap-1"]
     assert edge.replays == []
+
+
+async def test_an_edge_of_version_1_is_answered_in_version_1(broker: Mosquitto, ledger: Ledger) -> None:
+    old = TOPICS.of_version(1)
+    async with running(broker, ledger), connect(settings(broker, "edge-1")) as edge:
+        await edge.subscribe(old.acks("edge-1", "central"), old.replay("edge-1", "central"))
+        heard = edge.messages()
+        await edge.publish(old.readings("edge-1", "block_load"), octets(rows(1, 3)))
+        while (message := await anext(heard)).topic != old.acks("edge-1", "central"):
+            pass
+        assert parse(message.payload, Ack).data == Ack(journal="journal-1", seq=3, consumer="central")
+        assert event_type(message.payload).endswith(".v1")
+        await edge.publish(old.readings("edge-1", "block_load"), octets(rows(7, 9)))
+        while (message := await anext(heard)).topic != old.replay("edge-1", "central"):
+            pass
+        assert parse(message.payload, ReplayRequest).data.first == 4
 
 
 async def test_nothing_is_acknowledged_before_it_is_stored(broker: Mosquitto, ledger: Ledger) -> None:
@@ -186,7 +207,9 @@ async def test_poison_is_set_aside_and_delays_nobody(broker: Mosquitto, ledger: 
     ]
     async with running(broker, ledger) as central, edge_at(broker) as edge:
         for topic, payload in poison:
-            await edge.connection.publish(topic, payload)
+            sender = settings(broker, TOPICS.parse(topic).gateway or "")
+            async with connect(sender.model_copy(update={"client_id": "poison"})) as connection:
+                await connection.publish(topic, payload)
         await edge.send(rows(1, 100))
         await until(lambda: edge.acked == 100, "the good ones")
         # the batch of two with a number in place of a string is taken apart: its entries are kept by themselves
