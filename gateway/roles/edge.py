@@ -20,6 +20,7 @@ from gateway.edge.polling.poller import Poller
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.push.counters import PushCounters
 from gateway.edge.push.layouts import PushLayouts
+from gateway.edge.sinks.acknowledgements import Acknowledgements
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
@@ -73,6 +74,7 @@ class EdgeRole:
         self._config = config
         self._clock = clock
         self._secrets = FileSecrets(config.secrets)
+        self._counters = counters
         context = SessionContext(secrets=self._secrets, counters=counters, clock=clock)
         self.journal = journal
         self.lines = lines
@@ -116,7 +118,9 @@ class EdgeRole:
             root=config.mqtt.root,
             directory=self._part_requests(config),
             on_status_request=lambda: self.sink.reporter.want_listing(),
-            ack_consumers=frozenset(config.journal.ack_consumers),
+            acknowledgements=Acknowledgements(
+                self._verify_keys(config), frozenset(config.journal.ack_consumers)
+            ),
             limits=_limits(config),
             time=self._time_requests(config),
         )
@@ -142,6 +146,7 @@ class EdgeRole:
             follower=self.follower,
             push=self.push,
             files_fault=self._files_fault,
+            doubted_counters=self._counters.doubted,
         ).summary()
 
     @property
@@ -178,13 +183,15 @@ class EdgeRole:
         if self.follower is not None:
             self.follower.directory_changed(snapshot)
 
-    def _part_requests(self, config: Config) -> PartRequests:
+    def _verify_keys(self, config: Config) -> tuple[bytes, ...]:
         ref = config.directory.verify_key_ref
-        keys = (self._secrets.secret(ref),) if ref else ()
+        return (self._secrets.secret(ref),) if ref else ()
+
+    def _part_requests(self, config: Config) -> PartRequests:
         return PartRequests(
             config.gateway.name,
             root=config.mqtt.root,
-            stored=StoredPart(config.edge_folder, config.gateway.name, keys),
+            stored=StoredPart(config.edge_folder, config.gateway.name, self._verify_keys(config)),
             meters=lambda: [m.meter for m in config.meters],
             apply=self._take_directory,
             clock=self._clock,
@@ -209,7 +216,9 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
     """Open journal, counters and lines; close them in order when the block ends."""
     folder = config.edge_folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    journal = await Journal.open(folder / "journal.db", clock=clock, limits=journal_limits(config))
+    journal = await Journal.open(
+        folder / "journal.db", clock=clock, limits=journal_limits(config), gateway=config.gateway.name
+    )
     counters = FileCounters(folder / "counters.json")
     lines = {section.name: make_line(section) for section in config.lines}
     role: EdgeRole | None = None
@@ -236,7 +245,7 @@ def polled_meters(config: Config) -> list[PolledMeter]:
         PolledMeter(
             meter=meter.meter,
             line=meter.line,
-            spec=meter.spec(config.gateway.name),
+            spec=config.spec(meter, config.gateway.name),
             profiles=meter.profiles,
             route=routes[meter.line],
         )

@@ -224,7 +224,7 @@ def test_a_record_of_a_capture_has_the_columns_of_its_table() -> None:
     table = [c.name for c in schema.captures.c if c.name != "id"]
     assert names == [*table, "layout_text", "holders_text"]
     assert list(CaptureRow._fields) == table
-    assert names == [c.name for c in schema.superseded.c if c.name != "id"]
+    assert table == [c.name for c in schema.superseded.c if c.name != "id"]
 
 
 def test_a_ledger_of_the_first_release_opens_and_answers(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from gateway.central.ledger.authority import (
 )
 from gateway.central.ledger.cursors import read_cursor
 from gateway.central.ledger.gaps import store_gaps
+from gateway.central.ledger.heard import note_heard
 from gateway.central.ledger.journals import JournalBook
 from gateway.central.ledger.quarantine import MAX_DETAIL, OVERHEAD, forget, is_kept, keep
 from gateway.central.ledger.records import Allocation, IngestResult, QuarantinedEntry, ReceivedBatch
@@ -58,6 +59,7 @@ def _ingest_journal(
     texts = Texts(connection, own)
     texts.keep(rows)
     result, conflicts = store_captures(connection, rows, known, texts.layout)
+    note_heard(connection, rows, own[-1].at)
     for row in conflicts:
         detail = f"revision {row.value_rev} of {row.capture_id} is stored with other values"
         refused.add(row.seq, row.meter, Refusal(CONFLICT, detail))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final
 
@@ -98,10 +98,10 @@ class StoredCapture:
 
     @cached_property
     def message(self) -> Capture:
-        """The contract's message: values exact as delivered, attributions as stamped. Parsed once."""
+        """The contract's message: values exact as delivered, attributions as stamped, times as settled. Parsed once."""
         if self.layout_text is None:
-            whole = Capture.model_validate_json(self.body)
-            return whole.model_copy(update={"seq": self.seq, "raw": self.raw})
+            beside = {name: getattr(self, name) for name in ("seq", "raw", "at", "start", "reason")}
+            return Capture.model_validate_json(self.body).model_copy(update=beside)
         members = json.loads(self.body)
         return Capture(
             capture_id=self.capture_id,
@@ -134,11 +134,8 @@ class StoredCapture:
         if self.start is not None and "start" not in row:
             interval = int((self.at - self.start).total_seconds())
         prefix = block_prefix(self.layout, self.meter, rfc3339(self.received_at), interval)
-        return (
-            row_checksum(prefix, row) == self.checksum
-            and row["at"] == rfc3339(self.at)
-            and key_of((self.layout_text or "").encode()) == self.layout
-        )
+        layout = key_of((self.layout_text or "").encode())
+        return row_checksum(prefix, row) == self.checksum and layout == self.layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +247,15 @@ class MeterHealth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CentralSign:
+    """Central's last sign of life; `heard_broker_at` is when it last had the broker, None: never."""
+
+    at: datetime
+    heard_broker_at: datetime | None
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredBalance:
     """The wallet balance that billing last told for an account; `body` is the contract's Balance as JSON."""
 
@@ -270,6 +276,39 @@ class UnattributedGroup:
     first_at: datetime
     last_at: datetime
     oldest_ingested: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnattributedCause:
+    """The meters, by name, of which captures stand under no account for one reason, and since when."""
+
+    reason: str
+    meters: tuple[str, ...]
+    first_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapCause:
+    """Open gaps of one profile and reason: how many, of how many meters, some of these, and since when."""
+
+    profile: str
+    reason: str
+    gaps: int
+    meters: int
+    first_at: datetime
+    named: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalFaults:
+    """What is missing of one gateway's journals: ranges that are open, and entries declared lost since an instant."""
+
+    gateway: str
+    holes: int
+    last_seen: datetime | None
+    lost: int
+    lost_since: datetime | None
+    lost_reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,6 +338,7 @@ class LedgerCounts:
     dead_letters: int
     journals: int
     holes: int
+    lost: int
     quarantined: int
     full_quarantines: int
     meters: int
@@ -351,3 +391,14 @@ class QuarantinedEntry:
     payload: bytes = field(repr=False)
     size: int
     received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeClock:
+    """A gateway's clock that is not central's: by how much it was ahead at `at`, and who of the two was trusted."""
+
+    gateway: str
+    ahead: timedelta
+    trusted: bool
+    central_trusted: bool
+    at: datetime

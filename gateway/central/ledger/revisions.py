@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from gateway.central.ledger.records import IngestResult, ReceivedBatch
 from gateway.central.ledger.rows import CaptureRow, Layouts, held_rows, rewrite, same_values, write
 from gateway.central.ledger.schema import captures, superseded
+from gateway.central.ledger.times import hold
 from gateway.central.ledger.unattributed import note
 from gateway.contract.messages import MAX_SEQ
 from gateway.errors import ContractError
@@ -61,6 +62,8 @@ def store_captures(
     if work.changed:
         rewrite(connection, captures, work.changed.values())
     note(connection, work.new.values(), work.changed, judged_by)
+    hold(connection, work.new.values(), work.changed)
+    hold(connection, work.new.values(), work.changed)
     return IngestResult(stored=work.stored, repeated=work.repeated, revised=work.revised), work.conflicts
 
 

@@ -118,6 +118,7 @@ unattributed = Table(
 )
 Index("unattributed_checked", unattributed.c.checked_version)
 Index("unattributed_meter", unattributed.c.meter)
+Index("unattributed_reason", unattributed.c.reason, unattributed.c.meter, unattributed.c.at)
 
 gaps = Table(
     "gaps",
@@ -136,6 +137,7 @@ gaps = Table(
     Column("ingested_at", UtcInstant, nullable=False),
 )
 Index("gaps_meter", gaps.c.meter, gaps.c.profile)
+Index("gaps_state", gaps.c.state, gaps.c.profile, gaps.c.reason, gaps.c.meter, gaps.c.after)
 
 journals = Table(
     "journals",
@@ -213,6 +215,13 @@ meter_health = Table(
 )
 Index("meter_health_meter", meter_health.c.meter)
 
+meters_heard = Table(
+    "meters_heard",
+    metadata,
+    Column("meter", Text, primary_key=True),
+    Column("heard_at", UtcInstant, nullable=False),
+)
+
 central_health = Table(
     "central_health",
     metadata,
@@ -269,6 +278,20 @@ cursors = Table(
     Column("value", BigInteger, nullable=False),
 )
 
+store_life = Table(
+    "store_life",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+set_backs = Table(
+    "set_backs",
+    metadata,
+    Column("generation", Text, primary_key=True),
+    Column("begun_at", UtcInstant, nullable=False),
+    Column("why", Text, nullable=False),
+)
 allocations = Table(
     "allocations",
     metadata,
@@ -300,3 +323,66 @@ quarantine = Table(
 )
 Index("quarantine_meter", quarantine.c.meter)
 Index("quarantine_size", quarantine.c.gateway, quarantine.c.size)
+
+doubted = Table(
+    "doubted",
+    metadata,
+    Column("capture_id", Text, primary_key=True),
+    Column("meter", Text, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("gateway", Text, nullable=False),
+    Column("journal", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("at", UtcInstant, nullable=False),
+    Column("start", UtcInstant),
+    Column("received_at", UtcInstant, nullable=False),
+    Column("boot", Text),
+    # Spans, in microseconds.
+    Column("steady", BigInteger),
+    Column("drift", BigInteger),
+    Column("held", BigInteger),
+    Column("former", BigInteger),
+    Column("flagged", BigInteger, nullable=False),
+    Column("ahead", BigInteger, nullable=False),
+    Column("verdict", BigInteger),
+    Column("shift", BigInteger),
+)
+Index("doubted_meter", doubted.c.meter, doubted.c.journal)
+Index("doubted_verdict", doubted.c.verdict)
+
+machine_runs = Table(
+    "machine_runs",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("boot", Text, primary_key=True),
+    Column("began", UtcInstant, nullable=False),
+    Column("told_at", UtcInstant, nullable=False),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("version", BigInteger, primary_key=True),
+    Column("verdict_id", Text, nullable=False),
+    Column("meter", Text, nullable=False),
+    Column("journal", Text, nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("profile", Text),
+    Column("trust", Text, nullable=False),
+    Column("shift", BigInteger),
+    Column("evidence", Text, nullable=False),
+    Column("at", UtcInstant, nullable=False),
+)
+Index("verdicts_meter", verdicts.c.meter, verdicts.c.journal)
+
+edge_clocks = Table(
+    "edge_clocks",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    # Microseconds by which the gateway's clock was ahead of central's.
+    Column("ahead", BigInteger, nullable=False),
+    Column("trusted", BigInteger, nullable=False),
+    Column("central_trusted", BigInteger, nullable=False),
+    Column("at", UtcInstant, nullable=False),
+)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, literal, sel
 
 from gateway.central.ledger.cursors import read_cursor, write_cursor
 from gateway.central.ledger.database import Database, in_chunks, records
-from gateway.central.ledger.records import LASTING_REASONS, UnattributedGroup
+from gateway.central.ledger.records import LASTING_REASONS, UnattributedCause, UnattributedGroup
 from gateway.central.ledger.rows import CaptureRow, write
 from gateway.central.ledger.schema import captures, unattributed
 
@@ -18,10 +18,14 @@ SWEEP: Final = 2_000
 """Captures judged in one transaction: readings wait no longer than that takes."""
 PENDING: Final = "pending"
 """Reason of a capture that waits to be judged: it is counted by nobody until then."""
+WAITING_REASONS: Final = ("no_account", *sorted(LASTING_REASONS))
+"""Reasons that somebody must do something about."""
+COUNTED_REASONS: Final = (*WAITING_REASONS, "not_a_consumer")
+"""Every reason but `pending`."""
 JUDGED_BY: Final = "directory_version"
 """Cursor: every capture on the list was judged by this directory version or a later one."""
-# A reason that no directory can lift: the row is never looked at again.
-_NEVER: Final = 2**62
+NEVER_JUDGED: Final = 2**62
+"""Version by which a row counts as judged whose reason no directory can lift: it is not looked at again."""
 _COPIED: Final = ("capture_id", "meter", "profile", "at", "start", "ingested_at")
 
 Judge = Callable[[str, datetime | None, datetime], str | None]
@@ -54,6 +58,14 @@ class UnattributedCaptures:
         with self._database.reading("listing unattributed captures") as connection:
             return records(connection, UnattributedGroup, query)
 
+    def causes(self) -> list[UnattributedCause]:
+        """Return the meters of which captures of a consumer stand under no account, by reason.
+
+        Seeks once for each reason and meter; no capture is looked at.
+        """
+        with self._database.reading("listing unattributed meters") as connection:
+            return [cause for reason in WAITING_REASONS if (cause := _cause(connection, reason)).meters]
+
     def recheck(self, spans: Iterable[tuple[str, datetime | None, datetime | None]]) -> int:
         """Mark the captures of meters and spans (open ends: None) to be judged again; return how many."""
         with self._database.writing("marking captures") as connection:
@@ -75,6 +87,22 @@ class UnattributedCaptures:
             total += judged
 
 
+def _cause(connection: Connection, reason: str) -> UnattributedCause:
+    c = unattributed.c
+    of_reason = select(func.min(c.meter).label("meter")).where(c.reason == reason)
+    found = of_reason.cte("meters_found", recursive=True)
+    following = select(func.min(c.meter)).where(c.reason == reason, c.meter > found.c.meter)
+    found = found.union_all(select(following.scalar_subquery()).where(found.c.meter.is_not(None)))
+    oldest = select(func.min(c.at)).where(c.reason == reason, c.meter == found.c.meter).scalar_subquery()
+    query = select(found.c.meter, oldest.label("first_at")).where(found.c.meter.is_not(None))
+    rows = connection.execute(query).all()
+    return UnattributedCause(
+        reason=reason,
+        meters=tuple(row.meter for row in rows),
+        first_at=min((row.first_at for row in rows), default=None),
+    )
+
+
 def note(
     connection: Connection,
     new: Iterable[CaptureRow],
@@ -93,7 +121,7 @@ def note(
             continue
         lasting = row.reason in LASTING_REASONS
         # An edge cannot know more than we do; a stamp that says so must still be looked at.
-        checked = _NEVER if lasting else min(row.directory_version, judged_by)
+        checked = NEVER_JUDGED if lasting else min(row.directory_version, judged_by)
         copied = (row.capture_id, row.meter, row.profile, row.at, row.start, row.ingested_at)
         rows.append((*copied, row.reason or PENDING, checked))
     write(connection, unattributed, (*_COPIED, "reason", "checked_version"), rows)

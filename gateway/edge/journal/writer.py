@@ -12,10 +12,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.board import Board
 from gateway.edge.journal.disk import reserve_octets
 from gateway.edge.journal.entry import Entry, JournalBatch, RefusedEntry, SeqRange
 from gateway.edge.journal.file import JournalDamaged, mark_suspect
+from gateway.edge.journal.generation import contradiction
 from gateway.edge.journal.housekeeping import Housekeeping, acknowledged
 from gateway.edge.journal.letters import tombstone
 from gateway.edge.journal.limits import JournalLimits, JournalStatistics
@@ -65,9 +67,11 @@ class JournalWriter:
         *,
         clock: Clock,
         limits: JournalLimits,
+        gateway: str,
         on_commit: Callable[[list[Entry]], None],
     ) -> None:
         self._path = path
+        self._gateway = gateway
         self._clock = clock
         self._limits = limits
         self._on_commit = on_commit
@@ -75,6 +79,7 @@ class JournalWriter:
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._mutex = threading.Lock()
         self._moves: dict[str, int] = {}
+        self._proofs: dict[str, str] = {}
         self._sinks = set(limits.sinks)
         self._board = Board(
             JournalStatistics(
@@ -93,7 +98,6 @@ class JournalWriter:
         self._thread = threading.Thread(target=self._run, name=f"journal {path.name}", daemon=True)
         self.last_seq = 0
         self.first_seq = 1
-        self.uuid = ""
         self.store: JournalStore
 
     # -- on the event loop
@@ -121,20 +125,23 @@ class JournalWriter:
             self._sinks.add(sink)
         return self.cursors().get(sink, 0)
 
-    def move_cursor(self, sink: str, seq: int) -> None:
-        """Move a cursor forward; durable with the next commit."""
+    def move_cursor(self, sink: str, seq: int, proof: str = "") -> None:
+        """Move a cursor forward; durable with the next commit, together with the proof of it."""
         with self._mutex:
             if seq <= max(self._moves.get(sink, 0), self.store.cursors.get(sink, 0)):
                 return
             self._moves[sink] = seq
+            if proof:
+                self._proofs[sink] = proof
 
-    async def rewind(self, sink: str, seq: int) -> None:
-        """Set a cursor to `seq` durably, backwards too."""
+    async def rewind(self, sink: str, seq: int, proof: str = "") -> None:
+        """Set a cursor to `seq` durably, backwards too, with the proof of it."""
 
         def set_cursor(store: JournalStore) -> None:
             with self._mutex:  # a move forward that still waits would undo it with the next commit
                 self._moves.pop(sink, None)
-            store.apply([], {sink: seq}, self._clock.now())
+                self._proofs.pop(sink, None)
+            store.apply([], {sink: seq}, self._clock.now(), {sink: proof} if proof else {})
 
         await self.call(set_cursor)
 
@@ -163,6 +170,29 @@ class JournalWriter:
         await self.call(bury)
         return made
 
+    def proof(self, cursor: str) -> str | None:
+        """Return the proof of a cursor's last move."""
+        with self._mutex:
+            return self._proofs.get(cursor) or self.store.proofs.get(cursor)
+
+    async def heard(self, generation: Generation, seq: int) -> bool:
+        """Take a peer's proof of a generation of this journal; return whether it goes on under another uuid."""
+        if contradiction(self.store.begun, generation, seq) is None:
+            return False
+
+        def begin_anew(store: JournalStore) -> None:
+            why = contradiction(store.begun, generation, seq)
+            if why is None:
+                return
+            with self._mutex:  # what consumers have of the former uuid counts no more
+                for name in [name for name in self._moves if name.startswith("@")]:
+                    del self._moves[name]
+            store.begin_anew(generation, why, self._clock.now())
+            self._house.tell_another_name(store.begun)
+
+        await self.call(begin_anew)
+        return True
+
     def cursors(self) -> dict[str, int]:
         """Return the sinks' cursors with the moves that are not durable yet."""
         with self._mutex:
@@ -190,7 +220,7 @@ class JournalWriter:
         consumers = self.consumers()
         return replace(
             self._board.now,
-            uuid=self.uuid,
+            uuid=self.store.uuid,
             last_seq=self.last_seq,
             first_seq=self.first_seq,
             cursors=self.cursors(),
@@ -205,8 +235,12 @@ class JournalWriter:
     def _run(self) -> None:
         try:
             limits = self._limits
-            self.store = JournalStore(self._path, reserve_octets(limits.max_bytes) if limits.reserve else 0)
-            self.uuid = self.store.uuid
+            self.store = JournalStore(
+                self._path,
+                now=self._clock.now(),
+                gateway=self._gateway,
+                reserve=reserve_octets(limits.max_bytes) if limits.reserve else 0,
+            )
             self._house = Housekeeping(
                 self._path,
                 self.store,
@@ -288,12 +322,14 @@ class JournalWriter:
 
     def _apply(self, batches: list[JournalBatch], moves: Mapping[str, int]) -> Applied:
         """Commit; when the disk refuses, make room from what all have, and try once more."""
+        with self._mutex:
+            proofs = {sink: proof for sink, proof in self._proofs.items() if sink in moves}
         try:
-            return self.store.apply(batches, moves, self._clock.now())
+            return self.store.apply(batches, moves, self._clock.now(), proofs)
         except JournalFull as error:
             if not self._house.heal(moves):
                 raise self._house.disk_full(error) from error
-            return self.store.apply(batches, moves, self._clock.now())
+            return self.store.apply(batches, moves, self._clock.now(), proofs)
 
     def _look_at_file(self) -> None:
         """Refuse appends to a file that is gone: what they promise would not be on the disk."""
@@ -320,6 +356,7 @@ class JournalWriter:
             for sink, seq in moves.items():
                 if self._moves.get(sink) == seq:
                     del self._moves[sink]
+                    self._proofs.pop(sink, None)
 
     def _refuse(self, appends: Sequence[_Append], error: Exception) -> None:
         if not isinstance(error, JournalError):
