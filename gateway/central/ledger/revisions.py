@@ -63,7 +63,6 @@ def store_captures(
         rewrite(connection, captures, work.changed.values())
     note(connection, work.new.values(), work.changed, judged_by)
     hold(connection, work.new.values(), work.changed)
-    hold(connection, work.new.values(), work.changed)
     return IngestResult(stored=work.stored, repeated=work.repeated, revised=work.revised), work.conflicts
 
 
