@@ -108,7 +108,7 @@ class CaptureList:
     def key(self, number: int, at: datetime, capture_id: str) -> bytes:
         """Return the key of a capture: stream and second first, so that neighbours share a page."""
         digest = blake2b(capture_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        return _KEY.pack(number, _biased(at)) + digest
+        return _KEY.pack(number, int(at.timestamp()) + _BIAS) + digest
 
     def known(self, number: int, keys: Sequence[bytes]) -> dict[bytes, tuple[bytes, int]]:
         """Return value hash and revision of those keys of one stream that are in the list.
@@ -142,6 +142,10 @@ class CaptureList:
             newest = self._newest[number] = found.fetchone()[0] or b""
         return newest
 
+    def any_forgotten(self, number: int) -> bool:
+        """Return whether captures of a stream were forgotten."""
+        return number in self._spans
+
     def was_forgotten(self, key: bytes) -> bool:
         """Return whether a capture that is not in the list lies where captures were forgotten."""
         number, biased = _KEY.unpack_from(key)
@@ -152,15 +156,15 @@ class CaptureList:
         # The newest span first: nearly every new capture is newer than all of them.
         return spans[-1][1] >= second and any(first <= second <= last for first, last in spans)
 
+    def note_newest(self, number: int, key: bytes) -> None:
+        """Note the highest key of a block; too high where the commit fails, which costs a look."""
+        if key > self._newest.get(number, b""):
+            self._newest[number] = key
+
     def store(self, changed: Mapping[bytes, tuple[bytes, int]], fresh: int, now: datetime) -> None:
         """Write new captures (`fresh` of them) and revised ones."""
         if not changed:
             return
-        for key in changed:
-            number = _KEY.unpack_from(key)[0]
-            # Too high where the commit fails: then something is looked for that is not there.
-            if key > self._newest.get(number, b""):
-                self._newest[number] = key
         day = int(now.timestamp()) // DAY
         rows = [(key, value, rev, day) for key, (value, rev) in changed.items()]
         insert(self._db, "capture", rows, _UPSERT)

@@ -488,13 +488,15 @@ class _News:
         number = captures.stream((template.meter, template.layout.profile))
         keys = [captures.key(number, row.at, row.capture_id) for row in block.rows]
         known = captures.known(number, keys)
+        captures.note_newest(number, max(keys))
+        forgets = captures.any_forgotten(number)
         taken: list[EncodedRow] = []
         plain = True
         for key, row in zip(keys, block.rows, strict=True):
             # Of two that are alike in one group the second is a repeat.
             old = changed.get(key) or known.get(key)
             if old is None:
-                if captures.was_forgotten(key):
+                if forgets and captures.was_forgotten(key):
                     self.forgotten += 1
                     continue
                 self.fresh += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from gateway.bisection import halves
 from gateway.contract.blocks import (
@@ -85,22 +85,21 @@ def stamp(
     meter, before or later, applies once its time is settled.
     """
     judged = [_judged(one, trust(one)) for one in readings]
-    whose = _Lookup(directory, meter, [one.reading for one in judged if one.trusted])
+    whose = _Lookup(directory, meter, [reading for reading, trusted, _ in judged if trusted])
     blocks: list[EncodedBlock] = []
     rows: list[ReadingSet] = []
     layout: Layout | None = None
     shared: tuple[object, ...] = ()
     template: BlockTemplate | None = None
-    for one in judged:
-        reading = one.reading
-        answer = whose.of(reading) if one.trusted else None
+    for reading, trusted, why in judged:
+        answer = whose.of(reading) if trusted else None
         layout = layout_of(reading, layout)
-        now = (layout, answer, reading.received_at, interval_of(reading), one.evidence, one.provisional)
+        now = (layout, answer, why, reading.received_at, interval_of(reading))
         if template is None or now != shared or len(rows) == MAX_ROWS:
             if template is not None:
                 blocks += _encoded(template, rows)
             rows, shared = [], now
-            template = _template(one, meter, directory, layout, answer)
+            template = _template(reading, meter, directory, layout, answer, why)
         rows.append(reading)
     if template is not None:
         blocks += _encoded(template, rows)
@@ -121,7 +120,12 @@ def _encoded(template: BlockTemplate, readings: Sequence[ReadingSet]) -> list[En
 
 
 def _template(
-    one: _Judged, meter: str, directory: DirectoryLike, layout: Layout, answer: Attributions | None
+    reading: ReadingSet,
+    meter: str,
+    directory: DirectoryLike,
+    layout: Layout,
+    answer: Attributions | None,
+    trust: Trust,
 ) -> BlockTemplate:
     version = 0 if answer is None else answer.directory_version
     # By version 0, of no directory, nothing was said in any life of it.
@@ -129,14 +133,14 @@ def _template(
     return BlockTemplate(
         meter=meter,
         layout=layout,
-        received_at=one.reading.received_at,
+        received_at=reading.received_at,
         directory=f"{generation}/{version}",
         holders=None if answer is None else holders_of(answer.accounts),
         reason=Unattributed.UNTRUSTED_TIME if answer is None else answer.reason,
-        interval=interval_of(one.reading),
+        interval=interval_of(reading),
         epoch=directory.epoch(meter),
-        clock=one.evidence,
-        provisional=one.provisional,
+        clock="" if answer is not None else trust.evidence,
+        provisional=answer is None and not trust.disciplined,
     )
 
 
@@ -150,8 +154,8 @@ class _Lookup:
 
     def _of_all(self, readings: Sequence[ReadingSet]) -> Attributions | None:
         # A little beyond both ends: on the very boundary a snapshot closes one account and opens another.
-        start = min(one.start or one.at for one in readings) - MICROSECOND
-        end = max(one.at for one in readings) + MICROSECOND
+        start = min([one.start or one.at for one in readings]) - MICROSECOND
+        end = max([one.at for one in readings]) + MICROSECOND
         answer = self._directory.attributions(self._meter, start, end)
         alone = len(answer.accounts) == 1 and answer.accounts[0].role is AttributionRole.NORMAL
         return answer if alone else None
@@ -163,22 +167,15 @@ class _Lookup:
         return self._directory.attributions(self._meter, reading.start, reading.at)
 
 
-class _Judged(NamedTuple):
-    """A reading with its time judged; `provisional` while the gateway does not know the time itself."""
-
-    reading: ReadingSet
-    trusted: bool
-    evidence: str = ""
-    provisional: bool = False
-
-
-def _judged(reading: ReadingSet, trust: Trust) -> _Judged:
+def _judged(reading: ReadingSet, trust: Trust) -> tuple[ReadingSet, bool, Trust]:
+    """Return the reading with its time judged, whether it may be attributed by it, and what is known of it."""
+    own = reading.meter_time
+    if trust is TRUSTED and reading.quality is Quality.VALID and (own is None or own.trusted):
+        return reading, True, TRUSTED
     reading, trusted = _with_judged_time(
         reading, disciplined=trust.disciplined, clock_trusted=trust.clock_trusted
     )
-    if trusted:
-        return _Judged(reading, trusted)
-    return _Judged(reading, trusted, trust.evidence, not trust.disciplined)
+    return reading, trusted, TRUSTED if trusted else trust
 
 
 def _with_judged_time(
