@@ -18,11 +18,21 @@ from typing import NamedTuple
 
 from gateway.central.directory.messages import change_messages, standing_messages
 from gateway.contract.batches import parse_batch
+from gateway.contract.blocks import (
+    READINGS_TYPE,
+    BlockTemplate,
+    NumberedBlock,
+    Sender,
+    assemble_blocks,
+    encode_block,
+    holders_of,
+    interval_of,
+    layout_of,
+)
 from gateway.contract.consumer_rule import ConsumerState, Resolved
-from gateway.contract.envelope import READINGS_TYPE, assemble, parse_change
+from gateway.contract.envelope import parse_change
 from gateway.contract.generation import Generation
 from gateway.contract.messages import AttributionChanged, Batch, NamingChanged, rfc3339
-from gateway.edge.stamping.stamp import stamp
 from mapping.changes import (
     Change,
     CorrectHoldings,
@@ -50,6 +60,8 @@ STEPS = 12
 STEP = timedelta(minutes=10)
 """Hand-overs happen every ten minutes, captures end every half hour: so intervals are straddled."""
 ENERGY = Quantity.of("1-0:1.8.0*255")
+
+SENDER = Sender(journal="j", generation=Generation(1, "00000001"), gateway="edge-1")
 
 Answer = tuple[list[tuple[str, ...]], str | None]
 
@@ -129,17 +141,26 @@ class World:
             received_at=KNOWN,
             occurrence=0 if start is None else int((end - start) / STEP),
         )
-        record = stamp(reading, meter, snapshot.part({meter}), disciplined=True)
-        seq = len(self.batches) + 1
-        octets = assemble(
-            [(seq, record.body)], type=READINGS_TYPE, journal="j", gateway="edge-1", time=rfc3339(KNOWN)
+        whose = snapshot.part({meter}).attributions(meter, start, end)
+        template = BlockTemplate(
+            meter=meter,
+            layout=layout_of(reading),
+            received_at=KNOWN,
+            directory=f"{generation}/{whose.directory_version}",
+            holders=holders_of(whose.accounts),
+            reason=whose.reason,
+            interval=interval_of(reading),
         )
-        sent = parse_batch(octets).data
-        (one,) = sent.captures
-        stamped = one.model_copy(update={"directory_generation": generation})
-        self.batches.append(sent.model_copy(update={"captures": (stamped,)}))
-        self.asked[record.capture_id] = Asked(meter, start, end)
-        return record.capture_id
+        block = encode_block(template, [reading])
+        seq = len(self.batches) + 1
+        numbered = NumberedBlock(
+            first=seq, last=seq, body=block.body(), layout=template.layout.keyed, holders=template.holders
+        )
+        octets = assemble_blocks([numbered], SENDER, type=READINGS_TYPE, time=rfc3339(KNOWN))
+        self.batches.append(parse_batch(octets).data)
+        capture_id = block.rows[0].capture_id
+        self.asked[capture_id] = Asked(meter, start, end)
+        return capture_id
 
     def consumer(self, rng: random.Random | None = None) -> ConsumerState:
         """Feed a consumer with all that was sent: in order, or by `rng` in any order and some of it again."""
