@@ -33,6 +33,7 @@ from gateway.central.ledger.schema import (
     unattributed,
 )
 from gateway.central.ledger.statuses import Statuses
+from gateway.central.ledger.times import Times
 from gateway.central.ledger.unattributed import PENDING, UnattributedCaptures
 from gateway.central.storage.versions import StoreVersions, WrongStoreVersion
 from gateway.errors import ContractError
@@ -68,6 +69,7 @@ class Ledger:
         self.cursors = Cursors(self.database)
         self.allocations = Allocations(self.database)
         self.quarantine = Quarantine(self.database)
+        self.times = Times(self.database)
 
     def close(self) -> None:
         """Release the file."""

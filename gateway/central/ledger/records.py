@@ -70,8 +70,9 @@ class StoredCapture:
 
     @cached_property
     def message(self) -> Capture:
-        """The contract's message: values exact as delivered, attributions as stamped. Parsed once."""
-        return Capture.model_validate_json(self.body).model_copy(update={"seq": self.seq, "raw": self.raw})
+        """The contract's message: values exact as delivered, attributions as stamped, times as settled. Parsed once."""
+        beside = {name: getattr(self, name) for name in ("seq", "raw", "at", "start", "reason")}
+        return Capture.model_validate_json(self.body).model_copy(update=beside)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
