@@ -179,15 +179,18 @@ def paper_later() -> Teller:
         "Its account is known, which has no 10-digit number yet: it waits for that.",
         expected(first, unnamed, reason="no_account"),
     )
-    story.named(9, unnamed, "2222222222")
     story.readings(second)
-    story.ledger(
-        "The number is known.",
-        *(expected(row, replace(NEW, account_number="2222222222")) for row in (first, second)),
-    )
     story.named(5, unnamed, "1111111111")
     story.ledger(
-        "An older naming arrives late. A name never goes back, neither the told one nor the stamped one.",
+        "Its number of version 5 is told late. The second reading was stamped in version 9, which knew a newer one: a "
+        "name never goes back.",
+        expected(first, replace(NEW, account_number="1111111111")),
+        expected(second, replace(NEW, account_number="2222222222")),
+    )
+    story.named(9, replace(NEW, account_number="1111111111"), "2222222222")
+    story.named(5, unnamed, "1111111111")
+    story.ledger(
+        "The newer number is told, and the older one once more.",
         *(expected(row, replace(NEW, account_number="2222222222")) for row in (first, second)),
     )
     return story

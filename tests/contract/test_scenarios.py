@@ -1,18 +1,18 @@
-"""The golden scenarios: the reference consumer and one written from the text alone end with the ledger that they tell."""
+"""The golden scenarios: the reference consumer, and one written from the text alone, end with the ledger told."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from typing import Any
 
 import pytest
 
-from gateway.contract.messages import rfc3339
-from gateway.contract.consumer_rule import ConsumerState
-from gateway.contract.envelope import parse_change, parse
 from gateway.contract.batches import parse_batch
-from gateway.contract.messages import Capture, TimeVerdict
+from gateway.contract.consumer_rule import ConsumerState
+from gateway.contract.envelope import parse, parse_change
+from gateway.contract.messages import TimeVerdict, rfc3339
 from gateway.errors import ContractError
 from tests.support.contract_schemas import FOLDER, validate
 from tests.support.text_consumer import TextConsumer
@@ -30,19 +30,19 @@ class Reference:
 
     def take(self, message: Json) -> None:
         payload = json.dumps(message).encode()
-        try:
-            if "blocks" in message["data"]:
+        if "time.judged" in message["type"]:
+            self.state.apply_verdict(parse(payload, TimeVerdict).data)
+        elif "blocks" not in message["data"]:
+            self.state.apply_change(parse_change(payload).data)
+        else:
+            with contextlib.suppress(ContractError):  # a wrong checksum: what is refused is missing
                 self.state.apply(parse_batch(payload).data)
-            elif "time.judged" in message["type"]:
-                self.state.apply_verdict(parse(payload, TimeVerdict).data)
-            else:
-                self.state.apply_change(parse_change(payload).data)
-        except ContractError as error:
-            assert "checksum" in str(error)
 
     def ledger(self) -> Json:
         found: Json = {"captures": [self._entry(one) for one in sorted(self.state.captures)]}
-        holes = {journal: [list(span) for span in seqs.holes()] for journal, seqs in self.state.journals.items()}
+        holes = {
+            journal: [list(span) for span in seqs.holes()] for journal, seqs in self.state.journals.items()
+        }
         if any(holes.values()):
             found["missing"] = {journal: spans for journal, spans in holes.items() if spans}
         if self.state.conflicts:
@@ -52,7 +52,9 @@ class Reference:
     def _entry(self, capture_id: str) -> Json:
         capture = self.state.dated(capture_id)
         resolved = self.state.attribution(capture_id)
-        accounts = [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in resolved.accounts]
+        accounts = [
+            one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in resolved.accounts
+        ]
         entry = {
             "capture_id": capture_id,
             "value_rev": capture.value_rev,
@@ -76,7 +78,9 @@ def feed(consumer: Reference | TextConsumer, messages: list[Json]) -> None:
 
 @pytest.mark.parametrize("made", CONSUMERS)
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_each_step_gives_the_ledger_that_is_told(name: str, made: type[Reference] | type[TextConsumer]) -> None:
+def test_each_step_gives_the_ledger_that_is_told(
+    name: str, made: type[Reference] | type[TextConsumer]
+) -> None:
     consumer = made()
     for step in SCENARIOS[name]["steps"]:
         feed(consumer, step["messages"])
@@ -106,4 +110,6 @@ def test_messages_of_scenarios_are_as_the_contract_says(name: str) -> None:
 
 def test_the_consumer_of_the_text_imports_nothing_of_the_product() -> None:
     source = (FOLDER.parent.parent / "tests" / "support" / "text_consumer.py").read_text()
-    assert not [line for line in source.splitlines() if "import" in line and ("gateway" in line or "mapping" in line)]
+    assert not [
+        line for line in source.splitlines() if "import" in line and ("gateway" in line or "mapping" in line)
+    ]

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 Json = dict[str, Any]
@@ -128,7 +129,10 @@ class TextConsumer:
             self.numbers.setdefault(reading.capture_id, set()).add((data["journal"], number))
             if known is None:
                 self.readings[reading.capture_id] = reading
-            elif known.rank == reading.rank and (known.values, known.columns) != (reading.values, reading.columns):
+            elif known.rank == reading.rank and (known.values, known.columns) != (
+                reading.values,
+                reading.columns,
+            ):
                 self.aside.setdefault(data["journal"], set()).add(number)
             else:
                 self._keep(known, reading)
@@ -183,8 +187,6 @@ class TextConsumer:
     # --- line 3: when ---
 
     def _verdict(self, reading: Reading) -> Json | None:
-        if reading.reason != "untrusted_time":
-            return None
         covering = [
             one
             for one in self.verdicts
@@ -211,7 +213,9 @@ class TextConsumer:
     def _entry(self, reading: Reading) -> Json:
         at, start, doubt = reading.at, reading.start, reading.reason if reading.reason in DOUBTED else None
         verdict = self._verdict(reading)
-        if verdict is not None and verdict["trust"] == "trusted":
+        if verdict is not None and verdict["trust"] != "trusted":
+            doubt = "untrusted_time"
+        elif verdict is not None and doubt == "untrusted_time":
             shift = timedelta(microseconds=int(Decimal(verdict.get("shift", "0")) * 1_000_000))
             at, start, doubt = at + shift, None if start is None else start + shift, None
         accounts, reason = ([], doubt) if doubt else self._whose(reading, start, at)
@@ -236,7 +240,7 @@ class TextConsumer:
         edges = sorted(cuts)
         pieces = [
             (left, right, newest([s for s in statements if s.since <= left and right <= s.until]))
-            for left, right in zip(edges, edges[1:], strict=False)
+            for left, right in pairwise(edges)
         ]
         accounts = self._of_instant(pieces) if instant else self._of_interval(pieces)
         if accounts:
@@ -253,11 +257,11 @@ class TextConsumer:
                 runs.append((left, right, [said]))
         if len(runs) == 1:
             return self._account(runs[0][2], "normal")
-        found = []
-        for left, right, said_of in runs:
-            for one in self._account(said_of, "partial"):
-                found.append({**one, "from": spelled(left), "to": spelled(right)})
-        return found
+        return [
+            {**one, "from": spelled(left), "to": spelled(right)}
+            for left, right, said_of in runs
+            for one in self._account(said_of, "partial")
+        ]
 
     def _of_instant(self, pieces: list[tuple[datetime, datetime, Statement | None]]) -> list[Json]:
         before, after = pieces[0][2], pieces[-1][2]
@@ -269,7 +273,11 @@ class TextConsumer:
         said = newest([one for one in said_of if one is not None])
         if said is None or said.holder is None:
             return []
-        account = {"account_id": said.holder["account_id"], "usage_point": said.holder["usage_point"], "role": role}
+        account = {
+            "account_id": said.holder["account_id"],
+            "usage_point": said.holder["usage_point"],
+            "role": role,
+        }
         for kind, member in (("account_number", "account_number"), ("legacy", "legacy_number")):
             name = said.holder.get(member)
             renamed = self.names.get((said.holder["account_id"], kind))
