@@ -178,9 +178,10 @@ def asyncapi() -> dict[str, Any]:
             "title": "Meter gateway: readings, corrections and control",
             "version": "2.0.0",
             "description": (
-                "All topics are under `{root}/v2`. The rule for a consumer: keep the highest value_rev per "
-                "capture_id; its attribution is that of the highest directory version known for its meter "
-                "and time; ask for a replay where seq has a hole."
+                "All topics are under `{root}/v2`. The rule for a consumer: keep the highest (epoch, value_rev) "
+                "per capture_id; its attribution is that of the highest (generation, version) of the directory "
+                "known for its meter and time; its time is what the last verdict says; ask for a replay where "
+                "seq has a hole. docs/billing.md says it exactly, and scenarios/ has examples to run."
             ),
         },
         "defaultContentType": CONTENT_TYPE,

@@ -1,4 +1,4 @@
-"""The golden scenarios at central: its directory tells just these changes, and its ledger ends with the same accounts."""
+"""The golden scenarios at central: its directory tells just these changes, its ledger ends with the same accounts."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def paper_later(office: Office, _: Path) -> None:
 
 def set_back(office: Office, folder: Path) -> None:
     since = instant("00:00")
-    fitted = [Install(METER, "up-17", Role.CONSUMER, since), MoveIn("up-17", "acc-17", since)]
+    fitted: list[Change] = [Install(METER, "up-17", Role.CONSUMER, since), MoveIn("up-17", "acc-17", since)]
     office.change(*fitted, NAMES[0], *NAMES[2:])
     office.others(2)
     office.keep(folder / "copy.db")
