@@ -27,7 +27,6 @@ from gateway.contract.blocks import (
     revised,
 )
 from gateway.contract.envelope import wrap
-from gateway.contract.generation import DirectoryVersion, Generation
 from gateway.contract.messages import (
     AttributedAccount,
     AttributionChanged,
@@ -36,6 +35,7 @@ from gateway.contract.messages import (
     TimeVerdict,
     rfc3339,
 )
+from gateway.contract.messages.generation import DirectoryVersion, Generation
 from mapping.directory import Attribution, AttributionRole, Unattributed
 from protocols.reading import Number, ProfileName, Quantity, ReadingSet
 

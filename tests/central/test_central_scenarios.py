@@ -15,7 +15,7 @@ from gateway.central.directory.messages import change_messages, standing_message
 from gateway.central.intake.batches import MessageStore, ReceivedMessage
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.resolve import attributed
-from gateway.contract.generation import Generation
+from gateway.contract.messages.generation import Generation
 from gateway.contract.scenario import FIRST, GATEWAY, METER, SECOND, instant
 from gateway.contract.topics import Topics
 from mapping.changes import (

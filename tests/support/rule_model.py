@@ -32,8 +32,8 @@ from gateway.contract.blocks import (
 )
 from gateway.contract.consumer_rule import ConsumerState, Resolved
 from gateway.contract.envelope import parse_change
-from gateway.contract.generation import Generation
 from gateway.contract.messages import AttributionChanged, Batch, NamingChanged, rfc3339
+from gateway.contract.messages.generation import Generation
 from mapping.changes import (
     Change,
     CorrectHoldings,

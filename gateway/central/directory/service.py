@@ -9,7 +9,12 @@ from typing import Protocol
 
 import structlog
 
-from gateway.central.directory.messages import change_messages, part_digest, part_message
+from gateway.central.directory.messages import (
+    change_messages,
+    part_digest,
+    part_message,
+    standing_messages,
+)
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.messages import DirectoryRequest
@@ -75,6 +80,10 @@ class DirectoryService:
         if len(self._requests) < MAX_REQUESTS or request.gateway in self._requests:
             self._requests[request.gateway] = request
             self._woken.set()
+
+    def standing(self, meter: str) -> list[bytes]:
+        """Return messages that say whose a meter is over all time, as the directory has it now. Blocks."""
+        return standing_messages(meter, self._store.snapshot(), self._clock.now())
 
     async def serve(self, publisher: Publisher) -> None:
         """Publish changes and answers over this connection until it fails (PeerError) or is cancelled."""

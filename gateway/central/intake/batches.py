@@ -41,21 +41,26 @@ log = structlog.get_logger("gateway.central.intake")
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """A message with the time of its arrival."""
+    """A message with the time of its arrival; `heard_at` is that of the machine, where time is simulated."""
 
     topic: str
     payload: bytes
     at: datetime
     retained: bool = False
+    heard_at: datetime | None = None
 
 
 @dataclass(slots=True)
 class HandledMessages:
-    """What became of a handful of messages; `behind` are gateways whose changes were missed, None: not looked."""
+    """What became of a handful of messages; `fresh` are statuses that were just sent.
+
+    `behind` are gateways whose changes were missed, None: not looked.
+    """
 
     result: IngestResult = field(default_factory=IngestResult)
     journals: dict[str, JournalState] = field(default_factory=dict)
     statuses: list[Status | StatusVersion1] = field(default_factory=list)
+    fresh: list[tuple[Status, datetime]] = field(default_factory=list)
     behind: frozenset[str] | None = None
     requests: list[DirectoryRequest] = field(default_factory=list)
     set_aside: int = 0
@@ -89,7 +94,9 @@ class MessageStore:
                 batches.append(received)
                 spoiled += [(received, entry) for entry in item.spoiled]
             elif isinstance(item, Status | StatusVersion1 | StatusChanges):
-                told.append((item, message.at, message.retained))
+                told.append((item, message.heard_at or message.at, message.retained))
+                if isinstance(item, Status) and not message.retained:
+                    handled.fresh.append((item, message.at))
                 if not isinstance(item, StatusChanges):
                     self._hear_journal(handled, message, item)
             elif isinstance(item, Balance):

@@ -99,6 +99,7 @@ unattributed = Table(
 )
 Index("unattributed_checked", unattributed.c.checked_version)
 Index("unattributed_meter", unattributed.c.meter)
+Index("unattributed_reason", unattributed.c.reason, unattributed.c.meter, unattributed.c.at)
 
 gaps = Table(
     "gaps",
@@ -117,6 +118,7 @@ gaps = Table(
     Column("ingested_at", UtcInstant, nullable=False),
 )
 Index("gaps_meter", gaps.c.meter, gaps.c.profile)
+Index("gaps_state", gaps.c.state, gaps.c.profile, gaps.c.reason, gaps.c.meter, gaps.c.after)
 
 journals = Table(
     "journals",
@@ -193,6 +195,13 @@ meter_health = Table(
     Column("listing", Text, nullable=False),
 )
 Index("meter_health_meter", meter_health.c.meter)
+
+meters_heard = Table(
+    "meters_heard",
+    metadata,
+    Column("meter", Text, primary_key=True),
+    Column("heard_at", UtcInstant, nullable=False),
+)
 
 central_health = Table(
     "central_health",
@@ -333,3 +342,14 @@ verdicts = Table(
     Column("at", UtcInstant, nullable=False),
 )
 Index("verdicts_meter", verdicts.c.meter, verdicts.c.journal)
+
+edge_clocks = Table(
+    "edge_clocks",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    # Microseconds by which the gateway's clock was ahead of central's.
+    Column("ahead", BigInteger, nullable=False),
+    Column("trusted", BigInteger, nullable=False),
+    Column("central_trusted", BigInteger, nullable=False),
+    Column("at", UtcInstant, nullable=False),
+)

@@ -16,7 +16,15 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from gateway.central.ledger.database import Database, in_chunks, put
-from gateway.central.ledger.schema import captures, doubted, machine_runs, unattributed, verdicts
+from gateway.central.ledger.records import EdgeClock
+from gateway.central.ledger.schema import (
+    captures,
+    doubted,
+    edge_clocks,
+    machine_runs,
+    unattributed,
+    verdicts,
+)
 from gateway.central.ledger.unattributed import NEVER_JUDGED, PENDING
 from gateway.central.times.judging import DoubtedCapture
 from gateway.contract.messages import TimeVerdict
@@ -25,6 +33,8 @@ from gateway.contract.verdicts import UNTRUSTED_TIME, last_of, shifted
 MICRO: Final = 1_000_000
 AHEAD: Final = timedelta(minutes=5)
 """A capture dated further ahead of central's clock is held: nobody has recorded it yet."""
+CLOCK_DIFFERS: Final = timedelta(seconds=60)
+"""Two clocks that are nearer than this are one: messages take a while."""
 SAME_RUN: Final = timedelta(seconds=10)
 """Within this two tellings of when a run of a machine began are one."""
 MAX_RUNS: Final = 200
@@ -43,6 +53,7 @@ class DoubtedGroup:
     waiting: int
     total: int
     last_seq: int
+    ahead: int
 
 
 class Times:
@@ -75,6 +86,36 @@ class Times:
             rows = connection.execute(select(c.boot, c.began).where(c.gateway == gateway)).all()
         return {row.boot: row.began for row in rows}
 
+    def clock_told(self, clock: EdgeClock) -> None:
+        """Note that a gateway's clock differs from central's, or differs no more (less than CLOCK_DIFFERS)."""
+        c = edge_clocks.c
+        with self._database.writing("comparing clocks") as connection:
+            if abs(clock.ahead) < CLOCK_DIFFERS:
+                connection.execute(delete(edge_clocks).where(c.gateway == clock.gateway))
+                return
+            values = {
+                "ahead": clock.ahead // timedelta(microseconds=1),
+                "trusted": int(clock.trusted),
+                "central_trusted": int(clock.central_trusted),
+                "at": clock.at,
+            }
+            put(connection, edge_clocks, {"gateway": clock.gateway}, values)
+
+    def clocks(self) -> list[EdgeClock]:
+        """Return the gateways whose clocks differ from central's, by name."""
+        with self._database.reading("listing clocks") as connection:
+            rows = connection.execute(select(edge_clocks).order_by(edge_clocks.c.gateway)).all()
+        return [
+            EdgeClock(
+                gateway=row.gateway,
+                ahead=timedelta(microseconds=row.ahead),
+                trusted=bool(row.trusted),
+                central_trusted=bool(row.central_trusted),
+                at=row.at,
+            )
+            for row in rows
+        ]
+
     def groups(self) -> list[DoubtedGroup]:
         """Return what is doubted by meter and journal; those that nothing waits for too, since evidence may change."""
         c = doubted.c
@@ -85,9 +126,17 @@ class Times:
             func.sum(c.verdict.is_(None)).label("waiting"),
             func.count().label("total"),
             func.max(c.seq).label("last_seq"),
+            func.sum(c.ahead).label("ahead"),
         ).group_by(c.meter, c.journal)
         with self._database.reading("listing doubted captures") as connection:
             return [DoubtedGroup(**row) for row in connection.execute(query).mappings()]
+
+    def ahead(self) -> dict[str, int]:
+        """Return by meter how many captures are held because they are dated in the future."""
+        c = doubted.c
+        query = select(c.meter, func.count()).where(c.ahead == 1, c.shift.is_(None)).group_by(c.meter)
+        with self._database.reading("listing captures of the future") as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def doubted(self, meter: str, journal: str) -> list[DoubtedCapture]:
         """Return the doubted captures of a meter in a journal with what speaks of them, by number."""

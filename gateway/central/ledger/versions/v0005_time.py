@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 
 def upgrade() -> None:
@@ -44,6 +44,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("version"),
     )
     op.create_index("verdicts_meter", "verdicts", ["meter", "journal"])
+    op.create_table(
+        "edge_clocks",
+        _text("gateway"),
+        *map(_number, ("ahead", "trusted", "central_trusted", "at")),
+        sa.PrimaryKeyConstraint("gateway"),
+    )
     op.execute(
         "INSERT INTO doubted (capture_id, meter, profile, gateway, journal, seq, at, start, received_at, flagged,"
         " ahead) SELECT capture_id, meter, profile, gateway, journal, seq, at, start, received_at, 1, 0"
