@@ -1,4 +1,4 @@
-"""The golden scenarios at central: its directory tells just these changes, its ledger ends with the same accounts."""
+"""The golden scenarios at central: its directory tells just what they say."""
 
 from __future__ import annotations
 
@@ -12,12 +12,8 @@ from typing import Any
 import pytest
 
 from gateway.central.directory.messages import change_messages, standing_messages
-from gateway.central.intake.batches import MessageStore, ReceivedMessage
-from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.resolve import attributed
 from gateway.contract.messages.generation import Generation
-from gateway.contract.scenario import FIRST, GATEWAY, METER, SECOND, instant
-from gateway.contract.topics import Topics
+from gateway.contract.scenario import FIRST, METER, SECOND, instant
 from mapping.changes import (
     Change,
     CorrectHoldings,
@@ -183,36 +179,3 @@ def test_central_tells_what_the_scenario_says(name: str, office: Office, tmp_pat
     for message in messages(name):
         if message["topic"].endswith("attributions"):
             assert message["payload"]["data"] in office.told
-
-
-@pytest.mark.parametrize("name", OFFICES)
-def test_the_ledger_ends_with_the_accounts_of_the_scenario(
-    name: str, office: Office, tmp_path: Path, ledger: Ledger
-) -> None:
-    OFFICES[name](office, tmp_path)
-    ledger.allocations.give_new([METER], GATEWAY, by="test", at=BEGUN)
-    store = MessageStore(ledger, Topics("kanpur"))
-    for message in messages(name):
-        if "/readings/" in message["topic"]:
-            payload = json.dumps(message["payload"]).encode()
-            store.handle([ReceivedMessage(message["topic"], payload, NOW)])
-    told = scenario(name)["steps"][-1]["ledger"]["captures"]
-    assert [entry(ledger, office.snapshot, one["capture_id"]) for one in told] == [
-        {member: one[member] for member in ("capture_id", "value_rev", "accounts")} for one in told
-    ]
-
-
-def entry(ledger: Ledger, directory: DirectorySnapshot, capture_id: str) -> Json:
-    stored = ledger.captures.get(capture_id)
-    assert stored is not None
-    accounts = []
-    for mine in attributed(stored, directory):
-        one = {
-            "account_id": mine.account_id,
-            "account_number": mine.account_number,
-            "legacy_number": mine.legacy_number,
-            "usage_point": mine.usage_point,
-            "role": mine.role,
-        }
-        accounts.append({name: text for name, text in one.items() if text is not None})
-    return {"capture_id": capture_id, "value_rev": stored.value_rev, "accounts": accounts}

@@ -19,6 +19,7 @@ from gateway.central.ledger.dead_letters import DeadLetters
 from gateway.central.ledger.edges import EdgeRegister
 from gateway.central.ledger.gaps import Gaps
 from gateway.central.ledger.heard import MetersHeard
+from gateway.central.ledger.identity import Identity
 from gateway.central.ledger.ingest import ingest, set_apart
 from gateway.central.ledger.journals import Journals
 from gateway.central.ledger.quarantine import Quarantine
@@ -73,6 +74,7 @@ class Ledger:
         self.letters = DeadLetters(self.database)
         self.edges = EdgeRegister(self.database)
         self.cursors = Cursors(self.database)
+        self.identity = Identity(self.database, path)
         self.allocations = Allocations(self.database)
         self.quarantine = Quarantine(self.database)
         self.times = Times(self.database)
