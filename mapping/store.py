@@ -19,6 +19,7 @@ from mapping.draft import Difference, Draft
 from mapping.errors import ChangeRefused, DirectoryFault
 from mapping.snapshot import DirectorySnapshot
 from mapping.snapshot_json import MAX_NAME, in_order
+from mapping.store_life import StoreLife, read_beside, write_beside
 
 BUSY_SECONDS = 30.0
 """How long one process waits for another's change set."""
@@ -37,6 +38,8 @@ class DirectoryStore:
         self._path = Path(path)
         self._lock = threading.RLock()
         self._snapshot: DirectorySnapshot | None = None
+        self.set_back: str | None = None
+        """What showed, when it was opened, that the file is an older copy; None for nothing."""
         with self._translated():
             if not self._path.exists():
                 self._path.touch(mode=0o600)
@@ -58,11 +61,38 @@ class DirectoryStore:
             if found == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
                 for statement in directory_tables.SCHEMA.split(";\n"):
                     self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {directory_tables.FORMAT}")
-            elif found != directory_tables.FORMAT:
+            elif found not in (1, directory_tables.FORMAT):
                 raise DirectoryFault(
                     f"{self._path} is not a directory store of format {directory_tables.FORMAT} (it says {found})"
                 )
+            if found != directory_tables.FORMAT:
+                self._db.execute(directory_tables.LIFE)
+                self._db.execute(f"PRAGMA user_version = {directory_tables.FORMAT}")
+            self._recognise()
+        self._write_beside()
+
+    def _recognise(self) -> None:
+        """See whether the file is the one that was changed last; a copy of before begins a new generation."""
+        held = directory_tables.read_life(self._db)
+        if held is None:
+            directory_tables.write_life(self._db, StoreLife.born())
+            return
+        beside = read_beside(self._path)
+        self.set_back = held.set_back(beside)
+        if self.set_back is not None:
+            shown = [beside.generation] if beside is not None else []
+            directory_tables.write_life(self._db, held.begun_anew(*shown))
+
+    def _write_beside(self) -> None:
+        # Inside a transaction: of two processes none puts an older tick over a newer one.
+        with self._transaction():
+            write_beside(self._path, self._life())
+
+    def _life(self) -> StoreLife:
+        life = directory_tables.read_life(self._db)
+        if life is None:
+            raise DirectoryFault(f"{self._path} does not say who it is: restore it from a copy")
+        return life
 
     def __enter__(self) -> DirectoryStore:
         return self
@@ -82,6 +112,21 @@ class DirectoryStore:
         """The directory version in the file, another process's change sets included."""
         with self._lock, self._translated():
             return self._version()
+
+    @property
+    def life(self) -> StoreLife:
+        """Who the store is, and its generation: which life of it this is."""
+        with self._lock, self._translated():
+            return self._life()
+
+    def begin_anew(self, *shown: str) -> StoreLife:
+        """Begin the next generation, above those `shown`: somebody saw more of this store than it holds."""
+        with self._lock, self._translated():
+            with self._transaction():
+                life = self._life().begun_anew(*shown)
+                directory_tables.write_life(self._db, life)
+            self._write_beside()
+        return life
 
     def _version(self) -> int:
         found = self._db.execute("SELECT max(version) FROM change_set").fetchone()[0]
@@ -145,10 +190,12 @@ class DirectoryStore:
             if not difference.new and not difference.gone:
                 return base.version
             directory_tables.write(self._db, change, difference.gone, difference.new)
+            directory_tables.write_life(self._db, self._life().ticked())
             following = _following(base, change, difference)
         # Only a committed change set is shown.
-        with self._lock:
+        with self._lock, self._translated():
             self._snapshot = following
+            self._write_beside()
         return change.version
 
     def preview(self, changes: Iterable[Change], *, by: str, source: str, at: datetime) -> DirectorySnapshot:
