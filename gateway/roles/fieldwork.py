@@ -160,7 +160,7 @@ class FieldWork:
 
         def apply() -> DirectorySnapshot:
             with DirectoryStore(self._files.directory) as store:
-                store.apply(changes, by=by, source=source, at=self._clock.now())
+                store.apply(changes, by=by, source=source, at=self._clock.now(), sure=True)
                 return store.snapshot()
 
         return await asyncio.to_thread(apply)
