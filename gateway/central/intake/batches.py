@@ -27,7 +27,7 @@ from gateway.central.ledger.statuses import ToldStatus
 from gateway.contract.entries import entries_alone
 from gateway.contract.field import visited_gateway
 from gateway.contract.messages import Balance, DirectoryRequest, Status, StatusChanges, StatusVersion1
-from gateway.contract.topics import Topics
+from gateway.contract.topics import Topics, TopicVersion
 from gateway.errors import ContractError
 
 UNSTORABLE = (ContractError, ValueError, TypeError, ArithmeticError, LookupError)
@@ -57,7 +57,7 @@ class HandledMessages:
     journals: dict[str, JournalState] = field(default_factory=dict)
     statuses: list[Status | StatusVersion1] = field(default_factory=list)
     behind: frozenset[str] | None = None
-    requests: list[DirectoryRequest] = field(default_factory=list)
+    requests: list[tuple[DirectoryRequest, TopicVersion]] = field(default_factory=list)
     set_aside: int = 0
 
 
@@ -95,8 +95,7 @@ class MessageStore:
             elif isinstance(item, Balance):
                 self._ledger.balances.put(item.account_id, item.at, item.model_dump_json(), message.at)
             else:
-                self._ledger.edges.set_meters(item.gateway, item.meters)
-                handled.requests.append(item)
+                handled.requests.append((item, self._topics.parse(message.topic).version))
         if told:
             self._ledger.statuses.take(told)
             handled.behind = frozenset(self._ledger.statuses.behind())
