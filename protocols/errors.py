@@ -13,7 +13,8 @@ ProtocolError
 │   ├── MeterSilent        the line works and this meter does not answer
 │   ├── AssociationRefused it refused the association (password, key, context)
 │   ├── SecurityFailure    a tag, counter or protection level is not what was agreed
-│   │   └── InvocationCounterRefused  our counter is behind the meter's: read it and associate again
+│   │   ├── InvocationCounterRefused  our counter is behind the meter's: read it and associate again
+│   │   └── CounterNotBelieved        the meter's counter is far above ours, and not proven: compare, then reset
 │   └── IdentityMismatch   another meter answers at this address: stop, nothing is attributed
 ├── NotSupported           the meter (model) lacks this: skip the item, go on
 ├── MeterConfigError       our configuration of the meter is wrong: fix it, no retry helps
@@ -119,6 +120,18 @@ class InvocationCounterRefused(SecurityFailure):
         )
         self.meter_counter = meter_counter
         self.own_counter = own_counter
+
+
+class CounterNotBelieved(SecurityFailure):
+    """The meter shows a counter far above ours to whoever asks, and takes none of ours: somebody must look."""
+
+    def __init__(self, *, told: int, own: int) -> None:
+        super().__init__(
+            f"the meter shows invocation counter {told:,}, far above our {own:,}, without proof, and refuses ours:"
+            f" if another reader shows the same, `counters reset METER --to {told + 1}`; else the meter is at fault"
+        )
+        self.told = told
+        self.own = own
 
 
 class IdentityMismatch(MeterError):

@@ -40,6 +40,16 @@ class CounterStore(Protocol):
     def next(self, key: str, at_least: int = 0) -> int:
         """Return a counter greater than any given for `key` before and >= `at_least`; reserved durably."""
 
+    def believes(self, key: str, told: int) -> bool:
+        """Return whether `key` may go on above a counter that somebody told without proof.
+
+        A meter shows its last counter to whoever asks. Believed without a bound, one that lies moves a key, and
+        with it every meter of that key, to the end of its counters.
+        """
+
+    def confirm(self, key: str, counter: int) -> None:
+        """Note that a meter answered `counter` with proof that it holds the key."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionContext:

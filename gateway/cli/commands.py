@@ -42,6 +42,10 @@ COMMANDS = {
         "service.journal:outbox", "Show what the edge's journal holds and how far each delivery is."
     ),
     "replay": Entry("service.journal:replay", "Ask a running edge to send a range of its journal again."),
+    "counters": Entry(
+        "service.counters:counters_group",
+        "Invocation counters: ours with each meter, and the meters' own of pushes.",
+    ),
     "read": Entry(
         "meter.read:read", "Read one profile of one meter and print it; nothing is stored or delivered."
     ),

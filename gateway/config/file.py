@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +20,7 @@ from gateway.config.web import WebSection, check_web
 from gateway.timekeeping.clock import EvidenceClock, EvidenceSettings
 from gateway.timekeeping.saved import FILE as CLOCK_FILE
 from protocols.clock import SimulatedClock, SystemClock
-from protocols.session import Clock
+from protocols.session import Clock, MeterSpec
 
 
 class GatewaySection(Section):
@@ -183,6 +185,21 @@ class Config(Section):
     def edge_folder(self) -> Path:
         """Folder of the edge's journal, counters and part of the directory."""
         return self.gateway.data / "edge"
+
+    @cached_property
+    def shared_keys(self) -> frozenset[str]:
+        """The encryption keys that several meters have."""
+        refs = Counter(m.dlms.encryption_key_ref for m in self.meters if m.dlms is not None)
+        return frozenset(ref for ref, meters in refs.items() if ref is not None and meters > 1)
+
+    def spec(self, meter: MeterSection, client: str) -> MeterSpec:
+        """Return the driver's view of a meter for the client named `client`.
+
+        Where meters share a key each is met under a title, and so with counters, of its own: one of them that
+        shows a false counter then spoils its own only.
+        """
+        shared = meter.dlms is not None and meter.dlms.encryption_key_ref in self.shared_keys
+        return meter.spec(f"{client}/{meter.meter}" if shared else client)
 
     def clock(self) -> Clock:
         """Return the machine's clock with the evidence for it, or simulated time where [simulation] says so."""

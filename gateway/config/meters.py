@@ -100,7 +100,7 @@ class MeterSection(Section):
         return self
 
     def spec(self, client: str) -> MeterSpec:
-        """Return the driver's view of this meter for the client named `client` (the gateway's name)."""
+        """Return the driver's view of this meter for the client named `client` (`Config.spec` names it)."""
         dlms, modbus = self.dlms, None
         if dlms is not None and dlms.system_title == NO_TITLE:
             dlms = replace(dlms, system_title=client_title(client))

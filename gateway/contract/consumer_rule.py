@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from gateway.contract.generation import DirectoryVersion
 from gateway.contract.messages import (
     AttributionChanged,
     Batch,
@@ -22,6 +21,7 @@ from gateway.contract.messages import (
     MessageAttribution,
     NamingChanged,
 )
+from gateway.contract.messages.generation import DirectoryVersion
 from gateway.contract.whose import Statement, holders_at, stated_by_change, stated_by_stamp
 from gateway.seqset import SeqSet
 

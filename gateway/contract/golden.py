@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from gateway.contract.envelope import DIRECTORY_TYPE, TIME_TYPE, wrap
-from gateway.contract.generation import DirectoryVersion
 from gateway.contract.golden_batches import AT, GATEWAY, GENERATION, JOURNAL, golden_batches
 from gateway.contract.messages import (
     Ack,
@@ -30,6 +29,7 @@ from gateway.contract.messages import (
     TimeRequest,
     TimeVerdict,
 )
+from gateway.contract.messages.generation import DirectoryVersion
 from gateway.contract.messages.texts import gateway_source
 from gateway.contract.signing import DIRECTORY_TYP, TIME_TYP, sign
 

@@ -21,8 +21,8 @@ from gateway.contract.blocks import (
     layout_of,
     revised,
 )
-from gateway.contract.generation import Generation
 from gateway.contract.messages import Gap, rfc3339
+from gateway.contract.messages.generation import Generation
 from mapping.directory import Attribution, AttributionRole, Unattributed
 from protocols.reading import (
     Bits,

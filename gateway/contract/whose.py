@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, pairwise
 
-from gateway.contract.generation import DirectoryVersion
 from gateway.contract.messages import AttributedAccount, AttributionChanged, Capture, MessageAttribution
+from gateway.contract.messages.generation import DirectoryVersion
 
 GRAIN = timedelta(microseconds=1)
 """The grain of all times. An instant is told apart as the grain before it and the grain that begins with it."""

@@ -66,7 +66,8 @@ class MqttSettings(BaseModel):
     tls: TlsSettings | None = None
     client_id: str = Field(min_length=1, max_length=128)
     root: str = "meters"
-    keepalive: int = Field(default=30, ge=5, le=3600)
+    # A broker that hangs is noticed after two of these: within a minute.
+    keepalive: int = Field(default=20, ge=5, le=3600)
     version: Literal["auto", "5", "3.1.1"] = "auto"
     session_expiry: int = Field(default=0, ge=0)
     timeout: float = Field(default=10.0, gt=0)

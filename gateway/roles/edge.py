@@ -72,6 +72,7 @@ class EdgeRole:
         self._config = config
         self._clock = clock
         self._secrets = FileSecrets(config.secrets)
+        self._counters = counters
         context = SessionContext(secrets=self._secrets, counters=counters, clock=clock)
         self.journal = journal
         self.lines = lines
@@ -141,6 +142,7 @@ class EdgeRole:
             follower=self.follower,
             push=self.push,
             files_fault=self._files_fault,
+            doubted_counters=self._counters.doubted,
         ).summary()
 
     @property
@@ -207,7 +209,9 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
     """Open journal, counters and lines; close them in order when the block ends."""
     folder = config.edge_folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    journal = await Journal.open(folder / "journal.db", clock=clock, limits=journal_limits(config))
+    journal = await Journal.open(
+        folder / "journal.db", clock=clock, limits=journal_limits(config), gateway=config.gateway.name
+    )
     counters = FileCounters(folder / "counters.json")
     lines = {section.name: make_line(section) for section in config.lines}
     role: EdgeRole | None = None
@@ -234,7 +238,7 @@ def polled_meters(config: Config) -> list[PolledMeter]:
         PolledMeter(
             meter=meter.meter,
             line=meter.line,
-            spec=meter.spec(config.gateway.name),
+            spec=config.spec(meter, config.gateway.name),
             profiles=meter.profiles,
             route=routes[meter.line],
         )

@@ -14,6 +14,7 @@ from gateway.edge.polling.poller import Poller
 from gateway.edge.sinks.base import MQTT_SINK as MQTT
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.status_report import Row, StatusStatistics, cut
+from gateway.roles.journal import former_journals
 from gateway.roles.push import PushRole
 from gateway.roles.timekeeping import clock_status
 from protocols.session import Clock
@@ -38,6 +39,7 @@ class EdgeStatus:
     follower: InfluxFollower | None
     push: PushRole | None
     files_fault: str | None = None
+    doubted_counters: Callable[[], int] = lambda: 0
 
     def summary(self) -> Status:
         """Tell how the edge is."""
@@ -49,6 +51,8 @@ class EdgeStatus:
             online=True,
             version=__version__,
             journal=journal.uuid,
+            generation=self.journal.generation,
+            former=former_journals(self.journal),
             first_seq=journal.first_seq,
             last_seq=journal.last_seq,
             meters=changes.counts(Subject.METER),
@@ -71,11 +75,16 @@ class EdgeStatus:
         link = self.link.statistics()
         if link.ack_fault is not None:
             yield Alarm(code="ack_refused", text=link.ack_fault, count=link.acks_refused)
+        if (twin := self.link.twin_fault) is not None:
+            yield Alarm(code="twin", text=twin)
         if journal.captures_refused:
             text = "captures came again where the journal's list was forgotten, and were refused"
             yield Alarm(code="captures_refused", text=text, count=journal.captures_refused)
         if (waiting := journal.backlog(MQTT)) > BACKLOG_ALARM:
             yield Alarm(code="backlog", text=f"{waiting} entries wait for the broker")
+        if doubted := self.doubted_counters():
+            text = "showed an invocation counter far above ours, which is not believed: see `counters show`"
+            yield Alarm(code="counter_not_believed", text=f"meters {text}", count=doubted)
         if self.files_fault is not None:
             yield Alarm(code="too_few_files", text=self.files_fault)
         if dead := sum(journal.dead_letters.values()):

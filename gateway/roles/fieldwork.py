@@ -31,6 +31,7 @@ from gateway.edge.stamping.stamp import stamp
 from gateway.errors import GatewayError, PeerUnavailable, UsageError
 from gateway.roles.central_files import CentralFiles
 from gateway.roles.did_you_mean import did_you_mean
+from gateway.roles.journal import former_journals
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.timekeeping.clock import doubt
@@ -108,7 +109,7 @@ class FieldWork:
             context = SessionContext(
                 secrets=FileSecrets(self._config.secrets), counters=counters, clock=self._clock
             )
-            spec = section.spec(f"{self._config.gateway.name}/field")
+            spec = self._config.spec(section, f"{self._config.gateway.name}/field")
             async with open_session(line, spec, context) as session:
                 plate = await session.identify()
                 if plate.meter_id != meter:
@@ -216,6 +217,8 @@ class FieldWork:
             online=True,
             version=__version__,
             journal=statistics.uuid,
+            generation=self._journal.generation,
+            former=former_journals(self._journal),
             first_seq=statistics.first_seq,
             last_seq=statistics.last_seq,
             backlog=statistics.backlog(MQTT_SINK),
@@ -269,7 +272,8 @@ async def field_work(config: Config, files: CentralFiles) -> AsyncIterator[Field
             ' [time] trust = "host" after comparing it with a clock that you believe'
         )
     limits = JournalLimits(retention=timedelta(days=400))
-    journal = await Journal.open(folder / "journal.db", clock=clock, limits=limits)
+    name = f"{config.gateway.name}-field"
+    journal = await Journal.open(folder / "journal.db", clock=clock, limits=limits, gateway=name)
     try:
         yield FieldWork(config, files, clock, journal)
     finally:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from gateway.config.file import Config
+from gateway.contract.messages import FormerJournal
 from gateway.edge.journal.captures import CAPTURE_OCTETS
+from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import FullPolicy, JournalLimits
 from gateway.edge.polling.collect import OVERLAP, PRESENT_MEMORY, STORED
 from gateway.edge.sinks.base import MQTT_SINK
@@ -42,6 +44,14 @@ def journal_limits(config: Config) -> JournalLimits:
         sinks=tuple(sinks),
         memory=capture_memory(config),
         reserve=True,
+    )
+
+
+def former_journals(journal: Journal) -> tuple[FormerJournal, ...]:
+    """Return where former runs and uuids of the journal ended, as the status tells it."""
+    return tuple(
+        FormerJournal(journal=end.journal, generation=end.generation, last_seq=end.last_seq)
+        for end in journal.former
     )
 
 

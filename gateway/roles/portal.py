@@ -69,6 +69,7 @@ async def portal_role(
                 clock,
                 silent_after=timedelta(seconds=max(7200, 3 * config.schedule.instantaneous)),
                 protocol_of=protocols.get,
+                wall=wall_clock,
             )
             app = create_app(
                 views,

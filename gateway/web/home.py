@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from gateway.central.portal.usage import Use
-from gateway.central.portal.view_models import BalanceSource, ConsumerView, Freshness
+from gateway.central.portal.view_models import BalanceSource, ConsumerView, Freshness, Supply
 from gateway.web.charts import Bar, bar_chart, nice_top
 from gateway.web.i18n import Words
 
@@ -21,9 +21,7 @@ def home_context(view: ConsumerView, t: Words) -> dict[str, Any]:
         "other_balance": _other_balance(view, t),
         "supply": view.supply.value,
         "supply_words": t(f"home.supply_{view.supply.value}"),
-        "supply_as_of": t("home.supply_never")
-        if view.supply_as_of is None
-        else t("home.supply_as_of", when=t.when(view.supply_as_of, view.now)),
+        "supply_as_of": _supply_as_of(view, t),
         "fresh": _fresh(view, t),
         "days_left": _days_left(view, t),
         "recharge": _recharge(view, t),
@@ -41,6 +39,15 @@ def home_context(view: ConsumerView, t: Words) -> dict[str, Any]:
         "week_total": _total(view.days, t),
         "has_partial": any(_partial(u) for u in (*view.days, *view.today_slots)),
     }
+
+
+def _supply_as_of(view: ConsumerView, t: Words) -> str:
+    if view.supply_as_of is None:
+        return t("home.supply_never")
+    when = t.when(view.supply_as_of, view.now)
+    if view.supply is Supply.UNKNOWN and view.supply_seen is not Supply.UNKNOWN:
+        return t(f"home.supply_was_{view.supply_seen.value}", when=when)
+    return t("home.supply_as_of", when=when)
 
 
 def _balance(view: ConsumerView, t: Words) -> dict[str, Any] | None:

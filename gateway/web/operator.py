@@ -8,12 +8,13 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from gateway.central.portal.limits import SlidingLimit
-from gateway.central.portal.view_models import ContactState, MeterRow, Overview
+from gateway.central.portal.view_models import MeterChoice, MeterRow, Overview
 from gateway.central.portal.views import Views
 from gateway.contract.messages import rfc3339
 from gateway.web.i18n import Words
@@ -23,6 +24,8 @@ from gateway.web.security import client_address
 REFRESH_SECONDS = 15
 TOKEN_LIFETIME = timedelta(hours=12)
 TOKEN_TRIES = 10
+MAX_ISSUES_SHOWN = 200
+"""Causes on the page; every one is in the JSON document."""
 _COOKIE = "operator"
 
 
@@ -59,7 +62,7 @@ def operator_routes(pages: Pages, views: Views, token: str | None) -> APIRouter:
             return login(request, given)
         if not is_staff(request):
             return pages.message(request, "closed", status=403)
-        seen = await asyncio.to_thread(views.overview)
+        seen = await asyncio.to_thread(views.overview, meter_choice(request))
         still = request.query_params.get("refresh") == "off"
         refresh = None if still else REFRESH_SECONDS
         context = operator_context(seen, pages.words(request))
@@ -69,20 +72,39 @@ def operator_routes(pages: Pages, views: Views, token: str | None) -> APIRouter:
     async def overview_json(request: Request) -> Response:
         if not is_staff(request):
             return JSONResponse({"error": "closed"}, status_code=403)
-        seen = await asyncio.to_thread(views.overview)
+        seen = await asyncio.to_thread(views.overview, meter_choice(request))
         return JSONResponse(overview_document(seen, pages.words(request)))
 
     return routes
 
 
+def meter_choice(request: Request) -> MeterChoice:
+    """Return which meters are asked for; whatever cannot be read asks for the first page."""
+    asked = request.query_params
+    page = asked.get("page", "1")
+    return MeterChoice(
+        page=int(page) if page.isascii() and page.isdigit() and len(page) < 7 else 1,
+        unwell=asked.get("unwell") == "1",
+        find=asked.get("find", "")[:100],
+    )
+
+
 def operator_context(seen: Overview, t: Words) -> dict[str, Any]:
     """Return everything that operator.html shows, in one language."""
+
+    def page_link(page: int) -> str:
+        asked = {"page": str(page), "refresh": "off"}
+        asked |= {"unwell": "1"} if seen.choice.unwell else {}
+        asked |= {"find": seen.choice.find} if seen.choice.find else {}
+        return f"/operator?{urlencode(asked)}#meters"
+
     return {
         "seen": seen,
+        "shown_issues": seen.issues[:MAX_ISSUES_SHOWN],
         "when": lambda at: t("op.unknown") if at is None else t.when(at, seen.now),
         "ago": lambda at: t("op.unknown") if at is None else t.ago(seen.now - at),
-        "heard": sum(1 for m in seen.meters if m.state is ContactState.HEARD and m.role != "stock"),
-        "expected": seen.meters_total - sum(1 for m in seen.meters if m.role == "stock"),
+        "is_old": lambda at: at is not None and seen.now - at > seen.stale_after,
+        "page_link": page_link,
         "account_words": lambda row: account_words(row, t),
     }
 
@@ -100,6 +122,7 @@ def overview_document(seen: Overview, t: Words) -> dict[str, Any]:
     """Return the overview as JSON: numbers are strings, times RFC 3339, issues with their words in one language."""
     document: dict[str, Any] = _plain(asdict(seen))
     for issue, row in zip(seen.issues, document["issues"], strict=True):
+        row |= {"where": issue.where, "named": issue.named}
         row["what"] = t(f"issue.{issue.kind.value}.what")
         row["what_to_do"] = t(f"issue.{issue.kind.value}.do")
         row["age_seconds"] = None if issue.since is None else int((seen.now - issue.since).total_seconds())
@@ -113,4 +136,6 @@ def _plain(value: Any) -> Any:
         return [_plain(inner) for inner in value]
     if isinstance(value, Decimal):
         return format(value, "f")
+    if isinstance(value, timedelta):
+        return int(value.total_seconds())
     return rfc3339(value) if isinstance(value, datetime) else value

@@ -5,6 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from protocols.durable import replace_file
@@ -13,14 +16,28 @@ from protocols.errors import LocalError
 BLOCK = 256
 """Counters reserved at a time: a crash wastes at most that many of 2^32 that a key has."""
 MAX_COUNTER = 2**32 - 1
+MAX_FIRST = 1 << 24
+"""How high a counter is believed before the key was proven once: some ten years of reading by others."""
+MAX_JUMP = 1 << 18
+"""How far above the last counter with a proven answer one is believed: somebody who stands on the line and lies
+at every half hour would need most of a year to use a key up, with an alarm all the time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyCounters:
+    """One key's counters: the first never reserved, the last with a proven answer, one that was not believed."""
+
+    reserved: int = 0
+    confirmed: int = 0
+    doubted: int | None = None
 
 
 class FileCounters:
     """A CounterStore in one small file, written anew (fsync, rename, fsync of the folder) for each block.
 
-    The file holds, by key, the first counter that was never reserved. Safe to call from several threads;
-    one process owns it. LocalError when the file cannot be read or written (then no counter is given: a
-    repeated one would break the cipher) or when a key's counters are used up (a new key is needed).
+    The file holds `KeyCounters` by key. Safe to call from several threads; one process owns it. LocalError when
+    the file cannot be read or written (then no counter is given: a repeated one would break the cipher) or when
+    a key's counters are used up (a new key is needed).
     """
 
     def __init__(self, path: Path, block: int = BLOCK) -> None:
@@ -34,7 +51,7 @@ class FileCounters:
             raise LocalError(f"the counters {path} cannot be opened: {error.strerror}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._reserved = _load(path)
+            self._keys = load_counters(path)
         except OSError as error:
             lock.close()
             raise LocalError(f"the counters {path} are in use: {error.strerror}") from error
@@ -42,7 +59,7 @@ class FileCounters:
             lock.close()
             raise
         self._lock = lock
-        self._next: dict[str, int] = dict(self._reserved)
+        self._next = {key: held.reserved for key, held in self._keys.items()}
 
     def next(self, key: str, at_least: int = 0) -> int:
         """Return a counter for `key` that was never given before and is >= `at_least`."""
@@ -50,20 +67,69 @@ class FileCounters:
             given = max(self._next.get(key, 0), at_least)
             if given > MAX_COUNTER:
                 raise LocalError(f"the invocation counters of {key} are used up: give the meter a new key")
-            if given >= self._reserved.get(key, 0):
-                reserved = {**self._reserved, key: min(given + self._block, MAX_COUNTER + 1)}
-                self._write(reserved)
-                self._reserved = reserved
+            held = self._of(key)
+            if given >= held.reserved:
+                self._write(key, replace(held, reserved=min(given + self._block, MAX_COUNTER + 1)))
             self._next[key] = given + 1
             return given
 
+    def believes(self, key: str, told: int) -> bool:
+        """Say whether the key may go on above a counter that was told without proof.
+
+        One that is not believed is kept, and shown by `counters show`. LocalError as for `next`.
+        """
+        with self._mutex:
+            held = self._of(key)
+            believed = told <= highest_believed(held.confirmed)
+            if believed == (held.doubted is None):
+                return believed  # nothing new: a meter that lies at each poll costs no write
+            self._write(key, replace(held, doubted=None if believed else told))
+            return believed
+
+    def confirm(self, key: str, counter: int) -> None:
+        """Note a proven answer; on the disk with the next block. Lost in a crash, it only narrows the bound."""
+        with self._mutex:
+            held = self._of(key)
+            if counter > held.confirmed:
+                self._keys[key] = replace(held, confirmed=counter)
+
+    def doubted(self) -> int:
+        """Return how many keys were told a counter that was not believed."""
+        with self._mutex:
+            return sum(held.doubted is not None for held in self._keys.values())
+
+    def raise_to(self, key: str, counter: int) -> None:
+        """Go on at `counter` for a key, on an operator's word; LocalError when that would repeat any."""
+        with self._mutex:
+            held = self._of(key)
+            if not held.reserved <= counter <= MAX_COUNTER:
+                raise LocalError(
+                    f"{counter:,} is no counter to go on with: those below {held.reserved:,} may have been used"
+                    f" and would break the cipher, and {MAX_COUNTER:,} is the last"
+                )
+            self._write(key, KeyCounters(reserved=counter, confirmed=counter))
+            self._next[key] = counter
+
     def close(self) -> None:
         """Let go of the file; what was reserved and not used stays unused."""
+        with suppress(LocalError):
+            self._save(self._keys)
         self._lock.close()
 
-    def _write(self, reserved: dict[str, int]) -> None:
+    def _of(self, key: str) -> KeyCounters:
+        return self._keys.get(key) or KeyCounters()
+
+    def _write(self, key: str, held: KeyCounters) -> None:
+        keys = {**self._keys, key: held}
+        self._save(keys)
+        self._keys = keys
+
+    def _save(self, keys: Mapping[str, KeyCounters]) -> None:
+        told = {
+            key: {name: n for name, n in asdict(held).items() if n is not None} for key, held in keys.items()
+        }
         try:
-            replace_file(self._path, json.dumps(reserved).encode(), mode=0o644)
+            replace_file(self._path, json.dumps(told).encode(), mode=0o644)
         except OSError as error:
             raise LocalError(f"the counters {self._path} cannot be written: {error.strerror}") from error
 
@@ -77,17 +143,34 @@ class CountersOnDemand:
 
     def next(self, key: str, at_least: int = 0) -> int:
         """Return a counter as `FileCounters.next` does."""
-        if self._store is None:
-            self._store = FileCounters(self._path)
-        return self._store.next(key, at_least)
+        return self._opened().next(key, at_least)
+
+    def believes(self, key: str, told: int) -> bool:
+        """Say what `FileCounters.believes` says."""
+        return self._opened().believes(key, told)
+
+    def confirm(self, key: str, counter: int) -> None:
+        """Note a proven answer as `FileCounters.confirm` does."""
+        self._opened().confirm(key, counter)
 
     def close(self) -> None:
         """Let go of the file. Idempotent."""
         if self._store is not None:
             self._store.close()
 
+    def _opened(self) -> FileCounters:
+        if self._store is None:
+            self._store = FileCounters(self._path)
+        return self._store
 
-def _load(path: Path) -> dict[str, int]:
+
+def highest_believed(confirmed: int) -> int:
+    """Return up to where a counter told without proof is believed, `confirmed` being the last proven one."""
+    return confirmed + MAX_JUMP if confirmed else MAX_FIRST
+
+
+def load_counters(path: Path) -> dict[str, KeyCounters]:
+    """Return what a file of counters holds by key, without owning it; LocalError when it is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -96,6 +179,19 @@ def _load(path: Path) -> dict[str, int]:
         raise LocalError(
             f"the counters {path} are damaged: restore the file, or write each meter's own counter into it"
         ) from error
-    if not isinstance(content, dict) or not all(type(n) is int and n >= 0 for n in content.values()):
-        raise LocalError(f"the counters {path} are damaged: not a table of whole numbers")
-    return content
+    try:
+        return {str(key): _key_counters(told) for key, told in content.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise LocalError(f"the counters {path} are damaged: not a table of whole numbers") from error
+
+
+def _key_counters(told: object) -> KeyCounters:
+    """Read one key's entry; one number is what an earlier program wrote, the first counter never reserved."""
+    if isinstance(told, dict):
+        held = KeyCounters(**told)
+    else:
+        held = KeyCounters(reserved=told, confirmed=told)  # type: ignore[arg-type]  # looked at below
+    for number in (held.reserved, held.confirmed, held.doubted or 0):
+        if type(number) is not int or number < 0:
+            raise ValueError(number)
+    return held

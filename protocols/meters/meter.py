@@ -303,6 +303,12 @@ class _NoKeys:
     def next(self, key: str, at_least: int = 0) -> int:
         raise MeterConfigError(f"a counter of {key} from {at_least} is needed and no key file was given")
 
+    def believes(self, key: str, told: int) -> bool:
+        raise MeterConfigError(f"a counter of {key} above {told} is needed and no key file was given")
+
+    def confirm(self, key: str, counter: int) -> None:
+        raise MeterConfigError(f"counter {counter} of {key} was used and no key file was given")
+
 
 def _profile(name: ProfileName | str) -> ProfileName:
     try:

@@ -319,5 +319,5 @@ def test_the_operator_s_page_names_claims_quarantine_and_its_bound(
         (IssueKind.QUARANTINED, Severity.WARNING, "edge-2", 2),
         (IssueKind.METERS_CLAIMED, Severity.NOTICE, "edge-1", 2),
     ]
-    assert "not_allocated: GEN:1: GEN:1 is allocated to edge-1" in found[1].detail
+    assert "not_allocated: GEN:1 is allocated to edge-1" in found[1].detail
     assert (ledger.counts().quarantined, ledger.counts().full_quarantines) == (2, 1)

@@ -10,8 +10,8 @@ import pytest
 from gateway.contract.batches import parse_batch
 from gateway.contract.blocks import GAPS_TYPE, assemble_gaps, from_version_1
 from gateway.contract.capture_body import cut_captures
-from gateway.contract.generation import Generation
 from gateway.contract.messages import Batch, Capture
+from gateway.contract.messages.generation import Generation
 from gateway.errors import ContractError
 from protocols.reading import MeterTime
 from tests.support.blocks import AT, EVERY_KIND, HALF_HOUR, SENDER, batch_of, block_load, encoded

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.contract.blocks import BlocksRead, RefusedRow, read_blocks
-from gateway.contract.generation import Generation
+from gateway.contract.messages.generation import Generation
 from gateway.errors import ContractError
 from mapping.directory import Unattributed
 from protocols.reading import MeterTime, ProfileName, Quality

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gateway.contract.generation import NO_GENERATION, Generation, GenerationText
 from gateway.contract.messages import Message
+from gateway.contract.messages.generation import NO_GENERATION, Generation, GenerationText
 from gateway.errors import ContractError
 
 lives = st.builds(Generation, st.integers(0, 2**53 - 1), st.text("0123456789abcdef", min_size=8, max_size=8))

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.contract.consumer_rule import ConsumerState
-from gateway.contract.generation import NO_GENERATION, DirectoryVersion
 from gateway.contract.messages import (
     AttributedAccount,
     AttributionChanged,
@@ -18,6 +17,7 @@ from gateway.contract.messages import (
     MessageAttribution,
     NamingChanged,
 )
+from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion
 from gateway.seqset import SeqSet
 from tests.support.journal_records import ACCOUNT, T0, capture
 

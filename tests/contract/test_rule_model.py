@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.contract.consumer_rule import ConsumerState
-from gateway.contract.generation import DirectoryVersion, Generation
 from gateway.contract.messages import NamingChanged
+from gateway.contract.messages.generation import DirectoryVersion, Generation
 from mapping.changes import CorrectHoldings, HoldingSpan, Install, MoveIn, MoveOut, Name, Remove
 from mapping.directory import NumberKind, Role
 from tests.support.rule_model import World, at, by_consumer, compare

@@ -14,7 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.errors import LocalError, MeterConfigError
-from protocols.meters.counters import MAX_COUNTER, FileCounters
+from protocols.meters.counters import (
+    MAX_COUNTER,
+    MAX_FIRST,
+    MAX_JUMP,
+    FileCounters,
+    KeyCounters,
+    highest_believed,
+    load_counters,
+)
 from protocols.meters.secrets import MAX_SECRET, FileSecrets
 
 
@@ -147,6 +155,53 @@ counters = FileCounters(Path(sys.argv[1]), 4)
 while True:
     print(counters.next("k"), flush=True)
 """
+
+
+def test_a_file_of_an_earlier_program_is_read_and_believed(tmp_path: Path) -> None:
+    path = tmp_path / "counters.json"
+    path.write_text('{"dlms/a": 768}')
+    store = FileCounters(path)
+    assert store.next("dlms/a") == 768
+    assert store.believes("dlms/a", 768 + MAX_JUMP)
+    assert not store.believes("dlms/a", 769 + MAX_JUMP)
+    assert store.doubted() == 1
+    store.close()
+    assert load_counters(path)["dlms/a"] == KeyCounters(reserved=1024, confirmed=768, doubted=769 + MAX_JUMP)
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["told", "proved", "use"]), st.integers(0, 2 * MAX_FIRST)), max_size=30
+    )
+)
+def test_without_proof_a_counter_rises_by_one_jump_at_the_most(
+    steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """However often a stranger tells however high a number."""
+    store = FileCounters(tmp_path_factory.mktemp("c") / "counters.json")
+    proved = least = used = 0
+    for step, number in steps:
+        if step == "told" and store.believes("k", number):
+            least = max(least, number + 1)
+        elif step == "proved" and used:
+            proved = used
+            store.confirm("k", used)
+        else:
+            used = store.next("k", at_least=least)
+        assert used <= highest_believed(proved) + 1 + len(steps)
+    store.close()
+
+
+def test_an_operator_may_go_on_higher_but_never_repeat(tmp_path: Path) -> None:
+    store = FileCounters(tmp_path / "counters.json")
+    assert not store.believes("k", 5 * MAX_FIRST)
+    store.raise_to("k", 5 * MAX_FIRST + 1)
+    assert store.next("k") == 5 * MAX_FIRST + 1
+    assert store.believes("k", 5 * MAX_FIRST + 7)
+    assert store.doubted() == 0
+    with pytest.raises(LocalError, match="no counter to go on with"):
+        store.raise_to("k", 5 * MAX_FIRST)
+    store.close()
 
 
 def test_no_counter_comes_twice_over_kills(tmp_path: Path) -> None:

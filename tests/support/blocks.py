@@ -20,7 +20,7 @@ from gateway.contract.blocks import (
     interval_of,
     layout_of,
 )
-from gateway.contract.generation import Generation
+from gateway.contract.messages.generation import Generation
 from mapping.directory import Attribution
 from protocols.reading import (
     Bits,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from protocols.errors import MeterConfigError
+from protocols.meters.counters import highest_believed
 from protocols.simulator.neighbourhood.files import secret_files
 from protocols.simulator.neighbourhood.plan import Plan
 
@@ -48,11 +49,18 @@ class Counters:
     def __init__(self) -> None:
         self.last: dict[str, int] = {}
         self.given: list[int] = []
+        self.confirmed: dict[str, int] = {}
 
     def next(self, key: str, at_least: int = 0) -> int:
         self.last[key] = max(self.last.get(key, 0) + 1, at_least)
         self.given.append(self.last[key])
         return self.last[key]
+
+    def believes(self, key: str, told: int) -> bool:
+        return told <= highest_believed(self.confirmed.get(key, 0))
+
+    def confirm(self, key: str, counter: int) -> None:
+        self.confirmed[key] = max(self.confirmed.get(key, 0), counter)
 
 
 class NoCounters:
@@ -60,6 +68,12 @@ class NoCounters:
 
     def next(self, key: str, at_least: int = 0) -> int:
         raise AssertionError(f"nothing is ciphered, but a counter of {key} was asked for")
+
+    def believes(self, key: str, told: int) -> bool:
+        raise AssertionError(f"nothing is ciphered, but {told} was told of {key}")
+
+    def confirm(self, key: str, counter: int) -> None:
+        raise AssertionError(f"nothing is ciphered, but {counter} was used of {key}")
 
 
 class HandClock:

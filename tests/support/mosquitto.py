@@ -85,6 +85,16 @@ class Mosquitto:
         """End it in good order."""
         self._end(signal.SIGTERM)
 
+    def hang(self) -> None:
+        """Keep its connections and answer nothing, until `go_on`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Go on after `hang`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def __enter__(self) -> Mosquitto:
         return self.start()
 

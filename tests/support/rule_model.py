@@ -20,8 +20,8 @@ from gateway.central.directory.messages import change_messages, standing_message
 from gateway.contract.batches import parse_batch
 from gateway.contract.consumer_rule import ConsumerState, Resolved
 from gateway.contract.envelope import READINGS_TYPE, assemble, parse_change
-from gateway.contract.generation import Generation
 from gateway.contract.messages import AttributionChanged, Batch, NamingChanged, rfc3339
+from gateway.contract.messages.generation import Generation
 from gateway.edge.stamping.stamp import stamp
 from mapping.changes import (
     Change,

@@ -11,8 +11,8 @@ import pytest
 
 from gateway.cli.service.consumer import Consumer, listen
 from gateway.contract.envelope import parse, wrap
-from gateway.contract.generation import NO_GENERATION, DirectoryVersion
 from gateway.contract.messages import Ack, AttributedAccount, AttributionChanged, NamingChanged, ReplayRequest
+from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion
 from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from tests.support.central.samples import NOW, T0, batch, capture, octets

@@ -13,7 +13,7 @@ import pytest
 from markupsafe import Markup
 
 import gateway.web
-from gateway.central.portal.view_models import IssueKind, Severity
+from gateway.central.portal.view_models import CentralState, IssueKind, Severity
 from gateway.contract.messages import Alarm, Status
 from gateway.web.charts import Bar, bar_chart, nice_top
 from gateway.web.i18n import Words, catalogue, choose_language, grouped, masked
@@ -170,7 +170,7 @@ def test_overview_names_each_fault_with_its_age(client: TestClient) -> None:
         "unattributed", "backlog", "never_read", "gap_open", "meters_claimed",
     }  # fmt: skip
     silent = next(i for i in document["issues"] if i["kind"] == "dead_meter")
-    assert silent["where"] == "GEN:10000003"
+    assert silent["meters"] == ["GEN:10000003"]
     assert silent["age_seconds"] == 26 * 3600
     assert silent["what"] == "Meter is silent"
     assert silent["what_to_do"]
@@ -248,7 +248,8 @@ def test_no_key_is_unused_and_none_is_missing() -> None:
     used |= {f"op.{word}" for word in ("up", "down", "idle", "busy", "unknown", "relay_open", "relay_closed")}
     used |= {f"op.meter_{state}" for state in ("heard", "silent", "never")}
     used |= {f"home.{word}" for word in ("fresh", "old", "stale", "left", "owing", "zero")}
-    used |= {f"home.supply_{state}" for state in ("on", "off", "unknown")}
+    used |= {f"home.supply_{state}" for state in ("on", "off", "unknown", "was_on", "was_off")}
+    used |= {f"op.central_{state}" for state in CentralState}
     for key in ("wait", "missing", "form", "session", "broken", "closed"):
         used |= {f"error.{key}", f"error.{key}_title"}
     keys = set(catalogue("en"))

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.central.ledger.records import StoredGap
-from gateway.central.portal.issues import gap_issues
+from gateway.central.portal.overview import METERS_ON_A_PAGE
 from gateway.central.portal.usage import (
     IntervalEnergy,
     RegisterReading,
@@ -19,8 +18,8 @@ from gateway.central.portal.usage import (
     register_use,
     spending,
 )
-from gateway.central.portal.view_models import BalanceSource, Freshness, Supply
-from gateway.contract.messages import Balance, MeterStatus, Status
+from gateway.central.portal.view_models import BalanceSource, Freshness, IssueKind, Supply
+from gateway.contract.messages import Balance, Gap, MeterStatus, Status
 from gateway.errors import UsageError
 from mapping.changes import Install, MoveIn, Name, Remove
 from mapping.directory import NumberKind, Role
@@ -155,7 +154,8 @@ def test_freshness(seeded: Town, hours: int, freshness: Freshness, predicts: boo
     assert view.freshness is freshness
     if predicts is not None:
         assert (view.days_left is not None) is predicts
-    assert (view.supply is Supply.UNKNOWN) is (freshness is Freshness.STALE)
+    assert (view.supply is Supply.UNKNOWN) is (hours > 2)
+    assert view.supply_seen is Supply.ON
 
 
 def test_unknown_account_is_refused(seeded: Town) -> None:
@@ -184,7 +184,7 @@ def test_find_account_never_guesses(seeded: Town) -> None:
 
 def test_overview_without_noise(seeded: Town) -> None:
     seen = seeded.views.overview()
-    assert not [i for i in seen.issues if i.where in ("GEN:10000099", "FDR:90000001")]
+    assert not [i for i in seen.issues if {"GEN:10000099", "FDR:90000001"} & {*i.meters}]
     assert [i.severity for i in seen.issues] == sorted(
         (i.severity for i in seen.issues), key=["critical", "warning", "notice"].index
     )
@@ -274,16 +274,19 @@ def test_live_reading_right_after_midnight(seeded: Town) -> None:
     assert seeded.views.consumer("acc-devi").freshness is Freshness.FRESH
 
 
-def test_gaps_of_one_cause_are_one_line() -> None:
+def test_gaps_of_one_cause_are_one_line(seeded: Town) -> None:
     gaps = [
-        StoredGap(
-            gap_id=f"g{i}", meter=f"GEN:{i % 6}", profile="block_load", after=NOW - DAY * i, until=NOW,
-            state="open", reason="line_down", noticed_at=NOW, gateway="e", ingested_at=NOW,
+        Gap(
+            gap_id=f"many-{i}", meter=f"GEN:3000000{i % 6}", profile="daily", after=NOW - DAY * i, until=NOW,
+            state="open", reason="line_down", noticed_at=NOW,
         )
         for i in range(1, 13)
     ]  # fmt: skip
-    (only,) = gap_issues(gaps)
-    assert (only.count, only.since, only.where) == (12, NOW - DAY * 12, "GEN:0, GEN:1, GEN:2, GEN:3 +2")
+    seeded.writer.write(gaps=tuple(gaps))
+    found = [i for i in seeded.views.overview().issues if i.kind is IssueKind.GAP_OPEN]
+    (only,) = [i for i in found if i.detail == "daily: line_down"]
+    assert (only.count, only.touched, only.since) == (12, 6, NOW - DAY * 12)
+    assert only.where == "GEN:30000000, GEN:30000001, GEN:30000002, GEN:30000003 +2"
 
 
 def test_what_the_edge_says_of_a_meter_counts_at_once(seeded: Town) -> None:
@@ -303,7 +306,7 @@ def test_what_the_edge_says_of_a_meter_counts_at_once(seeded: Town) -> None:
     )
     meters = [MeterStatus(meter=m, health=code, detail="why") for m, (code, _, _) in told.items()]
     tell_status(seeded.ledger, status, meters=meters)
-    seen = {(i.where, i.kind, i.severity) for i in seeded.views.overview().issues}
+    seen = {(meter, i.kind, i.severity) for i in seeded.views.overview().issues for meter in i.meters}
     for meter, (_, kind, severity) in told.items():
         assert (meter, kind, severity) in seen
 
@@ -314,5 +317,6 @@ def test_the_overview_asks_the_ledger_as_often_for_many_meters_as_for_few(seeded
     seeded.writer.write(*(live(f"GEN:2{n:07}", NOW, 1000 + n) for n in range(200)))
     with statements_sent() as many:
         after = seeded.views.overview()
-    assert len(after.meters) == len(before.meters) + 200
+    assert after.meters_total == before.meters_total + 200
+    assert len(after.meters) == METERS_ON_A_PAGE
     assert len(many) == len(few)

@@ -8,7 +8,6 @@ from itertools import zip_longest
 
 from gateway.central.directory.parts import in_chunks
 from gateway.contract.envelope import DIRECTORY_TYPE, of_version_1, wrap
-from gateway.contract.generation import NO_GENERATION, DirectoryVersion, Generation
 from gateway.contract.messages import (
     AttributedAccount,
     AttributionChanged,
@@ -16,6 +15,7 @@ from gateway.contract.messages import (
     NamingChanged,
     Signed,
 )
+from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion, Generation
 from gateway.contract.signing import DIRECTORY_TYP, sign
 from mapping import instants
 from mapping.directory import AttributionSpan, Holder, NamingChange, NumberKind, Unattributed

@@ -41,12 +41,13 @@ log = structlog.get_logger("gateway.central.intake")
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """A message with the time of its arrival."""
+    """A message with the time of its arrival; `heard_at` is that of the machine, where time is simulated."""
 
     topic: str
     payload: bytes
     at: datetime
     retained: bool = False
+    heard_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -89,7 +90,7 @@ class MessageStore:
                 batches.append(received)
                 spoiled += [(received, entry) for entry in item.spoiled]
             elif isinstance(item, Status | StatusVersion1 | StatusChanges):
-                told.append((item, message.at, message.retained))
+                told.append((item, message.heard_at or message.at, message.retained))
                 if not isinstance(item, StatusChanges):
                     self._hear_journal(handled, message, item)
             elif isinstance(item, Balance):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -30,7 +31,7 @@ from gateway.contract.topics import NEW_IN_2, TopicKind, Topics
 from gateway.errors import PeerError, PeerRefusedLogin
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
-from protocols.clock import SystemClock
+from protocols.clock import NowSource, SystemClock
 from protocols.session import Clock
 
 SOURCE = "/central"
@@ -38,6 +39,8 @@ SESSION_EXPIRY = 7 * 86_400
 """Seconds that the broker keeps our messages while we are away, where the settings say nothing."""
 GROUP = 200
 """Most messages of one transaction."""
+SIGN_EVERY = 15.0
+"""Seconds between central's signs of life in the ledger; a change of the connection is noted at once."""
 WAITING = 1_000
 """Most messages in memory; more stay with the broker."""
 
@@ -73,7 +76,10 @@ class CentralStatistics:
 
 
 class Central:
-    """One central; `run` serves until cancelled. The broker gets its PUBACK only for what is stored."""
+    """One central; `run` serves until cancelled. The broker gets its PUBACK only for what is stored.
+
+    `wall` is the time of the machine, by which it is judged who is alive; `clock` may be a simulation's.
+    """
 
     def __init__(
         self,
@@ -81,6 +87,7 @@ class Central:
         settings: MqttSettings,
         ledger: Ledger,
         clock: Clock | None = None,
+        wall: NowSource | None = None,
         password: bytes | None = None,
         directory: DirectoryService | None = None,
         times: TimeAnswers | None = None,
@@ -91,6 +98,8 @@ class Central:
         self._topics = Topics(settings.root)
         self._ledger = ledger
         self._clock = clock or SystemClock()
+        self._wall = wall or SystemClock()
+        self._changed = asyncio.Event()
         self._password = password
         self._directory = directory
         self._times = times
@@ -111,6 +120,7 @@ class Central:
     async def run(self) -> None:
         """Connect, serve, reconnect with back-off; ends only by cancellation."""
         backoff = Backoff(0.2, 30.0)
+        signs = asyncio.create_task(self._leave_signs())
         try:
             for state in await self._work(self._ledger.journals.all):
                 self._journals.stored(state, monotonic())
@@ -119,7 +129,23 @@ class Central:
                 # A password or a rule must be mended first: brokers lock out who knocks every second.
                 await asyncio.sleep(backoff.next(at_least=backoff.most if refused else 0.0))
         finally:
+            signs.cancel()
+            await asyncio.gather(signs, return_exceptions=True)
             self._worker.shutdown(wait=True)
+
+    async def _leave_signs(self) -> None:
+        """Note in the ledger that central lives and whether it hears the broker, for whoever reads only that."""
+        while True:
+            self._changed.clear()
+            now = self._statistics
+            leave = partial(self._ledger.alive.leave, connected=now.connected, fault=now.fault)
+            try:
+                await self._work(partial(leave, self._wall.now()))
+            except LedgerError as error:
+                log.error("ledger_failed", error=str(error))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SIGN_EVERY):
+                    await self._changed.wait()
 
     async def _serve_once(self, backoff: Backoff) -> bool:
         """Serve one connection until it fails; True when the broker refused the login."""
@@ -163,7 +189,11 @@ class Central:
                 connection.ack(message)  # answered at once, or not at all: an old answer proves nothing
                 continue
             received = ReceivedMessage(
-                message.topic, message.payload, self._clock.now(), retained=message.retained
+                message.topic,
+                message.payload,
+                self._clock.now(),
+                retained=message.retained,
+                heard_at=self._wall.now(),
             )
             await waiting.put((message, received))
 
@@ -280,7 +310,10 @@ class Central:
         self._journals.stored(await self._work(declare), monotonic())
 
     def _update(self, **changed: object) -> None:
-        self._statistics = replace(self._statistics, **changed)  # type: ignore[arg-type]  # names of its fields
+        before = self._statistics
+        self._statistics = after = replace(before, **changed)  # type: ignore[arg-type]  # names of its fields
+        if (before.connected, before.fault) != (after.connected, after.fault):
+            self._changed.set()
 
     async def _work(self, task: Callable[[], T]) -> T:
         """Run a task in the one thread that the ledger has here: transactions come one after the other."""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from gateway.central.ledger.database import Database, columns, in_chunks, records
-from gateway.central.ledger.records import StoredGap
+from gateway.central.ledger.records import GapCause, StoredGap
 from gateway.central.ledger.schema import gaps
 from gateway.contract.messages import Batch, Gap
 
@@ -32,6 +32,34 @@ class Gaps:
             query = query.where(gaps.c.state == state)
         with self._database.reading("listing gaps") as connection:
             return records(connection, StoredGap, query)
+
+    def causes(self, named: int) -> list[GapCause]:
+        """Return the open gaps by profile and reason, each with the first `named` of its meters."""
+        c = gaps.c
+        counted = (
+            select(
+                c.profile,
+                c.reason,
+                func.count().label("gaps"),
+                func.count(c.meter.distinct()).label("meters"),
+                func.min(c.after).label("first_at"),
+            )
+            .where(c.state == "open")
+            .group_by(c.profile, c.reason)
+            .order_by(c.profile, c.reason)
+        )
+        each = select(c.profile, c.reason, c.meter).where(c.state == "open").distinct().subquery()
+        place = func.row_number().over(partition_by=(each.c.profile, each.c.reason), order_by=each.c.meter)
+        ranked = select(each, place.label("place")).subquery()
+        first = select(ranked).where(ranked.c.place <= named).order_by(ranked.c.meter)
+        with self._database.reading("counting gaps") as connection:
+            names: dict[tuple[str, str], list[str]] = {}
+            for row in connection.execute(first):
+                names.setdefault((row.profile, row.reason), []).append(row.meter)
+            return [
+                GapCause(**row, named=tuple(names[row["profile"], row["reason"]]))
+                for row in connection.execute(counted).mappings()
+            ]
 
 
 def store_gaps(

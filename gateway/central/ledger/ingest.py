@@ -19,6 +19,7 @@ from gateway.central.ledger.authority import (
 )
 from gateway.central.ledger.cursors import read_cursor
 from gateway.central.ledger.gaps import store_gaps
+from gateway.central.ledger.heard import note_heard
 from gateway.central.ledger.journals import JournalBook
 from gateway.central.ledger.quarantine import MAX_DETAIL, OVERHEAD, forget, is_kept, keep
 from gateway.central.ledger.records import Allocation, IngestResult, QuarantinedEntry, ReceivedBatch
@@ -59,6 +60,7 @@ def _ingest_journal(
     gaps = [(gap, one.batch) for one in own for gap in court.believed_gaps(one.batch, refused)]
     court.enter_claims()
     result, conflicts = store_captures(connection, rows, known)
+    note_heard(connection, rows, own[-1].at)
     for row in conflicts:
         refused.add(
             row["seq"],

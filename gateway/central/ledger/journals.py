@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from gateway.central.ledger.database import Database, put
-from gateway.central.ledger.records import IngestResult, JournalState
+from gateway.central.ledger.records import IngestResult, JournalFaults, JournalState
 from gateway.central.ledger.schema import journal_islands, journal_lost, journals
 from gateway.seqset import SeqSet
 from mapping.instants import EPOCH
@@ -46,6 +46,43 @@ class Journals:
         with self._database.reading("listing lost entries") as connection:
             rows = connection.execute(query)
             return [(row.journal, row.first, row.last, row.reason, row.declared_at) for row in rows]
+
+    def faults(self, lost_since: datetime) -> list[JournalFaults]:
+        """Return, by gateway, how many ranges are missing now, and the entries declared lost since an instant."""
+        j, lost = journals.c, journal_lost.c
+        holes = (
+            select(j.gateway, func.count().label("holes"), func.max(j.last_seen).label("last_seen"))
+            .join_from(journal_islands, journals, journal_islands.c.journal == j.journal)
+            .group_by(j.gateway)
+        )
+        gone = (
+            select(
+                j.gateway,
+                func.sum(lost.last - lost.first + 1).label("entries"),
+                func.min(lost.declared_at).label("since"),
+                func.max(lost.reason).label("reason"),
+            )
+            .join_from(journal_lost, journals, lost.journal == j.journal)
+            .where(lost.declared_at >= lost_since)
+            .group_by(j.gateway)
+        )
+        with self._database.reading("looking for missing entries") as connection:
+            open_ranges = {row.gateway: row for row in connection.execute(holes)}
+            given_up = {row.gateway: row for row in connection.execute(gone)}
+        found = []
+        for gateway in sorted({*open_ranges, *given_up}):
+            hole, loss = open_ranges.get(gateway), given_up.get(gateway)
+            found.append(
+                JournalFaults(
+                    gateway=gateway,
+                    holes=hole.holes if hole else 0,
+                    last_seen=hole.last_seen if hole else None,
+                    lost=int(loss.entries) if loss else 0,
+                    lost_since=loss.since if loss else None,
+                    lost_reason=loss.reason if loss else None,
+                )
+            )
+        return found
 
 
 @dataclass(slots=True)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table, func, select
+from sqlalchemy import Table, func, literal, select
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, StatementError
 
+from gateway.central.ledger.alive import SignsOfLife
 from gateway.central.ledger.allocations import Allocations
 from gateway.central.ledger.balances import Balances
 from gateway.central.ledger.captures import Captures
@@ -17,26 +18,29 @@ from gateway.central.ledger.database import Database, LedgerError
 from gateway.central.ledger.dead_letters import DeadLetters
 from gateway.central.ledger.edges import EdgeRegister
 from gateway.central.ledger.gaps import Gaps
+from gateway.central.ledger.heard import MetersHeard
 from gateway.central.ledger.ingest import ingest, set_apart
 from gateway.central.ledger.journals import Journals
 from gateway.central.ledger.quarantine import Quarantine
 from gateway.central.ledger.records import IngestResult, LedgerCounts, QuarantinedEntry, ReceivedBatch
 from gateway.central.ledger.revisions import check_batch
 from gateway.central.ledger.schema import (
-    captures,
     dead_letters,
     gaps,
     journal_islands,
+    journal_lost,
     journals,
+    meters_heard,
     quarantine,
-    superseded,
     unattributed,
 )
 from gateway.central.ledger.statuses import Statuses
-from gateway.central.ledger.unattributed import PENDING, UnattributedCaptures
+from gateway.central.ledger.unattributed import COUNTED_REASONS, UnattributedCaptures
 from gateway.central.storage.versions import StoreVersions, WrongStoreVersion
 from gateway.errors import ContractError
 
+MOST_COUNTED = 1_000_000
+"""Where so many wait, one more changes nothing for whoever reads the number."""
 VERSIONS = StoreVersions("ledger", "gateway.central.ledger.versions", unversioned)
 
 
@@ -61,7 +65,9 @@ class Ledger:
         self.journals = Journals(self.database)
         self.gaps = Gaps(self.database)
         self.unattributed = UnattributedCaptures(self.database)
+        self.heard = MetersHeard(self.database)
         self.statuses = Statuses(self.database)
+        self.alive = SignsOfLife(self.database)
         self.balances = Balances(self.database)
         self.letters = DeadLetters(self.database)
         self.edges = EdgeRegister(self.database)
@@ -98,26 +104,35 @@ class Ledger:
             return set_apart(connection, entry)
 
     def counts(self) -> LedgerCounts:
-        """Return totals; rows are counted, so ask seldom on a large ledger."""
-        meters, full = len(self.captures.meters()), self.quarantine.full()
+        """Return totals, as kept at ingest or counted in an index; captures are never gone through."""
+        full = self.quarantine.full()
         with self.database.reading("counting") as connection:
 
             def count(table: Table, *where: Any) -> int:
-                return connection.execute(select(func.count()).select_from(table).where(*where)).scalar() or 0
+                some = select(literal(1)).select_from(table).where(*where).limit(MOST_COUNTED).subquery()
+                return connection.execute(select(func.count()).select_from(some)).scalar() or 0
 
-            repeated = select(func.coalesce(func.sum(journals.c.repeated), 0))
+            j = journals.c
+            kept = connection.execute(
+                select(
+                    *(func.coalesce(func.sum(column), 0) for column in (j.stored, j.revised, j.repeated)),
+                    func.count(),
+                )
+            ).one()
+            lost = select(func.coalesce(func.sum(journal_lost.c.last - journal_lost.c.first + 1), 0))
             return LedgerCounts(
-                captures=count(captures),
-                superseded=count(superseded),
-                repeated=connection.execute(repeated).scalar() or 0,
-                unattributed=count(unattributed, unattributed.c.reason != PENDING),
+                captures=int(kept[0]),
+                superseded=int(kept[1]),
+                repeated=int(kept[2]),
+                unattributed=count(unattributed, unattributed.c.reason.in_(COUNTED_REASONS)),
                 open_gaps=count(gaps, gaps.c.state == "open"),
                 dead_letters=count(dead_letters),
-                journals=count(journals),
+                journals=int(kept[3]),
                 holes=count(journal_islands),
+                lost=int(connection.execute(lost).scalar() or 0),
                 quarantined=count(quarantine),
                 full_quarantines=len(full),
-                meters=meters,
+                meters=count(meters_heard),
             )
 
 

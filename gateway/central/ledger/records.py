@@ -183,6 +183,15 @@ class MeterHealth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CentralSign:
+    """Central's last sign of life; `heard_broker_at` is when it last had the broker, None: never."""
+
+    at: datetime
+    heard_broker_at: datetime | None
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredBalance:
     """The wallet balance that billing last told for an account; `body` is the contract's Balance as JSON."""
 
@@ -203,6 +212,39 @@ class UnattributedGroup:
     first_at: datetime
     last_at: datetime
     oldest_ingested: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnattributedCause:
+    """The meters, by name, of which captures stand under no account for one reason, and since when."""
+
+    reason: str
+    meters: tuple[str, ...]
+    first_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapCause:
+    """Open gaps of one profile and reason: how many, of how many meters, some of these, and since when."""
+
+    profile: str
+    reason: str
+    gaps: int
+    meters: int
+    first_at: datetime
+    named: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalFaults:
+    """What is missing of one gateway's journals: ranges that are open, and entries declared lost since an instant."""
+
+    gateway: str
+    holes: int
+    last_seen: datetime | None
+    lost: int
+    lost_since: datetime | None
+    lost_reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +274,7 @@ class LedgerCounts:
     dead_letters: int
     journals: int
     holes: int
+    lost: int
     quarantined: int
     full_quarantines: int
     meters: int

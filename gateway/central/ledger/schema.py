@@ -100,6 +100,7 @@ unattributed = Table(
 )
 Index("unattributed_checked", unattributed.c.checked_version)
 Index("unattributed_meter", unattributed.c.meter)
+Index("unattributed_reason", unattributed.c.reason, unattributed.c.meter, unattributed.c.at)
 
 gaps = Table(
     "gaps",
@@ -118,6 +119,7 @@ gaps = Table(
     Column("ingested_at", UtcInstant, nullable=False),
 )
 Index("gaps_meter", gaps.c.meter, gaps.c.profile)
+Index("gaps_state", gaps.c.state, gaps.c.profile, gaps.c.reason, gaps.c.meter, gaps.c.after)
 
 journals = Table(
     "journals",
@@ -194,6 +196,13 @@ meter_health = Table(
     Column("listing", Text, nullable=False),
 )
 Index("meter_health_meter", meter_health.c.meter)
+
+meters_heard = Table(
+    "meters_heard",
+    metadata,
+    Column("meter", Text, primary_key=True),
+    Column("heard_at", UtcInstant, nullable=False),
+)
 
 central_health = Table(
     "central_health",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, or_, select
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select
 
 from gateway.central.ledger.database import Database, columns, in_chunks, put, records
 from gateway.central.ledger.records import LineHealth, MeterHealth, StoredStatus
@@ -47,12 +47,22 @@ class Statuses:
         with self._database.reading("listing statuses") as connection:
             return records(connection, StoredStatus, query)
 
-    def lines(self) -> list[LineHealth]:
-        """Return every line of every gateway."""
+    def lines(self, state: str | None = None) -> list[LineHealth]:
+        """Return the lines of every gateway; `state` takes those alone that are in it."""
         c = line_health.c
         query = select(*columns(line_health, LineHealth)).order_by(c.gateway, c.line)
+        if state is not None:
+            query = query.where(c.state == state)
         with self._database.reading("listing lines") as connection:
             return records(connection, LineHealth, query)
+
+    def first_lines(self, number: int) -> tuple[list[LineHealth], int]:
+        """Return the first lines, those that are down before the others, and how many there are."""
+        c = line_health.c
+        query = select(*columns(line_health, LineHealth)).order_by(c.state != "down", c.gateway, c.line)
+        with self._database.reading("listing lines") as connection:
+            total = connection.execute(select(func.count()).select_from(line_health)).scalar() or 0
+            return records(connection, LineHealth, query.limit(number)), total
 
     def meters(self) -> list[MeterHealth]:
         """Return every meter of every gateway, by its name; one that two gateways poll comes twice."""

@@ -10,13 +10,17 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, literal, sel
 
 from gateway.central.ledger.cursors import read_cursor, write_cursor
 from gateway.central.ledger.database import Database, in_chunks, records
-from gateway.central.ledger.records import LASTING_REASONS, UnattributedGroup
+from gateway.central.ledger.records import LASTING_REASONS, UnattributedCause, UnattributedGroup
 from gateway.central.ledger.schema import captures, unattributed
 
 SWEEP: Final = 2_000
 """Captures judged in one transaction: readings wait no longer than that takes."""
 PENDING: Final = "pending"
 """Reason of a capture that waits to be judged: it is counted by nobody until then."""
+WAITING_REASONS: Final = ("no_account", *sorted(LASTING_REASONS))
+"""Reasons that somebody must do something about."""
+COUNTED_REASONS: Final = (*WAITING_REASONS, "not_a_consumer")
+"""Every reason but `pending`."""
 JUDGED_BY: Final = "directory_version"
 """Cursor: every capture on the list was judged by this directory version or a later one."""
 # A reason that no directory can lift: the row is never looked at again.
@@ -53,6 +57,14 @@ class UnattributedCaptures:
         with self._database.reading("listing unattributed captures") as connection:
             return records(connection, UnattributedGroup, query)
 
+    def causes(self) -> list[UnattributedCause]:
+        """Return the meters of which captures of a consumer stand under no account, by reason.
+
+        Seeks once for each reason and meter; no capture is looked at.
+        """
+        with self._database.reading("listing unattributed meters") as connection:
+            return [cause for reason in WAITING_REASONS if (cause := _cause(connection, reason)).meters]
+
     def recheck(self, spans: Iterable[tuple[str, datetime | None, datetime | None]]) -> int:
         """Mark the captures of meters and spans (open ends: None) to be judged again; return how many."""
         with self._database.writing("marking captures") as connection:
@@ -72,6 +84,22 @@ class UnattributedCaptures:
             if judged == 0:
                 return total
             total += judged
+
+
+def _cause(connection: Connection, reason: str) -> UnattributedCause:
+    c = unattributed.c
+    of_reason = select(func.min(c.meter).label("meter")).where(c.reason == reason)
+    found = of_reason.cte("meters_found", recursive=True)
+    following = select(func.min(c.meter)).where(c.reason == reason, c.meter > found.c.meter)
+    found = found.union_all(select(following.scalar_subquery()).where(found.c.meter.is_not(None)))
+    oldest = select(func.min(c.at)).where(c.reason == reason, c.meter == found.c.meter).scalar_subquery()
+    query = select(found.c.meter, oldest.label("first_at")).where(found.c.meter.is_not(None))
+    rows = connection.execute(query).all()
+    return UnattributedCause(
+        reason=reason,
+        meters=tuple(row.meter for row in rows),
+        first_at=min((row.first_at for row in rows), default=None),
+    )
 
 
 def note(

@@ -20,28 +20,29 @@ def authority_issues(
         yield Issue(
             kind=IssueKind.QUARANTINE_FULL,
             severity=Severity.CRITICAL,
-            where=gateway,
+            gateway=gateway,
             since=max(g.last_at for g in groups if g.gateway == gateway),
         )
     by_cause: dict[tuple[str, str], list[QuarantineGroup]] = {}
     for group in groups:
         by_cause.setdefault((group.gateway, group.reason), []).append(group)
     for (gateway, reason), found in by_cause.items():
-        meters = sorted({g.meter for g in found})
-        more = f" +{len(meters) - METERS_NAMED}" if len(meters) > METERS_NAMED else ""
+        meters = sorted({g.meter for g in found} - {""})
         yield Issue(
             kind=IssueKind.QUARANTINED,
             severity=Severity.WARNING,
-            where=gateway,
+            gateway=gateway,
             since=min(g.first_at for g in found),
             count=sum(g.entries for g in found),
-            detail=f"{reason}: {', '.join(meters[:METERS_NAMED])}{more}: {found[0].detail}",
+            meters=tuple(meters[:METERS_NAMED]),
+            touched=len(meters),
+            detail=f"{reason}: {found[0].detail}",
         )
     for gateway, count, since in claims:
         yield Issue(
             kind=IssueKind.METERS_CLAIMED,
             severity=Severity.NOTICE,
-            where=gateway,
+            gateway=gateway,
             since=since,
             count=count,
         )

@@ -21,10 +21,15 @@ class Severity(StrEnum):
 class IssueKind(StrEnum):
     """The faults that the operator's page names; each has words in the page's catalogues."""
 
+    CENTRAL_SILENT = "central_silent"
+    CENTRAL_DEAF = "central_deaf"
     EDGE_OFFLINE = "edge_offline"
+    VISIT_WAITS = "visit_waits"
+    LIST_BEHIND = "list_behind"
     LINE_DOWN = "line_down"
     DEAD_METER = "dead_meter"
     NEVER_READ = "never_read"
+    METER_REMOVED = "meter_removed"
     IDENTITY_MISMATCH = "identity_mismatch"
     CLOCK_UNTRUSTED = "clock_untrusted"
     METER_REFUSES = "meter_refuses"
@@ -33,41 +38,82 @@ class IssueKind(StrEnum):
     JOURNAL_ALARM = "journal_alarm"
     UNATTRIBUTED = "unattributed"
     GAP_OPEN = "gap_open"
-    DEAD_LETTERS = "dead_letters"
-    METERS_CLAIMED = "meters_claimed"
+    ENTRIES_LOST = "entries_lost"
+    HOLES = "holes"
     QUARANTINED = "quarantined"
     QUARANTINE_FULL = "quarantine_full"
+    DEAD_LETTERS = "dead_letters"
+    METERS_CLAIMED = "meters_claimed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issue:
-    """One fault: where it is, since when (None: not known), how much of it, and the sender's own words."""
+    """One cause: its place, some of the meters it touches, since when (None: not known), and the sender's own words.
+
+    `count` is how much of it there is; `meters` names a few of `touched`.
+    """
 
     kind: IssueKind
     severity: Severity
-    where: str
     since: datetime | None
+    gateway: str = ""
+    line: str = ""
+    meters: tuple[str, ...] = ()
+    touched: int = 0
     count: int = 1
     detail: str = ""
+
+    @property
+    def where(self) -> str:
+        """The place in one text: gateway / line, or the meters themselves where no gateway is known."""
+        return " / ".join(part for part in (self.gateway, self.line) if part) or self.named
+
+    @property
+    def named(self) -> str:
+        """The meters that are named, and how many more there are."""
+        more = self.touched - len(self.meters)
+        return ", ".join(self.meters) + (f" +{more}" if self.meters and more > 0 else "")
+
+
+class CentralState(StrEnum):
+    """Whether central hears the gateways, by the signs of life in its ledger."""
+
+    HEARS = "hears"
+    DEAF = "deaf"
+    SILENT = "silent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CentralRow:
+    """Central as it was last seen: since when it hears nobody (None: it hears, or never did), and why."""
+
+    state: CentralState
+    since: datetime | None
+    fault: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayRow:
-    """One edge as it last told of itself."""
+    """One edge as it last told of itself; `online` is None while central itself hears nobody.
+
+    `meters` and `unwell` are None where the edge told none.
+    """
 
     gateway: str
-    online: bool
+    online: bool | None
     heard_at: datetime
     version: str
     last_seq: int | None
     backlog: int | None
     unattributed: int | None
     clock_ok: bool | None
+    meters: int | None
+    unwell: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineRow:
-    """One line of an edge; `up` is None while its edge is offline."""
+    """One line of an edge; `up` is None while nothing fresh is known of it."""
 
     gateway: str
     line: str
@@ -100,22 +146,47 @@ class MeterRow:
     energy_kwh: Decimal | None
     balance: Decimal | None
     relay: str | None
+    gateway: str = ""
+    energy_at: datetime | None = None
+    balance_at: datetime | None = None
+    relay_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterChoice:
+    """Which meters the operator wants to see: a page (from 1) of all or of the unwell, whose name has a text."""
+
+    page: int = 1
+    unwell: bool = False
+    find: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """The operator's whole picture at `now`. `meters` is cut at a bound, `meters_total` is the true count."""
+    """The operator's whole picture at `now`.
+
+    Issues and counts look at every meter. `meters` is one page of those that were asked for (`found`), `lines` the
+    first of `lines_total`. A value older than `stale_after` shows its age.
+    """
 
     now: datetime
     directory_version: int
+    central: CentralRow
     gateways: tuple[GatewayRow, ...]
     lines: tuple[LineRow, ...]
+    lines_total: int
     meters: tuple[MeterRow, ...]
+    choice: MeterChoice
+    found: int
+    pages: int
     meters_total: int
+    expected: int
+    heard: int
     issues: tuple[Issue, ...]
     captures: int
     unattributed: int
     open_gaps: int
+    stale_after: timedelta
 
 
 class BalanceSource(StrEnum):
@@ -170,6 +241,7 @@ class ConsumerView:
     balance: BalanceView | None
     other_balance: BalanceView | None
     supply: Supply
+    supply_seen: Supply
     supply_as_of: datetime | None
     last_reading: datetime | None
     age: timedelta | None

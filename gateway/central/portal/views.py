@@ -2,65 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
-from itertools import chain, pairwise
-from typing import TypeVar
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.records import LineHealth
 from gateway.central.portal import values
-from gateway.central.portal.account_captures import SNAPSHOTS, AccountCaptures
-from gateway.central.portal.authority_issues import authority_issues
-from gateway.central.portal.issues import (
-    gap_issues,
-    gateway_issues,
-    meter_issues,
-    sorted_issues,
-    unattributed_issues,
-)
+from gateway.central.portal.account_captures import AccountCaptures
+from gateway.central.portal.overview import OperatorOverview
 from gateway.central.portal.usage import days_left, spending
 from gateway.central.portal.view_models import (
     BalanceSource,
     BalanceView,
     ConsumerView,
-    ContactState,
     Freshness,
-    GatewayRow,
-    Issue,
-    IssueKind,
-    LineRow,
-    MeterRow,
+    MeterChoice,
     Overview,
-    Severity,
     Supply,
 )
-from gateway.contract.messages import Balance, Capture, Status
+from gateway.contract.messages import Balance
 from gateway.errors import UsageError
 from mapping.account import AccountNumber, LegacyNumber
 from mapping.directory import NumberKind
 from mapping.errors import NumberRefused
 from mapping.snapshot import DirectorySnapshot
+from protocols.clock import NowSource
 from protocols.session import Clock
 
-MAX_METERS_SHOWN = 1000
-"""Rows of the operator's page; the true count stands beside them."""
 HISTORY_DAYS = 7
 OLD_AFTER = timedelta(hours=24)
 STALE_AFTER = timedelta(hours=48)
-
-T = TypeVar("T")
 
 
 class Views:
     """Reads the ledger and the directory; every method blocks (call it in a thread) and changes nothing.
 
     `clock` is the gateway's (in a demo: the simulated one). A meter with no capture for `silent_after` is
-    called silent. `protocol_of` tells a meter's protocol where somebody knows it.
+    called silent, and what its supply contact was is no longer taken for what it is. `wall` is the machine's time
+    where `clock` is a simulation's. `protocol_of` tells a meter's protocol where somebody knows it.
     """
 
     def __init__(
@@ -72,6 +55,7 @@ class Views:
         zone: str = "Asia/Kolkata",
         silent_after: timedelta = timedelta(hours=2),
         protocol_of: Callable[[str], str | None] = lambda _: None,
+        wall: NowSource | None = None,
     ) -> None:
         self._ledger = ledger
         self._snapshot = snapshot
@@ -79,6 +63,7 @@ class Views:
         self.zone = ZoneInfo(zone)
         self._silent_after = silent_after
         self._protocol_of = protocol_of
+        self._wall = wall or clock
 
     def now(self) -> datetime:
         """Return the present of what is shown."""
@@ -124,7 +109,8 @@ class Views:
         mine = AccountCaptures(self._ledger, snapshot, account_id, midnights[0] - timedelta(hours=1), now)
         balance, other = self._balances(account_id, mine)
         supply, supply_as_of = mine.supply()
-        if supply_as_of is not None and now - supply_as_of > STALE_AFTER:
+        seen = supply
+        if supply_as_of is not None and now - supply_as_of > self._silent_after:
             supply = Supply.UNKNOWN
         last = mine.last_at()
         age = None if last is None else max(now - last, timedelta(0))
@@ -139,6 +125,7 @@ class Views:
             balance=balance,
             other_balance=other,
             supply=supply,
+            supply_seen=seen,
             supply_as_of=supply_as_of,
             last_reading=last,
             age=age,
@@ -173,105 +160,17 @@ class Views:
 
     # --- operator ---------------------------------------------------------------------------------
 
-    def overview(self) -> Overview:
-        """Return the operator's picture: gateways, lines, meters and every fault by name and age."""
-        now = self.now()
-        snapshot = self._snapshot()
-        statuses = self._statuses()
-        lines = self._ledger.statuses.lines()
-        health = {m.meter: m for m in self._ledger.statuses.meters()}
-        names = sorted({*snapshot.meters(), *self._ledger.captures.meters(), *health})
-        rows: list[MeterRow] = []
-        issues: list[Issue] = list(
-            chain.from_iterable(
-                gateway_issues(s, [line for line in lines if line.gateway == s.gateway])
-                for s in statuses.values()
-            )
+    def overview(self, choice: MeterChoice | None = None) -> Overview:
+        """Return the operator's picture: gateways, lines, one page of meters, and every fault by its cause."""
+        reader = OperatorOverview(
+            self._ledger,
+            self._snapshot(),
+            now=self.now(),
+            wall=self._wall.now(),
+            silent_after=self._silent_after,
+            protocol_of=self._protocol_of,
         )
-        shown = names[:MAX_METERS_SHOWN]
-        latest = self._ledger.captures.latest(shown, (*SNAPSHOTS, "block_load"))
-        for meter in shown:
-            captures = [stored.message for stored in latest[meter].values()]
-            captures.sort(key=lambda c: c.at, reverse=True)
-            newest = captures[0] if captures else None
-            row = self._meter_row(meter, captures, snapshot, now)
-            rows.append(row)
-            issues += meter_issues(row, newest, health.get(meter))
-        named = {i.where for i in issues if i.kind in (IssueKind.METER_CLOCK, IssueKind.IDENTITY_MISMATCH)}
-        issues += (i for i in unattributed_issues(self._ledger.unattributed.groups()) if i.where not in named)
-        issues += gap_issues(self._ledger.gaps.all(state="open"))
-        issues += authority_issues(
-            self._ledger.allocations.claims(),
-            self._ledger.quarantine.groups(),
-            self._ledger.quarantine.full(),
-        )
-        counts = self._ledger.counts()
-        if counts.dead_letters:
-            issues.append(
-                Issue(
-                    kind=IssueKind.DEAD_LETTERS,
-                    severity=Severity.WARNING,
-                    where="central",
-                    since=None,
-                    count=counts.dead_letters,
-                )
-            )
-        return Overview(
-            now=now,
-            directory_version=snapshot.version,
-            gateways=tuple(_gateway_row(s) for s in statuses.values()),
-            lines=tuple(
-                _line_row(line, statuses[line.gateway]) for line in lines if line.gateway in statuses
-            ),
-            meters=tuple(rows),
-            meters_total=len(names),
-            issues=sorted_issues(issues, now),
-            captures=counts.captures,
-            unattributed=counts.unattributed,
-            open_gaps=counts.open_gaps,
-        )
-
-    def _statuses(self) -> dict[str, Status]:
-        found = {}
-        for stored in self._ledger.statuses.all():
-            try:
-                found[stored.gateway] = Status.model_validate_json(stored.body)
-            except ValidationError:
-                continue
-        return found
-
-    def _meter_row(
-        self, meter: str, captures: Sequence[Capture], snapshot: DirectorySnapshot, now: datetime
-    ) -> MeterRow:
-        """Make a meter's row from its latest capture of each profile, newest first."""
-        newest = captures[0] if captures else None
-        found = snapshot.attributions(meter, None, now)
-        account = found.accounts[0] if found.accounts else None
-        role = next(
-            (i.role.value for i in reversed(snapshot.installations(meter)) if i.valid_from <= now), None
-        )
-        silent = newest is not None and now - newest.at > self._silent_after
-        return MeterRow(
-            meter=meter,
-            protocol=self._protocol_of(meter),
-            role=role,
-            account_number=account.account_number if account else None,
-            legacy_number=account.legacy_number if account else None,
-            reason=found.reason.value if found.reason else None,
-            state=ContactState.NEVER
-            if newest is None
-            else ContactState.SILENT
-            if silent
-            else ContactState.HEARD,
-            last_at=newest.at if newest else None,
-            energy_kwh=_first(values.energy(c) for c in captures),
-            balance=_first(values.rupees(c) for c in captures),
-            relay=_first(values.relay(c) for c in captures),
-        )
-
-
-def _first(found: Iterable[T | None]) -> T | None:
-    return next((value for value in found if value is not None), None)
+        return reader.read(choice or MeterChoice())
 
 
 def _freshness(age: timedelta | None) -> Freshness:
@@ -280,27 +179,3 @@ def _freshness(age: timedelta | None) -> Freshness:
     if age > STALE_AFTER:
         return Freshness.STALE
     return Freshness.OLD if age > OLD_AFTER else Freshness.FRESH
-
-
-def _gateway_row(status: Status) -> GatewayRow:
-    return GatewayRow(
-        gateway=status.gateway,
-        online=status.online,
-        heard_at=status.at,
-        version=status.version,
-        last_seq=status.last_seq,
-        backlog=status.backlog,
-        unattributed=status.unattributed,
-        clock_ok=None if status.clock is None else status.clock.disciplined,
-    )
-
-
-def _line_row(line: LineHealth, status: Status) -> LineRow:
-    return LineRow(
-        gateway=line.gateway,
-        line=line.line,
-        up=line.state != "down" if status.online else None,
-        state=line.state if status.online else "unknown",
-        since=line.since,
-        detail=line.detail or "",
-    )

@@ -68,7 +68,7 @@ def _by_name(config: configuration.Config, meter: str, options: AddressOptions) 
     line = next(item for item in config.lines if item.name == found.line)
     return MeterAccess(
         line=with_trace(line, options.trace, plain=options.trace_plain),
-        spec=found.spec(f"{config.gateway.name}/cli"),
+        spec=config.spec(found, f"{config.gateway.name}/cli"),
         secrets=FileSecrets(config.secrets),
         counters=config.gateway.data / "counters-cli.json",
         clock=config.clock(),

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from gateway.contract.messages.base import MAX_SEQ, Decimals, Identifier, Message, UtcTime, Version
 from gateway.contract.messages.codes import ALARM_CODES, FromList
+from gateway.contract.messages.generation import NO_GENERATION, GenerationText
 
 MAX_STATUS: Final = 8 * 1024
 """Largest summary, in octets with its envelope, however many meters a gateway has."""
@@ -78,10 +79,23 @@ class Alarm(Message):
     count: int = Field(default=1, ge=0)
 
 
+class FormerJournal(Message):
+    """Where a run of the journal that was ended: `last_seq` is the last number it gave, as far as the edge knows.
+
+    Under the same uuid it is the run before this one: whoever has more of it knows that the journal was set
+    back. Under another uuid it is a journal that goes on as this one, with the same numbers up to its end.
+    """
+
+    journal: Identifier
+    generation: GenerationText
+    last_seq: Annotated[int, Field(ge=0, le=MAX_SEQ)]
+
+
 class Status(Message):
     """A gateway's retained state; the broker publishes the last will (`online: false`) when it vanishes.
 
     `first_seq` is the oldest sequence the journal still holds: what is below can no longer be replayed.
+    `generation` is the journal's in this run, `former` tells where runs and journals before it ended.
     `backlog` counts entries not yet taken by the broker, `unattributed` those under no account (absent where
     the edge does not count them). `meters` and `lines` are counts by health; which they are stands in the
     changes, of which `status_seq` is the last that was told in this `run`. `more_alarms` had no room. A
@@ -93,6 +107,8 @@ class Status(Message):
     online: bool
     version: str
     journal: Identifier
+    generation: GenerationText = NO_GENERATION
+    former: tuple[FormerJournal, ...] = Field(default=(), max_length=8)
     first_seq: Annotated[int, Field(ge=0, le=MAX_SEQ)] = 0
     last_seq: Annotated[int, Field(ge=0, le=MAX_SEQ)] = 0
     backlog: int = Field(default=0, ge=0)

@@ -1,75 +1,56 @@
-"""Whether the journal's file was set back: a generation that stands in the file and, beside it, in another.
+"""Whether the journal's file was set back or copied: a generation that stands in the file and, beside it, in another.
 
 Every run takes the next generation: first in the database, then (durably, before anything is appended) in
-`journal.db.generation`. A database restored from a copy shows an older one than the file beside it. Nothing
-that travels in a message is evidence. A copy of the whole folder brings both files back and cannot be told
-apart here; deleting `journal.db.generation` then makes the next start take the journal for a copy.
+`journal.db.generation`. What is evidence that a file is not the one that ran last:
+
+- The file beside it shows another run, or that this run had come further.
+- The lock's file, which is made once and never written, was changed: it tells a copy of the whole folder.
+- The database belongs to a gateway of another name.
+- A peer proves a run that this file knows nothing of (`contradiction`).
+
+The journal then goes on under another uuid. What is in the file keeps its seq, and where the former uuid ended
+is kept (`Former`) and told.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import secrets
 import sqlite3
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import datetime
 
-SUFFIX = ".generation"
+from gateway.contract.messages.generation import Generation
+from gateway.edge.journal.beside import SUFFIX, Beside, Held
+
+MAX_FORMER = 8
+"""Former uuids whose end is kept."""
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
-    """What the file beside the journal says: whose it is, which run, how far the journal had come."""
+class Former:
+    """The end of a run that was: `last_seq` is the last number that it gave, as far as is known here."""
 
     journal: str
-    counter: int
-    nonce: str
+    generation: Generation
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The generation of this run, which begins behind `seq`.
+
+    `was` is the journal's former uuid when it goes on under another one, `why` what showed that it must.
+    """
+
+    journal: str
+    generation: Generation
     seq: int
-
-    @property
-    def name(self) -> str:
-        """Counter and random part: two runs never share it."""
-        return f"{self.counter}-{self.nonce}"
+    was: str | None = None
+    why: str | None = None
 
 
-def read_generation(path: Path) -> Generation | None:
-    """Return what stands beside the journal at `path`; None when there is nothing, or nothing readable."""
-    try:
-        held = json.loads(path.with_name(path.name + SUFFIX).read_bytes())
-        return Generation(
-            str(held["journal"]), int(held["counter"]), str(held["nonce"]), int(held["last_seq"])
-        )
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def write_generation(path: Path, generation: Generation) -> None:
-    """Replace the file beside the journal durably."""
-    target = path.with_name(path.name + SUFFIX)
-    fresh = target.with_name(target.name + ".new")
-    content = {
-        "journal": generation.journal,
-        "counter": generation.counter,
-        "nonce": generation.nonce,
-        "last_seq": generation.seq,
-    }
-    with fresh.open("wb") as file:
-        file.write(json.dumps(content).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(target)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def set_back(held: Generation, previous: str, beside: Generation | None) -> str | None:
+def set_back(held: Held, previous: str, beside: Held | None) -> str | None:
     """Return why the database must be an older copy, None when it is the one that ran last.
 
     `held` is what the database shows (counter 0: it never ran with a file beside it), `previous` the name of
@@ -92,33 +73,119 @@ def set_back(held: Generation, previous: str, beside: Generation | None) -> str 
     return f"it shows generation {held.counter}, the {SUFFIX[1:]} file {beside.counter}"
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """The generation of this run; `was` is the journal's former uuid when the file had been set back."""
+def contradiction(begun: Begun, heard: Generation, seq: int) -> str | None:
+    """Return why this file cannot be the one that ran last, by a generation of it and a seq that a peer proved.
 
-    generation: Generation
-    was: str | None = None
-    why: str | None = None
+    A seq beyond the end of the present generation is no such proof: nothing of ours was lost by it.
+    """
+    own = begun.generation
+    if not heard.counter:
+        return None  # said by who knows of no generations
+    if own.is_before(heard):
+        return f"it shows generation {own}, and generation {heard} was heard of"
+    if own.is_twin_of(heard):
+        return f"it lives twice: this is generation {own}, and generation {heard} was heard of"
+    if heard.is_before(own) and seq > begun.seq:
+        return f"its generation {heard} had come to {seq}, and here it ended at {begun.seq}"
+    return None
 
 
-def begin_generation(db: sqlite3.Connection, path: Path, last_seq: int) -> Begun:
-    """Take the next generation, durably in both files; a journal that was set back gets another uuid.
+def begin_generation(
+    db: sqlite3.Connection, beside: Beside, *, last_seq: int, gateway: str, place: str, now: datetime
+) -> Begun:
+    """Take the next generation, durably in both files; a journal that was set back or copied gets another uuid.
 
-    What is in the file keeps its seq under the new name, and what consumers acknowledged under the old one
-    counts no more.
+    `place` tells the lock's file from a copy of it. What consumers acknowledged under a former uuid counts no
+    more.
     """
     meta = dict(db.execute("select key, value from meta"))
-    held = Generation(str(meta["uuid"]), int(meta["generation"]), str(meta["nonce"]), last_seq)
-    beside = read_generation(path)
-    why = set_back(held, str(meta["previous"]), beside)
-    journal = held.journal if why is None else str(uuid.uuid4())
-    counter = max(held.counter, beside.counter if beside is not None else 0) + 1
-    fresh = Generation(journal, counter, secrets.token_hex(8), last_seq)
-    rows = {"uuid": journal, "generation": counter, "nonce": fresh.nonce, "previous": held.name}
+    held = Held(str(meta["uuid"]), int(meta["generation"]), str(meta["nonce"]), last_seq)
+    found = beside.read()
+    why = (
+        set_back(held, str(meta["previous"]), found)
+        or _moved(str(meta["place"]), place)
+        or _other_gateway(str(meta["gateway"]), gateway)
+    )
+    was: str | None = held.journal if why is not None else None
+    ended = [held] if held.counter else []
+    if held.counter == 0 and found is not None and found.journal != held.journal:
+        # A new file where there was a journal: its end stands beside it.
+        ended, was, why = [found], found.journal, "its file is gone"
+    counter = max(held.counter, found.counter if found is not None else 0) + 1
+    journal = str(uuid.uuid4()) if why is not None and held.counter + last_seq else held.journal
+    begun = Begun(journal, Generation(counter, secrets.token_hex(4)), last_seq, was, why)
+    _store(db, begun, ended, previous=held.name, now=now, gateway=gateway or meta["gateway"], place=place)
+    beside.replace(_as_held(begun))
+    return begun
+
+
+def begin_anew(
+    db: sqlite3.Connection,
+    beside: Beside,
+    was: Begun,
+    *,
+    last_seq: int,
+    above: Generation,
+    why: str,
+    now: datetime,
+) -> Begun:
+    """Go on under another uuid while running: a peer proved that the file was set back."""
+    fresh = Generation.after(was.generation, above)
+    begun = Begun(str(uuid.uuid4()), fresh, last_seq, was.journal, why)
+    ended = Held(was.journal, was.generation.counter, was.generation.random, last_seq)
+    _store(db, begun, [ended], previous=ended.name, now=now)
+    beside.replace(_as_held(begun))
+    return begun
+
+
+def former(db: sqlite3.Connection) -> tuple[Former, ...]:
+    """Return where former runs ended, one for each uuid, newest first."""
+    rows = db.execute("select journal, counter, nonce, last_seq from former order by at desc, counter desc")
+    return tuple(Former(name, Generation(counter, nonce), seq) for name, counter, nonce, seq in rows)
+
+
+def _as_held(begun: Begun) -> Held:
+    return Held(begun.journal, begun.generation.counter, begun.generation.random, begun.seq)
+
+
+def _moved(was: str, now: str) -> str | None:
+    if was in ("", now):
+        return None
+    return "its folder was copied or restored, or changed hands (its lock's file is not the one it was)"
+
+
+def _other_gateway(was: str, now: str) -> str | None:
+    return None if not (was and now) or was == now else f"it is that of gateway {was}, and this is {now}"
+
+
+def _store(
+    db: sqlite3.Connection,
+    begun: Begun,
+    ended: list[Held],
+    *,
+    previous: str,
+    now: datetime,
+    **more: str,
+) -> None:
+    rows = {
+        "uuid": begun.journal,
+        "generation": begun.generation.counter,
+        "nonce": begun.generation.random,
+        "previous": previous,
+        **more,
+    }
+    at = int(now.timestamp())
     db.execute("begin immediate")
     db.executemany("insert or replace into meta values (?, ?)", rows.items())
-    if why is not None:
+    for end in ended:
+        # Before version 2 of the contract the random part was longer.
+        row = (end.journal, end.counter, end.nonce[:8].rjust(8, "0"), end.seq, at)
+        db.execute("insert or replace into former values (?, ?, ?, ?, ?)", row)
+    db.execute(
+        "delete from former where journal not in"
+        " (select journal from former order by at desc, counter desc limit ?)",
+        (MAX_FORMER,),
+    )
+    if begun.was is not None:
         db.execute("delete from cursor where sink like '@%'")
     db.execute("commit")
-    write_generation(path, fresh)
-    return Begun(fresh, held.journal if why is not None else None, why)

@@ -15,6 +15,7 @@ from gateway.edge.journal.board import Board, log
 from gateway.edge.journal.captures import CAPTURE_OCTETS, Stream
 from gateway.edge.journal.disk import free_octets, reserve_octets
 from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch
+from gateway.edge.journal.generation import Begun
 from gateway.edge.journal.limits import FullPolicy, JournalLimits
 from gateway.edge.journal.store import ALL_CONSUMERS, CONSUMER, PAGE, TRIM_CHUNK, JournalStore
 from gateway.errors import JournalError, JournalFull
@@ -31,7 +32,7 @@ FORGET_EVERY = 30.0
 LOOK_EVERY = 5.0
 """Seconds between looks at the disk and at who is behind."""
 NOTE_EVERY = 60.0
-"""Seconds between notes beside the journal of how far it has come."""
+"""Seconds after which what is noted beside the journal, how far it has come, is made durable."""
 ACK_PATIENCE = timedelta(hours=1)
 """How long a consumer may leave what was delivered unacknowledged before an alarm says so."""
 ACK_PATIENCE_REAL = 60.0
@@ -81,13 +82,17 @@ class Housekeeping:
                 f" {self._store.uuid} goes on with {salvage.entries} entries of it; keep that file until all is told",
                 now,
             )
-        if found.begun.was is not None:
-            self._board.alarm(
-                "journal_set_back",
-                f"journal {found.begun.was} is an older copy of itself ({found.begun.why}): it goes on as"
-                f" journal {self._store.uuid}, and consumers ask for what they lack of it",
-                now,
-            )
+        elif found.begun.was is not None:
+            self.tell_another_name(found.begun)
+
+    def tell_another_name(self, begun: Begun) -> None:
+        """Let it stand as an alarm that the journal goes on under another uuid."""
+        self._board.alarm(
+            "journal_set_back",
+            f"journal {begun.was} is not what it was ({begun.why}): it goes on as journal {begun.journal}, and"
+            " consumers ask for what they lack of it; where nobody restored or copied it, look who did",
+            self._clock.now(),
+        )
 
     # -- who has what
 
@@ -321,7 +326,7 @@ class Housekeeping:
             self._look_at_consumers(now)
         if now >= self._note_at:
             self._note_at = now + NOTE_EVERY
-            self._store.note_generation()
+            self._store.sync_generation()
         return False
 
     def _look_at_disk(self) -> None:

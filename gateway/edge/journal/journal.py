@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.contract.capture_body import is_capture_body
+from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.entry import (
     CaptureRecord,
     Entry,
@@ -25,6 +26,7 @@ from gateway.edge.journal.entry import (
     RefusedEntry,
     SeqRange,
 )
+from gateway.edge.journal.generation import Former
 from gateway.edge.journal.limits import JournalLimits, JournalStatistics
 from gateway.edge.journal.store import CONSUMER, JournalStore
 from gateway.edge.journal.writer import JournalWriter
@@ -58,8 +60,10 @@ class Journal:
     ...     await journal.ack("mqtt", entries[-1].seq)
     """
 
-    def __init__(self, path: Path, *, clock: Clock, limits: JournalLimits) -> None:
-        self._writer = JournalWriter(path, clock=clock, limits=limits, on_commit=self._committed)
+    def __init__(self, path: Path, *, clock: Clock, limits: JournalLimits, gateway: str) -> None:
+        self._writer = JournalWriter(
+            path, clock=clock, limits=limits, gateway=gateway, on_commit=self._committed
+        )
         self._tail: deque[Entry] = deque()
         self._tail_bytes = 0
         self._more = asyncio.Event()
@@ -68,16 +72,31 @@ class Journal:
         self._closed = False
 
     @classmethod
-    async def open(cls, path: Path, *, clock: Clock, limits: JournalLimits | None = None) -> Journal:
-        """Open or make the file; JournalError says what to do when it is damaged, foreign or in use."""
-        journal = cls(path, clock=clock, limits=limits or JournalLimits())
+    async def open(
+        cls, path: Path, *, clock: Clock, limits: JournalLimits | None = None, gateway: str = ""
+    ) -> Journal:
+        """Open or make the file of `gateway`; under another name than before it gets another uuid.
+
+        JournalError says what to do when the file is foreign, of a newer program, or in use.
+        """
+        journal = cls(path, clock=clock, limits=limits or JournalLimits(), gateway=gateway)
         await journal._writer.start()
         return journal
 
     @property
     def uuid(self) -> str:
-        """The file's own name; a new file is a new journal, and so is one that was set back."""
-        return self._writer.uuid
+        """The file's own name; a new file is a new journal, and so is one that was set back or copied."""
+        return self._writer.store.uuid
+
+    @property
+    def generation(self) -> Generation:
+        """The generation of this run."""
+        return self._writer.store.begun.generation
+
+    @property
+    def former(self) -> tuple[Former, ...]:
+        """Where former runs and former uuids ended, newest first, one for each uuid."""
+        return self._writer.store.former
 
     @property
     def last_seq(self) -> int:
@@ -164,6 +183,15 @@ class Journal:
         if seq <= self.last_seq:
             seq = min(seq, sent)
         await self.ack(CONSUMER + consumer, seq)
+
+    async def heard(self, generation: Generation, seq: int) -> bool:
+        """Take what a peer proved: that it has entries up to `seq` of this journal's `generation`.
+
+        Where this file cannot be the one that gave them it goes on under another uuid, and an alarm says so;
+        return whether it did. The caller has verified who says it.
+        """
+        self._check_open()
+        return await self._writer.heard(generation, seq)
 
     async def rewind(self, sink: str, seq: int) -> None:
         """Set the sink's cursor back to `seq` durably; its follower goes on with seq + 1."""

@@ -38,7 +38,13 @@ create index gap_until on gap (until);
 insert into meta select 'captures', count(*) from capture;
 insert into meta values ('generation', 0), ('nonce', ''), ('previous', '');
 """
-STEPS = (_STEP_1, _STEP_2)
+# `former`: where a uuid ended that this file had, or that stood here before it.
+_STEP_3 = """
+create table former (journal text primary key, counter integer not null, nonce text not null,
+    last_seq integer not null, at integer not null) without rowid;
+insert into meta values ('gateway', ''), ('place', '');
+"""
+STEPS = (_STEP_1, _STEP_2, _STEP_3)
 """Step n brings a file from version n-1 to n. A step that was released is never changed."""
 VERSION = len(STEPS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from gateway.contract.blocks.hashes import is_repeat
 from gateway.contract.capture_body import with_value_rev
+from gateway.contract.messages.generation import Generation
+from gateway.edge.journal.beside import Beside
 from gateway.edge.journal.captures import CaptureList, Stream, horizon, insert
 from gateway.edge.journal.disk import FileWatch, Reserve
 from gateway.edge.journal.entry import (
@@ -24,7 +27,7 @@ from gateway.edge.journal.entry import (
 )
 from gateway.edge.journal.file import JournalDamaged, lock_file, mark_suspect, translated
 from gateway.edge.journal.gaps import GapTable
-from gateway.edge.journal.generation import Begun, Generation, begin_generation, write_generation
+from gateway.edge.journal.generation import Begun, Former, begin_anew, begin_generation, former
 from gateway.edge.journal.letters import MAX_TOMBSTONES, LetterTable
 from gateway.edge.journal.salvage import Salvage, open_or_salvage
 from gateway.errors import ContractError, JournalError, JournalFull, PeerUnavailable
@@ -66,12 +69,15 @@ class JournalStore:
 
     sqlite3 and OS errors leave as JournalFull (no space; nothing of the transaction was kept, the next
     try may succeed) or JournalError (damaged, locked, of another version). A file that is found damaged when
-    it is opened is put aside and salvaged. `reserve` are octets of disk kept for hard times.
+    it is opened is put aside and salvaged. `reserve` are octets of disk kept for hard times, `gateway` is whose
+    journal it is ("": nobody asks).
     """
 
-    def __init__(self, path: Path, reserve: int = 0) -> None:
+    def __init__(self, path: Path, *, now: datetime, gateway: str = "", reserve: int = 0) -> None:
         self._path = path
+        self._now, self._gateway = now, gateway
         self._lock = lock_file(path)
+        self._beside = Beside(path)
         self.reserve = Reserve(path, reserve)
         try:
             with translated(path):
@@ -98,17 +104,28 @@ class JournalStore:
             self._db, salvage = open_or_salvage(self._path)
             try:
                 self._load()
-                self.opened = Opened(begin_generation(self._db, self._path, self.last_seq), salvage)
+                begun = begin_generation(
+                    self._db,
+                    self._beside,
+                    last_seq=self.last_seq,
+                    gateway=self._gateway,
+                    place=str(os.fstat(self._lock.fileno()).st_ctime_ns),
+                    now=self._now,
+                )
+                self.opened = Opened(begun, salvage)
                 self._load()
             except BaseException:
                 self._db.close()
                 raise
-        self.generation: Generation = self.opened.begun.generation
+        self._begin(self.opened.begun)
         self.watch = FileWatch(self._path)
+
+    def _begin(self, begun: Begun) -> None:
+        self.begun, self.uuid = begun, begun.journal
+        self.former: tuple[Former, ...] = former(self._db)
 
     def _load(self) -> None:
         meta = dict(self._db.execute("select key, value from meta"))
-        self.uuid = str(meta["uuid"])
         low, high = self._db.execute("select min(seq), max(seq) from entry").fetchone()
         self.last_seq: int = max(int(meta["trimmed"]), high or 0)
         self.first_seq: int = low or self.last_seq + 1
@@ -123,7 +140,8 @@ class JournalStore:
     def close(self) -> None:
         """Close the file and let go of its lock."""
         with contextlib.suppress(JournalError):
-            self.note_generation()
+            self.sync_generation()
+        self._beside.close()
         with translated(self._path):
             self._db.close()
         self._lock.close()
@@ -142,15 +160,20 @@ class JournalStore:
                 raise
             self.captures.committed()
 
-    def note_generation(self) -> None:
-        """Write beside the journal how far it has come, so that an older copy of this run is recognised."""
-        if self.generation.seq == self.last_seq:
-            return
-        now = self.generation
-        fresh = Generation(now.journal, now.counter, now.nonce, self.last_seq)
+    def sync_generation(self) -> None:
+        """Make durable what stands beside the journal of how far it has come."""
         with translated(self._path):
-            write_generation(self._path, fresh)
-        self.generation = fresh
+            self._beside.sync()
+
+    def begin_anew(self, heard: Generation, why: str, now: datetime) -> None:
+        """Go on under another uuid: a peer proved another life of this journal."""
+        with translated(self._path):
+            begun = begin_anew(
+                self._db, self._beside, self.begun, last_seq=self.last_seq, above=heard, why=why, now=now
+            )
+        self._begin(begun)
+        for name in [name for name in self.cursors if name.startswith("@")]:
+            del self.cursors[name], self.moved_at[name]
 
     # -- appending
 
@@ -169,7 +192,9 @@ class JournalStore:
                 self._db.execute("insert or replace into cursor values (?, ?, ?)", (name, cursor, at))
         self.cursors.update(cursors)
         self.moved_at.update(dict.fromkeys(cursors, at))
-        self.last_seq = seq  # first_seq needs no change: in an empty journal it is last_seq + 1
+        if seq != self.last_seq:
+            self.last_seq = seq  # first_seq needs no change: in an empty journal it is last_seq + 1
+            self._beside.note(seq)
         return done
 
     def _entries(self, batches: Sequence[JournalBatch], done: Applied, now: datetime) -> int:

@@ -12,10 +12,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.board import Board
 from gateway.edge.journal.disk import reserve_octets
 from gateway.edge.journal.entry import Entry, JournalBatch, RefusedEntry, SeqRange
 from gateway.edge.journal.file import JournalDamaged, mark_suspect
+from gateway.edge.journal.generation import contradiction
 from gateway.edge.journal.housekeeping import Housekeeping, acknowledged
 from gateway.edge.journal.letters import tombstone
 from gateway.edge.journal.limits import JournalLimits, JournalStatistics
@@ -65,9 +67,11 @@ class JournalWriter:
         *,
         clock: Clock,
         limits: JournalLimits,
+        gateway: str,
         on_commit: Callable[[list[Entry]], None],
     ) -> None:
         self._path = path
+        self._gateway = gateway
         self._clock = clock
         self._limits = limits
         self._on_commit = on_commit
@@ -93,7 +97,6 @@ class JournalWriter:
         self._thread = threading.Thread(target=self._run, name=f"journal {path.name}", daemon=True)
         self.last_seq = 0
         self.first_seq = 1
-        self.uuid = ""
         self.store: JournalStore
 
     # -- on the event loop
@@ -163,6 +166,24 @@ class JournalWriter:
         await self.call(bury)
         return made
 
+    async def heard(self, generation: Generation, seq: int) -> bool:
+        """Take a peer's proof of a generation of this journal; return whether it goes on under another uuid."""
+        if contradiction(self.store.begun, generation, seq) is None:
+            return False
+
+        def begin_anew(store: JournalStore) -> None:
+            why = contradiction(store.begun, generation, seq)
+            if why is None:
+                return
+            with self._mutex:  # what consumers have of the former uuid counts no more
+                for name in [name for name in self._moves if name.startswith("@")]:
+                    del self._moves[name]
+            store.begin_anew(generation, why, self._clock.now())
+            self._house.tell_another_name(store.begun)
+
+        await self.call(begin_anew)
+        return True
+
     def cursors(self) -> dict[str, int]:
         """Return the sinks' cursors with the moves that are not durable yet."""
         with self._mutex:
@@ -190,7 +211,7 @@ class JournalWriter:
         consumers = self.consumers()
         return replace(
             self._board.now,
-            uuid=self.uuid,
+            uuid=self.store.uuid,
             last_seq=self.last_seq,
             first_seq=self.first_seq,
             cursors=self.cursors(),
@@ -205,8 +226,12 @@ class JournalWriter:
     def _run(self) -> None:
         try:
             limits = self._limits
-            self.store = JournalStore(self._path, reserve_octets(limits.max_bytes) if limits.reserve else 0)
-            self.uuid = self.store.uuid
+            self.store = JournalStore(
+                self._path,
+                now=self._clock.now(),
+                gateway=self._gateway,
+                reserve=reserve_octets(limits.max_bytes) if limits.reserve else 0,
+            )
             self._house = Housekeeping(
                 self._path,
                 self.store,

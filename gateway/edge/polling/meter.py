@@ -274,10 +274,14 @@ class MeterPoll:
 
     @property
     def told(self) -> str:
-        """Its health in one word, as the status tells it: new, ok, or the stable code of what is wrong."""
+        """Its health in one word, as the status tells it: new, ok, or the stable code of what is wrong.
+
+        `meter_clock` is told by a gateway that knows the time, of a meter that has no other fault.
+        """
         if self.state is PollState.NEW:
             return "new"
-        return health_code(self.error) or "ok"
+        doubtful = "meter_clock" if self._clock_trusted is False else "ok"
+        return health_code(self.error) or doubtful
 
     def health(self) -> MeterHealth:
         """Return the meter's health, frozen."""

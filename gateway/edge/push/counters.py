@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from gateway.errors import JournalError
 
@@ -42,6 +43,15 @@ class PushCounters:
         """Note that `counter` was taken from `sender`; in memory until `save`."""
         self._last[sender] = self._unsaved[sender] = counter
 
+    def forget(self, sender: str) -> None:
+        """Take the next push of `sender` whatever its counter; durable on return. JournalError when it fails."""
+        self._last.pop(sender, None)
+        self._unsaved.pop(sender, None)
+        try:
+            self._db.execute("delete from pushed where sender = ?", (sender,))
+        except sqlite3.Error as error:
+            raise JournalError(f"the push counters {self._path} cannot be written: {error}") from error
+
     async def save(self) -> None:
         """Make what was noted durable. Cancelling leaves it to the next call."""
         async with self._saving:
@@ -70,3 +80,14 @@ class PushCounters:
             with suppress(sqlite3.Error):
                 self._db.execute("rollback")
             raise JournalError(f"the push counters {self._path} cannot be written: {error}") from error
+
+
+def load_push_counters(path: Path) -> dict[str, int]:
+    """Return the counters by sender, without owning the file; JournalError when it cannot be read."""
+    if not path.exists():
+        return {}
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
+            return dict(db.execute("select sender, counter from pushed"))
+    except sqlite3.Error as error:
+        raise JournalError(f"the push counters {path} cannot be read: {error}") from error

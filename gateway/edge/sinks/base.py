@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
+from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.entry import Entry
+from gateway.edge.journal.generation import Former
 
 MQTT_SINK = "mqtt"
 """Name of the cursor of what the broker has taken: what consumers can have."""
@@ -16,7 +18,15 @@ class JournalReader(Protocol):
 
     @property
     def uuid(self) -> str:
-        """The journal's name for ever."""
+        """The journal's name; another one when it was set back."""
+
+    @property
+    def generation(self) -> Generation:
+        """The generation of this run."""
+
+    @property
+    def former(self) -> tuple[Former, ...]:
+        """Where former runs and uuids ended, newest first."""
 
     @property
     def first_seq(self) -> int:
@@ -37,6 +47,9 @@ class JournalReader(Protocol):
 
     async def consumer_ack(self, consumer: str, seq: int) -> None:
         """Note that a consumer stored everything up to `seq`; it counts up to what was sent."""
+
+    async def heard(self, generation: Generation, seq: int) -> bool:
+        """Take a peer's proof of a generation of this journal; return whether it goes on under another uuid."""
 
     def note_sent(self, sink: str, seq: int) -> None:
         """Note that entries up to `seq` were handed to the sink's peer."""

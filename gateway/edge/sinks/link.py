@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from gateway.contract.envelope import parse
-from gateway.contract.messages import Ack, ReplayRequest, StatusRequest
+from gateway.contract.messages import Ack, ReplayRequest, Status, StatusRequest
 from gateway.contract.topics import TopicKind, TopicName, Topics, gateway_name
 from gateway.edge.sinks.base import JournalReader
 from gateway.edge.sinks.batching import BatchLimits
@@ -16,6 +16,7 @@ from gateway.edge.sinks.part_requests import PartRequests
 from gateway.edge.sinks.replays import ReplayQueue
 from gateway.edge.sinks.tasks import first_ended
 from gateway.edge.sinks.time_requests import TimeRequests
+from gateway.edge.sinks.twins import TwinWatch
 from gateway.errors import ContractError, GatewayError
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection
@@ -44,7 +45,9 @@ class LinkStatistics:
 
 
 class EdgeLink:
-    """Listens on the sink's connection to `{gateway}/acks`, `replay`, `directory`, `status/request` and `orders`.
+    """Listens on the sink's connection to `{gateway}/acks`, `replay`, `directory`, `status/request`, `orders`.
+
+    It also hears its own `status`, on which another edge of its name would speak (`TwinWatch`).
 
     `on_order` gets the octets of an order's message; `time` asks for central's where our clock is judged.
     `ack_consumers`: whose acknowledgements count, nobody else's. A message that cannot be taken is counted
@@ -77,7 +80,13 @@ class EdgeLink:
             on_sent=lambda entries: self._count(replayed=entries),
             on_refused=self._refused,
         )
+        self._twins = TwinWatch()
         self._statistics = LinkStatistics()
+
+    @property
+    def twin_fault(self) -> str | None:
+        """What to do about another edge under our name; None where there is none."""
+        return self._twins.fault
 
     @property
     def directory_version(self) -> int:
@@ -107,7 +116,8 @@ class EdgeLink:
             names.append(self._topics.time(self._gateway))
         if self._on_status_request is not None:
             names.append(self._topics.status_request(self._gateway))
-        await connection.subscribe(*names)
+        self._twins.connected(journal)
+        await connection.subscribe(*names, self._topics.status(self._gateway))
         await first_ended(
             self._listen(connection, journal),
             self._replays.send(connection, journal),
@@ -136,6 +146,9 @@ class EdgeLink:
         elif name.kind is TopicKind.DIRECTORY:
             await self._directory.take(message.payload)
             self._count(directory_parts=1)
+        elif name.kind is TopicKind.STATUS:
+            status = parse(message.payload, Status).data
+            await self._twins.heard(status, retained=message.retained, journal=journal)
         elif name.kind is TopicKind.TIME and self._time is not None:
             self._time.take(message.payload)
         elif name.kind is TopicKind.STATUS_REQUEST and self._on_status_request is not None:

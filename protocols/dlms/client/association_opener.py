@@ -20,6 +20,7 @@ from protocols.dlms.security import suites
 from protocols.dlms.security.suites import Keys
 from protocols.errors import (
     AssociationRefused,
+    CounterNotBelieved,
     InvocationCounterRefused,
     MeterConfigError,
     MeterProtocolError,
@@ -47,6 +48,9 @@ class AssociationOpener:
     a refusal: that is repeated when the counter explains it, and only then, since a wrong password that is
     tried again may lock us out. A meter that does not show its counter is met with ours alone. `on_push` is
     given what the meter sends unasked meanwhile.
+
+    What the meter shows, or names in a refusal, proves nothing: it is believed as far as the counter store does.
+    Beyond that ours is tried, and where it is refused somebody must look.
     """
 
     def __init__(
@@ -61,10 +65,13 @@ class AssociationOpener:
         self._counters = counters
         self._on_push = on_push
         self._counter_object = counter_object(settings)
+        keys = association.keys
+        self._key = None if keys is None else counter_key(keys, association.system_title)
         self._uses_counter = association.ciphered or association.auth is Auth.HLS_GMAC
         self._least_counter = 0
         self._shown_counter: int | None = None
         self._used_counter = -1
+        self._doubted: int | None = None
         self._line_dirty = False  # an association was cut short: its answer may still come
 
     async def open(self, lease: LineLease) -> Exchange:
@@ -80,7 +87,10 @@ class AssociationOpener:
         try:
             return await self._associate(lease)
         except (AssociationRefused, SecurityFailure) as error:
-            if not (self._uses_counter and await self._counter_was_behind(lease, error)):
+            behind = self._uses_counter and await self._counter_was_behind(lease, error)
+            if self._doubted is not None:
+                raise CounterNotBelieved(told=self._doubted, own=self._used_counter) from error
+            if not behind:
                 raise self._with_counter_object(error) from error
         try:
             return await self._associate(lease)
@@ -90,16 +100,17 @@ class AssociationOpener:
     # invocation counters
 
     def _next_counter(self) -> int:
-        keys = self._association.keys
-        if keys is None:
+        if self._key is None:
             return 0
-        key = counter_key(keys, self._association.system_title)
-        self._used_counter = self._counters.next(key, at_least=self._least_counter)
+        self._used_counter = self._counters.next(self._key, at_least=self._least_counter)
         return self._used_counter
 
     def _raise_counter_above(self, last: int | None) -> None:
-        """Use counters above the meter's last; SecurityFailure when few are left."""
-        if last is None:
+        """Use counters above the meter's last where it is believed; SecurityFailure when few are left."""
+        if last is None or self._key is None:
+            return
+        self._doubted = None if self._counters.believes(self._key, last) else last
+        if self._doubted is not None:
             return
         if last + 1 > suites.MAX_COUNTER - COUNTER_RESERVE:
             raise SecurityFailure(
@@ -125,6 +136,8 @@ class AssociationOpener:
         if last is None:
             return False
         self._raise_counter_above(last)
+        if self._doubted is not None:
+            return False
         # a meter that took our counter and refused for another reason shows just that counter
         return last >= used if isinstance(error, InvocationCounterRefused) else last > used
 
@@ -169,6 +182,12 @@ class AssociationOpener:
 
     # associations
 
+    @property
+    def _proves_key(self) -> bool:
+        """Whether an association that stands means that the meter holds the key: its answer had a tag."""
+        association = self._association
+        return association.auth is Auth.HLS_GMAC or (association.ciphered and not association.accept_plain)
+
     async def _associate(self, lease: LineLease) -> Exchange:
         client = self._settings.client
         connection = ClientConnection(link_of(self._settings, client), self._association, self._next_counter)
@@ -182,6 +201,8 @@ class AssociationOpener:
             if isinstance(error, MeterSilent | MeterRefused):
                 raise refusal_hints.explained(error, unlinked, self._settings, client) from error
             raise
+        if self._key is not None and self._proves_key:
+            self._counters.confirm(self._key, self._used_counter)
         return exchange
 
     def _exchange(self, io: LineIO, connection: ClientConnection) -> Exchange:

@@ -35,7 +35,7 @@ def busy_housekeeping(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Iterator[JournalStore]:
-    made = JournalStore(tmp_path / "j.db")
+    made = JournalStore(tmp_path / "j.db", now=T0)
     yield made
     made.close()
 
@@ -118,7 +118,7 @@ def test_an_open_gap_and_a_watermark_that_stands_still_hold_the_list(file: Journ
 def test_the_list_against_a_model_never_delivers_twice(tmp_path: Path, seed: int) -> None:
     """Random rows, repeats, revisions, old pushes, clock set-backs, forgetting at any pressure, restarts."""
     chance = random.Random(seed)
-    file = JournalStore(tmp_path / "j.db")
+    file = JournalStore(tmp_path / "j.db", now=T0)
     seen: dict[str, set[bytes]] = {}
     now, refused, journaled = T0, 0, 0
     for _ in range(250):
@@ -147,7 +147,7 @@ def test_the_list_against_a_model_never_delivers_twice(tmp_path: Path, seed: int
         assert all(len(spans) <= captures.MAX_SPANS for spans in file.captures._spans.values())
         if chance.random() < 0.1:
             file.close()
-            file = JournalStore(tmp_path / "j.db")
+            file = JournalStore(tmp_path / "j.db", now=T0)
         assert file._db.execute("select count(*) from capture").fetchone()[0] == file.captures.count
     assert refused > 0
     assert journaled > 200

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.edge.push.intake import PushIntake
 from gateway.edge.push.layouts import LEARN_AGAIN, PushLayouts
+from gateway.edge.stamping.clocks import MeterEvidence
 from protocols.clock import SystemClock
 from protocols.dlms.data import cosem_time
 from protocols.dlms.push.body import ALERT_SETUP, Alert, PushBody, PushedCells
@@ -47,10 +48,10 @@ class Parts:
         return self.verdict
 
     async def append(
-        self, meter: str, rows: Sequence[ReadingSet], *, clock_trusted: bool, revise: bool
+        self, meter: str, rows: Sequence[ReadingSet], *, clock: MeterEvidence, revise: bool
     ) -> int:
         assert not revise
-        self.trusted.append(clock_trusted)
+        self.trusted.append(clock.trusted)
         return len(rows)
 
     def read_soon(self, meter: str, profile: object) -> bool:

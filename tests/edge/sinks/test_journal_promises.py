@@ -116,3 +116,41 @@ async def test_an_entry_that_is_refused_when_it_is_replayed_lets_the_count_go_on
             await acknowledged(journal, 3)
             assert ledger.counts().captures == 2
     await journal.close()
+
+
+@pytest.mark.mosquitto
+async def test_an_edge_restored_with_the_broker_away_and_its_store_lost_loses_nothing(tmp_path: Path) -> None:
+    """The restored edge gives the numbers of 53 entries again, to other readings: central must not mix them up."""
+    folder, backup = tmp_path / "edge", tmp_path / "backup"
+    folder.mkdir()
+
+    async def opened() -> Journal:
+        return await Journal.open(folder / "journal.db", clock=SystemClock(), limits=LIMITS, gateway="edge-1")
+
+    journal = await opened()
+    await append(journal, 0, 40)
+    await journal._writer.call(lambda store: store.checkpoint())
+    shutil.copytree(folder, backup)
+    with Mosquitto(tmp_path / "m1") as broker:
+        edge = HonestEdge(broker, journal, tmp_path / "link")
+        async with running(edge.sink, journal), central_with(broker, tmp_path / "ledger.db"):
+            await append(journal, 40, 53)
+            await acknowledged(journal, 93)
+    was = journal.uuid
+    await journal.close()
+    shutil.rmtree(folder)
+    shutil.copytree(backup, folder)
+    journal = await opened()
+    assert journal.uuid != was
+    await append(journal, 200, 53)
+    with Mosquitto(tmp_path / "m2") as broker:  # takes them, and dies with all that it had
+        edge = HonestEdge(broker, journal, tmp_path / "link")
+        async with running(edge.sink, journal):
+            await until(lambda: journal.statistics().backlog("mqtt") == 0)
+    with Mosquitto(tmp_path / "m3") as broker:
+        edge = HonestEdge(broker, journal, tmp_path / "link")
+        async with running(edge.sink, journal), central_with(broker, tmp_path / "ledger.db") as ledger:
+            await acknowledged(journal, 93)
+            assert ledger.counts().captures == 146
+            assert ledger.journals.lost() == []
+    await journal.close()

@@ -92,6 +92,7 @@ class Edge:
             online=True,
             version="0.1.0",
             journal=self.journal.uuid,
+            generation=self.journal.generation,
             first_seq=self.journal.first_seq,
             last_seq=self.journal.last_seq,
             at=datetime.now(UTC),

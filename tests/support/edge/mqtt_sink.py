@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from gateway.backoff import Backoff
 from gateway.contract.messages import Status
+from gateway.contract.messages.generation import NO_GENERATION
 from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.mqtt.connection import MqttSettings
@@ -29,6 +30,7 @@ def status_of(journal: Journal | None = None) -> Status:
         online=True,
         version="0.1.0",
         journal=journal.uuid if journal else "none",
+        generation=journal.generation if journal else NO_GENERATION,
         last_seq=journal.last_seq if journal else 0,
         at=datetime.now(UTC),
     )

@@ -303,10 +303,17 @@ def status(ledger: Ledger) -> None:
             detail="no answer from /dev/ttyUSB1",
         ),
     )
-    silent = MeterStatus(meter="GEN:10000098", health="meter_silent", detail="no answer in 3 tries")
-    tell_status(ledger, told, lines, [silent], received=NOW)
+    unwell = [
+        MeterStatus(
+            meter="GEN:10000098", line="tcp-dlms", health="meter_silent", detail="no answer in 3 tries"
+        ),
+        MeterStatus(meter="GEN:10000006", line="tcp-dlms", health="meter_clock"),
+        MeterStatus(meter="GEN:10000007", line="tcp-dlms", health="identity_mismatch"),
+    ]
+    tell_status(ledger, told, lines, unwell, received=NOW)
     gone = told.model_copy(update={"gateway": "edge-2", "online": False, "at": NOW - timedelta(minutes=50)})
-    tell_status(ledger, gone, lines, received=NOW)
+    tell_status(ledger, gone, lines, received=NOW - timedelta(minutes=50))
+    ledger.alive.leave(NOW, connected=True, fault=None)
 
 
 def move_in(directory: DirectoryStore) -> None:

@@ -21,6 +21,7 @@ from protocols.dlms.security.suites import MAX_COUNTER
 from protocols.dlms.server.model import AccessDenied, AssociationPolicy
 from protocols.errors import (
     AssociationRefused,
+    CounterNotBelieved,
     InvocationCounterRefused,
     LineError,
     MeterConfigError,
@@ -28,7 +29,7 @@ from protocols.errors import (
     MeterSilent,
     SecurityFailure,
 )
-from protocols.meters.counters import FileCounters
+from protocols.meters.counters import MAX_FIRST, MAX_JUMP, FileCounters
 from protocols.reading import RelayState
 from protocols.session import Auth, DlmsSettings
 from tests.support.dlms.bench import POLICIES, SmallMeter
@@ -138,8 +139,51 @@ async def test_a_wrong_password_is_not_tried_twice() -> None:
 async def test_a_counter_near_its_end_is_a_security_failure() -> None:
     meter = CounterMeter(POLICIES["hls2"][0])
     meter.shown = lambda asked: MAX_COUNTER - 10
+    s = meter_site(meter, "hls2")
+    s.counters.believes = lambda key, told: True  # type: ignore[method-assign]
     with pytest.raises(SecurityFailure, match="keys must be changed"):
-        await opens(meter_site(meter, "hls2"))
+        await opens(s)
+
+
+@pytest.mark.parametrize("told", [MAX_COUNTER - 5000, MAX_FIRST + 1])
+async def test_one_meter_that_lies_moves_no_counter_and_is_read_with_ours(told: int) -> None:
+    """Whoever stands on the line can answer the public client: one read moved a whole lot's key to its end."""
+    meter = CounterMeter(POLICIES["hls2"][0])
+    meter.shown = lambda asked: told
+    s = meter_site(meter, "hls2")
+    await opens(s)
+    assert max(s.counters.given) < 100
+    await opens(s)
+    assert max(s.counters.given) < 200
+
+
+@pytest.mark.parametrize("public", [True, False])
+async def test_a_far_counter_with_a_refusal_is_not_believed_and_told(public: bool) -> None:
+    """A refusal has no tag: whoever sent it may have made the number up, too."""
+    meter = CounterMeter(POLICIES["hls2"][0], public=public)
+    meter.counters[48] = MAX_FIRST + 4090
+    s = meter_site(meter, "hls2")
+    with pytest.raises(CounterNotBelieved, match=rf"counters reset METER --to {MAX_FIRST + 4091}") as caught:
+        await opens(s)
+    assert caught.value.told == MAX_FIRST + 4090
+    assert max(s.counters.given) < 10, "nothing was moved"
+
+
+async def test_jumps_add_up_to_no_more_than_one_until_the_meter_has_proved_the_key() -> None:
+    meter = CounterMeter(POLICIES["hls2"][0])
+    meter.counters[48] = MAX_FIRST - 10
+    s = meter_site(meter, "hls2")
+    await opens(s, counter_object="0.0.43.1.3.255")
+    assert min(s.counters.confirmed.values()) > MAX_FIRST - 10, "its answers had tags"
+    meter.counters[48] += MAX_JUMP - 100
+    await opens(s)
+    used = max(s.counters.given)
+    meter.shown = lambda asked: used + MAX_JUMP + asked * 1000
+    meter.policies[48] = AssociationPolicy(auth=Auth.LLS, secret=b"unknown!")
+    for _ in range(3):
+        with pytest.raises((AssociationRefused, SecurityFailure)):
+            await opens(s)
+    assert max(s.counters.given) < used + 50
 
 
 def test_counter_objects_by_setting() -> None:
@@ -184,6 +228,12 @@ async def _over_crashes(path: Path, steps: list[str | int]) -> None:
             given = store.next(key, at_least)
             seen.append(given)
             return given
+
+        def believes(self, key: str, told: int) -> bool:
+            return store.believes(key, told)
+
+        def confirm(self, key: str, counter: int) -> None:
+            store.confirm(key, counter)
 
     s = meter_site(meter, "gmac")
     s.counters = Watched()  # type: ignore[assignment]

@@ -1,0 +1,251 @@
+"""The operator's overview: every gateway, line and meter is looked at, in a fixed number of statements."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from gateway.central.ledger.ledger import Ledger
+from gateway.central.ledger.records import CentralSign, LineHealth
+from gateway.central.portal import issues, values
+from gateway.central.portal.account_captures import SNAPSHOTS
+from gateway.central.portal.authority_issues import authority_issues
+from gateway.central.portal.fleet import FORGET_AFTER, WELL, MeterFact, fleet
+from gateway.central.portal.view_models import (
+    CentralRow,
+    CentralState,
+    ContactState,
+    GatewayRow,
+    Issue,
+    LineRow,
+    MeterChoice,
+    MeterRow,
+    Overview,
+)
+from gateway.contract.messages import Capture, Status
+from mapping.snapshot import DirectorySnapshot
+
+ONLINE_FOR = timedelta(seconds=90)
+"""A gateway says each half minute that it is there: after three that did not come it is not online."""
+CENTRAL_ALIVE_FOR = timedelta(seconds=45)
+"""Central leaves a sign of life each quarter minute."""
+METERS_ON_A_PAGE = 100
+LINES_SHOWN = 200
+TELL_LOST_FOR = timedelta(days=30)
+"""Entries that are lost for ever stay among the issues for so long; `meter-gateway missing` lists them all."""
+
+T = TypeVar("T")
+
+
+class OperatorOverview:
+    """Reads the ledger at `now`. `wall` is the machine's time, by which it is judged who is alive."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        snapshot: DirectorySnapshot,
+        *,
+        now: datetime,
+        wall: datetime,
+        silent_after: timedelta,
+        protocol_of: Callable[[str], str | None],
+    ) -> None:
+        self._ledger = ledger
+        self._snapshot = snapshot
+        self._now = now
+        self._wall = wall
+        self._silent_after = silent_after
+        self._protocol_of = protocol_of
+
+    def read(self, choice: MeterChoice) -> Overview:
+        """Return the picture, with one page of the chosen meters."""
+        ledger = self._ledger
+        central = self._central(ledger.alive.read())
+        allocated = {one.meter: one.gateway for one in ledger.allocations.current()}
+        told = self._gateways(central, Counter(allocated.values()))
+        online = frozenset(row.gateway for row, _ in told if row.online)
+        down = [line for line in ledger.statuses.lines(state="down") if line.gateway in online]
+        facts = list(
+            fleet(
+                ledger.statuses.meters(),
+                ledger.heard.all(),
+                allocated,
+                self._snapshot,
+                online=online,
+                now=self._now,
+                silent_after=self._silent_after,
+            )
+        )
+        faults = issues.MeterFaults(
+            facts,
+            dark=frozenset(row.gateway for row, _ in told if row.online is False),
+            down=frozenset((line.gateway, line.line) for line in down),
+            deaf=central.state is not CentralState.HEARS,
+        )
+        chosen = _chosen(faults.unwell if choice.unwell else facts, choice.find)
+        pages = max(1, -(-len(chosen) // METERS_ON_A_PAGE))
+        page = min(max(choice.page, 1), pages)
+        shown = chosen[(page - 1) * METERS_ON_A_PAGE : page * METERS_ON_A_PAGE]
+        counts = ledger.counts()
+        lines, lines_total = ledger.statuses.first_lines(LINES_SHOWN)
+        found = [
+            *issues.central_issues(central, faults.behind_central),
+            *(
+                issue
+                for row, status in told
+                for issue in issues.gateway_issues(row, status, faults.behind_gateway[row.gateway])
+            ),
+            *issues.line_issues(down, faults.behind_line),
+            *faults.issues(),
+            *self._ledger_issues(facts, online, counts.dead_letters),
+        ]
+        return Overview(
+            now=self._now,
+            directory_version=self._snapshot.version,
+            central=central,
+            gateways=tuple(row for row, _ in told),
+            lines=tuple(_line_row(line, online) for line in lines),
+            lines_total=lines_total,
+            meters=tuple(self._meter_rows(shown)),
+            choice=MeterChoice(page=page, unwell=choice.unwell, find=choice.find),
+            found=len(chosen),
+            pages=pages,
+            meters_total=len(facts),
+            expected=sum(fact.role != "stock" and not fact.removed for fact in facts),
+            heard=sum(
+                fact.state is ContactState.HEARD and fact.role != "stock" and not fact.removed
+                for fact in facts
+            ),
+            issues=issues.sorted_issues(found, self._now),
+            captures=counts.captures,
+            unattributed=counts.unattributed,
+            open_gaps=counts.open_gaps,
+            stale_after=self._silent_after,
+        )
+
+    def _central(self, sign: CentralSign | None) -> CentralRow:
+        if sign is None:
+            return CentralRow(state=CentralState.SILENT, since=None, fault="")
+        fault = sign.fault or ""
+        if self._wall - sign.at > CENTRAL_ALIVE_FOR:
+            return CentralRow(state=CentralState.SILENT, since=self._shown(sign.at), fault=fault)
+        if sign.heard_broker_at != sign.at:
+            heard = None if sign.heard_broker_at is None else self._shown(sign.heard_broker_at)
+            return CentralRow(state=CentralState.DEAF, since=heard, fault=fault)
+        return CentralRow(state=CentralState.HEARS, since=None, fault=fault)
+
+    def _shown(self, at: datetime) -> datetime:
+        """Return an instant of the machine's time in the time that is shown (they differ in a simulation)."""
+        return self._now - (self._wall - at)
+
+    def _gateways(self, central: CentralRow, meters: Counter[str]) -> list[tuple[GatewayRow, Status]]:
+        """Return the gateways that are or should be there: no visit that is over, no box that was taken away."""
+        found = []
+        for stored in self._ledger.statuses.all():
+            try:
+                status = Status.model_validate_json(stored.body)
+            except ValidationError:
+                continue
+            age = self._wall - stored.received_at
+            fresh = status.online and age <= ONLINE_FOR
+            over = status.role == "visit" and not fresh and not status.backlog
+            gone = age > FORGET_AFTER and not meters[status.gateway] and not status.backlog
+            if not over and not gone:
+                hears = central.state is CentralState.HEARS
+                found.append(
+                    (_gateway_row(status, fresh if hears else None, self._shown(stored.received_at)), status)
+                )
+        return found
+
+    def _ledger_issues(
+        self, facts: Sequence[MeterFact], online: frozenset[str], letters: int
+    ) -> Iterable[Issue]:
+        ledger = self._ledger
+        named = {fact.meter for fact in facts if fact.code in ("meter_clock", "identity_mismatch")}
+        yield from issues.unattributed_issues(ledger.unattributed.causes(), named)
+        yield from issues.gap_issues(ledger.gaps.causes(issues.METERS_NAMED))
+        yield from issues.journal_issues(ledger.journals.faults(self._now - TELL_LOST_FOR))
+        yield from authority_issues(
+            ledger.allocations.claims(), ledger.quarantine.groups(), ledger.quarantine.full()
+        )
+        yield from issues.behind_issues(ledger.statuses.behind(), online)
+        yield from issues.dead_letter_issues(letters)
+
+    def _meter_rows(self, facts: Sequence[MeterFact]) -> Iterable[MeterRow]:
+        latest = self._ledger.captures.latest([fact.meter for fact in facts], (*SNAPSHOTS, "block_load"))
+        for fact in facts:
+            captures = [stored.message for stored in latest[fact.meter].values()]
+            captures.sort(key=lambda capture: capture.at, reverse=True)
+            yield self._meter_row(fact, captures)
+
+    def _meter_row(self, fact: MeterFact, captures: Sequence[Capture]) -> MeterRow:
+        """Make a meter's row from its latest capture of each profile, newest first."""
+        found = self._snapshot.attributions(fact.meter, None, self._now)
+        account = found.accounts[0] if found.accounts else None
+        energy, energy_at = _newest(captures, values.energy)
+        balance, balance_at = _newest(captures, values.rupees)
+        relay, relay_at = _newest(captures, values.relay)
+        return MeterRow(
+            meter=fact.meter,
+            protocol=self._protocol_of(fact.meter),
+            role=fact.role,
+            account_number=account.account_number if account else None,
+            legacy_number=account.legacy_number if account else None,
+            reason=found.reason.value if found.reason else None,
+            state=fact.state,
+            last_at=fact.heard_at,
+            energy_kwh=energy,
+            balance=balance,
+            relay=relay,
+            gateway=fact.gateway,
+            energy_at=energy_at,
+            balance_at=balance_at,
+            relay_at=relay_at,
+        )
+
+
+def _newest(
+    captures: Sequence[Capture], value: Callable[[Capture], T | None]
+) -> tuple[T | None, datetime | None]:
+    """Return the newest value that there is, and when it was true."""
+    return next(
+        ((found, capture.at) for capture in captures if (found := value(capture)) is not None), (None, None)
+    )
+
+
+def _chosen(facts: Sequence[MeterFact], find: str) -> Sequence[MeterFact]:
+    wanted = find.strip().casefold()
+    if not wanted:
+        return facts
+    return [fact for fact in facts if wanted in fact.meter.casefold() or wanted in fact.gateway.casefold()]
+
+
+def _gateway_row(status: Status, online: bool | None, heard_at: datetime) -> GatewayRow:
+    return GatewayRow(
+        gateway=status.gateway,
+        online=online,
+        heard_at=heard_at,
+        version=status.version,
+        last_seq=status.last_seq,
+        backlog=status.backlog,
+        unattributed=status.unattributed,
+        clock_ok=status.clock.disciplined if online and status.clock is not None else None,
+        meters=sum(status.meters.values()) if online else None,
+        unwell=sum(n for health, n in status.meters.items() if health not in WELL) if online else None,
+    )
+
+
+def _line_row(line: LineHealth, online: frozenset[str]) -> LineRow:
+    fresh = line.gateway in online
+    return LineRow(
+        gateway=line.gateway,
+        line=line.line,
+        up=line.state != "down" if fresh else None,
+        state=line.state if fresh else "unknown",
+        since=line.since,
+        detail=line.detail or "",
+    )
