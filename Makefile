@@ -61,6 +61,7 @@ bench:
 	@$(SETUP) test
 	@$(SETUP) peers
 	@$(PY) bench/pipeline.py $(ARGS)
+	@$(PY) bench/edge.py $(ARGS)
 	@$(PY) bench/dlms.py $(ARGS)
 	@$(PY) bench/startup.py $(ARGS)
 

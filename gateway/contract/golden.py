@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from gateway.contract.envelope import DIRECTORY_TYPE, TIME_TYPE, wrap
+from gateway.contract.envelope import DIRECTORY_TYPE, TIME_TYPE, TYPE_OF, wrap
 from gateway.contract.golden_batches import AT, GATEWAY, GENERATION, JOURNAL, golden_batches
 from gateway.contract.messages import (
     Ack,
@@ -29,9 +29,9 @@ from gateway.contract.messages import (
     TimeRequest,
     TimeVerdict,
 )
-from gateway.contract.messages.generation import DirectoryVersion
+from gateway.contract.messages.generation import DirectoryVersion, Generation
 from gateway.contract.messages.texts import gateway_source
-from gateway.contract.signing import DIRECTORY_TYP, TIME_TYP, sign
+from gateway.contract.signing import ACK_TYP, DIRECTORY_TYP, TIME_TYP, sign
 
 RUN = "9f2c01ab"
 KEY = bytes(range(32))
@@ -83,7 +83,8 @@ def _single() -> dict[str, bytes]:
         "status-changes": (_changes(), f"{GATEWAY}/{RUN}/changes/4/1", edge),
         "status-listing": (_listing(), f"{GATEWAY}/{RUN}/changes/4/1", edge),
         "status-request": (StatusRequest(gateway=GATEWAY, at=AT), f"{GATEWAY}/status/request", central),
-        "ack": (Ack(journal=JOURNAL, seq=47, consumer="central"), f"{JOURNAL}/ack/47", central),
+        "ack": (_ack("billing"), f"{JOURNAL}/ack/47", billing),
+        "ack-of-central": (_signed(_ack("central")), f"{JOURNAL}/ack/47", central),
         "replay-request": (
             ReplayRequest(journal=JOURNAL, first=48, last=56, consumer="billing"),
             f"{JOURNAL}/replay/48-56",
@@ -100,11 +101,30 @@ def _single() -> dict[str, bytes]:
         ),
     }
     messages |= _times()
-    signed_types = {"directory-part": DIRECTORY_TYPE, "time-answer": TIME_TYPE}
+    signed_types = {
+        "directory-part": DIRECTORY_TYPE,
+        "time-answer": TIME_TYPE,
+        "ack-of-central": TYPE_OF[Ack],
+    }
     return {
         name: wrap(message, id=identity, source=source, time=AT, type=signed_types.get(name))
         for name, (message, identity, source) in messages.items()
     }
+
+
+def _ack(consumer: str) -> Ack:
+    return Ack(
+        journal=JOURNAL,
+        seq=47,
+        consumer=consumer,
+        ledger="5f0c1c3e-3d0e-4f0e-9a55-2f1d7c1f6a10",
+        ledger_generation=Generation(3, "9f2c01ab"),
+        issued_at=AT,
+    )
+
+
+def _signed(ack: Ack) -> Signed:
+    return Signed(jws=sign(ack.model_dump_json(exclude_none=True).encode(), key=KEY, typ=ACK_TYP))
 
 
 def _times() -> dict[str, tuple[Message, str, str]]:

@@ -1,4 +1,4 @@
-"""Signatures of directory parts and orders: compact JWS (RFC 7515), EdDSA with Ed25519 (RFC 8037).
+"""Signatures of what central says to edges: compact JWS (RFC 7515), EdDSA with Ed25519 (RFC 8037).
 
 A signature says for what it was made (`typ`), so that a signed directory never passes as an order.
 """
@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives.serialization import (
 from gateway.errors import ConfigError, ContractError
 
 DIRECTORY_TYP: Final = "directory+jws"
+ACK_TYP: Final = "ack+jws"
+REPLAY_TYP: Final = "replay+jws"
 ORDER_TYP: Final = "order+jws"
 TIME_TYP: Final = "time+jws"
 _RAW = 32
@@ -57,6 +59,11 @@ def public_key(octets: bytes) -> Ed25519PublicKey:
     return Ed25519PublicKey.from_public_bytes(_raw(octets, "verification key"))
 
 
+def verify_key_of(signing_key: bytes) -> bytes:
+    """Return the public key (32 raw octets) that belongs to a signing key; ConfigError as `private_key`."""
+    return private_key(signing_key).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
 def new_key_pair() -> tuple[bytes, bytes]:
     """Make a key: (private PEM, public PEM)."""
     key = Ed25519PrivateKey.generate()
@@ -70,7 +77,7 @@ def key_id(key: Ed25519PublicKey) -> str:
 
 
 def sign(payload: bytes, *, key: bytes, typ: str) -> str:
-    """Sign octets: compact JWS text. `key` as in `private_key`; `typ` is DIRECTORY_TYP or ORDER_TYP."""
+    """Sign octets: compact JWS text. `key` as in `private_key`; `typ` is one of the names above."""
     secret = private_key(key)
     headers = {"typ": typ, "kid": key_id(secret.public_key())}
     return jwt.PyJWS().encode(payload, secret, algorithm="EdDSA", headers=headers)

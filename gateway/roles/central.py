@@ -45,6 +45,7 @@ class CentralRole:
         self.central = Central(
             settings=settings,
             ledger=ledger,
+            signing_key=signing_key,
             clock=clock,
             password=password(config),
             directory=self.service,

@@ -20,6 +20,7 @@ from gateway.edge.polling.poller import Poller
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.push.counters import PushCounters
 from gateway.edge.push.layouts import PushLayouts
+from gateway.edge.sinks.acknowledgements import Acknowledgements
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
@@ -116,7 +117,9 @@ class EdgeRole:
             root=config.mqtt.root,
             directory=self._part_requests(config),
             on_status_request=lambda: self.sink.reporter.want_listing(),
-            ack_consumers=frozenset(config.journal.ack_consumers),
+            acknowledgements=Acknowledgements(
+                self._verify_keys(config), frozenset(config.journal.ack_consumers)
+            ),
             limits=_limits(config),
             time=self._time_requests(config),
         )
@@ -179,26 +182,27 @@ class EdgeRole:
         if self.follower is not None:
             self.follower.directory_changed(snapshot)
 
+    def _verify_keys(self, config: Config) -> tuple[bytes, ...]:
+        return tuple(map(self._secrets.secret, config.directory.verify_refs()))
+
     def _part_requests(self, config: Config) -> PartRequests:
-        ref = config.directory.verify_key_ref
-        keys = (self._secrets.secret(ref),) if ref else ()
         return PartRequests(
             config.gateway.name,
             root=config.mqtt.root,
-            stored=StoredPart(config.edge_folder, config.gateway.name, keys),
+            stored=StoredPart(config.edge_folder, config.gateway.name, self._verify_keys(config)),
             apply=self._take_directory,
             clock=self._clock,
         )
 
     def _time_requests(self, config: Config) -> TimeRequests | None:
         """Return who asks central for the time; nobody where the clock is not judged, or central cannot be."""
-        ref = config.directory.verify_key_ref
-        if ref is None or not isinstance(self._clock, EvidenceClock):
+        keys = self._verify_keys(config)
+        if not keys or not isinstance(self._clock, EvidenceClock):
             return None
         return TimeRequests(
             config.gateway.name,
             root=config.mqtt.root,
-            keys=(self._secrets.secret(ref),),
+            keys=keys,
             clock=self._clock,
             host=machine_name(),
         )

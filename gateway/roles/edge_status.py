@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway import __version__
+from gateway.contract.central_word import CENTRAL
 from gateway.contract.messages import Alarm, LineStatus, MeterStatus, Status
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.changes import Change, Subject
@@ -59,6 +60,7 @@ class EdgeStatus:
             lines=changes.counts(Subject.LINE),
             backlog=journal.backlog(MQTT),
             directory_version=self.link.directory_version,
+            acknowledged=self.journal.ack_proof(CENTRAL),
             clock=clock_status(self.clock),
             alarms=tuple(self._alarms()),
             at=now,

@@ -18,6 +18,7 @@ from gateway.contract.messages import Status, StatusRequest
 from gateway.contract.topics import Topics
 from gateway.mqtt.connection import MqttSettings, connect
 from tests.support.central.samples import NOW
+from tests.support.keys import PRIVATE
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import until
 
@@ -37,7 +38,7 @@ def settings(broker: Mosquitto, client_id: str, **more: object) -> MqttSettings:
 
 @asynccontextmanager
 async def running(broker: Mosquitto, ledger: Ledger, **more: object) -> AsyncIterator[Central]:
-    central = Central(settings=settings(broker, "central", **more), ledger=ledger)
+    central = Central(settings=settings(broker, "central", **more), ledger=ledger, signing_key=PRIVATE)
     task = asyncio.create_task(central.run())
     try:
         await until(lambda: central.statistics().connected or task.done())

@@ -25,6 +25,7 @@ from gateway.contract.topics import TopicKind, Topics
 from gateway.errors import ConfigError
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, octets, received
+from tests.support.keys import PRIVATE
 from tests.support.mosquitto import Mosquitto
 from tests.support.paths import ROOT
 from tests.support.waiting import until
@@ -240,7 +241,8 @@ async def running(broker: Mosquitto, ledger: Ledger) -> AsyncIterator[tuple[Cent
     def settings(client: str) -> MqttSettings:
         return MqttSettings(port=broker.port, client_id=client, root="meters", session_expiry=3600)
 
-    central = Central(settings=settings("central"), ledger=ledger, options=CentralOptions(ack_interval=0.05))
+    options = CentralOptions(ack_interval=0.05)
+    central = Central(settings=settings("central"), ledger=ledger, signing_key=PRIVATE, options=options)
     task = asyncio.create_task(central.run())
     try:
         await until(lambda: central.statistics().connected or task.done(), "central to connect")

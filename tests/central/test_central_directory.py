@@ -23,7 +23,6 @@ from gateway.contract.messages import (
     AttributionChanged,
     NamingChanged,
 )
-from gateway.contract.signing import new_key_pair
 from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from mapping.changes import Change, Install, MoveIn, MoveOut, Name
@@ -31,11 +30,11 @@ from mapping.directory import NumberKind, Role
 from mapping.errors import NumberRefused
 from mapping.store import DirectoryStore
 from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, octets, received, snapshot
+from tests.support.keys import PRIVATE
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import until
 
 TOPICS = Topics("test")
-PRIVATE, PUBLIC = new_key_pair()
 MOVED = T0 + 2 * DAY
 
 
@@ -98,6 +97,7 @@ async def serving(broker: Mosquitto, ledger: Ledger, store: DirectoryStore) -> A
     central = Central(
         settings=MqttSettings(port=broker.port, client_id="central", root="test"),
         ledger=ledger,
+        signing_key=PRIVATE,
         directory=directory,
         options=CentralOptions(ack_interval=0.05),
     )

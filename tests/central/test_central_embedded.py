@@ -7,12 +7,13 @@ from pathlib import Path
 
 from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ledger import Ledger
-from gateway.contract.envelope import parse
+from gateway.contract.central_word import parse_signed
 from gateway.contract.messages import Ack
 from gateway.contract.topics import Topics
 from gateway.demo.broker import embedded_broker
 from gateway.mqtt.connection import MqttSettings, connect
 from tests.support.central.samples import batch, capture, octets
+from tests.support.keys import PRIVATE, PUBLIC
 from tests.support.waiting import PATIENCE
 
 TOPICS = Topics("test")
@@ -22,7 +23,8 @@ async def test_stored_and_acknowledged_over_the_embedded_broker(tmp_path: Path) 
     ledger = Ledger(tmp_path / "ledger.db")
     async with embedded_broker() as port:
         settings = MqttSettings(port=port, client_id="central", root="test")
-        central = Central(settings=settings, ledger=ledger, options=CentralOptions(ack_interval=0.05))
+        options = CentralOptions(ack_interval=0.05)
+        central = Central(settings=settings, ledger=ledger, signing_key=PRIVATE, options=options)
         task = asyncio.create_task(central.run())
         async with asyncio.timeout(PATIENCE):
             while not central.statistics().connected:
@@ -33,7 +35,7 @@ async def test_stored_and_acknowledged_over_the_embedded_broker(tmp_path: Path) 
                     rows = batch([capture(n) for n in range(number * 10 + 1, number * 10 + 11)])
                     await edge.publish(TOPICS.readings("edge-1", "block_load"), octets(rows))
                 async for message in edge.messages():
-                    if parse(message.payload, Ack).data.seq == 500:
+                    if parse_signed(message.payload, Ack, [PUBLIC])[0].seq == 500:
                         break
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -15,11 +15,13 @@ import pytest
 from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
-from gateway.contract.envelope import parse, wrap
+from gateway.contract.central_word import parse_signed
+from gateway.contract.envelope import event_type, parse, wrap
 from gateway.contract.messages import Ack, Balance, Batch, ReplayRequest, Status
 from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from tests.support.central.samples import NOW, batch, capture, gap, octets
+from tests.support.keys import PRIVATE, PUBLIC
 from tests.support.mosquitto import Mosquitto
 from tests.support.paths import ROOT
 from tests.support.waiting import until
@@ -34,7 +36,8 @@ def settings(broker: Mosquitto, client_id: str) -> MqttSettings:
 
 @asynccontextmanager
 async def running(broker: Mosquitto, ledger: Ledger, **over: object) -> AsyncIterator[Central]:
-    central = Central(settings=settings(broker, "central"), ledger=ledger, options=FAST, **over)  # type: ignore[arg-type]
+    options = {"options": FAST, "signing_key": PRIVATE, **over}
+    central = Central(settings=settings(broker, "central"), ledger=ledger, **options)  # type: ignore[arg-type]
     task = asyncio.create_task(central.run())
     try:
         await until(lambda: central.statistics().connected or task.done(), "central to connect")
@@ -70,9 +73,9 @@ class Edge:
     async def listen(self) -> None:
         async for message in self.connection.messages():
             if TOPICS.parse(message.topic).kind is TopicKind.ACKS:
-                self.acks.append(parse(message.payload, Ack).data)
+                self.acks.append(parse_signed(message.payload, Ack, [PUBLIC])[0])
                 continue
-            wanted = parse(message.payload, ReplayRequest).data
+            wanted, _ = parse_signed(message.payload, ReplayRequest, [PUBLIC])
             self.replays.append(wanted)
             if self.answering:
                 again = {
@@ -124,6 +127,22 @@ async def test_readings_gaps_status_and_balance_arrive_and_are_acknowledged(
     assert ledger.counts().captures == 50
     assert [g.gap_id for g in ledger.gaps.all()] == ["gap-1"]
     assert edge.replays == []
+
+
+async def test_an_edge_of_version_1_is_answered_in_version_1(broker: Mosquitto, ledger: Ledger) -> None:
+    old = TOPICS.of_version(1)
+    async with running(broker, ledger), connect(settings(broker, "edge-1")) as edge:
+        await edge.subscribe(old.acks("edge-1", "central"), old.replay("edge-1", "central"))
+        heard = edge.messages()
+        await edge.publish(old.readings("edge-1", "block_load"), octets(rows(1, 3)))
+        while (message := await anext(heard)).topic != old.acks("edge-1", "central"):
+            pass
+        assert parse(message.payload, Ack).data == Ack(journal="journal-1", seq=3, consumer="central")
+        assert event_type(message.payload).endswith(".v1")
+        await edge.publish(old.readings("edge-1", "block_load"), octets(rows(7, 9)))
+        while (message := await anext(heard)).topic != old.replay("edge-1", "central"):
+            pass
+        assert parse(message.payload, ReplayRequest).data.first == 4
 
 
 async def test_nothing_is_acknowledged_before_it_is_stored(broker: Mosquitto, ledger: Ledger) -> None:

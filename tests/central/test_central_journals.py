@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.central.intake.journals import JournalWatch
+from gateway.central.intake.journals import HeardJournal, JournalWatch
 from gateway.central.ledger.records import JournalState
 from gateway.contract.messages import Ack, Status
+from gateway.contract.messages.generation import Generation
 from gateway.contract.replay import ReplayPlanner
 from tests.support.central.samples import NOW
 
@@ -61,7 +62,7 @@ def test_an_edge_that_may_have_missed_it_is_told_again() -> None:
     assert acks(watching) == [("edge-1", 4)], "it has just come back"
     watching.announced(status(last_seq=4, online=False), 3.0)
     assert acks(watching) == [], "it is away"
-    watching.connected()
+    watching.owe_all()
     assert acks(watching) == [("edge-1", 4)], "our own connection was lost"
 
 
@@ -94,3 +95,18 @@ def test_what_the_edge_no_longer_holds_is_lost_only_after_long() -> None:
     watching.stored(replace(STATE, contiguous=7, highest=20, holes=((8, 9),), gateway=""), 61.0)
     assert watching.lost("j", 62.0) is None
     assert [gateway for gateway, _ in watching.acks_due()] == ["edge-1"]
+
+
+def test_only_the_owner_of_a_journal_says_how_it_is_answered() -> None:
+    """Our signature under a generation that a stranger named would make the owner's journal change its name."""
+    watching = watch()
+    watching.stored(STATE, 0.0)
+    life = Generation(3, "9f2c01ab")
+    stranger = HeardJournal(journal="j", gateway="edge-2", version=1, generation=replace(life, counter=99))
+    watching.heard(stranger)
+    assert watching.version_of("j") == 2
+    assert next(watching.acks_due())[1].generation is None
+    watching.heard(replace(stranger, gateway="edge-1", version=2, generation=life))
+    watching.heard(replace(stranger, gateway="edge-1", version=1, generation=replace(life, counter=2)))
+    assert next(watching.acks_due())[1].generation == life
+    assert watching.version_of("j") == 1

@@ -8,11 +8,12 @@ import jsonschema
 import pytest
 
 from gateway.contract.batches import parse_batch
+from gateway.contract.central_word import parse_signed
 from gateway.contract.envelope import TYPE_OF, parse, parse_change
 from gateway.contract.golden import KEY, golden_messages
-from gateway.contract.messages import DirectoryPart, Signed, TimeAnswer
+from gateway.contract.messages import Ack, DirectoryPart, Signed, TimeAnswer
 from gateway.contract.schemas import documents
-from gateway.contract.signing import DIRECTORY_TYP, TIME_TYP, private_key, verify
+from gateway.contract.signing import ACK_TYP, DIRECTORY_TYP, TIME_TYP, private_key, verify
 from tests.support.contract_golden import GOLDEN_1
 from tests.support.contract_schemas import FOLDER, schema, validate
 
@@ -54,6 +55,11 @@ def test_golden_messages_validate_and_parse(name: str) -> None:
         octets = verify(parse(payload, Signed).data.jws, keys=(public,), typ=DIRECTORY_TYP)
         jsonschema.validate(json.loads(octets), schema("v2/directory-part.json"))
         assert DirectoryPart.model_validate_json(octets).version == 8
+    elif name == "ack-of-central":
+        public = private_key(KEY).public_key().public_bytes_raw()
+        ack, jws = parse_signed(payload, Ack, (public,))
+        jsonschema.validate(json.loads(verify(jws, keys=(public,), typ=ACK_TYP)), schema("v2/ack.json"))
+        assert ack.consumer == "central"
     else:
         assert parse(payload, models[kind]).type == kind
     if name.endswith("-changed"):

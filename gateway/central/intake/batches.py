@@ -9,8 +9,10 @@ from typing import Final
 
 import structlog
 
+from gateway.central.intake.journals import HeardJournal
 from gateway.central.intake.messages import RefusedMessage, take
 from gateway.central.intake.salvage import SpoiledEntry, TakenBatch
+from gateway.central.intake.witnesses import Witnesses
 from gateway.central.ledger.authority import (
     FOREIGN_JOURNAL,
     NOT_ALLOCATED,
@@ -19,6 +21,7 @@ from gateway.central.ledger.authority import (
     WRONG_EPOCH,
     Refusal,
 )
+from gateway.central.ledger.identity import SetBack
 from gateway.central.ledger.ingest import quarantined
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState, QuarantineGroup, ReceivedBatch
@@ -52,22 +55,32 @@ class ReceivedMessage:
 
 @dataclass(slots=True)
 class HandledMessages:
-    """What became of a handful of messages; `behind` are gateways whose changes were missed, None: not looked."""
+    """What became of a handful of messages.
+
+    `behind` are gateways whose changes were missed, None: not looked; `heard` is what senders said of
+    journals, which only the owner of a journal can say.
+    """
 
     result: IngestResult = field(default_factory=IngestResult)
     journals: dict[str, JournalState] = field(default_factory=dict)
+    heard: list[HeardJournal] = field(default_factory=list)
     statuses: list[Status | StatusVersion1] = field(default_factory=list)
+    set_backs: list[SetBack] = field(default_factory=list)
     behind: frozenset[str] | None = None
     requests: list[tuple[DirectoryRequest, TopicVersion]] = field(default_factory=list)
     set_aside: int = 0
 
 
 class MessageStore:
-    """Takes messages to the ledger. LedgerError means that nothing can be stored now: try the same again."""
+    """Takes messages to the ledger. LedgerError means that nothing can be stored now: try the same again.
 
-    def __init__(self, ledger: Ledger, topics: Topics) -> None:
+    `witnesses` look at what statuses prove of the ledger's past.
+    """
+
+    def __init__(self, ledger: Ledger, topics: Topics, witnesses: Witnesses | None = None) -> None:
         self._ledger = ledger
         self._topics = topics
+        self._witnesses = witnesses
 
     def handle(self, messages: Sequence[ReceivedMessage]) -> HandledMessages:
         """Store everything that can be stored; all of it is durable on return."""
@@ -80,6 +93,14 @@ class MessageStore:
             if isinstance(item, RefusedMessage):
                 self._set_aside(handled, message, item)
             elif isinstance(item, TakenBatch):
+                handled.heard.append(
+                    HeardJournal(
+                        journal=item.batch.journal,
+                        gateway=item.batch.gateway,
+                        version=self._topics.parse(message.topic).version,
+                        generation=item.batch.generation,
+                    )
+                )
                 received = ReceivedBatch(
                     batch=item.batch,
                     bodies=item.bodies,
@@ -105,7 +126,16 @@ class MessageStore:
         for received, entry in spoiled:
             self._set_apart(handled, received, entry.seq, entry.payload, entry.meter, entry.detail)
         known = {received.batch.journal for received in batches}
-        known |= {status.journal for status in handled.statuses}
+        for status in handled.statuses:
+            known.add(status.journal)
+            version: TopicVersion = 1 if isinstance(status, StatusVersion1) else 2
+            handled.heard.append(
+                HeardJournal(journal=status.journal, gateway=status.gateway, version=version)
+            )
+            # Now that the batches are stored: an honest edge proves no more than that.
+            if self._witnesses is not None and isinstance(status, Status):
+                found = self._witnesses.look(status)
+                handled.set_backs += [found] if found is not None else []
         handled.journals = {journal: self._ledger.journals.state(journal) for journal in known}
         return handled
 

@@ -6,22 +6,39 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from gateway.central.ledger.records import JournalState
+from gateway.contract.central_word import CENTRAL
 from gateway.contract.messages import Ack, ReplayRequest, Status, StatusVersion1
+from gateway.contract.messages.generation import NO_GENERATION, Generation
 from gateway.contract.replay import ReplayPlanner
-
-CENTRAL = "central"
-"""The consumer that central is, in topics and messages."""
+from gateway.contract.topics import TopicVersion
 
 
 @dataclass(slots=True)
 class _WatchedJournal:
-    """Stored state, last number acknowledged (-1: none), and what the edge announced that it holds."""
+    """Stored state, last number acknowledged (-1: none), and what the edge announced that it holds.
+
+    `heard_before`: the edge was acknowledged by this ledger or its forerunner, so that 0 tells it something.
+    `version` is that of the contract that it speaks, `generation` the highest in which its entries came.
+    """
 
     gateway: str
     state: JournalState
     acked: int = -1
     announced: int = 0
     oldest: int = 0
+    heard_before: bool = False
+    version: TopicVersion = 2
+    generation: Generation = NO_GENERATION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardJournal:
+    """What a message says of its journal: the version of the contract, and the generation of its entries."""
+
+    journal: str
+    gateway: str
+    version: TopicVersion
+    generation: Generation = NO_GENERATION
 
 
 class JournalWatch:
@@ -54,6 +71,7 @@ class JournalWatch:
         known.gateway = status.gateway
         # The backlog was not sent yet: its end is no hole.
         known.announced = max(known.announced, status.last_seq - status.backlog)
+        known.heard_before = isinstance(status, Status) and status.acknowledged is not None
         known.oldest = max(known.oldest, status.first_seq)
         if status.online:
             # It has just come back and may have missed what we said while it was away.
@@ -67,8 +85,25 @@ class JournalWatch:
             holes.append((state.highest + 1, known.announced))
         self._planner.note(state.journal, state.contiguous, tuple(holes), now)
 
-    def connected(self) -> None:
-        """Owe every acknowledgement anew: what was said on a former connection may not have arrived."""
+    def heard(self, said: HeardJournal) -> None:
+        """Note how a journal's edge speaks: it is answered in the same version, by the same generation.
+
+        Another gateway that names the journal is not heard: its edge would be led astray by our signature.
+        """
+        known = self._journals.get(said.journal)
+        if known is None or known.gateway != said.gateway:
+            return
+        if known.version != said.version:
+            known.version, known.acked = said.version, -1
+        if known.generation.is_before(said.generation):
+            known.generation = said.generation
+
+    def version_of(self, name: str) -> TopicVersion:
+        """Return the version of the contract that a journal's edge speaks."""
+        return self._journals[name].version
+
+    def owe_all(self) -> None:
+        """Owe every acknowledgement anew: what was said before may not have arrived, or holds no longer."""
         for journal in self._journals.values():
             journal.acked = -1
 
@@ -76,8 +111,13 @@ class JournalWatch:
         """Yield the acknowledgements to send, each with its gateway and by what is stored when it is its turn."""
         for name, journal in list(self._journals.items()):
             stored = journal.state.contiguous
-            if stored not in (journal.acked, 0):
-                yield journal.gateway, Ack(journal=name, seq=stored, consumer=CENTRAL)
+            if stored != journal.acked and (stored or journal.heard_before):
+                # Not the generation of a status: it may tell of a run whose entries are still on the way.
+                came_in = None if journal.generation == NO_GENERATION else journal.generation
+                yield (
+                    journal.gateway,
+                    Ack(journal=name, generation=came_in, seq=stored, consumer=CENTRAL),
+                )
 
     def acknowledged(self, ack: Ack) -> None:
         """Note that an acknowledgement was sent."""

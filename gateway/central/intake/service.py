@@ -20,13 +20,16 @@ from gateway.central.intake.journals import JournalWatch
 from gateway.central.intake.listings import ListingWatch
 from gateway.central.intake.messages import SUBSCRIBED
 from gateway.central.intake.time_answers import TimeAnswers
+from gateway.central.intake.witnesses import Witnesses
 from gateway.central.ledger.authority import UNREADABLE
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState
-from gateway.contract.envelope import wrap
-from gateway.contract.messages import StatusRequest
+from gateway.contract.central_word import CENTRAL, wrap_signed
+from gateway.contract.envelope import TYPE_OF, of_version_1, wrap
+from gateway.contract.messages import Ack, ReplayRequest, StatusRequest
 from gateway.contract.replay import ReplayPlanner
+from gateway.contract.signing import verify_key_of
 from gateway.contract.topics import NEW_IN_2, TopicKind, Topics
 from gateway.errors import PeerError, PeerRefusedLogin
 from gateway.mqtt.client import MqttMessage
@@ -39,6 +42,8 @@ SESSION_EXPIRY = 7 * 86_400
 """Seconds that the broker keeps our messages while we are away, where the settings say nothing."""
 GROUP = 200
 """Most messages of one transaction."""
+TICK_ROUNDS = 10
+"""Rounds of acknowledgements between two ticks of the ledger: what is copied before a tick is told by it."""
 SIGN_EVERY = 15.0
 """Seconds between central's signs of life in the ledger; a change of the connection is noted at once."""
 WAITING = 1_000
@@ -64,7 +69,10 @@ class CentralOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CentralStatistics:
-    """Counters since the start, and what is wrong now (`fault` is None when nothing is)."""
+    """Counters since the start, and what is wrong now (`fault` is None when nothing is).
+
+    `set_backs`: how often the ledger was found to be an older copy of itself, since it was made.
+    """
 
     connected: bool = False
     fault: str | None = None
@@ -72,12 +80,14 @@ class CentralStatistics:
     set_aside: int = 0
     acks: int = 0
     replays: int = 0
+    set_backs: int = 0
     result: IngestResult = field(default_factory=IngestResult)
 
 
 class Central:
     """One central; `run` serves until cancelled. The broker gets its PUBACK only for what is stored.
 
+    What it tells edges is signed with `signing_key` (as `gateway.contract.signing.sign` takes it).
     `wall` is the time of the machine, by which it is judged who is alive; `clock` may be a simulation's.
     """
 
@@ -86,6 +96,7 @@ class Central:
         *,
         settings: MqttSettings,
         ledger: Ledger,
+        signing_key: bytes,
         clock: Clock | None = None,
         wall: NowSource | None = None,
         password: bytes | None = None,
@@ -105,12 +116,14 @@ class Central:
         self._times = times
         options = options or CentralOptions()
         self._ack_interval = options.ack_interval
-        self._messages = MessageStore(ledger, self._topics)
+        self._key = signing_key
+        witnesses = Witnesses(ledger, (verify_key_of(signing_key),))
+        self._messages = MessageStore(ledger, self._topics, witnesses)
         planner = ReplayPlanner(options.patience, options.most_patience)
         self._journals = JournalWatch(planner, lost_after=options.lost_after)
         self._listings = ListingWatch()
         self._worker = ThreadPoolExecutor(1, "ledger")
-        self._statistics = CentralStatistics()
+        self._statistics = CentralStatistics(set_backs=len(ledger.identity.set_backs()))
         self._released: int | None = None
 
     def statistics(self) -> CentralStatistics:
@@ -168,7 +181,7 @@ class Central:
         return isinstance(failed, PeerRefusedLogin)
 
     async def _serve(self, connection: MqttConnection) -> None:
-        self._journals.connected()
+        self._journals.owe_all()
         waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]] = asyncio.Queue(WAITING)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._receive(connection, waiting))
@@ -235,6 +248,11 @@ class Central:
             self._journals.stored(state, now)
         for status in handled.statuses:
             self._journals.announced(status, now)
+        for said in handled.heard:
+            self._journals.heard(said)
+        if handled.set_backs:
+            self._journals.owe_all()
+            self._update(set_backs=self._statistics.set_backs + len(handled.set_backs))
         if handled.behind is not None:
             self._listings.behind(handled.behind, now)
         if self._directory is not None:
@@ -243,34 +261,61 @@ class Central:
 
     async def _answer(self, connection: MqttConnection) -> None:
         """Publish acknowledgements and replay requests at a steady pace."""
+        rounds = 0
         while True:
             for gateway, ack in self._journals.acks_due():
-                payload = wrap(
-                    ack, id=f"central/{ack.journal}/{ack.seq}", source=SOURCE, time=self._clock.now()
-                )
-                await connection.publish(self._topics.acks(gateway, ack.consumer), payload)
-                self._journals.acknowledged(ack)
-                self._update(acks=self._statistics.acks + 1)
+                await self._acknowledge(connection, gateway, ack)
             for gateway, request in self._journals.replays_due(monotonic()):
                 await self._give_up_lost(request.journal)
-                identity = f"central/{request.journal}/{request.first}-{request.last}"
-                payload = wrap(request, id=identity, source=SOURCE, time=self._clock.now())
-                await connection.publish(self._topics.replay(gateway, request.consumer), payload)
-                self._update(replays=self._statistics.replays + 1)
-                log.info(
-                    "replay_requested",
-                    gateway=gateway,
-                    journal=request.journal,
-                    first=request.first,
-                    last=request.last,
-                )
+                await self._ask_again(connection, gateway, request)
             for gateway in self._listings.requests_due(monotonic()):
                 at = self._clock.now()
                 wanted = StatusRequest(gateway=gateway, at=at)
                 identity = f"central/status/{gateway}/{int(at.timestamp() * 1000)}"
                 payload = wrap(wanted, id=identity, source=SOURCE, time=at)
                 await connection.publish(self._topics.status_request(gateway), payload)
+            if (rounds := rounds + 1) % TICK_ROUNDS == 0:
+                result = self._statistics.result
+                stored = result.stored + result.revised + result.gaps
+                await self._work(partial(self._ledger.identity.tick, stored))
             await asyncio.sleep(self._ack_interval)
+
+    async def _acknowledge(self, connection: MqttConnection, gateway: str, ack: Ack) -> None:
+        identity, life = f"central/{ack.journal}/{ack.seq}", self._ledger.identity
+        now = self._clock.now()
+        if self._journals.version_of(ack.journal) == 1:
+            topic = self._topics.of_version(1).acks(gateway, CENTRAL)
+            payload = wrap(ack, id=identity, source=SOURCE, time=now, type=of_version_1(TYPE_OF[Ack]))
+        else:
+            topic = self._topics.acks(gateway, CENTRAL)
+            named = {"ledger": life.uuid, "ledger_generation": life.generation, "issued_at": now}
+            payload = self._signed(ack.model_copy(update=named), identity)
+        await connection.publish(topic, payload)
+        self._journals.acknowledged(ack)
+        self._update(acks=self._statistics.acks + 1)
+
+    async def _ask_again(self, connection: MqttConnection, gateway: str, request: ReplayRequest) -> None:
+        identity = f"central/{request.journal}/{request.first}-{request.last}"
+        now = self._clock.now()
+        if self._journals.version_of(request.journal) == 1:
+            topic = self._topics.of_version(1).replay(gateway, CENTRAL)
+            kind = of_version_1(TYPE_OF[ReplayRequest])
+            payload = wrap(request, id=identity, source=SOURCE, time=now, type=kind)
+        else:
+            topic = self._topics.replay(gateway, CENTRAL)
+            payload = self._signed(request.model_copy(update={"issued_at": now}), identity)
+        await connection.publish(topic, payload)
+        self._update(replays=self._statistics.replays + 1)
+        log.info(
+            "replay_requested",
+            gateway=gateway,
+            journal=request.journal,
+            first=request.first,
+            last=request.last,
+        )
+
+    def _signed(self, message: Ack | ReplayRequest, identity: str) -> bytes:
+        return wrap_signed(message, key=self._key, id=identity, source=SOURCE, time=self._clock.now())
 
     async def _release(self) -> None:
         """Take again what waited in quarantine for another allocation; at the start, what this program may read."""

@@ -256,6 +256,20 @@ cursors = Table(
     Column("value", BigInteger, nullable=False),
 )
 
+store_life = Table(
+    "store_life",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+set_backs = Table(
+    "set_backs",
+    metadata,
+    Column("generation", Text, primary_key=True),
+    Column("begun_at", UtcInstant, nullable=False),
+    Column("why", Text, nullable=False),
+)
 allocations = Table(
     "allocations",
     metadata,

@@ -99,7 +99,8 @@ class Status(Message):
     `backlog` counts entries not yet taken by the broker, `unattributed` those under no account (absent where
     the edge does not count them). `meters` and `lines` are counts by health; which they are stands in the
     changes, of which `status_seq` is the last that was told in this `run`. `more_alarms` had no room. A
-    `visit` is a field engineer's: nobody waits for it once it is over.
+    `visit` is a field engineer's: nobody waits for it once it is over. `acknowledged` is
+    central's last acknowledgement as it was signed (compact JWS): so central learns what its ledger once held.
     """
 
     gateway: Identifier
@@ -116,6 +117,7 @@ class Status(Message):
     meters: Counts = Field(default_factory=dict)
     lines: Counts = Field(default_factory=dict)
     directory_version: Version = 0
+    acknowledged: Annotated[str, Field(max_length=2_048)] | None = None
     clock: ClockStatus | None = None
     alarms: tuple[Alarm, ...] = Field(default=(), max_length=64)
     more_alarms: int = Field(default=0, ge=0)

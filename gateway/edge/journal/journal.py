@@ -164,25 +164,33 @@ class Journal:
         It is durable with the next commit, a moment later: a crash before that repeats deliveries, never
         loses one. A lower `seq` than the cursor's is ignored. JournalError for one beyond the journal's end.
         """
-        self._check_open()
-        if seq > self.last_seq:
-            raise JournalError(f"sink {sink} acknowledges {seq}, but the journal ends at {self.last_seq}")
+        self._check_ack(sink, seq)
         self._writer.move_cursor(sink, seq)
 
     def note_sent(self, sink: str, seq: int) -> None:
         """Note that entries up to `seq` were handed to the sink's peer, though it has not taken them yet."""
         self._sent[sink] = max(seq, self._sent.get(sink, 0))
 
-    async def consumer_ack(self, consumer: str, seq: int, sink: str = "mqtt") -> None:
-        """Note that a consumer stored everything up to `seq`; durable like `ack`.
+    async def consumer_ack(
+        self, consumer: str, seq: int, proof: str = "", *, anew: bool = False, sink: str = "mqtt"
+    ) -> None:
+        """Note that a consumer stored everything up to `seq`; durable like `ack`, with the `proof` of it.
 
         It deletes nothing by itself, and counts only up to what `sink` has sent: nobody can have more.
-        JournalError for a seq beyond the journal's end.
+        With `anew` the consumer's store began anew, perhaps from a copy: `seq` counts though it is lower, and
+        is durable on return. JournalError for a seq beyond the journal's end.
         """
         sent = max(self._sent.get(sink, 0), self._writer.cursors().get(sink, 0))
-        if seq <= self.last_seq:
-            seq = min(seq, sent)
-        await self.ack(CONSUMER + consumer, seq)
+        name, counted = CONSUMER + consumer, min(seq, sent)
+        self._check_ack(consumer, seq)
+        if anew:
+            await self._writer.rewind(name, counted, proof)
+        else:
+            self._writer.move_cursor(name, counted, proof)
+
+    def ack_proof(self, consumer: str) -> str | None:
+        """Return the proof of the acknowledgement of a consumer that counted last, None before the first."""
+        return self._writer.proof(CONSUMER + consumer)
 
     async def heard(self, generation: Generation, seq: int) -> bool:
         """Take what a peer proved: that it has entries up to `seq` of this journal's `generation`.
@@ -266,6 +274,11 @@ class Journal:
     async def _ask(self, question: Callable[[JournalStore], _T]) -> _T:
         self._check_open()
         return await self._writer.call(question)
+
+    def _check_ack(self, who: str, seq: int) -> None:
+        self._check_open()
+        if seq > self.last_seq:
+            raise JournalError(f"{who} acknowledges {seq}, but the journal ends at {self.last_seq}")
 
     def _check_open(self) -> None:
         if self._closed:

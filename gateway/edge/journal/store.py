@@ -38,6 +38,8 @@ MAX_CURSORS = 64
 """Cursors of sinks and consumers; beyond, those go that are not configured and moved longest ago."""
 CONSUMER = "@ack/"
 """Beginning of the cursor's name of a consumer: how far it acknowledged."""
+PROOF = "proof "
+"""Beginning of the name in `meta` of the proof of a consumer's acknowledgement."""
 ALL_CONSUMERS = "@billing"
 """What every named consumer had acknowledged, in files of version 1; holds for each until it speaks."""
 
@@ -134,6 +136,9 @@ class JournalStore:
         self.letters = LetterTable(self._db)
         self.cursors: dict[str, int] = {}
         self.moved_at: dict[str, int] = {}
+        self.proofs: dict[str, str] = {
+            name.removeprefix(PROOF): str(text) for name, text in meta.items() if name.startswith(PROOF)
+        }
         for name, seq, at in self._db.execute("select sink, seq, moved_at from cursor"):
             self.cursors[name], self.moved_at[name] = seq, at
 
@@ -177,8 +182,14 @@ class JournalStore:
 
     # -- appending
 
-    def apply(self, batches: Sequence[JournalBatch], cursors: Mapping[str, int], now: datetime) -> Applied:
-        """Make all batches and cursor moves durable together; on an error nothing of them is kept.
+    def apply(
+        self,
+        batches: Sequence[JournalBatch],
+        cursors: Mapping[str, int],
+        now: datetime,
+        proofs: Mapping[str, str] | None = None,
+    ) -> Applied:
+        """Make all batches and cursor moves, with their proofs, durable together; on an error nothing is kept.
 
         What is held in memory (streams, watermarks, cursors, last_seq) changes after the commit only.
         """
@@ -190,7 +201,10 @@ class JournalStore:
             self.captures.store_marks()
             for name, cursor in cursors.items():
                 self._db.execute("insert or replace into cursor values (?, ?, ?)", (name, cursor, at))
+            for name, proof in (proofs or {}).items():
+                self._db.execute("insert or replace into meta values (?, ?)", (PROOF + name, proof))
         self.cursors.update(cursors)
+        self.proofs.update(proofs or {})
         self.moved_at.update(dict.fromkeys(cursors, at))
         if seq != self.last_seq:
             self.last_seq = seq  # first_seq needs no change: in an empty journal it is last_seq + 1

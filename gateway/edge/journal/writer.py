@@ -79,6 +79,7 @@ class JournalWriter:
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._mutex = threading.Lock()
         self._moves: dict[str, int] = {}
+        self._proofs: dict[str, str] = {}
         self._sinks = set(limits.sinks)
         self._board = Board(
             JournalStatistics(
@@ -124,20 +125,23 @@ class JournalWriter:
             self._sinks.add(sink)
         return self.cursors().get(sink, 0)
 
-    def move_cursor(self, sink: str, seq: int) -> None:
-        """Move a cursor forward; durable with the next commit."""
+    def move_cursor(self, sink: str, seq: int, proof: str = "") -> None:
+        """Move a cursor forward; durable with the next commit, together with the proof of it."""
         with self._mutex:
             if seq <= max(self._moves.get(sink, 0), self.store.cursors.get(sink, 0)):
                 return
             self._moves[sink] = seq
+            if proof:
+                self._proofs[sink] = proof
 
-    async def rewind(self, sink: str, seq: int) -> None:
-        """Set a cursor to `seq` durably, backwards too."""
+    async def rewind(self, sink: str, seq: int, proof: str = "") -> None:
+        """Set a cursor to `seq` durably, backwards too, with the proof of it."""
 
         def set_cursor(store: JournalStore) -> None:
             with self._mutex:  # a move forward that still waits would undo it with the next commit
                 self._moves.pop(sink, None)
-            store.apply([], {sink: seq}, self._clock.now())
+                self._proofs.pop(sink, None)
+            store.apply([], {sink: seq}, self._clock.now(), {sink: proof} if proof else {})
 
         await self.call(set_cursor)
 
@@ -165,6 +169,11 @@ class JournalWriter:
 
         await self.call(bury)
         return made
+
+    def proof(self, cursor: str) -> str | None:
+        """Return the proof of a cursor's last move."""
+        with self._mutex:
+            return self._proofs.get(cursor) or self.store.proofs.get(cursor)
 
     async def heard(self, generation: Generation, seq: int) -> bool:
         """Take a peer's proof of a generation of this journal; return whether it goes on under another uuid."""
@@ -313,12 +322,14 @@ class JournalWriter:
 
     def _apply(self, batches: list[JournalBatch], moves: Mapping[str, int]) -> Applied:
         """Commit; when the disk refuses, make room from what all have, and try once more."""
+        with self._mutex:
+            proofs = {sink: proof for sink, proof in self._proofs.items() if sink in moves}
         try:
-            return self.store.apply(batches, moves, self._clock.now())
+            return self.store.apply(batches, moves, self._clock.now(), proofs)
         except JournalFull as error:
             if not self._house.heal(moves):
                 raise self._house.disk_full(error) from error
-            return self.store.apply(batches, moves, self._clock.now())
+            return self.store.apply(batches, moves, self._clock.now(), proofs)
 
     def _look_at_file(self) -> None:
         """Refuse appends to a file that is gone: what they promise would not be on the disk."""
@@ -345,6 +356,7 @@ class JournalWriter:
             for sink, seq in moves.items():
                 if self._moves.get(sink) == seq:
                     del self._moves[sink]
+                    self._proofs.pop(sink, None)
 
     def _refuse(self, appends: Sequence[_Append], error: Exception) -> None:
         if not isinstance(error, JournalError):

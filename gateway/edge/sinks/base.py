@@ -45,8 +45,14 @@ class JournalReader(Protocol):
     async def read(self, first: int, last: int, limit: int = ...) -> list[Entry]:
         """Return entries first..last that are still held, at most `limit`."""
 
-    async def consumer_ack(self, consumer: str, seq: int) -> None:
-        """Note that a consumer stored everything up to `seq`; it counts up to what was sent."""
+    async def consumer_ack(self, consumer: str, seq: int, proof: str, *, anew: bool = False) -> None:
+        """Note that a consumer stored everything up to `seq`; it counts up to what was sent.
+
+        `proof` is kept with it. With `anew` the consumer's store began anew: `seq` counts though it is lower.
+        """
+
+    def ack_proof(self, consumer: str) -> str | None:
+        """Return the proof of the acknowledgement of a consumer that counted last."""
 
     async def heard(self, generation: Generation, seq: int) -> bool:
         """Take a peer's proof of a generation of this journal; return whether it goes on under another uuid."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import structlog
 
 from gateway.contract.envelope import parse
-from gateway.contract.messages import Ack, ReplayRequest, Status, StatusRequest
-from gateway.contract.topics import TopicKind, TopicName, Topics, gateway_name
+from gateway.contract.messages import Status, StatusRequest
+from gateway.contract.topics import TopicKind, Topics, gateway_name
+from gateway.edge.sinks.acknowledgements import AckFate, Acknowledgements, AckRefused
 from gateway.edge.sinks.base import JournalReader
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.part_requests import PartRequests
@@ -30,8 +31,8 @@ log = structlog.get_logger("gateway.edge.sinks")
 class LinkStatistics:
     """Counters since start: `replayed` entries, `refused` messages of all kinds.
 
-    `acks` counted; `acks_ignored` came from consumers that are not named, `acks_refused` named a seq beyond
-    the journal's end, the last of which `ack_fault` tells.
+    `acks` counted; `acks_ignored` came from consumers that are not named; `acks_refused` were forged, foreign,
+    replayed or beyond the journal's end, the last of which `ack_fault` tells.
     """
 
     acks: int = 0
@@ -45,13 +46,13 @@ class LinkStatistics:
 
 
 class EdgeLink:
-    """Listens on the sink's connection to `{gateway}/acks`, `replay`, `directory`, `status/request`, `orders`.
+    """Listens on the sink's connection: acknowledgements, replays, `directory`, `status/request` and `orders`.
 
     It also hears its own `status`, on which another edge of its name would speak (`TwinWatch`).
 
-    `on_order` gets the octets of an order's message; `time` asks for central's where our clock is judged.
-    `ack_consumers`: whose acknowledgements count, nobody else's. A message that cannot be taken is counted
-    and logged; it ends nothing.
+    `on_order` gets the octets of an order's message; `time` asks for central's where our clock is judged;
+    `acknowledgements` says whose word counts. A message that cannot be taken is counted and logged; it ends
+    nothing.
     """
 
     def __init__(
@@ -60,9 +61,9 @@ class EdgeLink:
         *,
         root: str,
         directory: PartRequests,
+        acknowledgements: Acknowledgements,
         on_order: Callable[[bytes], Awaitable[None]] | None = None,
         on_status_request: Callable[[], None] | None = None,
-        ack_consumers: frozenset[str] = frozenset({"central"}),
         limits: BatchLimits | None = None,
         time: TimeRequests | None = None,
     ) -> None:
@@ -70,9 +71,9 @@ class EdgeLink:
         self._topics = Topics(root)
         self._directory = directory
         self._on_order = on_order
+        self._acknowledgements = acknowledgements
         self._time = time
         self._on_status_request = on_status_request
-        self._ack_consumers = ack_consumers
         self._replays = ReplayQueue(
             self._topics,
             self._gateway,
@@ -134,14 +135,10 @@ class EdgeLink:
 
     async def _handle(self, message: MqttMessage, journal: JournalReader) -> None:
         name = self._topics.parse(message.topic)
-        if name.kind is TopicKind.ACKS:
-            ack = parse(message.payload, Ack).data
-            _check_consumer(ack.consumer, name)
-            await self._acknowledge(ack, journal)
-        elif name.kind is TopicKind.REPLAY:
-            wanted = parse(message.payload, ReplayRequest).data
-            _check_consumer(wanted.consumer, name)
-            _check_journal(wanted.journal, journal)
+        if name.kind is TopicKind.ACKS and name.consumer is not None:
+            await self._acknowledge(name.consumer, message.payload, journal)
+        elif name.kind is TopicKind.REPLAY and name.consumer is not None:
+            wanted = self._acknowledgements.replay(name.consumer, message.payload, journal)
             self._replays.add(wanted, journal)
         elif name.kind is TopicKind.DIRECTORY:
             await self._directory.take(message.payload)
@@ -157,23 +154,14 @@ class EdgeLink:
         elif name.kind is TopicKind.ORDERS and self._on_order is not None:
             await self._on_order(message.payload)
 
-    async def _acknowledge(self, ack: Ack, journal: JournalReader) -> None:
-        _check_journal(ack.journal, journal)
-        if ack.consumer not in self._ack_consumers:
-            self._count(acks_ignored=1)
-            return
-        if ack.seq > journal.last_seq:
-            # No proof that our file was set back: anybody who may publish here can claim a number. The file
-            # beside the journal tells that (`gateway.edge.journal.generation`).
+    async def _acknowledge(self, consumer: str, payload: bytes, journal: JournalReader) -> None:
+        try:
+            fate = await self._acknowledgements.take(consumer, payload, journal)
+        except AckRefused as error:
             self._count(acks_refused=1)
-            text = (
-                f"{ack.consumer} acknowledged {ack.seq}, but journal {journal.uuid} ends at {journal.last_seq}:"
-                " nothing was released; look who speaks for it, and whether this machine was restored from a copy"
-            )
-            self._statistics = replace(self._statistics, ack_fault=text)
-            raise ContractError(f"$.data.seq: {text}")
-        self._count(acks=1)
-        await journal.consumer_ack(ack.consumer, ack.seq)
+            self._statistics = replace(self._statistics, ack_fault=str(error))
+            raise
+        self._count(**{"acks": 1} if fate is AckFate.COUNTED else {"acks_ignored": 1})
 
     def _refused(self, topic: str, error: Exception) -> None:
         self._count(refused=1)
@@ -182,14 +170,3 @@ class EdgeLink:
 
     def _count(self, **more: int) -> None:
         self._statistics = counted(self._statistics, **more)
-
-
-def _check_consumer(consumer: str, name: TopicName) -> None:
-    """Refuse what one consumer says in another's name: the broker's access rules hold per topic."""
-    if consumer != name.consumer:
-        raise ContractError(f"$.data.consumer: {consumer!r} on the topic of {name.consumer!r}")
-
-
-def _check_journal(named: str, journal: JournalReader) -> None:
-    if named != journal.uuid:
-        raise ContractError(f"$.data.journal: {named!r} is not our journal {journal.uuid!r}")

@@ -16,7 +16,7 @@ from gateway.edge.journal.journal import Journal
 from gateway.errors import JournalError, JournalFull
 from gateway.mqtt.connection import connect
 from tests.support.check_sink import running, wait_cursor
-from tests.support.edge.mqtt_edge import TOPICS, Edge, say, settings
+from tests.support.edge.mqtt_edge import Edge, central_says, settings
 from tests.support.edge.mqtt_sink import billing, sink
 from tests.support.journal_records import record
 from tests.support.mosquitto import Mosquitto
@@ -72,10 +72,8 @@ async def test_a_replay_that_the_broker_refuses_does_not_stop_delivery(
         async with billing(broker) as consumer, running(edge.sink, journal):
             await wait_cursor(journal, "mqtt", 3)
             async with connect(settings(broker, "asks")) as connection:
-                await say(
-                    connection,
-                    TOPICS.replay("edge-1", "central"),
-                    ReplayRequest(journal=journal.uuid, first=1, last=3, consumer="central"),
+                await central_says(
+                    connection, ReplayRequest(journal=journal.uuid, first=1, last=3, consumer="central")
                 )
                 await until(lambda: edge.link.statistics().replayed == 3)
                 await asyncio.sleep(0)

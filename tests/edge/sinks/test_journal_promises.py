@@ -12,7 +12,8 @@ import pytest
 
 from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ledger import Ledger
-from gateway.contract.messages import Status
+from gateway.contract.central_word import read_signed
+from gateway.contract.messages import Ack, Status
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
@@ -20,6 +21,7 @@ from protocols.clock import SystemClock
 from tests.support.check_sink import running
 from tests.support.edge.mqtt_edge import Edge, settings
 from tests.support.journal_records import record
+from tests.support.keys import PRIVATE, PUBLIC
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import until
 
@@ -35,12 +37,17 @@ class HonestEdge(Edge):
         told = {"first_seq": journal.first_seq, "backlog": journal.backlog("mqtt")}
         return super()._status().model_copy(update=told)
 
+    def acknowledged(self) -> str:
+        """The acknowledgement that it keeps as proof, as text."""
+        proof = self.journal.ack_proof("central") or ""
+        return read_signed(proof, Ack, [PUBLIC]).model_dump_json()
+
 
 @asynccontextmanager
 async def central_with(broker: Mosquitto, path: Path) -> AsyncIterator[Ledger]:
     ledger = Ledger(path)
     one = settings(broker, "central", session_expiry=3600)
-    central = Central(settings=one, ledger=ledger, options=FAST)
+    central = Central(settings=one, ledger=ledger, signing_key=PRIVATE, options=FAST)
     task = asyncio.create_task(central.run())
     try:
         yield ledger
@@ -59,26 +66,43 @@ async def acknowledged(journal: Journal, seq: int) -> None:
 
 
 @pytest.mark.mosquitto
-async def test_a_ledger_restored_from_a_copy_gets_all_back(tmp_path: Path) -> None:
-    """Everything was acknowledged; the floor holds it for the consumer that lost it."""
+@pytest.mark.parametrize("how", ["file", "folder", "elsewhere"])
+async def test_a_ledger_restored_from_a_copy_gets_all_back(tmp_path: Path, how: str) -> None:
+    """697 entries came after the copy and were acknowledged; the floor holds them for the ledger that lost them.
+
+    `file`: the copy is put in its place; `folder`: with all that lies beside it, so that only the edge can tell;
+    `elsewhere`: it is opened on another machine.
+    """
+    live, copies = tmp_path / "live" / "ledger.db", tmp_path / "copies"
+    live.parent.mkdir()
     journal = await Journal.open(tmp_path / "journal.db", clock=SystemClock(), limits=LIMITS)
     with Mosquitto(tmp_path / "m") as broker:
         edge = HonestEdge(broker, journal, tmp_path / "edge")
         async with running(edge.sink, journal):
             await append(journal, 0, 300)
-            async with central_with(broker, tmp_path / "ledger.db"):
+            async with central_with(broker, live) as ledger:
                 await acknowledged(journal, 300)
-            shutil.copy(tmp_path / "ledger.db", tmp_path / "old.db")
+                first = ledger.identity.generation
+            shutil.copytree(live.parent, copies)
             await append(journal, 300, 697)
-            async with central_with(broker, tmp_path / "ledger.db"):
+            async with central_with(broker, live) as ledger:
                 await acknowledged(journal, 997)
-            async with central_with(broker, tmp_path / "old.db") as ledger:
-                assert ledger.counts().captures == 300
+                assert ledger.identity.generation == first
+                ledger.identity.tick(1)
+            restored = {"file": live, "folder": live, "elsewhere": tmp_path / "other.db"}[how]
+            shutil.copy(copies / "ledger.db", restored)
+            if how == "folder":
+                shutil.copytree(copies, live.parent, dirs_exist_ok=True)
+            async with central_with(broker, restored) as ledger:
+                await until(lambda: ledger.identity.generation.counter == first.counter + 1)
                 await until(lambda: ledger.journals.state(journal.uuid).contiguous == 997)
                 assert ledger.counts().captures == 997
                 assert ledger.journals.lost() == []
+                [set_back] = ledger.identity.set_backs()
+                assert ("edge-1 shows" in set_back.why) == (how == "folder")
                 await append(journal, 997, 3)
                 await acknowledged(journal, 1_000)
+                assert str(ledger.identity.generation) in edge.acknowledged()
     assert journal.first_seq == 1
     await journal.close()
 

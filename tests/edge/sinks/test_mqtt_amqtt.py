@@ -7,11 +7,11 @@ from pathlib import Path
 
 from amqtt.broker import Broker
 
-from gateway.contract.envelope import wrap
+from gateway.contract.central_word import wrap_signed
 from gateway.contract.messages import Ack, ReplayRequest, Status
-from gateway.contract.signing import new_key_pair
 from gateway.contract.topics import Topics
 from gateway.edge.journal.journal import Journal
+from gateway.edge.sinks.acknowledgements import Acknowledgements
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
@@ -21,6 +21,7 @@ from protocols.clock import SystemClock
 from tests.support.billing import Billing
 from tests.support.check_sink import running, wait_cursor
 from tests.support.journal_records import records
+from tests.support.keys import PRIVATE, PUBLIC
 from tests.support.mosquitto import free_port
 from tests.support.waiting import until
 
@@ -59,10 +60,11 @@ async def _exchange(port: int, journal: Journal, folder: Path) -> None:
         directory=PartRequests(
             "edge-1",
             root="meters",
-            stored=StoredPart(folder / "edge", "edge-1", [new_key_pair()[1]]),
+            stored=StoredPart(folder / "edge", "edge-1", [PUBLIC]),
             apply=apply,
             clock=SystemClock(),
         ),
+        acknowledgements=Acknowledgements([PUBLIC], frozenset({"central"})),
     )
     sink = MqttSink(settings("edge-1"), "edge-1", status=status, partners=[link])
     topics = Topics("meters")
@@ -77,7 +79,9 @@ async def _exchange(port: int, journal: Journal, folder: Path) -> None:
                 (topics.replay("edge-1", "central"), replay),
                 (topics.acks("edge-1", "central"), ack),
             ):
-                await asks.publish(topic, wrap(message, id="1", source="/central", time=NOW))
+                await asks.publish(
+                    topic, wrap_signed(message, key=PRIVATE, id="1", source="/central", time=NOW)
+                )
             await until(lambda: len(consumer.arrived) == 1800)
             await until(lambda: journal.statistics().billing_acked == 1500)
         assert consumer.statuses

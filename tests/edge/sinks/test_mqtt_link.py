@@ -30,8 +30,9 @@ from mapping.snapshot_changes import RELATIONS
 from protocols.clock import SystemClock
 from tests.support.billing import Billing
 from tests.support.check_sink import running, wait_cursor
-from tests.support.edge.mqtt_edge import NOW, OTHER_PRIVATE, PRIVATE, TOPICS, Edge, say, settings
+from tests.support.edge.mqtt_edge import NOW, TOPICS, Edge, central_says, say, settings
 from tests.support.journal_records import record, records
+from tests.support.keys import OTHER_PRIVATE, PRIVATE
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import until
 
@@ -89,14 +90,14 @@ async def test_acks_of_our_journal_reach_it_and_others_are_refused(
     async with central_of(broker) as (central, requests), running(edge.sink, journal):
         await until(lambda: bool(requests))
         acks = TOPICS.acks("edge-1", "central")
-        await say(central, acks, Ack(journal="another", seq=3, consumer="central"))
-        await say(central, acks, Ack(journal=journal.uuid, seq=999, consumer="central"))
+        await central_says(central, Ack(journal="another", seq=3, consumer="central"))
+        await central_says(central, Ack(journal=journal.uuid, seq=999, consumer="central"))
         await until(lambda: edge.link.statistics().refused == 2)
         await say(central, acks, Ack(journal=journal.uuid, seq=12, consumer="billing"))
         await until(lambda: edge.link.statistics().refused == 3)
         await central.publish(acks, b'{"specversion":')
         await central.publish(acks, b"\xff\x00")
-        await say(central, acks, Ack(journal=journal.uuid, seq=12, consumer="central"))
+        await central_says(central, Ack(journal=journal.uuid, seq=12, consumer="central"))
         await until(lambda: edge.link.statistics().acks == 1)
         await central.publish(TOPICS.orders("edge-1"), b"an order")
         await until(lambda: edge.orders == [b"an order"])
@@ -136,10 +137,14 @@ async def _fill_holes(broker: Mosquitto, consumer: Billing, journal: Journal) ->
                 return
             for first, last in holes:
                 request = ReplayRequest(journal=journal.uuid, first=first, last=last, consumer="central")
-                await say(connection, TOPICS.replay("edge-1", "central"), request)
+                await central_says(connection, request)
             with contextlib.suppress(AssertionError):
                 await until(lambda: not tracker.holes(journal.last_seq), seconds=2)
     raise AssertionError(f"holes stay: {tracker.holes(journal.last_seq)}")
+
+
+def wanted(journal: Journal, first: int, last: int) -> ReplayRequest:
+    return ReplayRequest(journal=journal.uuid, first=first, last=last, consumer="central")
 
 
 async def test_replay_sends_the_same_bodies_again(
@@ -154,17 +159,8 @@ async def test_replay_sends_the_same_bodies_again(
         await until(lambda: len(consumer.arrived) == 700)
         once = dict(consumer.state.captures)
         async with connect(settings(broker, "asks")) as connection:
-            replay = TOPICS.replay("edge-1", "central")
-            await say(
-                connection,
-                replay,
-                ReplayRequest(journal=journal.uuid, first=101, last=650, consumer="central"),
-            )
-            await say(
-                connection,
-                replay,
-                ReplayRequest(journal=journal.uuid, first=5000, last=6000, consumer="central"),
-            )
+            await central_says(connection, wanted(journal, 101, 650))
+            await central_says(connection, wanted(journal, 5000, 6000))
             await until(lambda: len(consumer.arrived) == 700 + 550)
             await until(lambda: edge.link.statistics().refused == 1)
         assert consumer.state.captures == once
@@ -281,14 +277,13 @@ async def test_an_ack_above_the_end_is_refused_and_never_renames_the_journal(
         edge = Edge(broker, journal, tmp_path / "edge")
         async with running(edge.sink, journal), connect(settings(broker, "asks")) as connection:
             await wait_cursor(journal, "mqtt", 2)
-            acks = TOPICS.acks("edge-1", "central")
-            await say(connection, acks, Ack(journal=was, seq=1, consumer="central"))
+            await central_says(connection, Ack(journal=was, seq=1, consumer="central"))
             await until(lambda: journal.statistics().billing_acked == 1)
-            await say(connection, acks, Ack(journal=was, seq=9, consumer="central"))
+            await central_says(connection, Ack(journal=was, seq=9, consumer="central"))
             await until(lambda: edge.link.statistics().acks_refused == 1)
             assert "central acknowledged 9" in (edge.link.statistics().ack_fault or "")
             assert (journal.uuid, journal.statistics().billing_acked) == (was, 1)
-            await say(connection, acks, Ack(journal=was, seq=2, consumer="central"))
+            await central_says(connection, Ack(journal=was, seq=2, consumer="central"))
             await until(lambda: journal.statistics().billing_acked == 2)
 
 
@@ -307,11 +302,9 @@ async def test_only_what_every_named_consumer_has_is_released(tmp_path: Path) ->
     journal = await Journal.open(tmp_path / "journal.db", clock=SystemClock(), limits=limits)
     await journal.append(JournalBatch(captures=(record(1), record(2), record(3))))
     with Mosquitto(tmp_path / "m") as broker:
-        edge = Edge(broker, journal, tmp_path / "edge")
-        edge.link._ack_consumers = frozenset({"central", "billing"})
+        edge = Edge(broker, journal, tmp_path / "edge", counting=("central", "billing"))
         async with running(edge.sink, journal), connect(settings(broker, "asks")) as connection:
             await wait_cursor(journal, "mqtt", 3)
-            acks = TOPICS.acks("edge-1", "central")
             await say(
                 connection,
                 TOPICS.acks("edge-1", "listen"),
@@ -325,6 +318,6 @@ async def test_only_what_every_named_consumer_has_is_released(tmp_path: Path) ->
             await until(lambda: edge.link.statistics().acks == 1)
             assert edge.link.statistics().acks_ignored == 1
             assert journal.statistics().billing_acked == 0
-            await say(connection, acks, Ack(journal=journal.uuid, seq=2, consumer="central"))
+            await central_says(connection, Ack(journal=journal.uuid, seq=2, consumer="central"))
             await until(lambda: journal.statistics().billing_acked == 2)
     await journal.close()

@@ -23,8 +23,9 @@ from gateway.errors import ContractError
 from gateway.timekeeping.clock import EvidenceClock
 from gateway.timekeeping.evidence import ClockState
 from tests.support.check_sink import running
-from tests.support.edge.mqtt_edge import NOW, OTHER_PRIVATE, PRIVATE, PUBLIC, Edge, settings
+from tests.support.edge.mqtt_edge import NOW, Edge, settings
 from tests.support.fakes import HandClock
+from tests.support.keys import OTHER_PRIVATE, PRIVATE, PUBLIC
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import until
 
@@ -150,7 +151,7 @@ async def test_edge_and_central_agree_on_the_time_over_a_broker(
     mqtt = settings(broker, "central")
     ledger = Ledger(tmp_path / "ledger.db")
     times = TimeAnswers(root=mqtt.root, key=PRIVATE, clock=HandClock(NOW), host="central-host")
-    central = Central(settings=mqtt, ledger=ledger, clock=HandClock(NOW), times=times)
+    central = Central(settings=mqtt, ledger=ledger, signing_key=PRIVATE, clock=HandClock(NOW), times=times)
     task = asyncio.create_task(central.run())
     try:
         await until(lambda: central.statistics().connected)

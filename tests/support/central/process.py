@@ -16,6 +16,7 @@ from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttSettings
+from tests.support.keys import PRIVATE
 
 
 class StallingStore(MessageStore):
@@ -37,7 +38,10 @@ def main(folder: Path, port: int, stall: bool) -> None:
     settings = MqttSettings(port=port, client_id="central", root="test")
     ledger = Ledger(folder / "ledger.db")
     central = Central(
-        settings=settings, ledger=ledger, options=CentralOptions(ack_interval=0.05, patience=0.3)
+        settings=settings,
+        ledger=ledger,
+        signing_key=PRIVATE,
+        options=CentralOptions(ack_interval=0.05, patience=0.3),
     )
     if stall:
         central._messages = StallingStore(ledger, Topics("test"), folder)

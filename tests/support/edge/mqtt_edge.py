@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.backoff import Backoff
+from gateway.contract.central_word import CENTRAL, wrap_signed
 from gateway.contract.envelope import wrap
-from gateway.contract.messages import Message, Status
-from gateway.contract.signing import new_key_pair
+from gateway.contract.messages import Ack, Message, ReplayRequest, Status
+from gateway.contract.messages.generation import Generation
 from gateway.contract.topics import Topics
 from gateway.edge.journal.journal import Journal
+from gateway.edge.sinks.acknowledgements import Acknowledgements
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
@@ -21,13 +24,10 @@ from gateway.edge.stamping.stored_part import HeldPart, StoredPart
 from gateway.mqtt.connection import MqttConnection, MqttSettings
 from mapping.errors import ChangeRefused
 from protocols.clock import SystemClock
+from tests.support.keys import PRIVATE, PUBLIC
 from tests.support.mosquitto import Mosquitto
 
 TOPICS = Topics("kanpur")
-
-PRIVATE, PUBLIC = new_key_pair()
-
-OTHER_PRIVATE, _ = new_key_pair()
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -46,7 +46,9 @@ class Edge:
         broker: Mosquitto,
         journal: Journal,
         folder: Path,
+        counting: tuple[str, ...] = (CENTRAL,),
         *,
+        login: Mapping[str, str] | None = None,
         health: HealthSource | None = None,
         time: TimeRequests | None = None,
     ) -> None:
@@ -64,13 +66,15 @@ class Edge:
                 apply=self._apply,
                 clock=SystemClock(),
             ),
+            acknowledgements=Acknowledgements([PUBLIC], frozenset(counting)),
             on_order=self._order,
             time=time,
             on_status_request=lambda: self.sink.reporter.want_listing(),
         )
         self.sink = MqttSink(
-            settings(broker, "edge-1"),
+            settings(broker, "edge-1", username="edge-1" if login else None),
             "edge-1",
+            password=login["edge-1"].encode() if login else None,
             status=self._status,
             health=health,
             partners=[self.link],
@@ -95,9 +99,26 @@ class Edge:
             generation=self.journal.generation,
             first_seq=self.journal.first_seq,
             last_seq=self.journal.last_seq,
+            acknowledged=self.journal.ack_proof(CENTRAL),
             at=datetime.now(UTC),
         )
 
 
 async def say(connection: MqttConnection, topic: str, message: Message, kind: str | None = None) -> None:
     await connection.publish(topic, wrap(message, id="t/1", source="/central", time=NOW, type=kind))
+
+
+LEDGER = "ledger-1"
+LIFE = Generation(1, "aaaaaaaa")
+
+
+async def central_says(
+    connection: MqttConnection, message: Ack | ReplayRequest, key: bytes = PRIVATE, life: Generation = LIFE
+) -> None:
+    """Publish a word of central, signed, on its topic."""
+    if isinstance(message, Ack):
+        named = {"ledger": LEDGER, "ledger_generation": life}
+        topic, message = TOPICS.acks("edge-1", CENTRAL), message.model_copy(update=named)
+    else:
+        topic = TOPICS.replay("edge-1", CENTRAL)
+    await connection.publish(topic, wrap_signed(message, key=key, id="t/1", source="/central", time=NOW))
