@@ -20,8 +20,10 @@ from gateway.contract.messages import (
     Gap,
     MessageAttribution,
     NamingChanged,
+    TimeVerdict,
 )
 from gateway.contract.messages.generation import DirectoryVersion
+from gateway.contract.verdicts import VerdictBook, settled
 from gateway.contract.whose import Statement, holders_at, stated_by_change, stated_by_stamp
 from gateway.seqset import SeqSet
 
@@ -48,6 +50,8 @@ class ConsumerState:
     _stamped: dict[str, Capture] = field(default_factory=dict)
     _told: dict[str, set[Statement]] = field(default_factory=dict)
     _names: dict[tuple[str, str], NamingChanged] = field(default_factory=dict)
+    _journal_of: dict[str, str] = field(default_factory=dict)
+    _verdicts: VerdictBook = field(default_factory=VerdictBook)
 
     def apply(self, batch: Batch) -> None:
         """Take in a batch of readings, events or gaps."""
@@ -55,6 +59,7 @@ class ConsumerState:
             known = self.captures.get(capture.capture_id)
             if known is None or _value_rank(capture) > _value_rank(known):
                 self.captures[capture.capture_id] = capture
+                self._journal_of[capture.capture_id] = batch.journal
             stamp = self._stamped.get(capture.capture_id)
             if capture.reason not in _DOUBTED and (
                 stamp is None or _stamp_rank(capture) > _stamp_rank(stamp)
@@ -79,12 +84,27 @@ class ConsumerState:
         if known is None or _name_rank(change) > _name_rank(known):
             self._names[key] = change
 
+    def apply_verdict(self, verdict: TimeVerdict) -> None:
+        """Take in central's judgement on times."""
+        self._verdicts.add(verdict)
+
+    def dated(self, capture_id: str) -> Capture:
+        """Return a capture at the instant that the last verdict says; KeyError for an unknown capture.
+
+        Its reason is `untrusted_time` as long as none says that the time may be believed.
+        """
+        capture = self.captures[capture_id]
+        return settled(capture, self._verdicts.of(capture, self._journal_of[capture_id]))
+
     def attribution(self, capture_id: str) -> Resolved:
         """Resolve a capture's accounts and their present names; KeyError for an unknown capture."""
-        capture = self.captures[capture_id]
+        capture = self.dated(capture_id)
         if capture.reason in _DOUBTED:
             return Resolved((), capture.reason, capture.directory)
-        statements = [*stated_by_stamp(self._stamped[capture_id]), *self._told.get(capture.meter, ())]
+        # A stamp that doubted the time says nothing of accounts: what was told of the meter decides alone.
+        stamp = self._stamped.get(capture_id)
+        own = [] if stamp is None or stamp.at != capture.at else stated_by_stamp(stamp)
+        statements = [*own, *self._told.get(capture.meter, ())]
         held = holders_at(capture.start, capture.at, statements)
         accounts = tuple(self._named(one, since) for one, since in held.accounts)
         unnamed = any(one.account_number is None for one in accounts)

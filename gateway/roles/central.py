@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from gateway.central.directory.service import DirectoryService
 from gateway.central.intake.service import Central
 from gateway.central.intake.time_answers import TimeAnswers
+from gateway.central.intake.times import TimeService
 from gateway.central.ledger.ledger import Ledger
 from gateway.config.file import Config
 from gateway.contract.topics import Topics
@@ -49,6 +50,9 @@ class CentralRole:
             clock=clock,
             password=password(config),
             directory=self.service,
+            verdicts=TimeService(
+                ledger=ledger, topics=Topics(config.mqtt.root), clock=clock, standing=self.service.standing
+            ),
             times=TimeAnswers(root=config.mqtt.root, key=signing_key, clock=clock, host=machine_name()),
         )
 

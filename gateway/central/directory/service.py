@@ -7,7 +7,7 @@ from datetime import datetime
 
 import structlog
 
-from gateway.central.directory.messages import change_messages
+from gateway.central.directory.messages import change_messages, standing_messages
 from gateway.central.directory.part_publisher import CALM, PartPublisher
 from gateway.central.directory.publishing import Publisher, send_all
 from gateway.central.ledger.database import LedgerError
@@ -64,6 +64,10 @@ class DirectoryService:
         """Answer an edge's request, which came by this version of the contract, soon."""
         if self._parts.requested(request, contract):
             self._woken.set()
+
+    def standing(self, meter: str) -> list[bytes]:
+        """Return messages that say whose a meter is over all time, as the directory has it now. Blocks."""
+        return standing_messages(meter, self._store.snapshot(), self._clock.now())
 
     async def serve(self, publisher: Publisher) -> None:
         """Publish changes and answers over this connection until it fails (PeerError) or is cancelled."""

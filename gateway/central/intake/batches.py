@@ -55,7 +55,7 @@ class ReceivedMessage:
 
 @dataclass(slots=True)
 class HandledMessages:
-    """What became of a handful of messages.
+    """What became of a handful of messages; `fresh` are statuses that were just sent.
 
     `behind` are gateways whose changes were missed, None: not looked; `heard` is what senders said of
     journals, which only the owner of a journal can say.
@@ -65,6 +65,7 @@ class HandledMessages:
     journals: dict[str, JournalState] = field(default_factory=dict)
     heard: list[HeardJournal] = field(default_factory=list)
     statuses: list[Status | StatusVersion1] = field(default_factory=list)
+    fresh: list[tuple[Status, datetime]] = field(default_factory=list)
     set_backs: list[SetBack] = field(default_factory=list)
     behind: frozenset[str] | None = None
     requests: list[tuple[DirectoryRequest, TopicVersion]] = field(default_factory=list)
@@ -112,6 +113,8 @@ class MessageStore:
                 spoiled += [(received, entry) for entry in item.spoiled]
             elif isinstance(item, Status | StatusVersion1 | StatusChanges):
                 told.append((item, message.heard_at or message.at, message.retained))
+                if isinstance(item, Status) and not message.retained:
+                    handled.fresh.append((item, message.at))
                 if not isinstance(item, StatusChanges):
                     self._hear_journal(handled, message, item)
             elif isinstance(item, Balance):

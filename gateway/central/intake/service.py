@@ -20,6 +20,7 @@ from gateway.central.intake.journals import JournalWatch
 from gateway.central.intake.listings import ListingWatch
 from gateway.central.intake.messages import SUBSCRIBED
 from gateway.central.intake.time_answers import TimeAnswers
+from gateway.central.intake.times import TimeService
 from gateway.central.intake.witnesses import Witnesses
 from gateway.central.ledger.authority import UNREADABLE
 from gateway.central.ledger.database import LedgerError
@@ -102,6 +103,7 @@ class Central:
         password: bytes | None = None,
         directory: DirectoryService | None = None,
         times: TimeAnswers | None = None,
+        verdicts: TimeService | None = None,
         options: CentralOptions | None = None,
     ) -> None:
         expiry = settings.session_expiry or SESSION_EXPIRY
@@ -114,6 +116,7 @@ class Central:
         self._password = password
         self._directory = directory
         self._times = times
+        self._verdicts = verdicts
         options = options or CentralOptions()
         self._ack_interval = options.ack_interval
         self._key = signing_key
@@ -192,6 +195,8 @@ class Central:
                 group.create_task(self._directory.serve(connection))
             if self._times is not None:
                 group.create_task(self._times.serve(connection))
+            if self._verdicts is not None:
+                group.create_task(self._verdicts.serve(connection))
 
     async def _receive(
         self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]]
@@ -229,7 +234,7 @@ class Central:
         backoff = Backoff(0.5, 30.0)
         while True:
             try:
-                handled = await self._work(lambda: self._messages.handle(messages))
+                handled = await self._work(lambda: self._handle(messages))
             except LedgerError as error:
                 self._update(fault=str(error))
                 log.error("ledger_failed", error=str(error))
@@ -237,6 +242,13 @@ class Central:
             else:
                 self._update(fault=None)
                 return handled
+
+    def _handle(self, messages: list[ReceivedMessage]) -> HandledMessages:
+        handled = self._messages.handle(messages)
+        if self._verdicts is not None:
+            for status, received in handled.fresh:
+                self._verdicts.told(status, received)
+        return handled
 
     def _note(self, handled: HandledMessages) -> None:
         self._update(

@@ -38,16 +38,18 @@ class Captures:
             ]
         return [StoredCapture(**row) for row in sorted(rows, key=rank)]
 
-    def latest(self, meters: Sequence[str], profiles: Sequence[str]) -> dict[str, dict[str, StoredCapture]]:
+    def latest(
+        self, meters: Sequence[str], profiles: Sequence[str], *, until: datetime | None = None
+    ) -> dict[str, dict[str, StoredCapture]]:
         """Return the newest capture of each meter and profile: by meter, then by profile.
 
-        Newest is the highest instant of its own; of two with one instant, the later stored. One statement
-        for 500 meters, which seeks once in the index for each pair and reads no other row.
+        Newest is the highest instant of its own, up to `until`; of two with one instant, the later stored. One
+        statement for 500 meters, which seeks once in the index for each pair and reads no other row.
         """
         found: dict[str, dict[str, StoredCapture]] = {meter: {} for meter in meters}
         with self._database.reading("reading the latest captures") as connection:
             for some in in_chunks(meters):
-                for one in records(connection, StoredCapture, _newest_of_each(some, profiles)):
+                for one in records(connection, StoredCapture, _newest_of_each(some, profiles, until)):
                     found[one.meter][one.profile] = one
         return found
 
@@ -100,14 +102,20 @@ class Captures:
             return list(connection.execute(query).scalars())
 
 
-def _newest_of_each(meters: Sequence[str], profiles: Sequence[str]) -> Select[Any]:
+def _newest_of_each(
+    meters: Sequence[str], profiles: Sequence[str], until: datetime | None = None
+) -> Select[Any]:
     wanted_meters = _listed("wanted_meters", meters)
     wanted_profiles = _listed("wanted_profiles", profiles)
     other = captures.alias("other")
     # A window function would read every capture of these meters; a seek for each pair reads one row.
     newest = (
         select(other.c.id)
-        .where(other.c.meter == wanted_meters.c.name, other.c.profile == wanted_profiles.c.name)
+        .where(
+            other.c.meter == wanted_meters.c.name,
+            other.c.profile == wanted_profiles.c.name,
+            *([] if until is None else [other.c.at <= until]),
+        )
         .order_by(other.c.at.desc(), other.c.id.desc())
         .limit(1)
         .correlate(wanted_meters, wanted_profiles)

@@ -37,6 +37,7 @@ from gateway.central.ledger.schema import (
     unattributed,
 )
 from gateway.central.ledger.statuses import Statuses
+from gateway.central.ledger.times import Times
 from gateway.central.ledger.unattributed import COUNTED_REASONS, UnattributedCaptures
 from gateway.central.storage.versions import EmptyStore, StoreVersions, WrongStoreVersion
 from gateway.errors import ContractError
@@ -79,6 +80,7 @@ class Ledger:
         self.identity = Identity(self.database, path)
         self.allocations = Allocations(self.database)
         self.quarantine = Quarantine(self.database)
+        self.times = Times(self.database)
 
     def close(self) -> None:
         """Release the file."""

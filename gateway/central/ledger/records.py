@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final
 
@@ -70,8 +70,9 @@ class StoredCapture:
 
     @cached_property
     def message(self) -> Capture:
-        """The contract's message: values exact as delivered, attributions as stamped. Parsed once."""
-        return Capture.model_validate_json(self.body).model_copy(update={"seq": self.seq, "raw": self.raw})
+        """The contract's message: values exact as delivered, attributions as stamped, times as settled. Parsed once."""
+        beside = {name: getattr(self, name) for name in ("seq", "raw", "at", "start", "reason")}
+        return Capture.model_validate_json(self.body).model_copy(update=beside)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,3 +328,14 @@ class QuarantinedEntry:
     payload: bytes = field(repr=False)
     size: int
     received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeClock:
+    """A gateway's clock that is not central's: by how much it was ahead at `at`, and who of the two was trusted."""
+
+    gateway: str
+    ahead: timedelta
+    trusted: bool
+    central_trusted: bool
+    at: datetime

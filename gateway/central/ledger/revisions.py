@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from gateway.central.ledger.database import columns, in_chunks
 from gateway.central.ledger.records import IngestResult, ReceivedBatch, StoredCapture
 from gateway.central.ledger.schema import captures, superseded
+from gateway.central.ledger.times import hold
 from gateway.central.ledger.unattributed import note
 from gateway.contract.messages import MAX_SEQ, Batch, Capture, CaptureValue, Gap, Message
 from gateway.errors import ContractError
@@ -116,6 +117,7 @@ def store_captures(
     if work.changed:
         _rewrite(connection, work.changed.values())
     note(connection, work.new.values(), work.changed, judged_by)
+    hold(connection, work.new.values(), work.changed)
     return IngestResult(stored=work.stored, repeated=work.repeated, revised=work.revised), work.conflicts
 
 

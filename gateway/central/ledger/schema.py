@@ -301,3 +301,66 @@ quarantine = Table(
 )
 Index("quarantine_meter", quarantine.c.meter)
 Index("quarantine_size", quarantine.c.gateway, quarantine.c.size)
+
+doubted = Table(
+    "doubted",
+    metadata,
+    Column("capture_id", Text, primary_key=True),
+    Column("meter", Text, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("gateway", Text, nullable=False),
+    Column("journal", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("at", UtcInstant, nullable=False),
+    Column("start", UtcInstant),
+    Column("received_at", UtcInstant, nullable=False),
+    Column("boot", Text),
+    # Spans, in microseconds.
+    Column("steady", BigInteger),
+    Column("drift", BigInteger),
+    Column("held", BigInteger),
+    Column("former", BigInteger),
+    Column("flagged", BigInteger, nullable=False),
+    Column("ahead", BigInteger, nullable=False),
+    Column("verdict", BigInteger),
+    Column("shift", BigInteger),
+)
+Index("doubted_meter", doubted.c.meter, doubted.c.journal)
+Index("doubted_verdict", doubted.c.verdict)
+
+machine_runs = Table(
+    "machine_runs",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("boot", Text, primary_key=True),
+    Column("began", UtcInstant, nullable=False),
+    Column("told_at", UtcInstant, nullable=False),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("version", BigInteger, primary_key=True),
+    Column("verdict_id", Text, nullable=False),
+    Column("meter", Text, nullable=False),
+    Column("journal", Text, nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("profile", Text),
+    Column("trust", Text, nullable=False),
+    Column("shift", BigInteger),
+    Column("evidence", Text, nullable=False),
+    Column("at", UtcInstant, nullable=False),
+)
+Index("verdicts_meter", verdicts.c.meter, verdicts.c.journal)
+
+edge_clocks = Table(
+    "edge_clocks",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    # Microseconds by which the gateway's clock was ahead of central's.
+    Column("ahead", BigInteger, nullable=False),
+    Column("trusted", BigInteger, nullable=False),
+    Column("central_trusted", BigInteger, nullable=False),
+    Column("at", UtcInstant, nullable=False),
+)

@@ -23,8 +23,8 @@ COUNTED_REASONS: Final = (*WAITING_REASONS, "not_a_consumer")
 """Every reason but `pending`."""
 JUDGED_BY: Final = "directory_version"
 """Cursor: every capture on the list was judged by this directory version or a later one."""
-# A reason that no directory can lift: the row is never looked at again.
-_NEVER: Final = 2**62
+NEVER_JUDGED: Final = 2**62
+"""Version by which a row counts as judged whose reason no directory can lift: it is not looked at again."""
 _COPIED: Final = ("capture_id", "meter", "profile", "at", "start", "ingested_at")
 
 Judge = Callable[[str, datetime | None, datetime], str | None]
@@ -124,7 +124,7 @@ def note(
             | {
                 "reason": row["reason"] or PENDING,
                 # An edge cannot know more than we do; a stamp that says so must still be looked at.
-                "checked_version": _NEVER if lasting else min(row["directory_version"], judged_by),
+                "checked_version": NEVER_JUDGED if lasting else min(row["directory_version"], judged_by),
             }
         )
     if rows:

@@ -11,9 +11,11 @@ from pydantic import ValidationError
 
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import CentralSign, LineHealth
+from gateway.central.ledger.times import AHEAD
 from gateway.central.portal import issues, values
 from gateway.central.portal.account_captures import SNAPSHOTS
 from gateway.central.portal.authority_issues import authority_issues
+from gateway.central.portal.clock_issues import ahead_issues, clock_issues
 from gateway.central.portal.fleet import FORGET_AFTER, WELL, MeterFact, fleet
 from gateway.central.portal.view_models import (
     CentralRow,
@@ -167,6 +169,8 @@ class OperatorOverview:
         ledger = self._ledger
         named = {fact.meter for fact in facts if fact.code in ("meter_clock", "identity_mismatch")}
         yield from issues.unattributed_issues(ledger.unattributed.causes(), named)
+        yield from clock_issues(ledger.times.clocks())
+        yield from ahead_issues(ledger.times.ahead())
         yield from issues.gap_issues(ledger.gaps.causes(issues.METERS_NAMED))
         yield from issues.journal_issues(ledger.journals.faults(self._now - TELL_LOST_FOR))
         yield from authority_issues(
@@ -176,7 +180,9 @@ class OperatorOverview:
         yield from issues.dead_letter_issues(letters)
 
     def _meter_rows(self, facts: Sequence[MeterFact]) -> Iterable[MeterRow]:
-        latest = self._ledger.captures.latest([fact.meter for fact in facts], (*SNAPSHOTS, "block_load"))
+        latest = self._ledger.captures.latest(
+            [fact.meter for fact in facts], (*SNAPSHOTS, "block_load"), until=self._now + AHEAD
+        )
         for fact in facts:
             captures = [stored.message for stored in latest[fact.meter].values()]
             captures.sort(key=lambda capture: capture.at, reverse=True)

@@ -32,6 +32,8 @@ class IssueKind(StrEnum):
     METER_REMOVED = "meter_removed"
     IDENTITY_MISMATCH = "identity_mismatch"
     CLOCK_UNTRUSTED = "clock_untrusted"
+    CLOCKS_DIFFER = "clocks_differ"
+    DATED_AHEAD = "dated_ahead"
     METER_REFUSES = "meter_refuses"
     METER_CLOCK = "meter_clock"
     BACKLOG = "backlog"

@@ -37,8 +37,9 @@ class TimeAnswer(Message):
 class TimeVerdict(Message):
     """Central's judgement on the times of one meter's captures in a range of a journal.
 
-    `trusted`: the instant of a capture is its `at` (and `start`) plus `shift` seconds (absent: none).
-    `provisional` and `untrusted` leave a capture under no account, for want of evidence or because of it. The
+    `trusted` concerns the captures that were stamped with the reason `untrusted_time`: the instant of each is its
+    `at` (and `start`) plus `shift` seconds (absent: none), and whose it is follows from that. `provisional` and
+    `untrusted` put every capture that they cover under no account, for want of evidence or because of it. The
     highest `version` counts for each capture that it covers; `profile` narrows it to one. `capture_id` never
     changes.
     """

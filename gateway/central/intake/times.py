@@ -1,0 +1,172 @@
+"""Watches what edges tell of their clocks, judges captures whose time is doubted, and publishes the verdicts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+import structlog
+
+from gateway.central.ledger.database import LedgerError
+from gateway.central.ledger.ledger import Ledger
+from gateway.central.ledger.records import EdgeClock
+from gateway.central.ledger.times import DoubtedGroup, seconds_text
+from gateway.central.times.judging import Finding, judge
+from gateway.contract.envelope import wrap
+from gateway.contract.messages import ClockStatus, Status, TimeVerdict
+from gateway.contract.topics import Topics
+from mapping.errors import DirectoryFault
+from protocols.session import Clock
+
+SOURCE: Final = "/central"
+POLL: Final = 5.0
+"""Seconds between two looks at what is doubted."""
+PUBLISHED: Final = "verdicts_published"
+"""Cursor of the ledger: verdicts up to this version were taken by the broker."""
+AT_ONCE: Final = 100
+"""Verdicts sent before the cursor moves."""
+CONTRADICTS: Final = timedelta(minutes=2)
+"""What an edge's sources may differ from central's clock, where that is trusted, and still be heard."""
+
+log = structlog.get_logger("gateway.central.intake")
+
+
+class Publisher(Protocol):
+    """What the service needs of a connection; errors are PeerError."""
+
+    def send(self, topic: str, payload: bytes) -> asyncio.Future[None]:
+        """Send at QoS 1; the future is the broker's receipt."""
+
+
+class TimeService:
+    """Issues verdicts: central alone does. They go out in their order, each at least once.
+
+    `standing` writes whose a meter is over all time: who keeps no history of changes learns with the verdict whose
+    a settled capture is.
+    """
+
+    def __init__(
+        self, *, ledger: Ledger, topics: Topics, clock: Clock, standing: Callable[[str], list[bytes]]
+    ) -> None:
+        self._ledger = ledger
+        self._topics = topics
+        self._clock = clock
+        self._standing = standing
+        self._judged: dict[tuple[str, str], tuple[object, ...]] = {}
+        self._compared: set[str] = set()
+        self.fault: str | None = None
+        self.published = 0
+
+    # -- in the ledger's thread
+
+    def told(self, status: Status, received: datetime) -> None:
+        """Hear a status that was just sent: compare the clocks, and learn when a run of the machine began."""
+        clock = status.clock
+        if clock is None or not status.online:
+            return
+        ahead, sure = status.at - received, self._clock.disciplined()
+        if abs(ahead) > timedelta(seconds=30) or status.gateway in self._compared:
+            self._compared.add(status.gateway)
+            self._ledger.times.clock_told(
+                EdgeClock(
+                    gateway=status.gateway,
+                    ahead=ahead,
+                    trusted=clock.disciplined,
+                    central_trusted=sure,
+                    at=received,
+                )
+            )
+        if clock.boot is None or clock.began is None:
+            return
+        if sure and abs(_meant(status.at, clock) - received) > CONTRADICTS:
+            log.warning("clock_evidence_refused", gateway=status.gateway, told=clock.detail)
+            return
+        if self._ledger.times.run_began(status.gateway, clock.boot, clock.began, received):
+            log.info("machine_run_known", gateway=status.gateway, boot=clock.boot, began=str(clock.began))
+
+    def judge(self) -> int:
+        """Judge what is doubted where anything changed since; return how many verdicts were given."""
+        given = 0
+        now = self._clock.now()
+        groups = self._ledger.times.groups()
+        runs = {gateway: self._ledger.times.runs(gateway) for gateway in {g.gateway for g in groups}}
+        for group in groups:
+            key = group.meter, group.journal
+            state = (group.total, group.waiting, group.last_seq, tuple(sorted(runs[group.gateway].items())))
+            # What is held because it is dated ahead is looked at again: its time comes by itself.
+            if self._judged.get(key) == state and not group.ahead:
+                continue
+            given += self._judge_group(group, runs[group.gateway], now)
+            self._judged[key] = state
+        return given
+
+    def _judge_group(self, group: DoubtedGroup, runs: dict[str, datetime], now: datetime) -> int:
+        complete_to = self._ledger.journals.state(group.journal).contiguous
+        findings = judge(self._ledger.times.doubted(group.meter, group.journal), runs, complete_to, now)
+        given = self._ledger.times.give([_verdict(one, now) for one in findings])
+        for one in given:
+            log.info(
+                "verdict_given",
+                meter=one.meter,
+                journal=one.journal,
+                first=one.first_seq,
+                last=one.last_seq,
+                trust=one.trust,
+                shift=one.shift,
+                evidence=one.evidence,
+            )
+        return len(given)
+
+    # -- on a connection
+
+    async def serve(self, publisher: Publisher) -> None:
+        """Judge and publish until the connection ends (PeerError) or it is cancelled."""
+        while True:
+            try:
+                await asyncio.to_thread(self.judge)
+                await self.publish(publisher)
+                self.fault = None
+            except (LedgerError, DirectoryFault) as error:
+                self.fault = str(error)
+                log.error("verdicts_failed", error=str(error))
+            await asyncio.sleep(POLL)
+
+    async def publish(self, publisher: Publisher) -> None:
+        """Publish the verdicts that the broker has not taken, and whose their meters are."""
+        while True:
+            done = await asyncio.to_thread(self._ledger.cursors.get, PUBLISHED)
+            given = await asyncio.to_thread(self._ledger.times.since, done, AT_ONCE)
+            if not given:
+                return
+            for meter in sorted({one.meter for one in given if one.trust == "trusted"}):
+                for payload in await asyncio.to_thread(self._standing, meter):
+                    await publisher.send(self._topics.attributions(), payload)
+            for one in given:
+                payload = wrap(one, id=one.verdict_id, source=SOURCE, time=one.at)
+                await publisher.send(self._topics.verdicts(), payload)
+            await asyncio.to_thread(self._ledger.cursors.set, PUBLISHED, given[-1].version)
+            self.published = given[-1].version
+
+
+def _meant(at: datetime, clock: ClockStatus) -> datetime:
+    """Return the true time by an edge's sources when its own clock showed `at`."""
+    offset = float(clock.sources[0].offset) if clock.sources else 0.0
+    return at + timedelta(seconds=offset)
+
+
+def _verdict(one: Finding, now: datetime) -> TimeVerdict:
+    return TimeVerdict(
+        verdict_id="not kept yet",
+        meter=one.meter,
+        journal=one.journal,
+        first_seq=one.first_seq,
+        last_seq=one.last_seq,
+        profile=one.profile,
+        trust="trusted" if one.trusted else "untrusted",
+        shift=seconds_text(one.shift) if one.trusted and one.shift else None,
+        evidence=one.evidence[:500],
+        version=1,
+        at=now,
+    )

@@ -1,0 +1,368 @@
+"""Captures whose time is not trusted, what speaks of it, and the verdicts that settle them.
+
+A verdict changes the columns by which a capture is found and attributed (`at`, `start`, `reason`); its body stays as
+it came, and so does its id. A later verdict starts from the times as they were stamped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+
+from gateway.central.ledger.database import Database, in_chunks, put
+from gateway.central.ledger.records import EdgeClock
+from gateway.central.ledger.schema import (
+    captures,
+    doubted,
+    edge_clocks,
+    machine_runs,
+    unattributed,
+    verdicts,
+)
+from gateway.central.ledger.unattributed import NEVER_JUDGED, PENDING
+from gateway.central.times.judging import DoubtedCapture
+from gateway.contract.messages import TimeVerdict
+from gateway.contract.verdicts import UNTRUSTED_TIME, last_of, shifted
+
+MICRO: Final = 1_000_000
+AHEAD: Final = timedelta(minutes=5)
+"""A capture dated further ahead of central's clock is held: nobody has recorded it yet."""
+CLOCK_DIFFERS: Final = timedelta(seconds=60)
+"""Two clocks that are nearer than this are one: messages take a while."""
+SAME_RUN: Final = timedelta(seconds=10)
+"""Within this two tellings of when a run of a machine began are one."""
+MAX_RUNS: Final = 200
+"""Runs remembered of one gateway's machine: a year of a restart every other day."""
+
+Row = Mapping[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoubtedGroup:
+    """Captures of a meter in a journal that wait for a verdict: how many, and the newest number among all."""
+
+    meter: str
+    journal: str
+    gateway: str
+    waiting: int
+    total: int
+    last_seq: int
+    ahead: int
+
+
+class Times:
+    """What is doubted, and what was said of it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def run_began(self, gateway: str, boot: str, began: datetime, told_at: datetime) -> bool:
+        """Note when a run of a gateway's machine began, in true time; False where that was known."""
+        c = machine_runs.c
+        with self._database.writing("noting the run of a machine") as connection:
+            known = connection.execute(select(c.began).where(c.gateway == gateway, c.boot == boot)).scalar()
+            if known is not None and abs(known - began) <= SAME_RUN:
+                return False
+            if known is None:
+                _forget_oldest_run(connection, gateway)
+            put(
+                connection,
+                machine_runs,
+                {"gateway": gateway, "boot": boot},
+                {"began": began, "told_at": told_at},
+            )
+            return True
+
+    def runs(self, gateway: str) -> dict[str, datetime]:
+        """Return when the known runs of a gateway's machine began."""
+        c = machine_runs.c
+        with self._database.reading("reading the runs of a machine") as connection:
+            rows = connection.execute(select(c.boot, c.began).where(c.gateway == gateway)).all()
+        return {row.boot: row.began for row in rows}
+
+    def clock_told(self, clock: EdgeClock) -> None:
+        """Note that a gateway's clock differs from central's, or differs no more (less than CLOCK_DIFFERS)."""
+        c = edge_clocks.c
+        with self._database.writing("comparing clocks") as connection:
+            if abs(clock.ahead) < CLOCK_DIFFERS:
+                connection.execute(delete(edge_clocks).where(c.gateway == clock.gateway))
+                return
+            values = {
+                "ahead": clock.ahead // timedelta(microseconds=1),
+                "trusted": int(clock.trusted),
+                "central_trusted": int(clock.central_trusted),
+                "at": clock.at,
+            }
+            put(connection, edge_clocks, {"gateway": clock.gateway}, values)
+
+    def clocks(self) -> list[EdgeClock]:
+        """Return the gateways whose clocks differ from central's, by name."""
+        with self._database.reading("listing clocks") as connection:
+            rows = connection.execute(select(edge_clocks).order_by(edge_clocks.c.gateway)).all()
+        return [
+            EdgeClock(
+                gateway=row.gateway,
+                ahead=timedelta(microseconds=row.ahead),
+                trusted=bool(row.trusted),
+                central_trusted=bool(row.central_trusted),
+                at=row.at,
+            )
+            for row in rows
+        ]
+
+    def groups(self) -> list[DoubtedGroup]:
+        """Return what is doubted by meter and journal; those that nothing waits for too, since evidence may change."""
+        c = doubted.c
+        query = select(
+            c.meter,
+            c.journal,
+            func.min(c.gateway).label("gateway"),
+            func.sum(c.verdict.is_(None)).label("waiting"),
+            func.count().label("total"),
+            func.max(c.seq).label("last_seq"),
+            func.sum(c.ahead).label("ahead"),
+        ).group_by(c.meter, c.journal)
+        with self._database.reading("listing doubted captures") as connection:
+            return [DoubtedGroup(**row) for row in connection.execute(query).mappings()]
+
+    def ahead(self) -> dict[str, int]:
+        """Return by meter how many captures are held because they are dated in the future."""
+        c = doubted.c
+        query = select(c.meter, func.count()).where(c.ahead == 1, c.shift.is_(None)).group_by(c.meter)
+        with self._database.reading("listing captures of the future") as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def doubted(self, meter: str, journal: str) -> list[DoubtedCapture]:
+        """Return the doubted captures of a meter in a journal with what speaks of them, by number."""
+        query = (
+            select(doubted)
+            .where(doubted.c.meter == meter, doubted.c.journal == journal)
+            .order_by(doubted.c.seq)
+        )
+        with self._database.reading("reading doubted captures") as connection:
+            return [_capture(row) for row in connection.execute(query).mappings()]
+
+    def give(self, said: Sequence[TimeVerdict]) -> list[TimeVerdict]:
+        """Keep verdicts under the next versions, and settle what they cover; return them as they are kept."""
+        kept: list[TimeVerdict] = []
+        with self._database.writing("keeping verdicts") as connection:
+            newest = connection.execute(select(func.max(verdicts.c.version))).scalar() or 0
+            for number, one in enumerate(said, newest + 1):
+                verdict = one.model_copy(
+                    update={"version": number, "verdict_id": f"time/{number}/{one.meter}"}
+                )
+                connection.execute(insert(verdicts).values(**_verdict_row(verdict)))
+                covered = select(doubted).where(
+                    doubted.c.meter == verdict.meter,
+                    doubted.c.journal == verdict.journal,
+                    doubted.c.seq.between(verdict.first_seq, verdict.last_seq),
+                )
+                rows = [dict(row) for row in connection.execute(covered).mappings()]
+                _settle(
+                    connection, [(row, verdict) for row in rows if verdict.profile in (None, row["profile"])]
+                )
+                kept.append(verdict)
+        return kept
+
+    def since(self, version: int, limit: int) -> list[TimeVerdict]:
+        """Return the verdicts after a version, in their order, at most `limit`."""
+        query = select(verdicts).where(verdicts.c.version > version).order_by(verdicts.c.version).limit(limit)
+        with self._database.reading("reading verdicts") as connection:
+            return [_verdict(row) for row in connection.execute(query).mappings()]
+
+    def span(self, verdict: TimeVerdict) -> tuple[datetime, datetime] | None:
+        """Return the instants of the captures that a verdict covers, as they stand; None where it covers none."""
+        c = captures.c
+        query = select(func.min(func.coalesce(c.start, c.at)), func.max(c.at)).where(
+            c.meter == verdict.meter,
+            c.capture_id.in_(
+                select(doubted.c.capture_id).where(
+                    doubted.c.meter == verdict.meter,
+                    doubted.c.journal == verdict.journal,
+                    doubted.c.seq.between(verdict.first_seq, verdict.last_seq),
+                )
+            ),
+        )
+        with self._database.reading("reading a span") as connection:
+            first, last = connection.execute(query).one()
+        return None if first is None or last is None else (first, last)
+
+
+def hold(connection: Connection, new: Iterable[Row], changed: Mapping[str, Row]) -> None:
+    """Enter fresh capture rows that are doubted, and settle those that a verdict covers; `changed` come anew.
+
+    Doubted is what its edge did not trust, and what is dated ahead of central's own clock.
+    """
+    for ids in in_chunks(list(changed)):
+        connection.execute(delete(doubted).where(doubted.c.capture_id.in_(ids)))
+    rows = [_doubted_row(row) for row in (*new, *changed.values()) if _is_doubted(row)]
+    if not rows:
+        return
+    connection.execute(insert(doubted), rows)
+    ahead = [row["capture_id"] for row in rows if row["ahead"]]
+    _doubt(connection, ahead)
+    known = _known(connection, {(row["meter"], row["journal"]) for row in rows})
+    said = [
+        (row, verdict)
+        for row in rows
+        if (verdict := last_of(known.get((row["meter"], row["journal"]), ()), row["seq"], row["profile"]))
+    ]
+    _settle(connection, said)
+
+
+def _is_doubted(row: Row) -> bool:
+    return row["reason"] == UNTRUSTED_TIME or bool(row["at"] > row["ingested_at"] + AHEAD)
+
+
+def _doubted_row(row: Row) -> dict[str, Any]:
+    body = json.loads(row["body"])
+    said = body.get("clock") or {}
+    boot, _, steady = str(said.get("steady") or "").partition("/")
+    meter_time = body.get("meter_time") or {}
+    return {
+        **{name: row[name] for name in ("capture_id", "meter", "profile", "gateway", "journal", "seq")},
+        **{name: row[name] for name in ("at", "start", "received_at")},
+        "boot": boot or None,
+        "steady": _micros(steady),
+        **{name: _micros(said.get(name)) for name in ("drift", "held", "former")},
+        "flagged": int(meter_time.get("trusted") is False),
+        "ahead": int(row["reason"] != UNTRUSTED_TIME),
+        "verdict": None,
+        "shift": None,
+    }
+
+
+def _micros(seconds: object) -> int | None:
+    return None if seconds in (None, "") else int(Decimal(str(seconds)) * MICRO)
+
+
+def _known(connection: Connection, streams: set[tuple[str, str]]) -> dict[tuple[str, str], list[TimeVerdict]]:
+    found: dict[tuple[str, str], list[TimeVerdict]] = {}
+    for meters in in_chunks(sorted({meter for meter, _ in streams})):
+        for row in connection.execute(select(verdicts).where(verdicts.c.meter.in_(meters))).mappings():
+            found.setdefault((row["meter"], row["journal"]), []).append(_verdict(row))
+    return found
+
+
+def _settle(connection: Connection, said: Sequence[tuple[Row, TimeVerdict]]) -> None:
+    """Let the columns of captures say what verdicts say of them."""
+    believed = []
+    for row, verdict in said:
+        connection.execute(
+            update(doubted)
+            .where(doubted.c.capture_id == row["capture_id"])
+            .values(
+                verdict=verdict.version,
+                shift=None if verdict.trust != "trusted" else _micros(verdict.shift or 0),
+            )
+        )
+        if verdict.trust == "trusted":
+            shift = None if row["ahead"] else verdict.shift
+            believed.append(
+                {
+                    "b_id": row["capture_id"],
+                    "b_at": shifted(row["at"], shift),
+                    "b_start": None if row["start"] is None else shifted(row["start"], shift),
+                }
+            )
+    if believed:
+        times: dict[str, Any] = {"at": bindparam("b_at"), "start": bindparam("b_start")}
+        connection.execute(
+            update(captures).where(captures.c.capture_id == bindparam("b_id")).values(**times, reason=None),
+            believed,
+        )
+        connection.execute(
+            update(unattributed)
+            .where(unattributed.c.capture_id == bindparam("b_id"))
+            .values(**times, reason=PENDING, checked_version=-1),
+            believed,
+        )
+    _doubt(connection, [row["capture_id"] for row, verdict in said if verdict.trust != "trusted"])
+
+
+def _doubt(connection: Connection, capture_ids: Sequence[str]) -> None:
+    """Put captures under no account for their time, dated as they were stamped."""
+    c = captures.c
+    for ids in in_chunks(list(capture_ids)):
+        stamped = select(doubted.c.at).where(doubted.c.capture_id == c.capture_id).scalar_subquery()
+        started = select(doubted.c.start).where(doubted.c.capture_id == c.capture_id).scalar_subquery()
+        connection.execute(
+            update(captures)
+            .where(c.capture_id.in_(ids))
+            .values(at=stamped, start=started, reason=UNTRUSTED_TIME)
+        )
+        connection.execute(delete(unattributed).where(unattributed.c.capture_id.in_(ids)))
+        names = ("capture_id", "meter", "profile", "at", "start", "ingested_at", "reason")
+        listed = [
+            dict(r)
+            for r in connection.execute(
+                select(*(c[n] for n in names)).where(c.capture_id.in_(ids))
+            ).mappings()
+        ]
+        if listed:
+            connection.execute(
+                insert(unattributed), [row | {"checked_version": NEVER_JUDGED} for row in listed]
+            )
+
+
+def _forget_oldest_run(connection: Connection, gateway: str) -> None:
+    c = machine_runs.c
+    boots = connection.execute(
+        select(c.boot).where(c.gateway == gateway).order_by(c.told_at.desc()).offset(MAX_RUNS - 1)
+    ).scalars()
+    for boot in list(boots):
+        connection.execute(delete(machine_runs).where(c.gateway == gateway, c.boot == boot))
+
+
+def _capture(row: Row) -> DoubtedCapture:
+    def seconds(name: str) -> float | None:
+        return None if row[name] is None else row[name] / MICRO
+
+    return DoubtedCapture(
+        **{name: row[name] for name in ("capture_id", "meter", "profile", "journal", "seq")},
+        **{name: row[name] for name in ("at", "start", "received_at", "boot")},
+        steady=seconds("steady"),
+        drift=seconds("drift"),
+        held=seconds("held"),
+        former=seconds("former"),
+        flagged=bool(row["flagged"]),
+        ahead=bool(row["ahead"]),
+        judged=row["verdict"] is not None,
+        shift=None if row["shift"] is None else timedelta(microseconds=row["shift"]),
+    )
+
+
+def _verdict_row(verdict: TimeVerdict) -> dict[str, Any]:
+    names = (
+        "version",
+        "verdict_id",
+        "meter",
+        "journal",
+        "first_seq",
+        "last_seq",
+        "profile",
+        "trust",
+        "evidence",
+    )
+    return {
+        **{name: getattr(verdict, name) for name in names},
+        "at": verdict.at,
+        "shift": _micros(verdict.shift),
+    }
+
+
+def _verdict(row: Row) -> TimeVerdict:
+    shift = None if row["shift"] is None else seconds_text(timedelta(microseconds=row["shift"]))
+    return TimeVerdict.model_validate({**row, "shift": shift})
+
+
+def seconds_text(span: timedelta) -> str:
+    """Return a span in seconds as exact text."""
+    micros = span // timedelta(microseconds=1)
+    return format((Decimal(micros) / MICRO).normalize(), "f")

@@ -1,0 +1,1 @@
+"""Times that are not trusted: what speaks of them, and central's verdicts."""

@@ -1,0 +1,284 @@
+"""From doubted captures to verdicts, the ledger's answer and a consumer's: both say the same, at the right instant."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.central.directory.messages import standing_messages
+from gateway.central.directory.service import sweep
+from gateway.central.intake.times import TimeService
+from gateway.central.ledger.ledger import Ledger
+from gateway.central.ledger.resolve import attributed, readings
+from gateway.central.portal.view_models import IssueKind
+from gateway.central.portal.views import Views
+from gateway.contract.consumer_rule import ConsumerState
+from gateway.contract.envelope import parse, parse_change
+from gateway.contract.messages import (
+    Capture,
+    CaptureClock,
+    ClockSource,
+    ClockStatus,
+    Status,
+    TimeVerdict,
+)
+from gateway.contract.topics import Topics
+from mapping.changes import Change, Install, MoveIn, MoveOut, Name
+from mapping.directory import NumberKind, Role
+from mapping.store import DirectoryStore
+from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, received
+from tests.support.fakes import HandClock
+
+TOPICS = Topics("test")
+BOOT = "9f2c01ab"
+BEGAN = T0 - DAY
+MOVED = T0 + 5 * DAY
+"""When the meter's usage point changed hands."""
+
+
+@dataclass
+class Central:
+    """Central without a broker: what it would publish is kept, and a consumer takes it in."""
+
+    ledger: Ledger
+    directory: DirectoryStore
+    clock: HandClock
+    sent: list[tuple[str, bytes]] = field(default_factory=list)
+    consumer: ConsumerState = field(default_factory=ConsumerState)
+
+    def __post_init__(self) -> None:
+        self.service = TimeService(
+            ledger=self.ledger,
+            topics=TOPICS,
+            clock=self.clock,
+            standing=lambda meter: standing_messages(meter, self.directory.snapshot(), self.clock.now()),
+        )
+
+    def send(self, topic: str, payload: bytes) -> asyncio.Future[None]:
+        self.sent.append((topic, payload))
+        if topic == TOPICS.verdicts():
+            self.consumer.apply_verdict(parse(payload, TimeVerdict).data)
+        else:
+            self.consumer.apply_change(parse_change(payload).data)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    def take(self, captures: list[Capture], at: datetime = NOW) -> None:
+        data = batch(captures)
+        self.ledger.ingest([received(data, at)])
+        self.consumer.apply(data)
+
+    async def settle(self) -> int:
+        given = self.service.judge()
+        await self.service.publish(self)
+        sweep(self.ledger, self.directory.snapshot())
+        return given
+
+    def whose(self, capture_id: str) -> tuple[datetime, set[str]]:
+        """The instant and accounts of a capture, by the ledger; the consumer must say the same."""
+        stored = self.ledger.captures.get(capture_id)
+        assert stored is not None
+        ours = {one.account_id for one in attributed(stored, self.directory.snapshot())}
+        theirs = {one.account_id for one in self.consumer.attribution(capture_id).accounts}
+        dated = self.consumer.dated(capture_id)
+        assert (ours, stored.at, stored.start) == (theirs, dated.at, dated.start)
+        assert (stored.reason == "untrusted_time") == (dated.reason == "untrusted_time")
+        assert stored.message.at == stored.at
+        return stored.at, ours
+
+
+@pytest.fixture
+def central(tmp_path: Path) -> Iterator[Central]:
+    ledger = Ledger(tmp_path / "ledger.db")
+    with DirectoryStore(tmp_path / "directory.db") as directory:
+        changes: list[Change] = [
+            Install("GEN:1", "up-1", Role.CONSUMER, T0 - 100 * DAY),
+            MoveIn("up-1", "old", T0 - 100 * DAY),
+            Name("old", NumberKind.ACCOUNT, "1000000017"),
+            MoveOut("up-1", MOVED),
+            MoveIn("up-1", "new", MOVED),
+            Name("new", NumberKind.ACCOUNT, "1000000025"),
+        ]
+        directory.apply(changes, by="test", source="test", at=T0)
+        yield Central(ledger, directory, HandClock(NOW))
+    ledger.close()
+
+
+def doubted(seq: int, true: datetime, gateway: timedelta, **more: Any) -> Capture:
+    """A live reading at `true`, of a gateway that was `gateway` ahead without knowing."""
+    at = true + gateway
+    clock = CaptureClock(steady=f"{BOOT}/{(true - BEGAN).total_seconds():.3f}")
+    fields: dict[str, Any] = {
+        "profile": "instantaneous",
+        "start": None,
+        "at": at,
+        "received_at": at,
+        "capture_id": f"GEN:1/instantaneous/{at:%Y-%m-%dT%H:%M:%SZ}/0",
+        "reason": "untrusted_time",
+        "clock": clock,
+    }
+    return capture(seq, **(fields | more))
+
+
+def stored_row(seq: int, true: datetime, gateway: timedelta, meter: timedelta, read: datetime) -> Capture:
+    """A block recorded at `true` by a clock that was `meter` ahead, read at `read`."""
+    at = true + meter
+    known = gateway == timedelta(0)
+    clock = CaptureClock(
+        steady=None if known else f"{BOOT}/{(read - BEGAN).total_seconds():.3f}",
+        drift=f"{(meter - gateway).total_seconds():.3f}",
+        held=0,
+    )
+    return capture(seq, at=at, received_at=read + gateway, reason="untrusted_time", clock=clock)
+
+
+def status(at: datetime, **clock: Any) -> Status:
+    told = ClockStatus.model_validate(
+        {"disciplined": True, "at": at, "state": "trusted", "boot": BOOT, "began": BEGAN} | clock
+    )
+    return Status(gateway="edge-1", online=True, version="2", journal="journal-1", clock=told, at=at)
+
+
+async def test_live_readings_of_a_gateway_three_days_ahead_go_to_who_held_the_meter_then(
+    central: Central,
+) -> None:
+    """107 readings, half of them before the hand-over, all stamped after it: misattributed for ever, once."""
+    true = [MOVED + (n - 50) * HALF_HOUR + timedelta(minutes=1) for n in range(107)]
+    sent = [doubted(n + 1, at, timedelta(days=3)) for n, at in enumerate(true)]
+    central.take(sent)
+    assert await central.settle() == 0  # nobody has told the time yet: honestly waiting
+    assert central.whose(sent[0].capture_id) == (sent[0].at, set())
+    assert central.ledger.unattributed.groups()[0].reason == "untrusted_time"
+    central.service.told(status(NOW), NOW)
+    assert await central.settle() == 1
+    for one, at in zip(sent, true, strict=True):
+        assert central.whose(one.capture_id) == (at, {"old" if at < MOVED else "new"})
+    assert central.ledger.unattributed.groups() == []
+    mine = readings(central.ledger, "old", T0, MOVED, central.directory)
+    assert len(mine) == 50
+    assert await central.settle() == 0  # said once
+
+
+async def test_592_rows_of_a_slow_gateway_and_a_meter_in_the_wrong_zone(central: Central) -> None:
+    """The gateway 25 minutes slow: 592 rows of a right meter; the meter 5:30 ahead: 95 rows of a right gateway."""
+    slow, ahead, read = timedelta(minutes=-25), timedelta(hours=5, minutes=30), T0 + 14 * DAY
+    true = [read - (592 - n) * HALF_HOUR for n in range(592)]
+    central.take([stored_row(n + 1, at, slow, timedelta(0), read) for n, at in enumerate(true)])
+    later = [read + (n + 20) * HALF_HOUR for n in range(95)]
+    rows = [
+        stored_row(600 + n, at, timedelta(0), ahead, later[-1] + HALF_HOUR / 3) for n, at in enumerate(later)
+    ]
+    central.take(rows)
+    central.service.told(status(NOW), NOW)
+    await central.settle()
+    assert central.ledger.unattributed.groups() == []
+    assert [one.at for one in central.ledger.captures.between("GEN:1")] == [*true, *later]
+    for one, at in zip(rows, later, strict=True):
+        assert central.whose(one.capture_id) == (at, {"new"})
+
+
+async def test_a_capture_that_comes_after_its_verdict_is_settled_as_it_comes(central: Central) -> None:
+    """A ledger that was restored asks for it again; a replay brings it twice."""
+    sent = [doubted(n, MOVED - n * HALF_HOUR, timedelta(days=3)) for n in (1, 2, 3)]
+    central.take(sent)
+    central.service.told(status(NOW), NOW)
+    await central.settle()
+    again = sent[1].model_copy(update={"value_rev": 2})
+    central.take([again])
+    assert central.whose(again.capture_id) == (MOVED - 2 * HALF_HOUR, {"old"})
+    central.take([again])
+    assert central.whose(again.capture_id) == (MOVED - 2 * HALF_HOUR, {"old"})
+
+
+async def test_a_row_read_again_by_a_gateway_that_knows_the_time_needs_no_verdict(central: Central) -> None:
+    row = stored_row(1, MOVED - DAY, timedelta(minutes=-25), timedelta(0), MOVED)
+    central.take([row])
+    settled = row.model_copy(update={"seq": 9, "value_rev": 2, "reason": "no_account", "clock": None})
+    central.take([settled])
+    sweep(central.ledger, central.directory.snapshot())
+    assert central.ledger.times.groups() == []
+    stored = central.ledger.captures.get(row.capture_id)
+    assert stored is not None
+    assert [one.account_id for one in attributed(stored, central.directory.snapshot())] == ["old"]
+
+
+async def test_better_evidence_moves_what_was_settled(central: Central) -> None:
+    one = doubted(1, MOVED - HALF_HOUR, timedelta(days=3))
+    central.take([one])
+    central.clock.good = False
+    central.service.told(status(NOW, began=BEGAN + timedelta(hours=1)), NOW)
+    await central.settle()
+    assert central.whose(one.capture_id) == (MOVED + HALF_HOUR, {"new"})
+    central.service.told(status(NOW), NOW)
+    await central.settle()
+    assert central.whose(one.capture_id) == (MOVED - HALF_HOUR, {"old"})
+    assert [v.version for v in central.ledger.times.since(0, 10)] == [1, 2]
+
+
+async def test_an_edge_that_contradicts_a_central_that_knows_the_time_is_not_heard(central: Central) -> None:
+    one = doubted(1, MOVED - HALF_HOUR, timedelta(days=3))
+    central.take([one])
+    wrong = NOW + timedelta(days=3)
+    central.service.told(status(wrong), NOW)
+    assert await central.settle() == 0
+    source = ClockSource(source="central", offset="-259200", error="1")
+    central.service.told(status(wrong, state="wrong", disciplined=False, sources=(source,)), NOW)
+    assert await central.settle() == 1
+
+
+async def test_a_reading_of_2099_is_held_named_and_never_makes_a_meter_heard(central: Central) -> None:
+    future = capture(1, at=NOW + timedelta(days=26_000), reason=None)
+    honest = capture(2, at=NOW - 2 * DAY)
+    central.take([future, honest], NOW - DAY)
+    await central.settle()
+    assert central.whose(future.capture_id) == (future.at, set())
+    views = Views(central.ledger, central.directory.snapshot, central.clock)
+    found = views.overview()
+    (meter,) = [row for row in found.meters if row.meter == "GEN:1"]
+    assert (meter.last_at, meter.state.value) == (NOW - DAY, "silent")
+    (issue,) = [one for one in found.issues if one.kind is IssueKind.DATED_AHEAD]
+    assert (issue.where, issue.count) == ("GEN:1", 1)
+    assert await central.settle() == 0
+
+
+async def test_what_is_dated_ahead_of_a_slow_central_is_believed_when_its_time_has_come(
+    central: Central,
+) -> None:
+    one = capture(1, at=NOW + HALF_HOUR, reason="no_account")
+    central.take([one])
+    await central.settle()
+    assert central.whose(one.capture_id)[1] == set()
+    central.clock.at = NOW + HALF_HOUR
+    await central.settle()
+    assert central.whose(one.capture_id) == (NOW + HALF_HOUR, {"new"})
+    views = Views(central.ledger, central.directory.snapshot, central.clock)
+    assert IssueKind.DATED_AHEAD not in {issue.kind for issue in views.overview().issues}
+
+
+@pytest.mark.parametrize(
+    ("ahead", "edge", "here", "where", "said"),
+    [
+        (timedelta(days=3), False, True, "edge-1", "the gateway's is wrong"),
+        (timedelta(minutes=-25), True, False, "central", "central's is wrong"),
+        (timedelta(hours=1), True, True, "edge-1", "both have evidence"),
+        (timedelta(hours=1), False, False, "edge-1", "neither has evidence"),
+    ],
+)
+def test_central_compares_clocks_and_says_whose_is_wrong(
+    central: Central, ahead: timedelta, edge: bool, here: bool, where: str, said: str
+) -> None:
+    central.clock.good = here
+    central.service.told(status(NOW + ahead, disciplined=edge), NOW)
+    views = Views(central.ledger, central.directory.snapshot, central.clock)
+    (issue,) = [one for one in views.overview().issues if one.kind is IssueKind.CLOCKS_DIFFER]
+    assert issue.where == where
+    assert said in issue.detail
+    central.service.told(status(NOW), NOW)
+    assert IssueKind.CLOCKS_DIFFER not in {one.kind for one in views.overview().issues}
