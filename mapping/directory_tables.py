@@ -21,8 +21,9 @@ from mapping.errors import DirectoryFault
 from mapping.instants import instant, micros
 from mapping.snapshot import DirectorySnapshot
 from mapping.snapshot_json import grouped
+from mapping.store_life import StoreLife
 
-FORMAT = 1
+FORMAT = 2
 
 # The partial unique indexes hold the directory's rules even against a fault in our own code.
 SCHEMA = """
@@ -45,6 +46,8 @@ CREATE TABLE naming (account_id TEXT NOT NULL, kind TEXT NOT NULL, number TEXT N
 CREATE UNIQUE INDEX naming_now ON naming (account_id, kind, valid_from) WHERE superseded IS NULL;
 CREATE UNIQUE INDEX naming_open ON naming (number, kind) WHERE superseded IS NULL AND valid_to IS NULL;
 """
+# Who the store is and which life of it this is (`store_life`); new in format 2.
+LIFE = "CREATE TABLE life (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT"
 
 
 def write(
@@ -97,6 +100,17 @@ def _write_new(db: sqlite3.Connection, rows: list[DirectoryRow]) -> None:
 def _life(row: DirectoryRow) -> tuple[int, int | None, int, None, int | None]:
     end = None if row.valid_to is None else micros(row.valid_to)
     return micros(row.valid_from), end, row.recorded.version, None, row.row
+
+
+def read_life(db: sqlite3.Connection) -> StoreLife | None:
+    """Return who the store is, None where that was not kept yet."""
+    held = dict(db.execute("SELECT name, value FROM life"))
+    return StoreLife.of(held) if held else None
+
+
+def write_life(db: sqlite3.Connection, life: StoreLife) -> None:
+    """Keep who the store is, inside the caller's transaction."""
+    db.executemany("INSERT OR REPLACE INTO life VALUES (?, ?)", life.items().items())
 
 
 def read(db: sqlite3.Connection) -> DirectorySnapshot:

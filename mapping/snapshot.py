@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Set
 from datetime import datetime
+from itertools import accumulate
 
 from mapping import snapshot_json
 from mapping.attribution import FOREVER, INSTANT, Segment, Stand, roles, segments, standing, why_nobody
@@ -49,7 +50,8 @@ class DirectorySnapshot:
     ) -> None:
         """Take rows grouped by meter, usage point and account; `changes` in rising version."""
         self._changes = changes
-        self._times = [c.at for c in changes]
+        # What was dated ahead of a later change set was known when that was made, at the latest.
+        self._times = list(accumulate((c.at for c in reversed(changes)), min))[::-1]
         self._installations = dict(installations or {})
         self._holdings = dict(holdings or {})
         self._namings = dict(namings or {})

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 
@@ -19,11 +19,16 @@ from mapping.draft import Difference, Draft
 from mapping.errors import ChangeRefused, DirectoryFault
 from mapping.snapshot import DirectorySnapshot
 from mapping.snapshot_json import MAX_NAME, in_order
+from mapping.store_life import StoreLife, read_beside, write_beside
 
 BUSY_SECONDS = 30.0
 """How long one process waits for another's change set."""
 CACHE_KIB = 64 * 1024
 """Page cache: with SQLite's 2 MiB a city's indexes are written many times over."""
+
+
+AHEAD = timedelta(days=1)
+"""A change set dated further ahead of the next was dated by a wrong clock, or the next is."""
 
 
 class DirectoryStore:
@@ -37,6 +42,8 @@ class DirectoryStore:
         self._path = Path(path)
         self._lock = threading.RLock()
         self._snapshot: DirectorySnapshot | None = None
+        self.set_back: str | None = None
+        """What showed, when it was opened, that the file is an older copy; None for nothing."""
         with self._translated():
             if not self._path.exists():
                 self._path.touch(mode=0o600)
@@ -58,11 +65,38 @@ class DirectoryStore:
             if found == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
                 for statement in directory_tables.SCHEMA.split(";\n"):
                     self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {directory_tables.FORMAT}")
-            elif found != directory_tables.FORMAT:
+            elif found not in (1, directory_tables.FORMAT):
                 raise DirectoryFault(
                     f"{self._path} is not a directory store of format {directory_tables.FORMAT} (it says {found})"
                 )
+            if found != directory_tables.FORMAT:
+                self._db.execute(directory_tables.LIFE)
+                self._db.execute(f"PRAGMA user_version = {directory_tables.FORMAT}")
+            self._recognise()
+        self._write_beside()
+
+    def _recognise(self) -> None:
+        """See whether the file is the one that was changed last; a copy of before begins a new generation."""
+        held = directory_tables.read_life(self._db)
+        if held is None:
+            directory_tables.write_life(self._db, StoreLife.born())
+            return
+        beside = read_beside(self._path)
+        self.set_back = held.set_back(beside)
+        if self.set_back is not None:
+            shown = [beside.generation] if beside is not None else []
+            directory_tables.write_life(self._db, held.begun_anew(*shown))
+
+    def _write_beside(self) -> None:
+        # Inside a transaction: of two processes none puts an older tick over a newer one.
+        with self._transaction():
+            write_beside(self._path, self._life())
+
+    def _life(self) -> StoreLife:
+        life = directory_tables.read_life(self._db)
+        if life is None:
+            raise DirectoryFault(f"{self._path} does not say who it is: restore it from a copy")
+        return life
 
     def __enter__(self) -> DirectoryStore:
         return self
@@ -82,6 +116,21 @@ class DirectoryStore:
         """The directory version in the file, another process's change sets included."""
         with self._lock, self._translated():
             return self._version()
+
+    @property
+    def life(self) -> StoreLife:
+        """Who the store is, and its generation: which life of it this is."""
+        with self._lock, self._translated():
+            return self._life()
+
+    def begin_anew(self, *shown: str) -> StoreLife:
+        """Begin the next generation, above those `shown`: somebody saw more of this store than it holds."""
+        with self._lock, self._translated():
+            with self._transaction():
+                life = self._life().begun_anew(*shown)
+                directory_tables.write_life(self._db, life)
+            self._write_beside()
+        return life
 
     def _version(self) -> int:
         found = self._db.execute("SELECT max(version) FROM change_set").fetchone()[0]
@@ -126,11 +175,14 @@ class DirectoryStore:
         digest: str | None = None,
         sequence: int | None = None,
         based_on: int | None = None,
+        sure: bool = False,
     ) -> int:
         """Apply all the changes as one change set, or none; return the new directory version.
 
-        `at` is when they became known; it is moved forward if the clock went back, since knowledge
-        has one order. Changes that say nothing new leave the version as it is. `based_on` refuses the
+        `at` is when they became known; it is moved forward if the clock went back a little, since knowledge
+        has one order. Where the last change set is dated more than a day later, one of two clocks was wrong:
+        refused (`DATED_AHEAD`), unless the caller is `sure` of its own; then what was dated ahead counts as
+        known now. Changes that say nothing new leave the version as it is. `based_on` refuses the
         set when the directory has moved on since that version. Raises ChangeRefused.
         """
         with self._lock, self._translated(), self._transaction(), collector_paused():
@@ -140,15 +192,19 @@ class DirectoryStore:
                     "STALE_PLAN",
                     f"planned on version {based_on}, the directory is at {base.version}: plan again",
                 )
-            change = _change_set(base, by=by, source=source, at=at, digest=digest, sequence=sequence)
+            change = _change_set(
+                base, by=by, source=source, at=at, digest=digest, sequence=sequence, sure=sure
+            )
             difference = _worked_out(base, change, changes)
             if not difference.new and not difference.gone:
                 return base.version
             directory_tables.write(self._db, change, difference.gone, difference.new)
+            directory_tables.write_life(self._db, self._life().ticked())
             following = _following(base, change, difference)
         # Only a committed change set is shown.
-        with self._lock:
+        with self._lock, self._translated():
             self._snapshot = following
+            self._write_beside()
         return change.version
 
     def preview(self, changes: Iterable[Change], *, by: str, source: str, at: datetime) -> DirectorySnapshot:
@@ -205,13 +261,24 @@ def _change_set(
     at: datetime,
     digest: str | None = None,
     sequence: int | None = None,
+    sure: bool = False,
 ) -> ChangeSet:
     """Return the change set that follows `base`; ChangeRefused where nobody or no time is named."""
     if at.utcoffset() is None:
         raise ChangeRefused("TIME", f"{at} has no zone")
     if not by or max(len(by), len(source)) > MAX_NAME:
         raise ChangeRefused("NAME", "say who changes the directory, in at most 512 characters")
-    known = max(at.astimezone(UTC), base.changes[-1].at if base.changes else at.astimezone(UTC))
+    known = at.astimezone(UTC)
+    last = base.changes[-1] if base.changes else None
+    if last is not None and last.at - known > AHEAD and not sure:
+        raise ChangeRefused(
+            "DATED_AHEAD",
+            f"change set {last.version} of {last.by} ({last.source}) is dated {last.at.isoformat()}, and this"
+            f" machine's clock shows {known.isoformat()}: one of the two is wrong. Let"
+            " NTP set this machine's clock, then repeat: what was dated ahead counts as known now",
+        )
+    if last is not None and last.at - known <= AHEAD:
+        known = max(known, last.at)
     return ChangeSet(
         version=base.version + 1, at=known, by=by, source=source, digest=digest, sequence=sequence
     )

@@ -34,13 +34,18 @@ class GatewaySection(Section):
 
 
 class MqttSection(Section):
-    """The broker. Use TLS and a password or a client certificate off this machine."""
+    """The broker. Use TLS and a password or a client certificate off this machine.
+
+    `username` is the gateway's name: the broker's access rules go by it. Field work (`commission`, `replace`) logs in
+    as `USERNAME-field`, with `field_password_ref` or, without it, the same password.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 1883
     root: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")] = "kesco"
     username: str | None = None
     password_ref: Name | None = None
+    field_password_ref: Name | None = None
     tls: bool = False
     ca_file: Path | None = None
     cert_file: Path | None = None

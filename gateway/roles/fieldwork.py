@@ -33,7 +33,7 @@ from gateway.roles.central_files import CentralFiles
 from gateway.roles.did_you_mean import did_you_mean
 from gateway.roles.journal import former_journals
 from gateway.roles.lines import make_line
-from gateway.roles.mqtt_settings import mqtt_settings, password
+from gateway.roles.mqtt_settings import field_login, mqtt_settings
 from gateway.timekeeping.clock import doubt
 from mapping.changes import Change, Install, Remove
 from mapping.directory import Role
@@ -160,7 +160,7 @@ class FieldWork:
 
         def apply() -> DirectorySnapshot:
             with DirectoryStore(self._files.directory) as store:
-                store.apply(changes, by=by, source=source, at=self._clock.now())
+                store.apply(changes, by=by, source=source, at=self._clock.now(), sure=True)
                 return store.snapshot()
 
         return await asyncio.to_thread(apply)
@@ -174,11 +174,10 @@ class FieldWork:
         snapshot = await self.directory()
         record = stamp(reading.taken, reading.meter, snapshot, disciplined=self._clock.disciplined())
         await self._journal.append(JournalBatch(captures=(record,)))
+        user, word = field_login(self._config)
+        settings = mqtt_settings(self._config.mqtt, f"{self._gateway}-edge")
         sink = MqttSink(
-            mqtt_settings(self._config.mqtt, f"{self._gateway}-edge"),
-            self._gateway,
-            status=self._status,
-            password=password(self._config),
+            settings.model_copy(update={"username": user}), self._gateway, status=self._status, password=word
         )
         delivering = asyncio.create_task(sink.run(self._journal))
         try:

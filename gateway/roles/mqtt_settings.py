@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.config.file import Config, MqttSection
+from gateway.contract.field import field_gateway
 from gateway.mqtt.connection import MqttSettings, TlsSettings
 from protocols.meters.secrets import FileSecrets
 
@@ -27,5 +28,15 @@ def mqtt_settings(section: MqttSection, client_id: str) -> MqttSettings:
 
 def password(config: Config) -> bytes | None:
     """Return the broker's password; MeterConfigError when its file is missing or not private."""
-    ref = config.mqtt.password_ref
+    return _secret(config, config.mqtt.password_ref)
+
+
+def field_login(config: Config) -> tuple[str | None, bytes | None]:
+    """Return user name and password of field work: access rules bind a login to the gateway of its name."""
+    section = config.mqtt
+    user = None if section.username is None else field_gateway(section.username)
+    return user, _secret(config, section.field_password_ref or section.password_ref)
+
+
+def _secret(config: Config, ref: str | None) -> bytes | None:
     return FileSecrets(config.secrets).secret(ref) if ref else None

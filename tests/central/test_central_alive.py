@@ -19,7 +19,7 @@ from gateway.contract.topics import Topics
 from gateway.mqtt.connection import MqttSettings, connect
 from tests.support.central.samples import NOW
 from tests.support.keys import PRIVATE
-from tests.support.mosquitto import Mosquitto
+from tests.support.mosquitto import Mosquitto, login
 from tests.support.waiting import until
 
 TOPICS = Topics("test")
@@ -33,7 +33,9 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def settings(broker: Mosquitto, client_id: str, **more: object) -> MqttSettings:
-    return MqttSettings.model_validate({"port": broker.port, "client_id": client_id, "root": "test", **more})
+    return MqttSettings.model_validate(
+        {"port": broker.port, "client_id": client_id, "username": login(client_id), "root": "test", **more}
+    )
 
 
 @asynccontextmanager

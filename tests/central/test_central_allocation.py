@@ -26,7 +26,7 @@ from gateway.errors import ConfigError
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, octets, received
 from tests.support.keys import PRIVATE
-from tests.support.mosquitto import Mosquitto
+from tests.support.mosquitto import Mosquitto, login
 from tests.support.paths import ROOT
 from tests.support.waiting import until
 
@@ -239,7 +239,9 @@ async def running(broker: Mosquitto, ledger: Ledger) -> AsyncIterator[tuple[Cent
     """Central, and a connection that plays the edges."""
 
     def settings(client: str) -> MqttSettings:
-        return MqttSettings(port=broker.port, client_id=client, root="meters", session_expiry=3600)
+        return MqttSettings(
+            port=broker.port, client_id=client, username=login(client), root="meters", session_expiry=3600
+        )
 
     options = CentralOptions(ack_interval=0.05)
     central = Central(settings=settings("central"), ledger=ledger, signing_key=PRIVATE, options=options)

@@ -95,7 +95,7 @@ class Listener:
 async def serving(broker: Mosquitto, ledger: Ledger, store: DirectoryStore) -> AsyncIterator[None]:
     directory = DirectoryService(store=store, ledger=ledger, topics=TOPICS, signing_key=PRIVATE, poll=0.05)
     central = Central(
-        settings=MqttSettings(port=broker.port, client_id="central", root="test"),
+        settings=MqttSettings(port=broker.port, client_id="central", username="central", root="test"),
         ledger=ledger,
         signing_key=PRIVATE,
         directory=directory,
@@ -112,7 +112,9 @@ async def serving(broker: Mosquitto, ledger: Ledger, store: DirectoryStore) -> A
 
 @asynccontextmanager
 async def listening(broker: Mosquitto) -> AsyncIterator[Listener]:
-    settings = MqttSettings(port=broker.port, client_id="billing", root="test", session_expiry=600)
+    settings = MqttSettings(
+        port=broker.port, client_id="billing", username="central", root="test", session_expiry=600
+    )
     async with connect(settings) as connection:
         await connection.subscribe(TOPICS.attributions(), TOPICS.filter(TopicKind.READINGS))
         listener = Listener(connection)

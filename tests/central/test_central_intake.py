@@ -22,7 +22,7 @@ from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from tests.support.central.samples import NOW, batch, capture, gap, octets
 from tests.support.keys import PRIVATE, PUBLIC
-from tests.support.mosquitto import Mosquitto
+from tests.support.mosquitto import Mosquitto, login
 from tests.support.paths import ROOT
 from tests.support.waiting import until
 
@@ -31,7 +31,9 @@ FAST = CentralOptions(ack_interval=0.05, patience=0.3, lost_after=0.5)
 
 
 def settings(broker: Mosquitto, client_id: str) -> MqttSettings:
-    return MqttSettings(port=broker.port, client_id=client_id, root="test", session_expiry=3600)
+    return MqttSettings(
+        port=broker.port, client_id=client_id, username=login(client_id), root="test", session_expiry=3600
+    )
 
 
 @asynccontextmanager
@@ -118,9 +120,9 @@ async def test_readings_gaps_status_and_balance_arrive_and_are_acknowledged(
         await edge.send(batch(gaps=[gap(51)]))
         await edge.status(last_seq=51, first_seq=1)
         balance = Balance(account_id="acc-1", amount="-12.50", at=NOW, source="billing")
-        await edge.connection.publish(
-            TOPICS.balance("acc-1"), wrap(balance, id="b", source="/billing", time=NOW), retain=True
-        )
+        async with connect(settings(broker, "billing")) as billing:
+            payload = wrap(balance, id="b", source="/billing", time=NOW)
+            await billing.publish(TOPICS.balance("acc-1"), payload, retain=True)
         await until(lambda: edge.acked == 51, "the ack of everything")
         await until(lambda: ledger.balances.get("acc-1") is not None, "the balance")
         await until(lambda: len(ledger.statuses.all()) == 1, "the status")
@@ -205,7 +207,9 @@ async def test_poison_is_set_aside_and_delays_nobody(broker: Mosquitto, ledger: 
     ]
     async with running(broker, ledger) as central, edge_at(broker) as edge:
         for topic, payload in poison:
-            await edge.connection.publish(topic, payload)
+            sender = settings(broker, TOPICS.parse(topic).gateway or "")
+            async with connect(sender.model_copy(update={"client_id": "poison"})) as connection:
+                await connection.publish(topic, payload)
         await edge.send(rows(1, 100))
         await until(lambda: edge.acked == 100, "the good ones")
         # the batch of two with a number in place of a string is taken apart: its entries are kept by themselves

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from mapping.changes import Name
+from mapping.directory import NumberKind
+from mapping.store import DirectoryStore
 from mapping.store_life import StoreLife, following, read_beside, write_beside
 
 
@@ -49,3 +55,54 @@ def test_the_file_beside_is_whole_or_not_there(tmp_path: Path) -> None:
     assert found.previous == life.tick
     (tmp_path / "ledger.db.life").write_bytes(b"\x00\xff")
     assert read_beside(path) is None
+
+
+def name(store: DirectoryStore, number: str) -> int:
+    change = Name("acc-1", NumberKind.LEGACY, number)
+    return store.apply([change], by="test", source="test", at=datetime.now(UTC))
+
+
+def test_a_directory_keeps_its_generation_while_several_programs_change_it(tmp_path: Path) -> None:
+    path = tmp_path / "directory.db"
+    with DirectoryStore(path) as one, DirectoryStore(path) as other:
+        life = one.life
+        name(one, "A-1")
+        name(other, "A-2")
+        name(one, "A-3")
+        with DirectoryStore(path) as third:
+            assert (third.life.uuid, third.life.generation) == (life.uuid, life.generation)
+            assert third.set_back is None
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_directory_restored_from_a_copy_begins_a_new_generation(tmp_path: Path, lost: bool) -> None:
+    path, copy = tmp_path / "directory.db", tmp_path / "copy.db"
+    with DirectoryStore(path) as store:
+        name(store, "A-1")
+    shutil.copy(path, copy)
+    with DirectoryStore(path) as store:
+        life = store.life
+        name(store, "A-2")
+    shutil.copy(copy, path)
+    if lost:
+        (tmp_path / "directory.db.life").unlink()
+    with DirectoryStore(path) as store:
+        assert store.set_back is not None
+        assert (store.life.uuid, store.life.generation[:2]) == (life.uuid, "2.")
+        assert store.version == 1
+        assert store.begin_anew("7.00000000").generation.startswith("8.")
+    with DirectoryStore(path) as store:
+        assert store.set_back is None
+
+
+def test_a_directory_of_the_first_format_gets_its_life_when_it_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "directory.db"
+    with DirectoryStore(path) as store:
+        name(store, "A-1")
+    db = sqlite3.connect(path)
+    db.executescript("DROP TABLE life; PRAGMA user_version = 1")
+    db.close()
+    with DirectoryStore(path) as store:
+        assert store.life.generation.startswith("1.")
+        assert store.set_back is None
+        assert store.version == 1

@@ -24,7 +24,9 @@ from tests.support.waiting import PATIENCE
 
 
 def settings(port: int, client_id: str = "test", **more: object) -> MqttSettings:
-    return MqttSettings.model_validate({"port": port, "client_id": client_id, "timeout": 5.0, **more})
+    return MqttSettings.model_validate(
+        {"port": port, "client_id": client_id, "username": "central", "timeout": 5.0, **more}
+    )
 
 
 @pytest.fixture
@@ -43,10 +45,10 @@ async def amqtt_port() -> AsyncIterator[int]:
 
 async def exchange(use: MqttSettings, **how: object) -> str:
     async with connect(use, **how) as connection:  # type: ignore[arg-type]
-        await connection.subscribe("t/#")
-        await connection.publish("t/x", b"hello")
+        await connection.subscribe("kesco/v2/t/#")
+        await connection.publish("kesco/v2/t/x", b"hello")
         async for message in connection.messages():
-            assert (message.topic, message.payload) == ("t/x", b"hello")
+            assert (message.topic, message.payload) == ("kesco/v2/t/x", b"hello")
             break
         return connection.version
 
@@ -62,23 +64,23 @@ async def test_falls_back_to_3_1_1_against_amqtt(amqtt_port: int) -> None:
 
 @pytest.mark.mosquitto
 async def test_wrong_password_says_what_to_check(tmp_path: Path) -> None:
-    with Mosquitto(tmp_path / "m", passwords={"edge": "right"}) as broker:
-        assert await exchange(settings(broker.port, username="edge"), password=b"right") == "5"
+    with Mosquitto(tmp_path / "m", passwords={"central": "right"}) as broker:
+        assert await exchange(settings(broker.port, username="central"), password=b"right") == "5"
         for version in ("auto", "3.1.1"):
-            with pytest.raises(PeerRefusedLogin, match="login of 'edge': check username and password_ref"):
+            with pytest.raises(PeerRefusedLogin, match="login of 'central': check username and password_ref"):
                 await exchange(
-                    settings(broker.port, username="edge", version=version), password=b"wrong-secret"
+                    settings(broker.port, username="central", version=version), password=b"wrong-secret"
                 )
 
 
 @pytest.mark.mosquitto
 async def test_tls_with_password_and_with_client_certificate(tmp_path: Path) -> None:
-    certs = make_certificates(tmp_path / "certs")
-    with Mosquitto(tmp_path / "a", passwords={"edge": "right"}, certificates=certs) as broker:
-        use = settings(broker.port, username="edge", tls=TlsSettings(ca_file=certs.ca))
+    certs = make_certificates(tmp_path / "certs", client_name="central")
+    with Mosquitto(tmp_path / "a", passwords={"central": "right"}, certificates=certs) as broker:
+        use = settings(broker.port, username="central", tls=TlsSettings(ca_file=certs.ca))
         assert await exchange(use, password=b"right") == "5"
         with pytest.raises(PeerUnavailable, match="certificate verify failed"):
-            await exchange(settings(broker.port, username="edge", tls=TlsSettings()), password=b"right")
+            await exchange(settings(broker.port, username="central", tls=TlsSettings()), password=b"right")
     with Mosquitto(tmp_path / "b", certificates=certs, require_client_certificate=True) as broker:
         ours = TlsSettings(ca_file=certs.ca, cert_file=certs.client_cert, key_file=certs.client_key)
         assert await exchange(settings(broker.port, tls=ours)) == "5"
@@ -96,49 +98,45 @@ async def test_nobody_there_and_silence_are_unavailable() -> None:
 
 async def test_receipts_fail_when_the_broker_dies(broker: Mosquitto) -> None:
     async with connect(settings(broker.port)) as connection:
-        await connection.publish("t/1", b"x")
+        await connection.publish("kesco/v2/t/1", b"x")
         broker.kill()
         with pytest.raises(PeerUnavailable):
             async for _ in connection.messages():
                 pass
         with pytest.raises(PeerUnavailable):
-            await connection.send("t/2", b"x")
+            await connection.send("kesco/v2/t/2", b"x")
 
 
-@pytest.mark.mosquitto
-async def test_a_publish_that_is_not_allowed_is_no_success(tmp_path: Path) -> None:
-    acl = tmp_path / "acl"
-    acl.write_text("topic readwrite t/#\n")
-    with Mosquitto(tmp_path / "m", extra=(f"acl_file {acl}",)) as broker:
-        async with connect(settings(broker.port)) as connection:
-            await connection.publish("t/ok", b"x")
-            with pytest.raises(PeerRefusedLogin, match="access rules"):
-                await connection.publish("secret/x", b"x")
+async def test_a_publish_that_is_not_allowed_is_no_success(broker: Mosquitto) -> None:
+    async with connect(settings(broker.port, username="edge-1")) as connection:
+        await connection.publish("kesco/v2/edge-1/gaps", b"x")
+        with pytest.raises(PeerRefusedLogin, match="access rules"):
+            await connection.publish("kesco/v2/edge-2/gaps", b"x")
 
 
 async def test_a_bad_topic_is_refused_data(broker: Mosquitto) -> None:
     async with connect(settings(broker.port)) as connection:
         with pytest.raises(PeerRefusedData):
-            connection.send("t/#", b"x")
+            connection.send("kesco/v2/t/#", b"x")
 
 
 async def test_the_will_is_published_when_we_vanish(broker: Mosquitto) -> None:
     async with connect(settings(broker.port, "watcher")) as watcher:
-        await watcher.subscribe("t/#")
-        lost = connect(settings(broker.port, "lost"), will=Will("t/will", b"gone"))
+        await watcher.subscribe("kesco/v2/t/#")
+        lost = connect(settings(broker.port, "lost"), will=Will("kesco/v2/t/will", b"gone"))
         async with lost as connection:
             connection._client.abandon()
             async for message in watcher.messages():
-                assert (message.topic, message.payload) == ("t/will", b"gone")
+                assert (message.topic, message.payload) == ("kesco/v2/t/will", b"gone")
                 break
 
 
 async def test_manual_ack_holds_messages_until_they_are_stored(broker: Mosquitto) -> None:
     lasting = settings(broker.port, "central", session_expiry=3600)
     async with connect(lasting, manual_ack=True) as connection:
-        await connection.subscribe("t/#")
+        await connection.subscribe("kesco/v2/t/#")
         for i in range(3):
-            await connection.publish(f"t/{i}", b"x")
+            await connection.publish(f"kesco/v2/t/{i}", b"x")
         async for message in connection.messages():
             connection.ack(message)
             break
@@ -148,7 +146,7 @@ async def test_manual_ack_holds_messages_until_they_are_stored(broker: Mosquitto
             again.append(message.topic)
             if len(again) == 2:
                 break
-    assert again == ["t/1", "t/2"]
+    assert again == ["kesco/v2/t/1", "kesco/v2/t/2"]
 
 
 async def test_a_cancelled_attempt_leaves_nothing_behind() -> None:

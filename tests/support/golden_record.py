@@ -34,7 +34,8 @@ def config_text(folder: Path, meter: str, driver: str, mqtt: int, port: int) -> 
     """One edge with one meter."""
     return (
         f'[gateway]\nname = "edge-1"\ndata = "{folder}/data"\nsecrets = "{folder}/keys"\nroles = ["edge"]\n'
-        f'[time]\ntrust = "host"\n[mqtt]\nport = {mqtt}\n[directory]\nverify_key_ref = "directory-verify"\n'
+        f'[time]\ntrust = "host"\n[mqtt]\nport = {mqtt}\nusername = "edge-1"\n'
+        f'[directory]\nverify_key_ref = "directory-verify"\n'
         f'[[lines]]\nname = "line-1"\nkind = "tcp"\nhost = "127.0.0.1"\nport = {port}\n'
         f'[[meters]]\nmeter = "{meter}"\nline = "line-1"\nprofiles = ["instantaneous"]\n{driver}'
     )
@@ -51,7 +52,7 @@ async def delivered(folder: Path, broker: Mosquitto, port: int, recorded: Docume
         config_text(folder, recorded["meter"], recorded["driver"], broker.port, port), encoding="utf-8"
     )
     config = load(path)
-    settings = MqttSettings(port=broker.port, root=config.mqtt.root, client_id="golden")
+    settings = MqttSettings(port=broker.port, root=config.mqtt.root, client_id="golden", username="billing")
     async with Billing(settings) as billing, edge_role(config, ManualClock(AT)) as edge:
         async with asyncio.TaskGroup() as group:
             delivering = group.create_task(_deliver(edge))

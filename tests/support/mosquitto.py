@@ -1,4 +1,4 @@
-"""A real Mosquitto on a loopback port chosen by the OS, for tests: persistence, passwords, TLS."""
+"""A real Mosquitto as we ship it (deploy/mosquitto.conf and .acl), on a loopback port chosen by the OS, for tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,22 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from tests.support import services
+from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE, wait_until
+
+DEPLOY = ROOT / "deploy"
+SHIPPED_ROOT = "kesco"
+ROOTS = (SHIPPED_ROOT, "kanpur", "meters", "test")
+PLACES = {"listener", "cafile", "certfile", "keyfile", "tls_version", "password_file", "acl_file"}
+"""Settings of the shipped file that name places of the machine, with those that need them."""
+
+
+def login(client_id: str) -> str:
+    """Return the user of the shipped rules as whom a test's client logs in: edges and billing by their own name.
+
+    Anybody else is central, who may say everything.
+    """
+    return client_id if client_id == "billing" or client_id.startswith("edge-") else "central"
 
 
 def free_port() -> int:
@@ -41,10 +56,12 @@ class Certificates:
 
 @dataclass
 class Mosquitto:
-    """A broker that can be killed and started again on the same port.
+    """The shipped broker, which can be killed and started again on the same port.
 
-    Its folder must be empty and its own. `passwords` switches anonymous access off;
-    `certificates` switches TLS on; `require_client_certificate` takes the name from the certificate.
+    Of the shipped files only listener, paths, users and the access rules' root are replaced: the rules are written
+    for each of `roots`, and a user name is believed without a password unless `passwords` are given. Its folder
+    must be empty and its own. `certificates` switches TLS on; `require_client_certificate` takes the name from
+    the certificate. `extra` lines come in place of the shipped ones of the same name.
     """
 
     folder: Path
@@ -53,6 +70,7 @@ class Mosquitto:
     certificates: Certificates | None = None
     require_client_certificate: bool = False
     extra: tuple[str, ...] = ()
+    roots: tuple[str, ...] = ROOTS
     port: int = field(default_factory=free_port)
     _process: subprocess.Popen[bytes] | None = None
 
@@ -108,26 +126,38 @@ class Mosquitto:
             process.wait(PATIENCE)
 
     def _lines(self) -> list[str]:
-        lines = [f"listener {self.port} 127.0.0.1", "max_queued_messages 0", "set_tcp_nodelay true"]
+        ours = [f"listener {self.port} 127.0.0.1", f"persistence_location {self.folder}/"]
+        ours.append(f"persistence {str(self.persistence).lower()}")
         if os.geteuid() == 0:
-            lines.insert(0, "user root")
-        if self.persistence:
-            lines += [
-                "persistence true",
-                f"persistence_location {self.folder}/",
-                "autosave_on_changes true",
-                "autosave_interval 1",
-            ]
+            ours.append("user root")
         if self.passwords:
-            lines += [f"password_file {self._password_file()}", "allow_anonymous false"]
+            ours.append(f"password_file {self._password_file()}")
         elif not self.require_client_certificate:
-            lines.append("allow_anonymous true")
+            ours.append(
+                "allow_anonymous true"
+            )  # with rules and no passwords: whoever gives a name is believed
         if self.certificates is not None:
             certs = self.certificates
-            lines += [f"cafile {certs.ca}", f"certfile {certs.server_cert}", f"keyfile {certs.server_key}"]
+            ours += [f"cafile {certs.ca}", f"certfile {certs.server_cert}", f"keyfile {certs.server_key}"]
             if self.require_client_certificate:
-                lines += ["require_certificate true", "use_identity_as_username true"]
-        return [*lines, *self.extra]
+                ours += ["require_certificate true", "use_identity_as_username true"]
+        ours += self.extra
+        if not any(line.startswith("acl_file ") for line in self.extra):
+            ours.append(f"acl_file {self._access_rules()}")
+        replaced = {line.split()[0] for line in ours} | PLACES
+        shipped = _settings((DEPLOY / "mosquitto.conf").read_text(encoding="utf-8"))
+        kept = [line for line in shipped if line.split()[0] not in replaced]
+        return sorted([*kept, *ours], key=lambda line: not line.startswith("per_listener_settings "))
+
+    def _access_rules(self) -> Path:
+        """Write the shipped rules, each under every root in place of the shipped one."""
+        path = self.folder / "acl"
+        rules = _settings((DEPLOY / "mosquitto.acl").read_text(encoding="utf-8"))
+        # A user's own line has no root and stays one line: twice the same rule is no other rule.
+        made = [rule.replace(f" {SHIPPED_ROOT}/", f" {root}/") for rule in rules for root in self.roots]
+        path.write_text("\n".join(made) + "\n", encoding="utf-8")
+        path.chmod(0o600)
+        return path
 
     def _password_file(self) -> Path:
         path = self.folder / "passwords"
@@ -136,6 +166,11 @@ class Mosquitto:
             for name, word in self.passwords.items():
                 subprocess.run(["mosquitto_passwd", "-b", str(path), name, word], check=True)
         return path
+
+
+def _settings(text: str) -> list[str]:
+    """Return the lines of a shipped file that say something."""
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
 def make_certificates(folder: Path, *, client_name: str = "edge-1") -> Certificates:

@@ -215,6 +215,7 @@ trust = "host"
 
 [mqtt]
 port = {port}
+username = "{"central" if role == "central" else f"{role}-1"}"
 
 [schedule]
 instantaneous = 3600

@@ -27,10 +27,10 @@ READINGS = TOPICS.readings("edge-1", "block_load")
 
 @asynccontextmanager
 async def listening(broker: Mosquitto, lines: list[str], *, ack: bool) -> AsyncIterator[MqttConnection]:
-    settings = MqttSettings(port=broker.port, client_id="billing-1", root="test")
+    settings = MqttSettings(port=broker.port, client_id="billing-1", username="billing", root="test")
     task = asyncio.create_task(listen(settings, "test", lines.append, ack=ack))
     try:
-        async with connect(settings.model_copy(update={"client_id": "edge-1"})) as edge:
+        async with connect(settings.model_copy(update={"client_id": "edge-1", "username": "edge-1"})) as edge:
             await edge.subscribe(*TOPICS.from_consumers("edge-1"))
             await seen(lines, "listening")
             yield edge
@@ -51,7 +51,8 @@ async def seen(lines: list[str], text: str) -> str:
 async def test_listen_prints_accounts_and_answers(tmp_path: Path) -> None:
     lines: list[str] = []
     with Mosquitto(tmp_path / "broker") as broker:
-        async with listening(broker, lines, ack=True) as edge:
+        as_central = MqttSettings(port=broker.port, client_id="central", username="central", root="test")
+        async with listening(broker, lines, ack=True) as edge, connect(as_central) as central:
             await edge.publish(READINGS, octets(batch([capture(7)])))
             assert "no account (no_account)  GEN:1 block_load 2026-11-01T03:30:00Z" in await seen(
                 lines, "reading"
@@ -64,7 +65,7 @@ async def test_listen_prints_accounts_and_answers(tmp_path: Path) -> None:
             span = AttributionChanged(
                 meter="GEN:1", since=T0, new=(account,), directory=DirectoryVersion(NO_GENERATION, 1)
             )
-            await edge.publish(TOPICS.attributions(), wrap(span, id="1", source="/central", time=NOW))
+            await central.publish(TOPICS.attributions(), wrap(span, id="1", source="/central", time=NOW))
             assert "GEN:1 2026-11-01T00:00:00Z .. open: nobody -> acc-1" in await seen(lines, "belongs")
             assert "acc-1 (normal)" in await seen(lines, "now ")
             name = NamingChanged(
@@ -73,12 +74,12 @@ async def test_listen_prints_accounts_and_answers(tmp_path: Path) -> None:
                 new="0123456789",
                 directory=DirectoryVersion(NO_GENERATION, 2),
             )
-            await edge.publish(TOPICS.attributions(), wrap(name, id="2", source="/central", time=NOW))
+            await central.publish(TOPICS.attributions(), wrap(name, id="2", source="/central", time=NOW))
             assert "now       0123456789 (normal)" in await seen(lines, "now       0123456789")
             await edge.publish(READINGS, octets(batch([capture(9)])))
             acks, replays = await answers(edge)
-    assert [(a.seq, a.consumer) for a in acks] == [(7, "billing-1")]
-    assert [(r.first, r.last, r.consumer) for r in replays] == [(8, 8, "billing-1")]
+    assert [(a.seq, a.consumer) for a in acks] == [(7, "billing")]
+    assert [(r.first, r.last, r.consumer) for r in replays] == [(8, 8, "billing")]
 
 
 async def answers(edge: MqttConnection) -> tuple[list[Ack], list[ReplayRequest]]:

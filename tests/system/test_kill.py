@@ -51,6 +51,7 @@ def status(made: Town) -> Status | None:
     found: queue.Queue[bytes | bytearray] = queue.Queue()
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
     client.on_message = lambda _client, _data, message: found.put(message.payload)
+    client.username_pw_set("billing")
     client.connect("127.0.0.1", made.broker.port)
     client.subscribe("kesco/v2/edge-1/status", 1)
     client.loop_start()

@@ -7,12 +7,14 @@ from datetime import datetime
 
 import structlog
 
+from gateway.central.directory.lives import DirectoryLives
 from gateway.central.directory.messages import change_messages, standing_messages
 from gateway.central.directory.part_publisher import CALM, PartPublisher
 from gateway.central.directory.publishing import Publisher, send_all
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.messages import DirectoryRequest
+from gateway.contract.messages.generation import Generation
 from gateway.contract.topics import Topics, TopicVersion
 from mapping.errors import DirectoryFault
 from mapping.snapshot import DirectorySnapshot
@@ -56,6 +58,7 @@ class DirectoryService:
         self._parts = PartPublisher(
             store=store, ledger=ledger, topics=topics, key=signing_key, clock=self._clock, calm=calm
         )
+        self._lives = DirectoryLives(store, ledger)
         self._woken = asyncio.Event()
         self.fault: str | None = None
         self.published = 0
@@ -67,7 +70,8 @@ class DirectoryService:
 
     def standing(self, meter: str) -> list[bytes]:
         """Return messages that say whose a meter is over all time, as the directory has it now. Blocks."""
-        return standing_messages(meter, self._store.snapshot(), self._clock.now())
+        generation = self._lives.look()
+        return standing_messages(meter, self._store.snapshot(), self._clock.now(), generation=generation)
 
     async def serve(self, publisher: Publisher) -> None:
         """Publish changes and answers over this connection until it fails (PeerError) or is cancelled."""
@@ -90,6 +94,9 @@ class DirectoryService:
 
     async def _catch_up(self, publisher: Publisher) -> None:
         """Publish what changed since the version that was published last, version by version."""
+        generation = await asyncio.to_thread(self._lives.look)
+        if not await asyncio.to_thread(self._lives.is_told):
+            await self._tell_all(publisher)
         done = await asyncio.to_thread(self._ledger.cursors.get, PUBLISHED)
         target = await asyncio.to_thread(lambda: self._store.version)
         if target <= done:
@@ -98,12 +105,22 @@ class DirectoryService:
         # Each version by itself, though they could be merged: a consumer applies them in their order, and where
         # this process dies the cursor says which were sent.
         for version in range(done + 1, target + 1):
-            await send_all(publisher, self._topics.attributions(), await self._changes(version))
+            await send_all(publisher, self._topics.attributions(), await self._changes(version, generation))
             await asyncio.to_thread(self._ledger.cursors.set, PUBLISHED, version)
             self.published = version
             log.info("changes_published", version=version)
 
-    async def _changes(self, version: int) -> list[bytes]:
+    async def _tell_all(self, publisher: Publisher) -> None:
+        """Publish the whole state of a directory that was set back: every consumer converges to it."""
+        snapshot = await asyncio.to_thread(self._store.snapshot)
+        state = self._lives.whole_state(snapshot, self._clock.now())
+        while (messages := await asyncio.to_thread(next, state, None)) is not None:
+            await send_all(publisher, self._topics.attributions(), messages)
+        await asyncio.to_thread(self._ledger.cursors.set, PUBLISHED, snapshot.version)
+        await asyncio.to_thread(self._lives.told)
+        log.info("directory_told_anew", version=snapshot.version)
+
+    async def _changes(self, version: int, generation: Generation) -> list[bytes]:
         """Return the messages of one version; the captures that it concerns are marked to be judged again."""
 
         def make() -> list[bytes]:
@@ -119,7 +136,7 @@ class DirectoryService:
             # Marked before the version is published, so that a crash cannot leave it published and unmarked.
             for begin in range(0, len(again), MARKED):
                 self._ledger.unattributed.recheck(again[begin : begin + MARKED])
-            return change_messages(spans, names, snapshot, self._clock.now())
+            return change_messages(spans, names, snapshot, self._clock.now(), generation=generation)
 
         return await asyncio.to_thread(make)
 

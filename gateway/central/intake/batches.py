@@ -27,6 +27,7 @@ from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, JournalState, QuarantineGroup, ReceivedBatch
 from gateway.central.ledger.revisions import entries_of
 from gateway.central.ledger.statuses import ToldStatus
+from gateway.central.ledger.times import AHEAD
 from gateway.contract.entries import entries_alone
 from gateway.contract.field import visited_gateway
 from gateway.contract.messages import Balance, DirectoryRequest, Status, StatusChanges, StatusVersion1
@@ -118,7 +119,7 @@ class MessageStore:
                 if not isinstance(item, StatusChanges):
                     self._hear_journal(handled, message, item)
             elif isinstance(item, Balance):
-                self._ledger.balances.put(item.account_id, item.at, item.model_dump_json(), message.at)
+                self._take_balance(handled, message, item)
             else:
                 handled.requests.append((item, self._topics.parse(message.topic).version))
         if told:
@@ -141,6 +142,14 @@ class MessageStore:
                 handled.set_backs += [found] if found is not None else []
         handled.journals = {journal: self._ledger.journals.state(journal) for journal in known}
         return handled
+
+    def _take_balance(self, handled: HandledMessages, message: ReceivedMessage, balance: Balance) -> None:
+        """Keep a balance; one of the future is set aside, since every later one would lose against it."""
+        if balance.at > message.at + AHEAD:
+            detail = f"a balance of {balance.account_id} is dated {balance.at.isoformat()}: look at billing's clock"
+            self._set_aside(handled, message, RefusedMessage("dated_ahead", detail))
+            return
+        self._ledger.balances.put(balance.account_id, balance.at, balance.model_dump_json(), message.at)
 
     def _hear_journal(
         self, handled: HandledMessages, message: ReceivedMessage, status: Status | StatusVersion1

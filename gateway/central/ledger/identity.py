@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from gateway.central.ledger.database import Database, LedgerError, columns, put, records
 from gateway.central.ledger.schema import set_backs, store_life
@@ -16,11 +16,12 @@ from mapping.store_life import StoreLife, read_beside, write_beside
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetBack:
-    """A time at which the ledger was found to be an older copy: the generation that began, and why."""
+    """A time at which a store was found to be an older copy: the generation that began, and why."""
 
     generation: str
     begun_at: datetime
     why: str
+    store: str = "ledger"
 
 
 class Identity:
@@ -85,7 +86,7 @@ class Identity:
         return found
 
     def set_backs(self) -> list[SetBack]:
-        """Return every set-back that was found, oldest first."""
+        """Return every set-back that was found, of ledger and directory, oldest first."""
         query = select(*columns(set_backs, SetBack)).order_by(set_backs.c.begun_at, set_backs.c.generation)
         with self._database.reading("listing set-backs") as connection:
             return records(connection, SetBack, query)
@@ -112,7 +113,11 @@ def _write(connection: Connection, life: StoreLife) -> None:
 
 def _note(connection: Connection, life: StoreLife, why: str) -> SetBack:
     found = SetBack(generation=life.generation, begun_at=datetime.now(UTC), why=why)
-    connection.execute(
-        insert(set_backs).values(generation=found.generation, begun_at=found.begun_at, why=why)
-    )
+    note_set_back(connection, found)
     return found
+
+
+def note_set_back(connection: Connection, found: SetBack) -> None:
+    """Put a set-back on record."""
+    told = {"begun_at": found.begun_at, "why": found.why, "store": found.store}
+    put(connection, set_backs, {"generation": found.generation}, told)

@@ -17,6 +17,7 @@ from gateway.central.ledger.captures import Captures
 from gateway.central.ledger.cursors import Cursors, unversioned
 from gateway.central.ledger.database import Database, LedgerError
 from gateway.central.ledger.dead_letters import DeadLetters
+from gateway.central.ledger.directory_seen import DirectorySeen
 from gateway.central.ledger.edges import EdgeRegister
 from gateway.central.ledger.gaps import Gaps
 from gateway.central.ledger.heard import MetersHeard
@@ -78,6 +79,7 @@ class Ledger:
         self.edges = EdgeRegister(self.database)
         self.cursors = Cursors(self.database)
         self.identity = Identity(self.database, path)
+        self.directory_seen = DirectorySeen(self.database)
         self.allocations = Allocations(self.database)
         self.quarantine = Quarantine(self.database)
         self.times = Times(self.database)

@@ -269,6 +269,17 @@ set_backs = Table(
     Column("generation", Text, primary_key=True),
     Column("begun_at", UtcInstant, nullable=False),
     Column("why", Text, nullable=False),
+    Column("store", Text, nullable=False, server_default="ledger"),
+)
+
+directory_seen = Table(
+    "directory_seen",
+    metadata,
+    Column("uuid", Text, primary_key=True),
+    Column("generation", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("mark", Text, nullable=False),
+    Column("told", Text, nullable=False),
 )
 allocations = Table(
     "allocations",

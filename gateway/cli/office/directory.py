@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.office import moves
+from gateway.cli.office.clock import knows_the_time
 from gateway.cli.office.files import ConfigChoice, DataOption, FileArgument, find_files
 from gateway.cli.office.verdicts import FileResult, report
 from gateway.cli.options import JsonOption, user
@@ -54,7 +55,9 @@ def import_directory(
     now = datetime.now(UTC)
     with DirectoryStore(find_files(data, config).made().directory) as store:
         plan = plan_import(store.snapshot(), file, at=now)
-        version = store.version if dry_run else apply_import(store, plan, by=user(), at=now)
+        version = (
+            store.version if dry_run else apply_import(store, plan, by=user(), at=now, sure=knows_the_time())
+        )
     written = corrections if corrections and plan.write_corrections(corrections) else None
     result = FileResult(
         verdicts=plan.rows, counts=plan.counts, version=version, applied=not dry_run, corrections=written
@@ -148,7 +151,9 @@ def rekey(
         plan = plan_rekey(store.snapshot(), file, correct=correct)
         if not plan.rows:
             raise UsageError(f"{file} has a header but no rows: is it complete?")
-        version = apply_rekey(store, plan, by=user(), at=now) if apply else store.version
+        version = (
+            apply_rekey(store, plan, by=user(), at=now, sure=knows_the_time()) if apply else store.version
+        )
     written = corrections if corrections and plan.write_corrections(corrections) else None
     result = FileResult(
         verdicts=plan.rows, counts=plan.counts, version=version, applied=apply, corrections=written

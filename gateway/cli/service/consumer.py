@@ -152,7 +152,7 @@ async def listen(
     broker cannot be reached or ends the connection.
     """
     topics = Topics(root)
-    consumer = Consumer(out, settings.client_id)
+    consumer = Consumer(out, settings.username or settings.client_id)  # the access rules go by the login
     async with connect(settings, password=password) as connection:
         await connection.subscribe(*(topics.filter(kind) for kind in _TOPICS))
         out(f"listening {topics.base} on {settings.host}:{settings.port}")

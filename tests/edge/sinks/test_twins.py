@@ -122,7 +122,7 @@ async def test_two_edges_of_one_name_both_notice_it(
     assert journals[0].uuid != journals[1].uuid
 
     edges = [Edge(broker, journal, folder) for journal, folder in zip(journals, folders, strict=True)]
-    edges[1].sink._settings = settings(broker, "edge-1-again")
+    edges[1].sink._settings = settings(broker, "edge-1-again", username="edge-1")
     async with running(edges[0].sink, journals[0]), running(edges[1].sink, journals[1]):
         await until(lambda: all(edge.link.twin_fault is not None for edge in edges))
     assert journals[0].uuid in (edges[1].link.twin_fault or "")

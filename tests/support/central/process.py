@@ -35,7 +35,7 @@ class StallingStore(MessageStore):
 
 def main(folder: Path, port: int, stall: bool) -> None:
     """Run central until killed."""
-    settings = MqttSettings(port=port, client_id="central", root="test")
+    settings = MqttSettings(port=port, client_id="central", username="central", root="test")
     ledger = Ledger(folder / "ledger.db")
     central = Central(
         settings=settings,

@@ -25,7 +25,7 @@ from gateway.mqtt.connection import MqttConnection, MqttSettings
 from mapping.errors import ChangeRefused
 from protocols.clock import SystemClock
 from tests.support.keys import PRIVATE, PUBLIC
-from tests.support.mosquitto import Mosquitto
+from tests.support.mosquitto import Mosquitto, login
 
 TOPICS = Topics("kanpur")
 
@@ -34,7 +34,14 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 def settings(broker: Mosquitto, client_id: str, **more: object) -> MqttSettings:
     return MqttSettings.model_validate(
-        {"port": broker.port, "client_id": client_id, "timeout": 5.0, "root": "kanpur", **more}
+        {
+            "port": broker.port,
+            "client_id": client_id,
+            "username": login(client_id),
+            "timeout": 5.0,
+            "root": "kanpur",
+            **more,
+        }
     )
 
 
@@ -72,7 +79,7 @@ class Edge:
             on_status_request=lambda: self.sink.reporter.want_listing(),
         )
         self.sink = MqttSink(
-            settings(broker, "edge-1", username="edge-1" if login else None),
+            settings(broker, "edge-1"),
             "edge-1",
             password=login["edge-1"].encode() if login else None,
             status=self._status,

@@ -11,12 +11,19 @@ from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.mqtt.connection import MqttSettings
 from tests.support.billing import Billing
-from tests.support.mosquitto import Mosquitto
+from tests.support.mosquitto import Mosquitto, login
 
 
 def settings(broker: Mosquitto, client_id: str = "edge-1", **more: object) -> MqttSettings:
     return MqttSettings.model_validate(
-        {"port": broker.port, "client_id": client_id, "timeout": 5.0, "root": "kanpur", **more}
+        {
+            "port": broker.port,
+            "client_id": client_id,
+            "username": login(client_id),
+            "timeout": 5.0,
+            "root": "kanpur",
+            **more,
+        }
     )
 
 

@@ -1,0 +1,168 @@
+"""A directory that was restored from a copy and went on otherwise: every consumer converges to what it says now."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from gateway.central.directory.service import DirectoryService
+from gateway.central.intake.service import Central, CentralOptions
+from gateway.central.ledger.ledger import Ledger
+from gateway.contract.consumer_rule import ConsumerState
+from gateway.contract.envelope import parse_change
+from gateway.contract.messages import AttributionChanged, NamingChanged
+from gateway.contract.topics import Topics
+from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
+from mapping.changes import Change, Install, MoveIn, Name
+from mapping.directory import NumberKind, Role
+from mapping.store import DirectoryStore
+from mapping.store_life import SUFFIX
+from tests.support.central.samples import DAY, NOW, T0, batch, capture, received
+from tests.support.keys import PRIVATE
+from tests.support.mosquitto import Mosquitto
+from tests.support.waiting import until
+
+TOPICS = Topics("test")
+
+
+def fit(store: DirectoryStore, number: int) -> None:
+    point, account = f"UP-{number}", f"acc-{number}"
+    changes: list[Change] = [
+        Install(f"GEN:{number}", point, Role.CONSUMER, T0 - DAY),
+        MoveIn(point, account, T0 - DAY),
+        Name(account, NumberKind.LEGACY, f"KE-{number}"),
+    ]
+    store.apply(changes, by="test", source="directory.csv", at=NOW)
+
+
+def rekey(store: DirectoryStore, at: timedelta, **numbers: str) -> None:
+    changes = [Name(account.replace("_", "-"), NumberKind.ACCOUNT, text) for account, text in numbers.items()]
+    store.apply(changes, by="test", source="rekey.csv", at=NOW + at)
+
+
+@asynccontextmanager
+async def billing(broker: Mosquitto) -> AsyncIterator[ConsumerState]:
+    """A consumer that hears every change and keeps the rule."""
+    state = ConsumerState()
+    state.apply(batch([capture(n, meter=f"GEN:{n}") for n in (1, 2, 3)]))
+
+    async def hear(connection: MqttConnection) -> None:
+        async for message in connection.messages():
+            change: AttributionChanged | NamingChanged = parse_change(message.payload).data
+            state.apply_change(change)
+
+    settings = MqttSettings(port=broker.port, client_id="billing", root="test", session_expiry=600)
+    async with connect(settings) as connection:
+        await connection.subscribe(TOPICS.attributions())
+        task = asyncio.create_task(hear(connection))
+        try:
+            yield state
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def central(broker: Mosquitto, folder: Path) -> AsyncIterator[tuple[Ledger, DirectoryStore]]:
+    ledger = Ledger(folder / "ledger.db")
+    with DirectoryStore(folder / "directory.db") as store:
+        service = DirectoryService(store=store, ledger=ledger, topics=TOPICS, signing_key=PRIVATE, poll=0.05)
+        made = Central(
+            settings=MqttSettings(port=broker.port, client_id="central", root="test"),
+            ledger=ledger,
+            signing_key=PRIVATE,
+            directory=service,
+            options=CentralOptions(ack_interval=0.05),
+        )
+        task = asyncio.create_task(made.run())
+        try:
+            yield ledger, store
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            ledger.close()
+
+
+def numbers(state: ConsumerState) -> dict[str, str | None]:
+    """Which number each meter's reading stands under; None for nobody."""
+    found = {}
+    for capture_id in state.captures:
+        accounts = state.attribution(capture_id).accounts
+        found[capture_id.partition("/")[0]] = accounts[0].account_number if accounts else None
+    return found
+
+
+@pytest.mark.parametrize("how", ["file", "folder"])
+async def test_a_directory_restored_then_rekeyed_otherwise_leaves_no_crossed_number(
+    broker: Mosquitto, tmp_path: Path, how: str
+) -> None:
+    """`file`: the database alone is put back; `folder`: with what lies beside it, so that the ledger alone can tell."""
+    copies = tmp_path / "copies"
+    async with billing(broker) as state:
+        async with central(broker, tmp_path) as (ledger, store):
+            ledger.ingest([received(batch([capture(n, meter=f"GEN:{n}") for n in (1, 2, 3)]))])
+            fit(store, 1)
+            fit(store, 2)
+            await until(lambda: len(state.attribution(capture(1).capture_id).accounts) == 1)
+        copies.mkdir()
+        for name in ("directory.db", f"directory.db{SUFFIX}"):
+            shutil.copy(tmp_path / name, copies)
+        async with central(broker, tmp_path) as (ledger, store):
+            fit(store, 3)
+            rekey(store, DAY, acc_1="1111111111", acc_2="2222222222", acc_3="3333333333")
+            await until(lambda: numbers(state)["GEN:3"] == "3333333333")
+            assert numbers(state) == {"GEN:1": "1111111111", "GEN:2": "2222222222", "GEN:3": "3333333333"}
+        shutil.copy(copies / "directory.db", tmp_path)
+        if how == "folder":
+            shutil.copy(copies / f"directory.db{SUFFIX}", tmp_path)
+        with DirectoryStore(tmp_path / "directory.db") as store:
+            rekey(store, 2 * DAY, acc_1="2222222222", acc_2="1111111111")
+        right = {"GEN:1": "2222222222", "GEN:2": "1111111111", "GEN:3": None}
+        async with central(broker, tmp_path) as (ledger, store):
+            await until(lambda: numbers(state) == right, lambda: f"{numbers(state)}")
+            await until(lambda: store.life.generation == told(ledger))
+            assert store.life.generation.startswith("2.")
+            (found,) = ledger.identity.set_backs()
+            assert found.store == "directory"
+            assert ("the ledger has seen" in found.why) == (how == "folder")
+            rekey(store, 3 * DAY, acc_1="4444444444")
+            await until(lambda: numbers(state)["GEN:1"] == "4444444444")
+            unattributed = {group.meter: group.reason for group in ledger.unattributed.groups()}
+            assert unattributed == {"GEN:3": "no_account"}
+        assert state.attribution(capture(1).capture_id).accounts[0].account_id == "acc-1"
+
+
+def told(ledger: Ledger) -> str:
+    seen = ledger.directory_seen.get()
+    return "" if seen is None else seen.told
+
+
+def has(heard: list[str], count: int) -> bool:
+    return len(heard) == count
+
+
+async def test_a_directory_that_was_not_set_back_is_not_told_anew(broker: Mosquitto, tmp_path: Path) -> None:
+    heard: list[str] = []
+    async with connect(MqttSettings(port=broker.port, client_id="listens", root="test")) as connection:
+        await connection.subscribe(TOPICS.attributions())
+
+        async def hear() -> None:
+            async for message in connection.messages():
+                heard.append(parse_change(message.payload).id)  # noqa: PERF401 - it never ends
+
+        task = asyncio.create_task(hear())
+        for number in (1, 2, 3):
+            async with central(broker, tmp_path) as (ledger, store):
+                fit(store, number)
+                await until(partial(has, heard, 2 * number))
+                assert ledger.identity.set_backs() == []
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert not any(identity.startswith("standing") for identity in heard)
