@@ -65,6 +65,8 @@ class Ledger:
         """
         if read_only and not path.is_file():
             raise LedgerError(f"there is no ledger at {path}")
+        if not read_only and not path.exists():
+            _make(path)
         self.database = Database(path, read_only=read_only)
         _at_newest_version(self.database, path)
         self.captures = Captures(self.database)
@@ -143,6 +145,17 @@ class Ledger:
                 full_quarantines=len(full),
                 meters=count(meters_heard),
             )
+
+
+def _make(path: Path) -> None:
+    """Make the file whole before it has its name: whoever reads it finds either none or its tables."""
+    fresh = path.with_name(f"{path.name}.new")
+    for left in (fresh, *(fresh.with_name(fresh.name + side) for side in ("-wal", "-shm"))):
+        left.unlink(missing_ok=True)
+    database = Database(fresh, read_only=False)
+    _at_newest_version(database, path)
+    database.close()
+    fresh.replace(path)
 
 
 def _at_newest_version(database: Database, path: Path) -> None:
