@@ -271,8 +271,8 @@ class Central:
         if handled.behind is not None:
             self._listings.behind(handled.behind, now)
         if self._directory is not None:
-            for request in handled.requests:
-                self._directory.requested(request)
+            for request, version in handled.requests:
+                self._directory.requested(request, version)
 
     async def _answer(self, connection: MqttConnection) -> None:
         """Publish acknowledgements and replay requests at a steady pace."""
