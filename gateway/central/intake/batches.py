@@ -75,7 +75,7 @@ class HandledMessages:
     fresh: list[tuple[Status, datetime]] = field(default_factory=list)
     set_backs: list[SetBack] = field(default_factory=list)
     behind: frozenset[str] | None = None
-    requests: list[DirectoryRequest] = field(default_factory=list)
+    requests: list[tuple[DirectoryRequest, TopicVersion]] = field(default_factory=list)
     set_aside: int = 0
 
 
@@ -127,8 +127,7 @@ class MessageStore:
             elif isinstance(item, Balance):
                 self._take_balance(handled, message, item)
             else:
-                self._ledger.edges.set_meters(item.gateway, item.meters)
-                handled.requests.append(item)
+                handled.requests.append((item, self._topics.parse(message.topic).version))
         if told:
             self._ledger.statuses.take(told)
             handled.behind = frozenset(self._ledger.statuses.behind())
