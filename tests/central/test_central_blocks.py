@@ -133,7 +133,7 @@ def test_an_entry_that_stays_wrong_is_in_quarantine_and_never_lost(ledger: Ledge
     for _ in range(3):
         handled = send(ledger, spoilt)
     assert handled.journals["j-1"].contiguous == 4, "the count goes on"
-    assert ledger.journals.lost() == []
+    assert ledger.journals.missing() == []
     assert len(ledger.quarantine.entries("edge-1")) == 1
 
 

@@ -26,7 +26,13 @@ from gateway.central.ledger.authority import (
 from gateway.central.ledger.identity import SetBack
 from gateway.central.ledger.ingest import quarantined
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.records import IngestResult, JournalState, QuarantineGroup, ReceivedBatch
+from gateway.central.ledger.records import (
+    IngestResult,
+    JournalState,
+    QuarantineGroup,
+    ReceivedBatch,
+    StoredDeadLetter,
+)
 from gateway.central.ledger.statuses import ToldStatus
 from gateway.central.ledger.times import AHEAD
 from gateway.contract.entries import entries_alone
@@ -70,7 +76,7 @@ class HandledMessages:
     fresh: list[tuple[Status, datetime]] = field(default_factory=list)
     set_backs: list[SetBack] = field(default_factory=list)
     behind: frozenset[str] | None = None
-    requests: list[DirectoryRequest] = field(default_factory=list)
+    requests: list[tuple[DirectoryRequest, TopicVersion]] = field(default_factory=list)
     set_aside: int = 0
 
 
@@ -116,8 +122,7 @@ class MessageStore:
             elif isinstance(item, Balance):
                 self._take_balance(handled, message, item)
             else:
-                self._ledger.edges.set_meters(item.gateway, item.meters)
-                handled.requests.append(item)
+                handled.requests.append((item, self._topics.parse(message.topic).version))
         if told:
             self._ledger.statuses.take(told)
             handled.behind = frozenset(self._ledger.statuses.behind())
@@ -237,17 +242,10 @@ class MessageStore:
         history = self._ledger.allocations.history(group.meter)
         return any(one.gateway == visited_gateway(group.gateway) for one in history)
 
-    def redrive(self, letter_id: int, at: datetime) -> HandledMessages:
-        """Try a dead letter again, after whatever made it fail was repaired; gone when it is stored.
-
-        ContractError when there is no such letter or its bytes were too many to keep.
-        """
-        letter = next((one for one in self._ledger.letters.all() if one.id == letter_id), None)
-        if letter is None:
-            raise ContractError(f"there is no dead letter {letter_id}")
-        if letter.size > len(letter.payload):
-            raise ContractError(f"dead letter {letter_id} was cut when it was kept: ask for a replay instead")
-        handled = self.handle([ReceivedMessage(letter.topic, letter.payload, at)])
+    def redrive(self, letter: StoredDeadLetter, at: datetime) -> bool:
+        """Try a dead letter again, after whatever made it fail was mended; gone, and True, when it is stored."""
+        # Like a retained message: what it tells of a gateway may be old.
+        handled = self.handle([ReceivedMessage(letter.topic, letter.payload, at, retained=True)])
         if not handled.set_aside:
-            self._ledger.letters.remove(letter_id)
-        return handled
+            self._ledger.letters.remove(letter.id)
+        return not handled.set_aside
