@@ -155,7 +155,8 @@ class Journal:
             return []
         if self._tail and start >= self._tail[0].seq:
             skip = bisect_right(self._tail, start, key=lambda entry: entry.seq) - 1
-            return self._tail[skip : skip + CHUNK_ENTRIES]
+            # A commit is durable a moment before its entries are here: then `_committed` is still to come.
+            return self._tail[skip : skip + CHUNK_ENTRIES] if start <= self._tail[skip].last else []
         return await self.read(start, self.last_seq)
 
     async def ack(self, sink: str, seq: int) -> None:

@@ -107,6 +107,18 @@ async def test_follow_ack_rewind_and_reopen(tmp_path: Path, clock: ManualClock) 
     await journal.close()
 
 
+async def test_entries_that_are_durable_but_not_handed_over_yet_are_waited_for(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    """The journal's thread knows of a commit a moment before its followers do: none gets an entry twice."""
+    journal = await Journal.open(tmp_path / "j.db", clock=clock)
+    await journal.append(batch(record(1), record(2)))
+    journal._writer.last_seq = 3
+    assert await journal._chunk(3) == []
+    assert [entry.seq for entry in await journal._chunk(2)] == [2]
+    await journal.close()
+
+
 async def test_trim_waits_for_sinks_and_retention(tmp_path: Path, clock: ManualClock) -> None:
     limits = JournalLimits(sinks=("mqtt",), retention=timedelta(days=1))
     journal = await Journal.open(tmp_path / "j.db", clock=clock, limits=limits)
