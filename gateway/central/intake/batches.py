@@ -29,7 +29,14 @@ from gateway.central.ledger.revisions import entries_of
 from gateway.central.ledger.statuses import ToldStatus
 from gateway.contract.entries import entries_alone
 from gateway.contract.field import visited_gateway
-from gateway.contract.messages import Balance, DirectoryRequest, Status, StatusChanges, StatusVersion1
+from gateway.contract.messages import (
+    Balance,
+    DirectoryRequest,
+    ReadAgainTaken,
+    Status,
+    StatusChanges,
+    StatusVersion1,
+)
 from gateway.contract.topics import Topics, TopicVersion
 from gateway.errors import ContractError
 
@@ -117,6 +124,10 @@ class MessageStore:
                     handled.fresh.append((item, message.at))
                 if not isinstance(item, StatusChanges):
                     self._hear_journal(handled, message, item)
+            elif isinstance(item, ReadAgainTaken):
+                self._ledger.rereads.answered(
+                    item.gateway, item.meter, item.profile, item.number, item.refused, message.at
+                )
             elif isinstance(item, Balance):
                 self._ledger.balances.put(item.account_id, item.at, item.model_dump_json(), message.at)
             else:

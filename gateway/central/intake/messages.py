@@ -9,14 +9,21 @@ from gateway.central.intake.salvage import TakenBatch, salvage
 from gateway.central.ledger.bodies import bodies
 from gateway.contract.batches import parse_batch_of_version_1
 from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE, parse, parse_status
-from gateway.contract.messages import Balance, DirectoryRequest, Status, StatusChanges, StatusVersion1
+from gateway.contract.messages import (
+    Balance,
+    DirectoryRequest,
+    ReadAgainTaken,
+    Status,
+    StatusChanges,
+    StatusVersion1,
+)
 from gateway.contract.topics import TopicKind, TopicName, Topics
 from gateway.errors import ContractError
 
 MAX_BATCH: Final = 4 << 20
 """Largest batch that is parsed, in octets."""
 
-Item = TakenBatch | Status | StatusVersion1 | StatusChanges | DirectoryRequest | Balance
+Item = TakenBatch | Status | StatusVersion1 | StatusChanges | DirectoryRequest | Balance | ReadAgainTaken
 
 SUBSCRIBED: Final = (
     TopicKind.READINGS,
@@ -26,6 +33,7 @@ SUBSCRIBED: Final = (
     TopicKind.STATUS_CHANGES,
     TopicKind.DIRECTORY_REQUEST,
     TopicKind.BALANCE,
+    TopicKind.ORDER_RESULTS,
 )
 _BATCH_TYPE: Final = {
     TopicKind.READINGS: READINGS_TYPE,
@@ -74,6 +82,8 @@ def _read(name: TopicName, payload: bytes) -> Item:
         return parse(payload, DirectoryRequest).data
     if name.kind is TopicKind.BALANCE:
         return parse(payload, Balance).data
+    if name.kind is TopicKind.ORDER_RESULTS:
+        return parse(payload, ReadAgainTaken).data
     raise ContractError(f"central does not read topics of {name.kind}")
 
 

@@ -25,6 +25,7 @@ from gateway.contract.messages.directory import (
     DirectoryRequest,
 )
 from gateway.contract.messages.journals import Ack, ReplayRequest
+from gateway.contract.messages.read_again import ReadAgain, ReadAgainTaken
 from gateway.contract.messages.readings import (
     Batch,
     Capture,
@@ -81,6 +82,8 @@ __all__ = [
     "MessageMeterTime",
     "MeterStatus",
     "NamingChanged",
+    "ReadAgain",
+    "ReadAgainTaken",
     "ReplayRequest",
     "Seq",
     "Signed",
