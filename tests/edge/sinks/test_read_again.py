@@ -192,7 +192,7 @@ async def test_a_ledger_restored_from_a_copy_gets_from_the_meters_what_no_journa
                 await acknowledged()
             async with Serving(broker, tmp_path / "old.db") as ledger:
                 assert ledger.counts().captures == 300
-                await until(lambda: bool(ledger.journals.lost()), "what no journal holds is put on record")
+                await until(lambda: bool(ledger.counts().lost), "what no journal holds is put on record")
                 await until(lambda: ledger.rereads.waiting() == [], "every order is answered")
                 await poller.poll_once()
                 await until(lambda: ledger.counts().captures == 997)
