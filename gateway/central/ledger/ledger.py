@@ -98,7 +98,7 @@ class Ledger:
         Raises ContractError when they can never be stored; then nothing of them was.
         """
         for received in batches:
-            check_batch(received.batch)
+            check_batch(received)
         try:
             with self.database.writing("storing readings") as connection:
                 return ingest(connection, batches)
