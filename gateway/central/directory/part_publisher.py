@@ -67,6 +67,7 @@ class PartPublisher:
         self._answered: dict[str, float] = {}
         self._due: dict[str, None] = {}
         self._version: int | None = None
+        self._life: str | None = None
         self._allocated: tuple[int, dict[str, tuple[int, int, object]]] | None = None
         self.faults: dict[str, str] = {}
         """What is wrong with single edges' parts, by gateway."""
@@ -109,20 +110,19 @@ class PartPublisher:
         """Note the edges whose part may differ from what they were sent."""
         # The directory first: who is allocated to whom is asked after it, for the meters that changed in it.
         version, changed = self._store.version, self._ledger.allocations.changed()
-        if self._version is None or self._allocated is None:
+        life = self._store.life.generation
+        if self._version is None or self._allocated is None or life != self._life:
             self._due |= dict.fromkeys(self._ledger.edges.gateways())
             self._due |= dict.fromkeys(self._ledger.allocations.summaries())
         elif version > self._version:
             meters = _touched_meters(self._store.snapshot(), self._version)
             self._due |= dict.fromkeys(sorted(self._ledger.allocations.gateways_of(meters)))
-        elif version < self._version:  # the directory was set back
-            self._due |= dict.fromkeys(self._ledger.edges.gateways())
         if self._allocated is None or changed != self._allocated[0]:
             now: dict[str, tuple[int, int, object]] = dict(self._ledger.allocations.summaries())
             before = {} if self._allocated is None else self._allocated[1]
             self._due |= dict.fromkeys(g for g in {**before, **now} if before.get(g) != now.get(g))
             self._allocated = changed, now
-        self._version = version
+        self._version, self._life = version, life
 
     async def _send(self, publisher: Publisher, gateway: str, request: _Request | None) -> None:
         made = await asyncio.to_thread(self._make, gateway, request)
@@ -140,7 +140,10 @@ class PartPublisher:
             one.meter: PartAllocation(meter=one.meter, epoch=one.epoch, since=one.since)
             for one in self._ledger.allocations.current(gateway)
         }
-        new = EdgePart.cut(self._store.snapshot(), allocations)
+        life = self._store.life
+        new = EdgePart.cut(
+            self._store.snapshot(), allocations, directory=life.uuid, generation=life.generation
+        )
         number = 1 + max(held.number if held else 0, request.number if request else 0)
         contract = request.contract if request else held.contract if held else 2
         at = self._clock.now()
@@ -148,7 +151,7 @@ class PartPublisher:
         if held is not None and held.sent and held.key == self._key_id:
             old = EdgePart.load(held.body)
             change = change_of(old, new, gateway, held.number, number, at)
-            if request is None and says_nothing(change):
+            if request is None and says_nothing(change) and old.generation == new.generation:
                 return None
             follows = request is None or request.number == held.number
             if follows and contract == 2 and len(change.rows) < len(part.rows):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gateway.contract.envelope import MAX_DIRECTORY_MESSAGE, parse_data
 from gateway.contract.messages import DirectoryPart
+from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion
 from gateway.contract.signing import DIRECTORY_TYP, verify
 from gateway.contract.topics import gateway_name
 from gateway.errors import ConfigError, ContractError
@@ -19,20 +20,27 @@ from protocols.durable import replace_file
 MAX_CHANGES = 200
 """Changes kept after a snapshot; beyond it a new snapshot is asked for."""
 _FILE = "directory.jws"
+_NOTHING = DirectoryVersion(NO_GENERATION, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class HeldPart:
     """What an edge knows: the rows of its snapshot, and the epoch of the allocation of each of its meters.
 
-    `number` counts the parts that central made for this edge (0: of version 1, or none).
+    `number` counts the parts that central made for this edge (0: of version 1, or none); `directory` is the state of
+    the directory that says so.
     """
 
     number: int = 0
-    version: int = 0
+    directory: DirectoryVersion = _NOTHING
     rows: SnapshotRows | None = None
     epochs: Mapping[str, int] = field(default_factory=dict)
     changes: int = 0
+
+    @property
+    def version(self) -> int:
+        """The directory's version."""
+        return self.directory.version
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +149,9 @@ class StoredPart:
         self._snapshot_only = False
 
     def _refuse_older(self, part: DirectoryPart) -> None:
-        if part.version < self.held.version:
+        if _directory(part) < self.held.directory:
             raise ContractError(
-                f"$.version: {part.kind} {part.version} is older than our {self.held.version}"
+                f"$.version: {part.kind} {_directory(part)} is older than our {self.held.directory}"
             )
         if part.number <= self.held.number and (part.number or self.held.number):
             raise ContractError(
@@ -156,12 +164,12 @@ class StoredPart:
         rows = "".join(chunk.rows for chunk in chunks)
         given = {one.meter: one.epoch for chunk in chunks for one in chunk.allocations}
         if last.kind == "snapshot":
-            return HeldPart(last.number, last.version, SnapshotRows.read(rows), given)
+            return HeldPart(last.number, _directory(last), SnapshotRows.read(rows), given)
         assert self.held.rows is not None
         released = {meter for chunk in chunks for meter in chunk.released}
         kept = {meter: epoch for meter, epoch in self.held.epochs.items() if meter not in released}
         after = self.held.rows.after(rows)
-        return HeldPart(last.number, last.version, after, kept | given, self.held.changes + 1)
+        return HeldPart(last.number, _directory(last), after, kept | given, self.held.changes + 1)
 
 
 class DirectoryHole(ContractError):
@@ -170,4 +178,8 @@ class DirectoryHole(ContractError):
 
 def _name(part: DirectoryPart) -> tuple[object, ...]:
     """Return what all chunks of one part have in common, and those of no other."""
-    return part.number, part.kind, part.version, part.previous, part.chunks, part.issued_at
+    return part.number, part.kind, _directory(part), part.previous, part.chunks, part.issued_at
+
+
+def _directory(part: DirectoryPart) -> DirectoryVersion:
+    return DirectoryVersion(part.generation or NO_GENERATION, part.version)
