@@ -153,7 +153,7 @@ def has(heard: list[str], count: int) -> bool:
 async def test_a_directory_that_was_not_set_back_is_not_told_anew(broker: Mosquitto, tmp_path: Path) -> None:
     heard: list[str] = []
     async with connect(
-        MqttSettings(port=broker.port, client_id="listens", username="central", root="test")
+        MqttSettings(port=broker.port, client_id="listens", username="billing", root="test")
     ) as connection:
         await connection.subscribe(TOPICS.attributions())
 
