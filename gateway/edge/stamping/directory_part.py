@@ -13,7 +13,7 @@ from mapping.snapshot import DirectorySnapshot
 
 @dataclass(frozen=True, slots=True)
 class StampingPart:
-    """A snapshot that central made for certain meters, in a life (`generation`) of its directory.
+    """A snapshot that central made for certain meters, of one life of its directory.
 
     Of a meter that is not in it the part's version says nothing: the meter may have been added to the
     configuration after the part was made. Such captures are stamped with version 0, so that whatever
@@ -21,8 +21,8 @@ class StampingPart:
     """
 
     snapshot: DirectorySnapshot
-    epochs: Mapping[str, int] = field(default_factory=dict)
     generation: Generation = NO_GENERATION
+    epochs: Mapping[str, int] = field(default_factory=dict)
 
     def epoch(self, meter: str) -> int:
         """Return the epoch of a meter's allocation to this gateway; 0 when central has told of none."""

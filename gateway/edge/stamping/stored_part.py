@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.contract.envelope import MAX_DIRECTORY_MESSAGE, parse_data
 from gateway.contract.messages import DirectoryPart
-from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion
+from gateway.contract.messages.generation import NO_GENERATION, Generation
 from gateway.contract.signing import DIRECTORY_TYP, verify
 from gateway.contract.topics import gateway_name
 from gateway.errors import ConfigError, ContractError
@@ -20,27 +20,21 @@ from protocols.durable import replace_file
 MAX_CHANGES = 200
 """Changes kept after a snapshot; beyond it a new snapshot is asked for."""
 _FILE = "directory.jws"
-_NOTHING = DirectoryVersion(NO_GENERATION, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class HeldPart:
     """What an edge knows: the rows of its snapshot, and the epoch of the allocation of each of its meters.
 
-    `number` counts the parts that central made for this edge (0: of version 1, or none); `directory` is the state of
-    the directory that says so.
+    `number` counts the parts that central made for this edge (0: of version 1, or none).
     """
 
     number: int = 0
-    directory: DirectoryVersion = _NOTHING
+    version: int = 0
+    generation: Generation = NO_GENERATION
     rows: SnapshotRows | None = None
     epochs: Mapping[str, int] = field(default_factory=dict)
     changes: int = 0
-
-    @property
-    def version(self) -> int:
-        """The directory's version."""
-        return self.directory.version
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +113,8 @@ class StoredPart:
         if part.gateway != self._gateway:
             raise ContractError(f"$.gateway: a directory part for {part.gateway!r}, not for us")
         self._refuse_older(part)
-        if part.kind == "change" and (part.previous != self.held.number or self.full):
+        follows = part.previous == self.held.number and part.generation == self.held.generation
+        if part.kind == "change" and (not follows or self.full):
             raise DirectoryHole(f"$.previous: a change after {part.previous}, but we have {self.held.number}")
         if any(_name(known) != _name(part) for _, known in self._chunks.values()):
             self._chunks = {}  # another part has begun; what came of the former is told again with it
@@ -149,9 +144,14 @@ class StoredPart:
         self._snapshot_only = False
 
     def _refuse_older(self, part: DirectoryPart) -> None:
-        if _directory(part) < self.held.directory:
+        ours, theirs = self.held.generation, part.generation
+        if theirs.is_before(ours):
+            raise ContractError(f"$.generation: {theirs} is older than our {ours}")
+        if theirs.is_twin_of(ours):
+            raise ContractError(f"$.generation: two directories of one generation: {theirs} and our {ours}")
+        if theirs == ours and part.version < self.held.version:
             raise ContractError(
-                f"$.version: {part.kind} {_directory(part)} is older than our {self.held.directory}"
+                f"$.version: {part.kind} {part.version} is older than our {self.held.version}"
             )
         if part.number <= self.held.number and (part.number or self.held.number):
             raise ContractError(
@@ -164,12 +164,13 @@ class StoredPart:
         rows = "".join(chunk.rows for chunk in chunks)
         given = {one.meter: one.epoch for chunk in chunks for one in chunk.allocations}
         if last.kind == "snapshot":
-            return HeldPart(last.number, _directory(last), SnapshotRows.read(rows), given)
+            return HeldPart(last.number, last.version, last.generation, SnapshotRows.read(rows), given)
         assert self.held.rows is not None
         released = {meter for chunk in chunks for meter in chunk.released}
         kept = {meter: epoch for meter, epoch in self.held.epochs.items() if meter not in released}
         after = self.held.rows.after(rows)
-        return HeldPart(last.number, _directory(last), after, kept | given, self.held.changes + 1)
+        changes = self.held.changes + 1
+        return HeldPart(last.number, last.version, last.generation, after, kept | given, changes)
 
 
 class DirectoryHole(ContractError):
@@ -178,8 +179,4 @@ class DirectoryHole(ContractError):
 
 def _name(part: DirectoryPart) -> tuple[object, ...]:
     """Return what all chunks of one part have in common, and those of no other."""
-    return part.number, part.kind, _directory(part), part.previous, part.chunks, part.issued_at
-
-
-def _directory(part: DirectoryPart) -> DirectoryVersion:
-    return DirectoryVersion(part.generation or NO_GENERATION, part.version)
+    return part.number, part.kind, part.generation, part.version, part.previous, part.chunks, part.issued_at
