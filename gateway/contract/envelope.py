@@ -21,6 +21,8 @@ from gateway.contract.messages import (
     Identifier,
     Message,
     NamingChanged,
+    ReadAgain,
+    ReadAgainTaken,
     ReplayRequest,
     Signed,
     Status,
@@ -64,6 +66,8 @@ TYPE_OF: dict[type[Message], str] = {
     AllocationChanged: f"{_PREFIX}.allocation.changed.v2",
     Balance: f"{_PREFIX}.balance.updated.v2",
     TimeRequest: f"{_PREFIX}.time.request.v2",
+    ReadAgain: f"{_PREFIX}.readagain.ordered.v2",
+    ReadAgainTaken: f"{_PREFIX}.readagain.taken.v2",
     TimeVerdict: f"{_PREFIX}.time.judged.v2",
 }
 """CloudEvents `type` by message; batches and signed messages name theirs when they are made."""
@@ -74,6 +78,8 @@ SCHEMA_OF: dict[type[Message], str] = {
     StatusRequest: "status-request",
     Ack: "ack",
     ReplayRequest: "replay-request",
+    ReadAgain: "read-again",
+    ReadAgainTaken: "read-again-taken",
     DirectoryRequest: "directory-request",
     Signed: "signed",
     AttributionChanged: "attribution-changed",

@@ -27,6 +27,7 @@ from gateway.contract.messages.changes import (
 )
 from gateway.contract.messages.directory import DirectoryPart, DirectoryRequest, PartAllocation
 from gateway.contract.messages.journals import Ack, ReplayRequest
+from gateway.contract.messages.read_again import ReadAgain, ReadAgainTaken
 from gateway.contract.messages.readings import (
     Batch,
     Capture,
@@ -85,6 +86,8 @@ __all__ = [
     "MeterStatus",
     "NamingChanged",
     "PartAllocation",
+    "ReadAgain",
+    "ReadAgainTaken",
     "ReplayRequest",
     "Seq",
     "Signed",
