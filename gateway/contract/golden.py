@@ -73,6 +73,8 @@ def _single() -> dict[str, bytes]:
     allocation = PartAllocation(meter="GEN:12345678", epoch=2, since=AT)
     part = DirectoryPart(
         gateway=GATEWAY,
+        directory="0c1d9f2e6b7a4f5e8d3c2b1a09f8e7d6",
+        generation=GENERATION,
         version=8,
         number=5,
         kind="snapshot",

@@ -79,6 +79,8 @@ class DirectoryService:
         """Publish changes and answers over this connection until it fails (PeerError) or is cancelled."""
         while True:
             try:
+                # Before all: a directory that was set back begins a new life, which every message names.
+                await asyncio.to_thread(self._lives.look)
                 await self._tell_allocations(publisher)
                 # Edges first: until one has the new part it stamps by the old, and each such reading must be judged
                 # again. Billing loses nothing by coming second, since its changes say from when they hold.
