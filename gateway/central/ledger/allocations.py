@@ -80,6 +80,22 @@ class Allocations:
         with self._database.reading("reading a cursor") as connection:
             return read_cursor(connection, CHANGED) or 0
 
+    def untold(self, limit: int) -> list[Allocation]:
+        """Return allocations that billing has not heard of as they are now, the oldest knowledge first."""
+        c = allocations.c
+        query = select(*columns(allocations, Allocation)).where(c.told == 0)
+        with self._database.reading("listing untold allocations") as connection:
+            return records(connection, Allocation, query.order_by(c.known_at, c.meter, c.epoch).limit(limit))
+
+    def set_told(self, told: Sequence[Allocation]) -> None:
+        """Note that billing was told of these; one that has changed since stays untold."""
+        c = allocations.c
+        with self._database.writing("noting told allocations") as connection:
+            for one in told:
+                same = (c.since == one.since, c.until.is_not_distinct_from(one.until))
+                mine = (c.meter == one.meter, c.epoch == one.epoch, *same)
+                connection.execute(update(allocations).where(*mine).values(told=1))
+
     def give_new(self, meters: Iterable[str], gateway: str, *, by: str, at: datetime) -> None:
         """Allocate those of the meters that no gateway ever had."""
         wanted = sorted(set(meters))
@@ -143,10 +159,11 @@ def _give(
             return confirmed
         if current.epoch == 1:
             # Nobody knows when the first began: it covers whatever was before.
-            connection.execute(update(allocations).where(*mine).values(since=min(since, current.since)))
+            since = min(since, current.since)
+            connection.execute(update(allocations).where(*mine).values(since=since, told=0))
         else:
             made = replace(made, since=max(since, current.since))
-        connection.execute(update(allocations).where(*mine).values(until=made.since))
+        connection.execute(update(allocations).where(*mine).values(until=made.since, told=0))
     enter(connection, [made])
     return made
 
