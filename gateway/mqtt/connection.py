@@ -6,19 +6,29 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any, Literal, TypeVar
 
 import aiomqtt
 import paho.mqtt.client as paho
+import structlog
 from paho.mqtt.packettypes import PacketTypes
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.contract.envelope import CONTENT_TYPE
-from gateway.errors import ConfigError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
+from gateway.contract.envelope import CONTENT_TYPE, MAX_MESSAGE
+from gateway.errors import (
+    NOT_TAKEN,
+    ConfigError,
+    PeerDeniesTopic,
+    PeerRefusedData,
+    PeerRefusedLogin,
+    PeerUnavailable,
+)
 from gateway.mqtt.client import MqttMessage, ReceiptClient, make_properties, reason_number, retrieve
+from gateway.mqtt.refusals import Refusals
 
 __all__ = ["MqttConnection", "MqttMessage", "MqttSettings", "TlsSettings", "Will", "connect"]
 
@@ -26,15 +36,17 @@ WINDOW = 20
 """Most messages in flight: the receive maximum of Mosquitto; more is slower on every broker measured."""
 HEADER_ROOM = 1024
 """Room for what surrounds a payload in a PUBLISH packet (topic, properties), in octets."""
-MAX_INCOMING = 1000
-"""Most received messages that wait to be taken; with manual acknowledgement the broker holds back sooner."""
 
+log = structlog.get_logger("gateway.mqtt")
 _QUIET = logging.getLogger("gateway.mqtt.client")
 _QUIET.setLevel(logging.CRITICAL)
 
+ASK_AGAIN = 60.0
+"""Seconds after which a subscription that was not granted is asked for again."""
 PROBE = 3.0
 """Longest wait, in seconds, for an answer to MQTT 5 before 3.1.1 is tried: amqtt, for one, stays silent."""
 
+NOT_AUTHORIZED = 135
 _BAD_PROTOCOL = frozenset({1, 132})
 _BAD_LOGIN = frozenset({4, 5, 134, 135, 138, 140})
 
@@ -42,6 +54,14 @@ _BAD_LOGIN = frozenset({4, 5, 134, 135, 138, 140})
 MqttVersion = Literal["5", "3.1.1"]
 T = TypeVar("T")
 _version_of_broker: dict[tuple[str, int], MqttVersion] = {}
+
+
+def _refused(reason: str) -> asyncio.Future[None]:
+    """Return the receipt of a message that is not sent."""
+    receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    receipt.add_done_callback(retrieve)
+    receipt.set_exception(PeerRefusedData(reason))
+    return receipt
 
 
 class TlsSettings(BaseModel):
@@ -85,12 +105,21 @@ class Will:
 class MqttConnection:
     """An open connection; made by `connect`. Every error is a PeerError."""
 
-    def __init__(self, client: ReceiptClient, settings: MqttSettings, version: MqttVersion) -> None:
+    def __init__(
+        self, client: ReceiptClient, settings: MqttSettings, version: MqttVersion, refusals: Refusals
+    ) -> None:
         self._client = client
         self._settings = settings
         self.version: MqttVersion = version
         self.window = min(settings.window, client.receive_maximum)
+        self.refusals = refusals
         self.maximum_packet = client.maximum_packet
+        self.largest = (
+            MAX_MESSAGE
+            if self.maximum_packet is None
+            else min(MAX_MESSAGE, self.maximum_packet - HEADER_ROOM)
+        )
+        self.retains = client.retains
         self._plain = make_properties(PacketTypes.PUBLISH, ContentType=CONTENT_TYPE, PayloadFormatIndicator=1)
         client.closed.add_done_callback(self._on_closed)
 
@@ -105,17 +134,30 @@ class MqttConnection:
         response_topic: str | None = None,
         correlation: bytes | None = None,
     ) -> asyncio.Future[None]:
-        """Send at QoS 1; the future is the broker's receipt (PUBACK).
+        """Send at QoS 1; the future is the broker's receipt (PUBACK). Nothing is raised here.
 
         It fails with PeerUnavailable (connection lost, send again), PeerRefusedData (never accepted: larger
-        than the broker's packets, for one) or PeerRefusedLogin (not allowed on this topic). The caller keeps
-        at most `window` in flight. Raises PeerRefusedData for a topic that cannot be sent on.
+        than the broker's packets or the contract's messages, or a topic that cannot be) or PeerDeniesTopic.
+        The last two are noted in `refusals`; they concern this message alone. The caller keeps at most
+        `window` in flight.
         """
-        if self.maximum_packet is not None and len(payload) + HEADER_ROOM > self.maximum_packet:
+        receipt = self._checked(topic, payload, retain, content_type, expiry, response_topic, correlation)
+        receipt.add_done_callback(lambda done: self._note(topic, done))
+        return receipt
+
+    def _checked(
+        self,
+        topic: str,
+        payload: bytes,
+        retain: bool,
+        content_type: str,
+        expiry: int | None,
+        response_topic: str | None,
+        correlation: bytes | None,
+    ) -> asyncio.Future[None]:
+        if len(payload) > self.largest:
             # Sent all the same, it would end the connection (MQTT 5, 3.1.2.11.4), and so for ever.
-            refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            refused.set_exception(PeerRefusedData(f"larger than the broker's {self.maximum_packet} octets"))
-            return refused
+            return _refused(f"{len(payload)} octets, and at most {self.largest} can be sent here")
         properties = None
         plain = (content_type, expiry, response_topic, correlation) == (CONTENT_TYPE, None, None, None)
         if self.version == "5" and plain:
@@ -130,36 +172,104 @@ class MqttConnection:
                 CorrelationData=correlation,
             )
         try:
-            return self._client.send(topic, payload, retain, properties)
+            return self._client.send(topic, payload, retain and self.retains, properties)
         except ValueError as error:
-            raise PeerRefusedData(f"cannot be sent on {topic}: {error}") from error
+            return _refused(f"cannot be sent: {error}")
 
     async def publish(
         self, topic: str, payload: bytes, *, retain: bool = False, expiry: int | None = None
     ) -> None:
-        """Send and wait for the receipt; PeerUnavailable when none comes in time."""
-        receipt = self.send(topic, payload, retain=retain, expiry=expiry)
-        try:
-            async with asyncio.timeout(self._settings.timeout):
-                await receipt
-        except TimeoutError:
-            raise PeerUnavailable(f"no receipt for {topic} in {self._settings.timeout:g} s") from None
+        """Send and wait for the receipt; errors as of `send`.
 
-    async def subscribe(self, *filters: str) -> None:
-        """Subscribe at QoS 1; PeerRefusedLogin when the broker does not allow it."""
+        PeerUnavailable when the broker gives no receipt at all, for this message or another, for so long as
+        `timeout` says: one that takes a message a second, with twenty before this, is slow and not gone.
+        """
+        receipt = self.send(topic, payload, retain=retain, expiry=expiry)
+        begun = monotonic()
+        while not receipt.done():
+            silent = monotonic() - max(begun, self.last_receipt)
+            if silent >= self._settings.timeout:
+                raise PeerUnavailable(f"no receipt for {topic} in {self._settings.timeout:g} s")
+            await asyncio.wait((receipt,), timeout=self._settings.timeout - silent)
+        receipt.result()
+
+    async def offer(
+        self, topic: str, payload: bytes, *, retain: bool = False, expiry: int | None = None
+    ) -> bool:
+        """Publish; False when the broker does not take this message, which `refusals` then tells.
+
+        For whoever has others to serve: PeerUnavailable alone, the end of the connection, leaves it.
+        """
+        try:
+            await self.publish(topic, payload, retain=retain, expiry=expiry)
+        except NOT_TAKEN:
+            return False
+        return True
+
+    @property
+    def last_receipt(self) -> float:
+        """When the broker last acknowledged anything, as `time.monotonic` counts."""
+        return self._client.last_receipt
+
+    def _note(self, topic: str, receipt: asyncio.Future[None]) -> None:
+        error = None if receipt.cancelled() else receipt.exception()
+        if isinstance(error, NOT_TAKEN):
+            self.refusals.refused(topic, str(error))
+            log.warning("message_not_taken", topic=topic, error=str(error))
+        elif error is None and not receipt.cancelled():
+            self.refusals.taken(topic)
+
+    async def subscribe(self, *filters: str) -> tuple[str, ...]:
+        """Subscribe at QoS 1; return what the broker does not grant, which `refusals` tells as well.
+
+        All others are granted. Raises PeerDeniesTopic when the access rules allow none of them, PeerUnavailable
+        when the broker grants none for another reason: a cluster that is not whole yet, for one.
+        """
         with _translated(self._settings):
             granted = await _cancellable(self._client.subscribe([(f, 1) for f in filters]))
-        for wanted, code in zip(filters, granted, strict=False):
-            if reason_number(code) >= 128:
-                raise PeerRefusedLogin(
-                    f"broker does not allow {self._settings.username or self._settings.client_id!r} to "
-                    f"subscribe to {wanted}: check its access rules"
-                )
+        codes = {f: reason_number(code) for f, code in zip(filters, granted, strict=False)}
+        refused = {f: code for f, code in codes.items() if code >= 128}
+        for wanted, code in codes.items():
+            if code < 128:
+                self.refusals.taken(wanted)
+            else:
+                self.refusals.refused(wanted, self._subscription_fault(wanted, code))
+        if refused and len(refused) == len(codes):
+            wanted, code = next(iter(refused.items()))
+            kind = PeerDeniesTopic if self._denied(code) else PeerUnavailable
+            raise kind(self._subscription_fault(wanted, code))
+        return tuple(refused)
+
+    async def keep_asking(self, filters: Sequence[str]) -> None:
+        """Ask again each minute for subscriptions that were not granted, until all are; then wait for ever.
+
+        PeerUnavailable when the connection ends.
+        """
+        while filters:
+            await asyncio.sleep(ASK_AGAIN)
+            with contextlib.suppress(PeerDeniesTopic):
+                filters = await self.subscribe(*filters)
+        await asyncio.Event().wait()
+
+    def _denied(self, code: int) -> bool:
+        """Whether a SUBACK's code speaks of access rules. MQTT 3.1.1 has one code for all: there nobody knows."""
+        return self.version == "5" and code == NOT_AUTHORIZED
+
+    def _subscription_fault(self, wanted: str, code: int) -> str:
+        who = self._settings.username or self._settings.client_id
+        if self._denied(code):
+            return f"broker does not allow {who!r} to subscribe to {wanted}: check its access rules"
+        where = "MQTT 3.1.1 does not say why" if self.version != "5" else f"reason {code}"
+        return (
+            f"broker did not grant {who!r} the subscription to {wanted} ({where}): look whether the cluster is "
+            "whole, then at its access rules"
+        )
 
     async def messages(self) -> AsyncIterator[MqttMessage]:
         """Yield received messages until the connection ends, which raises PeerUnavailable."""
         with _translated(self._settings):
             async for message in self._client.messages:
+                self._client.taken()
                 yield MqttMessage(
                     topic=str(message.topic),
                     payload=message.payload,
@@ -186,6 +296,7 @@ async def connect(
     password: bytes | None = None,
     will: Will | None = None,
     manual_ack: bool = False,
+    refusals: Refusals | None = None,
 ) -> AsyncIterator[MqttConnection]:
     """Connect to the broker for the time of an `async with` block.
 
@@ -200,7 +311,7 @@ async def connect(
     """
     client, version = await _open(settings, password, will, manual_ack)
     try:
-        yield MqttConnection(client, settings, version)
+        yield MqttConnection(client, settings, version, Refusals() if refusals is None else refusals)
     finally:
         try:
             with contextlib.suppress(aiomqtt.MqttError, OSError):
@@ -265,7 +376,7 @@ def _make_client(
         keepalive=settings.keepalive,
         timeout=settings.timeout,
         max_inflight_messages=settings.window,
-        max_queued_incoming_messages=MAX_INCOMING,
+        max_queued_incoming_messages=0,
         tls_context=_tls(settings.tls) if settings.tls else None,
         will=aiomqtt.Will(will.topic, will.payload, 1, True) if will else None,
         manual_ack=manual_ack,

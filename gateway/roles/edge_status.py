@@ -84,6 +84,8 @@ class EdgeStatus:
             yield Alarm(code="captures_refused", text=text, count=journal.captures_refused)
         if (waiting := journal.backlog(MQTT)) > BACKLOG_ALARM:
             yield Alarm(code="backlog", text=f"{waiting} entries wait for the broker")
+        if (refusal := self.refusals.fault) is not None:
+            yield Alarm(code="message_refused", text=refusal, count=self.refusals.total)
         if doubted := self.doubted_counters():
             text = "showed an invocation counter far above ours, which is not believed: see `counters show`"
             yield Alarm(code="counter_not_believed", text=f"meters {text}", count=doubted)
