@@ -83,11 +83,14 @@ def plan_import(
         return _ImportPlanner(snapshot, table, at, new_id).plan(times)
 
 
-def apply_import(store: DirectoryStore, plan: ImportPlan, *, by: str, at: datetime) -> int:
+def apply_import(
+    store: DirectoryStore, plan: ImportPlan, *, by: str, at: datetime, sure: bool = False
+) -> int:
     """Commit the acceptable rows of a plan to a directory in one transaction; return the directory version.
 
     `store` is the directory that the `plan` was made on; `by` says who does it, `at` (with a zone) when it
-    becomes known. Rows that the plan rejected are not applied: `plan.write_corrections` writes them.
+    becomes known (`sure`: see `DirectoryStore.apply`). Rows that the plan rejected are not applied:
+    `plan.write_corrections` writes them.
 
     Returns the version after it. Raises ChangeRefused (`STALE_PLAN`) when the directory moved on since the plan
     was made: plan again; and DirectoryFault when the store fails, which leaves it as it was.
@@ -95,7 +98,7 @@ def apply_import(store: DirectoryStore, plan: ImportPlan, *, by: str, at: dateti
     Example: see `plan_import`.
     """
     return store.apply(
-        plan.changes, by=by, source=plan.name, at=at, digest=plan.digest, based_on=plan.version
+        plan.changes, by=by, source=plan.name, at=at, digest=plan.digest, based_on=plan.version, sure=sure
     )
 
 

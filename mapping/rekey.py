@@ -83,11 +83,12 @@ def plan_rekey(snapshot: DirectorySnapshot, path: Path | str, *, correct: bool =
         return _RekeyPlanner(snapshot, table, correct).plan(sequence)
 
 
-def apply_rekey(store: DirectoryStore, plan: RekeyPlan, *, by: str, at: datetime) -> int:
+def apply_rekey(store: DirectoryStore, plan: RekeyPlan, *, by: str, at: datetime, sure: bool = False) -> int:
     """Commit the renamings of a plan to a directory in one transaction, and return the directory version.
 
     `store` is the directory that the `plan` was made on; `by` says who does it, `at` (with a zone) when it
-    becomes known. Rows that the plan rejected are not applied: `plan.write_corrections` writes them. The
+    becomes known (`sure`: see `DirectoryStore.apply`). Rows that the plan rejected are not applied:
+    `plan.write_corrections` writes them. The
     same file again changes nothing.
 
     Returns the version after it. Raises ChangeRefused (`STALE_PLAN`) when the directory moved on since the plan
@@ -103,6 +104,7 @@ def apply_rekey(store: DirectoryStore, plan: RekeyPlan, *, by: str, at: datetime
         digest=plan.digest,
         sequence=plan.sequence,
         based_on=plan.version,
+        sure=sure,
     )
 
 

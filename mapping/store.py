@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 
@@ -25,6 +25,10 @@ BUSY_SECONDS = 30.0
 """How long one process waits for another's change set."""
 CACHE_KIB = 64 * 1024
 """Page cache: with SQLite's 2 MiB a city's indexes are written many times over."""
+
+
+AHEAD = timedelta(days=1)
+"""A change set dated further ahead of the next was dated by a wrong clock, or the next is."""
 
 
 class DirectoryStore:
@@ -171,11 +175,14 @@ class DirectoryStore:
         digest: str | None = None,
         sequence: int | None = None,
         based_on: int | None = None,
+        sure: bool = False,
     ) -> int:
         """Apply all the changes as one change set, or none; return the new directory version.
 
-        `at` is when they became known; it is moved forward if the clock went back, since knowledge
-        has one order. Changes that say nothing new leave the version as it is. `based_on` refuses the
+        `at` is when they became known; it is moved forward if the clock went back a little, since knowledge
+        has one order. Where the last change set is dated more than a day later, one of two clocks was wrong:
+        refused (`DATED_AHEAD`), unless the caller is `sure` of its own; then what was dated ahead counts as
+        known now. Changes that say nothing new leave the version as it is. `based_on` refuses the
         set when the directory has moved on since that version. Raises ChangeRefused.
         """
         with self._lock, self._translated(), self._transaction(), collector_paused():
@@ -183,9 +190,11 @@ class DirectoryStore:
             if based_on is not None and based_on != base.version:
                 raise ChangeRefused(
                     "STALE_PLAN",
-                    f"planned on version {based_on}, the directory is at {base.version}: plan again",
+                    f"the directory moved on from version {based_on} to {base.version} meanwhile: do it again",
                 )
-            change = _change_set(base, by=by, source=source, at=at, digest=digest, sequence=sequence)
+            change = _change_set(
+                base, by=by, source=source, at=at, digest=digest, sequence=sequence, sure=sure
+            )
             difference = _worked_out(base, change, changes)
             if not difference.new and not difference.gone:
                 return base.version
@@ -252,13 +261,24 @@ def _change_set(
     at: datetime,
     digest: str | None = None,
     sequence: int | None = None,
+    sure: bool = False,
 ) -> ChangeSet:
     """Return the change set that follows `base`; ChangeRefused where nobody or no time is named."""
     if at.utcoffset() is None:
         raise ChangeRefused("TIME", f"{at} has no zone")
     if not by or max(len(by), len(source)) > MAX_NAME:
         raise ChangeRefused("NAME", "say who changes the directory, in at most 512 characters")
-    known = max(at.astimezone(UTC), base.changes[-1].at if base.changes else at.astimezone(UTC))
+    known = at.astimezone(UTC)
+    last = base.changes[-1] if base.changes else None
+    if last is not None and last.at - known > AHEAD and not sure:
+        raise ChangeRefused(
+            "DATED_AHEAD",
+            f"change set {last.version} of {last.by} ({last.source}) is dated {last.at.isoformat()}, and this"
+            f" machine's clock shows {known.isoformat()}: one of the two is wrong. Let"
+            " NTP set this machine's clock, then repeat: what was dated ahead counts as known now",
+        )
+    if last is not None and last.at - known <= AHEAD:
+        known = max(known, last.at)
     return ChangeSet(
         version=base.version + 1, at=known, by=by, source=source, digest=digest, sequence=sequence
     )

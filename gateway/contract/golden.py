@@ -19,6 +19,7 @@ from gateway.contract.messages import (
     Message,
     MeterStatus,
     NamingChanged,
+    PartAllocation,
     ReplayRequest,
     Signed,
     Status,
@@ -64,9 +65,18 @@ def _single() -> dict[str, bytes]:
         new="1009876543",
         directory=DirectoryVersion(GENERATION, 9),
     )
-    part = DirectoryPart(gateway=GATEWAY, version=8, kind="snapshot", rows="{}", issued_at=AT)
+    allocation = PartAllocation(meter="GEN:12345678", epoch=2, since=AT)
+    part = DirectoryPart(
+        gateway=GATEWAY,
+        version=8,
+        number=5,
+        kind="snapshot",
+        rows="{}",
+        allocations=(allocation,),
+        issued_at=AT,
+    )
     signed = Signed(jws=sign(part.model_dump_json(exclude_none=True).encode(), key=KEY, typ=DIRECTORY_TYP))
-    wanted = DirectoryRequest(gateway=GATEWAY, have_version=7, meters=("GEN:12345678",))
+    wanted = DirectoryRequest(gateway=GATEWAY, have_version=7, number=4)
     messages: dict[str, tuple[Message, str, str]] = {
         "status-online": (_status(), f"{JOURNAL}/status/1", edge),
         "status-offline": (_offline(), f"{JOURNAL}/status/2", edge),
@@ -81,7 +91,7 @@ def _single() -> dict[str, bytes]:
             billing,
         ),
         "directory-request": (wanted, f"{GATEWAY}/directory/7", edge),
-        "directory-part": (signed, f"{GATEWAY}/directory/8", central),
+        "directory-part": (signed, f"{GATEWAY}/directory/5/1", central),
         "attribution-changed": (span, "attribution/8/GEN:12345678", central),
         "naming-changed": (named, "naming/9/acc-99", central),
         "balance": (

@@ -60,7 +60,9 @@ def test_a_ledger_of_the_first_release_is_brought_up_to_date_with_all_that_it_ho
     assert [
         one.value_rev for one in ledger.captures.revisions("GEN:1/block_load/2026-11-01T00:30:00Z/0")
     ] == [1, 2]
-    assert [row[:3] for row in ledger.journals.lost()] == [("journal-2", 1, 3)]
+    assert [(row.journal, row.first, row.last) for row in ledger.journals.missing() if row.lost_at] == [
+        ("journal-2", 1, 3)
+    ]
     ledger.close()
     Ledger(old, read_only=True).close()
 
@@ -144,3 +146,21 @@ def test_programs_that_open_an_old_file_at_once_both_find_it_up_to_date(old: Pat
     assert [len(one.captures.between()) for one in opened] == [14] * 4
     for one in opened:
         one.close()
+
+
+def test_a_reader_waits_for_a_ledger_that_is_just_being_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.db"
+    sqlite3.connect(path).close()
+    path.touch()
+    monkeypatch.setattr("gateway.central.ledger.ledger.time.sleep", lambda _seconds: Ledger(path).close())
+    Ledger(path, read_only=True).close()
+
+
+def test_a_ledger_that_stays_empty_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ledger.db"
+    path.touch()
+    monkeypatch.setattr("gateway.central.ledger.ledger.time.sleep", lambda _seconds: None)
+    with pytest.raises(LedgerError, match=r"ledger\.db is empty: start the central role"):
+        Ledger(path, read_only=True)

@@ -436,3 +436,18 @@ def test_carried_indexes_equal_fresh_ones(sets: list[list[Change]]) -> None:
         assert carried.owners == fresh.owners
         for have, want in ((carried.meters_at, fresh.meters_at), (carried.points_of, fresh.points_of)):
             assert {k: set(v) for k, v in have.items()} == {k: set(v) for k, v in want.items()}
+
+
+def test_a_change_set_of_2099_does_not_date_all_that_follow(store: DirectoryStore) -> None:
+    ahead = at(0) + timedelta(days=26_000)
+    store.apply([Install("GEN:1", "up-1", Role.CONSUMER, at(0))], by="t", source="t", at=at(1))
+    store.apply([MoveIn("up-1", "a", at(0))], by="t", source="wrong clock", at=ahead)
+    later: list[Change] = [Name("a", NumberKind.ACCOUNT, "1000000017")]
+    with pytest.raises(ChangeRefused, match="one of the two is wrong") as refused:
+        store.apply(later, by="t", source="t", at=at(10))
+    assert refused.value.code == "DATED_AHEAD"
+    store.apply(later, by="t", source="t", at=at(10), sure=True)
+    assert [change.at for change in store.snapshot().changes] == [at(1), ahead, at(10)]
+    assert [store.snapshot().version_at(at(t)) for t in (1, 9, 10)] == [1, 1, 3]
+    store.apply([Name("a", NumberKind.LEGACY, "KE1")], by="t", source="t", at=at(11))
+    assert store.snapshot().version_at(at(11)) == 4

@@ -24,9 +24,16 @@ from gateway.central.ledger.authority import (
 from gateway.central.ledger.identity import SetBack
 from gateway.central.ledger.ingest import quarantined
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.records import IngestResult, JournalState, QuarantineGroup, ReceivedBatch
+from gateway.central.ledger.records import (
+    IngestResult,
+    JournalState,
+    QuarantineGroup,
+    ReceivedBatch,
+    StoredDeadLetter,
+)
 from gateway.central.ledger.revisions import entries_of
 from gateway.central.ledger.statuses import ToldStatus
+from gateway.central.ledger.times import AHEAD
 from gateway.contract.entries import entries_alone
 from gateway.contract.field import visited_gateway
 from gateway.contract.messages import Balance, DirectoryRequest, Status, StatusChanges, StatusVersion1
@@ -68,7 +75,7 @@ class HandledMessages:
     fresh: list[tuple[Status, datetime]] = field(default_factory=list)
     set_backs: list[SetBack] = field(default_factory=list)
     behind: frozenset[str] | None = None
-    requests: list[DirectoryRequest] = field(default_factory=list)
+    requests: list[tuple[DirectoryRequest, TopicVersion]] = field(default_factory=list)
     set_aside: int = 0
 
 
@@ -118,10 +125,9 @@ class MessageStore:
                 if not isinstance(item, StatusChanges):
                     self._hear_journal(handled, message, item)
             elif isinstance(item, Balance):
-                self._ledger.balances.put(item.account_id, item.at, item.model_dump_json(), message.at)
+                self._take_balance(handled, message, item)
             else:
-                self._ledger.edges.set_meters(item.gateway, item.meters)
-                handled.requests.append(item)
+                handled.requests.append((item, self._topics.parse(message.topic).version))
         if told:
             self._ledger.statuses.take(told)
             handled.behind = frozenset(self._ledger.statuses.behind())
@@ -142,6 +148,14 @@ class MessageStore:
                 handled.set_backs += [found] if found is not None else []
         handled.journals = {journal: self._ledger.journals.state(journal) for journal in known}
         return handled
+
+    def _take_balance(self, handled: HandledMessages, message: ReceivedMessage, balance: Balance) -> None:
+        """Keep a balance; one of the future is set aside, since every later one would lose against it."""
+        if balance.at > message.at + AHEAD:
+            detail = f"a balance of {balance.account_id} is dated {balance.at.isoformat()}: look at billing's clock"
+            self._set_aside(handled, message, RefusedMessage("dated_ahead", detail))
+            return
+        self._ledger.balances.put(balance.account_id, balance.at, balance.model_dump_json(), message.at)
 
     def _hear_journal(
         self, handled: HandledMessages, message: ReceivedMessage, status: Status | StatusVersion1
@@ -231,17 +245,10 @@ class MessageStore:
         history = self._ledger.allocations.history(group.meter)
         return any(one.gateway == visited_gateway(group.gateway) for one in history)
 
-    def redrive(self, letter_id: int, at: datetime) -> HandledMessages:
-        """Try a dead letter again, after whatever made it fail was repaired; gone when it is stored.
-
-        ContractError when there is no such letter or its bytes were too many to keep.
-        """
-        letter = next((one for one in self._ledger.letters.all() if one.id == letter_id), None)
-        if letter is None:
-            raise ContractError(f"there is no dead letter {letter_id}")
-        if letter.size > len(letter.payload):
-            raise ContractError(f"dead letter {letter_id} was cut when it was kept: ask for a replay instead")
-        handled = self.handle([ReceivedMessage(letter.topic, letter.payload, at)])
+    def redrive(self, letter: StoredDeadLetter, at: datetime) -> bool:
+        """Try a dead letter again, after whatever made it fail was mended; gone, and True, when it is stored."""
+        # Like a retained message: what it tells of a gateway may be old.
+        handled = self.handle([ReceivedMessage(letter.topic, letter.payload, at, retained=True)])
         if not handled.set_aside:
-            self._ledger.letters.remove(letter_id)
-        return handled
+            self._ledger.letters.remove(letter.id)
+        return not handled.set_aside

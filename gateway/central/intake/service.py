@@ -168,9 +168,12 @@ class Central:
         failed: PeerError | None = None
         try:
             async with connect(self._settings, password=self._password, manual_ack=True) as connection:
-                await connection.subscribe(*_filters(self._topics))
+                filters = _filters(self._topics)
                 if self._times is not None:
-                    await connection.subscribe(self._topics.filter(TopicKind.TIME_REQUEST))
+                    filters.append(self._topics.filter(TopicKind.TIME_REQUEST))
+                # At once: what the first subscription brings is acknowledged only while we serve, and a broker
+                # that waits for that (amqtt) does not answer a second one.
+                await connection.subscribe(*filters)
                 backoff.reset()
                 self._update(connected=True, fault=None)
                 log.info("central_connected", broker=f"{self._settings.host}:{self._settings.port}")
@@ -268,8 +271,8 @@ class Central:
         if handled.behind is not None:
             self._listings.behind(handled.behind, now)
         if self._directory is not None:
-            for request in handled.requests:
-                self._directory.requested(request)
+            for request, version in handled.requests:
+                self._directory.requested(request, version)
 
     async def _answer(self, connection: MqttConnection) -> None:
         """Publish acknowledgements and replay requests at a steady pace."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Dialect,
     Index,
@@ -237,19 +238,15 @@ dead_letters = Table(
 )
 Index("dead_letters_last_seen", dead_letters.c.last_seen)
 
-edge_meters = Table(
-    "edge_meters",
-    metadata,
-    Column("gateway", Text, primary_key=True),
-    Column("meter", Text, primary_key=True),
-)
-
 edge_parts = Table(
     "edge_parts",
     metadata,
     Column("gateway", Text, primary_key=True),
-    Column("version", BigInteger, nullable=False),
-    Column("digest", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("contract", BigInteger, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("sent", Boolean, nullable=False),
+    Column("body", LargeBinary, nullable=False),
 )
 
 cursors = Table(

@@ -10,7 +10,7 @@ import threading
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gateway.contract.messages import rfc3339
@@ -88,10 +88,13 @@ class ContactStore:
         """Store one contact in place of the account's former one."""
         self._write([contact])
 
-    def import_csv(self, text: str, account_of: Callable[[str], str | None]) -> ContactImport:
+    def import_csv(
+        self, text: str, account_of: Callable[[str], str | None], *, now: datetime | None = None
+    ) -> ContactImport:
         """Store rows `legacy_number,mobile,verified_at` (RFC 3339 or empty) in one transaction.
 
-        `account_of` finds the account id of a legacy number. UsageError when the header is another.
+        `account_of` finds the account id of a legacy number. A verification after `now` (None: of this machine's
+        clock) is refused. UsageError when the header is another.
         """
         if len(text) > MAX_CSV_CHARACTERS:
             raise UsageError(f"the contacts file has more than {MAX_CSV_CHARACTERS} characters: split it")
@@ -99,20 +102,20 @@ class ContactStore:
         try:
             if tuple(rows.fieldnames or ()) != COLUMNS:
                 raise UsageError(f"a contacts file begins with the line {','.join(COLUMNS)}")
-            accepted, refused = self._sort_rows(rows, account_of)
+            accepted, refused = self._sort_rows(rows, account_of, now or datetime.now(UTC))
         except csv.Error as error:
             raise UsageError(f"contacts file, line {rows.line_num}: {error}") from error
         self._write(list(accepted.values()))
         return ContactImport(len(accepted), tuple(refused))
 
     def _sort_rows(
-        self, rows: csv.DictReader[str], account_of: Callable[[str], str | None]
+        self, rows: csv.DictReader[str], account_of: Callable[[str], str | None], now: datetime
     ) -> tuple[dict[str, Contact], list[RefusedRow]]:
         accepted: dict[str, Contact] = {}
         refused: list[RefusedRow] = []
         holders: dict[str, set[str]] = {}
         for row in rows:
-            contact = _contact(row, rows.line_num, account_of)
+            contact = _contact(row, rows.line_num, account_of, now)
             if isinstance(contact, RefusedRow):
                 refused.append(contact)
                 continue
@@ -148,7 +151,9 @@ class ContactStore:
                 raise ConfigError(f"contacts cannot be stored: {error}") from error
 
 
-def _contact(row: dict[str, str], line: int, account_of: Callable[[str], str | None]) -> Contact | RefusedRow:
+def _contact(
+    row: dict[str, str], line: int, account_of: Callable[[str], str | None], now: datetime
+) -> Contact | RefusedRow:
     if None in row or any(row.get(column) is None for column in COLUMNS):
         return RefusedRow(line, "COLUMNS", "the row does not have three columns")
     mobile = _MOBILE.fullmatch(row["mobile"].strip().replace(" ", ""))
@@ -158,6 +163,8 @@ def _contact(row: dict[str, str], line: int, account_of: Callable[[str], str | N
         verified = _instant(row["verified_at"].strip())
     except ValueError:
         return RefusedRow(line, "VERIFIED_AT", "verified_at is RFC 3339 with a zone, or empty")
+    if verified is not None and verified > now + timedelta(minutes=5):
+        return RefusedRow(line, "VERIFIED_AT", "verified_at lies in the future: nobody has verified it yet")
     account_id = account_of(row["legacy_number"].strip())
     if account_id is None:
         return RefusedRow(line, "UNKNOWN", "the directory knows no account of this legacy number")

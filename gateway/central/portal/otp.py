@@ -33,6 +33,8 @@ CODES_PER_ADDRESS = 2
 ACCOUNT_WINDOW = timedelta(hours=1)
 VERIFIED_FOR = timedelta(days=365)
 """After it a mobile may be a stranger's: operators give numbers out again (users.md §6 row 70)."""
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""What the clock of whoever verified a mobile may differ from ours."""
 MAX_CHALLENGES = 10_000
 """Logins in memory for which no code was sent; beyond it the oldest is forgotten."""
 MAX_ISSUED = 100_000
@@ -142,7 +144,7 @@ class OneTimeCodes:
         held = self._find(challenge)
         if held is None or self._refuse(contact.account_id, asker, now):
             return False
-        if contact.verified_at is None or now - contact.verified_at > VERIFIED_FOR:
+        if not verified(contact.verified_at, now):
             ending = (legacy or "")[-ENDING:]
             await self._sender.send(CodeMessage(kind=SendKind.REVERIFY, mobile=contact.mobile, ending=ending))
             return False
@@ -194,3 +196,8 @@ def _put(table: OrderedDict[str, _Challenge], challenge: str, held: _Challenge, 
     table.move_to_end(challenge)
     if len(table) > most:
         table.popitem(last=False)
+
+
+def verified(at: datetime | None, now: datetime) -> bool:
+    """Say whether a mobile counts as verified; one that will be verified in the future is not."""
+    return at is not None and timedelta(0) <= now - at + CLOCKS_DIFFER and now - at <= VERIFIED_FOR

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.office import moves
+from gateway.cli.office.clock import knows_the_time
 from gateway.cli.office.files import ConfigChoice, DataOption, FileArgument, find_files
 from gateway.cli.office.verdicts import FileResult, report
 from gateway.cli.options import JsonOption, user
 from gateway.cli.output import print_fields, print_line, print_table
 from gateway.errors import UsageError
 from gateway.roles.central_files import make_directory_keys
+from gateway.roles.did_you_mean import did_you_mean
 from mapping.imports import apply_import, plan_import
 from mapping.rekey import apply_rekey, plan_rekey
 from mapping.snapshot import DirectorySnapshot
@@ -26,6 +29,7 @@ CorrectionsOption = Annotated[
     Path | None, typer.Option("--corrections", help="Write the rows that were not applied to this file.")
 ]
 
+NEXT_NAME = re.compile(r"[A-Za-z0-9]{1,32}", re.ASCII)
 directory_group = typer.Typer(help="Who holds which meter.", no_args_is_help=True)
 directory_group.command("remove")(moves.remove)
 directory_group.command("move-out")(moves.move_out)
@@ -52,7 +56,9 @@ def import_directory(
     now = datetime.now(UTC)
     with DirectoryStore(find_files(data, config).made().directory) as store:
         plan = plan_import(store.snapshot(), file, at=now)
-        version = store.version if dry_run else apply_import(store, plan, by=user(), at=now)
+        version = (
+            store.version if dry_run else apply_import(store, plan, by=user(), at=now, sure=knows_the_time())
+        )
     written = corrections if corrections and plan.write_corrections(corrections) else None
     result = FileResult(
         verdicts=plan.rows, counts=plan.counts, version=version, applied=not dry_run, corrections=written
@@ -78,7 +84,9 @@ def show_directory(
         return
     rows = _installations(snapshot, meter)
     if not rows:
-        raise UsageError(f"the directory has no meter `{meter}`")
+        raise UsageError(
+            f"the directory has no meter `{meter}`.{did_you_mean(meter, set(snapshot.meters()))}"
+        )
     print_table(rows, as_json=as_json, title=meter)
 
 
@@ -107,12 +115,20 @@ def _installations(snapshot: DirectorySnapshot, meter: str) -> list[dict[str, An
 @directory_group.command("keys")
 def directory_keys(
     folder: Annotated[Path, typer.Argument(help="Secrets folder of central.")],
+    next_name: Annotated[
+        str,
+        typer.Option("--next", help="Name of the next pair, to change keys: it lies beside the present one."),
+    ] = "",
 ) -> None:
     """Make the keys of the directory: `directory-signing` for central, `directory-verify` for edges.
 
+    With `--next 2027` they are `directory-signing-2027` and `directory-verify-2027`; docs/operator.md has the walk.
+
     Example: meter-gateway directory keys /etc/meter-gateway/central.keys
     """
-    for path in make_directory_keys(folder):
+    if next_name and not NEXT_NAME.fullmatch(next_name):
+        raise UsageError(f"--next {next_name} cannot be part of a file's name: use letters and digits")
+    for path in make_directory_keys(folder, f"-{next_name}" if next_name else ""):
         print_line(str(path))
 
 
@@ -138,7 +154,9 @@ def rekey(
         plan = plan_rekey(store.snapshot(), file, correct=correct)
         if not plan.rows:
             raise UsageError(f"{file} has a header but no rows: is it complete?")
-        version = apply_rekey(store, plan, by=user(), at=now) if apply else store.version
+        version = (
+            apply_rekey(store, plan, by=user(), at=now, sure=knows_the_time()) if apply else store.version
+        )
     written = corrections if corrections and plan.write_corrections(corrections) else None
     result = FileResult(
         verdicts=plan.rows, counts=plan.counts, version=version, applied=apply, corrections=written

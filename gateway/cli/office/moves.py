@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.office.clock import knows_the_time
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
 from gateway.cli.options import JsonOption, parse_time, user
 from gateway.cli.output import print_fields, print_json, print_table
@@ -160,7 +161,14 @@ def _give(
         if dry_run:
             after = store.preview(changes, by=user(), source=source, at=now)
         else:
-            store.apply(changes, by=user(), source=source, at=now, based_on=before.version)
+            store.apply(
+                changes,
+                by=user(),
+                source=source,
+                at=now,
+                based_on=before.version,
+                sure=knows_the_time(),
+            )
             after = store.snapshot()
     rows = _concerned(before, after)
     words = "nothing new: the directory says so already"

@@ -20,10 +20,7 @@ from gateway.contract.messages.base import (
     rfc3339,
 )
 from gateway.contract.messages.changes import AttributedAccount, AttributionChanged, NamingChanged
-from gateway.contract.messages.directory import (
-    DirectoryPart,
-    DirectoryRequest,
-)
+from gateway.contract.messages.directory import DirectoryPart, DirectoryRequest, PartAllocation
 from gateway.contract.messages.journals import Ack, ReplayRequest
 from gateway.contract.messages.readings import (
     Batch,
@@ -81,6 +78,7 @@ __all__ = [
     "MessageMeterTime",
     "MeterStatus",
     "NamingChanged",
+    "PartAllocation",
     "ReplayRequest",
     "Seq",
     "Signed",

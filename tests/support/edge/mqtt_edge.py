@@ -9,7 +9,7 @@ from pathlib import Path
 from gateway.backoff import Backoff
 from gateway.contract.central_word import CENTRAL, wrap_signed
 from gateway.contract.envelope import wrap
-from gateway.contract.messages import Ack, DirectoryPart, Message, ReplayRequest, Status
+from gateway.contract.messages import Ack, Message, ReplayRequest, Status
 from gateway.contract.messages.generation import Generation
 from gateway.contract.topics import Topics
 from gateway.edge.journal.journal import Journal
@@ -20,7 +20,7 @@ from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
 from gateway.edge.sinks.status_report import HealthSource
 from gateway.edge.sinks.time_requests import TimeRequests
-from gateway.edge.stamping.stored_part import StoredPart
+from gateway.edge.stamping.stored_part import HeldPart, StoredPart
 from gateway.mqtt.connection import MqttConnection, MqttSettings
 from mapping.errors import ChangeRefused
 from protocols.clock import SystemClock
@@ -59,7 +59,7 @@ class Edge:
         health: HealthSource | None = None,
         time: TimeRequests | None = None,
     ) -> None:
-        self.parts: list[DirectoryPart] = []
+        self.parts: list[HeldPart] = []
         self.orders: list[bytes] = []
         self.refuse = False
         self.journal = journal
@@ -70,7 +70,6 @@ class Edge:
                 "edge-1",
                 root="kanpur",
                 stored=StoredPart(folder, "edge-1", [PUBLIC]),
-                meters=lambda: ["GEN:2", "GEN:1"],
                 apply=self._apply,
                 clock=SystemClock(),
             ),
@@ -90,7 +89,7 @@ class Edge:
             backoff=Backoff(0.05, 0.3),
         )
 
-    async def _apply(self, part: DirectoryPart) -> None:
+    async def _apply(self, part: HeldPart) -> None:
         if self.refuse:
             raise ChangeRefused("TEST", "the rows contradict each other")
         self.parts.append(part)
