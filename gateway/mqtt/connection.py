@@ -4,56 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import ssl
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
 from time import monotonic
-from typing import Any, Literal, TypeVar
 
 import aiomqtt
-import paho.mqtt.client as paho
 import structlog
 from paho.mqtt.packettypes import PacketTypes
-from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.contract.envelope import CONTENT_TYPE, MAX_MESSAGE
 from gateway.errors import (
     NOT_TAKEN,
-    ConfigError,
     PeerDeniesTopic,
     PeerRefusedData,
-    PeerRefusedLogin,
     PeerUnavailable,
 )
 from gateway.mqtt.client import MqttMessage, ReceiptClient, make_properties, reason_number, retrieve
+from gateway.mqtt.opening import cancellable, open_client, translated
 from gateway.mqtt.refusals import Refusals
+from gateway.mqtt.settings import MqttSettings, MqttVersion, TlsSettings, Will
 
 __all__ = ["MqttConnection", "MqttMessage", "MqttSettings", "TlsSettings", "Will", "connect"]
 
-WINDOW = 20
-"""Most messages in flight: the receive maximum of Mosquitto; more is slower on every broker measured."""
 HEADER_ROOM = 1024
 """Room for what surrounds a payload in a PUBLISH packet (topic, properties), in octets."""
 
 log = structlog.get_logger("gateway.mqtt")
-_QUIET = logging.getLogger("gateway.mqtt.client")
-_QUIET.setLevel(logging.CRITICAL)
 
+NOT_TAKEN_AGAIN = 60.0
+"""Seconds after which a topic that is closed to us is tried again."""
 ASK_AGAIN = 60.0
 """Seconds after which a subscription that was not granted is asked for again."""
-PROBE = 3.0
-"""Longest wait, in seconds, for an answer to MQTT 5 before 3.1.1 is tried: amqtt, for one, stays silent."""
 
 NOT_AUTHORIZED = 135
-_BAD_PROTOCOL = frozenset({1, 132})
-_BAD_LOGIN = frozenset({4, 5, 134, 135, 138, 140})
-
-
-MqttVersion = Literal["5", "3.1.1"]
-T = TypeVar("T")
-_version_of_broker: dict[tuple[str, int], MqttVersion] = {}
 
 
 def _refused(reason: str) -> asyncio.Future[None]:
@@ -62,44 +44,6 @@ def _refused(reason: str) -> asyncio.Future[None]:
     receipt.add_done_callback(retrieve)
     receipt.set_exception(PeerRefusedData(reason))
     return receipt
-
-
-class TlsSettings(BaseModel):
-    """TLS to the broker; without `ca_file` the system's authorities are trusted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-
-
-class MqttSettings(BaseModel):
-    """Where the broker is and who we are there. The password is given apart, as octets, when connecting."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=1883, ge=1, le=65535)
-    username: str | None = None
-    password_ref: str | None = None
-    tls: TlsSettings | None = None
-    client_id: str = Field(min_length=1, max_length=128)
-    root: str = "meters"
-    # A broker that hangs is noticed after two of these: within a minute.
-    keepalive: int = Field(default=20, ge=5, le=3600)
-    version: Literal["auto", "5", "3.1.1"] = "auto"
-    session_expiry: int = Field(default=0, ge=0)
-    timeout: float = Field(default=10.0, gt=0)
-    window: int = Field(default=WINDOW, ge=1, le=1000)
-
-
-@dataclass(frozen=True, slots=True)
-class Will:
-    """What the broker publishes, retained, when we vanish."""
-
-    topic: str
-    payload: bytes
 
 
 class MqttConnection:
@@ -157,7 +101,9 @@ class MqttConnection:
     ) -> asyncio.Future[None]:
         if len(payload) > self.largest:
             # Sent all the same, it would end the connection (MQTT 5, 3.1.2.11.4), and so for ever.
-            return _refused(f"{len(payload)} octets, and at most {self.largest} can be sent here")
+            whose = MAX_MESSAGE if self.largest == MAX_MESSAGE else self.maximum_packet
+            who = "the contract" if self.largest == MAX_MESSAGE else "the broker"
+            return _refused(f"its {len(payload)} octets are too many: {who} takes {whose} octets")
         properties = None
         plain = (content_type, expiry, response_topic, correlation) == (CONTENT_TYPE, None, None, None)
         if self.version == "5" and plain:
@@ -207,6 +153,11 @@ class MqttConnection:
         return True
 
     @property
+    def broker(self) -> str:
+        """Host and port of the broker that we are connected to."""
+        return self._settings.where
+
+    @property
     def last_receipt(self) -> float:
         """When the broker last acknowledged anything, as `time.monotonic` counts."""
         return self._client.last_receipt
@@ -225,20 +176,24 @@ class MqttConnection:
         All others are granted. Raises PeerDeniesTopic when the access rules allow none of them, PeerUnavailable
         when the broker grants none for another reason: a cluster that is not whole yet, for one.
         """
-        with _translated(self._settings):
-            granted = await _cancellable(self._client.subscribe([(f, 1) for f in filters]))
+        refused = await self._ask_for(filters)
+        if refused and len(refused) == len(filters):
+            wanted, code = next(iter(refused.items()))
+            kind = PeerDeniesTopic if self._denied(code) else PeerUnavailable
+            raise kind(self._subscription_fault(wanted, code))
+        return tuple(refused)
+
+    async def _ask_for(self, filters: Sequence[str]) -> dict[str, int]:
+        """Return the reasons of those that are not granted; they are noted."""
+        with translated(self._settings):
+            granted = await cancellable(self._client.subscribe([(f, 1) for f in filters]))
         codes = {f: reason_number(code) for f, code in zip(filters, granted, strict=False)}
-        refused = {f: code for f, code in codes.items() if code >= 128}
         for wanted, code in codes.items():
             if code < 128:
                 self.refusals.taken(wanted)
             else:
                 self.refusals.refused(wanted, self._subscription_fault(wanted, code))
-        if refused and len(refused) == len(codes):
-            wanted, code = next(iter(refused.items()))
-            kind = PeerDeniesTopic if self._denied(code) else PeerUnavailable
-            raise kind(self._subscription_fault(wanted, code))
-        return tuple(refused)
+        return {f: code for f, code in codes.items() if code >= 128}
 
     async def keep_asking(self, filters: Sequence[str]) -> None:
         """Ask again each minute for subscriptions that were not granted, until all are; then wait for ever.
@@ -247,8 +202,7 @@ class MqttConnection:
         """
         while filters:
             await asyncio.sleep(ASK_AGAIN)
-            with contextlib.suppress(PeerDeniesTopic):
-                filters = await self.subscribe(*filters)
+            filters = tuple(await self._ask_for(filters))
         await asyncio.Event().wait()
 
     def _denied(self, code: int) -> bool:
@@ -267,7 +221,7 @@ class MqttConnection:
 
     async def messages(self) -> AsyncIterator[MqttMessage]:
         """Yield received messages until the connection ends, which raises PeerUnavailable."""
-        with _translated(self._settings):
+        with translated(self._settings):
             async for message in self._client.messages:
                 self._client.taken()
                 yield MqttMessage(
@@ -298,7 +252,7 @@ async def connect(
     manual_ack: bool = False,
     refusals: Refusals | None = None,
 ) -> AsyncIterator[MqttConnection]:
-    """Connect to the broker for the time of an `async with` block.
+    """Connect to the broker, or the next of several, for the time of an `async with` block.
 
     Tries MQTT 5 first and 3.1.1 when the broker refuses that version. With `manual_ack` a received message
     is acknowledged only by `MqttConnection.ack`, and the broker sends at most 20 before that. Whatever ends
@@ -309,147 +263,14 @@ async def connect(
     >>> async with connect(MqttSettings(client_id="reader")) as connection:  # doctest: +SKIP
     ...     await connection.publish("meters/v2/note", b"{}")
     """
-    client, version = await _open(settings, password, will, manual_ack)
+    client, version, (host, port) = await open_client(settings, password, will, manual_ack)
+    here = settings.model_copy(update={"host": host, "port": port, "brokers": ()})
     try:
-        yield MqttConnection(client, settings, version, Refusals() if refusals is None else refusals)
+        yield MqttConnection(client, here, version, Refusals() if refusals is None else refusals)
     finally:
         try:
             with contextlib.suppress(aiomqtt.MqttError, OSError):
-                await _cancellable(client.__aexit__(None, None, None))
+                await cancellable(client.__aexit__(None, None, None))
         finally:  # a goodbye that fails or is cancelled leaves the socket open
             client.abandon()
             client.fail_receipts(PeerUnavailable("the connection to the broker was closed"))
-
-
-async def _open(
-    settings: MqttSettings, password: bytes | None, will: Will | None, manual_ack: bool
-) -> tuple[ReceiptClient, MqttVersion]:
-    """Connect with the first version that the broker speaks; one that took 3.1.1 is not asked for 5 again."""
-    where = (settings.host, settings.port)
-    versions: tuple[MqttVersion, ...] = ("5", "3.1.1")
-    if settings.version != "auto":
-        versions = (settings.version,)
-    elif _version_of_broker.get(where) == "3.1.1":
-        versions = ("3.1.1",)
-    for version in versions:
-        client = _make_client(settings, version, password, will, manual_ack)
-        last = version == versions[-1]
-        if not last:
-            client.timeout = min(PROBE, settings.timeout)
-        try:
-            with _translated(settings):
-                await _enter(client)
-        except _OtherVersion as error:
-            if last:
-                raise PeerUnavailable(str(error)) from error
-            continue
-        client.timeout = settings.timeout
-        _version_of_broker[where] = version
-        return client, version
-    raise AssertionError("unreachable")
-
-
-def _make_client(
-    settings: MqttSettings,
-    version: MqttVersion,
-    password: bytes | None,
-    will: Will | None,
-    manual_ack: bool,
-) -> ReceiptClient:
-    five = version == "5"
-    properties = None
-    if five:
-        properties = make_properties(
-            PacketTypes.CONNECT, SessionExpiryInterval=settings.session_expiry, ReceiveMaximum=WINDOW
-        )
-    return ReceiptClient(
-        settings.host,
-        settings.port,
-        username=settings.username,
-        password=password,
-        logger=_QUIET,
-        identifier=settings.client_id,
-        protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
-        clean_session=None if five else settings.session_expiry == 0,
-        clean_start=settings.session_expiry == 0 if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
-        properties=properties,
-        keepalive=settings.keepalive,
-        timeout=settings.timeout,
-        max_inflight_messages=settings.window,
-        max_queued_incoming_messages=0,
-        tls_context=_tls(settings.tls) if settings.tls else None,
-        will=aiomqtt.Will(will.topic, will.payload, 1, True) if will else None,
-        manual_ack=manual_ack,
-    )
-
-
-async def _cancellable(work: Coroutine[Any, Any, T]) -> T:
-    """Await a coroutine of aiomqtt so that a cancellation of ours is never lost in it.
-
-    Its `asyncio.wait_for`, in Python 3.11, swallows one that comes together with the answer it waits for: a
-    program that is told to end while the broker answers would go on for ever.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.cancel()
-        task.add_done_callback(retrieve)
-        raise
-
-
-class _OtherVersion(PeerUnavailable):
-    """The broker does not speak the version that we tried."""
-
-
-async def _enter(client: ReceiptClient) -> None:
-    try:
-        await _cancellable(client.__aenter__())
-    except BaseException as error:
-        mute = type(error) is aiomqtt.MqttError and client.attached
-        client.abandon()
-        if mute:  # amqtt and old brokers drop what they do not understand instead of refusing it
-            raise _OtherVersion("the broker takes the connection but does not answer") from error
-        raise
-
-
-@contextlib.contextmanager
-def _translated(settings: MqttSettings) -> Iterator[None]:
-    where = f"broker {settings.host}:{settings.port}"
-    try:
-        yield
-    except aiomqtt.MqttCodeError as error:
-        code = reason_number(error.rc)
-        if isinstance(error, aiomqtt.exceptions.MqttConnectError) and code in _BAD_LOGIN:
-            who = settings.username or settings.client_id
-            raise PeerRefusedLogin(
-                f"broker refused the login of {who!r}: check username and password_ref"
-            ) from error
-        if code in _BAD_PROTOCOL or "closed before answering" in str(error.args):
-            raise _OtherVersion(f"{where}: {error}") from error
-        raise PeerUnavailable(f"{where}: {error}") from error
-    except (aiomqtt.MqttError, OSError, ValueError) as error:
-        raise PeerUnavailable(f"{where}: {error}") from error
-
-
-class _TlsSocket(ssl.SSLSocket):
-    """Paho forgets the socket of a handshake that fails: it would stay open until it is collected."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
-
-
-def _tls(settings: TlsSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
-        if settings.cert_file is not None:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"the TLS files for the broker cannot be used: {error}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = _TlsSocket
-    return context

@@ -15,6 +15,7 @@ from gateway.edge.polling.poller import Poller
 from gateway.edge.sinks.base import MQTT_SINK as MQTT
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.status_report import Row, StatusStatistics, cut
+from gateway.mqtt.refusals import Refusals
 from gateway.roles.journal import former_journals
 from gateway.roles.push import PushRole
 from gateway.roles.timekeeping import clock_status
@@ -39,6 +40,7 @@ class EdgeStatus:
     told: Callable[[], StatusStatistics]
     follower: InfluxFollower | None
     push: PushRole | None
+    refusals: Refusals
     files_fault: str | None = None
     doubted_counters: Callable[[], int] = lambda: 0
 

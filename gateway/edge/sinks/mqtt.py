@@ -140,7 +140,7 @@ class MqttSink:
             self._statistics = replace(
                 self._statistics, connected=True, version=connection.version, last_error=None
             )
-            log.info("mqtt_connected", host=self._settings.host, version=connection.version)
+            log.info("mqtt_connected", broker=connection.broker, version=connection.version)
             publisher = JournalPublisher(
                 MQTT_SINK,
                 connection,
