@@ -223,17 +223,19 @@ def replayed() -> Teller:
 
 def revised_reading() -> Teller:
     """Revisions in the wrong order, and another gateway that counts from 1 again."""
-    story = Teller("revisions", "A revision overtakes its forerunner; then the meter is another gateway's")
+    story = Teller(
+        "revisions", "A revision overtakes its forerunner; then the meter was another gateway's for a while"
+    )
     second = Row(seq=2, end="10:30", value="415", accounts=(OLD,), rev=2, epoch=1)
     first = Row(seq=1, end="10:30", value="412", accounts=(OLD,), epoch=1)
-    third = Row(seq=3, end="10:30", value="416", accounts=(OLD,), epoch=2)
+    third = Row(seq=3, end="10:30", value="416", accounts=(OLD,), epoch=3)
     story.readings(second)
     story.ledger("The revision came first.", expected(second, OLD), missing=[(1, 1)])
     story.readings(first)
     story.ledger("What it revised does not undo it.", expected(second, OLD))
     story.readings(third)
     story.ledger(
-        "In the next epoch of the meter's allocation revisions count from 1 again: the epoch decides first.",
+        "The meter went to another gateway and came back: revisions count from 1 again, and the epoch decides first.",
         expected(third, OLD),
     )
     return story

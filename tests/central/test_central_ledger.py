@@ -22,6 +22,7 @@ from gateway.central.ledger.captures import _newest_of_each
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import StoredCapture
+from gateway.central.ledger.rows import CaptureRow
 from gateway.central.ledger.schema import captures as table
 from gateway.central.storage.versions import StoreVersions
 from gateway.contract.messages import Capture
@@ -224,8 +225,10 @@ def test_balances_keep_the_latest(ledger: Ledger) -> None:
 
 def test_a_record_of_a_capture_has_the_columns_of_its_table() -> None:
     names = [field.name for field in fields(StoredCapture)]
-    assert names == [c.name for c in schema.captures.c if c.name != "id"]
-    assert names == [c.name for c in schema.superseded.c if c.name != "id"]
+    table = [c.name for c in schema.captures.c if c.name != "id"]
+    assert names == [*table, "layout_text", "holders_text"]
+    assert list(CaptureRow._fields) == table
+    assert table == [c.name for c in schema.superseded.c if c.name != "id"]
 
 
 def test_a_ledger_of_the_first_release_opens_and_answers(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from gateway.central.intake.batches import RELEASED, HandledMessages, MessageSto
 from gateway.central.intake.journals import JournalWatch
 from gateway.central.intake.listings import ListingWatch
 from gateway.central.intake.messages import SUBSCRIBED
+from gateway.central.intake.orders import RereadOrders
 from gateway.central.intake.time_answers import TimeAnswers
 from gateway.central.intake.times import TimeService
 from gateway.central.intake.witnesses import Witnesses
@@ -123,6 +124,7 @@ class Central:
         options = options or CentralOptions()
         self._ack_interval = options.ack_interval
         self._key = signing_key
+        self._rereads = RereadOrders(ledger, self._topics, signing_key, self._clock)
         witnesses = Witnesses(ledger, (verify_key_of(signing_key),))
         self._messages = MessageStore(ledger, self._topics, witnesses)
         planner = ReplayPlanner(options.patience, options.most_patience)
@@ -195,6 +197,7 @@ class Central:
 
     async def _serve(self, connection: MqttConnection, missing: Sequence[str]) -> None:
         self._journals.owe_all()
+        self._rereads.look()
         waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]] = asyncio.Queue(WAITING)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._receive(connection, waiting))
@@ -297,6 +300,8 @@ class Central:
                 identity = f"central/status/{gateway}/{int(at.timestamp() * 1000)}"
                 payload = wrap(wanted, id=identity, source=SOURCE, time=at)
                 await connection.offer(self._topics.status_request(gateway), payload)
+            for topic, payload in await self._work(self._rereads.due):
+                await connection.offer(topic, payload)
             if (rounds := rounds + 1) % TICK_ROUNDS == 0:
                 result = self._statistics.result
                 stored = result.stored + result.revised + result.gaps
@@ -363,20 +368,29 @@ class Central:
             log.info("quarantine_released", gateway=group.gateway, meter=group.meter, entries=group.entries)
 
     async def _give_up_lost(self, journal: str) -> None:
-        """Declare lost what the edge no longer holds: else what follows would never be acknowledged."""
+        """Declare lost what the edge no longer holds: else what follows would never be acknowledged.
+
+        What the meters keep of it is read again.
+        """
         lost = self._journals.lost(journal, monotonic())
         if lost is None:
             return
         first, last = lost
-        now = self._clock.now()
+        now, version = self._clock.now(), self._journals.version_of(journal)
 
         def declare() -> JournalState:
+            state = self._ledger.journals.state(journal)
+            if version > 1:  # an edge of version 1 knows no such order
+                meters = [one.meter for one in self._ledger.allocations.current(state.gateway)]
+                self._ledger.rereads.want(state.gateway, meters, journal, (first, last), now)
+            # After the orders: should this process die in between, they are given once more.
             reason = "the journal no longer holds them"
             self._ledger.journals.declare_lost(journal, first, last, reason, now)
             return self._ledger.journals.state(journal)
 
         log.error("entries_lost", journal=journal, first=first, last=last)
         self._journals.stored(await self._work(declare), monotonic())
+        self._rereads.look()
 
     def _update(self, **changed: object) -> None:
         before = self._statistics

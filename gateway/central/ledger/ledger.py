@@ -26,6 +26,7 @@ from gateway.central.ledger.ingest import ingest, set_apart
 from gateway.central.ledger.journals import Journals
 from gateway.central.ledger.quarantine import Quarantine
 from gateway.central.ledger.records import IngestResult, LedgerCounts, QuarantinedEntry, ReceivedBatch
+from gateway.central.ledger.rereads import Rereads
 from gateway.central.ledger.revisions import check_batch
 from gateway.central.ledger.schema import (
     dead_letters,
@@ -82,6 +83,7 @@ class Ledger:
         self.cursors = Cursors(self.database)
         self.identity = Identity(self.database, path)
         self.directory_seen = DirectorySeen(self.database)
+        self.rereads = Rereads(self.database)
         self.allocations = Allocations(self.database)
         self.quarantine = Quarantine(self.database)
         self.times = Times(self.database)
@@ -96,7 +98,7 @@ class Ledger:
         Raises ContractError when they can never be stored; then nothing of them was.
         """
         for received in batches:
-            check_batch(received.batch)
+            check_batch(received)
         try:
             with self.database.writing("storing readings") as connection:
                 return ingest(connection, batches)

@@ -75,8 +75,27 @@ def _capture_table(name: str) -> Table:
         Column("body", Text, nullable=False),
         Column("raw", Text),
         Column("epoch", BigInteger, nullable=False, server_default="0"),
+        Column("directory_generation", Text, nullable=False, server_default="0.00000000"),
+        Column("layout", Text),
+        Column("holders", Text),
+        Column("clock", Text),
+        Column("checksum", Text),
     )
 
+
+layouts = Table(
+    "layouts",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("text", Text, nullable=False),
+)
+
+holder_lists = Table(
+    "holder_lists",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("text", Text, nullable=False),
+)
 
 captures = _capture_table("captures")
 Index("captures_capture_id", captures.c.capture_id, unique=True)
@@ -270,6 +289,20 @@ set_backs = Table(
     Column("begun_at", UtcInstant, nullable=False),
     Column("why", Text, nullable=False),
     Column("store", Text, nullable=False, server_default="ledger"),
+)
+
+read_again = Table(
+    "read_again",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("meter", Text, primary_key=True),
+    Column("profile", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("since", UtcInstant),
+    Column("until", UtcInstant, nullable=False),
+    Column("ordered_at", UtcInstant, nullable=False),
+    Column("answered_at", UtcInstant),
+    Column("refused", Text),
 )
 
 directory_seen = Table(

@@ -22,6 +22,7 @@ from gateway.contract.messages.base import (
 from gateway.contract.messages.changes import AttributedAccount, AttributionChanged, NamingChanged
 from gateway.contract.messages.directory import DirectoryPart, DirectoryRequest, PartAllocation
 from gateway.contract.messages.journals import Ack, ReplayRequest
+from gateway.contract.messages.read_again import ReadAgain, ReadAgainTaken
 from gateway.contract.messages.readings import (
     Batch,
     Capture,
@@ -79,6 +80,8 @@ __all__ = [
     "MeterStatus",
     "NamingChanged",
     "PartAllocation",
+    "ReadAgain",
+    "ReadAgainTaken",
     "ReplayRequest",
     "Seq",
     "Signed",
