@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,12 +21,14 @@ from gateway.edge.sinks.replays import ReplayQueue
 from gateway.edge.sinks.tasks import first_ended
 from gateway.edge.sinks.time_requests import TimeRequests
 from gateway.edge.sinks.twins import TwinWatch
-from gateway.errors import ContractError, GatewayError, PeerDeniesTopic
+from gateway.errors import ContractError, GatewayError, PeerDeniesTopic, PeerError
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection
 from gateway.statistics import counted
 from mapping.errors import MappingError
 
+GOODBYE = 1.0
+"""Seconds that the end of a subscription may take."""
 log = structlog.get_logger("gateway.edge.sinks")
 
 
@@ -126,14 +129,20 @@ class EdgeLink:
         missing: Sequence[str] = names
         with contextlib.suppress(PeerDeniesTopic):  # whoever may hear nothing can deliver all the same
             missing = await connection.subscribe(*names)
-        await first_ended(
-            self._listen(connection, journal),
-            self._replays.send(connection, journal),
-            self._directory.ask(connection),
-            connection.keep_asking(missing),
-            *([] if self._time is None else [self._time.ask(connection)]),
-            *([] if self._read_again is None else [self._read_again.work(connection)]),
-        )
+        try:
+            await first_ended(
+                self._listen(connection, journal),
+                self._replays.send(connection, journal),
+                self._directory.ask(connection),
+                connection.keep_asking(missing),
+                *([] if self._time is None else [self._time.ask(connection)]),
+                *([] if self._read_again is None else [self._read_again.work(connection)]),
+            )
+        finally:
+            # Nobody takes our own farewell any more: a broker would wait for a receipt of it that never comes.
+            with contextlib.suppress(PeerError, TimeoutError):
+                async with asyncio.timeout(GOODBYE):
+                    await connection.unsubscribe(self._topics.status(self._gateway))
 
     async def _listen(self, connection: MqttConnection, journal: JournalReader) -> None:
         async for message in connection.messages():
