@@ -221,8 +221,8 @@ class MqttConnection:
 
     async def unsubscribe(self, *filters: str) -> None:
         """End subscriptions."""
-        with _translated(self._settings):
-            await _cancellable(self._client.unsubscribe(list(filters)))
+        with translated(self._settings):
+            await cancellable(self._client.unsubscribe(list(filters)))
 
     async def messages(self) -> AsyncIterator[MqttMessage]:
         """Yield received messages until the connection ends, which raises PeerUnavailable."""
