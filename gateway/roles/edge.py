@@ -25,6 +25,7 @@ from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
+from gateway.edge.sinks.read_again import ReadAgainOrders
 from gateway.edge.sinks.time_requests import TimeRequests
 from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.directory_part import StampingPart
@@ -41,6 +42,7 @@ from gateway.roles.journal import journal_limits
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.roles.push import PushRole, pushing_meters
+from gateway.roles.reread import PolledRereader
 from gateway.timekeeping.clock import EvidenceClock
 from gateway.timekeeping.host import machine_name
 from mapping.snapshot import DirectorySnapshot
@@ -122,6 +124,14 @@ class EdgeRole:
             ),
             limits=_limits(config),
             time=self._time_requests(config),
+            read_again=ReadAgainOrders(
+                config.gateway.name,
+                root=config.mqtt.root,
+                keys=self._verify_keys(config),
+                rereader=PolledRereader(journal, self.poller),
+                furthest=backfill,
+                clock=clock,
+            ),
         )
         self.sink = MqttSink(
             mqtt_settings(config.mqtt, f"{config.gateway.name}-edge"),
@@ -142,6 +152,7 @@ class EdgeRole:
             poller=self.poller,
             link=self.link,
             told=self.sink.reporter.statistics,
+            refusals=self.sink.refusals,
             follower=self.follower,
             push=self.push,
             files_fault=self._files_fault,
@@ -177,7 +188,7 @@ class EdgeRole:
         assert part.rows is not None
         text = part.rows.text()
         snapshot = await asyncio.to_thread(DirectorySnapshot.from_json, text)
-        self._directory = StampingPart(snapshot, epochs=part.epochs)
+        self._directory = StampingPart(snapshot, part.generation, part.epochs)
         log.info("directory_applied", version=snapshot.version)
         if self.follower is not None:
             self.follower.directory_changed(snapshot)

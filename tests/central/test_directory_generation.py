@@ -17,7 +17,7 @@ from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.consumer_rule import ConsumerState
 from gateway.contract.envelope import parse_change
-from gateway.contract.messages import AttributionChanged, NamingChanged
+from gateway.contract.messages.generation import Generation
 from gateway.contract.topics import Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from mapping.changes import Change, Install, MoveIn, Name
@@ -55,10 +55,11 @@ async def billing(broker: Mosquitto) -> AsyncIterator[ConsumerState]:
 
     async def hear(connection: MqttConnection) -> None:
         async for message in connection.messages():
-            change: AttributionChanged | NamingChanged = parse_change(message.payload).data
-            state.apply_change(change)
+            state.apply_change(parse_change(message.payload).data)
 
-    settings = MqttSettings(port=broker.port, client_id="billing", root="test", session_expiry=600)
+    settings = MqttSettings(
+        port=broker.port, client_id="billing", username="billing", root="test", session_expiry=600
+    )
     async with connect(settings) as connection:
         await connection.subscribe(TOPICS.attributions())
         task = asyncio.create_task(hear(connection))
@@ -75,7 +76,7 @@ async def central(broker: Mosquitto, folder: Path) -> AsyncIterator[tuple[Ledger
     with DirectoryStore(folder / "directory.db") as store:
         service = DirectoryService(store=store, ledger=ledger, topics=TOPICS, signing_key=PRIVATE, poll=0.05)
         made = Central(
-            settings=MqttSettings(port=broker.port, client_id="central", root="test"),
+            settings=MqttSettings(port=broker.port, client_id="central", username="central", root="test"),
             ledger=ledger,
             signing_key=PRIVATE,
             directory=service,
@@ -118,6 +119,7 @@ async def test_a_directory_restored_then_rekeyed_otherwise_leaves_no_crossed_num
             fit(store, 3)
             rekey(store, DAY, acc_1="1111111111", acc_2="2222222222", acc_3="3333333333")
             await until(lambda: numbers(state)["GEN:3"] == "3333333333")
+            before = Generation.parse(store.life.generation)
             assert numbers(state) == {"GEN:1": "1111111111", "GEN:2": "2222222222", "GEN:3": "3333333333"}
         shutil.copy(copies / "directory.db", tmp_path)
         if how == "folder":
@@ -136,6 +138,11 @@ async def test_a_directory_restored_then_rekeyed_otherwise_leaves_no_crossed_num
             await until(lambda: numbers(state)["GEN:1"] == "4444444444")
             unattributed = {group.meter: group.reason for group in ledger.unattributed.groups()}
             assert unattributed == {"GEN:3": "no_account"}
+            late = capture(9, meter="GEN:3", reason=None, directory_version=4, directory_generation=before)
+            ledger.ingest([received(batch([late]))])
+            await until(
+                lambda: ledger.unattributed.groups()[0].count == 2, "a stamp of the life before is judged"
+            )
         assert state.attribution(capture(1).capture_id).accounts[0].account_id == "acc-1"
 
 
@@ -150,7 +157,9 @@ def has(heard: list[str], count: int) -> bool:
 
 async def test_a_directory_that_was_not_set_back_is_not_told_anew(broker: Mosquitto, tmp_path: Path) -> None:
     heard: list[str] = []
-    async with connect(MqttSettings(port=broker.port, client_id="listens", root="test")) as connection:
+    async with connect(
+        MqttSettings(port=broker.port, client_id="listens", username="billing", root="test")
+    ) as connection:
         await connection.subscribe(TOPICS.attributions())
 
         async def hear() -> None:

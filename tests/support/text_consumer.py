@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -40,18 +40,19 @@ def state_of(text: str) -> State:
 
 @dataclass(frozen=True)
 class Statement:
-    """Whose a meter was over a span, as a state knew it; holder None: nobody's."""
+    """Whose a meter was over a span, as a state knew it; no holder: nobody's. Several: see the text on version 1."""
 
     since: datetime
     until: datetime
     state: State
-    holder: Json | None
+    holders: list[Json]
     reason: str | None = None
+    vague: bool = False
 
     @property
-    def who(self) -> tuple[str, str] | None:
+    def who(self) -> list[tuple[str, str]]:
         """What makes a holder: account and usage point."""
-        return None if self.holder is None else (self.holder["account_id"], self.holder["usage_point"])
+        return [(one["account_id"], one["usage_point"]) for one in self.holders]
 
 
 @dataclass
@@ -62,6 +63,7 @@ class Reading:
     meter: str
     profile: str
     rank: tuple[int, int]
+    gateway: str
     at: datetime
     start: datetime | None
     values: list[Any]
@@ -83,12 +85,13 @@ class TextConsumer:
     """Takes messages, and says what its ledger has."""
 
     def __init__(self) -> None:
-        self.readings: dict[str, Reading] = {}
+        self.said: dict[str, dict[tuple[str, int], Reading]] = {}
+        self.allocated: dict[str, dict[int, Json]] = {}
         self.told: dict[str, list[Statement]] = {}
         self.names: dict[tuple[str, str], tuple[State, str | None]] = {}
         self.verdicts: list[Json] = []
         self.came: dict[str, set[int]] = {}
-        self.numbers: dict[str, set[tuple[str, int]]] = {}
+        self.numbers: dict[tuple[str, str, int], set[tuple[str, int]]] = {}
         self.aside: dict[str, set[int]] = {}
 
     def take(self, message: Json) -> None:
@@ -101,6 +104,10 @@ class TextConsumer:
             key = (data["account_id"], data["kind"])
             if key not in self.names or self.names[key][0] < state:
                 self.names[key] = (state, data.get("new"))
+        elif "allocation" in kind:
+            known = self.allocated.setdefault(data["meter"], {}).setdefault(data["epoch"], data)
+            if "to" not in known:
+                self.allocated[data["meter"]][data["epoch"]] = data
         elif "time.judged" in kind:
             self.verdicts.append(data)
         elif "gaps" in kind:
@@ -110,10 +117,9 @@ class TextConsumer:
                 self._take_block(data, block)
 
     def _take_change(self, data: Json) -> None:
-        new = data.get("new") or [None]
         since = when(data["from"]) if "from" in data else BEGINNING
         until = when(data["to"]) if "to" in data else EVER
-        said = Statement(since, until, state_of(data["directory"]), new[0], data.get("reason"))
+        said = Statement(since, until, state_of(data["directory"]), data.get("new", []), data.get("reason"))
         self.told.setdefault(data["meter"], []).append(said)
 
     # --- line 1 and 4: which reading, and what came ---
@@ -125,24 +131,41 @@ class TextConsumer:
             came = self.came.setdefault(data["journal"], set())
             came.add(number)
             reading = self._read(data, block, row)
-            known = self.readings.get(reading.capture_id)
-            self.numbers.setdefault(reading.capture_id, set()).add((data["journal"], number))
+            said = self.said.setdefault(reading.capture_id, {})
+            word = (reading.gateway, reading.rank[0])
+            known = said.get(word)
+            self.numbers.setdefault((reading.capture_id, *word), set()).add((data["journal"], number))
             if known is None:
-                self.readings[reading.capture_id] = reading
+                said[word] = reading
             elif known.rank == reading.rank and (known.values, known.columns) != (
                 reading.values,
                 reading.columns,
             ):
                 self.aside.setdefault(data["journal"], set()).add(number)
             else:
-                self._keep(known, reading)
+                said[word] = better_of(known, reading)
 
-    def _keep(self, known: Reading, other: Reading) -> None:
-        better = other if other.rank > known.rank else known
-        stamps = [one for one in (known, other) if one.stamped is not None]
-        best = max(stamps, key=lambda one: one.stamped or ((0, 0), (0, 0)), default=better)
-        better.stamp, better.stamped = best.stamp, best.stamped
-        self.readings[better.capture_id] = better
+    def counts(self, reading: Reading) -> bool:
+        """Whether the word of the gateway counts that sent it."""
+        told = self.allocated.get(reading.meter)
+        if not told:
+            return True
+        own = {epoch: one for epoch, one in told.items() if one["gateway"] == reading.gateway}
+        if not own or (reading.rank[0] and reading.rank[0] not in own):
+            return False
+        last = own[max(own)]
+        return "to" not in last or reading.at <= when(last["to"])
+
+    @property
+    def readings(self) -> dict[str, Reading]:
+        """The readings that count, one of each capture."""
+        found: dict[str, Reading] = {}
+        for capture_id, said in self.said.items():
+            for one in said.values():
+                if self.counts(one):
+                    known = found.get(capture_id)
+                    found[capture_id] = replace(one) if known is None else better_of(known, one)
+        return found
 
     def _read(self, data: Json, block: Json, row: Json) -> Reading:
         layout = data["layouts"][block["layout"]]
@@ -158,6 +181,7 @@ class TextConsumer:
             meter=block["meter"],
             profile=layout["profile"],
             rank=(block.get("epoch", 0), row.get("value_rev", 1)),
+            gateway=data["gateway"].removesuffix("-field"),
             at=at,
             start=start,
             values=row["values"],
@@ -194,7 +218,9 @@ class TextConsumer:
             and one.get("profile") in (None, reading.profile)
             and any(
                 journal == one["journal"] and one["first_seq"] <= seq <= one["last_seq"]
-                for journal, seq in self.numbers[reading.capture_id]
+                for word, one_said in self.said[reading.capture_id].items()
+                if self.counts(one_said)
+                for journal, seq in self.numbers[(reading.capture_id, *word)]
             )
         ]
         return max(covering, key=lambda one: one["version"], default=None)
@@ -255,11 +281,12 @@ class TextConsumer:
                 runs[-1] = (runs[-1][0], right, [*runs[-1][2], said])
             else:
                 runs.append((left, right, [said]))
-        if len(runs) == 1:
+        vague = [any(said is not None and said.vague for said in said_of) for *_, said_of in runs]
+        if len(runs) == 1 and not vague[0]:
             return self._account(runs[0][2], "normal")
         return [
-            {**one, "from": spelled(left), "to": spelled(right)}
-            for left, right, said_of in runs
+            {**one, **({} if unknown else {"from": spelled(left), "to": spelled(right)})}
+            for unknown, (left, right, said_of) in zip(vague, runs, strict=True)
             for one in self._account(said_of, "partial")
         ]
 
@@ -271,26 +298,32 @@ class TextConsumer:
 
     def _account(self, said_of: list[Statement | None], role: str) -> list[Json]:
         said = newest([one for one in said_of if one is not None])
-        if said is None or said.holder is None:
-            return []
-        account = {
-            "account_id": said.holder["account_id"],
-            "usage_point": said.holder["usage_point"],
-            "role": role,
-        }
+        return [] if said is None else [self._called(one, said.state, role) for one in said.holders]
+
+    def _called(self, holder: Json, state: State, role: str) -> Json:
+        account = {"account_id": holder["account_id"], "usage_point": holder["usage_point"], "role": role}
         for kind, member in (("account_number", "account_number"), ("legacy", "legacy_number")):
-            name = said.holder.get(member)
-            renamed = self.names.get((said.holder["account_id"], kind))
-            if renamed is not None and renamed[0] > said.state:
+            name = holder.get(member)
+            renamed = self.names.get((holder["account_id"], kind))
+            if renamed is not None and renamed[0] > state:
                 name = renamed[1]
             if name is not None:
                 account[member] = name
-        return [account]
+        return account
 
 
-def who(said: Statement | None) -> tuple[str, str] | None:
+def better_of(known: Reading, other: Reading) -> Reading:
+    """The higher revision of two, with the stamp that counts."""
+    better = replace(other if other.rank > known.rank else known)
+    stamps = [one for one in (known, other) if one.stamped is not None]
+    best = max(stamps, key=lambda one: one.stamped or ((0, 0), (0, 0)), default=better)
+    better.stamp, better.stamped = best.stamp, best.stamped
+    return better
+
+
+def who(said: Statement | None) -> list[tuple[str, str]]:
     """The holder that a statement names."""
-    return None if said is None else said.who
+    return [] if said is None else said.who
 
 
 def newest(statements: list[Statement]) -> Statement | None:
@@ -302,23 +335,25 @@ def stated(reading: Reading, state: State, holders: list[Json]) -> list[Statemen
     """What a stamp says about the time that it was made for."""
     at, start = reading.at, reading.start
     if start is None or start == at:
-        before = next((one for one in holders if one["role"] in ("normal", "final")), None)
-        after = next((one for one in holders if one["role"] in ("normal", "opening")), None)
+        before = [one for one in holders if one["role"] in ("normal", "final")]
+        after = [one for one in holders if one["role"] in ("normal", "opening")]
         return [
             Statement(at - TICK, at, state, before, reading.reason),
             Statement(at, at + TICK, state, after, reading.reason),
         ]
     if not holders:
-        return [Statement(start, at, state, None, reading.reason)]
+        return [Statement(start, at, state, [], reading.reason)]
     if holders[0]["role"] == "normal":
-        return [Statement(start, at, state, holders[0])]
+        return [Statement(start, at, state, holders)]
+    if any("from" not in one for one in holders):
+        return [Statement(start, at, state, holders, vague=True)]
     found, reached = [], start
     for one in sorted(holders, key=lambda one: when(one["from"])):
         since, until = when(one["from"]), when(one["to"])
         if reached < since:
-            found.append(Statement(reached, since, state, None))
-        found.append(Statement(since, until, state, one))
+            found.append(Statement(reached, since, state, []))
+        found.append(Statement(since, until, state, [one]))
         reached = until
     if reached < at:
-        found.append(Statement(reached, at, state, None))
+        found.append(Statement(reached, at, state, []))
     return found

@@ -37,7 +37,14 @@ from gateway.central.ledger.statuses import ToldStatus
 from gateway.central.ledger.times import AHEAD
 from gateway.contract.entries import entries_alone
 from gateway.contract.field import visited_gateway
-from gateway.contract.messages import Balance, DirectoryRequest, Status, StatusChanges, StatusVersion1
+from gateway.contract.messages import (
+    Balance,
+    DirectoryRequest,
+    ReadAgainTaken,
+    Status,
+    StatusChanges,
+    StatusVersion1,
+)
 from gateway.contract.topics import Topics, TopicVersion
 from gateway.errors import ContractError
 
@@ -119,6 +126,10 @@ class MessageStore:
                     handled.fresh.append((item, message.at))
                 if not isinstance(item, StatusChanges):
                     self._hear_journal(handled, message, item)
+            elif isinstance(item, ReadAgainTaken):
+                self._ledger.rereads.answered(
+                    item.gateway, item.meter, item.profile, item.number, item.refused, message.at
+                )
             elif isinstance(item, Balance):
                 self._take_balance(handled, message, item)
             else:

@@ -7,11 +7,18 @@ from typing import Final
 
 from gateway.central.intake.arrivals import BATCH_TYPE, Arrival, TakenBatch, take_batch
 from gateway.contract.envelope import parse, parse_status
-from gateway.contract.messages import Balance, DirectoryRequest, Status, StatusChanges, StatusVersion1
+from gateway.contract.messages import (
+    Balance,
+    DirectoryRequest,
+    ReadAgainTaken,
+    Status,
+    StatusChanges,
+    StatusVersion1,
+)
 from gateway.contract.topics import TopicKind, TopicName, Topics
 from gateway.errors import ContractError
 
-Item = TakenBatch | Status | StatusVersion1 | StatusChanges | DirectoryRequest | Balance
+Item = TakenBatch | Status | StatusVersion1 | StatusChanges | DirectoryRequest | Balance | ReadAgainTaken
 
 SUBSCRIBED: Final = (
     TopicKind.READINGS,
@@ -21,6 +28,7 @@ SUBSCRIBED: Final = (
     TopicKind.STATUS_CHANGES,
     TopicKind.DIRECTORY_REQUEST,
     TopicKind.BALANCE,
+    TopicKind.ORDER_RESULTS,
 )
 
 
@@ -58,6 +66,8 @@ def _read(name: TopicName, arrival: Arrival) -> Item:
         return parse(payload, DirectoryRequest).data
     if name.kind is TopicKind.BALANCE:
         return parse(payload, Balance).data
+    if name.kind is TopicKind.ORDER_RESULTS:
+        return parse(payload, ReadAgainTaken).data
     raise ContractError(f"central does not read topics of {name.kind}")
 
 

@@ -291,6 +291,20 @@ set_backs = Table(
     Column("store", Text, nullable=False, server_default="ledger"),
 )
 
+read_again = Table(
+    "read_again",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("meter", Text, primary_key=True),
+    Column("profile", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("since", UtcInstant),
+    Column("until", UtcInstant, nullable=False),
+    Column("ordered_at", UtcInstant, nullable=False),
+    Column("answered_at", UtcInstant),
+    Column("refused", Text),
+)
+
 directory_seen = Table(
     "directory_seen",
     metadata,
@@ -312,7 +326,9 @@ allocations = Table(
     Column("by", Text, nullable=False),
     Column("note", Text, nullable=False),
     Column("known_at", UtcInstant, nullable=False),
+    Column("told", BigInteger, nullable=False, server_default="0"),
 )
+Index("allocations_told", allocations.c.told)
 Index("allocations_gateway", allocations.c.gateway, allocations.c.until)
 
 quarantine = Table(

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
-from gateway.contract.envelope import parse
-from gateway.contract.messages import Status, StatusRequest
+from gateway.contract.envelope import TYPE_OF, event_type, parse
+from gateway.contract.messages import ReadAgain, Status, StatusRequest
 from gateway.contract.topics import TopicKind, Topics, gateway_name
 from gateway.edge.sinks.acknowledgements import AckFate, Acknowledgements, AckRefused
 from gateway.edge.sinks.base import JournalReader
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.part_requests import PartRequests
+from gateway.edge.sinks.read_again import ReadAgainOrders
 from gateway.edge.sinks.replays import ReplayQueue
 from gateway.edge.sinks.tasks import first_ended
 from gateway.edge.sinks.time_requests import TimeRequests
 from gateway.edge.sinks.twins import TwinWatch
-from gateway.errors import ContractError, GatewayError
+from gateway.errors import ContractError, GatewayError, PeerDeniesTopic, PeerError
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection
 from gateway.statistics import counted
 from mapping.errors import MappingError
 
+GOODBYE = 1.0
+"""Seconds that the end of a subscription may take."""
 log = structlog.get_logger("gateway.edge.sinks")
 
 
@@ -66,6 +71,7 @@ class EdgeLink:
         on_status_request: Callable[[], None] | None = None,
         limits: BatchLimits | None = None,
         time: TimeRequests | None = None,
+        read_again: ReadAgainOrders | None = None,
     ) -> None:
         self._gateway = gateway_name(gateway)
         self._topics = Topics(root)
@@ -73,6 +79,7 @@ class EdgeLink:
         self._on_order = on_order
         self._acknowledgements = acknowledgements
         self._time = time
+        self._read_again = read_again
         self._on_status_request = on_status_request
         self._replays = ReplayQueue(
             self._topics,
@@ -111,20 +118,31 @@ class EdgeLink:
     async def serve(self, connection: MqttConnection, journal: JournalReader) -> None:
         """Work until the connection ends, which raises PeerError."""
         names = [*self._topics.from_consumers(self._gateway), self._topics.directory(self._gateway)]
-        if self._on_order is not None:
+        if self._on_order is not None or self._read_again is not None:
             names.append(self._topics.orders(self._gateway))
         if self._time is not None:
             names.append(self._topics.time(self._gateway))
         if self._on_status_request is not None:
             names.append(self._topics.status_request(self._gateway))
         self._twins.connected(journal)
-        await connection.subscribe(*names, self._topics.status(self._gateway))
-        await first_ended(
-            self._listen(connection, journal),
-            self._replays.send(connection, journal),
-            self._directory.ask(connection),
-            *([] if self._time is None else [self._time.ask(connection)]),
-        )
+        names.append(self._topics.status(self._gateway))
+        missing: Sequence[str] = names
+        with contextlib.suppress(PeerDeniesTopic):  # whoever may hear nothing can deliver all the same
+            missing = await connection.subscribe(*names)
+        try:
+            await first_ended(
+                self._listen(connection, journal),
+                self._replays.send(connection, journal),
+                self._directory.ask(connection),
+                connection.keep_asking(missing),
+                *([] if self._time is None else [self._time.ask(connection)]),
+                *([] if self._read_again is None else [self._read_again.work(connection)]),
+            )
+        finally:
+            # Nobody takes our own farewell any more: a broker would wait for a receipt of it that never comes.
+            with contextlib.suppress(PeerError, TimeoutError):
+                async with asyncio.timeout(GOODBYE):
+                    await connection.unsubscribe(self._topics.status(self._gateway))
 
     async def _listen(self, connection: MqttConnection, journal: JournalReader) -> None:
         async for message in connection.messages():
@@ -151,8 +169,14 @@ class EdgeLink:
         elif name.kind is TopicKind.STATUS_REQUEST and self._on_status_request is not None:
             parse(message.payload, StatusRequest)
             self._on_status_request()
-        elif name.kind is TopicKind.ORDERS and self._on_order is not None:
-            await self._on_order(message.payload)
+        elif name.kind is TopicKind.ORDERS:
+            await self._order(message.payload)
+
+    async def _order(self, payload: bytes) -> None:
+        if self._read_again is not None and event_type(payload) == TYPE_OF[ReadAgain]:
+            self._read_again.take(payload)
+        elif self._on_order is not None:
+            await self._on_order(payload)
 
     async def _acknowledge(self, consumer: str, payload: bytes, journal: JournalReader) -> None:
         try:

@@ -18,6 +18,7 @@ from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
+from gateway.edge.sinks.read_again import ReadAgainOrders
 from gateway.edge.sinks.status_report import HealthSource
 from gateway.edge.sinks.time_requests import TimeRequests
 from gateway.edge.stamping.stored_part import HeldPart, StoredPart
@@ -58,6 +59,7 @@ class Edge:
         login: Mapping[str, str] | None = None,
         health: HealthSource | None = None,
         time: TimeRequests | None = None,
+        read_again: ReadAgainOrders | None = None,
     ) -> None:
         self.parts: list[HeldPart] = []
         self.orders: list[bytes] = []
@@ -76,6 +78,7 @@ class Edge:
             acknowledgements=Acknowledgements([PUBLIC], frozenset(counting)),
             on_order=self._order,
             time=time,
+            read_again=read_again,
             on_status_request=lambda: self.sink.reporter.want_listing(),
         )
         self.sink = MqttSink(
