@@ -22,7 +22,7 @@ from gateway.contract.blocks import (
 )
 from gateway.contract.messages import Batch, Capture, CaptureValue, Gap, MessageAttribution, rfc3339
 from gateway.contract.messages.generation import Generation
-from gateway.edge.journal.entry import Entry, GapRecord, JournalBatch
+from gateway.edge.journal.entry import Entry, EntryKind, GapRecord, JournalBatch
 from mapping.directory import Attribution
 from protocols.reading import Number, ProfileName, Quantity, ReadingSet
 
@@ -154,12 +154,12 @@ def records(count: int, first: int = 0, profiles: tuple[str, ...] = ("block_load
     return JournalBatch(blocks=tuple(made))
 
 
-def sent(one: EncodedBlock, seq: int = 1, gateway: str = "edge-1", journal: str = "j") -> bytes:
-    """The message of one block: what every consumer hears of it."""
-    template, sender = (
-        one.template,
-        Sender(journal=journal, generation=Generation(1, "00000001"), gateway=gateway),
-    )
+SENDER = Sender(journal="j", generation=Generation(1, "00000001"), gateway="edge-1")
+
+
+def heard(one: EncodedBlock, seq: int = 1) -> Batch:
+    """A block as a consumer reads it."""
+    template = one.template
     numbered = NumberedBlock(
         first=seq,
         last=seq + len(one.rows) - 1,
@@ -168,9 +168,17 @@ def sent(one: EncodedBlock, seq: int = 1, gateway: str = "edge-1", journal: str 
         holders=template.holders,
     )
     kind = EVENTS_TYPE if template.layout.profile == ProfileName.EVENTS else READINGS_TYPE
-    return assemble_blocks([numbered], sender, type=kind, time=rfc3339(template.received_at))
+    octets = assemble_blocks([numbered], SENDER, type=kind, time=rfc3339(template.received_at))
+    return parse_batch(octets).data
 
 
-def heard(one: EncodedBlock, seq: int = 1) -> Batch:
-    """A block as a consumer reads it."""
-    return parse_batch(sent(one, seq)).data
+def captures_of(entry: Entry) -> tuple[Capture, ...]:
+    """The captures of a journaled block as a consumer reads them; none of a gap."""
+    if entry.layout is None:
+        return ()
+    numbered = NumberedBlock(
+        first=entry.seq, last=entry.last, body=entry.body, layout=entry.layout, holders=entry.holders
+    )
+    kind = EVENTS_TYPE if entry.kind is EntryKind.EVENT else READINGS_TYPE
+    octets = assemble_blocks([numbered], SENDER, type=kind, time=rfc3339(T0))
+    return parse_batch(octets).data.captures

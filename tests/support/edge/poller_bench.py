@@ -36,6 +36,7 @@ from protocols.reading import (
 )
 from protocols.session import MeterSession, MeterSpec, SessionContext
 from tests.support.fakes import JumpClock, NoCounters, NoSecrets
+from tests.support.journal_records import captures_of
 
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
 
@@ -222,7 +223,7 @@ class Bench:
 
     async def captures(self) -> list[Capture]:
         entries = await self.journal.read(1, self.journal.last_seq)
-        return [Capture.model_validate_json(e.body) for e in entries if e.kind is not EntryKind.GAP]
+        return [one for entry in entries for one in captures_of(entry)]
 
     async def gaps(self) -> list[tuple[str, datetime, datetime]]:
         entries = await self.journal.read(1, self.journal.last_seq)
