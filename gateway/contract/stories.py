@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from gateway.contract.scenario import (
     FIRST,
+    GATEWAY,
     SECOND,
     Holds,
     Row,
@@ -241,6 +242,34 @@ def revised_reading() -> Teller:
     return story
 
 
+def stranger() -> Teller:
+    """Another edge's login delivers readings of a meter that is not its own; later the meter is moved to it."""
+    story = Teller(
+        "stranger", "Another gateway delivers the meter's readings, and only later the meter is its own"
+    )
+    other, journal = "edge-9", "7f0e2a64-91a2-4e1c-8a57-53c0b7d0a0de"
+    mine = Row(seq=1, end="10:00", value="400", accounts=(OLD,))
+    forged = replace(mine, value="1", rev=9)
+    bold = replace(mine, seq=2, value="2", epoch=7)
+    late = Row(seq=3, end="11:00", value="398", accounts=(OLD,))
+    story.allocated(1, GATEWAY, "00:00")
+    story.readings(mine)
+    story.readings(forged, bold, late, gateway=other, journal=journal)
+    story.ledger(
+        "The meter is edge-1's: what edge-9 says of it does not count, whatever revision or epoch it names.",
+        expected(mine, OLD),
+    )
+    story.allocated(1, GATEWAY, "00:00", "10:30")
+    story.allocated(2, other, "10:30")
+    story.ledger(
+        "From 10:30 on edge-9 reads the meter. What it delivered counts now, as far as it names no epoch or its own; "
+        "of one instant the higher revision counts, and of edge-1 what lies before 10:30.",
+        expected(forged, OLD),
+        expected(late, OLD),
+    )
+    return story
+
+
 def directory_set_back() -> Teller:
     """Central's directory is restored from a copy, and all is told anew under a new generation."""
     story = Teller(
@@ -357,6 +386,7 @@ _STORIES: tuple[Callable[[], Teller], ...] = (
     paper_later,
     replayed,
     revised_reading,
+    stranger,
     directory_set_back,
     journal_set_back,
     judged_time,

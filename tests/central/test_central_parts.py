@@ -219,6 +219,31 @@ async def test_a_ledger_that_was_set_back_numbers_above_what_the_edge_shows(
     assert edge.hear(broker.take("edge-1")).number == 41
 
 
+async def test_a_directory_that_was_set_back_reaches_edges_that_know_more_of_its_former_life(
+    ledger: Ledger, store: DirectoryStore, tmp_path: Path
+) -> None:
+    fit(store, "GEN:1")
+    give(ledger, "edge-1", "GEN:1")
+    copy = tmp_path / "copy.db"
+    with DirectoryStore(copy) as other:
+        fit(other, "GEN:1")
+    parts, broker, edge = publisher(ledger, store), Broker(), Edge(tmp_path, "edge-1")
+    rekey(store, "GEN:1", "0123456789")
+    await parts.publish(broker)
+    assert edge.hear(broker.take("edge-1")).version == 2
+    with DirectoryStore(copy) as restored:
+        life = restored.begin_anew(store.life.generation)
+        await publisher(ledger, restored).publish(broker)
+        held = edge.hear(broker.take("edge-1"))
+        assert (held.version, str(held.generation)) == (1, life.generation)
+        assert edge.snapshot() == restored.snapshot().part({"GEN:1"})
+    # The former life's word counts no more, though its version is higher.
+    rekey(store, "GEN:1", "2222222222")
+    await publisher(ledger, store).publish(broker)
+    with pytest.raises(ContractError, match="is older than our"):
+        edge.hear(broker.take("edge-1"))
+
+
 async def test_what_was_not_sent_whole_is_followed_by_a_snapshot(
     ledger: Ledger, store: DirectoryStore, tmp_path: Path
 ) -> None:

@@ -17,7 +17,6 @@ from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.consumer_rule import ConsumerState
 from gateway.contract.envelope import parse_change
-from gateway.contract.messages import AttributionChanged, NamingChanged
 from gateway.contract.messages.generation import Generation
 from gateway.contract.topics import Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
@@ -56,8 +55,7 @@ async def billing(broker: Mosquitto) -> AsyncIterator[ConsumerState]:
 
     async def hear(connection: MqttConnection) -> None:
         async for message in connection.messages():
-            change: AttributionChanged | NamingChanged = parse_change(message.payload).data
-            state.apply_change(change)
+            state.apply_change(parse_change(message.payload).data)
 
     settings = MqttSettings(
         port=broker.port, client_id="billing", username="billing", root="test", session_expiry=600
