@@ -22,7 +22,7 @@ from gateway.central.portal.view_models import IssueKind, Severity
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import Batch, Capture, Gap, Status
 from gateway.contract.topics import TopicKind, Topics
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, PeerError
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, octets, received
 from tests.support.keys import PRIVATE
@@ -232,25 +232,59 @@ def test_a_gateway_claims_no_more_meters_than_one_may_have(
     assert {one.reason for one in ledger.quarantine.groups()} == {"too_many_claims"}
 
 
+def settings(broker: Mosquitto, client: str) -> MqttSettings:
+    return MqttSettings(
+        port=broker.port, client_id=client, username=login(client), root="meters", session_expiry=3600
+    )
+
+
 @asynccontextmanager
 async def running(broker: Mosquitto, ledger: Ledger) -> AsyncIterator[tuple[Central, MqttConnection]]:
     """Central, and a connection that plays the edges."""
-
-    def settings(client: str) -> MqttSettings:
-        return MqttSettings(
-            port=broker.port, client_id=client, username=login(client), root="meters", session_expiry=3600
-        )
-
     options = CentralOptions(ack_interval=0.05)
-    central = Central(settings=settings("central"), ledger=ledger, signing_key=PRIVATE, options=options)
+    central = Central(
+        settings=settings(broker, "central"), ledger=ledger, signing_key=PRIVATE, options=options
+    )
     task = asyncio.create_task(central.run())
     try:
         await until(lambda: central.statistics().connected or task.done(), "central to connect")
-        async with connect(settings("edges")) as connection:
+        async with connect(settings(broker, "edges")) as connection:
             yield central, connection
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_stranger_s_login_changes_nothing_of_another_s_meter_under_the_shipped_rules(
+    broker: Mosquitto, ledger: Ledger
+) -> None:
+    """On the victim's topic the broker refuses it; on its own, central does, in the victim's name and in its own."""
+    victim = TOPICS.readings("edge-1", "block_load")
+    own = TOPICS.readings("edge-2", "block_load")
+    forged = batch([capture(1, value="908", value_rev=9), capture(2, value="1")])
+    async with (
+        running(broker, ledger) as (central, _),
+        connect(settings(broker, "edge-1")) as honest,
+        connect(settings(broker, "edge-2")) as stranger,
+    ):
+        await honest.publish(victim, octets(batch([capture(1, value="308")])))
+        await until(lambda: central.statistics().result.stored == 1, "the reading")
+        with pytest.raises(PeerError, match="does not allow"):
+            await stranger.publish(victim, octets(forged))
+        async with connect(settings(broker, "edge-2")) as again:
+            await again.publish(own, octets(forged))
+            await until(lambda: central.statistics().set_aside == 1, "the name that is not its own")
+            for journal in ("journal-1", "journal-2"):
+                renamed = forged.model_copy(update={"gateway": "edge-2", "journal": journal})
+                await again.publish(own, octets(renamed))
+            await until(lambda: central.statistics().result.quarantined == 4, "what it says of the meter")
+    kept = ledger.captures.get(capture(1).capture_id)
+    assert kept is not None
+    assert (kept.message.values[0].value, kept.gateway) == ("308", "edge-1")
+    assert ledger.captures.get(capture(2).capture_id) is None
+    state = ledger.journals.state("journal-1")
+    assert (state.gateway, state.contiguous, state.highest) == ("edge-1", 1, 1), "and nothing is acknowledged"
+    assert {one.reason for one in ledger.quarantine.groups()} == {"foreign_journal", "not_allocated"}
 
 
 async def test_a_later_allocation_releases_what_waited(broker: Mosquitto, ledger: Ledger) -> None:
