@@ -15,15 +15,17 @@ import pytest
 from gateway.central.intake.batches import HandledMessages, MessageStore, ReceivedMessage
 from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.records import QuarantinedEntry
+from gateway.central.ledger.records import IngestResult, QuarantinedEntry
 from gateway.central.ledger.revisions import store_captures
 from gateway.central.portal.authority_issues import authority_issues
 from gateway.central.portal.view_models import IssueKind, Severity
+from gateway.contract.blocks import EncodedBlock
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import Batch, Capture, Gap, Status
 from gateway.contract.topics import TopicKind, Topics
 from gateway.errors import ConfigError, PeerError
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
+from tests.support.blocks import batch_of, block_load, encoded
 from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, octets, received
 from tests.support.keys import PRIVATE
 from tests.support.mosquitto import Mosquitto, login
@@ -357,3 +359,29 @@ def test_the_operator_s_page_names_claims_quarantine_and_its_bound(
     ]
     assert "not_allocated: GEN:1 is allocated to edge-1" in found[1].detail
     assert (ledger.counts().quarantined, ledger.counts().full_quarantines) == (2, 1)
+
+
+def test_the_captures_of_a_block_are_judged_by_its_epoch_and_each_by_its_instant(
+    ledger: Ledger, store: MessageStore
+) -> None:
+    topic = TOPICS.readings("edge-1", "block_load")
+
+    def tell(block: EncodedBlock, first: int) -> IngestResult:
+        return store.handle([ReceivedMessage(topic, batch_of(block, first=first), NOW)]).result
+
+    give(ledger, "edge-1", "GEN:1")
+    assert tell(encoded(block_load(0), epoch=1), 1).stored == 1
+    assert tell(encoded(block_load(1), epoch=5), 2).quarantined == 1
+    assert [group.reason for group in ledger.quarantine.groups()] == ["wrong_epoch"]
+    moved = block_load(3).at
+    ledger.allocations.give(["GEN:1"], "edge-2", by="asha", note="", since=moved, at=NOW)
+    late = tell(encoded(*(block_load(number) for number in range(2, 6)), epoch=1), 3)
+    assert (late.stored, late.quarantined) == (2, 2), "what it had read before the move is believed"
+    assert [one.epoch for one in ledger.captures.between()] == [1, 1, 1]
+    # Given back: each capture that waited is a message of its own, and is taken as it came.
+    ledger.allocations.give(["GEN:1"], "edge-1", by="asha", note="", since=moved, at=NOW)
+    for group in store.waiting({"not_allocated"}):
+        taken, _ = store.take_again(group)
+        assert taken.result.stored == 2
+    assert [group.reason for group in ledger.quarantine.groups()] == ["wrong_epoch"]
+    assert all(one.is_sound() for one in ledger.captures.between())
