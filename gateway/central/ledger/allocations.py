@@ -17,6 +17,8 @@ from gateway.contract.topics import gateway_name
 
 CHANGED: Final = "allocations_changed"
 """Cursor: counts the changes of allocations, so that others notice them."""
+MAX_KNOWN: Final = 200_000
+"""Meters whose allocations are kept in memory."""
 MAX_CLAIMS: Final = 20_000
 """Meters that one gateway may claim by delivering them, until a person confirms some: an edge has 10,000 at most."""
 
@@ -178,6 +180,23 @@ def histories(connection: Connection, meters: Sequence[str]) -> dict[str, list[A
         for one in records(connection, Allocation, query.order_by(allocations.c.meter, allocations.c.epoch)):
             found.setdefault(one.meter, []).append(one)
     return found
+
+
+class KnownAllocations:
+    """What was read of allocations, for as long as nobody changes any: each batch asks for its meters again."""
+
+    def __init__(self) -> None:
+        self._as_of: int | None = None
+        self._known: dict[str, list[Allocation]] = {}
+
+    def histories(self, connection: Connection, meters: Iterable[str]) -> dict[str, list[Allocation]]:
+        """Return the allocations of some meters, each meter's by epoch, as the caller's transaction finds them."""
+        changed = read_cursor(connection, CHANGED) or 0
+        if changed != self._as_of or len(self._known) > MAX_KNOWN:
+            self._as_of, self._known = changed, {}
+        wanted = set(meters)
+        self._known |= histories(connection, sorted(wanted.difference(self._known)))
+        return {meter: self._known[meter] for meter in wanted if meter in self._known}
 
 
 def enter(connection: Connection, made: Sequence[Allocation]) -> None:
