@@ -10,10 +10,10 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.central.ledger.database import LedgerError
 from mapping.snapshot import DirectorySnapshot
@@ -121,12 +121,47 @@ def _bodies(path: Path) -> Iterable[dict[str, Any]]:
         connection = sqlite3.connect(path)
         try:
             connection.execute("PRAGMA query_only=ON")
-            for (body,) in connection.execute("SELECT body FROM captures"):
-                yield json.loads(body)
+            verdicts = _verdicts(connection)
+            for text, journal, seq in connection.execute("SELECT body, journal, seq FROM captures"):
+                body = json.loads(text)
+                _date(body, [v for v in verdicts[body["meter"], journal] if v.first <= seq <= v.last])
+                yield body
         finally:
             connection.close()
     except sqlite3.Error as error:
         raise LedgerError(f"{path} cannot be read: {error}") from error
+
+
+class _Verdict(NamedTuple):
+    first: int
+    last: int
+    profile: str | None
+    trust: str
+    shift: timedelta
+
+
+def _verdicts(connection: sqlite3.Connection) -> dict[tuple[str, str], list[_Verdict]]:
+    """Return the verdicts on times by meter and journal, the last first."""
+    found: dict[tuple[str, str], list[_Verdict]] = defaultdict(list)
+    query = "SELECT meter, journal, first_seq, last_seq, profile, trust, shift FROM verdicts ORDER BY version DESC"
+    for meter, journal, first, last, profile, trust, shift in connection.execute(query):
+        span = timedelta(microseconds=shift or 0)
+        found[meter, journal].append(_Verdict(first, last, profile, trust, span))
+    return found
+
+
+def _date(body: dict[str, Any], covering: Iterable[_Verdict]) -> None:
+    """Date a capture as the last verdict on it says: line 3 of the consumer's rule."""
+    last = next((v for v in covering if v.profile in (None, body["profile"])), None)
+    if last is None:
+        return
+    if last.trust != "trusted":
+        body["reason"] = "untrusted_time"
+    elif body["reason"] == "untrusted_time":
+        body["reason"] = None
+        for name in ("at", "start"):
+            if body[name] is not None:
+                body[name] = (_time(body[name]) + last.shift).isoformat()
 
 
 def _compare(result: AuditResult, key: Key, real: list[Recorded], held: list[dict[str, Any]]) -> None:

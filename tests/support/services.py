@@ -31,3 +31,17 @@ def program(marker: str, name: str, package: str, *places: str) -> str:
     if path is None:
         pytest.fail(f"{name} is not installed: apt-get install {package}, or deploy/setup.sh test")
     return path
+
+
+def faketime(offset: str) -> dict[str, str]:
+    """Return the environment of a process whose clock is off by `offset` (`-25m`, `+3d`); its steady one is not."""
+    library = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
+    assert _at_hand is None or "faketime" in _at_hand, "a test that sets a clock is marked with faketime"
+    if library is None:
+        pytest.fail("libfaketime is not installed: apt-get install libfaketime, or deploy/setup.sh test")
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME": offset,
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
