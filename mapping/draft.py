@@ -119,7 +119,8 @@ class Draft:
                     # Without the paper of its removal nobody knows until when its readings are the old account's.
                     raise ChangeRefused(
                         "METER_IN_USE",
-                        f"meter {row.meter} is fitted at {row.usage_point} then: remove it first",
+                        f"meter {row.meter} is fitted at {row.usage_point} since {row.valid_from:%Y-%m-%d %H:%M} UTC: "
+                        "remove it there first (from when it was taken away)",
                     )
                 # From stock to a house: the stay in stock ends here, and nothing need say so.
                 upto = row.valid_to or upto
@@ -266,7 +267,11 @@ class Draft:
         for kind, index in self._owners.items():
             for number, owners in index.items():
                 if len(owners) > 1:
-                    raise ChangeRefused("NUMBER_TAKEN", f"{kind} {number} would name {len(owners)} accounts")
+                    raise ChangeRefused(
+                        "NUMBER_TAKEN",
+                        f"{kind} {number} would name {len(owners)} accounts ({', '.join(owners[:3])}): "
+                        "take it from the others in the same change set, or give another",
+                    )
         # Two crossed meters are corrected one after the other, and in between both stand at one usage point:
         # only the whole set can be judged.
         for meter in self._installations:
@@ -297,7 +302,7 @@ class Draft:
         if not is_canonical_meter(row.meter):
             raise ChangeRefused("METER_FORMAT", f"{row.meter[:64]!r} is not a meter: write MAKE:SERIAL")
         if not (row.multiplier.is_finite() and row.multiplier > 0):
-            raise ChangeRefused("MULTIPLIER", f"{row.multiplier} is not a multiplier")
+            raise ChangeRefused("MULTIPLIER", f"{row.multiplier} is no multiplier: give a number above 0")
 
     def _refuse_occupied(self, new: Installation) -> None:
         point = new.usage_point
@@ -359,13 +364,13 @@ def _refuse_overlap(rows: Sequence[Installation | Holding]) -> None:
             raise ChangeRefused("SPAN", f"a span ends ({row.valid_to}) before it starts ({row.valid_from})")
     for earlier, later in pairwise(ordered):
         if earlier.valid_to is None or earlier.valid_to > later.valid_from:
-            raise ChangeRefused("OVERLAP", f"two spans overlap at {later.valid_from}")
+            raise ChangeRefused("OVERLAP", f"two spans overlap at {later.valid_from}: end the one before it")
 
 
 def _check_names(*names: str) -> None:
     for name in names:
         if not name or len(name) > MAX_NAME or name != name.strip() or not name.isprintable():
-            raise ChangeRefused("NAME", f"{name[:64]!r} is not a name")
+            raise ChangeRefused("NAME", f"{name[:64]!r} is no name: 1 to {MAX_NAME} printable characters")
 
 
 def _check_number(kind: NumberKind, number: str) -> None:
@@ -377,7 +382,7 @@ def _check_number(kind: NumberKind, number: str) -> None:
 
 def _utc(at: datetime) -> datetime:
     if at.utcoffset() is None:
-        raise ChangeRefused("TIME", f"{at} has no zone")
+        raise ChangeRefused("TIME", f"{at} has no zone: write +05:30 or Z behind it")
     if at < EARLIEST:
         raise ChangeRefused("TIME", f"{at} is before any meter was made")
     return at.astimezone(UTC)

@@ -190,7 +190,7 @@ class DirectoryStore:
             if based_on is not None and based_on != base.version:
                 raise ChangeRefused(
                     "STALE_PLAN",
-                    f"planned on version {based_on}, the directory is at {base.version}: plan again",
+                    f"the directory moved on from version {based_on} to {base.version} meanwhile: do it again",
                 )
             change = _change_set(
                 base, by=by, source=source, at=at, digest=digest, sequence=sequence, sure=sure

@@ -81,6 +81,11 @@ COMMANDS = {
     "unattributed": Entry(
         "office.ledger:unattributed", "List readings that stand under no account, by meter and reason."
     ),
+    "missing": Entry(
+        "office.missing:missing",
+        "List the entries of edges' journals that central lacks: those asked for again, and those lost for ever.",
+    ),
+    "dead-letters": Entry("office.missing:dead_letters_group", "Messages that central could not understand."),
     "explain": Entry(
         "office.ledger:explain",
         "Say why a reading stands where it stands: relations, dates, file and row, version, delivery.",

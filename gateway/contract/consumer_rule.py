@@ -42,29 +42,28 @@ class Resolved:
 
 @dataclass(slots=True)
 class ConsumerState:
-    """All that a consumer must remember; kept in dictionaries here, in tables by a real one."""
+    """All that a consumer must remember; kept in dictionaries here, in tables by a real one.
+
+    `conflicts` are the numbers, by journal, of captures that contradict what is kept under the same revision: a
+    person must look at them.
+    """
 
     captures: dict[str, Capture] = field(default_factory=dict)
     gaps: dict[str, Gap] = field(default_factory=dict)
     journals: dict[str, SeqSet] = field(default_factory=dict)
+    conflicts: dict[str, set[int]] = field(default_factory=dict)
     _stamped: dict[str, Capture] = field(default_factory=dict)
     _told: dict[str, set[Statement]] = field(default_factory=dict)
     _names: dict[tuple[str, str], NamingChanged] = field(default_factory=dict)
-    _journal_of: dict[str, str] = field(default_factory=dict)
+    _came: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
     _verdicts: VerdictBook = field(default_factory=VerdictBook)
 
     def apply(self, batch: Batch) -> None:
         """Take in a batch of readings, events or gaps."""
         for capture in batch.captures:
-            known = self.captures.get(capture.capture_id)
-            if known is None or _value_rank(capture) > _value_rank(known):
-                self.captures[capture.capture_id] = capture
-                self._journal_of[capture.capture_id] = batch.journal
-            stamp = self._stamped.get(capture.capture_id)
-            if capture.reason not in _DOUBTED and (
-                stamp is None or _stamp_rank(capture) > _stamp_rank(stamp)
-            ):
-                self._stamped[capture.capture_id] = capture
+            if capture.seq is not None:
+                self._came.setdefault(capture.capture_id, set()).add((batch.journal, capture.seq))
+            self._take(capture, batch.journal)
         for gap in batch.gaps:
             old = self.gaps.get(gap.gap_id)
             if old is None or (gap.seq or 0) > (old.seq or 0):
@@ -73,6 +72,18 @@ class ConsumerState:
         for seq in [*(one.seq for one in batch.captures), *(one.seq for one in batch.gaps)]:
             if seq is not None:
                 seqs.add(seq)
+
+    def _take(self, capture: Capture, journal: str) -> None:
+        known = self.captures.get(capture.capture_id)
+        if known is not None and _revision(capture) == _revision(known) and capture.values != known.values:
+            # Both cannot be right, and which came first says nothing: the one that was believed stays.
+            self.conflicts.setdefault(journal, set()).add(capture.seq or 0)
+            return
+        if known is None or _value_rank(capture) > _value_rank(known):
+            self.captures[capture.capture_id] = capture
+        stamp = self._stamped.get(capture.capture_id)
+        if capture.reason not in _DOUBTED and (stamp is None or _stamp_rank(capture) > _stamp_rank(stamp)):
+            self._stamped[capture.capture_id] = capture
 
     def apply_change(self, change: AttributionChanged | NamingChanged) -> None:
         """Take in a change of attribution or naming."""
@@ -94,16 +105,16 @@ class ConsumerState:
         Its reason is `untrusted_time` as long as none says that the time may be believed.
         """
         capture = self.captures[capture_id]
-        return settled(capture, self._verdicts.of(capture, self._journal_of[capture_id]))
+        return settled(capture, self._verdicts.of(capture, self._came.get(capture_id, ())))
 
     def attribution(self, capture_id: str) -> Resolved:
         """Resolve a capture's accounts and their present names; KeyError for an unknown capture."""
         capture = self.dated(capture_id)
         if capture.reason in _DOUBTED:
             return Resolved((), capture.reason, capture.directory)
-        # A stamp that doubted the time says nothing of accounts: what was told of the meter decides alone.
+        # A stamp speaks of the time for which it was made; of another, or in doubt, what was told of the meter decides.
         stamp = self._stamped.get(capture_id)
-        own = [] if stamp is None or stamp.at != capture.at else stated_by_stamp(stamp)
+        own = [] if stamp is None else stated_by_stamp(stamp)
         statements = [*own, *self._told.get(capture.meter, ())]
         held = holders_at(capture.start, capture.at, statements)
         accounts = tuple(self._named(one, since) for one, since in held.accounts)
@@ -122,12 +133,16 @@ class ConsumerState:
         return account.model_copy(update=renamed) if renamed else account
 
 
-def _value_rank(capture: Capture) -> tuple[int, int, datetime, str]:
-    body = capture.model_dump_json(exclude={"seq"})
-    return capture.epoch, capture.value_rev, capture.received_at, body
+def _revision(capture: Capture) -> tuple[int, int]:
+    return capture.epoch, capture.value_rev
 
 
-def _stamp_rank(capture: Capture) -> tuple[DirectoryVersion, tuple[int, int, datetime, str]]:
+def _value_rank(capture: Capture) -> tuple[tuple[int, int], datetime, str]:
+    """Order deliveries of one capture; of repeats it does not matter which is kept, but it must be the same one."""
+    return _revision(capture), capture.received_at, capture.model_dump_json(exclude={"seq"})
+
+
+def _stamp_rank(capture: Capture) -> tuple[DirectoryVersion, tuple[tuple[int, int], datetime, str]]:
     return capture.directory, _value_rank(capture)
 
 

@@ -36,6 +36,8 @@ from gateway.contract.messages import (
     TimeVerdict,
 )
 from gateway.contract.messages.codes import CODE_LISTS, words
+from gateway.contract.scenario import document
+from gateway.contract.stories import stories
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _CHANNELS: tuple[tuple[str, str, tuple[tuple[type[BaseModel], str], ...], str, str], ...] = (
@@ -176,9 +178,10 @@ def asyncapi() -> dict[str, Any]:
             "title": "Meter gateway: readings, corrections and control",
             "version": "2.0.0",
             "description": (
-                "All topics are under `{root}/v2`. The rule for a consumer: keep the highest value_rev per "
-                "capture_id; its attribution is that of the highest directory version known for its meter "
-                "and time; ask for a replay where seq has a hole."
+                "All topics are under `{root}/v2`. The rule for a consumer: keep the highest (epoch, value_rev) "
+                "per capture_id; its attribution is that of the highest (generation, version) of the directory "
+                "known for its meter and time; its time is what the last verdict says; ask for a replay where "
+                "seq has a hole. docs/billing.md says it exactly, and scenarios/ has examples to run."
             ),
         },
         "defaultContentType": CONTENT_TYPE,
@@ -194,13 +197,15 @@ def documents() -> dict[str, bytes]:
     files["asyncapi.json"] = _text(asyncapi()).encode()
     for name, payload in golden_messages().items():
         files[f"golden/{name}.json"] = payload + b"\n"
+    for story in stories():
+        files[f"scenarios/{story.name}.json"] = _text(document(story)).encode()
     return files
 
 
 def write(folder: Path) -> None:
     """Write all documents and remove generated ones that are no longer made."""
     made = documents()
-    for old in [*folder.glob("v2/*.json"), *folder.glob("golden/*.json")]:
+    for old in [path for room in ("v2", "golden", "scenarios") for path in folder.glob(f"{room}/*.json")]:
         if str(old.relative_to(folder)) not in made:
             old.unlink()
     for name, octets in made.items():

@@ -24,12 +24,16 @@ class VerdictBook:
         """Take in a verdict. Two of one version are the same one."""
         self._held.setdefault((verdict.meter, verdict.journal), {})[verdict.version] = verdict
 
-    def of(self, capture: Capture, journal: str) -> TimeVerdict | None:
-        """Return what was said last of a capture of a journal; None where nothing was."""
-        if capture.seq is None:
-            return None
-        held = self._held.get((capture.meter, journal), {})
-        return last_of(held.values(), capture.seq, capture.profile)
+    def of(self, capture: Capture, numbers: Iterable[tuple[str, int]]) -> TimeVerdict | None:
+        """Return what was said last of a capture; None where nothing was.
+
+        `numbers` are all under which it came, (journal, seq): a verdict on any of them judges it.
+        """
+        said = [
+            last_of(self._held.get((capture.meter, journal), {}).values(), seq, capture.profile)
+            for journal, seq in numbers
+        ]
+        return max((one for one in said if one is not None), key=lambda v: v.version, default=None)
 
 
 def last_of(verdicts: Iterable[TimeVerdict], seq: int, profile: str) -> TimeVerdict | None:

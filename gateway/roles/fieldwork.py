@@ -227,7 +227,11 @@ class FieldWork:
     def _section(self, meter: str) -> MeterSection:
         found = next((m for m in self._config.meters if m.meter == meter), None)
         if found is None:
-            raise UsageError(f"the configuration has no meter `{meter}`: add it with its line first")
+            known = {one.meter for one in self._config.meters}
+            raise UsageError(
+                f"the configuration has no meter `{meter}`.{did_you_mean(meter, known)} "
+                "A new meter is added there with its line first"
+            )
         return found
 
 

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from babel.dates import format_date
 from babel.numbers import format_currency, format_decimal
+from markupsafe import Markup, escape
 
 LANGUAGES = ("en", "hi")
 DEFAULT_LANGUAGE = "en"
@@ -137,3 +138,11 @@ def masked(number: str) -> str:
 def iso(at: datetime) -> str:
     """Machine-readable instant for `<time datetime>`."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def with_commands(text: str) -> Markup:
+    """Return words in which what stands between backticks is a command to type; everything is escaped."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts)
+    )

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from gateway.web.device import KNOWN_FOR, Device, new_device, read_device
-from gateway.web.i18n import LANGUAGES, Words, choose_language, grouped, iso, masked
+from gateway.web.i18n import LANGUAGES, Words, choose_language, grouped, iso, masked, with_commands
 from gateway.web.security import Signer
 from gateway.web.site import Site, own_path
 from protocols.session import Clock
@@ -37,7 +37,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     env.globals["style"] = style_version()
-    env.filters.update(grouped=grouped, masked=masked, iso=iso)
+    env.filters.update(grouped=grouped, masked=masked, iso=iso, with_commands=with_commands)
     return env
 
 

@@ -43,7 +43,7 @@ def test_an_entry_that_is_never_understood_is_kept_as_it_came_and_never_lost(led
     replayed = spoiled(octets(batch([capture(2)])), 2)
     store.handle([ReceivedMessage(TOPIC, replayed, NOW + timedelta(seconds=5))])
     assert ledger.journals.state("journal-1").contiguous == 3, "the same again: those after it go on"
-    assert ledger.journals.lost() == []
+    assert ledger.journals.missing() == []
     (entry,) = ledger.quarantine.entries("edge-1")
     assert (entry.journal, entry.seq) == ("journal-1", 2)
     assert json.loads(entry.payload)["data"]["captures"] == json.loads(replayed)["data"]["captures"]
@@ -63,7 +63,7 @@ def test_an_entry_of_another_gateway_is_not_salvaged(ledger: Ledger) -> None:
     topic = TOPICS.readings("edge-2", "block_load")
     outcome = MessageStore(ledger, TOPICS).handle([ReceivedMessage(topic, spoiled(BAD, 2), NOW)])
     assert (outcome.result.stored, outcome.set_aside) == (0, 1)
-    assert ledger.letters.all()[0].reason == "wrong_topic"
+    assert ledger.letters.newest()[0].reason == "wrong_topic"
 
 
 JSON = st.recursive(

@@ -60,7 +60,9 @@ def test_a_ledger_of_the_first_release_is_brought_up_to_date_with_all_that_it_ho
     assert [
         one.value_rev for one in ledger.captures.revisions("GEN:1/block_load/2026-11-01T00:30:00Z/0")
     ] == [1, 2]
-    assert [row[:3] for row in ledger.journals.lost()] == [("journal-2", 1, 3)]
+    assert [(row.journal, row.first, row.last) for row in ledger.journals.missing() if row.lost_at] == [
+        ("journal-2", 1, 3)
+    ]
     ledger.close()
     Ledger(old, read_only=True).close()
 

@@ -1,4 +1,4 @@
-"""Two parties who must agree: the directory at the end, and a consumer that heard nothing but messages.
+"""Three who must agree: the directory at the end, and two consumers that heard nothing but messages.
 
 `python -m tests.support.rule_model 100000` compares so many captures in random small worlds, says how many differ, and
 ends with 1 when one does.
@@ -6,6 +6,7 @@ ends with 1 when one does.
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import sys
@@ -14,15 +15,25 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gateway.central.directory.messages import change_messages, standing_messages
 from gateway.contract.batches import parse_batch
+from gateway.contract.blocks import (
+    READINGS_TYPE,
+    BlockTemplate,
+    NumberedBlock,
+    Sender,
+    assemble_blocks,
+    encode_block,
+    holders_of,
+    interval_of,
+    layout_of,
+)
 from gateway.contract.consumer_rule import ConsumerState, Resolved
-from gateway.contract.envelope import READINGS_TYPE, assemble, parse_change
+from gateway.contract.envelope import parse_change
 from gateway.contract.messages import AttributionChanged, Batch, NamingChanged, rfc3339
 from gateway.contract.messages.generation import Generation
-from gateway.edge.stamping.stamp import stamp
 from mapping.changes import (
     Change,
     CorrectHoldings,
@@ -40,6 +51,7 @@ from mapping.errors import ChangeRefused
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from protocols.reading import Number, ProfileName, Quantity, ReadingSet
+from tests.support.text_consumer import TextConsumer
 
 ORIGIN = datetime(2026, 1, 1, tzinfo=UTC)
 KNOWN = ORIGIN + timedelta(days=30)
@@ -50,6 +62,8 @@ STEPS = 12
 STEP = timedelta(minutes=10)
 """Hand-overs happen every ten minutes, captures end every half hour: so intervals are straddled."""
 ENERGY = Quantity.of("1-0:1.8.0*255")
+
+SENDER = Sender(journal="j", generation=Generation(1, "00000001"), gateway="edge-1")
 
 Answer = tuple[list[tuple[str, ...]], str | None]
 
@@ -78,6 +92,7 @@ class World:
         self.parts = [(self.generation, self._store.snapshot())]
         self.changes: list[AttributionChanged | NamingChanged] = []
         self.batches: list[Batch] = []
+        self.texts: list[dict[str, Any]] = []
         self.asked: dict[str, Asked] = {}
 
     def close(self) -> None:
@@ -116,7 +131,9 @@ class World:
         self.parts.append((self.generation, self.snapshot))
 
     def _tell(self, messages: Iterable[bytes]) -> None:
-        self.changes += [parse_change(octets).data for octets in messages]
+        for octets in messages:
+            self.changes.append(parse_change(octets).data)
+            self.texts.append(json.loads(octets))
 
     def capture(self, meter: str, start: datetime | None, end: datetime, part: int = -1) -> str:
         """Stamp a capture by a part of the directory that an edge had, and send it; return its id."""
@@ -129,17 +146,27 @@ class World:
             received_at=KNOWN,
             occurrence=0 if start is None else int((end - start) / STEP),
         )
-        record = stamp(reading, meter, snapshot.part({meter}), disciplined=True)
-        seq = len(self.batches) + 1
-        octets = assemble(
-            [(seq, record.body)], type=READINGS_TYPE, journal="j", gateway="edge-1", time=rfc3339(KNOWN)
+        whose = snapshot.part({meter}).attributions(meter, start, end)
+        template = BlockTemplate(
+            meter=meter,
+            layout=layout_of(reading),
+            received_at=KNOWN,
+            directory=f"{generation}/{whose.directory_version}",
+            holders=holders_of(whose.accounts),
+            reason=whose.reason,
+            interval=interval_of(reading),
         )
-        sent = parse_batch(octets).data
-        (one,) = sent.captures
-        stamped = one.model_copy(update={"directory_generation": generation})
-        self.batches.append(sent.model_copy(update={"captures": (stamped,)}))
-        self.asked[record.capture_id] = Asked(meter, start, end)
-        return record.capture_id
+        block = encode_block(template, [reading])
+        seq = len(self.batches) + 1
+        numbered = NumberedBlock(
+            first=seq, last=seq, body=block.body(), layout=template.layout.keyed, holders=template.holders
+        )
+        octets = assemble_blocks([numbered], SENDER, type=READINGS_TYPE, time=rfc3339(KNOWN))
+        self.batches.append(parse_batch(octets).data)
+        self.texts.append(json.loads(octets))
+        capture_id = block.rows[0].capture_id
+        self.asked[capture_id] = Asked(meter, start, end)
+        return capture_id
 
     def consumer(self, rng: random.Random | None = None) -> ConsumerState:
         """Feed a consumer with all that was sent: in order, or by `rng` in any order and some of it again."""
@@ -152,15 +179,24 @@ class World:
             state.apply(one) if isinstance(one, Batch) else state.apply_change(one)
         return state
 
-    def differences(self, state: ConsumerState) -> list[str]:
+    def text_consumer(self, rng: random.Random) -> TextConsumer:
+        """Feed the consumer that was written from the documents with the same, in another order."""
+        consumer = TextConsumer()
+        for message in rng.sample(self.texts, len(self.texts)):
+            consumer.take(message)
+        return consumer
+
+    def differences(self, state: ConsumerState | TextConsumer) -> list[str]:
         """Say of which captures the consumer says other than the directory."""
-        now = self.snapshot
-        found = []
+        now, found = self.snapshot, []
+        if isinstance(state, TextConsumer):
+            answers = {one["capture_id"]: by_text(one) for one in state.ledger()["captures"]}
+        else:
+            answers = {one: by_consumer(state.attribution(one)) for one in self.asked}
         for capture_id, asked in self.asked.items():
-            right = by_directory(now.attributions(*asked))
-            has = by_consumer(state.attribution(capture_id))
+            right, has = by_directory(now.attributions(*asked)), answers[capture_id]
             if right != has:
-                found.append(f"{capture_id}: directory {right}, consumer {has}")
+                found.append(f"{capture_id}: directory {right}, {type(state).__name__} {has}")
         return found
 
 
@@ -188,6 +224,19 @@ def by_consumer(found: Resolved) -> Answer:
         )
         for a in found.accounts
     ], found.reason
+
+
+def by_text(entry: dict[str, Any]) -> Answer:
+    """Give the answer of the consumer that was written from the documents in plain words."""
+    members = ("account_id", "usage_point", "role", "account_number", "legacy_number")
+    return [
+        (*(str(one.get(member)) for member in members), *(_instant(one.get(end)) for end in ("from", "to")))
+        for one in entry["accounts"]
+    ], entry.get("reason")
+
+
+def _instant(text: str | None) -> str:
+    return "None" if text is None else str(datetime.fromisoformat(text))
 
 
 # --- random worlds ------------------------------------------------------------------------------------
@@ -260,7 +309,8 @@ def compare(seed: int) -> tuple[int, list[str]]:
         world = World(Path(folder))
         try:
             populate(world, rng)
-            return len(world.asked), world.differences(world.consumer(rng))
+            different = world.differences(world.consumer(rng)) + world.differences(world.text_consumer(rng))
+            return len(world.asked), different
         finally:
             world.close()
 

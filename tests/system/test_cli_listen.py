@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion
 from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from tests.support.central.samples import NOW, T0, batch, capture, octets
+from tests.support.contract_schemas import FOLDER
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import PATIENCE
 
@@ -110,3 +112,22 @@ def test_repeats_and_revisions_are_named_and_memory_is_bounded(monkeypatch: obje
     assert lines[-1].startswith("forgot")
     assert consumer.state.captures == {}
     assert consumer.acks()[0].seq == 7
+
+
+def test_the_golden_scenarios_are_told_line_by_line() -> None:
+    """A verdict dates the reading, and what contradicts a reading is named."""
+    told: dict[str, list[str]] = {}
+    for name in ("verdict-on-time", "quarantine"):
+        told[name] = []
+        consumer = Consumer(told[name].append, "billing")
+        for step in json.loads((FOLDER / "scenarios" / f"{name}.json").read_bytes())["steps"]:
+            for message in step["messages"]:
+                consumer.take(Topics("kanpur"), message["topic"], json.dumps(message["payload"]).encode())
+    doubted, *_, judged, now = told["verdict-on-time"]
+    assert "no account (untrusted_time)  GEN:12345678 block_load 2026-11-23T16:00:00Z" in doubted
+    assert judged.startswith("judged    GEN:12345678 1..1 of journal ")
+    assert judged.endswith("trusted by -18000 s")
+    assert now.startswith("now       1009876543 (normal)  GEN:12345678 block_load 2026-11-23T11:00:00Z")
+    words = [line.split()[0] for line in told["quarantine"]]
+    assert words == ["refused", "reading", "reading", "conflict"]
+    assert "999" in told["quarantine"][-1]

@@ -24,7 +24,13 @@ from gateway.central.ledger.authority import (
 from gateway.central.ledger.identity import SetBack
 from gateway.central.ledger.ingest import quarantined
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.records import IngestResult, JournalState, QuarantineGroup, ReceivedBatch
+from gateway.central.ledger.records import (
+    IngestResult,
+    JournalState,
+    QuarantineGroup,
+    ReceivedBatch,
+    StoredDeadLetter,
+)
 from gateway.central.ledger.revisions import entries_of
 from gateway.central.ledger.statuses import ToldStatus
 from gateway.central.ledger.times import AHEAD
@@ -240,17 +246,10 @@ class MessageStore:
         history = self._ledger.allocations.history(group.meter)
         return any(one.gateway == visited_gateway(group.gateway) for one in history)
 
-    def redrive(self, letter_id: int, at: datetime) -> HandledMessages:
-        """Try a dead letter again, after whatever made it fail was repaired; gone when it is stored.
-
-        ContractError when there is no such letter or its bytes were too many to keep.
-        """
-        letter = next((one for one in self._ledger.letters.all() if one.id == letter_id), None)
-        if letter is None:
-            raise ContractError(f"there is no dead letter {letter_id}")
-        if letter.size > len(letter.payload):
-            raise ContractError(f"dead letter {letter_id} was cut when it was kept: ask for a replay instead")
-        handled = self.handle([ReceivedMessage(letter.topic, letter.payload, at)])
+    def redrive(self, letter: StoredDeadLetter, at: datetime) -> bool:
+        """Try a dead letter again, after whatever made it fail was mended; gone, and True, when it is stored."""
+        # Like a retained message: what it tells of a gateway may be old.
+        handled = self.handle([ReceivedMessage(letter.topic, letter.payload, at, retained=True)])
         if not handled.set_aside:
-            self._ledger.letters.remove(letter_id)
-        return handled
+            self._ledger.letters.remove(letter.id)
+        return not handled.set_aside

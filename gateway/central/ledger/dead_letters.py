@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import delete, func, insert, select, update
 
 from gateway.central.ledger.database import Database, columns, records
-from gateway.central.ledger.records import StoredDeadLetter
+from gateway.central.ledger.records import DeadLetterLine, StoredDeadLetter
 from gateway.central.ledger.schema import dead_letters
 
 MAX_LETTERS = 10_000
@@ -62,12 +62,18 @@ class DeadLetters:
                 connection.execute(delete(dead_letters).where(c.id.in_(oldest)))
         return 1
 
-    def all(self) -> list[StoredDeadLetter]:
-        """Return every message set aside, latest seen first."""
+    def newest(self, number: int = MAX_LETTERS) -> list[DeadLetterLine]:
+        """Return the messages set aside, latest seen first, without what came."""
         c = dead_letters.c
-        query = select(*columns(dead_letters, StoredDeadLetter)).order_by(c.last_seen.desc(), c.id.desc())
+        query = select(*columns(dead_letters, DeadLetterLine)).order_by(c.last_seen.desc(), c.id.desc())
         with self._database.reading("listing dead letters") as connection:
-            return records(connection, StoredDeadLetter, query)
+            return records(connection, DeadLetterLine, query.limit(number))
+
+    def get(self, letter_id: int) -> StoredDeadLetter | None:
+        """Return one message with what came, None when there is none of this number."""
+        query = select(*columns(dead_letters, StoredDeadLetter)).where(dead_letters.c.id == letter_id)
+        with self._database.reading("reading a dead letter") as connection:
+            return next(iter(records(connection, StoredDeadLetter, query)), None)
 
     def remove(self, letter_id: int) -> bool:
         """Drop one, after it was delivered again or judged worthless; False when there is none."""

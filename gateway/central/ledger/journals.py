@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, func, insert, select
 
 from gateway.central.ledger.database import Database, put
-from gateway.central.ledger.records import IngestResult, JournalFaults, JournalState
+from gateway.central.ledger.records import IngestResult, JournalFaults, JournalState, MissingEntries
 from gateway.central.ledger.schema import journal_islands, journal_lost, journals
 from gateway.seqset import SeqSet
 from mapping.instants import EPOCH
@@ -40,12 +40,41 @@ class Journals:
         with self._database.writing("declaring entries lost") as connection:
             JournalBook.load(connection, journal).declare_lost(connection, first, last, reason, at)
 
-    def lost(self) -> list[tuple[str, int, int, str, datetime]]:
-        """Return the ranges given up: journal, first, last, reason, when."""
-        query = select(journal_lost).order_by(journal_lost.c.journal, journal_lost.c.first)
-        with self._database.reading("listing lost entries") as connection:
-            rows = connection.execute(query)
-            return [(row.journal, row.first, row.last, row.reason, row.declared_at) for row in rows]
+    def missing(self) -> list[MissingEntries]:
+        """Return every range that central lacks, by gateway: those asked for again and those given up."""
+        j, lost = journals.c, journal_lost.c
+        given_up = (
+            select(j.gateway, lost.journal, lost.first, lost.last, lost.declared_at, lost.reason)
+            .join_from(journal_lost, journals, lost.journal == j.journal, isouter=True)
+            .order_by(lost.journal, lost.first)
+        )
+        with_holes = select(journal_islands.c.journal).distinct()
+        with self._database.reading("listing missing entries") as connection:
+            found = [
+                MissingEntries(
+                    gateway=row.gateway or "",
+                    journal=row.journal,
+                    first=row.first,
+                    last=row.last,
+                    lost_at=row.declared_at,
+                    reason=row.reason,
+                )
+                for row in connection.execute(given_up)
+            ]
+            for journal in connection.execute(with_holes).scalars().all():
+                state = JournalBook.load(connection, journal).state()
+                found += (
+                    MissingEntries(
+                        gateway=state.gateway,
+                        journal=journal,
+                        first=first,
+                        last=last,
+                        lost_at=None,
+                        reason="asked for again",
+                    )
+                    for first, last in state.holes
+                )
+        return sorted(found, key=lambda one: (one.gateway, one.journal, one.first))
 
     def faults(self, lost_since: datetime) -> list[JournalFaults]:
         """Return, by gateway, how many ranges are missing now, and the entries declared lost since an instant."""

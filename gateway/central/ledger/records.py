@@ -249,6 +249,32 @@ class JournalFaults:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MissingEntries:
+    """Entries first..last of a journal that central lacks; `lost_at` is when they were given up, None: asked for."""
+
+    gateway: str
+    journal: str
+    first: int
+    last: int
+    lost_at: datetime | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterLine:
+    """A message that could not be taken, without its bytes."""
+
+    id: int
+    topic: str
+    size: int
+    reason: str
+    detail: str
+    first_seen: datetime
+    last_seen: datetime
+    times_seen: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDeadLetter:
     """A message that could not be taken, with its bytes (cut at a bound; `size` is the true size)."""
 

@@ -231,6 +231,7 @@ def _chosen(facts: Sequence[MeterFact], find: str) -> Sequence[MeterFact]:
 
 
 def _gateway_row(status: Status, online: bool | None, heard_at: datetime) -> GatewayRow:
+    told = online and bool(status.meters)
     return GatewayRow(
         gateway=status.gateway,
         online=online,
@@ -240,8 +241,8 @@ def _gateway_row(status: Status, online: bool | None, heard_at: datetime) -> Gat
         backlog=status.backlog,
         unattributed=status.unattributed,
         clock_ok=status.clock.disciplined if online and status.clock is not None else None,
-        meters=sum(status.meters.values()) if online else None,
-        unwell=sum(n for health, n in status.meters.items() if health not in WELL) if online else None,
+        meters=sum(status.meters.values()) if told else None,
+        unwell=sum(n for health, n in status.meters.items() if health not in WELL) if told else None,
     )
 
 

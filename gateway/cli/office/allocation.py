@@ -26,7 +26,8 @@ NoteOption = Annotated[str, typer.Option("--note", help="Why, for the record.")]
 
 
 @contextmanager
-def _ledger(files: CentralFiles, *, read_only: bool) -> Iterator[Ledger]:
+def open_ledger(files: CentralFiles, *, read_only: bool) -> Iterator[Ledger]:
+    """Open central's ledger for the time of a block; UsageError where there is none."""
     if not files.ledger.is_file():
         raise UsageError(f"there is no ledger at {files.ledger}: is this central's data folder?")
     ledger = Ledger(files.ledger, read_only=read_only)
@@ -48,7 +49,7 @@ def show(
 
     Example: meter-gateway allocation show GEN:10000101 --data DIR
     """
-    with _ledger(find_files(data, config), read_only=True) as ledger:
+    with open_ledger(find_files(data, config), read_only=True) as ledger:
         if meters:
             found = [one for meter in meters for one in ledger.allocations.history(meter)]
         else:
@@ -84,7 +85,7 @@ def move(
     begin = now if since is None else parse_time(since, option="--since")
     if begin > now:
         raise UsageError(f"--since {since} is in the future: give the command when it is time")
-    with _ledger(find_files(data, config), read_only=False) as ledger:
+    with open_ledger(find_files(data, config), read_only=False) as ledger:
         wanted = meters or [one.meter for one in ledger.allocations.current(origin)]
         if not wanted:
             raise UsageError(f"{origin} has no meters (`allocation show` lists all)")
@@ -105,7 +106,7 @@ def confirm(
     Example: meter-gateway allocation confirm edge-1 --data DIR
     """
     now = datetime.now(UTC)
-    with _ledger(find_files(data, config), read_only=False) as ledger:
+    with open_ledger(find_files(data, config), read_only=False) as ledger:
         claimed = [one.meter for one in ledger.allocations.current(gateway) if one.origin == "claimed"]
         given = ledger.allocations.give(claimed, gateway, by=user(), note=note, since=now, at=now)
     _print(given, as_json=as_json, empty=f"{gateway} has no unconfirmed meters")
@@ -117,7 +118,7 @@ def quarantined(data: DataOption = None, config: ConfigChoice = None, as_json: J
 
     Example: meter-gateway quarantine show --data DIR
     """
-    with _ledger(find_files(data, config), read_only=True) as ledger:
+    with open_ledger(find_files(data, config), read_only=True) as ledger:
         rows = [asdict(group) for group in ledger.quarantine.groups()]
     print_table(rows, as_json=as_json, empty="quarantine is empty")
 
@@ -135,7 +136,7 @@ def discard(
     Example: meter-gateway quarantine discard edge-2 --meter GEN:10000101 --data DIR
     """
     gone = 0
-    with _ledger(find_files(data, config), read_only=False) as ledger:
+    with open_ledger(find_files(data, config), read_only=False) as ledger:
         while waiting := ledger.quarantine.entries(gateway, meter=meter):
             gone += ledger.quarantine.remove(waiting)
     print_fields({"discarded": gone}, as_json=as_json)

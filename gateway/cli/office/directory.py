@@ -17,6 +17,7 @@ from gateway.cli.options import JsonOption, user
 from gateway.cli.output import print_fields, print_line, print_table
 from gateway.errors import UsageError
 from gateway.roles.central_files import make_directory_keys
+from gateway.roles.did_you_mean import did_you_mean
 from mapping.imports import apply_import, plan_import
 from mapping.rekey import apply_rekey, plan_rekey
 from mapping.snapshot import DirectorySnapshot
@@ -81,7 +82,9 @@ def show_directory(
         return
     rows = _installations(snapshot, meter)
     if not rows:
-        raise UsageError(f"the directory has no meter `{meter}`")
+        raise UsageError(
+            f"the directory has no meter `{meter}`.{did_you_mean(meter, set(snapshot.meters()))}"
+        )
     print_table(rows, as_json=as_json, title=meter)
 
 

@@ -19,6 +19,7 @@ from gateway.contract.messages import (
     CaptureValue,
     NamingChanged,
     Status,
+    TimeVerdict,
     rfc3339,
 )
 from gateway.contract.replay import ReplayPlanner
@@ -31,7 +32,14 @@ PACE = 0.5
 """Seconds between looks at what to acknowledge and what to ask for again."""
 MAX_CAPTURES = 200_000
 """Captures in memory; a real consumer keeps them in tables. Beyond, the example begins anew."""
-_TOPICS = (TopicKind.READINGS, TopicKind.EVENTS, TopicKind.GAPS, TopicKind.STATUS, TopicKind.ATTRIBUTIONS)
+_TOPICS = (
+    TopicKind.READINGS,
+    TopicKind.EVENTS,
+    TopicKind.GAPS,
+    TopicKind.STATUS,
+    TopicKind.ATTRIBUTIONS,
+    TopicKind.VERDICTS,
+)
 
 Out = Callable[[str], None]
 
@@ -55,6 +63,8 @@ class Consumer:
             kind = topics.parse(topic).kind
             if kind is TopicKind.ATTRIBUTIONS:
                 self._take_change(parse_change(payload).data)
+            elif kind is TopicKind.VERDICTS:
+                self._take_verdict(parse(payload, TimeVerdict).data)
             elif kind is TopicKind.STATUS:
                 self._take_status(parse(payload, Status).data)
             else:
@@ -73,7 +83,9 @@ class Consumer:
         self.state.apply(batch)
         for capture in batch.captures:
             self._newest[capture.meter] = capture.capture_id
-            self._out(f"{kinds[capture.seq]:<9} {self._line(capture)}")
+            kind = kinds[capture.seq]
+            shown = capture if kind == "conflict" else self.state.dated(capture.capture_id)
+            self._out(f"{kind:<9} {self._line(shown)}")
         for gap in batch.gaps:
             span = f"{rfc3339(gap.after)} .. {rfc3339(gap.until)}"
             self._out(f"gap       {gap.meter} {gap.profile} {span} {gap.state}: {gap.reason}")
@@ -86,7 +98,10 @@ class Consumer:
         known = self.state.captures.get(capture.capture_id)
         if known is None:
             return "reading"
-        return "revision" if capture.value_rev > known.value_rev else "repeat"
+        rank, held = (capture.epoch, capture.value_rev), (known.epoch, known.value_rev)
+        if rank > held:
+            return "revision"
+        return "conflict" if rank == held and capture.values != known.values else "repeat"
 
     def _take_change(self, change: AttributionChanged | NamingChanged) -> None:
         self.state.apply_change(change)
@@ -101,11 +116,18 @@ class Consumer:
         self._out(f"belongs   {change.meter} {since} .. {until}: {old} -> {new}")
         self._print_owners((change.meter,))
 
+    def _take_verdict(self, verdict: TimeVerdict) -> None:
+        self.state.apply_verdict(verdict)
+        shift = "" if verdict.shift is None else f" by {verdict.shift} s"
+        numbers = f"{verdict.first_seq}..{verdict.last_seq} of journal {verdict.journal}"
+        self._out(f"judged    {verdict.meter} {numbers}: {verdict.trust}{shift}")
+        self._print_owners((verdict.meter,))
+
     def _print_owners(self, meters: Iterable[str]) -> None:
         """Print the newest reading of each meter, which stands under another name now, though it is not sent again."""
         for meter in sorted(meters):
             if meter in self._newest:
-                self._out(f"now       {self._line(self.state.captures[self._newest[meter]])}")
+                self._out(f"now       {self._line(self.state.dated(self._newest[meter]))}")
 
     def _take_status(self, status: Status) -> None:
         word = "online" if status.online else "offline"

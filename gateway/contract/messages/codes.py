@@ -64,6 +64,7 @@ ALARM_CODES: Final[Codes] = MappingProxyType(
         "backlog": "many entries wait for the broker",
         "capture_list_full": "the list of captures is at its bound and forgets some that a meter may still hold",
         "captures_refused": "captures were refused since they lie where the list of captures was forgotten",
+        "counter_not_believed": "a meter showed an invocation counter far above ours, which was not followed",
         "dead_letters": "a peer refused entries for good",
         "disk_low": "the disk of the journal is nearly full",
         "disk_reserve_missing": "the reserve that lets a full disk heal could not be made",

@@ -40,7 +40,7 @@ def test_a_balance_of_2099_blocks_no_later_one_and_is_named(ledger: Ledger) -> N
     held = ledger.balances.get("acc-1")
     assert held is not None
     assert (held.as_of, "2.00" in held.body) == (NOW, True)
-    (letter,) = ledger.letters.all()
+    (letter,) = ledger.letters.newest()
     assert letter.reason == "dated_ahead"
     assert "acc-1" in letter.detail
 

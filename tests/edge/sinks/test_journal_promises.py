@@ -97,7 +97,7 @@ async def test_a_ledger_restored_from_a_copy_gets_all_back(tmp_path: Path, how: 
                 await until(lambda: ledger.identity.generation.counter == first.counter + 1)
                 await until(lambda: ledger.journals.state(journal.uuid).contiguous == 997)
                 assert ledger.counts().captures == 997
-                assert ledger.journals.lost() == []
+                assert ledger.journals.missing() == []
                 [set_back] = ledger.identity.set_backs()
                 assert ("edge-1 shows" in set_back.why) == (how == "folder")
                 await append(journal, 997, 3)
@@ -121,7 +121,7 @@ async def test_the_count_goes_on_behind_an_entry_that_the_broker_refuses(tmp_pat
             assert ledger.counts().captures == 3
             [gap] = ledger.gaps.all()
             assert (gap.state, gap.reason, gap.until) == ("unfillable", "refused_entry", large.at)
-            assert ledger.journals.lost() == []
+            assert ledger.journals.missing() == []
     assert [letter.seq for letter in await journal.dead_letters("mqtt")] == [2]
     assert journal.statistics().tombstones == 1
     await journal.close()
@@ -176,5 +176,5 @@ async def test_an_edge_restored_with_the_broker_away_and_its_store_lost_loses_no
         async with running(edge.sink, journal), central_with(broker, tmp_path / "ledger.db") as ledger:
             await acknowledged(journal, 93)
             assert ledger.counts().captures == 146
-            assert ledger.journals.lost() == []
+            assert ledger.journals.missing() == []
     await journal.close()

@@ -284,6 +284,8 @@ def status(ledger: Ledger) -> None:
         version="0.1.0",
         journal=str(uuid.uuid4()),
         last_seq=48213,
+        meters={"ok": 6, "meter_silent": 1, "meter_clock": 1, "identity_mismatch": 1},
+        lines={"up": 1, "down": 1},
         backlog=1523,
         unattributed=4,
         clock=ClockStatus(disciplined=True, at=NOW),

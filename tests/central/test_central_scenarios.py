@@ -1,0 +1,181 @@
+"""The golden scenarios at central: its directory tells just what they say."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.central.directory.messages import change_messages, standing_messages
+from gateway.contract.messages.generation import Generation
+from gateway.contract.scenario import FIRST, METER, SECOND, instant
+from mapping.changes import (
+    Change,
+    CorrectHoldings,
+    HoldingSpan,
+    Install,
+    MoveIn,
+    MoveOut,
+    Name,
+    Remove,
+)
+from mapping.directory import NumberKind, Role
+from mapping.snapshot import DirectorySnapshot
+from mapping.store import DirectoryStore
+from tests.support.contract_schemas import FOLDER
+
+Json = dict[str, Any]
+NOW = datetime(2026, 11, 24, 7, 0, tzinfo=UTC)
+BEGUN = instant("00:00") - timedelta(days=100)
+LEGACY, NUMBER = NumberKind.LEGACY, NumberKind.ACCOUNT
+NAMES: list[Change] = [
+    Name("acc-17", LEGACY, "KE0012345"),
+    Name("acc-17", NUMBER, "0012345678"),
+    Name("acc-99", LEGACY, "KE0099999"),
+    Name("acc-99", NUMBER, "1009876543"),
+]
+FITTED: list[Change] = [Install(METER, "up-17", Role.CONSUMER, BEGUN), MoveIn("up-17", "acc-17", BEGUN)]
+
+
+class Office:
+    """The directory, and what central tells of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "directory.db"
+        self.store = DirectoryStore(self.path)
+        self.generation = FIRST
+        self.told: list[Json] = []
+
+    @property
+    def snapshot(self) -> DirectorySnapshot:
+        return self.store.snapshot()
+
+    def change(self, *changes: Change) -> None:
+        version = self.store.apply(changes, by="clerk", source="test", at=NOW)
+        spans, names = self.store.differences(version - 1, version)
+        self.hear(change_messages(spans, names, self.snapshot, NOW, generation=self.generation))
+
+    def others(self, upto: int) -> None:
+        """Let changes of other houses raise the version."""
+        while self.store.version < upto:
+            self.change(Install(f"SEC:{self.store.version}", "elsewhere", Role.FEEDER, BEGUN))
+
+    def restore(self, copy: Path, generation: Generation) -> None:
+        self.store.close()
+        shutil.copy(copy, self.path)
+        self.store, self.generation = DirectoryStore(self.path), generation
+        self.hear(standing_messages(METER, self.snapshot, NOW, generation=generation))
+
+    def keep(self, copy: Path) -> None:
+        self.store.close()
+        shutil.copy(self.path, copy)
+        self.store = DirectoryStore(self.path)
+
+    def hear(self, messages: list[bytes]) -> None:
+        self.told += [json.loads(octets)["data"] for octets in messages]
+
+
+def moves(office: Office, at: str) -> None:
+    office.change(MoveOut("up-17", instant(at)), MoveIn("up-17", "acc-99", instant(at)))
+
+
+def holders(office: Office, *spans: tuple[str, datetime, str | None]) -> None:
+    told = [HoldingSpan(who, since, None if to is None else instant(to)) for who, since, to in spans]
+    office.change(CorrectHoldings("up-17", tuple(told)))
+
+
+def told_early(office: Office, _: Path) -> None:
+    office.change(*FITTED, *NAMES)
+    moves(office, "10:10")
+
+
+def told_late(office: Office, _: Path) -> None:
+    office.change(*FITTED, *NAMES)
+    moves(office, "10:30")
+    holders(office, ("acc-17", BEGUN, "10:40"), ("acc-99", instant("10:40"), None))
+
+
+def taken_back(office: Office, _: Path) -> None:
+    told_early(office, _)
+    holders(office, ("acc-17", BEGUN, None))
+
+
+def vacant_earlier(office: Office, _: Path) -> None:
+    office.change(*FITTED, *NAMES)
+    office.change(MoveOut("up-17", instant("10:10")))
+    holders(office, ("acc-17", BEGUN, "09:00"))
+
+
+def moved_meter(office: Office, _: Path) -> None:
+    office.change(*FITTED, *NAMES, MoveIn("up-18", "acc-17", BEGUN))
+    office.change(Remove(METER, instant("10:30")), Install(METER, "up-18", Role.CONSUMER, instant("10:30")))
+
+
+def paper_later(office: Office, _: Path) -> None:
+    office.others(2)
+    fitted = Install(METER, "up-17", Role.CONSUMER, instant("00:00"))
+    office.change(fitted, MoveIn("up-17", "acc-99", instant("00:00")), NAMES[2])
+    office.others(4)
+    office.change(Name("acc-99", NUMBER, "1111111111"))
+    office.others(8)
+    office.change(Name("acc-99", NUMBER, "2222222222"))
+
+
+def set_back(office: Office, folder: Path) -> None:
+    since = instant("00:00")
+    fitted: list[Change] = [Install(METER, "up-17", Role.CONSUMER, since), MoveIn("up-17", "acc-17", since)]
+    office.change(*fitted, NAMES[0], *NAMES[2:])
+    office.others(2)
+    office.keep(folder / "copy.db")
+    office.change(NAMES[1])
+    moves(office, "09:00")
+    office.restore(folder / "copy.db", SECOND)
+    office.change(Name("acc-17", NUMBER, "0055555555"))
+
+
+def at_rest(office: Office, _: Path) -> None:
+    office.change(*FITTED, *NAMES)
+
+
+OFFICES: dict[str, Callable[[Office, Path], None]] = {
+    "hand-over-told-early": told_early,
+    "hand-over-told-late": told_late,
+    "hand-over-taken-back": taken_back,
+    "vacant-earlier-than-told": vacant_earlier,
+    "moved-between-usage-points": moved_meter,
+    "paper-comes-later": paper_later,
+    "replay": at_rest,
+    "journal-set-back": at_rest,
+    "directory-set-back": set_back,
+    "quarantine": at_rest,
+}
+"""What the office does in each scenario that is about readings and accounts."""
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    made = Office(tmp_path)
+    yield made
+    made.store.close()
+
+
+def scenario(name: str) -> Json:
+    found: Json = json.loads((FOLDER / "scenarios" / f"{name}.json").read_bytes())
+    return found
+
+
+def messages(name: str) -> list[Json]:
+    return [message for step in scenario(name)["steps"] for message in step["messages"]]
+
+
+@pytest.mark.parametrize("name", OFFICES)
+def test_central_tells_what_the_scenario_says(name: str, office: Office, tmp_path: Path) -> None:
+    OFFICES[name](office, tmp_path)
+    for message in messages(name):
+        if message["topic"].endswith("attributions"):
+            assert message["payload"]["data"] in office.told
