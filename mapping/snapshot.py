@@ -236,13 +236,12 @@ class DirectorySnapshot:
         owners = {row.account_id for rows in held.values() for row in rows}
         named = {a: self._namings[a] for a in sorted(owners) if a in self._namings}
         kept = _versions(fitted) | _versions(held) | _versions(named)
-        # Who changed other meters, and from which file, is none of this edge's business. The versions stay, so
-        # that a version means the same at the edge and here.
-        changes = tuple(
-            c if c.version in kept else ChangeSet(version=c.version, at=c.at, by="", source="")
-            for c in self._changes
-        )
-        return DirectorySnapshot(changes, fitted, held, named)
+        # Who changed other meters, and from which file, is none of this edge's business; nor are the versions that
+        # leave its rows as they are, but for the last: it says up to where this part holds.
+        changes = [c for c in self._changes if c.version in kept]
+        if self._changes and (last := self._changes[-1]).version not in kept:
+            changes.append(ChangeSet(version=last.version, at=last.at, by="", source=""))
+        return DirectorySnapshot(tuple(changes), fitted, held, named)
 
     def as_known_at(self, known_at: datetime) -> DirectorySnapshot:
         """Return the snapshot as it was at an instant: what was learned later is not in it."""

@@ -117,10 +117,20 @@ class AdmissionSection(Section):
 
 
 class DirectorySection(Section):
-    """Signing of the directory: central signs, edges verify. References name key files."""
+    """Signing of the directory: central signs, edges verify. References name key files.
+
+    Any of the keys of `verify_key_ref` and `verify_key_refs` may have signed: with the next key beside the present one,
+    central's key is changed without a gap (docs/operator.md).
+    """
 
     signing_key_ref: Name | None = None
     verify_key_ref: Name | None = None
+    verify_key_refs: Annotated[tuple[Name, ...], Field(max_length=4)] = ()
+
+    def verify_refs(self) -> tuple[str, ...]:
+        """Return the keys of which any may have signed."""
+        one = () if self.verify_key_ref is None else (self.verify_key_ref,)
+        return tuple(dict.fromkeys((*one, *self.verify_key_refs)))
 
 
 class MetricsSection(Section):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from gateway.contract.blocks import (
     EVENTS_TYPE,
@@ -34,6 +35,8 @@ from gateway.contract.messages import (
 )
 from gateway.errors import ContractError
 
+_HOLDERS: Final = TypeAdapter(tuple[Holder, ...])
+
 
 class _TypeOnly(msgspec.Struct):
     type: str
@@ -50,9 +53,9 @@ def parse_batch(payload: bytes, *, limit: int = MAX_MESSAGE) -> Parsed[Batch]:
     if len(payload) > limit:
         raise ContractError(f"$: {len(payload)} octets, more than the {limit} that are accepted")
     try:
-        kind = _TYPE.decode(payload).type
-    except (ValueError, RecursionError) as error:
-        raise ContractError(f"$: {error}") from error
+        kind = batch_type(payload)
+    except ContractError:
+        kind = ""  # version 1 knew numbers that are none (NaN)
     if kind in (READINGS_TYPE, EVENTS_TYPE):
         blocks = read_blocks(payload, limit=limit)
         _take_all(blocks.refused)
@@ -62,6 +65,14 @@ def parse_batch(payload: bytes, *, limit: int = MAX_MESSAGE) -> Parsed[Batch]:
         _take_all(refused)
         return gaps
     return parse_batch_of_version_1(payload, limit=limit)
+
+
+def batch_type(payload: bytes) -> str:
+    """Return the `type` of an envelope; ContractError where there is none."""
+    try:
+        return _TYPE.decode(payload).type
+    except (ValueError, RecursionError) as error:
+        raise ContractError(f"$: {error}") from error
 
 
 def _take_all(refused: tuple[RefusedRow, ...]) -> None:
@@ -171,7 +182,7 @@ def stamped_capture(
         profile=block.profile,
         at=row.at,
         start=row.start,
-        meter_time=_meter_time(members),
+        meter_time=meter_time_of(members),
         received_at=block.received_at,
         quality=row.quality,
         values=values_of(members, layout),
@@ -204,7 +215,8 @@ def attributions_of(holders: tuple[Holder, ...]) -> tuple[MessageAttribution, ..
     return tuple(MessageAttribution.model_validate(one.model_dump()) for one in holders)
 
 
-def _meter_time(members: dict[str, Any]) -> MessageMeterTime | None:
+def meter_time_of(members: dict[str, Any]) -> MessageMeterTime | None:
+    """Return the meter's own stamp by a decoded row."""
     wall = members.get("wall")
     if wall is None:
         return None
@@ -214,3 +226,15 @@ def _meter_time(members: dict[str, Any]) -> MessageMeterTime | None:
         status=members.get("status"),
         trusted=members.get("trusted", True),
     )
+
+
+@lru_cache(maxsize=4_096)
+def layout_from(text: str) -> BlockLayout:
+    """Read the canonical JSON of a layout."""
+    return BlockLayout.model_validate_json(text)
+
+
+@lru_cache(maxsize=4_096)
+def holders_from(text: str | None) -> tuple[Holder, ...]:
+    """Read the canonical JSON of a list of holders; None: there are none."""
+    return () if text is None else _HOLDERS.validate_json(text)

@@ -1,4 +1,4 @@
-"""What central says in its own name, signed with the directory's key: acknowledgements and replay requests."""
+"""What central says in its own name, signed: acknowledgements, replay requests, orders to read again."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from gateway.contract.envelope import MAX_MESSAGE, TYPE_OF, parse, parse_data, wrap
-from gateway.contract.messages import Ack, Message, ReplayRequest, Signed
-from gateway.contract.signing import ACK_TYP, REPLAY_TYP, sign, verify
+from gateway.contract.messages import Ack, Message, ReadAgain, ReplayRequest, Signed
+from gateway.contract.signing import ACK_TYP, READ_AGAIN_TYP, REPLAY_TYP, sign, verify
 from gateway.errors import ContractError
 
 CENTRAL: Final = "central"
 """The consumer that central is, in topics and messages."""
-TYP_OF: Final[dict[type[Message], str]] = {Ack: ACK_TYP, ReplayRequest: REPLAY_TYP}
+TYP_OF: Final[dict[type[Message], str]] = {
+    Ack: ACK_TYP,
+    ReplayRequest: REPLAY_TYP,
+    ReadAgain: READ_AGAIN_TYP,
+}
 """What a signature was made for (`typ`), by message."""
 
 M = TypeVar("M", bound=Message)

@@ -20,6 +20,8 @@ from gateway.contract.messages import (
     Identifier,
     Message,
     NamingChanged,
+    ReadAgain,
+    ReadAgainTaken,
     ReplayRequest,
     Signed,
     Status,
@@ -62,6 +64,8 @@ TYPE_OF: dict[type[Message], str] = {
     NamingChanged: f"{_PREFIX}.naming.changed.v2",
     Balance: f"{_PREFIX}.balance.updated.v2",
     TimeRequest: f"{_PREFIX}.time.request.v2",
+    ReadAgain: f"{_PREFIX}.readagain.ordered.v2",
+    ReadAgainTaken: f"{_PREFIX}.readagain.taken.v2",
     TimeVerdict: f"{_PREFIX}.time.judged.v2",
 }
 """CloudEvents `type` by message; batches and signed messages name theirs when they are made."""
@@ -72,6 +76,8 @@ SCHEMA_OF: dict[type[Message], str] = {
     StatusRequest: "status-request",
     Ack: "ack",
     ReplayRequest: "replay-request",
+    ReadAgain: "read-again",
+    ReadAgainTaken: "read-again-taken",
     DirectoryRequest: "directory-request",
     Signed: "signed",
     AttributionChanged: "attribution-changed",

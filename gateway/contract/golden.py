@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from gateway.contract.central_word import TYP_OF
 from gateway.contract.envelope import DIRECTORY_TYPE, TIME_TYPE, TYPE_OF, wrap
 from gateway.contract.golden_batches import AT, GATEWAY, GENERATION, JOURNAL, golden_batches
 from gateway.contract.messages import (
@@ -19,6 +20,9 @@ from gateway.contract.messages import (
     Message,
     MeterStatus,
     NamingChanged,
+    PartAllocation,
+    ReadAgain,
+    ReadAgainTaken,
     ReplayRequest,
     Signed,
     Status,
@@ -30,7 +34,7 @@ from gateway.contract.messages import (
 )
 from gateway.contract.messages.generation import DirectoryVersion, Generation
 from gateway.contract.messages.texts import gateway_source
-from gateway.contract.signing import ACK_TYP, DIRECTORY_TYP, TIME_TYP, sign
+from gateway.contract.signing import DIRECTORY_TYP, TIME_TYP, sign
 
 RUN = "9f2c01ab"
 KEY = bytes(range(32))
@@ -64,9 +68,18 @@ def _single() -> dict[str, bytes]:
         new="1009876543",
         directory=DirectoryVersion(GENERATION, 9),
     )
-    part = DirectoryPart(gateway=GATEWAY, version=8, kind="snapshot", rows="{}", issued_at=AT)
+    allocation = PartAllocation(meter="GEN:12345678", epoch=2, since=AT)
+    part = DirectoryPart(
+        gateway=GATEWAY,
+        version=8,
+        number=5,
+        kind="snapshot",
+        rows="{}",
+        allocations=(allocation,),
+        issued_at=AT,
+    )
     signed = Signed(jws=sign(part.model_dump_json(exclude_none=True).encode(), key=KEY, typ=DIRECTORY_TYP))
-    wanted = DirectoryRequest(gateway=GATEWAY, have_version=7, meters=("GEN:12345678",))
+    wanted = DirectoryRequest(gateway=GATEWAY, have_version=7, number=4)
     messages: dict[str, tuple[Message, str, str]] = {
         "status-online": (_status(), f"{JOURNAL}/status/1", edge),
         "status-offline": (_offline(), f"{JOURNAL}/status/2", edge),
@@ -74,6 +87,12 @@ def _single() -> dict[str, bytes]:
         "status-listing": (_listing(), f"{GATEWAY}/{RUN}/changes/4/1", edge),
         "status-request": (StatusRequest(gateway=GATEWAY, at=AT), f"{GATEWAY}/status/request", central),
         "ack": (_ack("billing"), f"{JOURNAL}/ack/47", billing),
+        "read-again": (_signed(_read_again()), f"{GATEWAY}/read-again/7", central),
+        "read-again-taken": (
+            ReadAgainTaken(gateway=GATEWAY, number=7, meter="GEN:12345678", profile="block_load"),
+            f"{GATEWAY}/read-again/7",
+            edge,
+        ),
         "ack-of-central": (_signed(_ack("central")), f"{JOURNAL}/ack/47", central),
         "replay-request": (
             ReplayRequest(journal=JOURNAL, first=48, last=56, consumer="billing"),
@@ -81,7 +100,7 @@ def _single() -> dict[str, bytes]:
             billing,
         ),
         "directory-request": (wanted, f"{GATEWAY}/directory/7", edge),
-        "directory-part": (signed, f"{GATEWAY}/directory/8", central),
+        "directory-part": (signed, f"{GATEWAY}/directory/5/1", central),
         "attribution-changed": (span, "attribution/8/GEN:12345678", central),
         "naming-changed": (named, "naming/9/acc-99", central),
         "balance": (
@@ -95,6 +114,7 @@ def _single() -> dict[str, bytes]:
         "directory-part": DIRECTORY_TYPE,
         "time-answer": TIME_TYPE,
         "ack-of-central": TYPE_OF[Ack],
+        "read-again": TYPE_OF[ReadAgain],
     }
     return {
         name: wrap(message, id=identity, source=source, time=AT, type=signed_types.get(name))
@@ -113,8 +133,22 @@ def _ack(consumer: str) -> Ack:
     )
 
 
-def _signed(ack: Ack) -> Signed:
-    return Signed(jws=sign(ack.model_dump_json(exclude_none=True).encode(), key=KEY, typ=ACK_TYP))
+def _read_again() -> ReadAgain:
+    return ReadAgain(
+        gateway=GATEWAY,
+        number=7,
+        meter="GEN:12345678",
+        profile="block_load",
+        since=AT - timedelta(days=50),
+        until=AT - timedelta(days=45),
+        ledger_generation=Generation(3, "9f2c01ab"),
+        issued_at=AT,
+    )
+
+
+def _signed(word: Ack | ReadAgain) -> Signed:
+    typ = TYP_OF[word.__class__]
+    return Signed(jws=sign(word.model_dump_json(exclude_none=True).encode(), key=KEY, typ=typ))
 
 
 def _times() -> dict[str, tuple[Message, str, str]]:

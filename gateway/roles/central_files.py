@@ -44,13 +44,15 @@ def central_files(data: Path) -> CentralFiles:
     return CentralFiles(data / "central")
 
 
-def make_directory_keys(folder: Path) -> tuple[Path, Path]:
+def make_directory_keys(folder: Path, suffix: str = "") -> tuple[Path, Path]:
     """Write a new signing key pair as secrets (0600) into `folder` unless it is there; return both paths.
+
+    `suffix` is added to the names: the next pair lies beside the present one.
 
     Raises OSError when the folder or a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    signing, verify = folder / SIGNING_KEY, folder / VERIFY_KEY
+    signing, verify = folder / f"{SIGNING_KEY}{suffix}", folder / f"{VERIFY_KEY}{suffix}"
     if not signing.exists():
         private, public = new_key_pair()
         # The private key is last: where it is, the pair is whole, and a crash before it makes a new pair.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.config.file import Config
-from gateway.contract.messages import DirectoryPart, Status
+from gateway.contract.messages import Status
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.doors import Doors
@@ -25,11 +25,11 @@ from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
+from gateway.edge.sinks.read_again import ReadAgainOrders
 from gateway.edge.sinks.time_requests import TimeRequests
 from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.directory_part import StampingPart
-from gateway.edge.stamping.stored_part import StoredPart
-from gateway.errors import ContractError
+from gateway.edge.stamping.stored_part import HeldPart, StoredPart
 from gateway.roles.admission import (
     admission_limits,
     files_needed,
@@ -42,6 +42,7 @@ from gateway.roles.journal import journal_limits
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.roles.push import PushRole, pushing_meters
+from gateway.roles.reread import PolledRereader
 from gateway.timekeeping.clock import EvidenceClock
 from gateway.timekeeping.host import machine_name
 from mapping.snapshot import DirectorySnapshot
@@ -80,13 +81,13 @@ class EdgeRole:
         self.lines = lines
         self.associations = AssociationPool()
         self._files_fault = too_few_files(config, raise_file_limit(files_needed(config)))
-        self._directory = DirectorySnapshot()
+        self._directory = StampingPart(DirectorySnapshot())
         self.follower: InfluxFollower | None = None
         if config.influx is not None:
             from gateway.roles.influx import influx_follower
 
             self.follower = influx_follower(config, config.influx, self._secrets)
-        appender = ReadingAppender(journal, lambda: StampingPart(self._directory), clock)
+        appender = ReadingAppender(journal, lambda: self._directory, clock)
         pushing = pushing_meters(config, lines) if config.push is not None else []
         layouts = PushLayouts(clock, pushing)
         backfill = timedelta(days=config.schedule.backfill_days)
@@ -123,6 +124,14 @@ class EdgeRole:
             ),
             limits=_limits(config),
             time=self._time_requests(config),
+            read_again=ReadAgainOrders(
+                config.gateway.name,
+                root=config.mqtt.root,
+                keys=self._verify_keys(config),
+                rereader=PolledRereader(journal, self.poller),
+                furthest=backfill,
+                clock=clock,
+            ),
         )
         self.sink = MqttSink(
             mqtt_settings(config.mqtt, f"{config.gateway.name}-edge"),
@@ -152,7 +161,7 @@ class EdgeRole:
     @property
     def directory(self) -> DirectorySnapshot:
         """The part of the directory that stamps now."""
-        return self._directory
+        return self._directory.snapshot
 
     async def load(self) -> None:
         """Take the stored part of the directory, so that stamping does not wait for central."""
@@ -174,38 +183,36 @@ class EdgeRole:
         if self.follower is not None:
             group.create_task(self.follower.run(self.journal))
 
-    async def _take_directory(self, part: DirectoryPart) -> None:
-        if part.kind != "snapshot":
-            raise ContractError("this edge takes whole snapshots of its part of the directory")
-        snapshot = DirectorySnapshot.from_json(part.rows)
-        self._directory = snapshot
+    async def _take_directory(self, part: HeldPart) -> None:
+        assert part.rows is not None
+        text = part.rows.text()
+        snapshot = await asyncio.to_thread(DirectorySnapshot.from_json, text)
+        self._directory = StampingPart(snapshot, part.epochs)
         log.info("directory_applied", version=snapshot.version)
         if self.follower is not None:
             self.follower.directory_changed(snapshot)
 
     def _verify_keys(self, config: Config) -> tuple[bytes, ...]:
-        ref = config.directory.verify_key_ref
-        return (self._secrets.secret(ref),) if ref else ()
+        return tuple(map(self._secrets.secret, config.directory.verify_refs()))
 
     def _part_requests(self, config: Config) -> PartRequests:
         return PartRequests(
             config.gateway.name,
             root=config.mqtt.root,
             stored=StoredPart(config.edge_folder, config.gateway.name, self._verify_keys(config)),
-            meters=lambda: [m.meter for m in config.meters],
             apply=self._take_directory,
             clock=self._clock,
         )
 
     def _time_requests(self, config: Config) -> TimeRequests | None:
         """Return who asks central for the time; nobody where the clock is not judged, or central cannot be."""
-        ref = config.directory.verify_key_ref
-        if ref is None or not isinstance(self._clock, EvidenceClock):
+        keys = self._verify_keys(config)
+        if not keys or not isinstance(self._clock, EvidenceClock):
             return None
         return TimeRequests(
             config.gateway.name,
             root=config.mqtt.root,
-            keys=(self._secrets.secret(ref),),
+            keys=keys,
             clock=self._clock,
             host=machine_name(),
         )

@@ -55,7 +55,7 @@ def time_warnings(config: Config) -> list[str]:
             '[time] trust = "host": this clock is believed though nobody was asked; a wrong one misdates readings'
         ]
     found = []
-    if "central" in section.sources and config.directory.verify_key_ref is None:
+    if "central" in section.sources and not config.directory.verify_refs():
         found.append("[time] central cannot be heard: its answers are verified by [directory] verify_key_ref")
     with_clock = sum(meter.dlms is not None for meter in config.meters)
     if "meters" in section.sources and with_clock < section.quorum:

@@ -16,7 +16,7 @@ from gateway.central.intake.batches import HandledMessages, MessageStore, Receiv
 from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import QuarantinedEntry
-from gateway.central.ledger.revisions import capture_rows, store_captures
+from gateway.central.ledger.revisions import store_captures
 from gateway.central.portal.authority_issues import authority_issues
 from gateway.central.portal.view_models import IssueKind, Severity
 from gateway.contract.envelope import wrap
@@ -110,15 +110,13 @@ def test_revisions_compare_by_allocation_first_and_may_have_gaps(
     """A new gateway counts from 1; what it reads again outranks all that the former one said of that time."""
     told = [("first", 0, 1), ("seventh", 1, 7), ("of the new gateway", 2, 1)]
     rows = [
-        row | {"epoch": epoch}
+        row._replace(epoch=epoch)
         for seq, (text, epoch, rev) in enumerate(told, start=1)
-        for row in capture_rows(
-            received(batch([capture(seq, number=1, value=str(len(text)), value_rev=rev)]))
-        )
+        for row in received(batch([capture(seq, number=1, value=str(len(text)), value_rev=rev)])).rows
     ]
     for number in order:
         with ledger.database.writing("storing") as connection:
-            _, conflicts = store_captures(connection, [rows[number]], 0)
+            _, conflicts = store_captures(connection, [rows[number]], 0, str)
         assert conflicts == []
     held = ledger.captures.revisions(capture(1).capture_id)
     assert [(one.epoch, one.value_rev) for one in held] == [(0, 1), (1, 7), (2, 1)]

@@ -18,24 +18,19 @@ from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.resolve import readings
 from gateway.contract.consumer_rule import ConsumerState
-from gateway.contract.envelope import MAX_DIRECTORY_MESSAGE, parse, parse_change, parse_data, wrap
+from gateway.contract.envelope import parse_change
 from gateway.contract.messages import (
     AttributionChanged,
-    DirectoryPart,
-    DirectoryRequest,
     NamingChanged,
-    Signed,
 )
-from gateway.contract.signing import DIRECTORY_TYP, verify
 from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.errors import NumberRefused
-from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, octets, received, snapshot
-from tests.support.keys import PRIVATE, PUBLIC
+from tests.support.keys import PRIVATE
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import until
 
@@ -77,13 +72,12 @@ def move(store: DirectoryStore) -> int:
 
 
 class Listener:
-    """Billing and an edge at once: all that central publishes of the directory."""
+    """Billing: what central publishes of the directory."""
 
     def __init__(self, connection: MqttConnection) -> None:
         self.connection = connection
         self.state = ConsumerState()
         self.changes: list[AttributionChanged | NamingChanged] = []
-        self.parts: list[DirectoryPart] = []
         self.readings = 0
 
     async def listen(self) -> None:
@@ -93,17 +87,8 @@ class Listener:
                 change = parse_change(message.payload).data
                 self.changes.append(change)
                 self.state.apply_change(change)
-            elif kind is TopicKind.DIRECTORY:
-                signed = parse(message.payload, Signed, limit=MAX_DIRECTORY_MESSAGE).data
-                octets_ = verify(signed.jws, keys=(PUBLIC,), typ=DIRECTORY_TYP)
-                self.parts.append(parse_data(octets_, DirectoryPart, limit=MAX_DIRECTORY_MESSAGE))
-            else:
+            elif kind is TopicKind.READINGS:
                 self.readings += 1
-
-    async def request(self, *meters: str, have: int = 0) -> None:
-        request = DirectoryRequest(gateway="edge-1", have_version=have, meters=meters)
-        payload = wrap(request, id="r", source="/gateways/edge-1", time=NOW)
-        await self.connection.publish(TOPICS.directory_request("edge-1"), payload)
 
 
 @asynccontextmanager
@@ -131,9 +116,7 @@ async def listening(broker: Mosquitto) -> AsyncIterator[Listener]:
         port=broker.port, client_id="billing", username="central", root="test", session_expiry=600
     )
     async with connect(settings) as connection:
-        await connection.subscribe(
-            TOPICS.attributions(), TOPICS.directory("edge-1"), TOPICS.filter(TopicKind.READINGS)
-        )
+        await connection.subscribe(TOPICS.attributions(), TOPICS.filter(TopicKind.READINGS))
         listener = Listener(connection)
         task = asyncio.create_task(listener.listen())
         try:
@@ -175,27 +158,6 @@ async def test_readings_before_their_numbers_then_the_rekey(
     for one in found:
         (theirs,) = billing.state.attribution(one.capture.capture_id).accounts
         assert (theirs.account_id, theirs.account_number) == ("acc-1", "0123456789")
-
-
-async def test_an_edge_gets_its_signed_part_and_only_that(
-    broker: Mosquitto, ledger: Ledger, store: DirectoryStore
-) -> None:
-    fit(store)
-    fit(store, "GEN:2", "acc-2", "UP-2")
-    async with listening(broker) as edge, serving(broker, ledger, store):
-        await until(lambda: ledger.cursors.get(PUBLISHED) == 2, "what was there before to be published")
-        await edge.request("GEN:1")
-        await until(lambda: len(edge.parts) == 1, "the part")
-        rekey(store, "acc-2", "2222222222")
-        await until(lambda: ledger.cursors.get(PUBLISHED) == 3, "the changes to be published")
-        assert len(edge.parts) == 1, "another edge's change does not concern this one"
-        rekey(store)
-        await until(lambda: len(edge.parts) == 2, "the part with the new number")
-    part = DirectorySnapshot.from_json(edge.parts[-1].rows)
-    assert list(part.meters()) == ["GEN:1"]
-    assert part.version == edge.parts[-1].version == 4
-    assert part.attributions("GEN:1", None, NOW).accounts[0].account_number == "0123456789"
-    assert ledger.edges.meters("edge-1") == {"GEN:1"}
 
 
 async def test_changes_made_while_central_was_away_come_once_in_order(
@@ -318,40 +280,3 @@ def test_a_number_with_two_meanings_is_asked_back(ledger: Ledger, store: Directo
     assert refused.value.code == "UNKNOWN_ACCOUNT"
     ledger.ingest([received(batch([capture(1, meter="GEN:2")]))])
     assert len(readings(ledger, "acc-2", T0, NOW, store)) == 1
-
-
-async def test_a_request_that_comes_while_its_forerunner_is_answered_is_answered_too(
-    ledger: Ledger, store: DirectoryStore
-) -> None:
-    fit(store)
-    fit(store, "GEN:2", "acc-2", "UP-2")
-    service = DirectoryService(store=store, ledger=ledger, topics=TOPICS, signing_key=PRIVATE, poll=0.01)
-
-    def ask(*meters: str) -> None:
-        ledger.edges.set_meters("edge-1", meters)
-        service.requested(DirectoryRequest(gateway="edge-1", have_version=0, meters=meters))
-
-    class SlowBroker:
-        parts: list[list[str]] = []
-
-        def send(self, topic: str, payload: bytes) -> asyncio.Future[None]:
-            receipt = asyncio.get_running_loop().create_future()
-            receipt.set_result(None)
-            if topic == TOPICS.directory("edge-1"):
-                jws = parse(payload, Signed, limit=MAX_DIRECTORY_MESSAGE).data.jws
-                part = parse_data(verify(jws, keys=(PUBLIC,), typ=DIRECTORY_TYP), DirectoryPart)
-                self.parts.append(sorted(DirectorySnapshot.from_json(part.rows).meters()))
-                if len(self.parts) == 1:
-                    ask("GEN:1", "GEN:2")
-            return receipt
-
-    ledger.cursors.set(PUBLISHED, store.version)  # no change is waiting that would send the part anyway
-    ask("GEN:1")
-    broker = SlowBroker()
-    serving = asyncio.create_task(service.serve(broker))
-    try:
-        await until(lambda: len(broker.parts) >= 2, "the second answer")
-    finally:
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
-    assert broker.parts[:2] == [["GEN:1"], ["GEN:1", "GEN:2"]]

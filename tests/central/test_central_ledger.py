@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import random
 import sqlite3
+from contextlib import closing
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,9 @@ from gateway.central.ledger.captures import _newest_of_each
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import StoredCapture
+from gateway.central.ledger.rows import CaptureRow
 from gateway.central.ledger.schema import captures as table
+from gateway.central.storage.versions import StoreVersions
 from gateway.contract.messages import Capture
 from gateway.errors import ContractError
 from gateway.seqset import SeqSet
@@ -221,8 +225,10 @@ def test_balances_keep_the_latest(ledger: Ledger) -> None:
 
 def test_a_record_of_a_capture_has_the_columns_of_its_table() -> None:
     names = [field.name for field in fields(StoredCapture)]
-    assert names == [c.name for c in schema.captures.c if c.name != "id"]
-    assert names == [c.name for c in schema.superseded.c if c.name != "id"]
+    table = [c.name for c in schema.captures.c if c.name != "id"]
+    assert names == [*table, "layout_text", "holders_text"]
+    assert list(CaptureRow._fields) == table
+    assert table == [c.name for c in schema.superseded.c if c.name != "id"]
 
 
 def test_a_ledger_of_the_first_release_opens_and_answers(tmp_path: Path) -> None:
@@ -257,7 +263,7 @@ def test_a_ledger_of_the_first_release_opens_and_answers(tmp_path: Path) -> None
     letter = ledger.letters.get(line.id)
     assert letter is not None
     assert (letter.payload, letter.first_seen) == (b"\xff", NOW)
-    assert ledger.edges.part("edge-1") == (3, "ab")
+    assert ledger.edges.part("edge-1") is None, "it gets its part anew"
     assert ledger.cursors.get("attributions_published") == 4
     assert ledger.ingest([received(batch([capture(1, value="1.0")]))]).repeated == 1
     ledger.close()
@@ -300,3 +306,21 @@ def test_the_latest_captures_of_many_meters_are_one_statement(ledger: Ledger) ->
     assert not any(
         "SCAN captures" in step or "SCAN other" in step or "TEMP B-TREE" in step for step in plan
     ), plan
+
+
+def test_a_reader_finds_no_ledger_or_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that looked while central made the file found it without tables."""
+    path, seen = tmp_path / "ledger.db", []
+    real = StoreVersions.bring_up_to_date
+
+    def looked_at(*arguments: Any) -> None:
+        seen.append(path.exists())
+        real(*arguments)
+
+    monkeypatch.setattr(StoreVersions, "bring_up_to_date", looked_at)
+    (tmp_path / "ledger.db.new").write_bytes(b"left by a crash")
+    Ledger(path).close()
+    assert seen[0] is False
+    with closing(Ledger(path, read_only=True)) as ledger:
+        assert ledger.counts().captures == 0
+    assert [one.name for one in tmp_path.glob("*.new*")] == []

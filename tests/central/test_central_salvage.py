@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.central.intake.batches import MessageStore, ReceivedMessage
-from gateway.central.intake.salvage import TakenBatch, salvage
+from gateway.central.intake.salvage import SalvagedBatch, salvage
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.topics import Topics
 from tests.support.central.samples import NOW, batch, capture, octets
@@ -88,4 +88,4 @@ def test_junk_in_place_of_a_part_is_none_or_a_salvage(junk: object, part: str) -
     else:
         document["data"][part] = junk
     result = salvage(json.dumps(document).encode())
-    assert result is None or isinstance(result, TakenBatch)
+    assert result is None or isinstance(result, SalvagedBatch)

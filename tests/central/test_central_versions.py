@@ -146,3 +146,21 @@ def test_programs_that_open_an_old_file_at_once_both_find_it_up_to_date(old: Pat
     assert [len(one.captures.between()) for one in opened] == [14] * 4
     for one in opened:
         one.close()
+
+
+def test_a_reader_waits_for_a_ledger_that_is_just_being_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.db"
+    sqlite3.connect(path).close()
+    path.touch()
+    monkeypatch.setattr("gateway.central.ledger.ledger.time.sleep", lambda _seconds: Ledger(path).close())
+    Ledger(path, read_only=True).close()
+
+
+def test_a_ledger_that_stays_empty_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ledger.db"
+    path.touch()
+    monkeypatch.setattr("gateway.central.ledger.ledger.time.sleep", lambda _seconds: None)
+    with pytest.raises(LedgerError, match=r"ledger\.db is empty: start the central role"):
+        Ledger(path, read_only=True)

@@ -58,7 +58,9 @@ async def billing(broker: Mosquitto) -> AsyncIterator[ConsumerState]:
             change: AttributionChanged | NamingChanged = parse_change(message.payload).data
             state.apply_change(change)
 
-    settings = MqttSettings(port=broker.port, client_id="billing", root="test", session_expiry=600)
+    settings = MqttSettings(
+        port=broker.port, client_id="billing", username="billing", root="test", session_expiry=600
+    )
     async with connect(settings) as connection:
         await connection.subscribe(TOPICS.attributions())
         task = asyncio.create_task(hear(connection))
@@ -75,7 +77,7 @@ async def central(broker: Mosquitto, folder: Path) -> AsyncIterator[tuple[Ledger
     with DirectoryStore(folder / "directory.db") as store:
         service = DirectoryService(store=store, ledger=ledger, topics=TOPICS, signing_key=PRIVATE, poll=0.05)
         made = Central(
-            settings=MqttSettings(port=broker.port, client_id="central", root="test"),
+            settings=MqttSettings(port=broker.port, client_id="central", username="central", root="test"),
             ledger=ledger,
             signing_key=PRIVATE,
             directory=service,
@@ -150,7 +152,9 @@ def has(heard: list[str], count: int) -> bool:
 
 async def test_a_directory_that_was_not_set_back_is_not_told_anew(broker: Mosquitto, tmp_path: Path) -> None:
     heard: list[str] = []
-    async with connect(MqttSettings(port=broker.port, client_id="listens", root="test")) as connection:
+    async with connect(
+        MqttSettings(port=broker.port, client_id="listens", username="billing", root="test")
+    ) as connection:
         await connection.subscribe(TOPICS.attributions())
 
         async def hear() -> None:

@@ -11,9 +11,9 @@ from gateway.contract.batches import parse_batch
 from gateway.contract.central_word import parse_signed
 from gateway.contract.envelope import TYPE_OF, parse, parse_change
 from gateway.contract.golden import KEY, golden_messages
-from gateway.contract.messages import Ack, DirectoryPart, Signed, TimeAnswer
+from gateway.contract.messages import Ack, DirectoryPart, ReadAgain, Signed, TimeAnswer
 from gateway.contract.schemas import documents
-from gateway.contract.signing import ACK_TYP, DIRECTORY_TYP, TIME_TYP, private_key, verify
+from gateway.contract.signing import ACK_TYP, DIRECTORY_TYP, READ_AGAIN_TYP, TIME_TYP, private_key, verify
 from tests.support.contract_golden import GOLDEN_1
 from tests.support.contract_schemas import FOLDER, schema, validate
 
@@ -60,6 +60,12 @@ def test_golden_messages_validate_and_parse(name: str) -> None:
         ack, jws = parse_signed(payload, Ack, (public,))
         jsonschema.validate(json.loads(verify(jws, keys=(public,), typ=ACK_TYP)), schema("v2/ack.json"))
         assert ack.consumer == "central"
+    elif name == "read-again":
+        public = private_key(KEY).public_key().public_bytes_raw()
+        order, jws = parse_signed(payload, ReadAgain, (public,))
+        said = json.loads(verify(jws, keys=(public,), typ=READ_AGAIN_TYP))
+        jsonschema.validate(said, schema("v2/read-again.json"))
+        assert order.number == 7
     else:
         assert parse(payload, models[kind]).type == kind
     if name.endswith("-changed"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.dlms import DlmsSection
-from gateway.config.file import JournalSection, load
+from gateway.config.file import DirectorySection, JournalSection, load
 from gateway.config.meters import LineSection
 from gateway.config.mistakes import ConfigMistakes
 from gateway.edge.journal.captures import CAPTURE_OCTETS
@@ -217,3 +217,11 @@ def test_what_size_the_journal_needs_for_the_configured_meters(tmp_path: Path) -
     assert str(needs.floor_bytes) in floor
     many = replace(needs, list_bytes=2_000_000).warnings(config)
     assert "max_capture_bytes" in many[1]
+
+
+def test_the_old_single_verify_key_and_the_list_are_one_list() -> None:
+    section = DirectorySection(verify_key_ref="a", verify_key_refs=("a", "b"))
+    assert section.verify_refs() == ("a", "b")
+    assert DirectorySection(verify_key_ref="a").verify_refs() == ("a",)
+    assert DirectorySection(verify_key_refs=("b",)).verify_refs() == ("b",)
+    assert DirectorySection().verify_refs() == ()

@@ -6,6 +6,7 @@ ends with 1 when one does.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
@@ -31,8 +32,8 @@ from gateway.contract.blocks import (
     layout_of,
 )
 from gateway.contract.consumer_rule import ConsumerState, Resolved
-from gateway.contract.envelope import parse_change
-from gateway.contract.messages import AttributionChanged, Batch, NamingChanged, rfc3339
+from gateway.contract.envelope import parse_change, wrap
+from gateway.contract.messages import AttributionChanged, Batch, NamingChanged, TimeVerdict, rfc3339
 from gateway.contract.messages.generation import Generation
 from mapping.changes import (
     Change,
@@ -46,7 +47,7 @@ from mapping.changes import (
     Name,
     Remove,
 )
-from mapping.directory import Attributions, NumberKind, Role
+from mapping.directory import Attributions, NumberKind, Role, Unattributed
 from mapping.errors import ChangeRefused
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
@@ -74,11 +75,13 @@ def at(step: int) -> datetime:
 
 
 class Asked(NamedTuple):
-    """A capture whose holder is asked for."""
+    """A capture whose holder is asked for; `numbers` are those under which it was sent."""
 
     meter: str
     start: datetime | None
     at: datetime
+    doubted: bool
+    numbers: list[int]
 
 
 class World:
@@ -93,6 +96,7 @@ class World:
         self.changes: list[AttributionChanged | NamingChanged] = []
         self.batches: list[Batch] = []
         self.texts: list[dict[str, Any]] = []
+        self.verdicts: list[TimeVerdict] = []
         self.asked: dict[str, Asked] = {}
 
     def close(self) -> None:
@@ -135,8 +139,13 @@ class World:
             self.changes.append(parse_change(octets).data)
             self.texts.append(json.loads(octets))
 
-    def capture(self, meter: str, start: datetime | None, end: datetime, part: int = -1) -> str:
-        """Stamp a capture by a part of the directory that an edge had, and send it; return its id."""
+    def capture(
+        self, meter: str, start: datetime | None, end: datetime, part: int = -1, *, doubted: bool = False
+    ) -> str:
+        """Stamp a capture by a part of the directory that an edge had, and send it; return its id.
+
+        What is doubted has other ids than what is not: an edge does not change its mind about one.
+        """
         generation, snapshot = self.parts[part]
         reading = ReadingSet(
             profile=ProfileName.DAILY if start is None else ProfileName.BLOCK_LOAD,
@@ -144,7 +153,7 @@ class World:
             start=start,
             values=((ENERGY, Number(1, 0, "Wh")),),
             received_at=KNOWN,
-            occurrence=0 if start is None else int((end - start) / STEP),
+            occurrence=doubted * 100 + (0 if start is None else int((end - start) / STEP)),
         )
         whose = snapshot.part({meter}).attributions(meter, start, end)
         template = BlockTemplate(
@@ -152,8 +161,8 @@ class World:
             layout=layout_of(reading),
             received_at=KNOWN,
             directory=f"{generation}/{whose.directory_version}",
-            holders=holders_of(whose.accounts),
-            reason=whose.reason,
+            holders=None if doubted else holders_of(whose.accounts),
+            reason=Unattributed.UNTRUSTED_TIME if doubted else whose.reason,
             interval=interval_of(reading),
         )
         block = encode_block(template, [reading])
@@ -165,18 +174,63 @@ class World:
         self.batches.append(parse_batch(octets).data)
         self.texts.append(json.loads(octets))
         capture_id = block.rows[0].capture_id
-        self.asked[capture_id] = Asked(meter, start, end)
+        self.asked.setdefault(capture_id, Asked(meter, start, end, doubted, [])).numbers.append(seq)
         return capture_id
+
+    def judge(self, meter: str, first: int, last: int, trust: str, shift: str | None) -> None:
+        """Let central judge the times of a meter's captures first..last, and tell whose the meter is."""
+        verdict = TimeVerdict.model_validate(
+            {
+                "verdict_id": str(len(self.verdicts)),
+                "meter": meter,
+                "journal": SENDER.journal,
+                "first_seq": first,
+                "last_seq": last,
+                "trust": trust,
+                "shift": shift,
+                "evidence": "the model says so",
+                "version": len(self.verdicts) + 1,
+                "at": KNOWN,
+            }
+        )
+        self.verdicts.append(verdict)
+        self.texts.append(json.loads(wrap(verdict, id="v", source="/central", time=KNOWN)))
+        self._tell(standing_messages(meter, self.snapshot, KNOWN, generation=self.generation))
+
+    def truth(self, asked: Asked) -> Answer:
+        """Say whose a capture is: by the directory now, at the time that central judged last."""
+        last = None
+        for verdict in self.verdicts:
+            if verdict.meter == asked.meter and any(
+                verdict.first_seq <= seq <= verdict.last_seq for seq in asked.numbers
+            ):
+                last = verdict
+        if (last is None and asked.doubted) or (last is not None and last.trust != "trusted"):
+            return [], "untrusted_time"
+        shift = (
+            timedelta(seconds=int(last.shift or "0")) if last is not None and asked.doubted else timedelta()
+        )
+        start = None if asked.start is None else asked.start + shift
+        return by_directory(self.snapshot.attributions(asked.meter, start, asked.at + shift))
 
     def consumer(self, rng: random.Random | None = None) -> ConsumerState:
         """Feed a consumer with all that was sent: in order, or by `rng` in any order and some of it again."""
         state = ConsumerState()
-        sent: list[Batch | AttributionChanged | NamingChanged] = [*self.batches, *self.changes]
+        sent: list[Batch | AttributionChanged | NamingChanged | TimeVerdict] = [
+            *self.batches,
+            *self.changes,
+            *self.verdicts,
+        ]
         if rng is not None:
             sent += rng.sample(sent, len(sent) // 2)
             rng.shuffle(sent)
         for one in sent:
-            state.apply(one) if isinstance(one, Batch) else state.apply_change(one)
+            if isinstance(one, Batch):
+                state.apply(one)
+            elif isinstance(one, TimeVerdict):
+                state.apply_verdict(one)
+            else:
+                state.apply_change(one)
         return state
 
     def text_consumer(self, rng: random.Random) -> TextConsumer:
@@ -188,13 +242,13 @@ class World:
 
     def differences(self, state: ConsumerState | TextConsumer) -> list[str]:
         """Say of which captures the consumer says other than the directory."""
-        now, found = self.snapshot, []
+        found = []
         if isinstance(state, TextConsumer):
             answers = {one["capture_id"]: by_text(one) for one in state.ledger()["captures"]}
         else:
             answers = {one: by_consumer(state.attribution(one)) for one in self.asked}
         for capture_id, asked in self.asked.items():
-            right, has = by_directory(now.attributions(*asked)), answers[capture_id]
+            right, has = self.truth(asked), answers[capture_id]
             if right != has:
                 found.append(f"{capture_id}: directory {right}, {type(state).__name__} {has}")
         return found
@@ -285,10 +339,7 @@ def populate(world: World, rng: random.Random) -> None:
     world.change(*street(rng))
     copied = False
     for _ in range(rng.randrange(2, 9)):
-        try:
-            world.change(*(any_change(rng) for _ in range(rng.randrange(1, 3))))
-        except ChangeRefused:
-            pass
+        disturb(world, rng)
         if rng.random() < 0.1:
             world.copy()
             copied = True
@@ -299,7 +350,25 @@ def populate(world: World, rng: random.Random) -> None:
             for start in {None, end - 1, max(0, end - 3), rng.randrange(end)}:
                 for _ in range(1 + (rng.random() < 0.1)):
                     part = rng.randrange(len(world.parts))
-                    world.capture(meter, None if start is None else at(start), at(end), part)
+                    doubted = rng.random() < 0.15
+                    world.capture(meter, None if start is None else at(start), at(end), part, doubted=doubted)
+
+
+def disturb(world: World, rng: random.Random) -> None:
+    """Change something, unless the directory refuses it."""
+    with contextlib.suppress(ChangeRefused):
+        world.change(*(any_change(rng) for _ in range(rng.randrange(1, 3))))
+
+
+def judge(world: World, rng: random.Random) -> None:
+    """Let central judge the times of some captures, some of them more than once; the directory goes on meanwhile."""
+    for _ in range(rng.randrange(6)):
+        disturb(world, rng)
+        first = rng.randrange(1, len(world.batches) + 1)
+        last = min(len(world.batches), first + rng.randrange(60))
+        trust = rng.choice(["trusted", "trusted", "provisional", "untrusted"])
+        shift = rng.choice([None, "-600", "1800", "5400", "-19800"]) if trust == "trusted" else None
+        world.judge(rng.choice(METERS), first, last, trust, shift)
 
 
 def compare(seed: int) -> tuple[int, list[str]]:
@@ -309,6 +378,7 @@ def compare(seed: int) -> tuple[int, list[str]]:
         world = World(Path(folder))
         try:
             populate(world, rng)
+            judge(world, rng)
             different = world.differences(world.consumer(rng)) + world.differences(world.text_consumer(rng))
             return len(world.asked), different
         finally:

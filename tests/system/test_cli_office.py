@@ -139,6 +139,21 @@ def test_directory_keys_are_private_and_made_once(cli: Cli, tmp_path: Path) -> N
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == made
 
 
+def test_the_next_pair_of_keys_lies_beside_the_present_one(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    cli("directory", "keys", folder)
+    cli("directory", "keys", folder, "--next", "2027")
+    made = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(made) == {
+        "directory-signing",
+        "directory-verify",
+        "directory-signing-2027",
+        "directory-verify-2027",
+    }
+    assert len(set(made.values())) == 4
+    assert "letters and digits" in cli.refuses("directory", "keys", folder, "--next", "../x", code=2)
+
+
 # remove, move-out, move-in, undo
 
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,7 +90,7 @@ def test_a_jump_of_the_clock_shows_at_once(jump: float, age: float) -> None:
     """The observation is tied to the steady clock: the wall clock may be set to whatever, it is seen."""
     observed = says(Voice.CENTRAL, 0.0, 1.0, age)
     found = judge([observed], steady=STEADY, now=NOW + timedelta(seconds=jump), max_error=MAX_ERROR)
-    assert found.offset == -jump
+    assert found.offset == pytest.approx(-jump)
     assert found.trusted == (abs(jump) + found.opinions[0].error <= MAX_ERROR)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 from itertools import zip_longest
 
-from gateway.contract.envelope import DIRECTORY_TYPE, wrap
+from gateway.central.directory.parts import in_chunks
+from gateway.contract.envelope import DIRECTORY_TYPE, of_version_1, wrap
 from gateway.contract.messages import (
     AttributedAccount,
     AttributionChanged,
@@ -17,27 +17,28 @@ from gateway.contract.messages import (
 )
 from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion, Generation
 from gateway.contract.signing import DIRECTORY_TYP, sign
-from mapping import instants, snapshot_json
+from mapping import instants
 from mapping.directory import AttributionSpan, Holder, NamingChange, NumberKind, Unattributed
 from mapping.snapshot import DirectorySnapshot
 
 SOURCE = "/central"
 
 
-def part_digest(part: DirectorySnapshot) -> str:
-    """Tell whether two parts hold the same rows; change sets of other meters do not count."""
-    rows = snapshot_json.dump((), *part.relations())
-    return hashlib.blake2b(rows.encode(), digest_size=16).hexdigest()
+def part_messages(part: DirectoryPart, *, key: bytes, at: datetime) -> list[bytes]:
+    """Write an edge's part as signed chunks in their envelopes. `key` as `signing.sign` takes it."""
+    return [
+        _signed(chunk, f"{part.number}/{chunk.chunk}", DIRECTORY_TYPE, key, at) for chunk in in_chunks(part)
+    ]
 
 
-def part_message(gateway: str, part: DirectorySnapshot, *, key: bytes, at: datetime) -> bytes:
-    """Write an edge's part as a signed snapshot in its envelope. `key` as `signing.sign` takes it."""
-    message = DirectoryPart(
-        gateway=gateway, version=part.version, kind="snapshot", rows=part.to_json(), issued_at=at
-    )
-    signed = Signed(jws=sign(message.model_dump_json().encode(), key=key, typ=DIRECTORY_TYP))
-    identity = f"directory/{gateway}/{part.version}"
-    return wrap(signed, id=identity, source=SOURCE, time=at, type=DIRECTORY_TYPE)
+def part_message_of_version_1(part: DirectoryPart, *, key: bytes, at: datetime) -> bytes:
+    """Write a snapshot as an edge of version 1 takes it: whole, in one message."""
+    return _signed(part, str(part.version), of_version_1(DIRECTORY_TYPE), key, at)
+
+
+def _signed(part: DirectoryPart, name: str, kind: str, key: bytes, at: datetime) -> bytes:
+    jws = sign(part.model_dump_json(exclude_none=True).encode(), key=key, typ=DIRECTORY_TYP)
+    return wrap(Signed(jws=jws), id=f"directory/{part.gateway}/{name}", source=SOURCE, time=at, type=kind)
 
 
 def attribution_message(

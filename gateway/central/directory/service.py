@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from datetime import datetime
-from typing import Protocol
 
 import structlog
 
 from gateway.central.directory.lives import DirectoryLives
-from gateway.central.directory.messages import (
-    change_messages,
-    part_digest,
-    part_message,
-    standing_messages,
-)
+from gateway.central.directory.messages import change_messages, standing_messages
+from gateway.central.directory.part_publisher import CALM, PartPublisher
+from gateway.central.directory.publishing import Publisher, send_all
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.messages import DirectoryRequest
 from gateway.contract.messages.generation import Generation
-from gateway.contract.topics import Topics
-from gateway.errors import PeerRefusedData
+from gateway.contract.topics import Topics, TopicVersion
 from mapping.errors import DirectoryFault
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
@@ -30,23 +24,12 @@ from protocols.session import Clock
 
 POLL = 0.5
 """Seconds between looks at the directory's version: another process may have changed it."""
-WINDOW = 20
-"""Messages in flight while changes are published."""
 PUBLISHED = "attributions_published"
 """Cursor of the ledger: changes up to this directory version were taken by the broker."""
-MAX_REQUESTS = 10_000
-"""Edges whose requests wait; beyond that they ask again."""
 MARKED = 1_000
 """Spans marked in one transaction."""
 
 log = structlog.get_logger("gateway.central.directory")
-
-
-class Publisher(Protocol):
-    """What the service needs of a connection; errors are PeerError."""
-
-    def send(self, topic: str, payload: bytes) -> asyncio.Future[None]:
-        """Send at QoS 1; the future is the broker's receipt."""
 
 
 class DirectoryService:
@@ -65,23 +48,24 @@ class DirectoryService:
         signing_key: bytes,
         clock: Clock | None = None,
         poll: float = POLL,
+        calm: float = CALM,
     ) -> None:
         self._store = store
         self._ledger = ledger
         self._topics = topics
-        self._key = signing_key
         self._clock = clock or SystemClock()
         self._poll = poll
-        self._requests: dict[str, DirectoryRequest] = {}
+        self._parts = PartPublisher(
+            store=store, ledger=ledger, topics=topics, key=signing_key, clock=self._clock, calm=calm
+        )
         self._lives = DirectoryLives(store, ledger)
         self._woken = asyncio.Event()
         self.fault: str | None = None
         self.published = 0
 
-    def requested(self, request: DirectoryRequest) -> None:
-        """Answer an edge's request soon; of several from one edge the last counts."""
-        if len(self._requests) < MAX_REQUESTS or request.gateway in self._requests:
-            self._requests[request.gateway] = request
+    def requested(self, request: DirectoryRequest, contract: TopicVersion) -> None:
+        """Answer an edge's request, which came by this version of the contract, soon."""
+        if self._parts.requested(request, contract):
             self._woken.set()
 
     def standing(self, meter: str) -> list[bytes]:
@@ -93,10 +77,12 @@ class DirectoryService:
         """Publish changes and answers over this connection until it fails (PeerError) or is cancelled."""
         while True:
             try:
-                await self._answer(publisher)
+                # Edges first: until one has the new part it stamps by the old, and each such reading must be judged
+                # again. Billing loses nothing by coming second, since its changes say from when they hold.
+                await self._parts.publish(publisher)
                 await self._catch_up(publisher)
                 await asyncio.to_thread(lambda: sweep(self._ledger, self._store.snapshot()))
-                self.fault = None
+                self.fault = next(iter(self._parts.faults.values()), None)
             except (DirectoryFault, LedgerError) as error:
                 self.fault = str(error)
                 log.error("directory_failed", error=str(error))
@@ -105,43 +91,6 @@ class DirectoryService:
             except TimeoutError:
                 pass
             self._woken.clear()
-
-    async def _answer(self, publisher: Publisher) -> None:
-        """Send their parts to the edges that asked; a request is forgotten only when it is answered."""
-        while self._requests:
-            gateway, request = next(iter(self._requests.items()))
-            await self._send_part(publisher, gateway, only_changed=False)
-            # One that came meanwhile may name other meters: it is answered in its turn.
-            if self._requests.get(gateway) is request:
-                del self._requests[gateway]
-
-    async def _send_part(self, publisher: Publisher, gateway: str, *, only_changed: bool) -> None:
-        """Send an edge its part; with `only_changed`, not one that holds the same rows as the last."""
-
-        def make() -> tuple[bytes, int, str] | None:
-            snapshot = self._store.snapshot()
-            part = snapshot.part(set(self._ledger.edges.meters(gateway)))
-            digest = part_digest(part)
-            held = self._ledger.edges.part(gateway)
-            if only_changed and held is not None and held[1] == digest:
-                return None
-            payload = part_message(gateway, part, key=self._key, at=self._clock.now())
-            return payload, part.version, digest
-
-        made = await asyncio.to_thread(make)
-        if made is None:
-            return
-        payload, version, digest = made
-        try:
-            await publisher.send(self._topics.directory(gateway), payload)
-        except PeerRefusedData as error:
-            # The broker will never take it (too large): the other edges must not wait for this one.
-            self.fault = f"the part of {gateway} cannot be published: {error}"
-            log.error("part_refused", gateway=gateway, error=str(error))
-            return
-        # After the broker has it: killed in between, the same part goes out once more.
-        await asyncio.to_thread(self._ledger.edges.set_part, gateway, version, digest)
-        log.info("part_published", gateway=gateway, version=version)
 
     async def _catch_up(self, publisher: Publisher) -> None:
         """Publish what changed since the version that was published last, version by version."""
@@ -153,14 +102,10 @@ class DirectoryService:
         if target <= done:
             self.published = done
             return
-        # Edges first: until one has the new part it stamps by the old, and each such reading must be judged
-        # again. Billing loses nothing by coming second, since its changes say from when they hold.
-        for gateway in await asyncio.to_thread(self._ledger.edges.gateways):
-            await self._send_part(publisher, gateway, only_changed=True)
         # Each version by itself, though they could be merged: a consumer applies them in their order, and where
         # this process dies the cursor says which were sent.
         for version in range(done + 1, target + 1):
-            await _send_all(publisher, self._topics.attributions(), await self._changes(version, generation))
+            await send_all(publisher, self._topics.attributions(), await self._changes(version, generation))
             await asyncio.to_thread(self._ledger.cursors.set, PUBLISHED, version)
             self.published = version
             log.info("changes_published", version=version)
@@ -170,7 +115,7 @@ class DirectoryService:
         snapshot = await asyncio.to_thread(self._store.snapshot)
         state = self._lives.whole_state(snapshot, self._clock.now())
         while (messages := await asyncio.to_thread(next, state, None)) is not None:
-            await _send_all(publisher, self._topics.attributions(), messages)
+            await send_all(publisher, self._topics.attributions(), messages)
         await asyncio.to_thread(self._ledger.cursors.set, PUBLISHED, snapshot.version)
         await asyncio.to_thread(self._lives.told)
         log.info("directory_told_anew", version=snapshot.version)
@@ -204,14 +149,3 @@ def sweep(ledger: Ledger, snapshot: DirectorySnapshot) -> int:
         return None if reason is None else reason.value
 
     return ledger.unattributed.sweep(reason_of, snapshot.version)
-
-
-async def _send_all(publisher: Publisher, topic: str, payloads: Iterable[bytes]) -> None:
-    """Send in order, at most WINDOW at once; return when the broker has taken all."""
-    window: list[asyncio.Future[None]] = []
-    for payload in payloads:
-        if len(window) >= WINDOW:
-            await window.pop(0)
-        window.append(publisher.send(topic, payload))
-    for receipt in window:
-        await receipt

@@ -9,15 +9,17 @@ from typing import Final
 
 import structlog
 
+from gateway.central.intake.arrivals import Arrival, TakenBatch
 from gateway.central.intake.journals import HeardJournal
 from gateway.central.intake.messages import RefusedMessage, take
-from gateway.central.intake.salvage import SpoiledEntry, TakenBatch
+from gateway.central.intake.salvage import SpoiledEntry
 from gateway.central.intake.witnesses import Witnesses
 from gateway.central.ledger.authority import (
     FOREIGN_JOURNAL,
     NOT_ALLOCATED,
     TOO_MANY_CLAIMS,
     UNREADABLE,
+    WRONG_CHECKSUM,
     WRONG_EPOCH,
     Refusal,
 )
@@ -31,12 +33,18 @@ from gateway.central.ledger.records import (
     ReceivedBatch,
     StoredDeadLetter,
 )
-from gateway.central.ledger.revisions import entries_of
 from gateway.central.ledger.statuses import ToldStatus
 from gateway.central.ledger.times import AHEAD
 from gateway.contract.entries import entries_alone
 from gateway.contract.field import visited_gateway
-from gateway.contract.messages import Balance, DirectoryRequest, Status, StatusChanges, StatusVersion1
+from gateway.contract.messages import (
+    Balance,
+    DirectoryRequest,
+    ReadAgainTaken,
+    Status,
+    StatusChanges,
+    StatusVersion1,
+)
 from gateway.contract.topics import Topics, TopicVersion
 from gateway.errors import ContractError
 
@@ -75,7 +83,7 @@ class HandledMessages:
     fresh: list[tuple[Status, datetime]] = field(default_factory=list)
     set_backs: list[SetBack] = field(default_factory=list)
     behind: frozenset[str] | None = None
-    requests: list[DirectoryRequest] = field(default_factory=list)
+    requests: list[tuple[DirectoryRequest, TopicVersion]] = field(default_factory=list)
     set_aside: int = 0
 
 
@@ -97,24 +105,18 @@ class MessageStore:
         spoiled: list[tuple[ReceivedBatch, SpoiledEntry]] = []
         told: list[tuple[ToldStatus, datetime, bool]] = []
         for message in messages:
-            item = take(self._topics, message.topic, message.payload)
+            item = take(self._topics, Arrival(message.topic, message.payload, message.at))
             if isinstance(item, RefusedMessage):
                 self._set_aside(handled, message, item)
             elif isinstance(item, TakenBatch):
+                received = item.received
                 handled.heard.append(
                     HeardJournal(
-                        journal=item.batch.journal,
-                        gateway=item.batch.gateway,
+                        journal=received.journal,
+                        gateway=received.gateway,
                         version=self._topics.parse(message.topic).version,
-                        generation=item.batch.generation,
+                        generation=received.generation,
                     )
-                )
-                received = ReceivedBatch(
-                    batch=item.batch,
-                    bodies=item.bodies,
-                    at=message.at,
-                    topic=message.topic,
-                    payload=message.payload,
                 )
                 batches.append(received)
                 spoiled += [(received, entry) for entry in item.spoiled]
@@ -124,19 +126,23 @@ class MessageStore:
                     handled.fresh.append((item, message.at))
                 if not isinstance(item, StatusChanges):
                     self._hear_journal(handled, message, item)
+            elif isinstance(item, ReadAgainTaken):
+                self._ledger.rereads.answered(
+                    item.gateway, item.meter, item.profile, item.number, item.refused, message.at
+                )
             elif isinstance(item, Balance):
                 self._take_balance(handled, message, item)
             else:
-                self._ledger.edges.set_meters(item.gateway, item.meters)
-                handled.requests.append(item)
+                handled.requests.append((item, self._topics.parse(message.topic).version))
         if told:
             self._ledger.statuses.take(told)
             handled.behind = frozenset(self._ledger.statuses.behind())
         if batches:
             self._store(handled, batches)
         for received, entry in spoiled:
-            self._set_apart(handled, received, entry.seq, entry.payload, entry.meter, entry.detail)
-        known = {received.batch.journal for received in batches}
+            refusal = Refusal(WRONG_CHECKSUM if entry.reason == "checksum" else UNREADABLE, entry.detail)
+            self._set_apart(handled, received, entry.seq, entry.payload, entry.meter, refusal)
+        known = {received.journal for received in batches}
         for status in handled.statuses:
             known.add(status.journal)
             version: TopicVersion = 1 if isinstance(status, StatusVersion1) else 2
@@ -178,7 +184,7 @@ class MessageStore:
             result = self._ledger.ingest(batches)
             handled.result += result
             if result.turned_away:
-                log.error("quarantine_full", gateway=batches[-1].batch.gateway, entries=result.turned_away)
+                log.error("quarantine_full", gateway=batches[-1].gateway, entries=result.turned_away)
         except UNSTORABLE as error:
             # First every batch by itself, since one edge's poison must not hold back another's readings; then
             # that one in halves, until the bad entry stands alone.
@@ -187,14 +193,14 @@ class MessageStore:
                     self._store(handled, [one])
                 return
             received = batches[0]
-            entries = entries_of(received.batch)
+            entries = received.entries
             if len(entries) > 1:
                 for half in received.halves():
                     self._store(handled, [half])
-            elif entries and entries[0].seq is not None:
-                (entry,) = entries
-                alone = entries_alone(received.payload, {entries[0].seq})[entries[0].seq]
-                self._set_apart(handled, received, entries[0].seq, alone, entry.meter, str(error))
+            elif entries:
+                ((seq, meter),) = entries
+                alone = entries_alone(received.payload, {seq})[seq]
+                self._set_apart(handled, received, seq, alone, meter, Refusal(UNREADABLE, str(error)))
             else:
                 whole = ReceivedMessage(received.topic, received.payload, received.at)
                 self._set_aside(handled, whole, RefusedMessage("cannot_be_stored", str(error)))
@@ -206,12 +212,13 @@ class MessageStore:
         seq: int,
         payload: bytes,
         meter: str,
-        detail: str,
+        refusal: Refusal,
     ) -> None:
         """Keep one entry that this program cannot take, and let its journal's count go on: a newer one may."""
-        refusal = Refusal(UNREADABLE, detail)
         handled.result += self._ledger.set_apart(quarantined(received, seq, payload, meter, refusal))
-        log.warning("entry_quarantined", topic=received.topic, seq=seq, reason=UNREADABLE, error=detail)
+        log.warning(
+            "entry_quarantined", topic=received.topic, seq=seq, reason=refusal.reason, error=refusal.detail
+        )
 
     def _set_aside(self, handled: HandledMessages, message: ReceivedMessage, refused: RefusedMessage) -> int:
         handled.set_aside += 1

@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.central.intake.salvage import TakenBatch, salvage
-from gateway.central.ledger.bodies import bodies
-from gateway.contract.batches import parse_batch_of_version_1
-from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE, parse, parse_status
-from gateway.contract.messages import Balance, DirectoryRequest, Status, StatusChanges, StatusVersion1
+from gateway.central.intake.arrivals import BATCH_TYPE, Arrival, TakenBatch, take_batch
+from gateway.contract.envelope import parse, parse_status
+from gateway.contract.messages import (
+    Balance,
+    DirectoryRequest,
+    ReadAgainTaken,
+    Status,
+    StatusChanges,
+    StatusVersion1,
+)
 from gateway.contract.topics import TopicKind, TopicName, Topics
 from gateway.errors import ContractError
 
-MAX_BATCH: Final = 4 << 20
-"""Largest batch that is parsed, in octets."""
-
-Item = TakenBatch | Status | StatusVersion1 | StatusChanges | DirectoryRequest | Balance
+Item = TakenBatch | Status | StatusVersion1 | StatusChanges | DirectoryRequest | Balance | ReadAgainTaken
 
 SUBSCRIBED: Final = (
     TopicKind.READINGS,
@@ -26,12 +28,8 @@ SUBSCRIBED: Final = (
     TopicKind.STATUS_CHANGES,
     TopicKind.DIRECTORY_REQUEST,
     TopicKind.BALANCE,
+    TopicKind.ORDER_RESULTS,
 )
-_BATCH_TYPE: Final = {
-    TopicKind.READINGS: READINGS_TYPE,
-    TopicKind.EVENTS: EVENTS_TYPE,
-    TopicKind.GAPS: GAPS_TYPE,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +40,24 @@ class RefusedMessage:
     detail: str
 
 
-def take(topics: Topics, topic: str, payload: bytes) -> Item | RefusedMessage:
+def take(topics: Topics, arrival: Arrival) -> Item | RefusedMessage:
     """Read one message; whatever the octets, the answer is an item or RefusedMessage, never an exception."""
     try:
-        name = topics.parse(topic)
+        name = topics.parse(arrival.topic)
     except ContractError as error:
         return RefusedMessage("unknown_topic", str(error))
     try:
-        item = _read(name, payload)
+        item = _read(name, arrival)
     except ContractError as error:
-        parts = salvage(payload) if name.kind in _BATCH_TYPE and len(payload) <= MAX_BATCH else None
-        # Nothing spoiled: it is the frame that breaks the contract, and its entries cannot be believed either.
-        if parts is None or not parts.spoiled:
-            return RefusedMessage("malformed", str(error))
-        item = parts
+        return RefusedMessage("malformed", str(error))
     stranger = _does_not_belong(name, item)
     return item if stranger is None else RefusedMessage("wrong_topic", stranger)
 
 
-def _read(name: TopicName, payload: bytes) -> Item:
-    if name.kind in _BATCH_TYPE:
-        parsed = parse_batch_of_version_1(payload, limit=MAX_BATCH)
-        if parsed.type != _BATCH_TYPE[name.kind]:
-            raise ContractError(f"$.type: {parsed.type!r} does not belong on a topic of {name.kind}")
-        return TakenBatch(parsed.data, bodies(payload, parsed.data))
+def _read(name: TopicName, arrival: Arrival) -> Item:
+    payload = arrival.payload
+    if name.kind in BATCH_TYPE:
+        return take_batch(name, arrival)
     if name.kind is TopicKind.STATUS:
         return parse_status(payload).data
     if name.kind is TopicKind.STATUS_CHANGES:
@@ -74,6 +66,8 @@ def _read(name: TopicName, payload: bytes) -> Item:
         return parse(payload, DirectoryRequest).data
     if name.kind is TopicKind.BALANCE:
         return parse(payload, Balance).data
+    if name.kind is TopicKind.ORDER_RESULTS:
+        return parse(payload, ReadAgainTaken).data
     raise ContractError(f"central does not read topics of {name.kind}")
 
 
@@ -83,11 +77,11 @@ def _does_not_belong(name: TopicName, item: Item) -> str | None:
         if item.account_id != name.account_id:
             return f"$.data.account_id: {item.account_id!r} on the topic of {name.account_id!r}"
         return None
-    sender = item.batch.gateway if isinstance(item, TakenBatch) else item.gateway
+    sender = item.received.gateway if isinstance(item, TakenBatch) else item.gateway
     if sender != name.gateway:
         return f"$.data.gateway: {sender!r} on the topic of {name.gateway!r}"
     if isinstance(item, TakenBatch) and name.profile is not None:
-        for number, capture in enumerate(item.batch.captures):
-            if capture.profile != name.profile:
-                return f"$.data.captures[{number}].profile: {capture.profile!r} on {name.profile!r}"
+        for row in item.received.rows:
+            if row.profile != name.profile:
+                return f"$.data: entry {row.seq} of profile {row.profile!r} on {name.profile!r}"
     return None

@@ -1,4 +1,4 @@
-"""What can be kept of a batch that breaks the contract: its good entries, and each bad one by itself; sans-IO."""
+"""What can be kept of a spoilt batch of version 1: its good entries, and each bad one by itself; sans-IO."""
 
 from __future__ import annotations
 
@@ -21,16 +21,20 @@ _LISTS: Final[tuple[tuple[str, type[Message]], ...]] = (("captures", Capture), (
 
 @dataclass(frozen=True, slots=True)
 class SpoiledEntry:
-    """One entry that cannot be taken: its number and meter, an envelope with it alone, and what is wrong."""
+    """One entry that cannot be taken: its number and meter, an envelope with it alone, and what is wrong.
+
+    `reason` is `checksum` where the entry is readable, but not what its edge stamped; else `malformed`.
+    """
 
     seq: int
     meter: str
     payload: bytes
     detail: str
+    reason: str = "malformed"
 
 
 @dataclass(frozen=True, slots=True)
-class TakenBatch:
+class SalvagedBatch:
     """What can be stored of a batch (perhaps nothing) with the body of each capture, and what cannot."""
 
     batch: Batch
@@ -38,7 +42,7 @@ class TakenBatch:
     spoiled: tuple[SpoiledEntry, ...] = ()
 
 
-def salvage(payload: bytes) -> TakenBatch | None:
+def salvage(payload: bytes) -> SalvagedBatch | None:
     """Take a batch apart; None when not even its frame and the numbers of its entries can be read."""
     try:
         envelope = json.loads(payload)
@@ -69,7 +73,7 @@ def salvage(payload: bytes) -> TakenBatch | None:
         batch = Batch.model_validate({**frame, **good})
     except ValidationError:
         return None
-    return TakenBatch(batch, tuple(bodies), tuple(spoiled))
+    return SalvagedBatch(batch, tuple(bodies), tuple(spoiled))
 
 
 def _spoiled(envelope: dict[str, Any], name: str, raw: dict[str, Any], detail: str) -> SpoiledEntry:

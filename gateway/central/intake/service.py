@@ -19,6 +19,7 @@ from gateway.central.intake.batches import RELEASED, HandledMessages, MessageSto
 from gateway.central.intake.journals import JournalWatch
 from gateway.central.intake.listings import ListingWatch
 from gateway.central.intake.messages import SUBSCRIBED
+from gateway.central.intake.orders import RereadOrders
 from gateway.central.intake.time_answers import TimeAnswers
 from gateway.central.intake.times import TimeService
 from gateway.central.intake.witnesses import Witnesses
@@ -120,6 +121,7 @@ class Central:
         options = options or CentralOptions()
         self._ack_interval = options.ack_interval
         self._key = signing_key
+        self._rereads = RereadOrders(ledger, self._topics, signing_key, self._clock)
         witnesses = Witnesses(ledger, (verify_key_of(signing_key),))
         self._messages = MessageStore(ledger, self._topics, witnesses)
         planner = ReplayPlanner(options.patience, options.most_patience)
@@ -168,9 +170,12 @@ class Central:
         failed: PeerError | None = None
         try:
             async with connect(self._settings, password=self._password, manual_ack=True) as connection:
-                await connection.subscribe(*_filters(self._topics))
+                filters = _filters(self._topics)
                 if self._times is not None:
-                    await connection.subscribe(self._topics.filter(TopicKind.TIME_REQUEST))
+                    filters.append(self._topics.filter(TopicKind.TIME_REQUEST))
+                # At once: what the first subscription brings is acknowledged only while we serve, and a broker
+                # that waits for that (amqtt) does not answer a second one.
+                await connection.subscribe(*filters)
                 backoff.reset()
                 self._update(connected=True, fault=None)
                 log.info("central_connected", broker=f"{self._settings.host}:{self._settings.port}")
@@ -185,6 +190,7 @@ class Central:
 
     async def _serve(self, connection: MqttConnection) -> None:
         self._journals.owe_all()
+        self._rereads.look()
         waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]] = asyncio.Queue(WAITING)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._receive(connection, waiting))
@@ -268,8 +274,8 @@ class Central:
         if handled.behind is not None:
             self._listings.behind(handled.behind, now)
         if self._directory is not None:
-            for request in handled.requests:
-                self._directory.requested(request)
+            for request, version in handled.requests:
+                self._directory.requested(request, version)
 
     async def _answer(self, connection: MqttConnection) -> None:
         """Publish acknowledgements and replay requests at a steady pace."""
@@ -286,6 +292,8 @@ class Central:
                 identity = f"central/status/{gateway}/{int(at.timestamp() * 1000)}"
                 payload = wrap(wanted, id=identity, source=SOURCE, time=at)
                 await connection.publish(self._topics.status_request(gateway), payload)
+            for topic, payload in await self._work(self._rereads.due):
+                await connection.publish(topic, payload)
             if (rounds := rounds + 1) % TICK_ROUNDS == 0:
                 result = self._statistics.result
                 stored = result.stored + result.revised + result.gaps
@@ -351,20 +359,29 @@ class Central:
             log.info("quarantine_released", gateway=group.gateway, meter=group.meter, entries=group.entries)
 
     async def _give_up_lost(self, journal: str) -> None:
-        """Declare lost what the edge no longer holds: else what follows would never be acknowledged."""
+        """Declare lost what the edge no longer holds: else what follows would never be acknowledged.
+
+        What the meters keep of it is read again.
+        """
         lost = self._journals.lost(journal, monotonic())
         if lost is None:
             return
         first, last = lost
-        now = self._clock.now()
+        now, version = self._clock.now(), self._journals.version_of(journal)
 
         def declare() -> JournalState:
+            state = self._ledger.journals.state(journal)
+            if version > 1:  # an edge of version 1 knows no such order
+                meters = [one.meter for one in self._ledger.allocations.current(state.gateway)]
+                self._ledger.rereads.want(state.gateway, meters, journal, (first, last), now)
+            # After the orders: should this process die in between, they are given once more.
             reason = "the journal no longer holds them"
             self._ledger.journals.declare_lost(journal, first, last, reason, now)
             return self._ledger.journals.state(journal)
 
         log.error("entries_lost", journal=journal, first=first, last=last)
         self._journals.stored(await self._work(declare), monotonic())
+        self._rereads.look()
 
     def _update(self, **changed: object) -> None:
         before = self._statistics

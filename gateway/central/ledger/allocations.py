@@ -52,6 +52,27 @@ class Allocations:
         with self._database.reading("listing claims") as connection:
             return [(row[0], row[1], row[2]) for row in connection.execute(query)]
 
+    def gateways_of(self, meters: Sequence[str]) -> set[str]:
+        """Return the gateways that read any of these meters now."""
+        c = allocations.c
+        found: set[str] = set()
+        with self._database.reading("listing gateways") as connection:
+            for some in in_chunks(meters):
+                query = select(c.gateway).where(c.meter.in_(some), c.until.is_(None)).distinct()
+                found.update(connection.execute(query).scalars())
+        return found
+
+    def summaries(self) -> dict[str, tuple[int, int, datetime]]:
+        """Return of each gateway a sum over its allocations that differs when any of them does."""
+        c = allocations.c
+        query = (
+            select(c.gateway, func.count(), func.sum(c.epoch), func.max(c.known_at))
+            .where(c.until.is_(None))
+            .group_by(c.gateway)
+        )
+        with self._database.reading("summing allocations") as connection:
+            return {row[0]: (row[1], row[2], row[3]) for row in connection.execute(query)}
+
     def changed(self) -> int:
         """Return a number that rises with every change."""
         with self._database.reading("reading a cursor") as connection:

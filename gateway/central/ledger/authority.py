@@ -6,12 +6,15 @@ about the time before: what it had read and not delivered is lost to nobody.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.central.ledger.records import Allocation
+from gateway.central.ledger.rows import CaptureRow
 from gateway.contract.field import visited_gateway
+from gateway.contract.messages import rfc3339
+from mapping.instants import instant, micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ FOREIGN_JOURNAL = "foreign_journal"
 """The journal belongs to another gateway."""
 UNREADABLE = "unreadable"
 """This program cannot read the entry, or not store it; a newer one may."""
+WRONG_CHECKSUM = "wrong_checksum"
+"""The entry is not what its edge stamped: it was altered on the way, or in the edge's journal."""
 TOO_MANY_CLAIMS = "too_many_claims"
 """The gateway delivers more meters that nobody knows than one gateway may."""
 
@@ -59,24 +64,21 @@ def judge(history: Sequence[Allocation], gateway: str, at: datetime, epoch: int)
     return None
 
 
-def agreement(members: Mapping[str, object]) -> Refusal | None:
+def agreement(row: CaptureRow) -> Refusal | None:
     """Check that a capture's id names its own meter, profile and instant."""
-    identity = str(members["capture_id"])
-    prefix = f"{members['meter']}/{members['profile']}/"
-    instant, _, occurrence = identity.removeprefix(prefix).partition("/")
-    # The spelling first: parsing every instant would cost more than all else that is done to a capture here.
-    at = members["at"]
-    if identity.startswith(prefix) and _digits(occurrence) and _is_instant(instant, at):
+    identity, prefix = row.capture_id, f"{row.meter}/{row.profile}/"
+    at, _, occurrence = identity.removeprefix(prefix).partition("/")
+    if identity.startswith(prefix) and _digits(occurrence) and _is_instant(at, row.at):
         return None
-    return Refusal(DISAGREES, f"capture_id {identity!r} does not name {prefix}{at}")
+    return Refusal(DISAGREES, f"capture_id {identity!r} does not name {prefix}{rfc3339(instant(row.at))}")
 
 
 def _digits(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def _is_instant(text: str, at: object) -> bool:
+def _is_instant(text: str, at: int) -> bool:
     try:
-        return datetime.fromisoformat(text) == at
+        return micros(datetime.fromisoformat(text)) == at
     except (ValueError, TypeError):
         return False

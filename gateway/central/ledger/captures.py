@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, Table, Text, and_, column, func, or_, select, true, values
+from sqlalchemy import Column, Select, Table, Text, and_, column, func, or_, select, true, values
 
-from gateway.central.ledger.database import Database, columns, in_chunks, records
+from gateway.central.ledger.database import Database, in_chunks, records
 from gateway.central.ledger.records import StoredCapture
-from gateway.central.ledger.revisions import CaptureRow, rank
-from gateway.central.ledger.schema import captures, superseded
+from gateway.central.ledger.schema import captures, holder_lists, layouts, superseded
 
 
 class Captures:
@@ -22,21 +22,21 @@ class Captures:
 
     def get(self, capture_id: str) -> StoredCapture | None:
         """Return the revision of a capture that is in force, or None."""
-        query = select(*columns(captures, StoredCapture)).where(captures.c.capture_id == capture_id)
+        query = stored(captures).where(captures.c.capture_id == capture_id)
         with self._database.reading("reading a capture") as connection:
             return next(iter(records(connection, StoredCapture, query)), None)
 
     def revisions(self, capture_id: str) -> list[StoredCapture]:
         """Return every revision kept of a capture, lowest first; the last is the one in force."""
         with self._database.reading("reading revisions") as connection:
-            rows = [
-                dict(row)
+            found = [
+                row
                 for table in (superseded, captures)
-                for row in connection.execute(
-                    select(*columns(table, StoredCapture)).where(table.c.capture_id == capture_id)
-                ).mappings()
+                for row in records(
+                    connection, StoredCapture, stored(table).where(table.c.capture_id == capture_id)
+                )
             ]
-        return [StoredCapture(**row) for row in sorted(rows, key=rank)]
+        return sorted(found, key=_rank)
 
     def latest(
         self, meters: Sequence[str], profiles: Sequence[str], *, until: datetime | None = None
@@ -75,17 +75,17 @@ class Captures:
                 if limit is not None:
                     c = captures.c
                     current = current.order_by(c.at.desc(), c.profile.desc(), c.id.desc()).limit(limit)
-                rows = [dict(row) for row in connection.execute(current).mappings()]
+                found = records(connection, StoredCapture, current)
             else:
                 # Either table may hold what was in force then: a revision that came later moved it aside.
                 older = _matching(superseded, meter, profile, start, end)
-                rows = [
-                    dict(row)
+                found = _highest_of_each(
+                    row
                     for query, table in ((current, captures), (older, superseded))
-                    for row in connection.execute(query.where(table.c.ingested_at <= known_at)).mappings()
-                ]
-                rows = _highest_of_each(rows)
-        found = [StoredCapture(**row) for row in rows]
+                    for row in records(
+                        connection, StoredCapture, query.where(table.c.ingested_at <= known_at)
+                    )
+                )
         found.sort(key=lambda r: (r.meter, r.at, r.profile, r.capture_id))
         if limit is not None and len(found) > limit:
             found = sorted(found, key=lambda r: r.at)[-limit:]
@@ -122,7 +122,7 @@ def _newest_of_each(
         .scalar_subquery()
     )
     ids = select(newest).select_from(wanted_meters.join(wanted_profiles, true()))
-    return select(*columns(captures, StoredCapture)).where(captures.c.id.in_(ids))
+    return stored(captures).where(captures.c.id.in_(ids))
 
 
 def _listed(name: str, texts: Iterable[str]) -> Any:
@@ -132,7 +132,7 @@ def _listed(name: str, texts: Iterable[str]) -> Any:
 def _matching(
     table: Table, meter: str | None, profile: str | None, start: datetime | None, end: datetime | None
 ) -> Select[Any]:
-    query = select(*columns(table, StoredCapture))
+    query = stored(table)
     c = table.c
     if meter is not None:
         query = query.where(c.meter == meter)
@@ -145,10 +145,24 @@ def _matching(
     return query
 
 
-def _highest_of_each(rows: Iterable[CaptureRow]) -> list[CaptureRow]:
-    best: dict[str, CaptureRow] = {}
+def stored(table: Table) -> Select[Any]:
+    """Return the query of all that a StoredCapture is made of."""
+    beside = {"layout_text": layouts.c.text, "holders_text": holder_lists.c.text}
+    own: list[Column[Any]] = [table.c[f.name] for f in fields(StoredCapture) if f.name not in beside]
+    joined = table.outerjoin(layouts, layouts.c.key == table.c.layout).outerjoin(
+        holder_lists, holder_lists.c.key == table.c.holders
+    )
+    return select(*own, *(text.label(name) for name, text in beside.items())).select_from(joined)
+
+
+def _rank(one: StoredCapture) -> tuple[int, int]:
+    return one.epoch, one.value_rev
+
+
+def _highest_of_each(rows: Iterable[StoredCapture]) -> list[StoredCapture]:
+    best: dict[str, StoredCapture] = {}
     for row in rows:
-        held = best.get(row["capture_id"])
-        if held is None or rank(row) > rank(held):
-            best[row["capture_id"]] = row
+        held = best.get(row.capture_id)
+        if held is None or _rank(row) > _rank(held):
+            best[row.capture_id] = row
     return list(best.values())

@@ -1,13 +1,29 @@
-"""What central remembers of each edge: the meters it polls and the part of the directory it was last sent."""
+"""What central remembers of each edge: the part of the directory that it was last sent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import zlib
+from dataclasses import dataclass, field
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import select, update
 
 from gateway.central.ledger.database import Database, put
-from gateway.central.ledger.schema import edge_meters, edge_parts
+from gateway.central.ledger.schema import edge_parts
+from gateway.contract.topics import TopicVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentPart:
+    """The part of an edge: its number, whether the broker has taken it whole, and what it said.
+
+    `contract` is the version of the contract that the edge speaks, `key` names the key that signed the part.
+    """
+
+    number: int
+    contract: TopicVersion
+    key: str
+    sent: bool
+    body: str = field(repr=False)
 
 
 class EdgeRegister:
@@ -16,45 +32,39 @@ class EdgeRegister:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def set_meters(self, gateway: str, meters: Iterable[str]) -> bool:
-        """Remember which meters an edge polls; False when that is known already."""
-        wanted = set(meters)
-        c = edge_meters.c
-        with self._database.writing("remembering an edge's meters") as connection:
-            held = set(connection.execute(select(c.meter).where(c.gateway == gateway)).scalars())
-            for meter in held - wanted:
-                connection.execute(delete(edge_meters).where(c.gateway == gateway, c.meter == meter))
-            if new := wanted - held:
-                connection.execute(
-                    insert(edge_meters), [{"gateway": gateway, "meter": m} for m in sorted(new)]
-                )
-            return held != wanted
-
-    def meters(self, gateway: str) -> frozenset[str]:
-        """Return the meters an edge polls."""
-        with self._database.reading("reading an edge's meters") as connection:
-            return frozenset(
-                connection.execute(
-                    select(edge_meters.c.meter).where(edge_meters.c.gateway == gateway)
-                ).scalars()
-            )
-
     def gateways(self) -> list[str]:
-        """Return every edge that ever named its meters."""
+        """Return every edge that was ever sent a part."""
         with self._database.reading("listing edges") as connection:
             return list(
-                connection.execute(
-                    select(edge_meters.c.gateway).distinct().order_by(edge_meters.c.gateway)
-                ).scalars()
+                connection.execute(select(edge_parts.c.gateway).order_by(edge_parts.c.gateway)).scalars()
             )
 
-    def part(self, gateway: str) -> tuple[int, str] | None:
-        """Return version and digest of the part that was last published to an edge, None before the first."""
+    def part(self, gateway: str) -> SentPart | None:
+        """Return the part that was last sent to an edge, None before the first."""
         with self._database.reading("reading an edge's part") as connection:
             row = connection.execute(select(edge_parts).where(edge_parts.c.gateway == gateway)).one_or_none()
-            return None if row is None else (row.version, row.digest)
+        if row is None:
+            return None
+        body = zlib.decompress(row.body).decode()
+        contract: TopicVersion = 1 if row.contract == 1 else 2
+        return SentPart(number=row.number, contract=contract, key=row.key, sent=row.sent, body=body)
 
-    def set_part(self, gateway: str, version: int, digest: str) -> None:
-        """Remember what was published to an edge."""
+    def set_part(self, gateway: str, part: SentPart) -> None:
+        """Remember what an edge is sent."""
+        values = {
+            "number": part.number,
+            "contract": part.contract,
+            "key": part.key,
+            "sent": part.sent,
+            "body": zlib.compress(part.body.encode()),
+        }
         with self._database.writing("remembering an edge's part") as connection:
-            put(connection, edge_parts, {"gateway": gateway}, {"version": version, "digest": digest})
+            put(connection, edge_parts, {"gateway": gateway}, values)
+
+    def set_sent(self, gateway: str, number: int) -> None:
+        """Remember that the broker has taken the part of this number whole."""
+        c = edge_parts.c
+        with self._database.writing("remembering an edge's part") as connection:
+            connection.execute(
+                update(edge_parts).where(c.gateway == gateway, c.number == number).values(sent=True)
+            )

@@ -9,9 +9,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, insert, select, update
 
 from gateway.central.ledger.database import Database, columns, in_chunks, records
-from gateway.central.ledger.records import GapCause, StoredGap
+from gateway.central.ledger.records import GapCause, ReceivedBatch, StoredGap
 from gateway.central.ledger.schema import gaps
-from gateway.contract.messages import Batch, Gap
+from gateway.contract.messages import Gap
 
 _STATES: Final = {"open": 0, "unfillable": 1, "filled": 2}
 _FROM_GAP: Final = tuple(c.name for c in gaps.c if c.name in Gap.model_fields)
@@ -63,7 +63,7 @@ class Gaps:
 
 
 def store_gaps(
-    connection: Connection, found: Sequence[tuple[Gap, Batch]], received: datetime
+    connection: Connection, found: Sequence[tuple[Gap, ReceivedBatch]], received: datetime
 ) -> tuple[int, list[Gap]]:
     """Store gaps; return how many were new or moved on, and those under the id of another meter's gap.
 
@@ -71,9 +71,9 @@ def store_gaps(
     fact, and an `open` that was sent again after it is only late.
     """
     rows: dict[str, dict[str, Any]] = {}
-    for gap, batch in found:
+    for gap, received_in in found:
         row = {name: getattr(gap, name) for name in _FROM_GAP}
-        row |= {"gateway": batch.gateway, "journal": batch.journal, "ingested_at": received}
+        row |= {"gateway": received_in.gateway, "journal": received_in.journal, "ingested_at": received}
         if gap.gap_id not in rows or _rank(row) > _rank(rows[gap.gap_id]):
             rows[gap.gap_id] = row
     held: dict[str, dict[str, Any]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
@@ -23,17 +23,14 @@ from gateway.central.ledger.heard import note_heard
 from gateway.central.ledger.journals import JournalBook
 from gateway.central.ledger.quarantine import MAX_DETAIL, OVERHEAD, forget, is_kept, keep
 from gateway.central.ledger.records import Allocation, IngestResult, QuarantinedEntry, ReceivedBatch
-from gateway.central.ledger.revisions import (
-    CaptureRow,
-    capture_rows,
-    entries_of,
-    sequence,
-    store_captures,
-)
+from gateway.central.ledger.revisions import store_captures
+from gateway.central.ledger.rows import CaptureRow
+from gateway.central.ledger.texts import Texts
 from gateway.central.ledger.unattributed import JUDGED_BY
 from gateway.contract.entries import entries_alone
 from gateway.contract.field import visited_gateway
-from gateway.contract.messages import MAX_SEQ, Batch, Gap
+from gateway.contract.messages import MAX_SEQ, Gap
+from mapping.instants import instant
 
 
 def ingest(connection: Connection, batches: Sequence[ReceivedBatch]) -> IngestResult:
@@ -42,8 +39,8 @@ def ingest(connection: Connection, batches: Sequence[ReceivedBatch]) -> IngestRe
     court = _Court.load(connection, batches)
     total = IngestResult()
     # A journal's book and its entries change in one transaction: what is acknowledged is stored.
-    for gateway, journal in dict.fromkeys((one.batch.gateway, one.batch.journal) for one in batches):
-        own = [one for one in batches if (one.batch.gateway, one.batch.journal) == (gateway, journal)]
+    for gateway, journal in dict.fromkeys((one.gateway, one.journal) for one in batches):
+        own = [one for one in batches if (one.gateway, one.journal) == (gateway, journal)]
         book = JournalBook.load(connection, journal)
         if book.gateway not in ("", gateway):
             total += _keep_foreign(connection, own, book.gateway)
@@ -56,41 +53,38 @@ def _ingest_journal(
     connection: Connection, court: _Court, own: Sequence[ReceivedBatch], book: JournalBook, known: int
 ) -> IngestResult:
     refused = _Refused(own)
-    rows = [row for one in own for row in court.believed_rows(capture_rows(one), refused)]
-    gaps = [(gap, one.batch) for one in own for gap in court.believed_gaps(one.batch, refused)]
+    rows = [row for one in own for row in court.believed_rows(one, refused)]
+    gaps = [(gap, one) for one in own for gap in court.believed_gaps(one, refused)]
     court.enter_claims()
-    result, conflicts = store_captures(connection, rows, known)
+    texts = Texts(connection, own)
+    texts.keep(rows)
+    result, conflicts = store_captures(connection, rows, known, texts.layout)
     note_heard(connection, rows, own[-1].at)
     for row in conflicts:
-        refused.add(
-            row["seq"],
-            row["meter"],
-            Refusal(
-                CONFLICT, f"revision {row['value_rev']} of {row['capture_id']} is stored with other values"
-            ),
-        )
+        detail = f"revision {row.value_rev} of {row.capture_id} is stored with other values"
+        refused.add(row.seq, row.meter, Refusal(CONFLICT, detail))
     if gaps:
         moved, strange = store_gaps(connection, gaps, own[-1].at)
         result += IngestResult(gaps=moved)
         for gap in strange:
             refused.add(gap.seq, gap.meter, Refusal(DISAGREES, f"gap {gap.gap_id!r} is another meter's"))
     kept = refused.keep(connection)
-    seqs = {seq for one in own for seq in sequence(one.batch)}
+    seqs = {seq for one in own for seq in one.seqs}
     stored = seqs - refused.seqs
-    forget(connection, own[-1].batch.gateway, book.journal, stored)
+    forget(connection, own[-1].gateway, book.journal, stored)
     counted = stored | kept
     result += IngestResult(quarantined=len(kept), turned_away=len(seqs) - len(counted))
-    book.record(connection, own[-1].batch.gateway, sorted(counted), result, own[-1].at)
+    book.record(connection, own[-1].gateway, sorted(counted), result, own[-1].at)
     return result
 
 
 def _keep_foreign(connection: Connection, own: Sequence[ReceivedBatch], owner: str) -> IngestResult:
     """Keep batches of a journal that is another gateway's; the owner's count is not touched."""
     refused = _Refused(own)
-    detail = f"journal {own[0].batch.journal} belongs to {owner}"
+    detail = f"journal {own[0].journal} belongs to {owner}"
     for one in own:
-        for entry in entries_of(one.batch):
-            refused.add(entry.seq, entry.meter, Refusal(FOREIGN_JOURNAL, detail))
+        for seq, meter in one.entries:
+            refused.add(seq, meter, Refusal(FOREIGN_JOURNAL, detail))
     kept = refused.keep(connection)
     return IngestResult(quarantined=len(kept), turned_away=len(refused.seqs) - len(kept))
 
@@ -121,34 +115,42 @@ class _Court:
     histories: dict[str, list[Allocation]]
     claims: list[Allocation] = field(default_factory=list)
     claimed: dict[str, int] = field(default_factory=dict)
+    settled: dict[tuple[str, str, int], Refusal | None] = field(default_factory=dict)
 
     @classmethod
     def load(cls, connection: Connection, batches: Sequence[ReceivedBatch]) -> _Court:
-        meters = {e.meter for one in batches for e in entries_of(one.batch)}
+        meters = {meter for one in batches for _, meter in one.entries}
         return cls(connection, histories(connection, sorted(meters)))
 
-    def believed_rows(self, rows: Iterable[CaptureRow], refused: _Refused) -> list[CaptureRow]:
+    def believed_rows(self, received: ReceivedBatch, refused: _Refused) -> list[CaptureRow]:
         believed = []
-        for row in rows:
-            refusal = agreement(row) or self._judge_row(row)
+        for row in received.rows:
+            refusal = agreement(row) if row.seq in received.named else None
+            refusal = refusal or self._judge_row(row)
             if refusal is None:
                 believed.append(row)
             else:
-                refused.add(row["seq"], row["meter"], refusal)
+                refused.add(row.seq, row.meter, refusal)
         return believed
 
     def _judge_row(self, row: CaptureRow) -> Refusal | None:
-        history = self.histories.get(row["meter"])
+        key = row.meter, row.gateway, row.epoch
+        if key in self.settled:
+            return self.settled[key]
+        history = self.histories.get(row.meter)
         if history is None:
             return self._claim(row)
-        return judge(history, row["gateway"], row["at"], row["epoch"])
+        refusal = judge(history, row.gateway, instant(row.at), row.epoch)
+        if history[-1].gateway == visited_gateway(row.gateway):
+            self.settled[key] = refusal  # whatever the instant: the meter is this gateway's now
+        return refusal
 
-    def believed_gaps(self, batch: Batch, refused: _Refused) -> list[Gap]:
+    def believed_gaps(self, received: ReceivedBatch, refused: _Refused) -> list[Gap]:
         believed = []
-        for gap in batch.gaps:
+        for gap in received.gaps:
             # A meter that was never read has gaps, too; they claim nothing.
             history = self.histories.get(gap.meter)
-            refusal = judge(history, batch.gateway, gap.until, 0) if history else None
+            refusal = judge(history, received.gateway, gap.until, 0) if history else None
             if refusal is None:
                 believed.append(gap)
             else:
@@ -157,7 +159,7 @@ class _Court:
 
     def _claim(self, row: CaptureRow) -> Refusal | None:
         """Allocate a meter that nobody has to the gateway that delivers it: nothing waits for paper."""
-        gateway, meter, at = visited_gateway(row["gateway"]), row["meter"], row["ingested_at"]
+        gateway, meter, at = visited_gateway(row.gateway), row.meter, instant(row.ingested_at)
         held = self.claimed.get(gateway)
         if held is None:
             held = claimed_by(self.connection, gateway)
@@ -207,7 +209,7 @@ class _Refused:
         """Put them in quarantine and return the numbers of those that found room there."""
         entries: dict[int, QuarantinedEntry] = {}
         for one in self.batches if self.why else ():
-            wanted = self.seqs.intersection(sequence(one.batch))
+            wanted = self.seqs.intersection(one.seqs)
             for seq, payload in entries_alone(one.payload, wanted).items():
                 meter, refusal = self.why[seq]
                 entries[seq] = quarantined(one, seq, payload, meter, refusal)
@@ -219,8 +221,8 @@ def quarantined(
 ) -> QuarantinedEntry:
     """Return what quarantine keeps of one entry of a batch; `payload` is a message with this entry alone."""
     return QuarantinedEntry(
-        gateway=received.batch.gateway,
-        journal=received.batch.journal,
+        gateway=received.gateway,
+        journal=received.journal,
         seq=seq,
         meter=meter,
         reason=refusal.reason,

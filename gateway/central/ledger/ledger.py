@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from gateway.central.ledger.ingest import ingest, set_apart
 from gateway.central.ledger.journals import Journals
 from gateway.central.ledger.quarantine import Quarantine
 from gateway.central.ledger.records import IngestResult, LedgerCounts, QuarantinedEntry, ReceivedBatch
+from gateway.central.ledger.rereads import Rereads
 from gateway.central.ledger.revisions import check_batch
 from gateway.central.ledger.schema import (
     dead_letters,
@@ -39,11 +41,13 @@ from gateway.central.ledger.schema import (
 from gateway.central.ledger.statuses import Statuses
 from gateway.central.ledger.times import Times
 from gateway.central.ledger.unattributed import COUNTED_REASONS, UnattributedCaptures
-from gateway.central.storage.versions import StoreVersions, WrongStoreVersion
+from gateway.central.storage.versions import EmptyStore, StoreVersions, WrongStoreVersion
 from gateway.errors import ContractError
 
 MOST_COUNTED = 1_000_000
 """Where so many wait, one more changes nothing for whoever reads the number."""
+LOOKS, LOOK_AGAIN = 100, 0.05
+"""How often, and after how many seconds, a reader looks again at a ledger that is being made."""
 VERSIONS = StoreVersions("ledger", "gateway.central.ledger.versions", unversioned)
 
 
@@ -62,6 +66,8 @@ class Ledger:
         """
         if read_only and not path.is_file():
             raise LedgerError(f"there is no ledger at {path}")
+        if not read_only and not path.exists():
+            _make(path)
         self.database = Database(path, read_only=read_only)
         _at_newest_version(self.database, path)
         self.captures = Captures(self.database)
@@ -77,6 +83,7 @@ class Ledger:
         self.cursors = Cursors(self.database)
         self.identity = Identity(self.database, path)
         self.directory_seen = DirectorySeen(self.database)
+        self.rereads = Rereads(self.database)
         self.allocations = Allocations(self.database)
         self.quarantine = Quarantine(self.database)
         self.times = Times(self.database)
@@ -91,7 +98,7 @@ class Ledger:
         Raises ContractError when they can never be stored; then nothing of them was.
         """
         for received in batches:
-            check_batch(received.batch)
+            check_batch(received)
         try:
             with self.database.writing("storing readings") as connection:
                 return ingest(connection, batches)
@@ -142,12 +149,22 @@ class Ledger:
             )
 
 
+def _make(path: Path) -> None:
+    """Make the file whole before it has its name: whoever reads it finds either none or its tables."""
+    fresh = path.with_name(f"{path.name}.new")
+    for left in (fresh, *(fresh.with_name(fresh.name + side) for side in ("-wal", "-shm"))):
+        left.unlink(missing_ok=True)
+    database = Database(fresh, read_only=False)
+    _at_newest_version(database, path)
+    database.close()
+    fresh.replace(path)
+
+
 def _at_newest_version(database: Database, path: Path) -> None:
     doing = f"opening {path}"
     try:
         if database.read_only:
-            with database.reading(doing) as connection:
-                VERSIONS.check(connection, str(path))
+            _check_version(database, path)
         else:
             with database.writing(doing) as connection:
                 VERSIONS.bring_up_to_date(connection, str(path))
@@ -157,3 +174,18 @@ def _at_newest_version(database: Database, path: Path) -> None:
     except LedgerError:
         database.close()
         raise
+
+
+def _check_version(database: Database, path: Path) -> None:
+    """Check a ledger that was opened for reading; one that central is just making is waited for."""
+    for _ in range(LOOKS):
+        with database.reading(f"opening {path}") as connection:
+            try:
+                VERSIONS.check(connection, str(path))
+            except EmptyStore:
+                pass
+            else:
+                return
+        time.sleep(LOOK_AGAIN)
+    with database.reading(f"opening {path}") as connection:
+        VERSIONS.check(connection, str(path))

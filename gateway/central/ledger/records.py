@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final
 
-from gateway.contract.messages import Batch, Capture
+from gateway.central.ledger.rows import CaptureRow
+from gateway.contract.batches import attributions_of, holders_from, layout_from, meter_time_of, values_of
+from gateway.contract.blocks import block_prefix, key_of, row_checksum
+from gateway.contract.messages import Capture, CaptureClock, Gap, rfc3339
+from gateway.contract.messages.generation import NO_GENERATION, Generation
 
 LASTING_REASONS: Final = frozenset({"untrusted_time", "identity_mismatch"})
 """Why a capture stands under no account, whatever the directory says: its time or its meter is not believed."""
@@ -15,39 +21,54 @@ LASTING_REASONS: Final = frozenset({"untrusted_time", "identity_mismatch"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedBatch:
-    """A batch as it came at an instant: its message, and the body of each of its captures (`ledger.bodies`).
+    """A batch of either version as it came at an instant: the rows of its captures, and its gaps.
 
-    `topic` and `payload` are what the broker gave: an entry that is not believed is kept as it came.
+    `named` are the numbers of captures that say their capture_id themselves; of the others it follows from meter,
+    profile and instant. `layouts` and `holders` are what its rows name, by key. `topic` and `payload` are what the
+    broker gave: an entry that is not believed is kept as it came.
     """
 
-    batch: Batch
-    bodies: tuple[str, ...]
+    journal: str
+    gateway: str
+    generation: Generation
+    rows: tuple[CaptureRow, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    named: frozenset[int] = frozenset()
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    holders: Mapping[str, str] = field(default_factory=dict)
     at: datetime
     topic: str
     payload: bytes = field(repr=False)
 
+    @property
+    def seqs(self) -> list[int]:
+        """The sequence numbers of its entries."""
+        return [*(row.seq for row in self.rows), *(gap.seq for gap in self.gaps if gap.seq is not None)]
+
+    @property
+    def entries(self) -> list[tuple[int, str]]:
+        """Sequence number and meter of each entry."""
+        gaps = [(gap.seq, gap.meter) for gap in self.gaps if gap.seq is not None]
+        return [*((row.seq, row.meter) for row in self.rows), *gaps]
+
     def halves(self) -> tuple[ReceivedBatch, ReceivedBatch]:
         """Return its entries in two batches, captures before gaps."""
-        batch, cut = self.batch, len(self.batch.captures)
-        middle = (cut + len(batch.gaps)) // 2
-        in_captures, in_gaps = min(middle, cut), max(0, middle - cut)
-
-        def part(captures: slice, gaps: slice) -> ReceivedBatch:
-            entries = {"captures": batch.captures[captures], "gaps": batch.gaps[gaps]}
-            return replace(self, batch=batch.model_copy(update=entries), bodies=self.bodies[captures])
-
+        cut = len(self.rows)
+        middle = (cut + len(self.gaps)) // 2
+        rows, gaps = min(middle, cut), max(0, middle - cut)
         return (
-            part(slice(in_captures), slice(in_gaps)),
-            part(slice(in_captures, None), slice(in_gaps, None)),
+            replace(self, rows=self.rows[:rows], gaps=self.gaps[:gaps]),
+            replace(self, rows=self.rows[rows:], gaps=self.gaps[gaps:]),
         )
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, so that `message` can be kept
 class StoredCapture:
-    """One capture as the ledger holds it; its fields are the columns of the table.
+    """One capture as the ledger holds it: the columns of the table, and the texts that `layout` and `holders` name.
 
-    `body` is the contract's Capture as JSON text without `seq` and `raw`; attribution and reason in it
-    are those stamped by the edge at `directory_version`. Whose it is *now* comes from the directory.
+    `body` is the contract's Capture of version 1 as JSON text without `seq` and `raw`, or the capture's row of
+    version 2 (where there is a layout); attribution and reason are those stamped by the edge at
+    `directory_version`. Whose it is *now* comes from the directory.
     """
 
     capture_id: str
@@ -67,12 +88,54 @@ class StoredCapture:
     body: str = field(repr=False)
     raw: str | None = field(default=None, repr=False)
     epoch: int = 0
+    directory_generation: str = str(NO_GENERATION)
+    layout: str | None = None
+    holders: str | None = None
+    clock: str | None = None
+    checksum: str | None = None
+    layout_text: str | None = field(default=None, repr=False)
+    holders_text: str | None = field(default=None, repr=False)
 
     @cached_property
     def message(self) -> Capture:
         """The contract's message: values exact as delivered, attributions as stamped, times as settled. Parsed once."""
-        beside = {name: getattr(self, name) for name in ("seq", "raw", "at", "start", "reason")}
-        return Capture.model_validate_json(self.body).model_copy(update=beside)
+        if self.layout_text is None:
+            beside = {name: getattr(self, name) for name in ("seq", "raw", "at", "start", "reason")}
+            return Capture.model_validate_json(self.body).model_copy(update=beside)
+        members = json.loads(self.body)
+        return Capture(
+            capture_id=self.capture_id,
+            value_rev=self.value_rev,
+            seq=self.seq,
+            meter=self.meter,
+            profile=self.profile,
+            at=self.at,
+            start=self.start,
+            meter_time=meter_time_of(members),
+            received_at=self.received_at,
+            quality=self.quality,
+            values=values_of(members, layout_from(self.layout_text)),
+            attributions=attributions_of(holders_from(self.holders_text)),
+            reason=self.reason,
+            directory_version=self.directory_version,
+            directory_generation=Generation.parse(self.directory_generation),
+            epoch=self.epoch,
+            clock=None if self.clock is None else CaptureClock.model_validate_json(self.clock),
+            raw=self.raw,
+            checksum=self.checksum,
+        )
+
+    def is_sound(self) -> bool:
+        """Say whether the capture is still what its edge stamped; of version 1 nobody can tell."""
+        if self.checksum is None or self.layout is None:
+            return True
+        row = json.loads(self.body) | ({} if self.raw is None else {"raw": self.raw})
+        interval = None
+        if self.start is not None and "start" not in row:
+            interval = int((self.at - self.start).total_seconds())
+        prefix = block_prefix(self.layout, self.meter, rfc3339(self.received_at), interval)
+        layout = key_of((self.layout_text or "").encode())
+        return row_checksum(prefix, row) == self.checksum and layout == self.layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,80 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection
 
-from gateway.central.ledger.database import columns, in_chunks
-from gateway.central.ledger.records import IngestResult, ReceivedBatch, StoredCapture
+from gateway.central.ledger.records import IngestResult, ReceivedBatch
+from gateway.central.ledger.rows import CaptureRow, Layouts, held_rows, rewrite, same_values, write
 from gateway.central.ledger.schema import captures, superseded
 from gateway.central.ledger.times import hold
 from gateway.central.ledger.unattributed import note
-from gateway.contract.messages import MAX_SEQ, Batch, Capture, CaptureValue, Gap, Message
+from gateway.contract.messages import MAX_SEQ
 from gateway.errors import ContractError
 
-_FROM_CAPTURE: Final = tuple(c.name for c in captures.c if c.name in Capture.model_fields)
 
-CaptureRow = dict[str, Any]
-"""A row of `captures` or `superseded` without its id."""
-
-
-class _Values(Message):
-    values: tuple[CaptureValue, ...]
-
-
-def check_batch(batch: Batch) -> None:
+def check_batch(received: ReceivedBatch) -> None:
     """Refuse numbers that no honest journal gives; ContractError names the first."""
-    if not batch.journal or not batch.gateway:
+    if not received.journal or not received.gateway:
         raise ContractError("a batch needs its journal and its gateway")
-    for entry in entries_of(batch):
-        if entry.seq is None or not 1 <= entry.seq <= MAX_SEQ:
-            raise ContractError(f"{entry.seq} in a batch of journal {batch.journal} is no sequence number")
-    for capture in batch.captures:
-        if capture.start is not None and capture.start >= capture.at:
-            raise ContractError(f"{capture.capture_id} ends before it starts")
-
-
-def entries_of(batch: Batch) -> list[Capture | Gap]:
-    """Return a batch's entries, captures before gaps."""
-    return [*batch.captures, *batch.gaps]
-
-
-def sequence(batch: Batch) -> list[int]:
-    """Return the sequence numbers of a batch's entries that have one (`check_batch` refuses the others)."""
-    return [entry.seq for entry in entries_of(batch) if entry.seq is not None]
-
-
-def capture_rows(received: ReceivedBatch) -> list[CaptureRow]:
-    """Return the table rows of a batch's captures."""
-    batch = received.batch
-    beside = {"gateway": batch.gateway, "journal": batch.journal, "ingested_at": received.at}
-    return [
-        {name: getattr(capture, name) for name in _FROM_CAPTURE} | beside | {"body": body}
-        for capture, body in zip(batch.captures, received.bodies, strict=True)
-    ]
-
-
-def rank(row: Mapping[str, Any]) -> tuple[int, int]:
-    """Order revisions of one capture: by the allocation of its meter, then by its gateway's own count."""
-    return row["epoch"], row["value_rev"]
-
-
-def _values(row: Mapping[str, Any]) -> str:
-    """Return the values as the contract reads them, in one spelling.
-
-    Not their text: a first ledger wrote every member (`"instant":null`), and a newer edge may add some.
-    """
-    read = _Values.model_validate_json(row["body"])
-    return json.dumps(read.model_dump(mode="json")["values"], sort_keys=True)
-
-
-def same_values(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Tell a repeat from a revision: the same values, whatever was stamped beside them."""
-    return bool(one["body"] == other["body"]) or _values(one) == _values(other)
+    for seq in received.seqs:
+        if seq is None or not 1 <= seq <= MAX_SEQ:
+            raise ContractError(f"{seq} in a batch of journal {received.journal} is no sequence number")
+    for row in received.rows:
+        if row.start is not None and row.start >= row.at:
+            raise ContractError(f"{row.capture_id} ends before it starts")
 
 
 @dataclass(slots=True)
@@ -83,6 +33,7 @@ class _Work:
     """What one transaction has found and decided so far; rows by capture_id."""
 
     current: dict[str, CaptureRow]
+    layouts: Layouts
     new: dict[str, CaptureRow] = field(default_factory=dict)
     changed: dict[str, CaptureRow] = field(default_factory=dict)
     older: dict[str, list[CaptureRow]] = field(default_factory=dict)
@@ -94,7 +45,7 @@ class _Work:
 
 
 def store_captures(
-    connection: Connection, rows: Sequence[CaptureRow], judged_by: int
+    connection: Connection, rows: Sequence[CaptureRow], judged_by: int, layouts: Layouts
 ) -> tuple[IngestResult, list[CaptureRow]]:
     """Store rows in the order given; return what became of them, and those that contradict what is stored.
 
@@ -102,48 +53,42 @@ def store_captures(
     the same for every order. `judged_by` is the directory version by which everything on the list of unattributed
     captures was judged.
     """
-    current: dict[str, CaptureRow] = {}
-    for ids in in_chunks(list({row["capture_id"] for row in rows})):
-        held = select(*columns(captures, StoredCapture)).where(captures.c.capture_id.in_(ids))
-        current |= {row["capture_id"]: dict(row) for row in connection.execute(held).mappings()}
-    work = _Work(current)
+    ids = list(dict.fromkeys(row.capture_id for row in rows))
+    work = _Work({row.capture_id: row for row in held_rows(connection, captures, ids)}, layouts)
     for row in rows:
         _place(connection, work, row)
-    # One statement for all rows of a kind: a row at a time would cost ten times as much.
-    if work.new:
-        connection.execute(insert(captures), list(work.new.values()))
-    if work.added_older:
-        connection.execute(insert(superseded), work.added_older)
+    write(connection, captures, CaptureRow._fields, list(work.new.values()))
+    write(connection, superseded, CaptureRow._fields, work.added_older)
     if work.changed:
-        _rewrite(connection, work.changed.values())
+        rewrite(connection, captures, work.changed.values())
     note(connection, work.new.values(), work.changed, judged_by)
     hold(connection, work.new.values(), work.changed)
     return IngestResult(stored=work.stored, repeated=work.repeated, revised=work.revised), work.conflicts
 
 
 def _place(connection: Connection, work: _Work, row: CaptureRow) -> None:
-    capture_id = row["capture_id"]
+    capture_id = row.capture_id
     held = work.current.get(capture_id)
     if held is None:
         work.current[capture_id] = work.new[capture_id] = row
         work.stored += 1
         return
-    if rank(row) == rank(held):
+    if row.rank == held.rank:
         _repeat_or_conflict(work, row, held)
         return
-    if rank(row) < rank(held):
+    if row.rank < held.rank:
         # An edge that restarts its delivery sends the first revision again after the second; one that lost its
         # journal reads the meter again and counts from 1.
-        if same_values(row, held):
+        if same_values(row, held, work.layouts):
             work.repeated += 1
             return
-        known = next((o for o in _older(connection, work, capture_id) if rank(o) == rank(row)), None)
+        known = next((o for o in _older(connection, work, capture_id) if o.rank == row.rank), None)
         if known is not None:
             _repeat_or_conflict(work, row, known)
             return
     work.revised += 1
     loser = row
-    if rank(row) > rank(held):
+    if row.rank > held.rank:
         loser = held
         work.current[capture_id] = row
         # What this transaction itself stored is not in the table yet: it is replaced before it is inserted.
@@ -153,7 +98,7 @@ def _place(connection: Connection, work: _Work, row: CaptureRow) -> None:
 
 
 def _repeat_or_conflict(work: _Work, row: CaptureRow, held: CaptureRow) -> None:
-    if same_values(row, held):
+    if same_values(row, held, work.layouts):
         work.repeated += 1
     else:
         work.conflicts.append(row)
@@ -161,13 +106,5 @@ def _repeat_or_conflict(work: _Work, row: CaptureRow, held: CaptureRow) -> None:
 
 def _older(connection: Connection, work: _Work, capture_id: str) -> list[CaptureRow]:
     if capture_id not in work.older:
-        query = select(*columns(superseded, StoredCapture)).where(superseded.c.capture_id == capture_id)
-        work.older[capture_id] = [dict(row) for row in connection.execute(query).mappings()]
+        work.older[capture_id] = held_rows(connection, superseded, [capture_id])
     return work.older[capture_id]
-
-
-def _rewrite(connection: Connection, rows: Iterable[CaptureRow]) -> None:
-    names = [c.name for c in columns(captures, StoredCapture) if c.name != "capture_id"]
-    statement = update(captures).where(captures.c.capture_id == bindparam("b_capture_id"))
-    statement = statement.values({name: bindparam(f"b_{name}") for name in names})
-    connection.execute(statement, [{f"b_{name}": value for name, value in row.items()} for row in rows])

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Dialect,
     Index,
@@ -74,8 +75,27 @@ def _capture_table(name: str) -> Table:
         Column("body", Text, nullable=False),
         Column("raw", Text),
         Column("epoch", BigInteger, nullable=False, server_default="0"),
+        Column("directory_generation", Text, nullable=False, server_default="0.00000000"),
+        Column("layout", Text),
+        Column("holders", Text),
+        Column("clock", Text),
+        Column("checksum", Text),
     )
 
+
+layouts = Table(
+    "layouts",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("text", Text, nullable=False),
+)
+
+holder_lists = Table(
+    "holder_lists",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("text", Text, nullable=False),
+)
 
 captures = _capture_table("captures")
 Index("captures_capture_id", captures.c.capture_id, unique=True)
@@ -237,19 +257,15 @@ dead_letters = Table(
 )
 Index("dead_letters_last_seen", dead_letters.c.last_seen)
 
-edge_meters = Table(
-    "edge_meters",
-    metadata,
-    Column("gateway", Text, primary_key=True),
-    Column("meter", Text, primary_key=True),
-)
-
 edge_parts = Table(
     "edge_parts",
     metadata,
     Column("gateway", Text, primary_key=True),
-    Column("version", BigInteger, nullable=False),
-    Column("digest", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("contract", BigInteger, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("sent", Boolean, nullable=False),
+    Column("body", LargeBinary, nullable=False),
 )
 
 cursors = Table(
@@ -273,6 +289,20 @@ set_backs = Table(
     Column("begun_at", UtcInstant, nullable=False),
     Column("why", Text, nullable=False),
     Column("store", Text, nullable=False, server_default="ledger"),
+)
+
+read_again = Table(
+    "read_again",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("meter", Text, primary_key=True),
+    Column("profile", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("since", UtcInstant),
+    Column("until", UtcInstant, nullable=False),
+    Column("ordered_at", UtcInstant, nullable=False),
+    Column("answered_at", UtcInstant),
+    Column("refused", Text),
 )
 
 directory_seen = Table(

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 
 from gateway.central.ledger.database import Database, in_chunks, put
 from gateway.central.ledger.records import EdgeClock
+from gateway.central.ledger.rows import CaptureRow
 from gateway.central.ledger.schema import (
     captures,
     doubted,
@@ -29,6 +30,7 @@ from gateway.central.ledger.unattributed import NEVER_JUDGED, PENDING
 from gateway.central.times.judging import DoubtedCapture
 from gateway.contract.messages import TimeVerdict
 from gateway.contract.verdicts import UNTRUSTED_TIME, last_of, shifted
+from mapping.instants import MICROSECOND, instant
 
 MICRO: Final = 1_000_000
 AHEAD: Final = timedelta(minutes=5)
@@ -194,7 +196,7 @@ class Times:
         return None if first is None or last is None else (first, last)
 
 
-def hold(connection: Connection, new: Iterable[Row], changed: Mapping[str, Row]) -> None:
+def hold(connection: Connection, new: Iterable[CaptureRow], changed: Mapping[str, CaptureRow]) -> None:
     """Enter fresh capture rows that are doubted, and settle those that a verdict covers; `changed` come anew.
 
     Doubted is what its edge did not trust, and what is dated ahead of central's own clock.
@@ -216,23 +218,29 @@ def hold(connection: Connection, new: Iterable[Row], changed: Mapping[str, Row])
     _settle(connection, said)
 
 
-def _is_doubted(row: Row) -> bool:
-    return row["reason"] == UNTRUSTED_TIME or bool(row["at"] > row["ingested_at"] + AHEAD)
+def _is_doubted(row: CaptureRow) -> bool:
+    return row.reason == UNTRUSTED_TIME or row.at > row.ingested_at + AHEAD // MICROSECOND
 
 
-def _doubted_row(row: Row) -> dict[str, Any]:
-    body = json.loads(row["body"])
-    said = body.get("clock") or {}
+def _doubted_row(row: CaptureRow) -> dict[str, Any]:
+    body = json.loads(row.body)
+    said = body.get("clock") if row.layout is None else json.loads(row.clock or "{}")
+    said = said or {}
     boot, _, steady = str(said.get("steady") or "").partition("/")
-    meter_time = body.get("meter_time") or {}
+    stamp = (body.get("meter_time") or {}) if row.layout is None else body
     return {
-        **{name: row[name] for name in ("capture_id", "meter", "profile", "gateway", "journal", "seq")},
-        **{name: row[name] for name in ("at", "start", "received_at")},
+        **{
+            name: getattr(row, name)
+            for name in ("capture_id", "meter", "profile", "gateway", "journal", "seq")
+        },
+        "at": instant(row.at),
+        "start": None if row.start is None else instant(row.start),
+        "received_at": instant(row.received_at),
         "boot": boot or None,
         "steady": _micros(steady),
         **{name: _micros(said.get(name)) for name in ("drift", "held", "former")},
-        "flagged": int(meter_time.get("trusted") is False),
-        "ahead": int(row["reason"] != UNTRUSTED_TIME),
+        "flagged": int(stamp.get("trusted") is False),
+        "ahead": int(row.reason != UNTRUSTED_TIME),
         "verdict": None,
         "shift": None,
     }

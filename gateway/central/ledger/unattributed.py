@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, literal, select, update
 
 from gateway.central.ledger.cursors import read_cursor, write_cursor
 from gateway.central.ledger.database import Database, in_chunks, records
 from gateway.central.ledger.records import LASTING_REASONS, UnattributedCause, UnattributedGroup
+from gateway.central.ledger.rows import CaptureRow, write
 from gateway.central.ledger.schema import captures, unattributed
 
 SWEEP: Final = 2_000
@@ -104,8 +105,8 @@ def _cause(connection: Connection, reason: str) -> UnattributedCause:
 
 def note(
     connection: Connection,
-    new: Iterable[Mapping[str, Any]],
-    changed: Mapping[str, Mapping[str, Any]],
+    new: Iterable[CaptureRow],
+    changed: Mapping[str, CaptureRow],
     judged_by: int,
 ) -> None:
     """Put fresh capture rows on the list where they stand under no account; `changed` rows come anew.
@@ -116,19 +117,14 @@ def note(
         connection.execute(delete(unattributed).where(unattributed.c.capture_id.in_(ids)))
     rows = []
     for row in (*new, *changed.values()):
-        if row["reason"] is None and row["directory_version"] >= judged_by:
+        if row.reason is None and row.directory_version >= judged_by:
             continue
-        lasting = row["reason"] in LASTING_REASONS
-        rows.append(
-            {name: row[name] for name in _COPIED}
-            | {
-                "reason": row["reason"] or PENDING,
-                # An edge cannot know more than we do; a stamp that says so must still be looked at.
-                "checked_version": NEVER_JUDGED if lasting else min(row["directory_version"], judged_by),
-            }
-        )
-    if rows:
-        connection.execute(insert(unattributed), rows)
+        lasting = row.reason in LASTING_REASONS
+        # An edge cannot know more than we do; a stamp that says so must still be looked at.
+        checked = NEVER_JUDGED if lasting else min(row.directory_version, judged_by)
+        copied = (row.capture_id, row.meter, row.profile, row.at, row.start, row.ingested_at)
+        rows.append((*copied, row.reason or PENDING, checked))
+    write(connection, unattributed, (*_COPIED, "reason", "checked_version"), rows)
 
 
 def _mark(connection: Connection, meter: str, start: datetime | None, end: datetime | None) -> int:

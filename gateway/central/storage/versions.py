@@ -33,6 +33,10 @@ class WrongStoreVersion(GatewayError):
     exit_code = 5
 
 
+class EmptyStore(WrongStoreVersion):
+    """A store has no tables yet: perhaps another process is just making them."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoreVersions:
     """The versions of one kind of store: its name for people, and the package that its steps lie in.
@@ -67,8 +71,12 @@ class StoreVersions:
         if found == newest:
             return
         self._refuse_newer(found, where)
+        if found is None:
+            raise EmptyStore(
+                f"the {self.store} {where} is empty: start the central role of this program on it, then try again"
+            )
         raise WrongStoreVersion(
-            f"the {self.store} {where} is of version {found or 'none'} and this program needs {newest}: start the "
+            f"the {self.store} {where} is of version {found} and this program needs {newest}: start the "
             "central role of this program once on it (it brings the file up to date), then try again"
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ CorrectionsOption = Annotated[
     Path | None, typer.Option("--corrections", help="Write the rows that were not applied to this file.")
 ]
 
+NEXT_NAME = re.compile(r"[A-Za-z0-9]{1,32}", re.ASCII)
 directory_group = typer.Typer(help="Who holds which meter.", no_args_is_help=True)
 directory_group.command("remove")(moves.remove)
 directory_group.command("move-out")(moves.move_out)
@@ -113,12 +115,20 @@ def _installations(snapshot: DirectorySnapshot, meter: str) -> list[dict[str, An
 @directory_group.command("keys")
 def directory_keys(
     folder: Annotated[Path, typer.Argument(help="Secrets folder of central.")],
+    next_name: Annotated[
+        str,
+        typer.Option("--next", help="Name of the next pair, to change keys: it lies beside the present one."),
+    ] = "",
 ) -> None:
     """Make the keys of the directory: `directory-signing` for central, `directory-verify` for edges.
 
+    With `--next 2027` they are `directory-signing-2027` and `directory-verify-2027`; docs/operator.md has the walk.
+
     Example: meter-gateway directory keys /etc/meter-gateway/central.keys
     """
-    for path in make_directory_keys(folder):
+    if next_name and not NEXT_NAME.fullmatch(next_name):
+        raise UsageError(f"--next {next_name} cannot be part of a file's name: use letters and digits")
+    for path in make_directory_keys(folder, f"-{next_name}" if next_name else ""):
         print_line(str(path))
 
 

@@ -79,7 +79,7 @@ def _missing_secrets(config: configuration.Config) -> list[str]:
     known = FileSecrets(config.secrets)
     refs: list[str | None] = [
         config.mqtt.password_ref,
-        config.directory.verify_key_ref,
+        *config.directory.verify_refs(),
         config.directory.signing_key_ref,
         config.web.operator_token_ref,
         config.web.session_secret_ref,

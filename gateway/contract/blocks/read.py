@@ -45,7 +45,10 @@ MAX_REFUSED: Final = 500
 
 
 class ReadRow(NamedTuple):
-    """One capture; `body` is its canonical JSON without what stands beside (raw, checksum, value_rev)."""
+    """One capture; `body` is its canonical JSON without what stands beside (raw, checksum, value_rev).
+
+    `named` says whether the row gives its capture_id itself.
+    """
 
     seq: int
     capture_id: str
@@ -56,6 +59,7 @@ class ReadRow(NamedTuple):
     raw: str | None
     checksum: str
     body: bytes
+    named: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +82,15 @@ class ReadBlock:
 
 @dataclass(frozen=True, slots=True)
 class RefusedRow:
-    """A capture that was refused: its number, why (`malformed`, `checksum`), and what is wrong."""
+    """A capture or gap that was refused: its number, why (`malformed`, `checksum`), what is wrong, and its meter.
+
+    `meter` is empty where the message does not say it.
+    """
 
     seq: int
     reason: str
     detail: str
+    meter: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,9 +282,9 @@ def _block(raw: Raw, path: str, tables: Tables, refused: list[RefusedRow]) -> Re
         try:
             rows.append(_row(row, f"{path}.captures[{number}]", block.seq + number, shared))
         except _WrongChecksum as error:
-            refused.append(RefusedRow(block.seq + number, "checksum", str(error)))
+            refused.append(RefusedRow(block.seq + number, "checksum", str(error), block.meter))
         except ContractError as error:
-            refused.append(RefusedRow(block.seq + number, "malformed", str(error)))
+            refused.append(RefusedRow(block.seq + number, "malformed", str(error), block.meter))
     return ReadBlock(
         meter=block.meter,
         profile=layout.profile,
@@ -334,7 +342,10 @@ def _row(raw: Raw, path: str, seq: int, shared: _Shared) -> ReadRow:
     if evidence is not None:
         del members["raw"]
         body = canonical(members)
-    return ReadRow(seq, capture_id, at, start, row.value_rev, row.quality, evidence, row.checksum, body)
+    named = row.capture_id is not UNSET
+    return ReadRow(
+        seq, capture_id, at, start, row.value_rev, row.quality, evidence, row.checksum, body, named
+    )
 
 
 def _start(row: _Row, at: datetime, shared: _Shared, path: str) -> datetime | None:

@@ -20,11 +20,9 @@ from gateway.contract.messages.base import (
     rfc3339,
 )
 from gateway.contract.messages.changes import AttributedAccount, AttributionChanged, NamingChanged
-from gateway.contract.messages.directory import (
-    DirectoryPart,
-    DirectoryRequest,
-)
+from gateway.contract.messages.directory import DirectoryPart, DirectoryRequest, PartAllocation
 from gateway.contract.messages.journals import Ack, ReplayRequest
+from gateway.contract.messages.read_again import ReadAgain, ReadAgainTaken
 from gateway.contract.messages.readings import (
     Batch,
     Capture,
@@ -81,6 +79,9 @@ __all__ = [
     "MessageMeterTime",
     "MeterStatus",
     "NamingChanged",
+    "PartAllocation",
+    "ReadAgain",
+    "ReadAgainTaken",
     "ReplayRequest",
     "Seq",
     "Signed",

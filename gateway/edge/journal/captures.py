@@ -142,6 +142,29 @@ class CaptureList:
             self._db.execute("update meta set value = ? where key = 'captures'", (count,))
             self._new_count = count
 
+    def doubt(self, stream: Stream, low: datetime, high: datetime) -> None:
+        """Let what is read of a span be journaled again: as the next revision, and from the watermark on."""
+        number = self.streams[stream]
+        self._db.execute(
+            "update capture set hash = x'' where key >= ? and key < ?",
+            (_KEY.pack(number, _biased(low)), _KEY.pack(number, _biased(high) + 1)),
+        )
+        before = micros(low) - 1
+        if self.marks.get(stream, before) > before:
+            self._new_marks[stream] = before
+            self.store_marks()
+
+    def unforget(self, stream: Stream, low: datetime) -> None:
+        """Let what was forgotten from an instant on be taken when it comes again."""
+        number, second = self.streams[stream], int(low.timestamp())
+        kept = [
+            (first, min(last, second - 1)) for first, last in self._spans.get(number, ()) if first < second
+        ]
+        self._db.execute("delete from forgotten where stream = ?", (number,))
+        self._db.executemany("insert into forgotten values (?, ?, ?)", [(number, *span) for span in kept])
+        # Known too early when the commit fails: the captures that are listed are found there first.
+        self._spans[number] = kept
+
     # -- forgetting
 
     def forget(self, streams: Iterable[tuple[Stream, datetime]], limit: int) -> int:

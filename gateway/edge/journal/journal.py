@@ -249,6 +249,20 @@ class Journal:
         """Return gaps neither filled nor unfillable, of all meters or of one, all profiles or one."""
         return await self._ask(lambda store: store.open_gaps(meter, profile))
 
+    async def read_again(
+        self, meter: str, profile: str, since: datetime, until: datetime, order: str
+    ) -> bool:
+        """Set a watermark back to `since`, and let what is read of since..until be journaled once more, durably.
+
+        Each capture then gets the next revision, under its own id. `order` is kept: `last_order` returns it.
+        False where nothing was ever journaled of the meter's profile: then it is read from the beginning anyway.
+        """
+        return await self._ask(lambda store: store.read_again((meter, profile), since, until, order))
+
+    async def last_order(self, meter: str, profile: str) -> str | None:
+        """Return the last order by which a meter's profile was read again, None before the first."""
+        return await self._ask(lambda store: store.last_order((meter, profile)))
+
     async def cursors(self) -> dict[str, int]:
         """Return the sinks' cursors, moves that are not durable yet included."""
         return self._writer.cursors()

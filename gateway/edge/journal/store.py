@@ -40,6 +40,8 @@ CONSUMER = "@ack/"
 """Beginning of the cursor's name of a consumer: how far it acknowledged."""
 PROOF = "proof "
 """Beginning of the name in `meta` of the proof of a consumer's acknowledgement."""
+ORDER = "read again "
+"""Beginning of the name in `meta` of the last order to read a stream again."""
 ALL_CONSUMERS = "@billing"
 """What every named consumer had acknowledged, in files of version 1; holds for each until it speaks."""
 
@@ -244,6 +246,28 @@ class JournalStore:
             done.ranges.append(SeqRange(first, seq))
         captures.store(changed, fresh, now)
         return seq
+
+    def read_again(self, stream: Stream, low: datetime, high: datetime, order: str) -> bool:
+        """Set the watermark back and let a span be journaled once more; False for an unknown stream.
+
+        `order` is kept with it: `last_order` returns it.
+        """
+        if stream not in self.captures.streams:
+            return False
+        with self._transaction():
+            self.captures.doubt(stream, low, high)
+            self.captures.unforget(stream, low)
+            key = ORDER + "/".join(stream)
+            self._db.execute("insert or replace into meta values (?, ?)", (key, order))
+        return True
+
+    def last_order(self, stream: Stream) -> str | None:
+        """Return the last order to read a stream again, None before the first."""
+        with translated(self._path):
+            row = self._db.execute(
+                "select value from meta where key = ?", (ORDER + "/".join(stream),)
+            ).fetchone()
+        return None if row is None else str(row[0])
 
     # -- reading
 

@@ -144,6 +144,14 @@ class Poller:
         line, wanted = self._line_of(poll.meter.meter), profiles or poll.meter.profiles
         return await self._attempt(line, poll, wanted, Urgency.ORDERED)
 
+    def reads(self, meter: str, profile: ProfileName) -> bool:
+        """Say whether a profile of a meter is read here."""
+        return meter in self._meters and profile in self._meters[meter].meter.profiles
+
+    def left_alone(self, meter: str) -> AbstractAsyncContextManager[None]:
+        """Wait until the meter is not being read, and keep it so while the block runs; KeyError for an unknown one."""
+        return self._meters[meter].lock
+
     def read_soon(self, meter: str, profile: ProfileName) -> bool:
         """Read a profile as soon as the line is free; False when it is not among the meter's profiles."""
         poll = self._meters[meter]

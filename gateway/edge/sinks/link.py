@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from gateway.contract.envelope import parse
-from gateway.contract.messages import Status, StatusRequest
+from gateway.contract.envelope import TYPE_OF, event_type, parse
+from gateway.contract.messages import ReadAgain, Status, StatusRequest
 from gateway.contract.topics import TopicKind, Topics, gateway_name
 from gateway.edge.sinks.acknowledgements import AckFate, Acknowledgements, AckRefused
 from gateway.edge.sinks.base import JournalReader
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.part_requests import PartRequests
+from gateway.edge.sinks.read_again import ReadAgainOrders
 from gateway.edge.sinks.replays import ReplayQueue
 from gateway.edge.sinks.tasks import first_ended
 from gateway.edge.sinks.time_requests import TimeRequests
@@ -66,6 +67,7 @@ class EdgeLink:
         on_status_request: Callable[[], None] | None = None,
         limits: BatchLimits | None = None,
         time: TimeRequests | None = None,
+        read_again: ReadAgainOrders | None = None,
     ) -> None:
         self._gateway = gateway_name(gateway)
         self._topics = Topics(root)
@@ -73,6 +75,7 @@ class EdgeLink:
         self._on_order = on_order
         self._acknowledgements = acknowledgements
         self._time = time
+        self._read_again = read_again
         self._on_status_request = on_status_request
         self._replays = ReplayQueue(
             self._topics,
@@ -111,7 +114,7 @@ class EdgeLink:
     async def serve(self, connection: MqttConnection, journal: JournalReader) -> None:
         """Work until the connection ends, which raises PeerError."""
         names = [*self._topics.from_consumers(self._gateway), self._topics.directory(self._gateway)]
-        if self._on_order is not None:
+        if self._on_order is not None or self._read_again is not None:
             names.append(self._topics.orders(self._gateway))
         if self._time is not None:
             names.append(self._topics.time(self._gateway))
@@ -124,6 +127,7 @@ class EdgeLink:
             self._replays.send(connection, journal),
             self._directory.ask(connection),
             *([] if self._time is None else [self._time.ask(connection)]),
+            *([] if self._read_again is None else [self._read_again.work(connection)]),
         )
 
     async def _listen(self, connection: MqttConnection, journal: JournalReader) -> None:
@@ -151,8 +155,14 @@ class EdgeLink:
         elif name.kind is TopicKind.STATUS_REQUEST and self._on_status_request is not None:
             parse(message.payload, StatusRequest)
             self._on_status_request()
-        elif name.kind is TopicKind.ORDERS and self._on_order is not None:
-            await self._on_order(message.payload)
+        elif name.kind is TopicKind.ORDERS:
+            await self._order(message.payload)
+
+    async def _order(self, payload: bytes) -> None:
+        if self._read_again is not None and event_type(payload) == TYPE_OF[ReadAgain]:
+            self._read_again.take(payload)
+        elif self._on_order is not None:
+            await self._on_order(payload)
 
     async def _acknowledge(self, consumer: str, payload: bytes, journal: JournalReader) -> None:
         try:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from time import monotonic
 
 from gateway.backoff import Backoff
 from gateway.contract.envelope import MAX_DIRECTORY_MESSAGE, parse, wrap
-from gateway.contract.messages import DirectoryPart, DirectoryRequest, Signed
+from gateway.contract.messages import DirectoryRequest, Signed
 from gateway.contract.messages.texts import gateway_source
 from gateway.contract.topics import Topics
-from gateway.edge.stamping.stored_part import DirectoryHole, StoredPart
+from gateway.edge.stamping.stored_part import DirectoryHole, HeldPart, StoredPart
 from gateway.errors import ContractError, GatewayError
 from gateway.mqtt.connection import MqttConnection
 from mapping.errors import MappingError
@@ -26,8 +26,8 @@ ASK_CALM = 5.0
 class PartRequests:
     """Keeps this gateway's part of the directory up to date.
 
-    `apply` takes a verified part; when it raises MappingError or GatewayError the part is not stored, and a
-    snapshot is asked for. `meters` names the meters that this edge polls.
+    `apply` takes what the edge knows with a verified part; when it raises MappingError or GatewayError the part is
+    not stored, and a snapshot is asked for.
     """
 
     def __init__(
@@ -36,14 +36,12 @@ class PartRequests:
         *,
         root: str,
         stored: StoredPart,
-        meters: Callable[[], Sequence[str]],
-        apply: Callable[[DirectoryPart], Awaitable[None]],
+        apply: Callable[[HeldPart], Awaitable[None]],
         clock: Clock,
     ) -> None:
         self._gateway = gateway
         self._topics = Topics(root)
         self._stored = stored
-        self._meters = meters
         self._apply = apply
         self._clock = clock
         self._ask_now = asyncio.Event()
@@ -54,7 +52,7 @@ class PartRequests:
     @property
     def version(self) -> int:
         """The version that is applied and stored; 0 before the first."""
-        return self._stored.version
+        return self._stored.held.version
 
     async def load(self) -> None:
         """Apply what is stored, so that the edge stamps before it reaches central.
@@ -62,27 +60,34 @@ class PartRequests:
         A stored part that can no longer be applied (another version of the program wrote it) raises
         MappingError or GatewayError; a snapshot is then asked for, and nothing else is taken.
         """
-        for part in await asyncio.to_thread(self._stored.load):
-            try:
-                await self._apply(part)
-            except (MappingError, GatewayError):
-                self._stored.expect_snapshot()
-                self._want_snapshot = True
-                raise
+        held = await asyncio.to_thread(self._stored.load)
+        if held is None:
+            return
+        try:
+            await self._apply(held)
+        except (MappingError, GatewayError):
+            self._stored.expect_snapshot()
+            self._want_snapshot = True
+            raise
 
     async def take(self, payload: bytes) -> None:
-        """Verify, apply and store a part that central sent; ContractError says why it was not taken."""
+        """Verify a chunk of a part, apply and store a part that is whole; ContractError says why it was not taken."""
         jws = parse(payload, Signed, limit=MAX_DIRECTORY_MESSAGE).data.jws
         try:
-            part = await asyncio.to_thread(self._stored.check, jws)
+            checked = await asyncio.to_thread(self._stored.check, jws)
         except DirectoryHole:
             self._ask_again(snapshot=self._stored.full)
             raise
+        except MappingError as error:
+            self._ask_again(snapshot=True)
+            raise ContractError(f"$.rows: the directory part does not fit ours: {error}") from error
+        if checked is None:
+            return
         try:
             # Applied before it is stored: what cannot be applied must not come back at the next start. A
             # crash between the two leaves an older part on the disk, and central is asked anyway.
-            await self._apply(part)
-            await asyncio.to_thread(self._stored.store, jws, part)
+            await self._apply(checked.held)
+            await asyncio.to_thread(self._stored.store, checked)
         except (MappingError, GatewayError, OSError) as error:
             self._ask_again(snapshot=True)
             raise ContractError(f"$.rows: the directory part cannot be applied: {error}") from error
@@ -97,15 +102,13 @@ class PartRequests:
         backoff = Backoff(ASK_FIRST, ASK_MOST)
         while True:
             self._ask_now.clear()
-            have = 0 if self._want_snapshot else self._stored.version
+            held = HeldPart() if self._want_snapshot or self._stored.full else self._stored.held
             self._want_snapshot = False
-            request = DirectoryRequest(
-                gateway=self._gateway, have_version=have, meters=tuple(sorted(self._meters()))
-            )
+            request = DirectoryRequest(gateway=self._gateway, have_version=held.version, number=held.number)
             self._asked_at = monotonic()
             payload = wrap(
                 request,
-                id=f"{self._gateway}/directory/{int(self._asked_at * 1000)}/{have}",
+                id=f"{self._gateway}/directory/{int(self._asked_at * 1000)}/{held.number}",
                 source=gateway_source(self._gateway),
                 time=self._clock.now(),
             )

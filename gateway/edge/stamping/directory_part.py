@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from mapping.directory import Attributions
@@ -19,6 +20,11 @@ class StampingPart:
     """
 
     snapshot: DirectorySnapshot
+    epochs: Mapping[str, int] = field(default_factory=dict)
+
+    def epoch(self, meter: str) -> int:
+        """Return the epoch of a meter's allocation to this gateway; 0 when central has told of none."""
+        return self.epochs.get(meter, 0)
 
     @property
     def version(self) -> int:

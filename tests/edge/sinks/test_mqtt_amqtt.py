@@ -8,14 +8,14 @@ from pathlib import Path
 from amqtt.broker import Broker
 
 from gateway.contract.central_word import wrap_signed
-from gateway.contract.messages import Ack, DirectoryPart, ReplayRequest, Status
+from gateway.contract.messages import Ack, ReplayRequest, Status
 from gateway.contract.topics import Topics
 from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.acknowledgements import Acknowledgements
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
-from gateway.edge.stamping.stored_part import StoredPart
+from gateway.edge.stamping.stored_part import HeldPart, StoredPart
 from gateway.mqtt.connection import MqttSettings, connect
 from protocols.clock import SystemClock
 from tests.support.billing import Billing
@@ -49,7 +49,7 @@ async def _exchange(port: int, journal: Journal, folder: Path) -> None:
     def settings(name: str) -> MqttSettings:
         return MqttSettings(port=port, client_id=name, version="3.1.1", timeout=5.0)
 
-    async def apply(_: DirectoryPart) -> None: ...
+    async def apply(_: HeldPart) -> None: ...
 
     def status() -> Status:
         return Status(gateway="edge-1", online=True, version="0", journal=journal.uuid, at=NOW)
@@ -61,7 +61,6 @@ async def _exchange(port: int, journal: Journal, folder: Path) -> None:
             "edge-1",
             root="meters",
             stored=StoredPart(folder / "edge", "edge-1", [PUBLIC]),
-            meters=list,
             apply=apply,
             clock=SystemClock(),
         ),

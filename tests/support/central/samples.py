@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gateway.central.intake.arrivals import Arrival, received_batch
 from gateway.central.ledger.bodies import bodies
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import ReceivedBatch
@@ -97,7 +98,7 @@ def received(data: Batch, at: datetime = NOW) -> ReceivedBatch:
     """A batch as central takes it from its octets."""
     payload = octets(data)
     topic = f"test/v1/{data.gateway}/readings/block_load"
-    return ReceivedBatch(batch=data, bodies=bodies(payload, data), at=at, topic=topic, payload=payload)
+    return received_batch(data, bodies(payload, data), Arrival(topic, payload, at))
 
 
 def octets(data: Batch) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from gateway.backoff import Backoff
 from gateway.contract.central_word import CENTRAL, wrap_signed
 from gateway.contract.envelope import wrap
-from gateway.contract.messages import Ack, DirectoryPart, Message, ReplayRequest, Status
+from gateway.contract.messages import Ack, Message, ReplayRequest, Status
 from gateway.contract.messages.generation import Generation
 from gateway.contract.topics import Topics
 from gateway.edge.journal.journal import Journal
@@ -18,9 +18,10 @@ from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
+from gateway.edge.sinks.read_again import ReadAgainOrders
 from gateway.edge.sinks.status_report import HealthSource
 from gateway.edge.sinks.time_requests import TimeRequests
-from gateway.edge.stamping.stored_part import StoredPart
+from gateway.edge.stamping.stored_part import HeldPart, StoredPart
 from gateway.mqtt.connection import MqttConnection, MqttSettings
 from mapping.errors import ChangeRefused
 from protocols.clock import SystemClock
@@ -58,8 +59,9 @@ class Edge:
         login: Mapping[str, str] | None = None,
         health: HealthSource | None = None,
         time: TimeRequests | None = None,
+        read_again: ReadAgainOrders | None = None,
     ) -> None:
-        self.parts: list[DirectoryPart] = []
+        self.parts: list[HeldPart] = []
         self.orders: list[bytes] = []
         self.refuse = False
         self.journal = journal
@@ -70,13 +72,13 @@ class Edge:
                 "edge-1",
                 root="kanpur",
                 stored=StoredPart(folder, "edge-1", [PUBLIC]),
-                meters=lambda: ["GEN:2", "GEN:1"],
                 apply=self._apply,
                 clock=SystemClock(),
             ),
             acknowledgements=Acknowledgements([PUBLIC], frozenset(counting)),
             on_order=self._order,
             time=time,
+            read_again=read_again,
             on_status_request=lambda: self.sink.reporter.want_listing(),
         )
         self.sink = MqttSink(
@@ -90,7 +92,7 @@ class Edge:
             backoff=Backoff(0.05, 0.3),
         )
 
-    async def _apply(self, part: DirectoryPart) -> None:
+    async def _apply(self, part: HeldPart) -> None:
         if self.refuse:
             raise ChangeRefused("TEST", "the rows contradict each other")
         self.parts.append(part)

@@ -1,0 +1,175 @@
+"""Sends each edge its part of the directory: of the meters allocated to it, whatever it asks; numbered and in order.
+
+Each edge stands for itself: what fails for one, or one that asks without end, delays no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
+
+import structlog
+
+from gateway.central.directory.messages import part_message_of_version_1, part_messages
+from gateway.central.directory.parts import EdgePart, change_of, says_nothing, snapshot_of
+from gateway.central.directory.publishing import Publisher, send_all
+from gateway.central.ledger.edges import SentPart
+from gateway.central.ledger.ledger import Ledger
+from gateway.contract.messages import DirectoryRequest, PartAllocation
+from gateway.contract.signing import key_id, private_key
+from gateway.contract.topics import Topics, TopicVersion
+from gateway.errors import ConfigError, ContractError, PeerRefusedData
+from mapping.differences import touched
+from mapping.errors import MappingError
+from mapping.snapshot import DirectorySnapshot
+from mapping.store import DirectoryStore
+from protocols.session import Clock
+
+CALM: Final = 5.0
+"""Least seconds between two answers to one edge: it may ask as often as it likes."""
+MAX_REQUESTS: Final = 10_000
+"""Edges whose requests wait; beyond that they ask again."""
+MAX_OF_VERSION_1: Final = 900_000
+"""Octets of a message to an edge of version 1, which takes its part whole; brokers take 1 MiB."""
+
+log = structlog.get_logger("gateway.central.directory")
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    number: int
+    contract: TopicVersion
+
+
+class PartPublisher:
+    """Knows which edges may have another part than they were sent, and which have asked."""
+
+    def __init__(
+        self,
+        *,
+        store: DirectoryStore,
+        ledger: Ledger,
+        topics: Topics,
+        key: bytes,
+        clock: Clock,
+        calm: float = CALM,
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._topics = topics
+        self._key = key
+        self._key_id = key_id(private_key(key).public_key())
+        self._clock = clock
+        self._calm = calm
+        self._requests: dict[str, _Request] = {}
+        self._answered: dict[str, float] = {}
+        self._due: dict[str, None] = {}
+        self._version: int | None = None
+        self._allocated: tuple[int, dict[str, tuple[int, int, object]]] | None = None
+        self.faults: dict[str, str] = {}
+        """What is wrong with single edges' parts, by gateway."""
+
+    def requested(self, request: DirectoryRequest, contract: TopicVersion) -> bool:
+        """Answer an edge soon; of several requests of one edge the last counts. False when too many wait."""
+        if len(self._requests) >= MAX_REQUESTS and request.gateway not in self._requests:
+            return False
+        self._requests[request.gateway] = _Request(request.number, contract)
+        return True
+
+    async def publish(self, publisher: Publisher) -> None:
+        """Send what is due over a connection; PeerError when that fails, LedgerError or DirectoryFault of a store."""
+        await asyncio.to_thread(self._look)
+        for gateway in self._ready():
+            request = self._requests.pop(gateway, None)
+            self._due.pop(gateway, None)
+            if request is not None:
+                self._answered[gateway] = monotonic()
+            try:
+                await self._send(publisher, gateway, request)
+                self.faults.pop(gateway, None)
+            except (PeerRefusedData, ContractError, ConfigError, MappingError, ValueError) as error:
+                # The next change, or the edge's next request, tries again.
+                self.faults[gateway] = str(error)
+                log.error("part_refused", gateway=gateway, error=str(error))
+            except BaseException:
+                self._due[gateway] = None
+                raise
+
+    def _ready(self) -> list[str]:
+        """Return whose turn it is: who may have another part, then who asked and was not just answered."""
+        now = monotonic()
+        if len(self._answered) > MAX_REQUESTS:
+            self._answered = {g: at for g, at in self._answered.items() if now - at < self._calm}
+        asked = [g for g in self._requests if now - self._answered.get(g, -self._calm) >= self._calm]
+        return list(dict.fromkeys([*self._due, *asked]))
+
+    def _look(self) -> None:
+        """Note the edges whose part may differ from what they were sent."""
+        # The directory first: who is allocated to whom is asked after it, for the meters that changed in it.
+        version, changed = self._store.version, self._ledger.allocations.changed()
+        if self._version is None or self._allocated is None:
+            self._due |= dict.fromkeys(self._ledger.edges.gateways())
+            self._due |= dict.fromkeys(self._ledger.allocations.summaries())
+        elif version > self._version:
+            meters = _touched_meters(self._store.snapshot(), self._version)
+            self._due |= dict.fromkeys(sorted(self._ledger.allocations.gateways_of(meters)))
+        elif version < self._version:  # the directory was set back
+            self._due |= dict.fromkeys(self._ledger.edges.gateways())
+        if self._allocated is None or changed != self._allocated[0]:
+            now: dict[str, tuple[int, int, object]] = dict(self._ledger.allocations.summaries())
+            before = {} if self._allocated is None else self._allocated[1]
+            self._due |= dict.fromkeys(g for g in {**before, **now} if before.get(g) != now.get(g))
+            self._allocated = changed, now
+        self._version = version
+
+    async def _send(self, publisher: Publisher, gateway: str, request: _Request | None) -> None:
+        made = await asyncio.to_thread(self._make, gateway, request)
+        if made is None:
+            return
+        topic, payloads, number = made
+        await send_all(publisher, topic, payloads)
+        await asyncio.to_thread(self._ledger.edges.set_sent, gateway, number)
+        log.info("part_published", gateway=gateway, number=number, messages=len(payloads))
+
+    def _make(self, gateway: str, request: _Request | None) -> tuple[str, list[bytes], int] | None:
+        """Return the messages of what an edge should be sent, which is remembered; None when it has all."""
+        held = self._ledger.edges.part(gateway)
+        allocations = {
+            one.meter: PartAllocation(meter=one.meter, epoch=one.epoch, since=one.since)
+            for one in self._ledger.allocations.current(gateway)
+        }
+        new = EdgePart.cut(self._store.snapshot(), allocations)
+        number = 1 + max(held.number if held else 0, request.number if request else 0)
+        contract = request.contract if request else held.contract if held else 2
+        at = self._clock.now()
+        part = snapshot_of(new, gateway, number, at)
+        if held is not None and held.sent and held.key == self._key_id:
+            old = EdgePart.load(held.body)
+            change = change_of(old, new, gateway, held.number, number, at)
+            if request is None and says_nothing(change):
+                return None
+            follows = request is None or request.number == held.number
+            if follows and contract == 2 and len(change.rows) < len(part.rows):
+                part = change
+        sent = SentPart(number=number, contract=contract, key=self._key_id, sent=False, body=new.dump())
+        if contract == 1:
+            payload = part_message_of_version_1(part, key=self._key, at=at)
+            if len(payload) > MAX_OF_VERSION_1:
+                raise ContractError(
+                    f"the part of {gateway} has {len(payload)} octets, too many for an edge of version 1: update it"
+                )
+            payloads = [payload]
+        else:
+            payloads = part_messages(part, key=self._key, at=at)
+        # Before it is sent: after a crash in between, no other part may go out under this number.
+        self._ledger.edges.set_part(gateway, sent)
+        return self._topics.of_version(contract).directory(gateway), payloads, number
+
+
+def _touched_meters(snapshot: DirectorySnapshot, since: int) -> list[str]:
+    """Return the meters whose part of the directory changed after a version."""
+    meters, accounts = touched(snapshot, since, snapshot.version)
+    points = {point for account in accounts for point in snapshot.usage_points_of(account)}
+    return sorted({*meters, *(meter for point in points for meter in snapshot.meters_at(point))})

@@ -1,0 +1,112 @@
+"""An edge's part as rows and allocations; as a snapshot or a change; in chunks that any broker takes. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import zip_longest
+from typing import Any, Final
+
+from gateway.contract.messages import DirectoryPart, PartAllocation
+from mapping import snapshot_changes
+from mapping.snapshot import DirectorySnapshot
+
+MAX_ROWS: Final = 140_000
+"""Octets of one chunk's rows as JSON: signed and in its envelope it stays below 256 KiB."""
+MAX_LISTED: Final = 200
+"""Allocations, or released meters, of one chunk: 60 KiB at most with the longest names."""
+
+
+@dataclass(frozen=True, slots=True)
+class EdgePart:
+    """What one edge should know: the rows of its meters, and their allocations by meter."""
+
+    rows: str
+    allocations: Mapping[str, PartAllocation]
+    version: int
+
+    @classmethod
+    def cut(cls, snapshot: DirectorySnapshot, allocations: Mapping[str, PartAllocation]) -> EdgePart:
+        """Cut the part of these meters out of the directory."""
+        part = snapshot.part(set(allocations))
+        return cls(part.to_json(), allocations, part.version)
+
+    def dump(self) -> str:
+        """Write it, for central to remember what an edge was sent; `load` reads it."""
+        listed = [one.model_dump(mode="json") for one in self.allocations.values()]
+        return json.dumps({"rows": self.rows, "allocations": listed, "version": self.version})
+
+    @classmethod
+    def load(cls, text: str) -> EdgePart:
+        """Read what `dump` wrote."""
+        data: dict[str, Any] = json.loads(text)
+        listed = [PartAllocation.model_validate(one) for one in data["allocations"]]
+        return cls(data["rows"], {one.meter: one for one in listed}, data["version"])
+
+
+def snapshot_of(part: EdgePart, gateway: str, number: int, at: datetime) -> DirectoryPart:
+    """Return a part as a whole."""
+    return DirectoryPart(
+        gateway=gateway,
+        version=part.version,
+        number=number,
+        kind="snapshot",
+        rows=part.rows,
+        allocations=tuple(part.allocations.values()),
+        issued_at=at,
+    )
+
+
+def change_of(
+    old: EdgePart, new: EdgePart, gateway: str, previous: int, number: int, at: datetime
+) -> DirectoryPart:
+    """Return what leads from the part numbered `previous` to a new one."""
+    given = (one for meter, one in new.allocations.items() if old.allocations.get(meter) != one)
+    return DirectoryPart(
+        gateway=gateway,
+        version=new.version,
+        number=number,
+        kind="change",
+        previous=previous,
+        rows=snapshot_changes.difference(old.rows, new.rows),
+        allocations=tuple(given),
+        released=tuple(sorted(old.allocations.keys() - new.allocations.keys())),
+        issued_at=at,
+    )
+
+
+def says_nothing(change: DirectoryPart) -> bool:
+    """Return whether a change leaves everything as it is but the number of the directory's version."""
+    return not (change.allocations or change.released) and snapshot_changes.is_empty(change.rows)
+
+
+def in_chunks(part: DirectoryPart) -> list[DirectoryPart]:
+    """Cut a part into chunks, each of which is small enough for one message."""
+    texts = list(_pieces(part.rows)) or [""]
+    given = [part.allocations[i : i + MAX_LISTED] for i in range(0, len(part.allocations), MAX_LISTED)]
+    gone = [part.released[i : i + MAX_LISTED] for i in range(0, len(part.released), MAX_LISTED)]
+    cut = list(zip_longest(texts, given, gone))
+    return [
+        part.model_copy(
+            update={
+                "chunk": number,
+                "chunks": len(cut),
+                "rows": rows or "",
+                "allocations": allocations or (),
+                "released": released or (),
+            }
+        )
+        for number, (rows, allocations, released) in enumerate(cut, start=1)
+    ]
+
+
+def _pieces(text: str) -> Iterator[str]:
+    begin = 0
+    while begin < len(text):
+        size = MAX_ROWS
+        while len(json.dumps(text[begin : begin + size], ensure_ascii=False).encode()) > MAX_ROWS:
+            size = size * 3 // 4
+        yield text[begin : begin + size]
+        begin += size

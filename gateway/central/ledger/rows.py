@@ -1,0 +1,115 @@
+"""Rows of the tables of captures as the database has them: plain tuples, quick to make, to compare and to write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from pydantic import TypeAdapter
+from sqlalchemy import Connection, Dialect, Table, bindparam, column, insert, select, table, update
+
+from gateway.central.ledger.database import in_chunks
+from gateway.contract.messages import CaptureValue, rfc3339
+from gateway.contract.messages.generation import NO_GENERATION
+
+
+class CaptureRow(NamedTuple):
+    """A row of `captures` or `superseded` without its id; instants are microseconds since 1970.
+
+    The body of a capture of contract version 1 holds all that was sent. That of version 2 is its row in the block;
+    `layout` and `holders` are keys of the tables of these names, `clock` is JSON.
+    """
+
+    capture_id: str
+    value_rev: int
+    meter: str
+    profile: str
+    at: int
+    start: int | None
+    received_at: int
+    quality: str
+    reason: str | None
+    directory_version: int
+    gateway: str
+    journal: str
+    seq: int
+    ingested_at: int
+    body: str
+    raw: str | None = None
+    epoch: int = 0
+    directory_generation: str = str(NO_GENERATION)
+    layout: str | None = None
+    holders: str | None = None
+    clock: str | None = None
+    checksum: str | None = None
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Orders revisions of one capture: by the allocation of its meter, then by its gateway's own count."""
+        return self.epoch, self.value_rev
+
+
+Layouts = Callable[[str], str]
+"""Key of a layout -> its canonical JSON."""
+_VALUES: Final = TypeAdapter(tuple[CaptureValue, ...])
+
+
+def write(connection: Connection, into: Table, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows of plain values with one statement, past all conversions: those cost more than the insert."""
+    if rows:
+        connection.exec_driver_sql(_insertion(into.name, tuple(names), connection.dialect), list(rows))
+
+
+@lru_cache(maxsize=64)
+def _insertion(name: str, names: tuple[str, ...], dialect: Dialect) -> str:
+    return str(insert(table(name, *map(column, names))).compile(dialect=dialect))
+
+
+def held_rows(connection: Connection, of: Table, ids: Sequence[str]) -> list[CaptureRow]:
+    """Return the rows of captures."""
+    plain = table(of.name, *map(column, CaptureRow._fields))
+    return [
+        CaptureRow._make(row)
+        for some in in_chunks(ids)
+        for row in connection.execute(select(plain).where(plain.c.capture_id.in_(some)))
+    ]
+
+
+def rewrite(connection: Connection, of: Table, rows: Iterable[CaptureRow]) -> None:
+    """Put rows in the place of those under the same capture_id."""
+    plain = table(of.name, *map(column, CaptureRow._fields))
+    statement = update(plain).where(plain.c.capture_id == bindparam("b_capture_id"))
+    statement = statement.values({name: bindparam(f"b_{name}") for name in CaptureRow._fields})
+    connection.execute(statement, [{f"b_{n}": v for n, v in row._asdict().items()} for row in rows])
+
+
+def same_values(one: CaptureRow, other: CaptureRow, layouts: Layouts) -> bool:
+    """Tell a repeat from a revision: the same values, whatever was stamped beside them, in either version."""
+    if one.layout == other.layout and one.body == other.body:
+        return True
+    return _values(one, layouts) == _values(other, layouts)
+
+
+def _values(row: CaptureRow, layouts: Layouts) -> list[Any]:
+    """Return quantity, unit and value of each, in the spelling of version 2.
+
+    Not the text of the body: a first ledger wrote every member (`"instant":null`), and a newer edge may add some.
+    Names are not compared: a newer edge may have better ones.
+    """
+    members = json.loads(row.body)
+    if row.layout is None:
+        return [[one.q, one.unit, _value(one)] for one in _VALUES.validate_python(members["values"])]
+    columns = json.loads(layouts(row.layout))["columns"]
+    return [[one["q"], one.get("unit"), value] for one, value in zip(columns, members["values"], strict=True)]
+
+
+def _value(one: CaptureValue) -> str | dict[str, str] | None:
+    if one.instant is not None:
+        return {"instant": rfc3339(one.instant)}
+    for name in ("text", "bits", "missing"):
+        found = getattr(one, name)
+        if found is not None and one.value is None:
+            return {name: found}
+    return one.value
