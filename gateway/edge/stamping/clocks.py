@@ -151,13 +151,17 @@ def knows_receipt(row: ReadingSet, own: Clock, meter: MeterEvidence) -> bool:
 def evidence_json(row: ReadingSet, own: Clock, meter: MeterEvidence) -> str:
     """Return what speaks of the time of a row that is not trusted, as the contract's CaptureClock; "" where nothing."""
     found: dict[str, object] = {}
+    moved = 0.0
     if isinstance(own, EvidenceClock) and not knows_receipt(row, own, meter):
         steady = steady_receipt(row, own, meter)
         found["steady"] = "unknown/0.000" if steady is None else f"{own.boot}/{max(0.0, steady):.3f}"
+        if steady is not None and meter.shown is not None:
+            # Told against the clock by which the row came: ours may have been set since the meter's was looked at.
+            moved = meter.shown - (row.received_at.timestamp() - steady)
     if meter.drift is not None:
-        found["drift"] = f"{meter.drift:.3f}"
+        found["drift"] = f"{meter.drift + moved:.3f}"
     if meter.held is not None:
         found["held"] = int(meter.held)
     if meter.former is not None and meter.suspect_until is not None and row.at <= meter.suspect_until:
-        found["former"] = f"{meter.former:.3f}"
+        found["former"] = f"{meter.former + moved:.3f}"
     return json.dumps(found, separators=(",", ":")) if found else ""

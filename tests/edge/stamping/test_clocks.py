@@ -135,3 +135,13 @@ def test_a_meter_that_is_set_begins_a_new_run_and_its_rows_are_suspect(machine: 
     assert evidence.trusts(after)
     machine.run(1_800)
     assert machine.look().held == 1_800
+
+
+def test_a_meters_drift_is_told_against_the_clock_by_which_the_row_came(machine: Machine) -> None:
+    """Looked at by a right clock, read by one that was set 25 minutes back: the meter was right all the time."""
+    evidence = machine.look()
+    machine.run(3)
+    machine.at -= timedelta(minutes=25)
+    row = machine.row()
+    machine.run(1)
+    assert told(row, machine, evidence) == {"steady": "b00t/5003.000", "drift": "1500.000", "held": 0}
