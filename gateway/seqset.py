@@ -58,6 +58,19 @@ class SeqSet:
         """Add one number."""
         self.add_range(seq, seq)
 
+    def add_all(self, seqs: Iterable[int]) -> None:
+        """Add numbers in rising order, those that follow each other at once."""
+        first = last = None
+        for seq in seqs:
+            if last is not None and seq == last + 1:
+                last = seq
+                continue
+            if first is not None and last is not None:
+                self.add_range(first, last)
+            first = last = seq
+        if first is not None and last is not None:
+            self.add_range(first, last)
+
     def gone_below(self, first: int) -> None:
         """Count what is below `first` as present: the journal no longer holds it, so it is no hole."""
         if first > 1:

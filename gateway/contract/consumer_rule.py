@@ -1,11 +1,11 @@
 """What every consumer of the contract must do, in four lines, and a small state that does it.
 
-1. Keep the highest (`epoch`, `value_rev`) per `capture_id`.
+1. Of those whose word counts, keep the highest (`epoch`, `value_rev`) per `capture_id`.
 2. Its attribution is that of the highest (generation, version) of the directory known for its meter and time.
 3. Its time is what the last verdict says.
 4. Ask for a replay where `seq` has a hole.
 
-Batches, changes and verdicts may come in any order and any number of times: the state ends the same.
+Batches, changes, allocations and verdicts may come in any order and any number of times: the state ends the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from gateway.contract.field import visited_gateway
 from gateway.contract.messages import (
+    AllocationChanged,
     AttributionChanged,
     Batch,
     Capture,
@@ -41,8 +43,20 @@ class Resolved:
 
 
 @dataclass(slots=True)
+class _Word:
+    """What one gateway said of a capture under one epoch: the revision, the stamp, the numbers it came under."""
+
+    capture: Capture
+    stamp: Capture | None = None
+    came: set[tuple[str, int]] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class ConsumerState:
     """All that a consumer must remember; kept in dictionaries here, in tables by a real one.
+
+    `captures` are those that count. What a gateway says whose word does not count is kept beside, since an
+    allocation that is told later may make it count.
 
     `conflicts` are the numbers, by journal, of captures that contradict what is kept under the same revision: a
     person must look at them.
@@ -52,18 +66,18 @@ class ConsumerState:
     gaps: dict[str, Gap] = field(default_factory=dict)
     journals: dict[str, SeqSet] = field(default_factory=dict)
     conflicts: dict[str, set[int]] = field(default_factory=dict)
-    _stamped: dict[str, Capture] = field(default_factory=dict)
+    _words: dict[str, dict[tuple[str, int], _Word]] = field(default_factory=dict)
+    _of_meter: dict[str, set[str]] = field(default_factory=dict)
+    _allocated: dict[str, dict[int, AllocationChanged]] = field(default_factory=dict)
     _told: dict[str, set[Statement]] = field(default_factory=dict)
     _names: dict[tuple[str, str], NamingChanged] = field(default_factory=dict)
-    _came: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
     _verdicts: VerdictBook = field(default_factory=VerdictBook)
 
     def apply(self, batch: Batch) -> None:
         """Take in a batch of readings, events or gaps."""
+        gateway = visited_gateway(batch.gateway)
         for capture in batch.captures:
-            if capture.seq is not None:
-                self._came.setdefault(capture.capture_id, set()).add((batch.journal, capture.seq))
-            self._take(capture, batch.journal)
+            self._take(capture, batch.journal, gateway)
         for gap in batch.gaps:
             old = self.gaps.get(gap.gap_id)
             if old is None or (gap.seq or 0) > (old.seq or 0):
@@ -73,27 +87,67 @@ class ConsumerState:
             if seq is not None:
                 seqs.add(seq)
 
-    def _take(self, capture: Capture, journal: str) -> None:
-        known = self.captures.get(capture.capture_id)
-        if known is not None and _revision(capture) == _revision(known) and capture.values != known.values:
+    def _take(self, capture: Capture, journal: str, gateway: str) -> None:
+        words = self._words.setdefault(capture.capture_id, {})
+        self._of_meter.setdefault(capture.meter, set()).add(capture.capture_id)
+        word = words.setdefault((gateway, capture.epoch), _Word(capture))
+        if capture.seq is not None:
+            word.came.add((journal, capture.seq))
+        if _revision(capture) == _revision(word.capture) and capture.values != word.capture.values:
             # Both cannot be right, and which came first says nothing: the one that was believed stays.
             self.conflicts.setdefault(journal, set()).add(capture.seq or 0)
             return
-        if known is None or _value_rank(capture) > _value_rank(known):
-            self.captures[capture.capture_id] = capture
-        stamp = self._stamped.get(capture.capture_id)
-        if capture.reason not in _DOUBTED and (stamp is None or _stamp_rank(capture) > _stamp_rank(stamp)):
-            self._stamped[capture.capture_id] = capture
+        if _value_rank(capture) > _value_rank(word.capture):
+            word.capture = capture
+        if capture.reason not in _DOUBTED and (
+            word.stamp is None or _stamp_rank(capture) > _stamp_rank(word.stamp)
+        ):
+            word.stamp = capture
+        self._choose(capture.capture_id)
 
-    def apply_change(self, change: AttributionChanged | NamingChanged) -> None:
-        """Take in a change of attribution or naming."""
+    def _choose(self, capture_id: str) -> None:
+        """Keep the highest revision among those whose word counts."""
+        counting = [word.capture for word in self._counting(capture_id)]
+        if counting:
+            self.captures[capture_id] = max(counting, key=_value_rank)
+        else:
+            self.captures.pop(capture_id, None)
+
+    def _counting(self, capture_id: str) -> list[_Word]:
+        words = self._words.get(capture_id, {})
+        return [word for (gateway, _), word in words.items() if self._counts(gateway, word.capture)]
+
+    def _counts(self, gateway: str, capture: Capture) -> bool:
+        """Say whether a gateway's word on a capture counts, as far as allocations of its meter were told."""
+        told = self._allocated.get(capture.meter)
+        if not told:
+            return True
+        own = {epoch: one for epoch, one in told.items() if one.gateway == gateway}
+        if not own or (capture.epoch and capture.epoch not in own):
+            return False
+        until = own[max(own)].until
+        return until is None or capture.at <= until
+
+    def apply_change(self, change: AttributionChanged | NamingChanged | AllocationChanged) -> None:
+        """Take in a change of attribution, naming or allocation."""
         if isinstance(change, AttributionChanged):
             self._told.setdefault(change.meter, set()).add(stated_by_change(change))
+            return
+        if isinstance(change, AllocationChanged):
+            self._take_allocation(change)
             return
         key = (change.account_id, change.kind)
         known = self._names.get(key)
         if known is None or _name_rank(change) > _name_rank(known):
             self._names[key] = change
+
+    def _take_allocation(self, change: AllocationChanged) -> None:
+        told = self._allocated.setdefault(change.meter, {})
+        known = told.get(change.epoch)
+        if known is None or (known.until is None and change.until is not None):  # it ends once, and for good
+            told[change.epoch] = change
+        for capture_id in self._of_meter.get(change.meter, ()):
+            self._choose(capture_id)
 
     def apply_verdict(self, verdict: TimeVerdict) -> None:
         """Take in central's judgement on times."""
@@ -105,7 +159,8 @@ class ConsumerState:
         Its reason is `untrusted_time` as long as none says that the time may be believed.
         """
         capture = self.captures[capture_id]
-        return settled(capture, self._verdicts.of(capture, self._came.get(capture_id, ())))
+        came = [number for word in self._counting(capture_id) for number in word.came]
+        return settled(capture, self._verdicts.of(capture, came))
 
     def attribution(self, capture_id: str) -> Resolved:
         """Resolve a capture's accounts and their present names; KeyError for an unknown capture."""
@@ -113,7 +168,8 @@ class ConsumerState:
         if capture.reason in _DOUBTED:
             return Resolved((), capture.reason, capture.directory)
         # A stamp speaks of the time for which it was made; of another, or in doubt, what was told of the meter decides.
-        stamp = self._stamped.get(capture_id)
+        stamps = [word.stamp for word in self._counting(capture_id) if word.stamp is not None]
+        stamp = max(stamps, key=_stamp_rank, default=None)
         own = [] if stamp is None else stated_by_stamp(stamp)
         statements = [*own, *self._told.get(capture.meter, ())]
         held = holders_at(capture.start, capture.at, statements)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from gateway.contract.capture_body import with_seq
 from gateway.contract.messages import (
     Ack,
+    AllocationChanged,
     AttributionChanged,
     Balance,
     Batch,
@@ -62,6 +63,7 @@ TYPE_OF: dict[type[Message], str] = {
     DirectoryRequest: f"{_PREFIX}.directory.request.v2",
     AttributionChanged: f"{_PREFIX}.masterdatalinkage.changed.v2",
     NamingChanged: f"{_PREFIX}.naming.changed.v2",
+    AllocationChanged: f"{_PREFIX}.allocation.changed.v2",
     Balance: f"{_PREFIX}.balance.updated.v2",
     TimeRequest: f"{_PREFIX}.time.request.v2",
     ReadAgain: f"{_PREFIX}.readagain.ordered.v2",
@@ -82,6 +84,7 @@ SCHEMA_OF: dict[type[Message], str] = {
     Signed: "signed",
     AttributionChanged: "attribution-changed",
     NamingChanged: "naming-changed",
+    AllocationChanged: "allocation-changed",
     Balance: "balance",
     TimeRequest: "time-request",
     TimeVerdict: "time-verdict",
@@ -206,10 +209,15 @@ def event_type(payload: bytes, *, limit: int = MAX_MESSAGE) -> str:
         raise ContractError(first_problem(error)) from error
 
 
-def parse_change(payload: bytes) -> Parsed[AttributionChanged] | Parsed[NamingChanged]:
+def parse_change(
+    payload: bytes,
+) -> Parsed[AttributionChanged] | Parsed[NamingChanged] | Parsed[AllocationChanged]:
     """Read a message of the `attributions` topic."""
-    if event_type(payload) == TYPE_OF[NamingChanged]:
+    kind = event_type(payload)
+    if kind == TYPE_OF[NamingChanged]:
         return parse(payload, NamingChanged)
+    if kind == TYPE_OF[AllocationChanged]:
+        return parse(payload, AllocationChanged)
     return parse(payload, AttributionChanged)
 
 

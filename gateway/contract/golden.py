@@ -10,6 +10,7 @@ from gateway.contract.golden_batches import AT, GATEWAY, GENERATION, JOURNAL, go
 from gateway.contract.messages import (
     Ack,
     Alarm,
+    AllocationChanged,
     AttributedAccount,
     AttributionChanged,
     Balance,
@@ -68,9 +69,12 @@ def _single() -> dict[str, bytes]:
         new="1009876543",
         directory=DirectoryVersion(GENERATION, 9),
     )
+    reads = AllocationChanged(meter="GEN:12345678", epoch=2, gateway=GATEWAY, since=AT)
     allocation = PartAllocation(meter="GEN:12345678", epoch=2, since=AT)
     part = DirectoryPart(
         gateway=GATEWAY,
+        directory="0c1d9f2e6b7a4f5e8d3c2b1a09f8e7d6",
+        generation=GENERATION,
         version=8,
         number=5,
         kind="snapshot",
@@ -102,6 +106,7 @@ def _single() -> dict[str, bytes]:
         "directory-request": (wanted, f"{GATEWAY}/directory/7", edge),
         "directory-part": (signed, f"{GATEWAY}/directory/5/1", central),
         "attribution-changed": (span, "attribution/8/GEN:12345678", central),
+        "allocation-changed": (reads, "allocation/GEN:12345678/2/open", central),
         "naming-changed": (named, "naming/9/acc-99", central),
         "balance": (
             Balance(account_id="acc-17", amount="-12.50", at=AT, source="billing"),

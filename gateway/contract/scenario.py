@@ -28,6 +28,7 @@ from gateway.contract.blocks import (
 )
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import (
+    AllocationChanged,
     AttributedAccount,
     AttributionChanged,
     Message,
@@ -192,16 +193,22 @@ class Teller:
     _steps: list[Step] = field(default_factory=list)
     _messages: list[tuple[str, bytes]] = field(default_factory=list)
 
-    def readings(self, *rows: Row, journal: str = JOURNAL, damage: tuple[bytes, bytes] | None = None) -> None:
-        """Let the edge send one batch of captures of one profile; `damage` replaces octets on the way."""
-        sender = Sender(journal=journal, generation=_RUN, gateway=GATEWAY)
+    def readings(
+        self,
+        *rows: Row,
+        journal: str = JOURNAL,
+        gateway: str = GATEWAY,
+        damage: tuple[bytes, bytes] | None = None,
+    ) -> None:
+        """Let an edge send one batch of captures of one profile; `damage` replaces octets on the way."""
+        sender = Sender(journal=journal, generation=_RUN, gateway=gateway)
         octets = assemble_blocks(
             [row.numbered() for row in rows], sender, type=READINGS_TYPE, time=rfc3339(_RECEIVED)
         )
         if damage is not None:
             octets = octets.replace(*damage)
         profile = "daily" if rows[0].daily else "block_load"
-        self._messages.append((f"{ROOT}/{GATEWAY}/readings/{profile}", octets))
+        self._messages.append((f"{ROOT}/{gateway}/readings/{profile}", octets))
 
     def changed(
         self,
@@ -235,6 +242,17 @@ class Teller:
             directory=DirectoryVersion(generation, version),
         )
         self._told("attributions", message, f"naming/{message.directory}/{account.account_id}")
+
+    def allocated(self, epoch: int, gateway: str, since: str, until: str | None = None) -> None:
+        """Let central tell that the meter is read by a gateway."""
+        message = AllocationChanged(
+            meter=METER,
+            epoch=epoch,
+            gateway=gateway,
+            since=instant(since),
+            until=None if until is None else instant(until),
+        )
+        self._told("attributions", message, f"allocation/{METER}/{epoch}/{until or 'open'}")
 
     def verdict(self, version: int, first: int, last: int, trust: str, shift: str | None = None) -> None:
         """Let central judge the times of some captures of the journal."""

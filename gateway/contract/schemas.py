@@ -20,6 +20,7 @@ from gateway.contract.envelope import CONTENT_TYPE, DIRECTORY_TYPE, ORDER_TYPE, 
 from gateway.contract.golden import golden_messages
 from gateway.contract.messages import (
     Ack,
+    AllocationChanged,
     AttributionChanged,
     Balance,
     DirectoryPart,
@@ -133,7 +134,7 @@ _CHANNELS: tuple[tuple[str, str, tuple[tuple[type[BaseModel], str], ...], str, s
     (
         "attributions",
         "attributions",
-        ((AttributionChanged, TYPE_OF[AttributionChanged]), (NamingChanged, TYPE_OF[NamingChanged])),
+        tuple((model, TYPE_OF[model]) for model in (AttributionChanged, NamingChanged, AllocationChanged)),
         "central → billing",
         "Spans that changed hands, and accounts that changed names",
     ),

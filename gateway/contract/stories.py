@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from gateway.contract.scenario import (
     FIRST,
+    GATEWAY,
     SECOND,
     Holds,
     Row,
@@ -223,18 +224,48 @@ def replayed() -> Teller:
 
 def revised_reading() -> Teller:
     """Revisions in the wrong order, and another gateway that counts from 1 again."""
-    story = Teller("revisions", "A revision overtakes its forerunner; then the meter is another gateway's")
+    story = Teller(
+        "revisions", "A revision overtakes its forerunner; then the meter was another gateway's for a while"
+    )
     second = Row(seq=2, end="10:30", value="415", accounts=(OLD,), rev=2, epoch=1)
     first = Row(seq=1, end="10:30", value="412", accounts=(OLD,), epoch=1)
-    third = Row(seq=3, end="10:30", value="416", accounts=(OLD,), epoch=2)
+    third = Row(seq=3, end="10:30", value="416", accounts=(OLD,), epoch=3)
     story.readings(second)
     story.ledger("The revision came first.", expected(second, OLD), missing=[(1, 1)])
     story.readings(first)
     story.ledger("What it revised does not undo it.", expected(second, OLD))
     story.readings(third)
     story.ledger(
-        "In the next epoch of the meter's allocation revisions count from 1 again: the epoch decides first.",
+        "The meter went to another gateway and came back: revisions count from 1 again, and the epoch decides first.",
         expected(third, OLD),
+    )
+    return story
+
+
+def stranger() -> Teller:
+    """Another edge's login delivers readings of a meter that is not its own; later the meter is moved to it."""
+    story = Teller(
+        "stranger", "Another gateway delivers the meter's readings, and only later the meter is its own"
+    )
+    other, journal = "edge-9", "7f0e2a64-91a2-4e1c-8a57-53c0b7d0a0de"
+    mine = Row(seq=1, end="10:00", value="400", accounts=(OLD,))
+    forged = replace(mine, value="1", rev=9)
+    bold = replace(mine, seq=2, value="2", epoch=7)
+    late = Row(seq=3, end="11:00", value="398", accounts=(OLD,))
+    story.allocated(1, GATEWAY, "00:00")
+    story.readings(mine)
+    story.readings(forged, bold, late, gateway=other, journal=journal)
+    story.ledger(
+        "The meter is edge-1's: what edge-9 says of it does not count, whatever revision or epoch it names.",
+        expected(mine, OLD),
+    )
+    story.allocated(1, GATEWAY, "00:00", "10:30")
+    story.allocated(2, other, "10:30")
+    story.ledger(
+        "From 10:30 on edge-9 reads the meter. What it delivered counts now, as far as it names no epoch or its own; "
+        "of one instant the higher revision counts, and of edge-1 what lies before 10:30.",
+        expected(forged, OLD),
+        expected(late, OLD),
     )
     return story
 
@@ -355,6 +386,7 @@ _STORIES: tuple[Callable[[], Teller], ...] = (
     paper_later,
     replayed,
     revised_reading,
+    stranger,
     directory_set_back,
     journal_set_back,
     judged_time,

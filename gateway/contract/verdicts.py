@@ -43,8 +43,16 @@ def last_of(verdicts: Iterable[TimeVerdict], seq: int, profile: str) -> TimeVerd
 
 
 def shifted(at: datetime, shift: str | None) -> datetime:
-    """Return the instant that a verdict puts right: `shift` is in seconds, as exact text."""
-    return at if shift is None else at + timedelta(microseconds=int(Decimal(shift) * 1_000_000))
+    """Return the instant that a verdict puts right: `shift` is in seconds, as exact text.
+
+    What would leave the years 1 to 9999 stays: only nonsense is dated so.
+    """
+    if shift is None:
+        return at
+    try:
+        return at + timedelta(microseconds=int(Decimal(shift) * 1_000_000))
+    except OverflowError:
+        return at
 
 
 def settled(capture: Capture, verdict: TimeVerdict | None) -> Capture:

@@ -156,6 +156,11 @@ class MqttConnection:
                     f"subscribe to {wanted}: check its access rules"
                 )
 
+    async def unsubscribe(self, *filters: str) -> None:
+        """End subscriptions."""
+        with _translated(self._settings):
+            await _cancellable(self._client.unsubscribe(list(filters)))
+
     async def messages(self) -> AsyncIterator[MqttMessage]:
         """Yield received messages until the connection ends, which raises PeerUnavailable."""
         with _translated(self._settings):

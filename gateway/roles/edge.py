@@ -187,7 +187,7 @@ class EdgeRole:
         assert part.rows is not None
         text = part.rows.text()
         snapshot = await asyncio.to_thread(DirectorySnapshot.from_json, text)
-        self._directory = StampingPart(snapshot, part.epochs)
+        self._directory = StampingPart(snapshot, part.generation, part.epochs)
         log.info("directory_applied", version=snapshot.version)
         if self.follower is not None:
             self.follower.directory_changed(snapshot)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from gateway.central.ledger.resolve import readings
 from gateway.contract.consumer_rule import ConsumerState
 from gateway.contract.envelope import parse_change
 from gateway.contract.messages import (
+    AllocationChanged,
     AttributionChanged,
     NamingChanged,
 )
@@ -78,6 +79,7 @@ class Listener:
         self.connection = connection
         self.state = ConsumerState()
         self.changes: list[AttributionChanged | NamingChanged] = []
+        self.allocations: list[AllocationChanged] = []
         self.readings = 0
 
     async def listen(self) -> None:
@@ -85,8 +87,11 @@ class Listener:
             kind = TOPICS.parse(message.topic).kind
             if kind is TopicKind.ATTRIBUTIONS:
                 change = parse_change(message.payload).data
-                self.changes.append(change)
                 self.state.apply_change(change)
+                if isinstance(change, AllocationChanged):
+                    self.allocations.append(change)
+                else:
+                    self.changes.append(change)
             elif kind is TopicKind.READINGS:
                 self.readings += 1
 
@@ -280,3 +285,27 @@ def test_a_number_with_two_meanings_is_asked_back(ledger: Ledger, store: Directo
     assert refused.value.code == "UNKNOWN_ACCOUNT"
     ledger.ingest([received(batch([capture(1, meter="GEN:2")]))])
     assert len(readings(ledger, "acc-2", T0, NOW, store)) == 1
+
+
+@pytest.mark.mosquitto
+async def test_billing_hears_whose_word_counts(
+    broker: Mosquitto, ledger: Ledger, store: DirectoryStore
+) -> None:
+    """A meter that nobody knew goes to the first that delivers it; a stranger's word on it counts nowhere."""
+    data = batch([capture(n) for n in range(1, 4)])
+    async with listening(broker) as billing, serving(broker, ledger, store):
+        await billing.connection.publish(TOPICS.readings("edge-1", "block_load"), octets(data))
+        await until(lambda: len(billing.allocations) == 1, "the first allocation")
+        [first] = billing.allocations
+        assert (first.meter, first.epoch, first.gateway, first.until) == ("GEN:1", 1, "edge-1", None)
+        now = datetime.now(UTC)
+        ledger.allocations.give(["GEN:1"], "edge-2", by="test", note="", since=now, at=now)
+        await until(lambda: len(billing.allocations) == 3, "the end of the first, and the second")
+        told = {(one.epoch, one.gateway, one.until is None) for one in billing.allocations[1:]}
+        assert told == {(1, "edge-1", False), (2, "edge-2", True)}
+    assert ledger.allocations.untold(10) == []
+    async with listening(broker) as billing, serving(broker, ledger, store):
+        now = datetime.now(UTC)
+        ledger.allocations.give(["GEN:2"], "edge-2", by="test", note="", since=now, at=now)
+        await until(lambda: len(billing.allocations) == 1, "only what is new")
+        assert billing.allocations[0].meter == "GEN:2"

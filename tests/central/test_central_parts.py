@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -218,6 +219,31 @@ async def test_a_ledger_that_was_set_back_numbers_above_what_the_edge_shows(
     assert edge.hear(broker.take("edge-1")).number == 41
 
 
+async def test_a_directory_that_was_set_back_reaches_edges_that_know_more_of_its_former_life(
+    ledger: Ledger, store: DirectoryStore, tmp_path: Path
+) -> None:
+    fit(store, "GEN:1")
+    give(ledger, "edge-1", "GEN:1")
+    copy = tmp_path / "copy.db"
+    with DirectoryStore(copy) as other:
+        fit(other, "GEN:1")
+    parts, broker, edge = publisher(ledger, store), Broker(), Edge(tmp_path, "edge-1")
+    rekey(store, "GEN:1", "0123456789")
+    await parts.publish(broker)
+    assert edge.hear(broker.take("edge-1")).version == 2
+    with DirectoryStore(copy) as restored:
+        life = restored.begin_anew(store.life.generation)
+        await publisher(ledger, restored).publish(broker)
+        held = edge.hear(broker.take("edge-1"))
+        assert (held.version, str(held.generation)) == (1, life.generation)
+        assert edge.snapshot() == restored.snapshot().part({"GEN:1"})
+    # The former life's word counts no more, though its version is higher.
+    rekey(store, "GEN:1", "2222222222")
+    await publisher(ledger, store).publish(broker)
+    with pytest.raises(ContractError, match="is older than our"):
+        edge.hear(broker.take("edge-1"))
+
+
 async def test_what_was_not_sent_whole_is_followed_by_a_snapshot(
     ledger: Ledger, store: DirectoryStore, tmp_path: Path
 ) -> None:
@@ -365,3 +391,48 @@ def test_a_torn_or_forged_line_in_the_stored_part_is_left_out_and_asked_for(
     torn = Edge(tmp_path, "edge-1")
     assert (torn.stored.held.number, torn.stored.full) == (1, True)
     assert torn.meters == ["GEN:1"]
+
+
+async def test_a_directory_that_was_set_back_reaches_the_edge_though_its_version_is_lower(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    """Restored from a copy and re-keyed otherwise: the edge must not stamp by the numbers of before for ever."""
+    path, copy = tmp_path / "lives" / "directory.db", tmp_path / "copy.db"
+    path.parent.mkdir()
+    broker, edge = Broker(), Edge(tmp_path, "edge-1")
+    give(ledger, "edge-1", "GEN:1", "GEN:2")
+
+    def numbers() -> list[str | None]:
+        held = edge.snapshot()
+        return [held.name(f"acc-GEN:{n}", NumberKind.ACCOUNT) for n in (1, 2)]
+
+    with DirectoryStore(path) as store:
+        fit(store, "GEN:1", "GEN:2")
+        await publisher(ledger, store).publish(broker)
+        before = broker.take("edge-1")
+        edge.hear(before)
+    shutil.copy(path, copy)
+    with DirectoryStore(path) as store:
+        rekey(store, "GEN:1", "1111111111")
+        rekey(store, "GEN:2", "2222222222")
+        await publisher(ledger, store).publish(broker)
+        crossed = broker.take("edge-1")
+        edge.hear(crossed)
+        assert numbers() == ["1111111111", "2222222222"]
+    shutil.copy(copy, path)
+    with DirectoryStore(path) as store:
+        sending = publisher(ledger, store)
+        await sending.publish(broker)
+        held = edge.hear(broker.take("edge-1"))
+        assert (held.generation.counter, held.version) == (2, 1)
+        assert numbers() == [None, None]
+        rekey(store, "GEN:1", "2222222222")
+        rekey(store, "GEN:2", "1111111111")
+        await sending.publish(broker)
+        held = edge.hear(broker.take("edge-1"))
+        assert (held.generation.counter, held.version) == (2, 3)
+        assert numbers() == ["2222222222", "1111111111"]
+    for old in (before, crossed):
+        with pytest.raises(ContractError, match=r"\$\.generation: .* is older than our"):
+            edge.hear(old)
+    assert Edge(tmp_path, "edge-1").stored.held.generation == held.generation, "after a restart, too"

@@ -1,4 +1,4 @@
-"""The golden scenarios at central: its directory tells just what they say."""
+"""The golden scenarios at central: its directory tells just these changes, its ledger ends with the same accounts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ from typing import Any
 import pytest
 
 from gateway.central.directory.messages import change_messages, standing_messages
+from gateway.central.intake.batches import MessageStore, ReceivedMessage
+from gateway.central.ledger.authority import CONFLICT
+from gateway.central.ledger.ledger import Ledger
+from gateway.central.ledger.resolve import attributed
+from gateway.contract.envelope import parse
+from gateway.contract.messages import TimeVerdict, rfc3339
 from gateway.contract.messages.generation import Generation
-from gateway.contract.scenario import FIRST, METER, SECOND, instant
+from gateway.contract.scenario import FIRST, GATEWAY, METER, SECOND, instant
+from gateway.contract.topics import Topics
 from mapping.changes import (
     Change,
     CorrectHoldings,
@@ -138,6 +145,15 @@ def set_back(office: Office, folder: Path) -> None:
     office.change(Name("acc-17", NUMBER, "0055555555"))
 
 
+def judged(office: Office, _: Path) -> None:
+    since = instant("00:00")
+    office.others(1)
+    fitted: list[Change] = [Install(METER, "up-17", Role.CONSUMER, since), MoveIn("up-17", "acc-17", since)]
+    office.change(*fitted, *NAMES)
+    moves(office, "10:10")
+    office.hear(standing_messages(METER, office.snapshot, NOW, generation=FIRST))
+
+
 def at_rest(office: Office, _: Path) -> None:
     office.change(*FITTED, *NAMES)
 
@@ -150,11 +166,13 @@ OFFICES: dict[str, Callable[[Office, Path], None]] = {
     "moved-between-usage-points": moved_meter,
     "paper-comes-later": paper_later,
     "replay": at_rest,
+    "revisions": at_rest,
     "journal-set-back": at_rest,
     "directory-set-back": set_back,
+    "verdict-on-time": judged,
     "quarantine": at_rest,
 }
-"""What the office does in each scenario that is about readings and accounts."""
+"""What the office does in each scenario."""
 
 
 @pytest.fixture
@@ -169,6 +187,10 @@ def scenario(name: str) -> Json:
     return found
 
 
+def payload(message: Json) -> bytes:
+    return json.dumps(message["payload"]).encode()
+
+
 def messages(name: str) -> list[Json]:
     return [message for step in scenario(name)["steps"] for message in step["messages"]]
 
@@ -179,3 +201,52 @@ def test_central_tells_what_the_scenario_says(name: str, office: Office, tmp_pat
     for message in messages(name):
         if message["topic"].endswith("attributions"):
             assert message["payload"]["data"] in office.told
+
+
+@pytest.mark.parametrize("name", OFFICES)
+def test_the_ledger_ends_with_the_accounts_of_the_scenario(
+    name: str, office: Office, tmp_path: Path, ledger: Ledger
+) -> None:
+    OFFICES[name](office, tmp_path)
+    for gateway in (GATEWAY, "edge-2", GATEWAY):
+        ledger.allocations.give([METER], gateway, since=BEGUN, by="test", note="", at=BEGUN)
+    store = MessageStore(ledger, Topics("kanpur"))
+    for message in messages(name):
+        if "/readings/" in message["topic"]:
+            store.handle([ReceivedMessage(message["topic"], payload(message), NOW)])
+    said = [parse(payload(m), TimeVerdict).data for m in messages(name) if m["topic"].endswith("verdicts")]
+    for verdict in sorted(said, key=lambda one: one.version):
+        ledger.times.give([verdict])
+    told = scenario(name)["steps"][-1]["ledger"]["captures"]
+    assert [entry(ledger, office.snapshot, one["capture_id"]) for one in told] == [
+        {member: one.get(member) for member in ("capture_id", "value_rev", "at", "accounts", "reason")}
+        for one in told
+    ]
+    aside = scenario(name)["steps"][-1]["ledger"].get("set_aside", {})
+    kept = [group.entries for group in ledger.quarantine.groups() if group.reason == CONFLICT]
+    assert sum(kept) == sum(map(len, aside.values()))
+
+
+def entry(ledger: Ledger, directory: DirectorySnapshot, capture_id: str) -> Json:
+    stored = ledger.captures.get(capture_id)
+    assert stored is not None
+    accounts = []
+    for mine in attributed(stored, directory):
+        one = {
+            "account_id": mine.account_id,
+            "account_number": mine.account_number,
+            "legacy_number": mine.legacy_number,
+            "usage_point": mine.usage_point,
+            "role": mine.role,
+            "from": None if mine.since is None else rfc3339(mine.since),
+            "to": None if mine.until is None else rfc3339(mine.until),
+        }
+        accounts.append({name: text for name, text in one.items() if text is not None})
+    reason = directory.attributions(stored.meter, stored.start, stored.at).reason
+    return {
+        "capture_id": capture_id,
+        "value_rev": stored.value_rev,
+        "at": rfc3339(stored.at),
+        "accounts": accounts,
+        "reason": reason,
+    }

@@ -17,7 +17,7 @@ from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.consumer_rule import ConsumerState
 from gateway.contract.envelope import parse_change
-from gateway.contract.messages import AttributionChanged, NamingChanged
+from gateway.contract.messages.generation import Generation
 from gateway.contract.topics import Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from mapping.changes import Change, Install, MoveIn, Name
@@ -55,8 +55,7 @@ async def billing(broker: Mosquitto) -> AsyncIterator[ConsumerState]:
 
     async def hear(connection: MqttConnection) -> None:
         async for message in connection.messages():
-            change: AttributionChanged | NamingChanged = parse_change(message.payload).data
-            state.apply_change(change)
+            state.apply_change(parse_change(message.payload).data)
 
     settings = MqttSettings(
         port=broker.port, client_id="billing", username="billing", root="test", session_expiry=600
@@ -120,6 +119,7 @@ async def test_a_directory_restored_then_rekeyed_otherwise_leaves_no_crossed_num
             fit(store, 3)
             rekey(store, DAY, acc_1="1111111111", acc_2="2222222222", acc_3="3333333333")
             await until(lambda: numbers(state)["GEN:3"] == "3333333333")
+            before = Generation.parse(store.life.generation)
             assert numbers(state) == {"GEN:1": "1111111111", "GEN:2": "2222222222", "GEN:3": "3333333333"}
         shutil.copy(copies / "directory.db", tmp_path)
         if how == "folder":
@@ -138,6 +138,11 @@ async def test_a_directory_restored_then_rekeyed_otherwise_leaves_no_crossed_num
             await until(lambda: numbers(state)["GEN:1"] == "4444444444")
             unattributed = {group.meter: group.reason for group in ledger.unattributed.groups()}
             assert unattributed == {"GEN:3": "no_account"}
+            late = capture(9, meter="GEN:3", reason=None, directory_version=4, directory_generation=before)
+            ledger.ingest([received(batch([late]))])
+            await until(
+                lambda: ledger.unattributed.groups()[0].count == 2, "a stamp of the life before is judged"
+            )
         assert state.attribution(capture(1).capture_id).accounts[0].account_id == "acc-1"
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from gateway.contract.messages import (
     Capture,
     MessageAttribution,
     NamingChanged,
+    TimeVerdict,
 )
 from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion
 from gateway.seqset import SeqSet
@@ -156,3 +158,68 @@ def test_tracker_is_a_set(seqs: list[int], last: int, first: int) -> None:
     top = max([last, *seqs])
     missing = {n for first_, last_ in tracker.holes(last) for n in range(first_, last_ + 1)}
     assert missing == {n for n in range(1, top + 1) if n not in seen}
+
+
+@pytest.mark.parametrize("shift", ["9999999999", "-9999999999"])
+def test_a_shift_out_of_all_time_harms_nothing(shift: str) -> None:
+    far = (
+        datetime(9999, 12, 31, 23, 30, tzinfo=UTC)
+        if shift[0] != "-"
+        else datetime(1, 1, 1, 0, 30, tzinfo=UTC)
+    )
+    doubted = {"reason": "untrusted_time", "attributions": (), "at": far, "start": far - HALF, "seq": 1}
+    one = capture(4).model_copy(update=doubted)
+    state = state_of(batch(one))
+    state.apply_verdict(
+        TimeVerdict.model_validate(
+            {
+                "verdict_id": "1", "meter": "GEN:1", "journal": "j", "first_seq": 1, "last_seq": 1,
+                "trust": "trusted", "shift": shift, "evidence": "", "version": 1, "at": T0,
+            }
+        )
+    )  # fmt: skip
+    assert state.dated(one.capture_id).at == far
+    assert state.attribution(one.capture_id).reason == "no_account"
+
+
+def test_two_values_under_one_revision_are_told_apart() -> None:
+    first = capture(4, value=1).model_copy(update={"seq": 1})
+    other = capture(4, value=2).model_copy(update={"seq": 2})
+    state = state_of(batch(first), batch(other), batch(first))
+    assert state.captures[first.capture_id].values == first.values
+    assert state.conflicts == {"j": {2}}
+    revised = capture(4, value=2, rev=2).model_copy(update={"seq": 3})
+    state.apply(batch(revised))
+    assert state.captures[first.capture_id].values == revised.values
+
+
+minutes = st.none() | st.integers(-50, 250).map(lambda n: T0 + timedelta(minutes=n))
+stamps = st.lists(
+    st.builds(
+        lambda role, since, until, who: MessageAttribution.model_validate(
+            {**who.model_dump(), "role": role, "since": since, "until": until}
+        ),
+        st.sampled_from(["normal", "final", "opening", "partial"]),
+        minutes,
+        minutes,
+        st.sampled_from([A, B, C]),
+    ),
+    max_size=4,
+).map(tuple)
+
+
+@settings(max_examples=200)
+@given(stamps, st.sampled_from(["block_load", "daily"]), st.integers(-60, 60), minutes, minutes)
+def test_no_stamp_or_change_breaks_a_consumer(
+    stamped: tuple[MessageAttribution, ...],
+    profile: str,
+    length: int,
+    since: datetime | None,
+    until: datetime | None,
+) -> None:
+    """Whatever an edge writes: the answer may be nonsense, but it is one."""
+    one = capture(4, profile=profile)
+    start = None if profile == "daily" else one.at - timedelta(minutes=length)
+    one = one.model_copy(update={"seq": 1, "attributions": stamped, "start": start})
+    told = span(0, None, B, 2).model_copy(update={"since": since, "until": until})
+    assert state_of(batch(one), told).attribution(one.capture_id).directory is not None

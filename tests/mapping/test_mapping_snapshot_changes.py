@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -22,7 +24,7 @@ METERS = [f"GEN:{n}" for n in range(1, 4)]
 def made(steps: list[tuple[int, int, int]]) -> list[DirectorySnapshot]:
     """The snapshots of a directory after each of some changes."""
     found = [DirectorySnapshot()]
-    with DirectoryStore(":memory:") as store:
+    with tempfile.TemporaryDirectory() as folder, DirectoryStore(Path(folder) / "directory.db") as store:
         for number, (kind, meter, day) in enumerate(steps):
             name, at = METERS[meter], T0 + timedelta(days=day)
             change: Change = (

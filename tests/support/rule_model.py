@@ -33,7 +33,14 @@ from gateway.contract.blocks import (
 )
 from gateway.contract.consumer_rule import ConsumerState, Resolved
 from gateway.contract.envelope import parse_change, wrap
-from gateway.contract.messages import AttributionChanged, Batch, NamingChanged, TimeVerdict, rfc3339
+from gateway.contract.messages import (
+    AllocationChanged,
+    AttributionChanged,
+    Batch,
+    NamingChanged,
+    TimeVerdict,
+    rfc3339,
+)
 from gateway.contract.messages.generation import Generation
 from mapping.changes import (
     Change,
@@ -136,7 +143,9 @@ class World:
 
     def _tell(self, messages: Iterable[bytes]) -> None:
         for octets in messages:
-            self.changes.append(parse_change(octets).data)
+            change = parse_change(octets).data
+            assert not isinstance(change, AllocationChanged)
+            self.changes.append(change)
             self.texts.append(json.loads(octets))
 
     def capture(

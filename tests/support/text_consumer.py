@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -62,6 +62,7 @@ class Reading:
     meter: str
     profile: str
     rank: tuple[int, int]
+    gateway: str
     at: datetime
     start: datetime | None
     values: list[Any]
@@ -83,12 +84,13 @@ class TextConsumer:
     """Takes messages, and says what its ledger has."""
 
     def __init__(self) -> None:
-        self.readings: dict[str, Reading] = {}
+        self.said: dict[str, dict[tuple[str, int], Reading]] = {}
+        self.allocated: dict[str, dict[int, Json]] = {}
         self.told: dict[str, list[Statement]] = {}
         self.names: dict[tuple[str, str], tuple[State, str | None]] = {}
         self.verdicts: list[Json] = []
         self.came: dict[str, set[int]] = {}
-        self.numbers: dict[str, set[tuple[str, int]]] = {}
+        self.numbers: dict[tuple[str, str, int], set[tuple[str, int]]] = {}
         self.aside: dict[str, set[int]] = {}
 
     def take(self, message: Json) -> None:
@@ -101,6 +103,10 @@ class TextConsumer:
             key = (data["account_id"], data["kind"])
             if key not in self.names or self.names[key][0] < state:
                 self.names[key] = (state, data.get("new"))
+        elif "allocation" in kind:
+            known = self.allocated.setdefault(data["meter"], {}).setdefault(data["epoch"], data)
+            if "to" not in known:
+                self.allocated[data["meter"]][data["epoch"]] = data
         elif "time.judged" in kind:
             self.verdicts.append(data)
         elif "gaps" in kind:
@@ -125,24 +131,41 @@ class TextConsumer:
             came = self.came.setdefault(data["journal"], set())
             came.add(number)
             reading = self._read(data, block, row)
-            known = self.readings.get(reading.capture_id)
-            self.numbers.setdefault(reading.capture_id, set()).add((data["journal"], number))
+            said = self.said.setdefault(reading.capture_id, {})
+            word = (reading.gateway, reading.rank[0])
+            known = said.get(word)
+            self.numbers.setdefault((reading.capture_id, *word), set()).add((data["journal"], number))
             if known is None:
-                self.readings[reading.capture_id] = reading
+                said[word] = reading
             elif known.rank == reading.rank and (known.values, known.columns) != (
                 reading.values,
                 reading.columns,
             ):
                 self.aside.setdefault(data["journal"], set()).add(number)
             else:
-                self._keep(known, reading)
+                said[word] = better_of(known, reading)
 
-    def _keep(self, known: Reading, other: Reading) -> None:
-        better = other if other.rank > known.rank else known
-        stamps = [one for one in (known, other) if one.stamped is not None]
-        best = max(stamps, key=lambda one: one.stamped or ((0, 0), (0, 0)), default=better)
-        better.stamp, better.stamped = best.stamp, best.stamped
-        self.readings[better.capture_id] = better
+    def counts(self, reading: Reading) -> bool:
+        """Whether the word of the gateway counts that sent it."""
+        told = self.allocated.get(reading.meter)
+        if not told:
+            return True
+        own = {epoch: one for epoch, one in told.items() if one["gateway"] == reading.gateway}
+        if not own or (reading.rank[0] and reading.rank[0] not in own):
+            return False
+        last = own[max(own)]
+        return "to" not in last or reading.at <= when(last["to"])
+
+    @property
+    def readings(self) -> dict[str, Reading]:
+        """The readings that count, one of each capture."""
+        found: dict[str, Reading] = {}
+        for capture_id, said in self.said.items():
+            for one in said.values():
+                if self.counts(one):
+                    known = found.get(capture_id)
+                    found[capture_id] = replace(one) if known is None else better_of(known, one)
+        return found
 
     def _read(self, data: Json, block: Json, row: Json) -> Reading:
         layout = data["layouts"][block["layout"]]
@@ -158,6 +181,7 @@ class TextConsumer:
             meter=block["meter"],
             profile=layout["profile"],
             rank=(block.get("epoch", 0), row.get("value_rev", 1)),
+            gateway=data["gateway"].removesuffix("-field"),
             at=at,
             start=start,
             values=row["values"],
@@ -194,7 +218,9 @@ class TextConsumer:
             and one.get("profile") in (None, reading.profile)
             and any(
                 journal == one["journal"] and one["first_seq"] <= seq <= one["last_seq"]
-                for journal, seq in self.numbers[reading.capture_id]
+                for word, one_said in self.said[reading.capture_id].items()
+                if self.counts(one_said)
+                for journal, seq in self.numbers[(reading.capture_id, *word)]
             )
         ]
         return max(covering, key=lambda one: one["version"], default=None)
@@ -286,6 +312,15 @@ class TextConsumer:
             if name is not None:
                 account[member] = name
         return [account]
+
+
+def better_of(known: Reading, other: Reading) -> Reading:
+    """The higher revision of two, with the stamp that counts."""
+    better = replace(other if other.rank > known.rank else known)
+    stamps = [one for one in (known, other) if one.stamped is not None]
+    best = max(stamps, key=lambda one: one.stamped or ((0, 0), (0, 0)), default=better)
+    better.stamp, better.stamped = best.stamp, best.stamped
+    return better
 
 
 def who(said: Statement | None) -> tuple[str, str] | None:

@@ -12,11 +12,13 @@ import httpx
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
+from gateway.contract.messages import MeterStatus, Status
 from gateway.errors import ConfigError
 from gateway.web.server import serve
 from tests.support import services
+from tests.support.central.samples import tell_status
 from tests.support.waiting import until
-from tests.support.web.seed import LEGACY, Town
+from tests.support.web.seed import LEGACY, NOW, Town
 
 ARGS = [
     "--no-sandbox",
@@ -127,6 +129,42 @@ async def test_the_whole_way_without_scripts(
         assert answer is not None
         assert answer.status == 401
         assert len(list(tmp_path.glob("*.png"))) == 5
+
+
+@pytest.mark.parametrize(
+    ("width", "language", "deaf"),
+    [(360, "en", True), (360, "hi", False), (1280, "en", False), (1280, "hi", True)],
+)
+async def test_the_overview_of_an_outage(
+    seeded: Town, tmp_path: Path, width: int, language: str, deaf: bool
+) -> None:
+    words = {"en": "Central is deaf", "hi": "केंद्र को कुछ सुनाई नहीं दे रहा"}
+    meters = [MeterStatus(meter=f"GEN:4{n:07}", line="rs485-c", health="meter_silent") for n in range(300)]
+    told = Status(
+        gateway="edge-3", online=True, version="1", journal="j", meters={"meter_silent": 300}, at=NOW
+    )
+    tell_status(seeded.ledger, told, meters=meters)
+    if deaf:
+        seeded.clock.advance(timedelta(minutes=3))
+        fault = "broker 10.20.30.40:8883: [Errno 113] No route to host"
+        seeded.ledger.alive.leave(seeded.clock.now(), connected=False, fault=fault)
+    async with serve(seeded.app) as port, chromium() as browser:
+        context = await browser.new_context(
+            viewport={"width": width, "height": 740}, java_script_enabled=False
+        )
+        page = await context.new_page()
+        await page.goto(f"http://127.0.0.1:{port}/operator?lang={language}")
+        await fits(page)
+        await page.screenshot(path=tmp_path / f"outage-{language}-{width}.png", full_page=True)
+        assert (words[language] in await page.inner_text("main")) is deaf
+        await page.check("input[name=unwell]")
+        await page.click(".find button")
+        await fits(page)
+        await page.screenshot(path=tmp_path / f"unwell-{language}-{width}.png", full_page=True)
+        assert "unwell=1" in page.url
+        assert await page.locator("#meters tbody tr").count() == 100
+        await page.locator("#meters p a").last.click()
+        assert "page=2" in page.url
 
 
 async def test_serve_gives_its_port_and_stops(seeded: Town) -> None:

@@ -7,8 +7,10 @@ from datetime import datetime
 from itertools import zip_longest
 
 from gateway.central.directory.parts import in_chunks
+from gateway.central.ledger.records import Allocation
 from gateway.contract.envelope import DIRECTORY_TYPE, of_version_1, wrap
 from gateway.contract.messages import (
+    AllocationChanged,
     AttributedAccount,
     AttributionChanged,
     DirectoryPart,
@@ -71,6 +73,16 @@ def _holder(
         usage_point=who.usage_point,
     )
     return (account,), None
+
+
+def allocation_message(one: Allocation, at: datetime) -> bytes:
+    """Write an allocation as it is now in its envelope."""
+    message = AllocationChanged(
+        meter=one.meter, epoch=one.epoch, gateway=one.gateway, since=one.since, until=one.until
+    )
+    ended = "open" if one.until is None else instants.micros(one.until)
+    identity = f"allocation/{one.meter}/{one.epoch}/{ended}"
+    return wrap(message, id=identity, source=SOURCE, time=at)
 
 
 def naming_message(change: NamingChange, generation: Generation) -> NamingChanged:

@@ -18,6 +18,7 @@ from gateway.central.directory.publishing import Publisher, send_all
 from gateway.central.ledger.edges import SentPart
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.messages import DirectoryRequest, PartAllocation
+from gateway.contract.messages.generation import Generation
 from gateway.contract.signing import key_id, private_key
 from gateway.contract.topics import Topics, TopicVersion
 from gateway.errors import ConfigError, ContractError, PeerRefusedData
@@ -67,6 +68,7 @@ class PartPublisher:
         self._answered: dict[str, float] = {}
         self._due: dict[str, None] = {}
         self._version: int | None = None
+        self._generation: str | None = None
         self._allocated: tuple[int, dict[str, tuple[int, int, object]]] | None = None
         self.faults: dict[str, str] = {}
         """What is wrong with single edges' parts, by gateway."""
@@ -109,14 +111,16 @@ class PartPublisher:
         """Note the edges whose part may differ from what they were sent."""
         # The directory first: who is allocated to whom is asked after it, for the meters that changed in it.
         version, changed = self._store.version, self._ledger.allocations.changed()
+        generation = self._store.life.generation
         if self._version is None or self._allocated is None:
             self._due |= dict.fromkeys(self._ledger.edges.gateways())
             self._due |= dict.fromkeys(self._ledger.allocations.summaries())
         elif version > self._version:
             meters = _touched_meters(self._store.snapshot(), self._version)
             self._due |= dict.fromkeys(sorted(self._ledger.allocations.gateways_of(meters)))
-        elif version < self._version:  # the directory was set back
+        if generation != self._generation:  # the directory was set back: every part is told anew
             self._due |= dict.fromkeys(self._ledger.edges.gateways())
+            self._generation = generation
         if self._allocated is None or changed != self._allocated[0]:
             now: dict[str, tuple[int, int, object]] = dict(self._ledger.allocations.summaries())
             before = {} if self._allocated is None else self._allocated[1]
@@ -140,13 +144,15 @@ class PartPublisher:
             one.meter: PartAllocation(meter=one.meter, epoch=one.epoch, since=one.since)
             for one in self._ledger.allocations.current(gateway)
         }
-        new = EdgePart.cut(self._store.snapshot(), allocations)
+        new = EdgePart.cut(self._store.snapshot(), allocations, Generation.parse(self._store.life.generation))
         number = 1 + max(held.number if held else 0, request.number if request else 0)
         contract = request.contract if request else held.contract if held else 2
         at = self._clock.now()
         part = snapshot_of(new, gateway, number, at)
-        if held is not None and held.sent and held.key == self._key_id:
-            old = EdgePart.load(held.body)
+        known = held is not None and held.sent and held.key == self._key_id
+        old = EdgePart.load(held.body) if held is not None and known else None
+        # A life of the directory begins with a snapshot: what was there before is no beginning of it.
+        if held is not None and old is not None and old.generation == new.generation:
             change = change_of(old, new, gateway, held.number, number, at)
             if request is None and says_nothing(change):
                 return None

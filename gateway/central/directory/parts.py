@@ -10,6 +10,7 @@ from itertools import zip_longest
 from typing import Any, Final
 
 from gateway.contract.messages import DirectoryPart, PartAllocation
+from gateway.contract.messages.generation import NO_GENERATION, Generation
 from mapping import snapshot_changes
 from mapping.snapshot import DirectorySnapshot
 
@@ -26,30 +27,42 @@ class EdgePart:
     rows: str
     allocations: Mapping[str, PartAllocation]
     version: int
+    generation: Generation = NO_GENERATION
 
     @classmethod
-    def cut(cls, snapshot: DirectorySnapshot, allocations: Mapping[str, PartAllocation]) -> EdgePart:
-        """Cut the part of these meters out of the directory."""
+    def cut(
+        cls, snapshot: DirectorySnapshot, allocations: Mapping[str, PartAllocation], generation: Generation
+    ) -> EdgePart:
+        """Cut the part of these meters out of the directory, in the generation that it stands in."""
         part = snapshot.part(set(allocations))
-        return cls(part.to_json(), allocations, part.version)
+        return cls(part.to_json(), allocations, part.version, generation)
 
     def dump(self) -> str:
         """Write it, for central to remember what an edge was sent; `load` reads it."""
         listed = [one.model_dump(mode="json") for one in self.allocations.values()]
-        return json.dumps({"rows": self.rows, "allocations": listed, "version": self.version})
+        return json.dumps(
+            {
+                "rows": self.rows,
+                "allocations": listed,
+                "version": self.version,
+                "generation": str(self.generation),
+            }
+        )
 
     @classmethod
     def load(cls, text: str) -> EdgePart:
         """Read what `dump` wrote."""
         data: dict[str, Any] = json.loads(text)
         listed = [PartAllocation.model_validate(one) for one in data["allocations"]]
-        return cls(data["rows"], {one.meter: one for one in listed}, data["version"])
+        generation = Generation.parse(data.get("generation", str(NO_GENERATION)))
+        return cls(data["rows"], {one.meter: one for one in listed}, data["version"], generation)
 
 
 def snapshot_of(part: EdgePart, gateway: str, number: int, at: datetime) -> DirectoryPart:
     """Return a part as a whole."""
     return DirectoryPart(
         gateway=gateway,
+        generation=part.generation,
         version=part.version,
         number=number,
         kind="snapshot",
@@ -66,6 +79,7 @@ def change_of(
     given = (one for meter, one in new.allocations.items() if old.allocations.get(meter) != one)
     return DirectoryPart(
         gateway=gateway,
+        generation=new.generation,
         version=new.version,
         number=number,
         kind="change",

@@ -8,7 +8,7 @@ from datetime import datetime
 import structlog
 
 from gateway.central.directory.lives import DirectoryLives
-from gateway.central.directory.messages import change_messages, standing_messages
+from gateway.central.directory.messages import allocation_message, change_messages, standing_messages
 from gateway.central.directory.part_publisher import CALM, PartPublisher
 from gateway.central.directory.publishing import Publisher, send_all
 from gateway.central.ledger.database import LedgerError
@@ -26,6 +26,8 @@ POLL = 0.5
 """Seconds between looks at the directory's version: another process may have changed it."""
 PUBLISHED = "attributions_published"
 """Cursor of the ledger: changes up to this directory version were taken by the broker."""
+ALLOCATIONS = 1_000
+"""Allocations told before it is noted that they were."""
 MARKED = 1_000
 """Spans marked in one transaction."""
 
@@ -77,6 +79,9 @@ class DirectoryService:
         """Publish changes and answers over this connection until it fails (PeerError) or is cancelled."""
         while True:
             try:
+                # Before all: a directory that was set back begins a new life, which every message names.
+                await asyncio.to_thread(self._lives.look)
+                await self._tell_allocations(publisher)
                 # Edges first: until one has the new part it stamps by the old, and each such reading must be judged
                 # again. Billing loses nothing by coming second, since its changes say from when they hold.
                 await self._parts.publish(publisher)
@@ -91,6 +96,15 @@ class DirectoryService:
             except TimeoutError:
                 pass
             self._woken.clear()
+
+    async def _tell_allocations(self, publisher: Publisher) -> None:
+        """Tell billing whose word counts, where that has changed."""
+        while untold := await asyncio.to_thread(self._ledger.allocations.untold, ALLOCATIONS):
+            now = self._clock.now()
+            messages = [allocation_message(one, now) for one in untold]
+            await send_all(publisher, self._topics.attributions(), messages)
+            await asyncio.to_thread(self._ledger.allocations.set_told, untold)
+            log.info("allocations_published", count=len(untold))
 
     async def _catch_up(self, publisher: Publisher) -> None:
         """Publish what changed since the version that was published last, version by version."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from gateway.central.intake.salvage import SpoiledEntry, salvage
 from gateway.central.ledger.bodies import bodies
@@ -142,33 +143,36 @@ def _received_blocks(read: BlocksRead, arrival: Arrival) -> ReceivedBatch:
 
 
 def _rows_of_blocks(read: BlocksRead, ingested_at: int) -> Iterator[CaptureRow]:
-    gateway, journal = read.gateway, read.journal
+    gateway, journal, make = read.gateway, read.journal, partial(tuple.__new__, CaptureRow)
     for block in read.blocks:
         received_at, generation = micros(block.received_at), str(block.generation)
         for row in block.rows:
-            yield CaptureRow(
-                row.capture_id,
-                row.value_rev,
-                block.meter,
-                block.profile,
-                micros(row.at),
-                None if row.start is None else micros(row.start),
-                received_at,
-                row.quality,
-                block.reason,
-                block.directory_version,
-                gateway,
-                journal,
-                row.seq,
-                ingested_at,
-                row.body.decode(),
-                row.raw,
-                block.epoch,
-                generation,
-                block.layout,
-                block.holders,
-                block.clock,
-                row.checksum,
+            # By position and past the constructor: this is done for every capture that arrives.
+            yield make(
+                (
+                    row.capture_id,
+                    row.value_rev,
+                    block.meter,
+                    block.profile,
+                    micros(row.at),
+                    None if row.start is None else micros(row.start),
+                    received_at,
+                    row.quality,
+                    block.reason,
+                    block.directory_version,
+                    gateway,
+                    journal,
+                    row.seq,
+                    ingested_at,
+                    row.body.decode(),
+                    row.raw,
+                    block.epoch,
+                    generation,
+                    block.layout,
+                    block.holders,
+                    block.clock,
+                    row.checksum,
+                )
             )
 
 

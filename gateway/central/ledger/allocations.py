@@ -17,6 +17,8 @@ from gateway.contract.topics import gateway_name
 
 CHANGED: Final = "allocations_changed"
 """Cursor: counts the changes of allocations, so that others notice them."""
+MAX_KNOWN: Final = 200_000
+"""Meters whose allocations are kept in memory."""
 MAX_CLAIMS: Final = 20_000
 """Meters that one gateway may claim by delivering them, until a person confirms some: an edge has 10,000 at most."""
 
@@ -77,6 +79,22 @@ class Allocations:
         """Return a number that rises with every change."""
         with self._database.reading("reading a cursor") as connection:
             return read_cursor(connection, CHANGED) or 0
+
+    def untold(self, limit: int) -> list[Allocation]:
+        """Return allocations that billing has not heard of as they are now, the oldest knowledge first."""
+        c = allocations.c
+        query = select(*columns(allocations, Allocation)).where(c.told == 0)
+        with self._database.reading("listing untold allocations") as connection:
+            return records(connection, Allocation, query.order_by(c.known_at, c.meter, c.epoch).limit(limit))
+
+    def set_told(self, told: Sequence[Allocation]) -> None:
+        """Note that billing was told of these; one that has changed since stays untold."""
+        c = allocations.c
+        with self._database.writing("noting told allocations") as connection:
+            for one in told:
+                same = (c.since == one.since, c.until.is_not_distinct_from(one.until))
+                mine = (c.meter == one.meter, c.epoch == one.epoch, *same)
+                connection.execute(update(allocations).where(*mine).values(told=1))
 
     def give_new(self, meters: Iterable[str], gateway: str, *, by: str, at: datetime) -> None:
         """Allocate those of the meters that no gateway ever had."""
@@ -141,10 +159,11 @@ def _give(
             return confirmed
         if current.epoch == 1:
             # Nobody knows when the first began: it covers whatever was before.
-            connection.execute(update(allocations).where(*mine).values(since=min(since, current.since)))
+            since = min(since, current.since)
+            connection.execute(update(allocations).where(*mine).values(since=since, told=0))
         else:
             made = replace(made, since=max(since, current.since))
-        connection.execute(update(allocations).where(*mine).values(until=made.since))
+        connection.execute(update(allocations).where(*mine).values(until=made.since, told=0))
     enter(connection, [made])
     return made
 
@@ -161,6 +180,23 @@ def histories(connection: Connection, meters: Sequence[str]) -> dict[str, list[A
         for one in records(connection, Allocation, query.order_by(allocations.c.meter, allocations.c.epoch)):
             found.setdefault(one.meter, []).append(one)
     return found
+
+
+class KnownAllocations:
+    """What was read of allocations, for as long as nobody changes any: each batch asks for its meters again."""
+
+    def __init__(self) -> None:
+        self._as_of: int | None = None
+        self._known: dict[str, list[Allocation]] = {}
+
+    def histories(self, connection: Connection, meters: Iterable[str]) -> dict[str, list[Allocation]]:
+        """Return the allocations of some meters, each meter's by epoch, as the caller's transaction finds them."""
+        changed = read_cursor(connection, CHANGED) or 0
+        if changed != self._as_of or len(self._known) > MAX_KNOWN:
+            self._as_of, self._known = changed, {}
+        wanted = set(meters)
+        self._known |= histories(connection, sorted(wanted.difference(self._known)))
+        return {meter: self._known[meter] for meter in wanted if meter in self._known}
 
 
 def enter(connection: Connection, made: Sequence[Allocation]) -> None:

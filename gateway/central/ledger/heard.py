@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Dialect, column, insert, select, table
 
-from gateway.central.ledger.database import Database, in_chunks
+from gateway.central.ledger.database import Database
 from gateway.central.ledger.rows import CaptureRow
 from gateway.central.ledger.schema import meters_heard
-from mapping.instants import instant, micros
+from mapping.instants import micros
 
 
 class MetersHeard:
@@ -35,16 +36,15 @@ def note_heard(connection: Connection, rows: Sequence[CaptureRow], received: dat
     for row in rows:
         if newest_at.get(row.meter, row.at - 1) < row.at:
             newest_at[row.meter] = row.at
-    # Beyond all calendars is after the arrival, too.
-    heard = {meter: instant(min(at, micros(received))) for meter, at in newest_at.items()}
-    c = meters_heard.c
-    for names in in_chunks(list(heard)):
-        query = select(c.meter, c.heard_at).where(c.meter.in_(names))
-        held = {row.meter: row.heard_at for row in connection.execute(query)}
-        newest = {meter: heard[meter] for meter in names}
-        later = {meter: at for meter, at in newest.items() if meter not in held or held[meter] < at}
-        if later:
-            connection.execute(delete(meters_heard).where(c.meter.in_(list(later))))
-            connection.execute(
-                insert(meters_heard), [{"meter": meter, "heard_at": at} for meter, at in later.items()]
-            )
+    limit = micros(received)
+    told = [(meter, min(at, limit)) for meter, at in newest_at.items()]
+    if told:
+        connection.exec_driver_sql(_upsert(connection.dialect), told)
+
+
+@lru_cache(maxsize=4)
+def _upsert(dialect: Dialect) -> str:
+    plain = table("meters_heard", column("meter"), column("heard_at"))
+    # The same words in SQLite and PostgreSQL, the only databases that a ledger may lie in.
+    later = "ON CONFLICT (meter) DO UPDATE SET heard_at = excluded.heard_at"
+    return f"{insert(plain).compile(dialect=dialect)} {later} WHERE excluded.heard_at > meters_heard.heard_at"

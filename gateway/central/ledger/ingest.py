@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
-from gateway.central.ledger.allocations import MAX_CLAIMS, bump, claimed_by, enter, histories
+from gateway.central.ledger.allocations import MAX_CLAIMS, KnownAllocations, bump, claimed_by, enter
 from gateway.central.ledger.authority import (
     CONFLICT,
     DISAGREES,
@@ -33,10 +33,12 @@ from gateway.contract.messages import MAX_SEQ, Gap
 from mapping.instants import instant
 
 
-def ingest(connection: Connection, batches: Sequence[ReceivedBatch]) -> IngestResult:
+def ingest(
+    connection: Connection, batches: Sequence[ReceivedBatch], allocations: KnownAllocations
+) -> IngestResult:
     """Store batches in the caller's transaction: what is acknowledged later is stored or kept now."""
     known = read_cursor(connection, JUDGED_BY) or 0
-    court = _Court.load(connection, batches)
+    court = _Court.load(connection, batches, allocations)
     total = IngestResult()
     # A journal's book and its entries change in one transaction: what is acknowledged is stored.
     for gateway, journal in dict.fromkeys((one.gateway, one.journal) for one in batches):
@@ -118,15 +120,19 @@ class _Court:
     settled: dict[tuple[str, str, int], Refusal | None] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, connection: Connection, batches: Sequence[ReceivedBatch]) -> _Court:
-        meters = {meter for one in batches for _, meter in one.entries}
-        return cls(connection, histories(connection, sorted(meters)))
+    def load(
+        cls, connection: Connection, batches: Sequence[ReceivedBatch], allocations: KnownAllocations
+    ) -> _Court:
+        meters = {row.meter for one in batches for row in one.rows}
+        meters.update(gap.meter for one in batches for gap in one.gaps)
+        return cls(connection, allocations.histories(connection, meters))
 
     def believed_rows(self, received: ReceivedBatch, refused: _Refused) -> list[CaptureRow]:
-        believed = []
+        believed, settled, named = [], self.settled, received.named
         for row in received.rows:
-            refusal = agreement(row) if row.seq in received.named else None
-            refusal = refusal or self._judge_row(row)
+            key = row.meter, row.gateway, row.epoch
+            refusal = agreement(row) if row.seq in named else None
+            refusal = refusal or (settled[key] if key in settled else self._judge_row(row))
             if refusal is None:
                 believed.append(row)
             else:
@@ -134,15 +140,14 @@ class _Court:
         return believed
 
     def _judge_row(self, row: CaptureRow) -> Refusal | None:
-        key = row.meter, row.gateway, row.epoch
-        if key in self.settled:
-            return self.settled[key]
         history = self.histories.get(row.meter)
         if history is None:
             return self._claim(row)
         refusal = judge(history, row.gateway, instant(row.at), row.epoch)
         if history[-1].gateway == visited_gateway(row.gateway):
-            self.settled[key] = refusal  # whatever the instant: the meter is this gateway's now
+            self.settled[row.meter, row.gateway, row.epoch] = (
+                refusal  # whatever the instant: the meter is this gateway's now
+            )
         return refusal
 
     def believed_gaps(self, received: ReceivedBatch, refused: _Refused) -> list[Gap]:

@@ -174,8 +174,7 @@ class JournalBook:
     ) -> None:
         """Add stored numbers and counters, and write what changed."""
         before = set(self.seqs.islands)
-        for seq in seqs:
-            self.seqs.add(seq)
+        self.seqs.add_all(seqs)
         self.gateway = gateway
         self.stored += result.stored
         self.repeated += result.repeated

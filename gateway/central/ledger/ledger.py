@@ -11,7 +11,7 @@ from sqlalchemy import Table, func, literal, select
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, StatementError
 
 from gateway.central.ledger.alive import SignsOfLife
-from gateway.central.ledger.allocations import Allocations
+from gateway.central.ledger.allocations import Allocations, KnownAllocations
 from gateway.central.ledger.balances import Balances
 from gateway.central.ledger.captures import Captures
 from gateway.central.ledger.cursors import Cursors, unversioned
@@ -85,6 +85,7 @@ class Ledger:
         self.directory_seen = DirectorySeen(self.database)
         self.rereads = Rereads(self.database)
         self.allocations = Allocations(self.database)
+        self._known_allocations = KnownAllocations()
         self.quarantine = Quarantine(self.database)
         self.times = Times(self.database)
 
@@ -101,7 +102,7 @@ class Ledger:
             check_batch(received)
         try:
             with self.database.writing("storing readings") as connection:
-                return ingest(connection, batches)
+                return ingest(connection, batches, self._known_allocations)
         except LedgerError as error:
             cause = error.__cause__
             if (

@@ -140,7 +140,10 @@ class StoredCapture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttributedCapture:
-    """A capture with the account it stands under, by the directory version that decided."""
+    """A capture with the account it stands under, by the directory version that decided.
+
+    Of a `partial` one the account held the meter from `since` until before `until`.
+    """
 
     capture: StoredCapture
     account_id: str
@@ -148,6 +151,8 @@ class AttributedCapture:
     legacy_number: str | None
     usage_point: str
     role: str
+    since: datetime | None = None
+    until: datetime | None = None
     directory_version: int
 
 

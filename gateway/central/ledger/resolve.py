@@ -63,6 +63,8 @@ def attributed(capture: StoredCapture, directory: DirectorySnapshot) -> list[Att
             legacy_number=one.legacy_number,
             usage_point=one.usage_point,
             role=one.role.value,
+            since=one.since,
+            until=one.until,
             directory_version=found.directory_version,
         )
         for one in found.accounts

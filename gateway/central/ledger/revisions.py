@@ -53,10 +53,13 @@ def store_captures(
     the same for every order. `judged_by` is the directory version by which everything on the list of unattributed
     captures was judged.
     """
-    ids = list(dict.fromkeys(row.capture_id for row in rows))
-    work = _Work({row.capture_id: row for row in held_rows(connection, captures, ids)}, layouts)
-    for row in rows:
-        _place(connection, work, row)
+    by_id = {row.capture_id: row for row in rows}
+    work = _Work({row.capture_id: row for row in held_rows(connection, captures, list(by_id))}, layouts)
+    if not work.current and len(by_id) == len(rows):
+        work.new, work.stored = by_id, len(rows)  # nothing of it is there, as nearly always
+    else:
+        for row in rows:
+            _place(connection, work, row)
     write(connection, captures, CaptureRow._fields, list(work.new.values()))
     write(connection, superseded, CaptureRow._fields, work.added_older)
     if work.changed:

@@ -69,12 +69,18 @@ def _insertion(name: str, names: tuple[str, ...], dialect: Dialect) -> str:
 
 def held_rows(connection: Connection, of: Table, ids: Sequence[str]) -> list[CaptureRow]:
     """Return the rows of captures."""
-    plain = table(of.name, *map(column, CaptureRow._fields))
     return [
         CaptureRow._make(row)
         for some in in_chunks(ids)
-        for row in connection.execute(select(plain).where(plain.c.capture_id.in_(some)))
+        for row in connection.exec_driver_sql(_selection(of.name, len(some), connection.dialect), tuple(some))
     ]
+
+
+@lru_cache(maxsize=1_024)
+def _selection(name: str, count: int, dialect: Dialect) -> str:
+    plain = table(name, *map(column, CaptureRow._fields))
+    wanted = select(plain).where(plain.c.capture_id.in_([""] * count))
+    return str(wanted.compile(dialect=dialect, compile_kwargs={"render_postcompile": True}))
 
 
 def rewrite(connection: Connection, of: Table, rows: Iterable[CaptureRow]) -> None:

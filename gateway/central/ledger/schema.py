@@ -326,7 +326,9 @@ allocations = Table(
     Column("by", Text, nullable=False),
     Column("note", Text, nullable=False),
     Column("known_at", UtcInstant, nullable=False),
+    Column("told", BigInteger, nullable=False, server_default="0"),
 )
+Index("allocations_told", allocations.c.told)
 Index("allocations_gateway", allocations.c.gateway, allocations.c.until)
 
 quarantine = Table(

@@ -12,7 +12,8 @@ from gateway.central.ledger.cursors import read_cursor, write_cursor
 from gateway.central.ledger.database import Database, in_chunks, records
 from gateway.central.ledger.records import LASTING_REASONS, UnattributedCause, UnattributedGroup
 from gateway.central.ledger.rows import CaptureRow, write
-from gateway.central.ledger.schema import captures, unattributed
+from gateway.central.ledger.schema import captures, directory_seen, unattributed
+from gateway.contract.messages.generation import NO_GENERATION, Generation
 
 SWEEP: Final = 2_000
 """Captures judged in one transaction: readings wait no longer than that takes."""
@@ -111,17 +112,20 @@ def note(
 ) -> None:
     """Put fresh capture rows on the list where they stand under no account; `changed` rows come anew.
 
-    A row that its edge attributed by a directory older than `judged_by` waits there to be judged.
+    A row that its edge attributed by a directory older than `judged_by`, or by another life of it, waits there to
+    be judged.
     """
+    life: str | None = connection.execute(select(directory_seen.c.generation)).scalar()
     for ids in in_chunks(list(changed)):
         connection.execute(delete(unattributed).where(unattributed.c.capture_id.in_(ids)))
     rows = []
     for row in (*new, *changed.values()):
-        if row.reason is None and row.directory_version >= judged_by:
+        stamped = row.directory_version if _is_of_this_life(row.directory_generation, life) else -1
+        if row.reason is None and stamped >= judged_by:
             continue
         lasting = row.reason in LASTING_REASONS
         # An edge cannot know more than we do; a stamp that says so must still be looked at.
-        checked = NEVER_JUDGED if lasting else min(row.directory_version, judged_by)
+        checked = NEVER_JUDGED if lasting else min(stamped, judged_by)
         copied = (row.capture_id, row.meter, row.profile, row.at, row.start, row.ingested_at)
         rows.append((*copied, row.reason or PENDING, checked))
     write(connection, unattributed, (*_COPIED, "reason", "checked_version"), rows)
@@ -179,3 +183,13 @@ def _judge_some(connection: Connection, reason_of: Judge, version: int) -> int:
             still,
         )
     return len(rows)
+
+
+def _is_of_this_life(stamped: str, life: str | None) -> bool:
+    """Say whether a stamp is of the directory's present life: one of a life before says nothing of this one.
+
+    Edges of version 1 name no generation; the first life of a directory is theirs.
+    """
+    if life is None or stamped == life:
+        return True
+    return stamped == str(NO_GENERATION) and Generation.parse(life).counter == 1

@@ -13,6 +13,7 @@ from gateway.contract.consumer_rule import ConsumerState
 from gateway.contract.envelope import parse, parse_change, wrap
 from gateway.contract.messages import (
     Ack,
+    AllocationChanged,
     AttributionChanged,
     Batch,
     Capture,
@@ -82,8 +83,11 @@ class Consumer:
         kinds = {capture.seq: self._kind_of(capture) for capture in batch.captures}
         self.state.apply(batch)
         for capture in batch.captures:
-            self._newest[capture.meter] = capture.capture_id
             kind = kinds[capture.seq]
+            if capture.capture_id not in self.state.captures:
+                self._out(f"not its   {batch.gateway}: {capture.capture_id}")
+                continue
+            self._newest[capture.meter] = capture.capture_id
             shown = capture if kind == "conflict" else self.state.dated(capture.capture_id)
             self._out(f"{kind:<9} {self._line(shown)}")
         for gap in batch.gaps:
@@ -103,8 +107,12 @@ class Consumer:
             return "revision"
         return "conflict" if rank == held and capture.values != known.values else "repeat"
 
-    def _take_change(self, change: AttributionChanged | NamingChanged) -> None:
+    def _take_change(self, change: AttributionChanged | NamingChanged | AllocationChanged) -> None:
         self.state.apply_change(change)
+        if isinstance(change, AllocationChanged):
+            until = "open" if change.until is None else rfc3339(change.until)
+            self._out(f"read by   {change.meter} {rfc3339(change.since)} .. {until}: {change.gateway}")
+            return
         if isinstance(change, NamingChanged):
             names = f"{change.old or '-'} -> {change.new or '-'}"
             self._out(f"naming    {change.account_id}: {change.kind} {names}")
@@ -126,7 +134,7 @@ class Consumer:
     def _print_owners(self, meters: Iterable[str]) -> None:
         """Print the newest reading of each meter, which stands under another name now, though it is not sent again."""
         for meter in sorted(meters):
-            if meter in self._newest:
+            if self._newest.get(meter) in self.state.captures:
                 self._out(f"now       {self._line(self.state.dated(self._newest[meter]))}")
 
     def _take_status(self, status: Status) -> None:

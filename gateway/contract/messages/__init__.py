@@ -19,7 +19,12 @@ from gateway.contract.messages.base import (
     Version,
     rfc3339,
 )
-from gateway.contract.messages.changes import AttributedAccount, AttributionChanged, NamingChanged
+from gateway.contract.messages.changes import (
+    AllocationChanged,
+    AttributedAccount,
+    AttributionChanged,
+    NamingChanged,
+)
 from gateway.contract.messages.directory import DirectoryPart, DirectoryRequest, PartAllocation
 from gateway.contract.messages.journals import Ack, ReplayRequest
 from gateway.contract.messages.read_again import ReadAgain, ReadAgainTaken
@@ -57,6 +62,7 @@ __all__ = [
     "AccountNumberText",
     "Ack",
     "Alarm",
+    "AllocationChanged",
     "AttributedAccount",
     "AttributionChanged",
     "Balance",

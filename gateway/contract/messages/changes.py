@@ -1,12 +1,12 @@
-"""What billing hears of the directory: spans that changed hands, accounts that changed names."""
+"""What billing hears of the directory: spans that changed hands, accounts that changed names, whose word counts."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from gateway.contract.messages.base import AccountNumberText, Identifier, Message, UtcTime
+from gateway.contract.messages.base import MAX_SEQ, AccountNumberText, Identifier, Message, UtcTime
 from gateway.contract.messages.generation import DirectoryVersionText
 
 
@@ -46,3 +46,19 @@ class NamingChanged(Message):
     old: Identifier | None = None
     new: Identifier | None = None
     directory: DirectoryVersionText
+
+
+class AllocationChanged(Message):
+    """A meter is read by `gateway` from `from` until `to` (absent: until further notice): its word counts.
+
+    Each allocation of a meter has an `epoch` of its own, 1 and up, and never another gateway. It is told again when
+    it ends.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
+
+    meter: Identifier
+    epoch: Annotated[int, Field(ge=1, le=MAX_SEQ)]
+    gateway: Identifier
+    since: UtcTime = Field(alias="from")
+    until: UtcTime | None = Field(default=None, alias="to")

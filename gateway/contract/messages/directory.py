@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from gateway.contract.messages.base import Identifier, Message, UtcTime, Version
+from gateway.contract.messages.generation import NO_GENERATION, GenerationText
 
 MAX_CHUNKS: Final = 1_000
 """Chunks of one part: a part of 10,000 meters has some 30."""
@@ -29,10 +30,12 @@ class DirectoryPart(Message):
     `number` counts the parts that central has made for this gateway; a change follows the part numbered `previous`.
     A part travels in `chunks` messages, each signed (see `Signed`): the texts of `rows` put together are the mapping
     snapshot or change as JSON, and the lists are put together, too. A snapshot lists every allocation; a change those
-    that are new or another, and the meters that are `released`.
+    that are new or another, and the meters that are `released`. Of a later `generation` of the directory (it was set
+    back) a lower `version` counts, too; it begins with a snapshot.
     """
 
     gateway: Identifier
+    generation: GenerationText = NO_GENERATION
     version: Version
     number: Annotated[int, Field(ge=0, le=MAX_PART_NUMBER)] = 0
     kind: Literal["snapshot", "change"]

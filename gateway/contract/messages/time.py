@@ -12,6 +12,10 @@ Nonce = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 """128 random bits, fresh for each question."""
 
 
+Seconds = Annotated[str, Field(pattern=r"^-?[0-9]{1,10}(\.[0-9]{1,6})?$")]
+"""Seconds, exact: up to three centuries, to the microsecond."""
+
+
 class TimeRequest(Message):
     """An edge asks central for the time."""
 
@@ -51,7 +55,7 @@ class TimeVerdict(Message):
     last_seq: Seq
     profile: Identifier | None = None
     trust: Literal["trusted", "provisional", "untrusted"]
-    shift: Decimals | None = None
+    shift: Seconds | None = None
     evidence: Annotated[str, Field(max_length=500)]
     generation: Identifier | None = None
     version: Annotated[int, Field(ge=1, le=MAX_SEQ)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
@@ -19,12 +21,14 @@ from gateway.edge.sinks.replays import ReplayQueue
 from gateway.edge.sinks.tasks import first_ended
 from gateway.edge.sinks.time_requests import TimeRequests
 from gateway.edge.sinks.twins import TwinWatch
-from gateway.errors import ContractError, GatewayError
+from gateway.errors import ContractError, GatewayError, PeerError
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection
 from gateway.statistics import counted
 from mapping.errors import MappingError
 
+GOODBYE = 1.0
+"""Seconds that the end of a subscription may take."""
 log = structlog.get_logger("gateway.edge.sinks")
 
 
@@ -122,13 +126,19 @@ class EdgeLink:
             names.append(self._topics.status_request(self._gateway))
         self._twins.connected(journal)
         await connection.subscribe(*names, self._topics.status(self._gateway))
-        await first_ended(
-            self._listen(connection, journal),
-            self._replays.send(connection, journal),
-            self._directory.ask(connection),
-            *([] if self._time is None else [self._time.ask(connection)]),
-            *([] if self._read_again is None else [self._read_again.work(connection)]),
-        )
+        try:
+            await first_ended(
+                self._listen(connection, journal),
+                self._replays.send(connection, journal),
+                self._directory.ask(connection),
+                *([] if self._time is None else [self._time.ask(connection)]),
+                *([] if self._read_again is None else [self._read_again.work(connection)]),
+            )
+        finally:
+            # Nobody takes our own farewell any more: a broker would wait for a receipt of it that never comes.
+            with contextlib.suppress(PeerError, TimeoutError):
+                async with asyncio.timeout(GOODBYE):
+                    await connection.unsubscribe(self._topics.status(self._gateway))
 
     async def _listen(self, connection: MqttConnection, journal: JournalReader) -> None:
         async for message in connection.messages():

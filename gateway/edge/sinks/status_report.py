@@ -286,5 +286,5 @@ def _bounded(counts: Mapping[str, int]) -> dict[str, int]:
 
 def _essence(status: Status) -> str:
     """Return what counts as a change: all but times and running counters."""
-    volatile = dict.fromkeys(("at", "first_seq", "last_seq", "backlog", "status_seq"), True)
+    volatile = dict.fromkeys(("at", "first_seq", "last_seq", "backlog", "acknowledged", "status_seq"), True)
     return status.model_dump_json(exclude={**volatile, "clock": {"at", "detail", "sources", "began"}})

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from gateway.contract.messages.generation import NO_GENERATION, Generation
 from mapping.directory import Attributions
 from mapping.snapshot import DirectorySnapshot
 
 
 @dataclass(frozen=True, slots=True)
 class StampingPart:
-    """A snapshot that central made for certain meters.
+    """A snapshot that central made for certain meters, of one life of its directory.
 
     Of a meter that is not in it the part's version says nothing: the meter may have been added to the
     configuration after the part was made. Such captures are stamped with version 0, so that whatever
@@ -20,6 +21,7 @@ class StampingPart:
     """
 
     snapshot: DirectorySnapshot
+    generation: Generation = NO_GENERATION
     epochs: Mapping[str, int] = field(default_factory=dict)
 
     def epoch(self, meter: str) -> int:

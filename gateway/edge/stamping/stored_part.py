@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gateway.contract.envelope import MAX_DIRECTORY_MESSAGE, parse_data
 from gateway.contract.messages import DirectoryPart
+from gateway.contract.messages.generation import NO_GENERATION, Generation
 from gateway.contract.signing import DIRECTORY_TYP, verify
 from gateway.contract.topics import gateway_name
 from gateway.errors import ConfigError, ContractError
@@ -30,6 +31,7 @@ class HeldPart:
 
     number: int = 0
     version: int = 0
+    generation: Generation = NO_GENERATION
     rows: SnapshotRows | None = None
     epochs: Mapping[str, int] = field(default_factory=dict)
     changes: int = 0
@@ -111,7 +113,8 @@ class StoredPart:
         if part.gateway != self._gateway:
             raise ContractError(f"$.gateway: a directory part for {part.gateway!r}, not for us")
         self._refuse_older(part)
-        if part.kind == "change" and (part.previous != self.held.number or self.full):
+        follows = part.previous == self.held.number and part.generation == self.held.generation
+        if part.kind == "change" and (not follows or self.full):
             raise DirectoryHole(f"$.previous: a change after {part.previous}, but we have {self.held.number}")
         if any(_name(known) != _name(part) for _, known in self._chunks.values()):
             self._chunks = {}  # another part has begun; what came of the former is told again with it
@@ -141,7 +144,12 @@ class StoredPart:
         self._snapshot_only = False
 
     def _refuse_older(self, part: DirectoryPart) -> None:
-        if part.version < self.held.version:
+        ours, theirs = self.held.generation, part.generation
+        if theirs.is_before(ours):
+            raise ContractError(f"$.generation: {theirs} is older than our {ours}")
+        if theirs.is_twin_of(ours):
+            raise ContractError(f"$.generation: two directories of one generation: {theirs} and our {ours}")
+        if theirs == ours and part.version < self.held.version:
             raise ContractError(
                 f"$.version: {part.kind} {part.version} is older than our {self.held.version}"
             )
@@ -156,12 +164,13 @@ class StoredPart:
         rows = "".join(chunk.rows for chunk in chunks)
         given = {one.meter: one.epoch for chunk in chunks for one in chunk.allocations}
         if last.kind == "snapshot":
-            return HeldPart(last.number, last.version, SnapshotRows.read(rows), given)
+            return HeldPart(last.number, last.version, last.generation, SnapshotRows.read(rows), given)
         assert self.held.rows is not None
         released = {meter for chunk in chunks for meter in chunk.released}
         kept = {meter: epoch for meter, epoch in self.held.epochs.items() if meter not in released}
         after = self.held.rows.after(rows)
-        return HeldPart(last.number, last.version, after, kept | given, self.held.changes + 1)
+        changes = self.held.changes + 1
+        return HeldPart(last.number, last.version, last.generation, after, kept | given, changes)
 
 
 class DirectoryHole(ContractError):
@@ -170,4 +179,4 @@ class DirectoryHole(ContractError):
 
 def _name(part: DirectoryPart) -> tuple[object, ...]:
     """Return what all chunks of one part have in common, and those of no other."""
-    return part.number, part.kind, part.version, part.previous, part.chunks, part.issued_at
+    return part.number, part.kind, part.generation, part.version, part.previous, part.chunks, part.issued_at

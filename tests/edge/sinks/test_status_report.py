@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,9 @@ from gateway.contract.messages import (
     MAX_CHANGES,
     MAX_STATUS,
     Alarm,
+    ClockSource,
     ClockStatus,
+    FormerJournal,
     MeterStatus,
     Status,
     StatusRequest,
@@ -89,7 +91,15 @@ def test_a_summary_is_never_larger_than_its_bound(
         journal="j" * 200,
         meters=counts,
         lines=counts,
-        clock=ClockStatus(disciplined=False, at=NOW, detail=detail),
+        clock=ClockStatus(
+            disciplined=False,
+            at=NOW,
+            detail=detail,
+            sources=(ClockSource(source="central", offset="-86400.123", error="0.250"),) * 6,
+            boot="b" * 36,
+        ),
+        former=(FormerJournal(journal="j" * 36, generation="9007199254740991.9f2c01ab", last_seq=2**62),) * 8,
+        acknowledged="a" * 2_048,
         alarms=tuple(Alarm(code=code, text=text) for code, text in alarms),
         at=NOW,
     )
@@ -98,6 +108,15 @@ def test_a_summary_is_never_larger_than_its_bound(
     assert len(shown.alarms) + shown.more_alarms == len(alarms)
     assert sum(shown.meters.values()) == sum(counts.values())
     validate(payload)
+
+
+def test_running_counters_are_no_news() -> None:
+    status = Status(gateway="g", online=True, version="1", journal="j", at=NOW)
+    running = {"at": NOW + timedelta(1), "last_seq": 9, "backlog": 7, "acknowledged": "x", "status_seq": 3}
+    assert status_report._essence(status) == status_report._essence(status.model_copy(update=running))
+    assert status_report._essence(status) != status_report._essence(
+        status.model_copy(update={"meters": {"ok": 1}})
+    )
 
 
 def test_the_summary_of_ten_thousand_meters_is_as_large_as_that_of_ten() -> None:
@@ -222,3 +241,17 @@ async def test_central_asks_for_the_list_and_gets_it(
         await say(central, topic, StatusRequest(gateway="edge-1", at=NOW))
         await until(lambda: len(consumer.changes) > 1)
     assert [(c.is_listing, len(c.meters)) for c in consumer.changes] == [(True, 3), (True, 3)]
+
+
+async def test_an_edge_sees_a_broker_that_hangs(broker: Mosquitto, journal: Journal) -> None:
+    """After two keepalives at most, and the status is no exception: 40 s as shipped, shorter here."""
+    one = sink(broker, settings=mqtt_settings(broker, keepalive=5))
+    async with running(one, journal):
+        await until(lambda: one.statistics().connected and one.reporter.statistics().summaries)
+        broker.hang()
+        try:
+            await until(lambda: not one.statistics().connected)
+        finally:
+            broker.go_on()
+        await until(lambda: one.statistics().connected)
+    assert one.statistics().failures > 0
