@@ -117,7 +117,7 @@ def test_a_clock_that_jumps_to_and_fro_misdates_nothing(tmp_path: Path) -> None:
             for offset in jumps:
                 (made.folder / "edge-clock").write_text(offset)
                 wait_until(
-                    lambda before=count: len(live_of(held(made)[0])) >= before + 16,  # type: ignore[misc]
+                    lambda before=count: len(live_of(held(made)[0])) >= before + 8,  # type: ignore[misc]
                     lambda: f"--- edge\n{made.edge.tail()}\n--- central\n{made.central.tail()}",
                     CALM,
                 )
