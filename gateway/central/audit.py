@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from gateway.central.ledger.database import LedgerError
 from mapping.snapshot import DirectorySnapshot
@@ -89,7 +89,7 @@ def audit(
     profiles = {profile for _, profile, _ in real}
     held: dict[Key, list[dict[str, Any]]] = defaultdict(list)
     for body in _bodies(ledger):
-        at = _time(body["at"])
+        at = body["at"]
         if body["profile"] in profiles and _within(at, since, until):
             held[body["meter"], body["profile"], at].append(body)
             result.stored += 1
@@ -114,6 +114,43 @@ def by_directory(snapshot: DirectorySnapshot) -> Owners:
     return owners
 
 
+_CAPTURES = """SELECT c.capture_id, c.meter, c.profile, c.at, c.start, c.reason, c.body, l.text
+FROM captures c LEFT JOIN layouts l ON l.key = c.layout"""
+
+
+def _capture(
+    capture_id: str,
+    meter: str,
+    profile: str,
+    at: int,
+    start: int | None,
+    reason: str | None,
+    body: str,
+    layout: str | None,
+) -> dict[str, Any]:
+    """Return a capture with its values by quantity, of either version; its times are those that were settled."""
+    values = json.loads(body)["values"]
+    if layout is not None:
+        columns = json.loads(layout)["columns"]
+        values = [
+            {"q": column["q"], **(value if isinstance(value, dict) else {"value": value})}
+            for column, value in zip(columns, values, strict=True)
+        ]
+    return {
+        "capture_id": capture_id,
+        "meter": meter,
+        "profile": profile,
+        "at": _instant(at),
+        "start": None if start is None else _instant(start),
+        "reason": reason,
+        "values": values,
+    }
+
+
+def _instant(micros: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+
+
 def _bodies(path: Path) -> Iterable[dict[str, Any]]:
     if not path.is_file():
         raise LedgerError(f"there is no ledger at {path}")
@@ -121,47 +158,12 @@ def _bodies(path: Path) -> Iterable[dict[str, Any]]:
         connection = sqlite3.connect(path)
         try:
             connection.execute("PRAGMA query_only=ON")
-            verdicts = _verdicts(connection)
-            for text, journal, seq in connection.execute("SELECT body, journal, seq FROM captures"):
-                body = json.loads(text)
-                _date(body, [v for v in verdicts[body["meter"], journal] if v.first <= seq <= v.last])
-                yield body
+            for row in connection.execute(_CAPTURES):
+                yield _capture(*row)
         finally:
             connection.close()
     except sqlite3.Error as error:
         raise LedgerError(f"{path} cannot be read: {error}") from error
-
-
-class _Verdict(NamedTuple):
-    first: int
-    last: int
-    profile: str | None
-    trust: str
-    shift: timedelta
-
-
-def _verdicts(connection: sqlite3.Connection) -> dict[tuple[str, str], list[_Verdict]]:
-    """Return the verdicts on times by meter and journal, the last first."""
-    found: dict[tuple[str, str], list[_Verdict]] = defaultdict(list)
-    query = "SELECT meter, journal, first_seq, last_seq, profile, trust, shift FROM verdicts ORDER BY version DESC"
-    for meter, journal, first, last, profile, trust, shift in connection.execute(query):
-        span = timedelta(microseconds=shift or 0)
-        found[meter, journal].append(_Verdict(first, last, profile, trust, span))
-    return found
-
-
-def _date(body: dict[str, Any], covering: Iterable[_Verdict]) -> None:
-    """Date a capture as the last verdict on it says: line 3 of the consumer's rule."""
-    last = next((v for v in covering if v.profile in (None, body["profile"])), None)
-    if last is None:
-        return
-    if last.trust != "trusted":
-        body["reason"] = "untrusted_time"
-    elif body["reason"] == "untrusted_time":
-        body["reason"] = None
-        for name in ("at", "start"):
-            if body[name] is not None:
-                body[name] = (_time(body[name]) + last.shift).isoformat()
 
 
 def _compare(result: AuditResult, key: Key, real: list[Recorded], held: list[dict[str, Any]]) -> None:
@@ -193,7 +195,7 @@ def _compare(result: AuditResult, key: Key, real: list[Recorded], held: list[dic
 def _check_owner(
     result: AuditResult, key: Key, body: dict[str, Any], truth: Owners, resolved: Owners
 ) -> None:
-    start = None if body["start"] is None else _time(body["start"])
+    start = body["start"]
     real = truth(body["meter"], start, key[2])
     held: frozenset[str] = frozenset()
     if body["reason"] not in ("untrusted_time", "identity_mismatch"):
@@ -226,10 +228,6 @@ def _equal(recorded: str, stored: str | None) -> bool:
         return Decimal(recorded) == Decimal(stored)
     except InvalidOperation:
         return False
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _example(result: AuditResult, fault: str, key: Key, detail: str) -> None:
