@@ -7,6 +7,7 @@ GatewayError
 ├── PeerError          the far side of a delivery: broker, InfluxDB, central
 │   ├── PeerUnavailable  retry with back-off
 │   ├── PeerRefusedLogin fix the credentials; retried slowly
+│   │   └── PeerDeniesTopic  fix the access rules of one topic; all others go on
 │   └── PeerRefusedData  the peer will never take this data: it is set aside with the reason
 ├── ContractError      a message breaks the contract: the sender; kept aside, counted
 └── UsageError         the person at the command line
@@ -51,8 +52,16 @@ class PeerRefusedLogin(PeerError):
     """The peer refused our credentials."""
 
 
+class PeerDeniesTopic(PeerRefusedLogin):
+    """The broker's access rules do not allow one topic; all others go on."""
+
+
 class PeerRefusedData(PeerError):
     """The peer refuses this data for good."""
+
+
+NOT_TAKEN = (PeerDeniesTopic, PeerRefusedData)
+"""A single message was not taken; the connection and all other messages are as they were."""
 
 
 class ContractError(GatewayError):

@@ -85,6 +85,10 @@ COMMANDS = {
         "office.missing:missing",
         "List the entries of edges' journals that central lacks: those asked for again, and those lost for ever.",
     ),
+    "altered": Entry(
+        "office.missing:altered",
+        "Verify the checksum of every capture in the ledger, and list those that were altered since they came.",
+    ),
     "dead-letters": Entry("office.missing:dead_letters_group", "Messages that central could not understand."),
     "explain": Entry(
         "office.ledger:explain",

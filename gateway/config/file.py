@@ -38,8 +38,14 @@ class GatewaySection(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+Broker = Annotated[str, Field(pattern=r"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}$")]
+
+
 class MqttSection(Section):
     """The broker. Use TLS and a password or a client certificate off this machine.
+
+    `brokers` names those of a cluster, each as `HOST:PORT`, in place of `host` and `port`: when one is lost the next
+    is connected to.
 
     `username` is the gateway's name: the broker's access rules go by it. Field work (`commission`, `replace`) logs in
     as `USERNAME-field`, with `field_password_ref` or, without it, the same password.
@@ -47,6 +53,7 @@ class MqttSection(Section):
 
     host: str = "127.0.0.1"
     port: Port = 1883
+    brokers: Annotated[tuple[Broker, ...], Field(max_length=16)] = ()
     root: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")] = "kesco"
     username: str | None = None
     password_ref: Name | None = None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Self
 
 import aiomqtt
@@ -12,10 +14,12 @@ import paho.mqtt.client as paho
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.errors import PeerError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
+from gateway.errors import PeerDeniesTopic, PeerError, PeerRefusedData, PeerUnavailable
 
 _BAD_DATA = frozenset({144, 149, 153})
 _NOT_ALLOWED = 135
+MAX_INCOMING = 1000
+"""Most received messages that wait to be taken before the socket is left unread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,9 @@ class ReceiptClient(aiomqtt.Client):
         self.receipts: dict[int, asyncio.Future[None]] = {}
         self.receive_maximum = 65535
         self.maximum_packet: int | None = None
+        self.retains = True
+        self.last_receipt = monotonic()
+        self._reading = True
         self._opening = self._abandoned = False
         self._client.manual_ack_set(manual_ack)
         self._client.connect_timeout = self.timeout
@@ -112,9 +119,43 @@ class ReceiptClient(aiomqtt.Client):
         if self._abandoned:
             self.abandon()
 
+    def _on_message(self, client: Any, userdata: Any, message: Any) -> None:
+        """Take a message; when too many wait, the socket is not read until some were taken.
+
+        Mosquitto 2.0 sends a deep queue faster than it is acknowledged, whatever receive maximum was agreed.
+        aiomqtt would drop what does not fit into its queue: with manual receipts the broker would not send it
+        again before the next connection.
+        """
+        super()._on_message(client, userdata, message)
+        if self._reading and self._queue.qsize() >= MAX_INCOMING and (sock := client.socket()) is not None:
+            self._reading = False
+            self._loop.remove_reader(sock.fileno())
+
+    def taken(self) -> None:
+        """Note that a received message was taken: read on when few wait."""
+        sock = self._client.socket()
+        if self._reading or self._queue.qsize() > MAX_INCOMING // 2 or sock is None:
+            return
+        self._reading = True
+        self._loop.add_reader(sock.fileno(), self._read)
+        self._loop.call_soon(self._read)  # TLS may hold octets that no socket tells of
+
+    def _read(self) -> None:
+        """Read what has come, as aiomqtt does when the socket tells of it."""
+        try:
+            while True:
+                self._client.loop_read()
+                sock = self._client.socket()
+                if not self._reading or not isinstance(sock, ssl.SSLSocket) or not sock.pending():
+                    return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the connection is broken
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
+
     def _on_connect(
         self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
     ) -> None:
+        self.retains = bool(getattr(properties, "RetainAvailable", True))
         self.receive_maximum = getattr(properties, "ReceiveMaximum", self.receive_maximum)
         self.maximum_packet = getattr(properties, "MaximumPacketSize", None)
         super()._on_connect(client, userdata, flags, reason_code, properties)
@@ -130,6 +171,7 @@ class ReceiptClient(aiomqtt.Client):
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
         super()._on_publish(client, userdata, mid, reason_code, properties)
+        self.last_receipt = monotonic()
         receipt = self.receipts.pop(mid, None)
         if receipt is None or receipt.done():
             return
@@ -165,5 +207,5 @@ def _refused(code: int, text: str) -> PeerError:
     if code in _BAD_DATA:
         return PeerRefusedData(f"broker refused the message: {text}")
     if code == _NOT_ALLOWED:
-        return PeerRefusedLogin("broker does not allow us to publish on this topic: check its access rules")
+        return PeerDeniesTopic("broker does not allow us to publish on this topic: check its access rules")
     return PeerUnavailable(f"broker did not take the message: {text}")

@@ -4,93 +4,66 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import ssl
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from collections.abc import AsyncIterator, Sequence
+from time import monotonic
 
 import aiomqtt
-import paho.mqtt.client as paho
+import structlog
 from paho.mqtt.packettypes import PacketTypes
-from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.contract.envelope import CONTENT_TYPE
-from gateway.errors import ConfigError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
+from gateway.contract.envelope import CONTENT_TYPE, MAX_MESSAGE
+from gateway.errors import (
+    NOT_TAKEN,
+    PeerDeniesTopic,
+    PeerRefusedData,
+    PeerUnavailable,
+)
 from gateway.mqtt.client import MqttMessage, ReceiptClient, make_properties, reason_number, retrieve
+from gateway.mqtt.opening import cancellable, open_client, translated
+from gateway.mqtt.refusals import Refusals
+from gateway.mqtt.settings import MqttSettings, MqttVersion, TlsSettings, Will
 
 __all__ = ["MqttConnection", "MqttMessage", "MqttSettings", "TlsSettings", "Will", "connect"]
 
-WINDOW = 20
-"""Most messages in flight: the receive maximum of Mosquitto; more is slower on every broker measured."""
 HEADER_ROOM = 1024
 """Room for what surrounds a payload in a PUBLISH packet (topic, properties), in octets."""
-MAX_INCOMING = 1000
-"""Most received messages that wait to be taken; with manual acknowledgement the broker holds back sooner."""
 
-_QUIET = logging.getLogger("gateway.mqtt.client")
-_QUIET.setLevel(logging.CRITICAL)
+log = structlog.get_logger("gateway.mqtt")
 
-PROBE = 3.0
-"""Longest wait, in seconds, for an answer to MQTT 5 before 3.1.1 is tried: amqtt, for one, stays silent."""
+NOT_TAKEN_AGAIN = 60.0
+"""Seconds after which a topic that is closed to us is tried again."""
+ASK_AGAIN = 60.0
+"""Seconds after which a subscription that was not granted is asked for again."""
 
-_BAD_PROTOCOL = frozenset({1, 132})
-_BAD_LOGIN = frozenset({4, 5, 134, 135, 138, 140})
+NOT_AUTHORIZED = 135
 
 
-MqttVersion = Literal["5", "3.1.1"]
-T = TypeVar("T")
-_version_of_broker: dict[tuple[str, int], MqttVersion] = {}
-
-
-class TlsSettings(BaseModel):
-    """TLS to the broker; without `ca_file` the system's authorities are trusted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-
-
-class MqttSettings(BaseModel):
-    """Where the broker is and who we are there. The password is given apart, as octets, when connecting."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=1883, ge=1, le=65535)
-    username: str | None = None
-    password_ref: str | None = None
-    tls: TlsSettings | None = None
-    client_id: str = Field(min_length=1, max_length=128)
-    root: str = "meters"
-    # A broker that hangs is noticed after two of these: within a minute.
-    keepalive: int = Field(default=20, ge=5, le=3600)
-    version: Literal["auto", "5", "3.1.1"] = "auto"
-    session_expiry: int = Field(default=0, ge=0)
-    timeout: float = Field(default=10.0, gt=0)
-    window: int = Field(default=WINDOW, ge=1, le=1000)
-
-
-@dataclass(frozen=True, slots=True)
-class Will:
-    """What the broker publishes, retained, when we vanish."""
-
-    topic: str
-    payload: bytes
+def _refused(reason: str) -> asyncio.Future[None]:
+    """Return the receipt of a message that is not sent."""
+    receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    receipt.add_done_callback(retrieve)
+    receipt.set_exception(PeerRefusedData(reason))
+    return receipt
 
 
 class MqttConnection:
     """An open connection; made by `connect`. Every error is a PeerError."""
 
-    def __init__(self, client: ReceiptClient, settings: MqttSettings, version: MqttVersion) -> None:
+    def __init__(
+        self, client: ReceiptClient, settings: MqttSettings, version: MqttVersion, refusals: Refusals
+    ) -> None:
         self._client = client
         self._settings = settings
         self.version: MqttVersion = version
         self.window = min(settings.window, client.receive_maximum)
+        self.refusals = refusals
         self.maximum_packet = client.maximum_packet
+        self.largest = (
+            MAX_MESSAGE
+            if self.maximum_packet is None
+            else min(MAX_MESSAGE, self.maximum_packet - HEADER_ROOM)
+        )
+        self.retains = client.retains
         self._plain = make_properties(PacketTypes.PUBLISH, ContentType=CONTENT_TYPE, PayloadFormatIndicator=1)
         client.closed.add_done_callback(self._on_closed)
 
@@ -105,17 +78,32 @@ class MqttConnection:
         response_topic: str | None = None,
         correlation: bytes | None = None,
     ) -> asyncio.Future[None]:
-        """Send at QoS 1; the future is the broker's receipt (PUBACK).
+        """Send at QoS 1; the future is the broker's receipt (PUBACK). Nothing is raised here.
 
         It fails with PeerUnavailable (connection lost, send again), PeerRefusedData (never accepted: larger
-        than the broker's packets, for one) or PeerRefusedLogin (not allowed on this topic). The caller keeps
-        at most `window` in flight. Raises PeerRefusedData for a topic that cannot be sent on.
+        than the broker's packets or the contract's messages, or a topic that cannot be) or PeerDeniesTopic.
+        The last two are noted in `refusals`; they concern this message alone. The caller keeps at most
+        `window` in flight.
         """
-        if self.maximum_packet is not None and len(payload) + HEADER_ROOM > self.maximum_packet:
+        receipt = self._checked(topic, payload, retain, content_type, expiry, response_topic, correlation)
+        receipt.add_done_callback(lambda done: self._note(topic, done))
+        return receipt
+
+    def _checked(
+        self,
+        topic: str,
+        payload: bytes,
+        retain: bool,
+        content_type: str,
+        expiry: int | None,
+        response_topic: str | None,
+        correlation: bytes | None,
+    ) -> asyncio.Future[None]:
+        if len(payload) > self.largest:
             # Sent all the same, it would end the connection (MQTT 5, 3.1.2.11.4), and so for ever.
-            refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            refused.set_exception(PeerRefusedData(f"larger than the broker's {self.maximum_packet} octets"))
-            return refused
+            whose = MAX_MESSAGE if self.largest == MAX_MESSAGE else self.maximum_packet
+            who = "the contract" if self.largest == MAX_MESSAGE else "the broker"
+            return _refused(f"its {len(payload)} octets are too many: {who} takes {whose} octets")
         properties = None
         plain = (content_type, expiry, response_topic, correlation) == (CONTENT_TYPE, None, None, None)
         if self.version == "5" and plain:
@@ -130,41 +118,117 @@ class MqttConnection:
                 CorrelationData=correlation,
             )
         try:
-            return self._client.send(topic, payload, retain, properties)
+            return self._client.send(topic, payload, retain and self.retains, properties)
         except ValueError as error:
-            raise PeerRefusedData(f"cannot be sent on {topic}: {error}") from error
+            return _refused(f"cannot be sent: {error}")
 
     async def publish(
         self, topic: str, payload: bytes, *, retain: bool = False, expiry: int | None = None
     ) -> None:
-        """Send and wait for the receipt; PeerUnavailable when none comes in time."""
-        receipt = self.send(topic, payload, retain=retain, expiry=expiry)
-        try:
-            async with asyncio.timeout(self._settings.timeout):
-                await receipt
-        except TimeoutError:
-            raise PeerUnavailable(f"no receipt for {topic} in {self._settings.timeout:g} s") from None
+        """Send and wait for the receipt; errors as of `send`.
 
-    async def subscribe(self, *filters: str) -> None:
-        """Subscribe at QoS 1; PeerRefusedLogin when the broker does not allow it."""
-        with _translated(self._settings):
-            granted = await _cancellable(self._client.subscribe([(f, 1) for f in filters]))
-        for wanted, code in zip(filters, granted, strict=False):
-            if reason_number(code) >= 128:
-                raise PeerRefusedLogin(
-                    f"broker does not allow {self._settings.username or self._settings.client_id!r} to "
-                    f"subscribe to {wanted}: check its access rules"
-                )
+        PeerUnavailable when the broker gives no receipt at all, for this message or another, for so long as
+        `timeout` says: one that takes a message a second, with twenty before this, is slow and not gone.
+        """
+        receipt = self.send(topic, payload, retain=retain, expiry=expiry)
+        begun = monotonic()
+        while not receipt.done():
+            silent = monotonic() - max(begun, self.last_receipt)
+            if silent >= self._settings.timeout:
+                raise PeerUnavailable(f"no receipt for {topic} in {self._settings.timeout:g} s")
+            await asyncio.wait((receipt,), timeout=self._settings.timeout - silent)
+        receipt.result()
+
+    async def offer(
+        self, topic: str, payload: bytes, *, retain: bool = False, expiry: int | None = None
+    ) -> bool:
+        """Publish; False when the broker does not take this message, which `refusals` then tells.
+
+        For whoever has others to serve: PeerUnavailable alone, the end of the connection, leaves it.
+        """
+        try:
+            await self.publish(topic, payload, retain=retain, expiry=expiry)
+        except NOT_TAKEN:
+            return False
+        return True
+
+    @property
+    def broker(self) -> str:
+        """Host and port of the broker that we are connected to."""
+        return self._settings.where
+
+    @property
+    def last_receipt(self) -> float:
+        """When the broker last acknowledged anything, as `time.monotonic` counts."""
+        return self._client.last_receipt
+
+    def _note(self, topic: str, receipt: asyncio.Future[None]) -> None:
+        error = None if receipt.cancelled() else receipt.exception()
+        if isinstance(error, NOT_TAKEN):
+            self.refusals.refused(topic, str(error))
+            log.warning("message_not_taken", topic=topic, error=str(error))
+        elif error is None and not receipt.cancelled():
+            self.refusals.taken(topic)
+
+    async def subscribe(self, *filters: str) -> tuple[str, ...]:
+        """Subscribe at QoS 1; return what the broker does not grant, which `refusals` tells as well.
+
+        All others are granted. Raises PeerDeniesTopic when the access rules allow none of them, PeerUnavailable
+        when the broker grants none for another reason: a cluster that is not whole yet, for one.
+        """
+        refused = await self._ask_for(filters)
+        if refused and len(refused) == len(filters):
+            wanted, code = next(iter(refused.items()))
+            kind = PeerDeniesTopic if self._denied(code) else PeerUnavailable
+            raise kind(self._subscription_fault(wanted, code))
+        return tuple(refused)
+
+    async def _ask_for(self, filters: Sequence[str]) -> dict[str, int]:
+        """Return the reasons of those that are not granted; they are noted."""
+        with translated(self._settings):
+            granted = await cancellable(self._client.subscribe([(f, 1) for f in filters]))
+        codes = {f: reason_number(code) for f, code in zip(filters, granted, strict=False)}
+        for wanted, code in codes.items():
+            if code < 128:
+                self.refusals.taken(wanted)
+            else:
+                self.refusals.refused(wanted, self._subscription_fault(wanted, code))
+        return {f: code for f, code in codes.items() if code >= 128}
+
+    async def keep_asking(self, filters: Sequence[str]) -> None:
+        """Ask again each minute for subscriptions that were not granted, until all are; then wait for ever.
+
+        PeerUnavailable when the connection ends.
+        """
+        while filters:
+            await asyncio.sleep(ASK_AGAIN)
+            filters = tuple(await self._ask_for(filters))
+        await asyncio.Event().wait()
+
+    def _denied(self, code: int) -> bool:
+        """Whether a SUBACK's code speaks of access rules. MQTT 3.1.1 has one code for all: there nobody knows."""
+        return self.version == "5" and code == NOT_AUTHORIZED
+
+    def _subscription_fault(self, wanted: str, code: int) -> str:
+        who = self._settings.username or self._settings.client_id
+        if self._denied(code):
+            return f"broker does not allow {who!r} to subscribe to {wanted}: check its access rules"
+        where = "MQTT 3.1.1 does not say why" if self.version != "5" else f"reason {code}"
+        return (
+            f"broker did not grant {who!r} the subscription to {wanted} ({where}): look whether the cluster is "
+            "whole, then at its access rules"
+        )
 
     async def unsubscribe(self, *filters: str) -> None:
         """End subscriptions."""
-        with _translated(self._settings):
-            await _cancellable(self._client.unsubscribe(list(filters)))
+        with translated(self._settings):
+            await cancellable(self._client.unsubscribe(list(filters)))
 
     async def messages(self) -> AsyncIterator[MqttMessage]:
         """Yield received messages until the connection ends, which raises PeerUnavailable."""
-        with _translated(self._settings):
+        with translated(self._settings):
             async for message in self._client.messages:
+                self._client.taken()
                 yield MqttMessage(
                     topic=str(message.topic),
                     payload=message.payload,
@@ -191,8 +255,9 @@ async def connect(
     password: bytes | None = None,
     will: Will | None = None,
     manual_ack: bool = False,
+    refusals: Refusals | None = None,
 ) -> AsyncIterator[MqttConnection]:
-    """Connect to the broker for the time of an `async with` block.
+    """Connect to the broker, or the next of several, for the time of an `async with` block.
 
     Tries MQTT 5 first and 3.1.1 when the broker refuses that version. With `manual_ack` a received message
     is acknowledged only by `MqttConnection.ack`, and the broker sends at most 20 before that. Whatever ends
@@ -203,147 +268,14 @@ async def connect(
     >>> async with connect(MqttSettings(client_id="reader")) as connection:  # doctest: +SKIP
     ...     await connection.publish("meters/v2/note", b"{}")
     """
-    client, version = await _open(settings, password, will, manual_ack)
+    client, version, (host, port) = await open_client(settings, password, will, manual_ack)
+    here = settings.model_copy(update={"host": host, "port": port, "brokers": ()})
     try:
-        yield MqttConnection(client, settings, version)
+        yield MqttConnection(client, here, version, Refusals() if refusals is None else refusals)
     finally:
         try:
             with contextlib.suppress(aiomqtt.MqttError, OSError):
-                await _cancellable(client.__aexit__(None, None, None))
+                await cancellable(client.__aexit__(None, None, None))
         finally:  # a goodbye that fails or is cancelled leaves the socket open
             client.abandon()
             client.fail_receipts(PeerUnavailable("the connection to the broker was closed"))
-
-
-async def _open(
-    settings: MqttSettings, password: bytes | None, will: Will | None, manual_ack: bool
-) -> tuple[ReceiptClient, MqttVersion]:
-    """Connect with the first version that the broker speaks; one that took 3.1.1 is not asked for 5 again."""
-    where = (settings.host, settings.port)
-    versions: tuple[MqttVersion, ...] = ("5", "3.1.1")
-    if settings.version != "auto":
-        versions = (settings.version,)
-    elif _version_of_broker.get(where) == "3.1.1":
-        versions = ("3.1.1",)
-    for version in versions:
-        client = _make_client(settings, version, password, will, manual_ack)
-        last = version == versions[-1]
-        if not last:
-            client.timeout = min(PROBE, settings.timeout)
-        try:
-            with _translated(settings):
-                await _enter(client)
-        except _OtherVersion as error:
-            if last:
-                raise PeerUnavailable(str(error)) from error
-            continue
-        client.timeout = settings.timeout
-        _version_of_broker[where] = version
-        return client, version
-    raise AssertionError("unreachable")
-
-
-def _make_client(
-    settings: MqttSettings,
-    version: MqttVersion,
-    password: bytes | None,
-    will: Will | None,
-    manual_ack: bool,
-) -> ReceiptClient:
-    five = version == "5"
-    properties = None
-    if five:
-        properties = make_properties(
-            PacketTypes.CONNECT, SessionExpiryInterval=settings.session_expiry, ReceiveMaximum=WINDOW
-        )
-    return ReceiptClient(
-        settings.host,
-        settings.port,
-        username=settings.username,
-        password=password,
-        logger=_QUIET,
-        identifier=settings.client_id,
-        protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
-        clean_session=None if five else settings.session_expiry == 0,
-        clean_start=settings.session_expiry == 0 if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
-        properties=properties,
-        keepalive=settings.keepalive,
-        timeout=settings.timeout,
-        max_inflight_messages=settings.window,
-        max_queued_incoming_messages=MAX_INCOMING,
-        tls_context=_tls(settings.tls) if settings.tls else None,
-        will=aiomqtt.Will(will.topic, will.payload, 1, True) if will else None,
-        manual_ack=manual_ack,
-    )
-
-
-async def _cancellable(work: Coroutine[Any, Any, T]) -> T:
-    """Await a coroutine of aiomqtt so that a cancellation of ours is never lost in it.
-
-    Its `asyncio.wait_for`, in Python 3.11, swallows one that comes together with the answer it waits for: a
-    program that is told to end while the broker answers would go on for ever.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.cancel()
-        task.add_done_callback(retrieve)
-        raise
-
-
-class _OtherVersion(PeerUnavailable):
-    """The broker does not speak the version that we tried."""
-
-
-async def _enter(client: ReceiptClient) -> None:
-    try:
-        await _cancellable(client.__aenter__())
-    except BaseException as error:
-        mute = type(error) is aiomqtt.MqttError and client.attached
-        client.abandon()
-        if mute:  # amqtt and old brokers drop what they do not understand instead of refusing it
-            raise _OtherVersion("the broker takes the connection but does not answer") from error
-        raise
-
-
-@contextlib.contextmanager
-def _translated(settings: MqttSettings) -> Iterator[None]:
-    where = f"broker {settings.host}:{settings.port}"
-    try:
-        yield
-    except aiomqtt.MqttCodeError as error:
-        code = reason_number(error.rc)
-        if isinstance(error, aiomqtt.exceptions.MqttConnectError) and code in _BAD_LOGIN:
-            who = settings.username or settings.client_id
-            raise PeerRefusedLogin(
-                f"broker refused the login of {who!r}: check username and password_ref"
-            ) from error
-        if code in _BAD_PROTOCOL or "closed before answering" in str(error.args):
-            raise _OtherVersion(f"{where}: {error}") from error
-        raise PeerUnavailable(f"{where}: {error}") from error
-    except (aiomqtt.MqttError, OSError, ValueError) as error:
-        raise PeerUnavailable(f"{where}: {error}") from error
-
-
-class _TlsSocket(ssl.SSLSocket):
-    """Paho forgets the socket of a handshake that fails: it would stay open until it is collected."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
-
-
-def _tls(settings: TlsSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
-        if settings.cert_file is not None:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"the TLS files for the broker cannot be used: {error}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = _TlsSocket
-    return context

@@ -166,6 +166,7 @@ class EdgeRole:
             poller=self.poller,
             link=self.link,
             told=self.sink.reporter.statistics,
+            refusals=self.sink.refusals,
             follower=self.follower,
             push=self.push,
             files_fault=self._files_fault,

@@ -15,6 +15,7 @@ from gateway.edge.polling.poller import Poller
 from gateway.edge.sinks.base import MQTT_SINK as MQTT
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.status_report import Row, StatusStatistics, cut
+from gateway.mqtt.refusals import Refusals
 from gateway.roles.journal import former_journals
 from gateway.roles.push import PushRole
 from gateway.roles.timekeeping import clock_status
@@ -39,6 +40,7 @@ class EdgeStatus:
     told: Callable[[], StatusStatistics]
     follower: InfluxFollower | None
     push: PushRole | None
+    refusals: Refusals
     files_fault: str | None = None
     doubted_counters: Callable[[], int] = lambda: 0
 
@@ -84,6 +86,8 @@ class EdgeStatus:
             yield Alarm(code="captures_refused", text=text, count=journal.captures_refused)
         if (waiting := journal.backlog(MQTT)) > BACKLOG_ALARM:
             yield Alarm(code="backlog", text=f"{waiting} entries wait for the broker")
+        if (refusal := self.refusals.fault) is not None:
+            yield Alarm(code="message_refused", text=refusal, count=self.refusals.total)
         if doubted := self.doubted_counters():
             text = "showed an invocation counter far above ours, which is not believed: see `counters show`"
             yield Alarm(code="counter_not_believed", text=f"meters {text}", count=doubted)

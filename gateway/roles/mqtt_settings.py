@@ -16,6 +16,7 @@ def mqtt_settings(section: MqttSection, client_id: str) -> MqttSettings:
     return MqttSettings(
         host=section.host,
         port=section.port,
+        brokers=tuple(_place(broker) for broker in section.brokers),
         username=section.username,
         password_ref=section.password_ref,
         tls=tls,
@@ -24,6 +25,11 @@ def mqtt_settings(section: MqttSection, client_id: str) -> MqttSettings:
         version=section.version,
         window=section.window,
     )
+
+
+def _place(broker: str) -> tuple[str, int]:
+    host, _, port = broker.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def password(config: Config) -> bytes | None:

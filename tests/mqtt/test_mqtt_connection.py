@@ -117,7 +117,7 @@ async def test_a_publish_that_is_not_allowed_is_no_success(broker: Mosquitto) ->
 async def test_a_bad_topic_is_refused_data(broker: Mosquitto) -> None:
     async with connect(settings(broker.port)) as connection:
         with pytest.raises(PeerRefusedData):
-            connection.send("kesco/v2/t/#", b"x")
+            await connection.send("kesco/v2/t/#", b"x")
 
 
 async def test_the_will_is_published_when_we_vanish(broker: Mosquitto) -> None:

@@ -21,7 +21,7 @@ from gateway.contract.messages import DirectoryRequest, PartAllocation
 from gateway.contract.messages.generation import Generation
 from gateway.contract.signing import key_id, private_key
 from gateway.contract.topics import Topics, TopicVersion
-from gateway.errors import ConfigError, ContractError, PeerRefusedData
+from gateway.errors import NOT_TAKEN, ConfigError, ContractError
 from mapping.differences import touched
 from mapping.errors import MappingError
 from mapping.snapshot import DirectorySnapshot
@@ -91,7 +91,7 @@ class PartPublisher:
             try:
                 await self._send(publisher, gateway, request)
                 self.faults.pop(gateway, None)
-            except (PeerRefusedData, ContractError, ConfigError, MappingError, ValueError) as error:
+            except (*NOT_TAKEN, ContractError, ConfigError, MappingError, ValueError) as error:
                 # The next change, or the edge's next request, tries again.
                 self.faults[gateway] = str(error)
                 log.error("part_refused", gateway=gateway, error=str(error))

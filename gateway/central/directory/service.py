@@ -16,6 +16,8 @@ from gateway.central.ledger.ledger import Ledger
 from gateway.contract.messages import DirectoryRequest
 from gateway.contract.messages.generation import Generation
 from gateway.contract.topics import Topics, TopicVersion
+from gateway.errors import NOT_TAKEN
+from gateway.mqtt.connection import NOT_TAKEN_AGAIN
 from mapping.errors import DirectoryFault
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
@@ -91,6 +93,9 @@ class DirectoryService:
             except (DirectoryFault, LedgerError) as error:
                 self.fault = str(error)
                 log.error("directory_failed", error=str(error))
+            except NOT_TAKEN as error:  # a topic is closed to us: the cursor stays, and all others go on
+                self.fault = f"changes are not taken: {error}"
+                await asyncio.sleep(NOT_TAKEN_AGAIN)
             try:
                 await asyncio.wait_for(self._woken.wait(), self._poll)
             except TimeoutError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -37,6 +37,7 @@ from gateway.contract.topics import NEW_IN_2, TopicKind, Topics
 from gateway.errors import PeerError, PeerRefusedLogin
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
+from gateway.mqtt.refusals import Refusals
 from protocols.clock import NowSource, SystemClock
 from protocols.session import Clock
 
@@ -74,11 +75,13 @@ class CentralOptions:
 class CentralStatistics:
     """Counters since the start, and what is wrong now (`fault` is None when nothing is).
 
+    `refused`: messages and subscriptions that the broker did not take or grant.
     `set_backs`: how often the ledger was found to be an older copy of itself, since it was made.
     """
 
     connected: bool = False
     fault: str | None = None
+    refused: int = 0
     messages: int = 0
     set_aside: int = 0
     acks: int = 0
@@ -130,12 +133,14 @@ class Central:
         self._journals = JournalWatch(planner, lost_after=options.lost_after)
         self._listings = ListingWatch()
         self._worker = ThreadPoolExecutor(1, "ledger")
+        self._refusals = Refusals()
         self._statistics = CentralStatistics(set_backs=len(ledger.identity.set_backs()))
         self._released: int | None = None
 
     def statistics(self) -> CentralStatistics:
         """Return the counters since the start, frozen."""
-        return self._statistics
+        now = self._statistics
+        return replace(now, refused=self._refusals.total, fault=now.fault or self._refusals.fault)
 
     async def run(self) -> None:
         """Connect, serve, reconnect with back-off; ends only by cancellation."""
@@ -157,7 +162,7 @@ class Central:
         """Note in the ledger that central lives and whether it hears the broker, for whoever reads only that."""
         while True:
             self._changed.clear()
-            now = self._statistics
+            now = self.statistics()
             leave = partial(self._ledger.alive.leave, connected=now.connected, fault=now.fault)
             try:
                 await self._work(partial(leave, self._wall.now()))
@@ -171,17 +176,19 @@ class Central:
         """Serve one connection until it fails; True when the broker refused the login."""
         failed: PeerError | None = None
         try:
-            async with connect(self._settings, password=self._password, manual_ack=True) as connection:
+            async with connect(
+                self._settings, password=self._password, manual_ack=True, refusals=self._refusals
+            ) as connection:
                 filters = _filters(self._topics)
                 if self._times is not None:
                     filters.append(self._topics.filter(TopicKind.TIME_REQUEST))
                 # At once: what the first subscription brings is acknowledged only while we serve, and a broker
                 # that waits for that (amqtt) does not answer a second one.
-                await connection.subscribe(*filters)
+                missing = await connection.subscribe(*filters)
                 backoff.reset()
                 self._update(connected=True, fault=None)
-                log.info("central_connected", broker=f"{self._settings.host}:{self._settings.port}")
-                await self._serve(connection)
+                log.info("central_connected", broker=connection.broker)
+                await self._serve(connection, missing)
         except* PeerError as group:
             failed = _first(group)
             self._update(fault=str(failed))
@@ -190,7 +197,7 @@ class Central:
             self._update(connected=False)
         return isinstance(failed, PeerRefusedLogin)
 
-    async def _serve(self, connection: MqttConnection) -> None:
+    async def _serve(self, connection: MqttConnection, missing: Sequence[str]) -> None:
         self._journals.owe_all()
         self._rereads.look()
         waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]] = asyncio.Queue(WAITING)
@@ -198,6 +205,7 @@ class Central:
             group.create_task(self._receive(connection, waiting))
             group.create_task(self._store(connection, waiting))
             group.create_task(self._answer(connection))
+            group.create_task(connection.keep_asking(missing))
             group.create_task(self._release())
             if self._directory is not None:
                 group.create_task(self._directory.serve(connection))
@@ -295,12 +303,12 @@ class Central:
                 wanted = StatusRequest(gateway=gateway, at=at)
                 identity = f"central/status/{gateway}/{int(at.timestamp() * 1000)}"
                 payload = wrap(wanted, id=identity, source=SOURCE, time=at)
-                await connection.publish(self._topics.status_request(gateway), payload)
+                await connection.offer(self._topics.status_request(gateway), payload)
             while (newcomer := self._carrying.next()) is not None:
                 for topic, payload in await self._work(partial(self._carrying.messages, newcomer)):
-                    await connection.publish(topic, payload)
+                    await connection.offer(topic, payload)
             for topic, payload in await self._work(self._rereads.due):
-                await connection.publish(topic, payload)
+                await connection.offer(topic, payload)
             if (rounds := rounds + 1) % TICK_ROUNDS == 0:
                 result = self._statistics.result
                 stored = result.stored + result.revised + result.gaps
@@ -317,7 +325,7 @@ class Central:
             topic = self._topics.acks(gateway, CENTRAL)
             named = {"ledger": life.uuid, "ledger_generation": life.generation, "issued_at": now}
             payload = self._signed(ack.model_copy(update=named), identity)
-        await connection.publish(topic, payload)
+        await connection.offer(topic, payload)  # one that is not taken is told; the next will say more anyway
         self._journals.acknowledged(ack)
         self._update(acks=self._statistics.acks + 1)
 
@@ -331,7 +339,8 @@ class Central:
         else:
             topic = self._topics.replay(gateway, CENTRAL)
             payload = self._signed(request.model_copy(update={"issued_at": now}), identity)
-        await connection.publish(topic, payload)
+        if not await connection.offer(topic, payload):
+            return
         self._update(replays=self._statistics.replays + 1)
         log.info(
             "replay_requested",

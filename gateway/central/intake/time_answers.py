@@ -11,7 +11,7 @@ from gateway.contract.envelope import TIME_TYPE, parse, wrap
 from gateway.contract.messages import Signed, TimeAnswer, TimeRequest
 from gateway.contract.signing import TIME_TYP, sign
 from gateway.contract.topics import TopicKind, Topics
-from gateway.errors import ContractError, PeerRefusedData
+from gateway.errors import NOT_TAKEN, ContractError
 from gateway.timekeeping.clock import JudgedClock
 from protocols.session import Clock
 
@@ -87,7 +87,7 @@ class TimeAnswers:
                 payload = self.answer(self._waiting.pop(gateway))
                 try:
                     await publisher.send(self._topics.time(gateway), payload)
-                except PeerRefusedData as error:  # one edge's topic is closed to us: the others go on
+                except NOT_TAKEN as error:  # one edge's topic is closed to us: the others go on
                     log.warning("time_refused", gateway=gateway, error=str(error))
                     continue
                 self.answered += 1

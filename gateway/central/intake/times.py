@@ -17,6 +17,8 @@ from gateway.central.times.judging import Finding, judge
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import ClockStatus, Status, TimeVerdict
 from gateway.contract.topics import Topics
+from gateway.errors import NOT_TAKEN
+from gateway.mqtt.connection import NOT_TAKEN_AGAIN
 from mapping.errors import DirectoryFault
 from protocols.session import Clock
 
@@ -131,6 +133,9 @@ class TimeService:
             except (LedgerError, DirectoryFault) as error:
                 self.fault = str(error)
                 log.error("verdicts_failed", error=str(error))
+            except NOT_TAKEN as error:  # a topic is closed to us: the cursor stays, and all others go on
+                self.fault = f"verdicts are not taken: {error}"
+                await asyncio.sleep(NOT_TAKEN_AGAIN)
             await asyncio.sleep(POLL)
 
     async def publish(self, publisher: Publisher) -> None:

@@ -185,7 +185,7 @@ async def listen(
     consumer = Consumer(out, settings.username or settings.client_id)  # the access rules go by the login
     async with connect(settings, password=password) as connection:
         await connection.subscribe(*(topics.filter(kind) for kind in _TOPICS))
-        out(f"listening {topics.base} on {settings.host}:{settings.port}")
+        out(f"listening {topics.base} on {connection.broker}")
         answering = asyncio.create_task(_answer(connection, topics, consumer, ack))
         try:
             async for message in connection.messages():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -22,7 +22,7 @@ from gateway.edge.sinks.replays import ReplayQueue
 from gateway.edge.sinks.tasks import first_ended
 from gateway.edge.sinks.time_requests import TimeRequests
 from gateway.edge.sinks.twins import TwinWatch
-from gateway.errors import ContractError, GatewayError, PeerError
+from gateway.errors import ContractError, GatewayError, PeerDeniesTopic, PeerError
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection
 from gateway.statistics import counted
@@ -128,12 +128,16 @@ class EdgeLink:
         if self._on_status_request is not None:
             names.append(self._topics.status_request(self._gateway))
         self._twins.connected(journal)
-        await connection.subscribe(*names, self._topics.status(self._gateway))
+        names.append(self._topics.status(self._gateway))
+        missing: Sequence[str] = names
+        with contextlib.suppress(PeerDeniesTopic):  # whoever may hear nothing can deliver all the same
+            missing = await connection.subscribe(*names)
         try:
             await first_ended(
                 self._listen(connection, journal),
                 self._replays.send(connection, journal),
                 self._directory.ask(connection),
+                connection.keep_asking(missing),
                 *([] if self._time is None else [self._time.ask(connection)]),
                 *([] if self._read_again is None else [self._read_again.work(connection)]),
                 *([] if self._carried is None else [self._carried.tell(connection)]),

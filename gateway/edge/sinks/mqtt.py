@@ -16,11 +16,14 @@ from gateway.contract.messages import Status
 from gateway.contract.topics import Topics, gateway_name
 from gateway.edge.sinks.base import MQTT_SINK, JournalReader
 from gateway.edge.sinks.batching import BatchLimits
+from gateway.edge.sinks.denied import DeniedTopics
 from gateway.edge.sinks.publisher import JournalPublisher, Progress
+from gateway.edge.sinks.replays import ReplayQueue
 from gateway.edge.sinks.status_report import HealthSource, StatusReporter
 from gateway.edge.sinks.tasks import first_ended
 from gateway.errors import GatewayError, JournalError, PeerError, PeerRefusedLogin
 from gateway.mqtt.connection import MqttConnection, MqttSettings, Will, connect
+from gateway.mqtt.refusals import Refusals
 from gateway.statistics import counted
 
 STEADY = 30.0
@@ -39,7 +42,10 @@ class ConnectionPartner(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MqttStatistics:
-    """Counters since start; `delivered` counts entries, `messages` their messages."""
+    """Counters since start; `delivered` counts entries, `messages` their messages.
+
+    `refused` counts messages and subscriptions that the broker did not take or grant, `refusal` says which.
+    """
 
     connected: bool = False
     version: str | None = None
@@ -50,6 +56,8 @@ class MqttStatistics:
     last_error: str | None = None
     in_flight: int = 0
     cursor: int = 0
+    refused: int = 0
+    refusal: str | None = None
 
 
 class MqttSink:
@@ -81,11 +89,20 @@ class MqttSink:
         self._partners = tuple(partners)
         self._limits = limits or BatchLimits()
         self._backoff = backoff or Backoff()
+        self.refusals = Refusals()
+        self._denied = DeniedTopics()
+        self._retries = ReplayQueue(
+            self._topics,
+            self._gateway,
+            self._limits,
+            on_sent=lambda entries: self._count(delivered=entries, messages=1),
+            on_refused=lambda topic, error: log.warning("still_refused", topic=topic, error=str(error)),
+        )
         self._statistics = MqttStatistics()
 
     def statistics(self) -> MqttStatistics:
         """Return the counters since start, frozen."""
-        return self._statistics
+        return replace(self._statistics, refused=self.refusals.total, refusal=self.refusals.fault)
 
     async def run(self, journal: JournalReader) -> None:
         """Deliver until cancelled, or until the journal is closed and all of it was taken.
@@ -117,11 +134,13 @@ class MqttSink:
         topic = self._topics.status(self._gateway)
         farewell = self.reporter.farewell()
         will = None if farewell is None else Will(topic, farewell)
-        async with connect(self._settings, password=self._password, will=will) as connection:
+        async with connect(
+            self._settings, password=self._password, will=will, refusals=self.refusals
+        ) as connection:
             self._statistics = replace(
                 self._statistics, connected=True, version=connection.version, last_error=None
             )
-            log.info("mqtt_connected", host=self._settings.host, version=connection.version)
+            log.info("mqtt_connected", broker=connection.broker, version=connection.version)
             publisher = JournalPublisher(
                 MQTT_SINK,
                 connection,
@@ -130,10 +149,12 @@ class MqttSink:
                 gateway=self._gateway,
                 limits=self._limits,
                 on_progress=self._progressed,
+                denied=self._denied,
             )
             try:
                 await first_ended(
                     publisher.run(),
+                    self._retries.retry(connection, journal, self._denied, publisher.denials_changed),
                     self.reporter.run(connection),
                     *(partner.serve(connection, journal) for partner in self._partners),
                 )
@@ -152,6 +173,9 @@ class MqttSink:
             self._statistics, delivered=progress.entries, messages=progress.messages, dead=progress.dead
         )
         self._statistics = replace(raised, in_flight=progress.in_flight, cursor=progress.cursor)
+
+    def _count(self, **more: int) -> None:
+        self._statistics = counted(self._statistics, **more)
 
     def _failed(self, error: GatewayError, wait: float) -> None:
         self._statistics = replace(counted(self._statistics, failures=1), last_error=str(error))

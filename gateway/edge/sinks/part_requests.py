@@ -116,7 +116,7 @@ class PartRequests:
                 source=gateway_source(self._gateway),
                 time=self._clock.now(),
             )
-            await connection.publish(self._topics.directory_request(self._gateway), payload)
+            await connection.offer(self._topics.directory_request(self._gateway), payload)
             await self._until_due(backoff)
 
     async def _until_due(self, backoff: Backoff) -> None:

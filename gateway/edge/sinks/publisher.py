@@ -17,9 +17,10 @@ from gateway.contract.messages import rfc3339
 from gateway.contract.topics import Topics
 from gateway.edge.sinks.base import JournalReader
 from gateway.edge.sinks.batching import Batcher, BatchLimits, OutgoingBatch
+from gateway.edge.sinks.denied import DeniedTopics
 from gateway.edge.sinks.tasks import first_ended
-from gateway.errors import PeerRefusedData, PeerUnavailable
-from gateway.mqtt.connection import HEADER_ROOM, MqttConnection
+from gateway.errors import PeerDeniesTopic, PeerRefusedData, PeerUnavailable
+from gateway.mqtt.connection import MqttConnection
 
 RECEIPT_DEADLINE = 30.0
 """Longest wait for a PUBACK, in seconds, before the connection is given up and opened anew."""
@@ -57,22 +58,21 @@ class JournalPublisher:
         gateway: str,
         limits: BatchLimits,
         on_progress: Callable[[Progress], None],
+        denied: DeniedTopics | None = None,
     ) -> None:
         self._sink = sink
         self._connection = connection
         self._journal = journal
         self._gateway = gateway
         self._on_progress = on_progress
-        largest = connection.maximum_packet
-        if largest is not None:
-            room = max(1, largest - ENVELOPE - HEADER_ROOM)
-            limits = replace(limits, size=min(limits.size, room))
-        self._batcher = Batcher(topics, gateway, limits)
+        self._denied = denied or DeniedTopics()
+        limits = replace(limits, size=min(limits.size, max(1, connection.largest - ENVELOPE)))
+        self._batcher = Batcher(topics, gateway, limits, cursor=self._denied.delivered)
         self._receipts: deque[tuple[OutgoingBatch, asyncio.Future[None]]] = deque()
         self._in_flight = 0
         self._work = asyncio.Event()
         self._room = asyncio.Event()
-        self._journal_ended = False
+        self._journal_ended = self._receipts_due = False
         self._last_receipt = monotonic()
         self._acked = 0
 
@@ -84,7 +84,11 @@ class JournalPublisher:
         """Take entries from the journal as long as there is room for them in memory."""
         async with contextlib.aclosing(self._journal.follow(self._sink)) as chunks:
             async for chunk in chunks:
-                self._batcher.take(self._journal.deliverable(chunk), monotonic())
+                # What was delivered behind a denied topic, on a connection before this one, is not sent again.
+                new = [
+                    entry for entry in self._journal.deliverable(chunk) if entry.seq > self._denied.delivered
+                ]
+                self._batcher.take(new, monotonic())
                 self._work.set()
                 while self._batcher.full:
                     self._room.clear()
@@ -97,7 +101,7 @@ class JournalPublisher:
             # Cleared before looking: what comes while we look sets it again, and nothing is overslept.
             self._work.clear()
             self._fill_window()
-            if self._receipts:
+            if self._receipts or self._receipts_due:
                 # Receipts first: they make room in the window, and the cursor must not lag behind them.
                 await self._settle_receipts()
             else:
@@ -112,7 +116,12 @@ class JournalPublisher:
             if self._in_flight == 0:
                 # After a pause the deadline counts from this message, not from the last receipt long ago.
                 self._last_receipt = now
-            self._send(batch)
+            if batch.topic in self._denied:
+                self._denied.deny(batch)
+                self._batcher.done(batch)
+                self._receipts_due = True
+            else:
+                self._send(batch)
         if not self._batcher.full:
             self._room.set()
 
@@ -126,13 +135,23 @@ class JournalPublisher:
         payload = batch_message(batch, self._journal.uuid, self._gateway)
         self._connection.send(batch.topic, payload).add_done_callback(arrived)
 
+    def denials_changed(self) -> None:
+        """Move the cursor soon: a topic is no longer denied."""
+        self._receipts_due = True
+        self._work.set()
+
     async def _settle_receipts(self) -> None:
         messages = entries = dead = 0
+        self._receipts_due = False
         while self._receipts:
             batch, receipt = self._receipts.popleft()
             self._in_flight -= 1
             try:
                 receipt.result()
+            except PeerDeniesTopic:
+                # The access rules must be mended; until then all other topics go on.
+                self._denied.deny(batch)
+                self._batcher.done(batch)
             except PeerRefusedData as error:
                 # Refused for good (too large, bad topic, bad payload): what follows must not wait for it.
                 # Any other failure ends the session, and all that has no receipt is sent again.
@@ -146,7 +165,7 @@ class JournalPublisher:
                 messages += 1
                 entries += len(batch.entries)
         self._last_receipt = monotonic()
-        cursor = self._batcher.cursor
+        cursor = self._denied.cursor(self._batcher.cursor)
         if cursor > self._acked:
             # After the dead letters of the loop above: a crash between them repeats an entry, skips none.
             await self._journal.ack(self._sink, cursor)
@@ -172,7 +191,7 @@ class JournalPublisher:
         wait = RECEIPT_DEADLINE
         if self._in_flight:
             # A broker that hangs may keep the connection and acknowledge nothing: waiting on helps nobody.
-            wait = self._last_receipt + RECEIPT_DEADLINE - now
+            wait = max(self._last_receipt, self._connection.last_receipt) + RECEIPT_DEADLINE - now
             if wait <= 0:
                 raise PeerUnavailable(f"the broker gave no receipt in {RECEIPT_DEADLINE:g} s")
         if self._in_flight < self._connection.window:

@@ -8,14 +8,19 @@ from collections.abc import Callable
 
 from gateway.contract.messages import ReplayRequest
 from gateway.contract.topics import Topics
+from gateway.edge.journal.entry import Entry
 from gateway.edge.sinks.base import MQTT_SINK, JournalReader
 from gateway.edge.sinks.batching import Batcher, BatchLimits
+from gateway.edge.sinks.denied import DeniedTopics
 from gateway.edge.sinks.publisher import batch_message
-from gateway.errors import ContractError, PeerRefusedData
+from gateway.errors import ContractError, PeerDeniesTopic, PeerRefusedData
 from gateway.mqtt.connection import MqttConnection
 
 MAX_REPLAYS = 100
 """Replay requests that may wait; more are refused (the consumer asks again while the hole is there)."""
+
+DENIED_AGAIN = 60.0
+"""Seconds after which a topic that the access rules deny is tried again."""
 
 
 class ReplayQueue:
@@ -59,7 +64,7 @@ class ReplayQueue:
     async def send(self, connection: MqttConnection, journal: JournalReader) -> None:
         """Send wanted ranges again, one message at a time, so that live data goes on beside it, for ever.
 
-        Raises PeerUnavailable or PeerRefusedLogin; the range in hand is then sent again from its part on.
+        Raises PeerUnavailable; the range in hand is then sent again from its part on.
         """
         while True:
             while not self._waiting:
@@ -67,13 +72,64 @@ class ReplayQueue:
                 await self._wanted.wait()
             first, last = self._waiting[0]
             entries = await journal.read(first, last)
-            batcher = Batcher(self._topics, self._gateway, self._limits)
-            batcher.take(journal.deliverable(entries), now=0.0)
             if entries:
                 journal.note_sent(MQTT_SINK, entries[-1].seq)
-            while (batch := batcher.next(0.0, flush=True)) is not None:
+            await self._again(connection, journal, entries)
+            # `read` gives so many at a time; an empty answer means that the range was trimmed meanwhile.
+            if entries and entries[-1].seq < last:
+                self._waiting[0] = (entries[-1].seq + 1, last)
+            else:
+                self._waiting.popleft()
+
+    async def retry(
+        self,
+        connection: MqttConnection,
+        journal: JournalReader,
+        denied: DeniedTopics,
+        on_change: Callable[[], None],
+    ) -> None:
+        """Try denied topics now and each minute, for ever; `on_change` is told when one is denied no longer.
+
+        PeerUnavailable when the connection ends.
+        """
+        while True:
+            for topic in denied.ranges():
+                while await self._retried(topic, connection, journal, denied):
+                    on_change()
+            await asyncio.sleep(DENIED_AGAIN)
+
+    async def _retried(
+        self, topic: str, connection: MqttConnection, journal: JournalReader, denied: DeniedTopics
+    ) -> bool:
+        """Send a piece of what was denied on a topic; False when it is denied still, or all was sent."""
+        span = denied.ranges().get(topic)
+        if span is None:
+            return False
+        entries = await journal.read(*span)
+        if not await self._again(connection, journal, entries, only=topic):
+            return False
+        denied.taken(topic, entries[-1].seq if entries else span[1])
+        return True
+
+    async def _again(
+        self,
+        connection: MqttConnection,
+        journal: JournalReader,
+        entries: list[Entry],
+        only: str | None = None,
+    ) -> bool:
+        """Send entries, those of one topic alone where it is named; False when a topic is denied."""
+        allowed = True
+        batcher = Batcher(self._topics, self._gateway, self._limits)
+        batcher.take(journal.deliverable(entries), now=0.0)
+        while (batch := batcher.next(0.0, flush=True)) is not None:
+            if only in (None, batch.topic):
                 try:
                     await connection.publish(batch.topic, batch_message(batch, journal.uuid, self._gateway))
+                except PeerDeniesTopic as error:
+                    # Whoever asked asks again; the sink tells that the rules must be mended.
+                    self._on_refused(f"{batch.topic} (replay of {batch.first})", error)
+                    allowed = False
                 except PeerRefusedData as error:
                     # Left out, lest one entry that the broker never takes ends every connection again.
                     if len(batch.entries) > 1:
@@ -86,9 +142,5 @@ class ReplayQueue:
                         continue
                 else:
                     self._on_sent(len(batch.entries))
-                batcher.done(batch)
-            # `read` gives so many at a time; an empty answer means that the range was trimmed meanwhile.
-            if entries and entries[-1].seq < last:
-                self._waiting[0] = (entries[-1].seq + 1, last)
-            else:
-                self._waiting.popleft()
+            batcher.done(batch)
+        return allowed

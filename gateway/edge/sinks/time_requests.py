@@ -93,5 +93,5 @@ class TimeRequests:
     async def ask(self, connection: MqttConnection) -> None:
         """Ask at a steady pace until the connection ends, which raises PeerError."""
         while True:
-            await connection.publish(self._topics.time_request(self._gateway), self.question())
+            await connection.offer(self._topics.time_request(self._gateway), self.question())
             await asyncio.sleep(ASK_CALM if self._clock.judgement().trusted else ASK_DOUBTING)
