@@ -35,16 +35,6 @@ MAX_REQUESTS: Final = 10_000
 MAX_OF_VERSION_1: Final = 900_000
 """Octets of a message to an edge of version 1, which takes its part whole; brokers take 1 MiB."""
 
-UNSENDABLE: Final = (
-    PeerRefusedData,
-    PeerDeniesTopic,
-    ContractError,
-    ConfigError,
-    MappingError,
-    ValueError,
-)
-"""What one edge's part may run into: it is told, and the others go on."""
-
 log = structlog.get_logger("gateway.central.directory")
 
 
