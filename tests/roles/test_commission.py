@@ -57,6 +57,7 @@ class Visit(FieldWork):
         return plate, Reading(meter=meter, at=NOW, taken=taken)
 
     async def deliver(self, reading: Reading, *, by: str) -> StoredCapture:
+        assert by
         self._step(f"deliver {reading.meter}")
         self.meanwhile()
         held: Any = SimpleNamespace(capture_id=f"{reading.meter}/instantaneous", ingested_at=NOW)
