@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from gateway.edge.journal.entry import GapRecord, JournalBatch
 from gateway.edge.journal.journal import MAX_BODY, Journal
-from gateway.edge.stamping.clocks import MeterEvidence, evidence_json, is_ahead
+from gateway.edge.stamping.clocks import MeterEvidence, evidence_json, is_ahead, knows_receipt
 from gateway.edge.stamping.stamp import TRUSTED, DirectoryLike, Trust, stamp
 from protocols.errors import MeterProtocolError
 from protocols.reading import ReadingSet
 from protocols.session import Clock
-
-STEPPED = timedelta(seconds=1)
-"""A clock that goes back further than this was set."""
 
 
 class ReadingAppender:
@@ -46,9 +43,7 @@ class ReadingAppender:
         Returns how many captures are new or revised. Raises MeterProtocolError for a row that is too long
         for a message (then nothing is appended), JournalFull, JournalError.
         """
-        now, directory = self._clock.now(), self._directory()
-        disciplined = self._clock.disciplined()
-        blocks = stamp(rows, meter, directory, lambda row: self._trust(row, clock, now, disciplined))
+        blocks = stamp(rows, meter, self._directory(), lambda row: self._trust(row, clock))
         for block in blocks:
             if sum(len(row.body) for row in block.rows) > MAX_BODY:  # then it is one row
                 raise MeterProtocolError(
@@ -63,11 +58,10 @@ class ReadingAppender:
         # Fewer where a gap was open already: then one capture too few is told, which only counters show.
         return max(0, span.last - span.first + 1 - len(gaps))
 
-    def _trust(self, row: ReadingSet, clock: MeterEvidence, now: datetime, disciplined: bool) -> Trust:
-        # A row that came later than now was read before our clock was set back: its receipt is wrong.
-        disciplined = disciplined and row.received_at <= now + STEPPED
+    def _trust(self, row: ReadingSet, clock: MeterEvidence) -> Trust:
+        disciplined = knows_receipt(row, self._clock, clock)
         # A gateway that does not know the time cannot call a row one of the future.
-        clock_trusted = clock.trusts(row) and not (disciplined and is_ahead(row, now))
+        clock_trusted = clock.trusts(row) and not (disciplined and is_ahead(row, self._clock.now()))
         if disciplined and clock_trusted:
             return TRUSTED
         return Trust(
