@@ -25,6 +25,7 @@ from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.sinks.base import MQTT_SINK
+from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.stamping.clocks import DRIFT_ALARM
 from gateway.edge.stamping.directory_part import StampingPart
@@ -183,7 +184,11 @@ class FieldWork:
         user, word = field_login(self._config)
         settings = mqtt_settings(self._config.mqtt, f"{self._gateway}-edge")
         sink = MqttSink(
-            settings.model_copy(update={"username": user}), self._gateway, status=self._status, password=word
+            settings.model_copy(update={"username": user}),
+            self._gateway,
+            status=self._status,
+            password=word,
+            limits=BatchLimits(age=0.1),  # an engineer waits for it
         )
         delivering = asyncio.create_task(sink.run(self._journal))
         try:

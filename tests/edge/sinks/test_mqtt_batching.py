@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,3 +87,23 @@ def test_batches_are_bounded_ordered_and_complete(
     assert sorted(seq for seqs in sent.values() for seq in seqs) == [
         seq for e in entries for seq in numbers(e)
     ]
+
+
+def test_a_batch_waits_for_more_until_its_age_is_over() -> None:
+    batcher = Batcher(Topics("r"), "g", BatchLimits())
+    batcher.take(entries_of([((EntryKind.CAPTURE, "daily"), 3)]), now=10.0)
+    assert batcher.next(11.9) is None
+    batcher.take(entries_of([((EntryKind.CAPTURE, "daily"), 3)]), now=11.9)
+    assert batcher.due_in(11.9) == pytest.approx(0.1)
+    batch = batcher.next(12.0)
+    assert batch is not None
+    assert batch.count == 6
+
+
+def test_a_batch_goes_at_once_with_so_many_captures_however_few_its_blocks() -> None:
+    batcher = Batcher(Topics("r"), "g", BatchLimits(count=10))
+    batcher.take(entries_of([((EntryKind.CAPTURE, "daily"), 8), ((EntryKind.CAPTURE, "daily"), 5)]), now=0.0)
+    batch = batcher.next(0.0)
+    assert batch is not None
+    assert batch.count == 8
+    assert batcher.next(0.0) is None
