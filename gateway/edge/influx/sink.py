@@ -101,6 +101,13 @@ class InfluxSink:
         self._verify = verify
         self._batches = 0
         self._statistics = InfluxStatistics()
+        self._delivering = False
+        self._tries = 0
+
+    @property
+    def busy(self) -> object:
+        """A mark that changes while delivery makes progress or tries anew; None when all is delivered."""
+        return self._tries if self._delivering else None
 
     def statistics(self) -> InfluxStatistics:
         """Return the counters since start, frozen."""
@@ -133,6 +140,13 @@ class InfluxSink:
         return True
 
     async def _deliver(self, journal: JournalReader, entries: Sequence[Entry]) -> None:
+        self._delivering = True
+        try:
+            await self._deliver_all(journal, entries)
+        finally:
+            self._delivering = False
+
+    async def _deliver_all(self, journal: JournalReader, entries: Sequence[Entry]) -> None:
         points = [p for e in entries if (p := point(e, self._gateway)) is not None]
         refused = await self._write_until_answered(points)
         bodies = {e.seq: e.body for e in entries}
@@ -156,6 +170,7 @@ class InfluxSink:
 
         backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
         while points:
+            self._tries += 1
             try:
                 # A partial write keeps the good points of a refused batch: they are written over themselves.
                 refused = await asyncio.to_thread(refused_alone, points, write, PeerRefusedData)
