@@ -78,7 +78,8 @@ def config(folder: Path, port: int, line: int) -> Path:
     path = folder / "edge.toml"
     path.write_text(
         f'[gateway]\nname = "edge-1"\ndata = "{folder}/data"\nsecrets = "{folder}/keys"\n'
-        f'[time]\ntrust = "host"\n[mqtt]\nport = {port}\nversion = "5"\n[directory]\nverify_key_ref = "directory-verify"\n'
+        f'[time]\ntrust = "host"\n[mqtt]\nport = {port}\nversion = "5"\n'
+        f'[directory]\nverify_key_ref = "directory-verify"\n'
         f'[[lines]]\nname = "a"\nkind = "tcp"\nhost = "127.0.0.1"\nport = {line}\n'
         '[[meters]]\nmeter = "ABB:1"\nline = "a"\nprofiles = ["instantaneous"]\n'
         '[meters.modbus]\nunit = 1\nmodel = "abb-b23"\nframing = "tcp"\n',
