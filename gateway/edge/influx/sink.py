@@ -94,6 +94,10 @@ def _translated(error: ApiException) -> Exception:
     return PeerUnavailable(f"InfluxDB answered {error.status}: {reason}")
 
 
+class _GivenUp(Exception):
+    """The cursor was moved past entries in hand."""
+
+
 class InfluxSink:
     """Follows the journal and writes its captures as points.
 
@@ -147,13 +151,15 @@ class InfluxSink:
             await asyncio.to_thread(self._writer.close)
 
     async def _follow(self, journal: JournalReader) -> bool:
-        """Deliver from the cursor on; False when the journal's disk failed and it should begin again."""
+        """Deliver from the cursor on; False when it should begin again: the disk failed, or entries were given up."""
         try:
             async with contextlib.aclosing(journal.follow(SINK)) as chunks:
                 async for chunk in chunks:
                     entries = [entry for entry in chunk if entry.seq > self._given_up]
                     for start in range(0, len(entries), MAX_POINTS):
                         await self._deliver(journal, entries[start : start + MAX_POINTS])
+        except _GivenUp:
+            return False
         except JournalError as error:
             self._failed(str(error), retry_in=FIRST_WAIT)
             return False
@@ -169,8 +175,6 @@ class InfluxSink:
     async def _deliver_all(self, journal: JournalReader, entries: Sequence[Entry]) -> None:
         points = [p for e in entries if (p := point(e, self._gateway)) is not None]
         refused = await self._write_until_answered(points, journal, entries)
-        if refused is None:
-            return
         bodies = {e.seq: e.body for e in entries}
         for bad, error in refused:
             await journal.dead_letter(SINK, bad.seq, str(error), bodies[bad.seq])
@@ -184,10 +188,10 @@ class InfluxSink:
 
     async def _write_until_answered(
         self, points: Sequence[PointLine], journal: JournalReader, entries: Sequence[Entry]
-    ) -> list[tuple[PointLine, PeerRefusedData]] | None:
+    ) -> list[tuple[PointLine, PeerRefusedData]]:
         """Write all points, however long the server is away; return those that it refuses for good.
 
-        None when the server was away for so long that these entries were given up.
+        Raises _GivenUp when the server was away for so long that some of them are given up.
         """
 
         def write(part: Sequence[PointLine]) -> None:
@@ -202,27 +206,25 @@ class InfluxSink:
             except (PeerUnavailable, PeerRefusedLogin) as error:
                 wait = backoff.next()
                 self._failed(str(error), retry_in=wait)
-                if await self._gave_up(journal, entries):
-                    return None
+                await self._give_up(journal, entries[0].seq)
                 await asyncio.sleep(wait)
             else:
                 self._statistics = replace(self._statistics, connected=True, last_error=None)
                 return refused
         return []
 
-    async def _gave_up(self, journal: JournalReader, entries: Sequence[Entry]) -> bool:
-        """Give up what is too far behind the journal's end, if all of these entries are."""
+    async def _give_up(self, journal: JournalReader, first: int) -> None:
+        """Give up what is too far behind the journal's end, from `first` on."""
         upto = journal.last_seq - self._max_lag
-        if upto < entries[-1].seq:
-            return False
-        first = entries[0].seq
+        if upto < first:
+            return
         await journal.ack(SINK, upto)
         self._given_up = upto
         self._statistics = replace(
             counted(self._statistics, skipped=upto - first + 1), skipped_span=f"{first}..{upto}"
         )
         log.error("influx_skipped", first=first, last=upto, max_lag=self._max_lag)
-        return True
+        raise _GivenUp
 
     async def _read_one_back(self, taken: Sequence[Entry]) -> None:
         """Now and then read the last point back: VictoriaMetrics drops bad lines without a word.
