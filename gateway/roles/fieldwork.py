@@ -151,7 +151,7 @@ class FieldWork:
 
         def preview() -> None:
             with DirectoryStore(self._files.directory) as store:
-                store.preview(changes, by=by, source=source, at=self._clock.now())
+                store.preview(changes, by=by, source=source, at=self._clock.now(), sure=True)
 
         await asyncio.to_thread(preview)
 
