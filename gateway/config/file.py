@@ -24,10 +24,15 @@ from protocols.session import Clock, MeterSpec
 
 
 class GatewaySection(Section):
-    """Who this gateway is and where it keeps its data."""
+    """Who this gateway is and where it keeps its data.
+
+    `replacement` says that this box takes the place of one that died: it reads no meter before central has told which
+    invocation counters the old one had used, and up to where its meters are in the ledger.
+    """
 
     name: Name
     data: Path
+    replacement: bool = False
     roles: tuple[Literal["edge", "central", "portal"], ...] = ("edge",)
     secrets: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -22,6 +22,7 @@ from gateway.edge.push.counters import PushCounters
 from gateway.edge.push.layouts import PushLayouts
 from gateway.edge.sinks.acknowledgements import Acknowledgements
 from gateway.edge.sinks.batching import BatchLimits
+from gateway.edge.sinks.carried import CarriedLife
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
@@ -37,6 +38,7 @@ from gateway.roles.admission import (
     route,
     too_few_files,
 )
+from gateway.roles.carried import EdgeKeeper
 from gateway.roles.edge_status import EdgeHealth, EdgeStatus
 from gateway.roles.journal import journal_limits
 from gateway.roles.lines import make_line
@@ -114,10 +116,22 @@ class EdgeRole:
                 poller=self.poller,
                 context=context,
             )
+        self._carried_over = config.edge_folder / "carried-over"
+        self.carried = CarriedLife(
+            config.gateway.name,
+            root=config.mqtt.root,
+            keys=self._verify_keys(config),
+            keeper=EdgeKeeper(journal, counters),
+            clock=clock,
+        )
+        parts = self._part_requests(config)
+        if self._is_newcomer:
+            parts.begin_anew()
         self.link = EdgeLink(
             config.gateway.name,
             root=config.mqtt.root,
-            directory=self._part_requests(config),
+            directory=parts,
+            carried=self.carried,
             on_status_request=lambda: self.sink.reporter.want_listing(),
             acknowledgements=Acknowledgements(
                 self._verify_keys(config), frozenset(config.journal.ack_consumers)
@@ -173,10 +187,22 @@ class EdgeRole:
         if self.push is not None:
             await self.push.start()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.poller.run())
+            group.create_task(self._poll())
             if self.push is not None:
                 group.create_task(self.push.run())
             self.deliver(group)
+
+    @property
+    def _is_newcomer(self) -> bool:
+        """Whether this box takes the place of another, of which central has not told yet."""
+        return self._config.gateway.replacement and not self._carried_over.exists()
+
+    async def _poll(self) -> None:
+        if self._is_newcomer:
+            log.warning("waits_for_central", why="this box replaces another, whose counters central knows")
+            await self.carried.complete.wait()
+            await asyncio.to_thread(self._carried_over.touch)
+        await self.poller.run()
 
     def deliver(self, group: asyncio.TaskGroup) -> None:
         """Start the deliveries alone."""

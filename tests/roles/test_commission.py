@@ -56,7 +56,8 @@ class Visit(FieldWork):
         plate = Nameplate(manufacturer=meter[:3], serial=meter[4:], model="m", firmware="f")
         return plate, Reading(meter=meter, at=NOW, taken=taken)
 
-    async def deliver(self, reading: Reading) -> StoredCapture:
+    async def deliver(self, reading: Reading, *, by: str) -> StoredCapture:
+        assert by
         self._step(f"deliver {reading.meter}")
         self.meanwhile()
         held: Any = SimpleNamespace(capture_id=f"{reading.meter}/instantaneous", ingested_at=NOW)

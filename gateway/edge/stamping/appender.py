@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from gateway.edge.journal.entry import CaptureRecord, GapRecord, JournalBatch
 from gateway.edge.journal.journal import MAX_BODY, Journal
-from gateway.edge.stamping.clocks import MeterEvidence, evidence_json, is_ahead
+from gateway.edge.stamping.clocks import MeterEvidence, evidence_json, is_ahead, knows_receipt
 from gateway.edge.stamping.stamp import DirectoryLike, stamp
 from protocols.errors import MeterProtocolError
 from protocols.reading import ReadingSet
 from protocols.session import Clock
-
-STEPPED = timedelta(seconds=1)
-"""A clock that goes back further than this was set."""
 
 
 class ReadingAppender:
@@ -46,9 +43,8 @@ class ReadingAppender:
         Returns how many captures are new or revised. Raises MeterProtocolError for a row that is too long
         for a message (then nothing is appended), JournalFull, JournalError.
         """
-        now, directory = self._clock.now(), self._directory()
-        disciplined = self._clock.disciplined()
-        captures = tuple(self._stamp(row, meter, directory, clock, now, disciplined) for row in rows)
+        directory = self._directory()
+        captures = tuple(self._stamp(row, meter, directory, clock) for row in rows)
         for capture in captures:
             if len(capture.body) > MAX_BODY:
                 raise MeterProtocolError(
@@ -63,18 +59,11 @@ class ReadingAppender:
         return max(0, span.last - span.first + 1 - len(gaps))
 
     def _stamp(
-        self,
-        row: ReadingSet,
-        meter: str,
-        directory: DirectoryLike,
-        clock: MeterEvidence,
-        now: datetime,
-        disciplined: bool,
+        self, row: ReadingSet, meter: str, directory: DirectoryLike, clock: MeterEvidence
     ) -> CaptureRecord:
-        # A row that came later than now was read before our clock was set back: its receipt is wrong.
-        disciplined = disciplined and row.received_at <= now + STEPPED
+        disciplined = knows_receipt(row, self._clock, clock)
         # A gateway that does not know the time cannot call a row one of the future.
-        clock_trusted = clock.trusts(row) and not (disciplined and is_ahead(row, now))
+        clock_trusted = clock.trusts(row) and not (disciplined and is_ahead(row, self._clock.now()))
         trusted = disciplined and clock_trusted
         return stamp(
             row,
