@@ -104,6 +104,7 @@ COMMANDS = {
     ),
     "directory": Entry("office.directory:directory_group", "Who holds which meter."),
     "allocation": Entry("office.allocation:allocation_group", "Which gateway reads which meter."),
+    "times": Entry("office.times:times_group", "Captures whose time is not trusted."),
     "quarantine": Entry("office.allocation:quarantine_group", "Entries that are kept but not believed."),
     "contacts": Entry("office.contacts:contacts_group", "Registered mobiles of accounts."),
 }
