@@ -149,14 +149,17 @@ async def test_a_directory_restored_then_rekeyed_otherwise_leaves_no_crossed_num
             assert ("the ledger has seen" in found.why) == (how != "file")
             rekey(store, 3 * DAY, acc_1="4444444444")
             await until(lambda: numbers(state)["GEN:1"] == "4444444444")
-            unattributed = {group.meter: group.reason for group in ledger.unattributed.groups()}
-            assert unattributed == {"GEN:3": "no_account"}
+            await until(lambda: unattributed(ledger) == {"GEN:3": "no_account"})
             late = capture(9, meter="GEN:3", reason=None, directory_version=4, directory_generation=before)
             ledger.ingest([received(batch([late]))])
             await until(
                 lambda: ledger.unattributed.groups()[0].count == 2, "a stamp of the life before is judged"
             )
         assert state.attribution(capture(1).capture_id).accounts[0].account_id == "acc-1"
+
+
+def unattributed(ledger: Ledger) -> dict[str, str]:
+    return {group.meter: group.reason for group in ledger.unattributed.groups()}
 
 
 async def acknowledgement(broker: Mosquitto) -> Ack:
