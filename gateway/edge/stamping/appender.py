@@ -7,7 +7,7 @@ from datetime import datetime
 
 from gateway.edge.journal.entry import GapRecord, JournalBatch
 from gateway.edge.journal.journal import MAX_BODY, Journal
-from gateway.edge.stamping.clocks import MeterEvidence, evidence_json, is_ahead, knows_receipt
+from gateway.edge.stamping.clocks import MeterEvidence, Receipts, is_ahead
 from gateway.edge.stamping.stamp import TRUSTED, DirectoryLike, Trust, stamp
 from protocols.errors import MeterProtocolError
 from protocols.reading import ReadingSet
@@ -43,7 +43,8 @@ class ReadingAppender:
         Returns how many captures are new or revised. Raises MeterProtocolError for a row that is too long
         for a message (then nothing is appended), JournalFull, JournalError.
         """
-        blocks = stamp(rows, meter, self._directory(), lambda row: self._trust(row, clock))
+        receipts = Receipts(self._clock, clock)
+        blocks = stamp(rows, meter, self._directory(), lambda row: _trust(row, clock, receipts))
         for block in blocks:
             if sum(len(row.body) for row in block.rows) > MAX_BODY:  # then it is one row
                 raise MeterProtocolError(
@@ -58,14 +59,11 @@ class ReadingAppender:
         # Fewer where a gap was open already: then one capture too few is told, which only counters show.
         return max(0, span.last - span.first + 1 - len(gaps))
 
-    def _trust(self, row: ReadingSet, clock: MeterEvidence) -> Trust:
-        disciplined = knows_receipt(row, self._clock, clock)
-        # A gateway that does not know the time cannot call a row one of the future.
-        clock_trusted = clock.trusts(row) and not (disciplined and is_ahead(row, self._clock.now()))
-        if disciplined and clock_trusted:
-            return TRUSTED
-        return Trust(
-            disciplined=disciplined,
-            clock_trusted=clock_trusted,
-            evidence=evidence_json(row, self._clock, clock),
-        )
+
+def _trust(row: ReadingSet, clock: MeterEvidence, receipts: Receipts) -> Trust:
+    disciplined = receipts.known(row)
+    # A gateway that does not know the time cannot call a row one of the future.
+    clock_trusted = clock.trusts(row) and not (disciplined and is_ahead(row, receipts.now))
+    if disciplined and clock_trusted:
+        return TRUSTED
+    return Trust(disciplined=disciplined, clock_trusted=clock_trusted, evidence=receipts.evidence(row))
