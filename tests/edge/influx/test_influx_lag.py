@@ -39,7 +39,7 @@ async def test_a_server_that_is_away_for_long_never_stops_reading(
 ) -> None:
     monkeypatch.setattr(sinks, "FIRST_WAIT", 0.001)
     monkeypatch.setattr(sinks, "LONGEST_WAIT", 0.002)
-    limits = JournalLimits(retention=timedelta(0), sinks=(SINK,), max_bytes=2_000_000)
+    limits = JournalLimits(retention=timedelta(0), sinks=(SINK,), max_bytes=500_000)
     journal = await Journal.open(tmp_path / "journal.db", clock=SystemClock(), limits=limits)
     server, one = (
         Server(),
