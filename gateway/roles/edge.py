@@ -47,6 +47,7 @@ from gateway.roles.push import PushRole, pushing_meters
 from gateway.roles.reread import PolledRereader
 from gateway.timekeeping.clock import EvidenceClock
 from gateway.timekeeping.host import machine_name
+from gateway.watch import Watched
 from mapping.snapshot import DirectorySnapshot
 from protocols.dlms.client.association_pool import AssociationPool
 from protocols.line import Line
@@ -60,6 +61,14 @@ if TYPE_CHECKING:
     from gateway.edge.influx.follow import InfluxFollower
 
 log = structlog.get_logger("gateway.roles")
+
+
+JOURNAL_STUCK = 120.0
+"""Seconds that one turn of the journal's thread may take: a slow disk's commit and its housekeeping."""
+LINE_STUCK = 900.0
+"""Seconds that a line may be in a conversation without an octet going either way."""
+SINK_STUCK = 600.0
+"""Seconds that a delivery may go without a turn: longer than any of its own waits."""
 
 
 class EdgeRole:
@@ -178,6 +187,11 @@ class EdgeRole:
         """The part of the directory that stamps now."""
         return self._directory.snapshot
 
+    @property
+    def judged_clock(self) -> EvidenceClock | None:
+        """The clock with its evidence; None where the configuration declares or simulates the time."""
+        return self._clock if isinstance(self._clock, EvidenceClock) else None
+
     async def load(self) -> None:
         """Take the stored part of the directory, so that stamping does not wait for central."""
         await self.link.load()
@@ -191,6 +205,17 @@ class EdgeRole:
             if self.push is not None:
                 group.create_task(self.push.run())
             self.deliver(group)
+
+    def watched(self) -> list[Watched]:
+        """Return what systemd's watchdog is fed by: the journal's thread, each line, each delivery."""
+        parts = [
+            Watched("journal", lambda: self.journal.turns, JOURNAL_STUCK),
+            Watched("mqtt", lambda: self.sink.turns, SINK_STUCK),
+        ]
+        if (follower := self.follower) is not None:
+            parts.append(Watched("influx", lambda: follower.busy, SINK_STUCK))
+        parts += [Watched(f"line {n}", partial(self.poller.busy, n), LINE_STUCK) for n in self.lines]
+        return parts
 
     @property
     def _is_newcomer(self) -> bool:

@@ -323,7 +323,13 @@ class Central:
             payload = wrap(ack, id=identity, source=SOURCE, time=now, type=of_version_1(TYPE_OF[Ack]))
         else:
             topic = self._topics.acks(gateway, CENTRAL)
-            named = {"ledger": life.uuid, "ledger_generation": life.generation, "issued_at": now}
+            seen = await self._work(self._ledger.directory_seen.get)
+            named = {
+                "ledger": life.uuid,
+                "ledger_generation": life.generation,
+                "directory": None if seen is None else seen.state,
+                "issued_at": now,
+            }
             payload = self._signed(ack.model_copy(update=named), identity)
         await connection.offer(topic, payload)  # one that is not taken is told; the next will say more anyway
         self._journals.acknowledged(ack)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from gateway.edge.journal.entry import CaptureRecord, GapRecord, JournalBatch
 from gateway.edge.journal.journal import MAX_BODY, Journal
-from gateway.edge.stamping.clocks import MeterEvidence, evidence_json, is_ahead, knows_receipt
+from gateway.edge.stamping.clocks import MeterEvidence, Receipts, is_ahead
 from gateway.edge.stamping.stamp import DirectoryLike, stamp
 from protocols.errors import MeterProtocolError
 from protocols.reading import ReadingSet
@@ -44,7 +44,8 @@ class ReadingAppender:
         for a message (then nothing is appended), JournalFull, JournalError.
         """
         directory = self._directory()
-        captures = tuple(self._stamp(row, meter, directory, clock) for row in rows)
+        receipts = Receipts(self._clock, clock)
+        captures = tuple(_stamp(row, meter, directory, clock, receipts) for row in rows)
         for capture in captures:
             if len(capture.body) > MAX_BODY:
                 raise MeterProtocolError(
@@ -58,18 +59,19 @@ class ReadingAppender:
         # Fewer where a gap was open already: then one capture too few is told, which only counters show.
         return max(0, span.last - span.first + 1 - len(gaps))
 
-    def _stamp(
-        self, row: ReadingSet, meter: str, directory: DirectoryLike, clock: MeterEvidence
-    ) -> CaptureRecord:
-        disciplined = knows_receipt(row, self._clock, clock)
-        # A gateway that does not know the time cannot call a row one of the future.
-        clock_trusted = clock.trusts(row) and not (disciplined and is_ahead(row, self._clock.now()))
-        trusted = disciplined and clock_trusted
-        return stamp(
-            row,
-            meter,
-            directory,
-            disciplined=disciplined,
-            clock_trusted=clock_trusted,
-            evidence="" if trusted else evidence_json(row, self._clock, clock),
-        )
+
+def _stamp(
+    row: ReadingSet, meter: str, directory: DirectoryLike, clock: MeterEvidence, receipts: Receipts
+) -> CaptureRecord:
+    disciplined = receipts.known(row)
+    # A gateway that does not know the time cannot call a row one of the future.
+    clock_trusted = clock.trusts(row) and not (disciplined and is_ahead(row, receipts.now))
+    trusted = disciplined and clock_trusted
+    return stamp(
+        row,
+        meter,
+        directory,
+        disciplined=disciplined,
+        clock_trusted=clock_trusted,
+        evidence="" if trusted else receipts.evidence(row),
+    )

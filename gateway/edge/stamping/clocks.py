@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gateway.timekeeping.clock import EvidenceClock
+from gateway.timekeeping.clock import STEPPED, EvidenceClock
 from protocols.reading import MeterClock, ReadingSet
 from protocols.session import Clock
 
@@ -14,8 +14,6 @@ DRIFT_ALARM = timedelta(seconds=60)
 """Drift beyond which somebody should look at the clock, and a row counts as dated ahead."""
 DRIFT_UNTRUSTED = timedelta(minutes=15)
 """Half a block: beyond it a stored row may lie in the wrong interval, so its time is not trusted."""
-STEPPED = 1.0
-"""Seconds that two looks at one clock may differ by: more, and it was set in between."""
 PUSH_TAKES = 60.0
 """Seconds in which what a meter pushed is stamped."""
 _SUSPECT_READ = timedelta(days=40)
@@ -121,47 +119,61 @@ class MeterClocks:
         return run
 
 
-def steady_receipt(row: ReadingSet, own: EvidenceClock, meter: MeterEvidence) -> float | None:
-    """Return where our steady clock stood when a row came; None where that cannot be told.
+class Receipts:
+    """When the rows of one poll came: by our clock, which may have been set since, and by the steady one.
 
-    The row says when it came by our clock, which may have been set since: then it was by the clock as it was when
-    the meter's was looked at. Only one of the two lies within the poll.
+    A row says when it came by our clock as it was then. Of all that the clock showed during the poll only one fits.
     """
-    now = own.steady()
-    earliest = now - PUSH_TAKES if meter.looked is None else meter.looked - STEPPED
-    for shown in (own.now().timestamp() - now, meter.shown):
-        if shown is not None and earliest <= row.received_at.timestamp() - shown <= now + STEPPED:
-            return row.received_at.timestamp() - shown
-    return None
 
+    def __init__(self, own: Clock, meter: MeterEvidence) -> None:
+        self._own = own
+        self._judged = own if isinstance(own, EvidenceClock) else None
+        # Judged first: that notes how the clock is set now.
+        self._sure = own.disciplined() and meter.known
+        self.now = own.now()
+        self._steady = 0.0 if self._judged is None else self._judged.steady()
+        self._earliest = self._steady - PUSH_TAKES if meter.looked is None else meter.looked - STEPPED
+        self._meter = meter
+        self._found: dict[datetime, float | None] = {}
 
-def knows_receipt(row: ReadingSet, own: Clock, meter: MeterEvidence) -> bool:
-    """Say whether our clock was trusted when the row came and when the meter's was looked at, and is now."""
-    if not own.disciplined() or not meter.known:
-        return False
-    if not isinstance(own, EvidenceClock):
-        return row.received_at <= own.now() + timedelta(seconds=STEPPED)
-    steady = steady_receipt(row, own, meter)
-    if steady is None:
-        return False
-    ago = own.now().timestamp() - row.received_at.timestamp()
-    return abs(ago - (own.steady() - steady)) <= STEPPED
+    def steady(self, row: ReadingSet) -> float | None:
+        """Return where our steady clock stood when a row came; None where that cannot be told."""
+        if row.received_at not in self._found:
+            self._found[row.received_at] = self._find(row.received_at.timestamp())
+        return self._found[row.received_at]
 
+    def _find(self, received: float) -> float | None:
+        settings = () if self._judged is None else self._judged.shown()
+        for shown in (self.now.timestamp() - self._steady, self._meter.shown, *settings):
+            if shown is not None and self._earliest <= received - shown <= self._steady + STEPPED:
+                return received - shown
+        return None
 
-def evidence_json(row: ReadingSet, own: Clock, meter: MeterEvidence) -> str:
-    """Return what speaks of the time of a row that is not trusted, as the contract's CaptureClock; "" where nothing."""
-    found: dict[str, object] = {}
-    moved = 0.0
-    if isinstance(own, EvidenceClock) and not knows_receipt(row, own, meter):
-        steady = steady_receipt(row, own, meter)
-        found["steady"] = "unknown/0.000" if steady is None else f"{own.boot}/{max(0.0, steady):.3f}"
-        if steady is not None and meter.shown is not None:
-            # Told against the clock by which the row came: ours may have been set since the meter's was looked at.
-            moved = meter.shown - (row.received_at.timestamp() - steady)
-    if meter.drift is not None:
-        found["drift"] = f"{meter.drift + moved:.3f}"
-    if meter.held is not None:
-        found["held"] = int(meter.held)
-    if meter.former is not None and meter.suspect_until is not None and row.at <= meter.suspect_until:
-        found["former"] = f"{meter.former + moved:.3f}"
-    return json.dumps(found, separators=(",", ":")) if found else ""
+    def known(self, row: ReadingSet) -> bool:
+        """Say whether our clock was trusted when the row came and when the meter's was looked at, and is now."""
+        if not self._sure or self._judged is None:
+            return self._sure and row.received_at <= self.now + timedelta(seconds=STEPPED)
+        steady = self.steady(row)
+        if steady is None:
+            return False
+        ago = (self.now - row.received_at).total_seconds()
+        return abs(ago - (self._steady - steady)) <= STEPPED
+
+    def evidence(self, row: ReadingSet) -> str:
+        """Return what speaks of the time of a row that is not trusted (the contract's CaptureClock); "" for nothing."""
+        meter, found, moved = self._meter, dict[str, object](), 0.0
+        if self._judged is not None and not self.known(row):
+            steady = self.steady(row)
+            found["steady"] = "unknown/0.000"
+            if steady is not None:
+                found["steady"] = f"{self._judged.boot}/{max(0.0, steady):.3f}"
+                # Told against the clock by which the row came: ours may have been set since the meter's was looked at.
+                shown = row.received_at.timestamp() - steady
+                moved = 0.0 if meter.shown is None else meter.shown - shown
+        if meter.drift is not None:
+            found["drift"] = f"{meter.drift + moved:.3f}"
+        if meter.held is not None:
+            found["held"] = int(meter.held)
+        if meter.former is not None and meter.suspect_until is not None and row.at <= meter.suspect_until:
+            found["former"] = f"{meter.former + moved:.3f}"
+        return json.dumps(found, separators=(",", ":")) if found else ""

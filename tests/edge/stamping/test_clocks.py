@@ -11,9 +11,7 @@ import pytest
 from gateway.edge.stamping.clocks import (
     MeterClocks,
     MeterEvidence,
-    evidence_json,
-    knows_receipt,
-    steady_receipt,
+    Receipts,
 )
 from gateway.timekeeping.clock import EvidenceClock
 from gateway.timekeeping.evidence import Observation, Voice
@@ -62,7 +60,7 @@ def machine() -> Machine:
 
 
 def told(row: ReadingSet, machine: Machine, evidence: MeterEvidence) -> dict[str, object]:
-    return dict(json.loads(evidence_json(row, machine.clock, evidence) or "{}"))
+    return dict(json.loads(Receipts(machine.clock, evidence).evidence(row) or "{}"))
 
 
 def test_a_gateway_that_knows_nothing_tells_where_its_steady_clock_stood(machine: Machine) -> None:
@@ -72,7 +70,7 @@ def test_a_gateway_that_knows_nothing_tells_where_its_steady_clock_stood(machine
     row = machine.row()
     machine.run(20)
     assert told(row, machine, evidence) == {"steady": "b00t/5003.000", "drift": "19800.000", "held": 0}
-    assert not knows_receipt(row, machine.clock, evidence)
+    assert not Receipts(machine.clock, evidence).known(row)
 
 
 @pytest.mark.parametrize("jump", [timedelta(days=3), timedelta(minutes=-25), timedelta(days=-900)])
@@ -88,8 +86,8 @@ def test_a_clock_that_is_set_between_reading_and_stamping_deceives_nobody(
     machine.at = machine.true  # NTP comes and sets it right
     machine.learn()
     assert machine.clock.disciplined()
-    assert steady_receipt(row, machine.clock, evidence) == pytest.approx(5_003)
-    assert not knows_receipt(row, machine.clock, evidence)
+    assert Receipts(machine.clock, evidence).steady(row) == pytest.approx(5_003)
+    assert not Receipts(machine.clock, evidence).known(row)
     assert str(told(row, machine, evidence)["steady"]) == "b00t/5003.000"
 
 
@@ -99,9 +97,9 @@ def test_a_meter_that_was_looked_at_by_a_doubtful_clock_is_not_trusted_by_a_sure
     evidence = machine.look(H5_30)
     machine.learn()
     row = machine.row()
-    assert not knows_receipt(row, machine.clock, evidence)
+    assert not Receipts(machine.clock, evidence).known(row)
     again = machine.look(H5_30)
-    assert knows_receipt(row, machine.clock, again)
+    assert Receipts(machine.clock, again).known(row)
     assert not again.trusted
     assert told(row, machine, again) == {"drift": "19800.000", "held": 0}
 
@@ -109,7 +107,7 @@ def test_a_meter_that_was_looked_at_by_a_doubtful_clock_is_not_trusted_by_a_sure
 def test_a_receipt_that_fits_neither_clock_is_unknown_for_good(machine: Machine) -> None:
     evidence = machine.look()
     row = replace(machine.row(), received_at=T0 + timedelta(days=7))
-    assert steady_receipt(row, machine.clock, evidence) is None
+    assert Receipts(machine.clock, evidence).steady(row) is None
     assert told(row, machine, evidence)["steady"] == "unknown/0.000"
 
 
@@ -145,3 +143,15 @@ def test_a_meters_drift_is_told_against_the_clock_by_which_the_row_came(machine:
     row = machine.row()
     machine.run(1)
     assert told(row, machine, evidence) == {"steady": "b00t/5003.000", "drift": "1500.000", "held": 0}
+
+
+def test_a_clock_that_was_set_twice_during_a_poll_is_followed(machine: Machine) -> None:
+    evidence = machine.look()
+    machine.run(10)
+    machine.at -= timedelta(minutes=25)
+    assert not machine.clock.disciplined()  # somebody stamps another meter meanwhile
+    machine.run(10)
+    row = machine.row()
+    machine.run(10)
+    machine.at += timedelta(days=3)
+    assert told(row, machine, evidence) == {"steady": "b00t/5020.000", "drift": "1500.000", "held": 0}
