@@ -232,13 +232,13 @@ def meter_time_of(members: dict[str, Any]) -> MessageMeterTime | None:
     )
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=512)
 def layout_from(text: str) -> BlockLayout:
     """Read the canonical JSON of a layout."""
     return BlockLayout.model_validate_json(text)
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=512)
 def holders_from(text: str | None) -> tuple[Holder, ...]:
     """Read the canonical JSON of a list of holders; None: there are none."""
     return () if text is None else _HOLDERS.validate_json(text)

@@ -65,6 +65,21 @@ class ClockBase:
     error: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockStatistics:
+    """A clock that is judged: `trusted` is 1 or 0; by `offset` seconds, give or take `error`, it should be moved.
+
+    `voices` speak of it now, `meters` are the meter clocks that were heard, `settings` how often it was set.
+    """
+
+    trusted: int
+    offset: float | None
+    error: float | None
+    voices: int
+    meters: int
+    settings: int
+
+
 class EvidenceClock:
     """The machine's clock with the evidence for it, which `refresh` gathers and others add to.
 
@@ -132,6 +147,18 @@ class EvidenceClock:
     def steady(self) -> float:
         """Return the seconds that the machine has run."""
         return self._steady()
+
+    def statistics(self) -> ClockStatistics:
+        """Return how the clock stands, frozen."""
+        found = self.judgement()
+        return ClockStatistics(
+            trusted=int(found.trusted),
+            offset=found.offset,
+            error=found.error,
+            voices=len(found.opinions),
+            meters=len(self._meters),
+            settings=max(0, len(self._shown) - 1),
+        )
 
     def shown(self) -> tuple[float, ...]:
         """Return what the clock showed less the steady one's seconds, at each of its last settings, newest first."""
