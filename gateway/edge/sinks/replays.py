@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from gateway.contract.messages import ReplayRequest
@@ -16,6 +16,8 @@ from gateway.edge.sinks.publisher import batch_message
 from gateway.errors import ContractError, PeerDeniesTopic, PeerRefusedData
 from gateway.mqtt.connection import MqttConnection
 
+ASKED_IN_VAIN = 3
+"""Times that one range is sent again and asked for once more, before that is told as a loss on the way."""
 MAX_REPLAYS = 100
 """Replay requests that may wait; more are refused (the consumer asks again while the hole is there)."""
 
@@ -44,7 +46,18 @@ class ReplayQueue:
         self._on_sent = on_sent
         self._on_refused = on_refused
         self._waiting: deque[tuple[int, int]] = deque()
+        self._sent: OrderedDict[int, int] = OrderedDict()
         self._wanted = asyncio.Event()
+
+    def in_vain(self, stored: int) -> int | None:
+        """Return the seq above `stored` that is asked for again and again though the broker took it each time.
+
+        None where there is none. With MQTT 3.1.1 a broker acknowledges what its access rules or limits make it
+        drop: only this shows it.
+        """
+        for first in [first for first in self._sent if first <= stored]:
+            del self._sent[first]
+        return next((first for first, times in self._sent.items() if times > ASKED_IN_VAIN), None)
 
     def add(self, wanted: ReplayRequest, journal: JournalReader) -> None:
         """Queue what the journal holds of a range; ContractError when that is nothing, or too many wait."""
@@ -59,6 +72,9 @@ class ReplayQueue:
         if len(self._waiting) >= MAX_REPLAYS:
             raise ContractError(f"$.data: {MAX_REPLAYS} replays are waiting already")
         self._waiting.append((first, last))
+        self._sent[first] = self._sent.get(first, 0) + 1
+        while len(self._sent) > MAX_REPLAYS:
+            self._sent.popitem(last=False)
         self._wanted.set()
 
     async def send(self, connection: MqttConnection, journal: JournalReader) -> None:
