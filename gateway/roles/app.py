@@ -46,6 +46,8 @@ class Running:
                 ("status", edge.sink.reporter.statistics()),
                 ("poller", edge.poller.statistics()),
             ]
+            if edge.judged_clock is not None:
+                parts.append(("clock", edge.judged_clock.statistics()))
             if edge.push is not None:
                 parts += [
                     ("push", edge.push.listener.statistics()),

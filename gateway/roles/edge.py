@@ -187,6 +187,11 @@ class EdgeRole:
         """The part of the directory that stamps now."""
         return self._directory.snapshot
 
+    @property
+    def judged_clock(self) -> EvidenceClock | None:
+        """The clock with its evidence; None where the configuration declares or simulates the time."""
+        return self._clock if isinstance(self._clock, EvidenceClock) else None
+
     async def load(self) -> None:
         """Take the stored part of the directory, so that stamping does not wait for central."""
         await self.link.load()
@@ -315,4 +320,4 @@ def schedule(config: Config) -> Schedule:
 
 
 def _limits(config: Config) -> BatchLimits:
-    return BatchLimits(count=config.mqtt.batch_count, size=config.mqtt.batch_bytes)
+    return BatchLimits(count=config.mqtt.batch_count, size=config.mqtt.batch_bytes, age=config.mqtt.batch_age)

@@ -65,6 +65,21 @@ class ClockBase:
     error: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockStatistics:
+    """A clock that is judged: `trusted` is 1 or 0; by `offset` seconds, give or take `error`, it should be moved.
+
+    `voices` speak of it now, `meters` are the meter clocks that were heard, `settings` how often it was set.
+    """
+
+    trusted: int
+    offset: float | None
+    error: float | None
+    voices: int
+    meters: int
+    settings: int
+
+
 class EvidenceClock:
     """The machine's clock with the evidence for it, which `refresh` gathers and others add to.
 
@@ -133,6 +148,18 @@ class EvidenceClock:
         """Return the seconds that the machine has run."""
         return self._steady()
 
+    def statistics(self) -> ClockStatistics:
+        """Return how the clock stands, frozen."""
+        found = self.judgement()
+        return ClockStatistics(
+            trusted=int(found.trusted),
+            offset=found.offset,
+            error=found.error,
+            voices=len(found.opinions),
+            meters=len(self._meters),
+            settings=max(0, len(self._shown) - 1),
+        )
+
     def shown(self) -> tuple[float, ...]:
         """Return what the clock showed less the steady one's seconds, at each of its last settings, newest first."""
         return tuple(self._shown)[::-1]
@@ -193,7 +220,7 @@ class EvidenceClock:
             return
         now, ran = self.now(), self._steady()
         self._right = saved.right
-        if saved.boot == self.boot and self.boot != "unknown":
+        if saved.boot == self.boot:
             for one in saved.observations:
                 if one.steady <= ran:
                     self.observe(one)

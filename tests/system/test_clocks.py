@@ -105,9 +105,8 @@ def test_a_clock_that_jumps_to_and_fro_misdates_nothing(tmp_path: Path) -> None:
     with town(tmp_path, meters=8, seed=5, speed=1, behind=timedelta(0), backfill_days=1) as made:
         wrong_clock(made, jumps[0])
         path = made.folder / "edge.toml"
-        text = path.read_text(encoding="utf-8").replace(
-            "instantaneous = 3600", "instantaneous = 10\nspread = 0"
-        )
+        text = path.read_text(encoding="utf-8").replace("block_load = 3600", "block_load = 60")
+        text = text.replace("instantaneous = 3600", "instantaneous = 10\nspread = 0")
         path.write_text(text, encoding="utf-8")
         made.central.start()
         began = datetime.now(UTC)
