@@ -56,6 +56,7 @@ GAP_REASONS: Final[Codes] = MappingProxyType(
     {
         "not_in_meter": "the meter's memory gave no rows of this span",
         "refused_entry": "an entry that was refused for good; the gap stands under its number",
+        "damaged_entry": "an entry that was damaged in the edge's file; the gap stands under its number",
     }
 )
 ALARM_CODES: Final[Codes] = MappingProxyType(

@@ -89,11 +89,11 @@ class ReplayQueue:
             first, last = self._waiting[0]
             entries = await journal.read(first, last)
             if entries:
-                journal.note_sent(MQTT_SINK, entries[-1].seq)
+                journal.note_sent(MQTT_SINK, entries[-1].last)
             await self._again(connection, journal, entries)
             # `read` gives so many at a time; an empty answer means that the range was trimmed meanwhile.
-            if entries and entries[-1].seq < last:
-                self._waiting[0] = (entries[-1].seq + 1, last)
+            if entries and entries[-1].last < last:
+                self._waiting[0] = (entries[-1].last + 1, last)
             else:
                 self._waiting.popleft()
 
@@ -124,7 +124,7 @@ class ReplayQueue:
         entries = await journal.read(*span)
         if not await self._again(connection, journal, entries, only=topic):
             return False
-        denied.taken(topic, entries[-1].seq if entries else span[1])
+        denied.taken(topic, entries[-1].last if entries else span[1])
         return True
 
     async def _again(
@@ -141,14 +141,14 @@ class ReplayQueue:
         while (batch := batcher.next(0.0, flush=True)) is not None:
             if only in (None, batch.topic):
                 try:
-                    await connection.publish(batch.topic, batch_message(batch, journal.uuid, self._gateway))
+                    await connection.publish(batch.topic, batch_message(batch, journal, self._gateway))
                 except PeerDeniesTopic as error:
                     # Whoever asked asks again; the sink tells that the rules must be mended.
                     self._on_refused(f"{batch.topic} (replay of {batch.first})", error)
                     allowed = False
                 except PeerRefusedData as error:
                     # Left out, lest one entry that the broker never takes ends every connection again.
-                    if len(batch.entries) > 1:
+                    if batch.count > 1:
                         batcher.again(batch)
                         continue
                     self._on_refused(f"{batch.topic} (replay of {batch.first})", error)
@@ -157,6 +157,6 @@ class ReplayQueue:
                         batcher.instead(batch, tombstone)
                         continue
                 else:
-                    self._on_sent(len(batch.entries))
+                    self._on_sent(batch.count)
             batcher.done(batch)
         return allowed

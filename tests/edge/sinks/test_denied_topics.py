@@ -45,7 +45,7 @@ class Rules:
 
 
 def entries(first: int) -> JournalBatch:
-    return JournalBatch(captures=(record(first), record(first + 1)), gaps=(gap_record(first),))
+    return JournalBatch(blocks=(record(first), record(first + 1)), gaps=(gap_record(first),))
 
 
 async def test_a_denied_topic_does_not_stop_the_others(
