@@ -151,3 +151,13 @@ def test_examples_in_help_use_existing_options() -> None:
         options = {o for parameter in command.params for o in parameter.opts}
         example = command.help.split("Example: ")[1].splitlines()[0]
         assert {w for w in shlex.split(example) if w.startswith("-")} <= options, path
+
+
+def test_each_threat_names_tests_that_exist() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = [row for row in text[text.index("## Threats to a reading") :].splitlines() if row.startswith("| ")][1:]
+    for row in rows:
+        named = re.findall(r"`T ([\w/.]+)::(\w+)`", row)
+        assert named, row
+        for path, name in named:
+            assert f"def {name}(" in (ROOT / "tests" / path).read_text(encoding="utf-8"), f"{path}::{name}"
