@@ -1,10 +1,10 @@
 """Central beside bare Python and SQLite: the same messages, 200 captures of 8 values in each.
 
 `central_vs_bare`: bytes of a message → read, checked, judged, stored and counted durably, against `json.loads`
-and one multi-row insert of the same captures (identity, meter, profile, instant, and the row as JSON; capture_id is unique). Both
-put GROUP messages into a transaction (WAL, synchronous=FULL), as central does with what waits.
-`central_cpu_vs_bare` is the same in CPU time. Bare ÷ ours; the median of alternating rounds. The last line is
-one JSON object.
+and one multi-row insert of the same captures (identity, meter, profile, instant, and the row as JSON; capture_id
+is unique). Both put GROUP messages into a transaction (WAL, synchronous=FULL), as central does with what waits.
+`central_cpu_vs_bare` is the same in CPU time. Bare ÷ ours; the median of alternating rounds. The last line is one
+JSON object.
 """
 
 from __future__ import annotations

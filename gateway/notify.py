@@ -6,6 +6,13 @@ import asyncio
 import os
 import socket
 from contextlib import suppress
+from time import monotonic
+
+import structlog
+
+from gateway.watch import Watch
+
+log = structlog.get_logger("gateway.notify")
 
 
 def notify(state: str) -> None:
@@ -33,12 +40,16 @@ def _watchdog_interval() -> float | None:
     return int(microseconds) / 2_000_000
 
 
-async def keep_watchdog() -> None:
-    """Tell systemd again and again that the event loop turns, until cancelled; returns at once when nobody watches.
+async def keep_watchdog(watch: Watch) -> None:
+    """Tell systemd again and again that all parts come round, until cancelled; returns at once when nobody watches.
 
-    It runs in the event loop on purpose: a loop that hangs tells nothing, and systemd restarts the program.
+    It runs in the event loop on purpose: a loop that hangs tells nothing, and systemd restarts the program. So it
+    does when one of the watched parts is stuck, which the log then names.
     """
     interval = _watchdog_interval()
     while interval is not None:
-        notify("WATCHDOG=1")
+        if stuck := watch.stuck(monotonic()):
+            log.error("part_stuck", parts=stuck)
+        else:
+            notify("WATCHDOG=1")
         await asyncio.sleep(interval)

@@ -20,9 +20,9 @@ RELATIONS: Final = ("changes", "installations", "holdings", "namings")
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRows:
-    """The rows of a snapshot as they stand in its text, by their own JSON; not checked further until it is loaded."""
+    """The rows of a snapshot as they stand in its text, by their members; not checked further until it is loaded."""
 
-    rows: Mapping[str, Mapping[str, Any]]
+    rows: Mapping[str, Mapping[tuple[Any, ...], Any]]
 
     @classmethod
     def read(cls, text: str) -> SnapshotRows:
@@ -47,7 +47,7 @@ class SnapshotRows:
     def after(self, change: str) -> SnapshotRows:
         """Return the rows after a change; DirectoryFault where it is none, or is of other rows than these."""
         data = _document(change)
-        after: dict[str, Mapping[str, Any]] = {}
+        after: dict[str, Mapping[tuple[Any, ...], Any]] = {}
         try:
             for name in RELATIONS:
                 rows = dict(self.rows[name])
@@ -84,12 +84,15 @@ def is_empty(change: str) -> bool:
     return not any(data[part][name] for part in ("removed", "added") for name in relations)
 
 
-def _without(rows: Mapping[str, Any], others: Mapping[str, Any]) -> list[Any]:
+def _without(rows: Mapping[tuple[Any, ...], Any], others: Mapping[tuple[Any, ...], Any]) -> list[Any]:
     return [row for key, row in rows.items() if key not in others]
 
 
-def _key(row: Any) -> str:
-    return json.dumps(row, separators=(",", ":"), ensure_ascii=False)
+def _key(row: Any) -> tuple[Any, ...]:
+    """Return what tells a row from others: its members, which are plain values (TypeError for anything else)."""
+    key = tuple(row)
+    hash(key)
+    return key
 
 
 def _document(text: str) -> dict[str, Any]:

@@ -207,10 +207,12 @@ class DirectoryStore:
             self._write_beside()
         return change.version
 
-    def preview(self, changes: Iterable[Change], *, by: str, source: str, at: datetime) -> DirectorySnapshot:
+    def preview(
+        self, changes: Iterable[Change], *, by: str, source: str, at: datetime, sure: bool = False
+    ) -> DirectorySnapshot:
         """Return the directory as `apply` would leave it, and change nothing. Raises ChangeRefused as it does."""
         base = self.snapshot()
-        change = _change_set(base, by=by, source=source, at=at)
+        change = _change_set(base, by=by, source=source, at=at, sure=sure)
         difference = _worked_out(base, change, changes)
         return _following(base, change, difference) if difference.new or difference.gone else base
 

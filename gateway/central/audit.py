@@ -10,7 +10,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def audit(
     profiles = {profile for _, profile, _ in real}
     held: dict[Key, list[dict[str, Any]]] = defaultdict(list)
     for body in _bodies(ledger):
-        at = _time(body["at"])
+        at = body["at"]
         if body["profile"] in profiles and _within(at, since, until):
             held[body["meter"], body["profile"], at].append(body)
             result.stored += 1
@@ -114,6 +114,43 @@ def by_directory(snapshot: DirectorySnapshot) -> Owners:
     return owners
 
 
+_CAPTURES = """SELECT c.capture_id, c.meter, c.profile, c.at, c.start, c.reason, c.body, l.text
+FROM captures c LEFT JOIN layouts l ON l.key = c.layout"""
+
+
+def _capture(
+    capture_id: str,
+    meter: str,
+    profile: str,
+    at: int,
+    start: int | None,
+    reason: str | None,
+    body: str,
+    layout: str | None,
+) -> dict[str, Any]:
+    """Return a capture with its values by quantity, of either version; its times are those that were settled."""
+    values = json.loads(body)["values"]
+    if layout is not None:
+        columns = json.loads(layout)["columns"]
+        values = [
+            {"q": column["q"], **(value if isinstance(value, dict) else {"value": value})}
+            for column, value in zip(columns, values, strict=True)
+        ]
+    return {
+        "capture_id": capture_id,
+        "meter": meter,
+        "profile": profile,
+        "at": _instant(at),
+        "start": None if start is None else _instant(start),
+        "reason": reason,
+        "values": values,
+    }
+
+
+def _instant(micros: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+
+
 def _bodies(path: Path) -> Iterable[dict[str, Any]]:
     if not path.is_file():
         raise LedgerError(f"there is no ledger at {path}")
@@ -121,8 +158,8 @@ def _bodies(path: Path) -> Iterable[dict[str, Any]]:
         connection = sqlite3.connect(path)
         try:
             connection.execute("PRAGMA query_only=ON")
-            for (body,) in connection.execute("SELECT body FROM captures"):
-                yield json.loads(body)
+            for row in connection.execute(_CAPTURES):
+                yield _capture(*row)
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -158,7 +195,7 @@ def _compare(result: AuditResult, key: Key, real: list[Recorded], held: list[dic
 def _check_owner(
     result: AuditResult, key: Key, body: dict[str, Any], truth: Owners, resolved: Owners
 ) -> None:
-    start = None if body["start"] is None else _time(body["start"])
+    start = body["start"]
     real = truth(body["meter"], start, key[2])
     held: frozenset[str] = frozenset()
     if body["reason"] not in ("untrusted_time", "identity_mismatch"):
@@ -191,10 +228,6 @@ def _equal(recorded: str, stored: str | None) -> bool:
         return Decimal(recorded) == Decimal(stored)
     except InvalidOperation:
         return False
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _example(result: AuditResult, fault: str, key: Key, detail: str) -> None:

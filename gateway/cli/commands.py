@@ -85,6 +85,10 @@ COMMANDS = {
         "office.missing:missing",
         "List the entries of edges' journals that central lacks: those asked for again, and those lost for ever.",
     ),
+    "altered": Entry(
+        "office.missing:altered",
+        "Verify the checksum of every capture in the ledger, and list those that were altered since they came.",
+    ),
     "dead-letters": Entry("office.missing:dead_letters_group", "Messages that central could not understand."),
     "explain": Entry(
         "office.ledger:explain",
@@ -100,6 +104,7 @@ COMMANDS = {
     ),
     "directory": Entry("office.directory:directory_group", "Who holds which meter."),
     "allocation": Entry("office.allocation:allocation_group", "Which gateway reads which meter."),
+    "times": Entry("office.times:times_group", "Captures whose time is not trusted."),
     "quarantine": Entry("office.allocation:quarantine_group", "Entries that are kept but not believed."),
     "contacts": Entry("office.contacts:contacts_group", "Registered mobiles of accounts."),
 }

@@ -24,10 +24,15 @@ from protocols.session import Clock, MeterSpec
 
 
 class GatewaySection(Section):
-    """Who this gateway is and where it keeps its data."""
+    """Who this gateway is and where it keeps its data.
+
+    `replacement` says that this box takes the place of one that died: it reads no meter before central has told which
+    invocation counters the old one had used, and up to where its meters are in the ledger.
+    """
 
     name: Name
     data: Path
+    replacement: bool = False
     roles: tuple[Literal["edge", "central", "portal"], ...] = ("edge",)
     secrets: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -64,13 +69,18 @@ class MqttSection(Section):
 
 
 class InfluxSection(Section):
-    """A v2 write endpoint; `server` says how points are read back and retired when they change account."""
+    """A v2 write endpoint; `server` says how points are read back and retired when they change account.
+
+    While the server is away the journal keeps at most `max_lag` entries for it, or half of `[journal] max_bytes` where
+    that is less: older ones are never written to it, and are counted and told. Reading never stops for it.
+    """
 
     url: Annotated[str, Field(pattern=r"^https?://")]
     org: str = "kesco"
     bucket: str = "meters"
     token_ref: Name | None = None
     server: Literal["influxdb2", "influxdb1", "victoriametrics"] = "influxdb2"
+    max_lag: Annotated[int, Field(ge=1_000)] = 1_000_000
 
 
 class JournalSection(Section):

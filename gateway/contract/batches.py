@@ -50,6 +50,18 @@ def parse_batch(payload: bytes, *, limit: int = MAX_MESSAGE) -> Parsed[Batch]:
 
     Raises ContractError, which names the JSON path, where anything of it is wrong: also one capture or gap.
     """
+    parsed, refused = parse_sound(payload, limit=limit)
+    if refused:
+        raise ContractError(refused[0].detail)
+    return parsed
+
+
+def parse_sound(payload: bytes, *, limit: int = MAX_MESSAGE) -> tuple[Parsed[Batch], tuple[RefusedRow, ...]]:
+    """Read what is sound of a batch; with it, by their numbers, the captures and gaps that are not.
+
+    Those are to be asked for again: one was altered on its way, or a newer sender says what this version cannot
+    read. A batch of version 1 is whole or wrong. Raises ContractError where the frame is wrong.
+    """
     if len(payload) > limit:
         raise ContractError(f"$: {len(payload)} octets, more than the {limit} that are accepted")
     try:
@@ -57,14 +69,11 @@ def parse_batch(payload: bytes, *, limit: int = MAX_MESSAGE) -> Parsed[Batch]:
     except ContractError:
         kind = ""  # version 1 knew numbers that are none (NaN)
     if kind in (READINGS_TYPE, EVENTS_TYPE):
-        blocks = read_blocks(payload, limit=limit)
-        _take_all(blocks.refused)
-        return Parsed(blocks.id, blocks.source, blocks.type, blocks.time, expanded(blocks))
+        read = read_blocks(payload, limit=limit)
+        return Parsed(read.id, read.source, read.type, read.time, expanded(read)), read.refused
     if kind == GAPS_TYPE:
-        gaps, refused = read_gaps(payload, limit=limit)
-        _take_all(refused)
-        return gaps
-    return parse_batch_of_version_1(payload, limit=limit)
+        return read_gaps(payload, limit=limit)
+    return parse_batch_of_version_1(payload, limit=limit), ()
 
 
 def batch_type(payload: bytes) -> str:
@@ -73,11 +82,6 @@ def batch_type(payload: bytes) -> str:
         return _TYPE.decode(payload).type
     except (ValueError, RecursionError) as error:
         raise ContractError(f"$: {error}") from error
-
-
-def _take_all(refused: tuple[RefusedRow, ...]) -> None:
-    if refused:
-        raise ContractError(refused[0].detail)
 
 
 def parse_batch_of_version_1(payload: bytes, *, limit: int = MAX_MESSAGE) -> Parsed[Batch]:
@@ -228,13 +232,13 @@ def meter_time_of(members: dict[str, Any]) -> MessageMeterTime | None:
     )
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=512)
 def layout_from(text: str) -> BlockLayout:
     """Read the canonical JSON of a layout."""
     return BlockLayout.model_validate_json(text)
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=512)
 def holders_from(text: str | None) -> tuple[Holder, ...]:
     """Read the canonical JSON of a list of holders; None: there are none."""
     return () if text is None else _HOLDERS.validate_json(text)

@@ -1,4 +1,4 @@
-"""What central says in its own name, signed: acknowledgements, replay requests, orders to read again."""
+"""What central says in its own name, signed: acknowledgements, replay requests, orders."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from gateway.contract.envelope import MAX_MESSAGE, TYPE_OF, parse, parse_data, wrap
-from gateway.contract.messages import Ack, Message, ReadAgain, ReplayRequest, Signed
-from gateway.contract.signing import ACK_TYP, READ_AGAIN_TYP, REPLAY_TYP, sign, verify
+from gateway.contract.messages import Ack, CarriedOver, Message, ReadAgain, ReplayRequest, Signed
+from gateway.contract.signing import ACK_TYP, CARRIED_TYP, READ_AGAIN_TYP, REPLAY_TYP, sign, verify
 from gateway.errors import ContractError
 
 CENTRAL: Final = "central"
@@ -17,6 +17,7 @@ TYP_OF: Final[dict[type[Message], str]] = {
     Ack: ACK_TYP,
     ReplayRequest: REPLAY_TYP,
     ReadAgain: READ_AGAIN_TYP,
+    CarriedOver: CARRIED_TYP,
 }
 """What a signature was made for (`typ`), by message."""
 

@@ -23,6 +23,8 @@ from gateway.contract.messages import (
     AllocationChanged,
     AttributionChanged,
     Balance,
+    CarriedOver,
+    CountersReserved,
     DirectoryPart,
     DirectoryRequest,
     Envelope,
@@ -85,9 +87,16 @@ _CHANNELS: tuple[tuple[str, str, tuple[tuple[type[BaseModel], str], ...], str, s
     (
         "orders",
         "{gateway}/orders",
-        ((Signed, ORDER_TYPE), (Signed, TYPE_OF[ReadAgain])),
+        ((Signed, ORDER_TYPE), (Signed, TYPE_OF[ReadAgain]), (Signed, TYPE_OF[CarriedOver])),
         "central → edge",
         "Signed orders",
+    ),
+    (
+        "counters",
+        "{gateway}/counters",
+        ((CountersReserved, TYPE_OF[CountersReserved]),),
+        "edge → central",
+        "Invocation counters that are reserved",
     ),
     (
         "orderResults",

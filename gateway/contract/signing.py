@@ -28,6 +28,7 @@ from gateway.errors import ConfigError, ContractError
 DIRECTORY_TYP: Final = "directory+jws"
 ACK_TYP: Final = "ack+jws"
 REPLAY_TYP: Final = "replay+jws"
+CARRIED_TYP: Final = "carried+jws"
 READ_AGAIN_TYP: Final = "read-again+jws"
 ORDER_TYP: Final = "order+jws"
 TIME_TYP: Final = "time+jws"

@@ -16,6 +16,7 @@ import structlog
 from gateway.config.file import Config
 from gateway.notify import keep_watchdog, notify
 from gateway.roles.timekeeping import keep_time
+from gateway.watch import Watch
 from protocols.session import Clock
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Running:
                 ("status", edge.sink.reporter.statistics()),
                 ("poller", edge.poller.statistics()),
             ]
+            if edge.judged_clock is not None:
+                parts.append(("clock", edge.judged_clock.statistics()))
             if edge.push is not None:
                 parts += [
                     ("push", edge.push.listener.statistics()),
@@ -104,7 +107,8 @@ async def running(
 async def _tasks(parts: Running, clock: Clock, *, poll: bool) -> AsyncIterator[None]:
     """Run the roles' tasks; when one fails, the block is cancelled and the failure raised (as a group)."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(keep_watchdog()), group.create_task(keep_time(clock))]
+        watch = Watch(parts.edge.watched() if parts.edge is not None else ())
+        tasks = [group.create_task(keep_watchdog(watch)), group.create_task(keep_time(clock))]
         if parts.central is not None:
             tasks.append(group.create_task(parts.central.run()))
         if parts.edge is not None:

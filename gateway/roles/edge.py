@@ -22,6 +22,7 @@ from gateway.edge.push.counters import PushCounters
 from gateway.edge.push.layouts import PushLayouts
 from gateway.edge.sinks.acknowledgements import Acknowledgements
 from gateway.edge.sinks.batching import BatchLimits
+from gateway.edge.sinks.carried import CarriedLife
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
@@ -37,6 +38,7 @@ from gateway.roles.admission import (
     route,
     too_few_files,
 )
+from gateway.roles.carried import EdgeKeeper
 from gateway.roles.edge_status import EdgeHealth, EdgeStatus
 from gateway.roles.journal import journal_limits
 from gateway.roles.lines import make_line
@@ -45,6 +47,7 @@ from gateway.roles.push import PushRole, pushing_meters
 from gateway.roles.reread import PolledRereader
 from gateway.timekeeping.clock import EvidenceClock
 from gateway.timekeeping.host import machine_name
+from gateway.watch import Watched
 from mapping.snapshot import DirectorySnapshot
 from protocols.dlms.client.association_pool import AssociationPool
 from protocols.line import Line
@@ -58,6 +61,14 @@ if TYPE_CHECKING:
     from gateway.edge.influx.follow import InfluxFollower
 
 log = structlog.get_logger("gateway.roles")
+
+
+JOURNAL_STUCK = 120.0
+"""Seconds that one turn of the journal's thread may take: a slow disk's commit and its housekeeping."""
+LINE_STUCK = 900.0
+"""Seconds that a line may be in a conversation without an octet going either way."""
+SINK_STUCK = 600.0
+"""Seconds that a delivery may go without a turn: longer than any of its own waits."""
 
 
 class EdgeRole:
@@ -114,10 +125,22 @@ class EdgeRole:
                 poller=self.poller,
                 context=context,
             )
+        self._carried_over = config.edge_folder / "carried-over"
+        self.carried = CarriedLife(
+            config.gateway.name,
+            root=config.mqtt.root,
+            keys=self._verify_keys(config),
+            keeper=EdgeKeeper(journal, counters),
+            clock=clock,
+        )
+        parts = self._part_requests(config)
+        if self._is_newcomer:
+            parts.begin_anew()
         self.link = EdgeLink(
             config.gateway.name,
             root=config.mqtt.root,
-            directory=self._part_requests(config),
+            directory=parts,
+            carried=self.carried,
             on_status_request=lambda: self.sink.reporter.want_listing(),
             acknowledgements=Acknowledgements(
                 self._verify_keys(config), frozenset(config.journal.ack_consumers)
@@ -164,6 +187,11 @@ class EdgeRole:
         """The part of the directory that stamps now."""
         return self._directory.snapshot
 
+    @property
+    def judged_clock(self) -> EvidenceClock | None:
+        """The clock with its evidence; None where the configuration declares or simulates the time."""
+        return self._clock if isinstance(self._clock, EvidenceClock) else None
+
     async def load(self) -> None:
         """Take the stored part of the directory, so that stamping does not wait for central."""
         await self.link.load()
@@ -173,10 +201,33 @@ class EdgeRole:
         if self.push is not None:
             await self.push.start()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.poller.run())
+            group.create_task(self._poll())
             if self.push is not None:
                 group.create_task(self.push.run())
             self.deliver(group)
+
+    def watched(self) -> list[Watched]:
+        """Return what systemd's watchdog is fed by: the journal's thread, each line, each delivery."""
+        parts = [
+            Watched("journal", lambda: self.journal.turns, JOURNAL_STUCK),
+            Watched("mqtt", lambda: self.sink.turns, SINK_STUCK),
+        ]
+        if (follower := self.follower) is not None:
+            parts.append(Watched("influx", lambda: follower.busy, SINK_STUCK))
+        parts += [Watched(f"line {n}", partial(self.poller.busy, n), LINE_STUCK) for n in self.lines]
+        return parts
+
+    @property
+    def _is_newcomer(self) -> bool:
+        """Whether this box takes the place of another, of which central has not told yet."""
+        return self._config.gateway.replacement and not self._carried_over.exists()
+
+    async def _poll(self) -> None:
+        if self._is_newcomer:
+            log.warning("waits_for_central", why="this box replaces another, whose counters central knows")
+            await self.carried.complete.wait()
+            await asyncio.to_thread(self._carried_over.touch)
+        await self.poller.run()
 
     def deliver(self, group: asyncio.TaskGroup) -> None:
         """Start the deliveries alone."""

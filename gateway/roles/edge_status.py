@@ -100,8 +100,13 @@ class EdgeStatus:
             yield Alarm(
                 code="status_refused", text=f"the status was not taken: {told.fault}", count=told.refused
             )
-        if self.follower is not None and (fault := self.follower.statistics().last_error):
-            yield Alarm(code="influx", text=fault)
+        if self.follower is not None:
+            influx = self.follower.statistics()
+            if influx.last_error:
+                yield Alarm(code="influx", text=influx.last_error)
+            if influx.skipped:
+                text = f"InfluxDB was away for too long: it lacks entries, {influx.skipped_span} the last of them"
+                yield Alarm(code="influx_skipped", text=text, count=influx.skipped)
         if self.push is not None and (refused := self.push.refused()):
             text = ", ".join(f"{reason} {count}" for reason, count in refused.items())
             yield Alarm(code="push_refused", text=text, count=sum(refused.values()))

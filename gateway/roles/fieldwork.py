@@ -151,7 +151,7 @@ class FieldWork:
 
         def preview() -> None:
             with DirectoryStore(self._files.directory) as store:
-                store.preview(changes, by=by, source=source, at=self._clock.now())
+                store.preview(changes, by=by, source=source, at=self._clock.now(), sure=True)
 
         await asyncio.to_thread(preview)
 
@@ -165,12 +165,16 @@ class FieldWork:
 
         return await asyncio.to_thread(apply)
 
-    async def deliver(self, reading: Reading) -> StoredCapture:
+    async def deliver(self, reading: Reading, *, by: str) -> StoredCapture:
         """Deliver a reading and return it as central's ledger holds it.
+
+        The meter answered on this gateway's line, so it is allocated to this gateway by who does the work: central
+        would not believe another's.
 
         Raises PeerUnavailable when the ledger does not show it within `PROOF_SECONDS`. The reading stays in the
         visit's journal and is delivered at the next visit.
         """
+        await asyncio.to_thread(self._allocate, reading, by)
         snapshot = await self.directory()
         record = stamp(reading.taken, reading.meter, snapshot, disciplined=self._clock.disciplined())
         await self._journal.append(JournalBatch(captures=(record,)))
@@ -185,6 +189,17 @@ class FieldWork:
         finally:
             delivering.cancel()
             await asyncio.gather(delivering, return_exceptions=True)
+
+    def _allocate(self, reading: Reading, by: str) -> None:
+        ledger = Ledger(self._files.ledger)
+        try:
+            name, history = self._config.gateway.name, ledger.allocations.history(reading.meter)
+            if not history or history[-1].gateway != name or history[-1].origin == "claimed":
+                ledger.allocations.give(
+                    [reading.meter], name, by=by, note="field work", since=reading.at, at=self._clock.now()
+                )
+        finally:
+            ledger.close()
 
     async def _stored(self, capture_id: str, sink: MqttSink) -> StoredCapture:
         ledger = Ledger(self._files.ledger, read_only=True)
@@ -295,7 +310,7 @@ async def commission(
     said = {"by": by, "source": "commission"}
     await work.would_change(Install(meter, usage_point, role, work.now()), **said)
     plate, opening = await work.read(meter)
-    stored = await work.deliver(opening)
+    stored = await work.deliver(opening, by=by)
     snapshot = await work.change(Install(meter, usage_point, role, opening.at), **said)
     return plate, proof(opening, stored, snapshot)
 
@@ -325,7 +340,7 @@ async def replace(
     at = max(final.at, opening.at)
     opening = Reading(meter=new, at=at, taken=_at(opening.taken, at))
     final = Reading(meter=old, at=at, taken=_at(final.taken, at))
-    stored = [await work.deliver(reading) for reading in (final, opening)]
+    stored = [await work.deliver(reading, by=by) for reading in (final, opening)]
     snapshot = await work.change(*_handed_over(old, new, usage_point, at), **said)
     return proof(final, stored[0], snapshot), plate, proof(opening, stored[1], snapshot)
 

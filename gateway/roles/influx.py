@@ -10,6 +10,7 @@ from gateway.edge.influx.move import InfluxMover
 from gateway.edge.influx.read import InfluxReader, Server, read_back
 from gateway.edge.influx.sink import InfluxSink, InfluxWriter
 from gateway.edge.influx.target import InfluxTarget
+from gateway.roles.journal import influx_lag
 from protocols.reading import ProfileName
 from protocols.session import SecretSource
 
@@ -22,6 +23,7 @@ def influx_follower(config: Config, section: InfluxSection, secrets: SecretSourc
     reader = InfluxReader(target, server, [profile.value for profile in ProfileName])
     # VictoriaMetrics drops a line that it cannot read and says nothing: what was written is read back.
     silent = server is Server.VICTORIAMETRICS
-    sink = InfluxSink(target, config.gateway.name, verify=partial(read_back, reader) if silent else None)
+    verify = partial(read_back, reader) if silent else None
+    sink = InfluxSink(target, config.gateway.name, verify, max_lag=influx_lag(config, section))
     meters = [meter.meter for meter in config.meters]
     return InfluxFollower(sink, InfluxMover(InfluxWriter(target), reader), meters, config.edge_folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from gateway.config.file import Config
+from gateway.config.file import Config, InfluxSection
 from gateway.contract.messages import FormerJournal
 from gateway.edge.journal.captures import CAPTURE_OCTETS
 from gateway.edge.journal.journal import Journal
@@ -70,6 +70,7 @@ class JournalNeeds:
     captures_per_day: int
     floor_bytes: int
     list_bytes: int
+    influx_lag: int | None = None
 
     def warnings(self, config: Config) -> list[str]:
         """Return what is configured too small."""
@@ -84,6 +85,12 @@ class JournalNeeds:
             found.append(
                 f"[journal] max_capture_bytes = {section.max_capture_bytes} is less than the list of captures"
                 f" needs for the meters' memory: {self.list_bytes}"
+            )
+        lag = self.influx_lag
+        if config.influx is not None and lag is not None and lag < config.influx.max_lag:
+            found.append(
+                f"[influx] max_lag = {config.influx.max_lag} entries are more than half of [journal] max_bytes:"
+                f" while InfluxDB is away {lag} are kept for it, and older ones are never written there"
             )
         return found
 
@@ -101,7 +108,13 @@ def journal_needs(config: Config, entry_octets: int = ENTRY_OCTETS) -> JournalNe
         captures_per_day=round(total),
         floor_bytes=round(total * entry_octets * config.journal.retention_days),
         list_bytes=round(listed * CAPTURE_OCTETS),
+        influx_lag=None if config.influx is None else influx_lag(config, config.influx, entry_octets),
     )
+
+
+def influx_lag(config: Config, section: InfluxSection, entry_octets: int = ENTRY_OCTETS) -> int:
+    """Return how many entries are kept for an InfluxDB that is away: never more than half of the journal."""
+    return min(section.max_lag, config.journal.max_bytes // 2 // entry_octets)
 
 
 def captures_per_day(config: Config, profile: ProfileName) -> float:

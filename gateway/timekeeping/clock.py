@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,6 +28,10 @@ from protocols.session import Clock
 
 MAX_METERS = 20_000
 """Meter clocks remembered: twice what one edge reads."""
+MAX_SETTINGS = 50
+"""Settings of the clock remembered: those of one poll are wanted."""
+STEPPED = 1.0
+"""Seconds that two looks at one clock may differ by: more, and it was set in between."""
 METER_SPREAD = 40.0
 """Seconds within which meters agree."""
 _FLAGGED = 0b0000_0011
@@ -60,6 +65,21 @@ class ClockBase:
     error: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockStatistics:
+    """A clock that is judged: `trusted` is 1 or 0; by `offset` seconds, give or take `error`, it should be moved.
+
+    `voices` speak of it now, `meters` are the meter clocks that were heard, `settings` how often it was set.
+    """
+
+    trusted: int
+    offset: float | None
+    error: float | None
+    voices: int
+    meters: int
+    settings: int
+
+
 class EvidenceClock:
     """The machine's clock with the evidence for it, which `refresh` gathers and others add to.
 
@@ -89,6 +109,7 @@ class EvidenceClock:
         self._held: dict[str, Observation] = {}
         self._lock = threading.Lock()
         self._told: ClockState | None = None
+        self._shown: deque[float] = deque(maxlen=MAX_SETTINGS)
         self._right: datetime | None = None
         self._doubt = ""
         self._learn(None if path is None else load_saved(path))
@@ -110,10 +131,14 @@ class EvidenceClock:
 
     def judgement(self) -> Judgement:
         """Say what the evidence comes to now."""
+        steady, now = self._steady(), self.now()
+        shown = now.timestamp() - steady
+        if not self._shown or abs(shown - self._shown[-1]) > STEPPED:
+            self._shown.append(shown)
         return judge(
             self._held.values(),
-            steady=self._steady(),
-            now=self.now(),
+            steady=steady,
+            now=now,
             max_error=self._settings.max_error,
             known_after=self._right,
             doubt=self._doubt,
@@ -122,6 +147,22 @@ class EvidenceClock:
     def steady(self) -> float:
         """Return the seconds that the machine has run."""
         return self._steady()
+
+    def statistics(self) -> ClockStatistics:
+        """Return how the clock stands, frozen."""
+        found = self.judgement()
+        return ClockStatistics(
+            trusted=int(found.trusted),
+            offset=found.offset,
+            error=found.error,
+            voices=len(found.opinions),
+            meters=len(self._meters),
+            settings=max(0, len(self._shown) - 1),
+        )
+
+    def shown(self) -> tuple[float, ...]:
+        """Return what the clock showed less the steady one's seconds, at each of its last settings, newest first."""
+        return tuple(self._shown)[::-1]
 
     def base(self) -> ClockBase | None:
         """Return when this run of the machine began, by what most agree on; None while they do not."""

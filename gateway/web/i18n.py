@@ -62,6 +62,10 @@ class Words:
         """Return the words of a key with its placeholders filled; KeyError for a key that does not exist."""
         return catalogue(self.language)[key].format(**values)
 
+    def has(self, key: str) -> bool:
+        """Say whether there are words of a key."""
+        return key in catalogue(self.language)
+
     def other(self) -> Words:
         """Return the same in the other language."""
         return Words("hi" if self.language == "en" else "en", self.zone)

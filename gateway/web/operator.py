@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from gateway.central.portal.limits import SlidingLimit
-from gateway.central.portal.view_models import MeterChoice, MeterRow, Overview
+from gateway.central.portal.view_models import Issue, MeterChoice, MeterRow, Overview
 from gateway.central.portal.views import Views
 from gateway.contract.messages import rfc3339
 from gateway.web.i18n import Words
@@ -105,8 +105,15 @@ def operator_context(seen: Overview, t: Words) -> dict[str, Any]:
         "ago": lambda at: t("op.unknown") if at is None else t.ago(seen.now - at),
         "is_old": lambda at: at is not None and seen.now - at > seen.stale_after,
         "page_link": page_link,
+        "advice": lambda issue: advice(issue, t),
         "account_words": lambda row: account_words(row, t),
     }
+
+
+def advice(issue: Issue, t: Words) -> str:
+    """Say what the reader can do: for an alarm of a gateway by its code, where that is known."""
+    known = t.has(f"alarm.{issue.code}")
+    return t(f"alarm.{issue.code}" if known else f"issue.{issue.kind.value}.do")
 
 
 def account_words(row: MeterRow, t: Words) -> str:
@@ -124,7 +131,7 @@ def overview_document(seen: Overview, t: Words) -> dict[str, Any]:
     for issue, row in zip(seen.issues, document["issues"], strict=True):
         row |= {"where": issue.where, "named": issue.named}
         row["what"] = t(f"issue.{issue.kind.value}.what")
-        row["what_to_do"] = t(f"issue.{issue.kind.value}.do")
+        row["what_to_do"] = advice(issue, t)
         row["age_seconds"] = None if issue.since is None else int((seen.now - issue.since).total_seconds())
     return document
 

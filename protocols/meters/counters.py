@@ -93,6 +93,20 @@ class FileCounters:
             if counter > held.confirmed:
                 self._keys[key] = replace(held, confirmed=counter)
 
+    def reserved(self) -> dict[str, int]:
+        """Return, by key, the first counter that was never reserved."""
+        with self._mutex:
+            return {key: held.reserved for key, held in self._keys.items()}
+
+    def start_above(self, key: str, reserved: int, margin: int) -> None:
+        """Go on `margin` above a counter that another holder of this key had come to, unless we are above it."""
+        with self._mutex:
+            held = self._of(key)
+            if held.reserved < reserved:
+                start = min(reserved + margin, MAX_COUNTER + 1)
+                self._write(key, replace(held, reserved=start))
+                self._next[key] = start
+
     def doubted(self) -> int:
         """Return how many keys were told a counter that was not believed."""
         with self._mutex:

@@ -15,15 +15,17 @@ import pytest
 from gateway.central.intake.batches import HandledMessages, MessageStore, ReceivedMessage
 from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.records import QuarantinedEntry
+from gateway.central.ledger.records import IngestResult, QuarantinedEntry
 from gateway.central.ledger.revisions import store_captures
 from gateway.central.portal.authority_issues import authority_issues
 from gateway.central.portal.view_models import IssueKind, Severity
+from gateway.contract.blocks import EncodedBlock
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import Batch, Capture, Gap, Status
 from gateway.contract.topics import TopicKind, Topics
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, PeerError
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
+from tests.support.blocks import batch_of, block_load, encoded
 from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, octets, received
 from tests.support.keys import PRIVATE
 from tests.support.mosquitto import Mosquitto, login
@@ -232,25 +234,59 @@ def test_a_gateway_claims_no_more_meters_than_one_may_have(
     assert {one.reason for one in ledger.quarantine.groups()} == {"too_many_claims"}
 
 
+def settings(broker: Mosquitto, client: str) -> MqttSettings:
+    return MqttSettings(
+        port=broker.port, client_id=client, username=login(client), root="meters", session_expiry=3600
+    )
+
+
 @asynccontextmanager
 async def running(broker: Mosquitto, ledger: Ledger) -> AsyncIterator[tuple[Central, MqttConnection]]:
     """Central, and a connection that plays the edges."""
-
-    def settings(client: str) -> MqttSettings:
-        return MqttSettings(
-            port=broker.port, client_id=client, username=login(client), root="meters", session_expiry=3600
-        )
-
     options = CentralOptions(ack_interval=0.05)
-    central = Central(settings=settings("central"), ledger=ledger, signing_key=PRIVATE, options=options)
+    central = Central(
+        settings=settings(broker, "central"), ledger=ledger, signing_key=PRIVATE, options=options
+    )
     task = asyncio.create_task(central.run())
     try:
         await until(lambda: central.statistics().connected or task.done(), "central to connect")
-        async with connect(settings("edges")) as connection:
+        async with connect(settings(broker, "edges")) as connection:
             yield central, connection
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_stranger_s_login_changes_nothing_of_another_s_meter_under_the_shipped_rules(
+    broker: Mosquitto, ledger: Ledger
+) -> None:
+    """On the victim's topic the broker refuses it; on its own, central does, in the victim's name and in its own."""
+    victim = TOPICS.readings("edge-1", "block_load")
+    own = TOPICS.readings("edge-2", "block_load")
+    forged = batch([capture(1, value="908", value_rev=9), capture(2, value="1")])
+    async with (
+        running(broker, ledger) as (central, _),
+        connect(settings(broker, "edge-1")) as honest,
+        connect(settings(broker, "edge-2")) as stranger,
+    ):
+        await honest.publish(victim, octets(batch([capture(1, value="308")])))
+        await until(lambda: central.statistics().result.stored == 1, "the reading")
+        with pytest.raises(PeerError, match="does not allow"):
+            await stranger.publish(victim, octets(forged))
+        async with connect(settings(broker, "edge-2")) as again:
+            await again.publish(own, octets(forged))
+            await until(lambda: central.statistics().set_aside == 1, "the name that is not its own")
+            for journal in ("journal-1", "journal-2"):
+                renamed = forged.model_copy(update={"gateway": "edge-2", "journal": journal})
+                await again.publish(own, octets(renamed))
+            await until(lambda: central.statistics().result.quarantined == 4, "what it says of the meter")
+    kept = ledger.captures.get(capture(1).capture_id)
+    assert kept is not None
+    assert (kept.message.values[0].value, kept.gateway) == ("308", "edge-1")
+    assert ledger.captures.get(capture(2).capture_id) is None
+    state = ledger.journals.state("journal-1")
+    assert (state.gateway, state.contiguous, state.highest) == ("edge-1", 1, 1), "and nothing is acknowledged"
+    assert {one.reason for one in ledger.quarantine.groups()} == {"foreign_journal", "not_allocated"}
 
 
 async def test_a_later_allocation_releases_what_waited(broker: Mosquitto, ledger: Ledger) -> None:
@@ -323,3 +359,29 @@ def test_the_operator_s_page_names_claims_quarantine_and_its_bound(
     ]
     assert "not_allocated: GEN:1 is allocated to edge-1" in found[1].detail
     assert (ledger.counts().quarantined, ledger.counts().full_quarantines) == (2, 1)
+
+
+def test_the_captures_of_a_block_are_judged_by_its_epoch_and_each_by_its_instant(
+    ledger: Ledger, store: MessageStore
+) -> None:
+    topic = TOPICS.readings("edge-1", "block_load")
+
+    def tell(block: EncodedBlock, first: int) -> IngestResult:
+        return store.handle([ReceivedMessage(topic, batch_of(block, first=first), NOW)]).result
+
+    give(ledger, "edge-1", "GEN:1")
+    assert tell(encoded(block_load(0), epoch=1), 1).stored == 1
+    assert tell(encoded(block_load(1), epoch=5), 2).quarantined == 1
+    assert [group.reason for group in ledger.quarantine.groups()] == ["wrong_epoch"]
+    moved = block_load(3).at
+    ledger.allocations.give(["GEN:1"], "edge-2", by="asha", note="", since=moved, at=NOW)
+    late = tell(encoded(*(block_load(number) for number in range(2, 6)), epoch=1), 3)
+    assert (late.stored, late.quarantined) == (2, 2), "what it had read before the move is believed"
+    assert [one.epoch for one in ledger.captures.between()] == [1, 1, 1]
+    # Given back: each capture that waited is a message of its own, and is taken as it came.
+    ledger.allocations.give(["GEN:1"], "edge-1", by="asha", note="", since=moved, at=NOW)
+    for group in store.waiting({"not_allocated"}):
+        taken, _ = store.take_again(group)
+        assert taken.result.stored == 2
+    assert [group.reason for group in ledger.quarantine.groups()] == ["wrong_epoch"]
+    assert all(one.is_sound() for one in ledger.captures.between())

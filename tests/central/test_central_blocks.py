@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.central.audit import Recorded, audit
 from gateway.central.intake.batches import HandledMessages, MessageStore, ReceivedMessage
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import StoredCapture
@@ -188,3 +190,26 @@ def test_an_altered_row_of_the_ledger_is_noticed(ledger: Ledger) -> None:
     unsound = [one for one in ledger.captures.between() if not one.is_sound()]
     assert [one.at for one in unsound] == [DAY[1].at]
     assert isinstance(unsound[0], StoredCapture)
+
+
+def test_the_audit_reads_captures_of_version_2(ledger: Ledger, tmp_path: Path) -> None:
+    send(ledger, batch_of(encoded(*DAY)))
+
+    def owners(_meter: str, _start: object, _at: object) -> frozenset[str]:
+        return frozenset({"0012345678"})
+
+    memory = [
+        Recorded(
+            meter="GEN:1",
+            profile="block_load",
+            at=one.at,
+            start=one.start,
+            values={str(q): v.text() for q, v in one.values if isinstance(v, Number)},
+        )
+        for one in DAY
+    ]
+    result = audit(tmp_path / "ledger.db", memory, owners, owners)
+    assert result.clean, str(result)
+    assert result.stored == 4
+    altered = replace(memory[0], values={str(ENERGY): "413"})
+    assert audit(tmp_path / "ledger.db", [altered, *memory[1:]], owners, owners).altered == 1

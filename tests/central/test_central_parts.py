@@ -18,7 +18,7 @@ from gateway.contract.messages import DirectoryRequest, PartAllocation, Signed
 from gateway.contract.signing import new_key_pair
 from gateway.contract.topics import Topics
 from gateway.edge.stamping.stored_part import DirectoryHole, HeldPart, StoredPart
-from gateway.errors import ContractError, PeerRefusedData, PeerUnavailable
+from gateway.errors import ContractError, PeerDeniesTopic, PeerError, PeerRefusedData, PeerUnavailable
 from mapping.changes import Change, Install, MoveIn, Name
 from mapping.directory import NumberKind, Role
 from mapping.snapshot import DirectorySnapshot
@@ -43,13 +43,14 @@ class Broker:
     def __init__(self) -> None:
         self.sent: dict[str, list[bytes]] = defaultdict(list)
         self.refuse: Callable[[str], bool] = lambda _topic: False
+        self.refusal: PeerError = PeerRefusedData("too large")
         self.fail = False
 
     def send(self, topic: str, payload: bytes) -> asyncio.Future[None]:
         if self.fail:
             raise PeerUnavailable("the connection is gone")
         if self.refuse(topic):
-            raise PeerRefusedData("too large")
+            raise self.refusal
         self.sent[topic].append(payload)
         receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         receipt.set_result(None)
@@ -302,14 +303,15 @@ def test_the_longest_names_in_any_script_fit_into_chunks() -> None:
     )
 
 
+@pytest.mark.parametrize("refusal", [PeerRefusedData("too large"), PeerDeniesTopic("not allowed")])
 async def test_one_edge_s_failure_delays_no_other(
-    ledger: Ledger, store: DirectoryStore, tmp_path: Path
+    ledger: Ledger, store: DirectoryStore, refusal: PeerError
 ) -> None:
     fit(store, "GEN:1", "GEN:2", "GEN:3")
     for number in (1, 2, 3):
         give(ledger, f"edge-{number}", f"GEN:{number}")
     parts, broker = publisher(ledger, store), Broker()
-    broker.refuse = lambda topic: topic == TOPICS.directory("edge-2")
+    broker.refuse, broker.refusal = lambda topic: topic == TOPICS.directory("edge-2"), refusal
     parts.requested(request("edge-2", 2**53 - 1), 2)  # and there is no number after this one
     await parts.publish(broker)
     await parts.publish(broker)

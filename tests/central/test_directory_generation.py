@@ -15,17 +15,20 @@ import pytest
 from gateway.central.directory.service import DirectoryService
 from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ledger import Ledger
+from gateway.contract.central_word import parse_signed
 from gateway.contract.consumer_rule import ConsumerState
-from gateway.contract.envelope import parse_change
-from gateway.contract.messages.generation import Generation
+from gateway.contract.envelope import parse_change, wrap
+from gateway.contract.messages import Ack, Status
+from gateway.contract.messages.generation import DirectoryVersion, Generation
+from gateway.contract.signing import ACK_TYP, sign
 from gateway.contract.topics import Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from mapping.changes import Change, Install, MoveIn, Name
 from mapping.directory import NumberKind, Role
 from mapping.store import DirectoryStore
 from mapping.store_life import SUFFIX
-from tests.support.central.samples import DAY, NOW, T0, batch, capture, received
-from tests.support.keys import PRIVATE
+from tests.support.central.samples import DAY, NOW, T0, batch, capture, octets, received
+from tests.support.keys import PRIVATE, PUBLIC
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import until
 
@@ -100,11 +103,15 @@ def numbers(state: ConsumerState) -> dict[str, str | None]:
     return found
 
 
-@pytest.mark.parametrize("how", ["file", "folder"])
+@pytest.mark.parametrize("how", ["file", "folder", "all"])
 async def test_a_directory_restored_then_rekeyed_otherwise_leaves_no_crossed_number(
     broker: Mosquitto, tmp_path: Path, how: str
 ) -> None:
-    """`file`: the database alone is put back; `folder`: with what lies beside it, so that the ledger alone can tell."""
+    """Every way of putting a copy back ends right.
+
+    `file`: the database alone; `folder`: with what lies beside it, so that the ledger alone can tell; `all`: all that
+    central has, so that only what an edge keeps of central's own words can tell.
+    """
     copies = tmp_path / "copies"
     async with billing(broker) as state:
         async with central(broker, tmp_path) as (ledger, store):
@@ -112,38 +119,74 @@ async def test_a_directory_restored_then_rekeyed_otherwise_leaves_no_crossed_num
             fit(store, 1)
             fit(store, 2)
             await until(lambda: len(state.attribution(capture(1).capture_id).accounts) == 1)
+            await until(lambda: seen_version(ledger) == store.version)
         copies.mkdir()
-        for name in ("directory.db", f"directory.db{SUFFIX}"):
-            shutil.copy(tmp_path / name, copies)
+        for path in tmp_path.glob("*.db*"):
+            shutil.copy(path, copies)
         async with central(broker, tmp_path) as (ledger, store):
             fit(store, 3)
             rekey(store, DAY, acc_1="1111111111", acc_2="2222222222", acc_3="3333333333")
             await until(lambda: numbers(state)["GEN:3"] == "3333333333")
             before = Generation.parse(store.life.generation)
             assert numbers(state) == {"GEN:1": "1111111111", "GEN:2": "2222222222", "GEN:3": "3333333333"}
+            shown = await acknowledgement(broker)
+            assert shown.directory == DirectoryVersion(before, 4)
         shutil.copy(copies / "directory.db", tmp_path)
-        if how == "folder":
+        if how != "file":
             shutil.copy(copies / f"directory.db{SUFFIX}", tmp_path)
+        if how == "all":
+            shutil.copytree(copies, tmp_path, dirs_exist_ok=True)
         with DirectoryStore(tmp_path / "directory.db") as store:
             rekey(store, 2 * DAY, acc_1="2222222222", acc_2="1111111111")
         right = {"GEN:1": "2222222222", "GEN:2": "1111111111", "GEN:3": None}
         async with central(broker, tmp_path) as (ledger, store):
+            if how == "all":
+                await show(broker, shown)
             await until(lambda: numbers(state) == right, lambda: f"{numbers(state)}")
             await until(lambda: store.life.generation == told(ledger))
             assert store.life.generation.startswith("2.")
-            (found,) = ledger.identity.set_backs()
-            assert found.store == "directory"
-            assert ("the ledger has seen" in found.why) == (how == "folder")
+            (found,) = (one for one in ledger.identity.set_backs() if one.store == "directory")
+            assert ("the ledger has seen" in found.why) == (how != "file")
             rekey(store, 3 * DAY, acc_1="4444444444")
             await until(lambda: numbers(state)["GEN:1"] == "4444444444")
-            unattributed = {group.meter: group.reason for group in ledger.unattributed.groups()}
-            assert unattributed == {"GEN:3": "no_account"}
+            await until(lambda: unattributed(ledger) == {"GEN:3": "no_account"})
             late = capture(9, meter="GEN:3", reason=None, directory_version=4, directory_generation=before)
             ledger.ingest([received(batch([late]))])
             await until(
                 lambda: ledger.unattributed.groups()[0].count == 2, "a stamp of the life before is judged"
             )
         assert state.attribution(capture(1).capture_id).accounts[0].account_id == "acc-1"
+
+
+def unattributed(ledger: Ledger) -> dict[str, str]:
+    return {group.meter: group.reason for group in ledger.unattributed.groups()}
+
+
+async def acknowledgement(broker: Mosquitto) -> Ack:
+    """What central signs for an edge that delivers something now."""
+    settings = MqttSettings(port=broker.port, client_id="edge-1", username="edge-1", root="test")
+    async with connect(settings) as edge:
+        await edge.subscribe(TOPICS.from_consumers("edge-1")[0])
+        data = batch([capture(n, meter=f"GEN:{n}") for n in (1, 2, 3)])
+        await edge.publish(TOPICS.readings("edge-1", "block_load"), octets(data))
+        return parse_signed((await anext(edge.messages())).payload, Ack, [PUBLIC])[0]
+
+
+async def show(broker: Mosquitto, ack: Ack) -> None:
+    """Show it to central, as an edge does in its status."""
+    proof = sign(ack.model_dump_json(exclude_none=True).encode(), key=PRIVATE, typ=ACK_TYP)
+    status = Status(
+        gateway="edge-1", online=True, version="2", journal="journal-1", acknowledged=proof, at=NOW
+    )
+    settings = MqttSettings(port=broker.port, client_id="edge-1", username="edge-1", root="test")
+    async with connect(settings) as edge:
+        payload = wrap(status, id="s", source="/gateways/edge-1", time=NOW)
+        await edge.publish(TOPICS.status("edge-1"), payload, retain=True)
+
+
+def seen_version(ledger: Ledger) -> int:
+    seen = ledger.directory_seen.get()
+    return -1 if seen is None else seen.version
 
 
 def told(ledger: Ledger) -> str:

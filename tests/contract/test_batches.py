@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.contract.batches import parse_batch
+from gateway.contract.batches import parse_batch, parse_sound
 from gateway.contract.blocks import GAPS_TYPE, assemble_gaps, from_version_1
 from gateway.contract.capture_body import cut_captures
 from gateway.contract.messages import Batch, Capture
@@ -67,6 +67,13 @@ def test_a_capture_says_in_a_block_what_it_said_in_version_1(name: str) -> None:
 def test_one_wrong_capture_refuses_the_batch_of_a_strict_reader() -> None:
     with pytest.raises(ContractError, match="checksum"):
         parsed(batch_of(encoded(block_load(), block_load(1))).replace(b'"413"', b'"913"'))
+
+
+def test_a_reader_of_what_is_sound_gets_the_others_by_their_numbers() -> None:
+    payload = batch_of(encoded(block_load(), block_load(1), block_load(2))).replace(b'"413"', b'"913"')
+    batch, refused = parse_sound(payload)
+    assert [capture.seq for capture in batch.data.captures] == [17, 19]
+    assert [(one.seq, one.reason, one.meter) for one in refused] == [(18, "checksum", "GEN:1")]
 
 
 GAP = {

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.blocks import BlocksRead, RefusedRow, read_blocks
+from gateway.contract.blocks import BlocksRead, RefusedRow, read_blocks, tables
 from gateway.contract.messages.generation import Generation
 from gateway.errors import ContractError
 from mapping.directory import Unattributed
@@ -250,6 +250,15 @@ def test_too_many_wrong_captures_refuse_the_batch() -> None:
     many = batch_of(encoded(*(block_load(number) for number in range(501))))
     with pytest.raises(ContractError, match="more than 500"):
         read(many.replace(b'"231.40"', b'"231.41"'))
+
+
+def test_large_entries_of_strangers_are_not_kept_in_memory() -> None:
+    before = (tables._kept_layout.cache_info(), tables._kept_holders.cache_info())
+    column = {"q": "1-0:1.8.0*255", "name": "n" * 100}
+    text = json.dumps({"profile": "x", "columns": [column] * 100}).encode()
+    key = canonical_key(json.loads(text))
+    assert tables.layout_entry(key, text).layout.profile == "x"
+    assert (tables._kept_layout.cache_info(), tables._kept_holders.cache_info()) == before
 
 
 JUNK = st.one_of(

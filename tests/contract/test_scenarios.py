@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,10 @@ from gateway.contract.batches import parse_batch
 from gateway.contract.consumer_rule import ConsumerState
 from gateway.contract.envelope import parse, parse_change
 from gateway.contract.messages import TimeVerdict, rfc3339
+from gateway.contract.scenario import Row, Teller, document, expected
+from gateway.contract.stories import NEW, OLD, part
 from gateway.errors import ContractError
+from mapping.directory import AttributionRole
 from tests.support.contract_schemas import FOLDER, validate
 from tests.support.text_consumer import TextConsumer
 
@@ -68,7 +72,7 @@ class Reference:
         return {name: value for name, value in entry.items() if value is not None}
 
 
-CONSUMERS = [Reference, TextConsumer]
+CONSUMERS: list[type[Reference] | type[TextConsumer]] = [Reference, TextConsumer]
 
 
 def feed(consumer: Reference | TextConsumer, messages: list[Json]) -> None:
@@ -113,3 +117,19 @@ def test_the_consumer_of_the_text_imports_nothing_of_the_product() -> None:
     assert not [
         line for line in source.splitlines() if "import" in line and ("gateway" in line or "mapping" in line)
     ]
+
+
+def test_a_partial_without_a_span_is_nobodys_guess() -> None:
+    """What version 1 wrote: both hold what no message covers, and both consumers say so."""
+    both = tuple(replace(one, role=AttributionRole.PARTIAL) for one in (OLD, NEW))
+    story = Teller("version-1", "An entry of version 1")
+    across = Row(seq=1, end="10:30", value="412", accounts=both)
+    story.readings(across)
+    story.ledger("As it was stamped.", expected(across, *both))
+    story.changed(2, "10:20", None, NEW, OLD)
+    story.ledger("One piece is known.", expected(across, *both, part(OLD, "10:20", "10:30")))
+    for made in CONSUMERS:
+        consumer = made()
+        for step in document(story.told())["steps"]:
+            feed(consumer, step["messages"])
+            assert consumer.ledger() == step["ledger"]

@@ -56,7 +56,8 @@ class Visit(FieldWork):
         plate = Nameplate(manufacturer=meter[:3], serial=meter[4:], model="m", firmware="f")
         return plate, Reading(meter=meter, at=NOW, taken=taken)
 
-    async def deliver(self, reading: Reading) -> StoredCapture:
+    async def deliver(self, reading: Reading, *, by: str) -> StoredCapture:
+        assert by
         self._step(f"deliver {reading.meter}")
         self.meanwhile()
         held: Any = SimpleNamespace(capture_id=f"{reading.meter}/instantaneous", ingested_at=NOW)
@@ -153,3 +154,11 @@ async def test_a_mistyped_usage_point_is_refused_with_the_nearest(visit: Visit, 
     with pytest.raises(UsageError, match=r"no meter `GEN:11` fitted now\. Did you mean `GEN:1`"):
         await replaced(visit, old="GEN:11")
     assert (visit.steps, visit.version) == ([], 1)
+
+
+async def test_a_change_set_of_2099_stops_no_visit(visit: Visit) -> None:
+    """Its author's clock was wrong; the directory would take the change, and says so before as it does after."""
+    with DirectoryStore(visit.files.directory) as store:
+        far = NOW.replace(year=2099)
+        store.apply([MoveIn("UP-0103", "b", BEGUN)], by="test", source="test", at=far)
+    assert (await commissioned(visit)).directory_version == 3

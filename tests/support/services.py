@@ -31,3 +31,21 @@ def program(marker: str, name: str, package: str, *places: str) -> str:
     if path is None:
         pytest.fail(f"{name} is not installed: apt-get install {package}, or deploy/setup.sh test")
     return path
+
+
+def faketime(clock: Path) -> dict[str, str]:
+    """Return the environment of a process whose clock is off by what the file says: `-25m`, `+3d`, at any time.
+
+    Its steady clock is not touched.
+    """
+    assert _at_hand is None or "faketime" in _at_hand, "a test that sets a clock is marked with faketime"
+    library = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
+    if library is None:
+        pytest.fail("libfaketime is not installed: apt-get install libfaketime, or deploy/setup.sh test")
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }

@@ -40,18 +40,19 @@ def state_of(text: str) -> State:
 
 @dataclass(frozen=True)
 class Statement:
-    """Whose a meter was over a span, as a state knew it; holder None: nobody's."""
+    """Whose a meter was over a span, as a state knew it; no holder: nobody's. Several: see the text on version 1."""
 
     since: datetime
     until: datetime
     state: State
-    holder: Json | None
+    holders: list[Json]
     reason: str | None = None
+    vague: bool = False
 
     @property
-    def who(self) -> tuple[str, str] | None:
+    def who(self) -> list[tuple[str, str]]:
         """What makes a holder: account and usage point."""
-        return None if self.holder is None else (self.holder["account_id"], self.holder["usage_point"])
+        return [(one["account_id"], one["usage_point"]) for one in self.holders]
 
 
 @dataclass
@@ -116,10 +117,9 @@ class TextConsumer:
                 self._take_block(data, block)
 
     def _take_change(self, data: Json) -> None:
-        new = data.get("new") or [None]
         since = when(data["from"]) if "from" in data else BEGINNING
         until = when(data["to"]) if "to" in data else EVER
-        said = Statement(since, until, state_of(data["directory"]), new[0], data.get("reason"))
+        said = Statement(since, until, state_of(data["directory"]), data.get("new", []), data.get("reason"))
         self.told.setdefault(data["meter"], []).append(said)
 
     # --- line 1 and 4: which reading, and what came ---
@@ -281,11 +281,12 @@ class TextConsumer:
                 runs[-1] = (runs[-1][0], right, [*runs[-1][2], said])
             else:
                 runs.append((left, right, [said]))
-        if len(runs) == 1:
+        vague = [any(said is not None and said.vague for said in said_of) for *_, said_of in runs]
+        if len(runs) == 1 and not vague[0]:
             return self._account(runs[0][2], "normal")
         return [
-            {**one, "from": spelled(left), "to": spelled(right)}
-            for left, right, said_of in runs
+            {**one, **({} if unknown else {"from": spelled(left), "to": spelled(right)})}
+            for unknown, (left, right, said_of) in zip(vague, runs, strict=True)
             for one in self._account(said_of, "partial")
         ]
 
@@ -297,21 +298,18 @@ class TextConsumer:
 
     def _account(self, said_of: list[Statement | None], role: str) -> list[Json]:
         said = newest([one for one in said_of if one is not None])
-        if said is None or said.holder is None:
-            return []
-        account = {
-            "account_id": said.holder["account_id"],
-            "usage_point": said.holder["usage_point"],
-            "role": role,
-        }
+        return [] if said is None else [self._called(one, said.state, role) for one in said.holders]
+
+    def _called(self, holder: Json, state: State, role: str) -> Json:
+        account = {"account_id": holder["account_id"], "usage_point": holder["usage_point"], "role": role}
         for kind, member in (("account_number", "account_number"), ("legacy", "legacy_number")):
-            name = said.holder.get(member)
-            renamed = self.names.get((said.holder["account_id"], kind))
-            if renamed is not None and renamed[0] > said.state:
+            name = holder.get(member)
+            renamed = self.names.get((holder["account_id"], kind))
+            if renamed is not None and renamed[0] > state:
                 name = renamed[1]
             if name is not None:
                 account[member] = name
-        return [account]
+        return account
 
 
 def better_of(known: Reading, other: Reading) -> Reading:
@@ -323,9 +321,9 @@ def better_of(known: Reading, other: Reading) -> Reading:
     return better
 
 
-def who(said: Statement | None) -> tuple[str, str] | None:
+def who(said: Statement | None) -> list[tuple[str, str]]:
     """The holder that a statement names."""
-    return None if said is None else said.who
+    return [] if said is None else said.who
 
 
 def newest(statements: list[Statement]) -> Statement | None:
@@ -337,23 +335,25 @@ def stated(reading: Reading, state: State, holders: list[Json]) -> list[Statemen
     """What a stamp says about the time that it was made for."""
     at, start = reading.at, reading.start
     if start is None or start == at:
-        before = next((one for one in holders if one["role"] in ("normal", "final")), None)
-        after = next((one for one in holders if one["role"] in ("normal", "opening")), None)
+        before = [one for one in holders if one["role"] in ("normal", "final")]
+        after = [one for one in holders if one["role"] in ("normal", "opening")]
         return [
             Statement(at - TICK, at, state, before, reading.reason),
             Statement(at, at + TICK, state, after, reading.reason),
         ]
     if not holders:
-        return [Statement(start, at, state, None, reading.reason)]
+        return [Statement(start, at, state, [], reading.reason)]
     if holders[0]["role"] == "normal":
-        return [Statement(start, at, state, holders[0])]
+        return [Statement(start, at, state, holders)]
+    if any("from" not in one for one in holders):
+        return [Statement(start, at, state, holders, vague=True)]
     found, reached = [], start
     for one in sorted(holders, key=lambda one: when(one["from"])):
         since, until = when(one["from"]), when(one["to"])
         if reached < since:
-            found.append(Statement(reached, since, state, None))
-        found.append(Statement(since, until, state, one))
+            found.append(Statement(reached, since, state, []))
+        found.append(Statement(since, until, state, [one]))
         reached = until
     if reached < at:
-        found.append(Statement(reached, at, state, None))
+        found.append(Statement(reached, at, state, []))
     return found

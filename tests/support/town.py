@@ -35,6 +35,7 @@ class Program:
     arguments: list[str]
     folder: Path
     starts: int = 0
+    environment: dict[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -48,7 +49,7 @@ class Program:
                 stdout=out,
                 stderr=out,
                 cwd=ROOT,
-                env=os.environ | {"PYTHONFAULTHANDLER": "1"},
+                env=os.environ | {"PYTHONFAULTHANDLER": "1"} | self.environment,
             )
         self.starts += 1
 

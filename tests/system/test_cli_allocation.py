@@ -42,6 +42,18 @@ def test_who_reads_what_is_shown_confirmed_and_moved(cli: Cli, data: Path) -> No
     assert [(row["meter"], row["gateway"]) for row in all_of_it] == [("GEN:2", "edge-3")]
 
 
+def test_the_journals_of_a_box_that_died_are_given_up(cli: Cli, data: Path) -> None:
+    told = cli("allocation", "replace-box", "edge-1", "--data", data, "--json").json
+    assert (told["journals retired"], told["meters"], told["counters kept"]) == (1, 2, 0)
+    ledger = Ledger(central_files(data).ledger)
+    ledger.ingest([received(batch([capture(4)]))])
+    assert {group.reason for group in ledger.quarantine.groups() if group.gateway == "edge-1"} == {
+        "foreign_journal"
+    }
+    assert ledger.counts().captures == 2
+    ledger.close()
+
+
 def test_quarantine_is_shown_and_thrown_away_by_name(cli: Cli, data: Path) -> None:
     (row,) = cli("quarantine", "show", "--data", data, "--json").json
     assert (row["gateway"], row["meter"], row["reason"], row["entries"]) == (
@@ -63,6 +75,7 @@ def test_quarantine_is_shown_and_thrown_away_by_name(cli: Cli, data: Path) -> No
         ("move --to edge-2", "name the meters, or the gateway"),
         ("move GEN:1 --to edge-2 --from edge-1", "and not both"),
         ("move --from edge-9 --to edge-2", "edge-9 has no meters"),
+        ("replace-box edge-9", "no journal of edge-9 is known"),
         ("move GEN:1 --to edge-2 --since 2199-01-01", "in the future"),
     ],
 )

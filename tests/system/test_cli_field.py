@@ -190,6 +190,7 @@ def test_commission_the_meter_in_stock_with_proof(cli: Cli, cli_town: Town, edge
     assert "no usage point `UP-0700`. Did you mean `UP-0" in said
     assert "--new-usage-point" in said
     new = ("--usage-point", "UP-0700", "--new-usage-point")
+    cli("allocation", "move", stock.meter, "--to", "where-it-was-before", "--data", central(cli_town))
     proof = cli("commission", stock.meter, *new, *where, "--json").json
     assert (proof["nameplate"], proof["usage_point"]) == (stock.meter, "UP-0700")
     held = in_ledger(cli_town, proof["capture_id"])
@@ -198,6 +199,11 @@ def test_commission_the_meter_in_stock_with_proof(cli: Cli, cli_town: Town, edge
     assert [(row["usage_point"], row["role"]) for row in shown][-1] == ("UP-0700", "consumer")
     again = cli("commission", stock.meter, "--usage-point", "UP-0700", *where)
     assert "central holds the opening reading" in again.out
+    *_, before, now = cli("allocation", "show", stock.meter, "--data", central(cli_town), "--json").json
+    assert (before["gateway"], now["note"]) == ("where-it-was-before", "field work")
+    assert before["until"] == now["since"], (
+        "who fits it gives it to the gateway on whose line it answered, once"
+    )
 
 
 def test_replace_with_a_final_that_cannot_be_read_is_null_with_a_reason(

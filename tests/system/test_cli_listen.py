@@ -16,6 +16,7 @@ from gateway.contract.messages import Ack, AttributedAccount, AttributionChanged
 from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion
 from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
+from tests.support.blocks import batch_of, block_load, encoded
 from tests.support.central.samples import NOW, T0, batch, capture, octets
 from tests.support.contract_schemas import FOLDER
 from tests.support.mosquitto import Mosquitto
@@ -112,6 +113,20 @@ def test_repeats_and_revisions_are_named_and_memory_is_bounded(monkeypatch: obje
     assert lines[-1].startswith("forgot")
     assert consumer.state.captures == {}
     assert consumer.acks()[0].seq == 7
+
+
+def test_an_altered_capture_is_a_hole_and_its_neighbours_are_taken() -> None:
+    lines: list[str] = []
+    consumer = Consumer(lines.append, "billing")
+    sound = batch_of(encoded(block_load(), block_load(1), block_load(2)), first=1)
+    consumer.take(TOPICS, READINGS, sound.replace(b'"413"', b'"913"'))
+    assert [line.split()[0] for line in lines] == ["refused", "reading", "reading"]
+    assert "entry 2" in lines[0]
+    assert [ack.seq for ack in consumer.acks()] == [1]
+    consumer.note_holes(0.0)
+    assert [(one.first, one.last) for one in consumer.planner.due(60.0)] == [(2, 2)]
+    consumer.take(TOPICS, READINGS, sound)
+    assert [ack.seq for ack in consumer.acks()] == [3]
 
 
 def test_the_golden_scenarios_are_told_line_by_line() -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.central.intake.batches import MessageStore, ReceivedMessage
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.topics import Topics
 from gateway.roles.central_files import central_files
+from tests.support.blocks import AT, batch_of, block_load, encoded
 from tests.support.central.samples import NOW, batch, capture, octets, received
 from tests.support.cli import Cli
 
@@ -58,3 +60,18 @@ def test_a_letter_that_is_not_there_is_said(cli: Cli, data: Path) -> None:
         said = cli.refuses("dead-letters", command, 999, "--data", data, code=2)
         assert "`dead-letters show` lists them" in said
     assert "name the letters" in cli.refuses("dead-letters", "redrive", "--data", data, code=2)
+
+
+def test_captures_that_were_altered_in_the_ledger_are_listed(cli: Cli, data: Path) -> None:
+    """A flipped digit turned 308 Wh into 908 Wh unnoticed."""
+    payload = batch_of(encoded(block_load(), block_load(1)))
+    ledger = Ledger(central_files(data).ledger)
+    topic = Topics("kanpur").readings("edge-1", "block_load")
+    handled = MessageStore(ledger, Topics("kanpur")).handle([ReceivedMessage(topic, payload, AT)])
+    assert handled.result.stored == 2
+    assert "what its edge stamped" in cli("altered", "--data", data).out
+    with ledger.database.writing("altering") as connection:
+        connection.exec_driver_sql("update captures set body = replace(body, '\"413\"', '\"913\"')")
+    ledger.close()
+    (row,) = cli("altered", "--data", data, "--json", code=1).json
+    assert (row["seq"], row["gateway"]) == (18, "edge-1")

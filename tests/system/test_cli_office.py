@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.central.ledger.ledger import Ledger
+from gateway.roles.central_files import central_files
+from tests.support.central.samples import batch, capture, received
 from tests.support.cli import Cli
 
 METERS = """meter,usage_point,role,legacy_number,account_number,valid_from
@@ -209,3 +212,41 @@ def test_mistyped_names_are_refused_with_the_nearest(cli: Cli, data: Path) -> No
     )
     assert "name the account" in cli.refuses("directory", "move-in", "UP-1", *words, code=2)
     assert version(cli, data) == 1
+
+
+# times
+
+
+def test_what_central_cannot_settle_an_operator_does(cli: Cli, data: Path) -> None:
+    files = central_files(data).made()
+    ledger = Ledger(files.ledger)
+    doubted = [capture(seq, meter="GEN:10000001", reason="untrusted_time") for seq in (1, 2, 3)]
+    ledger.ingest([received(batch(doubted))])
+    ledger.close()
+    (group,) = cli("times", "show", "--data", data, "--json").json
+    assert (group["meter"], group["journal"], group["waiting"]) == ("GEN:10000001", "journal-1", 3)
+    settle = (
+        "times",
+        "settle",
+        "GEN:10000001",
+        "--journal",
+        "journal-1",
+        "--note",
+        "work order 4711",
+        "--data",
+        data,
+    )
+    assert "in doubt" in cli.refuses(*settle, "--first", 7, "--last", 9, code=2)
+    assert "--distrust" in cli.refuses(*settle, "--first", 1, "--last", 2, "--shift", 5, "--distrust", code=2)
+    done = cli(*settle, "--first", 1, "--last", 2, "--shift", -19800, "--json").json
+    assert (done["trust"], done["captures"]) == ("trusted", 2)
+    rows = cli("times", "show", "GEN:10000001", "--data", data, "--json").json
+    assert [row["settled"] for row in rows] == ["-19800 s", "-19800 s", None]
+    ledger = Ledger(files.ledger)
+    try:
+        stored = ledger.captures.get(doubted[0].capture_id)
+        assert stored is not None
+        assert (doubted[0].at - stored.at).total_seconds() == 19_800
+        assert "work order 4711" in ledger.times.since(0, 9)[0].evidence
+    finally:
+        ledger.close()

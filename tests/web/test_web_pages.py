@@ -14,7 +14,9 @@ from markupsafe import Markup
 
 import gateway.web
 from gateway.central.portal.view_models import CentralState, IssueKind, Severity
+from gateway.cli.commands import every_command
 from gateway.contract.messages import Alarm, Status
+from gateway.contract.messages.codes import ALARM_CODES
 from gateway.web.charts import Bar, bar_chart, nice_top
 from gateway.web.i18n import Words, catalogue, choose_language, grouped, masked
 from mapping.changes import Name
@@ -250,12 +252,41 @@ def test_no_key_is_unused_and_none_is_missing() -> None:
     used |= {f"home.{word}" for word in ("fresh", "old", "stale", "left", "owing", "zero")}
     used |= {f"home.supply_{state}" for state in ("on", "off", "unknown", "was_on", "was_off")}
     used |= {f"op.central_{state}" for state in CentralState}
+    used |= {f"alarm.{code}" for code in ALARM_CODES}
     for key in ("wait", "missing", "form", "session", "broken", "closed"):
         used |= {f"error.{key}", f"error.{key}_title"}
     keys = set(catalogue("en"))
     assert keys - used == set()
     groups = {key.rpartition(".")[0] for key in keys}
     assert set(re.findall(r'\bt\("([a-z_]+(?:\.[a-z_]*[a-z])+)"', text)) <= keys | groups
+
+
+@pytest.mark.parametrize("language", ["en", "hi"])
+def test_every_command_that_is_advised_exists(language: str) -> None:
+    known = every_command()
+    for key, words in catalogue(language).items():
+        for quoted in words.split("`")[1::2]:
+            said = quoted.removeprefix("meter-gateway ").split()
+            if not re.fullmatch(r"[a-z][a-z-]+", said[0]):
+                continue  # a setting or a topic
+            plain = [word for word in said if re.fullmatch(r"[a-z][a-z-]+", word)]
+            found = known.get(tuple(plain)) or known.get(tuple(plain[:1]))
+            is_group = len(plain) == 1 and any(words[0] == said[0] for words in known)
+            assert found is not None or is_group, (key, quoted)
+            options = set() if found is None else {name for one in found.params for name in one.opts}
+            assert {word for word in said if word.startswith("--")} <= options, (key, quoted)
+
+
+def test_every_alarm_says_what_its_reader_can_do(client: TestClient, seeded: Town) -> None:
+    assert {f"alarm.{code}" for code in ALARM_CODES} <= catalogue("hi").keys()
+    alarm = Alarm(code="twin", text="another edge publishes under this name")
+    told = Status(gateway="edge-9", online=True, version="1", journal="j", at=NOW, alarms=(alarm,))
+    tell_status(seeded.ledger, told)
+    issues = client.get("/operator/api/overview.json").json()["issues"]
+    (twin,) = [issue for issue in issues if issue["code"] == "twin"]
+    assert twin["what_to_do"].startswith("Two gateways have one name: stop one")
+    strange = [issue for issue in issues if issue["code"] == "journal_near_full"]
+    assert strange[0]["what_to_do"].startswith("Read the detail")
 
 
 def test_money_groups_as_lakh_and_crore() -> None:

@@ -39,6 +39,7 @@ from gateway.contract.entries import entries_alone
 from gateway.contract.field import visited_gateway
 from gateway.contract.messages import (
     Balance,
+    CountersReserved,
     DirectoryRequest,
     ReadAgainTaken,
     Status,
@@ -126,6 +127,8 @@ class MessageStore:
                     handled.fresh.append((item, message.at))
                 if not isinstance(item, StatusChanges):
                     self._hear_journal(handled, message, item)
+            elif isinstance(item, CountersReserved):
+                self._ledger.carried.note(item.gateway, item.counters)
             elif isinstance(item, ReadAgainTaken):
                 self._ledger.rereads.answered(
                     item.gateway, item.meter, item.profile, item.number, item.refused, message.at

@@ -9,6 +9,7 @@ from gateway.central.intake.arrivals import BATCH_TYPE, Arrival, TakenBatch, tak
 from gateway.contract.envelope import parse, parse_status
 from gateway.contract.messages import (
     Balance,
+    CountersReserved,
     DirectoryRequest,
     ReadAgainTaken,
     Status,
@@ -18,7 +19,16 @@ from gateway.contract.messages import (
 from gateway.contract.topics import TopicKind, TopicName, Topics
 from gateway.errors import ContractError
 
-Item = TakenBatch | Status | StatusVersion1 | StatusChanges | DirectoryRequest | Balance | ReadAgainTaken
+Item = (
+    TakenBatch
+    | Status
+    | StatusVersion1
+    | StatusChanges
+    | DirectoryRequest
+    | Balance
+    | ReadAgainTaken
+    | CountersReserved
+)
 
 SUBSCRIBED: Final = (
     TopicKind.READINGS,
@@ -29,6 +39,7 @@ SUBSCRIBED: Final = (
     TopicKind.DIRECTORY_REQUEST,
     TopicKind.BALANCE,
     TopicKind.ORDER_RESULTS,
+    TopicKind.COUNTERS,
 )
 
 
@@ -66,6 +77,8 @@ def _read(name: TopicName, arrival: Arrival) -> Item:
         return parse(payload, DirectoryRequest).data
     if name.kind is TopicKind.BALANCE:
         return parse(payload, Balance).data
+    if name.kind is TopicKind.COUNTERS:
+        return parse(payload, CountersReserved).data
     if name.kind is TopicKind.ORDER_RESULTS:
         return parse(payload, ReadAgainTaken).data
     raise ContractError(f"central does not read topics of {name.kind}")

@@ -16,6 +16,7 @@ import structlog
 from gateway.backoff import Backoff
 from gateway.central.directory.service import DirectoryService
 from gateway.central.intake.batches import RELEASED, HandledMessages, MessageStore, ReceivedMessage
+from gateway.central.intake.carrying import Carrying
 from gateway.central.intake.journals import JournalWatch
 from gateway.central.intake.listings import ListingWatch
 from gateway.central.intake.messages import SUBSCRIBED
@@ -124,6 +125,7 @@ class Central:
         options = options or CentralOptions()
         self._ack_interval = options.ack_interval
         self._key = signing_key
+        self._carrying = Carrying(ledger, self._topics, signing_key, self._clock)
         self._rereads = RereadOrders(ledger, self._topics, signing_key, self._clock)
         witnesses = Witnesses(ledger, (verify_key_of(signing_key),))
         self._messages = MessageStore(ledger, self._topics, witnesses)
@@ -281,8 +283,10 @@ class Central:
             self._update(set_backs=self._statistics.set_backs + len(handled.set_backs))
         if handled.behind is not None:
             self._listings.behind(handled.behind, now)
-        if self._directory is not None:
-            for request, version in handled.requests:
+        for request, version in handled.requests:
+            if version > 1:
+                self._carrying.asked(request)
+            if self._directory is not None:
                 self._directory.requested(request, version)
 
     async def _answer(self, connection: MqttConnection) -> None:
@@ -300,6 +304,9 @@ class Central:
                 identity = f"central/status/{gateway}/{int(at.timestamp() * 1000)}"
                 payload = wrap(wanted, id=identity, source=SOURCE, time=at)
                 await connection.offer(self._topics.status_request(gateway), payload)
+            while (newcomer := self._carrying.next()) is not None:
+                for topic, payload in await self._work(partial(self._carrying.messages, newcomer)):
+                    await connection.offer(topic, payload)
             for topic, payload in await self._work(self._rereads.due):
                 await connection.offer(topic, payload)
             if (rounds := rounds + 1) % TICK_ROUNDS == 0:
@@ -316,7 +323,13 @@ class Central:
             payload = wrap(ack, id=identity, source=SOURCE, time=now, type=of_version_1(TYPE_OF[Ack]))
         else:
             topic = self._topics.acks(gateway, CENTRAL)
-            named = {"ledger": life.uuid, "ledger_generation": life.generation, "issued_at": now}
+            seen = await self._work(self._ledger.directory_seen.get)
+            named = {
+                "ledger": life.uuid,
+                "ledger_generation": life.generation,
+                "directory": None if seen is None else seen.state,
+                "issued_at": now,
+            }
             payload = self._signed(ack.model_copy(update=named), identity)
         await connection.offer(topic, payload)  # one that is not taken is told; the next will say more anyway
         self._journals.acknowledged(ack)

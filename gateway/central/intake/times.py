@@ -12,7 +12,7 @@ import structlog
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import EdgeClock
-from gateway.central.ledger.times import DoubtedGroup, seconds_text
+from gateway.central.ledger.times import CLOCK_DIFFERS, DoubtedGroup, seconds_text
 from gateway.central.times.judging import Finding, judge
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import ClockStatus, Status, TimeVerdict
@@ -69,7 +69,11 @@ class TimeService:
         if clock is None or not status.online:
             return
         ahead, sure = status.at - received, self._clock.disciplined()
-        if abs(ahead) > timedelta(seconds=30) or status.gateway in self._compared:
+        if abs(ahead) >= CLOCK_DIFFERS or status.gateway in self._compared:
+            if status.gateway not in self._compared:
+                log.error(
+                    "clocks_differ", gateway=status.gateway, ahead=ahead.total_seconds(), central_sure=sure
+                )
             self._compared.add(status.gateway)
             self._ledger.times.clock_told(
                 EdgeClock(

@@ -36,6 +36,8 @@ class Witnesses:
     def look(self, status: Status) -> SetBack | None:
         """Compare what a status proves with the ledger; return the set-back that it shows, None for none."""
         ack = self._proven(status)
+        if ack is not None and ack.directory is not None and self._ledger.directory_seen.shown(ack.directory):
+            log.error("directory_behind", gateway=status.gateway, shown=str(ack.directory))
         if ack is None or ack.ledger is None or ack.ledger_generation is None:
             return None
         why = self._contradicts(ack)

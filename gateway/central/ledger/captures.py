@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -90,6 +90,21 @@ class Captures:
         if limit is not None and len(found) > limit:
             found = sorted(found, key=lambda r: r.at)[-limit:]
         return found
+
+    def each(self, chunk: int = 2_000) -> Iterator[StoredCapture]:
+        """Yield every capture, also superseded ones, some at a time, so that writers go on."""
+        for table in (captures, superseded):
+            last = 0
+            while True:
+                ids = select(table.c.id).where(table.c.id > last).order_by(table.c.id).limit(chunk)
+                with self._database.reading("reading captures") as connection:
+                    found = list(connection.execute(ids).scalars())
+                    if not found:
+                        break
+                    some = stored(table).where(table.c.id > last, table.c.id <= found[-1])
+                    rows = records(connection, StoredCapture, some)
+                last = found[-1]
+                yield from rows
 
     def meters(self) -> list[str]:
         """Return every meter that has a capture."""

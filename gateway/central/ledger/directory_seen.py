@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy import delete, insert, select
 
 from gateway.central.ledger.database import Database, columns, records
 from gateway.central.ledger.identity import SetBack, note_set_back
 from gateway.central.ledger.schema import directory_seen
+from gateway.contract.messages.generation import DirectoryVersion, Generation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,11 @@ class SeenDirectory:
     mark: str
     told: str
 
+    @property
+    def state(self) -> DirectoryVersion:
+        """The generation and the version."""
+        return DirectoryVersion(Generation.parse(self.generation), self.version)
+
 
 class DirectorySeen:
     """The last state that was seen; durable, so that a directory that was set back is recognised by it."""
@@ -36,6 +42,17 @@ class DirectorySeen:
         with self._database.reading("reading what was seen of the directory") as connection:
             query = select(*columns(directory_seen, SeenDirectory))
             return next(iter(records(connection, SeenDirectory, query)), None)
+
+    def shown(self, state: DirectoryVersion) -> bool:
+        """Take a state that central itself once signed; return whether it is higher than all that was seen here.
+
+        Then ledger and directory were set back together, and the directory is found to be an older copy by it.
+        """
+        seen = self.get()
+        if seen is None or seen.state >= state:
+            return False
+        self.put(replace(seen, generation=str(state.generation), version=state.version, mark=""))
+        return True
 
     def put(self, seen: SeenDirectory, set_back: SetBack | None = None) -> None:
         """Keep what is seen now, together with the set-back that it showed."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from gateway.central.ledger.database import Database, put
 from gateway.central.ledger.records import IngestResult, JournalFaults, JournalState, MissingEntries
@@ -39,6 +39,15 @@ class Journals:
         """Give up first..last of a journal (its edge says that it no longer holds them); kept on record."""
         with self._database.writing("declaring entries lost") as connection:
             JournalBook.load(connection, journal).declare_lost(connection, first, last, reason, at)
+
+    def retire(self, gateway: str, at: datetime) -> list[str]:
+        """Give a gateway's journals up: its box died, and what wakes with them is a stranger. Return their names."""
+        retired = f"{gateway[:40]}.replaced-{at:%Y%m%dT%H%M%SZ}"
+        c = journals.c
+        with self._database.writing("retiring journals") as connection:
+            names = list(connection.execute(select(c.journal).where(c.gateway == gateway)).scalars())
+            connection.execute(update(journals).where(c.gateway == gateway).values(gateway=retired))
+        return names
 
     def missing(self) -> list[MissingEntries]:
         """Return every range that central lacks, by gateway: those asked for again and those given up."""

@@ -14,6 +14,7 @@ from gateway.central.ledger.alive import SignsOfLife
 from gateway.central.ledger.allocations import Allocations, KnownAllocations
 from gateway.central.ledger.balances import Balances
 from gateway.central.ledger.captures import Captures
+from gateway.central.ledger.carried import Carried
 from gateway.central.ledger.cursors import Cursors, unversioned
 from gateway.central.ledger.database import Database, LedgerError
 from gateway.central.ledger.dead_letters import DeadLetters
@@ -84,6 +85,7 @@ class Ledger:
         self.identity = Identity(self.database, path)
         self.directory_seen = DirectorySeen(self.database)
         self.rereads = Rereads(self.database)
+        self.carried = Carried(self.database)
         self.allocations = Allocations(self.database)
         self._known_allocations = KnownAllocations()
         self.quarantine = Quarantine(self.database)

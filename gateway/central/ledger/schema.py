@@ -305,6 +305,14 @@ read_again = Table(
     Column("refused", Text),
 )
 
+edge_counters = Table(
+    "edge_counters",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("reserved", BigInteger, nullable=False),
+)
+
 directory_seen = Table(
     "directory_seen",
     metadata,

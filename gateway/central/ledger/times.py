@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
 
 from gateway.central.ledger.database import Database, in_chunks, put
 from gateway.central.ledger.records import EdgeClock
@@ -125,7 +125,7 @@ class Times:
             c.meter,
             c.journal,
             func.min(c.gateway).label("gateway"),
-            func.sum(c.verdict.is_(None)).label("waiting"),
+            func.sum(case((c.verdict.is_(None), 1), else_=0)).label("waiting"),
             func.count().label("total"),
             func.max(c.seq).label("last_seq"),
             func.sum(c.ahead).label("ahead"),

@@ -47,6 +47,23 @@ _SILENT_CODES = {
     "line_timeout",
     "timeout_error",
 }
+_CAN_WAIT = frozenset(
+    {
+        "backlog",
+        "capture_list_full",
+        "captures_refused",
+        "counter_not_believed",
+        "dead_letters",
+        "disk_reserve_missing",
+        "influx",
+        "journal_floor_short",
+        "no_directory",
+        "push_refused",
+        "status_refused",
+    }
+)
+"""Alarms of a gateway that reads and delivers all the same: today is soon enough."""
+_DOUBTED = {"untrusted_time": IssueKind.TIME_DOUBTED, "identity_mismatch": IssueKind.METER_DOUBTED}
 _SILENCE = frozenset({IssueKind.DEAD_METER, IssueKind.NEVER_READ})
 """Faults of a meter that a silent gateway or a line that is down explains."""
 
@@ -101,10 +118,9 @@ def gateway_issues(row: GatewayRow, status: Status, silent: int) -> Iterator[Iss
     for alarm in status.alarms:
         if alarm.code == "backlog" and status.backlog >= BACKLOG_NOTICE:
             continue
-        text = f"{alarm.code}: {alarm.text}"
-        yield issue(
-            IssueKind.JOURNAL_ALARM, Severity.CRITICAL, alarm.since, count=max(alarm.count, 1), detail=text
-        )
+        severity = Severity.WARNING if alarm.code in _CAN_WAIT else Severity.CRITICAL
+        told = {"count": max(alarm.count, 1), "detail": f"{alarm.code}: {alarm.text}", "code": alarm.code}
+        yield issue(IssueKind.JOURNAL_ALARM, severity, alarm.since, **told)
     if status.more_alarms:
         text = "more alarms than the status has room for: see the edge's own log and metrics"
         yield issue(IssueKind.JOURNAL_ALARM, Severity.WARNING, None, count=status.more_alarms, detail=text)
@@ -224,12 +240,11 @@ def unattributed_issues(causes: Iterable[UnattributedCause], named: Collection[s
         meters = [meter for meter in cause.meters if not (by_fault and meter in named)]
         if meters:
             yield Issue(
-                kind=IssueKind.UNATTRIBUTED,
+                kind=_DOUBTED.get(cause.reason, IssueKind.UNATTRIBUTED),
                 severity=Severity.WARNING,
                 meters=tuple(meters[:METERS_NAMED]),
                 touched=len(meters),
                 since=cause.first_at,
-                detail="" if cause.reason == "no_account" else cause.reason,
             )
 
 

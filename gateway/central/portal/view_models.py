@@ -39,6 +39,8 @@ class IssueKind(StrEnum):
     BACKLOG = "backlog"
     JOURNAL_ALARM = "journal_alarm"
     UNATTRIBUTED = "unattributed"
+    TIME_DOUBTED = "time_doubted"
+    METER_DOUBTED = "meter_doubted"
     GAP_OPEN = "gap_open"
     ENTRIES_LOST = "entries_lost"
     HOLES = "holes"
@@ -52,7 +54,7 @@ class IssueKind(StrEnum):
 class Issue:
     """One cause: its place, some of the meters it touches, since when (None: not known), and the sender's own words.
 
-    `count` is how much of it there is; `meters` names a few of `touched`.
+    `count` is how much of it there is; `meters` names a few of `touched`. `code` is that of a gateway's alarm.
     """
 
     kind: IssueKind
@@ -64,6 +66,7 @@ class Issue:
     touched: int = 0
     count: int = 1
     detail: str = ""
+    code: str = ""
 
     @property
     def where(self) -> str:

@@ -112,6 +112,27 @@ def confirm(
     _print(given, as_json=as_json, empty=f"{gateway} has no unconfirmed meters")
 
 
+@allocation_group.command("replace-box")
+def replace_box(
+    gateway: Annotated[str, typer.Argument(help="The gateway whose box died, before the new one starts.")],
+    data: DataOption = None,
+    config: ConfigChoice = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give up the journals of a box that died: should it wake, nothing that it says is believed.
+
+    Example: meter-gateway allocation replace-box edge-1 --data DIR
+    """
+    with open_ledger(find_files(data, config), read_only=False) as ledger:
+        retired = ledger.journals.retire(gateway, datetime.now(UTC))
+        if not retired:
+            raise UsageError(f"no journal of {gateway} is known (`allocation show` lists gateways)")
+        counters = len(ledger.carried.counters(gateway))
+        meters = len(ledger.allocations.current(gateway))
+    told = {"gateway": gateway, "journals retired": len(retired), "meters": meters, "counters kept": counters}
+    print_fields(told, as_json=as_json)
+
+
 @quarantine_group.command("show")
 def quarantined(data: DataOption = None, config: ConfigChoice = None, as_json: JsonOption = False) -> None:
     """List what is kept but not believed, by gateway, meter and reason.

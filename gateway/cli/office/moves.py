@@ -158,17 +158,11 @@ def _give(
     with DirectoryStore(find_files(data, config).directory) as store:
         before = store.snapshot()
         changes = plan(before)
+        sure = knows_the_time()
         if dry_run:
-            after = store.preview(changes, by=user(), source=source, at=now)
+            after = store.preview(changes, by=user(), source=source, at=now, sure=sure)
         else:
-            store.apply(
-                changes,
-                by=user(),
-                source=source,
-                at=now,
-                based_on=before.version,
-                sure=knows_the_time(),
-            )
+            store.apply(changes, by=user(), source=source, at=now, based_on=before.version, sure=sure)
             after = store.snapshot()
     rows = _concerned(before, after)
     words = "nothing new: the directory says so already"

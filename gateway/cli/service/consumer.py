@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from time import monotonic
 
-from gateway.contract.batches import parse_batch
+from gateway.contract.batches import parse_sound
 from gateway.contract.consumer_rule import ConsumerState
 from gateway.contract.envelope import parse, parse_change, wrap
 from gateway.contract.messages import (
@@ -69,7 +69,10 @@ class Consumer:
             elif kind is TopicKind.STATUS:
                 self._take_status(parse(payload, Status).data)
             else:
-                self._take_batch(parse_batch(payload).data)
+                parsed, refused = parse_sound(payload)
+                for one in refused:  # a hole in the numbers, which is asked for again
+                    self._out(f"refused   {topic}: entry {one.seq}: {one.detail}")
+                self._take_batch(parsed.data)
         except ContractError as error:
             self._out(f"refused   {topic}: {error}")
 

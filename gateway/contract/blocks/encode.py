@@ -37,7 +37,7 @@ from protocols.reading import (
     name_of,
 )
 
-MAX_LAYOUTS = 4_096
+MAX_LAYOUTS = 1_024
 """Layouts kept ready; a gateway sees some dozens."""
 SEQ_ROOM = 32
 """Octets that `numbered` and the comma between two blocks add, at most."""

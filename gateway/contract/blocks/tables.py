@@ -12,13 +12,15 @@ from msgspec import Raw
 from pydantic import Field, TypeAdapter, ValidationError
 
 from gateway.contract.blocks.canonical import canonical, key_of
-from gateway.contract.blocks.wire import BlockLayout, Holder
+from gateway.contract.blocks.wire import MAX_HOLDERS, BlockLayout, Holder
 from gateway.errors import ContractError
 
 T = TypeVar("T")
+MAX_KEPT: Final = 4_096
+"""Octets of an entry that is kept read for the next batch; a stranger's large ones must not fill the memory."""
 _LAYOUT: Final = TypeAdapter(BlockLayout)
 _HOLDERS: Final[TypeAdapter[tuple[Holder, ...]]] = TypeAdapter(
-    Annotated[tuple[Holder, ...], Field(min_length=1)]
+    Annotated[tuple[Holder, ...], Field(min_length=1, max_length=MAX_HOLDERS)]
 )
 
 
@@ -48,12 +50,12 @@ class Tables:
         self._used: set[tuple[str, str]] = set()
         for key, raw in layouts.items():
             try:
-                self.layouts[key] = _layout(key, bytes(raw))
+                self.layouts[key] = layout_entry(key, bytes(raw))
             except ContractError as error:
                 self._wrong["layouts", key] = error
         for key, raw in holders.items():
             try:
-                self.holders[key] = _holders(key, bytes(raw))
+                self.holders[key] = holders_entry(key, bytes(raw))
             except ContractError as error:
                 self._wrong["holders", key] = error
 
@@ -80,14 +82,26 @@ class Tables:
                 raise error
 
 
-@lru_cache(maxsize=4_096)
-def _layout(key: str, raw: bytes) -> KeyedLayout:
+def layout_entry(key: str, raw: bytes) -> KeyedLayout:
+    """Read a layout; ContractError where it is none, or not that of its key."""
+    return (_kept_layout if len(raw) <= MAX_KEPT else _read_layout)(key, raw)
+
+
+def holders_entry(key: str, raw: bytes) -> KeyedHolders:
+    """Read a list of holders; ContractError where it is none, or not that of its key."""
+    return (_kept_holders if len(raw) <= MAX_KEPT else _read_holders)(key, raw)
+
+
+def _read_layout(key: str, raw: bytes) -> KeyedLayout:
     return KeyedLayout(*_entry("layouts", key, raw, _LAYOUT))
 
 
-@lru_cache(maxsize=16_384)
-def _holders(key: str, raw: bytes) -> KeyedHolders:
+def _read_holders(key: str, raw: bytes) -> KeyedHolders:
     return KeyedHolders(*_entry("holders", key, raw, _HOLDERS))
+
+
+_kept_layout = lru_cache(maxsize=1_024)(_read_layout)
+_kept_holders = lru_cache(maxsize=16_384)(_read_holders)
 
 
 def _entry(table: str, key: str, raw: bytes, model: TypeAdapter[T]) -> tuple[bytes, T]:

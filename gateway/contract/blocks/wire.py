@@ -27,6 +27,8 @@ MAX_COLUMNS = 1_024
 """Values of one row; a meter's largest profile has some hundreds."""
 MAX_BLOCKS = MAX_CAPTURES = 5_000
 """Blocks of a batch, and captures of a block; an honest batch has some hundreds of both together."""
+MAX_HOLDERS = 64
+"""Accounts of one capture: those who held the meter within its interval."""
 MAX_INTERVAL = 366 * 86_400
 """Longest interval of a row, in seconds."""
 KEY_PATTERN = r"^[0-9a-f]{16}$"
@@ -216,7 +218,7 @@ class BlockBatch(_OfOneJournal):
     """The data of readings and events topics: blocks of one journal in rising seq, with what they name by key."""
 
     layouts: dict[Key, BlockLayout]
-    holders: dict[Key, Annotated[tuple[Holder, ...], Field(min_length=1)]] = {}
+    holders: dict[Key, Annotated[tuple[Holder, ...], Field(min_length=1, max_length=MAX_HOLDERS)]] = {}
     blocks: Annotated[tuple[Block, ...], Field(min_length=1, max_length=MAX_BLOCKS)]
 
 

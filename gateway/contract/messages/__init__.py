@@ -19,6 +19,7 @@ from gateway.contract.messages.base import (
     Version,
     rfc3339,
 )
+from gateway.contract.messages.carried import CarriedMark, CarriedOver, CountersReserved
 from gateway.contract.messages.changes import (
     AllocationChanged,
     AttributedAccount,
@@ -70,8 +71,11 @@ __all__ = [
     "Capture",
     "CaptureClock",
     "CaptureValue",
+    "CarriedMark",
+    "CarriedOver",
     "ClockSource",
     "ClockStatus",
+    "CountersReserved",
     "Decimals",
     "DirectoryPart",
     "DirectoryRequest",

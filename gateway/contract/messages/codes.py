@@ -70,6 +70,7 @@ ALARM_CODES: Final[Codes] = MappingProxyType(
         "disk_low": "the disk of the journal is nearly full",
         "disk_reserve_missing": "the reserve that lets a full disk heal could not be made",
         "influx": "InfluxDB cannot be written",
+        "influx_skipped": "InfluxDB was away for so long that entries were given up for it; billing has them",
         "journal_entry_damaged": "an entry of the journal does not have its checksum",
         "journal_file_lost": "the journal's file was deleted or damaged under the running edge",
         "journal_floor_short": "acknowledged entries go before their days are over: a bound is too small",

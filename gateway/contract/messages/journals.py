@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from gateway.contract.messages.base import MAX_SEQ, Identifier, Message, Seq, UtcTime
-from gateway.contract.messages.generation import GenerationText
+from gateway.contract.messages.generation import DirectoryVersionText, GenerationText
 
 
 class Ack(Message):
@@ -15,7 +15,8 @@ class Ack(Message):
 
     `generation` is the journal's, as the consumer heard it last. `ledger` and `ledger_generation` say which
     store holds the entries, and in which life: one of a later life counts though its `seq` is lower, one of an
-    earlier life does nothing. Central's travel signed (see `Signed`) and say all of it.
+    earlier life does nothing. Central's travel signed (see `Signed`) and say all of it, and which state of the
+    `directory` central had seen: what an edge shows of it proves that, too.
     """
 
     journal: Identifier
@@ -24,6 +25,7 @@ class Ack(Message):
     consumer: Identifier
     ledger: Identifier | None = None
     ledger_generation: GenerationText | None = None
+    directory: DirectoryVersionText | None = None
     issued_at: UtcTime | None = None
 
 

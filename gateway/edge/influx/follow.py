@@ -64,6 +64,11 @@ class InfluxFollower:
         self._wanted = snapshot
         self._changed.set()
 
+    @property
+    def busy(self) -> object:
+        """A mark that changes while delivery makes progress or tries anew; None when all is delivered."""
+        return self._sink.busy
+
     def statistics(self) -> InfluxStatistics:
         """Return the sink's counters, frozen; a move that failed shows as the last error."""
         counters = self._sink.statistics()

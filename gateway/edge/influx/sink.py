@@ -29,6 +29,8 @@ MAX_POINTS = 2_000
 """Points in one write: some 400 kB, well under every server's body limit."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 """Seconds between tries while the server is away."""
+MAX_LAG = 1_000_000
+"""Entries that the journal keeps for a server that is away."""
 VERIFY_EVERY = 50
 """Of so many batches one is read back, the first among them."""
 Verify = Callable[[Entry], bool]
@@ -36,7 +38,10 @@ Verify = Callable[[Entry], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InfluxStatistics:
-    """Counters since start."""
+    """Counters since start.
+
+    `skipped` entries were given up since the server was away for too long, `skipped_span` is the last of them.
+    """
 
     written: int = 0
     unverified: int = 0
@@ -44,6 +49,8 @@ class InfluxStatistics:
     failures: int = 0
     last_error: str | None = None
     connected: bool = False
+    skipped: int = 0
+    skipped_span: str | None = None
 
 
 class InfluxWriter:
@@ -87,20 +94,43 @@ def _translated(error: ApiException) -> Exception:
     return PeerUnavailable(f"InfluxDB answered {error.status}: {reason}")
 
 
+class _GivenUp(Exception):
+    """The cursor was moved past entries in hand."""
+
+
 class InfluxSink:
     """Follows the journal and writes its captures as points.
+
+    While the server is away, what is more than `max_lag` entries behind the journal's end is given up, oldest
+    first, counted and told: a sink must not hold the journal until reading stops.
 
     `verify` says whether an entry's point can be read back; without it the server's answer is believed.
     """
 
     name = SINK
 
-    def __init__(self, target: InfluxTarget, gateway: str, verify: Verify | None = None) -> None:
+    def __init__(
+        self,
+        target: InfluxTarget,
+        gateway: str,
+        verify: Verify | None = None,
+        *,
+        max_lag: int = MAX_LAG,
+    ) -> None:
+        self._max_lag = max_lag
+        self._given_up = 0
         self._writer = InfluxWriter(target)
         self._gateway = gateway
         self._verify = verify
         self._batches = 0
         self._statistics = InfluxStatistics()
+        self._delivering = False
+        self._tries = 0
+
+    @property
+    def busy(self) -> object:
+        """A mark that changes while delivery makes progress or tries anew; None when all is delivered."""
+        return self._tries if self._delivering else None
 
     def statistics(self) -> InfluxStatistics:
         """Return the counters since start, frozen."""
@@ -121,20 +151,30 @@ class InfluxSink:
             await asyncio.to_thread(self._writer.close)
 
     async def _follow(self, journal: JournalReader) -> bool:
-        """Deliver from the cursor on; False when the journal's disk failed and it should begin again."""
+        """Deliver from the cursor on; False when it should begin again: the disk failed, or entries were given up."""
         try:
             async with contextlib.aclosing(journal.follow(SINK)) as chunks:
-                async for entries in chunks:
+                async for chunk in chunks:
+                    entries = [entry for entry in chunk if entry.seq > self._given_up]
                     for start in range(0, len(entries), MAX_POINTS):
                         await self._deliver(journal, entries[start : start + MAX_POINTS])
+        except _GivenUp:
+            return False
         except JournalError as error:
             self._failed(str(error), retry_in=FIRST_WAIT)
             return False
         return True
 
     async def _deliver(self, journal: JournalReader, entries: Sequence[Entry]) -> None:
+        self._delivering = True
+        try:
+            await self._deliver_all(journal, entries)
+        finally:
+            self._delivering = False
+
+    async def _deliver_all(self, journal: JournalReader, entries: Sequence[Entry]) -> None:
         points = [p for e in entries if (p := point(e, self._gateway)) is not None]
-        refused = await self._write_until_answered(points)
+        refused = await self._write_until_answered(points, journal, entries)
         bodies = {e.seq: e.body for e in entries}
         for bad, error in refused:
             await journal.dead_letter(SINK, bad.seq, str(error), bodies[bad.seq])
@@ -147,26 +187,44 @@ class InfluxSink:
         await journal.ack(SINK, entries[-1].seq)
 
     async def _write_until_answered(
-        self, points: Sequence[PointLine]
+        self, points: Sequence[PointLine], journal: JournalReader, entries: Sequence[Entry]
     ) -> list[tuple[PointLine, PeerRefusedData]]:
-        """Write all points, however long the server is away; return those that it refuses for good."""
+        """Write all points, however long the server is away; return those that it refuses for good.
+
+        Raises _GivenUp when the server was away for so long that some of them are given up.
+        """
 
         def write(part: Sequence[PointLine]) -> None:
             self._writer.write([p.line for p in part])
 
         backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
         while points:
+            self._tries += 1
             try:
                 # A partial write keeps the good points of a refused batch: they are written over themselves.
                 refused = await asyncio.to_thread(refused_alone, points, write, PeerRefusedData)
             except (PeerUnavailable, PeerRefusedLogin) as error:
                 wait = backoff.next()
                 self._failed(str(error), retry_in=wait)
+                await self._give_up(journal, entries[0].seq)
                 await asyncio.sleep(wait)
             else:
                 self._statistics = replace(self._statistics, connected=True, last_error=None)
                 return refused
         return []
+
+    async def _give_up(self, journal: JournalReader, first: int) -> None:
+        """Give up what is too far behind the journal's end, from `first` on."""
+        upto = journal.last_seq - self._max_lag
+        if upto < first:
+            return
+        await journal.ack(SINK, upto)
+        self._given_up = upto
+        self._statistics = replace(
+            counted(self._statistics, skipped=upto - first + 1), skipped_span=f"{first}..{upto}"
+        )
+        log.error("influx_skipped", first=first, last=upto, max_lag=self._max_lag)
+        raise _GivenUp
 
     async def _read_one_back(self, taken: Sequence[Entry]) -> None:
         """Now and then read the last point back: VictoriaMetrics drops bad lines without a word.

@@ -104,6 +104,11 @@ class Journal:
         return self._writer.last_seq
 
     @property
+    def turns(self) -> int:
+        """How often the writer's thread came round: a number that stands shows that it hangs."""
+        return self._writer.turns
+
+    @property
     def first_seq(self) -> int:
         """The oldest sequence number still in the file; last_seq + 1 when it is empty."""
         return self._writer.first_seq

@@ -96,7 +96,7 @@ class JournalWriter:
         self._stopping = False
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name=f"journal {path.name}", daemon=True)
-        self.last_seq = 0
+        self.last_seq = self.turns = 0
         self.first_seq = 1
         self.store: JournalStore
 
@@ -263,6 +263,7 @@ class JournalWriter:
     def _turn(self) -> bool:
         """Do one group of jobs; False when the thread shall end."""
         jobs = self._take()
+        self.turns += 1
         # Appends first: a call was queued after them and may ask for what they brought.
         self._commit([job for job in jobs if isinstance(job, _Append)])
         for job in jobs:

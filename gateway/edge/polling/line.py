@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from gateway.backoff import Backoff
@@ -39,6 +41,17 @@ class LinePoll:
         self._busy = 0.0
         self.woken: asyncio.Event | None = None
         self._served: dict[str, datetime] = {}
+        self.conversations = self.talking = 0
+
+    @contextmanager
+    def conversation(self) -> Iterator[None]:
+        """Note that a meter is being talked to while the block runs."""
+        self.conversations += 1
+        self.talking += 1
+        try:
+            yield
+        finally:
+            self.talking -= 1
 
     def next(self, now: datetime) -> tuple[MeterPoll | None, datetime]:
         """Return the meter whose turn comes first and when; (None, NEVER) for a line without meters.

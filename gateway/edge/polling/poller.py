@@ -148,6 +148,11 @@ class Poller:
         """Say whether a profile of a meter is read here."""
         return meter in self._meters and profile in self._meters[meter].meter.profiles
 
+    def busy(self, line: str) -> object:
+        """Return a mark that changes while a line's conversation makes progress; None when it has none."""
+        state = self._lines[line]
+        return (state.conversations, state.line.statistics()) if state.talking else None
+
     def left_alone(self, meter: str) -> AbstractAsyncContextManager[None]:
         """Wait until the meter is not being read, and keep it so while the block runs; KeyError for an unknown one."""
         return self._meters[meter].lock
@@ -229,7 +234,8 @@ class Poller:
         async with poll.lock, self._doors.session(poll.meter.route, urgency):
             before = self._clock.now()
             try:
-                report = await poll.attempt(profiles)
+                with state.conversation():
+                    report = await poll.attempt(profiles)
             except JournalError as error:
                 self.paused, self.paused_since = str(error), self.paused_since or self._clock.now()
                 raise

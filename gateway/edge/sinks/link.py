@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 import structlog
 
 from gateway.contract.envelope import TYPE_OF, event_type, parse
-from gateway.contract.messages import ReadAgain, Status, StatusRequest
+from gateway.contract.messages import CarriedOver, ReadAgain, Status, StatusRequest
 from gateway.contract.topics import TopicKind, Topics, gateway_name
 from gateway.edge.sinks.acknowledgements import AckFate, Acknowledgements, AckRefused
 from gateway.edge.sinks.base import JournalReader
 from gateway.edge.sinks.batching import BatchLimits
+from gateway.edge.sinks.carried import CarriedLife
 from gateway.edge.sinks.part_requests import PartRequests
 from gateway.edge.sinks.read_again import ReadAgainOrders
 from gateway.edge.sinks.replays import ReplayQueue
@@ -72,6 +73,7 @@ class EdgeLink:
         limits: BatchLimits | None = None,
         time: TimeRequests | None = None,
         read_again: ReadAgainOrders | None = None,
+        carried: CarriedLife | None = None,
     ) -> None:
         self._gateway = gateway_name(gateway)
         self._topics = Topics(root)
@@ -80,6 +82,7 @@ class EdgeLink:
         self._acknowledgements = acknowledgements
         self._time = time
         self._read_again = read_again
+        self._carried = carried
         self._on_status_request = on_status_request
         self._replays = ReplayQueue(
             self._topics,
@@ -137,6 +140,7 @@ class EdgeLink:
                 connection.keep_asking(missing),
                 *([] if self._time is None else [self._time.ask(connection)]),
                 *([] if self._read_again is None else [self._read_again.work(connection)]),
+                *([] if self._carried is None else [self._carried.tell(connection)]),
             )
         finally:
             # Nobody takes our own farewell any more: a broker would wait for a receipt of it that never comes.
@@ -173,8 +177,12 @@ class EdgeLink:
             await self._order(message.payload)
 
     async def _order(self, payload: bytes) -> None:
-        if self._read_again is not None and event_type(payload) == TYPE_OF[ReadAgain]:
+        ours = self._read_again is not None or self._carried is not None
+        kind = event_type(payload) if ours else None
+        if self._read_again is not None and kind == TYPE_OF[ReadAgain]:
             self._read_again.take(payload)
+        elif self._carried is not None and kind == TYPE_OF[CarriedOver]:
+            await self._carried.take(payload)
         elif self._on_order is not None:
             await self._on_order(payload)
 

@@ -99,6 +99,11 @@ class MqttSink:
             on_refused=lambda topic, error: log.warning("still_refused", topic=topic, error=str(error)),
         )
         self._statistics = MqttStatistics()
+        self.turns = 0
+
+    def turned(self) -> None:
+        """Note that delivery came round, with something to do or nothing: `turns` counts."""
+        self.turns += 1
 
     def statistics(self) -> MqttStatistics:
         """Return the counters since start, frozen."""
@@ -112,6 +117,7 @@ class MqttSink:
         """
         while True:
             began = monotonic()
+            self.turned()
             try:
                 await self._session(journal)
             except PeerRefusedLogin as error:
@@ -150,6 +156,7 @@ class MqttSink:
                 limits=self._limits,
                 on_progress=self._progressed,
                 denied=self._denied,
+                on_turn=self.turned,
             )
             try:
                 await first_ended(

@@ -54,6 +54,10 @@ class PartRequests:
         """The version that is applied and stored; 0 before the first."""
         return self._stored.held.version
 
+    def begin_anew(self) -> None:
+        """Ask as a box that has nothing: central then tells all that it knows of this gateway."""
+        self._want_snapshot = True
+
     async def load(self) -> None:
         """Apply what is stored, so that the edge stamps before it reaches central.
 

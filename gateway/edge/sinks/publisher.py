@@ -59,12 +59,14 @@ class JournalPublisher:
         limits: BatchLimits,
         on_progress: Callable[[Progress], None],
         denied: DeniedTopics | None = None,
+        on_turn: Callable[[], None] = lambda: None,
     ) -> None:
         self._sink = sink
         self._connection = connection
         self._journal = journal
         self._gateway = gateway
         self._on_progress = on_progress
+        self._on_turn = on_turn
         self._denied = denied or DeniedTopics()
         limits = replace(limits, size=min(limits.size, max(1, connection.largest - ENVELOPE)))
         self._batcher = Batcher(topics, gateway, limits, cursor=self._denied.delivered)
@@ -98,6 +100,7 @@ class JournalPublisher:
 
     async def _publish(self) -> None:
         while not (self._journal_ended and self._batcher.idle):
+            self._on_turn()
             # Cleared before looking: what comes while we look sets it again, and nothing is overslept.
             self._work.clear()
             self._fill_window()

@@ -262,7 +262,7 @@ def split(rows: Iterable[tuple[int, Row]]) -> Iterator[list[tuple[int, Row]]]:
     piece: list[tuple[int, Row]] = []
     room = MAX_CHANGES - _ROOM
     for number, row in rows:
-        size = len(row.model_dump_json().encode()) + 1
+        size = len(row.model_dump_json(exclude_none=True).encode()) + 1
         if piece and size > room:
             yield piece
             piece, room = [], MAX_CHANGES - _ROOM

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from gateway.edge.journal.entry import CaptureRecord, GapRecord, JournalBatch
 from gateway.edge.journal.journal import MAX_BODY, Journal
-from gateway.edge.stamping.clocks import MeterEvidence, evidence_json, is_ahead
+from gateway.edge.stamping.clocks import MeterEvidence, Receipts, is_ahead
 from gateway.edge.stamping.stamp import DirectoryLike, stamp
 from protocols.errors import MeterProtocolError
 from protocols.reading import ReadingSet
 from protocols.session import Clock
-
-STEPPED = timedelta(seconds=1)
-"""A clock that goes back further than this was set."""
 
 
 class ReadingAppender:
@@ -46,9 +43,9 @@ class ReadingAppender:
         Returns how many captures are new or revised. Raises MeterProtocolError for a row that is too long
         for a message (then nothing is appended), JournalFull, JournalError.
         """
-        now, directory = self._clock.now(), self._directory()
-        disciplined = self._clock.disciplined()
-        captures = tuple(self._stamp(row, meter, directory, clock, now, disciplined) for row in rows)
+        directory = self._directory()
+        receipts = Receipts(self._clock, clock)
+        captures = tuple(_stamp(row, meter, directory, clock, receipts) for row in rows)
         for capture in captures:
             if len(capture.body) > MAX_BODY:
                 raise MeterProtocolError(
@@ -62,25 +59,19 @@ class ReadingAppender:
         # Fewer where a gap was open already: then one capture too few is told, which only counters show.
         return max(0, span.last - span.first + 1 - len(gaps))
 
-    def _stamp(
-        self,
-        row: ReadingSet,
-        meter: str,
-        directory: DirectoryLike,
-        clock: MeterEvidence,
-        now: datetime,
-        disciplined: bool,
-    ) -> CaptureRecord:
-        # A row that came later than now was read before our clock was set back: its receipt is wrong.
-        disciplined = disciplined and row.received_at <= now + STEPPED
-        # A gateway that does not know the time cannot call a row one of the future.
-        clock_trusted = clock.trusts(row) and not (disciplined and is_ahead(row, now))
-        trusted = disciplined and clock_trusted
-        return stamp(
-            row,
-            meter,
-            directory,
-            disciplined=disciplined,
-            clock_trusted=clock_trusted,
-            evidence="" if trusted else evidence_json(row, self._clock, clock),
-        )
+
+def _stamp(
+    row: ReadingSet, meter: str, directory: DirectoryLike, clock: MeterEvidence, receipts: Receipts
+) -> CaptureRecord:
+    disciplined = receipts.known(row)
+    # A gateway that does not know the time cannot call a row one of the future.
+    clock_trusted = clock.trusts(row) and not (disciplined and is_ahead(row, receipts.now))
+    trusted = disciplined and clock_trusted
+    return stamp(
+        row,
+        meter,
+        directory,
+        disciplined=disciplined,
+        clock_trusted=clock_trusted,
+        evidence="" if trusted else receipts.evidence(row),
+    )

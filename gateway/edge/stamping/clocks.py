@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gateway.timekeeping.clock import EvidenceClock
+from gateway.timekeeping.clock import STEPPED, EvidenceClock
 from protocols.reading import MeterClock, ReadingSet
 from protocols.session import Clock
 
@@ -14,6 +14,8 @@ DRIFT_ALARM = timedelta(seconds=60)
 """Drift beyond which somebody should look at the clock, and a row counts as dated ahead."""
 DRIFT_UNTRUSTED = timedelta(minutes=15)
 """Half a block: beyond it a stored row may lie in the wrong interval, so its time is not trusted."""
+PUSH_TAKES = 60.0
+"""Seconds in which what a meter pushed is stamped."""
 _SUSPECT_READ = timedelta(days=40)
 """Rows are read again for so long, those of a month's end too."""
 _CLOCK_DOUBT = 0b0000_0011
@@ -39,7 +41,8 @@ class MeterEvidence:
     """What a poll saw of the meter's clock: how far it was ahead of ours, and for how long it had run evenly.
 
     `trusted`: nothing speaks against it. A row at `suspect_until` or before it may have been recorded while the
-    clock was `former` seconds ahead: it was set since.
+    clock was `former` seconds ahead: it was set since. `known`: our own clock was trusted when we looked, at the
+    steady clock's second `looked`; what it showed then, less that, is `shown`.
     """
 
     trusted: bool = True
@@ -47,6 +50,9 @@ class MeterEvidence:
     held: float | None = None
     former: float | None = None
     suspect_until: datetime | None = None
+    known: bool = True
+    looked: float | None = None
+    shown: float | None = None
 
     def trusts(self, row: ReadingSet) -> bool:
         """Say whether the meter's clock was right when it recorded the row, as far as this poll saw."""
@@ -82,9 +88,13 @@ class MeterClocks:
         else:
             steady = seen.gateway.timestamp()
         run = self._run(meter, seen, steady)
+        known = self._clock.disciplined()
         return MeterEvidence(
             # A clock that does not know the time itself cannot say that the meter's is wrong.
-            trusted=not self._clock.disciplined() or clock_is_trusted(seen),
+            trusted=not known or clock_is_trusted(seen),
+            known=known,
+            looked=steady,
+            shown=seen.gateway.timestamp() - steady,
             drift=seen.drift,
             held=max(0.0, steady - run.since),
             former=run.former,
@@ -109,16 +119,61 @@ class MeterClocks:
         return run
 
 
-def evidence_json(row: ReadingSet, own: Clock, meter: MeterEvidence) -> str:
-    """Return what speaks of the time of a row that is not trusted, as the contract's CaptureClock; "" where nothing."""
-    found: dict[str, object] = {}
-    if isinstance(own, EvidenceClock) and not own.disciplined():
-        since = max(0.0, (own.now() - row.received_at).total_seconds())
-        found["steady"] = f"{own.boot}/{max(0.0, own.steady() - since):.3f}"
-    if meter.drift is not None:
-        found["drift"] = f"{meter.drift:.3f}"
-    if meter.held is not None:
-        found["held"] = int(meter.held)
-    if meter.former is not None and meter.suspect_until is not None and row.at <= meter.suspect_until:
-        found["former"] = f"{meter.former:.3f}"
-    return json.dumps(found, separators=(",", ":")) if found else ""
+class Receipts:
+    """When the rows of one poll came: by our clock, which may have been set since, and by the steady one.
+
+    A row says when it came by our clock as it was then. Of all that the clock showed during the poll only one fits.
+    """
+
+    def __init__(self, own: Clock, meter: MeterEvidence) -> None:
+        self._own = own
+        self._judged = own if isinstance(own, EvidenceClock) else None
+        # Judged first: that notes how the clock is set now.
+        self._sure = own.disciplined() and meter.known
+        self.now = own.now()
+        self._steady = 0.0 if self._judged is None else self._judged.steady()
+        self._earliest = self._steady - PUSH_TAKES if meter.looked is None else meter.looked - STEPPED
+        self._meter = meter
+        self._found: dict[datetime, float | None] = {}
+
+    def steady(self, row: ReadingSet) -> float | None:
+        """Return where our steady clock stood when a row came; None where that cannot be told."""
+        if row.received_at not in self._found:
+            self._found[row.received_at] = self._find(row.received_at.timestamp())
+        return self._found[row.received_at]
+
+    def _find(self, received: float) -> float | None:
+        settings = () if self._judged is None else self._judged.shown()
+        for shown in (self.now.timestamp() - self._steady, self._meter.shown, *settings):
+            if shown is not None and self._earliest <= received - shown <= self._steady + STEPPED:
+                return received - shown
+        return None
+
+    def known(self, row: ReadingSet) -> bool:
+        """Say whether our clock was trusted when the row came and when the meter's was looked at, and is now."""
+        if not self._sure or self._judged is None:
+            return self._sure and row.received_at <= self.now + timedelta(seconds=STEPPED)
+        steady = self.steady(row)
+        if steady is None:
+            return False
+        ago = (self.now - row.received_at).total_seconds()
+        return abs(ago - (self._steady - steady)) <= STEPPED
+
+    def evidence(self, row: ReadingSet) -> str:
+        """Return what speaks of the time of a row that is not trusted (the contract's CaptureClock); "" for nothing."""
+        meter, found, moved = self._meter, dict[str, object](), 0.0
+        if self._judged is not None and not self.known(row):
+            steady = self.steady(row)
+            found["steady"] = "unknown/0.000"
+            if steady is not None:
+                found["steady"] = f"{self._judged.boot}/{max(0.0, steady):.3f}"
+                # Told against the clock by which the row came: ours may have been set since the meter's was looked at.
+                shown = row.received_at.timestamp() - steady
+                moved = 0.0 if meter.shown is None else meter.shown - shown
+        if meter.drift is not None:
+            found["drift"] = f"{meter.drift + moved:.3f}"
+        if meter.held is not None:
+            found["held"] = int(meter.held)
+        if meter.former is not None and meter.suspect_until is not None and row.at <= meter.suspect_until:
+            found["former"] = f"{meter.former + moved:.3f}"
+        return json.dumps(found, separators=(",", ":")) if found else ""

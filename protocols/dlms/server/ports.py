@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
+from protocols.conversations import Conversations
 from protocols.dlms.server.connection import SendCounter, ServerSettings
 from protocols.dlms.server.links import MANAGEMENT, HdlcBus, ServedMeter, WrapperServer
 from protocols.dlms.server.model import CosemModel
@@ -40,7 +41,7 @@ async def serve_wrapper(
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _pump(WrapperServer(meters, limits), reader, writer)
 
-    return await asyncio.start_server(connected, host, port)
+    return await asyncio.start_server(Conversations(connected), host, port)
 
 
 async def serve_wrapper_udp(
@@ -120,7 +121,7 @@ async def serve_hdlc_tcp(
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _pump(HdlcBus(meters, limits), reader, writer)
 
-    return await asyncio.start_server(connected, host, port)
+    return await asyncio.start_server(Conversations(connected), host, port)
 
 
 def _models(model: CosemModel | Mapping[int, CosemModel]) -> Mapping[int, CosemModel]:

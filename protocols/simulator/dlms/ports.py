@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from protocols.conversations import Conversations
 from protocols.dlms.apdu.conformance import Conformance
 from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
 from protocols.dlms.server.links import MANAGEMENT, HdlcBus, ServedAssociation, ServedMeter, WrapperServer
@@ -111,27 +112,21 @@ class WrapperPort:
     def __init__(self, meter: SimulatedMeter) -> None:
         self._meter = meter
         self._meters = PoweredMeters({MANAGEMENT: meter})
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._conversations = Conversations(self._talk)
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str) -> int:
         """Listen on a port that the system chooses; return it."""
-        self._server = await asyncio.start_server(self._connected, host, 0)
+        self._server = await asyncio.start_server(self._conversations, host, 0)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
         """Stop listening and drop every connection."""
         if self._server is not None:
             self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._conversations.close()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         core = WrapperServer(self._meters, ServerSettings())
         try:
             # A meter that lost its supply hangs up at the next octet; until then the connection looks open.

@@ -150,7 +150,8 @@ async def push_udp(host: str, port: int, *apdus: bytes, framing: str = "wrapper"
 class DialIn:
     """A meter that opens the TCP connection (wrapper) and answers on it; `push` sends on the same one.
 
-    `open` connects, `run` serves until the far end closes, `close` hangs up. Without supply it is silent.
+    `open` connects, `run` serves until the far end closes, `close` hangs up: whoever opened it does that, since a
+    `run` that is cancelled before its first step closes nothing. Without supply it is silent.
     """
 
     def __init__(self, model: HouseholdModel, counter_start: int = 0) -> None:

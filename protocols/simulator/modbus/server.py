@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from protocols.conversations import Conversations
 from protocols.lines.connection import HANG_UP_TIMEOUT
 from protocols.simulator.modbus.meter import NO_TARGET, ModbusMeter, exception_pdu
 
@@ -107,13 +108,7 @@ class _PtyBus:
 
 
 async def _listen(host: str, answer: AnswerRequests, silence: float | None) -> ModbusServer:
-    tasks: set[asyncio.Task[None]] = set()
-
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
         buffer = bytearray()
         loop = asyncio.get_running_loop()
         last = loop.time()
@@ -135,8 +130,9 @@ async def _listen(host: str, answer: AnswerRequests, silence: float | None) -> M
                     await writer.wait_closed()
             writer.transport.abort()
 
-    server = await asyncio.start_server(serve, host, 0)
-    return ModbusServer(int(server.sockets[0].getsockname()[1]), server.close, tasks)
+    conversations = Conversations(serve)
+    server = await asyncio.start_server(conversations, host, 0)
+    return ModbusServer(int(server.sockets[0].getsockname()[1]), server.close, conversations.tasks)
 
 
 class _NotModbus(Exception):

@@ -30,6 +30,10 @@ class ListJournal:
         self.cursor = 0
         self.dead: list[tuple[int, str]] = []
 
+    @property
+    def last_seq(self) -> int:
+        return max(entry.seq for entry in self.entries)
+
     async def follow(self, sink: str) -> AsyncIterator[list[Entry]]:
         while rest := [e for e in self.entries if e.seq > self.cursor]:
             yield rest

@@ -15,6 +15,7 @@ from gateway.contract.topics import Topics
 from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.acknowledgements import Acknowledgements
 from gateway.edge.sinks.batching import BatchLimits
+from gateway.edge.sinks.carried import CarriedLife
 from gateway.edge.sinks.link import EdgeLink
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.sinks.part_requests import PartRequests
@@ -60,6 +61,7 @@ class Edge:
         health: HealthSource | None = None,
         time: TimeRequests | None = None,
         read_again: ReadAgainOrders | None = None,
+        carried: CarriedLife | None = None,
     ) -> None:
         self.parts: list[HeldPart] = []
         self.orders: list[bytes] = []
@@ -79,6 +81,7 @@ class Edge:
             on_order=self._order,
             time=time,
             read_again=read_again,
+            carried=carried,
             on_status_request=lambda: self.sink.reporter.want_listing(),
         )
         self.sink = MqttSink(

@@ -1,0 +1,61 @@
+"""What central keeps of an edge for the day that its box dies: counters; and how far its meters are in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, func, select
+
+from gateway.central.ledger.database import Database, put
+from gateway.central.ledger.rereads import STORED
+from gateway.central.ledger.schema import captures, edge_counters, gaps
+
+MAX_KEYS: Final = 30_000
+"""Counters kept of one gateway: three for each of ten thousand meters."""
+
+
+class Carried:
+    """Counters by gateway and key, which only rise, and watermarks by meter and profile."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def note(self, gateway: str, counters: Mapping[str, int]) -> None:
+        """Keep counters that an edge has reserved; beyond MAX_KEYS of one gateway new ones are not kept."""
+        c = edge_counters.c
+        with self._database.writing("keeping an edge's counters") as connection:
+            held = _counters(connection, gateway)
+            for key, reserved in counters.items():
+                if reserved > held.get(key, -1) and (key in held or len(held) < MAX_KEYS):
+                    where = {c.gateway.name: gateway, c.key.name: key}
+                    put(connection, edge_counters, where, {"reserved": reserved})
+                    held[key] = reserved
+
+    def counters(self, gateway: str) -> dict[str, int]:
+        """Return the counters that a gateway has reserved."""
+        with self._database.reading("reading an edge's counters") as connection:
+            return _counters(connection, gateway)
+
+    def marks(self, meters: Sequence[str]) -> list[tuple[str, str, datetime]]:
+        """Return meter, profile and the instant up to which the ledger has all of it, of profiles that meters keep."""
+        found = []
+        with self._database.reading("reading watermarks") as connection:
+            for meter in meters:
+                for profile in STORED:
+                    c, g = captures.c, gaps.c
+                    newest = select(func.max(c.at)).where(c.meter == meter, c.profile == profile)
+                    gap = select(func.min(g.after)).where(
+                        g.meter == meter, g.profile == profile, g.state == "open"
+                    )
+                    instants = [connection.execute(query).scalar() for query in (newest, gap)]
+                    if instants[0] is not None:
+                        found.append((meter, profile, min(at for at in instants if at is not None)))
+        return found
+
+
+def _counters(connection: Connection, gateway: str) -> dict[str, int]:
+    c = edge_counters.c
+    rows = connection.execute(select(c.key, c.reserved).where(c.gateway == gateway))
+    return {row.key: row.reserved for row in rows}
