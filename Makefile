@@ -64,6 +64,7 @@ bench:
 	@$(PY) bench/edge.py $(ARGS)
 	@$(PY) bench/dlms.py $(ARGS)
 	@$(PY) bench/startup.py $(ARGS)
+	@$(PY) bench/broker.py
 
 docs:
 	@$(SETUP) dev

@@ -12,7 +12,7 @@ import structlog
 
 from gateway.watch import Watch
 
-log = structlog.get_logger("gateway.notify")
+log = structlog.get_logger("gateway")
 
 
 def notify(state: str) -> None:

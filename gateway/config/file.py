@@ -47,6 +47,9 @@ class MqttSection(Section):
     `brokers` names those of a cluster, each as `HOST:PORT`, in place of `host` and `port`: when one is lost the next
     is connected to.
 
+    Readings go out together: at most `batch_count` captures and `batch_bytes` octets in a message, which waits for
+    more of them for `batch_age` seconds at most. Small messages cost central as much as large ones.
+
     `username` is the gateway's name: the broker's access rules go by it. Field work (`commission`, `replace`) logs in
     as `USERNAME-field`, with `field_password_ref` or, without it, the same password.
     """
@@ -66,6 +69,7 @@ class MqttSection(Section):
     window: Annotated[int, Field(ge=1, le=1000)] = 20
     batch_count: Annotated[int, Field(ge=1, le=5000)] = 200
     batch_bytes: Annotated[int, Field(ge=1024, le=4_194_304)] = 131_072
+    batch_age: Annotated[float, Field(ge=0.01, le=60)] = 2.0
 
 
 class InfluxSection(Section):

@@ -262,6 +262,7 @@ trust = "host"  # a demonstration must run where nothing disciplines the clock
 [mqtt]
 host = "127.0.0.1"
 port = {mqtt_port}
+batch_age = 0.1
 version = "3.1.1"
 
 [schedule]

@@ -320,4 +320,4 @@ def schedule(config: Config) -> Schedule:
 
 
 def _limits(config: Config) -> BatchLimits:
-    return BatchLimits(count=config.mqtt.batch_count, size=config.mqtt.batch_bytes)
+    return BatchLimits(count=config.mqtt.batch_count, size=config.mqtt.batch_bytes, age=config.mqtt.batch_age)

@@ -86,6 +86,9 @@ class EdgeStatus:
             yield Alarm(code="captures_refused", text=text, count=journal.captures_refused)
         if (waiting := journal.backlog(MQTT)) > BACKLOG_ALARM:
             yield Alarm(code="backlog", text=f"{waiting} entries wait for the broker")
+        if (seq := self.link.lost_on_the_way(journal.billing_acked)) is not None:
+            text = f"entry {seq} is asked for again and again though the broker takes it: look at its access rules"
+            yield Alarm(code="lost_on_the_way", text=text)
         if (refusal := self.refusals.fault) is not None:
             yield Alarm(code="message_refused", text=refusal, count=self.refusals.total)
         if doubted := self.doubted_counters():

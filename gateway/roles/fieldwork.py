@@ -25,9 +25,11 @@ from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.sinks.base import MQTT_SINK
+from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.stamping.clocks import DRIFT_ALARM
-from gateway.edge.stamping.stamp import stamp
+from gateway.edge.stamping.directory_part import StampingPart
+from gateway.edge.stamping.stamp import Trust, stamp
 from gateway.errors import GatewayError, PeerUnavailable, UsageError
 from gateway.roles.central_files import CentralFiles
 from gateway.roles.did_you_mean import did_you_mean
@@ -175,17 +177,22 @@ class FieldWork:
         visit's journal and is delivered at the next visit.
         """
         await asyncio.to_thread(self._allocate, reading, by)
-        snapshot = await self.directory()
-        record = stamp(reading.taken, reading.meter, snapshot, disciplined=self._clock.disciplined())
-        await self._journal.append(JournalBatch(captures=(record,)))
+        part = StampingPart(await self.directory())
+        disciplined = self._clock.disciplined()
+        [block] = stamp([reading.taken], reading.meter, part, lambda _: Trust(disciplined=disciplined))
+        await self._journal.append(JournalBatch(blocks=(block,)))
         user, word = field_login(self._config)
         settings = mqtt_settings(self._config.mqtt, f"{self._gateway}-edge")
         sink = MqttSink(
-            settings.model_copy(update={"username": user}), self._gateway, status=self._status, password=word
+            settings.model_copy(update={"username": user}),
+            self._gateway,
+            status=self._status,
+            password=word,
+            limits=BatchLimits(age=0.1),  # an engineer waits for it
         )
         delivering = asyncio.create_task(sink.run(self._journal))
         try:
-            return await self._stored(record.capture_id, sink)
+            return await self._stored(block.rows[0].capture_id, sink)
         finally:
             delivering.cancel()
             await asyncio.gather(delivering, return_exceptions=True)

@@ -14,8 +14,8 @@ from gateway.edge.polling.collect import OVERLAP, PRESENT_MEMORY, STORED
 from gateway.edge.sinks.base import MQTT_SINK
 from protocols.reading import ProfileName
 
-ENTRY_OCTETS = 1_100
-"""Octets of an entry where no journal is there to be measured: a set of 8 values is 990, and its row."""
+ENTRY_OCTETS = 500
+"""Octets of a capture where no journal is there to be measured: a set of 8 values alone in its block is 390."""
 ENTRY_ROW = 40
 """Octets of an entry beside its body."""
 STORED_PER_DAY = {

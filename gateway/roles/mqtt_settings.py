@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.config.file import Config, MqttSection
 from gateway.contract.field import field_gateway
+from gateway.contract.topics import topic_level
 from gateway.mqtt.connection import MqttSettings, TlsSettings
 from protocols.meters.secrets import FileSecrets
 
@@ -30,6 +31,17 @@ def mqtt_settings(section: MqttSection, client_id: str) -> MqttSettings:
 def _place(broker: str) -> tuple[str, int]:
     host, _, port = broker.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def login_warnings(config: Config) -> list[str]:
+    """Return where the login is not the name that the broker's access rules go by."""
+    level, user = topic_level(config.gateway.name), config.mqtt.username
+    if "." not in config.gateway.name or user in (None, level):
+        return []
+    return [
+        f"topics write this gateway's name as {level}, since some brokers take no `.` in them: access rules that go"
+        f' by the login want [mqtt] username = "{level}", not "{user}"'
+    ]
 
 
 def password(config: Config) -> bytes | None:

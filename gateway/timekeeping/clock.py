@@ -220,7 +220,7 @@ class EvidenceClock:
             return
         now, ran = self.now(), self._steady()
         self._right = saved.right
-        if saved.boot == self.boot and self.boot != "unknown":
+        if saved.boot == self.boot:
             for one in saved.observations:
                 if one.steady <= ran:
                     self.observe(one)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import secrets
 import shutil
 import subprocess
 import time
@@ -50,8 +51,13 @@ def steady() -> float:
 
 
 def boot_id() -> str:
-    """Return eight digits that name this run of the machine; "unknown" where it has no name."""
-    return _short(BOOT_ID)
+    """Return eight digits that name this run of the machine.
+
+    Where it has no name that we may read (`ProcSubset=pid`), it is one for this run of the program: the same name for
+    two runs of a machine would put captures of the one at instants of the other.
+    """
+    found = _short(BOOT_ID)
+    return secrets.token_hex(4) if found == "unknown" else found
 
 
 def machine_name() -> str:

@@ -10,12 +10,14 @@ import pytest
 
 from gateway.central.intake.witnesses import Witnesses
 from gateway.central.ledger.ledger import Ledger
+from gateway.central.portal.authority_issues import set_back_issues
+from gateway.central.portal.view_models import IssueKind
 from gateway.contract.central_word import CENTRAL
 from gateway.contract.messages import Ack, Status
 from gateway.contract.messages.generation import Generation
 from gateway.contract.signing import ACK_TYP, DIRECTORY_TYP, sign
 from mapping.store_life import SUFFIX
-from tests.support.central.samples import NOW, batch, capture, received
+from tests.support.central.samples import DAY, NOW, batch, capture, received
 from tests.support.keys import OTHER_PRIVATE, PRIVATE, PUBLIC
 
 
@@ -112,3 +114,11 @@ def test_what_central_did_not_sign_proves_nothing(ledger: Ledger) -> None:
     assert witnesses.look(status(ledger, 99).model_copy(update={"acknowledged": "no signature"})) is None
     assert witnesses.look(status(ledger, 99).model_copy(update={"acknowledged": None})) is None
     assert ledger.identity.generation == life
+
+
+def test_a_set_back_stands_on_the_operator_s_page_for_a_while(ledger: Ledger) -> None:
+    found = ledger.identity.begin_anew(ledger.identity.generation, "edge-1 shows more")
+    (issue,) = set_back_issues(ledger.identity.set_backs(), found.begun_at - DAY)
+    assert issue.kind is IssueKind.STORE_SET_BACK
+    assert issue.detail == f"ledger, now of generation {found.generation}: edge-1 shows more"
+    assert list(set_back_issues(ledger.identity.set_backs(), found.begun_at + DAY)) == []

@@ -331,12 +331,42 @@ def test_the_reader_and_the_models_take_the_same_messages(
             continue
     if righted:
         put_right(message)
-    payload = json.dumps(message).encode()
+    # With white space, and as the edge writes it: those rows are read by another way.
+    for separators in ((", ", ": "), (",", ":")):
+        payload = json.dumps(message, separators=separators, ensure_ascii=False).encode("utf-8", "replace")
+        try:
+            taken = read(payload).refused == ()
+        except ContractError:
+            taken = False
+        assert taken == accepts(payload)
+
+
+ROW = encoded(block_load()).rows[0].body
+
+
+@settings(max_examples=600)
+@given(st.integers(0, len(ROW) - 1), st.binary(max_size=3), st.integers(0, 3))
+def test_a_row_that_differs_by_some_octets_is_taken_as_the_models_say(at: int, put: bytes, over: int) -> None:
+    """Its checksum is put right wherever JSON can be read at all."""
+    row = ROW[:at] + put + ROW[at + over :]
+    payload = batch_of(encoded(block_load())).replace(ROW, row)
+    try:
+        message = json.loads(payload)
+        block = message["data"]["blocks"][0]
+        right = strangers_checksum(block, block["captures"][0])
+        payload = payload.replace(block["captures"][0]["checksum"].encode(), right.encode())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
     try:
         taken = read(payload).refused == ()
     except ContractError:
         taken = False
-    assert taken == accepts(payload)
+    if taken:
+        assert accepts(payload)
+    elif accepts(payload):
+        # Only where two readers could read two things: a member that stands twice.
+        names = [name for name, _ in json.loads(row, object_pairs_hook=list)]
+        assert len(names) != len(set(names))
 
 
 @settings(max_examples=300)

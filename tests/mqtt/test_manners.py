@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
-from gateway.errors import PeerDeniesTopic, PeerRefusedData, PeerUnavailable
+from gateway.config.file import load
+from gateway.contract.topics import Topics
+from gateway.errors import ConfigError, ContractError, PeerDeniesTopic, PeerRefusedData, PeerUnavailable
 from gateway.mqtt import connection as connections
 from gateway.mqtt import opening
 from gateway.mqtt.connection import MqttSettings, Will, connect
 from gateway.mqtt.refusals import Refusals
+from gateway.roles.mqtt_settings import login_warnings, mqtt_settings
 from tests.support.mosquitto import free_port
 from tests.support.mqtt_broker import DENIED, UNSPECIFIED, Manners, PickyBroker, picky
 from tests.support.waiting import until
@@ -143,3 +147,36 @@ async def test_a_broker_that_was_mute_once_is_asked_for_5_again(monkeypatch: pyt
         manners.answer_connect = lambda level: None
         async with connect(settings(broker)) as connection:
             assert connection.version == "5"
+
+
+async def test_a_gateway_whose_name_has_a_dot_is_taken_by_a_broker_that_hangs_up_at_one() -> None:
+    """NATS 2.9 does: a `.` separates its subjects."""
+    topics = Topics("kesco")
+    async with picky(Manners(hang_up=lambda topic: "." in topic)) as broker:
+        async with connect(settings(broker)) as connection:
+            for topic in (topics.readings("kanpur.s-7", "daily"), topics.status("kanpur.s-7")):
+                await connection.publish(topic, b"x")
+                assert topics.parse(topic).gateway == "kanpur.s-7"
+        assert broker.published[0][0] == "kesco/v2/kanpur~s-7/readings/daily"
+    with pytest.raises(ContractError):
+        topics.parse("kesco/v2/kanpur.s-7/status")
+    assert topics.of_version(1).parse("kesco/v1/kanpur.s-7/status").gateway == "kanpur.s-7"
+
+
+def test_check_says_under_which_name_such_a_gateway_logs_in(tmp_path: Path) -> None:
+    path = tmp_path / "edge.toml"
+    text = '[gateway]\nname = "kanpur.s-7"\ndata = "d"\n[mqtt]\nusername = "{}"\n'
+    path.write_text(text.format("kanpur.s-7"))
+    assert 'username = "kanpur~s-7"' in login_warnings(load(path))[0]
+    path.write_text(text.format("kanpur~s-7"))
+    assert login_warnings(load(path)) == []
+
+
+def test_brokers_of_a_cluster_are_named_in_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "edge.toml"
+    text = '[gateway]\nname = "e"\ndata = "d"\n[mqtt]\nbrokers = {}\n'
+    path.write_text(text.format('["mq1.internal:8883", "[::1]:1883"]'))
+    assert mqtt_settings(load(path).mqtt, "e-edge").places == (("mq1.internal", 8883), ("::1", 1883))
+    path.write_text(text.format('["mq1.internal"]'))
+    with pytest.raises(ConfigError, match="brokers"):
+        load(path)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway.contract.messages import Capture
+from gateway.edge.stamping.directory_part import StampingPart
 from gateway.edge.stamping.stamp import stamp
 from gateway.roles.fieldwork import _at, dated
 from mapping.changes import Install, MoveIn, Remove
 from mapping.directory import Role
 from mapping.store import DirectoryStore
 from protocols.reading import MeterTime, Number, ProfileName, Quantity, ReadingSet
+from tests.support.journal_records import heard
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 
@@ -50,7 +51,8 @@ def test_a_wrong_clock_dates_no_hand_over(tmp_path: Path, trusted: bool, off: ti
         snapshot = store.snapshot()
     roles = []
     for meter, taken in (("GEN:1", _at(old, at)), ("GEN:2", _at(new, at))):
-        capture = Capture.model_validate_json(stamp(taken, meter, snapshot, disciplined=True).body)
+        [block] = stamp([taken], meter, StampingPart(snapshot))
+        [capture] = heard(block).captures
         assert capture.at == at
         roles += [(a.account_id, a.role) for a in capture.attributions]
     assert roles == [("a", "final"), ("a", "opening")]

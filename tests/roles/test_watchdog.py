@@ -144,7 +144,7 @@ async def test_a_delivery_that_hangs_is_stuck_and_one_that_waits_for_a_broker_is
         async with edge_role(load(config(tmp_path, broker.port, 1)), SystemClock()) as edge:
             task = asyncio.create_task(edge.sink.run(edge.journal))
             await until(lambda: edge.sink.statistics().connected)
-            await edge.journal.append(JournalBatch(captures=(record(1),)))
+            await edge.journal.append(JournalBatch(blocks=(record(1),)))
             await moving(edge, "mqtt")
             await until(lambda: edge.sink.statistics().delivered == 1)
 
@@ -152,7 +152,7 @@ async def test_a_delivery_that_hangs_is_stuck_and_one_that_waits_for_a_broker_is
                 await asyncio.Event().wait()
 
             monkeypatch.setattr(edge.journal, "ack", hang)
-            await edge.journal.append(JournalBatch(captures=(record(2),)))
+            await edge.journal.append(JournalBatch(blocks=(record(2),)))
             await until(lambda: len(broker.published) > 0)
             before = -1
             while before != edge.sink.turns:  # until it has come to the acknowledgement that never returns

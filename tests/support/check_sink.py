@@ -8,11 +8,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks.base import Sink
 from protocols.clock import SystemClock
-from tests.support.journal_records import records
+from tests.support.journal_records import ids_of, records
 from tests.support.waiting import until
 
 
@@ -53,10 +52,6 @@ async def running(sink: Sink, journal: Journal) -> AsyncIterator[asyncio.Task[No
             await task
 
 
-def _ids(batch: JournalBatch) -> list[str]:
-    return [record.capture_id for record in batch.captures]
-
-
 async def check_sink(factory: Callable[[], Sink], peer: Peer, folder: Path) -> None:
     """Check one sink against its real peer; `factory` makes a new sink with the same name each time."""
     journal = await Journal.open(folder / "check_sink.db", clock=SystemClock())
@@ -73,8 +68,8 @@ async def _check_delivery(factory: Callable[[], Sink], peer: Peer, journal: Jour
     batch = records(700)
     await journal.append(batch)
     async with running(sink, journal):
-        got = await wait_delivered(peer, set(_ids(batch)))
-        assert list(dict.fromkeys(got)) == _ids(batch), "the order of first delivery is the journal's"
+        got = await wait_delivered(peer, set(ids_of(batch)))
+        assert list(dict.fromkeys(got)) == ids_of(batch), "the order of first delivery is the journal's"
         await wait_cursor(journal, sink.name, journal.last_seq)
         assert sink.statistics().connected
         assert sink.statistics().last_error is None
@@ -92,7 +87,7 @@ async def _check_peer_down(factory: Callable[[], Sink], peer: Peer, journal: Jou
         assert (await journal.cursors())[sink.name] == before, "the cursor ran ahead of a dead peer"
         assert sink.statistics().last_error
         await peer.start()
-        await wait_delivered(peer, set(_ids(lost)))
+        await wait_delivered(peer, set(ids_of(lost)))
         await wait_cursor(journal, sink.name, journal.last_seq)
 
 
@@ -105,10 +100,10 @@ async def _check_cancel(factory: Callable[[], Sink], peer: Peer, journal: Journa
         while (await journal.cursors())[sink.name] <= start:
             await asyncio.sleep(0)
     cursor = (await journal.cursors())[sink.name]
-    claimed = set(_ids(more)[: max(0, cursor - start)])
+    claimed = set(ids_of(more)[: max(0, cursor - start)])
     await wait_delivered(peer, claimed)
     async with running(factory(), journal):
-        await wait_delivered(peer, set(_ids(more)))
+        await wait_delivered(peer, set(ids_of(more)))
 
 
 async def wait_cursor(journal: Journal, sink: str, seq: int) -> None:

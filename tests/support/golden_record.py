@@ -71,13 +71,15 @@ async def _deliver(edge: Any) -> None:
 
 
 def normal(thing: Any, key: str = "") -> Any:
-    """Put fixed words where every run differs: the journal's uuid and what is made of it, times of receipt."""
+    """Put fixed words where every run differs: the journal's uuid and run, times of receipt."""
     if isinstance(thing, dict):
         journal = thing.get("data", {}).get("journal") if isinstance(thing.get("data"), dict) else None
         made = {k: normal(v, k) for k, v in thing.items()}
         return json.loads(json.dumps(made).replace(journal, "JOURNAL")) if journal else made
     if isinstance(thing, list):
         return [normal(item) for item in thing]
+    if key == "generation":
+        return "GENERATION"
     return "RECEIVED" if key in ("received_at", "time") else thing
 
 

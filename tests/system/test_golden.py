@@ -21,4 +21,4 @@ async def test_wire_bytes_in_payload_out(tmp_path: Path, kind: str) -> None:
         broker.stop()
     assert faults == []
     assert published == recorded["published"]
-    assert published[0]["data"]["captures"][0]["meter"] == recorded["meter"]
+    assert published[0]["data"]["blocks"][0]["meter"] == recorded["meter"]

@@ -45,6 +45,16 @@ def test_the_unit_has_no_mistake(rendered: Path) -> None:
     analyze("verify", "--recursive-errors=yes", str(rendered.with_name("meter-gateway@north.service")))
 
 
+def test_the_unit_lets_the_program_ask_the_kernel_for_the_clocks_state() -> None:
+    """`adjtimex` tells whether NTP disciplines the clock; ProtectClock= and @privileged forbid it."""
+    lines = UNIT.read_text(encoding="utf-8").splitlines()
+    assert "ProtectClock=yes" not in lines
+    assert lines.index("SystemCallFilter=adjtimex clock_adjtime clock_adjtime64") > lines.index(
+        "SystemCallFilter=~@privileged @resources"
+    )
+    assert "CapabilityBoundingSet=" in lines  # nobody sets it
+
+
 @pytest.mark.systemd
 def test_the_unit_is_hardened(rendered: Path) -> None:
     instance = rendered.with_name("meter-gateway@north.service")

@@ -249,5 +249,13 @@ def test_timesync_must_have_heard_lately(tmp_path: Path) -> None:
 def test_the_real_host_answers_without_harm() -> None:
     for source in host.SOURCES.values():
         assert all(one.voice is Voice.HOST for one in source(host.steady(), host.present()))
-    assert len(host.boot_id()) in (7, 8)
+    assert host.boot_id() == host.boot_id()
+    assert len(host.boot_id()) == 8
     assert len(host.machine_name()) in (7, 8)
+
+
+def test_a_run_of_the_machine_that_has_no_name_is_never_taken_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "BOOT_ID", tmp_path / "hidden")
+    assert host.boot_id() != host.boot_id()

@@ -1,15 +1,28 @@
-"""Faults of the operator's list about whose word counts: unconfirmed claims, quarantine, and its bound."""
+"""Faults of the operator's list about whose word counts: unconfirmed claims, quarantine, stores set back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from gateway.central.ledger.identity import SetBack
 from gateway.central.ledger.records import QuarantineGroup
 from gateway.central.portal.view_models import Issue, IssueKind, Severity
 
 METERS_NAMED = 4
 """Meters named in one line; the rest is counted."""
+
+
+def set_back_issues(found: Iterable[SetBack], since: datetime) -> Iterable[Issue]:
+    """Yield one fault for each time since an instant that ledger or directory was found to be an older copy."""
+    for one in found:
+        if one.begun_at >= since:
+            yield Issue(
+                kind=IssueKind.STORE_SET_BACK,
+                severity=Severity.WARNING,
+                since=one.begun_at,
+                detail=f"{one.store}, now of generation {one.generation}: {one.why}",
+            )
 
 
 def authority_issues(

@@ -14,7 +14,7 @@ from gateway.central.ledger.records import CentralSign, LineHealth
 from gateway.central.ledger.times import AHEAD
 from gateway.central.portal import issues, values
 from gateway.central.portal.account_captures import SNAPSHOTS
-from gateway.central.portal.authority_issues import authority_issues
+from gateway.central.portal.authority_issues import authority_issues, set_back_issues
 from gateway.central.portal.clock_issues import ahead_issues, clock_issues
 from gateway.central.portal.fleet import FORGET_AFTER, WELL, MeterFact, fleet
 from gateway.central.portal.view_models import (
@@ -176,6 +176,7 @@ class OperatorOverview:
         yield from authority_issues(
             ledger.allocations.claims(), ledger.quarantine.groups(), ledger.quarantine.full()
         )
+        yield from set_back_issues(ledger.identity.set_backs(), self._now - TELL_LOST_FOR)
         yield from issues.behind_issues(ledger.statuses.behind(), online)
         yield from issues.dead_letter_issues(letters)
 

@@ -48,6 +48,7 @@ class IssueKind(StrEnum):
     QUARANTINE_FULL = "quarantine_full"
     DEAD_LETTERS = "dead_letters"
     METERS_CLAIMED = "meters_claimed"
+    STORE_SET_BACK = "store_set_back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,11 +41,12 @@ def check(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> No
         from gateway.edge.journal.view import entry_octets
         from gateway.roles.admission import files_needed, raise_file_limit, too_few_files
         from gateway.roles.journal import ENTRY_OCTETS, ENTRY_ROW, journal_needs
+        from gateway.roles.mqtt_settings import login_warnings
         from gateway.roles.timekeeping import time_warnings
 
         measured = entry_octets(loaded.edge_folder / "journal.db")
         needs = journal_needs(loaded, ENTRY_OCTETS if measured is None else measured + ENTRY_ROW)
-        warnings = needs.warnings(loaded) + time_warnings(loaded)
+        warnings = needs.warnings(loaded) + time_warnings(loaded) + login_warnings(loaded)
         files = too_few_files(loaded, raise_file_limit(files_needed(loaded)))
         warnings += [files] if files is not None else []
         result |= {

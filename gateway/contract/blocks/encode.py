@@ -37,6 +37,7 @@ from protocols.reading import (
     name_of,
 )
 
+_LEAST_SCALER = -12
 MAX_LAYOUTS = 1_024
 """Layouts kept ready; a gateway sees some dozens."""
 SEQ_ROOM = 32
@@ -196,7 +197,7 @@ def encode_block(template: BlockTemplate, readings: Sequence[ReadingSet]) -> Enc
     rows = []
     for reading in readings:
         at = rfc3339(reading.at)
-        values = ",".join([_value(value) for _, value in reading.values])
+        values = _values(reading.values)
         row = _row(reading, at, values, whole)
         octets = row.encode()
         checksum = blake2b(b"%b%b]" % (prefix, octets), digest_size=KEY_OCTETS).hexdigest()
@@ -259,6 +260,22 @@ def _row(reading: ReadingSet, at: str, values: str, whole: bool) -> str:
     if own is not None:
         members.append(f'"wall":{quoted(own.wall)}')
     return f"{{{','.join(members)}}}"
+
+
+def _values(values: Sequence[tuple[Quantity, Value]]) -> str:
+    """Return the members of a row's list of values; rows of nothing but usual decimals at once."""
+    texts: list[str] = []
+    for _, value in values:
+        if type(value) is not Number:
+            return ",".join([_value(one) for _, one in values])
+        text, scaler = str(value.mantissa), value.scaler
+        if scaler:
+            # The meter's own digits with the point put in, where there are enough of them.
+            plain = _LEAST_SCALER <= scaler < 0 < value.mantissa and len(text) + scaler > 0
+            text = f"{text[:scaler]}.{text[scaler:]}" if plain else decimal_text(value)
+        texts.append(text)
+    joined = '","'.join(texts)
+    return f'"{joined}"' if texts else ""
 
 
 def _value(value: Value) -> str:

@@ -56,6 +56,7 @@ GAP_REASONS: Final[Codes] = MappingProxyType(
     {
         "not_in_meter": "the meter's memory gave no rows of this span",
         "refused_entry": "an entry that was refused for good; the gap stands under its number",
+        "damaged_entry": "an entry that was damaged in the edge's file; the gap stands under its number",
     }
 )
 ALARM_CODES: Final[Codes] = MappingProxyType(
@@ -64,6 +65,7 @@ ALARM_CODES: Final[Codes] = MappingProxyType(
         "backlog": "many entries wait for the broker",
         "capture_list_full": "the list of captures is at its bound and forgets some that a meter may still hold",
         "message_refused": "the broker does not take messages on a topic, or grant a subscription; all others go on",
+        "lost_on_the_way": "the broker takes entries and does not deliver them: its access rules or limits drop them",
         "captures_refused": "captures were refused since they lie where the list of captures was forgotten",
         "counter_not_believed": "a meter showed an invocation counter far above ours, which was not followed",
         "dead_letters": "a peer refused entries for good",

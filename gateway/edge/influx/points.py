@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +21,7 @@ LASTING = frozenset({"untrusted_time", "identity_mismatch"})
 
 @dataclass(frozen=True, slots=True)
 class PointLine:
-    """One point ready to write: the seq of the entry that it came from, and its line of line protocol."""
+    """One point ready to write: the seq of the capture that it came from, and its line of line protocol."""
 
     seq: int
     line: str
@@ -31,40 +32,62 @@ def nanoseconds(at: datetime) -> int:
     return micros(at) * 1_000
 
 
-def account_tag(capture: dict[str, Any]) -> str:
+def account_tag(holders: Sequence[Mapping[str, str]]) -> str:
     """Return the 10-digit account the point stands under, or `unassigned`.
 
     A hand-over snapshot goes to the account that opens; an interval that straddles one to nobody.
     """
-    accounts = [a for a in capture["attributions"] if a["role"] in ("normal", "opening")]
-    number = accounts[0]["account_number"] if len(accounts) == 1 else None
-    return str(number) if number else UNASSIGNED
+    accounts = [one for one in holders if one["role"] in ("normal", "opening")]
+    number = accounts[0].get("account_number") if len(accounts) == 1 else None
+    return number or UNASSIGNED
 
 
-def point(entry: Entry, gateway: str) -> PointLine | None:
-    """Render one capture; None when it has no numeric value (or is not a capture at all).
+def points(entry: Entry, gateway: str) -> list[PointLine]:
+    """Render a block's captures; none for those that have no numeric value, and for what is no block.
 
     Measurement = profile; tags meter, gateway, account; one float field a quantity; time = capture instant.
     Events of one second are told apart by adding their occurrence in nanoseconds.
     """
-    if entry.kind is EntryKind.GAP:
-        return None
-    capture = json.loads(entry.body)
-    fields = [
-        f"{_tag(v['name'])}={float(v['value'])!r}" for v in capture["values"] if v.get("value") is not None
-    ]
+    if entry.kind is EntryKind.GAP or entry.layout is None:
+        return []
+    block = json.loads(entry.body)
+    holders = [] if entry.holders is None else json.loads(entry.holders.text)
+    names = [_tag(column["name"]) for column in json.loads(entry.layout.text)["columns"]]
+    tags = f"account={account_tag(holders)},gateway={_tag(gateway)},meter={_tag(block['meter'])}"
+    head = f"{_tag(entry.profile)},{tags}"
+    found: list[PointLine] = []
+    for seq, capture in enumerate(block["captures"], entry.seq):
+        fields = _fields(block, capture, names)
+        if fields:
+            found.append(PointLine(seq, f"{head} {','.join(fields)} {_time(entry, capture)}"))
+    return found
+
+
+def _fields(block: Mapping[str, Any], capture: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    values = zip(names, capture["values"], strict=True)
+    fields = [f"{name}={float(value)!r}" for name, value in values if isinstance(value, str)]
     if not fields:
-        return None
-    if capture["start"] is not None:
-        length = datetime.fromisoformat(capture["at"]) - datetime.fromisoformat(capture["start"])
-        fields.append(f"{INTERVAL}={float(length // timedelta(seconds=1))!r}")
-    if capture["reason"] in LASTING:
+        return []
+    length = _length(block, capture)
+    if length is not None:
+        fields.append(f"{INTERVAL}={length!r}")
+    if block.get("reason") in LASTING:
         fields.append(f"{UNTRUSTED}=1.0")
+    return fields
+
+
+def _length(block: Mapping[str, Any], capture: Mapping[str, Any]) -> float | None:
+    """Return the seconds of a capture's interval; None for a snapshot."""
+    if "start" in capture:
+        span = datetime.fromisoformat(capture["at"]) - datetime.fromisoformat(capture["start"])
+        return float(span // timedelta(seconds=1))
+    interval = block.get("interval")
+    return None if interval is None else float(interval)
+
+
+def _time(entry: Entry, capture: Mapping[str, Any]) -> int:
     at = nanoseconds(datetime.fromisoformat(capture["at"]))
-    if entry.kind is EntryKind.EVENT:
-        at += int(capture["capture_id"].rpartition("/")[2]) % 1_000
-    tags = f"account={account_tag(capture)},gateway={_tag(gateway)},meter={_tag(capture['meter'])}"
-    return PointLine(entry.seq, f"{_tag(capture['profile'])},{tags} {','.join(fields)} {at}")
+    return at + int(capture.get("occurrence", 0)) % 1_000 if entry.kind is EntryKind.EVENT else at
 
 
 def line(measurement: str, tags: dict[str, str], fields: dict[str, float], at: int) -> str:

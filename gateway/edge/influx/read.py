@@ -171,11 +171,11 @@ class InfluxReader:
 
 
 def read_back(reader: InfluxReader, entry: Entry) -> bool:
-    """Say whether the point of an entry is there. Raises PeerUnavailable, PeerRefusedData."""
-    capture = json.loads(entry.body)
-    at = nanoseconds(datetime.fromisoformat(capture["at"]))
-    found = reader.points(capture["meter"], at - 2_000_000, at + 2_000_000)
-    return any(p.measurement == capture["profile"] for p in found)
+    """Say whether the point of an entry of one capture is there. Raises PeerUnavailable, PeerRefusedData."""
+    block = json.loads(entry.body)
+    at = nanoseconds(datetime.fromisoformat(block["captures"][0]["at"]))
+    found = reader.points(block["meter"], at - 2_000_000, at + 2_000_000)
+    return any(p.measurement == entry.profile for p in found)
 
 
 def _identifier(name: str) -> str:

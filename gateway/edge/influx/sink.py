@@ -15,8 +15,9 @@ from urllib3.exceptions import HTTPError
 
 from gateway.backoff import Backoff
 from gateway.bisection import refused_alone
-from gateway.edge.influx.points import PointLine, point
+from gateway.edge.influx.points import PointLine, points
 from gateway.edge.influx.target import InfluxTarget
+from gateway.edge.journal.cuts import singles_of
 from gateway.edge.journal.entry import Entry
 from gateway.edge.sinks.base import JournalReader
 from gateway.errors import JournalError, PeerError, PeerRefusedData, PeerRefusedLogin, PeerUnavailable
@@ -155,9 +156,8 @@ class InfluxSink:
         try:
             async with contextlib.aclosing(journal.follow(SINK)) as chunks:
                 async for chunk in chunks:
-                    entries = [entry for entry in chunk if entry.seq > self._given_up]
-                    for start in range(0, len(entries), MAX_POINTS):
-                        await self._deliver(journal, entries[start : start + MAX_POINTS])
+                    if entries := [entry for entry in chunk if entry.last > self._given_up]:
+                        await self._deliver(journal, entries)
         except _GivenUp:
             return False
         except JournalError as error:
@@ -173,18 +173,21 @@ class InfluxSink:
             self._delivering = False
 
     async def _deliver_all(self, journal: JournalReader, entries: Sequence[Entry]) -> None:
-        points = [p for e in entries if (p := point(e, self._gateway)) is not None]
-        refused = await self._write_until_answered(points, journal, entries)
-        bodies = {e.seq: e.body for e in entries}
+        lines = [line for entry in entries for line in points(entry, self._gateway)]
+        refused: list[tuple[PointLine, PeerRefusedData]] = []
+        for start in range(0, len(lines), MAX_POINTS):
+            part = lines[start : start + MAX_POINTS]
+            refused += await self._write_until_answered(part, journal, entries)
         for bad, error in refused:
-            await journal.dead_letter(SINK, bad.seq, str(error), bodies[bad.seq])
+            [entry] = (e for e in entries if e.seq <= bad.seq <= e.last)
+            [one] = (single for single in singles_of(entry) if single.seq == bad.seq)
+            await journal.dead_letter(SINK, bad.seq, str(error), one.body)
             log.warning("point_refused", seq=bad.seq, error=str(error))
-        self._statistics = counted(self._statistics, dead=len(refused), written=len(points) - len(refused))
+        self._statistics = counted(self._statistics, dead=len(refused), written=len(lines) - len(refused))
         refused_seqs = {bad.seq for bad, _ in refused}
-        taken = {p.seq for p in points} - refused_seqs
-        await self._read_one_back([e for e in entries if e.seq in taken])
+        await self._read_one_back(entries, {line.seq for line in lines} - refused_seqs)
         # Last of all: a crash before this writes the same points again, which changes nothing in a series.
-        await journal.ack(SINK, entries[-1].seq)
+        await journal.ack(SINK, entries[-1].last)
 
     async def _write_until_answered(
         self, points: Sequence[PointLine], journal: JournalReader, entries: Sequence[Entry]
@@ -226,7 +229,7 @@ class InfluxSink:
         log.error("influx_skipped", first=first, last=upto, max_lag=self._max_lag)
         raise _GivenUp
 
-    async def _read_one_back(self, taken: Sequence[Entry]) -> None:
+    async def _read_one_back(self, entries: Sequence[Entry], taken: set[int]) -> None:
         """Now and then read the last point back: VictoriaMetrics drops bad lines without a word.
 
         A miss raises the alarm and is counted; the cursor goes on, since the journal can be replayed.
@@ -234,7 +237,9 @@ class InfluxSink:
         self._batches += 1
         if self._verify is None or not taken or self._batches % VERIFY_EVERY != 1:
             return
-        last = taken[-1]
+        seq = max(taken)
+        [entry] = (e for e in entries if e.seq <= seq <= e.last)
+        [last] = (single for single in singles_of(entry) if single.seq == seq)
         try:
             found = await asyncio.to_thread(self._verify, last)
         except PeerError as error:

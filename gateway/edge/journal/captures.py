@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import TypeVar
 
-from gateway.edge.journal.entry import CaptureRecord
 from gateway.errors import JournalFull
 from mapping.instants import instant, micros
 
@@ -25,6 +24,8 @@ MAX_SPANS = 8
 """Forgotten spans of one stream; beyond, the two nearest become one."""
 MAX_STREAMS = 100_000
 """Streams of one journal: 10,000 meters of seven profiles, and those that were here before."""
+NEIGHBOURS = 100
+"""Captures that may lie between those of one block; beyond, each is looked for by itself."""
 NEAR = 40 * 86_400
 """Spans this near to each other, in seconds, are one: monthly billing must not make a span a row."""
 DAY = 86_400
@@ -57,6 +58,7 @@ class CaptureList:
         ):
             self._spans.setdefault(number, []).append((first, last))
         self.count = int(db.execute("select value from meta where key = 'captures'").fetchone()[0])
+        self._newest: dict[int, bytes] = {}
         self._new_streams: dict[Stream, int] = {}
         self._new_marks: dict[Stream, int] = {}
         self._new_count = self.count
@@ -103,20 +105,46 @@ class CaptureList:
 
     # -- captures
 
-    def key(self, record: CaptureRecord) -> bytes:
+    def key(self, number: int, at: datetime, capture_id: str) -> bytes:
         """Return the key of a capture: stream and second first, so that neighbours share a page."""
-        digest = blake2b(record.capture_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        return _KEY.pack(self.stream((record.meter, record.profile)), _biased(record.at)) + digest
+        digest = blake2b(capture_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        return _KEY.pack(number, int(at.timestamp()) + _BIAS) + digest
 
-    def known(self, keys: Sequence[bytes]) -> dict[bytes, tuple[bytes, int]]:
-        """Return value hash and revision of those keys that are in the list."""
-        known: dict[bytes, tuple[bytes, int]] = {}
+    def known(self, number: int, keys: Sequence[bytes]) -> dict[bytes, tuple[bytes, int]]:
+        """Return value hash and revision of those keys of one stream that are in the list.
+
+        Rows that are newer than all that is listed need no look; those of one poll lie side by side, and are
+        found by one range.
+        """
+        low, high = min(keys), max(keys)
+        if low > self._newest_of(number):
+            return {}
+        most = 2 * len(keys) + NEIGHBOURS
+        rows = self._db.execute(
+            "select key, hash, rev from capture where key between ? and ? limit ?", (low, high, most)
+        ).fetchall()
+        if len(rows) == most:
+            rows = list(self._one_by_one(keys))
+        return {key: (value, rev) for key, value, rev in rows}
+
+    def _one_by_one(self, keys: Sequence[bytes]) -> Iterator[tuple[bytes, bytes, int]]:
         for part, size in parts(keys):
             marks = ",".join("?" * size)
             # Only question marks are put into the statement.
-            rows = self._db.execute(f"select key, hash, rev from capture where key in ({marks})", part)
-            known.update({key: (value, rev) for key, value, rev in rows.fetchall()})
-        return known
+            yield from self._db.execute(f"select key, hash, rev from capture where key in ({marks})", part)
+
+    def _newest_of(self, number: int) -> bytes:
+        """Return the highest key of a stream, b"" where it has none."""
+        newest = self._newest.get(number)
+        if newest is None:
+            bounds = (_KEY.pack(number, 0), _KEY.pack(number + 1, 0))
+            found = self._db.execute("select max(key) from capture where key >= ? and key < ?", bounds)
+            newest = self._newest[number] = found.fetchone()[0] or b""
+        return newest
+
+    def any_forgotten(self, number: int) -> bool:
+        """Return whether captures of a stream were forgotten."""
+        return number in self._spans
 
     def was_forgotten(self, key: bytes) -> bool:
         """Return whether a capture that is not in the list lies where captures were forgotten."""
@@ -127,6 +155,11 @@ class CaptureList:
         second = biased - _BIAS
         # The newest span first: nearly every new capture is newer than all of them.
         return spans[-1][1] >= second and any(first <= second <= last for first, last in spans)
+
+    def note_newest(self, number: int, key: bytes) -> None:
+        """Note the highest key of a block; too high where the commit fails, which costs a look."""
+        if key > self._newest.get(number, b""):
+            self._newest[number] = key
 
     def store(self, changed: Mapping[bytes, tuple[bytes, int]], fresh: int, now: datetime) -> None:
         """Write new captures (`fresh` of them) and revised ones."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from gateway.contract.blocks import EncodedBlock, Keyed
+from protocols.reading import ProfileName
+
 
 class EntryKind(StrEnum):
     """Which topic family an entry belongs to."""
@@ -13,24 +16,6 @@ class EntryKind(StrEnum):
     CAPTURE = "capture"
     EVENT = "event"
     GAP = "gap"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaptureRecord:
-    """A stamped capture before it has a sequence number.
-
-    `body` is laid out as `gateway.contract.capture_body` says: a first revision without `seq`;
-    `value_hash` covers the values and whether their time was provisional (`value_hash`), so that a repeat is
-    told from a revision.
-    """
-
-    kind: EntryKind
-    meter: str
-    profile: str
-    capture_id: str
-    at: datetime
-    value_hash: bytes
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +39,7 @@ class JournalBatch:
     is: what a meter pushed may hold less than what was read from it.
     """
 
-    captures: tuple[CaptureRecord, ...] = ()
+    blocks: tuple[EncodedBlock, ...] = ()
     watermarks: tuple[tuple[str, str, datetime], ...] = ()
     gaps: tuple[GapRecord, ...] = ()
     revise: bool = True
@@ -70,12 +55,24 @@ class SeqRange:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One journaled entry; `body` carries the right value_rev, `seq` stands beside it."""
+    """One journaled entry: a block, whose captures are numbered seq..last, or a gap.
+
+    `body` is the contract's, without the number. A block names its layout and its holders by their keys;
+    they stand beside it.
+    """
 
     seq: int
+    last: int
     kind: EntryKind
     profile: str
     body: bytes
+    layout: Keyed | None = None
+    holders: Keyed | None = None
+
+    @property
+    def count(self) -> int:
+        """How many captures it holds; 1 for a gap."""
+        return self.last - self.seq + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,3 +97,8 @@ class GapState:
     until: datetime
     state: str
     body: bytes
+
+
+def kind_of(profile: str) -> EntryKind:
+    """Return the kind of a profile's captures."""
+    return EntryKind.EVENT if profile == ProfileName.EVENTS else EntryKind.CAPTURE

@@ -24,7 +24,7 @@ from protocols.session import Clock
 TRIM_ROUNDS = 4
 """Trimming is bounded at each turn, so that appends never wait long for it."""
 HARD_TIMES_CHUNK = 32
-"""Entries trimmed at once while the disk is full: what deleting them writes must fit into the reserve."""
+"""Numbers trimmed at once while the disk is full: what deleting them writes must fit into the reserve."""
 FORGET_STREAMS, FORGET_CAPTURES = 200, 2_000
 """Most streams looked at, and captures forgotten, in one turn."""
 FORGET_EVERY = 30.0
@@ -93,6 +93,11 @@ class Housekeeping:
             " consumers ask for what they lack of it; where nobody restored or copied it, look who did",
             self._clock.now(),
         )
+
+    def tell_damage(self, text: str) -> None:
+        """Count and alarm an entry that was found damaged in the file."""
+        self._board.count(damaged=1)
+        self._board.alarm("journal_entry_damaged", text, self._clock.now())
 
     # -- who has what
 
@@ -308,6 +313,7 @@ class Housekeeping:
             self._append(JournalBatch(gaps=tuple(_given_up(gap) for gap in excess)))
         wanted = self._sinks() | {CONSUMER + name for name in self._limits.consumers}
         self._store.bound_cursors(wanted)
+        self._store.bound_templates()
 
     def note_refused(self, captures: int) -> None:
         """Count captures that came again where the list was forgotten; the log tells it once a minute."""

@@ -8,17 +8,15 @@ the thread's `Housekeeping` keeps every table within its bound. `docs/operator.m
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.contract.capture_body import is_capture_body
 from gateway.contract.messages.generation import Generation
+from gateway.edge.journal.cuts import singles_of
 from gateway.edge.journal.entry import (
-    CaptureRecord,
     Entry,
     EntryKind,
     GapState,
@@ -34,7 +32,7 @@ from gateway.errors import JournalError
 from protocols.session import Clock
 
 MAX_BODY = 1 << 20
-"""Largest body of one entry, in octets: far above any capture, far below any harm."""
+"""Largest body of one entry, in octets: far above any block, far below any harm."""
 CHUNK_ENTRIES = 500
 CHUNK_BYTES = 1 << 20
 """Bounds of what is read at once, in entries and octets."""
@@ -53,18 +51,18 @@ class Journal:
     is harmless, since repeats are skipped.
 
     >>> journal = await Journal.open(Path("journal.db"), clock=SystemClock())  # doctest: +SKIP
-    >>> await journal.append(JournalBatch(captures=(record,)))  # doctest: +SKIP
+    >>> await journal.append(JournalBatch(blocks=(block,)))  # doctest: +SKIP
     SeqRange(first=1, last=1)
     >>> async for entries in journal.follow("mqtt"):  # doctest: +SKIP
     ...     deliver(entries)
-    ...     await journal.ack("mqtt", entries[-1].seq)
+    ...     await journal.ack("mqtt", entries[-1].last)
     """
 
     def __init__(self, path: Path, *, clock: Clock, limits: JournalLimits, gateway: str) -> None:
         self._writer = JournalWriter(
             path, clock=clock, limits=limits, gateway=gateway, on_commit=self._committed
         )
-        self._tail: deque[Entry] = deque()
+        self._tail: list[Entry] = []
         self._tail_bytes = 0
         self._more = asyncio.Event()
         self._next_seq: dict[str, int] = {}
@@ -116,17 +114,18 @@ class Journal:
     # -- writing
 
     async def append(self, batch: JournalBatch) -> SeqRange:
-        """Make captures, watermarks and gaps durable together.
+        """Make blocks of captures, watermarks and gaps durable together.
 
-        A capture that is known with the same values is skipped; one with other values gets the next
-        value_rev, unless the batch says not to revise.
+        A block becomes one entry, of those of its captures that are news: a capture that is known with the same
+        values is skipped; one with other values gets the next value_rev, unless the batch says not to revise.
 
         Returns the sequence numbers given, an empty range when all were repeats. Raises JournalFull (bound
         or disk; nothing was kept, try again later) or JournalError.
         """
         self._check_open()
-        for record in batch.captures:
-            _check_capture(record)
+        for block in batch.blocks:
+            if sum(len(row.body) for row in block.rows) > MAX_BODY:
+                raise JournalError(f"a block of {block.template.meter} is longer than {MAX_BODY} octets")
         if any(len(gap.body) > MAX_BODY for gap in batch.gaps):
             raise JournalError(f"the body of a gap is longer than {MAX_BODY} octets")
         return await self._writer.append(batch)
@@ -136,7 +135,8 @@ class Journal:
     async def follow(self, sink: str) -> AsyncGenerator[list[Entry], None]:
         """Yield what follows the sink's durable cursor, in chunks, for ever; ends when the journal closes.
 
-        One follower a sink. Chunks have at most CHUNK_ENTRIES entries. `rewind` moves it back. From the
+        One follower a sink. Chunks have at most CHUNK_ENTRIES entries; the first may hold captures up to the
+        cursor, too. `rewind` moves it back. From the
         first call on, the sink's cursor holds entries back from trimming.
         """
         if self._closed:
@@ -150,7 +150,7 @@ class Journal:
             if self._next_seq[sink] != start:
                 continue  # rewound while the chunk was read: it begins too late
             if chunk:
-                self._next_seq[sink] = chunk[-1].seq + 1
+                self._next_seq[sink] = chunk[-1].last + 1
                 yield chunk
             elif not self._closed:
                 await self._more.wait()
@@ -159,8 +159,9 @@ class Journal:
         if start > self.last_seq:
             return []
         if self._tail and start >= self._tail[0].seq:
-            skip = start - self._tail[0].seq
-            return list(islice(self._tail, skip, skip + CHUNK_ENTRIES))
+            skip = bisect_right(self._tail, start, key=lambda entry: entry.seq) - 1
+            # A commit is durable a moment before its entries are here: then `_committed` is still to come.
+            return self._tail[skip : skip + CHUNK_ENTRIES] if start <= self._tail[skip].last else []
         return await self.read(start, self.last_seq)
 
     async def ack(self, sink: str, seq: int) -> None:
@@ -236,14 +237,21 @@ class Journal:
         buried = self._writer.store.letters.tombstones
         if not buried:
             return entries
-        return [
-            Entry(e.seq, EntryKind.GAP, e.profile, buried[e.seq]) if e.seq in buried else e for e in entries
-        ]
+        found: list[Entry] = []
+        for entry in entries:
+            if buried.keys().isdisjoint(range(entry.seq, entry.last + 1)):
+                found.append(entry)
+            else:
+                found += [_buried(one, buried) for one in singles_of(entry)]
+        return found
 
     # -- asking
 
     async def read(self, first: int, last: int, limit: int = CHUNK_ENTRIES) -> list[Entry]:
-        """Return entries first..last that are still there, at most `limit` and about CHUNK_BYTES of them."""
+        """Return entries that hold any of first..last, at most `limit` and about CHUNK_BYTES of them.
+
+        In place of an entry that is damaged in the file stand gaps.
+        """
         return await self._ask(lambda store: store.read(first, last, min(limit, CHUNK_ENTRIES), CHUNK_BYTES))
 
     async def watermark(self, meter: str, profile: str) -> datetime | None:
@@ -306,13 +314,20 @@ class Journal:
     def _committed(self, entries: list[Entry]) -> None:
         self._tail.extend(entries)
         self._tail_bytes += sum(len(entry.body) for entry in entries)
-        while self._tail and (len(self._tail) > TAIL_ENTRIES or self._tail_bytes > TAIL_BYTES):
-            self._tail_bytes -= len(self._tail.popleft().body)
+        if len(self._tail) > 2 * TAIL_ENTRIES or self._tail_bytes > TAIL_BYTES:
+            self._shorten_tail()
         self._more.set()
 
+    def _shorten_tail(self) -> None:
+        """Let go of the oldest in one step: down to half of the octets, and TAIL_ENTRIES."""
+        gone = max(0, len(self._tail) - TAIL_ENTRIES)
+        self._tail_bytes -= sum(len(entry.body) for entry in self._tail[:gone])
+        while gone < len(self._tail) and self._tail_bytes > TAIL_BYTES // 2:
+            self._tail_bytes -= len(self._tail[gone].body)
+            gone += 1
+        del self._tail[:gone]
 
-def _check_capture(record: CaptureRecord) -> None:
-    if len(record.body) > MAX_BODY:
-        raise JournalError(f"the body of {record.capture_id} is longer than {MAX_BODY} octets")
-    if not is_capture_body(record.body):
-        raise JournalError(f"the body of {record.capture_id} does not begin with its capture_id")
+
+def _buried(entry: Entry, tombstones: Mapping[int, bytes]) -> Entry:
+    body = tombstones.get(entry.seq)
+    return entry if body is None else Entry(entry.seq, entry.seq, EntryKind.GAP, entry.profile, body)

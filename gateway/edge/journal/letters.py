@@ -7,7 +7,7 @@ import sqlite3
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
-from gateway.contract.messages import Gap, rfc3339
+from gateway.contract.messages import Gap
 from gateway.edge.journal.entry import Entry, EntryKind, RefusedEntry
 
 MAX_LETTER_OCTETS = 16 << 20
@@ -75,7 +75,7 @@ class LetterTable:
 
 
 def tombstone(entry: Entry, noticed_at: datetime) -> Entry:
-    """Return what is delivered in place of an entry that the broker refuses for good, under its seq.
+    """Return what is delivered in place of an entry (of one capture) that the broker refuses for good.
 
     It is a gap that cannot be filled, over the capture's interval (or its instant): every consumer of the
     contract can store it, and its count goes on. The entry itself stays in the journal and among the dead
@@ -84,14 +84,15 @@ def tombstone(entry: Entry, noticed_at: datetime) -> Entry:
     gap_id = f"refused/{blake2b(entry.body, digest_size=16).hexdigest()}"
     try:
         data = json.loads(entry.body)
+        meter = str(data["meter"])
         if entry.kind is EntryKind.GAP:
             after, until, gap_id = data["after"], data["until"], data["gap_id"]
         else:
-            until = data["at"]
-            after = data.get("start") or rfc3339(datetime.fromisoformat(until) - timedelta(seconds=1))
-            gap_id = f"refused/{data['capture_id']}"[:200]
-        meter = str(data["meter"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+            [capture] = data["captures"]
+            until = datetime.fromisoformat(capture["at"])
+            after = until - timedelta(seconds=data.get("interval", 1))
+            gap_id = f"refused/{meter}/{entry.profile}/{capture['at']}/{capture.get('occurrence', 0)}"[:200]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         # Whatever it was, its number must not stay a hole.
         meter, after, until = "unknown", noticed_at - timedelta(seconds=1), noticed_at
     gap = Gap.model_validate(
@@ -106,4 +107,10 @@ def tombstone(entry: Entry, noticed_at: datetime) -> Entry:
             "noticed_at": noticed_at.replace(microsecond=0),
         }
     )
-    return Entry(entry.seq, EntryKind.GAP, entry.profile, gap.model_dump_json(exclude_defaults=True).encode())
+    return Entry(
+        entry.seq,
+        entry.seq,
+        EntryKind.GAP,
+        entry.profile,
+        gap.model_dump_json(exclude_defaults=True).encode(),
+    )

@@ -103,6 +103,7 @@ class JournalStatistics:
     captures_refused: int = 0
     gaps_dropped: int = 0
     tombstones: int = 0
+    damaged: int = 0
     disk_free: int = 0
     dead_letters: Mapping[str, int] = field(default_factory=dict)
     dead_letters_dropped: int = 0

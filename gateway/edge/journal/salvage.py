@@ -11,19 +11,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gateway.contract.capture_body import is_capture_body
-from gateway.edge.journal.captures import CaptureList
-from gateway.edge.journal.entry import CaptureRecord, EntryKind
+from gateway.contract.blocks import Keyed, key_of
+from gateway.edge.journal.beside import Beside
+from gateway.edge.journal.captures import CaptureList, insert
+from gateway.edge.journal.entry import Entry, EntryKind
 from gateway.edge.journal.file import SUSPECT, JournalDamaged, open_file, translated
+from gateway.edge.journal.rows import COLUMNS, Damaged, EntryRow, entry_of
+from gateway.edge.journal.templates import TemplateTable
 
 CHUNK = 500
 _KINDS = frozenset(EntryKind)
-_Row = tuple[int, str, str, int, bytes]
+COLUMNS_OF_VERSION_1 = "seq, kind, profile, at, body"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Salvage:
-    """Where the damaged file went, why, and how much of it was taken over."""
+    """Where the damaged file went, why, and how many numbers of it were taken over."""
 
     aside: Path
     why: str
@@ -44,7 +47,8 @@ def open_or_salvage(path: Path) -> tuple[sqlite3.Connection, Salvage | None]:
     path.with_name(path.name + SUSPECT).unlink(missing_ok=True)
     db = open_file(path)
     try:
-        entries = _take_over(db, aside)
+        noted = Beside(path).read()
+        entries = _take_over(db, aside, 0 if noted is None else noted.seq)
     except BaseException:
         db.close()
         raise
@@ -65,8 +69,8 @@ def _put_aside(path: Path) -> Path:
     return aside
 
 
-def _take_over(db: sqlite3.Connection, aside: Path) -> int:
-    """Copy entries, gaps and the list's rows of these entries; return how many entries.
+def _take_over(db: sqlite3.Connection, aside: Path, end: int) -> int:
+    """Copy entries whose checksums fit, gaps and the list's rows of these entries; return how many numbers.
 
     Entries are numbered anew: the journal has another uuid. Watermarks are not taken over, since they would
     vouch for entries that are gone: the meters' memory is read once more, and what is known is a repeat.
@@ -77,41 +81,85 @@ def _take_over(db: sqlite3.Connection, aside: Path) -> int:
         return 0
     with closing(old):
         db.execute("begin immediate")
-        numbers: dict[int, int] = {}
-        listed = CaptureList(db)
-        day = int(datetime.now(UTC).timestamp()) // 86_400
-        for seq, kind, profile, at, body in _rows(old):
-            numbers[seq] = len(numbers) + 1
-            db.execute("insert into entry values (?, ?, ?, ?, ?)", (numbers[seq], kind, profile, at, body))
-            if kind != EntryKind.GAP:
-                _take_over_capture(db, old, listed, body, day)
+        taken: list[tuple[int, int]] = []
+        listed, templates = CaptureList(db), TemplateTable(db)
+        old_templates = _templates(old)
+        last = 0
+        for row in _rows(old, end):
+            entry = entry_of(row, old_templates.get)
+            if isinstance(entry, Damaged):
+                continue
+            first, last = last + 1, last + entry.count
+            taken.append((entry.last, last))
+            insert(db, "entry", [_renumbered(row, entry, first, listed)])
+            for keyed in (entry.layout, entry.holders):
+                if keyed is not None:
+                    templates.use(keyed, last)
+            if entry.kind is not EntryKind.GAP:
+                _take_over_captures(db, old, listed, entry)
         listed.committed()
         _take_over_gaps(db, old)
-        _take_over_cursors(db, old, list(numbers))
+        _take_over_cursors(db, old, taken)
         db.execute("update meta set value = (select count(*) from capture) where key = 'captures'")
         db.execute("commit")
-    return len(numbers)
+    return last
 
 
-def _rows(old: sqlite3.Connection) -> Iterator[_Row]:
-    """Yield whole entries in rising seq; where a chunk cannot be read, its entries one by one."""
-    last = _last_seq(old)
+def _renumbered(row: EntryRow, entry: Entry, first: int, listed: CaptureList) -> EntryRow:
+    if row.checksum is None:
+        return row._replace(seq=first)
+    stream = None if row.stream is None else listed.stream((_meter(entry), entry.profile))
+    return row._replace(seq=first, last=first + entry.count - 1, stream=stream).sealed()
+
+
+def _meter(entry: Entry) -> str:
+    return str(json.loads(entry.body)["meter"])
+
+
+def _templates(old: sqlite3.Connection) -> dict[str, Keyed]:
+    with suppress(sqlite3.Error):
+        rows = old.execute("select key, text from template").fetchall()
+        return {key: Keyed(key, text) for key, text in rows if key_of(text) == key}
+    return {}
+
+
+def _rows(old: sqlite3.Connection, end: int) -> Iterator[EntryRow]:
+    """Yield the entries that can be read in rising seq; where a chunk cannot be read, one by one.
+
+    `end` is how far the journal had come by the file beside it: its last page may be the damaged one.
+    """
+    last = max(_last_seq(old), end)
     first = _first_seq(old)
     while first <= last:
         upto = min(first + CHUNK - 1, last)
         rows = _select(old, first, upto)
         if rows is None:
             rows = [row for seq in range(first, upto + 1) for row in _select(old, seq, seq) or ()]
-        yield from (row for row in rows if _whole(row))
+        yield from (row for row in rows if _is_a_row(row))
         first = upto + 1
 
 
-def _select(old: sqlite3.Connection, first: int, last: int) -> list[_Row] | None:
-    query = "select seq, kind, profile, at, body from entry where seq between ? and ? order by seq"
+def _select(old: sqlite3.Connection, first: int, last: int) -> list[EntryRow] | None:
+    """Return rows, None where they cannot be read."""
+    for columns in (COLUMNS, COLUMNS_OF_VERSION_1):
+        query = f"select {columns} from entry where seq between ? and ? order by seq"
+        try:
+            return [EntryRow(*row) for row in old.execute(query, (first, last))]
+        except sqlite3.OperationalError:
+            continue  # a file of before blocks
+        except (sqlite3.Error, UnicodeDecodeError):
+            return None
+    return None
+
+
+def _is_a_row(row: EntryRow) -> bool:
+    types = isinstance(row.at, int) and isinstance(row.profile, str) and isinstance(row.body, bytes)
+    if not types or row.kind not in _KINDS:
+        return False
     try:
-        return old.execute(query, (first, last)).fetchall()
-    except (sqlite3.Error, UnicodeDecodeError):
-        return None
+        return isinstance(json.loads(row.body), dict)
+    except ValueError:
+        return False
 
 
 def _number(old: sqlite3.Connection, query: str) -> int:
@@ -129,43 +177,28 @@ def _last_seq(old: sqlite3.Connection) -> int:
     return max(_number(old, "select max(seq) from entry"), _number(old, "select max(seq) from cursor"))
 
 
-def _whole(row: _Row) -> bool:
-    seq, kind, profile, at, body = row
-    if not (isinstance(seq, int) and isinstance(at, int) and isinstance(profile, str) and kind in _KINDS):
-        return False
-    try:
-        return isinstance(json.loads(body), dict) and (kind == EntryKind.GAP or is_capture_body(body))
-    except (ValueError, TypeError):
-        return False
-
-
-def _take_over_capture(
-    db: sqlite3.Connection, old: sqlite3.Connection, listed: CaptureList, body: bytes, day: int
+def _take_over_captures(
+    db: sqlite3.Connection, old: sqlite3.Connection, listed: CaptureList, entry: Entry
 ) -> None:
-    """Copy a capture's row of the list, found by its id; without it a reading that comes again is sent again."""
+    """Copy the list's rows of a block, found by its ids; without them a reading that comes again is sent again."""
+    day = int(datetime.now(UTC).timestamp()) // 86_400
     try:
-        data: dict[str, Any] = json.loads(body)
-        at = datetime.fromisoformat(data["at"])
-        stream = (str(data["meter"]), str(data["profile"]))
-        number = old.execute("select id from stream where meter = ? and profile = ?", stream).fetchone()[0]
-        record = CaptureRecord(
-            kind=EntryKind.CAPTURE,
-            meter=stream[0],
-            profile=stream[1],
-            capture_id=data["capture_id"],
-            at=at,
-            value_hash=b"",
-            body=b"",
-        )
-        key = listed.key(record)
-        row = old.execute(
-            "select hash, rev from capture where key = ?", (int(number).to_bytes(4, "big") + key[4:],)
-        ).fetchone()
-        if row is not None:
-            # Until the newest revision is found among the entries, no value is a repeat: read again, the
-            # capture gets the revision after the lost one.
-            value = row[0] if row[1] == data["value_rev"] else b""
-            db.execute("insert or replace into capture values (?, ?, ?, ?)", (key, value, row[1], day))
+        block: dict[str, Any] = json.loads(entry.body)
+        stream = (str(block["meter"]), entry.profile)
+        was = old.execute("select id from stream where meter = ? and profile = ?", stream).fetchone()[0]
+        number = listed.stream(stream)
+        for capture in block["captures"]:
+            derived = f"{stream[0]}/{stream[1]}/{capture['at']}/{capture.get('occurrence', 0)}"
+            at = datetime.fromisoformat(capture["at"])
+            key = listed.key(number, at, capture.get("capture_id", derived))
+            row = old.execute(
+                "select hash, rev from capture where key = ?", (int(was).to_bytes(4, "big") + key[4:],)
+            ).fetchone()
+            if row is not None:
+                # Until the newest revision is found among the entries, no value is a repeat: read again, the
+                # capture gets the revision after the lost one.
+                value = row[0] if row[1] == capture.get("value_rev", 1) else b""
+                db.execute("insert or replace into capture values (?, ?, ?, ?)", (key, value, row[1], day))
     except (sqlite3.Error, ValueError, KeyError, TypeError, OverflowError):
         return
 
@@ -176,9 +209,9 @@ def _take_over_gaps(db: sqlite3.Connection, old: sqlite3.Connection) -> None:
             db.execute("insert or ignore into gap values (?, ?, ?, ?, ?, ?, ?)", row)
 
 
-def _take_over_cursors(db: sqlite3.Connection, old: sqlite3.Connection, seqs: list[int]) -> None:
+def _take_over_cursors(db: sqlite3.Connection, old: sqlite3.Connection, taken: list[tuple[int, int]]) -> None:
     """Set each sink's cursor behind what it had; consumers never saw this journal."""
     with suppress(sqlite3.Error):
         for sink, cursor in old.execute("select sink, seq from cursor where sink not like '@%'").fetchall():
-            taken = sum(seq <= cursor for seq in seqs)
-            db.execute("insert or replace into cursor values (?, ?, 0)", (sink, taken))
+            had = max((now for was, now in taken if was <= cursor), default=0)
+            db.execute("insert or replace into cursor values (?, ?, 0)", (sink, had))

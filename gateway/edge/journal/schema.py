@@ -44,7 +44,19 @@ create table former (journal text primary key, counter integer not null, nonce t
     last_seq integer not null, at integer not null) without rowid;
 insert into meta values ('gateway', ''), ('place', '');
 """
-STEPS = (_STEP_1, _STEP_2, _STEP_3)
+# Entries become blocks of captures `seq`..`last`; rows of before (`last` null) are one capture each, of version 1
+# of the contract, and are read as blocks. `template`: layouts and holders that blocks name by key.
+_STEP_4 = """
+alter table entry add column last integer;
+alter table entry add column stream integer;
+alter table entry add column low integer;
+alter table entry add column high integer;
+alter table entry add column layout text;
+alter table entry add column holders text;
+alter table entry add column checksum blob;
+create table template (key text primary key, text blob not null, last integer not null) without rowid;
+"""
+STEPS = (_STEP_1, _STEP_2, _STEP_3, _STEP_4)
 """Step n brings a file from version n-1 to n. A step that was released is never changed."""
 VERSION = len(STEPS)
 

@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gateway.contract.blocks import EncodedBlock, EncodedRow, revised
 from gateway.contract.blocks.hashes import is_repeat
-from gateway.contract.capture_body import with_value_rev
 from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.beside import Beside
 from gateway.edge.journal.captures import CaptureList, Stream, horizon, insert
+from gateway.edge.journal.damage import Mender
 from gateway.edge.journal.disk import FileWatch, Reserve
 from gateway.edge.journal.entry import (
-    CaptureRecord,
     Entry,
     EntryKind,
     GapState,
     JournalBatch,
     RefusedEntry,
     SeqRange,
+    kind_of,
 )
-from gateway.edge.journal.file import JournalDamaged, lock_file, mark_suspect, translated
+from gateway.edge.journal.file import JournalDamaged, damaged, lock_file, mark_suspect, translated
 from gateway.edge.journal.gaps import GapTable
 from gateway.edge.journal.generation import Begun, Former, begin_anew, begin_generation, former
 from gateway.edge.journal.letters import MAX_TOMBSTONES, LetterTable
+from gateway.edge.journal.rows import COLUMNS, Damaged, EntryRow, entry_of
 from gateway.edge.journal.salvage import Salvage, open_or_salvage
-from gateway.errors import ContractError, JournalError, JournalFull, PeerUnavailable
+from gateway.edge.journal.templates import TemplateTable
+from gateway.edge.journal.version_1 import OLD_HASH, hash_of_version_1
+from gateway.errors import JournalError, JournalFull, PeerUnavailable
+from mapping.instants import micros
 
 PAGE = 4096
 TRIM_CHUNK = 2_000
@@ -82,6 +87,7 @@ class JournalStore:
         self._now, self._gateway = now, gateway
         self._lock = lock_file(path)
         self._beside = Beside(path)
+        self.on_damage: Callable[[str], None] = lambda _: None
         self.reserve = Reserve(path, reserve)
         try:
             with translated(path):
@@ -130,10 +136,12 @@ class JournalStore:
 
     def _load(self) -> None:
         meta = dict(self._db.execute("select key, value from meta"))
-        low, high = self._db.execute("select min(seq), max(seq) from entry").fetchone()
-        self.last_seq: int = max(int(meta["trimmed"]), high or 0)
+        low = self._db.execute("select min(seq) from entry").fetchone()[0]
+        newest = self._db.execute("select seq, last from entry order by seq desc limit 1").fetchone()
+        self.last_seq: int = max([int(meta["trimmed"]), *(seq or 0 for seq in newest or ())])
         self.first_seq: int = low or self.last_seq + 1
         self.captures = CaptureList(self._db)
+        self.templates = TemplateTable(self._db)
         self.gaps = GapTable(self._db)
         self.letters = LetterTable(self._db)
         self.cursors: dict[str, int] = {}
@@ -157,6 +165,7 @@ class JournalStore:
     def _transaction(self) -> Iterator[None]:
         with translated(self._path):
             self.captures.begin()
+            self.templates.begin()
             self._db.execute("begin immediate")
             try:
                 yield
@@ -166,6 +175,7 @@ class JournalStore:
                     self._db.execute("rollback")
                 raise
             self.captures.committed()
+            self.templates.committed()
 
     def sync_generation(self) -> None:
         """Make durable what stands beside the journal of how far it has come."""
@@ -198,8 +208,7 @@ class JournalStore:
         done = Applied()
         at = int(now.timestamp())
         with self._transaction():
-            seq = self._entries(batches, done, now)
-            insert(self._db, "entry", [(e.seq, e.kind.value, e.profile, at, e.body) for e in done.entries])
+            seq = self._take(batches, done, now)
             self.captures.store_marks()
             for name, cursor in cursors.items():
                 self._db.execute("insert or replace into cursor values (?, ?, ?)", (name, cursor, at))
@@ -213,39 +222,61 @@ class JournalStore:
             self._beside.note(seq)
         return done
 
-    def _entries(self, batches: Sequence[JournalBatch], done: Applied, now: datetime) -> int:
-        captures = self.captures
-        keyed = [[(captures.key(r), r) for r in batch.captures] for batch in batches]
-        known = captures.known([key for batch in keyed for key, _ in batch])
-        changed: dict[bytes, tuple[bytes, int]] = {}
-        fresh = 0
-        seq = self.last_seq
-        for batch, records in zip(batches, keyed, strict=True):
+    def _take(self, batches: Sequence[JournalBatch], done: Applied, now: datetime) -> int:
+        """Write what is new of the batches; return the last number given."""
+        news = _News(self.captures)
+        seq, at = self.last_seq, int(now.timestamp())
+        rows: list[EntryRow] = []
+        for batch in batches:
             first = seq + 1
-            for key, record in records:
-                # Of two that are alike in one group the second is a repeat: `known` has the first already.
-                old = known.get(key)
-                if old is not None and (is_repeat(old[0], record.value_hash) or not batch.revise):
-                    done.repeats += 1
+            for block in batch.blocks:
+                taken = news.of(block, revise=batch.revise)
+                if not taken:
                     continue
-                if old is None and captures.was_forgotten(key):
-                    done.forgotten += 1
-                    continue
-                rev = 1 if old is None else old[1] + 1
-                done.revisions += rev > 1
-                fresh += rev == 1
-                known[key] = changed[key] = (record.value_hash, rev)
-                seq += 1
-                done.entries.append(Entry(seq, record.kind, record.profile, _revised(record, rev)))
+                bodies = None if taken is block.rows else [row.body for row in taken]
+                last = seq + len(taken)
+                rows.append(self._row(block, taken, block.body(bodies), (seq + 1, last), at))
+                keyed = block.template.layout.keyed, block.template.holders
+                done.entries.append(
+                    Entry(seq + 1, last, EntryKind(rows[-1].kind), rows[-1].profile, rows[-1].body, *keyed)
+                )
+                seq = last
             for gap in batch.gaps:
                 if self.gaps.store(gap):
                     seq += 1
-                    done.entries.append(Entry(seq, EntryKind.GAP, gap.profile, gap.body))
+                    rows.append(_gap_row(seq, gap.profile, gap.body, at))
+                    done.entries.append(Entry(seq, seq, EntryKind.GAP, gap.profile, gap.body))
             for mark in batch.watermarks:
-                captures.set_mark(*mark)
+                self.captures.set_mark(*mark)
             done.ranges.append(SeqRange(first, seq))
-        captures.store(changed, fresh, now)
+        insert(self._db, "entry", rows)
+        self.captures.store(news.changed, news.fresh, now)
+        done.repeats, done.revisions, done.forgotten = news.repeats, news.revisions, news.forgotten
         return seq
+
+    def _row(
+        self, block: EncodedBlock, taken: Sequence[EncodedRow], body: bytes, span: tuple[int, int], at: int
+    ) -> EntryRow:
+        """Return the row of a block's new captures, and note the layout and holders that it names."""
+        template = block.template
+        layout, holders, profile = template.layout.keyed, template.holders, template.layout.profile
+        self.templates.use(layout, span[1])
+        if holders is not None:
+            self.templates.use(holders, span[1])
+        times = [row.at for row in taken]
+        return EntryRow(
+            span[0],
+            kind_of(profile).value,
+            profile,
+            at,
+            body,
+            span[1],
+            self.captures.stream((template.meter, profile)),
+            micros(min(times)),
+            micros(max(times)),
+            layout.key,
+            None if holders is None else holders.key,
+        ).sealed()
 
     def read_again(self, stream: Stream, low: datetime, high: datetime, order: str) -> bool:
         """Set the watermark back and let a span be journaled once more; False for an unknown stream.
@@ -272,19 +303,48 @@ class JournalStore:
     # -- reading
 
     def read(self, first: int, last: int, limit: int, max_bytes: int) -> list[Entry]:
-        """Return entries first..last that are there, at most `limit` and (beyond one) `max_bytes` of bodies."""
+        """Return entries that hold any of first..last, at most `limit` and (beyond one) `max_bytes` of bodies.
+
+        Each is compared with its checksum: in place of what is damaged, or gone, stand gaps of the same
+        numbers (`damage`), and `on_damage` is told.
+        """
         with translated(self._path):
-            rows = self._db.execute(
-                "select seq, kind, profile, body from entry where seq between ? and ? order by seq limit ?",
-                (first, last, limit),
-            ).fetchall()
-        entries: list[Entry] = []
-        for seq, kind, profile, body in rows:
-            max_bytes -= len(body)
-            if max_bytes < 0 and entries:
+            rows = self._rows(first, last, limit, max_bytes)
+        entries = [entry_of(row, self.templates.get) for row in rows]
+        due = max(first, self.first_seq)
+        if not _is_whole(entries, due):
+            self._mend(rows, entries, due)
+            with translated(self._path):
+                rows = self._rows(first, last, limit, max_bytes)
+            entries = [entry_of(row, self.templates.get) for row in rows]
+            if not _is_whole(entries, due):
+                raise damaged(self._path, f"entries from {due} on cannot be mended")
+        return [entry for entry in entries if isinstance(entry, Entry)]
+
+    def _mend(self, rows: Sequence[EntryRow], entries: Sequence[Entry | Damaged], first: int) -> None:
+        mender = Mender(
+            self._db, self.uuid, captures=self.captures, letters=self.letters, last_seq=self.last_seq
+        )
+        with self._transaction():
+            told = mender.mend(rows, entries, first)
+        for text in told:
+            self.on_damage(text)
+
+    def _rows(self, first: int, last: int, limit: int, max_bytes: int) -> list[EntryRow]:
+        found = self._db.execute(
+            f"select {COLUMNS} from entry where seq >="
+            " coalesce((select max(seq) from entry where seq <= ?), 0) and seq <= ? order by seq limit ?",
+            (first, last, limit),
+        )
+        rows: list[EntryRow] = []
+        for one in found:
+            row = EntryRow(*one)
+            max_bytes -= len(row.body)
+            if max_bytes < 0 and rows:
                 break
-            entries.append(Entry(seq, EntryKind(kind), profile, body))
-        return entries
+            if row.end() >= first:
+                rows.append(row)
+        return rows
 
     def watermark(self, meter: str, profile: str) -> datetime | None:
         """Return the instant up to which everything of the profile is journaled, None before the first."""
@@ -324,14 +384,14 @@ class JournalStore:
     # -- trimming and forgetting
 
     def trim(self, upto: int, older_than: datetime | None, chunk: int = TRIM_CHUNK) -> int:
-        """Delete at most `chunk` of the oldest entries with seq <= `upto`; return how many.
+        """Delete at most about `chunk` of the oldest numbers up to `upto`, whole entries; return how many.
 
         It stops at the first that was journaled after `older_than` (None: any age goes).
         """
         if upto < self.first_seq:
             return 0
-        last = min(upto, self.first_seq + chunk - 1)
         with self._transaction():
+            last = self._end_of_whole(upto, chunk)
             if older_than is not None:
                 young = self._db.execute(
                     "select min(seq) from entry where seq <= ? and at > ?",
@@ -348,6 +408,15 @@ class JournalStore:
         gone = last - self.first_seq + 1
         self.first_seq = last + 1
         return gone
+
+    def _end_of_whole(self, upto: int, chunk: int) -> int:
+        """Return where the oldest entries end that lie below `upto` whole: `chunk` numbers, or one entry."""
+        wanted = min(upto, self.first_seq + chunk - 1)
+        query = "select seq, coalesce(last, seq) from entry where seq <= ? order by seq desc limit 1"
+        seq, end = self._db.execute(query, (wanted,)).fetchone() or (wanted, wanted)
+        if end <= wanted or (seq == self.first_seq and end <= upto):
+            return int(end)
+        return int(seq) - 1
 
     def forget(
         self,
@@ -394,6 +463,11 @@ class JournalStore:
         for name in strangers:
             del self.cursors[name], self.moved_at[name]
 
+    def bound_templates(self) -> None:
+        """Delete layouts and holders that no entry names any more."""
+        with self._transaction():
+            self.templates.trim(self.first_seq)
+
     # -- what peers refuse
 
     def dead_letter(self, letter: RefusedEntry, most: int, most_octets: int) -> int:
@@ -423,8 +497,61 @@ class JournalStore:
             return self.letters.newest(sink, limit)
 
 
-def _revised(record: CaptureRecord, rev: int) -> bytes:
-    try:
-        return with_value_rev(record.body, rev)
-    except ContractError as error:
-        raise JournalError(f"{record.capture_id} cannot be revised: {error}") from error
+class _News:
+    """What is new of one transaction's blocks, and the rows of the list of captures that follow from it."""
+
+    def __init__(self, captures: CaptureList) -> None:
+        self._captures = captures
+        self.changed: dict[bytes, tuple[bytes, int]] = {}
+        self.fresh = self.repeats = self.revisions = self.forgotten = 0
+
+    def of(self, block: EncodedBlock, *, revise: bool) -> Sequence[EncodedRow]:
+        """Return the rows that are to be journaled: new ones, and revisions as such; all of them where all are new."""
+        captures, changed = self._captures, self.changed
+        template = block.template
+        number = captures.stream((template.meter, template.layout.profile))
+        keys = [captures.key(number, row.at, row.capture_id) for row in block.rows]
+        known = captures.known(number, keys)
+        captures.note_newest(number, max(keys))
+        forgets = captures.any_forgotten(number)
+        taken: list[EncodedRow] = []
+        plain = True
+        for key, row in zip(keys, block.rows, strict=True):
+            # Of two that are alike in one group the second is a repeat.
+            old = changed.get(key) or known.get(key)
+            if old is None:
+                if forgets and captures.was_forgotten(key):
+                    self.forgotten += 1
+                    continue
+                self.fresh += 1
+                changed[key] = (row.value_hash, 1)
+            elif not revise or _is_repeat(old[0], block, row):
+                self.repeats += 1
+                continue
+            else:
+                plain = False
+                self.revisions += 1
+                changed[key] = (row.value_hash, old[1] + 1)
+                row = row._replace(body=revised(row.body, old[1] + 1))
+            taken.append(row)
+        return block.rows if plain and len(taken) == len(block.rows) else taken
+
+
+def _is_repeat(held: bytes, block: EncodedBlock, row: EncodedRow) -> bool:
+    if len(held) == OLD_HASH:
+        return held == hash_of_version_1(block, row)
+    return is_repeat(held, row.value_hash)
+
+
+def _gap_row(seq: int, profile: str, body: bytes, at: int) -> EntryRow:
+    return EntryRow(seq, EntryKind.GAP.value, profile, at, body, seq).sealed()
+
+
+def _is_whole(entries: Sequence[Entry | Damaged], first: int) -> bool:
+    """Say whether nothing is damaged, and the numbers follow each other from `first` on."""
+    due = first
+    for entry in entries:
+        if not isinstance(entry, Entry) or (entry.seq != due and entry.seq > first):
+            return False
+        due = entry.last + 1
+    return True

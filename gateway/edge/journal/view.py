@@ -43,14 +43,15 @@ def view(path: Path, dead_letters: int = 100) -> JournalView:
 
 
 def entry_octets(path: Path) -> int | None:
-    """Return the mean length of the newest entries' bodies, None where there is no journal with entries."""
+    """Return the mean octets of a capture among the newest entries, None where there is no journal with entries."""
     if not path.is_file():
         return None
     try:
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
         try:
             found = connection.execute(
-                "select avg(length(body)) from (select body from entry order by seq desc limit 1000)"
+                "select sum(length(body)) / sum(coalesce(last, seq) - seq + 1)"
+                " from (select * from entry order by seq desc limit 1000)"
             ).fetchone()[0]
         finally:
             connection.close()

@@ -250,6 +250,7 @@ class JournalWriter:
                 sinks=self._sinks_now,
                 append=lambda batch: self._jobs.put(_Append(batch, None)),
             )
+            self.store.on_damage = self._house.tell_damage
             self._note_span()
             self._board.set(bytes=self.store.used_bytes())
             self._house.tell_opening()
@@ -308,7 +309,9 @@ class JournalWriter:
         try:
             if appends:
                 self._look_at_file()
-                octets = sum(len(c.body) for job in appends for c in job.batch.captures)
+                octets = sum(
+                    len(row.body) for job in appends for block in job.batch.blocks for row in block.rows
+                )
                 self._house.before_append(octets, moves)
             done = self._apply([job.batch for job in appends], moves)
         except Exception as error:  # noqa: BLE001 - every waiting append is told; the thread lives on

@@ -8,23 +8,26 @@ from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 from gateway.bisection import halves
-from gateway.contract.capture_body import SEQ_ROOM
-from gateway.contract.envelope import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE
+from gateway.contract.blocks import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE, SEQ_ROOM
 from gateway.contract.topics import Topics
+from gateway.edge.journal.cuts import halves_of
 from gateway.edge.journal.entry import Entry, EntryKind
+
+KEY_ROOM = 20
+"""Octets of a key in the tables of a batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLimits:
-    """When a message goes out: with `count` entries or `size` octets, or when its first entry is `age` s old.
+    """When a message goes out: with `count` captures or `size` octets, or when its first entry is `age` s old.
 
-    `held` bounds the entries that wait in memory.
+    `held` bounds the captures that wait in memory.
     """
 
     count: int = 200
     size: int = 128 * 1024
-    age: float = 0.1
-    held: int = 2_000
+    age: float = 2.0
+    held: int = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +43,37 @@ class OutgoingBatch:
         """The lowest sequence number."""
         return self.entries[0].seq
 
+    @property
+    def count(self) -> int:
+        """How many captures (or gaps) it carries."""
+        return sum(entry.count for entry in self.entries)
+
 
 class _Group:
-    __slots__ = ("entries", "since", "size")
+    __slots__ = ("count", "entries", "named", "since", "size")
 
     def __init__(self, since: float) -> None:
         self.entries: list[Entry] = []
-        self.size = 0
+        self.count = self.size = 0
+        self.named: set[str] = set()
         self.since = since
+
+    def has_room(self, entry: Entry, limits: BatchLimits) -> bool:
+        return self.count + entry.count <= limits.count and self.size + self._size(entry) <= limits.size
+
+    def add(self, entry: Entry) -> None:
+        self.size += self._size(entry)
+        self.count += entry.count
+        self.entries.append(entry)
+        self.named.update(keyed.key for keyed in (entry.layout, entry.holders) if keyed is not None)
+
+    def _size(self, entry: Entry) -> int:
+        """Return the octets that an entry adds; layouts and holders stand once in a batch."""
+        size = len(entry.body) + SEQ_ROOM
+        for keyed in (entry.layout, entry.holders):
+            if keyed is not None and keyed.key not in self.named:
+                size += len(keyed.text) + KEY_ROOM
+        return size
 
 
 class Batcher:
@@ -101,19 +127,17 @@ class Batcher:
         limits = self._limits
         for entry in entries:
             key = (entry.kind, entry.profile if entry.kind is EntryKind.CAPTURE else "")
-            size = len(entry.body) + SEQ_ROOM
             group = self._groups.get(key)
-            if group is not None and group.size + size > limits.size:  # too large with it: go without it
+            if group is not None and not group.has_room(entry, limits):  # too large with it: go without it
                 self._complete(key)
                 group = None
             if group is None:
                 group = self._groups[key] = _Group(now)
                 heappush(self._begun, entry.seq)
-            group.entries.append(entry)
-            group.size += size
-            self._last_taken = entry.seq
-            self._waiting += 1
-            if len(group.entries) >= limits.count or group.size >= limits.size:
+            group.add(entry)
+            self._last_taken = entry.last
+            self._waiting += entry.count
+            if group.count >= limits.count or group.size >= limits.size:
                 self._complete(key)
 
     def next(self, now: float, *, flush: bool = False) -> OutgoingBatch | None:
@@ -125,7 +149,7 @@ class Batcher:
         if not self._ready:
             return None
         batch = self._ready.popleft()
-        self._waiting -= len(batch.entries)
+        self._waiting -= batch.count
         self._in_flight.add(batch.first)
         return batch
 
@@ -144,12 +168,13 @@ class Batcher:
         self._finished.add(batch.first)
 
     def again(self, batch: OutgoingBatch) -> None:
-        """Take a refused batch back in two halves, to be sent before all others."""
+        """Take a refused batch of more than one capture back in two halves, to be sent before all others."""
         self._in_flight.remove(batch.first)
-        one, other = (replace(batch, entries=tuple(part)) for part in halves(batch.entries))
+        entries = batch.entries if len(batch.entries) > 1 else halves_of(batch.entries[0])
+        one, other = (replace(batch, entries=tuple(part)) for part in halves(entries))
         heappush(self._begun, other.first)
         self._ready.extendleft((other, one))  # each goes before the one that was put there first
-        self._waiting += len(batch.entries)
+        self._waiting += batch.count
 
     def instead(self, batch: OutgoingBatch, entry: Entry) -> None:
         """Send an entry in place of a refused one of the same seq, before all others."""

@@ -26,7 +26,7 @@ class DeniedTopics:
     def deny(self, batch: OutgoingBatch) -> None:
         """Note that a batch was not taken on its topic, or would not be."""
         first, _ = self._ranges.get(batch.topic, (batch.first, 0))
-        self._ranges[batch.topic] = (min(first, batch.first), batch.entries[-1].seq)
+        self._ranges[batch.topic] = (min(first, batch.first), batch.entries[-1].last)
 
     def taken(self, topic: str, seq: int) -> bool:
         """Note that everything of a topic up to `seq` was taken; return whether that was all."""

@@ -94,6 +94,10 @@ class EdgeLink:
         self._twins = TwinWatch()
         self._statistics = LinkStatistics()
 
+    def lost_on_the_way(self, stored: int) -> int | None:
+        """Return the seq above `stored` (what all have) that is asked for in vain though the broker takes it."""
+        return self._replays.in_vain(stored)
+
     @property
     def twin_fault(self) -> str | None:
         """What to do about another edge under our name; None where there is none."""

@@ -12,7 +12,7 @@ from time import monotonic
 
 import structlog
 
-from gateway.contract.envelope import assemble
+from gateway.contract.blocks import GAPS_TYPE, NumberedBlock, Sender, assemble_blocks, assemble_gaps
 from gateway.contract.messages import rfc3339
 from gateway.contract.topics import Topics
 from gateway.edge.sinks.base import JournalReader
@@ -31,7 +31,7 @@ log = structlog.get_logger("gateway.edge.sinks")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What a handful of receipts brought: messages and their entries taken, entries set aside, the rest."""
+    """What a handful of receipts brought: messages and their captures taken, entries set aside, the rest."""
 
     messages: int
     entries: int
@@ -88,7 +88,7 @@ class JournalPublisher:
             async for chunk in chunks:
                 # What was delivered behind a denied topic, on a connection before this one, is not sent again.
                 new = [
-                    entry for entry in self._journal.deliverable(chunk) if entry.seq > self._denied.delivered
+                    entry for entry in self._journal.deliverable(chunk) if entry.last > self._denied.delivered
                 ]
                 self._batcher.take(new, monotonic())
                 self._work.set()
@@ -134,8 +134,8 @@ class JournalPublisher:
             self._work.set()
 
         self._in_flight += 1
-        self._journal.note_sent(self._sink, batch.entries[-1].seq)
-        payload = batch_message(batch, self._journal.uuid, self._gateway)
+        self._journal.note_sent(self._sink, batch.entries[-1].last)
+        payload = batch_message(batch, self._journal, self._gateway)
         self._connection.send(batch.topic, payload).add_done_callback(arrived)
 
     def denials_changed(self) -> None:
@@ -158,15 +158,15 @@ class JournalPublisher:
             except PeerRefusedData as error:
                 # Refused for good (too large, bad topic, bad payload): what follows must not wait for it.
                 # Any other failure ends the session, and all that has no receipt is sent again.
-                if len(batch.entries) > 1:
-                    self._batcher.again(batch)  # in halves, until the bad entry stands alone
+                if batch.count > 1:
+                    self._batcher.again(batch)  # in halves, until the bad capture stands alone
                 else:
                     await self._set_aside(batch, error)
                     dead += 1
             else:
                 self._batcher.done(batch)
                 messages += 1
-                entries += len(batch.entries)
+                entries += batch.count
         self._last_receipt = monotonic()
         cursor = self._denied.cursor(self._batcher.cursor)
         if cursor > self._acked:
@@ -205,12 +205,25 @@ class JournalPublisher:
                 await self._work.wait()
 
 
-def batch_message(batch: OutgoingBatch, journal: str, gateway: str) -> bytes:
+def batch_message(batch: OutgoingBatch, journal: JournalReader, gateway: str) -> bytes:
     """Return the message of a batch: the entries' own octets, spliced."""
-    return assemble(
-        [(entry.seq, entry.body) for entry in batch.entries],
+    sender = Sender(journal=journal.uuid, generation=journal.generation, gateway=gateway)
+    time = rfc3339(datetime.now(UTC).replace(microsecond=0))
+    if batch.type == GAPS_TYPE:
+        return assemble_gaps([(entry.seq, entry.body) for entry in batch.entries], sender, time=time)
+    return assemble_blocks(
+        [
+            NumberedBlock(
+                first=entry.seq,
+                last=entry.last,
+                body=entry.body,
+                layout=entry.layout,
+                holders=entry.holders,
+            )
+            for entry in batch.entries
+            if entry.layout is not None  # every block has one
+        ],
+        sender,
         type=batch.type,
-        journal=journal,
-        gateway=gateway,
-        time=rfc3339(datetime.now(UTC).replace(microsecond=0)),
+        time=time,
     )

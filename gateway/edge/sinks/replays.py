@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from gateway.contract.messages import ReplayRequest
@@ -16,6 +16,8 @@ from gateway.edge.sinks.publisher import batch_message
 from gateway.errors import ContractError, PeerDeniesTopic, PeerRefusedData
 from gateway.mqtt.connection import MqttConnection
 
+ASKED_IN_VAIN = 3
+"""Times that one range is sent again and asked for once more, before that is told as a loss on the way."""
 MAX_REPLAYS = 100
 """Replay requests that may wait; more are refused (the consumer asks again while the hole is there)."""
 
@@ -44,7 +46,18 @@ class ReplayQueue:
         self._on_sent = on_sent
         self._on_refused = on_refused
         self._waiting: deque[tuple[int, int]] = deque()
+        self._sent: OrderedDict[int, int] = OrderedDict()
         self._wanted = asyncio.Event()
+
+    def in_vain(self, stored: int) -> int | None:
+        """Return the seq above `stored` that is asked for again and again though the broker took it each time.
+
+        None where there is none. With MQTT 3.1.1 a broker acknowledges what its access rules or limits make it
+        drop: only this shows it.
+        """
+        for first in [first for first in self._sent if first <= stored]:
+            del self._sent[first]
+        return next((first for first, times in self._sent.items() if times > ASKED_IN_VAIN), None)
 
     def add(self, wanted: ReplayRequest, journal: JournalReader) -> None:
         """Queue what the journal holds of a range; ContractError when that is nothing, or too many wait."""
@@ -59,6 +72,9 @@ class ReplayQueue:
         if len(self._waiting) >= MAX_REPLAYS:
             raise ContractError(f"$.data: {MAX_REPLAYS} replays are waiting already")
         self._waiting.append((first, last))
+        self._sent[first] = self._sent.get(first, 0) + 1
+        while len(self._sent) > MAX_REPLAYS:
+            self._sent.popitem(last=False)
         self._wanted.set()
 
     async def send(self, connection: MqttConnection, journal: JournalReader) -> None:
@@ -73,11 +89,11 @@ class ReplayQueue:
             first, last = self._waiting[0]
             entries = await journal.read(first, last)
             if entries:
-                journal.note_sent(MQTT_SINK, entries[-1].seq)
+                journal.note_sent(MQTT_SINK, entries[-1].last)
             await self._again(connection, journal, entries)
             # `read` gives so many at a time; an empty answer means that the range was trimmed meanwhile.
-            if entries and entries[-1].seq < last:
-                self._waiting[0] = (entries[-1].seq + 1, last)
+            if entries and entries[-1].last < last:
+                self._waiting[0] = (entries[-1].last + 1, last)
             else:
                 self._waiting.popleft()
 
@@ -108,7 +124,7 @@ class ReplayQueue:
         entries = await journal.read(*span)
         if not await self._again(connection, journal, entries, only=topic):
             return False
-        denied.taken(topic, entries[-1].seq if entries else span[1])
+        denied.taken(topic, entries[-1].last if entries else span[1])
         return True
 
     async def _again(
@@ -125,14 +141,14 @@ class ReplayQueue:
         while (batch := batcher.next(0.0, flush=True)) is not None:
             if only in (None, batch.topic):
                 try:
-                    await connection.publish(batch.topic, batch_message(batch, journal.uuid, self._gateway))
+                    await connection.publish(batch.topic, batch_message(batch, journal, self._gateway))
                 except PeerDeniesTopic as error:
                     # Whoever asked asks again; the sink tells that the rules must be mended.
                     self._on_refused(f"{batch.topic} (replay of {batch.first})", error)
                     allowed = False
                 except PeerRefusedData as error:
                     # Left out, lest one entry that the broker never takes ends every connection again.
-                    if len(batch.entries) > 1:
+                    if batch.count > 1:
                         batcher.again(batch)
                         continue
                     self._on_refused(f"{batch.topic} (replay of {batch.first})", error)
@@ -141,6 +157,6 @@ class ReplayQueue:
                         batcher.instead(batch, tombstone)
                         continue
                 else:
-                    self._on_sent(len(batch.entries))
+                    self._on_sent(batch.count)
             batcher.done(batch)
         return allowed

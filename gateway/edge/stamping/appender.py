@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from gateway.edge.journal.entry import CaptureRecord, GapRecord, JournalBatch
+from gateway.edge.journal.entry import GapRecord, JournalBatch
 from gateway.edge.journal.journal import MAX_BODY, Journal
 from gateway.edge.stamping.clocks import MeterEvidence, Receipts, is_ahead
-from gateway.edge.stamping.stamp import DirectoryLike, stamp
+from gateway.edge.stamping.stamp import TRUSTED, DirectoryLike, Trust, stamp
 from protocols.errors import MeterProtocolError
 from protocols.reading import ReadingSet
 from protocols.session import Clock
@@ -43,35 +43,27 @@ class ReadingAppender:
         Returns how many captures are new or revised. Raises MeterProtocolError for a row that is too long
         for a message (then nothing is appended), JournalFull, JournalError.
         """
-        directory = self._directory()
         receipts = Receipts(self._clock, clock)
-        captures = tuple(_stamp(row, meter, directory, clock, receipts) for row in rows)
-        for capture in captures:
-            if len(capture.body) > MAX_BODY:
+        blocks = stamp(rows, meter, self._directory(), lambda row: _trust(row, clock, receipts))
+        for block in blocks:
+            if sum(len(row.body) for row in block.rows) > MAX_BODY:  # then it is one row
                 raise MeterProtocolError(
-                    f"{capture.capture_id} is longer than {MAX_BODY} octets as a message"
+                    f"a row of {meter}, {block.template.layout.profile}, is longer than {MAX_BODY} octets"
+                    " as a message"
                 )
-        if not (captures or watermarks or gaps):
+        if not (blocks or watermarks or gaps):
             return 0
         span = await self._journal.append(
-            JournalBatch(captures=captures, watermarks=watermarks, gaps=gaps, revise=revise)
+            JournalBatch(blocks=blocks, watermarks=watermarks, gaps=gaps, revise=revise)
         )
         # Fewer where a gap was open already: then one capture too few is told, which only counters show.
         return max(0, span.last - span.first + 1 - len(gaps))
 
 
-def _stamp(
-    row: ReadingSet, meter: str, directory: DirectoryLike, clock: MeterEvidence, receipts: Receipts
-) -> CaptureRecord:
+def _trust(row: ReadingSet, clock: MeterEvidence, receipts: Receipts) -> Trust:
     disciplined = receipts.known(row)
     # A gateway that does not know the time cannot call a row one of the future.
     clock_trusted = clock.trusts(row) and not (disciplined and is_ahead(row, receipts.now))
-    trusted = disciplined and clock_trusted
-    return stamp(
-        row,
-        meter,
-        directory,
-        disciplined=disciplined,
-        clock_trusted=clock_trusted,
-        evidence="" if trusted else receipts.evidence(row),
-    )
+    if disciplined and clock_trusted:
+        return TRUSTED
+    return Trust(disciplined=disciplined, clock_trusted=clock_trusted, evidence=receipts.evidence(row))

@@ -25,7 +25,7 @@ class StampingPart:
     epochs: Mapping[str, int] = field(default_factory=dict)
 
     def epoch(self, meter: str) -> int:
-        """Return the epoch of a meter's allocation to this gateway; 0 when central has told of none."""
+        """Return the epoch of the meter's allocation to this gateway; 0 where there is none."""
         return self.epochs.get(meter, 0)
 
     @property

@@ -1,19 +1,33 @@
-"""Stamping: a reading set becomes a capture that stands under the accounts that held the meter then."""
+"""Stamping: reading sets become blocks of captures that stand under the accounts that held the meter then."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
-from gateway.contract.blocks.hashes import value_hash
-from gateway.contract.capture_body import encode_capture
+from gateway.bisection import halves
+from gateway.contract.blocks import (
+    BlockTemplate,
+    EncodedBlock,
+    Layout,
+    encode_block,
+    holders_of,
+    interval_of,
+    layout_of,
+)
 from gateway.contract.messages import Gap, rfc3339
-from gateway.contract.values import values_json
-from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord
-from mapping.directory import Attributions, Unattributed
+from gateway.contract.messages.generation import NO_GENERATION, Generation
+from gateway.edge.journal.entry import GapRecord
+from mapping.directory import AttributionRole, Attributions, Unattributed
+from mapping.instants import MICROSECOND
 from protocols.reading import ProfileName, Quality, ReadingSet
 
+MAX_ROWS = 200
+"""Captures of one block: what is damaged, refused or sent again as one stays small."""
+MAX_OCTETS = 64 << 10
+"""Octets of the captures of one block, where there is more than one."""
 LIVE_PROFILES = frozenset({ProfileName.INSTANTANEOUS, ProfileName.PREPAYMENT, ProfileName.NAMEPLATE})
 """Read as they are now: the gateway's own disciplined time may stand for a meter's that is not trusted."""
 
@@ -25,67 +39,143 @@ class DirectoryLike(Protocol):
     def version(self) -> int:
         """The directory version of this snapshot."""
 
+    @property
+    def generation(self) -> Generation:
+        """The life of the directory that the version belongs to."""
+
+    def epoch(self, meter: str) -> int:
+        """Return the epoch of the meter's allocation to this gateway; 0 where there is none."""
+
     def attributions(
         self, meter: str, start: datetime | None, end: datetime, known_at: datetime | None = None
     ) -> Attributions:
         """Return whose the interval start..end is, or the snapshot at `end` (start None)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """What is known of a row's time: whether the gateway knows the time, and the meter's clock was found good.
+
+    `evidence` (CaptureClock as JSON) is what central settles a time by that is not trusted.
+    """
+
+    disciplined: bool
+    clock_trusted: bool = True
+    evidence: str = ""
+
+
+TRUSTED = Trust(disciplined=True)
+
+
 def stamp(
+    readings: Sequence[ReadingSet],
+    meter: str,
+    directory: DirectoryLike,
+    trust: Callable[[ReadingSet], Trust] = lambda _: TRUSTED,
+) -> tuple[EncodedBlock, ...]:
+    """Return the captures of reading sets of `meter` (`GEN:12345678`), in blocks ready for the journal.
+
+    Stored rows with an untrusted meter time keep their time and values, and stand under no account
+    (`untrusted_time`); a live read with one is stamped with the gateway's time instead. While the gateway's own
+    time is not trusted nothing is: every capture stands under no account until central settles its time by the
+    evidence, or it is read again. Delivered in each case: nothing waits.
+
+    Rows that follow each other share a block as long as layout, account, receipt and interval are the same. An
+    untrusted capture is stamped as by no directory (version 0), so that whatever central published of its
+    meter, before or later, applies once its time is settled.
+    """
+    judged = [_judged(one, trust(one)) for one in readings]
+    whose = _Lookup(directory, meter, [reading for reading, trusted, _ in judged if trusted])
+    blocks: list[EncodedBlock] = []
+    rows: list[ReadingSet] = []
+    layout: Layout | None = None
+    shared: tuple[object, ...] = ()
+    template: BlockTemplate | None = None
+    for reading, trusted, why in judged:
+        answer = whose.of(reading) if trusted else None
+        layout = layout_of(reading, layout)
+        now = (layout, answer, why, reading.received_at, interval_of(reading))
+        if template is None or now != shared or len(rows) == MAX_ROWS:
+            if template is not None:
+                blocks += _encoded(template, rows)
+            rows, shared = [], now
+            template = _template(reading, meter, directory, layout, answer, why)
+        rows.append(reading)
+    if template is not None:
+        blocks += _encoded(template, rows)
+    return tuple(blocks)
+
+
+def _encoded(template: BlockTemplate, readings: Sequence[ReadingSet]) -> list[EncodedBlock]:
+    """Encode rows of one template, in more than one block where they are long."""
+    waiting, found = [encode_block(template, readings)], list[EncodedBlock]()
+    while waiting:
+        block = waiting.pop()
+        if len(block.rows) == 1 or sum(len(row.body) for row in block.rows) <= MAX_OCTETS:
+            found.append(block)
+        else:
+            one, other = halves(block.rows)
+            waiting += (replace(block, rows=tuple(other)), replace(block, rows=tuple(one)))
+    return found
+
+
+def _template(
     reading: ReadingSet,
     meter: str,
     directory: DirectoryLike,
-    *,
-    disciplined: bool,
-    clock_trusted: bool = True,
-    evidence: str = "",
-) -> CaptureRecord:
-    """Return the capture of a reading set of `meter` (`GEN:12345678`), ready for the journal.
-
-    `disciplined` says whether the gateway's time may be trusted, `clock_trusted` whether the meter's clock
-    was found good. Stored rows with an untrusted meter time keep their time and values, and stand under no
-    account (`untrusted_time`); a live read with one is stamped with the gateway's time instead. While the
-    gateway's own time is not trusted nothing is: every capture stands under no account until central settles
-    its time by `evidence` (CaptureClock as JSON), or it is read again. Delivered in each case: nothing waits.
-
-    An untrusted capture is stamped as by no directory (version 0), so that whatever central published of its
-    meter, before or later, applies once its time is settled.
-    """
-    reading, trusted = _with_judged_time(reading, disciplined=disciplined, clock_trusted=clock_trusted)
-    if trusted:
-        whose = directory.attributions(meter, reading.start, reading.at)
-        accounts, reason, version = whose.accounts, whose.reason, whose.directory_version
-    else:
-        accounts, reason, version = (), Unattributed.UNTRUSTED_TIME, 0
-    profile = reading.profile.value
-    at = rfc3339(reading.at)
-    capture_id = f"{meter}/{profile}/{at}/{reading.occurrence}"
-    values = values_json(reading.values)
-    body = encode_capture(
-        capture_id=capture_id,
+    layout: Layout,
+    answer: Attributions | None,
+    trust: Trust,
+) -> BlockTemplate:
+    version = 0 if answer is None else answer.directory_version
+    # By version 0, of no directory, nothing was said in any life of it.
+    generation = directory.generation if version else NO_GENERATION
+    return BlockTemplate(
         meter=meter,
-        profile=profile,
-        at=at,
-        start=reading.start,
-        meter_time=reading.meter_time,
+        layout=layout,
         received_at=reading.received_at,
-        quality=reading.quality.value,
-        values=values,
-        accounts=accounts,
-        reason=reason,
-        directory_version=version,
-        raw=reading.raw,
-        clock="" if trusted else evidence,
+        directory=f"{generation}/{version}",
+        holders=None if answer is None else holders_of(answer.accounts),
+        reason=Unattributed.UNTRUSTED_TIME if answer is None else answer.reason,
+        interval=interval_of(reading),
+        epoch=directory.epoch(meter),
+        clock="" if answer is not None else trust.evidence,
+        provisional=answer is None and not trust.disciplined,
     )
-    return CaptureRecord(
-        kind=EntryKind.EVENT if reading.profile is ProfileName.EVENTS else EntryKind.CAPTURE,
-        meter=meter,
-        profile=profile,
-        capture_id=capture_id,
-        at=reading.at,
-        value_hash=value_hash(values.encode(), provisional=not (trusted or disciplined)),
-        body=body,
+
+
+class _Lookup:
+    """Whose the rows of one meter are: one question for all of them where one account held it all the time."""
+
+    def __init__(self, directory: DirectoryLike, meter: str, readings: Sequence[ReadingSet]) -> None:
+        self._directory = directory
+        self._meter = meter
+        self._all = self._of_all(readings) if len(readings) > 1 else None
+
+    def _of_all(self, readings: Sequence[ReadingSet]) -> Attributions | None:
+        # A little beyond both ends: on the very boundary a snapshot closes one account and opens another.
+        start = min([one.start or one.at for one in readings]) - MICROSECOND
+        end = max([one.at for one in readings]) + MICROSECOND
+        answer = self._directory.attributions(self._meter, start, end)
+        alone = len(answer.accounts) == 1 and answer.accounts[0].role is AttributionRole.NORMAL
+        return answer if alone else None
+
+    def of(self, reading: ReadingSet) -> Attributions:
+        """Return whose a row is."""
+        if self._all is not None:
+            return self._all
+        return self._directory.attributions(self._meter, reading.start, reading.at)
+
+
+def _judged(reading: ReadingSet, trust: Trust) -> tuple[ReadingSet, bool, Trust]:
+    """Return the reading with its time judged, whether it may be attributed by it, and what is known of it."""
+    own = reading.meter_time
+    if trust is TRUSTED and reading.quality is Quality.VALID and (own is None or own.trusted):
+        return reading, True, TRUSTED
+    reading, trusted = _with_judged_time(
+        reading, disciplined=trust.disciplined, clock_trusted=trust.clock_trusted
     )
+    return reading, trusted, TRUSTED if trusted else trust
 
 
 def _with_judged_time(

@@ -11,7 +11,8 @@ from typing import cast
 
 import pytest
 
-from gateway.edge.influx.points import nanoseconds, point
+from gateway.contract.blocks import Keyed
+from gateway.edge.influx.points import nanoseconds, points
 from gateway.edge.influx.sink import InfluxSink
 from gateway.edge.influx.target import InfluxTarget
 from gateway.edge.journal.entry import Entry, EntryKind
@@ -47,30 +48,24 @@ class ListJournal:
 
 def entry(seq: int, *, voltage: str = "230.1", account: str | None = None, field: str = "voltage") -> Entry:
     at = START + timedelta(minutes=30 * seq)
-    accounts = [
-        {
-            "account_id": "a1",
-            "account_number": account,
-            "legacy_number": "KE1",
-            "usage_point": "UP-1",
-            "role": "normal",
-        }
+    columns = [
+        {"name": field, "q": "1-0:12.7.0*255", "unit": "V"},
+        {"name": "current", "q": "1-0:11.7.0*255"},
     ]
+    holders = [{"account_id": "a1", "account_number": account, "usage_point": "UP-1", "role": "normal"}]
     body = {
-        "capture_id": f"GEN:1/instantaneous/{at.isoformat()}/0",
-        "value_rev": 1,
         "meter": "GEN:1",
-        "profile": "instantaneous",
-        "at": at.isoformat(),
-        "start": None,
-        "reason": None,
-        "attributions": accounts if account else [],
-        "values": [
-            {"q": "1-0:12.7.0*255", "name": field, "unit": "V", "value": voltage},
-            {"q": "1-0:11.7.0*255", "name": "current", "unit": "A", "missing": "sentinel"},
-        ],
+        "captures": [{"at": at.isoformat(), "values": [voltage, {"missing": "sentinel"}]}],
     }
-    return Entry(seq, EntryKind.CAPTURE, "instantaneous", json.dumps(body).encode())
+    return Entry(
+        seq,
+        seq,
+        EntryKind.CAPTURE,
+        "instantaneous",
+        json.dumps(body, separators=(",", ":")).encode(),
+        Keyed.of({"profile": "instantaneous", "columns": columns}),
+        Keyed.of(holders) if account else None,
+    )
 
 
 def target(url: str) -> InfluxTarget:
@@ -78,8 +73,7 @@ def target(url: str) -> InfluxTarget:
 
 
 def test_a_point_has_tags_fields_and_time_and_no_field_for_what_is_missing() -> None:
-    made = point(entry(1, account="1234567890"), "edge-1")
-    assert made is not None
+    [made] = points(entry(1, account="1234567890"), "edge-1")
     at = nanoseconds(START + timedelta(minutes=30))
     expected = f"instantaneous,account=1234567890,gateway=edge-1,meter=GEN:1 voltage=230.1 {at}"
     assert made.line == expected

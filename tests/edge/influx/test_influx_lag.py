@@ -14,7 +14,7 @@ from gateway.edge.influx.target import InfluxTarget
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
 from gateway.errors import PeerUnavailable
-from gateway.roles.journal import influx_lag, journal_needs
+from gateway.roles.journal import ENTRY_OCTETS, influx_lag, journal_needs
 from protocols.clock import SystemClock
 from tests.support.check_sink import running
 from tests.support.journal_records import records
@@ -39,7 +39,7 @@ async def test_a_server_that_is_away_for_long_never_stops_reading(
 ) -> None:
     monkeypatch.setattr(sinks, "FIRST_WAIT", 0.001)
     monkeypatch.setattr(sinks, "LONGEST_WAIT", 0.002)
-    limits = JournalLimits(retention=timedelta(0), sinks=(SINK,), max_bytes=2_000_000)
+    limits = JournalLimits(retention=timedelta(0), sinks=(SINK,), max_bytes=500_000)
     journal = await Journal.open(tmp_path / "journal.db", clock=SystemClock(), limits=limits)
     server, one = (
         Server(),
@@ -70,7 +70,7 @@ def test_check_says_where_the_lag_is_more_than_the_journal_holds(tmp_path: Path)
     path.write_text(text.format(10_000_000))
     small = load(path)
     assert small.influx is not None
-    assert influx_lag(small, small.influx) == 10_000_000 // 2 // 1_100
+    assert influx_lag(small, small.influx) == 10_000_000 // 2 // ENTRY_OCTETS
     assert any("[influx] max_lag = 1000000" in line for line in journal_needs(small).warnings(small))
     path.write_text(text.format(10_000_000_000))
     large = load(path)

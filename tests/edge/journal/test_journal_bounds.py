@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from gateway.contract.blocks import EncodedBlock
 from gateway.contract.messages import Gap
 from gateway.edge.journal import captures, housekeeping, letters, store, writer
 from gateway.edge.journal.captures import CAPTURE_OCTETS, horizon, merged
-from gateway.edge.journal.entry import CaptureRecord, EntryKind, GapRecord, JournalBatch
+from gateway.edge.journal.entry import EntryKind, GapRecord, JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.journal.store import JournalStore
 from gateway.errors import JournalFull, PeerUnavailable
 from tests.support.fakes import ManualClock
-from tests.support.journal_records import T0, gap_record, record
+from tests.support.journal_records import T0, block, gap_record, ids, reading, record
 from tests.support.waiting import until
 
 DAY = timedelta(days=1)
@@ -40,17 +43,10 @@ def file(tmp_path: Path) -> Iterator[JournalStore]:
     made.close()
 
 
-def capture(meter: int, at: datetime, value: int = 0, profile: str = "block_load") -> CaptureRecord:
-    capture_id = f"GEN:{meter}/{profile}/{at.isoformat()}/0"
-    return CaptureRecord(
-        kind=EntryKind.CAPTURE,
-        meter=f"GEN:{meter}",
-        profile=profile,
-        capture_id=capture_id,
-        at=at,
-        value_hash=bytes([value]) * 16,
-        body=f'{{"capture_id":"{capture_id}","value_rev":1,"v":{value}}}'.encode(),
-    )
+def capture(meter: int, at: datetime, value: int = 0, profile: str = "block_load") -> EncodedBlock:
+    start = at - timedelta(minutes=30) if profile == "block_load" else None
+    taken = replace(reading(0, profile=profile, value=value), at=at, start=start)
+    return block(taken, meter=f"GEN:{meter}")
 
 
 def forget_all(file: JournalStore, now: datetime, pressure: int = 0) -> int:
@@ -67,10 +63,10 @@ def test_a_long_soak_of_the_list_stays_within_what_meters_remember(file: Journal
         now = T0 + day * DAY
         rows = [capture(m, now + k * timedelta(hours=1)) for m in (1, 2) for k in range(24)]
         marks = tuple((f"GEN:{m}", "block_load", now + timedelta(hours=23)) for m in (1, 2))
-        done = file.apply([JournalBatch(captures=tuple(rows), watermarks=marks)], {}, now + DAY)
+        done = file.apply([JournalBatch(blocks=tuple(rows), watermarks=marks)], {}, now + DAY)
         assert len(done.entries) == 48
-        back = [capture(m, at.at - 9 * DAY) for m, at in ((1, rows[0]), (2, rows[0]))]
-        again = file.apply([JournalBatch(captures=tuple(rows + back[: 2 * (day > 9)]))], {}, now + DAY)
+        back = [capture(m, now - 9 * DAY) for m in (1, 2)]
+        again = file.apply([JournalBatch(blocks=tuple(rows + back[: 2 * (day > 9)]))], {}, now + DAY)
         assert (again.entries, again.forgotten) == ([], 0)
         forget_all(file, now + DAY)
         longest = max(longest, file.captures.count)
@@ -82,17 +78,17 @@ def test_a_long_soak_of_the_list_stays_within_what_meters_remember(file: Journal
 def test_what_was_forgotten_is_refused_and_an_odd_date_is_not(file: JournalStore) -> None:
     marks = (("GEN:1", "block_load", T0 + 40 * DAY),)
     rows = tuple(capture(1, T0 + n * DAY) for n in range(40))
-    file.apply([JournalBatch(captures=rows, watermarks=marks)], {}, T0 + 5 * DAY)
+    file.apply([JournalBatch(blocks=rows, watermarks=marks)], {}, T0 + 5 * DAY)
     assert forget_all(file, T0 + 41 * DAY) == 30
-    old = file.apply([JournalBatch(captures=rows[:30])], {}, T0 + 41 * DAY)
+    old = file.apply([JournalBatch(blocks=rows[:30])], {}, T0 + 41 * DAY)
     assert (len(old.entries), old.forgotten) == (0, 30)
     # A meter whose clock fell back to the year 2000 was never heard at that date.
     lost_clock = tuple(capture(1, datetime(2000, 1, 1, tzinfo=UTC) + n * DAY) for n in range(3))
-    new = file.apply([JournalBatch(captures=lost_clock)], {}, T0 + 41 * DAY)
+    new = file.apply([JournalBatch(blocks=lost_clock)], {}, T0 + 41 * DAY)
     assert len(new.entries) == 3
     # Journaled today, it is not forgotten today, however old it says it is.
     assert forget_all(file, T0 + 42 * DAY) in (0, 1)
-    repeat = file.apply([JournalBatch(captures=lost_clock)], {}, T0 + 42 * DAY)
+    repeat = file.apply([JournalBatch(blocks=lost_clock)], {}, T0 + 42 * DAY)
     assert (repeat.repeats, repeat.forgotten, len(repeat.entries)) == (3, 0, 0)
 
 
@@ -108,9 +104,9 @@ def test_an_open_gap_and_a_watermark_that_stands_still_hold_the_list(file: Journ
         body=b"{}",
     )
     marks = (("GEN:1", "block_load", T0 + 39 * DAY), ("GEN:2", "block_load", T0 + 20 * DAY))
-    file.apply([JournalBatch(captures=rows, watermarks=marks, gaps=(gap,))], {}, T0)
+    file.apply([JournalBatch(blocks=rows, watermarks=marks, gaps=(gap,))], {}, T0)
     assert forget_all(file, T0 + 40 * DAY) == 5 + 10 + 30
-    filled = file.apply([JournalBatch(captures=(capture(1, T0 + 5.5 * DAY),))], {}, T0 + 40 * DAY)
+    filled = file.apply([JournalBatch(blocks=(capture(1, T0 + 5.5 * DAY),))], {}, T0 + 40 * DAY)
     assert len(filled.entries) == 1
 
 
@@ -119,7 +115,7 @@ def test_the_list_against_a_model_never_delivers_twice(tmp_path: Path, seed: int
     """Random rows, repeats, revisions, old pushes, clock set-backs, forgetting at any pressure, restarts."""
     chance = random.Random(seed)
     file = JournalStore(tmp_path / "j.db", now=T0)
-    seen: dict[str, set[bytes]] = {}
+    seen: dict[str, set[int]] = {}
     now, refused, journaled = T0, 0, 0
     for _ in range(250):
         now += timedelta(hours=chance.choice([0, 1, 6, 30]))
@@ -134,12 +130,14 @@ def test_the_list_against_a_model_never_delivers_twice(tmp_path: Path, seed: int
             for m in range(3)
             if chance.random() < 0.5
         )
-        done = file.apply([JournalBatch(captures=tuple(rows), watermarks=marks)], {}, now)
+        done = file.apply([JournalBatch(blocks=tuple(rows), watermarks=marks)], {}, now)
         refused += done.forgotten
         journaled += len(done.entries)
         for entry in done.entries:
-            revisions = seen.setdefault(entry.body[: entry.body.index(b'"value_rev"')].decode(), set())
-            revision = entry.body[entry.body.index(b'"value_rev"') :].split(b",")[0]
+            [row] = json.loads(entry.body)["captures"]
+            [capture_id] = ids(entry)
+            revisions = seen.setdefault(capture_id, set())
+            revision = row.get("value_rev", 1)
             assert revision not in revisions, "one revision of one capture, journaled twice"
             revisions.add(revision)
         assert len(rows) == len(done.entries) + done.repeats + done.forgotten
@@ -160,16 +158,14 @@ async def test_a_list_over_its_bound_forgets_harder_and_says_so(tmp_path: Path) 
     journal = await Journal.open(tmp_path / "j.db", clock=clock, limits=limits)
     for day in range(60):
         await journal.append(
-            JournalBatch(
-                captures=tuple(capture(1, T0 + day * DAY + k * timedelta(hours=2)) for k in range(12))
-            )
+            JournalBatch(blocks=tuple(capture(1, T0 + day * DAY + k * timedelta(hours=2)) for k in range(12)))
         )
         clock.advance(DAY)
         await until(lambda: journal.statistics().captures <= 200)
     statistics = journal.statistics()
     assert statistics.captures_dropped > 0
     assert statistics.last_seq == 60 * 12
-    span = await journal.append(JournalBatch(captures=(capture(1, T0),)))
+    span = await journal.append(JournalBatch(blocks=(capture(1, T0),)))
     assert span.last < span.first
     assert journal.statistics().captures_refused == 1
     await journal.close()
@@ -179,9 +175,9 @@ async def test_a_list_that_cannot_forget_stops_reading_at_twice_its_bound(tmp_pa
     limits = JournalLimits(max_capture_bytes=50 * CAPTURE_OCTETS)
     journal = await Journal.open(tmp_path / "j.db", clock=ManualClock(T0), limits=limits)
     for n in range(100):
-        await journal.append(JournalBatch(captures=(capture(1, T0 + n * timedelta(hours=1)),)))
+        await journal.append(JournalBatch(blocks=(capture(1, T0 + n * timedelta(hours=1)),)))
     with pytest.raises(JournalFull, match="raise max_capture_bytes"):
-        await journal.append(JournalBatch(captures=(capture(1, T0 + DAY * 9),)))
+        await journal.append(JournalBatch(blocks=(capture(1, T0 + DAY * 9),)))
     assert journal.statistics().captures == 100
     assert "capture_list_full" in [a.code for a in journal.statistics().alarms]
     await journal.close()
@@ -194,7 +190,7 @@ async def test_the_list_does_not_count_against_the_entries(tmp_path: Path) -> No
     journal = await Journal.open(tmp_path / "j.db", clock=clock, limits=limits)
     for n in range(100):
         rows = tuple(capture(1, T0 + (100 * n + k) * timedelta(minutes=30)) for k in range(100))
-        await journal.append(JournalBatch(captures=rows))
+        await journal.append(JournalBatch(blocks=rows))
         await journal.ack("mqtt", journal.last_seq)
         await journal.consumer_ack("central", journal.last_seq)
     assert journal.statistics().captures == 10_000
@@ -233,7 +229,7 @@ async def test_at_the_bound_acknowledged_entries_go_oldest_first_and_are_told(tm
         error = ""
         while not error:
             try:
-                await journal.append(JournalBatch(captures=(record(number, pad=2_000),)))
+                await journal.append(JournalBatch(blocks=(record(number, pad=2_000),)))
             except JournalFull as full:
                 error = str(full)
             else:
@@ -243,7 +239,7 @@ async def test_at_the_bound_acknowledged_entries_go_oldest_first_and_are_told(tm
         assert "billing has not acknowledged" in error
         acked = journal.last_seq - 10
         await journal.consumer_ack("billing", acked)
-        await journal.append(JournalBatch(captures=(record(number, pad=2_000),)))
+        await journal.append(JournalBatch(blocks=(record(number, pad=2_000),)))
         number += 1
         assert journal.first_seq <= acked + 1
         held = await journal.read(acked + 1, journal.last_seq)
@@ -258,7 +254,7 @@ async def test_who_does_not_acknowledge_is_named_long_before_reading_stops(tmp_p
     clock = ManualClock(T0)
     limits = JournalLimits(sinks=("mqtt",), consumers=("central", "billing"))
     journal = await Journal.open(tmp_path / "j.db", clock=clock, limits=limits)
-    await journal.append(JournalBatch(captures=(record(1), record(2))))
+    await journal.append(JournalBatch(blocks=(record(1), record(2))))
     await journal.ack("mqtt", 2)
     await journal.consumer_ack("central", 2)
     await journal.consumer_ack("billing", 1)
@@ -333,7 +329,7 @@ async def test_tombstones_are_bounded_and_go_with_their_entries(
     clock = ManualClock(T0)
     limits = JournalLimits(sinks=("mqtt",), retention=DAY)
     journal = await Journal.open(tmp_path / "j.db", clock=clock, limits=limits)
-    await journal.append(JournalBatch(captures=tuple(record(n) for n in range(6))))
+    await journal.append(JournalBatch(blocks=tuple(record(n) for n in range(6))))
     entries = await journal.read(1, 6)
     for entry in entries[:3]:
         made = await journal.bury("mqtt", entry, "too large")
@@ -364,7 +360,7 @@ async def test_tombstones_are_bounded_and_go_with_their_entries(
 def test_streams_are_bounded(file: JournalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(captures, "MAX_STREAMS", 3)
     rows = tuple(capture(m, T0) for m in range(3))
-    file.apply([JournalBatch(captures=rows)], {}, T0)
+    file.apply([JournalBatch(blocks=rows)], {}, T0)
     with pytest.raises(JournalFull, match="3 streams"):
-        file.apply([JournalBatch(captures=(capture(9, T0),))], {}, T0)
-    assert file.apply([JournalBatch(captures=(capture(1, T0 + DAY),))], {}, T0).entries
+        file.apply([JournalBatch(blocks=(capture(9, T0),))], {}, T0)
+    assert file.apply([JournalBatch(blocks=(capture(1, T0 + DAY),))], {}, T0).entries

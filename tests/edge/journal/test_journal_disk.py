@@ -50,7 +50,7 @@ def free(folder: Path) -> int:
 async def fill(journal: Journal, first: int = 0) -> tuple[int, str]:
     for n in range(first, first + 5_000):
         try:
-            await journal.append(JournalBatch(captures=(record(n, pad=8_000),)))
+            await journal.append(JournalBatch(blocks=(record(n, pad=8_000),)))
         except JournalFull as error:
             return n, str(error)
     raise AssertionError("the disk never filled")
@@ -71,13 +71,13 @@ async def test_a_full_disk_heals_by_itself(small_disk: Path) -> None:
         await journal.ack("mqtt", journal.last_seq)
         await journal.consumer_ack("central", journal.last_seq)
         with pytest.raises(JournalFull):
-            await journal.append(JournalBatch(captures=(record(number, pad=8_000),)))
+            await journal.append(JournalBatch(blocks=(record(number, pad=8_000),)))
         before = journal.last_seq
         await journal.consumer_ack("billing", before - 20)
 
         async def taken() -> bool:
             try:
-                await journal.append(JournalBatch(captures=(record(number, pad=8_000),)))  # noqa: B023
+                await journal.append(JournalBatch(blocks=(record(number, pad=8_000),)))  # noqa: B023
             except JournalFull:
                 return False
             return True
@@ -97,7 +97,7 @@ async def test_a_full_disk_heals_by_itself(small_disk: Path) -> None:
 async def test_another_program_fills_the_disk_and_the_journal_starts_and_goes_on(small_disk: Path) -> None:
     journal = await opened(small_disk)
     for n in range(200):
-        await journal.append(JournalBatch(captures=(record(n, pad=8_000),)))
+        await journal.append(JournalBatch(blocks=(record(n, pad=8_000),)))
     await journal.ack("mqtt", 200)
     await journal.consumer_ack("central", 200)
     await journal.consumer_ack("billing", 150)
@@ -108,7 +108,7 @@ async def test_another_program_fills_the_disk_and_the_journal_starts_and_goes_on
     journal = await opened(small_disk)
     assert journal.last_seq == 200
     for n in range(200, 260):
-        await journal.append(JournalBatch(captures=(record(n, pad=8_000),)))
+        await journal.append(JournalBatch(blocks=(record(n, pad=8_000),)))
     assert journal.last_seq == 260
     assert journal.first_seq <= 151
     await journal.close()
@@ -123,7 +123,7 @@ async def test_an_alarm_comes_before_the_disk_is_full(
     await asyncio.sleep(0)
     number = 0
     while "disk_low" not in [a.code for a in journal.statistics().alarms]:
-        await journal.append(JournalBatch(captures=(record(number, pad=8_000),)))
+        await journal.append(JournalBatch(blocks=(record(number, pad=8_000),)))
         number += 1
         await asyncio.sleep(0.005)
     assert not journal.statistics().full

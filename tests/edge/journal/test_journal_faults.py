@@ -9,15 +9,18 @@ import random
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from gateway.contract.messages import rfc3339
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.errors import JournalError
 from protocols.clock import SystemClock
-from tests.support.journal_records import record
+from tests.support.edge.journal_process import BEGIN
+from tests.support.journal_records import ids, record
 from tests.support.paths import ROOT
 
 PROCESS = [sys.executable, "-m", "tests.support.edge.journal_process"]
@@ -50,11 +53,12 @@ async def test_what_append_returned_survives_kills(tmp_path: Path) -> None:
     journal = await Journal.open(path, clock=SystemClock())
     held: dict[int, str] = {}
     while chunk := await journal.read(len(held) + 1, journal.last_seq):
-        held |= {e.seq: json.loads(e.body)["capture_id"] for e in chunk}
+        held |= {seq: name for e in chunk for seq, name in enumerate(ids(e), e.seq)}
     assert list(held) == list(range(1, journal.last_seq + 1))
     assert len(set(held.values())) == len(held)
     for first, last, number in promised:
-        expected = [f"GEN:1/daily/{number + 4 * k}" for k in range(5)]
+        times = [BEGIN + timedelta(seconds=number + 4 * k) for k in range(5)]
+        expected = [f"GEN:1/daily/{rfc3339(at)}/0" for at in times]
         assert [held[seq] for seq in range(first, last + 1)] == expected
     assert (await journal.cursors()).get("mqtt", 0) <= journal.last_seq
     assert await journal.watermark("GEN:0", "daily") is not None
@@ -81,7 +85,7 @@ async def test_an_entry_whose_commit_was_not_told_is_still_delivered(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commit stands though the look at the file's size after it failed."""
-    await journal.append(JournalBatch(captures=(record(1),)))
+    await journal.append(JournalBatch(blocks=(record(1),)))
     store = journal._writer.store
     sizes, failed = store.used_bytes, list[int]()
 
@@ -93,8 +97,8 @@ async def test_an_entry_whose_commit_was_not_told_is_still_delivered(
 
     monkeypatch.setattr(store, "used_bytes", once)
     with contextlib.suppress(JournalError):
-        await journal.append(JournalBatch(captures=(record(2),)))
-    await journal.append(JournalBatch(captures=(record(3),)))
+        await journal.append(JournalBatch(blocks=(record(2),)))
+    await journal.append(JournalBatch(blocks=(record(3),)))
     assert failed
     seen: list[int] = []
     async for chunk in journal.follow("mqtt"):

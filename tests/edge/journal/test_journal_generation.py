@@ -22,7 +22,7 @@ async def opened(path: Path) -> Journal:
 
 
 async def append(journal: Journal, first: int, count: int) -> None:
-    await journal.append(JournalBatch(captures=tuple(record(n) for n in range(first, first + count))))
+    await journal.append(JournalBatch(blocks=tuple(record(n) for n in range(first, first + count))))
 
 
 def codes(journal: Journal) -> list[str]:

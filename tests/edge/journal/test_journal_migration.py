@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import json
 import sqlite3
 from datetime import timedelta
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
 
+from gateway.contract.batches import parse_batch
+from gateway.contract.blocks import READINGS_TYPE, NumberedBlock, Sender, assemble_blocks
 from gateway.edge.journal import schema
-from gateway.edge.journal.entry import JournalBatch, SeqRange
+from gateway.edge.journal.entry import EntryKind, JournalBatch, SeqRange
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.journal.view import view
@@ -24,10 +28,27 @@ VERSION_1 = ROOT / "tests" / "data" / "journal_version_1.db.gz"
 LIMITS = JournalLimits(sinks=("mqtt",), consumers=("central", "billing"))
 
 
+def with_real_hashes(path: Path) -> None:
+    """The file was filled by a test, with hashes of its own; these are the program's of then."""
+    db = sqlite3.connect(path)
+    for value in (1, 7):
+        known = {
+            "q": "1-0:1.29.0*255",
+            "name": "interval_energy_import",
+            "unit": "Wh",
+            "value": f"{value}.50",
+        }
+        real = blake2b(json.dumps([known], separators=(",", ":")).encode(), digest_size=16).digest()
+        db.execute("update capture set hash = ? where hash = ?", (real, value.to_bytes(16, "big")))
+    db.commit()
+    db.close()
+
+
 async def test_a_file_of_version_1_opens_and_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     path.write_bytes(gzip.decompress(VERSION_1.read_bytes()))
     before = view(path)
+    with_real_hashes(path)
     clock = ManualClock(T0 + timedelta(days=31))
     journal = await Journal.open(path, clock=clock, limits=LIMITS)
     assert (journal.uuid, journal.first_seq, journal.last_seq) == (before.journal, 31, 44)
@@ -39,7 +60,7 @@ async def test_a_file_of_version_1_opens_and_goes_on(tmp_path: Path) -> None:
     mark = await journal.watermark("GEN:1", "block_load")
     assert mark == T0 + timedelta(minutes=30 * 39)
     # What was known is known: a repeat, a repeat of the revision, and something new.
-    again = JournalBatch(captures=(record(5), record(3, value=7), record(40)))
+    again = JournalBatch(blocks=(record(5), record(3, value=7), record(40)))
     assert await journal.append(again) == SeqRange(45, 45)
     await journal.ack("mqtt", 45)
     await journal.consumer_ack("central", 45)
@@ -77,3 +98,42 @@ async def test_a_file_of_a_newer_program_is_refused(tmp_path: Path) -> None:
     db.close()
     with pytest.raises(JournalError, match="use the program that wrote it"):
         await Journal.open(path, clock=ManualClock(T0))
+
+
+async def test_undelivered_entries_of_version_1_go_out_as_blocks_with_their_ids_and_numbers(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "j.db"
+    path.write_bytes(gzip.decompress(VERSION_1.read_bytes()))
+    db = sqlite3.connect(path)
+    old = {
+        seq: json.loads(body)
+        for seq, kind, body in db.execute("select seq, kind, body from entry")
+        if kind == "capture"
+    }
+    db.close()
+    journal = await Journal.open(path, clock=ManualClock(T0), limits=LIMITS)
+    [chunk] = [await anext(journal.follow("mqtt"))]
+    assert [entry.seq for entry in chunk] == [43, 44]
+    entries = await journal.read(31, 44)
+    assert [entry.seq for entry in entries] == list(range(31, 45))
+    for entry in entries:
+        if entry.kind is EntryKind.GAP:
+            continue
+        assert entry.layout is not None
+        block = NumberedBlock(
+            first=entry.seq, last=entry.last, body=entry.body, layout=entry.layout, holders=entry.holders
+        )
+        sender = Sender(journal=journal.uuid, generation=journal.generation, gateway="edge-1")
+        octets = assemble_blocks([block], sender, type=READINGS_TYPE, time="2026-08-01T00:00:00Z")
+        [capture] = parse_batch(octets).data.captures  # its checksum was compared
+        was = old.pop(entry.seq)
+        assert (capture.seq, capture.capture_id, capture.value_rev) == (
+            entry.seq,
+            was["capture_id"],
+            was["value_rev"],
+        )
+        assert capture.values[0].value == was["values"][0]["value"]
+        assert capture.attributions[0].account_id == was["attributions"][0]["account_id"]
+    assert old == {}
+    await journal.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
 from collections.abc import Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,10 +15,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.edge.journal.entry import CaptureRecord, Entry, EntryKind, GapRecord, JournalBatch, SeqRange
+from gateway.contract.blocks import EncodedBlock
+from gateway.edge.journal.entry import Entry, EntryKind, GapRecord, JournalBatch, SeqRange
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
+from protocols.reading import Number, ProfileName, ReadingSet
 from tests.support.fakes import ManualClock
+from tests.support.journal_records import ENERGY, block, ids
 from tests.support.waiting import PATIENCE
 
 Result = TypeVar("Result")
@@ -25,18 +30,38 @@ DAY = timedelta(days=1)
 LIMITS = JournalLimits(retention=DAY, sinks=("a", "b"))
 
 
-def capture(number: int, value: int) -> CaptureRecord:
-    meter = f"GEN:{number % 3}"
-    capture_id = f"{meter}/daily/{number}"
-    return CaptureRecord(
-        kind=EntryKind.CAPTURE,
-        meter=meter,
-        profile="daily",
-        capture_id=capture_id,
+Told = tuple[str, int, int] | bytes
+"""A capture's id, value and revision, or a gap's body."""
+
+
+def row(number: int, value: int) -> ReadingSet:
+    """Two captures share a second, and are told apart by their occurrence."""
+    return ReadingSet(
+        profile=ProfileName.DAILY,
         at=T0 + timedelta(seconds=number // 2),
-        value_hash=bytes([value] * 16),
-        body=f'{{"capture_id":"{capture_id}","value_rev":1,"v":{value}}}'.encode(),
+        occurrence=number % 2,
+        received_at=T0,
+        values=((ENERGY, Number(value, 0, "Wh")),),
     )
+
+
+def poll(meter: int, rows: list[tuple[int, int]]) -> EncodedBlock:
+    return block(*(row(number, value) for number, value in rows), meter=f"GEN:{meter}")
+
+
+def told(entry: Entry) -> list[Told]:
+    """What an entry holds under each of its numbers."""
+    if entry.kind is EntryKind.GAP:
+        return [entry.body]
+    rows = json.loads(entry.body)["captures"]
+    return [
+        (name, int(row["values"][0]), row.get("value_rev", 1))
+        for name, row in zip(ids(entry), rows, strict=True)
+    ]
+
+
+def numbered(entries: list[Entry]) -> list[tuple[int, Told]]:
+    return [pair for entry in entries for pair in enumerate(told(entry), entry.seq)]
 
 
 def gap(number: int, state: str) -> GapRecord:
@@ -51,11 +76,12 @@ def gap(number: int, state: str) -> GapRecord:
     )
 
 
-captures = st.lists(st.builds(capture, st.integers(0, 12), st.integers(0, 2)), max_size=6).map(tuple)
+rows = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), min_size=1, max_size=5)
+blocks = st.lists(st.builds(poll, st.integers(0, 2), rows), max_size=3).map(tuple)
 gap_records = st.lists(
     st.builds(gap, st.integers(0, 3), st.sampled_from(["open", "filled"])), max_size=2
 ).map(tuple)
-batches = st.builds(JournalBatch, captures=captures, gaps=gap_records)
+batches = st.builds(JournalBatch, blocks=blocks, gaps=gap_records, revise=st.booleans())
 
 
 class JournalMachine(RuleBasedStateMachine):
@@ -67,9 +93,9 @@ class JournalMachine(RuleBasedStateMachine):
         self.clock = ManualClock(T0)
         self.journal = self.run(Journal.open(self.path, clock=self.clock, limits=LIMITS))
         self.uuid = self.journal.uuid
-        self.entries: list[bytes] = []
+        self.entries: list[Told] = []
         self.times: list[datetime] = []
-        self.known: dict[str, tuple[bytes, int]] = {}
+        self.known: dict[str, tuple[int, int]] = {}
         self.gaps: dict[str, str] = {}
         self.cursors = {"a": 0, "b": 0}
         self.marks: dict[str, datetime] = {}
@@ -84,13 +110,14 @@ class JournalMachine(RuleBasedStateMachine):
 
     def expect(self, batch: JournalBatch) -> int:
         before = len(self.entries)
-        for record in batch.captures:
-            old = self.known.get(record.capture_id)
-            if old is not None and old[0] == record.value_hash:
-                continue
-            rev = 1 if old is None else old[1] + 1
-            self.known[record.capture_id] = (record.value_hash, rev)
-            self.entries.append(record.body.replace(b'"value_rev":1,', b'"value_rev":%d,' % rev))
+        for one in batch.blocks:
+            for capture, row in zip(one.rows, json.loads(one.body())["captures"], strict=True):
+                value, old = int(row["values"][0]), self.known.get(capture.capture_id)
+                if old is not None and (old[0] == value or not batch.revise):
+                    continue
+                rev = 1 if old is None else old[1] + 1
+                self.known[capture.capture_id] = (value, rev)
+                self.entries.append((capture.capture_id, value, rev))
         for gap in batch.gaps:
             if self.gaps.get(gap.gap_id) != gap.state:
                 self.gaps[gap.gap_id] = gap.state
@@ -102,11 +129,7 @@ class JournalMachine(RuleBasedStateMachine):
     def append(self, batch: JournalBatch, mark: int | None) -> None:
         if mark is not None:
             self.marks["GEN:9"] = T0 + timedelta(microseconds=mark)
-            batch = JournalBatch(
-                captures=batch.captures,
-                gaps=batch.gaps,
-                watermarks=(("GEN:9", "daily", self.marks["GEN:9"]),),
-            )
+            batch = replace(batch, watermarks=(("GEN:9", "daily", self.marks["GEN:9"]),))
         first = len(self.entries) + 1
         added = self.expect(batch)
         span = self.run(self.journal.append(batch))
@@ -155,18 +178,19 @@ class JournalMachine(RuleBasedStateMachine):
         start = max(self.cursors[sink] + 1, self.journal.first_seq)
         if start <= len(self.entries):
             chunk = self.run(first_chunk())
-            assert chunk[0].seq >= start
-            for entry in chunk:
-                assert entry.body == self.entries[entry.seq - 1]
+            assert chunk[0].seq <= start <= chunk[0].last
+            for seq, what in numbered(chunk):
+                assert what == self.entries[seq - 1]
 
     @invariant()
     def everything_that_may_be_wanted_is_there(self) -> None:
         assert self.journal.last_seq == len(self.entries)
         held = self.run(self.journal.read(1, len(self.entries)))
+        found = numbered(held)
         first = self.journal.first_seq
-        assert [e.seq for e in held][-1:] == ([len(self.entries)] if first <= len(self.entries) else [])
-        for entry in held:
-            assert entry.body == self.entries[entry.seq - 1]
+        assert [seq for seq, _ in found] == list(range(first, len(self.entries) + 1))
+        for seq, what in found:
+            assert what == self.entries[seq - 1]
         for seq in range(1, held[0].seq if held else len(self.entries) + 1):
             assert self.times[seq - 1] <= self.clock.now() - DAY
         assert self.run(self.journal.cursors()) == self.cursors

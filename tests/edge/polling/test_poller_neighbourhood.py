@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gateway.config.meters import LineSection
+from gateway.contract.messages.generation import NO_GENERATION
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.poller import Poller
@@ -26,6 +26,7 @@ from protocols.session import SessionContext
 from protocols.simulator.neighbourhood.files import write_files
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import LinePlan
+from tests.support.journal_records import captures_of
 
 BACKFILL = timedelta(days=3)
 
@@ -34,6 +35,10 @@ class Empty:
     """Nobody is mapped yet: everything is delivered all the same."""
 
     version = 0
+    generation = NO_GENERATION
+
+    def epoch(self, meter: str) -> int:
+        return 0
 
     def attributions(
         self, meter: str, start: datetime | None, end: datetime, known_at: datetime | None = None
@@ -58,11 +63,8 @@ async def held(journal: Journal) -> Counter[tuple[str, str]]:
     count: Counter[tuple[str, str]] = Counter()
     seq = 0
     while chunk := await journal.read(seq + 1, journal.last_seq):
-        seq = chunk[-1].seq
-        for entry in chunk:
-            if entry.kind.value != "gap":
-                body = json.loads(entry.body)
-                count[body["meter"], body["profile"]] += 1
+        seq = chunk[-1].last
+        count.update((one.meter, one.profile) for entry in chunk for one in captures_of(entry))
     return count
 
 

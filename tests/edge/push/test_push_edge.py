@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -31,6 +30,7 @@ from protocols.simulator.cosem.model import PUBLIC, UTILITY, HouseholdModel
 from protocols.simulator.dlms.ports import WrapperPort, simulated_meter
 from protocols.simulator.dlms.push_client import DialIn, PushClient, push_tcp, push_udp
 from protocols.simulator.household.household import Household
+from tests.support.journal_records import captures_of
 from tests.support.waiting import PATIENCE, until
 
 METER = "GEN:40001234"
@@ -124,8 +124,10 @@ async def journaled(edge: EdgeRole, profile: ProfileName) -> list[dict[str, Any]
     found = []
     seq = 0
     while chunk := await edge.journal.read(seq + 1, edge.journal.last_seq):
-        seq = chunk[-1].seq
-        found += [json.loads(e.body) for e in chunk if e.profile == profile.value and e.kind.value != "gap"]
+        seq = chunk[-1].last
+        found += [
+            one.model_dump(mode="json") for e in chunk if e.profile == profile.value for one in captures_of(e)
+        ]
     return found
 
 

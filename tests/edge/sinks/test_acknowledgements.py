@@ -182,7 +182,7 @@ async def test_416_undelivered_entries_are_not_deleted_by_a_message_of_the_wrong
                         await attempt(broker, name, topic, word)
             await until(lambda: journal.statistics().consumers["billing"] == 416)
             assert journal.statistics().consumers["central"] == 0
-            await journal.append(JournalBatch(captures=(record(1_000),)))
+            await journal.append(JournalBatch(blocks=(record(1_000),)))
             await asyncio.sleep(0)
             assert journal.first_seq == 1, "billing alone releases nothing"
             async with login(broker, "central") as central:

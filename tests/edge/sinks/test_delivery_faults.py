@@ -42,7 +42,7 @@ def fail_once(journal: Journal, name: str, error: JournalError, monkeypatch: pyt
 async def test_a_journal_that_fails_for_a_moment_does_not_end_mqtt_delivery(
     tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    await journal.append(JournalBatch(captures=(record(1), record(2, pad=40_000), record(3))))
+    await journal.append(JournalBatch(blocks=(record(1), record(2, pad=40_000), record(3))))
     failed = fail_once(journal, name, JournalFull("no space"), monkeypatch)
     with Mosquitto(tmp_path / "m", extra=("max_packet_size 20000",)) as broker:
         async with running(sink(broker), journal):
@@ -53,7 +53,7 @@ async def test_a_journal_that_fails_for_a_moment_does_not_end_mqtt_delivery(
 async def test_a_journal_that_fails_for_a_moment_does_not_end_influx(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await journal.append(JournalBatch(captures=(record(1),)))
+    await journal.append(JournalBatch(blocks=(record(1),)))
     one = InfluxSink(InfluxTarget(url="http://127.0.0.1:9", org="o", bucket="b"), "edge-1")
     monkeypatch.setattr(one._writer, "write", lambda lines: None)
     failed = fail_once(journal, "ack", JournalFull("no space"), monkeypatch)
@@ -66,7 +66,7 @@ async def test_a_journal_that_fails_for_a_moment_does_not_end_influx(
 async def test_a_replay_that_the_broker_refuses_does_not_stop_delivery(
     tmp_path: Path, journal: Journal
 ) -> None:
-    await journal.append(JournalBatch(captures=(record(1), record(2, pad=40_000), record(3))))
+    await journal.append(JournalBatch(blocks=(record(1), record(2, pad=40_000), record(3))))
     with Mosquitto(tmp_path / "m", extra=("max_packet_size 20000",)) as broker:
         edge = Edge(broker, journal, tmp_path / "edge")
         async with billing(broker) as consumer, running(edge.sink, journal):
@@ -77,7 +77,7 @@ async def test_a_replay_that_the_broker_refuses_does_not_stop_delivery(
                 )
                 await until(lambda: edge.link.statistics().replayed == 3)
                 await asyncio.sleep(0)
-            await journal.append(JournalBatch(captures=(record(10),)))
+            await journal.append(JournalBatch(blocks=(record(10),)))
             await wait_cursor(journal, "mqtt", 4)
             await until(lambda: len(set(consumer.arrived)) == 3)
         assert edge.sink.statistics().failures == 0

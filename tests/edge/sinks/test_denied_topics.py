@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.contract.messages import ReplayRequest
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks import replays
+from gateway.mqtt.connection import connect
 from tests.support.check_sink import running, wait_cursor
+from tests.support.edge.mqtt_edge import Edge, central_says, settings
 from tests.support.edge.mqtt_sink import billing, sink
 from tests.support.journal_records import gap_record, record
 from tests.support.mosquitto import Mosquitto
@@ -42,7 +45,7 @@ class Rules:
 
 
 def entries(first: int) -> JournalBatch:
-    return JournalBatch(captures=(record(first), record(first + 1)), gaps=(gap_record(first),))
+    return JournalBatch(blocks=(record(first), record(first + 1)), gaps=(gap_record(first),))
 
 
 async def test_a_denied_topic_does_not_stop_the_others(
@@ -86,3 +89,23 @@ async def test_what_was_delivered_beside_a_denied_topic_is_not_sent_again_by_the
             await journal.append(entries(11))
             await until(lambda: len(consumer.state.captures) == 4)
     assert len(consumer.arrived) == 4
+
+
+async def test_with_3_1_1_a_loss_is_noticed_though_the_broker_acknowledges_what_it_drops(
+    tmp_path: Path, journal: Journal
+) -> None:
+    rules = Rules(tmp_path / "m", "%u/gaps")
+    await journal.append(entries(1))
+    with rules.broker as broker:
+        edge = Edge(broker, journal, tmp_path / "edge")
+        edge.sink._settings = settings(broker, "edge-1", version="3.1.1")
+        async with running(edge.sink, journal), connect(settings(broker, "central")) as central:
+            await wait_cursor(journal, "mqtt", journal.last_seq)
+            assert edge.sink.statistics().refusal is None, "it took the gap, and nobody gets it"
+            wanted = ReplayRequest(journal=journal.uuid, first=3, last=3, consumer="central")
+            for times in range(1, 5):
+                assert edge.link.lost_on_the_way(0) is None
+                await central_says(central, wanted)
+                await until(lambda: edge.link.statistics().replayed == times)  # noqa: B023 - waited for at once
+            assert edge.link.lost_on_the_way(0) == 3
+            assert edge.link.lost_on_the_way(3) is None, "it came another way"

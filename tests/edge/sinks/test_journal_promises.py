@@ -58,7 +58,7 @@ async def central_with(broker: Mosquitto, path: Path) -> AsyncIterator[Ledger]:
 
 
 async def append(journal: Journal, first: int, count: int) -> None:
-    await journal.append(JournalBatch(captures=tuple(record(n) for n in range(first, first + count))))
+    await journal.append(JournalBatch(blocks=tuple(record(n) for n in range(first, first + count))))
 
 
 async def acknowledged(journal: Journal, seq: int) -> None:
@@ -111,7 +111,7 @@ async def test_a_ledger_restored_from_a_copy_gets_all_back(tmp_path: Path, how: 
 async def test_the_count_goes_on_behind_an_entry_that_the_broker_refuses(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "journal.db", clock=SystemClock(), limits=LIMITS)
     large = record(2, pad=40_000)
-    await journal.append(JournalBatch(captures=(record(1), large, record(3))))
+    await journal.append(JournalBatch(blocks=(record(1), large, record(3))))
     with Mosquitto(tmp_path / "m", extra=("max_packet_size 20000",)) as broker:
         edge = HonestEdge(broker, journal, tmp_path / "edge")
         async with running(edge.sink, journal), central_with(broker, tmp_path / "ledger.db") as ledger:
@@ -120,7 +120,7 @@ async def test_the_count_goes_on_behind_an_entry_that_the_broker_refuses(tmp_pat
             await acknowledged(journal, 4)
             assert ledger.counts().captures == 3
             [gap] = ledger.gaps.all()
-            assert (gap.state, gap.reason, gap.until) == ("unfillable", "refused_entry", large.at)
+            assert (gap.state, gap.reason, gap.until) == ("unfillable", "refused_entry", large.rows[0].at)
             assert ledger.journals.missing() == []
     assert [letter.seq for letter in await journal.dead_letters("mqtt")] == [2]
     assert journal.statistics().tombstones == 1
@@ -131,7 +131,7 @@ async def test_the_count_goes_on_behind_an_entry_that_the_broker_refuses(tmp_pat
 async def test_an_entry_that_is_refused_when_it_is_replayed_lets_the_count_go_on(tmp_path: Path) -> None:
     """A hole from the time before tombstones: the broker refused entry 2, and the cursor had passed it."""
     journal = await Journal.open(tmp_path / "journal.db", clock=SystemClock(), limits=LIMITS)
-    await journal.append(JournalBatch(captures=(record(1), record(2, pad=40_000))))
+    await journal.append(JournalBatch(blocks=(record(1), record(2, pad=40_000))))
     await journal.ack("mqtt", 2)
     await append(journal, 3, 1)
     with Mosquitto(tmp_path / "m", extra=("max_packet_size 20000",)) as broker:

@@ -31,7 +31,7 @@ from protocols.clock import SystemClock
 from tests.support.billing import Billing
 from tests.support.check_sink import running, wait_cursor
 from tests.support.edge.mqtt_edge import NOW, TOPICS, Edge, central_says, say, settings
-from tests.support.journal_records import record, records
+from tests.support.journal_records import ids_of, record, records
 from tests.support.keys import OTHER_PRIVATE, PRIVATE
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import until
@@ -116,7 +116,7 @@ async def test_broker_killed_in_mid_stream_loses_nothing(
     async with consumer, running(edge.sink, journal):
         for step in range(12):
             batch = records(100, first=step * 100, profiles=profiles)
-            wanted |= {r.capture_id for r in batch.captures}
+            wanted |= set(ids_of(batch))
             await journal.append(batch)
             if step in (3, 8):
                 await until(lambda: bool(consumer.arrived))
@@ -271,7 +271,7 @@ async def test_an_ack_above_the_end_is_refused_and_never_renames_the_journal(
     tmp_path: Path, journal: Journal
 ) -> None:
     """Whoever may publish here can claim any number: it proves nothing about our file."""
-    await journal.append(JournalBatch(captures=(record(1), record(2))))
+    await journal.append(JournalBatch(blocks=(record(1), record(2))))
     was = journal.uuid
     with Mosquitto(tmp_path / "m") as broker:
         edge = Edge(broker, journal, tmp_path / "edge")
@@ -289,7 +289,7 @@ async def test_an_ack_above_the_end_is_refused_and_never_renames_the_journal(
 
 @pytest.mark.mosquitto
 async def test_an_ack_of_what_was_never_sent_counts_up_to_what_was(tmp_path: Path, journal: Journal) -> None:
-    await journal.append(JournalBatch(captures=(record(1), record(2))))
+    await journal.append(JournalBatch(blocks=(record(1), record(2))))
     journal.note_sent("mqtt", 1)
     await journal.consumer_ack("central", 2)
     assert journal.statistics().consumers == {"central": 1}
@@ -300,7 +300,7 @@ async def test_only_what_every_named_consumer_has_is_released(tmp_path: Path) ->
     """Somebody who looks on with `listen --ack` must not release what central lacks."""
     limits = JournalLimits(consumers=("central", "billing"))
     journal = await Journal.open(tmp_path / "journal.db", clock=SystemClock(), limits=limits)
-    await journal.append(JournalBatch(captures=(record(1), record(2), record(3))))
+    await journal.append(JournalBatch(blocks=(record(1), record(2), record(3))))
     with Mosquitto(tmp_path / "m") as broker:
         edge = Edge(broker, journal, tmp_path / "edge", counting=("central", "billing"))
         async with running(edge.sink, journal), connect(settings(broker, "asks")) as connection:

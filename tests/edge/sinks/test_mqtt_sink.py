@@ -45,7 +45,7 @@ async def test_conforms_as_a_sink(broker: Mosquitto, tmp_path: Path) -> None:
 async def test_each_kind_has_its_topic_and_its_type(broker: Mosquitto, journal: Journal) -> None:
     await journal.append(
         JournalBatch(
-            captures=(record(1), record(2, profile="daily"), record(3, profile="events")),
+            blocks=(record(1), record(2, profile="daily"), record(3, profile="events")),
             gaps=(gap_record(1),),
         )
     )
@@ -110,7 +110,7 @@ async def test_status_is_retained_and_says_offline_at_the_end(broker: Mosquitto,
 async def test_an_entry_that_is_too_large_for_the_broker_is_set_aside(
     tmp_path: Path, journal: Journal
 ) -> None:
-    await journal.append(JournalBatch(captures=(record(1), record(2, pad=40_000), record(3))))
+    await journal.append(JournalBatch(blocks=(record(1), record(2, pad=40_000), record(3))))
     with Mosquitto(tmp_path / "m", extra=("max_packet_size 20000",)) as broker:
         async with billing(broker) as consumer:
             one = sink(broker)

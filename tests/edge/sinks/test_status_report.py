@@ -24,46 +24,21 @@ from gateway.contract.messages import (
 )
 from gateway.contract.topics import Topics
 from gateway.edge.journal.journal import Journal
-from gateway.edge.polling.changes import HealthChanges, Subject
 from gateway.edge.sinks import status_report
 from gateway.edge.sinks.status_report import Row, StatusReporter, fitted, split
 from gateway.mqtt.connection import connect
 from tests.support.check_sink import running, wait_cursor
 from tests.support.contract_schemas import validate
+from tests.support.edge.health import Health
 from tests.support.edge.mqtt_edge import Edge, say
 from tests.support.edge.mqtt_sink import billing, sink, status_of
 from tests.support.edge.mqtt_sink import settings as mqtt_settings
 from tests.support.journal_records import records
 from tests.support.mosquitto import Mosquitto
+from tests.support.paths import ROOT
 from tests.support.waiting import until
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
-
-
-class Health:
-    """Meters whose rows are counted when they are made."""
-
-    def __init__(self, meters: int) -> None:
-        self.changes = HealthChanges((Subject.METER, f"GEN:{n}", "new") for n in range(meters))
-        self.made = 0
-
-    @property
-    def number(self) -> int:
-        return self.changes.number
-
-    def since(self, number: int) -> list[tuple[int, Row]]:
-        return [self._row(c.number, c.name, c.health) for c in self.changes.since(number)]
-
-    def all(self) -> Iterator[tuple[int, Row]]:
-        return (self._row(c.number, c.name, c.health) for c in self.changes.all())
-
-    def _row(self, number: int, name: str, health: str) -> tuple[int, Row]:
-        self.made += 1
-        return number, MeterStatus(meter=name, line="bus", health=health, since=NOW)
-
-    def fall_silent(self, *meters: int) -> None:
-        for meter in meters:
-            self.changes.note(Subject.METER, f"GEN:{meter}", "meter_silent")
 
 
 def told(message: Status) -> bytes:
@@ -255,3 +230,23 @@ async def test_an_edge_sees_a_broker_that_hangs(broker: Mosquitto, journal: Jour
             broker.go_on()
         await until(lambda: one.statistics().connected)
     assert one.statistics().failures > 0
+
+
+@pytest.mark.mosquitto
+async def test_access_rules_from_before_the_changes_stop_neither_readings_nor_the_summary(
+    tmp_path: Path, journal: Journal
+) -> None:
+    shipped = (ROOT / "deploy" / "mosquitto.acl").read_text(encoding="utf-8").replace("kesco/", "kanpur/")
+    rules = tmp_path / "rules"
+    rules.write_text("\n".join(line for line in shipped.splitlines() if "status/changes" not in line) + "\n")
+    rules.chmod(0o600)
+    health = Health(5)
+    with Mosquitto(tmp_path / "m", extra=(f"acl_file {rules}",)) as broker:
+        one = sink(broker, health=health)
+        async with billing(broker) as consumer, running(one, journal):
+            await until(lambda: one.reporter.statistics().refused)
+            await journal.append(records(300))
+            await until(lambda: len(set(consumer.arrived)) == 300)
+            await until(lambda: consumer.statuses)
+    assert (one.statistics().failures, consumer.changes) == (0, [])
+    assert "access rules" in str(one.reporter.statistics().fault)

@@ -115,7 +115,7 @@ async def test_two_edges_of_one_name_both_notice_it(
     folders = [tmp_path / "one", tmp_path / "two"]
     folders[0].mkdir()
     journals = [await Journal.open(folders[0] / "j.db", clock=SystemClock(), gateway="edge-1")]
-    await journals[0].append(JournalBatch(captures=(record(1),)))
+    await journals[0].append(JournalBatch(blocks=(record(1),)))
     await journals[0]._writer.call(lambda store: store.checkpoint())
     shutil.copytree(folders[0], folders[1])
     journals.append(await Journal.open(folders[1] / "j.db", clock=SystemClock(), gateway="edge-1"))

@@ -1,43 +1,31 @@
-"""Stamping and the fast encoder: equal to the contract's models, right account, right reason."""
+"""Stamping: the right account, the right reason, and rows of one poll in one block."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta, timezone
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.messages import Capture, CaptureValue, Gap, rfc3339
-from gateway.contract.values import values_json
-from gateway.edge.journal.entry import EntryKind
+from gateway.contract.blocks import EncodedBlock
+from gateway.contract.messages import Gap, rfc3339
+from gateway.contract.messages.generation import NO_GENERATION, Generation
 from gateway.edge.stamping.directory_part import StampingPart
-from gateway.edge.stamping.stamp import gap_record, stamp
-from mapping.changes import Change, Install, MoveIn
+from gateway.edge.stamping.stamp import MAX_OCTETS, TRUSTED, Trust, gap_record, stamp
+from mapping.changes import Change, Install, MoveIn, MoveOut
 from mapping.directory import Attribution, AttributionRole, Attributions, Role, Unattributed
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
-from protocols.reading import (
-    Bits,
-    Instant,
-    MeterTime,
-    Missing,
-    MissingReason,
-    Number,
-    Obis,
-    ProfileName,
-    Quality,
-    Quantity,
-    ReadingSet,
-    Text,
-    Value,
-    name_of,
-)
+from protocols.reading import MeterTime, Number, ProfileName, Quality, Quantity, ReadingSet, Text
 from tests.support.edge.poller_bench import HALF, block
 
-Pairs = tuple[tuple[Quantity, Value], ...]
+ENERGY = Quantity.of("1-0:1.8.0*255")
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
 MINE = Attribution(account_id="a1", account_number="1234567890", legacy_number='L"1', usage_point="up1")
 
@@ -47,8 +35,12 @@ class Directory:
 
     def __init__(self, *accounts: Attribution, reason: Unattributed | None = None) -> None:
         self.version = 7
+        self.generation = Generation(3, "9f2c01ab")
         self.answer = Attributions(accounts=accounts, reason=reason, directory_version=7)
         self.asked: list[tuple[str, datetime | None, datetime]] = []
+
+    def epoch(self, meter: str) -> int:
+        return 4
 
     def attributions(
         self, meter: str, start: datetime | None, end: datetime, known_at: datetime | None = None
@@ -57,104 +49,26 @@ class Directory:
         return self.answer
 
 
-instants = st.datetimes(datetime(1990, 1, 1), datetime(2099, 1, 1)).map(lambda t: t.replace(tzinfo=UTC))
-zoned = st.builds(
-    lambda t, m: t.astimezone(timezone(timedelta(minutes=m))), instants, st.sampled_from([0, 330, -60])
-)
-octet = st.integers(0, 255)
-quantities = st.one_of(
-    st.sampled_from([Quantity.of("1-0:1.8.0*255"), Quantity.of("1-0:1.6.0*255#5")]),
-    st.builds(Quantity, st.builds(Obis, octet, octet, octet, octet, octet), st.integers(1, 9), octet),
-)
-values = st.one_of(
-    st.builds(
-        Number, st.integers(-(2**63), 2**64), st.integers(-14, 5), st.sampled_from(["", "Wh", "V", "°C"])
-    ),
-    st.builds(Instant, zoned),
-    st.builds(Text, st.text(st.characters(exclude_categories=["Cs"]), max_size=20)),
-    st.builds(Bits, st.text("01", max_size=16)),
-    st.builds(Missing, st.sampled_from(MissingReason)),
-)
-pairs = st.lists(st.tuples(quantities, values), max_size=9).map(tuple)
-stamps = st.builds(
-    MeterTime,
-    wall=st.text(max_size=20).filter(lambda t: t.isprintable()),
-    deviation=st.none() | st.integers(-720, 720),
-    status=st.none() | octet,
-    trusted=st.booleans(),
-)
+@dataclass
+class Told:
+    """A block of one capture as a consumer reads it."""
+
+    block: dict[str, Any]
+    row: dict[str, Any]
+    holders: list[dict[str, str]]
 
 
-def as_model(quantity: Quantity, value: Value) -> CaptureValue:
-    fields: dict[str, object] = {"q": str(quantity), "name": name_of(quantity)}
-    match value:
-        case Number():
-            fields |= {"unit": value.unit or None, "value": value.text()}
-        case Instant(at):
-            fields["instant"] = at
-        case Text(text):
-            fields["text"] = text
-        case Bits(bits):
-            fields["bits"] = bits
-        case Missing(reason):
-            fields["missing"] = reason.value
-    return CaptureValue.model_validate(fields)
+def told(block: EncodedBlock) -> Told:
+    data = json.loads(block.body())
+    [row] = data.pop("captures")
+    holders = block.template.holders
+    assert data.get("holders") == (None if holders is None else holders.key)
+    return Told(data, row, [] if holders is None else json.loads(holders.text))
 
 
-@settings(max_examples=100)
-@given(
-    pairs,
-    instants,
-    zoned,
-    st.none() | stamps,
-    st.booleans(),
-    st.booleans(),
-    st.sampled_from(ProfileName),
-    st.none() | st.binary(max_size=9),
-)
-def test_octets_equal_the_models(
-    pairs: Pairs,
-    at: datetime,
-    received: datetime,
-    own: MeterTime | None,
-    disciplined: bool,
-    clock_good: bool,
-    profile: ProfileName,
-    raw: bytes | None,
-) -> None:
-    start = at - timedelta(minutes=30) if profile is ProfileName.BLOCK_LOAD else None
-    reading = ReadingSet(
-        profile=profile,
-        at=at,
-        start=start,
-        values=pairs,
-        received_at=received,
-        meter_time=own,
-        raw=raw,
-        occurrence=3,
-    )
-    record = stamp(reading, 'GEN:"é1', Directory(MINE), disciplined=disciplined, clock_trusted=clock_good)
-    model = Capture.model_validate_json(record.body)
-    assert model.model_dump_json(exclude_defaults=True).encode() == record.body
-    assert model.values == tuple(as_model(q, v) for q, v in pairs)
-    assert model.capture_id == record.capture_id
-    assert record.capture_id == f'GEN:"é1/{profile.value}/{rfc3339(record.at)}/3'
-    assert model.at == record.at
-    assert model.raw is None or raw is not None
-    head = json.dumps(record.capture_id, ensure_ascii=False)
-    assert record.body.startswith(f'{{"capture_id":{head},"value_rev":1,'.encode())
-    assert b'"seq"' not in record.body.split(b'"values"')[0]
-
-
-@settings(max_examples=100)
-@given(pairs, pairs)
-def test_hash_tells_values_apart_only(one: Pairs, two: Pairs) -> None:
-    def made(values: Pairs, received: datetime) -> bytes:
-        reading = ReadingSet(profile=ProfileName.DAILY, at=T0, values=values, received_at=received)
-        return stamp(reading, "GEN:1", Directory(MINE), disciplined=True).value_hash
-
-    assert made(one, T0) == made(one, T0 + timedelta(hours=1))
-    assert (made(one, T0) == made(two, T0)) == (values_json(one) == values_json(two))
+def stamped(row: ReadingSet, directory: Directory, trust: Trust = TRUSTED) -> Told:
+    [block] = stamp([row], "GEN:1", directory, lambda _: trust)
+    return told(block)
 
 
 def reading(
@@ -175,23 +89,11 @@ GOOD = MeterTime(wall="2026-11-23T15:30:00", deviation=330, status=0)
 BAD = MeterTime(wall="2026-11-23T15:30:00", deviation=None, status=1, trusted=False)
 
 
-def captured(
-    own: MeterTime | None,
-    profile: ProfileName = ProfileName.DAILY,
-    disciplined: bool = True,
-    clock_trusted: bool = True,
-) -> Capture:
-    record = stamp(
-        reading(profile, own), "GEN:1", Directory(MINE), disciplined=disciplined, clock_trusted=clock_trusted
-    )
-    return Capture.model_validate_json(record.body)
-
-
 def test_interval_is_looked_up_as_interval_and_snapshot_as_instant() -> None:
     directory = Directory(MINE)
-    stamp(reading(ProfileName.BLOCK_LOAD, GOOD), "GEN:1", directory, disciplined=True)
-    stamp(reading(ProfileName.DAILY, GOOD), "GEN:1", directory, disciplined=True)
-    assert directory.asked == [("GEN:1", T0 - timedelta(minutes=30), T0), ("GEN:1", None, T0)]
+    stamp([reading(ProfileName.BLOCK_LOAD, GOOD)], "GEN:1", directory)
+    stamp([reading(ProfileName.DAILY, GOOD)], "GEN:1", directory)
+    assert directory.asked == [("GEN:1", T0 - HALF, T0), ("GEN:1", None, T0)]
 
 
 @pytest.mark.parametrize(
@@ -218,18 +120,21 @@ def test_reason_rules(
     quality: str,
     at: datetime,
 ) -> None:
-    capture = captured(own, ProfileName(profile), disciplined, clock_trusted)
-    assert (capture.reason, capture.quality, capture.at) == (reason, quality, at)
-    assert bool(capture.attributions) == (reason is None)
-    assert capture.directory_version == (0 if reason else 7)
-    if capture.meter_time is not None:
-        assert capture.meter_time.trusted == (own is GOOD and clock_trusted)
+    trust = Trust(disciplined=disciplined, clock_trusted=clock_trusted, evidence='{"gateway":"x"}')
+    one = stamped(reading(ProfileName(profile), own), Directory(MINE), trust)
+    row = one.row
+    assert (one.block.get("reason"), row.get("quality", "1.0.0"), row["at"]) == (reason, quality, rfc3339(at))
+    assert bool(one.holders) == (reason is None)
+    assert one.block["directory"] == (f"{NO_GENERATION}/0" if reason else "3.9f2c01ab/7")
+    assert one.block.get("clock") == ({"gateway": "x"} if reason else None)
+    assert one.block["epoch"] == 4
+    if own is not None:
+        assert row.get("trusted", True) == (own is GOOD and clock_trusted)
 
 
 def test_unmapped_meter_is_delivered_with_its_reason() -> None:
-    record = stamp(reading(own=GOOD), "GEN:1", Directory(reason=Unattributed.NO_ACCOUNT), disciplined=True)
-    capture = Capture.model_validate_json(record.body)
-    assert (capture.attributions, capture.reason) == ((), "no_account")
+    one = stamped(reading(own=GOOD), Directory(reason=Unattributed.NO_ACCOUNT))
+    assert (one.holders, one.block["reason"]) == ([], "no_account")
 
 
 def test_both_accounts_of_a_hand_over_are_kept() -> None:
@@ -240,15 +145,13 @@ def test_both_accounts_of_a_hand_over_are_kept() -> None:
         usage_point="u",
         role=AttributionRole.PARTIAL,
     )
-    record = stamp(reading(own=GOOD), "GEN:1", Directory(MINE, two), disciplined=True)
-    assert [a.role for a in Capture.model_validate_json(record.body).attributions] == ["normal", "partial"]
+    one = stamped(reading(own=GOOD), Directory(MINE, two))
+    assert [holder["role"] for holder in one.holders] == ["normal", "partial"]
 
 
-def test_quality_of_the_driver_stays_and_events_are_events() -> None:
-    manual = stamp(reading(own=BAD, quality=Quality.MANUAL_READ), "GEN:1", Directory(MINE), disciplined=True)
-    assert Capture.model_validate_json(manual.body).quality == "2.4.131"
-    event = stamp(reading(ProfileName.EVENTS, GOOD), "GEN:1", Directory(MINE), disciplined=True)
-    assert (event.kind, manual.kind) == (EntryKind.EVENT, EntryKind.CAPTURE)
+def test_quality_of_the_driver_stays() -> None:
+    manual = stamped(reading(own=BAD, quality=Quality.MANUAL_READ), Directory(MINE))
+    assert manual.row["quality"] == "2.4.131"
 
 
 def test_a_half_surrogate_does_not_stop_a_capture() -> None:
@@ -258,8 +161,79 @@ def test_a_half_surrogate_does_not_stop_a_capture() -> None:
         received_at=T0,
         values=((Quantity.of("0-0:96.1.0*255"), Text("a\udc80b")),),
     )
-    record = stamp(bad, "GEN:1", Directory(MINE), disciplined=True)
-    assert Capture.model_validate_json(record.body).values[0].text == "a?b"
+    assert stamped(bad, Directory(MINE)).row["values"] == [{"text": "a?b"}]
+
+
+# -- blocks
+
+
+def sizes(rows: Sequence[ReadingSet], trust: Callable[[ReadingSet], Trust] = lambda _: TRUSTED) -> list[int]:
+    return [len(one.rows) for one in stamp(rows, "GEN:1", Directory(MINE), trust)]
+
+
+def test_the_rows_of_one_poll_share_a_block_and_one_lookup() -> None:
+    directory = Directory(MINE)
+    rows = [replace(reading(own=GOOD), at=T0 + n * HALF) for n in range(50)]
+    [block] = stamp(rows, "GEN:1", directory)
+    assert [row.at for row in block.rows] == [row.at for row in rows]
+    assert len(directory.asked) == 1
+
+
+def test_a_row_that_differs_opens_another_block() -> None:
+    one = reading(own=GOOD)
+    unit = replace(one, values=((ENERGY, Number(5, 0, "kWh")),))
+    later = replace(one, received_at=one.received_at + HALF)
+    half = reading(ProfileName.BLOCK_LOAD, GOOD)
+    hour = replace(half, start=T0 - 2 * HALF)
+    assert sizes([one, one, unit, unit, one, later, half, hour, half]) == [2, 2, 1, 1, 1, 1, 1]
+    doubted = Trust(disciplined=True, clock_trusted=False, evidence="{}")
+    assert sizes([one] * 4, lambda row, n=iter(range(4)): doubted if next(n) == 2 else TRUSTED) == [2, 1, 1]  # type: ignore[misc]
+
+
+def test_a_block_has_a_bound_in_rows_and_in_octets() -> None:
+    assert sizes([reading()] * 450) == [200, 200, 50]
+    long = replace(reading(), raw=bytes(10_000))
+    assert max(sizes([long] * 20)) * 13_000 < MAX_OCTETS
+    assert sum(sizes([long] * 20)) == 20
+    assert sizes([replace(long, raw=bytes(100_000))] * 2) == [1, 1]
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.integers(-6, 6), min_size=1, max_size=3, unique=True).map(sorted),
+    st.lists(st.integers(-8, 8), min_size=1, max_size=8),
+    st.sampled_from([ProfileName.DAILY, ProfileName.BLOCK_LOAD]),
+)
+def test_rows_of_one_poll_are_stamped_as_each_by_itself(
+    tmp_path_factory: pytest.TempPathFactory, moves: list[int], times: list[int], profile: ProfileName
+) -> None:
+    """Whatever hand-overs lie among the rows, or on their very boundaries."""
+    with DirectoryStore(tmp_path_factory.mktemp("d") / "directory.db") as store:
+        changes: list[Change] = [Install("GEN:1", "up", Role.CONSUMER, T0 - 9 * HALF)]
+        for n, move in enumerate(moves):
+            changes += [MoveOut("up", T0 + move * HALF)] if n else []
+            changes.append(MoveIn("up", f"a{n}", T0 + move * HALF))
+        for change in changes:
+            store.apply([change], by="t", source="t", at=T0)
+        part = StampingPart(store.snapshot())
+    rows = [
+        replace(reading(profile, GOOD), at=T0 + n * HALF, start=T0 + (n - 1) * HALF)
+        if profile is ProfileName.BLOCK_LOAD
+        else replace(reading(profile, GOOD), at=T0 + n * HALF)
+        for n in times
+    ]
+    together = [
+        (row.capture_id, one.template.holders, one.template.reason)
+        for one in stamp(rows, "GEN:1", part)
+        for row in one.rows
+    ]
+    alone = [
+        (row.capture_id, one.template.holders, one.template.reason)
+        for each in rows
+        for one in stamp([each], "GEN:1", part)
+        for row in one.rows
+    ]
+    assert together == alone
 
 
 def test_gap_record_is_the_contracts_gap() -> None:
@@ -289,9 +263,14 @@ def test_a_meter_outside_the_edges_part_is_stamped_as_by_no_directory(tmp_path: 
                 MoveIn(f"up-{meter[-1]}", "a", T0),
             ]
             store.apply(changes, by="t", source="t", at=T0)
-        part = StampingPart(DirectorySnapshot.from_json(store.snapshot().part({"GEN:1"}).to_json()))
+        part = StampingPart(
+            DirectorySnapshot.from_json(store.snapshot().part({"GEN:1"}).to_json()), Generation(5, "0000000a")
+        )
     assert part.version == 2
-    strange = stamp(block(T0 + HALF), "GEN:2", part, disciplined=True)
-    assert b'"reason":"no_account","directory_version":0' in strange.body
-    known = stamp(block(T0 + HALF), "GEN:1", part, disciplined=True)
-    assert b'"directory_version":2' in known.body
+    [strange] = stamp([block(T0 + HALF)], "GEN:2", part)
+    assert (told(strange).block["reason"], told(strange).block["directory"]) == (
+        "no_account",
+        f"{NO_GENERATION}/0",
+    )
+    [known] = stamp([block(T0 + HALF)], "GEN:1", part)
+    assert told(known).block["directory"] == "5.0000000a/2"

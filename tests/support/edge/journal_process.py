@@ -14,28 +14,31 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway.edge.journal.entry import CaptureRecord, EntryKind, JournalBatch
+from gateway.contract.blocks import EncodedBlock
+from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.errors import JournalFull
 from protocols.clock import SystemClock
+from protocols.reading import ProfileName, ReadingSet, Text
+from tests.support.journal_records import SERIAL, block
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 LANES = 4
 LARGEST_FILE = 400_000
 
 
-def capture(n: int, size: int = 300) -> CaptureRecord:
-    capture_id = f"GEN:1/daily/{n}"
-    body = {"capture_id": capture_id, "value_rev": 1, "pad": "x" * size}
-    return CaptureRecord(
-        kind=EntryKind.CAPTURE,
-        meter="GEN:1",
-        profile="daily",
-        capture_id=capture_id,
-        at=BEGIN + timedelta(seconds=n),
-        value_hash=bytes(16),
-        body=json.dumps(body, separators=(",", ":")).encode(),
-    )
+def captures(numbers: range, size: int = 300) -> EncodedBlock:
+    """A poll's rows, numbered by their seconds."""
+    readings = [
+        ReadingSet(
+            profile=ProfileName.DAILY,
+            at=BEGIN + timedelta(seconds=n),
+            received_at=BEGIN,
+            values=((SERIAL, Text("x" * size)),),
+        )
+        for n in numbers
+    ]
+    return block(*readings)
 
 
 async def write(path: Path, number: int) -> None:
@@ -44,9 +47,9 @@ async def write(path: Path, number: int) -> None:
     async def append(lane: int) -> None:
         first = number + lane
         while True:
-            group = tuple(capture(first + LANES * k) for k in range(5))
+            group = captures(range(first, first + LANES * 5, LANES))
             mark = (f"GEN:{lane}", "daily", BEGIN + timedelta(seconds=first))
-            span = await journal.append(JournalBatch(captures=group, watermarks=(mark,)))
+            span = await journal.append(JournalBatch(blocks=(group,), watermarks=(mark,)))
             assert span is not None
             print(span.first, span.last, first, lane, flush=True)
             if lane == 0:
@@ -63,14 +66,14 @@ async def fill(path: Path) -> None:
     kept, errors, number = 0, list[str](), 0
     while len(errors) < 5:
         try:
-            await journal.append(JournalBatch(captures=(capture(number, 5000),)))
+            await journal.append(JournalBatch(blocks=(captures(range(number, number + 1), 5000),)))
             kept += 1
         except JournalFull as error:
             errors.append(str(error))
         number += 1
     full = journal.statistics().full
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    await journal.append(JournalBatch(captures=(capture(number, 5000),)))
+    await journal.append(JournalBatch(blocks=(captures(range(number, number + 1), 5000),)))
     after = journal.statistics()
     await journal.close()
     print(json.dumps([kept, full, after.full, after.last_seq, errors[0]]))

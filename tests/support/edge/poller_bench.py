@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from gateway.contract.messages import Capture, Gap
+from gateway.contract.messages.generation import NO_GENERATION
 from gateway.edge.journal.entry import EntryKind
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.admission import AdmissionLimits, Route
@@ -35,6 +36,7 @@ from protocols.reading import (
 )
 from protocols.session import MeterSession, MeterSpec, SessionContext
 from tests.support.fakes import JumpClock, NoCounters, NoSecrets
+from tests.support.journal_records import captures_of
 
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
 
@@ -47,6 +49,10 @@ MINE = Attribution(account_id="a", account_number="1234567890", legacy_number=No
 
 class Directory:
     version = 1
+    generation = NO_GENERATION
+
+    def epoch(self, meter: str) -> int:
+        return 0
 
     def attributions(
         self, meter: str, start: datetime | None, end: datetime, known_at: datetime | None = None
@@ -217,7 +223,7 @@ class Bench:
 
     async def captures(self) -> list[Capture]:
         entries = await self.journal.read(1, self.journal.last_seq)
-        return [Capture.model_validate_json(e.body) for e in entries if e.kind is not EntryKind.GAP]
+        return [one for entry in entries for one in captures_of(entry)]
 
     async def gaps(self) -> list[tuple[str, datetime, datetime]]:
         entries = await self.journal.read(1, self.journal.last_seq)
