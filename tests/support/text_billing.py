@@ -32,7 +32,8 @@ class TextBilling:
         self._port = port
         self._lock = threading.Lock()
         self.consumer = TextConsumer()
-        self.taken: list[tuple[str, bytes]] = []
+        self.taken: list[tuple[str, dict[str, Any]]] = []
+        self.refused = 0
         self._journals: dict[str, tuple[str, str]] = {}
         self._tails: dict[str, int] = {}
         self._client: paho.Client | None = None
@@ -47,7 +48,7 @@ class TextBilling:
         )
         client.username_pw_set(NAME)
         client.on_connect = self._subscribe
-        client.on_message = lambda _client, _data, message: self._take(message.topic, bytes(message.payload))
+        client.on_message = lambda _client, _data, message: self._hear(message.topic, bytes(message.payload))
         client.reconnect_delay_set(1, 1)
         kept = make_properties(PacketTypes.CONNECT, SessionExpiryInterval=EXPIRY)
         client.connect_async("127.0.0.1", self._port, clean_start=False, properties=kept)
@@ -73,8 +74,13 @@ class TextBilling:
         with self._lock:
             return self.consumer.ledger()
 
-    def _take(self, topic: str, payload: bytes) -> None:
-        message = json.loads(payload)
+    def _hear(self, topic: str, payload: bytes) -> None:
+        try:
+            self._take(topic, json.loads(payload))
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            self.refused += 1  # anybody may say anything in a branch of his own
+
+    def _take(self, topic: str, message: dict[str, Any]) -> None:
         gateway = topic.split("/")[2]
         with self._lock:
             if topic.endswith("/status"):
@@ -84,7 +90,7 @@ class TextBilling:
                 return
             if "journal" in message["data"] and message["data"].get("gateway") == gateway:
                 self._journals[message["data"]["journal"]] = (gateway, message["data"].get("generation", ""))
-                self.taken.append((topic, payload))
+                self.taken.append((topic, message))
             self.consumer.take(message)
 
     def _tick(self) -> None:

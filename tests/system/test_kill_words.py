@@ -51,12 +51,12 @@ class Stranger:
         now = datetime.now(UTC)
         said: list[tuple[str, str, bytes]] = []
         if self._billing.taken:
-            topic, payload = self._dice.choice(self._billing.taken)
+            topic, message = self._dice.choice(self._billing.taken)
+            payload, journal = json.dumps(message).encode(), message["data"]["journal"]
             forged = self._forged(json.loads(payload))
             said.append((STRANGER, topic.replace("/edge-1/", f"/{STRANGER}/"), forged))
             said.append((STRANGER, topic, payload))
             said.append((STRANGER, topic, forged))
-            journal = json.loads(payload)["data"]["journal"]
             for seq in (1, 10**6, 2**63 - 1):
                 for consumer in ("central", "billing"):
                     ack = Ack.model_validate({"journal": journal, "seq": seq, "consumer": consumer})
