@@ -100,7 +100,7 @@ class TimeService:
         runs = {gateway: self._ledger.times.runs(gateway) for gateway in {g.gateway for g in groups}}
         for group in groups:
             key = group.meter, group.journal
-            state = (group.total, group.waiting, group.last_seq, tuple(sorted(runs[group.gateway].items())))
+            state = (group.waiting, group.last_seq, tuple(sorted(runs[group.gateway].items())))
             # What is held because it is dated ahead is looked at again: its time comes by itself.
             if self._judged.get(key) == state and not group.ahead:
                 continue

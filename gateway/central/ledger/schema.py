@@ -381,6 +381,7 @@ doubted = Table(
 )
 Index("doubted_meter", doubted.c.meter, doubted.c.journal)
 Index("doubted_verdict", doubted.c.verdict)
+Index("doubted_ahead", doubted.c.ahead, doubted.c.shift)
 
 machine_runs = Table(
     "machine_runs",

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 
 from gateway.central.ledger.database import Database, in_chunks, put
 from gateway.central.ledger.records import EdgeClock
@@ -47,13 +47,12 @@ Row = Mapping[Any, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoubtedGroup:
-    """Captures of a meter in a journal that wait for a verdict: how many, and the newest number among all."""
+    """Captures of a meter in a journal that wait: how many, the newest number, how many of them for their time."""
 
     meter: str
     journal: str
     gateway: str
     waiting: int
-    total: int
     last_seq: int
     ahead: int
 
@@ -73,6 +72,11 @@ class Times:
                 return False
             if known is None:
                 _forget_oldest_run(connection, gateway)
+            else:  # what was settled by the former telling is judged again
+                of = doubted.c
+                connection.execute(
+                    update(doubted).where(of.gateway == gateway, of.boot == boot).values(verdict=None)
+                )
             put(
                 connection,
                 machine_runs,
@@ -119,17 +123,20 @@ class Times:
         ]
 
     def groups(self) -> list[DoubtedGroup]:
-        """Return what is doubted by meter and journal; those that nothing waits for too, since evidence may change."""
+        """Return what waits for a verdict, or for its time to come, by meter and journal."""
         c = doubted.c
-        query = select(
-            c.meter,
-            c.journal,
-            func.min(c.gateway).label("gateway"),
-            func.sum(case((c.verdict.is_(None), 1), else_=0)).label("waiting"),
-            func.count().label("total"),
-            func.max(c.seq).label("last_seq"),
-            func.sum(c.ahead).label("ahead"),
-        ).group_by(c.meter, c.journal)
+        query = (
+            select(
+                c.meter,
+                c.journal,
+                func.min(c.gateway).label("gateway"),
+                func.count().label("waiting"),
+                func.max(c.seq).label("last_seq"),
+                func.sum(c.ahead).label("ahead"),
+            )
+            .where(or_(c.verdict.is_(None), and_(c.ahead == 1, c.shift.is_(None))))
+            .group_by(c.meter, c.journal)
+        )
         with self._database.reading("listing doubted captures") as connection:
             return [DoubtedGroup(**row) for row in connection.execute(query).mappings()]
 

@@ -243,7 +243,7 @@ def _finding(run: Sequence[DoubtedCapture], found: Mapping[str, _Settled]) -> li
     if not run:
         return []
     shift = found[run[0].capture_id].shift
-    news = [one for one in run if one.shift != shift]
+    news = [one for one in run if one.shift != shift or not one.judged]
     if not news:
         return []
     first = news[0]

@@ -202,9 +202,9 @@ def test_ranges_stop_at_what_waits_and_at_what_has_not_come() -> None:
 
 def test_what_was_said_is_not_said_again_and_better_evidence_says_it_anew() -> None:
     rows = blocks(4, T, received=T, gateway=timedelta(minutes=-25))
-    said = [replace(one, shift=Z) for one in rows[:3]]
+    said = [replace(one, shift=Z, judged=True) for one in rows[:3]]
     assert [(f.first_seq, f.last_seq) for f in judged([*said, rows[3]])] == [(4, 4)]
-    lives = [replace(live(9, T, gateway=timedelta(days=3)), shift=timedelta(days=-2))]
+    lives = [replace(live(9, T, gateway=timedelta(days=3)), shift=timedelta(days=-2), judged=True)]
     assert [f.shift for f in judged(lives)] == [timedelta(days=-3)]
 
 
