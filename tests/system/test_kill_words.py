@@ -25,15 +25,13 @@ from mapping.directory import NumberKind
 from mapping.store import DirectoryStore
 from tests.support.text_billing import BASE, TextBilling
 from tests.support.text_consumer import checksum_of
-from tests.support.town import NEWCOMER, Town, town
+from tests.support.town import CALM, NEWCOMER, Town, converged, town
 from tests.support.waiting import wait_until
-from tests.system.test_kill import converged
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.slow]
 
 STEPS = int(os.environ.get("STEPS", "18"))
 SEED = int(os.environ.get("SEED", "20261130"))
-CALM = 180.0
 STRANGER = "edge-9"
 
 
