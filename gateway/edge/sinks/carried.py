@@ -74,7 +74,8 @@ class CarriedLife:
             risen = [(key, n) for key, n in self._keeper.reserved().items() if n > told.get(key, -1)]
             for begin in range(0, len(risen), AT_ONCE):
                 some = dict(risen[begin : begin + AT_ONCE])
-                await connection.publish(topic, self._message(some))
+                if not await connection.offer(topic, self._message(some)):
+                    break  # told by the sink, and tried again with the next
                 told |= some
             await asyncio.sleep(TELL_EVERY)
 

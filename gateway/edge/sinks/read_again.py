@@ -82,7 +82,7 @@ class ReadAgainOrders:
             while self._orders:
                 where, order = next(iter(self._orders.items()))
                 refused = await self._carry_out(order)
-                await connection.publish(topic, self._answer(order, refused))
+                await connection.offer(topic, self._answer(order, refused))
                 if self._orders.get(where) is order:
                     del self._orders[where]
             self._wanted.clear()

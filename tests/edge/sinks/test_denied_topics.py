@@ -109,3 +109,17 @@ async def test_with_3_1_1_a_loss_is_noticed_though_the_broker_acknowledges_what_
                 await until(lambda: edge.link.statistics().replayed == times)  # noqa: B023 - waited for at once
             assert edge.link.lost_on_the_way(0) == 3
             assert edge.link.lost_on_the_way(3) is None, "it came another way"
+
+
+async def test_requests_and_status_that_are_denied_end_no_connection(
+    tmp_path: Path, journal: Journal
+) -> None:
+    denied = {f"kanpur/v2/edge-1/{what}" for what in ("directory/request", "status", "status/changes")}
+    rules = Rules(tmp_path / "m", "%u/directory/request", "%u/status", "%u/status/changes")
+    with rules.broker as broker:
+        edge = Edge(broker, journal, tmp_path / "edge")
+        async with running(edge.sink, journal):
+            await until(lambda: len(denied & {one.topic for one in edge.sink.refusals.all()}) >= 2)
+            await journal.append(entries(1))
+            await wait_cursor(journal, "mqtt", journal.last_seq)
+        assert edge.sink.statistics().failures == 0
