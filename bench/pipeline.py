@@ -41,6 +41,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from bench.central import measure_central
 from gateway.contract.messages import Status
 from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.entry import JournalBatch
@@ -351,6 +352,7 @@ async def main(*, quick: bool) -> None:
         result = await measure_durable(folder, rounds, count)
         many = await measure_acked(folder, rounds, count, GROUP)
         one = await measure_acked(folder, rounds, count // 2, 1)
+        result |= measure_central(folder, rounds, count // 200)
     result |= {
         "acked_vs_bare": one["vs_bare"],
         "acked_vs_bare_both": one["vs_bare_both"],

@@ -1,38 +1,18 @@
-"""How the octets of a capture are laid out, known here alone: written, numbered, revised, cut out again.
+"""Captures of version 1 cut out of the messages they came in, octet for octet; gaps numbered by splicing.
 
-A capture is encoded once, when it is stamped, and its octets then travel as they are:
-
-    in the journal   {"capture_id":"…","value_rev":1,"meter":"…", … ,"raw":"…"}
-    in a message     {"seq":17,"capture_id":"…","value_rev":2,"meter":"…", … ,"raw":"…"}
-    in the ledger    as in the message, less `seq` (and `raw`, which is kept beside)
-
-The first octets are fixed, so `seq` and a later `value_rev` are put in by splicing: nothing is parsed. A gap
-is laid out alike, beginning with `gap_id`. The octets written here are those of
-`Capture.model_dump_json(exclude_defaults=True)` (a test compares them). Messages of other makers may order
-and space their members as they like: cutting reads any JSON, and keeps members that this version does not
-know.
+Messages of other makers may order and space their members as they like: cutting reads any JSON, and keeps
+members that this version does not know.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from base64 import b64encode
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-from gateway.contract.messages import rfc3339
-from gateway.contract.messages.texts import MAX_HEADS, quoted, quoted_often
 from gateway.errors import ContractError
-from mapping.directory import Attribution, Unattributed
-from protocols.reading import MeterTime
 
-SEQ_ROOM = 24
-"""Octets that `with_seq` and the comma between two entries add, for numbers below 10^16."""
-_BEGINNING = b'{"capture_id":"'
-_FIRST_REVISION = b'"value_rev":1,'
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -45,61 +25,6 @@ class CutCapture(NamedTuple):
     seq: int | None
     body: bytes
     decoded: tuple[Any, ...] = ()
-
-
-def encode_capture(
-    *,
-    capture_id: str,
-    meter: str,
-    profile: str,
-    at: str,
-    start: datetime | None,
-    meter_time: MeterTime | None,
-    received_at: datetime,
-    quality: str,
-    values: str,
-    accounts: tuple[Attribution, ...],
-    reason: Unattributed | None,
-    directory_version: int,
-    raw: bytes | None,
-    clock: str = "",
-) -> bytes:
-    """Return a capture's body with value_rev 1 and without seq.
-
-    `at` is RFC 3339 text (`rfc3339`) and `values` a JSON array (`values_json`): whoever stamps needs both
-    for the capture's identity and hash anyway. `raw` is what the meter sent, kept as evidence; `clock` a JSON
-    object, what speaks of a time that is not trusted.
-    """
-    begin = f'"{rfc3339(start)}"' if start is not None else "null"
-    why = f'"{reason.value}"' if reason is not None else "null"
-    doubt = f',"clock":{clock}' if clock else ""
-    evidence = f',"raw":"{b64encode(raw).decode()}"' if raw is not None else ""
-    return (
-        f'{{"capture_id":{quoted(capture_id)},"value_rev":1,"meter":{quoted_often(meter)},'
-        f'"profile":"{profile}","at":"{at}","start":{begin},"meter_time":{_meter_time(meter_time)},'
-        f'"received_at":"{rfc3339(received_at)}","quality":"{quality}","values":{values},'
-        f'"attributions":[{",".join(map(_attribution, accounts))}],"reason":{why},'
-        f'"directory_version":{directory_version}{doubt}{evidence}}}'
-    ).encode()
-
-
-def is_capture_body(body: bytes) -> bool:
-    """Say whether a body begins as the layout demands, so that it can be numbered and revised."""
-    return body.startswith(_BEGINNING)
-
-
-def with_value_rev(body: bytes, revision: int) -> bytes:
-    """Return a first revision's body as revision `revision`; ContractError when it is not a first one.
-
-    The text sought cannot stand inside a JSON string (its quotes would be escaped), so its first place is
-    the member itself.
-    """
-    if revision == 1:
-        return body
-    before, found, after = body.partition(_FIRST_REVISION)
-    if not found:
-        raise ContractError("$.value_rev: the body is not a first revision that could be raised")
-    return b'%b"value_rev":%d,%b' % (before, revision, after)
 
 
 def with_seq(body: bytes, seq: int) -> bytes:
@@ -227,28 +152,3 @@ def _expect(text: str, at: int, mark: str) -> int:
 def _after_space(text: str, at: int) -> int:
     match = _SPACE.match(text, at)
     return at if match is None else match.end()
-
-
-def _meter_time(stamp: MeterTime | None) -> str:
-    if stamp is None:
-        return "null"
-    deviation = "null" if stamp.deviation is None else str(stamp.deviation)
-    status = "null" if stamp.status is None else str(stamp.status)
-    trusted = "true" if stamp.trusted else "false"
-    return f'{{"wall":{quoted(stamp.wall)},"deviation":{deviation},"status":{status},"trusted":{trusted}}}'
-
-
-@lru_cache(maxsize=MAX_HEADS)
-def _attribution(one: Attribution) -> str:
-    number = "null" if one.account_number is None else quoted(one.account_number)
-    legacy = "null" if one.legacy_number is None else quoted(one.legacy_number)
-    return (
-        f'{{"account_id":{quoted(one.account_id)},"account_number":{number},"legacy_number":{legacy},'
-        f'"usage_point":{quoted(one.usage_point)},"role":"{one.role.value}"{_span(one)}}}'
-    )
-
-
-def _span(one: Attribution) -> str:
-    if one.since is None or one.until is None:
-        return ""
-    return f',"from":"{rfc3339(one.since)}","to":"{rfc3339(one.until)}"'

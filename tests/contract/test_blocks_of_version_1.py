@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from gateway.contract.blocks import from_version_1
-from gateway.contract.capture_body import encode_capture, with_value_rev
 from gateway.contract.messages import rfc3339
-from gateway.contract.values import values_json
 from gateway.errors import ContractError
 from mapping.directory import Unattributed
 from protocols.reading import MeterTime, Quality, ReadingSet
 from tests.support.blocks import AT, EVERY_KIND, HOLDER, block_load, encoded, strangers_checksum
+from tests.support.version_1 import encode_capture, with_value_rev
+from tests.support.version_1_values import values_json
 
 
 def version_1(reading: ReadingSet, **changed: Any) -> bytes:

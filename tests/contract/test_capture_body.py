@@ -9,15 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.contract.batches import parse_batch
-from gateway.contract.capture_body import (
-    SEQ_ROOM,
-    cut_captures,
-    is_capture_body,
-    with_seq,
-    with_value_rev,
-)
+from gateway.contract.capture_body import cut_captures
 from gateway.contract.envelope import READINGS_TYPE, assemble
-from gateway.contract.messages import Capture
 from gateway.errors import ContractError
 from tests.support.contract_golden import GOLDEN_1
 from tests.support.journal_records import capture
@@ -36,28 +29,6 @@ def cut(payload: bytes, leave_out: tuple[str, ...] = ("seq",)) -> list[tuple[int
 
 def test_what_was_put_into_a_message_is_cut_out_of_it() -> None:
     assert cut(message(BODIES)) == list(enumerate(BODIES, start=5))
-
-
-def test_a_seq_takes_the_room_that_batches_count_for_it() -> None:
-    assert len(with_seq(BODIES[0], 10**16 - 1)) + len(",") - len(BODIES[0]) == SEQ_ROOM
-
-
-def test_a_revision_changes_the_number_alone() -> None:
-    assert with_value_rev(BODIES[1], 1) is BODIES[1]
-    revised = Capture.model_validate_json(with_value_rev(BODIES[1], 12))
-    assert revised == Capture.model_validate_json(BODIES[1]).model_copy(update={"value_rev": 12})
-
-
-def test_a_capture_id_cannot_pose_as_a_revision() -> None:
-    body = capture(1).model_copy(update={"capture_id": '"value_rev":1,'}).model_dump_json().encode()
-    assert is_capture_body(body)
-    revised = Capture.model_validate_json(with_value_rev(body, 3))
-    assert (revised.capture_id, revised.value_rev) == ('"value_rev":1,', 3)
-
-
-def test_only_a_first_revision_is_raised() -> None:
-    with pytest.raises(ContractError, match="not a first revision"):
-        with_value_rev(with_value_rev(BODIES[0], 2), 3)
 
 
 @pytest.mark.parametrize("indent", [None, 2])

@@ -20,17 +20,7 @@ from typing import Any, NamedTuple
 
 from gateway.central.directory.messages import change_messages, standing_messages
 from gateway.contract.batches import parse_batch
-from gateway.contract.blocks import (
-    READINGS_TYPE,
-    BlockTemplate,
-    NumberedBlock,
-    Sender,
-    assemble_blocks,
-    encode_block,
-    holders_of,
-    interval_of,
-    layout_of,
-)
+from gateway.contract.blocks import READINGS_TYPE, NumberedBlock, Sender, assemble_blocks
 from gateway.contract.consumer_rule import ConsumerState, Resolved
 from gateway.contract.envelope import parse_change, wrap
 from gateway.contract.messages import (
@@ -42,6 +32,8 @@ from gateway.contract.messages import (
     rfc3339,
 )
 from gateway.contract.messages.generation import Generation
+from gateway.edge.stamping.directory_part import StampingPart
+from gateway.edge.stamping.stamp import Trust, stamp
 from mapping.changes import (
     Change,
     CorrectHoldings,
@@ -54,7 +46,7 @@ from mapping.changes import (
     Name,
     Remove,
 )
-from mapping.directory import Attributions, NumberKind, Role, Unattributed
+from mapping.directory import Attributions, NumberKind, Role
 from mapping.errors import ChangeRefused
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
@@ -91,6 +83,18 @@ class Asked(NamedTuple):
     numbers: list[int]
 
 
+def _reading(start: datetime | None, end: datetime, doubted: bool) -> ReadingSet:
+    """A row whose occurrence tells its length and whether it is doubted: so ids differ."""
+    return ReadingSet(
+        profile=ProfileName.DAILY if start is None else ProfileName.BLOCK_LOAD,
+        at=end,
+        start=start,
+        values=((ENERGY, Number(1, 0, "Wh")),),
+        received_at=KNOWN,
+        occurrence=doubted * 100 + (0 if start is None else int((end - start) / STEP)),
+    )
+
+
 class World:
     """A directory with edges that stamp by it as it was at some time; every message that was sent is kept."""
 
@@ -105,6 +109,7 @@ class World:
         self.texts: list[dict[str, Any]] = []
         self.verdicts: list[TimeVerdict] = []
         self.asked: dict[str, Asked] = {}
+        self.last_seq = 0
 
     def close(self) -> None:
         self._store.close()
@@ -151,40 +156,47 @@ class World:
     def capture(
         self, meter: str, start: datetime | None, end: datetime, part: int = -1, *, doubted: bool = False
     ) -> str:
-        """Stamp a capture by a part of the directory that an edge had, and send it; return its id.
+        """Read one row, stamp it by a part of the directory that an edge had, and send it; return its id."""
+        (capture_id,) = self.poll(meter, [(start, end)], part, doubted=doubted)
+        return capture_id
+
+    def poll(
+        self,
+        meter: str,
+        rows: Sequence[tuple[datetime | None, datetime]],
+        part: int = -1,
+        *,
+        doubted: bool = False,
+    ) -> list[str]:
+        """Read rows of a meter at once, stamp them as an edge does, and send them; return their ids.
 
         What is doubted has other ids than what is not: an edge does not change its mind about one.
         """
         generation, snapshot = self.parts[part]
-        reading = ReadingSet(
-            profile=ProfileName.DAILY if start is None else ProfileName.BLOCK_LOAD,
-            at=end,
-            start=start,
-            values=((ENERGY, Number(1, 0, "Wh")),),
-            received_at=KNOWN,
-            occurrence=doubted * 100 + (0 if start is None else int((end - start) / STEP)),
-        )
-        whose = snapshot.part({meter}).attributions(meter, start, end)
-        template = BlockTemplate(
-            meter=meter,
-            layout=layout_of(reading),
-            received_at=KNOWN,
-            directory=f"{generation}/{whose.directory_version}",
-            holders=None if doubted else holders_of(whose.accounts),
-            reason=Unattributed.UNTRUSTED_TIME if doubted else whose.reason,
-            interval=interval_of(reading),
-        )
-        block = encode_block(template, [reading])
-        seq = len(self.batches) + 1
-        numbered = NumberedBlock(
-            first=seq, last=seq, body=block.body(), layout=template.layout.keyed, holders=template.holders
-        )
-        octets = assemble_blocks([numbered], SENDER, type=READINGS_TYPE, time=rfc3339(KNOWN))
+        readings = [_reading(start, end, doubted) for start, end in rows]
+        trust = Trust(disciplined=not doubted)
+        blocks = stamp(readings, meter, StampingPart(snapshot.part({meter}), generation), lambda _: trust)
+        numbered, asked = [], iter(rows)
+        for block in blocks:
+            first, self.last_seq = self.last_seq + 1, self.last_seq + len(block.rows)
+            template = block.template
+            numbered.append(
+                NumberedBlock(
+                    first=first,
+                    last=self.last_seq,
+                    body=block.body(),
+                    layout=template.layout.keyed,
+                    holders=template.holders,
+                )
+            )
+            for seq, row in enumerate(block.rows, start=first):
+                start, end = next(asked)
+                known = self.asked.setdefault(row.capture_id, Asked(meter, start, end, doubted, []))
+                known.numbers.append(seq)
+        octets = assemble_blocks(numbered, SENDER, type=READINGS_TYPE, time=rfc3339(KNOWN))
         self.batches.append(parse_batch(octets).data)
         self.texts.append(json.loads(octets))
-        capture_id = block.rows[0].capture_id
-        self.asked.setdefault(capture_id, Asked(meter, start, end, doubted, [])).numbers.append(seq)
-        return capture_id
+        return [row.capture_id for block in blocks for row in block.rows]
 
     def judge(self, meter: str, first: int, last: int, trust: str, shift: str | None) -> None:
         """Let central judge the times of a meter's captures first..last, and tell whose the meter is."""
@@ -355,12 +367,15 @@ def populate(world: World, rng: random.Random) -> None:
         elif copied and rng.random() < 0.2:
             world.set_back()
     for meter in METERS:
+        rows: list[tuple[datetime | None, datetime]] = []
         for end in range(1, STEPS + 1):
             for start in {None, end - 1, max(0, end - 3), rng.randrange(end)}:
-                for _ in range(1 + (rng.random() < 0.1)):
-                    part = rng.randrange(len(world.parts))
-                    doubted = rng.random() < 0.15
-                    world.capture(meter, None if start is None else at(start), at(end), part, doubted=doubted)
+                rows += [(None if start is None else at(start), at(end))] * (1 + (rng.random() < 0.1))
+        rng.shuffle(rows)
+        while rows:
+            size = rng.choice([1, 1, 2, 5])
+            some, rows = rows[:size], rows[size:]
+            world.poll(meter, some, rng.randrange(len(world.parts)), doubted=rng.random() < 0.15)
 
 
 def disturb(world: World, rng: random.Random) -> None:
@@ -373,8 +388,8 @@ def judge(world: World, rng: random.Random) -> None:
     """Let central judge the times of some captures, some of them more than once; the directory goes on meanwhile."""
     for _ in range(rng.randrange(6)):
         disturb(world, rng)
-        first = rng.randrange(1, len(world.batches) + 1)
-        last = min(len(world.batches), first + rng.randrange(60))
+        first = rng.randrange(1, world.last_seq + 1)
+        last = min(world.last_seq, first + rng.randrange(60))
         trust = rng.choice(["trusted", "trusted", "provisional", "untrusted"])
         shift = rng.choice([None, "-600", "1800", "5400", "-19800"]) if trust == "trusted" else None
         world.judge(rng.choice(METERS), first, last, trust, shift)

@@ -1,7 +1,4 @@
-"""Values of captures as the contract's JSON text, written fast: what repeats is kept ready.
-
-The text is that of the pydantic model `CaptureValue` (a test compares them), at a small part of the cost.
-"""
+"""How the program of version 1 wrote the values of a capture (see `version_1`)."""
 
 from __future__ import annotations
 
