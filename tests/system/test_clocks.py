@@ -124,7 +124,8 @@ def test_a_clock_that_jumps_to_and_fro_misdates_nothing(tmp_path: Path) -> None:
             wait_until(
                 lambda: settled(*held(made)) and made.audit(began - timedelta(days=1), began - BLOCK).clean,
                 lambda: (
-                    f"{held(made)[1]} {made.audit(began - timedelta(days=1), began - BLOCK)}\n--- edge\n{made.edge.tail()}\n--- central\n{made.central.tail()}"
+                    f"{held(made)[1]} {made.audit(began - timedelta(days=1), began - BLOCK)}\n"
+                    f"--- edge\n{made.edge.tail()}\n--- central\n{made.central.tail()}"
                 ),
                 CALM,
             )
