@@ -240,18 +240,24 @@ class RelayState(StrEnum):
 class MeterClock:
     """The meter's clock beside ours, read at the same moment.
 
-    `deviation` is in minutes as the meter writes it (None = unspecified), `status` the clock's status octet.
+    `deviation` is in minutes as the meter writes it (None = unspecified), `status` the clock's status octet. The
+    question took `takes` seconds, with `gateway` in their middle: by half of them the drift may be wrong.
     """
 
     meter: datetime
     gateway: datetime
     deviation: int | None
     status: int | None
+    takes: float = 0.0
 
     @property
     def drift(self) -> float:
         """Seconds by which the meter is ahead of us."""
         return (self.meter - self.gateway).total_seconds()
+
+    def is_off(self, seconds: float) -> bool:
+        """Return whether the meter's clock is surely further from ours than that."""
+        return abs(self.drift) - self.takes / 2 > seconds
 
 
 def name_of(quantity: Quantity) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from protocols.dlms import objects
@@ -164,11 +164,17 @@ class DlmsSession:
 
     async def clock(self) -> MeterClock:
         """Read the meter's clock beside ours; MeterProtocolError when it shows no time."""
+        asked = self._clock.now()
         stamp = await self._meter_clock.read(self._zone)
+        took = max(self._clock.now() - asked, timedelta(0))  # the clock may have been set meanwhile
         if stamp.at is None:
             raise MeterProtocolError(f"the meter's clock shows no time ({stamp.wall})")
         return MeterClock(
-            meter=stamp.at, gateway=self._clock.now(), deviation=stamp.deviation, status=stamp.status
+            meter=stamp.at,
+            gateway=asked + took / 2,
+            deviation=stamp.deviation,
+            status=stamp.status,
+            takes=took.total_seconds(),
         )
 
     async def set_clock(self, at: datetime) -> None:

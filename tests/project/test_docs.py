@@ -151,3 +151,16 @@ def test_examples_in_help_use_existing_options() -> None:
         options = {o for parameter in command.params for o in parameter.opts}
         example = command.help.split("Example: ")[1].splitlines()[0]
         assert {w for w in shlex.split(example) if w.startswith("-")} <= options, path
+
+
+def test_each_threat_names_tests_that_exist() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = [
+        row for row in text[text.index("## Threats to a reading") :].splitlines() if row.startswith("| ")
+    ][1:]
+    assert len(rows) > 20
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named, row
+        assert [name for name in named if f"def {name}(" not in tests] == []

@@ -147,6 +147,8 @@ class Town:
 
 
 NEWCOMER = "9000000001"
+CALM = 180.0
+"""Seconds in which all must be right after the last blow."""
 
 
 @contextmanager
@@ -253,3 +255,20 @@ def _fill_directory(made: Town, home: Path) -> None:
             source="test",
             at=now,
         )
+
+
+def converged(made: Town, since: datetime, until: datetime) -> AuditResult:
+    """Audit again and again until nothing is wrong, or fail with the last result when time is up."""
+    result = AuditResult(lost=-1)
+
+    def clean() -> bool:
+        nonlocal result
+        if made.files.ledger.exists():
+            result = made.audit(since, until)
+        return result.clean
+
+    def found() -> str:
+        return f"{result}\n--- edge\n{made.edge.tail()}\n--- central\n{made.central.tail()}"
+
+    wait_until(clean, found, CALM)
+    return result

@@ -123,7 +123,10 @@ def test_a_clock_that_jumps_to_and_fro_misdates_nothing(tmp_path: Path) -> None:
                 count = len(live_of(held(made)[0]))
             wait_until(
                 lambda: settled(*held(made)) and made.audit(began - timedelta(days=1), began - BLOCK).clean,
-                lambda: f"{held(made)[1]}\n--- edge\n{made.edge.tail()}\n--- central\n{made.central.tail()}",
+                lambda: (
+                    f"{held(made)[1]} {made.audit(began - timedelta(days=1), began - BLOCK)}\n"
+                    f"--- edge\n{made.edge.tail()}\n--- central\n{made.central.tail()}"
+                ),
                 CALM,
             )
         finally:

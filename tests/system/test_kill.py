@@ -14,36 +14,17 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from gateway.central.audit import AuditResult
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.messages import Status
 from gateway.edge.journal.view import view
 from tests.support.mosquitto import Mosquitto
-from tests.support.town import Program, Town, town
+from tests.support.town import Program, Town, converged, town
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.slow]
 
 KILLS = int(os.environ.get("KILLS", "20"))
 SEED = int(os.environ.get("SEED", "20261123"))
-CALM = 180.0
-
-
-def converged(made: Town, since: datetime, until: datetime) -> AuditResult:
-    """Audit again and again until nothing is wrong, or fail with the last result when time is up."""
-    result = AuditResult(lost=-1)
-
-    def clean() -> bool:
-        nonlocal result
-        if made.files.ledger.exists():
-            result = made.audit(since, until)
-        return result.clean
-
-    def found() -> str:
-        return f"{result}\n--- edge\n{made.edge.tail()}\n--- central\n{made.central.tail()}"
-
-    wait_until(clean, found, CALM)
-    return result
 
 
 def status(made: Town) -> Status | None:

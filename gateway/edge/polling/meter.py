@@ -298,7 +298,7 @@ class MeterPoll:
             failures=self._backoff.failures,
             next_try=None if next_at == NEVER else next_at,
             drift=drift,
-            drift_alarm=drift is not None and abs(drift) > DRIFT_ALARM.total_seconds(),
+            drift_alarm=self._seen_clock is not None and self._seen_clock.is_off(DRIFT_ALARM.total_seconds()),
             clock_trusted=self._clock_trusted,
             captures=self.captures,
             unsupported=tuple(sorted(self._unsupported)),

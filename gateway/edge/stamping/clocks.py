@@ -28,7 +28,7 @@ def clock_is_trusted(clock: MeterClock) -> bool:
     Flags: clock status bit 0 invalid, bit 1 doubtful (Blue Book).
     """
     flagged = clock.status not in (None, _STATUS_UNSPECIFIED) and bool((clock.status or 0) & _CLOCK_DOUBT)
-    return not flagged and abs(clock.drift) <= DRIFT_UNTRUSTED.total_seconds()
+    return not flagged and not clock.is_off(DRIFT_UNTRUSTED.total_seconds())
 
 
 def is_ahead(row: ReadingSet, now: datetime) -> bool:
@@ -66,6 +66,7 @@ class _Run:
     since: float
     base: float
     drift: float
+    takes: float
     former: float | None = None
     suspect_until: datetime | None = None
 
@@ -84,7 +85,7 @@ class MeterClocks:
         """Note a meter's clock, read just now; return what it says of the rows of this poll."""
         if isinstance(self._clock, EvidenceClock):
             self._clock.meter_seen(meter, seen)
-            steady = self._clock.steady()
+            steady = self._clock.steady() - seen.takes / 2  # when `seen.gateway` was
         else:
             steady = seen.gateway.timestamp()
         run = self._run(meter, seen, steady)
@@ -104,15 +105,16 @@ class MeterClocks:
     def _run(self, meter: str, seen: MeterClock, steady: float) -> _Run:
         base = seen.meter.timestamp() - steady
         run = self._runs.get(meter)
+        doubt = seen.takes + (0.0 if run is None else run.takes)
         if run is None:
-            run = _Run(steady, base, seen.drift)
-        elif abs(base - run.base) > DRIFT_ALARM.total_seconds():
+            run = _Run(steady, base, seen.drift, seen.takes)
+        elif abs(base - run.base) > DRIFT_ALARM.total_seconds() + doubt:
             moved = run.base - base  # so far ahead of its present self the clock was before
-            run = _Run(steady, base, seen.drift)
-            if abs(moved) > DRIFT_UNTRUSTED.total_seconds():
+            run = _Run(steady, base, seen.drift, seen.takes)
+            if abs(moved) > DRIFT_UNTRUSTED.total_seconds() + doubt:
                 run.former = seen.drift + moved
                 run.suspect_until = seen.meter + timedelta(seconds=max(moved, 0.0))
-        run.base, run.drift = base, seen.drift
+        run.base, run.drift, run.takes = base, seen.drift, seen.takes
         if run.suspect_until is not None and seen.meter > run.suspect_until + _SUSPECT_READ:
             run.former = run.suspect_until = None
         self._runs[meter] = run

@@ -41,8 +41,8 @@ class Machine(HandClock):
             Observation(voice=Voice.CENTRAL, source="central", steady=self.ran, instant=self.true, error=0.5)
         )
 
-    def look(self, ahead: timedelta = timedelta(0), status: int = 0) -> MeterEvidence:
-        seen = MeterClock(meter=self.true + ahead, gateway=self.at, deviation=330, status=status)
+    def look(self, ahead: timedelta = timedelta(0), status: int = 0, takes: float = 0.0) -> MeterEvidence:
+        seen = MeterClock(meter=self.true + ahead, gateway=self.at, deviation=330, status=status, takes=takes)
         return self.meters.seen("GEN:1", seen)
 
     def row(self) -> ReadingSet:
@@ -155,3 +155,14 @@ def test_a_clock_that_was_set_twice_during_a_poll_is_followed(machine: Machine) 
     machine.run(10)
     machine.at += timedelta(days=3)
     assert told(row, machine, evidence) == {"steady": "b00t/5020.000", "drift": "1500.000", "held": 0}
+
+
+def test_a_question_that_took_long_proves_no_drift(machine: Machine) -> None:
+    """Over a radio link, or on a machine that has much to do, the answer is older than it seems."""
+    machine.learn()
+    off = timedelta(minutes=20)
+    assert not machine.look(off, takes=500.0).trusted
+    assert machine.look(off, takes=700.0).trusted, "it may be 5 min 50 s less"
+    machine.run(60)
+    evidence = machine.look(-off, takes=2_000.0)
+    assert evidence.suspect_until is None, "nor is it a jump of the meter's clock"
