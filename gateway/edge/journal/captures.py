@@ -20,6 +20,8 @@ from mapping.instants import instant, micros
 
 CAPTURE_OCTETS = 128
 """Most octets that one capture takes in the list, half-filled pages included (47 measured, 70 usual)."""
+USUAL_OCTETS = 64
+"""Octets that one capture usually takes in the list: what does not count against the entries' bound."""
 MAX_SPANS = 8
 """Forgotten spans of one stream; beyond, the two nearest become one."""
 MAX_STREAMS = 100_000

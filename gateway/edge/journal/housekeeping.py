@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gateway.contract.messages import Gap
 from gateway.edge.journal.board import Board, log
-from gateway.edge.journal.captures import CAPTURE_OCTETS, Stream
+from gateway.edge.journal.captures import USUAL_OCTETS, Stream
 from gateway.edge.journal.disk import free_octets, reserve_octets
 from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch
 from gateway.edge.journal.generation import Begun
@@ -151,7 +151,7 @@ class Housekeeping:
 
     def charged(self) -> int:
         """Return the octets that count against `max_bytes`: those of the list of captures do not."""
-        return max(0, self._board.now.bytes - CAPTURE_OCTETS * self._store.captures.count)
+        return max(0, self._board.now.bytes - USUAL_OCTETS * self._store.captures.count)
 
     def _make_room(self, moves: Mapping[str, int]) -> None:
         """Trim until the file is below its bound; JournalFull when nothing more may go."""
