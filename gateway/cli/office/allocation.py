@@ -54,7 +54,15 @@ def show(
             found = [one for meter in meters for one in ledger.allocations.history(meter)]
         else:
             found = ledger.allocations.current(gateway)
-    _print(found, as_json=as_json, empty="no meter is allocated")
+    named = ", ".join(meters or ())
+    nothing = (
+        f"no gateway reads {named}"
+        if named
+        else f"{gateway} has no meters"
+        if gateway
+        else "no meter is allocated"
+    )
+    _print(found, as_json=as_json, empty=nothing)
 
 
 @allocation_group.command("move")
@@ -126,7 +134,10 @@ def replace_box(
     with open_ledger(find_files(data, config), read_only=False) as ledger:
         retired = ledger.journals.retire(gateway, datetime.now(UTC))
         if not retired:
-            raise UsageError(f"no journal of {gateway} is known (`allocation show` lists gateways)")
+            raise UsageError(
+                f"no journal of {gateway} is in use: it never delivered, or was given up before, or is called"
+                " otherwise (`allocation show` lists gateways)"
+            )
         counters = len(ledger.carried.counters(gateway))
         meters = len(ledger.allocations.current(gateway))
     told = {"gateway": gateway, "journals retired": len(retired), "meters": meters, "counters kept": counters}
