@@ -87,7 +87,7 @@ class TimeService:
             )
         if clock.boot is None or clock.began is None:
             return
-        if sure and abs(_meant(status.at, clock) - received) > CONTRADICTS:
+        if (sure and _contradicts(status.at, clock, received)) or clock.began > received + CONTRADICTS:
             log.warning("clock_evidence_refused", gateway=status.gateway, told=clock.detail)
             return
         if self._ledger.times.run_began(status.gateway, clock.boot, clock.began, received):
@@ -160,10 +160,13 @@ class TimeService:
             self.published = given[-1].version
 
 
-def _meant(at: datetime, clock: ClockStatus) -> datetime:
-    """Return the true time by an edge's sources when its own clock showed `at`."""
+def _contradicts(at: datetime, clock: ClockStatus, received: datetime) -> bool:
+    """Say whether an edge's sources tell another time than central's clock when the edge's own showed `at`."""
     offset = float(clock.sources[0].offset) if clock.sources else 0.0
-    return at + timedelta(seconds=offset)
+    try:
+        return abs(at + timedelta(seconds=offset) - received) > CONTRADICTS
+    except OverflowError:
+        return True
 
 
 def _verdict(one: Finding, now: datetime) -> TimeVerdict:

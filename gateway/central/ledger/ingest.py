@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -13,6 +14,7 @@ from gateway.central.ledger.authority import (
     DISAGREES,
     FOREIGN_JOURNAL,
     TOO_MANY_CLAIMS,
+    WRONG_EPOCH,
     Refusal,
     agreement,
     judge,
@@ -31,6 +33,9 @@ from gateway.contract.entries import entries_alone
 from gateway.contract.field import visited_gateway
 from gateway.contract.messages import MAX_SEQ, Gap
 from mapping.instants import instant
+
+MAX_CLAIMED_EPOCH: Final = 1_000
+"""Highest epoch that is taken from a capture: a meter moves a few times in its life."""
 
 
 def ingest(
@@ -172,10 +177,13 @@ class _Court:
             return Refusal(
                 TOO_MANY_CLAIMS, f"{gateway} has delivered {held} meters that nobody allocated to it"
             )
+        if row.epoch > MAX_CLAIMED_EPOCH:
+            return Refusal(WRONG_EPOCH, f"allocation {row.epoch} of {meter} is of no ledger")
         self.claimed[gateway] = held + 1
         made = Allocation(
             meter=meter,
-            epoch=1,
+            # What was allocated before the ledger was lost goes on: its edge stamps by it, and others were told of it.
+            epoch=row.epoch or 1,
             gateway=gateway,
             since=at,
             until=None,

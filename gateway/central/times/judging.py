@@ -93,7 +93,7 @@ def judge(
     found: dict[str, _Settled] = {}
     stamps = Counter((one.profile, one.at) for one in doubted)
     for one in doubted:
-        settled = _judge_ahead(one, now) if one.ahead else _judge_one(one, runs)
+        settled = _judge_ahead(one, now) if one.ahead else _judge_sane(one, runs)
         # A stamp that is there twice was made by a clock that was set: which of the two is which nobody knows.
         once = stamps[one.profile, one.at] == 1 or one.profile == ProfileName.EVENTS
         if settled is not None and (once or not settled.shift or one.profile in LIVE):
@@ -128,6 +128,14 @@ def _receipt(one: DoubtedCapture, runs: Mapping[str, datetime]) -> datetime | No
         return one.received_at
     began = runs.get(one.boot)
     return None if began is None else began + timedelta(seconds=one.steady)
+
+
+def _judge_sane(one: DoubtedCapture, runs: Mapping[str, datetime]) -> _Settled | None:
+    """Judge one; evidence that leads out of the years 1 to 9999 proves nothing."""
+    try:
+        return _judge_one(one, runs)
+    except OverflowError:
+        return None
 
 
 def _judge_one(one: DoubtedCapture, runs: Mapping[str, datetime]) -> _Settled | None:
