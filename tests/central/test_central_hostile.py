@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from gateway.central.intake.batches import MessageStore, ReceivedMessage
 from gateway.central.intake.carrying import CALM, Carrying
+from gateway.central.intake.journals import JournalWatch
 from gateway.central.intake.times import TimeService
 from gateway.central.ledger.ledger import Ledger
-from gateway.contract.envelope import TYPE_OF, wrap
+from gateway.contract.central_word import CENTRAL
+from gateway.contract.envelope import EVENTS_TYPE, TYPE_OF, wrap
 from gateway.contract.messages import (
     MAX_SEQ,
+    Ack,
     Alarm,
     ClockSource,
     ClockStatus,
@@ -25,6 +29,7 @@ from gateway.contract.messages import (
     StatusVersion1,
     rfc3339,
 )
+from gateway.contract.replay import ReplayPlanner
 from gateway.contract.topics import Topics
 from tests.support.central.samples import DAY, NOW, batch, capture, gap, octets, received
 from tests.support.fakes import HandClock
@@ -171,3 +176,50 @@ def test_a_gateway_lists_no_more_meters_than_one_may_have(
     assert [one.meter for one in ledger.statuses.meters()] == ["a", "b", "m1", "n1"]
     assert len(ledger.statuses.lines()) == 4
     assert {one.meter for one in ledger.statuses.meters()} >= {"a"}
+
+
+def test_a_journal_of_nothing_but_holes_stays_small_and_loses_nothing(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every second number made each message of everybody as slow as there were holes."""
+    monkeypatch.setattr("gateway.central.ledger.journals.MAX_ISLANDS", 3)
+    for seq in (20, 18, 16, 14, 12):
+        ledger.ingest([received(batch([capture(seq)]))])
+    state = ledger.journals.state("journal-1")
+    assert (state.contiguous, state.holes) == (0, ((1, 11), (13, 13), (15, 15)))
+    ledger.ingest([received(batch([capture(seq)])) for seq in range(1, 21)])
+    assert ledger.journals.state("journal-1").contiguous == 20
+    assert ledger.counts().captures == 20
+
+
+def test_a_gateway_has_no_more_journals_than_one_may_have(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.central.ledger.ingest.MAX_JOURNALS", 2)
+    stored = [ledger.ingest([received(batch([capture(1)], journal=f"j-{n}"))]) for n in range(4)]
+    assert [one.quarantined for one in stored] == [0, 0, 1, 1]
+    assert len(ledger.journals.all()) == 2
+    assert ledger.ingest([received(batch([capture(2)], journal="j-1"))]).stored == 1
+
+
+def test_journals_of_which_only_a_status_tells_are_forgotten_for_the_next(ledger: Ledger) -> None:
+    """Each was kept in memory and asked for its entries for ever."""
+    watch = JournalWatch(ReplayPlanner(), lost_after=60.0)
+    for number in range(5):
+        told = status("edge-1", journal=f"j-{number}", last_seq=9)
+        watch.stored(replace(ledger.journals.state(told.journal), gateway=""), 0.0)
+        watch.announced(told, 0.0)
+    assert {request.journal for _, request in watch.replays_due(100.0)} == {"j-4"}
+    watch.acknowledged(Ack(journal="j-0", seq=0, consumer=CENTRAL))
+    assert (watch.lost("j-0", 100.0), watch.version_of("j-0")) == (None, 2)
+
+
+def test_a_profile_with_a_slash_cannot_name_another_meter_s_capture(ledger: Ledger) -> None:
+    """A/B with profile C and A with profile B/C had one capture_id."""
+    store = MessageStore(ledger, TOPICS)
+    odd = capture(1).model_copy(update={"meter": "GEN", "profile": "1/block_load"})
+    name = odd.capture_id.replace("GEN:1/block_load", "GEN/1/block_load")
+    data = batch([odd.model_copy(update={"capture_id": name})])
+    events = wrap(data, id="e", source="/e", time=NOW, type=EVENTS_TYPE)
+    handled = store.handle([ReceivedMessage(TOPICS.of_version(1).events("edge-1"), events, NOW)])
+    assert (handled.result.stored, handled.result.quarantined) == (0, 1)

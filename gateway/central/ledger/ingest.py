@@ -22,7 +22,7 @@ from gateway.central.ledger.authority import (
 from gateway.central.ledger.cursors import read_cursor
 from gateway.central.ledger.gaps import store_gaps
 from gateway.central.ledger.heard import note_heard
-from gateway.central.ledger.journals import JournalBook
+from gateway.central.ledger.journals import JournalBook, journals_of
 from gateway.central.ledger.quarantine import MAX_DETAIL, OVERHEAD, forget, is_kept, keep
 from gateway.central.ledger.records import Allocation, IngestResult, QuarantinedEntry, ReceivedBatch
 from gateway.central.ledger.revisions import store_captures
@@ -34,6 +34,8 @@ from gateway.contract.field import visited_gateway
 from gateway.contract.messages import MAX_SEQ, Gap
 from mapping.instants import instant
 
+MAX_JOURNALS: Final = 1_000
+"""Journals of one gateway: it begins another when its file is lost, or was set back."""
 MAX_CLAIMED_EPOCH: Final = 1_000
 """Highest epoch that is taken from a capture: a meter moves a few times in its life."""
 
@@ -50,7 +52,10 @@ def ingest(
         own = [one for one in batches if (one.gateway, one.journal) == (gateway, journal)]
         book = JournalBook.load(connection, journal)
         if book.gateway not in ("", gateway):
-            total += _keep_foreign(connection, own, book.gateway)
+            total += _keep_foreign(connection, own, f"journal {journal} belongs to {book.gateway}")
+            continue
+        if not book.gateway and journals_of(connection, gateway) >= MAX_JOURNALS:
+            total += _keep_foreign(connection, own, f"{gateway} has {MAX_JOURNALS} journals before {journal}")
             continue
         total += _ingest_journal(connection, court, own, book, known)
     return total
@@ -85,10 +90,9 @@ def _ingest_journal(
     return result
 
 
-def _keep_foreign(connection: Connection, own: Sequence[ReceivedBatch], owner: str) -> IngestResult:
-    """Keep batches of a journal that is another gateway's; the owner's count is not touched."""
+def _keep_foreign(connection: Connection, own: Sequence[ReceivedBatch], detail: str) -> IngestResult:
+    """Keep batches of a journal that cannot be this gateway's; no count is touched."""
     refused = _Refused(own)
-    detail = f"journal {own[0].journal} belongs to {owner}"
     for one in own:
         for seq, meter in one.entries:
             refused.add(seq, meter, Refusal(FOREIGN_JOURNAL, detail))

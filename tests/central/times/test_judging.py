@@ -265,3 +265,21 @@ def test_evidence_that_leads_out_of_all_years_proves_nothing(odd: dict[str, floa
     other = row(2, BEGAN + timedelta(hours=3), received=BEGAN + timedelta(hours=3, minutes=1))
     bad = replace(other, **odd)  # type: ignore[arg-type]
     assert settled([good, bad]) == settled([good]) != {}
+
+
+def test_a_time_is_not_put_right_out_of_all_years() -> None:
+    """The end of such a block stayed where it was, and its start moved behind it."""
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    odd = DoubtedCapture(
+        capture_id="GEN:1/block_load/1",
+        meter="GEN:1",
+        profile="block_load",
+        journal="j",
+        seq=1,
+        at=last - timedelta(minutes=29, seconds=50),
+        start=last - timedelta(minutes=30, seconds=10),
+        received_at=last - timedelta(seconds=65),
+        drift=-timedelta(minutes=29, seconds=40).total_seconds(),
+        held=3_600.0,
+    )
+    assert judged([odd], now=last) == []
