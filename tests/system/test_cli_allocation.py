@@ -75,6 +75,7 @@ def test_quarantine_is_shown_and_thrown_away_by_name(cli: Cli, data: Path) -> No
         ("move --to edge-2", "name the meters, or the gateway"),
         ("move GEN:1 --to edge-2 --from edge-1", "and not both"),
         ("move --from edge-9 --to edge-2", "edge-9 has no meters"),
+        ("move GEN:1 gen-7 --to edge-2", "`gen-7` is not a meter"),
         ("replace-box edge-9", "no journal of edge-9 is in use"),
         ("move GEN:1 --to edge-2 --since 2199-01-01", "in the future"),
     ],

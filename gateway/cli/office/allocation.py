@@ -17,6 +17,7 @@ from gateway.cli.options import JsonOption, parse_time, user
 from gateway.cli.output import print_fields, print_table
 from gateway.errors import UsageError
 from gateway.roles.central_files import CentralFiles
+from mapping.account import is_canonical_meter
 
 allocation_group = typer.Typer(help="Which gateway reads which meter.", no_args_is_help=True)
 quarantine_group = typer.Typer(help="Entries that are kept but not believed.", no_args_is_help=True)
@@ -89,6 +90,10 @@ def move(
     """
     if bool(meters) == bool(origin):
         raise UsageError("name the meters, or the gateway that has them now (--from), and not both")
+    if strange := [one for one in meters or () if not is_canonical_meter(one)]:
+        raise UsageError(
+            f"`{strange[0]}` is not a meter: write MANUFACTURER:SERIAL, for example GEN:10000101"
+        )
     now = datetime.now(UTC)
     begin = now if since is None else parse_time(since, option="--since")
     if begin > now:
