@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections import Counter
 from datetime import datetime
@@ -9,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from gateway.config.checks import check_meters
 from gateway.config.meters import LineSection, MeterSection
@@ -21,6 +22,11 @@ from gateway.timekeeping.clock import EvidenceClock, EvidenceSettings
 from gateway.timekeeping.saved import FILE as CLOCK_FILE
 from protocols.clock import SimulatedClock, SystemClock
 from protocols.session import Clock, MeterSpec
+
+UNHEARD = (
+    "no meter is read before central's signed answer has come,"
+    " and without `verify_key_ref` in [directory] none is believed"
+)
 
 
 class GatewaySection(Section):
@@ -38,7 +44,14 @@ class GatewaySection(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-Broker = Annotated[str, Field(pattern=r"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}$")]
+def _broker(text: str) -> str:
+    found = re.fullmatch(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):([0-9]{1,5})", text)
+    if found is None or not 0 < int(found[1]) <= 65535:
+        raise ValueError(f"`{text}` is no broker: write HOST:PORT, for example mq1.internal:8883")
+    return text
+
+
+Broker = Annotated[str, AfterValidator(_broker)]
 
 
 class MqttSection(Section):
@@ -251,6 +264,11 @@ class Config(Section):
         return EvidenceClock(settings, path=folder / CLOCK_FILE)
 
 
+def _echo(error: Any) -> bool:
+    """Return whether a list is called too short only because the mistakes in it were not counted."""
+    return bool(error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"])
+
+
 def load(path: Path) -> Config:
     """Return the configuration in a file; ConfigMistakes lists every mistake with file, line and field.
 
@@ -269,10 +287,14 @@ def load(path: Path) -> Config:
     try:
         config = Config.model_validate(document)
     except ValidationError as error:
-        raise ConfigMistakes([source.explain(one, Config) for one in error.errors()]) from error
+        raise ConfigMistakes(
+            [source.explain(one, Config) for one in error.errors() if not _echo(one)]
+        ) from error
     # What concerns two sections is looked at when each is right by itself: else one mistake shows as many.
     findings: list[tuple[Any, ...]] = [*check_meters(config.lines, config.meters, config.push)]
     findings += check_web(config.web, config.gateway.roles)
+    if config.gateway.replacement and not config.directory.verify_refs():
+        findings.append((("gateway", "replacement"), UNHEARD))
     if findings:
         raise ConfigMistakes([source.mistake(*finding) for finding in findings])
     return config

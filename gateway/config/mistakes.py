@@ -69,6 +69,12 @@ class Source:
                 return self.mistake(trail, problem, nearest_name(error["input"], choices))
             case "missing":
                 return self.mistake(trail, "required and not there")
+            case "tuple_type":
+                return self.mistake(trail, "must be a list, in [ ]")
+            case "too_short":
+                return self.mistake(trail, f"must name at least {error['ctx']['min_length']}")
+            case "too_long":
+                return self.mistake(trail, f"may name at most {error['ctx']['max_length']}")
         return self.mistake(trail, str(error["msg"]).removeprefix("Value error, "))
 
 

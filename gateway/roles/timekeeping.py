@@ -63,4 +63,14 @@ def time_warnings(config: Config) -> list[str]:
             f"[time] quorum = {section.quorum} needs as many meters with a clock, and {with_clock} are configured:"
             " the meters say nothing of this clock"
         )
+    speak = set(section.sources)
+    if not config.directory.verify_refs() or "central" in config.gateway.roles:
+        speak.discard("central")  # central on this machine has the same clock
+    if with_clock < section.quorum:
+        speak.discard("meters")
+    if not speak:
+        found.append(
+            "[time] nobody is left who could say that this clock is right: every reading would stand under no account;"
+            " name `kernel`, `timesync` or `chrony` in `sources`"
+        )
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -255,5 +256,6 @@ def _reason(error: Exception) -> str:
     """Say in words why a connection could not be made; a bare errno says little."""
     if isinstance(error, ConnectionError | TimeoutError) and error.errno and error.strerror:
         return f"{error.strerror}: {os.strerror(error.errno).lower()}"
-    text = str(error).replace("Could not exclusively lock port", "another program uses")
-    return text or type(error).__name__
+    if held := re.search(r"Could not exclusively lock port (.+?): ", str(error)):
+        return f"another program uses {held[1]}: stop the edge, or whoever has it"
+    return str(error) or type(error).__name__

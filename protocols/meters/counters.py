@@ -54,7 +54,9 @@ class FileCounters:
             self._keys = load_counters(path)
         except OSError as error:
             lock.close()
-            raise LocalError(f"the counters {path} are in use: {error.strerror}") from error
+            held = isinstance(error, BlockingIOError)
+            why = "the edge runs, or another program: stop it first" if held else error.strerror
+            raise LocalError(f"the counters {path} are in use: {why}") from error
         except LocalError:
             lock.close()
             raise

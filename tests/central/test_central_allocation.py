@@ -21,7 +21,7 @@ from gateway.central.portal.authority_issues import authority_issues
 from gateway.central.portal.view_models import IssueKind, Severity
 from gateway.contract.blocks import EncodedBlock
 from gateway.contract.envelope import wrap
-from gateway.contract.messages import Batch, Capture, Gap, Status
+from gateway.contract.messages import MAX_SEQ, Batch, Capture, Gap, Status
 from gateway.contract.topics import TopicKind, Topics
 from gateway.errors import ConfigError, PeerError
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
@@ -385,3 +385,28 @@ def test_the_captures_of_a_block_are_judged_by_its_epoch_and_each_by_its_instant
         assert taken.result.stored == 2
     assert [group.reason for group in ledger.quarantine.groups()] == ["wrong_epoch"]
     assert all(one.is_sound() for one in ledger.captures.between())
+
+
+def test_a_ledger_that_lost_its_allocations_goes_on_with_the_epochs_that_edges_stamp(
+    ledger: Ledger, store: MessageStore
+) -> None:
+    """The first batch claimed the meter as epoch 1, and all that followed waited for ever under the wrong epoch."""
+    topic = TOPICS.readings("edge-1", "block_load")
+
+    def tell(number: int, epoch: int) -> IngestResult:
+        block = encoded(block_load(number), epoch=epoch)
+        return store.handle([ReceivedMessage(topic, batch_of(block, first=number + 1), NOW)]).result
+
+    assert [tell(number, 3).stored for number in range(3)] == [1, 1, 1]
+    (claimed,) = ledger.allocations.history("GEN:1")
+    assert (claimed.gateway, claimed.epoch, claimed.origin) == ("edge-1", 3, "claimed")
+    (given,) = ledger.allocations.give(["GEN:1"], "edge-2", by="asha", note="", since=T0, at=NOW)
+    assert given.epoch == 4
+    assert ledger.allocations.history("GEN:1")[0].until == T0
+
+
+def test_a_claim_does_not_take_an_epoch_that_no_ledger_gives(ledger: Ledger, store: MessageStore) -> None:
+    block = encoded(block_load(0), epoch=MAX_SEQ)
+    topic = TOPICS.readings("edge-1", "block_load")
+    assert store.handle([ReceivedMessage(topic, batch_of(block, first=1), NOW)]).result.quarantined == 1
+    assert ledger.allocations.history("GEN:1") == []

@@ -159,6 +159,22 @@ async def test_nothing_is_acknowledged_before_it_is_stored(broker: Mosquitto, le
         assert central.statistics().fault is None
 
 
+async def test_a_ledger_that_fails_beside_the_path_is_waited_for(broker: Mosquitto, ledger: Ledger) -> None:
+    """A full disk at the moment of a tick ended central."""
+    calls: list[int] = []
+
+    def full(stored: int) -> None:
+        calls.append(stored)
+        raise LedgerError("disk full")
+
+    ledger.identity.tick = full  # type: ignore[method-assign] # raises at every call
+    async with running(broker, ledger), edge_at(broker) as edge:
+        await edge.send(rows(1, 5))
+        await until(lambda: len(calls) > 1, "two ticks that fail")
+        await edge.send(rows(6, 9))
+        await until(lambda: edge.acked == 9, "the ack")
+
+
 def failing(*_: object) -> None:
     raise LedgerError("disk full")
 

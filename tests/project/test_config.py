@@ -14,6 +14,7 @@ from gateway.edge.polling.admission import Route
 from gateway.roles.admission import files_needed, route, too_few_files
 from gateway.roles.journal import journal_needs
 from gateway.roles.lines import make_line
+from gateway.roles.timekeeping import time_warnings
 from protocols.lines.optical import OpticalLine
 from protocols.lines.udp import UdpLine
 from protocols.session import Auth, DlmsSettings
@@ -72,6 +73,60 @@ def test_a_mistake_is_shown_where_it_stands(
     assert f"gateway.toml:{line}:" in text
     for word in words:
         assert word in text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[time]\nsources = []", "time.sources: must name at least 1"),
+        ('[mqtt]\nbrokers = ["mq1.internal"]', "`mq1.internal` is no broker: write HOST:PORT"),
+        ('[mqtt]\nbrokers = ["mq1.internal:99999"]', "`mq1.internal:99999` is no broker"),
+        ('[mqtt]\nbrokers = ["[::1]:0"]', "is no broker"),
+        ('[directory]\nverify_key_refs = "key"', "directory.verify_key_refs: must be a list"),
+        ('[directory]\nverify_key_refs = ["a", "b", "c", "d", "e"]', "may name at most 4"),
+    ],
+)
+def test_lists_and_brokers_are_explained_in_words(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigMistakes) as caught:
+        load(write(tmp_path, f"{GOOD}\n{text}\n"))
+    assert words in str(caught.value)
+
+
+def test_a_wrong_name_in_a_list_is_one_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ConfigMistakes) as caught:
+        load(write(tmp_path, GOOD + '\n[time]\nsources = ["ntp"]\n'))
+    [mistake] = caught.value.mistakes
+    assert mistake.field == "time.sources[0]"
+
+
+def test_brokers_of_a_cluster_may_have_names_and_addresses(tmp_path: Path) -> None:
+    given = '\n[mqtt]\nbrokers = ["mq1.internal:8883", "[2001:db8::1]:8883", "10.0.0.1:1883"]\n'
+    assert len(load(write(tmp_path, GOOD + given)).mqtt.brokers) == 3
+
+
+def test_a_box_that_waits_for_central_must_be_able_to_believe_it(tmp_path: Path) -> None:
+    text = GOOD.replace('name = "edge-1"', 'name = "edge-1"\nreplacement = true')
+    with pytest.raises(ConfigMistakes, match=r"gateway.replacement: .*verify_key_ref"):
+        load(write(tmp_path, text))
+    assert load(write(tmp_path, text + '\n[directory]\nverify_key_refs = ["key"]\n')).gateway.replacement
+
+
+@pytest.mark.parametrize(
+    ("roles", "section", "heard"),
+    [
+        ('["edge"]', 'sources = ["meters"]', False),
+        ('["edge"]', 'sources = ["central"]', True),
+        ('["edge", "central"]', 'sources = ["central"]', False),
+        ('["edge", "central"]', 'sources = ["central", "kernel"]', True),
+        ('["edge"]', 'sources = ["meters"]\ntrust = "host"', True),
+    ],
+)
+def test_a_clock_of_which_nobody_can_speak_is_told(
+    tmp_path: Path, roles: str, section: str, heard: bool
+) -> None:
+    text = GOOD.replace('name = "edge-1"', f'name = "edge-1"\nroles = {roles}')
+    config = load(write(tmp_path, f'{text}\n[directory]\nverify_key_ref = "key"\n[time]\n{section}\n'))
+    assert any("nobody is left" in warning for warning in time_warnings(config)) is not heard
 
 
 def test_every_mistake_is_listed_at_once(tmp_path: Path) -> None:

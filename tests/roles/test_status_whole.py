@@ -61,5 +61,5 @@ async def test_changes_that_the_broker_forgot_are_asked_for(
             async with central(broker, ledger):
                 await until(lambda: sum(one == "meter_silent" for one in known().values()) == 100)
                 await until(lambda: ledger.statuses.behind() == [])
-    assert edge.sink.reporter.statistics().listings == 2
+    assert edge.sink.reporter.statistics().listings >= 2
     ledger.close()

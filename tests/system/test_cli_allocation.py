@@ -75,12 +75,21 @@ def test_quarantine_is_shown_and_thrown_away_by_name(cli: Cli, data: Path) -> No
         ("move --to edge-2", "name the meters, or the gateway"),
         ("move GEN:1 --to edge-2 --from edge-1", "and not both"),
         ("move --from edge-9 --to edge-2", "edge-9 has no meters"),
-        ("replace-box edge-9", "no journal of edge-9 is known"),
+        ("move GEN:1 gen-7 --to edge-2", "`gen-7` is not a meter"),
+        ("replace-box edge-9", "no journal of edge-9 is in use"),
         ("move GEN:1 --to edge-2 --since 2199-01-01", "in the future"),
     ],
 )
 def test_wrong_use_says_what_is_right(cli: Cli, data: Path, given: str, words: str) -> None:
     assert words in cli.refuses("allocation", *given.split(), "--data", data, code=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [("GEN:99", "no gateway reads GEN:99"), ("--gateway edge-9", "edge-9 has no meters")],
+)
+def test_what_nobody_has_is_said_by_its_name(cli: Cli, data: Path, given: str, words: str) -> None:
+    assert words in cli("allocation", "show", *given.split(), "--data", data).out
 
 
 def test_a_gateway_that_cannot_be_is_refused(cli: Cli, data: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_lie_is_shown_and_settled_by_an_operator(cli: Cli, edge: Path) -> None
         assert store.next(name) == 0
         assert not store.believes(name, told)
         running = cli.refuses("counters", "reset", "GEN:1", "--to", told + 1, "-c", edge, code=4)
-        assert "in use" in running
+        assert "in use: the edge runs, or another program: stop it first" in running
     shown = {row["meter"]: row for row in cli("counters", "show", "-c", edge, "--json").json}
     assert (shown["GEN:1"]["next"], shown["GEN:1"]["not_believed"]) == (256, told)
     assert (shown["GEN:2"]["next"], shown["GEN:2"]["not_believed"]) == (0, None)

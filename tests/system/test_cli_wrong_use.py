@@ -158,5 +158,15 @@ def test_check_of_a_good_file(cli: Cli) -> None:
     assert (seen["gateway"], seen["lines"], seen["meters"], seen["secrets_missing"]) == ("e-1", 1, 1, [])
 
 
+@pytest.mark.parametrize("key", ["verify_key_ref", "signing_key_ref"])
+def test_check_reads_the_directorys_keys(cli: Cli, key: str) -> None:
+    secrets = cli.folder / "keys"
+    cli("directory", "keys", secrets)
+    other = {"verify_key_ref": "directory-signing", "signing_key_ref": "directory-verify"}
+    text = CONFIG.replace('"keys"', f'"{secrets}"')
+    (cli.folder / "swapped.toml").write_text(f'{text}[directory]\n{key} = "{other[key]}"\n', encoding="utf-8")
+    assert f"secret {other[key]}: " in cli("check", "-c", "swapped.toml", code=3).err
+
+
 def test_version(cli: Cli) -> None:
     assert cli("--version").out.startswith("meter-gateway ")

@@ -104,7 +104,7 @@ class MessageStore:
         handled = HandledMessages()
         batches: list[ReceivedBatch] = []
         spoiled: list[tuple[ReceivedBatch, SpoiledEntry]] = []
-        told: list[tuple[ToldStatus, datetime, bool]] = []
+        told: list[tuple[ToldStatus, ReceivedMessage]] = []
         for message in messages:
             item = take(self._topics, Arrival(message.topic, message.payload, message.at))
             if isinstance(item, RefusedMessage):
@@ -122,7 +122,7 @@ class MessageStore:
                 batches.append(received)
                 spoiled += [(received, entry) for entry in item.spoiled]
             elif isinstance(item, Status | StatusVersion1 | StatusChanges):
-                told.append((item, message.heard_at or message.at, message.retained))
+                told.append((item, message))
                 if isinstance(item, Status) and not message.retained:
                     handled.fresh.append((item, message.at))
                 if not isinstance(item, StatusChanges):
@@ -138,7 +138,7 @@ class MessageStore:
             else:
                 handled.requests.append((item, self._topics.parse(message.topic).version))
         if told:
-            self._ledger.statuses.take(told)
+            self._keep_statuses(handled, told)
             handled.behind = frozenset(self._ledger.statuses.behind())
         if batches:
             self._store(handled, batches)
@@ -158,6 +158,21 @@ class MessageStore:
                 handled.set_backs += [found] if found is not None else []
         handled.journals = {journal: self._ledger.journals.state(journal) for journal in known}
         return handled
+
+    def _keep_statuses(
+        self, handled: HandledMessages, told: Sequence[tuple[ToldStatus, ReceivedMessage]]
+    ) -> None:
+        """Keep statuses in one transaction; where that fails, each by itself, and set aside what fails alone."""
+        try:
+            self._ledger.statuses.take(
+                [(item, message.heard_at or message.at, message.retained) for item, message in told]
+            )
+        except UNSTORABLE as error:
+            if len(told) > 1:
+                for one in told:
+                    self._keep_statuses(handled, [one])
+            else:
+                self._set_aside(handled, told[0][1], RefusedMessage("cannot_be_stored", str(error)))
 
     def _take_balance(self, handled: HandledMessages, message: ReceivedMessage, balance: Balance) -> None:
         """Keep a balance; one of the future is set aside, since every later one would lose against it."""

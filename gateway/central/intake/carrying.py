@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import zip_longest
+from time import monotonic
 from typing import Final
 
 from gateway.central.ledger.ledger import Ledger
@@ -16,6 +17,8 @@ COUNTERS: Final = 400
 MARKS: Final = 300
 """Counters and watermarks of one message: some 70 KiB together."""
 MAX_WAITING: Final = 1_000
+CALM: Final = 60.0
+"""Least seconds between two answers to one gateway: each reads the ledger for all its meters."""
 
 
 class Carrying:
@@ -27,6 +30,7 @@ class Carrying:
         self._key = key
         self._clock = clock
         self._waiting: dict[str, None] = {}
+        self._answered: dict[str, float] = {}
 
     def asked(self, request: DirectoryRequest) -> None:
         """Note a request; a box that has no part of the directory has nothing else."""
@@ -34,9 +38,13 @@ class Carrying:
             self._waiting[request.gateway] = None
 
     def next(self) -> str | None:
-        """Return a gateway whose turn it is, None for none."""
-        gateway = next(iter(self._waiting), None)
-        self._waiting.pop(gateway or "", None)
+        """Return a gateway whose turn it is, None for none; one that was just answered waits."""
+        now = monotonic()
+        self._answered = {name: at for name, at in self._answered.items() if now - at < CALM}
+        gateway = next((name for name in self._waiting if name not in self._answered), None)
+        if gateway is not None:
+            del self._waiting[gateway]
+            self._answered[gateway] = now
         return gateway
 
     def messages(self, gateway: str) -> list[tuple[str, bytes]]:

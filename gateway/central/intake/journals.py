@@ -52,6 +52,7 @@ class JournalWatch:
         self._planner = planner
         self._lost_after = lost_after
         self._journals: dict[str, _WatchedJournal] = {}
+        self._only_told: dict[str, str] = {}
 
     def stored(self, state: JournalState, now: float) -> None:
         """Note what the ledger holds of a journal."""
@@ -69,6 +70,7 @@ class JournalWatch:
         """Note what an edge says that its journal holds: entries that never came at all are holes too."""
         known = self._journals[status.journal]
         known.gateway = status.gateway
+        self._forget_only_told(status.gateway, status.journal)
         # The backlog was not sent yet: its end is no hole.
         known.announced = max(known.announced, status.last_seq - status.backlog)
         known.heard_before = isinstance(status, Status) and status.acknowledged is not None
@@ -77,6 +79,16 @@ class JournalWatch:
             # It has just come back and may have missed what we said while it was away.
             known.acked = -1
         self._plan(known, now)
+
+    def _forget_only_told(self, gateway: str, journal: str) -> None:
+        """Forget the journal of which this gateway told before, if nothing of it ever came: it has another now."""
+        before = self._only_told.get(gateway)
+        self._only_told[gateway] = journal
+        if before not in (None, journal) and before in self._journals:
+            state = self._journals[before].state
+            if not state.highest:
+                del self._journals[before]
+                self._planner.note(before, 0, (), 0.0)
 
     def _plan(self, known: _WatchedJournal, now: float) -> None:
         state = known.state
@@ -99,8 +111,9 @@ class JournalWatch:
             known.generation = said.generation
 
     def version_of(self, name: str) -> TopicVersion:
-        """Return the version of the contract that a journal's edge speaks."""
-        return self._journals[name].version
+        """Return the version of the contract that a journal's edge speaks; the newest for one that was forgotten."""
+        known = self._journals.get(name)
+        return 2 if known is None else known.version
 
     def owe_all(self) -> None:
         """Owe every acknowledgement anew: what was said before may not have arrived, or holds no longer."""
@@ -120,8 +133,9 @@ class JournalWatch:
                 )
 
     def acknowledged(self, ack: Ack) -> None:
-        """Note that an acknowledgement was sent."""
-        self._journals[ack.journal].acked = ack.seq
+        """Note that an acknowledgement was sent; the journal may have been forgotten meanwhile."""
+        if (known := self._journals.get(ack.journal)) is not None:
+            known.acked = ack.seq
 
     def replays_due(self, now: float) -> list[tuple[str, ReplayRequest]]:
         """Return the requests to send, each with its gateway."""
@@ -129,8 +143,9 @@ class JournalWatch:
 
     def lost(self, name: str, now: float) -> tuple[int, int] | None:
         """Return the entries that the edge no longer holds and that did not come for long, if there are any."""
-        journal = self._journals[name]
-        since = self._planner.open_since(name)
+        journal, since = self._journals.get(name), self._planner.open_since(name)
+        if journal is None:
+            return None
         first, last = journal.state.contiguous + 1, journal.oldest - 1
         if since is None or last < first or now - since < self._lost_after:
             return None

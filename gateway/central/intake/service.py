@@ -290,30 +290,38 @@ class Central:
                 self._directory.requested(request, version)
 
     async def _answer(self, connection: MqttConnection) -> None:
-        """Publish acknowledgements and replay requests at a steady pace."""
+        """Publish acknowledgements and replay requests at a steady pace; a ledger that fails is asked again."""
         rounds = 0
         while True:
-            for gateway, ack in self._journals.acks_due():
-                await self._acknowledge(connection, gateway, ack)
-            for gateway, request in self._journals.replays_due(monotonic()):
-                await self._give_up_lost(request.journal)
-                await self._ask_again(connection, gateway, request)
-            for gateway in self._listings.requests_due(monotonic()):
-                at = self._clock.now()
-                wanted = StatusRequest(gateway=gateway, at=at)
-                identity = f"central/status/{gateway}/{int(at.timestamp() * 1000)}"
-                payload = wrap(wanted, id=identity, source=SOURCE, time=at)
-                await connection.offer(self._topics.status_request(gateway), payload)
-            while (newcomer := self._carrying.next()) is not None:
-                for topic, payload in await self._work(partial(self._carrying.messages, newcomer)):
-                    await connection.offer(topic, payload)
-            for topic, payload in await self._work(self._rereads.due):
-                await connection.offer(topic, payload)
-            if (rounds := rounds + 1) % TICK_ROUNDS == 0:
-                result = self._statistics.result
-                stored = result.stored + result.revised + result.gaps
-                await self._work(partial(self._ledger.identity.tick, stored))
+            rounds += 1
+            try:
+                await self._answer_once(connection, tick=rounds % TICK_ROUNDS == 0)
+            except LedgerError as error:
+                log.error("ledger_failed", error=str(error))
             await asyncio.sleep(self._ack_interval)
+
+    async def _answer_once(self, connection: MqttConnection, *, tick: bool) -> None:
+        for gateway, ack in self._journals.acks_due():
+            await self._acknowledge(connection, gateway, ack)
+        for gateway, request in self._journals.replays_due(monotonic()):
+            await self._give_up_lost(request.journal)
+            await self._ask_again(connection, gateway, request)
+        for gateway in self._listings.requests_due(monotonic()):
+            at = self._clock.now()
+            wanted = StatusRequest(gateway=gateway, at=at)
+            identity = f"central/status/{gateway}/{int(at.timestamp() * 1000)}"
+            payload = wrap(wanted, id=identity, source=SOURCE, time=at)
+            await connection.offer(self._topics.status_request(gateway), payload)
+        # One in each round: acknowledgements must not wait for all who ask.
+        if (newcomer := self._carrying.next()) is not None:
+            for topic, payload in await self._work(partial(self._carrying.messages, newcomer)):
+                await connection.offer(topic, payload)
+        for topic, payload in await self._work(self._rereads.due):
+            await connection.offer(topic, payload)
+        if tick:
+            result = self._statistics.result
+            stored = result.stored + result.revised + result.gaps
+            await self._work(partial(self._ledger.identity.tick, stored))
 
     async def _acknowledge(self, connection: MqttConnection, gateway: str, ack: Ack) -> None:
         identity, life = f"central/{ack.journal}/{ack.seq}", self._ledger.identity

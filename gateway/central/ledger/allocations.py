@@ -140,7 +140,7 @@ def _give(
 ) -> Allocation:
     made = Allocation(
         meter=meter,
-        epoch=len(history) + 1,
+        epoch=history[-1].epoch + 1 if history else 1,
         gateway=gateway,
         since=since,
         until=None,
@@ -157,7 +157,7 @@ def _give(
             confirmed = replace(made, epoch=current.epoch, since=current.since)
             connection.execute(update(allocations).where(*mine).values(**_row(confirmed)))
             return confirmed
-        if current.epoch == 1:
+        if len(history) == 1:
             # Nobody knows when the first began: it covers whatever was before.
             since = min(since, current.since)
             connection.execute(update(allocations).where(*mine).values(since=since, told=0))

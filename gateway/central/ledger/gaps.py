@@ -68,23 +68,24 @@ def store_gaps(
     """Store gaps; return how many were new or moved on, and those under the id of another meter's gap.
 
     Of one gap the furthest state wins (open, unfillable, filled), then the one noticed last: `filled` is a
-    fact, and an `open` that was sent again after it is only late.
+    fact, and an `open` that was sent again after it is only late. Of two meters' gaps under one id the one that the
+    id names is kept, else the first.
     """
     rows: dict[str, dict[str, Any]] = {}
     for gap, received_in in found:
         row = {name: getattr(gap, name) for name in _FROM_GAP}
         row |= {"gateway": received_in.gateway, "journal": received_in.journal, "ingested_at": received}
-        if gap.gap_id not in rows or _rank(row) > _rank(rows[gap.gap_id]):
+        known = rows.get(gap.gap_id)
+        if known is None or _follows(row, known):
             rows[gap.gap_id] = row
     held: dict[str, dict[str, Any]] = {}
     for ids in in_chunks(list(rows)):
         for stored in connection.execute(select(gaps).where(gaps.c.gap_id.in_(ids))).mappings():
             held[stored["gap_id"]] = dict(stored)
-    strange = [gap for gap, _ in found if _is_anothers(gap, held.get(gap.gap_id) or rows[gap.gap_id])]
-    for gap in strange:
-        rows.pop(gap.gap_id, None)
+    rows = {gap_id: row for gap_id, row in rows.items() if gap_id not in held or _follows(row, held[gap_id])}
+    strange = [gap for gap, _ in found if _is_anothers(gap, rows.get(gap.gap_id) or held[gap.gap_id])]
     fresh = [row for gap_id, row in rows.items() if gap_id not in held]
-    better = [row for gap_id, row in rows.items() if gap_id in held and _rank(row) > _rank(held[gap_id])]
+    better = [row for gap_id, row in rows.items() if gap_id in held]
     if fresh:
         connection.execute(insert(gaps), fresh)
     for row in better:
@@ -94,6 +95,18 @@ def store_gaps(
 
 def _is_anothers(gap: Gap, held: dict[str, Any]) -> bool:
     return (gap.meter, gap.profile) != (held["meter"], held["profile"])
+
+
+def _follows(row: dict[str, Any], held: dict[str, Any]) -> bool:
+    """Say whether a gap takes the place of the one that is held under its id."""
+    if (row["meter"], row["profile"]) == (held["meter"], held["profile"]):
+        return _rank(row) > _rank(held)
+    return _is_named(row) and not _is_named(held)
+
+
+def _is_named(row: dict[str, Any]) -> bool:
+    name = f"{row['meter']}/{row['profile']}/"
+    return str(row["gap_id"]).startswith((name, f"refused/{name}"))
 
 
 def _rank(row: dict[str, Any]) -> tuple[int, datetime, str, int]:

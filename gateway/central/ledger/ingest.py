@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -13,6 +14,7 @@ from gateway.central.ledger.authority import (
     DISAGREES,
     FOREIGN_JOURNAL,
     TOO_MANY_CLAIMS,
+    WRONG_EPOCH,
     Refusal,
     agreement,
     judge,
@@ -20,7 +22,7 @@ from gateway.central.ledger.authority import (
 from gateway.central.ledger.cursors import read_cursor
 from gateway.central.ledger.gaps import store_gaps
 from gateway.central.ledger.heard import note_heard
-from gateway.central.ledger.journals import JournalBook
+from gateway.central.ledger.journals import JournalBook, journals_of
 from gateway.central.ledger.quarantine import MAX_DETAIL, OVERHEAD, forget, is_kept, keep
 from gateway.central.ledger.records import Allocation, IngestResult, QuarantinedEntry, ReceivedBatch
 from gateway.central.ledger.revisions import store_captures
@@ -31,6 +33,11 @@ from gateway.contract.entries import entries_alone
 from gateway.contract.field import visited_gateway
 from gateway.contract.messages import MAX_SEQ, Gap
 from mapping.instants import instant
+
+MAX_JOURNALS: Final = 1_000
+"""Journals of one gateway: it begins another when its file is lost, or was set back."""
+MAX_CLAIMED_EPOCH: Final = 1_000
+"""Highest epoch that is taken from a capture: a meter moves a few times in its life."""
 
 
 def ingest(
@@ -45,7 +52,10 @@ def ingest(
         own = [one for one in batches if (one.gateway, one.journal) == (gateway, journal)]
         book = JournalBook.load(connection, journal)
         if book.gateway not in ("", gateway):
-            total += _keep_foreign(connection, own, book.gateway)
+            total += _keep_foreign(connection, own, f"journal {journal} belongs to {book.gateway}")
+            continue
+        if not book.gateway and journals_of(connection, gateway) >= MAX_JOURNALS:
+            total += _keep_foreign(connection, own, f"{gateway} has {MAX_JOURNALS} journals before {journal}")
             continue
         total += _ingest_journal(connection, court, own, book, known)
     return total
@@ -80,10 +90,9 @@ def _ingest_journal(
     return result
 
 
-def _keep_foreign(connection: Connection, own: Sequence[ReceivedBatch], owner: str) -> IngestResult:
-    """Keep batches of a journal that is another gateway's; the owner's count is not touched."""
+def _keep_foreign(connection: Connection, own: Sequence[ReceivedBatch], detail: str) -> IngestResult:
+    """Keep batches of a journal that cannot be this gateway's; no count is touched."""
     refused = _Refused(own)
-    detail = f"journal {own[0].journal} belongs to {owner}"
     for one in own:
         for seq, meter in one.entries:
             refused.add(seq, meter, Refusal(FOREIGN_JOURNAL, detail))
@@ -172,10 +181,13 @@ class _Court:
             return Refusal(
                 TOO_MANY_CLAIMS, f"{gateway} has delivered {held} meters that nobody allocated to it"
             )
+        if row.epoch > MAX_CLAIMED_EPOCH:
+            return Refusal(WRONG_EPOCH, f"allocation {row.epoch} of {meter} is of no ledger")
         self.claimed[gateway] = held + 1
         made = Allocation(
             meter=meter,
-            epoch=1,
+            # What was allocated before the ledger was lost goes on: its edge stamps by it, and others were told of it.
+            epoch=row.epoch or 1,
             gateway=gateway,
             since=at,
             until=None,

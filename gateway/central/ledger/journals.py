@@ -14,6 +14,9 @@ from gateway.central.ledger.schema import journal_islands, journal_lost, journal
 from gateway.seqset import SeqSet
 from mapping.instants import EPOCH
 
+MAX_ISLANDS = 10_000
+"""Ranges behind holes that are counted of one journal: what lies beyond is stored, and asked for once more."""
+
 
 class Journals:
     """How far each edge's journal is stored."""
@@ -96,7 +99,8 @@ class Journals:
         gone = (
             select(
                 j.gateway,
-                func.sum(lost.last - lost.first + 1).label("entries"),
+                # Not as integers: two journals that began at the highest numbers would be too many for a database.
+                func.sum((lost.last - lost.first + 1) * 1.0).label("entries"),
                 func.min(lost.declared_at).label("since"),
                 func.max(lost.reason).label("reason"),
             )
@@ -184,6 +188,8 @@ class JournalBook:
         """Add stored numbers and counters, and write what changed."""
         before = set(self.seqs.islands)
         self.seqs.add_all(seqs)
+        if len(islands := self.seqs.islands) > MAX_ISLANDS:
+            self.seqs = SeqSet.of(self.seqs.contiguous, islands[:MAX_ISLANDS])
         self.gateway = gateway
         self.stored += result.stored
         self.repeated += result.repeated
@@ -238,3 +244,9 @@ class JournalBook:
                 insert(journal_islands),
                 [{"journal": self.journal, "first": a, "last": b} for a, b in sorted(after - before)],
             )
+
+
+def journals_of(connection: Connection, gateway: str) -> int:
+    """Return how many journals a gateway has."""
+    query = select(func.count()).select_from(journals).where(journals.c.gateway == gateway)
+    return connection.execute(query).scalar() or 0

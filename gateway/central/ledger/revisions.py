@@ -26,6 +26,8 @@ def check_batch(received: ReceivedBatch) -> None:
     for row in received.rows:
         if row.start is not None and row.start >= row.at:
             raise ContractError(f"{row.capture_id} ends before it starts")
+        if "/" in row.profile:  # a level of topics, and a part of capture_id
+            raise ContractError(f"{row.profile!r} is no profile")
 
 
 @dataclass(slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, func, insert, or_, select
+from sqlalchemy import Column, Connection, Row, Table, delete, func, insert, or_, select
 
 from gateway.central.ledger.database import Database, columns, in_chunks, put, records
 from gateway.central.ledger.records import LineHealth, MeterHealth, StoredStatus
@@ -16,6 +16,11 @@ from gateway.contract.messages import LineStatus, MeterStatus, Status, StatusCha
 
 _VERSION_1 = "0" * 8
 """Stands for the run of an edge that counts no changes."""
+MAX_ALARMS: Final = 64
+"""Alarms that a summary names; version 1 knew no bound."""
+
+MAX_LISTED: Final = 30_000
+"""Meters, and lines, kept of one gateway: an edge has 10,000 at most, and lists others after a move."""
 
 ToldStatus = Status | StatusVersion1 | StatusChanges
 
@@ -135,16 +140,30 @@ def _apply_listing(connection: Connection, part: StatusChanges, held: Row[Any] |
 def _write(connection: Connection, changes: StatusChanges, listing: str) -> None:
     lines = {line.name: _line(changes.gateway, line, listing) for line in changes.lines}
     meters = {meter.meter: _meter(changes.gateway, meter, listing) for meter in changes.meters}
-    for names in in_chunks(list(lines)):
-        c = line_health.c
-        connection.execute(delete(line_health).where(c.gateway == changes.gateway, c.line.in_(names)))
-    for names in in_chunks(list(meters)):
-        of = meter_health.c
-        connection.execute(delete(meter_health).where(of.gateway == changes.gateway, of.meter.in_(names)))
-    if lines:
-        connection.execute(insert(line_health), list(lines.values()))
-    if meters:
-        connection.execute(insert(meter_health), list(meters.values()))
+    _replace(connection, line_health, line_health.c.line, changes.gateway, lines)
+    _replace(connection, meter_health, meter_health.c.meter, changes.gateway, meters)
+
+
+def _replace(
+    connection: Connection,
+    into: Table,
+    name: Column[Any],
+    gateway: str,
+    rows: Mapping[str, Mapping[str, object]],
+) -> None:
+    """Write rows by their names over those that are held; beyond MAX_LISTED of one gateway new ones are not kept."""
+    own = into.c.gateway == gateway
+    held: set[str] = set()
+    for names in in_chunks(list(rows)):
+        held.update(connection.execute(select(name).where(own, name.in_(names))).scalars())
+        connection.execute(delete(into).where(own, name.in_(names)))
+    kept = [row for key, row in rows.items() if key in held]
+    fresh = [row for key, row in rows.items() if key not in held]
+    if fresh:
+        number = connection.execute(select(func.count()).select_from(into).where(own)).scalar() or 0
+        kept += fresh[: max(0, MAX_LISTED - number - len(kept))]
+    if kept:
+        connection.execute(insert(into), kept)
 
 
 def _line(gateway: str, line: LineStatus, listing: str) -> Mapping[str, object]:
@@ -173,9 +192,11 @@ def _meter(gateway: str, meter: MeterStatus, listing: str) -> Mapping[str, objec
 
 def _summary_of(told: StatusVersion1) -> Status:
     """Return the summary of a status of version 1, which counts nothing and lists everything."""
-    same = told.model_dump(exclude={"lines", "meters"})
+    same = told.model_dump(exclude={"lines", "meters", "alarms"})
     return Status(
         **same,
+        alarms=told.alarms[:MAX_ALARMS],
+        more_alarms=len(told.alarms[MAX_ALARMS:]),
         role="visit" if told.version == "field" else "edge",
         lines=dict(Counter(line.state for line in told.lines)),
         meters=dict(Counter(meter.health for meter in told.meters).most_common(64)),

@@ -56,6 +56,7 @@ _CAN_WAIT = frozenset(
         "dead_letters",
         "disk_reserve_missing",
         "influx",
+        "influx_skipped",
         "journal_floor_short",
         "no_directory",
         "push_refused",

@@ -93,12 +93,17 @@ def judge(
     found: dict[str, _Settled] = {}
     stamps = Counter((one.profile, one.at) for one in doubted)
     for one in doubted:
-        settled = _judge_ahead(one, now) if one.ahead else _judge_one(one, runs)
+        settled = _judge_ahead(one, now) if one.ahead else _judge_sane(one, runs)
         # A stamp that is there twice was made by a clock that was set: which of the two is which nobody knows.
         once = stamps[one.profile, one.at] == 1 or one.profile == ProfileName.EVENTS
         if settled is not None and (once or not settled.shift or one.profile in LIVE):
             found[one.capture_id] = settled
     _follow_chains(doubted, found)
+    found = {
+        one.capture_id: found[one.capture_id]
+        for one in doubted
+        if one.capture_id in found and _stays(one, found[one.capture_id].shift)
+    }
     coming = [one for one in doubted if one.ahead and one.capture_id not in found and not one.judged]
     return [*_ranges(doubted, found, complete_to), *(_held(one, now) for one in coming)]
 
@@ -128,6 +133,22 @@ def _receipt(one: DoubtedCapture, runs: Mapping[str, datetime]) -> datetime | No
         return one.received_at
     began = runs.get(one.boot)
     return None if began is None else began + timedelta(seconds=one.steady)
+
+
+def _stays(one: DoubtedCapture, shift: timedelta) -> bool:
+    """Say whether a capture that is moved by `shift` stays within the years 1 to 9999."""
+    try:
+        return (one.start or one.at) + shift <= one.at + shift
+    except OverflowError:
+        return False
+
+
+def _judge_sane(one: DoubtedCapture, runs: Mapping[str, datetime]) -> _Settled | None:
+    """Judge one; evidence that leads out of the years 1 to 9999 proves nothing."""
+    try:
+        return _judge_one(one, runs)
+    except OverflowError:
+        return None
 
 
 def _judge_one(one: DoubtedCapture, runs: Mapping[str, datetime]) -> _Settled | None:

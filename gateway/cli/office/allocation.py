@@ -17,6 +17,7 @@ from gateway.cli.options import JsonOption, parse_time, user
 from gateway.cli.output import print_fields, print_table
 from gateway.errors import UsageError
 from gateway.roles.central_files import CentralFiles
+from mapping.account import is_canonical_meter
 
 allocation_group = typer.Typer(help="Which gateway reads which meter.", no_args_is_help=True)
 quarantine_group = typer.Typer(help="Entries that are kept but not believed.", no_args_is_help=True)
@@ -54,7 +55,15 @@ def show(
             found = [one for meter in meters for one in ledger.allocations.history(meter)]
         else:
             found = ledger.allocations.current(gateway)
-    _print(found, as_json=as_json, empty="no meter is allocated")
+    named = ", ".join(meters or ())
+    nothing = (
+        f"no gateway reads {named}"
+        if named
+        else f"{gateway} has no meters"
+        if gateway
+        else "no meter is allocated"
+    )
+    _print(found, as_json=as_json, empty=nothing)
 
 
 @allocation_group.command("move")
@@ -81,6 +90,10 @@ def move(
     """
     if bool(meters) == bool(origin):
         raise UsageError("name the meters, or the gateway that has them now (--from), and not both")
+    if strange := [one for one in meters or () if not is_canonical_meter(one)]:
+        raise UsageError(
+            f"`{strange[0]}` is not a meter: write MANUFACTURER:SERIAL, for example GEN:10000101"
+        )
     now = datetime.now(UTC)
     begin = now if since is None else parse_time(since, option="--since")
     if begin > now:
@@ -126,7 +139,10 @@ def replace_box(
     with open_ledger(find_files(data, config), read_only=False) as ledger:
         retired = ledger.journals.retire(gateway, datetime.now(UTC))
         if not retired:
-            raise UsageError(f"no journal of {gateway} is known (`allocation show` lists gateways)")
+            raise UsageError(
+                f"no journal of {gateway} is in use: it never delivered, or was given up before, or is called"
+                " otherwise (`allocation show` lists gateways)"
+            )
         counters = len(ledger.carried.counters(gateway))
         meters = len(ledger.allocations.current(gateway))
     told = {"gateway": gateway, "journals retired": len(retired), "meters": meters, "counters kept": counters}

@@ -32,7 +32,10 @@ def show(
     """
     with open_ledger(find_files(data, config), read_only=True) as ledger:
         rows = _groups(ledger) if meter is None else _captures(ledger, meter)
-    print_table(rows, as_json=as_json, title=meter or "waiting for a verdict")
+    nothing = (
+        "no capture waits for a verdict" if meter is None else f"no capture of {meter} waits for a verdict"
+    )
+    print_table(rows, as_json=as_json, title=meter or "waiting for a verdict", empty=nothing)
 
 
 @times_group.command("settle")

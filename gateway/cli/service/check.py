@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 import typer
@@ -11,6 +12,7 @@ from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption
 from gateway.cli.output import print_fields, print_json, print_problem
 from gateway.config import file as configuration
 from gateway.config.mistakes import ConfigMistakes, Source
+from gateway.errors import ConfigError
 from protocols.errors import MeterConfigError
 from protocols.meters.secrets import FileSecrets
 
@@ -80,6 +82,7 @@ def _missing_secrets(config: configuration.Config) -> list[str]:
     known = FileSecrets(config.secrets)
     refs: list[str | None] = [
         config.mqtt.password_ref,
+        config.mqtt.field_password_ref,
         *config.directory.verify_refs(),
         config.directory.signing_key_ref,
         config.web.operator_token_ref,
@@ -99,4 +102,24 @@ def _missing_secrets(config: configuration.Config) -> list[str]:
             known.secret(ref)
         except MeterConfigError as error:
             missing.append(str(error))
-    return missing
+    return missing + _unfit_keys(config, known)
+
+
+def _unfit_keys(config: configuration.Config, known: FileSecrets) -> list[str]:
+    """Return which of the directory's keys are there and are no such keys."""
+    from gateway.contract.signing import private_key, public_key
+
+    wanted: list[tuple[str, Callable[[bytes], object]]] = [
+        (ref, public_key) for ref in config.directory.verify_refs()
+    ]
+    if config.directory.signing_key_ref is not None:
+        wanted.append((config.directory.signing_key_ref, private_key))
+    unfit: list[str] = []
+    for ref, read in wanted:
+        try:
+            read(known.secret(ref))
+        except MeterConfigError:
+            continue  # told as missing
+        except ConfigError as error:
+            unfit.append(f"secret {ref}: {error}")
+    return unfit

@@ -256,3 +256,30 @@ def test_a_reading_of_2099_is_held_once_and_believed_when_its_time_has_come() ->
     assert judged([replace(ahead, judged=True)], now=T) == []
     (believed,) = judged([replace(ahead, judged=True)], now=ahead.at)
     assert (believed.trusted, believed.shift) == (True, Z)
+
+
+@pytest.mark.parametrize("odd", [{"steady": 999_999_999_999.0}, {"drift": 9e12}, {"held": 9e12}])
+def test_evidence_that_leads_out_of_all_years_proves_nothing(odd: dict[str, float]) -> None:
+    """It ended central, at every start anew."""
+    good = row(1, BEGAN + timedelta(hours=2), received=BEGAN + timedelta(hours=2, minutes=1))
+    other = row(2, BEGAN + timedelta(hours=3), received=BEGAN + timedelta(hours=3, minutes=1))
+    bad = replace(other, **odd)  # type: ignore[arg-type]
+    assert settled([good, bad]) == settled([good]) != {}
+
+
+def test_a_time_is_not_put_right_out_of_all_years() -> None:
+    """The end of such a block stayed where it was, and its start moved behind it."""
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    odd = DoubtedCapture(
+        capture_id="GEN:1/block_load/1",
+        meter="GEN:1",
+        profile="block_load",
+        journal="j",
+        seq=1,
+        at=last - timedelta(minutes=29, seconds=50),
+        start=last - timedelta(minutes=30, seconds=10),
+        received_at=last - timedelta(seconds=65),
+        drift=-timedelta(minutes=29, seconds=40).total_seconds(),
+        held=3_600.0,
+    )
+    assert judged([odd], now=last) == []

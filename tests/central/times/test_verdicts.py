@@ -32,6 +32,7 @@ from gateway.contract.topics import Topics
 from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.store import DirectoryStore
+from protocols.clock import SimulatedClock
 from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, received
 from tests.support.fakes import HandClock
 
@@ -281,4 +282,13 @@ def test_central_compares_clocks_and_says_whose_is_wrong(
     assert issue.where == where
     assert said in issue.detail
     central.service.told(status(NOW), NOW)
+    assert IssueKind.CLOCKS_DIFFER not in {one.kind for one in views.overview().issues}
+
+
+def test_simulated_time_is_one_for_all_and_compared_with_nobodys(central: Central) -> None:
+    """A second on the way is a minute of it."""
+    clock = SimulatedClock(start=NOW, anchor=NOW, speed=60.0)
+    service = TimeService(ledger=central.ledger, topics=TOPICS, clock=clock, standing=lambda meter: [])
+    service.told(status(NOW - timedelta(minutes=1)), NOW)
+    views = Views(central.ledger, central.directory.snapshot, central.clock)
     assert IssueKind.CLOCKS_DIFFER not in {one.kind for one in views.overview().issues}
