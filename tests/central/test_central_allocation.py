@@ -14,6 +14,7 @@ import pytest
 
 from gateway.central.intake.batches import HandledMessages, MessageStore, ReceivedMessage
 from gateway.central.intake.service import Central, CentralOptions
+from gateway.central.ledger.ingest import MAX_CLAIMED_EPOCH
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import IngestResult, QuarantinedEntry
 from gateway.central.ledger.revisions import store_captures
@@ -410,3 +411,27 @@ def test_a_claim_does_not_take_an_epoch_that_no_ledger_gives(ledger: Ledger, sto
     topic = TOPICS.readings("edge-1", "block_load")
     assert store.handle([ReceivedMessage(topic, batch_of(block, first=1), NOW)]).result.quarantined == 1
     assert ledger.allocations.history("GEN:1") == []
+
+
+def test_after_a_set_back_a_meter_s_own_gateway_brings_the_epoch_that_was_lost(
+    ledger: Ledger, store: MessageStore
+) -> None:
+    """A meter that had gone and come back (epoch 3) was epoch 1 in the copy: its readings waited for ever."""
+    topic = TOPICS.readings("edge-1", "block_load")
+
+    def tell(number: int, epoch: int) -> IngestResult:
+        block = encoded(block_load(number), epoch=epoch)
+        return store.handle([ReceivedMessage(topic, batch_of(block, first=number + 1), NOW)]).result
+
+    give(ledger, "edge-1", "GEN:1")
+    assert tell(0, 3).quarantined == 1, "nothing was lost yet"
+    ledger.identity.begin_anew(ledger.identity.generation, "a copy was restored")
+    assert [tell(number, 3).stored for number in (1, 2)] == [1, 1]
+    assert tell(3, MAX_CLAIMED_EPOCH + 1).quarantined == 1
+    assert tell(4, 1).stored == 1
+    first, second = ledger.allocations.history("GEN:1")
+    assert (first.epoch, first.until, second.epoch, second.until) == (1, NOW, 3, None)
+    assert [one.epoch for one in ledger.allocations.untold(9)] == [1, 3]
+    assert [one.meter for one in ledger.allocations.current("edge-1")] == ["GEN:1"]
+    (group,) = [one for one in store.waiting({"wrong_epoch"}) if one.entries == 2]
+    assert store.take_again(group)[0].result.stored == 1

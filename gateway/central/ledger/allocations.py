@@ -204,6 +204,13 @@ def enter(connection: Connection, made: Sequence[Allocation]) -> None:
     connection.execute(insert(allocations), [_row(one) for one in made])
 
 
+def end(connection: Connection, ended: Allocation) -> None:
+    """Write the end of an allocation inside the caller's transaction."""
+    c = allocations.c
+    mine = (c.meter == ended.meter, c.epoch == ended.epoch)
+    connection.execute(update(allocations).where(*mine).values(until=ended.until, told=0))
+
+
 def claimed_by(connection: Connection, gateway: str) -> int:
     """Return how many meters a gateway has claimed and nobody confirmed."""
     c = allocations.c

@@ -121,3 +121,9 @@ def note_set_back(connection: Connection, found: SetBack) -> None:
     """Put a set-back on record."""
     told = {"begun_at": found.begun_at, "why": found.why, "store": found.store}
     put(connection, set_backs, {"generation": found.generation}, told)
+
+
+def was_set_back(connection: Connection) -> bool:
+    """Return whether the ledger ever was found to be an older copy of itself."""
+    query = select(set_backs.c.generation).where(set_backs.c.store == "ledger").limit(1)
+    return connection.execute(query).first() is not None

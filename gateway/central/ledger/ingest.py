@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.central.ledger.allocations import MAX_CLAIMS, KnownAllocations, bump, claimed_by, enter
+from gateway.central.ledger.allocations import MAX_CLAIMS, KnownAllocations, bump, claimed_by, end, enter
 from gateway.central.ledger.authority import (
     CONFLICT,
     DISAGREES,
@@ -22,6 +22,7 @@ from gateway.central.ledger.authority import (
 from gateway.central.ledger.cursors import read_cursor
 from gateway.central.ledger.gaps import store_gaps
 from gateway.central.ledger.heard import note_heard
+from gateway.central.ledger.identity import was_set_back
 from gateway.central.ledger.journals import JournalBook, journals_of
 from gateway.central.ledger.quarantine import MAX_DETAIL, OVERHEAD, forget, is_kept, keep
 from gateway.central.ledger.records import Allocation, IngestResult, QuarantinedEntry, ReceivedBatch
@@ -153,6 +154,9 @@ class _Court:
         if history is None:
             return self._claim(row)
         refusal = judge(history, row.gateway, instant(row.at), row.epoch)
+        if refusal is not None and self._was_lost(history[-1], row, refusal):
+            self._restore(history, row)
+            refusal = None
         if history[-1].gateway == visited_gateway(row.gateway):
             self.settled[row.meter, row.gateway, row.epoch] = (
                 refusal  # whatever the instant: the meter is this gateway's now
@@ -199,6 +203,24 @@ class _Court:
         self.claims.append(made)
         self.histories[meter] = [made]
         return None
+
+    def _was_lost(self, current: Allocation, row: CaptureRow, refusal: Refusal) -> bool:
+        """Say whether a meter's own gateway may know an allocation that a ledger lost when it was set back."""
+        if refusal.reason != WRONG_EPOCH or current.gateway != visited_gateway(row.gateway):
+            return False
+        return current.epoch < row.epoch <= MAX_CLAIMED_EPOCH and was_set_back(self.connection)
+
+    def _restore(self, history: list[Allocation], row: CaptureRow) -> None:
+        """Allocate the meter anew to the gateway that has it, under the epoch that its edge stamps."""
+        self.enter_claims()
+        at, note = instant(row.ingested_at), "stamped by its edge after the ledger was set back"
+        last = replace(history[-1], until=at)
+        made = replace(
+            history[-1], epoch=row.epoch, since=at, origin="claimed", by="central", note=note, known_at=at
+        )
+        end(self.connection, last)
+        self.claims.append(made)
+        self.histories[row.meter] = [*history[:-1], last, made]
 
     def enter_claims(self) -> None:
         if self.claims:
