@@ -339,7 +339,9 @@ class JournalStore:
         rows: list[EntryRow] = []
         for one in found:
             row = EntryRow(*one)
-            max_bytes -= len(row.body)
+            max_bytes -= (
+                len(row.body) if isinstance(row.body, (bytes, str)) else 0
+            )  # damaged ones are anything
             if max_bytes < 0 and rows:
                 break
             if row.end() >= first:
