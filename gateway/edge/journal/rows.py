@@ -36,8 +36,8 @@ class EntryRow(NamedTuple):
     checksum: bytes | None = None
 
     def end(self) -> int:
-        """Return the last number, of a row of any version."""
-        return self.seq if self.last is None else self.last
+        """Return the last number, of a row of any version; the first where a damaged one says what cannot be."""
+        return self.last if isinstance(self.last, int) and self.last > self.seq else self.seq
 
     def sealed(self) -> EntryRow:
         """Return the row with its checksum."""

@@ -339,7 +339,9 @@ class JournalStore:
         rows: list[EntryRow] = []
         for one in found:
             row = EntryRow(*one)
-            max_bytes -= len(row.body)
+            max_bytes -= (
+                len(row.body) if isinstance(row.body, (bytes, str)) else 0
+            )  # damaged ones are anything
             if max_bytes < 0 and rows:
                 break
             if row.end() >= first:
@@ -412,8 +414,10 @@ class JournalStore:
     def _end_of_whole(self, upto: int, chunk: int) -> int:
         """Return where the oldest entries end that lie below `upto` whole: `chunk` numbers, or one entry."""
         wanted = min(upto, self.first_seq + chunk - 1)
-        query = "select seq, coalesce(last, seq) from entry where seq <= ? order by seq desc limit 1"
-        seq, end = self._db.execute(query, (wanted,)).fetchone() or (wanted, wanted)
+        # An entry ends where the next begins: its own word for it may be damaged, and would stop all trimming.
+        query = "select max(seq), (select min(seq) - 1 from entry where seq > ?) from entry where seq <= ?"
+        seq, end = self._db.execute(query, (wanted, wanted)).fetchone()
+        seq, end = wanted if seq is None else seq, self.last_seq if end is None else end
         if end <= wanted or (seq == self.first_seq and end <= upto):
             return int(end)
         return int(seq) - 1

@@ -37,8 +37,9 @@ class TemplateTable:
 
     def use(self, keyed: Keyed, seq: int) -> None:
         """Note that entry `seq` names a template, which is written when it is new or was noted long ago."""
-        noted = self._noted.get(keyed.key)
-        if keyed.key in self._new or (noted is not None and seq - noted < SLACK):
+        # One transaction may be long (a salvage takes over a whole file): what it noted itself grows old, too.
+        noted = self._new[keyed.key][1] if keyed.key in self._new else self._noted.get(keyed.key)
+        if noted is not None and seq - noted < SLACK:
             return
         self._db.execute("insert or replace into template values (?, ?, ?)", (keyed.key, keyed.text, seq))
         self._new[keyed.key] = (keyed, seq)

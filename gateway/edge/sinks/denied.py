@@ -25,8 +25,9 @@ class DeniedTopics:
 
     def deny(self, batch: OutgoingBatch) -> None:
         """Note that a batch was not taken on its topic, or would not be."""
-        first, _ = self._ranges.get(batch.topic, (batch.first, 0))
-        self._ranges[batch.topic] = (min(first, batch.first), batch.entries[-1].last)
+        # Denials come in any order: a batch that was cut in halves is denied after those that followed it.
+        first, last = self._ranges.get(batch.topic, (batch.first, 0))
+        self._ranges[batch.topic] = (min(first, batch.first), max(last, batch.entries[-1].last))
 
     def taken(self, topic: str, seq: int) -> bool:
         """Note that everything of a topic up to `seq` was taken; return whether that was all."""

@@ -15,7 +15,7 @@ from gateway.contract.messages import ReadAgain, ReadAgainTaken
 from gateway.contract.messages.generation import Generation
 from gateway.contract.messages.texts import gateway_source
 from gateway.contract.topics import Topics
-from gateway.errors import ContractError
+from gateway.errors import ContractError, JournalError
 from gateway.mqtt.connection import MqttConnection
 from protocols.session import Clock
 
@@ -75,14 +75,19 @@ class ReadAgainOrders:
     async def work(self, connection: MqttConnection) -> None:
         """Carry orders out and answer them until the connection ends, which raises PeerError.
 
-        An order waits for the read of its meter that is running: that would move the watermark on once more.
+        An order waits for the read of its meter that is running: that would move the watermark on once more. One
+        that the journal cannot keep now is not answered: central repeats it.
         """
         topic = self._topics.order_results(self._gateway)
         while True:
             while self._orders:
                 where, order = next(iter(self._orders.items()))
-                refused = await self._carry_out(order)
-                await connection.offer(topic, self._answer(order, refused))
+                try:
+                    refused = await self._carry_out(order)
+                except JournalError as error:  # a full disk must not end the connection that empties it
+                    log.warning("read_again_failed", meter=order.meter, error=str(error))
+                else:
+                    await connection.offer(topic, self._answer(order, refused))
                 if self._orders.get(where) is order:
                     del self._orders[where]
             self._wanted.clear()

@@ -160,3 +160,26 @@ async def test_an_entry_in_the_way_of_a_long_file_is_mended_once(
     assert seen == list(range(1, 17))
     assert journal.statistics().damaged == 2
     await journal.close()
+
+
+async def test_a_damaged_end_of_what_was_delivered_does_not_stop_trimming(tmp_path: Path) -> None:
+    """While the disk is full less is trimmed at once than a block has, and nobody reads a delivered block again."""
+    path = tmp_path / "j.db"
+    await filled(path)
+    change(path, "update entry set last = 900000 where seq = 1")
+    journal = await opened(path)
+    assert await journal._writer.call(lambda store: store.trim(12, None, 3)) == 5
+    assert (await journal.read(1, 16))[0].seq == 6
+    await journal.close()
+
+
+@pytest.mark.parametrize("change_to", ["body = 5", "body = 1.5", "last = -3", "last = 2"])
+async def test_what_cannot_stand_in_an_entry_is_mended_as_well(tmp_path: Path, change_to: str) -> None:
+    path = tmp_path / "j.db"
+    await filled(path)
+    change(path, f"update entry set {change_to} where seq = 6")
+    journal = await opened(path)
+    entries = await journal.read(1, 16)
+    assert [n for e in entries for n in range(e.seq, e.last + 1)] == list(range(1, 17))
+    assert {e.kind for e in entries if 6 <= e.seq <= 10} == {EntryKind.GAP}
+    await journal.close()

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -20,7 +21,8 @@ from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.polling.poller import Poller
 from gateway.edge.sinks.read_again import ReadAgainOrders
-from gateway.errors import ContractError
+from gateway.errors import ContractError, JournalFull
+from gateway.mqtt.connection import MqttConnection
 from gateway.roles.reread import PolledRereader
 from tests.support.check_sink import running
 from tests.support.edge.mqtt_edge import NOW, Edge, settings
@@ -151,6 +153,23 @@ async def test_only_central_orders_and_each_order_is_carried_out_once(bench: Ben
     for stranger in (order(meter="GEN:9"), order(profile="instantaneous"), order(profile="daily")):
         orders.take(signed(stranger))
         assert "is not read here" in (await carry_out(orders) or "")
+
+
+async def test_an_order_that_a_full_disk_cannot_keep_does_not_end_the_connection(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is what empties the journal: it must outlive what the journal cannot take."""
+    orders = orders_of(bench, bench.poller(BLOCK))
+    orders.take(signed(order()))
+
+    async def full(*_: object) -> bool:
+        raise JournalFull("no space left")
+
+    monkeypatch.setattr(PolledRereader, "read_again", full)
+    work = asyncio.create_task(orders.work(cast("MqttConnection", None)))
+    await until(lambda: not orders._orders)
+    assert not work.done()
+    work.cancel()
 
 
 class HonestEdge(Edge):
