@@ -38,6 +38,7 @@ def test_who_reads_what_is_shown_confirmed_and_moved(cli: Cli, data: Path) -> No
     assert (first["gateway"], first["until"]) == ("edge-1", second["since"])
     assert (second["origin"], second["note"]) == ("given", "rewired")
     assert second["by"]
+    assert "edge-2 was never heard" in moved.err
     all_of_it = cli("allocation", "move", "--from", "edge-1", "--to", "edge-3", "--data", data, "--json").json
     assert [(row["meter"], row["gateway"]) for row in all_of_it] == [("GEN:2", "edge-3")]
 

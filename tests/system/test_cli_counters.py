@@ -105,6 +105,11 @@ def test_the_counter_of_a_meters_pushes_is_forgotten(cli: Cli, edge: Path) -> No
 
 def test_what_cannot_be_meant(cli: Cli, edge: Path) -> None:
     assert "say what to reset" in cli.refuses("counters", "reset", "GEN:1", "-c", edge, code=2)
+    with edge.open("a") as file:
+        file.write(
+            '[[meters]]\nmeter = "EAS:9"\nline = "lan"\n[meters.modbus]\nunit = 1\nmodel = "abb-b23"\n'
+        )
+    assert "EAS:9 has no keys" in cli.refuses("counters", "show", "EAS:9", "-c", edge, code=2)
     assert "Did you mean `GEN:1`" in cli.refuses("counters", "show", "GEN:11", "-c", edge, code=2)
 
 

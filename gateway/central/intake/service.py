@@ -27,7 +27,7 @@ from gateway.central.intake.witnesses import Witnesses
 from gateway.central.ledger.authority import UNREADABLE
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.records import IngestResult, JournalState
+from gateway.central.ledger.records import IngestResult
 from gateway.contract.central_word import CENTRAL, wrap_signed
 from gateway.contract.envelope import TYPE_OF, of_version_1, wrap
 from gateway.contract.messages import Ack, ReplayRequest, StatusRequest
@@ -44,6 +44,8 @@ from protocols.session import Clock
 SOURCE = "/central"
 SESSION_EXPIRY = 7 * 86_400
 """Seconds that the broker keeps our messages while we are away, where the settings say nothing."""
+ORDERED = 50
+"""Meters whose orders to be read again are made in one go."""
 GROUP = 200
 """Most messages of one transaction."""
 TICK_ROUNDS = 10
@@ -132,6 +134,7 @@ class Central:
         planner = ReplayPlanner(options.patience, options.most_patience)
         self._journals = JournalWatch(planner, lost_after=options.lost_after)
         self._listings = ListingWatch()
+        self._doubtful: set[str] = set()
         self._worker = ThreadPoolExecutor(1, "ledger")
         self._refusals = Refusals()
         self._statistics = CentralStatistics(set_backs=len(ledger.identity.set_backs()))
@@ -207,6 +210,7 @@ class Central:
             group.create_task(self._answer(connection))
             group.create_task(connection.keep_asking(missing))
             group.create_task(self._release())
+            group.create_task(self._give_up())
             if self._directory is not None:
                 group.create_task(self._directory.serve(connection))
             if self._times is not None:
@@ -304,7 +308,7 @@ class Central:
         for gateway, ack in self._journals.acks_due():
             await self._acknowledge(connection, gateway, ack)
         for gateway, request in self._journals.replays_due(monotonic()):
-            await self._give_up_lost(request.journal)
+            self._doubtful.add(request.journal)
             await self._ask_again(connection, gateway, request)
         for gateway in self._listings.requests_due(monotonic()):
             at = self._clock.now()
@@ -388,6 +392,16 @@ class Central:
                 self._note(handled)
             log.info("quarantine_released", gateway=group.gateway, meter=group.meter, entries=group.entries)
 
+    async def _give_up(self) -> None:
+        """Look after journals with holes, beside the acknowledgements: those of others must not wait for it."""
+        while True:
+            try:
+                while self._doubtful:
+                    await self._give_up_lost(self._doubtful.pop())
+            except LedgerError as error:
+                log.error("ledger_failed", error=str(error))
+            await asyncio.sleep(self._ack_interval)
+
     async def _give_up_lost(self, journal: str) -> None:
         """Declare lost what the edge no longer holds: else what follows would never be acknowledged.
 
@@ -397,20 +411,18 @@ class Central:
         if lost is None:
             return
         first, last = lost
-        now, version = self._clock.now(), self._journals.version_of(journal)
-
-        def declare() -> JournalState:
-            state = self._ledger.journals.state(journal)
-            if version > 1:  # an edge of version 1 knows no such order
-                meters = [one.meter for one in self._ledger.allocations.current(state.gateway)]
-                self._ledger.rereads.want(state.gateway, meters, journal, (first, last), now)
-            # After the orders: should this process die in between, they are given once more.
-            reason = "the journal no longer holds them"
-            self._ledger.journals.declare_lost(journal, first, last, reason, now)
-            return self._ledger.journals.state(journal)
-
+        now, ledger = self._clock.now(), self._ledger
         log.error("entries_lost", journal=journal, first=first, last=last)
-        self._journals.stored(await self._work(declare), monotonic())
+        if self._journals.version_of(journal) > 1:  # an edge of version 1 knows no such order
+            gateway = (await self._work(partial(ledger.journals.state, journal))).gateway
+            meters = [one.meter for one in await self._work(partial(ledger.allocations.current, gateway))]
+            for begin in range(0, len(meters), ORDERED):  # in between, what arrives is stored
+                some = meters[begin : begin + ORDERED]
+                await self._work(partial(ledger.rereads.want, gateway, some, journal, lost, now))
+        # After the orders: should this process die in between, they are given once more.
+        reason = "the journal no longer holds them"
+        await self._work(partial(ledger.journals.declare_lost, journal, first, last, reason, now))
+        self._journals.stored(await self._work(partial(ledger.journals.state, journal)), monotonic())
         self._rereads.look()
 
     def _update(self, **changed: object) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, and_, func, not_, select, update
+from sqlalchemy import Connection, and_, not_, select, update
 
 from gateway.central.ledger.cursors import read_cursor, write_cursor
 from gateway.central.ledger.database import Database, columns, put, records
@@ -49,8 +49,7 @@ class Rereads:
         with self._database.writing("ordering to read again") as connection:
             for meter in meters:
                 for profile in STORED:
-                    since = _edge_of(connection, meter, profile, journal, lost[1], before=True)
-                    until = _edge_of(connection, meter, profile, journal, lost[1], before=False)
+                    since, until = _around(connection, meter, profile, journal, lost[1])
                     self._want(connection, gateway, meter, profile, since, until or at, at)
                     made += 1
         return made
@@ -110,13 +109,17 @@ class Rereads:
             )
 
 
-def _edge_of(
-    connection: Connection, meter: str, profile: str, journal: str, last: int, *, before: bool
-) -> datetime | None:
-    """Return the newest capture from before the loss, or the oldest of those that came after it."""
+def _around(
+    connection: Connection, meter: str, profile: str, journal: str, last: int
+) -> tuple[datetime | None, datetime | None]:
+    """Return the newest capture from before the loss, and the first behind it of those that came after it.
+
+    Each is found from its end of the index: a meter may have years of captures.
+    """
     c = captures.c
     after = and_(c.journal == journal, c.seq > last)
-    found = (func.max if before else func.min)(c.at)
-    query = select(found).where(c.meter == meter, c.profile == profile, not_(after) if before else after)
-    at: datetime | None = connection.execute(query).scalar()
-    return at
+    own = select(c.at).where(c.meter == meter, c.profile == profile).limit(1)
+    since: datetime | None = connection.execute(own.where(not_(after)).order_by(c.at.desc())).scalar()
+    behind = own.where(after) if since is None else own.where(after, c.at > since)
+    until: datetime | None = connection.execute(behind.order_by(c.at)).scalar()
+    return since, until

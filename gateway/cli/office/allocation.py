@@ -13,8 +13,8 @@ import typer
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import Allocation
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
-from gateway.cli.options import JsonOption, parse_time, user
-from gateway.cli.output import print_fields, print_table
+from gateway.cli.options import JsonOption, nearest, parse_time, user
+from gateway.cli.output import print_fields, print_problem, print_table
 from gateway.errors import UsageError
 from gateway.roles.central_files import CentralFiles
 from mapping.account import is_canonical_meter
@@ -102,8 +102,14 @@ def move(
         wanted = meters or [one.meter for one in ledger.allocations.current(origin)]
         if not wanted:
             raise UsageError(f"{origin} has no meters (`allocation show` lists all)")
+        heard = {one.gateway for one in ledger.statuses.all()}
         moved = ledger.allocations.give(wanted, to, by=user(), note=note, since=begin, at=now)
     _print(moved, as_json=as_json, empty="")
+    if to not in heard:
+        print_problem(
+            f"{to} was never heard: until it is, these meters are read by nobody, and what others deliver of them"
+            f" waits in quarantine.{nearest(to, heard)}"
+        )
 
 
 @allocation_group.command("confirm")

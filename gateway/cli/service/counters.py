@@ -92,6 +92,8 @@ def _meters(config: configuration.Config, name: str | None) -> list[MeterSection
     if name is None:
         return with_keys
     found = [m for m in with_keys if m.meter == name]
+    if not found and any(m.meter == name for m in config.meters):
+        raise UsageError(f"{name} has no keys: nothing is ciphered, and no counter is used with it")
     if not found:
         raise UsageError(
             f"there is no meter `{name}` with keys in the configuration."
