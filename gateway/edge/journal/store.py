@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gateway.contract.blocks import EncodedBlock, EncodedRow, revised
 from gateway.contract.blocks.hashes import is_repeat
+from gateway.contract.blocks.wire import MAX_CAPTURES
 from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.beside import Beside
 from gateway.edge.journal.captures import CaptureList, Stream, horizon, insert
@@ -138,7 +139,7 @@ class JournalStore:
         meta = dict(self._db.execute("select key, value from meta"))
         low = self._db.execute("select min(seq) from entry").fetchone()[0]
         newest = self._db.execute("select seq, last from entry order by seq desc limit 1").fetchone()
-        self.last_seq: int = max([int(meta["trimmed"]), *(seq or 0 for seq in newest or ())])
+        self.last_seq: int = max(int(meta["trimmed"]), 0 if newest is None else _end(*newest))
         self.first_seq: int = low or self.last_seq + 1
         self.captures = CaptureList(self._db)
         self.templates = TemplateTable(self._db)
@@ -559,3 +560,12 @@ def _is_whole(entries: Sequence[Entry | Damaged], first: int) -> bool:
             return False
         due = entry.last + 1
     return True
+
+
+def _end(seq: int, last: object) -> int:
+    """Return where the newest entry ends.
+
+    An end that cannot be is damage: the file then shows less than what stands beside it says, and goes on under
+    another name, so that no number is given twice.
+    """
+    return last if isinstance(last, int) and seq <= last < seq + MAX_CAPTURES else seq

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from gateway.contract.messages import ReplayRequest
 from gateway.contract.topics import Topics
@@ -12,8 +13,8 @@ from gateway.edge.journal.entry import Entry
 from gateway.edge.sinks.base import MQTT_SINK, JournalReader
 from gateway.edge.sinks.batching import Batcher, BatchLimits
 from gateway.edge.sinks.denied import DeniedTopics
-from gateway.edge.sinks.publisher import batch_message
-from gateway.errors import ContractError, PeerDeniesTopic, PeerRefusedData
+from gateway.edge.sinks.publisher import ENVELOPE, batch_message
+from gateway.errors import ContractError, JournalError, PeerDeniesTopic, PeerRefusedData
 from gateway.mqtt.connection import MqttConnection
 
 ASKED_IN_VAIN = 3
@@ -87,10 +88,16 @@ class ReplayQueue:
                 self._wanted.clear()
                 await self._wanted.wait()
             first, last = self._waiting[0]
-            entries = await journal.read(first, last)
-            if entries:
-                journal.note_sent(MQTT_SINK, entries[-1].last)
-            await self._again(connection, journal, entries)
+            try:
+                entries = await journal.read(first, last)
+                if entries:
+                    journal.note_sent(MQTT_SINK, entries[-1].last)
+                await self._again(connection, journal, entries)
+            except JournalError as error:
+                # A full disk, for one: the live readings must not wait, and whoever lacks these asks again.
+                self._on_refused(f"replay of {first}..{last}", error)
+                self._waiting.popleft()
+                continue
             # `read` gives so many at a time; an empty answer means that the range was trimmed meanwhile.
             if entries and entries[-1].last < last:
                 self._waiting[0] = (entries[-1].last + 1, last)
@@ -110,8 +117,11 @@ class ReplayQueue:
         """
         while True:
             for topic in denied.ranges():
-                while await self._retried(topic, connection, journal, denied):
-                    on_change()
+                try:
+                    while await self._retried(topic, connection, journal, denied):
+                        on_change()
+                except JournalError as error:
+                    self._on_refused(f"{topic} (denied before)", error)
             await asyncio.sleep(DENIED_AGAIN)
 
     async def _retried(
@@ -136,7 +146,8 @@ class ReplayQueue:
     ) -> bool:
         """Send entries, those of one topic alone where it is named; False when a topic is denied."""
         allowed = True
-        batcher = Batcher(self._topics, self._gateway, self._limits)
+        most = min(self._limits.size, max(1, connection.largest - ENVELOPE))
+        batcher = Batcher(self._topics, self._gateway, replace(self._limits, size=most))
         batcher.take(journal.deliverable(entries), now=0.0)
         while (batch := batcher.next(0.0, flush=True)) is not None:
             if only in (None, batch.topic):

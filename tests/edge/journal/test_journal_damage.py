@@ -183,3 +183,22 @@ async def test_what_cannot_stand_in_an_entry_is_mended_as_well(tmp_path: Path, c
     assert [n for e in entries for n in range(e.seq, e.last + 1)] == list(range(1, 17))
     assert {e.kind for e in entries if 6 <= e.seq <= 10} == {EntryKind.GAP}
     await journal.close()
+
+
+@pytest.mark.parametrize("last", ["text", 2**40, -3])
+async def test_a_newest_entry_whose_end_is_damaged_gives_no_number_twice(
+    tmp_path: Path, last: object
+) -> None:
+    path = tmp_path / "j.db"
+    await filled(path)
+    journal = await opened(path)
+    was = journal.uuid
+    await journal.append(JournalBatch(blocks=(poll(40, 5),)))
+    await journal.close()
+    change(path, "update entry set last = ? where seq = 17", last)
+    journal = await opened(path)
+    assert journal.uuid != was or journal.last_seq == 21
+    span = await journal.append(JournalBatch(blocks=(poll(60, 2),)))
+    assert span.first < 100
+    assert [e.seq for e in await journal.read(1, 15)] == [1, 6, 11]
+    await journal.close()

@@ -17,6 +17,7 @@ from gateway.contract.messages import Ack, Status
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
+from gateway.edge.sinks import status_report
 from protocols.clock import SystemClock
 from tests.support.check_sink import running
 from tests.support.edge.mqtt_edge import Edge, settings
@@ -27,6 +28,12 @@ from tests.support.waiting import until
 
 FAST = CentralOptions(ack_interval=0.05, patience=0.3, lost_after=30.0)
 LIMITS = JournalLimits(sinks=("mqtt",), consumers=("central",))
+
+
+@pytest.fixture(autouse=True)
+def status_comes_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A central that comes late learns what a journal holds from the next status."""
+    monkeypatch.setattr(status_report, "STATUS_EVERY", 0.5)
 
 
 class HonestEdge(Edge):

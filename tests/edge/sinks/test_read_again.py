@@ -20,6 +20,7 @@ from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.polling.poller import Poller
+from gateway.edge.sinks import status_report
 from gateway.edge.sinks.read_again import ReadAgainOrders
 from gateway.errors import ContractError, JournalFull
 from gateway.mqtt.connection import MqttConnection
@@ -35,6 +36,12 @@ from tests.support.waiting import until
 LIFE = Generation(2, "bbbbbbbb")
 FLOORLESS = JournalLimits(retention=timedelta(0), sinks=("mqtt",), consumers=("central",))
 """Entries go as soon as they are acknowledged: the floor is past."""
+
+
+@pytest.fixture(autouse=True)
+def status_comes_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A central that comes late learns what a journal holds from the next status."""
+    monkeypatch.setattr(status_report, "STATUS_EVERY", 0.5)
 
 
 @pytest.fixture
