@@ -41,7 +41,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench.central import measure_central
+from bench.central import LAYOUT, T0, measure_central
 from gateway.contract.messages import Status
 from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.entry import JournalBatch
@@ -53,24 +53,12 @@ from gateway.edge.stamping.stamp import stamp
 from gateway.mqtt.connection import MqttSettings
 from mapping.directory import Attribution, Attributions
 from protocols.clock import SystemClock
-from protocols.reading import Number, ProfileName, Quantity, ReadingSet
+from protocols.reading import Number, ProfileName, ReadingSet
 
 GROUP = 20
 WINDOW = 20
 LANES = 4
 """Lines that are polled side by side; each appends one group and waits for it, as the poller does."""
-T0 = datetime(2026, 1, 1, tzinfo=UTC)
-COLUMNS = (
-    ("1-0:1.8.0*255", "Wh", 0),
-    ("1-0:9.8.0*255", "VAh", 0),
-    ("1-0:12.7.0*255", "V", -2),
-    ("1-0:11.7.0*255", "A", -2),
-    ("1-0:14.7.0*255", "Hz", -2),
-    ("1-0:1.7.0*255", "W", 0),
-    ("1-0:13.7.0*255", "", -3),
-    ("0-0:94.96.24*255", "INR", -2),
-)
-LAYOUT = [(Quantity.of(q), unit, scaler) for q, unit, scaler in COLUMNS]
 
 
 class Directory:

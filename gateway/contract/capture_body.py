@@ -1,4 +1,4 @@
-"""Captures of version 1 cut out of the messages they came in, octet for octet; gaps numbered by splicing.
+"""Captures of version 1 cut out of the messages they came in, octet for octet.
 
 Messages of other makers may order and space their members as they like: cutting reads any JSON, and keeps
 members that this version does not know.
@@ -25,11 +25,6 @@ class CutCapture(NamedTuple):
     seq: int | None
     body: bytes
     decoded: tuple[Any, ...] = ()
-
-
-def with_seq(body: bytes, seq: int) -> bytes:
-    """Return the body of a capture or gap as an entry of a batch, numbered `seq`."""
-    return b'{"seq":%d,%b' % (seq, body[1:])
 
 
 def cut_captures(

@@ -1,8 +1,7 @@
-"""CloudEvents envelopes: made from messages or encoded journal entries, parsed from hostile input."""
+"""CloudEvents envelopes: made from messages, parsed from hostile input."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -10,7 +9,6 @@ from typing import Generic, Literal, TypeVar, cast
 
 from pydantic import ValidationError
 
-from gateway.contract.capture_body import with_seq
 from gateway.contract.messages import (
     Ack,
     AllocationChanged,
@@ -36,7 +34,7 @@ from gateway.contract.messages import (
     UtcTime,
     rfc3339,
 )
-from gateway.contract.messages.texts import envelope_head, gateway_source, quoted_ascii
+from gateway.contract.messages.texts import envelope_head
 from gateway.errors import ContractError
 
 MAX_MESSAGE = 1 << 20
@@ -147,27 +145,6 @@ def wrap(
     # Absent is absent; only the batches of version 1 say `null`.
     data = message.model_dump_json(exclude_none=not isinstance(message, Batch))
     return head + data.encode() + b"}"
-
-
-def assemble(
-    entries: Sequence[tuple[int, bytes]], *, type: str, journal: str, gateway: str, time: str
-) -> bytes:
-    """Build a batch message from `(seq, body)` pairs in rising seq, by splicing octets: nothing is parsed.
-
-    The bodies are laid out as `gateway.contract.capture_body` says, `time` is RFC 3339 text. The same
-    entries at the same time give the same octets.
-    """
-    first, last = entries[0][0], entries[-1][0]
-    member = b"gaps" if type == GAPS_TYPE else b"captures"
-    return b"".join(
-        (
-            envelope_head(f"{journal}/{first}-{last}", gateway_source(gateway), type, time, "v1/batch.json"),
-            b'{"journal":%b,"gateway":%b,"first_seq":%d,"last_seq":%d,"%b":['
-            % (quoted_ascii(journal), quoted_ascii(gateway), first, last, member),
-            b",".join([with_seq(body, seq) for seq, body in entries]),
-            b"]}}",
-        )
-    )
 
 
 def parse(payload: bytes, data: type[M], *, limit: int = MAX_MESSAGE) -> Parsed[M]:

@@ -18,12 +18,13 @@ from gateway.central.intake.batches import MessageStore, ReceivedMessage
 from gateway.central.intake.messages import take
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import StoredCapture
-from gateway.contract.envelope import READINGS_TYPE, assemble
+from gateway.contract.envelope import READINGS_TYPE
 from gateway.contract.messages import Capture
 from gateway.contract.topics import Topics
 from mapping.instants import micros
 from tests.support.central.samples import NOW, T0, batch, capture, gap, received
 from tests.support.central.samples import octets as batch_octets
+from tests.support.version_1 import assemble
 
 TOPICS = Topics("meters")
 TOPIC = TOPICS.readings("edge-1", "block_load")

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from gateway.contract.batches import parse_batch
 from gateway.contract.capture_body import cut_captures
-from gateway.contract.envelope import READINGS_TYPE, assemble
+from gateway.contract.envelope import READINGS_TYPE
 from gateway.errors import ContractError
 from tests.support.contract_golden import GOLDEN_1
 from tests.support.journal_records import capture
+from tests.support.version_1 import assemble
 
 BODIES = [capture(n, pad=n).model_dump_json(exclude_defaults=True).encode() for n in range(4)]
 

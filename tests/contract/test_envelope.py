@@ -15,7 +15,6 @@ from gateway.contract.envelope import (
     GAPS_TYPE,
     MAX_MESSAGE,
     READINGS_TYPE,
-    assemble,
     parse,
     parse_change,
     parse_data,
@@ -25,6 +24,7 @@ from gateway.contract.messages import Ack, Batch, Capture, Gap, Signed, Status, 
 from gateway.errors import ContractError
 from tests.support.contract_golden import GOLDEN_1
 from tests.support.journal_records import capture, gap_record
+from tests.support.version_1 import assemble
 
 GOLDEN = golden_messages() | GOLDEN_1
 """Of both versions; the batches are those of version 1."""

@@ -22,7 +22,6 @@ from gateway.errors import UsageError
 
 dead_letters_group = typer.Typer(help="Messages that central could not understand.", no_args_is_help=True)
 
-LetterArgument = Annotated[int, typer.Argument(help="The letter's number, as `dead-letters show` lists it.")]
 _ROOT = re.compile(r"(.+?)/v[12]/", re.ASCII)
 _NO_SUCH = "there is no dead letter {id}: `dead-letters show` lists them"
 

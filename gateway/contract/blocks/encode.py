@@ -42,8 +42,6 @@ MAX_LAYOUTS = 1_024
 """Layouts kept ready; a gateway sees some dozens."""
 SEQ_ROOM = 32
 """Octets that `numbered` and the comma between two blocks add, at most."""
-REVISION_ROOM = 32
-"""Octets that `revised` adds to a row, at most."""
 
 
 @dataclass(frozen=True, slots=True)
