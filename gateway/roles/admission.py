@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from ipaddress import ip_address, ip_network
 
 from gateway.config.file import Config
@@ -45,19 +44,6 @@ def files_needed(config: Config) -> int:
     """Return how many descriptors this edge may hold at once: each line open, every pusher connected."""
     pushing = 0 if config.push is None else config.push.connections
     return len(config.lines) + pushing + OTHER_FILES
-
-
-def raise_file_limit(wanted: int) -> int:
-    """Let this process hold `wanted` descriptors, as far as the system allows; return how many it may hold."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return wanted
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    except (OSError, ValueError):  # the unit's system call filter, which sets LimitNOFILE itself
-        return soft
-    return most
 
 
 def too_few_files(config: Config, allowed: int) -> str | None:

@@ -34,7 +34,6 @@ from gateway.edge.stamping.stored_part import HeldPart, StoredPart
 from gateway.roles.admission import (
     admission_limits,
     files_needed,
-    raise_file_limit,
     route,
     too_few_files,
 )
@@ -54,6 +53,7 @@ from protocols.line import Line
 from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
+from protocols.open_files import raise_file_limit
 from protocols.reading import ProfileName
 from protocols.session import Clock, SessionContext
 

@@ -15,6 +15,7 @@ from gateway.config.mistakes import ConfigMistakes, Source
 from gateway.errors import ConfigError
 from protocols.errors import MeterConfigError
 from protocols.meters.secrets import FileSecrets
+from protocols.open_files import raise_file_limit
 
 
 def check(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> None:
@@ -41,7 +42,7 @@ def check(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> No
     warnings: list[str] = []
     if "edge" in loaded.gateway.roles:
         from gateway.edge.journal.view import entry_octets
-        from gateway.roles.admission import files_needed, raise_file_limit, too_few_files
+        from gateway.roles.admission import files_needed, too_few_files
         from gateway.roles.journal import ENTRY_OCTETS, ENTRY_ROW, journal_needs
         from gateway.roles.mqtt_settings import login_warnings
         from gateway.roles.timekeeping import time_warnings

@@ -12,6 +12,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from protocols.durable import replace_file
+
 SUFFIX = ".generation"
 _DIGITS = 20
 
@@ -52,19 +54,9 @@ class Beside:
     def replace(self, held: Held) -> None:
         """Replace the file durably; `note` then writes into it."""
         self.close()
-        fresh = self._path.with_name(self._path.name + ".new")
         named = {"journal": held.journal, "counter": held.counter, "nonce": held.nonce}
         content = json.dumps(named)[:-1].encode() + b', "last_seq": '
-        with fresh.open("wb") as file:
-            file.write(b"%b%*d}\n" % (content, _DIGITS, held.seq))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(self._path, b"%b%*d}\n" % (content, _DIGITS, held.seq), mode=0o666)
         self._file, self._at = os.open(self._path, os.O_WRONLY), len(content)
 
     def note(self, seq: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
 import tty
 from contextlib import suppress
@@ -15,6 +14,7 @@ from protocols.clock import NowSource
 from protocols.dlms.companion import companion
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.errors import LineUnavailable, LocalError
+from protocols.open_files import raise_file_limit
 from protocols.reading import ProfileName
 from protocols.session import Auth
 from protocols.simulator.cosem.meter import Build
@@ -108,7 +108,7 @@ class Neighbourhood:
 
     async def open(self) -> None:
         """Serve every line and note its address in the plan."""
-        _raise_file_limit(FILES_PER_LINE * len(self.plan.lines) + SPARE_FILES)
+        raise_file_limit(FILES_PER_LINE * len(self.plan.lines) + SPARE_FILES)
         on_line: dict[str, list[MeterPlan]] = {}
         for meter in self.plan.meters:
             on_line.setdefault(meter.line, []).append(meter)
@@ -182,14 +182,6 @@ class Neighbourhood:
         self._descriptors += [master, slave]
         tty.setraw(slave)
         return master, os.ttyname(slave)
-
-
-def _raise_file_limit(wanted: int) -> None:
-    """Let this process open as many files as its lines and their clients need, where the system allows it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < wanted:
-        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
 
 
 def household_of(plan: Plan, meter: MeterPlan) -> Household:
