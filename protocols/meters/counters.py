@@ -62,6 +62,7 @@ class FileCounters:
             raise
         self._lock = lock
         self._next = {key: held.reserved for key, held in self._keys.items()}
+        self._doubted = {key for key, held in self._keys.items() if held.doubted is not None}
 
     def next(self, key: str, at_least: int = 0) -> int:
         """Return a counter for `key` that was never given before and is >= `at_least`."""
@@ -110,9 +111,8 @@ class FileCounters:
                 self._next[key] = start
 
     def doubted(self) -> int:
-        """Return how many keys were told a counter that was not believed."""
-        with self._mutex:
-            return sum(held.doubted is not None for held in self._keys.values())
+        """Return how many keys were told a counter that was not believed; asked each second, it counts nothing."""
+        return len(self._doubted)
 
     def raise_to(self, key: str, counter: int) -> None:
         """Go on at `counter` for a key, on an operator's word; LocalError when that would repeat any."""
@@ -139,6 +139,7 @@ class FileCounters:
         keys = {**self._keys, key: held}
         self._save(keys)
         self._keys = keys
+        (self._doubted.discard if held.doubted is None else self._doubted.add)(key)
 
     def _save(self, keys: Mapping[str, KeyCounters]) -> None:
         told = {
