@@ -109,6 +109,11 @@ class ReceiptClient(aiomqtt.Client):
         if self._connected.done() and not self._disconnected.done():
             self._disconnected.set_result(None)
 
+    async def _misc_loop(self) -> None:
+        """Look after the keepalive, as aiomqtt does each second: four times in a keepalive is often enough."""
+        while self._client.loop_misc() == paho.MQTT_ERR_SUCCESS:  # noqa: ASYNC110
+            await asyncio.sleep(self._client.keepalive / 4)
+
     def _client_connect(self) -> None:
         """Open the socket, in a thread; then close it if nobody waits for it any more.
 
