@@ -111,7 +111,7 @@ class ReceiptClient(aiomqtt.Client):
 
     async def _misc_loop(self) -> None:
         """Look after the keepalive, as aiomqtt does each second: four times in a keepalive is often enough."""
-        while self._client.loop_misc() == paho.MQTT_ERR_SUCCESS:  # noqa: ASYNC110
+        while self._client.loop_misc() == paho.MQTT_ERR_SUCCESS:
             await asyncio.sleep(self._client.keepalive / 4)
 
     def _client_connect(self) -> None:
