@@ -314,11 +314,14 @@ POLICIES = {
         ),
         AssociationSettings(auth=Auth.HLS_GMAC, ciphered=False, keys=KEYS),
     ),
+}
+SUITE_POLICIES = {
     "suite-1-ecdsa": of_suite(1, Auth.HLS_ECDSA),
     "suite-2-ecdsa": of_suite(2, Auth.HLS_ECDSA),
     "suite-1-gmac": of_suite(1, Auth.HLS_GMAC),
     "suite-2-gmac": of_suite(2, Auth.HLS_GMAC),
 }
+"""Associations under suites 1 and 2."""
 
 
 class Counter:
