@@ -50,6 +50,15 @@ class MeterPushSection(Section):
             ip_address(address)
         return address
 
+    def check_keys(self, encryption: str | None, authentication: str | None) -> None:
+        """Refuse a protection without the keys that it takes, with ValueError."""
+        if self.protection == "encrypted" and encryption is None:
+            raise ValueError("encrypted pushes need `encryption_key_ref` in [meters.dlms]")
+        if self.protection.startswith("authenticated") and None in (encryption, authentication):
+            raise ValueError(
+                "ciphered pushes need `encryption_key_ref` and `authentication_key_ref` in [meters.dlms]"
+            )
+
 
 class PushSection(Section):
     """Where meters push to and dial in to; nothing listens without this section.

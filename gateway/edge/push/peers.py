@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from protocols.dlms.companion import PushGrammar
 from protocols.dlms.push.receiver import PushPeer
+from protocols.dlms.security.ciphered_forms import ENCRYPTED
 from protocols.dlms.security.suites import Keys
 from protocols.session import SecretSource
 
@@ -64,12 +65,14 @@ class PushPeers:
     def keys_for(self, system_title: bytes) -> Keys | None:
         """Return the meter's global keys; MeterConfigError when a file is missing or not private."""
         meter = self._titles.get(system_title)
-        if meter is None or meter.encryption_key_ref is None or meter.authentication_key_ref is None:
+        if meter is None or meter.encryption_key_ref is None:
             return None
-        return Keys(
-            encryption=self._secrets.secret(meter.encryption_key_ref),
-            authentication=self._secrets.secret(meter.authentication_key_ref),
-        )
+        encryption = self._secrets.secret(meter.encryption_key_ref)
+        if meter.authentication_key_ref is None and meter.peer.required == ENCRYPTED:
+            return Keys(encryption=encryption, authentication=bytes(len(encryption)))  # which nothing needs
+        if meter.authentication_key_ref is None:
+            return None
+        return Keys(encryption=encryption, authentication=self._secrets.secret(meter.authentication_key_ref))
 
     def dedicated_keys(self, system_title: bytes) -> Keys | None:
         """Return the dedicated keys of the association that stands with the meter of this title."""
