@@ -212,6 +212,7 @@ def pushing_meter(meter: MeterSection, grammar: PushGrammar | None = None) -> Pu
         ),
         encryption_key_ref=dlms.encryption_key_ref,
         authentication_key_ref=dlms.authentication_key_ref,
+        suite=dlms.suite,
         zone=meter.zone,
         companion_columns=push is not None and push.columns == "companion",
         pushes=push is not None,

@@ -258,7 +258,11 @@ async def open_dlms(
     on_push = line.take_push if isinstance(line, TakesPushes) else None
     on_dedicated = line.note_dedicated if isinstance(line, TakesDedicatedKeys) else None
     opener = AssociationOpener(
-        settings, association_settings(settings, context.secrets), context.counters, on_push, on_dedicated
+        settings,
+        association_settings(settings, context.secrets, context.clock.now()),
+        context.counters,
+        on_push,
+        on_dedicated,
     )
     spec.time_zone()  # an unknown zone is told before the meter is troubled
     lease = LineLease(line) if pool is None else pool.lease(line)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.options_object import with_options
-from protocols.session import DLMS_SETTINGS, Bounds, DlmsSettings
+from protocols.session import DLMS_SETTINGS, Auth, Bounds, DlmsSettings
 
 _USUAL = DlmsSettings()
 
@@ -39,15 +39,13 @@ class AddressOptions:
     client: Annotated[int, _within("client", "DLMS client address.")] = _USUAL.client
     auth: Annotated[
         str | None,
-        typer.Option(
-            help="none, lls, hls2, hls-md5, hls-sha1, hls-gmac or hls-sha256; by default as IS 15959 has it."
-        ),
+        typer.Option(help=f"{', '.join(Auth)}; by default as IS 15959 has it."),
     ] = None
     ciphered: Annotated[
         bool | None,
         typer.Option(
             "--ciphered/--no-ciphered",
-            help="Cipher with suite 0; by default when both keys are given.",
+            help="Cipher; by default when both keys are given.",
             show_default=False,
         ),
     ] = None

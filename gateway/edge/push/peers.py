@@ -19,6 +19,7 @@ class PushingMeter:
     peer: PushPeer
     encryption_key_ref: str | None = None
     authentication_key_ref: str | None = None
+    suite: int = 0
     zone: str = "Asia/Kolkata"
     companion_columns: bool = False
     pushes: bool = True
@@ -68,11 +69,13 @@ class PushPeers:
         if meter is None or meter.encryption_key_ref is None:
             return None
         encryption = self._secrets.secret(meter.encryption_key_ref)
-        if meter.authentication_key_ref is None and meter.peer.required == ENCRYPTED:
-            return Keys(encryption=encryption, authentication=bytes(len(encryption)))  # which nothing needs
-        if meter.authentication_key_ref is None:
+        if meter.authentication_key_ref is not None:
+            authentication = self._secrets.secret(meter.authentication_key_ref)
+        elif meter.peer.required == ENCRYPTED:
+            authentication = bytes(len(encryption))  # which nothing needs
+        else:
             return None
-        return Keys(encryption=encryption, authentication=self._secrets.secret(meter.authentication_key_ref))
+        return Keys(encryption=encryption, authentication=authentication, suite=meter.suite)
 
     def dedicated_keys(self, system_title: bytes) -> Keys | None:
         """Return the dedicated keys of the association that stands with the meter of this title."""

@@ -1,4 +1,4 @@
-"""Pushes of other makes through the edge's listener into the journal, on real sockets: by companion, weak, confirmed."""
+"""Pushes of other makes through the edge into the journal, on real sockets: by companion, weak, confirmed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def octets_of(case: str) -> bytes:
     return bytes.fromhex("".join(line for line in lines if not line.startswith("#")))
 
 
-def config_of(tmp_path: Path, meter: str, zone: str = "Europe/Oslo", **push: object) -> Config:
+def config_of(tmp_path: Path, meter: str, zone: str = "Europe/Oslo", **push: Any) -> Config:
     keys = tmp_path / "keys"
     keys.mkdir(exist_ok=True)
     _, public = new_key_pair()
@@ -179,7 +179,7 @@ async def journaled(edge: EdgeRole, profile: ProfileName) -> list[dict[str, Any]
 async def test_octets_from_the_field_become_captures_of_their_meter(
     case: str,
     meter: str,
-    push: dict[str, object],
+    push: dict[str, Any],
     profile: str,
     value: tuple[str, str, str | None],
     tmp_path: Path,
@@ -273,7 +273,7 @@ async def test_encrypted_pushes_under_counter_0_are_taken_by_a_setting_that_says
     tmp_path: Path,
 ) -> None:
     title, now = b"ACM\x00\x00\x00\x00\x4d", datetime.now(UTC)
-    push: dict[str, object] = {"protection": "encrypted"}
+    push: dict[str, Any] = {"protection": "encrypted"}
     async with running(config_of(tmp_path, "ACM:77", **push)) as (_, role):
         await send(role, weak(0, now, title), weak(0, now + timedelta(minutes=1), title))
         await until(lambda: role.listener.refusals.replayed == 1)
@@ -310,7 +310,7 @@ async def test_pushed_rows_of_an_event_log_are_the_events_that_a_poll_would_read
     setup = Obis(0, 122, 25, 9, 0)
     body = structure(octets(b"GEN77"), octets(setup.to_bytes()), octets(cosem_time.encode(at)), rows)
     apdu = wrapper.encode(1, 64, notification.encode(DataNotification(body=body)))
-    push: dict[str, object] = {"protection": "plain", "columns": "companion"}
+    push: dict[str, Any] = {"protection": "plain", "columns": "companion"}
     async with running(config_of(tmp_path, "GEN:77", "Asia/Kolkata", **push)) as (edge, role):
         await send(role, apdu, apdu)
         await until(lambda: role.intake_statistics().repeats == 2)

@@ -186,4 +186,4 @@ class Attacked(RuleBasedStateMachine):
 
 
 TestAttacked = Attacked.TestCase
-TestAttacked.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestAttacked.settings = settings(max_examples=120, stateful_step_count=40)
