@@ -11,6 +11,7 @@ from typing import Any
 from gateway.cli.meter.address import AddressOptions
 from gateway.cli.meter.lines import is_address, line_at, with_trace
 from gateway.cli.options import nearest
+from gateway.cli.output import print_problem
 from gateway.config import file as configuration
 from gateway.config.meters import LineSection
 from gateway.errors import UsageError
@@ -33,6 +34,7 @@ from protocols.session import (
     SecretSource,
     SessionContext,
 )
+from protocols.unused import unused_frames
 
 _REFERENCES = ("password_ref", "encryption_key_ref", "authentication_key_ref")
 """Options that name secrets in the folder of --secrets."""
@@ -140,3 +142,5 @@ async def open_meter(access: MeterAccess) -> AsyncIterator[MeterSession]:
     finally:
         await line.close()
         counters.close()
+        if unused := str(unused_frames(line)):
+            print_problem(f"not used: {unused}")

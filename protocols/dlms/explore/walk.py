@@ -99,7 +99,7 @@ class Walk:
 
     async def _read_list(self, exchange: ResumingExchange) -> None:
         octets = await exchange.get_octets(Target(ASSOCIATION, CURRENT_ASSOCIATION))
-        self._listed = parse_object_list(axdr.decode(octets))
+        self._listed = parse_object_list(exchange.leading(octets, axdr.decode))
         for listed in self._listed:
             # a buffer comes last: entries in use and sort method say which rows to ask for
             late = 2 if listed.class_id == PROFILE else 0
