@@ -67,10 +67,10 @@ class SessionContext:
 
 
 class Auth(StrEnum):
-    """How a DLMS association authenticates (Green Book 9.2.2, mechanisms 0 to 6).
+    """How a DLMS association authenticates (Green Book 9.2.2, mechanisms 0 to 7).
 
     `lls` sends a password; the others prove a secret without sending it. `hls2` is the mechanism of Indian
-    meters (AES), `hls-gmac` uses the ciphering keys alone.
+    meters (AES), `hls-gmac` uses the ciphering keys alone, `hls-ecdsa` signs with a private key (suites 1 and 2).
     """
 
     NONE = "none"
@@ -80,11 +80,12 @@ class Auth(StrEnum):
     HLS_SHA1 = "hls-sha1"
     HLS_GMAC = "hls-gmac"
     HLS_SHA256 = "hls-sha256"
+    HLS_ECDSA = "hls-ecdsa"
 
     @property
     def needs_secret(self) -> bool:
         """Say whether it needs a password or HLS key of its own, beside the ciphering keys."""
-        return self not in (Auth.NONE, Auth.HLS_GMAC)
+        return self not in (Auth.NONE, Auth.HLS_GMAC, Auth.HLS_ECDSA)
 
 
 class Protection(StrEnum):
@@ -146,9 +147,13 @@ class DlmsSettings:
     `physical` the HDLC lower address (None on the wrapper), `address_octets` the width of an HDLC server
     address (0 = the shortest). `*_ref` name secrets; `password_ref` is the LLS password or the HLS secret.
 
-    `ciphered` asks for suite 0 ciphering as `protection` says; `dedicated_key` sends a fresh key for this
-    association; `general` uses general-glo-ciphering. `accept_plain` lets a plain answer through where
-    ciphering was agreed: a downgrade, only for models known to need it.
+    `ciphered` asks for ciphering as `protection` says, under security suite `suite`; `dedicated_key` sends a
+    fresh key for this association; `general` uses general-glo-ciphering. `accept_plain` lets a plain answer
+    through where ciphering was agreed: a downgrade, only for models known to need it.
+
+    Suites 1 and 2 have key pairs: `signing_key_ref` is our private key, `signing_certificate_ref` its certificate
+    that the meter is shown, `meter_signing_ref` the meter's certificate or public key; certificates are checked
+    against `trust_anchor_ref`.
 
     `timeout` is in seconds. `max_pdu` octets of an APDU that we accept, `max_info` octets of an HDLC
     information field, `window` HDLC frames in flight. `max_list` attributes are asked for in one request
@@ -168,9 +173,9 @@ class DlmsSettings:
     ] = "wrapper"
     auth: Annotated[
         Auth,
-        "none, lls, hls2, hls-md5, hls-sha1, hls-gmac or hls-sha256; by default as IS 15959 has it.",
+        f"{', '.join(Auth)}; by default as IS 15959 has it.",
     ] = Auth.NONE
-    ciphered: Annotated[bool, "Cipher with suite 0; by default when both keys are given."] = False
+    ciphered: Annotated[bool, "Cipher; by default when both keys are given."] = False
     protection: Annotated[
         Protection, "What ciphering does: authenticated-encrypted, authenticated or encrypted."
     ] = Protection.AUTHENTICATED_ENCRYPTED
@@ -182,6 +187,13 @@ class DlmsSettings:
     password_ref: Annotated[str, "Name of the password or HLS key in the folder of --secrets."] | None = None
     encryption_key_ref: Annotated[str, "Name of the encryption key in that folder."] | None = None
     authentication_key_ref: Annotated[str, "Name of the authentication key in that folder."] | None = None
+    suite: Annotated[int, Choices((0, 1, 2)), "Security suite: 0, 1 or 2."] = 0
+    signing_key_ref: Annotated[str, "Name of our private key, suites 1 and 2."] | None = None
+    signing_certificate_ref: Annotated[str, "Name of our certificate, which the meter is shown."] | None = (
+        None
+    )
+    meter_signing_ref: Annotated[str, "Name of the meter's certificate or public key."] | None = None
+    trust_anchor_ref: Annotated[str, "Name of the certificate that others are checked against."] | None = None
     system_title: Annotated[
         bytes, "Our own title as 16 hex digits, which no other program with these keys may use."
     ] = b"MGW\x00\x00\x00\x00\x01"

@@ -257,7 +257,10 @@ async def open_dlms(
         raise MeterConfigError("the meter has no DLMS settings")
     on_push = line.take_push if isinstance(line, TakesPushes) else None
     opener = AssociationOpener(
-        settings, association_settings(settings, context.secrets), context.counters, on_push
+        settings,
+        association_settings(settings, context.secrets, context.clock.now()),
+        context.counters,
+        on_push,
     )
     spec.time_zone()  # an unknown zone is told before the meter is troubled
     lease = LineLease(line) if pool is None else pool.lease(line)

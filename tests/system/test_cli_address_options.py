@@ -54,7 +54,7 @@ def another(name: str, kind: SettingType) -> str:
         case Choices() as choices:
             return str(next(c for c in choices if c != usual))
     if issubclass(kind.plain, StrEnum):
-        return str([*kind.plain][-1])
+        return str([*kind.plain][1])
     return TEXTS.get(name, "a-name")
 
 

@@ -41,7 +41,7 @@ from protocols.unused import unused_frames
 
 LINE_OPTIONS = ("baud", "parity", "stop_bits", "mode_e_address")
 """Options that say how a serial line is opened."""
-_REFERENCES = ("password_ref", "encryption_key_ref", "authentication_key_ref")
+_REFERENCES = tuple(name for name in DLMS_SETTINGS if name.endswith("_ref"))
 """Options that name secrets in the folder of --secrets."""
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.exchange import Exchange
+from protocols.dlms.client.key_pairs import key_pairs
 from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.companion import companion
 from protocols.dlms.core import refusal_hints
@@ -242,8 +244,13 @@ class AssociationOpener:
         )
 
 
-def association_settings(settings: DlmsSettings, secrets: SecretSource) -> AssociationSettings:
-    """Fetch the secrets that the settings name; MeterConfigError when one is missing."""
+def association_settings(
+    settings: DlmsSettings, secrets: SecretSource, at: datetime | None = None
+) -> AssociationSettings:
+    """Fetch the secrets that the settings name; MeterConfigError when one is missing or does not fit the suite.
+
+    Certificates must hold at `at` (None: now); SecurityFailure when one does not.
+    """
 
     def fetch(ref: str | None) -> bytes | None:
         return None if ref is None else secrets.secret(ref)
@@ -254,7 +261,8 @@ def association_settings(settings: DlmsSettings, secrets: SecretSource) -> Assoc
     )
     keys = None
     if encryption is not None and authentication is not None:
-        keys = Keys(encryption=encryption, authentication=authentication)
+        keys = Keys(encryption=encryption, authentication=authentication, suite=settings.suite)
+    own, peer, trust = key_pairs(settings, secrets, datetime.now(UTC) if at is None else at)
     return AssociationSettings(
         auth=settings.auth,
         ciphered=settings.ciphered,
@@ -264,6 +272,9 @@ def association_settings(settings: DlmsSettings, secrets: SecretSource) -> Assoc
         accept_plain=settings.accept_plain,
         secret=fetch(settings.password_ref),
         keys=keys,
+        own=own,
+        peer=peer,
+        trust=trust,
         system_title=settings.system_title,
         max_pdu=settings.max_pdu,
         gbt_window=1 if settings.framing == "hdlc" else GBT_WINDOW,

@@ -133,7 +133,11 @@ class FaultyConversation:
         policy = self._model.associations().get(self._client)
         self._keys = None
         if policy and policy.encryption_key and policy.authentication_key:
-            keys = Keys(encryption=policy.encryption_key, authentication=policy.authentication_key)
+            keys = Keys(
+                encryption=policy.encryption_key,
+                authentication=policy.authentication_key,
+                suite=policy.suite,
+            )
             self._keys = KeySet(keys=keys)
         try:
             self._take_dedicated(acse.decode_aarq(octets_))
@@ -148,8 +152,7 @@ class FaultyConversation:
         sealed = self._open(aarq.user_information, self._client_title)
         key = acse.decode_initiate_request(sealed.plain).dedicated_key if sealed else None
         if key is not None and self._keys is not None:
-            own = Keys(encryption=key, authentication=self._keys.keys.authentication)
-            self._keys = replace(self._keys, dedicated=own)
+            self._keys = replace(self._keys, dedicated=replace(self._keys.keys, encryption=key))
 
     def _aare(self, octets_: bytes) -> bytes:
         player = self._player
