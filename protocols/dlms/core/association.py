@@ -14,6 +14,7 @@ from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, ActionResponse, decode_apdu, encode_apdu
 from protocols.dlms.core import refusal_hints
 from protocols.dlms.core.outcomes import Associated, error_of
+from protocols.dlms.data.cursor import leading
 from protocols.dlms.data.types import octets
 from protocols.dlms.security import certificates, ciphering, hls, suites
 from protocols.dlms.security.certificates import KeyUse, TrustAnchors
@@ -204,7 +205,7 @@ class ClientAssociation:
             self._take_certificate(aare.certificate)
         plain = self.unprotect(aare.user_information)
         if plain[:1] == b"\x0e":  # accepted, they say, and a confirmed-service-error inside
-            raise AssociationRefused(f"association rejected: {error_of(decode_apdu(plain))}")
+            raise AssociationRefused(f"association rejected: {error_of(leading(plain, decode_apdu)[0])}")
         self.granted = acse.decode_initiate_response(plain)
         if self._settings.auth in hls.HLS:
             return self.protect(encode_apdu(self._third_pass(aare)), form=self._form)
@@ -227,7 +228,7 @@ class ClientAssociation:
         plain = self.unprotect(received)
         if plain[0] in ERROR_TAGS:
             raise self._refusal(plain)
-        answer = decode_apdu(plain)
+        answer, _ = leading(plain, decode_apdu)
         if not isinstance(answer, ActionResponse):
             raise MeterProtocolError(f"{type(answer).__name__} does not answer the HLS proof")
         if answer.result != 0:
@@ -244,7 +245,7 @@ class ClientAssociation:
 
     def error(self, plain: bytes) -> MeterError:
         """Return the error that an error APDU stands for."""
-        error = error_of(decode_apdu(plain))
+        error = error_of(leading(plain, decode_apdu)[0])
         if isinstance(error, InvocationCounterRefused):
             return InvocationCounterRefused(meter_counter=error.meter_counter, own_counter=self._own_counter)
         return error
@@ -310,7 +311,10 @@ class ClientAssociation:
         assert self._keys is not None
         if ciphered and not self.meter_title:
             raise SecurityFailure("the meter gave no system title (A4 in AARE), which ciphering needs")
-        opened = ciphering.unprotect_apdu(self._keys, self.meter_title, received, required=self._control)
+        keys, title = self._keys, self.meter_title
+        opened, _ = leading(
+            received, lambda octets_: ciphering.unprotect_apdu(keys, title, octets_, required=self._control)
+        )
         last = self._last_counters[opened.form.dedicated]
         if opened.counter <= last:
             raise SecurityFailure(

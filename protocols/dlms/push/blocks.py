@@ -14,7 +14,8 @@ class PushBlocks:
     """Blocks of one sender, one APDU at a time, at most `limit` octets with all that came twice.
 
     A block that ends a window is acknowledged up to the last one in order, so that what was lost comes again; a
-    sender with a window of 0 wants no acknowledgement. `lost` counts APDUs of which the end never came.
+    sender with a window of 0 wants no acknowledgement. `lost` counts APDUs of which the end never came, `repeated` the
+    blocks that brought nothing new.
     """
 
     def __init__(self, limit: int) -> None:
@@ -26,6 +27,7 @@ class PushBlocks:
         self._spent = 0
         self._whole = True
         self.lost = 0
+        self.repeated = 0
 
     @property
     def pending(self) -> int:
@@ -56,7 +58,8 @@ class PushBlocks:
 
     def _append(self, block: GeneralBlock) -> bytes | None:
         if self._whole or block.number != self._expected:
-            return None  # the rest of what is lost, or a repetition
+            self.repeated += 1  # or the rest of what is lost
+            return None
         self._expected += 1
         self._octets += block.data
         if len(self._octets) > self._limit:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +19,7 @@ from protocols.dlms.security.ciphered_forms import is_ciphered
 from protocols.dlms.security.ciphering import KeySet, unprotect_apdu
 from protocols.errors import MeterProtocolError, SecurityFailure
 from protocols.reading import ReadingSet
+from protocols.unused import UnusedCounter, UnusedFrames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +60,8 @@ def explained(
     `keys` open ciphered ones of any protection, with the title that they carry or else one of `titles`. Counters are
     not compared.
     """
-    counts: Counter[str] = Counter()
-    stream = PushStream(max_apdu=max(len(octets), 1), counts=counts)
+    unused = UnusedCounter()
+    stream = PushStream(max(len(octets), 1), unused)
     mistakes: list[str] = []
     apdus: list[bytes] = []
     try:
@@ -69,7 +69,8 @@ def explained(
         apdus += stream.finish()
     except MeterProtocolError as error:
         mistakes.append(f"framing: {error}")
-    mistakes += [f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count]
+    if any(unused.values()):
+        mistakes.append(f"not used: {UnusedFrames.of(unused)}")
     if not apdus and not mistakes:
         mistakes.append("there is no push in the octets")
     found = tuple(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,15 +11,13 @@ from protocols.dlms.framing import hdlc, mbus, wrapper
 from protocols.dlms.framing.hdlc import Address, BadFrame, Frame, FrameDecoder
 from protocols.dlms.push.blocks import PushBlocks
 from protocols.errors import MeterProtocolError
+from protocols.unused import Unused, UnusedCounter
 
 MAX_PUSH = 16 * 1024
 """Octets of one push: a day of half-hours in ten columns has 3 kB. Bounds each connection's buffer."""
 WRAPPER, HDLC, MBUS, BARE = "wrapper", "hdlc", "mbus", "bare"
 _I_FRAME = 0
 _PUSHES = frozenset(bytes((tag,)) for tag in (*PUSH_TAGS, gbt.TAG))
-UNUSED, CUT_SHORT = "unused_frames", "cut_short"
-"""What is counted of frames that lead to nothing: those that carry no APDU, and the segments and blocks of an APDU
-of which a part never came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +51,13 @@ class PushStream:
     """Octets of one connection to APDUs. After an error the stream cannot be followed: hang up.
 
     A bare APDU has no frame around it: it is all that comes until the sender ends (`finish`). Segments and blocks
-    are put together; `take_answers` gives the acknowledgements that blocks ask for, framed. `counts` counts under
-    `UNUSED` and `CUT_SHORT` what leads to no APDU.
+    are put together; `take_answers` gives the acknowledgements that blocks ask for, framed. `unused` counts what
+    leads to no APDU, by cause.
     """
 
-    def __init__(self, max_apdu: int = MAX_PUSH, counts: Counter[str] | None = None) -> None:
+    def __init__(self, max_apdu: int = MAX_PUSH, unused: UnusedCounter | None = None) -> None:
         self._max = max_apdu
-        self._counts = Counter() if counts is None else counts
+        self._unused = UnusedCounter() if unused is None else unused
         self._buffer = bytearray()
         self._frames = FrameDecoder()
         self._segments = bytearray()
@@ -126,7 +123,7 @@ class PushStream:
             return [apdu.octets for apdu in self._bare()]
         partial, pending = self.partial, self.pending
         self._buffer.clear()
-        self._counts[CUT_SHORT] += pending > partial
+        self._unused[Unused.CUT_SHORT] += pending > partial
         if pending:
             raise MeterProtocolError(f"the sender ended within a push ({pending} octets)")
         return []
@@ -141,9 +138,10 @@ class PushStream:
         """Return an APDU, or what a block of general block transfer completes."""
         if apdu.octets[:1] != bytes((gbt.TAG,)):
             return apdu
-        before = self._blocks.lost
+        lost, repeated = self._blocks.lost, self._blocks.repeated
         whole, answer = self._blocks.take(apdu.octets)
-        self._counts[CUT_SHORT] += self._blocks.lost - before
+        self._unused[Unused.CUT_SHORT] += self._blocks.lost - lost
+        self._unused[Unused.REPEATED_BLOCK] += self._blocks.repeated - repeated
         framed = None if answer is None else apdu.way.framed(answer)
         if framed is not None:
             self._answers.append(framed)
@@ -173,16 +171,17 @@ class PushStream:
     def _framed(self, data: bytes) -> Iterator[ReceivedApdu]:
         for frame in self._frames.receive_data(data):
             if isinstance(frame, BadFrame):
+                self._unused[frame.cause] += 1
                 raise MeterProtocolError(frame.reason)
             if not self._segments and not _begins(frame):
-                self._counts[UNUSED] += 1
+                self._unused[_cause(frame)] += 1
                 continue
             talk = (frame.kind, frame.source, frame.destination)
             if self._segments and (talk != self._segmented or _has_llc(frame)):
-                self._counts[CUT_SHORT] += 1
+                self._unused[Unused.CUT_SHORT] += 1
                 self._segments.clear()
                 if not _begins(frame):
-                    self._counts[UNUSED] += 1
+                    self._unused[_cause(frame)] += 1
                     continue
             self._segmented = talk
             self._segments += frame.info
@@ -190,6 +189,9 @@ class PushStream:
             if not frame.segmented:
                 apdu = hdlc.without_llc(bytes(self._segments))
                 self._segments.clear()
+                if not apdu:
+                    self._unused[Unused.EMPTY] += 1
+                    continue
                 way = Way(framing=HDLC, source=frame.source, destination=frame.destination)
                 yield ReceivedApdu(octets=apdu, way=way)
 
@@ -197,14 +199,21 @@ class PushStream:
         for frame in self._mbus.receive_data(data):
             before = self._mbus_segments.lost
             apdu = self._mbus_segments.take(frame)
-            self._counts[CUT_SHORT] += self._mbus_segments.lost - before
-            self._counts[UNUSED] += frame.segment is None
+            self._unused[Unused.CUT_SHORT] += self._mbus_segments.lost - before
+            self._unused[Unused.UNEXPECTED_CONTROL] += frame.segment is None
             if apdu is not None:
                 yield ReceivedApdu(octets=hdlc.without_llc(apdu), way=Way(framing=MBUS))
 
     def _check(self, length: int) -> None:
         if length > self._max:
             raise MeterProtocolError(f"a push of {length} octets; {self._max} are allowed")
+
+
+def _cause(frame: Frame) -> Unused:
+    """Name why a frame begins no push."""
+    if frame.kind == hdlc.UI:
+        return Unused.EMPTY
+    return Unused.OUT_OF_SEQUENCE if frame.kind == _I_FRAME else Unused.UNEXPECTED_CONTROL
 
 
 def _has_llc(frame: Frame) -> bool:
@@ -221,9 +230,9 @@ def _begins(frame: Frame) -> bool:
     return frame.kind == _I_FRAME and _has_llc(frame) and hdlc.without_llc(frame.info)[:1] in _PUSHES
 
 
-def datagram(data: bytes, max_apdu: int = MAX_PUSH) -> list[bytes]:
+def datagram(data: bytes, max_apdu: int = MAX_PUSH, unused: UnusedCounter | None = None) -> list[bytes]:
     """Return the APDUs of one UDP datagram, which holds them whole; MeterProtocolError otherwise."""
-    stream = PushStream(max_apdu)
+    stream = PushStream(max_apdu, unused)
     apdus = [apdu.octets for apdu in stream.datagram(data)]
     stream.finish()
     return apdus

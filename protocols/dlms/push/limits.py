@@ -26,11 +26,7 @@ class PushLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerStatistics:
-    """Counters since the start; `connections`, `dialled_in` and `queued` are of now.
-
-    `unused_frames` carried nothing that a push is made of, `cut_short` are pushes of which a segment or block never
-    came.
-    """
+    """Counters since the start; `connections`, `dialled_in` and `queued` are of now."""
 
     connections: int = 0
     peak: int = 0
@@ -40,8 +36,6 @@ class ListenerStatistics:
     over_limit: int = 0
     foreign_network: int = 0
     broken_framing: int = 0
-    unused_frames: int = 0
-    cut_short: int = 0
     no_push_in_time: int = 0
     idle_closed: int = 0
     datagrams: int = 0

@@ -15,6 +15,7 @@ from protocols.dlms.push.limits import ListenerStatistics, PushLimits
 from protocols.dlms.push.notification_queue import Answer, NotificationQueue, answerable
 from protocols.dlms.push.receiver import Notification, PushPeer, PushReceiver, PushStatistics
 from protocols.errors import LineUnavailable, MeterProtocolError
+from protocols.unused import Unused, UnusedCounter, UnusedFrames
 
 RECEIVE_OCTETS = 32 * 1024
 """Kernel's receive buffer of a connection: what a paused or slow sender may have waiting."""
@@ -49,6 +50,7 @@ class PushListener:
         self._limits = limits or PushLimits()
         self._networks = tuple(networks)
         self._counts: Counter[str] = Counter()
+        self._unused = UnusedCounter()
         self._queue = NotificationQueue(self._limits.queue)
         self._callers = Callers(
             receiver,
@@ -108,6 +110,10 @@ class PushListener:
             **self._counts,
         )
 
+    def unused(self) -> UnusedFrames:
+        """Return how many frames held no push, by cause, frozen."""
+        return UnusedFrames.of(self._unused)
+
     @property
     def refusals(self) -> PushStatistics:
         """The receiver's counters."""
@@ -138,7 +144,7 @@ class PushListener:
     # TCP
 
     def _new_connection(self) -> DialInConnection:
-        connection = DialInConnection(PushStream(self._limits.octets, self._counts))
+        connection = DialInConnection(PushStream(self._limits.octets, self._unused))
         connection.on_made = lambda: self._accept(connection)
         return connection
 
@@ -159,7 +165,7 @@ class PushListener:
             return
         self._counts["datagrams"] += 1
         sender = (address, port)
-        stream = self._joining.pop(sender, None) or PushStream(self._limits.octets, self._counts)
+        stream = self._joining.pop(sender, None) or PushStream(self._limits.octets, self._unused)
         try:
             apdus = stream.datagram(data)
         except MeterProtocolError:
@@ -175,7 +181,7 @@ class PushListener:
         """Keep what a sender's datagrams have not completed; of too many senders the oldest is given up."""
         if len(self._joining) >= MAX_JOINING:
             self._joining.popitem(last=False)
-            self._counts["cut_short"] += 1
+            self._unused[Unused.CUT_SHORT] += 1
         self._joining[sender] = stream
 
     def _answer_to(self, apdu: ReceivedApdu, sender: tuple[str, int]) -> Answer:

@@ -36,6 +36,7 @@ from protocols.dlms.push.framing import PushStream
 from protocols.dlms.security import suites
 from protocols.dlms.security.suites import Keys
 from protocols.reading import Obis, ProfileName
+from protocols.unused import UnusedFrames
 from tests.support.dlms.pushes import ciphered
 from tests.support.journal_records import captures_of
 from tests.support.paths import ROOT
@@ -192,7 +193,7 @@ async def test_octets_from_the_field_become_captures_of_their_meter(
         found = {v["q"]: (v.get("value"), v.get("unit") or None) for v in capture["values"]}
         assert found[value[0]] == value[1:]
         assert role.listener.refusals.accepted == 1
-        assert role.listener.statistics().unused_frames == 0
+        assert role.listener.unused() == UnusedFrames()
 
 
 async def test_a_user_s_own_file_lets_a_new_make_in_and_its_pushes_are_confirmed_once_they_are_kept(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +11,9 @@ from protocols.dlms.apdu.gbt import GeneralBlock
 from protocols.dlms.framing import hdlc, mbus, wrapper
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
 from protocols.dlms.push.blocks import PushBlocks
-from protocols.dlms.push.framing import CUT_SHORT, UNUSED, PushStream, datagram
+from protocols.dlms.push.framing import PushStream, datagram
 from protocols.errors import LocalError, MeterProtocolError
+from protocols.unused import Unused, UnusedCounter
 from tests.support.dlms.pushes import ALERT, ui
 
 LONG = ALERT + bytes(700)
@@ -26,8 +25,8 @@ def i_frame(info: bytes, *, segmented: bool = False, control: int = 0x10) -> byt
     ).encode()
 
 
-def received(*octets: bytes, limit: int = 4096) -> tuple[list[bytes], Counter[str]]:
-    counts: Counter[str] = Counter()
+def received(*octets: bytes, limit: int = 4096) -> tuple[list[bytes], UnusedCounter]:
+    counts = UnusedCounter()
     stream = PushStream(limit, counts)
     found = [apdu for one in octets for apdu in stream.receive_data(one)]
     return found, counts
@@ -39,7 +38,7 @@ def test_i_frames_are_taken_like_ui_frames_whole_and_in_segments(whole: bool) ->
     sent = i_frame(info) if whole else i_frame(info[:30], segmented=True) + i_frame(info[30:], control=0x12)
     found, counts = received(sent)
     assert found == [ALERT]
-    assert +counts == Counter()
+    assert +counts == UnusedCounter()
 
 
 def test_every_frame_that_is_not_used_is_counted_by_its_cause() -> None:
@@ -51,7 +50,7 @@ def test_every_frame_that_is_not_used_is_counted_by_its_cause() -> None:
         answer + rest + ready + begun + ui(ALERT) + begun + i_frame(b"no end", control=0x12)
     )
     assert found == [ALERT]
-    assert counts == {UNUSED: 4, CUT_SHORT: 2}
+    assert counts == {Unused.OUT_OF_SEQUENCE: 3, Unused.UNEXPECTED_CONTROL: 1, Unused.CUT_SHORT: 2}
 
 
 @pytest.mark.parametrize(
@@ -72,9 +71,10 @@ def test_m_bus_segments_that_are_lost_cost_their_apdu_alone_and_are_counted() ->
     for broken in (first + rest, second + rest, first + first + second[:0]):
         found, counts = received(broken + whole)
         assert found == [LONG]
-        assert counts[CUT_SHORT] >= 1
+        assert counts[Unused.CUT_SHORT] >= 1
     other = bytes((0x68, 5, 5, 0x68, 0x08, 1, 0x72, 9, 9, (0x08 + 1 + 0x72 + 18) & 0xFF, 0x16))
-    assert received(other + whole) == ([LONG], Counter({UNUSED: 1, CUT_SHORT: 0}))
+    found, counts = received(other + whole)
+    assert (found, +counts) == ([LONG], UnusedCounter({Unused.UNEXPECTED_CONTROL: 1}))
 
 
 @pytest.mark.parametrize(
@@ -172,12 +172,12 @@ def test_lost_and_repeated_blocks_come_again_until_the_push_is_whole(data: st.Da
 
 def test_a_push_whose_blocks_stop_is_counted_when_the_next_begins_and_no_flood_of_blocks_has_no_end() -> None:
     first, second = blocks(LONG, 100), blocks(ALERT, 40)
-    counts: Counter[str] = Counter()
+    counts = UnusedCounter()
     stream = PushStream(4096, counts)
     for block in (*first[:3], *second):
         found = stream.receive_data(wrapper.encode(1, 64, gbt.encode(block)))
     assert found == [ALERT]
-    assert counts[CUT_SHORT] == 1
+    assert counts[Unused.CUT_SHORT] == 1
     again = wrapper.encode(1, 64, gbt.encode(first[0])) * 200
     with pytest.raises(MeterProtocolError, match="general block transfer of more than"):
         stream.receive_data(again)
@@ -188,9 +188,9 @@ def test_a_push_whose_blocks_stop_is_counted_when_the_next_begins_and_no_flood_o
 
 
 def test_the_end_of_a_connection_within_blocks_is_an_error_and_counted() -> None:
-    counts: Counter[str] = Counter()
+    counts = UnusedCounter()
     stream = PushStream(4096, counts)
     stream.receive_data(wrapper.encode(1, 64, gbt.encode(blocks(LONG)[0])))
     with pytest.raises(MeterProtocolError, match="within a push"):
         stream.finish()
-    assert counts[CUT_SHORT] == 1
+    assert counts[Unused.CUT_SHORT] == 1
