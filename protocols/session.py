@@ -100,6 +100,19 @@ class Protection(StrEnum):
     ENCRYPTED = "encrypted"
 
 
+class KeyInfo(StrEnum):
+    """Which key general-ciphering is made with, as each APDU says it (Green Book 9.2.7.2.4.8).
+
+    The global key; a new one for each APDU, wrapped under the master key; one agreed with an ephemeral key that is
+    signed (one-pass Diffie-Hellman); one agreed of both sides' certified keys (static unified model).
+    """
+
+    IDENTIFIED = "identified"
+    WRAPPED = "wrapped"
+    AGREED = "agreed"
+    AGREED_STATIC = "agreed-static"
+
+
 class ReleaseMode(StrEnum):
     """How an association ends: RLRQ, RLRQ with a ciphered Initiate inside, or the link's end alone."""
 
@@ -153,7 +166,8 @@ class DlmsSettings:
 
     Suites 1 and 2 have key pairs: `signing_key_ref` is our private key, `signing_certificate_ref` its certificate
     that the meter is shown, `meter_signing_ref` the meter's certificate or public key; certificates are checked
-    against `trust_anchor_ref`.
+    against `trust_anchor_ref`. `key_info` ciphers by general-ciphering, with a key as it says (`master_key_ref`, or
+    `agreement_key_ref` and `meter_agreement_ref`); `signed` signs each request and wants each answer signed.
 
     `timeout` is in seconds. `max_pdu` octets of an APDU that we accept, `max_info` octets of an HDLC
     information field, `window` HDLC frames in flight. `max_list` attributes are asked for in one request
@@ -181,6 +195,11 @@ class DlmsSettings:
     signing_certificate_ref: str | None = None
     meter_signing_ref: str | None = None
     trust_anchor_ref: str | None = None
+    key_info: KeyInfo | None = None
+    signed: bool = False
+    agreement_key_ref: str | None = None
+    meter_agreement_ref: str | None = None
+    master_key_ref: str | None = None
     system_title: bytes = b"MGW\x00\x00\x00\x00\x01"
     timeout: Annotated[float, Bounds(0, 120, above=True)] = 5.0
     max_pdu: Annotated[int, Bounds(64, 0xFFFF)] = 0xFFFF
