@@ -37,6 +37,7 @@ from protocols.errors import (
 from protocols.line import LineIO
 from protocols.reading import Obis
 from protocols.session import Auth, CounterStore, DlmsSettings, SecretSource
+from protocols.unused import UnusedCounter
 
 T = TypeVar("T")
 
@@ -180,7 +181,9 @@ class AssociationOpener:
         if self._counter_object is None:
             return None
         settings = AssociationSettings(release=self._settings.release)
-        connection = ClientConnection(link_of(self._settings, PUBLIC_CLIENT), settings, lambda: 0)
+        connection = ClientConnection(
+            link_of(self._settings, PUBLIC_CLIENT, lease.unused), settings, lambda: 0
+        )
         exchange = self._exchange(lease.io, connection)
         shown: int | None = None
         try:
@@ -213,7 +216,9 @@ class AssociationOpener:
 
     async def _associate(self, lease: LineLease) -> Exchange:
         client = self._settings.client
-        connection = ClientConnection(link_of(self._settings, client), self._association, self._next_counter)
+        connection = ClientConnection(
+            link_of(self._settings, client, lease.unused), self._association, self._next_counter
+        )
         exchange = self._exchange(lease.io, connection)
         try:
             await exchange.associate()
@@ -304,11 +309,11 @@ def companion_counter(settings: DlmsSettings) -> Obis | None:
     return None if known is None else known.counter
 
 
-def link_of(settings: DlmsSettings, client: int) -> ClientLink:
-    """Make the framing towards the settings' meter for one client address."""
+def link_of(settings: DlmsSettings, client: int, unused: UnusedCounter | None = None) -> ClientLink:
+    """Make the framing towards the settings' meter for one client address; `unused` counts what it passes over."""
     match settings.framing:
         case "wrapper-udp":
-            return WrapperSocket(datagrams=True).link(client=client, server=settings.server)
+            return WrapperSocket(datagrams=True, unused=unused).link(client=client, server=settings.server)
         case "hdlc":
             return HdlcClientLink(
                 client=client,
@@ -317,8 +322,9 @@ def link_of(settings: DlmsSettings, client: int) -> ClientLink:
                 max_info=settings.max_info,
                 window=settings.window,
                 address_octets=settings.address_octets,
+                unused=unused,
             )
-    return WrapperClientLink(client=client, server=settings.server)
+    return WrapperClientLink(client=client, server=settings.server, socket=WrapperSocket(unused=unused))
 
 
 def linking(connection: ClientConnection) -> bool:

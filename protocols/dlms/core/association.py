@@ -14,6 +14,7 @@ from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, ActionResponse, decode_apdu, encode_apdu
 from protocols.dlms.core import refusal_hints
 from protocols.dlms.core.outcomes import Associated, error_of
+from protocols.dlms.data.cursor import leading
 from protocols.dlms.data.types import octets
 from protocols.dlms.security import certificates, ciphering, general, hls, suites
 from protocols.dlms.security.certificates import KeyUse, TrustAnchors
@@ -228,7 +229,7 @@ class ClientAssociation:
             self._take_certificate(aare.certificate)
         plain = self.unprotect(aare.user_information, associating=True)
         if plain[:1] == b"\x0e":  # accepted, they say, and a confirmed-service-error inside
-            raise AssociationRefused(f"association rejected: {error_of(decode_apdu(plain))}")
+            raise AssociationRefused(f"association rejected: {error_of(leading(plain, decode_apdu)[0])}")
         self.granted = acse.decode_initiate_response(plain)
         if self._settings.auth in hls.HLS:
             return self.protect(encode_apdu(self._third_pass(aare)))
@@ -251,7 +252,7 @@ class ClientAssociation:
         plain = self.unprotect(received)
         if plain[0] in ERROR_TAGS:
             raise self._refusal(plain)
-        answer = decode_apdu(plain)
+        answer, _ = leading(plain, decode_apdu)
         if not isinstance(answer, ActionResponse):
             raise MeterProtocolError(f"{type(answer).__name__} does not answer the HLS proof")
         if answer.result != 0:
@@ -268,7 +269,7 @@ class ClientAssociation:
 
     def error(self, plain: bytes) -> MeterError:
         """Return the error that an error APDU stands for."""
-        error = error_of(decode_apdu(plain))
+        error = error_of(leading(plain, decode_apdu)[0])
         if isinstance(error, InvocationCounterRefused):
             return InvocationCounterRefused(meter_counter=error.meter_counter, own_counter=self._own_counter)
         return error
@@ -368,12 +369,15 @@ class ClientAssociation:
         A key of one APDU has no counter that could rise: only the transaction tells an answer from one of before.
         """
         settings = self._settings
-        opened = general.open_general(
-            self._general,
+        opened, _ = leading(
             received,
-            originator=self.meter_title,
-            recipient=settings.system_title,
-            required=self._control,
+            lambda octets_: general.open_general(
+                self._general,
+                octets_,
+                originator=self.meter_title,
+                recipient=settings.system_title,
+                required=self._control,
+            ),
         )
         if opened.kind is not settings.key_info:
             raise SecurityFailure(f"the answer's key is {opened.kind}, {settings.key_info} was agreed")
@@ -419,7 +423,11 @@ class ClientAssociation:
         if not associating and self._settings.key_info is not None:
             plain = self._open_generally(received)
         else:
-            opened = ciphering.unprotect_apdu(self._keys, self.meter_title, received, required=self._control)
+            keys, title = self._keys, self.meter_title
+            opened, _ = leading(
+                received,
+                lambda octets_: ciphering.unprotect_apdu(keys, title, octets_, required=self._control),
+            )
             self._check_counter(opened.counter, dedicated=opened.form.dedicated)
             plain = opened.plain
         return self._open_signed(plain) if self._settings.signed and not associating else plain

@@ -104,8 +104,8 @@ class ApduReader:
         self.parts_left = [MAX_NODES] if parts_left is None else parts_left
         self._depth = 0
 
-    def read_apdu(self, cursor: TraceCursor) -> None:
-        """Read one APDU into the tree; WrongByte at the first octet that cannot be."""
+    def read_apdu(self, cursor: TraceCursor) -> bool:
+        """Read one APDU into the tree and say whether it was an answer; WrongByte at the first octet that cannot be."""
         start = cursor.offset
         with cursor.group("APDU") as node:
             tag = cursor.u8()
@@ -122,6 +122,7 @@ class ApduReader:
                 self._follow(tag, cursor.field(_APDUS[tag][1]), cursor)
             finally:
                 self._depth -= 1
+            return PLAIN_TAGS.get(tag, tag) in services.RESPONSES
 
     def noted(self, field: Field[Any], value: Any) -> str | None:
         """Remember what an association says of its sides; passwords are not shown."""
@@ -197,7 +198,7 @@ class ApduReader:
             # Get-Data-Result, or the value alone as some meters send it
             whole = DATA_OR_RESULT if joined.left > 1 and joined.peek() == 0 else _ALL_BLOCKS
         joined.field(whole)
-        joined.finish("the blocks")
+        joined.finish_apdu("the blocks", answer=what != "set" and what != "action")
 
     def _join_general(self, cursor: TraceCursor, block: GeneralBlock) -> None:
         if not block.data and not block.last:
@@ -205,8 +206,7 @@ class ApduReader:
         if self.state.block("general", cursor, block.data, block.number) and block.last:
             joined = self.state.whole("general", cursor, self)
             if joined.left:
-                self.read_apdu(joined)
-                joined.finish("the APDU of all blocks")
+                joined.finish_apdu("the APDU of all blocks", answer=self.read_apdu(joined))
 
     # security
 
@@ -249,8 +249,7 @@ class ApduReader:
         opened = TraceCursor(plain, range(len(plain)), cursor.node, self, "deciphered")
         if inner is not None and opened.left and opened.peek() != inner:
             raise WrongByte(0, f"deciphers to tag {opened.peek():#04x} (wrong key?)", "deciphered")
-        self.read_apdu(opened)
-        opened.finish("the deciphered APDU")
+        opened.finish_apdu("the deciphered APDU", answer=self.read_apdu(opened))
 
 
 def _opened(
