@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.exchange import Exchange
+from protocols.dlms.client.key_pairs import key_pairs
 from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.companion import companion
 from protocols.dlms.core import refusal_hints
@@ -35,6 +37,7 @@ from protocols.errors import (
 from protocols.line import LineIO
 from protocols.reading import Obis
 from protocols.session import Auth, CounterStore, DlmsSettings, SecretSource
+from protocols.unused import UnusedCounter
 
 T = TypeVar("T")
 
@@ -51,7 +54,7 @@ class AssociationOpener:
     Where counters are needed, the meter's own is read through the public client first, and once more after
     a refusal: that is repeated when the counter explains it, and only then, since a wrong password that is
     tried again may lock us out. A meter that does not show its counter is met with ours alone. `on_push` is
-    given what the meter sends unasked meanwhile.
+    given what the meter sends unasked meanwhile, `on_dedicated` the dedicated keys of each association (or None).
 
     What the meter shows, or names in a refusal, proves nothing: it is believed as far as the counter store does.
     Beyond that ours is tried, and where it is refused somebody must look.
@@ -63,11 +66,13 @@ class AssociationOpener:
         association: AssociationSettings,
         counters: CounterStore,
         on_push: Callable[[bytes], None] | None = None,
+        on_dedicated: Callable[[Keys | None], None] | None = None,
     ) -> None:
         self._settings = settings
         self._association = association
         self._counters = counters
         self._on_push = on_push
+        self._on_dedicated = on_dedicated
         self._counter_object = counter_object(settings)
         keys = association.keys
         self._key = None if keys is None else counter_key(keys, association.system_title)
@@ -178,7 +183,9 @@ class AssociationOpener:
         if self._counter_object is None:
             return None
         settings = AssociationSettings(release=self._settings.release)
-        connection = ClientConnection(link_of(self._settings, PUBLIC_CLIENT), settings, lambda: 0)
+        connection = ClientConnection(
+            link_of(self._settings, PUBLIC_CLIENT, lease.unused), settings, lambda: 0
+        )
         exchange = self._exchange(lease.io, connection)
         shown: int | None = None
         try:
@@ -211,7 +218,9 @@ class AssociationOpener:
 
     async def _associate(self, lease: LineLease) -> Exchange:
         client = self._settings.client
-        connection = ClientConnection(link_of(self._settings, client), self._association, self._next_counter)
+        connection = ClientConnection(
+            link_of(self._settings, client, lease.unused), self._association, self._next_counter
+        )
         exchange = self._exchange(lease.io, connection)
         try:
             await exchange.associate()
@@ -224,6 +233,8 @@ class AssociationOpener:
             raise
         if self._key is not None and self._proves_key:
             self._counters.confirm(self._key, self._used_counter)
+        if self._on_dedicated is not None:
+            self._on_dedicated(connection.dedicated_keys)
         return exchange
 
     def _exchange(self, io: LineIO, connection: ClientConnection) -> Exchange:
@@ -237,8 +248,13 @@ class AssociationOpener:
         )
 
 
-def association_settings(settings: DlmsSettings, secrets: SecretSource) -> AssociationSettings:
-    """Fetch the secrets that the settings name; MeterConfigError when one is missing."""
+def association_settings(
+    settings: DlmsSettings, secrets: SecretSource, at: datetime | None = None
+) -> AssociationSettings:
+    """Fetch the secrets that the settings name; MeterConfigError when one is missing or does not fit the suite.
+
+    Certificates must hold at `at` (None: now); SecurityFailure when one does not.
+    """
 
     def fetch(ref: str | None) -> bytes | None:
         return None if ref is None else secrets.secret(ref)
@@ -249,7 +265,8 @@ def association_settings(settings: DlmsSettings, secrets: SecretSource) -> Assoc
     )
     keys = None
     if encryption is not None and authentication is not None:
-        keys = Keys(encryption=encryption, authentication=authentication)
+        keys = Keys(encryption=encryption, authentication=authentication, suite=settings.suite)
+    own, peer, trust = key_pairs(settings, secrets, datetime.now(UTC) if at is None else at)
     return AssociationSettings(
         auth=settings.auth,
         ciphered=settings.ciphered,
@@ -259,6 +276,12 @@ def association_settings(settings: DlmsSettings, secrets: SecretSource) -> Assoc
         accept_plain=settings.accept_plain,
         secret=fetch(settings.password_ref),
         keys=keys,
+        own=own,
+        peer=peer,
+        trust=trust,
+        master=fetch(settings.master_key_ref),
+        key_info=settings.key_info,
+        signed=settings.signed,
         system_title=settings.system_title,
         max_pdu=settings.max_pdu,
         gbt_window=1 if settings.framing == "hdlc" else GBT_WINDOW,
@@ -290,11 +313,11 @@ def companion_counter(settings: DlmsSettings) -> Obis | None:
     return None if known is None else known.counter
 
 
-def link_of(settings: DlmsSettings, client: int) -> ClientLink:
-    """Make the framing towards the settings' meter for one client address."""
+def link_of(settings: DlmsSettings, client: int, unused: UnusedCounter | None = None) -> ClientLink:
+    """Make the framing towards the settings' meter for one client address; `unused` counts what it passes over."""
     match settings.framing:
         case "wrapper-udp":
-            return WrapperSocket(datagrams=True).link(client=client, server=settings.server)
+            return WrapperSocket(datagrams=True, unused=unused).link(client=client, server=settings.server)
         case "hdlc":
             return HdlcClientLink(
                 client=client,
@@ -303,8 +326,9 @@ def link_of(settings: DlmsSettings, client: int) -> ClientLink:
                 max_info=settings.max_info,
                 window=settings.window,
                 address_octets=settings.address_octets,
+                unused=unused,
             )
-    return WrapperClientLink(client=client, server=settings.server)
+    return WrapperClientLink(client=client, server=settings.server, socket=WrapperSocket(unused=unused))
 
 
 def linking(connection: ClientConnection) -> bool:

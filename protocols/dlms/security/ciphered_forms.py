@@ -11,6 +11,8 @@ from enum import Enum
 from protocols.dlms.data.syntax import OctetString, Record, Rest, Sized, UnsignedNumber
 
 KEY_OCTETS = 16
+LONG_KEY_OCTETS = 32
+"""Octets of the AES keys of suite 2."""
 AUTHENTICATED = 0x10
 ENCRYPTED = 0x20
 AUTHENTICATED_ENCRYPTED = 0x30
@@ -47,6 +49,7 @@ CIPHER_OVERHEAD = 30
 """Octets that ciphering adds at the most: tag, title, length, security control, counter, authentication tag."""
 GENERAL_GLO = 0xDB
 GENERAL_DED = 0xDC
+GENERAL_CIPHERING = 0xDD
 _GENERAL = {GENERAL_GLO, GENERAL_DED}
 
 
@@ -100,6 +103,7 @@ class Form(Enum):
     DED = "ded"
     GENERAL_GLO = "general-glo"
     GENERAL_DED = "general-ded"
+    CIPHERING = "general-ciphering"
 
     @property
     def dedicated(self) -> bool:
@@ -115,6 +119,8 @@ class Form(Enum):
 def form_of(apdu: bytes) -> Form | None:
     """Return how an APDU is ciphered, by its tag; None for a plain one."""
     tag = apdu[0] if apdu else 0
+    if tag == GENERAL_CIPHERING:
+        return Form.CIPHERING
     if tag in _GENERAL:
         return Form.GENERAL_GLO if tag == GENERAL_GLO else Form.GENERAL_DED
     if tag in PLAIN_TAGS:

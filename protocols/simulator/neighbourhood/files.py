@@ -13,11 +13,22 @@ from enum import StrEnum
 from pathlib import Path
 
 from protocols.clock import SimulatedClock
+from protocols.dlms.security.certificates import KeyUse
 from protocols.errors import MeterConfigError
 from protocols.session import DLMS_SETTINGS, Auth, DlmsSettings, ModbusSettings
 from protocols.simulator.cosem.access import FIRMWARE
+from protocols.simulator.cosem.model import system_title
 from protocols.simulator.cosem.rows import IST
-from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan, Plan, plan_neighbourhood
+from protocols.simulator.neighbourhood.authority import Authority, pem, private_pem
+from protocols.simulator.neighbourhood.plan import (
+    AGREEMENT_KEY,
+    SIGNING_KEY,
+    TRUST_ANCHOR,
+    LinePlan,
+    MeterPlan,
+    Plan,
+    plan_neighbourhood,
+)
 from protocols.simulator.neighbourhood.pushes import PushTo, push_senders, pushes_ciphered
 
 
@@ -63,6 +74,7 @@ def read_plan(folder: Path) -> Plan:
             history_from=datetime.fromisoformat(raw["history_from"]),
             cuts_until=datetime.fromisoformat(cuts) if cuts else None,
             meters=len(raw["meters"]),
+            suite=int(raw.get("suite", 0)),
         )
         addresses = {line["name"]: (line["port"], line["device"]) for line in raw["lines"]}
         for line in plan.lines:
@@ -93,6 +105,7 @@ def describe(plan: Plan, time: SimulatedClock | None = None) -> dict[str, object
     """Return the plan as JSON data, without secrets."""
     return {
         "seed": plan.seed,
+        "suite": plan.suite,
         "history_from": plan.history_from.isoformat(),
         "cuts_until": plan.cuts_until.isoformat() if plan.cuts_until else None,
         "simulation": None
@@ -114,15 +127,36 @@ def _write_keys(plan: Plan, folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     for meter in plan.meters:
         for ref, content in secret_files(meter).items():
-            descriptor = os.open(folder / ref, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content + b"\n")
+            _write_secret(folder / ref, content)
+    for ref, content in town_files(plan).items():
+        _write_secret(folder / ref, content)
+
+
+def _write_secret(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content + b"\n")
+
+
+def town_files(plan: Plan) -> dict[str, bytes]:
+    """Return the key pairs of suites 1 and 2: clients' private keys, meters' certificates, and who vouches for them."""
+    if not plan.suite:
+        return {}
+    town = Authority(plan.seed, plan.suite)
+    files = {TRUST_ANCHOR: pem(town.anchor)}
+    files |= {name: private_pem(town.key(name)) for name in (SIGNING_KEY, AGREEMENT_KEY)}
+    for meter in plan.meters:
+        if meter.spec.dlms is not None and meter.spec.dlms.meter_agreement_ref is not None:
+            key = town.key(meter.key, "agreement").public_key()
+            title = system_title(meter.manufacturer, meter.serial)
+            files[meter.spec.dlms.meter_agreement_ref] = pem(town.certificate(title, key, KeyUse.AGREEMENT))
+    return files
 
 
 def firmware_settings(meter: MeterPlan) -> DlmsSettings | None:
-    """Return how a DLMS meter takes firmware images: as client 80, by HLS, ciphered; None for another meter."""
+    """Return how a DLMS meter of suite 0 takes firmware images: as client 80, by HLS; None for another meter."""
     dlms = meter.spec.dlms
-    if dlms is None:
+    if dlms is None or dlms.suite:
         return None
     gmac = dlms.auth is Auth.HLS_GMAC
     return replace(
@@ -148,8 +182,9 @@ def secret_files(meter: MeterPlan) -> dict[str, bytes]:
     if dlms.password_ref is not None:
         lls = dlms.client == 32
         files[dlms.password_ref] = secrets.password if lls else b"hex:" + secrets.hls_key.hex().encode()
-    if dlms.auth is not Auth.HLS_GMAC:
-        files[f"{meter.key}-fw-secret"] = b"hex:" + secrets.firmware_key.hex().encode()
+    firmware = firmware_settings(meter)
+    if firmware is not None and firmware.password_ref is not None:
+        files[firmware.password_ref] = b"hex:" + secrets.firmware_key.hex().encode()
     return files
 
 

@@ -18,10 +18,13 @@ from protocols.dlms.apdu.services import Apdu, GetBlock, GetRequest, GetResponse
 from protocols.dlms.data import axdr
 from protocols.dlms.data.types import array, double_long_unsigned, long_unsigned, octets
 from protocols.dlms.framing.hdlc import FRMR, Address, Frame
+from protocols.dlms.security.general import GeneralKeys, protect_general
+from protocols.dlms.security.general_forms import Header
 from protocols.dlms.security.suites import protect
 from protocols.dlms.trace.frames import Trace, decode_trace
 from protocols.reading import Obis
-from tests.support.dlms.bench import HLS_KEY, KEYS, PASSWORD, POLICIES, Joined, SmallMeter
+from protocols.session import Auth, KeyInfo
+from tests.support.dlms.bench import HLS_KEY, KEYS, PASSWORD, POLICIES, SUITE_POLICIES, Joined, SmallMeter
 
 hx = bytes.fromhex
 CLOCK = Target(8, Obis(0, 0, 1, 0, 0), 2)
@@ -120,7 +123,10 @@ def test_general_and_dedicated_ciphering() -> None:
     plain = encode_apdu(GetRequest(target=Target(8, CLOCK.obis, 2)))
     body = protect(KEYS, b"CLIENT01", 7, plain)
     titled = b"\x08CLIENT01" + bytes((len(body),)) + body
-    for general in (b"\xdb" + titled, b"\xdd\0" + b"\x08CLIENT01\0\0\0\0" + bytes((len(body),)) + body):
+    header = Header(transaction=b"", originator=b"CLIENT01", recipient=b"")
+    known = GeneralKeys(keys=KEYS)
+    identified = protect_general(known, KeyInfo.IDENTIFIED, header, 8, plain)
+    for general in (b"\xdb" + titled, identified):
         said = text(decode_trace(general, keys=KEYS))
         assert "class 8, 0-0:1.0.0*255" in said
     assert "not deciphered: the dedicated key is not in the trace" in text(
@@ -192,6 +198,22 @@ def test_whole_conversations_are_read_and_secrets_stay_hidden(name: str, framing
         assert said.count("HLS pass 4, answer to the client's: right") == 1
         wrong = text(decode_trace(trace, keys=KEYS, secret=b"another key 1234"))
         assert wrong.count("challenge: wrong") == (settings.auth.value != "hls-gmac")
+
+
+@pytest.mark.parametrize("name", SUITE_POLICIES)
+def test_conversations_under_suites_1_and_2_are_read(name: str) -> None:
+    policy, settings = SUITE_POLICIES[name]
+    joined = Joined(SmallMeter({48: policy}), settings)
+    joined.associate()
+    joined.get(7, "1-0:99.1.0*255")
+    pairs = zip(joined.to_server, joined.to_client, strict=True)
+    said = text(decode_trace(b"".join(one for pair in pairs for one in pair), keys=settings.keys))
+    assert "2026-06-02 06:30:00 UTC" in said or "07 ea 06 02" in said
+    if settings.auth is Auth.HLS_GMAC:
+        assert said.count("the meter's challenge: right") == 1
+        assert said.count("answer to the client's: right") == 1
+    else:
+        assert said.count("not checked: the prover's certificate is not given") == 2
 
 
 def test_a_list_of_results_is_bounded() -> None:
