@@ -173,7 +173,8 @@ class DlmsSettings:
     information field, `window` HDLC frames in flight. `max_list` attributes are asked for in one request
     (1 = one by one). `release` says how an association ends. `counter_object` is where the public client
     reads the invocation counter ("" = nowhere), None the companion's. `hls_object` is the association object
-    that passes 3 and 4 of HLS use. `keep_open` seconds an idle association is kept for the next poll (0 =
+    that passes 3 and 4 of HLS use. `reference` is how objects are named: `ln` by logical names, `sn` by short
+    names, which only read. `keep_open` seconds an idle association is kept for the next poll (0 =
     closed after each).
     """
 
@@ -234,6 +235,9 @@ class DlmsSettings:
         Annotated[str, "Where the public client reads the invocation counter; empty: nowhere."] | None
     ) = None
     hls_object: Annotated[str, "The association object of HLS passes 3 and 4."] = "0-0:40.0.0*255"
+    reference: Annotated[
+        str, Choices(("ln", "sn")), "How objects are named: ln, or sn (short names, read only)."
+    ] = "ln"
     companion: Annotated[
         str, Choices(COMPANIONS), "is15959, or generic: what the meter's own object list says."
     ] = "is15959"

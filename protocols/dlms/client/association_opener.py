@@ -180,7 +180,9 @@ class AssociationOpener:
         """Read the meter's counter through the public client; None where it does not show it."""
         if self._counter_object is None:
             return None
-        settings = AssociationSettings(release=self._settings.release)
+        settings = AssociationSettings(
+            release=self._settings.release, short_names=self._settings.reference == "sn"
+        )
         connection = ClientConnection(
             link_of(self._settings, PUBLIC_CLIENT, lease.unused), settings, lambda: 0
         )
@@ -278,6 +280,7 @@ def association_settings(
         master=fetch(settings.master_key_ref),
         key_info=settings.key_info,
         signed=settings.signed,
+        short_names=settings.reference == "sn",
         system_title=settings.system_title,
         max_pdu=settings.max_pdu,
         gbt_window=1 if settings.framing == "hdlc" else GBT_WINDOW,
