@@ -30,7 +30,7 @@ from protocols.errors import (
     NotSupported,
     ProtocolError,
 )
-from protocols.line import Line, TakesPushes
+from protocols.line import Line, TakesDedicatedKeys, TakesPushes
 from protocols.reading import MeterClock, Nameplate, Obis, ProfileName, ReadingSet, RelayState
 from protocols.session import Clock, MeterSpec, SessionContext
 
@@ -256,11 +256,13 @@ async def open_dlms(
     if settings is None:
         raise MeterConfigError("the meter has no DLMS settings")
     on_push = line.take_push if isinstance(line, TakesPushes) else None
+    on_dedicated = line.note_dedicated if isinstance(line, TakesDedicatedKeys) else None
     opener = AssociationOpener(
         settings,
         association_settings(settings, context.secrets, context.clock.now()),
         context.counters,
         on_push,
+        on_dedicated,
     )
     spec.time_zone()  # an unknown zone is told before the meter is troubled
     lease = LineLease(line) if pool is None else pool.lease(line)

@@ -179,6 +179,11 @@ class ClientAssociation:
         return KeySet(keys=keys, dedicated=dedicated)
 
     @property
+    def dedicated_keys(self) -> Keys | None:
+        """The dedicated keys that this association agrees, None without."""
+        return None if self._keys is None else self._keys.dedicated
+
+    @property
     def room(self) -> int:
         """Octets that a plain APDU of ours may have so that the meter takes it whole."""
         most = self.granted.max_pdu or 0xFFFF

@@ -74,6 +74,7 @@ _APDUS: dict[int, tuple[str, Field[Any]]] = {
     **acse.APDUS,
     0xD9: ("access-request", _NOT_TAKEN_APART),
     0xDA: ("access-response", _NOT_TAKEN_APART),
+    notification.CONFIRM: ("data-notification-confirm", notification.CONFIRMATION),
     GENERAL_GLO: ("general-glo-ciphering", GENERAL_CIPHERED),
     GENERAL_DED: ("general-ded-ciphering", GENERAL_CIPHERED),
     GENERAL_CIPHERING: ("general-ciphering", CIPHERING),
