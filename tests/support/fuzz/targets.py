@@ -17,7 +17,7 @@ from protocols.dlms.core.connection import ClientConnection, State
 from protocols.dlms.core.name_list import NameList
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.types import octets, text
-from protocols.dlms.framing import wrapper
+from protocols.dlms.framing import gateway, wrapper
 from protocols.dlms.framing.hdlc import FLAG, FrameDecoder, crc
 from protocols.dlms.framing.wrapper import WrapperDecoder
 from protocols.dlms.push.framing import PushStream
@@ -48,6 +48,7 @@ def _stream(decoder: FrameDecoder | WrapperDecoder) -> Target_:
 PARSERS: dict[str, Target_] = {
     "axdr": axdr.decode,
     "apdu": decode_apdu,
+    "gateway": gateway.parted,
     "name-list": lambda data: NameList(axdr.decode(data)),
     "aarq": acse.decode_aarq,
     "aare": acse.decode_aare,

@@ -159,6 +159,11 @@ SHORT_NAMES = [
     for auth in (Auth.NONE, Auth.LLS)
 ]
 """What is read by short names, which has a table of its own."""
+BEHIND_A_GATEWAY = [
+    Case(Peer.GURUX_CLIENT, "wrapper", Auth.NONE, PLAIN),
+    Case(Peer.GURUX_CLIENT, "wrapper", Auth.LLS, PLAIN),
+]
+"""How meters behind our gateway are read by the prefix."""
 
 _COSEM_LACKS = {Service.ENTRIES, Service.SET_LIST, Service.SET_BLOCKS, Service.ACTION_BLOCKS}
 
@@ -267,10 +272,28 @@ server by short names does not run, so our client is tried with our own meter an
 """
 
 
+_BEHIND = """
+## gurux-dlms 1.0.203, its client, with two meters behind our gateway
+
+Each by the prefix E6 and E7 with a network and an address of several octets, on one wPort. Ciphered requests it sends
+without the prefix; a served gateway it does not have.
+
+| framing | authentication | protection | associate | GET | GET list |
+| --- | --- | --- | --- | --- | --- |
+"""
+
+
 def document() -> str:
     """Give `docs/interop.md`."""
     tables = "".join(text + "\n" + _table(CASES[peer]) for peer, text in _SECTIONS.items())
-    return _HEAD + tables + _BY_SHORT_NAMES + "".join(map(_short_row, SHORT_NAMES))
+    return (
+        _HEAD + tables + _BY_SHORT_NAMES + "".join(map(_short_row, SHORT_NAMES)) + _BEHIND + _gateway_rows()
+    )
+
+
+def _gateway_rows() -> str:
+    rows = ([case.framing, case.auth.value, case.protection, *["tested"] * 3] for case in BEHIND_A_GATEWAY)
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
 def _short_row(case: Case) -> str:

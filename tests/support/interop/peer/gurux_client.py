@@ -13,6 +13,7 @@ from gurux_dlms import GXByteBuffer, GXDateTime, GXReplyData
 from gurux_dlms.ecdsa.GXPrivateKey import GXPrivateKey
 from gurux_dlms.ecdsa.GXPublicKey import GXPublicKey
 from gurux_dlms.enums import Authentication, Conformance, DataType, InterfaceType, Security
+from gurux_dlms.GXDLMSGateway import GXDLMSGateway
 from gurux_dlms.GXDLMSSettings import GXDLMSSettings
 from gurux_dlms.objects import GXDLMSClock, GXDLMSData, GXDLMSDisconnectControl, GXDLMSProfileGeneric
 from gurux_dlms.objects.enums import SecuritySuite
@@ -51,6 +52,10 @@ class Peer:
         auth = Authentication[task["auth"]]
         logical = task.get("reference", "ln") == "ln"
         self.client = GXDLMSSecureClient(logical, 48, server, auth, password, framing)
+        if "gateway" in task:
+            self.client.gateway = GXDLMSGateway()
+            self.client.gateway.networkId = task["network"]
+            self.client.gateway.physicalDeviceAddress = task["gateway"].encode()
         self.client.serverAddressSize = task["address_octets"]
         self._cipher(task)
         proposed = self.client.proposedConformance
