@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from protocols.dlms.apdu.lists import ActionListRequest, GetListRequest, Outcome, SetListRequest, Target
+from protocols.dlms.apdu.access import Access, AccessRequest
+from protocols.dlms.apdu.lists import ActionListRequest, Outcome, SetListRequest, Target
 from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest
 from protocols.dlms.apdu.short_names import ReadRequest
 from protocols.dlms.core.connection import ClientConnection, State
@@ -183,10 +184,26 @@ class Exchange(AttributeReader):
         return found
 
     async def _get_list(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
-        outcomes = await self._list(GetListRequest(targets=tuple(targets)), "read of a list")
+        outcomes = await self._list(self._connection.list_request(targets), "read of a list")
         return [
             object_refusal(one.result, f"read of {target}") if one.data is None else one.data
             for target, one in zip(targets, outcomes, strict=True)
+        ]
+
+    async def access(self, accesses: Sequence[Access]) -> list[Data | ProtocolError | None]:
+        """Read, write and run in one request, in this order: what each gave (None: nothing), or its error.
+
+        Raises NotSupported where the meter does not grant the access service, MeterRefused where it refuses the
+        whole; what was done before a fault of the line is not known then, and nothing is repeated.
+        """
+        if not self._connection.grants_access:
+            raise NotSupported("the meter does not grant the access service")
+        outcomes = await self._list(AccessRequest(accesses=tuple(accesses)), "accesses of a list")
+        return [
+            object_refusal(one.result, f"{asked.kind.name.lower()} of {asked.target}")
+            if one.result
+            else one.data
+            for asked, one in zip(accesses, outcomes, strict=True)
         ]
 
     async def _list(self, request: Request, what: str) -> tuple[Outcome, ...]:
