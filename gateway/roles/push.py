@@ -162,4 +162,5 @@ def pushing_meter(meter: MeterSection) -> PushingMeter:
         zone=meter.zone,
         companion_columns=push is not None and push.columns == "companion",
         pushes=push is not None,
+        dlms=dlms,
     )

@@ -14,6 +14,7 @@ from gateway.cli.options import nearest
 from gateway.config import file as configuration
 from gateway.config.meters import LineSection
 from gateway.errors import UsageError
+from gateway.roles.key_ring import key_ring
 from gateway.roles.lines import make_line, settings_of
 from gateway.timekeeping.clock import EvidenceClock
 from protocols.errors import SecretMissing
@@ -66,12 +67,13 @@ def _by_name(config: configuration.Config, meter: str, options: AddressOptions) 
             + nearest(meter, (m.meter for m in config.meters))
         )
     line = next(item for item in config.lines if item.name == found.line)
+    clock = config.clock()
     return MeterAccess(
         line=with_trace(line, options.trace, plain=options.trace_plain),
         spec=config.spec(found, f"{config.gateway.name}/cli"),
-        secrets=FileSecrets(config.secrets),
+        secrets=key_ring(config, clock),
         counters=config.gateway.data / "counters-cli.json",
-        clock=config.clock(),
+        clock=clock,
     )
 
 

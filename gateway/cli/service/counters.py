@@ -13,11 +13,11 @@ from gateway.config import file as configuration
 from gateway.config.meters import MeterSection
 from gateway.edge.push.counters import PushCounters, load_push_counters
 from gateway.errors import UsageError
+from gateway.roles.key_ring import key_ring
 from protocols.dlms.client.association_opener import association_settings, counter_key
 from protocols.dlms.push.receiver import sender_key
 from protocols.errors import MeterConfigError
 from protocols.meters.counters import MAX_COUNTER, FileCounters, KeyCounters, load_counters
-from protocols.meters.secrets import FileSecrets
 
 counters_group = typer.Typer(
     help="Invocation counters: ours with each meter, and the meters' own of pushes.", no_args_is_help=True
@@ -107,7 +107,11 @@ def _names(config: configuration.Config, meter: MeterSection) -> tuple[str, str 
     spec = config.spec(meter, config.gateway.name)
     if spec.dlms is None:
         raise UsageError(f"{meter.meter} is no DLMS meter")
-    settings = association_settings(spec.dlms, FileSecrets(config.secrets))
+    ring = key_ring(config, config.clock())
+    try:
+        settings = association_settings(spec.dlms, ring.choices(meter.meter, spec.dlms)[0])
+    finally:
+        ring.close()
     if settings.keys is None:
         raise UsageError(f"{meter.meter} has no authentication key: nothing is ciphered")
     title = meter.push.system_title if meter.push is not None else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from protocols.dlms.push.receiver import PushPeer
 from protocols.dlms.security.suites import Keys
-from protocols.session import SecretSource
+from protocols.session import ChangingSecrets, DlmsSettings, SecretSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +20,8 @@ class PushingMeter:
     zone: str = "Asia/Kolkata"
     companion_columns: bool = False
     pushes: bool = True
+    dlms: DlmsSettings | None = None
+    """How it is associated with: whose keys its pushes are ciphered with, where they change."""
 
 
 class PushPeers:
@@ -54,9 +56,12 @@ class PushPeers:
         meter = self._titles.get(system_title)
         if meter is None or meter.encryption_key_ref is None or meter.authentication_key_ref is None:
             return None
+        source = self._secrets
+        if isinstance(source, ChangingSecrets) and meter.dlms is not None:
+            source = source.choices(meter.peer.name, meter.dlms)[0]
         return Keys(
-            encryption=self._secrets.secret(meter.encryption_key_ref),
-            authentication=self._secrets.secret(meter.authentication_key_ref),
+            encryption=source.secret(meter.encryption_key_ref),
+            authentication=source.secret(meter.authentication_key_ref),
         )
 
     def named(self, name: str) -> PushPeer | None:
