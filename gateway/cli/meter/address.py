@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.options_object import with_options
 from protocols.session import DLMS_SETTINGS, Bounds, DlmsSettings
 
 _USUAL = DlmsSettings()
@@ -92,32 +92,5 @@ MeterArgument = Annotated[
 
 
 def meter_command(function: Callable[..., None]) -> Callable[..., None]:
-    """Return the function as a command that has the options of `AddressOptions` after its own parameters.
-
-    They come to the function as one object, its parameter `options`.
-    """
-    hints = get_type_hints(function, include_extras=True)
-    of_address = get_type_hints(AddressOptions, include_extras=True)
-    own = [
-        p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY)
-        for p in inspect.signature(function).parameters.values()
-        if p.name != "options"
-    ]
-    added = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=of_address[field.name],
-        )
-        for field in fields(AddressOptions)
-    ]
-
-    def command(**given: Any) -> None:
-        options = AddressOptions(**{p.name: given.pop(p.name) for p in added})
-        function(options=options, **given)
-
-    command.__name__, command.__doc__ = function.__name__, function.__doc__
-    command.__annotations__ = {p.name: p.annotation for p in (*own, *added)}
-    command.__dict__["__signature__"] = inspect.Signature([*own, *added])
-    return command
+    """Return the function as a command that has the options of `AddressOptions`, as its parameter `options`."""
+    return with_options(function, "options", AddressOptions)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TypeVar
 
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.exchange import Exchange
@@ -22,6 +23,7 @@ from protocols.errors import (
     AssociationRefused,
     CounterNotBelieved,
     InvocationCounterRefused,
+    LineClosed,
     MeterConfigError,
     MeterProtocolError,
     MeterRefused,
@@ -33,6 +35,8 @@ from protocols.errors import (
 from protocols.line import LineIO
 from protocols.reading import Obis
 from protocols.session import Auth, CounterStore, DlmsSettings, SecretSource
+
+T = TypeVar("T")
 
 PUBLIC_CLIENT = 16
 GBT_WINDOW = 7
@@ -83,9 +87,9 @@ class AssociationOpener:
         """
         if self._uses_counter:
             # a counter that the meter has seen may cost a try that counts towards its lock-out
-            self._raise_counter_above(await self._read_counter(lease))
+            self._raise_counter_above(await self._undisturbed(lease, self._read_counter))
         try:
-            return await self._associate(lease)
+            return await self._undisturbed(lease, self._associate)
         except (AssociationRefused, SecurityFailure) as error:
             behind = self._uses_counter and await self._counter_was_behind(lease, error)
             if self._doubted is not None:
@@ -93,9 +97,26 @@ class AssociationOpener:
             if not behind:
                 raise self._with_counter_object(error) from error
         try:
-            return await self._associate(lease)
+            return await self._undisturbed(lease, self._associate)
         except InvocationCounterRefused as error:
             raise self._with_counter_object(error) from error
+
+    async def _undisturbed(self, lease: LineLease, step: Callable[[LineLease], Awaitable[T]]) -> T:
+        """Run a step that opens an association; once more over a new connection where the far end closed the used one.
+
+        Some meters close TCP with each association (RLRE, DISC), also between two of our own. Nothing of the step
+        was heard then: not an octet came.
+        """
+        received = lease.line.statistics().received
+        try:
+            return await step(lease)
+        except LineClosed:
+            if not lease.used or lease.line.statistics().received != received:
+                raise
+            await lease.renew()
+            return await step(lease)
+        finally:
+            lease.note_use()
 
     # invocation counters
 
@@ -131,7 +152,7 @@ class AssociationOpener:
         if self._line_dirty:
             await lease.renew()
         with suppress(AssociationRefused, SecurityFailure, MeterRefused, MeterSilent, MeterProtocolError):
-            shown = await self._read_counter(lease)
+            shown = await self._undisturbed(lease, self._read_counter)
             last = shown if last is None else max(last, shown or 0)
         if last is None:
             return False

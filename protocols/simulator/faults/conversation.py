@@ -198,6 +198,10 @@ class FaultyConversation:
             and player.fires(FaultKind.ENDLESS, name)
         ):
             return b""
+        if isinstance(request, SetRequest) and (fault := player.fires(FaultKind.WRITE_UNANSWERED, name)):
+            if fault.amount:
+                self._inner.handle(octets_)
+            return b""
         if isinstance(request, GetNext) and player.fires(FaultKind.REBOOT):
             raise LineClosed("the simulated meter reboots")
         if player.standing(FaultKind.DEDICATED_ONLY) and self._wrong_key(octets_):

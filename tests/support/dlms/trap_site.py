@@ -17,7 +17,13 @@ from protocols.meters.open import open_session
 from protocols.reading import Number, ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSession, MeterSpec, SessionContext
 from protocols.simulator.cosem.model import PUBLIC, READER, UTILITY, HouseholdModel
-from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated_meter
+from protocols.simulator.dlms.ports import (
+    HdlcPort,
+    HdlcTcpPort,
+    SimulatedMeter,
+    WrapperPort,
+    simulated_meter,
+)
 from protocols.simulator.faults.script import FaultScript, shipped
 from protocols.simulator.household.household import Household
 from tests.support.fakes import Counters, ManualClock, Secrets
@@ -114,24 +120,25 @@ async def site(
     model = HouseholdModel(home, clock, {**policies(), **(extra or {})}, master_key=master_key)
     faults = shipped()[script] if isinstance(script, str) else script
     meter = simulated_meter(model, counter_start=5, script=faults)
-    if framing == "wrapper":
-        port = WrapperPort(meter)
+    if framing in ("wrapper", "hdlc-tcp"):
+        port = WrapperPort(meter) if framing == "wrapper" else HdlcTcpPort({PHYSICAL: meter})
         line: Line = TcpLine("trap", "127.0.0.1", await port.start("127.0.0.1"))
+        bus = {"framing": "hdlc", "physical": PHYSICAL} if framing == "hdlc-tcp" else {}
         try:
-            yield TrapSite(home, meter, line, clock, utility())
+            yield TrapSite(home, meter, line, clock, utility(**bus))
         finally:
             await line.close()
             await port.close()
         return
     master, slave = os.openpty()
     tty.setraw(slave)
-    bus = HdlcPort({PHYSICAL: meter}, master)
-    bus.start()
+    port_ = HdlcPort({PHYSICAL: meter}, master)
+    port_.start()
     line = SerialLine("trap", os.ttyname(slave), baud=115_200)
     try:
         yield TrapSite(home, meter, line, clock, utility(framing="hdlc", physical=PHYSICAL))
     finally:
         await line.close()
-        await bus.close()
+        await port_.close()
         os.close(master)
         os.close(slave)
