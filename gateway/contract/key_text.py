@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.contract.envelope import parse_data
 from gateway.contract.messages import Identifier, Message, UtcTime
-from gateway.contract.messages.keys import DigestText, KeyIdText, SlotText
+from gateway.contract.messages.keys import DigestText, KeyIdText, SealedText, Slots, SlotText
 
 MAX_TEXT = 700_000
 KeyHex = Annotated[str, Field(min_length=2, max_length=128, pattern=r"^([0-9a-f]{2})+$", repr=False)]
@@ -49,11 +49,24 @@ class GivenChange(Message):
     made_at: UtcTime
 
 
+class GivenText(Message):
+    """A sealed text that the box keeps beside its keys: should central lose it, the box brings it again."""
+
+    meter: Identifier
+    key_id: KeyIdText
+    slots: Slots
+    sealed: SealedText
+
+
 class GivenKeys(Message):
-    """Keys that one edge is given: those in force by meter, and changes without proof, oldest first."""
+    """Keys that one edge is given: those in force by meter, and changes without proof, oldest first.
+
+    `texts` are the sealed texts that all these came from.
+    """
 
     held: Annotated[dict[str, tuple[KeyEntry, ...]], Field(max_length=20_000)] = Field(default_factory=dict)
     maybe: Annotated[tuple[GivenChange, ...], Field(max_length=20_000)] = ()
+    texts: Annotated[tuple[GivenText, ...], Field(max_length=40_000)] = ()
 
 
 def key_text(octets: bytes) -> KeyText:
@@ -66,9 +79,9 @@ def given_keys(octets: bytes) -> GivenKeys:
     return parse_data(octets, GivenKeys, limit=MAX_TEXT)
 
 
-def sealing_context(gateway: str, meter: str, key_id: str) -> str:
-    """Return what binds a sealed text to its change."""
-    return f"keys/{gateway}/{meter}/{key_id}"
+def sealing_context(meter: str, key_id: str) -> str:
+    """Return what binds a sealed text to its change, whichever gateway brings it."""
+    return f"keys/{meter}/{key_id}"
 
 
 def giving_context(gateway: str, digest: str, part: int, parts: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import string
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from protocols.dlms.acts.keys import UTILITY_CLIENT, KeySlot
 from protocols.dlms.client.key_choices import NOT_THE_KEYS, REFUSALS
 from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.errors import (
+    InvocationCounterRefused,
     LineError,
     MeterConfigError,
     MeterProtocolError,
@@ -40,6 +42,8 @@ from protocols.meters.secrets import FileSecrets
 from protocols.session import Auth, Clock, CounterStore, DlmsSettings, MeterSpec, Protection, SessionContext
 
 KEY_OCTETS = 16
+COUNTER_TRIES, COUNTER_PAUSE = 6, 1.5
+"""How often an association is tried whose invocation counter another client of the meter went past, seconds apart."""
 _PASSWORD = string.ascii_letters + string.digits
 _LEAST_PASSWORD = 8
 
@@ -148,7 +152,7 @@ class SealTo:
         sealed = seal(
             text.model_dump_json().encode(),
             to=self._public,
-            context=sealing_context(self._gateway, meter, key_id),
+            context=sealing_context(meter, key_id),
         )
         return Change(
             key_id=key_id,
@@ -298,7 +302,17 @@ class ConfiguredMeter:
         assert self._spec.dlms is not None
         titled = replace(settings, system_title=self._spec.dlms.system_title, keep_open=0.0)
         context = SessionContext(secrets=source, counters=self._counters, clock=self._clock)
-        async with open_dlms(self._line, replace(self._spec, dlms=titled), context) as session:
+        spec = replace(self._spec, dlms=titled)
+        async with AsyncExitStack() as stack:
+            for left in reversed(range(COUNTER_TRIES)):
+                try:
+                    session = await stack.enter_async_context(open_dlms(self._line, spec, context))
+                except InvocationCounterRefused:
+                    if not left:
+                        raise
+                    await asyncio.sleep(COUNTER_PAUSE)  # the running edge reads this meter just now
+                else:
+                    break
             yield session
 
 

@@ -59,7 +59,7 @@ class MemoryEscrow:
 
     def text(self, change: Change) -> KeyText:
         """Open what was kept, as the utility does with its offline key."""
-        context = sealing_context(GATEWAY, change.meter, change.key_id)
+        context = sealing_context(change.meter, change.key_id)
         return key_text(open_sealed(self.kept[change.key_id].sealed, private=ESCROW_PRIVATE, context=context))
 
     def known(self, slot: str) -> set[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from gateway.central.keys.store import KnownBox, SealedKeys
 from gateway.contract.key_text import (
     GivenChange,
     GivenKeys,
+    GivenText,
     KeyEntry,
     KeyText,
     giving_context,
@@ -19,7 +21,7 @@ from gateway.contract.key_text import (
 from gateway.contract.sealing import digest, open_sealed, seal
 from gateway.errors import ContractError
 
-PER_PART = 200
+PER_PART = 100
 """Meters of one message."""
 
 
@@ -72,45 +74,65 @@ def gift(
 
 def opened_text(one: SealedKeys, private: bytes, passphrase: bytes | None = None) -> KeyText:
     """Open sealed keys; ContractError when this key does not open them, or they are not what their row says."""
-    context = sealing_context(one.gateway, one.meter, one.key_id)
+    context = sealing_context(one.meter, one.key_id)
     text = key_text(open_sealed(one.sealed, private=private, context=context, passphrase=passphrase))
     if (text.meter, text.key_id) != (one.meter, one.key_id):
         raise ContractError("the sealed text speaks of other keys than its row")
     return text
 
 
-def in_force(
-    changes: Sequence[tuple[SealedKeys, KeyText]],
-) -> tuple[dict[str, KeyEntry], list[tuple[SealedKeys, KeyText]]]:
-    """Return a meter's keys in force by slot, and the changes that it may have taken and did not prove."""
-    held: dict[str, KeyEntry] = {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InForce:
+    """A meter's keys in force by slot, and the changes that it may have taken and did not prove.
+
+    `texts` are the sealed texts that all these stand in.
+    """
+
+    held: dict[str, KeyEntry]
+    maybe: list[tuple[SealedKeys, KeyText]]
+    texts: list[SealedKeys]
+
+
+def in_force(changes: Sequence[tuple[SealedKeys, KeyText]]) -> InForce:
+    """Return which of a meter's keys are in force, from all that was sealed of it in the order in which it came."""
+    held: dict[str, tuple[KeyEntry, SealedKeys]] = {}
     maybe: list[tuple[SealedKeys, KeyText]] = []
     for one, text in changes:
+        said = {(entry.slot, entry.octets) for entry in text.keys if entry.state == "held"}
+        for row, other in list(maybe):
+            shown = [e for e in other.keys if e.state == "new" and (e.slot, e.octets) in said]
+            if shown:  # a later change of the same gateway began with these: they were proved to it
+                held |= {entry.slot: (entry, row) for entry in shown}
+                maybe.remove((row, other))
         for entry in text.keys:
             if (
                 entry.state == "held"
             ):  # what the meter had before: known by it where nobody consigned its keys
-                held.setdefault(entry.slot, entry)
+                held.setdefault(entry.slot, (entry, one))
         if one.proved_at is None:
             maybe.append((one, text))
             continue
         new = [entry for entry in text.keys if entry.state == "new"]
-        held |= {entry.slot: entry for entry in new}
+        held |= {entry.slot: (entry, one) for entry in new}
         proved = {entry.slot for entry in new}
         maybe = [
             (row, other)
             for row, other in maybe
             if not proved & {e.slot for e in other.keys if e.state == "new"}
         ]
-    return held, maybe
+    texts = {row.key_id: row for row in [*(row for _, row in held.values()), *(row for row, _ in maybe)]}
+    return InForce(
+        held={slot: entry for slot, (entry, _) in held.items()}, maybe=maybe, texts=list(texts.values())
+    )
 
 
 def _given(changes: dict[str, list[tuple[SealedKeys, KeyText]]]) -> GivenKeys:
     held: dict[str, tuple[KeyEntry, ...]] = {}
     maybe: list[GivenChange] = []
+    texts: list[GivenText] = []
     for meter, some in changes.items():
-        now, open_ = in_force(some)
-        held[meter] = tuple(entry.model_copy(update={"state": "held"}) for entry in now.values())
+        now = in_force(some)
+        held[meter] = tuple(entry.model_copy(update={"state": "held"}) for entry in now.held.values())
         maybe += [
             GivenChange(
                 meter=meter,
@@ -119,6 +141,15 @@ def _given(changes: dict[str, list[tuple[SealedKeys, KeyText]]]) -> GivenKeys:
                 keys=tuple(entry for entry in text.keys if entry.state == "new"),
                 made_at=text.made_at,
             )
-            for row, text in open_
+            for row, text in now.maybe
         ]
-    return GivenKeys(held=held, maybe=tuple(maybe))
+        texts += [
+            GivenText(
+                meter=meter,
+                key_id=row.key_id,
+                slots=row.slots,
+                sealed=base64.b64encode(row.sealed).decode(),
+            )
+            for row in now.texts
+        ]
+    return GivenKeys(held=held, maybe=tuple(maybe), texts=tuple(texts))

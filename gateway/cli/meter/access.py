@@ -13,6 +13,7 @@ from gateway.cli.meter.lines import is_address, line_at, with_trace
 from gateway.cli.options import nearest
 from gateway.config import file as configuration
 from gateway.config.meters import LineSection
+from gateway.edge.keys.ring import KeyRing
 from gateway.errors import UsageError
 from gateway.roles.key_ring import key_ring
 from gateway.roles.lines import make_line, settings_of
@@ -142,3 +143,5 @@ async def open_meter(access: MeterAccess) -> AsyncIterator[MeterSession]:
     finally:
         await line.close()
         counters.close()
+        if isinstance(access.secrets, KeyRing):
+            access.secrets.close()

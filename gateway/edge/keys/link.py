@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -45,7 +44,7 @@ def box_key(folder: Path) -> bytes:
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             replace_file(path, new_sealing_pair()[0])
-        if os.stat(path).st_mode & 0o077:
+        if path.stat().st_mode & 0o077:
             raise JournalError(f"others may read this box's key: chmod 600 {path}")
         return path.read_bytes()
     except OSError as error:
@@ -134,12 +133,9 @@ class KeysLink:
 
     # what goes
 
-    async def serve(self, connection: MqttConnection) -> None:
-        """Ask and tell until the connection ends, which raises PeerError."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._ask(connection))
-            group.create_task(self._tell(connection))
-            group.create_task(self._offer_again(connection))
+    def workers(self, connection: MqttConnection) -> tuple[Coroutine[None, None, None], ...]:
+        """Return what asks and tells until the connection ends, each of which raises PeerError then."""
+        return self._ask(connection), self._tell(connection), self._offer_again(connection)
 
     async def _ask(self, connection: MqttConnection) -> None:
         while True:
@@ -200,8 +196,24 @@ def _place(entry: KeyEntry) -> tuple[int, KeySlot]:
 
 
 def _changes(given: GivenKeys, at: datetime) -> list[Change]:
-    """Return the changes that may have happened, each with the keys that change together."""
-    found: list[Change] = []
+    """Return the changes that may have happened, each with the keys that change together, and those that did."""
+    texts = {one.key_id: base64.b64decode(one.sealed) for one in given.texts}
+    unproved = {one.key_id for one in given.maybe}
+    found = [
+        Change(
+            key_id=one.key_id,
+            meter=one.meter,
+            client=int(one.slots[0].partition("/")[0]),
+            what="",
+            stage=Stage.PROVEN,
+            sealed=texts[one.key_id],
+            slots=one.slots,
+            made_at=at,
+            keys={},
+        )
+        for one in given.texts
+        if one.key_id not in unproved
+    ]
     for one in given.maybe:
         keys = {slot: entry.key for entry in one.keys for _, slot in [_place(entry)]}
         clients = {client for entry in one.keys for client, _ in [_place(entry)]}
@@ -215,7 +227,7 @@ def _changes(given: GivenKeys, at: datetime) -> list[Change]:
                 client=clients.pop(),
                 what=what,
                 stage=Stage.SENT,
-                sealed=b"",
+                sealed=texts.get(one.key_id, b""),
                 slots=tuple(entry.slot for entry in one.keys),
                 made_at=at,
                 keys=keys,

@@ -25,6 +25,8 @@ class KeyChoice:
     keys: Mapping[str, bytes] = field(repr=False)
     change: Change | None = None
     """The change whose new keys these are; None for those in force."""
+    slots: tuple[KeySlot, ...] = ()
+    """Which of them."""
 
     def secret(self, ref: str) -> bytes:
         """Return the octets behind `ref`; MeterConfigError as the files raise it."""
@@ -53,10 +55,10 @@ class KeyRing:
             return [KeyChoice(self._files, {})]
         held = store.held(meter, settings.client)
         known = [KeyChoice(self._files, by_ref(settings, held))]
-        for change in store.may_hold(meter, settings.client):
-            new = by_ref(settings, {**held, **change.keys})
-            if new != known[0].keys:
-                known.append(KeyChoice(self._files, new, change))
+        for change, slots in _ways(store.may_hold(meter, settings.client)):
+            new = by_ref(settings, {**held, **{slot: change.keys[slot] for slot in slots}})
+            if all(new != other.keys for other in known):
+                known.append(KeyChoice(self._files, new, change, slots))
         if store.given_to(meter, settings.client) and self._files_differ(known[0]):
             known.append(KeyChoice(self._files, {}))
         return known
@@ -78,7 +80,7 @@ class KeyRing:
             store.forget_given(meter, settings.client)
             log.warning("given_keys_refused", meter=meter, client=settings.client)
             return
-        store.adopt(change.key_id, change.keys, self._clock.now())
+        store.adopt(change.key_id, chosen.slots, self._clock.now())
         log.warning("keys_proved", meter=meter, client=settings.client, key_id=change.key_id)
 
     def key(self, meter: str, client: int, slot: KeySlot, ref: str | None) -> bytes:
@@ -107,6 +109,12 @@ class KeyRing:
             store, self._store = self._store, None
         if store is not None:
             store.close()
+
+
+def _ways(changes: Sequence[Change]) -> list[tuple[Change, tuple[KeySlot, ...]]]:
+    """Return in which ways a meter may have taken changes: whole, most likely; one key of two, by a fault."""
+    whole = [(change, tuple(change.keys)) for change in changes]
+    return whole + [(change, (slot,)) for change, slots in whole if len(slots) > 1 for slot in slots]
 
 
 def by_ref(settings: DlmsSettings, keys: Mapping[KeySlot, bytes]) -> dict[str, bytes]:

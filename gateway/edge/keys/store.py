@@ -262,8 +262,8 @@ class KeyStore:
     def remembered(self) -> list[Change]:
         """Return the changes whose sealed texts central must have: those sent, and those whose keys are in force."""
         rows = self._read(
-            "select key_id from change where given = 0 and"
-            " (stage = 'sent' or key_id in (select key_id from held)) order by key_id"
+            "select key_id from change where sealed != x'' and"
+            " (stage = 'sent' or given = 1 or key_id in (select key_id from held)) order by key_id"
         )
         return [one for (key_id,) in rows if (one := self.change(key_id)) is not None]
 
@@ -277,7 +277,9 @@ class KeyStore:
         name: str,
         at: datetime,
     ) -> tuple[int, int]:
-        """Take what central gave: keys in force, and changes that a meter may have taken; return kept and dropped.
+        """Take what central gave: keys in force, and changes; return how many are kept and dropped.
+
+        Changes are those that a meter may have taken (sent), and proved ones, whose sealed texts are kept for central.
 
         What this box knows by proof or has under way stands, and what central says beside it is tried where that is
         refused: one of the two is older, and a meter knows which. The keys of `gone` meters, which another gateway
@@ -300,7 +302,8 @@ class KeyStore:
                 kept += 1
             for change in (*maybe, *self._other(held, at)):
                 if self.change(change.key_id) is None:
-                    self._insert(replace(change, stage=Stage.SENT, given=True, sealed=b""))
+                    self._insert(replace(change, given=True))
+                    self.told(change.key_id)
             for meter in gone:
                 dropped += self._db.execute("delete from held where meter = ?", (meter,)).rowcount
                 self._db.execute(

@@ -150,7 +150,7 @@ class EdgeLink:
                 *([] if self._time is None else [self._time.ask(connection)]),
                 *([] if self._read_again is None else [self._read_again.work(connection)]),
                 *([] if self._carried is None else [self._carried.tell(connection)]),
-                *([] if self._keys is None else [self._keys.serve(connection)]),
+                *(() if self._keys is None else self._keys.workers(connection)),
             )
         finally:
             # Nobody takes our own farewell any more: a broker would wait for a receipt of it that never comes.
