@@ -78,10 +78,10 @@ class SessionContext:
 
 
 class Auth(StrEnum):
-    """How a DLMS association authenticates (Green Book 9.2.2, mechanisms 0 to 6).
+    """How a DLMS association authenticates (Green Book 9.2.2, mechanisms 0 to 7).
 
     `lls` sends a password; the others prove a secret without sending it. `hls2` is the mechanism of Indian
-    meters (AES), `hls-gmac` uses the ciphering keys alone.
+    meters (AES), `hls-gmac` uses the ciphering keys alone, `hls-ecdsa` signs with a private key (suites 1 and 2).
     """
 
     NONE = "none"
@@ -91,11 +91,12 @@ class Auth(StrEnum):
     HLS_SHA1 = "hls-sha1"
     HLS_GMAC = "hls-gmac"
     HLS_SHA256 = "hls-sha256"
+    HLS_ECDSA = "hls-ecdsa"
 
     @property
     def needs_secret(self) -> bool:
         """Say whether it needs a password or HLS key of its own, beside the ciphering keys."""
-        return self not in (Auth.NONE, Auth.HLS_GMAC)
+        return self not in (Auth.NONE, Auth.HLS_GMAC, Auth.HLS_ECDSA)
 
 
 class Protection(StrEnum):
@@ -157,9 +158,13 @@ class DlmsSettings:
     `physical` the HDLC lower address (None on the wrapper), `address_octets` the width of an HDLC server
     address (0 = the shortest). `*_ref` name secrets; `password_ref` is the LLS password or the HLS secret.
 
-    `ciphered` asks for suite 0 ciphering as `protection` says; `dedicated_key` sends a fresh key for this
-    association; `general` uses general-glo-ciphering. `accept_plain` lets a plain answer through where
-    ciphering was agreed: a downgrade, only for models known to need it.
+    `ciphered` asks for ciphering as `protection` says, under security suite `suite`; `dedicated_key` sends a
+    fresh key for this association; `general` uses general-glo-ciphering. `accept_plain` lets a plain answer
+    through where ciphering was agreed: a downgrade, only for models known to need it.
+
+    Suites 1 and 2 have key pairs: `signing_key_ref` is our private key, `signing_certificate_ref` its certificate
+    that the meter is shown, `meter_signing_ref` the meter's certificate or public key; certificates are checked
+    against `trust_anchor_ref`.
 
     `timeout` is in seconds. `max_pdu` octets of an APDU that we accept, `max_info` octets of an HDLC
     information field, `window` HDLC frames in flight. `max_list` attributes are asked for in one request
@@ -169,31 +174,59 @@ class DlmsSettings:
     closed after each).
     """
 
-    client: Annotated[int, Bounds(1, 127)] = 16
-    server: Annotated[int, Bounds(1, 16383)] = 1
-    physical: Annotated[int, Bounds(0, 16383)] | None = None
-    framing: Annotated[str, Choices(("wrapper", "wrapper-udp", "hdlc"))] = "wrapper"
-    auth: Auth = Auth.NONE
-    ciphered: bool = False
-    protection: Protection = Protection.AUTHENTICATED_ENCRYPTED
-    dedicated_key: bool = False
-    general: bool = False
-    accept_plain: bool = False
-    password_ref: str | None = None
-    encryption_key_ref: str | None = None
-    authentication_key_ref: str | None = None
-    system_title: bytes = b"MGW\x00\x00\x00\x00\x01"
-    timeout: Annotated[float, Bounds(0, 120, above=True)] = 5.0
-    max_pdu: Annotated[int, Bounds(64, 0xFFFF)] = 0xFFFF
-    max_info: Annotated[int, Bounds(16, 2030)] = 128
-    window: Annotated[int, Bounds(1, 7)] = 1
-    address_octets: Annotated[int, Choices((0, 1, 2, 4))] = 0
-    max_list: Annotated[int, Bounds(1, 32)] = 1
-    release: ReleaseMode = ReleaseMode.PLAIN
-    counter_object: str | None = None
-    hls_object: str = "0-0:40.0.0*255"
-    companion: Annotated[str, Choices(COMPANIONS)] = "is15959"
-    keep_open: Annotated[float, Bounds(0, 3600)] = 0.0
+    client: Annotated[int, Bounds(1, 127), "DLMS client address."] = 16
+    server: Annotated[int, Bounds(1, 16383), "DLMS server (logical device)."] = 1
+    physical: Annotated[int, Bounds(0, 16383), "HDLC address of the meter on a bus."] | None = None
+    framing: Annotated[
+        str,
+        Choices(("wrapper", "wrapper-udp", "hdlc")),
+        "wrapper, wrapper-udp or hdlc; by default hdlc on a serial line or with --physical.",
+    ] = "wrapper"
+    auth: Annotated[
+        Auth,
+        f"{', '.join(Auth)}; by default as IS 15959 has it.",
+    ] = Auth.NONE
+    ciphered: Annotated[bool, "Cipher; by default when both keys are given."] = False
+    protection: Annotated[
+        Protection, "What ciphering does: authenticated-encrypted, authenticated or encrypted."
+    ] = Protection.AUTHENTICATED_ENCRYPTED
+    dedicated_key: Annotated[bool, "Send a fresh dedicated key for the association."] = False
+    general: Annotated[bool, "Use general-glo-ciphering (general-ded with a dedicated key)."] = False
+    accept_plain: Annotated[bool, "Let plain answers through where ciphering was agreed: a downgrade."] = (
+        False
+    )
+    password_ref: Annotated[str, "Name of the password or HLS key in the folder of --secrets."] | None = None
+    encryption_key_ref: Annotated[str, "Name of the encryption key in that folder."] | None = None
+    authentication_key_ref: Annotated[str, "Name of the authentication key in that folder."] | None = None
+    suite: Annotated[int, Choices((0, 1, 2)), "Security suite: 0, 1 or 2."] = 0
+    signing_key_ref: Annotated[str, "Name of our private key, suites 1 and 2."] | None = None
+    signing_certificate_ref: Annotated[str, "Name of our certificate, which the meter is shown."] | None = (
+        None
+    )
+    meter_signing_ref: Annotated[str, "Name of the meter's certificate or public key."] | None = None
+    trust_anchor_ref: Annotated[str, "Name of the certificate that others are checked against."] | None = None
+    system_title: Annotated[
+        bytes, "Our own title as 16 hex digits, which no other program with these keys may use."
+    ] = b"MGW\x00\x00\x00\x00\x01"
+    timeout: Annotated[float, Bounds(0, 120, above=True), "Wait for an answer, seconds."] = 5.0
+    max_pdu: Annotated[int, Bounds(64, 0xFFFF), "Octets of an APDU that we accept."] = 0xFFFF
+    max_info: Annotated[int, Bounds(16, 2030), "Octets of an HDLC information field."] = 128
+    window: Annotated[int, Bounds(1, 7), "HDLC frames in flight."] = 1
+    address_octets: Annotated[
+        int, Choices((0, 1, 2, 4)), "Octets of the HDLC server address: 1, 2 or 4; 0 is as short as fits."
+    ] = 0
+    max_list: Annotated[int, Bounds(1, 32), "Attributes that are asked for in one request."] = 1
+    release: Annotated[
+        ReleaseMode, "How an association ends: plain, protected (a ciphered Initiate inside) or none."
+    ] = ReleaseMode.PLAIN
+    counter_object: (
+        Annotated[str, "Where the public client reads the invocation counter; empty: nowhere."] | None
+    ) = None
+    hls_object: Annotated[str, "The association object of HLS passes 3 and 4."] = "0-0:40.0.0*255"
+    companion: Annotated[
+        str, Choices(COMPANIONS), "is15959, or generic: what the meter's own object list says."
+    ] = "is15959"
+    keep_open: Annotated[float, Bounds(0, 3600), "Seconds that an idle association is kept."] = 0.0
 
     def __post_init__(self) -> None:
         for name, kind in DLMS_SETTINGS.items():
@@ -204,11 +237,15 @@ class DlmsSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingType:
-    """What a setting may hold: a plain type, of it what `limit` allows, and None as well where `optional`."""
+    """What a setting may hold: a plain type, of it what `limit` allows, and None as well where `optional`.
+
+    `about` is its help on the command line.
+    """
 
     plain: type
     optional: bool = False
     limit: Bounds | Choices | None = None
+    about: str = ""
 
     @classmethod
     def of(cls, hint: Any) -> SettingType:
@@ -217,8 +254,12 @@ class SettingType:
             (inner,) = (part for part in get_args(hint) if part is not NoneType)
             return replace(cls.of(inner), optional=True)
         if get_origin(hint) is Annotated:
-            plain, limit = get_args(hint)
-            return cls(plain=plain, limit=limit)
+            plain, *notes = get_args(hint)
+            return cls(
+                plain=plain,
+                limit=next((note for note in notes if isinstance(note, Bounds | Choices)), None),
+                about=next((note for note in notes if isinstance(note, str)), ""),
+            )
         return cls(plain=hint)
 
 

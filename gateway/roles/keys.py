@@ -8,6 +8,7 @@ import string
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from gateway.config.file import Config
 from gateway.config.meters import MeterSection
@@ -20,6 +21,7 @@ from gateway.edge.keys.rotate import Escrow, carry_through
 from gateway.edge.keys.store import SLOTS_OF, Change, KeyStore, slot_name
 from gateway.errors import ConfigError, UsageError
 from gateway.mqtt.connection import connect
+from gateway.roles.beside_edge import client_beside_edge
 from gateway.roles.key_ring import key_ring
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
@@ -38,6 +40,7 @@ from protocols.errors import (
     SecurityFailure,
 )
 from protocols.line import Line
+from protocols.meters.counters import CountersOnDemand
 from protocols.meters.secrets import FileSecrets
 from protocols.session import Auth, Clock, CounterStore, DlmsSettings, MeterSpec, Protection, SessionContext
 
@@ -337,14 +340,13 @@ class KeyWork:
         clock: Clock,
         ring: KeyRing,
         store: KeyStore,
-        counters: CounterStore,
         escrow: Escrow,
     ) -> None:
         self._config = config
         self._clock = clock
         self._ring = ring
         self._store = store
-        self._counters = counters
+        self._counters: dict[Path, CountersOnDemand] = {}
         self._escrow = escrow
         self._seal = SealTo(config)
 
@@ -355,6 +357,7 @@ class KeyWork:
         go on, and the next call does.
         """
         meter = one.section.meter
+        client = client_beside_edge(self._config, one.section, "keys")
         change = self._store.open_change(meter, one.client, one.what)
         if change is None:
             change = self._store.make(self._seal.change(one, self._ring, self._clock))
@@ -362,10 +365,10 @@ class KeyWork:
         try:
             door = ConfiguredMeter(
                 one,
-                spec=self._config.spec(one.section, f"{self._config.gateway.name}/keys"),
+                spec=client.spec,
                 line=line,
                 ring=self._ring,
-                counters=self._counters,
+                counters=self._counters_in(client.counters),
                 clock=self._clock,
             )
             return await carry_through(
@@ -374,11 +377,20 @@ class KeyWork:
         finally:
             await line.close()
 
+    def _counters_in(self, path: Path) -> CounterStore:
+        """Return the invocation counters in a file, which is held until the work is over."""
+        if path not in self._counters:
+            self._counters[path] = CountersOnDemand(path)
+        return self._counters[path]
+
+    def close(self) -> None:
+        """Let go of the files of counters. Idempotent."""
+        for counters in self._counters.values():
+            counters.close()
+
 
 @asynccontextmanager
-async def key_work(
-    config: Config, clock: Clock, counters: CounterStore, *, escrow: Escrow | None = None
-) -> AsyncIterator[KeyWork]:
+async def key_work(config: Config, clock: Clock, *, escrow: Escrow | None = None) -> AsyncIterator[KeyWork]:
     """Connect to the broker for the block; at its end central is told what was proved.
 
     Raises PeerError when there is no broker, ConfigError when central's word could not be verified or no escrow key
@@ -394,8 +406,10 @@ async def key_work(
         if escrow is None:
             escrow = connected = await stack.enter_async_context(_connected(config, clock))
             await connected.tell_proved(store)
+        work = KeyWork(config, clock=clock, ring=ring, store=store, escrow=escrow)
+        stack.callback(work.close)
         try:
-            yield KeyWork(config, clock=clock, ring=ring, store=store, counters=counters, escrow=escrow)
+            yield work
         finally:
             if connected is not None:
                 await connected.tell_proved(store)

@@ -259,7 +259,12 @@ async def open_dlms(
     on_push = line.take_push if isinstance(line, TakesPushes) else None
     keys = KeyChoices(spec.meter, settings, context.secrets)
     openers = [
-        AssociationOpener(settings, association_settings(settings, choice), context.counters, on_push)
+        AssociationOpener(
+            settings,
+            association_settings(settings, choice, context.clock.now()),
+            context.counters,
+            on_push,
+        )
         for choice in keys.choices
     ]
     spec.time_zone()  # an unknown zone is told before the meter is troubled

@@ -16,9 +16,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 from protocols.dlms.companion import companion
 from protocols.errors import MeterConfigError, SecretMissing
-from protocols.meters.key_file import KeyFile
+from protocols.meters.key_file import PAIRS, KeyFile
 from protocols.meters.lines import LineSettings
-from protocols.meters.titles import client_title
+from protocols.meters.titles import TITLE_OCTETS, client_title, system_title
 from protocols.session import DLMS_SETTINGS, Auth, DlmsSettings, MeterSpec, ModbusSettings, SettingType
 
 DLMS_PORT, MODBUS_PORT = 4059, 502
@@ -42,7 +42,13 @@ _MODBUS_SETTINGS = {
     "timeout": SettingType(plain=float),
     "worst_latency": SettingType(plain=float),
 }
-_OF_THE_KEY_FILE = {"password_ref", "encryption_key_ref", "authentication_key_ref", "system_title"}
+_PAIR_REFS = {f"{name}_ref": name for name in PAIRS}
+_OF_THE_KEY_FILE = {
+    "password_ref",
+    "encryption_key_ref",
+    "authentication_key_ref",
+    *_PAIR_REFS,
+}
 _DLMS_SETTINGS = {name: kind for name, kind in DLMS_SETTINGS.items() if name not in _OF_THE_KEY_FILE}
 
 
@@ -119,7 +125,8 @@ def dlms_settings(
 
     `auth` is that of the client address in IS 15959; `ciphered` holds where both keys are known and the
     client authenticates. References (`password_ref` …) that are given come before those of the key file. The
-    system title is made from machine, user and `program`, since two clients with one key must differ in it.
+    system title, where none is given, is made from machine, user and `program`, since two clients with one key must
+    differ in it.
     SecretMissing when a secret is neither given nor in the key file.
     """
     known = companion().associations.get(given.get("client", DlmsSettings().client))
@@ -134,6 +141,11 @@ def dlms_settings(
                 encryption or "encryption_key",
                 authentication or "authentication_key",
             )
+    pairs = {
+        ref: given.get(ref) or (name if keys and name in keys else None) for ref, name in _PAIR_REFS.items()
+    }
+    if auth is Auth.HLS_ECDSA and pairs["signing_key_ref"] is None:
+        raise SecretMissing(f"auth {auth}", "signing_key")
     if auth.needs_secret and password is None:
         raise SecretMissing(f"auth {auth}", "password" if auth is Auth.LLS else "hls_key")
     both = encryption is not None and authentication is not None
@@ -142,13 +154,16 @@ def dlms_settings(
         why = f"auth {auth}" if auth is Auth.HLS_GMAC else "ciphered"
         raise SecretMissing(why, "encryption_key and authentication_key")
     settings = _taken(given, _DLMS_SETTINGS)
+    settings.setdefault("suite", (keys.suite if keys else 0) or int(auth is Auth.HLS_ECDSA))
+    settings |= pairs
     settings |= {
         "auth": auth,
         "ciphered": ciphered,
         "password_ref": password,
         "encryption_key_ref": encryption,
         "authentication_key_ref": authentication,
-        "system_title": client_title(f"{socket.gethostname()}/{getpass.getuser()}/{program}"),
+        "system_title": given.get("system_title")
+        or client_title(f"{socket.gethostname()}/{getpass.getuser()}/{program}"),
         "framing": _framing(line, given),
     }
     return DlmsSettings(**settings)
@@ -176,9 +191,13 @@ def _value(name: str, text: str, kind: SettingType) -> Any:
             raise MeterConfigError(f"{name} = `{text}`: true or false is allowed")
         return text == "true"
     try:
+        if kind.plain is bytes:
+            return system_title(text)
         return kind.plain(text)
     except ValueError as error:
         allowed = f"one of {', '.join(kind.plain)}" if issubclass(kind.plain, Enum) else "a number"
+        if kind.plain is bytes:
+            allowed = f"{2 * TITLE_OCTETS} hex digits"
         raise MeterConfigError(f"{name} = `{text}`: {allowed} is allowed") from error
 
 

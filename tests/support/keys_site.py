@@ -84,7 +84,7 @@ class KeysSite:
 
     @asynccontextmanager
     async def work(self, escrow: Escrow | None = None) -> AsyncIterator[KeyWork]:
-        async with key_work(self.config, self.clock, self.counters, escrow=escrow or self.escrow) as work:
+        async with key_work(self.config, self.clock, escrow=escrow or self.escrow) as work:
             yield work
 
     async def rotate(self, what: str = "global", client: int | None = None) -> Change:

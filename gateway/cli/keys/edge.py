@@ -22,7 +22,6 @@ from gateway.edge.keys.store import SLOTS_OF, Change
 from gateway.errors import UsageError
 from gateway.roles.key_ring import key_ring
 from gateway.roles.keys import Wanted, key_work, wanted
-from protocols.meters.counters import CountersOnDemand
 from protocols.meters.secrets import FileSecrets
 
 MAX_BUNDLE = 64 << 20
@@ -86,16 +85,12 @@ def chosen(what: list[str] | None) -> list[str]:
 
 
 async def _rotate(config: Config, jobs: list[Wanted]) -> list[Change]:
-    counters = CountersOnDemand(config.gateway.data / "counters-keys.json")
     done: list[Change] = []
-    try:
-        async with key_work(config, config.clock(), counters) as work:
-            for job in jobs:
-                done.append(await work.rotate(job))
-                if done[-1].stage is not Stage.PROVEN:
-                    break
-    finally:
-        counters.close()
+    async with key_work(config, config.clock()) as work:
+        for job in jobs:
+            done.append(await work.rotate(job))
+            if done[-1].stage is not Stage.PROVEN:
+                break
     return done
 
 

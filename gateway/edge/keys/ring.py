@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
 import structlog
@@ -23,10 +24,8 @@ class KeyChoice:
 
     files: SecretSource
     keys: Mapping[str, bytes] = field(repr=False)
-    change: Change | None = None
-    """The change whose new keys these are; None for those in force."""
-    slots: tuple[KeySlot, ...] = ()
-    """Which of them."""
+    taken: tuple[tuple[Change, tuple[KeySlot, ...]], ...] = ()
+    """The changes whose new keys these are, and which of them; none for those in force."""
 
     def secret(self, ref: str) -> bytes:
         """Return the octets behind `ref`; MeterConfigError as the files raise it."""
@@ -55,10 +54,11 @@ class KeyRing:
             return [KeyChoice(self._files, {})]
         held = store.held(meter, settings.client)
         known = [KeyChoice(self._files, by_ref(settings, held))]
-        for change, slots in _ways(store.may_hold(meter, settings.client)):
-            new = by_ref(settings, {**held, **{slot: change.keys[slot] for slot in slots}})
-            if all(new != other.keys for other in known):
-                known.append(KeyChoice(self._files, new, change, slots))
+        for way in _ways(store.may_hold(meter, settings.client)):
+            taken = {slot: change.keys[slot] for change, slots in way for slot in slots}
+            new = by_ref(settings, {**held, **taken})
+            if all(new != other.keys for other in known) and len(known) <= MAX_WAYS:
+                known.append(KeyChoice(self._files, new, way))
         if store.given_to(meter, settings.client) and self._files_differ(known[0]):
             known.append(KeyChoice(self._files, {}))
         return known
@@ -75,13 +75,12 @@ class KeyRing:
         store = self.store()
         if store is None or not isinstance(chosen, KeyChoice):
             return
-        change = chosen.change
-        if change is None:
+        if not chosen.taken:
             store.forget_given(meter, settings.client)
             log.warning("given_keys_refused", meter=meter, client=settings.client)
-            return
-        store.adopt(change.key_id, chosen.slots, self._clock.now())
-        log.warning("keys_proved", meter=meter, client=settings.client, key_id=change.key_id)
+        for change, slots in chosen.taken:
+            store.adopt(change.key_id, slots, self._clock.now())
+            log.warning("keys_proved", meter=meter, client=settings.client, key_id=change.key_id)
 
     def key(self, meter: str, client: int, slot: KeySlot, ref: str | None) -> bytes:
         """Return one key in force; MeterConfigError when neither the file nor a reference has it."""
@@ -111,10 +110,17 @@ class KeyRing:
             store.close()
 
 
-def _ways(changes: Sequence[Change]) -> list[tuple[Change, tuple[KeySlot, ...]]]:
-    """Return in which ways a meter may have taken changes: whole, most likely; one key of two, by a fault."""
-    whole = [(change, tuple(change.keys)) for change in changes]
-    return whole + [(change, (slot,)) for change, slots in whole if len(slots) > 1 for slot in slots]
+Way = tuple[tuple[Change, tuple[KeySlot, ...]], ...]
+MAX_WAYS = 8
+"""Keys that are tried of a meter in one session, beside those in force: some meters lock out who guesses."""
+
+
+def _ways(changes: Sequence[Change]) -> list[Way]:
+    """Return in which ways a meter may have taken changes: whole, the likelier first; one key of two, by a fault."""
+    whole = [(change, tuple(change.keys)) for change in reversed(changes[-3:])]
+    ways: list[Way] = [(one,) for one in whole]
+    ways += [tuple(reversed(some)) for n in range(len(whole), 1, -1) for some in combinations(whole, n)]
+    return ways + [((change, (slot,)),) for change, slots in whole if len(slots) > 1 for slot in slots]
 
 
 def by_ref(settings: DlmsSettings, keys: Mapping[KeySlot, bytes]) -> dict[str, bytes]:

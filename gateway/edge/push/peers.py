@@ -17,6 +17,7 @@ class PushingMeter:
     peer: PushPeer
     encryption_key_ref: str | None = None
     authentication_key_ref: str | None = None
+    suite: int = 0
     zone: str = "Asia/Kolkata"
     companion_columns: bool = False
     pushes: bool = True
@@ -62,6 +63,7 @@ class PushPeers:
         return Keys(
             encryption=source.secret(meter.encryption_key_ref),
             authentication=source.secret(meter.authentication_key_ref),
+            suite=meter.suite,
         )
 
     def named(self, name: str) -> PushPeer | None:

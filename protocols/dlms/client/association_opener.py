@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.exchange import Exchange
+from protocols.dlms.client.key_pairs import key_pairs
 from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.companion import companion
 from protocols.dlms.core import refusal_hints
@@ -35,6 +37,7 @@ from protocols.errors import (
 from protocols.line import LineIO
 from protocols.reading import Obis
 from protocols.session import Auth, CounterStore, DlmsSettings, SecretSource
+from protocols.unused import UnusedCounter
 
 T = TypeVar("T")
 
@@ -178,7 +181,9 @@ class AssociationOpener:
         if self._counter_object is None:
             return None
         settings = AssociationSettings(release=self._settings.release)
-        connection = ClientConnection(link_of(self._settings, PUBLIC_CLIENT), settings, lambda: 0)
+        connection = ClientConnection(
+            link_of(self._settings, PUBLIC_CLIENT, lease.unused), settings, lambda: 0
+        )
         exchange = self._exchange(lease.io, connection)
         shown: int | None = None
         try:
@@ -211,7 +216,9 @@ class AssociationOpener:
 
     async def _associate(self, lease: LineLease) -> Exchange:
         client = self._settings.client
-        connection = ClientConnection(link_of(self._settings, client), self._association, self._next_counter)
+        connection = ClientConnection(
+            link_of(self._settings, client, lease.unused), self._association, self._next_counter
+        )
         exchange = self._exchange(lease.io, connection)
         try:
             await exchange.associate()
@@ -237,8 +244,13 @@ class AssociationOpener:
         )
 
 
-def association_settings(settings: DlmsSettings, secrets: SecretSource) -> AssociationSettings:
-    """Fetch the secrets that the settings name; MeterConfigError when one is missing."""
+def association_settings(
+    settings: DlmsSettings, secrets: SecretSource, at: datetime | None = None
+) -> AssociationSettings:
+    """Fetch the secrets that the settings name; MeterConfigError when one is missing or does not fit the suite.
+
+    Certificates must hold at `at` (None: now); SecurityFailure when one does not.
+    """
 
     def fetch(ref: str | None) -> bytes | None:
         return None if ref is None else secrets.secret(ref)
@@ -249,7 +261,8 @@ def association_settings(settings: DlmsSettings, secrets: SecretSource) -> Assoc
     )
     keys = None
     if encryption is not None and authentication is not None:
-        keys = Keys(encryption=encryption, authentication=authentication)
+        keys = Keys(encryption=encryption, authentication=authentication, suite=settings.suite)
+    own, peer, trust = key_pairs(settings, secrets, datetime.now(UTC) if at is None else at)
     return AssociationSettings(
         auth=settings.auth,
         ciphered=settings.ciphered,
@@ -259,6 +272,9 @@ def association_settings(settings: DlmsSettings, secrets: SecretSource) -> Assoc
         accept_plain=settings.accept_plain,
         secret=fetch(settings.password_ref),
         keys=keys,
+        own=own,
+        peer=peer,
+        trust=trust,
         system_title=settings.system_title,
         max_pdu=settings.max_pdu,
         gbt_window=1 if settings.framing == "hdlc" else GBT_WINDOW,
@@ -290,11 +306,11 @@ def companion_counter(settings: DlmsSettings) -> Obis | None:
     return None if known is None else known.counter
 
 
-def link_of(settings: DlmsSettings, client: int) -> ClientLink:
-    """Make the framing towards the settings' meter for one client address."""
+def link_of(settings: DlmsSettings, client: int, unused: UnusedCounter | None = None) -> ClientLink:
+    """Make the framing towards the settings' meter for one client address; `unused` counts what it passes over."""
     match settings.framing:
         case "wrapper-udp":
-            return WrapperSocket(datagrams=True).link(client=client, server=settings.server)
+            return WrapperSocket(datagrams=True, unused=unused).link(client=client, server=settings.server)
         case "hdlc":
             return HdlcClientLink(
                 client=client,
@@ -303,8 +319,9 @@ def link_of(settings: DlmsSettings, client: int) -> ClientLink:
                 max_info=settings.max_info,
                 window=settings.window,
                 address_octets=settings.address_octets,
+                unused=unused,
             )
-    return WrapperClientLink(client=client, server=settings.server)
+    return WrapperClientLink(client=client, server=settings.server, socket=WrapperSocket(unused=unused))
 
 
 def linking(connection: ClientConnection) -> bool:

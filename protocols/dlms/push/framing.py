@@ -6,6 +6,7 @@ from protocols.dlms.apdu.notification import PUSH_TAGS
 from protocols.dlms.framing import hdlc, wrapper
 from protocols.dlms.framing.hdlc import BadFrame, FrameDecoder
 from protocols.errors import MeterProtocolError
+from protocols.unused import Unused, UnusedCounter
 
 MAX_PUSH = 16 * 1024
 """Octets of one push: a day of half-hours in ten columns has 3 kB. Bounds each connection's buffer."""
@@ -15,11 +16,13 @@ WRAPPER, HDLC, BARE = "wrapper", "hdlc", "bare"
 class PushStream:
     """Octets of one connection to APDUs. After an error the stream cannot be followed: hang up.
 
-    A bare APDU has no frame around it: it is all that comes until the sender ends (`finish`).
+    A bare APDU has no frame around it: it is all that comes until the sender ends (`finish`). `unused` counts the
+    frames that hold no push, by cause.
     """
 
-    def __init__(self, max_apdu: int = MAX_PUSH) -> None:
+    def __init__(self, max_apdu: int = MAX_PUSH, unused: UnusedCounter | None = None) -> None:
         self._max = max_apdu
+        self._unused = UnusedCounter() if unused is None else unused
         self._buffer = bytearray()
         self._frames = FrameDecoder()
         self._segments = bytearray()
@@ -78,14 +81,20 @@ class PushStream:
         apdus: list[bytes] = []
         for frame in self._frames.receive_data(data):
             if isinstance(frame, BadFrame):
+                self._unused[frame.cause] += 1
                 raise MeterProtocolError(frame.reason)
-            if frame.kind != hdlc.UI:
-                continue  # the rest of an exchange that was cut short
+            if frame.kind != hdlc.UI:  # the rest of an exchange that was cut short, or a push in an I frame
+                self._unused[Unused.OUT_OF_SEQUENCE if frame.kind == 0 else Unused.UNEXPECTED_CONTROL] += 1
+                continue
             self._segments += frame.info
             self._check(len(self._segments))
             if not frame.segmented:
-                apdus.append(hdlc.without_llc(bytes(self._segments)))
+                apdu = hdlc.without_llc(bytes(self._segments))
                 self._segments.clear()
+                if apdu:
+                    apdus.append(apdu)
+                else:
+                    self._unused[Unused.EMPTY] += 1
         return apdus
 
     def _check(self, length: int) -> None:
@@ -93,9 +102,9 @@ class PushStream:
             raise MeterProtocolError(f"a push of {length} octets; {self._max} are allowed")
 
 
-def datagram(data: bytes, max_apdu: int = MAX_PUSH) -> list[bytes]:
+def datagram(data: bytes, max_apdu: int = MAX_PUSH, unused: UnusedCounter | None = None) -> list[bytes]:
     """Return the APDUs of one UDP datagram, which holds them whole; MeterProtocolError otherwise."""
-    stream = PushStream(max_apdu)
+    stream = PushStream(max_apdu, unused)
     apdus = stream.receive_data(data)
     return apdus + stream.finish()
 

@@ -15,6 +15,7 @@ from protocols.dlms.push.limits import ListenerStatistics, PushLimits
 from protocols.dlms.push.notification_queue import NotificationQueue
 from protocols.dlms.push.receiver import Notification, PushPeer, PushReceiver, PushStatistics
 from protocols.errors import LineUnavailable, MeterProtocolError
+from protocols.unused import UnusedCounter, UnusedFrames
 
 RECEIVE_OCTETS = 32 * 1024
 """Kernel's receive buffer of a connection: what a paused or slow sender may have waiting."""
@@ -45,6 +46,7 @@ class PushListener:
         self._limits = limits or PushLimits()
         self._networks = tuple(networks)
         self._counts: Counter[str] = Counter()
+        self._unused = UnusedCounter()
         self._queue = NotificationQueue(self._limits.queue)
         self._callers = Callers(
             receiver,
@@ -101,6 +103,10 @@ class PushListener:
             **self._counts,
         )
 
+    def unused(self) -> UnusedFrames:
+        """Return how many frames held no push, by cause, frozen."""
+        return UnusedFrames.of(self._unused)
+
     @property
     def refusals(self) -> PushStatistics:
         """The receiver's counters."""
@@ -123,7 +129,7 @@ class PushListener:
     # TCP
 
     def _new_connection(self) -> DialInConnection:
-        connection = DialInConnection(PushStream(self._limits.octets))
+        connection = DialInConnection(PushStream(self._limits.octets, self._unused))
         connection.on_made = lambda: self._accept(connection)
         return connection
 
@@ -143,7 +149,7 @@ class PushListener:
             return
         self._counts["datagrams"] += 1
         try:
-            apdus = datagram(data, self._limits.octets)
+            apdus = datagram(data, self._limits.octets, self._unused)
         except MeterProtocolError:
             self._counts["broken_datagrams"] += 1
             return

@@ -6,6 +6,7 @@ HLS challenges are checked.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from protocols.dlms.apdu import acse, gbt, notification, services
@@ -37,6 +38,7 @@ from protocols.dlms.security.ciphered_forms import (
     GENERAL_DED,
     GENERAL_GLO,
     KEY_OCTETS,
+    LONG_KEY_OCTETS,
     PLAIN_TAGS,
     SECURED_TEXT,
     SERVICE_CIPHERED,
@@ -45,7 +47,7 @@ from protocols.dlms.security.ciphered_forms import (
 )
 from protocols.dlms.trace.state import TraceState
 from protocols.dlms.trace.tree import MAX_NODES, Node, TraceCursor, WrongByte
-from protocols.errors import MeterError
+from protocols.errors import MeterConfigError, MeterError
 
 if TYPE_CHECKING:
     from protocols.dlms.security.suites import Keys
@@ -54,7 +56,7 @@ MAX_APDU_DEPTH = 8
 """APDUs in APDUs; a ciphered initiate in a general-glo association in general blocks would be five."""
 GENERAL_CIPHERING = 0xDD
 _AARQ = 0x60
-_LLS = 1
+_LLS, _SUITE = 1, 0x0F
 _HLS = (15, 1)
 _DEDICATED = frozenset((*DED_TAGS.values(), GENERAL_DED))
 _NOT_TAKEN_APART = Rest("body, not taken apart")
@@ -93,8 +95,8 @@ class ApduReader:
         self.parts_left = [MAX_NODES] if parts_left is None else parts_left
         self._depth = 0
 
-    def read_apdu(self, cursor: TraceCursor) -> None:
-        """Read one APDU into the tree; WrongByte at the first octet that cannot be."""
+    def read_apdu(self, cursor: TraceCursor) -> bool:
+        """Read one APDU into the tree and say whether it was an answer; WrongByte at the first octet that cannot be."""
         start = cursor.offset
         with cursor.group("APDU") as node:
             tag = cursor.u8()
@@ -108,12 +110,13 @@ class ApduReader:
             try:
                 if tag == GENERAL_CIPHERING:
                     self._general_ciphering(cursor)
-                    return
+                    return False
                 if tag == _AARQ:
                     self.state.begin_association()
                 self._follow(tag, cursor.field(_APDUS[tag][1]), cursor)
             finally:
                 self._depth -= 1
+            return PLAIN_TAGS.get(tag, tag) in services.RESPONSES
 
     def noted(self, field: Field[Any], value: Any) -> str | None:
         """Remember what an association says of its sides; passwords are not shown."""
@@ -142,7 +145,7 @@ class ApduReader:
                 titles = [title] if title else state.candidates(tag)
                 self._open(cursor, secured, titles, inner=PLAIN_TAGS.get(tag), dedicated=tag in _DEDICATED)
             case InitiateRequest(dedicated_key=bytes() as key):
-                state.dedicated = key if len(key) == KEY_OCTETS else b""
+                state.dedicated = key if len(key) in (KEY_OCTETS, LONG_KEY_OCTETS) else b""
             case GetRequest() | GetListRequest():
                 state.get_list = isinstance(apdu, GetListRequest)
             case ActionRequest(target=target, parameter=parameter):
@@ -182,7 +185,7 @@ class ApduReader:
             # Get-Data-Result, or the value alone as some meters send it
             whole = DATA_OR_RESULT if joined.left > 1 and joined.peek() == 0 else _ALL_BLOCKS
         joined.field(whole)
-        joined.finish("the blocks")
+        joined.finish_apdu("the blocks", answer=what != "set" and what != "action")
 
     def _join_general(self, cursor: TraceCursor, block: GeneralBlock) -> None:
         if not block.data and not block.last:
@@ -190,8 +193,7 @@ class ApduReader:
         if self.state.block("general", cursor, block.data, block.number) and block.last:
             joined = self.state.whole("general", cursor, self)
             if joined.left:
-                self.read_apdu(joined)
-                joined.finish("the APDU of all blocks")
+                joined.finish_apdu("the APDU of all blocks", answer=self.read_apdu(joined))
 
     # security
 
@@ -233,8 +235,7 @@ class ApduReader:
         opened = TraceCursor(plain, range(len(plain)), cursor.node, self, "deciphered")
         if inner is not None and opened.left and opened.peek() != inner:
             raise WrongByte(0, f"deciphers to tag {opened.peek():#04x} (wrong key?)", "deciphered")
-        self.read_apdu(opened)
-        opened.finish("the deciphered APDU")
+        opened.finish_apdu("the deciphered APDU", answer=self.read_apdu(opened))
 
     def _general_ciphering(self, cursor: TraceCursor) -> None:
         """Read general-ciphering, which the stack itself does not do (suites 1 and 2)."""
@@ -273,8 +274,14 @@ def _opened(keys: Keys, titles: list[bytes], secured: SecuredText, inner_tag: in
     found = None
     for title in titles:
         try:
-            plain = unsecure(keys, title, secured, required=0).plain
-        except (MeterError, ValueError):  # a nonce of an impossible length
+            of_suite = replace(keys, suite=secured.control & _SUITE)
+            plain = unsecure(of_suite, title, secured, required=0).plain
+        except (
+            MeterError,
+            MeterConfigError,
+            KeyError,
+            ValueError,
+        ):  # keys of another suite, an impossible nonce
             continue
         if inner_tag is None or plain[:1] == bytes((inner_tag,)):
             return plain

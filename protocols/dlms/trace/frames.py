@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from protocols.dlms.data.cursor import MAX_OCTETS
+from protocols.dlms.data import axdr
+from protocols.dlms.data.cursor import MAX_OCTETS, Cursor
 from protocols.dlms.data.syntax import CosemValue, Rest, UnsignedNumber
 from protocols.dlms.framing.hdlc import (
     FLAG,
@@ -104,8 +106,12 @@ class TraceReader:
     def read(self, data: bytes, places: Sequence[int], node: Node, way: tuple[object, ...] = ()) -> None:
         """Read whole frames, APDUs or values; a segmented APDU may go on in the next call."""
         cursor = self.cursor(data, places, node)
+        answered = False
         while cursor.left:
             self._state.way = way
+            if answered and self._left_over(cursor):
+                return
+            answered = False
             first, second = cursor.peek(), cursor.data[cursor.offset + 1] if cursor.left > 1 else -1
             if first == FLAG or first & 0xF0 == FORMAT_TYPE:
                 self._frame(cursor)
@@ -115,7 +121,20 @@ class TraceReader:
                 cursor.field(CosemValue())
             else:
                 _skip_llc(cursor)
-                self._apdus.read_apdu(cursor)
+                answered = self._apdus.read_apdu(cursor)
+
+    def _left_over(self, cursor: TraceCursor) -> bool:
+        """Show what follows a bare answer and begins neither a frame, nor an APDU, nor a value that is whole."""
+        rest = Cursor(cursor.data[cursor.offset :])
+        first = rest.peek()
+        known = apdu_name(first) and (first != 1 or _initiates(cursor))
+        if known or first == FLAG or first & 0xF0 == FORMAT_TYPE or rest.data[:2] == b"\0\1":
+            return False
+        with suppress(MeterProtocolError):
+            axdr.read(rest)
+            return False
+        cursor.finish_apdu("the answer", answer=True)
+        return True
 
     def _wrapper(self, cursor: TraceCursor) -> None:
         with cursor.group("wrapper") as node:
@@ -127,8 +146,7 @@ class TraceReader:
                 raise cursor.error("a wrapper header without an APDU")
             self._state.way = (*self._state.way, source, destination)
             body = cursor.part(length)
-            self._apdus.read_apdu(body)
-            body.finish("the APDU")
+            body.finish_apdu("the APDU", answer=self._apdus.read_apdu(body))
 
     def _frame(self, cursor: TraceCursor) -> None:
         flagged = False
@@ -183,8 +201,7 @@ class TraceReader:
         self._state.way = (*self._state.way, *way)
         whole = self.cursor(bytes(octets), places, body.node)
         _skip_llc(whole)
-        self._apdus.read_apdu(whole)
-        whole.finish("the APDU")
+        whole.finish_apdu("the APDU", answer=self._apdus.read_apdu(whole))
 
 
 def _initiates(cursor: TraceCursor) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from protocols.dlms.apdu import acse, gbt
 from protocols.dlms.apdu.acse import Aare, Aarq
 from protocols.dlms.apdu.services import (
+    RESPONSES,
     ActionRequest,
     ActionResponse,
     Apdu,
@@ -42,6 +43,7 @@ HLS_REPLY = (15, 1)
 """Class and method of passes 3 and 4."""
 _LLC = bytes.fromhex("E6E700")
 _TITLE_FIELD, _INFORMATION_FIELD = 0xA4, 0xBE
+_LEFT_OVER = bytes.fromhex("021143")
 _HUGE = b"\x84\xff\xff\xff\xff"
 
 
@@ -138,7 +140,11 @@ class FaultyConversation:
         policy = self._model.associations().get(self._client)
         self._keys = None
         if policy and policy.encryption_key and policy.authentication_key:
-            keys = Keys(encryption=policy.encryption_key, authentication=policy.authentication_key)
+            keys = Keys(
+                encryption=policy.encryption_key,
+                authentication=policy.authentication_key,
+                suite=policy.suite,
+            )
             self._keys = KeySet(keys=keys)
         try:
             self._take_dedicated(acse.decode_aarq(octets_))
@@ -153,8 +159,7 @@ class FaultyConversation:
         sealed = self._open(aarq.user_information, self._client_title)
         key = acse.decode_initiate_request(sealed.plain).dedicated_key if sealed else None
         if key is not None and self._keys is not None:
-            own = Keys(encryption=key, authentication=self._keys.keys.authentication)
-            self._keys = replace(self._keys, dedicated=own)
+            self._keys = replace(self._keys, dedicated=replace(self._keys.keys, encryption=key))
 
     def _aare(self, octets_: bytes) -> bytes:
         player = self._player
@@ -238,6 +243,12 @@ class FaultyConversation:
                 plain = plain[:1] + b"\x01" + plain[2:3] + b"\x00" + tag + _HUGE
             elif sealed and player.fires(FaultKind.PLAIN_DATA, str(request.target.obis)):
                 return plain
+        if (
+            plain[:1]
+            and plain[0] in RESPONSES
+            and (fault := player.fires(FaultKind.LEFT_OVER, _object_of(request)))
+        ):
+            plain += (_LEFT_OVER * (fault.amount // len(_LEFT_OVER) + 1))[: fault.amount]
         if sealed is None:
             return plain
         closed = octets_ if plain == sealed.plain else sealed.close(plain)
