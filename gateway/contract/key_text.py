@@ -56,6 +56,7 @@ class GivenText(Message):
     key_id: KeyIdText
     slots: Slots
     sealed: SealedText
+    made_at: UtcTime
 
 
 class GivenKeys(Message):

@@ -217,6 +217,11 @@ class ConfiguredMeter:
         self._counters = counters
         self._clock = clock
 
+    async def settle(self) -> None:
+        """Associate with whichever keys the meter takes: the ring then knows which are in force."""
+        async with self._open(self._one.settings, self._ring):
+            pass
+
     def provable(self, change: Change) -> bool:
         """A broadcast key is used by nobody who could be asked."""
         return KeySlot.BROADCAST not in change.keys
@@ -358,9 +363,6 @@ class KeyWork:
         """
         meter = one.section.meter
         client = client_beside_edge(self._config, one.section, "keys")
-        change = self._store.open_change(meter, one.client, one.what)
-        if change is None:
-            change = self._store.make(self._seal.change(one, self._ring, self._clock))
         line = make_line(next(item for item in self._config.lines if item.name == one.section.line))
         try:
             door = ConfiguredMeter(
@@ -371,6 +373,12 @@ class KeyWork:
                 counters=self._counters_in(client.counters),
                 clock=self._clock,
             )
+            change = self._store.open_change(meter, one.client, one.what)
+            if change is None:
+                # What is sealed says what the meter holds now: of what central gave, the meter tells first.
+                if any(other.given for other in self._store.may_hold(meter, one.client)):
+                    await door.settle()
+                change = self._store.make(self._seal.change(one, self._ring, self._clock))
             return await carry_through(
                 change, store=self._store, escrow=self._escrow, meter=door, now=self._clock.now
             )

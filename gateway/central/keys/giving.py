@@ -94,10 +94,13 @@ class InForce:
 
 
 def in_force(changes: Sequence[tuple[SealedKeys, KeyText]]) -> InForce:
-    """Return which of a meter's keys are in force, from all that was sealed of it in the order in which it came."""
+    """Return which of a meter's keys are in force, from all that was sealed of it.
+
+    What came late, since central's store was set back, stands at the time at which it was made.
+    """
     held: dict[str, tuple[KeyEntry, SealedKeys]] = {}
     maybe: list[tuple[SealedKeys, KeyText]] = []
-    for one, text in changes:
+    for one, text in sorted(changes, key=lambda pair: pair[0].made_at):
         said = {(entry.slot, entry.octets) for entry in text.keys if entry.state == "held"}
         for row, other in list(maybe):
             shown = [e for e in other.keys if e.state == "new" and (e.slot, e.octets) in said]
@@ -149,6 +152,7 @@ def _given(changes: dict[str, list[tuple[SealedKeys, KeyText]]]) -> GivenKeys:
                 key_id=row.key_id,
                 slots=row.slots,
                 sealed=base64.b64encode(row.sealed).decode(),
+                made_at=row.made_at,
             )
             for row in now.texts
         ]

@@ -7,7 +7,6 @@ import base64
 import binascii
 import secrets
 from collections.abc import Coroutine, Sequence
-from datetime import datetime
 from pathlib import Path
 
 import structlog
@@ -114,7 +113,7 @@ class KeysLink:
         whole = len(parts) == given.parts
         at = self._clock.now()
         kept, dropped = store.give(
-            _held(found), _changes(found, at), given.dropped, given.digest if whole else "", at
+            _held(found), _changes(found), given.dropped, given.digest if whole else "", at
         )
         if whole:
             del self._parts[given.digest]
@@ -195,7 +194,7 @@ def _place(entry: KeyEntry) -> tuple[int, KeySlot]:
     return int(client), KeySlot(slot)
 
 
-def _changes(given: GivenKeys, at: datetime) -> list[Change]:
+def _changes(given: GivenKeys) -> list[Change]:
     """Return the changes that may have happened, each with the keys that change together, and those that did."""
     texts = {one.key_id: base64.b64decode(one.sealed) for one in given.texts}
     unproved = {one.key_id for one in given.maybe}
@@ -208,7 +207,7 @@ def _changes(given: GivenKeys, at: datetime) -> list[Change]:
             stage=Stage.PROVEN,
             sealed=texts[one.key_id],
             slots=one.slots,
-            made_at=at,
+            made_at=one.made_at,
             keys={},
         )
         for one in given.texts
@@ -229,7 +228,7 @@ def _changes(given: GivenKeys, at: datetime) -> list[Change]:
                 stage=Stage.SENT,
                 sealed=texts.get(one.key_id, b""),
                 slots=tuple(entry.slot for entry in one.keys),
-                made_at=at,
+                made_at=one.made_at,
                 keys=keys,
                 digest=one.sealed_digest,
                 given=True,

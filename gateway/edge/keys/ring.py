@@ -78,8 +78,10 @@ class KeyRing:
         if not chosen.taken:
             store.forget_given(meter, settings.client)
             log.warning("given_keys_refused", meter=meter, client=settings.client)
-        for change, slots in chosen.taken:
-            store.adopt(change.key_id, slots, self._clock.now())
+        settled: set[KeySlot] = set()
+        for change, slots in reversed(chosen.taken):  # of two changes of one key the later one counts
+            store.adopt(change.key_id, [slot for slot in slots if slot not in settled], self._clock.now())
+            settled.update(slots)
             log.warning("keys_proved", meter=meter, client=settings.client, key_id=change.key_id)
 
     def key(self, meter: str, client: int, slot: KeySlot, ref: str | None) -> bytes:
@@ -120,7 +122,10 @@ def _ways(changes: Sequence[Change]) -> list[Way]:
     whole = [(change, tuple(change.keys)) for change in reversed(changes[-3:])]
     ways: list[Way] = [(one,) for one in whole]
     ways += [tuple(reversed(some)) for n in range(len(whole), 1, -1) for some in combinations(whole, n)]
-    return ways + [((change, (slot,)),) for change, slots in whole if len(slots) > 1 for slot in slots]
+    for place, (change, slots) in enumerate(whole):
+        before = tuple(reversed(whole[place + 1 :]))
+        ways += [(*before, (change, (slot,))) for slot in slots if len(slots) > 1]
+    return ways
 
 
 def by_ref(settings: DlmsSettings, keys: Mapping[KeySlot, bytes]) -> dict[str, bytes]:

@@ -263,7 +263,7 @@ class KeyStore:
         """Return the changes whose sealed texts central must have: those sent, and those whose keys are in force."""
         rows = self._read(
             "select key_id from change where sealed != x'' and"
-            " (stage = 'sent' or given = 1 or key_id in (select key_id from held)) order by key_id"
+            " (stage = 'sent' or given = 1 or key_id in (select key_id from held)) order by made_at, key_id"
         )
         return [one for (key_id,) in rows if (one := self.change(key_id)) is not None]
 

@@ -11,7 +11,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -123,17 +123,17 @@ class World:
             for state, keys in (("new", change.keys), ("held", old))
             for slot, key in keys.items()
         ]
-        text = KeyText(meter=METER, key_id=change.key_id, keys=tuple(entries), made_at=AT)
+        text = KeyText(meter=METER, key_id=change.key_id, keys=tuple(entries), made_at=change.made_at)
         row = SealedKeys(
             key_id=change.key_id,
             gateway="g",
             meter=METER,
             slots=change.slots,
             sealed=change.sealed,
-            made_at=AT,
+            made_at=change.made_at,
         )
-        self.written[change.key_id] = (row, text)
-        self.kept.setdefault(change.key_id, (row, text))
+        self.written.setdefault(change.key_id, (row, text))  # sealed once
+        self.kept.setdefault(change.key_id, self.written[change.key_id])
         self.instant()
 
     def provable(self, _change: Change) -> bool:
@@ -194,6 +194,8 @@ class World:
                 change = under_way
             else:
                 self.instant()
+                if any(c.given for c in self.store.may_hold(METER, CLIENT)) and not self.poll():
+                    raise MeterSilent("it takes none of the keys that are known here")
                 new = {slot: secrets.token_bytes(16) for slot in SLOTS_OF[what]}
                 change = self.store.make(
                     Change(
@@ -204,7 +206,7 @@ class World:
                         stage=Stage.MADE,
                         sealed=b"sealed",
                         slots=tuple(slot_name(CLIENT, slot) for slot in new),
-                        made_at=AT,
+                        made_at=AT + timedelta(seconds=len(self.written)),
                         keys=new,
                     )
                 )
@@ -295,7 +297,7 @@ def given_change(row: SealedKeys, text: KeyText | None) -> Change:
         stage=Stage.SENT if new else Stage.PROVEN,
         sealed=row.sealed,
         slots=row.slots,
-        made_at=AT,
+        made_at=row.made_at,
         keys=new,
     )
 
