@@ -111,6 +111,19 @@ class Protection(StrEnum):
     ENCRYPTED = "encrypted"
 
 
+class KeyInfo(StrEnum):
+    """Which key general-ciphering is made with, as each APDU says it (Green Book 9.2.7.2.4.8).
+
+    The global key; a new one for each APDU, wrapped under the master key; one agreed with an ephemeral key that is
+    signed (one-pass Diffie-Hellman); one agreed of both sides' certified keys (static unified model).
+    """
+
+    IDENTIFIED = "identified"
+    WRAPPED = "wrapped"
+    AGREED = "agreed"
+    AGREED_STATIC = "agreed-static"
+
+
 class ReleaseMode(StrEnum):
     """How an association ends: RLRQ, RLRQ with a ciphered Initiate inside, or the link's end alone."""
 
@@ -143,8 +156,8 @@ class Choices(tuple[object, ...]):
         return f"one of {', '.join(map(str, self))}"
 
 
-COMPANIONS = ("is15959", "generic")
-"""What may be assumed of a meter: IS 15959 Parts 1 to 3, or its own object list only."""
+COMPANIONS = ("is15959", "generic", "spodes", "aidon", "kamstrup", "kaifa", "iskra")
+"""What may be assumed of a meter: IS 15959 Parts 1 to 3, its own object list only, or that and the pushes of a make."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +177,8 @@ class DlmsSettings:
 
     Suites 1 and 2 have key pairs: `signing_key_ref` is our private key, `signing_certificate_ref` its certificate
     that the meter is shown, `meter_signing_ref` the meter's certificate or public key; certificates are checked
-    against `trust_anchor_ref`.
+    against `trust_anchor_ref`. `key_info` ciphers by general-ciphering, with a key as it says (`master_key_ref`, or
+    `agreement_key_ref` and `meter_agreement_ref`); `signed` signs each request and wants each answer signed.
 
     `timeout` is in seconds. `max_pdu` octets of an APDU that we accept, `max_info` octets of an HDLC
     information field, `window` HDLC frames in flight. `max_list` attributes are asked for in one request
@@ -205,6 +219,14 @@ class DlmsSettings:
     )
     meter_signing_ref: Annotated[str, "Name of the meter's certificate or public key."] | None = None
     trust_anchor_ref: Annotated[str, "Name of the certificate that others are checked against."] | None = None
+    key_info: (
+        Annotated[KeyInfo, "General-ciphering with this key: identified, wrapped, agreed or agreed-static."]
+        | None
+    ) = None
+    signed: Annotated[bool, "Sign each request, and want each answer signed."] = False
+    agreement_key_ref: Annotated[str, "Name of our private key for key agreement."] | None = None
+    meter_agreement_ref: Annotated[str, "Name of the meter's certificate for key agreement."] | None = None
+    master_key_ref: Annotated[str, "Name of the master key, which wraps others."] | None = None
     system_title: Annotated[
         bytes, "Our own title as 16 hex digits, which no other program with these keys may use."
     ] = b"MGW\x00\x00\x00\x00\x01"

@@ -190,7 +190,9 @@ def _entry(client: int, slot: KeySlot, key: bytes, *, new: bool) -> KeyEntry:
 
 
 def _new_key(auth: Auth, slot: KeySlot, old: bytes | None) -> bytes:
-    if slot is not KeySlot.SECRET or auth is not Auth.LLS:
+    if slot is not KeySlot.SECRET:
+        return secrets.token_bytes(len(old) if old is not None else KEY_OCTETS)  # suite 2 has longer ones
+    if auth is not Auth.LLS:
         return secrets.token_bytes(KEY_OCTETS)
     # Many meters have room for a password of one length only: that of the one before.
     length = min(max(len(old or b""), _LEAST_PASSWORD), acts.MAX_PASSWORD)

@@ -31,7 +31,7 @@ from protocols.errors import (
     NotSupported,
     ProtocolError,
 )
-from protocols.line import Line, TakesPushes
+from protocols.line import Line, TakesDedicatedKeys, TakesPushes
 from protocols.reading import MeterClock, Nameplate, Obis, ProfileName, ReadingSet, RelayState
 from protocols.session import Clock, MeterSpec, SessionContext
 
@@ -257,6 +257,7 @@ async def open_dlms(
     if settings is None:
         raise MeterConfigError("the meter has no DLMS settings")
     on_push = line.take_push if isinstance(line, TakesPushes) else None
+    on_dedicated = line.note_dedicated if isinstance(line, TakesDedicatedKeys) else None
     keys = KeyChoices(spec.meter, settings, context.secrets)
     openers = [
         AssociationOpener(
@@ -264,6 +265,7 @@ async def open_dlms(
             association_settings(settings, choice, context.clock.now()),
             context.counters,
             on_push,
+            on_dedicated,
         )
         for choice in keys.choices
     ]
