@@ -108,7 +108,8 @@ class MeterSection(Section):
         if self.dlms is None:
             return {}
         others = () if self.keys is None else self.keys.associations
-        return {self.dlms.client: self.dlms, **{one.client: one.settings(self.dlms) for one in others}}
+        known = {self.dlms.client: self.dlms, **{one.client: one.settings(self.dlms) for one in others}}
+        return known if self.firmware is None else {**known, self.firmware.client: self.firmware}
 
     def spec(self, client: str) -> MeterSpec:
         """Return the driver's view of this meter for the client named `client` (`Config.spec` names it)."""

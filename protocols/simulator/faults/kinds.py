@@ -84,11 +84,9 @@ class FaultKind(StrEnum):
     COUNTER_LOW = "counter-low"
     RELAY_STUCK = "relay-stuck"
     KEEP_OLD_PERIOD = "keep-old-period"
-<<<<<<< HEAD
     KEYS_REFUSED = "keys-refused"
     KEYS_PARTLY = "keys-partly"
     KEYS_LATE = "keys-late"
-=======
     IMAGE_BLOCK_REFUSED = "image-block-refused"
     IMAGE_BLOCK_LOST = "image-block-lost"
     IMAGE_FORGETS = "image-forgets"
@@ -101,7 +99,6 @@ class FaultKind(StrEnum):
     IMAGE_NEVER_ACTIVATES = "image-never-activates"
     IMAGE_ACTIVATES_LATE = "image-activates-late"
     IMAGE_ROLLS_BACK = "image-rolls-back"
->>>>>>> main
 
 
 class Place(Enum):
@@ -280,7 +277,6 @@ FAULT_KINDS: Mapping[FaultKind, FaultKindInfo] = {
     FaultKind.KEEP_OLD_PERIOD: FaultKindInfo(
         Place.MODEL, "a new capture period keeps the old history beside it"
     ),
-<<<<<<< HEAD
     FaultKind.KEYS_REFUSED: FaultKindInfo(
         Place.MODEL, "a change of keys is refused; value = the result code", 250
     ),
@@ -289,7 +285,7 @@ FAULT_KINDS: Mapping[FaultKind, FaultKindInfo] = {
     ),
     FaultKind.KEYS_LATE: FaultKindInfo(
         Place.MODEL, "new keys and secrets count after the next value associations", 1
-=======
+    ),
     FaultKind.IMAGE_BLOCK_REFUSED: FaultKindInfo(Place.MODEL, "a block of an image is refused"),
     FaultKind.IMAGE_BLOCK_LOST: FaultKindInfo(
         Place.MODEL, "a block of an image is answered with success and not kept"
@@ -319,6 +315,5 @@ FAULT_KINDS: Mapping[FaultKind, FaultKindInfo] = {
     ),
     FaultKind.IMAGE_ROLLS_BACK: FaultKindInfo(
         Place.MODEL, "asked for its version after an activation, the meter comes back on the old one"
->>>>>>> main
     ),
 }

@@ -18,12 +18,9 @@ from protocols.simulator.faults.kinds import FaultKind
 from protocols.simulator.faults.script import FaultPlayer
 
 PROFILE_CLASS, DATA_CLASS, RELAY_CLASS, ASSOCIATION_CLASS, CLOCK_CLASS = 7, 1, 70, 15, 8
-<<<<<<< HEAD
 KEY_METHODS = frozenset({(64, 2), (15, 2)})
 """Class and method of key transfer, and of a new HLS secret."""
-=======
 IMAGE_CLASS = 18
->>>>>>> main
 FIRMWARE = Obis(1, 0, 0, 2, 0)
 BILLING_DATE = Obis(0, 0, 0, 1, 2)
 _LIFO = 2
@@ -116,15 +113,12 @@ class FaultyModel:
         """Run a method; a stuck relay says yes and does nothing."""
         if target.class_id == RELAY_CLASS and self._player.fires(FaultKind.RELAY_STUCK):
             return None
-<<<<<<< HEAD
         if (target.class_id, target.index) in KEY_METHODS:
             self._change_keys(target)
             if parameter is not None and self._player.fires(FaultKind.KEYS_PARTLY, str(target.obis)):
                 parameter = Data(parameter.tag, parameter.items[:1]) if parameter.items else parameter
-=======
         if target.class_id == IMAGE_CLASS and self._image is not None:
             return self._image.run(target.index, lambda: self._inner.action(client, target, parameter))
->>>>>>> main
         return self._inner.action(client, target, parameter)
 
     def _change_keys(self, target: Target) -> None:

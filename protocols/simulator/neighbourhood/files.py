@@ -16,11 +16,7 @@ from protocols.clock import SimulatedClock
 from protocols.dlms.security.certificates import KeyUse
 from protocols.errors import MeterConfigError
 from protocols.session import DLMS_SETTINGS, Auth, DlmsSettings, ModbusSettings
-<<<<<<< HEAD
-from protocols.simulator.cosem.access import UTILITY
-=======
-from protocols.simulator.cosem.access import FIRMWARE
->>>>>>> main
+from protocols.simulator.cosem.access import FIRMWARE, UTILITY
 from protocols.simulator.cosem.model import system_title
 from protocols.simulator.cosem.rows import IST
 from protocols.simulator.neighbourhood.authority import Authority, pem, private_pem
@@ -186,11 +182,6 @@ def secret_files(meter: MeterPlan) -> dict[str, bytes]:
     if dlms.password_ref is not None:
         lls = dlms.client == 32
         files[dlms.password_ref] = secrets.password if lls else b"hex:" + secrets.hls_key.hex().encode()
-<<<<<<< HEAD
-    if dlms.encryption_key_ref is not None:
-        files[dlms.encryption_key_ref] = b"hex:" + secrets.encryption_key.hex().encode()
-    if dlms.authentication_key_ref is not None:
-        files[dlms.authentication_key_ref] = b"hex:" + secrets.authentication_key.hex().encode()
     files[master_key_ref(meter)] = b"hex:" + secrets.master_key.hex().encode()
     if (utility := utility_association(meter)) is not None:
         known = {
@@ -199,11 +190,9 @@ def secret_files(meter: MeterPlan) -> dict[str, bytes]:
             "authentication_key_ref": secrets.authentication_key,
         }
         files |= {str(utility[name]): b"hex:" + key.hex().encode() for name, key in known.items()}
-=======
     firmware = firmware_settings(meter)
     if firmware is not None and firmware.password_ref is not None:
         files[firmware.password_ref] = b"hex:" + secrets.firmware_key.hex().encode()
->>>>>>> main
     return files
 
 
@@ -274,14 +263,11 @@ def _meter_toml(meter: MeterPlan, *, push: bool = False) -> str:
     text = "[[meters]]\n" + _toml(fields)
     if meter.spec.dlms is not None:
         text += "[meters.dlms]\n" + _toml(_dlms_fields(meter.spec.dlms))
-<<<<<<< HEAD
         text += "[meters.keys]\n" + _toml({"master_key_ref": master_key_ref(meter)})
         if (utility := utility_association(meter)) is not None:
             text += "[[meters.keys.associations]]\n" + _toml(utility)
-=======
     if (firmware := firmware_settings(meter)) is not None:
         text += "[meters.firmware]\n" + _toml(_dlms_fields(firmware))
->>>>>>> main
     if push:
         text += "[meters.push]\n" + ("" if pushes_ciphered(meter) else _toml({"protection": "plain"}))
     if meter.spec.modbus is not None:
