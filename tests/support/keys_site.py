@@ -24,6 +24,7 @@ from protocols.meters.open import open_session
 from protocols.session import SessionContext
 from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.dlms.ports import SimulatedMeter, WrapperPort, simulated_meter
+from protocols.simulator.faults.kinds import FaultKind
 from protocols.simulator.faults.script import FaultScript, shipped
 from protocols.simulator.household.household import Household
 from tests.support.dlms.trap_site import NOW, SECRETS, START, policies
@@ -150,13 +151,16 @@ async def keys_site(
     number = await port.start("127.0.0.1")
     try:
         yield KeysSite(
-            config=_config(folder, secrets, number, keys), meter=meter, escrow=MemoryEscrow(), clock=clock
+            config=_config(folder, secrets, number, keys, silent=_is_silent(faults)),
+            meter=meter,
+            escrow=MemoryEscrow(),
+            clock=clock,
         )
     finally:
         await port.close()
 
 
-def _config(folder: Path, secrets: Path, port: int, keys: Mapping[str, object]) -> Config:
+def _config(folder: Path, secrets: Path, port: int, keys: Mapping[str, object], *, silent: bool) -> Config:
     return Config.model_validate(
         {
             "gateway": {"name": GATEWAY, "data": str(folder / "data"), "secrets": str(secrets)},
@@ -173,10 +177,15 @@ def _config(folder: Path, secrets: Path, port: int, keys: Mapping[str, object]) 
                         "password_ref": "hls",
                         "encryption_key_ref": "ek",
                         "authentication_key_ref": "ak",
-                        "timeout": 1.0,
+                        "timeout": 3.0 if silent else 30.0,
                     },
                     "keys": {"master_key_ref": "mk", **keys},
                 }
             ],
         }
     )
+
+
+def _is_silent(script: FaultScript) -> bool:
+    """Whether the meter leaves something unanswered: then its silence is waited for."""
+    return any(fault.kind is FaultKind.ACTION_UNANSWERED for fault in script.faults)
