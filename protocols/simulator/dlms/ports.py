@@ -76,7 +76,7 @@ def simulated_meter(
     player = FaultPlayer(script, f"{model.household.manufacturer}:{model.household.serial}")
     model.keep_history = player.has(FaultKind.KEEP_OLD_PERIOD)
     return SimulatedMeter(
-        model=FaultyModel(model, player),
+        model=FaultyModel(model, player, model.image),
         household=model,
         counter=SendCounter(counter_start),
         one_client=player.has(FaultKind.ONE_CLIENT),
