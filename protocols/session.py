@@ -50,6 +50,12 @@ class CounterStore(Protocol):
     def confirm(self, key: str, counter: int) -> None:
         """Note that a meter answered `counter` with proof that it holds the key."""
 
+    def proven(self, key: str) -> bool:
+        """Return whether a meter answered a counter of `key` with proof, and ours did not fail since."""
+
+    def failed(self, key: str) -> None:
+        """Note that an association with our own counter of `key` failed: `proven` is False until the next proof."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionContext:
