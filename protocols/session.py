@@ -157,8 +157,8 @@ class DlmsSettings:
     ciphering was agreed: a downgrade, only for models known to need it.
 
     `timeout` is in seconds. `max_pdu` octets of an APDU that we accept, `max_info` octets of an HDLC
-    information field, `window` HDLC frames in flight. `max_list` attributes are asked for in one request
-    (1 = one by one). `release` says how an association ends. `counter_object` is where the public client
+    information field, `window` HDLC frames in flight. At most `max_list` attributes are asked for in one
+    request, where the meter grants lists and takes them (1 = one by one). `release` says how an association ends. `counter_object` is where the public client
     reads the invocation counter ("" = nowhere), None the companion's. `hls_object` is the association object
     that passes 3 and 4 of HLS use. `keep_open` seconds an idle association is kept for the next poll (0 =
     closed after each).
@@ -183,7 +183,7 @@ class DlmsSettings:
     max_info: Annotated[int, Bounds(16, 2030)] = 128
     window: Annotated[int, Bounds(1, 7)] = 1
     address_octets: Annotated[int, Choices((0, 1, 2, 4))] = 0
-    max_list: Annotated[int, Bounds(1, 32)] = 1
+    max_list: Annotated[int, Bounds(1, 32)] = 32
     release: ReleaseMode = ReleaseMode.PLAIN
     counter_object: str | None = None
     hls_object: str = "0-0:40.0.0*255"

@@ -9,6 +9,7 @@ from contextlib import suppress
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.exchange import Exchange
 from protocols.dlms.client.line_lease import LineLease
+from protocols.dlms.client.list_size import ListSize
 from protocols.dlms.companion import companion
 from protocols.dlms.core import refusal_hints
 from protocols.dlms.core.association import AssociationSettings
@@ -67,6 +68,7 @@ class AssociationOpener:
         self._association = association
         self._counters = counters
         self._on_push = on_push
+        self.lists = ListSize(settings.max_list)
         self._counter_object = counter_object(settings)
         keys = association.keys
         self._key = None if keys is None else counter_key(keys, association.system_title)
@@ -220,7 +222,7 @@ class AssociationOpener:
             connection,
             timeout=self._settings.timeout,
             bus=self._settings.framing == "hdlc",
-            max_list=self._settings.max_list,
+            lists=self.lists,
             on_push=self._on_push,
         )
 
