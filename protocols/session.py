@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType, NoneType, UnionType
-from typing import Annotated, Any, Protocol, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Protocol, Union, get_args, get_origin, get_type_hints, runtime_checkable
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from protocols.errors import MeterConfigError
+from protocols.event_marks import EventMarks, EventNews
 from protocols.reading import MeterClock, Nameplate, ProfileName, ReadingSet, RelayState
 
 
@@ -157,11 +158,11 @@ class DlmsSettings:
     ciphering was agreed: a downgrade, only for models known to need it.
 
     `timeout` is in seconds. `max_pdu` octets of an APDU that we accept, `max_info` octets of an HDLC
-    information field, `window` HDLC frames in flight. At most `max_list` attributes are asked for in one
-    request, where the meter grants lists and takes them (1 = one by one). `release` says how an association ends. `counter_object` is where the public client
-    reads the invocation counter ("" = nowhere), None the companion's. `hls_object` is the association object
-    that passes 3 and 4 of HLS use. `keep_open` seconds an idle association is kept for the next poll (0 =
-    closed after each).
+    information field, `window` HDLC frames in flight. At most `max_list` attributes are asked for in one request,
+    where the meter grants lists and takes them (1 = one by one). `release` says how an association ends.
+    `counter_object` is where the public client reads the invocation counter ("" = nowhere), None the companion's.
+    `hls_object` is the association object that passes 3 and 4 of HLS use. `keep_open` seconds an idle association
+    is kept for the next poll (0 = closed after each).
     """
 
     client: Annotated[int, Bounds(1, 127)] = 16
@@ -258,6 +259,28 @@ class MeterSpec:
             return ZoneInfo(self.zone)
         except (ZoneInfoNotFoundError, ValueError) as error:
             raise MeterConfigError(f"there is no time zone {self.zone!r}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """What a poll is about to read, told when a session is opened, so that it can be asked for together.
+
+    `since` are the ends from which the stored ones are wanted. `seen` is how the event logs stood when all that
+    they held had been taken over; None lets every log be read.
+    """
+
+    profiles: tuple[ProfileName, ...] = ()
+    since: Mapping[ProfileName, datetime] = field(default_factory=lambda: MappingProxyType({}))
+    seen: EventMarks | None = None
+
+
+@runtime_checkable
+class TellsEventNews(Protocol):
+    """A session that found out, when it was opened for a visit, which event logs need no reading."""
+
+    @property
+    def event_news(self) -> EventNews | None:
+        """What it found; None where it did not look. Logs that are quiet are left out of `read`."""
 
 
 class MeterSession(Protocol):

@@ -77,7 +77,9 @@ class BaseLine(ABC):
         self._closed = False
         self._quiet_until: float | None = None
         self._free_at = 0.0
-        self._sent = self._sends = self._drained = self._connects = self._turns = self._failures = self._timeouts = 0
+        self._sent = self._sends = self._drained = self._connects = self._turns = self._failures = (
+            self._timeouts
+        ) = 0
         self._received_before = 0
         self._busy = 0.0
         self._busy_since: float | None = None

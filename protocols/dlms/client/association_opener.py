@@ -141,7 +141,9 @@ class AssociationOpener:
         last = error.meter_counter if isinstance(error, InvocationCounterRefused) else None
         if self._line_dirty:
             await lease.renew()
-        with suppress(AssociationRefused, SecurityFailure, MeterRefused, MeterSilent, MeterProtocolError, LineError):
+        with suppress(
+            AssociationRefused, SecurityFailure, MeterRefused, MeterSilent, MeterProtocolError, LineError
+        ):
             shown = await self._read_counter(lease)
             last = shown if last is None else max(last, shown or 0)
         if last is None:

@@ -110,6 +110,11 @@ class Exchange(AttributeReader):
         """Say whether the association stands, as far as we know, and takes a request."""
         return self._clean and self._connection.state is State.READY
 
+    @property
+    def list_limit(self) -> int:
+        """How many attributes go into one request of this association."""
+        return self._lists.limit(self._granted)
+
     def use(self, io: LineIO) -> None:
         """Go on over a line that was given back meanwhile and is held again."""
         self._io = io
@@ -154,7 +159,7 @@ class Exchange(AttributeReader):
 
     def _part(self, targets: Sequence[Target]) -> Sequence[Target]:
         """Return the first targets that go into one request: as the meter takes lists, within its largest APDU."""
-        part = targets[: self._lists.limit(self._granted)]
+        part = targets[: self.list_limit]
         while len(part) > 1 and len(encode_apdu(GetListRequest(targets=tuple(part)))) > self._connection.room:
             part = part[: len(part) // 2]
         return part

@@ -18,12 +18,15 @@ class ListSize:
     `learned` and `faults` are what later sessions begin with: 0 while nothing speaks against lists.
     """
 
-    def __init__(self, most: int, learned: int = 0, faults: int = 0) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
-        self.learned = learned
-        self.faults = faults
+        self.learned = self.faults = 0
         self._worked = False
         self._given_up = False
+
+    def begin(self, learned: int, faults: int) -> None:
+        """Begin with what earlier sessions learned."""
+        self.learned, self.faults = learned, faults
 
     def limit(self, conformance: int) -> int:
         """Return how many attributes go into one request of an association that grants `conformance`.
