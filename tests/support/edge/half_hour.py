@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +14,7 @@ from gateway.edge.polling.health import MeterReport
 from gateway.edge.polling.poller import Poller
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.push.layouts import PushLayouts
+from protocols.dlms.profile.layouts import EVENT_LOG_STEP
 from protocols.meters.open import open_session
 from protocols.reading import ProfileName
 from protocols.session import DlmsSettings, MeterSpec, SessionContext
@@ -47,6 +48,7 @@ class PolledSite:
     site: TrapSite
     poller: Poller
     journal: MemoryJournal
+    make_poller: Callable[[], Poller]
 
     async def poll(self, profiles: Sequence[ProfileName] = POLLED) -> tuple[MeterReport, Cost]:
         """Poll once; return its report and what it took."""
@@ -67,6 +69,29 @@ class PolledSite:
             self.site.household.log_event(log, {1: 51, 3: 152, 4: 201}[log], at)
 
 
+    def missing_events(self) -> int:
+        """Count the events that the meter holds and the journal does not."""
+        now = self.site.clock.now()
+        home = self.site.household
+        held = {(row.at, row.log) for row in home.event_rows(home.history_from, now)}
+        here = {
+            (at, occurrence // EVENT_LOG_STEP)
+            for _, profile, at, occurrence in self.journal.rows
+            if profile == ProfileName.EVENTS
+        }
+        return len(held - here)
+
+    async def all_events_are_here(self) -> None:
+        """Poll the event logs, and assert that nothing of them is missing after."""
+        report, _ = await self.poll((ProfileName.EVENTS,))
+        assert report.ok, report.error
+        assert self.missing_events() == 0
+
+    def forget(self) -> None:
+        """Let the gateway begin anew: what is not durable is gone."""
+        self.poller = self.make_poller()
+
+
 @asynccontextmanager
 async def polled(
     script: str | FaultScript, framing: str = "wrapper", **changes: Any
@@ -76,13 +101,16 @@ async def polled(
         values = {n: getattr(meter.settings, n) for n in meter.settings.__dataclass_fields__}
         spec = MeterSpec(meter=METER, dlms=DlmsSettings(**(values | changes)))
         journal: Any = MemoryJournal()
-        poller = Poller(
-            {"trap": meter.line},
-            [PolledMeter(meter=METER, line="trap", spec=spec, profiles=tuple(ProfileName))],
-            collector=Collector(journal, journal, clock=meter.clock),
-            open_session=partial(open_session, layouts=meter.layouts),  # type: ignore[arg-type]
-            context=SessionContext(secrets=Secrets(SECRETS), counters=meter.counters, clock=meter.clock),
-            schedule=Schedule(),
-            pushing=PushLayouts(meter.clock),
-        )
-        yield PolledSite(meter, poller, journal)
+
+        def make_poller() -> Poller:
+            return Poller(
+                {"trap": meter.line},
+                [PolledMeter(meter=METER, line="trap", spec=spec, profiles=tuple(ProfileName))],
+                collector=Collector(journal, journal, clock=meter.clock),
+                open_session=partial(open_session, layouts=meter.layouts),  # type: ignore[arg-type]
+                context=SessionContext(secrets=Secrets(SECRETS), counters=meter.counters, clock=meter.clock),
+                schedule=Schedule(),
+                pushing=PushLayouts(meter.clock),
+            )
+
+        yield PolledSite(meter, make_poller(), journal, make_poller)
