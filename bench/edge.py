@@ -54,6 +54,7 @@ trust = "host"
 
 [mqtt]
 port = {port}
+username = "edge-1"
 
 [admission]
 per_segment = 64

@@ -15,6 +15,8 @@ ProtocolError
 │   ├── SecurityFailure    a tag, counter or protection level is not what was agreed
 │   │   ├── InvocationCounterRefused  our counter is behind the meter's: read it and associate again
 │   │   └── CounterNotBelieved        the meter's counter is far above ours, and not proven: compare, then reset
+│   ├── WriteNotKept       it said yes to a write and holds something else: the message says what stands
+│   ├── WriteUnproven      the line failed between a write and the reading back: read what stands
 │   └── IdentityMismatch   another meter answers at this address: stop, nothing is attributed
 ├── NotSupported           the meter (model) lacks this: skip the item, go on
 ├── MeterConfigError       our configuration of the meter is wrong: fix it, no retry helps
@@ -132,6 +134,31 @@ class CounterNotBelieved(SecurityFailure):
         )
         self.told = told
         self.own = own
+
+
+class WriteNotKept(MeterError):
+    """The meter answered a write with success, and reading back showed something else.
+
+    `found` is what the write made of it, `now` what stands after putting back; `restored` says whether that is
+    what stood before.
+    """
+
+    def __init__(self, *, what: str, answered: bool, found: str, now: str, restored: bool) -> None:
+        took = f"the meter took the write of {what}" if answered else f"the write of {what} drew no answer"
+        if restored and found == now:
+            end = "it stands as it did before"
+        elif restored:
+            end = f"it was put back to what it was and now shows {now}"
+        else:
+            end = f"it could NOT be put back and now shows {now}: set it by hand"
+        super().__init__(f"{took}, and it then showed {found}: {end}")
+        self.found = found
+        self.now = now
+        self.restored = restored
+
+
+class WriteUnproven(MeterError):
+    """A write went out and nothing is known of it: the line or the association failed before it was read back."""
 
 
 class IdentityMismatch(MeterError):

@@ -74,10 +74,10 @@ class SessionContext:
 
 
 class Auth(StrEnum):
-    """How a DLMS association authenticates (Green Book 9.2.2, mechanisms 0 to 6).
+    """How a DLMS association authenticates (Green Book 9.2.2, mechanisms 0 to 7).
 
     `lls` sends a password; the others prove a secret without sending it. `hls2` is the mechanism of Indian
-    meters (AES), `hls-gmac` uses the ciphering keys alone.
+    meters (AES), `hls-gmac` uses the ciphering keys alone, `hls-ecdsa` signs with a private key (suites 1 and 2).
     """
 
     NONE = "none"
@@ -87,11 +87,12 @@ class Auth(StrEnum):
     HLS_SHA1 = "hls-sha1"
     HLS_GMAC = "hls-gmac"
     HLS_SHA256 = "hls-sha256"
+    HLS_ECDSA = "hls-ecdsa"
 
     @property
     def needs_secret(self) -> bool:
         """Say whether it needs a password or HLS key of its own, beside the ciphering keys."""
-        return self not in (Auth.NONE, Auth.HLS_GMAC)
+        return self not in (Auth.NONE, Auth.HLS_GMAC, Auth.HLS_ECDSA)
 
 
 class Protection(StrEnum):
@@ -153,9 +154,13 @@ class DlmsSettings:
     `physical` the HDLC lower address (None on the wrapper), `address_octets` the width of an HDLC server
     address (0 = the shortest). `*_ref` name secrets; `password_ref` is the LLS password or the HLS secret.
 
-    `ciphered` asks for suite 0 ciphering as `protection` says; `dedicated_key` sends a fresh key for this
-    association; `general` uses general-glo-ciphering. `accept_plain` lets a plain answer through where
-    ciphering was agreed: a downgrade, only for models known to need it.
+    `ciphered` asks for ciphering as `protection` says, under security suite `suite`; `dedicated_key` sends a
+    fresh key for this association; `general` uses general-glo-ciphering. `accept_plain` lets a plain answer
+    through where ciphering was agreed: a downgrade, only for models known to need it.
+
+    Suites 1 and 2 have key pairs: `signing_key_ref` is our private key, `signing_certificate_ref` its certificate
+    that the meter is shown, `meter_signing_ref` the meter's certificate or public key; certificates are checked
+    against `trust_anchor_ref`.
 
     `timeout` is in seconds. `max_pdu` octets of an APDU that we accept, `max_info` octets of an HDLC
     information field, `window` HDLC frames in flight. At most `max_list` attributes are asked for in one request,
@@ -178,6 +183,11 @@ class DlmsSettings:
     password_ref: str | None = None
     encryption_key_ref: str | None = None
     authentication_key_ref: str | None = None
+    suite: Annotated[int, Choices((0, 1, 2))] = 0
+    signing_key_ref: str | None = None
+    signing_certificate_ref: str | None = None
+    meter_signing_ref: str | None = None
+    trust_anchor_ref: str | None = None
     system_title: bytes = b"MGW\x00\x00\x00\x00\x01"
     timeout: Annotated[float, Bounds(0, 120, above=True)] = 5.0
     max_pdu: Annotated[int, Bounds(64, 0xFFFF)] = 0xFFFF

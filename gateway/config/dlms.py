@@ -26,8 +26,8 @@ SystemTitle = Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{16}$")]
 class _Table(Section):
     """How to associate with a DLMS meter; secrets by reference only.
 
-    `ciphered` asks for suite 0 ciphering as `protection` says. `dedicated_key` sends a fresh key for each
-    association, `general` uses general-glo-ciphering, `accept_plain` lets plain answers through where
+    `ciphered` asks for ciphering as `protection` says, under security `suite`. `dedicated_key` sends a fresh key for
+    each association, `general` uses general-glo-ciphering, `accept_plain` lets plain answers through where
     ciphering was agreed (a downgrade: only for models known to need it). At most `max_list` attributes go into
     one request, where the meter grants lists and takes them; `release` ends it plainly, with a ciphered
     Initiate inside, or not at all; `counter_object` is where the public client reads the
@@ -84,6 +84,16 @@ def _settings(table: Section) -> DlmsSettings:
     keys = (settings.encryption_key_ref, settings.authentication_key_ref)
     if (settings.ciphered or settings.auth is Auth.HLS_GMAC) and None in keys:
         raise ValueError("ciphering needs `encryption_key_ref` and `authentication_key_ref`")
+    if settings.auth is Auth.HLS_ECDSA:
+        if settings.suite == 0:
+            raise ValueError('auth = "hls-ecdsa" needs `suite = 1` or `suite = 2`')
+        if settings.signing_key_ref is None or (settings.meter_signing_ref, settings.trust_anchor_ref) == (
+            None,
+            None,
+        ):
+            raise ValueError(
+                'auth = "hls-ecdsa" needs `signing_key_ref`, and `meter_signing_ref` or `trust_anchor_ref`'
+            )
     return settings
 
 

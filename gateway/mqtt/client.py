@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from dataclasses import dataclass
 from time import monotonic
@@ -15,11 +16,15 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.errors import PeerDeniesTopic, PeerError, PeerRefusedData, PeerUnavailable
+from gateway.mqtt.receipts import read_receipts_fast
 
 _BAD_DATA = frozenset({144, 149, 153})
 _NOT_ALLOWED = 135
 MAX_INCOMING = 1000
 """Most received messages that wait to be taken before the socket is left unread."""
+
+
+_CORK: int | None = getattr(socket, "TCP_CORK", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +54,22 @@ class ReceiptClient(aiomqtt.Client):
         self._opening = self._abandoned = False
         self._client.manual_ack_set(manual_ack)
         self._client.connect_timeout = self.timeout
+        read_receipts_fast(self._client)
 
     async def __aenter__(self) -> Self:
         self._opening = True
         return await super().__aenter__()
 
     def send(
-        self, topic: str, payload: bytes, retain: bool, properties: Properties | None
+        self, topic: str, payload: bytes, retain: bool, properties: Properties | PackedProperties | None
     ) -> asyncio.Future[None]:
-        receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        receipt.add_done_callback(retrieve)
+        """Send at QoS 1; the caller looks at the receipt, whatever it brings."""
+        receipt: asyncio.Future[None] = self._loop.create_future()
         if self._disconnected.done():
             receipt.set_exception(PeerUnavailable("the connection to the broker is closed"))
             return receipt
-        info = self._client.publish(topic, payload, 1, retain, properties)
+        packed: Any = properties  # paho asks them for nothing but their octets
+        info = self._client.publish(topic, payload, 1, retain, packed)
         if info.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_QUEUE_SIZE):
             receipt.set_exception(PeerUnavailable(f"cannot send: {paho.error_string(info.rc)}"))
         elif info.is_published():
@@ -101,6 +108,11 @@ class ReceiptClient(aiomqtt.Client):
             self._client._sock_close()  # noqa: SLF001 - paho has no public way without a DISCONNECT
         if self._connected.done() and not self._disconnected.done():
             self._disconnected.set_result(None)
+
+    async def _misc_loop(self) -> None:
+        """Look after the keepalive, as aiomqtt does each second: four times in a keepalive is often enough."""
+        while self._client.loop_misc() == paho.MQTT_ERR_SUCCESS:
+            await asyncio.sleep(self._client.keepalive / 4)
 
     def _client_connect(self) -> None:
         """Open the socket, in a thread; then close it if nobody waits for it any more.
@@ -152,6 +164,20 @@ class ReceiptClient(aiomqtt.Client):
             if not self._disconnected.done():
                 self._disconnected.set_exception(error)
 
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:  # noqa: ARG002
+        """Write when the socket takes something; called from a thread while it connects."""
+        self._loop.call_soon_threadsafe(self._loop.add_writer, sock.fileno(), self._write, sock)
+
+    def _write(self, sock: Any) -> None:
+        """Write all packets that wait, in full segments: each by itself would wake the broker for each."""
+        try:
+            _cork(sock, 1)
+            self._client.loop_write()
+            _cork(sock, 0)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the connection is broken
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
+
     def _on_connect(
         self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
     ) -> None:
@@ -169,8 +195,14 @@ class ReceiptClient(aiomqtt.Client):
             return
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
-    def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
-        super()._on_publish(client, userdata, mid, reason_code, properties)
+    def _on_publish(
+        self,
+        client: Any,  # noqa: ARG002
+        userdata: Any,  # noqa: ARG002
+        mid: int,
+        reason_code: Any,
+        properties: Any,  # noqa: ARG002
+    ) -> None:
         self.last_receipt = monotonic()
         receipt = self.receipts.pop(mid, None)
         if receipt is None or receipt.done():
@@ -180,6 +212,13 @@ class ReceiptClient(aiomqtt.Client):
             receipt.set_result(None)
         else:
             receipt.set_exception(_refused(code, str(reason_code)))
+
+
+def _cork(sock: Any, on: int) -> None:
+    """Hold back what is written to a socket until it is a full segment, or no longer."""
+    if _CORK is not None:
+        with contextlib.suppress(OSError):  # closed meanwhile, or no TCP
+            sock.setsockopt(socket.IPPROTO_TCP, _CORK, on)
 
 
 def reason_number(reason: Any) -> int:
@@ -195,6 +234,18 @@ def make_properties(packet: int, **fields: object) -> Properties:
         if value is not None:
             setattr(properties, name, value)
     return properties
+
+
+class PackedProperties:
+    """Properties that many messages share, as octets made once: paho would make them anew for each message."""
+
+    def __init__(self, properties: Properties) -> None:
+        packing: Any = properties.pack
+        self._octets: bytes = packing()
+
+    def pack(self) -> bytes:
+        """Return the octets, as `Properties.pack` does."""
+        return self._octets
 
 
 def retrieve(done: asyncio.Future[Any]) -> None:

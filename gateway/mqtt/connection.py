@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from time import monotonic
 
 import aiomqtt
 import structlog
 from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from gateway.contract.envelope import CONTENT_TYPE, MAX_MESSAGE
 from gateway.errors import (
@@ -18,7 +20,13 @@ from gateway.errors import (
     PeerRefusedData,
     PeerUnavailable,
 )
-from gateway.mqtt.client import MqttMessage, ReceiptClient, make_properties, reason_number, retrieve
+from gateway.mqtt.client import (
+    MqttMessage,
+    PackedProperties,
+    ReceiptClient,
+    make_properties,
+    reason_number,
+)
 from gateway.mqtt.opening import cancellable, open_client, translated
 from gateway.mqtt.refusals import Refusals
 from gateway.mqtt.settings import MqttSettings, MqttVersion, TlsSettings, Will
@@ -41,7 +49,6 @@ NOT_AUTHORIZED = 135
 def _refused(reason: str) -> asyncio.Future[None]:
     """Return the receipt of a message that is not sent."""
     receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    receipt.add_done_callback(retrieve)
     receipt.set_exception(PeerRefusedData(reason))
     return receipt
 
@@ -64,7 +71,9 @@ class MqttConnection:
             else min(MAX_MESSAGE, self.maximum_packet - HEADER_ROOM)
         )
         self.retains = client.retains
-        self._plain = make_properties(PacketTypes.PUBLISH, ContentType=CONTENT_TYPE, PayloadFormatIndicator=1)
+        self._plain = PackedProperties(
+            make_properties(PacketTypes.PUBLISH, ContentType=CONTENT_TYPE, PayloadFormatIndicator=1)
+        )
         client.closed.add_done_callback(self._on_closed)
 
     def send(
@@ -86,7 +95,7 @@ class MqttConnection:
         `window` in flight.
         """
         receipt = self._checked(topic, payload, retain, content_type, expiry, response_topic, correlation)
-        receipt.add_done_callback(lambda done: self._note(topic, done))
+        receipt.add_done_callback(partial(self._note, topic))
         return receipt
 
     def _checked(
@@ -104,7 +113,7 @@ class MqttConnection:
             whose = MAX_MESSAGE if self.largest == MAX_MESSAGE else self.maximum_packet
             who = "the contract" if self.largest == MAX_MESSAGE else "the broker"
             return _refused(f"its {len(payload)} octets are too many: {who} takes {whose} octets")
-        properties = None
+        properties: Properties | PackedProperties | None = None
         plain = (content_type, expiry, response_topic, correlation) == (CONTENT_TYPE, None, None, None)
         if self.version == "5" and plain:
             properties = self._plain
@@ -163,6 +172,7 @@ class MqttConnection:
         return self._client.last_receipt
 
     def _note(self, topic: str, receipt: asyncio.Future[None]) -> None:
+        # Looked at here, a failure that nobody awaits any more is not reported as lost.
         error = None if receipt.cancelled() else receipt.exception()
         if isinstance(error, NOT_TAKEN):
             self.refusals.refused(topic, str(error))

@@ -30,7 +30,7 @@ BACKLOG_ALARM = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeStatus:
-    """The summary of an edge, from its parts. Asked each second: it looks at no meter."""
+    """The summary of an edge, from its parts. Asked every few seconds: it looks at no meter."""
 
     gateway: str
     clock: Clock

@@ -159,6 +159,7 @@ def pushing_meter(meter: MeterSection) -> PushingMeter:
         ),
         encryption_key_ref=dlms.encryption_key_ref,
         authentication_key_ref=dlms.authentication_key_ref,
+        suite=dlms.suite,
         zone=meter.zone,
         companion_columns=push is not None and push.columns == "companion",
         pushes=push is not None,

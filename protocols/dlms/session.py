@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from protocols.dlms import objects
+from protocols.dlms.acts.clock import set_clock
+from protocols.dlms.acts.judged import Judgement
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.association_opener import AssociationOpener, association_settings
 from protocols.dlms.client.association_pool import AssociationPool
@@ -275,8 +277,17 @@ class DlmsSession:
         )
 
     async def set_clock(self, at: datetime) -> None:
-        """Set the clock, with the deviation that the meter itself uses (Indian meters differ in sign)."""
-        await self._meter_clock.adjust(at, self._zone)
+        """Set the clock, read it back and judge it (see `judged_clock`)."""
+        await self.judged_clock(at)
+
+    async def judged_clock(self, at: datetime) -> Judgement:
+        """Set the clock to `at`, read it back, and return the judgement.
+
+        A meter that takes the deviation the other way round is met in its own way. Raises WriteNotKept when it
+        shows another time all the same, WriteUnproven when that could not be read.
+        """
+        started = self._clock.now()
+        return await set_clock(self.exchange, lambda: at + (self._clock.now() - started), self._zone)
 
     @property
     def _meter_clock(self) -> objects.Clock:
@@ -344,7 +355,10 @@ async def open_dlms(
         raise MeterConfigError("the meter has no DLMS settings")
     on_push = line.take_push if isinstance(line, TakesPushes) else None
     opener = AssociationOpener(
-        settings, association_settings(settings, context.secrets), context.counters, on_push
+        settings,
+        association_settings(settings, context.secrets, context.clock.now()),
+        context.counters,
+        on_push,
     )
     spec.time_zone()  # an unknown zone is told before the meter is troubled
     notes = MeterNotes(None if layouts is None or spec.meter is None else known_meter(layouts, spec.meter))

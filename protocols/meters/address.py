@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from protocols.dlms.companion import companion
 from protocols.errors import MeterConfigError, SecretMissing
-from protocols.meters.key_file import KeyFile
+from protocols.meters.key_file import PAIRS, KeyFile
 from protocols.meters.lines import LineSettings
 from protocols.meters.titles import client_title
 from protocols.session import DLMS_SETTINGS, Auth, DlmsSettings, MeterSpec, ModbusSettings, SettingType
@@ -42,7 +42,14 @@ _MODBUS_SETTINGS = {
     "timeout": SettingType(plain=float),
     "worst_latency": SettingType(plain=float),
 }
-_OF_THE_KEY_FILE = {"password_ref", "encryption_key_ref", "authentication_key_ref", "system_title"}
+_PAIR_REFS = {f"{name}_ref": name for name in PAIRS}
+_OF_THE_KEY_FILE = {
+    "password_ref",
+    "encryption_key_ref",
+    "authentication_key_ref",
+    "system_title",
+    *_PAIR_REFS,
+}
 _DLMS_SETTINGS = {name: kind for name, kind in DLMS_SETTINGS.items() if name not in _OF_THE_KEY_FILE}
 
 
@@ -134,6 +141,11 @@ def dlms_settings(
                 encryption or "encryption_key",
                 authentication or "authentication_key",
             )
+    pairs = {
+        ref: given.get(ref) or (name if keys and name in keys else None) for ref, name in _PAIR_REFS.items()
+    }
+    if auth is Auth.HLS_ECDSA and pairs["signing_key_ref"] is None:
+        raise SecretMissing(f"auth {auth}", "signing_key")
     if auth.needs_secret and password is None:
         raise SecretMissing(f"auth {auth}", "password" if auth is Auth.LLS else "hls_key")
     both = encryption is not None and authentication is not None
@@ -142,6 +154,8 @@ def dlms_settings(
         why = f"auth {auth}" if auth is Auth.HLS_GMAC else "ciphered"
         raise SecretMissing(why, "encryption_key and authentication_key")
     settings = _taken(given, _DLMS_SETTINGS)
+    settings.setdefault("suite", (keys.suite if keys else 0) or int(auth is Auth.HLS_ECDSA))
+    settings |= pairs
     settings |= {
         "auth": auth,
         "ciphered": ciphered,

@@ -7,14 +7,16 @@ import stat
 import tomllib
 from pathlib import Path
 
-from protocols.dlms.security.ciphered_forms import KEY_OCTETS
+from protocols.dlms.security.ciphered_forms import KEY_OCTETS, LONG_KEY_OCTETS
 from protocols.errors import MeterConfigError
 from protocols.meters.secrets import decoded
 from protocols.session import Auth
 
 MAX_OCTETS = 16_384
 """A longer file is no key file."""
-NAMES = ("password", "hls_key", "encryption_key", "authentication_key", "dedicated_key")
+PAIRS = ("signing_key", "signing_certificate", "meter_signing", "trust_anchor")
+"""Private keys and certificates of suites 1 and 2, as PEM text (private keys also in hex)."""
+NAMES = ("password", "hls_key", "encryption_key", "authentication_key", "dedicated_key", *PAIRS)
 """What a key file may hold; `dedicated_key` is of use to `decode` only."""
 _KEYS = ("encryption_key", "authentication_key", "dedicated_key")
 
@@ -24,7 +26,8 @@ class KeyFile:
 
     Values are text. 32 or 64 hex digits, or `hex:` before hex digits, give the octets they stand for;
     anything else is taken as it is (`raw:` before a password that looks like hex). Ciphering keys have 16
-    octets. Errors name the file and the key's name, never a value; MeterConfigError when others may read the file.
+    octets, under suite 2 32. Errors name the file and the key's name, never a value; MeterConfigError when others may
+    read the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,6 +57,11 @@ class KeyFile:
         return next((name for name in first if name in self._secrets), None)
 
     @property
+    def suite(self) -> int:
+        """The security suite that the length of the encryption key tells: 2, else 0."""
+        return 2 if len(self._secrets.get("encryption_key", b"")) == LONG_KEY_OCTETS else 0
+
+    @property
     def has_keys(self) -> bool:
         """Say whether the file has both keys that ciphering needs."""
         return "encryption_key" in self._secrets and "authentication_key" in self._secrets
@@ -79,10 +87,10 @@ def _secret(path: Path, name: str, value: object) -> bytes:
         octets = decoded(value.encode(), name)
     except MeterConfigError as error:
         raise MeterConfigError(f"{path}: {error}") from error
-    if name in _KEYS and len(octets) != KEY_OCTETS:
+    if name in _KEYS and len(octets) not in (KEY_OCTETS, LONG_KEY_OCTETS):
         raise MeterConfigError(
             f"{path}: {name} has {len(octets)} octets; {KEY_OCTETS} octets are needed "
-            f"({2 * KEY_OCTETS} hex digits, or {KEY_OCTETS} characters)"
+            f"({2 * KEY_OCTETS} hex digits, or {KEY_OCTETS} characters), under suite 2 {LONG_KEY_OCTETS}"
         )
     return octets
 

@@ -131,6 +131,22 @@ def test_unknown_members_of_newer_senders_are_kept_and_checked() -> None:
     assert json.loads(batch.blocks[0].rows[0].body)["newer"] == [1.5e300, "é", None]
 
 
+def test_a_capture_within_a_capture_is_none() -> None:
+    def wrap(message: dict[str, Any]) -> None:
+        block = message["data"]["blocks"][0]
+        row = block["captures"][0]
+        inner = row | {"values": ["1", "2"]}
+        inner["checksum"] = strangers_checksum(block, inner)
+        row["newer"] = inner
+        row["checksum"] = strangers_checksum(block, row)
+
+    message = json.loads(WHOLE)
+    wrap(message)
+    payload = json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode()
+    outer, _ = read(payload).blocks[0].rows
+    assert json.loads(outer.body)["values"] == json.loads(WHOLE)["data"]["blocks"][0]["captures"][0]["values"]
+
+
 def test_words_of_newer_senders_lose_no_reading() -> None:
     def newer(message: dict[str, Any]) -> None:
         block = message["data"]["blocks"][1]
@@ -344,12 +360,23 @@ def test_the_reader_and_the_models_take_the_same_messages(
 ROW = encoded(block_load()).rows[0].body
 
 
+BESIDE = (batch_of(encoded(block_load())), batch_of(encoded(block_load(), block_load(1))))
+"""A row alone, and one with a neighbour: the rows of a block are read together where all are usual."""
+
+
 @settings(max_examples=600)
-@given(st.integers(0, len(ROW) - 1), st.binary(max_size=3), st.integers(0, 3))
-def test_a_row_that_differs_by_some_octets_is_taken_as_the_models_say(at: int, put: bytes, over: int) -> None:
+@given(
+    st.integers(0, len(ROW) - 1),
+    st.one_of(st.binary(max_size=3), st.sampled_from([b"},{", b",", b"]", b'"', b'","', b'{"at":"', ROW])),
+    st.integers(0, 3),
+    st.sampled_from(BESIDE),
+)
+def test_a_row_that_differs_by_some_octets_is_taken_as_the_models_say(
+    at: int, put: bytes, over: int, batch: bytes
+) -> None:
     """Its checksum is put right wherever JSON can be read at all."""
     row = ROW[:at] + put + ROW[at + over :]
-    payload = batch_of(encoded(block_load())).replace(ROW, row)
+    payload = batch.replace(ROW, row)
     try:
         message = json.loads(payload)
         block = message["data"]["blocks"][0]

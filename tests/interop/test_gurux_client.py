@@ -9,10 +9,9 @@ import pytest
 
 from protocols.dlms.data import cosem_time
 from protocols.session import Auth
-from tests.support.dlms.bench import EK
 from tests.support.interop import wire
 from tests.support.interop.peers import PeerProcess
-from tests.support.interop.served import CLOCK_NOW, LONG, Served, client_task, served_meter
+from tests.support.interop.served import CLOCK_NOW, LONG, Served, client_task, keys_of, served_meter
 from tests.support.interop.table import CASES, PLAIN, Case, Peer, Service, document
 from tests.support.paths import ROOT
 
@@ -21,7 +20,7 @@ DEDICATED = bytes.fromhex("5A" * 16)
 STREAMED = "e044"
 """General block transfer, window 4, not the last block, another follows at once."""
 TABLE = ROOT / "docs" / "interop.md"
-CLIENT_CASES = CASES[Peer.GURUX_CLIENT]
+CLIENT_CASES = [case for case in CASES[Peer.GURUX_CLIENT] if case.services]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def peer() -> Iterator[PeerProcess]:
 def _task(case: Case, port: int) -> dict[str, Any]:
     long = LONG[: 400 if case.general_blocks else None]  # two blocks: see docs/interop.md
     return client_task(case, port, TITLE) | {
-        "dedicated_key": DEDICATED.hex() if "ded" in case.form else "",
+        "dedicated_key": (DEDICATED * (case.suite or 1)).hex() if "ded" in case.form else "",
         "general": "general" in case.form,
         "general_blocks": case.general_blocks,
         "address_octets": case.address_octets,
@@ -131,7 +130,9 @@ async def test_our_meter_refuses_a_gurux_client_with_another_authentication_key(
     case: Case, peer: PeerProcess
 ) -> None:
     async with served_meter(case) as served:
-        found = await peer.ask(_task(case, served.port) | {"authentication_key": EK.hex()})
+        found = await peer.ask(
+            _task(case, served.port) | {"authentication_key": keys_of(case).encryption.hex()}
+        )
         assert found["failed"]["service"] == "associate"
         assert "Authentication failure" in found["failed"]["error"] or "error 3" in found["failed"]["error"]
         assert served.meter.clock_set is None

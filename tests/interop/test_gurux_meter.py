@@ -22,22 +22,33 @@ from protocols.dlms.data.types import long_unsigned, octets, structure
 from protocols.dlms.framing.hdlc_link import HdlcClientLink
 from protocols.dlms.framing.link import ClientLink
 from protocols.dlms.framing.wrapper import WrapperClientLink
+from protocols.dlms.security import curves
 from protocols.errors import AssociationRefused, SecurityFailure
 from protocols.line import LineIO
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import Number, Obis, ProfileName, RelayState
 from protocols.session import Auth, DlmsSettings, MeterSpec, ReleaseMode, SessionContext
-from tests.support.dlms.bench import AK, EK, HLS_KEY, PASSWORD, START
+from tests.support.dlms.bench import HLS_KEY, KEYS, PASSWORD, SIGNERS, START, suite_keys
 from tests.support.fakes import Counters, HandClock, Secrets
 from tests.support.interop import wire
 from tests.support.interop.peers import PeerProcess
-from tests.support.interop.served import CONTROL, IST, LONG, MAX_PDU, protection_of, secret_of
+from tests.support.interop.served import (
+    CONTROL,
+    IST,
+    LONG,
+    MAX_PDU,
+    keys_of,
+    protection_of,
+    secret_of,
+    secrets_of,
+    signing_task,
+)
 from tests.support.interop.table import CASES, GURUX_AUTH, PLAIN, Case, Peer, Service
 
 METER_TITLE = b"GRX\x00\x00\x00\x00\x07"
 OWN_TITLE = DlmsSettings().system_title
-METER_CASES = CASES[Peer.GURUX_METER]
+METER_CASES = [case for case in CASES[Peer.GURUX_METER] if case.services]
 NOW = START + timedelta(hours=36)
 SET_TO = START + timedelta(hours=37)
 FIRST = START + timedelta(minutes=30)
@@ -46,7 +57,16 @@ BLOCK_LOAD, STORE, ECHO = Obis(1, 0, 99, 1, 0), Obis(0, 0, 10, 0, 98), Obis(0, 0
 VOLTS = Obis(1, 0, 12, 27, 0)
 MAKER = Obis(0, 0, 96, 1, 1)
 METER_COUNTER = 77
-SECRETS = Secrets({"lls": PASSWORD, "hls": HLS_KEY, "ek": EK, "ak": AK})
+ALL_KEYS = (KEYS, suite_keys(1), suite_keys(2))
+SECRETS = Secrets(
+    {"lls": PASSWORD, "hls": HLS_KEY}
+    | {f"ek-{suite}": keys.encryption for suite, keys in enumerate(ALL_KEYS)}
+    | {f"ak-{suite}": keys.authentication for suite, keys in enumerate(ALL_KEYS)}
+    | {
+        "signing": SIGNERS[1, "client"].private_numbers().private_value.to_bytes(32, "big"),
+        "signer": curves.public_octets(SIGNERS[1, "meter"].public_key()),
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +91,11 @@ def _task(case: Case) -> dict[str, Any]:
         "address_octets": case.address_octets,
         "password": secret_of(case).hex(),
         "title": METER_TITLE.hex(),
-        "encryption_key": EK.hex(),
-        "authentication_key": AK.hex(),
-        "answer_key": AK.hex(),
+        "encryption_key": keys_of(case).encryption.hex(),
+        "authentication_key": keys_of(case).authentication.hex(),
+        "answer_key": keys_of(case).authentication.hex(),
+        "suite": case.suite,
+        **signing_task(case, "meter", "client"),
         "counter": METER_COUNTER,
         "max_pdu": MAX_PDU,
         "now": _wall(NOW),
@@ -86,7 +108,7 @@ def _physical(case: Case) -> int | None:
 
 
 def _settings(case: Case) -> DlmsSettings:
-    password = {Auth.NONE: None, Auth.HLS_GMAC: None, Auth.LLS: "lls"}.get(case.auth, "hls")
+    password = ("lls" if case.auth is Auth.LLS else "hls") if case.auth.needs_secret else None
     keys = case.ciphered or case.auth is Auth.HLS_GMAC
     return DlmsSettings(
         client=48,
@@ -99,8 +121,11 @@ def _settings(case: Case) -> DlmsSettings:
         general="general" in case.form,
         address_octets=case.address_octets if case.framing == "hdlc" else 0,
         password_ref=password,
-        encryption_key_ref="ek" if keys else None,
-        authentication_key_ref="ak" if keys else None,
+        encryption_key_ref=f"ek-{case.suite}" if keys else None,
+        authentication_key_ref=f"ak-{case.suite}" if keys else None,
+        suite=case.suite,
+        signing_key_ref="signing" if case.suite == 1 else None,
+        meter_signing_ref="signer" if case.suite == 1 else None,
     )
 
 
@@ -202,7 +227,7 @@ async def _converse(case: Case, peer: PeerProcess) -> Found:
         await line.close()
         found.meter = await peer.ask({"do": "stop"})
     titles = {"client": OWN_TITLE, "meter": METER_TITLE}
-    secrets = wire.Secrets(encryption=EK, authentication=AK, titles=titles)
+    secrets = secrets_of(case, titles)
     found.seen = wire.read([(who, sent) for who, sent in found.meter["wire"]], case.framing, secrets)
     return found
 
@@ -283,7 +308,7 @@ def _released(found: Found) -> None:
 
 
 def _ciphering(found: Found) -> None:
-    assert wire.problems(found.seen, control=CONTROL[found.case.protection]) == []
+    assert wire.problems(found.seen, control=CONTROL[found.case.protection] | found.case.suite) == []
     form = found.case.form
     for sender in ("client", "meter"):
         forms = {one.form for one in found.seen if one.sender == sender and one.form}
@@ -322,7 +347,7 @@ async def test_our_client_refuses_a_gurux_meter_that_answers_under_another_authe
     case: Case, peer: PeerProcess
 ) -> None:
     found = Found(case)
-    port = (await peer.ask(_task(case) | {"answer_key": EK.hex()}))["port"]
+    port = (await peer.ask(_task(case) | {"answer_key": keys_of(case).encryption.hex()}))["port"]
     line = TcpLine("gurux", "127.0.0.1", port)
     try:
         with pytest.raises(SecurityFailure, match="authentication tag is wrong"):

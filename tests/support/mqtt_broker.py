@@ -17,7 +17,8 @@ class Manners:
     """What the broker does; every field may be changed while it runs.
 
     `answer_connect`: awaited before the answer to a CONNECT of that protocol level (5 or 4). `properties`: of a
-    CONNACK of MQTT 5. `granted`: the code for a filter. `receipt`: awaited before each PUBACK. `hang_up`: whether to
+    CONNACK of MQTT 5. `granted`: the code for a filter. `receipt`: awaited before each PUBACK; octets that it returns
+    follow the message's number. `hang_up`: whether to
     end the connection at a topic. `retains`: False refuses retained wills and messages, as MQTT 5 wants it.
     """
 
@@ -78,8 +79,8 @@ class PickyBroker:
                     return
                 mid, payload = rest[:2], rest[2:]
                 self.published.append((topic, payload[payload[0] + 1 :] if level == 5 else payload))
-                await _done(self.manners.receipt())
-                _write(writer, PUBACK, mid)
+                said = await _done(self.manners.receipt())
+                _write(writer, PUBACK, mid + (said if isinstance(said, bytes) else b""))
             elif kind == SUBSCRIBE:
                 _write(
                     writer, SUBACK, body[:2] + (b"\x00" if level == 5 else b"") + self._grants(body, level)
@@ -99,9 +100,8 @@ class PickyBroker:
         return bytes(codes)
 
 
-async def _done(work: object) -> None:
-    if asyncio.iscoroutine(work):
-        await work
+async def _done(work: object) -> object:
+    return await work if asyncio.iscoroutine(work) else work
 
 
 async def _packet(reader: asyncio.StreamReader) -> tuple[int, int, bytes]:

@@ -75,7 +75,8 @@ def test_clock_beside_ours(cli: Cli, at: tuple[str, ...]) -> None:
 def test_the_clock_is_set_by_the_utility_only_and_after_a_question(cli: Cli, cli_town: Town) -> None:
     utility, reader = there(cli, cli_town, Auth.HLS2), there(cli, cli_town, Auth.LLS)
     sure = ("--set", "--trust-host")
-    assert cli("clock", *utility, *sure, "--yes", "--json").json["drift"] in ("+0 s", "-0 s", "-1 s")
+    done = cli("clock", *utility, *sure, "--yes", "--json").json
+    assert (done["set"], done["drift"] in ("+0 s", "-0 s", "-1 s")) == ("as asked", True)
     assert "denied" in cli.refuses("clock", *reader, *sure, "--yes", code=4)
     assert "Set the clock of" in cli("clock", *utility, *sure, code=1).err
 

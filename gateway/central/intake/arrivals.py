@@ -145,33 +145,31 @@ def _received_blocks(read: BlocksRead, arrival: Arrival) -> ReceivedBatch:
 def _rows_of_blocks(read: BlocksRead, ingested_at: int) -> Iterator[CaptureRow]:
     gateway, journal, make = read.gateway, read.journal, partial(tuple.__new__, CaptureRow)
     for block in read.blocks:
+        meter, profile, reason, version = block.meter, block.profile, block.reason, block.directory_version
         received_at, generation = micros(block.received_at), str(block.generation)
-        for row in block.rows:
+        behind = block.epoch, generation, block.layout, block.holders, block.clock
+        for seq, capture_id, at, start, value_rev, quality, raw, checksum, body, _ in block.rows:
             # By position and past the constructor: this is done for every capture that arrives.
             yield make(
                 (
-                    row.capture_id,
-                    row.value_rev,
-                    block.meter,
-                    block.profile,
-                    micros(row.at),
-                    None if row.start is None else micros(row.start),
+                    capture_id,
+                    value_rev,
+                    meter,
+                    profile,
+                    micros(at),
+                    None if start is None else micros(start),
                     received_at,
-                    row.quality,
-                    block.reason,
-                    block.directory_version,
+                    quality,
+                    reason,
+                    version,
                     gateway,
                     journal,
-                    row.seq,
+                    seq,
                     ingested_at,
-                    row.body.decode(),
-                    row.raw,
-                    block.epoch,
-                    generation,
-                    block.layout,
-                    block.holders,
-                    block.clock,
-                    row.checksum,
+                    body.decode(),
+                    raw,
+                    *behind,
+                    checksum,
                 )
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Final
 
 from sqlalchemy import Connection
@@ -82,8 +83,8 @@ def _ingest_journal(
         for gap in strange:
             refused.add(gap.seq, gap.meter, Refusal(DISAGREES, f"gap {gap.gap_id!r} is another meter's"))
     kept = refused.keep(connection)
-    seqs = {seq for one in own for seq in one.seqs}
-    stored = seqs - refused.seqs
+    seqs = set(chain.from_iterable(one.seqs for one in own))
+    stored = seqs.difference(refused.why)
     forget(connection, own[-1].gateway, book.journal, stored)
     counted = stored | kept
     result += IngestResult(quarantined=len(kept), turned_away=len(seqs) - len(counted))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from gateway.central.ledger.database import Database, put
 from gateway.central.ledger.records import IngestResult, JournalFaults, JournalState, MissingEntries
@@ -16,6 +16,13 @@ from mapping.instants import EPOCH
 
 MAX_ISLANDS = 10_000
 """Ranges behind holes that are counted of one journal: what lies beyond is stored, and asked for once more."""
+# Made once: every transaction asks them, and making a query takes longer than its answer.
+_BOOK = select(journals).where(journals.c.journal == bindparam("name"))
+_ISLANDS = (
+    select(journal_islands.c.first, journal_islands.c.last)
+    .where(journal_islands.c.journal == bindparam("name"))
+    .order_by(journal_islands.c.first)
+)
 
 
 class Journals:
@@ -143,14 +150,10 @@ class JournalBook:
     @classmethod
     def load(cls, connection: Connection, journal: str) -> JournalBook:
         """Read a journal's book; an unknown journal gives an empty one."""
-        row = connection.execute(select(journals).where(journals.c.journal == journal)).one_or_none()
+        row = connection.execute(_BOOK, {"name": journal}).one_or_none()
         if row is None:
             return cls(journal, "", SeqSet())
-        islands = connection.execute(
-            select(journal_islands.c.first, journal_islands.c.last)
-            .where(journal_islands.c.journal == journal)
-            .order_by(journal_islands.c.first)
-        )
+        islands = connection.execute(_ISLANDS, {"name": journal})
         return cls(
             journal,
             row.gateway,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
 
-from protocols.session import DLMS_SETTINGS, Bounds, DlmsSettings
+from gateway.cli.options_object import with_options
+from protocols.session import DLMS_SETTINGS, Auth, Bounds, DlmsSettings
 
 _USUAL = DlmsSettings()
 
@@ -39,15 +39,13 @@ class AddressOptions:
     client: Annotated[int, _within("client", "DLMS client address.")] = _USUAL.client
     auth: Annotated[
         str | None,
-        typer.Option(
-            help="none, lls, hls2, hls-md5, hls-sha1, hls-gmac or hls-sha256; by default as IS 15959 has it."
-        ),
+        typer.Option(help=f"{', '.join(Auth)}; by default as IS 15959 has it."),
     ] = None
     ciphered: Annotated[
         bool | None,
         typer.Option(
             "--ciphered/--no-ciphered",
-            help="Cipher with suite 0; by default when both keys are given.",
+            help="Cipher; by default when both keys are given.",
             show_default=False,
         ),
     ] = None
@@ -92,32 +90,5 @@ MeterArgument = Annotated[
 
 
 def meter_command(function: Callable[..., None]) -> Callable[..., None]:
-    """Return the function as a command that has the options of `AddressOptions` after its own parameters.
-
-    They come to the function as one object, its parameter `options`.
-    """
-    hints = get_type_hints(function, include_extras=True)
-    of_address = get_type_hints(AddressOptions, include_extras=True)
-    own = [
-        p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY)
-        for p in inspect.signature(function).parameters.values()
-        if p.name != "options"
-    ]
-    added = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=of_address[field.name],
-        )
-        for field in fields(AddressOptions)
-    ]
-
-    def command(**given: Any) -> None:
-        options = AddressOptions(**{p.name: given.pop(p.name) for p in added})
-        function(options=options, **given)
-
-    command.__name__, command.__doc__ = function.__name__, function.__doc__
-    command.__annotations__ = {p.name: p.annotation for p in (*own, *added)}
-    command.__dict__["__signature__"] = inspect.Signature([*own, *added])
-    return command
+    """Return the function as a command that has the options of `AddressOptions`, as its parameter `options`."""
+    return with_options(function, "options", AddressOptions)

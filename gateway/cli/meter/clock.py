@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -14,8 +15,10 @@ from gateway.cli.output import print_fields
 from gateway.errors import UsageError
 from gateway.timekeeping.clock import doubt
 from protocols.dlms.data.cosem_dates import ClockStatus
+from protocols.dlms.session import DlmsSession
 from protocols.errors import MeterRefused
 from protocols.reading import MeterClock
+from protocols.session import MeterSession
 
 
 @meter_command
@@ -33,13 +36,15 @@ def clock(
 ) -> None:
     """Show the meter's clock beside this computer's; with --set, set it.
 
-    Setting moves the boundaries of the meter's intervals, so it is asked for once more.
+    Setting moves the boundaries of the meter's intervals, so it is asked for once more. What was set is read back:
+    a meter that takes the deviation the other way round is met in its own way; where the clock shows another time
+    all the same, what was is put back, and the command fails and says what the meter shows.
 
     Example: meter-gateway clock tcp://10.0.0.7:4059 --client 48 --key-file keys.toml --set
     """
     access = find_meter(meter, options)
     if not set_it or not as_json:
-        print_fields(_fields(asyncio.run(_clock(access, set_it=False))), as_json=as_json)
+        print_fields(asyncio.run(_clock(access, set_it=False)), as_json=as_json)
     if not set_it:
         return
     if not trust_host and (why := doubt(access.clock)):
@@ -49,20 +54,29 @@ def clock(
         )
     if not yes:
         typer.confirm(f"Set the clock of {meter}?", abort=True, err=True)
-    print_fields(_fields(asyncio.run(_clock(access, set_it=True))), as_json=as_json)
+    print_fields(asyncio.run(_clock(access, set_it=True)), as_json=as_json)
 
 
-async def _clock(access: MeterAccess, *, set_it: bool) -> MeterClock:
+async def _clock(access: MeterAccess, *, set_it: bool) -> dict[str, Any]:
     async with open_meter(access) as session:
+        fields = {}
         if set_it:
             try:
-                await session.set_clock(access.clock.now())
+                fields["set"] = await _set(session, access.clock.now())
             except MeterRefused as error:
                 raise MeterRefused(
                     f"{error}; only a client with the right may set it, in India the utility (--client 48)",
                     reason_code=error.reason_code,
                 ) from error
-        return await session.clock()
+        return _fields(await session.clock()) | fields
+
+
+async def _set(session: MeterSession, at: datetime) -> str:
+    """Set the clock, and say in words what the meter made of it."""
+    if isinstance(session, DlmsSession):
+        return str(await session.judged_clock(at))
+    await session.set_clock(at)
+    return "done"
 
 
 def _fields(found: MeterClock) -> dict[str, Any]:

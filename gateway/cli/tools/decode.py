@@ -86,7 +86,9 @@ def _known(key_file: Path | None, titles: tuple[bytes, ...]) -> TraceState:
     keys = None
     if file.has_keys:
         keys = Keys(
-            encryption=file.secret("encryption_key"), authentication=file.secret("authentication_key")
+            encryption=file.secret("encryption_key"),
+            authentication=file.secret("authentication_key"),
+            suite=file.suite,
         )
     return TraceState(
         keys=keys,

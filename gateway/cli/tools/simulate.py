@@ -39,6 +39,9 @@ def simulate(
         int | None, typer.Option(help="Consumers without a new number (default: all).")
     ] = None,
     calm: Annotated[bool, typer.Option("--calm", help="No power cuts while it runs.")] = False,
+    suite: Annotated[
+        int, typer.Option(min=0, max=2, help="Security suite of the DLMS meters that cipher.")
+    ] = 0,
     push_to: Annotated[
         str | None, typer.Option(help="HOST:PORT to which meters on TCP push; edge.toml then listens there.")
     ] = None,
@@ -85,6 +88,7 @@ def simulate(
             cuts=not calm,
             push_to=receiver,
             faults=faults,
+            suite=suite,
         )
         asyncio.run(run_simulator(settings, ready=lambda plan: _print_addresses(plan, where)))
 

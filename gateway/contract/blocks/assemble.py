@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gateway.contract.blocks.encode import Keyed, numbered
 from gateway.contract.blocks.types import GAPS_TYPE
 from gateway.contract.messages.generation import Generation
-from gateway.contract.messages.texts import envelope_head, gateway_source, quoted
+from gateway.contract.messages.texts import envelope_parts, gateway_source, quoted, quoted_ascii
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +54,28 @@ def assemble_gaps(gaps: Sequence[tuple[int, bytes]], sender: Sender, *, time: st
 
 
 def _batch(members: bytes, span: tuple[int, int], sender: Sender, type: str, schema: str, time: str) -> bytes:
-    identity = f"{sender.journal}/{span[0]}-{span[1]}"
-    head = envelope_head(identity, gateway_source(sender.gateway), type, time, f"v2/{schema}.json")
-    return b'%b{"journal":%b,"generation":"%b","gateway":%b,"first_seq":%d,"last_seq":%d,%b}}' % (
-        head,
-        quoted(sender.journal).encode(),
-        str(sender.generation).encode(),
-        quoted(sender.gateway).encode(),
+    before_numbers, before_time, to_numbers = _frame(sender, type, schema)
+    return b'%b/%d-%d"%b%b%b"first_seq":%d,"last_seq":%d,%b}}' % (
+        before_numbers,
+        *span,
+        before_time,
+        time.encode(),
+        to_numbers,
         *span,
         members,
     )
+
+
+@lru_cache(maxsize=64)
+def _frame(sender: Sender, type: str, schema: str) -> tuple[bytes, bytes, bytes]:
+    """Return what all batches of a sender share: up to the numbers in the id, then to the time, then to the numbers."""
+    begin, middle, end = envelope_parts(gateway_source(sender.gateway), type, f"v2/{schema}.json")
+    data = b'{"journal":%b,"generation":"%b","gateway":%b,' % (
+        quoted(sender.journal).encode(),
+        str(sender.generation).encode(),
+        quoted(sender.gateway).encode(),
+    )
+    return begin + quoted_ascii(sender.journal)[:-1], middle, end + data
 
 
 def _table(named: Iterable[Keyed]) -> bytes:

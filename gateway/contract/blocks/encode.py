@@ -210,7 +210,6 @@ def encode_block(template: BlockTemplate, readings: Sequence[ReadingSet]) -> Enc
     return EncodedBlock(template, head, tuple(rows))
 
 
-@lru_cache(maxsize=1_024)
 def block_head(template: BlockTemplate) -> tuple[bytes, bytes, bytes]:
     """Return the octets up to the first row, the beginning of what is checked, and what hashes of values begin with."""
     received_at, layout = rfc3339(template.received_at), template.layout.keyed.key

@@ -8,7 +8,7 @@ messages compares the two). A capture that is refused is named by its number, an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -181,7 +181,8 @@ class _Numbered(Struct):
     captures: Annotated[list[Raw], Meta(min_length=1, max_length=MAX_CAPTURES)]
 
 
-class _Block(_Numbered, kw_only=True):
+class _Block(Struct, kw_only=True):
+    captures: Raw
     meter: str
     layout: str
     received_at: str
@@ -233,15 +234,15 @@ _KEY, _CODE, _QUALITY, _INSTANT, _RAW, _DIRECTORY = (
         DIRECTORY_PATTERN,
     )
 )
-_BEFORE_CHECKSUM: Final = b',"checksum":"'
 _DECIMAL: Final = rb'"-?[0-9]{1,100}+(?:\.[0-9]{1,100}+)?"'
-_USUAL_ROW: Final = re.compile(
-    rb'\{"at":"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)"'
+_USUAL_ROWS: Final[Callable[[bytes], list[tuple[bytes, ...]]]] = re.compile(
+    rb'((\{"at":"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)"'
     rb'(?:,"deviation":(?:0|-?[1-9][0-9]{0,3}))?(?:,"status":(?:[1-9]?[0-9]|1[0-9]{2}))?'
-    rb',"values":\[(%b(?:,%b)*+)\](?:,"wall":"[ !#-\[\]-~]{0,64}+")?'
-    rb',"checksum":"([0-9a-f]{16})"(?:,"value_rev":([1-9][0-9]{0,17}))?\}' % (_DECIMAL, _DECIMAL)
-).fullmatch
-"""A row of decimals alone, in canonical JSON, with the meter's own stamp or without one."""
+    rb',"values":\[(%b(?:,%b)*+)\](?:,"wall":"[ !#-\[\]-~]{0,64}+")?)'
+    rb',"checksum":"([0-9a-f]{16})"(?:,"value_rev":([1-9][0-9]{0,17}))?\})' % (_DECIMAL, _DECIMAL)
+).findall
+"""Rows of decimals alone, in canonical JSON, with the meter's own stamp or without one: each whole, up to its
+checksum, its instant, values, checksum and revision. No string can hold one: a quote in a string is escaped."""
 _DECIMALS: Final = re.compile(f"(?:{DECIMAL_PATTERN.strip('^$')},)*", re.ASCII)
 
 
@@ -258,14 +259,14 @@ def _blocks(data: _Data, tables: Tables, refused: list[RefusedRow]) -> Iterator[
             )
         next_seq = last + 1
         try:
-            yield _block(raw, path, tables, refused)
+            yield _block(raw, numbered, path, tables, refused)
         except ContractError as error:
             refused += [RefusedRow(seq, "malformed", str(error)) for seq in range(numbered.seq, last + 1)]
         if len(refused) > MAX_REFUSED:
             raise ContractError(f"{refused[0].detail} (and more than {MAX_REFUSED} captures like it)")
 
 
-def _block(raw: Raw, path: str, tables: Tables, refused: list[RefusedRow]) -> ReadBlock:
+def _block(raw: Raw, numbered: _Numbered, path: str, tables: Tables, refused: list[RefusedRow]) -> ReadBlock:
     block = _decode(_BLOCK, raw, path)
     _matching(_IDENTIFIER, f"{path}.meter", block.meter)
     _matching(_KEY, f"{path}.layout", block.layout)
@@ -289,20 +290,21 @@ def _block(raw: Raw, path: str, tables: Tables, refused: list[RefusedRow]) -> Re
         capture_id=f"{block.meter}/{layout.profile}/",
         interval=None if interval is None else timedelta(seconds=interval),
         columns=len(layout.columns),
-        short=len(block.meter) + len(layout.profile) <= _SHORT,
     )
+    short = len(block.meter) + len(layout.profile) <= _SHORT
     rows = []
-    for number, raw_row in enumerate(block.captures):
-        row = _usual_row(raw_row, block.seq + number, shared)
+    for number, usual in enumerate(_usual_rows(bytes(block.captures), numbered.captures)):
+        seq = numbered.seq + number
+        row = _usual_row(usual, seq, shared) if usual and short else None
         if row is not None:
             rows.append(row)
             continue
         try:
-            rows.append(_row(raw_row, f"{path}.captures[{number}]", block.seq + number, shared))
+            rows.append(_row(numbered.captures[number], f"{path}.captures[{number}]", seq, shared))
         except _WrongChecksum as error:
-            refused.append(RefusedRow(block.seq + number, "checksum", str(error), block.meter))
+            refused.append(RefusedRow(seq, "checksum", str(error), block.meter))
         except ContractError as error:
-            refused.append(RefusedRow(block.seq + number, "malformed", str(error), block.meter))
+            refused.append(RefusedRow(seq, "malformed", str(error), block.meter))
     return ReadBlock(
         meter=block.meter,
         profile=layout.profile,
@@ -338,39 +340,51 @@ class _Shared(NamedTuple):
     capture_id: str
     interval: timedelta | None
     columns: int
-    short: bool
-    """Whether every capture_id made of it is short enough."""
 
 
 _made: Callable[[tuple[Any, ...]], ReadRow] = partial(tuple.__new__, ReadRow)
 """Makes a row past its constructor, which takes longer than its hash."""
+_UNUSUAL: Final = ()
 
 
-def _usual_row(raw: Raw, seq: int, shared: _Shared) -> ReadRow | None:
-    """Return a row that is written as the edges write nearly all of theirs, quickly: by one pattern.
+def _usual_rows(captures: bytes, each: Sequence[Raw]) -> Sequence[tuple[bytes, ...]]:
+    """Return what `_USUAL_ROWS` finds of each row, _UNUSUAL for one that is written otherwise.
+
+    `captures` is the list of `each`, as it came. Where rows of the pattern, commas and brackets are as long as all
+    of it, there is nothing else in it.
+    """
+    found = _USUAL_ROWS(captures)
+    if len(found) == len(each) and sum([len(one[0]) for one in found]) + len(each) + 1 == len(captures):
+        return found
+    return [_alone(bytes(raw)) for raw in each]
+
+
+def _alone(row: bytes) -> tuple[bytes, ...]:
+    found = _USUAL_ROWS(row)
+    return found[0] if found and found[0][0] == row else _UNUSUAL
+
+
+def _usual_row(found: tuple[bytes, ...], seq: int, shared: _Shared) -> ReadRow | None:
+    """Return a row that is written as the edges write nearly all of theirs, quickly.
 
     It is canonical as it stands, so its octets are hashed as they came. None says that a row must be looked at with
     care (`_row`), not that anything is wrong with it.
     """
-    octets = bytes(raw)
-    found = _USUAL_ROW(octets)
-    if found is None or not shared.short:
+    _, members, instant, values, checksum, revision = found
+    prefix, named, interval, columns = shared
+    if values.count(b",") + 1 != columns:
         return None
-    instant, values, checksum, revision = found.groups()
-    if values.count(b",") + 1 != shared.columns:
-        return None
-    body = octets[: found.start(3) - len(_BEFORE_CHECKSUM)] + b"}"
-    if key_of(b"%b%b]" % (shared.prefix, body)) != (own := checksum.decode()):
+    body = members + b"}"
+    if key_of(b"%b%b]" % (prefix, body)) != (own := checksum.decode()):
         return None
     text = instant.decode()
     try:
         at = datetime.fromisoformat(text)
-        start = None if shared.interval is None else at - shared.interval
+        start = None if interval is None else at - interval
     except (ValueError, OverflowError):
         return None
-    capture_id = f"{shared.capture_id}{text}/0"
-    value_rev = 1 if revision is None else int(revision)
-    return _made((seq, capture_id, at, start, value_rev, USUAL_QUALITY, None, own, body, False))
+    value_rev = int(revision) if revision else 1
+    return _made((seq, f"{named}{text}/0", at, start, value_rev, USUAL_QUALITY, None, own, body, False))
 
 
 def _row(raw: Raw, path: str, seq: int, shared: _Shared) -> ReadRow:

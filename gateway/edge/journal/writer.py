@@ -27,10 +27,14 @@ from protocols.session import Clock
 
 GROUP_MAX = 256
 """Appends in one transaction: bounds what one failure or one slow commit concerns."""
-IDLE_COMMIT = 0.25
+MOVES_WAIT = 1.0
 """Seconds after which cursor moves are made durable though nothing is appended: one fsync for many acks."""
+RETRY_MOVES = 0.25
+"""Seconds after which moves that the disk did not take are tried again."""
 KEEP_HOUSE_EVERY = 1.0
-"""Seconds between two turns of housekeeping."""
+"""Seconds between two turns of housekeeping, while there are commits."""
+IDLE_HOUSE_EVERY = 5.0
+"""Seconds between two turns of housekeeping where nothing was committed: time alone moves what is due."""
 LOOK_AT_FILE_EVERY = 0.25
 """Seconds between looks whether the file is still there, while there are appends."""
 
@@ -93,6 +97,7 @@ class JournalWriter:
             )
         )
         self._keep_house_at = self._commit_moves_at = self._look_at_file_at = 0.0
+        self._committed = False
         self._stopping = False
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name=f"journal {path.name}", daemon=True)
@@ -130,9 +135,14 @@ class JournalWriter:
         with self._mutex:
             if seq <= max(self._moves.get(sink, 0), self.store.cursors.get(sink, 0)):
                 return
+            first = not self._moves
+            if first:
+                self._commit_moves_at = time.monotonic() + MOVES_WAIT
             self._moves[sink] = seq
             if proof:
                 self._proofs[sink] = proof
+        if first:
+            self._jobs.put(None)  # it may sleep until housekeeping is due, and moves are due before
 
     async def rewind(self, sink: str, seq: int, proof: str = "") -> None:
         """Set a cursor to `seq` durably, backwards too, with the proof of it."""
@@ -274,7 +284,9 @@ class JournalWriter:
             # Where there is more to do it goes on after the appends that wait.
             more = self._house.tick()
             self._note_span()
-            self._keep_house_at = 0.0 if more else time.monotonic() + KEEP_HOUSE_EVERY
+            period = KEEP_HOUSE_EVERY if self._committed else IDLE_HOUSE_EVERY
+            self._keep_house_at = 0.0 if more else time.monotonic() + period
+            self._committed = False
         if self._stopping and self._jobs.empty():
             self._commit([])  # cursor moves that came since the last commit
             try:
@@ -287,7 +299,7 @@ class JournalWriter:
     def _take(self) -> list[_Job]:
         """Wait for work; what came while the last commit ran is taken with it, up to a call."""
         try:
-            job = self._jobs.get(timeout=IDLE_COMMIT)
+            job = self._jobs.get(timeout=self._patience())
         except Empty:
             return []
         jobs = [job]
@@ -297,6 +309,12 @@ class JournalWriter:
                 jobs.append(job)
         return jobs
 
+    def _patience(self) -> float:
+        """Return the seconds until something is due, though nobody asks for anything."""
+        with self._mutex:
+            due = min(self._keep_house_at, self._commit_moves_at) if self._moves else self._keep_house_at
+        return max(0.0, due - time.monotonic())
+
     def _commit(self, waiting: Sequence[_Append]) -> None:
         """Make appends and cursor moves durable in one transaction: one fsync for all who wait."""
         appends = [job for job in waiting if job.future is None or not job.future.cancelled()]
@@ -305,7 +323,7 @@ class JournalWriter:
         moves_due = time.monotonic() >= self._commit_moves_at or self._stopping
         if not appends and not (moves and moves_due):
             return
-        self._commit_moves_at = time.monotonic() + IDLE_COMMIT
+        self._committed = True
         try:
             if appends:
                 self._look_at_file()
@@ -374,7 +392,7 @@ class JournalWriter:
             if job.future is not None:
                 self._post(_fail, job.future, error)
         if not appends:
-            time.sleep(IDLE_COMMIT)  # cursor moves wait for space; do not spin meanwhile
+            time.sleep(RETRY_MOVES)  # cursor moves wait for space; do not spin meanwhile
 
     def _answer(self, job: _Call) -> None:
         try:

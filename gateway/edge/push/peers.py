@@ -17,6 +17,7 @@ class PushingMeter:
     peer: PushPeer
     encryption_key_ref: str | None = None
     authentication_key_ref: str | None = None
+    suite: int = 0
     zone: str = "Asia/Kolkata"
     companion_columns: bool = False
     pushes: bool = True
@@ -57,6 +58,7 @@ class PushPeers:
         return Keys(
             encryption=self._secrets.secret(meter.encryption_key_ref),
             authentication=self._secrets.secret(meter.authentication_key_ref),
+            suite=meter.suite,
         )
 
     def named(self, name: str) -> PushPeer | None:

@@ -63,7 +63,7 @@ class MqttStatistics:
 class MqttSink:
     """Follows the journal and publishes it; keeps the retained status and its last will.
 
-    `status` gives the present summary (cheap; it is asked every second), `health` what changed with meters and
+    `status` gives the present summary (cheap; it is asked every few seconds), `health` what changed with meters and
     lines. `partners` share the connection. `reporter` tells both.
     """
 

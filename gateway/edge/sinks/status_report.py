@@ -26,7 +26,7 @@ from gateway.statistics import counted
 
 STATUS_EVERY = 30.0
 """Seconds after which the summary is published again though nothing changed: whoever hears none knows more."""
-STATUS_LOOK = 1.0
+STATUS_LOOK = 2.0
 """Seconds between looks at what changed."""
 STATUS_RECEIPT = 60.0
 """Longest wait for the broker's receipt, in seconds, before a message counts as lost and is made anew."""
@@ -73,7 +73,7 @@ class StatusStatistics:
 
 
 class StatusReporter:
-    """Tells the summary that `status` gives (cheap: it is asked each second) and what changed in `health`.
+    """Tells the summary that `status` gives (cheap: it is asked every STATUS_LOOK) and what changed in `health`.
 
     Lives as long as the sink: what the broker took on one connection is not told again on the next.
     """
@@ -108,7 +108,7 @@ class StatusReporter:
         """Return the summary that says that this gateway is gone; None when none can be made."""
         try:
             gone = {"online": False, "meters": {}, "lines": {}, "alarms": ()}
-            return self._summary(gone)[1]
+            return self._summary(self._status(), gone)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the readings need their connection
             self._failed(error)
             return None
@@ -140,17 +140,17 @@ class StatusReporter:
             await self._tell_summary(connection, heartbeat)
 
     async def _tell_summary(self, connection: MqttConnection, heartbeat: _Heartbeat) -> None:
-        status, payload = self._summary()
+        status = self._status()
         essence = _essence(status)
         if heartbeat.due(essence):
             topic = self._topics.status(self._gateway)
-            taken = await self._send(connection, topic, payload, retain=True)
+            taken = await self._send(connection, topic, self._summary(status), retain=True)
             self._statistics = counted(self._statistics, summaries=int(taken))
-            heartbeat.told(essence)
+            heartbeat.told(essence if taken else None)
 
-    def _summary(self, gone: Mapping[str, object] = {}) -> tuple[Status, bytes]:
+    def _summary(self, status: Status, gone: Mapping[str, object] = {}) -> bytes:
         own = {"run": self._run, "status_seq": self._told or 0, **gone}
-        return fitted(self._status().model_copy(update=own), self._wrapped)
+        return fitted(status.model_copy(update=own), self._wrapped)[1]
 
     def _due(self, health: HealthSource) -> Iterable[StatusChanges]:
         """Return what is to be told now: nothing, changes, or everything."""
@@ -219,16 +219,20 @@ class StatusReporter:
 
 
 class _Heartbeat:
-    """When the summary is due on one connection: at once when it says something else, else now and then."""
+    """When the summary is due on one connection: at once when it says something else, else now and then.
+
+    One that was refused is not due before its time: it would be refused again, and tell of that refusal.
+    """
 
     def __init__(self) -> None:
         self._essence: str | None = None
         self._at = 0.0
 
     def due(self, essence: str) -> bool:
-        return essence != self._essence or monotonic() >= self._at
+        return (self._essence is not None and essence != self._essence) or monotonic() >= self._at
 
-    def told(self, essence: str) -> None:
+    def told(self, essence: str | None) -> None:
+        """Note what was told, None where it was refused."""
         self._essence, self._at = essence, monotonic() + STATUS_EVERY
 
 

@@ -10,6 +10,7 @@ from protocols.dlms.apdu.conformance import BUILT, service_names
 from protocols.dlms.apdu.diagnostics import PROVIDER_DIAGNOSTICS, USER_DIAGNOSTICS, association_diagnostic
 from protocols.dlms.data.cursor import Cursor, encode_length
 from protocols.dlms.data.syntax import Field, OctetString, Optional, Record, T, UnsignedNumber, Unused
+from protocols.errors import MeterProtocolError
 
 CONTEXT_PLAIN = 1
 CONTEXT_CIPHERED = 3
@@ -60,18 +61,25 @@ class InitiateResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aarq:
-    """Association request. `secret` is the password or the client's challenge."""
+    """Association request. `secret` is the password or the client's challenge.
+
+    `certificate` is the X.509 certificate of the client's signing key, where mechanism 7 is used.
+    """
 
     context: int = CONTEXT_PLAIN
     system_title: bytes = b""
     mechanism: int | None = None
     secret: bytes | None = field(default=None, repr=False)
+    certificate: bytes = field(default=b"", repr=False)
     user_information: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aare:
-    """Association response; `source` 1 is the service user, 2 the provider, of `diagnostic`."""
+    """Association response; `source` 1 is the service user, 2 the provider, of `diagnostic`.
+
+    `certificate` is the X.509 certificate of the meter's signing key, where mechanism 7 is used.
+    """
 
     context: int = CONTEXT_PLAIN
     result: int = ACCEPTED
@@ -80,6 +88,7 @@ class Aare:
     system_title: bytes = b""
     mechanism: int | None = None
     challenge: bytes | None = None
+    certificate: bytes = field(default=b"", repr=False)
     user_information: bytes = b""
 
     def reason(self) -> str:
@@ -180,6 +189,27 @@ class Mechanism(Tagged[int | None]):
         return self._requirement + super().write(value)
 
 
+class Certificate(Field[bytes]):
+    """An X.509 certificate in the qualifier of one side (Green Book 9.4.2, mechanism 7); a trace shows its length.
+
+    Some write an invocation number there, which says nothing here.
+    """
+
+    def read(self, cursor: Cursor) -> bytes:
+        inside = Cursor(cursor.rest())
+        try:
+            inside.expect(0x04)
+            return inside.take(inside.length())
+        except MeterProtocolError:
+            return b""
+
+    def write(self, value: bytes) -> bytes:
+        return b"\x04" + encode_length(len(value)) + value
+
+    def show(self, value: bytes) -> str:
+        return f"certificate of {len(value)} octets" if value else "no certificate"
+
+
 class Information(Field[bytes]):
     """An Initiate, plain or ciphered, as an octet-string; a trace reads the APDU in it."""
 
@@ -195,6 +225,8 @@ CONTEXT = Tagged(0xA1, "application context", ObjectName("608574050801", CONTEXT
 MECHANISM_CHOSEN, MECHANISM_ASKED = Mechanism(0x89, lenient=True), Mechanism(0x8B, lenient=False)
 METER_TITLE = Tagged(0xA4, "system title of the meter", Title())
 CLIENT_TITLE = Tagged(0xA6, "system title of the client", Title())
+METER_CERTIFICATE = Tagged(0xA5, "qualifier of the meter", Certificate())
+CLIENT_CERTIFICATE = Tagged(0xA7, "qualifier of the client", Certificate())
 METER_CHALLENGE = Tagged(0xAA, "authentication value of the meter", Title(0x80))
 CLIENT_SECRET = Tagged(0xAC, "authentication value of the client", Title(0x80))
 USER_INFORMATION = Tagged(0xBE, "user information", Information())
@@ -202,6 +234,7 @@ AARQ = Association(
     Aarq,
     ("context", CONTEXT),
     ("system_title", CLIENT_TITLE),
+    ("certificate", CLIENT_CERTIFICATE),
     ("mechanism", MECHANISM_ASKED),
     ("secret", CLIENT_SECRET),
     ("user_information", USER_INFORMATION),
@@ -214,6 +247,7 @@ AARE = Association(
     ("result", Tagged(0xA2, "result", Enumerated(RESULTS, nought="accepted"))),
     ("source diagnostic", Tagged(0xA3, "diagnostic", Diagnostic())),
     ("system_title", METER_TITLE),
+    ("certificate", METER_CERTIFICATE),
     ("mechanism", MECHANISM_CHOSEN),
     ("challenge", METER_CHALLENGE),
     ("user_information", USER_INFORMATION),

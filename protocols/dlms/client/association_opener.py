@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TypeVar
 
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.exchange import Exchange
+from protocols.dlms.client.key_pairs import key_pairs
 from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.client.list_size import ListSize
 from protocols.dlms.companion import companion
@@ -36,6 +39,8 @@ from protocols.errors import (
 from protocols.line import LineIO
 from protocols.reading import Obis
 from protocols.session import Auth, CounterStore, DlmsSettings, SecretSource
+
+T = TypeVar("T")
 
 PUBLIC_CLIENT = 16
 GBT_WINDOW = 7
@@ -90,9 +95,9 @@ class AssociationOpener:
         ours_first = self._key is not None and self._proves_key and self._counters.proven(self._key)
         if self._uses_counter and not ours_first:
             # a counter that the meter has seen may cost a try that counts towards its lock-out
-            self._raise_counter_above(await self._read_counter(lease))
+            self._raise_counter_above(await self._undisturbed(lease, self._read_counter))
         try:
-            return await self._associate(lease)
+            return await self._undisturbed(lease, self._associate)
         except (AssociationRefused, SecurityFailure, MeterSilent, LineClosed) as error:
             if ours_first and self._key is not None:
                 self._counters.failed(self._key)
@@ -106,9 +111,26 @@ class AssociationOpener:
             if not behind:
                 raise self._with_counter_object(error) from error
         try:
-            return await self._associate(lease)
+            return await self._undisturbed(lease, self._associate)
         except InvocationCounterRefused as error:
             raise self._with_counter_object(error) from error
+
+    async def _undisturbed(self, lease: LineLease, step: Callable[[LineLease], Awaitable[T]]) -> T:
+        """Run a step that opens an association; once more over a new connection where the far end closed the used one.
+
+        Some meters close TCP with each association (RLRE, DISC), also between two of our own. Nothing of the step
+        was heard then: not an octet came.
+        """
+        received = lease.line.statistics().received
+        try:
+            return await step(lease)
+        except LineClosed:
+            if not lease.used or lease.line.statistics().received != received:
+                raise
+            await lease.renew()
+            return await step(lease)
+        finally:
+            lease.note_use()
 
     # invocation counters
 
@@ -144,7 +166,7 @@ class AssociationOpener:
         with suppress(
             AssociationRefused, SecurityFailure, MeterRefused, MeterSilent, MeterProtocolError, LineError
         ):
-            shown = await self._read_counter(lease)
+            shown = await self._undisturbed(lease, self._read_counter)
             last = shown if last is None else max(last, shown or 0)
         if last is None:
             return False
@@ -229,8 +251,13 @@ class AssociationOpener:
         )
 
 
-def association_settings(settings: DlmsSettings, secrets: SecretSource) -> AssociationSettings:
-    """Fetch the secrets that the settings name; MeterConfigError when one is missing."""
+def association_settings(
+    settings: DlmsSettings, secrets: SecretSource, at: datetime | None = None
+) -> AssociationSettings:
+    """Fetch the secrets that the settings name; MeterConfigError when one is missing or does not fit the suite.
+
+    Certificates must hold at `at` (None: now); SecurityFailure when one does not.
+    """
 
     def fetch(ref: str | None) -> bytes | None:
         return None if ref is None else secrets.secret(ref)
@@ -241,7 +268,8 @@ def association_settings(settings: DlmsSettings, secrets: SecretSource) -> Assoc
     )
     keys = None
     if encryption is not None and authentication is not None:
-        keys = Keys(encryption=encryption, authentication=authentication)
+        keys = Keys(encryption=encryption, authentication=authentication, suite=settings.suite)
+    own, peer, trust = key_pairs(settings, secrets, datetime.now(UTC) if at is None else at)
     return AssociationSettings(
         auth=settings.auth,
         ciphered=settings.ciphered,
@@ -251,6 +279,9 @@ def association_settings(settings: DlmsSettings, secrets: SecretSource) -> Assoc
         accept_plain=settings.accept_plain,
         secret=fetch(settings.password_ref),
         keys=keys,
+        own=own,
+        peer=peer,
+        trust=trust,
         system_title=settings.system_title,
         max_pdu=settings.max_pdu,
         gbt_window=1 if settings.framing == "hdlc" else GBT_WINDOW,

@@ -20,6 +20,7 @@ class LineLease:
         self.line = line
         self._on_acquired = on_acquired
         self._held: AsyncExitStack | None = None
+        self._used = False
         self._io: LineIO | None = None
 
     @property
@@ -29,11 +30,22 @@ class LineLease:
             raise LocalError("the line is not in our hands").with_context(line=self.line.name)
         return self._io
 
+    @property
+    def used(self) -> bool:
+        """Say whether the connection carried a conversation before: its end since then is no fault of the line."""
+        return self._used
+
+    def note_use(self) -> None:
+        """Note that a conversation went over the connection."""
+        self._used = True
+
     async def acquire(self) -> None:
         """Wait until the line is free and connect if needed; raises LineUnavailable."""
+        connects = self.line.statistics().connects
         async with AsyncExitStack() as stack:
             self._io = await stack.enter_async_context(self.line.exclusive())
             self._held = stack.pop_all()
+        self._used = self.line.statistics().connects == connects
         self._on_acquired()
 
     async def renew(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from protocols.dlms.apdu import acse
 from protocols.dlms.apdu.acse import Aare, Aarq, InitiateRequest, InitiateResponse
@@ -15,15 +15,16 @@ from protocols.dlms.apdu.services import ActionRequest, ActionResponse, decode_a
 from protocols.dlms.core import refusal_hints
 from protocols.dlms.core.outcomes import Associated, error_of
 from protocols.dlms.data.types import octets
-from protocols.dlms.security import ciphering, hls, suites
+from protocols.dlms.security import certificates, ciphering, hls, suites
+from protocols.dlms.security.certificates import KeyUse, TrustAnchors
 from protocols.dlms.security.ciphered_forms import (
     AUTHENTICATED_ENCRYPTED,
     CIPHER_OVERHEAD,
-    KEY_OCTETS,
     Form,
     is_ciphered,
 )
 from protocols.dlms.security.ciphering import KeySet
+from protocols.dlms.security.curves import NO_KEYS, NO_PEER, OwnKeys, PeerKeys, PublicKey
 from protocols.dlms.security.suites import Keys
 from protocols.errors import (
     AssociationRefused,
@@ -46,7 +47,9 @@ ERROR_TAGS = (0xD8, 0x0E)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssociationSettings:
-    """How to associate. `secret` is the LLS password or the HLS secret.
+    """How to associate. `secret` is the LLS password or the HLS secret, `keys` say the security suite.
+
+    `own` are our private keys, `peer` the meter's public ones; `trust` checks a certificate that the meter shows.
 
     `gbt_window` blocks of a general block transfer are taken in a row. See `DlmsSettings` for the rest.
     """
@@ -59,6 +62,9 @@ class AssociationSettings:
     accept_plain: bool = False
     secret: bytes | None = field(default=None, repr=False)
     keys: Keys | None = None
+    own: OwnKeys = NO_KEYS
+    peer: PeerKeys = NO_PEER
+    trust: TrustAnchors | None = None
     system_title: bytes = b"MGW\x00\x00\x00\x00\x01"
     max_pdu: int = 0xFFFF
     conformance: Conformance = BUILT
@@ -75,11 +81,23 @@ class AssociationSettings:
             raise MeterConfigError(f"a system title has {suites.TITLE_OCTETS} octets")
         if self.dedicated_key and not self.ciphered:
             raise MeterConfigError("a dedicated key needs ciphering")
+        if self.auth is Auth.HLS_ECDSA:
+            if self.own.signing is None:
+                raise MeterConfigError("HLS-ECDSA needs our signing key (signing_key_ref)")
+            if self.peer.signing is None and self.trust is None:
+                raise MeterConfigError(
+                    "HLS-ECDSA needs the meter's signing key (meter_signing_ref) or an anchor (trust_anchor_ref)"
+                )
 
     @property
     def needs_title(self) -> bool:
         """Say whether the meter must know our system title."""
-        return self.ciphered or self.auth in (Auth.HLS_GMAC, Auth.HLS_SHA256)
+        return self.ciphered or self.auth in hls.WITH_TITLE
+
+    @property
+    def suite(self) -> int:
+        """The security suite."""
+        return 0 if self.keys is None else self.keys.suite
 
 
 class ClientAssociation:
@@ -99,12 +117,14 @@ class ClientAssociation:
         self._next_counter = next_counter
         self._random = random_octets
         self._challenge = self._meter_challenge = b""
-        self._dedicated = random_octets(KEY_OCTETS) if settings.dedicated_key else None
+        key_octets = suites.SUITE_KEY_OCTETS[settings.suite]
+        self._dedicated = random_octets(key_octets) if settings.dedicated_key else None
         self._keys = self._key_set()
         self._control = suites.CONTROLS[settings.protection]
         self._form = Form.GENERAL_GLO if settings.general else Form.GLO
         self._last_counters = {True: -1, False: -1}  # of the meter, by whether the dedicated key was used
         self._own_counter = 0
+        self._signer: PublicKey | None = None
         self.meter_title = b""
         self.granted = InitiateResponse(conformance=0, max_pdu=0)
 
@@ -114,7 +134,7 @@ class ClientAssociation:
             return None
         if self._dedicated is None:
             return KeySet(keys=keys)
-        dedicated = Keys(encryption=self._dedicated, authentication=keys.authentication)
+        dedicated = replace(keys, encryption=self._dedicated)
         return KeySet(keys=keys, dedicated=dedicated)
 
     @property
@@ -134,7 +154,7 @@ class ClientAssociation:
         """Return the AARQ."""
         settings = self._settings
         is_hls = settings.auth in hls.HLS
-        self._challenge = self._random(hls.CHALLENGE_OCTETS) if is_hls else b""
+        self._challenge = self._random(hls.challenge_octets(settings.auth)) if is_hls else b""
         mechanism = None if settings.auth is Auth.NONE else hls.MECHANISMS[settings.auth]
         return acse.encode_aarq(
             Aarq(
@@ -142,6 +162,7 @@ class ClientAssociation:
                 system_title=settings.system_title if settings.needs_title else b"",
                 mechanism=mechanism,
                 secret=self._challenge if is_hls else settings.secret if settings.auth is Auth.LLS else None,
+                certificate=settings.own.certificate if settings.auth is Auth.HLS_ECDSA else b"",
                 user_information=self._initiate(),
             )
         )
@@ -174,6 +195,8 @@ class ClientAssociation:
         # two with one title and one key would share nonces, and one could be made to answer for the other
         if settings.needs_title and self.meter_title == settings.system_title:
             raise SecurityFailure("the meter answers with our own system title")
+        if settings.auth is Auth.HLS_ECDSA:
+            self._take_certificate(aare.certificate)
         plain = self.unprotect(aare.user_information)
         if plain[:1] == b"\x0e":  # accepted, they say, and a confirmed-service-error inside
             raise AssociationRefused(f"association rejected: {error_of(decode_apdu(plain))}")
@@ -181,6 +204,18 @@ class ClientAssociation:
         if self._settings.auth in hls.HLS:
             return self.protect(encode_apdu(self._third_pass(aare)), form=self._form)
         return self._associated()
+
+    def _take_certificate(self, shown: bytes) -> None:
+        """Find the meter's signing key: what is set, else the certificate that it shows, if an anchor vouches."""
+        settings = self._settings
+        if settings.peer.signing is not None:
+            self._signer = settings.peer.signing.of(self.meter_title)
+            return
+        assert settings.trust is not None
+        if not shown:
+            raise SecurityFailure("the meter shows no certificate of its signing key: see meter_signing_ref")
+        certificate = certificates.received(shown)
+        self._signer = settings.trust.check(certificate, KeyUse.SIGNING, self.meter_title).key
 
     def take_proof(self, received: bytes) -> Associated:
         """Take the answer to pass 3: the meter must know the secret too; errors as `take`."""
@@ -302,7 +337,13 @@ class ClientAssociation:
 
     def _credentials(self) -> hls.Credentials:
         settings = self._settings
-        return hls.Credentials(auth=settings.auth, secret=settings.secret or b"", keys=settings.keys)
+        return hls.Credentials(
+            auth=settings.auth,
+            secret=settings.secret or b"",
+            keys=settings.keys,
+            own=settings.own.signing,
+            peer=self._signer,
+        )
 
     def _parties(self) -> tuple[hls.Party, hls.Party]:
         meter = hls.Party(title=self.meter_title, challenge=self._meter_challenge)

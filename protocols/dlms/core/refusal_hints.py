@@ -35,6 +35,8 @@ def unproved(auth: Auth) -> str:
     """Say what to look at when pass 3 of HLS is refused."""
     if auth is Auth.HLS_GMAC:
         return _hint("encryption or authentication key wrong", _KEYS)
+    if auth is Auth.HLS_ECDSA:
+        return _hint("our certificate unknown to the meter, or signing key wrong", "signing_key_ref")
     return _hint("HLS key wrong", "password_ref")
 
 

@@ -1,16 +1,14 @@
-"""Clock: class 8 (Blue Book 4.5.1), with reading and setting by the rule of `cosem_time`."""
+"""Clock: class 8 (Blue Book 4.5.1), read by the rule of `cosem_time`; `acts.clock` sets it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from protocols.dlms.apdu.lists import Target
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.cosem_dates import ClockStatus, CosemDateTime
 from protocols.dlms.data.cosem_time import INDIA, Stamp
-from protocols.dlms.data.types import Tag, octets
+from protocols.dlms.data.types import Tag
 from protocols.dlms.objects.codec import (
     BOOLEAN,
     DATE_TIME,
@@ -21,8 +19,7 @@ from protocols.dlms.objects.codec import (
     number,
     record,
 )
-from protocols.dlms.objects.interface import NOTHING, Attribute, CosemObject, Method, reached
-from protocols.errors import LocalError
+from protocols.dlms.objects.interface import NOTHING, Attribute, CosemObject, Method
 from protocols.reading import Obis
 
 CLOCK = Obis(0, 0, 1, 0, 0)
@@ -88,17 +85,6 @@ class Clock(CosemObject):
         Raises what the exchange raises, and MeterProtocolError.
         """
         return cosem_time.decode(await self._octets(), zone)
-
-    async def adjust(self, at: datetime, zone: ZoneInfo = INDIA) -> None:
-        """Set the time with the deviation that the meter itself uses (Indian meters differ in its sign).
-
-        Raises LocalError for a time without a zone, and what `read` raises.
-        """
-        if at.utcoffset() is None:
-            raise LocalError("a clock is set to an instant with a zone")
-        deviation = int.from_bytes((await self._octets())[9:11], "big", signed=True)
-        value = octets(cosem_time.encode(at.astimezone(UTC), zone, deviation=deviation))
-        await reached(self.exchange).set(Target(self.CLASS_ID, self.obis), value)
 
     async def _octets(self) -> bytes:
         data = await self.time.data()

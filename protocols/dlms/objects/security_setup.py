@@ -20,7 +20,7 @@ from protocols.dlms.objects.codec import (
     record,
 )
 from protocols.dlms.objects.interface import Attribute, CosemObject, Method
-from protocols.dlms.security.key_wrap import WRAPPED_OCTETS, unwrap_key, wrap_key
+from protocols.dlms.security.key_wrap import LONG_WRAPPED_OCTETS, WRAPPED_OCTETS, unwrap_key, wrap_key
 from protocols.errors import LocalError, MeterProtocolError
 
 TITLE_OCTETS = 8
@@ -76,7 +76,7 @@ WRAPPED_KEYS = listing(
     record(
         WrappedKey,
         key_id=members(KeyKind),
-        key_wrapped=octet_string(WRAPPED_OCTETS, WRAPPED_OCTETS, secret=True),
+        key_wrapped=octet_string(WRAPPED_OCTETS, LONG_WRAPPED_OCTETS, secret=True),
     ),
     len(KeyKind),
 )
@@ -126,7 +126,7 @@ class SecuritySetup(CosemObject):
     key_agreement = Method(ANY)
 
     async def transfer_keys(self, master: bytes, keys: Mapping[KeyKind, bytes]) -> None:
-        """Bring new keys (16 octets each) to the meter, wrapped under `master`.
+        """Bring new keys (16 octets each, 32 under suite 2) to the meter, wrapped under `master`.
 
         Raises what the exchange raises, LocalError without a key, MeterConfigError for a wrong length.
         """

@@ -15,9 +15,7 @@ from protocols.dlms.reading.known_meter import KnownMeter
 from protocols.reading import Obis, ProfileName
 
 CHECK_EVERY = timedelta(hours=6)
-"""How long a meter's columns are taken to be what they were; then they are read again."""
-SCALE_EVERY = timedelta(hours=24)
-"""The same of scales, which change with columns or firmware: both are looked at more often."""
+"""How long a meter's columns and scales are taken to be what they were; then they are read again."""
 MAX_ENTRIES = 100_000
 """Entries of one cache; 2,000 meters with a dozen profiles need 24,000. A full cache is emptied."""
 
@@ -41,7 +39,7 @@ class KnownLayout:
 
     def scaled(self, now: datetime) -> bool:
         """Say whether the meter showed these scales a short while ago."""
-        return timedelta() <= now - self.scaled_at < SCALE_EVERY
+        return timedelta() <= now - self.scaled_at < CHECK_EVERY
 
 
 Learned = KnownLayout | KnownMeter | tuple[ObjectEntry, ...]

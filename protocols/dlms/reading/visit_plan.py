@@ -28,24 +28,19 @@ TAMPERS = Obis(0, 0, 94, 91, 0)
 PROGRAMMINGS = Obis(0, 0, 96, 2, 0)
 CLOCK_TIME = Target(8, CLOCK)
 BUFFER, COLUMNS, PERIOD, ORDER, ENTRIES, CAPACITY = 2, 3, 4, 5, 7, 8
-COLUMNS_AFTER, SCALES_AFTER = timedelta(hours=3), timedelta(hours=12)
-"""Ages from which a visit looks at columns or scales beside its other questions: at one of them, the oldest first."""
+CHECK_AFTER = timedelta(hours=1)
+"""Age from which a visit looks at a layout beside its other questions: at one of them, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayoutCheck:
-    """What shows whether a layout's columns or scales are what they were at `at`; due when `after` has passed."""
+    """What shows whether a layout's columns or scales are what they were at `at`."""
 
     profile: ProfileName
     place: Obis
     source: BufferSource
     targets: tuple[Target, ...]
     at: datetime
-    after: timedelta
-
-    def age(self, now: datetime) -> timedelta:
-        """Return how long ago the meter showed it."""
-        return now - self.at
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,24 +134,28 @@ def _objects(reads: Sequence[ObjectRead], ground: Ground) -> Iterator[Target]:
 
 
 def _next_check(layouts: Iterable[LayoutCheck], now: datetime) -> LayoutCheck | None:
-    """Return the check that has waited longest beyond its time; None while all is fresh."""
-    waiting = [check for check in layouts if not timedelta() <= check.age(now) < check.after]
-    return max(waiting, key=lambda check: abs(check.age(now)) / check.after, default=None)
+    """Return the check that has waited longest; None while all is fresh."""
+    waiting = [check for check in layouts if not timedelta() <= now - check.at < CHECK_AFTER]
+    return max(waiting, key=lambda check: abs(now - check.at), default=None)
 
 
 def _checks(known: KnownLayout, source: BufferSource) -> Iterator[LayoutCheck]:
+    """Yield how a layout is looked at: columns and scales together, of the many columns of the present one by one."""
     layout, scalers = known.layout, source.scaler_profile
-    columns = [Target(7, layout.obis, COLUMNS)]
+    columns, scales = [Target(7, layout.obis, COLUMNS)], list[Target]()
     if layout.profile is ProfileName.EVENTS:
         columns.append(Target(7, layout.obis, ORDER))
-    name = layout.profile, layout.obis, source
-    yield LayoutCheck(*name, tuple(columns), known.checked_at, COLUMNS_AFTER)
     if scalers is not None and may_have_scales(layout.columns):
-        scales = [Target(7, scalers, COLUMNS), Target(7, scalers, BUFFER)]
+        scales += [Target(7, scalers, COLUMNS), Target(7, scalers, BUFFER)]
         energy = checked_energy(layout.columns)
         if energy is not None:
             scales.append(Target(energy.class_id, energy.quantity.obis, SCALER[energy.class_id]))
-        yield LayoutCheck(*name, tuple(scales), known.scaled_at, SCALES_AFTER)
+    name = layout.profile, layout.obis, source
+    if layout.profile in PRESENT and scales:
+        yield LayoutCheck(*name, tuple(columns), known.checked_at)
+        yield LayoutCheck(*name, tuple(scales), known.scaled_at)
+    else:
+        yield LayoutCheck(*name, (*columns, *scales), min(known.checked_at, known.scaled_at))
 
 
 # event logs

@@ -1,1 +1,1 @@
-"""Security suite 0: ciphering, HLS mechanisms and key wrap (Green Book 9.2)."""
+"""Security suites: ciphering, HLS mechanisms, signatures, certificates and key wrap (Green Book 9.2)."""

@@ -11,6 +11,8 @@ from enum import Enum
 from protocols.dlms.data.syntax import OctetString, Record, Rest, Sized, UnsignedNumber
 
 KEY_OCTETS = 16
+LONG_KEY_OCTETS = 32
+"""Octets of the AES keys of suite 2."""
 AUTHENTICATED = 0x10
 ENCRYPTED = 0x20
 AUTHENTICATED_ENCRYPTED = 0x30

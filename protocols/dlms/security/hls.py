@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from protocols.dlms.security import curves
 from protocols.dlms.security.ciphered_forms import AUTHENTICATED, KEY_OCTETS
+from protocols.dlms.security.curves import PrivateKey, PublicKey
 from protocols.dlms.security.suites import TAG_OCTETS, TITLE_OCTETS, Keys, protect, unprotect
 from protocols.errors import MeterConfigError, SecurityFailure
 from protocols.session import Auth
@@ -21,11 +23,16 @@ MECHANISMS = {
     Auth.HLS_SHA1: 4,
     Auth.HLS_GMAC: 5,
     Auth.HLS_SHA256: 6,
+    Auth.HLS_ECDSA: 7,
 }
 """Last octet of the mechanism name."""
 HLS = frozenset(auth for auth, mechanism in MECHANISMS.items() if mechanism >= 2)
 MIN_CHALLENGE, MAX_CHALLENGE = 8, 64
 CHALLENGE_OCTETS = 16
+SIGNED_CHALLENGE = 32
+"""Octets of a challenge that is signed (mechanism 7), at least; shorter ones of others are taken all the same."""
+WITH_TITLE = (Auth.HLS_GMAC, Auth.HLS_SHA256, Auth.HLS_ECDSA)
+"""Mechanisms whose proof has both sides' system titles in it."""
 _BLOCK = 16
 _DIGESTS = {Auth.HLS_MD5: "md5", Auth.HLS_SHA1: "sha1"}
 
@@ -40,11 +47,18 @@ class Party:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What proves: the HLS secret (mechanisms 2, 3, 4, 6) or the ciphering keys (5)."""
+    """What proves: the HLS secret (mechanisms 2, 3, 4, 6), the ciphering keys (5), or signing keys (7)."""
 
     auth: Auth
     secret: bytes = field(default=b"", repr=False)
     keys: Keys | None = None
+    own: PrivateKey | None = field(default=None, repr=False)
+    peer: PublicKey | None = field(default=None, repr=False)
+
+
+def challenge_octets(auth: Auth) -> int:
+    """Return how long a challenge of ours is."""
+    return SIGNED_CHALLENGE if auth is Auth.HLS_ECDSA else CHALLENGE_OCTETS
 
 
 def prove(credentials: Credentials, *, prover: Party, verifier: Party, counter: int = 0) -> bytes:
@@ -60,6 +74,10 @@ def prove(credentials: Credentials, *, prover: Party, verifier: Party, counter: 
     if auth is Auth.HLS_SHA256:
         text = secret + prover.title + verifier.title + verifier.challenge + prover.challenge
         return hashlib.sha256(text).digest()
+    if auth is Auth.HLS_ECDSA:
+        if credentials.own is None:
+            raise MeterConfigError("HLS-ECDSA needs a signing key: see signing_key_ref")
+        return curves.sign(credentials.own, _signed_text(prover, verifier))
     keys = _gmac_keys(credentials)
     protected = protect(keys, prover.title, counter, verifier.challenge, control=AUTHENTICATED)
     return protected[:5] + protected[-TAG_OCTETS:]
@@ -70,6 +88,11 @@ def check(credentials: Credentials, answer: bytes, *, prover: Party, verifier: P
 
     Raises SecurityFailure when the prover does not know the secret.
     """
+    if credentials.auth is Auth.HLS_ECDSA:
+        if credentials.peer is None:
+            raise MeterConfigError("HLS-ECDSA needs the far side's signing key: see meter_signing_ref")
+        curves.verify(credentials.peer, _signed_text(prover, verifier), answer)
+        return 0
     if credentials.auth is not Auth.HLS_GMAC:
         if not same(answer, prove(credentials, prover=prover, verifier=verifier)):
             raise SecurityFailure("the answer to our challenge is wrong: the far side does not know the key")
@@ -80,6 +103,10 @@ def check(credentials: Credentials, answer: bytes, *, prover: Party, verifier: P
         raise SecurityFailure(f"HLS-GMAC needs a system title of {TITLE_OCTETS} octets")
     body = answer[:5] + verifier.challenge + answer[5:]
     return unprotect(_gmac_keys(credentials), prover.title, body, required=AUTHENTICATED).counter
+
+
+def _signed_text(prover: Party, verifier: Party) -> bytes:
+    return prover.title + verifier.title + verifier.challenge + prover.challenge
 
 
 def reflects(auth: Auth, own: bytes, challenge: bytes) -> bool:

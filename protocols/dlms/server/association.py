@@ -90,12 +90,12 @@ class ServerAssociation:
             raise AssociationRejected(acse.DIAGNOSTIC_FAILURE) from error
         if not self.proved:
             self._client_challenge = aarq.secret or b""
-            self._challenge = self._random(hls.CHALLENGE_OCTETS)
+            self._challenge = self._random(hls.challenge_octets(self.policy.auth))
 
     def answer(self, aarq: Aarq, granted: InitiateResponse) -> bytes:
         """Return the AARE that accepts."""
         initiate = acse.encode_initiate_response(granted)
-        needs_title = self.policy.ciphered or self.policy.auth in (Auth.HLS_GMAC, Auth.HLS_SHA256)
+        needs_title = self.policy.ciphered or self.policy.auth in hls.WITH_TITLE
         wants_proof = not self.proved
         aare = Aare(
             context=aarq.context,
@@ -103,6 +103,7 @@ class ServerAssociation:
             system_title=self._model.system_title if needs_title else b"",
             mechanism=hls.MECHANISMS[self.policy.auth] if wants_proof else None,
             challenge=self._challenge if wants_proof else None,
+            certificate=self.policy.own.certificate if self.policy.auth is Auth.HLS_ECDSA else b"",
             user_information=self.protect(initiate, Form.GLO) if self.policy.ciphered else initiate,
         )
         return acse.encode_aare(aare)
@@ -119,8 +120,7 @@ class ServerAssociation:
     def _take_dedicated(self, key: bytes | None) -> None:
         if key is None or self._keys is None:
             return
-        dedicated = Keys(encryption=key, authentication=self._keys.keys.authentication)
-        self._keys = replace(self._keys, dedicated=dedicated)
+        self._keys = replace(self._keys, dedicated=replace(self._keys.keys, encryption=key))
 
     # ciphering
 
@@ -182,8 +182,13 @@ class ServerAssociation:
         policy = self.policy
         client = hls.Party(title=self._client_title, challenge=self._client_challenge)
         meter = hls.Party(title=self._model.system_title, challenge=self._challenge)
+        signer = policy.peer.signing
         credentials = hls.Credentials(
-            auth=policy.auth, secret=policy.secret or b"", keys=self._keys.keys if self._keys else None
+            auth=policy.auth,
+            secret=policy.secret or b"",
+            keys=self._keys.keys if self._keys else None,
+            own=policy.own.signing,
+            peer=None if signer is None else signer.of(self._client_title),
         )
         counter = hls.check(credentials, answer, prover=client, verifier=meter)
         if policy.auth is Auth.HLS_GMAC:
@@ -219,7 +224,7 @@ def _mismatch(policy: AssociationPolicy, aarq: Aarq) -> int:
         return acse.DIAGNOSTIC_CONTEXT
     if (aarq.mechanism or 0) != hls.MECHANISMS[policy.auth]:  # 0 is "lowest level", the same as no name
         return acse.DIAGNOSTIC_MECHANISM_REQUIRED
-    needs_title = policy.ciphered or policy.auth in (Auth.HLS_GMAC, Auth.HLS_SHA256)
+    needs_title = policy.ciphered or policy.auth in hls.WITH_TITLE
     if needs_title and len(aarq.system_title) != suites.TITLE_OCTETS:
         return acse.DIAGNOSTIC_TITLE
     secret = aarq.secret or b""
@@ -235,4 +240,7 @@ def _keys_of(policy: AssociationPolicy) -> KeySet | None:
         if policy.ciphered or policy.auth is Auth.HLS_GMAC:
             raise MeterConfigError("the served association needs both keys")
         return None
-    return KeySet(keys=Keys(encryption=policy.encryption_key, authentication=policy.authentication_key))
+    keys = Keys(
+        encryption=policy.encryption_key, authentication=policy.authentication_key, suite=policy.suite
+    )
+    return KeySet(keys=keys)

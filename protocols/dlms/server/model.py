@@ -8,6 +8,7 @@ from typing import Protocol
 
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.data.types import Data
+from protocols.dlms.security.curves import NO_KEYS, NO_PEER, OwnKeys, PeerKeys
 from protocols.session import Auth, Protection
 
 READ_WRITE_DENIED = 3
@@ -21,8 +22,9 @@ OTHER_REASON = 250
 class AssociationPolicy:
     """What one client address must show, and may do.
 
-    `secret` is the LLS password or the HLS secret; both keys are 16 octets. Ciphering is at least what
-    `protection` says. A `pre_established` association stands without AARQ.
+    `secret` is the LLS password or the HLS secret; both keys are as long as `suite` has them. Ciphering is at
+    least what `protection` says. A `pre_established` association stands without AARQ. `own` are the meter's
+    private keys, `peer` the client's public ones.
     """
 
     auth: Auth
@@ -31,6 +33,9 @@ class AssociationPolicy:
     secret: bytes | None = field(default=None, repr=False)
     encryption_key: bytes | None = field(default=None, repr=False)
     authentication_key: bytes | None = field(default=None, repr=False)
+    suite: int = 0
+    own: OwnKeys = NO_KEYS
+    peer: PeerKeys = NO_PEER
     may_write: bool = False
     pre_established: bool = False
 

@@ -6,6 +6,7 @@ HLS challenges are checked.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from protocols.dlms.apdu import acse, gbt, notification, services
@@ -37,6 +38,7 @@ from protocols.dlms.security.ciphered_forms import (
     GENERAL_DED,
     GENERAL_GLO,
     KEY_OCTETS,
+    LONG_KEY_OCTETS,
     PLAIN_TAGS,
     SECURED_TEXT,
     SERVICE_CIPHERED,
@@ -45,7 +47,7 @@ from protocols.dlms.security.ciphered_forms import (
 )
 from protocols.dlms.trace.state import TraceState
 from protocols.dlms.trace.tree import MAX_NODES, Node, TraceCursor, WrongByte
-from protocols.errors import MeterError
+from protocols.errors import MeterConfigError, MeterError
 
 if TYPE_CHECKING:
     from protocols.dlms.security.suites import Keys
@@ -54,7 +56,7 @@ MAX_APDU_DEPTH = 8
 """APDUs in APDUs; a ciphered initiate in a general-glo association in general blocks would be five."""
 GENERAL_CIPHERING = 0xDD
 _AARQ = 0x60
-_LLS = 1
+_LLS, _SUITE = 1, 0x0F
 _HLS = (15, 1)
 _DEDICATED = frozenset((*DED_TAGS.values(), GENERAL_DED))
 _NOT_TAKEN_APART = Rest("body, not taken apart")
@@ -142,7 +144,7 @@ class ApduReader:
                 titles = [title] if title else state.candidates(tag)
                 self._open(cursor, secured, titles, inner=PLAIN_TAGS.get(tag), dedicated=tag in _DEDICATED)
             case InitiateRequest(dedicated_key=bytes() as key):
-                state.dedicated = key if len(key) == KEY_OCTETS else b""
+                state.dedicated = key if len(key) in (KEY_OCTETS, LONG_KEY_OCTETS) else b""
             case GetRequest() | GetListRequest():
                 state.get_list = isinstance(apdu, GetListRequest)
             case ActionRequest(target=target, parameter=parameter):
@@ -273,8 +275,14 @@ def _opened(keys: Keys, titles: list[bytes], secured: SecuredText, inner_tag: in
     found = None
     for title in titles:
         try:
-            plain = unsecure(keys, title, secured, required=0).plain
-        except (MeterError, ValueError):  # a nonce of an impossible length
+            of_suite = replace(keys, suite=secured.control & _SUITE)
+            plain = unsecure(of_suite, title, secured, required=0).plain
+        except (
+            MeterError,
+            MeterConfigError,
+            KeyError,
+            ValueError,
+        ):  # keys of another suite, an impossible nonce
             continue
         if inner_tag is None or plain[:1] == bytes((inner_tag,)):
             return plain

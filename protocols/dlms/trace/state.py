@@ -64,6 +64,8 @@ class TraceState:
             return self.keys
         if not self.dedicated:
             return None
+        if len(self.dedicated) != len(self.keys.encryption):
+            return None
         return replace(self.keys, encryption=self.dedicated)
 
     def block(self, what: str, cursor: TraceCursor, raw: bytes, number: int) -> bool:
@@ -111,9 +113,14 @@ class TraceState:
         auth = next((a for a, number in hls.MECHANISMS.items() if number == self.mechanism), Auth.NONE)
         if not verifier.challenge or auth not in hls.HLS:
             return "not checked: the challenge is not in the trace"
+        if auth is Auth.HLS_ECDSA:
+            return "not checked: the prover's certificate is not given"
         if (self.keys if auth is Auth.HLS_GMAC else self.secret) is None:
             return "not checked: its key is not given"
-        proof = hls.Credentials(auth=auth, secret=self.secret or b"", keys=self.keys)
+        keys = self.keys
+        if keys is not None and auth is Auth.HLS_GMAC and answer[:1] == b"\x11":
+            keys = replace(keys, suite=1)
+        proof = hls.Credentials(auth=auth, secret=self.secret or b"", keys=keys)
         try:
             hls.check(proof, answer, prover=prover, verifier=verifier)
         except MeterError:

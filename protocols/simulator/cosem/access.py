@@ -30,7 +30,7 @@ from protocols.dlms.objects.object_list import (
 )
 from protocols.dlms.security import hls
 from protocols.dlms.security.ciphered_forms import KEY_OCTETS
-from protocols.dlms.security.key_wrap import WRAPPED_OCTETS, unwrap_key
+from protocols.dlms.security.key_wrap import unwrap_key
 from protocols.dlms.server.model import OTHER_REASON, TYPE_UNMATCHED, AccessDenied, AssociationPolicy
 from protocols.errors import MeterConfigError, SecurityFailure
 from protocols.reading import Obis
@@ -160,7 +160,7 @@ class AccessObjects:
         if parameter is None:
             raise AccessDenied(TYPE_UNMATCHED)
         given = parameter.octets
-        if self._master is not None and given is not None and len(given) == WRAPPED_OCTETS:
+        if self._master is not None and given is not None and len(given) == len(self._master) + 8:
             parameter = octets(self._unwrapped(given))
         self._replace_secret(client, parameter)
         self._note(_HLS_CHANGED if client == UTILITY else _FIRMWARE_HLS_CHANGED)
@@ -180,7 +180,7 @@ class AccessObjects:
             64,
             {
                 2: live(lambda: enum(_POLICY_BOTH if self._policy(client).ciphered else _POLICY_NONE)),
-                3: constant(enum(0)),
+                3: live(lambda: enum(self._policy(client).suite)),
                 4: constant(octets(b"")),
                 5: constant(octets(self._title)),
             },

@@ -180,7 +180,7 @@ class MeterObjects:
             )
             self.objects[log.code] = data_object(partial(self._last_code, log))
             if self._build.numbered_events:
-                self.objects[log.sequence] = data_object(lambda n=number: double_long_unsigned(n()))
+                self.objects[log.sequence] = data_object(partial(_counted, number))
         scalers = companion().event_scaler_profile
         if scalers is not None:
             details = max((log.columns for log in self._build.kind.event_logs), key=len)
@@ -260,6 +260,10 @@ class MeterObjects:
 
     def _note(self, code: int, _value: Data) -> None:
         self._home.log_event(TRANSACTION_LOG, code, self._clock.now())
+
+
+def _counted(number: Callable[[], int]) -> Data:
+    return double_long_unsigned(number())
 
 
 @lru_cache(maxsize=16)

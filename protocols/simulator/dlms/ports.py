@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -106,12 +107,11 @@ class PoweredMeters(Mapping[int, SimulatedMeter]):
         return {a: m.player for a, m in self._meters.items() if m.player is not None}
 
 
-class WrapperPort:
-    """One meter on a TCP port of its own; without supply it hangs up."""
+class TcpPort(ABC):
+    """A TCP port that serves each connection with a core of its own, and plays its faults."""
 
-    def __init__(self, meter: SimulatedMeter) -> None:
-        self._meter = meter
-        self._meters = PoweredMeters({MANAGEMENT: meter})
+    def __init__(self, meters: Mapping[int, SimulatedMeter]) -> None:
+        self._meters = PoweredMeters(meters)
         self._conversations = Conversations(self._talk)
         self._server: asyncio.Server | None = None
 
@@ -126,17 +126,34 @@ class WrapperPort:
             self._server.close()
         await self._conversations.close()
 
+    @abstractmethod
+    def _core(self) -> WrapperServer | HdlcBus:
+        """Return what serves one connection."""
+
+    @abstractmethod
+    def _plan(self, answer: bytes) -> list[PortStep]:
+        """Return the steps in which an answer leaves."""
+
+    @property
+    @abstractmethod
+    def _up(self) -> bool:
+        """Say whether the port has supply."""
+
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        core = WrapperServer(self._meters, ServerSettings())
+        core = self._core()
+        deaf = False
         try:
             # A meter that lost its supply hangs up at the next octet; until then the connection looks open.
-            while (data := await reader.read(READ_OCTETS)) and self._meter.powered:
-                for step in fault_wire.plan(self._meter.player, core.receive_data(data)):
+            while (data := await reader.read(READ_OCTETS)) and self._up:
+                for step in self._plan(b"" if deaf else core.receive_data(data)):
                     await asyncio.sleep(step.pause)
                     writer.write(step.octets)
                     await writer.drain()
                     if step.hang_up:
                         return
+                    if step.last_octets:
+                        writer.write_eof()
+                        deaf = True
         except (ProtocolError, OSError):
             pass  # the client broke the framing or went away, or the meter reboots: the connection ends
         except asyncio.CancelledError:
@@ -150,13 +167,51 @@ class WrapperPort:
             writer.transport.abort()
 
 
-class HdlcPort:
-    """Meters of one bus on the master side of a pty; the caller owns the descriptor."""
+class WrapperPort(TcpPort):
+    """One meter on a TCP port of its own; without supply it hangs up."""
 
-    def __init__(self, meters: Mapping[int, SimulatedMeter], master_fd: int) -> None:
+    def __init__(self, meter: SimulatedMeter) -> None:
+        super().__init__({MANAGEMENT: meter})
+        self._meter = meter
+
+    def _core(self) -> WrapperServer:
+        return WrapperServer(self._meters, ServerSettings())
+
+    def _plan(self, answer: bytes) -> list[PortStep]:
+        return fault_wire.plan(self._meter.player, answer)
+
+    @property
+    def _up(self) -> bool:
+        return self._meter.powered
+
+
+class HdlcTcpPort(TcpPort):
+    """Meters of one bus behind a converter on a TCP port; the converter has a supply of its own."""
+
+    def _core(self) -> HdlcBus:
+        return HdlcBus(self._meters, ServerSettings())
+
+    def _plan(self, answer: bytes) -> list[PortStep]:
+        return fault_wire.plan_bus(self._meters.players(), answer)
+
+    @property
+    def _up(self) -> bool:
+        return True
+
+
+class HdlcPort:
+    """Meters of one bus on the master side of a pty; the caller owns the descriptor.
+
+    `limits` are what the meters grant at most: HDLC information fields and window among them.
+    """
+
+    def __init__(
+        self, meters: Mapping[int, SimulatedMeter], master_fd: int, limits: ServerSettings | None = None
+    ) -> None:
         self._meters = PoweredMeters(meters)
         self._players = self._meters.players()
-        self._bus = HdlcBus(self._meters, ServerSettings())
+        self._limits = limits or ServerSettings()
+        self._bus = HdlcBus(self._meters, self._limits)
         self._fd = master_fd
         self._loop = asyncio.get_running_loop()
         self._last_octets = self._loop.time()
@@ -202,7 +257,7 @@ class HdlcPort:
         try:
             answer = self._bus.receive_data(data)
         except LineClosed:  # a meter reboots: what the bus knew of all its conversations is gone
-            self._bus = HdlcBus(self._meters, ServerSettings())
+            self._bus = HdlcBus(self._meters, self._limits)
             return
         if self._sender is None:  # no faults: nothing waits, so no task is needed
             self._write(answer)

@@ -132,7 +132,11 @@ class FaultyConversation:
         policy = self._model.associations().get(self._client)
         self._keys = None
         if policy and policy.encryption_key and policy.authentication_key:
-            keys = Keys(encryption=policy.encryption_key, authentication=policy.authentication_key)
+            keys = Keys(
+                encryption=policy.encryption_key,
+                authentication=policy.authentication_key,
+                suite=policy.suite,
+            )
             self._keys = KeySet(keys=keys)
         try:
             self._take_dedicated(acse.decode_aarq(octets_))
@@ -147,8 +151,7 @@ class FaultyConversation:
         sealed = self._open(aarq.user_information, self._client_title)
         key = acse.decode_initiate_request(sealed.plain).dedicated_key if sealed else None
         if key is not None and self._keys is not None:
-            own = Keys(encryption=key, authentication=self._keys.keys.authentication)
-            self._keys = replace(self._keys, dedicated=own)
+            self._keys = replace(self._keys, dedicated=replace(self._keys.keys, encryption=key))
 
     def _aare(self, octets_: bytes) -> bytes:
         player = self._player
@@ -193,6 +196,10 @@ class FaultyConversation:
             and request.target.selection is None
             and player.fires(FaultKind.ENDLESS, name)
         ):
+            return b""
+        if isinstance(request, SetRequest) and (fault := player.fires(FaultKind.WRITE_UNANSWERED, name)):
+            if fault.amount:
+                self._inner.handle(octets_)
             return b""
         if isinstance(request, GetNext) and player.fires(FaultKind.REBOOT):
             raise LineClosed("the simulated meter reboots")

@@ -20,6 +20,8 @@ class FaultKind(StrEnum):
     SPLIT = "split"
     HANG_UP = "hang-up"
     NOT_READY = "not-ready"
+    CLOSES_AFTER_RLRE = "closes-after-rlre"
+    CLOSES_AFTER_DISC = "closes-after-disc"
     # in the conversation
     REBOOT = "reboot"
     SILENT = "silent"
@@ -46,7 +48,12 @@ class FaultKind(StrEnum):
     ONE_CLIENT = "one-client"
     SMALL_PDU = "small-pdu"
     SMALL_FRAMES = "small-frames"
+    WRITE_UNANSWERED = "write-unanswered"
     # in the model
+    CLOCK_SIGN = "clock-sign"
+    CLOCK_ADDS = "clock-adds"
+    CLOCK_STUCK = "clock-stuck"
+    CLOCK_SLOW = "clock-slow"
     DEVIATION = "deviation"
     CLOCK_TYPE = "clock-type"
     MISSING_ROWS = "missing-rows"
@@ -107,6 +114,14 @@ FAULT_KINDS: Mapping[FaultKind, FaultKindInfo] = {
     ),
     FaultKind.HANG_UP: FaultKindInfo(Place.WIRE, "half an answer comes, then the connection drops"),
     FaultKind.NOT_READY: FaultKindInfo(Place.WIRE, "HDLC: receive-not-ready instead of an answer"),
+    FaultKind.CLOSES_AFTER_RLRE: FaultKindInfo(
+        Place.WIRE,
+        "TCP is closed after RLRE; value 1 = only the meter's direction (FIN), and it stays deaf",
+        0,
+    ),
+    FaultKind.CLOSES_AFTER_DISC: FaultKindInfo(
+        Place.WIRE, "HDLC over TCP: closed after the UA to DISC; value 1 = only the meter's direction", 0
+    ),
     FaultKind.REBOOT: FaultKindInfo(
         Place.CONVERSATION, "asked for a further block, the meter forgets everything and hangs up"
     ),
@@ -165,6 +180,20 @@ FAULT_KINDS: Mapping[FaultKind, FaultKindInfo] = {
     FaultKind.SMALL_PDU: FaultKindInfo(Place.CONVERSATION, "largest APDU; value = octets", 64),
     FaultKind.SMALL_FRAMES: FaultKindInfo(
         Place.CONVERSATION, "HDLC: largest information field; value = octets", 32
+    ),
+    FaultKind.WRITE_UNANSWERED: FaultKindInfo(
+        Place.CONVERSATION, "SET draws no answer; value 1 = it is carried out all the same", 1
+    ),
+    FaultKind.CLOCK_SIGN: FaultKindInfo(
+        Place.MODEL,
+        "a clock that is set takes the deviation by its sign, whatever it shows; value 1 = minutes from UTC, "
+        "-1 = to UTC (Blue Book)",
+        -1,
+    ),
+    FaultKind.CLOCK_ADDS: FaultKindInfo(Place.MODEL, "a clock that is set goes wrong by value seconds", 3600),
+    FaultKind.CLOCK_STUCK: FaultKindInfo(Place.MODEL, "a clock that is set says yes and goes on as before"),
+    FaultKind.CLOCK_SLOW: FaultKindInfo(
+        Place.MODEL, "a clock that is set moves by value seconds at most", 900
     ),
     FaultKind.DEVIATION: FaultKindInfo(
         Place.MODEL, "deviation in every time; value = minutes, -32768 unspecified", -330

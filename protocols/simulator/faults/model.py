@@ -73,8 +73,23 @@ class FaultyModel:
         return self._times(value)
 
     def set(self, client: int, target: Target, value: Data) -> None:
-        """Write an attribute."""
+        """Write an attribute; a clock perhaps in a way of its own."""
+        if (target.class_id, target.index) == (CLOCK_CLASS, 2):
+            if self._player.fires(FaultKind.CLOCK_STUCK):
+                return
+            value = self._clock_input(client, target, value)
         self._inner.set(client, target, value)
+
+    def _clock_input(self, client: int, target: Target, value: Data) -> Data:
+        player = self._player
+        if fault := player.standing(FaultKind.CLOCK_SIGN):
+            value = fault_rows.by_sign(value, fault.amount)
+        if fault := player.fires(FaultKind.CLOCK_ADDS):
+            value = fault_rows.moved(value, fault.amount)
+        if fault := player.fires(FaultKind.CLOCK_SLOW):
+            shown = self._inner.get(client, Target(CLOCK_CLASS, target.obis, 2))
+            value = fault_rows.nearer(value, shown, fault.amount)
+        return value
 
     def action(self, client: int, target: Target, parameter: Data | None) -> Data | None:
         """Run a method; a stuck relay says yes and does nothing."""

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from datetime import timedelta
 
-from protocols.dlms.data.types import Data, Tag, long_unsigned
+from protocols.dlms.data import cosem_time
+from protocols.dlms.data.types import Data, Tag, long_unsigned, octets
 from protocols.reading import Obis
 from protocols.simulator.cosem.rows import instant
 
@@ -32,6 +33,30 @@ def with_deviation(value: Data, minutes: int) -> Data:
         sign = minutes.to_bytes(2, "big", signed=True)
         return Data(value.tag, value.value[:9] + sign + value.value[11:])
     return value
+
+
+def by_sign(value: Data, sign: int) -> Data:
+    """Read a written time by its deviation: minutes from UTC (1) or to UTC (-1), and make Indian time of it."""
+    octets_ = value.octets or b""
+    minutes = int.from_bytes(octets_[9:11], "big", signed=True)
+    if not is_time(octets_) or minutes == cosem_time.UNSPECIFIED_DEVIATION:
+        return value
+    return moved(value, 60 * (cosem_time.INDIA_DEVIATION - sign * minutes))
+
+
+def moved(value: Data, seconds: int) -> Data:
+    """Write a time that many seconds later."""
+    at = instant(value.octets or b"")
+    return value if at is None else octets(cosem_time.encode(at + timedelta(seconds=seconds)))
+
+
+def nearer(value: Data, shown: Data, seconds: int) -> Data:
+    """Go from the time shown towards the time written, by so many seconds at most."""
+    wanted, now = instant(value.octets or b""), instant(shown.octets or b"")
+    if wanted is None or now is None:
+        return value
+    step = min(abs(wanted - now), timedelta(seconds=seconds))
+    return octets(cosem_time.encode(now + step if wanted > now else now - step))
 
 
 def as_date_time(value: Data) -> Data:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from protocols.dlms.framing import hdlc
+from protocols.dlms.framing import hdlc, wrapper
 from protocols.dlms.framing.hdlc import Frame, FrameDecoder
 from protocols.simulator.faults.kinds import FaultKind
-from protocols.simulator.faults.script import FaultPlayer
+from protocols.simulator.faults.script import Fault, FaultPlayer
 
+_RLRE = b"\x63"
 MAX_NOISE = 4096
 """Octets of one burst of noise."""
 MAX_DELAY_MS = 120_000
@@ -17,11 +18,12 @@ MAX_DELAY_MS = 120_000
 
 @dataclass(frozen=True, slots=True)
 class PortStep:
-    """One thing that the port does: waits `pause` seconds, sends `octets`, perhaps hangs up."""
+    """One thing that the port does: waits `pause` seconds, sends `octets`, perhaps hangs up or ends its direction."""
 
     octets: bytes
     pause: float = 0.0
     hang_up: bool = False
+    last_octets: bool = False
 
 
 def plan(player: FaultPlayer | None, answer: bytes) -> list[PortStep]:
@@ -30,6 +32,8 @@ def plan(player: FaultPlayer | None, answer: bytes) -> list[PortStep]:
         return [PortStep(answer)] if answer else []
     if player.fires(FaultKind.DROP):
         return []
+    if fault := _goodbye(player, answer):
+        return [PortStep(answer, hang_up=not fault.amount, last_octets=bool(fault.amount))]
     if player.fires(FaultKind.HANG_UP):
         return [PortStep(answer[: len(answer) // 2], hang_up=True)]
     pause = 0.0
@@ -44,6 +48,18 @@ def plan(player: FaultPlayer | None, answer: bytes) -> list[PortStep]:
     if player.fires(FaultKind.DUPLICATE):
         steps.append(PortStep(answer))
     return steps
+
+
+def _goodbye(player: FaultPlayer, answer: bytes) -> Fault | None:
+    """Return the fault that ends the connection after this answer: RLRE, or the UA to DISC."""
+    if answer[:1] == bytes((hdlc.FLAG,)):
+        frame = next((f for f in FrameDecoder().receive_data(answer) if isinstance(f, Frame)), None)
+        if frame is not None and frame.kind == hdlc.UA and not frame.info:
+            return player.fires(FaultKind.CLOSES_AFTER_DISC)
+        apdu = b"" if frame is None else hdlc.without_llc(frame.info)
+    else:
+        apdu = answer[wrapper.HEADER_OCTETS :]
+    return player.fires(FaultKind.CLOSES_AFTER_RLRE) if apdu[:1] == _RLRE else None
 
 
 def _damaged(player: FaultPlayer, answer: bytes) -> bytes:

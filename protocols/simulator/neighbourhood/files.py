@@ -16,7 +16,15 @@ from protocols.clock import SimulatedClock
 from protocols.errors import MeterConfigError
 from protocols.session import DLMS_SETTINGS, DlmsSettings, ModbusSettings
 from protocols.simulator.cosem.rows import IST
-from protocols.simulator.neighbourhood.plan import LinePlan, MeterPlan, Plan, plan_neighbourhood
+from protocols.simulator.neighbourhood.authority import Authority, pem, private_pem
+from protocols.simulator.neighbourhood.plan import (
+    SIGNING_KEY,
+    TRUST_ANCHOR,
+    LinePlan,
+    MeterPlan,
+    Plan,
+    plan_neighbourhood,
+)
 from protocols.simulator.neighbourhood.pushes import PushTo, push_senders, pushes_ciphered
 
 
@@ -62,6 +70,7 @@ def read_plan(folder: Path) -> Plan:
             history_from=datetime.fromisoformat(raw["history_from"]),
             cuts_until=datetime.fromisoformat(cuts) if cuts else None,
             meters=len(raw["meters"]),
+            suite=int(raw.get("suite", 0)),
         )
         addresses = {line["name"]: (line["port"], line["device"]) for line in raw["lines"]}
         for line in plan.lines:
@@ -92,6 +101,7 @@ def describe(plan: Plan, time: SimulatedClock | None = None) -> dict[str, object
     """Return the plan as JSON data, without secrets."""
     return {
         "seed": plan.seed,
+        "suite": plan.suite,
         "history_from": plan.history_from.isoformat(),
         "cuts_until": plan.cuts_until.isoformat() if plan.cuts_until else None,
         "simulation": None
@@ -113,9 +123,23 @@ def _write_keys(plan: Plan, folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     for meter in plan.meters:
         for ref, content in secret_files(meter).items():
-            descriptor = os.open(folder / ref, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content + b"\n")
+            _write_secret(folder / ref, content)
+    for ref, content in town_files(plan).items():
+        _write_secret(folder / ref, content)
+
+
+def _write_secret(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content + b"\n")
+
+
+def town_files(plan: Plan) -> dict[str, bytes]:
+    """Return what clients of all meters share under suites 1 and 2: a private key, and who vouches for meters."""
+    if not plan.suite:
+        return {}
+    town = Authority(plan.seed, plan.suite)
+    return {SIGNING_KEY: private_pem(town.key(SIGNING_KEY)), TRUST_ANCHOR: pem(town.anchor)}
 
 
 def secret_files(meter: MeterPlan) -> dict[str, bytes]:

@@ -12,20 +12,39 @@ from typing import Protocol
 
 from protocols.clock import NowSource
 from protocols.dlms.companion import companion
+from protocols.dlms.security.certificates import KeyUse
+from protocols.dlms.security.curves import NO_KEYS, NO_PEER, OwnKeys, PeerKey, PeerKeys
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.errors import LineUnavailable, LocalError
 from protocols.open_files import raise_file_limit
 from protocols.reading import ProfileName
 from protocols.session import Auth
 from protocols.simulator.cosem.meter import Build
-from protocols.simulator.cosem.model import DISPLAY, FIRMWARE, PUBLIC, PUSH, READER, UTILITY, HouseholdModel
+from protocols.simulator.cosem.model import (
+    DISPLAY,
+    FIRMWARE,
+    PUBLIC,
+    PUSH,
+    READER,
+    UTILITY,
+    HouseholdModel,
+    system_title,
+)
 from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated_meter
 from protocols.simulator.faults.script import FaultFile
 from protocols.simulator.household.household import Household
 from protocols.simulator.household.state import BillingRow, BlockRow, DailyRow, EventRow
 from protocols.simulator.modbus.meter import ModbusMeter
 from protocols.simulator.modbus.server import serve_rtu, serve_rtu_tcp, serve_tcp
-from protocols.simulator.neighbourhood.plan import LinePlan, MeterKind, MeterPlan, Plan, plan_neighbourhood
+from protocols.simulator.neighbourhood.authority import Authority
+from protocols.simulator.neighbourhood.plan import (
+    SIGNING_KEY,
+    LinePlan,
+    MeterKind,
+    MeterPlan,
+    Plan,
+    plan_neighbourhood,
+)
 
 HISTORY = timedelta(days=36)
 """How long before its start a neighbourhood began to record."""
@@ -85,6 +104,7 @@ class Neighbourhood:
         history_from: datetime | None = None,
         cuts_until: datetime | None = None,
         faults: FaultFile | None = None,
+        suite: int = 0,
     ) -> Neighbourhood:
         """Plan and serve.
 
@@ -97,6 +117,7 @@ class Neighbourhood:
             meters=meters,
             history_from=history_from or clock.now() - HISTORY,
             cuts_until=cuts_until or clock.now() - CALM,
+            suite=suite,
         )
         served = cls(plan, clock, faults)
         try:
@@ -155,7 +176,7 @@ class Neighbourhood:
         model = HouseholdModel(
             self.households[meter.meter],
             self.clock,
-            policies_of(meter),
+            policies_of(meter, self.plan.seed),
             build=Build(
                 category=meter.category,
                 older_prepayment=hdlc,
@@ -214,8 +235,8 @@ def record_of(household: Household, meter: MeterPlan, since: datetime, until: da
     )
 
 
-def policies_of(meter: MeterPlan) -> dict[int, AssociationPolicy]:
-    """Say what a DLMS meter asks of each client.
+def policies_of(meter: MeterPlan, seed: int) -> dict[int, AssociationPolicy]:
+    """Say what a DLMS meter asks of each client; `seed` is the town's, for key pairs under suites 1 and 2.
 
     Public nothing; reader a password, plain on meters that are read with it and ciphered on others; utility and
     firmware upgrade HLS; push and the display are pre-established.
@@ -223,23 +244,37 @@ def policies_of(meter: MeterPlan) -> dict[int, AssociationPolicy]:
     dlms, secrets = meter.spec.dlms, meter.secrets
     if dlms is None or secrets is None:
         raise LocalError(f"{meter.meter} is not a DLMS meter")
-    gmac = dlms.auth is Auth.HLS_GMAC
+    keyed = dlms.auth in (Auth.HLS_GMAC, Auth.HLS_ECDSA)
+    own, peer = (NO_KEYS, NO_PEER) if not dlms.suite else _pairs(meter, seed, dlms.suite)
     keys = AssociationPolicy(
         auth=Auth.NONE,
         ciphered=True,
+        suite=dlms.suite,
+        own=own,
+        peer=peer,
         encryption_key=secrets.encryption_key,
         authentication_key=secrets.authentication_key,
     )
-    hls = replace(keys, auth=Auth.HLS_GMAC if gmac else Auth.HLS2, may_write=True)
+    hls = replace(keys, auth=dlms.auth if keyed else Auth.HLS2, may_write=True)
     reader = AssociationPolicy(auth=Auth.NONE) if dlms.auth is Auth.LLS else keys
     return {
         PUBLIC: AssociationPolicy(auth=Auth.NONE),
         READER: replace(reader, auth=Auth.LLS, secret=secrets.password),
-        UTILITY: replace(hls, secret=None if gmac else secrets.hls_key),
+        UTILITY: replace(hls, secret=None if keyed else secrets.hls_key),
         PUSH: replace(keys, pre_established=True),
-        FIRMWARE: replace(hls, secret=None if gmac else secrets.firmware_key),
+        FIRMWARE: replace(hls, secret=None if keyed else secrets.firmware_key),
         DISPLAY: AssociationPolicy(auth=Auth.NONE, pre_established=True),
     }
+
+
+def _pairs(meter: MeterPlan, seed: int, suite: int) -> tuple[OwnKeys, PeerKeys]:
+    """Return the meter's private keys, and the public ones of its clients."""
+    town = Authority(seed, suite)
+    key = town.key(meter.key, "signing")
+    title = system_title(meter.manufacturer, meter.serial)
+    shown = town.certificate_octets(title, key.public_key(), KeyUse.SIGNING)
+    client = PeerKey(town.key(SIGNING_KEY).public_key())
+    return OwnKeys(signing=key, certificate=shown), PeerKeys(signing=client)
 
 
 def counter_start() -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from protocols.dlms.security.ciphered_forms import KEY_OCTETS, LONG_KEY_OCTETS
 from protocols.errors import MeterConfigError
 from protocols.reading import ProfileName
 from protocols.session import Auth, DlmsSettings, MeterSpec, ModbusSettings
@@ -34,6 +35,10 @@ _MODBUS_PROFILES: Mapping[str, tuple[ProfileName, ...]] = {
     "abb-b23": (ProfileName.INSTANTANEOUS,),
 }
 _MODBUS_MAKERS = {"sdm320y-sim": "EAS", "sdm120": "EAS", "abb-b23": "ABB"}
+
+
+SIGNING_KEY, TRUST_ANCHOR = "client-signing", "trust-anchor"
+"""Names of the client's private key, and of the certificate that vouches for the meters, under suites 1 and 2."""
 
 
 class MeterKind(StrEnum):
@@ -88,7 +93,7 @@ class LinePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secrets:
-    """A DLMS meter's secrets, 16 octets each but the password."""
+    """A DLMS meter's secrets, 16 octets each (under suite 2 ciphering keys have 32) but the password."""
 
     password: bytes = field(repr=False)
     hls_key: bytes = field(repr=False)
@@ -138,10 +143,12 @@ class MeterPlan:
 class Plan:
     """The whole neighbourhood.
 
-    `history_from` is when its meters began to record; no power cut lasts beyond `cuts_until`.
+    `history_from` is when its meters began to record; no power cut lasts beyond `cuts_until`. `suite` is the
+    security suite of the DLMS meters that cipher.
     """
 
     seed: int
+    suite: int = 0
     history_from: datetime
     cuts_until: datetime | None = None
     lines: tuple[LinePlan, ...]
@@ -169,11 +176,17 @@ class Plan:
 
 
 def plan_neighbourhood(
-    *, seed: int, history_from: datetime, meters: int = 26, cuts_until: datetime | None = None
+    *,
+    seed: int,
+    history_from: datetime,
+    meters: int = 26,
+    cuts_until: datetime | None = None,
+    suite: int = 0,
 ) -> Plan:
     """Plan a neighbourhood; MeterConfigError when `meters` is not in 5..5000.
 
-    `history_from` is taken back to local midnight. The first Modbus TCP meter is the feeder's, the last
+    `history_from` is taken back to local midnight. Under suites 1 and 2 meters with HLS-GMAC
+    have HLS-ECDSA. The first Modbus TCP meter is the feeder's, the last
     Modbus RTU meter is in stock.
     """
     if not MIN_METERS <= meters <= MAX_METERS:
@@ -187,11 +200,12 @@ def plan_neighbourhood(
         for index in range(count):
             role = _role(kind, index, count)
             serial = str(first_serial + len(planned) + 1)
-            plan = _meter(seed, kind, index, serial, role, len(planned) + 1)
+            plan = _meter(seed, kind, index, serial, role, len(planned) + 1, suite)
             planned.append(numbers.assign(plan) if role == "consumer" else plan)
             lines.setdefault(plan.line, _line(plan.line, kind))
     return Plan(
         seed=seed,
+        suite=suite,
         history_from=local_midnight(history_from),
         cuts_until=cuts_until,
         lines=tuple(lines.values()),
@@ -239,15 +253,17 @@ def _role(kind: MeterKind, index: int, count: int) -> str:
     return "stock" if kind is MeterKind.MODBUS_RTU and index == count - 1 else "consumer"
 
 
-def _meter(seed: int, kind: MeterKind, index: int, serial: str, role: str, number: int) -> MeterPlan:
+def _meter(
+    seed: int, kind: MeterKind, index: int, serial: str, role: str, number: int, suite: int
+) -> MeterPlan:
     secrets: Secrets | None = None
     profiles: tuple[ProfileName, ...] = _DLMS_PROFILES
     if kind in _AUTHS:
         maker = _DLMS_MAKERS[index % len(_DLMS_MAKERS)]
         auth = _AUTHS[kind][index % len(_AUTHS[kind])]
-        dlms = _dlms(kind, index, auth, f"{maker}{serial}")
+        dlms = _dlms(kind, index, auth, f"{maker}{serial}", suite)
         spec = MeterSpec(meter=f"{maker}:{serial}", dlms=dlms)
-        secrets = _secrets(seed, maker, serial)
+        secrets = _secrets(seed, maker, serial, dlms.suite)
     else:
         model = "sdm120" if role == "stock" else _MODELS[kind][index % len(_MODELS[kind])]
         maker = _MODBUS_MAKERS[model]
@@ -269,18 +285,23 @@ def _meter(seed: int, kind: MeterKind, index: int, serial: str, role: str, numbe
     )
 
 
-def _dlms(kind: MeterKind, index: int, auth: Auth, key: str) -> DlmsSettings:
+def _dlms(kind: MeterKind, index: int, auth: Auth, key: str, suite: int) -> DlmsSettings:
     ciphered = auth is not Auth.LLS
     hdlc = kind is MeterKind.DLMS_HDLC
+    signs = bool(suite) and auth is Auth.HLS_GMAC
+    auth = Auth.HLS_ECDSA if signs else auth
     return DlmsSettings(
         client=32 if auth is Auth.LLS else 48,
         physical=_FIRST_PHYSICAL + index % _ON_ONE_BUS if hdlc else None,
         framing="hdlc" if hdlc else "wrapper",
         auth=auth,
         ciphered=ciphered,
-        password_ref=None if auth is Auth.HLS_GMAC else f"{key}-secret",
+        password_ref=f"{key}-secret" if auth.needs_secret else None,
         encryption_key_ref=f"{key}-ek" if ciphered else None,
         authentication_key_ref=f"{key}-ak" if ciphered else None,
+        suite=suite if ciphered else 0,
+        signing_key_ref=SIGNING_KEY if signs else None,
+        trust_anchor_ref=TRUST_ANCHOR if signs else None,
     )
 
 
@@ -290,16 +311,17 @@ def _modbus(kind: MeterKind, index: int, model: str) -> ModbusSettings:
     return ModbusSettings(unit=unit, model=model, framing="tcp" if own else "rtu")
 
 
-def _secrets(seed: int, maker: str, serial: str) -> Secrets:
+def _secrets(seed: int, maker: str, serial: str, suite: int) -> Secrets:
     dice = Dice(seed, "secrets", maker, serial, draws=32)
+    octets = LONG_KEY_OCTETS if suite == 2 else KEY_OCTETS
     letters = "abcdefghjkmnpqrstuvwxyz23456789"
     return Secrets(
         password="".join(letters[dice.below(len(letters))] for _ in range(8)).encode(),
         hls_key=dice.octets(16),
-        encryption_key=dice.octets(16),
-        authentication_key=dice.octets(16),
+        encryption_key=dice.octets(octets),
+        authentication_key=dice.octets(octets),
         firmware_key=dice.octets(16),
-        master_key=dice.octets(16),
+        master_key=dice.octets(octets),
     )
 
 

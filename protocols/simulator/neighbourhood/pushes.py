@@ -132,4 +132,8 @@ def _crossed(since: datetime, until: datetime, period: timedelta) -> bool:
 def _keys(meter: MeterPlan) -> Keys | None:
     if not pushes_ciphered(meter) or meter.secrets is None:
         return None
-    return Keys(encryption=meter.secrets.encryption_key, authentication=meter.secrets.authentication_key)
+    return Keys(
+        encryption=meter.secrets.encryption_key,
+        authentication=meter.secrets.authentication_key,
+        suite=meter.spec.dlms.suite if meter.spec.dlms else 0,
+    )

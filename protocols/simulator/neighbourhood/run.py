@@ -32,7 +32,8 @@ class SimulatorSettings:
     runs `speed` times as fast until it is there. Plan, keys and configuration are written into `folder`; the
     first `unnamed` consumers have no account number yet (None: nobody has one). With `cuts` power fails now
     and then while simulated time runs, until an hour before the machine's present; without, only in the
-    history. Meters on TCP push to `push_to`; `faults` says what goes wrong.
+    history. Meters on TCP push to `push_to`; `faults` says what goes wrong. `suite` is the security suite of the
+    DLMS meters that cipher.
     """
 
     meters: int = 26
@@ -44,6 +45,7 @@ class SimulatorSettings:
     cuts: bool = True
     push_to: PushTo | None = None
     faults: FaultFile | None = None
+    suite: int = 0
 
 
 async def run_simulator(
@@ -69,6 +71,7 @@ async def run_simulator(
             history_from=before.history_from if before else None,
             cuts_until=before.cuts_until if before else calm,
             faults=settings.faults,
+            suite=settings.suite,
         )
         try:
             async with running_pushes(running, settings.push_to):
@@ -134,5 +137,5 @@ def _earlier(settings: SimulatorSettings, now: datetime) -> Plan | None:
         plan = read_plan(settings.folder)
     except MeterConfigError:
         return None
-    same = (plan.seed, len(plan.meters)) == (settings.seed, settings.meters)
+    same = (plan.seed, plan.suite, len(plan.meters)) == (settings.seed, settings.suite, settings.meters)
     return plan if same and plan.history_from <= now - STORED else None

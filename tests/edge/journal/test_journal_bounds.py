@@ -30,7 +30,8 @@ MEMORY = {"": 10 * DAY, "instantaneous": 3 * DAY}
 
 @pytest.fixture(autouse=True)
 def busy_housekeeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "KEEP_HOUSE_EVERY", 0.0)
+    monkeypatch.setattr(writer, "KEEP_HOUSE_EVERY", 0.02)
+    monkeypatch.setattr(writer, "IDLE_HOUSE_EVERY", 0.02)
     monkeypatch.setattr(housekeeping, "FORGET_EVERY", 0.0)
     monkeypatch.setattr(housekeeping, "LOOK_EVERY", 0.0)
     monkeypatch.setattr(housekeeping, "ACK_PATIENCE_REAL", 0.1)

@@ -35,12 +35,18 @@ def test_a_log_is_quiet_only_where_its_own_mark_must_have_told() -> None:
     for mark in (one(entries=4, capacity=200), one(sequence=9), one(entries=200, capacity=200, sequence=9)):
         assert mark.quiet_since(mark) == {LOG}
         assert mark.quiet_since(None) == frozenset()
-    for says_nothing in (one(entries=200, capacity=200), one(entries=4), one(), one(entries=201, capacity=200)):
+    for says_nothing in (
+        one(entries=200, capacity=200),
+        one(entries=4),
+        one(),
+        one(entries=201, capacity=200),
+    ):
         assert says_nothing.quiet_since(says_nothing) == frozenset()
     assert one(entries=5, capacity=200).quiet_since(one(entries=4, capacity=200)) == frozenset()
-    assert one(entries=200, capacity=200, sequence=10).quiet_since(
-        one(entries=200, capacity=200, sequence=9)
-    ) == frozenset(), "a full log shows by its numbers"
+    assert (
+        one(entries=200, capacity=200, sequence=10).quiet_since(one(entries=200, capacity=200, sequence=9))
+        == frozenset()
+    ), "a full log shows by its numbers"
     assert one(sequence=9).quiet_since(one(entries=4, capacity=200)) == frozenset(), "another kind of word"
     assert one(absent=True).quiet_since(one(absent=True)) == {LOG}
 
@@ -49,7 +55,12 @@ def test_a_status_word_that_no_log_explains_lets_every_log_be_read() -> None:
     quiet = {LOG: LogMark(entries=4, capacity=200)}
     before = EventMarks(logs=quiet, words={"esw": "0010", "tampers": 3})
     assert EventMarks(logs=quiet, words={"esw": "0000", "tampers": 3}).quiet_since(before) == {LOG}
-    for words in ({"esw": "0011", "tampers": 3}, {"esw": "0010", "tampers": 4}, {"esw": 1, "tampers": 3}):
+    alarms: list[dict[str, int | str]] = [
+        {"esw": "0011", "tampers": 3},
+        {"esw": "0010", "tampers": 4},
+        {"esw": 1, "tampers": 3},
+    ]
+    for words in alarms:
         assert EventMarks(logs=quiet, words=words).quiet_since(before) == frozenset(), words
     other = Obis(0, 0, 99, 98, 1)
     both = {**quiet, other: LogMark(entries=1, capacity=200)}
@@ -89,7 +100,9 @@ class Words:
             if target.class_id == 7 and (target.obis.c, target.obis.d, target.index) == (99, 98, 2):
                 self.asked.append(str(target.obis))
             found: Data = true(client, target)
-            told = target.obis.c == 99 and target.index == 7 or target.obis.d == 91 and target.obis.e in (0, 18)
+            told = (target.obis.c == 99 and target.index == 7) or (
+                target.obis.d == 91 and target.obis.e in (0, 18)
+            )
             if not (self.still and told):
                 return found
             return self.frozen.setdefault(str(target), found)

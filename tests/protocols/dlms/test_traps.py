@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from protocols.conversations import Conversations
+from protocols.dlms.session import DlmsSession
 from protocols.errors import (
     AssociationRefused,
     LineClosed,
@@ -22,6 +24,7 @@ from protocols.errors import (
     ProtocolError,
     SecurityFailure,
 )
+from protocols.lines.tcp import TcpLine
 from protocols.reading import RelayState
 from protocols.simulator.faults.kinds import FAULT_KINDS, FaultKind
 from protocols.simulator.faults.script import shipped
@@ -91,6 +94,12 @@ TRAPS = [
     Trap("dedicated key only", "dedicated-only"),
     Trap("release unsupported", "release-unanswered", (LineClosed,)),
     Trap("release unsupported", "release-unanswered", framing="hdlc"),
+    Trap("closed between our associations", "closes-after-rlre"),
+    Trap("closed between our associations", "closes-after-rlre", framing="hdlc-tcp"),
+    Trap("closed between our associations", "half-closes-after-rlre"),
+    Trap("closed between our associations", "half-closes-after-rlre", framing="hdlc-tcp"),
+    Trap("closed between our associations", "closes-after-disc", framing="hdlc-tcp"),
+    Trap("closed between our associations", "half-closes-after-disc", framing="hdlc-tcp"),
     Trap("release unsupported", "release-refused"),
     Trap("release unsupported", "release-refused", framing="hdlc"),
     Trap("HLS object elsewhere", "hls-elsewhere"),
@@ -124,6 +133,8 @@ TRAPS = [
 ELSEWHERE = {
     "deviation-odd", "columns-changed", "rows-missing", "two-rows-one-stamp", "counter-reset", "counter-shown-low",
     "relay-stuck", "period-change-clears", "period-change-splits",
+    "clock-blue-book", "clock-from-utc", "clock-goes-wrong", "clock-wrong-once", "clock-stuck", "clock-slow",
+    "write-unanswered", "write-lost",
 }  # fmt: skip
 """Scripts whose tests are below the table: more than one session, an order, or another comparison."""
 
@@ -232,3 +243,44 @@ async def test_a_stuck_relay_is_seen_by_reading_it_back() -> None:
     async with site("relay-stuck") as meter, meter.open() as session:
         await session.switch_relay(RelayState.OPEN)
         assert await session.relay() is RelayState.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("script", "framing"),
+    [
+        ("closes-after-rlre", "wrapper"),
+        ("half-closes-after-rlre", "wrapper"),
+        ("closes-after-rlre", "hdlc-tcp"),
+        ("closes-after-disc", "hdlc-tcp"),
+    ],
+)
+async def test_a_meter_that_closes_after_each_association_is_read_at_every_poll(
+    script: str, framing: str
+) -> None:
+    async with site(script, framing) as meter:
+        for poll in range(1, 4):
+            async with meter.open() as session:
+                assert isinstance(session, DlmsSession)
+                assert energies(await meter.blocks(session)) == meter.true_blocks()
+                assert session.resumes == 0
+            assert meter.line.statistics().connects == 1 + poll, "the counter is asked for once"
+
+
+async def test_a_meter_that_closes_each_connection_at_once_is_not_called_again_and_again() -> None:
+    calls = 0
+
+    async def shut(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        calls += 1
+        writer.close()
+
+    server = await asyncio.start_server(Conversations(shut), "127.0.0.1", 0)
+    async with site("closes-after-rlre") as meter:
+        line = TcpLine("shut", "127.0.0.1", server.sockets[0].getsockname()[1])
+        meter.line = line
+        with pytest.raises(LineClosed):
+            async with meter.open():
+                pass
+        await line.close()
+    server.close()
+    assert calls == 1

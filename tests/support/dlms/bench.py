@@ -34,6 +34,8 @@ from protocols.dlms.data.types import (
 from protocols.dlms.framing.hdlc_link import HdlcClientLink
 from protocols.dlms.framing.link import ClientLink
 from protocols.dlms.framing.wrapper import WrapperClientLink
+from protocols.dlms.security import curves
+from protocols.dlms.security.curves import OwnKeys, PeerKey, PeerKeys
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.connection import ServerConnection, ServerSettings
 from protocols.dlms.server.links import HdlcBus, ServedMeter, WrapperServer
@@ -44,6 +46,14 @@ from protocols.session import Auth
 EK = bytes.fromhex("000102030405060708090A0B0C0D0E0F")
 AK = bytes.fromhex("D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF")
 KEYS = Keys(encryption=EK, authentication=AK)
+LONG_EK, LONG_AK = EK + AK, AK + EK
+"""Keys of suite 2."""
+SIGNERS = {
+    (suite, side): curves.private_key(side[:1].encode() * curves.CURVES[suite].octets, side)
+    for suite in (1, 2)
+    for side in ("client", "meter")
+}
+"""Private signing keys of both sides under suites 1 and 2."""
 PASSWORD = b"12345678"
 HLS_KEY = b"0123456789ABCDEF"
 TITLE = b"GEN\x00\x00\x00\x00\x07"
@@ -233,6 +243,37 @@ class SmallMeter:
 
 LONG_TEXT = text("x" * 5000)
 
+
+def suite_keys(suite: int) -> Keys:
+    """Keys of a suite."""
+    encryption, authentication = (LONG_EK, LONG_AK) if suite == 2 else (EK, AK)
+    return Keys(encryption=encryption, authentication=authentication, suite=suite)
+
+
+def of_suite(suite: int, auth: Auth) -> tuple[AssociationPolicy, AssociationSettings]:
+    """Both sides of a ciphered association under a suite that has key pairs."""
+    keys = suite_keys(suite)
+    client, meter = SIGNERS[suite, "client"], SIGNERS[suite, "meter"]
+    policy = AssociationPolicy(
+        auth=auth,
+        ciphered=True,
+        encryption_key=keys.encryption,
+        authentication_key=keys.authentication,
+        suite=suite,
+        own=OwnKeys(signing=meter),
+        peer=PeerKeys(signing=PeerKey(client.public_key())),
+        may_write=True,
+    )
+    settings = AssociationSettings(
+        auth=auth,
+        ciphered=True,
+        keys=keys,
+        own=OwnKeys(signing=client),
+        peer=PeerKeys(signing=PeerKey(meter.public_key())),
+    )
+    return policy, settings
+
+
 POLICIES = {
     "none": (AssociationPolicy(auth=Auth.NONE, may_write=True), AssociationSettings()),
     "lls": (
@@ -274,6 +315,13 @@ POLICIES = {
         AssociationSettings(auth=Auth.HLS_GMAC, ciphered=False, keys=KEYS),
     ),
 }
+SUITE_POLICIES = {
+    "suite-1-ecdsa": of_suite(1, Auth.HLS_ECDSA),
+    "suite-2-ecdsa": of_suite(2, Auth.HLS_ECDSA),
+    "suite-1-gmac": of_suite(1, Auth.HLS_GMAC),
+    "suite-2-gmac": of_suite(2, Auth.HLS_GMAC),
+}
+"""Associations under suites 1 and 2."""
 
 
 class Counter:

@@ -60,7 +60,9 @@ class FaultLine:
             self._server = WrapperServer({1: self._served}, self._limits)
 
     def statistics(self) -> LineStatistics:
-        return LineStatistics(connects=self.connects, turns=self.turns, open=self._server is not None)
+        return LineStatistics(
+            received=self.received, connects=self.connects, turns=self.turns, open=self._server is not None
+        )
 
     async def send(self, data: bytes) -> None:
         if self._server is None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.line import Line
 from protocols.lines.serial import SerialLine
@@ -17,7 +18,13 @@ from protocols.meters.open import open_session
 from protocols.reading import Number, ProfileName, ReadingSet
 from protocols.session import Auth, DlmsSettings, MeterSession, MeterSpec, SessionContext
 from protocols.simulator.cosem.model import PUBLIC, READER, UTILITY, HouseholdModel
-from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated_meter
+from protocols.simulator.dlms.ports import (
+    HdlcPort,
+    HdlcTcpPort,
+    SimulatedMeter,
+    WrapperPort,
+    simulated_meter,
+)
 from protocols.simulator.faults.script import FaultScript, shipped
 from protocols.simulator.household.household import Household
 from tests.support.fakes import Counters, ManualClock, Secrets
@@ -107,31 +114,33 @@ async def site(
     *,
     extra: Mapping[int, AssociationPolicy] | None = None,
     master_key: bytes | None = None,
+    limits: ServerSettings | None = None,
 ) -> AsyncIterator[TrapSite]:
-    """Serve one meter with a shipped script (by name) or another."""
+    """Serve one meter with a shipped script (by name) or another; `limits` are of its HDLC link."""
     home = Household(4, "GEN", "10000001", START, cuts_until=NOW - timedelta(hours=2))
     clock = ManualClock(NOW)
     model = HouseholdModel(home, clock, {**policies(), **(extra or {})}, master_key=master_key)
     faults = shipped()[script] if isinstance(script, str) else script
     meter = simulated_meter(model, counter_start=5, script=faults)
-    if framing == "wrapper":
-        port = WrapperPort(meter)
+    if framing in ("wrapper", "hdlc-tcp"):
+        port = WrapperPort(meter) if framing == "wrapper" else HdlcTcpPort({PHYSICAL: meter})
         line: Line = TcpLine("trap", "127.0.0.1", await port.start("127.0.0.1"))
+        bus = {"framing": "hdlc", "physical": PHYSICAL} if framing == "hdlc-tcp" else {}
         try:
-            yield TrapSite(home, meter, line, clock, utility())
+            yield TrapSite(home, meter, line, clock, utility(**bus))
         finally:
             await line.close()
             await port.close()
         return
     master, slave = os.openpty()
     tty.setraw(slave)
-    bus = HdlcPort({PHYSICAL: meter}, master)
-    bus.start()
+    port_ = HdlcPort({PHYSICAL: meter}, master, limits)
+    port_.start()
     line = SerialLine("trap", os.ttyname(slave), baud=115_200)
     try:
         yield TrapSite(home, meter, line, clock, utility(framing="hdlc", physical=PHYSICAL))
     finally:
         await line.close()
-        await bus.close()
+        await port_.close()
         os.close(master)
         os.close(slave)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +15,8 @@ from gateway.edge.polling.poller import Poller
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.push.layouts import PushLayouts
 from protocols.dlms.profile.layouts import EVENT_LOG_STEP
+from protocols.dlms.server.connection import ServerSettings
+from protocols.dlms.server.model import AssociationPolicy
 from protocols.meters.open import open_session
 from protocols.reading import ProfileName
 from protocols.session import DlmsSettings, MeterSpec, SessionContext
@@ -25,6 +27,8 @@ from tests.support.fakes import Secrets
 
 METER = "GEN:10000001"
 HALF_HOUR = timedelta(minutes=30)
+INFO, WINDOW = 1024, 7
+"""HDLC information field and window that client and meter agree on."""
 POLLED = (
     ProfileName.INSTANTANEOUS,
     ProfileName.BLOCK_LOAD,
@@ -68,7 +72,6 @@ class PolledSite:
         for log in logs:
             self.site.household.log_event(log, {1: 51, 3: 152, 4: 201}[log], at)
 
-
     def missing_events(self) -> int:
         """Count the events that the meter holds and the journal does not."""
         now = self.site.clock.now()
@@ -94,10 +97,17 @@ class PolledSite:
 
 @asynccontextmanager
 async def polled(
-    script: str | FaultScript, framing: str = "wrapper", **changes: Any
+    script: str | FaultScript,
+    framing: str = "wrapper",
+    *,
+    extra: Mapping[int, AssociationPolicy] | None = None,
+    **changes: Any,
 ) -> AsyncIterator[PolledSite]:
     """Serve a meter with a script, and make a poller for it; `changes` are of its DLMS settings."""
-    async with site(script, framing) as meter:
+    limits = ServerSettings(max_info=INFO, window=WINDOW)
+    async with site(script, framing, extra=extra, limits=limits) as meter:
+        if framing == "hdlc":
+            changes = {"max_info": INFO, "window": WINDOW, **changes}
         values = {n: getattr(meter.settings, n) for n in meter.settings.__dataclass_fields__}
         spec = MeterSpec(meter=METER, dlms=DlmsSettings(**(values | changes)))
         journal: Any = MemoryJournal()

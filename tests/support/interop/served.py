@@ -10,11 +10,23 @@ from typing import Any
 
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import double_long_unsigned, octets
+from protocols.dlms.security import curves
+from protocols.dlms.security.curves import OwnKeys, PeerKey, PeerKeys
+from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
 from protocols.session import Auth, Protection
-from tests.support.dlms.bench import AK, EK, HLS_KEY, PASSWORD, START, TITLE, SmallMeter
+from tests.support.dlms.bench import (
+    HLS_KEY,
+    KEYS,
+    PASSWORD,
+    SIGNERS,
+    START,
+    TITLE,
+    SmallMeter,
+    suite_keys,
+)
 from tests.support.interop import wire
 from tests.support.interop.table import GURUX_AUTH, Case, Service
 
@@ -31,6 +43,29 @@ def secret_of(case: Case) -> bytes:
     if case.auth is Auth.LLS:
         return PASSWORD
     return HLS_KEY if case.auth.needs_secret else b""
+
+
+def keys_of(case: Case) -> Keys:
+    """Give the ciphering keys of a case."""
+    return suite_keys(case.suite) if case.suite else KEYS
+
+
+def secrets_of(case: Case, titles: dict[str, bytes]) -> wire.Secrets:
+    """Give what opens the APDUs of a case."""
+    keys = keys_of(case)
+    return wire.Secrets(
+        encryption=keys.encryption, authentication=keys.authentication, titles=titles, suite=case.suite
+    )
+
+
+def signing_task(case: Case, own: str, peer: str) -> dict[str, str]:
+    """Give a foreign side its private signing key and the public one of ours."""
+    if case.auth is not Auth.HLS_ECDSA:
+        return {}
+    number = SIGNERS[case.suite, own].private_numbers().private_value
+    public = curves.public_octets(SIGNERS[case.suite, peer].public_key())
+    octets_ = curves.CURVES[case.suite].octets
+    return {"signing": number.to_bytes(octets_, "big").hex(), "signer": "04" + public.hex()}
 
 
 def protection_of(case: Case) -> Protection:
@@ -51,11 +86,11 @@ class Served:
     @property
     def control(self) -> int:
         """The security control that was agreed."""
-        return CONTROL[self.case.protection]
+        return CONTROL[self.case.protection] | self.case.suite
 
     def record(self, recorded: list[list[str]], *, client: bytes, long: bytes = b"") -> None:
         """Read what the peer recorded."""
-        secrets = wire.Secrets(encryption=EK, authentication=AK, titles={"client": client, "meter": TITLE})
+        secrets = secrets_of(self.case, {"client": client, "meter": TITLE})
         self.seen = wire.read([(who, sent) for who, sent in recorded], self.case.framing, secrets)
         self.long = long
 
@@ -98,8 +133,11 @@ async def served_meter(case: Case) -> AsyncIterator[Served]:
         ciphered=case.ciphered,
         protection=protection_of(case),
         secret=secret_of(case),
-        encryption_key=EK,
-        authentication_key=AK,
+        encryption_key=keys_of(case).encryption,
+        authentication_key=keys_of(case).authentication,
+        suite=case.suite,
+        own=OwnKeys(signing=SIGNERS.get((case.suite, "meter"))),
+        peer=PeerKeys(signing=PeerKey(SIGNERS[case.suite, "client"].public_key()) if case.suite else None),
         may_write=True,
     )
     meter = SmallMeter({48: policy})
@@ -127,8 +165,10 @@ def client_task(case: Case, port: int, title: bytes) -> dict[str, Any]:
         "port": port,
         "password": secret_of(case).hex(),
         "title": title.hex(),
-        "encryption_key": EK.hex(),
-        "authentication_key": AK.hex(),
+        "encryption_key": keys_of(case).encryption.hex(),
+        "authentication_key": keys_of(case).authentication.hex(),
+        "suite": case.suite,
+        **signing_task(case, "client", "meter"),
         "counter": FIRST_COUNTER,
         "since": (START + IST + timedelta(minutes=30)).replace(tzinfo=None).isoformat(),
         "until": (START + IST + timedelta(minutes=30 * 40)).replace(tzinfo=None).isoformat(),

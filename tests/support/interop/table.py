@@ -66,6 +66,7 @@ GURUX_AUTH = {
     Auth.HLS_SHA1: "HIGH_SHA1",
     Auth.HLS_GMAC: "HIGH_GMAC",
     Auth.HLS_SHA256: "HIGH_SHA256",
+    Auth.HLS_ECDSA: "HIGH_ECDSA",
 }
 """Names of the mechanisms in the peers' scripts."""
 
@@ -81,12 +82,14 @@ class Case:
     form: str = "glo"
     general_blocks: bool = False
     address_octets: int = 2
+    suite: int = 0
 
     def __str__(self) -> str:
         parts = [self.framing, self.auth.value, self.protection]
         parts += [] if self.form == "glo" else [self.form]
         parts += ["gbt"] if self.general_blocks else []
         parts += [] if self.address_octets == 2 else [f"address-{self.address_octets}"]
+        parts += [f"suite-{self.suite}"] if self.suite else []
         return "-".join(parts)
 
     @property
@@ -107,7 +110,7 @@ class Case:
 
 def _base(peer: Peer) -> Iterator[Case]:
     for framing in ("wrapper", "hdlc"):
-        for auth in Auth:
+        for auth in (one for one in Auth if one is not Auth.HLS_ECDSA):
             for protection in (PLAIN, *Protection):
                 yield Case(peer, framing, auth, str(protection))
 
@@ -123,6 +126,17 @@ def _forms(peer: Peer) -> Iterator[Case]:
         yield Case(peer, "hdlc", Auth.HLS_GMAC, strong, address_octets=octets)
 
 
+def _suites(peer: Peer) -> Iterator[Case]:
+    strong = str(Protection.AUTHENTICATED_ENCRYPTED)
+    for framing in ("wrapper", "hdlc"):
+        for suite in (1, 2):
+            for form in ("glo", "ded", "general-glo"):
+                yield Case(peer, framing, Auth.HLS_GMAC, strong, form, suite=suite)
+            yield Case(peer, framing, Auth.HLS_GMAC, str(Protection.AUTHENTICATED), suite=suite)
+            yield Case(peer, framing, Auth.HLS2, strong, suite=suite)
+            yield Case(peer, framing, Auth.HLS_ECDSA, strong, suite=suite)
+
+
 def _cosem() -> Iterator[Case]:
     for framing in ("wrapper", "hdlc"):
         for auth in (Auth.NONE, Auth.LLS, Auth.HLS2, Auth.HLS_GMAC):
@@ -134,8 +148,8 @@ def _cosem() -> Iterator[Case]:
 
 
 CASES = {
-    Peer.GURUX_CLIENT: [*_base(Peer.GURUX_CLIENT), *_forms(Peer.GURUX_CLIENT)],
-    Peer.GURUX_METER: [*_base(Peer.GURUX_METER), *_forms(Peer.GURUX_METER)],
+    Peer.GURUX_CLIENT: [*_base(Peer.GURUX_CLIENT), *_forms(Peer.GURUX_CLIENT), *_suites(Peer.GURUX_CLIENT)],
+    Peer.GURUX_METER: [*_base(Peer.GURUX_METER), *_forms(Peer.GURUX_METER), *_suites(Peer.GURUX_METER)],
     Peer.COSEM_CLIENT: list(_cosem()),
 }
 
@@ -144,6 +158,8 @@ _COSEM_LACKS = {Service.ENTRIES, Service.SET_LIST, Service.SET_BLOCKS, Service.A
 
 def limit(case: Case, service: Service) -> str | None:
     """Say why a service is not tried in a case; None where it is."""
+    if case.auth is Auth.HLS_ECDSA and case.suite == 2:
+        return "its own fails"
     if case.peer is Peer.COSEM_CLIENT and service in _COSEM_LACKS:
         return "it has none"
     if case.peer is Peer.GURUX_CLIENT:
@@ -181,6 +197,8 @@ reason why there is no test. In the columns:
 - *wrong key*: our meter refuses a client that has another authentication key; our client refuses a meter that
   understands it, but answers under another authentication key.
 
+Suite 0 is meant where no suite is named. In HLS-ECDSA both sides know each other's public key beforehand.
+
 "glo" is ciphering with the global key in the form of each service, "ded" with a dedicated key, "general" in the
 general form.
 """
@@ -200,6 +218,9 @@ What was found in it, and is mended or avoided in `tests/support/interop/peer/gu
   answer's blocks that acknowledge what it sent ("it loses count").
 - Its SET of a list (`writeList`) asks its arguments for a type that they do not have ("its own fails").
 - Passes 3 and 4 of HLS are ciphered with the global key where a dedicated one was agreed. Ours does the same.
+- Under suite 2 it signs nothing: it takes each key for one of P-256, or for none ("its own fails"). What is signed on
+  P-384 is tried with published vectors, and with `cryptography`, alone.
+- Its general-ciphering does not run (it calls what its classes do not have).
 """,
     Peer.GURUX_METER: """
 ## Our client with a meter made of gurux-dlms 1.0.203
@@ -245,6 +266,7 @@ def _row(case: Case) -> list[str]:
     if case.general_blocks:
         framing += ", general block transfer"
     protection = f"{case.protection}, {case.form}" if case.ciphered else case.protection
+    protection += f", suite {case.suite}" if case.suite else ""
     cells = [limit(case, service) or "tested" for service in Service]
     return [framing, case.auth.value, protection, *cells]
 

@@ -29,6 +29,7 @@ class Secrets:
     encryption: bytes = field(repr=False)
     authentication: bytes = field(repr=False)
     titles: dict[str, bytes]
+    suite: int = 0
     dedicated: dict[int, bytes] = field(default_factory=dict, repr=False)
     """Filled while reading: the keys that initiate requests bring, by the association's number."""
 
@@ -142,16 +143,16 @@ def _opened(sender: str, apdu: bytes, blocks: int, association: int, secrets: Se
         key = secrets.dedicated[association]
     size, body = _length(rest)
     assert size == len(body)
-    plain = _decipher(key, secrets.authentication, title, body)
-    if plain[:3] == b"\x01\x01\x10":
-        secrets.dedicated[association] = plain[3:19]
+    plain = _decipher(key, secrets.authentication, title, body, secrets.suite)
+    if plain[:3] in (b"\x01\x01\x10", b"\x01\x01\x20"):
+        secrets.dedicated[association] = plain[3 : 3 + plain[2]]
     counter = int.from_bytes(body[1:5], "big")
     yield Seen(sender=sender, plain=plain, form=form, control=body[0], counter=counter, blocks=blocks)
 
 
-def _decipher(key: bytes, authentication: bytes, title: bytes, body: bytes) -> bytes:
+def _decipher(key: bytes, authentication: bytes, title: bytes, body: bytes, suite: int) -> bytes:
     control, nonce, text = body[0], title + body[1:5], body[5:]
-    assert control & 0xCF == 0, "suite 0 with a unicast key"
+    assert control & 0xCF == suite, "the suite that was agreed, with a unicast key"
     if not control & AUTHENTICATED:
         counter_mode = Cipher(algorithms.AES(key), modes.CTR(nonce + b"\0\0\0\2")).decryptor()
         return counter_mode.update(text)

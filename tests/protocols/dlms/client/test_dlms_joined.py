@@ -26,6 +26,7 @@ from tests.support.dlms.bench import (
     LONG_TEXT,
     POLICIES,
     START,
+    SUITE_POLICIES,
     TITLE,
     Counter,
     Joined,
@@ -34,12 +35,13 @@ from tests.support.dlms.bench import (
 )
 
 FRAMINGS = ("wrapper", "hdlc")
+ALL = POLICIES | SUITE_POLICIES
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", ALL)
 def test_associates_reads_writes_and_releases(framing: str, name: str) -> None:
-    policy, settings = POLICIES[name]
+    policy, settings = ALL[name]
     meter = SmallMeter({48: policy})
     joined = Joined(meter, settings, framing=framing)
     events = joined.associate()

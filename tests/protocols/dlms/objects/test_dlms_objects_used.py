@@ -14,7 +14,6 @@ from protocols.dlms.apdu.selection import ColumnName, EntrySelection
 from protocols.dlms.data.types import (
     NULL,
     Data,
-    Tag,
     array,
     boolean,
     capture_object,
@@ -41,7 +40,7 @@ from protocols.reading import Obis, RelayState
 from protocols.session import Auth
 from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.household.household import Household
-from tests.support.dlms.object_values import FAST, JUNE, MASTER, RELAY, WRAPPED
+from tests.support.dlms.object_values import FAST, MASTER, RELAY, WRAPPED
 
 KEY = bytes.fromhex("00112233445566778899AABBCCDDEEFF")
 
@@ -232,21 +231,6 @@ async def test_a_contact_that_shows_nothing_or_nonsense_is_an_error() -> None:
         with pytest.raises(error):
             await objects.DisconnectControl(RELAY, Meter(attributes)).read()
     assert control.relay_state(None, None) is UNKNOWN
-
-
-@pytest.mark.parametrize("deviation", ["014A", "FEB6", "8000"])
-async def test_a_clock_is_set_with_its_own_deviation(deviation: str) -> None:
-    shown = JUNE.octets[:9] + bytes.fromhex(deviation) + b"\xff"
-    meter = Meter({2: Data(Tag.DATE_TIME, shown)})
-    device = objects.Clock(clock.CLOCK, meter)
-    assert (await device.read()).at == datetime(2026, 6, 1, 8, 45, tzinfo=UTC)
-    await device.adjust(datetime(2026, 6, 1, 8, 46, tzinfo=UTC))
-    ((class_id, attribute, value),) = meter.written
-    assert (class_id, attribute) == (8, 2)
-    assert value.octets is not None
-    assert value.octets[9:11].hex().upper() == deviation
-    with pytest.raises(LocalError, match="zone"):
-        await device.adjust(datetime(2026, 6, 1))
 
 
 async def test_a_clock_that_is_no_time_is_an_error_that_names_it() -> None:

@@ -21,7 +21,8 @@ from protocols.dlms.framing.hdlc import FRMR, Address, Frame
 from protocols.dlms.security.suites import protect
 from protocols.dlms.trace.frames import Trace, decode_trace
 from protocols.reading import Obis
-from tests.support.dlms.bench import HLS_KEY, KEYS, PASSWORD, POLICIES, Joined, SmallMeter
+from protocols.session import Auth
+from tests.support.dlms.bench import HLS_KEY, KEYS, PASSWORD, POLICIES, SUITE_POLICIES, Joined, SmallMeter
 
 hx = bytes.fromhex
 CLOCK = Target(8, Obis(0, 0, 1, 0, 0), 2)
@@ -192,6 +193,22 @@ def test_whole_conversations_are_read_and_secrets_stay_hidden(name: str, framing
         assert said.count("HLS pass 4, answer to the client's: right") == 1
         wrong = text(decode_trace(trace, keys=KEYS, secret=b"another key 1234"))
         assert wrong.count("challenge: wrong") == (settings.auth.value != "hls-gmac")
+
+
+@pytest.mark.parametrize("name", SUITE_POLICIES)
+def test_conversations_under_suites_1_and_2_are_read(name: str) -> None:
+    policy, settings = SUITE_POLICIES[name]
+    joined = Joined(SmallMeter({48: policy}), settings)
+    joined.associate()
+    joined.get(7, "1-0:99.1.0*255")
+    pairs = zip(joined.to_server, joined.to_client, strict=True)
+    said = text(decode_trace(b"".join(one for pair in pairs for one in pair), keys=settings.keys))
+    assert "2026-06-02 06:30:00 UTC" in said or "07 ea 06 02" in said
+    if settings.auth is Auth.HLS_GMAC:
+        assert said.count("the meter's challenge: right") == 1
+        assert said.count("answer to the client's: right") == 1
+    else:
+        assert said.count("not checked: the prover's certificate is not given") == 2
 
 
 def test_a_list_of_results_is_bounded() -> None:

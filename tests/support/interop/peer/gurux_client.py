@@ -10,9 +10,12 @@ from datetime import datetime
 from typing import Any
 
 from gurux_dlms import GXByteBuffer, GXDateTime, GXReplyData
+from gurux_dlms.ecdsa.GXPrivateKey import GXPrivateKey
+from gurux_dlms.ecdsa.GXPublicKey import GXPublicKey
 from gurux_dlms.enums import Authentication, Conformance, DataType, InterfaceType, Security
 from gurux_dlms.GXDLMSSettings import GXDLMSSettings
 from gurux_dlms.objects import GXDLMSClock, GXDLMSData, GXDLMSDisconnectControl, GXDLMSProfileGeneric
+from gurux_dlms.objects.enums import SecuritySuite
 from gurux_dlms.objects.GXDLMSRegister import GXDLMSRegister
 from gurux_dlms.secure import GXDLMSSecureClient
 
@@ -67,6 +70,10 @@ class Peer:
         cipher.blockCipherKey = bytes.fromhex(task["encryption_key"])
         cipher.authenticationKey = bytes.fromhex(task["authentication_key"])
         cipher.invocationCounter = task["counter"]
+        cipher.securitySuite = SecuritySuite(task["suite"])
+        if "signing" in task:
+            private = GXPrivateKey.fromRawBytes(bytes.fromhex(task["signing"]))
+            cipher.signingKeyPair = (GXPublicKey.fromRawBytes(bytes.fromhex(task["signer"])), private)
         if task["protection"] != "plain":
             cipher.security = SECURITY[task["protection"]]
         if task["dedicated_key"]:

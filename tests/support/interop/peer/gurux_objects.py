@@ -18,6 +18,7 @@ from gurux_dlms.objects import (
     GXDLMSDisconnectControl,
     GXDLMSProfileGeneric,
 )
+from gurux_dlms.objects.enums import SecuritySuite
 from gurux_dlms.objects.GXDLMSRegister import GXDLMSRegister
 from gurux_dlms.secure import GXDLMSSecureServer
 from gurux_dlms.ValueEventArgs import ValueEventArgs
@@ -50,6 +51,7 @@ class Meter(GXDLMSSecureServer):
         settings.gbtWndowSize = 1  # sic: its handlers ask for this name
         settings.cipher = GXCiphering(bytearray.fromhex(task["title"]))
         settings.cipher.blockCipherKey = bytearray.fromhex(task["encryption_key"])
+        settings.cipher.securitySuite = SecuritySuite(task["suite"])
         proposed = settings.proposedConformance
         if not task["general"]:
             proposed &= ~Conformance.GENERAL_PROTECTION

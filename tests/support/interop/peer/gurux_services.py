@@ -7,6 +7,9 @@ from typing import Any
 from gurux_dlms._GXAPDU import _GXAPDU
 from gurux_dlms.AesGcmParameter import AesGcmParameter
 from gurux_dlms.ConnectionState import ConnectionState
+from gurux_dlms.ecdsa.GXEcdsa import GXEcdsa
+from gurux_dlms.ecdsa.GXPrivateKey import GXPrivateKey
+from gurux_dlms.ecdsa.GXPublicKey import GXPublicKey
 from gurux_dlms.enums import Authentication, Command, DataType, ErrorCode, ObjectType, Security
 from gurux_dlms.GXByteBuffer import GXByteBuffer
 from gurux_dlms.GXCiphering import GXCiphering
@@ -17,6 +20,7 @@ from gurux_dlms.GXDLMSLongTransaction import GXDLMSLongTransaction
 from gurux_dlms.GXSecure import GXSecure
 from gurux_dlms.internal._GXCommon import _GXCommon
 from gurux_dlms.internal._GXDataInfo import _GXDataInfo
+from gurux_dlms.objects.enums import SecuritySuite
 from gurux_dlms.ValueEventArgs import ValueEventArgs
 from gurux_objects import Meter
 
@@ -80,6 +84,7 @@ class Services:
         cipher.authenticationKey = self.key
         _GXAPDU.parsePDU(settings, cipher, GXByteBuffer(octets), None)
         cipher.authenticationKey = self.answer_key
+        cipher.securitySuite = SecuritySuite(task["suite"])  # what the public client spoke is kept otherwise
         settings.maxPduSize = min(settings.maxPduSize or 0xFFFF, task["max_pdu"])
         wanted = ("NONE", "plain") if self._public() else (task["auth"], task["protection"])
         found = (Authentication(settings.authentication).name, _name_of(cipher.security))
@@ -100,7 +105,7 @@ class Services:
         body = GXByteBuffer()
         _GXAPDU.generateApplicationContextName(settings, body, cipher)
         body.set(bytes((0xA2, 3, 2, 1, int(refused), 0xA3, 5, 0xA1, 3, 2, 1, diagnostic)))
-        titled = (Authentication.HIGH_GMAC, Authentication.HIGH_SHA256)
+        titled = (Authentication.HIGH_GMAC, Authentication.HIGH_SHA256, Authentication.HIGH_ECDSA)
         if cipher.isCiphered() or settings.authentication in titled:
             body.set(bytes((0xA4, 10, 4, 8)) + bytes(cipher.systemTitle))
         if diagnostic == 14:
@@ -109,7 +114,7 @@ class Services:
             body.set(b"\x88\x02\x07\x80\x89\x07" + mechanism)
             body.set(bytes((0xAA, 2 + len(challenge), 0x80, len(challenge))) + challenge)
         if not refused:
-            user = bytes(_GXAPDU.getUserInformation(settings, cipher))
+            user = _initiate(settings)
             cipher.invocationCounter += 1
             body.set(bytes((0xBE, 2 + len(user), 4, len(user))) + user)
         return bytes((0x61, len(body))) + bytes(body.array())
@@ -120,7 +125,7 @@ class Services:
         settings.connected &= ~ConnectionState.DLMS
         user = b""
         if 0xBE in octets:
-            user = bytes(_GXAPDU.getUserInformation(settings, settings.cipher))
+            user = _initiate(settings)
             settings.cipher.invocationCounter += 1
             user = bytes((0xBE, 2 + len(user), 4, len(user))) + user
         body = b"\x80\x01\x00" + user
@@ -314,6 +319,8 @@ class Services:
         elif settings.authentication == Authentication.HIGH_SHA256:
             theirs = bytearray(secret + client + meter + to_client + to_meter)
             ours = bytearray(secret + meter + client + to_meter + to_client)
+        elif settings.authentication == Authentication.HIGH_ECDSA:
+            return self._sign(answer, client, meter, to_meter, to_client)
         cipher.authenticationKey = self.key
         expected = GXSecure.secure(settings, cipher, counter, bytearray(to_client), theirs)
         cipher.authenticationKey = self.answer_key
@@ -322,6 +329,29 @@ class Services:
         proof = GXSecure.secure(settings, cipher, cipher.invocationCounter, bytearray(to_meter), ours)
         cipher.invocationCounter += 1
         return bytes(proof)
+
+    def _sign(
+        self, answer: bytes, client: bytes, meter: bytes, to_meter: bytes, to_client: bytes
+    ) -> bytes | None:
+        signer = GXPublicKey.fromRawBytes(bytes.fromhex(self.task["signer"]))
+        if not GXEcdsa(signer).verify(answer, client + meter + to_client + to_meter):
+            return None
+        own = GXPrivateKey.fromRawBytes(bytes.fromhex(self.task["signing"]))
+        return bytes(GXEcdsa(own).sign(meter + client + to_meter + to_client))
+
+
+def _initiate(settings: Any) -> bytes:
+    """Give the Initiate of AARE and RLRE; gurux's own ciphers it under suite 0 whatever the suite is."""
+    cipher = settings.cipher
+    plain = bytes(_GXAPDU.getUserInformation(settings, None))
+    if cipher.security == Security.NONE:
+        return plain
+    parameter = AesGcmParameter(
+        Command.GLO_INITIATE_RESPONSE, cipher.systemTitle, cipher.blockCipherKey, cipher.authenticationKey
+    )
+    parameter.security, parameter.securitySuite = cipher.security, cipher.securitySuite
+    parameter.invocationCounter = cipher.invocationCounter
+    return bytes(GXCiphering.encrypt(parameter, plain))
 
 
 def _name_of(security: Any) -> str:
