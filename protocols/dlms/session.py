@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -139,6 +139,7 @@ class DlmsSession:
             part, targets = targets[:most], targets[most:]
             asked = self._clock.now()
             found |= await self.exchange.ask_ahead(part)
+            self._drop_refused_ranges(part)
             if CLOCK_TIME in part:
                 self._clock_times = asked, max(self._clock.now() - asked, timedelta(0))
         await self.identify()
@@ -146,6 +147,12 @@ class DlmsSession:
         if planned.check is not None:
             with suppress(NotSupported, MeterRefused):  # the profile's own read tells
                 await (await self._profiles()).recheck(planned.check)
+
+    def _drop_refused_ranges(self, asked: Sequence[Target]) -> None:
+        """Let rows that were refused in a list be asked for alone: that alone tells whether the meter selects."""
+        for target in asked:
+            if target.selection is not None and self.exchange.drop_refusal(target):
+                self.exchange.lists.ranges = False
 
     def _ground(self, visit: Visit) -> Ground:
         plate, now = self._notes.known.nameplate, self._clock.now()
@@ -160,6 +167,8 @@ class DlmsSession:
             layouts=cache.layouts(places(visit.profiles, self._companion, listed)),
             listed=listed,
             now=now,
+            zone=self._zone,
+            since=visit.since,
         )
 
     def _note_events(
@@ -362,7 +371,7 @@ async def open_dlms(
     )
     spec.time_zone()  # an unknown zone is told before the meter is troubled
     notes = MeterNotes(None if layouts is None or spec.meter is None else known_meter(layouts, spec.meter))
-    opener.lists.begin(notes.known.lists, notes.known.list_faults)
+    opener.lists.begin(notes.known.lists, notes.known.list_faults, ranges=notes.known.list_ranges)
     lease = LineLease(line) if pool is None else pool.lease(line)
     try:
         await lease.acquire()
@@ -382,7 +391,8 @@ async def open_dlms(
             if pool is not None and exchange.standing:
                 exchange.hand_over(partial(pool.put, lease, spec, nameplate=session.nameplate))
         finally:
-            notes.note(lists=opener.lists.learned, list_faults=opener.lists.faults)
+            lists = opener.lists
+            notes.note(lists=lists.learned, list_faults=lists.faults, list_ranges=lists.ranges)
             if notes.changed and layouts is not None and spec.meter is not None:
                 put_known_meter(layouts, spec.meter, notes.known)
             await exchange.close()

@@ -63,9 +63,14 @@ class Collector:
         self._retried: dict[str, datetime] = {}
         self._event_logs = EventLogs()
 
-    def visit(self, meter: str, profiles: Sequence[ProfileName]) -> Visit:
-        """Return what a poll is about to read, for the opening of its session."""
-        return Visit(profiles=tuple(profiles), seen=self._event_logs.seen(meter, self._clock.now()))
+    async def visit(self, meter: str, profiles: Sequence[ProfileName]) -> Visit:
+        """Return what a poll is about to read, for the opening of its session; raises JournalError."""
+        now, since = self._clock.now(), dict[ProfileName, datetime]()
+        if ProfileName.BLOCK_LOAD in profiles and self._clock.disciplined():
+            mark = await self._journal.watermark(meter, ProfileName.BLOCK_LOAD.value)
+            if mark is not None:
+                since[ProfileName.BLOCK_LOAD] = mark - OVERLAP[ProfileName.BLOCK_LOAD]
+        return Visit(profiles=tuple(profiles), since=since, seen=self._event_logs.seen(meter, now))
 
     async def collect(
         self, session: MeterSession, meter: str, profile: ProfileName, *, clock: MeterEvidence

@@ -153,7 +153,7 @@ class MeterPoll:
         try:
             async with (
                 asyncio.timeout(POLL_ATTEMPT),
-                self._open_meter(visit=self._collector.visit(self.meter.meter, wanted)) as session,
+                self._open_meter(visit=await self._collector.visit(self.meter.meter, wanted)) as session,
             ):
                 # Who it is comes first (a meter was exchanged, an address given twice): nothing may be read
                 # into another's account. Then its clock, on which hangs what the rows' times are worth.

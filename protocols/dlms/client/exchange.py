@@ -160,13 +160,16 @@ class Exchange(AttributeReader):
     def _part(self, targets: Sequence[Target]) -> Sequence[Target]:
         """Return the first targets that go into one request: as the meter takes lists, within its largest APDU."""
         part = targets[: self.list_limit]
+        if not self._lists.ranges:  # one with a selection goes alone
+            chosen = [number for number, target in enumerate(part) if target.selection is not None]
+            part = part[: max(1, chosen[0])] if chosen else part
         while len(part) > 1 and len(encode_apdu(GetListRequest(targets=tuple(part)))) > self._connection.room:
             part = part[: len(part) // 2]
         return part
 
     async def _get_list(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
         """Read a list; nothing where the meter refuses it as a whole, and smaller ones or none are to be tried."""
-        learned = self._lists.learned
+        learned, ranges = self._lists.learned, any(target.selection for target in targets)
         try:
             outcomes = await self._list(GetListRequest(targets=tuple(targets)), "read of a list")
         except MeterBusy as error:
@@ -178,10 +181,10 @@ class Exchange(AttributeReader):
                 self._lists.learned = learned
             return [one]
         except MeterRefused:  # NotSupported means one object, this means the service
-            self._lists.refused(len(targets))
+            self._lists.refused(len(targets), ranges=ranges)
             return []
         except ProtocolError:
-            self._lists.failed()
+            self._lists.failed(ranges=ranges)
             raise
         self._lists.worked()
         return [

@@ -15,18 +15,20 @@ class ListSize:
 
     A meter that refuses a list gets smaller ones, then none. One that falls silent, hangs up or answers nonsense is
     asked one by one from then on in this session, unless lists worked before: then after the second time in a row.
-    `learned` and `faults` are what later sessions begin with: 0 while nothing speaks against lists.
+    `learned`, `faults` and `ranges` are what later sessions begin with: 0 while nothing speaks against lists, and
+    whether a list may hold a selection of rows.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.learned = self.faults = 0
+        self.ranges = True
         self._worked = False
         self._given_up = False
 
-    def begin(self, learned: int, faults: int) -> None:
+    def begin(self, learned: int, faults: int, *, ranges: bool) -> None:
         """Begin with what earlier sessions learned."""
-        self.learned, self.faults = learned, faults
+        self.learned, self.faults, self.ranges = learned, faults, ranges
 
     def limit(self, conformance: int) -> int:
         """Return how many attributes go into one request of an association that grants `conformance`.
@@ -44,12 +46,16 @@ class ListSize:
         """Note a list that was answered."""
         self._worked, self.faults = True, 0
 
-    def refused(self, count: int) -> None:
-        """Note that a list of so many was refused as a whole."""
+    def refused(self, count: int, *, ranges: bool = False) -> None:
+        """Note that a list of so many was refused as a whole; one with ranges may come through without them."""
+        if ranges and self.ranges:
+            self.ranges = False
+            return
         self.learned = SMALL if count > SMALL else 1
 
-    def failed(self) -> None:
+    def failed(self, *, ranges: bool = False) -> None:
         """Note that a list ended in a fault of the line or of the meter."""
+        self.ranges = self.ranges and not ranges
         self.faults += 1
         if self.faults >= FAULTS and not self._worked:
             self.learned = 1

@@ -111,6 +111,13 @@ class ResumingExchange(AttributeReader):
         """Say whether an answer for this attribute is held."""
         return target in self._held
 
+    def drop_refusal(self, target: Target) -> bool:
+        """Forget a held answer that is a refusal; say whether it was one."""
+        refused = isinstance(self._held.get(target), ProtocolError)
+        if refused:
+            del self._held[target]
+        return refused
+
     async def get(self, target: Target) -> Data:
         """Read one attribute; NotSupported when the meter lacks it, MeterRefused for other refusals."""
         held = self._held.pop(target, None)

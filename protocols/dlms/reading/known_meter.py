@@ -24,7 +24,8 @@ def _none() -> Mapping[str, Any]:
 class KnownMeter:
     """What a meter showed under its present firmware.
 
-    `nameplate` came with `title` at `named_at`. `lists` and `list_faults` are those of `client.list_size`.
+    `nameplate` came with `title` at `named_at`. `lists`, `list_faults` and `list_ranges` are those of
+    `client.list_size`.
     `places` says by quantity which of its places answered, `methods` by profile how rows are chosen where it is
     not by range, `capacities` how many rows an event log can hold, `whole` how many octets an answer had
     that nothing was left out of. `range_form` is the form of a range's deviation
@@ -36,6 +37,7 @@ class KnownMeter:
     named_at: datetime | None = None
     lists: int = 0
     list_faults: int = 0
+    list_ranges: bool = True
     places: Mapping[str, int] = field(default_factory=_none)
     methods: Mapping[str, str] = field(default_factory=_none)
     capacities: Mapping[str, int] = field(default_factory=_none)
@@ -77,4 +79,4 @@ class MeterNotes:
 
     def new_firmware(self) -> None:
         """Forget all but the meter's manner with lists: a new firmware is another meter."""
-        self.known = KnownMeter(list_faults=self.known.list_faults)
+        self.known = KnownMeter(list_faults=self.known.list_faults, list_ranges=self.known.list_ranges)

@@ -109,12 +109,12 @@ class LayoutReader:
         if profile is ProfileName.EVENTS and known.order is None:
             (order,) = await self._numbers(Target(7, obis, 5))
             known = replace(known, order=order)
+        # columns and scales may be known for a while, the period of blocks is asked in each session
+        known = replace(known, layout=await self._with_settings(known))
         if known != before:
             self._cache.put_layout(name, known)
-        # columns and scales may be known for a while, the period of blocks is asked in each session
-        layout = await self._with_settings(known)
-        self._layouts[obis] = replace(known, layout=layout)
-        return layout
+        self._layouts[obis] = known
+        return known.layout
 
     async def recheck(self, profile: ProfileName, place: Obis, source: BufferSource) -> None:
         """Look whether a layout is what it was, in what was asked ahead for that."""

@@ -100,9 +100,7 @@ class RangeReader:
         Asks one interval wider than needed and from full hours: some meters exclude a range's ends, some
         select from full hours only. What does not come is asked for again, by the row that came last.
         """
-        margin = timedelta(seconds=layout.period) or MARGIN.get(layout.profile, DAY)
-        low = full_hour(start - margin, self._zone)
-        high = full_hour(end + margin, self._zone) + HOUR
+        low, high = asked_range(layout, start, end, self._zone)
         rows = RowsByStamp(start, end)
         rows.add(await self._in_each_form(layout, start, low, high))
         await self._ask_on(layout, rows, end, self._octets)
@@ -226,10 +224,7 @@ class RangeReader:
             return [*self._salvaged, *within(sets, span.since, span.until), *span.held]
 
     def _selection(self, layout: Layout, low: datetime, high: datetime) -> RangeSelection:
-        stamp = layout.stamp
-        assert stamp is not None
-        edges = (self._deviations.encode(low), self._deviations.encode(high))
-        return RangeSelection(stamp.quantity.obis, 2, *edges)
+        return range_selection(layout, low, high, self._deviations)
 
     def _whole_rows(self, layout: Layout, span: WantedSpan) -> Salvage:
         current = self._layouts.current(layout)
@@ -237,6 +232,19 @@ class RangeReader:
             return Salvage(rest=span)  # without a period a row is no interval yet
         partial, now = self._exchange.partial, self._clock.now()
         return salvage(current, partial, span, zone=self._zone, received_at=now)
+
+
+def asked_range(layout: Layout, start: datetime, end: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """Return the ends to ask for so that the rows of (start, end] come from any meter."""
+    margin = timedelta(seconds=layout.period) or MARGIN.get(layout.profile, DAY)
+    return full_hour(start - margin, zone), full_hour(end + margin, zone) + HOUR
+
+
+def range_selection(layout: Layout, low: datetime, high: datetime, deviations: Deviations) -> RangeSelection:
+    """Write a range as the meter reads it."""
+    stamp = layout.stamp
+    assert stamp is not None
+    return RangeSelection(stamp.quantity.obis, 2, deviations.encode(low), deviations.encode(high))
 
 
 def _period(layout: Layout) -> timedelta:

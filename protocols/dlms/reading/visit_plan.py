@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.companion import BufferSource, Companion, LogsSource, ObjectRead, ObjectsSource
 from protocols.dlms.data.types import Data
 from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.profile.layouts import CLOCK, Layout
+from protocols.dlms.reading.deviations import Deviations
 from protocols.dlms.reading.known_meter import KnownMeter
 from protocols.dlms.reading.layout_cache import KnownLayout
 from protocols.dlms.reading.layout_reader import PRESENT, SCALER, VALUE, checked_energy, may_have_scales
+from protocols.dlms.reading.range_reader import asked_range, range_selection
 from protocols.errors import NotSupported, ProtocolError
 from protocols.event_marks import EventMarks, LogMark
 from protocols.reading import Obis, ProfileName
@@ -28,6 +31,8 @@ TAMPERS = Obis(0, 0, 94, 91, 0)
 PROGRAMMINGS = Obis(0, 0, 96, 2, 0)
 CLOCK_TIME = Target(8, CLOCK)
 BUFFER, COLUMNS, PERIOD, ORDER, ENTRIES, CAPACITY = 2, 3, 4, 5, 7, 8
+SHORT = timedelta(hours=6)
+"""Span whose rows go into a list with other things: a dozen, while more could fill blocks that a fault loses."""
 CHECK_AFTER = timedelta(hours=1)
 """Age from which a visit looks at a layout beside its other questions: at one of them, the oldest first."""
 
@@ -55,14 +60,17 @@ class VisitPlan:
 class Ground:
     """What a plan stands on: the companion, and what is known of the meter and its layouts at `now`.
 
-    `layouts` are by profile and place, `listed` is the meter's object list where the companion goes by it.
+    `layouts` are by profile and place, `listed` is the meter's object list where the companion goes by it, `since`
+    where the rows wanted begin.
     """
 
     companion: Companion
     known: KnownMeter
     layouts: Mapping[tuple[ProfileName, Obis], KnownLayout]
     now: datetime
+    zone: ZoneInfo
     listed: Sequence[ObjectEntry] = ()
+    since: Mapping[ProfileName, datetime] = field(default_factory=dict)
 
 
 def plan(profiles: Sequence[ProfileName], ground: Ground) -> VisitPlan:
@@ -87,7 +95,7 @@ def plan(profiles: Sequence[ProfileName], ground: Ground) -> VisitPlan:
                 ]
             case BufferSource():
                 for known in _known(profile, source, ground):
-                    found |= dict.fromkeys(_buffer(known.layout))
+                    found |= dict.fromkeys((*_buffer(known.layout), *_rows(known.layout, ground)))
                     checks += _checks(known, source)
     check = _next_check(checks, ground.now)
     return VisitPlan((*found, *(() if check is None else check.targets)), check)
@@ -124,6 +132,18 @@ def _buffer(layout: Layout) -> Iterator[Target]:
     else:
         yield Target(7, layout.obis, PERIOD)
         yield Target(7, layout.obis, ORDER)
+
+
+def _rows(layout: Layout, ground: Ground) -> Iterator[Target]:
+    """Yield the newest rows of a stored profile where they are few, and how the meter selects them is known."""
+    since, known = ground.since.get(layout.profile), ground.known
+    if since is None or known.range_form is None or not known.list_ranges or layout.stamp is None:
+        return
+    if str(layout.obis) in known.methods or not timedelta() < ground.now - since <= SHORT:
+        return
+    deviations = Deviations(ground.zone, east=ground.companion.clock.east, known=known.range_form)
+    ends = asked_range(layout, since, ground.now, ground.zone)
+    yield Target(7, layout.obis, BUFFER, range_selection(layout, *ends, deviations))
 
 
 def _objects(reads: Sequence[ObjectRead], ground: Ground) -> Iterator[Target]:

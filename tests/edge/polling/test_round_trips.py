@@ -54,7 +54,14 @@ EXCEPTIONS = {
     "refused-plain-error": More("no association", error="association_refused"),
     "silent-object": More("a time-out, a new association, a time-out", nothing=9, error="meter_silent"),
 }
-HDLC_ONLY = {"frames-small", "frames-of-7e", "llc-twice", "one-client-at-a-time", "not-ready-once", "not-ready-stuck"}
+HDLC_ONLY = {
+    "frames-small",
+    "frames-of-7e",
+    "llc-twice",
+    "one-client-at-a-time",
+    "not-ready-once",
+    "not-ready-stuck",
+}
 
 
 @pytest.mark.parametrize("script", sorted(shipped().keys() - HDLC_ONLY))
