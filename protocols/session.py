@@ -107,6 +107,19 @@ class Protection(StrEnum):
     ENCRYPTED = "encrypted"
 
 
+class KeyInfo(StrEnum):
+    """Which key general-ciphering is made with, as each APDU says it (Green Book 9.2.7.2.4.8).
+
+    The global key; a new one for each APDU, wrapped under the master key; one agreed with an ephemeral key that is
+    signed (one-pass Diffie-Hellman); one agreed of both sides' certified keys (static unified model).
+    """
+
+    IDENTIFIED = "identified"
+    WRAPPED = "wrapped"
+    AGREED = "agreed"
+    AGREED_STATIC = "agreed-static"
+
+
 class ReleaseMode(StrEnum):
     """How an association ends: RLRQ, RLRQ with a ciphered Initiate inside, or the link's end alone."""
 
@@ -139,8 +152,8 @@ class Choices(tuple[object, ...]):
         return f"one of {', '.join(map(str, self))}"
 
 
-COMPANIONS = ("is15959", "generic")
-"""What may be assumed of a meter: IS 15959 Parts 1 to 3, or its own object list only."""
+COMPANIONS = ("is15959", "generic", "spodes", "aidon", "kamstrup", "kaifa", "iskra")
+"""What may be assumed of a meter: IS 15959 Parts 1 to 3, its own object list only, or that and the pushes of a make."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +173,8 @@ class DlmsSettings:
 
     Suites 1 and 2 have key pairs: `signing_key_ref` is our private key, `signing_certificate_ref` its certificate
     that the meter is shown, `meter_signing_ref` the meter's certificate or public key; certificates are checked
-    against `trust_anchor_ref`.
+    against `trust_anchor_ref`. `key_info` ciphers by general-ciphering, with a key as it says (`master_key_ref`, or
+    `agreement_key_ref` and `meter_agreement_ref`); `signed` signs each request and wants each answer signed.
 
     `timeout` is in seconds. `max_pdu` octets of an APDU that we accept, `max_info` octets of an HDLC
     information field, `window` HDLC frames in flight. At most `max_list` attributes are asked for in one request,
@@ -170,36 +184,67 @@ class DlmsSettings:
     is kept for the next poll (0 = closed after each).
     """
 
-    client: Annotated[int, Bounds(1, 127)] = 16
-    server: Annotated[int, Bounds(1, 16383)] = 1
-    physical: Annotated[int, Bounds(0, 16383)] | None = None
-    framing: Annotated[str, Choices(("wrapper", "wrapper-udp", "hdlc"))] = "wrapper"
-    auth: Auth = Auth.NONE
-    ciphered: bool = False
-    protection: Protection = Protection.AUTHENTICATED_ENCRYPTED
-    dedicated_key: bool = False
-    general: bool = False
-    accept_plain: bool = False
-    password_ref: str | None = None
-    encryption_key_ref: str | None = None
-    authentication_key_ref: str | None = None
-    suite: Annotated[int, Choices((0, 1, 2))] = 0
-    signing_key_ref: str | None = None
-    signing_certificate_ref: str | None = None
-    meter_signing_ref: str | None = None
-    trust_anchor_ref: str | None = None
-    system_title: bytes = b"MGW\x00\x00\x00\x00\x01"
-    timeout: Annotated[float, Bounds(0, 120, above=True)] = 5.0
-    max_pdu: Annotated[int, Bounds(64, 0xFFFF)] = 0xFFFF
-    max_info: Annotated[int, Bounds(16, 2030)] = 128
-    window: Annotated[int, Bounds(1, 7)] = 1
-    address_octets: Annotated[int, Choices((0, 1, 2, 4))] = 0
-    max_list: Annotated[int, Bounds(1, 32)] = 32
-    release: ReleaseMode = ReleaseMode.PLAIN
-    counter_object: str | None = None
-    hls_object: str = "0-0:40.0.0*255"
-    companion: Annotated[str, Choices(COMPANIONS)] = "is15959"
-    keep_open: Annotated[float, Bounds(0, 3600)] = 0.0
+    client: Annotated[int, Bounds(1, 127), "DLMS client address."] = 16
+    server: Annotated[int, Bounds(1, 16383), "DLMS server (logical device)."] = 1
+    physical: Annotated[int, Bounds(0, 16383), "HDLC address of the meter on a bus."] | None = None
+    framing: Annotated[
+        str,
+        Choices(("wrapper", "wrapper-udp", "hdlc")),
+        "wrapper, wrapper-udp or hdlc; by default hdlc on a serial line or with --physical.",
+    ] = "wrapper"
+    auth: Annotated[
+        Auth,
+        f"{', '.join(Auth)}; by default as IS 15959 has it.",
+    ] = Auth.NONE
+    ciphered: Annotated[bool, "Cipher; by default when both keys are given."] = False
+    protection: Annotated[
+        Protection, "What ciphering does: authenticated-encrypted, authenticated or encrypted."
+    ] = Protection.AUTHENTICATED_ENCRYPTED
+    dedicated_key: Annotated[bool, "Send a fresh dedicated key for the association."] = False
+    general: Annotated[bool, "Use general-glo-ciphering (general-ded with a dedicated key)."] = False
+    accept_plain: Annotated[bool, "Let plain answers through where ciphering was agreed: a downgrade."] = (
+        False
+    )
+    password_ref: Annotated[str, "Name of the password or HLS key in the folder of --secrets."] | None = None
+    encryption_key_ref: Annotated[str, "Name of the encryption key in that folder."] | None = None
+    authentication_key_ref: Annotated[str, "Name of the authentication key in that folder."] | None = None
+    suite: Annotated[int, Choices((0, 1, 2)), "Security suite: 0, 1 or 2."] = 0
+    signing_key_ref: Annotated[str, "Name of our private key, suites 1 and 2."] | None = None
+    signing_certificate_ref: Annotated[str, "Name of our certificate, which the meter is shown."] | None = (
+        None
+    )
+    meter_signing_ref: Annotated[str, "Name of the meter's certificate or public key."] | None = None
+    trust_anchor_ref: Annotated[str, "Name of the certificate that others are checked against."] | None = None
+    key_info: (
+        Annotated[KeyInfo, "General-ciphering with this key: identified, wrapped, agreed or agreed-static."]
+        | None
+    ) = None
+    signed: Annotated[bool, "Sign each request, and want each answer signed."] = False
+    agreement_key_ref: Annotated[str, "Name of our private key for key agreement."] | None = None
+    meter_agreement_ref: Annotated[str, "Name of the meter's certificate for key agreement."] | None = None
+    master_key_ref: Annotated[str, "Name of the master key, which wraps others."] | None = None
+    system_title: Annotated[
+        bytes, "Our own title as 16 hex digits, which no other program with these keys may use."
+    ] = b"MGW\x00\x00\x00\x00\x01"
+    timeout: Annotated[float, Bounds(0, 120, above=True), "Wait for an answer, seconds."] = 5.0
+    max_pdu: Annotated[int, Bounds(64, 0xFFFF), "Octets of an APDU that we accept."] = 0xFFFF
+    max_info: Annotated[int, Bounds(16, 2030), "Octets of an HDLC information field."] = 128
+    window: Annotated[int, Bounds(1, 7), "HDLC frames in flight."] = 1
+    address_octets: Annotated[
+        int, Choices((0, 1, 2, 4)), "Octets of the HDLC server address: 1, 2 or 4; 0 is as short as fits."
+    ] = 0
+    max_list: Annotated[int, Bounds(1, 32), "Attributes that are asked for in one request at most."] = 32
+    release: Annotated[
+        ReleaseMode, "How an association ends: plain, protected (a ciphered Initiate inside) or none."
+    ] = ReleaseMode.PLAIN
+    counter_object: (
+        Annotated[str, "Where the public client reads the invocation counter; empty: nowhere."] | None
+    ) = None
+    hls_object: Annotated[str, "The association object of HLS passes 3 and 4."] = "0-0:40.0.0*255"
+    companion: Annotated[
+        str, Choices(COMPANIONS), "is15959, or generic: what the meter's own object list says."
+    ] = "is15959"
+    keep_open: Annotated[float, Bounds(0, 3600), "Seconds that an idle association is kept."] = 0.0
 
     def __post_init__(self) -> None:
         for name, kind in DLMS_SETTINGS.items():
@@ -210,11 +255,15 @@ class DlmsSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingType:
-    """What a setting may hold: a plain type, of it what `limit` allows, and None as well where `optional`."""
+    """What a setting may hold: a plain type, of it what `limit` allows, and None as well where `optional`.
+
+    `about` is its help on the command line.
+    """
 
     plain: type
     optional: bool = False
     limit: Bounds | Choices | None = None
+    about: str = ""
 
     @classmethod
     def of(cls, hint: Any) -> SettingType:
@@ -223,8 +272,12 @@ class SettingType:
             (inner,) = (part for part in get_args(hint) if part is not NoneType)
             return replace(cls.of(inner), optional=True)
         if get_origin(hint) is Annotated:
-            plain, limit = get_args(hint)
-            return cls(plain=plain, limit=limit)
+            plain, *notes = get_args(hint)
+            return cls(
+                plain=plain,
+                limit=next((note for note in notes if isinstance(note, Bounds | Choices)), None),
+                about=next((note for note in notes if isinstance(note, str)), ""),
+            )
         return cls(plain=hint)
 
 

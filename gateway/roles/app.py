@@ -18,6 +18,7 @@ from gateway.notify import keep_watchdog, notify
 from gateway.roles.timekeeping import keep_time
 from gateway.watch import Watch
 from protocols.session import Clock
+from protocols.unused import unused_frames
 
 if TYPE_CHECKING:
     from gateway.central.portal.otp import CodeSender
@@ -53,8 +54,11 @@ class Running:
                     ("push", edge.push.listener.statistics()),
                     ("push", edge.push.listener.refusals),
                     ("push", edge.push.intake_statistics()),
+                    ("push_unused", edge.push.listener.unused()),
                 ]
-            parts += [(f"line_{_metric(name)}", line.statistics()) for name, line in edge.lines.items()]
+            for name, line in edge.lines.items():
+                parts.append((f"line_{_metric(name)}", line.statistics()))
+                parts.append((f"line_{_metric(name)}_unused", unused_frames(line)))
             if edge.follower is not None:
                 parts.append(("influx", edge.follower.statistics()))
         if (central := self.central) is not None:

@@ -37,6 +37,7 @@ from gateway.roles.admission import (
     route,
     too_few_files,
 )
+from gateway.roles.beside_edge import edge_counters
 from gateway.roles.carried import EdgeKeeper
 from gateway.roles.edge_status import EdgeHealth, EdgeStatus
 from gateway.roles.journal import journal_limits
@@ -278,7 +279,7 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
     journal = await Journal.open(
         folder / "journal.db", clock=clock, limits=journal_limits(config), gateway=config.gateway.name
     )
-    counters = FileCounters(folder / "counters.json")
+    counters = FileCounters(edge_counters(config))
     lines = {section.name: make_line(section) for section in config.lines}
     role: EdgeRole | None = None
     try:

@@ -31,6 +31,7 @@ from gateway.edge.stamping.clocks import DRIFT_ALARM
 from gateway.edge.stamping.directory_part import StampingPart
 from gateway.edge.stamping.stamp import Trust, stamp
 from gateway.errors import GatewayError, PeerUnavailable, UsageError
+from gateway.roles.beside_edge import client_beside_edge
 from gateway.roles.central_files import CentralFiles
 from gateway.roles.did_you_mean import did_you_mean
 from gateway.roles.journal import former_journals
@@ -106,13 +107,13 @@ class FieldWork:
         """
         section = self._section(meter)
         line = make_line(next(item for item in self._config.lines if item.name == section.line))
-        counters = FileCounters(self._config.gateway.data / "counters-field.json")
+        client = client_beside_edge(self._config, section, "field")
+        counters = FileCounters(client.counters)
         try:
             context = SessionContext(
                 secrets=FileSecrets(self._config.secrets), counters=counters, clock=self._clock
             )
-            spec = self._config.spec(section, f"{self._config.gateway.name}/field")
-            async with open_session(line, spec, context) as session:
+            async with open_session(line, client.spec, context) as session:
                 plate = await session.identify()
                 if plate.meter_id != meter:
                     raise IdentityMismatch(expected=meter, found=plate.meter_id)

@@ -46,7 +46,7 @@ from protocols.errors import (
     ProtocolError,
 )
 from protocols.event_marks import EventNews
-from protocols.line import Line, TakesPushes
+from protocols.line import Line, TakesDedicatedKeys, TakesPushes
 from protocols.reading import MeterClock, Nameplate, Obis, ProfileName, ReadingSet, RelayState
 from protocols.session import Clock, MeterSpec, SessionContext, Visit
 
@@ -363,11 +363,13 @@ async def open_dlms(
     if settings is None:
         raise MeterConfigError("the meter has no DLMS settings")
     on_push = line.take_push if isinstance(line, TakesPushes) else None
+    on_dedicated = line.note_dedicated if isinstance(line, TakesDedicatedKeys) else None
     opener = AssociationOpener(
         settings,
         association_settings(settings, context.secrets, context.clock.now()),
         context.counters,
         on_push,
+        on_dedicated,
     )
     spec.time_zone()  # an unknown zone is told before the meter is troubled
     notes = MeterNotes(None if layouts is None or spec.meter is None else known_meter(layouts, spec.meter))

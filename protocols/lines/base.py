@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from protocols.errors import LineClosed, LineError, LineTimeout, LineUnavailable, LocalError
 from protocols.line import LineIO, LineStatistics
 from protocols.lines.connection import SEND_TIMEOUT, LineConnection
+from protocols.unused import UnusedCounter
 
 DRAIN_LIMIT = 10.0
 """Seconds after which a line that never falls silent is hung up."""
@@ -70,6 +71,7 @@ class BaseLine(ABC):
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self.unused = UnusedCounter()
         self._character = 0.0  # seconds that one octet takes on the wire after the system took it
         self._gap = 0.0  # seconds of silence that the wire needs before a frame
         self._turn = asyncio.Lock()

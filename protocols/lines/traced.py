@@ -8,6 +8,7 @@ from typing import Protocol
 
 from protocols.errors import LineError
 from protocols.line import Line, LineIO, LineStatistics
+from protocols.unused import UnusedCounter, unused_of
 
 
 class TraceSink(Protocol):
@@ -55,6 +56,11 @@ class TracedLine:
         except LineError as error:
             self._sink.remark(str(error))
             raise
+
+    @property
+    def unused(self) -> UnusedCounter:
+        """Counts what came and was not used, by cause."""
+        return unused_of(self.inner)
 
     def statistics(self) -> LineStatistics:
         """Return a frozen copy of the counters."""

@@ -18,7 +18,7 @@ from protocols.dlms.companion import companion
 from protocols.errors import MeterConfigError, SecretMissing
 from protocols.meters.key_file import PAIRS, KeyFile
 from protocols.meters.lines import LineSettings
-from protocols.meters.titles import client_title
+from protocols.meters.titles import TITLE_OCTETS, client_title, system_title
 from protocols.session import DLMS_SETTINGS, Auth, DlmsSettings, MeterSpec, ModbusSettings, SettingType
 
 DLMS_PORT, MODBUS_PORT = 4059, 502
@@ -47,7 +47,6 @@ _OF_THE_KEY_FILE = {
     "password_ref",
     "encryption_key_ref",
     "authentication_key_ref",
-    "system_title",
     *_PAIR_REFS,
 }
 _DLMS_SETTINGS = {name: kind for name, kind in DLMS_SETTINGS.items() if name not in _OF_THE_KEY_FILE}
@@ -126,7 +125,8 @@ def dlms_settings(
 
     `auth` is that of the client address in IS 15959; `ciphered` holds where both keys are known and the
     client authenticates. References (`password_ref` …) that are given come before those of the key file. The
-    system title is made from machine, user and `program`, since two clients with one key must differ in it.
+    system title, where none is given, is made from machine, user and `program`, since two clients with one key must
+    differ in it.
     SecretMissing when a secret is neither given nor in the key file.
     """
     known = companion().associations.get(given.get("client", DlmsSettings().client))
@@ -162,7 +162,8 @@ def dlms_settings(
         "password_ref": password,
         "encryption_key_ref": encryption,
         "authentication_key_ref": authentication,
-        "system_title": client_title(f"{socket.gethostname()}/{getpass.getuser()}/{program}"),
+        "system_title": given.get("system_title")
+        or client_title(f"{socket.gethostname()}/{getpass.getuser()}/{program}"),
         "framing": _framing(line, given),
     }
     return DlmsSettings(**settings)
@@ -190,9 +191,13 @@ def _value(name: str, text: str, kind: SettingType) -> Any:
             raise MeterConfigError(f"{name} = `{text}`: true or false is allowed")
         return text == "true"
     try:
+        if kind.plain is bytes:
+            return system_title(text)
         return kind.plain(text)
     except ValueError as error:
         allowed = f"one of {', '.join(kind.plain)}" if issubclass(kind.plain, Enum) else "a number"
+        if kind.plain is bytes:
+            allowed = f"{2 * TITLE_OCTETS} hex digits"
         raise MeterConfigError(f"{name} = `{text}`: {allowed} is allowed") from error
 
 

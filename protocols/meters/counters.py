@@ -201,6 +201,20 @@ class CountersOnDemand:
         return self._store
 
 
+def in_use(path: Path) -> bool:
+    """Say whether a program has the counters in this file now."""
+    try:
+        lock = path.with_name(path.name + ".lock").open("rb")
+    except OSError:
+        return False
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def highest_believed(confirmed: int) -> int:
     """Return up to where a counter told without proof is believed, `confirmed` being the last proven one."""
     return confirmed + MAX_JUMP if confirmed else MAX_FIRST

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+TITLE_OCTETS = 8
+
 
 def client_title(client: str) -> bytes:
     """Return the system title of the client with this name: `MGW` and five octets of the name's hash.
@@ -11,3 +13,11 @@ def client_title(client: str) -> bytes:
     Two clients with one key must differ in it, since nonce = system title + counter (Green Book, suite 0).
     """
     return b"MGW" + hashlib.sha256(client.encode()).digest()[:5]
+
+
+def system_title(text: str) -> bytes:
+    """Read a system title from hex digits; ValueError when it is none."""
+    title = bytes.fromhex(text)
+    if len(title) != TITLE_OCTETS:
+        raise ValueError(text)
+    return title

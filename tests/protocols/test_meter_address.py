@@ -113,7 +113,7 @@ def test_settings_that_are_given_hold(tmp_path: Path) -> None:
         ("dlms+tcp://h?auth=lls", "auth lls needs password: put it into a key file"),
         ("dlms+tcp://h?ciphered=true", "ciphered needs encryption_key and authentication_key: put them into"),
         ("dlms+tcp://h?auth=hls-gmac", "auth hls-gmac needs encryption_key and authentication_key"),
-        ("dlms+tcp://h?system_title=1", "`system_title` is no setting"),
+        ("dlms+tcp://h?system_title=1", "16 hex digits"),
         ("modbus+tcp://h?unit=1", "a Modbus meter needs `model`, for example model=abb-b23"),
         ("modbus+tcp://h?model=sdm120", "a Modbus meter needs `unit`, for example unit=1"),
     ],

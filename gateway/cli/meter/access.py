@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.meter.address import AddressOptions
+from gateway.cli.meter.address import NO_OPTION, AddressOptions
 from gateway.cli.meter.lines import is_address, line_at, with_trace
 from gateway.cli.options import nearest
+from gateway.cli.output import print_problem
 from gateway.config import file as configuration
 from gateway.config.meters import LineSection
 from gateway.errors import UsageError
+from gateway.roles.beside_edge import client_beside_edge, refuse_held_bus
 from gateway.roles.lines import make_line, settings_of
 from gateway.timekeeping.clock import EvidenceClock
 from protocols.errors import SecretMissing
@@ -22,9 +25,10 @@ from protocols.meters.counters import CountersOnDemand
 from protocols.meters.key_file import KeyFile
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
+from protocols.meters.titles import TITLE_OCTETS, system_title
 from protocols.session import (
-    COMPANIONS,
-    Auth,
+    DLMS_SETTINGS,
+    Choices,
     Clock,
     DlmsSettings,
     MeterSession,
@@ -33,8 +37,11 @@ from protocols.session import (
     SecretSource,
     SessionContext,
 )
+from protocols.unused import unused_frames
 
-_REFERENCES = ("password_ref", "encryption_key_ref", "authentication_key_ref")
+LINE_OPTIONS = ("baud", "parity", "stop_bits", "mode_e_address")
+"""Options that say how a serial line is opened."""
+_REFERENCES = tuple(name for name in DLMS_SETTINGS if name.endswith("_ref"))
 """Options that name secrets in the folder of --secrets."""
 
 
@@ -66,30 +73,33 @@ def _by_name(config: configuration.Config, meter: str, options: AddressOptions) 
             + nearest(meter, (m.meter for m in config.meters))
         )
     line = next(item for item in config.lines if item.name == found.line)
+    client = client_beside_edge(config, found, "cli")
     return MeterAccess(
         line=with_trace(line, options.trace, plain=options.trace_plain),
-        spec=config.spec(found, f"{config.gateway.name}/cli"),
+        spec=client.spec,
         secrets=FileSecrets(config.secrets),
-        counters=config.gateway.data / "counters-cli.json",
+        counters=client.counters,
         clock=config.clock(),
     )
 
 
 def _by_address(address: str, options: AddressOptions) -> MeterAccess:
     """Return the DLMS meter at an address, or with --unit the Modbus meter there."""
-    line = line_at(address)
+    line = line_at(address, _given(options, *LINE_OPTIONS))
+    if options.config is not None:
+        refuse_held_bus(configuration.load(options.config), line)
     zone = options.zone or "Asia/Kolkata"
+    keys = KeyFile(options.key_file) if options.key_file and options.unit is None else None
+    counters = keys.counters if keys else options.secrets / "counters-cli.json"
     if options.unit is not None:
-        spec = MeterSpec(meter=None, zone=zone, modbus=_modbus(line, options))
-        keys = None
+        spec = MeterSpec(meter=options.identity, zone=zone, modbus=_modbus(line, options))
     else:
-        keys = KeyFile(options.key_file) if options.key_file else None
-        spec = MeterSpec(meter=None, zone=zone, dlms=_dlms(line, options, keys))
+        spec = MeterSpec(meter=options.identity, zone=zone, dlms=_dlms(line, options, keys, counters))
     return MeterAccess(
         line=with_trace(line, options.trace, plain=options.trace_plain),
         spec=spec,
         secrets=keys or FileSecrets(options.secrets),
-        counters=keys.counters if keys else options.secrets / "counters-cli.json",
+        counters=counters,
         clock=EvidenceClock(),
     )
 
@@ -97,23 +107,40 @@ def _by_address(address: str, options: AddressOptions) -> MeterAccess:
 def _modbus(line: LineSection, options: AddressOptions) -> ModbusSettings:
     if options.model is None:
         raise UsageError("a Modbus meter needs --model, for example --model abb-b23")
-    return modbus_settings(settings_of(line), _given(options, "unit", "model", "timeout"))
+    given = _given(options, "unit", "model", "timeout", "worst_latency", "framing")
+    if "framing" in given:
+        given["framing"] = _one_of("--framing", given["framing"], ("tcp", "rtu"))
+    return modbus_settings(settings_of(line), given)
 
 
-def _dlms(line: LineSection, options: AddressOptions, keys: KeyFile | None) -> DlmsSettings:
+def _dlms(line: LineSection, options: AddressOptions, keys: KeyFile | None, counters: Path) -> DlmsSettings:
     """Return what the options say, and for the rest what line, keys and IS 15959 suggest."""
-    given = _given(options, "client", "server", "physical", "ciphered", "timeout", *_REFERENCES)
+    given = {
+        name: _checked(name, value)
+        for name, value in _given(options, *(n for n in DLMS_SETTINGS if n not in NO_OPTION)).items()
+    }
     if keys is not None and not given.keys().isdisjoint(_REFERENCES):
         raise UsageError("give either --key-file or the names of secrets (--…-ref), not both")
-    given["companion"] = _one_of("--companion", options.companion, COMPANIONS)
-    if options.auth is not None:
-        given["auth"] = Auth(_one_of("--auth", options.auth, tuple(Auth)))
-    if options.framing is not None:
-        given["framing"] = _one_of("--framing", options.framing, ("wrapper", "hdlc"))
     try:
-        return dlms_settings(settings_of(line), given, keys, program="cli")
+        return dlms_settings(settings_of(line), given, keys, program=f"cli/{counters.resolve()}")
     except SecretMissing as error:
         raise UsageError(f"--{error}".replace("a key file", "a file for --key-file")) from error
+
+
+def _checked(name: str, value: Any) -> Any:
+    """Return an option's value as its setting has it; UsageError says what is allowed."""
+    setting, option = DLMS_SETTINGS[name], f"--{name.replace('_', '-')}"
+    kind: Callable[[str], Any] = setting.plain
+    if issubclass(setting.plain, StrEnum):
+        return kind(_one_of(option, value, tuple(map(str, setting.plain))))
+    if isinstance(setting.limit, Choices):
+        return kind(_one_of(option, str(value), tuple(map(str, setting.limit))))
+    if setting.plain is bytes:
+        try:
+            return system_title(value)
+        except ValueError:
+            raise UsageError(f"{option}: `{value}` is not {2 * TITLE_OCTETS} hex digits") from None
+    return value
 
 
 def _given(options: AddressOptions, *names: str) -> dict[str, Any]:
@@ -140,3 +167,5 @@ async def open_meter(access: MeterAccess) -> AsyncIterator[MeterSession]:
     finally:
         await line.close()
         counters.close()
+        if unused := str(unused_frames(line)):
+            print_problem(f"not used: {unused}")

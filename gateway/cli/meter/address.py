@@ -1,33 +1,56 @@
-"""The options by which every command finds and opens a meter, the same everywhere."""
+"""The options by which every command finds and opens a meter, the same everywhere.
+
+Those of DLMS are made of `DLMS_SETTINGS`: a new setting of a meter is an option at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli.options_object import with_options
-from protocols.session import DLMS_SETTINGS, Auth, Bounds, DlmsSettings
+from protocols.session import DLMS_SETTINGS, Bounds, DlmsSettings, SettingType
 
+NO_OPTION: Mapping[str, str] = MappingProxyType({"keep_open": "a command ends its association with itself"})
+"""Settings that are no option, and why."""
+_SHOWN = ("client", "server", "companion")
+"""Settings whose default is shown; the others follow from address, keys and IS 15959, or are seldom given."""
 _USUAL = DlmsSettings()
 
 
-def _within(setting: str, help_text: str) -> Any:
-    """Return an option for a DLMS setting, within the setting's own bounds."""
-    limit = DLMS_SETTINGS[setting].limit
-    assert isinstance(limit, Bounds)
-    return typer.Option(min=limit.low, max=limit.high, help=help_text)
+def _option(name: str, setting: SettingType) -> tuple[str, Any, Any]:
+    """Return a DLMS setting as an option: its name, annotated type and default (None: not given)."""
+    flag, kind = name.replace("_", "-"), setting.plain
+    extra: dict[str, Any] = {}
+    names = [f"--{flag}"]
+    if kind is bool:
+        names = [f"--{flag}/--no-{flag}"]
+        extra = {"show_default": False}
+    elif isinstance(setting.limit, Bounds):
+        # typer has no bound that is itself left out: a tenth is the least of what must be more than nothing
+        extra = {"min": setting.limit.low or (0.1 if setting.limit.above else 0), "max": setting.limit.high}
+    elif kind is not int:
+        kind = str
+    default = getattr(_USUAL, name) if name in _SHOWN else None
+    option = typer.Option(*names, help=setting.about, **extra)
+    return name, Annotated[kind | None, option], field(default=default)
+
+
+_DLMS_OPTIONS = [_option(name, kind) for name, kind in DLMS_SETTINGS.items() if name not in NO_OPTION]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AddressOptions:
-    """How to reach a meter. Options beside `config`, `zone` and the trace count for an address only."""
-
+class _CommonOptions:
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="The gateway's TOML file, for a meter's name.")
+        Path | None,
+        typer.Option(
+            "--config", "-c", help="The gateway's TOML file: for a meter's name, or beside its edge."
+        ),
     ] = None
     key_file: Annotated[
         Path | None,
@@ -36,43 +59,21 @@ class AddressOptions:
             help="Private TOML file: password or hls_key, encryption_key, authentication_key.",
         ),
     ] = None
-    client: Annotated[int, _within("client", "DLMS client address.")] = _USUAL.client
-    auth: Annotated[
-        str | None,
-        typer.Option(help=f"{', '.join(Auth)}; by default as IS 15959 has it."),
+    secrets: Annotated[Path, typer.Option(help="Folder of secrets, in place of a key file.")] = Path("keys")
+    identity: Annotated[
+        str | None, typer.Option(help="The meter that must answer, GEN:12345678; by default any.")
     ] = None
-    ciphered: Annotated[
-        bool | None,
-        typer.Option(
-            "--ciphered/--no-ciphered",
-            help="Cipher; by default when both keys are given.",
-            show_default=False,
-        ),
-    ] = None
-    server: Annotated[int, _within("server", "DLMS server (logical device).")] = _USUAL.server
-    framing: Annotated[
-        str | None,
-        typer.Option(help="wrapper or hdlc; by default hdlc on a serial line or with --physical."),
-    ] = None
-    physical: Annotated[int | None, _within("physical", "HDLC address of the meter on a bus.")] = None
-    companion: Annotated[
-        str, typer.Option(help="is15959, or generic: what the meter's own object list says.")
-    ] = _USUAL.companion
     unit: Annotated[int | None, typer.Option(min=1, max=247, help="Modbus unit id.")] = None
     model: Annotated[str | None, typer.Option(help="Modbus meter model.")] = None
+    worst_latency: Annotated[
+        float | None, typer.Option(min=0, max=60, help="Modbus: how late an answer may come, seconds.")
+    ] = None
     zone: Annotated[str | None, typer.Option(help="The meter's time zone [Asia/Kolkata].")] = None
-    timeout: Annotated[float | None, typer.Option(min=0.1, max=120, help="Wait for an answer, seconds.")] = (
-        None
-    )
-    secrets: Annotated[Path, typer.Option(help="Folder of secrets, in place of a key file.")] = Path("keys")
-    password_ref: Annotated[
-        str | None, typer.Option(help="Name of the password or HLS key in that folder.")
-    ] = None
-    encryption_key_ref: Annotated[
-        str | None, typer.Option(help="Name of the encryption key in that folder.")
-    ] = None
-    authentication_key_ref: Annotated[
-        str | None, typer.Option(help="Name of the authentication key in that folder.")
+    baud: Annotated[int | None, typer.Option(min=300, max=921600, help="Serial: speed [9600].")] = None
+    parity: Annotated[str | None, typer.Option(help="Serial: N, E or O [N].")] = None
+    stop_bits: Annotated[int | None, typer.Option(min=1, max=2, help="Serial: 1 or 2 [1].")] = None
+    mode_e_address: Annotated[
+        str | None, typer.Option(help="Optical probe: the device address of the mode E opening.")
     ] = None
     trace: Annotated[
         Path | None,
@@ -83,6 +84,21 @@ class AddressOptions:
         typer.Option("--trace-plain", help="Write passwords into the trace, too, instead of `*`."),
     ] = False
 
+
+if TYPE_CHECKING:
+
+    class AddressOptions(_CommonOptions):
+        """How to reach a meter; the settings of DLMS are attributes by their names."""
+
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+    AddressOptions = make_dataclass(
+        "AddressOptions", _DLMS_OPTIONS, bases=(_CommonOptions,), frozen=True, slots=True, kw_only=True
+    )
+    AddressOptions.__doc__ = (
+        "How to reach a meter. Options beside `config`, `zone` and the trace count for an address only."
+    )
 
 MeterArgument = Annotated[
     str, typer.Argument(help="A meter of the configuration, or an address (tcp://host:port).")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
 
 from gateway.config.file import Config
 from gateway.config.meters import LineSection
@@ -18,11 +23,11 @@ def is_address(text: str) -> bool:
     return "://" in text
 
 
-def line_at(address: str) -> LineSection:
+def line_at(address: str, given: Mapping[str, Any] = MappingProxyType({})) -> LineSection:
     """Return the line at an address; UsageError says which addresses there are.
 
     `tcp://HOST[:4059]`, `udp://HOST[:4059]`, `rtu+tcp://HOST[:502]`, `serial:///DEVICE`, and
-    `optical:///DEVICE` for a probe on a meter that wants the mode E opening.
+    `optical:///DEVICE` for a probe on a meter that wants the mode E opening. `given` are settings of a serial line.
     """
     try:
         line = parse_line(
@@ -31,7 +36,14 @@ def line_at(address: str) -> LineSection:
     except MeterConfigError as error:
         raise UsageError(str(error)) from error
     fields = {name: value for name, value in asdict(line).items() if value}
-    return LineSection.model_validate({"name": "address", **fields})
+    if given and line.kind != "serial":
+        raise UsageError(f"--{next(iter(given)).replace('_', '-')} is for a serial line; {address} is none")
+    try:
+        return LineSection.model_validate({"name": "address", **fields, **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "-".join(map(str, first["loc"])).replace("_", "-")
+        raise UsageError(f"--{option} = `{first['input']}`: {first['msg']}") from error
 
 
 def with_trace(line: LineSection, trace: Path | None, *, plain: bool = False) -> LineSection:

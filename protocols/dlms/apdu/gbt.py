@@ -113,7 +113,9 @@ class BlockTransfer:
         self._empty = 0
         self._complete = False
         self._acknowledged: GeneralBlock | None = None
-        self._idle_rounds = 0
+        self._idle_rounds = self._idle_blocks = 0
+        self.repeated = 0
+        """Blocks that brought nothing new: known already, or behind a gap."""
 
     @property
     def sending(self) -> bool:
@@ -142,9 +144,11 @@ class BlockTransfer:
             self._queue.popleft()
         self._peer_window = max(1, min(block.window, self._window))
         apdu = self._receive(block)
+        progress = (len(self._queue), self._expected) != before
+        self._count_idle(block, progress)
         if block.streaming:  # more comes at once; an answer now would collide with it
             return TransferStep(apdu=apdu)
-        self._progressed((len(self._queue), self._expected) != before)
+        self._progressed(progress)
         if self._queue:
             return TransferStep(send=self._next_window(), apdu=apdu)
         if apdu is not None or self._complete:
@@ -158,6 +162,18 @@ class BlockTransfer:
         if self._queue:
             return self._next_window()
         return (self._acknowledged or self._acknowledgement(),)
+
+    def _count_idle(self, block: GeneralBlock, progress: bool) -> None:
+        """Count blocks of a row that bring nothing: no window ends while a far side goes on streaming them."""
+        if progress:
+            self._idle_blocks = 0
+            return
+        self._idle_blocks += 1
+        self.repeated += bool(block.data)
+        if self._idle_blocks > MAX_ROUNDS * self._window:
+            raise MeterProtocolError(
+                f"general block transfer: {self._idle_blocks} blocks in a row brought nothing new"
+            )
 
     def _progressed(self, progress: bool) -> None:
         self._idle_rounds = 0 if progress else self._idle_rounds + 1

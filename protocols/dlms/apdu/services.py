@@ -50,7 +50,7 @@ from protocols.dlms.apdu.lists import (
 from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.data.syntax import Field, Flag, OctetString, Record, Sequence, Single, UnsignedNumber
 from protocols.dlms.data.types import Data
-from protocols.errors import LocalError
+from protocols.errors import LocalError, MeterProtocolError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +202,28 @@ _PARAMETERS, _RESULTS = Sequence("parameters", VALUE), Sequence("results", RESUL
 _SET, _SET_LIST = {"action": False, "listed": False}, {"action": False, "listed": True}
 _ACTION, _ACTION_LIST = {"action": True, "listed": False}, {"action": True, "listed": True}
 
+
+class MethodResult(Field[tuple[int, Data | None, int | None]]):
+    """The result of a method, what it returned, or why that is missing.
+
+    Behind a refusal some meters write octets that are no answer: they are left over, and the refusal counts.
+    """
+
+    def read(self, cursor: Cursor) -> tuple[int, Data | None, int | None]:
+        result = cursor.field(RESULT)
+        if result:
+            try:
+                Cursor(cursor.data[cursor.offset :]).field(ANSWER)
+            except MeterProtocolError:
+                return result, None, None
+        data, error = cursor.field(ANSWER)
+        return result, data, error
+
+    def write(self, value: tuple[int, Data | None, int | None]) -> bytes:
+        result, data, error = value
+        return RESULT.write(result) + ANSWER.write((data, error))
+
+
 SERVICES = (
     Service(
         0xC0,
@@ -264,7 +286,7 @@ SERVICES = (
     Service(
         0xC7,
         "action-response",
-        _kind(1, "normal", ActionResponse, ("result", RESULT), ("data error", ANSWER)),
+        _kind(1, "normal", ActionResponse, ("result data error", MethodResult())),
         _kind(2, "block", ActionBlock, *_BLOCK),
         _kind(3, "with list", ActionListResponse, ("outcomes", ACTION_OUTCOMES)),
         _kind(4, "next block", BlockAck, ("number", _NUMBER), fixed={"action": True}),
@@ -317,6 +339,8 @@ CONFIRMED_SERVICE_ERROR = Record(
     ("service", UnsignedNumber("service", 1, CONFIRMED_SERVICES)),
     ("error value", ErrorOfKind()),
 )
+RESPONSES = frozenset((0x0E, 0xC4, 0xC5, 0xC7, 0xD8))
+"""Tags of answers: octets left over behind one do not hide it."""
 APDUS: dict[int, tuple[str, Field[Any]]] = {
     0x0E: ("confirmed-service-error", CONFIRMED_SERVICE_ERROR),
     0xD8: ("exception-response", EXCEPTION_RESPONSE),

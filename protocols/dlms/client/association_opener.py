@@ -39,6 +39,7 @@ from protocols.errors import (
 from protocols.line import LineIO
 from protocols.reading import Obis
 from protocols.session import Auth, CounterStore, DlmsSettings, SecretSource
+from protocols.unused import UnusedCounter
 
 T = TypeVar("T")
 
@@ -56,7 +57,8 @@ class AssociationOpener:
     after a failure, the meter's own is read through the public client first. After a refusal, or where the
     meter did not even answer ours, it is read (again): the association is tried once more when the counter
     explains it, and only then, since a wrong password that is tried again may lock us out. A meter that does
-    not show its counter is met with ours alone. `on_push` is given what the meter sends unasked meanwhile.
+    not show its counter is met with ours alone. `on_push` is given what the meter sends unasked meanwhile,
+    `on_dedicated` the dedicated keys of each association (or None).
 
     What the meter shows, or names in a refusal, proves nothing: it is believed as far as the counter store does.
     Beyond that ours is tried, and where it is refused somebody must look.
@@ -68,12 +70,14 @@ class AssociationOpener:
         association: AssociationSettings,
         counters: CounterStore,
         on_push: Callable[[bytes], None] | None = None,
+        on_dedicated: Callable[[Keys | None], None] | None = None,
     ) -> None:
         self._settings = settings
         self._association = association
         self._counters = counters
         self._on_push = on_push
         self.lists = ListSize(settings.max_list)
+        self._on_dedicated = on_dedicated
         self._counter_object = counter_object(settings)
         keys = association.keys
         self._key = None if keys is None else counter_key(keys, association.system_title)
@@ -192,7 +196,9 @@ class AssociationOpener:
         if self._counter_object is None:
             return None
         settings = AssociationSettings(release=self._settings.release)
-        connection = ClientConnection(link_of(self._settings, PUBLIC_CLIENT), settings, lambda: 0)
+        connection = ClientConnection(
+            link_of(self._settings, PUBLIC_CLIENT, lease.unused), settings, lambda: 0
+        )
         exchange = self._exchange(lease.io, connection)
         shown: int | None = None
         try:
@@ -225,7 +231,9 @@ class AssociationOpener:
 
     async def _associate(self, lease: LineLease) -> Exchange:
         client = self._settings.client
-        connection = ClientConnection(link_of(self._settings, client), self._association, self._next_counter)
+        connection = ClientConnection(
+            link_of(self._settings, client, lease.unused), self._association, self._next_counter
+        )
         exchange = self._exchange(lease.io, connection)
         try:
             await exchange.associate()
@@ -238,6 +246,8 @@ class AssociationOpener:
             raise
         if self._key is not None and self._proves_key:
             self._counters.confirm(self._key, self._used_counter)
+        if self._on_dedicated is not None:
+            self._on_dedicated(connection.dedicated_keys)
         return exchange
 
     def _exchange(self, io: LineIO, connection: ClientConnection) -> Exchange:
@@ -282,6 +292,9 @@ def association_settings(
         own=own,
         peer=peer,
         trust=trust,
+        master=fetch(settings.master_key_ref),
+        key_info=settings.key_info,
+        signed=settings.signed,
         system_title=settings.system_title,
         max_pdu=settings.max_pdu,
         gbt_window=1 if settings.framing == "hdlc" else GBT_WINDOW,
@@ -313,11 +326,11 @@ def companion_counter(settings: DlmsSettings) -> Obis | None:
     return None if known is None else known.counter
 
 
-def link_of(settings: DlmsSettings, client: int) -> ClientLink:
-    """Make the framing towards the settings' meter for one client address."""
+def link_of(settings: DlmsSettings, client: int, unused: UnusedCounter | None = None) -> ClientLink:
+    """Make the framing towards the settings' meter for one client address; `unused` counts what it passes over."""
     match settings.framing:
         case "wrapper-udp":
-            return WrapperSocket(datagrams=True).link(client=client, server=settings.server)
+            return WrapperSocket(datagrams=True, unused=unused).link(client=client, server=settings.server)
         case "hdlc":
             return HdlcClientLink(
                 client=client,
@@ -326,8 +339,9 @@ def link_of(settings: DlmsSettings, client: int) -> ClientLink:
                 max_info=settings.max_info,
                 window=settings.window,
                 address_octets=settings.address_octets,
+                unused=unused,
             )
-    return WrapperClientLink(client=client, server=settings.server)
+    return WrapperClientLink(client=client, server=settings.server, socket=WrapperSocket(unused=unused))
 
 
 def linking(connection: ClientConnection) -> bool:

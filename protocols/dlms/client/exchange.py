@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from protocols.dlms.apdu.lists import ActionListRequest, GetListRequest, Outcome, SetListRequest, Target
 from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest, encode_apdu
@@ -26,6 +27,7 @@ from protocols.dlms.core.outcomes import (
 )
 from protocols.dlms.core.transaction import Request
 from protocols.dlms.data import axdr
+from protocols.dlms.data.cursor import leading
 from protocols.dlms.data.types import Data
 from protocols.errors import (
     AssociationLost,
@@ -40,9 +42,14 @@ from protocols.errors import (
     ProtocolError,
 )
 from protocols.line import LineIO
+from protocols.unused import Unused, UnusedCounter
+
+T = TypeVar("T")
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that release and disconnect may take, each time they are sent: they are courtesy."""
+MAX_SHOWN = 8
+"""Octets left over behind a refusal that its message shows."""
 BUSY_PAUSE = 0.1
 """Seconds before a meter that is busy is polled again."""
 REPEAT_SILENCE = 0.05
@@ -60,9 +67,20 @@ class AttributeReader(ABC):
     async def get_octets(self, target: Target) -> bytes:
         """Read one attribute as the A-XDR octets that the meter sent; errors as `get`."""
 
+    @property
+    @abstractmethod
+    def unused(self) -> UnusedCounter:
+        """Counts what came and was not used, by cause."""
+
     async def get(self, target: Target) -> Data:
         """Read one attribute; NotSupported when the meter lacks it, MeterRefused for other refusals."""
-        return axdr.decode(await self.get_octets(target))
+        return self.leading(await self.get_octets(target), axdr.decode)
+
+    def leading(self, octets: bytes, decode: Callable[[bytes], T]) -> T:
+        """Decode an answer; octets left over behind it are counted and hide nothing."""
+        value, left = leading(octets, decode)
+        self.unused[Unused.LEFT_OVER] += bool(left)
+        return value
 
 
 class Exchange(AttributeReader):
@@ -99,6 +117,11 @@ class Exchange(AttributeReader):
         self._on_push = on_push
         self._limit = limit
         self._clean = True
+
+    @property
+    def unused(self) -> UnusedCounter:
+        """Counts what came and was not used, by cause."""
+        return self._connection.unused
 
     @property
     def clean(self) -> bool:
@@ -276,7 +299,7 @@ class Exchange(AttributeReader):
             lambda: self._connection.request(request), (ValueRead, RequestDone, RequestRefused)
         )
         if isinstance(event, RequestRefused):
-            raise object_refusal(event.code, what)
+            raise object_refusal(event.code, what, _remark(event.left_over))
         return event
 
     async def _run(
@@ -309,8 +332,8 @@ class Exchange(AttributeReader):
         while True:
             # a meter may push between our request and its answer
             for event in events:
-                if isinstance(event, Pushed) and self._on_push is not None:
-                    self._on_push(event.apdu)
+                if isinstance(event, Pushed):
+                    self._take_push(event.apdu)
             if (found := next((e for e in events if isinstance(e, wanted)), None)) is not None:
                 return found
             if data := self._connection.data_to_send():
@@ -332,9 +355,23 @@ class Exchange(AttributeReader):
                 await self._io.drain(REPEAT_SILENCE)
                 events = []
 
+    def _take_push(self, apdu: bytes) -> None:
+        if self._on_push is not None:
+            self._on_push(apdu)
+        else:
+            self.unused[Unused.UNHEARD_PUSH] += 1
+
     def _silence(self) -> ProtocolError:
         link = self._connection.link
         if link.noise:  # somebody answers: another framing, baud rate or address than is set
             why = f" ({link.complaint})" if link.complaint else ""
             return MeterProtocolError(f"{link.noise} octets came that are no answer of this meter{why}")
         return MeterSilent(f"no answer within {self._timeout:g} s")
+
+
+def _remark(left_over: bytes) -> str:
+    """Tell of octets behind a refusal, the first of them; they may be all that the maker says of it."""
+    if not left_over:
+        return ""
+    shown = left_over[:MAX_SHOWN].hex(" ") + (" …" if len(left_over) > MAX_SHOWN else "")
+    return f" (and {len(left_over)} octets left over behind the result: {shown})"

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 from protocols.errors import LocalError
 from protocols.line import Line, LineIO
+from protocols.unused import unused_of
 
 
 class LineLease:
@@ -18,6 +19,7 @@ class LineLease:
 
     def __init__(self, line: Line, on_acquired: Callable[[], None] = lambda: None) -> None:
         self.line = line
+        self.unused = unused_of(line)
         self._on_acquired = on_acquired
         self._held: AsyncExitStack | None = None
         self._used = False

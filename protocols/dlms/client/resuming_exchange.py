@@ -25,6 +25,7 @@ from protocols.errors import (
     SecurityFailure,
 )
 from protocols.reading import Obis
+from protocols.unused import UnusedCounter
 
 T = TypeVar("T")
 IdentityCheck = Callable[[Exchange], Awaitable[None]]
@@ -80,6 +81,11 @@ class ResumingExchange(AttributeReader):
     def title(self) -> bytes:
         """The meter's system title; empty when it gave none."""
         return self._exchange.title
+
+    @property
+    def unused(self) -> UnusedCounter:
+        """Counts what came and was not used, by cause."""
+        return self._exchange.unused
 
     @property
     def resumes(self) -> int:

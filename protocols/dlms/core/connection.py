@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum, auto
 
 from protocols.dlms.apdu import gbt
@@ -19,11 +20,21 @@ from protocols.dlms.apdu.lists import ActionListRequest, SetListRequest
 from protocols.dlms.apdu.notification import NEVER_ANSWERS, PLAIN_TAGS
 from protocols.dlms.apdu.services import ActionRequest, SetRequest
 from protocols.dlms.core.association import ERROR_TAGS, AssociationSettings, ClientAssociation
-from protocols.dlms.core.outcomes import Associated, Event, LinkDown, LinkUp, Pushed, Released
+from protocols.dlms.core.outcomes import (
+    Associated,
+    Event,
+    LinkDown,
+    LinkUp,
+    Pushed,
+    Released,
+    RequestRefused,
+)
 from protocols.dlms.core.transaction import Request, Transaction
 from protocols.dlms.framing.link import ApduReceived, ClientLink, LinkClosed, LinkEvent, LinkOpened
 from protocols.dlms.security.ciphered_forms import GENERAL_DED, GENERAL_GLO
+from protocols.dlms.security.suites import Keys
 from protocols.errors import LocalError, MeterProtocolError, MeterRefused
+from protocols.unused import Unused, UnusedCounter
 
 _INVOKE = 0xC0
 """Confirmed, high priority; the low four bits number the requests, so that a late answer is told from ours."""
@@ -80,6 +91,16 @@ class ClientConnection:
     def partial(self) -> bytes:
         """The beginning of the value asked for: the octets of its blocks so far."""
         return self._transaction.partial if self._transaction else b""
+
+    @property
+    def dedicated_keys(self) -> Keys | None:
+        """The dedicated keys of the association, None where it has none."""
+        return self._association.dedicated_keys
+
+    @property
+    def unused(self) -> UnusedCounter:
+        """Counts what came and was not used, by cause."""
+        return self._link.unused
 
     @property
     def link(self) -> ClientLink:
@@ -188,6 +209,7 @@ class ClientConnection:
                 self._association.take_release(received)
                 self._state = State.LINKED
                 return [Released()]
+        self.unused[Unused.LATE_ANSWER] += 1
         raise MeterProtocolError(f"an APDU ({received[0]:#04x}) that nothing asked for")
 
     def _holds_push(self, received: bytes) -> bool:
@@ -214,13 +236,23 @@ class ClientConnection:
             if isinstance(error, MeterRefused):
                 self._state = State.READY  # this request only was refused
             raise error
-        step = self._transaction.take(plain)
+        step = self._take_answer(self._transaction, plain)
         if isinstance(step, bytes):  # the request or its answer goes on in blocks
             self._send(step)
             return []
         self._state = State.READY
         self._transaction = None
         return [step]
+
+    def _take_answer(self, transaction: Transaction, plain: bytes) -> bytes | Event:
+        try:
+            step = transaction.take(plain)
+        finally:
+            self.unused[Unused.LATE_ANSWER] += transaction.late
+        self.unused[Unused.LEFT_OVER] += bool(transaction.left_over)
+        if isinstance(step, RequestRefused):
+            return replace(step, left_over=transaction.left_over)
+        return step
 
     def _send(self, plain: bytes) -> None:
         octets = self._association.protect(plain)
@@ -241,7 +273,11 @@ class ClientConnection:
     def _block(self, received: bytes) -> list[Event]:
         if self._transfer is None:
             self._transfer = self._new_transfer()
-        step = self._transfer.take(gbt.decode(received))
+        transfer, repeated = self._transfer, self._transfer.repeated
+        try:
+            step = transfer.take(gbt.decode(received))
+        finally:
+            self.unused[Unused.REPEATED_BLOCK] += transfer.repeated - repeated
         for block in step.send:
             self._link.send(gbt.encode(block))
         if step.apdu is None:

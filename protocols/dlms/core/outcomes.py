@@ -86,9 +86,13 @@ class Pushed:
 
 @dataclass(frozen=True, slots=True)
 class RequestRefused:
-    """The meter answered the request with a data-access-result or action-result; the association stands."""
+    """The meter answered the request with a data-access-result or action-result; the association stands.
+
+    `left_over` are octets behind that result, which no standard has.
+    """
 
     code: int
+    left_over: bytes = b""
 
 
 TEMPORARY_FAILURE = 2
@@ -126,15 +130,15 @@ def error_of(answer: Apdu) -> MeterError:
     return MeterProtocolError(f"{type(answer).__name__} where an error was expected")
 
 
-def service_refusal(code: int, what: str) -> MeterRefused:
+def service_refusal(code: int, what: str, remark: str = "") -> MeterRefused:
     """Return the error for a data-access-result or action-result that refuses a whole request."""
     kind = MeterBusy if code == TEMPORARY_FAILURE else MeterRefused
-    return kind(f"the meter refused {what}: {result_name(code)}", reason_code=code)
+    return kind(f"the meter refused {what}: {result_name(code)}{remark}", reason_code=code)
 
 
-def object_refusal(code: int, what: str) -> MeterRefused | NotSupported:
+def object_refusal(code: int, what: str, remark: str = "") -> MeterRefused | NotSupported:
     """Return the error for a result of one attribute or method: NotSupported where the meter lacks it."""
-    error = service_refusal(code, what)
+    error = service_refusal(code, what, remark)
     if code not in NOT_THERE:
         return error
     missing = NotSupported(str(error))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 from protocols.dlms.apdu.lists import (
     ActionBlock,
@@ -36,8 +39,10 @@ from protocols.dlms.apdu.services import (
 )
 from protocols.dlms.core.outcomes import Event, Outcomes, RequestDone, RequestRefused, ValueRead
 from protocols.dlms.data import axdr
-from protocols.dlms.data.cursor import MAX_OCTETS
+from protocols.dlms.data.cursor import MAX_OCTETS, leading
 from protocols.errors import MeterProtocolError
+
+T = TypeVar("T")
 
 MAX_VALUE_OCTETS = MAX_OCTETS
 """Octets that one value may have when its blocks are put together."""
@@ -59,6 +64,10 @@ class Transaction:
         self._block: int | None = None
         self._pieces: list[bytes] = []
         self._sent = 0
+        self.left_over = b""
+        """Octets behind an answer that was used all the same."""
+        self.late = False
+        """Whether an answer to something else came."""
 
     @property
     def partial(self) -> bytes:
@@ -85,21 +94,33 @@ class Transaction:
         # most answers by far: not decoded here, as a block load of 3 kB would be decoded twice
         if plain[:2] == b"\xc4\x01" and isinstance(self._request, GetRequest) and self._block is None:
             return self._value(plain)
-        answer = decode_apdu(plain)
+        answer = self._leading(plain, decode_apdu)
         invoke = getattr(answer, "invoke", self._invoke)
         if (invoke ^ self._invoke) & 0x0F:
-            raise _wrong_invoke_id(invoke, self._invoke)
+            raise self._wrong_invoke_id(invoke)
         return self._answer(answer)
+
+    def _leading(self, octets: bytes, decode: Callable[[bytes], T]) -> T:
+        found, left = leading(octets, decode)
+        self.left_over = octets[len(octets) - left :] or self.left_over
+        return found
+
+    def _wrong_invoke_id(self, found: int) -> MeterProtocolError:
+        self.late = True
+        wanted = self._invoke & 0x0F
+        return MeterProtocolError(
+            f"an answer with invoke id {found & 0x0F}, {wanted} was asked: a late or repeated answer?"
+        )
 
     def _value(self, plain: bytes) -> Event:
         """Take the ordinary answer to a GET; its value is decoded by whoever wants it."""
         if len(plain) < 5:
             raise MeterProtocolError(f"a get-response of {len(plain)} octets")
         if (plain[2] ^ self._invoke) & 0x0F:
-            raise _wrong_invoke_id(plain[2], self._invoke)
+            raise self._wrong_invoke_id(plain[2])
         if plain[3] == 0:
             return ValueRead(plain[4:])
-        response = decode_apdu(plain)
+        response = self._leading(plain, decode_apdu)
         assert isinstance(response, GetResponse)
         return RequestRefused(response.error or 0)
 
@@ -156,7 +177,7 @@ class Transaction:
             return encode_apdu(GetNext(block=block.number, invoke=self._invoke))
         whole = bytes(self._blocks)
         if isinstance(self._request, GetListRequest):
-            return self._outcomes(decode_outcomes(whole))
+            return self._outcomes(self._leading(whole, decode_outcomes))
         return ValueRead(whole)
 
     def _action_block(self, block: ActionBlock) -> bytes | Event:
@@ -164,7 +185,7 @@ class Transaction:
         if not block.last:
             return encode_apdu(ActionNext(block=block.number, invoke=self._invoke))
         listed = isinstance(self._request, ActionListRequest)
-        outcomes = decode_action_outcomes(bytes(self._blocks), listed=listed)
+        outcomes = self._leading(bytes(self._blocks), partial(decode_action_outcomes, listed=listed))
         if listed:
             return self._outcomes(outcomes)
         (one,) = outcomes
@@ -195,12 +216,6 @@ class Transaction:
                 return self._outcomes(tuple(Outcome(result) for result in ack.results))
             return RequestRefused(ack.results[0]) if ack.results[0] else RequestDone()
         return self._next_piece()
-
-
-def _wrong_invoke_id(found: int, wanted: int) -> MeterProtocolError:
-    return MeterProtocolError(
-        f"an answer with invoke id {found & 0x0F}, {wanted & 0x0F} was asked: a late or repeated answer?"
-    )
 
 
 def _targets(request: Request) -> tuple[Target, ...]:

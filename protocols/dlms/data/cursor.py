@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from protocols.errors import MeterProtocolError
@@ -14,6 +15,14 @@ _T = TypeVar("_T")
 
 class EndOfOctets(MeterProtocolError):
     """A type or length asks for more octets than are left: the value is damaged, or was cut short."""
+
+
+class OctetsLeftOver(MeterProtocolError):
+    """A whole value or APDU was read, and `left` octets stand behind it."""
+
+    def __init__(self, message: str, left: int) -> None:
+        super().__init__(message)
+        self.left = left
 
 
 class MalformedField(MeterProtocolError):
@@ -99,7 +108,9 @@ class Cursor:
     def finish(self, what: str) -> None:
         """Refuse octets after the end of `what`."""
         if self.left:
-            raise self.error(f"{self.left} octets after the end of {what}")
+            raise OctetsLeftOver(
+                f"bad octets at offset {self._offset}: {self.left} octets after the end of {what}", self.left
+            )
 
     def expect(self, tag: int) -> None:
         """Consume one octet that must be `tag`."""
@@ -146,6 +157,17 @@ class Cursor:
     def refuse(self, text: str) -> None:
         """Refuse what is well formed and cannot be used here; a trace shows it and reads on."""
         raise self.error(text)
+
+
+def leading(octets: bytes, decode: Callable[[bytes], _T]) -> tuple[_T, int]:
+    """Decode what a meter's answer begins with; return it and how many octets are left over behind it.
+
+    Some meters fill their answers up, or write more than the standard has; the result counts all the same.
+    """
+    try:
+        return decode(octets), 0
+    except OctetsLeftOver as error:
+        return decode(octets[: len(octets) - error.left]), error.left
 
 
 def encode_length(length: int) -> bytes:

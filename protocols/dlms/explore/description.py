@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from protocols.dlms.companion import companion
 from protocols.dlms.data import axdr, cosem_time
+from protocols.dlms.data.cursor import leading
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.data.units import unit_name
 from protocols.dlms.objects import Shown, codec_of, describe
@@ -72,9 +73,14 @@ def attribute_text(
 ) -> str:
     """Write a saved value as its class means it; what is no A-XDR as its octets in hex."""
     try:
-        data = axdr.decode(octets)
+        data, left = leading(octets, axdr.decode)
     except MeterProtocolError:
         return octets.hex(" ").upper()
+    text = _text(class_id, version, attribute, data, scale)
+    return f"{text} (and {left} octets left over behind it)" if left else text
+
+
+def _text(class_id: int, version: int, attribute: int, data: Data, scale: tuple[int, int] | None) -> str:
     typed = attribute > 1 and codec_of(class_id, version, attribute) is not None
     if not typed or class_id == _DATA or (class_id, attribute) == (_PROFILE, 2) or scale is not None:
         return value_text(data, scale)

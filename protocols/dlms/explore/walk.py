@@ -10,6 +10,7 @@ from protocols.dlms.apdu.selection import EntrySelection
 from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.core.association import CURRENT_ASSOCIATION
 from protocols.dlms.data import axdr
+from protocols.dlms.data.cursor import leading
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.explore.saved_meter import SavedAttribute, SavedMethod, SavedObject
 from protocols.dlms.objects import ObjectEntry, catalogue, parse_object_list
@@ -99,7 +100,7 @@ class Walk:
 
     async def _read_list(self, exchange: ResumingExchange) -> None:
         octets = await exchange.get_octets(Target(ASSOCIATION, CURRENT_ASSOCIATION))
-        self._listed = parse_object_list(axdr.decode(octets))
+        self._listed = parse_object_list(leading(octets, axdr.decode)[0])
         for listed in self._listed:
             # a buffer comes last: entries in use and sort method say which rows to ask for
             late = 2 if listed.class_id == PROFILE else 0

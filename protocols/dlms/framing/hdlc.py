@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from protocols.dlms.data.cursor import Cursor
 from protocols.errors import LocalError, MeterConfigError, MeterProtocolError
+from protocols.unused import Unused
 
 FLAG = 0x7E
 FORMAT_TYPE = 0xA0
@@ -167,14 +168,21 @@ class BadFrame:
 
     reason: str
     head: Frame | None = None
+    cause: Unused = Unused.NOT_A_FRAME
 
 
 class _Damage(Exception):
     """Carries a BadFrame and the octets that it takes out of the buffer."""
 
-    def __init__(self, reason: str, head: Frame | None = None, octets: int = 1) -> None:
+    def __init__(
+        self,
+        reason: str,
+        head: Frame | None = None,
+        octets: int = 1,
+        cause: Unused = Unused.NOT_A_FRAME,
+    ) -> None:
         super().__init__(reason)
-        self.bad = BadFrame(f"HDLC {reason}", head)
+        self.bad = BadFrame(f"HDLC {reason}", head, cause)
         self.octets = octets
 
 
@@ -241,7 +249,7 @@ class FrameDecoder:
         # These two octets are the HCS, or the FCS of a frame without information: checked before the
         # length is believed, so that a damaged length cannot make us wait.
         if crc(header) != buffer[header_end + 1 : header_end + 3]:
-            raise _Damage("header check sequence is wrong")
+            raise _Damage("header check sequence is wrong", cause=Unused.BAD_CHECK)
         information = length - header_end - 2
         if information < 0 or 0 < information < 3:
             raise _Damage(f"length {length} leaves no room for the check sequences")
@@ -252,7 +260,7 @@ class FrameDecoder:
             raise _Damage("frame does not end where its length says", head)
         body = bytes(buffer[1 : length + 1])
         if information and crc(body[:-2]) != body[-2:]:
-            raise _Damage("frame check sequence is wrong", head, length + 1)
+            raise _Damage("frame check sequence is wrong", head, length + 1, Unused.BAD_CHECK)
         del buffer[: length + 1]  # the closing flag may open the next frame
         return replace(head, info=body[header_end + 2 : -2]) if information else head
 

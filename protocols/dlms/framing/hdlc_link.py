@@ -11,6 +11,7 @@ from protocols.dlms.framing.hdlc import MAX_WINDOW, Address, BadFrame, Frame, Fr
 from protocols.dlms.framing.hdlc_channel import MAX_INFO, Channel
 from protocols.dlms.framing.link import ApduReceived, LinkClosed, LinkEvent, LinkOpened
 from protocols.errors import MeterConfigError, MeterProtocolError, MeterRefused, MeterSilent
+from protocols.unused import Unused, UnusedCounter
 
 MAX_RETRIES = 2
 """Repetitions after silence without any progress; the meter is silent after one reply time more than these."""
@@ -28,6 +29,7 @@ class HdlcClientLink:
     `max_info` (octets of an information field) and `window` (I frames in flight, 1 to 7) are what we offer and
     accept; SNRM states them only when they are not the defaults 128 and 1, as Indian readers do.
     `address_octets` is the width of the server address: 0 (as short as fits), 1 (logical device only), 2 or 4.
+    `unused` counts the frames that are passed over.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class HdlcClientLink:
         max_info: int = hdlc.DEFAULT_INFO,
         window: int = 1,
         address_octets: int = 0,
+        unused: UnusedCounter | None = None,
     ) -> None:
         if not 1 <= window <= MAX_WINDOW or max_info < hdlc.MIN_INFO:
             raise MeterConfigError(
@@ -61,6 +64,7 @@ class HdlcClientLink:
         self._damaged = 0
         self._ignored = 0
         self._complaint = ""
+        self.unused = UnusedCounter() if unused is None else unused
 
     @property
     def noise(self) -> int:
@@ -133,22 +137,26 @@ class HdlcClientLink:
         events: list[LinkEvent] = []
         for frame in self._decoder.receive_data(data):
             if isinstance(frame, BadFrame):
+                self.unused[frame.cause] += 1
                 self._recover(frame)
             elif frame.kind == hdlc.UI:
                 # A push names its sender itself and goes to the push client's address: neither is compared.
                 if apdu := hdlc.without_llc(frame.info):
                     events.append(ApduReceived(apdu, unasked=True))
+                else:
+                    self.unused[Unused.EMPTY] += 1
             elif self._is_ours(frame):
                 events += self._handle(frame)
             else:
-                self._ignore(f"a frame from HDLC station {frame.source} came")
+                self._ignore(Unused.WRONG_ADDRESS, f"a frame from HDLC station {frame.source} came")
         return events
 
     def _is_ours(self, frame: Frame) -> bool:
         return frame.destination.matches(self._own) and frame.source.matches(self._peer)
 
-    def _ignore(self, complaint: str) -> None:
+    def _ignore(self, cause: Unused, complaint: str) -> None:
         self._ignored += 1
+        self.unused[cause] += 1
         self._complaint = complaint
 
     def _begin_command(self, command: int) -> None:
@@ -202,13 +210,14 @@ class HdlcClientLink:
             case 0 | hdlc.RR | hdlc.RNR | hdlc.REJ if awaiting is None:
                 return self._exchange(frame)
         # Left of an earlier exchange: frames still come after SNRM on a slow modem.
-        self._ignore(f"an HDLC frame with control {frame.control:#04x} came")
+        self._ignore(Unused.UNEXPECTED_CONTROL, f"an HDLC frame with control {frame.control:#04x} came")
         return []
 
     def _exchange(self, frame: Frame) -> list[LinkEvent]:
         channel = self._channel
-        had_turn, progress = channel.turn, channel.progress
+        had_turn, progress, repeated = channel.turn, channel.progress, channel.repeated
         apdu = channel.receive(frame)
+        self.unused[Unused.OUT_OF_SEQUENCE] += channel.repeated - repeated
         if channel.progress != progress:
             self._retries = self._damaged = 0
         if not had_turn:  # else the frame came unasked, and answering it would send our window twice

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from protocols.unused import UnusedCounter
+
 
 @dataclass(frozen=True, slots=True)
 class LinkOpened:
@@ -58,6 +60,10 @@ class ClientLink(Protocol):
         Returns True when a repetition was queued that cannot make the meter do anything twice; False when there is
         none (the wrapper) or the retries are used up: the meter is silent.
         """
+
+    @property
+    def unused(self) -> UnusedCounter:
+        """Counts what came and was not used, by cause; the connection above counts into it, too."""
 
     @property
     def progress(self) -> int:

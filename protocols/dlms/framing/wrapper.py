@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from protocols.dlms.framing.link import ApduReceived, LinkClosed, LinkEvent, LinkOpened
 from protocols.errors import LocalError, MeterProtocolError
+from protocols.unused import Unused, UnusedCounter
 
 VERSION = 1
 HEADER_OCTETS = 8
@@ -100,7 +101,8 @@ class WrapperSocket:
     counted and named, no error: it is a late answer to an association that is over.
     """
 
-    def __init__(self, *, datagrams: bool = False) -> None:
+    def __init__(self, *, datagrams: bool = False, unused: UnusedCounter | None = None) -> None:
+        self.unused = UnusedCounter() if unused is None else unused
         self._datagrams = datagrams
         self._decoder = WrapperDecoder()
         self._waiting: dict[tuple[int, int], deque[bytes]] = {}
@@ -141,6 +143,7 @@ class WrapperSocket:
                 why = "its association does not look" if waiting else "no association is open there"
                 self.stray = f"an APDU between wPorts {found.source}->{found.destination} came, but {why}"
                 self.strays += 1
+                self.unused[Unused.WRONG_PORT] += 1
 
     def take(self, client: int, server: int) -> list[ApduReceived]:
         """Return and forget the APDUs of one pair, and notifications that belong to none."""
@@ -162,6 +165,11 @@ class WrapperClientLink:
         self._socket.enter(client, server)
         self._progress = 0
         self._out = bytearray()
+
+    @property
+    def unused(self) -> UnusedCounter:
+        """See `ClientLink`."""
+        return self._socket.unused
 
     @property
     def noise(self) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection
 from protocols.dlms.client.resuming_exchange import ResumingExchange
+from protocols.dlms.data.cursor import leading
 from protocols.dlms.profile.buffer import ColumnarBuffer, DecodedRows
 from protocols.dlms.profile.decoder import decode_buffer
 from protocols.dlms.profile.layouts import Layout
@@ -17,6 +19,7 @@ from protocols.dlms.reading.layout_reader import MAX_PERIOD, LayoutReader
 from protocols.errors import MeterProtocolError, MeterRefused, NotSupported
 from protocols.reading import ProfileName
 from protocols.session import Clock
+from protocols.unused import Unused
 
 PROFILE_GENERIC = 7
 BUFFER, ENTRIES_IN_USE = 2, 7
@@ -45,12 +48,12 @@ class BufferReader:
         target = Target(PROFILE_GENERIC, layout.obis, BUFFER, EntrySelection(entry, entry))
         octets = await self._exchange.get_octets(target)
         try:
-            buffer = decode_buffer(self._layouts.current(layout), octets, zone=self._zone)
+            buffer = self._buffer(self._layouts.current(layout), octets)
         except MeterProtocolError:
             fresh = await self._layouts.again(layout)
             if fresh is None:
                 raise
-            buffer = decode_buffer(fresh, octets, zone=self._zone)
+            buffer = self._buffer(fresh, octets)
         return [at for at in buffer.instants if at is not None]
 
     async def entries_in_use(self, layout: Layout) -> int:
@@ -80,12 +83,18 @@ class BufferReader:
         return decoded
 
     def _decode(self, layout: Layout, octets: bytes) -> DecodedRows:
-        buffer = decode_buffer(layout, octets, zone=self._zone)
+        buffer = self._buffer(layout, octets)
         if layout.profile is ProfileName.BLOCK_LOAD and not layout.period and buffer.count:
             # the meter shows no capture period: its rows do, and rows without stamps are counted on by it
             layout = self._layouts.note_period(layout, period_of(buffer))
-            buffer = decode_buffer(layout, octets, zone=self._zone)
+            buffer = self._buffer(layout, octets)
         return buffer.sets(received_at=self._clock.now())
+
+    def _buffer(self, layout: Layout, octets: bytes) -> ColumnarBuffer:
+        buffer, left = leading(octets, partial(decode_buffer, layout, zone=self._zone))
+        if left:
+            self._exchange.unused[Unused.LEFT_OVER] += 1
+        return buffer
 
 
 def period_of(buffer: ColumnarBuffer) -> int:

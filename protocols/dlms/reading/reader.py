@@ -128,6 +128,15 @@ class ProfileReader:
                 return await self._layouts.of(profile, source)
         raise NotSupported(f"the {profile} profile is not one buffer of rows")
 
+    async def layout_of_log(self, place: Obis) -> Layout:
+        """Return the layout of the event log at `place`; NotSupported when the companion or the meter has none."""
+        match self._companion.source(ProfileName.EVENTS, await self.objects()):
+            case LogsSource(logs):
+                for log in logs:
+                    if place in log.places:
+                        return await self._layouts.of(ProfileName.EVENTS, log)
+        raise NotSupported(f"no event log is known at {place}")
+
     async def scaled(self, columns: tuple[CapturedColumn, ...]) -> tuple[CapturedColumn, ...]:
         """Return the columns with their scales, which the objects themselves tell."""
         return await self._layouts.scaled(columns, None)

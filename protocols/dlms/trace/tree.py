@@ -65,8 +65,8 @@ class Listener(Protocol):
     parts_left: list[int]
     """Parts that the tree may still have, one number for all cursors that share it."""
 
-    def read_apdu(self, cursor: TraceCursor) -> None:
-        """Read one APDU at the cursor into its tree."""
+    def read_apdu(self, cursor: TraceCursor) -> bool:
+        """Read one APDU at the cursor into its tree; say whether it was an answer."""
 
     def noted(self, field: Field[Any], value: Any) -> str | None:
         """Take note of a field; returns the text that the tree shows instead of the field's own."""
@@ -128,6 +128,13 @@ class TraceCursor(Cursor):
         if self.left:
             after = f"{self.left} octets after the end of {what}"
             raise WrongByte(self.place(self.offset), after, self.space)
+
+    def finish_apdu(self, what: str, *, answer: bool) -> None:
+        """Show octets behind an answer as left over; refuse them behind anything else."""
+        if not answer:
+            self.finish(what)
+        elif self.left:
+            self.octets("left over, not part of the answer", self.left)
 
     # what decoders of APDUs say
 

@@ -13,6 +13,7 @@ from protocols.dlms.apdu import acse, gbt
 from protocols.dlms.apdu.acse import Aare, Aarq
 from protocols.dlms.apdu.lists import GetListRequest, GetListResponse, Outcome, Target
 from protocols.dlms.apdu.services import (
+    RESPONSES,
     ActionRequest,
     ActionResponse,
     Apdu,
@@ -41,6 +42,7 @@ from protocols.simulator.faults.script import FaultPlayer
 CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
 _LLC = bytes.fromhex("E6E700")
 _TITLE_FIELD, _INFORMATION_FIELD = 0xA4, 0xBE
+_LEFT_OVER = bytes.fromhex("021143")
 _HUGE = b"\x84\xff\xff\xff\xff"
 
 
@@ -257,6 +259,12 @@ class FaultyConversation:
                 plain = plain[:1] + b"\x01" + plain[2:3] + b"\x00" + tag + _HUGE
             elif sealed and player.fires(FaultKind.PLAIN_DATA, str(request.target.obis)):
                 return plain
+        if (
+            plain[:1]
+            and plain[0] in RESPONSES
+            and (fault := player.fires(FaultKind.LEFT_OVER, _object_of(request)))
+        ):
+            plain += (_LEFT_OVER * (fault.amount // len(_LEFT_OVER) + 1))[: fault.amount]
         if sealed is None:
             return plain
         closed = octets_ if plain == sealed.plain else sealed.close(plain)

@@ -49,6 +49,7 @@ class FaultKind(StrEnum):
     SMALL_PDU = "small-pdu"
     SMALL_FRAMES = "small-frames"
     WRITE_UNANSWERED = "write-unanswered"
+    LEFT_OVER = "left-over"
     # in the model
     CLOCK_SIGN = "clock-sign"
     CLOCK_ADDS = "clock-adds"
@@ -183,6 +184,9 @@ FAULT_KINDS: Mapping[FaultKind, FaultKindInfo] = {
     ),
     FaultKind.WRITE_UNANSWERED: FaultKindInfo(
         Place.CONVERSATION, "SET draws no answer; value 1 = it is carried out all the same", 1
+    ),
+    FaultKind.LEFT_OVER: FaultKindInfo(
+        Place.CONVERSATION, "octets are left over behind each answer; value = how many", 3
     ),
     FaultKind.CLOCK_SIGN: FaultKindInfo(
         Place.MODEL,

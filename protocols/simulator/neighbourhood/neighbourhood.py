@@ -38,6 +38,7 @@ from protocols.simulator.modbus.meter import ModbusMeter
 from protocols.simulator.modbus.server import serve_rtu, serve_rtu_tcp, serve_tcp
 from protocols.simulator.neighbourhood.authority import Authority
 from protocols.simulator.neighbourhood.plan import (
+    AGREEMENT_KEY,
     SIGNING_KEY,
     LinePlan,
     MeterKind,
@@ -254,6 +255,7 @@ def policies_of(meter: MeterPlan, seed: int) -> dict[int, AssociationPolicy]:
         peer=peer,
         encryption_key=secrets.encryption_key,
         authentication_key=secrets.authentication_key,
+        master_key=secrets.master_key,
     )
     hls = replace(keys, auth=dlms.auth if keyed else Auth.HLS2, may_write=True)
     reader = AssociationPolicy(auth=Auth.NONE) if dlms.auth is Auth.LLS else keys
@@ -273,8 +275,9 @@ def _pairs(meter: MeterPlan, seed: int, suite: int) -> tuple[OwnKeys, PeerKeys]:
     key = town.key(meter.key, "signing")
     title = system_title(meter.manufacturer, meter.serial)
     shown = town.certificate_octets(title, key.public_key(), KeyUse.SIGNING)
-    client = PeerKey(town.key(SIGNING_KEY).public_key())
-    return OwnKeys(signing=key, certificate=shown), PeerKeys(signing=client)
+    own = OwnKeys(signing=key, agreement=town.key(meter.key, "agreement"), certificate=shown)
+    signing, agreement = (PeerKey(town.key(name).public_key()) for name in (SIGNING_KEY, AGREEMENT_KEY))
+    return own, PeerKeys(signing=signing, agreement=agreement)
 
 
 def counter_start() -> int:

@@ -74,6 +74,8 @@ TRAPS = [
     Trap("no selective access: ignored", "selection-ignored"),
     Trap("one entry or very small blocks", "one-entry"),
     Trap("one entry or very small blocks", "blocks-small"),
+    Trap("octets behind a result", "answers-padded"),
+    Trap("octets behind a result", "answers-padded", framing="hdlc"),
     Trap("block numbers from 0", "blocks-from-zero"),
     Trap("segmented frames", "frames-small", framing="hdlc"),
     Trap("7E inside length, HCS or data", "frames-of-7e", framing="hdlc"),

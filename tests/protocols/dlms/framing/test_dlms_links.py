@@ -197,7 +197,7 @@ def test_server_addresses_are_written_as_asked_and_answered_alike(
 )
 def test_link_settings_that_cannot_work_are_configuration_errors(bad: dict[str, int]) -> None:
     with pytest.raises(MeterConfigError):
-        HdlcClientLink(**{"client": 16, "server": 1} | bad)
+        HdlcClientLink(**{"client": 16, "server": 1} | bad)  # type: ignore[arg-type]
 
 
 def test_windows_are_offered_granted_and_used() -> None:

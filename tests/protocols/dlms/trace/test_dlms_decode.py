@@ -154,7 +154,7 @@ def test_a_wrong_key_is_said_where_the_ciphered_text_begins() -> None:
         ("C401C10002020600000001 FD", 11, "type 253"),
         ("6203800100FF", 5, "APDU tag 0xff"),
         ("0001001000010003C501C1", 11, "1 octets wanted"),
-        ("0001001000010005C501C10000", 12, "after the end of the APDU"),
+        ("000100100001000EC001C100080000010000FF020000", 21, "after the end of the APDU"),
     ],
 )
 def test_the_first_wrong_byte_is_named(octets: str, offset: int, reason: str) -> None:
