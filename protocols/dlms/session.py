@@ -14,7 +14,9 @@ from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.association_opener import AssociationOpener, association_settings
 from protocols.dlms.client.association_pool import AssociationPool
 from protocols.dlms.client.exchange import Exchange
+from protocols.dlms.client.key_choices import KeyChoices
 from protocols.dlms.client.line_lease import LineLease
+from protocols.dlms.client.list_size import ListSize
 from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import DEFAULT, LogsSource, companion
 from protocols.dlms.data.types import Data
@@ -364,21 +366,29 @@ async def open_dlms(
         raise MeterConfigError("the meter has no DLMS settings")
     on_push = line.take_push if isinstance(line, TakesPushes) else None
     on_dedicated = line.note_dedicated if isinstance(line, TakesDedicatedKeys) else None
-    opener = AssociationOpener(
-        settings,
-        association_settings(settings, context.secrets, context.clock.now()),
-        context.counters,
-        on_push,
-        on_dedicated,
-    )
-    spec.time_zone()  # an unknown zone is told before the meter is troubled
+    keys = KeyChoices(spec.meter, settings, context.secrets)
     notes = MeterNotes(None if layouts is None or spec.meter is None else known_meter(layouts, spec.meter))
-    opener.lists.begin(notes.known.lists, notes.known.list_faults, ranges=notes.known.list_ranges)
+    known = notes.known
+    lists = ListSize(settings.max_list, known.lists, known.list_faults, ranges=known.list_ranges)
+    openers = [
+        AssociationOpener(
+            settings,
+            association_settings(settings, choice, context.clock.now()),
+            context.counters,
+            on_push,
+            on_dedicated,
+            lists,
+        )
+        for choice in keys.choices
+    ]
+    spec.time_zone()  # an unknown zone is told before the meter is troubled
     lease = LineLease(line) if pool is None else pool.lease(line)
     try:
         await lease.acquire()
         pooled = None if pool is None else await pool.take(lease, spec)
-        association = await opener.open(lease) if pooled is None else pooled.exchange
+        opener, association = (
+            await keys.open(lease, openers) if pooled is None else (openers[0], pooled.exchange)
+        )
         exchange = ResumingExchange(lease, opener, association, reused=pooled is not None)
         plate = None if pooled is None else pooled.nameplate
         session = DlmsSession(exchange, spec, context.clock, layouts=layouts, nameplate=plate, notes=notes)
@@ -393,7 +403,7 @@ async def open_dlms(
             if pool is not None and exchange.standing:
                 exchange.hand_over(partial(pool.put, lease, spec, nameplate=session.nameplate))
         finally:
-            lists = opener.lists
+            lists = exchange.lists
             notes.note(lists=lists.learned, list_faults=lists.faults, list_ranges=lists.ranges)
             if notes.changed and layouts is not None and spec.meter is not None:
                 put_known_meter(layouts, spec.meter, notes.known)

@@ -73,12 +73,13 @@ class AssociationOpener:
         counters: CounterStore,
         on_push: Callable[[bytes], None] | None = None,
         on_dedicated: Callable[[Keys | None], None] | None = None,
+        lists: ListSize | None = None,
     ) -> None:
         self._settings = settings
         self._association = association
         self._counters = counters
         self._on_push = on_push
-        self.lists = ListSize(settings.max_list)
+        self._lists = lists or ListSize(settings.max_list)
         self._on_dedicated = on_dedicated
         self._counter_object = counter_object(settings)
         keys = association.keys
@@ -260,7 +261,7 @@ class AssociationOpener:
             connection,
             timeout=self._settings.timeout,
             bus=self._settings.framing == "hdlc",
-            lists=self.lists,
+            lists=self._lists,
             on_push=self._on_push,
         )
 

@@ -137,6 +137,11 @@ class Exchange(AttributeReader):
         return self._clean and self._connection.state is State.READY
 
     @property
+    def lists(self) -> ListSize:
+        """How the meter takes lists."""
+        return self._lists
+
+    @property
     def list_limit(self) -> int:
         """How many attributes go into one request of this association; under short names one."""
         return 1 if self._names is not None else self._lists.limit(self._granted)

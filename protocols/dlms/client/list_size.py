@@ -19,16 +19,13 @@ class ListSize:
     whether a list may hold a selection of rows.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, learned: int = 0, faults: int = 0, *, ranges: bool = True) -> None:
         self._most = most
-        self.learned = self.faults = 0
-        self.ranges = True
+        self.learned = learned
+        self.faults = faults
+        self.ranges = ranges
         self._worked = False
         self._given_up = False
-
-    def begin(self, learned: int, faults: int, *, ranges: bool) -> None:
-        """Begin with what earlier sessions learned."""
-        self.learned, self.faults, self.ranges = learned, faults, ranges
 
     def limit(self, conformance: int) -> int:
         """Return how many attributes go into one request of an association that grants `conformance`.

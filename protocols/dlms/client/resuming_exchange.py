@@ -75,7 +75,7 @@ class ResumingExchange(AttributeReader):
     @property
     def lists(self) -> ListSize:
         """How the meter takes lists."""
-        return self._opener.lists
+        return self._exchange.lists
 
     @property
     def title(self) -> bytes:

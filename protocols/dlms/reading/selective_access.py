@@ -76,7 +76,7 @@ class SelectiveAccess:
             raise MeterProtocolError(f"profile {layout.obis} captures no time")
         now = self._clock.now()
         low = EARLIEST if since is None else max(since, EARLIEST)
-        high = now + AHEAD if until is None else until
+        high = now + AHEAD if until is None else min(until, LATEST - LONGEST_HISTORY)
         method = self._method(layout.obis)
         rows: list[ReadingSet] | None = None
         if method is AccessMethod.RANGE:
