@@ -25,6 +25,8 @@ LATEST = datetime.max.replace(tzinfo=UTC)
 AHEAD = timedelta(days=1)
 """How far a meter's clock may be ahead of ours when no end is given."""
 LONGEST_HISTORY = timedelta(days=400)
+FURTHEST = LATEST - 2 * LONGEST_HISTORY
+"""End of any span: beyond it there is no room for margins."""
 """Reads from further back begin at the oldest stored row, or here when the meter does not give that."""
 MAX_ENTRIES = 20_000
 """Rows that are read from a meter that cannot select by time; a year of half-hours is 17,520."""
@@ -75,8 +77,8 @@ class SelectiveAccess:
         if layout.stamp is None:
             raise MeterProtocolError(f"profile {layout.obis} captures no time")
         now = self._clock.now()
-        low = EARLIEST if since is None else max(since, EARLIEST)
-        high = now + AHEAD if until is None else min(until, LATEST - LONGEST_HISTORY)
+        low = EARLIEST if since is None else min(max(since, EARLIEST), FURTHEST)
+        high = now + AHEAD if until is None else min(until, FURTHEST)
         method = self._method(layout.obis)
         rows: list[ReadingSet] | None = None
         if method is AccessMethod.RANGE:
