@@ -13,7 +13,11 @@ from tests.support.paths import ROOT
 
 CASES = ROOT / "tests" / "protocols" / "dlms" / "push" / "cases"
 PAGE = (ROOT / "docs" / "dlms.md").read_text(encoding="utf-8")
-SECTION = PAGE[PAGE.index("## Receive a new make's pushes") : PAGE.index("## As a library")]
+SECTION = PAGE[
+    PAGE.index("## Receive a new make's pushes") : PAGE.index(
+        "\n## ", PAGE.index("## Receive a new make") + 1
+    )
+]
 
 
 def block(kind: str, number: int = 0) -> str:
