@@ -25,9 +25,9 @@ LATEST = datetime.max.replace(tzinfo=UTC)
 AHEAD = timedelta(days=1)
 """How far a meter's clock may be ahead of ours when no end is given."""
 LONGEST_HISTORY = timedelta(days=400)
+"""Reads from further back begin at the oldest stored row, or here when the meter does not give that."""
 FURTHEST = LATEST - 2 * LONGEST_HISTORY
 """End of any span: beyond it there is no room for margins."""
-"""Reads from further back begin at the oldest stored row, or here when the meter does not give that."""
 MAX_ENTRIES = 20_000
 """Rows that are read from a meter that cannot select by time; a year of half-hours is 17,520."""
 PAGE = 48
