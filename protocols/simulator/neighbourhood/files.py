@@ -75,6 +75,7 @@ def read_plan(folder: Path) -> Plan:
             cuts_until=datetime.fromisoformat(cuts) if cuts else None,
             meters=len(raw["meters"]),
             suite=int(raw.get("suite", 0)),
+            concentrator=bool(raw.get("concentrator", False)),
         )
         addresses = {line["name"]: (line["port"], line["device"]) for line in raw["lines"]}
         for line in plan.lines:
@@ -106,6 +107,7 @@ def describe(plan: Plan, time: SimulatedClock | None = None) -> dict[str, object
     return {
         "seed": plan.seed,
         "suite": plan.suite,
+        "concentrator": plan.concentrator,
         "history_from": plan.history_from.isoformat(),
         "cuts_until": plan.cuts_until.isoformat() if plan.cuts_until else None,
         "simulation": None

@@ -33,7 +33,7 @@ class SimulatorSettings:
     first `unnamed` consumers have no account number yet (None: nobody has one). With `cuts` power fails now
     and then while simulated time runs, until an hour before the machine's present; without, only in the
     history. Meters on TCP push to `push_to`; `faults` says what goes wrong. `suite` is the security suite of the
-    DLMS meters that cipher.
+    DLMS meters that cipher; with a `concentrator` those on TCP are behind one.
     """
 
     meters: int = 26
@@ -46,6 +46,7 @@ class SimulatorSettings:
     push_to: PushTo | None = None
     faults: FaultFile | None = None
     suite: int = 0
+    concentrator: bool = False
 
 
 async def run_simulator(
@@ -72,6 +73,7 @@ async def run_simulator(
             cuts_until=before.cuts_until if before else calm,
             faults=settings.faults,
             suite=settings.suite,
+            concentrator=settings.concentrator,
         )
         try:
             async with running_pushes(running, settings.push_to):
@@ -137,5 +139,10 @@ def _earlier(settings: SimulatorSettings, now: datetime) -> Plan | None:
         plan = read_plan(settings.folder)
     except MeterConfigError:
         return None
-    same = (plan.seed, plan.suite, len(plan.meters)) == (settings.seed, settings.suite, settings.meters)
+    same = (plan.seed, plan.suite, plan.concentrator, len(plan.meters)) == (
+        settings.seed,
+        settings.suite,
+        settings.concentrator,
+        settings.meters,
+    )
     return plan if same and plan.history_from <= now - STORED else None
