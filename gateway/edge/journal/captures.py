@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import TypeVar
 
+from gateway.contract.blocks import EncodedRow
 from gateway.edge.journal.packed import PACKED_OCTETS, Known, PackedRows, pack, row_of, unpack
 from gateway.errors import JournalFull
 from mapping.instants import instant, micros
@@ -118,14 +119,14 @@ class CaptureList:
 
     def key(self, number: int, at: datetime, capture_id: str) -> bytes:
         """Return the key of a capture: stream and second first, so that neighbours share a page."""
-        return self.keys(number, [(capture_id, at)])[0]
+        return self.keys(number, [EncodedRow(capture_id, at, b"", b"")])[0]
 
-    def keys(self, number: int, captures: Iterable[tuple[str, datetime]]) -> list[bytes]:
-        """Return the keys of captures of one stream, by id and instant."""
+    def keys(self, number: int, rows: Iterable[EncodedRow]) -> list[bytes]:
+        """Return the keys of captures of one stream."""
         return [
-            _KEY.pack(number, int(at.timestamp()) + _BIAS)
-            + blake2b(capture_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-            for capture_id, at in captures
+            _KEY.pack(number, int(row.at.timestamp()) + _BIAS)
+            + blake2b(row.capture_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            for row in rows
         ]
 
     def is_newer(self, number: int, key: bytes) -> bool:

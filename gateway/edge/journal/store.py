@@ -524,7 +524,7 @@ class _News:
         """Return the rows that are to be journaled: new ones, and revisions as such; all of them where all are new."""
         captures, template = self._captures, block.template
         number = captures.stream((template.meter, template.layout.profile))
-        keys = captures.keys(number, [row[:2] for row in block.rows])
+        keys = captures.keys(number, block.rows)
         if all(map(lt, keys, keys[1:])) and captures.is_newer(number, keys[0]):
             self.fresh += len(keys)
             captures.note_newest(number, keys[-1])
