@@ -216,4 +216,5 @@ def pushing_meter(meter: MeterSection, grammar: PushGrammar | None = None) -> Pu
         zone=meter.zone,
         companion_columns=push is not None and push.columns == "companion",
         pushes=push is not None,
+        dlms=dlms,
     )

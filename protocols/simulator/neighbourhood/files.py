@@ -16,7 +16,7 @@ from protocols.clock import SimulatedClock
 from protocols.dlms.security.certificates import KeyUse
 from protocols.errors import MeterConfigError
 from protocols.session import DLMS_SETTINGS, Auth, DlmsSettings, ModbusSettings
-from protocols.simulator.cosem.access import FIRMWARE
+from protocols.simulator.cosem.access import FIRMWARE, UTILITY
 from protocols.simulator.cosem.model import system_title
 from protocols.simulator.cosem.rows import IST
 from protocols.simulator.neighbourhood.authority import Authority, pem, private_pem
@@ -184,10 +184,38 @@ def secret_files(meter: MeterPlan) -> dict[str, bytes]:
     if dlms.password_ref is not None:
         lls = dlms.client == 32
         files[dlms.password_ref] = secrets.password if lls else b"hex:" + secrets.hls_key.hex().encode()
+    files[master_key_ref(meter)] = b"hex:" + secrets.master_key.hex().encode()
+    if (utility := utility_association(meter)) is not None:
+        known = {
+            "password_ref": secrets.hls_key,
+            "encryption_key_ref": secrets.encryption_key,
+            "authentication_key_ref": secrets.authentication_key,
+        }
+        files |= {str(utility[name]): b"hex:" + key.hex().encode() for name, key in known.items()}
     firmware = firmware_settings(meter)
     if firmware is not None and firmware.password_ref is not None:
         files[firmware.password_ref] = b"hex:" + secrets.firmware_key.hex().encode()
     return files
+
+
+def master_key_ref(meter: MeterPlan) -> str:
+    """Name the file of a meter's master key."""
+    return f"{meter.manufacturer}{meter.serial}-mk"
+
+
+def utility_association(meter: MeterPlan) -> dict[str, object] | None:
+    """Return the association that may write, of a meter that is read as another client; None where that is it."""
+    dlms = meter.spec.dlms
+    if dlms is None or dlms.client == UTILITY:
+        return None
+    key = f"{meter.manufacturer}{meter.serial}"
+    return {
+        "client": UTILITY,
+        "auth": str(Auth.HLS2),
+        "password_ref": f"{key}-utility",
+        "encryption_key_ref": f"{key}-ek",
+        "authentication_key_ref": f"{key}-ak",
+    }
 
 
 def _directory(plan: Plan, unnamed: int | None) -> str:
@@ -237,6 +265,9 @@ def _meter_toml(meter: MeterPlan, *, push: bool = False) -> str:
     text = "[[meters]]\n" + _toml(fields)
     if meter.spec.dlms is not None:
         text += "[meters.dlms]\n" + _toml(_dlms_fields(meter.spec.dlms))
+        text += "[meters.keys]\n" + _toml({"master_key_ref": master_key_ref(meter)})
+        if (utility := utility_association(meter)) is not None:
+            text += "[[meters.keys.associations]]\n" + _toml(utility)
     if (firmware := firmware_settings(meter)) is not None:
         text += "[meters.firmware]\n" + _toml(_dlms_fields(firmware))
     if push:
