@@ -199,7 +199,7 @@ def test_get_shows_type_and_octets_and_never_a_secret(site: FirmwareSite, cli: C
 def test_set_and_action_do_only_what_the_configuration_allows(
     site: FirmwareSite, cli: Cli, tmp_path: Path
 ) -> None:
-    meter = site.meters("GEN")[1]
+    meter = site.meters("SEC")[0]
     sure = ("--yes", "--meter-serial", meter.serial)
     reset = "9/0-0:10.0.1*255/1"
     said = cli.refuses("set", meter.meter, DEMAND, "900", *sure, "--config", site.config, code=2)
