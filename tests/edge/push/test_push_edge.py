@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -63,7 +63,7 @@ def model_of(meter: str = METER) -> HouseholdModel:
 
 
 def config_of(
-    tmp_path: Path, line: dict[str, object], how: dict[str, object] | None = None, **push: object
+    tmp_path: Path, line: dict[str, object], how: Mapping[str, object] | None = None, **push: object
 ) -> Config:
     keys = tmp_path / "keys"
     keys.mkdir(exist_ok=True)
@@ -73,7 +73,7 @@ def config_of(
     _, public = new_key_pair()
     (keys / "verify").write_bytes(public)
     (keys / "verify").chmod(0o600)
-    dlms = {
+    dlms: dict[str, object] = {
         "client": UTILITY,
         "auth": "hls-gmac",
         "ciphered": True,
@@ -113,7 +113,7 @@ async def running(config: Config, *, poll: bool = True) -> AsyncIterator[EdgeRol
 
 
 @asynccontextmanager
-async def served(tmp_path: Path, **push: object) -> AsyncIterator[tuple[HouseholdModel, Config]]:
+async def served(tmp_path: Path, **push: Any) -> AsyncIterator[tuple[HouseholdModel, Config]]:
     model = model_of()
     port = WrapperPort(simulated_meter(model))
     number = await port.start(HOST)
