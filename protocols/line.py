@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,14 @@ class TakesPushes(Protocol):
 
     def take_push(self, octets: bytes) -> None:
         """Take one APDU as it came; quick, never raises a ProtocolError."""
+
+
+@runtime_checkable
+class TakesDedicatedKeys(Protocol):
+    """A line whose meter may push under the dedicated key of the association that stands."""
+
+    def note_dedicated(self, keys: Any) -> None:
+        """Keep the keys, or None where the association has none."""
 
 
 class Line(Protocol):

@@ -14,7 +14,9 @@ PHASES = ((20, "l1"), (40, "l2"), (60, "l3"))
 def _phases() -> Iterator[tuple[str, str]]:
     for offset, phase in PHASES:
         yield f"1-0:{offset + 1}.7.0*255", f"active_power_{phase}"
+        yield f"1-0:{offset + 2}.7.0*255", f"active_power_export_{phase}"
         yield f"1-0:{offset + 3}.7.0*255", f"reactive_power_{phase}"
+        yield f"1-0:{offset + 4}.7.0*255", f"reactive_power_export_{phase}"
         yield f"1-0:{offset + 9}.7.0*255", f"apparent_power_{phase}"
         yield f"1-0:{offset + 11}.7.0*255", f"current_{phase}"
         yield f"1-0:{offset + 12}.7.0*255", f"voltage_{phase}"
@@ -67,6 +69,7 @@ _SINGLE = {
     "1-0:13.7.0*255": "power_factor",
     "1-0:14.7.0*255": "frequency",
     "1-0:9.7.0*255": "apparent_power",
+    "1-0:2.7.0*255": "active_power_export",
     "1-0:1.7.0*255": "active_power",
     "1-0:16.7.0*255": "active_power_signed",
     "1-0:3.7.0*255": "reactive_power",

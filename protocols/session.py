@@ -100,6 +100,19 @@ class Protection(StrEnum):
     ENCRYPTED = "encrypted"
 
 
+class KeyInfo(StrEnum):
+    """Which key general-ciphering is made with, as each APDU says it (Green Book 9.2.7.2.4.8).
+
+    The global key; a new one for each APDU, wrapped under the master key; one agreed with an ephemeral key that is
+    signed (one-pass Diffie-Hellman); one agreed of both sides' certified keys (static unified model).
+    """
+
+    IDENTIFIED = "identified"
+    WRAPPED = "wrapped"
+    AGREED = "agreed"
+    AGREED_STATIC = "agreed-static"
+
+
 class ReleaseMode(StrEnum):
     """How an association ends: RLRQ, RLRQ with a ciphered Initiate inside, or the link's end alone."""
 
@@ -132,8 +145,8 @@ class Choices(tuple[object, ...]):
         return f"one of {', '.join(map(str, self))}"
 
 
-COMPANIONS = ("is15959", "generic")
-"""What may be assumed of a meter: IS 15959 Parts 1 to 3, or its own object list only."""
+COMPANIONS = ("is15959", "generic", "spodes", "aidon", "kamstrup", "kaifa", "iskra")
+"""What may be assumed of a meter: IS 15959 Parts 1 to 3, its own object list only, or that and the pushes of a make."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,14 +166,16 @@ class DlmsSettings:
 
     Suites 1 and 2 have key pairs: `signing_key_ref` is our private key, `signing_certificate_ref` its certificate
     that the meter is shown, `meter_signing_ref` the meter's certificate or public key; certificates are checked
-    against `trust_anchor_ref`.
+    against `trust_anchor_ref`. `key_info` ciphers by general-ciphering, with a key as it says (`master_key_ref`, or
+    `agreement_key_ref` and `meter_agreement_ref`); `signed` signs each request and wants each answer signed.
 
     `timeout` is in seconds. `max_pdu` octets of an APDU that we accept, `max_info` octets of an HDLC
     information field, `window` HDLC frames in flight. `max_list` attributes are asked for in one request
     (1 = one by one). `release` says how an association ends. `counter_object` is where the public client
     reads the invocation counter ("" = nowhere), None the companion's. `hls_object` is the association object
     that passes 3 and 4 of HLS use. `keep_open` seconds an idle association is kept for the next poll (0 =
-    closed after each).
+    closed after each). `local_deviation` is for a meter that writes this constant (0, for one) as the deviation of
+    its times and means its wall clock.
     """
 
     client: Annotated[int, Bounds(1, 127), "DLMS client address."] = 16
@@ -194,6 +209,14 @@ class DlmsSettings:
     )
     meter_signing_ref: Annotated[str, "Name of the meter's certificate or public key."] | None = None
     trust_anchor_ref: Annotated[str, "Name of the certificate that others are checked against."] | None = None
+    key_info: (
+        Annotated[KeyInfo, "General-ciphering with this key: identified, wrapped, agreed or agreed-static."]
+        | None
+    ) = None
+    signed: Annotated[bool, "Sign each request, and want each answer signed."] = False
+    agreement_key_ref: Annotated[str, "Name of our private key for key agreement."] | None = None
+    meter_agreement_ref: Annotated[str, "Name of the meter's certificate for key agreement."] | None = None
+    master_key_ref: Annotated[str, "Name of the master key, which wraps others."] | None = None
     system_title: Annotated[
         bytes, "Our own title as 16 hex digits, which no other program with these keys may use."
     ] = b"MGW\x00\x00\x00\x00\x01"
@@ -215,6 +238,12 @@ class DlmsSettings:
     companion: Annotated[
         str, Choices(COMPANIONS), "is15959, or generic: what the meter's own object list says."
     ] = "is15959"
+    local_deviation: (
+        Annotated[
+            int, Bounds(-900, 900), "Deviation in minutes that the meter writes although it means local time."
+        ]
+        | None
+    ) = None
     keep_open: Annotated[float, Bounds(0, 3600), "Seconds that an idle association is kept."] = 0.0
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ class Unused(StrEnum):
     WRONG_PORT = "wrong_port"
     LATE_ANSWER = "late_answer"
     REPEATED_BLOCK = "repeated_block"
+    CUT_SHORT = "cut_short"
     UNHEARD_PUSH = "unheard_push"
     LEFT_OVER = "left_over"
 
@@ -40,6 +41,7 @@ _MEANINGS = {
     Unused.WRONG_PORT: "wrapper ports of no association",
     Unused.LATE_ANSWER: "answer to nothing that is asked now",
     Unused.REPEATED_BLOCK: "block that brought nothing new",
+    Unused.CUT_SHORT: "push of which a segment or block never came",
     Unused.UNHEARD_PUSH: "push that nobody takes here",
     Unused.LEFT_OVER: "octets left over behind an answer, which was used",
 }
@@ -58,6 +60,7 @@ class UnusedFrames:
     wrong_port: int = 0
     late_answer: int = 0
     repeated_block: int = 0
+    cut_short: int = 0
     unheard_push: int = 0
     left_over: int = 0
 

@@ -102,6 +102,9 @@ COMMANDS = {
         "tools.decode:decode",
         "Read DLMS traffic: HDLC, wrapper, APDUs and values, deciphered when keys are given.",
     ),
+    "push": Entry(
+        "tools.pushes:push_group", "What meters push, and the companions that say how it is laid out."
+    ),
     "directory": Entry("office.directory:directory_group", "Who holds which meter."),
     "allocation": Entry("office.allocation:allocation_group", "Which gateway reads which meter."),
     "times": Entry("office.times:times_group", "Captures whose time is not trusted."),

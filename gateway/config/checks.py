@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from gateway.config.companions import push_grammar_of, push_grammars
 from gateway.config.locate import Trail
 from gateway.config.meters import LineSection, MeterSection
 from gateway.config.mistakes import nearest_name
 from gateway.config.push import PushSection
+from protocols.errors import MeterConfigError
 from protocols.session import Auth
 
 
@@ -71,6 +73,7 @@ def _check_push(
                 problem = "a meter that pushes needs a [push] section to listen for it"
                 yield Finding(("meters", i, "push"), problem)
         return
+    yield from _check_companions(meters, push)
     for i, meter in enumerate(meters):
         if meter.line not in dial_in:
             continue
@@ -81,3 +84,19 @@ def _check_push(
                 ("meters", i, "dlms", "auth"),
                 "a password would go to anybody who dials in: name `networks` in [push], or use HLS",
             )
+
+
+def _check_companions(meters: Sequence[MeterSection], push: PushSection) -> Iterator[Finding]:
+    """Yield what is wrong with the companions that pushes are read by."""
+    try:
+        known = push_grammars(push.companions)
+    except MeterConfigError as error:
+        yield Finding(("push", "companions"), str(error))
+        return
+    for i, meter in enumerate(meters):
+        if meter.push is None:
+            continue
+        try:
+            push_grammar_of(meter, known)
+        except MeterConfigError as error:
+            yield Finding(("meters", i, "push", "companion"), str(error))

@@ -32,6 +32,8 @@ class _Table(Section):
     request; `release` ends it plainly, with a ciphered
     Initiate inside, or not at all; `counter_object` is where the public client reads the
     invocation counter (empty: nowhere); `keep_open` keeps an idle association for the next poll, in seconds.
+    `local_deviation` is what a meter writes as deviation (minutes) although it means its wall clock; `clock` and
+    `read` propose it.
     """
 
     @field_validator("release", mode="before", check_fields=False)
@@ -84,6 +86,8 @@ def _settings(table: Section) -> DlmsSettings:
     keys = (settings.encryption_key_ref, settings.authentication_key_ref)
     if (settings.ciphered or settings.auth is Auth.HLS_GMAC) and None in keys:
         raise ValueError("ciphering needs `encryption_key_ref` and `authentication_key_ref`")
+    if (settings.signed or settings.key_info is not None) and not settings.ciphered:
+        raise ValueError("`key_info` and `signed` need `ciphered = true`")
     if settings.auth is Auth.HLS_ECDSA:
         if settings.suite == 0:
             raise ValueError('auth = "hls-ecdsa" needs `suite = 1` or `suite = 2`')

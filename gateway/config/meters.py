@@ -86,15 +86,8 @@ class MeterSection(Section):
     def _protocol(self) -> MeterSection:
         if self.push is not None and self.dlms is None:
             raise ValueError("only DLMS meters push: [meters.push] needs [meters.dlms]")
-        if (
-            self.push is not None
-            and self.dlms is not None
-            and self.push.protection != "plain"
-            and None in (self.dlms.encryption_key_ref, self.dlms.authentication_key_ref)
-        ):
-            raise ValueError(
-                "ciphered pushes need `encryption_key_ref` and `authentication_key_ref` in [meters.dlms]"
-            )
+        if self.push is not None and self.dlms is not None:
+            self.push.check_keys(self.dlms.encryption_key_ref, self.dlms.authentication_key_ref)
         if (self.dlms is None) == (self.modbus is None):
             raise ValueError("a meter has exactly one of [meters.dlms] and [meters.modbus]")
         return self

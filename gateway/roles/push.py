@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from ipaddress import ip_network
+from zoneinfo import ZoneInfo
 
+from gateway.config.companions import push_grammar_of, push_grammars
 from gateway.config.file import Config
 from gateway.config.meters import MeterSection
 from gateway.config.push import PushSection
@@ -15,13 +17,26 @@ from gateway.edge.push.intake import IntakeStatistics, PushIntake
 from gateway.edge.push.layouts import PushLayouts
 from gateway.edge.push.peers import PushingMeter, PushPeers
 from gateway.edge.stamping.appender import ReadingAppender
+from protocols.dlms.apdu.notification import confirmation
+from protocols.dlms.client.association_opener import counter_key
+from protocols.dlms.companion import PushGrammar
+from protocols.dlms.companion.zones import zone_of
 from protocols.dlms.push.dial_in import DialInLine
 from protocols.dlms.push.limits import PushLimits
 from protocols.dlms.push.listener import PushListener
-from protocols.dlms.push.receiver import PLAIN, PushPeer, PushReceiver, usual_title
-from protocols.dlms.security.ciphered_forms import AUTHENTICATED, AUTHENTICATED_ENCRYPTED, ENCRYPTED
+from protocols.dlms.push.receiver import (
+    PLAIN,
+    CounterRestarts,
+    Notification,
+    PushPeer,
+    PushReceiver,
+    usual_title,
+)
+from protocols.dlms.security.ciphered_forms import AUTHENTICATED, AUTHENTICATED_ENCRYPTED, ENCRYPTED, Form
+from protocols.dlms.security.ciphering import protect_apdu
+from protocols.dlms.security.suites import Keys
 from protocols.dlms.session import open_dlms
-from protocols.errors import ProtocolError
+from protocols.errors import MeterConfigError, ProtocolError
 from protocols.line import Line
 from protocols.session import DlmsSettings, MeterSpec, SessionContext
 
@@ -32,6 +47,8 @@ PROTECTIONS = {
     "plain": PLAIN,
 }
 PUBLIC_CLIENT = 16
+PROTECTED = AUTHENTICATED_ENCRYPTED
+"""Bits of a security control that say how an APDU is protected."""
 
 
 ALARMING = ("plain_refused", "weak_protection", "no_keys", "wrong_key", "replayed", "wrong_device")
@@ -57,10 +74,11 @@ class PushRole:
         self._section = section
         self._context = context
         self._counters = counters
-        peers = PushPeers(meters, context.secrets)
+        self._config = config
         self._lines = {
             m.meter: line for m in config.meters if isinstance(line := lines.get(m.line), DialInLine)
         }
+        peers = self._peers = PushPeers(meters, context.secrets, self._dedicated_keys)
         by_line = {m.line: m.meter for m in config.meters if m.meter in self._lines}
         self.listener = PushListener(
             PushReceiver(peers, counters),
@@ -79,6 +97,13 @@ class PushRole:
                 for line in config.lines
                 if line.address is not None and line.name in by_line
             },
+            hints={
+                meter.push.address: peer
+                for meter in config.meters
+                if meter.push is not None
+                and meter.push.address is not None
+                and (peer := peers.named(meter.meter)) is not None
+            },
             peer_of=peers.named,
             ask=None if section.ask == "none" else self._ask,
         )
@@ -90,6 +115,7 @@ class PushRole:
             poller=poller,
             zones={meter.peer.name: meter.zone for meter in meters},
             clock=context.clock,
+            confirm=self._confirmation,
         )
         for line in self._lines.values():
             line.on_connected = partial(poller.connected, line.name)
@@ -117,6 +143,29 @@ class PushRole:
         counts = self.listener.refusals
         return {reason: count for reason in ALARMING if (count := getattr(counts, reason))}
 
+    def _dedicated_keys(self, meter: str) -> Keys | None:
+        line = self._lines.get(meter)
+        return None if line is None else line.dedicated
+
+    def _confirmation(self, found: Notification) -> bytes:
+        """Return the answer to a push that wants to be confirmed, protected as the push was.
+
+        MeterConfigError without keys; LocalError when the counters are used up.
+        """
+        plain = confirmation(found.confirms or 0)
+        if found.counter is None:
+            return plain
+        keys = self._peers.keys_for(found.peer.title)
+        meter = next((m for m in self._config.meters if m.meter == found.peer.name), None)
+        dlms = None if meter is None else self._config.spec(meter, self._config.gateway.name).dlms
+        if keys is None or dlms is None:
+            raise MeterConfigError(f"{found.peer.name} has no keys to confirm its push with")
+        title = dlms.system_title
+        counter = self._context.counters.next(counter_key(keys, title))
+        return protect_apdu(
+            keys, title, counter, plain, control=found.control & PROTECTED, form=Form.GENERAL_GLO
+        )
+
     async def _ask(self, line: DialInLine) -> str | None:
         """Ask a silent caller who it is, through the public client; its answer is checked when it is polled."""
         settings = DlmsSettings(client=PUBLIC_CLIENT, framing=self._section.ask)
@@ -133,16 +182,19 @@ class PushRole:
 
 def pushing_meters(config: Config, lines: Mapping[str, Line]) -> list[PushingMeter]:
     """Return the meters that push or dial in, as the receiver sees them."""
+    if config.push is None:
+        return []
+    grammars = push_grammars(config.push.companions)
     return [
-        pushing_meter(meter)
+        pushing_meter(meter, push_grammar_of(meter, grammars))
         for meter in config.meters
         if meter.dlms is not None
         and (meter.push is not None or isinstance(lines.get(meter.line), DialInLine))
     ]
 
 
-def pushing_meter(meter: MeterSection) -> PushingMeter:
-    """Return the receiver's view of a meter."""
+def pushing_meter(meter: MeterSection, grammar: PushGrammar | None = None) -> PushingMeter:
+    """Return the receiver's view of a meter whose pushes are read by `grammar`."""
     maker, _, serial = meter.meter.partition(":")
     push = meter.push
     given = push.system_title if push is not None else None
@@ -156,11 +208,14 @@ def pushing_meter(meter: MeterSection) -> PushingMeter:
             devices=frozenset({device} if device is not None else {serial, maker + serial, meter.meter}),
             required=PROTECTIONS[push.protection] if push is not None else PROTECTIONS["authenticated"],
             pinned=device is not None,
+            grammar=grammar,
+            confirm=push.confirm if push is not None else None,
+            restarts=CounterRestarts(push.counter_restarts if push is not None else CounterRestarts.PROVEN),
         ),
         encryption_key_ref=dlms.encryption_key_ref,
         authentication_key_ref=dlms.authentication_key_ref,
         suite=dlms.suite,
-        zone=meter.zone,
+        zone=zone_of(ZoneInfo(meter.zone), dlms),
         companion_columns=push is not None and push.columns == "companion",
         pushes=push is not None,
     )

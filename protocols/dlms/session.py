@@ -17,6 +17,7 @@ from protocols.dlms.client.exchange import Exchange
 from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import DEFAULT, companion
+from protocols.dlms.companion.zones import zone_of
 from protocols.dlms.data.values import text_of
 from protocols.dlms.profile.layouts import CLOCK, Layout
 from protocols.dlms.push.layout import push_layouts
@@ -30,7 +31,7 @@ from protocols.errors import (
     NotSupported,
     ProtocolError,
 )
-from protocols.line import Line, TakesPushes
+from protocols.line import Line, TakesDedicatedKeys, TakesPushes
 from protocols.reading import MeterClock, Nameplate, Obis, ProfileName, ReadingSet, RelayState
 from protocols.session import Clock, MeterSpec, SessionContext
 
@@ -63,7 +64,7 @@ class DlmsSession:
         self.exchange = exchange
         self._spec = spec
         self._clock = clock
-        self._zone = spec.time_zone()
+        self._zone = zone_of(spec.time_zone(), spec.dlms)
         self._title = exchange.title
         self._layouts = layouts
         self._companion = companion(spec.dlms.companion if spec.dlms else DEFAULT)
@@ -256,11 +257,13 @@ async def open_dlms(
     if settings is None:
         raise MeterConfigError("the meter has no DLMS settings")
     on_push = line.take_push if isinstance(line, TakesPushes) else None
+    on_dedicated = line.note_dedicated if isinstance(line, TakesDedicatedKeys) else None
     opener = AssociationOpener(
         settings,
         association_settings(settings, context.secrets, context.clock.now()),
         context.counters,
         on_push,
+        on_dedicated,
     )
     spec.time_zone()  # an unknown zone is told before the meter is troubled
     lease = LineLease(line) if pool is None else pool.lease(line)

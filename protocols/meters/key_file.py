@@ -14,8 +14,16 @@ from protocols.session import Auth
 
 MAX_OCTETS = 16_384
 """A longer file is no key file."""
-PAIRS = ("signing_key", "signing_certificate", "meter_signing", "trust_anchor")
-"""Private keys and certificates of suites 1 and 2, as PEM text (private keys also in hex)."""
+PAIRS = (
+    "signing_key",
+    "signing_certificate",
+    "meter_signing",
+    "trust_anchor",
+    "agreement_key",
+    "meter_agreement",
+    "master_key",
+)
+"""Private keys and certificates of suites 1 and 2, as PEM text (private keys also in hex), and the master key."""
 NAMES = ("password", "hls_key", "encryption_key", "authentication_key", "dedicated_key", *PAIRS)
 """What a key file may hold; `dedicated_key` is of use to `decode` only."""
 _KEYS = ("encryption_key", "authentication_key", "dedicated_key")

@@ -24,7 +24,13 @@ TEXTS = {
     "system_title": "4D475700000000AA",
 }
 """Values of settings that are texts of some form; a name where there is none."""
-NEEDED = {"password_ref": "hls", "encryption_key_ref": "ek", "authentication_key_ref": "ak", "client": "48"}
+NEEDED = {
+    "password_ref": "hls",
+    "encryption_key_ref": "ek",
+    "authentication_key_ref": "ak",
+    "client": "48",
+    "ciphered": "true",
+}
 """What most of the others need beside them."""
 
 

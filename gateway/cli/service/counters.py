@@ -13,8 +13,10 @@ from gateway.config import file as configuration
 from gateway.config.meters import MeterSection
 from gateway.edge.push.counters import PushCounters, load_push_counters
 from gateway.errors import UsageError
+from gateway.roles.push import pushing_meter
 from protocols.dlms.client.association_opener import association_settings, counter_key
 from protocols.dlms.push.receiver import sender_key
+from protocols.dlms.security.suites import Keys
 from protocols.errors import MeterConfigError
 from protocols.meters.counters import MAX_COUNTER, FileCounters, KeyCounters, load_counters
 from protocols.meters.secrets import FileSecrets
@@ -74,6 +76,8 @@ def reset(
     # The lock of the counters says that the edge is stopped, for its pushes too.
     with closing(FileCounters(loaded.edge_folder / "counters.json")) as counters:
         if to is not None:
+            if ours is None:
+                raise UsageError(f"{meter} has no authentication key: nothing of ours is ciphered")
             counters.raise_to(ours, to)
             print_line(f"{meter}: the next association uses counter {to:,}")
             return
@@ -102,17 +106,20 @@ def _meters(config: configuration.Config, name: str | None) -> list[MeterSection
     return found
 
 
-def _names(config: configuration.Config, meter: MeterSection) -> tuple[str, str | None]:
+def _names(config: configuration.Config, meter: MeterSection) -> tuple[str | None, str | None]:
     """Return the names under which the stores hold our counter with a meter, and that of its pushes."""
     spec = config.spec(meter, config.gateway.name)
     if spec.dlms is None:
         raise UsageError(f"{meter.meter} is no DLMS meter")
-    settings = association_settings(spec.dlms, FileSecrets(config.secrets))
-    if settings.keys is None:
-        raise UsageError(f"{meter.meter} has no authentication key: nothing is ciphered")
-    title = meter.push.system_title if meter.push is not None else None
-    sender = None if title is None else sender_key(settings.keys, bytes.fromhex(title))
-    return counter_key(settings.keys, settings.system_title), sender
+    secrets = FileSecrets(config.secrets)
+    settings = association_settings(spec.dlms, secrets)
+    ours = None if settings.keys is None else counter_key(settings.keys, settings.system_title)
+    title = pushing_meter(meter).peer.title if meter.push is not None else b""
+    ref = spec.dlms.encryption_key_ref
+    if not title or ref is None:
+        return ours, None
+    encryption = secrets.secret(ref)  # the counter is the encryption key's: pushes may need no other
+    return ours, sender_key(Keys(encryption=encryption, authentication=bytes(len(encryption))), title)
 
 
 def _row(
@@ -130,7 +137,7 @@ def _row(
         ours, sender = _names(config, meter)
     except (MeterConfigError, UsageError) as error:
         return {**row, "problem": str(error)}
-    known = held.get(ours) or KeyCounters()
+    known = held.get(ours or "") or KeyCounters()
     return {
         **row,
         "next": known.reserved,

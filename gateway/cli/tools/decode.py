@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,16 +10,11 @@ import typer
 from gateway.cli.exits import Exit
 from gateway.cli.options import JsonOption
 from gateway.cli.output import print_json, print_problem
+from gateway.cli.tools.octets import from_file, from_hex, of_content, title_given
 from gateway.errors import UsageError
 from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.trace.frames import decode_trace
 from protocols.dlms.trace.state import TraceState
-
-MAX_FILE = 256 << 20
-"""Octets of a capture or trace file."""
-TITLE_OCTETS = 8
-_SEPARATORS = re.compile(r"0x|[\s:,;-]+", re.IGNORECASE)
-_HEX = re.compile(r"[0-9A-Fa-f]+")
 
 
 def decode(
@@ -39,6 +33,13 @@ def decode(
         list[str] | None,
         typer.Option("--system-title", help="Sender's title, 16 hex digits; may be given again."),
     ] = None,
+    companion: Annotated[
+        str | None,
+        typer.Option(
+            help="Show pushes as this companion reads them: a shipped one, or your own file (.toml)."
+        ),
+    ] = None,
+    zone: Annotated[str, typer.Option(help="With --companion: the time zone of the meter.")] = "Asia/Kolkata",
     as_json: JsonOption = False,
 ) -> None:
     """Read DLMS traffic: HDLC, wrapper, APDUs and values, deciphered when keys are given.
@@ -49,27 +50,32 @@ def decode(
 
     Example: meter-gateway decode "C0 01 C1 00 08 00 00 01 00 00 FF 02 00"
     """
-    known = _known(key_file, tuple(_title(text) for text in system_title or ()))
-    octets = _from_hex(trace)
+    titles = tuple(title_given(text) for text in system_title or ())
+    known = _known(key_file, titles)
+    octets = from_hex(trace)
     if octets is None:
-        content = _file(Path(trace))
+        content = from_file(Path(trace))
         # A recording has two directions and times: it is read by other means, which hex does not wait for.
         from gateway.cli.tools.recording import pieces_of, print_conversations
 
         if (pieces := pieces_of(content)) is not None:
             print_conversations(pieces, known, as_json=as_json)
             return
-        octets = _from_hex(content.decode("ascii", errors="replace")) or content
+        octets = of_content(content)
     if len(octets) > MAX_OCTETS:
         raise UsageError(f"{trace} is too long for one trace")
     found = decode_trace(
         octets, keys=known.keys, titles=known.titles, secret=known.secret, dedicated=known.dedicated
     )
-    if as_json:
+    if as_json and companion is None:
         print_json(found.document())
-    else:
+    elif not as_json:
         for line in found.lines():
             typer.echo(line)
+    if companion is not None:
+        from gateway.cli.tools.pushes import print_pushes
+
+        print_pushes(trace, companion, key_file=key_file, titles=titles, zone=zone, as_json=as_json)
     if found.problem is not None:
         print_problem(str(found.problem))
         raise typer.Exit(Exit.FAILED)
@@ -96,24 +102,3 @@ def _known(key_file: Path | None, titles: tuple[bytes, ...]) -> TraceState:
         secret=file.secret("hls_key") if "hls_key" in file else None,
         dedicated=file.secret("dedicated_key") if "dedicated_key" in file else b"",
     )
-
-
-def _file(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_FILE:
-            raise UsageError(f"{path} is too long for one trace")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise UsageError("the trace is neither hex with whole octets nor a file that can be read") from error
-
-
-def _from_hex(text: str) -> bytes | None:
-    digits = _SEPARATORS.sub("", text)
-    return bytes.fromhex(digits) if _HEX.fullmatch(digits) and len(digits) % 2 == 0 else None
-
-
-def _title(text: str) -> bytes:
-    octets = _from_hex(text)
-    if octets is None or len(octets) != TITLE_OCTETS:
-        raise UsageError(f"--system-title must have {TITLE_OCTETS} octets as {2 * TITLE_OCTETS} hex digits")
-    return octets

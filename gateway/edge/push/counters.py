@@ -1,4 +1,4 @@
-"""Invocation counters of pushes that were taken: kept on the disk, so that a restart lets no replay in."""
+"""What was taken of each meter's pushes: counters and clocks on the disk, so that a restart lets no replay in."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from gateway.errors import JournalError
+from protocols.dlms.push.freshness import NEVER, NOTHING, PushMark
 
-NEVER = -1
+_ADDED = ("clock", "floor", "peak")
+"""Columns that files of earlier versions lack."""
 
 
 class PushCounters:
@@ -22,7 +24,7 @@ class PushCounters:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._unsaved: dict[str, int] = {}
+        self._unsaved: dict[str, PushMark] = {}
         self._saving = asyncio.Lock()
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -31,21 +33,28 @@ class PushCounters:
             self._db.execute(
                 "create table if not exists pushed (sender text primary key, counter integer not null)"
             )
-            self._last: dict[str, int] = dict(self._db.execute("select sender, counter from pushed"))
+            known = {row[1] for row in self._db.execute("pragma table_info (pushed)")}
+            for column in _ADDED:
+                if column not in known:
+                    self._db.execute(
+                        f"alter table pushed add column {column} integer not null default {NEVER}"
+                    )
+            rows = self._db.execute("select sender, counter, clock, floor, peak from pushed")
+            self._marks = {sender: PushMark(*mark) for sender, *mark in rows}
         except sqlite3.Error as error:
             raise JournalError(f"the push counters {path} cannot be used: {error}") from error
 
-    def last(self, sender: str) -> int:
-        """Return the last counter taken from `sender`; -1 before the first."""
-        return self._last.get(sender, NEVER)
+    def mark(self, sender: str) -> PushMark:
+        """Return what was taken from `sender`; an empty mark before its first push."""
+        return self._marks.get(sender, NOTHING)
 
-    def note(self, sender: str, counter: int) -> None:
-        """Note that `counter` was taken from `sender`; in memory until `save`."""
-        self._last[sender] = self._unsaved[sender] = counter
+    def note(self, sender: str, mark: PushMark) -> None:
+        """Note what was taken from `sender` now; in memory until `save`."""
+        self._marks[sender] = self._unsaved[sender] = mark
 
     def forget(self, sender: str) -> None:
         """Take the next push of `sender` whatever its counter; durable on return. JournalError when it fails."""
-        self._last.pop(sender, None)
+        self._marks.pop(sender, None)
         self._unsaved.pop(sender, None)
         try:
             self._db.execute("delete from pushed where sender = ?", (sender,))
@@ -71,10 +80,13 @@ class PushCounters:
                 self._write(self._unsaved)
         self._db.close()
 
-    def _write(self, counters: dict[str, int]) -> None:
+    def _write(self, marks: dict[str, PushMark]) -> None:
         try:
             self._db.execute("begin immediate")
-            self._db.executemany("insert or replace into pushed values (?, ?)", counters.items())
+            self._db.executemany(
+                "insert or replace into pushed (sender, counter, clock, floor, peak) values (?, ?, ?, ?, ?)",
+                ((sender, m.counter, m.clock, m.floor, m.peak) for sender, m in marks.items()),
+            )
             self._db.execute("commit")
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):

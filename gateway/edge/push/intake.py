@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
-from zlib import crc32
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -18,18 +16,16 @@ from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.clocks import MeterEvidence, clock_is_trusted
 from gateway.errors import JournalError
 from gateway.statistics import counted
-from protocols.dlms.companion import companion
+from protocols.dlms.apdu.notification import confirmation
 from protocols.dlms.data import cosem_time
-from protocols.dlms.profile.layouts import EVENT_LOG_STEP
-from protocols.dlms.push.body import ESW, PROFILE_OF_SETUP, Alert, PushBody
+from protocols.dlms.push.body import LOG_OF_SETUP, PROFILE_OF_SETUP, Alert, PushedValues
 from protocols.dlms.push.layout import pushed_sets
 from protocols.dlms.push.receiver import Notification
-from protocols.errors import MeterProtocolError
-from protocols.reading import Bits, MeterClock, MeterTime, ProfileName, Quantity, ReadingSet, Text
+from protocols.dlms.push.values import alert_set, value_set
+from protocols.errors import MeterProtocolError, ProtocolError
+from protocols.reading import MeterClock, ProfileName, ReadingSet
 from protocols.session import Clock
 
-ALERT_LOG = 7
-"""Occurrences of alerts lie after those of the seven event logs."""
 JOURNAL_RETRY = 5.0
 """Seconds between tries while the journal takes nothing; meanwhile senders on TCP wait."""
 log = structlog.get_logger("gateway.edge.push")
@@ -57,10 +53,13 @@ class IntakeStatistics:
     """What became of notifications.
 
     `captures` are new ones; `repeats` rows that were there already; `unknown_layout` and `misfits` pushes
-    that could not be read as such, after which the profile is polled (`polls_woken`) instead.
+    that could not be read as such, after which the profile is polled (`polls_woken`) instead. `confirmed` pushes
+    asked for it and were; `unconfirmed` ones asked, and nothing could be sent back.
     """
 
     alerts: int = 0
+    confirmed: int = 0
+    unconfirmed: int = 0
     captures: int = 0
     repeats: int = 0
     unknown_layout: int = 0
@@ -74,7 +73,8 @@ class PushIntake:
     """Takes notifications from a listener and journals them; `run` goes on until it is cancelled.
 
     Counters of what was taken are durable before anything is journaled. While the journal takes nothing the
-    notification in hand is tried again and the queue fills, which makes senders wait.
+    notification in hand is tried again and the queue fills, which makes senders wait. A push that wants it is
+    confirmed once it is journaled, with the APDU that `confirm` makes.
     """
 
     def __init__(
@@ -85,15 +85,17 @@ class PushIntake:
         *,
         appender: ReadingAppender,
         poller: PollerControl,
-        zones: Mapping[str, str],
+        zones: Mapping[str, ZoneInfo],
         clock: Clock,
+        confirm: Callable[[Notification], bytes] = lambda found: confirmation(found.confirms or 0),
     ) -> None:
+        self._confirm = confirm
         self._source = source
         self._counters = counters
         self._layouts = layouts
         self._appender = appender
         self._poller = poller
-        self._zones = {meter: ZoneInfo(zone) for meter, zone in zones.items()}
+        self._zones = dict(zones)
         self._clock = clock
         self._statistics = IntakeStatistics()
 
@@ -106,6 +108,7 @@ class PushIntake:
             await self._until_taken(self._counters.save)
             for found in batch:
                 await self._journal(found)
+                self._answer(found)
 
     def statistics(self) -> IntakeStatistics:
         """Return the counters since start, frozen."""
@@ -131,13 +134,34 @@ class PushIntake:
         if rows:
             await self._until_taken(lambda: self._append(found, rows))
 
+    def _answer(self, found: Notification) -> None:
+        """Confirm a push that wants it: what it holds is kept, or will not be by sending it again."""
+        if found.confirms is None:
+            return
+        try:
+            sent = found.answer is not None and found.answer(self._confirm(found))
+        except ProtocolError as error:  # no key, no counter left
+            log.warning("push_not_confirmed", meter=found.peer.name, error=str(error))
+            sent = False
+        self._count(confirmed=sent, unconfirmed=not sent)
+
     def _rows(self, found: Notification) -> Sequence[ReadingSet]:
         meter, body = found.peer.name, found.body
-        if isinstance(body.payload, Alert):
-            self._count(alerts=1)
-            self._poll(meter, ProfileName.EVENTS)  # the event log has the time and values of what happened
-            return (alert_set(body, body.payload, zone=self._zones[meter], received_at=self._clock.now()),)
-        if body.setup is None or body.setup not in PROFILE_OF_SETUP:
+        zone, now = self._zones[meter], self._clock.now()
+        match body.payload:
+            case Alert() as alert:
+                self._count(alerts=1)
+                self._poll(
+                    meter, ProfileName.EVENTS
+                )  # the event log has the time and values of what happened
+                return (alert_set(body, alert, zone=zone, received_at=now),)
+            case PushedValues() as values:
+                said = value_set(body, values, zone=zone, received_at=now)
+                if said.profile is ProfileName.EVENTS:
+                    self._count(alerts=1)
+                    self._poll(meter, ProfileName.EVENTS)
+                return (said,)
+        if body.setup is None or not (body.setup in PROFILE_OF_SETUP or body.setup in LOG_OF_SETUP):
             self._count(unknown_setup=1)
             return ()
         layout = self._layouts.of(meter, body.setup)
@@ -145,10 +169,13 @@ class PushIntake:
             self._count(unknown_layout=1)
             self._poll_instead(found)
             return ()
-        return pushed_sets(layout, body, zone=self._zones[meter], received_at=self._clock.now())
+        return pushed_sets(layout, body, zone=zone, received_at=now)
 
     def _poll_instead(self, found: Notification) -> None:
-        profile = PROFILE_OF_SETUP.get(found.body.setup) if found.body.setup is not None else None
+        setup = found.body.setup
+        profile = PROFILE_OF_SETUP.get(setup) if setup is not None else None
+        if setup in LOG_OF_SETUP:
+            profile = ProfileName.EVENTS
         if profile is not None:
             self._poll(found.peer.name, profile)
 
@@ -194,27 +221,3 @@ class PushIntake:
 
     def _count(self, **more: int) -> None:
         self._statistics = counted(self._statistics, **more)
-
-
-def alert_set(body: PushBody, alert: Alert, *, zone: ZoneInfo, received_at: datetime) -> ReadingSet:
-    """Make an events capture of an event status word: the word, and the name of each bit that is set.
-
-    A bit's name stands under the word with the bit's number plus one as data index. An alert repeated by
-    the meter is the same capture; another word under the same stamp is another one.
-    """
-    stamp = cosem_time.decode(body.clock, zone) if len(body.clock) == cosem_time.OCTETS else None
-    at = stamp.at if stamp is not None else None
-    time = None
-    if stamp is not None and at is not None:
-        time = MeterTime(
-            wall=stamp.wall, deviation=stamp.deviation, status=stamp.status, trusted=stamp.trusted
-        )
-    names = tuple((Quantity(ESW, 2, bit + 1), Text(companion().esw_bit(bit))) for bit in alert.set_bits)
-    return ReadingSet(
-        profile=ProfileName.EVENTS,
-        at=at or received_at.replace(microsecond=0),
-        values=((Quantity(ESW), Bits(alert.bits)), *names),
-        received_at=received_at,
-        meter_time=time,
-        occurrence=ALERT_LOG * EVENT_LOG_STEP + crc32(alert.bits.encode()) % EVENT_LOG_STEP,
-    )

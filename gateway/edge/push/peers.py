@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
+from protocols.dlms.companion import PushGrammar
+from protocols.dlms.data.cosem_time import INDIA
 from protocols.dlms.push.receiver import PushPeer
+from protocols.dlms.security.ciphered_forms import ENCRYPTED
 from protocols.dlms.security.suites import Keys
 from protocols.session import SecretSource
 
@@ -18,16 +22,26 @@ class PushingMeter:
     encryption_key_ref: str | None = None
     authentication_key_ref: str | None = None
     suite: int = 0
-    zone: str = "Asia/Kolkata"
+    zone: ZoneInfo = INDIA
     companion_columns: bool = False
     pushes: bool = True
 
 
 class PushPeers:
-    """Implements `KeyRing`. A title or device that two meters share names neither. Keys are read when needed."""
+    """Implements `KeyRing`. A title or device that two meters share names neither. Keys are read when needed.
 
-    def __init__(self, meters: Iterable[PushingMeter], secrets: SecretSource) -> None:
+    `dedicated` tells the dedicated keys of the association that stands with a meter of that name.
+    """
+
+    def __init__(
+        self,
+        meters: Iterable[PushingMeter],
+        secrets: SecretSource,
+        dedicated: Callable[[str], Keys | None] = lambda _name: None,
+    ) -> None:
         self._secrets = secrets
+        self._dedicated = dedicated
+        self._grammars: dict[int, PushGrammar] = {}
         self._titles: dict[bytes, PushingMeter | None] = {}
         self._devices: dict[str, PushPeer | None] = {}
         self._names: dict[str, PushPeer] = {}
@@ -36,6 +50,7 @@ class PushPeers:
             self._names[peer.name] = peer
             if not meter.pushes:
                 continue
+            self._grammars.setdefault(id(peer.forms), peer.forms)
             if peer.title:
                 self._titles[peer.title] = None if peer.title in self._titles else meter
             for device in peer.devices:
@@ -53,13 +68,25 @@ class PushPeers:
     def keys_for(self, system_title: bytes) -> Keys | None:
         """Return the meter's global keys; MeterConfigError when a file is missing or not private."""
         meter = self._titles.get(system_title)
-        if meter is None or meter.encryption_key_ref is None or meter.authentication_key_ref is None:
+        if meter is None or meter.encryption_key_ref is None:
             return None
-        return Keys(
-            encryption=self._secrets.secret(meter.encryption_key_ref),
-            authentication=self._secrets.secret(meter.authentication_key_ref),
-            suite=meter.suite,
-        )
+        encryption = self._secrets.secret(meter.encryption_key_ref)
+        if meter.authentication_key_ref is not None:
+            authentication = self._secrets.secret(meter.authentication_key_ref)
+        elif meter.peer.required == ENCRYPTED:
+            authentication = bytes(len(encryption))  # which nothing needs
+        else:
+            return None
+        return Keys(encryption=encryption, authentication=authentication, suite=meter.suite)
+
+    def dedicated_keys(self, system_title: bytes) -> Keys | None:
+        """Return the dedicated keys of the association that stands with the meter of this title."""
+        peer = self.peer_of_title(system_title)
+        return None if peer is None else self._dedicated(peer.name)
+
+    def grammars(self) -> Sequence[PushGrammar]:
+        """Return how the meters push, each grammar once."""
+        return tuple(self._grammars.values())
 
     def named(self, name: str) -> PushPeer | None:
         """Find a meter by its own name, whether it pushes or only dials in."""

@@ -16,6 +16,10 @@ from protocols.errors import LocalError, MeterProtocolError
 from protocols.obis import Obis
 
 DATA_NOTIFICATION = 0x0F
+CONFIRM = 0x10
+"""The tag of data-notification-confirm."""
+SERVICE_CLASS = 0x40000000
+"""The bit of a long invoke id that says that the service is confirmed."""
 EVENT_NOTIFICATION = 0xC2
 PLAIN_TAGS = (DATA_NOTIFICATION, EVENT_NOTIFICATION)
 GLO_EVENT, DED_EVENT = GLO_TAGS[EVENT_NOTIFICATION], DED_TAGS[EVENT_NOTIFICATION]
@@ -40,6 +44,11 @@ class DataNotification:
     invoke: int = 0
     date_time: bytes = b""
 
+    @property
+    def asks_confirmation(self) -> bool:
+        """Say whether its service class is confirmed, so that its sender may wait for an answer."""
+        return bool(self.invoke & SERVICE_CLASS)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventNotification:
@@ -52,16 +61,33 @@ class EventNotification:
     time: bytes = b""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataNotificationConfirm:
+    """The answer to a confirmed push: its long invoke id, and a time or nothing."""
+
+    invoke: int
+    date_time: bytes = b""
+
+
 Notification = DataNotification | EventNotification
 
 
 class Time(Field[bytes]):
-    """A date-time of twelve octets with its length, or nothing."""
+    """A date-time of twelve octets with its length, or nothing.
+
+    Kaifa writes it as a value: a tag before it (`09 0C`, as an octet-string). No length is 9 or 25, so that a tag is
+    never mistaken for one.
+    """
 
     name = "time"
 
     def read(self, cursor: Cursor) -> bytes:
+        if cursor.peek() == Tag.DATE_TIME:
+            cursor.u8()
+            return cursor.take(TIME_OCTETS)
         count = cursor.length()
+        if count == Tag.OCTET_STRING and cursor.peek() == TIME_OCTETS:
+            count = cursor.length()
         if count not in (0, TIME_OCTETS):
             cursor.refuse(f"a date-time of {count} octets")
         return cursor.take(count)
@@ -109,6 +135,9 @@ def _is_value(octets: bytes, last: Tag | None = None) -> bool:
 
 TIME = Time()
 BODY = Body()
+CONFIRMATION = Record(
+    DataNotificationConfirm, ("invoke", UnsignedNumber("long invoke id", 4)), ("date_time", TIME)
+)
 APDUS: dict[int, tuple[str, Record[Any]]] = {
     DATA_NOTIFICATION: (
         "data-notification",
@@ -130,6 +159,11 @@ APDUS: dict[int, tuple[str, Record[Any]]] = {
     ),
 }
 """Name and field of each APDU by its tag."""
+
+
+def confirmation(invoke: int) -> bytes:
+    """Return the data-notification-confirm of a push with this long invoke id, without a time."""
+    return bytes((CONFIRM,)) + CONFIRMATION.write(DataNotificationConfirm(invoke=invoke))
 
 
 def encode(apdu: Notification) -> bytes:

@@ -54,7 +54,7 @@ class AssociationOpener:
     Where counters are needed, the meter's own is read through the public client first, and once more after
     a refusal: that is repeated when the counter explains it, and only then, since a wrong password that is
     tried again may lock us out. A meter that does not show its counter is met with ours alone. `on_push` is
-    given what the meter sends unasked meanwhile.
+    given what the meter sends unasked meanwhile, `on_dedicated` the dedicated keys of each association (or None).
 
     What the meter shows, or names in a refusal, proves nothing: it is believed as far as the counter store does.
     Beyond that ours is tried, and where it is refused somebody must look.
@@ -66,11 +66,13 @@ class AssociationOpener:
         association: AssociationSettings,
         counters: CounterStore,
         on_push: Callable[[bytes], None] | None = None,
+        on_dedicated: Callable[[Keys | None], None] | None = None,
     ) -> None:
         self._settings = settings
         self._association = association
         self._counters = counters
         self._on_push = on_push
+        self._on_dedicated = on_dedicated
         self._counter_object = counter_object(settings)
         keys = association.keys
         self._key = None if keys is None else counter_key(keys, association.system_title)
@@ -231,6 +233,8 @@ class AssociationOpener:
             raise
         if self._key is not None and self._proves_key:
             self._counters.confirm(self._key, self._used_counter)
+        if self._on_dedicated is not None:
+            self._on_dedicated(connection.dedicated_keys)
         return exchange
 
     def _exchange(self, io: LineIO, connection: ClientConnection) -> Exchange:
@@ -275,6 +279,9 @@ def association_settings(
         own=own,
         peer=peer,
         trust=trust,
+        master=fetch(settings.master_key_ref),
+        key_info=settings.key_info,
+        signed=settings.signed,
         system_title=settings.system_title,
         max_pdu=settings.max_pdu,
         gbt_window=1 if settings.framing == "hdlc" else GBT_WINDOW,

@@ -27,9 +27,13 @@ def key_pairs(
         trust = TrustAnchors(anchors=found, at=at)
     own = OwnKeys(
         signing=_private(settings, secrets, settings.signing_key_ref),
+        agreement=_private(settings, secrets, settings.agreement_key_ref),
         certificate=_shown(secrets, settings.signing_certificate_ref),
     )
-    peer = PeerKeys(signing=_public(settings, secrets, settings.meter_signing_ref, KeyUse.SIGNING, trust))
+    peer = PeerKeys(
+        signing=_public(settings, secrets, settings.meter_signing_ref, KeyUse.SIGNING, trust),
+        agreement=_public(settings, secrets, settings.meter_agreement_ref, KeyUse.AGREEMENT, trust),
+    )
     return own, peer, trust
 
 

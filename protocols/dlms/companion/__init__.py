@@ -1,6 +1,6 @@
 """Companion specifications as data: IS 15959, and a generic one driven by the meter's own object list."""
 
-from protocols.dlms.companion.loader import DEFAULT, companion, event_name
+from protocols.dlms.companion.loader import DEFAULT, companion, companion_file, event_name
 from protocols.dlms.companion.model import (
     AssociationInfo,
     Category,
@@ -12,9 +12,9 @@ from protocols.dlms.companion.model import (
     EventLog,
     PrepaymentItem,
     ProfileInfo,
-    PushSetupInfo,
     StatusWord,
 )
+from protocols.dlms.companion.push_grammar import PushForm, PushGrammar, PushSetupInfo
 from protocols.dlms.companion.sources import (
     BufferSource,
     LogsSource,
@@ -40,10 +40,13 @@ __all__ = [
     "ObjectsSource",
     "PrepaymentItem",
     "ProfileInfo",
+    "PushForm",
+    "PushGrammar",
     "PushSetupInfo",
     "Source",
     "StatusWord",
     "companion",
+    "companion_file",
     "event_name",
     "in_order",
 ]

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from protocols.errors import MeterConfigError
 from protocols.reading import Obis
+from protocols.toml_lines import Path, TomlLines
 
 T = TypeVar("T")
 _KINDS: Mapping[type, str] = MappingProxyType(
@@ -18,12 +19,17 @@ _KINDS: Mapping[type, str] = MappingProxyType(
 class DeclarationTable:
     """A table and where it stands. Every look-up raises MeterConfigError with place, expected and got.
 
-    A key that nobody looked up is refused by `refuse_unknown_keys`: a misspelt key must not be silent.
+    `lines` finds the line of a key of the file, `path` is the way to this table in it. A key that nobody looked up
+    is refused by `refuse_unknown_keys`: a misspelt key must not be silent.
     """
 
-    def __init__(self, raw: Mapping[str, object], where: str) -> None:
+    def __init__(
+        self, raw: Mapping[str, object], where: str, lines: TomlLines | None = None, path: Path = ()
+    ) -> None:
         self._raw = raw
         self.place = where
+        self._lines = lines
+        self._path = path
         self._used: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
@@ -33,9 +39,22 @@ class DeclarationTable:
         """Names in this table, in the file's order."""
         return tuple(self._raw)
 
-    def error(self, what: str) -> MeterConfigError:
-        """Return an error that names this table."""
-        return MeterConfigError(f"{self.place}: {what}")
+    def error(self, what: str, key: str | None = None, index: int | None = None) -> MeterConfigError:
+        """Return an error that names this table, and the line of a key of it where the file's text is known."""
+        line = self._line(key, index)
+        return MeterConfigError(f"{self.place}{f', line {line}' if line else ''}: {what}")
+
+    def at(self, key: str, index: int | None = None) -> str:
+        """Say where a key stands: `acme.toml line 12`, or the table where the text is not known."""
+        line = self._line(key, index)
+        file = self.place.partition(" ")[0]
+        return f"{file} line {line}" if line else self.place
+
+    def _line(self, key: str | None, index: int | None) -> int | None:
+        if self._lines is None:
+            return None
+        path = self._path if key is None else (*self._path, key)
+        return self._lines.line(path if index is None else (*path, index))
 
     def _get(self, key: str, kind: type[T], default: T | None) -> T:
         self._used.add(key)
@@ -45,7 +64,7 @@ class DeclarationTable:
             return default
         value = self._raw[key]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise self.error(f"{key} must be {_KINDS[kind]}, not {value!r}")
+            raise self.error(f"{key} must be {_KINDS[kind]}, not {value!r}", key)
         return value
 
     def text(self, key: str, default: str | None = None) -> str:
@@ -64,7 +83,7 @@ class DeclarationTable:
         """Return a string that is one of some."""
         value = self.text(key, default)
         if value not in among:
-            raise self.error(f"{key} must be one of {', '.join(among)}, not {value!r}")
+            raise self.error(f"{key} must be one of {', '.join(among)}, not {value!r}", key)
         return value
 
     def parsed(self, key: str, parse: Callable[[str], T]) -> T:
@@ -80,38 +99,54 @@ class DeclarationTable:
         if default is not None and key not in self._raw:
             return tuple(default)
         items: list[object] = self._get(key, list, None)
-        return tuple(self._item(key, item, kind) for item in items)
+        return tuple(self._item(key, number, item, kind) for number, item in enumerate(items))
 
-    def _item(self, key: str, item: object, kind: type[T]) -> T:
+    def _item(self, key: str, number: int, item: object, kind: type[T]) -> T:
         if not isinstance(item, kind) or (kind is int and isinstance(item, bool)):
-            raise self.error(f"each of {key} must be {_KINDS[kind]}, not {item!r}")
+            raise self.error(f"each of {key} must be {_KINDS[kind]}, not {item!r}", key, number)
         return item
+
+    def entries(self, key: str) -> tuple[object, ...]:
+        """Return a list of anything; tables in it as tables."""
+        items: list[object] = self._get(key, list, None)
+        return tuple(
+            self._row(key, number, item) if isinstance(item, dict) else item
+            for number, item in enumerate(items)
+        )
+
+    def parse_entry(self, key: str, number: int, text: str, parse: Callable[[str], T]) -> T:
+        """Return an entry of a list as `parse` reads it; its ValueError or KeyError is explained."""
+        return self._parse(key, text, parse, number)
 
     def all_parsed(self, key: str, parse: Callable[[str], T], *, optional: bool = False) -> tuple[T, ...]:
         """Return a list of strings that `parse` reads."""
         texts = self.list_of(key, str, [] if optional else None)
-        return tuple(self._parse(key, item, parse) for item in texts)
+        return tuple(self._parse(key, item, parse, number) for number, item in enumerate(texts))
 
     def key(self, key: str, parse: Callable[[str], T]) -> T:
         """Return a key of this table, as `parse` reads it."""
         return self._parse(key, key, parse)
 
-    def _parse(self, key: str, text: str, parse: Callable[[str], T]) -> T:
+    def _parse(self, key: str, text: str, parse: Callable[[str], T], number: int | None = None) -> T:
         try:
             return parse(text)
         except (ValueError, KeyError) as error:
             reason = f"unknown {text!r}" if isinstance(error, KeyError) else str(error)
-            raise self.error(f"{key}: {reason}") from error
+            raise self.error(f"{key}: {reason}", key, number) from error
 
     def table(self, key: str, *, optional: bool = False) -> DeclarationTable:
         """Return a table inside this one."""
         raw: dict[str, object] = self._get(key, dict, {} if optional else None)
-        return DeclarationTable(raw, f"{self.place} [{key}]")
+        return DeclarationTable(raw, f"{self.place} [{key}]", self._lines, (*self._path, key))
 
     def tables(self, key: str, *, optional: bool = False) -> tuple[DeclarationTable, ...]:
         """Return a list of tables."""
         rows = self.list_of(key, dict, [] if optional else None)
-        return tuple(DeclarationTable(row, f"{self.place} {key} {n + 1}") for n, row in enumerate(rows))
+        return tuple(self._row(key, number, row) for number, row in enumerate(rows))
+
+    def _row(self, key: str, number: int, row: dict[str, object]) -> DeclarationTable:
+        place = f"{self.place} {key} {number + 1}"
+        return DeclarationTable(row, place, self._lines, (*self._path, key, number))
 
     def each(self) -> Iterator[tuple[str, DeclarationTable]]:
         """Yield every table in this one by name."""
@@ -123,7 +158,7 @@ class DeclarationTable:
         found: dict[int, str] = {}
         for key in self._raw:
             if not (key.isdecimal() and key.isascii()):
-                raise self.error(f"{key!r} must be a number")
+                raise self.error(f"{key!r} must be a number", key)
             found[int(key)] = self.text(key)
         return MappingProxyType(found)
 
@@ -134,4 +169,4 @@ class DeclarationTable:
     def refuse_unknown_keys(self) -> None:
         """Raise MeterConfigError for a key that nobody looked up."""
         if unknown := sorted(set(self._raw) - self._used):
-            raise self.error(f"unknown key {', '.join(unknown)}")
+            raise self.error(f"unknown key {', '.join(unknown)}", unknown[0])

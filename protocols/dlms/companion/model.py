@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from protocols.dlms.companion.push_grammar import PushGrammar, PushSetupInfo
 from protocols.dlms.companion.sources import (
     BufferSource,
     LogsSource,
@@ -134,21 +135,6 @@ class StatusWord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PushSetupInfo:
-    """What one push setup (class 40) sends: `profile` where it is one, `log` the index of an event log.
-
-    `payload` is bits, rows, columns, any (rows or columns) or text; `to` is head_end or display.
-    """
-
-    obis: Obis
-    name: str
-    payload: str
-    to: str
-    profile: ProfileName | None = None
-    log: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ControlObject:
     """One object that orders go to, its attributes and methods by Blue Book name, its values by attribute."""
 
@@ -165,7 +151,8 @@ class ClockRules:
     """How the meters of a companion stamp.
 
     `deviations` in minutes as sent are accepted where the wall clock is local time; `east` says that a
-    deviation which we write counts minutes from UTC to local time (False: the Blue Book's other way).
+    deviation which we write counts minutes from UTC to local time (False: the Blue Book's other way). `local`
+    deviations are written by makes that mean their wall clock by them, whatever its zone.
     """
 
     block_stamp: str
@@ -174,6 +161,7 @@ class ClockRules:
     unspecified_deviation: bool
     east: bool
     deviation_on_set: str
+    local: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,8 +178,7 @@ class Companion:
     event_scalers: Obis | None
     event_codes: Mapping[int, EventCode]
     esw: StatusWord | None
-    push_header: tuple[str, ...]
-    push_setups: Mapping[Obis, PushSetupInfo]
+    push: PushGrammar
     control: Mapping[str, ControlObject]
     schedules: Mapping[str, Obis]
     clock: ClockRules
@@ -209,6 +196,11 @@ class Companion:
     def event_logs(self) -> tuple[EventLog, ...]:
         """Event logs of a single-phase meter."""
         return self.categories["D1"].event_logs if self.categories else ()
+
+    @property
+    def push_setups(self) -> Mapping[Obis, PushSetupInfo]:
+        """What each push setup sends, by its logical name."""
+        return self.push.setups
 
     @property
     def event_scaler_profile(self) -> Obis:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from protocols.dlms.companion.declaration import DeclarationTable
@@ -13,24 +13,38 @@ from protocols.dlms.companion.model import (
     Companion,
     ControlObject,
     PrepaymentItem,
-    PushSetupInfo,
     StatusWord,
 )
 from protocols.dlms.companion.profile_parser import LogTables, categories, tag_of
+from protocols.dlms.companion.push_parser import push_grammar
 from protocols.dlms.companion.sources import ObjectPattern, Pattern, Rule
 from protocols.errors import MeterConfigError
 from protocols.reading import Obis, ProfileName
 from protocols.session import Auth
+from protocols.toml_lines import TomlLines
 
 RIGHTS = ("get", "set", "action", "selective_access", "block_transfer", "push")
-PAYLOADS = ("bits", "rows", "columns", "any", "text")
 MAX_ESW_BITS = 128
 NOTHING: Mapping[str, object] = MappingProxyType({})
+NO_TEXTS: Mapping[str, str] = MappingProxyType({})
+Declared = Mapping[str, Mapping[str, object]]
+"""The top-level tables of files, by the file's name."""
+ABOUT = "companion"
+"""The table that names the base: it is read by whoever loads the files."""
 
 
-def parse(name: str, declared: Mapping[str, Mapping[str, object]]) -> Companion:
-    """Return the companion of these files (file name: TOML); MeterConfigError when something is wrong."""
-    top = _Files(name, declared)
+def parse(
+    name: str,
+    declared: Declared,
+    bases: Sequence[tuple[str, Declared]] = (),
+    texts: Mapping[str, str] = NO_TEXTS,
+) -> Companion:
+    """Return the companion of these files (file name: TOML); MeterConfigError when something is wrong.
+
+    `bases` are the companions, with their names, that have what these files do not declare, the nearest first.
+    Mistakes are named with their line in files whose text is given.
+    """
+    top = _Files(name, declared, bases, texts)
     prepayment = top.section("prepayment")
     logs = LogTables.parse(top.section("events"))
     known = Companion(
@@ -43,8 +57,7 @@ def parse(name: str, declared: Mapping[str, Mapping[str, object]]) -> Companion:
             top.section("codes"), top.section("disputed"), top.section("vendor"), logs.names
         ),
         esw=_esw(top.section("esw")),
-        push_header=top.section("push").list_of("header", str, []),
-        push_setups=_push(top.section("push").table("setups", optional=True), len(logs.names)),
+        push=push_grammar(name, top.section("push"), len(logs.names)),
         control=_control(top.section("control")),
         schedules=_schedules(top.section("schedules")),
         clock=_clock(top.section("clock")),
@@ -60,16 +73,34 @@ def parse(name: str, declared: Mapping[str, Mapping[str, object]]) -> Companion:
 class _Files:
     """The top-level tables of all files; each stands in one file only, but for the categories."""
 
-    def __init__(self, name: str, declared: Mapping[str, Mapping[str, object]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        declared: Declared,
+        bases: Sequence[tuple[str, Declared]],
+        texts: Mapping[str, str],
+    ) -> None:
         self._name = name
         self._sections: dict[str, list[DeclarationTable]] = {}
-        self._used: set[str] = set()
+        self._used = {ABOUT}
+        self._add(name, declared, texts)
+        for base in bases:
+            self._add(*base, NO_TEXTS, but=frozenset(self._sections))
+
+    def _add(
+        self, name: str, declared: Declared, texts: Mapping[str, str], but: frozenset[str] = frozenset()
+    ) -> None:
         for file, raw in declared.items():
+            where = file if file in texts else f"{name}/{file}"  # a user's file is no part of a folder
+            lines = TomlLines(texts[file]) if file in texts else None
             for section, value in raw.items():
-                place = f"{name}/{file} [{section}]"
+                if section in but:
+                    continue
+                place = f"{where} [{section}]"
                 if not isinstance(value, Mapping):
                     raise MeterConfigError(f"{place}: must be a table, not {value!r}")
-                self._sections.setdefault(section, []).append(DeclarationTable(value, place))
+                table = DeclarationTable(value, place, lines, (section,))
+                self._sections.setdefault(section, []).append(table)
 
     def sections(self, section: str) -> tuple[DeclarationTable, ...]:
         """Return a top-level table of all files."""
@@ -132,27 +163,6 @@ def _esw(table: DeclarationTable) -> StatusWord | None:
     return word
 
 
-def _push(table: DeclarationTable, logs: int) -> Mapping[Obis, PushSetupInfo]:
-    found: dict[Obis, PushSetupInfo] = {}
-    for key, row in table.each():
-        obis = table.key(key, Obis.parse)
-        if obis in found:
-            raise table.error(f"{obis} is declared twice")
-        log = row.number("log") if "log" in row else None
-        if log is not None and not 0 <= log < logs:
-            raise row.error(f"log must be 0 to {logs - 1}, not {log}")
-        found[obis] = PushSetupInfo(
-            obis=obis,
-            name=row.text("name"),
-            payload=row.choice("payload", PAYLOADS),
-            to=row.choice("to", ("head_end", "display")),
-            profile=row.parsed("profile", ProfileName) if "profile" in row else None,
-            log=log,
-        )
-        row.refuse_unknown_keys()
-    return MappingProxyType(found)
-
-
 def _control(table: DeclarationTable) -> Mapping[str, ControlObject]:
     found: dict[str, ControlObject] = {}
     for name, row in table.each():
@@ -188,6 +198,7 @@ def _clock(table: DeclarationTable) -> ClockRules:
         unspecified_deviation=table.flag("unspecified_deviation"),
         east=table.choice("range_deviation", ("east", "west")) == "east",
         deviation_on_set=table.choice("deviation_on_set", ("as_read",)),
+        local=table.list_of("local_deviations", int, []),
     )
     table.refuse_unknown_keys()
     return rules

@@ -149,7 +149,7 @@ def _expanded(row: DeclarationTable) -> list[ColumnInfo]:
         quantity=row.parsed("quantity", Quantity.of),
         tag=row.parsed("type", tag_of),
         scaler=row.number("scaler") if "scaler" in row else None,
-        unit=row.parsed("unit", _unit) if "scaler" in row else "",
+        unit=row.parsed("unit", unit_of) if "scaler" in row else "",
     )
     times = row.flag("times", default=False)
     columns = []
@@ -163,7 +163,8 @@ def _expanded(row: DeclarationTable) -> list[ColumnInfo]:
     return columns
 
 
-def _unit(text: str) -> str:
+def unit_of(text: str) -> str:
+    """Return the name of a unit; KeyError when there is none."""
     UNIT_CODES[text]  # KeyError for a unit that COSEM does not have
     return text
 

@@ -16,7 +16,7 @@ from protocols.dlms.core import refusal_hints
 from protocols.dlms.core.outcomes import Associated, error_of
 from protocols.dlms.data.cursor import leading
 from protocols.dlms.data.types import octets
-from protocols.dlms.security import certificates, ciphering, hls, suites
+from protocols.dlms.security import certificates, ciphering, general, hls, suites
 from protocols.dlms.security.certificates import KeyUse, TrustAnchors
 from protocols.dlms.security.ciphered_forms import (
     AUTHENTICATED_ENCRYPTED,
@@ -25,7 +25,14 @@ from protocols.dlms.security.ciphered_forms import (
     is_ciphered,
 )
 from protocols.dlms.security.ciphering import KeySet
-from protocols.dlms.security.curves import NO_KEYS, NO_PEER, OwnKeys, PeerKeys, PublicKey
+from protocols.dlms.security.curves import NO_KEYS, NO_PEER, OwnKeys, PeerKey, PeerKeys, PublicKey
+from protocols.dlms.security.general import TRANSACTION_OCTETS, GeneralKeys
+from protocols.dlms.security.general_forms import (
+    GENERAL_OVERHEAD,
+    GENERAL_SIGNING,
+    SIGNING_OVERHEAD,
+    Header,
+)
 from protocols.dlms.security.suites import Keys
 from protocols.errors import (
     AssociationRefused,
@@ -37,7 +44,7 @@ from protocols.errors import (
     SecurityFailure,
 )
 from protocols.reading import Obis
-from protocols.session import Auth, Protection, ReleaseMode
+from protocols.session import Auth, KeyInfo, Protection, ReleaseMode
 
 HLS_CLASS = 15
 CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
@@ -66,6 +73,9 @@ class AssociationSettings:
     own: OwnKeys = NO_KEYS
     peer: PeerKeys = NO_PEER
     trust: TrustAnchors | None = None
+    master: bytes | None = field(default=None, repr=False)
+    key_info: KeyInfo | None = None
+    signed: bool = False
     system_title: bytes = b"MGW\x00\x00\x00\x00\x01"
     max_pdu: int = 0xFFFF
     conformance: Conformance = BUILT
@@ -82,6 +92,11 @@ class AssociationSettings:
             raise MeterConfigError(f"a system title has {suites.TITLE_OCTETS} octets")
         if self.dedicated_key and not self.ciphered:
             raise MeterConfigError("a dedicated key needs ciphering")
+        if (self.signed or self.key_info is not None) and not self.ciphered:
+            raise MeterConfigError("key_info and signed need ciphering")
+        if self.signed or self.key_info is not None:
+            shown = self.auth is Auth.HLS_ECDSA and self.trust is not None
+            self.general_keys.check(self.key_info, signed=self.signed, signer_shown=shown)
         if self.auth is Auth.HLS_ECDSA:
             if self.own.signing is None:
                 raise MeterConfigError("HLS-ECDSA needs our signing key (signing_key_ref)")
@@ -94,6 +109,19 @@ class AssociationSettings:
     def needs_title(self) -> bool:
         """Say whether the meter must know our system title."""
         return self.ciphered or self.auth in hls.WITH_TITLE
+
+    @property
+    def general_keys(self) -> GeneralKeys:
+        """What the keys of general-ciphering and general-signing come from."""
+        assert self.keys is not None
+        return GeneralKeys(keys=self.keys, master=self.master, own=self.own, peer=self.peer)
+
+    @property
+    def overhead(self) -> int:
+        """Octets that ciphering and signing add at the most."""
+        signing = SIGNING_OVERHEAD if self.signed else 0
+        ciphering_ = GENERAL_OVERHEAD if self.key_info is not None else CIPHER_OVERHEAD
+        return signing + ciphering_ if self.ciphered else 0
 
     @property
     def suite(self) -> int:
@@ -126,6 +154,7 @@ class ClientAssociation:
         self._last_counters = {True: -1, False: -1}  # of the meter, by whether the dedicated key was used
         self._own_counter = 0
         self._signer: PublicKey | None = None
+        self._transaction = b""
         self.meter_title = b""
         self.granted = InitiateResponse(conformance=0, max_pdu=0)
 
@@ -139,10 +168,15 @@ class ClientAssociation:
         return KeySet(keys=keys, dedicated=dedicated)
 
     @property
+    def dedicated_keys(self) -> Keys | None:
+        """The dedicated keys that this association agrees, None without."""
+        return None if self._keys is None else self._keys.dedicated
+
+    @property
     def room(self) -> int:
         """Octets that a plain APDU of ours may have so that the meter takes it whole."""
         most = self.granted.max_pdu or 0xFFFF
-        return max(32, most - (CIPHER_OVERHEAD if self._settings.ciphered else 0))
+        return max(32, most - self._settings.overhead)
 
     @property
     def offers_gbt(self) -> bool:
@@ -198,12 +232,12 @@ class ClientAssociation:
             raise SecurityFailure("the meter answers with our own system title")
         if settings.auth is Auth.HLS_ECDSA:
             self._take_certificate(aare.certificate)
-        plain = self.unprotect(aare.user_information)
+        plain = self.unprotect(aare.user_information, associating=True)
         if plain[:1] == b"\x0e":  # accepted, they say, and a confirmed-service-error inside
             raise AssociationRefused(f"association rejected: {error_of(leading(plain, decode_apdu)[0])}")
         self.granted = acse.decode_initiate_response(plain)
         if self._settings.auth in hls.HLS:
-            return self.protect(encode_apdu(self._third_pass(aare)), form=self._form)
+            return self.protect(encode_apdu(self._third_pass(aare)))
         return self._associated()
 
     def _take_certificate(self, shown: bytes) -> None:
@@ -274,7 +308,7 @@ class ClientAssociation:
         if not answer.response:
             raise MeterProtocolError("a release request does not answer ours")
         if self._settings.ciphered and is_ciphered(answer.user_information):
-            self.unprotect(answer.user_information)
+            self.unprotect(answer.user_information, associating=True)
 
     # ciphering
 
@@ -283,8 +317,11 @@ class ClientAssociation:
         if not self._settings.ciphered:
             return plain
         assert self._keys is not None
-        form = form or self._form
+        settings = self._settings
         self._own_counter = self._next_counter()
+        if form is None and (settings.signed or settings.key_info is not None):
+            return self._protect_generally(plain, control)
+        form = form or self._form
         return ciphering.protect_apdu(
             self._keys.of(form),
             self._settings.system_title,
@@ -294,8 +331,90 @@ class ClientAssociation:
             form=form,
         )
 
-    def unprotect(self, received: bytes) -> bytes:
-        """Open an answer; a plain one is let through only when it is an error, or where that is configured."""
+    @property
+    def _general(self) -> GeneralKeys:
+        """The keys of the settings, with the signing key that the meter showed."""
+        known = self._settings.general_keys
+        if self._signer is None:
+            return known
+        return replace(known, peer=replace(known.peer, signing=PeerKey(self._signer)))
+
+    def _protect_generally(self, plain: bytes, control: int) -> bytes:
+        """Sign and cipher in the general forms; our counter is the transaction, so that no id comes twice."""
+        settings = self._settings
+        self._transaction = self._own_counter.to_bytes(TRANSACTION_OCTETS, "big")
+        header = Header(
+            transaction=self._transaction, originator=settings.system_title, recipient=self.meter_title
+        )
+        if settings.signed:
+            plain = general.sign_general(self._general, header, plain)
+        if settings.key_info is None:
+            assert self._keys is not None
+            return ciphering.protect_apdu(
+                self._keys.of(self._form),
+                settings.system_title,
+                self._own_counter,
+                plain,
+                control=self._control | control,
+                form=Form.GENERAL_DED if self._form.dedicated else Form.GENERAL_GLO,
+            )
+        return general.protect_general(
+            self._general,
+            settings.key_info,
+            header,
+            self._own_counter,
+            plain,
+            control=self._control | control,
+            random_octets=self._random,
+        )
+
+    def _open_generally(self, received: bytes) -> bytes:
+        """Open general-ciphering that answers our last request: its transaction must be that of the request.
+
+        A key of one APDU has no counter that could rise: only the transaction tells an answer from one of before.
+        """
+        settings = self._settings
+        opened, _ = leading(
+            received,
+            lambda octets_: general.open_general(
+                self._general,
+                octets_,
+                originator=self.meter_title,
+                recipient=settings.system_title,
+                required=self._control,
+            ),
+        )
+        if opened.kind is not settings.key_info:
+            raise SecurityFailure(f"the answer's key is {opened.kind}, {settings.key_info} was agreed")
+        self._check_transaction(opened.header)
+        if opened.kind is KeyInfo.IDENTIFIED:
+            self._check_counter(opened.counter, dedicated=False)
+        return opened.plain
+
+    def _check_transaction(self, header: Header) -> None:
+        if header.transaction != self._transaction:
+            raise SecurityFailure(
+                f"transaction {header.transaction.hex()} is answered, {self._transaction.hex()} was asked: a replay?"
+            )
+
+    def _open_signed(self, plain: bytes) -> bytes:
+        """Return what a signed answer holds; an error may come without a signature, since the meter knew nobody."""
+        settings = self._settings
+        if plain[:1] != bytes((GENERAL_SIGNING,)):
+            if plain[:1] and plain[0] in ERROR_TAGS:
+                return plain
+            raise SecurityFailure("an answer without a signature, which was agreed: see signed")
+        found = general.open_signed(
+            self._general, plain, originator=self.meter_title, recipient=settings.system_title
+        )
+        self._check_transaction(found.header)
+        return found.content
+
+    def unprotect(self, received: bytes, *, associating: bool = False) -> bytes:
+        """Open an answer; a plain one is let through only when it is an error, or where that is configured.
+
+        `associating` tells the Initiate of AARE and RLRE, which is never signed and has the global key.
+        """
         ciphered = is_ciphered(received)
         if not self._settings.ciphered:
             if ciphered:
@@ -306,17 +425,25 @@ class ClientAssociation:
         assert self._keys is not None
         if ciphered and not self.meter_title:
             raise SecurityFailure("the meter gave no system title (A4 in AARE), which ciphering needs")
-        keys, title = self._keys, self.meter_title
-        opened, _ = leading(
-            received, lambda octets_: ciphering.unprotect_apdu(keys, title, octets_, required=self._control)
-        )
-        last = self._last_counters[opened.form.dedicated]
-        if opened.counter <= last:
-            raise SecurityFailure(
-                f"the meter's invocation counter {opened.counter} does not rise (last {last}): a replay?"
+        if not associating and self._settings.key_info is not None:
+            plain = self._open_generally(received)
+        else:
+            keys, title = self._keys, self.meter_title
+            opened, _ = leading(
+                received,
+                lambda octets_: ciphering.unprotect_apdu(keys, title, octets_, required=self._control),
             )
-        self._last_counters[opened.form.dedicated] = opened.counter
-        return opened.plain
+            self._check_counter(opened.counter, dedicated=opened.form.dedicated)
+            plain = opened.plain
+        return self._open_signed(plain) if self._settings.signed and not associating else plain
+
+    def _check_counter(self, counter: int, *, dedicated: bool) -> None:
+        last = self._last_counters[dedicated]
+        if counter <= last:
+            raise SecurityFailure(
+                f"the meter's invocation counter {counter} does not rise (last {last}): a replay?"
+            )
+        self._last_counters[dedicated] = counter
 
     def hides(self, tags: tuple[int, ...], received: bytes) -> bool:
         """Say whether an APDU in a general form holds one of `tags`; its counter is not ours to judge."""

@@ -32,6 +32,7 @@ from protocols.dlms.core.outcomes import (
 from protocols.dlms.core.transaction import Request, Transaction
 from protocols.dlms.framing.link import ApduReceived, ClientLink, LinkClosed, LinkEvent, LinkOpened
 from protocols.dlms.security.ciphered_forms import GENERAL_DED, GENERAL_GLO
+from protocols.dlms.security.suites import Keys
 from protocols.errors import LocalError, MeterProtocolError, MeterRefused
 from protocols.unused import Unused, UnusedCounter
 
@@ -90,6 +91,11 @@ class ClientConnection:
     def partial(self) -> bytes:
         """The beginning of the value asked for: the octets of its blocks so far."""
         return self._transaction.partial if self._transaction else b""
+
+    @property
+    def dedicated_keys(self) -> Keys | None:
+        """The dedicated keys of the association, None where it has none."""
+        return self._association.dedicated_keys
 
     @property
     def unused(self) -> UnusedCounter:

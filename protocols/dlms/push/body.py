@@ -1,4 +1,4 @@
-"""What a push holds (IS 15959 as seen in the field): device id, push setup, clock, then the payload."""
+"""What a push holds: device id, push setup and clock where its grammar has them, and the payload."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from protocols.dlms.apdu.notification import DataNotification, EventNotification
-from protocols.dlms.companion import companion
-from protocols.dlms.data import cosem_time
+from protocols.dlms.companion import EventLog, PushForm, PushGrammar, companion
 from protocols.dlms.data.types import Data, Tag
-from protocols.dlms.data.values import text_of
+from protocols.dlms.push.forms import PushedValue, taken_apart
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis, ProfileName
 
-PUSH_SETUP_CLASS = 40
 ESW = Obis(0, 0, 94, 91, 18)
 """Event status word: 128 bits, first bit first."""
 ESW_BITS = 128
-MAX_CELLS = 256
 MAX_ROWS = 4_096
 ALERT_SETUP = Obis(0, 4, 25, 9, 0)
 _TAKEN = (ProfileName.INSTANTANEOUS, ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLING)
@@ -26,6 +23,14 @@ PROFILE_OF_SETUP: Mapping[Obis, ProfileName] = MappingProxyType(
     {obis: setup.profile for obis, setup in companion().push_setups.items() if setup.profile in _TAKEN}
 )
 """Which profile a push setup sends, of those that are taken."""
+LOG_OF_SETUP: Mapping[Obis, EventLog] = MappingProxyType(
+    {
+        obis: companion().event_logs[setup.log]
+        for obis, setup in companion().push_setups.items()
+        if setup.log is not None
+    }
+)
+"""Which event log a push setup sends rows of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,16 @@ class PushedCells:
     cells: tuple[Data, ...]
 
 
-Payload = Alert | PushedRows | PushedCells
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushedValues:
+    """Values that say themselves what they are of, or that a form of the companion names, in the push's order."""
+
+    values: tuple[PushedValue, ...]
+    grammar: PushGrammar
+    form: PushForm
+
+
+Payload = Alert | PushedRows | PushedCells | PushedValues
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,20 +81,22 @@ class PushBody:
     clock: bytes = b""
 
 
-def body_of(apdu: DataNotification) -> PushBody:
-    """Take a data-notification apart; MeterProtocolError when it is no push as IS 15959 meters send it."""
-    items = apdu.body.items
-    if apdu.body.tag is not Tag.STRUCTURE or not 3 <= len(items) <= MAX_CELLS:
-        raise MeterProtocolError("a push is a structure of device id, push setup, clock and payload")
-    device, setup, rest = text_of(items[0]), items[1].octets, list(items[2:])
-    if setup is None or len(setup) != 6 or not device or len(device) > 64:
-        raise MeterProtocolError("a push begins with the device id and the push setup's logical name")
-    clock = rest[0].octets if rest else None
-    if clock is not None and len(clock) == cosem_time.OCTETS:  # some leave it to the notification's own time
-        rest.pop(0)
-    else:
-        clock = apdu.date_time
-    return PushBody(device=device, setup=Obis.from_bytes(setup), clock=clock, payload=_payload(rest))
+def body_of(apdu: DataNotification, grammar: PushGrammar | None = None) -> PushBody:
+    """Take a data-notification apart by a grammar, IS 15959's by default.
+
+    NoForm when it fits no form of it; MeterProtocolError when it does and its payload is none. A push without a
+    clock of its own has the notification's time.
+    """
+    grammar = grammar or companion().push
+    parts = taken_apart(grammar, apdu.body)
+    payload = (
+        _payload(list(parts.rest))
+        if parts.rest is not None
+        else PushedValues(values=parts.values, grammar=grammar, form=parts.form)
+    )
+    return PushBody(
+        device=parts.device, setup=parts.setup, clock=parts.clock or apdu.date_time, payload=payload
+    )
 
 
 def event_of(apdu: EventNotification) -> PushBody:

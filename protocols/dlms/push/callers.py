@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from protocols.dlms.push.dial_in import DialInConnection, DialInLine
-from protocols.dlms.push.framing import BARE
+from protocols.dlms.push.framing import BARE, ReceivedApdu
 from protocols.dlms.push.limits import PushLimits
-from protocols.dlms.push.notification_queue import NotificationQueue, TcpSender
+from protocols.dlms.push.notification_queue import Answer, NotificationQueue, TcpSender, answerable
 from protocols.dlms.push.receiver import PushPeer, PushReceiver
 from protocols.errors import MeterProtocolError
 from protocols.lines.tcp import notice_dead_peer
@@ -24,11 +24,15 @@ Ask = Callable[[DialInLine], Awaitable[str | None]]
 
 @dataclass(slots=True, eq=False)
 class Caller(TcpSender):
-    """One connection that belongs to no line yet; `deadline` in the event loop's time."""
+    """One connection that belongs to no line yet; `deadline` in the event loop's time.
+
+    `said` is the meter that pushed on it in the plain last, or that its address is known for.
+    """
 
     address: str = ""
     deadline: float = 0.0
     pushed: bool = False
+    said: PushPeer | None = None
     timer: asyncio.TimerHandle | None = None
 
 
@@ -37,7 +41,8 @@ class Callers:
 
     A connection belongs to a line as soon as its source address, a push or an answer to `ask` names a meter
     of `lines`; until then it must push in time. `take` judges and queues what came on the connection of a
-    known peer. `counts` counts under the names of `ListenerStatistics`.
+    known peer, with a way to answer it. `hints` are the meters of source addresses whose plain pushes name none.
+    `counts` counts under the names of `ListenerStatistics`.
     """
 
     def __init__(
@@ -47,9 +52,10 @@ class Callers:
         limits: PushLimits,
         counts: Counter[str],
         *,
-        take: Callable[[bytes, PushPeer | None], object],
+        take: Callable[[bytes, PushPeer | None, Answer | None], object],
         lines: Mapping[str, DialInLine],
         addresses: Mapping[str, str],
+        hints: Mapping[str, PushPeer],
         peer_of: Callable[[str], PushPeer | None],
         ask: Ask | None,
     ) -> None:
@@ -60,6 +66,7 @@ class Callers:
         self._take = take
         self._lines = dict(lines)
         self._addresses = dict(addresses)
+        self._hints = dict(hints)
         self._peer_of = peer_of
         self._ask = ask if lines else None
         self._callers: set[Caller] = set()
@@ -90,9 +97,8 @@ class Callers:
             connection.abort()
             return
         self._counts["opened"] += 1
-        caller = Caller(
-            connection, address=address, deadline=asyncio.get_running_loop().time() + limits.first
-        )
+        deadline = asyncio.get_running_loop().time() + limits.first
+        caller = Caller(connection, address=address, deadline=deadline, said=self._hints.get(address))
         self._callers.add(caller)
         self._counts["peak"] = max(self._counts["peak"], len(self))
         connection.on_octets = lambda data: self._receive(caller, data)
@@ -107,18 +113,20 @@ class Callers:
 
     def _receive(self, caller: Caller, data: bytes) -> None:
         try:
-            apdus = caller.connection.stream.receive_data(data)
+            apdus = caller.connection.receive_pushes(data)
         except MeterProtocolError:
             self._counts["broken_framing"] += 1
             self._hang_up(caller)
             return
         for apdu in apdus:
-            found = self._receiver.receive(apdu)
+            found = self._receiver.receive(apdu.octets, hint=caller.said)
             if found is None:  # counted by its reason; a refused push earns no more time
                 continue
             caller.pushed = True
+            if found.counter is None:
+                caller.said = found.peer
             caller.deadline = asyncio.get_running_loop().time() + self._limits.idle
-            self._queue.put_from(caller, found)
+            self._queue.put_from(caller, answerable(found, _answer_to(apdu, caller.connection)))
             if caller in self._callers and found.peer.name in self._lines:
                 self._bind(caller, found.peer.name)
 
@@ -137,7 +145,16 @@ class Callers:
             if line is not None:
                 line.take_push(apdu)
             else:
-                self._take(apdu, None)
+                self._take_last(apdu, caller)
+
+    def _take_last(self, apdu: bytes, caller: Caller) -> None:
+        """Judge a bare push, whose sender is gone: it waits for nothing, and nothing can be sent back."""
+        if self._queue.full:
+            self._counts["queue_full"] += 1
+            return
+        found = self._receiver.receive(apdu, hint=caller.said)
+        if found is not None:
+            self._queue.put(found)
 
     def _hang_up(self, caller: Caller) -> None:
         self._leave(caller)
@@ -177,9 +194,17 @@ class Callers:
         self._leave(caller)
         self._bound[caller.connection] = line
         peer = self._peer_of(name)
-        line.on_push = lambda octets: self._take(octets, peer)
+        line.on_push = lambda apdu, connection: self._take_on_line(apdu, connection, peer)
         notice_dead_peer(caller.connection)
         line.adopt(caller.connection)
+
+    def _take_on_line(
+        self, apdu: ReceivedApdu | bytes, connection: DialInConnection | None, peer: PushPeer | None
+    ) -> None:
+        if isinstance(apdu, bytes):
+            self._take(apdu, peer, None)
+        else:
+            self._take(apdu.octets, peer, None if connection is None else _answer_to(apdu, connection))
 
     def _start_asking(self, caller: Caller, ask: Ask) -> None:
         self._counts["asked"] += 1
@@ -191,8 +216,8 @@ class Callers:
         """Ask a silent caller who it is, on a line of its own; it is bound where that is one of our meters."""
         line = DialInLine(f"caller {caller.address}")
         line.adopt(caller.connection)
-        pushes: list[bytes] = []  # of whom, is known only with the answer
-        line.on_push = pushes.append
+        pushes: list[ReceivedApdu | bytes] = []  # of whom, is known only with the answer
+        line.on_push = lambda apdu, _connection: pushes.append(apdu)
         try:
             async with asyncio.timeout(max(1.0, self._limits.first)):
                 name = await ask(line)
@@ -207,4 +232,14 @@ class Callers:
             return
         self._bind(caller, peer.name)
         for apdu in pushes:
-            self._take(apdu, peer)
+            self._take_on_line(apdu, connection, peer)
+
+
+def _answer_to(apdu: ReceivedApdu, connection: DialInConnection) -> Answer:
+    """Return how an answer gets back to where an APDU came from."""
+
+    def answer(octets: bytes) -> bool:
+        framed = apdu.way.framed(octets)
+        return framed is not None and connection.send_back(framed)
+
+    return answer

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from protocols.dlms.push.framing import PushStream
+from protocols.dlms.push.framing import PushStream, ReceivedApdu
+from protocols.dlms.security.suites import Keys
 from protocols.errors import MeterProtocolError
 from protocols.line import LineIO, LineStatistics
 from protocols.lines.base import BaseLine
@@ -19,6 +20,8 @@ from protocols.lines.connection import LineConnection
 
 PARTIAL_WAIT = 2.0
 """Seconds that a session waits for the rest of a push that has begun."""
+MAX_UNSENT = 1 << 16
+"""Octets of answers that may wait for a far end to read them."""
 _LOOK_AGAIN = 0.01
 """Seconds after which it looks whether the push is whole."""
 
@@ -59,6 +62,23 @@ class DialInConnection(LineConnection):
         if self.transport is not None:
             self.transport.abort()
 
+    def receive_pushes(self, data: bytes) -> list[ReceivedApdu]:
+        """Return the APDUs that octets complete, after answering blocks that ask for it; MeterProtocolError."""
+        found = self.stream.receive(data)
+        if answers := self.stream.take_answers():
+            self.send_back(answers)
+        return found
+
+    def send_back(self, octets: bytes) -> bool:
+        """Send octets to the far end; False when it is gone, or takes nothing more."""
+        transport = self.transport
+        if not isinstance(transport, asyncio.WriteTransport) or not self.usable or transport.is_closing():
+            return False
+        if transport.get_write_buffer_size() > MAX_UNSENT:  # it pushes and does not read
+            return False
+        transport.write(octets)
+        return True
+
 
 class DialInLine(BaseLine):
     """The line of a meter that dials in: LineUnavailable while it is not connected.
@@ -69,7 +89,8 @@ class DialInLine(BaseLine):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.on_push: Callable[[bytes], object] | None = None
+        self.on_push: Callable[[ReceivedApdu | bytes, DialInConnection | None], object] | None = None
+        self.dedicated: Keys | None = None
         self.on_connected: Callable[[], None] | None = None
         self.broken = 0
         self._closing: set[asyncio.Task[None]] = set()
@@ -87,6 +108,7 @@ class DialInLine(BaseLine):
         """Take over a connection; the old one, if any, is closed."""
         old = self._forget()
         self._connection = connection
+        self.dedicated = None
         self._connects += 1
         connection.on_octets = lambda data: self._take_pushes(connection, data)
         if old is not None and old is not connection:
@@ -103,9 +125,13 @@ class DialInLine(BaseLine):
         return connection if isinstance(connection, DialInConnection) else None
 
     def take_push(self, octets: bytes) -> None:
-        """Hand a push on to `on_push`."""
+        """Hand a push on to `on_push`, as a session gives it: without its frame."""
         if self.on_push is not None:
-            self.on_push(octets)
+            self.on_push(octets, None)
+
+    def note_dedicated(self, keys: Keys | None) -> None:
+        """Keep the dedicated keys of the association that stands, under which the meter may push, too."""
+        self.dedicated = keys
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[LineIO]:
@@ -136,8 +162,9 @@ class DialInLine(BaseLine):
 
     def _take_pushes(self, connection: DialInConnection, data: bytes) -> None:
         try:
-            for apdu in connection.stream.receive_data(data):
-                self.take_push(apdu)
+            for apdu in connection.receive_pushes(data):
+                if self.on_push is not None:
+                    self.on_push(apdu, connection)
         except MeterProtocolError:
             self.broken += 1
             connection.abort()

@@ -1,23 +1,58 @@
-"""Framing of pushes, sans-IO: the wrapper, HDLC UI frames or a bare APDU, told apart by the first octet."""
+"""Framing of pushes, sans-IO: the wrapper, HDLC, M-Bus or a bare APDU, told apart by the first octet."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from protocols.dlms.apdu import gbt
 from protocols.dlms.apdu.notification import PUSH_TAGS
-from protocols.dlms.framing import hdlc, wrapper
-from protocols.dlms.framing.hdlc import BadFrame, FrameDecoder
+from protocols.dlms.framing import hdlc, mbus, wrapper
+from protocols.dlms.framing.hdlc import Address, BadFrame, Frame, FrameDecoder
+from protocols.dlms.push.blocks import PushBlocks
 from protocols.errors import MeterProtocolError
 from protocols.unused import Unused, UnusedCounter
 
 MAX_PUSH = 16 * 1024
 """Octets of one push: a day of half-hours in ten columns has 3 kB. Bounds each connection's buffer."""
-WRAPPER, HDLC, BARE = "wrapper", "hdlc", "bare"
+WRAPPER, HDLC, MBUS, BARE = "wrapper", "hdlc", "mbus", "bare"
+_I_FRAME = 0
+_PUSHES = frozenset(bytes((tag,)) for tag in (*PUSH_TAGS, gbt.TAG))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How an answer gets back to where an APDU came from; `framing` is that of the APDU."""
+
+    framing: str
+    source: int | Address = 0
+    destination: int | Address = 0
+
+    def framed(self, apdu: bytes) -> bytes | None:
+        """Frame an answer; None where nothing can be sent back: M-Bus here goes one way, a bare APDU has no end."""
+        match self:
+            case Way(framing="wrapper", source=int() as source, destination=int() as destination):
+                return wrapper.encode(destination, source, apdu)
+            case Way(framing="hdlc", source=Address() as source, destination=Address() as destination):
+                info = hdlc.LLC_REQUEST + apdu
+                return Frame(destination=source, source=destination, control=hdlc.UI, info=info).encode()
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedApdu:
+    """An APDU, and how it came."""
+
+    octets: bytes = field(repr=False)
+    way: Way
 
 
 class PushStream:
     """Octets of one connection to APDUs. After an error the stream cannot be followed: hang up.
 
-    A bare APDU has no frame around it: it is all that comes until the sender ends (`finish`). `unused` counts the
-    frames that hold no push, by cause.
+    A bare APDU has no frame around it: it is all that comes until the sender ends (`finish`). Segments and blocks
+    are put together; `take_answers` gives the acknowledgements that blocks ask for, framed. `unused` counts what
+    leads to no APDU, by cause.
     """
 
     def __init__(self, max_apdu: int = MAX_PUSH, unused: UnusedCounter | None = None) -> None:
@@ -26,87 +61,181 @@ class PushStream:
         self._buffer = bytearray()
         self._frames = FrameDecoder()
         self._segments = bytearray()
+        self._segmented: tuple[object, ...] | None = None
+        self._mbus = mbus.MBusDecoder()
+        self._mbus_segments = mbus.Segments(max_apdu)
+        self._blocks = PushBlocks(max_apdu)
+        self._answers: list[bytes] = []
         self.framing: str | None = None
+
+    @property
+    def partial(self) -> int:
+        """Octets of a frame that is not complete."""
+        return len(self._buffer) + self._frames.pending + self._mbus.pending
 
     @property
     def pending(self) -> int:
         """Octets of a push that is not complete."""
-        return len(self._buffer) + len(self._segments) + self._frames.pending
+        joined = len(self._segments) + self._mbus_segments.pending + self._blocks.pending
+        return self.partial + joined
 
     def receive_data(self, data: bytes) -> list[bytes]:
+        """Return the octets of the APDUs that `data` completed; errors as `receive`."""
+        return [apdu.octets for apdu in self.receive(data)]
+
+    def receive(self, data: bytes) -> list[ReceivedApdu]:
         """Return the APDUs that `data` completed; MeterProtocolError for what can be no push, at once."""
         if self.framing is None and data:
             self.framing = _framing(data[0])
         match self.framing:
             case "wrapper":
-                self._buffer += data
-                return self._wrapped()
+                found = list(self._wrapped(data))
             case "hdlc":
-                return self._framed(data)
-        self._buffer += data
-        self._check(len(self._buffer))
-        return []
+                found = list(self._framed(data))
+            case "mbus":
+                found = list(self._in_mbus(data))
+            case _:
+                self._buffer += data
+                self._check(len(self._buffer))
+                return []
+        return [whole for apdu in found if (whole := self._joined(apdu)) is not None]
+
+    def datagram(self, data: bytes) -> list[ReceivedApdu]:
+        """Return the APDUs of a datagram, which holds its frames whole; MeterProtocolError otherwise."""
+        self.framing = None
+        found = self.receive(data)
+        if self.framing == BARE:
+            return self._bare()
+        if partial := self.partial:
+            self.finish()
+            raise MeterProtocolError(f"a datagram ends within a frame ({partial} octets)")
+        return found
+
+    def take_answers(self) -> bytes:
+        """Return what is to be sent back now, and forget it."""
+        answers = b"".join(self._answers)
+        self._answers.clear()
+        return answers
 
     def finish(self) -> list[bytes]:
         """Return the bare APDU, if one came: the sender has ended. MeterProtocolError when a frame was cut short."""
-        rest = bytes(self._buffer)
+        if self.framing == BARE:
+            return [apdu.octets for apdu in self._bare()]
+        partial, pending = self.partial, self.pending
         self._buffer.clear()
-        if self.framing == BARE and rest:
-            return [rest]
-        if rest or self._segments or self._frames.pending:
-            raise MeterProtocolError(f"the sender ended within a frame ({len(rest)} octets)")
+        self._unused[Unused.CUT_SHORT] += pending > partial
+        if pending:
+            raise MeterProtocolError(f"the sender ended within a push ({pending} octets)")
         return []
 
-    def _wrapped(self) -> list[bytes]:
-        apdus: list[bytes] = []
+    def _bare(self) -> list[ReceivedApdu]:
+        rest = hdlc.without_llc(bytes(self._buffer))
+        self._buffer.clear()
+        whole = self._joined(ReceivedApdu(octets=rest, way=Way(framing=BARE))) if rest else None
+        return [] if whole is None else [whole]
+
+    def _joined(self, apdu: ReceivedApdu) -> ReceivedApdu | None:
+        """Return an APDU, or what a block of general block transfer completes."""
+        if apdu.octets[:1] != bytes((gbt.TAG,)):
+            return apdu
+        lost, repeated = self._blocks.lost, self._blocks.repeated
+        whole, answer = self._blocks.take(apdu.octets)
+        self._unused[Unused.CUT_SHORT] += self._blocks.lost - lost
+        self._unused[Unused.REPEATED_BLOCK] += self._blocks.repeated - repeated
+        framed = None if answer is None else apdu.way.framed(answer)
+        if framed is not None:
+            self._answers.append(framed)
+        return None if whole is None else ReceivedApdu(octets=whole, way=apdu.way)
+
+    def _wrapped(self, data: bytes) -> Iterator[ReceivedApdu]:
         buffer = self._buffer
+        buffer += data
+        version = wrapper.VERSION.to_bytes(2, "big")
         while buffer:
-            version = wrapper.VERSION.to_bytes(2, "big")
             if buffer[:2] != version[: len(buffer)]:
                 raise MeterProtocolError("not a DLMS wrapper header")
             if len(buffer) < wrapper.HEADER_OCTETS:
-                break
-            length = int.from_bytes(buffer[6:8], "big")
+                return
+            source, destination, length = (int.from_bytes(buffer[i : i + 2], "big") for i in (2, 4, 6))
             if not length:
                 raise MeterProtocolError("a wrapper header without an APDU")
             self._check(length)
             end = wrapper.HEADER_OCTETS + length
             if len(buffer) < end:
-                break
-            apdus.append(bytes(buffer[wrapper.HEADER_OCTETS : end]))
+                return
+            apdu = bytes(buffer[wrapper.HEADER_OCTETS : end])
             del buffer[:end]
-        return apdus
+            way = Way(framing=WRAPPER, source=source, destination=destination)
+            yield ReceivedApdu(octets=apdu, way=way)
 
-    def _framed(self, data: bytes) -> list[bytes]:
-        apdus: list[bytes] = []
+    def _framed(self, data: bytes) -> Iterator[ReceivedApdu]:
         for frame in self._frames.receive_data(data):
             if isinstance(frame, BadFrame):
                 self._unused[frame.cause] += 1
                 raise MeterProtocolError(frame.reason)
-            if frame.kind != hdlc.UI:  # the rest of an exchange that was cut short, or a push in an I frame
-                self._unused[Unused.OUT_OF_SEQUENCE if frame.kind == 0 else Unused.UNEXPECTED_CONTROL] += 1
+            if not self._segments and not _begins(frame):
+                self._unused[_cause(frame)] += 1
                 continue
+            talk = (frame.kind, frame.source, frame.destination)
+            if self._segments and (talk != self._segmented or _has_llc(frame)):
+                self._unused[Unused.CUT_SHORT] += 1
+                self._segments.clear()
+                if not _begins(frame):
+                    self._unused[_cause(frame)] += 1
+                    continue
+            self._segmented = talk
             self._segments += frame.info
             self._check(len(self._segments))
             if not frame.segmented:
                 apdu = hdlc.without_llc(bytes(self._segments))
                 self._segments.clear()
-                if apdu:
-                    apdus.append(apdu)
-                else:
+                if not apdu:
                     self._unused[Unused.EMPTY] += 1
-        return apdus
+                    continue
+                way = Way(framing=HDLC, source=frame.source, destination=frame.destination)
+                yield ReceivedApdu(octets=apdu, way=way)
+
+    def _in_mbus(self, data: bytes) -> Iterator[ReceivedApdu]:
+        for frame in self._mbus.receive_data(data):
+            before = self._mbus_segments.lost
+            apdu = self._mbus_segments.take(frame)
+            self._unused[Unused.CUT_SHORT] += self._mbus_segments.lost - before
+            self._unused[Unused.UNEXPECTED_CONTROL] += frame.segment is None
+            if apdu is not None:
+                yield ReceivedApdu(octets=hdlc.without_llc(apdu), way=Way(framing=MBUS))
 
     def _check(self, length: int) -> None:
         if length > self._max:
             raise MeterProtocolError(f"a push of {length} octets; {self._max} are allowed")
 
 
+def _cause(frame: Frame) -> Unused:
+    """Name why a frame begins no push."""
+    if frame.kind == hdlc.UI:
+        return Unused.EMPTY
+    return Unused.OUT_OF_SEQUENCE if frame.kind == _I_FRAME else Unused.UNEXPECTED_CONTROL
+
+
+def _has_llc(frame: Frame) -> bool:
+    return frame.info[:3] in (hdlc.LLC_REQUEST, hdlc.LLC_RESPONSE)
+
+
+def _begins(frame: Frame) -> bool:
+    """Say whether an APDU that may be a push begins in a frame.
+
+    Some push in I frames without a connection; others of those are the rest of an exchange that was cut short.
+    """
+    if frame.kind == hdlc.UI:
+        return bool(frame.info)
+    return frame.kind == _I_FRAME and _has_llc(frame) and hdlc.without_llc(frame.info)[:1] in _PUSHES
+
+
 def datagram(data: bytes, max_apdu: int = MAX_PUSH, unused: UnusedCounter | None = None) -> list[bytes]:
     """Return the APDUs of one UDP datagram, which holds them whole; MeterProtocolError otherwise."""
     stream = PushStream(max_apdu, unused)
-    apdus = stream.receive_data(data)
-    return apdus + stream.finish()
+    apdus = [apdu.octets for apdu in stream.datagram(data)]
+    stream.finish()
+    return apdus
 
 
 def _framing(first: int) -> str:
@@ -114,6 +243,8 @@ def _framing(first: int) -> str:
         return WRAPPER
     if first == hdlc.FLAG:
         return HDLC
-    if first in PUSH_TAGS:
+    if first in (mbus.START, mbus.SHORT, mbus.ACKNOWLEDGED):
+        return MBUS
+    if first in PUSH_TAGS or first in (gbt.TAG, hdlc.LLC_RESPONSE[0]):
         return BARE
     raise MeterProtocolError(f"{first:#04x} begins neither a frame nor a push")

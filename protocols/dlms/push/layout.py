@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.resuming_exchange import ResumingExchange
-from protocols.dlms.companion import companion
+from protocols.dlms.companion import ColumnInfo, companion
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import Data, Tag, array, octets, structure
 from protocols.dlms.profile.decoder import buffer_of, reading_set
 from protocols.dlms.profile.layouts import CLOCK, CapturedColumn, Layout, parse_columns
-from protocols.dlms.push.body import PROFILE_OF_SETUP, PUSH_SETUP_CLASS, PushBody, PushedCells, PushedRows
+from protocols.dlms.push.body import LOG_OF_SETUP, PROFILE_OF_SETUP, PushBody, PushedCells, PushedRows
+from protocols.dlms.push.forms import PUSH_SETUP_CLASS
 from protocols.dlms.reading.reader import ProfileReader
 from protocols.errors import MeterProtocolError, MeterRefused, NotSupported
 from protocols.reading import Obis, ProfileName, Quantity, ReadingSet
@@ -32,10 +34,11 @@ async def push_layouts(exchange: ResumingExchange, reader: ProfileReader) -> dic
     """
     found: dict[Obis, Layout] = {}
     for setup, profile in PROFILE_OF_SETUP.items():
-        try:
+        with suppress(NotSupported, MeterRefused):
             found[setup] = await _layout(exchange, reader, setup, profile)
-        except (NotSupported, MeterRefused):
-            continue
+    for setup, log in LOG_OF_SETUP.items():  # rows of a log are pushed as its buffer has them
+        with suppress(NotSupported, MeterRefused, MeterProtocolError):
+            found[setup] = await reader.layout_of_log(log.obis)
     return found
 
 
@@ -61,28 +64,35 @@ async def _layout(
 
 def companion_layouts() -> dict[Obis, Layout]:
     """Lay pushes out as the companion expects them, scales included: only for meters that are known to fit."""
-    return {
+    profiles = ((setup, companion().profiles[profile]) for setup, profile in PROFILE_OF_SETUP.items())
+    found = {
         setup: Layout(
-            profile=info.name,
-            obis=info.obis,
-            period=info.capture_period,
-            columns=tuple(
-                CapturedColumn(
-                    class_id=c.class_id,
-                    quantity=c.quantity,
-                    scale=None if c.scaler is None else (c.scaler, c.unit),
-                )
-                for c in info.columns
-            ),
+            profile=info.name, obis=info.obis, period=info.capture_period, columns=_expected(info.columns)
         )
-        for setup, info in ((s, companion().profiles[p]) for s, p in PROFILE_OF_SETUP.items())
+        for setup, info in profiles
     }
+    logs = {
+        setup: Layout(profile=ProfileName.EVENTS, obis=log.obis, columns=_expected(log.columns))
+        for setup, log in LOG_OF_SETUP.items()
+    }
+    return found | logs
+
+
+def _expected(columns: Sequence[ColumnInfo]) -> tuple[CapturedColumn, ...]:
+    return tuple(
+        CapturedColumn(
+            class_id=column.class_id,
+            quantity=column.quantity,
+            scale=None if column.scaler is None else (column.scaler, column.unit),
+        )
+        for column in columns
+    )
 
 
 def pushed_sets(
     layout: Layout, body: PushBody, *, zone: ZoneInfo, received_at: datetime
 ) -> tuple[ReadingSet, ...]:
-    """Turn a pushed payload into reading sets, oldest first.
+    """Turn a pushed payload into reading sets, oldest first: rows, or values in the order of a layout.
 
     MeterProtocolError when it does not fit the layout: a column too many, a type that is none, no stamp, an
     interval of unknown length.

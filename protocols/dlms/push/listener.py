@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from protocols.dlms.push.callers import Ask, Callers
 from protocols.dlms.push.dial_in import DialInConnection, DialInLine
-from protocols.dlms.push.framing import PushStream, datagram
+from protocols.dlms.push.framing import BARE, PushStream, ReceivedApdu
 from protocols.dlms.push.limits import ListenerStatistics, PushLimits
-from protocols.dlms.push.notification_queue import NotificationQueue
+from protocols.dlms.push.notification_queue import Answer, NotificationQueue, answerable
 from protocols.dlms.push.receiver import Notification, PushPeer, PushReceiver, PushStatistics
 from protocols.errors import LineUnavailable, MeterProtocolError
-from protocols.unused import UnusedCounter, UnusedFrames
+from protocols.unused import Unused, UnusedCounter, UnusedFrames
 
 RECEIVE_OCTETS = 32 * 1024
 """Kernel's receive buffer of a connection: what a paused or slow sender may have waiting."""
 BACKLOG = 1_024
+MAX_JOINING = 256
+"""Senders of datagrams whose segments or blocks wait for the rest of a push."""
 Network = IPv4Network | IPv6Network
 
 
@@ -28,7 +30,8 @@ class PushListener:
 
     Senders outside `networks` are dropped (none given: all may push). `lines` are the lines of meters that
     dial in, by the meter's name; `addresses` name the meter behind a source address, `peer_of` finds a meter
-    by its name. With `ask` a silent new connection is asked who it is. Use `start`, `batch`, `close`.
+    by its name. `hints` are the meters at source addresses whose plain pushes name none. With `ask` a silent
+    new connection is asked who it is. Use `start`, `batch`, `close`.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class PushListener:
         networks: Collection[Network] = (),
         lines: Mapping[str, DialInLine] | None = None,
         addresses: Mapping[str, str] | None = None,
+        hints: Mapping[str, PushPeer] | None = None,
         peer_of: Callable[[str], PushPeer | None] = lambda _name: None,
         ask: Ask | None = None,
     ) -> None:
@@ -56,9 +60,12 @@ class PushListener:
             take=self.take,
             lines=lines or {},
             addresses=addresses or {},
+            hints=hints or {},
             peer_of=peer_of,
             ask=ask,
         )
+        self._hints = dict(hints or {})
+        self._joining: OrderedDict[tuple[str, int], PushStream] = OrderedDict()
         self._server: asyncio.Server | None = None
         self._udp: asyncio.DatagramTransport | None = None
         self.tcp_port = self.udp_port = 0
@@ -112,18 +119,26 @@ class PushListener:
         """The receiver's counters."""
         return self._receiver.statistics()
 
-    def take(self, apdu: bytes, bound: PushPeer | None = None) -> Notification | None:
+    def take(
+        self,
+        apdu: bytes,
+        bound: PushPeer | None = None,
+        answer: Answer | None = None,
+        *,
+        hint: PushPeer | None = None,
+    ) -> Notification | None:
         """Judge and queue one APDU of a sender that cannot be made to wait; a full queue drops and counts.
 
-        `bound` is the meter that the connection is known to belong to. What is dropped is not judged: its
-        counter is not noted, and the sender may send it again.
+        `bound` is the meter that the connection is known to belong to, `hint` the one that the address is known
+        for, `answer` the way back. What is dropped is not judged: its counter is not noted, and the sender may send
+        it again.
         """
         if self._queue.full:
             self._counts["queue_full"] += 1
             return None
-        found = self._receiver.receive(apdu, bound)
+        found = self._receiver.receive(apdu, bound, hint=hint)
         if found is not None:
-            self._queue.put(found)
+            self._queue.put(answerable(found, answer))
         return found
 
     # TCP
@@ -143,18 +158,44 @@ class PushListener:
 
     # UDP
 
-    def datagram_received(self, data: bytes, address: str) -> None:
-        """Take one datagram."""
-        if not self._allowed(_plain_address(address)):
+    def datagram_received(self, data: bytes, address: str, port: int = 0) -> None:
+        """Take one datagram: whole frames, which may be segments or blocks of a push."""
+        plain = _plain_address(address)
+        if not self._allowed(plain):
             return
         self._counts["datagrams"] += 1
+        sender = (address, port)
+        stream = self._joining.pop(sender, None) or PushStream(self._limits.octets, self._unused)
         try:
-            apdus = datagram(data, self._limits.octets, self._unused)
+            apdus = stream.datagram(data)
         except MeterProtocolError:
             self._counts["broken_datagrams"] += 1
             return
+        self._send_to(sender, stream.take_answers())
+        if stream.pending:
+            self._wait_for_more(sender, stream)
         for apdu in apdus:
-            self.take(apdu)
+            self.take(apdu.octets, answer=self._answer_to(apdu, sender), hint=self._hints.get(plain))
+
+    def _wait_for_more(self, sender: tuple[str, int], stream: PushStream) -> None:
+        """Keep what a sender's datagrams have not completed; of too many senders the oldest is given up."""
+        if len(self._joining) >= MAX_JOINING:
+            self._joining.popitem(last=False)
+            self._unused[Unused.CUT_SHORT] += 1
+        self._joining[sender] = stream
+
+    def _answer_to(self, apdu: ReceivedApdu, sender: tuple[str, int]) -> Answer:
+        def answer(octets: bytes) -> bool:
+            framed = octets if apdu.way.framing == BARE else apdu.way.framed(octets)
+            return framed is not None and self._send_to(sender, framed)
+
+        return answer
+
+    def _send_to(self, sender: tuple[str, int], octets: bytes) -> bool:
+        if self._udp is None or self._udp.is_closing() or not octets:
+            return False
+        self._udp.sendto(octets, sender)
+        return True
 
     def _allowed(self, address: str) -> bool:
         """Say whether somebody at `address` may push; who may not is counted."""
@@ -175,7 +216,7 @@ class _PushDatagrams(asyncio.DatagramProtocol):
         self._listener = listener
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._listener.datagram_received(data, str(addr[0]))
+        self._listener.datagram_received(data, str(addr[0]), int(addr[1]))
 
 
 def _listening_socket(host: str, port: int) -> socket.socket:

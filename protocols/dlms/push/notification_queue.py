@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from protocols.dlms.push.dial_in import DialInConnection
 from protocols.dlms.push.receiver import Notification
+
+Answer = Callable[[bytes], bool]
+"""Sends an APDU back to a sender; says whether it could be sent."""
+
+
+def answerable(found: Notification, answer: Answer | None) -> Notification:
+    """Give a push that wants to be confirmed the way back; others have none."""
+    return found if found.confirms is None else replace(found, answer=answer)
 
 
 @dataclass(slots=True, eq=False)

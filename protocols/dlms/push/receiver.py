@@ -1,15 +1,16 @@
 """Pushes, sans-IO: an APDU from anybody becomes a `Notification` of a meter we know, or a counted refusal.
 
 Order of the checks: is it a push · do we know the sender · is its protection what we ask of that sender · is
-the tag right · does the body hold what a push holds · is the device in the body that sender · does its
-invocation counter rise. Only then is the counter noted, and only then is there a notification.
+the tag right · does the body hold what a push holds · is the device in the body that sender · is it new (its
+invocation counter rises, or its clock shows that the counter began anew). Only then is the counter noted, and only
+then is there a notification.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -17,8 +18,11 @@ from typing import Protocol
 
 from protocols.dlms.apdu import notification
 from protocols.dlms.apdu.notification import DataNotification, EventNotification
+from protocols.dlms.companion import PushGrammar, companion
 from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.push.body import Payload, PushBody, body_of, event_of
+from protocols.dlms.push.forms import NoForm
+from protocols.dlms.push.freshness import NOTHING, PushMark, judged, wall_seconds
 from protocols.dlms.security import suites
 from protocols.dlms.security.ciphered_forms import (
     AUTHENTICATED,
@@ -40,6 +44,7 @@ class PushRefusal(StrEnum):
 
     NOT_A_PUSH = "not_a_push"
     MALFORMED = "malformed"
+    UNKNOWN_FORM = "unknown_form"
     UNKNOWN_SENDER = "unknown_sender"
     PLAIN_REFUSED = "plain_refused"
     WEAK_PROTECTION = "weak_protection"
@@ -50,6 +55,18 @@ class PushRefusal(StrEnum):
     DEDICATED_KEY = "dedicated_key"
 
 
+class CounterRestarts(StrEnum):
+    """Whether a sender's counter may begin anew.
+
+    PROVEN: where an authenticated push shows a later clock than all before. BELIEVED: where one that is encrypted
+    only does, too, whose clock anybody on the way can alter. NEVER: only the operator can say so.
+    """
+
+    PROVEN = "proven"
+    BELIEVED = "believed"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushPeer:
     """A meter that may push: its name for us (`GEN:12345678`), how it shows itself, what we ask of it.
@@ -57,7 +74,9 @@ class PushPeer:
     `title` is its system title (empty when unknown: then it cannot push ciphered). `devices` are the texts
     by which its bodies may name it. `required` is the security control that its pushes must at least have
     (0x30, 0x20, 0x10), PLAIN to take them unprotected. With `pinned` a body must name one of `devices` even
-    where an authentication tag proves the sender.
+    where an authentication tag proves the sender. `grammar` is how its bodies are read (None: IS 15959's),
+    `restarts` whether its counter may begin anew, `confirm` whether its pushes are confirmed where they ask for it
+    (`asked` or `never`; None: as the grammar says).
     """
 
     name: str
@@ -65,6 +84,14 @@ class PushPeer:
     devices: frozenset[str] = frozenset()
     required: int = AUTHENTICATED_ENCRYPTED
     pinned: bool = False
+    grammar: PushGrammar | None = None
+    confirm: str | None = None
+    restarts: CounterRestarts = CounterRestarts.PROVEN
+
+    @property
+    def forms(self) -> PushGrammar:
+        """How its bodies are read."""
+        return self.grammar or companion().push
 
 
 class KeyRing(Protocol):
@@ -79,25 +106,37 @@ class KeyRing(Protocol):
     def keys_for(self, system_title: bytes) -> Keys | None:
         """Return the global keys of the meter with this title; MeterConfigError when they cannot be had."""
 
+    def dedicated_keys(self, system_title: bytes) -> Keys | None:
+        """Return the dedicated keys of the association that stands with this meter; None when there is none."""
+
+    def grammars(self) -> Sequence[PushGrammar]:
+        """Return the grammars of all peers, each once."""
+
 
 class ReplayStore(Protocol):
-    """Last invocation counter taken from each sender. Durable before a notification has effects."""
+    """What was taken from each sender last. Durable before a notification has effects."""
 
-    def last(self, sender: str) -> int:
-        """Return a sender's last counter; -1 for one that never pushed."""
+    def mark(self, sender: str) -> PushMark:
+        """Return what was taken from a sender; an empty mark for one that never pushed."""
 
-    def note(self, sender: str, counter: int) -> None:
-        """Keep a sender's counter, which is greater than the last."""
+    def note(self, sender: str, mark: PushMark) -> None:
+        """Keep what was taken from a sender now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """A push of a meter that we know, checked. `counter` is None for a plain one."""
+    """A push of a meter that we know, checked. `counter` is None for a plain one.
+
+    `confirms` is the long invoke id of a push that wants to be confirmed once it is kept, None of all others;
+    `answer` sends an APDU back to where such a push came from, and says whether it could be sent.
+    """
 
     peer: PushPeer
     body: PushBody
     counter: int | None = None
     control: int = PLAIN
+    confirms: int | None = None
+    answer: Callable[[bytes], bool] | None = field(default=None, repr=False, compare=False)
 
     @property
     def payload(self) -> Payload:
@@ -107,11 +146,16 @@ class Notification:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushStatistics:
-    """Counters since the start; `unknown` counts by title or device (hex or text), bounded."""
+    """Counters since the start; `unknown` counts by title or device (hex or text), bounded.
+
+    `restarted` are counters that began anew and were taken on the evidence of the meter's clock.
+    """
 
     accepted: int = 0
+    restarted: int = 0
     not_a_push: int = 0
     malformed: int = 0
+    unknown_form: int = 0
     unknown_sender: int = 0
     plain_refused: int = 0
     weak_protection: int = 0
@@ -139,19 +183,29 @@ class PushReceiver:
         self._ring = ring
         self._replay = replay
         self._accepted = 0
+        self._restarted = 0
         self._refused: Counter[PushRefusal] = Counter()
         self._unknown: dict[str, int] = {}
+        self._under_dedicated: dict[bytes, tuple[str, PushMark]] = {}
 
-    def receive(self, apdu: bytes, bound: PushPeer | None = None) -> Notification | None:
+    def receive(
+        self, apdu: bytes, bound: PushPeer | None = None, *, hint: PushPeer | None = None
+    ) -> Notification | None:
         """Judge one APDU; `bound` is the meter that its connection is known to belong to.
+
+        `hint` is the meter that a plain push is taken for where its body names none: the one that the address is
+        known for, or that pushed on this connection before.
 
         Returns the notification, or None when the push is refused: the reason is counted then. Never raises
         a ProtocolError of the sender's making.
         """
         try:
-            found = self._judge(apdu, bound)
+            found = self._judge(apdu, bound, hint)
         except _PushRefused as refused:
             self._count(refused)
+            return None
+        except NoForm:
+            self._refused[PushRefusal.UNKNOWN_FORM] += 1
             return None
         except (MeterProtocolError, SecurityFailure):
             self._refused[PushRefusal.MALFORMED] += 1
@@ -163,7 +217,10 @@ class PushReceiver:
         """Return a frozen copy of the counters."""
         counts = {reason.value: self._refused[reason] for reason in PushRefusal}
         return PushStatistics(
-            accepted=self._accepted, unknown=MappingProxyType(dict(self._unknown)), **counts
+            accepted=self._accepted,
+            restarted=self._restarted,
+            unknown=MappingProxyType(dict(self._unknown)),
+            **counts,
         )
 
     def _count(self, refused: _PushRefused) -> None:
@@ -173,79 +230,151 @@ class PushReceiver:
             name = refused.sender if known else "others"
             self._unknown[name] = self._unknown.get(name, 0) + 1
 
-    def _judge(self, apdu: bytes, bound: PushPeer | None) -> Notification:
+    def _judge(self, apdu: bytes, bound: PushPeer | None, hint: PushPeer | None) -> Notification:
         """Check an APDU in the order that the module's head gives; _PushRefused and what parsers raise."""
         tag = apdu[0] if apdu else -1
         if tag in notification.PLAIN_TAGS:
-            return self._plain(apdu, bound)
-        if tag == GENERAL_GLO:
-            return self._general(apdu, bound)
-        if tag == notification.GLO_EVENT:
-            return self._glo(apdu, bound)
-        if tag in (notification.DED_EVENT, GENERAL_DED):
-            # a dedicated key lives and ends with an association, which a push has none of
-            raise _PushRefused(PushRefusal.DEDICATED_KEY)
+            return self._plain(notification.decode(apdu), bound, hint)
+        if tag in (GENERAL_GLO, GENERAL_DED):
+            return self._general(apdu, bound, dedicated=tag == GENERAL_DED)
+        if tag in (notification.GLO_EVENT, notification.DED_EVENT):
+            return self._of_service(apdu, bound, dedicated=tag == notification.DED_EVENT)
         raise _PushRefused(PushRefusal.NOT_A_PUSH)
 
     # plain
 
-    def _plain(self, apdu: bytes, bound: PushPeer | None) -> Notification:
-        body = _body(notification.decode(apdu))
-        peer = self._ring.peer_of_device(body.device) if body.device else bound
+    def _plain(
+        self,
+        apdu: DataNotification | EventNotification,
+        bound: PushPeer | None,
+        hint: PushPeer | None,
+    ) -> Notification:
+        peer, body = self._said_to_be(apdu, bound or hint)
         if peer is None:
             raise _PushRefused(PushRefusal.UNKNOWN_SENDER, printable(body.device))
         if peer.required != PLAIN:  # anybody can write another meter's id into a plain push
             raise _PushRefused(PushRefusal.PLAIN_REFUSED)
         if bound is not None and bound.name != peer.name:
             raise _PushRefused(PushRefusal.WRONG_DEVICE)
-        return Notification(peer=peer, body=body)
+        return Notification(peer=peer, body=body, confirms=_confirms(peer, apdu))
+
+    def _said_to_be(
+        self, apdu: DataNotification | EventNotification, likely: PushPeer | None
+    ) -> tuple[PushPeer | None, PushBody]:
+        """Return who pushed by what the body says, read as that meter pushes.
+
+        Where it is not known whose it is, the grammars are tried in turn until one shows a meter of that grammar.
+        """
+        if isinstance(apdu, EventNotification):
+            return likely, event_of(apdu)
+        first: PushBody | None = None
+        refused: MeterProtocolError | None = None
+        for grammar in self._grammars(likely):
+            try:
+                body = body_of(apdu, grammar)
+            except MeterProtocolError as error:
+                refused = refused or error
+                continue
+            peer = self._ring.peer_of_device(body.device) if body.device else likely
+            if peer is not None and peer.forms is grammar:
+                return peer, body
+            first = first or body
+        if first is None:
+            raise refused or NoForm("any companion", ())
+        return None, first
+
+    def _grammars(self, likely: PushPeer | None) -> Sequence[PushGrammar]:
+        known = self._ring.grammars()
+        if likely is None:
+            return known or (companion().push,)
+        return (likely.forms, *(grammar for grammar in known if grammar is not likely.forms))
 
     # ciphered
 
-    def _general(self, apdu: bytes, bound: PushPeer | None) -> Notification:
+    def _general(self, apdu: bytes, bound: PushPeer | None, *, dedicated: bool) -> Notification:
         cursor = Cursor(apdu)
         cursor.u8()
         # it may be left out where both sides know it: then the connection must tell whose push it is
         title = cursor.take(cursor.length()) or (bound.title if bound is not None else b"")
         body = cursor.take(cursor.length())
-        cursor.finish("general-glo")
+        cursor.finish("general ciphering")
         peer = self._ring.peer_of_title(title) if len(title) == suites.TITLE_OCTETS else None
         if peer is None:
             raise _PushRefused(PushRefusal.UNKNOWN_SENDER, title[:MAX_NAME].hex())
         if bound is not None and bound.name != peer.name:
             raise _PushRefused(PushRefusal.WRONG_DEVICE)
-        return self._ciphered(peer, title, body)
+        return self._ciphered(peer, title, body, dedicated=dedicated)
 
-    def _glo(self, apdu: bytes, bound: PushPeer | None) -> Notification:
-        """Open a glo- APDU, which carries no title: only on a connection whose meter is known."""
+    def _of_service(self, apdu: bytes, bound: PushPeer | None, *, dedicated: bool) -> Notification:
+        """Open a glo- or ded- APDU, which carries no title: only on a connection whose meter is known."""
         if bound is None or not bound.title:
-            raise _PushRefused(PushRefusal.UNKNOWN_SENDER, "glo")
+            raise _PushRefused(PushRefusal.UNKNOWN_SENDER, "ded" if dedicated else "glo")
         cursor = Cursor(apdu)
         cursor.u8()
         body = cursor.take(cursor.length())
         cursor.finish("the ciphered APDU")
-        return self._ciphered(bound, bound.title, body)
+        return self._ciphered(bound, bound.title, body, dedicated=dedicated)
 
-    def _ciphered(self, peer: PushPeer, title: bytes, ciphered: bytes) -> Notification:
-        keys = self._keys(title)
+    def _ciphered(self, peer: PushPeer, title: bytes, ciphered: bytes, *, dedicated: bool) -> Notification:
+        keys = self._dedicated_keys(title) if dedicated else self._keys(title)
         if not ciphered or ciphered[0] & peer.required != peer.required:  # before any work with its keys
             raise _PushRefused(PushRefusal.WEAK_PROTECTION)
         try:
             opened = suites.unprotect(keys, title, ciphered, required=peer.required)
         except SecurityFailure:
             raise _PushRefused(PushRefusal.WRONG_KEY) from None
+        tagged = bool(opened.control & AUTHENTICATED)
         if opened.plain[:1] not in (b"\x0f", b"\xc2"):
             # without an authentication tag a wrong key shows itself as noise only
-            tagged = opened.control & AUTHENTICATED
             raise _PushRefused(PushRefusal.NOT_A_PUSH if tagged else PushRefusal.WRONG_KEY)
-        body = _body(notification.decode(opened.plain))
-        self._check_device(peer, body.device, proved=bool(opened.control & AUTHENTICATED))
-        sender = sender_key(keys, title)
-        if opened.counter <= self._replay.last(sender):
-            raise _PushRefused(PushRefusal.REPLAYED)
+        apdu = notification.decode(opened.plain)
+        body = event_of(apdu) if isinstance(apdu, EventNotification) else body_of(apdu, peer.forms)
+        self._check_device(peer, body.device, proved=tagged)
         # last of all: a counter noted for a push that is refused after all would shut out the meter's next
-        self._replay.note(sender, opened.counter)
-        return Notification(peer=peer, body=body, counter=opened.counter, control=opened.control)
+        self._take_counter(peer, keys, title, opened, body, dedicated=dedicated)
+        return Notification(
+            peer=peer,
+            body=body,
+            counter=opened.counter,
+            control=opened.control,
+            confirms=_confirms(peer, apdu),
+        )
+
+    def _take_counter(
+        self,
+        peer: PushPeer,
+        keys: Keys,
+        title: bytes,
+        opened: suites.Opened,
+        body: PushBody,
+        *,
+        dedicated: bool,
+    ) -> None:
+        """Note that this counter was taken; refused where the push may have been played to us."""
+        sender = sender_key(keys, title)
+        if (
+            dedicated
+        ):  # its key ends with the association, and what was recorded under it is worth nothing then
+            known, mark = self._under_dedicated.get(title, (sender, NOTHING))
+            mark = mark if known == sender else NOTHING
+        else:
+            mark = self._replay.mark(sender)
+        proves = bool(opened.control & AUTHENTICATED) or peer.restarts is CounterRestarts.BELIEVED
+        evidence = proves and peer.restarts is not CounterRestarts.NEVER
+        after = judged(mark, opened.counter, wall_seconds(body.clock), evidence=evidence)
+        if after is None:
+            raise _PushRefused(PushRefusal.REPLAYED)
+        self._restarted += after.counter <= mark.counter
+        if dedicated:
+            self._under_dedicated[title] = (sender, after)
+        else:
+            self._replay.note(sender, after)
+
+    def _dedicated_keys(self, title: bytes) -> Keys:
+        keys = self._ring.dedicated_keys(title)
+        if keys is None:  # it lives and ends with an association, and none stands with this meter
+            raise _PushRefused(PushRefusal.DEDICATED_KEY)
+        return keys
 
     def _keys(self, title: bytes) -> Keys:
         try:
@@ -265,8 +394,11 @@ class PushReceiver:
             raise _PushRefused(PushRefusal.WRONG_DEVICE)
 
 
-def _body(apdu: DataNotification | EventNotification) -> PushBody:
-    return body_of(apdu) if isinstance(apdu, DataNotification) else event_of(apdu)
+def _confirms(peer: PushPeer, apdu: DataNotification | EventNotification) -> int | None:
+    """Return the invoke id of a push that wants to be confirmed, and whose sender means it."""
+    if not isinstance(apdu, DataNotification) or not apdu.asks_confirmation:
+        return None
+    return apdu.invoke if (peer.confirm or peer.forms.confirm) == "asked" else None
 
 
 def usual_title(meter: str) -> bytes:

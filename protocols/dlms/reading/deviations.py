@@ -11,14 +11,15 @@ from protocols.dlms.data import cosem_time
 class Deviations:
     """The form in which the deviation is written: first as the companion says, then otherwise.
 
-    `proven` says that an answer showed the present form to be the one that the meter understands.
+    `proven` says that an answer showed the present form to be the one that the meter understands. A deviation by
+    which the meter means local time is tried first.
     """
-
-    forms = 3
 
     def __init__(self, zone: ZoneInfo, *, east: bool) -> None:
         self._zone = zone
+        self._constants = sorted(cosem_time.local_deviations(zone))
         self._signs = (1, -1, 0) if east else (-1, 1, 0)
+        self.forms = len(self._constants) + len(self._signs)
         self.form = 0
         self.proven = False
 
@@ -33,9 +34,13 @@ class Deviations:
     def encode(self, at: datetime) -> bytes:
         """Write an end of a range as the meter's wall clock."""
         offset = at.astimezone(self._zone).utcoffset() or timedelta()
-        sign = self._signs[self.form]
-        minutes = sign * (offset // timedelta(minutes=1)) if sign else None
-        return cosem_time.encode(at, self._zone, deviation=minutes)
+        return cosem_time.encode(at, self._zone, deviation=self._minutes(offset // timedelta(minutes=1)))
+
+    def _minutes(self, offset: int) -> int | None:
+        if self.form < len(self._constants):
+            return self._constants[self.form]
+        sign = self._signs[self.form - len(self._constants)]
+        return sign * offset if sign else None
 
 
 def full_hour(at: datetime, zone: ZoneInfo) -> datetime:

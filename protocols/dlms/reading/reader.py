@@ -28,7 +28,7 @@ from protocols.dlms.reading.layout_cache import LayoutCache
 from protocols.dlms.reading.layout_reader import PRESENT, LayoutReader
 from protocols.dlms.reading.selective_access import SelectiveAccess
 from protocols.errors import MeterProtocolError, NotSupported, ProtocolError
-from protocols.reading import Missing, MissingReason, ProfileName, Quality, ReadingSet, Value
+from protocols.reading import Missing, MissingReason, Obis, ProfileName, Quality, ReadingSet, Value
 from protocols.session import Clock
 
 
@@ -113,6 +113,15 @@ class ProfileReader:
             case BufferSource() as source:
                 return await self._layouts.of(profile, source)
         raise NotSupported(f"the {profile} profile is not one buffer of rows")
+
+    async def layout_of_log(self, place: Obis) -> Layout:
+        """Return the layout of the event log at `place`; NotSupported when the companion or the meter has none."""
+        match self._companion.source(ProfileName.EVENTS, await self.objects()):
+            case LogsSource(logs):
+                for log in logs:
+                    if place in log.places:
+                        return await self._layouts.of(ProfileName.EVENTS, log)
+        raise NotSupported(f"no event log is known at {place}")
 
     async def scaled(self, columns: tuple[CapturedColumn, ...]) -> tuple[CapturedColumn, ...]:
         """Return the columns with their scales, which the objects themselves tell."""

@@ -49,6 +49,7 @@ CIPHER_OVERHEAD = 30
 """Octets that ciphering adds at the most: tag, title, length, security control, counter, authentication tag."""
 GENERAL_GLO = 0xDB
 GENERAL_DED = 0xDC
+GENERAL_CIPHERING = 0xDD
 _GENERAL = {GENERAL_GLO, GENERAL_DED}
 
 
@@ -102,6 +103,7 @@ class Form(Enum):
     DED = "ded"
     GENERAL_GLO = "general-glo"
     GENERAL_DED = "general-ded"
+    CIPHERING = "general-ciphering"
 
     @property
     def dedicated(self) -> bool:
@@ -117,6 +119,8 @@ class Form(Enum):
 def form_of(apdu: bytes) -> Form | None:
     """Return how an APDU is ciphered, by its tag; None for a plain one."""
     tag = apdu[0] if apdu else 0
+    if tag == GENERAL_CIPHERING:
+        return Form.CIPHERING
     if tag in _GENERAL:
         return Form.GENERAL_GLO if tag == GENERAL_GLO else Form.GENERAL_DED
     if tag in PLAIN_TAGS:

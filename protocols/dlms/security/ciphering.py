@@ -21,8 +21,6 @@ from protocols.dlms.security.ciphered_forms import (
 from protocols.dlms.security.suites import TITLE_OCTETS, Keys, Opened, secure, unsecure
 from protocols.errors import SecurityFailure
 
-_NOT_BUILT = {0xDD: "general-ciphering (suites 1 and 2)", 0xDF: "general-signing"}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySet:
@@ -85,9 +83,9 @@ def unprotect_apdu(
     """
     form = form_of(apdu)
     if form is None:
-        what = _NOT_BUILT.get(apdu[0] if apdu else 0)
-        plain = f"APDU {apdu[:1].hex()} is not ciphered, which was agreed"
-        raise SecurityFailure(plain if what is None else f"{what} is not supported")
+        raise SecurityFailure(f"APDU {apdu[:1].hex()} is not ciphered, which was agreed")
+    if form is Form.CIPHERING:
+        raise SecurityFailure("general-ciphering, which was not agreed: see key_info")
     cursor = Cursor(apdu)
     cursor.u8()
     ciphered = cursor.field(GENERAL_CIPHERED if form.general else SERVICE_CIPHERED)

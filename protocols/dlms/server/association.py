@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from protocols.dlms.apdu import acse
 from protocols.dlms.apdu.acse import Aare, Aarq, InitiateRequest, InitiateResponse
@@ -12,14 +12,21 @@ from protocols.dlms.apdu.diagnostics import DECIPHERING_ERROR, INVOCATION_COUNTE
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, ActionResponse, Apdu
 from protocols.dlms.data.types import Data, Tag, octets
-from protocols.dlms.security import ciphering, hls, suites
-from protocols.dlms.security.ciphered_forms import CIPHER_OVERHEAD, Form
+from protocols.dlms.security import ciphering, general, hls, suites
+from protocols.dlms.security.ciphered_forms import CIPHER_OVERHEAD, GENERAL_CIPHERING, Form
 from protocols.dlms.security.ciphering import KeySet
+from protocols.dlms.security.general import GeneralKeys
+from protocols.dlms.security.general_forms import (
+    GENERAL_OVERHEAD,
+    GENERAL_SIGNING,
+    SIGNING_OVERHEAD,
+    Header,
+)
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.model import READ_WRITE_DENIED, AssociationPolicy, CosemModel
 from protocols.dlms.server.services import IMPOSSIBLE, NOT_ALLOWED, ServiceRefused
 from protocols.errors import MeterConfigError, MeterProtocolError, SecurityFailure
-from protocols.session import Auth
+from protocols.session import Auth, KeyInfo
 
 INITIATE_ERROR = bytes((0x0E, 0x01, 0x06, 0x01))
 
@@ -30,6 +37,15 @@ class AssociationRejected(Exception):
     def __init__(self, diagnostic: int) -> None:
         super().__init__(f"diagnostic {diagnostic}")
         self.diagnostic = diagnostic
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """How the last request was protected, beside its form: the answer is protected likewise (Green Book 9.2.7.3)."""
+
+    kind: KeyInfo | None = None
+    signed: bool = False
+    transaction: bytes = b""
 
 
 class ServerAssociation:
@@ -55,6 +71,8 @@ class ServerAssociation:
         self._opening_counter: int | None = None
         self._dedicated_counter = -1
         self._form = Form.GLO
+        self._asked = _Asked()
+        self._last_transaction = b""
         self._proposed = InitiateRequest()
         self.proved = policy.auth not in hls.HLS
 
@@ -65,8 +83,11 @@ class ServerAssociation:
 
     @property
     def overhead(self) -> int:
-        """Octets that ciphering adds."""
-        return CIPHER_OVERHEAD if self.policy.ciphered else 0
+        """Octets that ciphering adds to the answer to what was asked last."""
+        if not self.policy.ciphered:
+            return 0
+        signing = SIGNING_OVERHEAD if self._asked.signed else 0
+        return signing + (GENERAL_OVERHEAD if self._asked.kind is not None else CIPHER_OVERHEAD)
 
     @property
     def proposed(self) -> int:
@@ -126,7 +147,43 @@ class ServerAssociation:
 
     def unprotect(self, received: bytes) -> tuple[bytes, Form]:
         """Open an APDU; a used counter is a ServiceRefused, as the Green Book asks; SecurityFailure otherwise."""
+        self._asked = _Asked()
+        plain, form = self._deciphered(received)
+        if plain[:1] == bytes((GENERAL_SIGNING,)):
+            found = general.open_signed(
+                self._general, plain, originator=self._client_title, recipient=self._model.system_title
+            )
+            self._asked = replace(self._asked, signed=True, transaction=found.header.transaction)
+            plain = found.content
+        return plain, form
+
+    @property
+    def _general(self) -> GeneralKeys:
         assert self._keys is not None
+        policy = self.policy
+        return GeneralKeys(keys=self._keys.keys, master=policy.master_key, own=policy.own, peer=policy.peer)
+
+    def _open_generally(self, received: bytes) -> tuple[bytes, Form]:
+        """Open general-ciphering; keys of one APDU have no counter, so that their transactions must rise."""
+        opened = general.open_general(
+            self._general,
+            received,
+            originator=self._client_title,
+            recipient=self._model.system_title,
+            required=suites.CONTROLS[self.policy.protection],
+        )
+        if opened.kind is KeyInfo.IDENTIFIED:
+            self._take_counter(opened.counter)
+        elif opened.header.transaction <= self._last_transaction:
+            raise SecurityFailure("a transaction that was here before")
+        self._last_transaction = max(self._last_transaction, opened.header.transaction)
+        self._asked = _Asked(kind=opened.kind, transaction=opened.header.transaction)
+        return opened.plain, Form.CIPHERING
+
+    def _deciphered(self, received: bytes) -> tuple[bytes, Form]:
+        assert self._keys is not None
+        if received[:1] == bytes((GENERAL_CIPHERING,)):
+            return self._open_generally(received)
         required = suites.CONTROLS[self.policy.protection]
         opened = ciphering.unprotect_apdu(self._keys, self._client_title, received, required=required)
         self._client_title = self._client_title or opened.title
@@ -135,19 +192,42 @@ class ServerAssociation:
                 raise ServiceRefused(NOT_ALLOWED, INVOCATION_COUNTER_ERROR, self._dedicated_counter)
             self._dedicated_counter = opened.counter
             return opened.plain, opened.form
-        # The global key outlives associations: its counter is kept by the model, over restarts too. It is
-        # compared after the tag was checked, or anybody could push it up.
-        last = self._model.frame_counter(self._client)
-        if opened.counter <= last:
-            raise ServiceRefused(NOT_ALLOWED, INVOCATION_COUNTER_ERROR, last)
-        if self._opening_counter is None:
-            self._opening_counter = opened.counter
-        self._model.note_frame_counter(self._client, opened.counter)
+        self._take_counter(opened.counter)
         return opened.plain, opened.form
 
+    def _take_counter(self, counter: int) -> None:
+        """Note a counter under the global key, which outlives associations: the model keeps it, over restarts too.
+
+        It is compared after the tag was checked, or anybody could push it up.
+        """
+        last = self._model.frame_counter(self._client)
+        if counter <= last:
+            raise ServiceRefused(NOT_ALLOWED, INVOCATION_COUNTER_ERROR, last)
+        if self._opening_counter is None:
+            self._opening_counter = counter
+        self._model.note_frame_counter(self._client, counter)
+
     def protect(self, plain: bytes, form: Form) -> bytes:
-        """Cipher an answer in the form of its request."""
+        """Cipher an answer in the form of its request, and sign it where that was signed."""
         assert self._keys is not None
+        asked = self._asked
+        header = Header(
+            transaction=asked.transaction, originator=self._model.system_title, recipient=self._client_title
+        )
+        if asked.signed:
+            plain = general.sign_general(self._general, header, plain)
+        if form is Form.CIPHERING:
+            assert asked.kind is not None
+            control = suites.CONTROLS[self.policy.protection]
+            return general.protect_general(
+                self._general,
+                asked.kind,
+                header,
+                self._counter(),
+                plain,
+                control=control,
+                random_octets=self._random,
+            )
         return ciphering.protect_apdu(
             self._keys.of(form),
             self._model.system_title,

@@ -84,7 +84,7 @@ class ServerConnection:
         self._association: ServerAssociation | None = None
         self._services: Services | None = None
         self._transfer: BlockTransfer | None = None
-        self._gbt_size = 0
+        self._gbt_size = self._most = 0
         policy = self._model.associations().get(self._client)
         if policy is not None and policy.pre_established:
             self._establish(self._associate_with(self._client))
@@ -146,7 +146,7 @@ class ServerConnection:
 
     def _establish(self, association: ServerAssociation) -> None:
         self._association = association
-        most = min(association.max_send, self._settings.max_pdu)
+        most = self._most = min(association.max_send, self._settings.max_pdu)
         both = association.proposed & self._settings.conformance
         self._gbt_size = max(16, most - gbt.OVERHEAD) if both & Conformance.GENERAL_BLOCK_TRANSFER else 0
         whole = self._gbt_size and self._settings.prefer_gbt
@@ -172,6 +172,9 @@ class ServerConnection:
             plain, form = association.unprotect(octets)
         except SecurityFailure:
             raise ServiceRefused(NOT_ALLOWED, DECIPHERING_ERROR) from None
+        assert self._services is not None
+        if not (self._gbt_size and self._settings.prefer_gbt):
+            self._services.use_room(self._most - association.overhead)
         return association.protect(encode_apdu(self._serve(decode_apdu(plain))), form)
 
     def _serve(self, request: Apdu) -> Apdu:

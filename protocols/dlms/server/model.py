@@ -24,7 +24,7 @@ class AssociationPolicy:
 
     `secret` is the LLS password or the HLS secret; both keys are as long as `suite` has them. Ciphering is at
     least what `protection` says. A `pre_established` association stands without AARQ. `own` are the meter's
-    private keys, `peer` the client's public ones.
+    private keys, `peer` the client's public ones; `master_key` opens keys that come wrapped.
     """
 
     auth: Auth
@@ -36,6 +36,7 @@ class AssociationPolicy:
     suite: int = 0
     own: OwnKeys = NO_KEYS
     peer: PeerKeys = NO_PEER
+    master_key: bytes | None = field(default=None, repr=False)
     may_write: bool = False
     pre_established: bool = False
 

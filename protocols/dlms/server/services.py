@@ -93,6 +93,10 @@ class Services:
         self._answer_in_blocks: _AnswerInBlocks | None = None
         self._request_in_blocks: _RequestInBlocks | None = None
 
+    def use_room(self, room: int) -> None:
+        """Let plain answers have so many octets from now on: what protects them differs from request to request."""
+        self._room = max(MIN_ROOM, room - BLOCK_OVERHEAD)
+
     def serve(self, request: Apdu) -> Apdu:
         """Answer a request; ServiceRefused for what is no request."""
         if not isinstance(request, GetNext | ActionNext):

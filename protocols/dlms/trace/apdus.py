@@ -30,11 +30,12 @@ from protocols.dlms.apdu.lists import (
     RequestBlock,
 )
 from protocols.dlms.apdu.services import ActionRequest, ActionResponse, GetBlock, GetRequest
-from protocols.dlms.data.syntax import CosemValue, Field, OctetString, Rest, Sequence, UnsignedNumber
+from protocols.dlms.data.syntax import CosemValue, Field, Rest, Sequence
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.security.ciphered_forms import (
     DED_TAGS,
     GENERAL_CIPHERED,
+    GENERAL_CIPHERING,
     GENERAL_DED,
     GENERAL_GLO,
     KEY_OCTETS,
@@ -45,6 +46,14 @@ from protocols.dlms.security.ciphered_forms import (
     CipheredApdu,
     SecuredText,
 )
+from protocols.dlms.security.general_forms import (
+    CIPHERING,
+    GENERAL_SIGNING,
+    HEADER,
+    SIGNING,
+    GeneralCiphering,
+    IdentifiedKey,
+)
 from protocols.dlms.trace.state import TraceState
 from protocols.dlms.trace.tree import MAX_NODES, Node, TraceCursor, WrongByte
 from protocols.errors import MeterConfigError, MeterError
@@ -54,7 +63,6 @@ if TYPE_CHECKING:
 
 MAX_APDU_DEPTH = 8
 """APDUs in APDUs; a ciphered initiate in a general-glo association in general blocks would be five."""
-GENERAL_CIPHERING = 0xDD
 _AARQ = 0x60
 _LLS, _SUITE = 1, 0x0F
 _HLS = (15, 1)
@@ -66,9 +74,11 @@ _APDUS: dict[int, tuple[str, Field[Any]]] = {
     **acse.APDUS,
     0xD9: ("access-request", _NOT_TAKEN_APART),
     0xDA: ("access-response", _NOT_TAKEN_APART),
+    notification.CONFIRM: ("data-notification-confirm", notification.CONFIRMATION),
     GENERAL_GLO: ("general-glo-ciphering", GENERAL_CIPHERED),
     GENERAL_DED: ("general-ded-ciphering", GENERAL_CIPHERED),
-    0xDF: ("general-signing", _NOT_TAKEN_APART),
+    GENERAL_CIPHERING: ("general-ciphering", CIPHERING),
+    GENERAL_SIGNING: ("general-signing", SIGNING),
     gbt.TAG: ("general-block-transfer", gbt.BLOCK),
 }
 for _ciphered, _plain in PLAIN_TAGS.items():
@@ -108,9 +118,6 @@ class ApduReader:
                 raise cursor.error(f"APDUs nested deeper than {MAX_APDU_DEPTH}")
             self._depth += 1
             try:
-                if tag == GENERAL_CIPHERING:
-                    self._general_ciphering(cursor)
-                    return False
                 if tag == _AARQ:
                     self.state.begin_association()
                 self._follow(tag, cursor.field(_APDUS[tag][1]), cursor)
@@ -147,6 +154,13 @@ class ApduReader:
             case CipheredApdu(secured, title):
                 titles = [title] if title else state.candidates(tag)
                 self._open(cursor, secured, titles, inner=PLAIN_TAGS.get(tag), dedicated=tag in _DEDICATED)
+            case GeneralCiphering(header=header, key=None | IdentifiedKey(key_id=0), secured=secured):
+                of_header = HEADER.write(header)
+                self._open(
+                    cursor, secured, [header.originator], inner=None, dedicated=False, header=of_header
+                )
+            case GeneralCiphering():
+                cursor.note("not deciphered: its key is wrapped or agreed")
             case InitiateRequest(dedicated_key=bytes() as key):
                 state.dedicated = key if len(key) in (KEY_OCTETS, LONG_KEY_OCTETS) else b""
             case GetRequest() | GetListRequest():
@@ -224,6 +238,7 @@ class ApduReader:
         *,
         inner: int | None,
         dedicated: bool,
+        header: bytes = b"",
     ) -> None:
         """Decipher what was read last, and read the APDU in it."""
         keys = self.state.key_for(dedicated=dedicated)
@@ -234,7 +249,7 @@ class ApduReader:
         if not titles:
             cursor.note("not deciphered: no system title is known")
             return
-        plain = _opened(keys, titles, secured, inner)
+        plain = _opened(keys, titles, secured, inner, header)
         if plain is None:
             start = cursor.place(cursor.offset - len(SECURED_TEXT.write(secured)))
             raise WrongByte(start, "not deciphered: wrong tag (keys, system title or damage)", cursor.space)
@@ -243,37 +258,10 @@ class ApduReader:
             raise WrongByte(0, f"deciphers to tag {opened.peek():#04x} (wrong key?)", "deciphered")
         opened.finish_apdu("the deciphered APDU", answer=self.read_apdu(opened))
 
-    def _general_ciphering(self, cursor: TraceCursor) -> None:
-        """Read general-ciphering, which the stack itself does not do (suites 1 and 2)."""
-        cursor.field(OctetString("transaction id"))
-        title = cursor.field(OctetString("system title of the sender"))
-        for name in ("system title of the receiver", "time", "other information"):
-            cursor.field(OctetString(name))
-        wrapped = False
-        if cursor.field(UnsignedNumber("key information present")):
-            match cursor.field(UnsignedNumber("key", 1, {0: "identified", 1: "wrapped", 2: "agreed"})):
-                case 0:
-                    cursor.field(UnsignedNumber("key id", 1, {0: "global unicast", 1: "global broadcast"}))
-                case 1:
-                    wrapped = True
-                    cursor.field(UnsignedNumber("key-encrypting key", 1, {0: "master key"}))
-                    cursor.field(OctetString("wrapped key"))
-                case 2:
-                    wrapped = True
-                    cursor.field(OctetString("key parameters"))
-                    cursor.field(OctetString("key data"))
-                case _:
-                    raise cursor.error("key information is identified (0), wrapped (1) or agreed (2)")
-        body = cursor.part(cursor.length())
-        if wrapped:
-            body.field(Rest("security header, text and tag"))
-            return
-        secured = body.field(SECURED_TEXT)
-        titles = [title] if title else self.state.candidates(GENERAL_CIPHERING)
-        self._open(cursor, secured, titles, inner=None, dedicated=False)
 
-
-def _opened(keys: Keys, titles: list[bytes], secured: SecuredText, inner_tag: int | None) -> bytes | None:
+def _opened(
+    keys: Keys, titles: list[bytes], secured: SecuredText, inner_tag: int | None, header: bytes
+) -> bytes | None:
     """Open with the first title that fits; without a tag to check, that is the one that gives `inner_tag`."""
     from protocols.dlms.security.suites import unsecure  # the ciphers are imported where keys are given
 
@@ -281,7 +269,7 @@ def _opened(keys: Keys, titles: list[bytes], secured: SecuredText, inner_tag: in
     for title in titles:
         try:
             of_suite = replace(keys, suite=secured.control & _SUITE)
-            plain = unsecure(of_suite, title, secured, required=0).plain
+            plain = unsecure(of_suite, title, secured, required=0, header=header).plain
         except (
             MeterError,
             MeterConfigError,

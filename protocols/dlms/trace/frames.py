@@ -1,4 +1,4 @@
-"""Reads a trace: HDLC frames, wrapper headers, bare APDUs or values to one tree with byte offsets."""
+"""Reads a trace: HDLC and M-Bus frames, wrapper headers, bare APDUs or values to one tree with byte offsets."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from protocols.dlms.apdu.notification import CONFIRM
 from protocols.dlms.data import axdr
 from protocols.dlms.data.cursor import MAX_OCTETS, Cursor
 from protocols.dlms.data.syntax import CosemValue, Rest, UnsignedNumber
+from protocols.dlms.framing import mbus
 from protocols.dlms.framing.hdlc import (
     FLAG,
     FORMAT_TYPE,
@@ -30,6 +32,8 @@ from protocols.errors import MeterProtocolError
 if TYPE_CHECKING:
     from protocols.dlms.security.suites import Keys
 
+LONG_OCTETS = 3
+"""Octets of a bare long with its tag."""
 _U_FRAMES = {0x83: "SNRM", 0x63: "UA", 0x43: "DISC", 0x0F: "DM", 0x87: "FRMR", 0x03: "UI"}
 _S_FRAMES = {0x01: "RR", 0x05: "RNR", 0x09: "REJ"}
 _PARAMETERS = {5: "max transmit", 6: "max receive", 7: "window transmit", 8: "window receive"}
@@ -117,6 +121,10 @@ class TraceReader:
                 self._frame(cursor)
             elif (first, second) == (0, 1):
                 self._wrapper(cursor)
+            elif first == mbus.START and cursor.data[cursor.offset + 3 : cursor.offset + 4] == b"\x68":
+                self._mbus(cursor)
+            elif first == CONFIRM and cursor.left == LONG_OCTETS:
+                cursor.field(CosemValue())  # its tag is that of a long, too
             elif (first == 1 and not _initiates(cursor)) or (apdu_name(first) is None and first < 0x60):
                 cursor.field(CosemValue())
             else:
@@ -147,6 +155,28 @@ class TraceReader:
             self._state.way = (*self._state.way, source, destination)
             body = cursor.part(length)
             body.finish_apdu("the APDU", answer=self._apdus.read_apdu(body))
+
+    def _mbus(self, cursor: TraceCursor) -> None:
+        """Read one long frame of M-Bus (EN 13757-2) with the DLMS transport layer in it."""
+        with cursor.group("M-Bus frame") as node:
+            cursor.take(1)
+            length = cursor.u8()
+            if cursor.u8() != length or length < mbus.HEADER + mbus.PORTS:
+                raise cursor.error("an M-Bus frame has its length twice, and room for its header")
+            cursor.expect(mbus.START)
+            body = cursor.data[cursor.offset : cursor.offset + length]
+            control, address, ci, source, destination = (cursor.u8() for _ in range(5))
+            node.value = f"control {control:#04x}, address {address}, CI {ci:#04x}"
+            part = cursor.part(length - mbus.HEADER - mbus.PORTS)
+            if cursor.u8() != sum(body) & 0xFF:
+                raise cursor.error(f"M-Bus checksum is wrong: {sum(body) & 0xFF:#04x} is expected")
+            cursor.expect(mbus.STOP)
+            if ci not in mbus.DLMS_CI:
+                part.field(Rest("data"))
+                return
+            node.value += f", {source} → {destination}, segment {ci & mbus.SEQUENCE}"
+            part.node = node
+            self._information(part, (address, 512, source, destination), not ci & mbus.FINAL)
 
     def _frame(self, cursor: TraceCursor) -> None:
         flagged = False

@@ -13,11 +13,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from protocols.clock import SimulatedClock
+from protocols.dlms.security.certificates import KeyUse
 from protocols.errors import MeterConfigError
 from protocols.session import DLMS_SETTINGS, DlmsSettings, ModbusSettings
+from protocols.simulator.cosem.model import system_title
 from protocols.simulator.cosem.rows import IST
 from protocols.simulator.neighbourhood.authority import Authority, pem, private_pem
 from protocols.simulator.neighbourhood.plan import (
+    AGREEMENT_KEY,
     SIGNING_KEY,
     TRUST_ANCHOR,
     LinePlan,
@@ -135,11 +138,18 @@ def _write_secret(path: Path, content: bytes) -> None:
 
 
 def town_files(plan: Plan) -> dict[str, bytes]:
-    """Return what clients of all meters share under suites 1 and 2: a private key, and who vouches for meters."""
+    """Return the key pairs of suites 1 and 2: clients' private keys, meters' certificates, and who vouches for them."""
     if not plan.suite:
         return {}
     town = Authority(plan.seed, plan.suite)
-    return {SIGNING_KEY: private_pem(town.key(SIGNING_KEY)), TRUST_ANCHOR: pem(town.anchor)}
+    files = {TRUST_ANCHOR: pem(town.anchor)}
+    files |= {name: private_pem(town.key(name)) for name in (SIGNING_KEY, AGREEMENT_KEY)}
+    for meter in plan.meters:
+        if meter.spec.dlms is not None and meter.spec.dlms.meter_agreement_ref is not None:
+            key = town.key(meter.key, "agreement").public_key()
+            title = system_title(meter.manufacturer, meter.serial)
+            files[meter.spec.dlms.meter_agreement_ref] = pem(town.certificate(title, key, KeyUse.AGREEMENT))
+    return files
 
 
 def secret_files(meter: MeterPlan) -> dict[str, bytes]:

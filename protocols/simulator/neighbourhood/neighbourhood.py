@@ -30,7 +30,7 @@ from protocols.simulator.cosem.model import (
     HouseholdModel,
     system_title,
 )
-from protocols.simulator.dlms.ports import HdlcPort, SimulatedMeter, WrapperPort, simulated_meter
+from protocols.simulator.dlms.ports import HdlcPort, HdlcTcpPort, SimulatedMeter, WrapperPort, simulated_meter
 from protocols.simulator.faults.script import FaultFile
 from protocols.simulator.household.household import Household
 from protocols.simulator.household.state import BillingRow, BlockRow, DailyRow, EventRow
@@ -38,6 +38,7 @@ from protocols.simulator.modbus.meter import ModbusMeter
 from protocols.simulator.modbus.server import serve_rtu, serve_rtu_tcp, serve_tcp
 from protocols.simulator.neighbourhood.authority import Authority
 from protocols.simulator.neighbourhood.plan import (
+    AGREEMENT_KEY,
     SIGNING_KEY,
     LinePlan,
     MeterKind,
@@ -84,8 +85,11 @@ class MeterRecord:
 class Neighbourhood:
     """A running neighbourhood; `plan` holds every address. Use `start`, then `stop`."""
 
-    def __init__(self, plan: Plan, clock: NowSource, faults: FaultFile | None = None) -> None:
+    def __init__(
+        self, plan: Plan, clock: NowSource, faults: FaultFile | None = None, *, converters: bool = False
+    ) -> None:
         self.plan = plan
+        self._converters = converters
         self.faults = faults
         self.clock = clock
         self.households = {meter.meter: household_of(plan, meter) for meter in plan.meters}
@@ -105,11 +109,13 @@ class Neighbourhood:
         cuts_until: datetime | None = None,
         faults: FaultFile | None = None,
         suite: int = 0,
+        converters: bool = False,
     ) -> Neighbourhood:
         """Plan and serve.
 
         `history_from` defaults to 36 days before the clock's present, `cuts_until` to one hour before it:
-        cuts lie in the history, and every meter answers from now on. Raises MeterConfigError for a wrong
+        cuts lie in the history, and every meter answers from now on. With `converters` HDLC buses are on TCP ports
+        instead of ptys. Raises MeterConfigError for a wrong
         number of meters, LineUnavailable when a port or pty cannot be had.
         """
         plan = plan_neighbourhood(
@@ -119,7 +125,7 @@ class Neighbourhood:
             cuts_until=cuts_until or clock.now() - CALM,
             suite=suite,
         )
-        served = cls(plan, clock, faults)
+        served = cls(plan, clock, faults, converters=converters)
         try:
             await served.open()
         except OSError as error:
@@ -155,6 +161,10 @@ class Neighbourhood:
                 wrapper = WrapperPort(self._dlms(meters[0]))
                 self._ports.append(wrapper)
                 return replace(line, port=await wrapper.start(host))
+            case MeterKind.DLMS_HDLC if self._converters:
+                bus_port = HdlcTcpPort({_physical(meter): self._dlms(meter) for meter in meters})
+                self._ports.append(bus_port)
+                return replace(line, kind="tcp", host=host, port=await bus_port.start(host))
             case MeterKind.DLMS_HDLC:
                 master, device = self._pty()
                 bus = HdlcPort({_physical(meter): self._dlms(meter) for meter in meters}, master)
@@ -254,6 +264,7 @@ def policies_of(meter: MeterPlan, seed: int) -> dict[int, AssociationPolicy]:
         peer=peer,
         encryption_key=secrets.encryption_key,
         authentication_key=secrets.authentication_key,
+        master_key=secrets.master_key,
     )
     hls = replace(keys, auth=dlms.auth if keyed else Auth.HLS2, may_write=True)
     reader = AssociationPolicy(auth=Auth.NONE) if dlms.auth is Auth.LLS else keys
@@ -273,8 +284,9 @@ def _pairs(meter: MeterPlan, seed: int, suite: int) -> tuple[OwnKeys, PeerKeys]:
     key = town.key(meter.key, "signing")
     title = system_title(meter.manufacturer, meter.serial)
     shown = town.certificate_octets(title, key.public_key(), KeyUse.SIGNING)
-    client = PeerKey(town.key(SIGNING_KEY).public_key())
-    return OwnKeys(signing=key, certificate=shown), PeerKeys(signing=client)
+    own = OwnKeys(signing=key, agreement=town.key(meter.key, "agreement"), certificate=shown)
+    signing, agreement = (PeerKey(town.key(name).public_key()) for name in (SIGNING_KEY, AGREEMENT_KEY))
+    return own, PeerKeys(signing=signing, agreement=agreement)
 
 
 def counter_start() -> int:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from protocols.dlms.security.ciphered_forms import KEY_OCTETS, LONG_KEY_OCTETS
 from protocols.errors import MeterConfigError
 from protocols.reading import ProfileName
-from protocols.session import Auth, DlmsSettings, MeterSpec, ModbusSettings
+from protocols.session import Auth, DlmsSettings, KeyInfo, MeterSpec, ModbusSettings
 from protocols.simulator.household.chance import Dice
 from protocols.simulator.household.demand import local_midnight
 
@@ -37,8 +37,8 @@ _MODBUS_PROFILES: Mapping[str, tuple[ProfileName, ...]] = {
 _MODBUS_MAKERS = {"sdm320y-sim": "EAS", "sdm120": "EAS", "abb-b23": "ABB"}
 
 
-SIGNING_KEY, TRUST_ANCHOR = "client-signing", "trust-anchor"
-"""Names of the client's private key, and of the certificate that vouches for the meters, under suites 1 and 2."""
+SIGNING_KEY, AGREEMENT_KEY, TRUST_ANCHOR = "client-signing", "client-agreement", "trust-anchor"
+"""Names of the client's private keys, and of the certificate that vouches for the meters, under suites 1 and 2."""
 
 
 class MeterKind(StrEnum):
@@ -302,6 +302,10 @@ def _dlms(kind: MeterKind, index: int, auth: Auth, key: str, suite: int) -> Dlms
         suite=suite if ciphered else 0,
         signing_key_ref=SIGNING_KEY if signs else None,
         trust_anchor_ref=TRUST_ANCHOR if signs else None,
+        key_info=KeyInfo.AGREED if signs else None,
+        signed=signs,
+        agreement_key_ref=AGREEMENT_KEY if signs else None,
+        meter_agreement_ref=f"{key}-agreement" if signs else None,
     )
 
 

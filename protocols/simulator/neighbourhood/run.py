@@ -33,7 +33,7 @@ class SimulatorSettings:
     first `unnamed` consumers have no account number yet (None: nobody has one). With `cuts` power fails now
     and then while simulated time runs, until an hour before the machine's present; without, only in the
     history. Meters on TCP push to `push_to`; `faults` says what goes wrong. `suite` is the security suite of the
-    DLMS meters that cipher.
+    DLMS meters that cipher. With `hdlc_tcp` HDLC buses are behind converters on TCP ports instead of ptys.
     """
 
     meters: int = 26
@@ -46,6 +46,7 @@ class SimulatorSettings:
     push_to: PushTo | None = None
     faults: FaultFile | None = None
     suite: int = 0
+    hdlc_tcp: bool = False
 
 
 async def run_simulator(
@@ -72,6 +73,7 @@ async def run_simulator(
             cuts_until=before.cuts_until if before else calm,
             faults=settings.faults,
             suite=settings.suite,
+            converters=settings.hdlc_tcp,
         )
         try:
             async with running_pushes(running, settings.push_to):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from gateway.roles.edge import EdgeRole, edge_role
 from gateway.roles.push import PushRole
 from protocols.clock import SystemClock
 from protocols.dlms.data.types import octets
+from protocols.dlms.push.freshness import NOTHING, PushMark
 from protocols.dlms.push.receiver import usual_title
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.connection import SendCounter
@@ -296,20 +298,33 @@ async def test_a_caller_that_none_of_our_meters_is_is_sent_away(tmp_path: Path) 
         assert push_of(edge).listener.statistics().unknown_callers == 1
 
 
-async def test_counters_survive_and_one_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+async def test_what_was_taken_survives_and_what_cannot_be_written_is_said_so(tmp_path: Path) -> None:
     store = PushCounters(tmp_path / "push.db")
-    assert store.last("a") == -1
-    store.note("a", 7)
+    assert store.mark("a") == NOTHING
+    store.note("a", PushMark(counter=7, clock=100, floor=50, peak=9))
     await store.save()
     await store.save()
-    store.note("b", 8)
+    store.note("b", PushMark(counter=8))
     store.close()
     again = PushCounters(tmp_path / "push.db")
-    assert (again.last("a"), again.last("b")) == (7, 8)
+    assert (again.mark("a"), again.mark("b").counter) == (PushMark(7, 100, 50, 9), 8)
     again.close()
     (tmp_path / "bad.db").write_bytes(b"no database" * 100)
     with pytest.raises(Exception, match="push counters"):
         PushCounters(tmp_path / "bad.db")
+
+
+async def test_a_file_of_an_earlier_version_keeps_its_counters(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "push.db")) as old, old:
+        old.execute("create table pushed (sender text primary key, counter integer not null)")
+        old.execute("insert into pushed values ('a', 7)")
+    store = PushCounters(tmp_path / "push.db")
+    assert store.mark("a") == PushMark(counter=7)
+    store.note("a", PushMark(counter=8, clock=5))
+    store.close()
+    again = PushCounters(tmp_path / "push.db")
+    assert again.mark("a") == PushMark(counter=8, clock=5)
+    again.close()
 
 
 BASE = """

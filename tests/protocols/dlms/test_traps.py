@@ -133,8 +133,8 @@ TRAPS = [
     Trap("an object without an answer", "silent-object", (MeterSilent,)),
 ]
 ELSEWHERE = {
-    "deviation-odd", "columns-changed", "rows-missing", "two-rows-one-stamp", "counter-reset", "counter-shown-low",
-    "relay-stuck", "period-change-clears", "period-change-splits",
+    "deviation-odd", "deviation-zero", "columns-changed", "rows-missing", "two-rows-one-stamp", "counter-reset",
+    "counter-shown-low", "relay-stuck", "period-change-clears", "period-change-splits",
     "clock-blue-book", "clock-from-utc", "clock-goes-wrong", "clock-wrong-once", "clock-stuck", "clock-slow",
     "write-unanswered", "write-lost", "money-swapped",
 }  # fmt: skip

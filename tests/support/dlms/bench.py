@@ -41,7 +41,7 @@ from protocols.dlms.server.connection import ServerConnection, ServerSettings
 from protocols.dlms.server.links import HdlcBus, ServedMeter, WrapperServer
 from protocols.dlms.server.model import OBJECT_UNDEFINED, TYPE_UNMATCHED, AccessDenied, AssociationPolicy
 from protocols.reading import Obis
-from protocols.session import Auth
+from protocols.session import Auth, KeyInfo
 
 EK = bytes.fromhex("000102030405060708090A0B0C0D0E0F")
 AK = bytes.fromhex("D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF")
@@ -54,6 +54,12 @@ SIGNERS = {
     for side in ("client", "meter")
 }
 """Private signing keys of both sides under suites 1 and 2."""
+AGREERS = {
+    (suite, side): curves.private_key(side[1:2].encode() * curves.CURVES[suite].octets, side)
+    for suite in (1, 2)
+    for side in ("client", "meter")
+}
+"""Private agreement keys of both sides."""
 PASSWORD = b"12345678"
 HLS_KEY = b"0123456789ABCDEF"
 TITLE = b"GEN\x00\x00\x00\x00\x07"
@@ -250,7 +256,9 @@ def suite_keys(suite: int) -> Keys:
     return Keys(encryption=encryption, authentication=authentication, suite=suite)
 
 
-def of_suite(suite: int, auth: Auth) -> tuple[AssociationPolicy, AssociationSettings]:
+def of_suite(
+    suite: int, auth: Auth, *, key_info: KeyInfo | None = None, signed: bool = False
+) -> tuple[AssociationPolicy, AssociationSettings]:
     """Both sides of a ciphered association under a suite that has key pairs."""
     keys = suite_keys(suite)
     client, meter = SIGNERS[suite, "client"], SIGNERS[suite, "meter"]
@@ -260,16 +268,24 @@ def of_suite(suite: int, auth: Auth) -> tuple[AssociationPolicy, AssociationSett
         encryption_key=keys.encryption,
         authentication_key=keys.authentication,
         suite=suite,
-        own=OwnKeys(signing=meter),
-        peer=PeerKeys(signing=PeerKey(client.public_key())),
+        own=OwnKeys(signing=meter, agreement=AGREERS[suite, "meter"]),
+        peer=PeerKeys(
+            signing=PeerKey(client.public_key()), agreement=PeerKey(AGREERS[suite, "client"].public_key())
+        ),
+        master_key=keys.authentication,
         may_write=True,
     )
     settings = AssociationSettings(
         auth=auth,
         ciphered=True,
         keys=keys,
-        own=OwnKeys(signing=client),
-        peer=PeerKeys(signing=PeerKey(meter.public_key())),
+        own=OwnKeys(signing=client, agreement=AGREERS[suite, "client"]),
+        peer=PeerKeys(
+            signing=PeerKey(meter.public_key()), agreement=PeerKey(AGREERS[suite, "meter"].public_key())
+        ),
+        master=keys.authentication,
+        key_info=key_info,
+        signed=signed,
     )
     return policy, settings
 
@@ -322,6 +338,16 @@ SUITE_POLICIES = {
     "suite-2-gmac": of_suite(2, Auth.HLS_GMAC),
 }
 """Associations under suites 1 and 2."""
+GENERAL_POLICIES = {
+    f"suite-{suite}-{key_info or 'general-glo'}{'-signed' if signed else ''}": of_suite(
+        suite, Auth.HLS_ECDSA, key_info=key_info, signed=signed
+    )
+    for suite in (1, 2)
+    for key_info in (*KeyInfo, None)
+    for signed in (False, True)
+    if signed or key_info
+}
+"""Associations with general-ciphering and general-signing."""
 
 
 class Counter:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from protocols.dlms.apdu import notification
 from protocols.dlms.apdu.notification import DataNotification
+from protocols.dlms.companion import PushGrammar
 from protocols.dlms.data.types import Data, Tag, octets, structure
 from protocols.dlms.framing import hdlc, wrapper
 from protocols.dlms.framing.hdlc import Address, Frame
+from protocols.dlms.push.freshness import NOTHING, PushMark
 from protocols.dlms.push.receiver import PushPeer, PushReceiver
 from protocols.dlms.security import suites
 from protocols.dlms.security.suites import Keys
@@ -30,9 +34,10 @@ METER = PushPeer(name="GEN:1234", title=TITLE, devices=frozenset({"1234", "GEN12
 
 
 class Ring:
-    def __init__(self, *peers: PushPeer, keys: Keys | None = KEYS) -> None:
+    def __init__(self, *peers: PushPeer, keys: Keys | None = KEYS, dedicated: Keys | None = None) -> None:
         self.peers = peers
         self.keys = keys
+        self.dedicated = dedicated
 
     def peer_of_title(self, system_title: bytes) -> PushPeer | None:
         return next((p for p in self.peers if p.title == system_title), None)
@@ -43,16 +48,22 @@ class Ring:
     def keys_for(self, system_title: bytes) -> Keys | None:
         return self.keys
 
+    def dedicated_keys(self, system_title: bytes) -> Keys | None:
+        return self.dedicated
+
+    def grammars(self) -> Sequence[PushGrammar]:
+        return tuple({id(peer.forms): peer.forms for peer in self.peers}.values())
+
 
 class Memory:
     def __init__(self) -> None:
-        self.counters: dict[str, int] = {}
+        self.marks: dict[str, PushMark] = {}
 
-    def last(self, sender: str) -> int:
-        return self.counters.get(sender, -1)
+    def mark(self, sender: str) -> PushMark:
+        return self.marks.get(sender, NOTHING)
 
-    def note(self, sender: str, counter: int) -> None:
-        self.counters[sender] = counter
+    def note(self, sender: str, mark: PushMark) -> None:
+        self.marks[sender] = mark
 
 
 def plain_push(

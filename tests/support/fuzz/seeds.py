@@ -15,7 +15,7 @@ from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import octets, text
 from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.model import AssociationPolicy
-from protocols.session import Auth
+from protocols.session import Auth, KeyInfo
 from tests.support.dlms.bench import (
     CLOCK,
     ECHO,
@@ -25,12 +25,18 @@ from tests.support.dlms.bench import (
     Joined,
     SmallMeter,
     o,
+    of_suite,
 )
 from tests.support.dlms.pushes import ALERT, FRAMED, ciphered
 
-WAYS = ("none", "lls", "hls2", "gmac")
+WAYS = ("none", "lls", "hls2", "gmac", "wrapped", "agreed")
 CHALLENGES = 20261125
 """Seed of both sides' challenges, so that a recorded proof is right again when it is played."""
+ASSOCIATIONS = POLICIES | {
+    "wrapped": of_suite(1, Auth.HLS_GMAC, key_info=KeyInfo.WRAPPED),
+    "agreed": of_suite(1, Auth.HLS_GMAC, key_info=KeyInfo.AGREED_STATIC),
+}
+"""None with signatures: they differ each time, and a run must be made again by its seed."""
 FRAMINGS = ("wrapper", "hdlc")
 OWN_BLOCKS = Conformance.BLOCK_SET | Conformance.BLOCK_ACTION
 
@@ -75,7 +81,7 @@ def _meter(policy: AssociationPolicy) -> SmallMeter:
 
 
 def _recorded(way: str, framing: str, general: bool) -> Conversation:
-    policy, settings = POLICIES[way]
+    policy, settings = ASSOCIATIONS[way]
     limits = ServerSettings(
         max_pdu=560, prefer_gbt=general, conformance=BUILT & ~OWN_BLOCKS if general else BUILT
     )

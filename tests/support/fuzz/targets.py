@@ -11,6 +11,7 @@ from random import Random
 from protocols.dlms.apdu import acse, gbt, notification
 from protocols.dlms.apdu.lists import GetListRequest, Target
 from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest, decode_apdu
+from protocols.dlms.core.association import AssociationSettings
 from protocols.dlms.core.connection import ClientConnection, State
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.types import octets, text
@@ -18,16 +19,21 @@ from protocols.dlms.framing import wrapper
 from protocols.dlms.framing.hdlc import FLAG, FrameDecoder, crc
 from protocols.dlms.framing.wrapper import WrapperDecoder
 from protocols.dlms.push.framing import PushStream
-from protocols.dlms.security import ciphering
+from protocols.dlms.security import ciphering, general
 from protocols.dlms.security.ciphered_forms import AUTHENTICATED_ENCRYPTED, GLO_TAGS
+from protocols.dlms.security.general import GeneralKeys
 from protocols.dlms.trace.frames import decode_trace
 from protocols.errors import ProtocolError
-from tests.support.dlms.bench import CLOCK, KEYS, TITLE, Joined, o
+from tests.support.dlms.bench import CLOCK, GENERAL_POLICIES, KEYS, TITLE, Joined, o, suite_keys
 from tests.support.dlms.pushes import receiver as push_receiver
 from tests.support.fuzz.files import FILES, seeds_of_files
 from tests.support.fuzz.mutate import mutated
 from tests.support.fuzz.seeds import Conversation, all_frames, conversations, joined
 
+CLIENT = AssociationSettings().system_title
+_POLICY = GENERAL_POLICIES["suite-1-agreed-signed"][0]
+METER_SIDE = GeneralKeys(keys=suite_keys(1), master=_POLICY.master_key, own=_POLICY.own, peer=_POLICY.peer)
+"""What a meter knows that opens general-ciphering of every kind."""
 Target_ = Callable[[bytes], object]
 MAX_BUFFERED = 1 << 21
 """Octets that a parser may hold of one stream: two of the largest APDUs."""
@@ -48,6 +54,10 @@ PARSERS: dict[str, Target_] = {
     "gbt": gbt.decode,
     "date-time": cosem_time.decode,
     "ciphered": lambda data: ciphering.unprotect_apdu(KEYS, TITLE, data),
+    "general-ciphering": lambda data: general.open_general(
+        METER_SIDE, data, originator=CLIENT, recipient=TITLE, required=0
+    ),
+    "general-signing": lambda data: general.open_signed(METER_SIDE, data, originator=CLIENT, recipient=TITLE),
     "hdlc": lambda data: FrameDecoder().receive_data(data),
     "wrapper": lambda data: WrapperDecoder().receive_data(data),
     "notification": notification.decode,

@@ -21,6 +21,7 @@ from protocols.session import Auth
 from tests.support.dlms.bench import (
     CLOCK,
     EK,
+    GENERAL_POLICIES,
     HLS_KEY,
     KEYS,
     LONG_TEXT,
@@ -35,7 +36,7 @@ from tests.support.dlms.bench import (
 )
 
 FRAMINGS = ("wrapper", "hdlc")
-ALL = POLICIES | SUITE_POLICIES
+ALL = POLICIES | SUITE_POLICIES | GENERAL_POLICIES
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)

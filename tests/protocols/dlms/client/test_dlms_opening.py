@@ -364,7 +364,10 @@ async def test_silence_of_the_public_client_names_the_setting_that_leaves_it_out
             "framing = 'carrier pigeon': one of wrapper, wrapper-udp, hdlc is allowed",
         ),
         ({"address_octets": 3}, "address_octets = 3: one of 0, 1, 2, 4 is allowed"),
-        ({"companion": "dsmr"}, "companion = 'dsmr': one of is15959, generic is allowed"),
+        (
+            {"companion": "dsmr"},
+            "companion = 'dsmr': one of is15959, generic, spodes, aidon, kamstrup, kaifa, iskra is allowed",
+        ),
     ],
 )
 def test_settings_outside_their_limits_are_refused(changes: dict[str, Any], message: str) -> None:

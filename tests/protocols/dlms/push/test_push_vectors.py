@@ -176,7 +176,7 @@ def test_every_refusal_has_its_name() -> None:
     assert refused(ciphered(bytes.fromhex("C001C1"))) == "not_a_push"
     assert refused(b"\x0f") == "malformed"
     assert refused(ciphered(b"\x0f\0")) == "malformed"
-    assert refused(PLAIN_OF_IT) == "malformed"
+    assert refused(PLAIN_OF_IT) == "unknown_form"
     assert refused(event) == "malformed"
     assert refused(plain_push(array())) == "malformed"
     assert refused(plain_push(Data(Tag.BIT_STRING, "1"))) == "malformed"
@@ -192,8 +192,9 @@ def test_every_refusal_has_its_name() -> None:
     assert refused(ciphered(ALERT), keys=None) == "no_keys"
     assert refused(ciphered(plain_push(long_unsigned(1), device=b"9")), METER, NEIGHBOUR) == "wrong_device"
     assert refused(ciphered(ALERT), METER, NEIGHBOUR, bound=NEIGHBOUR) == "wrong_device"
-    assert refused(b"\xd2\x00") == "dedicated_key"
-    assert refused(b"\xdc\x00") == "dedicated_key"
+    assert refused(b"\xd2\x00") == "unknown_sender"
+    assert refused(b"\xd2\x00", bound=METER) == "dedicated_key"
+    assert refused(b"\xdc\x08" + TITLE + b"\x01\x30") == "dedicated_key"
 
 
 def test_keys_that_cannot_be_had_are_counted_too() -> None:
@@ -215,7 +216,7 @@ def test_a_replayed_push_is_refused_and_only_a_rising_counter_is_taken() -> None
     assert taker.receive(ciphered(ALERT, 9, OTHER_KEYS)) is None
     assert taker.receive(ciphered(ALERT, 6)) is not None
     assert taker.statistics().replayed == 2
-    assert memory.counters == {sender_key(KEYS, TITLE): 6}
+    assert {name: mark.counter for name, mark in memory.marks.items()} == {sender_key(KEYS, TITLE): 6}
     again = PushReceiver(Ring(METER), memory)
     assert again.receive(ciphered(ALERT, 6)) is None
 

@@ -18,10 +18,12 @@ from protocols.dlms.apdu.services import Apdu, GetBlock, GetRequest, GetResponse
 from protocols.dlms.data import axdr
 from protocols.dlms.data.types import array, double_long_unsigned, long_unsigned, octets
 from protocols.dlms.framing.hdlc import FRMR, Address, Frame
+from protocols.dlms.security.general import GeneralKeys, protect_general
+from protocols.dlms.security.general_forms import Header
 from protocols.dlms.security.suites import protect
 from protocols.dlms.trace.frames import Trace, decode_trace
 from protocols.reading import Obis
-from protocols.session import Auth
+from protocols.session import Auth, KeyInfo
 from tests.support.dlms.bench import HLS_KEY, KEYS, PASSWORD, POLICIES, SUITE_POLICIES, Joined, SmallMeter
 
 hx = bytes.fromhex
@@ -121,7 +123,10 @@ def test_general_and_dedicated_ciphering() -> None:
     plain = encode_apdu(GetRequest(target=Target(8, CLOCK.obis, 2)))
     body = protect(KEYS, b"CLIENT01", 7, plain)
     titled = b"\x08CLIENT01" + bytes((len(body),)) + body
-    for general in (b"\xdb" + titled, b"\xdd\0" + b"\x08CLIENT01\0\0\0\0" + bytes((len(body),)) + body):
+    header = Header(transaction=b"", originator=b"CLIENT01", recipient=b"")
+    known = GeneralKeys(keys=KEYS)
+    identified = protect_general(known, KeyInfo.IDENTIFIED, header, 8, plain)
+    for general in (b"\xdb" + titled, identified):
         said = text(decode_trace(general, keys=KEYS))
         assert "class 8, 0-0:1.0.0*255" in said
     assert "not deciphered: the dedicated key is not in the trace" in text(

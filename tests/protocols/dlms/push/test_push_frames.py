@@ -1,0 +1,196 @@
+"""Frames that carry pushes: I frames, M-Bus segments, general blocks; what is not used is counted by its cause."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocols.dlms.apdu import gbt
+from protocols.dlms.apdu.gbt import GeneralBlock
+from protocols.dlms.framing import hdlc, mbus, wrapper
+from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
+from protocols.dlms.push.blocks import PushBlocks
+from protocols.dlms.push.framing import PushStream, datagram
+from protocols.errors import LocalError, MeterProtocolError
+from protocols.unused import Unused, UnusedCounter
+from tests.support.dlms.pushes import ALERT, ui
+
+LONG = ALERT + bytes(700)
+
+
+def i_frame(info: bytes, *, segmented: bool = False, control: int = 0x10) -> bytes:
+    return Frame(
+        destination=Address(64), source=Address(1, 17), control=control, info=info, segmented=segmented
+    ).encode()
+
+
+def received(*octets: bytes, limit: int = 4096) -> tuple[list[bytes], UnusedCounter]:
+    counts = UnusedCounter()
+    stream = PushStream(limit, counts)
+    found = [apdu for one in octets for apdu in stream.receive_data(one)]
+    return found, counts
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_i_frames_are_taken_like_ui_frames_whole_and_in_segments(whole: bool) -> None:
+    info = hdlc.LLC_RESPONSE + ALERT
+    sent = i_frame(info) if whole else i_frame(info[:30], segmented=True) + i_frame(info[30:], control=0x12)
+    found, counts = received(sent)
+    assert found == [ALERT]
+    assert +counts == UnusedCounter()
+
+
+def test_every_frame_that_is_not_used_is_counted_by_its_cause() -> None:
+    answer = i_frame(hdlc.LLC_RESPONSE + b"\xc4\x01\xc1\x00", segmented=True)
+    rest = i_frame(b"more of it", control=0x12)
+    ready = Frame(destination=Address(64), source=Address(1, 17), control=0x11).encode()
+    begun = ui(ALERT[:30], segmented=True)
+    found, counts = received(
+        answer + rest + ready + begun + ui(ALERT) + begun + i_frame(b"no end", control=0x12)
+    )
+    assert found == [ALERT]
+    assert counts == {Unused.OUT_OF_SEQUENCE: 3, Unused.UNEXPECTED_CONTROL: 1, Unused.CUT_SHORT: 2}
+
+
+@pytest.mark.parametrize(
+    "framed", [mbus.encode(ALERT), mbus.encode(LONG), b"\x10\x40\xf0\x30\x16\xe5" + mbus.encode(LONG)]
+)
+def test_m_bus_frames_give_the_apdu_whole_byte_by_byte_and_twice(framed: bytes) -> None:
+    apdu = LONG if len(framed) > 300 else ALERT
+    assert received(framed * 2)[0] == [apdu, apdu]
+    assert received(*(framed[i : i + 1] for i in range(len(framed))))[0] == [apdu]
+    assert datagram(framed) == [apdu]
+
+
+def test_m_bus_segments_that_are_lost_cost_their_apdu_alone_and_are_counted() -> None:
+    whole = mbus.encode(LONG)
+    size = mbus.MAX_SEGMENT + mbus.HEADER + mbus.PORTS + mbus.AROUND
+    first, second, rest = whole[:size], whole[size : 2 * size], whole[2 * size :]
+    assert received(first + second + rest)[0] == [LONG]
+    for broken in (first + rest, second + rest, first + first + second[:0]):
+        found, counts = received(broken + whole)
+        assert found == [LONG]
+        assert counts[Unused.CUT_SHORT] >= 1
+    other = bytes((0x68, 5, 5, 0x68, 0x08, 1, 0x72, 9, 9, (0x08 + 1 + 0x72 + 18) & 0xFF, 0x16))
+    found, counts = received(other + whole)
+    assert (found, +counts) == ([LONG], UnusedCounter({Unused.UNEXPECTED_CONTROL: 1}))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"\x68\x05\x06",
+        b"\x68\x05\x05\x00",
+        b"\x68\x02",
+        mbus.encode(ALERT)[:-2] + b"\x00\x16",
+        mbus.encode(ALERT)[:-1] + b"\x00",
+        b"\x10\x40\xf0\x31\x16",
+        b"\xe5\x99",
+    ],
+)
+def test_a_broken_m_bus_frame_is_an_error_at_once(broken: bytes) -> None:
+    with pytest.raises(MeterProtocolError, match="M-Bus"):
+        PushStream().receive_data(broken)
+
+
+def test_m_bus_has_its_bounds() -> None:
+    with pytest.raises(MeterProtocolError, match="more than 500 octets"):
+        received(mbus.encode(LONG), limit=500)
+    with pytest.raises(LocalError):
+        mbus.encode(b"")
+
+
+# general block transfer
+
+
+def blocks(apdu: bytes, size: int = 40, window: int = 1, *, streaming: bool = False) -> list[GeneralBlock]:
+    pieces = [apdu[i : i + size] for i in range(0, len(apdu), size)]
+    return [
+        GeneralBlock(
+            number=n + 1,
+            acknowledged=0,
+            window=window,
+            last=n == len(pieces) - 1,
+            streaming=streaming and n < len(pieces) - 1,
+            data=piece,
+        )
+        for n, piece in enumerate(pieces)
+    ]
+
+
+def test_a_push_in_blocks_is_put_together_and_each_window_is_acknowledged() -> None:
+    stream = PushStream()
+    answers = []
+    for block in blocks(ALERT):
+        found = stream.receive_data(wrapper.encode(1, 64, gbt.encode(block)))
+        (answer,) = [wrapper.decode_datagram(stream.take_answers())]
+        assert (answer.source, answer.destination) == (64, 1)
+        answers.append(gbt.decode(answer.apdu))
+    assert found == [ALERT]
+    assert [a.acknowledged for a in answers] == [1, 2, 3][: len(answers)]
+    assert not any(a.data for a in answers)
+    assert stream.pending == 0
+
+
+def test_blocks_that_stream_are_answered_at_the_end_of_their_window_and_a_window_of_0_never() -> None:
+    for window, expected in ((5, 1), (0, 0)):
+        stream = PushStream()
+        sent = b"".join(ui(gbt.encode(b)) for b in blocks(ALERT, window=window, streaming=True))
+        assert stream.receive_data(sent) == [ALERT]
+        frames = FrameDecoder().receive_data(stream.take_answers())
+        assert len(frames) == expected
+        for frame in frames:
+            assert isinstance(frame, Frame)
+            assert frame.destination == Address(1, 17, 2)
+
+
+@given(st.data())
+def test_lost_and_repeated_blocks_come_again_until_the_push_is_whole(data: st.DataObject) -> None:
+    taker, sent, at = PushBlocks(4096), blocks(LONG, 100), 0
+    for _ in range(60):
+        fate = data.draw(st.sampled_from(["arrives", "arrives", "twice", "lost", "answer lost"]))
+        block = sent[at]
+        if fate == "lost":
+            continue
+        whole, answer = taker.take(gbt.encode(block))
+        if fate == "twice":
+            assert taker.take(gbt.encode(block))[0] is None
+        assert answer is not None
+        if whole is not None:
+            assert whole == LONG
+            assert block.last
+            return
+        if fate != "answer lost":
+            at = gbt.decode(answer).acknowledged
+    while at < len(sent):
+        whole, answer = taker.take(gbt.encode(sent[at]))
+        assert answer is not None
+        at = gbt.decode(answer).acknowledged
+    assert whole in (LONG, None)
+
+
+def test_a_push_whose_blocks_stop_is_counted_when_the_next_begins_and_no_flood_of_blocks_has_no_end() -> None:
+    first, second = blocks(LONG, 100), blocks(ALERT, 40)
+    counts = UnusedCounter()
+    stream = PushStream(4096, counts)
+    for block in (*first[:3], *second):
+        found = stream.receive_data(wrapper.encode(1, 64, gbt.encode(block)))
+    assert found == [ALERT]
+    assert counts[Unused.CUT_SHORT] == 1
+    again = wrapper.encode(1, 64, gbt.encode(first[0])) * 200
+    with pytest.raises(MeterProtocolError, match="general block transfer of more than"):
+        stream.receive_data(again)
+    endless = [GeneralBlock(number=n, acknowledged=0, data=bytes(100)) for n in range(1, 40)]
+    sent = b"".join(wrapper.encode(1, 64, gbt.encode(block)) for block in endless)
+    with pytest.raises(MeterProtocolError, match="general block transfer of more than 1000"):
+        PushStream(1000).receive_data(sent)
+
+
+def test_the_end_of_a_connection_within_blocks_is_an_error_and_counted() -> None:
+    counts = UnusedCounter()
+    stream = PushStream(4096, counts)
+    stream.receive_data(wrapper.encode(1, 64, gbt.encode(blocks(LONG)[0])))
+    with pytest.raises(MeterProtocolError, match="within a push"):
+        stream.finish()
+    assert counts[Unused.CUT_SHORT] == 1
