@@ -173,7 +173,9 @@ class DlmsSettings:
     information field, `window` HDLC frames in flight. `max_list` attributes are asked for in one request
     (1 = one by one). `release` says how an association ends. `counter_object` is where the public client
     reads the invocation counter ("" = nowhere), None the companion's. `hls_object` is the association object
-    that passes 3 and 4 of HLS use. `keep_open` seconds an idle association is kept for the next poll (0 =
+    that passes 3 and 4 of HLS use. `gateway_network` and `gateway_address` name the meter
+    behind a gateway (prefix E6 and E7). `reference` is how objects are named: `ln` by logical names, `sn` by short
+    names, which only read. `keep_open` seconds an idle association is kept for the next poll (0 =
     closed after each). `local_deviation` is for a meter that writes this constant (0, for one) as the deviation of
     its times and means its wall clock.
     """
@@ -235,6 +237,15 @@ class DlmsSettings:
         Annotated[str, "Where the public client reads the invocation counter; empty: nowhere."] | None
     ) = None
     hls_object: Annotated[str, "The association object of HLS passes 3 and 4."] = "0-0:40.0.0*255"
+    gateway_network: (
+        Annotated[int, Bounds(0, 255), "Number of the meter's network behind a gateway (prefix E6)."] | None
+    ) = None
+    gateway_address: (
+        Annotated[str, "The meter's address behind a gateway: text, or hex: and hex digits."] | None
+    ) = None
+    reference: Annotated[
+        str, Choices(("ln", "sn")), "How objects are named: ln, or sn (short names, read only)."
+    ] = "ln"
     companion: Annotated[
         str, Choices(COMPANIONS), "is15959, or generic: what the meter's own object list says."
     ] = "is15959"

@@ -19,6 +19,7 @@ class Unused(StrEnum):
     OUT_OF_SEQUENCE = "out_of_sequence"
     EMPTY = "empty"
     WRONG_PORT = "wrong_port"
+    OTHER_METER = "other_meter"
     LATE_ANSWER = "late_answer"
     REPEATED_BLOCK = "repeated_block"
     CUT_SHORT = "cut_short"
@@ -39,6 +40,7 @@ _MEANINGS = {
     Unused.OUT_OF_SEQUENCE: "I frame out of sequence or repeated",
     Unused.EMPTY: "without an APDU",
     Unused.WRONG_PORT: "wrapper ports of no association",
+    Unused.OTHER_METER: "of another meter behind the gateway, or of the gateway itself",
     Unused.LATE_ANSWER: "answer to nothing that is asked now",
     Unused.REPEATED_BLOCK: "block that brought nothing new",
     Unused.CUT_SHORT: "push of which a segment or block never came",
@@ -58,6 +60,7 @@ class UnusedFrames:
     out_of_sequence: int = 0
     empty: int = 0
     wrong_port: int = 0
+    other_meter: int = 0
     late_answer: int = 0
     repeated_block: int = 0
     cut_short: int = 0

@@ -70,6 +70,7 @@ COMMANDS = {
         "meter.events:events",
         "List what the meter's event logs hold, each with its log and its IS 15959 name.",
     ),
+    "firmware": Entry("meter.firmware:firmware_group", "Firmware images, and upgrades of many meters."),
     "explore": Entry(
         "meter.explore:explore",
         "Walk a meter's object list and show every object: class, version, access, value, and its name.",

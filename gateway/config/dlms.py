@@ -86,6 +86,8 @@ def _settings(table: Section) -> DlmsSettings:
     keys = (settings.encryption_key_ref, settings.authentication_key_ref)
     if (settings.ciphered or settings.auth is Auth.HLS_GMAC) and None in keys:
         raise ValueError("ciphering needs `encryption_key_ref` and `authentication_key_ref`")
+    if settings.gateway_network is not None and settings.gateway_address is None:
+        raise ValueError("`gateway_network` needs `gateway_address`, the meter's address behind the gateway")
     if (settings.signed or settings.key_info is not None) and not settings.ciphered:
         raise ValueError("`key_info` and `signed` need `ciphered = true`")
     if settings.auth is Auth.HLS_ECDSA:

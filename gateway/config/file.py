@@ -16,6 +16,7 @@ from gateway.config.checks import check_meters
 from gateway.config.meters import LineSection, MeterSection
 from gateway.config.mistakes import ConfigMistakes, Source
 from gateway.config.push import PushSection
+from gateway.config.targets import parse_target
 from gateway.config.types import Name, Port, Section
 from gateway.config.web import WebSection, check_web
 from gateway.timekeeping.clock import EvidenceClock, EvidenceSettings
@@ -83,6 +84,14 @@ class MqttSection(Section):
     batch_count: Annotated[int, Field(ge=1, le=5000)] = 200
     batch_bytes: Annotated[int, Field(ge=1024, le=4_194_304)] = 131_072
     batch_age: Annotated[float, Field(ge=0.01, le=60)] = 2.0
+
+
+def _act_target(text: str) -> str:
+    parse_target(text)
+    return text
+
+
+ActTarget = Annotated[str, AfterValidator(_act_target)]
 
 
 class InfluxSection(Section):
@@ -207,6 +216,19 @@ class TimeSection(Section):
     max_error: Annotated[float, Field(ge=1, le=60)] = 30.0
 
 
+class ActsSection(Section):
+    """What commands may change in meters.
+
+    `set` lists the attributes that the command `set` may write, `action` the methods that `action` may run, each as
+    `CLASS/OBIS/NUMBER`, for example "1/1-0:0.8.0*255/2"; by default none. With `image_key_ref`, an Ed25519 public key,
+    firmware images must be signed with its private key.
+    """
+
+    set: Annotated[tuple[ActTarget, ...], Field(max_length=256)] = ()
+    action: Annotated[tuple[ActTarget, ...], Field(max_length=256)] = ()
+    image_key_ref: Name | None = None
+
+
 class Config(Section):
     """The whole file."""
 
@@ -224,6 +246,7 @@ class Config(Section):
     metrics: MetricsSection | None = None
     simulation: SimulationSection | None = None
     time: TimeSection = TimeSection()
+    acts: ActsSection = ActsSection()
 
     @property
     def secrets(self) -> Path:

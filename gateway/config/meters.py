@@ -72,13 +72,18 @@ class ModbusSection(Section):
 
 
 class MeterSection(Section):
-    """One meter: which line, which profiles, one of `dlms` or `modbus`."""
+    """One meter: which line, which profiles, one of `dlms` or `modbus`.
+
+    [meters.firmware] has what [meters.dlms] has, for the association that takes firmware images (client 80 on Indian
+    meters); without it they go through that of [meters.dlms].
+    """
 
     meter: MeterText
     line: Name
     profiles: tuple[ProfileName, ...] = (ProfileName.INSTANTANEOUS,)
     zone: str = "Asia/Kolkata"
     dlms: DlmsTable | None = None
+    firmware: DlmsTable | None = None
     modbus: ModbusSection | None = None
     push: MeterPushSection | None = None
 
@@ -88,6 +93,8 @@ class MeterSection(Section):
             raise ValueError("only DLMS meters push: [meters.push] needs [meters.dlms]")
         if self.push is not None and self.dlms is not None:
             self.push.check_keys(self.dlms.encryption_key_ref, self.dlms.authentication_key_ref)
+        if self.firmware is not None and self.dlms is None:
+            raise ValueError("only DLMS meters take images: [meters.firmware] needs [meters.dlms]")
         if (self.dlms is None) == (self.modbus is None):
             raise ValueError("a meter has exactly one of [meters.dlms] and [meters.modbus]")
         return self

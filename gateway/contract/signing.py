@@ -32,6 +32,7 @@ CARRIED_TYP: Final = "carried+jws"
 READ_AGAIN_TYP: Final = "read-again+jws"
 ORDER_TYP: Final = "order+jws"
 TIME_TYP: Final = "time+jws"
+FIRMWARE_TYP: Final = "firmware+jws"
 _RAW = 32
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
 from gateway.errors import UsageError
-from gateway.lots.core import Item, ItemState, Lot, LotState
+from gateway.lots.core import Facts, Item, ItemState, Lot, LotState
 from gateway.lots.store import LotStore
+
+Keeps = Callable[[Facts], Facts]
+"""Says what is left of a meter's kept facts when it is tried again."""
+
+
+def _all(kept: Facts) -> Facts:
+    return kept
 
 
 class Order(Protocol):
@@ -39,10 +47,13 @@ def cancel(store: LotStore, *, at: datetime, by: str) -> Lot:
     return lot
 
 
-def retry(store: LotStore, *, at: datetime, by: str, meter: str | None = None) -> list[Item]:
+def retry(
+    store: LotStore, *, at: datetime, by: str, meter: str | None = None, keeps: Keeps = _all
+) -> list[Item]:
     """Let the meters that failed (or one of them) be visited again; return them.
 
-    UsageError when none failed, when the lot was cancelled, or while a program runs it.
+    `keeps` says what is left of the facts that their visits kept. UsageError when none failed, when the lot was
+    cancelled, or while a program runs it.
     """
     with store.owned():
         failed = [
@@ -55,6 +66,8 @@ def retry(store: LotStore, *, at: datetime, by: str, meter: str | None = None) -
         lot = store.core().resumed()
         what = f"{len(failed)} failed meters again"
         _decided(store, lot, at, by, what, *set(LotState) - {LotState.CANCELLED})
+        for item in failed:
+            store.keep(item.position, keeps(item.kept))
         store.put(*failed)
     return failed
 

@@ -97,6 +97,22 @@ def test_what_the_edge_no_longer_holds_is_lost_only_after_long() -> None:
     assert [gateway for gateway, _ in watching.acks_due()] == ["edge-1"]
 
 
+def test_what_is_missing_of_a_journal_that_another_succeeds_is_lost_after_long() -> None:
+    """It was asked for each five minutes for ever: the edge that was set back gives nothing of the former uuid."""
+    watching = watch()
+    watching.stored(replace(STATE, highest=9, holes=((5, 7),)), 0.0)
+    watching.stored(replace(STATE, journal="other's", gateway="edge-2", highest=9, holes=((5, 7),)), 0.0)
+    watching.stored(replace(STATE, journal="k", contiguous=3, highest=3), 1.0)
+    former = [{"journal": name, "generation": "1.00000001", "last_seq": 8} for name in ("j", "k", "other's")]
+    watching.announced(status(journal="k", last_seq=3, former=former), 1.0)
+    assert watching.lost("j", 59.0) is None, "it may be on the way"
+    assert watching.lost("j", 61.0) == (5, 9)
+    assert watching.lost("k", 61.0) is None, "its own run before this one"
+    assert watching.lost("other's", 61.0) is None
+    watching.announced(status(journal="j", last_seq=9), 62.0)
+    assert watching.lost("j", 63.0) is None, "it lives: the other was a copy"
+
+
 def test_only_the_owner_of_a_journal_says_how_it_is_answered() -> None:
     """Our signature under a generation that a stranger named would make the owner's journal change its name."""
     watching = watch()

@@ -19,6 +19,7 @@ FORBIDDEN = [
     ("gateway/contract", ("gateway.edge", "gateway.central", "gateway.web", "gateway.roles", "gateway.cli")),
     ("gateway/mqtt", ("gateway.edge", "gateway.central", "gateway.web", "gateway.roles", "gateway.cli")),
     ("gateway/config", ("gateway.edge", "gateway.central", "gateway.web", "gateway.roles", "gateway.cli")),
+    ("gateway/acts", ("gateway.edge", "gateway.central", "gateway.web", "gateway.roles", "gateway.cli")),
     ("gateway/lots", ("gateway.edge", "gateway.central", "gateway.web", "gateway.roles", "gateway.cli")),
     ("gateway/edge", ("gateway.central", "gateway.web", "gateway.roles", "gateway.cli", "gateway.config")),
     ("gateway/central", ("gateway.edge", "gateway.web", "gateway.roles", "gateway.cli", "gateway.config")),

@@ -89,7 +89,7 @@ class TextConsumer:
         self.allocated: dict[str, dict[int, Json]] = {}
         self.told: dict[str, list[Statement]] = {}
         self.names: dict[tuple[str, str], tuple[State, str | None]] = {}
-        self.verdicts: list[Json] = []
+        self.verdicts: dict[str, list[Json]] = {}
         self.came: dict[str, set[int]] = {}
         self.numbers: dict[tuple[str, str, int], set[tuple[str, int]]] = {}
         self.aside: dict[str, set[int]] = {}
@@ -109,7 +109,7 @@ class TextConsumer:
             if "to" not in known:
                 self.allocated[data["meter"]][data["epoch"]] = data
         elif "time.judged" in kind:
-            self.verdicts.append(data)
+            self.verdicts.setdefault(data["meter"], []).append(data)
         elif "gaps" in kind:
             self.came.setdefault(data["journal"], set()).update(gap["seq"] for gap in data["gaps"])
         else:
@@ -213,9 +213,8 @@ class TextConsumer:
     def _verdict(self, reading: Reading) -> Json | None:
         covering = [
             one
-            for one in self.verdicts
-            if one["meter"] == reading.meter
-            and one.get("profile") in (None, reading.profile)
+            for one in self.verdicts.get(reading.meter, ())
+            if one.get("profile") in (None, reading.profile)
             and any(
                 journal == one["journal"] and one["first_seq"] <= seq <= one["last_seq"]
                 for word, one_said in self.said[reading.capture_id].items()

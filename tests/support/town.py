@@ -161,8 +161,12 @@ def town(
     behind: timedelta,
     backfill_days: int = 2,
     journal: str = "",
+    moved: timedelta = timedelta(0),
 ) -> Iterator[Town]:
-    """Start simulator and broker, prepare central's directory and both configurations; roles are not started."""
+    """Start simulator and broker, prepare central's directory and both configurations; roles are not started.
+
+    A usage point changed hands `moved` before the hour in which simulated time begins.
+    """
     broker = Mosquitto(folder / "broker").start()
     home = folder / "town"
     simulator = Program(
@@ -182,8 +186,7 @@ def town(
         simulation = lines[lines.index("[simulation]") : lines.index("[[lines]]")]
         _write_config(folder, "edge", broker.port, backfill_days, journal, lines)
         _write_config(folder, "central", broker.port, backfill_days, "", simulation)
-        moved = next(m for m in plan.consumers if m.spec.dlms is not None)
-        moved_at = (datetime.now(UTC) - behind).replace(minute=0, second=0, microsecond=0)
+        moved_at = (datetime.now(UTC) - behind - moved).replace(minute=0, second=0, microsecond=0)
         made = Town(
             folder=folder,
             plan=plan,
@@ -192,7 +195,7 @@ def town(
             edge=Program("edge", ["run", "--config", str(folder / "edge.toml")], folder),
             central=Program("central", ["run", "--config", str(folder / "central.toml")], folder),
             backfill=timedelta(days=backfill_days),
-            moved=moved,
+            moved=next(m for m in plan.consumers if m.spec.dlms is not None),
             moved_at=moved_at,
         )
         _fill_directory(made, home)

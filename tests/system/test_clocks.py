@@ -6,54 +6,23 @@ that it is wrong is told by the meters.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import StoredCapture
 from gateway.contract.messages import Status
-from tests.support import services
 from tests.support.town import Town, town
 from tests.support.waiting import wait_until
+from tests.support.wrong_clocks import held, live_of, read_live, set_clock, wrong_clock
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.faketime, pytest.mark.slow]
 
 CALM = 180.0
 BLOCK, DAYS = timedelta(minutes=31), timedelta(days=2)
-LIVE = ("instantaneous", "prepayment", "nameplate")
-EVIDENCE = '[time]\ntrust = "evidence"\nsources = ["meters"]\nquorum = 3\n'
-
-
-def wrong_clock(made: Town, offset: str) -> None:
-    """Let the edge run with another clock and no word for it but the meters'."""
-    for program in (made.edge, made.central):
-        path = made.folder / f"{program.name}.toml"
-        text = re.sub(r"\[simulation\]\n(?:[^\[]*\n)?", "", path.read_text(encoding="utf-8"))
-        if program is made.edge:
-            text = text.replace('[time]\ntrust = "host"\n', EVIDENCE)
-        path.write_text(text, encoding="utf-8")
-    clock = made.folder / "edge-clock"
-    clock.write_text(offset)
-    made.edge.environment = services.faketime(clock)
-
-
-def held(made: Town) -> tuple[list[StoredCapture], set[str]]:
-    """Every capture of the ledger, and the reasons for which some stand under no account."""
-    if not made.files.ledger.is_file():
-        return [], set()
-    try:
-        ledger = Ledger(made.files.ledger, read_only=True)
-    except LedgerError:  # central is making it
-        return [], set()
-    try:
-        return ledger.captures.between(), {group.reason for group in ledger.unattributed.groups()}
-    finally:
-        ledger.close()
 
 
 def clock_of(made: Town) -> str | None:
@@ -104,17 +73,14 @@ def test_a_clock_that_jumps_to_and_fro_misdates_nothing(tmp_path: Path) -> None:
     jumps = ("+0", "-25m", "+2h", "-3d", "+0")
     with town(tmp_path, meters=8, seed=5, speed=1, behind=timedelta(0), backfill_days=1) as made:
         wrong_clock(made, jumps[0])
-        path = made.folder / "edge.toml"
-        text = path.read_text(encoding="utf-8").replace("block_load = 3600", "block_load = 60")
-        text = text.replace("instantaneous = 3600", "instantaneous = 10\nspread = 0")
-        path.write_text(text, encoding="utf-8")
+        read_live(made)
         made.central.start()
         began = datetime.now(UTC)
         made.edge.start()
         try:
             count = 0
             for offset in jumps:
-                (made.folder / "edge-clock").write_text(offset)
+                set_clock(made, offset)
                 wait_until(
                     lambda before=count: len(live_of(held(made)[0])) >= before + 8,  # type: ignore[misc]
                     lambda: f"--- edge\n{made.edge.tail()}\n--- central\n{made.central.tail()}",
@@ -137,7 +103,3 @@ def test_a_clock_that_jumps_to_and_fro_misdates_nothing(tmp_path: Path) -> None:
     slack = timedelta(minutes=2)
     wrong = [one.capture_id for one in captures if not began - slack <= one.at <= ended + slack]
     assert wrong == []
-
-
-def live_of(captures: Sequence[StoredCapture]) -> list[StoredCapture]:
-    return [one for one in captures if one.profile in LIVE]

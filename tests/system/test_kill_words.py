@@ -1,4 +1,7 @@
-"""Words under fire: kills, a lost broker store, three stores restored from copies, strangers' logins; and billing."""
+"""Words under fire: kills, a lost broker store, three stores restored from copies, strangers' logins; and billing.
+
+Once in simulated time, 3,600 times as fast, and once with clock faults, in the time of the meters.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from gateway.central.ledger.database import LedgerError
+from gateway.central.ledger.ledger import Ledger
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import Ack, DirectoryRequest
 from mapping.changes import Name
@@ -27,12 +32,14 @@ from tests.support.text_billing import BASE, TextBilling
 from tests.support.text_consumer import checksum_of
 from tests.support.town import CALM, NEWCOMER, Town, converged, town
 from tests.support.waiting import wait_until
+from tests.support.wrong_clocks import held, live_of, read_live, set_clock, wrong_clock
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.slow]
 
 STEPS = int(os.environ.get("STEPS", "18"))
 SEED = int(os.environ.get("SEED", "20261130"))
 STRANGER = "edge-9"
+JOURNAL = '[journal]\nack_consumers = ["central", "billing"]\n'
 
 
 class Stranger:
@@ -141,98 +148,220 @@ def billing_faults(made: Town, billing: TextBilling, since: datetime, until: dat
     return faults
 
 
+def begin(made: Town, billing: TextBilling) -> None:
+    """Start everybody, and copy the three stores while there is little in them."""
+    billing.start()
+    made.central.start()
+    made.edge.start()
+    copies = copies_of(made)
+    copies.mkdir()
+    # A meter that nobody had before the copy is whoever's that delivers it first after a restore.
+    wait_until(lambda: claimed(made) == len(made.plan.meters), "every meter is the edge's", CALM)
+    made.central.stop()
+    copied(made.files.ledger, copies / "ledger.db")
+    copied(made.files.directory, copies / "directory.db")
+    # What happens after the copy is undone by restoring it: this number must not stay anywhere.
+    renamed(made.files.directory, "9000000002")
+    made.central.start()
+    made.edge.stop()
+    copied(journal_of(made), copies / "journal.db")
+    made.edge.start()
+
+
+def claimed(made: Town) -> int:
+    """Return how many meters the edge has."""
+    try:
+        ledger = Ledger(made.files.ledger, read_only=True)
+    except LedgerError:  # central is making it
+        return 0
+    try:
+        return len(ledger.allocations.current("edge-1"))
+    finally:
+        ledger.close()
+
+
+def copies_of(made: Town) -> Path:
+    return made.folder / "copies"
+
+
+def journal_of(made: Town) -> Path:
+    return made.folder / "edge" / "edge" / "journal.db"
+
+
+def blows(
+    made: Town, billing: TextBilling, stranger: Stranger, dice: random.Random
+) -> list[Callable[[], None]]:
+    """Return STEPS blows in the order of the dice: each store is restored once and the broker's lost once."""
+
+    def restore_central(path: Path) -> None:
+        made.central.kill()
+        restored(copies_of(made) / path.name, path)
+        made.central.start()
+
+    def restore_edge() -> None:
+        made.edge.kill()
+        restored(copies_of(made) / "journal.db", journal_of(made))
+        made.edge.start()
+
+    def lose_store() -> None:
+        made.broker.kill()
+        made.lose_broker_store()
+        made.broker.start()
+
+    def away() -> None:
+        billing.stop()
+        time.sleep(dice.uniform(0.5, 2))
+        billing.start()
+
+    def killed(victim: Any) -> None:
+        victim.kill()
+        time.sleep(dice.uniform(0.0, 0.5))
+        victim.start()
+
+    once: list[Callable[[], None]] = [
+        lambda: restore_central(made.files.ledger),
+        lambda: restore_central(made.files.directory),
+        restore_edge,
+        lose_store,
+    ]
+    often: list[Callable[[], None]] = [
+        lambda: killed(made.edge),
+        lambda: killed(made.central),
+        lambda: killed(made.broker),
+        stranger.speak,
+        stranger.speak,
+        away,
+    ]
+    steps = [*once, *(dice.choice(often) for _ in range(STEPS - len(once)))]
+    dice.shuffle(steps)
+    return steps
+
+
+def clock_faults(made: Town, dice: random.Random) -> list[Callable[[], None]]:
+    """Return faults of the edge's clock: wrong at its start, set forward and set back while it runs, put right."""
+
+    def booted(offset: str) -> None:
+        made.edge.kill()
+        set_clock(made, offset)
+        made.edge.start()
+
+    return [
+        lambda: booted("-25m"),
+        lambda: booted(dice.choice(["+3d", "-3d", "+47m"])),
+        lambda: set_clock(made, dice.choice(["+2h", "+3d"])),
+        lambda: set_clock(made, dice.choice(["-25m", "-3d"])),
+        lambda: set_clock(made, "+0"),
+    ]
+
+
+def after_all(made: Town, billing: TextBilling, since: datetime, until: datetime) -> str:
+    """Wait until central and billing are right about everything; return the figures."""
+    result = converged(made, since, until)
+    faults: Counter[str] = Counter()
+
+    def agrees() -> bool:
+        nonlocal faults
+        faults = billing_faults(made, billing, since, until)
+        return set(faults) == {"recorded"}
+
+    wait_until(agrees, lambda: f"{faults}\n{made.edge.tail()}\n{made.central.tail()}", CALM)
+    assert result.recorded > 500
+    return f"central {result}, billing {dict(faults)}"
+
+
 def test_no_word_and_no_old_copy_loses_doubles_alters_or_moves_a_reading(tmp_path: Path) -> None:
     dice = random.Random(SEED)
-    journal = '[journal]\nack_consumers = ["central", "billing"]\n'
     hours = timedelta(hours=60)
     with town(
-        tmp_path, meters=12, seed=7, speed=3600, behind=hours, backfill_days=5, journal=journal
+        tmp_path, meters=12, seed=7, speed=3600, behind=hours, backfill_days=5, journal=JOURNAL
     ) as made:
         billing = TextBilling(made.broker.port)
         stranger = Stranger(made, billing, dice)
-        billing.start()
-        made.central.start()
-        made.edge.start()
-        files, edge_file = made.files, made.folder / "edge" / "edge" / "journal.db"
-        copies = made.folder / "copies"
-        copies.mkdir()
-        wait_until(lambda: len(billing.taken) > 3, "billing hears readings")
-        made.central.stop()
-        copied(files.ledger, copies / "ledger.db")
-        copied(files.directory, copies / "directory.db")
-        # What happens after the copy is undone by restoring it: this number must not stay anywhere.
-        renamed(files.directory, "9000000002")
-        made.central.start()
-        made.edge.stop()
-        copied(edge_file, copies / "journal.db")
-        made.edge.start()
-
-        def restore_central(path: Path) -> None:
-            made.central.kill()
-            restored(copies / path.name, path)
-            made.central.start()
-
-        def restore_edge() -> None:
-            made.edge.kill()
-            restored(copies / "journal.db", edge_file)
-            made.edge.start()
-
-        def lose_store() -> None:
-            made.broker.kill()
-            made.lose_broker_store()
-            made.broker.start()
-
-        def away() -> None:
-            billing.stop()
-            time.sleep(dice.uniform(0.5, 2))
-            billing.start()
-
-        def killed(victim: Any) -> None:
-            victim.kill()
-            time.sleep(dice.uniform(0.0, 0.5))
-            victim.start()
-
-        once: list[Callable[[], None]] = [
-            lambda: restore_central(files.ledger),
-            lambda: restore_central(files.directory),
-            restore_edge,
-            lose_store,
-        ]
-        often: list[Callable[[], None]] = [
-            lambda: killed(made.edge),
-            lambda: killed(made.central),
-            lambda: killed(made.broker),
-            stranger.speak,
-            stranger.speak,
-            away,
-        ]
-        steps = [*once, *(dice.choice(often) for _ in range(STEPS - len(once)))]
-        dice.shuffle(steps)
-        for step in steps:
+        begin(made, billing)
+        for step in blows(made, billing, stranger, dice):
             time.sleep(dice.uniform(0.5, 2.5))
             step()
         stranger.speak()
-        renamed(files.directory, NEWCOMER)
+        renamed(made.files.directory, NEWCOMER)
         until = (datetime.now(UTC) - timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
         remaining = made.started + timedelta(seconds=60 * 3600 / 3600) - datetime.now(UTC)
         time.sleep(max(remaining.total_seconds(), 0))
         made.edge.kill()
         made.edge.start()
-        since = until - timedelta(days=3)
-        result = converged(made, since, until)
-        faults: Counter[str] = Counter()
-
-        def agrees() -> bool:
-            nonlocal faults
-            faults = billing_faults(made, billing, since, until)
-            return set(faults) == {"recorded"}
-
         try:
-            wait_until(agrees, lambda: f"{faults}\n{made.edge.tail()}\n{made.central.tail()}", CALM)
+            figures = after_all(made, billing, until - timedelta(days=3), until)
         finally:
             billing.stop()
-        assert stranger.sent > 0
-        print(
-            f"words: {STEPS} steps, {stranger.sent} words of strangers, central {result}, billing {dict(faults)}"
-        )
-        assert result.recorded > 500
+    assert stranger.sent > 0
+    print(f"words: {STEPS} steps, {stranger.sent} words of strangers, {figures}")
+
+
+@pytest.mark.faketime
+def test_no_wrong_clock_beside_all_that_misdates_a_reading_or_leaves_it_in_doubt(tmp_path: Path) -> None:
+    """In real time: a second of the fake clock is a second of the meters. What is read is what they remember, and live.
+
+    Nobody but the meters tells the edge what time it is.
+    """
+    dice = random.Random(SEED)
+    day = timedelta(days=1)
+    with town(
+        tmp_path,
+        meters=12,
+        seed=7,
+        speed=1,
+        behind=timedelta(0),
+        backfill_days=5,
+        journal=JOURNAL,
+        moved=day,
+    ) as made:
+        wrong_clock(made, "-25m")
+        # Read at each start: a gateway that does not know the time takes the meters' whole memory again each time.
+        read_live(made, blocks=600)
+        billing = TextBilling(made.broker.port)
+        stranger = Stranger(made, billing, dice)
+        began = datetime.now(UTC)
+        begin(made, billing)
+        steps = [*blows(made, billing, stranger, dice), *clock_faults(made, dice)]
+        dice.shuffle(steps)
+        for step in steps:
+            time.sleep(dice.uniform(0.5, 3))
+            step()
+        stranger.speak()
+        renamed(made.files.directory, NEWCOMER)
+        until = began - timedelta(minutes=31)
+        try:
+            figures = after_all(made, billing, until - 2 * day, until)
+            made.edge.stop()  # what it reads last is in doubt for a moment
+            ended = datetime.now(UTC)
+            wait_until(
+                lambda: not doubted(made, billing),
+                lambda: f"{doubted(made, billing)}\n{made.edge.tail()}\n{made.central.tail()}",
+                CALM,
+            )
+            live = live_of(held(made)[0])
+        finally:
+            billing.stop()
+    slack = timedelta(minutes=2)
+    assert [one.capture_id for one in live if not began - slack <= one.at <= ended + slack] == []
+    assert stranger.sent > 0
+    clocks = {(one.received_at - began).total_seconds() // 1200 for one in live}
+    assert len(clocks) >= 2, "the gateway received them by clocks that were set"
+    print(
+        f"clocks: {len(steps)} steps, {stranger.sent} words of strangers, {figures}, {len(live)} live, 0 in doubt"
+    )
+
+
+def doubted(made: Town, billing: TextBilling) -> list[str]:
+    """Return the captures that stand under no account for their time, at central and at billing.
+
+    Live ones that billing alone still has, since ledger and journal were both restored from before, are judged by
+    nobody.
+    """
+    captures, _ = held(made)
+    known = {one.capture_id for one in captures}
+    waiting = [one.capture_id for one in captures if one.reason == "untrusted_time"]
+    return waiting + [
+        f"billing: {one['capture_id']}"
+        for one in billing.ledger()["captures"]
+        if one.get("reason") == "untrusted_time" and one["capture_id"] in known
+    ]

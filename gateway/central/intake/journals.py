@@ -17,6 +17,7 @@ from gateway.contract.topics import TopicVersion
 class _WatchedJournal:
     """Stored state, last number acknowledged (-1: none), and what the edge announced that it holds.
 
+    `ended`: its edge goes on under another uuid and gives nothing of this one any more.
     `heard_before`: the edge was acknowledged by this ledger or its forerunner, so that 0 tells it something.
     `version` is that of the contract that it speaks, `generation` the highest in which its entries came.
     """
@@ -26,6 +27,7 @@ class _WatchedJournal:
     acked: int = -1
     announced: int = 0
     oldest: int = 0
+    ended: bool = False
     heard_before: bool = False
     version: TopicVersion = 2
     generation: Generation = NO_GENERATION
@@ -75,10 +77,19 @@ class JournalWatch:
         known.announced = max(known.announced, status.last_seq - status.backlog)
         known.heard_before = isinstance(status, Status) and status.acknowledged is not None
         known.oldest = max(known.oldest, status.first_seq)
+        known.ended = False
+        self._end(status)
         if status.online:
             # It has just come back and may have missed what we said while it was away.
             known.acked = -1
         self._plan(known, now)
+
+    def _end(self, status: Status | StatusVersion1) -> None:
+        """Note which journals this one succeeds: what is missing of them comes by its numbers, or never."""
+        for one in status.former if isinstance(status, Status) else ():
+            known = self._journals.get(one.journal)
+            if known is not None and known.gateway == status.gateway and one.journal != status.journal:
+                known.ended = True
 
     def _forget_only_told(self, gateway: str, journal: str) -> None:
         """Forget the journal of which this gateway told before, if nothing of it ever came: it has another now."""
@@ -147,6 +158,8 @@ class JournalWatch:
         if journal is None:
             return None
         first, last = journal.state.contiguous + 1, journal.oldest - 1
+        if journal.ended:
+            last = max(journal.state.highest, journal.announced)
         if since is None or last < first or now - since < self._lost_after:
             return None
         return first, last

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -162,8 +162,12 @@ def print_end(store: LotStore, *, as_json: bool) -> None:
         raise typer.Exit(Exit.FAILED)
 
 
-def add_lot_commands(group: typer.Typer, kind: str) -> None:
-    """Add `report`, `list`, `pause`, `resume`, `cancel` and `retry` to the group of a kind of lot."""
+def add_lot_commands(group: typer.Typer, kind: str, *, keeps: orders.Keeps | None = None) -> None:
+    """Add `report`, `list`, `pause`, `resume`, `cancel` and `retry` to the group of a kind of lot.
+
+    `keeps` says what is left of a meter's kept facts when it is tried again; None: all.
+    """
+    more = {} if keeps is None else {"keeps": keeps}
 
     def command(name: str, function: Callable[..., None], does: str) -> None:
         function.__doc__ = f"{does}\n\nExample: meter-gateway {kind} {name}"
@@ -212,13 +216,15 @@ def add_lot_commands(group: typer.Typer, kind: str) -> None:
         meter: Annotated[str | None, typer.Option("--meter", help="This one only.")] = None,
         as_json: JsonOption = False,
     ) -> None:
-        with open_lot(configuration.load(config), lot, kind) as store:
-            again = orders.retry(store, at=datetime.now(UTC), by=user(), meter=meter)
+        loaded = configuration.load(config)
+        with open_lot(loaded, lot, kind) as store:
+            again = orders.retry(store, at=loaded.clock().now(), by=user(), meter=meter, **more)
         print_fields({"again": [item.meter for item in again]}, as_json=as_json)
 
     def _tell(config: Path, name: str, order: orders.Order, *, as_json: bool) -> None:
-        with open_lot(configuration.load(config), name, kind) as store:
-            lot = order(store, at=datetime.now(UTC), by=user())
+        loaded = configuration.load(config)
+        with open_lot(loaded, name, kind) as store:
+            lot = order(store, at=loaded.clock().now(), by=user())
         print_fields({"lot": lot.name, "state": str(lot.state)}, as_json=as_json)
 
     command("report", report_, "Show what the lot has come to: its state, counts, and a row for each meter.")

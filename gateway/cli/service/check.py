@@ -89,14 +89,11 @@ def _missing_secrets(config: configuration.Config) -> list[str]:
         config.web.operator_token_ref,
         config.web.session_secret_ref,
         config.influx.token_ref if config.influx else None,
+        config.acts.image_key_ref,
     ]
-    for meter in config.meters:
-        if meter.dlms is not None:
-            refs += [
-                meter.dlms.password_ref,
-                meter.dlms.encryption_key_ref,
-                meter.dlms.authentication_key_ref,
-            ]
+    for dlms in (table for meter in config.meters for table in (meter.dlms, meter.firmware)):
+        if dlms is not None:
+            refs += [dlms.password_ref, dlms.encryption_key_ref, dlms.authentication_key_ref]
     missing: list[str] = []
     for ref in dict.fromkeys(r for r in refs if r is not None):
         try:

@@ -45,6 +45,12 @@ def simulate(
     suite: Annotated[
         int, typer.Option(min=0, max=2, help="Security suite of the DLMS meters that cipher.")
     ] = 0,
+    concentrator: Annotated[
+        bool,
+        typer.Option(
+            "--concentrator", help="Put the DLMS meters on TCP behind one concentrator (one socket)."
+        ),
+    ] = False,
     push_to: Annotated[
         str | None, typer.Option(help="HOST:PORT to which meters on TCP push; edge.toml then listens there.")
     ] = None,
@@ -93,6 +99,7 @@ def simulate(
             faults=faults,
             suite=suite,
             hdlc_tcp=hdlc_tcp,
+            concentrator=concentrator,
         )
         asyncio.run(run_simulator(settings, ready=lambda plan: _print_addresses(plan, where)))
 

@@ -6,6 +6,8 @@ from hashlib import blake2b
 
 from gateway.contract.blocks.canonical import KEY_OCTETS
 
+_OCTETS = [bytes([octet]) for octet in range(256)]
+
 
 def value_hash(values: bytes, *, provisional: bool) -> bytes:
     """Return what tells a repeat from a revision: the values, and in the last bit whether the time was settled.
@@ -14,7 +16,8 @@ def value_hash(values: bytes, *, provisional: bool) -> bytes:
     does, is a revision. A time that was untrusted for the meter's sake is settled by nobody's reading again.
     """
     digest = blake2b(values, digest_size=KEY_OCTETS).digest()
-    return digest[:-1] + bytes([digest[-1] & ~1 | (not provisional)])
+    last = digest[-1]
+    return digest if last & 1 != provisional else digest[:-1] + _OCTETS[last ^ 1]
 
 
 def is_repeat(held: bytes, new: bytes) -> bool:

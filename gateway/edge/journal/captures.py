@@ -15,13 +15,15 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import TypeVar
 
+from gateway.contract.blocks import EncodedRow
+from gateway.edge.journal.packed import PACKED_OCTETS, Known, PackedRows, pack, row_of, unpack
 from gateway.errors import JournalFull
 from mapping.instants import instant, micros
 
 CAPTURE_OCTETS = 128
 """Most octets that one capture takes in the list, half-filled pages included (47 measured, 70 usual)."""
 USUAL_OCTETS = 64
-"""Octets that one capture usually takes in the list: what does not count against the entries' bound."""
+"""Octets that one capture with a row of its own usually takes in the list."""
 MAX_SPANS = 8
 """Forgotten spans of one stream; beyond, the two nearest become one."""
 MAX_STREAMS = 100_000
@@ -59,22 +61,30 @@ class CaptureList:
             "select stream, first, last from forgotten order by stream, first"
         ):
             self._spans.setdefault(number, []).append((first, last))
-        self.count = int(db.execute("select value from meta where key = 'captures'").fetchone()[0])
+        counts = dict(db.execute("select key, value from meta where key in ('captures', 'packed')"))
+        self.count, self.packed = int(counts["captures"]), int(counts["packed"])
+        self._packs = PackedRows(db)
         self._newest: dict[int, bytes] = {}
         self._new_streams: dict[Stream, int] = {}
         self._new_marks: dict[Stream, int] = {}
-        self._new_count = self.count
+        self._new_count, self._new_packed = self.count, self.packed
 
     def begin(self) -> None:
         """Forget what a transaction that failed had begun."""
-        self._new_streams, self._new_marks, self._new_count = {}, {}, self.count
+        self._new_streams, self._new_marks = {}, {}
+        self._new_count, self._new_packed = self.count, self.packed
 
     def committed(self) -> None:
         """Take over what the transaction brought."""
         self.streams.update(self._new_streams)
         self.marks.update(self._new_marks)
-        self.count = self._new_count
+        self.count, self.packed = self._new_count, self._new_packed
         self.begin()
+
+    @property
+    def octets(self) -> int:
+        """Octets that the list usually takes in the file."""
+        return USUAL_OCTETS * (self.count - self.packed) + PACKED_OCTETS * self.packed
 
     # -- streams and watermarks
 
@@ -109,10 +119,24 @@ class CaptureList:
 
     def key(self, number: int, at: datetime, capture_id: str) -> bytes:
         """Return the key of a capture: stream and second first, so that neighbours share a page."""
-        digest = blake2b(capture_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        return _KEY.pack(number, int(at.timestamp()) + _BIAS) + digest
+        return self.keys(number, [EncodedRow(capture_id, at, b"", b"")])[0]
 
-    def known(self, number: int, keys: Sequence[bytes]) -> dict[bytes, tuple[bytes, int]]:
+    def keys(self, number: int, rows: Iterable[EncodedRow]) -> list[bytes]:
+        """Return the keys of captures of one stream."""
+        return [
+            _KEY.pack(number, int(row.at.timestamp()) + _BIAS)
+            + blake2b(row.capture_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            for row in rows
+        ]
+
+    def is_newer(self, number: int, key: bytes) -> bool:
+        """Say whether a key of a stream lies above all that are listed and all that were forgotten."""
+        if key <= self._newest_of(number):
+            return False
+        spans = self._spans.get(number)
+        return not spans or int(_KEY.unpack_from(key)[1]) - _BIAS > spans[-1][1]
+
+    def known(self, number: int, keys: Sequence[bytes]) -> Known:
         """Return value hash and revision of those keys of one stream that are in the list.
 
         Rows that are newer than all that is listed need no look; those of one poll lie side by side, and are
@@ -127,7 +151,7 @@ class CaptureList:
         ).fetchall()
         if len(rows) == most:
             rows = list(self._one_by_one(keys))
-        return {key: (value, rev) for key, value, rev in rows}
+        return self._packs.known(keys, low, high) | {key: (value, rev) for key, value, rev in rows}
 
     def _one_by_one(self, keys: Sequence[bytes]) -> Iterator[tuple[bytes, bytes, int]]:
         for part, size in parts(keys):
@@ -141,7 +165,8 @@ class CaptureList:
         if newest is None:
             bounds = (_KEY.pack(number, 0), _KEY.pack(number + 1, 0))
             found = self._db.execute("select max(key) from capture where key >= ? and key < ?", bounds)
-            newest = self._newest[number] = found.fetchone()[0] or b""
+            newest = max(found.fetchone()[0] or b"", self._packs.newest(*bounds))
+            self._newest[number] = newest
         return newest
 
     def any_forgotten(self, number: int) -> bool:
@@ -163,27 +188,49 @@ class CaptureList:
         if key > self._newest.get(number, b""):
             self._newest[number] = key
 
-    def store(self, changed: Mapping[bytes, tuple[bytes, int]], fresh: int, now: datetime) -> None:
-        """Write new captures (`fresh` of them) and revised ones."""
-        if not changed:
-            return
-        day = int(now.timestamp()) // DAY
-        rows = [(key, value, rev, day) for key, (value, rev) in changed.items()]
-        insert(self._db, "capture", rows, _UPSERT)
-        self._note_count(self._new_count + fresh)
+    def store(
+        self,
+        changed: Mapping[bytes, tuple[bytes, int]],
+        packs: Sequence[Mapping[bytes, bytes]],
+        fresh: int,
+        now: datetime,
+    ) -> None:
+        """Write new captures and revised ones, `fresh` of them new.
 
-    def _note_count(self, count: int) -> None:
-        if count != self._new_count:
-            self._db.execute("update meta set value = ? where key = 'captures'", (count,))
-            self._new_count = count
+        `packs` are new captures of a stream, above all that it had, by their keys in rising order: hashes.
+        """
+        day = int(now.timestamp()) // DAY
+        if changed:
+            self._loosen(key for key, (_, rev) in changed.items() if rev > 1)
+            rows = [(key, value, rev, day) for key, (value, rev) in changed.items()]
+            insert(self._db, "capture", rows, _UPSERT)
+        if packs:
+            insert(self._db, "packed", [(*pack(captures), day) for captures in packs])
+        self._note_counts(fresh, sum(map(len, packs)))
+
+    def _loosen(self, keys: Iterable[bytes]) -> None:
+        """Unpack the rows that hold any of these captures."""
+        rows = {
+            row for key in keys if (row := row_of(self._db, key)) is not None and key in dict(unpack(*row))
+        }
+        self._note_counts(0, -self._packs.loosen(rows))
+
+    def _note_counts(self, more: int, packed: int) -> None:
+        """Note how many captures came or went, and how many of the packed ones."""
+        if more:
+            self._new_count += more
+            self._db.execute("update meta set value = ? where key = 'captures'", (self._new_count,))
+        if packed:
+            self._new_packed += packed
+            self._db.execute("update meta set value = ? where key = 'packed'", (self._new_packed,))
 
     def doubt(self, stream: Stream, low: datetime, high: datetime) -> None:
         """Let what is read of a span be journaled again: as the next revision, and from the watermark on."""
         number = self.streams[stream]
-        self._db.execute(
-            "update capture set hash = x'' where key >= ? and key < ?",
-            (_KEY.pack(number, _biased(low)), _KEY.pack(number, _biased(high) + 1)),
-        )
+        first, end = _KEY.pack(number, _biased(low)), _KEY.pack(number, _biased(high) + 1)
+        rows = self._packs.between(first, end, -1)
+        self._note_counts(0, -self._packs.loosen([row for row in rows if row[0] >= _KEY.pack(number, 0)]))
+        self._db.execute("update capture set hash = x'' where key >= ? and key < ?", (first, end))
         before = micros(low) - 1
         if self.marks.get(stream, before) > before:
             self._new_marks[stream] = before
@@ -212,23 +259,34 @@ class CaptureList:
         for stream, below in streams:
             number = self.streams[stream]
             second = int(below.timestamp())
-            rows = self._db.execute(
-                "select key from capture where key >= ? and key < ? and day < ? order by key limit ?",
-                (_KEY.pack(number, 0), _KEY.pack(number, _BIAS + second), second // DAY, limit - gone),
-            ).fetchall()
-            if not rows:
-                continue
-            self._db.execute(
-                "delete from capture where key >= ? and key <= ? and day < ?",
-                (rows[0][0], rows[-1][0], second // DAY),
-            )
-            first, last = (_KEY.unpack_from(key)[1] - _BIAS for key in (rows[0][0], rows[-1][0]))
-            self._remember_span(number, first, last)
-            gone += len(rows)
+            bounds = _KEY.pack(number, 0), _KEY.pack(number, _BIAS + second)
+            rows = self._forget_rows(bounds, second // DAY, limit - gone)
+            packs = self._packs.forget(*bounds, second // DAY, limit - gone - len(rows))
+            packed = sum(size for _, _, size in packs)
+            self._note_counts(-len(rows) - packed, -packed)
+            if rows or packs:
+                spans = [(rows[0], rows[-1])] if rows else []
+                for first, last in (*spans, *[(first, last) for first, last, _ in packs]):
+                    self._remember_span(number, *(_KEY.unpack_from(key)[1] - _BIAS for key in (first, last)))
+            gone += len(rows) + packed
             if gone >= limit:
                 break
-        self._note_count(self._new_count - gone)
         return gone
+
+    def _forget_rows(self, bounds: tuple[bytes, bytes], day: int, limit: int) -> list[bytes]:
+        """Delete rows between two keys that were journaled before `day`; return their keys in order."""
+        keys: list[bytes] = [
+            key
+            for (key,) in self._db.execute(
+                "select key from capture where key >= ? and key < ? and day < ? order by key limit ?",
+                (*bounds, day, limit),
+            )
+        ]
+        if keys:
+            self._db.execute(
+                "delete from capture where key >= ? and key <= ? and day < ?", (keys[0], keys[-1], day)
+            )
+        return keys
 
     def _remember_span(self, number: int, first: int, last: int) -> None:
         spans = merged([*self._spans.get(number, ()), (first, last)])

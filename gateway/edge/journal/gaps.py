@@ -19,12 +19,22 @@ class GapTable:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+        streams = db.execute("select distinct meter, profile from gap where state = 'open'")
+        self._perhaps_open: set[tuple[str, str]] = set(streams)
+
+    def may_be_open(self, meter: str, profile: str) -> bool:
+        """Return False where a stream surely has no open gap; any thread may ask, and most need not ask the file."""
+        return (meter, profile) in self._perhaps_open
 
     def store(self, gap: GapRecord) -> bool:
         """Keep a gap; return whether it is new or was told otherwise before."""
         old = self._db.execute("select state, body from gap where gap_id = ?", (gap.gap_id,)).fetchone()
         if old == (gap.state, gap.body):
             return False
+        if gap.state == "open":
+            self._perhaps_open.add(
+                (gap.meter, gap.profile)
+            )  # too early where the commit fails: that costs a look
         after, until = micros(gap.after), micros(gap.until)
         row = (gap.gap_id, gap.meter, gap.profile, after, until, gap.state, gap.body)
         self._db.execute("insert or replace into gap values (?, ?, ?, ?, ?, ?, ?)", row)
@@ -38,6 +48,8 @@ class GapTable:
             " order by meter, profile, after",
             (meter or "", meter or _LAST, profile or "", profile or _LAST),
         ).fetchall()
+        if meter and profile and not rows:
+            self._perhaps_open.discard((meter, profile))
         return [_state(row) for row in rows]
 
     def oldest_open(self, meter: str, profile: str) -> datetime | None:

@@ -6,13 +6,13 @@ Runs in the journal's thread, between commits and a little at a time.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gateway.contract.messages import Gap
 from gateway.edge.journal.board import Board, log
-from gateway.edge.journal.captures import USUAL_OCTETS, Stream
+from gateway.edge.journal.captures import Stream
 from gateway.edge.journal.disk import free_octets, reserve_octets
 from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch
 from gateway.edge.journal.generation import Begun
@@ -132,8 +132,8 @@ class Housekeeping:
 
     # -- before an append
 
-    def before_append(self, octets: int, moves: Mapping[str, int]) -> None:
-        """Make room for an append of so many octets, or raise JournalFull with the true cause."""
+    def before_append(self, batches: Sequence[JournalBatch], moves: Mapping[str, int]) -> None:
+        """Make room for an append, or raise JournalFull with the true cause."""
         if self.charged() >= self._limits.max_bytes:
             self._make_room(moves)
         if self._store.captures.count >= 2 * self._limits.max_captures:
@@ -143,6 +143,7 @@ class Housekeeping:
             )
         if self._limits.reserve and not self._store.reserve.take():
             # Without a reserve the file must not grow: what cannot be checkpointed cannot be trimmed either.
+            octets = sum(len(row.body) for one in batches for block in one.blocks for row in block.rows)
             wanted = SPARE_PAGES + 2 * octets // PAGE
             self._store.checkpoint()
             self._store.apply([], moves, self._clock.now())
@@ -151,7 +152,7 @@ class Housekeeping:
 
     def charged(self) -> int:
         """Return the octets that count against `max_bytes`: those of the list of captures do not."""
-        return max(0, self._board.now.bytes - USUAL_OCTETS * self._store.captures.count)
+        return max(0, self._board.now.bytes - self._store.captures.octets)
 
     def _make_room(self, moves: Mapping[str, int]) -> None:
         """Trim until the file is below its bound; JournalFull when nothing more may go."""

@@ -255,11 +255,21 @@ class Journal:
         return await self._ask(lambda store: store.read(first, last, min(limit, CHUNK_ENTRIES), CHUNK_BYTES))
 
     async def watermark(self, meter: str, profile: str) -> datetime | None:
-        """Return the instant up to which all of the profile is journaled, None before the first."""
-        return await self._ask(lambda store: store.watermark(meter, profile))
+        """Return the instant up to which all of the profile is journaled, None before the first.
+
+        It stands in memory, as of the last commit.
+        """
+        self._check_open()
+        return self._writer.store.watermark(meter, profile)
 
     async def open_gaps(self, meter: str | None = None, profile: str | None = None) -> list[GapState]:
-        """Return gaps neither filled nor unfillable, of all meters or of one, all profiles or one."""
+        """Return gaps neither filled nor unfillable, of all meters or of one, all profiles or one.
+
+        Of what is committed; where a meter's profile has none, which is usual, the file is not asked.
+        """
+        self._check_open()
+        if meter and profile and not self._writer.store.gaps.may_be_open(meter, profile):
+            return []
         return await self._ask(lambda store: store.open_gaps(meter, profile))
 
     async def read_again(

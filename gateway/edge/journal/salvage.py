@@ -16,6 +16,7 @@ from gateway.edge.journal.beside import Beside
 from gateway.edge.journal.captures import CaptureList, insert
 from gateway.edge.journal.entry import Entry, EntryKind
 from gateway.edge.journal.file import SUSPECT, JournalDamaged, open_file, translated
+from gateway.edge.journal.packed import STREAM_OCTETS, hash_of
 from gateway.edge.journal.rows import COLUMNS, Damaged, EntryRow, entry_of
 from gateway.edge.journal.templates import TemplateTable
 
@@ -191,9 +192,7 @@ def _take_over_captures(
             derived = f"{stream[0]}/{stream[1]}/{capture['at']}/{capture.get('occurrence', 0)}"
             at = datetime.fromisoformat(capture["at"])
             key = listed.key(number, at, capture.get("capture_id", derived))
-            row = old.execute(
-                "select hash, rev from capture where key = ?", (int(was).to_bytes(4, "big") + key[4:],)
-            ).fetchone()
+            row = _listed(old, int(was).to_bytes(STREAM_OCTETS, "big") + key[STREAM_OCTETS:])
             if row is not None:
                 # Until the newest revision is found among the entries, no value is a repeat: read again, the
                 # capture gets the revision after the lost one.
@@ -201,6 +200,18 @@ def _take_over_captures(
                 db.execute("insert or replace into capture values (?, ?, ?, ?)", (key, value, row[1], day))
     except (sqlite3.Error, ValueError, KeyError, TypeError, OverflowError):
         return
+
+
+def _listed(old: sqlite3.Connection, key: bytes) -> tuple[bytes, int] | None:
+    """Return hash and revision of a capture by the list of the damaged file."""
+    row: tuple[bytes, int] | None = old.execute(
+        "select hash, rev from capture where key = ?", (key,)
+    ).fetchone()
+    if row is None:
+        with suppress(sqlite3.OperationalError):  # a file of before packed rows
+            value = hash_of(old, key)
+            row = None if value is None else (value, 1)
+    return row
 
 
 def _take_over_gaps(db: sqlite3.Connection, old: sqlite3.Connection) -> None:

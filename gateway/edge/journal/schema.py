@@ -56,7 +56,12 @@ alter table entry add column holders text;
 alter table entry add column checksum blob;
 create table template (key text primary key, text blob not null, last integer not null) without rowid;
 """
-STEPS = (_STEP_1, _STEP_2, _STEP_3, _STEP_4)
+# `packed`: captures of the list that one block brought, in one row; meta `packed` counts them.
+_STEP_5 = """
+create table packed (key blob primary key, body blob not null, day integer not null) without rowid;
+insert into meta values ('packed', 0);
+"""
+STEPS = (_STEP_1, _STEP_2, _STEP_3, _STEP_4, _STEP_5)
 """Step n brings a file from version n-1 to n. A step that was released is never changed."""
 VERSION = len(STEPS)
 

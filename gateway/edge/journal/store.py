@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from operator import lt
 from pathlib import Path
 
 from gateway.contract.blocks import EncodedBlock, EncodedRow, revised
@@ -31,6 +32,7 @@ from gateway.edge.journal.file import JournalDamaged, damaged, lock_file, mark_s
 from gateway.edge.journal.gaps import GapTable
 from gateway.edge.journal.generation import Begun, Former, begin_anew, begin_generation, former
 from gateway.edge.journal.letters import MAX_TOMBSTONES, LetterTable
+from gateway.edge.journal.packed import Known
 from gateway.edge.journal.rows import COLUMNS, Damaged, EntryRow, entry_of
 from gateway.edge.journal.salvage import Salvage, open_or_salvage
 from gateway.edge.journal.templates import TemplateTable
@@ -136,6 +138,7 @@ class JournalStore:
         self.former: tuple[Former, ...] = former(self._db)
 
     def _load(self) -> None:
+        self._page_size = int(self._db.execute("pragma page_size").fetchone()[0])
         meta = dict(self._db.execute("select key, value from meta"))
         low = self._db.execute("select min(seq) from entry").fetchone()[0]
         newest = self._db.execute("select seq, last from entry order by seq desc limit 1").fetchone()
@@ -251,7 +254,7 @@ class JournalStore:
                 self.captures.set_mark(*mark)
             done.ranges.append(SeqRange(first, seq))
         insert(self._db, "entry", rows)
-        self.captures.store(news.changed, news.fresh, now)
+        self.captures.store(news.changed, news.packs(), news.fresh, now)
         done.repeats, done.revisions, done.forgotten = news.repeats, news.revisions, news.forgotten
         return seq
 
@@ -371,8 +374,7 @@ class JournalStore:
         with translated(self._path):
             pages = self._db.execute("pragma page_count").fetchone()[0]
             free = self._db.execute("pragma freelist_count").fetchone()[0]
-            size = self._db.execute("pragma page_size").fetchone()[0]
-        return int(pages - free) * int(size)
+        return int(pages - free) * self._page_size
 
     def free_pages(self) -> int:
         """Return how many pages of the file are free: what they take needs no new space on the disk."""
@@ -503,26 +505,49 @@ class JournalStore:
 
 
 class _News:
-    """What is new of one transaction's blocks, and the rows of the list of captures that follow from it."""
+    """What is new of one transaction's blocks, and the rows of the list of captures that follow from it.
+
+    `changed` are captures with their revisions, `_packs` by stream those of blocks that are new as a whole.
+    """
 
     def __init__(self, captures: CaptureList) -> None:
         self._captures = captures
-        self.changed: dict[bytes, tuple[bytes, int]] = {}
+        self._packs: dict[int, list[dict[bytes, bytes]]] = {}
+        self.changed: Known = {}
         self.fresh = self.repeats = self.revisions = self.forgotten = 0
+
+    def packs(self) -> list[dict[bytes, bytes]]:
+        """Return new captures, packed as their blocks brought them."""
+        return [pack for packs in self._packs.values() for pack in packs]
 
     def of(self, block: EncodedBlock, *, revise: bool) -> Sequence[EncodedRow]:
         """Return the rows that are to be journaled: new ones, and revisions as such; all of them where all are new."""
-        captures, changed = self._captures, self.changed
-        template = block.template
+        captures, template = self._captures, block.template
         number = captures.stream((template.meter, template.layout.profile))
-        keys = [captures.key(number, row.at, row.capture_id) for row in block.rows]
+        keys = captures.keys(number, block.rows)
+        if all(map(lt, keys, keys[1:])) and captures.is_newer(number, keys[0]):
+            self.fresh += len(keys)
+            captures.note_newest(number, keys[-1])
+            if len(keys) == 1:  # alone it takes less room unpacked
+                self.changed[keys[0]] = (block.rows[0].value_hash, 1)
+            else:
+                pack = {key: row.value_hash for key, row in zip(keys, block.rows, strict=True)}
+                self._packs.setdefault(number, []).append(pack)
+            return block.rows
+        return self._looked_up(number, keys, block, revise=revise)
+
+    def _looked_up(
+        self, number: int, keys: Sequence[bytes], block: EncodedBlock, *, revise: bool
+    ) -> Sequence[EncodedRow]:
+        captures, changed = self._captures, self.changed
+        # Of two that are alike in one group the second is a repeat.
+        changed |= {key: (value, 1) for pack in self._packs.pop(number, ()) for key, value in pack.items()}
         known = captures.known(number, keys)
         captures.note_newest(number, max(keys))
         forgets = captures.any_forgotten(number)
         taken: list[EncodedRow] = []
         plain = True
         for key, row in zip(keys, block.rows, strict=True):
-            # Of two that are alike in one group the second is a repeat.
             old = changed.get(key) or known.get(key)
             if old is None:
                 if forgets and captures.was_forgotten(key):

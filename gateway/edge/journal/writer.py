@@ -324,14 +324,12 @@ class JournalWriter:
         if not appends and not (moves and moves_due):
             return
         self._committed = True
+        batches = [job.batch for job in appends]
         try:
             if appends:
                 self._look_at_file()
-                octets = sum(
-                    len(row.body) for job in appends for block in job.batch.blocks for row in block.rows
-                )
-                self._house.before_append(octets, moves)
-            done = self._apply([job.batch for job in appends], moves)
+                self._house.before_append(batches, moves)
+            done = self._apply(batches, moves)
         except Exception as error:  # noqa: BLE001 - every waiting append is told; the thread lives on
             self._refuse(appends, error)
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch
 from gateway.edge.journal.journal import Journal
@@ -34,6 +34,9 @@ PRESENT_MEMORY = timedelta(days=3)
 """Profiles that are read as they are now: after this long no read and no late push brings one again."""
 MOST_AHEAD = 35 * 86_400.0
 """Seconds that a meter's clock is followed ahead: beyond, its rows are as good as lost to any range."""
+DAY = timedelta(days=1)
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST = datetime(9999, 12, 1, tzinfo=UTC)
 SETTLED = timedelta(hours=2)
 """After this long without a row of block load, the row is not expected any more."""
 
@@ -133,9 +136,12 @@ class _ProfileReading:
         self._mark = await self.journal.watermark(self.meter, self.profile.value)
         self._now = now = self._trusted_now()
         if now is None:
-            # Without a trusted present there is no end to ask up to, no window and no gap: everything since
-            # the watermark is taken as it comes, and the watermark stays.
-            await self._read_window(self._since(None), None)
+            # Without a trusted present there is no window and no gap: everything since the watermark is taken as
+            # it comes, and the watermark stays.
+            present = self._meters_present()
+            first = None if present is None else present - backfill
+            last = None if present is None or present <= self.clock.now() else present + DAY
+            await self._read_window(self._since(first), last)
             return
         if self.profile is ProfileName.BLOCK_LOAD and self.seen.trusted:
             self._coverage = gaps.Coverage(self._mark)
@@ -146,6 +152,14 @@ class _ProfileReading:
             until = end if since is None else min(since + WINDOW, end)
             await self._read_window(since, until)
             since = until
+
+    def _meters_present(self) -> datetime | None:
+        """Return what the meter's clock shows now, by which its rows are dated; None where it was not looked at."""
+        if self.seen.drift is None:
+            return None
+        now = self.clock.now()
+        ahead = min(self.seen.drift, (LATEST - now).total_seconds())
+        return now + timedelta(seconds=max(ahead, (EARLIEST - now).total_seconds()))
 
     def _since(self, first: datetime | None) -> datetime | None:
         return first if self._mark is None else self._mark - OVERLAP[self.profile]

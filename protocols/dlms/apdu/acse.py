@@ -14,6 +14,10 @@ from protocols.errors import MeterProtocolError
 
 CONTEXT_PLAIN = 1
 CONTEXT_CIPHERED = 3
+SHORT_NAMES = {CONTEXT_PLAIN: 2, CONTEXT_CIPHERED: 4}
+"""The application context by short names, by that by logical names."""
+VAA_LOGICAL_NAMES, VAA_SHORT_NAMES = 7, 0xFA00
+"""Variable access names: of nothing with logical names, of the association with short ones."""
 VERSION = 6
 
 ACCEPTED = 0

@@ -53,6 +53,17 @@ BUILT = (
 """What this stack can do, in either role."""
 
 
+BUILT_SHORT_NAMES = (
+    Conformance.GENERAL_PROTECTION
+    | Conformance.GENERAL_BLOCK_TRANSFER
+    | Conformance.READ
+    | Conformance.PARAMETERIZED_ACCESS
+    | Conformance.MULTIPLE_REFERENCES
+    | Conformance.BLOCK_GET
+)
+"""What it can do by short names: reading."""
+
+
 _NAMES = {
     Conformance.BLOCK_GET: "get-blocks",
     Conformance.BLOCK_SET: "set-blocks",

@@ -64,36 +64,44 @@ class Descriptor(Field[tuple[int, Obis, int]]):
         return f"class {class_id}, {obis}, {self.name} {index}"
 
 
-class SelectionField(Field[Selection | None]):
-    """Selective access to the rows of a profile, or none (Blue Book 4.3.6: by range 1, by entry 2)."""
+class SelectorField(Field[Selection]):
+    """Which rows of a profile (Blue Book 4.3.6: by range 1, by entry 2)."""
 
-    _present = Flag("selective access")
     _selector = UnsignedNumber("selector", 1, {1: "range", 2: "entries"})
     _parameter = CosemValue("selection")
 
-    def read(self, cursor: Cursor) -> Selection | None:
-        if not cursor.field(self._present):
-            return None
+    def read(self, cursor: Cursor) -> Selection:
         selector, parameter = cursor.field(self._selector), cursor.field(self._parameter)
         selection = {1: _range_of, 2: _entries_of}.get(selector, lambda _: None)(parameter)
         if selection is None:
             cursor.refuse(f"selective access {selector} is malformed or not supported")
+            return EntrySelection(0, 0)  # a trace reads on
         return selection
 
-    def write(self, value: Selection | None) -> bytes:
+    def write(self, value: Selection) -> bytes:
         match value:
-            case None:
-                return b"\x00"
             case RangeSelection():
                 is_clock = (value.obis.c, value.obis.d) == (1, 0)  # 0.0.1.0.0.255, else a register
                 column = capture_object(8 if is_clock else 3, value.obis, value.attribute)
                 wanted = array(*(capture_object(*name) for name in value.columns))
                 parameter = structure(column, octets(value.since), octets(value.until), wanted)
-                return b"\x01\x01" + axdr.encode(parameter)
+                return b"\x01" + axdr.encode(parameter)
             case EntrySelection():
                 entries = (double_long_unsigned(value.first), double_long_unsigned(value.last))
                 columns = (long_unsigned(value.first_column), long_unsigned(value.last_column))
-                return b"\x01\x02" + axdr.encode(structure(*entries, *columns))
+                return b"\x02" + axdr.encode(structure(*entries, *columns))
+
+
+class SelectionField(Field[Selection | None]):
+    """Selective access to the rows of a profile, or none."""
+
+    _present = Flag("selective access")
+
+    def read(self, cursor: Cursor) -> Selection | None:
+        return cursor.field(SELECTOR) if cursor.field(self._present) else None
+
+    def write(self, value: Selection | None) -> bytes:
+        return b"\x00" if value is None else b"\x01" + SELECTOR.write(value)
 
 
 def _range_of(parameter: Data) -> Selection | None:
@@ -192,6 +200,7 @@ class ActionAnswer(Field[tuple[Data | None, int | None]]):
 INVOKE_ID = InvokeId()
 ATTRIBUTE = Descriptor("attribute")
 METHOD = Descriptor("method")
+SELECTOR = SelectorField()
 SELECTION = SelectionField()
 NO_SELECTION = NoSelectionField()
 VALUE = CosemValue()

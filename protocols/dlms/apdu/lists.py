@@ -197,7 +197,7 @@ def encode_outcomes(outcomes: tuple[Outcome, ...]) -> bytes:
 
 def decode_outcomes(octets: bytes) -> tuple[Outcome, ...]:
     """Return the list of Get-Data-Result that fills `octets`; MeterProtocolError otherwise."""
-    return _filling(octets, OUTCOMES, "the list of results")
+    return filling(octets, OUTCOMES, "the list of results")
 
 
 def encode_action_outcomes(outcomes: tuple[Outcome, ...], *, listed: bool) -> bytes:
@@ -221,13 +221,13 @@ def decode_action_outcomes(octets: bytes, *, listed: bool) -> tuple[Outcome, ...
     """
     what = "the answer of a method"
     if listed:
-        return _filling(octets, ACTION_OUTCOMES, what)
+        return filling(octets, ACTION_OUTCOMES, what)
     if octets[:1] != b"\0":
         return (Outcome(0, axdr.decode(octets)),)
     try:
-        return (_filling(octets, ACTION_OUTCOME, what),)
+        return (filling(octets, ACTION_OUTCOME, what),)
     except MeterProtocolError:
-        return (_filling(octets, GET_OUTCOME, what),)
+        return (filling(octets, GET_OUTCOME, what),)
 
 
 def encode_values(values: tuple[Data, ...]) -> bytes:
@@ -237,10 +237,11 @@ def encode_values(values: tuple[Data, ...]) -> bytes:
 
 def decode_values(octets: bytes) -> tuple[Data, ...]:
     """Return the values in such blocks; MeterProtocolError unless they fill `octets`."""
-    return _filling(octets, VALUES, "the values of a list")
+    return filling(octets, VALUES, "the values of a list")
 
 
-def _filling(octets: bytes, field: Field[T], what: str) -> T:
+def filling(octets: bytes, field: Field[T], what: str) -> T:
+    """Return the field that fills `octets`; MeterProtocolError otherwise."""
     cursor = Cursor(octets)
     value = cursor.field(field)
     cursor.finish(what)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from protocols.dlms.apdu import short_names
 from protocols.dlms.apdu.diagnostics import (
     CONFIRMED_ERRORS,
     CONFIRMED_SERVICES,
@@ -47,6 +48,7 @@ from protocols.dlms.apdu.lists import (
     Target,
     as_many_values,
 )
+from protocols.dlms.apdu.short_names import ReadRequest, ReadResponse
 from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.data.syntax import Field, Flag, OctetString, Record, Sequence, Single, UnsignedNumber
 from protocols.dlms.data.types import Data
@@ -164,6 +166,8 @@ Apdu = (
     | BlockAck
     | ActionBlock
     | ActionNext
+    | ReadRequest
+    | ReadResponse
 )
 
 
@@ -345,6 +349,7 @@ APDUS: dict[int, tuple[str, Field[Any]]] = {
     0x0E: ("confirmed-service-error", CONFIRMED_SERVICE_ERROR),
     0xD8: ("exception-response", EXCEPTION_RESPONSE),
     **{service.tag: (service.label, service) for service in SERVICES},
+    **short_names.APDUS,
 }
 """Name and field of each APDU by its tag."""
 
@@ -371,7 +376,7 @@ def encode_apdu(apdu: Apdu) -> bytes:
 
 
 def decode_apdu(octets: bytes) -> Apdu:
-    """Return the APDU that fills `octets`: GET, SET, ACTION, exception-response or confirmed-service-error.
+    """Return the APDU that fills `octets`: GET, SET, ACTION, READ, exception-response or confirmed-service-error.
 
     Raises MeterProtocolError, which names the offset, for another tag or kind, for octets that end early or
     late, and for what is well formed and not supported (a selective access other than by range or entry).

@@ -16,6 +16,7 @@ from protocols.dlms.companion import companion
 from protocols.dlms.core import refusal_hints
 from protocols.dlms.core.association import AssociationSettings
 from protocols.dlms.core.connection import ClientConnection, State
+from protocols.dlms.framing.gateway import MAX_ADDRESS, Behind, GatewayLink
 from protocols.dlms.framing.hdlc_link import HdlcClientLink
 from protocols.dlms.framing.link import ClientLink
 from protocols.dlms.framing.wrapper import WrapperClientLink, WrapperSocket
@@ -26,6 +27,7 @@ from protocols.errors import (
     CounterNotBelieved,
     InvocationCounterRefused,
     LineClosed,
+    LocalError,
     MeterConfigError,
     MeterProtocolError,
     MeterRefused,
@@ -182,7 +184,9 @@ class AssociationOpener:
         """Read the meter's counter through the public client; None where it does not show it."""
         if self._counter_object is None:
             return None
-        settings = AssociationSettings(release=self._settings.release)
+        settings = AssociationSettings(
+            release=self._settings.release, short_names=self._settings.reference == "sn"
+        )
         connection = ClientConnection(
             link_of(self._settings, PUBLIC_CLIENT, lease.unused), settings, lambda: 0
         )
@@ -282,6 +286,7 @@ def association_settings(
         master=fetch(settings.master_key_ref),
         key_info=settings.key_info,
         signed=settings.signed,
+        short_names=settings.reference == "sn",
         system_title=settings.system_title,
         max_pdu=settings.max_pdu,
         gbt_window=1 if settings.framing == "hdlc" else GBT_WINDOW,
@@ -314,6 +319,27 @@ def companion_counter(settings: DlmsSettings) -> Obis | None:
 
 
 def link_of(settings: DlmsSettings, client: int, unused: UnusedCounter | None = None) -> ClientLink:
+    """Make the framing towards the settings' meter for one client address, behind a gateway where they say so."""
+    link = _framing_of(settings, client, unused)
+    if settings.gateway_address is None:
+        if settings.gateway_network is not None:
+            raise MeterConfigError("gateway_network needs gateway_address")
+        return link
+    return GatewayLink(link, behind(settings.gateway_network or 0, settings.gateway_address))
+
+
+def behind(network: int, address: str) -> Behind:
+    """Read the address of a meter behind a gateway; MeterConfigError for one that cannot be."""
+    try:
+        octets = bytes.fromhex(address[4:]) if address.startswith("hex:") else address.encode("ascii")
+        return Behind(network, octets)
+    except (ValueError, LocalError) as error:
+        raise MeterConfigError(
+            f"gateway_address = {address!r}: text of 1 to {MAX_ADDRESS} characters, or hex: and hex digits"
+        ) from error
+
+
+def _framing_of(settings: DlmsSettings, client: int, unused: UnusedCounter | None) -> ClientLink:
     """Make the framing towards the settings' meter for one client address; `unused` counts what it passes over."""
     match settings.framing:
         case "wrapper-udp":

@@ -9,7 +9,9 @@ from typing import TypeVar
 
 from protocols.dlms.apdu.lists import ActionListRequest, GetListRequest, Outcome, SetListRequest, Target
 from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest
+from protocols.dlms.apdu.short_names import ReadRequest
 from protocols.dlms.core.connection import ClientConnection, State
+from protocols.dlms.core.name_list import WHOLE_LIST, NameList
 from protocols.dlms.core.outcomes import (
     Associated,
     Event,
@@ -113,6 +115,7 @@ class Exchange(AttributeReader):
         self._on_push = on_push
         self._limit = limit
         self._clean = True
+        self._names: NameList | None = None
 
     @property
     def unused(self) -> UnusedCounter:
@@ -142,6 +145,10 @@ class Exchange(AttributeReader):
         event = await self._run(self._connection.associate, Associated)
         assert isinstance(event, Associated)
         self.title = event.system_title
+        if self._connection.short_names:
+            listed = await self._request(ReadRequest((WHOLE_LIST,)), "read of the list of short names")
+            self._names = NameList(axdr.decode(_octets_of(listed)))
+            self._max_list = 1
 
     @property
     def partial(self) -> bytes:
@@ -150,11 +157,12 @@ class Exchange(AttributeReader):
 
     async def get_octets(self, target: Target) -> bytes:
         """Read one attribute as the A-XDR octets that the meter sent; errors as `get`."""
-        request = GetRequest(target=target)
-        event = await self._request(request, f"read of {target}")
-        if isinstance(event, ValueRead):
-            return event.octets
-        raise MeterProtocolError("a GET without a value")
+        request: Request = GetRequest(target=target)
+        if self._names is not None:
+            if self._names.asks_for_objects(target):
+                return axdr.encode(self._names.as_object_list())
+            request = ReadRequest((self._names.variable(target),))
+        return _octets_of(await self._request(request, f"read of {target}"))
 
     async def get_many(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
         """Read several attributes, as many in one request as the meter is known to take.
@@ -195,7 +203,8 @@ class Exchange(AttributeReader):
             return error
 
     async def set(self, target: Target, value: Data) -> None:
-        """Write one attribute; errors as `get`."""
+        """Write one attribute; errors as `get`, and NotSupported where objects have short names."""
+        self._check_may_write()
         request = SetRequest(target=target, value=value)
         await self._request(request, f"write of {target}")
 
@@ -204,6 +213,7 @@ class Exchange(AttributeReader):
 
         Raises MeterRefused where the meter refuses the list as a whole: nothing was written then.
         """
+        self._check_may_write()
         request = SetListRequest(targets=tuple(targets), values=tuple(values))
         outcomes = await self._list(request, "write of a list")
         return [
@@ -218,6 +228,7 @@ class Exchange(AttributeReader):
 
         A method without a parameter is given null-data.
         """
+        self._check_may_write()
         request = ActionListRequest(targets=tuple(targets), parameters=tuple(parameters))
         outcomes = await self._list(request, "methods of a list")
         return [
@@ -225,8 +236,13 @@ class Exchange(AttributeReader):
             for target, one in zip(targets, outcomes, strict=True)
         ]
 
+    def _check_may_write(self) -> None:
+        if self._names is not None:
+            raise NotSupported("nothing is written or run by short names: see reference")
+
     async def action(self, target: Target, parameter: Data) -> Data | None:
-        """Run one method; errors as `get`."""
+        """Run one method; errors as `set`."""
+        self._check_may_write()
         request = ActionRequest(target=target, parameter=parameter)
         event = await self._request(request, f"method {target.index} of {target.obis}")
         return event.data if isinstance(event, RequestDone) else None
@@ -333,6 +349,12 @@ class Exchange(AttributeReader):
             why = f" ({link.complaint})" if link.complaint else ""
             return MeterProtocolError(f"{link.noise} octets came that are no answer of this meter{why}")
         return MeterSilent(f"no answer within {self._timeout:g} s")
+
+
+def _octets_of(event: Event) -> bytes:
+    if isinstance(event, ValueRead):
+        return event.octets
+    raise MeterProtocolError("a read without a value")
 
 
 def _remark(left_over: bytes) -> str:

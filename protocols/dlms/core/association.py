@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from protocols.dlms.apdu import acse
 from protocols.dlms.apdu.acse import Aare, Aarq, InitiateRequest, InitiateResponse
-from protocols.dlms.apdu.conformance import BUILT, Conformance
+from protocols.dlms.apdu.conformance import BUILT, BUILT_SHORT_NAMES, Conformance
 from protocols.dlms.apdu.diagnostics import action_result_name
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, ActionResponse, decode_apdu, encode_apdu
@@ -79,6 +79,7 @@ class AssociationSettings:
     system_title: bytes = b"MGW\x00\x00\x00\x00\x01"
     max_pdu: int = 0xFFFF
     conformance: Conformance = BUILT
+    short_names: bool = False
     gbt_window: int = 1
     hls_object: Obis = CURRENT_ASSOCIATION
     release: ReleaseMode = ReleaseMode.PLAIN
@@ -97,6 +98,10 @@ class AssociationSettings:
         if self.signed or self.key_info is not None:
             shown = self.auth is Auth.HLS_ECDSA and self.trust is not None
             self.general_keys.check(self.key_info, signed=self.signed, signer_shown=shown)
+        if self.short_names and self.auth in hls.HLS:
+            raise MeterConfigError(
+                f"{self.auth} by short names is not supported: none or lls, ciphered or not"
+            )
         if self.auth is Auth.HLS_ECDSA:
             if self.own.signing is None:
                 raise MeterConfigError("HLS-ECDSA needs our signing key (signing_key_ref)")
@@ -109,6 +114,12 @@ class AssociationSettings:
     def needs_title(self) -> bool:
         """Say whether the meter must know our system title."""
         return self.ciphered or self.auth in hls.WITH_TITLE
+
+    @property
+    def context(self) -> int:
+        """The application context."""
+        logical = acse.CONTEXT_CIPHERED if self.ciphered else acse.CONTEXT_PLAIN
+        return acse.SHORT_NAMES[logical] if self.short_names else logical
 
     @property
     def general_keys(self) -> GeneralKeys:
@@ -193,7 +204,7 @@ class ClientAssociation:
         mechanism = None if settings.auth is Auth.NONE else hls.MECHANISMS[settings.auth]
         return acse.encode_aarq(
             Aarq(
-                context=acse.CONTEXT_CIPHERED if settings.ciphered else acse.CONTEXT_PLAIN,
+                context=settings.context,
                 system_title=settings.system_title if settings.needs_title else b"",
                 mechanism=mechanism,
                 secret=self._challenge if is_hls else settings.secret if settings.auth is Auth.LLS else None,
@@ -205,7 +216,9 @@ class ClientAssociation:
     def _initiate(self) -> bytes:
         settings = self._settings
         request = InitiateRequest(
-            conformance=settings.conformance, max_pdu=settings.max_pdu, dedicated_key=self._dedicated
+            conformance=BUILT_SHORT_NAMES if settings.short_names else settings.conformance,
+            max_pdu=settings.max_pdu,
+            dedicated_key=self._dedicated,
         )
         plain = acse.encode_initiate_request(request)
         if not settings.ciphered:

@@ -88,6 +88,11 @@ class ClientConnection:
         return self._state
 
     @property
+    def short_names(self) -> bool:
+        """Say whether attributes are read by short names."""
+        return self._settings.short_names
+
+    @property
     def partial(self) -> bytes:
         """The beginning of the value asked for: the octets of its blocks so far."""
         return self._transaction.partial if self._transaction else b""

@@ -37,6 +37,13 @@ from protocols.dlms.apdu.services import (
     decode_apdu,
     encode_apdu,
 )
+from protocols.dlms.apdu.short_names import (
+    NextBlock,
+    ReadBlock,
+    ReadRequest,
+    ReadResponse,
+    decode_results,
+)
 from protocols.dlms.core.outcomes import Event, Outcomes, RequestDone, RequestRefused, ValueRead
 from protocols.dlms.data import axdr
 from protocols.dlms.data.cursor import MAX_OCTETS, leading
@@ -49,7 +56,15 @@ MAX_VALUE_OCTETS = MAX_OCTETS
 BLOCK_OVERHEAD = 12
 """Octets of a block beside its data and its targets."""
 
-Request = GetRequest | SetRequest | ActionRequest | GetListRequest | SetListRequest | ActionListRequest
+Request = (
+    ReadRequest
+    | GetRequest
+    | SetRequest
+    | ActionRequest
+    | GetListRequest
+    | SetListRequest
+    | ActionListRequest
+)
 
 
 class Transaction:
@@ -57,7 +72,7 @@ class Transaction:
 
     def __init__(self, request: Request, *, invoke: int, room: int) -> None:
         """Take the request, the whole invoke-id octet, and the octets that the meter takes in one APDU."""
-        self._request = replace(request, invoke=invoke)
+        self._request = request if isinstance(request, ReadRequest) else replace(request, invoke=invoke)
         self._invoke = invoke
         self._room = room
         self._blocks = bytearray()
@@ -77,7 +92,7 @@ class Transaction:
     def begin(self) -> bytes:
         """Return the first APDU: the request, or its first block when it is too long."""
         whole = encode_apdu(self._request)
-        if len(whole) <= self._room or isinstance(self._request, GetRequest | GetListRequest):
+        if len(whole) <= self._room or isinstance(self._request, GetRequest | GetListRequest | ReadRequest):
             return whole
         targets, raw = _split(self._request)
         first_overhead = BLOCK_OVERHEAD + len(whole) - len(raw)
@@ -131,6 +146,8 @@ class Transaction:
                 return self._get_block(answer)
             case GetResponse(error=int() as code) if isinstance(request, GetRequest | GetListRequest):
                 return RequestRefused(code)
+            case ReadResponse() if isinstance(request, ReadRequest):
+                return self._read(request, answer)
             case GetListResponse() if isinstance(request, GetListRequest):
                 return self._outcomes(answer.outcomes)
             case BlockAck() if self._pieces or answer.results:
@@ -148,6 +165,23 @@ class Transaction:
             case ActionBlock() if isinstance(request, ActionRequest | ActionListRequest):
                 return self._action_block(answer)
         raise MeterProtocolError(f"{type(answer).__name__} does not answer what was asked")
+
+    def _read(self, request: ReadRequest, answer: ReadResponse) -> bytes | Event:
+        """Take an answer by short names: a result for each variable, or a block of the list of them."""
+        match answer.results:
+            case (ReadBlock() as block,):
+                self._join(block.number, block.raw, last=block.last)
+                if not block.last:
+                    return encode_apdu(ReadRequest((NextBlock(block.number),)))
+                results = self._leading(bytes(self._blocks), decode_results)
+            case _:
+                results = tuple(one for one in answer.results if isinstance(one, Outcome))
+        if len(results) != len(request.variables):
+            raise MeterProtocolError(f"{len(results)} results for {len(request.variables)} short names")
+        if len(results) > 1:
+            return Outcomes(results)
+        (one,) = results
+        return RequestRefused(one.result) if one.data is None else ValueRead.of(one.data)
 
     def _outcomes(self, outcomes: tuple[Outcome, ...]) -> Outcomes:
         wanted = len(_targets(self._request))
@@ -220,6 +254,8 @@ class Transaction:
 
 def _targets(request: Request) -> tuple[Target, ...]:
     match request:
+        case ReadRequest():
+            return ()
         case GetListRequest() | SetListRequest() | ActionListRequest():
             return request.targets
         case _:

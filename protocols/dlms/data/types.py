@@ -135,6 +135,11 @@ def integer(value: int) -> Data:
     return Data(Tag.INTEGER, value)
 
 
+def long(value: int) -> Data:
+    """Return a long (16 bits, signed)."""
+    return Data(Tag.LONG, value)
+
+
 def long_unsigned(value: int) -> Data:
     """Return a long-unsigned (16 bits)."""
     return Data(Tag.LONG_UNSIGNED, value)

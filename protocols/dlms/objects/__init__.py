@@ -26,6 +26,7 @@ from protocols.dlms.objects.control import (
     relay_state,
 )
 from protocols.dlms.objects.describe import TYPED, codec_of, describe, show_bits
+from protocols.dlms.objects.image import ImageInfo, ImageStatus, ImageTransfer
 from protocols.dlms.objects.interface import Access, AttributeRef, CosemObject, MethodRef
 from protocols.dlms.objects.object_list import ObjectEntry, build_object_list, parse_object_list
 from protocols.dlms.objects.profile import CaptureObject, ProfileGeneric, between, entries
@@ -80,6 +81,9 @@ __all__ = [
     "ExecutionTime",
     "ExtendedRegister",
     "IecHdlcSetup",
+    "ImageInfo",
+    "ImageStatus",
+    "ImageTransfer",
     "InterfaceClass",
     "KeyKind",
     "Limiter",

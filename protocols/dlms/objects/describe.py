@@ -11,6 +11,7 @@ from protocols.dlms.objects.catalogue import catalogue
 from protocols.dlms.objects.clock import Clock
 from protocols.dlms.objects.codec import LOGICAL_NAME, Codec, Shown, Where, shape, show_data
 from protocols.dlms.objects.control import DisconnectControl, Limiter
+from protocols.dlms.objects.image import ImageTransfer
 from protocols.dlms.objects.interface import Attribute, CosemObject
 from protocols.dlms.objects.profile import ProfileGeneric
 from protocols.dlms.objects.registers import DataObject, DemandRegister, ExtendedRegister, Register
@@ -38,6 +39,7 @@ TYPED: Mapping[int, type[CosemObject]] = {
         ScriptTable,
         SpecialDaysTable,
         AssociationLN,
+        ImageTransfer,
         ActivityCalendar,
         SingleActionSchedule,
         IecHdlcSetup,

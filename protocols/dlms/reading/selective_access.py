@@ -67,13 +67,16 @@ class SelectiveAccess:
             raise MeterProtocolError(f"profile {layout.obis} captures no time")
         now = self._clock.now()
         low = EARLIEST if since is None else max(since, EARLIEST)
-        high = now + AHEAD if until is None else min(until, now + LONGEST_HISTORY)
+        high = now + AHEAD if until is None else until
         method = self.methods.get(layout.obis, AccessMethod.RANGE)
         rows: list[ReadingSet] | None = None
         if method is AccessMethod.RANGE:
-            # chunks from the year 2000 on would be hundreds; events are read in one
-            if layout.profile is not ProfileName.EVENTS and low < now - LONGEST_HISTORY:
-                low = max(low, await self._beginning(layout))
+            # chunks from the year 2000 on, or far into the future, would be hundreds; events are read in one
+            if layout.profile is not ProfileName.EVENTS:
+                latest = max(now, high)  # whoever knows that our clock is slow asks beyond it
+                if low < latest - LONGEST_HISTORY:
+                    low = max(low, await self._beginning(layout, latest))
+                high = min(high, max(now, low) + LONGEST_HISTORY)
             try:
                 async for reading in self.ranges.read(layout, low, high):
                     yield reading
@@ -89,9 +92,9 @@ class SelectiveAccess:
         for reading in within(rows, low, high):
             yield reading
 
-    async def _beginning(self, layout: Layout) -> datetime:
+    async def _beginning(self, layout: Layout, latest: datetime) -> datetime:
         """Find an instant just before the oldest row, by the profile's first and last entry."""
-        fallback = self._clock.now() - LONGEST_HISTORY
+        fallback = latest - LONGEST_HISTORY
         used = await self.buffers.entries_in_use(layout)
         stamps: list[datetime] = []
         for entry in {1, max(used, 1)}:  # either may be the oldest

@@ -71,10 +71,16 @@ class ServerAssociation:
         self._opening_counter: int | None = None
         self._dedicated_counter = -1
         self._form = Form.GLO
+        self._context = acse.CONTEXT_PLAIN
         self._asked = _Asked()
         self._last_transaction = b""
         self._proposed = InitiateRequest()
         self.proved = policy.auth not in hls.HLS
+
+    @property
+    def short_names(self) -> bool:
+        """Say whether the client names attributes by short names."""
+        return self._context in acse.SHORT_NAMES.values()
 
     @property
     def max_send(self) -> int:
@@ -101,6 +107,7 @@ class ServerAssociation:
         if diagnostic := _mismatch(self.policy, aarq):
             raise AssociationRejected(diagnostic)
         self._client_title = aarq.system_title
+        self._context = aarq.context
         try:
             ciphered, initiate = self.policy.ciphered, aarq.user_information
             self._proposed = acse.decode_initiate_request(
@@ -300,7 +307,9 @@ def reject(aarq: Aarq, diagnostic: int) -> bytes:
 
 def _mismatch(policy: AssociationPolicy, aarq: Aarq) -> int:
     """Return 0 when a request fits the policy, else the diagnostic."""
-    if aarq.context != (acse.CONTEXT_CIPHERED if policy.ciphered else acse.CONTEXT_PLAIN):
+    context = acse.CONTEXT_CIPHERED if policy.ciphered else acse.CONTEXT_PLAIN
+    by_short_names = aarq.context == acse.SHORT_NAMES[context] and policy.auth not in hls.HLS
+    if aarq.context != context and not by_short_names:
         return acse.DIAGNOSTIC_CONTEXT
     if (aarq.mechanism or 0) != hls.MECHANISMS[policy.auth]:  # 0 is "lowest level", the same as no name
         return acse.DIAGNOSTIC_MECHANISM_REQUIRED

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from protocols.dlms.apdu import acse, gbt
 from protocols.dlms.apdu.acse import Aarq, InitiateResponse
-from protocols.dlms.apdu.conformance import BUILT, Conformance
+from protocols.dlms.apdu.conformance import BUILT, BUILT_SHORT_NAMES, Conformance
 from protocols.dlms.apdu.diagnostics import DECIPHERING_ERROR
 from protocols.dlms.apdu.gbt import BlockTransfer
 from protocols.dlms.apdu.services import Apdu, ExceptionResponse, decode_apdu, encode_apdu
+from protocols.dlms.apdu.short_names import ReadRequest
 from protocols.dlms.security.ciphered_forms import is_ciphered
 from protocols.dlms.server.association import AssociationRejected, ServerAssociation, reject
 from protocols.dlms.server.model import CosemModel
@@ -23,6 +24,7 @@ from protocols.dlms.server.services import (
     ServiceRefused,
     Services,
 )
+from protocols.dlms.server.short_names import ShortNames
 from protocols.errors import LocalError, MeterConfigError, MeterProtocolError, SecurityFailure
 
 
@@ -82,7 +84,7 @@ class ServerConnection:
     def reset(self) -> None:
         """Forget the association (the link was opened anew or closed); a pre-established one stands."""
         self._association: ServerAssociation | None = None
-        self._services: Services | None = None
+        self._services: Services | ShortNames | None = None
         self._transfer: BlockTransfer | None = None
         self._gbt_size = self._most = 0
         policy = self._model.associations().get(self._client)
@@ -141,21 +143,25 @@ class ServerConnection:
 
     def _granted(self, association: ServerAssociation) -> InitiateResponse:
         settings = self._settings
-        both = association.proposed & settings.conformance
-        return InitiateResponse(conformance=both, max_pdu=settings.max_pdu)
+        both = association.proposed & self._offered(association)
+        vaa = acse.VAA_SHORT_NAMES if association.short_names else acse.VAA_LOGICAL_NAMES
+        return InitiateResponse(conformance=both, max_pdu=settings.max_pdu, vaa=vaa)
+
+    def _offered(self, association: ServerAssociation) -> Conformance:
+        return BUILT_SHORT_NAMES if association.short_names else self._settings.conformance
 
     def _establish(self, association: ServerAssociation) -> None:
         self._association = association
         most = self._most = min(association.max_send, self._settings.max_pdu)
-        both = association.proposed & self._settings.conformance
+        both = association.proposed & self._offered(association)
         self._gbt_size = max(16, most - gbt.OVERHEAD) if both & Conformance.GENERAL_BLOCK_TRANSFER else 0
         whole = self._gbt_size and self._settings.prefer_gbt
+        room = gbt.MAX_APDU if whole else most - association.overhead
+        if association.short_names:
+            self._services = ShortNames(self._model, self._client, room=room)
+            return
         self._services = Services(
-            self._model,
-            self._client,
-            association.policy,
-            room=gbt.MAX_APDU if whole else most - association.overhead,
-            first_block=self._settings.first_block,
+            self._model, self._client, association.policy, room=room, first_block=self._settings.first_block
         )
 
     # services
@@ -180,6 +186,10 @@ class ServerConnection:
     def _serve(self, request: Apdu) -> Apdu:
         assert self._association is not None
         assert self._services is not None
+        if isinstance(self._services, ShortNames):
+            if not isinstance(request, ReadRequest):
+                raise ServiceRefused(UNKNOWN, NOT_SUPPORTED)
+            return self._services.serve(request)
         if self._association.proved:
             return self._services.serve(request)
         answer = self._association.authenticate(request)

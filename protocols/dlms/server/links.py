@@ -46,10 +46,20 @@ class ServedMeter:
         return ServerConnection(self.model, client, settings, self.counter)
 
 
+class Served(Protocol):
+    """What is served at one wPort: a meter, or a gateway with meters behind it."""
+
+    def limits(self, common: ServerSettings) -> ServerSettings:
+        """Return its own limits where they differ from the port's."""
+
+    def associate(self, client: int, settings: ServerSettings) -> ServedAssociation:
+        """Return the association of one client address, which has not begun."""
+
+
 class WrapperServer:
     """Meters behind one TCP connection or UDP peer, by server wPort. After an error TCP must be closed."""
 
-    def __init__(self, meters: Mapping[int, ServedMeter], settings: ServerSettings) -> None:
+    def __init__(self, meters: Mapping[int, Served], settings: ServerSettings) -> None:
         self._meters = meters
         self._settings = settings
         self._decoder = wrapper.WrapperDecoder()

@@ -30,8 +30,18 @@ from protocols.dlms.apdu.lists import (
     RequestBlock,
 )
 from protocols.dlms.apdu.services import ActionRequest, ActionResponse, GetBlock, GetRequest
-from protocols.dlms.data.syntax import CosemValue, Field, Rest, Sequence
+from protocols.dlms.data.cursor import Cursor
+from protocols.dlms.data.syntax import (
+    CosemValue,
+    Field,
+    OctetString,
+    Record,
+    Rest,
+    Sequence,
+    UnsignedNumber,
+)
 from protocols.dlms.data.types import Data, Tag
+from protocols.dlms.framing import gateway
 from protocols.dlms.security.ciphered_forms import (
     DED_TAGS,
     GENERAL_CIPHERED,
@@ -67,7 +77,22 @@ _AARQ = 0x60
 _LLS, _SUITE = 1, 0x0F
 _HLS = (15, 1)
 _DEDICATED = frozenset((*DED_TAGS.values(), GENERAL_DED))
+
+
+class InnerApdu(Field[None]):
+    """All that is left, which is an APDU."""
+
+    def read(self, cursor: Cursor) -> None:
+        cursor.part(cursor.left).inner_apdu()
+
+
 _NOT_TAKEN_APART = Rest("body, not taken apart")
+_PREFIXED = Record(
+    tuple,
+    ("", UnsignedNumber("network")),
+    ("", OctetString("address of the meter")),
+    ("", InnerApdu()),
+)
 _APDUS: dict[int, tuple[str, Field[Any]]] = {
     **services.APDUS,
     **notification.APDUS,
@@ -80,6 +105,8 @@ _APDUS: dict[int, tuple[str, Field[Any]]] = {
     GENERAL_CIPHERING: ("general-ciphering", CIPHERING),
     GENERAL_SIGNING: ("general-signing", SIGNING),
     gbt.TAG: ("general-block-transfer", gbt.BLOCK),
+    gateway.REQUEST: ("gateway-request", _PREFIXED),
+    gateway.RESPONSE: ("gateway-response", _PREFIXED),
 }
 for _ciphered, _plain in PLAIN_TAGS.items():
     _form = "ded" if _ciphered in _DEDICATED else "glo"

@@ -24,6 +24,7 @@ from protocols.dlms.data.types import (
 )
 from protocols.dlms.server.model import OTHER_REASON, TYPE_UNMATCHED, AccessDenied
 from protocols.reading import Obis
+from protocols.simulator.cosem.image import IMAGE_SCHEDULE
 from protocols.simulator.cosem.meter import Build, MeterObjects
 from protocols.simulator.cosem.objects import Memory, Served, constant, data_object, live
 from protocols.simulator.cosem.rows import LOAD_LIMIT_W, instant, stamp
@@ -37,11 +38,7 @@ LIMITER_OBIS = Obis(0, 0, 17, 0, 0)
 CALENDAR_OBIS = Obis(0, 0, 13, 0, 0)
 SPECIAL_DAYS_OBIS = Obis(0, 0, 11, 0, 0)
 RESET_SCRIPTS = Obis(0, 0, 10, 0, 1)
-BILLING_SCHEDULE, IMAGE_SCHEDULE, PUSH_SCHEDULE = (
-    Obis(0, 0, 15, 0, 0),
-    Obis(0, 0, 15, 0, 2),
-    Obis(0, 0, 15, 0, 4),
-)
+BILLING_SCHEDULE, PUSH_SCHEDULE = Obis(0, 0, 15, 0, 0), Obis(0, 0, 15, 0, 4)
 PUSH_SCRIPTS = Obis(0, 0, 10, 0, 108)
 MESSAGES = (Obis(0, 0, 96, 13, 0), Obis(0, 0, 96, 13, 1))
 HDLC_SETUP = Obis(0, 0, 22, 0, 0)

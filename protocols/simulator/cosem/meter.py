@@ -64,7 +64,10 @@ class Build:
 
 
 class MeterObjects:
-    """Builds the objects; what was written is in `memory`. `keep_history` says what a new period leaves."""
+    """Builds the objects; what was written is in `memory`. `keep_history` says what a new period leaves.
+
+    `firmware` is the version that runs now.
+    """
 
     def __init__(
         self,
@@ -73,12 +76,14 @@ class MeterObjects:
         build: Build,
         memory: Memory,
         keep_history: Callable[[], bool],
+        firmware: Callable[[], str],
     ) -> None:
         self._home = household
         self._clock = clock
         self._build = build
         self._memory = memory
         self._keep_history = keep_history
+        self._firmware = firmware
         self.writes = 0
         self.objects: dict[Obis, Served] = {}
         self._add_events()
@@ -111,7 +116,7 @@ class MeterObjects:
             "0-0:96.1.0*255": serial.encode(),
             "0-0:96.1.2*255": f"{maker}{serial}".encode(),
             "0-0:96.1.1*255": maker.encode(),
-            "1-0:0.2.0*255": build.firmware.encode(),
+            "1-0:0.2.0*255": self._firmware().encode(),
             "0-0:94.91.9*255": (_TYPE.get(build.category, 6), 0),
             "0-0:94.91.11*255": build.category.encode(),
             "0-0:94.91.12*255": _RATING.get(build.category, b"5-30A"),

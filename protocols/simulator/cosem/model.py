@@ -26,7 +26,8 @@ from protocols.simulator.cosem.access import (
     object_list,
     security_setup,
 )
-from protocols.simulator.cosem.control import CLOCK_OBIS, IMAGE_SCHEDULE, MESSAGES, ControlObjects
+from protocols.simulator.cosem.control import CLOCK_OBIS, MESSAGES, ControlObjects
+from protocols.simulator.cosem.image import IMAGE_SCHEDULE, IMAGE_TRANSFER, ImageTarget
 from protocols.simulator.cosem.meter import Build, MeterObjects
 from protocols.simulator.cosem.objects import Memory, Served, logical_name
 from protocols.simulator.cosem.push import PushObjects
@@ -49,6 +50,8 @@ __all__ = [
 OBJECT_CLASS_INCONSISTENT = 9
 _IDENTITY = (Obis(0, 0, 96, 1, 0), Obis(0, 0, 96, 1, 1), Obis(0, 0, 96, 1, 2))
 _FIRMWARE_VERSION = Obis(1, 0, 0, 2, 0)
+_HARDWARE = (Obis(0, 0, 94, 91, 9), Obis(0, 0, 94, 91, 11), Obis(0, 0, 94, 91, 12))
+"""Type, category and current rating: whom an image is for."""
 _ASSOCIATION_CLASS = 15
 
 
@@ -82,6 +85,7 @@ class HouseholdModel:
         self.on_push: Callable[[Obis], None] | None = None
         self._clock = clock
         self._memory = Memory()
+        self.image = ImageTarget(household.manufacturer, self.build.firmware, clock, self._memory, self._log)
         self._access = AccessObjects(
             policies,
             system_title=self.system_title,
@@ -109,6 +113,7 @@ class HouseholdModel:
     def get(self, client: int, target: Target) -> Data:
         """Return an attribute's value; AccessDenied when there is none or the client may not see it."""
         policy = self._policy(client)
+        self.image.tick()
         obis = self._own_association(client) if target.obis == CURRENT_ASSOCIATION else target.obis
         served = self._object(client, target.class_id, obis)
         if target.index == 1:
@@ -153,7 +158,9 @@ class HouseholdModel:
     def _built(self) -> MeterObjects:
         if self._meter is None:
             home, clock, build, memory = self.household, self._clock, self.build, self._memory
-            self._meter = MeterObjects(home, clock, build, memory, lambda: self.keep_history)
+            self._meter = MeterObjects(
+                home, clock, build, memory, lambda: self.keep_history, lambda: self.image.version
+            )
             control = ControlObjects(home, clock, build, memory, self._meter)
             push = PushObjects(home, clock, build, memory, self._order_push)
             self._objects = {
@@ -161,6 +168,7 @@ class HouseholdModel:
                 **control.objects,
                 **push.objects,
                 **self._access.objects,
+                IMAGE_TRANSFER: self.image.served(),
             }
         return self._meter
 
@@ -204,7 +212,8 @@ class HouseholdModel:
         if obis in _COMMON or obis == self._own_association(client):
             return True
         if client == FIRMWARE:
-            return obis in (_FIRMWARE_VERSION, IMAGE_SCHEDULE, security_setup(FIRMWARE))
+            own = (IMAGE_TRANSFER, IMAGE_SCHEDULE, security_setup(FIRMWARE))
+            return obis in own or obis == _FIRMWARE_VERSION or obis in _HARDWARE
         if client == PUSH:
             return (obis.c, obis.d) == (25, 9)
         if client == DISPLAY:

@@ -11,11 +11,22 @@ from dataclasses import dataclass, replace
 
 from protocols.conversations import Conversations
 from protocols.dlms.apdu.conformance import Conformance
+from protocols.dlms.client.association_opener import behind
+from protocols.dlms.framing.gateway import Behind
 from protocols.dlms.server.connection import SendCounter, ServerConnection, ServerSettings
-from protocols.dlms.server.links import MANAGEMENT, HdlcBus, ServedAssociation, ServedMeter, WrapperServer
+from protocols.dlms.server.gateway import ServedGateway
+from protocols.dlms.server.links import (
+    MANAGEMENT,
+    HdlcBus,
+    Served,
+    ServedAssociation,
+    ServedMeter,
+    WrapperServer,
+)
 from protocols.dlms.server.ports import FRAME_SILENCE
 from protocols.errors import LineClosed, ProtocolError
 from protocols.lines.connection import HANG_UP_TIMEOUT
+from protocols.session import MeterSpec
 from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.faults import wire as fault_wire
 from protocols.simulator.faults.conversation import FaultyConversation
@@ -76,7 +87,7 @@ def simulated_meter(
     player = FaultPlayer(script, f"{model.household.manufacturer}:{model.household.serial}")
     model.keep_history = player.has(FaultKind.KEEP_OLD_PERIOD)
     return SimulatedMeter(
-        model=FaultyModel(model, player),
+        model=FaultyModel(model, player, model.image),
         household=model,
         counter=SendCounter(counter_start),
         one_client=player.has(FaultKind.ONE_CLIENT),
@@ -183,6 +194,53 @@ class WrapperPort(TcpPort):
     @property
     def _up(self) -> bool:
         return self._meter.powered
+
+
+class ConcentratorPort(TcpPort):
+    """Meters behind one socket, by wPort or by the gateway's prefix; the concentrator has a supply of its own."""
+
+    def __init__(self, meters: Mapping[MeterSpec, SimulatedMeter]) -> None:
+        ports: dict[int, SimulatedMeter] = {}
+        prefixed: dict[Behind, ServedMeter] = {}
+        for spec, meter in meters.items():
+            assert spec.dlms is not None
+            if spec.dlms.gateway_address is None:
+                ports[spec.dlms.server] = meter
+            else:
+                prefixed[behind(spec.dlms.gateway_network or 0, spec.dlms.gateway_address)] = meter
+        super().__init__(ports)
+        self._gateway = ServedGateway(meters=prefixed, reaches=_reaches)
+
+    def _core(self) -> WrapperServer:
+        return WrapperServer(_WithGateway(self._gateway, self._meters), ServerSettings())
+
+    def _plan(self, answer: bytes) -> list[PortStep]:
+        return fault_wire.plan(None, answer)
+
+    @property
+    def _up(self) -> bool:
+        return True
+
+
+class _WithGateway(Mapping[int, Served]):
+    """The gateway at its wPort, and the meters that have wPorts of their own."""
+
+    def __init__(self, gateway: ServedGateway, meters: Mapping[int, SimulatedMeter]) -> None:
+        self._gateway = gateway
+        self._meters = meters
+
+    def __getitem__(self, port: int) -> Served:
+        return self._gateway if port == MANAGEMENT else self._meters[port]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((MANAGEMENT, *self._meters))
+
+    def __len__(self) -> int:
+        return 1 + len(self._meters)
+
+
+def _reaches(meter: ServedMeter) -> bool:
+    return not isinstance(meter, SimulatedMeter) or meter.powered
 
 
 class HdlcTcpPort(TcpPort):

@@ -83,6 +83,18 @@ class FaultKind(StrEnum):
     COUNTER_LOW = "counter-low"
     RELAY_STUCK = "relay-stuck"
     KEEP_OLD_PERIOD = "keep-old-period"
+    IMAGE_BLOCK_REFUSED = "image-block-refused"
+    IMAGE_BLOCK_LOST = "image-block-lost"
+    IMAGE_FORGETS = "image-forgets"
+    IMAGE_BLOCK_SIZE = "image-block-size"
+    IMAGE_VERIFY_BUSY = "image-verify-busy"
+    IMAGE_NOT_VERIFIED = "image-not-verified"
+    IMAGE_WRONG_NAME = "image-wrong-name"
+    IMAGE_ACTIVATES_ITSELF = "image-activates-itself"
+    IMAGE_ACTIVATION_FAILS = "image-activation-fails"
+    IMAGE_NEVER_ACTIVATES = "image-never-activates"
+    IMAGE_ACTIVATES_LATE = "image-activates-late"
+    IMAGE_ROLLS_BACK = "image-rolls-back"
 
 
 class Place(Enum):
@@ -257,5 +269,35 @@ FAULT_KINDS: Mapping[FaultKind, FaultKindInfo] = {
     FaultKind.RELAY_STUCK: FaultKindInfo(Place.MODEL, "a relay order is accepted and nothing moves"),
     FaultKind.KEEP_OLD_PERIOD: FaultKindInfo(
         Place.MODEL, "a new capture period keeps the old history beside it"
+    ),
+    FaultKind.IMAGE_BLOCK_REFUSED: FaultKindInfo(Place.MODEL, "a block of an image is refused"),
+    FaultKind.IMAGE_BLOCK_LOST: FaultKindInfo(
+        Place.MODEL, "a block of an image is answered with success and not kept"
+    ),
+    FaultKind.IMAGE_FORGETS: FaultKindInfo(
+        Place.MODEL, "at a block of an image the meter forgets the whole transfer (a power cut)"
+    ),
+    FaultKind.IMAGE_BLOCK_SIZE: FaultKindInfo(
+        Place.MODEL, "asked for its block size the meter wants value octets, and forgets what it has", 128
+    ),
+    FaultKind.IMAGE_VERIFY_BUSY: FaultKindInfo(
+        Place.MODEL, "verification draws temporary failure and is over after value looks at the status", 2
+    ),
+    FaultKind.IMAGE_NOT_VERIFIED: FaultKindInfo(Place.MODEL, "verification of an image fails"),
+    FaultKind.IMAGE_WRONG_NAME: FaultKindInfo(Place.MODEL, "a verified image is named as another one"),
+    FaultKind.IMAGE_ACTIVATES_ITSELF: FaultKindInfo(
+        Place.MODEL, "a verified image is activated at once, untold"
+    ),
+    FaultKind.IMAGE_ACTIVATION_FAILS: FaultKindInfo(
+        Place.MODEL, "activation is answered with success, and fails"
+    ),
+    FaultKind.IMAGE_NEVER_ACTIVATES: FaultKindInfo(
+        Place.MODEL, "activation is answered with success, and nothing happens"
+    ),
+    FaultKind.IMAGE_ACTIVATES_LATE: FaultKindInfo(
+        Place.MODEL, "activation is answered with success, and comes after value looks at the version", 2
+    ),
+    FaultKind.IMAGE_ROLLS_BACK: FaultKindInfo(
+        Place.MODEL, "asked for its version after an activation, the meter comes back on the old one"
     ),
 }

@@ -12,11 +12,14 @@ from protocols.dlms.companion import companion
 from protocols.dlms.data.types import Data, Tag, capture_object, double_long_unsigned, enum, octets
 from protocols.dlms.server.model import OTHER_REASON, AccessDenied, AssociationPolicy, CosemModel
 from protocols.reading import Obis
+from protocols.simulator.cosem.image import ImageTarget
 from protocols.simulator.faults import rows as fault_rows
+from protocols.simulator.faults.image import FaultyImage
 from protocols.simulator.faults.kinds import FaultKind
 from protocols.simulator.faults.script import FaultPlayer
 
 PROFILE_CLASS, DATA_CLASS, RELAY_CLASS, ASSOCIATION_CLASS, CLOCK_CLASS = 7, 1, 70, 15, 8
+IMAGE_CLASS = 18
 FIRMWARE = Obis(1, 0, 0, 2, 0)
 BILLING_DATE = Obis(0, 0, 0, 1, 2)
 _LIFO = 2
@@ -34,8 +37,9 @@ _UNSET = Obis(0, 0, 128, 0, 1)
 class FaultyModel:
     """Implements `CosemModel` over another one; `player` says what goes wrong."""
 
-    def __init__(self, inner: CosemModel, player: FaultPlayer) -> None:
+    def __init__(self, inner: CosemModel, player: FaultPlayer, image: ImageTarget | None = None) -> None:
         self._inner = inner
+        self._image = None if image is None else FaultyImage(image, player)
         self._player = player
         self._counter_objects = {info.counter: client for client, info in companion().associations.items()}
         self._scalers = {i.scaler_profile for i in companion().profiles.values()} | {
@@ -67,7 +71,11 @@ class FaultyModel:
         class_id, obis, attribute = target.class_id, target.obis, target.index
         if class_id == PROFILE_CLASS and attribute == 2:
             value = self._buffer(client, obis, target.selection)
+        elif class_id == IMAGE_CLASS and self._image is not None:
+            value = self._image.get(attribute, lambda: self._inner.get(client, target))
         else:
+            if obis == FIRMWARE and self._image is not None:
+                self._image.version()
             value = self._inner.get(client, target)
         match class_id, attribute:
             case 7, 3:
@@ -105,6 +113,8 @@ class FaultyModel:
         """Run a method; a stuck relay says yes and does nothing."""
         if target.class_id == RELAY_CLASS and self._player.fires(FaultKind.RELAY_STUCK):
             return None
+        if target.class_id == IMAGE_CLASS and self._image is not None:
+            return self._image.run(target.index, lambda: self._inner.action(client, target, parameter))
         return self._inner.action(client, target, parameter)
 
     def frame_counter(self, client: int) -> int:

@@ -15,7 +15,8 @@ from pathlib import Path
 from protocols.clock import SimulatedClock
 from protocols.dlms.security.certificates import KeyUse
 from protocols.errors import MeterConfigError
-from protocols.session import DLMS_SETTINGS, DlmsSettings, ModbusSettings
+from protocols.session import DLMS_SETTINGS, Auth, DlmsSettings, ModbusSettings
+from protocols.simulator.cosem.access import FIRMWARE
 from protocols.simulator.cosem.model import system_title
 from protocols.simulator.cosem.rows import IST
 from protocols.simulator.neighbourhood.authority import Authority, pem, private_pem
@@ -74,6 +75,7 @@ def read_plan(folder: Path) -> Plan:
             cuts_until=datetime.fromisoformat(cuts) if cuts else None,
             meters=len(raw["meters"]),
             suite=int(raw.get("suite", 0)),
+            concentrator=bool(raw.get("concentrator", False)),
         )
         addresses = {line["name"]: (line["port"], line["device"]) for line in raw["lines"]}
         for line in plan.lines:
@@ -105,6 +107,7 @@ def describe(plan: Plan, time: SimulatedClock | None = None) -> dict[str, object
     return {
         "seed": plan.seed,
         "suite": plan.suite,
+        "concentrator": plan.concentrator,
         "history_from": plan.history_from.isoformat(),
         "cuts_until": plan.cuts_until.isoformat() if plan.cuts_until else None,
         "simulation": None
@@ -152,19 +155,38 @@ def town_files(plan: Plan) -> dict[str, bytes]:
     return files
 
 
+def firmware_settings(meter: MeterPlan) -> DlmsSettings | None:
+    """Return how a DLMS meter of suite 0 takes firmware images: as client 80, by HLS; None for another meter."""
+    dlms = meter.spec.dlms
+    if dlms is None or dlms.suite:
+        return None
+    gmac = dlms.auth is Auth.HLS_GMAC
+    return replace(
+        dlms,
+        client=FIRMWARE,
+        auth=Auth.HLS_GMAC if gmac else Auth.HLS2,
+        ciphered=True,
+        password_ref=None if gmac else f"{meter.key}-fw-secret",
+        encryption_key_ref=f"{meter.key}-ek",
+        authentication_key_ref=f"{meter.key}-ak",
+    )
+
+
 def secret_files(meter: MeterPlan) -> dict[str, bytes]:
     """Return the content of a meter's secret files by reference: keys as `hex:`, a password as it is."""
     dlms, secrets = meter.spec.dlms, meter.secrets
     if dlms is None or secrets is None:
         return {}
-    files: dict[str, bytes] = {}
+    files = {
+        f"{meter.key}-ek": b"hex:" + secrets.encryption_key.hex().encode(),
+        f"{meter.key}-ak": b"hex:" + secrets.authentication_key.hex().encode(),
+    }
     if dlms.password_ref is not None:
         lls = dlms.client == 32
         files[dlms.password_ref] = secrets.password if lls else b"hex:" + secrets.hls_key.hex().encode()
-    if dlms.encryption_key_ref is not None:
-        files[dlms.encryption_key_ref] = b"hex:" + secrets.encryption_key.hex().encode()
-    if dlms.authentication_key_ref is not None:
-        files[dlms.authentication_key_ref] = b"hex:" + secrets.authentication_key.hex().encode()
+    firmware = firmware_settings(meter)
+    if firmware is not None and firmware.password_ref is not None:
+        files[firmware.password_ref] = b"hex:" + secrets.firmware_key.hex().encode()
     return files
 
 
@@ -215,6 +237,8 @@ def _meter_toml(meter: MeterPlan, *, push: bool = False) -> str:
     text = "[[meters]]\n" + _toml(fields)
     if meter.spec.dlms is not None:
         text += "[meters.dlms]\n" + _toml(_dlms_fields(meter.spec.dlms))
+    if (firmware := firmware_settings(meter)) is not None:
+        text += "[meters.firmware]\n" + _toml(_dlms_fields(firmware))
     if push:
         text += "[meters.push]\n" + ("" if pushes_ciphered(meter) else _toml({"protection": "plain"}))
     if meter.spec.modbus is not None:

@@ -30,7 +30,14 @@ from protocols.simulator.cosem.model import (
     HouseholdModel,
     system_title,
 )
-from protocols.simulator.dlms.ports import HdlcPort, HdlcTcpPort, SimulatedMeter, WrapperPort, simulated_meter
+from protocols.simulator.dlms.ports import (
+    ConcentratorPort,
+    HdlcPort,
+    HdlcTcpPort,
+    SimulatedMeter,
+    WrapperPort,
+    simulated_meter,
+)
 from protocols.simulator.faults.script import FaultFile
 from protocols.simulator.household.household import Household
 from protocols.simulator.household.state import BillingRow, BlockRow, DailyRow, EventRow
@@ -39,6 +46,7 @@ from protocols.simulator.modbus.server import serve_rtu, serve_rtu_tcp, serve_tc
 from protocols.simulator.neighbourhood.authority import Authority
 from protocols.simulator.neighbourhood.plan import (
     AGREEMENT_KEY,
+    CONCENTRATOR,
     SIGNING_KEY,
     LinePlan,
     MeterKind,
@@ -110,6 +118,7 @@ class Neighbourhood:
         faults: FaultFile | None = None,
         suite: int = 0,
         converters: bool = False,
+        concentrator: bool = False,
     ) -> Neighbourhood:
         """Plan and serve.
 
@@ -124,6 +133,7 @@ class Neighbourhood:
             history_from=history_from or clock.now() - HISTORY,
             cuts_until=cuts_until or clock.now() - CALM,
             suite=suite,
+            concentrator=concentrator,
         )
         served = cls(plan, clock, faults, converters=converters)
         try:
@@ -157,6 +167,10 @@ class Neighbourhood:
     async def _serve(self, line: LinePlan, meters: tuple[MeterPlan, ...]) -> LinePlan:
         host = line.host or "127.0.0.1"
         match line.serves:
+            case MeterKind.DLMS_TCP if line.name == CONCENTRATOR:
+                port = ConcentratorPort({meter.spec: self._dlms(meter) for meter in meters})
+                self._ports.append(port)
+                return replace(line, port=await port.start(host))
             case MeterKind.DLMS_TCP:
                 wrapper = WrapperPort(self._dlms(meters[0]))
                 self._ports.append(wrapper)

@@ -41,6 +41,12 @@ SIGNING_KEY, AGREEMENT_KEY, TRUST_ANCHOR = "client-signing", "client-agreement",
 """Names of the client's private keys, and of the certificate that vouches for the meters, under suites 1 and 2."""
 
 
+CONCENTRATOR = "concentrator"
+"""Name of the line that meters behind a concentrator share."""
+FIRST_PORT, MAX_PORTS = 16, 1000
+"""First wPort of meters behind a concentrator that have one, and how many may."""
+
+
 class MeterKind(StrEnum):
     """How a meter is reached."""
 
@@ -144,11 +150,12 @@ class Plan:
     """The whole neighbourhood.
 
     `history_from` is when its meters began to record; no power cut lasts beyond `cuts_until`. `suite` is the
-    security suite of the DLMS meters that cipher.
+    security suite of the DLMS meters that cipher; with a `concentrator` the DLMS meters on TCP share one line.
     """
 
     seed: int
     suite: int = 0
+    concentrator: bool = False
     history_from: datetime
     cuts_until: datetime | None = None
     lines: tuple[LinePlan, ...]
@@ -182,6 +189,7 @@ def plan_neighbourhood(
     meters: int = 26,
     cuts_until: datetime | None = None,
     suite: int = 0,
+    concentrator: bool = False,
 ) -> Plan:
     """Plan a neighbourhood; MeterConfigError when `meters` is not in 5..5000.
 
@@ -201,11 +209,14 @@ def plan_neighbourhood(
             role = _role(kind, index, count)
             serial = str(first_serial + len(planned) + 1)
             plan = _meter(seed, kind, index, serial, role, len(planned) + 1, suite)
+            if concentrator and kind is MeterKind.DLMS_TCP:
+                plan = _behind(plan, index)
             planned.append(numbers.assign(plan) if role == "consumer" else plan)
             lines.setdefault(plan.line, _line(plan.line, kind))
     return Plan(
         seed=seed,
         suite=suite,
+        concentrator=concentrator,
         history_from=local_midnight(history_from),
         cuts_until=cuts_until,
         lines=tuple(lines.values()),
@@ -283,6 +294,17 @@ def _meter(
         category=_CATEGORIES.get(kind, {}).get(index % _ON_ONE_PAGE, "D1"),
         secrets=secrets,
     )
+
+
+def _behind(meter: MeterPlan, index: int) -> MeterPlan:
+    """Put a meter behind the concentrator: every other one by a wPort of its own, the rest by the prefix."""
+    dlms = meter.spec.dlms
+    assert dlms is not None
+    if index % 2 and index < MAX_PORTS:
+        dlms = replace(dlms, server=FIRST_PORT + index)
+    else:
+        dlms = replace(dlms, gateway_network=0, gateway_address=meter.serial)
+    return replace(meter, line=CONCENTRATOR, spec=replace(meter.spec, dlms=dlms))
 
 
 def _dlms(kind: MeterKind, index: int, auth: Auth, key: str, suite: int) -> DlmsSettings:

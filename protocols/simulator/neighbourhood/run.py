@@ -33,7 +33,8 @@ class SimulatorSettings:
     first `unnamed` consumers have no account number yet (None: nobody has one). With `cuts` power fails now
     and then while simulated time runs, until an hour before the machine's present; without, only in the
     history. Meters on TCP push to `push_to`; `faults` says what goes wrong. `suite` is the security suite of the
-    DLMS meters that cipher. With `hdlc_tcp` HDLC buses are behind converters on TCP ports instead of ptys.
+    DLMS meters that cipher; with a `concentrator` those on TCP are behind one. With `hdlc_tcp` HDLC buses are behind
+    converters on TCP ports instead of ptys.
     """
 
     meters: int = 26
@@ -47,6 +48,7 @@ class SimulatorSettings:
     faults: FaultFile | None = None
     suite: int = 0
     hdlc_tcp: bool = False
+    concentrator: bool = False
 
 
 async def run_simulator(
@@ -74,6 +76,7 @@ async def run_simulator(
             faults=settings.faults,
             suite=settings.suite,
             converters=settings.hdlc_tcp,
+            concentrator=settings.concentrator,
         )
         try:
             async with running_pushes(running, settings.push_to):
@@ -139,5 +142,10 @@ def _earlier(settings: SimulatorSettings, now: datetime) -> Plan | None:
         plan = read_plan(settings.folder)
     except MeterConfigError:
         return None
-    same = (plan.seed, plan.suite, len(plan.meters)) == (settings.seed, settings.suite, settings.meters)
+    same = (plan.seed, plan.suite, plan.concentrator, len(plan.meters)) == (
+        settings.seed,
+        settings.suite,
+        settings.concentrator,
+        settings.meters,
+    )
     return plan if same and plan.history_from <= now - STORED else None

@@ -1,4 +1,4 @@
-"""A journal file of version 1, made by the program before numbered steps, opens and goes on."""
+"""Journal files of earlier versions, made by the programs of then, open and go on."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.journal.view import view
 from gateway.errors import JournalError
 from tests.support.fakes import ManualClock
-from tests.support.journal_records import T0, record
+from tests.support.journal_records import T0, poll, record
 from tests.support.paths import ROOT
 
 VERSION_1 = ROOT / "tests" / "data" / "journal_version_1.db.gz"
 """Entries 31 to 44, acknowledged up to 30, taken by the broker up to 42; a revision, gaps, a dead letter."""
+VERSION_4 = ROOT / "tests" / "data" / "journal_version_4.db.gz"
+"""Made by the program of the day before captures were packed."""
 LIMITS = JournalLimits(sinks=("mqtt",), consumers=("central", "billing"))
 
 
@@ -137,3 +139,39 @@ async def test_undelivered_entries_of_version_1_go_out_as_blocks_with_their_ids_
         assert capture.attributions[0].account_id == was["attributions"][0]["account_id"]
     assert old == {}
     await journal.close()
+
+
+async def test_a_file_of_version_4_knows_its_captures_and_packs_new_ones(tmp_path: Path) -> None:
+    """A poll of 20, one of 10 with a revision of the sixth, a gap, a live row; delivered up to 31."""
+    path = tmp_path / "j.db"
+    path.write_bytes(gzip.decompress(VERSION_4.read_bytes()))
+    limits = JournalLimits(sinks=("mqtt",), consumers=("central",))
+    clock = ManualClock(T0 + timedelta(days=3))
+    journal = await Journal.open(path, clock=clock, limits=limits)
+    statistics = journal.statistics()
+    assert (journal.first_seq, journal.last_seq, statistics.captures) == (1, 33, 31)
+    # Without the file beside it, it counts as a copy: another uuid, of which central has acknowledged nothing.
+    assert (statistics.cursors, statistics.consumers) == ({"mqtt": 31}, {"central": 0})
+    assert await journal.watermark("GEN:1", "block_load") == T0 + timedelta(minutes=30 * 29)
+    again = JournalBatch(
+        blocks=(
+            poll(0, 5),
+            record(5, value=7),
+            poll(6, 14),
+            record(0, profile="instantaneous", meter="GEN:2"),
+        )
+    )
+    assert await journal.append(again) == SeqRange(34, 33)
+    assert await journal.append(JournalBatch(blocks=(poll(20, 10), poll(30, 20)))) == SeqRange(34, 53)
+    assert await journal.append(JournalBatch(blocks=(record(5, value=8),))) == SeqRange(54, 54)
+    entries = await journal.read(34, 54)
+    assert json.loads(entries[-1].body)["captures"][0]["value_rev"] == 3
+    await journal.close()
+    journal = await Journal.open(path, clock=clock, limits=limits)
+    assert journal.statistics().captures == 51
+    assert await journal.append(JournalBatch(blocks=(poll(20, 30),))) == SeqRange(55, 54)
+    await journal.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("pragma user_version").fetchone()[0] == schema.VERSION
+        assert db.execute("select count(*) from packed").fetchone()[0] == 1
+    db.close()

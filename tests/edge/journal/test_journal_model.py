@@ -197,6 +197,8 @@ class JournalMachine(RuleBasedStateMachine):
         assert self.run(self.journal.watermark("GEN:9", "daily")) == self.marks.get("GEN:9")
         open_now = {g.gap_id for g in self.run(self.journal.open_gaps())}
         assert open_now == {g for g, state in self.gaps.items() if state == "open"}
+        of_the_stream = self.run(self.journal.open_gaps("GEN:0", "block_load"))
+        assert {g.gap_id for g in of_the_stream} == open_now
 
 
 JournalMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25)

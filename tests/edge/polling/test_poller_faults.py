@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -104,6 +104,36 @@ async def test_an_unset_clock_of_the_gateway_puts_no_lasting_doubt_on_good_rows(
     bench.clock.good = False
     await poller.poll_once()
     assert len(await bench.captures()) == 4  # and never put in doubt again
+
+
+@pytest.mark.parametrize("slow", [timedelta(days=3), T0 - datetime(1970, 1, 1, tzinfo=UTC)])
+async def test_a_gateway_whose_clock_is_slow_asks_up_to_the_meter_s_present(
+    bench: Bench, slow: timedelta
+) -> None:
+    """Sessions end an open range by our own clock, which withheld all that a meter stored since."""
+    meter = bench.add("1")
+    meter.rows = [block(T0 - HALF), block(T0)]
+    bench.clock.good, bench.clock.at, meter.drift = False, T0 - slow, slow
+    await bench.poller(BLOCK).poll_once()
+    ((_, since, until),) = meter.reads
+    assert since is not None
+    assert until is not None
+    # As far back as any first read, not the whole memory at each poll: a serial line takes minutes for that.
+    assert T0 - timedelta(days=36) < since < T0 < until
+    assert len(await bench.captures()) == 2
+
+
+@pytest.mark.parametrize("shown", [datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC) + HALF])
+async def test_a_meter_of_any_year_is_read_by_a_gateway_that_does_not_know_the_time(
+    bench: Bench, shown: datetime
+) -> None:
+    meter = bench.add("1")
+    bench.clock.good = False
+    meter.drift = shown - bench.clock.at - timedelta(seconds=1)
+    poller = bench.poller(BLOCK)
+    await poller.poll_once()
+    assert len(meter.reads) == 1
+    assert poller.statistics().meters["GEN:1"].error_code is None
 
 
 async def test_a_meter_that_was_set_right_settles_no_row_from_before(bench: Bench) -> None:

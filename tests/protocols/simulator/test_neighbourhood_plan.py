@@ -100,7 +100,8 @@ def test_files(plan: Plan, tmp_path: Path) -> None:
     assert edge["simulation"]["speed"] == 60
     assert edge["simulation"]["start"] == FROM
     assert len(edge["meters"]) == 26
-    wanted = {v for m in edge["meters"] for k, v in m.get("dlms", {}).items() if k.endswith("_ref")}
+    tables = [m.get(name, {}) for m in edge["meters"] for name in ("dlms", "firmware")]
+    wanted = {v for table in tables for k, v in table.items() if k.endswith("_ref")}
     assert wanted == refs == {ref for m in plan.meters for ref in secret_files(m)}
     directory = list(csv.DictReader((tmp_path / "directory.csv").read_text().splitlines()))
     assert list(directory[0]) == [

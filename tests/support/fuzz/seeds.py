@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 
@@ -10,6 +10,7 @@ from protocols.dlms.apdu.conformance import BUILT, Conformance
 from protocols.dlms.apdu.lists import GetListRequest, SetListRequest, Target
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.apdu.services import ActionRequest, SetRequest
+from protocols.dlms.apdu.short_names import OBJECT_LIST, ReadRequest, Variable
 from protocols.dlms.core.association import AssociationSettings
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import octets, text
@@ -27,14 +28,19 @@ from tests.support.dlms.bench import (
     o,
     of_suite,
 )
+from tests.support.dlms.named_meter import named_meter
 from tests.support.dlms.pushes import ALERT, FRAMED, ciphered
 
-WAYS = ("none", "lls", "hls2", "gmac", "wrapped", "agreed")
+WAYS = ("none", "lls", "hls2", "gmac", "wrapped", "agreed", "short-names")
 CHALLENGES = 20261125
 """Seed of both sides' challenges, so that a recorded proof is right again when it is played."""
 ASSOCIATIONS = POLICIES | {
     "wrapped": of_suite(1, Auth.HLS_GMAC, key_info=KeyInfo.WRAPPED),
     "agreed": of_suite(1, Auth.HLS_GMAC, key_info=KeyInfo.AGREED_STATIC),
+    "short-names": (
+        POLICIES["lls-ciphered"][0],
+        replace(POLICIES["lls-ciphered"][1], short_names=True),
+    ),
 }
 """None with signatures: they differ each time, and a run must be made again by its seed."""
 FRAMINGS = ("wrapper", "hdlc")
@@ -74,7 +80,7 @@ def joined(conversation: Conversation) -> Joined:
 
 
 def _meter(policy: AssociationPolicy) -> SmallMeter:
-    meter = SmallMeter({48: policy})
+    meter = named_meter(policy)
     meter.attributes["0-0:96.13.0*255", 2] = LONG_TEXT
     meter.writable = {("0-0:96.13.0*255", 2)}
     return meter
@@ -94,6 +100,9 @@ def _recorded(way: str, framing: str, general: bool) -> Conversation:
 
 def _speak(talk: Joined) -> None:
     talk.associate()
+    if talk.client.short_names:
+        _speak_by_short_names(talk)
+        return
     talk.get(1, "0-0:96.1.0*255")
     talk.get(1, "0-0:9.9.9*255")
     talk.get(1, "0-0:96.13.0*255")
@@ -113,6 +122,15 @@ def _speak(talk: Joined) -> None:
         talk.run()
     talk.run(client.release())
     talk.run(client.disconnect())
+
+
+def _speak_by_short_names(talk: Joined) -> None:
+    names = (Variable(OBJECT_LIST), Variable(0x0108), Variable(0x0168), Variable(0x0008))
+    for variables in (*((one,) for one in names), names, (Variable(0x02E8, EntrySelection(1, 4)),)):
+        talk.client.request(ReadRequest(variables))
+        talk.run()
+    talk.run(talk.client.release())
+    talk.run(talk.client.disconnect())
 
 
 def all_frames() -> tuple[bytes, ...]:

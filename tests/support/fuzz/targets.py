@@ -11,11 +11,13 @@ from random import Random
 from protocols.dlms.apdu import acse, gbt, notification
 from protocols.dlms.apdu.lists import GetListRequest, Target
 from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest, decode_apdu
+from protocols.dlms.apdu.short_names import OBJECT_LIST, ReadRequest, Variable
 from protocols.dlms.core.association import AssociationSettings
 from protocols.dlms.core.connection import ClientConnection, State
+from protocols.dlms.core.name_list import NameList
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.types import octets, text
-from protocols.dlms.framing import wrapper
+from protocols.dlms.framing import gateway, wrapper
 from protocols.dlms.framing.hdlc import FLAG, FrameDecoder, crc
 from protocols.dlms.framing.wrapper import WrapperDecoder
 from protocols.dlms.push.framing import PushStream
@@ -46,6 +48,8 @@ def _stream(decoder: FrameDecoder | WrapperDecoder) -> Target_:
 PARSERS: dict[str, Target_] = {
     "axdr": axdr.decode,
     "apdu": decode_apdu,
+    "gateway": gateway.parted,
+    "name-list": lambda data: NameList(axdr.decode(data)),
     "aarq": acse.decode_aarq,
     "aare": acse.decode_aare,
     "release": acse.decode_release,
@@ -125,6 +129,14 @@ REQUESTS = (
 )
 
 
+READS = (
+    ReadRequest((Variable(OBJECT_LIST),)),
+    ReadRequest((Variable(0x0108),)),
+    ReadRequest((Variable(0x0168),)),
+    ReadRequest((Variable(0x0108), Variable(0x0168))),
+)
+
+
 class ClientRun:
     """The client's state machine with a real meter behind it, whose answers are mutated now and then."""
 
@@ -149,7 +161,8 @@ class ClientRun:
             for _ in range(4):
                 if talk.client.state is not State.READY:
                     break
-                talk.client.request(self._random.choice(REQUESTS))
+                by_names = READS if talk.client.short_names else REQUESTS
+                talk.client.request(self._random.choice(by_names))
                 talk.run()
             if talk.client.state is State.READY:
                 talk.run(talk.client.release())

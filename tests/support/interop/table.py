@@ -153,6 +153,18 @@ CASES = {
     Peer.COSEM_CLIENT: list(_cosem()),
 }
 
+SHORT_NAMES = [
+    Case(Peer.GURUX_CLIENT, framing, auth, PLAIN)
+    for framing in ("wrapper", "hdlc")
+    for auth in (Auth.NONE, Auth.LLS)
+]
+"""What is read by short names, which has a table of its own."""
+BEHIND_A_GATEWAY = [
+    Case(Peer.GURUX_CLIENT, "wrapper", Auth.NONE, PLAIN),
+    Case(Peer.GURUX_CLIENT, "wrapper", Auth.LLS, PLAIN),
+]
+"""How meters behind our gateway are read by the prefix."""
+
 _COSEM_LACKS = {Service.ENTRIES, Service.SET_LIST, Service.SET_BLOCKS, Service.ACTION_BLOCKS}
 
 
@@ -248,9 +260,45 @@ ciphering only, and no HLS-GMAC without ciphering. Found in it:
 }
 
 
+_BY_SHORT_NAMES = """
+## gurux-dlms 1.0.203, its client, with our meter, by short names
+
+The list of names, three values one by one and in one request, rows by entry. Blocks of a long answer it cannot join (it
+calls what its classes do not have), on HDLC it asks for them with a tag of 00, and it makes no ciphered requests. Its
+server by short names does not run, so our client is tried with our own meter and with octets of the Green Book.
+
+| framing | authentication | protection | associate | names | READ | entries | READ list | range, in blocks |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
+"""
+
+
+_BEHIND = """
+## gurux-dlms 1.0.203, its client, with two meters behind our gateway
+
+Each by the prefix E6 and E7 with a network and an address of several octets, on one wPort. Ciphered requests it sends
+without the prefix; a served gateway it does not have.
+
+| framing | authentication | protection | associate | GET | GET list |
+| --- | --- | --- | --- | --- | --- |
+"""
+
+
 def document() -> str:
     """Give `docs/interop.md`."""
-    return _HEAD + "".join(text + "\n" + _table(CASES[peer]) for peer, text in _SECTIONS.items())
+    tables = "".join(text + "\n" + _table(CASES[peer]) for peer, text in _SECTIONS.items())
+    return (
+        _HEAD + tables + _BY_SHORT_NAMES + "".join(map(_short_row, SHORT_NAMES)) + _BEHIND + _gateway_rows()
+    )
+
+
+def _gateway_rows() -> str:
+    rows = ([case.framing, case.auth.value, case.protection, *["tested"] * 3] for case in BEHIND_A_GATEWAY)
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+def _short_row(case: Case) -> str:
+    cells = [case.framing, case.auth.value, case.protection, *["tested"] * 5, "its own fails"]
+    return "| " + " | ".join(cells) + " |\n"
 
 
 def _table(cases: list[Case]) -> str:

@@ -40,6 +40,7 @@ from protocols.dlms.apdu.services import (
     decode_apdu,
     encode_apdu,
 )
+from protocols.dlms.apdu.short_names import NextBlock, ReadBlock, ReadRequest, ReadResponse, Variable
 from protocols.dlms.data.types import Data, Tag, long_unsigned, structure
 from protocols.dlms.trace.frames import decode_trace
 from protocols.errors import LocalError
@@ -84,6 +85,8 @@ SAMPLES: list[Apdu] = [
     BlockAck(action=True, number=1),
     BlockAck(action=False, number=1, results=(0,)),
     BlockAck(action=False, number=1, results=(0, 4), listed=True),
+    ReadRequest((Variable(8), Variable(8, EntrySelection(1, 2)), NextBlock(1))),
+    ReadResponse((Outcome(0, SEVEN), Outcome(3), ReadBlock(last=True, number=1, raw=b"\x12"))),
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -75,6 +75,22 @@ async def test_a_range_is_asked_on_full_hours_with_the_deviation_of_india() -> N
     assert (wall(asked.since), wall(asked.until)) == (START, START + timedelta(hours=4))
     assert asked.since[6:8] == asked.until[6:8] == b"\0\0"
     assert asked.since[9:11] == bytes.fromhex("014A")
+
+
+@pytest.mark.parametrize(
+    "slow", [timedelta(days=3), timedelta(days=900), NOW - datetime(1970, 1, 1, tzinfo=UTC)]
+)
+async def test_whoever_knows_that_our_clock_is_slow_gets_what_the_meter_has(slow: timedelta) -> None:
+    exchange = ScriptedExchange(SmallMeter())
+    reader = reader_of(exchange, now=NOW - slow)
+    assert len(await collect(reader, BLOCK, until=NOW + timedelta(days=1))) == 96
+    assert len(exchange.buffers) < 10  # no request for each three days since the year 2000
+
+
+async def test_a_meter_that_shows_a_far_year_is_not_asked_for_all_the_days_until_then() -> None:
+    exchange = ScriptedExchange(SmallMeter())
+    assert len(await collect(reader_of(exchange), BLOCK, until=NOW + timedelta(days=27_000))) == 96
+    assert len(exchange.buffers) < 150
 
 
 @pytest.mark.parametrize("newest_first", [False, True])

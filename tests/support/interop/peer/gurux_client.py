@@ -13,6 +13,7 @@ from gurux_dlms import GXByteBuffer, GXDateTime, GXReplyData
 from gurux_dlms.ecdsa.GXPrivateKey import GXPrivateKey
 from gurux_dlms.ecdsa.GXPublicKey import GXPublicKey
 from gurux_dlms.enums import Authentication, Conformance, DataType, InterfaceType, Security
+from gurux_dlms.GXDLMSGateway import GXDLMSGateway
 from gurux_dlms.GXDLMSSettings import GXDLMSSettings
 from gurux_dlms.objects import GXDLMSClock, GXDLMSData, GXDLMSDisconnectControl, GXDLMSProfileGeneric
 from gurux_dlms.objects.enums import SecuritySuite
@@ -49,7 +50,12 @@ class Peer:
         password = bytes.fromhex(task["password"]) or None
         framing = InterfaceType.HDLC if hdlc else InterfaceType.WRAPPER
         auth = Authentication[task["auth"]]
-        self.client = GXDLMSSecureClient(True, 48, server, auth, password, framing)
+        logical = task.get("reference", "ln") == "ln"
+        self.client = GXDLMSSecureClient(logical, 48, server, auth, password, framing)
+        if "gateway" in task:
+            self.client.gateway = GXDLMSGateway()
+            self.client.gateway.networkId = task["network"]
+            self.client.gateway.physicalDeviceAddress = task["gateway"].encode()
         self.client.serverAddressSize = task["address_octets"]
         self._cipher(task)
         proposed = self.client.proposedConformance
@@ -123,6 +129,14 @@ class Peer:
             reply = self.ask(self.client.getApplicationAssociationRequest())
             self.client.parseApplicationAssociationResponse(reply.data)
         return f"{int(self.client.negotiatedConformance):06x}"
+
+    def names(self) -> dict[str, int]:
+        """Read the object list by short names, and name what is read later."""
+        found = self.client.parseObjects(self.ask(self.client.getObjectsRequest()).data, False)
+        names = {one.logicalName: one.shortName for one in found}
+        for item in (SERIAL, REGISTER, CLOCK, BLOCK_LOAD, RELAY):
+            item.shortName = names[item.logicalName]
+        return names
 
     def get(self) -> list[Any]:
         """Read three short values one by one."""

@@ -1,0 +1,97 @@
+"""Meters of the configuration as long work opens them: beside a running edge, under a client of its own."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from gateway.config.file import Config
+from gateway.config.meters import LineSection, MeterSection
+from gateway.errors import UsageError
+from gateway.roles.lines import make_line
+from protocols.dlms.session import DlmsSession, open_dlms
+from protocols.meters.counters import CountersOnDemand
+from protocols.meters.secrets import FileSecrets
+from protocols.session import Clock, MeterSpec, SessionContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Door:
+    meter: MeterSection
+    line: LineSection
+
+
+class Doors:
+    """Opens the DLMS meters of a configuration for one kind of work (`program`).
+
+    Its system title and its file of invocation counters are this work's own: the running edge is met by no counter
+    that it does not expect. `firmware` opens the association that takes images.
+    """
+
+    def __init__(self, config: Config, program: str, clock: Clock, *, firmware: bool = False) -> None:
+        self._config = config
+        self._program = program
+        self._firmware = firmware
+        self._lines = {line.name: line for line in config.lines}
+        self._meters = {meter.meter: meter for meter in config.meters}
+        self._counters = CountersOnDemand(config.gateway.data / f"counters-{program}.json")
+        self._context = SessionContext(
+            secrets=FileSecrets(config.secrets), counters=self._counters, clock=clock
+        )
+
+    def refuse_unreachable(self, meters: Iterable[str]) -> None:
+        """Raise UsageError for a meter that this work cannot reach: none of DLMS, or on a line that is held."""
+        edge_runs = _edge_runs(self._config)
+        for name in meters:
+            door = self._door(name)
+            if door.meter.dlms is None:
+                raise UsageError(f"{name} is no DLMS meter")
+            if door.line.kind == "dial-in":
+                raise UsageError(f"{name} dials in: only the running edge hears it (line {door.line.name})")
+            if door.line.kind == "serial" and edge_runs:
+                raise UsageError(
+                    f"{name} is on the serial line {door.line.name}, which the running edge holds:"
+                    " stop the edge for this work, or leave the meter out"
+                )
+
+    def close(self) -> None:
+        """Let go of the counters."""
+        self._counters.close()
+
+    @asynccontextmanager
+    async def open(self, meter: str) -> AsyncIterator[tuple[DlmsSession, MeterSpec]]:
+        """Open a session on a line of its own; raises what `open_dlms` raises."""
+        door = self._door(meter)
+        spec = self._spec(door.meter)
+        line = make_line(door.line)
+        try:
+            async with open_dlms(line, spec, self._context) as session:
+                yield session, spec
+        finally:
+            await line.close()
+
+    def _door(self, name: str) -> _Door:
+        meter = self._meters.get(name)
+        if meter is None:
+            raise UsageError(f"{name} is not in the configuration any more")
+        return _Door(meter=meter, line=self._lines[meter.line])
+
+    def _spec(self, meter: MeterSection) -> MeterSpec:
+        own = meter.firmware if self._firmware and meter.firmware is not None else meter.dlms
+        section = meter.model_copy(update={"dlms": own})
+        return self._config.spec(section, f"{self._config.gateway.name}/{self._program}")
+
+
+def _edge_runs(config: Config) -> bool:
+    """Say whether an edge of this configuration runs: it holds its counters."""
+    path = config.edge_folder / "counters.json.lock"
+    try:
+        with path.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
