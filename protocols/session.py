@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType, NoneType, UnionType
-from typing import Annotated, Any, Protocol, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Protocol, Union, get_args, get_origin, get_type_hints, runtime_checkable
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from protocols.errors import MeterConfigError
@@ -32,6 +32,17 @@ class SecretSource(Protocol):
 
     def secret(self, ref: str) -> bytes:
         """Return the octets behind `ref`; MeterConfigError when there is none or it is not private."""
+
+
+@runtime_checkable
+class ChangingSecrets(Protocol):
+    """A SecretSource that knows more than one set of keys of a meter while they are being changed."""
+
+    def choices(self, meter: str, settings: DlmsSettings) -> Sequence[SecretSource]:
+        """Return the sources to associate with: the keys in force first, then those that the meter may hold."""
+
+    def proved(self, meter: str, settings: DlmsSettings, chosen: SecretSource) -> None:
+        """Take note that the meter has proved by an association to hold the keys of a choice."""
 
 
 class CounterStore(Protocol):

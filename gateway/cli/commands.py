@@ -46,6 +46,9 @@ COMMANDS = {
         "service.counters:counters_group",
         "Invocation counters: ours with each meter, and the meters' own of pushes.",
     ),
+    "keys": Entry(
+        "keys.group:keys_group", "Keys of meters: changed in two phases, escrowed, imported, given to edges."
+    ),
     "read": Entry(
         "meter.read:read", "Read one profile of one meter and print it; nothing is stored or delivered."
     ),

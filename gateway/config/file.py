@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from gateway.config.checks import check_meters
+from gateway.config.keys import KeysSection
 from gateway.config.meters import LineSection, MeterSection
 from gateway.config.mistakes import ConfigMistakes, Source
 from gateway.config.push import PushSection
@@ -242,6 +243,7 @@ class Config(Section):
     schedule: ScheduleSection = ScheduleSection()
     admission: AdmissionSection = AdmissionSection()
     directory: DirectorySection = DirectorySection()
+    keys: KeysSection = KeysSection()
     web: WebSection = WebSection()
     metrics: MetricsSection | None = None
     simulation: SimulationSection | None = None

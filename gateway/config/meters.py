@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from gateway.config.dlms import NO_TITLE, DlmsTable
+from gateway.config.keys import MeterKeysSection
 from gateway.config.push import MeterPushSection
 from gateway.config.types import MeterText, Name, Port, Section
 from protocols.meters.titles import client_title
 from protocols.reading import ProfileName
-from protocols.session import MeterSpec, ModbusSettings
+from protocols.session import DlmsSettings, MeterSpec, ModbusSettings
 
 
 class LineSection(Section):
@@ -86,9 +87,12 @@ class MeterSection(Section):
     firmware: DlmsTable | None = None
     modbus: ModbusSection | None = None
     push: MeterPushSection | None = None
+    keys: MeterKeysSection | None = None
 
     @model_validator(mode="after")
     def _protocol(self) -> MeterSection:
+        if self.keys is not None and self.dlms is None:
+            raise ValueError("only DLMS meters have keys to change: [meters.keys] needs [meters.dlms]")
         if self.push is not None and self.dlms is None:
             raise ValueError("only DLMS meters push: [meters.push] needs [meters.dlms]")
         if self.push is not None and self.dlms is not None:
@@ -98,6 +102,14 @@ class MeterSection(Section):
         if (self.dlms is None) == (self.modbus is None):
             raise ValueError("a meter has exactly one of [meters.dlms] and [meters.modbus]")
         return self
+
+    def associations(self) -> dict[int, DlmsSettings]:
+        """Return how to associate as each client that is known, the one that reads first; none for Modbus."""
+        if self.dlms is None:
+            return {}
+        others = () if self.keys is None else self.keys.associations
+        known = {self.dlms.client: self.dlms, **{one.client: one.settings(self.dlms) for one in others}}
+        return known if self.firmware is None else {**known, self.firmware.client: self.firmware}
 
     def spec(self, client: str) -> MeterSpec:
         """Return the driver's view of this meter for the client named `client` (`Config.spec` names it)."""

@@ -1,4 +1,4 @@
-"""What central says in its own name, signed: acknowledgements, replay requests, orders."""
+"""What central says in its own name, signed: acknowledgements, replay requests, orders, receipts of keys."""
 
 from __future__ import annotations
 
@@ -7,8 +7,28 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from gateway.contract.envelope import MAX_MESSAGE, TYPE_OF, parse, parse_data, wrap
-from gateway.contract.messages import Ack, CarriedOver, Message, ReadAgain, ReplayRequest, Signed
-from gateway.contract.signing import ACK_TYP, CARRIED_TYP, READ_AGAIN_TYP, REPLAY_TYP, sign, verify
+from gateway.contract.messages import (
+    Ack,
+    CarriedOver,
+    KeysGiven,
+    KeysMissing,
+    KeysReceipt,
+    Message,
+    ReadAgain,
+    ReplayRequest,
+    Signed,
+)
+from gateway.contract.signing import (
+    ACK_TYP,
+    CARRIED_TYP,
+    KEYS_GIVEN_TYP,
+    KEYS_MISSING_TYP,
+    KEYS_RECEIPT_TYP,
+    READ_AGAIN_TYP,
+    REPLAY_TYP,
+    sign,
+    verify,
+)
 from gateway.errors import ContractError
 
 CENTRAL: Final = "central"
@@ -18,6 +38,9 @@ TYP_OF: Final[dict[type[Message], str]] = {
     ReplayRequest: REPLAY_TYP,
     ReadAgain: READ_AGAIN_TYP,
     CarriedOver: CARRIED_TYP,
+    KeysReceipt: KEYS_RECEIPT_TYP,
+    KeysGiven: KEYS_GIVEN_TYP,
+    KeysMissing: KEYS_MISSING_TYP,
 }
 """What a signature was made for (`typ`), by message."""
 

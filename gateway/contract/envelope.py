@@ -19,6 +19,12 @@ from gateway.contract.messages import (
     CountersReserved,
     DirectoryRequest,
     Identifier,
+    KeysEscrowed,
+    KeysGiven,
+    KeysMissing,
+    KeysProven,
+    KeysReceipt,
+    KeysRequest,
     Message,
     NamingChanged,
     ReadAgain,
@@ -71,6 +77,12 @@ TYPE_OF: dict[type[Message], str] = {
     ReadAgain: f"{_PREFIX}.readagain.ordered.v2",
     ReadAgainTaken: f"{_PREFIX}.readagain.taken.v2",
     TimeVerdict: f"{_PREFIX}.time.judged.v2",
+    KeysEscrowed: f"{_PREFIX}.keys.escrowed.v2",
+    KeysProven: f"{_PREFIX}.keys.proven.v2",
+    KeysReceipt: f"{_PREFIX}.keys.receipt.v2",
+    KeysRequest: f"{_PREFIX}.keys.request.v2",
+    KeysGiven: f"{_PREFIX}.keys.given.v2",
+    KeysMissing: f"{_PREFIX}.keys.missing.v2",
 }
 """CloudEvents `type` by message; batches and signed messages name theirs when they are made."""
 
@@ -92,6 +104,12 @@ SCHEMA_OF: dict[type[Message], str] = {
     Balance: "balance",
     TimeRequest: "time-request",
     TimeVerdict: "time-verdict",
+    KeysEscrowed: "keys-escrowed",
+    KeysProven: "keys-proven",
+    KeysReceipt: "keys-receipt",
+    KeysRequest: "keys-request",
+    KeysGiven: "keys-given",
+    KeysMissing: "keys-missing",
 }
 """File stem of each message's JSON Schema: `dataschema` is `v2/{stem}.json`."""
 

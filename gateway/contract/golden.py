@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import timedelta
 
 from gateway.contract.central_word import TYP_OF
@@ -17,6 +18,12 @@ from gateway.contract.messages import (
     ClockStatus,
     DirectoryPart,
     DirectoryRequest,
+    KeysEscrowed,
+    KeysGiven,
+    KeysMissing,
+    KeysProven,
+    KeysReceipt,
+    KeysRequest,
     LineStatus,
     Message,
     MeterStatus,
@@ -35,6 +42,7 @@ from gateway.contract.messages import (
 )
 from gateway.contract.messages.generation import DirectoryVersion, Generation
 from gateway.contract.messages.texts import gateway_source
+from gateway.contract.sealing import digest
 from gateway.contract.signing import DIRECTORY_TYP, TIME_TYP, sign
 
 RUN = "9f2c01ab"
@@ -115,11 +123,15 @@ def _single() -> dict[str, bytes]:
         ),
     }
     messages |= _times()
+    messages |= _keys()
     signed_types = {
         "directory-part": DIRECTORY_TYPE,
         "time-answer": TIME_TYPE,
         "ack-of-central": TYPE_OF[Ack],
         "read-again": TYPE_OF[ReadAgain],
+        "keys-receipt": TYPE_OF[KeysReceipt],
+        "keys-given": TYPE_OF[KeysGiven],
+        "keys-missing": TYPE_OF[KeysMissing],
     }
     return {
         name: wrap(message, id=identity, source=source, time=AT, type=signed_types.get(name))
@@ -151,9 +163,65 @@ def _read_again() -> ReadAgain:
     )
 
 
-def _signed(word: Ack | ReadAgain) -> Signed:
+def _signed(word: Ack | ReadAgain | KeysReceipt | KeysGiven | KeysMissing) -> Signed:
     typ = TYP_OF[word.__class__]
     return Signed(jws=sign(word.model_dump_json(exclude_none=True).encode(), key=KEY, typ=typ))
+
+
+def _keys() -> dict[str, tuple[Message, str, str]]:
+    """Keys to escrow, their receipt and proof; an edge's request for its meters' keys, and what it is given."""
+    meter, key_id, edge = "GEN:12345678", "a1" * 16, gateway_source(GATEWAY)
+    sealed = b"MGK1" + bytes(200)  # no text: what is sealed anew is never the same
+    nonce, name, text = "00112233445566778899aabbccddeeff", digest(sealed), b64encode(sealed).decode()
+    slots = ("48/encryption", "48/authentication")
+    return {
+        "keys-escrowed": (
+            KeysEscrowed(
+                gateway=GATEWAY, meter=meter, key_id=key_id, slots=slots, sealed=text, nonce=nonce, made_at=AT
+            ),
+            f"{GATEWAY}/keys/{key_id}/{nonce}",
+            edge,
+        ),
+        "keys-proven": (
+            KeysProven(gateway=GATEWAY, meter=meter, key_id=key_id, sealed_digest=name, at=AT),
+            f"{GATEWAY}/keys/{key_id}/proven",
+            edge,
+        ),
+        "keys-receipt": (
+            _signed(
+                KeysReceipt(
+                    gateway=GATEWAY, meter=meter, key_id=key_id, sealed_digest=name, nonce=nonce, issued_at=AT
+                )
+            ),
+            f"central/keys/{key_id}/{nonce}",
+            "/central",
+        ),
+        "keys-request": (
+            KeysRequest(gateway=GATEWAY, box_key=b64encode(bytes(range(32))).decode(), nonce=nonce, at=AT),
+            f"{GATEWAY}/keys/request/{nonce}",
+            edge,
+        ),
+        "keys-missing": (
+            _signed(KeysMissing(gateway=GATEWAY, key_ids=(key_id,), nonce=nonce, issued_at=AT)),
+            f"central/keys/{GATEWAY}/{nonce}/missing",
+            "/central",
+        ),
+        "keys-given": (
+            _signed(
+                KeysGiven(
+                    gateway=GATEWAY,
+                    box="630dcd2966c43366",
+                    digest=name,
+                    dropped=("GEN:777",),
+                    sealed=text,
+                    nonce=nonce,
+                    issued_at=AT,
+                )
+            ),
+            f"central/keys/{GATEWAY}/{nonce}/1",
+            "/central",
+        ),
+    }
 
 
 def _times() -> dict[str, tuple[Message, str, str]]:

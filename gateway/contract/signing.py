@@ -32,6 +32,9 @@ CARRIED_TYP: Final = "carried+jws"
 READ_AGAIN_TYP: Final = "read-again+jws"
 ORDER_TYP: Final = "order+jws"
 TIME_TYP: Final = "time+jws"
+KEYS_RECEIPT_TYP: Final = "keys-receipt+jws"
+KEYS_GIVEN_TYP: Final = "keys-given+jws"
+KEYS_MISSING_TYP: Final = "keys-missing+jws"
 FIRMWARE_TYP: Final = "firmware+jws"
 _RAW = 32
 

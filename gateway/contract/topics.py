@@ -38,6 +38,10 @@ class TopicKind(StrEnum):
     TIME = "time"
     TIME_REQUEST = "time/request"
     COUNTERS = "counters"
+    KEYS = "keys"
+    KEYS_REQUEST = "keys/request"
+    KEYS_ESCROW = "keys/escrow"
+    KEYS_RECEIPTS = "keys/receipts"
     ATTRIBUTIONS = "attributions"
     VERDICTS = "verdicts"
     BALANCE = "balance"
@@ -52,6 +56,10 @@ NEW_IN_2 = frozenset(
         TopicKind.TIME,
         TopicKind.TIME_REQUEST,
         TopicKind.COUNTERS,
+        TopicKind.KEYS,
+        TopicKind.KEYS_REQUEST,
+        TopicKind.KEYS_ESCROW,
+        TopicKind.KEYS_RECEIPTS,
         TopicKind.VERDICTS,
     }
 )
@@ -185,6 +193,22 @@ class Topics:
     def counters(self, gateway: str) -> str:
         """`{gateway}/counters`."""
         return self.of(gateway, TopicKind.COUNTERS)
+
+    def keys(self, gateway: str) -> str:
+        """`{gateway}/keys`."""
+        return self.of(gateway, TopicKind.KEYS)
+
+    def keys_request(self, gateway: str) -> str:
+        """`{gateway}/keys/request`."""
+        return self.of(gateway, TopicKind.KEYS_REQUEST)
+
+    def keys_escrow(self, gateway: str) -> str:
+        """`{gateway}/keys/escrow`."""
+        return self.of(gateway, TopicKind.KEYS_ESCROW)
+
+    def keys_receipts(self, gateway: str) -> str:
+        """`{gateway}/keys/receipts`."""
+        return self.of(gateway, TopicKind.KEYS_RECEIPTS)
 
     def verdicts(self) -> str:
         """`verdicts`: central's judgements on times."""

@@ -10,11 +10,12 @@ from gateway.central.directory.service import DirectoryService
 from gateway.central.intake.service import Central
 from gateway.central.intake.time_answers import TimeAnswers
 from gateway.central.intake.times import TimeService
+from gateway.central.keys.desk import KeyDesk, usable_store_secret
 from gateway.central.ledger.ledger import Ledger
 from gateway.config.file import Config
 from gateway.contract.topics import Topics
 from gateway.errors import ConfigError
-from gateway.roles.central_files import central_files
+from gateway.roles.central_files import CentralFiles, central_files
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.timekeeping.host import machine_name
 from mapping.store import DirectoryStore
@@ -25,7 +26,9 @@ from protocols.session import Clock
 class CentralRole:
     """A running central, made by `central_role`; ConfigError when it has no key to sign the directory with."""
 
-    def __init__(self, config: Config, clock: Clock, ledger: Ledger, directory: DirectoryStore) -> None:
+    def __init__(
+        self, config: Config, clock: Clock, ledger: Ledger, directory: DirectoryStore, files: CentralFiles
+    ) -> None:
         settings = mqtt_settings(config.mqtt, f"{config.gateway.name}-central")
         ref = config.directory.signing_key_ref
         if ref is None:
@@ -43,6 +46,7 @@ class CentralRole:
             signing_key=signing_key,
             clock=clock,
         )
+        self.keys = key_desk(config, clock, ledger, files, signing_key)
         self.central = Central(
             settings=settings,
             ledger=ledger,
@@ -53,6 +57,7 @@ class CentralRole:
             verdicts=TimeService(
                 ledger=ledger, topics=Topics(config.mqtt.root), clock=clock, standing=self.service.standing
             ),
+            keys=self.keys,
             times=TimeAnswers(root=config.mqtt.root, key=signing_key, clock=clock, host=machine_name()),
         )
 
@@ -72,6 +77,27 @@ async def central_role(config: Config, clock: Clock) -> AsyncIterator[CentralRol
             meters = [meter.meter for meter in config.meters]
             ledger.allocations.give_new(meters, config.gateway.name, by="the configuration", at=clock.now())
         with DirectoryStore(files.directory) as directory:
-            yield CentralRole(config, clock, ledger, directory)
+            role = CentralRole(config, clock, ledger, directory, files)
+            try:
+                yield role
+            finally:
+                role.keys.close()
     finally:
         await asyncio.to_thread(ledger.close)
+
+
+def key_desk(
+    config: Config, clock: Clock, ledger: Ledger, files: CentralFiles, signing_key: bytes
+) -> KeyDesk:
+    """Return central's desk for meters' keys, with the keys that [keys] names; ConfigError for one of no use."""
+    section, secrets = config.keys, FileSecrets(config.secrets)
+    ref, escrow = section.store_secret_ref, section.escrow_key_ref
+    return KeyDesk(
+        files.keys,
+        ledger,
+        root=config.mqtt.root,
+        key=signing_key,
+        clock=clock,
+        store_secret=None if ref is None else usable_store_secret(secrets.secret(ref)),
+        escrow=None if escrow is None else secrets.secret(escrow),
+    )

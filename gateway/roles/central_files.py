@@ -33,6 +33,11 @@ class CentralFiles:
         """Return the path of the database of registered mobiles."""
         return self.folder / "contacts.db"
 
+    @property
+    def keys(self) -> Path:
+        """Return the path of the sealed keys of meters."""
+        return self.folder / "keys.db"
+
     def made(self) -> CentralFiles:
         """Return these files after making their folder, private."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from gateway.config.file import Config
 from gateway.config.meters import LineSection, MeterSection
 from gateway.errors import UsageError
+from gateway.roles.key_ring import key_ring
 from gateway.roles.lines import make_line
 from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.meters.counters import CountersOnDemand
-from protocols.meters.secrets import FileSecrets
 from protocols.session import Clock, MeterSpec, SessionContext
 
 
@@ -37,9 +37,8 @@ class Doors:
         self._lines = {line.name: line for line in config.lines}
         self._meters = {meter.meter: meter for meter in config.meters}
         self._counters = CountersOnDemand(config.gateway.data / f"counters-{program}.json")
-        self._context = SessionContext(
-            secrets=FileSecrets(config.secrets), counters=self._counters, clock=clock
-        )
+        self._ring = key_ring(config, clock)
+        self._context = SessionContext(secrets=self._ring, counters=self._counters, clock=clock)
 
     def refuse_unreachable(self, meters: Iterable[str]) -> None:
         """Raise UsageError for a meter that this work cannot reach: none of DLMS, or on a line that is held."""
@@ -57,8 +56,9 @@ class Doors:
                 )
 
     def close(self) -> None:
-        """Let go of the counters."""
+        """Let go of the counters and keys."""
         self._counters.close()
+        self._ring.close()
 
     @asynccontextmanager
     async def open(self, meter: str) -> AsyncIterator[tuple[DlmsSession, MeterSpec]]:

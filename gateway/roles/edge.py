@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.config.file import Config
+from gateway.config.keys import KeysSection
 from gateway.contract.messages import Status
 from gateway.edge.journal.journal import Journal
+from gateway.edge.keys.link import KeysLink, box_key
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.doors import Doors
 from gateway.edge.polling.poller import Poller
@@ -41,6 +43,7 @@ from gateway.roles.beside_edge import edge_counters
 from gateway.roles.carried import EdgeKeeper
 from gateway.roles.edge_status import EdgeHealth, EdgeStatus
 from gateway.roles.journal import journal_limits
+from gateway.roles.key_ring import key_ring
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.roles.push import PushRole, pushing_meters
@@ -88,7 +91,8 @@ class EdgeRole:
         self._clock = clock
         self._secrets = FileSecrets(config.secrets)
         self._counters = counters
-        context = SessionContext(secrets=self._secrets, counters=counters, clock=clock)
+        self.keys = key_ring(config, clock)
+        context = SessionContext(secrets=self.keys, counters=counters, clock=clock)
         self.journal = journal
         self.lines = lines
         self.associations = AssociationPool()
@@ -142,6 +146,7 @@ class EdgeRole:
             root=config.mqtt.root,
             directory=parts,
             carried=self.carried,
+            keys=self._keys_link(config),
             on_status_request=lambda: self.sink.reporter.want_listing(),
             acknowledgements=Acknowledgements(
                 self._verify_keys(config), frozenset(config.journal.ack_consumers)
@@ -257,6 +262,20 @@ class EdgeRole:
             clock=self._clock,
         )
 
+    def _keys_link(self, config: Config) -> KeysLink | None:
+        """Return who talks with central about meters' keys; nobody where the configuration says nothing of them."""
+        keys = self._verify_keys(config)
+        if not keys or config.keys == KeysSection():
+            return None
+        return KeysLink(
+            config.gateway.name,
+            root=config.mqtt.root,
+            keys=keys,
+            ring=self.keys,
+            private=box_key(config.edge_folder),
+            clock=self._clock,
+        )
+
     def _time_requests(self, config: Config) -> TimeRequests | None:
         """Return who asks central for the time; nobody where the clock is not judged, or central cannot be."""
         keys = self._verify_keys(config)
@@ -290,8 +309,10 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
         finally:
             await role.associations.close()
     finally:
-        if role is not None and role.push is not None:
-            await role.push.close()
+        if role is not None:
+            if role.push is not None:
+                await role.push.close()
+            role.keys.close()
         for line in lines.values():
             await line.close()
         await journal.close()

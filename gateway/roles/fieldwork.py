@@ -35,6 +35,7 @@ from gateway.roles.beside_edge import client_beside_edge
 from gateway.roles.central_files import CentralFiles
 from gateway.roles.did_you_mean import did_you_mean
 from gateway.roles.journal import former_journals
+from gateway.roles.key_ring import key_ring
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import field_login, mqtt_settings
 from gateway.timekeeping.clock import doubt
@@ -45,7 +46,6 @@ from mapping.store import DirectoryStore
 from protocols.errors import IdentityMismatch, ProtocolError
 from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
-from protocols.meters.secrets import FileSecrets
 from protocols.reading import (
     Missing,
     MissingReason,
@@ -109,10 +109,9 @@ class FieldWork:
         line = make_line(next(item for item in self._config.lines if item.name == section.line))
         client = client_beside_edge(self._config, section, "field")
         counters = FileCounters(client.counters)
+        ring = key_ring(self._config, self._clock)
         try:
-            context = SessionContext(
-                secrets=FileSecrets(self._config.secrets), counters=counters, clock=self._clock
-            )
+            context = SessionContext(secrets=ring, counters=counters, clock=self._clock)
             async with open_session(line, client.spec, context) as session:
                 plate = await session.identify()
                 if plate.meter_id != meter:
@@ -121,6 +120,7 @@ class FieldWork:
         finally:
             await line.close()
             counters.close()
+            ring.close()
         return plate, Reading(meter=meter, at=taken.at, taken=taken)
 
     def unread(self, meter: str, reason: MissingReason) -> Reading:

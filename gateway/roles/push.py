@@ -218,4 +218,5 @@ def pushing_meter(meter: MeterSection, grammar: PushGrammar | None = None) -> Pu
         zone=zone_of(ZoneInfo(meter.zone), dlms),
         companion_columns=push is not None and push.columns == "companion",
         pushes=push is not None,
+        dlms=dlms,
     )

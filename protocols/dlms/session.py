@@ -14,6 +14,7 @@ from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.association_opener import AssociationOpener, association_settings
 from protocols.dlms.client.association_pool import AssociationPool
 from protocols.dlms.client.exchange import Exchange
+from protocols.dlms.client.key_choices import KeyChoices
 from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import DEFAULT, companion
@@ -258,19 +259,25 @@ async def open_dlms(
         raise MeterConfigError("the meter has no DLMS settings")
     on_push = line.take_push if isinstance(line, TakesPushes) else None
     on_dedicated = line.note_dedicated if isinstance(line, TakesDedicatedKeys) else None
-    opener = AssociationOpener(
-        settings,
-        association_settings(settings, context.secrets, context.clock.now()),
-        context.counters,
-        on_push,
-        on_dedicated,
-    )
+    keys = KeyChoices(spec.meter, settings, context.secrets)
+    openers = [
+        AssociationOpener(
+            settings,
+            association_settings(settings, choice, context.clock.now()),
+            context.counters,
+            on_push,
+            on_dedicated,
+        )
+        for choice in keys.choices
+    ]
     spec.time_zone()  # an unknown zone is told before the meter is troubled
     lease = LineLease(line) if pool is None else pool.lease(line)
     try:
         await lease.acquire()
         pooled = None if pool is None else await pool.take(lease, spec)
-        association = await opener.open(lease) if pooled is None else pooled.exchange
+        opener, association = (
+            await keys.open(lease, openers) if pooled is None else (openers[0], pooled.exchange)
+        )
         exchange = ResumingExchange(lease, opener, association, reused=pooled is not None)
         plate = None if pooled is None else pooled.nameplate
         session = DlmsSession(exchange, spec, context.clock, layouts=layouts, nameplate=plate)

@@ -8,10 +8,19 @@ import jsonschema
 import pytest
 
 from gateway.contract.batches import parse_batch
-from gateway.contract.central_word import parse_signed
+from gateway.contract.central_word import TYP_OF, parse_signed
 from gateway.contract.envelope import TYPE_OF, parse, parse_change
 from gateway.contract.golden import KEY, golden_messages
-from gateway.contract.messages import Ack, DirectoryPart, ReadAgain, Signed, TimeAnswer
+from gateway.contract.messages import (
+    Ack,
+    DirectoryPart,
+    KeysGiven,
+    KeysMissing,
+    KeysReceipt,
+    ReadAgain,
+    Signed,
+    TimeAnswer,
+)
 from gateway.contract.schemas import documents
 from gateway.contract.signing import ACK_TYP, DIRECTORY_TYP, READ_AGAIN_TYP, TIME_TYP, private_key, verify
 from tests.support.contract_golden import GOLDEN_1
@@ -19,6 +28,11 @@ from tests.support.contract_schemas import FOLDER, schema, validate
 
 FROZEN = ("v1/", "asyncapi-v1.json")
 """Documents of version 1: central still reads it, and nothing of them changes any more."""
+KEYS_SIGNED: dict[str, type[KeysGiven | KeysMissing | KeysReceipt]] = {
+    "keys-given": KeysGiven,
+    "keys-missing": KeysMissing,
+    "keys-receipt": KeysReceipt,
+}
 OLD_BATCHES = sorted(name for name in GOLDEN_1 if name.startswith(("readings", "events", "gaps")))
 
 
@@ -66,6 +80,13 @@ def test_golden_messages_validate_and_parse(name: str) -> None:
         said = json.loads(verify(jws, keys=(public,), typ=READ_AGAIN_TYP))
         jsonschema.validate(said, schema("v2/read-again.json"))
         assert order.number == 7
+    elif name in KEYS_SIGNED:
+        public = private_key(KEY).public_key().public_bytes_raw()
+        model = KEYS_SIGNED[name]
+        told, jws = parse_signed(payload, model, (public,))
+        said = json.loads(verify(jws, keys=(public,), typ=TYP_OF[model]))
+        jsonschema.validate(said, schema(f"v2/{name}.json"))
+        assert told.gateway == "edge-1"
     else:
         assert parse(payload, models[kind]).type == kind
     if name.endswith("-changed"):

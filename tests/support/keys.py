@@ -1,4 +1,4 @@
-"""The directory's key pair of the tests: the same in every process."""
+"""Key pairs of the tests: the directory's, the same in every process, and those that keys of meters are sealed to."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from gateway.central.intake.orders import RereadOrders
 from gateway.central.intake.time_answers import TimeAnswers
 from gateway.central.intake.times import TimeService
 from gateway.central.intake.witnesses import Witnesses
+from gateway.central.keys.desk import KeyDesk
 from gateway.central.ledger.authority import UNREADABLE
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
@@ -111,6 +112,7 @@ class Central:
         directory: DirectoryService | None = None,
         times: TimeAnswers | None = None,
         verdicts: TimeService | None = None,
+        keys: KeyDesk | None = None,
         options: CentralOptions | None = None,
     ) -> None:
         expiry = settings.session_expiry or SESSION_EXPIRY
@@ -124,6 +126,7 @@ class Central:
         self._directory = directory
         self._times = times
         self._verdicts = verdicts
+        self._keys = keys
         options = options or CentralOptions()
         self._ack_interval = options.ack_interval
         self._key = signing_key
@@ -185,6 +188,9 @@ class Central:
                 filters = _filters(self._topics)
                 if self._times is not None:
                     filters.append(self._topics.filter(TopicKind.TIME_REQUEST))
+                if self._keys is not None:
+                    filters += self._keys.filters()
+                    self._keys.begin()
                 # At once: what the first subscription brings is acknowledged only while we serve, and a broker
                 # that waits for that (amqtt) does not answer a second one.
                 missing = await connection.subscribe(*filters)
@@ -217,6 +223,8 @@ class Central:
                 group.create_task(self._times.serve(connection))
             if self._verdicts is not None:
                 group.create_task(self._verdicts.serve(connection))
+            if self._keys is not None:
+                group.create_task(self._keys.serve(connection, self._work))
 
     async def _receive(
         self, connection: MqttConnection, waiting: asyncio.Queue[tuple[MqttMessage, ReceivedMessage]]
@@ -226,6 +234,8 @@ class Central:
             if self._times is not None and self._times.requested(message.topic, message.payload):
                 connection.ack(message)  # answered at once, or not at all: an old answer proves nothing
                 continue
+            if self._keys is not None and await self._keys.takes(message):
+                continue  # acknowledged when it is on the disk
             received = ReceivedMessage(
                 message.topic,
                 message.payload,

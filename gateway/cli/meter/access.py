@@ -15,8 +15,10 @@ from gateway.cli.options import nearest
 from gateway.cli.output import print_problem
 from gateway.config import file as configuration
 from gateway.config.meters import LineSection
+from gateway.edge.keys.ring import KeyRing
 from gateway.errors import UsageError
 from gateway.roles.beside_edge import client_beside_edge, refuse_held_bus
+from gateway.roles.key_ring import key_ring
 from gateway.roles.lines import make_line, settings_of
 from gateway.timekeeping.clock import EvidenceClock
 from protocols.errors import SecretMissing
@@ -74,12 +76,13 @@ def _by_name(config: configuration.Config, meter: str, options: AddressOptions) 
         )
     line = next(item for item in config.lines if item.name == found.line)
     client = client_beside_edge(config, found, "cli")
+    clock = config.clock()
     return MeterAccess(
         line=with_trace(line, options.trace, plain=options.trace_plain),
         spec=client.spec,
-        secrets=FileSecrets(config.secrets),
+        secrets=key_ring(config, clock),
         counters=client.counters,
-        clock=config.clock(),
+        clock=clock,
     )
 
 
@@ -167,5 +170,7 @@ async def open_meter(access: MeterAccess) -> AsyncIterator[MeterSession]:
     finally:
         await line.close()
         counters.close()
+        if isinstance(access.secrets, KeyRing):
+            access.secrets.close()
         if unused := str(unused_frames(line)):
             print_problem(f"not used: {unused}")

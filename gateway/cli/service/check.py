@@ -11,8 +11,12 @@ from gateway.cli.exits import Exit
 from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption
 from gateway.cli.output import print_fields, print_json, print_problem
 from gateway.config import file as configuration
+from gateway.config.meters import MeterSection
 from gateway.config.mistakes import ConfigMistakes, Source
+from gateway.edge.keys.ring import by_ref
 from gateway.errors import ConfigError
+from gateway.roles.key_ring import key_ring
+from protocols.clock import SystemClock
 from protocols.errors import MeterConfigError
 from protocols.meters.secrets import FileSecrets
 from protocols.open_files import raise_file_limit
@@ -89,11 +93,13 @@ def _missing_secrets(config: configuration.Config) -> list[str]:
         config.web.operator_token_ref,
         config.web.session_secret_ref,
         config.influx.token_ref if config.influx else None,
+        config.keys.escrow_key_ref,
+        config.keys.store_key_ref,
+        config.keys.store_secret_ref,
         config.acts.image_key_ref,
     ]
-    for dlms in (table for meter in config.meters for table in (meter.dlms, meter.firmware)):
-        if dlms is not None:
-            refs += [dlms.password_ref, dlms.encryption_key_ref, dlms.authentication_key_ref]
+    for meter in config.meters:
+        refs += _first_keys(config, meter)
     missing: list[str] = []
     for ref in dict.fromkeys(r for r in refs if r is not None):
         try:
@@ -101,6 +107,23 @@ def _missing_secrets(config: configuration.Config) -> list[str]:
         except MeterConfigError as error:
             missing.append(str(error))
     return missing + _unfit_keys(config, known)
+
+
+def _first_keys(config: configuration.Config, meter: MeterSection) -> list[str | None]:
+    """Return the references of a meter's keys, but of those that the box keeps itself since they were changed."""
+    ring = key_ring(config, SystemClock())
+    refs: list[str | None] = []
+    try:
+        store = ring.store()
+        for client, dlms in meter.associations().items():
+            kept = {} if store is None else by_ref(dlms, store.held(meter.meter, client))
+            named = (dlms.password_ref, dlms.encryption_key_ref, dlms.authentication_key_ref)
+            refs += [ref for ref in named if ref not in kept]
+        if meter.keys is not None:
+            refs += [meter.keys.master_key_ref, meter.keys.broadcast_key_ref]
+    finally:
+        ring.close()
+    return refs
 
 
 def _unfit_keys(config: configuration.Config, known: FileSecrets) -> list[str]:

@@ -13,13 +13,13 @@ from gateway.config import file as configuration
 from gateway.config.meters import MeterSection
 from gateway.edge.push.counters import PushCounters, load_push_counters
 from gateway.errors import UsageError
+from gateway.roles.key_ring import key_ring
 from gateway.roles.push import pushing_meter
 from protocols.dlms.client.association_opener import association_settings, counter_key
 from protocols.dlms.push.receiver import sender_key
 from protocols.dlms.security.suites import Keys
 from protocols.errors import MeterConfigError
 from protocols.meters.counters import MAX_COUNTER, FileCounters, KeyCounters, load_counters
-from protocols.meters.secrets import FileSecrets
 
 counters_group = typer.Typer(
     help="Invocation counters: ours with each meter, and the meters' own of pushes.", no_args_is_help=True
@@ -111,7 +111,11 @@ def _names(config: configuration.Config, meter: MeterSection) -> tuple[str | Non
     spec = config.spec(meter, config.gateway.name)
     if spec.dlms is None:
         raise UsageError(f"{meter.meter} is no DLMS meter")
-    secrets = FileSecrets(config.secrets)
+    ring = key_ring(config, config.clock())
+    try:
+        secrets = ring.choices(meter.meter, spec.dlms)[0]
+    finally:
+        ring.close()
     settings = association_settings(spec.dlms, secrets)
     ours = None if settings.keys is None else counter_key(settings.keys, settings.system_title)
     title = pushing_meter(meter).peer.title if meter.push is not None else b""

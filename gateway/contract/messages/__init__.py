@@ -28,6 +28,14 @@ from gateway.contract.messages.changes import (
 )
 from gateway.contract.messages.directory import DirectoryPart, DirectoryRequest, PartAllocation
 from gateway.contract.messages.journals import Ack, ReplayRequest
+from gateway.contract.messages.keys import (
+    KeysEscrowed,
+    KeysGiven,
+    KeysMissing,
+    KeysProven,
+    KeysReceipt,
+    KeysRequest,
+)
 from gateway.contract.messages.read_again import ReadAgain, ReadAgainTaken
 from gateway.contract.messages.readings import (
     Batch,
@@ -83,6 +91,12 @@ __all__ = [
     "FormerJournal",
     "Gap",
     "Identifier",
+    "KeysEscrowed",
+    "KeysGiven",
+    "KeysMissing",
+    "KeysProven",
+    "KeysReceipt",
+    "KeysRequest",
     "LineStatus",
     "Message",
     "MessageAttribution",

@@ -11,7 +11,7 @@ from protocols.dlms.data.cosem_time import INDIA
 from protocols.dlms.push.receiver import PushPeer
 from protocols.dlms.security.ciphered_forms import ENCRYPTED
 from protocols.dlms.security.suites import Keys
-from protocols.session import SecretSource
+from protocols.session import ChangingSecrets, DlmsSettings, SecretSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,8 @@ class PushingMeter:
     zone: ZoneInfo = INDIA
     companion_columns: bool = False
     pushes: bool = True
+    dlms: DlmsSettings | None = None
+    """How it is associated with: whose keys its pushes are ciphered with, where they change."""
 
 
 class PushPeers:
@@ -70,9 +72,12 @@ class PushPeers:
         meter = self._titles.get(system_title)
         if meter is None or meter.encryption_key_ref is None:
             return None
-        encryption = self._secrets.secret(meter.encryption_key_ref)
+        source = self._secrets
+        if isinstance(source, ChangingSecrets) and meter.dlms is not None:
+            source = source.choices(meter.peer.name, meter.dlms)[0]
+        encryption = source.secret(meter.encryption_key_ref)
         if meter.authentication_key_ref is not None:
-            authentication = self._secrets.secret(meter.authentication_key_ref)
+            authentication = source.secret(meter.authentication_key_ref)
         elif meter.peer.required == ENCRYPTED:
             authentication = bytes(len(encryption))  # which nothing needs
         else:

@@ -12,6 +12,7 @@ import structlog
 from gateway.contract.envelope import TYPE_OF, event_type, parse
 from gateway.contract.messages import CarriedOver, ReadAgain, Status, StatusRequest
 from gateway.contract.topics import TopicKind, Topics, gateway_name
+from gateway.edge.keys.link import KeysLink
 from gateway.edge.sinks.acknowledgements import AckFate, Acknowledgements, AckRefused
 from gateway.edge.sinks.base import JournalReader
 from gateway.edge.sinks.batching import BatchLimits
@@ -74,6 +75,7 @@ class EdgeLink:
         time: TimeRequests | None = None,
         read_again: ReadAgainOrders | None = None,
         carried: CarriedLife | None = None,
+        keys: KeysLink | None = None,
     ) -> None:
         self._gateway = gateway_name(gateway)
         self._topics = Topics(root)
@@ -83,6 +85,7 @@ class EdgeLink:
         self._time = time
         self._read_again = read_again
         self._carried = carried
+        self._keys = keys
         self._on_status_request = on_status_request
         self._replays = ReplayQueue(
             self._topics,
@@ -131,6 +134,8 @@ class EdgeLink:
             names.append(self._topics.time(self._gateway))
         if self._on_status_request is not None:
             names.append(self._topics.status_request(self._gateway))
+        if self._keys is not None:
+            names += self._keys.topics()
         self._twins.connected(journal)
         names.append(self._topics.status(self._gateway))
         missing: Sequence[str] = names
@@ -145,6 +150,7 @@ class EdgeLink:
                 *([] if self._time is None else [self._time.ask(connection)]),
                 *([] if self._read_again is None else [self._read_again.work(connection)]),
                 *([] if self._carried is None else [self._carried.tell(connection)]),
+                *(() if self._keys is None else self._keys.workers(connection)),
             )
         finally:
             # Nobody takes our own farewell any more: a broker would wait for a receipt of it that never comes.
@@ -177,6 +183,10 @@ class EdgeLink:
         elif name.kind is TopicKind.STATUS_REQUEST and self._on_status_request is not None:
             parse(message.payload, StatusRequest)
             self._on_status_request()
+        elif name.kind is TopicKind.KEYS and self._keys is not None:
+            await self._keys.take(message.payload)
+        elif name.kind is TopicKind.KEYS_RECEIPTS and self._keys is not None:
+            self._keys.take_receipt(message.payload)
         elif name.kind is TopicKind.ORDERS:
             await self._order(message.payload)
 

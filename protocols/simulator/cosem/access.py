@@ -44,8 +44,8 @@ SAP_ASSIGNMENT, LOGICAL_DEVICE = Obis(0, 0, 41, 0, 0), Obis(0, 0, 42, 0, 0)
 CURRENT_SECURITY = Obis(0, 0, 43, 0, 0)
 MAX_SECRET = 64
 _LLS_CHANGED, _HLS_CHANGED, _FIRMWARE_HLS_CHANGED, _KEYS_CHANGED = 161, 162, 163, 164
-_UNICAST, _AUTHENTICATION, _MASTER = 0, 2, 3
-"""Key ids of global_key_transfer that are known; broadcast keys (1) are not."""
+_UNICAST, _BROADCAST, _AUTHENTICATION, _MASTER = 0, 1, 2, 3
+"""Key ids of global_key_transfer; broadcast keys are kept, and nothing is sent under them."""
 _CONTEXT = bytes.fromhex("608574050801")
 _MECHANISM = bytes.fromhex("608574050802")
 _SECURED = (READER, UTILITY, PUSH, FIRMWARE)
@@ -83,6 +83,7 @@ class AccessObjects:
         self._title = system_title
         self._note = note
         self._counters: dict[int, int] = {}
+        self.broadcast: dict[int, bytes] = {}
         self.objects: dict[Obis, Served] = {
             LOGICAL_DEVICE: data_object(partial(octets, device_name)),
             SAP_ASSIGNMENT: Served(
@@ -193,7 +194,7 @@ class AccessObjects:
         policy = self.policies.get(client)
         if policy is None or parameter is None or parameter.tag is not Tag.ARRAY or not parameter.items:
             raise AccessDenied(TYPE_UNMATCHED)
-        master = self._master
+        master, broadcast = self._master, self.broadcast.get(client)
         for entry in parameter.items:
             match entry.items:
                 case (Data(Tag.ENUM, int() as name), Data(Tag.OCTET_STRING, bytes() as wrapped)):
@@ -206,10 +207,14 @@ class AccessObjects:
                 policy = replace(policy, authentication_key=key)
             elif name == _MASTER:
                 master = key
+            elif name == _BROADCAST:
+                broadcast = key
             else:
                 raise AccessDenied(OTHER_REASON)
         self.policies[client] = policy
         self._master = master
+        if broadcast is not None:
+            self.broadcast[client] = broadcast
         self._note(_KEYS_CHANGED)
 
     def _unwrapped(self, wrapped: bytes) -> bytes:

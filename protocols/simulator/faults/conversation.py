@@ -39,6 +39,8 @@ from protocols.simulator.faults.kinds import FaultKind
 from protocols.simulator.faults.script import FaultPlayer
 
 CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
+HLS_REPLY = (15, 1)
+"""Class and method of passes 3 and 4."""
 _LLC = bytes.fromhex("E6E700")
 _TITLE_FIELD, _INFORMATION_FIELD = 0xA4, 0xBE
 _LEFT_OVER = bytes.fromhex("021143")
@@ -119,6 +121,11 @@ class FaultyConversation:
             plain = encode_apdu(changed)
             octets_ = sealed.close(plain) if sealed else plain
         answers = self._inner.handle(octets_)
+        if isinstance(request, ActionRequest | SetRequest) and not _is_hls(request):
+            if self._player.fires(FaultKind.ACTION_UNANSWERED, _object_of(request)):
+                return b""
+            if self._player.fires(FaultKind.ACTION_CUT, _object_of(request)):
+                raise LineClosed("the simulated meter has lost its supply")
         return self._answer(request, answers[0]) if len(answers) == 1 else answers
 
     # association and release
@@ -286,10 +293,14 @@ def _object_of(request: Apdu) -> str:
     return ""
 
 
+def _is_hls(request: Apdu) -> bool:
+    """Tell the exchange of passes 3 and 4, which belongs to the association."""
+    return isinstance(request, ActionRequest) and (request.target.class_id, request.target.index) == HLS_REPLY
+
+
 def _invoked(request: Apdu) -> bool:
     """Tell the services that may be busy; the HLS exchange is none of them."""
-    hls = isinstance(request, ActionRequest) and request.target.class_id == 15
-    return isinstance(request, GetRequest | SetRequest | ActionRequest) and not hls
+    return isinstance(request, GetRequest | SetRequest | ActionRequest) and not _is_hls(request)
 
 
 def _busy(request: Apdu) -> Apdu:

@@ -45,6 +45,8 @@ class FaultKind(StrEnum):
     EMPTY_TITLE = "empty-title"
     DEDICATED_ONLY = "dedicated-only"
     HLS_ELSEWHERE = "hls-elsewhere"
+    ACTION_UNANSWERED = "action-unanswered"
+    ACTION_CUT = "action-cut"
     ONE_CLIENT = "one-client"
     SMALL_PDU = "small-pdu"
     SMALL_FRAMES = "small-frames"
@@ -83,6 +85,9 @@ class FaultKind(StrEnum):
     COUNTER_LOW = "counter-low"
     RELAY_STUCK = "relay-stuck"
     KEEP_OLD_PERIOD = "keep-old-period"
+    KEYS_REFUSED = "keys-refused"
+    KEYS_PARTLY = "keys-partly"
+    KEYS_LATE = "keys-late"
     IMAGE_BLOCK_REFUSED = "image-block-refused"
     IMAGE_BLOCK_LOST = "image-block-lost"
     IMAGE_FORGETS = "image-forgets"
@@ -188,6 +193,12 @@ FAULT_KINDS: Mapping[FaultKind, FaultKindInfo] = {
     FaultKind.HLS_ELSEWHERE: FaultKindInfo(
         Place.CONVERSATION, "HLS is answered only at the association's own object"
     ),
+    FaultKind.ACTION_UNANSWERED: FaultKindInfo(
+        Place.CONVERSATION, "a method or write is carried out and draws no answer"
+    ),
+    FaultKind.ACTION_CUT: FaultKindInfo(
+        Place.CONVERSATION, "a method or write is carried out, then the power fails: the connection drops"
+    ),
     FaultKind.ONE_CLIENT: FaultKindInfo(
         Place.CONVERSATION, "HDLC: another client is refused (DM) until DISC"
     ),
@@ -269,6 +280,15 @@ FAULT_KINDS: Mapping[FaultKind, FaultKindInfo] = {
     FaultKind.RELAY_STUCK: FaultKindInfo(Place.MODEL, "a relay order is accepted and nothing moves"),
     FaultKind.KEEP_OLD_PERIOD: FaultKindInfo(
         Place.MODEL, "a new capture period keeps the old history beside it"
+    ),
+    FaultKind.KEYS_REFUSED: FaultKindInfo(
+        Place.MODEL, "a change of keys is refused; value = the result code", 250
+    ),
+    FaultKind.KEYS_PARTLY: FaultKindInfo(
+        Place.MODEL, "of the keys of one transfer the first alone is taken, and the answer is success"
+    ),
+    FaultKind.KEYS_LATE: FaultKindInfo(
+        Place.MODEL, "new keys and secrets count after the next value associations", 1
     ),
     FaultKind.IMAGE_BLOCK_REFUSED: FaultKindInfo(Place.MODEL, "a block of an image is refused"),
     FaultKind.IMAGE_BLOCK_LOST: FaultKindInfo(

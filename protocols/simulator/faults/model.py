@@ -19,6 +19,8 @@ from protocols.simulator.faults.kinds import FaultKind
 from protocols.simulator.faults.script import FaultPlayer
 
 PROFILE_CLASS, DATA_CLASS, RELAY_CLASS, ASSOCIATION_CLASS, CLOCK_CLASS = 7, 1, 70, 15, 8
+KEY_METHODS = frozenset({(64, 2), (15, 2)})
+"""Class and method of key transfer, and of a new HLS secret."""
 IMAGE_CLASS = 18
 FIRMWARE = Obis(1, 0, 0, 2, 0)
 BILLING_DATE = Obis(0, 0, 0, 1, 2)
@@ -47,6 +49,8 @@ class FaultyModel:
         }
         self._counters_after_reset: dict[int, int] | None = None
         self._firmware_updated = False
+        self._before_keys: Mapping[int, AssociationPolicy] | None = None
+        self._old_keys_for = 0
 
     @property
     def system_title(self) -> bytes:
@@ -55,7 +59,7 @@ class FaultyModel:
 
     def associations(self) -> Mapping[int, AssociationPolicy]:
         """Policies by client address."""
-        return self._inner.associations()
+        return self._inner.associations() if self._before_keys is None else self._before_keys
 
     def note_association(self) -> None:
         """Note an AARQ: faults that strike at the n-th association count these."""
@@ -63,6 +67,10 @@ class FaultyModel:
             self._counters_after_reset = {}
         if self._player.fires(FaultKind.COLUMNS_CHANGED):
             self._firmware_updated = True
+        if self._before_keys is not None:
+            self._old_keys_for -= 1
+            if self._old_keys_for < 0:
+                self._before_keys = None
 
     def get(self, client: int, target: Target) -> Data:
         """Return an attribute's value, perhaps not as it should be."""
@@ -96,6 +104,8 @@ class FaultyModel:
             if self._player.fires(FaultKind.CLOCK_STUCK):
                 return
             value = self._clock_input(client, target, value)
+        if target.class_id == ASSOCIATION_CLASS:
+            self._change_keys(target)
         self._inner.set(client, target, value)
 
     def _clock_input(self, client: int, target: Target, value: Data) -> Data:
@@ -113,9 +123,21 @@ class FaultyModel:
         """Run a method; a stuck relay says yes and does nothing."""
         if target.class_id == RELAY_CLASS and self._player.fires(FaultKind.RELAY_STUCK):
             return None
+        if (target.class_id, target.index) in KEY_METHODS:
+            self._change_keys(target)
+            if parameter is not None and self._player.fires(FaultKind.KEYS_PARTLY, str(target.obis)):
+                parameter = Data(parameter.tag, parameter.items[:1]) if parameter.items else parameter
         if target.class_id == IMAGE_CLASS and self._image is not None:
             return self._image.run(target.index, lambda: self._inner.action(client, target, parameter))
         return self._inner.action(client, target, parameter)
+
+    def _change_keys(self, target: Target) -> None:
+        """Refuse a change of keys or secrets, or let it count later."""
+        if fault := self._player.fires(FaultKind.KEYS_REFUSED, str(target.obis)):
+            raise AccessDenied(fault.amount)
+        if fault := self._player.fires(FaultKind.KEYS_LATE, str(target.obis)):
+            self._before_keys = dict(self._inner.associations())
+            self._old_keys_for = fault.amount
 
     def frame_counter(self, client: int) -> int:
         """Last invocation counter received in the association of `client`."""

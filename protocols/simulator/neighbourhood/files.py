@@ -16,7 +16,7 @@ from protocols.clock import SimulatedClock
 from protocols.dlms.security.certificates import KeyUse
 from protocols.errors import MeterConfigError
 from protocols.session import DLMS_SETTINGS, Auth, DlmsSettings, ModbusSettings
-from protocols.simulator.cosem.access import FIRMWARE
+from protocols.simulator.cosem.access import FIRMWARE, UTILITY
 from protocols.simulator.cosem.model import system_title
 from protocols.simulator.cosem.rows import IST
 from protocols.simulator.neighbourhood.authority import Authority, pem, private_pem
@@ -95,10 +95,11 @@ def edge_toml(plan: Plan, time: SimulatedClock | None = None, push_to: PushTo | 
     senders = push_senders(plan) if push_to is not None else ()
     dialling = {meter.line for meter in senders if push_to is not None and push_to.dial_in}
     parts.extend(_line_toml(line, dial_in=line.name in dialling) for line in plan.lines)
+    make = push_to.make if push_to is not None else None
     if push_to is not None:
         listen = {"host": push_to.host, "tcp_port": push_to.port, "networks": ["127.0.0.0/8"]}
         parts.append("[push]\n" + _toml(listen))
-    parts.extend(_meter_toml(meter, push=meter in senders) for meter in plan.meters)
+    parts.extend(_meter_toml(meter, push=meter in senders, make=make) for meter in plan.meters)
     return "\n".join(parts)
 
 
@@ -184,10 +185,38 @@ def secret_files(meter: MeterPlan) -> dict[str, bytes]:
     if dlms.password_ref is not None:
         lls = dlms.client == 32
         files[dlms.password_ref] = secrets.password if lls else b"hex:" + secrets.hls_key.hex().encode()
+    files[master_key_ref(meter)] = b"hex:" + secrets.master_key.hex().encode()
+    if (utility := utility_association(meter)) is not None:
+        known = {
+            "password_ref": secrets.hls_key,
+            "encryption_key_ref": secrets.encryption_key,
+            "authentication_key_ref": secrets.authentication_key,
+        }
+        files |= {str(utility[name]): b"hex:" + key.hex().encode() for name, key in known.items()}
     firmware = firmware_settings(meter)
     if firmware is not None and firmware.password_ref is not None:
         files[firmware.password_ref] = b"hex:" + secrets.firmware_key.hex().encode()
     return files
+
+
+def master_key_ref(meter: MeterPlan) -> str:
+    """Name the file of a meter's master key."""
+    return f"{meter.manufacturer}{meter.serial}-mk"
+
+
+def utility_association(meter: MeterPlan) -> dict[str, object] | None:
+    """Return the association that may write, of a meter that is read as another client; None where that is it."""
+    dlms = meter.spec.dlms
+    if dlms is None or dlms.client == UTILITY:
+        return None
+    key = f"{meter.manufacturer}{meter.serial}"
+    return {
+        "client": UTILITY,
+        "auth": str(Auth.HLS2),
+        "password_ref": f"{key}-utility",
+        "encryption_key_ref": f"{key}-ek",
+        "authentication_key_ref": f"{key}-ak",
+    }
 
 
 def _directory(plan: Plan, unnamed: int | None) -> str:
@@ -228,7 +257,7 @@ def _line_toml(line: LinePlan, *, dial_in: bool = False) -> str:
     return "[[lines]]\n" + _toml(fields)
 
 
-def _meter_toml(meter: MeterPlan, *, push: bool = False) -> str:
+def _meter_toml(meter: MeterPlan, *, push: bool = False, make: str | None = None) -> str:
     fields: dict[str, object] = {
         "meter": meter.meter,
         "line": meter.line,
@@ -237,10 +266,18 @@ def _meter_toml(meter: MeterPlan, *, push: bool = False) -> str:
     text = "[[meters]]\n" + _toml(fields)
     if meter.spec.dlms is not None:
         text += "[meters.dlms]\n" + _toml(_dlms_fields(meter.spec.dlms))
+        text += "[meters.keys]\n" + _toml({"master_key_ref": master_key_ref(meter)})
+        if (utility := utility_association(meter)) is not None:
+            text += "[[meters.keys.associations]]\n" + _toml(utility)
     if (firmware := firmware_settings(meter)) is not None:
         text += "[meters.firmware]\n" + _toml(_dlms_fields(firmware))
     if push:
-        text += "[meters.push]\n" + ("" if pushes_ciphered(meter) else _toml({"protection": "plain"}))
+        given: dict[str, object] = {}
+        if not pushes_ciphered(meter):
+            given["protection"] = "plain"
+        if make is not None:
+            given["companion"] = make
+        text += "[meters.push]\n" + _toml(given)
     if meter.spec.modbus is not None:
         text += "[meters.modbus]\n" + _toml(_modbus_fields(meter.spec.modbus))
     return text

@@ -137,6 +137,7 @@ ELSEWHERE = {
     "counter-shown-low", "relay-stuck", "period-change-clears", "period-change-splits",
     "clock-blue-book", "clock-from-utc", "clock-goes-wrong", "clock-wrong-once", "clock-stuck", "clock-slow",
     "write-unanswered", "write-lost", "money-swapped",
+    "keys-unanswered", "keys-cut", "keys-refused", "keys-partly", "keys-late",
 }  # fmt: skip
 """Scripts whose tests are below the table: more than one session, an order, or another comparison."""
 

@@ -85,7 +85,7 @@ def test_keys_are_transferred_all_or_none_under_the_master_key(model: HouseholdM
     with pytest.raises(AccessDenied):
         model.action(UTILITY, Target(64, setup, 2), array(entry(0, new), entry(2, new, b"x" * 16)))
     with pytest.raises(AccessDenied):
-        model.action(UTILITY, Target(64, setup, 2), array(entry(1, new)))
+        model.action(UTILITY, Target(64, setup, 2), array(entry(4, new)))
     assert model.associations()[UTILITY].encryption_key == SECRETS["ek"]
     model.action(
         UTILITY, Target(64, setup, 2), array(entry(0, new), entry(2, b"A" * 16), entry(3, b"M" * 16))

@@ -100,7 +100,8 @@ def test_files(plan: Plan, tmp_path: Path) -> None:
     assert edge["simulation"]["speed"] == 60
     assert edge["simulation"]["start"] == FROM
     assert len(edge["meters"]) == 26
-    tables = [m.get(name, {}) for m in edge["meters"] for name in ("dlms", "firmware")]
+    tables = [m.get(name, {}) for m in edge["meters"] for name in ("dlms", "firmware", "keys")]
+    tables += [one for table in tables for one in table.get("associations", ())]
     wanted = {v for table in tables for k, v in table.items() if k.endswith("_ref")}
     assert wanted == refs == {ref for m in plan.meters for ref in secret_files(m)}
     directory = list(csv.DictReader((tmp_path / "directory.csv").read_text().splitlines()))

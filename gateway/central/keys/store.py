@@ -1,0 +1,284 @@
+"""Central's file of sealed keys. Nothing in it can be opened without the escrow key, or central's store key.
+
+Nothing is ever taken out: a key that was in force once opens what was recorded then.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gateway.contract.messages import rfc3339
+from gateway.contract.sealing import digest
+from gateway.errors import ContractError, JournalError, UsageError
+
+FORMAT = 1
+BUSY_SECONDS = 30.0
+MAX_UNPROVED = 24
+"""Changes of one meter without proof that are kept: a gateway that makes more is at fault."""
+MAX_CHANGES = 500
+"""Changes of one meter that are kept at all: one a week for ten years."""
+_SCHEMA = """
+create table sealed (number integer primary key, key_id text not null unique, gateway text not null,
+  meter text not null, slots text not null, digest text not null, sealed blob not null, made_at text not null,
+  kept_at text not null, proved_at text, source text not null default '') strict;
+create index sealed_meter on sealed (meter, number);
+create table box (gateway text primary key, key text not null, name text not null, asked_at text not null,
+  trusted text, trusted_by text, trusted_at text) strict;
+create table given (gateway text not null, meter text not null, primary key (gateway, meter)) strict;
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedKeys:
+    """One change of a meter's keys, or what a maker consigned (`source` names the file; `gateway` is empty)."""
+
+    key_id: str
+    gateway: str
+    meter: str
+    slots: tuple[str, ...]
+    sealed: bytes = field(repr=False)
+    made_at: datetime
+    kept_at: datetime | None = None
+    proved_at: datetime | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownBox:
+    """A gateway's box that asked for keys: its public key's text and name, and the name that a person trusts."""
+
+    gateway: str
+    key: str
+    name: str
+    asked_at: datetime
+    trusted: str | None = None
+    trusted_by: str | None = None
+
+
+class SealedStore:
+    """The file; safe for threads, and for central and an office command at once. JournalError when it fails."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        with self._translated():
+            if not path.exists():
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._db = sqlite3.connect(
+                path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
+            )
+            try:
+                self._db.execute("pragma journal_mode = wal")
+                self._db.execute("pragma synchronous = full")
+                with self._transaction():
+                    self._make()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _make(self) -> None:
+        found = self._db.execute("pragma user_version").fetchone()[0]
+        if found not in (0, FORMAT):
+            raise JournalError(f"{self._path} was made by a newer program (format {found})")
+        if found == 0:
+            for statement in _SCHEMA.split(";\n"):
+                self._db.execute(statement)
+            self._db.execute(f"pragma user_version = {FORMAT}")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    # sealed keys
+
+    def keep(self, keys: Sequence[SealedKeys], at: datetime) -> int:
+        """Keep sealed keys, durable on return; return how many are new.
+
+        ContractError for a name that is taken by other keys, or a meter with too many changes without proof; then
+        none is kept.
+        """
+        new = 0
+        with self._transaction():
+            for one in keys:
+                new += self._keep(one, at)
+        return new
+
+    def _keep(self, one: SealedKeys, at: datetime) -> int:
+        there = self._rows("select digest, gateway, meter from sealed where key_id = ?", one.key_id)
+        name = digest(one.sealed)
+        if there:
+            if there[0] != (name, one.gateway, one.meter):
+                raise ContractError(f"other keys are kept under the name {one.key_id}")
+            return 0
+        count = self._rows("select count(*) from sealed where meter = ?", one.meter)
+        if count[0][0] >= MAX_CHANGES:
+            raise ContractError(f"{MAX_CHANGES} changes of {one.meter} are kept already")
+        if one.proved_at is None:
+            waiting = self._rows(
+                "select count(*) from sealed where meter = ? and proved_at is null", one.meter
+            )
+            if waiting[0][0] >= MAX_UNPROVED:
+                raise ContractError(
+                    f"{MAX_UNPROVED} changes of {one.meter} wait for proof: look at its gateway first"
+                )
+        self._db.execute(
+            "insert into sealed (key_id, gateway, meter, slots, digest, sealed, made_at, kept_at, proved_at, source)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                one.key_id,
+                one.gateway,
+                one.meter,
+                " ".join(one.slots),
+                name,
+                one.sealed,
+                rfc3339(one.made_at),
+                rfc3339(at),
+                None if one.proved_at is None else rfc3339(one.proved_at),
+                one.source,
+            ),
+        )
+        return 1
+
+    def prove(self, gateway: str, meter: str, key_id: str, sealed_digest: str, at: datetime) -> bool:
+        """Note that a meter has proved keys; False where the gateway never escrowed just these."""
+        with self._transaction():
+            changed = self._db.execute(
+                "update sealed set proved_at = coalesce(proved_at, ?)"
+                " where key_id = ? and gateway = ? and meter = ? and digest = ?",
+                (rfc3339(at), key_id, gateway, meter, sealed_digest),
+            )
+            return changed.rowcount == 1
+
+    def of_meters(self, meters: Iterable[str]) -> list[SealedKeys]:
+        """Return all sealed keys of some meters, in the order in which they came."""
+        found: list[tuple[int, SealedKeys]] = []
+        for meter in dict.fromkeys(meters):
+            found += self._sealed("where meter = ? order by number", meter)
+        return [one for _, one in sorted(found, key=lambda pair: pair[0])]
+
+    def all(self) -> list[SealedKeys]:
+        """Return all sealed keys, in the order in which they came."""
+        return [one for _, one in self._sealed("order by number")]
+
+    def missing(self, key_ids: Sequence[str]) -> list[str]:
+        """Return those names under which nothing is kept."""
+        return [one for one in key_ids if not self._rows("select 1 from sealed where key_id = ?", one)]
+
+    def _sealed(self, where: str, *given: object) -> list[tuple[int, SealedKeys]]:
+        rows = self._rows(
+            "select number, key_id, gateway, meter, slots, sealed, made_at, kept_at, proved_at, source"
+            f" from sealed {where}",
+            *given,
+        )
+        return [
+            (
+                number,
+                SealedKeys(
+                    key_id=key_id,
+                    gateway=gateway,
+                    meter=meter,
+                    slots=tuple(slots.split()),
+                    sealed=bytes(sealed),
+                    made_at=_at(made_at),
+                    kept_at=_at(kept_at),
+                    proved_at=None if proved_at is None else _at(proved_at),
+                    source=source,
+                ),
+            )
+            for number, key_id, gateway, meter, slots, sealed, made_at, kept_at, proved_at, source in rows
+        ]
+
+    # boxes
+
+    def asked(self, gateway: str, key: str, name: str, at: datetime) -> KnownBox:
+        """Note which box asks for a gateway's keys; return what is known of it."""
+        with self._transaction():
+            self._db.execute(
+                "insert into box (gateway, key, name, asked_at) values (?, ?, ?, ?) on conflict (gateway) do update"
+                " set key = excluded.key, name = excluded.name, asked_at = excluded.asked_at"
+                " where key != excluded.key",
+                (gateway, key, name, rfc3339(at)),
+            )
+        return next(one for one in self.boxes() if one.gateway == gateway)
+
+    def trust(self, gateway: str, name: str, *, by: str, at: datetime) -> None:
+        """Trust the box that asked under this name; UsageError when another did, or none."""
+        with self._transaction():
+            known = next((one for one in self.boxes() if one.gateway == gateway), None)
+            if known is None:
+                raise UsageError(f"{gateway} never asked for keys (`keys boxes` lists who did)")
+            if known.name != name:
+                raise UsageError(
+                    f"the box of {gateway} that asks shows {known.name}, not {name}: compare it on the box itself"
+                    " (`keys box` there)"
+                )
+            self._db.execute(
+                "update box set trusted = name, trusted_by = ?, trusted_at = ? where gateway = ?",
+                (by, rfc3339(at), gateway),
+            )
+
+    def boxes(self) -> list[KnownBox]:
+        """Return the boxes that ever asked."""
+        rows = self._rows(
+            "select gateway, key, name, asked_at, trusted, trusted_by from box order by gateway"
+        )
+        return [
+            KnownBox(gateway=g, key=k, name=n, asked_at=_at(at), trusted=t, trusted_by=by)
+            for g, k, n, at, t, by in rows
+        ]
+
+    def note_given(self, gateway: str, meters: Iterable[str]) -> None:
+        """Note whose keys a gateway was given: should another read them one day, they are to be dropped there."""
+        with self._transaction():
+            self._db.executemany(
+                "insert or ignore into given (gateway, meter) values (?, ?)",
+                [(gateway, meter) for meter in meters],
+            )
+
+    def meters_of(self, gateway: str) -> set[str]:
+        """Return the meters whose keys a gateway has had: it made them, or was given them."""
+        rows = self._rows(
+            "select meter from given where gateway = ? union select meter from sealed where gateway = ?",
+            gateway,
+            gateway,
+        )
+        return {meter for (meter,) in rows}
+
+    # the file
+
+    def _rows(self, statement: str, *given: object) -> list[Any]:
+        with self._lock, self._translated():
+            return self._db.execute(statement, given).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock, self._translated():
+            if self._db.in_transaction:
+                yield
+                return
+            self._db.execute("begin immediate")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("rollback")
+                raise
+            self._db.execute("commit")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise JournalError(f"the sealed keys {self._path} cannot be used: {error}") from error
+
+
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

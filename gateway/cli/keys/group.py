@@ -1,0 +1,28 @@
+"""The group `keys`: every command of it, by the place where it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from gateway.cli.keys import central, edge, escrow
+
+keys_group = typer.Typer(
+    help="Keys of meters: changed in two phases, escrowed, imported, given to edges.", no_args_is_help=True
+)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "rotate": edge.rotate,
+    "status": edge.status,
+    "box": edge.box,
+    "take": edge.take,
+    "escrow-new": escrow.escrow_new,
+    "store-new": escrow.store_new,
+    "open": escrow.open_keys,
+    "kept": central.kept,
+    "boxes": central.boxes,
+    "trust": central.trust,
+    "bundle": central.bundle,
+}
+for name, command in _COMMANDS.items():
+    keys_group.command(name)(command)

@@ -1,0 +1,452 @@
+"""Changing the keys of configured meters: which keys, sealed to whom, and how a meter is asked what it holds."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import string
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gateway.config.file import Config
+from gateway.config.meters import MeterSection
+from gateway.contract.key_text import KeyEntry, KeyText, sealing_context
+from gateway.contract.sealing import seal
+from gateway.edge.keys.change import Stage, Told
+from gateway.edge.keys.escrow import MqttEscrow, mqtt_escrow
+from gateway.edge.keys.ring import KeyChoice, KeyRing, by_ref
+from gateway.edge.keys.rotate import Escrow, carry_through
+from gateway.edge.keys.store import SLOTS_OF, Change, KeyStore, slot_name
+from gateway.errors import ConfigError, UsageError
+from gateway.mqtt.connection import connect
+from gateway.roles.beside_edge import client_beside_edge
+from gateway.roles.key_ring import key_ring
+from gateway.roles.lines import make_line
+from gateway.roles.mqtt_settings import mqtt_settings, password
+from protocols.dlms.acts import keys as acts
+from protocols.dlms.acts.keys import UTILITY_CLIENT, KeySlot
+from protocols.dlms.client.key_choices import NOT_THE_KEYS, REFUSALS
+from protocols.dlms.session import DlmsSession, open_dlms
+from protocols.errors import (
+    InvocationCounterRefused,
+    LineError,
+    MeterConfigError,
+    MeterProtocolError,
+    MeterRefused,
+    MeterSilent,
+    NotSupported,
+    SecurityFailure,
+)
+from protocols.line import Line
+from protocols.meters.counters import CountersOnDemand
+from protocols.meters.secrets import FileSecrets
+from protocols.session import Auth, Clock, CounterStore, DlmsSettings, MeterSpec, Protection, SessionContext
+
+KEY_OCTETS = 16
+COUNTER_TRIES, COUNTER_PAUSE = 6, 1.5
+"""How often an association is tried whose invocation counter another client of the meter went past, seconds apart."""
+_PASSWORD = string.ascii_letters + string.digits
+_LEAST_PASSWORD = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which keys of which meter are to be changed: `what` is a name of SLOTS_OF, `client` whose association it is."""
+
+    section: MeterSection
+    client: int
+    what: str
+
+    @property
+    def settings(self) -> DlmsSettings:
+        """How to associate as the client whose keys these are."""
+        return self.section.associations()[self.client]
+
+    @property
+    def acting(self) -> DlmsSettings:
+        """How to associate as the client that may change them."""
+        known = self.section.associations()
+        return known.get(UTILITY_CLIENT, self.settings)
+
+    def ref(self, slot: KeySlot) -> str | None:
+        """Return the reference of the first key in a slot."""
+        keys = self.section.keys
+        match slot:
+            case KeySlot.MASTER:
+                return None if keys is None else keys.master_key_ref
+            case KeySlot.BROADCAST:
+                return None if keys is None else keys.broadcast_key_ref
+            case KeySlot.SECRET:
+                return self.settings.password_ref
+            case KeySlot.ENCRYPTION:
+                return self.settings.encryption_key_ref
+        return self.settings.authentication_key_ref
+
+
+def wanted(config: Config, meter: str, client: int | None, what: str) -> Wanted:
+    """Return what is to be changed; UsageError says why it cannot be: no such meter, client, key or proof."""
+    section = next((one for one in config.meters if one.meter == meter), None)
+    if section is None:
+        raise UsageError(f"there is no meter `{meter}` in the configuration")
+    known = section.associations()
+    if not known:
+        raise UsageError(f"{meter} is no DLMS meter: it has no keys to change")
+    one = Wanted(section=section, client=next(iter(known)) if client is None else client, what=what)
+    if one.client not in known:
+        raise UsageError(
+            f"{meter} has no association of client {one.client} in the configuration"
+            f" ({', '.join(map(str, known))}): add it to [[meters.keys.associations]]"
+        )
+    if why := _unfit(one):
+        raise UsageError(f"{meter}: {why}")
+    return one
+
+
+def _unfit(one: Wanted) -> str | None:
+    settings = one.settings
+    if one.what == "secret":
+        acting = one.acting
+        if not settings.auth.needs_secret:
+            return f"client {one.client} associates with {settings.auth}, which has no secret to change"
+        if not acting.ciphered or acting.protection is Protection.AUTHENTICATED:
+            return (
+                "a new secret would cross the line in clear: name the ciphered utility association (client 48) in"
+                " [[meters.keys.associations]]"
+            )
+    if one.what == "global":
+        refs = (settings.encryption_key_ref, settings.authentication_key_ref)
+        if None in refs:
+            return f"client {one.client} has no encryption and authentication key"
+        if refs[0] == refs[1]:
+            return "its encryption and authentication key have one reference: give each a file of its own"
+        if not all(acts.proves(settings, slot) for slot in SLOTS_OF["global"]):
+            return (
+                f"an association of client {one.client} proves no key (it is not ciphered with tags, or takes plain"
+                " answers), so nobody could know which keys the meter holds"
+            )
+    return None
+
+
+class SealTo:
+    """The public keys that new keys are sealed to; ConfigError where the configuration names no escrow key."""
+
+    def __init__(self, config: Config) -> None:
+        section, files = config.keys, FileSecrets(config.secrets)
+        if section.escrow_key_ref is None:
+            raise ConfigError(
+                "new keys are sealed to the utility's escrow key before a meter gets them: set [keys] escrow_key_ref"
+                " (`keys escrow-new` makes the pair; the private half stays off this box)"
+            )
+        refs = [section.escrow_key_ref, *([section.store_key_ref] if section.store_key_ref else [])]
+        self._public = [files.secret(ref) for ref in refs]
+        self._gateway = config.gateway.name
+
+    def change(self, one: Wanted, ring: KeyRing, clock: Clock) -> Change:
+        """Make new keys, sealed together with those in force; nothing is kept yet."""
+        meter, client, key_id = one.section.meter, one.client, secrets.token_hex(16)
+        old = _in_force(one, ring)
+        new = {slot: _new_key(one.settings.auth, slot, old.get(slot)) for slot in SLOTS_OF[one.what]}
+        at = clock.now()
+        entries = [_entry(client, slot, key, new=True) for slot, key in new.items()]
+        entries += [_entry(client, slot, key, new=False) for slot, key in old.items()]
+        text = KeyText(gateway=self._gateway, meter=meter, key_id=key_id, keys=tuple(entries), made_at=at)
+        sealed = seal(
+            text.model_dump_json().encode(),
+            to=self._public,
+            context=sealing_context(meter, key_id),
+        )
+        return Change(
+            key_id=key_id,
+            meter=meter,
+            client=client,
+            what=one.what,
+            stage=Stage.MADE,
+            sealed=sealed,
+            slots=tuple(slot_name(client, slot) for slot in new),
+            made_at=at,
+            keys=new,
+        )
+
+
+def _in_force(one: Wanted, ring: KeyRing) -> dict[KeySlot, bytes]:
+    """Return the keys that the meter has now, all that are known; those that are needed must be."""
+    needed = {*SLOTS_OF[one.what]} - {KeySlot.BROADCAST}
+    if one.what != "secret":
+        needed.add(KeySlot.MASTER)
+    found: dict[KeySlot, bytes] = {}
+    for slot in KeySlot:
+        try:
+            found[slot] = ring.key(one.section.meter, one.client, slot, one.ref(slot))
+        except MeterConfigError:
+            if slot in needed:
+                raise
+    return found
+
+
+def _entry(client: int, slot: KeySlot, key: bytes, *, new: bool) -> KeyEntry:
+    return KeyEntry(slot=slot_name(client, slot), state="new" if new else "held", octets=key.hex())
+
+
+def _new_key(auth: Auth, slot: KeySlot, old: bytes | None) -> bytes:
+    if slot is not KeySlot.SECRET:
+        return secrets.token_bytes(len(old) if old is not None else KEY_OCTETS)  # suite 2 has longer ones
+    if auth is not Auth.LLS:
+        return secrets.token_bytes(KEY_OCTETS)
+    # Many meters have room for a password of one length only: that of the one before.
+    length = min(max(len(old or b""), _LEAST_PASSWORD), acts.MAX_PASSWORD)
+    return "".join(secrets.choice(_PASSWORD) for _ in range(length)).encode()
+
+
+class ConfiguredMeter:
+    """Implements `rotate.KeyedMeter` for one meter of the configuration."""
+
+    def __init__(
+        self,
+        one: Wanted,
+        *,
+        spec: MeterSpec,
+        line: Line,
+        ring: KeyRing,
+        counters: CounterStore,
+        clock: Clock,
+    ) -> None:
+        self._one = one
+        self._spec = spec
+        self._line = line
+        self._ring = ring
+        self._counters = counters
+        self._clock = clock
+
+    async def settle(self) -> None:
+        """Associate with whichever keys the meter takes: the ring then knows which are in force."""
+        async with self._open(self._one.settings, self._ring):
+            pass
+
+    def provable(self, change: Change) -> bool:
+        """A broadcast key is used by nobody who could be asked."""
+        return KeySlot.BROADCAST not in change.keys
+
+    async def send(self, change: Change) -> Told:
+        """Send the new keys in an association of the client that may, with the keys in force; see `KeyedMeter`."""
+        one = self._one
+        master = self._key(KeySlot.MASTER) if change.what != "secret" else b""
+        async with self._open(one.acting, self._ring) as session:
+            store = self._ring.store()
+            fresh = None if store is None else store.change(change.key_id)
+            if fresh is None or fresh.stage is Stage.PROVEN:
+                return Told.UNKNOWN  # the association was had with the new keys already
+            return await self._hand_over(session, fresh, master)
+
+    async def _hand_over(self, session: DlmsSession, change: Change, master: bytes) -> Told:
+        exchange = session.exchange
+        try:
+            if change.what == "secret":
+                secret = change.keys[KeySlot.SECRET]
+                await acts.change_secret(exchange, change.client, self._one.settings.auth, secret)
+            else:
+                await acts.transfer(exchange, change.client, master, change.keys)
+        except (MeterRefused, NotSupported) as error:
+            self._explain(change, f"the meter refuses: {error}")
+            return Told.REFUSED
+        except (LineError, MeterSilent, MeterProtocolError, SecurityFailure) as error:
+            self._explain(change, f"no answer that says: {error}")
+            return Told.UNKNOWN
+        return Told.ACCEPTED
+
+    def _explain(self, change: Change, text: str) -> None:
+        store = self._ring.store()
+        if store is not None:
+            store.explain(change.key_id, text)
+
+    async def prove(self, change: Change) -> tuple[Told, Iterable[KeySlot]]:
+        """Try the new keys, the old ones, and where there are two, one of each; errors of a line are raised."""
+        if KeySlot.MASTER in change.keys:
+            return await self._prove_master(change)
+        silent: MeterSilent | None = None
+        tries: list[tuple[Told, Sequence[KeySlot]]] = [
+            (Told.NEW_PROVED, tuple(change.keys)),
+            (Told.OLD_PROVED, ()),
+        ]
+        if len(change.keys) > 1:
+            tries += [(Told.PARTLY, (slot,)) for slot in change.keys]
+        refusals = 0
+        for told, slots in tries:
+            try:
+                async with self._open(self._one.settings, self._with(change, slots)):
+                    return told, slots
+            except MeterSilent as error:
+                silent = error
+            except NOT_THE_KEYS:
+                raise  # of the counters: it says nothing about keys
+            except REFUSALS:
+                refusals += 1
+        if silent is not None and not refusals:
+            raise silent
+        self._explain(change, "the meter takes neither the new keys nor the old ones")
+        return Told.NEITHER, ()
+
+    async def _prove_master(self, change: Change) -> tuple[Told, Iterable[KeySlot]]:
+        async with self._open(self._one.acting, self._ring) as session:
+            if await acts.is_master(session.exchange, change.client, change.keys[KeySlot.MASTER]):
+                return Told.NEW_PROVED, (KeySlot.MASTER,)
+            if await acts.is_master(session.exchange, change.client, self._key(KeySlot.MASTER)):
+                return Told.OLD_PROVED, ()
+        self._explain(change, "the meter takes neither the new master key nor the old one")
+        return Told.NEITHER, ()
+
+    def _key(self, slot: KeySlot) -> bytes:
+        one = self._one
+        return self._ring.key(one.section.meter, one.client, slot, one.ref(slot))
+
+    def _with(self, change: Change, slots: Sequence[KeySlot]) -> KeyChoice:
+        """Return the keys in force, and of a change those in some slots."""
+        store = self._ring.store()
+        held = {} if store is None else store.held(change.meter, change.client)
+        new = {slot: change.keys[slot] for slot in slots}
+        return KeyChoice(FileSource(self._ring), by_ref(self._one.settings, {**held, **new}))
+
+    @asynccontextmanager
+    async def _open(self, settings: DlmsSettings, source: KeyRing | KeyChoice) -> AsyncIterator[DlmsSession]:
+        assert self._spec.dlms is not None
+        titled = replace(settings, system_title=self._spec.dlms.system_title, keep_open=0.0)
+        context = SessionContext(secrets=source, counters=self._counters, clock=self._clock)
+        spec = replace(self._spec, dlms=titled)
+        async with AsyncExitStack() as stack:
+            for left in reversed(range(COUNTER_TRIES)):
+                try:
+                    session = await stack.enter_async_context(open_dlms(self._line, spec, context))
+                except InvocationCounterRefused:
+                    if not left:
+                        raise
+                    await asyncio.sleep(COUNTER_PAUSE)  # the running edge reads this meter just now
+                else:
+                    break
+            yield session
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """The files of a ring alone."""
+
+    ring: KeyRing
+
+    def secret(self, ref: str) -> bytes:
+        """Return the octets behind `ref`."""
+        return self.ring.secret(ref)
+
+
+class KeyWork:
+    """Changes keys of configured meters, one after the other or several at once; made by `key_work`."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock,
+        ring: KeyRing,
+        store: KeyStore,
+        escrow: Escrow,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._ring = ring
+        self._store = store
+        self._counters: dict[Path, CountersOnDemand] = {}
+        self._escrow = escrow
+        self._seal = SealTo(config)
+
+    async def rotate(self, one: Wanted) -> Change:
+        """Change keys, or go on with a change that is under way; return how far it is.
+
+        Raises UsageError, ConfigError, PeerError (escrow), ProtocolError (line and meter); on the disk it says how to
+        go on, and the next call does.
+        """
+        meter = one.section.meter
+        client = client_beside_edge(self._config, one.section, "keys")
+        line = make_line(next(item for item in self._config.lines if item.name == one.section.line))
+        try:
+            door = ConfiguredMeter(
+                one,
+                spec=client.spec,
+                line=line,
+                ring=self._ring,
+                counters=self._counters_in(client.counters),
+                clock=self._clock,
+            )
+            change = self._store.open_change(meter, one.client, one.what)
+            if change is None:
+                # What is sealed says what the meter holds now: of what central gave, the meter tells first.
+                if any(other.given for other in self._store.may_hold(meter, one.client)):
+                    await door.settle()
+                change = self._store.make(self._seal.change(one, self._ring, self._clock))
+            return await carry_through(
+                change, store=self._store, escrow=self._escrow, meter=door, now=self._clock.now
+            )
+        finally:
+            await line.close()
+
+    def _counters_in(self, path: Path) -> CounterStore:
+        """Return the invocation counters in a file, which is held until the work is over."""
+        if path not in self._counters:
+            self._counters[path] = CountersOnDemand(path)
+        return self._counters[path]
+
+    def close(self) -> None:
+        """Let go of the files of counters. Idempotent."""
+        for counters in self._counters.values():
+            counters.close()
+
+
+@asynccontextmanager
+async def key_work(config: Config, clock: Clock, *, escrow: Escrow | None = None) -> AsyncIterator[KeyWork]:
+    """Connect to the broker for the block; at its end central is told what was proved.
+
+    Raises PeerError when there is no broker, ConfigError when central's word could not be verified or no escrow key
+    is set.
+    """
+    SealTo(config)  # before anybody is troubled
+    ring = key_ring(config, clock)
+    store = ring.store(make=True)
+    assert store is not None
+    async with AsyncExitStack() as stack:
+        stack.callback(ring.close)
+        connected: MqttEscrow | None = None
+        if escrow is None:
+            escrow = connected = await stack.enter_async_context(_connected(config, clock))
+            await connected.tell_proved(store)
+        work = KeyWork(config, clock=clock, ring=ring, store=store, escrow=escrow)
+        stack.callback(work.close)
+        try:
+            yield work
+        finally:
+            if connected is not None:
+                await connected.tell_proved(store)
+
+
+@asynccontextmanager
+async def _connected(config: Config, clock: Clock) -> AsyncIterator[MqttEscrow]:
+    refs = config.directory.verify_refs()
+    if not refs:
+        raise ConfigError(
+            "central's receipts are verified before a meter is given new keys: set [directory] verify_key_ref"
+        )
+    files = FileSecrets(config.secrets)
+    settings = mqtt_settings(config.mqtt, f"{config.gateway.name}-keys")
+    async with (
+        connect(settings, password=password(config)) as connection,
+        mqtt_escrow(
+            connection,
+            gateway=config.gateway.name,
+            root=config.mqtt.root,
+            keys=[files.secret(ref) for ref in refs],
+            clock=clock,
+        ) as escrow,
+    ):
+        yield escrow
+
+
+def known_whats() -> Mapping[str, tuple[KeySlot, ...]]:
+    """Return the names of what can be changed."""
+    return SLOTS_OF
