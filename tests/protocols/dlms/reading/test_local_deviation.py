@@ -124,7 +124,8 @@ def test_a_range_is_first_asked_with_the_meter_s_own_constant() -> None:
         written.append(int.from_bytes(forms.encode(NOW)[9:11], "big", signed=True))
         forms.next(attempt)
     assert written == [0, 330, -330, -0x8000]
-    assert forms.form == 0
+    assert forms.form == 3, "an earlier form keeps its number, whatever constants there are"
+    assert Deviations(INDIA, east=True).form == 0
 
 
 def test_one_zone_is_made_once_so_that_what_is_kept_by_zone_is_found_again() -> None:
