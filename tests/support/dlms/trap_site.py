@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.line import Line
 from protocols.lines.serial import SerialLine
@@ -74,6 +75,7 @@ class TrapSite:
     clock: ManualClock
     settings: DlmsSettings
     counters: Counters = field(default_factory=Counters)
+    port: int = 0
     layouts: dict[tuple[str, str, str], object] = field(default_factory=dict)
 
     @asynccontextmanager
@@ -113,8 +115,9 @@ async def site(
     *,
     extra: Mapping[int, AssociationPolicy] | None = None,
     master_key: bytes | None = None,
+    limits: ServerSettings | None = None,
 ) -> AsyncIterator[TrapSite]:
-    """Serve one meter with a shipped script (by name) or another."""
+    """Serve one meter with a shipped script (by name) or another; `limits` are of its HDLC link."""
     home = Household(4, "GEN", "10000001", START, cuts_until=NOW - timedelta(hours=2))
     clock = ManualClock(NOW)
     model = HouseholdModel(home, clock, {**policies(), **(extra or {})}, master_key=master_key)
@@ -122,17 +125,18 @@ async def site(
     meter = simulated_meter(model, counter_start=5, script=faults)
     if framing in ("wrapper", "hdlc-tcp"):
         port = WrapperPort(meter) if framing == "wrapper" else HdlcTcpPort({PHYSICAL: meter})
-        line: Line = TcpLine("trap", "127.0.0.1", await port.start("127.0.0.1"))
+        at = await port.start("127.0.0.1")
+        line: Line = TcpLine("trap", "127.0.0.1", at)
         bus = {"framing": "hdlc", "physical": PHYSICAL} if framing == "hdlc-tcp" else {}
         try:
-            yield TrapSite(home, meter, line, clock, utility(**bus))
+            yield TrapSite(home, meter, line, clock, utility(**bus), port=at)
         finally:
             await line.close()
             await port.close()
         return
     master, slave = os.openpty()
     tty.setraw(slave)
-    port_ = HdlcPort({PHYSICAL: meter}, master)
+    port_ = HdlcPort({PHYSICAL: meter}, master, limits)
     port_.start()
     line = SerialLine("trap", os.ttyname(slave), baud=115_200)
     try:

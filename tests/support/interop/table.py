@@ -300,12 +300,59 @@ service, so our client is tried with our own meter and with the Green Book's req
 """
 
 
+@dataclass(frozen=True, slots=True)
+class PushCase:
+    """One push that gurux-dlms writes and we take."""
+
+    framing: str
+    ciphered: bool = False
+    blocks: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.framing}{' ciphered' * self.ciphered}{' in blocks' * self.blocks}"
+
+
+PUSHES = (
+    PushCase("wrapper"),
+    PushCase("wrapper", ciphered=True),
+    PushCase("wrapper", blocks=True),
+    PushCase("wrapper", ciphered=True, blocks=True),
+    PushCase("hdlc"),
+    PushCase("hdlc", ciphered=True),
+    PushCase("hdlc", blocks=True),
+)
+_PUSHES = """
+## Pushes of gurux-dlms
+
+Its push client writes a self-described push (object list, serial, registers with scaler and unit); our receiver takes
+it by the companion `spodes`, with the values and scales that were pushed.
+
+| framing | protection | general block transfer | object list | values, scales | header time |
+|---|---|---|---|---|---|
+"""
+
+
+def _push_row(case: PushCase) -> str:
+    protection = "authenticated-encrypted, general-glo" if case.ciphered else PLAIN
+    cells = [case.framing, protection, "tested" if case.blocks else "—", *["tested"] * 3]
+    return "| " + " | ".join(cells) + " |\n"
+
+
 def document() -> str:
     """Give `docs/interop.md`."""
     tables = "".join(text + "\n" + _table(CASES[peer]) for peer, text in _SECTIONS.items())
-    short = "".join(map(_short_row, SHORT_NAMES))
-    behind, access = _rows(BEHIND_A_GATEWAY, 3), _rows(ACCESS, 2)
-    return _HEAD + tables + _BY_SHORT_NAMES + short + _BEHIND + behind + _ACCESS + access
+    return (
+        _HEAD
+        + tables
+        + _BY_SHORT_NAMES
+        + "".join(map(_short_row, SHORT_NAMES))
+        + _BEHIND
+        + _rows(BEHIND_A_GATEWAY, 3)
+        + _ACCESS
+        + _rows(ACCESS, 2)
+        + _PUSHES
+        + "".join(map(_push_row, PUSHES))
+    )
 
 
 def _rows(cases: list[Case], tested: int) -> str:
