@@ -35,7 +35,8 @@ class ListSize:
         """
         if self._given_up:
             return 1
-        if conformance & Conformance.GET and not conformance & (Conformance.MULTIPLE_REFERENCES | Conformance.ACCESS):
+        lists = Conformance.MULTIPLE_REFERENCES | Conformance.ACCESS
+        if conformance & Conformance.GET and not conformance & lists:
             return 1
         return min(self._most, self.learned or self._most)
 

@@ -12,6 +12,7 @@ from protocols.dlms.apdu.lists import GetListRequest, Outcome, Target
 from protocols.dlms.apdu.selection import EntrySelection
 from protocols.dlms.apdu.services import decode_apdu, encode_apdu
 from protocols.dlms.client.exchange import Exchange
+from protocols.dlms.client.list_size import ListSize
 from protocols.dlms.core.connection import ClientConnection
 from protocols.dlms.core.outcomes import Outcomes
 from protocols.dlms.core.transaction import Transaction
@@ -166,7 +167,7 @@ async def test_an_exchange_uses_it_for_lists_where_the_meter_has_no_lists() -> N
     connection = ClientConnection(link, POLICIES["gmac"][1], lambda: next(counter))
     async with server:
         async with line.exclusive() as io:
-            exchange = Exchange(io, connection, timeout=5, bus=False, max_list=8)
+            exchange = Exchange(io, connection, timeout=5, bus=False, lists=ListSize(8))
             await exchange.associate()
             assert isinstance(connection.list_request([SERIAL]), AccessRequest)
             serial, missing = await exchange.get_many([SERIAL, Target(1, o("0-0:9.9.9"))])
