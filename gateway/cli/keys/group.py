@@ -6,13 +6,16 @@ from collections.abc import Callable
 
 import typer
 
-from gateway.cli.keys import central, edge, escrow
+from gateway.cli.keys import central, edge, escrow, lots
+from gateway.cli.meter.lots import add_lot_commands
 
 keys_group = typer.Typer(
     help="Keys of meters: changed in two phases, escrowed, imported, given to edges.", no_args_is_help=True
 )
 _COMMANDS: dict[str, Callable[..., None]] = {
     "rotate": edge.rotate,
+    "plan": lots.plan_command,
+    "run": lots.run,
     "status": edge.status,
     "box": edge.box,
     "take": edge.take,
@@ -26,3 +29,4 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 }
 for name, command in _COMMANDS.items():
     keys_group.command(name)(command)
+add_lot_commands(keys_group, lots.KIND)
