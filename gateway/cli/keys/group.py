@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from gateway.cli.keys import central, edge, escrow, lots
+from gateway.cli.keys import central, consign, edge, escrow, lots
 from gateway.cli.meter.lots import add_lot_commands
 
 keys_group = typer.Typer(
@@ -22,6 +22,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "escrow-new": escrow.escrow_new,
     "store-new": escrow.store_new,
     "open": escrow.open_keys,
+    "import": consign.import_keys,
     "kept": central.kept,
     "boxes": central.boxes,
     "trust": central.trust,
