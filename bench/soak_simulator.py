@@ -60,6 +60,11 @@ class Counters:
 
     def confirm(self, _key: str, _counter: int) -> None: ...
 
+    def proven(self, _key: str) -> bool:
+        return False
+
+    def failed(self, _key: str) -> None: ...
+
 
 def resident(pid: int) -> int:
     """Return a process's resident octets."""

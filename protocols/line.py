@@ -9,9 +9,13 @@ from typing import Any, Protocol, runtime_checkable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineStatistics:
-    """Counters since the line was made; bytes and counts, never reset. `turns` counts the talkers so far."""
+    """Counters since the line was made; bytes and counts, never reset.
+
+    `turns` counts the talkers so far, `sends` the messages of ours: each is a round trip when it is answered.
+    """
 
     sent: int = 0
+    sends: int = 0
     received: int = 0
     drained: int = 0
     connects: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType, NoneType, UnionType
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Protocol, Union, get_args, get_origin, get_ty
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from protocols.errors import MeterConfigError
+from protocols.event_marks import EventMarks, EventNews
 from protocols.reading import MeterClock, Nameplate, ProfileName, ReadingSet, RelayState
 
 
@@ -60,6 +61,12 @@ class CounterStore(Protocol):
 
     def confirm(self, key: str, counter: int) -> None:
         """Note that a meter answered `counter` with proof that it holds the key."""
+
+    def proven(self, key: str) -> bool:
+        """Return whether a meter answered a counter of `key` with proof, and ours did not fail since."""
+
+    def failed(self, key: str) -> None:
+        """Note that an association with our own counter of `key` failed: `proven` is False until the next proof."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,12 +188,12 @@ class DlmsSettings:
     `agreement_key_ref` and `meter_agreement_ref`); `signed` signs each request and wants each answer signed.
 
     `timeout` is in seconds. `max_pdu` octets of an APDU that we accept, `max_info` octets of an HDLC
-    information field, `window` HDLC frames in flight. `max_list` attributes are asked for in one request
-    (1 = one by one). `release` says how an association ends. `counter_object` is where the public client
-    reads the invocation counter ("" = nowhere), None the companion's. `hls_object` is the association object
-    that passes 3 and 4 of HLS use. `gateway_network` and `gateway_address` name the meter
-    behind a gateway (prefix E6 and E7). `reference` is how objects are named: `ln` by logical names, `sn` by short
-    names, which only read. `keep_open` seconds an idle association is kept for the next poll (0 =
+    information field, `window` HDLC frames in flight. At most `max_list` attributes are asked for in one request,
+    where the meter grants lists and takes them (1 = one by one). `release` says how an association ends.
+    `counter_object` is where the public client reads the invocation counter ("" = nowhere), None the companion's.
+    `hls_object` is the association object that passes 3 and 4 of HLS use. `gateway_network` and `gateway_address`
+    name the meter behind a gateway (prefix E6 and E7). `reference` is how objects are named: `ln` by logical names,
+    `sn` by short names, which only read. `keep_open` seconds an idle association is kept for the next poll (0 =
     closed after each).
     """
 
@@ -239,7 +246,7 @@ class DlmsSettings:
     address_octets: Annotated[
         int, Choices((0, 1, 2, 4)), "Octets of the HDLC server address: 1, 2 or 4; 0 is as short as fits."
     ] = 0
-    max_list: Annotated[int, Bounds(1, 32), "Attributes that are asked for in one request."] = 1
+    max_list: Annotated[int, Bounds(1, 32), "Attributes that are asked for in one request at most."] = 32
     release: Annotated[
         ReleaseMode, "How an association ends: plain, protected (a ciphered Initiate inside) or none."
     ] = ReleaseMode.PLAIN
@@ -337,6 +344,28 @@ class MeterSpec:
             return ZoneInfo(self.zone)
         except (ZoneInfoNotFoundError, ValueError) as error:
             raise MeterConfigError(f"there is no time zone {self.zone!r}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """What a poll is about to read, told when a session is opened, so that it can be asked for together.
+
+    `since` are the ends from which the stored ones are wanted. `seen` is how the event logs stood when all that
+    they held had been taken over; None lets every log be read.
+    """
+
+    profiles: tuple[ProfileName, ...] = ()
+    since: Mapping[ProfileName, datetime] = field(default_factory=lambda: MappingProxyType({}))
+    seen: EventMarks | None = None
+
+
+@runtime_checkable
+class TellsEventNews(Protocol):
+    """A session that found out, when it was opened for a visit, which event logs need no reading."""
+
+    @property
+    def event_news(self) -> EventNews | None:
+        """What it found; None where it did not look. Logs that are quiet are left out of `read`."""
 
 
 class MeterSession(Protocol):

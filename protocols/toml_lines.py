@@ -11,11 +11,13 @@ _TOKEN = re.compile(
     r'|[^\s\[\]{},=."\'#]+',
     re.DOTALL,
 )
+MAX_DEPTH = 32
+"""Names and numbers on the way to a value, at most."""
 _QUOTES = "\"'"
 
 
 class TomlLines:
-    """Lines of the keys and list entries of a TOML text, which must be valid."""
+    """Lines of the keys and list entries of a TOML text; what they are of one that is not valid is not said."""
 
     def __init__(self, text: str) -> None:
         self._lines: dict[Path, int] = {}
@@ -105,7 +107,9 @@ class TomlLines:
 
     def _value(self, path: Path) -> None:
         sign = self._peek()
-        if sign == "[":
+        if len(path) > MAX_DEPTH:
+            self._at = len(self._tokens)  # nobody writes that: the rest has no lines
+        elif sign == "[":
             self._entries(path)
         elif sign == "{":
             self._inline(path)
@@ -129,7 +133,10 @@ class TomlLines:
                 number += 1
                 continue
             self._lines[(*path, number)] = self._line
+            before = self._at
             self._value((*path, number))
+            if self._at == before:  # a sign that can stand in no list: the text is not valid
+                self._take()
         if sign is not None:
             self._take()
 

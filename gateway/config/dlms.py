@@ -28,8 +28,8 @@ class _Table(Section):
 
     `ciphered` asks for ciphering as `protection` says, under security `suite`. `dedicated_key` sends a fresh key for
     each association, `general` uses general-glo-ciphering, `accept_plain` lets plain answers through where
-    ciphering was agreed (a downgrade: only for models known to need it). `max_list` attributes go into one
-    request; `release` ends it plainly, with a ciphered
+    ciphering was agreed (a downgrade: only for models known to need it). At most `max_list` attributes go into
+    one request, where the meter grants lists and takes them; `release` ends it plainly, with a ciphered
     Initiate inside, or not at all; `counter_object` is where the public client reads the
     invocation counter (empty: nowhere); `keep_open` keeps an idle association for the next poll, in seconds.
     """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -16,31 +16,41 @@ from protocols.dlms.client.association_pool import AssociationPool
 from protocols.dlms.client.exchange import Exchange
 from protocols.dlms.client.key_choices import KeyChoices
 from protocols.dlms.client.line_lease import LineLease
+from protocols.dlms.client.list_size import ListSize
 from protocols.dlms.client.resuming_exchange import ResumingExchange
-from protocols.dlms.companion import DEFAULT, companion
+from protocols.dlms.companion import DEFAULT, LogsSource, companion
+from protocols.dlms.data.types import Data
 from protocols.dlms.data.values import text_of
 from protocols.dlms.profile.layouts import CLOCK, Layout
 from protocols.dlms.push.layout import push_layouts
-from protocols.dlms.reading.layout_cache import LayoutCache, Layouts
+from protocols.dlms.reading.known_meter import MeterNotes
+from protocols.dlms.reading.layout_cache import LayoutCache, Layouts, known_meter, put_known_meter
 from protocols.dlms.reading.reader import ProfileReader, ReaderStatistics
+from protocols.dlms.reading.visit_plan import (
+    CAPACITY,
+    CLOCK_TIME,
+    FIRMWARE,
+    IDENTITY,
+    SERIAL,
+    Ground,
+    mark_targets,
+    marks,
+    places,
+    plan,
+)
 from protocols.errors import (
     IdentityMismatch,
     LocalError,
     MeterConfigError,
     MeterProtocolError,
+    MeterRefused,
     NotSupported,
     ProtocolError,
 )
+from protocols.event_marks import EventNews
 from protocols.line import Line, TakesDedicatedKeys, TakesPushes
 from protocols.reading import MeterClock, Nameplate, Obis, ProfileName, ReadingSet, RelayState
-from protocols.session import Clock, MeterSpec, SessionContext
-
-SERIAL = Obis(0, 0, 96, 1, 0)
-MANUFACTURER = Obis(0, 0, 96, 1, 1)
-FIRMWARE = Obis(1, 0, 0, 2, 0)
-MODEL = Obis(0, 0, 94, 91, 9)
-YEAR = Obis(0, 0, 96, 1, 4)
-IDENTITY = (SERIAL, YEAR, MANUFACTURER, FIRMWARE, MODEL)
+from protocols.session import Clock, MeterSpec, SessionContext, Visit
 
 
 class DlmsSession:
@@ -60,8 +70,10 @@ class DlmsSession:
         *,
         layouts: Layouts | None = None,
         nameplate: Nameplate | None = None,
+        notes: MeterNotes | None = None,
     ) -> None:
         self.exchange = exchange
+        self._notes = notes or MeterNotes()
         self._spec = spec
         self._clock = clock
         self._zone = spec.time_zone()
@@ -70,6 +82,8 @@ class DlmsSession:
         self._companion = companion(spec.dlms.companion if spec.dlms else DEFAULT)
         self._nameplate = nameplate
         self._reader: ProfileReader | None = None
+        self._event_news: EventNews | None = None
+        self._clock_times: tuple[datetime, timedelta] | None = None
         exchange.check = self._check_same_meter
 
     @property
@@ -106,13 +120,97 @@ class DlmsSession:
             raise IdentityMismatch(expected=expected, found=found)
         return self._nameplate
 
+    @property
+    def event_news(self) -> EventNews | None:
+        """What the visit found of the event logs; None where it did not look."""
+        return self._event_news
+
+    async def begin(self, visit: Visit) -> None:
+        """Ask for what a visit needs as far as it goes into lists, and make sure of who answers.
+
+        Raises IdentityMismatch when the spec names another, and what `Exchange.get` does.
+        """
+        if self._spec.meter is None or self._layouts is None or self.exchange.list_limit == 1:
+            if self._spec.meter is not None:
+                await self.identify()
+            return
+        ground = self._ground(visit)
+        planned = plan(visit.profiles, ground)
+        targets, found = list(planned.targets), dict[Target, Data | ProtocolError]()
+        while targets and (most := self.exchange.list_limit) > 1:
+            part, targets = targets[:most], targets[most:]
+            asked = self._clock.now()
+            found |= await self.exchange.ask_ahead(part)
+            self._drop_refused_ranges(part)
+            if CLOCK_TIME in part:
+                self._clock_times = asked, max(self._clock.now() - asked, timedelta(0))
+        await self.identify()
+        self._note_events(visit, ground, found)
+        if planned.check is not None:
+            with suppress(NotSupported, MeterRefused):  # the profile's own read tells
+                await (await self._profiles()).recheck(planned.check)
+
+    def _drop_refused_ranges(self, asked: Sequence[Target]) -> None:
+        """Let rows that were refused in a list be asked for alone: that alone tells whether the meter selects."""
+        for target in asked:
+            if target.selection is not None and self.exchange.drop_refusal(target):
+                self.exchange.lists.ranges = False
+
+    def _ground(self, visit: Visit) -> Ground:
+        plate, now = self._notes.known.nameplate, self._clock.now()
+        assert self._spec.meter is not None
+        assert self._layouts is not None
+        cache = LayoutCache(self._layouts, self._spec.meter, plate.firmware if plate else "")
+        client = self._spec.dlms.client if self._spec.dlms else 0
+        listed = (cache.objects(str(client)) or ()) if self._companion.by_object_list else ()
+        return Ground(
+            companion=self._companion,
+            known=self._notes.known,
+            layouts=cache.layouts(places(visit.profiles, self._companion, listed)),
+            listed=listed,
+            now=now,
+            zone=self._zone,
+            since=visit.since,
+        )
+
+    def _note_events(
+        self, visit: Visit, ground: Ground, found: Mapping[Target, Data | ProtocolError]
+    ) -> None:
+        """Take out of the answers how the event logs stand; nothing where they were not asked for."""
+        if ProfileName.EVENTS not in visit.profiles:
+            return
+        with suppress(NotSupported):
+            source = self._companion.source(ProfileName.EVENTS, ground.listed)
+            if not isinstance(source, LogsSource):
+                return
+            for target in mark_targets(source.logs, ground):
+                answer = found.get(target)
+                if isinstance(answer, NotSupported):
+                    self._notes.lacks(str(target))
+                elif isinstance(answer, Data) and target.index == CAPACITY and answer.integer:
+                    self._notes.note_one("capacities", str(target.obis), answer.integer)
+            seen = marks(source.logs, found, ground)
+            self._event_news = EventNews(marks=seen, quiet=seen.quiet_since(visit.seen))
+
     async def _read_nameplate(self) -> Nameplate:
+        known, now = self._notes.known, self._clock.now()
+        if known.nameplate is not None and known.title == self._title and known.named(now):
+            serial, firmware = await self.exchange.get_many([Target(1, SERIAL), Target(1, FIRMWARE)])
+            version = "" if isinstance(firmware, ProtocolError) else text_of(firmware)
+            if _serial(serial) == known.nameplate.serial and version == known.nameplate.firmware:
+                return known.nameplate
+        plate = await self._read_whole_nameplate()
+        if known.nameplate is None or plate.firmware != known.nameplate.firmware:
+            self._notes.new_firmware()
+        # what it lacks, how it chooses rows and how much its logs hold is found out anew each day
+        self._notes.note(
+            nameplate=plate, title=self._title, named_at=now, without=frozenset(), methods={}, capacities={}
+        )
+        return plate
+
+    async def _read_whole_nameplate(self) -> Nameplate:
         serial, *names = await self.exchange.get_many([Target(1, obis, 2) for obis in IDENTITY])
-        if isinstance(serial, ProtocolError):
-            raise serial
-        number = text_of(serial)
-        if not number:
-            raise MeterProtocolError("the meter's serial (0.0.96.1.0) is empty")
+        number = _serial(serial)
         # beside the serial all may be missing: older meters lack objects, or refuse them to this client
         year, maker, firmware, model = ("" if isinstance(n, ProtocolError) else text_of(n) for n in names)
         makers = [n for n in (flag_letters(self._title), letters(maker)) if n]
@@ -146,7 +244,8 @@ class DlmsSession:
         Raises NotSupported when the meter has no such profile, and what `Exchange.get` raises.
         """
         reader = await self._profiles()
-        async for reading in reader.read(profile, since, until):
+        quiet = () if self._event_news is None else self._event_news.quiet
+        async for reading in reader.read(profile, since, until, quiet=quiet):
             yield reading
 
     async def _profiles(self) -> ProfileReader:
@@ -157,7 +256,13 @@ class DlmsSession:
                 cache = LayoutCache(self._layouts, plate.meter_id, plate.firmware)
             client = self._spec.dlms.client if self._spec.dlms else 0
             self._reader = ProfileReader(
-                self.exchange, self._zone, self._clock, cache, self._companion, client=client
+                self.exchange,
+                self._zone,
+                self._clock,
+                cache,
+                self._companion,
+                client=client,
+                notes=self._notes,
             )
         return self._reader
 
@@ -170,6 +275,8 @@ class DlmsSession:
         asked = self._clock.now()
         stamp = await self._meter_clock.read(self._zone)
         took = max(self._clock.now() - asked, timedelta(0))  # the clock may have been set meanwhile
+        if self._clock_times is not None:  # it came with the list that the visit began with
+            (asked, took), self._clock_times = self._clock_times, None
         if stamp.at is None:
             raise MeterProtocolError(f"the meter's clock shows no time ({stamp.wall})")
         return MeterClock(
@@ -234,6 +341,7 @@ async def open_dlms(
     *,
     layouts: Layouts | None = None,
     pool: AssociationPool | None = None,
+    visit: Visit | None = None,
 ) -> AsyncIterator[DlmsSession]:
     """Hold the line, associate, check the identity, and yield the session; the line is left usable.
 
@@ -241,7 +349,7 @@ async def open_dlms(
     meter (`meter`, or None for any) and how to speak with it (`dlms`); `context` has its secrets, its
     invocation counters and the clock that rows are stamped with. `layouts` keeps what the meter showed of its
     profiles and objects for later sessions with it, `pool` the association where the spec asks for that
-    (`keep_open`).
+    (`keep_open`). `visit` says what is about to be read, so that it is asked for together.
 
     Raises MeterConfigError (settings, secrets), LineUnavailable and other LineErrors, MeterSilent,
     AssociationRefused, SecurityFailure, IdentityMismatch when another meter answers; afterwards the line is
@@ -259,6 +367,9 @@ async def open_dlms(
     on_push = line.take_push if isinstance(line, TakesPushes) else None
     on_dedicated = line.note_dedicated if isinstance(line, TakesDedicatedKeys) else None
     keys = KeyChoices(spec.meter, settings, context.secrets)
+    notes = MeterNotes(None if layouts is None or spec.meter is None else known_meter(layouts, spec.meter))
+    known = notes.known
+    lists = ListSize(settings.max_list, known.lists, known.list_faults, ranges=known.list_ranges)
     openers = [
         AssociationOpener(
             settings,
@@ -266,6 +377,7 @@ async def open_dlms(
             context.counters,
             on_push,
             on_dedicated,
+            lists,
         )
         for choice in keys.choices
     ]
@@ -279,21 +391,38 @@ async def open_dlms(
         )
         exchange = ResumingExchange(lease, opener, association, reused=pooled is not None)
         plate = None if pooled is None else pooled.nameplate
-        session = DlmsSession(exchange, spec, context.clock, layouts=layouts, nameplate=plate)
+        session = DlmsSession(exchange, spec, context.clock, layouts=layouts, nameplate=plate, notes=notes)
         try:
-            if spec.meter is not None:  # before anything that is read could be taken for another meter's
+            # before anything that is read could be taken for another meter's
+            if visit is not None:
+                await session.begin(visit)
+            elif spec.meter is not None:
                 await session.identify()
             yield session
             # only after a block that raised nothing: a broken session must not be met again by the next poll
             if pool is not None and exchange.standing:
                 exchange.hand_over(partial(pool.put, lease, spec, nameplate=session.nameplate))
         finally:
+            lists = exchange.lists
+            notes.note(lists=lists.learned, list_faults=lists.faults, list_ranges=lists.ranges)
+            if notes.changed and layouts is not None and spec.meter is not None:
+                put_known_meter(layouts, spec.meter, notes.known)
             await exchange.close()
     except ProtocolError as error:
         error.with_context(meter=spec.meter, line=line.name)
         raise
     finally:
         await lease.release()
+
+
+def _serial(found: Data | ProtocolError) -> str:
+    """Return the serial; raises why there is none."""
+    if isinstance(found, ProtocolError):
+        raise found
+    number = text_of(found)
+    if not number:
+        raise MeterProtocolError("the meter's serial (0.0.96.1.0) is empty")
+    return number
 
 
 def flag_letters(system_title: bytes) -> str:

@@ -79,7 +79,9 @@ class BaseLine(ABC):
         self._closed = False
         self._quiet_until: float | None = None
         self._free_at = 0.0
-        self._sent = self._drained = self._connects = self._turns = self._failures = self._timeouts = 0
+        self._sent = self._sends = self._drained = self._connects = self._turns = self._failures = (
+            self._timeouts
+        ) = 0
         self._received_before = 0
         self._busy = 0.0
         self._busy_since: float | None = None
@@ -117,6 +119,7 @@ class BaseLine(ABC):
             running = asyncio.get_running_loop().time() - self._busy_since
         return LineStatistics(
             sent=self._sent,
+            sends=self._sends,
             received=self._received_before + (connection.received if connection else 0),
             drained=self._drained,
             connects=self._connects,
@@ -163,6 +166,7 @@ class BaseLine(ABC):
         if connection.lost:  # `write` is done when the connection is lost, too
             raise self.closed_error(connection)
         self._sent += len(data)
+        self._sends += 1
         # A serial port takes octets faster than the wire does; the frame gap begins when the last one is out.
         self._free_at = asyncio.get_running_loop().time() + len(data) * self._character
 

@@ -63,6 +63,7 @@ class FileCounters:
         self._lock = lock
         self._next = {key: held.reserved for key, held in self._keys.items()}
         self._doubted = {key for key, held in self._keys.items() if held.doubted is not None}
+        self._failed = set[str]()
 
     def next(self, key: str, at_least: int = 0) -> int:
         """Return a counter for `key` that was never given before and is >= `at_least`."""
@@ -93,8 +94,19 @@ class FileCounters:
         """Note a proven answer; on the disk with the next block. Lost in a crash, it only narrows the bound."""
         with self._mutex:
             held = self._of(key)
+            self._failed.discard(key)
             if counter > held.confirmed:
                 self._keys[key] = replace(held, confirmed=counter)
+
+    def proven(self, key: str) -> bool:
+        """Say whether a meter has answered with proof that it holds the key, and no try failed since."""
+        with self._mutex:
+            return self._of(key).confirmed > 0 and key not in self._failed
+
+    def failed(self, key: str) -> None:
+        """Note that a try with our own counter failed; not on the disk, as it only decides what is tried first."""
+        with self._mutex:
+            self._failed.add(key)
 
     def reserved(self) -> dict[str, int]:
         """Return, by key, the first counter that was never reserved."""
@@ -169,6 +181,14 @@ class CountersOnDemand:
     def confirm(self, key: str, counter: int) -> None:
         """Note a proven answer as `FileCounters.confirm` does."""
         self._opened().confirm(key, counter)
+
+    def proven(self, key: str) -> bool:
+        """Say what `FileCounters.proven` says."""
+        return self._opened().proven(key)
+
+    def failed(self, key: str) -> None:
+        """Note what `FileCounters.failed` notes."""
+        self._opened().failed(key)
 
     def close(self) -> None:
         """Let go of the file. Idempotent."""

@@ -309,6 +309,12 @@ class _NoKeys:
     def confirm(self, key: str, counter: int) -> None:
         raise MeterConfigError(f"counter {counter} of {key} was used and no key file was given")
 
+    def proven(self, key: str) -> bool:
+        raise MeterConfigError(f"a counter of {key} is needed and no key file was given")
+
+    def failed(self, key: str) -> None:
+        raise MeterConfigError(f"a counter of {key} was used and no key file was given")
+
 
 def _profile(name: ProfileName | str) -> ProfileName:
     try:

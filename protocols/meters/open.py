@@ -11,7 +11,7 @@ from protocols.dlms.session import open_dlms
 from protocols.errors import MeterConfigError
 from protocols.line import Line
 from protocols.modbus.session import open_modbus
-from protocols.session import MeterSession, MeterSpec, SessionContext
+from protocols.session import MeterSession, MeterSpec, SessionContext, Visit
 
 __all__ = ["Layouts", "open_session"]
 
@@ -24,13 +24,14 @@ async def open_session(
     *,
     layouts: Layouts | None = None,
     pool: AssociationPool | None = None,
+    visit: Visit | None = None,
 ) -> AsyncIterator[MeterSession]:
     """Hold the line for a session with the meter of `spec`, whichever protocol it speaks, and yield the session.
 
     `line` is any `protocols.line.Line`; it is taken for the block and opened when it is not. `context` has
     secrets, invocation counters and clock. `layouts` spares DLMS sessions from asking again what an earlier one
     learned; `pool` keeps associations open for the next session where a spec asks for that (`keep_open`), and
-    is to be closed before the lines are.
+    is to be closed before the lines are. `visit` says what is about to be read: a DLMS session asks for it together.
 
     Raises MeterConfigError when the spec names no protocol or both, IdentityMismatch when another meter
     answers, and the errors of line and meter; afterwards the line is free.
@@ -46,5 +47,5 @@ async def open_session(
         async with open_modbus(line, spec, context) as modbus:
             yield modbus
         return
-    async with open_dlms(line, spec, context, layouts=layouts, pool=pool) as dlms:
+    async with open_dlms(line, spec, context, layouts=layouts, pool=pool, visit=visit) as dlms:
         yield dlms

@@ -14,6 +14,7 @@ from protocols.dlms.apdu.lists import Outcome, SetListRequest, Target
 from protocols.dlms.apdu.selection import ColumnName, EntrySelection, RangeSelection
 from protocols.dlms.client.association_opener import association_settings
 from protocols.dlms.client.exchange import Exchange
+from protocols.dlms.client.list_size import ListSize
 from protocols.dlms.core.connection import ClientConnection
 from protocols.dlms.core.outcomes import Outcomes
 from protocols.dlms.data import cosem_time
@@ -177,7 +178,7 @@ async def _associated_exchange(found: Found, io: LineIO) -> AsyncIterator[tuple[
     connection = ClientConnection(
         link, settings, lambda: found.counters.next("", max([METER_COUNTER, *found.counters.given]) + 1)
     )
-    exchange = Exchange(io, connection, timeout=5, bus=False, max_list=10)
+    exchange = Exchange(io, connection, timeout=5, bus=False, lists=ListSize(10))
     await exchange.associate()
     yield exchange, connection
     await exchange.close()

@@ -50,6 +50,7 @@ class Counters:
         self.last: dict[str, int] = {}
         self.given: list[int] = []
         self.confirmed: dict[str, int] = {}
+        self.failures: set[str] = set()
 
     def next(self, key: str, at_least: int = 0) -> int:
         self.last[key] = max(self.last.get(key, 0) + 1, at_least)
@@ -61,6 +62,13 @@ class Counters:
 
     def confirm(self, key: str, counter: int) -> None:
         self.confirmed[key] = max(self.confirmed.get(key, 0), counter)
+        self.failures.discard(key)
+
+    def proven(self, key: str) -> bool:
+        return self.confirmed.get(key, 0) > 0 and key not in self.failures
+
+    def failed(self, key: str) -> None:
+        self.failures.add(key)
 
 
 class NoCounters:
@@ -74,6 +82,12 @@ class NoCounters:
 
     def confirm(self, key: str, counter: int) -> None:
         raise AssertionError(f"nothing is ciphered, but {counter} was used of {key}")
+
+    def proven(self, key: str) -> bool:
+        raise AssertionError(f"nothing is ciphered, but {key} was asked about")
+
+    def failed(self, key: str) -> None:
+        raise AssertionError(f"nothing is ciphered, but {key} failed")
 
 
 class HandClock:

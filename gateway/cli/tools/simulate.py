@@ -17,6 +17,7 @@ from gateway.cli.output import print_line
 from gateway.cli.tools.saved_meter import ReplaySettings, serve_saved_meter
 from gateway.cli.until_signal import until_signal
 from gateway.errors import UsageError
+from protocols.simulator.dlms.push_makes import MAKES
 from protocols.simulator.faults.script import load as load_faults
 from protocols.simulator.neighbourhood.plan import Plan
 from protocols.simulator.neighbourhood.pushes import PushTo
@@ -54,6 +55,10 @@ def simulate(
     dial_in: Annotated[
         bool, typer.Option("--dial-in", help="With --push-to: meters on TCP open the connection themselves.")
     ] = False,
+    push_as: Annotated[
+        str | None,
+        typer.Option(help="With --push-to: readings are pushed as this make does, for example kaifa."),
+    ] = None,
     replayed: Annotated[
         Path | None,
         typer.Option("--replay", help="Serve one meter from a file of `explore --save` instead."),
@@ -81,7 +86,7 @@ def simulate(
         return
     pace = _speed(speed)
     faults = load_faults(fault) if fault is not None else None
-    receiver = None if push_to is None else _push_target(push_to, dial_in=dial_in)
+    receiver = None if push_to is None else _push_target(push_to, dial_in=dial_in, make=push_as)
     with tempfile.TemporaryDirectory(prefix="meter-gateway-town-") as temporary:
         where = folder if folder is not None else Path(temporary)
         settings = SimulatorSettings(
@@ -107,11 +112,13 @@ def _speed(text: str) -> float:
     return float(match[1])
 
 
-def _push_target(text: str, *, dial_in: bool) -> PushTo:
+def _push_target(text: str, *, dial_in: bool, make: str | None) -> PushTo:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise UsageError(f"--push-to: `{text}` is no address; write HOST:PORT, for example 127.0.0.1:4059")
-    return PushTo(host.strip("[]"), int(port), dial_in)
+    if make is not None and make not in MAKES:
+        raise UsageError(f"--push-as: there is no make `{make}`; there are {', '.join(MAKES)}")
+    return PushTo(host.strip("[]"), int(port), dial_in, make)
 
 
 def _print_addresses(plan: Plan, folder: Path) -> None:

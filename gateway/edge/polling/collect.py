@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+import structlog
 
 from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling import gaps
+from gateway.edge.polling.event_logs import EventLogs
 from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.clocks import MeterEvidence, is_ahead
 from protocols.errors import MeterProtocolError
 from protocols.reading import PROFILE_KIND, ProfileKind, ProfileName, ReadingSet
-from protocols.session import Clock, MeterSession
+from protocols.session import Clock, MeterSession, TellsEventNews, Visit
 
 STORED = frozenset({ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLING, ProfileName.EVENTS})
 """Profiles that the meter keeps; the others are read as they are now."""
@@ -39,6 +42,7 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 12, 1, tzinfo=UTC)
 SETTLED = timedelta(hours=2)
 """After this long without a row of block load, the row is not expected any more."""
+log = structlog.get_logger("gateway.edge.polling")
 
 
 class Collector:
@@ -60,6 +64,16 @@ class Collector:
         self._clock = clock
         self._backfill = backfill
         self._retried: dict[str, datetime] = {}
+        self._event_logs = EventLogs()
+
+    async def visit(self, meter: str, profiles: Sequence[ProfileName]) -> Visit:
+        """Return what a poll is about to read, for the opening of its session; raises JournalError."""
+        now, since = self._clock.now(), dict[ProfileName, datetime]()
+        if ProfileName.BLOCK_LOAD in profiles and self._clock.disciplined():
+            mark = await self._journal.watermark(meter, ProfileName.BLOCK_LOAD.value)
+            if mark is not None:
+                since[ProfileName.BLOCK_LOAD] = mark - OVERLAP[ProfileName.BLOCK_LOAD]
+        return Visit(profiles=tuple(profiles), since=since, seen=self._event_logs.seen(meter, now))
 
     async def collect(
         self, session: MeterSession, meter: str, profile: ProfileName, *, clock: MeterEvidence
@@ -78,13 +92,27 @@ class Collector:
             seen=clock,
             clock=self._clock,
         )
-        if profile in STORED:
+        if profile is ProfileName.EVENTS:
+            await self._collect_events(reading)
+        elif profile in STORED:
             await reading.read_stored(self._backfill)
         else:
             await reading.read_present()
         if PROFILE_KIND[profile] is ProfileKind.INTERVAL:
             await self._retry_gaps(reading)
         return reading.new
+
+    async def _collect_events(self, reading: _ProfileReading) -> None:
+        """Read the event logs that may have news; the watermark moves only when all of them were read."""
+        news = reading.session.event_news if isinstance(reading.session, TellsEventNews) else None
+        if news is not None and news.none:
+            return
+        reading.partial = news is not None and bool(news.quiet)
+        await reading.read_stored(self._backfill)
+        if news is not None and self._event_logs.took(
+            reading.meter, news, self._clock.now(), new=reading.new
+        ):
+            log.warning("event_marks_lied", meter=reading.meter, new=reading.new)
 
     async def _retry_gaps(self, reading: _ProfileReading) -> None:
         now = self._clock.now()
@@ -109,7 +137,10 @@ class Collector:
 
 @dataclass(slots=True, kw_only=True)
 class _ProfileReading:
-    """One profile of one meter in one poll; `new` counts its new captures."""
+    """One profile of one meter in one poll; `new` counts its new captures.
+
+    `partial` says that only some of the event logs are read: what they hold moves no watermark.
+    """
 
     journal: Journal
     appender: ReadingAppender
@@ -119,6 +150,7 @@ class _ProfileReading:
     seen: MeterEvidence
     clock: Clock
     new: int = 0
+    partial: bool = False
     _now: datetime | None = None
     _mark: datetime | None = None
     _coverage: gaps.Coverage | None = None
@@ -186,7 +218,7 @@ class _ProfileReading:
     async def _flush(self, rows: list[ReadingSet], whole: datetime | None = None) -> None:
         """Journal rows; the watermark moves to the last one, or to `whole`, up to which all was read."""
         mark = None
-        if self._now is not None and self.seen.trusted:
+        if self._now is not None and self.seen.trusted and not self.partial:
             reached = whole or max((row.at for row in rows), default=None)
             if self._coverage is not None:
                 # A block that is due may be stored a moment later: only rows and gaps move the watermark.

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 import structlog
 
@@ -30,7 +31,7 @@ from protocols.errors import (
     ProtocolError,
 )
 from protocols.reading import MeterClock, ProfileName
-from protocols.session import Clock, MeterSession
+from protocols.session import Clock, MeterSession, Visit
 
 POLL_ATTEMPT = 1_800.0
 """Seconds after which one session is cut off: a meter that dribbles must not hold its line for ever."""
@@ -41,8 +42,13 @@ MISMATCH_PROBE = 900.0
 """Seconds: where another meter answers nothing is read; its identity is asked this rarely."""
 log = structlog.get_logger("gateway.edge.polling")
 
-OpenMeter = Callable[[], AbstractAsyncContextManager[MeterSession]]
-"""Opens a session with this poll's meter."""
+
+class OpenMeter(Protocol):
+    """Opens a session with this poll's meter."""
+
+    def __call__(self, *, visit: Visit) -> AbstractAsyncContextManager[MeterSession]: ...
+
+
 Learn = Callable[[str, MeterSession], Awaitable[None]]
 """What else an open session with a meter is good for, before its profiles are read."""
 
@@ -147,7 +153,7 @@ class MeterPoll:
         try:
             async with (
                 asyncio.timeout(POLL_ATTEMPT),
-                self._open_meter() as session,
+                self._open_meter(visit=await self._collector.visit(self.meter.meter, wanted)) as session,
             ):
                 # Who it is comes first (a meter was exchanged, an address given twice): nothing may be read
                 # into another's account. Then its clock, on which hangs what the rows' times are worth.

@@ -22,7 +22,7 @@ from gateway.edge.stamping.clocks import MeterClocks
 from gateway.errors import JournalError
 from protocols.line import Line
 from protocols.reading import ProfileName
-from protocols.session import MeterSession, MeterSpec, SessionContext
+from protocols.session import MeterSession, MeterSpec, SessionContext, Visit
 
 JOURNAL_RETRY = (2.0, 60.0)
 """While the journal takes nothing, each line tries again after 2 s … 60 s; the meters keep their history."""
@@ -35,7 +35,7 @@ class OpenSession(Protocol):
     """How to open a session with a meter (`protocols.meters.open.open_session`)."""
 
     def __call__(
-        self, line: Line, spec: MeterSpec, context: SessionContext, /
+        self, line: Line, spec: MeterSpec, context: SessionContext, /, *, visit: Visit
     ) -> AbstractAsyncContextManager[MeterSession]: ...
 
 

@@ -12,6 +12,7 @@ from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.exchange import Exchange
 from protocols.dlms.client.key_pairs import key_pairs
 from protocols.dlms.client.line_lease import LineLease
+from protocols.dlms.client.list_size import ListSize
 from protocols.dlms.companion import companion
 from protocols.dlms.core import refusal_hints
 from protocols.dlms.core.association import AssociationSettings
@@ -27,6 +28,7 @@ from protocols.errors import (
     CounterNotBelieved,
     InvocationCounterRefused,
     LineClosed,
+    LineError,
     LocalError,
     MeterConfigError,
     MeterProtocolError,
@@ -53,10 +55,12 @@ COUNTER_RESERVE = 0x1000
 class AssociationOpener:
     """Associates with one meter, as often as it is asked to.
 
-    Where counters are needed, the meter's own is read through the public client first, and once more after
-    a refusal: that is repeated when the counter explains it, and only then, since a wrong password that is
-    tried again may lock us out. A meter that does not show its counter is met with ours alone. `on_push` is
-    given what the meter sends unasked meanwhile, `on_dedicated` the dedicated keys of each association (or None).
+    Where counters are needed, our own is tried once a meter has proved that it holds the key; before that, and
+    after a failure, the meter's own is read through the public client first. After a refusal, or where the
+    meter did not even answer ours, it is read (again): the association is tried once more when the counter
+    explains it, and only then, since a wrong password that is tried again may lock us out. A meter that does
+    not show its counter is met with ours alone. `on_push` is given what the meter sends unasked meanwhile,
+    `on_dedicated` the dedicated keys of each association (or None).
 
     What the meter shows, or names in a refusal, proves nothing: it is believed as far as the counter store does.
     Beyond that ours is tried, and where it is refused somebody must look.
@@ -69,11 +73,13 @@ class AssociationOpener:
         counters: CounterStore,
         on_push: Callable[[bytes], None] | None = None,
         on_dedicated: Callable[[Keys | None], None] | None = None,
+        lists: ListSize | None = None,
     ) -> None:
         self._settings = settings
         self._association = association
         self._counters = counters
         self._on_push = on_push
+        self._lists = lists or ListSize(settings.max_list)
         self._on_dedicated = on_dedicated
         self._counter_object = counter_object(settings)
         keys = association.keys
@@ -83,6 +89,7 @@ class AssociationOpener:
         self._shown_counter: int | None = None
         self._used_counter = -1
         self._doubted: int | None = None
+        self._unlinked = False  # the last association failed before its link was connected
         self._line_dirty = False  # an association was cut short: its answer may still come
 
     async def open(self, lease: LineLease) -> Exchange:
@@ -92,12 +99,19 @@ class AssociationOpener:
         SecurityFailure, InvocationCounterRefused, MeterRefused, MeterProtocolError, MeterConfigError; then
         nothing of ours stands in the meter.
         """
-        if self._uses_counter:
+        ours_first = self._key is not None and self._proves_key and self._counters.proven(self._key)
+        if self._uses_counter and not ours_first:
             # a counter that the meter has seen may cost a try that counts towards its lock-out
             self._raise_counter_above(await self._undisturbed(lease, self._read_counter))
         try:
             return await self._undisturbed(lease, self._associate)
-        except (AssociationRefused, SecurityFailure) as error:
+        except (AssociationRefused, SecurityFailure, MeterSilent, LineClosed) as error:
+            if ours_first and self._key is not None:
+                self._counters.failed(self._key)
+            # some meters do not answer a counter that they have seen, or hang up
+            unanswered = isinstance(error, MeterSilent | LineClosed)
+            if unanswered and (not ours_first or self._unlinked):
+                raise
             behind = self._uses_counter and await self._counter_was_behind(lease, error)
             if self._doubted is not None:
                 raise CounterNotBelieved(told=self._doubted, own=self._used_counter) from error
@@ -146,9 +160,7 @@ class AssociationOpener:
             )
         self._least_counter = max(self._least_counter, last + 1)
 
-    async def _counter_was_behind(
-        self, lease: LineLease, error: AssociationRefused | SecurityFailure
-    ) -> bool:
+    async def _counter_was_behind(self, lease: LineLease, error: ProtocolError) -> bool:
         """Read the counter again; say whether it explains the refusal, so that a higher one is worth a try.
 
         Others may have used our keys since it was read: a hand-held unit, an earlier gateway's late request.
@@ -158,7 +170,9 @@ class AssociationOpener:
         last = error.meter_counter if isinstance(error, InvocationCounterRefused) else None
         if self._line_dirty:
             await lease.renew()
-        with suppress(AssociationRefused, SecurityFailure, MeterRefused, MeterSilent, MeterProtocolError):
+        with suppress(
+            AssociationRefused, SecurityFailure, MeterRefused, MeterSilent, MeterProtocolError, LineError
+        ):
             shown = await self._undisturbed(lease, self._read_counter)
             last = shown if last is None else max(last, shown or 0)
         if last is None:
@@ -169,7 +183,7 @@ class AssociationOpener:
         # a meter that took our counter and refused for another reason shows just that counter
         return last >= used if isinstance(error, InvocationCounterRefused) else last > used
 
-    def _with_counter_object(self, error: AssociationRefused | SecurityFailure) -> ProtocolError:
+    def _with_counter_object(self, error: ProtocolError) -> ProtocolError:
         """Add the meter's counter, and where it is read, to the error that goes out."""
         if not isinstance(error, InvocationCounterRefused):
             return error
@@ -229,7 +243,7 @@ class AssociationOpener:
         try:
             await exchange.associate()
         except BaseException as error:  # a cancelled task too leaves the line as it found it
-            unlinked = linking(connection)
+            self._unlinked = unlinked = linking(connection)
             await exchange.close()
             self._line_dirty = not exchange.clean
             if isinstance(error, MeterSilent | MeterRefused):
@@ -247,7 +261,7 @@ class AssociationOpener:
             connection,
             timeout=self._settings.timeout,
             bus=self._settings.framing == "hdlc",
-            max_list=self._settings.max_list,
+            lists=self._lists,
             on_push=self._on_push,
         )
 

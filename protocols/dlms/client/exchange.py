@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from protocols.dlms.apdu.lists import ActionListRequest, GetListRequest, Outcome, SetListRequest, Target
-from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest
+from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest, encode_apdu
 from protocols.dlms.apdu.short_names import ReadRequest
+from protocols.dlms.client.list_size import ListSize
 from protocols.dlms.core.connection import ClientConnection, State
 from protocols.dlms.core.name_list import WHOLE_LIST, NameList
 from protocols.dlms.core.outcomes import (
@@ -31,9 +32,11 @@ from protocols.dlms.data import axdr
 from protocols.dlms.data.cursor import leading
 from protocols.dlms.data.types import Data
 from protocols.errors import (
+    AssociationLost,
     AssociationRefused,
     InvocationCounterRefused,
     LineTimeout,
+    MeterBusy,
     MeterProtocolError,
     MeterRefused,
     MeterSilent,
@@ -90,7 +93,7 @@ class Exchange(AttributeReader):
     the opening of the link; the wrapper never asks again. `limit` is the time for a request with all its
     blocks.
 
-    `bus` says that others may share the line (HDLC). `max_list` attributes are asked for in one request.
+    `bus` says that others may share the line (HDLC). `lists` says how many attributes are asked for in one request.
     `on_push` is given each notification that the meter sends unasked. `title` is the meter's system title,
     empty when it gave none.
     """
@@ -102,7 +105,7 @@ class Exchange(AttributeReader):
         *,
         timeout: float,
         bus: bool,
-        max_list: int = 1,
+        lists: ListSize | None = None,
         on_push: Callable[[bytes], None] | None = None,
         limit: float = REQUEST_LIMIT,
     ) -> None:
@@ -111,7 +114,8 @@ class Exchange(AttributeReader):
         self._connection = connection
         self._timeout = timeout
         self._bus = bus
-        self._max_list = max_list
+        self._lists = lists or ListSize(1)
+        self._granted = 0
         self._on_push = on_push
         self._limit = limit
         self._clean = True
@@ -132,6 +136,16 @@ class Exchange(AttributeReader):
         """Say whether the association stands, as far as we know, and takes a request."""
         return self._clean and self._connection.state is State.READY
 
+    @property
+    def lists(self) -> ListSize:
+        """How the meter takes lists."""
+        return self._lists
+
+    @property
+    def list_limit(self) -> int:
+        """How many attributes go into one request of this association; under short names one."""
+        return 1 if self._names is not None else self._lists.limit(self._granted)
+
     def use(self, io: LineIO) -> None:
         """Go on over a line that was given back meanwhile and is held again."""
         self._io = io
@@ -144,11 +158,10 @@ class Exchange(AttributeReader):
         await self._run(self._connection.open, LinkUp)
         event = await self._run(self._connection.associate, Associated)
         assert isinstance(event, Associated)
-        self.title = event.system_title
+        self.title, self._granted = event.system_title, event.conformance
         if self._connection.short_names:
             listed = await self._request(ReadRequest((WHOLE_LIST,)), "read of the list of short names")
             self._names = NameList(axdr.decode(_octets_of(listed)))
-            self._max_list = 1
 
     @property
     def partial(self) -> bytes:
@@ -172,18 +185,43 @@ class Exchange(AttributeReader):
         """
         found: list[Data | ProtocolError] = []
         while len(found) < len(targets):
-            part = targets[len(found) : len(found) + self._max_list]
+            part = self._part(targets[len(found) :])
             if len(part) > 1:
-                try:
-                    found += await self._get_list(part)
-                except MeterRefused:  # NotSupported means one object, this means the service
-                    self._max_list = 1
+                found += await self._get_list(part)
             else:
                 found += [await self._get_one(target) for target in part]
         return found
 
+    def _part(self, targets: Sequence[Target]) -> Sequence[Target]:
+        """Return the first targets that go into one request: as the meter takes lists, within its largest APDU."""
+        part = targets[: self.list_limit]
+        if not self._lists.ranges:  # one with a selection goes alone
+            chosen = [number for number, target in enumerate(part) if target.selection is not None]
+            part = part[: max(1, chosen[0])] if chosen else part
+        while len(part) > 1 and len(encode_apdu(GetListRequest(targets=tuple(part)))) > self._connection.room:
+            part = part[: len(part) // 2]
+        return part
+
     async def _get_list(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
-        outcomes = await self._list(GetListRequest(targets=tuple(targets)), "read of a list")
+        """Read a list; nothing where the meter refuses it as a whole, and smaller ones or none are to be tried."""
+        learned, ranges = self._lists.learned, any(target.selection for target in targets)
+        try:
+            outcomes = await self._list(GetListRequest(targets=tuple(targets)), "read of a list")
+        except MeterBusy as error:
+            return [error] * len(targets)
+        except AssociationLost:  # or it refuses lists so: one attribute tells
+            self._lists.refused(1)
+            one = await self._get_one(targets[0])
+            if isinstance(one, AssociationLost):
+                self._lists.learned = learned
+            return [one]
+        except MeterRefused:  # NotSupported means one object, this means the service
+            self._lists.refused(len(targets), ranges=ranges)
+            return []
+        except ProtocolError:
+            self._lists.failed(ranges=ranges)
+            raise
+        self._lists.worked()
         return [
             object_refusal(one.result, f"read of {target}") if one.data is None else one.data
             for target, one in zip(targets, outcomes, strict=True)

@@ -10,6 +10,8 @@ from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.association_opener import AssociationOpener
 from protocols.dlms.client.exchange import AttributeReader, Exchange
 from protocols.dlms.client.line_lease import LineLease
+from protocols.dlms.client.list_size import ListSize
+from protocols.dlms.data import axdr
 from protocols.dlms.data.types import Data
 from protocols.errors import (
     AssociationLost,
@@ -63,6 +65,17 @@ class ResumingExchange(AttributeReader):
         self._refuses_with_exceptions = False
         self._over = False
         self._partial = b""
+        self._held: dict[Target, Data | ProtocolError] = {}
+
+    @property
+    def list_limit(self) -> int:
+        """How many attributes the meter is asked for in one request now; 1 where it takes no lists."""
+        return self._exchange.list_limit
+
+    @property
+    def lists(self) -> ListSize:
+        """How the meter takes lists."""
+        return self._exchange.lists
 
     @property
     def title(self) -> bytes:
@@ -91,17 +104,57 @@ class ResumingExchange(AttributeReader):
 
     # requests
 
+    async def ask_ahead(self, targets: Sequence[Target]) -> dict[Target, Data | ProtocolError]:
+        """Read several attributes and hold the answers: each serves the next read of its attribute, once.
+
+        Returns them. What is written or run meanwhile drops all that is held.
+        """
+        found = dict(zip(targets, await self.get_many(targets), strict=True))
+        self._held |= found
+        return found
+
+    def holds(self, target: Target) -> bool:
+        """Say whether an answer for this attribute is held."""
+        return target in self._held
+
+    def drop_refusal(self, target: Target) -> bool:
+        """Forget a held answer that is a refusal; say whether it was one."""
+        refused = isinstance(self._held.get(target), ProtocolError)
+        if refused:
+            del self._held[target]
+        return refused
+
+    async def get(self, target: Target) -> Data:
+        """Read one attribute; NotSupported when the meter lacks it, MeterRefused for other refusals."""
+        held = self._held.pop(target, None)
+        if held is None:
+            return await super().get(target)
+        if isinstance(held, ProtocolError):
+            raise held
+        return held
+
     async def get_octets(self, target: Target) -> bytes:
         """Read one attribute as the A-XDR octets that the meter sent; errors as `get`."""
+        if target in self._held:
+            return axdr.encode(await self.get(target))
         return await self._repeated(lambda x: x.get_octets(target))
 
     async def get_octets_once(self, target: Target) -> bytes:
         """Read one attribute without repeating it: the caller looks at `partial`, then calls `recover`."""
+        if target in self._held:
+            self._partial = b""
+            return axdr.encode(await self.get(target))
         return await self._once(lambda x: x.get_octets(target))
 
     async def get_many(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
         """Read several attributes; what the meter refuses stands as its error in its place."""
+        found = {target: self._held.pop(target) for target in targets if target in self._held}
+        missing = [target for target in targets if target not in found]
+        if missing:
+            found |= dict(zip(missing, await self._ask_many(missing), strict=True))
+        return [found[target] for target in targets]
 
+    async def _ask_many(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
         async def ask(exchange: Exchange) -> list[Data | ProtocolError]:
             found = await exchange.get_many(targets)
             # one "service not allowed" among the answers: most meters mean that they restarted meanwhile
@@ -114,16 +167,19 @@ class ResumingExchange(AttributeReader):
 
     async def set(self, target: Target, value: Data) -> None:
         """Write one attribute, once; errors as `get`."""
+        self._held.clear()
         await self._prove()
         await self._once(lambda x: x.set(target, value))
 
     async def action(self, target: Target, parameter: Data) -> Data | None:
         """Run one method, once; errors as `get`."""
+        self._held.clear()
         await self._prove()
         return await self._once(lambda x: x.action(target, parameter))
 
     async def set_many(self, targets: Sequence[Target], values: Sequence[Data]) -> list[ProtocolError | None]:
         """Write several attributes in one request, once (see `Exchange.set_many`)."""
+        self._held.clear()
         await self._prove()
         return await self._once(lambda x: x.set_many(targets, values))
 
@@ -131,6 +187,7 @@ class ResumingExchange(AttributeReader):
         self, targets: Sequence[Target], parameters: Sequence[Data]
     ) -> list[Data | ProtocolError | None]:
         """Run several methods in one request, once (see `Exchange.run_many`)."""
+        self._held.clear()
         await self._prove()
         return await self._once(lambda x: x.run_many(targets, parameters))
 

@@ -37,6 +37,8 @@ def companion_file(path: Path) -> Companion:
         declared = {path.name: tomllib.loads(text)}
     except (OSError, UnicodeDecodeError) as error:
         raise MeterConfigError(f"the companion {path} cannot be read: {error}") from error
+    except RecursionError as error:
+        raise MeterConfigError(f"{path.name}: lists in lists without end") from error
     except tomllib.TOMLDecodeError as error:
         raise MeterConfigError(f"{path.name}: {error}") from error
     return parse(path.stem, declared, _bases(declared, set(), default="generic"), {path.name: text})

@@ -112,6 +112,11 @@ class ClientConnection:
         """The framing below: what it counts and complains of."""
         return self._link
 
+    @property
+    def room(self) -> int:
+        """Octets that a plain APDU of ours may have so that the meter takes it whole."""
+        return self._association.room
+
     def data_to_send(self) -> bytes:
         """Return and forget what must go out now."""
         return self._link.data_to_send()

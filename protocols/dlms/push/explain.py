@@ -15,11 +15,13 @@ from protocols.dlms.push.forms import NoForm
 from protocols.dlms.push.framing import PushStream
 from protocols.dlms.push.layout import companion_layouts, pushed_sets
 from protocols.dlms.push.values import alert_set, value_set
-from protocols.dlms.security.ciphered_forms import is_ciphered
+from protocols.dlms.security.ciphered_forms import AUTHENTICATED, is_ciphered
 from protocols.dlms.security.ciphering import KeySet, unprotect_apdu
 from protocols.errors import MeterProtocolError, SecurityFailure
 from protocols.reading import ReadingSet
 from protocols.unused import UnusedCounter, UnusedFrames
+
+PUSHES = tuple(bytes((tag,)) for tag in notification.PLAIN_TAGS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,10 @@ def _push(
             break
         else:
             return ExplainedPush(mistakes=(f"not deciphered: {problem}",))
+        if apdu[:1] not in PUSHES and not control & AUTHENTICATED:
+            return ExplainedPush(
+                title=title, control=control, counter=counter, mistakes=("deciphered to noise: wrong key?",)
+            )
     try:
         pushed = notification.decode(apdu)
         body = event_of(pushed) if isinstance(pushed, EventNotification) else body_of(pushed, grammar)

@@ -27,6 +27,8 @@ PUSH_SETUP_CLASS = 40
 SCALER_UNIT = 3
 """The attribute of registers that is scaler and unit."""
 _TEXT_TAGS = (Tag.OCTET_STRING, Tag.VISIBLE_STRING, Tag.UTF8_STRING)
+_NUMBERS_OR_NONE = (Tag.NULL, Tag.DONT_CARE, Tag.FLOAT32, Tag.FLOAT64)
+"""Types beside integers that may stand for a number with a scale."""
 _STRUCTURED = (Tag.ARRAY, Tag.STRUCTURE, Tag.COMPACT_ARRAY)
 _MIN_ENTRY, _MAX_ENTRY = 4, 8
 """Parts of an entry of a push object list: class, name, attribute, index, and what later versions add."""
@@ -218,6 +220,8 @@ def _value(one: FormField, found: _Found) -> None:
         raise _Misfit(f"{shown(item)} is no {wanted}")
     if item.tag in _STRUCTURED:
         raise _Misfit(f"{shown(item)} is no single value")
+    if one.scale is not None and item.integer is None and item.tag not in _NUMBERS_OR_NONE:
+        raise _Misfit(f"{shown(item)} is no number")
     found.values.append(PushedValue(quantity=one.quantity, data=item, scale=one.scale))
 
 

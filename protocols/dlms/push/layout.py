@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import lru_cache
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from protocols.dlms.apdu.lists import Target
@@ -62,8 +64,9 @@ async def _layout(
     return Layout(profile=profile, obis=known, columns=scaled, period=period)
 
 
-def companion_layouts() -> dict[Obis, Layout]:
-    """Lay pushes out as the companion expects them, scales included: only for meters that are known to fit."""
+@lru_cache(maxsize=1)
+def companion_layouts() -> Mapping[Obis, Layout]:
+    """Lay pushes out as the companion expects them, scales included: only for meters that are known to fit. Cached."""
     profiles = ((setup, companion().profiles[profile]) for setup, profile in PROFILE_OF_SETUP.items())
     found = {
         setup: Layout(
@@ -75,7 +78,7 @@ def companion_layouts() -> dict[Obis, Layout]:
         setup: Layout(profile=ProfileName.EVENTS, obis=log.obis, columns=_expected(log.columns))
         for setup, log in LOG_OF_SETUP.items()
     }
-    return found | logs
+    return MappingProxyType(found | logs)
 
 
 def _expected(columns: Sequence[ColumnInfo]) -> tuple[CapturedColumn, ...]:

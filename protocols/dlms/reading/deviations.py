@@ -16,11 +16,12 @@ class Deviations:
 
     forms = 3
 
-    def __init__(self, zone: ZoneInfo, *, east: bool) -> None:
+    def __init__(self, zone: ZoneInfo, *, east: bool, known: int | None = None) -> None:
+        """Begin with the companion's form, or with one that an earlier session proved."""
         self._zone = zone
         self._signs = (1, -1, 0) if east else (-1, 1, 0)
-        self.form = 0
-        self.proven = False
+        self.form = (known or 0) % self.forms
+        self.proven = known is not None
 
     def next(self, attempt: int) -> None:
         """Take the next form, after `attempt` others failed; after the last comes the companion's again."""

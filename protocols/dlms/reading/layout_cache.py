@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,6 +11,8 @@ from protocols.dlms.data import axdr
 from protocols.dlms.data.types import Data
 from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.profile.layouts import Layout
+from protocols.dlms.reading.known_meter import KnownMeter
+from protocols.reading import Obis, ProfileName
 
 CHECK_EVERY = timedelta(hours=6)
 """How long a meter's columns and scales are taken to be what they were; then they are read again."""
@@ -20,18 +22,27 @@ MAX_ENTRIES = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownLayout:
-    """A layout, the fingerprint of the capture_objects that it was made of, and when a meter showed them."""
+    """A layout, the fingerprint of the capture_objects that it was made of, and when a meter showed them.
+
+    Its scales were read at `scaled_at`. `order` is its sort method, None where that was not read with the columns.
+    """
 
     layout: Layout
     fingerprint: str
     checked_at: datetime
+    scaled_at: datetime
+    order: int | None = None
 
     def fresh(self, now: datetime) -> bool:
         """Say whether the meter showed these columns a short while ago."""
         return timedelta() <= now - self.checked_at < CHECK_EVERY
 
+    def scaled(self, now: datetime) -> bool:
+        """Say whether the meter showed these scales a short while ago."""
+        return timedelta() <= now - self.scaled_at < CHECK_EVERY
 
-Learned = KnownLayout | tuple[ObjectEntry, ...]
+
+Learned = KnownLayout | KnownMeter | tuple[ObjectEntry, ...]
 Layouts = MutableMapping[tuple[str, str, str], Learned]
 """What sessions learned of all meters, by meter id, firmware, and what it is; an empty dict to begin with."""
 
@@ -39,6 +50,28 @@ Layouts = MutableMapping[tuple[str, str, str], Learned]
 def fingerprint(capture_objects: Data) -> str:
     """Digest capture_objects: another order, width, attribute or index is another fingerprint."""
     return hashlib.sha256(axdr.encode(capture_objects)).hexdigest()[:16]
+
+
+def layout_name(profile: ProfileName, place: Obis) -> str:
+    """Name a profile's layout among what a meter showed."""
+    return f"{profile}/{place}"
+
+
+def known_meter(entries: Layouts, meter: str) -> KnownMeter | None:
+    """Return what is known of a meter, whatever its firmware."""
+    found = entries.get((meter, "", "meter"))
+    return found if isinstance(found, KnownMeter) else None
+
+
+def put_known_meter(entries: Layouts, meter: str, known: KnownMeter) -> None:
+    """Keep what is known of a meter."""
+    _put(entries, (meter, "", "meter"), known)
+
+
+def _put(entries: Layouts, key: tuple[str, str, str], learned: Learned) -> None:
+    if len(entries) >= MAX_ENTRIES:
+        entries.clear()
+    entries[key] = learned
 
 
 class LayoutCache:
@@ -66,6 +99,13 @@ class LayoutCache:
         """Forget a layout that does not fit any more."""
         self._entries.pop(self._key(name), None)
 
+    def layouts(
+        self, names: Iterable[tuple[ProfileName, Obis]]
+    ) -> dict[tuple[ProfileName, Obis], KnownLayout]:
+        """Return those of these layouts, by profile and place, that the meter showed."""
+        found = {(profile, place): self.layout(layout_name(profile, place)) for profile, place in names}
+        return {name: known for name, known in found.items() if known is not None}
+
     def objects(self, client: str) -> tuple[ObjectEntry, ...] | None:
         """Return the object list that a client of this meter sees."""
         found = self._entries.get(self._key(f"objects/{client}"))
@@ -79,8 +119,5 @@ class LayoutCache:
         return self._meter, self._firmware, name
 
     def _put(self, name: str, learned: Learned) -> None:
-        if not (self._firmware and self._meter):
-            return
-        if len(self._entries) >= MAX_ENTRIES:
-            self._entries.clear()
-        self._entries[self._key(name)] = learned
+        if self._firmware and self._meter:
+            _put(self._entries, self._key(name), learned)

@@ -21,7 +21,7 @@ from protocols.dlms.profile.layouts import (
     parse_scales,
     with_scales,
 )
-from protocols.dlms.reading.layout_cache import KnownLayout, LayoutCache, fingerprint
+from protocols.dlms.reading.layout_cache import KnownLayout, LayoutCache, fingerprint, layout_name
 from protocols.errors import MeterBusy, MeterProtocolError, MeterRefused, NotSupported, ProtocolError
 from protocols.reading import Obis, ProfileName, Quantity
 from protocols.session import Clock
@@ -79,7 +79,7 @@ class LayoutReader:
         Returns the layout as it is now, or None when the columns are what they were: then the rows are bad.
         """
         before = self._layouts.pop(layout.obis, None)
-        self._cache.drop_layout(_name(layout.profile, layout.obis))
+        self._cache.drop_layout(layout_name(layout.profile, layout.obis))
         fresh = await self._read(layout.profile, layout.obis)
         if before is not None and before.fingerprint == self._layouts[layout.obis].fingerprint:
             return None
@@ -99,36 +99,70 @@ class LayoutReader:
         return fitted
 
     async def _read(self, profile: ProfileName, obis: Obis) -> Layout:
-        name = _name(profile, obis)
-        known = self._cache.layout(name)
-        if known is None or not known.fresh(self._clock.now()):
-            known = await self._columns(profile, obis)
+        name = layout_name(profile, obis)
+        before = self._cache.layout(name)
+        try:
+            known = await self._columns(profile, obis) if before is None else await self._checked(before)
+        except NotSupported:
+            self._cache.drop_layout(name)
+            raise
+        if profile is ProfileName.EVENTS and known.order is None:
+            (order,) = await self._numbers(Target(7, obis, 5))
+            known = replace(known, order=order)
+        # columns and scales may be known for a while, the period of blocks is asked in each session
+        known = replace(known, layout=await self._with_settings(known))
+        if known != before:
             self._cache.put_layout(name, known)
-        # columns and scales may be known for a while, period and order are asked in each session
-        layout = await self._with_settings(known.layout)
-        self._layouts[obis] = replace(known, layout=layout)
-        return layout
+        self._layouts[obis] = known
+        return known.layout
+
+    async def recheck(self, profile: ProfileName, place: Obis, source: BufferSource) -> None:
+        """Look whether a layout is what it was, in what was asked ahead for that."""
+        self._sources[place] = source
+        await self._read(profile, place)
+
+    async def _checked(self, known: KnownLayout) -> KnownLayout:
+        """Look at columns and scales again where they are old, or were asked ahead."""
+        obis, now = known.layout.obis, self._clock.now()
+        if not known.fresh(now) or self._exchange.holds(Target(7, obis, 3)):
+            captured = await self._exchange.get(Target(7, obis, 3))
+            if fingerprint(captured) != known.fingerprint:
+                return await self._made_of(captured, known.layout.profile, obis)
+            known = replace(known, checked_at=now, order=None)
+        scalers = self._sources[obis].scaler_profile
+        held = scalers is not None and self._exchange.holds(Target(7, scalers))
+        if not known.scaled(now) or (held and may_have_scales(known.layout.columns)):
+            columns = await self.scaled(known.layout.columns, scalers)
+            known = replace(known, layout=replace(known.layout, columns=columns), scaled_at=now)
+        return known
 
     async def _columns(self, profile: ProfileName, obis: Obis) -> KnownLayout:
-        captured = await self._exchange.get(Target(7, obis, 3))
+        return await self._made_of(await self._exchange.get(Target(7, obis, 3)), profile, obis)
+
+    async def _made_of(self, captured: Data, profile: ProfileName, obis: Obis) -> KnownLayout:
         mark, now = fingerprint(captured), self._clock.now()
         columns = await self.scaled(_whole(parse_columns(captured)), self._sources[obis].scaler_profile)
         layout = Layout(profile=profile, obis=obis, columns=columns)
-        return KnownLayout(layout=layout, fingerprint=mark, checked_at=now)
+        return KnownLayout(layout=layout, fingerprint=mark, checked_at=now, scaled_at=now)
 
-    async def _with_settings(self, layout: Layout) -> Layout:
+    async def _with_settings(self, known: KnownLayout) -> Layout:
+        layout, obis = known.layout, known.layout.obis
         if layout.profile in PRESENT:  # one row: no period, no order
             return layout
-        obis = layout.obis
+        if known.order is not None:  # events: rows of no period
+            return self._ordered(layout, 0, known.order)
         period, order = await self._numbers(Target(7, obis, 4), Target(7, obis, 5))
         if layout.profile is ProfileName.BLOCK_LOAD and not 0 < period <= MAX_PERIOD:
             period = await self._declared_period()
+        return self._ordered(layout, period, order)
+
+    def _ordered(self, layout: Layout, period: int, order: int) -> Layout:
         if order not in (
             0,
             SORT_FIFO,
             SORT_LIFO,
         ):  # sorted by some register: entries cannot be halved by time
-            self.unordered.add(obis)
+            self.unordered.add(layout.obis)
         periodic = layout.profile in PERIODIC and 0 < period <= MAX_PERIOD
         return replace(layout, period=period if periodic else 0, newest_first=order == SORT_LIFO)
 
@@ -152,15 +186,9 @@ class LayoutReader:
         self, columns: Sequence[CapturedColumn], scalers: Obis | None
     ) -> tuple[CapturedColumn, ...]:
         """Join the scaler profile by OBIS; ask the object itself where it has no entry or is not believed."""
-        scales = dict(await self._profile_scales(scalers)) if scalers is not None else {}
-        # some meters capture the billing date as a register, which it is none
-        registers = [
-            c
-            for c in columns
-            if c.class_id in REGISTER_CLASSES
-            and c.quantity.attribute == VALUE
-            and c.quantity.obis != BILLING_DATE
-        ]
+        registers = _registers(columns)
+        asked = scalers is not None and may_have_scales(columns)
+        scales = dict(await self._profile_scales(scalers)) if scalers is not None and asked else {}
         await self._check(registers, scales)
         missing = [c for c in registers if (c.quantity.obis, VALUE) not in scales]
         for column, scale in zip(missing, await self._own_scales(missing), strict=True):
@@ -224,7 +252,8 @@ class LayoutReader:
                 replace(c, scale=r.scale or scales.get(c)) for c, r in zip(columns, reads, strict=True)
             )
             layout = Layout(profile=profile, obis=reads[0].places[0], columns=columns)
-            known = KnownLayout(layout=layout, fingerprint=mark, checked_at=self._clock.now())
+            now = self._clock.now()
+            known = KnownLayout(layout=layout, fingerprint=mark, checked_at=now, scaled_at=now)
             self._cache.put_layout(name, known)
         return known.layout
 
@@ -240,6 +269,28 @@ def _has_scale(read: ObjectRead) -> bool:
     return read.quantity.attribute == VALUE or (read.class_id, read.quantity.attribute) == (5, 3)
 
 
+def may_have_scales(columns: Sequence[CapturedColumn]) -> bool:
+    """Say whether a scaler profile may say something of these columns: of stamps, event codes and numbers it cannot."""
+    plain = ((96, 11), (96, 15))
+    return not all(c.is_clock or (c.quantity.obis.c, c.quantity.obis.d) in plain for c in columns)
+
+
+def checked_energy(columns: Sequence[CapturedColumn]) -> CapturedColumn | None:
+    """Return the energy register whose own scale shows whether a scaler profile is right; None without one."""
+    return next((c for c in _registers(columns) if c.scale and _is_energy(c.quantity.obis)), None)
+
+
+def _registers(columns: Sequence[CapturedColumn]) -> list[CapturedColumn]:
+    # some meters capture the billing date as a register, which it is none
+    return [
+        c
+        for c in columns
+        if c.class_id in REGISTER_CLASSES
+        and c.quantity.attribute == VALUE
+        and c.quantity.obis != BILLING_DATE
+    ]
+
+
 def _is_energy(obis: Obis) -> bool:
     return obis.a == 1 and obis.c in ENERGY and obis.d in (8, 29)
 
@@ -253,7 +304,3 @@ def _whole(columns: Sequence[CapturedColumn]) -> tuple[CapturedColumn, ...]:
         else c
         for c in columns
     )
-
-
-def _name(profile: ProfileName, obis: Obis) -> str:
-    return f"{profile}/{obis}"

@@ -12,6 +12,7 @@ from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.profile.layouts import Layout
 from protocols.dlms.reading.buffer_reader import BUFFER, PROFILE_GENERIC, SECOND, BufferReader
 from protocols.dlms.reading.deviations import Deviations, full_hour
+from protocols.dlms.reading.known_meter import MeterNotes
 from protocols.dlms.reading.layout_reader import LayoutReader
 from protocols.dlms.reading.rows_by_stamp import RowsByStamp, within
 from protocols.dlms.reading.salvage import Salvage, WantedSpan, salvage
@@ -53,16 +54,19 @@ class RangeReader:
         layouts: LayoutReader,
         zone: ZoneInfo,
         clock: Clock,
+        notes: MeterNotes,
         *,
         east: bool,
     ) -> None:
+        self._notes = notes
         self._exchange = exchange
         self._buffers = buffers
         self._layouts = layouts
         self._zone = zone
         self._clock = clock
-        self._deviations = Deviations(zone, east=east)
+        self._deviations = Deviations(zone, east=east, known=notes.known.range_form)
         self._salvaged: list[ReadingSet] = []  # what came whole of the range asked for last
+        self._octets = 0  # of the answer that came last
         self.continued = 0
 
     async def read(self, layout: Layout, low: datetime, high: datetime) -> AsyncIterator[ReadingSet]:
@@ -96,12 +100,10 @@ class RangeReader:
         Asks one interval wider than needed and from full hours: some meters exclude a range's ends, some
         select from full hours only. What does not come is asked for again, by the row that came last.
         """
-        margin = timedelta(seconds=layout.period) or MARGIN.get(layout.profile, DAY)
-        low = full_hour(start - margin, self._zone)
-        high = full_hour(end + margin, self._zone) + HOUR
+        low, high = asked_range(layout, start, end, self._zone)
         rows = RowsByStamp(start, end)
         rows.add(await self._in_each_form(layout, start, low, high))
-        await self._ask_on(layout, rows, end)
+        await self._ask_on(layout, rows, end, self._octets)
         await self._ask_back(layout, rows, start)
         return rows.sets()
 
@@ -129,7 +131,7 @@ class RangeReader:
                     break  # more than any range of this length can hold: the range is ignored
                 # rows of another range: this form is wrong, the next is tried
             elif not self._may_begin_late(layout, found, start):
-                self._deviations.proven = self._deviations.proven or bool(found)
+                self._prove(found)
                 return found
             elif best is None or len(found) > len(best[1]):
                 best = self._deviations.form, found
@@ -137,8 +139,16 @@ class RangeReader:
         if best is None:
             raise RangeIgnored(found)
         self._deviations.form = best[0]
-        self._deviations.proven = bool(best[1])
+        self._deviations.proven = False
+        self._octets = 0  # of which form they were is not known any more
+        self._prove(best[1])
         return best[1]
+
+    def _prove(self, found: Sequence[ReadingSet]) -> None:
+        """Note that rows came in the present form, where it matters which that is."""
+        if found and not self._deviations.proven:
+            self._deviations.proven = True
+            self._notes.note(range_form=self._deviations.form)
 
     def _may_begin_late(self, layout: Layout, found: Sequence[ReadingSet], start: datetime) -> bool:
         """Say whether rows at the beginning may be missing because the range was heard as a later one."""
@@ -147,15 +157,18 @@ class RangeReader:
         period = timedelta(seconds=self._layouts.current(layout).period)
         return not self._deviations.proven and (not found or found[0].at > start + (period or HOUR))
 
-    async def _ask_on(self, layout: Layout, rows: RowsByStamp, end: datetime) -> None:
+    async def _ask_on(self, layout: Layout, rows: RowsByStamp, end: datetime, octets: int) -> None:
         """Ask on from the last row while something is missing at the end.
 
         Some meters give the oldest rows of a range, as many as fit in one APDU. One that was seen to do so is
-        asked up to the very end, others up to two periods before it: the newest row may not be stored yet.
+        asked up to the very end, others up to two periods before it: the newest row may not be stored yet. An answer
+        half as long as one that was seen to be whole is taken for whole: nothing that is cut off makes it so short.
         """
         period = _period(layout)
         now = self._clock.now()
         expected = min(end, now - period) - period
+        if 0 < 2 * octets <= self._notes.known.whole.get(str(layout.obis), 0):
+            return
         while (last := rows.latest) is not None and last <= expected:
             # from the last row itself, as some exclude a range's ends; then behind it, as some give one row only
             for start in (last, last + SECOND):
@@ -164,7 +177,14 @@ class RangeReader:
                     expected = min(end, now)
                     break
             else:
-                return
+                break
+        if not self.continued:
+            self._note_whole(layout, octets)
+
+    def _note_whole(self, layout: Layout, octets: int) -> None:
+        """Note how long an answer may be that nothing was left out of."""
+        if octets > self._notes.known.whole.get(str(layout.obis), 0):
+            self._notes.note_one("whole", str(layout.obis), octets)
 
     async def _ask_back(self, layout: Layout, rows: RowsByStamp, start: datetime) -> None:
         """Ask back from the first row while the meter, which gave the newest of the range, left some out."""
@@ -199,14 +219,12 @@ class RangeReader:
                     high = min(high, full_hour(came.rest.until, self._zone) + 2 * HOUR)
                 span = came.rest
                 continue
+            self._octets = len(octets)
             sets = (await self._buffers.decode(layout, octets)).sets
             return [*self._salvaged, *within(sets, span.since, span.until), *span.held]
 
     def _selection(self, layout: Layout, low: datetime, high: datetime) -> RangeSelection:
-        stamp = layout.stamp
-        assert stamp is not None
-        edges = (self._deviations.encode(low), self._deviations.encode(high))
-        return RangeSelection(stamp.quantity.obis, 2, *edges)
+        return range_selection(layout, low, high, self._deviations)
 
     def _whole_rows(self, layout: Layout, span: WantedSpan) -> Salvage:
         current = self._layouts.current(layout)
@@ -214,6 +232,19 @@ class RangeReader:
             return Salvage(rest=span)  # without a period a row is no interval yet
         partial, now = self._exchange.partial, self._clock.now()
         return salvage(current, partial, span, zone=self._zone, received_at=now)
+
+
+def asked_range(layout: Layout, start: datetime, end: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """Return the ends to ask for so that the rows of (start, end] come from any meter."""
+    margin = timedelta(seconds=layout.period) or MARGIN.get(layout.profile, DAY)
+    return full_hour(start - margin, zone), full_hour(end + margin, zone) + HOUR
+
+
+def range_selection(layout: Layout, low: datetime, high: datetime, deviations: Deviations) -> RangeSelection:
+    """Write a range as the meter reads it."""
+    stamp = layout.stamp
+    assert stamp is not None
+    return RangeSelection(stamp.quantity.obis, 2, deviations.encode(low), deviations.encode(high))
 
 
 def _period(layout: Layout) -> timedelta:

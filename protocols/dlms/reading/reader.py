@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -24,9 +24,11 @@ from protocols.dlms.data.values import to_value
 from protocols.dlms.objects.object_list import ObjectEntry, parse_object_list
 from protocols.dlms.profile.decoder import buffer_of, reading_set
 from protocols.dlms.profile.layouts import CapturedColumn, Layout, cell_value
+from protocols.dlms.reading.known_meter import MeterNotes
 from protocols.dlms.reading.layout_cache import LayoutCache
 from protocols.dlms.reading.layout_reader import PRESENT, LayoutReader
 from protocols.dlms.reading.selective_access import SelectiveAccess
+from protocols.dlms.reading.visit_plan import LayoutCheck
 from protocols.errors import MeterProtocolError, NotSupported, ProtocolError
 from protocols.reading import Missing, MissingReason, Obis, ProfileName, ReadingSet, Value
 from protocols.session import Clock
@@ -63,7 +65,9 @@ class ProfileReader:
         assumed: Companion | None = None,
         *,
         client: int = 0,
+        notes: MeterNotes | None = None,
     ) -> None:
+        self._notes = notes or MeterNotes()
         self._exchange = exchange
         self._zone = zone
         self._clock = clock
@@ -73,7 +77,7 @@ class ProfileReader:
         self._listed: tuple[ObjectEntry, ...] | None = None
         self._layouts = LayoutReader(exchange, clock, self._cache, self._companion)
         east = self._companion.clock.east
-        self._stored = SelectiveAccess(exchange, self._layouts, zone, clock, east=east)
+        self._stored = SelectiveAccess(exchange, self._layouts, zone, clock, self._notes, east=east)
 
     def statistics(self) -> ReaderStatistics:
         """Count what was unusual so far."""
@@ -86,9 +90,14 @@ class ProfileReader:
         )
 
     async def read(
-        self, profile: ProfileName, since: datetime | None, until: datetime | None
+        self,
+        profile: ProfileName,
+        since: datetime | None,
+        until: datetime | None,
+        *,
+        quiet: Collection[Obis] = (),
     ) -> AsyncIterator[ReadingSet]:
-        """Read one profile, oldest first; stored rows have since < at <= until.
+        """Read one profile, oldest first; stored rows have since < at <= until. Event logs in `quiet` are left out.
 
         All rows up to the last one given were given: a read that fails may be taken up again from its `at`.
         NotSupported when the companion or the meter has no such profile; else what `Exchange.get` raises.
@@ -97,7 +106,8 @@ class ProfileReader:
             case ObjectsSource(reads):
                 yield await self._read_objects(profile, reads)
             case LogsSource(logs):
-                for reading in await self._read_logs(logs, since, until):
+                wanted = tuple(log for log in logs if log.places[0] not in quiet)
+                for reading in await self._read_logs(wanted, since, until) if wanted else ():
                     yield reading
             case BufferSource() as source:
                 layout = await self._layouts.of(profile, source)
@@ -106,6 +116,10 @@ class ProfileReader:
                     return
                 async for reading in self._stored.read(layout, since, until):
                     yield reading
+
+    async def recheck(self, check: LayoutCheck) -> None:
+        """Look whether a layout is what it was; raises what `Exchange.get` does."""
+        await self._layouts.recheck(check.profile, check.place, check.source)
 
     async def layout_of(self, profile: ProfileName) -> Layout:
         """Return the layout of a profile of rows; NotSupported when the companion or the meter has none."""
@@ -180,18 +194,24 @@ class ProfileReader:
         A refusal counts for more than the absence of another place.
         """
         found: list[Data | ProtocolError] = [NotSupported("no place")] * len(reads)
-        for attempt in range(max(len(read.places) for read in reads)):
-            missing = [
-                n for n, r in enumerate(reads) if attempt < len(r.places) and not isinstance(found[n], Data)
-            ]
+        orders = [self._order(read) for read in reads]
+        for attempt in range(max(map(len, orders))):
+            missing = [n for n, o in enumerate(orders) if attempt < len(o) and not isinstance(found[n], Data)]
             targets = [
-                Target(reads[n].class_id, reads[n].places[attempt], reads[n].quantity.attribute)
+                Target(reads[n].class_id, reads[n].places[orders[n][attempt]], reads[n].quantity.attribute)
                 for n in missing
             ]
             for n, one in zip(missing, await self._exchange.get_many(targets), strict=True):
                 if isinstance(one, Data) or isinstance(found[n], NotSupported):
                     found[n] = one
+                if isinstance(one, Data):
+                    self._notes.note_one("places", str(reads[n].quantity), orders[n][attempt])
         return found
+
+    def _order(self, read: ObjectRead) -> list[int]:
+        """Return the places of a value by number, the one that answered last time first."""
+        known = self._notes.known.places.get(str(read.quantity), 0)
+        return sorted(range(len(read.places)), key=lambda place: place != known)
 
     def _value(self, column: CapturedColumn, read: ObjectRead, found: Data | ProtocolError) -> Value:
         match found:

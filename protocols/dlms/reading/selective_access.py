@@ -11,6 +11,7 @@ from protocols.dlms.apdu.selection import EntrySelection
 from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.profile.layouts import Layout
 from protocols.dlms.reading.buffer_reader import SECOND, BufferReader
+from protocols.dlms.reading.known_meter import MeterNotes
 from protocols.dlms.reading.layout_reader import LayoutReader
 from protocols.dlms.reading.range_reader import RangeIgnored, RangeReader, RangeRefused
 from protocols.dlms.reading.rows_by_stamp import RowsByStamp, within
@@ -25,6 +26,8 @@ AHEAD = timedelta(days=1)
 """How far a meter's clock may be ahead of ours when no end is given."""
 LONGEST_HISTORY = timedelta(days=400)
 """Reads from further back begin at the oldest stored row, or here when the meter does not give that."""
+FURTHEST = LATEST - 2 * LONGEST_HISTORY
+"""End of any span: beyond it there is no room for margins."""
 MAX_ENTRIES = 20_000
 """Rows that are read from a meter that cannot select by time; a year of half-hours is 17,520."""
 PAGE = 48
@@ -48,12 +51,20 @@ class SelectiveAccess:
     """
 
     def __init__(
-        self, exchange: ResumingExchange, layouts: LayoutReader, zone: ZoneInfo, clock: Clock, *, east: bool
+        self,
+        exchange: ResumingExchange,
+        layouts: LayoutReader,
+        zone: ZoneInfo,
+        clock: Clock,
+        notes: MeterNotes,
+        *,
+        east: bool,
     ) -> None:
+        self._notes = notes
         self._layouts = layouts
         self._clock = clock
         self.buffers = BufferReader(exchange, layouts, zone, clock)
-        self.ranges = RangeReader(exchange, self.buffers, layouts, zone, clock, east=east)
+        self.ranges = RangeReader(exchange, self.buffers, layouts, zone, clock, notes, east=east)
         self.methods: dict[Obis, AccessMethod] = {}
 
     async def read(
@@ -66,9 +77,9 @@ class SelectiveAccess:
         if layout.stamp is None:
             raise MeterProtocolError(f"profile {layout.obis} captures no time")
         now = self._clock.now()
-        low = EARLIEST if since is None else max(since, EARLIEST)
-        high = now + AHEAD if until is None else until
-        method = self.methods.get(layout.obis, AccessMethod.RANGE)
+        low = EARLIEST if since is None else min(max(since, EARLIEST), FURTHEST)
+        high = now + AHEAD if until is None else min(until, FURTHEST)
+        method = self._method(layout.obis)
         rows: list[ReadingSet] | None = None
         if method is AccessMethod.RANGE:
             # chunks from the year 2000 on, or far into the future, would be hundreds; events are read in one
@@ -88,9 +99,19 @@ class SelectiveAccess:
                 return
         if rows is None:
             rows, method = await self._without_range(layout, low, method)
-        self.methods[layout.obis] = method
+        self._note_method(layout.obis, method)
         for reading in within(rows, low, high):
             yield reading
+
+    def _method(self, place: Obis) -> AccessMethod:
+        """Return how rows are chosen, as this session or an earlier one found out."""
+        if place not in self.methods and (known := self._notes.known.methods.get(str(place))) is not None:
+            self.methods[place] = AccessMethod(known)
+        return self.methods.get(place, AccessMethod.RANGE)
+
+    def _note_method(self, place: Obis, method: AccessMethod) -> None:
+        self.methods[place] = method
+        self._notes.note_one("methods", str(place), method.value)
 
     async def _beginning(self, layout: Layout, latest: datetime) -> datetime:
         """Find an instant just before the oldest row, by the profile's first and last entry."""
@@ -121,7 +142,7 @@ class SelectiveAccess:
                 raise
             except (MeterRefused, NotSupported) as error:
                 refusal = error
-        self.methods[layout.obis] = AccessMethod.WHOLE  # also when the read below fails
+        self._note_method(layout.obis, AccessMethod.WHOLE)  # also when the read below fails
         try:
             return list((await self.buffers.read(layout)).sets), AccessMethod.WHOLE
         except (MeterRefused, NotSupported) as error:

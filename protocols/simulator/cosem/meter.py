@@ -178,11 +178,14 @@ class MeterObjects:
 
     def _add_events(self) -> None:
         for log, columns in _logs(self._build.category, self._build.numbered_events):
-            rows = self._event_rows_of(log)
+            rows, number = self._event_rows_of(log), partial(self._last_number, log)
             self.objects[log.obis] = profile(
-                columns, ProfileSource(rows=rows, period=lambda: 0, capacity=lambda: _EVENT_CAPACITY)
+                columns,
+                ProfileSource(rows=rows, period=lambda: 0, capacity=lambda: _EVENT_CAPACITY, count=number),
             )
             self.objects[log.code] = data_object(partial(self._last_code, log))
+            if self._build.numbered_events:
+                self.objects[log.sequence] = data_object(partial(_counted, number))
         scalers = companion().event_scaler_profile
         if scalers is not None:
             details = max((log.columns for log in self._build.kind.event_logs), key=len)
@@ -197,6 +200,10 @@ class MeterObjects:
     def _last_code(self, log: EventLog) -> Data:
         events = self._home.event_codes(*self._span(None, None))
         return long_unsigned(next((code for _, index, code in reversed(events) if index == log.index), 0))
+
+    def _last_number(self, log: EventLog) -> int:
+        """Return the number of a log's last event: how many it ever had."""
+        return self._home.last_number(log.index, self._clock.now())
 
     # registers
 
@@ -258,6 +265,10 @@ class MeterObjects:
 
     def _note(self, code: int, _value: Data) -> None:
         self._home.log_event(TRANSACTION_LOG, code, self._clock.now())
+
+
+def _counted(number: Callable[[], int]) -> Data:
+    return double_long_unsigned(number())
 
 
 @lru_cache(maxsize=16)

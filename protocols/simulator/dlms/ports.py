@@ -258,12 +258,18 @@ class HdlcTcpPort(TcpPort):
 
 
 class HdlcPort:
-    """Meters of one bus on the master side of a pty; the caller owns the descriptor."""
+    """Meters of one bus on the master side of a pty; the caller owns the descriptor.
 
-    def __init__(self, meters: Mapping[int, SimulatedMeter], master_fd: int) -> None:
+    `limits` are what the meters grant at most: HDLC information fields and window among them.
+    """
+
+    def __init__(
+        self, meters: Mapping[int, SimulatedMeter], master_fd: int, limits: ServerSettings | None = None
+    ) -> None:
         self._meters = PoweredMeters(meters)
         self._players = self._meters.players()
-        self._bus = HdlcBus(self._meters, ServerSettings())
+        self._limits = limits or ServerSettings()
+        self._bus = HdlcBus(self._meters, self._limits)
         self._fd = master_fd
         self._loop = asyncio.get_running_loop()
         self._last_octets = self._loop.time()
@@ -309,7 +315,7 @@ class HdlcPort:
         try:
             answer = self._bus.receive_data(data)
         except LineClosed:  # a meter reboots: what the bus knew of all its conversations is gone
-            self._bus = HdlcBus(self._meters, ServerSettings())
+            self._bus = HdlcBus(self._meters, self._limits)
             return
         if self._sender is None:  # no faults: nothing waits, so no task is needed
             self._write(answer)

@@ -14,7 +14,7 @@ from protocols.dlms.apdu.notification import DataNotification
 from protocols.dlms.apdu.selection import RangeSelection
 from protocols.dlms.companion import companion
 from protocols.dlms.data.types import Data, Tag, octets, structure
-from protocols.dlms.framing import hdlc, wrapper
+from protocols.dlms.framing import hdlc, mbus, wrapper
 from protocols.dlms.framing.hdlc import Address, Frame
 from protocols.dlms.profile.layouts import BILLING_DATE, CLOCK
 from protocols.dlms.push.body import ALERT_SETUP, ESW_BITS, PROFILE_OF_SETUP
@@ -82,6 +82,10 @@ class PushClient:
         word = "".join("1" if i in wanted else "0" for i in range(ESW_BITS))
         return self.push(ALERT_SETUP, Data(Tag.BIT_STRING, word))
 
+    def ciphered(self, plain: bytes) -> bytes:
+        """Return a push of another form as this meter sends it: general-glo with its keys, else as it is."""
+        return plain if self._keys is None else self._general_glo(self._keys, plain)
+
     def push(self, setup: Obis, *payload: Data) -> bytes:
         """Write one push: device id, setup, clock, payload."""
         self._invoke += 1
@@ -89,7 +93,7 @@ class PushClient:
         plain = notification.encode(
             DataNotification(body=structure(*head, *payload), invoke=self._invoke & 0xFFFFFF)
         )
-        return plain if self._keys is None else self._general_glo(self._keys, plain)
+        return self.ciphered(plain)
 
     def _general_glo(self, keys: Keys, plain: bytes) -> bytes:
         title = self._model.system_title
@@ -98,24 +102,32 @@ class PushClient:
 
 
 def framed(apdu: bytes, framing: str = "wrapper") -> bytes:
-    """Frame a push for the push client: `wrapper`, `hdlc` (UI frames, in segments when long) or `bare`."""
+    """Frame a push for the push client.
+
+    `wrapper`, `hdlc` (UI frames, in segments when long), `i-frame` (HDLC I frames, as Kaifa does), `mbus` (wired
+    M-Bus long frames) or `bare`.
+    """
     match framing:
         case "wrapper":
             return wrapper.encode(MANAGEMENT, PUSH_CLIENT, apdu)
         case "hdlc":
-            return _ui_frames(hdlc.LLC_RESPONSE + apdu)
+            return _frames(hdlc.LLC_RESPONSE + apdu, hdlc.UI | hdlc.POLL)
+        case "i-frame":
+            return _frames(hdlc.LLC_RESPONSE + apdu, hdlc.POLL)
+        case "mbus":
+            return mbus.encode(apdu)
         case "bare":
             return apdu
-    raise LocalError(f"framing {framing!r}: wrapper, hdlc or bare")
+    raise LocalError(f"framing {framing!r}: wrapper, hdlc, i-frame, mbus or bare")
 
 
-def _ui_frames(info: bytes) -> bytes:
+def _frames(info: bytes, control: int) -> bytes:
     parts = [info[i : i + _MAX_FRAME_INFO] for i in range(0, len(info), _MAX_FRAME_INFO)]
     frames = [
         Frame(
             destination=Address(PUSH_CLIENT),
             source=Address(MANAGEMENT, 16),
-            control=hdlc.UI | hdlc.POLL,
+            control=control,
             info=part,
             segmented=part is not parts[-1],
         )

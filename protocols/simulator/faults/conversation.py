@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from protocols.dlms.apdu import acse, gbt
 from protocols.dlms.apdu.acse import Aare, Aarq
+from protocols.dlms.apdu.lists import GetListRequest, GetListResponse, Outcome, Target
 from protocols.dlms.apdu.services import (
     RESPONSES,
     ActionRequest,
@@ -32,7 +33,7 @@ from protocols.dlms.security.ciphered_forms import GENERAL_DED, GENERAL_GLO, For
 from protocols.dlms.security.ciphering import KeySet, OpenedApdu
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.links import ServedAssociation
-from protocols.dlms.server.model import OBJECT_UNDEFINED, TEMPORARY_FAILURE, CosemModel
+from protocols.dlms.server.model import OBJECT_UNDEFINED, TEMPORARY_FAILURE, AccessDenied, CosemModel
 from protocols.errors import LineClosed, MeterProtocolError, ProtocolError
 from protocols.reading import Obis
 from protocols.simulator.faults.kinds import FaultKind
@@ -194,6 +195,8 @@ class FaultyConversation:
     def _instead(self, request: Apdu, octets_: bytes, ciphered: bool) -> bytes | None:
         """Return what comes instead of an answer, or None when nothing does."""
         player = self._player
+        if isinstance(request, GetListRequest):
+            return self._instead_of_list(request, ciphered)
         name = _object_of(request)
         whole = isinstance(request, GetRequest) and (request.target.class_id, request.target.index) == (7, 2)
         if player.fires(FaultKind.SILENT, name) or (
@@ -218,6 +221,26 @@ class FaultyConversation:
         if not isinstance(request, GetNext) and _invoked(request) and player.fires(FaultKind.BUSY, name):
             return self._close(encode_apdu(_busy(request)), ciphered)
         return None
+
+    def _instead_of_list(self, request: GetListRequest, ciphered: bool) -> bytes | None:
+        """Treat a list by what goes wrong with each of its objects; one of them is enough to be silent or busy."""
+        names = [str(target.obis) for target in request.targets]
+        if any(self._player.fires(FaultKind.SILENT, name) for name in names):
+            return b""
+        busy = [self._player.fires(FaultKind.BUSY, name) is not None for name in names]
+        if not any(busy):
+            return None
+        outcomes = tuple(
+            Outcome(TEMPORARY_FAILURE) if one else self._outcome(target)
+            for one, target in zip(busy, request.targets, strict=True)
+        )
+        return self._close(encode_apdu(GetListResponse(outcomes=outcomes, invoke=request.invoke)), ciphered)
+
+    def _outcome(self, target: Target) -> Outcome:
+        try:
+            return Outcome(0, self._model.get(self._client, target))
+        except AccessDenied as denied:
+            return Outcome(denied.code)
 
     def _wrong_key(self, octets_: bytes) -> bool:
         form = form_of(octets_)

@@ -29,6 +29,17 @@ def events(history: History, interventions: Interventions, low: int, high: int) 
     return sorted(event for event in found if low < event.at <= high)
 
 
+def last_number(history: History, interventions: Interventions, log: int, second: int) -> int:
+    """Return the number of the last event of a log at a second, 0 before its first; looks at one day."""
+    opened = 0
+    for note in history.notes(second - 1, second):
+        voltage, power = note.opening.events
+        opened = {VOLTAGE_LOG: voltage, POWER_LOG: power}.get(log, 0)
+    found = (*_of_days(history, second - 1, second), *_of_interventions(interventions))
+    numbers = (event.number for event in found if event.log == log and event.at <= second)
+    return max(numbers, default=opened)
+
+
 def _of_days(history: History, low: int, high: int) -> Iterator[LoggedEvent]:
     for note in history.notes(low, high):
         voltage, power = note.opening.events

@@ -33,7 +33,7 @@ from protocols.simulator.household.demand import (
     month_start,
     plan_day,
 )
-from protocols.simulator.household.events import CLOCK_SET, TRANSACTION_LOG, LoggedEvent, events
+from protocols.simulator.household.events import CLOCK_SET, TRANSACTION_LOG, LoggedEvent, events, last_number
 from protocols.simulator.household.history import History
 from protocols.simulator.household.interventions import Interventions
 from protocols.simulator.household.phases import Wiring
@@ -244,6 +244,10 @@ class Household:
             for event in self._events(since, until)
             if log in (None, event.log)
         ]
+
+    def last_number(self, log: int, at: datetime) -> int:
+        """Return the number of the last event of a log at an instant, 0 before its first."""
+        return last_number(self._history, self._interventions, log, _seconds(at))
 
     def event_codes(self, since: datetime, until: datetime) -> list[tuple[datetime, int, int]]:
         """Return (instant, log, code) of the events with since < at <= until, oldest first."""

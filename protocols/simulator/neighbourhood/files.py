@@ -95,10 +95,11 @@ def edge_toml(plan: Plan, time: SimulatedClock | None = None, push_to: PushTo | 
     senders = push_senders(plan) if push_to is not None else ()
     dialling = {meter.line for meter in senders if push_to is not None and push_to.dial_in}
     parts.extend(_line_toml(line, dial_in=line.name in dialling) for line in plan.lines)
+    make = push_to.make if push_to is not None else None
     if push_to is not None:
         listen = {"host": push_to.host, "tcp_port": push_to.port, "networks": ["127.0.0.0/8"]}
         parts.append("[push]\n" + _toml(listen))
-    parts.extend(_meter_toml(meter, push=meter in senders) for meter in plan.meters)
+    parts.extend(_meter_toml(meter, push=meter in senders, make=make) for meter in plan.meters)
     return "\n".join(parts)
 
 
@@ -256,7 +257,7 @@ def _line_toml(line: LinePlan, *, dial_in: bool = False) -> str:
     return "[[lines]]\n" + _toml(fields)
 
 
-def _meter_toml(meter: MeterPlan, *, push: bool = False) -> str:
+def _meter_toml(meter: MeterPlan, *, push: bool = False, make: str | None = None) -> str:
     fields: dict[str, object] = {
         "meter": meter.meter,
         "line": meter.line,
@@ -271,7 +272,12 @@ def _meter_toml(meter: MeterPlan, *, push: bool = False) -> str:
     if (firmware := firmware_settings(meter)) is not None:
         text += "[meters.firmware]\n" + _toml(_dlms_fields(firmware))
     if push:
-        text += "[meters.push]\n" + ("" if pushes_ciphered(meter) else _toml({"protection": "plain"}))
+        given: dict[str, object] = {}
+        if not pushes_ciphered(meter):
+            given["protection"] = "plain"
+        if make is not None:
+            given["companion"] = make
+        text += "[meters.push]\n" + _toml(given)
     if meter.spec.modbus is not None:
         text += "[meters.modbus]\n" + _toml(_modbus_fields(meter.spec.modbus))
     return text

@@ -15,6 +15,7 @@ from protocols.reading import ProfileName
 from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.cosem.push import BIT_OF_CODE
 from protocols.simulator.dlms.push_client import DialIn, PushClient, push_tcp
+from protocols.simulator.dlms.push_makes import FRAMING, MakePushes
 from protocols.simulator.neighbourhood.plan import MeterKind, MeterPlan, Plan
 
 EVERY = timedelta(minutes=15)
@@ -31,11 +32,15 @@ _COUNTER_SHARE = 1 << 31
 
 @dataclass(frozen=True, slots=True)
 class PushTo:
-    """Where a neighbourhood pushes to; with `dial_in` its meters open the connection and are polled on it."""
+    """Where a neighbourhood pushes to; with `dial_in` its meters open the connection and are polled on it.
+
+    `make` names another make whose form the readings have (`MAKES`); alerts and blocks are pushed by IS 15959 only.
+    """
 
     host: str
     port: int
     dial_in: bool = False
+    make: str | None = None
 
 
 def pushes_ciphered(meter: MeterPlan) -> bool:
@@ -66,6 +71,11 @@ class Pushes:
         self._models = models
         self._dialled = {
             m.meter: DialIn(models[m.meter], counter_start) for m in push_senders(plan) if to.dial_in
+        }
+        self._makes = {
+            meter.meter: MakePushes(models[meter.meter], clock, to.make)
+            for meter in push_senders(plan)
+            if to.make is not None
         }
         start = _COUNTER_SHARE + counter_start % _COUNTER_SHARE
         self._clients = {
@@ -99,7 +109,8 @@ class Pushes:
         """Push what became due with since < instant <= until, meter by meter."""
         for meter, client in self._clients.items():
             model = self._models[meter]
-            apdus = _due(model, client, since, until)
+            make = self._makes.get(meter)
+            apdus = _due(model, client, since, until) if make is None else _made(make, client, since, until)
             if apdus and model.powered:
                 with suppress(OSError):
                     await self._send(meter, apdus)
@@ -107,7 +118,8 @@ class Pushes:
     async def _send(self, meter: str, apdus: list[bytes]) -> None:
         dialled = self._dialled.get(meter)
         if dialled is None:
-            await push_tcp(self._to.host, self._to.port, *apdus)
+            framing = "wrapper" if self._to.make is None else FRAMING[self._to.make]
+            await push_tcp(self._to.host, self._to.port, *apdus, framing=framing)
             return
         for apdu in apdus:
             await dialled.push(apdu)
@@ -123,6 +135,10 @@ def _due(model: HouseholdModel, client: PushClient, since: datetime, until: date
     if _crossed(since, until, BLOCK) and model.household.block_rows(since, until):
         apdus.append(client.stored(ProfileName.BLOCK_LOAD, max(since, until - timedelta(days=1)), until))
     return apdus
+
+
+def _made(make: MakePushes, client: PushClient, since: datetime, until: datetime) -> list[bytes]:
+    return [client.ciphered(make.readings())] if _crossed(since, until, EVERY) else []
 
 
 def _crossed(since: datetime, until: datetime, period: timedelta) -> bool:

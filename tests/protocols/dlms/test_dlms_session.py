@@ -139,7 +139,7 @@ async def test_layouts_are_cached_by_meter_and_firmware() -> None:
     async with site() as s:
         async with s.open(layouts=cache) as session:
             await collect(session, ProfileName.BLOCK_LOAD)
-        assert {key[:2] for key in cache} == {("GEN:00000007", "F1.0")}
+        assert {key[:2] for key in cache} == {("GEN:00000007", "F1.0"), ("GEN:00000007", "")}
         del s.meter.attributes["1-0:99.1.0*255", 3]  # read again it would be missing
         async with s.open(layouts=cache) as session:
             assert len(await collect(session, ProfileName.BLOCK_LOAD)) == 96

@@ -65,6 +65,9 @@ class ScriptedExchange:
         self.asked: Counter[str] = Counter()
         self.buffers: list[RangeSelection | EntrySelection | None] = []
 
+    def holds(self, target: Target) -> bool:
+        return False
+
     async def get(self, target: Target) -> Data:
         return axdr.decode(await self.get_octets(target))
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.line import Line
 from protocols.lines.serial import SerialLine
@@ -113,8 +114,9 @@ async def site(
     *,
     extra: Mapping[int, AssociationPolicy] | None = None,
     master_key: bytes | None = None,
+    limits: ServerSettings | None = None,
 ) -> AsyncIterator[TrapSite]:
-    """Serve one meter with a shipped script (by name) or another."""
+    """Serve one meter with a shipped script (by name) or another; `limits` are of its HDLC link."""
     home = Household(4, "GEN", "10000001", START, cuts_until=NOW - timedelta(hours=2))
     clock = ManualClock(NOW)
     model = HouseholdModel(home, clock, {**policies(), **(extra or {})}, master_key=master_key)
@@ -132,7 +134,7 @@ async def site(
         return
     master, slave = os.openpty()
     tty.setraw(slave)
-    port_ = HdlcPort({PHYSICAL: meter}, master)
+    port_ = HdlcPort({PHYSICAL: meter}, master, limits)
     port_.start()
     line = SerialLine("trap", os.ttyname(slave), baud=115_200)
     try:

@@ -34,7 +34,7 @@ from protocols.reading import (
     ReadingSet,
     RelayState,
 )
-from protocols.session import MeterSession, MeterSpec, SessionContext
+from protocols.session import MeterSession, MeterSpec, SessionContext, Visit
 from tests.support.fakes import JumpClock, NoCounters, NoSecrets
 from tests.support.journal_records import captures_of
 
@@ -167,7 +167,7 @@ class Bench:
 
     @asynccontextmanager
     async def open_session(
-        self, line: Line, spec: MeterSpec, context: SessionContext
+        self, line: Line, spec: MeterSpec, context: SessionContext, *, visit: Visit
     ) -> AsyncIterator[MeterSession]:
         if self.line_error is not None:
             raise self.line_error

@@ -12,6 +12,7 @@ from protocols.capture.streams import chunks
 from protocols.capture.trace_file import read_trace
 from protocols.dlms.apdu.notification import DataNotification, EventNotification
 from protocols.dlms.apdu.notification import decode as decode_notification
+from protocols.dlms.companion import companion
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.types import array, structure
 from protocols.dlms.explore.saved_meter import SavedAttribute, SavedMeter, SavedObject, from_text, to_text
@@ -23,11 +24,15 @@ from protocols.dlms.objects.object_list import ObjectEntry, build_object_list, p
 from protocols.dlms.profile.decoder import decode_buffer, decode_cut_buffer
 from protocols.dlms.profile.layouts import Layout
 from protocols.dlms.push.body import body_of, event_of
+from protocols.dlms.push.explain import explained
 from protocols.dlms.push.framing import datagram
+from protocols.dlms.push.layout import companion_layouts
 from protocols.dlms.trace.conversations import RecordedOctets, decode_conversations
 from protocols.dlms.trace.state import TraceState
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis
+from protocols.session import COMPANIONS
+from protocols.toml_lines import TomlLines
 from tests.support.dlms.bench import KEYS, TITLE, SmallMeter
 from tests.support.dlms.pushes import ALERT, FRAMED
 from tests.support.dlms.random_profiles import layout_of, maker_of
@@ -36,6 +41,17 @@ from tests.support.pcap_writer import CLIENT, METER, pcap, pcapng, tcp, udp
 
 Target_ = Callable[[bytes], object]
 TRACES = ROOT / "tests" / "protocols" / "dlms" / "traces"
+CASES = ROOT / "tests" / "protocols" / "dlms" / "push" / "cases"
+DECLARED = ROOT / "protocols" / "dlms" / "companion"
+PUSHES = {
+    "spodes": "ru-spodes-energies",
+    "aidon": "se-aidon-27",
+    "kamstrup": "dk-kamstrup-0x30",
+    "kaifa": "se-kaifa-list3",
+    "iskra": "si-iskra-plain",
+}
+GRAMMARS = tuple(companion(name).push for name in COMPANIONS)  # read here, and not in the steps of a frame
+companion_layouts()
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 LAYOUTS = 8
 ROWS = 12
@@ -74,6 +90,14 @@ def _body(data: bytes) -> None:
             body_of(pushed)
         case EventNotification() as event:
             event_of(event)
+
+
+def _grammar(data: bytes) -> None:
+    """Read a push by the companion that the first octet chooses, to its reading sets."""
+    grammar = GRAMMARS[(data or b"\0")[0] % len(GRAMMARS)]
+    octets = data[1:]
+    found = explained(octets, grammar, keys=None, zone=cosem_time.INDIA, received_at=NOW)
+    assert found.pushes or found.mistakes
 
 
 def _typed(data: bytes) -> None:
@@ -122,6 +146,8 @@ FILES: dict[str, Target_] = {
     "capture": _capture,
     "trace-file": _trace_file,
     "push-body": _body,
+    "push-grammar": _grammar,
+    "toml-lines": lambda data: TomlLines(data.decode("latin-1")),
     "typed-object": _typed,
     "object-list": lambda data: parse_object_list(axdr.decode(data)),
     "columns": _columns,
@@ -142,6 +168,8 @@ def seeds_of_files() -> dict[str, tuple[bytes, ...]]:
         "capture": tuple(_captures()),
         "trace-file": tuple(path.read_bytes()[:3000] for path in sorted(TRACES.glob("*.trace"))),
         "push-body": (ALERT,),
+        "push-grammar": tuple(_pushes()),
+        "toml-lines": tuple(path.read_bytes()[:3000] for path in sorted(DECLARED.rglob("*.toml"))),
         "typed-object": tuple(bytes((n,)) + v[:2000] for n, v in enumerate((*values, _object_list()))),
         "object-list": (_object_list(),),
         "columns": buffers,
@@ -151,6 +179,14 @@ def seeds_of_files() -> dict[str, tuple[bytes, ...]]:
         "mode-e": (b"/GEN5\\2METER01\r\n", b"\x00/?!\r\n/ABC6\\2\\W1.0\r\n"),
         "datagram": tuple(FRAMED),
     }
+
+
+def _pushes() -> Iterator[bytes]:
+    """Give pushes from the field behind the number of the companion that reads them."""
+    for name, case in PUSHES.items():
+        lines = (CASES / f"{case}.txt").read_text("utf-8").splitlines()
+        octets = bytes.fromhex("".join(line for line in lines if not line.startswith("#")))
+        yield bytes((COMPANIONS.index(name),)) + octets
 
 
 def _captures() -> Iterator[bytes]:

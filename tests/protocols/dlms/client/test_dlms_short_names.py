@@ -20,6 +20,7 @@ from protocols.dlms.apdu.short_names import (
     Variable,
 )
 from protocols.dlms.client.exchange import Exchange
+from protocols.dlms.client.list_size import ListSize
 from protocols.dlms.core.association import AssociationSettings
 from protocols.dlms.core.connection import ClientConnection
 from protocols.dlms.core.name_list import WHOLE_LIST, NameList
@@ -111,7 +112,7 @@ async def test_an_exchange_reads_and_writes_nothing() -> None:
     )
     async with server:
         async with line.exclusive() as io:
-            exchange = Exchange(io, connection, timeout=5, bus=False, max_list=8)
+            exchange = Exchange(io, connection, timeout=5, bus=False, lists=ListSize(8))
             await exchange.associate()
             clock, relay = Target(8, o("0-0:1.0.0")), Target(70, o("0-0:96.3.10"), 1)
             assert (await exchange.get(Target(1, o("0-0:96.1.0")))).octets == b"00000007"

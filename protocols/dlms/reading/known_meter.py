@@ -1,0 +1,82 @@
+"""What is known of one meter beside its layouts: who it was, how it takes lists, where it has what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+from protocols.reading import Nameplate
+
+NAMED_FOR = timedelta(days=1)
+"""How long maker, model and year are taken to be what they were; serial and firmware are asked at every visit."""
+MAX_NOTED = 256
+"""Notes of one kind about one meter."""
+
+
+def _none() -> Mapping[str, Any]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownMeter:
+    """What a meter showed under its present firmware.
+
+    `nameplate` came with `title` at `named_at`. `lists`, `list_faults` and `list_ranges` are those of
+    `client.list_size`.
+    `places` says by quantity which of its places answered, `methods` by profile how rows are chosen where it is
+    not by range, `capacities` how many rows an event log can hold, `whole` how many octets an answer had
+    that nothing was left out of. `range_form` is the form of a range's deviation
+    that rows have proved. `without` are attributes that the meter does not have.
+    """
+
+    nameplate: Nameplate | None = None
+    title: bytes = b""
+    named_at: datetime | None = None
+    lists: int = 0
+    list_faults: int = 0
+    list_ranges: bool = True
+    places: Mapping[str, int] = field(default_factory=_none)
+    methods: Mapping[str, str] = field(default_factory=_none)
+    capacities: Mapping[str, int] = field(default_factory=_none)
+    whole: Mapping[str, int] = field(default_factory=_none)
+    range_form: int | None = None
+    without: frozenset[str] = frozenset()
+
+    def named(self, now: datetime) -> bool:
+        """Say whether the whole nameplate was read a short while ago."""
+        return self.named_at is not None and timedelta() <= now - self.named_at < NAMED_FOR
+
+
+class MeterNotes:
+    """The notes of one session about its meter: what was known, and what it found out."""
+
+    def __init__(self, known: KnownMeter | None = None) -> None:
+        self.before = known
+        self.known = known or KnownMeter()
+
+    @property
+    def changed(self) -> bool:
+        """Say whether there is something to keep."""
+        return self.known != (self.before or KnownMeter())
+
+    def note(self, **changes: Any) -> None:
+        """Note some of the fields of `KnownMeter`."""
+        self.known = replace(self.known, **changes)
+
+    def note_one(self, kind: str, name: str, value: int | str) -> None:
+        """Note one entry of `places`, `methods`, `capacities` or `whole`."""
+        held: Mapping[str, Any] = getattr(self.known, kind)
+        if held.get(name) != value and (name in held or len(held) < MAX_NOTED):
+            self.note(**{kind: MappingProxyType({**held, name: value})})
+
+    def lacks(self, target: str) -> None:
+        """Note that the meter does not have an attribute."""
+        if target not in self.known.without and len(self.known.without) < MAX_NOTED:
+            self.note(without=self.known.without | {target})
+
+    def new_firmware(self) -> None:
+        """Forget all but the meter's manner with lists: a new firmware is another meter."""
+        self.known = KnownMeter(list_faults=self.known.list_faults, list_ranges=self.known.list_ranges)

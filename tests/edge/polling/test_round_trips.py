@@ -1,0 +1,94 @@
+"""What a half-hourly poll costs on the line: round trips, counted with every fault script of the simulator.
+
+A round trip is a message of ours: SNRM, AARQ, each request, each next block, RR between segments, RLRQ, DISC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from protocols.simulator.faults.script import FaultScript, shipped
+from tests.support.edge.half_hour import polled
+
+pytestmark = pytest.mark.virtual_time
+
+NEWS, NOTHING = 12, 5
+"""Round trips at most with a new block, new events in two logs, and new values; and with nothing new."""
+WARM = 3
+"""Polls after which everything is known that a meter shows once."""
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """More round trips than the goal, and why; `error` is what such a meter's poll always ends in."""
+
+    why: str
+    news: int = NEWS
+    nothing: int = NOTHING
+    error: str | None = None
+
+
+SMALL_ANSWERS = "each block of an answer is a round trip, and the meter's are small"
+NO_SELECTION = "the meter gives its whole buffer, block by block, whatever is asked"
+MISREAD = "the rows of another make: the poll fails where it should"
+EXCEPTIONS = {
+    "blocks-small": More(SMALL_ANSWERS, 70, 70),
+    "blocks-from-zero": More(SMALL_ANSWERS, 20, 12),
+    "reboot-in-mid-block": More(SMALL_ANSWERS, 18, 10),
+    "selection-refused": More(NO_SELECTION, 20, 14),
+    "selection-ignored": More(NO_SELECTION, 20, 14),
+    "one-entry": More("each row is an answer of its own", 30, 25),
+    "rows-missing": More("the first row wanted is asked for once more", 12, 6),
+    "columns-changed": More("the first event after a firmware update: its log's columns are read", 20, 5),
+    "deviation-odd": More("a clock that is not trusted moves no watermark: all is read again", 130, 110),
+    "busy-stuck": More(MISREAD, error="meter_busy"),
+    "lengths-hostile-array": More(MISREAD, nothing=6, error="end_of_octets"),
+    "lengths-hostile-octets": More(MISREAD, nothing=6, error="end_of_octets"),
+    "plain-data": More(MISREAD, nothing=6, error="security_failure"),
+    "plain-exception": More(MISREAD, nothing=6, error="meter_refused"),
+    "plain-service-error": More(MISREAD, nothing=6, error="meter_refused"),
+    "refused-bare": More("no association", error="association_refused"),
+    "refused-bad": More("no association", error="association_refused"),
+    "refused-plain-error": More("no association", error="association_refused"),
+    "silent-object": More("a time-out, a new association, a time-out", nothing=9, error="meter_silent"),
+}
+HDLC_ONLY = {
+    "frames-small",
+    "frames-of-7e",
+    "llc-twice",
+    "one-client-at-a-time",
+    "not-ready-once",
+    "not-ready-stuck",
+}
+
+
+@pytest.mark.parametrize("script", sorted(shipped().keys() - HDLC_ONLY))
+async def test_a_half_hourly_poll_takes_few_round_trips_whatever_the_meter_does(script: str) -> None:
+    more = EXCEPTIONS.get(script, More(""))
+    async with polled(script) as p:
+        for _ in range(WARM):
+            await p.poll()
+            p.pass_time()
+        p.happens(3, 4)
+        report, news = await p.poll()
+        assert report.error_code == more.error, report.error
+        again, nothing = await p.poll()
+        assert again.error_code == more.error
+        assert (news.trips <= more.news, nothing.trips <= more.nothing) == (True, True), (news, nothing)
+
+
+async def test_what_a_quiet_half_hour_takes() -> None:
+    async with polled(FaultScript()) as p:
+        for _ in range(WARM):
+            await p.poll()
+            p.pass_time()
+        costs = []
+        for _ in range(12):
+            report, cost = await p.poll()
+            assert report.ok
+            costs.append(cost)
+            p.pass_time()
+        assert max(cost.trips for cost in costs) <= NOTHING
+        assert sum(cost.octets for cost in costs) / len(costs) <= 2_000
