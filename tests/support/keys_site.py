@@ -166,6 +166,7 @@ def keys_config(
     *,
     silent: bool = False,
     meter: str = METER,
+    more: Mapping[str, object] | None = None,
 ) -> Config:
     """Return the configuration of an edge with one meter, whose keys lie in `secrets`."""
     return Config.model_validate(
@@ -189,6 +190,7 @@ def keys_config(
                     "keys": {"master_key_ref": "mk", **keys},
                 }
             ],
+            **(more or {}),
         }
     )
 
