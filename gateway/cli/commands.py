@@ -73,6 +73,22 @@ COMMANDS = {
         "meter.events:events",
         "List what the meter's event logs hold, each with its log and its IS 15959 name.",
     ),
+    "program": Entry(
+        "meter.program:program",
+        "Program a meter by a named act: shown before and after, confirmed, read back, recorded.",
+    ),
+    "get": Entry(
+        "meter.objects:get",
+        "Read one attribute of any object, typed and as its octets; keys and passwords are never shown.",
+    ),
+    "set": Entry(
+        "meter.objects:set_",
+        "Write one attribute that the configuration allows ([acts] set): shown before, confirmed, read back, recorded.",
+    ),
+    "action": Entry(
+        "meter.objects:action",
+        "Run one method that the configuration allows ([acts] action): confirmed and recorded; never repeated.",
+    ),
     "firmware": Entry("meter.firmware:firmware_group", "Firmware images, and upgrades of many meters."),
     "explore": Entry(
         "meter.explore:explore",

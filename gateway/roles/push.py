@@ -49,6 +49,8 @@ PROTECTED = AUTHENTICATED_ENCRYPTED
 """Bits of a security control that say how an APDU is protected."""
 
 
+NAMED = 5
+"""Meters whose companion has no form for what they push, that an alarm names."""
 ALARMING = ("plain_refused", "weak_protection", "no_keys", "wrong_key", "replayed", "wrong_device")
 """Refusals of senders that claim to be one of ours: somebody should look."""
 
@@ -139,7 +141,10 @@ class PushRole:
     def refused(self) -> dict[str, int]:
         """Tell how many pushes that claim to be of our meters were refused, by reason."""
         counts = self.listener.refusals
-        return {reason: count for reason in ALARMING if (count := getattr(counts, reason))}
+        found = {reason: count for reason in ALARMING if (count := getattr(counts, reason))}
+        for meter, count in sorted(counts.unread.items())[:NAMED]:
+            found[f"no form for {meter}"] = count
+        return found
 
     def _dedicated_keys(self, meter: str) -> Keys | None:
         line = self._lines.get(meter)

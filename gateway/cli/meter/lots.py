@@ -111,7 +111,11 @@ def _listed(file: Path) -> list[str]:
         content = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {error}") from error
-    lines = [row for row in csv.reader(io.StringIO(content)) if any(row) and not row[0].startswith("#")]
+    try:
+        rows = list(csv.reader(io.StringIO(content, newline=None)))
+    except csv.Error as error:
+        raise UsageError(f"{file} is no list of meters: {error}") from error
+    lines = [row for row in rows if any(row) and not row[0].startswith("#")]
     if not lines:
         raise UsageError(f"{file} names no meter")
     column = lines[0].index("meter") if "meter" in lines[0] else 0

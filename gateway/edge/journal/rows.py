@@ -41,7 +41,7 @@ class EntryRow(NamedTuple):
 
     def sealed(self) -> EntryRow:
         """Return the row with its checksum."""
-        return self._replace(checksum=self._sum())
+        return EntryRow(*self[:11], self._sum())
 
     def _sum(self) -> bytes:
         beside = "|".join(map(str, (*self[:4], *self[5:11])))

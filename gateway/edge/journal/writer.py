@@ -410,20 +410,18 @@ class JournalWriter:
         self.last_seq, self.first_seq = self.store.last_seq, self.store.first_seq
 
     def _note_commit(self, appends: int, done: Applied) -> None:
+        if done.forgotten:
+            self._house.note_refused(done.forgotten)
         was = self._board.now
         size = was.bytes
         with contextlib.suppress(JournalError):
             size = self.store.used_bytes()
-        if done.forgotten:
-            self._house.note_refused(done.forgotten)
-        self._board.count(
-            commits=1,
-            appends=appends,
-            grouped=appends if appends > 1 else 0,
-            repeats=done.repeats,
-            revisions=done.revisions,
-        )
         self._board.set(
+            commits=was.commits + 1,
+            appends=was.appends + appends,
+            grouped=was.grouped + (appends if appends > 1 else 0),
+            repeats=was.repeats + done.repeats,
+            revisions=was.revisions + done.revisions,
             bytes=size,
             largest_group=max(was.largest_group, appends),
             # Cursor moves alone say nothing about space for entries: the alarm stays until an append is taken.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,8 +20,11 @@ from gateway.roles.edge import EdgeRole, edge_role
 from gateway.roles.push import PushRole
 from protocols.clock import SystemClock
 from protocols.dlms.data.types import octets
+from protocols.dlms.push.dial_in import DialInLine
 from protocols.dlms.push.freshness import NOTHING, PushMark
 from protocols.dlms.push.receiver import usual_title
+from protocols.dlms.security.ciphered_forms import Form
+from protocols.dlms.security.ciphering import protect_apdu
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.connection import SendCounter
 from protocols.dlms.server.model import AssociationPolicy
@@ -59,7 +62,9 @@ def model_of(meter: str = METER) -> HouseholdModel:
     return HouseholdModel(household, CLOCK, policies, build=Build(firmware="SIM-W-1.4.2"))
 
 
-def config_of(tmp_path: Path, line: dict[str, object], **push: object) -> Config:
+def config_of(
+    tmp_path: Path, line: dict[str, object], how: Mapping[str, object] | None = None, **push: object
+) -> Config:
     keys = tmp_path / "keys"
     keys.mkdir(exist_ok=True)
     for name, key in (("ek", KEYS.encryption), ("ak", KEYS.authentication)):
@@ -68,12 +73,13 @@ def config_of(tmp_path: Path, line: dict[str, object], **push: object) -> Config
     _, public = new_key_pair()
     (keys / "verify").write_bytes(public)
     (keys / "verify").chmod(0o600)
-    dlms = {
+    dlms: dict[str, object] = {
         "client": UTILITY,
         "auth": "hls-gmac",
         "ciphered": True,
         "encryption_key_ref": "ek",
         "authentication_key_ref": "ak",
+        **(how or {}),
     }
     profiles = ["instantaneous", "block_load", "billing", "events"]
     meter = {"meter": METER, "line": "l", "profiles": profiles, "dlms": dlms, "push": push}
@@ -107,7 +113,7 @@ async def running(config: Config, *, poll: bool = True) -> AsyncIterator[EdgeRol
 
 
 @asynccontextmanager
-async def served(tmp_path: Path, **push: object) -> AsyncIterator[tuple[HouseholdModel, Config]]:
+async def served(tmp_path: Path, **push: Any) -> AsyncIterator[tuple[HouseholdModel, Config]]:
     model = model_of()
     port = WrapperPort(simulated_meter(model))
     number = await port.start(HOST)
@@ -286,6 +292,46 @@ async def test_a_meter_that_dials_in_is_asked_polled_and_pushes_on_the_same_conn
         await until(lambda: edge.lines["l"].statistics().open)
         assert (await edge.poller.poll_meter(METER)).ok
         await again.close()
+        await serving
+
+
+async def test_under_the_dedicated_key_of_its_association_a_meter_pushes_on_its_own_connection_alone(
+    tmp_path: Path,
+) -> None:
+    model = model_of()
+    config = config_of(tmp_path, {"kind": "dial-in"}, {"dedicated_key": True, "keep_open": 600})
+    plain = client(model, None)
+
+    def under(keys: Keys, counter: int) -> bytes:
+        return protect_apdu(keys, model.system_title, counter, plain.alert((84,)), form=Form.GENERAL_DED)
+
+    async with running(config, poll=False) as edge:
+        line, refusals = edge.lines["l"], push_of(edge).listener
+        assert isinstance(line, DialInLine)
+        meter = DialIn(model)
+        await meter.open(HOST, push_of(edge).listener.tcp_port)
+        serving = asyncio.create_task(meter.run())
+        await meter.push(client(model).alert((83,)))
+        await meter.push(under(KEYS, 1))
+        await until(lambda: refusals.refusals.dedicated_key == 1)
+        assert line.connected
+        assert (await edge.poller.poll_meter(METER)).ok
+        keys = line.dedicated
+        assert keys is not None
+        assert keys.encryption != KEYS.encryption
+        pushed = under(keys, 1)
+        await meter.push(pushed)
+        await until(lambda: push_of(edge).intake_statistics().alerts == 2)
+        await meter.push(pushed)
+        await until(lambda: refusals.refusals.replayed == 1)
+        again = DialIn(model, 5_000)  # a new connection: the association and its key are over
+        await again.open(HOST, push_of(edge).listener.tcp_port)
+        await again.push(client(model, start=2_000_000).alert((85,)))
+        await until(lambda: push_of(edge).intake_statistics().alerts == 3)
+        await again.push(under(keys, 2))
+        await until(lambda: refusals.refusals.dedicated_key == 2)
+        await again.close()
+        await meter.close()
         await serving
 
 

@@ -288,11 +288,56 @@ without the prefix; a served gateway it does not have.
 """
 
 
+@dataclass(frozen=True, slots=True)
+class PushCase:
+    """One push that gurux-dlms writes and we take."""
+
+    framing: str
+    ciphered: bool = False
+    blocks: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.framing}{' ciphered' * self.ciphered}{' in blocks' * self.blocks}"
+
+
+PUSHES = (
+    PushCase("wrapper"),
+    PushCase("wrapper", ciphered=True),
+    PushCase("wrapper", blocks=True),
+    PushCase("wrapper", ciphered=True, blocks=True),
+    PushCase("hdlc"),
+    PushCase("hdlc", ciphered=True),
+    PushCase("hdlc", blocks=True),
+)
+_PUSHES = """
+## Pushes of gurux-dlms
+
+Its push client writes a self-described push (object list, serial, registers with scaler and unit); our receiver takes
+it by the companion `spodes`, with the values and scales that were pushed.
+
+| framing | protection | general block transfer | object list | values, scales | header time |
+|---|---|---|---|---|---|
+"""
+
+
+def _push_row(case: PushCase) -> str:
+    protection = "authenticated-encrypted, general-glo" if case.ciphered else PLAIN
+    cells = [case.framing, protection, "tested" if case.blocks else "—", *["tested"] * 3]
+    return "| " + " | ".join(cells) + " |\n"
+
+
 def document() -> str:
     """Give `docs/interop.md`."""
     tables = "".join(text + "\n" + _table(CASES[peer]) for peer, text in _SECTIONS.items())
     return (
-        _HEAD + tables + _BY_SHORT_NAMES + "".join(map(_short_row, SHORT_NAMES)) + _BEHIND + _gateway_rows()
+        _HEAD
+        + tables
+        + _BY_SHORT_NAMES
+        + "".join(map(_short_row, SHORT_NAMES))
+        + _BEHIND
+        + _gateway_rows()
+        + _PUSHES
+        + "".join(map(_push_row, PUSHES))
     )
 
 

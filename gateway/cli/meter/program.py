@@ -1,0 +1,205 @@
+"""The command `program`: named acts that change a meter, shown before, confirmed, read back and recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.acts.audit import ActRecord
+from gateway.acts.doing import Actor, Looked, do, look
+from gateway.acts.program_files import load_calendar, load_push, load_special_days
+from gateway.cli.meter.access import MeterAccess, find_meter, open_meter
+from gateway.cli.meter.address import AddressOptions, MeterArgument, meter_command
+from gateway.cli.options import JsonOption, nearest, user
+from gateway.cli.output import print_fields, print_json, print_line, print_problem, print_table
+from gateway.config import file as configuration
+from gateway.errors import UsageError
+from protocols.dlms.acts import programming
+from protocols.dlms.acts.calendar import activity_calendar, special_days, switch_time
+from protocols.dlms.acts.programming import ACTS, Act, places_of, standing
+from protocols.dlms.companion import Companion, companion
+from protocols.dlms.data.cosem_dates import LAST_DAY
+from protocols.dlms.session import DlmsSession
+from protocols.errors import LocalError
+
+SerialOption = Annotated[
+    str | None,
+    typer.Option(
+        "--meter-serial", help="With --yes: the serial that the meter must show; no other is changed."
+    ),
+]
+
+
+@meter_command
+def program(
+    meter: MeterArgument,
+    act: Annotated[
+        str, typer.Argument(help="demand-period, load-limit, activity-calendar, …: `list` shows all.")
+    ],
+    options: AddressOptions,
+    value: Annotated[str | None, typer.Argument(help="The value, or the file that has it.")] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show what stands in the meter, and what would; no more.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; needs --meter-serial.")] = False,
+    meter_serial: SerialOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Program a meter by a named act: shown before and after, confirmed, read back, recorded.
+
+    Acts: demand-period, capture-period, load-limit, billing-date, payment-mode, metering-mode, esw-filter, push-setup,
+    activity-calendar, special-days. `list` in place of the act says what each takes.
+
+    Example: meter-gateway program GEN:12345678 demand-period 1800 --config gateway.toml
+    """
+    if act == "list":
+        print_table([{"act": name, "takes": text} for name, text in ACTS.items()], as_json=as_json)
+        return
+    access = find_meter(meter, options)
+    if access.spec.dlms is None:
+        raise UsageError(f"{meter} is no DLMS meter")
+    known = companion(access.spec.dlms.companion)
+    if show and value is None and act in ACTS:
+        stands = asyncio.run(_in_session(access, lambda s: standing(s.exchange, places_of(known, act))))
+        print_fields(dict(stands), as_json=as_json)
+        return
+    made = make_act(known, act, value)
+    says = f"{act} {value}"
+    carry_out(access, options, made, says, show=show, yes=yes, serial=meter_serial, as_json=as_json)
+
+
+def carry_out(
+    access: MeterAccess,
+    options: AddressOptions,
+    act: Act,
+    says: str,
+    *,
+    show: bool,
+    yes: bool,
+    serial: str | None,
+    as_json: bool,
+) -> None:
+    """Look, ask with `says`, do and print; UsageError where --yes has no serial, or another meter answers."""
+    if yes and serial is None:
+        raise UsageError("--yes needs --meter-serial: the serial on the meter that you mean")
+    found = asyncio.run(_in_session(access, lambda session: look(session, act)))
+    if serial is not None and serial != found.plate.serial:
+        raise UsageError(
+            f"the meter that answers has serial {found.plate.serial}, not {serial}: nothing is changed"
+        )
+    if show or not found.needed:
+        _print(found, act, as_json=as_json, outcome="shown" if show else "stands already")
+        return
+    if not yes:
+        _print_preview(found, act)
+        typer.confirm(f"{found.plate.meter_id}: {says}?", abort=True, err=True)
+    actor = Actor(by=user(), record=ActRecord(record_folder(access, options)), now=access.clock.now)
+
+    async def act_on(session: DlmsSession) -> Looked:
+        plate = await session.identify()
+        if plate.meter_id != found.plate.meter_id:
+            raise UsageError(f"another meter answers now: {plate.meter_id}; nothing is changed")
+        return await do(session, act, actor)
+
+    done = asyncio.run(_in_session(access, act_on))
+    _print(done, act, as_json=as_json, outcome="done, and read back")
+
+
+def record_folder(access: MeterAccess, options: AddressOptions) -> Path:
+    """Return where acts are recorded: the gateway's data folder, or beside the counters of an address."""
+    if options.config is not None:
+        return configuration.load(options.config).gateway.data
+    return access.counters.parent
+
+
+async def _in_session(access: MeterAccess, work: Callable[[DlmsSession], Any]) -> Any:
+    async with open_meter(access) as session:
+        if not isinstance(session, DlmsSession):
+            raise UsageError("only DLMS meters are programmed so")
+        try:
+            return await work(session)
+        except LocalError as error:  # what was asked for does not fit what the meter has
+            raise UsageError(str(error)) from error
+
+
+def make_act(known: Companion, name: str, value: str | None) -> Act:
+    """Return the act of a name with its value as a user writes it; UsageError says what is wrong."""
+    if name not in ACTS:
+        raise UsageError(f"there is no act `{name}`: {', '.join(ACTS)}.{nearest(name, ACTS)}")
+    if value is None:
+        raise UsageError(f"{name} takes: {ACTS[name]}")
+    try:
+        return _MAKERS[name](known, value)
+    except (LocalError, ValueError) as error:
+        raise UsageError(f"{name}: {error}") from error
+
+
+def _seconds(value: str) -> int:
+    if not value.isdecimal():
+        raise UsageError(f"`{value}` is no number of seconds")
+    return int(value)
+
+
+def _load_limit(known: Companion, value: str) -> Act:
+    if value in ("on", "off"):
+        return programming.load_limit_function(known, on=value == "on")
+    if not value.isdecimal() or int(value) == 0:
+        raise UsageError(f"`{value}` is no limit: watts, or on, off")
+    return programming.load_limit(known, int(value))
+
+
+def _billing_date(known: Companion, value: str) -> Act:
+    day, _, time = value.partition("T")
+    if day != "last" and not (day.isdecimal() and 1 <= int(day) <= 28):
+        raise UsageError(f"`{day}` is no day that each month has: 1 to 28, or last")
+    return programming.billing_date(
+        known, LAST_DAY if day == "last" else int(day), switch_time(time or "00:00")
+    )
+
+
+def _bits(known: Companion, value: str) -> Act:
+    bits: set[int] = set()
+    for part in [] if value == "none" else value.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise UsageError(f"`{part}` is no bit: write 0-5,51,81-87, or none")
+        bits |= set(range(int(first), min(int(last or first), 4095) + 1))
+    return programming.esw_filter(known, frozenset(bits))
+
+
+_MAKERS: dict[str, Callable[[Companion, str], Act]] = {
+    "demand-period": lambda known, value: programming.demand_period(known, _seconds(value)),
+    "capture-period": lambda known, value: programming.capture_period(known, _seconds(value)),
+    "load-limit": _load_limit,
+    "billing-date": _billing_date,
+    "payment-mode": lambda known, value: programming.mode(known, "payment_mode", value),
+    "metering-mode": lambda known, value: programming.mode(known, "metering_mode", value),
+    "esw-filter": _bits,
+    "push-setup": lambda _known, value: programming.push_setup(*load_push(Path(value))),
+    "activity-calendar": lambda known, value: activity_calendar(known, *load_calendar(Path(value))),
+    "special-days": lambda known, value: special_days(known, load_special_days(Path(value))),
+}
+
+
+def _print_preview(found: Looked, act: Act) -> None:
+    for one in found.changes:
+        print_problem(f"{one.label}\n  before: {one.before}\n  after:  {one.after}")
+    if act.warning:
+        print_problem(f"note: {act.warning}")
+
+
+def _print(found: Looked, act: Act, *, as_json: bool, outcome: str) -> None:
+    changes = [{k: v for k, v in asdict(one).items() if k != "target"} for one in found.changes]
+    if as_json:
+        print_json({"meter": found.plate.meter_id, "act": act.name, "outcome": outcome, "changes": changes})
+        return
+    for one in found.changes:
+        print_line(one.label)
+        print_line(f"  before: {one.before}")
+        print_line(f"  after:  {one.after}")
+    print_line(f"{act.name} of {found.plate.meter_id}: {outcome}")

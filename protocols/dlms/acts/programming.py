@@ -1,0 +1,373 @@
+"""Named acts that program a meter: what each writes, where, and how it is judged. Acts are data; `perform` does them.
+
+Places are the companion's (`control`, `schedules`, `esw`, `prepayment`); one that names none is NotSupported. Every
+change is read back and judged (`judged`); an act of several changes stops at the first that is not kept, and says
+what stands. What only takes effect by a method ends with it, and its effect is read as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from protocols.dlms.acts.judged import Holds, Judgement, Verdict, Wish, write_judged
+from protocols.dlms.apdu.lists import Target
+from protocols.dlms.companion import Companion, ControlObject
+from protocols.dlms.data.cosem_dates import CosemDate, CosemTime
+from protocols.dlms.data.types import INTEGERS, Data, Tag, integer
+from protocols.dlms.objects.catalogue import attribute_label
+from protocols.dlms.objects.describe import describe
+from protocols.dlms.objects.schedules import ExecutionTime, SingleActionSchedule
+from protocols.dlms.objects.setups import Destination, PushObject, PushSetup
+from protocols.errors import LocalError, MeterRefused, NotSupported, WriteNotKept
+from protocols.reading import Obis
+
+ON, OFF = 4, 0
+"""control_mode of Indian meters: load limit function enabled, disabled."""
+HISTORY = "the meter may clear its stored load profile when this changes: read it to the end first"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One attribute that an act writes. `places` are where it may be, the usual one first.
+
+    With `number` the value is written in the integer type that the meter shows; else `value` as it is. `holds` judges
+    what is read back, by default the same value.
+    """
+
+    places: tuple[Target, ...]
+    value: Data
+    number: bool = False
+    holds: Holds | None = None
+
+    def wish(self, before: Data) -> Wish:
+        """Return what to write where `before` stands; LocalError when it does not fit the meter's type."""
+        value = in_type_of(self.value, before) if self.number else self.value
+        return Wish.of(value, holds=self.holds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """A method that makes the changes take effect, and pairs (from, to) of attributes that are equal afterwards."""
+
+    method: Target
+    copies: tuple[tuple[Target, Target], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """A named act: its changes in their order, what it does besides, and what a person must know before."""
+
+    name: str
+    changes: tuple[Change, ...]
+    effect: Effect | None = None
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """One change as it would be: which attribute, what stands, what is wanted."""
+
+    label: str
+    target: Target
+    before: str
+    after: str
+
+
+class Association(Protocol):
+    """What an act needs of an association."""
+
+    async def get(self, target: Target) -> Data:
+        """Read one attribute."""
+
+    async def set(self, target: Target, value: Data) -> None:
+        """Write one attribute, once."""
+
+    async def action(self, target: Target, parameter: Data) -> Data | None:
+        """Run one method, once."""
+
+
+async def preview(association: Association, act: Act) -> list[Preview]:
+    """Return what stands in the meter beside what the act would write; raises what reading raises."""
+    found = []
+    for change in act.changes:
+        target, before = await _find(association, change)
+        after = change.wish(before).forms[0]()
+        found.append(
+            Preview(
+                label=label_of(target),
+                target=target,
+                before=shown(target, before),
+                after=shown(target, after),
+            )
+        )
+    for source, copy in act.effect.copies if act.effect else ():
+        wanted = next(change.value for change in act.changes if source in change.places)
+        stands = await association.get(copy)
+        found.append(
+            Preview(label=label_of(copy), target=copy, before=shown(copy, stands), after=shown(copy, wanted))
+        )
+    return found
+
+
+async def perform(association: Association, act: Act) -> list[Judgement]:
+    """Do the act; return the judgement of each change.
+
+    Raises WriteNotKept, WriteUnproven, MeterRefused, NotSupported as `write_judged` does: the changes before stand.
+    """
+    judged = []
+    for change in act.changes:
+        target, before = await _find(association, change)
+        if change.wish(before).holds(before):  # each write costs the meter an event, and some a history
+            judged.append(Judgement(verdict=Verdict.AS_ASKED, before=before, found=before, form=0))
+        else:
+            judged.append(await write_judged(association, target, change.wish))
+    if act.effect is not None:
+        await association.action(act.effect.method, integer(0))
+        for source, copy in act.effect.copies:
+            wanted, found = await association.get(source), await association.get(copy)
+            if wanted != found:
+                raise WriteNotKept(
+                    what=label_of(copy),
+                    answered=True,
+                    found=shown(copy, found),
+                    now=shown(copy, found),
+                    restored=False,
+                )
+    return judged
+
+
+async def _find(association: Association, change: Change) -> tuple[Target, Data]:
+    missing: NotSupported | None = None
+    for target in change.places:
+        try:
+            return target, await association.get(target)
+        except NotSupported as error:
+            missing = error
+    raise missing or NotSupported("the companion names no place for it")
+
+
+def label_of(target: Target) -> str:
+    """Return an attribute with its names."""
+    return attribute_label(target.class_id, target.obis, target.index)
+
+
+def shown(target: Target, data: Data) -> str:
+    """Return a value as people read it; never a secret."""
+    found = describe(target.class_id, 0, target.index, data)
+    return str(found) if found not in ([], "") else "nothing"
+
+
+def in_type_of(value: Data, before: Data) -> Data:
+    """Return a whole number in the type that the meter shows; LocalError when it does not fit."""
+    number = value.integer
+    if number is None or before.tag not in INTEGERS:
+        return value
+    octets, signed = INTEGERS[before.tag]
+    low, high = (-(1 << 8 * octets - 1), (1 << 8 * octets - 1) - 1) if signed else (0, (1 << 8 * octets) - 1)
+    if not low <= number <= high:
+        raise LocalError(f"{number} does not fit the meter's {before.tag.name.lower()} ({low}..{high})")
+    return Data(before.tag, number)
+
+
+def places_of(companion: Companion, act: str) -> list[tuple[Target, ...]]:
+    """Return the attributes that an act of this name is about, each with the places where it may be."""
+    switch = (
+        [(_attribute(companion, "load_switch", "control_mode"),)]
+        if "load_switch" in companion.control
+        else []
+    )
+    match act:
+        case "demand-period":
+            return [(_attribute(companion, "demand_period", "value"),)]
+        case "capture-period":
+            return [(_attribute(companion, "block_capture_period", "value"),)]
+        case "load-limit":
+            return [(_attribute(companion, "limiter", "threshold_normal"),), *switch]
+        case "billing-date":
+            return [change.places for change in billing_date(companion, 1, CosemTime()).changes]
+        case "payment-mode" | "metering-mode":
+            name = act.replace("-", "_")
+            return [
+                (Target(1, i.obis, 2), Target(1, i.older, 2)) for i in companion.prepayment if i.name == name
+            ]
+        case "esw-filter":
+            return [change.places for change in esw_filter(companion, frozenset()).changes]
+        case "push-setup":
+            return [(Target(40, obis, 3),) for obis in companion.push_setups]
+        case "activity-calendar":
+            found = control_object(companion, "activity_calendar")
+            return [(Target(found.class_id, found.obis, number),) for number in range(2, 11)]
+        case "special-days":
+            return [(_attribute(companion, "special_days", "entries"),)]
+    raise LocalError(f"there is no act {act}")
+
+
+async def standing(association: Association, places: Sequence[Sequence[Target]]) -> list[tuple[str, str]]:
+    """Return each attribute with what stands there; what the meter lacks is said so."""
+    found = []
+    for several in places:
+        change = Change(places=tuple(several), value=integer(0))
+        try:
+            target, data = await _find(association, change)
+            found.append((label_of(target), shown(target, data)))
+        except (NotSupported, MeterRefused) as error:
+            found.append((label_of(several[0]), f"! {error}"))
+    return found
+
+
+# ---- the acts
+
+
+def demand_period(companion: Companion, seconds: int) -> Act:
+    """Set the demand integration period in seconds."""
+    return _number("demand-period", companion, "demand_period", seconds)
+
+
+def capture_period(companion: Companion, seconds: int) -> Act:
+    """Set the block load's capture period in seconds; LocalError for one that no meter of the companion has."""
+    allowed = sorted({p for category in companion.categories.values() for p in category.block_periods})
+    if allowed and seconds not in allowed:
+        raise LocalError(f"a capture period is one of {', '.join(map(str, allowed))} seconds")
+    return replace(_number("capture-period", companion, "block_capture_period", seconds), warning=HISTORY)
+
+
+def load_limit(companion: Companion, limit: int) -> Act:
+    """Set the limit at which the load switch opens, in the unit of the watched register (watts)."""
+    target = _attribute(companion, "limiter", "threshold_normal")
+    change = Change(places=(target,), value=Data(Tag.DOUBLE_LONG_UNSIGNED, limit), number=True)
+    return Act(name="load-limit", changes=(change,))
+
+
+def load_limit_function(companion: Companion, *, on: bool) -> Act:
+    """Enable or disable the load limit function (control_mode 4 or 0)."""
+    target = _attribute(companion, "load_switch", "control_mode")
+    return Act(
+        name="load-limit", changes=(Change(places=(target,), value=Data(Tag.ENUM, ON if on else OFF)),)
+    )
+
+
+def mode(companion: Companion, item: str, value: str) -> Act:
+    """Set a prepayment mode (`payment_mode`, `metering_mode`) by its name; LocalError lists the names."""
+    found = next((one for one in companion.prepayment if one.name == item and one.modes), None)
+    if found is None:
+        raise NotSupported(f"{companion.name} declares no {item.replace('_', ' ')}")
+    number = next((n for n, name in found.modes.items() if value in (name, name.replace(" ", "-"))), None)
+    if number is None:
+        names = ", ".join(name.replace(" ", "-") for name in found.modes.values())
+        raise LocalError(f"`{value}` is no {item.replace('_', ' ')}: {names}")
+    places = (Target(1, found.obis, 2), Target(1, found.older, 2))
+    change = Change(places=places, value=Data(found.tag, number), number=True)
+    return Act(name=item.replace("_", "-"), changes=(change,))
+
+
+def execution_time(
+    name: str, companion: Companion, schedule: str, times: Sequence[tuple[CosemTime, CosemDate]]
+) -> Act:
+    """Set when a schedule of the companion runs (`billing_date`, `push`)."""
+    obis = companion.schedules.get(schedule)
+    if obis is None:
+        raise NotSupported(f"{companion.name} declares no schedule {schedule}")
+    attribute = SingleActionSchedule(obis).execution_time
+    value = attribute.build(tuple(ExecutionTime(time, date) for time, date in times))
+    target = Target(attribute.class_id, obis, attribute.number)
+
+    def holds(found: Data) -> bool:
+        return [_bare(one) for one in attribute.parse(found)] == [ExecutionTime(t, d) for t, d in times]
+
+    def _bare(one: ExecutionTime) -> ExecutionTime:
+        # meters write hundredths and the day of the week as they like
+        return ExecutionTime(replace(one.time, hundredths=0), replace(one.date, weekday=None))
+
+    return Act(name=name, changes=(Change(places=(target,), value=value, holds=holds),))
+
+
+def billing_date(companion: Companion, day: int, time: CosemTime) -> Act:
+    """Close each month's bill on a day (1 to 28, or LAST_DAY) at a time of day."""
+    return execution_time("billing-date", companion, "billing_date", ((time, CosemDate(day=day)),))
+
+
+def esw_filter(companion: Companion, bits: frozenset[int]) -> Act:
+    """Let these bits of the event status word through, and no others; LocalError for one that is not in it."""
+    esw = companion.esw
+    if esw is None:
+        raise NotSupported(f"{companion.name} declares no event status word")
+    if wrong := sorted(bit for bit in bits if not 0 <= bit < esw.length):
+        raise LocalError(f"the event status word has bits 0 to {esw.length - 1}, not {wrong[0]}")
+    value = Data(Tag.BIT_STRING, "".join("1" if bit in bits else "0" for bit in range(esw.length)))
+    return Act(name="esw-filter", changes=(Change(places=(Target(1, esw.filter, 2),), value=value),))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushWish:
+    """What is to stand in a push setup; None leaves it as it is. Seconds; `port` as the address text has it."""
+
+    destination: Destination | None = None
+    objects: tuple[PushObject, ...] | None = None
+    randomisation: int | None = None
+    retries: int | None = None
+    repetition: int | None = None
+
+
+def push_setup(setup: Obis, wish: PushWish) -> Act:
+    """Set where and what a push setup pushes; LocalError when nothing of it is wished for."""
+    at = PushSetup(setup)
+    values = (
+        (at.push_object_list, wish.objects),
+        (at.send_destination_and_method, wish.destination),
+        (at.randomisation_start_interval, wish.randomisation),
+        (at.number_of_retries, wish.retries),
+        (at.repetition_delay, wish.repetition),
+    )
+    changes = tuple(
+        Change(
+            places=(Target(40, setup, attribute.number),),
+            value=attribute.build(value),  # type: ignore[arg-type]  # each beside its own kind of value
+            number=isinstance(value, int),
+        )
+        for attribute, value in values
+        if value is not None
+    )
+    if not changes:
+        raise LocalError("nothing of the push setup is to be changed")
+    return Act(name="push-setup", changes=changes)
+
+
+def _number(name: str, companion: Companion, control: str, value: int) -> Act:
+    if value <= 0:
+        raise LocalError(f"{value} is no number of seconds for {name}")
+    tag = Tag.LONG_UNSIGNED if value < 1 << 16 else Tag.DOUBLE_LONG_UNSIGNED
+    change = Change(places=(_attribute(companion, control, "value"),), value=Data(tag, value), number=True)
+    return Act(name=name, changes=(change,))
+
+
+def control_object(companion: Companion, control: str) -> ControlObject:
+    """Return an object that orders go to; NotSupported when the companion has none."""
+    found = companion.control.get(control)
+    if found is None:
+        raise NotSupported(
+            f"the companion {companion.name} says not where a meter has its {control.replace('_', ' ')}"
+        )
+    return found
+
+
+def _attribute(companion: Companion, control: str, attribute: str) -> Target:
+    found = control_object(companion, control)
+    return Target(found.class_id, found.obis, found.attributes[attribute])
+
+
+Names = Mapping[str, str]
+ACTS: Names = {
+    "demand-period": "seconds over which demand is averaged",
+    "capture-period": "seconds of the block load's interval",
+    "load-limit": "watts at which the load switch opens, or on, off",
+    "billing-date": "day of the month (1-28 or last), perhaps with a time: 1, 15T06:00",
+    "payment-mode": "prepaid or postpaid",
+    "metering-mode": "forward-only or import-and-export",
+    "esw-filter": "bits of the event status word that may alert: 0-5,51,81-87, or none",
+    "push-setup": "a TOML file: destination, objects, delays of a push setup",
+    "activity-calendar": "a TOML file: seasons, weeks, days of tariffs, and when they rule",
+    "special-days": "a CSV or TOML file: dates with a day of the calendar of their own",
+}
+"""The named acts with what each takes."""

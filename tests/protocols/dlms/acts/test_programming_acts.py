@@ -1,0 +1,132 @@
+"""Programming acts against meters in memory: types, other places, methods whose effect is read, companions without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from protocols.dlms.acts import programming
+from protocols.dlms.acts.calendar import Calendar, activity_calendar, special_days
+from protocols.dlms.acts.programming import ACTS, perform, places_of, preview, standing
+from protocols.dlms.apdu.lists import Target
+from protocols.dlms.companion import companion
+from protocols.dlms.data.cosem_dates import CosemDateTime, CosemTime
+from protocols.dlms.data.types import Data, Tag, array, double_long_unsigned, long_unsigned, octets, unsigned
+from protocols.dlms.objects import Day, DayAction, Season, Week
+from protocols.errors import LocalError, MeterRefused, NotSupported, WriteNotKept
+from protocols.reading import Obis
+
+INDIA = companion()
+CALENDAR = Obis(0, 0, 13, 0, 0)
+DEMAND = Target(1, Obis(1, 0, 0, 8, 0), 2)
+
+
+class Meter:
+    """Attributes in a dictionary; `activates` says whether the calendar's method does anything."""
+
+    def __init__(self, *stands: tuple[Target, Data], activates: bool = True) -> None:
+        self.stands = dict(stands)
+        self.activates = activates
+        self.writes = 0
+
+    async def get(self, target: Target) -> Data:
+        if target not in self.stands:
+            raise NotSupported("object undefined")
+        return self.stands[target]
+
+    async def set(self, target: Target, value: Data) -> None:
+        before = await self.get(target)
+        if value.tag is not before.tag:
+            raise MeterRefused("type unmatched", reason_code=12)
+        self.writes += 1
+        self.stands[target] = value
+
+    async def action(self, target: Target, parameter: Data) -> Data | None:
+        if self.activates:
+            for number in range(2, 6):
+                passive = Target(20, CALENDAR, number + 4)
+                self.stands[Target(20, CALENDAR, number)] = self.stands[passive]
+        return None
+
+
+def calendar() -> Calendar:
+    return Calendar(
+        name=b"TOD",
+        seasons=(Season(b"S1", CosemDateTime(), b"W1"),),
+        weeks=(Week(b"W1", *(1 for _ in range(7))),),
+        days=(Day(1, (DayAction(CosemTime(hour=0, minute=0), Obis(0, 0, 10, 0, 100), 1),)),),
+    )
+
+
+def calendar_meter(*, activates: bool = True) -> Meter:
+    stands = [(Target(20, CALENDAR, n), octets(b"") if n in (2, 6) else array()) for n in range(2, 10)]
+    return Meter(*stands, (Target(20, CALENDAR, 10), octets(b"\xff" * 12)), activates=activates)
+
+
+async def test_a_number_is_written_in_the_type_that_the_meter_shows() -> None:
+    for shown, wanted in (
+        (long_unsigned(1800), long_unsigned(900)),
+        (double_long_unsigned(1800), double_long_unsigned(900)),
+    ):
+        meter = Meter((DEMAND, shown))
+        (judged,) = await perform(meter, programming.demand_period(INDIA, 900))
+        assert (judged.before, judged.found, meter.stands[DEMAND]) == (shown, wanted, wanted)
+    with pytest.raises(LocalError, match="does not fit"):
+        await preview(Meter((DEMAND, unsigned(1))), programming.demand_period(INDIA, 900))
+
+
+async def test_what_stands_already_is_not_written() -> None:
+    meter = Meter((DEMAND, long_unsigned(900)))
+    await perform(meter, programming.demand_period(INDIA, 900))
+    assert meter.writes == 0
+
+
+async def test_an_older_meter_has_its_mode_elsewhere() -> None:
+    older = Target(1, Obis(0, 0, 94, 91, 20), 2)
+    meter = Meter((older, unsigned(1)))
+    await perform(meter, programming.mode(INDIA, "payment_mode", "postpaid"))
+    assert meter.stands[older] == unsigned(0)
+    with pytest.raises(NotSupported):
+        await perform(Meter(), programming.mode(INDIA, "payment_mode", "postpaid"))
+
+
+async def test_activation_is_believed_when_the_active_calendar_is_read() -> None:
+    act = activity_calendar(INDIA, calendar(), None)
+    meter = calendar_meter()
+    shown = await preview(meter, act)
+    assert len(shown) == 8
+    await perform(meter, act)
+    assert meter.stands[Target(20, CALENDAR, 2)] == octets(b"TOD")
+    with pytest.raises(WriteNotKept, match="calendar_name_active"):
+        await perform(calendar_meter(activates=False), act)
+
+
+async def test_what_a_meter_lacks_is_shown_as_such() -> None:
+    found = dict(
+        await standing(Meter((DEMAND, long_unsigned(900))), [(DEMAND,), (Target(1, Obis(0, 0, 1, 1, 1), 2),)])
+    )
+    assert list(found.values()) == ["900", "! object undefined"]
+    assert all(places_of(INDIA, act) for act in ACTS)
+
+
+def test_a_companion_that_names_no_place_is_said_so() -> None:
+    generic = companion("generic")
+    makers: list[Callable[[], object]] = [
+        lambda: programming.demand_period(generic, 900),
+        lambda: programming.load_limit(generic, 900),
+        lambda: programming.esw_filter(generic, frozenset()),
+        lambda: programming.billing_date(generic, 1, CosemTime()),
+        lambda: programming.mode(generic, "payment_mode", "prepaid"),
+        lambda: special_days(generic, []),
+        lambda: activity_calendar(generic, calendar(), None),
+    ]
+    for make in makers:
+        with pytest.raises(NotSupported):
+            make()
+
+
+def test_an_act_says_what_it_costs() -> None:
+    assert "clear its stored load profile" in programming.capture_period(INDIA, 900).warning
+    assert special_days(INDIA, []).warning == "the table will be empty"
+    assert programming.esw_filter(INDIA, frozenset({0})).changes[0].value.tag is Tag.BIT_STRING
