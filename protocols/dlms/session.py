@@ -19,6 +19,7 @@ from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.client.list_size import ListSize
 from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import DEFAULT, LogsSource, companion
+from protocols.dlms.companion.zones import zone_of
 from protocols.dlms.data.types import Data
 from protocols.dlms.data.values import text_of
 from protocols.dlms.profile.layouts import CLOCK, Layout
@@ -76,7 +77,7 @@ class DlmsSession:
         self._notes = notes or MeterNotes()
         self._spec = spec
         self._clock = clock
-        self._zone = spec.time_zone()
+        self._zone = zone_of(spec.time_zone(), spec.dlms)
         self._title = exchange.title
         self._layouts = layouts
         self._companion = companion(spec.dlms.companion if spec.dlms else DEFAULT)

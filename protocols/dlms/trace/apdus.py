@@ -166,15 +166,18 @@ class ApduReader:
                 state.client = value
             case _ if field is METER_CHALLENGE:
                 state.meter_challenge = value
-                return f"{value.hex(' ')} (HLS pass 2: the meter's challenge)"
+                return f"{self._shown(value)} (HLS pass 2: the meter's challenge)"
             case _ if field is CLIENT_SECRET and state.mechanism > _LLS:
                 state.client_challenge = value
-                return f"{value.hex(' ')} (HLS pass 1: the client's challenge)"
+                return f"{self._shown(value)} (HLS pass 1: the client's challenge)"
             case _ if field is CLIENT_SECRET:
                 return f"{len(value)} octets, not shown"
             case Descriptor():
                 return f"{field.show(value)}{_names(field, *value)}"
         return None
+
+    def _shown(self, octets: bytes) -> str:
+        return f"{len(octets)} octets, not shown" if self.state.guessable else octets.hex(" ")
 
     def _follow(self, tag: int, apdu: object, cursor: TraceCursor) -> None:
         state = self.state
@@ -252,7 +255,10 @@ class ApduReader:
             else "HLS pass 4, answer to the client's"
         )
         found = self.state.proof(answer.octets or b"", by_client=by_client)
-        place = cursor.node.children[-1].offset
+        last = cursor.node.children[-1]
+        place = last.offset
+        if self.state.guessable:
+            last.value = f"octet-string {self._shown(answer.octets or b'')}"
         cursor.node.children.append(Node(place, step, found, cursor.space))
 
     def _open(

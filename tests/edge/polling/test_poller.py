@@ -222,6 +222,23 @@ async def test_clock_of_the_meter(
         assert await bench.journal.watermark("GEN:1", "block_load") is None
 
 
+async def test_a_gateway_that_does_not_know_the_time_advises_nobody_to_set_a_meter_s_clock(
+    bench: Bench,
+) -> None:
+    meter = bench.add("1")
+    meter.rows = [block(T0 - HALF)]
+    meter.drift = timedelta(hours=-3)
+    bench.clock.good = False
+    poller = bench.poller(BLOCK)
+    await poller.poll_once()
+    health = poller.statistics().meters["GEN:1"]
+    assert (health.drift_alarm, health.clock_trusted) == (False, None)
+    bench.clock.good = True
+    await poller.poll_once()
+    health = poller.statistics().meters["GEN:1"]
+    assert (health.drift_alarm, health.clock_trusted) == (True, False)
+
+
 async def test_no_false_gaps_from_a_clock_that_is_not_trusted(bench: Bench) -> None:
     meter = bench.add("1")
     meter.drift = timedelta(hours=-3)

@@ -43,6 +43,7 @@ EXCEPTIONS = {
     "rows-missing": More("the first row wanted is asked for once more", 12, 6),
     "columns-changed": More("the first event after a firmware update: its log's columns are read", 20, 5),
     "deviation-odd": More("a clock that is not trusted moves no watermark: all is read again", 130, 110),
+    "deviation-zero": More("the same, until `local_deviation` says what it means", 130, 110),
     "busy-stuck": More(MISREAD, error="meter_busy"),
     "lengths-hostile-array": More(MISREAD, nothing=6, error="end_of_octets"),
     "lengths-hostile-octets": More(MISREAD, nothing=6, error="end_of_octets"),
