@@ -195,7 +195,7 @@ class DlmsSession:
 
     async def _read_nameplate(self) -> Nameplate:
         known, now = self._notes.known, self._clock.now()
-        if known.nameplate is not None and known.title == self._title and known.named(now):
+        if known.nameplate is not None and known.title == self._title.hex() and known.named(now):
             serial, firmware = await self.exchange.get_many([Target(1, SERIAL), Target(1, FIRMWARE)])
             version = "" if isinstance(firmware, ProtocolError) else text_of(firmware)
             if _serial(serial) == known.nameplate.serial and version == known.nameplate.firmware:
@@ -205,7 +205,12 @@ class DlmsSession:
             self._notes.new_firmware()
         # what it lacks, how it chooses rows and how much its logs hold is found out anew each day
         self._notes.note(
-            nameplate=plate, title=self._title, named_at=now, without=frozenset(), methods={}, capacities={}
+            nameplate=plate,
+            title=self._title.hex(),
+            named_at=now,
+            without=frozenset(),
+            methods={},
+            capacities={},
         )
         return plate
 
