@@ -233,6 +233,8 @@ What was found in it, and is mended or avoided in `tests/support/interop/peer/gu
 - Under suite 2 it signs nothing: it takes each key for one of P-256, or for none ("its own fails"). What is signed on
   P-384 is tried with published vectors, and with `cryptography`, alone.
 - Its general-ciphering does not run (it calls what its classes do not have).
+
+Key transfer (`tests/interop/test_gurux_keys.py`): keys that it wrapped are taken by our meter, all or none.
 """,
     Peer.GURUX_METER: """
 ## Our client with a meter made of gurux-dlms 1.0.203
@@ -243,6 +245,9 @@ AARE, release, SET and ACTION are the test's. Our client is the real one: `open_
 profile, clock and relay, sets and switches; `Exchange` adds entries, columns, lists and long values, and ends
 with a release that carries a ciphered Initiate. In the lines with general block transfer long answers come by it;
 long requests go in the blocks of their service, which our client prefers where the meter has them.
+
+Key rotation (`tests/interop/test_gurux_keys.py`): global keys and master key are changed twice, sent, proved by an
+association, and in force. Its own unwrap fails (an index is no integer), so that its keys are opened by `cryptography`.
 """,
     Peer.COSEM_CLIENT: """
 ## dlms-cosem 25.1.0, its client, with our meter
