@@ -18,7 +18,7 @@ from protocols.dlms.apdu.acse import (
     InitiateRequest,
     Mechanism,
 )
-from protocols.dlms.apdu.fields import DATA_OR_RESULT, VALUE
+from protocols.dlms.apdu.fields import DATA_OR_RESULT, METHOD, VALUE, Descriptor
 from protocols.dlms.apdu.gbt import GeneralBlock
 from protocols.dlms.apdu.lists import (
     GET_OUTCOME,
@@ -42,6 +42,7 @@ from protocols.dlms.data.syntax import (
 )
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.framing import gateway
+from protocols.dlms.objects.catalogue import catalogue
 from protocols.dlms.security.ciphered_forms import (
     DED_TAGS,
     GENERAL_CIPHERED,
@@ -67,6 +68,7 @@ from protocols.dlms.security.general_forms import (
 from protocols.dlms.trace.state import TraceState
 from protocols.dlms.trace.tree import MAX_NODES, Node, TraceCursor, WrongByte
 from protocols.errors import MeterConfigError, MeterError
+from protocols.reading import Obis
 
 if TYPE_CHECKING:
     from protocols.dlms.security.suites import Keys
@@ -170,6 +172,8 @@ class ApduReader:
                 return f"{self._shown(value)} (HLS pass 1: the client's challenge)"
             case _ if field is CLIENT_SECRET:
                 return f"{len(value)} octets, not shown"
+            case Descriptor():
+                return f"{field.show(value)}{_names(field, *value)}"
         return None
 
     def _shown(self, octets: bytes) -> str:
@@ -308,3 +312,12 @@ def _opened(
             return plain
         found = plain if found is None else found
     return found
+
+
+def _names(field: Descriptor, class_id: int, _obis: Obis, number: int) -> str:
+    """Return the Blue Book's names of a class and its member in brackets; "" for a class that is not known."""
+    known = catalogue(class_id)
+    if known is None:
+        return ""
+    name = known.method_name(number) if field is METHOD else known.attribute_name(number)
+    return f" ({known.name}: {name})" if number and not name.endswith(f" {number}") else f" ({known.name})"
