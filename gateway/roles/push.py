@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from ipaddress import ip_network
+from zoneinfo import ZoneInfo
 
 from gateway.config.companions import push_grammar_of, push_grammars
 from gateway.config.file import Config
@@ -19,6 +20,7 @@ from gateway.edge.stamping.appender import ReadingAppender
 from protocols.dlms.apdu.notification import confirmation
 from protocols.dlms.client.association_opener import counter_key
 from protocols.dlms.companion import PushGrammar
+from protocols.dlms.companion.zones import zone_of
 from protocols.dlms.push.dial_in import DialInLine
 from protocols.dlms.push.limits import PushLimits
 from protocols.dlms.push.listener import PushListener
@@ -49,6 +51,8 @@ PROTECTED = AUTHENTICATED_ENCRYPTED
 """Bits of a security control that say how an APDU is protected."""
 
 
+NAMED = 5
+"""Meters whose companion has no form for what they push, that an alarm names."""
 ALARMING = ("plain_refused", "weak_protection", "no_keys", "wrong_key", "replayed", "wrong_device")
 """Refusals of senders that claim to be one of ours: somebody should look."""
 
@@ -139,7 +143,10 @@ class PushRole:
     def refused(self) -> dict[str, int]:
         """Tell how many pushes that claim to be of our meters were refused, by reason."""
         counts = self.listener.refusals
-        return {reason: count for reason in ALARMING if (count := getattr(counts, reason))}
+        found = {reason: count for reason in ALARMING if (count := getattr(counts, reason))}
+        for meter, count in sorted(counts.unread.items())[:NAMED]:
+            found[f"no form for {meter}"] = count
+        return found
 
     def _dedicated_keys(self, meter: str) -> Keys | None:
         line = self._lines.get(meter)
@@ -213,7 +220,7 @@ def pushing_meter(meter: MeterSection, grammar: PushGrammar | None = None) -> Pu
         encryption_key_ref=dlms.encryption_key_ref,
         authentication_key_ref=dlms.authentication_key_ref,
         suite=dlms.suite,
-        zone=meter.zone,
+        zone=zone_of(ZoneInfo(meter.zone), dlms),
         companion_columns=push is not None and push.columns == "companion",
         pushes=push is not None,
         dlms=dlms,

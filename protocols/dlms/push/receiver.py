@@ -148,7 +148,8 @@ class Notification:
 class PushStatistics:
     """Counters since the start; `unknown` counts by title or device (hex or text), bounded.
 
-    `restarted` are counters that began anew and were taken on the evidence of the meter's clock.
+    `restarted` are counters that began anew and were taken on the evidence of the meter's clock. `unread` counts by
+    meter what its keys opened and its companion has no form for.
     """
 
     accepted: int = 0
@@ -165,6 +166,7 @@ class PushStatistics:
     wrong_device: int = 0
     dedicated_key: int = 0
     unknown: Mapping[str, int] = field(default_factory=dict)
+    unread: Mapping[str, int] = field(default_factory=dict)
 
 
 class _PushRefused(Exception):
@@ -186,6 +188,7 @@ class PushReceiver:
         self._restarted = 0
         self._refused: Counter[PushRefusal] = Counter()
         self._unknown: dict[str, int] = {}
+        self._unread: Counter[str] = Counter()
         self._under_dedicated: dict[bytes, tuple[str, PushMark]] = {}
 
     def receive(
@@ -220,11 +223,14 @@ class PushReceiver:
             accepted=self._accepted,
             restarted=self._restarted,
             unknown=MappingProxyType(dict(self._unknown)),
+            unread=MappingProxyType(dict(self._unread)),
             **counts,
         )
 
     def _count(self, refused: _PushRefused) -> None:
         self._refused[refused.reason] += 1
+        if refused.reason is PushRefusal.UNKNOWN_FORM:  # of a meter of ours: there are only so many
+            self._unread[refused.sender] += 1
         if refused.reason is PushRefusal.UNKNOWN_SENDER:  # named for whoever has forgotten to add a meter
             known = refused.sender in self._unknown or len(self._unknown) < MAX_UNKNOWN
             name = refused.sender if known else "others"
@@ -328,7 +334,10 @@ class PushReceiver:
             # without an authentication tag a wrong key shows itself as noise only
             raise _PushRefused(PushRefusal.NOT_A_PUSH if tagged else PushRefusal.WRONG_KEY)
         apdu = notification.decode(opened.plain)
-        body = event_of(apdu) if isinstance(apdu, EventNotification) else body_of(apdu, peer.forms)
+        try:
+            body = event_of(apdu) if isinstance(apdu, EventNotification) else body_of(apdu, peer.forms)
+        except NoForm:
+            raise _PushRefused(PushRefusal.UNKNOWN_FORM, peer.name) from None
         self._check_device(peer, body.device, proved=tagged)
         # last of all: a counter noted for a push that is refused after all would shut out the meter's next
         self._take_counter(peer, keys, title, opened, body, dedicated=dedicated)

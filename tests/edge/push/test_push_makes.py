@@ -329,6 +329,15 @@ async def test_frames_of_a_grammar_that_nobody_has_are_counted(tmp_path: Path) -
         assert PushStream().receive_data(octets_of("si-iskra-plain"))[0][:1] == b"\x0f"
 
 
+async def test_a_meter_whose_companion_has_no_form_for_its_push_is_named_in_an_alarm(tmp_path: Path) -> None:
+    plain = notification.encode(DataNotification(body=structure(octets(b"77"))))
+    async with running(config_of(tmp_path, "ACM:77")) as (edge, role):
+        await send(role, wrapper.encode(1, 64, ciphered(plain, 3, KEYS, b"ACM\x00\x00\x00\x00\x4d")))
+        await until(lambda: role.listener.refusals.unread == {"ACM:77": 1})
+        (alarm,) = [a for a in edge.status().alarms if a.code == "push_refused"]
+        assert alarm.text == "no form for ACM:77 1"
+
+
 def test_mistakes_in_a_companion_are_mistakes_of_the_configuration_with_file_and_line(tmp_path: Path) -> None:
     folder = tmp_path / "own"
     folder.mkdir()
