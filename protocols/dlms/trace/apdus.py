@@ -126,12 +126,17 @@ def apdu_name(tag: int) -> str | None:
     return _APDUS[tag][0] if tag in _APDUS else None
 
 
+_SECRET_MEMBERS = frozenset({(15, 7, False), (15, 2, True), (64, 2, True)})
+"""Members whose values are secrets, with whether each is a method: password, HLS secret, key transfer."""
+
+
 class ApduReader:
     """Reads the APDUs of one conversation; `state` is what is known of it, `parts_left` bounds the tree."""
 
     def __init__(self, state: TraceState, parts_left: list[int] | None = None) -> None:
         self.state = state
         self.parts_left = [MAX_NODES] if parts_left is None else parts_left
+        self.hides = False
         self._depth = 0
 
     def read_apdu(self, cursor: TraceCursor) -> bool:
@@ -146,12 +151,14 @@ class ApduReader:
             if self._depth >= MAX_APDU_DEPTH:
                 raise cursor.error(f"APDUs nested deeper than {MAX_APDU_DEPTH}")
             self._depth += 1
+            self.hides = False
             try:
                 if tag == _AARQ:
                     self.state.begin_association()
                 self._follow(tag, cursor.field(_APDUS[tag][1]), cursor)
             finally:
                 self._depth -= 1
+                self.hides = False
             return PLAIN_TAGS.get(tag, tag) in services.RESPONSES
 
     def noted(self, field: Field[Any], value: Any) -> str | None:
@@ -173,6 +180,8 @@ class ApduReader:
             case _ if field is CLIENT_SECRET:
                 return f"{len(value)} octets, not shown"
             case Descriptor():
+                class_id, _, number = value
+                self.hides = self.hides or (class_id, number, field is METHOD) in _SECRET_MEMBERS
                 return f"{field.show(value)}{_names(field, *value)}"
         return None
 
