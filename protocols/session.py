@@ -194,7 +194,8 @@ class DlmsSettings:
     `hls_object` is the association object that passes 3 and 4 of HLS use. `gateway_network` and `gateway_address`
     name the meter behind a gateway (prefix E6 and E7). `reference` is how objects are named: `ln` by logical names,
     `sn` by short names, which only read. `keep_open` seconds an idle association is kept for the next poll (0 =
-    closed after each).
+    closed after each). `local_deviation` is for a meter that writes this constant (0, for one) as the deviation of
+    its times and means its wall clock.
     """
 
     client: Annotated[int, Bounds(1, 127), "DLMS client address."] = 16
@@ -266,6 +267,12 @@ class DlmsSettings:
     companion: Annotated[
         str, Choices(COMPANIONS), "is15959, or generic: what the meter's own object list says."
     ] = "is15959"
+    local_deviation: (
+        Annotated[
+            int, Bounds(-900, 900), "Deviation in minutes that the meter writes although it means local time."
+        ]
+        | None
+    ) = None
     keep_open: Annotated[float, Bounds(0, 3600), "Seconds that an idle association is kept."] = 0.0
 
     def __post_init__(self) -> None:

@@ -32,6 +32,8 @@ class _Table(Section):
     one request, where the meter grants lists and takes them; `release` ends it plainly, with a ciphered
     Initiate inside, or not at all; `counter_object` is where the public client reads the
     invocation counter (empty: nowhere); `keep_open` keeps an idle association for the next poll, in seconds.
+    `local_deviation` is what a meter writes as deviation (minutes) although it means its wall clock; `clock` and
+    `read` propose it.
     """
 
     @field_validator("release", mode="before", check_fields=False)

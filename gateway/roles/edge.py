@@ -18,6 +18,7 @@ from gateway.edge.journal.journal import Journal
 from gateway.edge.keys.link import KeysLink, box_key
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.doors import Doors
+from gateway.edge.polling.known_meters import KnownMeters
 from gateway.edge.polling.poller import Poller
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.push.counters import PushCounters
@@ -96,6 +97,7 @@ class EdgeRole:
         self.journal = journal
         self.lines = lines
         self.associations = AssociationPool()
+        self.known = KnownMeters(config.edge_folder / "known.db")
         self._files_fault = too_few_files(config, raise_file_limit(files_needed(config)))
         self._directory = StampingPart(DirectorySnapshot())
         self.follower: InfluxFollower | None = None
@@ -111,7 +113,7 @@ class EdgeRole:
             lines,
             polled_meters(config),
             collector=Collector(journal, appender, clock=clock, backfill=backfill),
-            open_session=partial(open_session, layouts={}, pool=self.associations),
+            open_session=partial(open_session, layouts=self.known, pool=self.associations),
             context=context,
             schedule=schedule(config),
             pushing=layouts,
@@ -310,6 +312,7 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
             await role.associations.close()
     finally:
         if role is not None:
+            role.known.close()
             if role.push is not None:
                 await role.push.close()
             role.keys.close()

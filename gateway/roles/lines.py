@@ -7,7 +7,7 @@ from dataclasses import fields
 from gateway.config.meters import LineSection
 from gateway.roles.trace_log import TraceFile
 from protocols.dlms.push.dial_in import DialInLine
-from protocols.dlms.trace.mask import PasswordMask
+from protocols.dlms.trace.mask import ConversationMask
 from protocols.line import Line
 from protocols.lines.traced import TracedLine
 from protocols.meters import lines
@@ -23,7 +23,7 @@ def make_line(section: LineSection) -> Line:
     if section.trace is None:
         return line
     sink = TraceFile(section.trace)
-    return TracedLine(line, sink) if section.trace_plain else TracedLine(line, sink, mask=PasswordMask)
+    return TracedLine(line, sink) if section.trace_plain else TracedLine(line, sink, mask=ConversationMask)
 
 
 def settings_of(section: LineSection) -> lines.LineSettings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from ipaddress import ip_network
+from zoneinfo import ZoneInfo
 
 from gateway.config.companions import push_grammar_of, push_grammars
 from gateway.config.file import Config
@@ -19,6 +20,7 @@ from gateway.edge.stamping.appender import ReadingAppender
 from protocols.dlms.apdu.notification import confirmation
 from protocols.dlms.client.association_opener import counter_key
 from protocols.dlms.companion import PushGrammar
+from protocols.dlms.companion.zones import zone_of
 from protocols.dlms.push.dial_in import DialInLine
 from protocols.dlms.push.limits import PushLimits
 from protocols.dlms.push.listener import PushListener
@@ -218,7 +220,7 @@ def pushing_meter(meter: MeterSection, grammar: PushGrammar | None = None) -> Pu
         encryption_key_ref=dlms.encryption_key_ref,
         authentication_key_ref=dlms.authentication_key_ref,
         suite=dlms.suite,
-        zone=meter.zone,
+        zone=zone_of(ZoneInfo(meter.zone), dlms),
         companion_columns=push is not None and push.columns == "companion",
         pushes=push is not None,
         dlms=dlms,

@@ -19,6 +19,7 @@ from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.client.list_size import ListSize
 from protocols.dlms.client.resuming_exchange import ResumingExchange
 from protocols.dlms.companion import DEFAULT, LogsSource, companion
+from protocols.dlms.companion.zones import zone_of
 from protocols.dlms.data.types import Data
 from protocols.dlms.data.values import text_of
 from protocols.dlms.profile.layouts import CLOCK, Layout
@@ -76,7 +77,7 @@ class DlmsSession:
         self._notes = notes or MeterNotes()
         self._spec = spec
         self._clock = clock
-        self._zone = spec.time_zone()
+        self._zone = zone_of(spec.time_zone(), spec.dlms)
         self._title = exchange.title
         self._layouts = layouts
         self._companion = companion(spec.dlms.companion if spec.dlms else DEFAULT)
@@ -194,7 +195,7 @@ class DlmsSession:
 
     async def _read_nameplate(self) -> Nameplate:
         known, now = self._notes.known, self._clock.now()
-        if known.nameplate is not None and known.title == self._title and known.named(now):
+        if known.nameplate is not None and known.title == self._title.hex() and known.named(now):
             serial, firmware = await self.exchange.get_many([Target(1, SERIAL), Target(1, FIRMWARE)])
             version = "" if isinstance(firmware, ProtocolError) else text_of(firmware)
             if _serial(serial) == known.nameplate.serial and version == known.nameplate.firmware:
@@ -204,7 +205,12 @@ class DlmsSession:
             self._notes.new_firmware()
         # what it lacks, how it chooses rows and how much its logs hold is found out anew each day
         self._notes.note(
-            nameplate=plate, title=self._title, named_at=now, without=frozenset(), methods={}, capacities={}
+            nameplate=plate,
+            title=self._title.hex(),
+            named_at=now,
+            without=frozenset(),
+            methods={},
+            capacities={},
         )
         return plate
 

@@ -24,19 +24,39 @@ class TraceSink(Protocol):
         """Close for good; idempotent."""
 
 
-Mask = Callable[[bytes], bytes]
-"""What is written in place of octets, as many as they are."""
+class LineMask(Protocol):
+    """What is written in place of octets: as many as they are, the received ones perhaps somewhat later."""
+
+    def sent(self, octets: bytes) -> bytes:
+        """Return what is written for a piece that is sent."""
+
+    def received(self, octets: bytes) -> bytes:
+        """Return what is written for a piece that came; nothing while it is held back."""
+
+    def rest(self) -> bytes:
+        """Return what is held back: something is sent now, or the turn is over."""
+
+
+class Unmasked:
+    """Writes all octets as they are."""
+
+    def sent(self, octets: bytes) -> bytes:
+        return octets
+
+    def received(self, octets: bytes) -> bytes:
+        return octets
+
+    def rest(self) -> bytes:
+        return b""
 
 
 class TracedLine:
-    """`Line` around another line, `inner`; octets go to `sink`, sent and received through a mask of their own.
+    """`Line` around another line, `inner`; octets go to `sink`, through a mask for each turn.
 
     Octets are noted before they are sent, so that a trace ends with what a meter did not answer.
     """
 
-    def __init__(
-        self, line: Line, sink: TraceSink, *, mask: Callable[[], Mask] = lambda: lambda octets: octets
-    ) -> None:
+    def __init__(self, line: Line, sink: TraceSink, *, mask: Callable[[], LineMask] = Unmasked) -> None:
         self.inner = line
         self._sink = sink
         self._mask = mask
@@ -52,7 +72,11 @@ class TracedLine:
         try:
             async with self.inner.exclusive() as io:
                 self._sink.remark(f"line {self.inner.name}")
-                yield _TracedIO(io, self._sink, self._mask(), self._mask())
+                traced = _TracedIO(io, self._sink, self._mask())
+                try:
+                    yield traced
+                finally:
+                    traced.note_rest()
         except LineError as error:
             self._sink.remark(str(error))
             raise
@@ -77,19 +101,24 @@ class TracedLine:
 class _TracedIO:
     """`LineIO` of one turn."""
 
-    def __init__(self, io: LineIO, sink: TraceSink, sent: Mask, received: Mask) -> None:
+    def __init__(self, io: LineIO, sink: TraceSink, mask: LineMask) -> None:
         self._io = io
         self._sink = sink
-        self._sent = sent
-        self._received = received
+        self._mask = mask
+
+    def note_rest(self) -> None:
+        if rest := self._mask.rest():
+            self._sink.octets(sent=False, octets=rest)
 
     async def send(self, data: bytes) -> None:
-        self._sink.octets(sent=True, octets=self._sent(data))
+        self.note_rest()
+        self._sink.octets(sent=True, octets=self._mask.sent(data))
         await self._io.send(data)
 
     async def receive(self, timeout: float) -> bytes:
         data = await self._io.receive(timeout)
-        self._sink.octets(sent=False, octets=self._received(data))
+        if noted := self._mask.received(data):
+            self._sink.octets(sent=False, octets=noted)
         return data
 
     async def drain(self, quiet: float) -> int:

@@ -18,15 +18,16 @@ from protocols.dlms.apdu.acse import Aarq, InitiateRequest, encode_aarq, encode_
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
 from protocols.dlms.framing.wrapper import encode
-from protocols.dlms.server.ports import serve_wrapper
+from protocols.dlms.server.model import AssociationPolicy
+from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
 from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.dlms.trace.frames import decode_trace
-from protocols.dlms.trace.mask import PasswordMask
+from protocols.dlms.trace.mask import ConversationMask, PasswordMask
 from protocols.errors import LineUnavailable, MeterProtocolError
 from protocols.reading import Obis
 from protocols.session import Auth, DlmsSettings, MeterSpec, SessionContext
-from tests.support.dlms.bench import PASSWORD, POLICIES, SmallMeter
-from tests.support.fakes import HandClock, NoCounters
+from tests.support.dlms.bench import AK, EK, HLS_KEY, PASSWORD, POLICIES, SmallMeter
+from tests.support.fakes import Counters, HandClock, NoCounters, Secrets
 from tests.support.paths import ROOT
 from tests.support.replay import ReplayLine
 
@@ -181,6 +182,74 @@ def test_challenges_and_everything_else_stay() -> None:
     mask = PasswordMask()
     for octets in (encode(48, 1, aarq(mechanism=5)), b"\x7e", b"", b"\x7e\xa0", bytes(300)):
         assert mask(octets) == octets
+
+
+@pytest.mark.parametrize("framing", ["wrapper", "hdlc"])
+@pytest.mark.parametrize("auth", [Auth.HLS2, Auth.HLS_MD5, Auth.HLS_SHA1, Auth.HLS_SHA256, Auth.HLS_GMAC])
+async def test_challenges_and_answers_of_text_secrets_are_hidden_and_frames_stay_right(
+    tmp_path: Path, auth: Auth, framing: str
+) -> None:
+    """Of all four octet-strings of HLS none stands in the trace, so that nobody can try passwords against it."""
+    policy = AssociationPolicy(auth=auth, secret=HLS_KEY, encryption_key=EK, authentication_key=AK)
+    if framing == "wrapper":
+        server = await serve_wrapper(SmallMeter({48: policy}))
+        how: dict[str, object] = {}
+    else:
+        server = await serve_hdlc_tcp({17: SmallMeter({48: policy})})
+        how = {"framing": "hdlc", "physical": 17}
+    texts, counters = [], Counters()
+    for plain in (True, False):
+        path = tmp_path / f"{plain}.trace"
+        port = server.sockets[0].getsockname()[1]
+        line = make_line(
+            LineSection(name="one", kind="tcp", host="127.0.0.1", port=port, trace=path, trace_plain=plain)
+        )
+        settings = DlmsSettings(
+            client=48,
+            auth=auth,
+            password_ref=None if auth is Auth.HLS_GMAC else "hls",
+            encryption_key_ref="ek",
+            authentication_key_ref="ak",
+            counter_object="",
+            **how,  # type: ignore[arg-type]
+        )
+        secrets = Secrets({"hls": HLS_KEY, "ek": EK, "ak": AK})
+        context = SessionContext(secrets=secrets, counters=counters, clock=HandClock(AT))
+        async with open_dlms(line, MeterSpec(meter=None, dlms=settings), context) as session:
+            await session.clock()
+        await line.close()
+        texts.append(path.read_text(encoding="ascii"))
+    server.close()
+    shown, hidden = (list(read_trace(text)) for text in texts)
+    stars = b"*" * 16
+    masked = sum(piece.octets.count(stars) for piece in hidden)
+    assert masked == {Auth.HLS_GMAC: 0, Auth.HLS_SHA256: 6}.get(auth, 4)  # SHA-256 has 32 octets
+    assert sum(piece.octets.count(stars) for piece in shown) == 0
+    for sent in (True, False):  # the same octets in number
+        both = [sum(len(p.octets) for p in pieces if p.sent is sent) for pieces in (shown, hidden)]
+        assert both[0] == both[1]
+    for pieces in (shown, hidden):
+        for sent in (True, False):
+            decoder = FrameDecoder()
+            decoder.receive_data(b"".join(p.octets for p in pieces if p.sent is sent))
+            assert decoder.bad_frames == 0 or framing == "wrapper"
+    whole = decode_trace(b"".join(p.octets for p in hidden))
+    assert whole.problem is None
+    said = "\n".join(whole.lines())
+    assert ("masked in the trace" in said) == (auth is not Auth.HLS_GMAC)
+    assert "2a 2a 2a" not in said
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(1, 300), max_size=6))
+def test_what_is_held_back_comes_in_the_end(octets: bytes, cuts: list[int]) -> None:
+    mask = ConversationMask()
+    mask.sent(encode(48, 1, aarq(mechanism=2)))
+    came, at = b"", 0
+    for cut in cuts:
+        came += mask.received(octets[at : at + cut])
+        at += cut
+    came += mask.received(octets[at:]) + mask.rest()
+    assert len(came) == len(octets)
 
 
 @given(st.binary(max_size=300))

@@ -24,8 +24,16 @@ TEXTS = {
     "system_title": "4D475700000000AA",
 }
 """Values of settings that are texts of some form; a name where there is none."""
-NEEDED = {"password_ref": "hls", "encryption_key_ref": "ek", "authentication_key_ref": "ak", "client": "48"}
+NEEDED = {
+    "password_ref": "hls",
+    "encryption_key_ref": "ek",
+    "authentication_key_ref": "ak",
+    "client": "48",
+    "ciphered": "true",
+}
 """What most of the others need beside them."""
+NEEDED_BY = {"gateway_network": {"gateway_address": "meter-1"}}
+"""What one setting needs beside it."""
 
 
 def access(*words: str) -> MeterAccess:
@@ -61,7 +69,7 @@ def another(name: str, kind: SettingType) -> str:
 @pytest.mark.parametrize("name", [n for n in DLMS_SETTINGS if n not in NO_OPTION])
 def test_each_setting_of_the_configuration_is_an_option_of_the_same_meaning(name: str) -> None:
     kind = DLMS_SETTINGS[name]
-    said = {**NEEDED, name: "true" if kind.plain is bool else another(name, kind)}
+    said = {**NEEDED, **NEEDED_BY.get(name, {}), name: "true" if kind.plain is bool else another(name, kind)}
     words = [word for n, value in said.items() for word in _option(n, value)]
     typed = {n: _toml(n, value) for n, value in said.items()}
     section = MeterSection.model_validate({"meter": "GEN:1", "line": "a", "dlms": typed})

@@ -136,6 +136,51 @@ def replaying(cli: Cli, *arguments: object) -> Iterator[str]:
             program.kill()
 
 
+@contextmanager
+def simulating(folder: Path, fault: str) -> Iterator[str]:
+    """Serve a small town whose DLMS meters have a fault; gives the name of one. Its files lie in the folder."""
+    words = ["simulate", "--meters", "5", "--calm", "--fault", fault, "--folder", str(folder)]
+    with subprocess.Popen(
+        [sys.executable, "-c", "from gateway.cli.main import main; main()", *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as program:
+        try:
+            assert program.stdout is not None
+            lines = iter(program.stdout.readline, "Ctrl-C ends it.\n")
+            (meter,) = [line.split()[0] for line in lines if " is at tcp://" in line]
+            yield meter
+        finally:
+            program.kill()
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "text"),
+    [
+        ("clock-blue-book", 0, "as asked, written in another form"),
+        ("clock-goes-wrong", 4, "could NOT be put back"),
+        ("clock-slow", 0, "as asked"),
+        ("clock-stuck", 0, "as asked"),
+    ],
+)
+def test_a_clock_that_was_set_is_judged(cli: Cli, tmp_path: Path, fault: str, code: int, text: str) -> None:
+    """A clock that is right already stays so, whatever the meter does with the order."""
+    with simulating(tmp_path, fault) as meter:
+        sure = ("--set", "--yes", "--trust-host", "--config", tmp_path / "gateway.toml")
+        done = cli("clock", meter, *sure, code=code)
+        assert text in done.text
+
+
+def test_a_deviation_that_means_nothing_is_proposed_and_not_applied(cli: Cli, tmp_path: Path) -> None:
+    with simulating(tmp_path, "deviation-zero") as meter:
+        found = cli("clock", meter, "--config", tmp_path / "gateway.toml", "--json").json
+        assert "local_deviation = 0" in found["advice"]
+        assert found["drift"].startswith("+19")
+        rows = cli("read", meter, "instantaneous", "--config", tmp_path / "gateway.toml")
+        assert "local_deviation = 0" in rows.err
+
+
 def test_an_explored_meter_is_replayed_as_itself(cli: Cli, cli_town: Town) -> None:
     at = there(cli, cli_town, Auth.HLS2)
     saved = cli.folder / "meter.json"

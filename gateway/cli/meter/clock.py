@@ -10,6 +10,7 @@ import typer
 
 from gateway.cli.meter.access import MeterAccess, find_meter, open_meter
 from gateway.cli.meter.address import AddressOptions, MeterArgument, meter_command
+from gateway.cli.meter.deviation import clock_advice
 from gateway.cli.options import JsonOption
 from gateway.cli.output import print_fields
 from gateway.errors import UsageError
@@ -68,7 +69,10 @@ async def _clock(access: MeterAccess, *, set_it: bool) -> dict[str, Any]:
                     f"{error}; only a client with the right may set it, in India the utility (--client 48)",
                     reason_code=error.reason_code,
                 ) from error
-        return _fields(await session.clock()) | fields
+        found = await session.clock()
+    if advice := clock_advice(access, found):
+        fields["advice"] = advice
+    return _fields(found) | fields
 
 
 async def _set(session: MeterSession, at: datetime) -> str:

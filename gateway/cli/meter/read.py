@@ -10,9 +10,10 @@ import typer
 
 from gateway.cli.meter.access import MeterAccess, find_meter, open_meter
 from gateway.cli.meter.address import AddressOptions, MeterArgument, meter_command
+from gateway.cli.meter.deviation import rows_advice
 from gateway.cli.meter.rows import as_document, print_csv, print_rows
 from gateway.cli.options import CsvOption, JsonOption, nearest, only_one_form, parse_span
-from gateway.cli.output import print_json
+from gateway.cli.output import print_json, print_problem
 from gateway.errors import UsageError
 from protocols.dlms.client.association_opener import PUBLIC_CLIENT
 from protocols.errors import MeterRefused
@@ -45,6 +46,8 @@ def read(
     only_one_form(as_json=as_json, as_csv=as_csv)
     access = find_meter(meter, options)
     rows = asyncio.run(read_profile(access, ProfileName(profile), low, high))
+    if advice := rows_advice(access, rows):
+        print_problem(f"advice: {advice}")
     if as_json:
         print_json([as_document(row) for row in rows])
     elif as_csv:

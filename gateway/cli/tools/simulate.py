@@ -40,6 +40,9 @@ def simulate(
         int | None, typer.Option(help="Consumers without a new number (default: all).")
     ] = None,
     calm: Annotated[bool, typer.Option("--calm", help="No power cuts while it runs.")] = False,
+    hdlc_tcp: Annotated[
+        bool, typer.Option("--hdlc-tcp", help="HDLC buses behind converters on TCP ports, not on ptys.")
+    ] = False,
     suite: Annotated[
         int, typer.Option(min=0, max=2, help="Security suite of the DLMS meters that cipher.")
     ] = 0,
@@ -100,6 +103,7 @@ def simulate(
             push_to=receiver,
             faults=faults,
             suite=suite,
+            hdlc_tcp=hdlc_tcp,
             concentrator=concentrator,
         )
         asyncio.run(run_simulator(settings, ready=lambda plan: _print_addresses(plan, where)))
@@ -159,9 +163,9 @@ def _examples(plan: Plan) -> Iterator[str]:
     seen = set()
     for meter in plan.meters:
         line = lines[meter.line]
-        if meter.spec.dlms is None or line.kind in seen:
+        if meter.spec.dlms is None or line.serves in seen:
             continue
-        seen.add(line.kind)
+        seen.add(line.serves)
         place = f"serial://{line.device}" if line.kind == "serial" else f"tcp://{line.host}:{line.port}"
         physical = meter.spec.dlms.physical
         yield f"{meter.meter} is at {place}" + (f" --physical {physical}" if physical is not None else "")

@@ -85,7 +85,7 @@ class PushIntake:
         *,
         appender: ReadingAppender,
         poller: PollerControl,
-        zones: Mapping[str, str],
+        zones: Mapping[str, ZoneInfo],
         clock: Clock,
         confirm: Callable[[Notification], bytes] = lambda found: confirmation(found.confirms or 0),
     ) -> None:
@@ -95,7 +95,7 @@ class PushIntake:
         self._layouts = layouts
         self._appender = appender
         self._poller = poller
-        self._zones = {meter: ZoneInfo(zone) for meter, zone in zones.items()}
+        self._zones = dict(zones)
         self._clock = clock
         self._statistics = IntakeStatistics()
 

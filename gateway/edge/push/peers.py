@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 from protocols.dlms.companion import PushGrammar
+from protocols.dlms.data.cosem_time import INDIA
 from protocols.dlms.push.receiver import PushPeer
 from protocols.dlms.security.ciphered_forms import ENCRYPTED
 from protocols.dlms.security.suites import Keys
@@ -20,7 +22,7 @@ class PushingMeter:
     encryption_key_ref: str | None = None
     authentication_key_ref: str | None = None
     suite: int = 0
-    zone: str = "Asia/Kolkata"
+    zone: ZoneInfo = INDIA
     companion_columns: bool = False
     pushes: bool = True
     dlms: DlmsSettings | None = None

@@ -151,7 +151,8 @@ class ClockRules:
     """How the meters of a companion stamp.
 
     `deviations` in minutes as sent are accepted where the wall clock is local time; `east` says that a
-    deviation which we write counts minutes from UTC to local time (False: the Blue Book's other way).
+    deviation which we write counts minutes from UTC to local time (False: the Blue Book's other way). `local`
+    deviations are written by makes that mean their wall clock by them, whatever its zone.
     """
 
     block_stamp: str
@@ -160,6 +161,7 @@ class ClockRules:
     unspecified_deviation: bool
     east: bool
     deviation_on_set: str
+    local: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -198,6 +198,7 @@ def _clock(table: DeclarationTable) -> ClockRules:
         unspecified_deviation=table.flag("unspecified_deviation"),
         east=table.choice("range_deviation", ("east", "west")) == "east",
         deviation_on_set=table.choice("deviation_on_set", ("as_read",)),
+        local=table.list_of("local_deviations", int, []),
     )
     table.refuse_unknown_keys()
     return rules

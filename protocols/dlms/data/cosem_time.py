@@ -2,7 +2,8 @@
 
 The Blue Book's deviation is minutes from local time to UTC (IST = -330); Indian meters send +330 too, and
 8000 for unspecified. For all three the wall clock is the meter's zone. Any other deviation is taken by the
-Blue Book's sign and the stamp is not trusted. In the hour that comes twice when daylight saving ends, the
+Blue Book's sign and the stamp is not trusted, but for one that the meter is known to write although it means its
+wall clock (`meter_zone`). In the hour that comes twice when daylight saving ends, the
 deviation or else the status bit says which one it is.
 
 `cosem_dates` has the same octets as typed values with their wildcards.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from protocols.dlms.data.types import INTEGERS, Data, Tag
@@ -24,6 +26,27 @@ UNSPECIFIED_DEVIATION = -0x8000
 STATUS_INVALID = 0x01
 STATUS_DST = 0x80
 STATUS_UNSPECIFIED = 0xFF
+
+
+class MeterZone(ZoneInfo):
+    """A zone whose wall clock a meter shows whatever deviation of `local` it writes (minutes as sent)."""
+
+    local: frozenset[int] = frozenset()
+
+
+@lru_cache(maxsize=256)
+def meter_zone(zone: ZoneInfo, local: frozenset[int]) -> ZoneInfo:
+    """Return the zone for a meter that writes deviations of `local` and means local time: the same object each time."""
+    if not local:
+        return zone
+    made = MeterZone.no_cache(zone.key)
+    made.local = local
+    return made
+
+
+def local_deviations(zone: ZoneInfo) -> frozenset[int]:
+    """Return the deviations that mean nothing in a zone made by `meter_zone`."""
+    return zone.local if isinstance(zone, MeterZone) else frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +71,8 @@ def decode(octets: bytes, zone: ZoneInfo = INDIA) -> Stamp:
     deviation = None if raw_deviation == UNSPECIFIED_DEVIATION else raw_deviation
     status = None if octets[11] == STATUS_UNSPECIFIED else octets[11]
     wall = _wall(octets, zone)
-    at, known = (None, False) if wall is None else _instant(_which(wall, deviation, status), deviation)
+    meant = None if deviation in local_deviations(zone) else deviation
+    at, known = (None, False) if wall is None else _instant(_which(wall, meant, status), meant)
     valid = status is None or not status & STATUS_INVALID
     return Stamp(at=at, wall=_text(octets), deviation=deviation, status=status, trusted=known and valid)
 

@@ -14,8 +14,21 @@ Scale = tuple[int, str]
 """Scaler and unit name."""
 
 _TIME_OBJECTS = {
-    Obis.parse(text) for text in ("0.0.0.1.2.255", "0.0.1.0.0.255", "0.0.94.96.22.255", "0.0.94.96.25.255")
+    Obis.parse(text)
+    for text in (
+        "0.0.0.1.2.255",
+        "0.0.1.0.0.255",
+        "0.0.94.96.22.255",
+        "0.0.94.96.25.255",
+        "0.0.94.91.22.255",
+        "0.0.94.91.25.255",
+    )
 }
+
+_NUMBER_OBJECTS = frozenset(
+    Obis(0, 0, 94, group, what) for group in (96, 91) for what in (19, 20, 21, 23, 24)
+)
+"""Prepayment of IS 15959: metering mode, payment mode, recharge, total and balance, at both places of meters."""
 
 
 def is_time(class_id: int, obis: Obis, attribute: int) -> bool:
@@ -27,16 +40,27 @@ def is_time(class_id: int, obis: Obis, attribute: int) -> bool:
     )
 
 
-def to_value(data: Data, *, scale: Scale | None, time: bool, zone: ZoneInfo) -> Value:
-    """Convert one value; what cannot be expressed is Missing with its reason, never a guess."""
+def is_number(obis: Obis, attribute: int) -> bool:
+    """Return whether an attribute holds a number and nothing else: a prepayment mode or amount."""
+    return attribute == 2 and obis in _NUMBER_OBJECTS
+
+
+def to_value(data: Data, *, scale: Scale | None, time: bool, zone: ZoneInfo, number: bool = False) -> Value:
+    """Convert one value; what cannot be expressed is Missing with its reason, never a guess.
+
+    `time` and `number` say what it must be: a date where an amount belongs, or the other way round, is no value
+    (out of range).
+    """
     tag, value = data
     if time:
         return _time(data, zone)
+    if number and value is not None and not (_is_whole(data) or tag in (Tag.FLOAT32, Tag.FLOAT64)):
+        return Missing(MissingReason.OUT_OF_RANGE)
     if tag is Tag.BOOLEAN:
         return Number(int(bool(value)))
-    if (number := data.integer) is not None:
+    if (whole := data.integer) is not None:
         scaler, unit = scale or (0, "")
-        return Number(number, scaler, unit)
+        return Number(whole, scaler, unit)
     match value:
         case str() if tag is Tag.BIT_STRING:
             return Bits(value)
@@ -50,6 +74,10 @@ def to_value(data: Data, *, scale: Scale | None, time: bool, zone: ZoneInfo) -> 
             return _octets(value, zone)
     reason = MissingReason.NOT_SPECIFIED if value is None else MissingReason.NOT_SUPPORTED
     return Missing(reason)
+
+
+def _is_whole(data: Data) -> bool:
+    return data.integer is not None and data.tag is not Tag.BOOLEAN
 
 
 def text_of(data: Data) -> str:
@@ -69,7 +97,8 @@ def text_of(data: Data) -> str:
 def _time(data: Data, zone: ZoneInfo) -> Value:
     octets = cosem_time.octets_of(data)
     if octets is None:
-        return Missing(MissingReason.NOT_SPECIFIED)
+        wrong = data.value not in (None, b"")
+        return Missing(MissingReason.OUT_OF_RANGE if wrong else MissingReason.NOT_SPECIFIED)
     at = cosem_time.decode(octets, zone).at
     return Missing(MissingReason.NOT_SPECIFIED) if at is None else Instant(at)
 

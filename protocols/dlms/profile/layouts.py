@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.data.units import unit_name
-from protocols.dlms.data.values import Scale, is_time, to_value
+from protocols.dlms.data.values import Scale, is_number, is_time, to_value
 from protocols.errors import MeterProtocolError
 from protocols.reading import Missing, MissingReason, Obis, ProfileName, Quantity, Value
 
@@ -114,7 +114,8 @@ def cell_value(column: CapturedColumn, cell: Data, zone: ZoneInfo) -> Value:
         return Missing(MissingReason.NOT_SUPPORTED)
     if quantity.attribute < 1:
         return Missing(MissingReason.NOT_SUPPORTED)
-    return to_value(cell, scale=column.scale, time=time, zone=zone)
+    number = is_number(quantity.obis, quantity.attribute)
+    return to_value(cell, scale=column.scale, time=time, zone=zone, number=number)
 
 
 def with_scales(

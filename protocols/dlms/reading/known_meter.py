@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import Any
 
 from protocols.reading import Nameplate
@@ -16,32 +15,27 @@ MAX_NOTED = 256
 """Notes of one kind about one meter."""
 
 
-def _none() -> Mapping[str, Any]:
-    return MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownMeter:
     """What a meter showed under its present firmware.
 
-    `nameplate` came with `title` at `named_at`. `lists`, `list_faults` and `list_ranges` are those of
-    `client.list_size`.
-    `places` says by quantity which of its places answered, `methods` by profile how rows are chosen where it is
-    not by range, `capacities` how many rows an event log can hold, `whole` how many octets an answer had
-    that nothing was left out of. `range_form` is the form of a range's deviation
-    that rows have proved. `without` are attributes that the meter does not have.
+    `nameplate` came with the system title `title`, in hex, at `named_at`. `lists`, `list_faults` and `list_ranges`
+    are those of `client.list_size`. `places` says by quantity which of its places answered, `methods` by profile
+    how rows are chosen where it is not by range, `capacities` how many rows an event log can hold, `whole` how many
+    octets an answer had that nothing was left out of. `range_form` is the form of a range's deviation that rows
+    have proved. `without` are attributes that the meter does not have.
     """
 
     nameplate: Nameplate | None = None
-    title: bytes = b""
+    title: str = ""
     named_at: datetime | None = None
     lists: int = 0
     list_faults: int = 0
     list_ranges: bool = True
-    places: Mapping[str, int] = field(default_factory=_none)
-    methods: Mapping[str, str] = field(default_factory=_none)
-    capacities: Mapping[str, int] = field(default_factory=_none)
-    whole: Mapping[str, int] = field(default_factory=_none)
+    places: Mapping[str, int] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)
+    capacities: Mapping[str, int] = field(default_factory=dict)
+    whole: Mapping[str, int] = field(default_factory=dict)
     range_form: int | None = None
     without: frozenset[str] = frozenset()
 
@@ -70,7 +64,7 @@ class MeterNotes:
         """Note one entry of `places`, `methods`, `capacities` or `whole`."""
         held: Mapping[str, Any] = getattr(self.known, kind)
         if held.get(name) != value and (name in held or len(held) < MAX_NOTED):
-            self.note(**{kind: MappingProxyType({**held, name: value})})
+            self.note(**{kind: {**held, name: value}})
 
     def lacks(self, target: str) -> None:
         """Note that the meter does not have an attribute."""

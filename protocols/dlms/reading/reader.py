@@ -20,7 +20,7 @@ from protocols.dlms.companion import (
 )
 from protocols.dlms.core.association import CURRENT_ASSOCIATION
 from protocols.dlms.data.types import Data
-from protocols.dlms.data.values import to_value
+from protocols.dlms.data.values import is_number, to_value
 from protocols.dlms.objects.object_list import ObjectEntry, parse_object_list
 from protocols.dlms.profile.decoder import buffer_of, reading_set
 from protocols.dlms.profile.layouts import CapturedColumn, Layout, cell_value
@@ -30,7 +30,7 @@ from protocols.dlms.reading.layout_reader import PRESENT, LayoutReader
 from protocols.dlms.reading.selective_access import SelectiveAccess
 from protocols.dlms.reading.visit_plan import LayoutCheck
 from protocols.errors import MeterProtocolError, NotSupported, ProtocolError
-from protocols.reading import Missing, MissingReason, Obis, ProfileName, ReadingSet, Value
+from protocols.reading import Missing, MissingReason, Obis, ProfileName, Quality, ReadingSet, Value
 from protocols.session import Clock
 
 
@@ -186,7 +186,15 @@ class ProfileReader:
         if all(isinstance(one, NotSupported) for one in found):
             raise NotSupported(f"the meter has no {profile} objects")
         now = self._clock.now()
-        return ReadingSet(profile=profile, at=now.replace(microsecond=0), values=values, received_at=now)
+        # a date where an amount belongs, or the other way round: nobody may bill by its neighbours unseen
+        wrong = any(value == Missing(MissingReason.OUT_OF_RANGE) for _, value in values)
+        return ReadingSet(
+            profile=profile,
+            at=now.replace(microsecond=0),
+            values=values,
+            received_at=now,
+            quality=Quality.SUSPECT if wrong else Quality.VALID,
+        )
 
     async def _first_answers(self, reads: tuple[ObjectRead, ...]) -> list[Data | ProtocolError]:
         """Ask for all first places together, then for the next places of what was not there, and so on.
@@ -220,7 +228,8 @@ class ProfileReader:
             case ProtocolError():
                 return Missing(MissingReason.METER_REFUSED)
         if read.scale is not None:
-            return to_value(found, scale=read.scale, time=read.time, zone=self._zone)
+            number = is_number(read.quantity.obis, read.quantity.attribute)
+            return to_value(found, scale=read.scale, time=read.time, zone=self._zone, number=number)
         return cell_value(column, found, self._zone)
 
     # events

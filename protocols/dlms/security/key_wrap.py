@@ -1,8 +1,9 @@
-"""AES key wrap (RFC 3394), as security setup's key transfer uses it: a new key under the master key."""
+"""AES key wrap (RFC 3394), as security setup's key transfer uses it: a new key under the master key.
+
+The library is imported when a key is wrapped: names of the security setup are shown without it.
+"""
 
 from __future__ import annotations
-
-from cryptography.hazmat.primitives import keywrap
 
 from protocols.dlms.security.ciphered_forms import KEY_OCTETS, LONG_KEY_OCTETS
 from protocols.errors import MeterConfigError, SecurityFailure
@@ -19,11 +20,15 @@ def wrap_key(master: bytes, key: bytes) -> bytes:
     """
     _check("master", master, (KEY_OCTETS, LONG_KEY_OCTETS))
     _check("new", key, (len(master),))
+    from cryptography.hazmat.primitives import keywrap
+
     return keywrap.aes_key_wrap(master, key)
 
 
 def unwrap_key(master: bytes, wrapped: bytes) -> bytes:
     """Return the key inside; SecurityFailure when it was not wrapped under `master` or was changed."""
+    from cryptography.hazmat.primitives import keywrap
+
     _check("master", master, (KEY_OCTETS, LONG_KEY_OCTETS))
     if len(wrapped) != len(master) + 8:
         raise SecurityFailure(f"a wrapped key has {len(master) + 8} octets, not {len(wrapped)}")

@@ -18,7 +18,7 @@ from protocols.dlms.apdu.acse import (
     InitiateRequest,
     Mechanism,
 )
-from protocols.dlms.apdu.fields import DATA_OR_RESULT, VALUE
+from protocols.dlms.apdu.fields import DATA_OR_RESULT, METHOD, VALUE, Descriptor
 from protocols.dlms.apdu.gbt import GeneralBlock
 from protocols.dlms.apdu.lists import (
     GET_OUTCOME,
@@ -42,6 +42,7 @@ from protocols.dlms.data.syntax import (
 )
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.framing import gateway
+from protocols.dlms.objects.catalogue import catalogue
 from protocols.dlms.security.ciphered_forms import (
     DED_TAGS,
     GENERAL_CIPHERED,
@@ -67,6 +68,7 @@ from protocols.dlms.security.general_forms import (
 from protocols.dlms.trace.state import TraceState
 from protocols.dlms.trace.tree import MAX_NODES, Node, TraceCursor, WrongByte
 from protocols.errors import MeterConfigError, MeterError
+from protocols.reading import Obis
 
 if TYPE_CHECKING:
     from protocols.dlms.security.suites import Keys
@@ -124,12 +126,17 @@ def apdu_name(tag: int) -> str | None:
     return _APDUS[tag][0] if tag in _APDUS else None
 
 
+_SECRET_MEMBERS = frozenset({(15, 7, False), (15, 2, True), (64, 2, True)})
+"""Members whose values are secrets, with whether each is a method: password, HLS secret, key transfer."""
+
+
 class ApduReader:
     """Reads the APDUs of one conversation; `state` is what is known of it, `parts_left` bounds the tree."""
 
     def __init__(self, state: TraceState, parts_left: list[int] | None = None) -> None:
         self.state = state
         self.parts_left = [MAX_NODES] if parts_left is None else parts_left
+        self.hides = False
         self._depth = 0
 
     def read_apdu(self, cursor: TraceCursor) -> bool:
@@ -144,12 +151,14 @@ class ApduReader:
             if self._depth >= MAX_APDU_DEPTH:
                 raise cursor.error(f"APDUs nested deeper than {MAX_APDU_DEPTH}")
             self._depth += 1
+            self.hides = False
             try:
                 if tag == _AARQ:
                     self.state.begin_association()
                 self._follow(tag, cursor.field(_APDUS[tag][1]), cursor)
             finally:
                 self._depth -= 1
+                self.hides = False
             return PLAIN_TAGS.get(tag, tag) in services.RESPONSES
 
     def noted(self, field: Field[Any], value: Any) -> str | None:
@@ -164,13 +173,20 @@ class ApduReader:
                 state.client = value
             case _ if field is METER_CHALLENGE:
                 state.meter_challenge = value
-                return f"{value.hex(' ')} (HLS pass 2: the meter's challenge)"
+                return f"{self._shown(value)} (HLS pass 2: the meter's challenge)"
             case _ if field is CLIENT_SECRET and state.mechanism > _LLS:
                 state.client_challenge = value
-                return f"{value.hex(' ')} (HLS pass 1: the client's challenge)"
+                return f"{self._shown(value)} (HLS pass 1: the client's challenge)"
             case _ if field is CLIENT_SECRET:
                 return f"{len(value)} octets, not shown"
+            case Descriptor():
+                class_id, _, number = value
+                self.hides = self.hides or (class_id, number, field is METHOD) in _SECRET_MEMBERS
+                return f"{field.show(value)}{_names(field, *value)}"
         return None
+
+    def _shown(self, octets: bytes) -> str:
+        return f"{len(octets)} octets, not shown" if self.state.guessable else octets.hex(" ")
 
     def _follow(self, tag: int, apdu: object, cursor: TraceCursor) -> None:
         state = self.state
@@ -248,7 +264,10 @@ class ApduReader:
             else "HLS pass 4, answer to the client's"
         )
         found = self.state.proof(answer.octets or b"", by_client=by_client)
-        place = cursor.node.children[-1].offset
+        last = cursor.node.children[-1]
+        place = last.offset
+        if self.state.guessable:
+            last.value = f"octet-string {self._shown(answer.octets or b'')}"
         cursor.node.children.append(Node(place, step, found, cursor.space))
 
     def _open(
@@ -302,3 +321,12 @@ def _opened(
             return plain
         found = plain if found is None else found
     return found
+
+
+def _names(field: Descriptor, class_id: int, _obis: Obis, number: int) -> str:
+    """Return the Blue Book's names of a class and its member in brackets; "" for a class that is not known."""
+    known = catalogue(class_id)
+    if known is None:
+        return ""
+    name = known.method_name(number) if field is METHOD else known.attribute_name(number)
+    return f" ({known.name}: {name})" if number and not name.endswith(f" {number}") else f" ({known.name})"

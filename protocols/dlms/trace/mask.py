@@ -1,32 +1,62 @@
-"""Hides the password that an LLS association sends in clear, so that a trace can be given away."""
+"""Hides what a trace would give away: the password of LLS, and challenges and answers of HLS with a secret of ours.
+
+Challenge and answer of mechanisms 2, 3, 4 and 6 together let anybody try passwords at leisure, and many HLS keys are
+texts. Those of GMAC and ECDSA (5, 7) are made with keys, and stay.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from protocols.dlms.framing import wrapper
 from protocols.dlms.framing.hdlc import FLAG, FORMAT_TYPE, SEGMENTED, crc
 
 MASK = 0x2A
-"""`*`: what stands in place of each octet of a password."""
+"""`*`: what stands in place of each octet of a secret."""
+GUESSABLE = frozenset((1, 2, 3, 4, 6))
+"""Mechanisms whose secret is a text that could be guessed: LLS, and HLS but for GMAC and ECDSA."""
+MAX_HELD = 4096
+"""Octets of an answer that are held back until it is whole: more are no AARE and no HLS answer."""
 _REACH = 40
-"""Octets that may lie between the mechanism's name and the password, and that are kept of a segment before."""
+"""Octets that may lie between the mechanism's name and the secret, and that are kept of a segment before."""
 _WINDOW = 7
 """Segments remembered: as many as may be sent again, by number and content."""
-_PASSWORD = re.compile(
-    rb"\x8b.\x60\x85\x74\x05\x08\x02\x01.{0,16}?\xac(?:[\x00-\x7f]|\x81.)\x80([\x00-\x7f]|\x81.)", re.DOTALL
-)
-"""Mechanism name LLS, then calling-authentication-value (AC) with a string (80) and its length."""
+_NAME = rb"[\x60\x85]\x85\x74\x05\x08\x02"
+_LENGTH = rb"([\x00-\x7f]|\x81.)"
+_AARQ = re.compile(rb"\x8b." + _NAME + rb"(.).{0,16}?\xac(?:[\x00-\x7f]|\x81.)\x80" + _LENGTH, re.DOTALL)
+"""Mechanism name, then calling-authentication-value (AC) with a string (80) and its length."""
+_AARE = re.compile(rb"\x89." + _NAME + rb"(.).{0,16}?\xaa(?:[\x00-\x7f]|\x81.)\x80" + _LENGTH, re.DOTALL)
+_PASS_3 = re.compile(rb"\xc3\x01.\x00\x0f\x00\x00\x28\x00.\xff\x01\x01()\x09" + _LENGTH, re.DOTALL)
+"""reply_to_HLS_authentication (class 15, method 1) with an octet-string."""
+_PASS_4 = re.compile(rb"\xc7\x01.\x00\x01\x00()\x09" + _LENGTH, re.DOTALL)
+
+
+@dataclass(slots=True)
+class _Authentication:
+    """What the two directions of one conversation know of each other; mechanism -1 is not known."""
+
+    mechanism: int = -1
+    proving: bool = False
+
+    @property
+    def hidden(self) -> bool:
+        return self.mechanism < 0 or self.mechanism in GUESSABLE
 
 
 class PasswordMask:
-    """Called with what goes one way over a line, in order; returns the same octets with passwords as `*`.
+    """Called with what a client sends, in order; returns the same octets with secrets as `*`.
 
-    HDLC frames keep a right check sequence, and a password that is split over segments is masked in each.
-    Whole frames are expected, as a client sends them; in other octets a password is masked where it is seen
+    HDLC frames keep a right check sequence, and a secret that is split over segments is masked in each.
+    Whole frames are expected, as a client sends them; in other octets a secret is masked where it is seen
     whole.
     """
 
-    def __init__(self) -> None:
+    _patterns: Sequence[re.Pattern[bytes]] = (_AARQ, _PASS_3)
+
+    def __init__(self, shared: _Authentication | None = None) -> None:
+        self._shared = shared or _Authentication()
         self._before = b""
         self._left = 0
         self._seen: dict[tuple[int, bytes], bytes] = {}
@@ -76,16 +106,103 @@ class PasswordMask:
         covered = min(self._left, len(out))
         out[:covered] = bytes((MASK,)) * covered
         self._left -= covered
+        for pattern in self._patterns:
+            self._hide(pattern, text, out)
+        return bytes(out)
+
+    def _hide(self, pattern: re.Pattern[bytes], text: bytes, out: bytearray) -> None:
         before = len(self._before)
-        for found in _PASSWORD.finditer(self._before + text):
+        for found in pattern.finditer(self._before + text):
             start = found.end() - before
-            if start < 0:
-                continue  # masked with the segment before
-            length = found[1][-1]
+            if start < 0 or not self._concerns(pattern, found[1]):
+                continue  # masked with the segment before, or nothing to hide
+            length = found[2][-1]
             inside = max(0, min(length, len(out) - start))
             out[start : start + inside] = bytes((MASK,)) * inside
             self._left = length - inside
-        return bytes(out)
+
+    def _concerns(self, pattern: re.Pattern[bytes], mechanism: bytes) -> bool:
+        """Say whether what a pattern found is to be hidden, and remember what the other direction must know."""
+        shared = self._shared
+        if mechanism:
+            shared.mechanism = mechanism[0]
+        if pattern is _PASS_3:
+            shared.proving = True
+        if pattern is _PASS_4 and not shared.proving:
+            return False
+        return shared.hidden
+
+
+class _AnswerMask(PasswordMask):
+    """The same for what a meter sends: its challenge, and its answer to ours."""
+
+    _patterns = (_AARE, _PASS_4)
+
+
+class ConversationMask:
+    """Both directions of one line: each piece is masked with what the other direction has shown.
+
+    While an answer may hold a challenge it is held back until its frames are whole, so that they keep a right check
+    sequence; `rest` gives what never became whole.
+    """
+
+    def __init__(self) -> None:
+        self._shared = _Authentication()
+        self._sent = PasswordMask(self._shared)
+        self._received = _AnswerMask(self._shared)
+        self._held = b""
+        self._waiting = False
+
+    def sent(self, octets: bytes) -> bytes:
+        """Mask one piece that is sent."""
+        hidden = self._sent(octets)
+        if hidden != octets:
+            self._waiting = True
+        elif _begins_anew(octets):
+            self._waiting = self._shared.proving = False
+        return hidden
+
+    def received(self, octets: bytes) -> bytes:
+        """Mask what came; b"" while it is held back."""
+        if not self._waiting:
+            return octets
+        self._held += octets
+        if not _whole(self._held) and len(self._held) <= MAX_HELD:
+            return b""
+        return self.rest()
+
+    def rest(self) -> bytes:
+        """Return what is held back, masked as far as it can be read."""
+        held, self._held = self._held, b""
+        return self._received(held) if held else b""
+
+
+def _begins_anew(octets: bytes) -> bool:
+    """Say whether a piece that is sent is a request, not an HDLC poll or a further segment of one."""
+    if octets[:1] != bytes((FLAG,)):
+        return True
+    found = _frame(bytearray(octets), 0)
+    return found is not None and not octets[found[2] - 3] & 1 and not found[3]
+
+
+def _whole(octets: bytes) -> bool:
+    """Say whether octets end with a frame: HDLC's closing flag, or a wrapper's length."""
+    if octets[:1] == bytes((FLAG,)):
+        at, data = 0, bytearray(octets)
+        while at < len(data):
+            found = _frame(data, at)
+            if found is None:
+                return False
+            if found[0] == found[1]:  # flags only
+                return True
+            at = found[1]
+        return False
+    at = 0
+    while octets[at : at + 2] == wrapper.VERSION.to_bytes(2, "big"):
+        at += wrapper.HEADER_OCTETS + int.from_bytes(octets[at + 6 : at + 8], "big")
+        if at >= len(octets):
+            return at == len(octets)
+    return at == 0 and octets[:2] != b"\0"
 
 
 def _frame(octets: bytearray, at: int) -> tuple[int, int, int, bool] | None:

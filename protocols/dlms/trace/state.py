@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.security.ciphered_forms import PLAIN_TAGS
+from protocols.dlms.trace.mask import GUESSABLE, MASK
 from protocols.dlms.trace.tree import Listener, TraceCursor
 from protocols.errors import MeterError, ProtocolError
 
@@ -46,6 +47,11 @@ class TraceState:
     get_list: bool = False
     way: tuple[object, ...] = ()
     joined: dict[tuple[object, ...], JoinedBlocks] = field(default_factory=dict)
+
+    @property
+    def guessable(self) -> bool:
+        """Say whether challenge and answer would let anybody try passwords."""
+        return self.mechanism in GUESSABLE
 
     def begin_association(self) -> None:
         """Forget what the association before agreed: an AARQ follows."""
@@ -111,6 +117,8 @@ class TraceState:
         meter = hls.Party(title=self.meter, challenge=self.meter_challenge)
         prover, verifier = (client, meter) if by_client else (meter, client)
         auth = next((a for a, number in hls.MECHANISMS.items() if number == self.mechanism), Auth.NONE)
+        if _masked(verifier.challenge) or _masked(answer):
+            return "not checked: masked in the trace"
         if not verifier.challenge or auth not in hls.HLS:
             return "not checked: the challenge is not in the trace"
         if auth is Auth.HLS_ECDSA:
@@ -128,3 +136,8 @@ class TraceState:
         except (ProtocolError, ValueError):
             return "not checked: the key does not fit the mechanism"
         return "right"
+
+
+def _masked(octets: bytes) -> bool:
+    """Say whether a trace has `*` in the place of octets."""
+    return bool(octets) and not octets.strip(bytes((MASK,)))

@@ -59,6 +59,7 @@ class FaultKind(StrEnum):
     CLOCK_SLOW = "clock-slow"
     DEVIATION = "deviation"
     CLOCK_TYPE = "clock-type"
+    SWAPPED_MONEY = "swapped-money"
     MISSING_ROWS = "missing-rows"
     DOUBLE_ROWS = "double-rows"
     TWIN_ROWS = "twin-rows"
@@ -227,6 +228,9 @@ FAULT_KINDS: Mapping[FaultKind, FaultKindInfo] = {
     ),
     FaultKind.CLOCK_TYPE: FaultKindInfo(
         Place.MODEL, "times come as date-time (tag 25) instead of octet-string"
+    ),
+    FaultKind.SWAPPED_MONEY: FaultKindInfo(
+        Place.MODEL, "prepayment: dates stand where amounts belong, amounts where dates do"
     ),
     FaultKind.MISSING_ROWS: FaultKindInfo(Place.MODEL, "every value-th row of a buffer is not there", 5),
     FaultKind.DOUBLE_ROWS: FaultKindInfo(Place.MODEL, "every value-th row of a buffer is there twice", 4),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from protocols.dlms.apdu.fields import Selection
 from protocols.dlms.apdu.lists import Target
@@ -24,6 +25,13 @@ IMAGE_CLASS = 18
 FIRMWARE = Obis(1, 0, 0, 2, 0)
 BILLING_DATE = Obis(0, 0, 0, 1, 2)
 _LIFO = 2
+_SWAPPED = {
+    Obis(0, 0, 94, group, what): Obis(0, 0, 94, group, other)
+    for group in (96, 91)
+    for pair in ((21, 22), (24, 25))
+    for what, other in (pair, pair[::-1])
+}
+"""Amounts and dates of prepayment that stand in each other's place."""
 _UNSET = Obis(0, 0, 128, 0, 1)
 """A code of a manufacturer's own, as extra columns have it."""
 
@@ -66,6 +74,8 @@ class FaultyModel:
 
     def get(self, client: int, target: Target) -> Data:
         """Return an attribute's value, perhaps not as it should be."""
+        if target.obis in _SWAPPED and self._player.standing(FaultKind.SWAPPED_MONEY):
+            target = replace(target, obis=_SWAPPED[target.obis])
         class_id, obis, attribute = target.class_id, target.obis, target.index
         if class_id == PROFILE_CLASS and attribute == 2:
             value = self._buffer(client, obis, target.selection)

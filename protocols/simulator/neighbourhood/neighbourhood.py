@@ -33,6 +33,7 @@ from protocols.simulator.cosem.model import (
 from protocols.simulator.dlms.ports import (
     ConcentratorPort,
     HdlcPort,
+    HdlcTcpPort,
     SimulatedMeter,
     WrapperPort,
     simulated_meter,
@@ -92,8 +93,11 @@ class MeterRecord:
 class Neighbourhood:
     """A running neighbourhood; `plan` holds every address. Use `start`, then `stop`."""
 
-    def __init__(self, plan: Plan, clock: NowSource, faults: FaultFile | None = None) -> None:
+    def __init__(
+        self, plan: Plan, clock: NowSource, faults: FaultFile | None = None, *, converters: bool = False
+    ) -> None:
         self.plan = plan
+        self._converters = converters
         self.faults = faults
         self.clock = clock
         self.households = {meter.meter: household_of(plan, meter) for meter in plan.meters}
@@ -113,12 +117,14 @@ class Neighbourhood:
         cuts_until: datetime | None = None,
         faults: FaultFile | None = None,
         suite: int = 0,
+        converters: bool = False,
         concentrator: bool = False,
     ) -> Neighbourhood:
         """Plan and serve.
 
         `history_from` defaults to 36 days before the clock's present, `cuts_until` to one hour before it:
-        cuts lie in the history, and every meter answers from now on. Raises MeterConfigError for a wrong
+        cuts lie in the history, and every meter answers from now on. With `converters` HDLC buses are on TCP ports
+        instead of ptys. Raises MeterConfigError for a wrong
         number of meters, LineUnavailable when a port or pty cannot be had.
         """
         plan = plan_neighbourhood(
@@ -129,7 +135,7 @@ class Neighbourhood:
             suite=suite,
             concentrator=concentrator,
         )
-        served = cls(plan, clock, faults)
+        served = cls(plan, clock, faults, converters=converters)
         try:
             await served.open()
         except OSError as error:
@@ -169,6 +175,10 @@ class Neighbourhood:
                 wrapper = WrapperPort(self._dlms(meters[0]))
                 self._ports.append(wrapper)
                 return replace(line, port=await wrapper.start(host))
+            case MeterKind.DLMS_HDLC if self._converters:
+                bus_port = HdlcTcpPort({_physical(meter): self._dlms(meter) for meter in meters})
+                self._ports.append(bus_port)
+                return replace(line, kind="tcp", host=host, port=await bus_port.start(host))
             case MeterKind.DLMS_HDLC:
                 master, device = self._pty()
                 bus = HdlcPort({_physical(meter): self._dlms(meter) for meter in meters}, master)

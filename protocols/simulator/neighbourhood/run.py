@@ -33,7 +33,8 @@ class SimulatorSettings:
     first `unnamed` consumers have no account number yet (None: nobody has one). With `cuts` power fails now
     and then while simulated time runs, until an hour before the machine's present; without, only in the
     history. Meters on TCP push to `push_to`; `faults` says what goes wrong. `suite` is the security suite of the
-    DLMS meters that cipher; with a `concentrator` those on TCP are behind one.
+    DLMS meters that cipher; with a `concentrator` those on TCP are behind one. With `hdlc_tcp` HDLC buses are behind
+    converters on TCP ports instead of ptys.
     """
 
     meters: int = 26
@@ -46,6 +47,7 @@ class SimulatorSettings:
     push_to: PushTo | None = None
     faults: FaultFile | None = None
     suite: int = 0
+    hdlc_tcp: bool = False
     concentrator: bool = False
 
 
@@ -73,6 +75,7 @@ async def run_simulator(
             cuts_until=before.cuts_until if before else calm,
             faults=settings.faults,
             suite=settings.suite,
+            converters=settings.hdlc_tcp,
             concentrator=settings.concentrator,
         )
         try:

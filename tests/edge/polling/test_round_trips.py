@@ -9,15 +9,14 @@ from dataclasses import dataclass
 
 import pytest
 
+from protocols.session import ReleaseMode
 from protocols.simulator.faults.script import FaultScript, shipped
-from tests.support.edge.half_hour import polled
+from tests.support.edge.half_hour import WARM, a_day, gmac, polled
 
 pytestmark = pytest.mark.virtual_time
 
 NEWS, NOTHING = 12, 5
 """Round trips at most with a new block, new events in two logs, and new values; and with nothing new."""
-WARM = 3
-"""Polls after which everything is known that a meter shows once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,7 @@ EXCEPTIONS = {
     "rows-missing": More("the first row wanted is asked for once more", 12, 6),
     "columns-changed": More("the first event after a firmware update: its log's columns are read", 20, 5),
     "deviation-odd": More("a clock that is not trusted moves no watermark: all is read again", 130, 110),
+    "deviation-zero": More("the same, until `local_deviation` says what it means", 130, 110),
     "busy-stuck": More(MISREAD, error="meter_busy"),
     "lengths-hostile-array": More(MISREAD, nothing=6, error="end_of_octets"),
     "lengths-hostile-octets": More(MISREAD, nothing=6, error="end_of_octets"),
@@ -63,6 +63,14 @@ HDLC_ONLY = {
     "not-ready-stuck",
 }
 
+HDLC_ANY = More("SNRM and DISC", NEWS, NOTHING + 1)
+HDLC = {
+    "frames-small": More("frames of 32 octets: RR after each seven", 20, 14),
+    "not-ready-stuck": More(
+        "asked again and again, until patience ends", 40, 40, error="meter_protocol_error"
+    ),
+}
+
 
 @pytest.mark.parametrize("script", sorted(shipped().keys() - HDLC_ONLY))
 async def test_a_half_hourly_poll_takes_few_round_trips_whatever_the_meter_does(script: str) -> None:
@@ -79,16 +87,36 @@ async def test_a_half_hourly_poll_takes_few_round_trips_whatever_the_meter_does(
         assert (news.trips <= more.news, nothing.trips <= more.nothing) == (True, True), (news, nothing)
 
 
-async def test_what_a_quiet_half_hour_takes() -> None:
-    async with polled(FaultScript()) as p:
+@pytest.mark.parametrize(
+    ("framing", "name", "trips"), [("wrapper", "hls2", 8), ("wrapper", "gmac", 8), ("hdlc", "hls2", 12)]
+)
+async def test_what_a_half_hour_takes_with_the_default_schedule(framing: str, name: str, trips: int) -> None:
+    """Two polls: 68 round trips and 6,480 octets on the wrapper before layouts, lists and marks were used."""
+    changes = gmac() if name == "gmac" else {}
+    async with polled(FaultScript(), framing, **changes) as p:
+        costs = await a_day(p, 8)
+    assert sorted(cost.trips for cost in costs)[-2] <= trips, costs
+    assert sum(cost.octets for cost in costs) / len(costs) <= 3_500
+
+
+async def test_disc_alone_ends_an_association_on_hdlc_where_that_is_set() -> None:
+    async with polled(FaultScript(), "hdlc", release=ReleaseMode.NONE) as p:
+        for _ in range(WARM + 1):
+            report, cost = await p.poll()
+            assert report.ok
+            p.pass_time()
+        assert cost.trips <= NOTHING
+
+
+@pytest.mark.parametrize("script", sorted(HDLC_ONLY))
+async def test_what_only_hdlc_knows_takes_few_round_trips_too(script: str) -> None:
+    more = HDLC.get(script, HDLC_ANY)
+    async with polled(script, "hdlc") as p:
         for _ in range(WARM):
             await p.poll()
             p.pass_time()
-        costs = []
-        for _ in range(12):
-            report, cost = await p.poll()
-            assert report.ok
-            costs.append(cost)
-            p.pass_time()
-        assert max(cost.trips for cost in costs) <= NOTHING
-        assert sum(cost.octets for cost in costs) / len(costs) <= 2_000
+        p.happens(3)
+        report, news = await p.poll()
+        assert report.error_code == more.error, report.error
+        _, nothing = await p.poll()
+        assert (news.trips <= more.news, nothing.trips <= more.nothing) == (True, True), (news, nothing)

@@ -69,7 +69,7 @@ async def test_a_push_that_fails_in_an_unforeseen_way_is_counted_and_the_next_on
         Broken(SystemClock()),
         appender=parts,
         poller=parts,
-        zones={"GEN:1": "UTC"},
+        zones={"GEN:1": ZoneInfo("UTC")},
         clock=SystemClock(),
     )
     running = asyncio.create_task(intake.run())
@@ -97,7 +97,7 @@ async def test_before_the_poller_saw_the_meters_clock_the_push_shows_it(
     body = PushBody(payload=Alert("1" + "0" * 127), device="1", setup=ALERT_SETUP, clock=clock)
     parts: Any = Parts(Notification(peer=PushPeer(name="GEN:1"), body=body))
     parts.verdict = verdict
-    layouts, zones = PushLayouts(SystemClock()), {"GEN:1": "Asia/Kolkata"}
+    layouts, zones = PushLayouts(SystemClock()), {"GEN:1": ZoneInfo("Asia/Kolkata")}
     intake = PushIntake(parts, parts, layouts, appender=parts, poller=parts, zones=zones, clock=SystemClock())
     running = asyncio.create_task(intake.run())
     async with asyncio.timeout(PATIENCE):

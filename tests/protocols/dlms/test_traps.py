@@ -25,9 +25,9 @@ from protocols.errors import (
     SecurityFailure,
 )
 from protocols.lines.tcp import TcpLine
-from protocols.reading import RelayState
+from protocols.reading import Instant, Missing, MissingReason, Number, ProfileName, Quality, RelayState
 from protocols.simulator.faults.kinds import FAULT_KINDS, FaultKind
-from protocols.simulator.faults.script import shipped
+from protocols.simulator.faults.script import FaultScript, shipped
 from tests.support.dlms.trap_site import TrapSite, energies, site
 from tests.support.waiting import PATIENCE, waits_run_out
 
@@ -133,10 +133,10 @@ TRAPS = [
     Trap("an object without an answer", "silent-object", (MeterSilent,)),
 ]
 ELSEWHERE = {
-    "deviation-odd", "columns-changed", "rows-missing", "two-rows-one-stamp", "counter-reset", "counter-shown-low",
-    "relay-stuck", "period-change-clears", "period-change-splits",
+    "deviation-odd", "deviation-zero", "columns-changed", "rows-missing", "two-rows-one-stamp", "counter-reset",
+    "counter-shown-low", "relay-stuck", "period-change-clears", "period-change-splits",
     "clock-blue-book", "clock-from-utc", "clock-goes-wrong", "clock-wrong-once", "clock-stuck", "clock-slow",
-    "write-unanswered", "write-lost",
+    "write-unanswered", "write-lost", "money-swapped",
     "keys-unanswered", "keys-cut", "keys-refused", "keys-partly", "keys-late",
 }  # fmt: skip
 """Scripts whose tests are below the table: more than one session, an order, or another comparison."""
@@ -288,3 +288,22 @@ async def test_a_meter_that_closes_each_connection_at_once_is_not_called_again_a
         await line.close()
     server.close()
     assert calls == 1
+
+
+@pytest.mark.parametrize("framing", ["wrapper", "hdlc"])
+async def test_a_date_is_no_amount_and_an_amount_no_date(framing: str) -> None:
+    """Nobody is billed by what a meter wrote into the wrong place: it is missing, and the set is suspect."""
+    async with site("money-swapped", framing) as meter, meter.open() as session:
+        (found,) = [s async for s in session.read(ProfileName.PREPAYMENT)]
+    wrong = Missing(MissingReason.OUT_OF_RANGE)
+    named = {name: found.value(f"0-0:94.96.{what}*255") for name, what in MONEY.items()}
+    assert [named[name] for name in ("last recharge", "recharged at", "balance", "balance at")] == [wrong] * 4
+    assert isinstance(named["total"], Number)
+    assert found.quality is Quality.SUSPECT
+    async with site(FaultScript(), framing) as meter, meter.open() as session:
+        (right,) = [s async for s in session.read(ProfileName.PREPAYMENT)]
+    assert right.quality is Quality.VALID
+    assert all(isinstance(right.value(f"0-0:94.96.{what}*255"), Number | Instant) for what in MONEY.values())
+
+
+MONEY = {"last recharge": 21, "recharged at": 22, "total": 23, "balance": 24, "balance at": 25}

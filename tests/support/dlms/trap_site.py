@@ -75,6 +75,7 @@ class TrapSite:
     clock: ManualClock
     settings: DlmsSettings
     counters: Counters = field(default_factory=Counters)
+    port: int = 0
     layouts: dict[tuple[str, str, str], object] = field(default_factory=dict)
 
     @asynccontextmanager
@@ -124,10 +125,11 @@ async def site(
     meter = simulated_meter(model, counter_start=5, script=faults)
     if framing in ("wrapper", "hdlc-tcp"):
         port = WrapperPort(meter) if framing == "wrapper" else HdlcTcpPort({PHYSICAL: meter})
-        line: Line = TcpLine("trap", "127.0.0.1", await port.start("127.0.0.1"))
+        at = await port.start("127.0.0.1")
+        line: Line = TcpLine("trap", "127.0.0.1", at)
         bus = {"framing": "hdlc", "physical": PHYSICAL} if framing == "hdlc-tcp" else {}
         try:
-            yield TrapSite(home, meter, line, clock, utility(**bus))
+            yield TrapSite(home, meter, line, clock, utility(**bus), port=at)
         finally:
             await line.close()
             await port.close()

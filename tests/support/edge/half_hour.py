@@ -19,7 +19,7 @@ from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.meters.open import open_session
 from protocols.reading import ProfileName
-from protocols.session import DlmsSettings, MeterSpec, SessionContext
+from protocols.session import Auth, DlmsSettings, MeterSpec, SessionContext
 from protocols.simulator.faults.script import FaultScript
 from tests.support.dlms.trap_site import SECRETS, TrapSite, site
 from tests.support.edge.memory_journal import MemoryJournal
@@ -27,6 +27,9 @@ from tests.support.fakes import Secrets
 
 METER = "GEN:10000001"
 HALF_HOUR = timedelta(minutes=30)
+PRESENT = (ProfileName.INSTANTANEOUS, ProfileName.PREPAYMENT)
+WARM = 3
+"""Polls after which everything is known that a meter shows once."""
 INFO, WINDOW = 1024, 7
 """HDLC information field and window that client and meter agree on."""
 POLLED = (
@@ -93,6 +96,38 @@ class PolledSite:
     def forget(self) -> None:
         """Let the gateway begin anew: what is not durable is gone."""
         self.poller = self.make_poller()
+
+
+def gmac() -> dict[str, Any]:
+    """Return the settings, and the policy of the meter, that prove both sides by HLS-GMAC."""
+    policy = AssociationPolicy(
+        auth=Auth.HLS_GMAC,
+        ciphered=True,
+        encryption_key=SECRETS["ek"],
+        authentication_key=SECRETS["ak"],
+        may_write=True,
+    )
+    return {"extra": {48: policy}, "auth": Auth.HLS_GMAC, "password_ref": None}
+
+
+async def a_day(p: PolledSite, half_hours: int = 48) -> list[Cost]:
+    """Let a meter be polled as the default schedule does; return what each half hour takes once all is known.
+
+    Each has a poll at its beginning and one of the present values in its middle.
+    """
+    costs = []
+    for number in range(WARM + half_hours):
+        whole, half = [await _timed(p, profiles) for profiles in (POLLED, PRESENT)]
+        if number >= WARM:
+            costs.append(Cost(whole.trips + half.trips, whole.octets + half.octets))
+    return costs
+
+
+async def _timed(p: PolledSite, profiles: Sequence[ProfileName]) -> Cost:
+    report, cost = await p.poll(profiles)
+    assert report.ok, report.error
+    p.pass_time(HALF_HOUR / 2)
+    return cost
 
 
 @asynccontextmanager

@@ -233,6 +233,8 @@ What was found in it, and is mended or avoided in `tests/support/interop/peer/gu
 - Under suite 2 it signs nothing: it takes each key for one of P-256, or for none ("its own fails"). What is signed on
   P-384 is tried with published vectors, and with `cryptography`, alone.
 - Its general-ciphering does not run (it calls what its classes do not have).
+
+Key transfer (`tests/interop/test_gurux_keys.py`): keys that it wrapped are taken by our meter, all or none.
 """,
     Peer.GURUX_METER: """
 ## Our client with a meter made of gurux-dlms 1.0.203
@@ -243,6 +245,9 @@ AARE, release, SET and ACTION are the test's. Our client is the real one: `open_
 profile, clock and relay, sets and switches; `Exchange` adds entries, columns, lists and long values, and ends
 with a release that carries a ciphered Initiate. In the lines with general block transfer long answers come by it;
 long requests go in the blocks of their service, which our client prefers where the meter has them.
+
+Key rotation (`tests/interop/test_gurux_keys.py`): global keys and master key are changed twice, sent, proved by an
+association, and in force. Its own unwrap fails (an index is no integer), so that its keys are opened by `cryptography`.
 """,
     Peer.COSEM_CLIENT: """
 ## dlms-cosem 25.1.0, its client, with our meter
@@ -321,6 +326,20 @@ def _push_row(case: PushCase) -> str:
     return "| " + " | ".join(cells) + " |\n"
 
 
+IMAGES = ("wrapper", "hdlc")
+"""Framings over which gurux-dlms brings a firmware image into our meter."""
+_IMAGES = """
+## Firmware images with gurux-dlms
+
+Its client brings an image into our simulated meter: enabled, initiated, sent in blocks, verified, activated; it reads
+each attribute of class 18 on the way. Its own meter's side does not run in 1.0.203; what its object encodes is read by
+our client, and what our client sends is read by it.
+
+| framing | its client, our meter | its object, our client: attributes 2 to 7 | our client, its parser: methods 1 to 4 |
+|---|---|---|---|
+"""
+
+
 def document() -> str:
     """Give `docs/interop.md`."""
     tables = "".join(text + "\n" + _table(CASES[peer]) for peer, text in _SECTIONS.items())
@@ -333,6 +352,8 @@ def document() -> str:
         + _gateway_rows()
         + _PUSHES
         + "".join(map(_push_row, PUSHES))
+        + _IMAGES
+        + "".join(f"| {framing} | tested | tested | tested |\n" for framing in IMAGES)
     )
 
 

@@ -307,6 +307,13 @@ def declared(name: str) -> dict[str, Any]:
     return {f.name: tomllib.loads(f.read_text("utf-8")) for f in sorted(folder.iterdir(), key=str)}
 
 
+def test_a_companion_may_say_which_deviations_mean_nothing() -> None:
+    raw = deepcopy(declared("is15959"))
+    raw["control.toml"]["clock"]["local_deviations"] = [0, 60]
+    assert parse("acme", raw).clock.local == (0, 60)
+    assert KNOWN.clock.local == ()
+
+
 MISTAKES = tomllib.loads(Path(__file__).with_name("companion_mistakes.toml").read_text("utf-8"))["mistake"]
 
 

@@ -27,13 +27,13 @@ from protocols.dlms.data.types import (
     octets,
     structure,
 )
-from protocols.dlms.data.values import to_value
+from protocols.dlms.data.values import is_number, to_value
 from protocols.dlms.framing import hdlc, hdlc_channel, wrapper
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
 from protocols.dlms.framing.hdlc_channel import Channel
 from protocols.dlms.framing.wrapper import WrapperDecoder
 from protocols.dlms.profile.decoder import buffer_of
-from protocols.dlms.profile.layouts import CLOCK, CapturedColumn, Layout
+from protocols.dlms.profile.layouts import CLOCK, CapturedColumn, Layout, cell_value
 from protocols.dlms.server.connection import ServerSettings
 from protocols.errors import LocalError, MeterProtocolError, ProtocolError
 from protocols.reading import Missing, MissingReason, Number, Obis, ProfileName, Quantity, Text
@@ -217,6 +217,18 @@ def test_data_to_values() -> None:
     assert value(octets(b"\xff\x01")) == Text("FF01")
     assert value(NULL) == Missing(MissingReason.NOT_SPECIFIED)
     assert value(array()) == Missing(MissingReason.NOT_SUPPORTED)
+
+
+@given(st.sampled_from([19, 20, 21, 23, 24]), st.sampled_from([91, 96]), st.binary(max_size=20))
+def test_octets_are_never_an_amount(what: int, group: int, given_octets: bytes) -> None:
+    obis = Obis(0, 0, 94, group, what)
+    assert is_number(obis, 2)
+    column = CapturedColumn(class_id=1, quantity=Quantity(obis), scale=(-2, "INR"))
+    for tag in (Tag.OCTET_STRING, Tag.DATE_TIME, Tag.VISIBLE_STRING):
+        value: object = given_octets.hex() if tag is Tag.VISIBLE_STRING else given_octets
+        assert cell_value(column, Data(tag, value), cosem_time.INDIA) == Missing(MissingReason.OUT_OF_RANGE)  # type: ignore[arg-type]
+    assert cell_value(column, Data(Tag.DOUBLE_LONG, -50_00), cosem_time.INDIA) == Number(-50_00, -2, "INR")
+    assert cell_value(column, NULL, cosem_time.INDIA) == Missing(MissingReason.NOT_SPECIFIED)
 
 
 def _layout(*, newest_first: bool = False) -> Layout:

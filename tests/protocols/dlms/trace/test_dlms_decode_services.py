@@ -220,3 +220,13 @@ def test_a_list_of_results_is_bounded() -> None:
     found = decode_trace(hx("C505C1 84FFFFFFFF 00"))
     assert found.problem is not None
     assert "4294967295 results announced" in found.problem.reason
+
+
+def test_objects_are_named_as_the_blue_book_names_them() -> None:
+    image = Target(18, Obis(0, 0, 44, 0, 0), 3)
+    said = decoded(GetRequest(target=image), GetRequest(target=Target(8201, CLOCK.obis, 2)))
+    assert "class 18, 0-0:44.0.0*255, attribute 3 (image transfer: image_transferred_blocks_status)" in said
+    assert "class 8201, 0-0:1.0.0*255, attribute 2\n" in said
+    assert "method 2 (image transfer: image_block_transfer)" in decoded(
+        ActionListRequest(targets=(Target(18, image.obis, 2),), parameters=(long_unsigned(1),))
+    )

@@ -16,8 +16,9 @@ from gurux_dlms.enums import Authentication, Conformance, DataType, InterfaceTyp
 from gurux_dlms.GXDLMSGateway import GXDLMSGateway
 from gurux_dlms.GXDLMSSettings import GXDLMSSettings
 from gurux_dlms.objects import GXDLMSClock, GXDLMSData, GXDLMSDisconnectControl, GXDLMSProfileGeneric
-from gurux_dlms.objects.enums import SecuritySuite
+from gurux_dlms.objects.enums import GlobalKeyType, SecuritySuite
 from gurux_dlms.objects.GXDLMSRegister import GXDLMSRegister
+from gurux_dlms.objects.GXDLMSSecuritySetup import GXDLMSSecuritySetup
 from gurux_dlms.secure import GXDLMSSecureClient
 
 # what gurux 1.0.203 asks for to acknowledge a block of general block transfer, and does not have
@@ -190,6 +191,14 @@ class Peer:
             self.client.method(GXDLMSData("0.0.10.0.99.255"), 1, parameter, DataType.OCTET_STRING)
         )
         return {"answer": plain(reply.value), "blocks": self.blocks - before}
+
+    def keys(self) -> str:
+        """Transfer new keys to a security setup, wrapped by gurux under the master key."""
+        wanted = self.task["keys"]
+        setup = GXDLMSSecuritySetup(wanted["setup"])
+        entries = [(GlobalKeyType(kind), bytearray.fromhex(key)) for kind, key in wanted["new"]]
+        self.ask(setup.globalKeyTransfer(self.client, bytearray.fromhex(wanted["master_key"]), entries))
+        return "done"
 
     def release(self) -> str:
         """Release the association, and then see that the meter no longer serves it."""

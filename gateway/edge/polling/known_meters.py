@@ -1,0 +1,126 @@
+"""What sessions learned of meters, in one SQLite file: a restarted edge asks for nothing that it knows."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, MutableMapping
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+from pydantic import TypeAdapter
+
+from protocols.dlms.objects.object_list import ObjectEntry
+from protocols.dlms.reading.known_meter import KnownMeter
+from protocols.dlms.reading.layout_cache import KnownLayout, Learned
+
+Key = tuple[str, str, str]
+_KINDS: dict[str, TypeAdapter[Learned]] = {
+    "layout": TypeAdapter(KnownLayout),
+    "meter": TypeAdapter(KnownMeter),
+    "objects": TypeAdapter(tuple[ObjectEntry, ...]),
+}
+VERSION = 1
+"""Of what the file holds; a file of another version is begun anew."""
+log = structlog.get_logger("gateway.edge.polling")
+
+
+class KnownMeters(MutableMapping[Key, Learned]):
+    """Implements `protocols.dlms.reading.layout_cache.Layouts`; its bound is kept by whoever puts something in.
+
+    Nothing in it is a reading: a file that is lost, damaged or of another version costs round trips only, and is
+    begun anew. What a crash loses of it is asked for again. Layouts carry their age and a fingerprint, and are
+    looked at as they are without a restart. One thread uses it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._held: dict[Key, Learned] = {}
+        try:
+            self._db = _open(path)
+        except sqlite3.Error as error:
+            log.warning("known_meters_begun_anew", path=str(path), error=str(error))
+            for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+                path.with_name(name).unlink(missing_ok=True)
+            self._db = _open(path)
+        (self._count,) = self._db.execute("select count(*) from known").fetchone()
+
+    def __getitem__(self, key: Key) -> Learned:
+        if key not in self._held:
+            row = self._read(key)
+            if row is None:
+                raise KeyError(key)
+            self._held[key] = row
+        return self._held[key]
+
+    def __setitem__(self, key: Key, learned: Learned) -> None:
+        new = key not in self
+        self._held[key] = learned
+        kind = _kind_of(learned)
+        with suppress(sqlite3.Error):  # a full disk costs round trips after a restart, no reading
+            self._db.execute(
+                "insert or replace into known values (?, ?, ?, ?, ?)",
+                (*key, kind, _KINDS[kind].dump_json(learned)),
+            )
+        self._count += new
+
+    def __delitem__(self, key: Key) -> None:
+        if key not in self:
+            raise KeyError(key)
+        self._held.pop(key, None)
+        with suppress(sqlite3.Error):
+            self._db.execute("delete from known where meter = ? and firmware = ? and name = ?", key)
+        self._count -= 1
+
+    def __iter__(self) -> Iterator[Key]:
+        yield from self._db.execute("select meter, firmware, name from known").fetchall()
+
+    def __len__(self) -> int:
+        return int(self._count)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._held.clear()
+        self._db.execute("delete from known")
+        self._count = 0
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def _read(self, key: Key) -> Learned | None:
+        query = "select kind, learned from known where meter = ? and firmware = ? and name = ?"
+        try:
+            row = self._db.execute(query, key).fetchone()
+            return None if row is None else _KINDS[row[0]].validate_json(row[1])
+        except (sqlite3.Error, ValueError, KeyError) as error:
+            log.warning("known_meter_unreadable", meter=key[0], name=key[2], error=str(error))
+            return None
+
+
+def _kind_of(learned: Learned) -> str:
+    match learned:
+        case KnownLayout():
+            return "layout"
+        case KnownMeter():
+            return "meter"
+    return "objects"
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.execute("pragma journal_mode = wal")
+        db.execute("pragma synchronous = normal")
+        (version,) = db.execute("pragma user_version").fetchone()
+        if version not in (0, VERSION):
+            raise sqlite3.DatabaseError(f"version {version}")
+        db.execute(
+            "create table if not exists known (meter text, firmware text, name text, kind text, learned blob,"
+            " primary key (meter, firmware, name)) without rowid"
+        )
+        db.execute(f"pragma user_version = {VERSION}")
+        db.execute("pragma quick_check").fetchone()
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db

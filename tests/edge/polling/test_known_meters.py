@@ -1,0 +1,94 @@
+"""What sessions learned survives a restart; a lost or damaged file costs round trips, never a reading."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.edge.polling.known_meters import KnownMeters
+from protocols.dlms.objects.object_list import ObjectEntry
+from protocols.dlms.reading.known_meter import KnownMeter
+from protocols.dlms.reading.layout_cache import Layouts
+from protocols.reading import Nameplate, Obis, ProfileName
+from protocols.simulator.faults.script import FaultScript
+from tests.support.dlms.bench import SmallMeter
+from tests.support.dlms.reader_bench import NOW, ScriptedExchange, collect, reader_of
+from tests.support.edge.half_hour import PolledSite, polled
+
+
+async def test_every_kind_comes_back_as_it_was(tmp_path: Path) -> None:
+    plain: Layouts = {}
+    known = KnownMeters(tmp_path / "known.db")
+    for cache in (plain, known):
+        for profile in (ProfileName.BLOCK_LOAD, ProfileName.EVENTS):
+            await collect(reader_of(ScriptedExchange(SmallMeter()), cache=cache), profile)
+        cache["GEN:7", "F1", "objects/48"] = (
+            ObjectEntry(
+                class_id=7,
+                version=1,
+                obis=Obis(1, 0, 99, 1, 0),
+                attributes={2: 1, 3: 1},
+                methods={1: 0},
+                selectors={2: (1, 2)},
+                bits=True,
+            ),
+        )
+        cache["GEN:7", "", "meter"] = KnownMeter(
+            nameplate=Nameplate(manufacturer="GEN", serial="7", year=2025),
+            named_at=NOW,
+            places={"0-0:94.96.24*255": 1},
+            range_form=2,
+            without=frozenset({"0-0:96.15.0*255#2"}),
+        )
+    known.close()
+    again = KnownMeters(tmp_path / "known.db")
+    assert dict(again) == plain
+    assert len(again) == len(plain)
+    for key in list(again):
+        del again[key]
+    assert len(again) == 0
+    assert list(again) == []
+    again.close()
+
+
+async def _restart(p: PolledSite, path: Path) -> tuple[int, int]:
+    """Poll with a new program over the same file; return round trips and rows."""
+    known: Any = KnownMeters(path)
+    p.site.layouts = known
+    p.forget()
+    report, cost = await p.poll()
+    assert report.ok
+    known.close()
+    return cost.trips, sum(report.captures.values())
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("harm", ["none", "garbage", "truncated", "version", "row"])
+async def test_a_restarted_edge_asks_for_nothing_that_it_knows(tmp_path: Path, harm: str) -> None:
+    path = tmp_path / "known.db"
+    async with polled(FaultScript()) as p:
+        first, _ = await _restart(p, path)
+        p.pass_time()
+        match harm:
+            case "garbage":
+                path.write_bytes(b"no database" * 999)
+            case "truncated":
+                path.write_bytes(path.read_bytes()[:5000])
+            case "version" | "row":
+                with sqlite3.connect(path) as db:
+                    db.execute(
+                        "pragma user_version = 9" if harm == "version" else "update known set learned = '{'"
+                    )
+                db.close()
+        trips, rows = await _restart(p, path)
+        assert rows == 3, "a block, a look, the money; events were there"
+        if harm == "none":
+            assert trips <= 14, "every log is read once after a start, and nothing else twice"
+        else:
+            assert trips > 14
+            p.pass_time()
+            assert (await _restart(p, path))[0] <= 14
+        assert first > 60
