@@ -147,9 +147,9 @@ class DlmsSession:
                 self._clock_times = asked, max(self._clock.now() - asked, timedelta(0))
         await self.identify()
         self._note_events(visit, ground, found)
-        if planned.check is not None:
+        for check in planned.checks:
             with suppress(NotSupported, MeterRefused):  # the profile's own read tells
-                await (await self._profiles()).recheck(planned.check)
+                await (await self._profiles()).recheck(check)
 
     def _drop_refused_ranges(self, asked: Sequence[Target]) -> None:
         """Let rows that were refused in a list be asked for alone: that alone tells whether the meter selects."""
