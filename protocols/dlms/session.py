@@ -145,6 +145,8 @@ class DlmsSession:
             self._drop_refused_ranges(part)
             if CLOCK_TIME in part:
                 self._clock_times = asked, max(self._clock.now() - asked, timedelta(0))
+        if self.exchange.holds(Target(1, SERIAL)):  # in an association that stood, too: it costs nothing here
+            self._nameplate = None
         await self.identify()
         self._note_events(visit, ground, found)
         for check in planned.checks:

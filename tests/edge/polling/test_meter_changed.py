@@ -11,7 +11,9 @@ import pytest
 
 from protocols.dlms.apdu.conformance import BUILT, Conformance
 from protocols.dlms.apdu.lists import Target
-from protocols.dlms.data.types import Data, array, integer, structure
+from protocols.dlms.client.association_pool import AssociationPool
+from protocols.dlms.data.types import Data, array, integer, octets, structure
+from protocols.dlms.reading.visit_plan import SERIAL
 from protocols.reading import Number, Obis, ProfileName, ReadingSet
 from protocols.simulator.faults.script import FaultScript
 from tests.support.dlms.trap_site import whole
@@ -123,3 +125,34 @@ async def test_swapped_columns_are_seen_before_the_first_row_that_they_would_spo
         assert (str(ProfileName.BLOCK_LOAD), row.at) not in before, "a new row"
         assert whole(row, IMPORTED) == home.energy_import_wh
         assert whole(row, APPARENT) == home.apparent_energy_vah
+
+
+@pytest.mark.parametrize(
+    ("granted", "keep_open"),
+    [(BUILT, 0), (BUILT & ~LISTS, 0), (BUILT, 3_600)],
+    ids=["lists", "one by one", "standing"],
+)
+async def test_nothing_is_taken_from_another_meter_with_the_same_keys(
+    granted: Conformance, keep_open: int
+) -> None:
+    """Same address, keys and title: only the serial tells. In an association that stood it comes with the list."""
+    pool = AssociationPool(now=lambda: 0.0)
+    async with polled(FaultScript(), granted=granted, pool=pool, keep_open=keep_open) as p:
+        for _ in range(WARM):
+            report, _ = await p.poll()
+            assert report.ok
+            p.pass_time()
+        before = dict(p.journal.rows)
+        with meter_says(p, another):
+            report, _ = await p.poll()
+        assert report.error_code == "identity_mismatch"
+        assert p.journal.rows == before
+        p.pass_time()
+        report, _ = await p.poll()
+        assert report.ok, "the right one is back"
+        await pool.close()
+
+
+def another(target: Target, found: Data) -> Data:
+    """Say the serial of another meter."""
+    return octets(b"10000002") if target == Target(1, SERIAL) else found
