@@ -33,16 +33,20 @@ def client_beside_edge(config: Config, meter: MeterSection, program: str) -> Cli
     says why the meter cannot be met while the edge runs.
     """
     refuse_held_bus(config, next(line for line in config.lines if line.name == meter.line))
-    counters = config.gateway.data / f"counters-{program}.json"
-    if meter.dlms is not None and meter.dlms.system_title != NO_TITLE:
-        counters = edge_counters(config)
-        if in_use(counters):
-            raise UsageError(
-                f"[meters.dlms] of {meter.meter} gives a `system_title`, so that this command would use up the"
-                " invocation counters of the edge, which runs: take it out, and each program has a title of its"
-                " own, or stop the edge first"
-            )
+    counters = counters_of(config, meter, program)
+    if counters == edge_counters(config) and in_use(counters):
+        raise UsageError(
+            f"[meters.dlms] of {meter.meter} gives a `system_title`, so that this command would use up the"
+            " invocation counters of the edge, which runs: take it out, and each program has a title of its"
+            " own, or stop the edge first"
+        )
     return ClientBesideEdge(spec=config.spec(meter, f"{config.gateway.name}/{program}"), counters=counters)
+
+
+def counters_of(config: Config, meter: MeterSection, program: str) -> Path:
+    """Return the file of a program's invocation counters with a meter: the edge's, where both have one title."""
+    shared = meter.dlms is not None and meter.dlms.system_title != NO_TITLE
+    return edge_counters(config) if shared else config.gateway.data / f"counters-{program}.json"
 
 
 def refuse_held_bus(config: Config, line: LineSection) -> None:

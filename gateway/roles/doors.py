@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from gateway.config.file import Config
 from gateway.config.meters import LineSection, MeterSection
 from gateway.errors import UsageError
+from gateway.roles.beside_edge import client_beside_edge, counters_of
 from gateway.roles.key_ring import key_ring
 from gateway.roles.lines import make_line
 from protocols.dlms.session import DlmsSession, open_dlms
@@ -36,38 +37,35 @@ class Doors:
         self._firmware = firmware
         self._lines = {line.name: line for line in config.lines}
         self._meters = {meter.meter: meter for meter in config.meters}
-        self._counters = CountersOnDemand(config.gateway.data / f"counters-{program}.json")
+        self._counters: dict[Path, CountersOnDemand] = {}
         self._ring = key_ring(config, clock)
-        self._context = SessionContext(secrets=self._ring, counters=self._counters, clock=clock)
+        self._clock = clock
 
     def refuse_unreachable(self, meters: Iterable[str]) -> None:
         """Raise UsageError for a meter that this work cannot reach: none of DLMS, or on a line that is held."""
-        edge_runs = _edge_runs(self._config)
         for name in meters:
             door = self._door(name)
             if door.meter.dlms is None:
                 raise UsageError(f"{name} is no DLMS meter")
             if door.line.kind == "dial-in":
                 raise UsageError(f"{name} dials in: only the running edge hears it (line {door.line.name})")
-            if door.line.kind == "serial" and edge_runs:
-                raise UsageError(
-                    f"{name} is on the serial line {door.line.name}, which the running edge holds:"
-                    " stop the edge for this work, or leave the meter out"
-                )
+            client_beside_edge(self._config, self._section(door.meter), self._program)
 
     def close(self) -> None:
         """Let go of the counters and keys."""
-        self._counters.close()
+        for counters in self._counters.values():
+            counters.close()
         self._ring.close()
 
     @asynccontextmanager
     async def open(self, meter: str) -> AsyncIterator[tuple[DlmsSession, MeterSpec]]:
         """Open a session on a line of its own; raises what `open_dlms` raises."""
         door = self._door(meter)
-        spec = self._spec(door.meter)
+        section = self._section(door.meter)
+        spec = self._config.spec(section, f"{self._config.gateway.name}/{self._program}")
         line = make_line(door.line)
         try:
-            async with open_dlms(line, spec, self._context) as session:
+            async with open_dlms(line, spec, self._context(section)) as session:
                 yield session, spec
         finally:
             await line.close()
@@ -78,20 +76,12 @@ class Doors:
             raise UsageError(f"{name} is not in the configuration any more")
         return _Door(meter=meter, line=self._lines[meter.line])
 
-    def _spec(self, meter: MeterSection) -> MeterSpec:
+    def _section(self, meter: MeterSection) -> MeterSection:
+        """Return the meter with the association that this work opens."""
         own = meter.firmware if self._firmware and meter.firmware is not None else meter.dlms
-        section = meter.model_copy(update={"dlms": own})
-        return self._config.spec(section, f"{self._config.gateway.name}/{self._program}")
+        return meter.model_copy(update={"dlms": own})
 
-
-def _edge_runs(config: Config) -> bool:
-    """Say whether an edge of this configuration runs: it holds its counters."""
-    path = config.edge_folder / "counters.json.lock"
-    try:
-        with path.open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    def _context(self, section: MeterSection) -> SessionContext:
+        path = counters_of(self._config, section, self._program)
+        counters = self._counters.setdefault(path, CountersOnDemand(path))
+        return SessionContext(secrets=self._ring, counters=counters, clock=self._clock)

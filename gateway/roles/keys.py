@@ -31,6 +31,7 @@ from protocols.dlms.client.key_choices import NOT_THE_KEYS, REFUSALS
 from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.errors import (
     InvocationCounterRefused,
+    LineClosed,
     LineError,
     MeterConfigError,
     MeterProtocolError,
@@ -264,7 +265,7 @@ class ConfiguredMeter:
         """Try the new keys, the old ones, and where there are two, one of each; errors of a line are raised."""
         if KeySlot.MASTER in change.keys:
             return await self._prove_master(change)
-        silent: MeterSilent | None = None
+        silent: MeterSilent | LineClosed | None = None
         tries: list[tuple[Told, Sequence[KeySlot]]] = [
             (Told.NEW_PROVED, tuple(change.keys)),
             (Told.OLD_PROVED, ()),
@@ -276,7 +277,7 @@ class ConfiguredMeter:
             try:
                 async with self._open(self._one.settings, self._with(change, slots)):
                     return told, slots
-            except MeterSilent as error:
+            except (MeterSilent, LineClosed) as error:
                 silent = error
             except NOT_THE_KEYS:
                 raise  # of the counters: it says nothing about keys

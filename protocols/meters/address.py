@@ -79,7 +79,8 @@ def parse_address(url: str, keys: KeyFile | None = None) -> tuple[LineSettings, 
     spec = MeterSpec(meter=of_meter.get("meter"), zone=of_meter.get("zone", "Asia/Kolkata"))
     if protocol == "modbus":
         return line, replace(spec, modbus=modbus_settings(line, given))
-    return line, replace(spec, dlms=dlms_settings(line, given, keys))
+    program = "library" if keys is None else f"library/{keys.counters.resolve()}"
+    return line, replace(spec, dlms=dlms_settings(line, given, keys, program=program))
 
 
 def parse_line(

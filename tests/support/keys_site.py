@@ -139,9 +139,7 @@ async def keys_site(
 ) -> AsyncIterator[KeysSite]:
     """Serve a meter with a fault script; `keys` goes into its [meters.keys]."""
     secrets = folder / "keys"
-    secrets.mkdir(mode=0o700, exist_ok=True)
-    for ref, content in FILES.items():
-        write_private(secrets / ref, content if b"-----" in content else b"hex:" + content.hex().encode())
+    write_secrets(secrets, FILES)
     home = Household(4, "GEN", "10000001", START, cuts_until=NOW - timedelta(hours=2))
     clock = ManualClock(NOW)
     model = HouseholdModel(home, clock, policies(), master_key=MASTER)
@@ -151,7 +149,7 @@ async def keys_site(
     number = await port.start("127.0.0.1")
     try:
         yield KeysSite(
-            config=_config(folder, secrets, number, keys, silent=_is_silent(faults)),
+            config=keys_config(folder, secrets, number, keys, silent=_is_silent(faults)),
             meter=meter,
             escrow=MemoryEscrow(),
             clock=clock,
@@ -160,7 +158,17 @@ async def keys_site(
         await port.close()
 
 
-def _config(folder: Path, secrets: Path, port: int, keys: Mapping[str, object], *, silent: bool) -> Config:
+def keys_config(
+    folder: Path,
+    secrets: Path,
+    port: int,
+    keys: Mapping[str, object],
+    *,
+    silent: bool = False,
+    meter: str = METER,
+    more: Mapping[str, object] | None = None,
+) -> Config:
+    """Return the configuration of an edge with one meter, whose keys lie in `secrets`."""
     return Config.model_validate(
         {
             "gateway": {"name": GATEWAY, "data": str(folder / "data"), "secrets": str(secrets)},
@@ -168,7 +176,7 @@ def _config(folder: Path, secrets: Path, port: int, keys: Mapping[str, object], 
             "lines": [{"name": "l", "kind": "tcp", "host": "127.0.0.1", "port": port}],
             "meters": [
                 {
-                    "meter": METER,
+                    "meter": meter,
                     "line": "l",
                     "dlms": {
                         "client": 48,
@@ -182,8 +190,16 @@ def _config(folder: Path, secrets: Path, port: int, keys: Mapping[str, object], 
                     "keys": {"master_key_ref": "mk", **keys},
                 }
             ],
+            **(more or {}),
         }
     )
+
+
+def write_secrets(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write secrets into a private folder."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for ref, content in files.items():
+        write_private(folder / ref, content if b"-----" in content else b"hex:" + content.hex().encode())
 
 
 def _is_silent(script: FaultScript) -> bool:

@@ -74,6 +74,11 @@ class TextBilling:
         with self._lock:
             return self.consumer.ledger()
 
+    def in_doubt(self) -> list[str]:
+        """Return the captures that wait for a verdict on their time: those that were given up do not."""
+        with self._lock:
+            return self.consumer.in_doubt()
+
     def _hear(self, topic: str, payload: bytes) -> None:
         try:
             self._take(topic, json.loads(payload))

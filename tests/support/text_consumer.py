@@ -224,6 +224,16 @@ class TextConsumer:
         ]
         return max(covering, key=lambda one: one["version"], default=None)
 
+    def in_doubt(self) -> list[str]:
+        """Captures of an untrusted time on which no verdict was given, or none for good."""
+        verdicts = {one.capture_id: self._verdict(one) for one in self.readings.values()}
+        return [
+            one.capture_id
+            for one in self.readings.values()
+            if one.reason == "untrusted_time"
+            and (verdicts[one.capture_id] or {"trust": "provisional"})["trust"] == "provisional"
+        ]
+
     # --- line 2: whose ---
 
     def ledger(self) -> Json:

@@ -15,6 +15,7 @@ from gateway.config import file as configuration
 from gateway.config.file import Config
 from gateway.errors import UsageError
 from gateway.roles.beside_edge import client_beside_edge, edge_counters
+from gateway.roles.doors import Doors
 from protocols.errors import LocalError
 from protocols.meters.counters import FileCounters, in_use
 
@@ -106,6 +107,15 @@ def test_no_two_programs_have_one_title_and_two_files_of_counters(tmp_path: Path
                 key = (spec.dlms.encryption_key_ref, spec.dlms.system_title)
                 files.setdefault(key, set()).add(path)
     assert all(len(paths) == 1 for paths in files.values())
+
+
+@pytest.mark.parametrize(("meter", "title"), [("GEN:1", TITLE), ("GEN:2", ""), ("GEN:3", "")])
+def test_long_work_is_refused_before_it_begins(tmp_path: Path, meter: str, title: str) -> None:
+    _, config = config_in(tmp_path, title=title)
+    with closing(Doors(config, "firmware", config.clock())) as doors:
+        doors.refuse_unreachable([meter])
+        with running_edge(config), pytest.raises(UsageError, match="edge"):
+            doors.refuse_unreachable([meter])
 
 
 def test_looking_whether_counters_are_in_use_leaves_them_alone(tmp_path: Path) -> None:

@@ -354,14 +354,14 @@ def test_no_wrong_clock_beside_all_that_misdates_a_reading_or_leaves_it_in_doubt
 def doubted(made: Town, billing: TextBilling) -> list[str]:
     """Return the captures that stand under no account for their time, at central and at billing.
 
-    Live ones that billing alone still has, since ledger and journal were both restored from before, are judged by
-    nobody.
+    Of what billing alone still has, since ledger and journal were both restored from before, central must have said
+    that nobody will ever know.
     """
     captures, _ = held(made)
     known = {one.capture_id for one in captures}
     waiting = [one.capture_id for one in captures if one.reason == "untrusted_time"]
-    return waiting + [
-        f"billing: {one['capture_id']}"
-        for one in billing.ledger()["captures"]
-        if one.get("reason") == "untrusted_time" and one["capture_id"] in known
-    ]
+    at_billing = {
+        one["capture_id"] for one in billing.ledger()["captures"] if one.get("reason") == "untrusted_time"
+    }
+    waits = (at_billing & known) | set(billing.in_doubt())
+    return waiting + [f"billing: {capture_id}" for capture_id in sorted(waits)]

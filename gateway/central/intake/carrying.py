@@ -24,11 +24,14 @@ CALM: Final = 60.0
 class Carrying:
     """Knows which gateways have asked with nothing in hand. `messages` blocks; `key` as `signing.sign` takes it."""
 
-    def __init__(self, ledger: Ledger, topics: Topics, key: bytes, clock: Clock) -> None:
+    def __init__(
+        self, ledger: Ledger, topics: Topics, key: bytes, clock: Clock, *, calm: float = CALM
+    ) -> None:
         self._ledger = ledger
         self._topics = topics
         self._key = key
         self._clock = clock
+        self._calm = calm
         self._waiting: dict[str, None] = {}
         self._answered: dict[str, float] = {}
 
@@ -40,7 +43,7 @@ class Carrying:
     def next(self) -> str | None:
         """Return a gateway whose turn it is, None for none; one that was just answered waits."""
         now = monotonic()
-        self._answered = {name: at for name, at in self._answered.items() if now - at < CALM}
+        self._answered = {name: at for name, at in self._answered.items() if now - at < self._calm}
         gateway = next((name for name in self._waiting if name not in self._answered), None)
         if gateway is not None:
             del self._waiting[gateway]

@@ -16,7 +16,7 @@ import structlog
 from gateway.backoff import Backoff
 from gateway.central.directory.service import DirectoryService
 from gateway.central.intake.batches import RELEASED, HandledMessages, MessageStore, ReceivedMessage
-from gateway.central.intake.carrying import Carrying
+from gateway.central.intake.carrying import CALM, Carrying
 from gateway.central.intake.journals import JournalWatch
 from gateway.central.intake.listings import ListingWatch
 from gateway.central.intake.messages import SUBSCRIBED
@@ -65,13 +65,14 @@ class CentralOptions:
     """Paces, in seconds. `patience`: age of a hole before a replay is asked for.
 
     `lost_after`: how long a hole stands, after its edge said that it no longer holds those entries,
-    before they are declared lost.
+    before they are declared lost. `carry_calm`: least time between two answers to a gateway that begins with nothing.
     """
 
     ack_interval: float = 0.5
     patience: float = 3.0
     most_patience: float = 60.0
     lost_after: float = 60.0
+    carry_calm: float = CALM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +131,7 @@ class Central:
         options = options or CentralOptions()
         self._ack_interval = options.ack_interval
         self._key = signing_key
-        self._carrying = Carrying(ledger, self._topics, signing_key, self._clock)
+        self._carrying = Carrying(ledger, self._topics, signing_key, self._clock, calm=options.carry_calm)
         self._rereads = RereadOrders(ledger, self._topics, signing_key, self._clock)
         witnesses = Witnesses(ledger, (verify_key_of(signing_key),))
         self._messages = MessageStore(ledger, self._topics, witnesses)

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from gateway.central.intake.lost import LostWatch
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import EdgeClock
@@ -57,6 +58,7 @@ class TimeService:
         self._topics = topics
         self._clock = clock
         self._standing = standing
+        self._lost = LostWatch(ledger)
         self._judged: dict[tuple[str, str], tuple[object, ...]] = {}
         self._compared: set[str] = set()
         self.fault: str | None = None
@@ -66,6 +68,7 @@ class TimeService:
 
     def told(self, status: Status, received: datetime) -> None:
         """Hear a status that was just sent: compare the clocks, and learn when a run of the machine began."""
+        self._lost.told(status)
         clock = status.clock
         if clock is None or not status.online or isinstance(self._clock, SimulatedClock):
             return  # simulated time is one for all, and makes a minute of a second on the way
@@ -95,8 +98,8 @@ class TimeService:
 
     def judge(self) -> int:
         """Judge what is doubted where anything changed since; return how many verdicts were given."""
-        given = 0
         now = self._clock.now()
+        given = self._lost.give_up(now)
         groups = self._ledger.times.groups()
         runs = {gateway: self._ledger.times.runs(gateway) for gateway in {g.gateway for g in groups}}
         for group in groups:
@@ -111,7 +114,9 @@ class TimeService:
 
     def _judge_group(self, group: DoubtedGroup, runs: dict[str, datetime], now: datetime) -> int:
         complete_to = self._ledger.journals.state(group.journal).contiguous
-        findings = judge(self._ledger.times.doubted(group.meter, group.journal), runs, complete_to, now)
+        lost = self._ledger.lost.declared(group.journal)
+        doubted = self._ledger.times.doubted(group.meter, group.journal)
+        findings = judge(doubted, runs, complete_to, now, lost)
         given = self._ledger.times.give([_verdict(one, now) for one in findings])
         for one in given:
             log.info(

@@ -25,6 +25,7 @@ from gateway.central.ledger.heard import MetersHeard
 from gateway.central.ledger.identity import Identity
 from gateway.central.ledger.ingest import ingest, set_apart
 from gateway.central.ledger.journals import Journals
+from gateway.central.ledger.lost import LostCaptures
 from gateway.central.ledger.quarantine import Quarantine
 from gateway.central.ledger.records import IngestResult, LedgerCounts, QuarantinedEntry, ReceivedBatch
 from gateway.central.ledger.rereads import Rereads
@@ -90,6 +91,7 @@ class Ledger:
         self._known_allocations = KnownAllocations()
         self.quarantine = Quarantine(self.database)
         self.times = Times(self.database)
+        self.lost = LostCaptures(self.database)
 
     def close(self) -> None:
         """Release the file."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 
 from gateway.central.ledger.database import Database, in_chunks, put
+from gateway.central.ledger.lost import LOST
 from gateway.central.ledger.records import EdgeClock
 from gateway.central.ledger.rows import CaptureRow
 from gateway.central.ledger.schema import (
@@ -260,7 +261,9 @@ def _micros(seconds: object) -> int | None:
 def _known(connection: Connection, streams: set[tuple[str, str]]) -> dict[tuple[str, str], list[TimeVerdict]]:
     found: dict[tuple[str, str], list[TimeVerdict]] = {}
     for meters in in_chunks(sorted({meter for meter, _ in streams})):
-        for row in connection.execute(select(verdicts).where(verdicts.c.meter.in_(meters))).mappings():
+        # What was given up and came after all is judged by what it brings.
+        spoken = select(verdicts).where(verdicts.c.meter.in_(meters), verdicts.c.evidence != LOST)
+        for row in connection.execute(spoken).mappings():
             found.setdefault((row["meter"], row["journal"]), []).append(_verdict(row))
     return found
 

@@ -83,12 +83,17 @@ class _Settled:
 
 
 def judge(
-    doubted: Sequence[DoubtedCapture], runs: Mapping[str, datetime], complete_to: int, now: datetime
+    doubted: Sequence[DoubtedCapture],
+    runs: Mapping[str, datetime],
+    complete_to: int,
+    now: datetime,
+    lost: Sequence[tuple[int, int]] = (),
 ) -> list[Finding]:
     """Return what is to be said, at `now`, of one meter's captures in one journal that was not said before.
 
     `runs` tells when runs of the gateway's machine began, in true time. Numbers up to `complete_to` are all there:
-    ranges join over them only, since a capture that comes late must not be judged unseen.
+    ranges join over them only, since a capture that comes late must not be judged unseen. Nor over what is `lost`
+    (first and last number): a consumer may have it.
     """
     found: dict[str, _Settled] = {}
     stamps = Counter((one.profile, one.at) for one in doubted)
@@ -105,7 +110,7 @@ def judge(
         if one.capture_id in found and _stays(one, found[one.capture_id].shift)
     }
     coming = [one for one in doubted if one.ahead and one.capture_id not in found and not one.judged]
-    return [*_ranges(doubted, found, complete_to), *(_held(one, now) for one in coming)]
+    return [*_ranges(doubted, found, complete_to, lost), *(_held(one, now) for one in coming)]
 
 
 def _judge_ahead(one: DoubtedCapture, now: datetime) -> _Settled | None:
@@ -233,7 +238,10 @@ def _alike(one: DoubtedCapture, proved: DoubtedCapture, settled: _Settled) -> bo
 
 
 def _ranges(
-    doubted: Iterable[DoubtedCapture], found: Mapping[str, _Settled], complete_to: int
+    doubted: Iterable[DoubtedCapture],
+    found: Mapping[str, _Settled],
+    complete_to: int,
+    lost: Sequence[tuple[int, int]],
 ) -> list[Finding]:
     """Join settled captures of one profile and shift whose numbers follow each other among the doubted ones."""
     findings: list[Finding] = []
@@ -249,6 +257,7 @@ def _ranges(
                 and settled is not None
                 and settled.shift == found[run[-1].capture_id].shift
                 and one.seq <= complete_to
+                and not any(run[-1].seq < last and first < one.seq for first, last in lost)
             )
             if not joins:
                 findings += _finding(run, found)

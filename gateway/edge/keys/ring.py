@@ -113,7 +113,7 @@ class KeyRing:
 
 
 Way = tuple[tuple[Change, tuple[KeySlot, ...]], ...]
-MAX_WAYS = 8
+MAX_WAYS = 12
 """Keys that are tried of a meter in one session, beside those in force: some meters lock out who guesses."""
 
 
@@ -124,7 +124,8 @@ def _ways(changes: Sequence[Change]) -> list[Way]:
     ways += [tuple(reversed(some)) for n in range(len(whole), 1, -1) for some in combinations(whole, n)]
     for place, (change, slots) in enumerate(whole):
         before = tuple(reversed(whole[place + 1 :]))
-        ways += [(*before, (change, (slot,))) for slot in slots if len(slots) > 1]
+        for first in ((), before) if before else ((),):
+            ways += [(*first, (change, (slot,))) for slot in slots if len(slots) > 1]
     return ways
 
 

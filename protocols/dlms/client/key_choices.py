@@ -11,14 +11,15 @@ from protocols.errors import (
     AssociationRefused,
     CounterNotBelieved,
     InvocationCounterRefused,
+    LineClosed,
     MeterRefused,
     MeterSilent,
     SecurityFailure,
 )
 from protocols.session import ChangingSecrets, DlmsSettings, SecretSource
 
-REFUSALS = (AssociationRefused, SecurityFailure, MeterRefused, MeterSilent)
-"""How a meter may answer whoever has other keys than it; some say nothing at all."""
+REFUSALS = (AssociationRefused, SecurityFailure, MeterRefused, MeterSilent, LineClosed)
+"""How a meter may answer whoever has other keys than it; some say nothing at all, some hang up."""
 NOT_THE_KEYS = (InvocationCounterRefused, CounterNotBelieved)
 
 

@@ -21,8 +21,8 @@ from protocols.dlms.apdu.notification import DataNotification, EventNotification
 from protocols.dlms.companion import PushGrammar, companion
 from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.push.body import Payload, PushBody, body_of, event_of
-from protocols.dlms.push.forms import NoForm
 from protocols.dlms.push.freshness import NOTHING, PushMark, judged, wall_seconds
+from protocols.dlms.push.places import NoForm
 from protocols.dlms.security import suites
 from protocols.dlms.security.ciphered_forms import (
     AUTHENTICATED,

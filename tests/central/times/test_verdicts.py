@@ -25,10 +25,13 @@ from gateway.contract.messages import (
     CaptureClock,
     ClockSource,
     ClockStatus,
+    FormerJournal,
     Status,
     TimeVerdict,
 )
+from gateway.contract.messages.generation import Generation
 from gateway.contract.topics import Topics
+from gateway.contract.verdicts import last_of
 from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.store import DirectoryStore
@@ -292,3 +295,81 @@ def test_simulated_time_is_one_for_all_and_compared_with_nobodys(central: Centra
     service.told(status(NOW - timedelta(minutes=1)), NOW)
     views = Views(central.ledger, central.directory.snapshot, central.clock)
     assert IssueKind.CLOCKS_DIFFER not in {one.kind for one in views.overview().issues}
+
+
+def successor(upto: int) -> Status:
+    """The status of a gateway whose journal was set back to `upto` and goes on under another name."""
+    ended = FormerJournal(journal="journal-1", generation=Generation(3, "0000000a"), last_seq=upto)
+    return status(NOW).model_copy(update={"journal": "journal-2", "former": (ended,)})
+
+
+def set_back(central: Central) -> None:
+    central.ledger.allocations.give_new(["GEN:1"], "edge-1", by="test", at=NOW)
+    central.ledger.identity.begin_anew(Generation(7, "0000000b"), "restored from a copy")
+
+
+def spoken(
+    central: Central, seq: int, profile: str = "instantaneous", journal: str = "journal-1"
+) -> str | None:
+    """What was said last of a number."""
+    said = [parse(payload, TimeVerdict).data for topic, payload in central.sent if topic == TOPICS.verdicts()]
+    verdict = last_of((one for one in said if one.journal == journal), seq, profile)
+    return None if verdict is None else verdict.trust
+
+
+async def test_what_only_a_consumer_still_has_is_given_up(central: Central) -> None:
+    """Ledger and journal were both set back: the end of the journal is nobody's but billing's."""
+    alone = [doubted(seq, NOW - HALF_HOUR * (5 - seq), timedelta(0)) for seq in range(1, 5)]
+    central.take(alone[:2])
+    central.consumer.apply(batch(alone[2:]))
+    set_back(central)
+    central.service.told(successor(1), NOW)
+    await central.settle()
+    assert [spoken(central, seq) for seq in (1, 2, 3, 4, 10**9)] == ["trusted", "trusted", *["untrusted"] * 3]
+    assert spoken(central, 3, "block_load") is None, "what the meter remembers comes again"
+    assert spoken(central, 3, journal="journal-2") is None
+    assert await central.settle() == 0
+    central.ledger.allocations.give_new(["GEN:2"], "edge-1", by="test", at=NOW)
+    assert await central.settle() == 3, "a meter that became known later, with three live profiles"
+
+
+async def test_what_comes_under_the_next_name_is_not_given_up(central: Central) -> None:
+    set_back(central)
+    central.service.told(successor(3), NOW)
+    await central.settle()
+    assert [spoken(central, seq) for seq in (1, 3, 4)] == [None, None, "untrusted"]
+
+
+async def test_ranges_declared_lost_are_given_up_and_what_lies_between_is_not(central: Central) -> None:
+    central.take([doubted(seq, NOW - HALF_HOUR * (9 - seq), timedelta(0)) for seq in (1, 5, 8)])
+    set_back(central)
+    central.ledger.journals.declare_lost("journal-1", 2, 7, "the journal no longer holds them", NOW)
+    assert central.service.judge() == 0, "nobody knows yet whether they come under another name"
+    central.service.told(status(NOW), NOW)
+    await central.settle()
+    assert [spoken(central, seq) for seq in range(1, 9)] == [
+        "trusted",
+        *["untrusted"] * 3,
+        "trusted",
+        *["untrusted"] * 2,
+        "trusted",
+    ]
+
+
+async def test_what_was_given_up_and_comes_after_all_is_judged_by_what_it_brings(central: Central) -> None:
+    set_back(central)
+    central.service.told(successor(0), NOW)
+    await central.settle()
+    late = doubted(2, NOW - HALF_HOUR, timedelta(0))
+    assert spoken(central, 2) == "untrusted"
+    central.take([late])
+    await central.settle()
+    assert spoken(central, 2) == "trusted"
+    assert central.whose(late.capture_id)[1] == {"new"}
+
+
+async def test_a_central_that_was_never_set_back_gives_nothing_up(central: Central) -> None:
+    """What it never had no consumer has: each gets what the other gets."""
+    central.ledger.allocations.give_new(["GEN:1"], "edge-1", by="test", at=NOW)
+    central.service.told(successor(0), NOW)
+    assert await central.settle() == 0

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from gateway.config.companions import push_grammars
 from gateway.config.file import Config, load
 from gateway.config.mistakes import ConfigMistakes
 from gateway.contract.signing import new_key_pair
@@ -35,6 +36,7 @@ from protocols.dlms.framing import wrapper
 from protocols.dlms.push.framing import PushStream
 from protocols.dlms.security import suites
 from protocols.dlms.security.suites import Keys
+from protocols.errors import MeterConfigError
 from protocols.reading import Obis, ProfileName
 from protocols.unused import UnusedFrames
 from tests.support.dlms.pushes import ciphered
@@ -378,3 +380,13 @@ companions = "{folder}"
     assert "none.toml cannot be read" in mistakes()
     path.write_text(text.replace(f'"{folder}"', f'"{folder}-not"'))
     assert "there is no folder" in mistakes()
+
+
+def test_a_user_s_file_neither_hides_a_shipped_companion_nor_leaves_a_maker_to_chance(tmp_path: Path) -> None:
+    (tmp_path / "kaifa.toml").write_text(ACME)
+    with pytest.raises(MeterConfigError, match=r"kaifa.toml has the name of a shipped companion"):
+        push_grammars(tmp_path)
+    (tmp_path / "kaifa.toml").rename(tmp_path / "acme.toml")
+    (tmp_path / "new.toml").write_text(ACME)
+    with pytest.raises(MeterConfigError, match=r"acme.toml and new.toml both name the maker ACM"):
+        push_grammars(tmp_path)

@@ -164,6 +164,12 @@ BEHIND_A_GATEWAY = [
     Case(Peer.GURUX_CLIENT, "wrapper", Auth.LLS, PLAIN),
 ]
 """How meters behind our gateway are read by the prefix."""
+ACCESS = [
+    Case(Peer.GURUX_CLIENT, framing, auth, protection)
+    for framing in ("wrapper", "hdlc")
+    for auth, protection in ((Auth.NONE, PLAIN), (Auth.HLS_GMAC, str(Protection.AUTHENTICATED_ENCRYPTED)))
+]
+"""How attributes are read by the access service."""
 
 _COSEM_LACKS = {Service.ENTRIES, Service.SET_LIST, Service.SET_BLOCKS, Service.ACTION_BLOCKS}
 
@@ -233,6 +239,8 @@ What was found in it, and is mended or avoided in `tests/support/interop/peer/gu
 - Under suite 2 it signs nothing: it takes each key for one of P-256, or for none ("its own fails"). What is signed on
   P-384 is tried with published vectors, and with `cryptography`, alone.
 - Its general-ciphering does not run (it calls what its classes do not have).
+
+Key transfer (`tests/interop/test_gurux_keys.py`): keys that it wrapped are taken by our meter, all or none.
 """,
     Peer.GURUX_METER: """
 ## Our client with a meter made of gurux-dlms 1.0.203
@@ -243,6 +251,9 @@ AARE, release, SET and ACTION are the test's. Our client is the real one: `open_
 profile, clock and relay, sets and switches; `Exchange` adds entries, columns, lists and long values, and ends
 with a release that carries a ciphered Initiate. In the lines with general block transfer long answers come by it;
 long requests go in the blocks of their service, which our client prefers where the meter has them.
+
+Key rotation (`tests/interop/test_gurux_keys.py`): global keys and master key are changed twice, sent, proved by an
+association, and in force. Its own unwrap fails (an index is no integer), so that its keys are opened by `cryptography`.
 """,
     Peer.COSEM_CLIENT: """
 ## dlms-cosem 25.1.0, its client, with our meter
@@ -280,6 +291,17 @@ without the prefix; a served gateway it does not have.
 
 | framing | authentication | protection | associate | GET | GET list |
 | --- | --- | --- | --- | --- | --- |
+"""
+
+
+_ACCESS = """
+## gurux-dlms 1.0.203, its client, with our meter, by the access service
+
+Three values and one that there is not, in one access-request; ciphered in the general form. Its server has no access
+service, so our client is tried with our own meter and with the Green Book's request.
+
+| framing | authentication | protection | associate | ACCESS |
+| --- | --- | --- | --- | --- |
 """
 
 
@@ -344,7 +366,9 @@ def document() -> str:
         + _BY_SHORT_NAMES
         + "".join(map(_short_row, SHORT_NAMES))
         + _BEHIND
-        + _gateway_rows()
+        + _rows(BEHIND_A_GATEWAY, 3)
+        + _ACCESS
+        + _rows(ACCESS, 2)
         + _PUSHES
         + "".join(map(_push_row, PUSHES))
         + _IMAGES
@@ -352,8 +376,8 @@ def document() -> str:
     )
 
 
-def _gateway_rows() -> str:
-    rows = ([case.framing, case.auth.value, case.protection, *["tested"] * 3] for case in BEHIND_A_GATEWAY)
+def _rows(cases: list[Case], tested: int) -> str:
+    rows = ([case.framing, case.auth.value, case.protection, *["tested"] * tested] for case in cases)
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 

@@ -12,12 +12,21 @@ from typing import Any
 from gurux_dlms import GXByteBuffer, GXDateTime, GXReplyData
 from gurux_dlms.ecdsa.GXPrivateKey import GXPrivateKey
 from gurux_dlms.ecdsa.GXPublicKey import GXPublicKey
-from gurux_dlms.enums import Authentication, Conformance, DataType, InterfaceType, Security
+from gurux_dlms.enums import (
+    AccessServiceCommandType,
+    Authentication,
+    Conformance,
+    DataType,
+    InterfaceType,
+    Security,
+)
+from gurux_dlms.GXDLMSAccessItem import GXDLMSAccessItem
 from gurux_dlms.GXDLMSGateway import GXDLMSGateway
 from gurux_dlms.GXDLMSSettings import GXDLMSSettings
 from gurux_dlms.objects import GXDLMSClock, GXDLMSData, GXDLMSDisconnectControl, GXDLMSProfileGeneric
-from gurux_dlms.objects.enums import SecuritySuite
+from gurux_dlms.objects.enums import GlobalKeyType, SecuritySuite
 from gurux_dlms.objects.GXDLMSRegister import GXDLMSRegister
+from gurux_dlms.objects.GXDLMSSecuritySetup import GXDLMSSecuritySetup
 from gurux_dlms.secure import GXDLMSSecureClient
 
 # what gurux 1.0.203 asks for to acknowledge a block of general block transfer, and does not have
@@ -158,6 +167,15 @@ class Peer:
         requests = self.client.readList([(SERIAL, 2), (REGISTER, 2), (CLOCK, 2)])
         return plain(self.ask(requests[0]).value)
 
+    def access(self) -> list[Any]:
+        """Read the same three values, and what there is not, by the access service."""
+        wanted = [(SERIAL, 2), (REGISTER, 2), (CLOCK, 2), (GXDLMSData("0.0.9.9.9.255"), 2)]
+        items = [GXDLMSAccessItem(AccessServiceCommandType.GET, item, index) for item, index in wanted]
+        reply = self.ask(self.client.accessRequest(None, items))
+        self.client.updateValue = lambda *_: None  # what it makes of the values is not asked here
+        self.client.parseAccessResponse(items, reply.data)
+        return [[int(one.error), plain(one.value)] for one in items]
+
     def set(self) -> str:
         """Set the clock."""
         clock = GXDLMSClock("0.0.1.0.0.255")
@@ -190,6 +208,14 @@ class Peer:
             self.client.method(GXDLMSData("0.0.10.0.99.255"), 1, parameter, DataType.OCTET_STRING)
         )
         return {"answer": plain(reply.value), "blocks": self.blocks - before}
+
+    def keys(self) -> str:
+        """Transfer new keys to a security setup, wrapped by gurux under the master key."""
+        wanted = self.task["keys"]
+        setup = GXDLMSSecuritySetup(wanted["setup"])
+        entries = [(GlobalKeyType(kind), bytearray.fromhex(key)) for kind, key in wanted["new"]]
+        self.ask(setup.globalKeyTransfer(self.client, bytearray.fromhex(wanted["master_key"]), entries))
+        return "done"
 
     def release(self) -> str:
         """Release the association, and then see that the meter no longer serves it."""

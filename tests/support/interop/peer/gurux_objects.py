@@ -59,6 +59,7 @@ class Meter(GXDLMSSecureServer):
             proposed |= Conformance.GENERAL_BLOCK_TRANSFER
         settings.proposedConformance = proposed
         self.counter = 1000
+        self.new_keys: dict[str, str] = {}
         self.kept: Any = None
         self.relay = GXDLMSDisconnectControl("0.0.96.3.10.255")
         self.relay.outputState, self.relay.controlState, self.relay.controlMode = True, 1, 4

@@ -150,10 +150,18 @@ class Listener:
 
     def _serve(self, stream: socket.socket) -> None:
         self.meter.settings.clientAddress = self.meter.settings.serverAddress = 0
+        self._adopt_keys()
         try:
             Conversation(self.meter, stream, self.seen).run()
         except Exception as error:  # noqa: BLE001 - whatever a foreign stack raises is part of the answer
             self.seen["failed"].append(f"{type(error).__name__}: {error}")
+
+    def _adopt_keys(self) -> None:
+        new, self.meter.new_keys = self.meter.new_keys, {}
+        self.meter.task.update(new)
+        if "authentication_key" in new:
+            self.meter.task["answer_key"] = new["authentication_key"]
+        self.meter.settings.cipher.blockCipherKey = bytearray.fromhex(self.meter.task["encryption_key"])
 
     def stop(self) -> dict[str, Any]:
         """Stop and tell what was seen."""

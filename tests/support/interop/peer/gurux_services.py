@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cryptography.hazmat.primitives import keywrap
 from gurux_dlms._GXAPDU import _GXAPDU
 from gurux_dlms.AesGcmParameter import AesGcmParameter
 from gurux_dlms.ConnectionState import ConnectionState
@@ -282,6 +283,9 @@ class Services:
             return
         elif (name, method) == (ECHO, 1):
             self._returned(out, parameter)
+        elif (kind, method) == (64, 2):
+            error = self._take_keys(parameter)
+            self._returned(out, None)
         elif kind == 70:
             self.meter.relay.outputState = method == 2
             self.meter.relay.controlState = int(method == 2)
@@ -292,6 +296,17 @@ class Services:
         self._answer(Command.METHOD_RESPONSE, 1, invoke, out, error)
         if kind == 15 and not error:  # only now, since the fourth pass is not ciphered like what follows
             self.settings.connected |= ConnectionState.DLMS
+
+    def _take_keys(self, entries: Any) -> int:
+        """Take new keys, which count from the next connection on. Gurux's own unwrap fails: an index is no integer."""
+        kek = bytes.fromhex(self.task["master_key"])
+        names = {0: "encryption_key", 2: "authentication_key", 3: "master_key"}
+        try:
+            new = {names[int(kind)]: keywrap.aes_key_unwrap(kek, bytes(key)).hex() for kind, key in entries}
+        except Exception:  # noqa: BLE001 - whatever a foreign stack raises, it takes no key
+            return int(ErrorCode.OTHER_REASON)
+        self.meter.new_keys |= new
+        return 0
 
     def _returned(self, out: Any, value: Any) -> None:
         if value is None:

@@ -1,0 +1,141 @@
+"""The commands `keys plan` and `keys run`: keys of many meters changed by a durable plan."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from gateway.cli.keys.edge import ClientOption, WhatOption, chosen
+from gateway.cli.meter.lots import (
+    LotName,
+    PlanOptions,
+    chosen_meters,
+    lot_path,
+    open_lot,
+    print_end,
+    terms,
+    work_off,
+)
+from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption, user
+from gateway.cli.options_object import with_options
+from gateway.cli.output import print_fields, print_line
+from gateway.config import file as configuration
+from gateway.config.file import Config
+from gateway.edge.keys.change import Stage
+from gateway.errors import UsageError
+from gateway.lots.core import Done, Failed, Item, Lot, Outcome
+from gateway.lots.runner import Visit
+from gateway.lots.store import LotStore
+from gateway.roles.beside_edge import client_beside_edge
+from gateway.roles.keys import KeyWork, SealTo, key_work, wanted
+from protocols.session import Clock
+
+KIND = "keys"
+STOP_ON = ("peer_unavailable", "peer_refused_data")
+"""Without central no meter gets new keys: the lot waits for somebody who looks at the broker, or at central."""
+NOT_TAKEN = "keys_not_taken"
+
+
+def plan(
+    name: LotName,
+    plan_options: PlanOptions,
+    what: WhatOption = None,
+    client: ClientOption = None,
+    config: ConfigOption = CONFIG_FILE,
+    as_json: JsonOption = False,
+) -> None:
+    """Plan new keys for many meters. Nothing is made before `run`.
+
+    Example: meter-gateway keys plan july --meters list.csv --what global --rate 120 --window 22:00-05:00
+    """
+    loaded = configuration.load(config)
+    SealTo(loaded)
+    meters = chosen_meters(loaded, plan_options)
+    whats = chosen(what)
+    for meter in meters:
+        client_beside_edge(loaded, meter, "keys")
+        for one in whats:
+            wanted(loaded, meter.meter, client, one)
+    clock = loaded.clock()
+    lot = Lot(
+        name=name,
+        kind=KIND,
+        created=clock.now(),
+        by=user(),
+        terms=terms(plan_options, meters[0].zone, stop_on=STOP_ON),
+        facts={"what": whats, "client": client},
+    )
+    path = lot_path(loaded, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    items = [Item(position=n, meter=meter.meter, line=meter.line) for n, meter in enumerate(meters)]
+    LotStore.create(path, lot, items).close()
+    told = {
+        "lot": name,
+        "meters": len(items),
+        "keys": " ".join(whats),
+        "visits": f"{lot.terms.rate_per_hour or 'any number'} an hour, {lot.terms.at_once} at once",
+        "windows": [str(window) for window in lot.terms.windows] or None,
+        "stops_on": sorted(lot.terms.stop_on),
+        "next": f"meter-gateway keys run {name}",
+    }
+    print_fields(told, as_json=as_json)
+
+
+plan_command = with_options(plan, "plan_options", PlanOptions)
+
+
+def run(
+    name: LotName,
+    config: ConfigOption = CONFIG_FILE,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the first meter.")] = False,
+    trust_host: Annotated[
+        bool, typer.Option("--trust-host", help="This computer's clock is right, though nothing proves it.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Give the meters of a lot new keys until it is finished, paused or stopped. Ctrl-C is safe: `run` goes on.
+
+    Example: meter-gateway keys run july
+    """
+    loaded = configuration.load(config)
+    with open_lot(loaded, name, KIND) as store:
+        lot, items = store.lot(), store.items()
+        if not yes:
+            keys = " and ".join(lot.facts["what"])
+            typer.confirm(f"Give {len(items)} meters of lot {name} new {keys} keys?", abort=True, err=True)
+        ended = asyncio.run(_run(loaded, store, loaded.clock(), as_json=as_json, trust_host=trust_host))
+        if ended is None and not as_json:
+            print_line(f"interrupted; `meter-gateway keys run {name}` goes on")
+        print_end(store, as_json=as_json)
+
+
+async def _run(
+    config: Config, store: LotStore, clock: Clock, *, as_json: bool, trust_host: bool
+) -> Lot | None:
+    async with key_work(config, clock) as work:
+
+        async def visit(one: Visit) -> Outcome:
+            return await visited(config, work, one)
+
+        return await work_off(store, visit, clock, as_json=as_json, trust_host=trust_host)
+
+
+async def visited(config: Config, work: KeyWork, visit: Visit) -> Outcome:
+    """Change the keys of one meter, or go on with them; errors are the meter's failures, as the runner takes them."""
+    names: list[str] = []
+    for what in visit.facts["what"]:
+        try:
+            job = wanted(config, visit.item.meter, visit.facts["client"], what)
+        except UsageError as error:
+            return Failed(reason="not_possible", note=str(error), final=True)
+        if what in visit.item.kept.get("done", ()):
+            names.append(what)
+            continue
+        change = await work.rotate(job)
+        if change.stage is not Stage.PROVEN:
+            return Failed(reason=NOT_TAKEN, note=change.note or "the meter proves to have its old keys")
+        names.append(what)
+        await visit.keep({"done": names})  # a visit that is cut off gives no meter the same kind of key twice
+    return Done(note=" ".join(names))
