@@ -9,14 +9,15 @@ READY --release--> RELEASING --RLRE--> LINKED --disconnect--> CLOSING --LinkClos
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 
 from protocols.dlms.apdu import gbt
+from protocols.dlms.apdu.access import Access, AccessKind, AccessRequest
 from protocols.dlms.apdu.conformance import Conformance
 from protocols.dlms.apdu.gbt import BlockTransfer
-from protocols.dlms.apdu.lists import ActionListRequest, SetListRequest
+from protocols.dlms.apdu.lists import ActionListRequest, GetListRequest, SetListRequest, Target
 from protocols.dlms.apdu.notification import NEVER_ANSWERS, PLAIN_TAGS
 from protocols.dlms.apdu.services import ActionRequest, SetRequest
 from protocols.dlms.core.association import ERROR_TAGS, AssociationSettings, ClientAssociation
@@ -86,6 +87,20 @@ class ClientConnection:
     def state(self) -> State:
         """Where the conversation stands."""
         return self._state
+
+    @property
+    def grants_access(self) -> bool:
+        """Say whether both sides do the access service."""
+        granted = self._association.granted.conformance & self._settings.conformance
+        return bool(granted & Conformance.ACCESS)
+
+    def list_request(self, targets: Sequence[Target]) -> Request:
+        """Return one request that reads several attributes: ACCESS where the meter has that and no lists."""
+        lists, access = Conformance.MULTIPLE_REFERENCES, Conformance.ACCESS
+        granted = self._association.granted.conformance & self._settings.conformance
+        if granted & access and not granted & lists:
+            return AccessRequest(accesses=tuple(Access(AccessKind.GET, target) for target in targets))
+        return GetListRequest(targets=tuple(targets))
 
     @property
     def short_names(self) -> bool:

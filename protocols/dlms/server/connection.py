@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from protocols.dlms.apdu import acse, gbt
+from protocols.dlms.apdu.access import AccessResponse
 from protocols.dlms.apdu.acse import Aarq, InitiateResponse
 from protocols.dlms.apdu.conformance import BUILT, BUILT_SHORT_NAMES, Conformance
 from protocols.dlms.apdu.diagnostics import DECIPHERING_ERROR
@@ -46,6 +47,10 @@ class ServerSettings:
     gbt_window: int = 4
     prefer_gbt: bool = False
     first_block: int = 1
+
+
+PDU_TOO_LONG = 4
+"""Service error of an exception-response (Green Book 9.5)."""
 
 
 class SendCounter:
@@ -191,7 +196,11 @@ class ServerConnection:
                 raise ServiceRefused(UNKNOWN, NOT_SUPPORTED)
             return self._services.serve(request)
         if self._association.proved:
-            return self._services.serve(request)
+            answer = self._services.serve(request)
+            room = self._most - self._association.overhead
+            if isinstance(answer, AccessResponse) and not self._gbt_size and len(encode_apdu(answer)) > room:
+                raise ServiceRefused(UNKNOWN, PDU_TOO_LONG)  # the service has no blocks of its own
+            return answer
         answer = self._association.authenticate(request)
         if answer.result:  # a failed proof ends the association: no second guess on the same challenge
             self._association = None

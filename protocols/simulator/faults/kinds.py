@@ -65,6 +65,7 @@ class FaultKind(StrEnum):
     TWIN_ROWS = "twin-rows"
     NULL_TIMES = "null-times"
     NULL_COLUMNS = "null-columns"
+    DELTAS = "deltas"
     COMPACT = "compact"
     NEWEST_FIRST = "newest-first"
     UNSORTED = "unsorted"
@@ -241,6 +242,7 @@ FAULT_KINDS: Mapping[FaultKind, FaultKindInfo] = {
     FaultKind.NULL_COLUMNS: FaultKindInfo(
         Place.MODEL, "cells equal to those of the row before are null-data"
     ),
+    FaultKind.DELTAS: FaultKindInfo(Place.MODEL, "numbers are written as their change since the row before"),
     FaultKind.COMPACT: FaultKindInfo(Place.MODEL, "buffers come as compact-array"),
     FaultKind.NEWEST_FIRST: FaultKindInfo(Place.MODEL, "buffers come newest first, and say so"),
     FaultKind.UNSORTED: FaultKindInfo(Place.MODEL, "buffers come in no order"),

@@ -61,6 +61,7 @@ TRAPS = [
     Trap("month and day 0 in the time of a demand", "demand-time-zero"),
     Trap("null timestamp", "null-times"),
     Trap("null columns", "null-columns"),
+    Trap("delta columns", "delta-columns"),
     Trap("null timestamp and columns", "null-both"),
     Trap("compact arrays", "compact-array"),
     Trap("order", "newest-first"),
