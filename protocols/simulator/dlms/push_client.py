@@ -173,6 +173,8 @@ class DialIn:
         self._writer: asyncio.StreamWriter | None = None
         self.push_before_answer: bytes | None = None
         """A push that is sent just before the next answer, in the middle of an exchange."""
+        self.confirmed: list[int] = []
+        """Long invoke ids of its pushes that were confirmed to it in the plain."""
 
     async def open(self, host: str, port: int) -> None:
         """Connect; OSError when nobody listens."""
@@ -185,7 +187,7 @@ class DialIn:
         try:
             with suppress(MeterProtocolError, OSError):
                 while data := await self._reader.read(READ_OCTETS):
-                    answer = self._core.receive_data(data)
+                    answer = self._core.receive_data(self._without_confirmations(data))
                     if answer and self.push_before_answer is not None:
                         answer = framed(self.push_before_answer) + answer
                         self.push_before_answer = None
@@ -193,6 +195,19 @@ class DialIn:
                     await self._writer.drain()
         finally:
             self._writer.close()
+
+    def _without_confirmations(self, data: bytes) -> bytes:
+        """Return what is left of whole frames that came together, after noting what confirms a push."""
+        rest = b""
+        while len(data) >= wrapper.HEADER_OCTETS:
+            end = wrapper.HEADER_OCTETS + int.from_bytes(data[6:8], "big")
+            apdu = data[wrapper.HEADER_OCTETS : end]
+            if apdu[:1] == bytes((notification.CONFIRM,)) and len(apdu) >= 5:
+                self.confirmed.append(int.from_bytes(apdu[1:5], "big"))
+            else:
+                rest += data[:end]
+            data = data[end:]
+        return rest + data
 
     async def push(self, apdu: bytes) -> None:
         """Push on the connection that is polled, too; OSError while there is none."""
