@@ -28,6 +28,8 @@ from protocols.reading import Obis, ProfileName
 from protocols.simulator.cosem.model import UTILITY, HouseholdModel
 from protocols.simulator.cosem.rows import stamp
 from protocols.simulator.dlms.ports import READ_OCTETS, PoweredMeters, simulated_meter
+from protocols.simulator.faults.kinds import FaultKind
+from protocols.simulator.faults.script import FaultPlayer
 
 PUSH_CLIENT = 64
 SETUPS = {profile: setup for setup, profile in PROFILE_OF_SETUP.items()}
@@ -38,7 +40,7 @@ class PushClient:
     """Writes the pushes of one meter as APDUs: general-glo with `keys`, else plain.
 
     `counter` is shared with whatever else the meter ciphers with these keys. `control` is the security
-    control of what it sends.
+    control of what it sends, `faults` what goes wrong with its pushes.
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class PushClient:
         keys: Keys | None = None,
         counter: SendCounter | None = None,
         control: int = AUTHENTICATED_ENCRYPTED,
+        faults: FaultPlayer | None = None,
     ) -> None:
+        self._faults = faults
         self._model = model
         self._clock = clock
         self._keys = keys
@@ -97,6 +101,10 @@ class PushClient:
 
     def _general_glo(self, keys: Keys, plain: bytes) -> bytes:
         title = self._model.system_title
+        if self._faults is not None and self._faults.fires(FaultKind.PUSH_COUNTER_RESET):
+            self._counter.begin_anew()
+        if self._faults is not None and self._faults.fires(FaultKind.PUSH_COUNTER_STUCK):
+            self._counter.begin_anew(max(self._counter.last - 1, 0))
         counter, form = self._counter(), Form.GENERAL_GLO
         return protect_apdu(keys, title, counter, plain, control=self._control, form=form)
 
