@@ -151,7 +151,7 @@ class DlmsSession:
             self._nameplate = None
         await self.identify()
         self._note_events(visit, ground, found)
-        for check in planned.checks:
+        for check in {check.place: check for check in planned.checks}.values():
             with suppress(NotSupported, MeterRefused):  # the profile's own read tells
                 await (await self._profiles()).recheck(check)
 

@@ -14,7 +14,7 @@ from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.profile.layouts import CLOCK, Layout
 from protocols.dlms.reading.deviations import Deviations
 from protocols.dlms.reading.known_meter import KnownMeter
-from protocols.dlms.reading.layout_cache import KnownLayout
+from protocols.dlms.reading.layout_cache import KnownLayout, kept_for
 from protocols.dlms.reading.layout_reader import (
     BILLED,
     PRESENT,
@@ -169,9 +169,9 @@ def _objects(reads: Sequence[ObjectRead], ground: Ground) -> Iterator[Target]:
 
 
 def _next_check(layouts: Iterable[LayoutCheck], now: datetime) -> list[LayoutCheck]:
-    """Return the check that has waited longest; nothing while all is fresh."""
+    """Return the check that has waited longest for what it may wait; nothing while all is fresh."""
     waiting = [check for check in layouts if not timedelta() <= now - check.at < CHECK_AFTER]
-    return sorted(waiting, key=lambda check: abs(now - check.at))[-1:]
+    return sorted(waiting, key=lambda check: abs(now - check.at) / kept_for(check.profile))[-1:]
 
 
 def _checks(known: KnownLayout, source: BufferSource) -> tuple[list[LayoutCheck], list[LayoutCheck]]:
@@ -191,11 +191,8 @@ def _checks(known: KnownLayout, source: BufferSource) -> tuple[list[LayoutCheck]
     if layout.profile in BILLED:
         at_once = [LayoutCheck(*name, (*columns, *witnesses(layout)), known.checked_at)]
         return at_once, [LayoutCheck(*name, tuple(scales), known.scaled_at)] if scales else []
-    if layout.profile in PRESENT and scales:
-        in_turn = [(columns, known.checked_at), (scales, known.scaled_at)]
-    else:
-        in_turn = [([*columns, *scales], min(known.checked_at, known.scaled_at))]
-    return [], [LayoutCheck(*name, tuple(targets), at) for targets, at in in_turn]
+    in_turn = [LayoutCheck(*name, tuple(columns), known.checked_at)]
+    return [], in_turn + [LayoutCheck(*name, tuple(scales), known.scaled_at)] * bool(scales)
 
 
 def witnesses(layout: Layout) -> list[Target]:

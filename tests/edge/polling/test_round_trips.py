@@ -11,6 +11,7 @@ import pytest
 
 from protocols.dlms.apdu import acse
 from protocols.dlms.apdu.acse import Aare
+from protocols.dlms.apdu.conformance import BUILT, Conformance
 from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.links import ServedAssociation
 from protocols.simulator.faults.script import FaultScript, shipped
@@ -141,6 +142,37 @@ async def test_a_meter_that_wants_rlrq_gets_it_after_its_first_refusal() -> None
         p.forget()
         report, _ = await p.poll()
         assert report.ok, "also after a restart"
+
+
+@pytest.mark.parametrize("framing", ["wrapper", "hdlc"])
+async def test_no_half_hourly_poll_of_two_days_takes_more_than_the_goal_nor_one_after_a_restart(
+    framing: str,
+) -> None:
+    """Nameplate, layouts and every event log are looked at in these days, whatever has no news."""
+    async with polled(FaultScript(), framing) as p:
+        costs = []
+        for number in range(WARM + 96):
+            report, cost = await p.poll()
+            assert report.ok, report.error
+            costs.append(cost.trips)
+            p.pass_time()
+            if number % 30 == 20:
+                p.forget()
+        assert max(costs[WARM:]) <= NEWS, costs
+        usual = sorted(costs)[len(costs) // 2]
+        assert usual <= NOTHING, costs
+
+
+async def test_a_meter_without_lists_takes_one_for_each_attribute() -> None:
+    without = BUILT & ~(Conformance.MULTIPLE_REFERENCES | Conformance.ACCESS)
+    async with polled(FaultScript(), granted=without) as p:
+        costs = []
+        for _ in range(WARM + 3):
+            report, cost = await p.poll()
+            assert report.ok, report.error
+            p.pass_time()
+            costs.append(cost.trips)
+    assert costs[-1] <= 30, "a stated exception"
 
 
 @pytest.mark.parametrize("script", sorted(HDLC_ONLY))

@@ -158,7 +158,7 @@ async def polled(
             return Poller(
                 {"trap": meter.line},
                 [PolledMeter(meter=METER, line="trap", spec=spec, profiles=tuple(ProfileName))],
-                collector=Collector(journal, journal, clock=meter.clock),
+                collector=Collector(journal, journal, clock=meter.clock, known=meter.layouts),  # type: ignore[arg-type]
                 open_session=partial(open_session, layouts=meter.layouts, pool=pool),  # type: ignore[arg-type]
                 context=SessionContext(secrets=Secrets(SECRETS), counters=meter.counters, clock=meter.clock),
                 schedule=Schedule(),
