@@ -115,7 +115,9 @@ async def test_what_stood_is_put_back_octet_for_octet_where_another_deviation_me
     """A zone with daylight saving: shown in winter, set in summer, by a meter that takes nothing but changes all."""
     zone = ZoneInfo("Europe/Berlin")
     at = datetime(2026, 7, 1, 8, 0, tzinfo=UTC)
-    shown = octets(cosem_time.encode(datetime(2026, 1, 1, 8, 0, tzinfo=UTC), zone, deviation=-60, status=0x42))
+    shown = octets(
+        cosem_time.encode(datetime(2026, 1, 1, 8, 0, tzinfo=UTC), zone, deviation=-60, status=0x42)
+    )
     wrong = Fate(made=octets(cosem_time.encode(at + timedelta(days=1), zone, deviation=-120)))
     meter = ScriptedMeter(shown, [wrong, wrong, wrong, wrong])
     with pytest.raises(WriteNotKept) as caught:

@@ -118,7 +118,9 @@ def test_what_stands_behind_each_answer_of_a_conversation_hides_none(
 
     def answered(apdu: bytes) -> list[Event]:
         client.data_to_send()
-        framed = wrapper.encode(1, 16, apdu) + TAIL if behind_the_frame else wrapper.encode(1, 16, apdu + TAIL)
+        framed = (
+            wrapper.encode(1, 16, apdu) + TAIL if behind_the_frame else wrapper.encode(1, 16, apdu + TAIL)
+        )
         return client.receive_data(framed)
 
     client.open()
