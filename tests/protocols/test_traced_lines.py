@@ -17,7 +17,7 @@ from protocols.capture.trace_file import HEAD, Piece, is_trace, piece_line, read
 from protocols.dlms.apdu.acse import Aarq, InitiateRequest, encode_aarq, encode_initiate_request
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, SetRequest, encode_apdu
-from protocols.dlms.data.types import octets
+from protocols.dlms.data import types
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
 from protocols.dlms.framing.wrapper import encode
 from protocols.dlms.server.model import AssociationPolicy
@@ -187,9 +187,9 @@ def test_a_new_password_a_new_hls_secret_and_an_answer_elsewhere_are_hidden(
     elsewhere: Obis, framing: str, size: int
 ) -> None:
     sent: list[SetRequest | ActionRequest] = [
-        SetRequest(target=Target(15, elsewhere, 7), value=octets(SECRET)),
-        ActionRequest(target=Target(15, elsewhere, 2), parameter=octets(SECRET)),
-        ActionRequest(target=Target(15, elsewhere, 1), parameter=octets(SECRET)),
+        SetRequest(target=Target(15, elsewhere, 7), value=types.octets(SECRET)),
+        ActionRequest(target=Target(15, elsewhere, 2), parameter=types.octets(SECRET)),
+        ActionRequest(target=Target(15, elsewhere, 1), parameter=types.octets(SECRET)),
     ]
     for request in sent:
         mask, apdu = PasswordMask(), encode_apdu(request)
@@ -198,7 +198,9 @@ def test_a_new_password_a_new_hls_secret_and_an_answer_elsewhere_are_hidden(
         assert len(shown) == len(b"".join(pieces))
         assert shown.count(b"*") >= len(SECRET)
         assert SECRET[:4] not in shown
-    other = encode(16, 1, encode_apdu(SetRequest(target=Target(15, elsewhere, 4), value=octets(SECRET))))
+    other = encode(
+        16, 1, encode_apdu(SetRequest(target=Target(15, elsewhere, 4), value=types.octets(SECRET)))
+    )
     assert PasswordMask()(other) == other
 
 

@@ -36,7 +36,6 @@ from protocols.dlms.data.syntax import (
     Field,
     OctetString,
     Record,
-    Rest,
     Sequence,
     UnsignedNumber,
 )
@@ -88,7 +87,6 @@ class InnerApdu(Field[None]):
         cursor.part(cursor.left).inner_apdu()
 
 
-_NOT_TAKEN_APART = Rest("body, not taken apart")
 _PREFIXED = Record(
     tuple,
     ("", UnsignedNumber("network")),
@@ -99,8 +97,6 @@ _APDUS: dict[int, tuple[str, Field[Any]]] = {
     **services.APDUS,
     **notification.APDUS,
     **acse.APDUS,
-    0xD9: ("access-request", _NOT_TAKEN_APART),
-    0xDA: ("access-response", _NOT_TAKEN_APART),
     notification.CONFIRM: ("data-notification-confirm", notification.CONFIRMATION),
     GENERAL_GLO: ("general-glo-ciphering", GENERAL_CIPHERED),
     GENERAL_DED: ("general-ded-ciphering", GENERAL_CIPHERED),
