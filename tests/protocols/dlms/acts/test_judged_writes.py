@@ -101,7 +101,7 @@ async def test_a_refusal_hides_nothing_that_an_unanswered_write_left(code: int) 
 
 
 async def test_a_meter_that_refuses_writes_as_if_it_had_restarted_is_heard() -> None:
-    """ "service not allowed": in a new association, too, it is the meter's answer, and no silence."""
+    """A refusal "service not allowed" in a new association, too, is the meter's answer, and no silence."""
     lost = AssociationLost("service not allowed")
     meter = ScriptedMeter(BEFORE, [Fate(taken=False, error=lost)] * 8)
     with pytest.raises(AssociationLost):
