@@ -29,11 +29,12 @@ from gateway.roles.edge import EdgeRole, edge_role, polled_meters, schedule
 from gateway.roles.lines import make_line
 from protocols.dlms.client.association_pool import AssociationPool
 from protocols.errors import NotSupported, ProtocolError
+from protocols.event_marks import EventMarks
 from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
 from protocols.reading import ProfileName
-from protocols.session import Auth, Clock, MeterSession, SessionContext
+from protocols.session import Auth, Clock, MeterSession, SessionContext, TellsEventNews, Visit
 
 HALF_HOUR = timedelta(minutes=30)
 AT_ONCE = 64
@@ -159,21 +160,26 @@ async def client(config: Config, half_hours: int, patience: float) -> dict[str, 
 
 
 async def _poll(
-    meter: PolledMeter, opened: Callable[[], AbstractAsyncContextManager[MeterSession]], work: Work
+    meter: PolledMeter, opened: Callable[..., AbstractAsyncContextManager[MeterSession]], work: Work
 ) -> None:
     """Read one meter for ever, as the poller does: who it is, its clock, then each profile from its last row."""
     clock = work.clock
     due = dict.fromkeys(meter.profiles, clock.now())
+    seen: EventMarks | None = None
     newest = {profile: clock.now() - timedelta(hours=2) for profile in meter.profiles}
     while True:
         await clock.sleep_until(min(due.values()))
         wanted = [profile for profile, at in due.items() if at <= clock.now()]
         try:
-            async with work.doors, opened() as session:
+            since = {ProfileName.BLOCK_LOAD: newest.get(ProfileName.BLOCK_LOAD, clock.now())}
+            visit = Visit(profiles=tuple(wanted), since=since, seen=seen)
+            async with work.doors, opened(visit=visit) as session:
                 await session.identify()
                 await session.clock()
                 for profile in wanted:
                     work.counts["captures"] += await _read(session, profile, newest)
+                if isinstance(session, TellsEventNews) and session.event_news is not None:
+                    seen = session.event_news.marks
         except ProtocolError:
             work.counts["failures"] += 1
         work.counts["polls"] += 1

@@ -22,7 +22,26 @@ def push_grammars(folder: Path | None) -> dict[str, PushGrammar]:
     if folder is not None and not folder.is_dir():
         raise MeterConfigError(f"there is no folder {folder} of companions")
     own = {path.stem: companion_file(path).push for path in paths}
-    return {**own, **{name: companion(name).push for name in COMPANIONS if name not in own}}
+    shipped = {name: companion(name).push for name in COMPANIONS}
+    if taken := sorted(own.keys() & shipped.keys()):
+        raise MeterConfigError(
+            f"{folder}/{taken[0]}{FILE} has the name of a shipped companion: give it another; for the same `makers`"
+            " yours is taken before the shipped one"
+        )
+    _check_makers(own)
+    return {**own, **shipped}
+
+
+def _check_makers(own: dict[str, PushGrammar]) -> None:
+    """Refuse a maker in two companions of a user: which of them reads its meters would be chance."""
+    holders: dict[str, str] = {}
+    for name, one in own.items():
+        for maker in sorted(one.makers):
+            if (other := holders.setdefault(maker, name)) != name:
+                raise MeterConfigError(
+                    f"the companions {other}{FILE} and {name}{FILE} both name the maker {maker}: leave it in one, and"
+                    " name the other in [meters.push] of the meters that it is for"
+                )
 
 
 def grammar_named(name: str, known: dict[str, PushGrammar]) -> PushGrammar:

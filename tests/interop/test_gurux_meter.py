@@ -119,6 +119,9 @@ def _settings(case: Case) -> DlmsSettings:
         protection=protection_of(case),
         dedicated_key="ded" in case.form,
         general="general" in case.form,
+        # in a list gurux says "success" without a value of an object that it lacks: our client gives lists up then, in
+        # a new association; lists of what is there are read below
+        max_list=1,
         address_octets=case.address_octets if case.framing == "hdlc" else 0,
         password_ref=password,
         encryption_key_ref=f"ek-{case.suite}" if keys else None,

@@ -158,6 +158,8 @@ def _head(push: ExplainedPush, grammar: PushGrammar, framing: str) -> dict[str, 
         head["protection"] = f"{push.control:#04x}, counter {push.counter}"
     if body is not None:
         head["form"] = _form(push)
+        if push.also:
+            head["would_fit_too"] = ", ".join(push.also)
         head["device"] = body.device or "not named"
         head["setup"] = str(body.setup) if body.setup is not None else "not named"
     return head
@@ -196,6 +198,7 @@ def _document(push: ExplainedPush) -> dict[str, Any]:
         "control": push.control or None,
         "counter": push.counter,
         "form": _form(push) if body is not None else None,
+        "would_fit_too": list(push.also),
         "device": body.device if body is not None else None,
         "setup": str(body.setup) if body is not None and body.setup is not None else None,
         "captures": [as_document(one) for one in push.sets],

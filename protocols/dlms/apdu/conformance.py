@@ -39,11 +39,13 @@ class Conformance(IntFlag):
 BUILT = (
     Conformance.GENERAL_PROTECTION
     | Conformance.GENERAL_BLOCK_TRANSFER
+    | Conformance.DELTA_VALUE_ENCODING
     | Conformance.BLOCK_GET
     | Conformance.BLOCK_SET
     | Conformance.BLOCK_ACTION
     | Conformance.MULTIPLE_REFERENCES
     | Conformance.DATA_NOTIFICATION
+    | Conformance.ACCESS
     | Conformance.GET
     | Conformance.SET
     | Conformance.SELECTIVE_ACCESS

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from protocols.dlms.apdu import short_names
+from protocols.dlms.apdu import access, short_names
+from protocols.dlms.apdu.access import AccessRequest, AccessResponse
 from protocols.dlms.apdu.diagnostics import (
     CONFIRMED_ERRORS,
     CONFIRMED_SERVICES,
@@ -168,6 +169,8 @@ Apdu = (
     | ActionNext
     | ReadRequest
     | ReadResponse
+    | AccessRequest
+    | AccessResponse
 )
 
 
@@ -350,6 +353,7 @@ APDUS: dict[int, tuple[str, Field[Any]]] = {
     0xD8: ("exception-response", EXCEPTION_RESPONSE),
     **{service.tag: (service.label, service) for service in SERVICES},
     **short_names.APDUS,
+    **access.APDUS,
 }
 """Name and field of each APDU by its tag."""
 
@@ -376,7 +380,7 @@ def encode_apdu(apdu: Apdu) -> bytes:
 
 
 def decode_apdu(octets: bytes) -> Apdu:
-    """Return the APDU that fills `octets`: GET, SET, ACTION, READ, exception-response or confirmed-service-error.
+    """Return the APDU that fills `octets`: a service, exception-response or confirmed-service-error.
 
     Raises MeterProtocolError, which names the offset, for another tag or kind, for octets that end early or
     late, and for what is well formed and not supported (a selective access other than by range or entry).

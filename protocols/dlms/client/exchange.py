@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from protocols.dlms.apdu.lists import ActionListRequest, GetListRequest, Outcome, SetListRequest, Target
+from protocols.dlms.apdu.access import Access, AccessRequest
+from protocols.dlms.apdu.lists import ActionListRequest, Outcome, SetListRequest, Target
 from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest, encode_apdu
 from protocols.dlms.apdu.short_names import ReadRequest
 from protocols.dlms.client.list_size import ListSize
@@ -43,7 +44,7 @@ from protocols.errors import (
     NotSupported,
     ProtocolError,
 )
-from protocols.line import LineIO
+from protocols.line import LineIO, OnPush
 from protocols.unused import Unused, UnusedCounter
 
 T = TypeVar("T")
@@ -106,7 +107,7 @@ class Exchange(AttributeReader):
         timeout: float,
         bus: bool,
         lists: ListSize | None = None,
-        on_push: Callable[[bytes], None] | None = None,
+        on_push: OnPush | None = None,
         limit: float = REQUEST_LIMIT,
     ) -> None:
         self.title = b""
@@ -198,7 +199,7 @@ class Exchange(AttributeReader):
         if not self._lists.ranges:  # one with a selection goes alone
             chosen = [number for number, target in enumerate(part) if target.selection is not None]
             part = part[: max(1, chosen[0])] if chosen else part
-        while len(part) > 1 and len(encode_apdu(GetListRequest(targets=tuple(part)))) > self._connection.room:
+        while len(part) > 1 and len(encode_apdu(self._connection.list_request(part))) > self._connection.room:
             part = part[: len(part) // 2]
         return part
 
@@ -206,7 +207,7 @@ class Exchange(AttributeReader):
         """Read a list; nothing where the meter refuses it as a whole, and smaller ones or none are to be tried."""
         learned, ranges = self._lists.learned, any(target.selection for target in targets)
         try:
-            outcomes = await self._list(GetListRequest(targets=tuple(targets)), "read of a list")
+            outcomes = await self._list(self._connection.list_request(targets), "read of a list")
         except MeterBusy as error:
             return [error] * len(targets)
         except AssociationLost:  # or it refuses lists so: one attribute tells
@@ -225,6 +226,22 @@ class Exchange(AttributeReader):
         return [
             object_refusal(one.result, f"read of {target}") if one.data is None else one.data
             for target, one in zip(targets, outcomes, strict=True)
+        ]
+
+    async def access(self, accesses: Sequence[Access]) -> list[Data | ProtocolError | None]:
+        """Read, write and run in one request, in this order: what each gave (None: nothing), or its error.
+
+        Raises NotSupported where the meter does not grant the access service, MeterRefused where it refuses the
+        whole; what was done before a fault of the line is not known then, and nothing is repeated.
+        """
+        if not self._connection.grants_access:
+            raise NotSupported("the meter does not grant the access service")
+        outcomes = await self._list(AccessRequest(accesses=tuple(accesses)), "accesses of a list")
+        return [
+            object_refusal(one.result, f"{asked.kind.name.lower()} of {asked.target}")
+            if one.result
+            else one.data
+            for asked, one in zip(accesses, outcomes, strict=True)
         ]
 
     async def _list(self, request: Request, what: str) -> tuple[Outcome, ...]:
@@ -353,7 +370,7 @@ class Exchange(AttributeReader):
             # a meter may push between our request and its answer
             for event in events:
                 if isinstance(event, Pushed):
-                    self._take_push(event.apdu)
+                    self._take_push(event)
             if (found := next((e for e in events if isinstance(e, wanted)), None)) is not None:
                 return found
             if data := self._connection.data_to_send():
@@ -375,9 +392,9 @@ class Exchange(AttributeReader):
                 await self._io.drain(REPEAT_SILENCE)
                 events = []
 
-    def _take_push(self, apdu: bytes) -> None:
+    def _take_push(self, pushed: Pushed) -> None:
         if self._on_push is not None:
-            self._on_push(apdu)
+            self._on_push(pushed.apdu, pushed.back)
         else:
             self.unused[Unused.UNHEARD_PUSH] += 1
 

@@ -30,12 +30,13 @@ class ListSize:
     def limit(self, conformance: int) -> int:
         """Return how many attributes go into one request of an association that grants `conformance`.
 
-        Without the bit for multiple references there are no lists; but an association that grants not even GET
-        says nothing.
+        Without the bits for multiple references and ACCESS there are no lists; but an association that grants not
+        even GET says nothing.
         """
         if self._given_up:
             return 1
-        if conformance & Conformance.GET and not conformance & Conformance.MULTIPLE_REFERENCES:
+        lists = Conformance.MULTIPLE_REFERENCES | Conformance.ACCESS
+        if conformance & Conformance.GET and not conformance & lists:
             return 1
         return min(self._most, self.learned or self._most)
 

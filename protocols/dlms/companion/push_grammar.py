@@ -14,12 +14,28 @@ from protocols.reading import Obis, ProfileName, Quantity
 SERIAL, CLOCK = Obis(0, 0, 96, 1, 0), Obis(0, 0, 1, 0, 0)
 
 
+_MEDIA = range(1, 10)
+"""OBIS group A of what is metered: electricity, heat, gas, water …"""
+_GENERAL = frozenset((0, *range(93, 100)))
+"""OBIS group C of general objects, which mostly are no registers."""
+_M_BUS, _AMBIENT = (24, 2), (96, 9)
+"""Groups C and D of abstract registers: values of M-Bus meters, temperatures."""
+
+
+def needs_scale(obis: Obis) -> bool:
+    """Say whether a number of this object says nothing without scaler and unit: it is a register by its name."""
+    if obis.a in _MEDIA:
+        return obis.c not in _GENERAL
+    return obis.a == 0 and (obis.c, obis.d) in (_M_BUS, _AMBIENT)
+
+
 class Part(StrEnum):
     """What may stand at a place of a push's body.
 
-    `text` and `any` are read over. `pairs` are OBIS codes with their values, as many as there are. Two take all that
-    is left: `objects` is a push object list and a value for each of its entries; `payload` is what the push setup
-    sends (rows, columns in the order of the meter's own list, or an event status word).
+    `text` and `any` are read over. `structure` has places of its own. `pairs` are OBIS codes with their values, as
+    many as there are. Two take all that is left: `objects` is a push object list and a value for each of its entries;
+    `payload` is what the push setup sends (rows, columns in the order of the meter's own list, or an event status
+    word).
     """
 
     DEVICE_ID = "device_id"
@@ -27,6 +43,7 @@ class Part(StrEnum):
     CLOCK = "clock"
     TEXT = "text"
     ANY = "any"
+    STRUCTURE = "structure"
     VALUE = "value"
     OBJECTS = "objects"
     PAIRS = "pairs"
@@ -42,7 +59,8 @@ class Part(StrEnum):
 class FormField:
     """One place of a form. A `value` has its quantity, and its scale where the push carries none.
 
-    `begins` is how a text must begin, `tag` the type that a value must have; `place` says where it is declared.
+    `begins` is how a text must begin, `tag` the type that a value must have, `inner` the places of a structure;
+    `place` says where it is declared.
     """
 
     part: Part
@@ -51,6 +69,7 @@ class FormField:
     scale: tuple[int, str] | None = None
     tag: Tag | None = None
     begins: str = ""
+    inner: tuple[FormField, ...] = ()
     place: str = ""
 
     def __str__(self) -> str:

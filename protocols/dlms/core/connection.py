@@ -9,14 +9,15 @@ READY --release--> RELEASING --RLRE--> LINKED --disconnect--> CLOSING --LinkClos
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 
 from protocols.dlms.apdu import gbt
+from protocols.dlms.apdu.access import Access, AccessKind, AccessRequest
 from protocols.dlms.apdu.conformance import Conformance
 from protocols.dlms.apdu.gbt import BlockTransfer
-from protocols.dlms.apdu.lists import ActionListRequest, SetListRequest
+from protocols.dlms.apdu.lists import ActionListRequest, GetListRequest, SetListRequest, Target
 from protocols.dlms.apdu.notification import NEVER_ANSWERS, PLAIN_TAGS
 from protocols.dlms.apdu.services import ActionRequest, SetRequest
 from protocols.dlms.core.association import ERROR_TAGS, AssociationSettings, ClientAssociation
@@ -86,6 +87,20 @@ class ClientConnection:
     def state(self) -> State:
         """Where the conversation stands."""
         return self._state
+
+    @property
+    def grants_access(self) -> bool:
+        """Say whether both sides do the access service."""
+        granted = self._association.granted.conformance & self._settings.conformance
+        return bool(granted & Conformance.ACCESS)
+
+    def list_request(self, targets: Sequence[Target]) -> Request:
+        """Return one request that reads several attributes: ACCESS where the meter has that and no lists."""
+        lists, access = Conformance.MULTIPLE_REFERENCES, Conformance.ACCESS
+        granted = self._association.granted.conformance & self._settings.conformance
+        if granted & access and not granted & lists:
+            return AccessRequest(accesses=tuple(Access(AccessKind.GET, target) for target in targets))
+        return GetListRequest(targets=tuple(targets))
 
     @property
     def short_names(self) -> bool:
@@ -193,14 +208,14 @@ class ClientConnection:
                         raise MeterProtocolError("the meter dropped the link (disconnected mode)")
                     self._state = State.IDLE
                     events.append(LinkDown())
-                case ApduReceived(received, unasked):
-                    events += [Pushed(received)] if unasked else self._apdu(received)
+                case ApduReceived(received, unasked, back):
+                    events += [Pushed(received, back)] if unasked else self._apdu(received, back)
         return events
 
-    def _apdu(self, received: bytes) -> list[Event]:
+    def _apdu(self, received: bytes, back: Callable[[bytes], bytes] | None) -> list[Event]:
         # in any state: a push must not be taken for the answer that is awaited
         if received[0] in NEVER_ANSWERS or self._holds_push(received):
-            return [Pushed(received)]
+            return [Pushed(received, back)]
         match self._state:
             case State.ASSOCIATING:
                 return self._go_on_associating(self._association.take(received))
@@ -290,4 +305,4 @@ class ClientConnection:
         self._transfer = None
         if step.apdu[:1] == bytes((gbt.TAG,)):
             raise MeterProtocolError("a general block transfer inside another")
-        return self._apdu(step.apdu)
+        return self._apdu(step.apdu, None)

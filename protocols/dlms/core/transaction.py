@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
+from protocols.dlms.apdu.access import INVOKE_MASK, AccessRequest, AccessResponse
 from protocols.dlms.apdu.lists import (
     ActionBlock,
     ActionListRequest,
@@ -57,7 +58,8 @@ BLOCK_OVERHEAD = 12
 """Octets of a block beside its data and its targets."""
 
 Request = (
-    ReadRequest
+    AccessRequest
+    | ReadRequest
     | GetRequest
     | SetRequest
     | ActionRequest
@@ -67,12 +69,16 @@ Request = (
 )
 
 
+_NEVER_IN_BLOCKS = GetRequest | GetListRequest | ReadRequest | AccessRequest
+"""Requests whose service has no blocks to the meter."""
+
+
 class Transaction:
     """Plain APDUs out and in until the event that ends the request."""
 
     def __init__(self, request: Request, *, invoke: int, room: int) -> None:
         """Take the request, the whole invoke-id octet, and the octets that the meter takes in one APDU."""
-        self._request = request if isinstance(request, ReadRequest) else replace(request, invoke=invoke)
+        self._request = _numbered(request, invoke)
         self._invoke = invoke
         self._room = room
         self._blocks = bytearray()
@@ -92,7 +98,9 @@ class Transaction:
     def begin(self) -> bytes:
         """Return the first APDU: the request, or its first block when it is too long."""
         whole = encode_apdu(self._request)
-        if len(whole) <= self._room or isinstance(self._request, GetRequest | GetListRequest | ReadRequest):
+        if len(whole) <= self._room or isinstance(
+            self._request, GetRequest | GetListRequest | ReadRequest | AccessRequest
+        ):
             return whole
         targets, raw = _split(self._request)
         first_overhead = BLOCK_OVERHEAD + len(whole) - len(raw)
@@ -148,6 +156,8 @@ class Transaction:
                 return RequestRefused(code)
             case ReadResponse() if isinstance(request, ReadRequest):
                 return self._read(request, answer)
+            case AccessResponse() if isinstance(request, AccessRequest):
+                return self._accessed(request, answer)
             case GetListResponse() if isinstance(request, GetListRequest):
                 return self._outcomes(answer.outcomes)
             case BlockAck() if self._pieces or answer.results:
@@ -165,6 +175,19 @@ class Transaction:
             case ActionBlock() if isinstance(request, ActionRequest | ActionListRequest):
                 return self._action_block(answer)
         raise MeterProtocolError(f"{type(answer).__name__} does not answer what was asked")
+
+    def _accessed(self, request: AccessRequest, answer: AccessResponse) -> Event:
+        """Take the results of an ACCESS: of each kind in the order asked for, and of the same targets if repeated."""
+        asked = tuple((one.kind, one.target) for one in request.accesses)
+        if answer.kinds != tuple(kind for kind, _ in asked):
+            raise MeterProtocolError(
+                f"results of {len(answer.kinds)} accesses, not of the {len(asked)} asked for"
+            )
+        if answer.repeated and answer.repeated != asked:
+            raise MeterProtocolError("the meter repeats other accesses than were asked for")
+        if (answer.invoke ^ request.invoke) & INVOKE_MASK:
+            raise self._wrong_invoke_id(answer.invoke & 0xFF)
+        return self._outcomes(answer.outcomes)
 
     def _read(self, request: ReadRequest, answer: ReadResponse) -> bytes | Event:
         """Take an answer by short names: a result for each variable, or a block of the list of them."""
@@ -252,10 +275,22 @@ class Transaction:
         return self._next_piece()
 
 
+def _numbered(request: Request, invoke: int) -> Request:
+    """Give a request its invoke id with its flags; READ has none, ACCESS a long one."""
+    match request:
+        case ReadRequest():
+            return request
+        case AccessRequest():
+            return replace(request, invoke=(invoke & 0xC0) << 24 | invoke & 0x0F)
+    return replace(request, invoke=invoke)
+
+
 def _targets(request: Request) -> tuple[Target, ...]:
     match request:
         case ReadRequest():
             return ()
+        case AccessRequest():
+            return tuple(one.target for one in request.accesses)
         case GetListRequest() | SetListRequest() | ActionListRequest():
             return request.targets
         case _:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from protocols.dlms.data.cursor import Cursor, encode_length
-from protocols.dlms.data.types import FIXED_OCTETS, INTEGERS, Data, Tag, bits_of
+from protocols.dlms.data.types import DELTAS, FIXED_OCTETS, INTEGERS, Data, Tag, bits_of
 from protocols.errors import LocalError
 
 MAX_DEPTH = 16
@@ -136,6 +136,7 @@ class ValueReader:
 
 _new = tuple.__new__
 """Makes `Data` in half the time of the class, which is a function written in Python."""
+_NUMBERS = INTEGERS | DELTAS
 _CODES = frozenset(int(tag) for tag in Tag)
 _ARRAY = int(Tag.ARRAY)
 _SEQUENCES = {int(tag): tag for tag in (Tag.ARRAY, Tag.STRUCTURE)}
@@ -143,8 +144,8 @@ _SEQUENCES = {int(tag): tag for tag in (Tag.ARRAY, Tag.STRUCTURE)}
 
 def _reader(tag: Tag) -> Callable[[Cursor], Data]:
     """Return what reads the values of a type that holds no others; enum members are looked up once, here."""
-    if tag in INTEGERS:
-        size, signed = INTEGERS[tag]
+    if tag in _NUMBERS:
+        size, signed = _NUMBERS[tag]
         return lambda cursor: _new(Data, (tag, int.from_bytes(cursor.take(size), "big", signed=signed)))
     if tag in FIXED_OCTETS:
         octets = FIXED_OCTETS[tag]
@@ -195,8 +196,8 @@ def _encode_value(tag: Tag, value: object) -> bytes:
             return b""
         case bool() if tag is Tag.BOOLEAN:
             return b"\x01" if value else b"\x00"
-        case int() if tag in INTEGERS:
-            size, signed = INTEGERS[tag]
+        case int() if tag in _NUMBERS:
+            size, signed = _NUMBERS[tag]
             return value.to_bytes(size, "big", signed=signed)
         case tuple() if tag in (Tag.ARRAY, Tag.STRUCTURE):
             return encode_length(len(value)) + b"".join(encode(item) for item in value)

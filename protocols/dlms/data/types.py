@@ -35,6 +35,12 @@ class Tag(IntEnum):
     DATE_TIME = 25
     DATE = 26
     TIME = 27
+    DELTA_INTEGER = 28
+    DELTA_LONG = 29
+    DELTA_DOUBLE_LONG = 30
+    DELTA_UNSIGNED = 31
+    DELTA_LONG_UNSIGNED = 32
+    DELTA_DOUBLE_LONG_UNSIGNED = 33
     DONT_CARE = 255
 
 
@@ -52,6 +58,16 @@ INTEGERS: dict[Tag, tuple[int, bool]] = {
 }
 """Octets and signedness of the types whose value is an int."""
 
+DELTAS: dict[Tag, tuple[int, bool]] = {
+    Tag.DELTA_INTEGER: (1, True),
+    Tag.DELTA_LONG: (2, True),
+    Tag.DELTA_DOUBLE_LONG: (4, True),
+    Tag.DELTA_UNSIGNED: (1, False),
+    Tag.DELTA_LONG_UNSIGNED: (2, False),
+    Tag.DELTA_DOUBLE_LONG_UNSIGNED: (4, False),
+}
+"""Octets and signedness of what counts on from the value before (Blue Book 4.1.5); no number by itself."""
+
 FIXED_OCTETS: dict[Tag, int] = {
     Tag.FLOAT32: 4,
     Tag.FLOAT64: 8,
@@ -67,7 +83,7 @@ DataValue = int | bool | bytes | str | tuple["Data", ...] | None
 class Data(NamedTuple):
     """One COSEM value.
 
-    `value` by tag: int for integers, bcd and enum; bool for boolean; bytes for octet-string, floats,
+    `value` by tag: int for integers, bcd, enum and deltas; bool for boolean; bytes for octet-string, floats,
     date-time, date and time; str for visible-string, utf8-string and bit-string (`0` and `1`, first bit
     first); a tuple of Data for array, structure and compact-array; None for null-data and don't-care.
     """

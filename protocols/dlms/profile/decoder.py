@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import accumulate
 from zoneinfo import ZoneInfo
 
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.axdr import TypeDescription, ValueReader
 from protocols.dlms.data.cosem_time import OCTETS
 from protocols.dlms.data.cursor import Cursor, EndOfOctets
-from protocols.dlms.data.types import NULL, Data, DataValue, Tag
+from protocols.dlms.data.types import DELTAS, INTEGERS, NULL, Data, DataValue, Tag
 from protocols.dlms.profile import stamps
 from protocols.dlms.profile.buffer import BufferColumn, BufferRow, ColumnarBuffer
 from protocols.dlms.profile.layouts import CapturedColumn, Layout, cell_value
@@ -269,7 +270,9 @@ class _ColumnCollector:
         self._values: list[DataValue] = []
 
     def extend(self, tag: Tag, more: Sequence[DataValue]) -> None:
-        """Add cells of one tag."""
+        """Add cells of one tag; deltas count on from the cell before."""
+        if tag in DELTAS and more:
+            tag, more = self._counted_on(more)
         if not self._values:
             self._tag = tag
         elif tag is not self._tag:
@@ -277,6 +280,23 @@ class _ColumnCollector:
         if self._tags:
             self._tags += [tag] * len(more)
         self._values += more
+
+    def _counted_on(self, deltas: Sequence[DataValue]) -> tuple[Tag, Sequence[DataValue]]:
+        """Return the values that deltas stand for, and the tag of the value that they count on from."""
+        tag, value = self._last()
+        if tag not in INTEGERS or not isinstance(value, int):
+            raise MeterProtocolError(
+                f"{self._captured.quantity.obis}: a delta, and no number before it to count on from"
+            )
+        steps = [step for step in deltas if isinstance(step, int)]
+        found = list(accumulate(steps, initial=value))[1:]
+        octets, signed = INTEGERS[tag]
+        low = -(1 << 8 * octets - 1) if signed else 0
+        if min(found) < low or max(found) >= low + (1 << 8 * octets):
+            raise MeterProtocolError(
+                f"{self._captured.quantity.obis}: deltas count beyond a {tag.name.lower()}"
+            )
+        return tag, found
 
     def _mix(self) -> None:
         """Keep a tag for each cell from now on."""
@@ -293,6 +313,13 @@ class _ColumnCollector:
         tags = [tag for tag, _ in cells]
         if Tag.NULL not in tags and tags.count(tags[0]) == len(tags):
             self.extend(tags[0], [value for _, value in cells])
+            return
+        if not DELTAS.keys().isdisjoint(tags):
+            for cell in cells:
+                if cell[0] is Tag.NULL:
+                    self.repeat(1)
+                else:
+                    self.extend(cell[0], [cell[1]])
             return
         last = self._last()
         null = Tag.NULL

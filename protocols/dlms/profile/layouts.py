@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from protocols.dlms.data.types import Data
+from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.data.units import unit_name
 from protocols.dlms.data.values import Scale, is_number, is_time, to_value
 from protocols.errors import MeterProtocolError
@@ -109,7 +109,7 @@ def cell_value(column: CapturedColumn, cell: Data, zone: ZoneInfo) -> Value:
     """Convert one cell; a register's number without a known scale is Missing, not a guess."""
     quantity = column.quantity
     time = is_time(column.class_id, quantity.obis, quantity.attribute)
-    numeric = cell.integer is not None and not time
+    numeric = not time and (cell.integer is not None or cell.tag in (Tag.FLOAT32, Tag.FLOAT64))
     if numeric and column.scale is None and column.class_id in REGISTER_CLASSES:
         return Missing(MissingReason.NOT_SUPPORTED)
     if quantity.attribute < 1:

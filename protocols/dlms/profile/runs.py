@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from protocols.dlms.data.types import FIXED_OCTETS, INTEGERS, DataValue, Tag, bits_of
+from protocols.dlms.data.types import DELTAS, FIXED_OCTETS, INTEGERS, DataValue, Tag, bits_of
 
 FIRST_GLANCE = 16
 """Rows looked at first; each glance is four times the one before, so that a short run costs little."""
@@ -25,8 +25,9 @@ _FORMATS = {(1, True): "b", (1, False): "B", (2, True): "h", (2, False): "H"} | 
     (8, True): "q",
     (8, False): "Q",
 }
-_INTEGER_FORMATS = {tag: _FORMATS[kind] for tag, kind in INTEGERS.items()}
-_SIZES = {int(tag): size for tag, (size, _) in INTEGERS.items()} | {
+_NUMBERS = INTEGERS | DELTAS
+_INTEGER_FORMATS = {tag: _FORMATS[kind] for tag, kind in _NUMBERS.items()}
+_SIZES = {int(tag): size for tag, (size, _) in _NUMBERS.items()} | {
     Tag.NULL: 0,
     Tag.DONT_CARE: 0,
     Tag.BOOLEAN: 1,

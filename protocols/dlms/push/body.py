@@ -9,7 +9,8 @@ from types import MappingProxyType
 from protocols.dlms.apdu.notification import DataNotification, EventNotification
 from protocols.dlms.companion import EventLog, PushForm, PushGrammar, companion
 from protocols.dlms.data.types import Data, Tag
-from protocols.dlms.push.forms import PushedValue, taken_apart
+from protocols.dlms.push.forms import taken_apart
+from protocols.dlms.push.places import PushedValue
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis, ProfileName
 

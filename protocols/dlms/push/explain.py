@@ -11,9 +11,10 @@ from protocols.dlms.apdu import notification
 from protocols.dlms.apdu.notification import EventNotification
 from protocols.dlms.companion import PushGrammar
 from protocols.dlms.push.body import Alert, PushBody, PushedValues, body_of, event_of
-from protocols.dlms.push.forms import NoForm
+from protocols.dlms.push.forms import forms_of
 from protocols.dlms.push.framing import PushStream
 from protocols.dlms.push.layout import companion_layouts, pushed_sets
+from protocols.dlms.push.places import NoForm
 from protocols.dlms.push.values import alert_set, value_set
 from protocols.dlms.security.ciphered_forms import AUTHENTICATED, is_ciphered
 from protocols.dlms.security.ciphering import KeySet, unprotect_apdu
@@ -28,7 +29,8 @@ PUSHES = tuple(bytes((tag,)) for tag in notification.PLAIN_TAGS)
 class ExplainedPush:
     """One push: what its body said, the sets that it makes, and what is wrong with it, if anything.
 
-    `title` is the sender's system title, `control` the security control; both are empty for a plain push.
+    `title` is the sender's system title, `control` the security control; both are empty for a plain push. `also` are
+    the forms behind the one that was used that the body fits, too.
     """
 
     title: bytes = b""
@@ -37,6 +39,7 @@ class ExplainedPush:
     body: PushBody | None = None
     sets: tuple[ReadingSet, ...] = ()
     mistakes: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +122,13 @@ def _push(
         return ExplainedPush(title=title, control=control, counter=counter, mistakes=(str(error),))
     sets, mistakes = _sets(body, zone, received_at)
     return ExplainedPush(
-        title=title, control=control, counter=counter, body=body, sets=sets, mistakes=mistakes
+        title=title,
+        control=control,
+        counter=counter,
+        body=body,
+        sets=sets,
+        mistakes=mistakes,
+        also=() if isinstance(pushed, EventNotification) else forms_of(grammar, pushed.body)[1:],
     )
 
 
@@ -130,7 +139,10 @@ def _sets(
         case Alert() as alert:
             return (alert_set(body, alert, zone=zone, received_at=received_at),), ()
         case PushedValues() as values:
-            return (value_set(body, values, zone=zone, received_at=received_at),), ()
+            try:
+                return (value_set(body, values, zone=zone, received_at=received_at),), ()
+            except MeterProtocolError as error:
+                return (), (str(error),)
     layout = companion_layouts().get(body.setup) if body.setup is not None else None
     if layout is None:
         return (), (f"what push setup {body.setup} sends is not declared",)

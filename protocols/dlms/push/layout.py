@@ -17,7 +17,7 @@ from protocols.dlms.data.types import Data, Tag, array, octets, structure
 from protocols.dlms.profile.decoder import buffer_of, reading_set
 from protocols.dlms.profile.layouts import CLOCK, CapturedColumn, Layout, parse_columns
 from protocols.dlms.push.body import LOG_OF_SETUP, PROFILE_OF_SETUP, PushBody, PushedCells, PushedRows
-from protocols.dlms.push.forms import PUSH_SETUP_CLASS
+from protocols.dlms.push.described import PUSH_SETUP_CLASS
 from protocols.dlms.reading.reader import ProfileReader
 from protocols.errors import MeterProtocolError, MeterRefused, NotSupported
 from protocols.reading import Obis, ProfileName, Quantity, ReadingSet

@@ -14,9 +14,11 @@ from protocols.dlms.data.cosem_time import Stamp
 from protocols.dlms.profile.layouts import EVENT_LOG_STEP, CapturedColumn, cell_value
 from protocols.dlms.profile.stamps import meter_time
 from protocols.dlms.push.body import ESW, Alert, PushBody, PushedValues
-from protocols.dlms.push.forms import PushedValue
+from protocols.dlms.push.places import PushedValue
+from protocols.errors import MeterProtocolError
 from protocols.reading import Bits, Number, ProfileName, Quantity, ReadingSet, Text, Value
 
+_STORED = (ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLING)
 ALERT_LOG = 7
 """Occurrences of alerts lie after those of the seven event logs."""
 
@@ -26,7 +28,8 @@ def value_set(body: PushBody, payload: PushedValues, *, zone: ZoneInfo, received
 
     It is an event where a word of the companion has a bit set, or where the push holds nothing else. A bit's name
     stands under its word with the bit's number plus one as data index. Forms that come under one stamp are told
-    apart by the occurrence. A number of a register that came without any scale is missing.
+    apart by the occurrence. A number of a register that came without any scale is missing. MeterProtocolError for a
+    stored profile without a usable clock: whose interval or day it is, only the meter knows.
     """
     values = tuple((value.quantity, _value(value, zone)) for value in payload.values)
     words = [(w, v) for q, v in values if (w := payload.grammar.words.get(q)) is not None]
@@ -35,6 +38,8 @@ def value_set(body: PushBody, payload: PushedValues, *, zone: ZoneInfo, received
     alarmed = bool(words) and (bool(named) or not measured)
     stamp = _stamp(body, zone)
     profile = ProfileName.EVENTS if alarmed else payload.form.profile
+    if profile in _STORED and (stamp is None or stamp.at is None):
+        raise MeterProtocolError(f"a push of {profile} without the clock that says which it is")
     at = stamp.at if stamp is not None and stamp.at is not None else received_at.replace(microsecond=0)
     return ReadingSet(
         profile=profile,

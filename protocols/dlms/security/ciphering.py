@@ -64,10 +64,12 @@ def protect_apdu(
     these keys; `control` says whether to authenticate, encipher or both. Raises SecurityFailure when the
     counter is used up.
     """
+    tags = DED_TAGS if form.dedicated else GLO_TAGS
+    if plain[0] not in tags:  # ACCESS and general-signing have no form of their own
+        form = Form.GENERAL_DED if form.dedicated else Form.GENERAL_GLO
     ciphered = CipheredApdu(secure(keys, title, counter, plain, control=control), title)
     if form.general:
         return bytes((GENERAL_DED if form.dedicated else GENERAL_GLO,)) + GENERAL_CIPHERED.write(ciphered)
-    tags = DED_TAGS if form.dedicated else GLO_TAGS
     return bytes((tags[plain[0]],)) + SERVICE_CIPHERED.write(ciphered)
 
 

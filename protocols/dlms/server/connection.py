@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from protocols.dlms.apdu import acse, gbt
+from protocols.dlms.apdu.access import AccessResponse
 from protocols.dlms.apdu.acse import Aarq, InitiateResponse
 from protocols.dlms.apdu.conformance import BUILT, BUILT_SHORT_NAMES, Conformance
 from protocols.dlms.apdu.diagnostics import DECIPHERING_ERROR
@@ -48,6 +49,10 @@ class ServerSettings:
     first_block: int = 1
 
 
+PDU_TOO_LONG = 4
+"""Service error of an exception-response (Green Book 9.5)."""
+
+
 class SendCounter:
     """Invocation counter of one meter's own APDUs; shared by all its associations, since they share keys."""
 
@@ -57,6 +62,15 @@ class SendCounter:
     def __call__(self) -> int:
         """Return the next counter."""
         self._last += 1
+        return self._last
+
+    def begin_anew(self, last: int = 0) -> None:
+        """Go on behind another counter, as a meter does that lost its own: what a cipher must never see."""
+        self._last = last
+
+    @property
+    def last(self) -> int:
+        """The counter that was given last."""
         return self._last
 
 
@@ -191,7 +205,11 @@ class ServerConnection:
                 raise ServiceRefused(UNKNOWN, NOT_SUPPORTED)
             return self._services.serve(request)
         if self._association.proved:
-            return self._services.serve(request)
+            answer = self._services.serve(request)
+            room = self._most - self._association.overhead
+            if isinstance(answer, AccessResponse) and not self._gbt_size and len(encode_apdu(answer)) > room:
+                raise ServiceRefused(UNKNOWN, PDU_TOO_LONG)  # the service has no blocks of its own
+            return answer
         answer = self._association.authenticate(request)
         if answer.result:  # a failed proof ends the association: no second guess on the same challenge
             self._association = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from protocols.dlms.apdu.access import Access, AccessKind, AccessRequest, AccessResponse
 from protocols.dlms.apdu.lists import (
     ActionBlock,
     ActionListRequest,
@@ -131,6 +132,8 @@ class Services:
                 return self._action_answer(outcomes, request.invoke, listed=True)
             case RequestBlock():
                 return self._take_block(request)
+            case AccessRequest():
+                return self._access(request)
         raise ServiceRefused(UNKNOWN, NOT_SUPPORTED)
 
     # reading
@@ -164,6 +167,28 @@ class Services:
             return Outcome(0, self._read(target))
         except AccessDenied as denied:
             return Outcome(denied.code)
+
+    def _access(self, request: AccessRequest) -> AccessResponse:
+        """Answer an ACCESS: each in turn, whether the one before it worked or not; its values are bounded together."""
+        outcomes: list[Outcome] = []
+        octets_left = MAX_OCTETS
+        for one in request.accesses:
+            outcome = self._access_one(one) if octets_left > 0 else Outcome(OTHER_REASON)
+            octets_left -= 3 if outcome.data is None else 2 + len(axdr.encode(outcome.data))
+            outcomes.append(outcome)
+        return AccessResponse(
+            kinds=tuple(one.kind for one in request.accesses),
+            outcomes=tuple(outcomes),
+            invoke=request.invoke,
+        )
+
+    def _access_one(self, one: Access) -> Outcome:
+        match one.kind:
+            case AccessKind.GET:
+                return self._outcome(one.target)
+            case AccessKind.SET:
+                return Outcome(self._set(one.target, one.value))
+        return self._action(one.target, None if one.value == NULL else one.value)
 
     # answers in blocks
 

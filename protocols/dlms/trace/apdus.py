@@ -36,7 +36,6 @@ from protocols.dlms.data.syntax import (
     Field,
     OctetString,
     Record,
-    Rest,
     Sequence,
     UnsignedNumber,
 )
@@ -88,7 +87,6 @@ class InnerApdu(Field[None]):
         cursor.part(cursor.left).inner_apdu()
 
 
-_NOT_TAKEN_APART = Rest("body, not taken apart")
 _PREFIXED = Record(
     tuple,
     ("", UnsignedNumber("network")),
@@ -99,8 +97,6 @@ _APDUS: dict[int, tuple[str, Field[Any]]] = {
     **services.APDUS,
     **notification.APDUS,
     **acse.APDUS,
-    0xD9: ("access-request", _NOT_TAKEN_APART),
-    0xDA: ("access-response", _NOT_TAKEN_APART),
     notification.CONFIRM: ("data-notification-confirm", notification.CONFIRMATION),
     GENERAL_GLO: ("general-glo-ciphering", GENERAL_CIPHERED),
     GENERAL_DED: ("general-ded-ciphering", GENERAL_CIPHERED),
@@ -126,12 +122,17 @@ def apdu_name(tag: int) -> str | None:
     return _APDUS[tag][0] if tag in _APDUS else None
 
 
+_SECRET_MEMBERS = frozenset({(15, 7, False), (15, 2, True), (64, 2, True)})
+"""Members whose values are secrets, with whether each is a method: password, HLS secret, key transfer."""
+
+
 class ApduReader:
     """Reads the APDUs of one conversation; `state` is what is known of it, `parts_left` bounds the tree."""
 
     def __init__(self, state: TraceState, parts_left: list[int] | None = None) -> None:
         self.state = state
         self.parts_left = [MAX_NODES] if parts_left is None else parts_left
+        self.hides = False
         self._depth = 0
 
     def read_apdu(self, cursor: TraceCursor) -> bool:
@@ -146,12 +147,14 @@ class ApduReader:
             if self._depth >= MAX_APDU_DEPTH:
                 raise cursor.error(f"APDUs nested deeper than {MAX_APDU_DEPTH}")
             self._depth += 1
+            self.hides = False
             try:
                 if tag == _AARQ:
                     self.state.begin_association()
                 self._follow(tag, cursor.field(_APDUS[tag][1]), cursor)
             finally:
                 self._depth -= 1
+                self.hides = False
             return PLAIN_TAGS.get(tag, tag) in services.RESPONSES
 
     def noted(self, field: Field[Any], value: Any) -> str | None:
@@ -173,6 +176,8 @@ class ApduReader:
             case _ if field is CLIENT_SECRET:
                 return f"{len(value)} octets, not shown"
             case Descriptor():
+                class_id, _, number = value
+                self.hides = self.hides or (class_id, number, field is METHOD) in _SECRET_MEMBERS
                 return f"{field.show(value)}{_names(field, *value)}"
         return None
 

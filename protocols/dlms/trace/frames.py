@@ -75,7 +75,7 @@ def decode_trace(
     in the octets raises. Only a trace above `MAX_OCTETS` raises MeterProtocolError.
 
     >>> print(decode_trace(bytes.fromhex("C001C100080000010000FF0200")).lines()[3].strip())
-    0003    attribute: class 8, 0-0:1.0.0*255, attribute 2
+    0003    attribute: class 8, 0-0:1.0.0*255, attribute 2 (clock: time)
     """
     if len(data) > MAX_OCTETS:
         raise MeterProtocolError(f"a trace of {len(data)} octets; {MAX_OCTETS} are read at once")

@@ -64,6 +64,8 @@ class Listener(Protocol):
 
     parts_left: list[int]
     """Parts that the tree may still have, one number for all cursors that share it."""
+    hides: bool
+    """Whether the octets of values that are read now are keys or secrets: how many, and not which, is shown."""
 
     def read_apdu(self, cursor: TraceCursor) -> bool:
         """Read one APDU at the cursor into its tree; say whether it was an answer."""
@@ -230,7 +232,10 @@ class TraceCursor(Cursor):
                 self._hang(child, item)
             return
         if isinstance(data.value, bytes):
-            node.value = f"{name} {shown(data.value)}{_meaning(data.value)}"
+            hidden = f"{len(data.value)} octets, not shown"
+            node.value = (
+                f"{name} {hidden if self._listener.hides else shown(data.value) + _meaning(data.value)}"
+            )
         elif data.value is None:
             node.value = name
         else:

@@ -65,6 +65,7 @@ class FaultKind(StrEnum):
     TWIN_ROWS = "twin-rows"
     NULL_TIMES = "null-times"
     NULL_COLUMNS = "null-columns"
+    DELTAS = "deltas"
     COMPACT = "compact"
     NEWEST_FIRST = "newest-first"
     UNSORTED = "unsorted"
@@ -83,6 +84,8 @@ class FaultKind(StrEnum):
     FLAG_TEXT = "flag-text"
     COUNTER_RESET = "counter-reset"
     COUNTER_LOW = "counter-low"
+    PUSH_COUNTER_RESET = "push-counter-reset"
+    PUSH_COUNTER_STUCK = "push-counter-stuck"
     RELAY_STUCK = "relay-stuck"
     KEEP_OLD_PERIOD = "keep-old-period"
     KEYS_REFUSED = "keys-refused"
@@ -108,6 +111,7 @@ class Place(Enum):
     WIRE = "wire"
     CONVERSATION = "conversation"
     MODEL = "model"
+    PUSH = "push"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +245,7 @@ FAULT_KINDS: Mapping[FaultKind, FaultKindInfo] = {
     FaultKind.NULL_COLUMNS: FaultKindInfo(
         Place.MODEL, "cells equal to those of the row before are null-data"
     ),
+    FaultKind.DELTAS: FaultKindInfo(Place.MODEL, "numbers are written as their change since the row before"),
     FaultKind.COMPACT: FaultKindInfo(Place.MODEL, "buffers come as compact-array"),
     FaultKind.NEWEST_FIRST: FaultKindInfo(Place.MODEL, "buffers come newest first, and say so"),
     FaultKind.UNSORTED: FaultKindInfo(Place.MODEL, "buffers come in no order"),
@@ -271,6 +276,10 @@ FAULT_KINDS: Mapping[FaultKind, FaultKindInfo] = {
     ),
     FaultKind.OTHER_CLASS: FaultKindInfo(Place.MODEL, "the billing date is of class 1 in capture lists"),
     FaultKind.FLAG_TEXT: FaultKindInfo(Place.MODEL, "the firmware's name is full of octets 7E"),
+    FaultKind.PUSH_COUNTER_RESET: FaultKindInfo(
+        Place.PUSH, "a push: the counter of pushes falls to 0, as after a power cut"
+    ),
+    FaultKind.PUSH_COUNTER_STUCK: FaultKindInfo(Place.PUSH, "a push: its counter is that of the last one"),
     FaultKind.COUNTER_RESET: FaultKindInfo(
         Place.MODEL, "invocation counters fall to 0 (opportunity: an association)"
     ),

@@ -255,6 +255,8 @@ class FaultyModel:
             period = -period
         if player.standing(FaultKind.UNSORTED, name):
             rows.sort(key=fault_rows.shuffle_key)
+        if player.standing(FaultKind.DELTAS, name):
+            rows = fault_rows.delta_columns(rows)
         if player.standing(FaultKind.NULL_COLUMNS, name):
             rows = fault_rows.null_columns(rows)
         if player.standing(FaultKind.NULL_TIMES, name):

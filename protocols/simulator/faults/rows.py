@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from protocols.dlms.data import cosem_time
-from protocols.dlms.data.types import Data, Tag, long_unsigned, octets
+from protocols.dlms.data.types import DELTAS, Data, Tag, long_unsigned, octets
 from protocols.reading import Obis
 from protocols.simulator.cosem.rows import instant
 
@@ -125,6 +125,28 @@ def null_columns(rows: Sequence[Data]) -> list[Data]:
         )
         before = cells
     return found
+
+
+def delta_columns(rows: Sequence[Data]) -> list[Data]:
+    """Write the narrowest delta where a number follows one of its type (Blue Book 4.1.5); others in full."""
+    found: list[Data] = []
+    before: tuple[Data, ...] = ()
+    for row in rows:
+        cells = tuple(_delta(cell, last) for cell, last in zip(row.items, before, strict=False))
+        found.append(Data(row.tag, cells) if before else row)
+        before = row.items
+    return found
+
+
+def _delta(cell: Data, last: Data) -> Data:
+    if cell.tag is not last.tag or cell.integer is None or last.integer is None:
+        return cell
+    step = cell.integer - last.integer
+    for tag, (octets_, signed) in sorted(DELTAS.items(), key=lambda one: one[1]):
+        low = -(1 << 8 * octets_ - 1) if signed else 0
+        if low <= step < low + (1 << 8 * octets_):
+            return Data(tag, step)
+    return cell
 
 
 def null_times(rows: Sequence[Data], period: int) -> list[Data]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from protocols.session import ReleaseMode
 from protocols.simulator.faults.script import FaultScript, shipped
 from tests.support.edge.half_hour import WARM, a_day, gmac, polled
 
@@ -96,6 +97,15 @@ async def test_what_a_half_hour_takes_with_the_default_schedule(framing: str, na
         costs = await a_day(p, 8)
     assert sorted(cost.trips for cost in costs)[-2] <= trips, costs
     assert sum(cost.octets for cost in costs) / len(costs) <= 3_500
+
+
+async def test_disc_alone_ends_an_association_on_hdlc_where_that_is_set() -> None:
+    async with polled(FaultScript(), "hdlc", release=ReleaseMode.NONE) as p:
+        for _ in range(WARM + 1):
+            report, cost = await p.poll()
+            assert report.ok
+            p.pass_time()
+        assert cost.trips <= NOTHING
 
 
 @pytest.mark.parametrize("script", sorted(HDLC_ONLY))

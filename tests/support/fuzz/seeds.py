@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 
+from protocols.dlms.apdu.access import Access, AccessKind, AccessRequest
 from protocols.dlms.apdu.conformance import BUILT, Conformance
 from protocols.dlms.apdu.lists import GetListRequest, SetListRequest, Target
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
@@ -117,6 +118,7 @@ def _speak(talk: Joined) -> None:
         SetRequest(target=Target(1, note.obis, 2), value=text("z" * 1500)),
         SetListRequest(targets=(note,), values=(text("short"),)),
         ActionRequest(target=Target(9, o(ECHO[0][:-4]), 1), parameter=text("w" * 1500)),
+        AccessRequest(accesses=(Access(AccessKind.GET, rows), Access(AccessKind.SET, note, text("short")))),
     ):
         client.request(request)
         talk.run()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from random import Random
 
 from protocols.dlms.apdu import acse, gbt, notification
+from protocols.dlms.apdu.access import Access, AccessKind, AccessRequest
 from protocols.dlms.apdu.lists import GetListRequest, Target
 from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest, decode_apdu
 from protocols.dlms.apdu.short_names import OBJECT_LIST, ReadRequest, Variable
@@ -126,6 +127,12 @@ REQUESTS = (
     SetRequest(target=Target(8, CLOCK, 2), value=octets(bytes(12))),
     SetRequest(target=Target(1, o("0-0:96.13.0"), 2), value=text("z" * 1500)),
     ActionRequest(target=Target(9, o("0-0:10.0.99"), 1), parameter=text("w" * 1500)),
+    AccessRequest(
+        accesses=(
+            Access(AccessKind.GET, Target(1, o("0-0:96.1.0"), 2)),
+            Access(AccessKind.ACTION, Target(9, o("0-0:10.0.99"), 1), text("w")),
+        )
+    ),
 )
 
 

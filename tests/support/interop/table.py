@@ -164,6 +164,12 @@ BEHIND_A_GATEWAY = [
     Case(Peer.GURUX_CLIENT, "wrapper", Auth.LLS, PLAIN),
 ]
 """How meters behind our gateway are read by the prefix."""
+ACCESS = [
+    Case(Peer.GURUX_CLIENT, framing, auth, protection)
+    for framing in ("wrapper", "hdlc")
+    for auth, protection in ((Auth.NONE, PLAIN), (Auth.HLS_GMAC, str(Protection.AUTHENTICATED_ENCRYPTED)))
+]
+"""How attributes are read by the access service."""
 
 _COSEM_LACKS = {Service.ENTRIES, Service.SET_LIST, Service.SET_BLOCKS, Service.ACTION_BLOCKS}
 
@@ -288,6 +294,17 @@ without the prefix; a served gateway it does not have.
 """
 
 
+_ACCESS = """
+## gurux-dlms 1.0.203, its client, with our meter, by the access service
+
+Three values and one that there is not, in one access-request; ciphered in the general form. Its server has no access
+service, so our client is tried with our own meter and with the Green Book's request.
+
+| framing | authentication | protection | associate | ACCESS |
+| --- | --- | --- | --- | --- |
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class PushCase:
     """One push that gurux-dlms writes and we take."""
@@ -349,7 +366,9 @@ def document() -> str:
         + _BY_SHORT_NAMES
         + "".join(map(_short_row, SHORT_NAMES))
         + _BEHIND
-        + _gateway_rows()
+        + _rows(BEHIND_A_GATEWAY, 3)
+        + _ACCESS
+        + _rows(ACCESS, 2)
         + _PUSHES
         + "".join(map(_push_row, PUSHES))
         + _IMAGES
@@ -357,8 +376,8 @@ def document() -> str:
     )
 
 
-def _gateway_rows() -> str:
-    rows = ([case.framing, case.auth.value, case.protection, *["tested"] * 3] for case in BEHIND_A_GATEWAY)
+def _rows(cases: list[Case], tested: int) -> str:
+    rows = ([case.framing, case.auth.value, case.protection, *["tested"] * tested] for case in cases)
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 

@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 
 from protocols.dlms.apdu import acse, gbt, notification
+from protocols.dlms.apdu.access import Access, AccessKind, AccessRequest, AccessResponse
 from protocols.dlms.apdu.acse import Aare, Aarq, InitiateRequest, InitiateResponse, Release
 from protocols.dlms.apdu.gbt import GeneralBlock
 from protocols.dlms.apdu.lists import (
@@ -85,6 +86,15 @@ SAMPLES: list[Apdu] = [
     BlockAck(action=True, number=1),
     BlockAck(action=False, number=1, results=(0,)),
     BlockAck(action=False, number=1, results=(0, 4), listed=True),
+    AccessRequest(accesses=(Access(AccessKind.GET, TIME), Access(AccessKind.SET, TIME, SEVEN))),
+    AccessRequest(
+        accesses=(Access(AccessKind.GET, Target(7, TIME.obis, 2, EntrySelection(1, 2))),), date_time=bytes(12)
+    ),
+    AccessResponse(
+        kinds=(AccessKind.GET, AccessKind.ACTION),
+        outcomes=(Outcome(0, SEVEN), Outcome(3)),
+        repeated=((AccessKind.GET, TIME), (AccessKind.ACTION, TIME)),
+    ),
     ReadRequest((Variable(8), Variable(8, EntrySelection(1, 2)), NextBlock(1))),
     ReadResponse((Outcome(0, SEVEN), Outcome(3), ReadBlock(last=True, number=1, raw=b"\x12"))),
 ]

@@ -31,7 +31,7 @@ from protocols.dlms.objects.object_list import MAX_MEMBERS
 from protocols.dlms.profile import layouts
 from protocols.dlms.profile.layouts import parse_columns
 from protocols.dlms.push import body as push_body
-from protocols.dlms.push import forms as push_forms
+from protocols.dlms.push import places as push_forms
 from protocols.dlms.push.body import body_of
 from protocols.dlms.reading.layout_cache import LayoutCache
 from protocols.dlms.trace import apdus as trace_apdu

@@ -32,7 +32,7 @@ from protocols.dlms.data.types import (
 from protocols.dlms.data.units import UNIT_CODES
 from protocols.dlms.push.body import PushedValues, body_of
 from protocols.dlms.push.explain import ExplainedPush, explained
-from protocols.dlms.push.forms import MAX_CELLS, NoForm
+from protocols.dlms.push.places import MAX_CELLS, NoForm
 from protocols.dlms.push.values import value_set
 from protocols.dlms.security.ciphering import KeySet
 from protocols.dlms.security.suites import Keys

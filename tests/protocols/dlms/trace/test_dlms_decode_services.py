@@ -154,7 +154,8 @@ def test_general_and_dedicated_ciphering() -> None:
         ("C2010C07EA0B19FF081626FF014A00 0001 0000600B00FF 02 12 0065", "2026-11-25 08:22:38, deviation 330"),
         ("0F00000001 0C07EA0B19FF081626FF014A00 020109 0400000001", "2026-11-25 08:22:38, deviation 330"),
         ("0F00000001 00 020112 0001", "time: none"),
-        ("D9400000", "body, not taken apart"),
+        ("D940000000 00 01 01 00080000010000FF02 01 00", "access: 1 (get)"),
+        ("DA40000000 00 00 01 120007 01 01 00", "result: 0 (success)"),
     ],
 )
 def test_errors_and_notifications_by_name(octets_: str, says: str) -> None:

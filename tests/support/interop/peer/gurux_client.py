@@ -12,7 +12,15 @@ from typing import Any
 from gurux_dlms import GXByteBuffer, GXDateTime, GXReplyData
 from gurux_dlms.ecdsa.GXPrivateKey import GXPrivateKey
 from gurux_dlms.ecdsa.GXPublicKey import GXPublicKey
-from gurux_dlms.enums import Authentication, Conformance, DataType, InterfaceType, Security
+from gurux_dlms.enums import (
+    AccessServiceCommandType,
+    Authentication,
+    Conformance,
+    DataType,
+    InterfaceType,
+    Security,
+)
+from gurux_dlms.GXDLMSAccessItem import GXDLMSAccessItem
 from gurux_dlms.GXDLMSGateway import GXDLMSGateway
 from gurux_dlms.GXDLMSSettings import GXDLMSSettings
 from gurux_dlms.objects import GXDLMSClock, GXDLMSData, GXDLMSDisconnectControl, GXDLMSProfileGeneric
@@ -158,6 +166,15 @@ class Peer:
         """Read the same three values in one request."""
         requests = self.client.readList([(SERIAL, 2), (REGISTER, 2), (CLOCK, 2)])
         return plain(self.ask(requests[0]).value)
+
+    def access(self) -> list[Any]:
+        """Read the same three values, and what there is not, by the access service."""
+        wanted = [(SERIAL, 2), (REGISTER, 2), (CLOCK, 2), (GXDLMSData("0.0.9.9.9.255"), 2)]
+        items = [GXDLMSAccessItem(AccessServiceCommandType.GET, item, index) for item, index in wanted]
+        reply = self.ask(self.client.accessRequest(None, items))
+        self.client.updateValue = lambda *_: None  # what it makes of the values is not asked here
+        self.client.parseAccessResponse(items, reply.data)
+        return [[int(one.error), plain(one.value)] for one in items]
 
     def set(self) -> str:
         """Set the clock."""
