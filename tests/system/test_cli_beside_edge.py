@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,8 @@ def test_options_that_count_for_an_address_alone_are_not_ignored_in_silence(
     path, _ = config_in(tmp_path)
     find_meter("GEN:1", AddressOptions(config=path))
     assert capsys.readouterr().err == ""
-    find_meter("GEN:1", AddressOptions(config=path, client=32, local_deviation=0))
+    given: dict[str, Any] = {"client": 32, "local_deviation": 0}
+    find_meter("GEN:1", AddressOptions(config=path, **given))
     assert "--client, --local-deviation: for an address only; GEN:1" in capsys.readouterr().err
 
 

@@ -163,7 +163,7 @@ def _given(options: AddressOptions, *names: str) -> dict[str, Any]:
 
 def _differs(options: AddressOptions, name: str) -> bool:
     """Say whether an option was given another value than it has by itself."""
-    return getattr(options, name) != getattr(AddressOptions(), name)
+    return bool(getattr(options, name) != getattr(AddressOptions(), name))
 
 
 def _one_of(option: str, given: str, allowed: tuple[str, ...]) -> str:
