@@ -69,6 +69,12 @@ def test_an_xml_gives_them_too() -> None:
         (f"7,GEN,{'é' * 16},{AK}", "neither hex digits nor plain"),
         ("7,GEN,,", "no key"),
         (f"1,GEN,{AK},{EK}", "stands at line 2 with other keys"),
+        (f"1,GEN,{AK},", "stands at line 2 with other keys"),  # fewer keys, one of them another
+        (f"7,GEN,,{EK},{AK}", "5 cells; the head line has 4"),
+        (f"7,GEN,{EK}", "3 cells; the head line has 4"),
+        (f"ß,GEN,{EK},{AK}", "is no meter"),  # its capitals are SS
+        (f"٣,GEN,{EK},{AK}", "is no meter"),
+        (f"=7+1,GEN,{EK},{AK}", "is no meter"),
     ],
 )
 def test_mistakes_are_told_by_line_and_show_no_key(row: str, said: str) -> None:
@@ -80,6 +86,36 @@ def test_mistakes_are_told_by_line_and_show_no_key(row: str, said: str) -> None:
     for shown in (EK, AK):
         assert shown[:8] not in mistake.problem
     assert [one.meter for one in found.meters] == ["GEN:1", "GEN:2"]
+
+
+@pytest.mark.parametrize("client", ["0", "128", "00010", "0001999999", "٤٨", "1" * 5000, "-1", "4 8"])
+def test_a_client_is_an_address(client: str) -> None:
+    (mistake,) = read_consignment(f"serial,maker,client,ek\n1,GEN,{client},{EK}\n".encode()).mistakes
+    assert "no address" in mistake.problem
+
+
+@pytest.mark.parametrize("password", ["1.23E+8", "1,23457E+15", "1E+10"])
+def test_a_password_that_a_spreadsheet_rounded_is_none(password: str) -> None:
+    (mistake,) = read_consignment(f'serial,maker,lls\n1,GEN,"{password}"\n'.encode()).mistakes
+    assert "spreadsheet" in mistake.problem
+
+
+def test_an_xml_meter_has_each_key_once() -> None:
+    for text in (
+        f"<m><EK>{EK}</EK><EK>{AK}</EK><MeterId>GEN:1</MeterId></m>",
+        f'<m EK="{EK}" meter="GEN:1"><GUEK>{AK}</GUEK></m>',
+        f'<m EK="{EK}" GUEK="{AK}" meter="GEN:1"><x/></m>',
+    ):
+        found = read_consignment(f"<a>{text}</a>".encode())
+        assert [mistake.problem[:3] for mistake in found.mistakes] == ["two"]
+        assert found.meters == ()
+
+
+def test_a_meter_may_stand_in_several_lines_for_several_clients() -> None:
+    lines = "".join(f"1,GEN,{client},{key}\n" for client, key in ((32, EK), (48, AK), (32, EK)))
+    found = read_consignment(f"serial,maker,client,ek\n{lines}".encode())
+    assert [sorted(one.keys) for one in found.meters] == [["32/encryption"], ["48/encryption"]]
+    assert (found.repeated, found.mistakes) == (1, ())
 
 
 def test_the_same_line_twice_is_no_mistake() -> None:
