@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import subprocess
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, keywrap
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives import keywrap
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.central.keys.consignment import MAX_DEPTH, read_consignment
 from gateway.central.keys.consignment_cipher import is_cms, open_cms, open_salted, unwrapper
 from gateway.errors import UsageError
+from tests.support.keys import cms_recipient
 
 EK, AK, MK = (
     "00112233445566778899AABBCCDDEEFF",
@@ -169,21 +166,9 @@ def test_no_octets_raise_anything_but_usage_errors(octets: bytes) -> None:
 def utility(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The utility's certificate and private key, as PEM files."""
     folder = tmp_path_factory.mktemp("utility")
-    key = rsa.generate_private_key(65_537, 2048)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "utility")])
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    shown = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(7)
-        .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=3650))
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "crt.pem").write_bytes(shown.public_bytes(Encoding.PEM))
-    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    certificate, private = cms_recipient()
+    (folder / "crt.pem").write_bytes(certificate)
+    (folder / "key.pem").write_bytes(private)
     return folder / "crt.pem", folder / "key.pem"
 
 
