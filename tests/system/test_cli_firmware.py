@@ -45,6 +45,7 @@ def test_a_hundred_meters_in_small_from_image_to_report(
     bus = site.meters("GEN", "hdlc-")[0].meter
     shown = cli("firmware", "show", right, *at, "--json").json
     assert (shown["image_transfer_status"], shown["firmware"]) == ("0 (not initiated)", "SIM-W-1.4.2")
+    assert (shown["image_transfer_enabled"], shown["image_to_activate_info"]) == (False, None)
 
     listed = tmp_path / "meters.csv"
     listed.write_text(f"usage_point,meter\nUP-1,{right}\nUP-2,{bus}\n\nUP-3,{other}\n", encoding="utf-8")

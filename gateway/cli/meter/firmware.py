@@ -261,7 +261,8 @@ async def _show(meter: str, options: AddressOptions) -> dict[str, Any]:
 
 async def _shown(attribute: Any) -> Any:
     try:
-        return attribute.codec.show(await attribute.get()) or None
+        found = attribute.codec.show(await attribute.get())
+        return None if found == [] else found
     except (NotSupported, MeterRefused) as error:
         return f"! {error}"
 
