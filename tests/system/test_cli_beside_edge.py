@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.cli.meter.access import find_meter
 from gateway.cli.meter.address import AddressOptions
+from gateway.cli.meter.scan import scan
 from gateway.config import file as configuration
 from gateway.config.file import Config
 from gateway.errors import UsageError
@@ -63,6 +65,17 @@ def test_a_command_has_title_and_counters_of_its_own(tmp_path: Path) -> None:
     assert found.counters != edge_counters(config)
 
 
+def test_options_that_count_for_an_address_alone_are_not_ignored_in_silence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _ = config_in(tmp_path)
+    find_meter("GEN:1", AddressOptions(config=path))
+    assert capsys.readouterr().err == ""
+    given: dict[str, Any] = {"client": 32, "local_deviation": 0}
+    find_meter("GEN:1", AddressOptions(config=path, **given))
+    assert "--client, --local-deviation: for an address only; GEN:1" in capsys.readouterr().err
+
+
 def test_a_title_that_is_given_is_the_edge_s_while_it_runs(tmp_path: Path) -> None:
     path, config = config_in(tmp_path, title=TITLE)
     with (
@@ -87,11 +100,25 @@ def test_a_bus_that_the_edge_talks_on_is_left_alone(tmp_path: Path, meter: str) 
 def test_an_address_on_the_edge_s_bus_is_left_alone_too(tmp_path: Path) -> None:
     path, config = config_in(tmp_path)
     with running_edge(config):
-        for address in ("tcp://127.0.0.1:4060", "serial:///dev/ttyUSB0"):
+        link = tmp_path / "by-id-1"
+        link.symlink_to("/dev/ttyUSB0")
+        for address in (
+            "tcp://127.0.0.1:4060",
+            "tcp://LOCALHOST:4060",
+            "serial:///dev/ttyUSB0",
+            f"serial://{link}",
+        ):
             with pytest.raises(UsageError, match="a bus with one talker"):
                 find_meter(address, AddressOptions(config=path))
         for address in ("tcp://127.0.0.1:4059", "tcp://127.0.0.1:4061", "serial:///dev/ttyUSB1"):
             assert find_meter(address, AddressOptions(config=path)).spec.dlms
+
+
+@pytest.mark.parametrize("line", ["converter", "port", "tcp://127.0.0.1:4060"])
+def test_a_scan_of_the_edge_s_bus_is_refused(tmp_path: Path, line: str) -> None:
+    path, config = config_in(tmp_path)
+    with running_edge(config), pytest.raises(UsageError, match="a bus with one talker"):
+        scan(line, path)
 
 
 def test_no_two_programs_have_one_title_and_two_files_of_counters(tmp_path: Path) -> None:
