@@ -70,7 +70,10 @@ class PushRole:
         self._section = section
         self._context = context
         self._counters = counters
-        self._config = config
+        pushing = {meter.peer.name for meter in meters}
+        self._specs = {
+            m.meter: config.spec(m, config.gateway.name) for m in config.meters if m.meter in pushing
+        }
         self._lines = {
             m.meter: line for m in config.meters if isinstance(line := lines.get(m.line), DialInLine)
         }
@@ -167,8 +170,7 @@ class PushRole:
         if found.counter is None:
             return plain
         keys = self._peers.keys_for(found.peer.title)
-        meter = next((m for m in self._config.meters if m.meter == found.peer.name), None)
-        dlms = None if meter is None else self._config.spec(meter, self._config.gateway.name).dlms
+        dlms = self._specs[found.peer.name].dlms
         if keys is None or dlms is None:
             raise MeterConfigError(f"{found.peer.name} has no keys to confirm its push with")
         title = dlms.system_title

@@ -28,6 +28,7 @@ from protocols.dlms.data.types import (
     Data,
     array,
     double_long_unsigned,
+    integer,
     long_unsigned,
     octets,
     structure,
@@ -335,6 +336,33 @@ async def test_pushed_rows_of_an_event_log_are_the_events_that_a_poll_would_read
             ("0-0:96.11.2*255", "101"),
             ("0-0:96.11.2*255", "102"),
         ]
+
+
+def described(*more: tuple[str, Data]) -> bytes:
+    """A push object list of a serial and of buffers, then their values."""
+    listed = [(1, "0-0:96.1.0*255", octets(b"77")), *((7, obis, rows) for obis, rows in more)]
+    entries = [
+        structure(long_unsigned(kind), octets(Obis.parse(obis).to_bytes()), integer(2), long_unsigned(0))
+        for kind, obis, _ in listed
+    ]
+    body = structure(array(*entries), *(value for _, _, value in listed))
+    return wrapper.encode(1, 64, notification.encode(DataNotification(body=body)))
+
+
+@pytest.mark.parametrize(("columns", "captures", "unknown"), [("companion", 2, 0), ("meter", 0, 1)])
+async def test_rows_in_a_described_list_are_captures_once_their_columns_are_known(
+    columns: str, captures: int, unknown: int, tmp_path: Path
+) -> None:
+    at = datetime.now(UTC).replace(microsecond=0)
+    rows = array(log_row(at - timedelta(minutes=3), 101), log_row(at, 102))
+    push: dict[str, Any] = {"protection": "plain", "companion": "spodes", "columns": columns}
+    async with running(config_of(tmp_path, "ELC:77", "Asia/Kolkata", **push)) as (edge, role):
+        await send(role, described(("0-0:99.98.2*255", rows)))
+        await until(lambda: role.listener.refusals.accepted == 1)
+        await until(lambda: role.intake_statistics().captures == captures)
+        await until(lambda: role.intake_statistics().unknown_layout == unknown)
+        found = await journaled(edge, ProfileName.EVENTS)
+        assert [v["value"] for one in found for v in one["values"]] == ["101", "102"][:captures]
 
 
 async def test_frames_of_a_grammar_that_nobody_has_are_counted(tmp_path: Path) -> None:
