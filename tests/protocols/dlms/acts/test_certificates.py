@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -30,7 +29,7 @@ NOBODY = TrustAnchors(anchors=(), at=datetime(2026, 6, 1, tzinfo=UTC))
 
 
 class Meter:
-    """The security setup of a meter; `spoil` changes what a method returns."""
+    """The security setup of a meter; `answer` is returned in place of what a method returns."""
 
     def __init__(self, suite: int = 1) -> None:
         self.suite = suite
@@ -39,7 +38,7 @@ class Meter:
         self.store = CertificateStore(TITLE, {KeyUse.SIGNING: self.key}, self._adopt)
         self.methods = self.store.methods(suite or 1)
         self.run: list[int] = []
-        self.spoil: Callable[[int, bytes], bytes | None] = lambda _number, answer: answer
+        self.answer: bytes | None = None
 
     def _adopt(self, use: KeyUse, _key: PrivateKey) -> None:
         self.adopted.append(use)
@@ -56,10 +55,7 @@ class Meter:
             answer = self.methods[target.index](parameter)
         except AccessDenied as error:
             raise NotSupported(str(error)) from error
-        if answer is None or answer.octets is None:
-            return None
-        spoiled = self.spoil(target.index, answer.octets)
-        return None if spoiled is None else octets(spoiled)
+        return answer if self.answer is None or answer is None else octets(self.answer)
 
     @property
     def site(self) -> CertificateSite:
@@ -84,19 +80,19 @@ async def test_a_meter_of_suite_0_has_no_certificates() -> None:
 
 async def test_a_pair_that_was_not_made_and_a_request_that_is_none_are_refused() -> None:
     meter = Meter()
-    del meter.methods[4]
     meter.methods[4] = lambda _parameter: None
     with pytest.raises(SecurityFailure, match="made no new key pair"):
         await meter.site.request(KeyUse.SIGNING, new_pair=True)
+    good = (await meter.site.request(KeyUse.SIGNING)).public_bytes(Encoding.DER)
     for spoiled, message in (
-        (lambda der: der[:-1] + bytes((der[-1] ^ 1,)), "not signed by its own key|is none"),
-        (lambda _der: b"\x30\x03\x02\x01\x05", "is none"),
-        (lambda _der: b"\x30" * 5000, "5000 octets"),
+        (good[:-1] + bytes((good[-1] ^ 1,)), "not signed by its own key|is none"),
+        (b"\x30\x03\x02\x01\x05", "is none"),
+        (b"\x30" * 5000, "5000 octets"),
     ):
-        meter.spoil = lambda number, der, spoiled=spoiled: spoiled(der) if number == 5 else der
+        meter.answer = spoiled
         with pytest.raises(SecurityFailure, match=message):
             await meter.site.request(KeyUse.SIGNING)
-    meter.spoil = lambda _number, _der: None
+    meter.answer = b""
     with pytest.raises(MeterProtocolError, match="returned no certificate request"):
         await meter.site.request(KeyUse.SIGNING)
 
