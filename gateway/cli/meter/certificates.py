@@ -22,7 +22,8 @@ from protocols.dlms.acts.certificates import CertificateSite, HeldCertificate
 from protocols.dlms.acts.keys import security_setup
 from protocols.dlms.objects.codec import show_octets
 from protocols.dlms.security import certificates
-from protocols.dlms.security.certificates import KeyUse, TrustAnchors
+from protocols.dlms.security.certificates import TrustAnchors
+from protocols.dlms.security.key_use import KeyUse
 from protocols.dlms.session import DlmsSession
 from protocols.errors import MeterConfigError
 from protocols.reading import Obis

@@ -119,7 +119,8 @@ def _pairs(file: KeyFile) -> TracePairs | None:
     if not any(name in file for name in ("master_key", "agreement_key", "signing_key", "meter_signing")):
         return None
     from protocols.dlms.security import curves
-    from protocols.dlms.security.certificates import KeyUse, peer_key
+    from protocols.dlms.security.certificates import peer_key
+    from protocols.dlms.security.key_use import KeyUse
     from protocols.dlms.trace.pairs import TracePairs
 
     def private(name: str) -> curves.PrivateKey | None:

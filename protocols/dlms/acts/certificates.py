@@ -12,8 +12,9 @@ from protocols.dlms.data.types import Data
 from protocols.dlms.objects.interface import Access
 from protocols.dlms.objects.security_setup import BySerial, CertificateInfo, CertificateName, SecuritySetup
 from protocols.dlms.security import certificates, curves
-from protocols.dlms.security.certificates import KeyUse, TrustAnchors
+from protocols.dlms.security.certificates import TrustAnchors
 from protocols.dlms.security.curves import PublicKey
+from protocols.dlms.security.key_use import KeyUse
 from protocols.errors import MeterProtocolError, NotSupported, SecurityFailure
 from protocols.reading import Obis
 

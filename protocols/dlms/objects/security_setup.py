@@ -19,7 +19,7 @@ from protocols.dlms.objects.codec import (
     record,
 )
 from protocols.dlms.objects.interface import Attribute, CosemObject, Method
-from protocols.dlms.security.certificates import MAX_CERTIFICATE, KeyUse
+from protocols.dlms.security.key_use import MAX_CERTIFICATE, KeyUse
 from protocols.dlms.security.key_wrap import LONG_WRAPPED_OCTETS, WRAPPED_OCTETS, unwrap_key, wrap_key
 from protocols.errors import LocalError, MeterProtocolError
 

@@ -29,9 +29,9 @@ from protocols.dlms.objects.object_list import (
     build_object_list,
 )
 from protocols.dlms.security import hls
-from protocols.dlms.security.certificates import KeyUse
 from protocols.dlms.security.ciphered_forms import KEY_OCTETS
 from protocols.dlms.security.curves import CURVES, PrivateKey
+from protocols.dlms.security.key_use import KeyUse
 from protocols.dlms.security.key_wrap import unwrap_key
 from protocols.dlms.server.model import OTHER_REASON, TYPE_UNMATCHED, AccessDenied, AssociationPolicy
 from protocols.errors import MeterConfigError, SecurityFailure

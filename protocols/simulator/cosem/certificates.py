@@ -18,8 +18,8 @@ from protocols.dlms.objects.security_setup import (
     CertificateType,
 )
 from protocols.dlms.security import certificates, curves
-from protocols.dlms.security.certificates import KeyUse
 from protocols.dlms.security.curves import PrivateKey
+from protocols.dlms.security.key_use import KeyUse
 from protocols.dlms.server.model import OTHER_REASON, TYPE_UNMATCHED, AccessDenied
 from protocols.errors import MeterProtocolError, SecurityFailure
 from protocols.simulator.cosem.objects import Method

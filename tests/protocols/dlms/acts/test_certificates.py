@@ -16,8 +16,9 @@ from protocols.dlms.data.types import Data, enum, octets
 from protocols.dlms.objects.codec import Where
 from protocols.dlms.objects.security_setup import AGREED_KEYS, CERTIFICATES, AgreedKey, KeyKind, SecuritySetup
 from protocols.dlms.security import curves
-from protocols.dlms.security.certificates import KeyUse, TrustAnchors
+from protocols.dlms.security.certificates import TrustAnchors
 from protocols.dlms.security.curves import PrivateKey
+from protocols.dlms.security.key_use import KeyUse
 from protocols.dlms.server.model import AccessDenied
 from protocols.errors import LocalError, MeterProtocolError, NotSupported, SecurityFailure
 from protocols.reading import Obis
