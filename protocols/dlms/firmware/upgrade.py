@@ -25,6 +25,7 @@ from protocols.dlms.firmware.steps import (
     Keep,
     Kept,
     Look,
+    Note,
     Now,
     Phase,
     Rest,
@@ -216,7 +217,7 @@ class _Upgrade:
         ours = self._kept.phase in (Phase.SENDING, Phase.VERIFIED)
         if ours and status in (ImageStatus.ACTIVATION_INITIATED, ImageStatus.ACTIVATED):
             return (yield from self._activates_itself(now))
-        if failure := (yield from self._enable()):
+        if ours and (failure := (yield from self._enable())):
             return failure
         if ours and status == ImageStatus.VERIFIED:
             return (yield from self._verified(version))
@@ -245,6 +246,11 @@ class _Upgrade:
     def _initiate(self, version: str) -> Doing[VisitEnd | None]:
         if self._kept.rounds >= MAX_ROUNDS:
             return _failed("transfer_lost", f"the meter lost the image {MAX_ROUNDS} times", final=True)
+        if not (yield from self._now()).may_go_on:
+            return (yield from self._cut("not begun"))
+        yield Note("image transfer begun", version)
+        if failure := (yield from self._enable()):
+            return failure
         try:
             yield from self._run(
                 self._meter.image_transfer_initiate,
@@ -362,6 +368,8 @@ class _Upgrade:
             yield from self._keep(phase=Phase.VERIFIED, from_version=version)
         now = yield from self._now()
         at = self._activation.at
+        if self._activation.how is not How.NEVER and not now.may_go_on:
+            return (yield from self._cut("verified, and not yet activated"))
         match self._activation.how:
             case How.NEVER:
                 return _done("verified and not activated, as planned")
@@ -382,6 +390,7 @@ class _Upgrade:
         )
 
     def _activate(self, now: datetime) -> Steps:
+        yield Note(f"activation due at {now.isoformat()}", self._kept.from_version)
         yield from self._keep(phase=Phase.COMMITTED, due=now)
         later = now + self._activation.settle
         try:
@@ -409,6 +418,7 @@ class _Upgrade:
         )
         times = SingleActionSchedule(self._objects.schedule).execution_time
         target = Target(times.class_id, times.obis, times.number)
+        yield Note(f"activation due at {at.isoformat()}", self._kept.from_version)
         yield from self._keep(phase=Phase.COMMITTED, due=at)
         refusal = ""
         try:
@@ -425,6 +435,7 @@ class _Upgrade:
         return _again(f"scheduled for {local:%Y-%m-%d %H:%M:%S}", not_before=at + self._activation.settle)
 
     def _activates_itself(self, now: datetime) -> Steps:
+        yield Note("the meter activates the image by itself", self._kept.from_version)
         yield from self._keep(phase=Phase.COMMITTED, due=now)
         return _again("the meter activates the image by itself", not_before=now + self._activation.settle)
 

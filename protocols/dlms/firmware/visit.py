@@ -18,6 +18,7 @@ from protocols.dlms.firmware.steps import (
     Keep,
     Kept,
     Look,
+    Note,
     Now,
     Rest,
     Run,
@@ -56,6 +57,7 @@ async def carry_out(
     now: Callable[[], datetime],
     may_go_on: Callable[[], bool],
     keep: Callable[[Kept], Awaitable[None]],
+    note: Callable[[Note], Awaitable[None]],
 ) -> VisitEnd:
     """Return what the visit came to; raises what its steps did not survive. Cancelling leaves the meter as it is."""
 
@@ -69,6 +71,8 @@ async def carry_out(
                 await association.action(target, parameter)
             case Keep(kept=kept):
                 await keep(kept)
+            case Note():
+                await note(step)
             case Rest(seconds=seconds):
                 await sleep(seconds)
             case Look():
@@ -113,6 +117,7 @@ async def upgrade_visit(
     now: Callable[[], datetime],
     may_go_on: Callable[[], bool],
     keep: Callable[[Kept], Awaitable[None]],
+    note: Callable[[Note], Awaitable[None]],
 ) -> VisitEnd:
     """Make one visit of an upgrade in an open session; returns and raises what `carry_out` does.
 
@@ -126,4 +131,4 @@ async def upgrade_visit(
         kept=kept,
         zone=zone,
     )
-    return await carry_out(steps, session.exchange, now=now, may_go_on=may_go_on, keep=keep)
+    return await carry_out(steps, session.exchange, now=now, may_go_on=may_go_on, keep=keep, note=note)

@@ -18,6 +18,7 @@ from protocols.dlms.firmware.steps import (
     Keep,
     Kept,
     Look,
+    Note,
     Now,
     Rest,
     Result,
@@ -84,6 +85,7 @@ class ImageMeter:
     changed: int = 0
     blocks_sent: list[int] = field(default_factory=list)
     steps: int = 0
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.memory = Memory()
@@ -164,6 +166,8 @@ class ImageMeter:
             case Keep(kept=kept):
                 assert Kept.of(kept.as_facts()) == kept
                 self.kept = kept
+            case Note(text=text):
+                self.notes.append(text)
             case Rest(seconds=seconds):
                 self.now += timedelta(seconds=seconds)
             case Look():
