@@ -7,7 +7,7 @@ what stands. What only takes effect by a method ends with it, and its effect is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -23,8 +23,6 @@ from protocols.dlms.objects.setups import Destination, PushObject, PushSetup
 from protocols.errors import LocalError, MeterRefused, NotSupported, WriteNotKept
 from protocols.reading import Obis
 
-ON, OFF = 4, 0
-"""control_mode of Indian meters: load limit function enabled, disabled."""
 HISTORY = "the meter may clear its stored load profile when this changes: read it to the end first"
 
 
@@ -33,18 +31,24 @@ class Change:
     """One attribute that an act writes. `places` are where it may be, the usual one first.
 
     With `number` the value is written in the integer type that the meter shows; else `value` as it is. `holds` judges
-    what is read back, by default the same value.
+    what is read back, by default the same value. `counted` makes of `value` what the meter counts in, by what it shows.
     """
 
     places: tuple[Target, ...]
     value: Data
     number: bool = False
     holds: Holds | None = None
+    counted: Counted | None = None
+    unit: str = ""
 
     def wish(self, before: Data) -> Wish:
         """Return what to write where `before` stands; LocalError when it does not fit the meter's type."""
         value = in_type_of(self.value, before) if self.number else self.value
         return Wish.of(value, holds=self.holds)
+
+
+Counted = Callable[["Association", Data], Awaitable[tuple[Data, str]]]
+"""Returns a value as a meter counts it, and the unit of that; LocalError when it cannot be said so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,12 +95,12 @@ class Association(Protocol):
 async def preview(association: Association, act: Act) -> list[Preview]:
     """Return what stands in the meter beside what the act would write; raises what reading raises."""
     found = []
-    for change in act.changes:
+    for change in await _counted(association, act):
         target, before = await _find(association, change)
         after = change.wish(before).forms[0]()
         found.append(
             Preview(
-                label=label_of(target),
+                label=label_of(target) + (f", in {change.unit}" if change.unit else ""),
                 target=target,
                 before=shown(target, before),
                 after=shown(target, after),
@@ -117,7 +121,7 @@ async def perform(association: Association, act: Act) -> list[Judgement]:
     Raises WriteNotKept, WriteUnproven, MeterRefused, NotSupported as `write_judged` does: the changes before stand.
     """
     judged = []
-    for change in act.changes:
+    for change in await _counted(association, act):
         target, before = await _find(association, change)
         if change.wish(before).holds(before):  # each write costs the meter an event, and some a history
             judged.append(Judgement(verdict=Verdict.AS_ASKED, before=before, found=before, form=0))
@@ -136,6 +140,17 @@ async def perform(association: Association, act: Act) -> list[Judgement]:
                     restored=False,
                 )
     return judged
+
+
+async def _counted(association: Association, act: Act) -> list[Change]:
+    found = []
+    for change in act.changes:
+        if change.counted is None:
+            found.append(change)
+        else:
+            value, unit = await change.counted(association, change.value)
+            found.append(replace(change, value=value, unit=unit))
+    return found
 
 
 async def _find(association: Association, change: Change) -> tuple[Target, Data]:
@@ -174,17 +189,17 @@ def in_type_of(value: Data, before: Data) -> Data:
 def places_of(companion: Companion, act: str) -> list[tuple[Target, ...]]:
     """Return the attributes that an act of this name is about, each with the places where it may be."""
     switch = (
-        [(_attribute(companion, "load_switch", "control_mode"),)]
+        [(attribute_of(companion, "load_switch", "control_mode"),)]
         if "load_switch" in companion.control
         else []
     )
     match act:
         case "demand-period":
-            return [(_attribute(companion, "demand_period", "value"),)]
+            return [(attribute_of(companion, "demand_period", "value"),)]
         case "capture-period":
-            return [(_attribute(companion, "block_capture_period", "value"),)]
+            return [(attribute_of(companion, "block_capture_period", "value"),)]
         case "load-limit":
-            return [(_attribute(companion, "limiter", "threshold_normal"),), *switch]
+            return [(attribute_of(companion, "limiter", "threshold_normal"),), *switch]
         case "billing-date":
             return [change.places for change in billing_date(companion, 1, CosemTime()).changes]
         case "payment-mode" | "metering-mode":
@@ -200,7 +215,7 @@ def places_of(companion: Companion, act: str) -> list[tuple[Target, ...]]:
             found = control_object(companion, "activity_calendar")
             return [(Target(found.class_id, found.obis, number),) for number in range(2, 11)]
         case "special-days":
-            return [(_attribute(companion, "special_days", "entries"),)]
+            return [(attribute_of(companion, "special_days", "entries"),)]
     raise LocalError(f"there is no act {act}")
 
 
@@ -231,21 +246,6 @@ def capture_period(companion: Companion, seconds: int) -> Act:
     if allowed and seconds not in allowed:
         raise LocalError(f"a capture period is one of {', '.join(map(str, allowed))} seconds")
     return replace(_number("capture-period", companion, "block_capture_period", seconds), warning=HISTORY)
-
-
-def load_limit(companion: Companion, limit: int) -> Act:
-    """Set the limit at which the load switch opens, in the unit of the watched register (watts)."""
-    target = _attribute(companion, "limiter", "threshold_normal")
-    change = Change(places=(target,), value=Data(Tag.DOUBLE_LONG_UNSIGNED, limit), number=True)
-    return Act(name="load-limit", changes=(change,))
-
-
-def load_limit_function(companion: Companion, *, on: bool) -> Act:
-    """Enable or disable the load limit function (control_mode 4 or 0)."""
-    target = _attribute(companion, "load_switch", "control_mode")
-    return Act(
-        name="load-limit", changes=(Change(places=(target,), value=Data(Tag.ENUM, ON if on else OFF)),)
-    )
 
 
 def mode(companion: Companion, item: str, value: str) -> Act:
@@ -338,7 +338,7 @@ def _number(name: str, companion: Companion, control: str, value: int) -> Act:
     if value <= 0:
         raise LocalError(f"{value} is no number of seconds for {name}")
     tag = Tag.LONG_UNSIGNED if value < 1 << 16 else Tag.DOUBLE_LONG_UNSIGNED
-    change = Change(places=(_attribute(companion, control, "value"),), value=Data(tag, value), number=True)
+    change = Change(places=(attribute_of(companion, control, "value"),), value=Data(tag, value), number=True)
     return Act(name=name, changes=(change,))
 
 
@@ -352,7 +352,8 @@ def control_object(companion: Companion, control: str) -> ControlObject:
     return found
 
 
-def _attribute(companion: Companion, control: str, attribute: str) -> Target:
+def attribute_of(companion: Companion, control: str, attribute: str) -> Target:
+    """Return an attribute of such an object by its name; NotSupported when the companion has none."""
     found = control_object(companion, control)
     return Target(found.class_id, found.obis, found.attributes[attribute])
 
