@@ -36,6 +36,7 @@ from protocols.dlms.firmware.steps import (
     Steps,
     VisitEnd,
 )
+from protocols.dlms.objects.clock import CLOCK, Clock
 from protocols.dlms.objects.codec import show_octets
 from protocols.dlms.objects.image import (
     MAX_BLOCK,
@@ -65,15 +66,18 @@ LATER = timedelta(minutes=2)
 """How long a meter that is busy is left alone."""
 SOONEST = timedelta(minutes=1)
 """How far in the future a scheduled activation must lie."""
+MAX_DRIFT = timedelta(minutes=5)
+"""How wrong the clock of a meter may be that is to activate by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageObjects:
-    """Where a companion has what an upgrade needs: image transfer, activation schedule, and the firmware's version."""
+    """Where a companion has what an upgrade needs: image transfer, activation schedule, firmware's version, clock."""
 
     image: Obis
     schedule: Obis | None
     versions: tuple[Obis, ...]
+    clock: Obis = CLOCK
 
 
 def upgrade(
@@ -411,6 +415,8 @@ class _Upgrade:
             return _failed("no_schedule", "the companion names no schedule of image activation", final=True)
         if at is None or at < now + SOONEST:
             return _failed("too_late", "the time of activation is over; the image is verified", final=True)
+        if why := (yield from self._wrong_clock()):
+            return _failed("meter_clock", why)
         local = at.astimezone(self._zone)
         wanted = ExecutionTime(
             CosemTime(hour=local.hour, minute=local.minute, second=local.second, hundredths=0),
@@ -433,6 +439,27 @@ class _Upgrade:
                 "not_scheduled", f"the meter does not show {local:%Y-%m-%d %H:%M:%S}{refusal}", final=True
             )
         return _again(f"scheduled for {local:%Y-%m-%d %H:%M:%S}", not_before=at + self._activation.settle)
+
+    def _wrong_clock(self) -> Doing[str]:
+        """Say why the meter's own clock is not one to activate by; "" when it is."""
+        shown = yield from self._get(Clock(self._objects.clock).time)
+        now = yield from self._now()
+        wall = now.at.astimezone(self._zone).replace(tzinfo=None)
+        date, time = shown.date, shown.time
+        try:
+            found = datetime(
+                date.year or 0,
+                date.month or 0,
+                date.day or 0,
+                time.hour or 0,
+                time.minute or 0,
+                time.second or 0,
+            )
+        except ValueError:
+            return f"the meter's clock shows {shown}: no schedule runs by it"
+        if abs(found - wall) > MAX_DRIFT:
+            return f"the meter's clock shows {found:%Y-%m-%d %H:%M:%S}, and it is {wall:%Y-%m-%d %H:%M:%S}: set it first"
+        return ""
 
     def _activates_itself(self, now: datetime) -> Steps:
         yield Note("the meter activates the image by itself", self._kept.from_version)

@@ -98,11 +98,12 @@ async def carry_out(
 
 def image_objects(companion: Companion) -> ImageObjects:
     """Return where a companion has what an upgrade needs, by the Blue Book where it does not say."""
-    declared = companion.control.get("image_transfer")
+    declared, clock = companion.control.get("image_transfer"), companion.control.get("clock")
     return ImageObjects(
         image=declared.obis if declared else BLUE_BOOK.image,
         schedule=companion.schedules.get("image_activation", BLUE_BOOK.schedule),
         versions=companion.identity.get("firmware", BLUE_BOOK.versions),
+        clock=clock.obis if clock else BLUE_BOOK.clock,
     )
 
 

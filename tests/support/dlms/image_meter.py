@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from protocols.dlms.apdu.lists import Target
+from protocols.dlms.data.cosem_dates import CosemDateTime
 from protocols.dlms.data.types import Data, array, octets
 from protocols.dlms.firmware.image import FirmwareImage
 from protocols.dlms.firmware.steps import (
@@ -86,6 +87,7 @@ class ImageMeter:
     blocks_sent: list[int] = field(default_factory=list)
     steps: int = 0
     notes: list[str] = field(default_factory=list)
+    clock_off: timedelta = timedelta(0)
 
     def __post_init__(self) -> None:
         self.memory = Memory()
@@ -192,6 +194,8 @@ class ImageMeter:
             return octets(self.target.version.encode())
         if target.obis == CATEGORY:
             return octets(b"D1")
+        if target.class_id == 8:
+            return octets(CosemDateTime.of(self.now + self.clock_off, ZONE).octets)
         assert target.obis == IMAGE_SCHEDULE
         return self.memory.get(IMAGE_SCHEDULE, 4) or array()
 

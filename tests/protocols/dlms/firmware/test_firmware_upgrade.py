@@ -156,6 +156,20 @@ def test_a_meter_activates_by_its_own_schedule() -> None:
     assert (meter.told, meter.target.activations) == (0, 1)
 
 
+@pytest.mark.parametrize("hours", [-200_000, -1, 1])
+def test_a_meter_whose_clock_is_wrong_is_given_no_schedule(hours: int) -> None:
+    """An hour ahead it would activate before the time, years behind it never would."""
+    at = START + timedelta(hours=9)
+    meter = ImageMeter(
+        sim_image(), activation=Activation(how=How.SCHEDULE, at=at), clock_off=timedelta(hours=hours)
+    )
+    end = meter.visit()
+    assert isinstance(end, VisitEnd)
+    assert (end.reason, end.final, meter.memory.get(IMAGE_SCHEDULE, 4)) == ("meter_clock", False, None)
+    meter.clock_off = timedelta(minutes=-2)
+    assert ended(meter).result is Result.DONE
+
+
 def test_a_schedule_in_the_past_is_not_written() -> None:
     meter = ImageMeter(sim_image(), activation=Activation(how=How.SCHEDULE, at=START))
     end = ended(meter)
