@@ -7,52 +7,36 @@ an image is told to be activated only after the meter has verified it and named 
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.data.cosem_dates import CosemDate, CosemTime
-from protocols.dlms.data.types import NULL
-from protocols.dlms.data.values import text_of
-from protocols.dlms.firmware.image import FirmwareImage, misfit
+from protocols.dlms.firmware.asking import Asking, Doing, ImageObjects
+from protocols.dlms.firmware.image import FirmwareImage
 from protocols.dlms.firmware.steps import (
     Activation,
-    Get,
     How,
-    Keep,
     Kept,
-    Look,
     Note,
-    Now,
     Phase,
     Rest,
     Result,
-    Run,
     Set,
-    Step,
     Steps,
     VisitEnd,
 )
-from protocols.dlms.objects.clock import CLOCK, Clock
 from protocols.dlms.objects.codec import show_octets
 from protocols.dlms.objects.image import (
     MAX_BLOCK,
     ImageBlock,
     ImageInfo,
     ImageStatus,
-    ImageTransfer,
     Initiation,
 )
-from protocols.dlms.objects.interface import AttributeRef, MethodRef
 from protocols.dlms.objects.schedules import ExecutionTime, SingleActionSchedule
 from protocols.errors import AssociationLost, LocalError, MeterBusy, MeterRefused, NotSupported, ProtocolError
-from protocols.reading import Nameplate, Obis
-
-T = TypeVar("T")
-Doing = Generator[Step, Any, T]
+from protocols.reading import Nameplate
 
 MAX_ROUNDS = 8
 """Times that the transfer begins anew: a meter that forgets blocks at each power cut may have several."""
@@ -66,18 +50,6 @@ LATER = timedelta(minutes=2)
 """How long a meter that is busy is left alone."""
 SOONEST = timedelta(minutes=1)
 """How far in the future a scheduled activation must lie."""
-MAX_DRIFT = timedelta(minutes=5)
-"""How wrong the clock of a meter may be that is to activate by itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageObjects:
-    """Where a companion has what an upgrade needs: image transfer, activation schedule, firmware's version, clock."""
-
-    image: Obis
-    schedule: Obis | None
-    versions: tuple[Obis, ...]
-    clock: Obis = CLOCK
 
 
 def upgrade(
@@ -96,25 +68,7 @@ def upgrade(
     return _Upgrade(image, activation, objects, plate, kept, zone).visit()
 
 
-class _Upgrade:
-    def __init__(
-        self,
-        image: FirmwareImage,
-        activation: Activation,
-        objects: ImageObjects,
-        plate: Nameplate,
-        kept: Kept,
-        zone: ZoneInfo,
-    ) -> None:
-        self._image = image
-        self._activation = activation
-        self._objects = objects
-        self._plate = plate
-        self._kept = kept
-        self._zone = zone
-        self._meter = ImageTransfer(objects.image)
-        self._gained = False  # whether this visit brought blocks into the meter
-
+class _Upgrade(Asking):
     def visit(self) -> Steps:
         version = yield from self._version()
         now = yield from self._now()
@@ -125,48 +79,6 @@ class _Upgrade:
         if why := (yield from self._misfit(version)):
             return _failed("wrong_image", why, final=True)
         return (yield from self._bring(version, now.at))
-
-    # ---- looking
-
-    def _version(self) -> Doing[str]:
-        """Read the firmware's version afresh: a nameplate may be of before the activation."""
-        refusal: ProtocolError | None = None
-        for obis in self._objects.versions:
-            try:
-                return text_of((yield Get(Target(1, obis, 2))))
-            except (NotSupported, MeterRefused) as error:
-                refusal = error
-        raise refusal or NotSupported("the companion names no object with the firmware's version")
-
-    def _now(self) -> Doing[Now]:
-        now = yield Look()
-        assert isinstance(now, Now)
-        return now
-
-    def _get(self, attribute: AttributeRef[T]) -> Doing[T]:
-        data = yield Get(Target(attribute.class_id, attribute.obis, attribute.number))
-        return attribute.parse(data)
-
-    def _run(self, method: MethodRef[T], parameter: T) -> Doing[None]:
-        request = method.request(parameter)
-        yield Run(request.target, NULL if request.parameter is None else request.parameter)
-
-    def _keep(self, **changes: Any) -> Doing[None]:
-        kept = replace(self._kept, **changes)
-        yield Keep(kept)
-        self._kept = kept
-
-    def _status(self) -> Doing[int]:
-        return (yield from self._get(self._meter.image_transfer_status))
-
-    def _misfit(self, version: str) -> Doing[str]:
-        shown: dict[Obis, str] = {}
-        for obis in self._image.hardware:
-            try:
-                shown[obis] = text_of((yield Get(Target(1, obis, 2))))
-            except (NotSupported, MeterRefused):
-                shown[obis] = ""
-        return misfit(self._image, self._plate, version, shown)
 
     # ---- after the activation
 
@@ -439,27 +351,6 @@ class _Upgrade:
                 "not_scheduled", f"the meter does not show {local:%Y-%m-%d %H:%M:%S}{refusal}", final=True
             )
         return _again(f"scheduled for {local:%Y-%m-%d %H:%M:%S}", not_before=at + self._activation.settle)
-
-    def _wrong_clock(self) -> Doing[str]:
-        """Say why the meter's own clock is not one to activate by; "" when it is."""
-        shown = yield from self._get(Clock(self._objects.clock).time)
-        now = yield from self._now()
-        wall = now.at.astimezone(self._zone).replace(tzinfo=None)
-        date, time = shown.date, shown.time
-        try:
-            found = datetime(
-                date.year or 0,
-                date.month or 0,
-                date.day or 0,
-                time.hour or 0,
-                time.minute or 0,
-                time.second or 0,
-            )
-        except ValueError:
-            return f"the meter's clock shows {shown}: no schedule runs by it"
-        if abs(found - wall) > MAX_DRIFT:
-            return f"the meter's clock shows {found:%Y-%m-%d %H:%M:%S}, and it is {wall:%Y-%m-%d %H:%M:%S}: set it first"
-        return ""
 
     def _activates_itself(self, now: datetime) -> Steps:
         yield Note("the meter activates the image by itself", self._kept.from_version)

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.companion import Companion
 from protocols.dlms.data.types import Data
+from protocols.dlms.firmware.asking import ImageObjects
 from protocols.dlms.firmware.image import FirmwareImage
 from protocols.dlms.firmware.steps import (
     Activation,
@@ -27,7 +28,7 @@ from protocols.dlms.firmware.steps import (
     Steps,
     VisitEnd,
 )
-from protocols.dlms.firmware.upgrade import ImageObjects, upgrade
+from protocols.dlms.firmware.upgrade import upgrade
 from protocols.dlms.objects.image import IMAGE_TRANSFER
 from protocols.dlms.session import DlmsSession
 from protocols.errors import ProtocolError

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.data.cosem_dates import CosemDateTime
 from protocols.dlms.data.types import Data, array, octets
+from protocols.dlms.firmware.asking import ImageObjects
 from protocols.dlms.firmware.image import FirmwareImage
 from protocols.dlms.firmware.steps import (
     Activation,
@@ -28,7 +29,7 @@ from protocols.dlms.firmware.steps import (
     Step,
     VisitEnd,
 )
-from protocols.dlms.firmware.upgrade import ImageObjects, upgrade
+from protocols.dlms.firmware.upgrade import upgrade
 from protocols.dlms.server.model import AccessDenied
 from protocols.errors import MeterBusy, MeterRefused, MeterSilent, NotSupported, ProtocolError
 from protocols.reading import Nameplate, Obis
