@@ -137,6 +137,16 @@ def test_special_days_come_from_csv_and_a_push_setup_from_toml(
         (('"*-04-01"', '"*-13-01"'), "months go from 1 to 12"),
         (("2027-01-01T00:00", "soon"), "is no time"),
         (("id = 2", "id = 1"), "a day is there twice"),
+        (('{ at = "00:00", script = 1 }, ', ""), "day 1: it begins at 06:00:00"),
+        (
+            (
+                "[[calendar.weeks]]",
+                '[[calendar.seasons]]\nname = "S2"\nstart = "*-04-01"\nweek = "W1"\n[[calendar.weeks]]',
+            ),
+            "a season's start is there twice",
+        ),
+        (("*-04-01", "*-02-30"), "that month has no day 30"),
+        (("*-04-01", "27-04-01"), "the year with four digits"),
     ],
 )
 def test_mistakes_of_a_calendar_are_named_where_they_stand(

@@ -12,7 +12,7 @@ from protocols.dlms.acts.load_limit import load_limit
 from protocols.dlms.acts.programming import ACTS, perform, places_of, preview, standing
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.companion import companion
-from protocols.dlms.data.cosem_dates import CosemDateTime, CosemTime
+from protocols.dlms.data.cosem_dates import CosemDate, CosemDateTime, CosemTime
 from protocols.dlms.data.types import (
     Data,
     Tag,
@@ -191,3 +191,9 @@ async def test_a_load_limit_whose_unit_is_not_known_is_not_written(meter: Meter,
 def test_a_load_limit_in_kilowatts_is_refused() -> None:
     with pytest.raises(LocalError, match="watts, not kilowatts"):
         load_limit(INDIA, 3)
+
+
+def test_a_date_has_one_special_day() -> None:
+    republic = CosemDate(month=1, day=26)
+    with pytest.raises(LocalError, match="there twice"):
+        special_days(INDIA, [(republic, 2), (CosemDate(year=2027, month=1, day=26), 2), (republic, 3)])
