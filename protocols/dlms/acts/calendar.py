@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from calendar import monthrange
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from protocols.dlms.acts.programming import Act, Change, Effect, control_object
@@ -155,6 +155,15 @@ def calendar_date(text: str) -> CosemDate:
         return CosemDate(year=year, month=month, day=day)
     except LocalError as error:
         raise ValueError(str(error)) from error
+
+
+def run_time(text: str) -> tuple[CosemTime, CosemDate]:
+    """Return when a schedule runs: `06:30` each day, `*:30` each hour, `*-*-01T00:00` monthly; ValueError otherwise."""
+    date, divided, time = text.rpartition("T")
+    when = calendar_date(date) if divided else CosemDate()
+    if time.startswith("*:"):
+        return replace(switch_time(f"0:{time[2:]}"), hour=None), when
+    return switch_time(time), when
 
 
 def _change(ref: AttributeRef[Any], value: Data) -> Change:

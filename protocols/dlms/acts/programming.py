@@ -210,7 +210,9 @@ def places_of(companion: Companion, act: str) -> list[tuple[Target, ...]]:
         case "esw-filter":
             return [change.places for change in esw_filter(companion, frozenset()).changes]
         case "push-setup":
-            return [(Target(40, obis, 3),) for obis in companion.push_setups]
+            plans = [obis for name, obis in companion.schedules.items() if name.startswith("push")]
+            places = [(Target(40, obis, number),) for obis in companion.push_setups for number in (2, 3)]
+            return [*places, *((Target(22, obis, 4),) for obis in plans)]
         case "activity-calendar":
             found = control_object(companion, "activity_calendar")
             return [(Target(found.class_id, found.obis, number),) for number in range(2, 11)]
@@ -262,30 +264,33 @@ def mode(companion: Companion, item: str, value: str) -> Act:
     return Act(name=item.replace("_", "-"), changes=(change,))
 
 
-def execution_time(
-    name: str, companion: Companion, schedule: str, times: Sequence[tuple[CosemTime, CosemDate]]
-) -> Act:
-    """Set when a schedule of the companion runs (`billing_date`, `push`)."""
-    obis = companion.schedules.get(schedule)
-    if obis is None:
-        raise NotSupported(f"{companion.name} declares no schedule {schedule}")
-    attribute = SingleActionSchedule(obis).execution_time
-    value = attribute.build(tuple(ExecutionTime(time, date) for time, date in times))
-    target = Target(attribute.class_id, obis, attribute.number)
+Times = Sequence[tuple[CosemTime, CosemDate]]
+"""When a schedule runs; what is not specified is every."""
+
+
+def runs_at(schedule: Obis, times: Times) -> Change:
+    """Return the change that lets a schedule (single action schedule, class 22) run at these times and no others."""
+    attribute = SingleActionSchedule(schedule).execution_time
+    wanted = tuple(ExecutionTime(time, date) for time, date in times)
 
     def holds(found: Data) -> bool:
-        return [_bare(one) for one in attribute.parse(found)] == [ExecutionTime(t, d) for t, d in times]
+        return [_bare(one) for one in attribute.parse(found)] == [_bare(one) for one in wanted]
 
-    def _bare(one: ExecutionTime) -> ExecutionTime:
-        # meters write hundredths and the day of the week as they like
-        return ExecutionTime(replace(one.time, hundredths=0), replace(one.date, weekday=None))
+    target = Target(attribute.class_id, schedule, attribute.number)
+    return Change(places=(target,), value=attribute.build(wanted), holds=holds)
 
-    return Act(name=name, changes=(Change(places=(target,), value=value, holds=holds),))
+
+def _bare(one: ExecutionTime) -> ExecutionTime:
+    # meters write hundredths and the day of the week as they like
+    return ExecutionTime(replace(one.time, hundredths=0), replace(one.date, weekday=None))
 
 
 def billing_date(companion: Companion, day: int, time: CosemTime) -> Act:
     """Close each month's bill on a day (1 to 28, or LAST_DAY) at a time of day."""
-    return execution_time("billing-date", companion, "billing_date", ((time, CosemDate(day=day)),))
+    schedule = companion.schedules.get("billing_date")
+    if schedule is None:
+        raise NotSupported(f"{companion.name} declares no schedule billing_date")
+    return Act(name="billing-date", changes=(runs_at(schedule, ((time, CosemDate(day=day)),)),))
 
 
 def esw_filter(companion: Companion, bits: frozenset[int]) -> Act:
@@ -301,17 +306,22 @@ def esw_filter(companion: Companion, bits: frozenset[int]) -> Act:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushWish:
-    """What is to stand in a push setup; None leaves it as it is. Seconds; `port` as the address text has it."""
+    """What is to stand in a push setup and in the schedule that runs it; None leaves it as it is. Delays in seconds."""
 
     destination: Destination | None = None
     objects: tuple[PushObject, ...] | None = None
     randomisation: int | None = None
     retries: int | None = None
     repetition: int | None = None
+    schedule: Obis | None = None
+    times: Times | None = None
 
 
 def push_setup(setup: Obis, wish: PushWish) -> Act:
-    """Set where and what a push setup pushes; LocalError when nothing of it is wished for."""
+    """Set where, what and when a push setup pushes; LocalError when nothing of it is wished for.
+
+    Without a `schedule` the times are written to the one beside it: 0-b:15.0.4 of 0-b:25.9.0, as Indian meters have it.
+    """
     at = PushSetup(setup)
     values = (
         (at.push_object_list, wish.objects),
@@ -329,6 +339,8 @@ def push_setup(setup: Obis, wish: PushWish) -> Act:
         for attribute, value in values
         if value is not None
     )
+    if wish.times is not None:
+        changes = (*changes, runs_at(wish.schedule or Obis(0, setup.b, 15, 0, 4), wish.times))
     if not changes:
         raise LocalError("nothing of the push setup is to be changed")
     return Act(name="push-setup", changes=changes)
@@ -367,7 +379,7 @@ ACTS: Names = {
     "payment-mode": "prepaid or postpaid",
     "metering-mode": "forward-only or import-and-export",
     "esw-filter": "bits of the event status word that may alert: 0-5,51,81-87, or none",
-    "push-setup": "a TOML file: destination, objects, delays of a push setup",
+    "push-setup": "a TOML file: destination, objects, delays, times of a push setup",
     "activity-calendar": "a TOML file: seasons, weeks, days of tariffs, and when they rule",
     "special-days": "a CSV or TOML file: dates with a day of the calendar of their own",
 }
