@@ -213,7 +213,7 @@ class PushObjectSection(Section):
 
 
 class PushTargetSection(Section):
-    """A push setup: `destination` as HOST:PORT, `objects` in their order, delays in seconds, `times` that it runs at."""
+    """A push setup: `destination` as HOST:PORT, `objects` in their order, delays in seconds, `times` it runs at."""
 
     setup: Code
     transport: Literal["tcp", "udp", "sms", "hdlc"] = "tcp"
