@@ -1,6 +1,7 @@
 """The processes of bench/edge.py: the whole edge, or our client alone making the same reads, against live meters.
 
-`python bench/edge_roles.py edge|client CONFIG HALF_HOURS`: prints one JSON object of CPU seconds and counts.
+`python bench/edge_roles.py edge|client CONFIG HALF_HOURS PATIENCE`: prints one JSON object of CPU seconds and counts.
+After PATIENCE seconds the measurement begins, whether all meters were read once or not.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 import structlog
 
 from gateway.config.file import Config, load
+from gateway.edge.polling.health import PollerStatistics
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.roles.edge import EdgeRole, edge_role, polled_meters, schedule
 from gateway.roles.lines import make_line
@@ -63,14 +65,14 @@ def resident() -> int:
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
 
 
-async def edge(config: Config, half_hours: int) -> dict[str, float]:
+async def edge(config: Config, half_hours: int, patience: float) -> dict[str, float]:
     """Run the edge for some half hours of meter time, after every meter was read once, and then without work."""
     clock, before = config.clock(), resident()
     async with edge_role(config, clock) as role:
         running = asyncio.create_task(role.run())
         try:
-            while role.poller.statistics().polls < len(config.meters) or role.poller.statistics().sessions:
-                await asyncio.sleep(0.05)
+            # A busy machine may never have a moment without a session: the wait has an end.
+            await _until(lambda: _all_read(role.poller.statistics(), len(config.meters)), patience)
             begun, spent = role.poller.statistics(), time.process_time()
             await clock.sleep_until(clock.now() + half_hours * HALF_HOUR)
             ended, spent = role.poller.statistics(), time.process_time() - spent
@@ -87,6 +89,16 @@ async def edge(config: Config, half_hours: int) -> dict[str, float]:
         "captures": ended.captures - begun.captures,
         "rss": memory,
     }
+
+
+def _all_read(now: PollerStatistics, meters: int) -> bool:
+    return now.polls >= meters and not now.sessions
+
+
+async def _until(condition: Callable[[], bool], patience: float) -> None:
+    end = time.monotonic() + patience
+    while not condition() and time.monotonic() < end:
+        await asyncio.sleep(0.05)
 
 
 class _Watched(Exception):
@@ -120,7 +132,7 @@ class Work:
     read_once: set[str]
 
 
-async def client(config: Config, half_hours: int) -> dict[str, float]:
+async def client(config: Config, half_hours: int, patience: float) -> dict[str, float]:
     """Make the same reads at the same times with our client alone: nothing is stamped, stored or sent."""
     clock = config.clock()
     counters = FileCounters(config.gateway.data / "client.json")
@@ -133,8 +145,7 @@ async def client(config: Config, half_hours: int) -> dict[str, float]:
         for meter in polled_meters(config)
     ]
     try:
-        while len(work.read_once) < len(tasks):
-            await asyncio.sleep(0.05)
+        await _until(lambda: len(work.read_once) >= len(tasks), patience)
         begun, spent = Counter(work.counts), time.process_time()
         await clock.sleep_until(clock.now() + half_hours * HALF_HOUR)
         spent = time.process_time() - spent
@@ -188,10 +199,10 @@ async def _read(session: MeterSession, profile: ProfileName, newest: dict[Profil
 
 def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    role, path, half_hours = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    role, path, half_hours, patience = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     config = hls_meters(path)
     with contextlib.suppress(asyncio.CancelledError):
-        found = asyncio.run((edge if role == "edge" else client)(config, half_hours))
+        found = asyncio.run((edge if role == "edge" else client)(config, half_hours, patience))
     print(json.dumps({**found, "meters": len(config.meters)}), flush=True)
 
 

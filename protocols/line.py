@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
+
+Framer = Callable[[bytes], bytes | None]
+"""Puts the frame around an answer; None where there is no way back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +28,10 @@ class LineStatistics:
     timeouts: int = 0
     busy_seconds: float = 0.0
     open: bool = False
+
+
+OnPush = Callable[[bytes, Framer | None], None]
+"""Takes an APDU that a meter sent unasked, and what frames an answer to it (see `TakesPushes`)."""
 
 
 class LineIO(Protocol):
@@ -58,8 +66,11 @@ class LineIO(Protocol):
 class TakesPushes(Protocol):
     """A line that wants what its meters send unasked, also in the middle of an exchange."""
 
-    def take_push(self, octets: bytes) -> None:
-        """Take one APDU as it came; quick, never raises a ProtocolError."""
+    def take_push(self, octets: bytes, framed: Framer | None = None) -> None:
+        """Take one APDU as it came; quick, never raises a ProtocolError.
+
+        `framed` frames an answer to it, where one can be sent on the line.
+        """
 
 
 @runtime_checkable

@@ -163,7 +163,7 @@ class Choices(tuple[object, ...]):
         return f"one of {', '.join(map(str, self))}"
 
 
-COMPANIONS = ("is15959", "generic", "spodes", "aidon", "kamstrup", "kaifa", "iskra")
+COMPANIONS = ("is15959", "generic", "idis", "spodes", "aidon", "kamstrup", "kaifa", "iskra")
 """What may be assumed of a meter: IS 15959 Parts 1 to 3, its own object list only, or that and the pushes of a make."""
 
 

@@ -71,7 +71,7 @@ COMMANDS = {
     ),
     "events": Entry(
         "meter.events:events",
-        "List what the meter's event logs hold, each with its log and its IS 15959 name.",
+        "List what the meter's event logs hold, each with its log and its name by the companion.",
     ),
     "program": Entry(
         "meter.program:program",

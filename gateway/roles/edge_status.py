@@ -111,7 +111,8 @@ class EdgeStatus:
                 text = f"InfluxDB was away for too long: it lacks entries, {influx.skipped_span} the last of them"
                 yield Alarm(code="influx_skipped", text=text, count=influx.skipped)
         if self.push is not None and (refused := self.push.refused()):
-            text = ", ".join(f"{reason} {count}" for reason, count in refused.items())
+            reasons = ", ".join(f"{reason} {count}" for reason, count in refused.items())
+            text = "; ".join(filter(None, (reasons, self.push.shut_out())))
             yield Alarm(code="push_refused", text=text, count=sum(refused.values()))
         if not self.link.directory_version:
             text = "no part of the directory has come from central yet"

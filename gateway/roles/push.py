@@ -24,14 +24,8 @@ from protocols.dlms.companion.zones import zone_of
 from protocols.dlms.push.dial_in import DialInLine
 from protocols.dlms.push.limits import PushLimits
 from protocols.dlms.push.listener import PushListener
-from protocols.dlms.push.receiver import (
-    PLAIN,
-    CounterRestarts,
-    Notification,
-    PushPeer,
-    PushReceiver,
-    usual_title,
-)
+from protocols.dlms.push.receiver import Notification, PushReceiver
+from protocols.dlms.push.senders import PLAIN, CounterRestarts, PushPeer, usual_title
 from protocols.dlms.security.ciphered_forms import AUTHENTICATED, AUTHENTICATED_ENCRYPTED, ENCRYPTED, Form
 from protocols.dlms.security.ciphering import protect_apdu
 from protocols.dlms.security.suites import Keys
@@ -49,10 +43,10 @@ PROTECTIONS = {
 PUBLIC_CLIENT = 16
 PROTECTED = AUTHENTICATED_ENCRYPTED
 """Bits of a security control that say how an APDU is protected."""
-
-
 NAMED = 5
-"""Meters whose companion has no form for what they push, that an alarm names."""
+"""Meters of one kind that an alarm names."""
+SHUT_OUT = 3
+"""Pushes of a meter that are refused as replayed in a row until an alarm says what to do; one is a repetition."""
 ALARMING = ("plain_refused", "weak_protection", "no_keys", "wrong_key", "replayed", "wrong_device")
 """Refusals of senders that claim to be one of ours: somebody should look."""
 
@@ -76,7 +70,10 @@ class PushRole:
         self._section = section
         self._context = context
         self._counters = counters
-        self._config = config
+        pushing = {meter.peer.name for meter in meters}
+        self._specs = {
+            m.meter: config.spec(m, config.gateway.name) for m in config.meters if m.meter in pushing
+        }
         self._lines = {
             m.meter: line for m in config.meters if isinstance(line := lines.get(m.line), DialInLine)
         }
@@ -148,6 +145,18 @@ class PushRole:
             found[f"no form for {meter}"] = count
         return found
 
+    def shut_out(self) -> str:
+        """Say which meters push nothing but what was refused as replayed, and what is to be done; "" for none."""
+        meters = sorted(name for name, count in self.listener.refusals.replays.items() if count >= SHUT_OUT)
+        if not meters:
+            return ""
+        more = f" and {len(meters) - NAMED} more" if len(meters) > NAMED else ""
+        return (
+            f"{', '.join(meters[:NAMED])}{more}: nothing but replays since the last push that was taken. Somebody plays"
+            " recorded pushes, or its counter began anew and its clock does not show that it did (it sends none,"
+            " or was set back): look at the meter, then stop the edge and `counters reset METER --pushes`"
+        )
+
     def _dedicated_keys(self, meter: str) -> Keys | None:
         line = self._lines.get(meter)
         return None if line is None else line.dedicated
@@ -161,8 +170,7 @@ class PushRole:
         if found.counter is None:
             return plain
         keys = self._peers.keys_for(found.peer.title)
-        meter = next((m for m in self._config.meters if m.meter == found.peer.name), None)
-        dlms = None if meter is None else self._config.spec(meter, self._config.gateway.name).dlms
+        dlms = self._specs[found.peer.name].dlms
         if keys is None or dlms is None:
             raise MeterConfigError(f"{found.peer.name} has no keys to confirm its push with")
         title = dlms.system_title

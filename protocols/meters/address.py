@@ -124,13 +124,15 @@ def dlms_settings(
 ) -> DlmsSettings:
     """Return the DLMS settings from those that were given, the line and the key file.
 
-    `auth` is that of the client address in IS 15959; `ciphered` holds where both keys are known and the
+    `auth` is that of the client address in the companion; `ciphered` holds where both keys are known and the
     client authenticates. References (`password_ref` …) that are given come before those of the key file. The
     system title, where none is given, is made from machine, user and `program`, since two clients with one key must
     differ in it.
     SecretMissing when a secret is neither given nor in the key file.
     """
-    known = companion().associations.get(given.get("client", DlmsSettings().client))
+    defaults = DlmsSettings()
+    clients = companion(given.get("companion", defaults.companion)).associations
+    known = clients.get(given.get("client", defaults.client))
     auth: Auth = given.get("auth") or (known.auth if known else Auth.NONE)
     password, encryption, authentication = (
         given.get(name) for name in ("password_ref", "encryption_key_ref", "authentication_key_ref")

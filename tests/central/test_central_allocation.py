@@ -139,6 +139,19 @@ def test_one_revision_with_two_values_keeps_the_first_and_quarantines_the_other(
     assert [one.reason for one in ledger.quarantine.groups()] == ["conflict"]
 
 
+def test_a_revision_that_was_superseded_keeps_its_first_values_too(
+    ledger: Ledger, store: MessageStore
+) -> None:
+    """The second of three, told once more with other values: neither the newest nor the superseded one is touched."""
+    revisions = [capture(n, number=1, value=f"{n}.0", value_rev=n) for n in (1, 2, 3)]
+    send(store, of("edge-1", *revisions))
+    other = batch([capture(1, value="9.0", value_rev=2)], journal="another-of-edge-1")
+    assert send(store, other).result.quarantined == 1
+    assert [one.reason for one in ledger.quarantine.groups()] == ["conflict"]
+    held = ledger.captures.revisions(capture(1).capture_id)
+    assert [one.message.values[0].value for one in held] == ["1.0", "2.0", "3.0"]
+
+
 def test_a_journal_read_anew_that_knows_only_the_corrected_value_is_a_repeat(
     ledger: Ledger, store: MessageStore
 ) -> None:
@@ -224,6 +237,18 @@ def test_quarantine_counts_as_stored_until_its_bound_then_nothing_more_is_acknow
     assert [group.entries for group in ledger.quarantine.groups()] == [2], "nothing was evicted"
     assert ledger.quarantine.full() == ["edge-2"]
     assert send(store, of("edge-1", capture(2))).journals["journal-of-edge-1"].contiguous == 2
+
+
+def test_entries_of_one_message_share_the_room_that_quarantine_has(
+    ledger: Ledger, store: MessageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(store, of("edge-1", capture(1)))
+    send(store, of("edge-2", capture(1)))
+    one = sum(group.octets for group in ledger.quarantine.groups())
+    monkeypatch.setattr("gateway.central.ledger.quarantine.MAX_OCTETS", 3 * one)
+    outcome = send(store, of("edge-2", *(capture(seq) for seq in range(2, 7))))
+    assert (outcome.result.quarantined, outcome.result.turned_away) == (2, 3)
+    assert [group.octets for group in ledger.quarantine.groups()] == [3 * one]
 
 
 def test_a_gateway_claims_no_more_meters_than_one_may_have(

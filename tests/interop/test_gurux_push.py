@@ -12,7 +12,8 @@ from protocols.dlms.companion import companion
 from protocols.dlms.data import cosem_time
 from protocols.dlms.push.body import PushedValues
 from protocols.dlms.push.framing import PushStream
-from protocols.dlms.push.receiver import PLAIN, PushReceiver
+from protocols.dlms.push.receiver import PushReceiver
+from protocols.dlms.push.senders import PLAIN
 from protocols.dlms.push.values import value_set
 from protocols.reading import Number, Text
 from tests.support.dlms.pushes import KEYS, METER, Memory, Ring

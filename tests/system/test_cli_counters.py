@@ -10,7 +10,7 @@ import pytest
 
 from gateway.config.file import Config, load
 from protocols.dlms.client.association_opener import association_settings, counter_key
-from protocols.dlms.push.receiver import sender_key
+from protocols.dlms.push.senders import sender_key
 from protocols.meters.counters import MAX_FIRST, FileCounters
 from protocols.meters.secrets import FileSecrets
 from protocols.session import DlmsSettings

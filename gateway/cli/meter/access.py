@@ -21,6 +21,7 @@ from gateway.roles.beside_edge import client_beside_edge, refuse_held_bus
 from gateway.roles.key_ring import key_ring
 from gateway.roles.lines import make_line, settings_of
 from gateway.timekeeping.clock import EvidenceClock
+from protocols.dlms.companion import DEFAULT, Companion, companion
 from protocols.errors import SecretMissing
 from protocols.meters.address import dlms_settings, modbus_settings
 from protocols.meters.counters import CountersOnDemand
@@ -56,6 +57,11 @@ class MeterAccess:
     secrets: SecretSource
     counters: Path
     clock: Clock
+
+    @property
+    def companion(self) -> Companion:
+        """The companion of a DLMS meter; of any other the default one."""
+        return companion(DEFAULT if self.spec.dlms is None else self.spec.dlms.companion)
 
 
 def find_meter(meter: str, options: AddressOptions) -> MeterAccess:

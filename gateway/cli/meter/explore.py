@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,9 +26,11 @@ from protocols.dlms.explore.walk import Walk
 from protocols.dlms.objects import ObjectEntry, Shown, catalogue, class_name, describe
 from protocols.dlms.session import DlmsSession
 from protocols.errors import MeterProtocolError, MeterSilent
-from protocols.reading import Nameplate
+from protocols.reading import Nameplate, Obis
 
 WIDTH = 100
+Named = Callable[[Obis], str]
+"""The name of an object by the meter's companion."""
 MAX_SESSIONS = 10
 """Sessions of one exploration: a meter that hangs up more often than that is left alone."""
 _SCALERS = {3: 3, 4: 3, 5: 4}
@@ -58,20 +61,21 @@ def explore(
     access = find_meter(meter, options)
     if access.spec.dlms is None:
         raise UsageError("only a DLMS meter has objects to explore; `read` shows a Modbus meter's registers")
-    progress = _Progress()
+    named = partial(object_name, companion=access.companion)
+    progress = _Progress(named)
     try:
         saved = asyncio.run(_explore(access, None if whole else entries, progress))
     finally:
         progress.end()
     if save is not None:
         try:
-            write_private(save, to_text(saved, lambda one: object_name(one.obis)).encode())
+            write_private(save, to_text(saved, lambda one: named(one.obis)).encode())
         except OSError as error:
             raise UsageError(f"{save} cannot be written: {error.strerror}") from error
     if as_json:
-        print_json(_document(saved))
+        print_json(_document(saved, named))
     else:
-        for line in _lines(saved):
+        for line in _lines(saved, named):
             typer.echo(line)
     _summary(saved, save)
 
@@ -117,13 +121,14 @@ async def _explore(access: MeterAccess, entries: int | None, progress: _Progress
 class _Progress:
     """One line on standard error that is written over, when a person watches."""
 
-    def __init__(self) -> None:
+    def __init__(self, named: Named) -> None:
+        self._named = named
         self._on_screen = False
 
     def show(self, done: int, total: int, listed: ObjectEntry, index: int) -> None:
         if not sys.stderr.isatty():
             return
-        text = f"{done}/{total}  {listed.obis}#{index} {object_name(listed.obis)}"
+        text = f"{done}/{total}  {listed.obis}#{index} {self._named(listed.obis)}"
         sys.stderr.write(f"\r{text[: WIDTH - 1]:<{WIDTH - 1}}")
         sys.stderr.flush()
         self._on_screen = True
@@ -134,9 +139,9 @@ class _Progress:
             sys.stderr.flush()
 
 
-def _lines(saved: SavedMeter) -> Iterator[str]:
+def _lines(saved: SavedMeter, named: Named) -> Iterator[str]:
     for one in saved.objects:
-        name = object_name(one.obis)
+        name = named(one.obis)
         head = f"{one.obis!s:<18} {class_name(one.class_id)}, version {one.version}"
         yield f"{head:<60} {name}".rstrip()
         for attribute in one.attributes:
@@ -171,7 +176,7 @@ def _value(one: SavedObject, attribute: SavedAttribute) -> str:
     return f"from row {attribute.first_entry}: {text}" if attribute.first_entry else text
 
 
-def _document(saved: SavedMeter) -> dict[str, Any]:
+def _document(saved: SavedMeter, named: Named) -> dict[str, Any]:
     return {
         "meter": f"{saved.manufacturer}:{saved.serial}",
         "client": saved.client,
@@ -181,7 +186,7 @@ def _document(saved: SavedMeter) -> dict[str, Any]:
                 "class": one.class_id,
                 "class_name": class_name(one.class_id),
                 "version": one.version,
-                "name": object_name(one.obis),
+                "name": named(one.obis),
                 "attributes": [
                     {
                         "index": a.index,

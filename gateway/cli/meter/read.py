@@ -49,11 +49,11 @@ def read(
     if advice := rows_advice(access, rows):
         print_problem(f"advice: {advice}")
     if as_json:
-        print_json([as_document(row) for row in rows])
+        print_json([as_document(row, access.companion) for row in rows])
     elif as_csv:
-        print_csv(rows)
+        print_csv(rows, access.companion)
     else:
-        print_rows(rows)
+        print_rows(rows, access.companion)
 
 
 async def read_profile(

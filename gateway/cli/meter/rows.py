@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.cli.output import IST, fits, print_fields, print_table, text
-from protocols.dlms.companion import event_name
+from protocols.dlms.companion import Companion
 from protocols.reading import (
     Bits,
     Instant,
@@ -27,24 +27,27 @@ EVENT_CODE = (0, 96, 11)
 """A, C and D of `0-0:96.11.x`: the code of the event in log x (IS 15959)."""
 
 
-def print_rows(rows: Sequence[ReadingSet]) -> None:
-    """Print one row as lines, rows of the same columns as a table where it fits, any others in words."""
+def print_rows(rows: Sequence[ReadingSet], known: Companion) -> None:
+    """Print one row as lines, rows of the same columns as a table where it fits, any others in words.
+
+    `known` names codes of events and bits of status words.
+    """
     if not rows:
         print_table([], as_json=False, empty="no rows")
     elif rows[0].profile is ProfileName.EVENTS:
-        print_table([_event(row) for row in rows], as_json=False)
+        print_table([_event(row, known) for row in rows], as_json=False)
     elif len(rows) == 1:
-        print_fields({"at": rows[0].at, "quality": rows[0].quality, **values(rows[0])}, as_json=False)
+        print_fields({"at": rows[0].at, "quality": rows[0].quality, **values(rows[0], known)}, as_json=False)
     else:
         alike = all([q for q, _ in row] == [q for q, _ in rows[0]] for row in rows)
-        table = [{"at": row.at, **values(row)} for row in rows]
+        table = [{"at": row.at, **values(row, known)} for row in rows]
         if not alike or not fits(table):
-            table = [{"at": row.at, "values": in_words(values(row))} for row in rows]
+            table = [{"at": row.at, "values": in_words(values(row, known))} for row in rows]
         print_table(table, as_json=False)
 
 
-def as_document(row: ReadingSet) -> dict[str, Any]:
-    """Return a row as JSON: values are strings keyed by quantity; an event has its IS 15959 name too."""
+def as_document(row: ReadingSet, known: Companion) -> dict[str, Any]:
+    """Return a row as JSON: values are strings keyed by quantity; an event has its companion's name too."""
     document: dict[str, Any] = {
         "profile": row.profile,
         "at": row.at.isoformat(),
@@ -54,11 +57,11 @@ def as_document(row: ReadingSet) -> dict[str, Any]:
         "values": {str(quantity): _value(value) for quantity, value in row},
     }
     if (code := event_code(row)) is not None:
-        document["event"], document["event_name"] = code, event_name(code)
+        document["event"], document["event_name"] = code, known.event_name(code)
     return document
 
 
-def print_csv(rows: Sequence[ReadingSet]) -> None:
+def print_csv(rows: Sequence[ReadingSet], known: Companion) -> None:
     """Print one line for each row, a column for each quantity; the head names quantities and units.
 
     What is missing is empty. Times are Indian time with offset.
@@ -66,8 +69,8 @@ def print_csv(rows: Sequence[ReadingSet]) -> None:
     units: dict[str, str] = {}
     for row in rows:
         for quantity, value in row:
-            known = units.setdefault(_column(quantity), "")
-            if isinstance(value, Number) and not known:
+            unit = units.setdefault(_column(quantity), "")
+            if isinstance(value, Number) and not unit:
                 units[_column(quantity)] = value.unit
     events = any(row.profile is ProfileName.EVENTS for row in rows)
     head = ["at", "start", "quality", *(["event", "event_name"] if events else [])]
@@ -76,7 +79,7 @@ def print_csv(rows: Sequence[ReadingSet]) -> None:
     for row in rows:
         cells = {_column(quantity): _cell(value) for quantity, value in row}
         code = event_code(row)
-        named = [] if not events else ["", ""] if code is None else [str(code), event_name(code)]
+        named = [] if not events else ["", ""] if code is None else [str(code), known.event_name(code)]
         fixed = [_time(row.at), _time(row.start), row.quality.value, *named]
         writer.writerow([*fixed, *(cells.get(name, "") for name in units)])
 
@@ -102,12 +105,22 @@ def _cell(value: object) -> str:
     return _value(value)
 
 
-def values(row: ReadingSet) -> dict[str, str]:
+def values(row: ReadingSet, known: Companion) -> dict[str, str]:
     """Return names and values as people read them."""
-    return {
-        name_of(quantity): text(value.at) if isinstance(value, Instant) else _value(value)
-        for quantity, value in row
-    }
+    return {_name(quantity, known): _read(quantity, value, known) for quantity, value in row}
+
+
+def _name(quantity: Quantity, known: Companion) -> str:
+    return "status" if quantity.obis in known.status else name_of(quantity)
+
+
+def _read(quantity: Quantity, value: object, known: Companion) -> str:
+    match value:
+        case Instant():
+            return text(value.at)
+        case Number() if bits := known.status_text(quantity.obis, int(value.decimal())):
+            return f"{value.text()} ({bits})"
+    return _value(value)
 
 
 def in_words(named: dict[str, str]) -> str:
@@ -124,7 +137,7 @@ def event_code(row: ReadingSet) -> int | None:
     return None
 
 
-def _event(row: ReadingSet) -> dict[str, Any]:
+def _event(row: ReadingSet, known: Companion) -> dict[str, Any]:
     code = event_code(row)
     rest = {
         name_of(quantity): _value(value)
@@ -134,7 +147,7 @@ def _event(row: ReadingSet) -> dict[str, Any]:
     return {
         "at": row.at,
         "code": code,
-        "event": None if code is None else event_name(code),
+        "event": None if code is None else known.event_name(code),
         "values": in_words(rest),
     }
 

@@ -16,7 +16,7 @@ from gateway.errors import UsageError
 from gateway.roles.key_ring import key_ring
 from gateway.roles.push import pushing_meter
 from protocols.dlms.client.association_opener import association_settings, counter_key
-from protocols.dlms.push.receiver import sender_key
+from protocols.dlms.push.senders import sender_key
 from protocols.dlms.security.suites import Keys
 from protocols.errors import MeterConfigError
 from protocols.meters.counters import MAX_COUNTER, FileCounters, KeyCounters, load_counters

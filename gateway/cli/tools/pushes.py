@@ -17,6 +17,7 @@ from gateway.cli.tools.octets import octets_given, title_given
 from gateway.config.companions import grammar_named, push_grammars
 from gateway.errors import UsageError
 from protocols.dlms.companion import PushGrammar
+from protocols.dlms.companion import companion as default_companion
 from protocols.dlms.push.body import PushedValues
 from protocols.dlms.push.explain import ExplainedPush, explained
 from protocols.dlms.security.ciphering import KeySet
@@ -201,6 +202,6 @@ def _document(push: ExplainedPush) -> dict[str, Any]:
         "would_fit_too": list(push.also),
         "device": body.device if body is not None else None,
         "setup": str(body.setup) if body is not None and body.setup is not None else None,
-        "captures": [as_document(one) for one in push.sets],
+        "captures": [as_document(one, default_companion()) for one in push.sets],
         "mistakes": list(push.mistakes),
     }

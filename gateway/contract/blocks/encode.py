@@ -38,6 +38,7 @@ from protocols.reading import (
 )
 
 _LEAST_SCALER = -12
+_TENS = [10**n for n in range(-_LEAST_SCALER + 1)]
 MAX_LAYOUTS = 1_024
 """Layouts kept ready; a gateway sees some dozens."""
 SEQ_ROOM = 32
@@ -65,18 +66,21 @@ class Layout:
     profile: str
     columns: tuple[tuple[Quantity, str], ...]
     keyed: Keyed
+    quantities: list[Quantity] = field(init=False, repr=False)
+    units: list[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "quantities", [quantity for quantity, _ in self.columns])
+        object.__setattr__(self, "units", [unit for _, unit in self.columns])
 
     def fits(self, reading: ReadingSet) -> bool:
         """Say whether a row has just these quantities, in these units."""
-        values = reading.values
-        if len(values) != len(self.columns) or reading.profile != self.profile:
-            return False
-        for (quantity, value), (own, unit) in zip(values, self.columns, strict=True):
-            if quantity is not own and quantity != own:
-                return False
-            if unit != (value.unit if type(value) is Number else ""):
-                return False
-        return True
+        # Lists of the same objects are compared at once.
+        return (
+            reading.profile == self.profile
+            and [quantity for quantity, _ in reading.values] == self.quantities
+            and [v.unit if type(v) is Number else "" for _, v in reading.values] == self.units
+        )
 
 
 def layout_of(reading: ReadingSet, like: Layout | None = None) -> Layout:
@@ -265,12 +269,15 @@ def _values(values: Sequence[tuple[Quantity, Value]]) -> str:
     for _, value in values:
         if type(value) is not Number:
             return ",".join([_value(one) for _, one in values])
-        text, scaler = str(value.mantissa), value.scaler
-        if scaler:
-            # The meter's own digits with the point put in, where there are enough of them.
-            plain = _LEAST_SCALER <= scaler < 0 < value.mantissa and len(text) + scaler > 0
-            text = f"{text[:scaler]}.{text[scaler:]}" if plain else decimal_text(value)
-        texts.append(text)
+        mantissa, scaler = value.mantissa, value.scaler
+        if not scaler:
+            texts.append(f"{mantissa}")
+        elif _LEAST_SCALER <= scaler < 0 and _TENS[-scaler] <= mantissa:
+            # The meter's own digits with the point put in: there are enough of them.
+            text = f"{mantissa}"
+            texts.append(f"{text[:scaler]}.{text[scaler:]}")
+        else:
+            texts.append(decimal_text(value))
     joined = '","'.join(texts)
     return f'"{joined}"' if texts else ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -18,8 +18,16 @@ from gateway.errors import JournalError
 from gateway.statistics import counted
 from protocols.dlms.apdu.notification import confirmation
 from protocols.dlms.data import cosem_time
-from protocols.dlms.push.body import LOG_OF_SETUP, PROFILE_OF_SETUP, Alert, PushedValues
+from protocols.dlms.push.body import (
+    LOG_OF_SETUP,
+    PROFILE_OF_BUFFER,
+    PROFILE_OF_SETUP,
+    Alert,
+    PushedRows,
+    PushedValues,
+)
 from protocols.dlms.push.layout import pushed_sets
+from protocols.dlms.push.places import PushedBuffer
 from protocols.dlms.push.receiver import Notification
 from protocols.dlms.push.values import alert_set, value_set
 from protocols.errors import MeterProtocolError, ProtocolError
@@ -156,11 +164,14 @@ class PushIntake:
                 )  # the event log has the time and values of what happened
                 return (alert_set(body, alert, zone=zone, received_at=now),)
             case PushedValues() as values:
+                rows = self._buffers(found, values.buffers)
+                if rows and not values.says_something:
+                    return rows
                 said = value_set(body, values, zone=zone, received_at=now)
                 if said.profile is ProfileName.EVENTS:
                     self._count(alerts=1)
                     self._poll(meter, ProfileName.EVENTS)
-                return (said,)
+                return (said, *rows)
         if body.setup is None or not (body.setup in PROFILE_OF_SETUP or body.setup in LOG_OF_SETUP):
             self._count(unknown_setup=1)
             return ()
@@ -170,6 +181,26 @@ class PushIntake:
             self._poll_instead(found)
             return ()
         return pushed_sets(layout, body, zone=zone, received_at=now)
+
+    def _buffers(self, found: Notification, buffers: Sequence[PushedBuffer]) -> Sequence[ReadingSet]:
+        """Return the rows that came beside values; those that cannot be read are polled, and cost no value."""
+        meter, sets = found.peer.name, list[ReadingSet]()
+        for buffer in buffers:
+            layout = self._layouts.of(meter, buffer.obis)
+            body = replace(found.body, payload=PushedRows(buffer.rows))
+            try:
+                if layout is None:
+                    self._count(unknown_layout=1)
+                else:
+                    sets += pushed_sets(layout, body, zone=self._zones[meter], received_at=self._clock.now())
+                    continue
+            except MeterProtocolError as error:
+                self._count(misfits=1)
+                log.warning("push_misfitted", meter=meter, buffer=str(buffer.obis), error=str(error))
+                self._layouts.forget(meter)
+            if (profile := PROFILE_OF_BUFFER.get(buffer.obis)) is not None:
+                self._poll(meter, profile)
+        return sets
 
     def _poll_instead(self, found: Notification) -> None:
         setup = found.body.setup

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from protocols.dlms.companion import PushGrammar
 from protocols.dlms.data.cosem_time import INDIA
-from protocols.dlms.push.receiver import PushPeer
+from protocols.dlms.push.senders import PushPeer
 from protocols.dlms.security.ciphered_forms import ENCRYPTED
 from protocols.dlms.security.suites import Keys
 from protocols.session import ChangingSecrets, DlmsSettings, SecretSource

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from protocols.dlms.apdu import gbt
 from protocols.dlms.apdu.fields import ATTRIBUTE, VALUE
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.cosem_time import OCTETS as TIME_OCTETS
@@ -171,6 +172,24 @@ def encode(apdu: Notification) -> bytes:
     tag = DATA_NOTIFICATION if isinstance(apdu, DataNotification) else EVENT_NOTIFICATION
     _, record = APDUS[tag]
     return bytes((tag,)) + record.write(apdu)
+
+
+def measured(octets: bytes) -> int | None:
+    """Return how many octets the APDU at the beginning has, by its own lengths; None while that cannot be told."""
+    cursor = Cursor(octets)
+    try:
+        tag = cursor.u8()
+        if tag in APDUS:
+            cursor.field(APDUS[tag][1])
+        elif tag == gbt.TAG:
+            cursor.field(gbt.BLOCK)
+        else:
+            if tag in (GENERAL_GLO, GENERAL_DED):
+                cursor.take(cursor.length())
+            cursor.take(cursor.length())
+    except MeterProtocolError:
+        return None
+    return cursor.offset
 
 
 def decode(octets: bytes) -> Notification:

@@ -38,7 +38,7 @@ from protocols.errors import (
     ProtocolError,
     SecurityFailure,
 )
-from protocols.line import LineIO
+from protocols.line import LineIO, OnPush
 from protocols.reading import Obis
 from protocols.session import Auth, CounterStore, DlmsSettings, SecretSource
 from protocols.unused import UnusedCounter
@@ -71,7 +71,7 @@ class AssociationOpener:
         settings: DlmsSettings,
         association: AssociationSettings,
         counters: CounterStore,
-        on_push: Callable[[bytes], None] | None = None,
+        on_push: OnPush | None = None,
         on_dedicated: Callable[[Keys | None], None] | None = None,
         lists: ListSize | None = None,
     ) -> None:

@@ -44,7 +44,7 @@ from protocols.errors import (
     NotSupported,
     ProtocolError,
 )
-from protocols.line import LineIO
+from protocols.line import LineIO, OnPush
 from protocols.unused import Unused, UnusedCounter
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ class Exchange(AttributeReader):
         timeout: float,
         bus: bool,
         lists: ListSize | None = None,
-        on_push: Callable[[bytes], None] | None = None,
+        on_push: OnPush | None = None,
         limit: float = REQUEST_LIMIT,
     ) -> None:
         self.title = b""
@@ -370,7 +370,7 @@ class Exchange(AttributeReader):
             # a meter may push between our request and its answer
             for event in events:
                 if isinstance(event, Pushed):
-                    self._take_push(event.apdu)
+                    self._take_push(event)
             if (found := next((e for e in events if isinstance(e, wanted)), None)) is not None:
                 return found
             if data := self._connection.data_to_send():
@@ -392,9 +392,9 @@ class Exchange(AttributeReader):
                 await self._io.drain(REPEAT_SILENCE)
                 events = []
 
-    def _take_push(self, apdu: bytes) -> None:
+    def _take_push(self, pushed: Pushed) -> None:
         if self._on_push is not None:
-            self._on_push(apdu)
+            self._on_push(pushed.apdu, pushed.back)
         else:
             self.unused[Unused.UNHEARD_PUSH] += 1
 

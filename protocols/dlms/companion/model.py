@@ -176,6 +176,7 @@ class Companion:
     identity: Mapping[str, tuple[Obis, ...]]
     categories: Mapping[str, Category]
     event_scalers: Obis | None
+    logs: tuple[EventLog, ...]
     event_codes: Mapping[int, EventCode]
     esw: StatusWord | None
     push: PushGrammar
@@ -186,6 +187,8 @@ class Companion:
     prepayment_unit: str
     prepayment_scaler: int
     rules: Mapping[str, Rule]
+    status: Mapping[Obis, Mapping[int, str]]
+    """Captured status words of rows, and what their bits say, the lowest being 0."""
 
     @property
     def profiles(self) -> Mapping[ProfileName, ProfileInfo]:
@@ -194,8 +197,8 @@ class Companion:
 
     @property
     def event_logs(self) -> tuple[EventLog, ...]:
-        """Event logs of a single-phase meter."""
-        return self.categories["D1"].event_logs if self.categories else ()
+        """Event logs of a single-phase meter; where rules find them, those that are declared."""
+        return self.categories["D1"].event_logs if self.categories else self.logs
 
     @property
     def push_setups(self) -> Mapping[Obis, PushSetupInfo]:
@@ -246,6 +249,17 @@ class Companion:
         if known is None:
             return f"event {code}"
         return f"{known.name} (restored)" if known.kind == "restoration" else known.name
+
+    def status_text(self, obis: Obis, word: int) -> str:
+        """Name the bits that are set in a row's status word; "" where none is, or the object is no such word."""
+        named = self.status.get(obis, {})
+        return ", ".join(
+            named.get(bit, f"bit {bit}") for bit in range(word.bit_length()) if named and word >> bit & 1
+        )
+
+    def log_name(self, code: Obis) -> str:
+        """Name the log whose rows have this code object; "" when none is declared."""
+        return next((log.name for log in self.event_logs if log.code == code), "")
 
     def esw_bit(self, bit: int) -> str:
         """Name a bit of the event status word; `bit 90` when it is reserved or the maker's own."""

@@ -25,6 +25,7 @@ from protocols.toml_lines import TomlLines
 
 RIGHTS = ("get", "set", "action", "selective_access", "block_transfer", "push")
 MAX_ESW_BITS = 128
+MAX_STATUS_BITS = 32
 NOTHING: Mapping[str, object] = MappingProxyType({})
 NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 Declared = Mapping[str, Mapping[str, object]]
@@ -53,6 +54,7 @@ def parse(
         identity=_identity(top.section("identity")),
         categories=categories(top.sections("categories"), logs),
         event_scalers=logs.scaler_profile,
+        logs=logs.logs,
         event_codes=event_codes(
             top.section("codes"), top.section("disputed"), top.section("vendor"), logs.names
         ),
@@ -65,6 +67,7 @@ def parse(
         prepayment_unit=prepayment.text("unit", ""),
         prepayment_scaler=prepayment.number("scaler", 0),
         rules=_rules(top.section("rules")),
+        status=_status(top.section("status")),
     )
     top.refuse_unknown_keys()
     return known
@@ -163,6 +166,17 @@ def _esw(table: DeclarationTable) -> StatusWord | None:
     return word
 
 
+def _status(table: DeclarationTable) -> Mapping[Obis, Mapping[int, str]]:
+    if not table.names():
+        return MappingProxyType({})
+    bits = table.table("bits").numbered()
+    if far := [bit for bit in bits if bit >= MAX_STATUS_BITS]:
+        raise table.error(f"bit {far[0]} is outside 0..{MAX_STATUS_BITS - 1}")
+    found = dict.fromkeys(table.all_parsed("objects", Obis.parse), bits)
+    table.refuse_unknown_keys()
+    return MappingProxyType(found)
+
+
 def _control(table: DeclarationTable) -> Mapping[str, ControlObject]:
     found: dict[str, ControlObject] = {}
     for name, row in table.each():
@@ -237,10 +251,13 @@ def _rules(table: DeclarationTable) -> Mapping[str, Rule]:
             buffer=row.all_parsed("buffer", Pattern.parse, optional=True),
             logs=row.all_parsed("logs", Pattern.parse, optional=True),
             objects=tuple(_object_pattern(item) for item in row.tables("objects", optional=True)),
+            scalers=row.obis("scalers") if "scalers" in row else None,
             most=row.number("most", 100),
         )
-        if sum(map(bool, (rule.buffer, rule.logs, rule.objects))) != 1:
+        if bool(rule.logs) == bool(rule.buffer or rule.objects):
             raise row.error("one of buffer, logs, objects must be given")
+        if rule.scalers and not rule.buffer:
+            raise row.error("scalers are those of a buffer", "scalers")
         found[name] = rule
         row.refuse_unknown_keys()
     return MappingProxyType(found)

@@ -47,14 +47,14 @@ class LogTables:
                 index=index,
                 obis=row.obis("obis"),
                 code=code,
-                sequence=row.obis("sequence"),
+                sequence=row.obis("sequence") if "sequence" in row else _sequence(row.obis("obis")),
                 columns=(_CLOCK, column),
             )
             for obis in (log.obis, log.code, log.sequence):
                 if obis in seen:
                     raise row.error(f"{obis} is declared twice")
                 seen.add(obis)
-            if row.flag("details"):
+            if row.flag("details", default=False):
                 detailed.add(index)
             logs.append(log)
             row.refuse_unknown_keys()
@@ -75,6 +75,11 @@ class LogTables:
             replace(log, columns=log.columns + more) if log.index in self.detailed else log
             for log in self.logs
         )
+
+
+def _sequence(log: Obis) -> Obis:
+    """Return the object with the number of a log's last event: 0.0.96.15.e for 0.0.99.98.e."""
+    return Obis(0, log.b, 96, 15, log.e)
 
 
 def categories(tables: Sequence[DeclarationTable], logs: LogTables) -> Mapping[str, Category]:

@@ -95,18 +95,23 @@ class ObjectPattern:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """How a profile is found in an object list: by `buffer`, `logs` or `objects`, one of which is given."""
+    """How a profile is found in an object list: by `buffer`, `logs` or `objects`.
+
+    `scalers` is the scaler profile of a buffer, where the list has it; `objects` may stand behind a buffer for
+    meters that have none.
+    """
 
     buffer: tuple[Pattern, ...] = ()
+    scalers: Obis | None = None
     logs: tuple[Pattern, ...] = ()
     objects: tuple[ObjectPattern, ...] = ()
     most: int = 100
 
     def find(self, listed: Sequence[ObjectEntry]) -> Source | None:
         """Find what a meter has of it, None when it has nothing."""
-        if self.buffer:
-            places = tuple(_profiles(self.buffer, listed))
-            return BufferSource(places[:1]) if places else None
+        if places := tuple(_profiles(self.buffer, listed)):
+            scaled = any(item.class_id == PROFILE_GENERIC and item.obis == self.scalers for item in listed)
+            return BufferSource(places[:1], self.scalers if scaled else None)
         if self.logs:
             logs = tuple(BufferSource((place,)) for place in dict.fromkeys(_profiles(self.logs, listed)))
             return LogsSource(logs[: self.most]) if logs else None

@@ -208,14 +208,14 @@ class ClientConnection:
                         raise MeterProtocolError("the meter dropped the link (disconnected mode)")
                     self._state = State.IDLE
                     events.append(LinkDown())
-                case ApduReceived(received, unasked):
-                    events += [Pushed(received)] if unasked else self._apdu(received)
+                case ApduReceived(received, unasked, back):
+                    events += [Pushed(received, back)] if unasked else self._apdu(received, back)
         return events
 
-    def _apdu(self, received: bytes) -> list[Event]:
+    def _apdu(self, received: bytes, back: Callable[[bytes], bytes] | None) -> list[Event]:
         # in any state: a push must not be taken for the answer that is awaited
         if received[0] in NEVER_ANSWERS or self._holds_push(received):
-            return [Pushed(received)]
+            return [Pushed(received, back)]
         match self._state:
             case State.ASSOCIATING:
                 return self._go_on_associating(self._association.take(received))
@@ -305,4 +305,4 @@ class ClientConnection:
         self._transfer = None
         if step.apdu[:1] == bytes((gbt.TAG,)):
             raise MeterProtocolError("a general block transfer inside another")
-        return self._apdu(step.apdu)
+        return self._apdu(step.apdu, None)

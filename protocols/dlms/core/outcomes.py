@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from protocols.dlms.apdu import diagnostics
 from protocols.dlms.apdu.diagnostics import confirmed_error_name, exception_name, result_name
@@ -79,9 +80,13 @@ class Outcomes:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """The meter sent a notification that nothing asked for: the APDU as it came, perhaps ciphered."""
+    """The meter sent a notification that nothing asked for: the APDU as it came, perhaps ciphered.
+
+    `back` frames an answer to it, where one can be sent.
+    """
 
     apdu: bytes
+    back: Callable[[bytes], bytes] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

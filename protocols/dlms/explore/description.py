@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from protocols.dlms.companion import companion
+from protocols.dlms.companion import Companion
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.cursor import leading
 from protocols.dlms.data.types import Data, Tag
@@ -113,16 +113,15 @@ def scale_of(octets: bytes | None) -> tuple[int, int] | None:
     return None
 
 
-def object_name(obis: Obis) -> str:
-    """Name an object by IS 15959; "" when it has no name there."""
+def object_name(obis: Obis, companion: Companion) -> str:
+    """Name an object by a companion; "" when it has no name there."""
     known = name_of(Quantity(obis))
     if known != str(Quantity(obis)):
         return known.replace("_", " ")
-    return next((name for code, name in _companion_names() if code == obis), "")
+    return next((name for code, name in _companion_names(companion) if code == obis), "")
 
 
-def _companion_names() -> Iterator[tuple[Obis, str]]:
-    known = companion()
+def _companion_names(known: Companion) -> Iterator[tuple[Obis, str]]:
     for profile in known.profiles.values():
         name = profile.name.value.replace("_", " ")
         yield profile.obis, f"{name} profile"
@@ -132,7 +131,11 @@ def _companion_names() -> Iterator[tuple[Obis, str]]:
         yield log.obis, f"{log.name} events"
         yield log.code, f"{log.name} event code"
         yield log.sequence, f"{log.name} event number"
-    yield known.event_scaler_profile, "event scalers"
+    if known.event_scalers is not None:
+        yield known.event_scalers, "event scalers"
+    for name, rule in known.rules.items():
+        if rule.scalers is not None:
+            yield rule.scalers, f"{name.replace('_', ' ')} scalers"
     for association in known.associations.values():
         yield association.association_object, f"association {association.name}"
         yield association.counter, f"invocation counter {association.name}"

@@ -144,6 +144,11 @@ class Frame:
         """N(R) of an I, RR, RNR or REJ frame: the number of the next I frame that its sender expects."""
         return self.control >> 5
 
+    def answered(self, apdu: bytes) -> bytes:
+        """Return the octets of a UI frame with an APDU back to the sender of this one; LocalError when too long."""
+        info = LLC_REQUEST + apdu
+        return Frame(destination=self.source, source=self.destination, control=UI, info=info).encode()
+
     def encode(self) -> bytes:
         """Return the octets of the frame with its flags; LocalError when it is too long."""
         header = self.destination.encode() + self.source.encode() + bytes((self.control,))

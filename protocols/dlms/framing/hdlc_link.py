@@ -142,7 +142,7 @@ class HdlcClientLink:
             elif frame.kind == hdlc.UI:
                 # A push names its sender itself and goes to the push client's address: neither is compared.
                 if apdu := hdlc.without_llc(frame.info):
-                    events.append(ApduReceived(apdu, unasked=True))
+                    events.append(ApduReceived(apdu, unasked=True, back=frame.answered))
                 else:
                     self.unused[Unused.EMPTY] += 1
             elif self._is_ours(frame):

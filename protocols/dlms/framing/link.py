@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,10 +21,14 @@ class LinkClosed:
 
 @dataclass(frozen=True, slots=True)
 class ApduReceived:
-    """A whole APDU came. `unasked`: outside the exchange with us (a UI frame, other wPorts), so a push."""
+    """A whole APDU came. `unasked`: outside the exchange with us (a UI frame, other wPorts), so a push.
+
+    `back` frames an answer to where it came from, for what may be answered outside the exchange.
+    """
 
     apdu: bytes = field(repr=False)
     unasked: bool = False
+    back: Callable[[bytes], bytes] | None = field(default=None, repr=False, compare=False)
 
 
 LinkEvent = LinkOpened | LinkClosed | ApduReceived

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 
 from protocols.dlms.framing.link import ApduReceived, LinkClosed, LinkEvent, LinkOpened
 from protocols.errors import LocalError, MeterProtocolError
@@ -106,7 +107,7 @@ class WrapperSocket:
         self._datagrams = datagrams
         self._decoder = WrapperDecoder()
         self._waiting: dict[tuple[int, int], deque[bytes]] = {}
-        self._unasked: deque[bytes] = deque(maxlen=MAX_WAITING)
+        self._unasked: deque[WrapperApdu] = deque(maxlen=MAX_WAITING)
         self.strays = 0
         self.stray = ""
 
@@ -138,7 +139,7 @@ class WrapperSocket:
             if waiting is not None and (pair == taker or len(waiting) < MAX_WAITING):
                 waiting.append(found.apdu)
             elif waiting is None and found.apdu[0] in PUSH_TAGS:
-                self._unasked.append(found.apdu)
+                self._unasked.append(found)
             else:
                 why = "its association does not look" if waiting else "no association is open there"
                 self.stray = f"an APDU between wPorts {found.source}->{found.destination} came, but {why}"
@@ -147,10 +148,13 @@ class WrapperSocket:
 
     def take(self, client: int, server: int) -> list[ApduReceived]:
         """Return and forget the APDUs of one pair, and notifications that belong to none."""
-        unasked = [ApduReceived(apdu, unasked=True) for apdu in self._unasked]
+        unasked = [
+            ApduReceived(one.apdu, unasked=True, back=partial(encode, one.destination, one.source))
+            for one in self._unasked
+        ]
         self._unasked.clear()
         waiting = self._waiting.get((client, server), deque())
-        found = [ApduReceived(apdu) for apdu in waiting]
+        found = [ApduReceived(apdu, back=partial(encode, client, server)) for apdu in waiting]
         waiting.clear()
         return unasked + found
 

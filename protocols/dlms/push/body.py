@@ -10,7 +10,7 @@ from protocols.dlms.apdu.notification import DataNotification, EventNotification
 from protocols.dlms.companion import EventLog, PushForm, PushGrammar, companion
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.push.forms import taken_apart
-from protocols.dlms.push.places import PushedValue
+from protocols.dlms.push.places import PushedBuffer, PushedValue
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis, ProfileName
 
@@ -32,6 +32,11 @@ LOG_OF_SETUP: Mapping[Obis, EventLog] = MappingProxyType(
     }
 )
 """Which event log a push setup sends rows of."""
+PROFILE_OF_BUFFER: Mapping[Obis, ProfileName] = MappingProxyType(
+    {companion().profiles[profile].obis: profile for profile in PROFILE_OF_SETUP.values()}
+    | {log.obis: ProfileName.EVENTS for log in LOG_OF_SETUP.values()}
+)
+"""What rows under these OBIS codes are of, as IS 15959 has it and many others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +67,20 @@ class PushedCells:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushedValues:
-    """Values that say themselves what they are of, or that a form of the companion names, in the push's order."""
+    """Values that say themselves what they are of, or that a form of the companion names, in the push's order.
+
+    `buffers` are rows of profiles and event logs that came beside them.
+    """
 
     values: tuple[PushedValue, ...]
     grammar: PushGrammar
     form: PushForm
+    buffers: tuple[PushedBuffer, ...] = ()
+
+    @property
+    def says_something(self) -> bool:
+        """Say whether there is more in the values than who pushed."""
+        return any(value.quantity.obis not in self.grammar.device for value in self.values)
 
 
 Payload = Alert | PushedRows | PushedCells | PushedValues
@@ -93,7 +107,9 @@ def body_of(apdu: DataNotification, grammar: PushGrammar | None = None) -> PushB
     payload = (
         _payload(list(parts.rest))
         if parts.rest is not None
-        else PushedValues(values=parts.values, grammar=grammar, form=parts.form)
+        else PushedValues(
+            values=parts.values, grammar=grammar, form=parts.form, buffers=_bounded(parts.buffers)
+        )
     )
     return PushBody(
         device=parts.device, setup=parts.setup, clock=parts.clock or apdu.date_time, payload=payload
@@ -120,6 +136,12 @@ def _payload(items: list[Data]) -> Payload:
         case [Data(tag=Tag.STRUCTURE) as row]:
             return PushedRows((row,))
     return PushedCells(tuple(items))
+
+
+def _bounded(buffers: tuple[PushedBuffer, ...]) -> tuple[PushedBuffer, ...]:
+    if (rows := sum(len(one.rows) for one in buffers)) > MAX_ROWS:
+        raise MeterProtocolError(f"a push of {rows} rows")
+    return buffers
 
 
 def _alert(word: Data) -> Alert:

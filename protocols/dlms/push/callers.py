@@ -6,12 +6,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from protocols.dlms.push.dial_in import DialInConnection, DialInLine
-from protocols.dlms.push.framing import BARE, ReceivedApdu
+from protocols.dlms.push.framing import BARE
 from protocols.dlms.push.limits import PushLimits
-from protocols.dlms.push.notification_queue import Answer, NotificationQueue, TcpSender, answerable
-from protocols.dlms.push.receiver import PushPeer, PushReceiver
+from protocols.dlms.push.notification_queue import NotificationQueue, Promise, TcpSender, answerable
+from protocols.dlms.push.receiver import PushReceiver
+from protocols.dlms.push.senders import PushPeer
 from protocols.errors import MeterProtocolError
 from protocols.lines.tcp import notice_dead_peer
 
@@ -52,7 +54,7 @@ class Callers:
         limits: PushLimits,
         counts: Counter[str],
         *,
-        take: Callable[[bytes, PushPeer | None, Answer | None], object],
+        take: Callable[[bytes, PushPeer | None, Promise | None], object],
         lines: Mapping[str, DialInLine],
         addresses: Mapping[str, str],
         hints: Mapping[str, PushPeer],
@@ -126,7 +128,8 @@ class Callers:
             if found.counter is None:
                 caller.said = found.peer
             caller.deadline = asyncio.get_running_loop().time() + self._limits.idle
-            self._queue.put_from(caller, answerable(found, _answer_to(apdu, caller.connection)))
+            promise = partial(caller.connection.owe, apdu.way.framed)
+            self._queue.put_from(caller, answerable(found, promise))
             if caller in self._callers and found.peer.name in self._lines:
                 self._bind(caller, found.peer.name)
 
@@ -194,17 +197,9 @@ class Callers:
         self._leave(caller)
         self._bound[caller.connection] = line
         peer = self._peer_of(name)
-        line.on_push = lambda apdu, connection: self._take_on_line(apdu, connection, peer)
+        line.on_push = lambda apdu, promise: self._take(apdu, peer, promise)
         notice_dead_peer(caller.connection)
         line.adopt(caller.connection)
-
-    def _take_on_line(
-        self, apdu: ReceivedApdu | bytes, connection: DialInConnection | None, peer: PushPeer | None
-    ) -> None:
-        if isinstance(apdu, bytes):
-            self._take(apdu, peer, None)
-        else:
-            self._take(apdu.octets, peer, None if connection is None else _answer_to(apdu, connection))
 
     def _start_asking(self, caller: Caller, ask: Ask) -> None:
         self._counts["asked"] += 1
@@ -216,8 +211,8 @@ class Callers:
         """Ask a silent caller who it is, on a line of its own; it is bound where that is one of our meters."""
         line = DialInLine(f"caller {caller.address}")
         line.adopt(caller.connection)
-        pushes: list[ReceivedApdu | bytes] = []  # of whom, is known only with the answer
-        line.on_push = lambda apdu, _connection: pushes.append(apdu)
+        pushes: list[tuple[bytes, Promise | None]] = []  # of whom, is known only with the answer
+        line.on_push = lambda apdu, promise: pushes.append((apdu, promise))
         try:
             async with asyncio.timeout(max(1.0, self._limits.first)):
                 name = await ask(line)
@@ -231,15 +226,5 @@ class Callers:
             self._hang_up(caller)
             return
         self._bind(caller, peer.name)
-        for apdu in pushes:
-            self._take_on_line(apdu, connection, peer)
-
-
-def _answer_to(apdu: ReceivedApdu, connection: DialInConnection) -> Answer:
-    """Return how an answer gets back to where an APDU came from."""
-
-    def answer(octets: bytes) -> bool:
-        framed = apdu.way.framed(octets)
-        return framed is not None and connection.send_back(framed)
-
-    return answer
+        for apdu, promise in pushes:
+            self._take(apdu, peer, promise)

@@ -15,6 +15,7 @@ from protocols.dlms.push.places import (
     STRUCTURED,
     Found,
     Misfit,
+    PushedBuffer,
     PushedValue,
     is_obis,
     obis_of,
@@ -29,6 +30,8 @@ MAX_SCALER = 30
 PUSH_SETUP_CLASS = 40
 _SCALES = {3: (3, (2,)), 4: (3, (2,)), 5: (4, (2, 3))}
 """By interface class the attribute that is scaler and unit, and those that it scales."""
+_BUFFER = (7, 2)
+"""Interface class and attribute of a profile's buffer."""
 _MIN_ENTRY, _MAX_ENTRY = 4, 8
 """Parts of an entry of a push object list: class, name, attribute, index, and what later versions add."""
 Scale = tuple[int, str]
@@ -171,6 +174,9 @@ def take_objects(found: Found) -> None:
     for (class_id, quantity), value in zip(entries, values, strict=True):
         if class_id == PUSH_SETUP_CLASS:
             found.setup = quantity.obis
+        elif (class_id, quantity.attribute) == _BUFFER and value.tag in (Tag.ARRAY, Tag.COMPACT_ARRAY):
+            if value.items:
+                found.buffers.append(PushedBuffer(obis=quantity.obis, rows=value.items))
         else:
             found.values.append(PushedValue(quantity=quantity, data=value, class_id=class_id))
     found.values = list(_joined(found.values))

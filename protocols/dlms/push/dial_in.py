@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 from protocols.dlms.push.framing import PushStream, ReceivedApdu
 from protocols.dlms.security.suites import Keys
 from protocols.errors import MeterProtocolError
-from protocols.line import LineIO, LineStatistics
+from protocols.line import Framer, LineIO, LineStatistics
 from protocols.lines.base import BaseLine
 from protocols.lines.connection import LineConnection
 
@@ -22,12 +23,21 @@ PARTIAL_WAIT = 2.0
 """Seconds that a session waits for the rest of a push that has begun."""
 MAX_UNSENT = 1 << 16
 """Octets of answers that may wait for a far end to read them."""
+ANSWER_WAIT = 5.0
+"""Seconds that a far end which has said all is given to be answered; most have just gone."""
 _LOOK_AGAIN = 0.01
 """Seconds after which it looks whether the push is whole."""
 
 
+Answer = Callable[[bytes], bool]
+"""Sends an APDU back to a sender; says whether it could be sent."""
+
+
 class DialInConnection(LineConnection):
-    """A connection that the far end opened. While `on_octets` is set, octets go there and none are kept."""
+    """A connection that the far end opened. While `on_octets` is set, octets go there and none are kept.
+
+    A far end that has said all and waits for an answer gets it before the connection is closed.
+    """
 
     def __init__(self, stream: PushStream | None = None) -> None:
         super().__init__()
@@ -35,6 +45,8 @@ class DialInConnection(LineConnection):
         self.on_made: Callable[[], None] | None = None
         self.on_octets: Callable[[bytes], None] | None = None
         self.on_lost: Callable[[], None] | None = None
+        self._owed = 0
+        self._ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport, and call `on_made`."""
@@ -56,6 +68,28 @@ class DialInConnection(LineConnection):
         super().connection_lost(exc)
         if self.on_lost is not None:
             self.on_lost()
+
+    def eof_received(self) -> bool:
+        """Keep our direction open for a while where an answer is owed."""
+        self._ended = True
+        if self._owed and self.transport is not None:
+            asyncio.get_running_loop().call_later(ANSWER_WAIT, self.transport.close)
+        return self._owed > 0
+
+    def owe(self, framed: Framer) -> Answer:
+        """Return the way back for one answer to the far end, which is owed from now on."""
+        self._owed += 1
+
+        def answer(apdu: bytes) -> bool:
+            self._owed -= 1
+            try:
+                octets = framed(apdu)
+                return octets is not None and self.send_back(octets)
+            finally:
+                if self._ended and not self._owed and self.transport is not None:
+                    self.transport.close()
+
+        return answer
 
     def abort(self) -> None:
         """Drop the connection now."""
@@ -89,7 +123,7 @@ class DialInLine(BaseLine):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.on_push: Callable[[ReceivedApdu | bytes, DialInConnection | None], object] | None = None
+        self.on_push: Callable[[bytes, Callable[[], Answer] | None], object] | None = None
         self.dedicated: Keys | None = None
         self.on_connected: Callable[[], None] | None = None
         self.broken = 0
@@ -124,10 +158,15 @@ class DialInLine(BaseLine):
         connection = self._forget()
         return connection if isinstance(connection, DialInConnection) else None
 
-    def take_push(self, octets: bytes) -> None:
-        """Hand a push on to `on_push`, as a session gives it: without its frame."""
-        if self.on_push is not None:
+    def take_push(self, octets: bytes, framed: Framer | None = None) -> None:
+        """Hand a push on to `on_push`, as a session gives it, with the way back for an answer to it."""
+        connection = self._connection
+        if self.on_push is None:
+            return
+        if framed is None or not isinstance(connection, DialInConnection):
             self.on_push(octets, None)
+        else:
+            self.on_push(octets, partial(connection.owe, framed))
 
     def note_dedicated(self, keys: Keys | None) -> None:
         """Keep the dedicated keys of the association that stands, under which the meter may push, too."""
@@ -164,7 +203,7 @@ class DialInLine(BaseLine):
         try:
             for apdu in connection.receive_pushes(data):
                 if self.on_push is not None:
-                    self.on_push(apdu, connection)
+                    self.on_push(apdu.octets, partial(connection.owe, apdu.way.framed))
         except MeterProtocolError:
             self.broken += 1
             connection.abort()

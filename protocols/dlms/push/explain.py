@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from protocols.dlms.apdu import notification
 from protocols.dlms.apdu.notification import EventNotification
 from protocols.dlms.companion import PushGrammar
-from protocols.dlms.push.body import Alert, PushBody, PushedValues, body_of, event_of
+from protocols.dlms.push.body import Alert, PushBody, PushedRows, PushedValues, body_of, event_of
 from protocols.dlms.push.forms import forms_of
 from protocols.dlms.push.framing import PushStream
 from protocols.dlms.push.layout import companion_layouts, pushed_sets
@@ -22,6 +22,7 @@ from protocols.errors import MeterProtocolError, SecurityFailure
 from protocols.reading import ReadingSet
 from protocols.unused import UnusedCounter, UnusedFrames
 
+ASKED = "does not fit the standard's columns; the edge asks the meter for its own"
 PUSHES = tuple(bytes((tag,)) for tag in notification.PLAIN_TAGS)
 
 
@@ -132,6 +133,29 @@ def _push(
     )
 
 
+def _said(
+    body: PushBody, values: PushedValues, zone: ZoneInfo, received_at: datetime
+) -> tuple[tuple[ReadingSet, ...], tuple[str, ...]]:
+    """Return the sets of values and of the rows beside them, those by the standard's columns."""
+    sets: list[ReadingSet] = []
+    mistakes: list[str] = []
+    if values.says_something or not values.buffers:
+        try:
+            sets.append(value_set(body, values, zone=zone, received_at=received_at))
+        except MeterProtocolError as error:
+            mistakes.append(str(error))
+    for buffer in values.buffers:
+        layout = companion_layouts().get(buffer.obis)
+        rows = replace(body, payload=PushedRows(buffer.rows))
+        try:
+            if layout is None:
+                raise MeterProtocolError("its columns are not declared")
+            sets += pushed_sets(layout, rows, zone=zone, received_at=received_at)
+        except MeterProtocolError as error:
+            mistakes.append(f"{len(buffer.rows)} rows of {buffer.obis}: what came {ASKED}: {error}")
+    return tuple(sets), tuple(mistakes)
+
+
 def _sets(
     body: PushBody, zone: ZoneInfo, received_at: datetime
 ) -> tuple[tuple[ReadingSet, ...], tuple[str, ...]]:
@@ -139,14 +163,11 @@ def _sets(
         case Alert() as alert:
             return (alert_set(body, alert, zone=zone, received_at=received_at),), ()
         case PushedValues() as values:
-            try:
-                return (value_set(body, values, zone=zone, received_at=received_at),), ()
-            except MeterProtocolError as error:
-                return (), (str(error),)
+            return _said(body, values, zone, received_at)
     layout = companion_layouts().get(body.setup) if body.setup is not None else None
     if layout is None:
         return (), (f"what push setup {body.setup} sends is not declared",)
     try:
         return pushed_sets(layout, body, zone=zone, received_at=received_at), ()
     except MeterProtocolError as error:
-        return (), (f"it does not fit the standard's columns; the edge asks the meter for its own: {error}",)
+        return (), (f"it {ASKED}: {error}",)

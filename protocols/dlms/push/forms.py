@@ -20,6 +20,7 @@ from protocols.dlms.push.places import (
     Found,
     Misfit,
     NoForm,
+    PushedBuffer,
     PushedValue,
     obis_of,
     shown,
@@ -44,6 +45,7 @@ class Parts:
     setup: Obis | None = None
     clock: bytes = b""
     values: tuple[PushedValue, ...] = ()
+    buffers: tuple[PushedBuffer, ...] = ()
     rest: tuple[Data, ...] | None = None
 
 
@@ -86,6 +88,7 @@ def _fitted(grammar: PushGrammar, form: PushForm, items: tuple[Data, ...]) -> Pa
         setup=found.setup,
         clock=found.clock or next(filter(None, map(_clock_of, _among(values, grammar.clock))), b""),
         values=tuple(v for v in values if not _of(v, grammar.clock)),
+        buffers=tuple(found.buffers),
         rest=found.rest,
     )
 
@@ -217,6 +220,7 @@ def _structure(one: FormField, found: Found) -> None:
     found.setup = inner.setup or found.setup
     found.clock = inner.clock or found.clock
     found.values += inner.values
+    found.buffers += inner.buffers
 
 
 def _pairs(_field: FormField, found: Found) -> None:

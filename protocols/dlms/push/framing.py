@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
-from protocols.dlms.apdu import gbt
+from protocols.dlms.apdu import gbt, notification
 from protocols.dlms.apdu.notification import PUSH_TAGS
 from protocols.dlms.framing import hdlc, mbus, wrapper
-from protocols.dlms.framing.hdlc import Address, BadFrame, Frame, FrameDecoder
+from protocols.dlms.framing.hdlc import BadFrame, Frame, FrameDecoder
 from protocols.dlms.push.blocks import PushBlocks
 from protocols.errors import MeterProtocolError
 from protocols.unused import Unused, UnusedCounter
@@ -16,27 +17,22 @@ from protocols.unused import Unused, UnusedCounter
 MAX_PUSH = 16 * 1024
 """Octets of one push: a day of half-hours in ten columns has 3 kB. Bounds each connection's buffer."""
 WRAPPER, HDLC, MBUS, BARE = "wrapper", "hdlc", "mbus", "bare"
+MAX_LOOKS = 64
+"""Pieces of a bare APDU after each of which it is looked whether it is whole."""
 _I_FRAME = 0
 _PUSHES = frozenset(bytes((tag,)) for tag in (*PUSH_TAGS, gbt.TAG))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """How an answer gets back to where an APDU came from; `framing` is that of the APDU."""
+    """How an answer gets back to where an APDU came from: `back` frames it, None where nothing goes back."""
 
     framing: str
-    source: int | Address = 0
-    destination: int | Address = 0
+    back: Callable[[bytes], bytes] | None = field(default=None, repr=False, compare=False)
 
     def framed(self, apdu: bytes) -> bytes | None:
-        """Frame an answer; None where nothing can be sent back: M-Bus here goes one way, a bare APDU has no end."""
-        match self:
-            case Way(framing="wrapper", source=int() as source, destination=int() as destination):
-                return wrapper.encode(destination, source, apdu)
-            case Way(framing="hdlc", source=Address() as source, destination=Address() as destination):
-                info = hdlc.LLC_REQUEST + apdu
-                return Frame(destination=source, source=destination, control=hdlc.UI, info=info).encode()
-        return None
+        """Frame an answer; None where nothing can be sent back: M-Bus here goes one way."""
+        return None if self.back is None else self.back(apdu)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +43,14 @@ class ReceivedApdu:
     way: Way
 
 
+_BARE = Way(framing=BARE, back=bytes)
+
+
 class PushStream:
     """Octets of one connection to APDUs. After an error the stream cannot be followed: hang up.
 
-    A bare APDU has no frame around it: it is all that comes until the sender ends (`finish`). Segments and blocks
+    A bare APDU has no frame around it: it ends where its own lengths say, or with the sender (`finish`) where it
+    came in so many pieces that looking for that end would be work for nothing. Segments and blocks
     are put together; `take_answers` gives the acknowledgements that blocks ask for, framed. `unused` counts what
     leads to no APDU, by cause.
     """
@@ -66,6 +66,7 @@ class PushStream:
         self._mbus_segments = mbus.Segments(max_apdu)
         self._blocks = PushBlocks(max_apdu)
         self._answers: list[bytes] = []
+        self._looks = 0
         self.framing: str | None = None
 
     @property
@@ -95,9 +96,7 @@ class PushStream:
             case "mbus":
                 found = list(self._in_mbus(data))
             case _:
-                self._buffer += data
-                self._check(len(self._buffer))
-                return []
+                found = list(self._unframed(data))
         return [whole for apdu in found if (whole := self._joined(apdu)) is not None]
 
     def datagram(self, data: bytes) -> list[ReceivedApdu]:
@@ -105,7 +104,7 @@ class PushStream:
         self.framing = None
         found = self.receive(data)
         if self.framing == BARE:
-            return self._bare()
+            return found + self._bare()
         if partial := self.partial:
             self.finish()
             raise MeterProtocolError(f"a datagram ends within a frame ({partial} octets)")
@@ -131,8 +130,24 @@ class PushStream:
     def _bare(self) -> list[ReceivedApdu]:
         rest = hdlc.without_llc(bytes(self._buffer))
         self._buffer.clear()
-        whole = self._joined(ReceivedApdu(octets=rest, way=Way(framing=BARE))) if rest else None
+        whole = self._joined(ReceivedApdu(octets=rest, way=_BARE)) if rest else None
         return [] if whole is None else [whole]
+
+    def _unframed(self, data: bytes) -> Iterator[ReceivedApdu]:
+        self._buffer += data
+        while self._buffer and self._looks < MAX_LOOKS:
+            self._looks += 1
+            if self._buffer[0] != hdlc.LLC_RESPONSE[0]:
+                _framing(self._buffer[0])
+            prefix = len(self._buffer) - len(hdlc.without_llc(bytes(self._buffer)))
+            end = notification.measured(bytes(self._buffer[prefix:]))
+            if end is None:
+                break
+            apdu = bytes(self._buffer[prefix : prefix + end])
+            del self._buffer[: prefix + end]
+            self._looks = 0
+            yield ReceivedApdu(octets=apdu, way=_BARE)
+        self._check(len(self._buffer))
 
     def _joined(self, apdu: ReceivedApdu) -> ReceivedApdu | None:
         """Return an APDU, or what a block of general block transfer completes."""
@@ -165,7 +180,7 @@ class PushStream:
                 return
             apdu = bytes(buffer[wrapper.HEADER_OCTETS : end])
             del buffer[:end]
-            way = Way(framing=WRAPPER, source=source, destination=destination)
+            way = Way(framing=WRAPPER, back=partial(wrapper.encode, destination, source))
             yield ReceivedApdu(octets=apdu, way=way)
 
     def _framed(self, data: bytes) -> Iterator[ReceivedApdu]:
@@ -192,7 +207,7 @@ class PushStream:
                 if not apdu:
                     self._unused[Unused.EMPTY] += 1
                     continue
-                way = Way(framing=HDLC, source=frame.source, destination=frame.destination)
+                way = Way(framing=HDLC, back=frame.answered)
                 yield ReceivedApdu(octets=apdu, way=way)
 
     def _in_mbus(self, data: bytes) -> Iterator[ReceivedApdu]:

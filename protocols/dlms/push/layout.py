@@ -29,7 +29,9 @@ _CLOCK_COLUMN = CapturedColumn(class_id=8, quantity=Quantity(CLOCK))
 
 
 async def push_layouts(exchange: ResumingExchange, reader: ProfileReader) -> dict[Obis, Layout]:
-    """Read how each push setup that carries readings is laid out; setups and profiles that lack are left out.
+    """Read how each push setup that carries readings is laid out, and each profile and event log by its OBIS code.
+
+    Setups and profiles that lack are left out.
 
     A setup that names a profile's buffer has that profile's layout, as has one whose list cannot be read;
     one that names single objects has those as columns, scaled by the objects themselves.
@@ -38,9 +40,11 @@ async def push_layouts(exchange: ResumingExchange, reader: ProfileReader) -> dic
     for setup, profile in PROFILE_OF_SETUP.items():
         with suppress(NotSupported, MeterRefused):
             found[setup] = await _layout(exchange, reader, setup, profile)
+            buffer = await reader.layout_of(profile)
+            found[buffer.obis] = buffer
     for setup, log in LOG_OF_SETUP.items():  # rows of a log are pushed as its buffer has them
         with suppress(NotSupported, MeterRefused, MeterProtocolError):
-            found[setup] = await reader.layout_of_log(log.obis)
+            found[setup] = found[log.obis] = await reader.layout_of_log(log.obis)
     return found
 
 
@@ -78,7 +82,8 @@ def companion_layouts() -> Mapping[Obis, Layout]:
         setup: Layout(profile=ProfileName.EVENTS, obis=log.obis, columns=_expected(log.columns))
         for setup, log in LOG_OF_SETUP.items()
     }
-    return MappingProxyType(found | logs)
+    by_obis = {layout.obis: layout for layout in (*found.values(), *logs.values())}
+    return MappingProxyType(found | logs | by_obis)
 
 
 def _expected(columns: Sequence[ColumnInfo]) -> tuple[CapturedColumn, ...]:

@@ -6,14 +6,16 @@ import asyncio
 import socket
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from protocols.dlms.push.callers import Ask, Callers
-from protocols.dlms.push.dial_in import DialInConnection, DialInLine
-from protocols.dlms.push.framing import BARE, PushStream, ReceivedApdu
+from protocols.dlms.push.dial_in import Answer, DialInConnection, DialInLine
+from protocols.dlms.push.framing import PushStream, ReceivedApdu
 from protocols.dlms.push.limits import ListenerStatistics, PushLimits
-from protocols.dlms.push.notification_queue import Answer, NotificationQueue, answerable
-from protocols.dlms.push.receiver import Notification, PushPeer, PushReceiver, PushStatistics
+from protocols.dlms.push.notification_queue import NotificationQueue, Promise, answerable
+from protocols.dlms.push.receiver import Notification, PushReceiver, PushStatistics
+from protocols.dlms.push.senders import PushPeer
 from protocols.errors import LineUnavailable, MeterProtocolError
 from protocols.unused import Unused, UnusedCounter, UnusedFrames
 
@@ -123,22 +125,22 @@ class PushListener:
         self,
         apdu: bytes,
         bound: PushPeer | None = None,
-        answer: Answer | None = None,
+        promise: Promise | None = None,
         *,
         hint: PushPeer | None = None,
     ) -> Notification | None:
         """Judge and queue one APDU of a sender that cannot be made to wait; a full queue drops and counts.
 
         `bound` is the meter that the connection is known to belong to, `hint` the one that the address is known
-        for, `answer` the way back. What is dropped is not judged: its counter is not noted, and the sender may send
-        it again.
+        for, `promise` gives the way back. What is dropped is not judged: its counter is not noted, and the sender
+        may send it again.
         """
         if self._queue.full:
             self._counts["queue_full"] += 1
             return None
         found = self._receiver.receive(apdu, bound, hint=hint)
         if found is not None:
-            self._queue.put(answerable(found, answer))
+            self._queue.put(answerable(found, promise))
         return found
 
     # TCP
@@ -175,7 +177,9 @@ class PushListener:
         if stream.pending:
             self._wait_for_more(sender, stream)
         for apdu in apdus:
-            self.take(apdu.octets, answer=self._answer_to(apdu, sender), hint=self._hints.get(plain))
+            self.take(
+                apdu.octets, promise=partial(self._answer_to, apdu, sender), hint=self._hints.get(plain)
+            )
 
     def _wait_for_more(self, sender: tuple[str, int], stream: PushStream) -> None:
         """Keep what a sender's datagrams have not completed; of too many senders the oldest is given up."""
@@ -186,7 +190,7 @@ class PushListener:
 
     def _answer_to(self, apdu: ReceivedApdu, sender: tuple[str, int]) -> Answer:
         def answer(octets: bytes) -> bool:
-            framed = octets if apdu.way.framing == BARE else apdu.way.framed(octets)
+            framed = apdu.way.framed(octets)
             return framed is not None and self._send_to(sender, framed)
 
         return answer

@@ -7,16 +7,16 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from protocols.dlms.push.dial_in import DialInConnection
+from protocols.dlms.push.dial_in import Answer, DialInConnection
 from protocols.dlms.push.receiver import Notification
 
-Answer = Callable[[bytes], bool]
-"""Sends an APDU back to a sender; says whether it could be sent."""
+Promise = Callable[[], Answer]
+"""Gives the way back for one answer, which is owed from then on."""
 
 
-def answerable(found: Notification, answer: Answer | None) -> Notification:
+def answerable(found: Notification, promise: Promise | None) -> Notification:
     """Give a push that wants to be confirmed the way back; others have none."""
-    return found if found.confirms is None else replace(found, answer=answer)
+    return found if found.confirms is None or promise is None else replace(found, answer=promise())
 
 
 @dataclass(slots=True, eq=False)

@@ -37,6 +37,14 @@ class PushedValue:
     scale: tuple[int, str] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushedBuffer:
+    """Rows of a profile or event log, which is named by its OBIS code; at least one."""
+
+    obis: Obis
+    rows: tuple[Data, ...]
+
+
 @dataclass(slots=True)
 class Found:
     """What was found so far of one form in `items`, of which `at` is next. `rest` is what a payload is made of."""
@@ -47,6 +55,7 @@ class Found:
     setup: Obis | None = None
     clock: bytes = b""
     values: list[PushedValue] = field(default_factory=list)
+    buffers: list[PushedBuffer] = field(default_factory=list)
     rest: tuple[Data, ...] | None = None
 
     def next(self) -> Data | None:

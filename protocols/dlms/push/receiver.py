@@ -8,13 +8,11 @@ then is there a notification.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Protocol
 
 from protocols.dlms.apdu import notification
 from protocols.dlms.apdu.notification import DataNotification, EventNotification
@@ -23,17 +21,16 @@ from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.push.body import Payload, PushBody, body_of, event_of
 from protocols.dlms.push.freshness import NOTHING, PushMark, judged, wall_seconds
 from protocols.dlms.push.places import NoForm
+from protocols.dlms.push.senders import PLAIN, CounterRestarts, KeyRing, PushPeer, ReplayStore, sender_key
 from protocols.dlms.security import suites
 from protocols.dlms.security.ciphered_forms import (
     AUTHENTICATED,
-    AUTHENTICATED_ENCRYPTED,
     GENERAL_DED,
     GENERAL_GLO,
 )
 from protocols.dlms.security.suites import Keys
 from protocols.errors import MeterConfigError, MeterProtocolError, SecurityFailure
 
-PLAIN = 0
 MAX_UNKNOWN = 256
 """Unknown senders that are remembered by name; the rest are counted together."""
 MAX_NAME = 32
@@ -53,74 +50,6 @@ class PushRefusal(StrEnum):
     REPLAYED = "replayed"
     WRONG_DEVICE = "wrong_device"
     DEDICATED_KEY = "dedicated_key"
-
-
-class CounterRestarts(StrEnum):
-    """Whether a sender's counter may begin anew.
-
-    PROVEN: where an authenticated push shows a later clock than all before. BELIEVED: where one that is encrypted
-    only does, too, whose clock anybody on the way can alter. NEVER: only the operator can say so.
-    """
-
-    PROVEN = "proven"
-    BELIEVED = "believed"
-    NEVER = "never"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PushPeer:
-    """A meter that may push: its name for us (`GEN:12345678`), how it shows itself, what we ask of it.
-
-    `title` is its system title (empty when unknown: then it cannot push ciphered). `devices` are the texts
-    by which its bodies may name it. `required` is the security control that its pushes must at least have
-    (0x30, 0x20, 0x10), PLAIN to take them unprotected. With `pinned` a body must name one of `devices` even
-    where an authentication tag proves the sender. `grammar` is how its bodies are read (None: IS 15959's),
-    `restarts` whether its counter may begin anew, `confirm` whether its pushes are confirmed where they ask for it
-    (`asked` or `never`; None: as the grammar says).
-    """
-
-    name: str
-    title: bytes = b""
-    devices: frozenset[str] = frozenset()
-    required: int = AUTHENTICATED_ENCRYPTED
-    pinned: bool = False
-    grammar: PushGrammar | None = None
-    confirm: str | None = None
-    restarts: CounterRestarts = CounterRestarts.PROVEN
-
-    @property
-    def forms(self) -> PushGrammar:
-        """How its bodies are read."""
-        return self.grammar or companion().push
-
-
-class KeyRing(Protocol):
-    """Tells who may push and with which keys."""
-
-    def peer_of_title(self, system_title: bytes) -> PushPeer | None:
-        """Find a meter by its system title."""
-
-    def peer_of_device(self, device: str) -> PushPeer | None:
-        """Find a meter by the device id or serial that a body carries."""
-
-    def keys_for(self, system_title: bytes) -> Keys | None:
-        """Return the global keys of the meter with this title; MeterConfigError when they cannot be had."""
-
-    def dedicated_keys(self, system_title: bytes) -> Keys | None:
-        """Return the dedicated keys of the association that stands with this meter; None when there is none."""
-
-    def grammars(self) -> Sequence[PushGrammar]:
-        """Return the grammars of all peers, each once."""
-
-
-class ReplayStore(Protocol):
-    """What was taken from each sender last. Durable before a notification has effects."""
-
-    def mark(self, sender: str) -> PushMark:
-        """Return what was taken from a sender; an empty mark for one that never pushed."""
-
-    def note(self, sender: str, mark: PushMark) -> None:
-        """Keep what was taken from a sender now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +78,8 @@ class PushStatistics:
     """Counters since the start; `unknown` counts by title or device (hex or text), bounded.
 
     `restarted` are counters that began anew and were taken on the evidence of the meter's clock. `unread` counts by
-    meter what its keys opened and its companion has no form for.
+    meter what its keys opened and its companion has no form for, `replays` what was refused as replayed since the
+    last push that was taken of a meter: one whose counter began anew without evidence stays there.
     """
 
     accepted: int = 0
@@ -167,6 +97,7 @@ class PushStatistics:
     dedicated_key: int = 0
     unknown: Mapping[str, int] = field(default_factory=dict)
     unread: Mapping[str, int] = field(default_factory=dict)
+    replays: Mapping[str, int] = field(default_factory=dict)
 
 
 class _PushRefused(Exception):
@@ -189,6 +120,7 @@ class PushReceiver:
         self._refused: Counter[PushRefusal] = Counter()
         self._unknown: dict[str, int] = {}
         self._unread: Counter[str] = Counter()
+        self._replays: Counter[str] = Counter()
         self._under_dedicated: dict[bytes, tuple[str, PushMark]] = {}
 
     def receive(
@@ -207,13 +139,17 @@ class PushReceiver:
         except _PushRefused as refused:
             self._count(refused)
             return None
-        except NoForm:
+        except NoForm:  # a plain one: whose it is, only its connection or address can tell
+            likely = bound or hint
             self._refused[PushRefusal.UNKNOWN_FORM] += 1
+            if likely is not None:
+                self._unread[likely.name] += 1
             return None
         except (MeterProtocolError, SecurityFailure):
             self._refused[PushRefusal.MALFORMED] += 1
             return None
         self._accepted += 1
+        self._replays.pop(found.peer.name, None)
         return found
 
     def statistics(self) -> PushStatistics:
@@ -224,6 +160,7 @@ class PushReceiver:
             restarted=self._restarted,
             unknown=MappingProxyType(dict(self._unknown)),
             unread=MappingProxyType(dict(self._unread)),
+            replays=MappingProxyType(dict(self._replays)),
             **counts,
         )
 
@@ -231,6 +168,8 @@ class PushReceiver:
         self._refused[refused.reason] += 1
         if refused.reason is PushRefusal.UNKNOWN_FORM:  # of a meter of ours: there are only so many
             self._unread[refused.sender] += 1
+        if refused.reason is PushRefusal.REPLAYED:
+            self._replays[refused.sender] += 1
         if refused.reason is PushRefusal.UNKNOWN_SENDER:  # named for whoever has forgotten to add a meter
             known = refused.sender in self._unknown or len(self._unknown) < MAX_UNKNOWN
             name = refused.sender if known else "others"
@@ -372,7 +311,7 @@ class PushReceiver:
         evidence = proves and peer.restarts is not CounterRestarts.NEVER
         after = judged(mark, opened.counter, wall_seconds(body.clock), evidence=evidence)
         if after is None:
-            raise _PushRefused(PushRefusal.REPLAYED)
+            raise _PushRefused(PushRefusal.REPLAYED, peer.name)
         self._restarted += after.counter <= mark.counter
         if dedicated:
             self._under_dedicated[title] = (sender, after)
@@ -395,8 +334,11 @@ class PushReceiver:
         return keys
 
     def _check_device(self, peer: PushPeer, device: str, *, proved: bool) -> None:
-        """Check that a body names no other meter, and this one where nothing else proves the sender."""
-        if device in peer.devices:
+        """Check that a body names no other meter: none but this one where it is named and nothing proves the sender.
+
+        One that names nobody was opened with this meter's key, under its title.
+        """
+        if device in peer.devices or (not device and not peer.pinned):
             return
         # makers write their own texts here: with a tag any text will do that is not another meter's of ours
         if peer.pinned or not proved or (device and self._ring.peer_of_device(device) is not None):
@@ -408,24 +350,6 @@ def _confirms(peer: PushPeer, apdu: DataNotification | EventNotification) -> int
     if not isinstance(apdu, DataNotification) or not apdu.asks_confirmation:
         return None
     return apdu.invoke if (peer.confirm or peer.forms.confirm) == "asked" else None
-
-
-def usual_title(meter: str) -> bytes:
-    """Guess a system title from `GEN:12345678`: FLAG letters, then the serial's digits as a number.
-
-    Most Indian makers build it so (Green Book 4.3.4 leaves the five octets to them); empty where the serial
-    has no digits or too many. A wrong guess only makes an unknown sender, whose true title is then counted.
-    """
-    maker, _, serial = meter.partition(":")
-    digits = "".join(c for c in serial if c.isdigit() and c.isascii())
-    if len(maker) != 3 or not digits or int(digits) >= 1 << 40:
-        return b""
-    return maker.encode("ascii", "replace") + int(digits).to_bytes(5, "big")
-
-
-def sender_key(keys: Keys, title: bytes) -> str:
-    """Name a sender's counter: new keys begin a new count, as they do in the meter; shows no secret."""
-    return "push/" + hashlib.sha256(b"push" + keys.encryption + title).hexdigest()[:32]
 
 
 def printable(name: str) -> str:

@@ -29,6 +29,8 @@ YEAR = Obis(0, 0, 96, 1, 4)
 IDENTITY = (SERIAL, YEAR, MANUFACTURER, FIRMWARE, MODEL)
 TAMPERS = Obis(0, 0, 94, 91, 0)
 PROGRAMMINGS = Obis(0, 0, 96, 2, 0)
+EVENT_LOGS = (99, 98)
+"""Groups C and D of event logs."""
 CLOCK_TIME = Target(8, CLOCK)
 BUFFER, COLUMNS, PERIOD, ORDER, ENTRIES, CAPACITY = 2, 3, 4, 5, 7, 8
 SHORT = timedelta(hours=6)
@@ -195,14 +197,17 @@ def _all_marks(logs: Sequence[BufferSource], ground: Ground) -> Iterator[Target]
         yield Target(7, place, ENTRIES)
         if not fresh or str(place) not in ground.known.capacities:
             yield Target(7, place, CAPACITY)
-        yield Target(1, sequence_of(place, ground.companion), VALUE)
+        if (sequence := sequence_of(place, ground.companion)) is not None:
+            yield Target(1, sequence, VALUE)
     yield from (Target(1, obis, VALUE) for obis in words(ground.companion))
 
 
-def sequence_of(log: Obis, companion: Companion) -> Obis:
-    """Return the object with the number of a log's last event: 0.0.96.15.e for 0.0.99.98.e."""
-    declared = (one.sequence for one in companion.event_logs if one.obis == log)
-    return next(declared, Obis(0, log.b, 96, 15, log.e))
+def sequence_of(log: Obis, companion: Companion) -> Obis | None:
+    """Return the object with the number of a log's last event: 0.0.96.15.e for 0.0.99.98.e, None for other logs."""
+    for one in companion.event_logs:
+        if one.obis == log:
+            return one.sequence
+    return Obis(0, log.b, 96, 15, log.e) if (log.c, log.d) == EVENT_LOGS else None
 
 
 def words(companion: Companion) -> tuple[Obis, ...]:
@@ -228,10 +233,11 @@ def _mark(log: Obis, found: Mapping[Target, Data | ProtocolError], ground: Groun
     if isinstance(entries, NotSupported):
         return LogMark(absent=True)
     capacity = _number(found.get(Target(7, log, CAPACITY)))
+    sequence = sequence_of(log, ground.companion)
     return LogMark(
         entries=_number(entries),
         capacity=ground.known.capacities.get(str(log)) if capacity is None else capacity,
-        sequence=_number(found.get(Target(1, sequence_of(log, ground.companion), VALUE))),
+        sequence=_number(None if sequence is None else found.get(Target(1, sequence, VALUE))),
     )
 
 

@@ -64,6 +64,15 @@ class SendCounter:
         self._last += 1
         return self._last
 
+    def begin_anew(self, last: int = 0) -> None:
+        """Go on behind another counter, as a meter does that lost its own: what a cipher must never see."""
+        self._last = last
+
+    @property
+    def last(self) -> int:
+        """The counter that was given last."""
+        return self._last
+
 
 class ServerConnection:
     """One client's association with one meter: an APDU in, APDUs out.

@@ -28,6 +28,8 @@ from protocols.reading import Obis, ProfileName
 from protocols.simulator.cosem.model import UTILITY, HouseholdModel
 from protocols.simulator.cosem.rows import stamp
 from protocols.simulator.dlms.ports import READ_OCTETS, PoweredMeters, simulated_meter
+from protocols.simulator.faults.kinds import FaultKind
+from protocols.simulator.faults.script import FaultPlayer
 
 PUSH_CLIENT = 64
 SETUPS = {profile: setup for setup, profile in PROFILE_OF_SETUP.items()}
@@ -38,7 +40,7 @@ class PushClient:
     """Writes the pushes of one meter as APDUs: general-glo with `keys`, else plain.
 
     `counter` is shared with whatever else the meter ciphers with these keys. `control` is the security
-    control of what it sends.
+    control of what it sends, `faults` what goes wrong with its pushes.
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class PushClient:
         keys: Keys | None = None,
         counter: SendCounter | None = None,
         control: int = AUTHENTICATED_ENCRYPTED,
+        faults: FaultPlayer | None = None,
     ) -> None:
+        self._faults = faults
         self._model = model
         self._clock = clock
         self._keys = keys
@@ -97,6 +101,10 @@ class PushClient:
 
     def _general_glo(self, keys: Keys, plain: bytes) -> bytes:
         title = self._model.system_title
+        if self._faults is not None and self._faults.fires(FaultKind.PUSH_COUNTER_RESET):
+            self._counter.begin_anew()
+        if self._faults is not None and self._faults.fires(FaultKind.PUSH_COUNTER_STUCK):
+            self._counter.begin_anew(max(self._counter.last - 1, 0))
         counter, form = self._counter(), Form.GENERAL_GLO
         return protect_apdu(keys, title, counter, plain, control=self._control, form=form)
 
@@ -173,6 +181,8 @@ class DialIn:
         self._writer: asyncio.StreamWriter | None = None
         self.push_before_answer: bytes | None = None
         """A push that is sent just before the next answer, in the middle of an exchange."""
+        self.confirmed: list[int] = []
+        """Long invoke ids of its pushes that were confirmed to it in the plain."""
 
     async def open(self, host: str, port: int) -> None:
         """Connect; OSError when nobody listens."""
@@ -185,7 +195,7 @@ class DialIn:
         try:
             with suppress(MeterProtocolError, OSError):
                 while data := await self._reader.read(READ_OCTETS):
-                    answer = self._core.receive_data(data)
+                    answer = self._core.receive_data(self._without_confirmations(data))
                     if answer and self.push_before_answer is not None:
                         answer = framed(self.push_before_answer) + answer
                         self.push_before_answer = None
@@ -193,6 +203,19 @@ class DialIn:
                     await self._writer.drain()
         finally:
             self._writer.close()
+
+    def _without_confirmations(self, data: bytes) -> bytes:
+        """Return what is left of whole frames that came together, after noting what confirms a push."""
+        rest = b""
+        while len(data) >= wrapper.HEADER_OCTETS:
+            end = wrapper.HEADER_OCTETS + int.from_bytes(data[6:8], "big")
+            apdu = data[wrapper.HEADER_OCTETS : end]
+            if apdu[:1] == bytes((notification.CONFIRM,)) and len(apdu) >= 5:
+                self.confirmed.append(int.from_bytes(apdu[1:5], "big"))
+            else:
+                rest += data[:end]
+            data = data[end:]
+        return rest + data
 
     async def push(self, apdu: bytes) -> None:
         """Push on the connection that is polled, too; OSError while there is none."""

@@ -84,6 +84,8 @@ class FaultKind(StrEnum):
     FLAG_TEXT = "flag-text"
     COUNTER_RESET = "counter-reset"
     COUNTER_LOW = "counter-low"
+    PUSH_COUNTER_RESET = "push-counter-reset"
+    PUSH_COUNTER_STUCK = "push-counter-stuck"
     RELAY_STUCK = "relay-stuck"
     KEEP_OLD_PERIOD = "keep-old-period"
     KEYS_REFUSED = "keys-refused"
@@ -109,6 +111,7 @@ class Place(Enum):
     WIRE = "wire"
     CONVERSATION = "conversation"
     MODEL = "model"
+    PUSH = "push"
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +276,10 @@ FAULT_KINDS: Mapping[FaultKind, FaultKindInfo] = {
     ),
     FaultKind.OTHER_CLASS: FaultKindInfo(Place.MODEL, "the billing date is of class 1 in capture lists"),
     FaultKind.FLAG_TEXT: FaultKindInfo(Place.MODEL, "the firmware's name is full of octets 7E"),
+    FaultKind.PUSH_COUNTER_RESET: FaultKindInfo(
+        Place.PUSH, "a push: the counter of pushes falls to 0, as after a power cut"
+    ),
+    FaultKind.PUSH_COUNTER_STUCK: FaultKindInfo(Place.PUSH, "a push: its counter is that of the last one"),
     FaultKind.COUNTER_RESET: FaultKindInfo(
         Place.MODEL, "invocation counters fall to 0 (opportunity: an association)"
     ),

@@ -16,6 +16,7 @@ from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.cosem.push import BIT_OF_CODE
 from protocols.simulator.dlms.push_client import DialIn, PushClient, push_tcp
 from protocols.simulator.dlms.push_makes import FRAMING, MakePushes
+from protocols.simulator.faults.script import FaultFile, FaultPlayer
 from protocols.simulator.neighbourhood.plan import MeterKind, MeterPlan, Plan
 
 EVERY = timedelta(minutes=15)
@@ -64,6 +65,7 @@ class Pushes:
         to: PushTo,
         *,
         counter_start: int = 0,
+        faults: FaultFile | None = None,
     ) -> None:
         self._clock = clock
         self._to = to
@@ -79,7 +81,13 @@ class Pushes:
         }
         start = _COUNTER_SHARE + counter_start % _COUNTER_SHARE
         self._clients = {
-            meter.meter: PushClient(models[meter.meter], clock, keys=_keys(meter), counter=SendCounter(start))
+            meter.meter: PushClient(
+                models[meter.meter],
+                clock,
+                keys=_keys(meter),
+                counter=SendCounter(start),
+                faults=None if faults is None else FaultPlayer(faults.script(meter.meter), meter.meter),
+            )
             for meter in push_senders(plan)
         }
 

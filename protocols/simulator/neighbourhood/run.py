@@ -111,7 +111,14 @@ async def running_pushes(running: Neighbourhood, push_to: PushTo | None) -> Asyn
     if push_to is None:
         yield
         return
-    pushes = Pushes(running.plan, running.models, running.clock, push_to, counter_start=counter_start())
+    pushes = Pushes(
+        running.plan,
+        running.models,
+        running.clock,
+        push_to,
+        counter_start=counter_start(),
+        faults=running.faults,
+    )
     task = asyncio.create_task(pushes.run())
     try:
         yield

@@ -19,10 +19,12 @@ from gateway.edge.push.counters import PushCounters
 from gateway.roles.edge import EdgeRole, edge_role
 from gateway.roles.push import PushRole
 from protocols.clock import SystemClock
-from protocols.dlms.data.types import octets
+from protocols.dlms.apdu import notification
+from protocols.dlms.apdu.notification import DataNotification
+from protocols.dlms.data.types import Data, octets
 from protocols.dlms.push.dial_in import DialInLine
 from protocols.dlms.push.freshness import NOTHING, PushMark
-from protocols.dlms.push.receiver import usual_title
+from protocols.dlms.push.senders import usual_title
 from protocols.dlms.security.ciphered_forms import Form
 from protocols.dlms.security.ciphering import protect_apdu
 from protocols.dlms.security.suites import Keys
@@ -293,6 +295,34 @@ async def test_a_meter_that_dials_in_is_asked_polled_and_pushes_on_the_same_conn
         assert (await edge.poller.poll_meter(METER)).ok
         await again.close()
         await serving
+
+
+async def test_a_push_in_the_middle_of_an_exchange_is_confirmed_on_the_same_connection(
+    tmp_path: Path,
+) -> None:
+    model = model_of()
+    pushed = DataNotification(invoke=0x40000055, body=notification_body(model))
+    async with running(config_of(tmp_path, {"kind": "dial-in"}, protection="plain"), poll=False) as edge:
+        meter = DialIn(model)
+        await meter.open(HOST, push_of(edge).listener.tcp_port)
+        serving = asyncio.create_task(meter.run())
+        await meter.push(client(model, None).alert((83,)))
+        await until(lambda: edge.lines["l"].statistics().open)
+        meter.push_before_answer = notification.encode(pushed)
+        assert (await edge.poller.poll_meter(METER)).ok
+        await until(lambda: meter.confirmed == [0x40000055])
+        assert (await edge.poller.poll_meter(METER)).ok
+        await until(lambda: push_of(edge).intake_statistics().alerts == 2)
+        counts = push_of(edge).intake_statistics()
+        assert (counts.confirmed, counts.unconfirmed) == (1, 0)
+        await meter.close()
+        await serving
+
+
+def notification_body(model: HouseholdModel) -> Data:
+    found = notification.decode(client(model, None).alert((84,)))
+    assert isinstance(found, DataNotification)
+    return found.body
 
 
 async def test_under_the_dedicated_key_of_its_association_a_meter_pushes_on_its_own_connection_alone(

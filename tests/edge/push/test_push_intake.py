@@ -16,7 +16,8 @@ from gateway.edge.stamping.clocks import MeterEvidence
 from protocols.clock import SystemClock
 from protocols.dlms.data import cosem_time
 from protocols.dlms.push.body import ALERT_SETUP, Alert, PushBody, PushedCells
-from protocols.dlms.push.receiver import Notification, PushPeer
+from protocols.dlms.push.receiver import Notification
+from protocols.dlms.push.senders import PushPeer
 from protocols.reading import Obis, ReadingSet
 from tests.support.fakes import ManualClock
 from tests.support.waiting import PATIENCE

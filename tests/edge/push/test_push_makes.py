@@ -18,7 +18,7 @@ from gateway.config.file import Config, load
 from gateway.config.mistakes import ConfigMistakes
 from gateway.contract.signing import new_key_pair
 from gateway.roles.edge import EdgeRole, edge_role
-from gateway.roles.push import PushRole
+from gateway.roles.push import SHUT_OUT, PushRole
 from protocols.clock import SystemClock
 from protocols.dlms.apdu import gbt, notification
 from protocols.dlms.apdu.gbt import GeneralBlock
@@ -28,6 +28,7 @@ from protocols.dlms.data.types import (
     Data,
     array,
     double_long_unsigned,
+    integer,
     long_unsigned,
     octets,
     structure,
@@ -292,6 +293,19 @@ async def test_encrypted_pushes_under_counter_0_are_taken_by_a_setting_that_says
         assert role.intake_statistics().captures == 0
 
 
+async def test_who_is_shut_out_by_a_counter_that_began_anew_is_named_with_what_to_do(tmp_path: Path) -> None:
+    title, now = b"ACM\x00\x00\x00\x00\x4d", datetime.now(UTC)
+    async with running(config_of(tmp_path, "ACM:77", protection="encrypted")) as (edge, role):
+        await send(role, weak(9, now, title), *(weak(n, now, title) for n in range(SHUT_OUT)))
+        await until(lambda: role.listener.refusals.replayed == SHUT_OUT)
+        (alarm,) = [a for a in edge.status().alarms if a.code == "push_refused"]
+        assert alarm.text.startswith("replayed 3; ACM:77: nothing but replays since the last push")
+        assert "counters reset METER --pushes" in alarm.text
+        await send(role, weak(10, now, title))
+        await until(lambda: role.listener.refusals.accepted == 2)
+        assert role.shut_out() == ""
+
+
 async def test_the_indian_push_under_0x20_is_refused_where_more_is_asked_and_needs_its_key_where_not(
     tmp_path: Path,
 ) -> None:
@@ -322,6 +336,33 @@ async def test_pushed_rows_of_an_event_log_are_the_events_that_a_poll_would_read
             ("0-0:96.11.2*255", "101"),
             ("0-0:96.11.2*255", "102"),
         ]
+
+
+def described(*more: tuple[str, Data]) -> bytes:
+    """A push object list of a serial and of buffers, then their values."""
+    listed = [(1, "0-0:96.1.0*255", octets(b"77")), *((7, obis, rows) for obis, rows in more)]
+    entries = [
+        structure(long_unsigned(kind), octets(Obis.parse(obis).to_bytes()), integer(2), long_unsigned(0))
+        for kind, obis, _ in listed
+    ]
+    body = structure(array(*entries), *(value for _, _, value in listed))
+    return wrapper.encode(1, 64, notification.encode(DataNotification(body=body)))
+
+
+@pytest.mark.parametrize(("columns", "captures", "unknown"), [("companion", 2, 0), ("meter", 0, 1)])
+async def test_rows_in_a_described_list_are_captures_once_their_columns_are_known(
+    columns: str, captures: int, unknown: int, tmp_path: Path
+) -> None:
+    at = datetime.now(UTC).replace(microsecond=0)
+    rows = array(log_row(at - timedelta(minutes=3), 101), log_row(at, 102))
+    push: dict[str, Any] = {"protection": "plain", "companion": "spodes", "columns": columns}
+    async with running(config_of(tmp_path, "ELC:77", "Asia/Kolkata", **push)) as (edge, role):
+        await send(role, described(("0-0:99.98.2*255", rows)))
+        await until(lambda: role.listener.refusals.accepted == 1)
+        await until(lambda: role.intake_statistics().captures == captures)
+        await until(lambda: role.intake_statistics().unknown_layout == unknown)
+        found = await journaled(edge, ProfileName.EVENTS)
+        assert [v["value"] for one in found for v in one["values"]] == ["101", "102"][:captures]
 
 
 async def test_frames_of_a_grammar_that_nobody_has_are_counted(tmp_path: Path) -> None:
@@ -390,3 +431,23 @@ def test_a_user_s_file_neither_hides_a_shipped_companion_nor_leaves_a_maker_to_c
     (tmp_path / "new.toml").write_text(ACME)
     with pytest.raises(MeterConfigError, match=r"acme.toml and new.toml both name the maker ACM"):
         push_grammars(tmp_path)
+
+
+def asking(number: int, at: datetime) -> bytes:
+    body = structure(double_long_unsigned(5), octets(cosem_time.encode(at)), octets(b"77"))
+    return notification.encode(DataNotification(body=body, invoke=0x40000000 + number))
+
+
+async def test_a_bare_push_is_confirmed_also_when_its_sender_has_said_all(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    async with running(config_of(tmp_path, "ACM:77", protection="plain")) as (_, role):
+        reader, writer = await asyncio.open_connection(HOST, role.listener.tcp_port)
+        writer.write(asking(1, now))
+        answer = await asyncio.wait_for(reader.readexactly(6), PATIENCE)
+        assert answer == bytes.fromhex("104000000100")
+        writer.write(asking(2, now + timedelta(minutes=1)))
+        writer.write_eof()
+        assert await asyncio.wait_for(reader.read(), PATIENCE) == bytes.fromhex("104000000200")
+        assert role.intake_statistics().unconfirmed == 0
+        await until(lambda: role.listener.statistics().connections == 0)
+        writer.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tomllib
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,11 +16,13 @@ from gateway.roles.push import pushing_meter
 from protocols.clock import SimulatedClock
 from protocols.dlms.push.body import Alert, PushedRows
 from protocols.dlms.push.framing import PushStream
-from protocols.dlms.push.receiver import Notification, PushReceiver
+from protocols.dlms.push.receiver import Notification, PushReceiver, PushStatistics
+from protocols.dlms.push.senders import PLAIN
 from protocols.errors import LocalError
 from protocols.meters.secrets import FileSecrets
 from protocols.simulator.dlms.push_client import framed
-from protocols.simulator.neighbourhood.files import edge_toml
+from protocols.simulator.faults.script import load
+from protocols.simulator.neighbourhood.files import edge_toml, write_files
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.pushes import Pushes, PushTo, push_senders
 from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
@@ -28,6 +30,7 @@ from tests.support.dlms.pushes import Memory
 from tests.support.tcp_server import HOST, tcp_server
 from tests.support.waiting import PATIENCE, until
 
+START = datetime(2026, 11, 30, 6, tzinfo=UTC)
 pytestmark = pytest.mark.virtual_time
 
 
@@ -90,10 +93,65 @@ async def _push_all(receiving: Receiving, to: PushTo, tmp_path: Path) -> None:
         await hood.stop()
     counts = receiving.receiver.statistics()
     assert (
-        sum(getattr(counts, n) for n in counts.__slots__ if n not in ("unknown", "unread")) == counts.accepted
+        sum(getattr(counts, n) for n in counts.__slots__ if n not in ("unknown", "unread", "replays"))
+        == counts.accepted
     )
     assert {n.peer.name for n in receiving.taken} == {m.peer.name for m in senders}
     assert {type(n.payload) for n in receiving.taken} == {Alert, PushedRows}
+
+
+HOURS = 4
+
+
+class HandClock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self, at: datetime) -> None:
+        self.at = at
+
+    def now(self) -> datetime:
+        return self.at
+
+
+async def _pushed(town: Path, trap: str) -> tuple[PushStatistics, int]:
+    """Let a town push twice in each of some hours; return what its edge counts, and how many meters push ciphered."""
+    receiving = Receiving()
+    async with tcp_server(receiving) as port:
+        to = PushTo(HOST, port)
+        clock = HandClock(START)
+        hood = await Neighbourhood.start(seed=2, clock=clock, meters=8)
+        write_files(hood.plan, town, push_to=to)
+        raw = tomllib.loads((town / "edge.toml").read_text())
+        raw.pop("simulation", None)
+        config = Config.model_validate({**raw, "gateway": {"name": "e", "data": str(town)}})
+        known = [pushing_meter(m) for m in config.meters if m.push is not None]
+        senders = [meter for meter in known if meter.peer.required != PLAIN]
+        receiver = receiving.receiver = PushReceiver(
+            PushPeers(senders, FileSecrets(town / "keys", {})), Memory()
+        )
+        try:
+            pushes = Pushes(hood.plan, hood.models, clock, to, faults=load(trap))
+            for _ in range(HOURS):
+                clock.at += timedelta(hours=1)
+                await pushes.between(clock.at - timedelta(seconds=1), clock.at)
+            due = 2 * HOURS * len(senders)
+            await until(lambda: receiver.statistics().accepted + receiver.statistics().replayed >= due)
+        finally:
+            await hood.stop()
+    return receiver.statistics(), len(senders)
+
+
+async def test_counters_of_pushes_that_begin_anew_are_taken_by_the_meters_clocks(tmp_path: Path) -> None:
+    counts, senders = await _pushed(tmp_path, "push-counter-restarts")
+    assert senders
+    assert (counts.restarted, counts.replayed) == (senders, 0)
+    assert counts.accepted >= 2 * HOURS * senders
+
+
+async def test_counters_of_pushes_that_stand_are_replays_but_for_a_later_clock(tmp_path: Path) -> None:
+    counts, senders = await _pushed(tmp_path, "push-counter-stands")
+    assert counts.accepted == HOURS * senders
+    assert counts.replayed >= HOURS * senders
 
 
 async def test_meters_that_dial_in_push_on_their_connection_and_dial_again() -> None:

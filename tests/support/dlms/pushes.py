@@ -11,7 +11,8 @@ from protocols.dlms.data.types import Data, Tag, octets, structure
 from protocols.dlms.framing import hdlc, wrapper
 from protocols.dlms.framing.hdlc import Address, Frame
 from protocols.dlms.push.freshness import NOTHING, PushMark
-from protocols.dlms.push.receiver import PushPeer, PushReceiver
+from protocols.dlms.push.receiver import PushReceiver
+from protocols.dlms.push.senders import PushPeer
 from protocols.dlms.security import suites
 from protocols.dlms.security.suites import Keys
 from protocols.reading import Obis

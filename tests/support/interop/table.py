@@ -357,6 +357,21 @@ our client, and what our client sends is read by it.
 """
 
 
+LISTED = (
+    ("idis", "client 1, hls-gmac", "authenticated-encrypted, glo"),
+    ("spodes", "client 32, lls", "plain"),
+)
+_LISTED = """
+## Public object lists of IDIS and SPODES
+
+A meter made of gurux-dlms with the objects of a public list is read by the companion of that name: load, daily and
+billing profiles by range, the present (of SPODES by its profile and scaler profile), and every event log.
+
+| companion | association | protection | wrapper | hdlc |
+|---|---|---|---|---|
+"""
+
+
 def document() -> str:
     """Give `docs/interop.md`."""
     tables = "".join(text + "\n" + _table(CASES[peer]) for peer, text in _SECTIONS.items())
@@ -373,6 +388,8 @@ def document() -> str:
         + "".join(map(_push_row, PUSHES))
         + _IMAGES
         + "".join(f"| {framing} | tested | tested | tested |\n" for framing in IMAGES)
+        + _LISTED
+        + "".join("| " + " | ".join([*row, "tested", "tested"]) + " |\n" for row in LISTED)
     )
 
 

@@ -434,7 +434,7 @@ async def test_silence_of_the_public_client_names_the_setting_that_leaves_it_out
         ({"address_octets": 3}, "address_octets = 3: one of 0, 1, 2, 4 is allowed"),
         (
             {"companion": "dsmr"},
-            "companion = 'dsmr': one of is15959, generic, spodes, aidon, kamstrup, kaifa, iskra is allowed",
+            "companion = 'dsmr': one of is15959, generic, idis, spodes, aidon, kamstrup, kaifa, iskra is allowed",
         ),
     ],
 )

@@ -75,9 +75,11 @@ def test_a_wrapper_counts_what_is_for_nobody() -> None:
     assert +link.unused == {Unused.WRONG_PORT: 1}
 
 
-def test_a_push_in_an_i_frame_is_not_dropped_in_silence() -> None:
+def test_a_push_in_an_i_frame_is_one_and_another_i_frame_is_not_dropped_in_silence() -> None:
     unused = UnusedCounter()
-    assert PushStream(unused=unused).receive_data(KAIFA) == []
+    stream = PushStream(unused=unused)
+    assert [apdu[:1] for apdu in stream.receive_data(KAIFA)] == [b"\x0f"]
+    assert stream.receive_data(frame(0x10, hdlc.LLC_RESPONSE + ANSWER)) == []
     assert +unused == {Unused.OUT_OF_SEQUENCE: 1}
 
 
@@ -86,7 +88,7 @@ def test_each_frame_of_a_push_connection_is_a_push_or_counted(kinds: list[str]) 
     made = {
         "push": frame(hdlc.UI, hdlc.LLC_RESPONSE + b"\x0f\x00"),
         "empty": frame(hdlc.UI, hdlc.LLC_RESPONSE),
-        "i": frame(0x10, hdlc.LLC_RESPONSE + b"\x0f"),
+        "i": frame(0x10, hdlc.LLC_RESPONSE + b"\xc4"),
         "rr": frame(hdlc.RR | hdlc.POLL),
         "snrm": frame(hdlc.SNRM | hdlc.POLL),
     }

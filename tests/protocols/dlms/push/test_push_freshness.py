@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.push.freshness import NEVER, NOTHING, PushMark, judged, wall_seconds
-from protocols.dlms.push.receiver import CounterRestarts, PushPeer, PushReceiver
+from protocols.dlms.push.receiver import PushReceiver
+from protocols.dlms.push.senders import CounterRestarts, PushPeer
 from protocols.dlms.security import suites
 from tests.support.dlms.pushes import ALERT_SETUP, BITS, METER, Memory, Ring, ciphered, plain_push
 
@@ -86,6 +87,17 @@ def test_without_a_clock_there_is_no_evidence_and_no_way_around_the_floor() -> N
     unknown = PushMark(counter=7)  # a file from before clocks were kept
     assert judged(unknown, 0, 100, evidence=True) is None
     assert judged(unknown, 8, 100, evidence=True) == PushMark(counter=8, clock=100, peak=8)
+
+
+def test_a_meter_that_is_shut_out_is_named_until_one_of_its_pushes_is_taken() -> None:
+    one = taker()
+    assert one.receive(push(500, 100)) is not None
+    for counter in (0, 1, 2):  # it began anew, and its clock was set back
+        assert one.receive(push(counter, 50 + counter)) is None
+    assert one.statistics().replays == {METER.name: 3}
+    assert one.receive(push(3, 101)) is not None
+    assert one.statistics().replays == {}
+    assert one.statistics().replayed == 3
 
 
 def test_a_wall_clock_in_seconds_or_none() -> None:

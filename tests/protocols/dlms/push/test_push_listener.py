@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from protocols.dlms.apdu.notification import confirmation
 from protocols.dlms.framing import wrapper
 from protocols.dlms.push.dial_in import DialInConnection, DialInLine
 from protocols.dlms.push.limits import PushLimits
@@ -39,7 +40,10 @@ async def listening(
 
     async def take() -> None:
         while True:
-            taken.extend(await listener.batch())
+            for found in await listener.batch():
+                taken.append(found)
+                if found.answer is not None:
+                    found.answer(confirmation(found.confirms or 0))
 
     task = asyncio.create_task(take())
     try:

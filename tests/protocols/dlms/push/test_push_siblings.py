@@ -11,7 +11,7 @@ import pytest
 
 from protocols.dlms.apdu import notification
 from protocols.dlms.apdu.notification import DataNotification
-from protocols.dlms.companion import companion_file
+from protocols.dlms.companion import companion, companion_file
 from protocols.dlms.data.types import (
     NULL,
     Data,
@@ -33,6 +33,7 @@ NOW = datetime(2026, 11, 30, tzinfo=UTC)
 CLOCK = octets(bytes.fromhex("07EA0B1E010A000000014A00"))
 ENERGY, EXPORT = "1-0:1.8.0*255", "1-0:2.8.0*255"
 WH = '{ quantity = "1-0:1.8.0*255", unit = "Wh" }'
+BLOCK_LOAD = companion().profiles[ProfileName.BLOCK_LOAD]
 UNKNOWN = Missing(MissingReason.NOT_SUPPORTED)
 
 
@@ -227,3 +228,28 @@ def test_a_stored_profile_is_not_stamped_with_our_time(tmp_path: Path, profile: 
     (mistake,) = check(tmp_path, structure(clock, number(7)), form).mistakes
     assert f"a push of {profile} without the clock" in mistake
     assert read(tmp_path, structure(CLOCK, number(7)), form).profile is ProfileName(profile)
+
+
+def test_rows_of_a_profile_in_a_described_list_are_captures_beside_its_values(tmp_path: Path) -> None:
+    at = bytes.fromhex("07EA0B1E0108000000014A00")
+    row = structure(octets(at), *[long_unsigned(1)] * (len(BLOCK_LOAD.columns) - 1))
+    listed = array(
+        entry(1, "0-0:96.1.0*255", 2),
+        entry(7, str(BLOCK_LOAD.obis), 2),
+        entry(3, ENERGY, 2),
+        entry(3, ENERGY, 3),
+    )
+    body = structure(listed, octets(b"77"), array(row), number(5), scale(0, "Wh"))
+    push = check(tmp_path, body, 'fields = ["objects"]')
+    assert push.mistakes == ()
+    assert [one.profile for one in push.sets] == [ProfileName.INSTANTANEOUS, ProfileName.BLOCK_LOAD]
+    assert push.sets[0].value(ENERGY) == Number(5, 0, "Wh")
+    assert push.sets[0].value(str(BLOCK_LOAD.obis)) is None
+    assert push.sets[1].at == datetime(2026, 11, 30, 2, 30, tzinfo=UTC)
+    alone = structure(array(*listed.items[:2]), octets(b"77"), array(row))
+    assert [one.profile for one in check(tmp_path, alone, 'fields = ["objects"]').sets] == [
+        ProfileName.BLOCK_LOAD
+    ]
+    other = structure(array(entry(7, "1-0:99.77.0*255", 2)), array(row))
+    (mistake,) = check(tmp_path, other, 'fields = ["objects"]').mistakes
+    assert mistake.startswith("1 rows of 1-0:99.77.0*255: what came does not fit")

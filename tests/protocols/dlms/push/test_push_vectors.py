@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,16 @@ from hypothesis import strategies as st
 from protocols.dlms.apdu import notification
 from protocols.dlms.apdu.notification import DataNotification, EventNotification
 from protocols.dlms.companion import companion
-from protocols.dlms.data.types import Data, Tag, array, double_long_unsigned, long_unsigned, octets, structure
+from protocols.dlms.data.types import (
+    NULL,
+    Data,
+    Tag,
+    array,
+    double_long_unsigned,
+    long_unsigned,
+    octets,
+    structure,
+)
 from protocols.dlms.framing import wrapper
 from protocols.dlms.framing.hdlc import Address, Frame
 from protocols.dlms.framing.hdlc_link import HdlcClientLink
@@ -18,7 +29,8 @@ from protocols.dlms.framing.wrapper import WrapperClientLink
 from protocols.dlms.push import framing as push_framing
 from protocols.dlms.push.body import ESW, Alert, Payload, PushedCells, PushedRows
 from protocols.dlms.push.framing import MAX_PUSH, PushStream, datagram
-from protocols.dlms.push.receiver import MAX_UNKNOWN, PLAIN, PushPeer, PushReceiver, sender_key
+from protocols.dlms.push.receiver import MAX_UNKNOWN, PushReceiver
+from protocols.dlms.push.senders import PLAIN, PushPeer, sender_key
 from protocols.dlms.security import ciphering, suites
 from protocols.dlms.security.suites import Keys
 from protocols.errors import LocalError, MeterConfigError, MeterProtocolError
@@ -233,6 +245,22 @@ def test_encryption_alone_is_taken_where_asked_and_must_name_the_device() -> Non
     assert refused(ciphered(ALERT, control=0x20, keys=OTHER_KEYS), lax) == "wrong_key"
 
 
+def test_a_body_that_names_nobody_is_the_key_s_owner_s_even_without_a_tag() -> None:
+    lax = PushPeer(name="GEN:1234", title=TITLE, devices=frozenset({"GEN1234"}), required=0x20)
+    empty = DataNotification(body=structure(NULL, octets(SETUP.to_bytes()), octets(CLOCK), long_unsigned(1)))
+    nobody = ciphered(notification.encode(empty), control=0x20)
+    assert receiver(lax).receive(nobody) is not None
+    assert refused(nobody, replace(lax, pinned=True)) == "wrong_device"
+
+
+def test_a_plain_push_without_a_form_names_the_meter_that_its_address_is_known_for() -> None:
+    taker = receiver(OPEN)
+    odd = notification.encode(DataNotification(body=structure(long_unsigned(1))))
+    assert taker.receive(odd, hint=OPEN) is None
+    assert taker.receive(odd) is None
+    assert (taker.statistics().unknown_form, taker.statistics().unread) == (2, {OPEN.name: 1})
+
+
 def test_a_device_that_nobody_knows_is_taken_where_a_tag_proves_the_sender_unless_pinned() -> None:
     odd = ciphered(plain_push(long_unsigned(1), device=b"module 7"))
     pinned = PushPeer(name="GEN:1234", title=TITLE, devices=frozenset({"1234"}), pinned=True)
@@ -256,7 +284,7 @@ def test_no_octets_make_the_receiver_raise(tail: bytes, head: bytes) -> None:
     taker = receiver(METER, OPEN)
     taker.receive(head + tail, METER)
     counts = taker.statistics()
-    assert sum(getattr(counts, n) for n in counts.__slots__ if n not in ("unknown", "unread")) == 1
+    assert sum(getattr(counts, n) for n in counts.__slots__ if n not in ("unknown", "unread", "replays")) == 1
 
 
 @given(st.integers(0, len(ALERT) - 1), st.integers(1, 255))
@@ -282,11 +310,33 @@ def test_a_framed_push_comes_out_whole_byte_by_byte_and_twice(framed: bytes) -> 
     assert datagram(framed) == [ALERT]
 
 
-def test_a_bare_push_is_all_that_comes_until_the_end() -> None:
+def test_a_bare_push_ends_where_its_lengths_say_so_that_its_sender_can_be_answered() -> None:
+    for whole in (ALERT, ciphered(ALERT), b"\xe6\xe7\x00" + ALERT):
+        apdu = whole.removeprefix(b"\xe6\xe7\x00")
+        stream = PushStream()
+        assert stream.receive_data(whole[:9]) == []
+        (found,) = stream.receive(whole[9:])
+        assert (found.octets, found.way.framed(b"\x10")) == (apdu, b"\x10")
+        assert stream.receive_data(whole + whole) == [apdu, apdu]
+        assert stream.finish() == []
+        assert datagram(whole) == [apdu]
+
+
+def test_a_bare_push_in_very_many_pieces_is_all_that_comes_until_the_end() -> None:
     stream = PushStream()
-    assert stream.receive_data(ALERT[:9]) == []
-    assert stream.receive_data(ALERT[9:]) == []
-    assert stream.finish() == [ALERT]
+    long = plain_push(octets(b"a long text" * 20))
+    pieces = [long[i : i + 1] for i in range(len(long))]
+    assert len(pieces) > push_framing.MAX_LOOKS
+    for piece in pieces:
+        assert stream.receive_data(piece) == []
+    assert stream.finish() == [long]
+
+
+def test_what_is_no_push_behind_a_bare_one_ends_the_connection() -> None:
+    stream = PushStream()
+    assert stream.receive_data(ALERT) == [ALERT]
+    with pytest.raises(MeterProtocolError, match="begins neither a frame nor a push"):
+        stream.receive_data(b"GET /")
 
 
 @pytest.mark.parametrize(

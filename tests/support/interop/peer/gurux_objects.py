@@ -65,6 +65,7 @@ class Meter(GXDLMSSecureServer):
         self.relay.outputState, self.relay.controlState, self.relay.controlMode = True, 1, 4
         self.clock = GXDLMSClock("0.0.1.0.0.255")
         self.clock.time = GXDateTime(datetime.fromisoformat(task["now"]))
+        self.described: dict[int, tuple[list[Any], list[int]]] = {}
         self.long = _value(GXDLMSData, "0.0.10.0.98.255", bytearray(), DataType.OCTET_STRING)
         self._fill()
 
@@ -88,7 +89,12 @@ class Meter(GXDLMSSecureServer):
             _value(GXDLMSData, "0.0.96.1.0.255", bytearray(b"00000007"), octets),
             _value(GXDLMSData, "0.0.96.1.1.255", bytearray(b"GRX METERS"), octets),
             _value(GXDLMSData, "1.0.0.2.0.255", bytearray(b"G1.0"), octets),
-            _value(GXDLMSData, "0.0.43.1.3.255", self.task["counter"], DataType.UINT32),
+            _value(
+                GXDLMSData,
+                self.task.get("counter_object", "0.0.43.1.3.255"),
+                self.task["counter"],
+                DataType.UINT32,
+            ),
             energy,
             volts,
             block,
@@ -99,7 +105,41 @@ class Meter(GXDLMSSecureServer):
             self.association,
         ):
             self.settings.objects.append(item)
+        for described in self.task.get("objects", ()):
+            self._add(described)
         self.association.objectList = self.settings.objects
+
+    def _add(self, described: dict[str, Any]) -> None:
+        """Add an object as a task describes it: a Data, a register, or a profile with its columns and rows."""
+        kind, name = described["class"], described["obis"]
+        found = self.settings.objects.findByLN(kind, name)
+        if kind == 7:
+            item = found or GXDLMSProfileGeneric(name)
+            item.captureObjects.clear()
+            for class_id, obis, attribute in described["columns"]:
+                captured = self.settings.objects.findByLN(class_id, obis)
+                item.addCaptureObject(captured, attribute, 0)
+            rows = described["rows"]
+            item.buffer = [[_cell(cell) for cell in row] for row in rows]
+            item.capturePeriod = described["period"]
+            item.entriesInUse = item.profileEntries = len(rows)
+            stamps = [datetime.fromisoformat(row[0]) if described["stamped"] else None for row in rows]
+            self.described[id(item)] = stamps, described["types"]
+        else:
+            if found is not None:
+                self.settings.objects.remove(found)
+            values = {1: GXDLMSData, 3: GXDLMSRegister}[kind]
+            value = described["value"]
+            item = _value(
+                values,
+                name,
+                bytearray(value) if isinstance(value, list) else value,
+                DataType(described["type"]),
+            )
+            if kind == 3:
+                item.scaler, item.unit = 10 ** described["scaler"], Unit(described["unit"])
+        if item is not found:
+            self.settings.objects.append(item)
 
     # what gurux's handlers call
 
@@ -121,7 +161,9 @@ class Meter(GXDLMSSecureServer):
 
     def onGetAttributeAccess(self, arg: Any) -> AccessMode:
         """Allow all; a profile's buffer is selected here, since gurux's own selection fails."""
-        if arg.target is self.profile and arg.index == 2:
+        if id(arg.target) in self.described and arg.index == 2:
+            arg.value, arg.handled, arg.byteArray = self._described_rows(arg), True, True
+        elif arg.target is self.profile and arg.index == 2:
             arg.value, arg.handled, arg.byteArray = self._rows(arg), True, True
         elif arg.target is self.association and arg.index == 2:
             self.settings.setIndex(0)
@@ -154,8 +196,22 @@ class Meter(GXDLMSSecureServer):
             rows = rows[first - 1 : last or None]
         return self._encoded(rows, range(3))
 
+    def _described_rows(self, arg: Any) -> Any:
+        rows, (stamps, types) = arg.target.buffer, self.described[id(arg.target)]
+        if arg.selector == 1:
+            since, until = (_wall(edge) for edge in arg.parameters[1:3])
+            rows = [row for row, at in zip(rows, stamps, strict=True) if since <= at <= until]
+        elif arg.selector == 2:
+            first, last = arg.parameters[:2]
+            rows = rows[first - 1 : last or None]
+        return self._written(rows, [DataType(one) for one in types])
+
     def _encoded(self, rows: list[list[Any]], kept: Any) -> Any:
-        types = [(DataType.OCTET_STRING, DataType.UINT16, DataType.UINT32)[n] for n in kept]
+        return self._written(
+            rows, [(DataType.OCTET_STRING, DataType.UINT16, DataType.UINT32)[n] for n in kept]
+        )
+
+    def _written(self, rows: list[list[Any]], types: list[DataType]) -> Any:
         out = GXByteBuffer()
         out.setUInt8(DataType.ARRAY)
         _GXCommon.setObjectCount(len(rows), out)
@@ -163,12 +219,20 @@ class Meter(GXDLMSSecureServer):
             out.setUInt8(DataType.STRUCTURE)
             _GXCommon.setObjectCount(len(row), out)
             for data_type, value in zip(types, row, strict=True):
+                if data_type == DataType.STRUCTURE:  # a scaler and unit
+                    out.set(bytes((2, 2, DataType.INT8, value[0] & 0xFF, DataType.ENUM, value[1])))
+                    continue
                 _GXCommon.setData(self.settings, out, data_type, value)
         return out.array()
 
 
 def _same(profile: Any, column: Any) -> Any:
     return next(one for one in profile.captureObjects if one[0] is column[0] and one[1] is column[1])
+
+
+def _cell(value: Any) -> Any:
+    """Give a value as a profile holds it: texts are times, lists a scaler and unit."""
+    return _stamp(datetime.fromisoformat(value)) if isinstance(value, str) and "T" in value else value
 
 
 def _unserved(arg: Any) -> Any:
