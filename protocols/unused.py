@@ -34,7 +34,7 @@ class Unused(StrEnum):
 
 _MEANINGS = {
     Unused.BAD_CHECK: "check sequence wrong",
-    Unused.NOT_A_FRAME: "octets between flags that are no frame",
+    Unused.NOT_A_FRAME: "octets that are no frame",
     Unused.WRONG_ADDRESS: "from or for another HDLC station",
     Unused.UNEXPECTED_CONTROL: "HDLC control that nothing asked for",
     Unused.OUT_OF_SEQUENCE: "I frame out of sequence or repeated",

@@ -6,6 +6,7 @@ cipher, and each would make the other's next request stale. Two that talk on one
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,9 +68,18 @@ def edge_counters(config: Config) -> Path:
 
 
 def _same_place(one: LineSection, other: LineSection) -> bool:
+    """Compare where two lines lead; a port may be named by any of the links that the system makes to it."""
     if one.kind == "serial" or other.kind == "serial":
-        return one.device is not None and one.device == other.device
-    return (one.host, one.port) == (other.host, other.port) and one.host is not None
+        if one.device is None or other.device is None:
+            return False
+        return os.path.realpath(one.device) == os.path.realpath(other.device)
+    if one.host is None or other.host is None:
+        return False
+    return (_host(one.host), one.port) == (_host(other.host), other.port)
+
+
+def _host(name: str) -> str:
+    return "127.0.0.1" if name.lower() == "localhost" else name.lower()
 
 
 def _on_a_bus(meter: MeterSection) -> bool:

@@ -16,6 +16,8 @@ from gateway.roles.trace_log import TraceFile, new_trace
 from protocols.capture.trace_file import HEAD, Piece, is_trace, piece_line, read_trace, remark_line
 from protocols.dlms.apdu.acse import Aarq, InitiateRequest, encode_aarq, encode_initiate_request
 from protocols.dlms.apdu.lists import Target
+from protocols.dlms.apdu.services import ActionRequest, SetRequest, encode_apdu
+from protocols.dlms.data import types
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
 from protocols.dlms.framing.wrapper import encode
 from protocols.dlms.server.model import AssociationPolicy
@@ -176,6 +178,30 @@ def test_a_password_over_any_segments_is_hidden_and_frames_stay_right(size: int,
     infos = [f.info for frame in hidden for f in decoder.receive_data(frame) if isinstance(f, Frame)]
     assert b"".join(infos) == b"\xe6\xe6\x00" + aarq(b"*" * len(SECRET))
     assert decoder.bad_frames == 0
+
+
+@pytest.mark.parametrize("size", [8, 21, 128])
+@pytest.mark.parametrize("framing", ["wrapper", "hdlc"])
+@pytest.mark.parametrize("elsewhere", [Obis(0, 0, 40, 0, 3), Obis(1, 0, 40, 0, 3)])
+def test_a_new_password_a_new_hls_secret_and_an_answer_elsewhere_are_hidden(
+    elsewhere: Obis, framing: str, size: int
+) -> None:
+    sent: list[SetRequest | ActionRequest] = [
+        SetRequest(target=Target(15, elsewhere, 7), value=types.octets(SECRET)),
+        ActionRequest(target=Target(15, elsewhere, 2), parameter=types.octets(SECRET)),
+        ActionRequest(target=Target(15, elsewhere, 1), parameter=types.octets(SECRET)),
+    ]
+    for request in sent:
+        mask, apdu = PasswordMask(), encode_apdu(request)
+        pieces = [encode(16, 1, apdu)] if framing == "wrapper" else frames(apdu, size)
+        shown = b"".join(map(mask, pieces))
+        assert len(shown) == len(b"".join(pieces))
+        assert shown.count(b"*") >= len(SECRET)
+        assert SECRET[:4] not in shown
+    other = encode(
+        16, 1, encode_apdu(SetRequest(target=Target(15, elsewhere, 4), value=types.octets(SECRET)))
+    )
+    assert PasswordMask()(other) == other
 
 
 def test_challenges_and_everything_else_stay() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.cli.meter.access import find_meter
 from gateway.cli.meter.address import AddressOptions
+from gateway.cli.meter.scan import scan
 from gateway.config import file as configuration
 from gateway.config.file import Config
 from gateway.errors import UsageError
@@ -87,11 +88,25 @@ def test_a_bus_that_the_edge_talks_on_is_left_alone(tmp_path: Path, meter: str) 
 def test_an_address_on_the_edge_s_bus_is_left_alone_too(tmp_path: Path) -> None:
     path, config = config_in(tmp_path)
     with running_edge(config):
-        for address in ("tcp://127.0.0.1:4060", "serial:///dev/ttyUSB0"):
+        link = tmp_path / "by-id-1"
+        link.symlink_to("/dev/ttyUSB0")
+        for address in (
+            "tcp://127.0.0.1:4060",
+            "tcp://LOCALHOST:4060",
+            "serial:///dev/ttyUSB0",
+            f"serial://{link}",
+        ):
             with pytest.raises(UsageError, match="a bus with one talker"):
                 find_meter(address, AddressOptions(config=path))
         for address in ("tcp://127.0.0.1:4059", "tcp://127.0.0.1:4061", "serial:///dev/ttyUSB1"):
             assert find_meter(address, AddressOptions(config=path)).spec.dlms
+
+
+@pytest.mark.parametrize("line", ["converter", "port", "tcp://127.0.0.1:4060"])
+def test_a_scan_of_the_edge_s_bus_is_refused(tmp_path: Path, line: str) -> None:
+    path, config = config_in(tmp_path)
+    with running_edge(config), pytest.raises(UsageError, match="a bus with one talker"):
+        scan(line, path)
 
 
 def test_no_two_programs_have_one_title_and_two_files_of_counters(tmp_path: Path) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from gateway.cli.meter.access import MeterAccess
 from protocols.dlms.companion.zones import zone_of
+from protocols.dlms.data import axdr, cosem_time
+from protocols.dlms.data.cursor import leading
+from protocols.dlms.explore.saved_meter import SavedMeter
+from protocols.dlms.objects.clock import CLOCK
 from protocols.dlms.profile.deviation_advice import SeenTime, proposed_deviation
+from protocols.errors import MeterProtocolError
 from protocols.reading import MeterClock, ReadingSet
 
 
@@ -24,6 +30,19 @@ def rows_advice(access: MeterAccess, rows: Sequence[ReadingSet]) -> str | None:
         if row.meter_time is not None and not row.meter_time.trusted
     ]
     return _advice(access, access.clock.now(), rows=seen) if seen else None
+
+
+def saved_advice(access: MeterAccess, saved: SavedMeter, now: datetime) -> str | None:
+    """Return the advice that the clock of an explored meter gives, which was read shortly before `now`."""
+    attribute = next((one.attribute(2) for one in saved.objects if one.obis == CLOCK), None)
+    if access.spec.dlms is None or attribute is None or attribute.value is None:
+        return None
+    with suppress(MeterProtocolError):
+        octets = cosem_time.octets_of(leading(attribute.value, axdr.decode)[0])
+        stamp = cosem_time.decode(octets or b"", zone_of(access.spec.time_zone(), access.spec.dlms))
+        if stamp.at is not None:
+            return _advice(access, now, clock=SeenTime(stamp.at, stamp.deviation))
+    return None
 
 
 def _advice(

@@ -15,6 +15,7 @@ import typer
 
 from gateway.cli.meter.access import MeterAccess, find_meter, open_meter
 from gateway.cli.meter.address import AddressOptions, MeterArgument, meter_command
+from gateway.cli.meter.deviation import saved_advice
 from gateway.cli.options import JsonOption
 from gateway.cli.output import print_json, print_problem
 from gateway.errors import UsageError
@@ -78,6 +79,8 @@ def explore(
         for line in _lines(saved, named):
             typer.echo(line)
     _summary(saved, save)
+    if advice := saved_advice(access, saved, access.clock.now()):
+        print_problem(f"advice: {advice}")
 
 
 async def _explore(access: MeterAccess, entries: int | None, progress: _Progress) -> SavedMeter:

@@ -17,6 +17,7 @@ from gateway.cli.output import print_table
 from gateway.config import file as configuration
 from gateway.config.meters import LineSection
 from gateway.errors import UsageError
+from gateway.roles.beside_edge import refuse_held_bus
 from gateway.roles.lines import make_line
 from protocols.clock import SystemClock
 from protocols.dlms.client.association_opener import PUBLIC_CLIENT
@@ -48,6 +49,8 @@ def scan(
     """
     loaded = configuration.load(config) if config else None
     section = line_at(line) if is_address(line) else _named_line(loaded, line)
+    if loaded is not None:
+        refuse_held_bus(loaded, section)
     if last < first:
         raise UsageError(f"units {first}..{last} are none")
     section = with_trace(section, trace)

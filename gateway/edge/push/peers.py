@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -11,6 +12,7 @@ from protocols.dlms.data.cosem_time import INDIA
 from protocols.dlms.push.senders import PushPeer
 from protocols.dlms.security.ciphered_forms import ENCRYPTED
 from protocols.dlms.security.suites import Keys
+from protocols.errors import MeterConfigError
 from protocols.session import ChangingSecrets, DlmsSettings, SecretSource
 
 
@@ -70,19 +72,23 @@ class PushPeers:
     def keys_for(self, system_title: bytes) -> Keys | None:
         """Return the meter's global keys; MeterConfigError when a file is missing or not private."""
         meter = self._titles.get(system_title)
-        if meter is None or meter.encryption_key_ref is None:
-            return None
+        return None if meter is None else _keys(meter, self._sources(meter)[0])
+
+    def other_keys(self, system_title: bytes) -> Sequence[Keys]:
+        """Return further keys of the meter while they are changed; those that cannot be read are left out."""
+        meter = self._titles.get(system_title)
+        found = []
+        for source in () if meter is None else self._sources(meter)[1:]:
+            with suppress(MeterConfigError):
+                if meter is not None and (keys := _keys(meter, source)) is not None:
+                    found.append(keys)
+        return found
+
+    def _sources(self, meter: PushingMeter) -> Sequence[SecretSource]:
         source = self._secrets
         if isinstance(source, ChangingSecrets) and meter.dlms is not None:
-            source = source.choices(meter.peer.name, meter.dlms)[0]
-        encryption = source.secret(meter.encryption_key_ref)
-        if meter.authentication_key_ref is not None:
-            authentication = source.secret(meter.authentication_key_ref)
-        elif meter.peer.required == ENCRYPTED:
-            authentication = bytes(len(encryption))  # which nothing needs
-        else:
-            return None
-        return Keys(encryption=encryption, authentication=authentication, suite=meter.suite)
+            return source.choices(meter.peer.name, meter.dlms)
+        return (source,)
 
     def dedicated_keys(self, system_title: bytes) -> Keys | None:
         """Return the dedicated keys of the association that stands with the meter of this title."""
@@ -96,3 +102,16 @@ class PushPeers:
     def named(self, name: str) -> PushPeer | None:
         """Find a meter by its own name, whether it pushes or only dials in."""
         return self._names.get(name)
+
+
+def _keys(meter: PushingMeter, source: SecretSource) -> Keys | None:
+    if meter.encryption_key_ref is None:
+        return None
+    encryption = source.secret(meter.encryption_key_ref)
+    if meter.authentication_key_ref is not None:
+        authentication = source.secret(meter.authentication_key_ref)
+    elif meter.peer.required == ENCRYPTED:
+        authentication = bytes(len(encryption))  # which nothing needs
+    else:
+        return None
+    return Keys(encryption=encryption, authentication=authentication, suite=meter.suite)

@@ -158,7 +158,8 @@ class _JudgedWrite:
         self._back = back
         self._show = show
         self._refusal: ProtocolError | None = None
-        self._taken = self._unanswered = False
+        self._lost: AssociationLost | None = None
+        self._taken = self._unanswered = self._touched = False
 
     async def write(self, wish: Wish) -> int | None:
         """Write the forms of a wish until it is read back; return which it was, None when none was kept."""
@@ -174,16 +175,17 @@ class _JudgedWrite:
                 await self._look()
             if _holds(wish, self.found):
                 return number
-            if self._unanswered and self._as_before():
+            if (self._unanswered or self._lost) and self._as_before():
                 return None  # another form would be met with the same silence
         return None
 
     async def put_back(self) -> NoReturn:
         """Put back what was, and raise what says how it stands now."""
-        if self._refusal is not None and not self._taken:
-            raise self._refusal
-        wrong = self.found
         restored = self._as_before()
+        refusal = self._refusal or self._lost
+        if refusal is not None and not self._taken and (restored or not self._touched):
+            raise refusal
+        wrong = self.found
         if not restored and self._back is not None:
             try:
                 restored = await self.write(self._back) is not None
@@ -206,17 +208,19 @@ class _JudgedWrite:
             await self._exchange.set(self._target, form())
         except (MeterRefused, NotSupported) as error:
             if isinstance(error, AssociationLost):
+                self._lost, self._touched = error, True
                 return False
-            if not self._taken and not _form_may_matter(error):
+            if not self._touched and not _form_may_matter(error):
                 raise
             self._refusal = self._refusal or error
             return None
         except LocalError:
             raise
         except ProtocolError:
-            self._unanswered = True
+            self._unanswered = self._touched = True
             return False
-        self._taken, self._unanswered = True, False
+        self._taken = self._touched = True
+        self._unanswered, self._lost = False, None
         return True
 
     async def _look(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from protocols.dlms.apdu import acse
 from protocols.dlms.apdu.acse import Aare, Aarq, InitiateRequest, InitiateResponse
@@ -45,6 +46,9 @@ from protocols.errors import (
 )
 from protocols.reading import Obis
 from protocols.session import Auth, KeyInfo, Protection, ReleaseMode
+from protocols.unused import Unused, UnusedCounter
+
+T = TypeVar("T")
 
 HLS_CLASS = 15
 CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
@@ -144,7 +148,7 @@ class ClientAssociation:
     """One association from AARQ to release: what to send, what to make of the answers.
 
     `next_counter` gives a fresh invocation counter for each ciphered APDU, `random_octets` challenges and
-    dedicated keys.
+    dedicated keys. `unused` counts octets left over behind answers, which hide nothing.
     """
 
     def __init__(
@@ -152,7 +156,9 @@ class ClientAssociation:
         settings: AssociationSettings,
         next_counter: Callable[[], int],
         random_octets: Callable[[int], bytes] = secrets.token_bytes,
+        unused: UnusedCounter | None = None,
     ) -> None:
+        self._unused = UnusedCounter() if unused is None else unused
         self._settings = settings
         self._next_counter = next_counter
         self._random = random_octets
@@ -235,7 +241,7 @@ class ClientAssociation:
         if received[0] in ERROR_TAGS:  # some meters refuse an AARQ with an exception-response
             raise self._refusal(received)
         settings = self._settings
-        aare = acse.decode_aare(received)
+        aare = self._leading(received, acse.decode_aare)
         if aare.result != acse.ACCEPTED:
             hint = refusal_hints.refused(settings.auth, settings.ciphered, aare.source, aare.diagnostic)
             raise AssociationRefused(f"association rejected: {aare.reason()}{hint}")
@@ -247,8 +253,8 @@ class ClientAssociation:
             self._take_certificate(aare.certificate)
         plain = self.unprotect(aare.user_information, associating=True)
         if plain[:1] == b"\x0e":  # accepted, they say, and a confirmed-service-error inside
-            raise AssociationRefused(f"association rejected: {error_of(leading(plain, decode_apdu)[0])}")
-        self.granted = acse.decode_initiate_response(plain)
+            raise AssociationRefused(f"association rejected: {error_of(self._leading(plain, decode_apdu))}")
+        self.granted = self._leading(plain, acse.decode_initiate_response)
         if self._settings.auth in hls.HLS:
             return self.protect(encode_apdu(self._third_pass(aare)))
         return self._associated()
@@ -270,7 +276,7 @@ class ClientAssociation:
         plain = self.unprotect(received)
         if plain[0] in ERROR_TAGS:
             raise self._refusal(plain)
-        answer, _ = leading(plain, decode_apdu)
+        answer = self._leading(plain, decode_apdu)
         if not isinstance(answer, ActionResponse):
             raise MeterProtocolError(f"{type(answer).__name__} does not answer the HLS proof")
         if answer.result != 0:
@@ -287,7 +293,7 @@ class ClientAssociation:
 
     def error(self, plain: bytes) -> MeterError:
         """Return the error that an error APDU stands for."""
-        error = error_of(leading(plain, decode_apdu)[0])
+        error = error_of(self._leading(plain, decode_apdu))
         if isinstance(error, InvocationCounterRefused):
             return InvocationCounterRefused(meter_counter=error.meter_counter, own_counter=self._own_counter)
         return error
@@ -317,11 +323,16 @@ class ClientAssociation:
         """
         if received[0] in ERROR_TAGS:
             return
-        answer = acse.decode_release(received)
+        answer = self._leading(received, acse.decode_release)
         if not answer.response:
             raise MeterProtocolError("a release request does not answer ours")
         if self._settings.ciphered and is_ciphered(answer.user_information):
             self.unprotect(answer.user_information, associating=True)
+
+    def _leading(self, octets_: bytes, decode: Callable[[bytes], T]) -> T:
+        found, left = leading(octets_, decode)
+        self._unused[Unused.LEFT_OVER] += bool(left)
+        return found
 
     # ciphering
 
@@ -387,7 +398,7 @@ class ClientAssociation:
         A key of one APDU has no counter that could rise: only the transaction tells an answer from one of before.
         """
         settings = self._settings
-        opened, _ = leading(
+        opened = self._leading(
             received,
             lambda octets_: general.open_general(
                 self._general,
@@ -442,7 +453,7 @@ class ClientAssociation:
             plain = self._open_generally(received)
         else:
             keys, title = self._keys, self.meter_title
-            opened, _ = leading(
+            opened = self._leading(
                 received,
                 lambda octets_: ciphering.unprotect_apdu(keys, title, octets_, required=self._control),
             )

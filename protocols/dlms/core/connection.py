@@ -31,6 +31,7 @@ from protocols.dlms.core.outcomes import (
     RequestRefused,
 )
 from protocols.dlms.core.transaction import Request, Transaction
+from protocols.dlms.data.cursor import leading
 from protocols.dlms.framing.link import ApduReceived, ClientLink, LinkClosed, LinkEvent, LinkOpened
 from protocols.dlms.security.ciphered_forms import GENERAL_DED, GENERAL_GLO
 from protocols.dlms.security.suites import Keys
@@ -78,7 +79,7 @@ class ClientConnection:
         self._next_counter = next_counter
         self._random = random_octets
         self._state = State.IDLE
-        self._association = ClientAssociation(settings, next_counter, random_octets)
+        self._association = ClientAssociation(settings, next_counter, random_octets, self.unused)
         self._transaction: Transaction | None = None
         self._transfer: BlockTransfer | None = None
         self._requests = 0
@@ -148,7 +149,7 @@ class ClientConnection:
     def associate(self) -> None:
         """Send AARQ; Associated follows."""
         self._enter(State.ASSOCIATING, State.LINKED)
-        self._association = ClientAssociation(self._settings, self._next_counter, self._random)
+        self._association = ClientAssociation(self._settings, self._next_counter, self._random, self.unused)
         self._link.send(self._association.request())
 
     def request(self, request: Request) -> None:
@@ -294,8 +295,10 @@ class ClientConnection:
         if self._transfer is None:
             self._transfer = self._new_transfer()
         transfer, repeated = self._transfer, self._transfer.repeated
+        found, left = leading(received, gbt.decode)
+        self.unused[Unused.LEFT_OVER] += bool(left)
         try:
-            step = transfer.take(gbt.decode(received))
+            step = transfer.take(found)
         finally:
             self.unused[Unused.REPEATED_BLOCK] += transfer.repeated - repeated
         for block in step.send:

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 
+from protocols.dlms.data.cursor import OctetsLeftOver, leading
 from protocols.dlms.framing.link import ApduReceived, LinkClosed, LinkEvent, LinkOpened
 from protocols.errors import LocalError, MeterProtocolError
 from protocols.unused import Unused, UnusedCounter
@@ -38,15 +39,20 @@ def encode(source: int, destination: int, apdu: bytes) -> bytes:
 
 
 def decode_datagram(data: bytes) -> WrapperApdu:
-    """Return the one APDU in a UDP datagram; MeterProtocolError at once when its length says otherwise."""
+    """Return the one APDU in a UDP datagram; MeterProtocolError at once when its length says otherwise.
+
+    Of octets behind the APDU OctetsLeftOver says how many, so that a client can use it all the same.
+    """
     head = _header(data)
     if len(data) < HEADER_OCTETS:
         raise MeterProtocolError(f"a datagram of {len(data)} octets has no whole DLMS wrapper header")
     source, destination, length = head
-    if length != len(data) - HEADER_OCTETS:
-        raise MeterProtocolError(
-            f"a datagram with {len(data) - HEADER_OCTETS} octets of APDU, its header says {length}"
-        )
+    held = len(data) - HEADER_OCTETS
+    told = f"a datagram with {held} octets of APDU, its header says {length}"
+    if length < held:
+        raise OctetsLeftOver(told, held - length)
+    if length > held:
+        raise MeterProtocolError(told)
     return WrapperApdu(source=source, destination=destination, apdu=data[HEADER_OCTETS:])
 
 
@@ -62,10 +68,15 @@ def _header(data: bytes) -> tuple[int, int, int]:
 
 
 class WrapperDecoder:
-    """Octets to APDUs. After an error the stream cannot be followed: hang up."""
+    """Octets to APDUs. After an error the stream cannot be followed: hang up.
 
-    def __init__(self) -> None:
+    What stands behind a whole APDU and is no header hides nothing: it is dropped, as nothing else is on its way
+    while one answer is awaited. `unused` counts that, and what broke the framing.
+    """
+
+    def __init__(self, unused: UnusedCounter | None = None) -> None:
         self._buffer = bytearray()
+        self._unused = UnusedCounter() if unused is None else unused
 
     @property
     def pending(self) -> int:
@@ -73,11 +84,16 @@ class WrapperDecoder:
         return len(self._buffer)
 
     def receive_data(self, data: bytes) -> list[WrapperApdu]:
-        """Return the APDUs completed by `data`; MeterProtocolError at the first wrong header."""
+        """Return the APDUs completed by `data`; MeterProtocolError where it goes on with a wrong header instead."""
         self._buffer += data
-        apdus = []
-        while (apdu := self._next()) is not None:
-            apdus.append(apdu)
+        apdus: list[WrapperApdu] = []
+        try:
+            while (apdu := self._next()) is not None:
+                apdus.append(apdu)
+        except MeterProtocolError:
+            self._unused[Unused.LEFT_OVER if apdus else Unused.NOT_A_FRAME] += 1
+            if not apdus:
+                raise
         return apdus
 
     def _next(self) -> WrapperApdu | None:
@@ -105,7 +121,7 @@ class WrapperSocket:
     def __init__(self, *, datagrams: bool = False, unused: UnusedCounter | None = None) -> None:
         self.unused = UnusedCounter() if unused is None else unused
         self._datagrams = datagrams
-        self._decoder = WrapperDecoder()
+        self._decoder = WrapperDecoder(self.unused)
         self._waiting: dict[tuple[int, int], deque[bytes]] = {}
         self._unasked: deque[WrapperApdu] = deque(maxlen=MAX_WAITING)
         self.strays = 0
@@ -133,7 +149,7 @@ class WrapperSocket:
 
         The pair that takes its APDUs at once needs no bound: they are no more than `data` held.
         """
-        for found in [decode_datagram(data)] if self._datagrams else self._decoder.receive_data(data):
+        for found in [self._datagram(data)] if self._datagrams else self._decoder.receive_data(data):
             pair = (found.destination, found.source)
             waiting = self._waiting.get(pair)
             if waiting is not None and (pair == taker or len(waiting) < MAX_WAITING):
@@ -145,6 +161,15 @@ class WrapperSocket:
                 self.stray = f"an APDU between wPorts {found.source}->{found.destination} came, but {why}"
                 self.strays += 1
                 self.unused[Unused.WRONG_PORT] += 1
+
+    def _datagram(self, data: bytes) -> WrapperApdu:
+        try:
+            found, left = leading(data, decode_datagram)
+        except MeterProtocolError:
+            self.unused[Unused.NOT_A_FRAME] += 1
+            raise
+        self.unused[Unused.LEFT_OVER] += bool(left)
+        return found
 
     def take(self, client: int, server: int) -> list[ApduReceived]:
         """Return and forget the APDUs of one pair, and notifications that belong to none."""

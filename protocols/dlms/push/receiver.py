@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -265,13 +266,12 @@ class PushReceiver:
         if not ciphered or ciphered[0] & peer.required != peer.required:  # before any work with its keys
             raise _PushRefused(PushRefusal.WEAK_PROTECTION)
         try:
-            opened = suites.unprotect(keys, title, ciphered, required=peer.required)
-        except SecurityFailure:
-            raise _PushRefused(PushRefusal.WRONG_KEY) from None
+            opened = _opened(keys, title, ciphered, peer.required)
+        except _PushRefused as refused:
+            if dedicated or refused.reason is not PushRefusal.WRONG_KEY:
+                raise
+            keys, opened = self._opened_otherwise(peer, title, ciphered)
         tagged = bool(opened.control & AUTHENTICATED)
-        if opened.plain[:1] not in (b"\x0f", b"\xc2"):
-            # without an authentication tag a wrong key shows itself as noise only
-            raise _PushRefused(PushRefusal.NOT_A_PUSH if tagged else PushRefusal.WRONG_KEY)
         apdu = notification.decode(opened.plain)
         try:
             body = event_of(apdu) if isinstance(apdu, EventNotification) else body_of(apdu, peer.forms)
@@ -287,6 +287,13 @@ class PushReceiver:
             control=opened.control,
             confirms=_confirms(peer, apdu),
         )
+
+    def _opened_otherwise(self, peer: PushPeer, title: bytes, ciphered: bytes) -> tuple[Keys, suites.Opened]:
+        """Open a push with keys that the meter may hold while they are changed; refused where none opens it."""
+        for keys in self._ring.other_keys(title):
+            with suppress(_PushRefused):
+                return keys, _opened(keys, title, ciphered, peer.required)
+        raise _PushRefused(PushRefusal.WRONG_KEY)
 
     def _take_counter(
         self,
@@ -343,6 +350,18 @@ class PushReceiver:
         # makers write their own texts here: with a tag any text will do that is not another meter's of ours
         if peer.pinned or not proved or (device and self._ring.peer_of_device(device) is not None):
             raise _PushRefused(PushRefusal.WRONG_DEVICE)
+
+
+def _opened(keys: Keys, title: bytes, ciphered: bytes, required: int) -> suites.Opened:
+    try:
+        opened = suites.unprotect(keys, title, ciphered, required=required)
+    except SecurityFailure:
+        raise _PushRefused(PushRefusal.WRONG_KEY) from None
+    if opened.plain[:1] not in (b"\x0f", b"\xc2"):
+        # without an authentication tag a wrong key shows itself as noise only
+        tagged = opened.control & AUTHENTICATED
+        raise _PushRefused(PushRefusal.NOT_A_PUSH if tagged else PushRefusal.WRONG_KEY)
+    return opened
 
 
 def _confirms(peer: PushPeer, apdu: DataNotification | EventNotification) -> int | None:

@@ -67,6 +67,9 @@ class KeyRing(Protocol):
     def keys_for(self, system_title: bytes) -> Keys | None:
         """Return the global keys of the meter with this title; MeterConfigError when they cannot be had."""
 
+    def other_keys(self, system_title: bytes) -> Sequence[Keys]:
+        """Return further global keys that the meter may hold, while they are being changed."""
+
     def dedicated_keys(self, system_title: bytes) -> Keys | None:
         """Return the dedicated keys of the association that stands with this meter; None when there is none."""
 

@@ -34,10 +34,14 @@ class RangeRefused(Exception):
 
 
 class RangeIgnored(Exception):
-    """The meter gives all its rows whatever range is asked: here they are."""
+    """The meter gives all its rows whatever range is asked: here they are.
 
-    def __init__(self, rows: list[ReadingSet]) -> None:
-        super().__init__(f"{len(rows)} rows")
+    None where it gave as many as the range may have, with stamps of other hours in each form: what it makes of a
+    range is not known, and they are not all.
+    """
+
+    def __init__(self, rows: list[ReadingSet] | None) -> None:
+        super().__init__("rows of another range" if rows is None else f"{len(rows)} rows")
         self.rows = rows
 
 
@@ -118,6 +122,7 @@ class RangeReader:
         """
         best: tuple[int, list[ReadingSet]] | None = None
         found: list[ReadingSet] = []
+        every: list[ReadingSet] | None = None
         for attempt in range(self._deviations.forms):
             try:
                 found = await self._range(layout, low, high)
@@ -128,6 +133,7 @@ class RangeReader:
                 found = []
             if not all(low - HOUR <= row.at <= high + HOUR for row in found):
                 if found[-1].at - found[0].at > high - low + 2 * HOUR:
+                    every = found
                     break  # more than any range of this length can hold: the range is ignored
                 # rows of another range: this form is wrong, the next is tried
             elif not self._may_begin_late(layout, found, start):
@@ -137,7 +143,7 @@ class RangeReader:
                 best = self._deviations.form, found
             self._deviations.next(attempt)
         if best is None:
-            raise RangeIgnored(found)
+            raise RangeIgnored(every)
         self._deviations.form = best[0]
         self._deviations.proven = False
         self._octets = 0  # of which form they were is not known any more

@@ -1,4 +1,4 @@
-"""Hides what a trace would give away: the password of LLS, and challenges and answers of HLS with a secret of ours.
+"""Hides what a trace would give away: passwords, old and new, and challenges and answers of HLS with a secret of ours.
 
 Challenge and answer of mechanisms 2, 3, 4 and 6 together let anybody try passwords at leisure, and many HLS keys are
 texts. Those of GMAC and ECDSA (5, 7) are made with keys, and stay.
@@ -28,8 +28,12 @@ _LENGTH = rb"([\x00-\x7f]|\x81.)"
 _AARQ = re.compile(rb"\x8b." + _NAME + rb"(.).{0,16}?\xac(?:[\x00-\x7f]|\x81.)\x80" + _LENGTH, re.DOTALL)
 """Mechanism name, then calling-authentication-value (AC) with a string (80) and its length."""
 _AARE = re.compile(rb"\x89." + _NAME + rb"(.).{0,16}?\xaa(?:[\x00-\x7f]|\x81.)\x80" + _LENGTH, re.DOTALL)
-_PASS_3 = re.compile(rb"\xc3\x01.\x00\x0f\x00\x00\x28\x00.\xff\x01\x01()\x09" + _LENGTH, re.DOTALL)
-"""reply_to_HLS_authentication (class 15, method 1) with an octet-string."""
+_PASS_3 = re.compile(rb"\xc3\x01.\x00\x0f.{6}\x01\x01()\x09" + _LENGTH, re.DOTALL)
+"""reply_to_HLS_authentication (class 15, method 1; some meters have it elsewhere, see `hls_object`)."""
+_NEW_SECRET = re.compile(
+    rb"(?:\xc1\x01.\x00\x0f.{6}\x07\x00|\xc3\x01.\x00\x0f.{6}\x02\x01)()[\x09\x0a]" + _LENGTH, re.DOTALL
+)
+"""A new password (class 15, attribute 7) or HLS secret (method 2), where it is not enciphered."""
 _PASS_4 = re.compile(rb"\xc7\x01.\x00\x01\x00()\x09" + _LENGTH, re.DOTALL)
 
 
@@ -53,7 +57,7 @@ class PasswordMask:
     whole.
     """
 
-    _patterns: Sequence[re.Pattern[bytes]] = (_AARQ, _PASS_3)
+    _patterns: Sequence[re.Pattern[bytes]] = (_AARQ, _PASS_3, _NEW_SECRET)
 
     def __init__(self, shared: _Authentication | None = None) -> None:
         self._shared = shared or _Authentication()
@@ -124,6 +128,8 @@ class PasswordMask:
     def _concerns(self, pattern: re.Pattern[bytes], mechanism: bytes) -> bool:
         """Say whether what a pattern found is to be hidden, and remember what the other direction must know."""
         shared = self._shared
+        if pattern is _NEW_SECRET:
+            return True
         if mechanism:
             shared.mechanism = mechanism[0]
         if pattern is _PASS_3:

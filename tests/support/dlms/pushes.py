@@ -39,6 +39,7 @@ class Ring:
         self.peers = peers
         self.keys = keys
         self.dedicated = dedicated
+        self.others: tuple[Keys, ...] = ()
 
     def peer_of_title(self, system_title: bytes) -> PushPeer | None:
         return next((p for p in self.peers if p.title == system_title), None)
@@ -48,6 +49,9 @@ class Ring:
 
     def keys_for(self, system_title: bytes) -> Keys | None:
         return self.keys
+
+    def other_keys(self, system_title: bytes) -> Sequence[Keys]:
+        return self.others
 
     def dedicated_keys(self, system_title: bytes) -> Keys | None:
         return self.dedicated

@@ -34,6 +34,7 @@ FATES = st.one_of(
     st.just(Fate(made=WRONG)),
     st.builds(lambda error: Fate(taken=False, error=error), REFUSALS),
     st.builds(lambda error, taken: Fate(taken=taken, error=error), SILENCE, st.booleans()),
+    st.builds(lambda error: Fate(made=WRONG, error=error), SILENCE),
 )
 READS = st.one_of(st.none(), st.none(), st.none(), SILENCE)
 
@@ -85,6 +86,27 @@ async def test_what_is_refused_for_good_is_not_tried_in_other_forms() -> None:
         await write_judged(meter, PERIOD, Wish.of(FIRST, SECOND))
     assert caught.value is denied
     assert meter.order == "R?"
+
+
+@pytest.mark.parametrize("code", [12, 3])
+async def test_a_refusal_hides_nothing_that_an_unanswered_write_left(code: int) -> None:
+    refused = MeterRefused("no", reason_code=code)
+    meter = ScriptedMeter(
+        BEFORE, [Fate(made=WRONG, error=MeterSilent("silent")), Fate(taken=False, error=refused)]
+    )
+    with pytest.raises(WriteNotKept) as caught:
+        await write_judged(meter, PERIOD, Wish.of(FIRST, SECOND))
+    assert caught.value.restored
+    assert meter.value == BEFORE
+
+
+async def test_a_meter_that_refuses_writes_as_if_it_had_restarted_is_heard() -> None:
+    """A refusal "service not allowed" in a new association, too, is the meter's answer, and no silence."""
+    lost = AssociationLost("service not allowed")
+    meter = ScriptedMeter(BEFORE, [Fate(taken=False, error=lost)] * 8)
+    with pytest.raises(AssociationLost):
+        await write_judged(meter, PERIOD, Wish.of(FIRST, SECOND))
+    assert meter.order == "R?R?R"
 
 
 async def test_what_cannot_be_read_is_not_written() -> None:

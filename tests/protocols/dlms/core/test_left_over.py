@@ -6,15 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocols.dlms.apdu import gbt
 from protocols.dlms.apdu.lists import ActionListRequest, GetListRequest, SetListRequest, Target
 from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest
-from protocols.dlms.core.outcomes import RequestRefused, ValueRead
+from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.connection import ClientConnection
+from protocols.dlms.core.outcomes import Associated, Event, Released, RequestRefused, ValueRead
 from protocols.dlms.core.transaction import Request, Transaction
 from protocols.dlms.data.types import long_unsigned
 from protocols.dlms.framing import wrapper
+from protocols.dlms.framing.wrapper import WrapperSocket
 from protocols.dlms.session import DlmsSession
 from protocols.dlms.trace.frames import decode_trace
-from protocols.errors import NotSupported
+from protocols.errors import MeterProtocolError, NotSupported
 from protocols.lines.tcp import TcpLine
 from protocols.reading import Obis
 from protocols.unused import Unused, UnusedFrames
@@ -92,6 +96,58 @@ def test_the_case_of_the_field() -> None:
     shown = decode_trace(octets)
     assert shown.problem is None
     assert any("result" in line and "hardware" in line for line in shown.lines())
+
+
+AARE = bytes.fromhex("6129A109060760857405080101A203020100A305A103020100BE10040E0800065F1F040000101D00C80007")
+RLRE = bytes.fromhex("6303800100")
+VALUE = bytes.fromhex("C401C100120007")
+
+
+def in_blocks(apdu: bytes) -> bytes:
+    return gbt.encode(gbt.GeneralBlock(number=1, acknowledged=0, last=True, data=apdu))
+
+
+@pytest.mark.parametrize("datagrams", [False, True])
+@pytest.mark.parametrize("behind_the_frame", [False, True], ids=("in the APDU", "behind the frame"))
+def test_what_stands_behind_each_answer_of_a_conversation_hides_none(
+    *, datagrams: bool, behind_the_frame: bool
+) -> None:
+    """AARE, a whole answer, one in a general block, RLRE: each with octets that nobody asked for."""
+    link = WrapperSocket(datagrams=datagrams).link(client=16, server=1)
+    client = ClientConnection(link, AssociationSettings(), lambda: 0)
+
+    def answered(apdu: bytes) -> list[Event]:
+        client.data_to_send()
+        framed = (
+            wrapper.encode(1, 16, apdu) + TAIL if behind_the_frame else wrapper.encode(1, 16, apdu + TAIL)
+        )
+        return client.receive_data(framed)
+
+    client.open()
+    client.associate()
+    assert [type(one) for one in answered(AARE)] == [Associated]
+    client.request(GetRequest(target=AT))
+    (value,) = answered(VALUE)
+    assert isinstance(value, ValueRead)
+    assert value.octets.removesuffix(TAIL) == bytes.fromhex("120007")
+    client.request(GetRequest(target=AT))
+    assert answered(in_blocks(VALUE[:2] + b"\xc2" + VALUE[3:])) == [ValueRead(bytes.fromhex("120007"))]
+    client.release()
+    assert answered(RLRE) == [Released()]
+    # a value is decoded, and what is behind it counted, by whoever reads it
+    assert +client.unused == {Unused.LEFT_OVER: 4 if behind_the_frame else 3}
+
+
+@pytest.mark.parametrize("junk", ["0d0a", "00020001", "ff"])
+def test_what_breaks_the_framing_before_an_answer_is_counted(junk: str) -> None:
+    link = WrapperSocket().link(client=16, server=1)
+    with pytest.raises(MeterProtocolError, match="not a DLMS wrapper header"):
+        link.receive_data(bytes.fromhex(junk))
+    assert link.unused == {Unused.NOT_A_FRAME: 1}
+    datagrams = WrapperSocket(datagrams=True).link(client=16, server=1)
+    with pytest.raises(MeterProtocolError):
+        datagrams.receive_data(bytes.fromhex(junk))
+    assert datagrams.unused == {Unused.NOT_A_FRAME: 1}
 
 
 @pytest.mark.virtual_time

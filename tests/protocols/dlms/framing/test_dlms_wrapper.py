@@ -66,6 +66,7 @@ def test_a_datagram_is_one_apdu_or_an_error() -> None:
     for bad in (*(whole[:n] for n in range(len(whole))), whole + b"\0", b"\0\2" + whole[2:]):
         with pytest.raises(MeterProtocolError):
             wrapper.decode_datagram(bad)
+    for bad in (*(whole[:n] for n in range(len(whole))), b"\0\2" + whole[2:]):
         with pytest.raises(MeterProtocolError):
             WrapperSocket(datagrams=True).receive_data(bad)
 

@@ -245,6 +245,21 @@ def test_encryption_alone_is_taken_where_asked_and_must_name_the_device() -> Non
     assert refused(ciphered(ALERT, control=0x20, keys=OTHER_KEYS), lax) == "wrong_key"
 
 
+@pytest.mark.parametrize("control", [0x30, 0x20])
+def test_while_keys_are_changed_a_push_under_either_is_taken_and_each_counts_for_itself(control: int) -> None:
+    ring = Ring(replace(METER, required=control))
+    taker = PushReceiver(ring, Memory())
+    new = ciphered(ALERT, 1, OTHER_KEYS, control=control)
+    assert taker.receive(ciphered(ALERT, 9, control=control)) is not None
+    assert taker.receive(new) is None
+    ring.others = (OTHER_KEYS,)
+    assert taker.receive(new) is not None
+    assert taker.receive(new) is None
+    assert taker.receive(ciphered(ALERT, 9, control=control)) is None
+    counts = taker.statistics()
+    assert (counts.accepted, counts.wrong_key, counts.replayed) == (2, 1, 2)
+
+
 def test_a_body_that_names_nobody_is_the_key_s_owner_s_even_without_a_tag() -> None:
     lax = PushPeer(name="GEN:1234", title=TITLE, devices=frozenset({"GEN1234"}), required=0x20)
     empty = DataNotification(body=structure(NULL, octets(SETUP.to_bytes()), octets(CLOCK), long_unsigned(1)))

@@ -15,6 +15,7 @@ from protocols.dlms.profile.decoder import decode_buffer
 from protocols.dlms.profile.deviation_advice import NEAR, SeenTime, proposed_deviation
 from protocols.dlms.profile.layouts import CLOCK, CapturedColumn, Layout
 from protocols.dlms.reading.deviations import Deviations
+from protocols.dlms.reading.range_reader import CHUNK
 from protocols.reading import Obis, ProfileName, Quantity
 from tests.support.dlms.trap_site import NOW, energies, site
 
@@ -48,6 +49,19 @@ async def test_without_the_setting_nothing_is_believed_and_the_clock_proposes_it
         assert not any(r.meter_time.trusted for r in rows if r.meter_time)
         stamps = [SeenTime(r.at, r.meter_time.deviation) for r in rows if r.meter_time]
         assert proposed_deviation(NOW, INDIA, rows=stamps) == 0
+
+
+async def test_without_the_setting_all_rows_come_and_propose_it() -> None:
+    """Each range seems to bring another one; what came of the first is never taken for all that the meter has."""
+    async with site("deviation-zero") as meter:
+        async with meter.open(local_deviation=0) as session:
+            true = [row.at async for row in session.read(ProfileName.BLOCK_LOAD)]
+        async with meter.open() as session:
+            rows = [row async for row in session.read(ProfileName.BLOCK_LOAD)]
+    assert true[-1] - true[0] > CHUNK[ProfileName.BLOCK_LOAD]
+    assert [row.at for row in rows] == [at + timedelta(hours=5, minutes=30) for at in true]
+    stamps = [SeenTime(r.at, r.meter_time.deviation) for r in rows if r.meter_time]
+    assert proposed_deviation(NOW, INDIA, rows=stamps) == 0
 
 
 @pytest.mark.parametrize("script", ["deviation-minus", "deviation-unspecified", "clock-stuck"])
