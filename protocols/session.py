@@ -42,6 +42,9 @@ class ChangingSecrets(Protocol):
     def choices(self, meter: str, settings: DlmsSettings) -> Sequence[SecretSource]:
         """Return the sources to associate with: the keys in force first, then those that the meter may hold."""
 
+    def may_try(self, meter: str, settings: DlmsSettings, chosen: SecretSource) -> bool:
+        """Note that a choice after the first is tried now; False where it may not be: meters lock out who guesses."""
+
     def proved(self, meter: str, settings: DlmsSettings, chosen: SecretSource) -> None:
         """Take note that the meter has proved by an association to hold the keys of a choice."""
 

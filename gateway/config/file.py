@@ -133,7 +133,7 @@ class ScheduleSection(Section):
     """How often each profile is read, in seconds of meter time, and how far back the first read goes.
 
     The meters' turns are spread over the first `spread` seconds of each period (two thirds of it at most), each
-    meter always at its own place.
+    meter always at its own place; periods below half an hour as the half hour, so that one visit reads all that is due.
     """
 
     instantaneous: Annotated[int, Field(ge=1, le=86400)] = 900

@@ -114,6 +114,14 @@ def recipients(sealed: bytes) -> frozenset[str]:
     return frozenset(name.hex() for name in _parts(sealed)[1])
 
 
+def sealed_octets(text: str) -> bytes:
+    """Return a sealed text that a message carries as base64; ContractError when it is none."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ContractError("the sealed text is not base64") from error
+
+
 def digest(sealed: bytes) -> str:
     """Return the name of a sealed text: SHA-256, in hex."""
     return hashlib.sha256(sealed).hexdigest()

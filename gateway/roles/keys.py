@@ -5,28 +5,28 @@ from __future__ import annotations
 import asyncio
 import secrets
 import string
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.config.file import Config
-from gateway.config.meters import MeterSection
 from gateway.contract.key_text import KeyEntry, KeyText, sealing_context
 from gateway.contract.sealing import seal
 from gateway.edge.keys.change import Stage, Told
 from gateway.edge.keys.escrow import MqttEscrow, mqtt_escrow
-from gateway.edge.keys.ring import KeyChoice, KeyRing, by_ref
+from gateway.edge.keys.ring import KeyChoice, KeyRing, by_ref, way_name
 from gateway.edge.keys.rotate import Escrow, carry_through
 from gateway.edge.keys.store import SLOTS_OF, Change, KeyStore, slot_name
-from gateway.errors import ConfigError, UsageError
+from gateway.errors import ConfigError
 from gateway.mqtt.connection import connect
 from gateway.roles.beside_edge import client_beside_edge
 from gateway.roles.key_ring import key_ring
+from gateway.roles.keys_wanted import Wanted
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from protocols.dlms.acts import keys as acts
-from protocols.dlms.acts.keys import UTILITY_CLIENT, KeySlot
+from protocols.dlms.acts.keys import KeySlot
 from protocols.dlms.client.key_choices import NOT_THE_KEYS, REFUSALS
 from protocols.dlms.session import DlmsSession, open_dlms
 from protocols.errors import (
@@ -43,91 +43,13 @@ from protocols.errors import (
 from protocols.line import Line
 from protocols.meters.counters import CountersOnDemand
 from protocols.meters.secrets import FileSecrets
-from protocols.session import Auth, Clock, CounterStore, DlmsSettings, MeterSpec, Protection, SessionContext
+from protocols.session import Auth, Clock, CounterStore, DlmsSettings, MeterSpec, SessionContext
 
 KEY_OCTETS = 16
 COUNTER_TRIES, COUNTER_PAUSE = 6, 1.5
 """How often an association is tried whose invocation counter another client of the meter went past, seconds apart."""
 _PASSWORD = string.ascii_letters + string.digits
 _LEAST_PASSWORD = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """Which keys of which meter are to be changed: `what` is a name of SLOTS_OF, `client` whose association it is."""
-
-    section: MeterSection
-    client: int
-    what: str
-
-    @property
-    def settings(self) -> DlmsSettings:
-        """How to associate as the client whose keys these are."""
-        return self.section.associations()[self.client]
-
-    @property
-    def acting(self) -> DlmsSettings:
-        """How to associate as the client that may change them."""
-        known = self.section.associations()
-        return known.get(UTILITY_CLIENT, self.settings)
-
-    def ref(self, slot: KeySlot) -> str | None:
-        """Return the reference of the first key in a slot."""
-        keys = self.section.keys
-        match slot:
-            case KeySlot.MASTER:
-                return None if keys is None else keys.master_key_ref
-            case KeySlot.BROADCAST:
-                return None if keys is None else keys.broadcast_key_ref
-            case KeySlot.SECRET:
-                return self.settings.password_ref
-            case KeySlot.ENCRYPTION:
-                return self.settings.encryption_key_ref
-        return self.settings.authentication_key_ref
-
-
-def wanted(config: Config, meter: str, client: int | None, what: str) -> Wanted:
-    """Return what is to be changed; UsageError says why it cannot be: no such meter, client, key or proof."""
-    section = next((one for one in config.meters if one.meter == meter), None)
-    if section is None:
-        raise UsageError(f"there is no meter `{meter}` in the configuration")
-    known = section.associations()
-    if not known:
-        raise UsageError(f"{meter} is no DLMS meter: it has no keys to change")
-    one = Wanted(section=section, client=next(iter(known)) if client is None else client, what=what)
-    if one.client not in known:
-        raise UsageError(
-            f"{meter} has no association of client {one.client} in the configuration"
-            f" ({', '.join(map(str, known))}): add it to [[meters.keys.associations]]"
-        )
-    if why := _unfit(one):
-        raise UsageError(f"{meter}: {why}")
-    return one
-
-
-def _unfit(one: Wanted) -> str | None:
-    settings = one.settings
-    if one.what == "secret":
-        acting = one.acting
-        if not settings.auth.needs_secret:
-            return f"client {one.client} associates with {settings.auth}, which has no secret to change"
-        if not acting.ciphered or acting.protection is Protection.AUTHENTICATED:
-            return (
-                "a new secret would cross the line in clear: name the ciphered utility association (client 48) in"
-                " [[meters.keys.associations]]"
-            )
-    if one.what == "global":
-        refs = (settings.encryption_key_ref, settings.authentication_key_ref)
-        if None in refs:
-            return f"client {one.client} has no encryption and authentication key"
-        if refs[0] == refs[1]:
-            return "its encryption and authentication key have one reference: give each a file of its own"
-        if not all(acts.proves(settings, slot) for slot in SLOTS_OF["global"]):
-            return (
-                f"an association of client {one.client} proves no key (it is not ciphered with tags, or takes plain"
-                " answers), so nobody could know which keys the meter holds"
-            )
-    return None
 
 
 class SealTo:
@@ -193,8 +115,10 @@ def _entry(client: int, slot: KeySlot, key: bytes, *, new: bool) -> KeyEntry:
 def _new_key(auth: Auth, slot: KeySlot, old: bytes | None) -> bytes:
     if slot is not KeySlot.SECRET:
         return secrets.token_bytes(len(old) if old is not None else KEY_OCTETS)  # suite 2 has longer ones
-    if auth is not Auth.LLS:
+    if auth is Auth.HLS2:
         return secrets.token_bytes(KEY_OCTETS)
+    if auth is not Auth.LLS:  # HLS-SHA-256 has 32 octets or more
+        return secrets.token_bytes(min(max(len(old or b""), KEY_OCTETS), acts.MAX_HLS_SECRET))
     # Many meters have room for a password of one length only: that of the one before.
     length = min(max(len(old or b""), _LEAST_PASSWORD), acts.MAX_PASSWORD)
     return "".join(secrets.choice(_PASSWORD) for _ in range(length)).encode()
@@ -219,6 +143,7 @@ class ConfiguredMeter:
         self._ring = ring
         self._counters = counters
         self._clock = clock
+        self._refused: set[str] = set()
 
     async def settle(self) -> None:
         """Associate with whichever keys the meter takes: the ring then knows which are in force."""
@@ -250,6 +175,7 @@ class ConfiguredMeter:
                 await acts.transfer(exchange, change.client, master, change.keys)
         except (MeterRefused, NotSupported) as error:
             self._explain(change, f"the meter refuses: {error}")
+            self._refused.add(change.key_id)
             return Told.REFUSED
         except (LineError, MeterSilent, MeterProtocolError, SecurityFailure) as error:
             self._explain(change, f"no answer that says: {error}")
@@ -270,10 +196,14 @@ class ConfiguredMeter:
             (Told.NEW_PROVED, tuple(change.keys)),
             (Told.OLD_PROVED, ()),
         ]
+        if change.key_id in self._refused:  # then the old ones are the likelier
+            tries.reverse()
         if len(change.keys) > 1:
             tries += [(Told.PARTLY, (slot,)) for slot in change.keys]
         refusals = 0
         for told, slots in tries:
+            if told is Told.PARTLY and not await self._may_try(change, slots):
+                continue
             try:
                 async with self._open(self._one.settings, self._with(change, slots)):
                     return told, slots
@@ -283,10 +213,31 @@ class ConfiguredMeter:
                 raise  # of the counters: it says nothing about keys
             except REFUSALS:
                 refusals += 1
+                if told is Told.NEW_PROVED:
+                    await self._note_refused(change)
         if silent is not None and not refusals:
             raise silent
-        self._explain(change, "the meter takes neither the new keys nor the old ones")
+        self._explain(
+            change,
+            "the meter takes neither the new keys nor the old ones; where it took one of two, it is asked for in an"
+            " hour, so that it locks nobody out",
+        )
         return Told.NEITHER, ()
+
+    async def _may_try(self, change: Change, slots: Sequence[KeySlot]) -> bool:
+        """Say whether one key of two is tried: it is unlikely, and so takes of the few tries that an hour has."""
+        store = self._ring.store()
+        way = way_name(((change, tuple(slots)),))
+        return store is None or await asyncio.to_thread(
+            store.may_try, change.meter, change.client, way, self._clock.now()
+        )
+
+    async def _note_refused(self, change: Change) -> None:
+        """Note that the meter refused the new keys: the running edge tries them less."""
+        store = self._ring.store()
+        if store is not None:
+            way = way_name(((change, tuple(change.keys)),))
+            await asyncio.to_thread(store.note_try, change.meter, change.client, way, self._clock.now())
 
     async def _prove_master(self, change: Change) -> tuple[Told, Iterable[KeySlot]]:
         async with self._open(self._one.acting, self._ring) as session:
@@ -446,8 +397,3 @@ async def _connected(config: Config, clock: Clock) -> AsyncIterator[MqttEscrow]:
         ) as escrow,
     ):
         yield escrow
-
-
-def known_whats() -> Mapping[str, tuple[KeySlot, ...]]:
-    """Return the names of what can be changed."""
-    return SLOTS_OF

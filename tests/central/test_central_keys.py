@@ -6,13 +6,15 @@ import asyncio
 import base64
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.central.keys.desk import MAX_ESCROWED, KeyDesk, usable_store_secret
-from gateway.central.keys.store import MAX_UNPROVED
+from gateway.central.keys.giving import in_force, opened_text
+from gateway.central.keys.store import MAX_UNPROVED, SealedKeys
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.central_word import parse_signed
 from gateway.contract.envelope import wrap
@@ -294,6 +296,66 @@ def test_a_store_that_was_set_back_gets_again_what_boxes_keep(
     assert known is not None
     assert office.escrow(known).refused is None
     assert office.desk.store().all()[0].sealed == one.sealed
+
+
+def test_keys_that_central_lacks_are_brought_before_a_former_box_drops_them(
+    office: Office, boxes: Callable[..., Box]
+) -> None:
+    """Central's store is set back to before a change, and the meter moves on to another gateway."""
+    first, lost = change(1), change(61)
+    office.escrow(first)
+    office.proved(first)
+    old, new = boxes("old"), boxes("new", "edge-2")
+    for box in (old, new):
+        box.asks()
+        office.desk.store().trust(box.gateway, box.name, by="t", at=NOW)
+        box.asks()
+    old.store.make(lost)
+    old.store.note(lost.key_id, Stage.SENT)
+    old.store.adopt(lost.key_id, lost.keys, NOW)
+    office.allocate(METER, "edge-2")  # before central hears of it
+    (answer,) = old.asks()
+    assert parse_signed(answer, KeysMissing, (PUBLIC,))[0].key_ids == (lost.key_id,)
+    assert old.store.held(METER, 48) == lost.keys  # the only copy
+    known = old.store.change(lost.key_id)
+    assert known is not None
+    assert office.escrow(known).refused is None  # it was made while this gateway read the meter
+    office.proved(known)
+    for box in (old, new):
+        box.asks()
+    assert (old.store.held(METER, 48), new.store.held(METER, 48)) == ({}, lost.keys)
+    # What it would make from now on is not its business.
+    assert "is read by edge-2" in (office.escrow(change(200)).refused or "")
+
+
+def test_a_former_gateway_cannot_use_up_the_room_of_the_present_one(office: Office) -> None:
+    office.allocate(METER, "edge-2")
+    for number in range(61, 62 + MAX_UNPROVED):
+        office.escrow(change(number))
+    assert "wait for proof" in (office.escrow(change(100)).refused or "")
+    assert office.escrow(change(200), "edge-2").refused is None
+
+
+def test_the_keys_in_force_are_no_matter_of_a_box_s_clock() -> None:
+    """Change 3 began with the keys of 2, which began with those of 1, whatever clocks said when they were made."""
+    rows = []
+    for number, made in ((1, 50), (2, 10), (3, -900)):
+        one = change(number)
+        at = NOW + timedelta(days=made)
+        row = SealedKeys(
+            key_id=one.key_id,
+            gateway="edge-1",
+            meter=METER,
+            slots=one.slots,
+            sealed=one.sealed,
+            made_at=at,
+            proved_at=NOW,
+        )
+        rows.append((row, opened_text(row, STORE)))
+    for order in permutations(rows):
+        now = in_force(order)
+        assert {entry.key for entry in now.held.values()} == {bytes((3,) * 16)}
+        assert now.maybe == []
 
 
 def test_what_central_did_not_sign_or_another_s_is_not_taken(

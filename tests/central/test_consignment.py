@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import subprocess
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, keywrap
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives import keywrap
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.central.keys.consignment import MAX_DEPTH, read_consignment
 from gateway.central.keys.consignment_cipher import is_cms, open_cms, open_salted, unwrapper
 from gateway.errors import UsageError
+from tests.support.keys import cms_recipient
 
 EK, AK, MK = (
     "00112233445566778899AABBCCDDEEFF",
@@ -69,6 +66,12 @@ def test_an_xml_gives_them_too() -> None:
         (f"7,GEN,{'é' * 16},{AK}", "neither hex digits nor plain"),
         ("7,GEN,,", "no key"),
         (f"1,GEN,{AK},{EK}", "stands at line 2 with other keys"),
+        (f"1,GEN,{AK},", "stands at line 2 with other keys"),  # fewer keys, one of them another
+        (f"7,GEN,,{EK},{AK}", "5 cells; the head line has 4"),
+        (f"7,GEN,{EK}", "3 cells; the head line has 4"),
+        (f"ß,GEN,{EK},{AK}", "is no meter"),  # its capitals are SS
+        (f"٣,GEN,{EK},{AK}", "is no meter"),
+        (f"=7+1,GEN,{EK},{AK}", "is no meter"),
     ],
 )
 def test_mistakes_are_told_by_line_and_show_no_key(row: str, said: str) -> None:
@@ -80,6 +83,36 @@ def test_mistakes_are_told_by_line_and_show_no_key(row: str, said: str) -> None:
     for shown in (EK, AK):
         assert shown[:8] not in mistake.problem
     assert [one.meter for one in found.meters] == ["GEN:1", "GEN:2"]
+
+
+@pytest.mark.parametrize("client", ["0", "128", "00010", "0001999999", "٤٨", "1" * 5000, "-1", "4 8"])
+def test_a_client_is_an_address(client: str) -> None:
+    (mistake,) = read_consignment(f"serial,maker,client,ek\n1,GEN,{client},{EK}\n".encode()).mistakes
+    assert "no address" in mistake.problem
+
+
+@pytest.mark.parametrize("password", ["1.23E+8", "1,23457E+15", "1E+10"])
+def test_a_password_that_a_spreadsheet_rounded_is_none(password: str) -> None:
+    (mistake,) = read_consignment(f'serial,maker,lls\n1,GEN,"{password}"\n'.encode()).mistakes
+    assert "spreadsheet" in mistake.problem
+
+
+def test_an_xml_meter_has_each_key_once() -> None:
+    for text in (
+        f"<m><EK>{EK}</EK><EK>{AK}</EK><MeterId>GEN:1</MeterId></m>",
+        f'<m EK="{EK}" meter="GEN:1"><GUEK>{AK}</GUEK></m>',
+        f'<m EK="{EK}" GUEK="{AK}" meter="GEN:1"><x/></m>',
+    ):
+        found = read_consignment(f"<a>{text}</a>".encode())
+        assert [mistake.problem[:3] for mistake in found.mistakes] == ["two"]
+        assert found.meters == ()
+
+
+def test_a_meter_may_stand_in_several_lines_for_several_clients() -> None:
+    lines = "".join(f"1,GEN,{client},{key}\n" for client, key in ((32, EK), (48, AK), (32, EK)))
+    found = read_consignment(f"serial,maker,client,ek\n{lines}".encode())
+    assert [sorted(one.keys) for one in found.meters] == [["32/encryption"], ["48/encryption"]]
+    assert (found.repeated, found.mistakes) == (1, ())
 
 
 def test_the_same_line_twice_is_no_mistake() -> None:
@@ -133,21 +166,9 @@ def test_no_octets_raise_anything_but_usage_errors(octets: bytes) -> None:
 def utility(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The utility's certificate and private key, as PEM files."""
     folder = tmp_path_factory.mktemp("utility")
-    key = rsa.generate_private_key(65_537, 2048)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "utility")])
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    shown = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(7)
-        .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=3650))
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "crt.pem").write_bytes(shown.public_bytes(Encoding.PEM))
-    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    certificate, private = cms_recipient()
+    (folder / "crt.pem").write_bytes(certificate)
+    (folder / "key.pem").write_bytes(private)
     return folder / "crt.pem", folder / "key.pem"
 
 

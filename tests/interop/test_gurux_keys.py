@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway.edge.keys.change import Stage
-from gateway.roles.keys import key_work, wanted
+from gateway.roles.keys import key_work
+from gateway.roles.keys_wanted import wanted
 from protocols.dlms.acts.keys import KeySlot
 from protocols.session import Auth
 from tests.support.dlms.bench import HLS_KEY, KEYS

@@ -19,7 +19,8 @@ from gateway.private_file import write_private
 from gateway.roles.central import central_role
 from gateway.roles.edge import edge_role
 from gateway.roles.key_ring import key_ring
-from gateway.roles.keys import key_work, wanted
+from gateway.roles.keys import key_work
+from gateway.roles.keys_wanted import wanted
 from protocols.clock import SystemClock
 from tests.support.keys import PRIVATE, PUBLIC
 from tests.support.keys_site import FILES, METER, STORE_PRIVATE, KeysSite, keys_config, keys_site

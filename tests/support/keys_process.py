@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.edge.keys.store import Change, KeyStore
-from gateway.roles.keys import ConfiguredMeter, key_work, wanted
+from gateway.roles.keys import ConfiguredMeter, key_work
+from gateway.roles.keys_wanted import wanted
 from protocols.clock import SystemClock
 from tests.support.keys_site import METER, keys_config
 

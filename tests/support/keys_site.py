@@ -16,7 +16,8 @@ from gateway.edge.keys.rotate import Escrow
 from gateway.edge.keys.store import Change, KeyStore
 from gateway.private_file import write_private
 from gateway.roles.key_ring import key_ring
-from gateway.roles.keys import KeyWork, Wanted, key_work, wanted
+from gateway.roles.keys import KeyWork, key_work
+from gateway.roles.keys_wanted import Wanted, wanted
 from protocols.dlms.acts.keys import KeySlot
 from protocols.dlms.session import DlmsSession
 from protocols.lines.tcp import TcpLine

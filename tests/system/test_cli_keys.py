@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
+from gateway.central.keys.store import SealedKeys, SealedStore
 from gateway.contract.sealing import new_sealing_pair
 from gateway.private_file import write_private
 from tests.support.cli import Cli
@@ -70,6 +72,42 @@ def test_a_consignment_is_previewed_kept_and_opened(cli: Cli, tmp_path: Path) ->
     assert EK not in opened.text
     assert out.stat().st_mode & 0o777 == 0o600
     assert f'encryption_key = "hex:{EK}"' in out.read_text()
+
+
+def test_one_text_that_does_not_open_hides_no_other(cli: Cli, tmp_path: Path) -> None:
+    """An older escrow key's, or what a hostile gateway escrowed under the escrow key's name."""
+    config = central(tmp_path / "c")
+    lot = tmp_path / "lot.csv"
+    lot.write_text(f"serial,maker,ek,ak\n1,GEN,{EK},{AK}\n")
+    command = ("keys", "import", lot, "--config", config, "--plain")
+    cli(*command, "--apply")
+    store = SealedStore(tmp_path / "c" / "data" / "central" / "keys.db")
+    sealed = bytearray(store.all()[0].sealed)
+    sealed[-1] ^= 1
+    at = datetime(2026, 11, 30, tzinfo=UTC)
+    junk = SealedKeys(
+        key_id="f" * 32,
+        gateway="edge-1",
+        meter="GEN:1",
+        slots=("48/encryption",),
+        sealed=bytes(sealed),
+        made_at=at,
+        proved_at=at,
+    )
+    store.keep([junk], at)
+    store.close()
+    out = tmp_path / "meter.toml"
+    escrow = tmp_path / "c" / "escrow"
+    opened = cli("keys", "open", "GEN:1", "--private-key", escrow, "--to", out, "--config", config)
+    assert "1 sealed texts do not open" in opened.text
+    assert f'encryption_key = "hex:{EK}"' in out.read_text()
+    assert cli(*command, "--json").json["known already"] == 1
+    private, _ = new_sealing_pair()
+    write_private(tmp_path / "other", private)
+    said = cli.refuses(
+        "keys", "open", "GEN:1", "--private-key", tmp_path / "other", "--to", out, "--config", config, code=2
+    )
+    assert "2 sealed texts do not open with this key" in said
 
 
 def test_pairs_are_made_once(cli: Cli, tmp_path: Path) -> None:

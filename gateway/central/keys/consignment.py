@@ -42,6 +42,9 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 _COLUMN: Final = {name: column for column, names in _NAMES.items() for name in names}
 _SECRET_CLIENT: Final = {"lls": 32, "hls": 48, "firmware": 80}
 _SLOTS: Final = ("encryption", "authentication", "broadcast", "master", *_SECRET_CLIENT)
+_WRONG: Final = "!"
+"""The place in a row of what is wrong with the row as a whole."""
+_DAMAGED: Final = re.compile(r"[0-9](?:[.,][0-9]+)?E\+[0-9]+")
 Unwrap = Callable[[bytes], bytes]
 """Opens a key that is wrapped under a transport key; ValueError when it does not open."""
 
@@ -100,48 +103,46 @@ Row = tuple[int, dict[str, str]]
 
 
 def _consignment(rows: list[Row], maker: str | None, unwrap: Unwrap | None) -> Consignment:
-    found: dict[tuple[str, frozenset[str]], Consigned] = {}
+    found: list[Consigned] = []
+    known: dict[str, dict[str, Consigned]] = {}
     mistakes: list[Mistake] = []
     repeated = 0
     for line, row in rows:
         meter = _meter(row, maker)
-        problems = [] if is_canonical_meter(meter) else [f"`{meter[:40]}` is no meter (MANUFACTURER:SERIAL)"]
-        keys, wrong = _keys(row, unwrap)
-        problems += wrong
-        if not keys and not wrong:
-            problems.append("no key")
-        known = found.get((meter, frozenset(keys)))
-        if known is not None and known.keys == keys and not problems:
-            repeated += 1
-            continue
-        other = (
-            next(
-                (one for (name, _), one in found.items() if name == meter and one.keys.keys() & keys.keys()),
-                None,
-            )
-            if known is not None
-            else None
-        )
-        if known is not None or other is not None:
-            problems.append(f"the meter stands at line {(known or other or _NOBODY).line} with other keys")
+        one, problems = _row(line, meter, row, unwrap)
+        own = known.setdefault(meter, {})
+        before = {slot: own[slot] for slot in one.keys if slot in own}
+        if other := next((was for slot, was in before.items() if was.keys[slot] != one.keys[slot]), None):
+            problems.append(f"the meter stands at line {other.line} with other keys")
         if problems:
             mistakes += [Mistake(line, meter[:40], problem) for problem in problems]
             if len(mistakes) >= MAX_MISTAKES:
                 break
-            continue
-        found[meter, frozenset(keys)] = Consigned(meter=meter, line=line, keys=keys)
-    return Consignment(meters=tuple(found.values()), mistakes=tuple(mistakes), repeated=repeated)
+        elif len(before) == len(one.keys):
+            repeated += 1
+        else:
+            own |= dict.fromkeys(one.keys, one)
+            found.append(one)
+    return Consignment(meters=tuple(found), mistakes=tuple(mistakes), repeated=repeated)
 
 
-_NOBODY = Consigned(meter="", line=0, keys={})
+def _row(line: int, meter: str, row: Mapping[str, str], unwrap: Unwrap | None) -> tuple[Consigned, list[str]]:
+    problems = [] if is_canonical_meter(meter) else [f"`{meter[:40]}` is no meter (MANUFACTURER:SERIAL)"]
+    if wrong := row.get(_WRONG):
+        problems.append(wrong)
+    keys, mistakes = _keys(row, unwrap)
+    if not keys and not mistakes:
+        mistakes.append("no key")
+    return Consigned(meter=meter, line=line, keys=keys), problems + mistakes
 
 
 def _meter(row: Mapping[str, str], maker: str | None) -> str:
     given = row.get("meter", "")
-    if ":" in given:
-        return given.upper()
-    serial = given or row.get("serial", "")
-    return f"{(row.get('maker') or maker or '')[:3].upper()}:{serial.upper()}"
+    if ":" not in given:
+        given = f"{(row.get('maker') or maker or '')[:3]}:{given or row.get('serial', '')}"
+    given = given[:MAX_CELL]
+    # Other alphabets have letters whose capitals are Latin: `ß` is no `SS` of a serial.
+    return given.upper() if given.isascii() else ascii(given)
 
 
 def _keys(row: Mapping[str, str], unwrap: Unwrap | None) -> tuple[dict[str, bytes], list[str]]:
@@ -149,7 +150,7 @@ def _keys(row: Mapping[str, str], unwrap: Unwrap | None) -> tuple[dict[str, byte
     wrong: list[str] = []
     clients: tuple[int, ...] = CLIENTS
     if given := row.get("client", ""):
-        if not given.isascii() or not given.isdigit() or not 1 <= int(given[:4]) <= 127:
+        if re.fullmatch(r"[1-9][0-9]{0,2}", given) is None or int(given) > 127:
             return {}, ["client is no address (1 to 127)"]
         clients = (int(given),)
     for column in _SLOTS:
@@ -189,6 +190,8 @@ def _octets(text: str, *, secret: bool, unwrap: Unwrap | None) -> bytes:
         octets = text.encode("ascii")
     else:
         raise ValueError("neither hex digits nor plain characters")
+    if secret and not is_hex and _DAMAGED.fullmatch(text):
+        raise ValueError("a spreadsheet has rounded it: ask for the file as it was")
     if secret and not 1 <= len(octets) <= 64:
         raise ValueError(f"{len(octets)} octets; a secret has 1 to 64")
     if not secret and len(octets) not in KEY_OCTETS:
@@ -221,8 +224,11 @@ def _csv_rows(content: bytes) -> list[Row]:
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
-            pairs = zip(columns, cells, strict=False)
-            rows.append((reader.line_num, {c: cell.strip() for c, cell in pairs if c is not None}))
+            row = {c: cell.strip() for c, cell in zip(columns, cells, strict=False) if c is not None}
+            if len(cells) < len(columns) or any(cell.strip() for cell in cells[len(columns) :]):
+                # With a delimiter too many or too few, one key stands in the place of another.
+                row[_WRONG] = f"{len(cells)} cells; the head line has {len(columns)}"
+            rows.append((reader.line_num, row))
             _check_count(rows)
     except csv.Error as error:
         raise UsageError(f"line {reader.line_num} is no CSV: {error}") from error
@@ -253,7 +259,10 @@ class _XmlRows:
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if len(self._stack) >= MAX_DEPTH:
             raise UsageError(f"elements lie deeper than {MAX_DEPTH}")
-        own = {c: v.strip() for n, v in attributes.items() if (c := _column(n)) is not None}
+        named = [(c, v.strip()) for n, v in attributes.items() if (c := _column(n)) is not None]
+        own = dict(named)
+        if len(own) < len(named):
+            own[_WRONG] = "two attributes are one column"
         self._stack.append((name, self.parser.CurrentLineNumber, own, []))
 
     def _text(self, data: str) -> None:
@@ -267,7 +276,10 @@ class _XmlRows:
         text = "".join(pieces).strip()
         column = _column(name)
         if column is not None and text and self._stack:
-            self._stack[-1][2][column] = text
+            holder = self._stack[-1][2]
+            if column in holder:
+                holder[_WRONG] = f"two elements are {column}"
+            holder[column] = text
         elif own:
             self.rows.append((line, own))
             _check_count(self.rows)

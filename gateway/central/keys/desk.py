@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -27,7 +26,7 @@ from gateway.contract.messages import (
     KeysRequest,
     Message,
 )
-from gateway.contract.sealing import digest, key_name, needs_passphrase, public_of, recipients
+from gateway.contract.sealing import digest, key_name, needs_passphrase, public_of, recipients, sealed_octets
 from gateway.contract.topics import TopicKind, Topics
 from gateway.errors import ConfigError, ContractError, GatewayError
 from gateway.mqtt.client import MqttMessage
@@ -153,10 +152,7 @@ class KeyDesk:
     # escrow
 
     async def _escrowed(self, one: KeysEscrowed, work: Work) -> tuple[str, bytes]:
-        try:
-            sealed = base64.b64decode(one.sealed, validate=True)
-        except binascii.Error as error:
-            raise ContractError("$.data.sealed: not base64") from error
+        sealed = sealed_octets(one.sealed)
         refused = await self._refusal(one, sealed, work)
         if refused is None:
             try:
@@ -187,11 +183,15 @@ class KeyDesk:
             return str(error)
         if self._escrow is not None and self._escrow not in names:
             return f"not sealed to the escrow key {self._escrow}, but to {', '.join(sorted(names))}"
+        now = self._clock.now()
         history = await work(partial(self._ledger.allocations.history, one.meter))
         reads = history[-1].gateway if history and history[-1].until is None else None
-        if reads != one.gateway:
-            return f"{one.meter} is read by {reads or 'no gateway'} (`allocation show`), not by {one.gateway}"
-        return None
+        if reads == one.gateway or any(
+            then.gateway == one.gateway and then.since <= one.made_at and (then.until or now) > one.made_at
+            for then in history
+        ):
+            return None  # what it made while it read the meter is wanted whenever it comes
+        return f"{one.meter} is read by {reads or 'no gateway'} (`allocation show`), not by {one.gateway}"
 
     def _keep(self, one: KeysEscrowed, sealed: bytes) -> None:
         kept = SealedKeys(
@@ -227,17 +227,22 @@ class KeyDesk:
         if box.trusted != box.name:
             log.warning("box_not_trusted", gateway=one.gateway, box=box.name)
             return answers
-        found = await self.gift(one.gateway, box, work)
+        # What it is told to drop could be the only copy that there is: that waits until it has brought all.
+        found = await self.gift(one.gateway, box, work, drop=not missing)
         if found is None or found.digest == one.have:
             return answers
         return answers + self.messages(one.gateway, box, found, one.nonce, now)
 
-    async def gift(self, gateway: str, box: KnownBox, work: Work) -> Gift | None:
-        """Return the keys of a gateway's meters, sealed to its box; None where central may open none."""
+    async def gift(self, gateway: str, box: KnownBox, work: Work, *, drop: bool = True) -> Gift | None:
+        """Return the keys of a gateway's meters, sealed to its box; None where central may open none.
+
+        `drop`: whether it tells which meters' keys the box is to drop, since another gateway reads them.
+        """
         if self._store_secret is None:
             return None
         mine, others = await work(partial(self._meters, gateway))
-        return await asyncio.to_thread(self._gift, gateway, box, mine, others, self._store_secret)
+        gone = others if drop else set()
+        return await asyncio.to_thread(self._gift, gateway, box, mine, gone, self._store_secret)
 
     def _meters(self, gateway: str) -> tuple[list[str], set[str]]:
         """Return the meters that a gateway reads, and those of its keys that another reads now."""

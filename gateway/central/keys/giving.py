@@ -46,12 +46,9 @@ def gift(
 ) -> Gift:
     """Return the keys of the meters of `sealed` (in the order in which they came) as one box is given them."""
     opened: dict[str, list[tuple[SealedKeys, KeyText]]] = {}
-    closed = 0
-    for one in sealed:
-        try:
-            opened.setdefault(one.meter, []).append((one, opened_text(one, store_secret)))
-        except ContractError:
-            closed += 1
+    texts, closed = opened_texts(sealed, store_secret)
+    for one, text in texts:
+        opened.setdefault(one.meter, []).append((one, text))
     gone = tuple(sorted(dropped))
     state = [
         box.key,
@@ -70,6 +67,20 @@ def gift(
         for number, group in enumerate(groups, start=1)
     )
     return Gift(digest=name, parts=parts, meters=tuple(meters), dropped=gone, closed=closed)
+
+
+def opened_texts(
+    sealed: Iterable[SealedKeys], private: bytes, passphrase: bytes | None = None
+) -> tuple[list[tuple[SealedKeys, KeyText]], int]:
+    """Open what opens with a private key; return that, and how many did not: of another key, or no such text."""
+    opened: list[tuple[SealedKeys, KeyText]] = []
+    closed = 0
+    for one in sealed:
+        try:
+            opened.append((one, opened_text(one, private, passphrase)))
+        except ContractError:
+            closed += 1
+    return opened, closed
 
 
 def opened_text(one: SealedKeys, private: bytes, passphrase: bytes | None = None) -> KeyText:
@@ -100,7 +111,7 @@ def in_force(changes: Sequence[tuple[SealedKeys, KeyText]]) -> InForce:
     """
     held: dict[str, tuple[KeyEntry, SealedKeys]] = {}
     maybe: list[tuple[SealedKeys, KeyText]] = []
-    for one, text in sorted(changes, key=lambda pair: pair[0].made_at):
+    for one, text in _in_order(changes):
         said = {(entry.slot, entry.octets) for entry in text.keys if entry.state == "held"}
         for row, other in list(maybe):
             shown = [e for e in other.keys if e.state == "new" and (e.slot, e.octets) in said]
@@ -127,6 +138,36 @@ def in_force(changes: Sequence[tuple[SealedKeys, KeyText]]) -> InForce:
     return InForce(
         held={slot: entry for slot, (entry, _) in held.items()}, maybe=maybe, texts=list(texts.values())
     )
+
+
+def _in_order(changes: Sequence[tuple[SealedKeys, KeyText]]) -> list[tuple[SealedKeys, KeyText]]:
+    """Return changes as they followed each other: by when they were made, and none before those that it began with.
+
+    The clock of a box may have been wrong; that a change found another one's new keys in force is no matter of clocks.
+    """
+    waiting = sorted(changes, key=lambda pair: pair[0].made_at)
+    makes = {
+        (entry.slot, entry.octets): one.key_id
+        for one, text in waiting
+        for entry in text.keys
+        if entry.state == "new"
+    }
+    begins_with = {
+        one.key_id: {
+            before
+            for entry in text.keys
+            if entry.state == "held"
+            and (before := makes.get((entry.slot, entry.octets), one.key_id)) != one.key_id
+        }
+        for one, text in waiting
+    }
+    ordered: list[tuple[SealedKeys, KeyText]] = []
+    done: set[str] = set()
+    while waiting:
+        place = next((n for n, (one, _) in enumerate(waiting) if begins_with[one.key_id] <= done), 0)
+        ordered.append(waiting.pop(place))
+        done.add(ordered[-1][0].key_id)
+    return ordered
 
 
 def _given(changes: dict[str, list[tuple[SealedKeys, KeyText]]]) -> GivenKeys:

@@ -22,9 +22,9 @@ from gateway.errors import ContractError, JournalError, UsageError
 FORMAT = 1
 BUSY_SECONDS = 30.0
 MAX_UNPROVED = 24
-"""Changes of one meter without proof that are kept: a gateway that makes more is at fault."""
+"""Changes of one meter by one gateway without proof that are kept: a gateway that makes more is at fault."""
 MAX_CHANGES = 500
-"""Changes of one meter that are kept at all: one a week for ten years."""
+"""Changes of one meter by one gateway that are kept at all: one a week for ten years."""
 _SCHEMA = """
 create table sealed (number integer primary key, key_id text not null unique, gateway text not null,
   meter text not null, slots text not null, digest text not null, sealed blob not null, made_at text not null,
@@ -118,12 +118,16 @@ class SealedStore:
             if there[0] != (name, one.gateway, one.meter):
                 raise ContractError(f"other keys are kept under the name {one.key_id}")
             return 0
-        count = self._rows("select count(*) from sealed where meter = ?", one.meter)
+        count = self._rows(
+            "select count(*) from sealed where meter = ? and gateway = ?", one.meter, one.gateway
+        )
         if count[0][0] >= MAX_CHANGES:
             raise ContractError(f"{MAX_CHANGES} changes of {one.meter} are kept already")
         if one.proved_at is None:
             waiting = self._rows(
-                "select count(*) from sealed where meter = ? and proved_at is null", one.meter
+                "select count(*) from sealed where meter = ? and gateway = ? and proved_at is null",
+                one.meter,
+                one.gateway,
             )
             if waiting[0][0] >= MAX_UNPROVED:
                 raise ContractError(

@@ -19,7 +19,7 @@ from gateway.central.keys.consignment_cipher import (
     open_salted,
     unwrapper,
 )
-from gateway.central.keys.giving import in_force, opened_text
+from gateway.central.keys.giving import in_force, opened_texts
 from gateway.central.keys.store import SealedKeys, SealedStore
 from gateway.cli.exits import Exit
 from gateway.cli.keys.central import sealed_store
@@ -29,7 +29,7 @@ from gateway.config import file as configuration
 from gateway.config.file import Config
 from gateway.contract.key_text import KeyEntry, KeyText, sealing_context
 from gateway.contract.sealing import seal
-from gateway.errors import ConfigError, ContractError, UsageError
+from gateway.errors import ConfigError, UsageError
 from gateway.roles.central_files import central_files
 from protocols.meters.secrets import FileSecrets, decoded
 from protocols.session import Clock
@@ -141,10 +141,7 @@ class _Seals:
     def _kept(self, sealed: Sequence[SealedKeys]) -> dict[str, bytes]:
         if self._private is None:
             return {}
-        try:
-            texts = [(row, opened_text(row, self._private)) for row in sealed]
-        except ContractError:
-            return {}
+        texts, _ = opened_texts(sealed, self._private)
         return {slot: entry.key for slot, entry in in_force(texts).held.items()}
 
     def sealed(self, one: Consigned, source: str, clock: Clock, *, replace: bool) -> SealedKeys:

@@ -21,7 +21,8 @@ from gateway.edge.keys.link import KeysLink, box_key
 from gateway.edge.keys.store import SLOTS_OF, Change
 from gateway.errors import UsageError
 from gateway.roles.key_ring import key_ring
-from gateway.roles.keys import Wanted, key_work, wanted
+from gateway.roles.keys import key_work
+from gateway.roles.keys_wanted import Wanted, wanted
 from protocols.meters.secrets import FileSecrets
 
 MAX_BUNDLE = 64 << 20
@@ -114,6 +115,8 @@ def status(
 ) -> None:
     """List changes of keys under way, and which keys this box keeps itself and since when. No key is shown.
 
+    `tries_this_hour`: with how many keys beside those in force the meter was met lately; it is met with two an hour.
+
     Example: meter-gateway keys status --config edge.toml
     """
     loaded = configuration.load(config)
@@ -122,9 +125,11 @@ def status(
         store = ring.store()
         changes = [] if store is None else store.changes(meter)
         held = [] if store is None else store.names()
+        now = loaded.clock().now()
+        tries = {} if store is None else {one.meter: len(store.lately(one.meter, now)) for one in changes}
     finally:
         ring.close()
-    under_way = [row(one) | {"given": one.given} for one in changes]
+    under_way = [row(one) | {"given": one.given, "tries_this_hour": tries[one.meter]} for one in changes]
     kept = [
         {"meter": m, "client": client, "key": slot, "key_id": key_id, "since": since}
         for m, client, slot, key_id, since in held

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from gateway.central.keys.giving import in_force, opened_text
+from gateway.central.keys.giving import in_force, opened_texts
 from gateway.central.keys.store import SealedStore
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
 from gateway.cli.options import JsonOption
 from gateway.cli.output import print_fields, print_line
-from gateway.contract.sealing import key_name, needs_passphrase, new_sealing_pair
+from gateway.contract.sealing import key_name, needs_passphrase, new_sealing_pair, public_of
 from gateway.errors import ConfigError, UsageError
 from gateway.private_file import write_private
 
@@ -107,7 +107,9 @@ def open_keys(
         store.close()
     if not sealed:
         raise UsageError(f"no keys of {meter} are kept (`keys kept` lists whose are)")
-    now = in_force([(one, opened_text(one, private, words)) for one in sealed])
+    public_of(private, words)  # a wrong passphrase is told as such
+    texts, closed = opened_texts(sealed, private, words)
+    now = in_force(texts)
     held, maybe = now.held, now.maybe
     if before:
         held = held | {e.slot: e for _, text in maybe for e in text.keys if e.state == "new"}
@@ -121,16 +123,27 @@ def open_keys(
         if f"{who}/{slot}" in held
     ]
     if not lines:
-        raise UsageError(f"no keys of {meter} for client {client}: there are {', '.join(sorted(held))}")
+        there = ", ".join(sorted(held)) or "none"
+        more = f"; {closed} sealed texts do not open with this key" if closed else ""
+        raise UsageError(f"no keys of {meter} for client {client}: there are {there}{more}")
     try:
         write_private(to, "".join(lines).encode())
     except OSError as error:
         raise UsageError(f"{to} cannot be written: {error.strerror}") from error
     unproved = [one.key_id for one, _ in maybe]
     print_fields(
-        {"meter": meter, "client": client, "keys": len(lines), "file": to, "unproved": len(unproved)},
+        {
+            "meter": meter,
+            "client": client,
+            "keys": len(lines),
+            "file": to,
+            "unproved": len(unproved),
+            "closed": closed,
+        },
         as_json=as_json,
     )
+    if closed and not as_json:
+        print_line(f"{closed} sealed texts do not open with this key: another escrow key's, or damaged")
     if unproved and not before and not as_json:
         print_line("a change was under way: where these are refused, try --unproved")
 

@@ -29,7 +29,8 @@ from gateway.lots.core import Done, Failed, Item, Lot, Outcome
 from gateway.lots.runner import Visit
 from gateway.lots.store import LotStore
 from gateway.roles.beside_edge import client_beside_edge
-from gateway.roles.keys import KeyWork, SealTo, key_work, wanted
+from gateway.roles.keys import KeyWork, SealTo, key_work
+from gateway.roles.keys_wanted import wanted
 from protocols.session import Clock
 
 KIND = "keys"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import secrets
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
@@ -16,7 +14,14 @@ from gateway.contract.envelope import TYPE_OF, event_type, wrap
 from gateway.contract.key_text import GivenKeys, KeyEntry, given_keys, giving_context
 from gateway.contract.messages import KeysGiven, KeysMissing, KeysRequest
 from gateway.contract.messages.texts import gateway_source
-from gateway.contract.sealing import key_name, new_sealing_pair, open_sealed, public_of, public_text
+from gateway.contract.sealing import (
+    key_name,
+    new_sealing_pair,
+    open_sealed,
+    public_of,
+    public_text,
+    sealed_octets,
+)
 from gateway.contract.topics import Topics
 from gateway.edge.keys.change import Stage
 from gateway.edge.keys.escrow import Receipts
@@ -100,10 +105,7 @@ class KeysLink:
     def _open(self, given: KeysGiven) -> None:
         if given.box != key_name(self._public):
             raise ContractError(f"$.box: sealed to the box {given.box}; this one is {key_name(self._public)}")
-        try:
-            sealed = base64.b64decode(given.sealed, validate=True)
-        except binascii.Error as error:
-            raise ContractError("$.sealed: not base64") from error
+        sealed = sealed_octets(given.sealed)
         context = giving_context(self._gateway, given.digest, given.part, given.parts)
         found = given_keys(open_sealed(sealed, private=self._private, context=context))
         store = self._ring.store(make=True)
@@ -196,7 +198,7 @@ def _place(entry: KeyEntry) -> tuple[int, KeySlot]:
 
 def _changes(given: GivenKeys) -> list[Change]:
     """Return the changes that may have happened, each with the keys that change together, and those that did."""
-    texts = {one.key_id: base64.b64decode(one.sealed) for one in given.texts}
+    texts = {one.key_id: sealed_octets(one.sealed) for one in given.texts}
     unproved = {one.key_id for one in given.maybe}
     found = [
         Change(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 
 import structlog
 
-from gateway.edge.keys.store import Change, KeyStore
+from gateway.edge.keys.store import TRIES, TRIES_IN, Change, KeyStore
 from protocols.dlms.acts.keys import KeySlot
 from protocols.errors import MeterConfigError
 from protocols.session import Clock, DlmsSettings, SecretSource
@@ -26,6 +27,8 @@ class KeyChoice:
     keys: Mapping[str, bytes] = field(repr=False)
     taken: tuple[tuple[Change, tuple[KeySlot, ...]], ...] = ()
     """The changes whose new keys these are, and which of them; none for those in force."""
+    way: str = ""
+    """Names these keys among those that are tried, and shows none; empty for those in force."""
 
     def secret(self, ref: str) -> bytes:
         """Return the octets behind `ref`; MeterConfigError as the files raise it."""
@@ -42,13 +45,18 @@ class KeyRing:
         self._clock = clock
         self._store: KeyStore | None = None
         self._lock = threading.Lock()
+        self._told: dict[str, datetime] = {}
+        """When it was last told of a meter that other keys must wait."""
 
     def secret(self, ref: str) -> bytes:
         """Return the octets of a file of the secrets folder: what is no meter's key, or a meter's first one."""
         return self._files.secret(ref)
 
     def choices(self, meter: str, settings: DlmsSettings) -> Sequence[KeyChoice]:
-        """Return the keys to associate with: those in force, then those of changes that the meter may have taken."""
+        """Return the keys to associate with: those in force, then those that the meter may hold, each to be asked for.
+
+        The likeliest of these comes first; then what was tried longest ago (see `may_try`).
+        """
         store = self.store()
         if store is None:
             return [KeyChoice(self._files, {})]
@@ -57,11 +65,28 @@ class KeyRing:
         for way in _ways(store.may_hold(meter, settings.client)):
             taken = {slot: change.keys[slot] for change, slots in way for slot in slots}
             new = by_ref(settings, {**held, **taken})
-            if all(new != other.keys for other in known) and len(known) <= MAX_WAYS:
-                known.append(KeyChoice(self._files, new, way))
+            if all(new != other.keys for other in known):
+                known.append(KeyChoice(self._files, new, way, way_name(way)))
         if store.given_to(meter, settings.client) and self._files_differ(known[0]):
-            known.append(KeyChoice(self._files, {}))
-        return known
+            known.append(KeyChoice(self._files, {}, way=FILES))
+        if len(known) < 3:
+            return known
+        tried = store.tried(meter)
+        others = sorted(known[2:], key=lambda one: tried.get((settings.client, one.way), NEVER))
+        return [*known[:2], *others]
+
+    def may_try(self, meter: str, settings: DlmsSettings, chosen: SecretSource) -> bool:
+        """Note that a choice is tried now; False where the meter was met with as many wrong ones as it may lately."""
+        store = self.store()
+        if store is None or not isinstance(chosen, KeyChoice) or not chosen.way:
+            return True
+        if store.may_try(meter, settings.client, chosen.way, self._clock.now()):
+            return True
+        now = self._clock.now()
+        if abs(now - self._told.get(meter, NEVER)) >= TRIES_IN:
+            self._told[meter] = now
+            log.warning("key_tries_used_up", meter=meter, client=settings.client, tries_in_an_hour=TRIES)
+        return False
 
     def _files_differ(self, choice: KeyChoice) -> bool:
         """Say whether the secrets folder has all that a choice has, and other keys."""
@@ -113,8 +138,14 @@ class KeyRing:
 
 
 Way = tuple[tuple[Change, tuple[KeySlot, ...]], ...]
-MAX_WAYS = 12
-"""Keys that are tried of a meter in one session, beside those in force: some meters lock out who guesses."""
+FILES = "files"
+"""The way whose keys are those of the secrets folder."""
+NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def way_name(way: Way) -> str:
+    """Name which keys of which changes a way takes."""
+    return " ".join(f"{change.key_id}/{','.join(sorted(slots))}" for change, slots in way)
 
 
 def _ways(changes: Sequence[Change]) -> list[Way]:

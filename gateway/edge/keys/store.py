@@ -7,35 +7,23 @@ credentials) or shared by many meters. SQLite overwrites what is deleted (`secur
 from __future__ import annotations
 
 import hashlib
-import os
-import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 
 from gateway.contract.messages import rfc3339
 from gateway.contract.sealing import digest
 from gateway.edge.keys.change import Stage
-from gateway.errors import JournalError, UsageError
+from gateway.edge.keys.file import KeyFile
+from gateway.errors import UsageError
 from protocols.dlms.acts.keys import KeySlot
 
 FILE = "keys.db"
-FORMAT = 1
-BUSY_SECONDS = 30.0
-_SCHEMA = """
-create table held (meter text not null, client integer not null, slot text not null, octets blob not null,
-  key_id text, since text not null, given integer not null default 0, primary key (meter, client, slot)) strict;
-create table change (key_id text primary key, meter text not null, client integer not null, what text not null,
-  stage text not null, sealed blob not null, slots text not null, made_at text not null,
-  told integer not null default 0, note text not null default '', digest text not null,
-  given integer not null default 0) strict;
-create table new_key (key_id text not null, client integer not null, slot text not null, octets blob not null,
-  primary key (key_id, slot)) strict;
-create table life (name text primary key, text text not null) strict;
-"""
+TRIES = 2
+"""Keys beside those in force that a meter is met with in an hour: many lock out who is wrong three to five times."""
+TRIES_IN = timedelta(hours=1)
+FORGOTTEN = timedelta(days=30)
+"""What was tried so long ago is as good as never tried."""
 
 
 SLOTS_OF: Mapping[str, tuple[KeySlot, ...]] = {
@@ -66,45 +54,11 @@ class Change:
     """Whether central gave it: keys that the meter may hold, and that nobody sends again."""
 
 
-class KeyStore:
+class KeyStore(KeyFile):
     """The file; made by whoever opens it for writing. JournalError when it cannot be used.
 
     Safe for threads, and for the running edge and a command at once: every step is one durable transaction.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.RLock()
-        with self._translated():
-            if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._db = sqlite3.connect(
-                path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
-            )
-            try:
-                self._prepare()
-            except BaseException:
-                self._db.close()
-                raise
-
-    def _prepare(self) -> None:
-        self._db.execute(
-            "pragma synchronous = extra"
-        )  # a rollback journal: the file's removal is synced, too
-        self._db.execute("pragma secure_delete = on")
-        with self._transaction():
-            found = self._db.execute("pragma user_version").fetchone()[0]
-            if found not in (0, FORMAT):
-                raise JournalError(f"{self._path} was made by a newer program (format {found})")
-            if found == 0:
-                for statement in _SCHEMA.split(";\n"):
-                    self._db.execute(statement)
-                self._db.execute(f"pragma user_version = {FORMAT}")
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._db.close()
 
     # what is in force
 
@@ -225,6 +179,9 @@ class KeyStore:
                 self._put(change.meter, client_of(slot, change.client), slot, octets, key_id, at)
                 self._db.execute("delete from new_key where key_id = ? and slot = ?", (key_id, slot))
             left = self._db.execute("select 1 from new_key where key_id = ? limit 1", (key_id,)).fetchone()
+            self._db.execute(
+                "delete from tried where meter = ? and client = ?", (change.meter, change.client)
+            )
             if left is None:
                 self._db.execute("update change set stage = 'proven', note = '' where key_id = ?", (key_id,))
                 self._forget_given(change)
@@ -245,6 +202,41 @@ class KeyStore:
             " octets = excluded.octets, key_id = excluded.key_id, since = excluded.since, given = 0",
             (meter, client, slot, octets, key_id, rfc3339(at)),
         )
+
+    # what was tried
+
+    def may_try(self, meter: str, client: int, way: str, at: datetime) -> bool:
+        """Note durably that keys beside those in force are tried now; False where they may not.
+
+        `way` names them. Of a meter, whichever client, TRIES ways are tried in TRIES_IN, and none of them twice.
+        """
+        with self._transaction():
+            self._settle_times(at)
+            lately = self.lately(meter, at)
+            if len(lately) >= TRIES or (client, way) in lately:
+                return False
+            self.note_try(meter, client, way, at)
+            return True
+
+    def note_try(self, meter: str, client: int, way: str, at: datetime) -> None:
+        """Note that keys are tried that a meter may refuse."""
+        with self._transaction():
+            row = (meter, client, way, rfc3339(at))
+            self._db.execute("insert or replace into tried values (?, ?, ?, ?)", row)
+
+    def _settle_times(self, at: datetime) -> None:
+        """Forget what is long ago; and a clock that was set back must not make an hour longer."""
+        self._db.execute("delete from tried where at < ?", (rfc3339(at - FORGOTTEN),))
+        self._db.execute("update tried set at = ? where at > ?", (rfc3339(at), rfc3339(at)))
+
+    def tried(self, meter: str) -> dict[tuple[int, str], datetime]:
+        """Return when each way of a meter's keys was tried last, by client and way."""
+        rows = self._read("select client, way, at from tried where meter = ?", meter)
+        return {(client, way): datetime.fromisoformat(at) for client, way, at in rows}
+
+    def lately(self, meter: str, at: datetime) -> list[tuple[int, str]]:
+        """Return the ways, by client, that were tried of a meter in the hour before `at`."""
+        return [one for one, before in self.tried(meter).items() if at - before < TRIES_IN]
 
     # what central is told
 
@@ -372,31 +364,6 @@ class KeyStore:
             digest=name,
             given=bool(given_),
         )
-
-    def _read(self, statement: str, *given: object) -> list[tuple]:  # type: ignore[type-arg]  # rows of SQLite
-        with self._lock, self._translated():
-            return self._db.execute(statement, given).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._lock, self._translated():
-            if self._db.in_transaction:
-                yield
-                return
-            self._db.execute("begin immediate")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("rollback")
-                raise
-            self._db.execute("commit")
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise JournalError(f"the keys {self._path} cannot be used: {error}") from error
 
 
 def client_of(slot: KeySlot, client: int) -> int:

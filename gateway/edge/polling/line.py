@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from gateway.backoff import Backoff
 from gateway.edge.polling.health import LineHealth, health_code
 from gateway.edge.polling.meter import NEVER, MeterPoll
+from gateway.edge.polling.rests import Rests
 from gateway.edge.polling.schedule import FIRST_PROBE, LAST_PROBE, DeadBudget
 from protocols.errors import LineUnavailable
 from protocols.line import Line
-from protocols.session import Clock
 
 FORGIVE_EVERY = timedelta(minutes=30)
 """Least time between two rounds in which all silent meters of a line get a try at once."""
@@ -23,8 +23,7 @@ _NEVER_SERVED = datetime.min.replace(tzinfo=UTC)
 class LinePoll:
     """One line: its meters' turns, the budget of its dead meters, its own back-off.
 
-    Dead meters are those that did not answer the last time (`MeterPoll.dead`). `woken` is set for lines that
-    must not wait for the clock, since a meter on them pushes or dials in.
+    Dead meters are those that did not answer the last time (`MeterPoll.dead`).
     """
 
     def __init__(self, line: Line, meters: list[MeterPoll], *, now: datetime) -> None:
@@ -39,7 +38,7 @@ class LinePoll:
         self._all_dead = False
         self._forgive_at = now
         self._busy = 0.0
-        self.woken: asyncio.Event | None = None
+        self._resting: asyncio.Future[bool] | None = None
         self._served: dict[str, datetime] = {}
         self.conversations = self.talking = 0
 
@@ -111,22 +110,17 @@ class LinePoll:
         self.wake()
 
     def wake(self) -> None:
-        """Let the line look at once for what is due."""
-        if self.woken is not None:
-            self.woken.set()
+        """Let the line look at once for what is due, should it rest."""
+        if self._resting is not None and not self._resting.done():
+            self._resting.set_result(False)
 
-    async def rest(self, clock: Clock, until: datetime) -> None:
-        """Return when `until` is there, or when woken."""
-        if self.woken is None:
-            await clock.sleep_until(until)
-            return
-        waits = [asyncio.ensure_future(clock.sleep_until(until)), asyncio.ensure_future(self.woken.wait())]
+    async def rest(self, rests: Rests, until: datetime) -> bool:
+        """Return when `until` is there, or when woken; True says that the clock was set back."""
+        self._resting = rests.until(until)
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return await self._resting
         finally:
-            for wait in waits:
-                wait.cancel()
-        self.woken.clear()
+            self._resting = None
 
     def clock_went_back(self, now: datetime) -> None:
         """Begin again, at once: times that were set by the wrong clock mean nothing."""

@@ -17,6 +17,7 @@ from gateway.edge.polling.doors import Doors
 from gateway.edge.polling.health import LineHealth, MeterHealth, MeterReport, PollerStatistics, PollReport
 from gateway.edge.polling.line import LinePoll
 from gateway.edge.polling.meter import MeterPoll
+from gateway.edge.polling.rests import LOOK_UP, Rests
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.stamping.clocks import MeterClocks
 from gateway.errors import JournalError
@@ -26,9 +27,6 @@ from protocols.session import MeterSession, MeterSpec, SessionContext, Visit
 
 JOURNAL_RETRY = (2.0, 60.0)
 """While the journal takes nothing, each line tries again after 2 s … 60 s; the meters keep their history."""
-
-LOOK_UP = timedelta(seconds=60)
-"""An idle line looks up at least this often, for a meter that was resumed meanwhile."""
 
 
 class OpenSession(Protocol):
@@ -100,8 +98,6 @@ class Poller:
             name: LinePoll(line, [m for m in self._meters.values() if m.meter.line == name], now=clock.now())
             for name, line in lines.items()
         }
-        for meter in pushing.meters:
-            self._line_of(meter).woken = asyncio.Event()
         self.paused: str | None = None
         self.paused_since: datetime | None = None
         self.changes = HealthChanges(
@@ -116,9 +112,10 @@ class Poller:
         if not self._meters:
             await asyncio.Event().wait()  # an edge that only delivers: the task group must not end with us
         async with asyncio.TaskGroup() as group:
+            rests = Rests(self._clock, group)
             for state in self._lines.values():
                 if state.meters:
-                    group.create_task(self._run_line(state), name=f"line {state.line.name}")
+                    group.create_task(self._run_line(state, rests), name=f"line {state.line.name}")
 
     async def poll_once(self) -> PollReport:
         """Read each profile of each meter once, lines side by side.
@@ -142,7 +139,10 @@ class Poller:
         """
         poll = self._meters[meter]
         line, wanted = self._line_of(poll.meter.meter), profiles or poll.meter.profiles
-        return await self._attempt(line, poll, wanted, Urgency.ORDERED)
+        try:
+            return await self._attempt(line, poll, wanted, Urgency.ORDERED)
+        finally:
+            line.wake()  # what its meters want next may have changed
 
     def reads(self, meter: str, profile: ProfileName) -> bool:
         """Say whether a profile of a meter is read here."""
@@ -202,7 +202,7 @@ class Poller:
     async def _round(self, state: LinePoll) -> list[MeterReport]:
         return [await self._attempt(state, poll, poll.meter.profiles) for poll in state.meters]
 
-    async def _run_line(self, state: LinePoll) -> None:
+    async def _run_line(self, state: LinePoll, rests: Rests) -> None:
         retry = Backoff(*JOURNAL_RETRY, chance=0.0)
         seen = self._clock.now()
         while True:
@@ -213,7 +213,8 @@ class Poller:
             seen = now
             poll, at = state.next(now)
             if poll is None or at > now:
-                await state.rest(self._clock, min(at, now + LOOK_UP))
+                if await state.rest(rests, at):
+                    state.clock_went_back(self._clock.now())
                 continue
             try:
                 await self._attempt(state, poll, poll.due(now))

@@ -22,6 +22,8 @@ SETTLE = timedelta(seconds=30)
 """Time that a meter gets to store its row after a boundary."""
 SPREAD_SHARE = 2 / 3
 """Part of a period over which meters are spread at most: the rest is for those that need a second try."""
+SPREAD_LEAST = timedelta(minutes=30)
+"""Shorter periods are spread as this one, so that what is due at the half hour is read in one visit."""
 
 DEFAULT_PERIODS: Mapping[ProfileName, timedelta] = {
     ProfileName.INSTANTANEOUS: timedelta(minutes=15),
@@ -51,7 +53,8 @@ class Schedule:
         stored profile is read from its watermark.
         """
         period = self.periods.get(profile) or DEFAULT_PERIODS[profile]
-        settle = SETTLE + min(self.spread, period * SPREAD_SHARE) * _share_of(meter)
+        spread = min(self.spread, max(period, SPREAD_LEAST) * SPREAD_SHARE)
+        settle = SETTLE + spread * _share_of(meter) % period
         local = after.astimezone(ZoneInfo(zone))
         anchor = datetime(2000, 1, 1, tzinfo=local.tzinfo).replace(tzinfo=None)
         passed: int = (local.replace(tzinfo=None) - settle - anchor) // period

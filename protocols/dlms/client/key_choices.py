@@ -37,9 +37,14 @@ class KeyChoices:
     async def open(
         self, lease: LineLease, openers: Sequence[AssociationOpener]
     ) -> tuple[AssociationOpener, Exchange]:
-        """Associate with the first choice, and once with each other after a refusal; errors are the first one's."""
+        """Associate with the first choice, after a refusal with others as far as they may be tried.
+
+        Errors are the first one's.
+        """
         refused: BaseException | None = None
         for choice, opener in zip(self.choices, openers, strict=True):
+            if refused is not None and not self._may_try(choice):
+                continue  # another way may
             try:
                 if refused is not None:  # a late answer must not be taken for one to the next
                     await lease.renew()
@@ -54,3 +59,8 @@ class KeyChoices:
             return opener, exchange
         assert refused is not None
         raise refused
+
+    def _may_try(self, choice: SecretSource) -> bool:
+        if self._changing is None or self._meter is None:
+            return False
+        return self._changing.may_try(self._meter, self._settings, choice)

@@ -6,6 +6,7 @@ A target returns, or raises an error of the hierarchy; anything else is a findin
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from random import Random
 
 from protocols.dlms.apdu import acse, gbt, notification
@@ -29,7 +30,10 @@ from protocols.dlms.trace.frames import decode_trace
 from protocols.errors import ProtocolError
 from tests.support.dlms.bench import CLOCK, GENERAL_POLICIES, KEYS, TITLE, Joined, o, suite_keys
 from tests.support.dlms.pushes import receiver as push_receiver
-from tests.support.fuzz.files import FILES, seeds_of_files
+from tests.support.fuzz.files import FILES
+from tests.support.fuzz.files import seeds_of_files as _seeds_of_files
+from tests.support.fuzz.keys import KEYS as KEY_TARGETS
+from tests.support.fuzz.keys import seeds_of_keys
 from tests.support.fuzz.mutate import mutated
 from tests.support.fuzz.seeds import Conversation, all_frames, conversations, joined
 
@@ -37,6 +41,14 @@ CLIENT = AssociationSettings().system_title
 _POLICY = GENERAL_POLICIES["suite-1-agreed-signed"][0]
 METER_SIDE = GeneralKeys(keys=suite_keys(1), master=_POLICY.master_key, own=_POLICY.own, peer=_POLICY.peer)
 """What a meter knows that opens general-ciphering of every kind."""
+
+
+@lru_cache(maxsize=1)
+def seeds_of_files() -> dict[str, tuple[bytes, ...]]:
+    """Give the seeds of those targets that have some of their own."""
+    return {**_seeds_of_files(), **seeds_of_keys()}
+
+
 Target_ = Callable[[bytes], object]
 MAX_BUFFERED = 1 << 21
 """Octets that a parser may hold of one stream: two of the largest APDUs."""
@@ -70,6 +82,7 @@ PARSERS: dict[str, Target_] = {
     "push": lambda data: push_receiver().receive(data),
     "trace": decode_trace,
     **FILES,
+    **KEY_TARGETS,
     "trace-with-keys": lambda data: decode_trace(data, keys=KEYS, titles=(TITLE,)),
 }
 
