@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,17 @@ def test_a_command_has_title_and_counters_of_its_own(tmp_path: Path) -> None:
     assert ours.dlms is not None
     assert found.spec.dlms.system_title != ours.dlms.system_title
     assert found.counters != edge_counters(config)
+
+
+def test_options_that_count_for_an_address_alone_are_not_ignored_in_silence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _ = config_in(tmp_path)
+    find_meter("GEN:1", AddressOptions(config=path))
+    assert capsys.readouterr().err == ""
+    given: dict[str, Any] = {"client": 32, "local_deviation": 0}
+    find_meter("GEN:1", AddressOptions(config=path, **given))
+    assert "--client, --local-deviation: for an address only; GEN:1" in capsys.readouterr().err
 
 
 def test_a_title_that_is_given_is_the_edge_s_while_it_runs(tmp_path: Path) -> None:

@@ -80,6 +80,9 @@ def _by_name(config: configuration.Config, meter: str, options: AddressOptions) 
             f"there is no meter `{meter}` in the configuration."
             + nearest(meter, (m.meter for m in config.meters))
         )
+    if ignored := [name for name in DLMS_SETTINGS if name not in NO_OPTION and _differs(options, name)]:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
+        print_problem(f"{flags}: for an address only; {meter} is met as the configuration says")
     line = next(item for item in config.lines if item.name == found.line)
     client = client_beside_edge(config, found, "cli")
     clock = config.clock()
@@ -156,6 +159,11 @@ def _given(options: AddressOptions, *names: str) -> dict[str, Any]:
     """Return the options of these names that were given."""
     values = {name: getattr(options, name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _differs(options: AddressOptions, name: str) -> bool:
+    """Say whether an option was given another value than it has by itself."""
+    return bool(getattr(options, name) != getattr(AddressOptions(), name))
 
 
 def _one_of(option: str, given: str, allowed: tuple[str, ...]) -> str:

@@ -57,5 +57,5 @@ def _advice(
     return (
         f"the meter writes deviation {deviation} in its times and seems to mean the wall clock of {zone.key}: compare"
         f" it with the meter's display, then say local_deviation = {deviation} in [meters.dlms], or"
-        f" --local-deviation {deviation}"
+        f" --local-deviation {deviation} beside an address"
     )
