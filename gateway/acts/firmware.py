@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from gateway.lots.runner import Visit
 from protocols.clock import NowSource
 from protocols.dlms.companion import companion
 from protocols.dlms.firmware.image import FirmwareImage
-from protocols.dlms.firmware.steps import Activation, How, Kept, Phase, Result, VisitEnd
+from protocols.dlms.firmware.steps import Activation, How, Kept, Note, Result, VisitEnd
 from protocols.dlms.firmware.visit import upgrade_visit
 from protocols.dlms.session import DlmsSession
 from protocols.session import MeterSpec
@@ -110,17 +111,15 @@ class UpgradeVisitor:
         """Make one visit; raises what the session raises."""
         meter = visit.item.meter
         before = Kept.of(visit.item.kept)
-
-        last = before
+        version = before.from_version
 
         async def keep(kept: Kept) -> None:
-            nonlocal last
             await visit.keep(kept.as_facts())
-            if kept.phase is Phase.COMMITTED and kept.due != last.due and kept.due is not None:
-                self._note(meter, kept, f"activation due at {kept.due.isoformat()}")
-            elif kept.rounds != last.rounds:
-                self._note(meter, kept, "image transfer begun")
-            last = kept
+
+        async def note(said: Note) -> None:
+            nonlocal version
+            version = said.version
+            await to_thread(self._note, meter, version, said.text)
 
         async with self._open(meter) as (session, spec):
             assert spec.dlms is not None
@@ -134,18 +133,19 @@ class UpgradeVisitor:
                 now=self._clock.now,
                 may_go_on=visit.may_go_on,
                 keep=keep,
+                note=note,
             )
         if end.result is Result.DONE or end.final:
-            self._note(meter, last, f"{end.reason or end.result}: {end.note}")
+            self._note(meter, version, f"{end.reason or end.result}: {end.note}")
         return _outcome(end)
 
-    def _note(self, meter: str, kept: Kept, outcome: str) -> None:
+    def _note(self, meter: str, version: str, outcome: str) -> None:
         self._record.note(
             at=self._clock.now(),
             by=self._by,
             meter=meter,
             act="firmware upgrade",
-            before=kept.from_version,
+            before=version,
             after=f"{self._image.version} (SHA-256 {self._image.sha256[:16]}…)",
             outcome=outcome,
         )

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from gateway.config.mistakes import ConfigMistakes, Source
 from gateway.config.types import Section
 from gateway.errors import ConfigError
-from protocols.dlms.acts.calendar import Calendar, calendar_date, switch_time
+from protocols.dlms.acts.calendar import Calendar, calendar_date, run_time, switch_time
 from protocols.dlms.acts.programming import PushWish
 from protocols.dlms.data.cosem_dates import CosemDate, CosemDateTime
 from protocols.dlms.objects import CaptureObject, Day, DayAction, Destination, PushObject, Season, Week
@@ -55,6 +55,7 @@ def _moment(text: str) -> datetime:
 
 
 Name = Annotated[str, _checked(_name)]
+RunTime = Annotated[str, _checked(run_time)]
 TimeOfDay = Annotated[str, _checked(switch_time)]
 Date = Annotated[str, _checked(calendar_date)]
 Code = Annotated[str, _checked(Obis.parse)]
@@ -212,7 +213,7 @@ class PushObjectSection(Section):
 
 
 class PushTargetSection(Section):
-    """A push setup: `destination` as HOST:PORT, `objects` in their order, delays in seconds."""
+    """A push setup: `destination` as HOST:PORT, `objects` in their order, delays in seconds, `times` it runs at."""
 
     setup: Code
     transport: Literal["tcp", "udp", "sms", "hdlc"] = "tcp"
@@ -221,6 +222,8 @@ class PushTargetSection(Section):
     randomisation: Annotated[int, Field(ge=0, le=65_535)] | None = None
     retries: Octet | None = None
     repetition: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    schedule: Code | None = None
+    times: Annotated[tuple[RunTime, ...], Field(min_length=1, max_length=96)] | None = None
 
 
 class PushFile(Section):
@@ -231,8 +234,10 @@ class PushFile(Section):
 
 def load_push(path: Path) -> tuple[Obis, PushWish]:
     """Return which push setup a TOML file is about, and what is to stand in it; ConfigMistakes otherwise."""
-    _, file = _read(path, PushFile)
+    source, file = _read(path, PushFile)
     push = file.push
+    if push.schedule is not None and push.times is None:
+        raise ConfigMistakes([source.mistake(("push", "schedule"), "a schedule without `times`")])
     destination = None
     if push.destination is not None:
         destination = Destination(TRANSPORTS[push.transport], push.destination.encode(), 0)
@@ -248,6 +253,8 @@ def load_push(path: Path) -> tuple[Obis, PushWish]:
         randomisation=push.randomisation,
         retries=push.retries,
         repetition=push.repetition,
+        schedule=None if push.schedule is None else Obis.parse(push.schedule),
+        times=None if push.times is None else tuple(map(run_time, push.times)),
     )
     return Obis.parse(push.setup), wish
 

@@ -59,10 +59,13 @@ class Doors:
 
     @asynccontextmanager
     async def open(self, meter: str) -> AsyncIterator[tuple[DlmsSession, MeterSpec]]:
-        """Open a session on a line of its own; raises what `open_dlms` raises."""
+        """Open a session on a line of its own; raises what `open_dlms` raises.
+
+        UsageError where an edge that has started meanwhile holds what it takes.
+        """
         door = self._door(meter)
         section = self._section(door.meter)
-        spec = self._config.spec(section, f"{self._config.gateway.name}/{self._program}")
+        spec = client_beside_edge(self._config, section, self._program).spec
         line = make_line(door.line)
         try:
             async with open_dlms(line, spec, self._context(section)) as session:

@@ -6,13 +6,17 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from gateway.config import file as configuration
 from gateway.contract.signing import new_key_pair
 from gateway.lots.core import LotState
 from gateway.lots.store import LotStore
+from gateway.roles.beside_edge import edge_counters
+from protocols.meters.counters import FileCounters
 from tests.support.cli import Cli
 from tests.support.firmware_site import VERSION, FirmwareSite, firmware_site
 from tests.support.town import Program
@@ -173,3 +177,58 @@ def test_killed_at_each_step_a_lot_goes_on_and_each_meter_activates_once(tmp_pat
             events = cli("events", meter, *at, "--json").json
             assert [e["code"] for e in events].count(157) == 1
             assert cli("firmware", "show", meter, *at, "--json").json["firmware"] == VERSION
+
+
+def test_meters_that_only_the_running_edge_reaches_are_refused_before_any_is_visited(
+    site: FirmwareSite, cli: Cli, image: Path, tmp_path: Path
+) -> None:
+    alone, bus = site.meters("GEN")[0], site.meters("GEN", "hdlc-")[0]
+    at = ("--config", site.config)
+    plan = ("firmware", "plan", "--image", image, *QUICK, "--meter", alone.meter, "--meter", bus.meter, *at)
+    cli(*plan, "on-the-bus")
+    with closing(
+        FileCounters(edge_counters(configuration.load(site.config)))
+    ):  # as a running edge holds them
+        for words in ((*plan, "onwards"), ("firmware", "run", "on-the-bus", "--yes", *at)):
+            said = cli.refuses(*words, code=2)
+            assert f"the edge runs and talks on line {bus.line}, a bus with one talker at a time" in said
+        cli("firmware", "plan", "on-tcp", "--image", image, "--meter", alone.meter, *at)
+    dials = tmp_path / "dials.toml"
+    text = site.config.read_text().replace(f'line = "{alone.line}"', 'line = "ring"')
+    more = '[[lines]]\nname = "ring"\nkind = "dial-in"\n\n[push]\n'
+    dials.write_text(f"{text}\n{more}", encoding="utf-8")
+    for words in ((*plan, "third"), ("firmware", "run", "on-the-bus", "--yes", *at)):
+        said = cli.refuses(*words, "--config", dials, code=2)
+        assert f"{alone.meter} dials in: only the running edge hears it (line ring)" in said
+
+
+def test_a_time_of_activation_is_ahead_and_by_a_clock_that_is_right(
+    site: FirmwareSite, cli: Cli, image: Path, tmp_path: Path
+) -> None:
+    meter = site.meters("GEN")[0].meter
+    text = site.config.read_text()
+    doubted = text[: text.index("[simulation]")].replace('trust = "host"', 'sources = ["central"]\n#')
+    config = tmp_path / "doubted.toml"
+    config.write_text(doubted + text[text.index("[[lines]]") :], encoding="utf-8")
+    plan = ("firmware", "plan", "timed", "--image", image, "--meter", meter, "--config", config)
+    assert "is over" in cli.refuses(*plan, "--activate", "2020-01-01T02:00", code=2)
+    cli(*plan, "--activate", "2099-01-01T02:00")
+    said = cli.refuses("firmware", "run", "timed", "--yes", "--config", config, code=2)
+    assert "goes by a time, and this computer's clock may be wrong" in said
+
+
+def test_where_the_record_cannot_be_written_nothing_goes_to_a_meter(cli: Cli, tmp_path: Path) -> None:
+    with firmware_site(tmp_path) as site:
+        at, meter = ("--config", site.config), site.meters("GEN")[0].meter
+        cli("firmware", "image", site.image(), *DESCRIBED)
+        (site.data / "acts.jsonl").mkdir(parents=True)
+        plan = ("firmware", "plan", "full", "--image", site.image().with_suffix(".toml"), "--meter", meter)
+        cli(*plan, *QUICK, "--attempts", "1", *at)
+        cli("firmware", "run", "full", "--yes", *at, code=1)
+        shown = cli("firmware", "show", meter, *at, "--json").json
+        assert (shown["image_transfer_enabled"], shown["image_transfer_status"]) == (
+            False,
+            "0 (not initiated)",
+        )
+        rows = list(csv.DictReader(io.StringIO(cli("firmware", "report", "full", *at, "--csv").out)))
+        assert "the record of acts" in rows[0]["note"]

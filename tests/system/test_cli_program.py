@@ -125,6 +125,23 @@ def test_special_days_come_from_csv_and_a_push_setup_from_toml(
     assert (destination, retries) == ("TCP 10.1.2.3:4059 (A-XDR)", "5")
 
 
+def test_a_push_s_schedule_is_part_of_its_setup(
+    cli: Cli, words: tuple[str, tuple[object, ...]], tmp_path: Path
+) -> None:
+    meter, options = words
+    push = tmp_path / "push.toml"
+    times = '["06:30", "*:15", "*-*-01T00:00"]'
+    push.write_text(f'[push]\nsetup = "0-0:25.9.0*255"\ntimes = {times}\n', encoding="utf-8")
+    (schedule,) = after(cli, meter, "push-setup", push, *options)
+    assert schedule == "['*-*-* 06:30:00', '*-*-* *:15:00', '*-*-01 00:00:00']"
+    shown = cli("program", meter, "push-setup", "--show", *options[:2], "--json").json
+    assert schedule in shown.values()
+    push.write_text('[push]\nsetup = "0-0:25.9.0*255"\ntimes = ["6"]\n', encoding="utf-8")
+    assert "is no time of day" in cli("program", meter, "push-setup", push, *options, code=3).err
+    push.write_text('[push]\nsetup = "0-0:25.9.0*255"\nschedule = "0-0:15.0.4*255"\n', encoding="utf-8")
+    assert "without `times`" in cli("program", meter, "push-setup", push, *options, code=3).err
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -137,6 +154,16 @@ def test_special_days_come_from_csv_and_a_push_setup_from_toml(
         (('"*-04-01"', '"*-13-01"'), "months go from 1 to 12"),
         (("2027-01-01T00:00", "soon"), "is no time"),
         (("id = 2", "id = 1"), "a day is there twice"),
+        (('{ at = "00:00", script = 1 }, ', ""), "day 1: it begins at 06:00:00"),
+        (
+            (
+                "[[calendar.weeks]]",
+                '[[calendar.seasons]]\nname = "S2"\nstart = "*-04-01"\nweek = "W1"\n[[calendar.weeks]]',
+            ),
+            "a season's start is there twice",
+        ),
+        (("*-04-01", "*-02-30"), "that month has no day 30"),
+        (("*-04-01", "27-04-01"), "the year with four digits"),
     ],
 )
 def test_mistakes_of_a_calendar_are_named_where_they_stand(
@@ -223,6 +250,18 @@ def test_set_and_action_do_only_what_the_configuration_allows(
         assert "secret" in cli.refuses(*words, *at, code=2)
     acts = [json.loads(row) for row in (site.data / "acts.jsonl").read_text().splitlines()]
     assert [a["act"] for a in acts if a["meter"] == meter.meter] == ["set", "set", "action", "action"]
+
+
+@pytest.mark.parametrize("method", ["70/0-0:96.3.10*255/1", "9/0-0:10.0.106*255/1"])
+def test_no_allow_list_lets_the_supply_contact_be_moved_by_action(
+    site: FirmwareSite, cli: Cli, words: tuple[str, tuple[object, ...]], tmp_path: Path, method: str
+) -> None:
+    """Limits, signature and proof of an order would all be passed by."""
+    config = tmp_path / "gateway.toml"
+    config.write_text(f'{site.config.read_text()}\n[acts]\naction = ["{method}"]\n', encoding="utf-8")
+    meter, options = words
+    said = cli.refuses("action", meter, method, *options, "--config", config, code=2)
+    assert "moves the supply contact: that is ordered through the gateway" in said
 
 
 def test_a_wrong_entry_of_the_allow_list_is_named(site: FirmwareSite, cli: Cli, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -101,12 +101,14 @@ def image(
     print_fields({"written": target, "sha256": section.sha256, "octets": len(content)}, as_json=as_json)
 
 
-def _activation(activate: str, by: How, watch: int) -> Activation:
+def _activation(activate: str, by: How, watch: int, now: datetime) -> Activation:
     if activate == "never":
         return Activation(how=How.NEVER)
     at = None if activate == "now" else parse_time(activate, option="--activate")
     if by is How.SCHEDULE and at is None:
         raise UsageError("--by schedule needs a time: --activate 2026-12-05T02:00")
+    if at is not None and at <= now:
+        raise UsageError(f"--activate: {activate} is over: `now` activates as soon as an image is verified")
     wait = timedelta(seconds=watch)
     return Activation(how=by, at=at, watch=wait, settle=min(wait, Activation().settle))
 
@@ -140,7 +142,7 @@ def plan(
     section, image = load_image(image_file, keys)
     meters = chosen_meters(loaded, plan_options)
     clock, zone = loaded.clock(), meters[0].zone
-    upgrade = UpgradePlan(section=section, activation=_activation(activate, How(by), watch))
+    upgrade = UpgradePlan(section=section, activation=_activation(activate, How(by), watch, clock.now()))
     lot = Lot(
         name=name,
         kind=KIND,
@@ -206,10 +208,14 @@ def run(
         visitor = UpgradeVisitor.of_lot(
             store.path, lot.facts, doors.open, ActRecord(loaded.gateway.data), clock, user()
         )
+        upgrade = UpgradePlan.of(lot.facts)
         if not yes:
-            version = UpgradePlan.of(lot.facts).section.version
+            version = upgrade.section.version
             typer.confirm(f"Upgrade {len(items)} meters of lot {name} to {version}?", abort=True, err=True)
-        ended = asyncio.run(work_off(store, visitor, clock, as_json=as_json, trust_host=trust_host))
+        timed = upgrade.activation.at is not None
+        ended = asyncio.run(
+            work_off(store, visitor, clock, as_json=as_json, trust_host=trust_host, timed=timed)
+        )
         if ended is None and not as_json:
             print_line(f"interrupted; `meter-gateway firmware run {name}` goes on")
         print_end(store, as_json=as_json)

@@ -22,7 +22,7 @@ from gateway.config.meters import MeterSection
 from gateway.config.types import NAME
 from gateway.errors import UsageError
 from gateway.lots import orders, report
-from gateway.lots.core import Item, Lot, LotState
+from gateway.lots.core import Item, ItemState, Lot, LotState
 from gateway.lots.runner import LotRunner, Visitor
 from gateway.lots.store import LotStore
 from gateway.lots.terms import Terms, Window
@@ -139,19 +139,22 @@ def open_lot(config: Config, name: str, kind: str) -> LotStore:
 
 
 async def work_off(
-    store: LotStore, visitor: Visitor, clock: Clock, *, as_json: bool, trust_host: bool
+    store: LotStore, visitor: Visitor, clock: Clock, *, as_json: bool, trust_host: bool, timed: bool = False
 ) -> Lot | None:
     """Run a lot to its end or until a signal (None), with a line for each step unless `as_json`.
 
-    UsageError where its terms have windows and nothing proves that the clock is right.
+    UsageError where its terms have windows, or its work goes by the clock (`timed`), and nothing proves that the
+    clock is right.
     """
-    if store.lot().terms.windows and not trust_host and (why := doubt(clock)):
+    if (timed or store.lot().terms.windows) and not trust_host and (why := doubt(clock)):
+        what = "goes by a time" if timed else "has windows"
         raise UsageError(
-            f"the lot has windows, and this computer's clock may be wrong ({why}): start NTP, or say --trust-host"
+            f"the lot {what}, and this computer's clock may be wrong ({why}): start NTP, or say --trust-host"
         )
 
     def watch(item: Item) -> None:
-        note = ": ".join(part for part in (item.reason, item.note) if part)
+        begins = item.state is ItemState.VISITED  # what is noted is of the visit before
+        note = "" if begins else ": ".join(part for part in (item.reason, item.note) if part)
         if not as_json:
             print_line(f"{text(clock.now())}  {item.meter}  {item.state}{f'  {note}' if note else ''}")
 

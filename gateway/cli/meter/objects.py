@@ -25,10 +25,13 @@ from protocols.dlms.explore.walk import is_secret
 from protocols.dlms.objects import method_label
 from protocols.dlms.session import DlmsSession
 from protocols.errors import LocalError
+from protocols.reading import Obis
 
 TargetArgument = Annotated[str, typer.Argument(help="CLASS/OBIS/NUMBER, for example 1/1-0:0.8.0*255/2.")]
 KEY_METHODS = {(15, 2), (64, 1), (64, 2), (64, 3), (64, 5), (64, 6), (12, 6)}
 """Methods that bring keys or secrets: no command takes these as arguments."""
+RELAY_SCRIPTS = Obis(0, 0, 10, 0, 106)
+"""The scripts that move the supply contact (Blue Book 6.2.7)."""
 
 
 @meter_command
@@ -101,6 +104,10 @@ def action(
     _allow(options, wanted, "action")
     if (wanted.class_id, wanted.index) in KEY_METHODS:
         raise UsageError(f"{_method(wanted)} takes a secret: keys are changed by their own commands")
+    if wanted.class_id == 70 or (wanted.class_id == 9 and wanted.obis == RELAY_SCRIPTS):
+        raise UsageError(
+            f"{_method(wanted)} moves the supply contact: that is ordered through the gateway, signed"
+        )
     if yes and meter_serial is None:
         raise UsageError("--yes needs --meter-serial: the serial on the meter that you mean")
     parameter = _value(value, integer(0).tag)

@@ -19,7 +19,7 @@ from gateway.cli.options import JsonOption, nearest, user
 from gateway.cli.output import print_fields, print_json, print_line, print_problem, print_table
 from gateway.config import file as configuration
 from gateway.errors import UsageError
-from protocols.dlms.acts import programming
+from protocols.dlms.acts import load_limit, programming
 from protocols.dlms.acts.calendar import activity_calendar, special_days, switch_time
 from protocols.dlms.acts.programming import ACTS, Act, places_of, standing
 from protocols.dlms.companion import Companion, companion
@@ -147,10 +147,10 @@ def _seconds(value: str) -> int:
 
 def _load_limit(known: Companion, value: str) -> Act:
     if value in ("on", "off"):
-        return programming.load_limit_function(known, on=value == "on")
+        return load_limit.load_limit_function(known, on=value == "on")
     if not value.isdecimal() or int(value) == 0:
         raise UsageError(f"`{value}` is no limit: watts, or on, off")
-    return programming.load_limit(known, int(value))
+    return load_limit.load_limit(known, int(value))
 
 
 def _billing_date(known: Companion, value: str) -> Act:

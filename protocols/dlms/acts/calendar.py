@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from protocols.dlms.acts.programming import Act, Change, Effect, control_object
@@ -25,6 +26,7 @@ from protocols.errors import LocalError
 PASSIVE_TO_ACTIVE = 4
 """Attributes 6 to 9 are the passive set of 2 to 5 (Blue Book 4.5.5)."""
 MAX_SPECIAL_DAYS = 512
+YEARS = range(2000, 2200)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +43,15 @@ class Calendar:
             raise LocalError("a calendar has seasons, weeks and days")
         weeks = [week.week_profile_name for week in self.weeks]
         days = [day.day_id for day in self.days]
-        for what, count, different in (("week", len(weeks), set(weeks)), ("day", len(days), set(days))):
-            if count != len(different):
+        seasons = [season.season_profile_name for season in self.seasons]
+        starts_of = [season.season_start.octets for season in self.seasons]
+        for what, names in (
+            ("season", seasons),
+            ("season's start", starts_of),
+            ("week", weeks),
+            ("day", days),
+        ):
+            if len(names) != len(set(names)):
                 raise LocalError(f"a {what} is there twice")
         for season in self.seasons:
             if season.week_name not in weeks:
@@ -59,6 +68,9 @@ class Calendar:
                 raise LocalError(
                     f"day {one.day_id}: its switches must come in the order of their times, at least one"
                 )
+            first = one.day_schedule[0].start_time
+            if (first.hour, first.minute) != (0, 0):
+                raise LocalError(f"day {one.day_id}: it begins at {first}: say which script rules from 00:00")
 
 
 def week_days(week: Week) -> tuple[int, ...]:
@@ -105,6 +117,9 @@ def special_days(companion: Companion, days: Sequence[tuple[CosemDate, int]]) ->
     """Write the table of special days, in place of what it holds: dates with a day profile of the calendar."""
     if len(days) > MAX_SPECIAL_DAYS:
         raise LocalError(f"{len(days)} special days are more than {MAX_SPECIAL_DAYS}")
+    dates = [date for date, _ in days]
+    if twice := next((date for n, date in enumerate(dates) if date in dates[:n]), None):
+        raise LocalError(f"{twice} is there twice: a special day has one day profile")
     ref = SpecialDaysTable(control_object(companion, "special_days").obis).entries
     value = ref.build(tuple(SpecialDay(n, date, day) for n, (date, day) in enumerate(days, 1)))
     warning = "" if days else "the table will be empty"
@@ -132,10 +147,23 @@ def calendar_date(text: str) -> CosemDate:
     year, month, day = (None if part == "*" else int(part) for part in parts)
     if (month is not None and not 1 <= month <= 12) or (day is not None and not 1 <= day <= 31):
         raise ValueError(f"`{text}` is no date: months go from 1 to 12, days from 1 to 31")
+    if year is not None and year not in YEARS:
+        raise ValueError(f"`{text}` is no date: write the year with four digits")
+    if month is not None and day is not None and day > monthrange(2000 if year is None else year, month)[1]:
+        raise ValueError(f"`{text}` is no date: that month has no day {day}")
     try:
         return CosemDate(year=year, month=month, day=day)
     except LocalError as error:
         raise ValueError(str(error)) from error
+
+
+def run_time(text: str) -> tuple[CosemTime, CosemDate]:
+    """Return when a schedule runs: `06:30` each day, `*:30` each hour, `*-*-01T00:00` monthly; ValueError otherwise."""
+    date, divided, time = text.rpartition("T")
+    when = calendar_date(date) if divided else CosemDate()
+    if time.startswith("*:"):
+        return replace(switch_time(f"0:{time[2:]}"), hour=None), when
+    return switch_time(time), when
 
 
 def _change(ref: AttributeRef[Any], value: Data) -> Change:

@@ -7,7 +7,7 @@ what stands. What only takes effect by a method ends with it, and its effect is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -23,8 +23,6 @@ from protocols.dlms.objects.setups import Destination, PushObject, PushSetup
 from protocols.errors import LocalError, MeterRefused, NotSupported, WriteNotKept
 from protocols.reading import Obis
 
-ON, OFF = 4, 0
-"""control_mode of Indian meters: load limit function enabled, disabled."""
 HISTORY = "the meter may clear its stored load profile when this changes: read it to the end first"
 
 
@@ -33,18 +31,24 @@ class Change:
     """One attribute that an act writes. `places` are where it may be, the usual one first.
 
     With `number` the value is written in the integer type that the meter shows; else `value` as it is. `holds` judges
-    what is read back, by default the same value.
+    what is read back, by default the same value. `counted` makes of `value` what the meter counts in, by what it shows.
     """
 
     places: tuple[Target, ...]
     value: Data
     number: bool = False
     holds: Holds | None = None
+    counted: Counted | None = None
+    unit: str = ""
 
     def wish(self, before: Data) -> Wish:
         """Return what to write where `before` stands; LocalError when it does not fit the meter's type."""
         value = in_type_of(self.value, before) if self.number else self.value
         return Wish.of(value, holds=self.holds)
+
+
+Counted = Callable[["Association", Data], Awaitable[tuple[Data, str]]]
+"""Returns a value as a meter counts it, and the unit of that; LocalError when it cannot be said so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,12 +95,12 @@ class Association(Protocol):
 async def preview(association: Association, act: Act) -> list[Preview]:
     """Return what stands in the meter beside what the act would write; raises what reading raises."""
     found = []
-    for change in act.changes:
+    for change in await _counted(association, act):
         target, before = await _find(association, change)
         after = change.wish(before).forms[0]()
         found.append(
             Preview(
-                label=label_of(target),
+                label=label_of(target) + (f", in {change.unit}" if change.unit else ""),
                 target=target,
                 before=shown(target, before),
                 after=shown(target, after),
@@ -117,7 +121,7 @@ async def perform(association: Association, act: Act) -> list[Judgement]:
     Raises WriteNotKept, WriteUnproven, MeterRefused, NotSupported as `write_judged` does: the changes before stand.
     """
     judged = []
-    for change in act.changes:
+    for change in await _counted(association, act):
         target, before = await _find(association, change)
         if change.wish(before).holds(before):  # each write costs the meter an event, and some a history
             judged.append(Judgement(verdict=Verdict.AS_ASKED, before=before, found=before, form=0))
@@ -136,6 +140,17 @@ async def perform(association: Association, act: Act) -> list[Judgement]:
                     restored=False,
                 )
     return judged
+
+
+async def _counted(association: Association, act: Act) -> list[Change]:
+    found = []
+    for change in act.changes:
+        if change.counted is None:
+            found.append(change)
+        else:
+            value, unit = await change.counted(association, change.value)
+            found.append(replace(change, value=value, unit=unit))
+    return found
 
 
 async def _find(association: Association, change: Change) -> tuple[Target, Data]:
@@ -174,17 +189,17 @@ def in_type_of(value: Data, before: Data) -> Data:
 def places_of(companion: Companion, act: str) -> list[tuple[Target, ...]]:
     """Return the attributes that an act of this name is about, each with the places where it may be."""
     switch = (
-        [(_attribute(companion, "load_switch", "control_mode"),)]
+        [(attribute_of(companion, "load_switch", "control_mode"),)]
         if "load_switch" in companion.control
         else []
     )
     match act:
         case "demand-period":
-            return [(_attribute(companion, "demand_period", "value"),)]
+            return [(attribute_of(companion, "demand_period", "value"),)]
         case "capture-period":
-            return [(_attribute(companion, "block_capture_period", "value"),)]
+            return [(attribute_of(companion, "block_capture_period", "value"),)]
         case "load-limit":
-            return [(_attribute(companion, "limiter", "threshold_normal"),), *switch]
+            return [(attribute_of(companion, "limiter", "threshold_normal"),), *switch]
         case "billing-date":
             return [change.places for change in billing_date(companion, 1, CosemTime()).changes]
         case "payment-mode" | "metering-mode":
@@ -195,12 +210,14 @@ def places_of(companion: Companion, act: str) -> list[tuple[Target, ...]]:
         case "esw-filter":
             return [change.places for change in esw_filter(companion, frozenset()).changes]
         case "push-setup":
-            return [(Target(40, obis, 3),) for obis in companion.push_setups]
+            plans = [obis for name, obis in companion.schedules.items() if name.startswith("push")]
+            places = [(Target(40, obis, number),) for obis in companion.push_setups for number in (2, 3)]
+            return [*places, *((Target(22, obis, 4),) for obis in plans)]
         case "activity-calendar":
             found = control_object(companion, "activity_calendar")
             return [(Target(found.class_id, found.obis, number),) for number in range(2, 11)]
         case "special-days":
-            return [(_attribute(companion, "special_days", "entries"),)]
+            return [(attribute_of(companion, "special_days", "entries"),)]
     raise LocalError(f"there is no act {act}")
 
 
@@ -233,21 +250,6 @@ def capture_period(companion: Companion, seconds: int) -> Act:
     return replace(_number("capture-period", companion, "block_capture_period", seconds), warning=HISTORY)
 
 
-def load_limit(companion: Companion, limit: int) -> Act:
-    """Set the limit at which the load switch opens, in the unit of the watched register (watts)."""
-    target = _attribute(companion, "limiter", "threshold_normal")
-    change = Change(places=(target,), value=Data(Tag.DOUBLE_LONG_UNSIGNED, limit), number=True)
-    return Act(name="load-limit", changes=(change,))
-
-
-def load_limit_function(companion: Companion, *, on: bool) -> Act:
-    """Enable or disable the load limit function (control_mode 4 or 0)."""
-    target = _attribute(companion, "load_switch", "control_mode")
-    return Act(
-        name="load-limit", changes=(Change(places=(target,), value=Data(Tag.ENUM, ON if on else OFF)),)
-    )
-
-
 def mode(companion: Companion, item: str, value: str) -> Act:
     """Set a prepayment mode (`payment_mode`, `metering_mode`) by its name; LocalError lists the names."""
     found = next((one for one in companion.prepayment if one.name == item and one.modes), None)
@@ -262,30 +264,33 @@ def mode(companion: Companion, item: str, value: str) -> Act:
     return Act(name=item.replace("_", "-"), changes=(change,))
 
 
-def execution_time(
-    name: str, companion: Companion, schedule: str, times: Sequence[tuple[CosemTime, CosemDate]]
-) -> Act:
-    """Set when a schedule of the companion runs (`billing_date`, `push`)."""
-    obis = companion.schedules.get(schedule)
-    if obis is None:
-        raise NotSupported(f"{companion.name} declares no schedule {schedule}")
-    attribute = SingleActionSchedule(obis).execution_time
-    value = attribute.build(tuple(ExecutionTime(time, date) for time, date in times))
-    target = Target(attribute.class_id, obis, attribute.number)
+Times = Sequence[tuple[CosemTime, CosemDate]]
+"""When a schedule runs; what is not specified is every."""
+
+
+def runs_at(schedule: Obis, times: Times) -> Change:
+    """Return the change that lets a schedule (single action schedule, class 22) run at these times and no others."""
+    attribute = SingleActionSchedule(schedule).execution_time
+    wanted = tuple(ExecutionTime(time, date) for time, date in times)
 
     def holds(found: Data) -> bool:
-        return [_bare(one) for one in attribute.parse(found)] == [ExecutionTime(t, d) for t, d in times]
+        return [_bare(one) for one in attribute.parse(found)] == [_bare(one) for one in wanted]
 
-    def _bare(one: ExecutionTime) -> ExecutionTime:
-        # meters write hundredths and the day of the week as they like
-        return ExecutionTime(replace(one.time, hundredths=0), replace(one.date, weekday=None))
+    target = Target(attribute.class_id, schedule, attribute.number)
+    return Change(places=(target,), value=attribute.build(wanted), holds=holds)
 
-    return Act(name=name, changes=(Change(places=(target,), value=value, holds=holds),))
+
+def _bare(one: ExecutionTime) -> ExecutionTime:
+    # meters write hundredths and the day of the week as they like
+    return ExecutionTime(replace(one.time, hundredths=0), replace(one.date, weekday=None))
 
 
 def billing_date(companion: Companion, day: int, time: CosemTime) -> Act:
     """Close each month's bill on a day (1 to 28, or LAST_DAY) at a time of day."""
-    return execution_time("billing-date", companion, "billing_date", ((time, CosemDate(day=day)),))
+    schedule = companion.schedules.get("billing_date")
+    if schedule is None:
+        raise NotSupported(f"{companion.name} declares no schedule billing_date")
+    return Act(name="billing-date", changes=(runs_at(schedule, ((time, CosemDate(day=day)),)),))
 
 
 def esw_filter(companion: Companion, bits: frozenset[int]) -> Act:
@@ -301,17 +306,22 @@ def esw_filter(companion: Companion, bits: frozenset[int]) -> Act:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushWish:
-    """What is to stand in a push setup; None leaves it as it is. Seconds; `port` as the address text has it."""
+    """What is to stand in a push setup and in the schedule that runs it; None leaves it as it is. Delays in seconds."""
 
     destination: Destination | None = None
     objects: tuple[PushObject, ...] | None = None
     randomisation: int | None = None
     retries: int | None = None
     repetition: int | None = None
+    schedule: Obis | None = None
+    times: Times | None = None
 
 
 def push_setup(setup: Obis, wish: PushWish) -> Act:
-    """Set where and what a push setup pushes; LocalError when nothing of it is wished for."""
+    """Set where, what and when a push setup pushes; LocalError when nothing of it is wished for.
+
+    Without a `schedule` the times are written to the one beside it: 0-b:15.0.4 of 0-b:25.9.0, as Indian meters have it.
+    """
     at = PushSetup(setup)
     values = (
         (at.push_object_list, wish.objects),
@@ -329,6 +339,8 @@ def push_setup(setup: Obis, wish: PushWish) -> Act:
         for attribute, value in values
         if value is not None
     )
+    if wish.times is not None:
+        changes = (*changes, runs_at(wish.schedule or Obis(0, setup.b, 15, 0, 4), wish.times))
     if not changes:
         raise LocalError("nothing of the push setup is to be changed")
     return Act(name="push-setup", changes=changes)
@@ -338,7 +350,7 @@ def _number(name: str, companion: Companion, control: str, value: int) -> Act:
     if value <= 0:
         raise LocalError(f"{value} is no number of seconds for {name}")
     tag = Tag.LONG_UNSIGNED if value < 1 << 16 else Tag.DOUBLE_LONG_UNSIGNED
-    change = Change(places=(_attribute(companion, control, "value"),), value=Data(tag, value), number=True)
+    change = Change(places=(attribute_of(companion, control, "value"),), value=Data(tag, value), number=True)
     return Act(name=name, changes=(change,))
 
 
@@ -352,7 +364,8 @@ def control_object(companion: Companion, control: str) -> ControlObject:
     return found
 
 
-def _attribute(companion: Companion, control: str, attribute: str) -> Target:
+def attribute_of(companion: Companion, control: str, attribute: str) -> Target:
+    """Return an attribute of such an object by its name; NotSupported when the companion has none."""
     found = control_object(companion, control)
     return Target(found.class_id, found.obis, found.attributes[attribute])
 
@@ -366,7 +379,7 @@ ACTS: Names = {
     "payment-mode": "prepaid or postpaid",
     "metering-mode": "forward-only or import-and-export",
     "esw-filter": "bits of the event status word that may alert: 0-5,51,81-87, or none",
-    "push-setup": "a TOML file: destination, objects, delays of a push setup",
+    "push-setup": "a TOML file: destination, objects, delays, times of a push setup",
     "activity-calendar": "a TOML file: seasons, weeks, days of tariffs, and when they rule",
     "special-days": "a CSV or TOML file: dates with a day of the calendar of their own",
 }

@@ -43,6 +43,14 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """Record what comes next, of a meter that runs `version`; it is durable when the answer (None) comes."""
+
+    text: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rest:
     """Wait so many seconds; the answer is None."""
 
@@ -62,7 +70,7 @@ class Now:
     may_go_on: bool
 
 
-Step = Get | Set | Run | Keep | Rest | Look
+Step = Get | Set | Run | Keep | Note | Rest | Look
 
 
 class Phase(StrEnum):

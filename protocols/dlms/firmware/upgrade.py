@@ -7,31 +7,22 @@ an image is told to be activated only after the meter has verified it and named 
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.data.cosem_dates import CosemDate, CosemTime
-from protocols.dlms.data.types import NULL
-from protocols.dlms.data.values import text_of
-from protocols.dlms.firmware.image import FirmwareImage, misfit
+from protocols.dlms.firmware.asking import Asking, Doing, ImageObjects
+from protocols.dlms.firmware.image import FirmwareImage
 from protocols.dlms.firmware.steps import (
     Activation,
-    Get,
     How,
-    Keep,
     Kept,
-    Look,
-    Now,
+    Note,
     Phase,
     Rest,
     Result,
-    Run,
     Set,
-    Step,
     Steps,
     VisitEnd,
 )
@@ -41,16 +32,11 @@ from protocols.dlms.objects.image import (
     ImageBlock,
     ImageInfo,
     ImageStatus,
-    ImageTransfer,
     Initiation,
 )
-from protocols.dlms.objects.interface import AttributeRef, MethodRef
 from protocols.dlms.objects.schedules import ExecutionTime, SingleActionSchedule
 from protocols.errors import AssociationLost, LocalError, MeterBusy, MeterRefused, NotSupported, ProtocolError
-from protocols.reading import Nameplate, Obis
-
-T = TypeVar("T")
-Doing = Generator[Step, Any, T]
+from protocols.reading import Nameplate
 
 MAX_ROUNDS = 8
 """Times that the transfer begins anew: a meter that forgets blocks at each power cut may have several."""
@@ -64,15 +50,6 @@ LATER = timedelta(minutes=2)
 """How long a meter that is busy is left alone."""
 SOONEST = timedelta(minutes=1)
 """How far in the future a scheduled activation must lie."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageObjects:
-    """Where a companion has what an upgrade needs: image transfer, activation schedule, and the firmware's version."""
-
-    image: Obis
-    schedule: Obis | None
-    versions: tuple[Obis, ...]
 
 
 def upgrade(
@@ -91,25 +68,7 @@ def upgrade(
     return _Upgrade(image, activation, objects, plate, kept, zone).visit()
 
 
-class _Upgrade:
-    def __init__(
-        self,
-        image: FirmwareImage,
-        activation: Activation,
-        objects: ImageObjects,
-        plate: Nameplate,
-        kept: Kept,
-        zone: ZoneInfo,
-    ) -> None:
-        self._image = image
-        self._activation = activation
-        self._objects = objects
-        self._plate = plate
-        self._kept = kept
-        self._zone = zone
-        self._meter = ImageTransfer(objects.image)
-        self._gained = False  # whether this visit brought blocks into the meter
-
+class _Upgrade(Asking):
     def visit(self) -> Steps:
         version = yield from self._version()
         now = yield from self._now()
@@ -120,48 +79,6 @@ class _Upgrade:
         if why := (yield from self._misfit(version)):
             return _failed("wrong_image", why, final=True)
         return (yield from self._bring(version, now.at))
-
-    # ---- looking
-
-    def _version(self) -> Doing[str]:
-        """Read the firmware's version afresh: a nameplate may be of before the activation."""
-        refusal: ProtocolError | None = None
-        for obis in self._objects.versions:
-            try:
-                return text_of((yield Get(Target(1, obis, 2))))
-            except (NotSupported, MeterRefused) as error:
-                refusal = error
-        raise refusal or NotSupported("the companion names no object with the firmware's version")
-
-    def _now(self) -> Doing[Now]:
-        now = yield Look()
-        assert isinstance(now, Now)
-        return now
-
-    def _get(self, attribute: AttributeRef[T]) -> Doing[T]:
-        data = yield Get(Target(attribute.class_id, attribute.obis, attribute.number))
-        return attribute.parse(data)
-
-    def _run(self, method: MethodRef[T], parameter: T) -> Doing[None]:
-        request = method.request(parameter)
-        yield Run(request.target, NULL if request.parameter is None else request.parameter)
-
-    def _keep(self, **changes: Any) -> Doing[None]:
-        kept = replace(self._kept, **changes)
-        yield Keep(kept)
-        self._kept = kept
-
-    def _status(self) -> Doing[int]:
-        return (yield from self._get(self._meter.image_transfer_status))
-
-    def _misfit(self, version: str) -> Doing[str]:
-        shown: dict[Obis, str] = {}
-        for obis in self._image.hardware:
-            try:
-                shown[obis] = text_of((yield Get(Target(1, obis, 2))))
-            except (NotSupported, MeterRefused):
-                shown[obis] = ""
-        return misfit(self._image, self._plate, version, shown)
 
     # ---- after the activation
 
@@ -216,7 +133,7 @@ class _Upgrade:
         ours = self._kept.phase in (Phase.SENDING, Phase.VERIFIED)
         if ours and status in (ImageStatus.ACTIVATION_INITIATED, ImageStatus.ACTIVATED):
             return (yield from self._activates_itself(now))
-        if failure := (yield from self._enable()):
+        if ours and (failure := (yield from self._enable())):
             return failure
         if ours and status == ImageStatus.VERIFIED:
             return (yield from self._verified(version))
@@ -245,6 +162,11 @@ class _Upgrade:
     def _initiate(self, version: str) -> Doing[VisitEnd | None]:
         if self._kept.rounds >= MAX_ROUNDS:
             return _failed("transfer_lost", f"the meter lost the image {MAX_ROUNDS} times", final=True)
+        if not (yield from self._now()).may_go_on:
+            return (yield from self._cut("not begun"))
+        yield Note("image transfer begun", version)
+        if failure := (yield from self._enable()):
+            return failure
         try:
             yield from self._run(
                 self._meter.image_transfer_initiate,
@@ -362,6 +284,8 @@ class _Upgrade:
             yield from self._keep(phase=Phase.VERIFIED, from_version=version)
         now = yield from self._now()
         at = self._activation.at
+        if self._activation.how is not How.NEVER and not now.may_go_on:
+            return (yield from self._cut("verified, and not yet activated"))
         match self._activation.how:
             case How.NEVER:
                 return _done("verified and not activated, as planned")
@@ -382,6 +306,7 @@ class _Upgrade:
         )
 
     def _activate(self, now: datetime) -> Steps:
+        yield Note(f"activation due at {now.isoformat()}", self._kept.from_version)
         yield from self._keep(phase=Phase.COMMITTED, due=now)
         later = now + self._activation.settle
         try:
@@ -402,6 +327,8 @@ class _Upgrade:
             return _failed("no_schedule", "the companion names no schedule of image activation", final=True)
         if at is None or at < now + SOONEST:
             return _failed("too_late", "the time of activation is over; the image is verified", final=True)
+        if why := (yield from self._wrong_clock()):
+            return _failed("meter_clock", why)
         local = at.astimezone(self._zone)
         wanted = ExecutionTime(
             CosemTime(hour=local.hour, minute=local.minute, second=local.second, hundredths=0),
@@ -409,6 +336,7 @@ class _Upgrade:
         )
         times = SingleActionSchedule(self._objects.schedule).execution_time
         target = Target(times.class_id, times.obis, times.number)
+        yield Note(f"activation due at {at.isoformat()}", self._kept.from_version)
         yield from self._keep(phase=Phase.COMMITTED, due=at)
         refusal = ""
         try:
@@ -425,6 +353,7 @@ class _Upgrade:
         return _again(f"scheduled for {local:%Y-%m-%d %H:%M:%S}", not_before=at + self._activation.settle)
 
     def _activates_itself(self, now: datetime) -> Steps:
+        yield Note("the meter activates the image by itself", self._kept.from_version)
         yield from self._keep(phase=Phase.COMMITTED, due=now)
         return _again("the meter activates the image by itself", not_before=now + self._activation.settle)
 

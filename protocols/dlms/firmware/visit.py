@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.companion import Companion
 from protocols.dlms.data.types import Data
+from protocols.dlms.firmware.asking import ImageObjects
 from protocols.dlms.firmware.image import FirmwareImage
 from protocols.dlms.firmware.steps import (
     Activation,
@@ -18,6 +19,7 @@ from protocols.dlms.firmware.steps import (
     Keep,
     Kept,
     Look,
+    Note,
     Now,
     Rest,
     Run,
@@ -26,7 +28,7 @@ from protocols.dlms.firmware.steps import (
     Steps,
     VisitEnd,
 )
-from protocols.dlms.firmware.upgrade import ImageObjects, upgrade
+from protocols.dlms.firmware.upgrade import upgrade
 from protocols.dlms.objects.image import IMAGE_TRANSFER
 from protocols.dlms.session import DlmsSession
 from protocols.errors import ProtocolError
@@ -56,6 +58,7 @@ async def carry_out(
     now: Callable[[], datetime],
     may_go_on: Callable[[], bool],
     keep: Callable[[Kept], Awaitable[None]],
+    note: Callable[[Note], Awaitable[None]],
 ) -> VisitEnd:
     """Return what the visit came to; raises what its steps did not survive. Cancelling leaves the meter as it is."""
 
@@ -69,6 +72,8 @@ async def carry_out(
                 await association.action(target, parameter)
             case Keep(kept=kept):
                 await keep(kept)
+            case Note():
+                await note(step)
             case Rest(seconds=seconds):
                 await sleep(seconds)
             case Look():
@@ -94,11 +99,12 @@ async def carry_out(
 
 def image_objects(companion: Companion) -> ImageObjects:
     """Return where a companion has what an upgrade needs, by the Blue Book where it does not say."""
-    declared = companion.control.get("image_transfer")
+    declared, clock = companion.control.get("image_transfer"), companion.control.get("clock")
     return ImageObjects(
         image=declared.obis if declared else BLUE_BOOK.image,
         schedule=companion.schedules.get("image_activation", BLUE_BOOK.schedule),
         versions=companion.identity.get("firmware", BLUE_BOOK.versions),
+        clock=clock.obis if clock else BLUE_BOOK.clock,
     )
 
 
@@ -113,6 +119,7 @@ async def upgrade_visit(
     now: Callable[[], datetime],
     may_go_on: Callable[[], bool],
     keep: Callable[[Kept], Awaitable[None]],
+    note: Callable[[Note], Awaitable[None]],
 ) -> VisitEnd:
     """Make one visit of an upgrade in an open session; returns and raises what `carry_out` does.
 
@@ -126,4 +133,4 @@ async def upgrade_visit(
         kept=kept,
         zone=zone,
     )
-    return await carry_out(steps, session.exchange, now=now, may_go_on=may_go_on, keep=keep)
+    return await carry_out(steps, session.exchange, now=now, may_go_on=may_go_on, keep=keep, note=note)

@@ -10,7 +10,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from protocols.dlms.apdu.lists import Target
+from protocols.dlms.data.cosem_dates import CosemDateTime
 from protocols.dlms.data.types import Data, array, octets
+from protocols.dlms.firmware.asking import ImageObjects
 from protocols.dlms.firmware.image import FirmwareImage
 from protocols.dlms.firmware.steps import (
     Activation,
@@ -18,6 +20,7 @@ from protocols.dlms.firmware.steps import (
     Keep,
     Kept,
     Look,
+    Note,
     Now,
     Rest,
     Result,
@@ -26,7 +29,7 @@ from protocols.dlms.firmware.steps import (
     Step,
     VisitEnd,
 )
-from protocols.dlms.firmware.upgrade import ImageObjects, upgrade
+from protocols.dlms.firmware.upgrade import upgrade
 from protocols.dlms.server.model import AccessDenied
 from protocols.errors import MeterBusy, MeterRefused, MeterSilent, NotSupported, ProtocolError
 from protocols.reading import Nameplate, Obis
@@ -84,6 +87,8 @@ class ImageMeter:
     changed: int = 0
     blocks_sent: list[int] = field(default_factory=list)
     steps: int = 0
+    notes: list[str] = field(default_factory=list)
+    clock_off: timedelta = timedelta(0)
 
     def __post_init__(self) -> None:
         self.memory = Memory()
@@ -164,6 +169,8 @@ class ImageMeter:
             case Keep(kept=kept):
                 assert Kept.of(kept.as_facts()) == kept
                 self.kept = kept
+            case Note(text=text):
+                self.notes.append(text)
             case Rest(seconds=seconds):
                 self.now += timedelta(seconds=seconds)
             case Look():
@@ -188,6 +195,8 @@ class ImageMeter:
             return octets(self.target.version.encode())
         if target.obis == CATEGORY:
             return octets(b"D1")
+        if target.class_id == 8:
+            return octets(CosemDateTime.of(self.now + self.clock_off, ZONE).octets)
         assert target.obis == IMAGE_SCHEDULE
         return self.memory.get(IMAGE_SCHEDULE, 4) or array()
 

@@ -8,11 +8,22 @@ import pytest
 
 from protocols.dlms.acts import programming
 from protocols.dlms.acts.calendar import Calendar, activity_calendar, special_days
+from protocols.dlms.acts.load_limit import load_limit
 from protocols.dlms.acts.programming import ACTS, perform, places_of, preview, standing
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.companion import companion
-from protocols.dlms.data.cosem_dates import CosemDateTime, CosemTime
-from protocols.dlms.data.types import Data, Tag, array, double_long_unsigned, long_unsigned, octets, unsigned
+from protocols.dlms.data.cosem_dates import CosemDate, CosemDateTime, CosemTime
+from protocols.dlms.data.types import (
+    Data,
+    Tag,
+    array,
+    double_long_unsigned,
+    integer,
+    long_unsigned,
+    octets,
+    structure,
+    unsigned,
+)
 from protocols.dlms.objects import Day, DayAction, Season, Week
 from protocols.errors import LocalError, MeterRefused, NotSupported, WriteNotKept
 from protocols.reading import Obis
@@ -114,7 +125,7 @@ def test_a_companion_that_names_no_place_is_said_so() -> None:
     generic = companion("generic")
     makers: list[Callable[[], object]] = [
         lambda: programming.demand_period(generic, 900),
-        lambda: programming.load_limit(generic, 900),
+        lambda: load_limit(generic, 900),
         lambda: programming.esw_filter(generic, frozenset()),
         lambda: programming.billing_date(generic, 1, CosemTime()),
         lambda: programming.mode(generic, "payment_mode", "prepaid"),
@@ -130,3 +141,59 @@ def test_an_act_says_what_it_costs() -> None:
     assert "clear its stored load profile" in programming.capture_period(INDIA, 900).warning
     assert special_days(INDIA, []).warning == "the table will be empty"
     assert programming.esw_filter(INDIA, frozenset({0})).changes[0].value.tag is Tag.BIT_STRING
+
+
+LIMIT = Target(71, Obis(0, 0, 17, 0, 0), 4)
+WATCHED = Target(71, Obis(0, 0, 17, 0, 0), 2)
+POWER = Obis(1, 0, 1, 7, 0)
+
+
+def limited(scaler: int, unit: int, *, class_id: int = 3) -> Meter:
+    """Return a meter whose limiter watches a register of this scaler and unit, at 5000 of it."""
+    watched = structure(long_unsigned(class_id), octets(POWER.to_bytes()), integer(2))
+    scale = structure(integer(scaler), Data(Tag.ENUM, unit))
+    place = Target(class_id, POWER, 4 if class_id == 5 else 3)
+    return Meter((LIMIT, double_long_unsigned(5000)), (WATCHED, watched), (place, scale))
+
+
+@pytest.mark.parametrize(
+    ("scaler", "class_id", "raw", "unit"),
+    [(0, 3, 3000, "W"), (3, 3, 3, "10^3 W"), (-1, 5, 30_000, "10^-1 W"), (2, 4, 30, "10^2 W")],
+)
+async def test_a_load_limit_is_written_as_the_meter_counts_it(
+    scaler: int, class_id: int, raw: int, unit: str
+) -> None:
+    """Three thousand written as kilowatts would never cut, as tenths of a watt it would cut everybody."""
+    meter = limited(scaler, 27, class_id=class_id)
+    act = load_limit(INDIA, 3000)
+    (shown,) = await preview(meter, act)
+    assert shown.label.endswith(f", in {unit}")
+    await perform(meter, act)
+    assert meter.stands[LIMIT] == double_long_unsigned(raw)
+
+
+@pytest.mark.parametrize(
+    ("meter", "said"),
+    [
+        (limited(0, 33), "in 10\\^0 A, which is no power"),
+        (limited(100, 27), "which is no power"),
+        (limited(3, 27), "no whole number"),
+        (limited(0, 27, class_id=1), "does not show in which unit"),
+        (Meter((LIMIT, double_long_unsigned(5000))), "does not show in which unit"),
+    ],
+)
+async def test_a_load_limit_whose_unit_is_not_known_is_not_written(meter: Meter, said: str) -> None:
+    with pytest.raises(LocalError, match=said):
+        await perform(meter, load_limit(INDIA, 2500))
+    assert meter.writes == 0
+
+
+def test_a_load_limit_in_kilowatts_is_refused() -> None:
+    with pytest.raises(LocalError, match="watts, not kilowatts"):
+        load_limit(INDIA, 3)
+
+
+def test_a_date_has_one_special_day() -> None:
+    republic = CosemDate(month=1, day=26)
+    with pytest.raises(LocalError, match="there twice"):
+        special_days(INDIA, [(republic, 2), (CosemDate(year=2027, month=1, day=26), 2), (republic, 3)])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.dlms.data.types import Data, Tag, double_long_unsigned, enum, octets
-from protocols.dlms.firmware.steps import Activation, Get, Keep, Kept, Look, Now, Phase, Run, VisitEnd
+from protocols.dlms.firmware.steps import Activation, Get, Keep, Kept, Look, Note, Now, Phase, Run, VisitEnd
 from protocols.dlms.firmware.upgrade import MAX_ROUNDS, upgrade
 from protocols.dlms.server.model import AccessDenied
 from protocols.errors import MeterBusy, MeterRefused, MeterSilent, ProtocolError
@@ -60,7 +60,7 @@ def test_any_answers_come_to_an_end_and_activate_at_most_once(phase: Phase, data
                 answer = octets(OLD.encode())
             if isinstance(step, Look):
                 step = steps.send(Now(NOW, True))
-            elif isinstance(step, Keep):
+            elif isinstance(step, Keep | Note):
                 step = steps.send(None)
             elif isinstance(answer, ProtocolError):
                 step = steps.throw(answer)

@@ -9,7 +9,7 @@ import pytest
 
 from protocols.dlms.companion import companion
 from protocols.dlms.firmware import visit as firmware_visit
-from protocols.dlms.firmware.steps import Activation, Kept, Result, VisitEnd
+from protocols.dlms.firmware.steps import Activation, Kept, Note, Result, VisitEnd
 from protocols.dlms.firmware.visit import upgrade_visit
 from protocols.dlms.session import DlmsSession
 from protocols.errors import ProtocolError
@@ -49,6 +49,9 @@ async def upgraded(at: TrapSite, image: object = IMAGE, visits: int = 30) -> Vis
         nonlocal kept
         kept = new
 
+    async def note(_: Note) -> None:
+        pass
+
     for _ in range(visits):
         try:
             async with at.open() as session:
@@ -63,6 +66,7 @@ async def upgraded(at: TrapSite, image: object = IMAGE, visits: int = 30) -> Vis
                     now=at.clock.now,
                     may_go_on=lambda: True,
                     keep=keep,
+                    note=note,
                 )
         except ProtocolError:
             continue

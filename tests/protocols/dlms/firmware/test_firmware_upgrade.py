@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.dlms.firmware.image import FirmwareImage, misfit
-from protocols.dlms.firmware.steps import Activation, Get, How, Phase, Result, Step, VisitEnd
+from protocols.dlms.firmware.steps import Activation, Get, How, Note, Phase, Result, Step, VisitEnd
 from protocols.errors import MeterConfigError
 from protocols.reading import Nameplate
 from protocols.simulator.cosem.image import IMAGE_SCHEDULE
@@ -156,6 +156,20 @@ def test_a_meter_activates_by_its_own_schedule() -> None:
     assert (meter.told, meter.target.activations) == (0, 1)
 
 
+@pytest.mark.parametrize("hours", [-200_000, -1, 1])
+def test_a_meter_whose_clock_is_wrong_is_given_no_schedule(hours: int) -> None:
+    """An hour ahead it would activate before the time, years behind it never would."""
+    at = START + timedelta(hours=9)
+    meter = ImageMeter(
+        sim_image(), activation=Activation(how=How.SCHEDULE, at=at), clock_off=timedelta(hours=hours)
+    )
+    end = meter.visit()
+    assert isinstance(end, VisitEnd)
+    assert (end.reason, end.final, meter.memory.get(IMAGE_SCHEDULE, 4)) == ("meter_clock", False, None)
+    meter.clock_off = timedelta(minutes=-2)
+    assert ended(meter).result is Result.DONE
+
+
 def test_a_schedule_in_the_past_is_not_written() -> None:
     meter = ImageMeter(sim_image(), activation=Activation(how=How.SCHEDULE, at=START))
     end = ended(meter)
@@ -171,6 +185,41 @@ def test_an_image_of_another_that_waits_verified_is_not_activated() -> None:
     meter.faulty = other.faulty
     assert ended(meter).result is Result.DONE
     assert meter.blocks_sent == [0, 1, 2, 3]
+
+
+def test_what_changes_a_meter_is_recorded_before_it_goes_out() -> None:
+    """Where the record cannot be written, that step ends the visit, and nothing has happened yet."""
+    meter = ImageMeter(sim_image())
+    before: dict[str, tuple[int, Phase, int]] = {}
+
+    def look(step: Step) -> str:
+        if isinstance(step, Note):
+            before[step.text.split(" at ")[0]] = (meter.changed, meter.kept.phase, meter.told)
+        return ""
+
+    assert meter.run(look).result is Result.DONE
+    assert before["image transfer begun"] == (0, Phase.NEW, 0)
+    assert before["activation due"][1:] == (Phase.VERIFIED, 0)
+
+
+def test_a_visit_whose_time_is_over_begins_nothing() -> None:
+    meter = ImageMeter(sim_image())
+    end = meter.visit(most=0)
+    assert isinstance(end, VisitEnd)
+    assert (end.result, meter.changed) == (Result.AGAIN, 0)
+
+
+@pytest.mark.parametrize(
+    "activation", [Activation(), Activation(how=How.SCHEDULE, at=START + timedelta(hours=9))], ids=str
+)
+def test_a_lot_that_is_paused_in_a_visit_activates_nothing_in_it(activation: Activation) -> None:
+    """Its time is over with the last block: the meter verifies the image, and the next visit activates it."""
+    meter = ImageMeter(sim_image(), activation=activation)
+    end = meter.visit(most=4)
+    assert isinstance(end, VisitEnd)
+    assert (end.result, end.progress, meter.kept.phase) == (Result.AGAIN, True, Phase.VERIFIED)
+    assert (meter.told, meter.memory.get(IMAGE_SCHEDULE, 4)) == (0, None)
+    assert ended(meter).result is Result.DONE
 
 
 def steps_of(meter: ImageMeter) -> int:
