@@ -90,6 +90,10 @@ COMMANDS = {
         "Run one method that the configuration allows ([acts] action): confirmed and recorded; never repeated.",
     ),
     "firmware": Entry("meter.firmware:firmware_group", "Firmware images, and upgrades of many meters."),
+    "certificates": Entry(
+        "meter.certificates:certificates_group",
+        "Key pairs and certificates in a meter (class 64, suites 1 and 2).",
+    ),
     "explore": Entry(
         "meter.explore:explore",
         "Walk a meter's object list and show every object: class, version, access, value, and its name.",

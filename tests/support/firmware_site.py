@@ -18,7 +18,7 @@ VERSION = "SIM-9.0.0"
 class FirmwareSite:
     """A simulator as a process; `config` is its gateway's file."""
 
-    def __init__(self, folder: Path, *, meters: int = 13, faults: str = "") -> None:
+    def __init__(self, folder: Path, *, meters: int = 13, faults: str = "", suite: int = 0) -> None:
         self.folder = folder
         self.config = folder / "town" / "gateway.toml"
         more = []
@@ -34,6 +34,8 @@ class FirmwareSite:
             "--calm",
             "--folder",
             str(folder / "town"),
+            "--suite",
+            str(suite),
         ]
         self.simulator = Program("simulator", [*town, *more], folder)
 
@@ -55,8 +57,10 @@ class FirmwareSite:
 
 
 @contextmanager
-def firmware_site(folder: Path, *, meters: int = 13, faults: str = "") -> Iterator[FirmwareSite]:
-    site = FirmwareSite(folder, meters=meters, faults=faults)
+def firmware_site(
+    folder: Path, *, meters: int = 13, faults: str = "", suite: int = 0
+) -> Iterator[FirmwareSite]:
+    site = FirmwareSite(folder, meters=meters, faults=faults, suite=suite)
     site.simulator.start()
     try:
         wait_until(lambda: "Ctrl-C ends it" in site.simulator.tail(), site.simulator.tail)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,10 @@ from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.trace.frames import decode_trace
 from protocols.dlms.trace.state import TraceState
 
+if TYPE_CHECKING:
+    from protocols.dlms.trace.pairs import TracePairs
+    from protocols.meters.key_file import KeyFile
+
 
 def decode(
     trace: Annotated[
@@ -26,7 +30,7 @@ def decode(
         Path | None,
         typer.Option(
             "--key-file",
-            help="Private TOML file: encryption_key, authentication_key, dedicated_key, hls_key.",
+            help="Private TOML file: encryption_key, authentication_key, dedicated_key, hls_key, keys of suites 1, 2.",
         ),
     ] = None,
     system_title: Annotated[
@@ -65,7 +69,12 @@ def decode(
     if len(octets) > MAX_OCTETS:
         raise UsageError(f"{trace} is too long for one trace")
     found = decode_trace(
-        octets, keys=known.keys, titles=known.titles, secret=known.secret, dedicated=known.dedicated
+        octets,
+        keys=known.keys,
+        titles=known.titles,
+        secret=known.secret,
+        dedicated=known.dedicated,
+        pairs=known.pairs,
     )
     if as_json and companion is None:
         print_json(found.document())
@@ -101,4 +110,30 @@ def _known(key_file: Path | None, titles: tuple[bytes, ...]) -> TraceState:
         titles=titles,
         secret=file.secret("hls_key") if "hls_key" in file else None,
         dedicated=file.secret("dedicated_key") if "dedicated_key" in file else b"",
+        pairs=_pairs(file),
+    )
+
+
+def _pairs(file: KeyFile) -> TracePairs | None:
+    """Return the keys of suites 1 and 2 of a key file; None when it has none."""
+    if not any(name in file for name in ("master_key", "agreement_key", "signing_key", "meter_signing")):
+        return None
+    from protocols.dlms.security import curves
+    from protocols.dlms.security.certificates import peer_key
+    from protocols.dlms.security.key_use import KeyUse
+    from protocols.dlms.trace.pairs import TracePairs
+
+    def private(name: str) -> curves.PrivateKey | None:
+        return curves.private_key(file.secret(name), name) if name in file else None
+
+    def public(name: str, use: KeyUse) -> curves.PublicKey | None:
+        return peer_key(file.secret(name), name, use, None).key if name in file else None
+
+    ours = private("signing_key")
+    signers = (public("meter_signing", KeyUse.SIGNING), None if ours is None else ours.public_key())
+    return TracePairs(
+        master=file.secret("master_key") if "master_key" in file else None,
+        agreement=private("agreement_key"),
+        agreement_peer=public("meter_agreement", KeyUse.AGREEMENT),
+        signers=tuple(key for key in signers if key is not None),
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from protocols.dlms.security import certificates, curves
-from protocols.dlms.security.certificates import KeyUse, TrustAnchors
+from protocols.dlms.security.certificates import TrustAnchors
 from protocols.dlms.security.curves import OwnKeys, PeerKey, PeerKeys, PrivateKey
+from protocols.dlms.security.key_use import KeyUse
 from protocols.errors import MeterConfigError
 from protocols.session import DlmsSettings, SecretSource
 

@@ -18,7 +18,7 @@ from protocols.dlms.core.outcomes import Associated, error_of
 from protocols.dlms.data.cursor import leading
 from protocols.dlms.data.types import octets
 from protocols.dlms.security import certificates, ciphering, general, hls, suites
-from protocols.dlms.security.certificates import KeyUse, TrustAnchors
+from protocols.dlms.security.certificates import TrustAnchors
 from protocols.dlms.security.ciphered_forms import (
     AUTHENTICATED_ENCRYPTED,
     CIPHER_OVERHEAD,
@@ -34,6 +34,7 @@ from protocols.dlms.security.general_forms import (
     SIGNING_OVERHEAD,
     Header,
 )
+from protocols.dlms.security.key_use import KeyUse
 from protocols.dlms.security.suites import Keys
 from protocols.errors import (
     AssociationRefused,

@@ -1,4 +1,4 @@
-"""Security setup: class 64 (Blue Book 4.4.7), with key transfer under the master key (RFC 3394)."""
+"""Security setup: class 64 (Blue Book 4.4.7): key transfer under the master key (RFC 3394), and certificates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from enum import IntEnum
 
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.objects.codec import (
-    ANY,
     ENUM,
     Codec,
     Shown,
@@ -20,6 +19,7 @@ from protocols.dlms.objects.codec import (
     record,
 )
 from protocols.dlms.objects.interface import Attribute, CosemObject, Method
+from protocols.dlms.security.key_use import MAX_CERTIFICATE, KeyUse
 from protocols.dlms.security.key_wrap import LONG_WRAPPED_OCTETS, WRAPPED_OCTETS, unwrap_key, wrap_key
 from protocols.errors import LocalError, MeterProtocolError
 
@@ -108,8 +108,92 @@ def parse_key_transfer(data: Data, master: bytes) -> dict[KeyKind, bytes]:
     return keys
 
 
+MAX_CERTIFICATES = 64
+MAX_NAME = 512
+MAX_SERIAL = 32
+
+
+class CertificateEntity(IntEnum):
+    """Whose a certificate is."""
+
+    SERVER = 0
+    CLIENT = 1
+    CERTIFICATION_AUTHORITY = 2
+    OTHER = 3
+
+
+class CertificateType(IntEnum):
+    """What the key of a certificate is for: the uses of key pairs, and others."""
+
+    SIGNING = KeyUse.SIGNING
+    AGREEMENT = KeyUse.AGREEMENT
+    TLS = KeyUse.TLS
+    OTHER = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateInfo:
+    """One certificate that a meter holds; names as the meter writes them, DER or text."""
+
+    entity: CertificateEntity
+    type: CertificateType
+    serial_number: bytes
+    issuer: bytes
+    subject: bytes
+    subject_alt_name: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BySerial:
+    """A certificate named by its serial number and issuer, as the meter lists them."""
+
+    serial_number: bytes
+    issuer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateName:
+    """Which certificate is meant. `kind` 1 names it by serial number; by entity (0) our side asks for none."""
+
+    options: BySerial
+    kind: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AgreedKey:
+    """One key of key agreement C(2e, 0s): an ephemeral public key with its signature."""
+
+    key_id: KeyKind
+    key_data: bytes = field(repr=False)
+
+
+_NAME = octet_string(0, MAX_NAME)
+_SERIAL = octet_string(1, MAX_SERIAL)
+CERTIFICATES = listing(
+    record(
+        CertificateInfo,
+        entity=members(CertificateEntity),
+        type=members(CertificateType),
+        serial_number=_SERIAL,
+        issuer=_NAME,
+        subject=_NAME,
+        subject_alt_name=_NAME,
+    ),
+    MAX_CERTIFICATES,
+)
+CERTIFICATE_NAME = record(
+    CertificateName,
+    kind=number(Tag.ENUM, limits=(1, 1)),
+    options=record(BySerial, serial_number=_SERIAL, issuer=_NAME),
+)
+CERTIFICATE = octet_string(1, MAX_CERTIFICATE)
+AGREED_KEYS = listing(
+    record(AgreedKey, key_id=members(KeyKind), key_data=octet_string(128, 192)), len(KeyKind)
+)
+
+
 class SecuritySetup(CosemObject):
-    """Security setup (class 64).
+    """Security setup (class 64). The methods of certificates and `certificates` are those of version 1.
 
     `transfer_keys` is key_transfer with the wrapping done; the new keys rule from the next association on, and
     the invocation counter of a new encryption key starts again.
@@ -120,10 +204,15 @@ class SecuritySetup(CosemObject):
     security_suite = Attribute(number(Tag.ENUM, _SUITES))
     client_system_title = Attribute(octet_string(0, TITLE_OCTETS))
     server_system_title = Attribute(octet_string(0, TITLE_OCTETS))
-    certificates = Attribute(ANY)
+    certificates = Attribute(CERTIFICATES)
     security_activate = Method(ENUM)
     key_transfer = Method(WRAPPED_KEYS)
-    key_agreement = Method(ANY)
+    key_agreement = Method(AGREED_KEYS)
+    generate_key_pair = Method(members(KeyUse))
+    generate_certificate_request = Method(members(KeyUse))
+    import_certificate = Method(CERTIFICATE)
+    export_certificate = Method(CERTIFICATE_NAME)
+    remove_certificate = Method(CERTIFICATE_NAME)
 
     async def transfer_keys(self, master: bytes, keys: Mapping[KeyKind, bytes]) -> None:
         """Bring new keys (16 octets each, 32 under suite 2) to the meter, wrapped under `master`.

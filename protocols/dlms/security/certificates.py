@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import IntEnum
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -12,10 +11,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from protocols.dlms.security.curves import CURVES, PeerKey, PublicKey, curve_of, public_key
+from protocols.dlms.security.key_use import MAX_CERTIFICATE, KeyUse
 from protocols.errors import MeterConfigError, SecurityFailure
 
-MAX_CERTIFICATE = 4096
-"""Octets of a certificate; one of a meter has some 500."""
 TITLE_OCTETS = 8
 _KNOWN_CRITICAL = {
     ExtensionOID.KEY_USAGE,
@@ -23,14 +21,6 @@ _KNOWN_CRITICAL = {
     ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
     ExtensionOID.EXTENDED_KEY_USAGE,
 }
-
-
-class KeyUse(IntEnum):
-    """What a key pair is for; numbered as class 64 does (Blue Book 4.4.7)."""
-
-    SIGNING = 0
-    AGREEMENT = 1
-    TLS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

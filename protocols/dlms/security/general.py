@@ -201,9 +201,7 @@ def _keys_for(known: GeneralKeys, found: GeneralCiphering) -> tuple[KeyInfo, Ite
                 return KeyInfo.AGREED, _one_pass(known, known.own.agreement, found.header, data)
             if scheme == STATIC and known.peer.agreement is not None and not data:
                 peer = known.peer.agreement.of(found.header.originator)
-                return KeyInfo.AGREED_STATIC, _of_names(
-                    known, known.own.agreement, peer, found.header, nonce=True
-                )
+                return KeyInfo.AGREED_STATIC, agreed_keys(known.own.agreement, peer, found.header, nonce=True)
     raise SecurityFailure("ciphered with a key that is not known here: see master_key_ref, agreement_key_ref")
 
 
@@ -214,14 +212,14 @@ def _one_pass(known: GeneralKeys, own: PrivateKey, header: Header, data: bytes) 
     size = 2 * known.curve.octets
     public, signature = data[:size], data[size:]
     curves.verify(known.peer.signing.of(header.originator), public, signature)
-    return _of_names(known, own, curves.public_key(public, known.curve), header)
+    return agreed_keys(own, curves.public_key(public, known.curve), header)
 
 
-def _of_names(
-    known: GeneralKeys, own: PrivateKey, peer: curves.PublicKey, header: Header, *, nonce: bool = False
+def agreed_keys(
+    own: PrivateKey, peer: curves.PublicKey, header: Header, *, nonce: bool = False
 ) -> Iterator[bytes]:
     """Derive under the algorithm's name; then as the Green Book's eighth edition prints it, which some follow."""
-    name = known.curve.gcm
+    name = curves.curve_of(own).gcm
     for algorithm in (name, name[:3] + b"\x06" + name[4:]):
         yield _agreed(own, peer, algorithm, header, nonce=nonce)
 
@@ -230,7 +228,7 @@ def sign_general(known: GeneralKeys, header: Header, content: bytes) -> bytes:
     """Return general-signing of an APDU; MeterConfigError without a signing key."""
     if known.own.signing is None:
         raise MeterConfigError("signing needs our signing key (signing_key_ref)")
-    signature = curves.sign(known.own.signing, _signed(header, content))
+    signature = curves.sign(known.own.signing, signed_text(header, content))
     apdu = GeneralSigning(header=header, content=content, signature=signature)
     return bytes((GENERAL_SIGNING,)) + SIGNING.write(apdu)
 
@@ -245,11 +243,11 @@ def open_signed(known: GeneralKeys, apdu: bytes, *, originator: bytes, recipient
     if known.peer.signing is None:
         raise SecurityFailure("signed, and the signer's certificate is not known: see meter_signing_ref")
     signer = known.peer.signing.of(originator)
-    curves.verify(signer, _signed(found.header, found.content), found.signature)
+    curves.verify(signer, signed_text(found.header, found.content), found.signature)
     return found
 
 
-def _signed(header: Header, content: bytes) -> bytes:
+def signed_text(header: Header, content: bytes) -> bytes:
     """Return what is signed: each field up to the signature, with its length."""
     whole = SIGNING.write(GeneralSigning(header=header, content=content, signature=b""))
     return whole[:-1]

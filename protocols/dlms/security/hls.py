@@ -77,7 +77,7 @@ def prove(credentials: Credentials, *, prover: Party, verifier: Party, counter: 
     if auth is Auth.HLS_ECDSA:
         if credentials.own is None:
             raise MeterConfigError("HLS-ECDSA needs a signing key: see signing_key_ref")
-        return curves.sign(credentials.own, _signed_text(prover, verifier))
+        return curves.sign(credentials.own, signed_text(prover, verifier))
     keys = _gmac_keys(credentials)
     protected = protect(keys, prover.title, counter, verifier.challenge, control=AUTHENTICATED)
     return protected[:5] + protected[-TAG_OCTETS:]
@@ -91,7 +91,7 @@ def check(credentials: Credentials, answer: bytes, *, prover: Party, verifier: P
     if credentials.auth is Auth.HLS_ECDSA:
         if credentials.peer is None:
             raise MeterConfigError("HLS-ECDSA needs the far side's signing key: see meter_signing_ref")
-        curves.verify(credentials.peer, _signed_text(prover, verifier), answer)
+        curves.verify(credentials.peer, signed_text(prover, verifier), answer)
         return 0
     if credentials.auth is not Auth.HLS_GMAC:
         if not same(answer, prove(credentials, prover=prover, verifier=verifier)):
@@ -105,7 +105,8 @@ def check(credentials: Credentials, answer: bytes, *, prover: Party, verifier: P
     return unprotect(_gmac_keys(credentials), prover.title, body, required=AUTHENTICATED).counter
 
 
-def _signed_text(prover: Party, verifier: Party) -> bytes:
+def signed_text(prover: Party, verifier: Party) -> bytes:
+    """Return what mechanism 7 signs (Green Book 9.2.7.4)."""
     return prover.title + verifier.title + verifier.challenge + prover.challenge
 
 

@@ -64,11 +64,12 @@ from protocols.dlms.security.general_forms import (
     HEADER,
     SIGNING,
     GeneralCiphering,
+    GeneralSigning,
     IdentifiedKey,
 )
 from protocols.dlms.trace.state import TraceState
 from protocols.dlms.trace.tree import MAX_NODES, Node, TraceCursor, WrongByte
-from protocols.errors import MeterConfigError, MeterError
+from protocols.errors import MeterConfigError, MeterError, SecurityFailure
 from protocols.reading import Obis
 
 if TYPE_CHECKING:
@@ -202,7 +203,9 @@ class ApduReader:
                     cursor, secured, [header.originator], inner=None, dedicated=False, header=of_header
                 )
             case GeneralCiphering():
-                cursor.note("not deciphered: its key is wrapped or agreed")
+                self._open_general(cursor, apdu)
+            case GeneralSigning():
+                self._open_signed(cursor, apdu)
             case InitiateRequest(dedicated_key=bytes() as key):
                 state.dedicated = key if len(key) in (KEY_OCTETS, LONG_KEY_OCTETS) else b""
             case GetRequest() | GetListRequest():
@@ -310,6 +313,44 @@ class ApduReader:
         if inner is not None and opened.left and opened.peek() != inner:
             raise WrongByte(0, f"deciphers to tag {opened.peek():#04x} (wrong key?)", "deciphered")
         opened.finish_apdu("the deciphered APDU", answer=self.read_apdu(opened))
+
+    def _open_general(self, cursor: TraceCursor, found: GeneralCiphering) -> None:
+        """Decipher with a key that came wrapped or was agreed, where what it takes is given."""
+        state = self.state
+        if state.pairs is None or state.keys is None:
+            cursor.note("not deciphered: its key is wrapped or agreed")
+            return
+        from protocols.dlms.trace.pairs import NotGiven
+
+        if proof := state.pairs.ephemeral_proof(found):
+            place = cursor.node.children[-1].offset
+            cursor.node.children.append(Node(place, "signature of the ephemeral key", proof, cursor.space))
+        try:
+            candidates = state.pairs.keys_of(found)
+            header = HEADER.write(found.header)
+            for key in candidates:
+                keys = replace(state.keys, encryption=key)
+                plain = _opened(keys, [found.header.originator], found.secured, None, header)
+                if plain is not None:
+                    opened = TraceCursor(plain, range(len(plain)), cursor.node, self, "deciphered")
+                    opened.finish_apdu("the deciphered APDU", answer=self.read_apdu(opened))
+                    return
+        except (NotGiven, SecurityFailure, MeterConfigError) as error:
+            cursor.note(f"not deciphered: {error}")
+            return
+        cursor.note("not deciphered: the keys given do not open it (it may be for the other side's)")
+
+    def _open_signed(self, cursor: TraceCursor, signed: GeneralSigning) -> None:
+        """Show whether the signature is right, and read the APDU that is signed."""
+        pairs = self.state.pairs
+        proof = (
+            "not checked: the signer's certificate is not given" if pairs is None else pairs.signature(signed)
+        )
+        place = cursor.node.children[-1].offset
+        cursor.node.children.append(Node(place, "signature", proof, cursor.space))
+        if signed.content:
+            content = TraceCursor(signed.content, range(len(signed.content)), cursor.node, self, "signed")
+            content.finish_apdu("the signed APDU", answer=self.read_apdu(content))
 
 
 def _opened(

@@ -31,6 +31,7 @@ from protocols.errors import MeterProtocolError
 
 if TYPE_CHECKING:
     from protocols.dlms.security.suites import Keys
+    from protocols.dlms.trace.pairs import TracePairs
 
 LONG_OCTETS = 3
 """Octets of a bare long with its tag."""
@@ -64,12 +65,14 @@ def decode_trace(
     titles: Sequence[bytes] = (),
     secret: bytes | None = None,
     dedicated: bytes = b"",
+    pairs: TracePairs | None = None,
 ) -> Trace:
     """Return the tree of a trace: any number of frames, APDUs or values in a row, segments and blocks joined.
 
     `data` are its octets: HDLC frames, wrapper headers, bare APDUs or values. `keys` open ciphered APDUs; their
     system titles are taken from the trace's own AARQ and AARE, then from `titles`. `dedicated` opens ded- APDUs
-    until an initiate-request brings another; `secret` checks HLS 2.
+    until an initiate-request brings another; `secret` checks HLS 2; `pairs` open wrapped and agreed keys of
+    general-ciphering and check signatures.
 
     Returns a tree with byte offsets, up to the end or the first wrong octet, which its `problem` names: nothing
     in the octets raises. Only a trace above `MAX_OCTETS` raises MeterProtocolError.
@@ -80,7 +83,7 @@ def decode_trace(
     if len(data) > MAX_OCTETS:
         raise MeterProtocolError(f"a trace of {len(data)} octets; {MAX_OCTETS} are read at once")
     root = Node(0, "trace")
-    state = TraceState(keys=keys, titles=tuple(titles), secret=secret, dedicated=dedicated)
+    state = TraceState(keys=keys, titles=tuple(titles), secret=secret, dedicated=dedicated, pairs=pairs)
     problem: WrongByte | None = None
     try:
         TraceReader(state).run(data, root)

@@ -13,6 +13,7 @@ from protocols.errors import MeterError, ProtocolError
 
 if TYPE_CHECKING:
     from protocols.dlms.security.suites import Keys
+    from protocols.dlms.trace.pairs import TracePairs
 
 FROM_CLIENT = (0x01, 0x60, 0x62, 0xC0, 0xC1, 0xC3)
 """Tags of the plain APDUs that clients send."""
@@ -38,6 +39,7 @@ class TraceState:
     titles: tuple[bytes, ...] = ()
     secret: bytes | None = field(default=None, repr=False)
     dedicated: bytes = field(default=b"", repr=False)
+    pairs: TracePairs | None = None
     client: bytes = b""
     meter: bytes = b""
     mechanism: int = 0
@@ -122,7 +124,9 @@ class TraceState:
         if not verifier.challenge or auth not in hls.HLS:
             return "not checked: the challenge is not in the trace"
         if auth is Auth.HLS_ECDSA:
-            return "not checked: the prover's certificate is not given"
+            if self.pairs is None:
+                return "not checked: the prover's certificate is not given"
+            return self.pairs.checked(hls.signed_text(prover, verifier), answer)
         if (self.keys if auth is Auth.HLS_GMAC else self.secret) is None:
             return "not checked: its key is not given"
         keys = self.keys

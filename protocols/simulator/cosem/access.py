@@ -30,12 +30,15 @@ from protocols.dlms.objects.object_list import (
 )
 from protocols.dlms.security import hls
 from protocols.dlms.security.ciphered_forms import KEY_OCTETS
+from protocols.dlms.security.curves import CURVES, PrivateKey
+from protocols.dlms.security.key_use import KeyUse
 from protocols.dlms.security.key_wrap import unwrap_key
 from protocols.dlms.server.model import OTHER_REASON, TYPE_UNMATCHED, AccessDenied, AssociationPolicy
 from protocols.errors import MeterConfigError, SecurityFailure
 from protocols.reading import Obis
 from protocols.session import Auth
-from protocols.simulator.cosem.objects import Served, constant, data_object, live
+from protocols.simulator.cosem.certificates import CertificateStore
+from protocols.simulator.cosem.objects import Reader, Served, constant, data_object, live
 
 PUBLIC, READER, UTILITY, PUSH, FIRMWARE, DISPLAY = 16, 32, 48, 64, 80, 96
 CLIENTS = (PUBLIC, READER, UTILITY, PUSH, FIRMWARE, DISPLAY)
@@ -177,17 +180,32 @@ class AccessObjects:
     # security setups
 
     def _security(self, client: int) -> Served:
-        return Served(
-            64,
-            {
-                2: live(lambda: enum(_POLICY_BOTH if self._policy(client).ciphered else _POLICY_NONE)),
-                3: live(lambda: enum(self._policy(client).suite)),
-                4: constant(octets(b"")),
-                5: constant(octets(self._title)),
-            },
-            {},
-            {2: partial(self._transfer, client)},
+        suite = self._policy(client).suite
+        if suite not in CURVES:
+            return Served(64, self._security_read(client), {}, {2: partial(self._transfer, client)})
+        own = self._policy(client).own
+        pairs = {KeyUse.SIGNING: own.signing, KeyUse.AGREEMENT: own.agreement}
+        store = CertificateStore(
+            self._title, {use: key for use, key in pairs.items() if key}, partial(self._adopt, client)
         )
+        read = self._security_read(client) | {6: live(store.listed)}
+        return Served(64, read, {}, {2: partial(self._transfer, client), **store.methods(suite)}, version=1)
+
+    def _adopt(self, client: int, use: KeyUse, key: PrivateKey) -> None:
+        """Use a new key pair from the next association on."""
+        own = self._policy(client).own
+        if use is KeyUse.TLS:
+            return
+        new = replace(own, signing=key) if use is KeyUse.SIGNING else replace(own, agreement=key)
+        self.policies[client] = replace(self._policy(client), own=new)
+
+    def _security_read(self, client: int) -> dict[int, Reader]:
+        return {
+            2: live(lambda: enum(_POLICY_BOTH if self._policy(client).ciphered else _POLICY_NONE)),
+            3: live(lambda: enum(self._policy(client).suite)),
+            4: constant(octets(b"")),
+            5: constant(octets(self._title)),
+        }
 
     def _transfer(self, client: int, parameter: Data | None) -> None:
         """Take new global keys, wrapped under the master key: all of them or none (Blue Book 4.4.7 m2)."""

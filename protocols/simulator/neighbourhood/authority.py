@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from protocols.dlms.security.certificates import KeyUse, der
+from protocols.dlms.security.certificates import der
 from protocols.dlms.security.curves import CURVES, PrivateKey, PublicKey
+from protocols.dlms.security.key_use import KeyUse
 from protocols.simulator.household.chance import Dice
 
 FIRST_VALID, LAST_VALID = datetime(2020, 1, 1, tzinfo=UTC), datetime(2070, 1, 1, tzinfo=UTC)

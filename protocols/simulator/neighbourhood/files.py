@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from protocols.clock import SimulatedClock
-from protocols.dlms.security.certificates import KeyUse
+from protocols.dlms.security.key_use import KeyUse
 from protocols.errors import MeterConfigError
 from protocols.session import DLMS_SETTINGS, Auth, DlmsSettings, ModbusSettings
 from protocols.simulator.cosem.access import FIRMWARE, UTILITY

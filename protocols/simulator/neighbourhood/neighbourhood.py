@@ -12,8 +12,8 @@ from typing import Protocol
 
 from protocols.clock import NowSource
 from protocols.dlms.companion import companion
-from protocols.dlms.security.certificates import KeyUse
 from protocols.dlms.security.curves import NO_KEYS, NO_PEER, OwnKeys, PeerKey, PeerKeys
+from protocols.dlms.security.key_use import KeyUse
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.errors import LineUnavailable, LocalError
 from protocols.open_files import raise_file_limit

@@ -53,6 +53,8 @@ PUSHES = {
 GRAMMARS = tuple(companion(name).push for name in COMPANIONS)  # read here, and not in the steps of a frame
 companion_layouts()
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
+NEWEST = 99
+"""A version of a class that nobody has: the newest that is known stands for it."""
 LAYOUTS = 8
 ROWS = 12
 
@@ -110,8 +112,8 @@ def _typed(data: bytes) -> None:
 
 @lru_cache(maxsize=1)
 def _codecs() -> tuple[Codec[object], ...]:
-    numbers = ((c, n) for c in sorted(TYPED) for n in range(1, 20))
-    return tuple(codec for c, n in numbers if (codec := codec_of(c, 0, n)) is not None)
+    members = ((c, version, n) for c in sorted(TYPED) for version in (0, NEWEST) for n in range(1, 20))
+    return tuple(dict.fromkeys(codec for one in members if (codec := codec_of(*one)) is not None))
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from protocols.dlms.core.association import AssociationSettings
 from protocols.dlms.security import certificates
-from protocols.dlms.security.certificates import KeyUse, TrustAnchors, peer_key, received
+from protocols.dlms.security.certificates import TrustAnchors, peer_key, received
 from protocols.dlms.security.curves import (
     CURVES,
     OwnKeys,
@@ -23,6 +23,7 @@ from protocols.dlms.security.curves import (
     new_key,
     public_octets,
 )
+from protocols.dlms.security.key_use import KeyUse
 from protocols.errors import MeterConfigError, SecurityFailure
 from protocols.session import Auth
 from protocols.simulator.neighbourhood.authority import Authority, pem
