@@ -7,12 +7,12 @@ from typing import TypeVar
 
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.objects.association import AssociationLN
-from protocols.dlms.objects.catalogue import catalogue
+from protocols.dlms.objects.catalogue import catalogue, class_name
 from protocols.dlms.objects.clock import Clock
-from protocols.dlms.objects.codec import LOGICAL_NAME, Codec, Shown, Where, shape, show_data
+from protocols.dlms.objects.codec import ANY, LOGICAL_NAME, Codec, Shown, Where, shape, show_data
 from protocols.dlms.objects.control import DisconnectControl, Limiter
 from protocols.dlms.objects.image import ImageTransfer
-from protocols.dlms.objects.interface import Attribute, CosemObject
+from protocols.dlms.objects.interface import NOTHING, Attribute, CosemObject, Method
 from protocols.dlms.objects.profile import ProfileGeneric
 from protocols.dlms.objects.registers import DataObject, DemandRegister, ExtendedRegister, Register
 from protocols.dlms.objects.schedules import (
@@ -86,6 +86,16 @@ def describe(
     known = catalogue(class_id, version)
     name = f"{known.name} #{attribute} {known.attribute_name(attribute)}" if known else ""
     return _shown(codec, data, Where(name))
+
+
+def describe_parameter(class_id: int, method: int, data: Data) -> Shown:
+    """Return a method's parameter as its class has it, as `describe` does; None where it needs none or has no type."""
+    cls = TYPED.get(class_id)
+    declared = (d for d in (vars(cls).values() if cls else ()) if isinstance(d, Method))
+    found = next((one for one in declared if one.member.number == method), None)
+    if cls is None or found is None or found.codec in (NOTHING, ANY):
+        return None
+    return _shown(found.codec, data, Where(f"{class_name(class_id)} method {method} {found.member.name}"))
 
 
 def show_bits(bits: str, names: Mapping[int, str]) -> Shown:

@@ -176,7 +176,7 @@ class Method(Generic[T]):
     """Declares a method by its catalogue name: the codec of its parameter."""
 
     def __init__(self, codec: Codec[T]) -> None:
-        self._codec = codec
+        self.codec = codec
         self.member = UNNAMED
 
     def __set_name__(self, owner: type[CosemObject], name: str) -> None:
@@ -196,7 +196,7 @@ class Method(Generic[T]):
             number,
             name,
             Where(f"{class_name(instance.CLASS_ID)} {instance.obis} method {number} {name}"),
-            self._codec,
+            self.codec,
             instance.exchange,
         )
 

@@ -28,6 +28,7 @@ from protocols.dlms.apdu.lists import (
     ActionNext,
     GetListRequest,
     RequestBlock,
+    Target,
 )
 from protocols.dlms.apdu.services import ActionRequest, ActionResponse, GetBlock, GetRequest
 from protocols.dlms.data.cursor import Cursor
@@ -42,6 +43,7 @@ from protocols.dlms.data.syntax import (
 from protocols.dlms.data.types import Data, Tag
 from protocols.dlms.framing import gateway
 from protocols.dlms.objects.catalogue import catalogue
+from protocols.dlms.objects.describe import describe_parameter
 from protocols.dlms.security.ciphered_forms import (
     DED_TAGS,
     GENERAL_CIPHERED,
@@ -127,6 +129,10 @@ _SECRET_MEMBERS = frozenset({(15, 7, False), (15, 2, True), (64, 2, True)})
 """Members whose values are secrets, with whether each is a method: password, HLS secret, key transfer."""
 
 
+MAX_MEANING = 200
+"""Characters of what a parameter means."""
+
+
 class ApduReader:
     """Reads the APDUs of one conversation; `state` is what is known of it, `parts_left` bounds the tree."""
 
@@ -208,6 +214,8 @@ class ApduReader:
                 state.proving = (target.class_id, target.index) == _HLS
                 if state.proving:
                     self._proof(cursor, parameter, by_client=True)
+                elif parameter is not None:
+                    self._explain(cursor, target, parameter)
             case ActionResponse(data=Data() as answer) if state.proving:
                 state.proving = False
                 self._proof(cursor, answer, by_client=False)
@@ -250,6 +258,15 @@ class ApduReader:
             joined = self.state.whole("general", cursor, self)
             if joined.left:
                 joined.finish_apdu("the APDU of all blocks", answer=self.read_apdu(joined))
+
+    def _explain(self, cursor: TraceCursor, target: Target, parameter: Data) -> None:
+        """Show what a method's parameter means by its class; of keys and secrets no octet."""
+        found = describe_parameter(target.class_id, target.index, parameter)
+        if found is None or not cursor.node.children:
+            return
+        text = str(found)
+        text = text if len(text) <= MAX_MEANING else f"{text[:MAX_MEANING]} …"
+        cursor.node.children.append(Node(cursor.node.children[-1].offset, "means", text, cursor.space))
 
     # security
 

@@ -14,10 +14,11 @@ from protocols.dlms.apdu.lists import (
     SetListResponse,
     Target,
 )
-from protocols.dlms.apdu.services import Apdu, GetBlock, GetRequest, GetResponse, encode_apdu
+from protocols.dlms.apdu.services import ActionRequest, Apdu, GetBlock, GetRequest, GetResponse, encode_apdu
 from protocols.dlms.data import axdr
 from protocols.dlms.data.types import array, double_long_unsigned, long_unsigned, octets
 from protocols.dlms.framing.hdlc import FRMR, Address, Frame
+from protocols.dlms.objects.image import ImageBlock, ImageTransfer, Initiation
 from protocols.dlms.security.general import GeneralKeys, protect_general
 from protocols.dlms.security.general_forms import Header
 from protocols.dlms.security.suites import protect
@@ -59,6 +60,36 @@ def test_lists_of_set_and_action() -> None:
         "250 (other reason)",
     ):
         assert part in said, part
+
+
+@pytest.mark.parametrize(
+    ("target", "parameter", "means"),
+    [
+        (
+            Target(18, Obis(0, 0, 44, 0, 0), 1),
+            ImageTransfer(Obis(0, 0, 44, 0, 0)).image_transfer_initiate.request(Initiation(b"SIM-9", 60_020)),
+            "SIM-9",
+        ),
+        (
+            Target(18, Obis(0, 0, 44, 0, 0), 2),
+            ImageTransfer(Obis(0, 0, 44, 0, 0)).image_block_transfer.request(ImageBlock(7, bytes(200))),
+            "block 7, 200 octets",
+        ),
+        (Target(9, Obis(0, 0, 10, 0, 1), 1), None, "means: 1"),
+    ],
+    ids=("initiate", "block", "script"),
+)
+def test_a_method_s_parameter_is_shown_as_its_class_has_it(
+    target: Target, parameter: ActionRequest | None, means: str
+) -> None:
+    request = parameter or ActionRequest(target=target, parameter=long_unsigned(1))
+    line = next(row for row in decoded(request).splitlines() if "means" in row)
+    assert means in line
+
+
+def test_a_parameter_of_another_shape_is_shown_beside_what_is_wrong_with_it() -> None:
+    assert "malformed" in decoded(ActionRequest(target=Target(9, RELAY.obis, 1), parameter=octets(b"x")))
+    assert "means" not in decoded(ActionRequest(target=RELAY, parameter=long_unsigned(0)))
 
 
 @pytest.mark.parametrize("action", [False, True])
