@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 
 from protocols.obis import Obis
@@ -51,7 +52,9 @@ class EventMarks:
             for log, mark in self.logs.items()
             if mark == before.logs.get(log) and (mark.tells or mark.absent)
         )
-        explained = any(mark.tells and log not in same for log, mark in self.logs.items())
+        explained = any(
+            mark.tells and log in before.logs and log not in same for log, mark in self.logs.items()
+        )
         if self._alarmed_since(before) and not explained:
             return frozenset()
         return same
@@ -71,6 +74,33 @@ class EventNews:
     def none(self) -> bool:
         """Say whether no log needs reading."""
         return bool(self.marks.logs) and self.quiet >= self.marks.logs.keys()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenLog:
+    """How one log stood when all that it held was taken over, at `read_at`; None where nobody knew the time."""
+
+    log: Obis
+    mark: LogMark
+    read_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenLogs:
+    """How the logs of one meter stood when all that they held was in the journal of this name.
+
+    `lied` says that they held news once which no mark had told.
+    """
+
+    journal: str
+    logs: tuple[TakenLog, ...]
+    words: Mapping[str, int | str]
+    lied: bool = False
+
+    @property
+    def marks(self) -> EventMarks:
+        """The same as a meter tells it."""
+        return EventMarks(logs={one.log: one.mark for one in self.logs}, words=self.words)
 
 
 def _rose(before: int | str | None, now: int | str) -> bool:

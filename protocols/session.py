@@ -135,8 +135,13 @@ class KeyInfo(StrEnum):
 
 
 class ReleaseMode(StrEnum):
-    """How an association ends: RLRQ, RLRQ with a ciphered Initiate inside, or the link's end alone."""
+    """How an association ends: RLRQ, RLRQ with a ciphered Initiate inside, or the link's end alone.
 
+    Automatic is RLRQ, but for a running edge on HDLC: there the end of the link (DISC) ends the association (Green
+    Book, HDLC profile), and RLRQ is left out until the meter refuses an association.
+    """
+
+    AUTO = "auto"
     PLAIN = "plain"
     PROTECTED = "protected"
     NONE = "none"
@@ -252,8 +257,8 @@ class DlmsSettings:
     ] = 0
     max_list: Annotated[int, Bounds(1, 32), "Attributes that are asked for in one request at most."] = 32
     release: Annotated[
-        ReleaseMode, "How an association ends: plain, protected (a ciphered Initiate inside) or none."
-    ] = ReleaseMode.PLAIN
+        ReleaseMode, "How an association ends: auto, plain, protected (a ciphered Initiate inside) or none."
+    ] = ReleaseMode.AUTO
     counter_object: (
         Annotated[str, "Where the public client reads the invocation counter; empty: nowhere."] | None
     ) = None

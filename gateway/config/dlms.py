@@ -30,8 +30,9 @@ class _Table(Section):
     each association, `general` uses general-glo-ciphering, `accept_plain` lets plain answers through where
     ciphering was agreed (a downgrade: only for models known to need it). At most `max_list` attributes go into
     one request, where the meter grants lists and takes them; `release` ends it plainly, with a ciphered
-    Initiate inside, or not at all; `counter_object` is where the public client reads the
-    invocation counter (empty: nowhere); `keep_open` keeps an idle association for the next poll, in seconds.
+    Initiate inside, or not at all (`auto`: plainly, on HDLC by DISC until that is refused); `counter_object` is
+    where the public client reads the invocation counter (empty: nowhere); `keep_open` keeps an idle association
+    for the next poll, in seconds.
     `local_deviation` is what a meter writes as deviation (minutes) although it means its wall clock; `clock` and
     `read` propose it.
     """

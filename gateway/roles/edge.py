@@ -112,7 +112,7 @@ class EdgeRole:
         self.poller = Poller(
             lines,
             polled_meters(config),
-            collector=Collector(journal, appender, clock=clock, backfill=backfill),
+            collector=Collector(journal, appender, clock=clock, backfill=backfill, known=self.known),
             open_session=partial(open_session, layouts=self.known, pool=self.associations),
             context=context,
             schedule=schedule(config),

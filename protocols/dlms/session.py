@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -24,7 +25,7 @@ from protocols.dlms.data.types import Data
 from protocols.dlms.data.values import text_of
 from protocols.dlms.profile.layouts import CLOCK, Layout
 from protocols.dlms.push.layout import push_layouts
-from protocols.dlms.reading.known_meter import MeterNotes
+from protocols.dlms.reading.known_meter import KnownMeter, MeterNotes
 from protocols.dlms.reading.layout_cache import LayoutCache, Layouts, known_meter, put_known_meter
 from protocols.dlms.reading.reader import ProfileReader, ReaderStatistics
 from protocols.dlms.reading.visit_plan import (
@@ -40,6 +41,7 @@ from protocols.dlms.reading.visit_plan import (
     plan,
 )
 from protocols.errors import (
+    AssociationRefused,
     IdentityMismatch,
     LocalError,
     MeterConfigError,
@@ -51,7 +53,7 @@ from protocols.errors import (
 from protocols.event_marks import EventNews
 from protocols.line import Line, TakesDedicatedKeys, TakesPushes
 from protocols.reading import MeterClock, Nameplate, Obis, ProfileName, ReadingSet, RelayState
-from protocols.session import Clock, MeterSpec, SessionContext, Visit
+from protocols.session import Clock, DlmsSettings, MeterSpec, ReleaseMode, SessionContext, Visit
 
 
 class DlmsSession:
@@ -145,11 +147,13 @@ class DlmsSession:
             self._drop_refused_ranges(part)
             if CLOCK_TIME in part:
                 self._clock_times = asked, max(self._clock.now() - asked, timedelta(0))
+        if self.exchange.holds(Target(1, SERIAL)):  # in an association that stood, too: it costs nothing here
+            self._nameplate = None
         await self.identify()
         self._note_events(visit, ground, found)
-        if planned.check is not None:
+        for check in {check.place: check for check in planned.checks}.values():
             with suppress(NotSupported, MeterRefused):  # the profile's own read tells
-                await (await self._profiles()).recheck(planned.check)
+                await (await self._profiles()).recheck(check)
 
     def _drop_refused_ranges(self, asked: Sequence[Target]) -> None:
         """Let rows that were refused in a list be asked for alone: that alone tells whether the meter selects."""
@@ -375,6 +379,7 @@ async def open_dlms(
     keys = KeyChoices(spec.meter, settings, context.secrets)
     notes = MeterNotes(None if layouts is None or spec.meter is None else known_meter(layouts, spec.meter))
     known = notes.known
+    settings = _with_release(settings, known, kept=layouts is not None and spec.meter is not None)
     lists = ListSize(settings.max_list, known.lists, known.list_faults, ranges=known.list_ranges)
     openers = [
         AssociationOpener(
@@ -415,10 +420,22 @@ async def open_dlms(
                 put_known_meter(layouts, spec.meter, notes.known)
             await exchange.close()
     except ProtocolError as error:
+        if isinstance(error, AssociationRefused) and layouts is not None and spec.meter is not None:
+            # it may hold the last one, where that ended with the link alone: from now on RLRQ says so
+            notes.note(goodbye=True)
+            put_known_meter(layouts, spec.meter, notes.known)
         error.with_context(meter=spec.meter, line=line.name)
         raise
     finally:
         await lease.release()
+
+
+def _with_release(settings: DlmsSettings, known: KnownMeter, *, kept: bool) -> DlmsSettings:
+    """Settle how associations end: on HDLC by DISC alone, where a refusal after that would be remembered (`kept`)."""
+    if settings.release is not ReleaseMode.AUTO:
+        return settings
+    alone = settings.framing == "hdlc" and kept and not known.goodbye
+    return replace(settings, release=ReleaseMode.NONE if alone else ReleaseMode.PLAIN)
 
 
 def _serial(found: Data | ProtocolError) -> str:

@@ -11,7 +11,7 @@ import structlog
 from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling import gaps
-from gateway.edge.polling.event_logs import EventLogs
+from gateway.edge.polling.event_logs import EventLogs, Store
 from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.clocks import MeterEvidence, is_ahead
 from protocols.errors import MeterProtocolError
@@ -48,7 +48,7 @@ log = structlog.get_logger("gateway.edge.polling")
 class Collector:
     """Reads profiles and journals them; every append carries captures, watermark and gaps together.
 
-    `backfill` is how far back the first read of a stored profile goes.
+    `backfill` is how far back the first read of a stored profile goes. `known` keeps how the event logs stood.
     """
 
     def __init__(
@@ -58,13 +58,14 @@ class Collector:
         *,
         clock: Clock,
         backfill: timedelta = timedelta(days=35),
+        known: Store | None = None,
     ) -> None:
         self._journal = journal
         self._appender = appender
         self._clock = clock
         self._backfill = backfill
         self._retried: dict[str, datetime] = {}
-        self._event_logs = EventLogs()
+        self._event_logs = EventLogs({} if known is None else known)
 
     async def visit(self, meter: str, profiles: Sequence[ProfileName]) -> Visit:
         """Return what a poll is about to read, for the opening of its session; raises JournalError."""
@@ -73,7 +74,9 @@ class Collector:
             mark = await self._journal.watermark(meter, ProfileName.BLOCK_LOAD.value)
             if mark is not None:
                 since[ProfileName.BLOCK_LOAD] = mark - OVERLAP[ProfileName.BLOCK_LOAD]
-        return Visit(profiles=tuple(profiles), since=since, seen=self._event_logs.seen(meter, now))
+        return Visit(
+            profiles=tuple(profiles), since=since, seen=self._event_logs.seen(meter, self._journal.uuid, now)
+        )
 
     async def collect(
         self, session: MeterSession, meter: str, profile: ProfileName, *, clock: MeterEvidence
@@ -103,16 +106,22 @@ class Collector:
         return reading.new
 
     async def _collect_events(self, reading: _ProfileReading) -> None:
-        """Read the event logs that may have news; the watermark moves only when all of them were read."""
+        """Read the event logs that may have news; the watermark moves up to when all of them were read."""
         news = reading.session.event_news if isinstance(reading.session, TellsEventNews) else None
-        if news is not None and news.none:
+        if news is None:
+            await reading.read_stored(self._backfill)
             return
-        reading.partial = news is not None and bool(news.quiet)
+        meter, journal = reading.meter, self._journal.uuid
+        now = self._clock.now() if self._clock.disciplined() else None
+        if news.none:
+            self._event_logs.stood(meter, journal, news, now)
+            return
+        if now is not None:
+            reading.complete = self._event_logs.complete(meter, journal, news, now)
+            reading.partial = reading.complete is None
         await reading.read_stored(self._backfill)
-        if news is not None and self._event_logs.took(
-            reading.meter, news, self._clock.now(), new=reading.new
-        ):
-            log.warning("event_marks_lied", meter=reading.meter, new=reading.new)
+        if self._event_logs.took(meter, journal, news, now, new=reading.new):
+            log.warning("event_marks_lied", meter=meter, new=reading.new)
 
     async def _retry_gaps(self, reading: _ProfileReading) -> None:
         now = self._clock.now()
@@ -139,7 +148,8 @@ class Collector:
 class _ProfileReading:
     """One profile of one meter in one poll; `new` counts its new captures.
 
-    `partial` says that only some of the event logs are read: what they hold moves no watermark.
+    `complete` is up to when all event logs were read, where only some are read now: the watermark goes no further.
+    `partial` says that one was never read: then it stays.
     """
 
     journal: Journal
@@ -151,6 +161,7 @@ class _ProfileReading:
     clock: Clock
     new: int = 0
     partial: bool = False
+    complete: datetime | None = None
     _now: datetime | None = None
     _mark: datetime | None = None
     _coverage: gaps.Coverage | None = None
@@ -224,7 +235,7 @@ class _ProfileReading:
                 # A block that is due may be stored a moment later: only rows and gaps move the watermark.
                 reached = self._coverage.upto
             # Never past now: a row that the meter dated ahead would hide all that come before it.
-            reached = None if reached is None else min(reached, self._now)
+            reached = None if reached is None else min(reached, self._now, self.complete or self._now)
             if reached is not None and (self._mark is None or reached > self._mark):
                 self._mark = mark = reached
         await self._append(rows, mark)

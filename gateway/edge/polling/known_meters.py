@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from collections.abc import Iterator, MutableMapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,14 +14,16 @@ from pydantic import TypeAdapter
 from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.reading.known_meter import KnownMeter
 from protocols.dlms.reading.layout_cache import KnownLayout, Learned
+from protocols.event_marks import TakenLogs
 
 Key = tuple[str, str, str]
 _KINDS: dict[str, TypeAdapter[Learned]] = {
     "layout": TypeAdapter(KnownLayout),
     "meter": TypeAdapter(KnownMeter),
+    "events": TypeAdapter(TakenLogs),
     "objects": TypeAdapter(tuple[ObjectEntry, ...]),
 }
-VERSION = 1
+VERSION = 2
 """Of what the file holds; a file of another version is begun anew."""
 log = structlog.get_logger("gateway.edge.polling")
 
@@ -56,10 +59,11 @@ class KnownMeters(MutableMapping[Key, Learned]):
         new = key not in self
         self._held[key] = learned
         kind = _kind_of(learned)
+        octets = _KINDS[kind].dump_json(learned)
         with suppress(sqlite3.Error):  # a full disk costs round trips after a restart, no reading
             self._db.execute(
-                "insert or replace into known values (?, ?, ?, ?, ?)",
-                (*key, kind, _KINDS[kind].dump_json(learned)),
+                "insert or replace into known values (?, ?, ?, ?, ?, ?)",
+                (*key, kind, octets, _checksum(key, kind, octets)),
             )
         self._count += new
 
@@ -88,13 +92,23 @@ class KnownMeters(MutableMapping[Key, Learned]):
         self._db.close()
 
     def _read(self, key: Key) -> Learned | None:
-        query = "select kind, learned from known where meter = ? and firmware = ? and name = ?"
+        query = "select kind, learned, checksum from known where meter = ? and firmware = ? and name = ?"
         try:
             row = self._db.execute(query, key).fetchone()
-            return None if row is None else _KINDS[row[0]].validate_json(row[1])
-        except (sqlite3.Error, ValueError, KeyError) as error:
+            if row is None:
+                return None
+            kind, octets, checksum = row
+            if checksum != _checksum(key, kind, octets):
+                raise ValueError("its checksum does not fit")
+            return _KINDS[kind].validate_json(octets)
+        except (sqlite3.Error, TypeError, ValueError, KeyError) as error:
             log.warning("known_meter_unreadable", meter=key[0], name=key[2], error=str(error))
             return None
+
+
+def _checksum(key: Key, kind: str, octets: bytes) -> int:
+    """A flipped digit would be another scale."""
+    return zlib.crc32("\0".join((*key, kind)).encode() + octets)
 
 
 def _kind_of(learned: Learned) -> str:
@@ -103,6 +117,8 @@ def _kind_of(learned: Learned) -> str:
             return "layout"
         case KnownMeter():
             return "meter"
+        case TakenLogs():
+            return "events"
     return "objects"
 
 
@@ -116,7 +132,7 @@ def _open(path: Path) -> sqlite3.Connection:
             raise sqlite3.DatabaseError(f"version {version}")
         db.execute(
             "create table if not exists known (meter text, firmware text, name text, kind text, learned blob,"
-            " primary key (meter, firmware, name)) without rowid"
+            " checksum integer, primary key (meter, firmware, name)) without rowid"
         )
         db.execute(f"pragma user_version = {VERSION}")
         db.execute("pragma quick_check").fetchone()

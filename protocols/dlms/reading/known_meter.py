@@ -23,7 +23,8 @@ class KnownMeter:
     are those of `client.list_size`. `places` says by quantity which of its places answered, `methods` by profile
     how rows are chosen where it is not by range, `capacities` how many rows an event log can hold, `whole` how many
     octets an answer had that nothing was left out of. `range_form` is the form of a range's deviation that rows
-    have proved. `without` are attributes that the meter does not have.
+    have proved. `without` are attributes that the meter does not have. `goodbye` says that it refused an
+    association, perhaps since the last one had not been released by RLRQ.
     """
 
     nameplate: Nameplate | None = None
@@ -38,6 +39,7 @@ class KnownMeter:
     whole: Mapping[str, int] = field(default_factory=dict)
     range_form: int | None = None
     without: frozenset[str] = frozenset()
+    goodbye: bool = False
 
     def named(self, now: datetime) -> bool:
         """Say whether the whole nameplate was read a short while ago."""
@@ -72,5 +74,8 @@ class MeterNotes:
             self.note(without=self.known.without | {target})
 
     def new_firmware(self) -> None:
-        """Forget all but the meter's manner with lists: a new firmware is another meter."""
-        self.known = KnownMeter(list_faults=self.known.list_faults, list_ranges=self.known.list_ranges)
+        """Forget all but the meter's manner with lists and associations: a new firmware is another meter."""
+        known = self.known
+        self.known = KnownMeter(
+            list_faults=known.list_faults, list_ranges=known.list_ranges, goodbye=known.goodbye
+        )

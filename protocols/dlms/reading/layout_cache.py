@@ -12,12 +12,20 @@ from protocols.dlms.data.types import Data
 from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.profile.layouts import Layout
 from protocols.dlms.reading.known_meter import KnownMeter
+from protocols.event_marks import TakenLogs
 from protocols.reading import Obis, ProfileName
 
 CHECK_EVERY = timedelta(hours=6)
 """How long a meter's columns and scales are taken to be what they were; then they are read again."""
+CHECK_LOGS_EVERY = timedelta(hours=12)
+"""The same of event logs, whose codes have no scale; one visit looks at one thing, and there are seven logs."""
 MAX_ENTRIES = 100_000
 """Entries of one cache; 2,000 meters with a dozen profiles need 24,000. A full cache is emptied."""
+
+
+def kept_for(profile: ProfileName) -> timedelta:
+    """Return how long the columns and scales of a profile are taken to be what they were."""
+    return CHECK_LOGS_EVERY if profile is ProfileName.EVENTS else CHECK_EVERY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +43,14 @@ class KnownLayout:
 
     def fresh(self, now: datetime) -> bool:
         """Say whether the meter showed these columns a short while ago."""
-        return timedelta() <= now - self.checked_at < CHECK_EVERY
+        return timedelta() <= now - self.checked_at < kept_for(self.layout.profile)
 
     def scaled(self, now: datetime) -> bool:
         """Say whether the meter showed these scales a short while ago."""
-        return timedelta() <= now - self.scaled_at < CHECK_EVERY
+        return timedelta() <= now - self.scaled_at < kept_for(self.layout.profile)
 
 
-Learned = KnownLayout | KnownMeter | tuple[ObjectEntry, ...]
+Learned = KnownLayout | KnownMeter | TakenLogs | tuple[ObjectEntry, ...]
 Layouts = MutableMapping[tuple[str, str, str], Learned]
 """What sessions learned of all meters, by meter id, firmware, and what it is; an empty dict to begin with."""
 

@@ -29,7 +29,11 @@ from protocols.session import Clock
 SORT_FIFO = 1
 MAX_PERIOD = 86_400
 PRESENT = (ProfileName.INSTANTANEOUS, ProfileName.NAMEPLATE)
+BILLED = (ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLING)
+"""Stored profiles that money hangs on: their columns and scales are looked at whenever they are read."""
 PERIODIC = (ProfileName.BLOCK_LOAD, ProfileName.DAILY)
+IMPORTED = (1, 9)
+"""Group C of imported active and apparent energy, by which most is billed."""
 VALUE = 2
 SCALER = {3: 3, 4: 3, 5: 4}
 """Attribute that holds scaler and unit, by interface class."""
@@ -122,16 +126,18 @@ class LayoutReader:
         await self._read(profile, place)
 
     async def _checked(self, known: KnownLayout) -> KnownLayout:
-        """Look at columns and scales again where they are old, or were asked ahead."""
+        """Look at columns and scales again where they are old, or were asked ahead, or are of what is billed."""
         obis, now = known.layout.obis, self._clock.now()
-        if not known.fresh(now) or self._exchange.holds(Target(7, obis, 3)):
+        billed = known.layout.profile in BILLED
+        if billed or not known.fresh(now) or self._exchange.holds(Target(7, obis, 3)):
             captured = await self._exchange.get(Target(7, obis, 3))
             if fingerprint(captured) != known.fingerprint:
                 return await self._made_of(captured, known.layout.profile, obis)
             known = replace(known, checked_at=now, order=None)
         scalers = self._sources[obis].scaler_profile
         held = scalers is not None and self._exchange.holds(Target(7, scalers))
-        if not known.scaled(now) or (held and may_have_scales(known.layout.columns)):
+        held = held and may_have_scales(known.layout.columns)
+        if held or not known.scaled(now) or await self._scales_differ(known.layout.columns):
             columns = await self.scaled(known.layout.columns, scalers)
             known = replace(known, layout=replace(known.layout, columns=columns), scaled_at=now)
         return known
@@ -217,6 +223,13 @@ class LayoutReader:
             if not conflicts:
                 return
 
+    async def _scales_differ(self, columns: Sequence[CapturedColumn]) -> bool:
+        """Say whether an energy's own scale is another than before: of those asked ahead, else of the first."""
+        known = scale_witnesses(columns)
+        asked = [c for c in known if self._exchange.holds(own_scale(c))] or known[:1]
+        own = await self._own_scales(asked)
+        return any(scale not in (None, c.scale) for c, scale in zip(asked, own, strict=True))
+
     async def _profile_scales(self, scalers: Obis) -> Mapping[tuple[Obis, int], Scale]:
         if scalers not in self._scales:
             try:
@@ -229,8 +242,8 @@ class LayoutReader:
 
     async def _own_scales(self, columns: Sequence[CapturedColumn]) -> list[Scale | None]:
         """Read the scaler_unit of registers, each once in a session."""
-        wanted = {c.quantity.obis: c.class_id for c in columns if c.quantity.obis not in self._object_scales}
-        targets = [Target(class_id, obis, SCALER[class_id]) for obis, class_id in wanted.items()]
+        wanted = {c.quantity.obis: c for c in columns if c.quantity.obis not in self._object_scales}
+        targets = [own_scale(column) for column in wanted.values()]
         found = await self._exchange.get_many(targets)
         _raise_busy(found)  # "no scale" would be kept, and its energies be missing for hours
         for target, one in zip(targets, found, strict=True):
@@ -275,9 +288,15 @@ def may_have_scales(columns: Sequence[CapturedColumn]) -> bool:
     return not all(c.is_clock or (c.quantity.obis.c, c.quantity.obis.d) in plain for c in columns)
 
 
-def checked_energy(columns: Sequence[CapturedColumn]) -> CapturedColumn | None:
-    """Return the energy register whose own scale shows whether a scaler profile is right; None without one."""
-    return next((c for c in _registers(columns) if c.scale and _is_energy(c.quantity.obis)), None)
+def scale_witnesses(columns: Sequence[CapturedColumn]) -> list[CapturedColumn]:
+    """Return the energies whose own scales show whether all are what they were: imported active and apparent."""
+    energies = [c for c in _registers(columns) if c.scale and _is_energy(c.quantity.obis)]
+    return [c for c in energies if c.quantity.obis.c in IMPORTED and not c.quantity.obis.e] or energies[:1]
+
+
+def own_scale(register: CapturedColumn) -> Target:
+    """Return where a register tells its own scale."""
+    return Target(register.class_id, register.quantity.obis, SCALER[register.class_id])
 
 
 def _registers(columns: Sequence[CapturedColumn]) -> list[CapturedColumn]:

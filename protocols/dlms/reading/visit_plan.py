@@ -14,8 +14,15 @@ from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.profile.layouts import CLOCK, Layout
 from protocols.dlms.reading.deviations import Deviations
 from protocols.dlms.reading.known_meter import KnownMeter
-from protocols.dlms.reading.layout_cache import KnownLayout
-from protocols.dlms.reading.layout_reader import PRESENT, SCALER, VALUE, checked_energy, may_have_scales
+from protocols.dlms.reading.layout_cache import KnownLayout, kept_for
+from protocols.dlms.reading.layout_reader import (
+    BILLED,
+    PRESENT,
+    VALUE,
+    may_have_scales,
+    own_scale,
+    scale_witnesses,
+)
 from protocols.dlms.reading.range_reader import asked_range, range_selection
 from protocols.errors import NotSupported, ProtocolError
 from protocols.event_marks import EventMarks, LogMark
@@ -32,11 +39,15 @@ PROGRAMMINGS = Obis(0, 0, 96, 2, 0)
 EVENT_LOGS = (99, 98)
 """Groups C and D of event logs."""
 CLOCK_TIME = Target(8, CLOCK)
+STORED = (*BILLED, ProfileName.EVENTS)
 BUFFER, COLUMNS, PERIOD, ORDER, ENTRIES, CAPACITY = 2, 3, 4, 5, 7, 8
 SHORT = timedelta(hours=6)
 """Span whose rows go into a list with other things: a dozen, while more could fill blocks that a fault loses."""
 CHECK_AFTER = timedelta(hours=1)
-"""Age from which a visit looks at a layout beside its other questions: at one of them, the oldest first."""
+"""Age from which a visit looks at a layout beside its other questions: at one of them, the oldest first.
+
+What is billed does not wait: its layout is looked at in each visit that reads it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +63,10 @@ class LayoutCheck:
 
 @dataclass(frozen=True, slots=True)
 class VisitPlan:
-    """The attributes to ask for together, each once: the clock first; and the layout that is looked at beside."""
+    """The attributes to ask for together, each once: the clock first; and the layouts that are looked at beside."""
 
     targets: tuple[Target, ...]
-    check: LayoutCheck | None = None
+    checks: tuple[LayoutCheck, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +93,7 @@ def plan(profiles: Sequence[ProfileName], ground: Ground) -> VisitPlan:
     """
     found: dict[Target, None] = dict.fromkeys((CLOCK_TIME, *identity(ground)))
     checks: list[LayoutCheck] = []
+    waiting: list[LayoutCheck] = []
     for profile in profiles:
         try:
             source = ground.companion.source(profile, ground.listed)
@@ -92,15 +104,19 @@ def plan(profiles: Sequence[ProfileName], ground: Ground) -> VisitPlan:
                 found |= dict.fromkeys(_objects(reads, ground))
             case LogsSource(logs):
                 found |= dict.fromkeys(mark_targets(logs, ground))
-                checks += [
-                    c for log in logs for known in _known(profile, log, ground) for c in _checks(known, log)
-                ]
+                for log in logs:
+                    for known in _known(profile, log, ground):
+                        waiting += _checks(known, log)[1]
             case BufferSource():
                 for known in _known(profile, source, ground):
                     found |= dict.fromkeys((*_buffer(known.layout), *_rows(known.layout, ground)))
-                    checks += _checks(known, source)
-    check = _next_check(checks, ground.now)
-    return VisitPlan((*found, *(() if check is None else check.targets)), check)
+                    now, later = _checks(known, source)
+                    checks += now
+                    waiting += later
+    crowded = any(profile in STORED for profile in profiles)
+    checks += _next_check(waiting, ground.now, crowded=crowded)
+    found |= dict.fromkeys(target for check in checks for target in check.targets)
+    return VisitPlan(tuple(found), tuple(checks))
 
 
 def places(
@@ -131,6 +147,7 @@ def _known(profile: ProfileName, source: BufferSource, ground: Ground) -> list[K
 def _buffer(layout: Layout) -> Iterator[Target]:
     if layout.profile in PRESENT:
         yield Target(7, layout.obis, BUFFER)
+        yield from witnesses(layout)
     else:
         yield Target(7, layout.obis, PERIOD)
         yield Target(7, layout.obis, ORDER)
@@ -155,29 +172,46 @@ def _objects(reads: Sequence[ObjectRead], ground: Ground) -> Iterator[Target]:
             yield Target(read.class_id, obis, read.quantity.attribute)
 
 
-def _next_check(layouts: Iterable[LayoutCheck], now: datetime) -> LayoutCheck | None:
-    """Return the check that has waited longest; None while all is fresh."""
-    waiting = [check for check in layouts if not timedelta() <= now - check.at < CHECK_AFTER]
-    return max(waiting, key=lambda check: abs(now - check.at), default=None)
+def _next_check(layouts: Iterable[LayoutCheck], now: datetime, *, crowded: bool) -> list[LayoutCheck]:
+    """Return the check that has waited longest for what it may wait; nothing while all is fresh.
+
+    The many columns of the present would make the answer of a `crowded` visit two: they wait for one with room,
+    as the quarter hours have it, as long as they may.
+    """
+
+    def due(check: LayoutCheck) -> bool:
+        late = kept_for(check.profile) - CHECK_AFTER
+        after = late if crowded and check.profile in PRESENT else CHECK_AFTER
+        return not timedelta() <= now - check.at < after
+
+    waiting = [check for check in layouts if due(check)]
+    return sorted(waiting, key=lambda check: abs(now - check.at) / kept_for(check.profile))[-1:]
 
 
-def _checks(known: KnownLayout, source: BufferSource) -> Iterator[LayoutCheck]:
-    """Yield how a layout is looked at: columns and scales together, of the many columns of the present one by one."""
+def _checks(known: KnownLayout, source: BufferSource) -> tuple[list[LayoutCheck], list[LayoutCheck]]:
+    """Return how a layout is looked at: in this visit, and in turn with others.
+
+    Of what is billed the columns and the energies' own scales are looked at whenever it is read, of the present
+    the energies' scales (with its buffer). What else there is waits for its turn: the many columns of the present,
+    those of event logs, scaler profiles.
+    """
     layout, scalers = known.layout, source.scaler_profile
+    name = layout.profile, layout.obis, source
     columns, scales = [Target(7, layout.obis, COLUMNS)], list[Target]()
     if layout.profile is ProfileName.EVENTS:
         columns.append(Target(7, layout.obis, ORDER))
     if scalers is not None and may_have_scales(layout.columns):
-        scales += [Target(7, scalers, COLUMNS), Target(7, scalers, BUFFER)]
-        energy = checked_energy(layout.columns)
-        if energy is not None:
-            scales.append(Target(energy.class_id, energy.quantity.obis, SCALER[energy.class_id]))
-    name = layout.profile, layout.obis, source
-    if layout.profile in PRESENT and scales:
-        yield LayoutCheck(*name, tuple(columns), known.checked_at)
-        yield LayoutCheck(*name, tuple(scales), known.scaled_at)
-    else:
-        yield LayoutCheck(*name, (*columns, *scales), min(known.checked_at, known.scaled_at))
+        scales = [Target(7, scalers, COLUMNS), Target(7, scalers, BUFFER), *witnesses(layout)[:1]]
+    if layout.profile in BILLED:
+        at_once = [LayoutCheck(*name, (*columns, *witnesses(layout)), known.checked_at)]
+        return at_once, [LayoutCheck(*name, tuple(scales), known.scaled_at)] if scales else []
+    in_turn = [LayoutCheck(*name, tuple(columns), known.checked_at)]
+    return [], in_turn + [LayoutCheck(*name, tuple(scales), known.scaled_at)] * bool(scales)
+
+
+def witnesses(layout: Layout) -> list[Target]:
+    """Return what shows whether the scales of a layout are what they were."""
+    return [own_scale(column) for column in scale_witnesses(layout.columns)]
 
 
 # event logs

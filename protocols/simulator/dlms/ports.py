@@ -179,14 +179,15 @@ class TcpPort(ABC):
 
 
 class WrapperPort(TcpPort):
-    """One meter on a TCP port of its own; without supply it hangs up."""
+    """One meter on a TCP port of its own, which grants `limits` at most; without supply it hangs up."""
 
-    def __init__(self, meter: SimulatedMeter) -> None:
+    def __init__(self, meter: SimulatedMeter, limits: ServerSettings | None = None) -> None:
         super().__init__({MANAGEMENT: meter})
         self._meter = meter
+        self._limits = limits or ServerSettings()
 
     def _core(self) -> WrapperServer:
-        return WrapperServer(self._meters, ServerSettings())
+        return WrapperServer(self._meters, self._limits)
 
     def _plan(self, answer: bytes) -> list[PortStep]:
         return fault_wire.plan(self._meter.player, answer)

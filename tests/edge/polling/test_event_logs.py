@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.edge.polling.event_logs import READ_ALL_EVERY, EventLogs
+from gateway.edge.polling.event_logs import READ_AFTER, READ_WITHIN, EventLogs, Store
 from gateway.errors import JournalError
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.data.types import Data, double_long_unsigned
@@ -70,16 +70,58 @@ def test_a_status_word_that_no_log_explains_lets_every_log_be_read() -> None:
     assert explained.quiet_since(EventMarks(logs=both, words=before.words)) == {LOG}
 
 
-def test_all_logs_are_read_daily_and_a_meter_that_lied_is_not_believed_again() -> None:
-    logs, marks = EventLogs(), one(entries=4, capacity=200)
-    assert logs.seen(METER, NOW) is None
-    assert not logs.took(METER, EventNews(marks=marks), NOW, new=9)
-    assert logs.seen(METER, NOW + READ_ALL_EVERY - timedelta(seconds=1)) == marks
-    assert logs.seen(METER, NOW + READ_ALL_EVERY) is None
-    assert logs.seen(METER, NOW - timedelta(hours=1)) is None, "our clock was set back"
-    assert not logs.took(METER, EventNews(marks=marks), NOW + READ_ALL_EVERY, new=0)
-    assert logs.took(METER, EventNews(marks=marks), NOW + 2 * READ_ALL_EVERY, new=1)
-    assert logs.seen(METER, NOW + 2 * READ_ALL_EVERY) is None
+def test_each_log_is_read_daily_one_at_a_visit_and_a_meter_that_lied_is_not_believed_again() -> None:
+    other = Obis(0, 0, 99, 98, 1)
+    kept: Store = {}
+    mark = LogMark(entries=4, capacity=200)
+    marks = EventMarks(logs={LOG: mark, other: mark})
+    logs = EventLogs(kept)
+    assert logs.seen(METER, "j", NOW) is None
+    assert not logs.took(METER, "j", EventNews(marks=marks), NOW, new=9)
+    assert EventLogs(kept).seen(METER, "j", NOW + READ_AFTER - timedelta(seconds=1)) == marks, (
+        "after a restart"
+    )
+    assert EventLogs(kept).seen(METER, "another", NOW) is None, "what another journal had counts for nothing"
+    turn = NOW + READ_AFTER
+    seen = logs.seen(METER, "j", turn)
+    assert seen is not None
+    assert list(seen.logs) == [other], "one at a visit"
+    assert seen.quiet_since(seen) == {other}
+    quiet = EventNews(marks=marks, quiet=frozenset({other}))
+    assert logs.complete(METER, "j", quiet, turn) == NOW
+    assert not logs.took(METER, "j", quiet, turn, new=0)
+    seen = logs.seen(METER, "j", turn)
+    assert seen is not None
+    assert list(seen.logs) == [LOG], "then the next"
+    late = logs.seen(METER, "j", turn + READ_WITHIN)
+    assert late == EventMarks(words={}), "all that waited too long at once"
+    back = logs.seen(METER, "j", NOW - timedelta(hours=1))
+    assert back == EventMarks(words={}), "our clock was set back"
+    assert logs.took(METER, "j", EventNews(marks=marks, quiet=frozenset({LOG})), turn, new=1)
+    assert EventLogs(kept).seen(METER, "j", turn) is None
+
+
+def test_a_log_read_when_nobody_knew_the_time_is_read_again_and_moves_no_watermark() -> None:
+    logs, marks = EventLogs({}), one(entries=4, capacity=200)
+    logs.took(METER, "j", EventNews(marks=marks), None, new=9)
+    assert logs.seen(METER, "j", NOW) == EventMarks(words={})
+    assert logs.complete(METER, "j", EventNews(marks=marks, quiet=frozenset({LOG})), NOW) is None
+    assert logs.complete(METER, "j", EventNews(marks=marks), NOW) == NOW
+
+
+def test_a_bit_that_went_and_came_again_is_news() -> None:
+    logs, quiet = EventLogs({}), {LOG: LogMark(entries=4, capacity=200)}
+    on, off = (EventMarks(logs=quiet, words={"esw": bits}) for bits in ("0001", "0000"))
+    logs.took(METER, "j", EventNews(marks=on), NOW, new=0)
+    logs.stood(METER, "j", EventNews(marks=off, quiet=frozenset({LOG})), NOW)
+    assert on.quiet_since(logs.seen(METER, "j", NOW)) == frozenset()
+
+
+def test_a_log_that_is_read_in_its_turn_explains_no_alarm() -> None:
+    mark, other = LogMark(entries=4, capacity=200), Obis(0, 0, 99, 98, 1)
+    before = EventMarks(logs={LOG: mark}, words={"tampers": 3})
+    now = EventMarks(logs={LOG: mark, other: mark}, words={"tampers": 4})
+    assert now.quiet_since(before) == frozenset()
 
 
 # against the simulator
@@ -171,7 +213,28 @@ async def test_only_logs_with_news_are_read_and_all_of_them_daily() -> None:
         p.pass_time(timedelta(hours=23))
         words.asked.clear()
         await p.poll(EVENTS)
-        assert len(set(words.asked)) == 7
+        assert len(set(words.asked)) == 7, "all that waited too long"
+
+
+@pytest.mark.virtual_time
+async def test_half_hourly_visits_read_each_log_within_a_day_one_at_a_time() -> None:
+    async with polled(FaultScript()) as p:
+        words = Words()
+        words.watch(p.site.meter.household)
+        last: dict[str, datetime] = {}
+        for visit in range(100):
+            words.asked.clear()
+            report, _ = await p.poll(EVENTS)
+            now = p.site.clock.now()
+            last |= dict.fromkeys(words.asked, now)
+            if visit and not report.captures[ProfileName.EVENTS]:
+                assert len(set(words.asked)) <= 1, visit
+            assert now - min(last.values()) < timedelta(days=1)
+            mark = await p.journal.watermark(METER, ProfileName.EVENTS)
+            assert mark is not None
+            assert mark <= now
+            assert now - mark < timedelta(days=1), "so that no range becomes longer"
+            p.pass_time()
 
 
 @pytest.mark.virtual_time

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from protocols.session import ReleaseMode
+from protocols.dlms.apdu import acse
+from protocols.dlms.apdu.acse import Aare
+from protocols.dlms.apdu.conformance import BUILT, Conformance
+from protocols.dlms.server.connection import ServerSettings
+from protocols.dlms.server.links import ServedAssociation
 from protocols.simulator.faults.script import FaultScript, shipped
 from tests.support.edge.half_hour import WARM, a_day, gmac, polled
 
@@ -63,7 +67,7 @@ HDLC_ONLY = {
     "not-ready-stuck",
 }
 
-HDLC_ANY = More("SNRM and DISC", NEWS, NOTHING + 1)
+HDLC_ANY = More("")
 HDLC = {
     "frames-small": More("frames of 32 octets: RR after each seven", 20, 14),
     "not-ready-stuck": More(
@@ -99,13 +103,76 @@ async def test_what_a_half_hour_takes_with_the_default_schedule(framing: str, na
     assert sum(cost.octets for cost in costs) / len(costs) <= 3_500
 
 
-async def test_disc_alone_ends_an_association_on_hdlc_where_that_is_set() -> None:
-    async with polled(FaultScript(), "hdlc", release=ReleaseMode.NONE) as p:
-        for _ in range(WARM + 1):
-            report, cost = await p.poll()
-            assert report.ok
+class Holds:
+    """A conversation of a meter that lets go of an association at RLRQ alone, and else refuses the next."""
+
+    held = False
+
+    def __init__(self, inner: ServedAssociation) -> None:
+        self.inner = inner
+
+    def handle(self, octets: bytes) -> list[bytes]:
+        match octets[0]:
+            case 0x60 if Holds.held:
+                Holds.held = False  # its own time is over before the next poll
+                return [acse.encode_aare(Aare(result=acse.REJECTED, diagnostic=acse.DIAGNOSTIC_FAILURE))]
+            case 0x60:
+                Holds.held = True
+            case 0x62:
+                Holds.held = False
+        return self.inner.handle(octets)
+
+
+async def test_a_meter_that_wants_rlrq_gets_it_after_its_first_refusal() -> None:
+    async with polled(FaultScript(), "hdlc") as p:
+        meter = p.site.meter
+        true = meter.associate
+
+        def associate(client: int, settings: ServerSettings) -> ServedAssociation:
+            inner = true(client, settings)
+            return Holds(inner) if client == p.site.settings.client else inner
+
+        object.__setattr__(meter, "associate", associate)
+        outcomes = []
+        for _ in range(5):
+            report, _ = await p.poll()
+            outcomes.append(report.error_code)
             p.pass_time()
-        assert cost.trips <= NOTHING
+        assert outcomes == [None, "association_refused", None, None, None]
+        p.forget()
+        report, _ = await p.poll()
+        assert report.ok, "also after a restart"
+
+
+@pytest.mark.parametrize("framing", ["wrapper", "hdlc"])
+async def test_no_half_hourly_poll_of_two_days_takes_more_than_the_goal_nor_one_after_a_restart(
+    framing: str,
+) -> None:
+    """Nameplate, layouts and every event log are looked at in these days, whatever has no news."""
+    async with polled(FaultScript(), framing) as p:
+        costs = []
+        for number in range(WARM + 96):
+            report, cost = await p.poll()
+            assert report.ok, report.error
+            costs.append(cost.trips)
+            p.pass_time()
+            if number % 30 == 20:
+                p.forget()
+        assert max(costs[WARM:]) <= NEWS, costs
+        usual = sorted(costs)[len(costs) // 2]
+        assert usual <= NOTHING, costs
+
+
+async def test_a_meter_without_lists_takes_one_for_each_attribute() -> None:
+    without = BUILT & ~(Conformance.MULTIPLE_REFERENCES | Conformance.ACCESS)
+    async with polled(FaultScript(), granted=without) as p:
+        costs = []
+        for _ in range(WARM + 3):
+            report, cost = await p.poll()
+            assert report.ok, report.error
+            p.pass_time()
+            costs.append(cost.trips)
+    assert costs[-1] <= 30, "a stated exception"
 
 
 @pytest.mark.parametrize("script", sorted(HDLC_ONLY))

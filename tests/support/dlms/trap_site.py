@@ -117,14 +117,14 @@ async def site(
     master_key: bytes | None = None,
     limits: ServerSettings | None = None,
 ) -> AsyncIterator[TrapSite]:
-    """Serve one meter with a shipped script (by name) or another; `limits` are of its HDLC link."""
+    """Serve one meter with a shipped script (by name) or another; `limits` are what it grants at most."""
     home = Household(4, "GEN", "10000001", START, cuts_until=NOW - timedelta(hours=2))
     clock = ManualClock(NOW)
     model = HouseholdModel(home, clock, {**policies(), **(extra or {})}, master_key=master_key)
     faults = shipped()[script] if isinstance(script, str) else script
     meter = simulated_meter(model, counter_start=5, script=faults)
     if framing in ("wrapper", "hdlc-tcp"):
-        port = WrapperPort(meter) if framing == "wrapper" else HdlcTcpPort({PHYSICAL: meter})
+        port = WrapperPort(meter, limits) if framing == "wrapper" else HdlcTcpPort({PHYSICAL: meter})
         at = await port.start("127.0.0.1")
         line: Line = TcpLine("trap", "127.0.0.1", at)
         bus = {"framing": "hdlc", "physical": PHYSICAL} if framing == "hdlc-tcp" else {}

@@ -14,6 +14,8 @@ from gateway.edge.polling.health import MeterReport
 from gateway.edge.polling.poller import Poller
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.push.layouts import PushLayouts
+from protocols.dlms.apdu.conformance import BUILT, Conformance
+from protocols.dlms.client.association_pool import AssociationPool
 from protocols.dlms.profile.layouts import EVENT_LOG_STEP
 from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.model import AssociationPolicy
@@ -136,10 +138,15 @@ async def polled(
     framing: str = "wrapper",
     *,
     extra: Mapping[int, AssociationPolicy] | None = None,
+    granted: Conformance = BUILT,
+    pool: AssociationPool | None = None,
     **changes: Any,
 ) -> AsyncIterator[PolledSite]:
-    """Serve a meter with a script, and make a poller for it; `changes` are of its DLMS settings."""
-    limits = ServerSettings(max_info=INFO, window=WINDOW)
+    """Serve a meter with a script, and make a poller for it; `changes` are of its DLMS settings.
+
+    The meter grants the services of `granted`; associations stay open in `pool`, if one is given.
+    """
+    limits = ServerSettings(max_info=INFO, window=WINDOW, conformance=granted)
     async with site(script, framing, extra=extra, limits=limits) as meter:
         if framing == "hdlc":
             changes = {"max_info": INFO, "window": WINDOW, **changes}
@@ -151,8 +158,8 @@ async def polled(
             return Poller(
                 {"trap": meter.line},
                 [PolledMeter(meter=METER, line="trap", spec=spec, profiles=tuple(ProfileName))],
-                collector=Collector(journal, journal, clock=meter.clock),
-                open_session=partial(open_session, layouts=meter.layouts),  # type: ignore[arg-type]
+                collector=Collector(journal, journal, clock=meter.clock, known=meter.layouts),  # type: ignore[arg-type]
+                open_session=partial(open_session, layouts=meter.layouts, pool=pool),  # type: ignore[arg-type]
                 context=SessionContext(secrets=Secrets(SECRETS), counters=meter.counters, clock=meter.clock),
                 schedule=Schedule(),
                 pushing=PushLayouts(meter.clock),

@@ -13,6 +13,7 @@ class MemoryJournal:
     """Stands for `Journal` and `ReadingAppender`: rows by meter, profile, stamp and occurrence, and watermarks."""
 
     def __init__(self) -> None:
+        self.uuid = "memory"
         self.rows: dict[tuple[str, str, datetime, int], ReadingSet] = {}
         self.marks: dict[tuple[str, str], datetime] = {}
         self.refuse: Exception | None = None

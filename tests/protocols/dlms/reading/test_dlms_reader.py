@@ -353,19 +353,29 @@ VOLTS = capture_object(3, Obis(1, 0, 12, 27, 0))
 ENERGY = capture_object(3, Obis(1, 0, 1, 29, 0))
 
 
-async def test_columns_are_checked_against_their_fingerprint_after_a_while() -> None:
+async def test_columns_of_what_is_billed_are_checked_against_their_fingerprint_in_each_session() -> None:
     meter, cache = SmallMeter(), fresh_cache()
     exchange = ScriptedExchange(meter)
     await collect(reader_of(exchange, cache=cache), BLOCK)
-    await collect(reader_of(exchange, cache=cache, now=NOW + CHECK_EVERY / 2), BLOCK)
     assert exchange.asked[f"{NAME}#3"] == 1
     # the utility swaps two columns of one width: only the fingerprint shows it
     columns(meter, CLOCK_COLUMN, ENERGY, VOLTS)
     with_rows(meter, lambda _, cells: structure(cells[0], cells[2], cells[1]))
-    found = await collect(reader_of(exchange, cache=cache, now=NOW + CHECK_EVERY), BLOCK)
+    found = await collect(reader_of(exchange, cache=cache), BLOCK)
     assert exchange.asked[f"{NAME}#3"] == 2
+    assert exchange.asked["1-0:94.91.4*255#2"] == 2
     assert found[5].value("1-0:12.27.0*255") == Number(23005, -2, "V")
     assert found[5].value("1-0:1.29.0*255") == Number(5, 0, "Wh")
+
+
+async def test_columns_of_the_present_are_checked_after_a_while() -> None:
+    meter, cache = SmallMeter(), fresh_cache()
+    exchange, name = ScriptedExchange(meter), "1-0:94.91.0*255#3"
+    await collect(reader_of(exchange, cache=cache), ProfileName.INSTANTANEOUS)
+    await collect(reader_of(exchange, cache=cache, now=NOW + CHECK_EVERY / 2), ProfileName.INSTANTANEOUS)
+    assert exchange.asked[name] == 1
+    await collect(reader_of(exchange, cache=cache, now=NOW + CHECK_EVERY), ProfileName.INSTANTANEOUS)
+    assert exchange.asked[name] == 2
 
 
 def fresh_cache() -> Layouts:
@@ -403,10 +413,10 @@ async def test_columns_that_change_in_mid_session_are_read_again_within_the_read
 async def test_rows_whose_stamp_is_elsewhere_now_are_read_with_fresh_columns() -> None:
     meter, cache = SmallMeter(), fresh_cache()
     exchange = ScriptedExchange(meter, lambda rows, _: rows)
-    await collect(reader_of(exchange, cache=cache), BLOCK)
+    reader = reader_of(exchange, cache=cache)
+    await collect(reader, BLOCK)
     columns(meter, ENERGY, CLOCK_COLUMN, VOLTS)
     with_rows(meter, lambda _, cells: structure(cells[2], cells[0], cells[1]))
-    reader = reader_of(exchange, cache=cache)
     found = await collect(reader, BLOCK)
     assert [r.at for r in found] == instants(meter)
     assert (reader.statistics().layouts_reread, reader.statistics().unstamped_rows) == (1, 0)
@@ -447,7 +457,7 @@ async def test_a_scaler_profile_that_contradicts_the_energy_register_is_not_beli
     again = reader_of(exchange, cache=cache)
     (now,) = await collect(again, ProfileName.INSTANTANEOUS)
     assert now.value("1-0:1.8.0*255") == Number(1234, 3, "Wh")
-    assert exchange.asked["1-0:1.8.0*255#3"] == 1
+    assert exchange.asked["1-0:1.8.0*255#3"] == 2, "looked at in each session"
 
 
 async def test_a_profile_may_be_at_its_other_place() -> None:

@@ -103,8 +103,7 @@ def test_every_layout_is_looked_at_before_it_is_too_old(
         assert all(known.fresh(now) for known in layouts.values())
         assert now - min(seen.values()) < CHECK_EVERY
         ground = Ground(companion=OURS, known=KnownMeter(), layouts=layouts, now=now, zone=IST)
-        check = plan((ProfileName.BLOCK_LOAD, ProfileName.EVENTS), ground).check
-        if check is not None:
+        for check in plan((ProfileName.BLOCK_LOAD, ProfileName.EVENTS), ground).checks:
             seen[check.profile, check.place] = now
         now += timedelta(minutes=30)
 
