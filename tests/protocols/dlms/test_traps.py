@@ -26,6 +26,7 @@ from protocols.errors import (
 )
 from protocols.lines.tcp import TcpLine
 from protocols.reading import Instant, Missing, MissingReason, Number, ProfileName, Quality, RelayState
+from protocols.session import ReleaseMode
 from protocols.simulator.faults.kinds import FAULT_KINDS, FaultKind
 from protocols.simulator.faults.script import FaultScript, shipped
 from tests.support.dlms.trap_site import TrapSite, energies, site
@@ -265,7 +266,7 @@ async def test_a_meter_that_closes_after_each_association_is_read_at_every_poll(
 ) -> None:
     async with site(script, framing) as meter:
         for poll in range(1, 4):
-            async with meter.open() as session:
+            async with meter.open(release=ReleaseMode.PLAIN) as session:
                 assert isinstance(session, DlmsSession)
                 assert energies(await meter.blocks(session)) == meter.true_blocks()
                 assert session.resumes == 0
