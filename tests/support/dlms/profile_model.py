@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.cosem_time import Stamp
-from protocols.dlms.data.types import Data, Tag
+from protocols.dlms.data.types import DELTAS, INTEGERS, Data, Tag
 from protocols.dlms.profile.buffer import BufferRow, DecodedRows
 from protocols.dlms.profile.layouts import CLOCK, EVENT_LOG_STEP, Layout, cell_value
 from protocols.errors import MeterProtocolError
@@ -16,7 +16,7 @@ from protocols.reading import MeterTime, ProfileName, ReadingSet
 
 
 def rows_of(layout: Layout, buffer: Data, zone: ZoneInfo) -> Iterator[BufferRow]:
-    """Resolve null-compressed cells: a null repeats the row before, a null stamp adds one period."""
+    """Resolve compressed cells: a null repeats the row before, a null stamp adds one period, a delta counts on."""
     if buffer.tag not in (Tag.ARRAY, Tag.COMPACT_ARRAY):
         raise MeterProtocolError(f"a profile buffer is an array, not {buffer.tag.name}")
     before: tuple[Data, ...] | None = None
@@ -34,8 +34,26 @@ def rows_of(layout: Layout, buffer: Data, zone: ZoneInfo) -> Iterator[BufferRow]
             stamp = _stamp(cells[at], last, step, zone)
         if before is not None:
             cells = tuple(b if c.tag is Tag.NULL else c for c, b in zip(cells, before, strict=True))
+        cells = tuple(
+            _counted_on(cell, before[index] if before else None) for index, cell in enumerate(cells)
+        )
         before, last = cells, stamp
         yield BufferRow(cells=cells, stamp=stamp)
+
+
+def _counted_on(cell: Data, before: Data | None) -> Data:
+    """Return a cell, a delta as the number that it makes of the one before; MeterProtocolError where it makes none."""
+    if cell.tag not in DELTAS:
+        return cell
+    if before is None or before.integer is None:
+        raise MeterProtocolError("a delta without a number before it")
+    octets, signed = INTEGERS[before.tag]
+    number = before.integer + cell.value  # type: ignore[operator]
+    try:
+        number.to_bytes(octets, "big", signed=signed)
+    except OverflowError:
+        raise MeterProtocolError("deltas count beyond their number's type") from None
+    return Data(before.tag, number)
 
 
 def _stamp(cell: Data, last: Stamp | None, step: timedelta, zone: ZoneInfo) -> Stamp:
