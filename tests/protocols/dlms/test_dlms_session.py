@@ -140,9 +140,11 @@ async def test_layouts_are_cached_by_meter_and_firmware() -> None:
         async with s.open(layouts=cache) as session:
             await collect(session, ProfileName.BLOCK_LOAD)
         assert {key[:2] for key in cache} == {("GEN:00000007", "F1.0"), ("GEN:00000007", "")}
-        del s.meter.attributes["1-0:99.1.0*255", 3]  # read again it would be missing
+        del s.meter.attributes["1-0:94.91.4*255", 3]  # read again it would be missing
         async with s.open(layouts=cache) as session:
-            assert len(await collect(session, ProfileName.BLOCK_LOAD)) == 96
+            rows = await collect(session, ProfileName.BLOCK_LOAD)
+            assert len(rows) == 96
+            assert isinstance(rows[0].value("1-0:12.27.0*255"), Number)
 
 
 async def test_a_cached_layout_that_does_not_fit_is_read_again_at_once() -> None:
