@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class NowSource(Protocol):
@@ -13,6 +13,38 @@ class NowSource(Protocol):
 
     def now(self) -> datetime:
         """Return the present instant in UTC."""
+
+
+@runtime_checkable
+class SteadyClock(Protocol):
+    """A clock that may be set, beside which the machine's own seconds run, which nobody sets."""
+
+    def steady(self) -> float:
+        """Return the seconds that the machine has run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A look at a clock: what it shows, and where the steady seconds stand (None: it has none)."""
+
+    now: datetime
+    steady: float | None
+
+    @classmethod
+    def of(cls, clock: NowSource) -> Moment:
+        """Look at a clock."""
+        return cls(clock.now(), clock.steady() if isinstance(clock, SteadyClock) else None)
+
+    def until(self, later: Moment) -> tuple[Moment, float]:
+        """Return the middle between this look and a later one, by the later one's setting, and the seconds between.
+
+        Without steady seconds a clock that was set back in between counts as no time.
+        """
+        if self.steady is None or later.steady is None:
+            takes = max((later.now - self.now).total_seconds(), 0.0)
+            return Moment(self.now + timedelta(seconds=takes / 2), None), takes
+        takes = later.steady - self.steady
+        return Moment(later.now - timedelta(seconds=takes / 2), later.steady - takes / 2), takes
 
 
 class SystemClock:

@@ -241,7 +241,8 @@ class MeterClock:
     """The meter's clock beside ours, read at the same moment.
 
     `deviation` is in minutes as the meter writes it (None = unspecified), `status` the clock's status octet. The
-    question took `takes` seconds, with `gateway` in their middle: by half of them the drift may be wrong.
+    question took `takes` seconds, with `gateway` in their middle: by half of them the drift may be wrong. The
+    machine's steady seconds stood at `steady` then, where our clock has such.
     """
 
     meter: datetime
@@ -249,6 +250,7 @@ class MeterClock:
     deviation: int | None
     status: int | None
     takes: float = 0.0
+    steady: float | None = None
 
     @property
     def drift(self) -> float:

@@ -181,13 +181,13 @@ class EvidenceClock:
                 self._held = {**self._held, one.source: one}
 
     def meter_seen(self, meter: str, seen: MeterClock) -> None:
-        """Hear a meter's clock, read just now; one that the meter itself calls doubtful is not heard."""
+        """Hear a meter's clock, read just now unless it says when; one that it calls doubtful is not heard."""
         doubtful = seen.status not in (None, 0xFF) and bool((seen.status or 0) & _FLAGGED)
         if "meters" not in self._settings.sources or doubtful:
             return
         with self._lock:
             if meter in self._meters or len(self._meters) < MAX_METERS:
-                self._meters[meter] = (self._steady(), seen.meter)
+                self._meters[meter] = (self._steady() if seen.steady is None else seen.steady, seen.meter)
 
     def refresh(self) -> Judgement:
         """Ask the host and count the meters; keep what is known. Blocks; call it in a thread."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
+from protocols.clock import Moment
 from protocols.dlms import objects
 from protocols.dlms.acts.clock import set_clock
 from protocols.dlms.acts.judged import Judgement
@@ -86,7 +87,7 @@ class DlmsSession:
         self._nameplate = nameplate
         self._reader: ProfileReader | None = None
         self._event_news: EventNews | None = None
-        self._clock_times: tuple[datetime, timedelta] | None = None
+        self._clock_listed: tuple[Moment, float] | None = None
         exchange.check = self._check_same_meter
 
     @property
@@ -142,11 +143,11 @@ class DlmsSession:
         targets, found = list(planned.targets), dict[Target, Data | ProtocolError]()
         while targets and (most := self.exchange.list_limit) > 1:
             part, targets = targets[:most], targets[most:]
-            asked = self._clock.now()
+            asked = Moment.of(self._clock)
             found |= await self.exchange.ask_ahead(part)
             self._drop_refused_ranges(part)
             if CLOCK_TIME in part:
-                self._clock_times = asked, max(self._clock.now() - asked, timedelta(0))
+                self._clock_listed = asked.until(Moment.of(self._clock))
         if self.exchange.holds(Target(1, SERIAL)):  # in an association that stood, too: it costs nothing here
             self._nameplate = None
         await self.identify()
@@ -282,19 +283,20 @@ class DlmsSession:
 
     async def clock(self) -> MeterClock:
         """Read the meter's clock beside ours; MeterProtocolError when it shows no time."""
-        asked = self._clock.now()
+        listed = self._clock_listed if self.exchange.holds(CLOCK_TIME) else None
+        self._clock_listed = None
+        asked = Moment.of(self._clock)
         stamp = await self._meter_clock.read(self._zone)
-        took = max(self._clock.now() - asked, timedelta(0))  # the clock may have been set meanwhile
-        if self._clock_times is not None:  # it came with the list that the visit began with
-            (asked, took), self._clock_times = self._clock_times, None
+        middle, takes = listed or asked.until(Moment.of(self._clock))
         if stamp.at is None:
             raise MeterProtocolError(f"the meter's clock shows no time ({stamp.wall})")
         return MeterClock(
             meter=stamp.at,
-            gateway=asked + took / 2,
+            gateway=middle.now,
             deviation=stamp.deviation,
             status=stamp.status,
-            takes=took.total_seconds(),
+            takes=takes,
+            steady=middle.steady,
         )
 
     async def set_clock(self, at: datetime) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gateway.timekeeping.clock import STEPPED, EvidenceClock
@@ -82,10 +82,12 @@ class MeterClocks:
         self._runs: dict[str, _Run] = {}
 
     def seen(self, meter: str, seen: MeterClock) -> MeterEvidence:
-        """Note a meter's clock, read just now; return what it says of the rows of this poll."""
+        """Note a meter's clock, read just now or at its `steady`; return what it says of the rows of this poll."""
         if isinstance(self._clock, EvidenceClock):
+            seen = _by_present_setting(self._clock, seen)
             self._clock.meter_seen(meter, seen)
-            steady = self._clock.steady() - seen.takes / 2  # when `seen.gateway` was
+            # when `seen.gateway` was
+            steady = self._clock.steady() - seen.takes / 2 if seen.steady is None else seen.steady
         else:
             steady = seen.gateway.timestamp()
         run = self._run(meter, seen, steady)
@@ -119,6 +121,15 @@ class MeterClocks:
             run.former = run.suspect_until = None
         self._runs[meter] = run
         return run
+
+
+def _by_present_setting(own: EvidenceClock, seen: MeterClock) -> MeterClock:
+    """Return a meter's clock beside ours as ours is set now: it may have been set since the meter's was read."""
+    if seen.steady is None:
+        return seen
+    shown = own.now() - timedelta(seconds=own.steady() - seen.steady)
+    was_set = abs((shown - seen.gateway).total_seconds()) > STEPPED
+    return replace(seen, gateway=shown) if was_set else seen
 
 
 class Receipts:

@@ -91,6 +91,32 @@ def test_a_clock_that_is_set_between_reading_and_stamping_deceives_nobody(
     assert str(told(row, machine, evidence)["steady"]) == "b00t/5003.000"
 
 
+def test_a_clock_that_is_set_between_the_meter_s_answer_and_our_look_makes_no_meter_wrong(
+    machine: Machine,
+) -> None:
+    """The answer came while our clock was three days slow; it is judged when ours is right."""
+    machine.at -= timedelta(days=3)
+    answer = MeterClock(meter=machine.true, gateway=machine.at, deviation=330, status=0, steady=machine.ran)
+    machine.run(2)
+    machine.at = machine.true
+    machine.learn()
+    evidence = machine.meters.seen("GEN:1", answer)
+    assert evidence.known
+    assert evidence.trusted
+    assert evidence.drift == 0
+    assert evidence.looked == 5_000
+
+
+def test_what_came_with_an_earlier_list_speaks_of_the_time_when_it_came(machine: Machine) -> None:
+    for number in range(5):
+        answer = MeterClock(
+            meter=machine.true, gateway=machine.at, deviation=330, status=0, steady=machine.ran
+        )
+        machine.run(15)
+        assert machine.meters.seen(f"GEN:{number}", answer).drift == 0
+    assert machine.clock.refresh().offset == pytest.approx(0, abs=1)
+
+
 def test_a_meter_that_was_looked_at_by_a_doubtful_clock_is_not_trusted_by_a_sure_one(
     machine: Machine,
 ) -> None:
