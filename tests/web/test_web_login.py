@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from datetime import timedelta
 from typing import Any
@@ -51,8 +52,11 @@ def test_known_and_unknown_numbers_get_the_same_bytes(client: TestClient, seeded
         )
     wait_codes(seeded, 2)
     assert answers[0][:-1] == answers[1][:-1] == answers[2][:-1] == answers[3][:-1]
+    told = re.sub(
+        r"[0-9a-f]{16,}", "…", answers[0][5].decode()
+    )  # tokens, which hold any four digits now and then
     for secret in ("1234", "7890", "9876", "asha"):
-        assert secret not in answers[0][5].decode()
+        assert secret not in told
     assert len(seeded.codes) == 2
     assert "must be verified again" in seeded.codes[1]
 
