@@ -299,9 +299,13 @@ class KeyStore(KeyFile):
                 )
                 kept += 1
             for change in (*maybe, *self._other(held, at)):
-                if self.change(change.key_id) is None:
+                there = self.change(change.key_id)
+                if there is None:
                     self._insert(replace(change, given=True))
                     self.told(change.key_id)
+                elif there.stage in (Stage.MADE, Stage.ESCROWED):
+                    # This file may be a copy that was put back: what came after it went to the meter.
+                    self.note(change.key_id, Stage.SENT)
             for meter in gone:
                 dropped += self._db.execute("delete from held where meter = ?", (meter,)).rowcount
                 self._db.execute(

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.central.keys.giving import in_force
@@ -308,7 +308,13 @@ def given_change(row: SealedKeys, text: KeyText | None) -> Change:
     )
 
 
+BEGUN_COPIED = [("rotate", "global", [], 2), ("copy box",), ("rotate", "global", [], None), ("set box back",)]
+"""A copy of the box from the middle of a change is put back when the change is over."""
+
+
 @settings(max_examples=100)
+@example([*BEGUN_COPIED, ("set central back",)])
+@example(BEGUN_COPIED)
 @given(st.lists(EVENTS, max_size=9))
 def test_at_no_instant_is_a_meter_s_key_unknown_to_us(events: list[tuple]) -> None:  # type: ignore[type-arg]
     with TemporaryDirectory(dir=MEMORY) as folder:
