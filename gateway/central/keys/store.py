@@ -5,22 +5,17 @@ Nothing is ever taken out: a key that was in force once opens what was recorded 
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from gateway.contract.messages import rfc3339
 from gateway.contract.sealing import digest
 from gateway.errors import ContractError, JournalError, UsageError
+from gateway.private_database import PrivateDatabase
 
 FORMAT = 1
-BUSY_SECONDS = 30.0
 MAX_UNPROVED = 24
 """Changes of one meter by one gateway without proof that are kept: a gateway that makes more is at fault."""
 MAX_CHANGES = 500
@@ -63,26 +58,17 @@ class KnownBox:
     trusted_by: str | None = None
 
 
-class SealedStore:
+class SealedStore(PrivateDatabase):
     """The file; safe for threads, and for central and an office command at once. JournalError when it fails."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.RLock()
-        with self._translated():
-            if not path.exists():
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._db = sqlite3.connect(
-                path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
-            )
-            try:
-                self._db.execute("pragma journal_mode = wal")
-                self._db.execute("pragma synchronous = full")
-                with self._transaction():
-                    self._make()
-            except BaseException:
-                self._db.close()
-                raise
+        super().__init__(path, named="sealed keys")
+
+    def _prepare(self) -> None:
+        self._db.execute("pragma journal_mode = wal")
+        self._db.execute("pragma synchronous = full")
+        with self._transaction():
+            self._make()
 
     def _make(self) -> None:
         found = self._db.execute("pragma user_version").fetchone()[0]
@@ -92,10 +78,6 @@ class SealedStore:
             for statement in _SCHEMA.split(";\n"):
                 self._db.execute(statement)
             self._db.execute(f"pragma user_version = {FORMAT}")
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._db.close()
 
     # sealed keys
 
@@ -112,19 +94,19 @@ class SealedStore:
         return new
 
     def _keep(self, one: SealedKeys, at: datetime) -> int:
-        there = self._rows("select digest, gateway, meter from sealed where key_id = ?", one.key_id)
+        there = self._read("select digest, gateway, meter from sealed where key_id = ?", one.key_id)
         name = digest(one.sealed)
         if there:
             if there[0] != (name, one.gateway, one.meter):
                 raise ContractError(f"other keys are kept under the name {one.key_id}")
             return 0
-        count = self._rows(
+        count = self._read(
             "select count(*) from sealed where meter = ? and gateway = ?", one.meter, one.gateway
         )
         if count[0][0] >= MAX_CHANGES:
             raise ContractError(f"{MAX_CHANGES} changes of {one.meter} are kept already")
         if one.proved_at is None:
-            waiting = self._rows(
+            waiting = self._read(
                 "select count(*) from sealed where meter = ? and gateway = ? and proved_at is null",
                 one.meter,
                 one.gateway,
@@ -174,10 +156,10 @@ class SealedStore:
 
     def missing(self, key_ids: Sequence[str]) -> list[str]:
         """Return those names under which nothing is kept."""
-        return [one for one in key_ids if not self._rows("select 1 from sealed where key_id = ?", one)]
+        return [one for one in key_ids if not self._read("select 1 from sealed where key_id = ?", one)]
 
     def _sealed(self, where: str, *given: object) -> list[tuple[int, SealedKeys]]:
-        rows = self._rows(
+        rows = self._read(
             "select number, key_id, gateway, meter, slots, sealed, made_at, kept_at, proved_at, source"
             f" from sealed {where}",
             *given,
@@ -231,7 +213,7 @@ class SealedStore:
 
     def boxes(self) -> list[KnownBox]:
         """Return the boxes that ever asked."""
-        rows = self._rows(
+        rows = self._read(
             "select gateway, key, name, asked_at, trusted, trusted_by from box order by gateway"
         )
         return [
@@ -249,39 +231,12 @@ class SealedStore:
 
     def meters_of(self, gateway: str) -> set[str]:
         """Return the meters whose keys a gateway has had: it made them, or was given them."""
-        rows = self._rows(
+        rows = self._read(
             "select meter from given where gateway = ? union select meter from sealed where gateway = ?",
             gateway,
             gateway,
         )
         return {meter for (meter,) in rows}
-
-    # the file
-
-    def _rows(self, statement: str, *given: object) -> list[Any]:
-        with self._lock, self._translated():
-            return self._db.execute(statement, given).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._lock, self._translated():
-            if self._db.in_transaction:
-                yield
-                return
-            self._db.execute("begin immediate")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("rollback")
-                raise
-            self._db.execute("commit")
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise JournalError(f"the sealed keys {self._path} cannot be used: {error}") from error
 
 
 def _at(text: str) -> datetime:

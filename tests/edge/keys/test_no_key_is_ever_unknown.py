@@ -308,7 +308,12 @@ def given_change(row: SealedKeys, text: KeyText | None) -> Change:
     )
 
 
-BEGUN_COPIED = [("rotate", "global", [], 2), ("copy box",), ("rotate", "global", [], None), ("set box back",)]
+BEGUN_COPIED: list[tuple[object, ...]] = [
+    ("rotate", "global", [], 2),
+    ("copy box",),
+    ("rotate", "global", [], None),
+    ("set box back",),
+]
 """A copy of the box from the middle of a change is put back when the change is over."""
 
 
