@@ -25,6 +25,9 @@ CsvOption = Annotated[bool, typer.Option("--csv", help="Print comma-separated va
 TraceOption = Annotated[
     Path | None, typer.Option("--trace", help="Write every frame with its time into this file.")
 ]
+TrustHostOption = Annotated[
+    bool, typer.Option("--trust-host", help="This computer's clock is right, though nothing proves it.")
+]
 
 
 def only_one_form(*, as_json: bool, as_csv: bool) -> None:

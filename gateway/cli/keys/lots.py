@@ -18,7 +18,7 @@ from gateway.cli.meter.lots import (
     terms,
     work_off,
 )
-from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption, user
+from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption, TrustHostOption, user
 from gateway.cli.options_object import with_options
 from gateway.cli.output import print_fields, print_line
 from gateway.config import file as configuration
@@ -91,9 +91,7 @@ def run(
     name: LotName,
     config: ConfigOption = CONFIG_FILE,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the first meter.")] = False,
-    trust_host: Annotated[
-        bool, typer.Option("--trust-host", help="This computer's clock is right, though nothing proves it.")
-    ] = False,
+    trust_host: TrustHostOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Give the meters of a lot new keys until it is finished, paused or stopped. Ctrl-C is safe: `run` goes on.

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from gateway.acts.audit import ActRecord
 from gateway.cli.meter.access import MeterAccess, find_meter, open_meter
 from gateway.cli.meter.address import AddressOptions, MeterArgument, meter_command
-from gateway.cli.meter.program import SerialOption, record_folder
+from gateway.cli.meter.meant import SerialOption, YesOption, confirm, refuse_yes_alone
+from gateway.cli.meter.program import record_folder
 from gateway.cli.options import JsonOption, user
 from gateway.cli.output import print_fields, print_table
 from gateway.errors import UsageError
@@ -41,7 +42,6 @@ SerialArgument = Annotated[
     str, typer.Argument(help="The certificate's serial number in hex, as `list` shows it.")
 ]
 OutOption = Annotated[Path, typer.Option(help="A new file (PEM).")]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask; needs --meter-serial.")]
 
 
 @certificates_group.command("list")
@@ -198,17 +198,13 @@ def _act(
     serial: str | None,
 ) -> T:
     """Ask with meter and act, record it, do it; UsageError where --yes has no serial, or another meter answers."""
-    if yes and serial is None:
-        raise UsageError("--yes needs --meter-serial: the serial on the meter that you mean")
+    refuse_yes_alone(yes=yes, serial=serial)
 
     async def who(_site: CertificateSite, session: DlmsSession) -> str:
         return (await session.identify()).meter_id
 
     asked = asyncio.run(_at(access, setup, who))
-    if serial is not None and serial != asked.partition(":")[2]:
-        raise UsageError(f"the meter that answers is {asked}, not {serial}: nothing is done")
-    if not yes:
-        typer.confirm(f"{asked}: {says}?", abort=True, err=True)
+    confirm(f"{asked}: {says}?", asked, yes=yes, serial=serial)
     record = ActRecord(record_folder(access, options))
 
     async def recorded(site: CertificateSite, session: DlmsSession) -> T:

@@ -11,7 +11,7 @@ import typer
 from gateway.cli.meter.access import MeterAccess, find_meter, open_meter
 from gateway.cli.meter.address import AddressOptions, MeterArgument, meter_command
 from gateway.cli.meter.deviation import clock_advice
-from gateway.cli.options import JsonOption
+from gateway.cli.options import JsonOption, TrustHostOption
 from gateway.cli.output import print_fields
 from gateway.errors import UsageError
 from gateway.timekeeping.clock import doubt
@@ -30,9 +30,7 @@ def clock(
         bool, typer.Option("--set", help="Set the meter's clock to this computer's (utility client).")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before setting.")] = False,
-    trust_host: Annotated[
-        bool, typer.Option("--trust-host", help="This computer's clock is right, though nothing proves it.")
-    ] = False,
+    trust_host: TrustHostOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the meter's clock beside this computer's; with --set, set it.

@@ -10,7 +10,8 @@ import typer
 from gateway.acts.audit import ActRecord
 from gateway.cli.meter.access import MeterAccess, find_meter, open_meter
 from gateway.cli.meter.address import AddressOptions, MeterArgument, meter_command
-from gateway.cli.meter.program import SerialOption, carry_out, record_folder
+from gateway.cli.meter.meant import SerialOption, YesOption, confirm, refuse_yes_alone
+from gateway.cli.meter.program import carry_out, record_folder
 from gateway.cli.options import JsonOption, user
 from gateway.cli.output import print_fields
 from gateway.config import file as configuration
@@ -65,7 +66,7 @@ def set_(
         str, typer.Argument(help="In the type that the meter shows, or TYPE:VALUE, or axdr:HEX.")
     ],
     options: AddressOptions,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; needs --meter-serial.")] = False,
+    yes: YesOption = False,
     meter_serial: SerialOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -92,7 +93,7 @@ def action(
     target: TargetArgument,
     options: AddressOptions,
     value: Annotated[str, typer.Argument(help="The parameter as TYPE:VALUE or axdr:HEX.")] = "integer:0",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; needs --meter-serial.")] = False,
+    yes: YesOption = False,
     meter_serial: SerialOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -108,15 +109,11 @@ def action(
         raise UsageError(
             f"{_method(wanted)} moves the supply contact: that is ordered through the gateway, signed"
         )
-    if yes and meter_serial is None:
-        raise UsageError("--yes needs --meter-serial: the serial on the meter that you mean")
+    refuse_yes_alone(yes=yes, serial=meter_serial)
     parameter = _value(value, integer(0).tag)
     access = find_meter(meter, options)
     asked = asyncio.run(_identify(access))
-    if meter_serial is not None and meter_serial != asked.partition(":")[2]:
-        raise UsageError(f"the meter that answers is {asked}, not {meter_serial}: nothing is done")
-    if not yes:
-        typer.confirm(f"Run {_method(wanted)} of {asked} with {value}?", abort=True, err=True)
+    confirm(f"Run {_method(wanted)} of {asked} with {value}?", asked, yes=yes, serial=meter_serial)
     record = ActRecord(record_folder(access, options))
     answer = asyncio.run(_run(access, wanted, parameter, record, asked))
     print_fields(

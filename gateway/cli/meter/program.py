@@ -15,6 +15,7 @@ from gateway.acts.doing import Actor, Looked, do, look
 from gateway.acts.program_files import load_calendar, load_push, load_special_days
 from gateway.cli.meter.access import MeterAccess, find_meter, open_meter
 from gateway.cli.meter.address import AddressOptions, MeterArgument, meter_command
+from gateway.cli.meter.meant import SerialOption, YesOption, refuse_yes_alone
 from gateway.cli.options import JsonOption, nearest, user
 from gateway.cli.output import print_fields, print_json, print_line, print_problem, print_table
 from gateway.config import file as configuration
@@ -26,13 +27,6 @@ from protocols.dlms.companion import Companion, companion
 from protocols.dlms.data.cosem_dates import LAST_DAY
 from protocols.dlms.session import DlmsSession
 from protocols.errors import LocalError
-
-SerialOption = Annotated[
-    str | None,
-    typer.Option(
-        "--meter-serial", help="With --yes: the serial that the meter must show; no other is changed."
-    ),
-]
 
 
 @meter_command
@@ -46,7 +40,7 @@ def program(
     show: Annotated[
         bool, typer.Option("--show", help="Show what stands in the meter, and what would; no more.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; needs --meter-serial.")] = False,
+    yes: YesOption = False,
     meter_serial: SerialOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -85,8 +79,7 @@ def carry_out(
     as_json: bool,
 ) -> None:
     """Look, ask with `says`, do and print; UsageError where --yes has no serial, or another meter answers."""
-    if yes and serial is None:
-        raise UsageError("--yes needs --meter-serial: the serial on the meter that you mean")
+    refuse_yes_alone(yes=yes, serial=serial)
     found = asyncio.run(_in_session(access, lambda session: look(session, act)))
     if serial is not None and serial != found.plate.serial:
         raise UsageError(
