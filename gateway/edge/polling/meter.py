@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -21,6 +22,7 @@ from gateway.edge.polling.health import (
     state_of,
 )
 from gateway.edge.polling.schedule import FIRST_PROBE, LAST_PROBE, PolledMeter, Schedule
+from gateway.edge.polling.takings import Takings
 from gateway.edge.stamping.clocks import DRIFT_ALARM, MeterClocks, MeterEvidence
 from gateway.errors import JournalError
 from protocols.errors import (
@@ -54,7 +56,10 @@ Learn = Callable[[str, MeterSession], Awaitable[None]]
 
 
 class MeterPoll:
-    """One meter: its due profiles, back-off and health. `lock` is held while it is read."""
+    """One meter: its due profiles, back-off and health. `lock` is held while it is read.
+
+    What was read is durable a moment later: `durable` waits for it, as each next visit has to.
+    """
 
     def __init__(
         self,
@@ -70,7 +75,7 @@ class MeterPoll:
         self.meter = meter
         self.lock = asyncio.Lock()
         self.state = PollState.NEW
-        self.polls = self.failed_polls = self.captures = 0
+        self.polls = self.failed_polls = self._counted = 0
         self.error: Exception | None = None
         self._open_meter = open_meter
         self._collector = collector
@@ -88,6 +93,7 @@ class MeterPoll:
         self._has_clock = True
         self._seen_clock: MeterClock | None = None
         self._clock_trusted: bool | None = None
+        self._takings: Takings | None = None
 
     # -- when
 
@@ -143,13 +149,15 @@ class MeterPoll:
     async def attempt(self, profiles: Sequence[ProfileName]) -> MeterReport:
         """Open a session and read these profiles; every failure but JournalError ends up in the report.
 
-        A cancel leaves what was journaled; the profile in hand is read again from its watermark.
+        What was read is on its way into the journal on return, and counted in the report once it is `durable`.
+        A cancel leaves what was taken; the profile in hand is read again from its watermark.
         """
-        new: dict[str, int] = {}
         profile: ProfileName | None = None
         self.polls += 1
         now = self._clock.now()
         wanted = [p for p in profiles if p not in self._unsupported or self._due[p] <= now]
+        self._counted = self.captures
+        self._takings = takings = self._collector.takings(partial(self._refused, wanted))
         try:
             async with (
                 asyncio.timeout(POLL_ATTEMPT),
@@ -162,23 +170,46 @@ class MeterPoll:
                 if self._learn is not None:
                     await self._learn(self.meter.meter, session)
                 for profile in wanted:
-                    await self._collect(session, profile, clock, new)
+                    await self._collect(session, profile, clock, takings)
         except JournalError as error:
             # Not the meter's fault, and the next meter would fare no better: the poller waits.
-            log.error("journal_refused", **self._where(), error=str(error))
+            takings.refuse(error)
             raise
         except Exception as error:  # noqa: BLE001 - a driver's bug with one meter must not stop the others
             self._failed(error, profile)
         else:
             self._succeeded()
+        finally:
+            takings.hand_over()
         return MeterReport(
             meter=self.meter.meter,
             line=self.meter.line,
-            captures=new,
+            captures=takings.captures,
             unsupported=tuple(sorted(self._unsupported)),
             error_code=health_code(self.error),
             error=None if self.error is None else str(self.error) or type(self.error).__name__,
         )
+
+    async def durable(self) -> int:
+        """Wait until what the last visit read is in the journal: before, watermarks and gaps are old ones.
+
+        Returns how many captures were new. Raises JournalError where it was refused: then the profiles of that
+        visit are due again.
+        """
+        if self._takings is None:
+            return 0
+        await self._takings.durable()
+        return self._takings.captures.total()
+
+    @property
+    def captures(self) -> int:
+        """How many new captures its visits brought into the journal."""
+        return self._counted + (0 if self._takings is None else self._takings.captures.total())
+
+    def _refused(self, profiles: Sequence[ProfileName], error: JournalError) -> None:
+        log.error("journal_refused", **self._where(), error=str(error))
+        for profile in self._due.keys() & profiles:
+            self._due[profile] = min(self._due[profile], self._clock.now())
 
     async def _recognise(self, session: MeterSession) -> None:
         """Make sure that the right meter answers, before anything is read."""
@@ -216,10 +247,10 @@ class MeterPoll:
         return evidence
 
     async def _collect(
-        self, session: MeterSession, profile: ProfileName, clock: MeterEvidence, new: dict[str, int]
+        self, session: MeterSession, profile: ProfileName, clock: MeterEvidence, takings: Takings
     ) -> None:
         try:
-            captures = await self._collector.collect(session, self.meter.meter, profile, clock=clock)
+            await self._collector.collect(session, self.meter.meter, profile, clock=clock, takings=takings)
         except NotSupported as error:
             if profile in self._once_read:
                 # It has the profile: whatever made it say no this time, the next poll asks again, and the
@@ -231,8 +262,7 @@ class MeterPoll:
             return
         self._once_read.add(profile)
         self._unsupported.discard(profile)
-        new[profile.value] = captures
-        self.captures += captures
+        takings.captures[profile.value] += 0  # to be told, whether anything of it is new or not
         if profile in self._due:
             now, zone = self._clock.now(), self.meter.spec.zone
             self._due[profile] = self._schedule.next_due(profile, now, zone, self.meter.meter)

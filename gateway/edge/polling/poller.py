@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
@@ -140,7 +140,9 @@ class Poller:
         poll = self._meters[meter]
         line, wanted = self._line_of(poll.meter.meter), profiles or poll.meter.profiles
         try:
-            return await self._attempt(line, poll, wanted, Urgency.ORDERED)
+            report = await self._attempt(line, poll, wanted, Urgency.ORDERED)
+            await self._durable(poll)
+            return report
         finally:
             line.wake()  # what its meters want next may have changed
 
@@ -200,11 +202,16 @@ class Poller:
         return self._lines[self._meters[meter].meter.line]
 
     async def _round(self, state: LinePoll) -> list[MeterReport]:
-        return [await self._attempt(state, poll, poll.meter.profiles) for poll in state.meters]
+        reports: list[MeterReport] = []
+        for poll in state.meters:
+            reports.append(await self._attempt(state, poll, poll.meter.profiles))
+            await self._durable(poll)
+        return reports
 
     async def _run_line(self, state: LinePoll, rests: Rests) -> None:
         retry = Backoff(*JOURNAL_RETRY, chance=0.0)
         seen = self._clock.now()
+        behind: MeterPoll | None = None
         while True:
             now = self._clock.now()
             if seen - now > LOOK_UP:
@@ -212,13 +219,23 @@ class Poller:
                 state.clock_went_back(now)
             seen = now
             poll, at = state.next(now)
-            if poll is None or at > now:
-                if await state.rest(rests, at):
-                    state.clock_went_back(self._clock.now())
-                continue
             try:
-                await self._attempt(state, poll, poll.due(now))
-                retry.reset()
+                if poll is not None and at <= now:
+                    await self._attempt(state, poll, poll.due(now))
+                    # The journal's commit holds no line: the next meter is read meanwhile. It is one visit ahead.
+                    before, behind = behind, poll
+                elif behind is not None:
+                    before, behind = (
+                        behind,
+                        None,
+                    )  # what is refused is due again: nothing rests before that is known
+                else:
+                    if await state.rest(rests, at):
+                        state.clock_went_back(self._clock.now())
+                    continue
+                if before is not None:
+                    await self._durable(before)
+                    retry.reset()
             except JournalError:
                 # Reading on would only throw away what is read; the meters keep it until there is room.
                 await self._clock.sleep_until(self._clock.now() + timedelta(seconds=retry.next()))
@@ -232,17 +249,29 @@ class Poller:
     ) -> MeterReport:
         if urgency is None:
             urgency = Urgency.SILENT if poll.dead else Urgency.LIVING
-        async with poll.lock, self._doors.session(poll.meter.route, urgency):
-            before = self._clock.now()
-            try:
-                with state.conversation():
+        async with poll.lock:
+            with suppress(JournalError):  # which is another's to hear: what was refused is read again now
+                await poll.durable()
+            async with self._doors.session(poll.meter.route, urgency):
+                before = self._clock.now()
+                with self._pausing(), state.conversation():
                     report = await poll.attempt(profiles)
-            except JournalError as error:
-                self.paused, self.paused_since = str(error), self.paused_since or self._clock.now()
-                raise
-            state.attempted(poll, before, self._clock.now())
+                state.attempted(poll, before, self._clock.now())
         self.changes.note(Subject.METER, poll.meter.meter, poll.told)
         self.changes.note(Subject.LINE, state.line.name, state.told)
-        if any(report.captures.values()):
-            self.paused = self.paused_since = None
         return report
+
+    async def _durable(self, poll: MeterPoll) -> None:
+        """Wait until what was read of a meter is in the journal; raises JournalError where it is not."""
+        with self._pausing():
+            if await poll.durable():
+                self.paused = self.paused_since = None
+
+    @contextmanager
+    def _pausing(self) -> Iterator[None]:
+        """Note that reading stands still where the journal refuses what was read."""
+        try:
+            yield
+        except JournalError as error:
+            self.paused, self.paused_since = str(error), self.paused_since or self._clock.now()
+            raise
