@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from protocols.line import Line
 from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
-from protocols.simulator.modbus.server import crc16
+from protocols.simulator.modbus.frames import crc16
 from tests.support.modbus.simulated import pty
 from tests.support.tcp_server import HOST, tcp_server
 
