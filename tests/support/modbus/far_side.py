@@ -1,7 +1,7 @@
 """The far side of a line in raw octets: what a real meter, gateway, adapter or stranger does and no server plays.
 
 `far_bus` (RTU on a pty), `far_endpoint` (TCP) and `far_datagrams` (UDP) yield a line; what answers is a function of
-what was heard. `paper_line` is a bus without descriptors, for properties that try thousands of courses.
+what was heard; it tells times by `tests.support.waiting.passed`. `paper_line` is a bus without descriptors, for properties that try thousands of courses.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ class Heard:
     number: int
     connection: int = 1
     on_connection: int = 1
-    at: float = 0.0
-    """The loop's time at which it came."""
 
 
 Far = Callable[[Heard], list[Act]]
@@ -60,7 +58,6 @@ class _Ear:
             number=self._heard,
             connection=connection,
             on_connection=on_connection or self._heard,
-            at=self._loop.time(),
         )
         self._timers += [self._loop.call_later(delay, send, data) for delay, data in self._far(heard)]
 
