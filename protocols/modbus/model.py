@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from decimal import Decimal
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
@@ -137,11 +136,11 @@ class MeterModel(ModelTable):
     high_addresses: bool = Field(
         False, description="the map has wire addresses that look like printed numbers (30001…, 40001…)"
     )
-    answer_pause: ExactDecimal = Field(
-        Decimal(0), ge=0, le=5, description="seconds that it needs between an answer and the next request"
+    pause: Annotated[float, Field(ge=0, le=5)] = Field(
+        0.0, description="seconds of silence that it needs between its answer and the next request to it"
     )
-    unit_pause: ExactDecimal = Field(
-        Decimal(0), ge=0, le=5, description="seconds that it needs after another unit has answered"
+    pause_after_other_unit: Annotated[float, Field(ge=0, le=5)] = Field(
+        0.0, description="seconds of silence that it needs after any frame of another unit on the line"
     )
     absent: dict[RegisterType, tuple[Int, ...]] = Field(
         {}, description="`sentinel` of all registers of a type that say none: `{ u16 = [0xFFFF] }`"

@@ -143,6 +143,12 @@ class Neighbourhood:
             raise LineUnavailable(f"the simulator cannot open a port or pty: {error}") from error
         return served
 
+    def has_supply(self, meter: str, during: timedelta) -> bool:
+        """Say whether no cut takes the supply of a meter away from now on for so long, minute by minute."""
+        now, household = self.clock.now(), self.households[meter]
+        minutes = range(during // timedelta(minutes=1) + 1)
+        return all(household.state(now + timedelta(minutes=m)).powered for m in minutes)
+
     async def open(self) -> None:
         """Serve every line and note its address in the plan."""
         raise_file_limit(FILES_PER_LINE * len(self.plan.lines) + SPARE_FILES)

@@ -72,7 +72,7 @@ BROKEN = {
     "x.toml:24: registers[1].colour (1-0:12.7.0*255): unknown key; allowed here: address, as_": register(
         1, colour='"red"'
     ),
-    "x.toml:1: speed: unknown key; allowed here: absent, align, answer_pause, byte_order, ext": "speed = 3\n"
+    "x.toml:1: speed: unknown key; allowed here: absent, align, byte_order, extends, fingerpr": "speed = 3\n"
     + GOOD,
     "x.toml: title: required and not there": GOOD.replace('title = "Test meter"', ""),
     "x.toml:23: registers[1].address (1-0:12.7.0*255): Input should be less than or equal to ": register(
