@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -12,10 +12,9 @@ from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling import gaps
 from gateway.edge.polling.event_logs import EventLogs, Store
-from gateway.edge.polling.takings import Takings
+from gateway.edge.polling.takings import Settle, Takings
 from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.clocks import MeterEvidence, is_ahead
-from gateway.errors import JournalError
 from protocols.errors import MeterProtocolError
 from protocols.reading import PROFILE_KIND, ProfileKind, ProfileName, ReadingSet
 from protocols.session import Clock, MeterSession, TellsEventNews, Visit
@@ -80,12 +79,12 @@ class Collector:
             profiles=tuple(profiles), since=since, seen=self._event_logs.seen(meter, self._journal.uuid, now)
         )
 
-    def takings(self, refused: Callable[[JournalError], None]) -> Takings:
-        """Return what a visit's readings go into; `refused` is called when the journal takes some of them not.
+    def takings(self, settle: Settle) -> Takings:
+        """Return what a visit's readings go into; `settle` hears at the end how they fared in the journal.
 
-        The meter's next visit begins when they are durable: before, watermarks and gaps are old ones.
+        The meter's next visit begins after that: before, watermarks and gaps are old ones.
         """
-        return Takings(self._journal, refused)
+        return Takings(self._journal, settle)
 
     async def collect(
         self,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime, timedelta
+from contextlib import AbstractAsyncContextManager, suppress
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
 import structlog
 
 from gateway.backoff import Backoff
+from gateway.edge.polling.admission import Urgency
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.health import (
     MeterHealth,
@@ -21,8 +23,9 @@ from gateway.edge.polling.health import (
     may_lock_out,
     state_of,
 )
-from gateway.edge.polling.schedule import FIRST_PROBE, LAST_PROBE, PolledMeter, Schedule
+from gateway.edge.polling.schedule import FIRST_PROBE, LAST_PROBE, LAST_RETRY, PolledMeter, Schedule
 from gateway.edge.polling.takings import Takings
+from gateway.edge.polling.turns import NEVER, Claim
 from gateway.edge.stamping.clocks import DRIFT_ALARM, MeterClocks, MeterEvidence
 from gateway.errors import JournalError
 from protocols.errors import (
@@ -37,7 +40,12 @@ from protocols.session import Clock, MeterSession, Visit
 
 POLL_ATTEMPT = 1_800.0
 """Seconds after which one session is cut off: a meter that dribbles must not hold its line for ever."""
-NEVER = datetime.max.replace(tzinfo=UTC)
+PROBE_WITHIN = timedelta(seconds=30)
+"""Time after which a try of a dead meter is late: the one that waited longest goes first."""
+FIRST_SILENCE = 2.0
+"""Seconds that an attempt without an answer takes before one was seen."""
+MARGIN = 1.1
+"""How much longer the next one may take."""
 UNSUPPORTED_PROBE = timedelta(days=1)
 """A profile that the meter lacks is asked for again this rarely: it may be empty yet, or come with new firmware."""
 MISMATCH_PROBE = 900.0
@@ -53,12 +61,14 @@ class OpenMeter(Protocol):
 
 Learn = Callable[[str, MeterSession], Awaitable[None]]
 """What else an open session with a meter is good for, before its profiles are read."""
+Journaled = Callable[[int, JournalError | None], None]
 
 
 class MeterPoll:
     """One meter: its due profiles, back-off and health. `lock` is held while it is read.
 
-    What was read is durable a moment later: `durable` waits for it, as each next visit has to.
+    What was read is in the journal a moment later; `journaled` then hears how many captures of the visit were new, and
+    what the journal said where it refused them. The next visit begins after that.
     """
 
     def __init__(
@@ -70,6 +80,7 @@ class MeterPoll:
         clock: Clock,
         schedule: Schedule,
         clocks: MeterClocks,
+        journaled: Journaled,
         learn: Learn | None = None,
     ) -> None:
         self.meter = meter
@@ -83,9 +94,11 @@ class MeterPoll:
         self._schedule = schedule
         self._learn = learn
         self._clocks = clocks
+        self._journaled = journaled
         self._since = clock.now()
         self._due = dict.fromkeys(meter.profiles, self._since)
-        self._backoff = Backoff(FIRST_PROBE, LAST_PROBE, chance=0.0)
+        self._backoff = Backoff(FIRST_PROBE, LAST_RETRY, chance=0.0)
+        self._silences: deque[float] = deque([FIRST_SILENCE], maxlen=2)
         self._retry_at: datetime | None = None
         self._last_success: datetime | None = None
         self._unsupported: set[ProfileName] = set()
@@ -109,9 +122,30 @@ class MeterPoll:
         """
         return self._retry_at or min(self._due.values(), default=NEVER)
 
+    def claim(self, not_before: datetime) -> Claim:
+        """Return what it wants of its line, and from when: no earlier than `not_before`."""
+        at = self.next_at()
+        wait = PROBE_WITHIN if self.dead else self._patience(at)
+        return Claim(
+            meter=self.meter.meter,
+            urgency=Urgency.SILENT if self.dead else Urgency.DUE,
+            ready=max(at, not_before),
+            deadline=at if at >= NEVER - wait else at + wait,
+            worst=max(self._silences) * MARGIN,
+        )
+
+    def silent_for(self, seconds: float) -> None:
+        """Note how long the line was taken by an attempt that it did not answer."""
+        self._silences.append(seconds)
+
     def due(self, now: datetime) -> list[ProfileName]:
         """Return the profiles to read at `now`."""
         return [profile for profile, at in self._due.items() if at <= now]
+
+    def _patience(self, at: datetime) -> timedelta:
+        """Return how long after `at` the first of what is due then is overtaken by its next run."""
+        due = [profile for profile, due in self._due.items() if due <= at]
+        return min(map(self._schedule.period, due), default=timedelta(0))
 
     def resume(self, now: datetime) -> None:
         """Forget failures and a mismatch: try at once."""
@@ -152,12 +186,13 @@ class MeterPoll:
         What was read is on its way into the journal on return, and counted in the report once it is `durable`.
         A cancel leaves what was taken; the profile in hand is read again from its watermark.
         """
+        await self.settled()
         profile: ProfileName | None = None
         self.polls += 1
         now = self._clock.now()
         wanted = [p for p in profiles if p not in self._unsupported or self._due[p] <= now]
         self._counted = self.captures
-        self._takings = takings = self._collector.takings(partial(self._refused, wanted))
+        self._takings = takings = self._collector.takings(partial(self._settle, wanted))
         try:
             async with (
                 asyncio.timeout(POLL_ATTEMPT),
@@ -190,26 +225,35 @@ class MeterPoll:
             error=None if self.error is None else str(self.error) or type(self.error).__name__,
         )
 
-    async def durable(self) -> int:
-        """Wait until what the last visit read is in the journal: before, watermarks and gaps are old ones.
+    @property
+    def under_way(self) -> bool:
+        """Whether what the last visit read is on its way into the journal: watermarks and gaps are old ones."""
+        return self._takings is not None and not self._takings.ended
 
-        Returns how many captures were new. Raises JournalError where it was refused: then the profiles of that
-        visit are due again.
+    async def durable(self) -> None:
+        """Wait until what the last visit read is in the journal.
+
+        Raises JournalError where it was refused: then the profiles of that visit are due again.
         """
-        if self._takings is None:
-            return 0
-        await self._takings.durable()
-        return self._takings.captures.total()
+        if self._takings is not None:
+            await self._takings.durable()
+
+    async def settled(self) -> None:
+        """Wait until what the last visit read is in the journal, or refused."""
+        with suppress(JournalError):
+            await self.durable()
 
     @property
     def captures(self) -> int:
         """How many new captures its visits brought into the journal."""
         return self._counted + (0 if self._takings is None else self._takings.captures.total())
 
-    def _refused(self, profiles: Sequence[ProfileName], error: JournalError) -> None:
-        log.error("journal_refused", **self._where(), error=str(error))
-        for profile in self._due.keys() & profiles:
-            self._due[profile] = min(self._due[profile], self._clock.now())
+    def _settle(self, profiles: Sequence[ProfileName], new: int, error: JournalError | None) -> None:
+        if error is not None:
+            log.error("journal_refused", **self._where(), error=str(error))
+            for profile in self._due.keys() & profiles:
+                self._due[profile] = min(self._due[profile], self._clock.now())
+        self._journaled(new, error)
 
     async def _recognise(self, session: MeterSession) -> None:
         """Make sure that the right meter answers, before anything is read."""
@@ -287,11 +331,19 @@ class MeterPoll:
             at_least = MISMATCH_PROBE
         elif may_lock_out(error) or isinstance(error, MeterConfigError):
             # Meters lock a client out after a few wrong passwords; and only a person mends a configuration.
-            at_least = LAST_PROBE
+            at_least = LAST_RETRY
         else:
             at_least = 0.0
-        self._retry_at = self._clock.now() + timedelta(seconds=self._backoff.next(at_least=at_least))
+        wait = self._backoff.next(at_least=at_least)
+        if self.dead:
+            wait = min(wait, LAST_PROBE)
+        self._retry_at = self._clock.now() + timedelta(seconds=wait)
         report = log.warning if isinstance(error, ProtocolError) else log.exception
+        failures = self._backoff.failures
+        if self.dead and failures & (failures - 1):
+            report = (
+                log.debug
+            )  # a dead meter is tried every half minute: the 1st, 2nd, 4th, 8th … time is told
         report(
             "other_meter_answered" if mismatch else "poll_failed",
             **self._where(),

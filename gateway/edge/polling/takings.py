@@ -20,6 +20,7 @@ MOST_AGE = 5.0
 
 NOTHING = JournalBatch()
 News = Callable[[int], None]
+Settle = Callable[[int, JournalError | None], None]
 
 
 class TakesBatches(Protocol):
@@ -40,13 +41,15 @@ class Takings:
 
     What comes later is handed to the journal only when all before it is durable: so no watermark ever passes rows
     that the journal refused. MOST_ROWS may wait here, and as many in the journal's thread. `captures` counts the new
-    ones by profile, once they are durable. `refused` is called when the journal takes something not: whatever of the
-    visit is not durable by then is dropped, and has to be read again.
+    ones by profile, once they are durable.
+
+    Where the journal takes something not, what is not durable by then is dropped, and has to be read again. `settle`
+    is called at the end, with how many captures were new and that error, None for none.
     """
 
-    def __init__(self, journal: TakesBatches, refused: Callable[[JournalError], None]) -> None:
+    def __init__(self, journal: TakesBatches, settle: Settle) -> None:
         self._journal = journal
-        self._refused = refused
+        self._settle = settle
         self._waiting: list[_Taken] = []
         self._rows = self._octets = 0
         self._since = 0.0
@@ -100,6 +103,11 @@ class Takings:
         if self._error is not None:
             raise self._error
 
+    @property
+    def ended(self) -> bool:
+        """Whether all of the visit is durable, or refused."""
+        return self._end.done()
+
     def _is_due(self) -> bool:
         return bool(self._waiting) and (
             self._rows >= MOST_ROWS
@@ -126,6 +134,7 @@ class Takings:
                 for act in self._acts:
                     act()
             self._end.set_result(None)
+            self._settle(self.captures.total(), self._error)
 
     def _done(self, handed: asyncio.Future[list[SeqRange]]) -> None:
         self._handed = None
@@ -143,5 +152,4 @@ class Takings:
         """Drop what waits: the journal takes no more of this visit. The first error stands."""
         if self._error is None:
             self._error = error
-            self._waiting = []
-            self._refused(error)
+            self._waiting, self._rows, self._octets = [], 0, 0
