@@ -13,7 +13,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from protocols.errors import MeterConfigError
 from protocols.modbus.plan import RegisterSpan
@@ -128,14 +128,13 @@ class MeterModel(_ModelTable):
     source: str
     max_read: Annotated[int, Field(ge=1, le=125)] = 125
     align: Annotated[int, Field(ge=1, le=4)] = 1
-    hole: Annotated[int, Field(ge=0, le=124)] = 16
+    hole: Annotated[int, Field(ge=0, le=124)] | None = None
     pause: Annotated[float, Field(ge=0, le=5)] = 0.0
     pause_after_other_unit: Annotated[float, Field(ge=0, le=5)] = 0.0
     word_order: WordOrder = "big"
     registers: tuple[RegisterSpec, ...] = Field(min_length=1, max_length=MAX_REGISTERS)
     probe: tuple[Probe, ...] = ()
     relay: Relay | None = None
-    _barriers: set[tuple[int, int]] = PrivateAttr(default_factory=set)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -154,11 +153,6 @@ class MeterModel(_ModelTable):
             if str(Quantity.of(quantity)) not in seen:
                 raise ValueError(f"no register gives {quantity}, which the model needs")
         return self
-
-    @property
-    def barriers(self) -> set[tuple[int, int]]:
-        """The (function, address) before which no block is joined: learned from refusals, for every later session."""
-        return self._barriers
 
     def of_profile(self, profile: ProfileName) -> tuple[RegisterSpec, ...]:
         """Return the registers of a profile, in file order; empty when the model has none."""

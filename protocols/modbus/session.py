@@ -14,11 +14,15 @@ from protocols.errors import (
     NotSupported,
     ProtocolError,
 )
-from protocols.line import Line
+from protocols.known import Known
+from protocols.line import HasPace, Line
 from protocols.modbus.client import ModbusClient, frames_for
 from protocols.modbus.codec import decode, raw_value
+from protocols.modbus.known_meter import ModbusNotes, keep_modbus, known_modbus
 from protocols.modbus.model import SERIAL, MeterModel, RegisterSpec, load_model
+from protocols.modbus.plan import RegisterSpan
 from protocols.modbus.reader import RegisterReader
+from protocols.modbus.visit import VisitReader
 from protocols.reading import (
     MeterClock,
     Missing,
@@ -33,7 +37,7 @@ from protocols.reading import (
     Text,
     Value,
 )
-from protocols.session import Clock, MeterSpec, SessionContext
+from protocols.session import Clock, MeterSpec, SessionContext, Visit
 
 
 class ModbusSession:
@@ -45,15 +49,17 @@ class ModbusSession:
 
     def __init__(
         self,
-        client: ModbusClient,
+        reader: RegisterReader,
         model: MeterModel,
-        unit: int,
         *,
         expected: str | None,
         zone: ZoneInfo,
         clock: Clock,
+        visit: Visit,
     ) -> None:
-        self._reader = RegisterReader(client, model, unit)
+        self._reader = reader
+        parts = {profile: _spans(model.of_profile(profile)) for profile in visit.profiles}
+        self._visit = VisitReader(reader, clock, {name: spans for name, spans in parts.items() if spans})
         self._model = model
         self._expected = expected
         self._zone = zone
@@ -91,17 +97,16 @@ class ModbusSession:
         registers = self._model.of_profile(profile)
         if not registers:
             raise NotSupported(f"model {self._model.name} has no profile {profile}")
-        now = self._clock.now()
-        trusted = self._clock.disciplined()
-        values = await self._values(registers)
+        read = await self._visit.take(profile, _spans(registers))
+        values = [(Quantity.of(r.quantity), self._value(r, read.words[r.span])) for r in registers]
         if profile is ProfileName.NAMEPLATE:
             values.append((Quantity.of("0-0:96.1.1*255"), Text(self._model.manufacturer)))
         yield ReadingSet(
             profile=profile,
-            at=now.replace(microsecond=0),
+            at=read.begun.replace(microsecond=0),
             values=tuple(values),
-            received_at=self._clock.now(),
-            quality=Quality.VALID if trusted else Quality.CLOCK_ERROR,
+            received_at=read.ended,
+            quality=Quality.VALID if read.trusted else Quality.CLOCK_ERROR,
         )
 
     async def clock(self) -> MeterClock:
@@ -129,7 +134,7 @@ class ModbusSession:
 
     async def _values(self, registers: Iterable[RegisterSpec]) -> list[tuple[Quantity, Value]]:
         wanted = tuple(registers)
-        words = await self._reader.words(tuple(r.span for r in wanted))
+        words = await self._reader.words(_spans(wanted))
         return [(Quantity.of(r.quantity), self._value(r, words[r.span])) for r in wanted]
 
     def _value(self, register: RegisterSpec, words: list[int] | None) -> Value:
@@ -139,12 +144,20 @@ class ModbusSession:
 
 
 @asynccontextmanager
-async def open_modbus(line: Line, spec: MeterSpec, context: SessionContext) -> AsyncIterator[ModbusSession]:
+async def open_modbus(
+    line: Line,
+    spec: MeterSpec,
+    context: SessionContext,
+    *,
+    known: Known | None = None,
+    visit: Visit | None = None,
+) -> AsyncIterator[ModbusSession]:
     """Hold the line for a session with the meter of `spec`, check who answers, and yield the session.
 
     `line` is any `protocols.line.Line`, taken for the block and opened when it is not. `spec` says which meter
     (`meter`, or None for any) and how to ask it (`modbus`). Of `context` only the clock is used: Modbus has
-    neither keys nor counters.
+    neither keys nor counters. `known` keeps what was learned of each meter; the profiles of `visit` are read together,
+    with the requests that cost the wire least.
 
     Raises MeterConfigError for an unknown model, framing or zone, LineUnavailable and other LineErrors,
     MeterSilent, IdentityMismatch when another meter answers; afterwards the line is free.
@@ -162,15 +175,31 @@ async def open_modbus(line: Line, spec: MeterSpec, context: SessionContext) -> A
         model, frames, zone = load_model(settings.model), frames_for(settings.framing), spec.time_zone()
         async with line.exclusive() as io:
             client = ModbusClient(io, frames, timeout=settings.timeout, worst_latency=settings.worst_latency)
+            notes = ModbusNotes(context.clock.now(), known_modbus(known, spec.meter, model.name))
+            pace = line.pace if isinstance(line, HasPace) else None
+            reader = RegisterReader(client, model, settings.unit, notes, pace=pace)
             session = ModbusSession(
-                client, model, settings.unit, expected=spec.meter, zone=zone, clock=context.clock
+                reader, model, expected=spec.meter, zone=zone, clock=context.clock, visit=visit or Visit()
             )
-            if spec.meter is not None:
-                await session.identify()
-            yield session
+            try:
+                if spec.meter is not None:
+                    await session.identify()
+                yield session
+            except IdentityMismatch:
+                raise  # what another meter showed is not this one's
+            except ProtocolError:
+                keep_modbus(known, spec.meter, model.name, notes)
+                raise
+            else:
+                reader.sum_up()
+                keep_modbus(known, spec.meter, model.name, notes)
     except ProtocolError as error:
         error.with_context(meter=spec.meter, line=line.name)
         raise
+
+
+def _spans(registers: Iterable[RegisterSpec]) -> tuple[RegisterSpan, ...]:
+    return tuple(register.span for register in registers)
 
 
 def _with_leading_zeros(serial: str, expected: str | None) -> str:
