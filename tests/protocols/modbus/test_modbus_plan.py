@@ -116,7 +116,7 @@ def least_cost(spans: list[RegisterSpan], limits: ReadLimits, cost: WireCost) ->
     return total
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(maps(most=7))
 @example(
     (
@@ -135,7 +135,7 @@ def test_no_plan_is_cheaper(device: tuple[list[RegisterSpan], ReadLimits, WireCo
     assert sum(cost.of(block.count) for block in lengthened) <= (1 + DISTINCT_SHARE) * least
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(maps(), st.booleans())
 def test_plan_reads_what_naive_reading_reads(
     device: tuple[list[RegisterSpan], ReadLimits, WireCost], distinct: bool
