@@ -30,13 +30,15 @@ SLOPE_COUNTS = 8
 class Refusal:
     """Registers that the meter does not answer when they are asked for together.
 
-    It did so in `times` visits, first at `since`, last at `asked`.
+    It did so in `times` visits, first at `since`, last at `asked`. It is doubtful where most of that one visit was
+    refused, as by a meter that is just starting: then it changes no plan.
     """
 
     range: RegisterRange
     since: datetime
     asked: datetime
     times: int = 1
+    doubtful: bool = False
 
     def stands(self, now: datetime) -> bool:
         """Say whether it is still believed."""
@@ -85,20 +87,20 @@ class ModbusNotes(Notes[KnownModbusMeter]):
         return replace(
             limits,
             max_read=limits.max_read if longest is None else min(limits.max_read, longest),
-            refused=(*limits.refused, *sorted(one.range for one in self.known.refusals)),
+            refused=(*limits.refused, *sorted(r.range for r in self.known.refusals if not r.doubtful)),
         )
 
     def need_not_ask(self, asked: RegisterRange) -> bool:
         """Say whether these registers were refused so often that they are asked for rarely."""
         return any(one.range == asked and one.certain(self._now) for one in self.known.refusals)
 
-    def refused(self, asked: RegisterRange) -> None:
-        """Note registers that were not answered, while others of this meter were."""
+    def refused(self, asked: RegisterRange, *, doubtful: bool = False) -> None:
+        """Note registers that were not answered, while others of this meter were; `doubtful` where they were few."""
         known = next((one for one in self.known.refusals if one.range == asked), None)
         if known is None:
-            known = Refusal(range=asked, since=self._now, asked=self._now)
+            known = Refusal(range=asked, since=self._now, asked=self._now, doubtful=doubtful)
         else:
-            known = replace(known, asked=self._now, times=known.times + 1)
+            known = replace(known, asked=self._now, times=known.times + 1, doubtful=False)
         others = [one for one in self.known.refusals if one.range != asked]
         self.note(refusals=(*others[-(MAX_REFUSALS - 1) :], known))
 

@@ -13,6 +13,8 @@ DISTINCT_SHARE = 0.02
 """Part of a plan's wire time that may be spent on making its blocks' lengths distinct."""
 MOST_PADDING = 4
 """Multiples of the alignment by which a block grows at most for a length of its own."""
+REGISTERS = (1, 2, 3, 4)
+"""Functions that read runs of registers or bits; what others give is asked for one by one."""
 END = 0x10000
 """First address after the last."""
 
@@ -151,7 +153,7 @@ def _plan(
         joined: list[RegisterSpan] = []
         for span in members:
             alone = aligned((span,), limits.align)
-            if limits.allow(alone):
+            if span.function in REGISTERS and limits.allow(alone):
                 joined.append(span)
             else:
                 blocks.append(alone)
@@ -245,7 +247,7 @@ def _lengthened(
     block: RegisterBlock, limits: ReadLimits, lengths: set[tuple[int, int]]
 ) -> RegisterBlock | None:
     """Return a block that is a little longer, of a length that none has; of equal ones what is documented."""
-    if not limits.allow(block):
+    if block.function not in REGISTERS or not limits.allow(block):
         return None
     for extra in range(limits.align, MOST_PADDING * limits.align + 1, limits.align):
         if (block.function, block.count + extra) in lengths:

@@ -12,6 +12,7 @@ from protocols.modbus.client import ModbusClient
 from protocols.modbus.known_meter import ModbusNotes
 from protocols.modbus.model import MeterModel
 from protocols.modbus.plan import (
+    REGISTERS,
     ReadLimits,
     RegisterBlock,
     RegisterRange,
@@ -37,14 +38,19 @@ MOST_SILENCES = 3
 def limits_of(model: MeterModel) -> ReadLimits:
     """Return what requests to meters of a model keep to before anything is learned of one."""
     documented: list[RegisterRange] = []
-    for span in sorted({r.span for r in model.registers}, key=lambda s: (s.function, s.address)):
+    spans = (*(r.span for r in model.registers), *(scale.span for scale in model.scales))
+    for span in sorted({s for s in spans if s.function in REGISTERS}, key=lambda s: (s.function, s.address)):
         last = documented[-1] if documented else None
         if last is not None and (last.function, last.end) >= (span.function, span.address):
             documented[-1] = RegisterRange(span.function, last.start, max(last.end, span.end))
         else:
             documented.append(RegisterRange(span.function, span.address, span.end))
     return ReadLimits(
-        max_read=model.max_read, align=model.align, hole=model.hole, documented=tuple(documented)
+        max_read=model.max_read,
+        align=model.align,
+        hole=model.hole,
+        forbidden=tuple(RegisterRange(one.function, one.first, one.last + 1) for one in model.forbidden),
+        documented=tuple(documented),
     )
 
 
@@ -63,6 +69,7 @@ class RegisterReader:
         self._limits = limits_of(model)
         self._heard = False
         self._silences = 0
+        self._refused: list[RegisterRange] = []
 
     async def words(self, spans: Iterable[RegisterSpan], got: Words | None = None) -> Words:
         """Read all spans and return them; `got` is filled meanwhile, so that what came before an error is there.
@@ -70,8 +77,7 @@ class RegisterReader:
         A block that is refused, or not answered while others are, is narrowed down: holes, values that the meter does
         not have and its longest read are learned for this meter. One that answers nothing at all teaches nothing.
 
-        Raises what `ModbusClient.read_registers` raises, save for values that are refused while others are answered;
-        MeterRefused when a meter refuses everything.
+        Raises what `ModbusClient.read_registers` raises, save for values that are refused.
         """
         got = {} if got is None else got
         wanted = frozenset(spans)
@@ -81,10 +87,15 @@ class RegisterReader:
                 got |= dict.fromkeys(block.spans)
             elif (error := await self._read(block, got)) is not None:
                 failed.append((block, error))
-        if failed and not _any(got) and len(wanted) > 1:
-            await self._sample(failed, got)
+        if failed and not _any(got) and len(wanted) > 1 and not await self._sample(failed, got):
+            got |= dict.fromkeys(wanted)
+            return got
+        self._refused.clear()
         for block, error in failed:
             await self._narrow(block, error, got)
+        answered = sum(words is not None for words in got.values())
+        for asked in dict.fromkeys(self._refused):
+            self._notes.refused(asked, doubtful=2 * answered < len(wanted))
         return got
 
     def sum_up(self) -> None:
@@ -140,23 +151,22 @@ class RegisterReader:
     def _alone(self, span: RegisterSpan) -> RegisterBlock:
         return aligned((span,), self._limits.align if span.group is None else 1)
 
-    async def _sample(self, failed: Sequence[tuple[RegisterBlock, MeterError]], got: Words) -> None:
-        """Ask for a few values alone; MeterRefused or MeterSilent when not one is answered."""
+    async def _sample(self, failed: Sequence[tuple[RegisterBlock, MeterError]], got: Words) -> bool:
+        """Ask for a few values alone; False when all are refused, as a meter does that is just starting.
+
+        Raises MeterSilent when they are not answered.
+        """
         spans = sorted({span for block, _ in failed for span in block.spans}, key=lambda s: s.address)
         error = failed[-1][1]
         for place in range(SAMPLES):
-            span = spans[place * (len(spans) - 1) // (SAMPLES - 1)]
-            alone = self._alone(span)
+            alone = self._alone(spans[place * (len(spans) - 1) // (SAMPLES - 1)])
             if all(block.range != alone.range for block, _ in failed):
                 error = await self._read(alone, got) or error
             if _any(got):
-                return
-        if isinstance(error, MeterRefused):
-            raise MeterRefused(
-                f"it refuses everything that it is asked for, at last with: {error.args[0]}",
-                reason_code=error.reason_code,
-            ).with_context(doing=error.doing)
-        raise error
+                return True
+        if isinstance(error, MeterSilent):
+            raise error
+        return False
 
     async def _narrow(self, block: RegisterBlock, error: MeterError, got: Words) -> None:
         """Read a failed block in parts, the larger ones first, and note what it was that failed."""
@@ -169,7 +179,7 @@ class RegisterReader:
                     raise error
                 got |= dict.fromkeys(span for span in block.spans if span not in got)
                 if _any(got):
-                    self._notes.refused(block.range)
+                    self._refused.append(block.range)
                 continue
             errors = [await self._read(part, got) for part in parts]
             waiting.extend((part, e) for part, e in zip(parts, errors, strict=True) if e is not None)
@@ -191,18 +201,16 @@ class RegisterReader:
     ) -> None:
         """Note why a block failed all of whose parts were answered: what lies between them, or its length.
 
-        The place where they meet is asked for alone: when that fails, too, it is why. Else a block that was refused is
-        tried once more, since a meter that is just starting refuses for no reason that lasts.
+        The place where they meet is asked for alone: when that fails, too, it is why. What was refused counts when it
+        is refused again, since a meter that is just starting refuses for no reason that lasts; what was not answered
+        was asked for twice already.
         """
         if any(part.range == block.range for part in parts):
             return
-        if len(parts) == 1:
-            self._notes.refused(block.range)
-            return
-        between = seam(parts[0], parts[1], self._limits.align)
-        if between.range == block.range or await self._read(between, got) is not None:
-            self._notes.refused(between.range)
-        elif silent or await self._read(block, got) is not None:
+        between = seam(parts[0], parts[1], self._limits.align) if len(parts) > 1 else block
+        if (silent and between.range == block.range) or await self._read(between, got) is not None:
+            self._refused.append(between.range)
+        elif between.range != block.range and (silent or await self._read(block, got) is not None):
             self._notes.too_long(max(part.count for part in parts))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -11,17 +11,19 @@ from protocols.errors import (
     IdentityMismatch,
     MeterConfigError,
     MeterProtocolError,
+    MeterRefused,
     NotSupported,
     ProtocolError,
 )
 from protocols.known import Known
 from protocols.line import HasPace, Line
 from protocols.modbus.client import ModbusClient, frames_for
-from protocols.modbus.codec import decode, raw_value
+from protocols.modbus.codec import NO_SCALES, Scales, decode, raw_value, scale_factor
 from protocols.modbus.known_meter import ModbusNotes, keep_modbus, known_modbus
-from protocols.modbus.model import SERIAL, MeterModel, RegisterSpec, load_model
-from protocols.modbus.plan import RegisterSpan
-from protocols.modbus.reader import RegisterReader
+from protocols.modbus.library import load_model
+from protocols.modbus.model import SERIAL, MeterModel
+from protocols.modbus.reader import RegisterReader, Words
+from protocols.modbus.registers import RegisterSpec
 from protocols.modbus.visit import VisitReader
 from protocols.reading import (
     MeterClock,
@@ -38,6 +40,9 @@ from protocols.reading import (
     Value,
 )
 from protocols.session import Clock, MeterSpec, SessionContext, Visit
+
+IDENTITY = "identity"
+"""The part of a visit that tells who the meter is."""
 
 
 class ModbusSession:
@@ -58,8 +63,10 @@ class ModbusSession:
         visit: Visit,
     ) -> None:
         self._reader = reader
-        parts = {profile: _spans(model.of_profile(profile)) for profile in visit.profiles}
-        self._visit = VisitReader(reader, clock, {name: spans for name, spans in parts.items() if spans})
+        parts = {profile.value: model.needed(model.of_profile(profile)) for profile in visit.profiles}
+        if expected is not None:
+            parts[IDENTITY] = (model.of_quantity(SERIAL).span,)
+        self._visit = VisitReader(reader, clock, parts)
         self._model = model
         self._expected = expected
         self._zone = zone
@@ -68,7 +75,10 @@ class ModbusSession:
     async def identify(self) -> Nameplate:
         """Read the serial and name the maker that the model stands for."""
         register = self._model.of_quantity(SERIAL)
-        value = (await self._values((register,)))[0][1]
+        words = (await self._visit.take(IDENTITY, (register.span,))).words[register.span]
+        if words is None:
+            raise MeterRefused("it refuses to tell its serial")
+        value = self._value(register, words, NO_SCALES)
         if isinstance(value, Missing):
             raise MeterProtocolError(f"the meter does not tell its serial ({value.reason})")
         if not isinstance(value, Number | Text):
@@ -97,8 +107,11 @@ class ModbusSession:
         registers = self._model.of_profile(profile)
         if not registers:
             raise NotSupported(f"model {self._model.name} has no profile {profile}")
-        read = await self._visit.take(profile, _spans(registers))
-        values = [(Quantity.of(r.quantity), self._value(r, read.words[r.span])) for r in registers]
+        read = await self._visit.take(profile.value, self._model.needed(registers))
+        if all(read.words[r.span] is None for r in registers):
+            raise MeterRefused(f"it refuses every value of {profile}")
+        scales = self._scales(read.words)
+        values = [(Quantity.of(r.quantity), self._value(r, read.words[r.span], scales)) for r in registers]
         if profile is ProfileName.NAMEPLATE:
             values.append((Quantity.of("0-0:96.1.1*255"), Text(self._model.manufacturer)))
         yield ReadingSet(
@@ -132,15 +145,15 @@ class ModbusSession:
         _ = to
         raise NotSupported(f"model {self._model.name} has no relay to switch")
 
-    async def _values(self, registers: Iterable[RegisterSpec]) -> list[tuple[Quantity, Value]]:
-        wanted = tuple(registers)
-        words = await self._reader.words(_spans(wanted))
-        return [(Quantity.of(r.quantity), self._value(r, words[r.span])) for r in wanted]
+    def _scales(self, words: Words) -> Scales:
+        """Return the factors of the scales whose registers were read."""
+        read = (scale for scale in self._model.scales if scale.span in words)
+        return {scale.name: scale_factor(self._model, scale, words[scale.span]) for scale in read}
 
-    def _value(self, register: RegisterSpec, words: list[int] | None) -> Value:
+    def _value(self, register: RegisterSpec, words: list[int] | None, scales: Scales) -> Value:
         if words is None:
             return Missing(MissingReason.METER_REFUSED)
-        return decode(self._model, register, words, self._zone)
+        return decode(self._model, register, words, self._zone, scales=scales)
 
 
 @asynccontextmanager
@@ -196,10 +209,6 @@ async def open_modbus(
     except ProtocolError as error:
         error.with_context(meter=spec.meter, line=line.name)
         raise
-
-
-def _spans(registers: Iterable[RegisterSpec]) -> tuple[RegisterSpan, ...]:
-    return tuple(register.span for register in registers)
 
 
 def _with_leading_zeros(serial: str, expected: str | None) -> str:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from protocols.line import LinePace
-from protocols.modbus.model import LIVE_PROFILES, MeterModel, load_model, model_names
+from protocols.modbus.library import load_model, model_names
+from protocols.modbus.model import LIVE_PROFILES, MeterModel
 from protocols.modbus.plan import plan
 from protocols.modbus.reader import limits_of
 from protocols.modbus.wire_time import wire_cost
@@ -17,9 +18,8 @@ COST = wire_cost("rtu", LinePace(octet=10 / 9600, gap=35 / 9600), 0.03)
 
 
 def dump(model: MeterModel) -> str:
-    lines = [
-        f"{model.name} {model.manufacturer} max {model.max_read} align {model.align} hole {model.hole or '-'}"
-    ]
+    hole = "-" if model.hole is None else model.hole
+    lines = [f"{model.name} {model.manufacturer} max {model.max_read} align {model.align} hole {hole}"]
     for r in model.registers:
         scale = f"10^{r.scaler}" + (f" shown 10^{r.resolution}" if r.resolution is not None else "")
         lines.append(
