@@ -20,8 +20,8 @@ from protocols.modbus.codec import raw_value
 from protocols.modbus.library import load_model
 from protocols.modbus.model import SERIAL, MeterModel
 from protocols.modbus.reader import RegisterReader
-from protocols.modbus.values import spans_of, values_of
 from protocols.modbus.registers import RegisterSpec
+from protocols.modbus.values import spans_of, values_of
 from protocols.reading import (
     MeterClock,
     Missing,
@@ -156,7 +156,11 @@ async def open_modbus(line: Line, spec: MeterSpec, context: SessionContext) -> A
     if settings is None:
         raise MeterConfigError("the meter has no Modbus settings").with_context(meter=spec.meter)
     try:
-        model, frames, zone = load_model(settings.model, settings.models), frames_for(settings.framing), spec.time_zone()
+        model, frames, zone = (
+            load_model(settings.model, settings.models),
+            frames_for(settings.framing),
+            spec.time_zone(),
+        )
         async with line.exclusive() as io:
             client = ModbusClient(io, frames, timeout=settings.timeout, worst_latency=settings.worst_latency)
             session = ModbusSession(
