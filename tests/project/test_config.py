@@ -260,7 +260,9 @@ def test_what_size_the_journal_needs_for_the_configured_meters(tmp_path: Path) -
     assert (needs.captures_per_day, needs.floor_bytes) == (96, 96 * 1_000 * 45)
     assert needs.list_bytes == 96 * 3 * CAPTURE_OCTETS
     assert needs.warnings(config) == []
-    stored = GOOD.replace('["instantaneous"]', '["instantaneous", "prepayment"]').replace("abb-b23", "sdm320y")
+    stored = GOOD.replace('["instantaneous"]', '["instantaneous", "prepayment"]').replace(
+        "abb-b23", "sdm320y"
+    )
     small = (
         stored + "\n[journal]\nmax_bytes = 1_048_576\nmax_capture_bytes = 1_048_576\nretention_days = 90\n"
     )
