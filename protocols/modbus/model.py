@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -23,19 +23,20 @@ from protocols.modbus.encoding import (
     WordOrder,
 )
 from protocols.modbus.loads import LoadLog
-from protocols.modbus.plan import RegisterSpan
 from protocols.modbus.registers import (
     LIVE_PROFILES as LIVE_PROFILES,
 )
 from protocols.modbus.registers import (
     NO_REGISTERS,
     Part,
-    RegisterSpec,
     Scale,
     Scaled,
     high_address,
     quantity_text,
     unknown_scales,
+)
+from protocols.modbus.registers import (
+    RegisterSpec as RegisterSpec,
 )
 from protocols.modbus.writes import Writes
 from protocols.reading import ProfileName, Quantity, RelayState
@@ -295,13 +296,6 @@ class MeterModel(ModelTable):
         """The profiles that can be read of it."""
         live = tuple(profile for profile in LIVE_PROFILES if self.of_profile(profile))
         return live if self.log is None else (*live, ProfileName.BLOCK_LOAD)
-
-    def needed(self, registers: Iterable[RegisterSpec]) -> tuple[RegisterSpan, ...]:
-        """Return where these registers lie, and what they are scaled by; each once."""
-        wanted = tuple(registers)
-        names = {name for r in wanted for name in (*r.multiply_by, *r.divide_by)}
-        spans = (*(r.span for r in wanted), *(scale.span for scale in self.scales if scale.name in names))
-        return tuple(dict.fromkeys(spans))
 
     def sentinels(self, register: Scaled) -> tuple[int, ...]:
         """Return the raw patterns that mean absent: the register's own, else the model's for its type."""

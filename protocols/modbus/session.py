@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -18,13 +18,14 @@ from protocols.errors import (
 from protocols.known import Known
 from protocols.line import HasPace, Line
 from protocols.modbus.client import ModbusClient, frames_for
-from protocols.modbus.codec import NO_SCALES, Scales, decode, raw_value, scale_factor
+from protocols.modbus.codec import raw_value
 from protocols.modbus.known_meter import ModbusNotes, keep_modbus, known_modbus
 from protocols.modbus.library import load_model
 from protocols.modbus.model import SERIAL, MeterModel
-from protocols.modbus.reader import RegisterReader, Words
+from protocols.modbus.reader import RegisterReader
 from protocols.modbus.registers import RegisterSpec
-from protocols.modbus.visit import VisitReader
+from protocols.modbus.values import spans_of, values_of
+from protocols.modbus.visit import ReadAt, VisitReader
 from protocols.reading import (
     MeterClock,
     Missing,
@@ -41,6 +42,7 @@ from protocols.reading import (
 )
 from protocols.session import Clock, MeterSpec, SessionContext, Visit
 
+REFUSED = Missing(MissingReason.METER_REFUSED)
 IDENTITY = "identity"
 """The part of a visit that tells who the meter is."""
 
@@ -63,7 +65,7 @@ class ModbusSession:
         visit: Visit,
     ) -> None:
         self._reader = reader
-        parts = {profile.value: model.needed(model.of_profile(profile)) for profile in visit.profiles}
+        parts = {profile.value: spans_of(model, model.of_profile(profile)) for profile in visit.profiles}
         if expected is not None:
             parts[IDENTITY] = (model.of_quantity(SERIAL).span,)
         self._visit = VisitReader(reader, clock, parts)
@@ -75,10 +77,9 @@ class ModbusSession:
     async def identify(self) -> Nameplate:
         """Read the serial and name the maker that the model stands for."""
         register = self._model.of_quantity(SERIAL)
-        words = (await self._visit.take(IDENTITY, (register.span,))).words[register.span]
-        if words is None:
+        value = (await self._values(IDENTITY, (register,)))[0][0][1]
+        if value == REFUSED:
             raise MeterRefused("it refuses to tell its serial")
-        value = self._value(register, words, NO_SCALES)
         if isinstance(value, Missing):
             raise MeterProtocolError(f"the meter does not tell its serial ({value.reason})")
         if not isinstance(value, Number | Text):
@@ -107,11 +108,9 @@ class ModbusSession:
         registers = self._model.of_profile(profile)
         if not registers:
             raise NotSupported(f"model {self._model.name} has no profile {profile}")
-        read = await self._visit.take(profile.value, self._model.needed(registers))
-        if all(read.words[r.span] is None for r in registers):
+        values, read = await self._values(profile.value, registers)
+        if all(value == REFUSED for _, value in values):
             raise MeterRefused(f"it refuses every value of {profile}")
-        scales = self._scales(read.words)
-        values = [(Quantity.of(r.quantity), self._value(r, read.words[r.span], scales)) for r in registers]
         if profile is ProfileName.NAMEPLATE:
             values.append((Quantity.of("0-0:96.1.1*255"), Text(self._model.manufacturer)))
         yield ReadingSet(
@@ -145,15 +144,12 @@ class ModbusSession:
         _ = to
         raise NotSupported(f"model {self._model.name} has no relay to switch")
 
-    def _scales(self, words: Words) -> Scales:
-        """Return the factors of the scales whose registers were read."""
-        read = (scale for scale in self._model.scales if scale.span in words)
-        return {scale.name: scale_factor(self._model, scale, words[scale.span]) for scale in read}
-
-    def _value(self, register: RegisterSpec, words: list[int] | None, scales: Scales) -> Value:
-        if words is None:
-            return Missing(MissingReason.METER_REFUSED)
-        return decode(self._model, register, words, self._zone, scales=scales)
+    async def _values(
+        self, part: str, registers: Sequence[RegisterSpec]
+    ) -> tuple[list[tuple[Quantity, Value]], ReadAt]:
+        """Return the values of a part of the visit, and when they were read."""
+        read = await self._visit.take(part, spans_of(self._model, registers))
+        return values_of(self._model, registers, read.words, self._zone), read
 
 
 @asynccontextmanager
@@ -185,7 +181,11 @@ async def open_modbus(
     if settings is None:
         raise MeterConfigError("the meter has no Modbus settings").with_context(meter=spec.meter)
     try:
-        model, frames, zone = load_model(settings.model), frames_for(settings.framing), spec.time_zone()
+        model, frames, zone = (
+            load_model(settings.model, settings.models),
+            frames_for(settings.framing),
+            spec.time_zone(),
+        )
         async with line.exclusive() as io:
             client = ModbusClient(io, frames, timeout=settings.timeout, worst_latency=settings.worst_latency)
             notes = ModbusNotes(context.clock.now(), known_modbus(known, spec.meter, model.name))

@@ -180,7 +180,7 @@ async def test_a_meter_that_refuses_everything_is_not_ok_and_teaches_nothing(
         _, usual = await bus.visit()
         starting = True
         before = len(bus.meters[5].asked)
-        with pytest.raises(MeterRefused, match="refuses (every value|to tell its serial)"):
+        with pytest.raises(MeterRefused, match=r"refuses (every value|to tell its serial)"):
             await bus.visit()
         assert len(bus.meters[5].asked) - before <= (30 if serial else usual + SAMPLES + 1)
         starting = False
