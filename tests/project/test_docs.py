@@ -11,7 +11,7 @@ import pytest
 
 from gateway.cli.commands import COMMANDS as LISTED
 from gateway.cli.commands import every_command, import_command
-from gateway.cli.reference import REFERENCES
+from gateway.cli.reference import PARTS, REFERENCES
 from gateway.config.file import Config
 from gateway.config.types import Section, section_in
 from gateway.contract.topics import TopicKind
@@ -33,6 +33,12 @@ def headings(page: str) -> set[str]:
 @pytest.mark.parametrize("page", REFERENCES)
 def test_a_generated_reference_is_what_the_code_gives(page: str) -> None:
     assert (DOCS / page).read_text(encoding="utf-8") == REFERENCES[page](), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", PARTS)
+def test_a_generated_part_is_what_the_code_gives(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    assert PARTS[page](text) == text, "run `make docs`"
 
 
 COMMANDS = every_command()
