@@ -59,8 +59,8 @@ class KeyDesk:
     """Answers about keys. The store's file is made with the first message.
 
     `copy` is where its second copy stands. `key` signs as for the directory; `store_secret` opens what is sealed to
-    central, None where it may open nothing: then receipts are given, and no keys. `escrow` names the escrow key that all
-    must be sealed to, where it is known.
+    central, None where it may open nothing: then receipts are given, and no keys. `escrow` names the escrow key that
+    all must be sealed to, where it is known.
     """
 
     def __init__(
