@@ -142,7 +142,7 @@ def test_commands_shown_exist_with_their_options(page: Path) -> None:
         words = shlex.split(text, comments=True)[1:]
         if words[:1] == ["--version"]:
             continue
-        path = next((p for p in COMMANDS if tuple(words[: len(p)]) == p), None)
+        path = max((p for p in COMMANDS if tuple(words[: len(p)]) == p), key=len, default=None)
         if path is None:
             groups = {p[: len(words)] for p in COMMANDS}
             assert tuple(words) in groups, f"{page.name}: no such command: {text}"
