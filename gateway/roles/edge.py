@@ -40,7 +40,6 @@ from gateway.roles.admission import (
     route,
     too_few_files,
 )
-from gateway.roles.beside_edge import edge_counters
 from gateway.roles.carried import EdgeKeeper
 from gateway.roles.edge_status import EdgeHealth, EdgeStatus
 from gateway.roles.journal import journal_limits
@@ -48,6 +47,7 @@ from gateway.roles.key_ring import key_ring
 from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.roles.push import PushRole, pushing_meters
+from gateway.roles.reach import edge_counters
 from gateway.roles.reread import PolledRereader
 from gateway.timekeeping.clock import EvidenceClock
 from gateway.timekeeping.host import machine_name
