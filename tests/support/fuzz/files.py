@@ -25,7 +25,6 @@ from protocols.dlms.profile.decoder import decode_buffer, decode_cut_buffer
 from protocols.dlms.profile.layouts import Layout
 from protocols.dlms.push.body import body_of, event_of
 from protocols.dlms.push.explain import explained
-from protocols.dlms.push.framing import datagram
 from protocols.dlms.push.layout import companion_layouts
 from protocols.dlms.trace.conversations import RecordedOctets, decode_conversations
 from protocols.dlms.trace.state import TraceState
@@ -34,7 +33,7 @@ from protocols.reading import Obis
 from protocols.session import COMPANIONS
 from protocols.toml_lines import TomlLines
 from tests.support.dlms.bench import KEYS, TITLE, SmallMeter
-from tests.support.dlms.pushes import ALERT, FRAMED
+from tests.support.dlms.pushes import ALERT, FRAMED, datagram
 from tests.support.dlms.random_profiles import layout_of, maker_of
 from tests.support.paths import ROOT
 from tests.support.pcap_writer import CLIENT, METER, pcap, pcapng, tcp, udp
