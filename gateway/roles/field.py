@@ -57,7 +57,8 @@ class EdgeLender:
         """Wait for the line and keep everybody else from it; TurnMissed when it does not come in time."""
         if line not in self._poller.lines:
             raise TurnMissed(f"line {line} is no line of the edge any more")
-        known = meter if meter in self._poller.meters and self._poller.line_of(meter) == line else None
+        here = meter is not None and meter in self._poller.meters and self._poller.line_of(meter) == line
+        known = meter if here else None
         async with self._poller.turn(line, Urgency.ORDERED, reason, meter=known, within=within) as turn:
             yield turn.line
 

@@ -30,9 +30,6 @@ log = structlog.get_logger("gateway.roles")
 class Changeable(Protocol):
     """The edge whose lines and meters are changed."""
 
-    def polled(self, config: Config) -> list[PolledMeter]:
-        """Return the poller's view of a configuration's meters."""
-
     async def add_line(self, section: LineSection) -> None:
         """Serve one more line."""
 
@@ -135,11 +132,19 @@ def _plan_meters(
 class EdgeReload:
     """Reads an edge's file anew when it is asked to; one at a time. `fault` is why the last reading was refused."""
 
-    def __init__(self, edge: Changeable, config: Config, path: Path | None, secrets: SecretSource) -> None:
+    def __init__(
+        self,
+        edge: Changeable,
+        config: Config,
+        path: Path | None,
+        secrets: SecretSource,
+        polled: Callable[[Config], list[PolledMeter]],
+    ) -> None:
         self._edge = edge
         self._config = config
-        self._path = path
+        self._path = None if path is None else path.resolve()
         self._secrets = secrets
+        self._polled = polled
         self._one = asyncio.Lock()
         self.fault: str | None = None
         self.done = 0
@@ -156,7 +161,7 @@ class EdgeReload:
                 self.fault = f"the configuration was not taken: {mistakes[0]}"
                 log.error("reload_refused", by=by, file=str(self._path), mistakes=mistakes)
                 return self._answer(mistakes, taken=False)
-            plan = plan_of(self._config, new, self._edge.polled)
+            plan = plan_of(self._config, new, self._polled)
             await self._carry_out(plan)
             self._config = self._with_live(new)
             self._edge.changed(self._config)

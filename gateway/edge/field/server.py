@@ -19,6 +19,8 @@ from protocols.session import CounterStore
 
 SLOW = 10.0
 """Seconds in which a command must take what was sent to it before the end."""
+LONG = 30.0
+"""Seconds after which a turn that goes on is told in the edge's status."""
 log = structlog.get_logger("gateway.edge.field")
 
 
@@ -69,9 +71,14 @@ class FieldServer:
         with suppress(OSError):
             self._path.unlink()
 
-    def running(self) -> list[TurnNote]:
-        """Return the turns that go on."""
-        return self._giver.running()
+    def long_turns(self) -> list[TurnNote]:
+        """Return the turns that go on for LONG seconds already."""
+        running = self._giver.running()
+        return (
+            [one for one in running if asyncio.get_running_loop().time() - one.began >= LONG]
+            if running
+            else []
+        )
 
     def statistics(self) -> FieldStatistics:
         """Return the counters, frozen."""
