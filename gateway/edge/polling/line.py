@@ -124,7 +124,8 @@ class LinePoll:
                             await stack.enter_async_context(poll.lock)
                 except TimeoutError:
                     raise TurnMissed(self._why_missed(reason, within)) from None
-                yield Turn(line=self.line, meter=None if poll is None else poll.meter)
+                with self.conversation(reason):
+                    yield Turn(line=self.line, meter=None if poll is None else poll.meter)
         finally:
             del self._requests[claim.number]
             request.done.set()
@@ -195,9 +196,8 @@ class LinePoll:
             return
         request = self._requests[claim.number]
         before = self._clock.now()
-        with self.conversation(request.reason):
-            request.granted.set_result(None)
-            await request.done.wait()
+        request.granted.set_result(None)
+        await request.done.wait()
         self._account(claim, before, self._clock.now(), claim.urgency)
 
     def _claims(self, *, polls: bool = True) -> Iterator[Claim]:
@@ -224,7 +224,7 @@ class LinePoll:
                 request.granted.set_exception(TurnMissed(f"{why}: no turn for {request.reason}"))
 
     def _why_missed(self, reason: str, within: float | None) -> str:
-        now = f"busy with {self.talk}" if self.talk else "waiting for admission"
+        now = f"busy with {self.talk}" if self.talk else "waiting until admission control lets it begin"
         others = sum(not request.granted.done() for request in self._requests.values()) - 1
         more = f", and {others} more wait for it" if others > 0 else ""
         return (
