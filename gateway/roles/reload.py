@@ -168,7 +168,7 @@ class EdgeReload:
             self.fault = None
             self.done += 1
             told = [*plan.told(), *self._missing(new, plan)]
-            log.info("reloaded", by=by, file=str(self._path), changes=told)
+            log.info("configuration_reloaded", by=by, file=str(self._path), changes=told)
             return self._answer(told or ["nothing changed"], taken=True)
 
     async def _carry_out(self, plan: Plan) -> None:

@@ -94,8 +94,7 @@ async def test_a_command_reads_a_meter_of_the_bus_that_the_edge_polls(tmp_path: 
         async with edge_of(path) as edge:
             await until(lambda: ok(edge, 1) and ok(edge, 2))
             for meter in ("EAS:10000001", f"serial://{device}"):
-                unit = {"unit": 1, "model": "sdm120"} if "://" in meter else {}
-                access = find_meter(meter, AddressOptions(config=path, **unit))
+                access = find_meter(meter, AddressOptions(config=path, unit=1, model="sdm120"))
                 async with open_meter(access) as session:
                     rows = [row async for row in session.read(ProfileName.INSTANTANEOUS)]
                 assert len(rows) == 1
