@@ -26,6 +26,10 @@ COMMANDS = {
         "Run everything on embedded defaults: meters, broker, edge, central, pages. Ctrl-C ends it.",
     ),
     "run": Entry("service.run:run", "Run the roles that the configuration names, until SIGTERM or Ctrl-C."),
+    "reload": Entry(
+        "service.reload:reload",
+        "Let the running edge read its file anew: lines and meters come, go and change, and no other is disturbed.",
+    ),
     "check": Entry(
         "service.check:check",
         "Check a configuration file and the secrets it names; every mistake is shown where it stands.",

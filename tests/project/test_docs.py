@@ -22,7 +22,19 @@ DOCS = ROOT / "docs"
 PAGES = sorted(
     [*ROOT.glob("README.md"), *DOCS.glob("*.md"), *DOCS.glob("contract/*.md"), *DOCS.glob("decisions/*.md")]
 )
-METRIC_PARTS = ("journal", "mqtt", "status", "poller", "clock", "push", "line", "influx", "central", "ledger")
+METRIC_PARTS = (
+    "journal",
+    "mqtt",
+    "status",
+    "poller",
+    "field",
+    "clock",
+    "push",
+    "line",
+    "influx",
+    "central",
+    "ledger",
+)
 
 
 def headings(page: str) -> set[str]:
