@@ -1,7 +1,8 @@
 """The far side of a line in raw octets: what a real meter, gateway, adapter or stranger does and no server plays.
 
 `far_bus` (RTU on a pty), `far_endpoint` (TCP) and `far_datagrams` (UDP) yield a line; what answers is a function of
-what was heard; it tells times by `tests.support.waiting.passed`. `paper_line` is a bus without descriptors, for properties that try thousands of courses.
+what was heard; it tells times by `tests.support.waiting.passed`. `paper_line` is a bus without descriptors, for
+properties that try thousands of courses.
 """
 
 from __future__ import annotations
