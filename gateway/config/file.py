@@ -313,7 +313,7 @@ def load(path: Path) -> Config:
         config = Config.model_validate(document)
     except ValidationError as error:
         raise ConfigMistakes(
-            [source.explain(one, Config) for one in error.errors() if not _echo(one)]
+            [source.explain_in(one, Config) for one in error.errors() if not _echo(one)]
         ) from error
     # What concerns two sections is looked at when each is right by itself: else one mistake shows as many.
     findings: list[tuple[Any, ...]] = [*check_meters(config.lines, config.meters, config.push)]

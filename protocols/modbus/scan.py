@@ -12,7 +12,9 @@ from protocols.lines.serial import SerialLine
 from protocols.lines.traced import TracedLine
 from protocols.modbus.client import ModbusClient, frames_for
 from protocols.modbus.codec import decode
-from protocols.modbus.model import SERIAL, MeterModel, WordOrder, load_model, model_names
+from protocols.modbus.encoding import WordOrder
+from protocols.modbus.library import load_model, model_names
+from protocols.modbus.model import SERIAL, MeterModel
 from protocols.modbus.reader import RegisterReader, Words
 from protocols.reading import Number, Text, Value
 

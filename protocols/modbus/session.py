@@ -17,8 +17,10 @@ from protocols.errors import (
 from protocols.line import Line
 from protocols.modbus.client import ModbusClient, frames_for
 from protocols.modbus.codec import decode, raw_value
-from protocols.modbus.model import SERIAL, MeterModel, RegisterSpec, load_model
+from protocols.modbus.library import load_model
+from protocols.modbus.model import SERIAL, MeterModel
 from protocols.modbus.reader import RegisterReader
+from protocols.modbus.registers import RegisterSpec
 from protocols.reading import (
     MeterClock,
     Missing,

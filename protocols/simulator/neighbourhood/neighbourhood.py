@@ -41,6 +41,7 @@ from protocols.simulator.dlms.ports import (
 from protocols.simulator.faults.script import FaultFile
 from protocols.simulator.household.household import Household
 from protocols.simulator.household.state import BillingRow, BlockRow, DailyRow, EventRow
+from protocols.simulator.modbus.faults import modbus_faults
 from protocols.simulator.modbus.meter import ModbusMeter
 from protocols.simulator.modbus.server import serve_rtu, serve_rtu_tcp, serve_tcp
 from protocols.simulator.neighbourhood.authority import Authority
@@ -222,7 +223,13 @@ class Neighbourhood:
 
     def _modbus(self, meters: tuple[MeterPlan, ...]) -> list[ModbusMeter]:
         return [
-            ModbusMeter(self.households[m.meter], m.spec.modbus.model, m.spec.modbus.unit, self.clock)
+            ModbusMeter(
+                self.households[m.meter],
+                m.spec.modbus.model,
+                m.spec.modbus.unit,
+                self.clock,
+                faults=modbus_faults(m.meter, self.faults),
+            )
             for m in meters
             if m.spec.modbus is not None
         ]

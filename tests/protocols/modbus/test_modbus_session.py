@@ -11,7 +11,7 @@ import pytest
 from protocols.errors import IdentityMismatch, MeterConfigError, MeterSilent, NotSupported
 from protocols.line import Line
 from protocols.meters.open import open_session
-from protocols.modbus.model import load_model
+from protocols.modbus.library import load_model
 from protocols.modbus.session import ModbusSession, open_modbus
 from protocols.reading import (
     Instant,

@@ -19,7 +19,7 @@ import pytest
 from protocols.clock import SimulatedClock
 from protocols.dlms.apdu import acse
 from protocols.dlms.framing import hdlc
-from protocols.simulator.modbus.server import crc16
+from protocols.simulator.modbus.frames import crc16
 from protocols.simulator.neighbourhood.files import read_plan
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood, household_of
 from protocols.simulator.neighbourhood.plan import MeterKind, Plan

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from protocols.modbus.model import LIVE_PROFILES, MeterModel, load_model, model_names
+from protocols.modbus.library import load_model, model_names
+from protocols.modbus.model import LIVE_PROFILES, MeterModel
 from protocols.modbus.plan import plan
 from protocols.names import NAMES
 

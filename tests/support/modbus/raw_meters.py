@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from protocols.simulator.modbus.server import crc16
+from protocols.simulator.modbus.frames import crc16
 from tests.support.modbus.far_side import Act, Heard
 
 Cells = dict[tuple[int, int], int]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from protocols.line import Line
-from protocols.simulator.modbus.server import crc16
+from protocols.simulator.modbus.frames import crc16
 from tests.support.modbus.far_side import far_bus, far_endpoint
 
 Play = Callable[[int, bytes], list[tuple[float, bytes]]]
