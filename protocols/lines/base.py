@@ -167,6 +167,7 @@ class BaseLine(ABC):
         """Write all of `data` when quiet time and frame gap are over."""
         await self._settle(connection)
         await self._pace(connection)
+        self.memory.sends += 1
         try:
             await connection.write(data)
         except TimeoutError:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from protocols.errors import MeterProtocolError
-from protocols.line import memory_of
+from protocols.line import LineMemory, memory_of
 from protocols.modbus.frames import Frames
 from protocols.modbus.hunt import Frame, Hunt, Passed, as_request
 from protocols.modbus.latency import LatencyFacts
@@ -44,6 +44,15 @@ class GatewayFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Overheard:
+    """A frame that is not used, why, and whether something that was asked before explains it."""
+
+    frame: Frame
+    cause: Unused
+    explained: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Sent:
     transaction: int
     at: float
@@ -53,8 +62,10 @@ class _Sent:
 class ConnectionFacts:
     """What is known of the far end of a connection: how it treats connections."""
 
+    number: int = 0
+    """Which connection of the line it is."""
     requests: int = 0
-    """Requests on the present connection."""
+    """Requests on it."""
     answers: int = 0
     closings: int = 0
     """Connections in succession that were closed after their one answer."""
@@ -66,15 +77,17 @@ class ConnectionFacts:
         """Say whether the far end takes one request a connection, as far as was learned."""
         return self.closings >= LEARNED_CLOSINGS
 
-    def opened(self) -> None:
-        """Take note of a new connection."""
-        self.requests = self.answers = 0
+    def opened(self, number: int) -> None:
+        """Take note of a new connection, unless it is the one that is known."""
+        if number != self.number:
+            self.number, self.requests, self.answers = number, 0, 0
 
 
 class LineAccount:
     """The account of one line. Times are those of the running loop, seconds of waiting are returned as such."""
 
     def __init__(self) -> None:
+        self.memory = LineMemory()
         self.outstanding = Outstanding()
         self.gateway = GatewayFacts()
         self.unused = UnusedCounter()
@@ -122,6 +135,10 @@ class LineAccount:
         """Forget a unit's latency: another meter may answer there now."""
         self._latencies.pop(unit, None)
 
+    def connected(self, connects: int) -> None:
+        """Take note at the beginning of a turn of how many connections the line has made."""
+        self.connection.opened(connects)
+
     def talks(self, frames: Frames, unit: int, at: float) -> None:
         """Take note that octets were sent to or came from a unit in this framing."""
         if self._frames is None or (self._frames.name, self._frames.sequenced) != (
@@ -157,13 +174,13 @@ class LineAccount:
         passed, self._ear.passed = self._ear.passed, Passed()
         self.note(passed, None, at)
 
-    def note(self, passed: Passed, request: Request | None, at: float) -> list[tuple[Unused, Frame]]:
+    def note(self, passed: Passed, request: Request | None, at: float) -> list[Overheard]:
         """Count what was passed over, by cause; return each frame with its cause.
 
         `request` is the one that was waited for, whose echo may be among it.
         """
-        found = [(self._cause(frame, request, at), frame) for frame in passed.frames]
-        self.unused.update(cause for cause, _ in found)
+        found = [Overheard(frame, *self._cause(frame, request, at)) for frame in passed.frames]
+        self.unused.update(one.cause for one in found)
         if passed.garbage:
             self.unused[Unused.ECHO if self._echo_tail(passed, request) else Unused.NOT_A_FRAME] += 1
         if passed.bad_checks:
@@ -186,21 +203,22 @@ class LineAccount:
         if self.gateway.speaks_after is None:
             self.gateway = GatewayFacts(keeps_silent=True)
 
-    def _cause(self, frame: Frame, request: Request | None, at: float) -> Unused:
+    def _cause(self, frame: Frame, request: Request | None, at: float) -> tuple[Unused, bool]:
+        """Return why a frame is not used, and whether something that was asked before explains it."""
         if frame.transaction is not None:
             return self._late_transaction(frame, at)
         if frame.request:
-            return self._request_of_somebody(frame, request, at)
+            return self._request_of_somebody(frame, request, at), True
         function, refusal = frame.pdu[0] & 0x7F, bool(frame.pdu[0] & 0x80)
         counted = function in _COUNTED and not refusal
         late = self.outstanding.came(frame.unit, function, frame.pdu[1] if counted else None, at)
         if late is None:
             own = request is not None and frame.unit == request.unit
-            return Unused.LATE_ANSWER if own else Unused.WRONG_ADDRESS
+            return Unused.LATE_ANSWER if own else Unused.WRONG_ADDRESS, False
         if late.owed.foreign:
-            return Unused.OTHER_MASTER
+            return Unused.OTHER_MASTER, True
         self._late(frame, late.latency)
-        return Unused.LATE_ANSWER
+        return Unused.LATE_ANSWER, True
 
     def _late(self, frame: Frame, latency: float) -> None:
         if frame.pdu[0] & 0x80 and frame.pdu[1] in GATEWAY_CODES:
@@ -209,13 +227,13 @@ class LineAccount:
             self.measured(frame.unit, latency)
             self.heard_late.add(frame.unit)
 
-    def _late_transaction(self, frame: Frame, at: float) -> Unused:
+    def _late_transaction(self, frame: Frame, at: float) -> tuple[Unused, bool]:
         for sent in self._sent:
             if sent.transaction == frame.transaction:
                 self._sent.remove(sent)
                 self._late(frame, at - sent.at)
-                return Unused.LATE_ANSWER
-        return Unused.FOREIGN_TRANSACTION
+                return Unused.LATE_ANSWER, True
+        return Unused.FOREIGN_TRANSACTION, False
 
     def _request_of_somebody(self, frame: Frame, request: Request | None, at: float) -> Unused:
         if request is not None and (frame.unit, frame.pdu) == (request.unit, request.pdu()):
@@ -233,35 +251,38 @@ class LineAccount:
         return Unused.OTHER_MASTER
 
 
-def account_of(line: object, *, unused: UnusedCounter | None = None) -> LineAccount:
+def account_of(line: object) -> LineAccount:
     """Return the account of a line: its own, or a new one where the line has no memory."""
     memory = memory_of(line)
     account = memory.note(LineAccount)
-    account.unused = unused_of(line) if unused is None else unused
+    account.memory, account.unused = memory, unused_of(line)
     memory.listen(account.overhear)
     return account
 
 
-def named(found: Iterable[tuple[Unused, Frame]], request: Request) -> list[str]:
+def named(found: Iterable[Overheard], request: Request) -> list[str]:
     """Say in words what came in the place of an answer, each thing once."""
-    said: list[str] = []
-    for cause, frame in found:
-        match cause:
-            case Unused.OTHER_MASTER:
-                text = "another master talks on this line"
-            case Unused.WRONG_ADDRESS:
-                text = f"unit {frame.unit} answers instead of unit {request.unit}"
-            case Unused.FOREIGN_TRANSACTION:
-                text = (
-                    f"an answer with transaction {frame.transaction} came, which was not asked: where this gateway"
-                    " numbers its answers itself, set own_transactions = true"
-                )
-            case Unused.ECHO:
-                text = "the line gives back what is sent on it"
-            case _ if frame.pdu[0] & 0x7F != request.function and frame.unit == request.unit:
-                text = f"the answer is to function {frame.pdu[0] & 0x7F}, not {request.function}"
-            case _:
-                continue
-        if text not in said:
-            said.append(text)
-    return said
+    return list(dict.fromkeys(text for one in found if (text := _text(one, request))))
+
+
+def _text(one: Overheard, request: Request) -> str | None:
+    frame = one.frame
+    match one.cause:
+        case Unused.OTHER_MASTER:
+            return "another master talks on this line"
+        case Unused.WRONG_ADDRESS:
+            return f"unit {frame.unit} answers instead of unit {request.unit}"
+        case Unused.ECHO:
+            return "the line gives back what is sent on it"
+        case Unused.FOREIGN_TRANSACTION:
+            return (
+                f"an answer with transaction {frame.transaction} came, which was not asked: where this gateway numbers"
+                " its answers itself, set own_transactions = true"
+            )
+    if one.explained:
+        return None
+    function = frame.pdu[0] & 0x7F
+    if function != request.function:
+        return f"the answer is to function {function}, not {request.function}"
+    wanted = request.data_octets
+    return f"the answer has {frame.pdu[1]} octets of data{'' if wanted is None else f', not {wanted}'}"

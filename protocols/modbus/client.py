@@ -22,7 +22,6 @@ from protocols.modbus.frames import Frames, frames_for
 from protocols.modbus.hunt import Hunt
 from protocols.modbus.latency import ENOUGH
 from protocols.modbus.requests import Answer, Request
-from protocols.unused import Unused
 
 __all__ = ["EXCEPTIONS", "REFUSED_ADDRESS", "ModbusClient", "Pauses", "frames_for"]
 
@@ -90,7 +89,7 @@ class ModbusClient:
         *,
         timeout: float,
         worst_latency: float,
-        account: LineAccount | None = None,
+        account: LineAccount,
         late_answer_max: float = 10.0,
         pauses: Pauses | None = None,
         redials: bool = False,
@@ -100,7 +99,7 @@ class ModbusClient:
         self._frames = frames
         self._timeout = timeout
         self._worst_latency = worst_latency
-        self._account = LineAccount() if account is None else account
+        self._account = account
         self._late_answer_max = late_answer_max
         self._pauses = pauses or Pauses()
         self._redials = redials
@@ -212,7 +211,7 @@ class ModbusClient:
 
     async def _reopen(self) -> None:
         await self._io.reopen()
-        self._account.connection.opened()
+        self._account.connection.opened(self._account.connection.number + 1)
 
     async def _exchange(self, request: Request, since: float) -> Answer:
         account, loop = self._account, asyncio.get_running_loop()
@@ -220,13 +219,15 @@ class ModbusClient:
         self._asked = loop.time()
         account.talks(self._frames, request.unit, self._asked)
         account.connection.requests += 1
+        sends = account.memory.sends
         try:
             await self._io.send(self._frames.encode(request))
             self._asked = loop.time()
             account.sent(request, self._asked)
             answer = await self._answer(request)
         except asyncio.CancelledError:
-            self._unanswered(request)  # the answer is still to come, and the next talker must not have it
+            if account.memory.sends > sends:
+                self._unanswered(request)  # the answer is still to come, and the next talker must not have it
             raise
         account.connection.answers += 1
         self._has_answered = True
@@ -329,11 +330,11 @@ class ModbusClient:
         """Take note of what came instead of an answer, and raise what it means."""
         account, passed, now = self._account, hunt.passed, asyncio.get_running_loop().time()
         begun = hunt.begun
-        if not passed.bad_checks:
-            self._unanswered(request)
-        else:
+        hunt.end()
+        if passed.bad_checks:
             self._keep_quiet(request.unit)
-        account.overhear(hunt.rest(), now)
+        else:
+            self._unanswered(request)
         found = account.note(passed, request, now)
         if not passed.octets:
             account.silences += 1
@@ -342,7 +343,6 @@ class ModbusClient:
             raise MeterSilent(f"no answer in {wait:g} s")
         account.heard(now)
         said = named(found, request)
-        others_only = bool(found) and all(cause in _OTHERS for cause, _ in found)
         if passed.contested:
             raise MeterProtocolError(
                 f"another master talks on this line and asks unit {request.unit} the same: whose answer came cannot"
@@ -353,19 +353,14 @@ class ModbusClient:
                 f"the check sum of the answer is wrong ({passed.octets} octets came): noise on the line, or two meters"
                 f" answer at {request.unit}"
             )
-        if passed.wrong_length is not None and not said:
-            wanted = request.data_octets
-            raise MeterProtocolError(
-                f"the answer has {passed.wrong_length} octets of data{'' if wanted is None else f', not {wanted}'}"
-            )
         if begun:
             raise MeterProtocolError(f"the answer broke off after {passed.octets} octets")
-        if others_only and not passed.garbage:
+        if all(one.explained for one in found) and not passed.garbage:
             raise MeterSilent("; ".join([f"no answer in {wait:g} s", *said]))
         await self._io.drain(GARBAGE_SILENCE)
         if passed.garbage:
             said.append(f"{passed.garbage} octets came that are no frame")
-        raise MeterProtocolError("; ".join(said) or f"no answer among {passed.octets} octets")
+        raise MeterProtocolError("; ".join(said))
 
     def _refuse_a_second(self, request: Request, hunt: Hunt, answer: Answer, now: float) -> None:
         """Take note of what came behind the answer; MeterProtocolError when it is another answer to the request."""
@@ -418,10 +413,6 @@ class ModbusClient:
         if gateway.speaks_after is None:
             return max(wait, GATEWAY_PATIENCE)
         return max(wait, 1.2 * gateway.speaks_after + 0.2)
-
-
-_OTHERS = (Unused.OTHER_MASTER, Unused.LATE_ANSWER, Unused.ECHO)
-"""What may come while the meter that was asked is silent."""
 
 
 def _exception(code: int) -> MeterRefused | MeterSilent:

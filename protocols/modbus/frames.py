@@ -129,6 +129,9 @@ class TcpHunt:
     def silence(self) -> Answer | None:
         return None
 
+    def end(self) -> None:
+        self.passed.waste(self.rest())
+
     @property
     def begun(self) -> bool:
         return bool(self._buffer)

@@ -53,8 +53,6 @@ class Passed:
     bad_checks: int = 0
     octets: int = 0
     """All that came, the answer included."""
-    wrong_length: int | None = None
-    """Octets of data in an answer of the right unit and function and another length."""
     lead: bytes = b""
     """The first of the octets of no frame."""
     contested: bool = False
@@ -73,9 +71,7 @@ class Passed:
             self.garbage += len(frame.pdu)
         if request is None or (frame.unit, frame.pdu[0]) != (request.unit, request.function):
             return
-        if not frame.request:
-            self.wrong_length = frame.pdu[1] if len(frame.pdu) > 1 else 0
-        elif frame.pdu != request.pdu() and (asked := as_request(frame)) is not None:
+        if frame.pdu != request.pdu() and (asked := as_request(frame)) is not None:
             self.contested = self.contested or asked.data_octets == request.data_octets
 
 
@@ -103,6 +99,9 @@ class Hunt(Protocol):
 
     def silence(self) -> Answer | None:
         """Return an answer that was held back for a frame before it which did not become whole."""
+
+    def end(self) -> None:
+        """Decide what is left: nothing more comes."""
 
     @property
     def begun(self) -> bool:
@@ -147,6 +146,9 @@ class RtuHunt:
     def silence(self) -> Answer | None:
         return self._look(silent=True)
 
+    def end(self) -> None:
+        self._look(silent=True, final=True)
+
     @property
     def begun(self) -> bool:
         return self._open_own
@@ -156,7 +158,7 @@ class RtuHunt:
         self._buffer.clear()
         return rest
 
-    def _look(self, *, silent: bool) -> Answer | None:
+    def _look(self, *, silent: bool, final: bool = False) -> Answer | None:
         buffer, at, opened = self._buffer, 0, False
         self._open_own = False
         begins = 0  # what lies before it is decided
@@ -176,7 +178,7 @@ class RtuHunt:
                 at += foreign
                 begins = at
                 continue
-            opened = opened or own is None or foreign < 0
+            opened = not final and (opened or own is None or foreign < 0)
             at += 1
             if not opened:
                 self.passed.waste(buffer[begins:at])
@@ -190,6 +192,8 @@ class RtuHunt:
         request, buffer = self._request, self._buffer
         if request is None or buffer[at] != request.unit or self.passed.contested:
             return False, 0
+        if len(buffer) - at < len(self._sent) and self._sent.startswith(buffer[at:]):
+            return None, 0  # perhaps an echo in pieces: no part of it is an answer
         head = bytes(buffer[at + 1 : at + 1 + MAX_PDU])
         octets = request.answer_octets(head)
         if octets is None:
@@ -310,6 +314,9 @@ class AsciiHunt:
 
     def silence(self) -> Answer | None:
         return None
+
+    def end(self) -> None:
+        self.passed.waste(self.rest())
 
     @property
     def begun(self) -> bool:

@@ -1,6 +1,6 @@
 """What may be asked of a meter and what its answers hold; PDU coding is pymodbus's, strictness is ours.
 
-Functions: 1 and 2 (bits), 3 and 4 (registers), 5, 6 and 16 (writing), 17 (report server id), 20 (file record),
+Functions: 1 and 2 (bits), 3 and 4 (registers), 5, 6, 15 and 16 (writing), 17 (report server id), 20 (file record),
 43/14 (device identification), as the Modbus Application Protocol V1.1b3, section 6, has them.
 """
 
@@ -12,7 +12,12 @@ from itertools import count
 from types import MappingProxyType
 
 from pymodbus.pdu import DecodePDU, ExceptionResponse, ModbusPDU
-from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest, WriteSingleCoilRequest
+from pymodbus.pdu.bit_message import (
+    ReadCoilsRequest,
+    ReadDiscreteInputsRequest,
+    WriteMultipleCoilsRequest,
+    WriteSingleCoilRequest,
+)
 from pymodbus.pdu.file_message import FileRecord, ReadFileRecordRequest, ReadFileRecordResponse
 from pymodbus.pdu.mei_message import ReadDeviceInformationRequest, ReadDeviceInformationResponse
 from pymodbus.pdu.other_message import ReportDeviceIdRequest
@@ -28,7 +33,7 @@ from protocols.errors import LocalError, MeterProtocolError
 MAX_COUNT = 125
 """Registers of one reading."""
 MAX_BITS = 2000
-MAX_WRITTEN = 123
+MAX_WRITTEN, MAX_BITS_WRITTEN = 123, 1968
 MAX_RECORD = 122
 """Registers of one file record that fit an answer."""
 MAX_PDU = 253
@@ -36,9 +41,8 @@ MAX_PDU = 253
 
 REPORT_SERVER_ID, FILE_RECORD, DEVICE_IDENTIFICATION = 17, 20, 43
 READING = (1, 2, 3, 4)
-WRITING = (5, 6, 16)
+WRITING = (5, 6, 15, 16)
 _MEI = 14
-_COIL = {0: False, 0xFF00: True, 1: True}
 
 _transactions = count(1)
 _DECODER = DecodePDU(is_server=False)
@@ -50,7 +54,7 @@ class Request:
 
     `address` is the first register or bit, the record's number in a file (20), or the first object (43/14: 0 is
     the maker's name); `count` the registers, bits or registers of the record; `values` the words that are written
-    (5: one, 0 or 1); `file` the file's number; `category` the read device id code (1 basic, 2 regular, 3 extended,
+    (5 and 15: 0 or 1); `file` the file's number; `category` the read device id code (1 basic, 2 regular, 3 extended,
     4 one object). LocalError when no meter could understand it.
     """
 
@@ -70,8 +74,8 @@ class Request:
             asked = len(self.values) if self.function in WRITING else self.count
             fits = 1 <= asked <= most and 0 <= self.address <= 0x10000 - asked
         fits = fits and all(0 <= value <= 0xFFFF for value in self.values)
-        if self.function == 5:
-            fits = fits and self.values[0] in _COIL
+        if self.function in (5, 15):
+            fits = fits and all(value in (0, 1) for value in self.values)
         if self.function == FILE_RECORD:
             fits = fits and 1 <= self.file <= 0xFFFF
         if not fits:
@@ -125,7 +129,7 @@ class Request:
                 return (
                     f"unit {self.unit}, function {self.function}, {self.count} registers from {self.address}"
                 )
-            case 5 | 6 | 16:
+            case 5 | 6 | 15 | 16:
                 return f"unit {self.unit}, function {self.function}, writing {self.address}"
             case 20:
                 return f"unit {self.unit}, function 20, record {self.address} of file {self.file}"
@@ -136,7 +140,7 @@ class Request:
 class Answer:
     """What came back, by function.
 
-    `words` are registers (3, 4, 20), bits as 0 and 1 (1, 2) or what was written (5, 6, 16); `octets` the data as it
+    `words` are registers (3, 4, 20), bits as 0 and 1 (1, 2) or what was written (5, 6, 15, 16); `octets` the data as it
     came (17, 20); `objects` those of device identification, `more` the object to go on with, None at the end.
     `exception` is the code of a refusal, which holds nothing else.
     """
@@ -216,6 +220,7 @@ _MOST = {
     4: MAX_COUNT,
     5: 1,
     6: 1,
+    15: MAX_BITS_WRITTEN,
     16: MAX_WRITTEN,
     REPORT_SERVER_ID: 0,
     FILE_RECORD: MAX_RECORD,
@@ -228,8 +233,9 @@ _BUILD: Mapping[int, Callable[[Request], ModbusPDU]] = {
     2: lambda r: ReadDiscreteInputsRequest(address=r.address, count=r.count),
     3: lambda r: ReadHoldingRegistersRequest(address=r.address, count=r.count),
     4: lambda r: ReadInputRegistersRequest(address=r.address, count=r.count),
-    5: lambda r: WriteSingleCoilRequest(address=r.address, bits=[_COIL[r.values[0]]]),
+    5: lambda r: WriteSingleCoilRequest(address=r.address, bits=[bool(r.values[0])]),
     6: lambda r: WriteSingleRegisterRequest(address=r.address, registers=list(r.values)),
+    15: lambda r: WriteMultipleCoilsRequest(address=r.address, bits=[bool(v) for v in r.values]),
     16: lambda r: WriteMultipleRegistersRequest(address=r.address, registers=list(r.values)),
     REPORT_SERVER_ID: lambda _: ReportDeviceIdRequest(),
     FILE_RECORD: _record,
