@@ -29,12 +29,14 @@ from protocols.modbus.registers import (
 from protocols.modbus.registers import (
     NO_REGISTERS,
     Part,
-    RegisterSpec,
     Scale,
     Scaled,
     high_address,
     quantity_text,
     unknown_scales,
+)
+from protocols.modbus.registers import (
+    RegisterSpec as RegisterSpec,
 )
 from protocols.modbus.writes import Writes
 from protocols.reading import ProfileName, Quantity, RelayState

@@ -16,16 +16,16 @@ from protocols.errors import (
 )
 from protocols.line import Line
 from protocols.modbus.client import ModbusClient, frames_for
-from protocols.modbus.codec import decode, raw_value
+from protocols.modbus.codec import raw_value
 from protocols.modbus.library import load_model
 from protocols.modbus.model import SERIAL, MeterModel
 from protocols.modbus.reader import RegisterReader
 from protocols.modbus.registers import RegisterSpec
 from protocols.modbus.turn import client_for
+from protocols.modbus.values import spans_of, values_of
 from protocols.reading import (
     MeterClock,
     Missing,
-    MissingReason,
     Nameplate,
     Number,
     ProfileName,
@@ -132,13 +132,8 @@ class ModbusSession:
 
     async def _values(self, registers: Iterable[RegisterSpec]) -> list[tuple[Quantity, Value]]:
         wanted = tuple(registers)
-        words = await self._reader.words(tuple(r.span for r in wanted))
-        return [(Quantity.of(r.quantity), self._value(r, words[r.span])) for r in wanted]
-
-    def _value(self, register: RegisterSpec, words: list[int] | None) -> Value:
-        if words is None:
-            return Missing(MissingReason.METER_REFUSED)
-        return decode(self._model, register, words, self._zone)
+        cells = await self._reader.words(spans_of(self._model, wanted))
+        return values_of(self._model, wanted, cells, self._zone)
 
 
 @asynccontextmanager
@@ -162,7 +157,11 @@ async def open_modbus(line: Line, spec: MeterSpec, context: SessionContext) -> A
     if settings is None:
         raise MeterConfigError("the meter has no Modbus settings").with_context(meter=spec.meter)
     try:
-        model, frames, zone = load_model(settings.model), frames_for(settings.framing), spec.time_zone()
+        model, frames, zone = (
+            load_model(settings.model, settings.models),
+            frames_for(settings.framing),
+            spec.time_zone(),
+        )
         async with line.exclusive() as io:
             client = client_for(line, io, frames, settings, model)
             session = ModbusSession(
