@@ -24,7 +24,7 @@ from gateway.roles.beside_edge import client_beside_edge
 from gateway.roles.key_ring import key_ring
 from gateway.roles.keys_wanted import Wanted
 from gateway.roles.lines import make_line
-from gateway.roles.mqtt_settings import mqtt_settings, password
+from gateway.roles.mqtt_settings import mqtt_settings, one_time_id, password
 from protocols.dlms.acts import keys as acts
 from protocols.dlms.acts.keys import KeySlot
 from protocols.dlms.client.key_choices import NOT_THE_KEYS, REFUSALS
@@ -385,7 +385,7 @@ async def _connected(config: Config, clock: Clock) -> AsyncIterator[MqttEscrow]:
             "central's receipts are verified before a meter is given new keys: set [directory] verify_key_ref"
         )
     files = FileSecrets(config.secrets)
-    settings = mqtt_settings(config.mqtt, f"{config.gateway.name}-keys")
+    settings = mqtt_settings(config.mqtt, one_time_id(config, "keys"))
     async with (
         connect(settings, password=password(config)) as connection,
         mqtt_escrow(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from protocols.errors import MeterError, MeterProtocolError, MeterRefused, MeterSilent
@@ -14,6 +15,7 @@ from protocols.modbus.account import LineAccount, account_of
 from protocols.modbus.client import ModbusClient, frames_for
 from protocols.modbus.codec import decode
 from protocols.modbus.encoding import WordOrder
+from protocols.modbus.known_meter import ModbusNotes
 from protocols.modbus.library import load_model, model_names
 from protocols.modbus.model import SERIAL, MeterModel
 from protocols.modbus.reader import RegisterReader, Words
@@ -128,7 +130,7 @@ class _UnitProbe:
 
     async def _fits(self, unit: int, model: MeterModel) -> FoundUnit | None:
         """Return the unit as this model, or None when registers are refused or values are not plausible."""
-        reader = RegisterReader(self._patient, model, unit, barriers=set())
+        reader = RegisterReader(self._patient, model, unit, ModbusNotes(datetime.now(UTC)), pace=None)
         serial_register = model.of_quantity(SERIAL)
         # The serial alone first: most models are ruled out by it, and the others' registers need not be read.
         words = await reader.words((serial_register.span,))

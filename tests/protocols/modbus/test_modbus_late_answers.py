@@ -126,7 +126,7 @@ def test_other_meters_go_on_while_one_is_barred() -> None:
                 assert account.barred_shapes(5) == {(3, 4)}
                 assert account.barred_for(6) == 0
                 with pytest.raises(
-                    AnswerOwed, match=r"ask again in 8\.\d s \(unit 5, function 3, 2 registers"
+                    AnswerOwed, match=r"ask again in 9\.\d s \(unit 5, function 3, 2 registers"
                 ):
                     await client.read_registers(5, 3, 10, 2)
                 assert len(await client.read_registers(6, 3, 10, 2)) == 2
