@@ -217,14 +217,14 @@ def _act(
         ):
             return await work(site, session)
 
-    return asyncio.run(_at(access, setup, recorded))
+    return asyncio.run(_at(access, setup, recorded, changes=True))
 
 
-async def _at(access: MeterAccess, setup: str | None, work: Work[T]) -> T:
+async def _at(access: MeterAccess, setup: str | None, work: Work[T], *, changes: bool = False) -> T:
     dlms = access.spec.dlms
     if dlms is None:
         raise UsageError("only DLMS meters hold certificates")
-    async with open_meter(access) as session:
+    async with open_meter(access, changes=changes) as session:
         assert isinstance(session, DlmsSession)
         known = companion(dlms.companion)
         obis = key_places(known, dlms.client, dlms.client).security_setup if setup is None else _obis(setup)
