@@ -1,4 +1,4 @@
-"""Sessions do what a model says: scales, identification, coils, clock, relay, load survey; the far side is raw octets."""
+"""Sessions do what a model says: scales, identification, coils, clock, relay, load survey; far sides in raw octets."""
 
 from __future__ import annotations
 
