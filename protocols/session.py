@@ -331,6 +331,7 @@ class ModbusSettings:
     `unit` is its id (1 to 247), `model` the name of a shipped model (`protocols.modbus.model_names`), `framing`
     `tcp` or `rtu`. `timeout` seconds is the wait for an answer to begin, `worst_latency` how many seconds later
     an answer may still come: on RTU the line is kept quiet for so long after a request without answer.
+    `sanctioned_load` in kW bounds by how much its energies can grow; without it the kind of meter does.
     """
 
     unit: int
@@ -338,6 +339,7 @@ class ModbusSettings:
     framing: str = "tcp"
     timeout: float = 1.0
     worst_latency: float = 0.5
+    sanctioned_load: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

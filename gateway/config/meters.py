@@ -63,13 +63,17 @@ class LineSection(Section):
 
 
 class ModbusSection(Section):
-    """How to ask a Modbus meter."""
+    """How to ask a Modbus meter.
+
+    `sanctioned_load` in kW: an energy that grew by more than three times of it is suspect.
+    """
 
     unit: Annotated[int, Field(ge=1, le=247)]
     model: Name
     framing: Literal["tcp", "rtu"] = "tcp"
     timeout: Annotated[float, Field(gt=0, le=60)] = 1.0
     worst_latency: Annotated[float, Field(ge=0, le=60)] = 0.5
+    sanctioned_load: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
 
 
 class MeterSection(Section):

@@ -15,12 +15,14 @@ from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.reading.known_meter import KnownMeter
 from protocols.dlms.reading.layout_cache import KnownLayout, Learned
 from protocols.event_marks import TakenLogs
+from protocols.meter_memory import MeterMemory
 
 Key = tuple[str, str, str]
 _KINDS: dict[str, TypeAdapter[Learned]] = {
     "layout": TypeAdapter(KnownLayout),
     "meter": TypeAdapter(KnownMeter),
     "events": TypeAdapter(TakenLogs),
+    "memory": TypeAdapter(MeterMemory),
     "objects": TypeAdapter(tuple[ObjectEntry, ...]),
 }
 VERSION = 2
@@ -119,6 +121,8 @@ def _kind_of(learned: Learned) -> str:
             return "meter"
         case TakenLogs():
             return "events"
+        case MeterMemory():
+            return "memory"
     return "objects"
 
 

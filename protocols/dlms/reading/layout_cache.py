@@ -13,6 +13,7 @@ from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.profile.layouts import Layout
 from protocols.dlms.reading.known_meter import KnownMeter
 from protocols.event_marks import TakenLogs
+from protocols.meter_memory import MeterMemory
 from protocols.reading import Obis, ProfileName
 
 CHECK_EVERY = timedelta(hours=6)
@@ -50,7 +51,7 @@ class KnownLayout:
         return timedelta() <= now - self.scaled_at < kept_for(self.layout.profile)
 
 
-Learned = KnownLayout | KnownMeter | TakenLogs | tuple[ObjectEntry, ...]
+Learned = KnownLayout | KnownMeter | TakenLogs | MeterMemory | tuple[ObjectEntry, ...]
 Layouts = MutableMapping[tuple[str, str, str], Learned]
 """What sessions learned of all meters, by meter id, firmware, and what it is; an empty dict to begin with."""
 
