@@ -117,7 +117,9 @@ class MeterModel(_ModelTable):
     """One kind of meter.
 
     `max_read` is the most registers of a request, `align` what start and count must be a multiple of, `hole`
-    the unused registers across which joining two blocks still pays (modbus-serial: g < 10 + L/2c).
+    the unused registers across which joining two blocks still pays (modbus-serial: g < 10 + L/2c). `pause` is the
+    seconds of silence that the meter needs between its answer and the next request to it, `pause_after_other_unit`
+    those after any frame of another unit on the line (Eastron: 0.2).
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -127,6 +129,8 @@ class MeterModel(_ModelTable):
     max_read: Annotated[int, Field(ge=1, le=125)] = 125
     align: Annotated[int, Field(ge=1, le=4)] = 1
     hole: Annotated[int, Field(ge=0, le=124)] = 16
+    pause: Annotated[float, Field(ge=0, le=5)] = 0.0
+    pause_after_other_unit: Annotated[float, Field(ge=0, le=5)] = 0.0
     word_order: WordOrder = "big"
     registers: tuple[RegisterSpec, ...] = Field(min_length=1, max_length=MAX_REGISTERS)
     probe: tuple[Probe, ...] = ()

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from tests.support.tcp_server import tcp_server
+
 CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK, PING, PONG, DISCONNECT = 1, 2, 3, 4, 8, 9, 12, 13, 14
 DENIED, UNSPECIFIED, NO_RETAIN = 135, 128, 154
 
@@ -40,19 +42,14 @@ class PickyBroker:
     published: list[tuple[str, bytes]] = field(default_factory=list)
     subscribed: list[str] = field(default_factory=list)
     ended: int = 0
-    talks: set[asyncio.Task[object]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Talk with one client until either side ends it."""
-        task = asyncio.current_task()
-        assert task is not None
-        self.talks.add(task)
         try:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
                 await self._talk(reader, writer)
         finally:
             self.ended += 1
-            self.talks.discard(task)
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
@@ -128,14 +125,5 @@ def _text(octets: bytes) -> tuple[str, bytes]:
 async def picky(manners: Manners | None = None) -> AsyncIterator[PickyBroker]:
     """Serve on a loopback port of the system's choice while the block runs."""
     broker = PickyBroker(manners or Manners())
-    server = await asyncio.start_server(broker.serve, "127.0.0.1", 0)
-    broker.port = server.sockets[0].getsockname()[1]
-    try:
+    async with tcp_server(broker.serve) as broker.port:
         yield broker
-    finally:
-        server.close()
-        talks = list(broker.talks)
-        for talk in talks:
-            talk.cancel()
-        await asyncio.gather(*talks, return_exceptions=True)
-        await server.wait_closed()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 HOST = "127.0.0.1"
+TURNS = 3
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
 
 
@@ -19,22 +20,24 @@ async def tcp_server(handler: Handler) -> AsyncIterator[int]:
     that still run are cancelled.
     """
     writers: list[asyncio.StreamWriter] = []
-    tasks: list[asyncio.Task[None]] = []
+    tasks: list[asyncio.Future[None]] = []
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.append(task)
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # No coroutine: asyncio's own task for one may be cancelled before its first step and leave the socket open.
         writers.append(writer)
         answer = handler(reader, writer)
         if inspect.isawaitable(answer):
-            await answer
+            tasks.append(asyncio.ensure_future(answer))
 
     server = await asyncio.start_server(connected, HOST, 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for _ in range(
+            TURNS
+        ):  # who was accepted a moment ago is told to `connected` in the loop's next turns
+            await asyncio.sleep(0)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 SETTLED = 0.01
 """Seconds of the real clock without an event after which everything that was sent counts as arrived."""
@@ -19,15 +22,16 @@ class _Selector(selectors.PollSelector):
     the other side of a pty.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settled: float) -> None:
         super().__init__()
         self.now = 0.0
+        self._settled = settled
 
     def select(self, timeout: float | None = None) -> Any:
         if timeout is None or timeout <= 0:
             self.now += TURN
             return super().select(timeout)
-        events = super().select(SETTLED)
+        events = super().select(self._settled)
         self.now += TURN if events else timeout
         return events
 
@@ -39,9 +43,19 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     when there is none. Not for tests that wait for threads or other processes: these take real time.
     """
 
-    def __init__(self) -> None:
-        self._virtual = _Selector()
+    def __init__(self, settled: float = SETTLED) -> None:
+        self._virtual = _Selector(settled)
         super().__init__(self._virtual)
 
     def time(self) -> float:
         return self._virtual.now
+
+
+def run_virtually(main: Coroutine[Any, Any, Result]) -> Result:
+    """Run `main` to its end in a loop of its own that waits for no descriptor: for far sides on paper."""
+    loop = VirtualTimeLoop(settled=0)
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()

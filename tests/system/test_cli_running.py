@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.file import load
+from gateway.edge.journal.journal import Journal
 from mapping.changes import Name
 from mapping.directory import NumberKind
 from mapping.store import DirectoryStore
+from protocols.clock import SystemClock
 from protocols.session import Auth
 from tests.support.cli import Cli
 from tests.support.town import Program, Town
@@ -111,6 +114,15 @@ def test_readings_as_known_now_and_before(cli: Cli, town: Town) -> None:
 
 def rename(store: DirectoryStore, owner: str, number: str) -> None:
     store.apply([Name(owner, NumberKind.ACCOUNT, number)], by="test", source="test", at=datetime.now(UTC))
+
+
+async def test_outbox_names_a_delivery_that_never_began(cli: Cli, tmp_path: Path) -> None:
+    edge = tmp_path / "edge.toml"
+    edge.write_text(f'[gateway]\nname = "edge-1"\ndata = "{tmp_path / "data"}"\n', encoding="utf-8")
+    folder = load(edge).edge_folder
+    folder.mkdir(parents=True)
+    await (await Journal.open(folder / "journal.db", clock=SystemClock())).close()
+    assert cli("outbox", "-c", edge, "--json").json["waiting_for_mqtt"] == 0
 
 
 def test_outbox_and_replay(cli: Cli, town: Town) -> None:

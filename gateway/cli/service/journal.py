@@ -19,6 +19,7 @@ from gateway.contract.topics import Topics
 from gateway.edge.journal.view import JournalView, view
 from gateway.errors import UsageError
 from gateway.mqtt.connection import connect
+from gateway.roles.journal import journal_limits
 from gateway.roles.mqtt_settings import mqtt_settings, password
 
 
@@ -33,12 +34,15 @@ def outbox(
 
     Example: meter-gateway outbox --config edge.toml --dead
     """
-    journal = _journal(configuration.load(config))
+    loaded = configuration.load(config)
+    journal = _journal(loaded)
     if dead:
         print_table(list(journal.dead_letters), as_json=as_json, empty="no dead letters")
         return
     fields = {k: v for k, v in asdict(journal).items() if k not in ("cursors", "dead_letters")}
-    waiting = {f"waiting_for_{sink}": journal.backlog(sink) for sink in journal.cursors}
+    # One that never had an entry has no cursor yet: it waits for all.
+    sinks = dict.fromkeys((*journal_limits(loaded).sinks, *journal.cursors))
+    waiting = {f"waiting_for_{sink}": journal.backlog(sink) for sink in sinks}
     print_fields({**fields, **waiting, "dead_letters": len(journal.dead_letters)}, as_json=as_json)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -19,11 +19,14 @@ from gateway.cli.until_signal import until_signal
 from gateway.errors import UsageError
 from protocols.simulator.dlms.push_makes import MAKES
 from protocols.simulator.faults.script import load as load_faults
-from protocols.simulator.neighbourhood.plan import Plan
+from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
+from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 from protocols.simulator.neighbourhood.pushes import PushTo
 from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
 
 _SPEED = re.compile(r"(\d+(?:\.\d+)?)x?")
+A_WHILE = timedelta(minutes=10)
+"""Time for which an example's meter keeps its supply: a newcomer types it that soon."""
 
 
 def simulate(
@@ -106,7 +109,7 @@ def simulate(
             hdlc_tcp=hdlc_tcp,
             concentrator=concentrator,
         )
-        asyncio.run(run_simulator(settings, ready=lambda plan: _print_addresses(plan, where)))
+        asyncio.run(run_simulator(settings, ready=lambda running: _print_addresses(running, where)))
 
 
 def _speed(text: str) -> float:
@@ -125,13 +128,17 @@ def _push_target(text: str, *, dial_in: bool, make: str | None) -> PushTo:
     return PushTo(host.strip("[]"), int(port), dial_in, make)
 
 
-def _print_addresses(plan: Plan, folder: Path) -> None:
-    """Print how meters of a neighbourhood that is served now are read; writes gateway.toml for it."""
-    config = write_gateway_toml(folder)
+def _print_addresses(running: Neighbourhood, folder: Path) -> None:
+    """Print how meters of a neighbourhood that is served now are read; writes gateway.toml for it.
+
+    A meter in a simulated power cut does not answer: one that has supply is named.
+    """
+    config, plan = write_gateway_toml(folder), running.plan
     print_line(f"{len(plan.meters)} meters answer on {len(plan.lines)} lines; files are in {folder}")
-    for example in _examples(plan):
+    lit = [meter for meter in plan.meters if running.has_supply(meter.meter, A_WHILE)] or list(plan.meters)
+    for example in _examples(plan, lit):
         print_line(example)
-    print_line(f"meter-gateway read {plan.meters[0].meter} instantaneous --config {config}")
+    print_line(f"meter-gateway read {lit[0].meter} instantaneous --config {config}")
     print_line("Ctrl-C ends it.")
 
 
@@ -157,11 +164,11 @@ def _toml_path(path: Path) -> str:
     return json.dumps(str(path.absolute()), ensure_ascii=False)
 
 
-def _examples(plan: Plan) -> Iterator[str]:
-    """Name the first DLMS meter on TCP and on a bus by their addresses."""
+def _examples(plan: Plan, meters: Sequence[MeterPlan]) -> Iterator[str]:
+    """Name the first DLMS meter of these on TCP and on a bus by their addresses."""
     lines = {line.name: line for line in plan.lines}
     seen = set()
-    for meter in plan.meters:
+    for meter in meters:
         line = lines[meter.line]
         if meter.spec.dlms is None or line.serves in seen:
             continue

@@ -59,6 +59,7 @@ class SimulatedMeter(ServedMeter):
         """Return the limits, smaller ones where the script says so."""
         if self.player is None:
             return common
+        self.player.turn()
         pdu, info = self.player.standing(FaultKind.SMALL_PDU), self.player.standing(FaultKind.SMALL_FRAMES)
         return replace(
             common,

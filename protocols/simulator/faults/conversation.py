@@ -97,6 +97,7 @@ class FaultyConversation:
 
     def handle(self, octets: bytes) -> list[bytes]:
         """Answer one APDU, by nothing when no answer comes. LineClosed when the meter reboots."""
+        self._player.turn()
         if octets[:1] == bytes((gbt.TAG,)):
             return self._inner.handle(octets)
         answer = self._handle(octets)

@@ -103,6 +103,21 @@ class FaultKind(StrEnum):
     IMAGE_NEVER_ACTIVATES = "image-never-activates"
     IMAGE_ACTIVATES_LATE = "image-activates-late"
     IMAGE_ROLLS_BACK = "image-rolls-back"
+    # of Modbus meters
+    ECHO = "echo"
+    LEAD_IN = "lead-in"
+    FOREIGN_UNIT = "foreign-unit"
+    SECOND_MASTER = "second-master"
+    OWN_TRANSACTION = "own-transaction"
+    OWN_UNIT = "own-unit"
+    CLOSES = "closes"
+    DEAF = "deaf"
+    DEAF_AFTER_OTHERS = "deaf-after-others"
+    EXCEPTION = "exception"
+    HOLES_SILENT = "holes-silent"
+    ZEROS = "zeros"
+    WORD_ORDER = "word-order"
+    ENERGY_OFF = "energy-off"
 
 
 class Place(Enum):
@@ -112,6 +127,7 @@ class Place(Enum):
     CONVERSATION = "conversation"
     MODEL = "model"
     PUSH = "push"
+    MODBUS = "modbus"
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,5 +344,43 @@ FAULT_KINDS: Mapping[FaultKind, FaultKindInfo] = {
     ),
     FaultKind.IMAGE_ROLLS_BACK: FaultKindInfo(
         Place.MODEL, "asked for its version after an activation, the meter comes back on the old one"
+    ),
+    FaultKind.ECHO: FaultKindInfo(
+        Place.MODBUS, "RTU: the request comes back before the answer; value = its last octets only, 0 = all"
+    ),
+    FaultKind.LEAD_IN: FaultKindInfo(
+        Place.MODBUS, "RTU: two octets before an answer, of a line without bias; value = the octet, 0 or 255"
+    ),
+    FaultKind.FOREIGN_UNIT: FaultKindInfo(
+        Place.MODBUS, "RTU: another unit sends the same answer first; value = the unit", 99
+    ),
+    FaultKind.SECOND_MASTER: FaultKindInfo(
+        Place.MODBUS,
+        "RTU: another master's request and its answer come before the answer; value = the unit that it asks",
+        98,
+    ),
+    FaultKind.OWN_TRANSACTION: FaultKindInfo(
+        Place.MODBUS, "TCP: an answer has a transaction of its own; value = which"
+    ),
+    FaultKind.OWN_UNIT: FaultKindInfo(Place.MODBUS, "TCP: an answer has another unit; value = which"),
+    FaultKind.CLOSES: FaultKindInfo(Place.MODBUS, "TCP: the connection is closed after an answer"),
+    FaultKind.DEAF: FaultKindInfo(
+        Place.MODBUS, "after a request the meter restarts, without an answer; value = milliseconds", 5000
+    ),
+    FaultKind.DEAF_AFTER_OTHERS: FaultKindInfo(
+        Place.MODBUS, "RTU: deaf after a request to another unit; value = milliseconds", 200
+    ),
+    FaultKind.EXCEPTION: FaultKindInfo(
+        Place.MODBUS, "a request draws an exception; value = its code (2 address, 4 failure, 6 busy …)", 4
+    ),
+    FaultKind.HOLES_SILENT: FaultKindInfo(
+        Place.MODBUS, "a request across registers that are not there draws no answer"
+    ),
+    FaultKind.ZEROS: FaultKindInfo(
+        Place.MODBUS, "all registers but the serial are zero, as just after power-up"
+    ),
+    FaultKind.WORD_ORDER: FaultKindInfo(Place.MODBUS, "numbers of several registers come in the other order"),
+    FaultKind.ENERGY_OFF: FaultKindInfo(
+        Place.MODBUS, "energies are off; value = Wh that are added, fewer than none = they fall", -100
     ),
 }

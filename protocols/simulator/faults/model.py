@@ -16,7 +16,7 @@ from protocols.simulator.cosem.image import ImageTarget
 from protocols.simulator.faults import rows as fault_rows
 from protocols.simulator.faults.image import FaultyImage
 from protocols.simulator.faults.kinds import FaultKind
-from protocols.simulator.faults.script import FaultPlayer
+from protocols.simulator.faults.script import Fault, FaultPlayer
 
 PROFILE_CLASS, DATA_CLASS, RELAY_CLASS, ASSOCIATION_CLASS, CLOCK_CLASS = 7, 1, 70, 15, 8
 KEY_METHODS = frozenset({(64, 2), (15, 2)})
@@ -48,7 +48,7 @@ class FaultyModel:
             companion().event_scaler_profile
         }
         self._counters_after_reset: dict[int, int] | None = None
-        self._firmware_updated = False
+        self._update: Fault | None = None
         self._before_keys: Mapping[int, AssociationPolicy] | None = None
         self._old_keys_for = 0
 
@@ -63,10 +63,10 @@ class FaultyModel:
 
     def note_association(self) -> None:
         """Note an AARQ: faults that strike at the n-th association count these."""
+        self._player.turn()
         if self._player.fires(FaultKind.COUNTER_RESET):
             self._counters_after_reset = {}
-        if self._player.fires(FaultKind.COLUMNS_CHANGED):
-            self._firmware_updated = True
+        self._update = self._player.fires(FaultKind.COLUMNS_CHANGED) or self._update
         if self._before_keys is not None:
             self._old_keys_for -= 1
             if self._old_keys_for < 0:
@@ -74,6 +74,7 @@ class FaultyModel:
 
     def get(self, client: int, target: Target) -> Data:
         """Return an attribute's value, perhaps not as it should be."""
+        self._player.turn()
         if target.obis in _SWAPPED and self._player.standing(FaultKind.SWAPPED_MONEY):
             target = replace(target, obis=_SWAPPED[target.obis])
         class_id, obis, attribute = target.class_id, target.obis, target.index
@@ -100,6 +101,7 @@ class FaultyModel:
 
     def set(self, client: int, target: Target, value: Data) -> None:
         """Write an attribute; a clock perhaps in a way of its own."""
+        self._player.turn()
         if (target.class_id, target.index) == (CLOCK_CLASS, 2):
             if self._player.fires(FaultKind.CLOCK_STUCK):
                 return
@@ -121,6 +123,7 @@ class FaultyModel:
 
     def action(self, client: int, target: Target, parameter: Data | None) -> Data | None:
         """Run a method; a stuck relay says yes and does nothing."""
+        self._player.turn()
         if target.class_id == RELAY_CLASS and self._player.fires(FaultKind.RELAY_STUCK):
             return None
         if (target.class_id, target.index) in KEY_METHODS:
@@ -162,7 +165,7 @@ class FaultyModel:
             return double_long_unsigned(self.frame_counter(client))
         if obis == FIRMWARE and self._player.standing(FaultKind.FLAG_TEXT):
             return octets(b"~" * 14)
-        if obis == FIRMWARE and self._firmware_updated:
+        if obis == FIRMWARE and self._update is not None:
             return octets((value.octets or b"") + b"-U1")
         return value
 
@@ -178,8 +181,8 @@ class FaultyModel:
         if obis in self._scalers:
             return None
         fault = self._player.standing(FaultKind.FEW_COLUMNS, str(obis))
-        if fault is None and self._firmware_updated:
-            fault = self._player.standing(FaultKind.COLUMNS_CHANGED, str(obis))
+        if fault is None and self._update is not None and self._update.on in ("", str(obis)):
+            fault = self._update
         return None if fault is None else fault.amount
 
     def _captured(self, obis: Obis, value: Data) -> Data:

@@ -64,7 +64,7 @@ class FaultScript:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultFile:
-    """What a file says: a script for every DLMS meter, and further ones for meters by their text."""
+    """What a file says: a script for every meter, and further ones for meters by their text."""
 
     everywhere: FaultScript
     meters: Mapping[str, FaultScript]
@@ -89,16 +89,25 @@ class FaultPlayer:
         self._streams = 0
         self._drawn = _DRAWS
         self._dice = Dice()
+        self._of_turn: dict[int, bool] = {}
 
     def has(self, kind: FaultKind) -> bool:
         """Say whether the script names this kind at all; counts nothing."""
         return kind in self._by_kind
 
+    def turn(self) -> None:
+        """Begin the next opportunity of what is asked by `standing`: a request, or an association."""
+        self._of_turn.clear()
+
     def standing(self, kind: FaultKind, obis: str = "") -> Fault | None:
-        """Return a fault that is there from the beginning and for good; counts nothing."""
+        """Return a fault of the meter's ways; asked several times in one turn it is one opportunity."""
         for number in self._by_kind.get(kind, ()):
             fault = self.script.faults[number]
-            if not fault.on or fault.on == obis:
+            if fault.on and fault.on != obis:
+                continue
+            if number not in self._of_turn:
+                self._of_turn[number] = self._strikes(number)
+            if self._of_turn[number]:
                 return fault
         return None
 
@@ -106,18 +115,21 @@ class FaultPlayer:
         """Count an opportunity, and return the fault when it is taken; None when nothing goes wrong this time."""
         for number in self._by_kind.get(kind, ()):
             fault = self.script.faults[number]
-            if fault.on and fault.on != obis:
-                continue
-            self._seen[number] += 1
-            place = self._seen[number] - fault.after - 1
-            spent = fault.times and self._taken[number] >= fault.times
-            if place < 0 or place % fault.every or spent:
-                continue
-            if fault.per_mille < 1000 and self.below(1000) >= fault.per_mille:
-                continue
-            self._taken[number] += 1
-            return fault
+            if (not fault.on or fault.on == obis) and self._strikes(number):
+                return fault
         return None
+
+    def _strikes(self, number: int) -> bool:
+        """Count an opportunity of one fault; say whether it is taken."""
+        fault = self.script.faults[number]
+        self._seen[number] += 1
+        place = self._seen[number] - fault.after - 1
+        if place < 0 or place % fault.every or (fault.times and self._taken[number] >= fault.times):
+            return False
+        if fault.per_mille < 1000 and self.below(1000) >= fault.per_mille:
+            return False
+        self._taken[number] += 1
+        return True
 
     def taken(self, kind: FaultKind) -> int:
         """Return how often faults of a kind were applied."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from protocols.dlms.framing import hdlc, wrapper
@@ -26,13 +26,20 @@ class PortStep:
     last_octets: bool = False
 
 
-def plan(player: FaultPlayer | None, answer: bytes) -> list[PortStep]:
-    """Return the steps for one answer of the meter behind `player` (None: nothing goes wrong)."""
+Goodbye = Callable[[FaultPlayer, bytes], Fault | None]
+"""Returns the fault that ends the connection after this answer; value 1: the meter's direction only."""
+
+
+def plan(player: FaultPlayer | None, answer: bytes, goodbye: Goodbye | None = None) -> list[PortStep]:
+    """Return the steps for one answer of the meter behind `player` (None: nothing goes wrong).
+
+    `goodbye` is DLMS's where none is given.
+    """
     if player is None or not answer:
         return [PortStep(answer)] if answer else []
     if player.fires(FaultKind.DROP):
         return []
-    if fault := _goodbye(player, answer):
+    if fault := (goodbye or _goodbye)(player, answer):
         return [PortStep(answer, hang_up=not fault.amount, last_octets=bool(fault.amount))]
     if player.fires(FaultKind.HANG_UP):
         return [PortStep(answer[: len(answer) // 2], hang_up=True)]

@@ -12,7 +12,10 @@ from protocols.clock import NowSource
 from protocols.modbus.codec import encode
 from protocols.modbus.model import SERIAL, MeterModel, RegisterSpec, load_model
 from protocols.reading import Instant, Missing, MissingReason, Number, ProfileName, Quantity, Text, Value
+from protocols.simulator.faults.wire import PortStep
 from protocols.simulator.household.state import SimMeter, TrueState
+from protocols.simulator.modbus.faults import ModbusFaults
+from protocols.simulator.modbus.frames import Asked
 
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE, NO_TARGET = 1, 2, 3, 4, 11
 
@@ -52,9 +55,17 @@ class ModbusMeter:
     """
 
     def __init__(
-        self, meter: SimMeter, model: str, unit: int, clock: NowSource, *, zone: str = "Asia/Kolkata"
+        self,
+        meter: SimMeter,
+        model: str,
+        unit: int,
+        clock: NowSource,
+        *,
+        zone: str = "Asia/Kolkata",
+        faults: ModbusFaults | None = None,
     ) -> None:
         self.unit = unit
+        self.faults = faults
         self._meter = meter
         self._model: MeterModel = load_model(model)
         self._clock = clock
@@ -70,6 +81,21 @@ class ModbusMeter:
             return self._meter.state(self._clock.now()).powered
         except ValueError:
             return False
+
+    def steps(self, asked: Asked, now: float) -> list[PortStep]:
+        """Return what the port sends for a request; `now` is its clock in seconds."""
+        if self.faults is None:
+            return [PortStep(asked.frame(asked.unit, self.answer(asked.pdu)))]
+        answer = self.faults.instead(asked.pdu, now, across_holes=self._across_holes(asked.pdu))
+        if answer == b"":
+            return []
+        return self.faults.steps(asked, self.answer(asked.pdu) if answer is None else answer)
+
+    def _across_holes(self, pdu: bytes) -> bool:
+        if len(pdu) != 5:
+            return False
+        address, count = int.from_bytes(pdu[1:3], "big"), int.from_bytes(pdu[3:5], "big")
+        return any((pdu[0], place) not in self._cells for place in range(address, address + count))
 
     def answer(self, pdu: bytes) -> bytes:
         """Answer a request PDU (function and data) with a response or exception PDU."""
@@ -92,6 +118,8 @@ class ModbusMeter:
     def _read(self, function: int, address: int, count: int) -> list[int] | None:
         """Return the words; holes of up to the model's `hole` are zero, a longer one refuses the range."""
         state = self._meter.state(self._clock.now())
+        if self.faults is not None:
+            state = self.faults.state(state)
         words: list[int] = []
         rendered: dict[int, list[int]] = {}
         for place in range(address, address + count):
@@ -113,7 +141,11 @@ class ModbusMeter:
         return before and any((function, p) in self._cells for p in range(place, place + reach + 1))
 
     def _words(self, register: RegisterSpec, state: TrueState | None) -> list[int]:
-        return encode(self._model, register, self._value(register, state), self._zone)
+        words = encode(self._model, register, self._value(register, state), self._zone)
+        if self.faults is None or state is None:
+            return words
+        serial = str(Quantity.of(register.quantity)) == SERIAL
+        return self.faults.words(register, words, serial=serial)
 
     def _value(self, register: RegisterSpec, state: TrueState | None) -> Value:
         quantity = str(Quantity.of(register.quantity))

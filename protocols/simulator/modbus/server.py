@@ -1,7 +1,4 @@
-"""Simulated Modbus meters on real ports: over TCP, RTU over TCP, and RTU on a pty.
-
-Framing is written out here, apart from the driver's, so that a fault of one shows.
-"""
+"""Simulated Modbus meters on real ports: over TCP, RTU over TCP, and RTU on a pty."""
 
 from __future__ import annotations
 
@@ -9,16 +6,16 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from protocols.conversations import Conversations
 from protocols.lines.connection import HANG_UP_TIMEOUT
+from protocols.simulator.faults.wire import PortStep
+from protocols.simulator.modbus.frames import NotModbus, take_mbap, take_rtu
 from protocols.simulator.modbus.meter import NO_TARGET, ModbusMeter, exception_pdu
 
 FRAME_SILENCE = 0.02
 """Seconds without an octet after which half a frame on a bus is forgotten."""
 _PTY_RETRY = 0.02
-_REQUEST = 8
 
 
 class ModbusServer:
@@ -42,26 +39,26 @@ class ModbusServer:
 async def serve_tcp(meters: Iterable[ModbusMeter], host: str = "127.0.0.1") -> ModbusServer:
     """Serve meters as a Modbus TCP gateway on a free port; a unit that is not there gets exception 11."""
     units = _by_unit(meters)
-    return await _listen(host, lambda buffer: _mbap(units, buffer), None)
+    return await _listen(host, lambda buffer, now: _mbap(units, buffer, now), None)
 
 
 async def serve_rtu_tcp(meters: Iterable[ModbusMeter], host: str = "127.0.0.1") -> ModbusServer:
     """Serve meters as a bus behind a TCP converter (RTU frames) on a free port; a unit that is not there is silent."""
     units = _by_unit(meters)
-    return await _listen(host, lambda buffer: _rtu(units, buffer), FRAME_SILENCE)
+    return await _listen(host, lambda buffer, now: _rtu(units, buffer, now), FRAME_SILENCE)
 
 
 async def serve_rtu(meters: Iterable[ModbusMeter], master_fd: int) -> ModbusServer:
     """Serve meters on a bus whose master side is `master_fd` (a pty's); the caller closes the descriptor."""
     units = _by_unit(meters)
     os.set_blocking(master_fd, False)
-    bus = _PtyBus(master_fd, lambda buffer: _rtu(units, buffer))
+    bus = _PtyBus(master_fd, lambda buffer, now: _rtu(units, buffer, now))
     bus.watch()
     return ModbusServer(None, bus.stop, set())
 
 
-AnswerRequests = Callable[[bytearray], bytes]
-"""Takes whole requests out of a buffer and returns the octets to answer with."""
+AnswerRequests = Callable[[bytearray, float], list[PortStep]]
+"""Takes whole requests out of a buffer, at a time of the port's clock, and returns what leaves for them."""
 
 
 class _PtyBus:
@@ -75,6 +72,7 @@ class _PtyBus:
         self._last = 0.0
         self._stopped = False
         self._later: asyncio.TimerHandle | None = None
+        self._sending = _Sending(self._write)
 
     def watch(self) -> None:
         if not self._stopped:
@@ -84,6 +82,7 @@ class _PtyBus:
         if not self._stopped:
             self._stopped = True
             self._loop.remove_reader(self._fd)
+            self._sending.stop()
             if self._later is not None:
                 self._later.cancel()
 
@@ -102,28 +101,63 @@ class _PtyBus:
             self._buffer.clear()
         self._last = self._loop.time()
         self._buffer += octets
-        if answer := self._answer(self._buffer):
-            with suppress(OSError):
-                os.write(self._fd, answer)
+        self._sending.begin(self._answer(self._buffer, self._last))
+
+    def _write(self, step: PortStep) -> None:
+        with suppress(OSError):
+            os.write(self._fd, step.octets)
+
+
+class _Sending:
+    """Sends each answer's steps at their own times: a late one comes behind, or between, later answers."""
+
+    def __init__(self, send: Callable[[PortStep], None]) -> None:
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._timers: set[asyncio.TimerHandle] = set()
+
+    def begin(self, steps: list[PortStep]) -> None:
+        """Send what is due, and the rest after its pauses."""
+        after = 0.0
+        for step in steps:
+            after += step.pause
+            if after == 0:
+                self._send(step)
+            else:
+                self._timers = {timer for timer in self._timers if timer.when() > self._loop.time()}
+                self._timers.add(self._loop.call_later(after, self._send, step))
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        for timer in self._timers:
+            timer.cancel()
 
 
 async def _listen(host: str, answer: AnswerRequests, silence: float | None) -> ModbusServer:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def send(step: PortStep) -> None:
+            if not writer.is_closing():
+                writer.write(step.octets)
+                if step.hang_up:
+                    writer.close()
+
         buffer = bytearray()
         loop = asyncio.get_running_loop()
         last = loop.time()
+        sending = _Sending(send)
         try:
             while octets := await reader.read(4096):
                 if silence is not None and loop.time() - last > silence:
                     buffer.clear()
                 last = loop.time()
                 buffer += octets
-                writer.write(answer(buffer))
+                sending.begin(answer(buffer, last))
                 await writer.drain()
-        except (OSError, _NotModbus):
+        except (OSError, NotModbus):
             pass
         finally:
             # The descriptor is free when the port is closed, not some time later; a peer that takes nothing is dropped.
+            sending.stop()
             writer.close()
             with suppress(OSError, asyncio.CancelledError):
                 async with asyncio.timeout(HANG_UP_TIMEOUT):
@@ -135,74 +169,27 @@ async def _listen(host: str, answer: AnswerRequests, silence: float | None) -> M
     return ModbusServer(int(server.sockets[0].getsockname()[1]), server.close, conversations.tasks)
 
 
-class _NotModbus(Exception):
-    """The stream is not Modbus: hang up."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Mbap:
-    transaction: bytes
-    unit: int
-    pdu: bytes
-
-    def wrap(self, pdu: bytes) -> bytes:
-        length = (len(pdu) + 1).to_bytes(2, "big")
-        return self.transaction + b"\0\0" + length + bytes((self.unit,)) + pdu
-
-
-def _mbap(units: dict[int, ModbusMeter], buffer: bytearray) -> bytes:
-    answers = b""
-    while len(buffer) >= 8:
-        length = int.from_bytes(buffer[4:6], "big")
-        if buffer[2:4] != b"\0\0" or not 2 <= length <= 254:
-            raise _NotModbus
-        if len(buffer) < 6 + length:
-            break
-        frame = _Mbap(bytes(buffer[:2]), buffer[6], bytes(buffer[7 : 6 + length]))
-        del buffer[: 6 + length]
-        meter = units.get(frame.unit)
+def _mbap(units: dict[int, ModbusMeter], buffer: bytearray, now: float) -> list[PortStep]:
+    steps: list[PortStep] = []
+    for asked in take_mbap(buffer):
+        meter = units.get(asked.unit)
         if meter is not None and meter.powered:
-            answer = meter.answer(frame.pdu)
+            steps += meter.steps(asked, now)
         else:  # a gateway answers for a unit that is not there; a bus would be silent
-            answer = exception_pdu(frame.pdu[0], NO_TARGET)
-        answers += frame.wrap(answer)
-    return answers
+            steps.append(PortStep(asked.frame(asked.unit, exception_pdu(asked.pdu[0], NO_TARGET))))
+    return steps
 
 
-def _rtu(units: dict[int, ModbusMeter], buffer: bytearray) -> bytes:
-    """Answer the first sound request; octets before it are noise, and so is one with a bad check sum."""
-    for start in range(len(buffer)):  # noise before a request has no length: every octet may be its beginning
-        size = _rtu_size(buffer[start:])
-        frame = bytes(buffer[start : start + size])
-        if len(frame) < size:
-            continue
-        if crc16(frame) == 0:
-            del buffer[: start + size]
-            meter = units.get(frame[0])
-            if meter is None or not meter.powered:
-                return b""
-            answer = frame[:1] + meter.answer(frame[1:-2])
-            return answer + crc16(answer).to_bytes(2, "little")
-    if len(buffer) > 512:  # noise without end: the last octets may still be the beginning of a request
-        del buffer[:-256]
-    return b""
-
-
-def _rtu_size(head: bytearray) -> int:
-    """Return the length of a request: writes of many say theirs, all others that meters know have 8 octets."""
-    if len(head) > 6 and head[1] in (15, 16):
-        return 9 + head[6]
-    return _REQUEST
-
-
-def crc16(octets: bytes) -> int:
-    """Modbus CRC-16 (low octet first on the wire); over a sound frame with its CRC it is 0."""
-    crc = 0xFFFF
-    for octet in octets:
-        crc ^= octet
-        for _ in range(8):
-            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
-    return crc
+def _rtu(units: dict[int, ModbusMeter], buffer: bytearray, now: float) -> list[PortStep]:
+    steps: list[PortStep] = []
+    for asked in take_rtu(buffer):
+        for unit, meter in units.items():
+            if unit != asked.unit and meter.faults is not None:
+                meter.faults.other_asked(now)
+        meter_asked = units.get(asked.unit)
+        if meter_asked is not None and meter_asked.powered:
+            steps += meter_asked.steps(asked, now)
+    return steps
 
 
 def _by_unit(meters: Iterable[ModbusMeter]) -> dict[int, ModbusMeter]:

@@ -41,6 +41,7 @@ from protocols.simulator.dlms.ports import (
 from protocols.simulator.faults.script import FaultFile
 from protocols.simulator.household.household import Household
 from protocols.simulator.household.state import BillingRow, BlockRow, DailyRow, EventRow
+from protocols.simulator.modbus.faults import modbus_faults
 from protocols.simulator.modbus.meter import ModbusMeter
 from protocols.simulator.modbus.server import serve_rtu, serve_rtu_tcp, serve_tcp
 from protocols.simulator.neighbourhood.authority import Authority
@@ -143,6 +144,12 @@ class Neighbourhood:
             raise LineUnavailable(f"the simulator cannot open a port or pty: {error}") from error
         return served
 
+    def has_supply(self, meter: str, during: timedelta) -> bool:
+        """Say whether no cut takes the supply of a meter away from now on for so long, minute by minute."""
+        now, household = self.clock.now(), self.households[meter]
+        minutes = range(during // timedelta(minutes=1) + 1)
+        return all(household.state(now + timedelta(minutes=m)).powered for m in minutes)
+
     async def open(self) -> None:
         """Serve every line and note its address in the plan."""
         raise_file_limit(FILES_PER_LINE * len(self.plan.lines) + SPARE_FILES)
@@ -216,7 +223,13 @@ class Neighbourhood:
 
     def _modbus(self, meters: tuple[MeterPlan, ...]) -> list[ModbusMeter]:
         return [
-            ModbusMeter(self.households[m.meter], m.spec.modbus.model, m.spec.modbus.unit, self.clock)
+            ModbusMeter(
+                self.households[m.meter],
+                m.spec.modbus.model,
+                m.spec.modbus.unit,
+                self.clock,
+                faults=modbus_faults(m.meter, self.faults),
+            )
             for m in meters
             if m.spec.modbus is not None
         ]

@@ -54,7 +54,7 @@ class SimulatorSettings:
 async def run_simulator(
     settings: SimulatorSettings,
     *,
-    ready: Callable[[Plan], None] | None = None,
+    ready: Callable[[Neighbourhood], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
     """Serve a neighbourhood until `stop`, SIGINT or SIGTERM; `ready` is called once its files are written.
@@ -88,7 +88,7 @@ async def run_simulator(
                     push_to=settings.push_to,
                 )
                 if ready is not None:
-                    ready(running.plan)
+                    ready(running)
                 await _serve_until(done)
         finally:
             await running.stop()

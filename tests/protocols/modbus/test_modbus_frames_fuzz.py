@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from protocols.errors import MeterProtocolError
 from protocols.modbus.frames import Request, RtuFrames, TcpFrames
-from protocols.simulator.modbus.server import crc16
+from protocols.simulator.modbus.frames import crc16
 
 
 @settings(max_examples=100)

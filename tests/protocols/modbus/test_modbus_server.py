@@ -14,8 +14,9 @@ from pymodbus.client.base import ModbusBaseClient
 from pymodbus.exceptions import ModbusIOException
 from pymodbus.framer import FramerType
 
+from protocols.simulator.modbus.frames import crc16
 from protocols.simulator.modbus.meter import ModbusMeter
-from protocols.simulator.modbus.server import crc16, serve_rtu, serve_rtu_tcp, serve_tcp
+from protocols.simulator.modbus.server import serve_rtu, serve_rtu_tcp, serve_tcp
 from tests.support.fakes import HandClock
 from tests.support.modbus.simulated import NOON, STATE, StillMeter, pty
 from tests.support.waiting import PATIENCE

@@ -44,6 +44,18 @@ def test_when_and_how_often() -> None:
     assert player(on="1-0:99.1.0*255").fires(FaultKind.DROP, "1-0:99.2.0*255") is None
 
 
+def test_what_a_meter_is_counts_its_requests_and_not_how_often_it_is_looked_at() -> None:
+    fault = Fault(kind=FaultKind.NULL_TIMES, after=1, times=2)
+    of = FaultPlayer(FaultScript(name="t", faults=(fault,), seed=3), "GEN:1")
+    seen = []
+    for _ in range(5):
+        of.turn()
+        looks = {of.standing(FaultKind.NULL_TIMES) for _ in range(3)}
+        seen.append(looks)
+    assert seen == [{None}, {fault}, {fault}, {None}, {None}]
+    assert of.taken(FaultKind.NULL_TIMES) == 2
+
+
 def test_a_file_names_scripts_faults_and_meters(tmp_path: Path) -> None:
     path = tmp_path / "faults.toml"
     path.write_text(

@@ -19,7 +19,7 @@ import pytest
 from protocols.clock import SimulatedClock
 from protocols.dlms.apdu import acse
 from protocols.dlms.framing import hdlc
-from protocols.simulator.modbus.server import crc16
+from protocols.simulator.modbus.frames import crc16
 from protocols.simulator.neighbourhood.files import read_plan
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood, household_of
 from protocols.simulator.neighbourhood.plan import MeterKind, Plan
@@ -128,7 +128,7 @@ async def test_simulator_process_serves_until_told_and_can_be_checked(tmp_path: 
         "import asyncio,sys;from datetime import timedelta;from pathlib import Path;"
         "from protocols.simulator.neighbourhood.run import *;"
         "asyncio.run(run_simulator(SimulatorSettings(meters=5,seed=9,speed=60,behind=timedelta(hours=2),"
-        "folder=Path(sys.argv[1])),ready=lambda p: print('ready', len(p.meters), flush=True)))"
+        "folder=Path(sys.argv[1])),ready=lambda p: print('ready', len(p.plan.meters), flush=True)))"
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", script, str(tmp_path), stdout=asyncio.subprocess.PIPE
@@ -153,7 +153,7 @@ async def test_a_restart_keeps_the_beginning(tmp_path: Path) -> None:
         await run_simulator(
             SimulatorSettings(meters=5, seed=2, behind=timedelta(days=behind), folder=tmp_path),
             stop=stop,
-            ready=plans.append,
+            ready=lambda running: plans.append(running.plan),
         )
     assert plans[0].history_from == plans[1].history_from
     assert plans[0].cuts_until == plans[1].cuts_until

@@ -1,18 +1,13 @@
-"""A responder of raw octets, on a pty or a socket: plays what servers cannot."""
+"""A responder of raw octets by number of request; `far_side` has more to go by, `raw_meters` has registers."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from protocols.line import Line
-from protocols.lines.serial import SerialLine
-from protocols.lines.tcp import TcpLine
-from protocols.simulator.modbus.server import crc16
-from tests.support.modbus.simulated import pty
-from tests.support.tcp_server import HOST, tcp_server
+from protocols.simulator.modbus.frames import crc16
+from tests.support.modbus.far_side import far_bus, far_endpoint
 
 Play = Callable[[int, bytes], list[tuple[float, bytes]]]
 """Given the number of a request and its octets: what to send after how many seconds."""
@@ -34,46 +29,12 @@ def mbap(transaction: bytes, *body: int) -> bytes:
 @asynccontextmanager
 async def bus(play: Play) -> AsyncIterator[Line]:
     """A serial line on a pty whose far side plays."""
-    loop = asyncio.get_running_loop()
-    async with pty() as (master, device):
-        seen = 0
-        os.set_blocking(master, False)
-
-        def readable() -> None:
-            nonlocal seen
-            try:
-                request = os.read(master, 4096)
-            except OSError:
-                return
-            seen += 1
-            for delay, octets in play(seen, request):
-                loop.call_later(delay, os.write, master, octets)
-
-        line = SerialLine("bus", device, baud=115200)
-        loop.add_reader(master, readable)
-        try:
-            yield line
-        finally:
-            loop.remove_reader(master)
-            await line.close()
+    async with far_bus(lambda heard: play(heard.number, heard.octets)) as line:
+        yield line
 
 
 @asynccontextmanager
 async def endpoint(play: Play) -> AsyncIterator[Line]:
     """A TCP line whose far side plays; b"" hangs up."""
-    loop = asyncio.get_running_loop()
-    seen = 0
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal seen
-        while request := await reader.read(4096):
-            seen += 1
-            for delay, octets in play(seen, request):
-                loop.call_later(delay, *((writer.write, octets) if octets else (writer.close,)))
-
-    async with tcp_server(serve) as port:
-        line = TcpLine("tcp", HOST, port)
-        try:
-            yield line
-        finally:
-            await line.close()
+    async with far_endpoint(lambda heard: play(heard.number, heard.octets)) as line:
+        yield line
