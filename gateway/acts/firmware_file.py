@@ -90,7 +90,7 @@ def load_image(path: Path, keys: tuple[bytes, ...] = ()) -> tuple[ImageSection, 
     except tomllib.TOMLDecodeError as error:
         raise ConfigMistakes([source.mistake((), f"not TOML: {error}")]) from error
     except ValidationError as error:
-        raise ConfigMistakes([source.explain(one, ImageFile) for one in error.errors()]) from error
+        raise ConfigMistakes([source.explain_in(one, ImageFile) for one in error.errors()]) from error
     if keys:
         _check_signature(section, keys, path)
     return section, image_of(section, read_content(path.with_name(section.file)))

@@ -278,7 +278,7 @@ def _read(path: Path, model: type[S]) -> tuple[Source, S]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigMistakes([source.mistake((), f"not TOML: {error}")]) from error
     except ValidationError as error:
-        raise ConfigMistakes([source.explain(one, model) for one in error.errors()]) from error
+        raise ConfigMistakes([source.explain_in(one, model) for one in error.errors()]) from error
 
 
 T = TypeVar("T")

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gateway.config.companions import push_grammar_of, push_grammars
-from gateway.config.locate import Trail
 from gateway.config.meters import LineSection, MeterSection
 from gateway.config.mistakes import nearest_name
 from gateway.config.push import PushSection
 from protocols.errors import MeterConfigError
 from protocols.session import Auth
+from protocols.toml_lines import Path as Trail
 
 
 class Finding(NamedTuple):

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from gateway.config.locate import Trail
 from gateway.config.types import Name, Port, Section
+from protocols.toml_lines import Path as Trail
 
 MIN_PREFIX = {4: 8, 6: 32}
 """Shortest prefix of a trusted network: whoever is in it can claim any address."""

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from protocols.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
-    from protocols.modbus.model import MeterModel, RegisterSpec, load_model, model_names, parse_model
+    from protocols.modbus.library import load_model, model_names, parse_model
+    from protocols.modbus.model import MeterModel
+    from protocols.modbus.registers import RegisterSpec
     from protocols.modbus.scan import FoundUnit, scan_modbus
     from protocols.modbus.session import ModbusSession, open_modbus
     from protocols.session import MeterSpec, ModbusSettings, SessionContext
@@ -43,12 +45,12 @@ __getattr__ = lazy_names(
         "MeterSpec": "protocols.session",
         "ModbusSession": "protocols.modbus.session",
         "ModbusSettings": "protocols.session",
-        "RegisterSpec": "protocols.modbus.model",
+        "RegisterSpec": "protocols.modbus.registers",
         "SessionContext": "protocols.session",
-        "load_model": "protocols.modbus.model",
-        "model_names": "protocols.modbus.model",
+        "load_model": "protocols.modbus.library",
+        "model_names": "protocols.modbus.library",
         "open_modbus": "protocols.modbus.session",
-        "parse_model": "protocols.modbus.model",
+        "parse_model": "protocols.modbus.library",
         "scan_modbus": "protocols.modbus.scan",
     },
 )

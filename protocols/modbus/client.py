@@ -73,6 +73,18 @@ class ModbusClient:
         self._buffer = bytearray()
         self._has_answered = False
         """Whether the last request was answered: a unit that just answered is worth a second request."""
+        self.round_trip = 0.0
+        """Seconds from the first octet of the last answered request to the last of its answer."""
+
+    @property
+    def framing(self) -> str:
+        """Name of its framing: tcp or rtu."""
+        return self._frames.name
+
+    @property
+    def sequenced(self) -> bool:
+        """Whether answers carry the number of their request, so that none is taken for another."""
+        return self._frames.sequenced
 
     async def read_registers(self, unit: int, function: int, address: int, count: int) -> list[int]:
         """Read `count` words from wire address `address` with function 3 or 4.
@@ -110,7 +122,9 @@ class ModbusClient:
                 self._buffer.clear()
                 await self._io.drain(0)
             await self._io.send(self._frames.encode(request))
+            begun = asyncio.get_running_loop().time()
             words = await self._answer(request)
+            self.round_trip = asyncio.get_running_loop().time() - begun
         except (LineError, MeterError) as error:
             error.with_context(doing=f"unit {unit}, function {function}, {count} registers from {address}")
             raise

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 
-from protocols.meter_memory import MeterMemory
-from protocols.modbus.model import MeterModel, RegisterSpec
+from protocols.modbus.codec import raw_value
+from protocols.modbus.meter_memory import MeterMemory
+from protocols.modbus.model import MeterModel
 from protocols.modbus.plausible import STEPS, Base, Doubts, Found, Settled, doubts, first_base, settle
+from protocols.modbus.registers import RegisterSpec
 from protocols.modbus.rules import Rule, rules_of
 from protocols.reading import Quantity
 
@@ -26,6 +28,7 @@ class Verdict:
     again: frozenset[Quantity] = frozenset()
     base: Base = field(default_factory=dict)
     other_meter: bool = False
+    fresh: bool = False
 
 
 class Judge:
@@ -39,13 +42,23 @@ class Judge:
     def _rules(self) -> dict[Quantity, Rule]:
         return rules_of(self._model, self._sanctioned_load)
 
-    def first(self, memory: MeterMemory | None, found: Mapping[Quantity, Found], at: datetime) -> Verdict:
-        """Judge a first read; a meter that is remembered and was never read before is read twice, too."""
+    def first(
+        self,
+        memory: MeterMemory | None,
+        found: Mapping[Quantity, Found],
+        at: datetime,
+        *,
+        fresh: bool = False,
+    ) -> Verdict:
+        """Judge a first read; a meter that is remembered and was never read before is read twice, too.
+
+        `fresh`: the meter was not there before, so that it may be starting.
+        """
         base: Base = {} if memory is None else memory.believed
-        named = doubts(self._rules, base, found, at)
+        named = doubts(self._rules, base, found, at, fresh=fresh)
         begun = {} if memory is None else first_base(self._rules, base, found, at)
         strange = {Quantity.of(q) for q in begun.keys() - base.keys()}
-        return Verdict(doubted=named, again=frozenset(named) | strange, base=begun)
+        return Verdict(doubted=named, again=frozenset(named) | strange, base=begun, fresh=fresh)
 
     def second(
         self, memory: MeterMemory | None, found: Mapping[Quantity, Found], at: datetime, *, first: Verdict
@@ -53,7 +66,7 @@ class Judge:
         """Judge what was read a second time; a new meter's values are held against the first read."""
         known: Base = {} if memory is None else memory.believed
         strange = {q for q in found if str(q) not in known}
-        named = doubts(self._rules, first.base, found, at, strange=strange)
+        named = doubts(self._rules, first.base, found, at, strange=strange, fresh=first.fresh)
         other = any(word in STEPS and str(quantity) in known for quantity, word in named.items())
         return Verdict(doubted=named, base=first.base, other_meter=other)
 
@@ -65,15 +78,11 @@ class Judge:
         doubted: Mapping[str, str] = {} if memory is None else memory.doubted
         return settle(self._rules, base, doubted, found, verdict.doubted, at)
 
-    def remember(self, memory: MeterMemory, settled: Settled) -> MeterMemory:
-        """Return the memory after a read."""
-        return replace(memory, believed=settled.believed, doubted=settled.doubted)
-
 
 def all_bits_set(model: MeterModel, register: RegisterSpec, words: list[int] | None) -> bool:
     """Return whether a register shows the pattern of an unset one: all ones, or the greatest signed number."""
-    if words is None or register.type[0] not in "us":
+    kind = register.type
+    if words is None or kind[0] not in "us" or kind.startswith("sm") or register.bits is not None:
         return False
-    ordered = words if model.order(register) == "big" else words[::-1]
-    first = 0x7FFF if register.type[0] == "s" else 0xFFFF
-    return ordered[0] == first and all(word == 0xFFFF for word in ordered[1:])
+    highest = (1 << register.raw_bits) - 1
+    return raw_value(model, register, words) == (highest if kind[0] == "u" else highest >> 1)

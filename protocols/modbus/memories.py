@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
-from protocols.meter_memory import MeterMemory
+from protocols.known import Known, keep
+from protocols.modbus.meter_memory import MeterMemory
 
 PROVE_EVERY = timedelta(hours=6)
 """How long a proof of identity counts while nothing speaks against it.
@@ -17,8 +16,6 @@ and every value that does not follow ask for a proof at once. This is for the re
 for one whose register stands where the old one's did. It bounds what has to be taken back then, and costs less than a
 hundredth of the wire at a poll each quarter of an hour.
 """
-Store = MutableMapping[tuple[str, str, str], Any]
-"""Where memories are kept, by meter, "" and `memory`: the store of `gateway.edge.polling.known_meters`, or a dict."""
 
 
 class Memories:
@@ -27,41 +24,50 @@ class Memories:
     A meter that was not met yet proves its identity, whatever the store says: who was away saw nothing.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Known) -> None:
         self._store = store
         self._met: set[str] = set()
 
-    def of(self, meter: str, model: str) -> MeterMemory:
-        """Return the memory of a meter; an empty one where there is none, or it was read with another model."""
+    def of(self, meter: str, model: str, vouched_at: datetime | None = None) -> MeterMemory:
+        """Return the memory of a meter; an empty one where there is none, or it was read with another model.
+
+        So is one from before `vouched_at`, when somebody saw that the meter there is the right one.
+        """
         found = remembered(self._store, meter)
-        return found if found is not None and found.model == model else MeterMemory(model=model)
+        if found is None or found.model != model:
+            return MeterMemory(model=model)
+        if vouched_at is not None and (found.asked_at is None or found.asked_at < vouched_at):
+            return MeterMemory(model=model)
+        return found
 
     def keep(self, meter: str, memory: MeterMemory) -> None:
         """Keep what is known of a meter from now on."""
         if remembered(self._store, meter) != memory:
-            self._store[_key(meter)] = memory
+            keep(self._store, _key(meter), memory)
 
     def proof_due(self, meter: str, memory: MeterMemory, now: datetime) -> bool:
         """Return whether the meter has to prove its identity before anything of it is believed."""
-        if meter not in self._met or memory.shaken or memory.proved_at is None:
+        if self.is_fresh(meter, memory) or memory.asked_at is None:
             return True
-        return not timedelta() <= now - memory.proved_at < PROVE_EVERY  # also when the clock was set back
+        return not timedelta() <= now - memory.asked_at < PROVE_EVERY  # also when the clock was set back
 
-    def proved(self, meter: str, memory: MeterMemory, now: datetime) -> MeterMemory:
-        """Note that the meter has proved its identity; return its memory."""
+    def is_fresh(self, meter: str, memory: MeterMemory) -> bool:
+        """Return whether the meter is met for the first time, or again after silence or a fault."""
+        return meter not in self._met or memory.shaken
+
+    def met(self, meter: str, memory: MeterMemory) -> None:
+        """Note that the meter has told who it is."""
         self._met.add(meter)
-        memory = replace(memory, proved_at=now, shaken=False)
-        self.keep(meter, memory)
-        return memory
+        self.keep(meter, replace(memory, shaken=False))
 
     def shake(self, meter: str) -> None:
         """Note that a visit failed: another meter may stand there the next time."""
         found = remembered(self._store, meter)
         if found is not None and not found.shaken:
-            self._store[_key(meter)] = replace(found, shaken=True)
+            keep(self._store, _key(meter), replace(found, shaken=True))
 
 
-def remembered(store: Store, meter: str) -> MeterMemory | None:
+def remembered(store: Known, meter: str) -> MeterMemory | None:
     """Return what a store remembers of a meter."""
     found = store.get(_key(meter))
     return found if isinstance(found, MeterMemory) else None

@@ -1,110 +1,75 @@
-"""Meter models as data: which register holds which quantity, how to decode it, what one request may ask.
+"""Meter models as data: what one TOML file may say of a meter. Addresses are 0-based wire addresses.
 
-A model is one TOML file beside this module (`models/NAME.toml`). Addresses are 0-based wire addresses.
+`library.py` finds and reads the files, `registers.py` and `encoding.py` have the tables of single values.
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterable
-from decimal import Decimal
-from functools import lru_cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from typing import Annotated, Any, Literal, Self
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from protocols.errors import MeterConfigError
-from protocols.modbus.plan import RegisterSpan
+from protocols.modbus.encoding import (
+    TIMES,
+    Address,
+    Encoding,
+    ExactDecimal,
+    Int,
+    ModelTable,
+    RegisterType,
+    WordOrder,
+)
+from protocols.modbus.loads import LoadLog
+from protocols.modbus.registers import (
+    LIVE_PROFILES as LIVE_PROFILES,
+)
+from protocols.modbus.registers import (
+    NO_REGISTERS,
+    Part,
+    Scale,
+    Scaled,
+    high_address,
+    quantity_text,
+    unknown_scales,
+)
+from protocols.modbus.registers import (
+    RegisterSpec as RegisterSpec,
+)
+from protocols.modbus.writes import Writes
 from protocols.reading import ProfileName, Quantity, RelayState
-
-WORDS = {"u16": 1, "s16": 1, "u32": 2, "s32": 2, "u64": 4, "s64": 4, "f32": 2, "f64": 4, "time_bcd": 3}
-"""Registers of a value by type; `bcd` and `text` say theirs with `count`."""
+from protocols.toml_lines import Path as Trail
+from protocols.toml_mistakes import dotted
 
 SERIAL = "0-0:96.1.0*255"
-LIVE_PROFILES = (ProfileName.INSTANTANEOUS, ProfileName.PREPAYMENT, ProfileName.NAMEPLATE)
+CLOCK = "0-0:1.0.0*255"
 MAX_REGISTERS = 512
+MAX_TEXT = 400
+FAULTS = "model_faults"
+"""Type of the pydantic error whose context lists what is wrong between the tables of a model (`faults`)."""
 
-Address = Annotated[int, Field(ge=0, le=0xFFFF)]
-WordOrder = Literal["big", "little"]
-RegisterType = Literal["u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "bcd", "text", "time_bcd"]
+Fault = tuple[Trail, str]
+"""Where a mistake stands, and what is wrong."""
 
-
-class _ModelTable(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-
-class RegisterSpec(_ModelTable):
-    """Where one quantity lives and how its octets become an exact value.
-
-    value = raw x 10^`scaler` in `unit`. A float becomes a decimal once, at 10^`resolution` of its own unit.
-    `sentinel` lists raw patterns (unsigned) that mean "absent". Registers of one `group` are read in one
-    request of exactly their span (identity cells, records); others are joined by the planner.
-    `basis` says how far the address is to be trusted.
-    """
-
-    quantity: str
-    profiles: tuple[ProfileName, ...] = Field(min_length=1)
-    function: Literal[3, 4]
-    address: Address
-    type: RegisterType
-    count: Annotated[int, Field(ge=1, le=32)] | None = None
-    word_order: WordOrder | None = None
-    scaler: Annotated[int, Field(ge=-12, le=12)] = 0
-    resolution: Annotated[int, Field(ge=-9, le=3)] | None = None
-    unit: str = ""
-    as_text: bool = False
-    sentinel: tuple[int, ...] = ()
-    zero_is_absent: bool = False
-    group: str | None = None
-    basis: Literal["published", "unofficial", "simulated"] = "published"
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        Quantity.of(self.quantity)
-        floating = self.type in ("f32", "f64")
-        if floating and self.resolution is None:
-            raise ValueError(f"type {self.type} needs `resolution` (the power of ten that the meter shows)")
-        if not floating and self.resolution is not None:
-            raise ValueError(f"type {self.type} takes no `resolution`; it is exact")
-        sized = self.type in ("bcd", "text")
-        if sized != (self.count is not None):
-            raise ValueError(f"type {self.type} {'needs' if sized else 'takes no'} `count`")
-        if self.address + self.size > 0x10000:
-            raise ValueError(f"{self.size} registers from {self.address} pass the last address 65535")
-        for live in self.profiles:
-            if live not in LIVE_PROFILES:
-                raise ValueError(f"profile {live} is not read from registers: use {', '.join(LIVE_PROFILES)}")
-        if any(not 0 <= raw < 1 << (16 * self.size) for raw in self.sentinel):
-            raise ValueError(f"a sentinel is an unsigned pattern of {16 * self.size} bits")
-        return self
-
-    @property
-    def size(self) -> int:
-        """Registers that the value takes."""
-        return self.count or WORDS[self.type]
-
-    @property
-    def span(self) -> RegisterSpan:
-        """Where it lies, for the planner."""
-        return RegisterSpan(self.function, self.address, self.size, self.group)
+Line = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 
 
-class Probe(_ModelTable):
+class Probe(ModelTable):
     """A value that must lie in low..high if this model and word order are right."""
 
-    quantity: str
-    low: Decimal
-    high: Decimal
+    quantity: str = Field(description="of one of the registers")
+    low: ExactDecimal = Field(description="in the register's base unit (V, not kV)")
+    high: ExactDecimal = Field(description="as `low`")
 
 
-class Relay(_ModelTable):
+class Relay(ModelTable):
     """Which raw values of the relay's register mean closed and open."""
 
-    quantity: str = "0-0:96.3.10*255"
-    closed: tuple[int, ...] = Field(min_length=1)
-    open: tuple[int, ...] = Field(min_length=1)
+    quantity: str = Field("0-0:96.3.10*255", description="of the register that shows the contact")
+    closed: tuple[Int, ...] = Field(min_length=1, max_length=32, description="raw values: supply is on")
+    open: tuple[Int, ...] = Field(min_length=1, max_length=32, description="raw values: supply is off")
 
     def state(self, raw: int) -> RelayState:
         """Name the state that a raw value means."""
@@ -113,52 +78,199 @@ class Relay(_ModelTable):
         return RelayState.OPEN if raw in self.open else RelayState.UNKNOWN
 
 
-class MeterModel(_ModelTable):
-    """One kind of meter.
+class Fingerprint(ModelTable):
+    """By what a meter without a serial is known again: what never changes, and what never falls."""
 
-    `max_read` is the most registers of a request, `align` what start and count must be a multiple of, `hole`
-    the unused registers across which joining two blocks still pays (modbus-serial: g < 10 + L/2c). `pause` is the
-    seconds of silence that the meter needs between its answer and the next request to it, `pause_after_other_unit`
-    those after any frame of another unit on the line (Eastron: 0.2).
+    same: tuple[str, ...] = Field(
+        (), max_length=16, description="quantities, and names of `scales`, that stay the same"
+    )
+    growing: tuple[str, ...] = Field((), max_length=16, description="quantities that never fall: energies")
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.same and not self.growing:
+            raise ValueError("name at least one quantity in `same` or `growing`")
+        return self
+
+
+class Forbidden(ModelTable):
+    """Registers that no request may touch, not even as a hole between two values."""
+
+    function: Literal[1, 2, 3, 4] = Field(description="of the request")
+    first: Address = Field(description="first of them")
+    last: Address = Field(description="last of them")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.first > self.last:
+            raise ValueError(f"`first` = {self.first} is after `last` = {self.last}")
+        return self
+
+
+class MeterModel(ModelTable):
+    """One kind of meter: what its file says, checked. Raises pydantic's ValidationError where it is made by hand.
+
+    `load_model` gives the shipped ones and a user's; `docs/modbus.md` has all keys.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    title: str
-    manufacturer: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
-    source: str
-    max_read: Annotated[int, Field(ge=1, le=125)] = 125
-    align: Annotated[int, Field(ge=1, le=4)] = 1
-    hole: Annotated[int, Field(ge=0, le=124)] = 16
-    pause: Annotated[float, Field(ge=0, le=5)] = 0.0
-    pause_after_other_unit: Annotated[float, Field(ge=0, le=5)] = 0.0
-    word_order: WordOrder = "big"
-    registers: tuple[RegisterSpec, ...] = Field(min_length=1, max_length=MAX_REGISTERS)
-    probe: tuple[Probe, ...] = ()
-    relay: Relay | None = None
-    _barriers: set[tuple[int, int]] = PrivateAttr(default_factory=set)
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,60}$")] = Field(
+        description="as the file is called, without .toml; small letters, digits, `-`"
+    )
+    title: Line = Field(description="what people call it")
+    manufacturer: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(
+        description="three letters of the maker (FLAG), which begin the meter's identity"
+    )
+    source: Line = Field(description="the map that it was written from, with its pages")
+    extends: str | None = Field(
+        None, description="another model, whose keys are taken where this file has none"
+    )
+    remove: tuple[str, ...] = Field(
+        (), max_length=MAX_REGISTERS, description="quantities of that model to leave out"
+    )
+    max_read: Annotated[Int, Field(ge=1, le=125)] = Field(125, description="most registers of a request")
+    align: Annotated[Int, Field(ge=1, le=4)] = Field(1, description="start and count are multiples of it")
+    hole: Annotated[Int, Field(ge=0, le=124)] | None = Field(
+        None,
+        description="most unused registers between two values of one request; without it as many as pay in wire time",
+    )
+    word_order: WordOrder = Field("big", description="which word of a number comes first")
+    byte_order: WordOrder = Field("big", description="which octet of a word comes first")
+    high_addresses: bool = Field(
+        False, description="the map has wire addresses that look like printed numbers (30001…, 40001…)"
+    )
+    pause: Annotated[float, Field(ge=0, le=5)] = Field(
+        0.0, description="seconds of silence that it needs between its answer and the next request to it"
+    )
+    pause_after_other_unit: Annotated[float, Field(ge=0, le=5)] = Field(
+        0.0, description="seconds of silence that it needs after any frame of another unit on the line"
+    )
+    absent: dict[RegisterType, tuple[Int, ...]] = Field(
+        {}, description="`sentinel` of all registers of a type that say none: `{ u16 = [0xFFFF] }`"
+    )
+    serial: bool = Field(
+        True, description=f"whether a register gives {SERIAL}; without one [fingerprint] is needed"
+    )
+    fingerprint: Fingerprint | None = Field(None, description="by what a meter is known again")
+    forbidden: tuple[Forbidden, ...] = Field((), max_length=64, description="registers that are never read")
+    scales: tuple[Scale, ...] = Field((), max_length=32, description="registers by which others are scaled")
+    registers: tuple[RegisterSpec, ...] = Field(
+        min_length=1, max_length=MAX_REGISTERS, description="one for each quantity"
+    )
+    probe: tuple[Probe, ...] = Field((), max_length=32, description="what must be plausible")
+    relay: Relay | None = Field(None, description="how the contact's state is seen")
+    log: LoadLog | None = Field(None, description="the load survey in the meter's memory")
+    writes: Writes = Field(Writes(), description="what may be written; everything else is refused")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        seen: dict[str, int] = {}
-        for number, register in enumerate(self.registers):
-            where = f"registers[{number}] ({register.quantity})"
-            first = seen.setdefault(str(Quantity.of(register.quantity)), number)
-            if first != number:
-                raise ValueError(f"{where}: registers[{first}] already gives this quantity")
-            if register.size > self.max_read:
-                raise ValueError(f"{where}: {register.size} registers exceed max_read = {self.max_read}")
-            if register.group is None and (register.address % self.align or register.size % self.align):
-                raise ValueError(f"{where}: address and size must be multiples of align = {self.align}")
-        relay = (self.relay.quantity,) if self.relay else ()
-        for quantity in (SERIAL, *(p.quantity for p in self.probe), *relay):
-            if str(Quantity.of(quantity)) not in seen:
-                raise ValueError(f"no register gives {quantity}, which the model needs")
+        if faults := list(self._faults()):
+            text = "; ".join(f"{dotted(trail)}: {problem}" if trail else problem for trail, problem in faults)
+            raise PydanticCustomError(FAULTS, "{text}", {"text": text, "faults": faults})
         return self
 
+    def _faults(self) -> Iterator[Fault]:
+        seen: dict[str, int] = {}
+        for number, register in enumerate(self.registers):
+            first = seen.setdefault(quantity_text(register.quantity), number)
+            if first != number:
+                yield ("registers", number, "quantity"), f"registers[{first}] already gives this quantity"
+            for key, problem in self._register_faults(register):
+                yield ("registers", number, key), problem
+        yield from self._overlaps()
+        yield from self._scale_faults()
+        yield from self._missing(set(seen))
+        yield from self._absent_faults()
+        if self.log is not None:
+            yield from self.log.faults(self.max_read, self._scale_names)
+
     @property
-    def barriers(self) -> set[tuple[int, int]]:
-        """The (function, address) before which no block is joined: learned from refusals, for every later session."""
-        return self._barriers
+    def _scale_names(self) -> set[str]:
+        return {scale.name for scale in self.scales}
+
+    def _register_faults(self, register: RegisterSpec) -> Iterator[tuple[str, str]]:
+        if register.function not in NO_REGISTERS:
+            span = register.span
+            if span.size > self.max_read:
+                yield "type", f"{span.size} registers exceed max_read = {self.max_read}"
+            if span.group is None and (span.address % self.align or span.size % self.align):
+                yield "address", f"address and size must be multiples of align = {self.align}"
+            for hole in self.forbidden:
+                if hole.function == register.function and hole.first < span.end and span.address <= hole.last:
+                    yield "address", f"lies in the forbidden registers {hole.first} to {hole.last}"
+            if not self.high_addresses and (why := high_address(register.function, register.address)):
+                yield "address", why
+        yield from unknown_scales(register, self._scale_names)
+
+    def _scale_faults(self) -> Iterator[Fault]:
+        seen: set[str] = set()
+        for number, scale in enumerate(self.scales):
+            if scale.name in seen:
+                yield ("scales", number, "name"), f"the name `{scale.name}` is taken"
+            seen.add(scale.name)
+            if scale.size > self.max_read:
+                yield ("scales", number, "type"), f"{scale.size} registers exceed max_read = {self.max_read}"
+            if scale.address % self.align or scale.size % self.align:
+                problem = f"address and size must be multiples of align = {self.align}"
+                yield ("scales", number, "address"), problem
+            if not self.high_addresses and (why := high_address(scale.function, scale.address)):
+                yield ("scales", number, "address"), why
+
+    def _overlaps(self) -> Iterator[Fault]:
+        taken: dict[tuple[int, int], list[tuple[int, int, int]]] = defaultdict(list)
+        for number, register in enumerate(self.registers):
+            if register.isolated or register.shared or register.function in NO_REGISTERS:
+                continue
+            mine = (_mask(register), number, register.address)
+            cells: list[RegisterSpec | Part] = [register, *register.plus]
+            places = [(register.function, cell.address + i) for cell in cells for i in range(cell.size)]
+            clash = next((old for place in places for old in taken[place] if old[0] & mine[0]), None)
+            if clash is not None:
+                other = self.registers[clash[1]]
+                same = clash[2] == register.address and other.size == register.size
+                hint = (
+                    "; `shared = true` where one register gives both"
+                    if same
+                    else f": {other.type} has {other.size}"
+                )
+                of = f"registers[{clash[1]}] ({other.quantity}) at {other.address}"
+                problem = f"{register.address} overlaps {of}{hint}"
+                yield ("registers", number, "address"), problem
+            for place in places:
+                taken[place].append(mine)
+
+    def _missing(self, given: set[str]) -> Iterator[Fault]:
+        if not self.serial and self.fingerprint is None:
+            problem = "a meter that shows no serial needs a [fingerprint], by which it is known again"
+            yield ("serial",), problem
+        if self.serial and SERIAL not in given:
+            problem = (
+                f"no register gives {SERIAL}, which the model needs; where the meter shows no serial, say"
+                " `serial = false` and a [fingerprint]"
+            )
+            yield ("registers",), problem
+        if not self.serial and SERIAL in given:
+            yield ("serial",), f"a register gives {SERIAL}: take `serial` out"
+        for number, probe in enumerate(self.probe):
+            yield from _wants(("probe", number, "quantity"), probe.quantity, given)
+        if self.relay is not None:
+            yield from _wants(("relay", "quantity"), self.relay.quantity, given)
+        if self.fingerprint is not None:
+            for number, name in enumerate(self.fingerprint.same):
+                if name not in self._scale_names:
+                    yield from _wants(("fingerprint", "same", number), name, given)
+            for number, name in enumerate(self.fingerprint.growing):
+                yield from _wants(("fingerprint", "growing", number), name, given)
+        for number, register in enumerate(self.registers):
+            if quantity_text(register.quantity) == CLOCK and register.type not in TIMES:
+                problem = f"{CLOCK} is a time: take one of the types {', '.join(TIMES)}"
+                yield ("registers", number, "type"), problem
+
+    def _absent_faults(self) -> Iterator[Fault]:
+        for kind, patterns in self.absent.items():
+            for register in self.registers:
+                if register.type == kind and any(not 0 <= p < 1 << register.raw_bits for p in patterns):
+                    yield ("absent", kind), f"a sentinel is an unsigned pattern of {register.raw_bits} bits"
+                    break
 
     def of_profile(self, profile: ProfileName) -> tuple[RegisterSpec, ...]:
         """Return the registers of a profile, in file order; empty when the model has none."""
@@ -172,87 +284,42 @@ class MeterModel(_ModelTable):
                 return register
         raise KeyError(quantity)
 
-    def order(self, register: RegisterSpec) -> WordOrder:
-        """Return the word order of a register: its own, else the model's."""
-        return register.word_order or self.word_order
+    def scale(self, name: str) -> Scale:
+        """Return the scale of that name; KeyError when there is none."""
+        for scale in self.scales:
+            if scale.name == name:
+                return scale
+        raise KeyError(name)
+
+    @property
+    def profiles(self) -> tuple[ProfileName, ...]:
+        """The profiles that can be read of it."""
+        live = tuple(profile for profile in LIVE_PROFILES if self.of_profile(profile))
+        return live if self.log is None else (*live, ProfileName.BLOCK_LOAD)
+
+    def sentinels(self, register: Scaled) -> tuple[int, ...]:
+        """Return the raw patterns that mean absent: the register's own, else the model's for its type."""
+        return register.sentinel or self.absent.get(register.type, ())
+
+    def order(self, register: Encoding) -> WordOrder:
+        """Return the word order of a register: its own, else the model's; text, BCD and times keep theirs."""
+        return register.word_order or ("big" if register.has_own_order else self.word_order)
+
+    def octet_order(self, register: Encoding) -> WordOrder:
+        """Return the order of octets in a word of a register, as `order`."""
+        return register.byte_order or ("big" if register.has_own_order else self.byte_order)
 
 
-def parse_model(text: str, *, where: str) -> MeterModel:
-    r"""Read a model from TOML `text` and return it.
+def _mask(register: RegisterSpec) -> int:
+    low, high = register.bits or (0, 16 * register.size - 1)
+    return ((1 << (high - low + 1)) - 1) << low
 
-    `where` names the file in messages. `extends = "NAME"` takes everything of another model that this one does
-    not say; registers add up. Raises MeterConfigError, which says where and what is wrong.
 
-    >>> parse_model('extends = "sdm120"\nname = "mine"\ntitle = "Mine"', where="mine.toml").manufacturer
-    'EAS'
-    """
+def _wants(trail: Trail, quantity: str, given: set[str]) -> Iterator[Fault]:
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise MeterConfigError(f"model {where}: {error}") from error
-    if "extends" in table:
-        table = _extended(table, where)
-    try:
-        return MeterModel.model_validate(table)
-    except ValidationError as error:
-        raise MeterConfigError(f"model {where}: {'; '.join(_explain(error))}") from error
-
-
-@lru_cache(maxsize=64)
-def load_model(name: str) -> MeterModel:
-    """Load the shipped model with this `name` (see `model_names`); a model is loaded once.
-
-    Raises MeterConfigError for another name, naming those that exist.
-
-    >>> load_model("sdm120").of_quantity("1-0:12.7.0*255").unit
-    'V'
-    """
-    if name not in model_names():
-        raise MeterConfigError(f"there is no meter model {name!r}; known: {', '.join(model_names())}")
-    model = parse_model(_text(name), where=f"{name}.toml")
-    if model.name != name:
-        raise MeterConfigError(f"model {name}.toml: name: the file says {model.name!r}")
-    return model
-
-
-@lru_cache(maxsize=1)
-def model_names() -> tuple[str, ...]:
-    """Return the names of the shipped models, sorted.
-
-    Raises nothing: they come with the package.
-
-    >>> "sdm120" in model_names()
-    True
-    """
-    files_ = (entry.name for entry in _folder().iterdir())
-    return tuple(sorted(name.removesuffix(".toml") for name in files_ if name.endswith(".toml")))
-
-
-def _folder() -> Traversable:
-    return files("protocols.modbus").joinpath("models")
-
-
-def _text(name: str) -> str:
-    return str(_folder().joinpath(f"{name}.toml").read_text(encoding="utf-8"))
-
-
-def _extended(table: dict[str, Any], where: str) -> dict[str, Any]:
-    parent = table.pop("extends")
-    if parent not in model_names() or f"{parent}.toml" == where:
-        raise MeterConfigError(f"model {where}: extends: there is no other model {parent!r}")
-    base = tomllib.loads(_text(parent))
-    if "extends" in base:
-        base = _extended(base, f"{parent}.toml")
-    registers = [*base.get("registers", []), *table.get("registers", [])]
-    return {**base, **table, "registers": registers}
-
-
-def _explain(error: ValidationError) -> Iterable[str]:
-    for fault in error.errors():
-        place = ""
-        for part in fault["loc"]:
-            place += f"[{part}]" if isinstance(part, int) else f".{part}"
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            message = "this key is not known"
-        yield f"{place.removeprefix('.')}: {message}" if place else message
+        text = quantity_text(quantity)
+    except ValueError as error:
+        yield trail, str(error)
+        return
+    if text not in given:
+        yield trail, f"no register gives {quantity}, which the model needs"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from protocols.meter_memory import Believed, Rival
+from protocols.modbus.meter_memory import Believed, Rival
 from protocols.modbus.rules import Rule
 from protocols.reading import Missing, MissingReason, Number, Quantity, Remark, RemarkWord, Value
 
@@ -36,10 +36,14 @@ STEPS = frozenset({RemarkWord.FELL, RemarkWord.JUMPED, RemarkWord.ZEROED})
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one read gave of a quantity; `unset`: all bits that can be are set in its registers."""
+    """What one read gave of a quantity; `unset`: all bits that can be are set in its registers.
+
+    `turn` is the value in whose place it shows zero, where the model says so.
+    """
 
     value: Value
     unset: bool = False
+    turn: Decimal | None = None
 
 
 Doubts = Mapping[Quantity, RemarkWord]
@@ -67,10 +71,12 @@ def doubts(
     at: datetime,
     *,
     strange: Collection[Quantity] = (),
+    fresh: bool = False,
 ) -> dict[Quantity, RemarkWord]:
     """Return what is doubtful of the values read at an instant, and why.
 
     `strange` are those whose base is a first read a moment ago: to follow it says nothing for a value.
+    `fresh`: the meter may have had its power back just now.
     """
     named: dict[Quantity, RemarkWord] = {}
     follows: set[Quantity] = set()
@@ -85,13 +91,15 @@ def doubts(
                 named[quantity] = RemarkWord.UNREADABLE
         elif isinstance(one.value, Number):
             numbers[quantity] = one.value
-            word = _alone(rule, known, one.value, at)
+            word = _alone(rule, known, one, one.value, at)
             if word is not None:
                 named[quantity] = word
             elif _follows(rule, known, one.value) and quantity not in strange:
                 follows.add(quantity)
             elif one.unset:
                 named[quantity] = RemarkWord.UNSET
+            elif fresh and rule.zero_at_first and not one.value.mantissa:
+                named[quantity] = RemarkWord.ZEROED
     open_ = [q for q in numbers if q not in named and q not in follows]
     zeros = [q for q in numbers if not numbers[q].mantissa and (q in open_ or rules[q].probe is not None)]
     probed = {q: numbers[q].decimal() for q in numbers if rules[q].probe is not None}
@@ -111,14 +119,16 @@ def _should_be_there(value: Missing, rule: Rule, known: Believed | None) -> bool
     return absent and (known is not None or rule.probe is not None)
 
 
-def _alone(rule: Rule, known: Believed | None, value: Number, at: datetime) -> RemarkWord | None:
+def _alone(
+    rule: Rule, known: Believed | None, found: Found, value: Number, at: datetime
+) -> RemarkWord | None:
     """Return what speaks against one value, by its limits and by what was believed of it before."""
     number = value.decimal()
     if not rule.low <= number <= rule.high:
         return RemarkWord.BEYOND_LIMITS
     if known is None or not _follows(rule, known, value):
         return None
-    return step(rule, known.value, known.at, value, at)
+    return step(rule, known.value, known.at, value, at, turn=found.turn)
 
 
 def _follows(rule: Rule, known: Believed | None, value: Number) -> bool:
@@ -126,23 +136,24 @@ def _follows(rule: Rule, known: Believed | None, value: Number) -> bool:
     return rule.continuous and known is not None and known.value.unit == value.unit
 
 
-def step(rule: Rule, before: Number, since: datetime, value: Number, at: datetime) -> RemarkWord | None:
-    """Return what speaks against a register that stood at `before` showing `value` now; None: nothing."""
+def step(
+    rule: Rule, before: Number, since: datetime, value: Number, at: datetime, *, turn: Decimal | None = None
+) -> RemarkWord | None:
+    """Return what speaks against a register that stood at `before` showing `value` now; None: nothing.
+
+    `turn` is the value in whose place it shows zero, where the model says so.
+    """
     old, new = before.decimal(), value.decimal()
     grain = _grain(rule, before, value)
     hours = Decimal(str((abs(at - since) + SLACK).total_seconds())) / _HOUR
     most = rule.power * hours + 2 * grain
     more = new - old
     if more < -grain and rule.growing:
-        if _rolled_over(rule, value, more, most):
+        turns = [Decimal(count).scaleb(value.scaler) for count in rule.turns]
+        if any(0 <= more + one <= most for one in (*turns, *([] if turn is None else [turn]))):
             return None
         return RemarkWord.FELL if value.mantissa else RemarkWord.ZEROED
     return RemarkWord.JUMPED if abs(more) > most else None
-
-
-def _rolled_over(rule: Rule, value: Number, more: Decimal, most: Decimal) -> bool:
-    turns = (Decimal(count).scaleb(value.scaler) for count in rule.turns)
-    return any(0 <= more + turn <= most for turn in turns)
 
 
 def _grain(rule: Rule, *values: Number) -> Decimal:
@@ -207,7 +218,7 @@ def settle(
             if rolled:
                 news.append((RemarkWord.ROLLED_OVER, quantity))
         elif known is not None and word in STEPS:
-            rival = _rival(rule, known.rival, value, at)
+            rival = _rival(rule, known.rival, value, at, one.turn)
             if _has_stayed(known, rival):
                 believed[str(quantity)] = Believed(value=value, at=at)
                 rebased.append(quantity)
@@ -243,8 +254,8 @@ def _confirmed(rule: Rule, known: Believed | None, value: Number, at: datetime) 
     return Believed(value=value, at=at, reads=min(known.reads + 1, ENOUGH)), False
 
 
-def _rival(rule: Rule, rival: Rival | None, value: Number, at: datetime) -> Rival:
-    if rival is None or step(rule, rival.value, rival.at, value, at) is not None:
+def _rival(rule: Rule, rival: Rival | None, value: Number, at: datetime, turn: Decimal | None) -> Rival:
+    if rival is None or step(rule, rival.value, rival.at, value, at, turn=turn) is not None:
         return Rival(value=value, since=at, at=at)
     grows = not rival.value.mantissa and bool(
         value.mantissa

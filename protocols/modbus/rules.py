@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from protocols.modbus.model import MeterModel, RegisterSpec
+from protocols.modbus.encoding import TIMES
+from protocols.modbus.model import MeterModel
+from protocols.modbus.registers import RegisterSpec
 from protocols.obis import Obis
 from protocols.reading import Quantity
 
@@ -22,7 +24,6 @@ MOST_ENERGY = Decimal(10) ** 12
 MOST_POWER = Decimal(10) ** 9
 MOST_CURRENT, MOST_VOLTAGE = Decimal(20_000), Decimal(500_000)
 _PHASE_VOLTAGES = (32, 52, 72)
-_BITS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,8 @@ class Rule:
     """What one quantity can be; values in its unit.
 
     `continuous` ones change by no more than `power` in an hour, `growing` ones only upwards, and begin again at
-    zero after `turns` of their last digit. `floating` values waver by the step of a 32-bit float. `probe` is the
+    zero after `turns` of their last digit. `floating` values waver by the step of a 32-bit float. Those with
+    `zero_at_first` show zero for a while after power-up. `probe` is the
     range that the model's probe gives, as wide as it is while reading; the quantities `beside` it are those of the
     other phases.
     """
@@ -42,6 +44,7 @@ class Rule:
     power: Decimal = Decimal(0)
     turns: tuple[int, ...] = ()
     floating: bool = False
+    zero_at_first: bool = False
     probe: tuple[Decimal, Decimal] | None = None
     beside: tuple[Quantity, ...] = ()
 
@@ -49,14 +52,18 @@ class Rule:
 def rules_of(model: MeterModel, sanctioned_load: Decimal | None = None) -> dict[Quantity, Rule]:
     """Return the rules of all numbers of a model; `sanctioned_load` of the meter is in kW (None: not known)."""
     power = _largest_load(model, sanctioned_load)
-    probes = {Quantity.of(p.quantity): (p.low * SAG, p.high * SWELL) for p in model.probe}
+    probes = {Quantity.of(p.quantity): (_wider(p.low, SAG), _wider(p.high, SWELL)) for p in model.probe}
     quantities = {Quantity.of(r.quantity): r for r in model.registers}
     phases = tuple(q for q in quantities if _is_live(q.obis) and q.obis.c in _PHASE_VOLTAGES)
     return {
         quantity: _rule(quantity, register, power, probes.get(quantity), phases)
         for quantity, register in quantities.items()
-        if register.type not in ("text", "time_bcd") and not register.as_text
+        if register.type not in ("text", *TIMES) and not register.as_text
     }
+
+
+def _wider(bound: Decimal, by: Decimal) -> Decimal:
+    return bound * by if bound > 0 else bound / by
 
 
 def _rule(
@@ -67,14 +74,17 @@ def _rule(
     phases: tuple[Quantity, ...],
 ) -> Rule:
     low, high = limits_of(quantity)
+    own_low, own_high, step = map(register.in_base, (register.low, register.high, register.max_step))
     kind = energy_kind(quantity)
+    growing = kind == "growing" if register.monotonic is None else register.monotonic
     return Rule(
-        low=low,
-        high=high,
-        continuous=kind is not None,
-        growing=kind == "growing",
-        power=power,
+        low=low if own_low is None else own_low,
+        high=high if own_high is None else own_high,
+        continuous=growing or kind is not None or step is not None,
+        growing=growing,
+        power=step if step is not None else power if kind is not None else Decimal("Infinity"),
         turns=_turns(register),
+        zero_at_first=register.zero_after_power_up,
         floating=register.type == "f32",
         probe=probe,
         beside=tuple(q for q in phases if q != quantity) if quantity in phases else (),
@@ -89,10 +99,13 @@ def _largest_load(model: MeterModel, sanctioned_load: Decimal | None) -> Decimal
 
 
 def _turns(register: RegisterSpec) -> tuple[int, ...]:
-    """Return after how many of its last digit a register begins again."""
+    """Return after how many of its last digit a register begins again where its model does not say: by its size."""
+    scaled = register.factor != 1 or register.multiply_by or register.divide_by or register.plus
+    if register.modulus is not None or scaled:
+        return ()
     if register.type == "bcd":
         return (10 ** (4 * register.size),)
-    return (1 << (_BITS * register.size),) if register.type.startswith("u") else ()
+    return (1 << register.raw_bits,) if register.type.startswith("u") else ()
 
 
 def energy_kind(quantity: Quantity) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from protocols.errors import MeterError, MeterProtocolError, MeterRefused, MeterSilent
@@ -12,7 +13,10 @@ from protocols.lines.serial import SerialLine
 from protocols.lines.traced import TracedLine
 from protocols.modbus.client import ModbusClient, frames_for
 from protocols.modbus.codec import decode
-from protocols.modbus.model import SERIAL, MeterModel, WordOrder, load_model, model_names
+from protocols.modbus.encoding import WordOrder
+from protocols.modbus.known_meter import ModbusNotes
+from protocols.modbus.library import load_model, model_names
+from protocols.modbus.model import SERIAL, MeterModel
 from protocols.modbus.reader import RegisterReader, Words
 from protocols.reading import Number, Text, Value
 
@@ -112,7 +116,7 @@ class _UnitProbe:
 
     async def _fits(self, unit: int, model: MeterModel) -> FoundUnit | None:
         """Return the unit as this model, or None when registers are refused or values are not plausible."""
-        reader = RegisterReader(self._patient, model, unit, barriers=set())
+        reader = RegisterReader(self._patient, model, unit, ModbusNotes(datetime.now(UTC)), pace=None)
         serial_register = model.of_quantity(SERIAL)
         # The serial alone first: most models are ruled out by it, and the others' registers need not be read.
         words = await reader.words((serial_register.span,))

@@ -3,47 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import NoReturn
 from zoneinfo import ZoneInfo
 
 from protocols.errors import (
     IdentityMismatch,
     MeterConfigError,
-    MeterProtocolError,
     MeterRefused,
     NotSupported,
     ProtocolError,
 )
-from protocols.line import Line
+from protocols.known import Known
+from protocols.line import HasPace, Line
 from protocols.modbus.client import ModbusClient, frames_for
-from protocols.modbus.codec import decode, raw_value
+from protocols.modbus.codec import raw_value, rollover
 from protocols.modbus.judge import Judge, all_bits_set
+from protocols.modbus.known_meter import ModbusNotes, keep_modbus, known_modbus
+from protocols.modbus.library import load_model
 from protocols.modbus.memories import Memories
-from protocols.modbus.model import SERIAL, MeterModel, RegisterSpec, load_model
+from protocols.modbus.model import MeterModel
 from protocols.modbus.plausible import Found
-from protocols.modbus.reader import RegisterReader
+from protocols.modbus.reader import RegisterReader, Words
+from protocols.modbus.recognition import REFUSED, Recognition
+from protocols.modbus.registers import RegisterSpec
+from protocols.modbus.values import scales_of, spans_of, values_of
+from protocols.modbus.visit import VisitReader
 from protocols.reading import (
     MeterClock,
-    Missing,
-    MissingReason,
     Nameplate,
-    Number,
     ProfileName,
     Quality,
     Quantity,
     ReadingSet,
     RelayState,
+    Remark,
     Text,
-    Value,
 )
-from protocols.session import Clock, MeterSpec, SessionContext
+from protocols.session import Clock, MeterSpec, SessionContext, Visit
 
-_REFUSED = Missing(MissingReason.METER_REFUSED)
-_HARMLESS = (NotSupported, MeterConfigError)
+IDENTITY = "identity"
+"""The part of a visit that tells who the meter is."""
+HARMLESS = (NotSupported, MeterConfigError)
 """Errors that say nothing about who answers."""
 
 
@@ -54,70 +58,56 @@ class ModbusSession:
     that the meter refuses is Missing(METER_REFUSED), and the planner learns where not to join blocks.
 
     `judge` says what can be: a value that it doubts is read a second time, and is suspect when it is doubted again.
-    With `memories` it knows what was believed before, and a meter that has proved its identity lately is not asked
-    for it again.
+    `recognition` knows who the meter was, and when it has to be asked again.
     """
 
     def __init__(
         self,
-        client: ModbusClient,
+        reader: RegisterReader,
         model: MeterModel,
-        unit: int,
         *,
-        expected: str | None,
+        recognition: Recognition,
+        judge: Judge,
         zone: ZoneInfo,
         clock: Clock,
-        judge: Judge | None = None,
-        memories: Memories | None = None,
+        visit: Visit,
     ) -> None:
-        self._reader = RegisterReader(client, model, unit)
+        self._reader = reader
+        parts = {profile.value: spans_of(model, model.of_profile(profile)) for profile in visit.profiles}
+        if recognition.expected is not None and recognition.due(clock.now()):
+            parts[IDENTITY] = recognition.spans
+        self._visit = VisitReader(reader, clock, parts)
         self._model = model
-        self._expected = expected
+        self._recognition = recognition
+        self._judge = judge
         self._zone = zone
         self._clock = clock
-        self._judge = judge or Judge(model)
-        self._memories = None if expected is None else memories
+        self._fresh = recognition.fresh
         self._nameplate: Nameplate | None = None
 
     async def identify(self) -> Nameplate:
         """Return the serial, and the maker that the model stands for; the meter is asked where a proof is due.
 
-        Raises IdentityMismatch when another meter answers than the one that is expected.
+        Raises IdentityMismatch when another meter answers than the one that is expected, NotSupported for a meter
+        without a serial of which nobody said which one it is.
         """
-        if self._nameplate is None and self._memories is not None and self._expected is not None:
-            memory = self._memories.of(self._expected, self._model.name)
-            if not self._memories.proof_due(self._expected, memory, self._clock.now()):
-                manufacturer, _, serial = self._expected.partition(":")
-                return Nameplate(manufacturer=manufacturer, serial=serial, model=self._model.title)
+        if not self._model.serial and self._recognition.expected is None:
+            raise NotSupported(f"model {self._model.name} has no serial")
+        if self._nameplate is None and not self._recognition.due(self._clock.now()):
+            return self._recognition.taken_for_granted()
         return await self._proof()
 
     async def _proof(self) -> Nameplate:
         """Return who the meter says it is, asked once in a session."""
         if self._nameplate is None:
-            self._nameplate = await self._ask_identity()
-            if self._memories is not None and self._expected is not None:
-                memory = self._memories.of(self._expected, self._model.name)
-                self._memories.proved(self._expected, memory, self._clock.now())
+            registers, words = self._recognition.registers, Words()
+            if spans := self._recognition.spans:
+                words = (await self._visit.take(IDENTITY, spans)).words
+            values = dict(values_of(self._model, registers, words, self._zone))
+            self._nameplate = self._recognition.judge(
+                values, scales_of(self._model, words), self._clock.now()
+            )
         return self._nameplate
-
-    async def _ask_identity(self) -> Nameplate:
-        register = self._model.of_quantity(SERIAL)
-        value = (await self._values((register,)))[0][1]
-        if value == _REFUSED:
-            raise MeterRefused("the meter refuses to tell its serial")
-        if isinstance(value, Missing):
-            raise MeterProtocolError(f"the meter does not tell its serial ({value.reason})")
-        if not isinstance(value, Number | Text):
-            raise MeterProtocolError(f"the serial is not a number or text: {value}")
-        serial = value.text() if isinstance(value, Number) else value.text
-        if register.type != "text":
-            serial = _with_leading_zeros(serial, self._expected)
-        found = Nameplate(
-            manufacturer=self._model.manufacturer, serial=serial, model=self._model.title, firmware=""
-        )
-        if self._expected is not None and found.meter_id != self._expected:
-            raise IdentityMismatch(expected=self._expected, found=found.meter_id)
-        return found
 
     async def read(
         self,
@@ -127,56 +117,55 @@ class ModbusSession:
     ) -> AsyncIterator[ReadingSet]:
         """Read a snapshot of the present: one set; `since` and `until` do not bind the present.
 
-        NotSupported for profiles of which the model has no register (stored profiles among them), or the meter has
-        none though it has others. MeterRefused when it refuses all that it is asked for.
+        NotSupported for profiles of which the model has no register (stored profiles among them), MeterRefused when
+        it refuses everything, IdentityMismatch when what it shows is another meter's: then nothing of it is yielded.
         """
         _ = since, until
         registers = self._model.of_profile(profile)
         if not registers:
             raise NotSupported(f"model {self._model.name} has no profile {profile}")
-        now = self._clock.now()
-        trusted = self._clock.disciplined()
-        found = await self._found(registers)
-        if all(one.value == _REFUSED for one in found.values()):
-            await self._refuse(profile)
-        memory = None
-        if self._memories is not None and self._expected is not None:
-            memory = self._memories.of(self._expected, self._model.name)
-        verdict = self._judge.first(memory, found, now)
-        if verdict.again:
-            found |= await self._found(r for r in registers if Quantity.of(r.quantity) in verdict.again)
-            verdict = self._judge.second(memory, found, now, first=verdict)
-            if verdict.other_meter:
-                await self._proof()  # nothing of another one is stored here
-        settled = self._judge.settle(memory, found, verdict, now)
-        if self._memories is not None and self._expected is not None:
-            memory = self._memories.of(self._expected, self._model.name)
-            self._memories.keep(self._expected, self._judge.remember(memory, settled))
+        read = await self._visit.take(profile.value, spans_of(self._model, registers))
+        found = self._found(registers, read.words)
+        if all(one.value == REFUSED for one in found.values()):
+            raise MeterRefused(f"it refuses every value of {profile}")
+        suspect, remarks = await self._judged(registers, found, read.begun)
         values = [(quantity, one.value) for quantity, one in found.items()]
         if profile is ProfileName.NAMEPLATE:
             values.append((Quantity.of("0-0:96.1.1*255"), Text(self._model.manufacturer)))
-        quality = Quality.SUSPECT if settled.suspect else Quality.VALID
+        quality = Quality.SUSPECT if suspect else Quality.VALID
         yield ReadingSet(
             profile=profile,
-            at=now.replace(microsecond=0),
+            at=read.begun.replace(microsecond=0),
             values=tuple(values),
-            received_at=self._clock.now(),
-            quality=quality if trusted else Quality.CLOCK_ERROR,
-            suspect=settled.suspect,
-            remarks=settled.remarks,
+            received_at=read.ended,
+            quality=quality if read.trusted else Quality.CLOCK_ERROR,
+            suspect=suspect,
+            remarks=remarks,
         )
 
-    async def _refuse(self, profile: ProfileName) -> NoReturn:
-        """Tell a meter that lacks a profile from one that refuses everything, which does not tell its serial either."""
-        text = f"the meter refuses every register of {profile} that model {self._model.name} has"
-        try:
-            await self._proof()
-        except MeterRefused as refused:
-            raise MeterRefused(
-                f"{text}, and its serial: it is starting up or out of order, or of another model",
-                reason_code=refused.reason_code,
-            ) from refused
-        raise NotSupported(text)
+    async def _judged(
+        self, registers: Sequence[RegisterSpec], found: dict[Quantity, Found], at: datetime
+    ) -> tuple[tuple[Quantity, ...], tuple[Remark, ...]]:
+        """Read again what is doubtful of `found`, keep what is believed; return what is suspect, and the news."""
+        recognition, memory = self._recognition, self._recognition.memory
+        verdict = self._judge.first(memory, found, at, fresh=self._fresh)
+        if verdict.again:
+            again = tuple(r for r in registers if Quantity.of(r.quantity) in verdict.again)
+            found |= self._found(again, await self._reader.words(spans_of(self._model, again)))
+            verdict = self._judge.second(memory, found, at, first=verdict)
+            if verdict.other_meter:
+                await self._proof()  # nothing of another meter is stored under this one
+                memory = recognition.memory
+        settled = self._judge.settle(memory, found, verdict, at)
+        if memory is None:
+            return settled.suspect, settled.remarks
+        if settled.rebased and not self._model.serial:
+            raise recognition.changed(f"whose {settled.rebased[0]} does not go on, and stays so")
+        values = {quantity: one.value for quantity, one in found.items()}
+        news = recognition.energies(values, frozenset(verdict.doubted), at)
+        memory = recognition.memory or memory
+        recognition.keep(replace(memory, believed=settled.believed, doubted=settled.doubted))
+        return settled.suspect, (*settled.remarks, *news)
 
     async def clock(self) -> MeterClock:
         """Not supported: no shipped model has a clock register."""
@@ -201,37 +190,36 @@ class ModbusSession:
         _ = to
         raise NotSupported(f"model {self._model.name} has no relay to switch")
 
-    async def _values(self, registers: Iterable[RegisterSpec]) -> list[tuple[Quantity, Value]]:
+    def _found(self, registers: Iterable[RegisterSpec], words: Words) -> dict[Quantity, Found]:
+        """Return what the words of registers come to."""
         wanted = tuple(registers)
-        words = await self._reader.words(tuple(r.span for r in wanted))
-        return [(Quantity.of(r.quantity), self._value(r, words[r.span])) for r in wanted]
-
-    async def _found(self, registers: Iterable[RegisterSpec]) -> dict[Quantity, Found]:
-        wanted = tuple(registers)
-        words = await self._reader.words(tuple(r.span for r in wanted))
+        scales = scales_of(self._model, words)
+        values = values_of(self._model, wanted, words, self._zone)
         return {
-            Quantity.of(r.quantity): Found(
-                self._value(r, words[r.span]), all_bits_set(self._model, r, words[r.span])
+            quantity: Found(
+                value, all_bits_set(self._model, register, words[register.span]), rollover(register, scales)
             )
-            for r in wanted
+            for register, (quantity, value) in zip(wanted, values, strict=True)
         }
-
-    def _value(self, register: RegisterSpec, words: list[int] | None) -> Value:
-        if words is None:
-            return Missing(MissingReason.METER_REFUSED)
-        return decode(self._model, register, words, self._zone)
 
 
 @asynccontextmanager
 async def open_modbus(
-    line: Line, spec: MeterSpec, context: SessionContext, *, memories: Memories | None = None
+    line: Line,
+    spec: MeterSpec,
+    context: SessionContext,
+    *,
+    known: Known | None = None,
+    visit: Visit | None = None,
+    memories: Memories | None = None,
 ) -> AsyncIterator[ModbusSession]:
     """Hold the line for a session with the meter of `spec`, check who answers, and yield the session.
 
     `line` is any `protocols.line.Line`, taken for the block and opened when it is not. `spec` says which meter
     (`meter`, or None for any) and how to ask it (`modbus`). Of `context` only the clock is used: Modbus has
-    neither keys nor counters. `memories` are what earlier sessions believed: values are held against it, and a meter
-    that proved its identity lately is taken to be the one that it was (see `Memories`).
+    neither keys nor counters. `known` keeps what was learned of each meter; the profiles of `visit` are read together,
+    with the requests that cost the wire least. `memories` are what earlier sessions believed: values are held against
+    it, and a meter that proved its identity lately is taken to be the one that it was (see `Memories`).
 
     Raises MeterConfigError for an unknown model, framing or zone, LineUnavailable and other LineErrors,
     MeterSilent, IdentityMismatch when another meter answers; afterwards the line is free.
@@ -246,34 +234,41 @@ async def open_modbus(
     if settings is None:
         raise MeterConfigError("the meter has no Modbus settings").with_context(meter=spec.meter)
     try:
-        model, frames, zone = load_model(settings.model), frames_for(settings.framing), spec.time_zone()
+        model, frames, zone = (
+            load_model(settings.model, settings.models),
+            frames_for(settings.framing),
+            spec.time_zone(),
+        )
         async with line.exclusive() as io:
             client = ModbusClient(io, frames, timeout=settings.timeout, worst_latency=settings.worst_latency)
+            notes = ModbusNotes(context.clock.now(), known_modbus(known, spec.meter, model.name))
+            pace = line.pace if isinstance(line, HasPace) else None
+            reader = RegisterReader(client, model, settings.unit, notes, pace=pace)
             load = settings.sanctioned_load
             session = ModbusSession(
-                client,
+                reader,
                 model,
-                settings.unit,
-                expected=spec.meter,
+                recognition=Recognition(model, spec.meter, memories, settings.vouched_at),
+                judge=Judge(model, None if load is None else Decimal(str(load))),
                 zone=zone,
                 clock=context.clock,
-                judge=Judge(model, None if load is None else Decimal(str(load))),
-                memories=memories,
+                visit=visit or Visit(),
             )
-            if spec.meter is not None:
-                await session.identify()
-            yield session
+            try:
+                if spec.meter is not None:
+                    await session.identify()
+                yield session
+            except IdentityMismatch:
+                raise  # what another meter showed is not this one's
+            except ProtocolError:
+                keep_modbus(known, spec.meter, model.name, notes)
+                raise
+            else:
+                reader.sum_up()
+                keep_modbus(known, spec.meter, model.name, notes)
     except (ProtocolError, TimeoutError, asyncio.CancelledError) as error:
-        if memories is not None and spec.meter is not None and not isinstance(error, _HARMLESS):
+        if memories is not None and spec.meter is not None and not isinstance(error, HARMLESS):
             memories.shake(spec.meter)
         if isinstance(error, ProtocolError):
             error.with_context(meter=spec.meter, line=line.name)
         raise
-
-
-def _with_leading_zeros(serial: str, expected: str | None) -> str:
-    """Return a serial with the leading zeros that the expected one has: a number register has lost them."""
-    printed = (expected or "").partition(":")[2]
-    if printed.isascii() and printed.isdecimal() and printed.lstrip("0") == serial.lstrip("0"):
-        return printed
-    return serial

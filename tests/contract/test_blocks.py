@@ -89,7 +89,7 @@ def test_the_places_of_values_that_are_not_believed_stand_beside_them() -> None:
     assert all(whole.is_doubted(place) for place in range(5)), "who does not say which doubts all"
     other = parse_batch(
         batch_of(encoded(block_load(values=EVERY_KIND, quality=Quality.CLOCK_ERROR)))
-    ).captures[0]
+    ).data.captures[0]
     assert not any(other.is_doubted(place) for place in range(5)), "a doubt of the time is none of the values"
 
 

@@ -16,7 +16,7 @@ from protocols.dlms.push.receiver import PushReceiver
 from protocols.dlms.push.senders import PLAIN
 from protocols.dlms.push.values import value_set
 from protocols.reading import Number, Text
-from tests.support.dlms.pushes import KEYS, METER, Memory, Ring
+from tests.support.dlms.pushes import KEYS, METER, Memory, Ring, apdus_of
 from tests.support.interop.peers import PeerProcess
 from tests.support.interop.table import PUSHES, PushCase
 
@@ -60,7 +60,7 @@ async def test_a_push_of_a_foreign_client_is_read_with_its_values_and_scales(
     taker, stream = PushReceiver(Ring(known), Memory()), PushStream()
     sent = b"".join(map(bytes.fromhex, said["frames"]))
     assert (len(said["frames"]) > 1) == case.blocks
-    (apdu,) = stream.receive_data(sent)
+    (apdu,) = apdus_of(sent, stream)
     found = taker.receive(apdu)
     assert found is not None, taker.statistics()
     assert (found.counter, found.control) == ((7, 0x30) if case.ciphered else (None, PLAIN))

@@ -221,6 +221,23 @@ class FrameDecoder:
             found.append(frame)
         return found
 
+    def cut_short(self) -> list[Frame | BadFrame]:
+        """Give up an incomplete frame behind which a whole one stands: return that it was cut short, and what follows.
+
+        Returns nothing where none stands there: the rest of the incomplete one may still come.
+        """
+        waiting = self._buffer
+        while (start := waiting.find(FLAG, 1)) > 0:
+            behind = FrameDecoder()
+            found = behind.receive_data(bytes(waiting[start:]))
+            if any(isinstance(frame, Frame) for frame in found):
+                self.bad_frames += 1 + behind.bad_frames
+                self.noise += len(self._buffer) - len(waiting) + start + behind.noise
+                self._buffer = behind._buffer
+                return [BadFrame("HDLC frame was cut short"), *found, *self.cut_short()]
+            waiting = behind._buffer  # it stopped at one that is incomplete, too
+        return []
+
     def reset(self) -> None:
         """Drop an incomplete frame: its sender has fallen silent, the rest will not come."""
         self._drop(len(self._buffer))

@@ -41,64 +41,42 @@ class LongFrame:
         return self.data[PORTS:] if self.ci in DLMS_CI and len(self.data) > PORTS else None
 
 
-class MBusDecoder:
-    """Octets to frames. After an error the stream cannot be followed: hang up."""
+class WrongChecksum(MeterProtocolError):
+    """A frame whose sum is not what its octets add up to."""
 
-    def __init__(self) -> None:
-        self._buffer = bytearray()
 
-    @property
-    def pending(self) -> int:
-        """Octets of a frame that is not complete; at most one frame."""
-        return len(self._buffer)
-
-    def receive_data(self, data: bytes) -> list[LongFrame]:
-        """Return the frames that `data` completed; MeterProtocolError for what is none, at once."""
-        self._buffer += data
-        frames = []
-        while (frame := self._next()) is not None:
-            frames.append(frame)
-        return frames
-
-    def _next(self) -> LongFrame | None:
-        buffer = self._buffer
-        if not buffer:
+def leading_frame(octets: bytes) -> tuple[LongFrame, int] | None:
+    """Return the frame at the beginning and its octets; None while it is not whole, MeterProtocolError for none."""
+    if not octets:
+        return None
+    if octets[0] == ACKNOWLEDGED:
+        return LongFrame(), 1
+    if octets[0] == SHORT:
+        if len(octets) < SHORT_OCTETS:
             return None
-        if buffer[0] == ACKNOWLEDGED:
-            del buffer[:1]
-            return LongFrame()
-        if buffer[0] == SHORT:
-            return self._short()
-        if buffer[0] != START:
-            raise MeterProtocolError(f"{buffer[0]:#04x} begins no M-Bus frame")
-        if len(buffer) > 2 and buffer[1] != buffer[2]:
-            raise MeterProtocolError(f"an M-Bus frame with two lengths, {buffer[1]} and {buffer[2]}")
-        if len(buffer) > 3 and buffer[3] != START:
-            raise MeterProtocolError("an M-Bus frame without its second start")
-        if len(buffer) > 1 and buffer[1] < HEADER:
-            raise MeterProtocolError(f"an M-Bus frame of {buffer[1]} octets has no CI field")
-        if len(buffer) < 4 or len(buffer) < buffer[1] + AROUND:
-            return None
-        length = buffer[1]
-        body = bytes(buffer[4 : 4 + length])
-        self._check(sum(body) & 0xFF, buffer[4 + length], buffer[5 + length])
-        del buffer[: length + AROUND]
-        return LongFrame(control=body[0], address=body[1], ci=body[2], data=body[HEADER:])
+        _check(octets[1:3], octets[3], octets[4])
+        return LongFrame(control=octets[1], address=octets[2]), SHORT_OCTETS
+    if octets[0] != START:
+        raise MeterProtocolError(f"{octets[0]:#04x} begins no M-Bus frame")
+    if len(octets) > 2 and octets[1] != octets[2]:
+        raise MeterProtocolError(f"an M-Bus frame with two lengths, {octets[1]} and {octets[2]}")
+    if len(octets) > 3 and octets[3] != START:
+        raise MeterProtocolError("an M-Bus frame without its second start")
+    if len(octets) > 1 and octets[1] < HEADER:
+        raise MeterProtocolError(f"an M-Bus frame of {octets[1]} octets has no CI field")
+    if len(octets) < 4 or len(octets) < octets[1] + AROUND:
+        return None
+    body = octets[4 : 4 + octets[1]]
+    _check(body, octets[4 + len(body)], octets[5 + len(body)])
+    return LongFrame(control=body[0], address=body[1], ci=body[2], data=body[HEADER:]), len(body) + AROUND
 
-    def _short(self) -> LongFrame | None:
-        buffer = self._buffer
-        if len(buffer) < SHORT_OCTETS:
-            return None
-        self._check(sum(buffer[1:3]) & 0xFF, buffer[3], buffer[4])
-        frame = LongFrame(control=buffer[1], address=buffer[2])
-        del buffer[:SHORT_OCTETS]
-        return frame
 
-    def _check(self, expected: int, checksum: int, stop: int) -> None:
-        if checksum != expected:
-            raise MeterProtocolError(f"M-Bus checksum is {checksum:#04x}, {expected:#04x} is expected")
-        if stop != STOP:
-            raise MeterProtocolError("an M-Bus frame does not end where its length says")
+def _check(summed: bytes, checksum: int, stop: int) -> None:
+    expected = sum(summed) & 0xFF
+    if checksum != expected:
+        raise WrongChecksum(f"M-Bus checksum is {checksum:#04x}, {expected:#04x} is expected")
+    if stop != STOP:
+        raise MeterProtocolError("an M-Bus frame does not end where its length says")
 
 
 class Segments:
@@ -128,6 +106,8 @@ class Segments:
             if number:
                 return None
         if len(self._octets) + len(segment) > self._limit:
+            self._octets.clear()
+            self._expected = 0
             raise MeterProtocolError(f"an APDU of more than {self._limit} octets in M-Bus segments")
         self._octets += segment
         self._expected = number + 1 & SEQUENCE

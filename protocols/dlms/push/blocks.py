@@ -44,6 +44,7 @@ class PushBlocks:
             self._begin(block)
         self._spent += len(octets)
         if self._spent > 2 * self._limit:
+            self._give_up()
             raise MeterProtocolError(f"general block transfer of more than {self._limit} octets")
         apdu = self._append(block)
         if block.streaming or not block.window:
@@ -56,6 +57,11 @@ class PushBlocks:
         self._first = block.data
         self._expected, self._sent, self._spent, self._whole = 1, 0, 0, False
 
+    def _give_up(self) -> None:
+        """Forget an APDU that is too long: what comes of it is counted as repeated, and the next one begins anew."""
+        self._octets.clear()
+        self._spent, self._whole = 0, True
+
     def _append(self, block: GeneralBlock) -> bytes | None:
         if self._whole or block.number != self._expected:
             self.repeated += 1  # or the rest of what is lost
@@ -63,6 +69,7 @@ class PushBlocks:
         self._expected += 1
         self._octets += block.data
         if len(self._octets) > self._limit:
+            self._give_up()
             raise MeterProtocolError(f"general block transfer of more than {self._limit} octets")
         if not block.last:
             return None

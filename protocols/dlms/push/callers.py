@@ -14,7 +14,6 @@ from protocols.dlms.push.limits import PushLimits
 from protocols.dlms.push.notification_queue import NotificationQueue, Promise, TcpSender, answerable
 from protocols.dlms.push.receiver import PushReceiver
 from protocols.dlms.push.senders import PushPeer
-from protocols.errors import MeterProtocolError
 from protocols.lines.tcp import notice_dead_peer
 
 MAX_ASKING = 32
@@ -114,13 +113,7 @@ class Callers:
             self._arm(caller, limits.first)
 
     def _receive(self, caller: Caller, data: bytes) -> None:
-        try:
-            apdus = caller.connection.receive_pushes(data)
-        except MeterProtocolError:
-            self._counts["broken_framing"] += 1
-            self._hang_up(caller)
-            return
-        for apdu in apdus:
+        for apdu in caller.connection.receive_pushes(data):
             found = self._receiver.receive(apdu.octets, hint=caller.said)
             if found is None:  # counted by its reason; a refused push earns no more time
                 continue
@@ -132,23 +125,23 @@ class Callers:
             self._queue.put_from(caller, answerable(found, promise))
             if caller in self._callers and found.peer.name in self._lines:
                 self._bind(caller, found.peer.name)
+        if caller.connection.stream.broken:
+            self._counts["broken_framing"] += 1
+            self._hang_up(caller)
 
     def _finish(self, caller: Caller) -> None:
-        """The sender ended: a bare push, which has no frame around it, is complete now."""
+        """The sender ended: what has no frame around it, or stands behind one that was cut short, is complete now."""
         line = self._bound.pop(caller.connection, None)
         if line is None and caller not in self._callers:
             return  # we hung up
         self._leave(caller)
-        try:
-            rest = caller.connection.stream.finish()
-        except MeterProtocolError:
-            self._counts["broken_framing"] += 1
-            return
-        for apdu in rest:
+        stream = caller.connection.stream
+        for apdu in stream.finish():
             if line is not None:
-                line.take_push(apdu)
+                line.take_push(apdu.octets)
             else:
-                self._take_last(apdu, caller)
+                self._take_last(apdu.octets, caller)
+        self._counts["broken_framing"] += bool(stream.broken)
 
     def _take_last(self, apdu: bytes, caller: Caller) -> None:
         """Judge a bare push, whose sender is gone: it waits for nothing, and nothing can be sent back."""

@@ -14,7 +14,6 @@ from functools import partial
 
 from protocols.dlms.push.framing import PushStream, ReceivedApdu
 from protocols.dlms.security.suites import Keys
-from protocols.errors import MeterProtocolError
 from protocols.line import Framer, LineIO, LineStatistics
 from protocols.lines.base import BaseLine
 from protocols.lines.connection import LineConnection
@@ -97,7 +96,7 @@ class DialInConnection(LineConnection):
             self.transport.abort()
 
     def receive_pushes(self, data: bytes) -> list[ReceivedApdu]:
-        """Return the APDUs that octets complete, after answering blocks that ask for it; MeterProtocolError."""
+        """Return the APDUs that octets complete, after answering blocks that ask for it; see `PushStream.broken`."""
         found = self.stream.receive(data)
         if answers := self.stream.take_answers():
             self.send_back(answers)
@@ -117,8 +116,8 @@ class DialInConnection(LineConnection):
 class DialInLine(BaseLine):
     """The line of a meter that dials in: LineUnavailable while it is not connected.
 
-    `adopt` gives it a connection; a new one replaces the old, whose session gets LineClosed. A broken frame
-    while nobody holds the line ends the connection: the meter dials again.
+    `adopt` gives it a connection; a new one replaces the old, whose session gets LineClosed. Octets that cannot be
+    followed while nobody holds the line end the connection: the meter dials again.
     """
 
     def __init__(self, name: str) -> None:
@@ -200,10 +199,9 @@ class DialInLine(BaseLine):
             await asyncio.sleep(_LOOK_AGAIN)
 
     def _take_pushes(self, connection: DialInConnection, data: bytes) -> None:
-        try:
-            for apdu in connection.receive_pushes(data):
-                if self.on_push is not None:
-                    self.on_push(apdu.octets, partial(connection.owe, apdu.way.framed))
-        except MeterProtocolError:
+        for apdu in connection.receive_pushes(data):
+            if self.on_push is not None:
+                self.on_push(apdu.octets, partial(connection.owe, apdu.way.framed))
+        if connection.stream.broken:
             self.broken += 1
             connection.abort()

@@ -68,19 +68,15 @@ def explained(
     """
     unused = UnusedCounter()
     stream = PushStream(max(len(octets), 1), unused)
-    mistakes: list[str] = []
-    apdus: list[bytes] = []
-    try:
-        apdus += stream.receive_data(octets)
-        apdus += stream.finish()
-    except MeterProtocolError as error:
-        mistakes.append(f"framing: {error}")
+    apdus = stream.receive(octets) + stream.finish()
+    mistakes = [f"framing: {stream.broken}"] if stream.broken else []
     if any(unused.values()):
         mistakes.append(f"not used: {UnusedFrames.of(unused)}")
     if not apdus and not mistakes:
         mistakes.append("there is no push in the octets")
     found = tuple(
-        _push(apdu, grammar, keys, titles or (b"",), zone=zone, received_at=received_at) for apdu in apdus
+        _push(apdu.octets, grammar, keys, titles or (b"",), zone=zone, received_at=received_at)
+        for apdu in apdus
     )
     return ExplainedOctets(framing=stream.framing or "none", pushes=found, mistakes=tuple(mistakes))
 

@@ -16,7 +16,7 @@ from protocols.dlms.push.limits import ListenerStatistics, PushLimits
 from protocols.dlms.push.notification_queue import NotificationQueue, Promise, answerable
 from protocols.dlms.push.receiver import Notification, PushReceiver, PushStatistics
 from protocols.dlms.push.senders import PushPeer
-from protocols.errors import LineUnavailable, MeterProtocolError
+from protocols.errors import LineUnavailable
 from protocols.unused import Unused, UnusedCounter, UnusedFrames
 
 RECEIVE_OCTETS = 32 * 1024
@@ -168,11 +168,8 @@ class PushListener:
         self._counts["datagrams"] += 1
         sender = (address, port)
         stream = self._joining.pop(sender, None) or PushStream(self._limits.octets, self._unused)
-        try:
-            apdus = stream.datagram(data)
-        except MeterProtocolError:
-            self._counts["broken_datagrams"] += 1
-            return
+        apdus = stream.datagram(data)
+        self._counts["broken_datagrams"] += bool(stream.broken)
         self._send_to(sender, stream.take_answers())
         if stream.pending:
             self._wait_for_more(sender, stream)

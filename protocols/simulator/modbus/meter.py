@@ -10,13 +10,17 @@ from zoneinfo import ZoneInfo
 
 from protocols.clock import NowSource
 from protocols.modbus.codec import encode
-from protocols.modbus.model import SERIAL, MeterModel, RegisterSpec, load_model
+from protocols.modbus.library import load_model
+from protocols.modbus.model import SERIAL, MeterModel
+from protocols.modbus.registers import RegisterSpec
 from protocols.reading import Instant, Missing, MissingReason, Number, ProfileName, Quantity, Text, Value
 from protocols.simulator.faults.wire import PortStep
 from protocols.simulator.household.state import SimMeter, TrueState
 from protocols.simulator.modbus.faults import ModbusFaults
 from protocols.simulator.modbus.frames import Asked
 
+HOLE = 20
+"""Unused registers between two that it has over which a simulated meter answers, unless its model says fewer."""
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE, NO_TARGET = 1, 2, 3, 4, 11
 
 
@@ -136,7 +140,7 @@ class ModbusMeter:
         return words
 
     def _near(self, function: int, place: int) -> bool:
-        reach = self._model.hole
+        reach = HOLE if self._model.hole is None else self._model.hole
         before = any((function, p) in self._cells for p in range(place - reach, place))
         return before and any((function, p) in self._cells for p in range(place, place + reach + 1))
 

@@ -34,13 +34,12 @@ from protocols.dlms.data.types import (
     structure,
 )
 from protocols.dlms.framing import wrapper
-from protocols.dlms.push.framing import PushStream
 from protocols.dlms.security import suites
 from protocols.dlms.security.suites import Keys
 from protocols.errors import MeterConfigError
 from protocols.reading import Obis, ProfileName
 from protocols.unused import UnusedFrames
-from tests.support.dlms.pushes import ciphered
+from tests.support.dlms.pushes import apdus_of, ciphered
 from tests.support.journal_records import captures_of
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE, until
@@ -369,7 +368,7 @@ async def test_frames_of_a_grammar_that_nobody_has_are_counted(tmp_path: Path) -
     async with running(config_of(tmp_path, "ACM:77", protection="plain")) as (_, role):
         await send(role, octets_of("si-iskra-plain"))
         await until(lambda: role.listener.refusals.unknown_form == 1)
-        assert PushStream().receive_data(octets_of("si-iskra-plain"))[0][:1] == b"\x0f"
+        assert apdus_of(octets_of("si-iskra-plain"))[0][:1] == b"\x0f"
 
 
 async def test_a_meter_whose_companion_has_no_form_for_its_push_is_named_in_an_alarm(tmp_path: Path) -> None:

@@ -11,15 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.modbus.codec import decode, encode
-from protocols.modbus.model import MeterModel, RegisterSpec, load_model
+from protocols.modbus.library import load_model
+from protocols.modbus.model import MeterModel
+from protocols.modbus.registers import RegisterSpec
 from protocols.reading import Instant, Missing, MissingReason, Number, Text, Value
 
 INDIA = ZoneInfo("Asia/Kolkata")
 MODEL: MeterModel = load_model("abb-b23")
 
 
+QUANTITY = {"Wh": "1-0:1.8.0", "kWh": "1-0:1.8.0", "V": "1-0:12.7.0", "Hz": "1-0:14.7.0"}
+
+
 def register(type_: str, **more: object) -> RegisterSpec:
-    table = {"quantity": "1-0:1.8.0", "profiles": ["instantaneous"], "function": 3, "address": 0}
+    quantity = QUANTITY.get(str(more.get("unit", "")), "0-0:94.91.0")
+    table = {"quantity": quantity, "profiles": ["instantaneous"], "function": 3, "address": 0}
     return RegisterSpec.model_validate({**table, "type": type_, **more})
 
 

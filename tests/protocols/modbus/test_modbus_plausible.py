@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -10,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.meter_memory import MeterMemory
 from protocols.modbus.judge import Judge
-from protocols.modbus.model import load_model
+from protocols.modbus.library import load_model
+from protocols.modbus.meter_memory import MeterMemory
 from protocols.modbus.plausible import Found, step
 from protocols.modbus.rules import energy_kind, limits_of, rules_of
 from protocols.reading import Missing, MissingReason, Number, Quantity, RemarkWord, Value
@@ -68,7 +69,7 @@ class Register:
             found |= {q: Found(value) for q, value in (again or {}).items() if q in verdict.again}
             verdict = self._judge.second(self.memory, found, self.at, first=verdict)
         settled = self._judge.settle(self.memory, found, verdict, self.at)
-        self.memory = self._judge.remember(self.memory, settled)
+        self.memory = replace(self.memory, believed=settled.believed, doubted=settled.doubted)
         self.words = [remark.word for remark in settled.remarks]
         return list(settled.suspect)
 

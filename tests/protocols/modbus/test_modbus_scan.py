@@ -6,7 +6,7 @@ import pytest
 
 from protocols.lines.traced import TracedLine
 from protocols.modbus import scan as scan_module
-from protocols.modbus.model import load_model
+from protocols.modbus.library import load_model
 from protocols.modbus.scan import FoundUnit, scan_modbus
 from protocols.simulator.modbus.meter import ModbusMeter
 from tests.support.fakes import HandClock

@@ -26,7 +26,7 @@ from protocols.simulator.neighbourhood.files import edge_toml, write_files
 from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.pushes import Pushes, PushTo, push_senders
 from protocols.simulator.neighbourhood.run import SimulatorSettings, run_simulator
-from tests.support.dlms.pushes import Memory
+from tests.support.dlms.pushes import Memory, apdus_of
 from tests.support.tcp_server import HOST, tcp_server
 from tests.support.waiting import PATIENCE, until
 
@@ -44,7 +44,7 @@ class Receiving:
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stream = PushStream()
         while data := await reader.read(65536):
-            for apdu in stream.receive_data(data):
+            for apdu in apdus_of(data, stream):
                 assert self.receiver is not None
                 if (found := self.receiver.receive(apdu)) is not None:
                     self.taken.append(found)

@@ -10,11 +10,13 @@ from protocols.dlms.companion import PushGrammar
 from protocols.dlms.data.types import Data, Tag, octets, structure
 from protocols.dlms.framing import hdlc, wrapper
 from protocols.dlms.framing.hdlc import Address, Frame
+from protocols.dlms.push.framing import PushStream
 from protocols.dlms.push.freshness import NOTHING, PushMark
 from protocols.dlms.push.receiver import PushReceiver
 from protocols.dlms.push.senders import PushPeer
 from protocols.dlms.security import suites
 from protocols.dlms.security.suites import Keys
+from protocols.errors import MeterProtocolError
 from protocols.reading import Obis
 
 TITLE = b"GEN\x00\x00\x00\x04\xd2"
@@ -93,6 +95,24 @@ def ciphered(
 
 
 ALERT = plain_push(Data(Tag.BIT_STRING, BITS), setup=ALERT_SETUP)
+
+
+def apdus_of(data: bytes, stream: PushStream | None = None) -> list[bytes]:
+    """Return the APDUs that octets complete; MeterProtocolError where the stream is followed no further."""
+    stream = stream or PushStream()
+    found = stream.receive(data)
+    if stream.broken:
+        raise MeterProtocolError(stream.broken)
+    return [apdu.octets for apdu in found]
+
+
+def datagram(data: bytes) -> list[bytes]:
+    """Return the APDUs of one datagram; MeterProtocolError where anything in it is wrong."""
+    stream = PushStream()
+    found = stream.datagram(data)
+    if stream.broken:
+        raise MeterProtocolError(stream.broken)
+    return [apdu.octets for apdu in found]
 
 
 def receiver(*peers: PushPeer, keys: Keys | None = KEYS) -> PushReceiver:

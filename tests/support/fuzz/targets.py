@@ -78,7 +78,7 @@ PARSERS: dict[str, Target_] = {
     "hdlc": lambda data: FrameDecoder().receive_data(data),
     "wrapper": lambda data: WrapperDecoder().receive_data(data),
     "notification": notification.decode,
-    "push-stream": lambda data: PushStream().receive_data(data),
+    "push-stream": lambda data: PushStream().receive(data),
     "push": lambda data: push_receiver().receive(data),
     "trace": decode_trace,
     **FILES,

@@ -18,6 +18,7 @@ from protocols.dlms.framing.wrapper import WrapperClientLink
 from protocols.dlms.push.framing import PushStream
 from protocols.errors import MeterProtocolError
 from protocols.unused import Unused, UnusedCounter, UnusedFrames, unused_frames
+from tests.support.dlms.pushes import apdus_of
 from tests.support.dlms.trap_site import energies, site
 
 CLIENT, METER = Address(16, None, 1), Address(1, 17, 2)
@@ -78,8 +79,8 @@ def test_a_wrapper_counts_what_is_for_nobody() -> None:
 def test_a_push_in_an_i_frame_is_one_and_another_i_frame_is_not_dropped_in_silence() -> None:
     unused = UnusedCounter()
     stream = PushStream(unused=unused)
-    assert [apdu[:1] for apdu in stream.receive_data(KAIFA)] == [b"\x0f"]
-    assert stream.receive_data(frame(0x10, hdlc.LLC_RESPONSE + ANSWER)) == []
+    assert [apdu[:1] for apdu in apdus_of(KAIFA, stream)] == [b"\x0f"]
+    assert apdus_of(frame(0x10, hdlc.LLC_RESPONSE + ANSWER), stream) == []
     assert +unused == {Unused.OUT_OF_SEQUENCE: 1}
 
 
@@ -93,7 +94,7 @@ def test_each_frame_of_a_push_connection_is_a_push_or_counted(kinds: list[str]) 
         "snrm": frame(hdlc.SNRM | hdlc.POLL),
     }
     unused = UnusedCounter()
-    apdus = PushStream(unused=unused).receive_data(b"".join(made[kind] for kind in kinds))
+    apdus = apdus_of(b"".join(made[kind] for kind in kinds), PushStream(unused=unused))
     assert len(apdus) == kinds.count("push")
     assert len(apdus) + unused.total() == len(kinds)
 

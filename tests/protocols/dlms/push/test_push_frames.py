@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 
 from protocols.dlms.apdu import gbt
 from protocols.dlms.apdu.gbt import GeneralBlock
+from protocols.dlms.data.types import octets
 from protocols.dlms.framing import hdlc, mbus, wrapper
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
 from protocols.dlms.push.blocks import PushBlocks
-from protocols.dlms.push.framing import PushStream, datagram
+from protocols.dlms.push.framing import MAX_NOISE, PushStream
 from protocols.errors import LocalError, MeterProtocolError
 from protocols.unused import Unused, UnusedCounter
-from tests.support.dlms.pushes import ALERT, ui
+from tests.support.dlms.pushes import ALERT, apdus_of, ciphered, datagram, plain_push, ui
 
 LONG = ALERT + bytes(700)
 
@@ -25,10 +26,10 @@ def i_frame(info: bytes, *, segmented: bool = False, control: int = 0x10) -> byt
     ).encode()
 
 
-def received(*octets: bytes, limit: int = 4096) -> tuple[list[bytes], UnusedCounter]:
+def received(*pieces: bytes, limit: int = 4096) -> tuple[list[bytes], UnusedCounter]:
     counts = UnusedCounter()
     stream = PushStream(limit, counts)
-    found = [apdu for one in octets for apdu in stream.receive_data(one)]
+    found = [apdu for one in pieces for apdu in apdus_of(one, stream)]
     return found, counts
 
 
@@ -89,14 +90,19 @@ def test_m_bus_segments_that_are_lost_cost_their_apdu_alone_and_are_counted() ->
         b"\xe5\x99",
     ],
 )
-def test_a_broken_m_bus_frame_is_an_error_at_once(broken: bytes) -> None:
-    with pytest.raises(MeterProtocolError, match="M-Bus"):
-        PushStream().receive_data(broken)
+def test_a_broken_m_bus_frame_is_counted_and_hides_nothing_behind_it(broken: bytes) -> None:
+    found, counts = received(broken + mbus.encode(ALERT))
+    assert found == [ALERT]
+    assert counts[Unused.NOT_A_FRAME] + counts[Unused.BAD_CHECK] == 1
+    with pytest.raises(MeterProtocolError):
+        datagram(broken)
 
 
 def test_m_bus_has_its_bounds() -> None:
+    found, counts = received(mbus.encode(LONG) + mbus.encode(ALERT), limit=500)
+    assert (found, counts[Unused.NOT_A_FRAME]) == ([ALERT], 1)
     with pytest.raises(MeterProtocolError, match="more than 500 octets"):
-        received(mbus.encode(LONG), limit=500)
+        received(mbus.encode(LONG) * (MAX_NOISE // 500 + 1), limit=500)
     with pytest.raises(LocalError):
         mbus.encode(b"")
 
@@ -123,7 +129,7 @@ def test_a_push_in_blocks_is_put_together_and_each_window_is_acknowledged() -> N
     stream = PushStream()
     answers = []
     for block in blocks(ALERT):
-        found = stream.receive_data(wrapper.encode(1, 64, gbt.encode(block)))
+        found = apdus_of(wrapper.encode(1, 64, gbt.encode(block)), stream)
         (answer,) = [wrapper.decode_datagram(stream.take_answers())]
         assert (answer.source, answer.destination) == (64, 1)
         answers.append(gbt.decode(answer.apdu))
@@ -137,7 +143,7 @@ def test_blocks_that_stream_are_answered_at_the_end_of_their_window_and_a_window
     for window, expected in ((5, 1), (0, 0)):
         stream = PushStream()
         sent = b"".join(ui(gbt.encode(b)) for b in blocks(ALERT, window=window, streaming=True))
-        assert stream.receive_data(sent) == [ALERT]
+        assert apdus_of(sent, stream) == [ALERT]
         frames = FrameDecoder().receive_data(stream.take_answers())
         assert len(frames) == expected
         for frame in frames:
@@ -175,22 +181,111 @@ def test_a_push_whose_blocks_stop_is_counted_when_the_next_begins_and_no_flood_o
     counts = UnusedCounter()
     stream = PushStream(4096, counts)
     for block in (*first[:3], *second):
-        found = stream.receive_data(wrapper.encode(1, 64, gbt.encode(block)))
+        found = apdus_of(wrapper.encode(1, 64, gbt.encode(block)), stream)
     assert found == [ALERT]
     assert counts[Unused.CUT_SHORT] == 1
     again = wrapper.encode(1, 64, gbt.encode(first[0])) * 200
     with pytest.raises(MeterProtocolError, match="general block transfer of more than"):
-        stream.receive_data(again)
+        apdus_of(again, stream)
     endless = [GeneralBlock(number=n, acknowledged=0, data=bytes(100)) for n in range(1, 40)]
     sent = b"".join(wrapper.encode(1, 64, gbt.encode(block)) for block in endless)
     with pytest.raises(MeterProtocolError, match="general block transfer of more than 1000"):
-        PushStream(1000).receive_data(sent)
+        apdus_of(sent, PushStream(1000))
 
 
 def test_the_end_of_a_connection_within_blocks_is_an_error_and_counted() -> None:
     counts = UnusedCounter()
     stream = PushStream(4096, counts)
-    stream.receive_data(wrapper.encode(1, 64, gbt.encode(blocks(LONG)[0])))
-    with pytest.raises(MeterProtocolError, match="within a push"):
-        stream.finish()
+    assert stream.receive(wrapper.encode(1, 64, gbt.encode(blocks(LONG)[0]))) == []
+    assert stream.finish() == []
+    assert "within a push" in stream.broken
     assert counts[Unused.CUT_SHORT] == 1
+
+
+# what is no frame hides no push
+
+BLOCK = plain_push(octets(bytes(700)))
+PUSHES = [ALERT, ciphered(ALERT, 7), BLOCK]
+FRAMINGS = {
+    "wrapper": lambda apdu: wrapper.encode(1, 64, apdu),
+    "hdlc": ui,
+    "mbus": mbus.encode,
+}
+
+
+def bad_check(framed: bytes) -> bytes:
+    return framed[:-4] + bytes((framed[-4] ^ 0x55,)) + framed[-3:]
+
+
+DAMAGES = {
+    "wrapper": [
+        b"\x00\x02\x00\x01\x00\x40\x00\x05hello",
+        bytes.fromhex("000100010040FFFF") + b"more",
+        bytes.fromhex("0001000100400000"),
+        wrapper.encode(1, 64, ALERT)[:40],
+        b"\x00",
+    ],
+    "hdlc": [bad_check(ui(ALERT)), ui(ALERT)[:30], ui(ALERT)[:5], b"\x7e\x12\x34", ui(BLOCK)[:-1] + b"\x00"],
+    "mbus": [
+        bad_check(mbus.encode(ALERT)),
+        mbus.encode(ALERT)[:30],
+        b"\x68\x68\x10\xe5",
+        mbus.encode(ALERT)[:2],
+    ],
+}
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+@given(data=st.data())
+def test_no_push_is_lost_behind_or_before_what_is_none_however_the_octets_are_cut(
+    framing: str, data: st.DataObject
+) -> None:
+    piece = st.one_of(
+        st.sampled_from(DAMAGES[framing]).map(lambda damage: (damage, None)),
+        st.sampled_from(PUSHES).map(lambda apdu: (FRAMINGS[framing](apdu), apdu)),
+    )
+    pieces = data.draw(st.lists(piece, max_size=8))
+    sent = b"".join(piece for piece, _ in pieces)
+    # the first octet tells the framing
+    sent = FRAMINGS[framing](ALERT) + sent
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=6)))
+    stream, found = PushStream(), []
+    for start, end in zip([0, *cuts], [*cuts, len(sent)], strict=True):
+        found += apdus_of(sent[start:end], stream)
+    held = [apdu.octets for apdu in stream.finish()]
+    expected = [ALERT, *(apdu for _, apdu in pieces if apdu is not None)]
+    # a wrapper frame has no checksum: a cut one with other octets behind it is an APDU that the receiver refuses
+    assert [apdu for apdu in found + held if apdu in PUSHES] == expected
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_a_push_behind_a_frame_that_was_cut_short_does_not_wait_for_its_end(framing: str) -> None:
+    framed = FRAMINGS[framing](BLOCK if framing != "mbus" else ciphered(ALERT))
+    found, counts = received(framed[:-20] + FRAMINGS[framing](ALERT))
+    assert found == [ALERT]
+    assert (+counts).keys() <= {Unused.NOT_A_FRAME, Unused.BAD_CHECK}
+    assert counts.total() == 1
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_a_datagram_gives_what_is_whole_in_it_and_is_counted_as_broken(framing: str) -> None:
+    stream = PushStream()
+    whole = FRAMINGS[framing](ALERT)
+    for broken in (whole + whole[:-3], whole[:-19] + whole, DAMAGES[framing][0] + whole):
+        assert [apdu.octets for apdu in stream.datagram(broken)] == [ALERT]
+        assert stream.broken
+        assert [apdu.octets for apdu in stream.datagram(whole)] == [ALERT]
+        assert not stream.broken
+
+
+def test_the_rest_of_a_segmented_push_whose_beginning_is_damaged_is_counted_and_is_no_push() -> None:
+    first, rest = ui(ALERT[:30], segmented=True), ui(ALERT[30:], llc=b"")
+    found, counts = received(first + bad_check(first) + rest + ui(ALERT))
+    assert found == [ALERT]
+    assert +counts == {Unused.BAD_CHECK: 1, Unused.CUT_SHORT: 2}
+
+
+def test_what_is_no_push_behind_a_bare_one_takes_nothing_from_it() -> None:
+    stream = PushStream()
+    assert [apdu.octets for apdu in stream.receive(ALERT + b"GET /")] == [ALERT]
+    assert "begins neither" in stream.broken

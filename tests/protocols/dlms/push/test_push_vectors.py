@@ -28,7 +28,7 @@ from protocols.dlms.framing.link import ApduReceived
 from protocols.dlms.framing.wrapper import WrapperClientLink
 from protocols.dlms.push import framing as push_framing
 from protocols.dlms.push.body import ESW, Alert, Payload, PushedCells, PushedRows
-from protocols.dlms.push.framing import MAX_PUSH, PushStream, datagram
+from protocols.dlms.push.framing import MAX_PUSH, PushStream
 from protocols.dlms.push.receiver import MAX_UNKNOWN, PushReceiver
 from protocols.dlms.push.senders import PLAIN, PushPeer, sender_key
 from protocols.dlms.security import ciphering, suites
@@ -47,7 +47,9 @@ from tests.support.dlms.pushes import (
     TITLE,
     Memory,
     Ring,
+    apdus_of,
     ciphered,
+    datagram,
     plain_push,
     receiver,
     ui,
@@ -314,11 +316,11 @@ def test_a_flipped_octet_of_a_plain_push_never_raises(at: int, flip: int) -> Non
 
 @pytest.mark.parametrize("framed", FRAMED)
 def test_a_framed_push_comes_out_whole_byte_by_byte_and_twice(framed: bytes) -> None:
-    assert PushStream().receive_data(framed) == [ALERT]
-    assert PushStream().receive_data(framed * 2) == [ALERT, ALERT]
+    assert apdus_of(framed) == [ALERT]
+    assert apdus_of(framed * 2) == [ALERT, ALERT]
     stream, found = PushStream(), []
     for i in range(len(framed)):
-        found += stream.receive_data(framed[i : i + 1])
+        found += apdus_of(framed[i : i + 1], stream)
     assert found == [ALERT]
     assert stream.pending == 0
     assert stream.finish() == []
@@ -329,10 +331,10 @@ def test_a_bare_push_ends_where_its_lengths_say_so_that_its_sender_can_be_answer
     for whole in (ALERT, ciphered(ALERT), b"\xe6\xe7\x00" + ALERT):
         apdu = whole.removeprefix(b"\xe6\xe7\x00")
         stream = PushStream()
-        assert stream.receive_data(whole[:9]) == []
+        assert apdus_of(whole[:9], stream) == []
         (found,) = stream.receive(whole[9:])
         assert (found.octets, found.way.framed(b"\x10")) == (apdu, b"\x10")
-        assert stream.receive_data(whole + whole) == [apdu, apdu]
+        assert apdus_of(whole + whole, stream) == [apdu, apdu]
         assert stream.finish() == []
         assert datagram(whole) == [apdu]
 
@@ -343,38 +345,52 @@ def test_a_bare_push_in_very_many_pieces_is_all_that_comes_until_the_end() -> No
     pieces = [long[i : i + 1] for i in range(len(long))]
     assert len(pieces) > push_framing.MAX_LOOKS
     for piece in pieces:
-        assert stream.receive_data(piece) == []
-    assert stream.finish() == [long]
+        assert apdus_of(piece, stream) == []
+    assert [apdu.octets for apdu in stream.finish()] == [long]
 
 
 def test_what_is_no_push_behind_a_bare_one_ends_the_connection() -> None:
     stream = PushStream()
-    assert stream.receive_data(ALERT) == [ALERT]
+    assert apdus_of(ALERT, stream) == [ALERT]
     with pytest.raises(MeterProtocolError, match="begins neither a frame nor a push"):
-        stream.receive_data(b"GET /")
+        apdus_of(b"GET /", stream)
 
 
 @pytest.mark.parametrize(
     "octets_",
     [
         b"GET / HTTP/1.1\r\n",
-        b"\x00\x02\x00\x01",
-        bytes.fromhex("0001000100400000"),
-        bytes.fromhex("000100010040FFFF"),
-        b"\x7e\x12\x34",
         b"\x0f" * (MAX_PUSH + 1),
     ],
 )
 def test_what_can_be_no_push_is_an_error_at_once(octets_: bytes) -> None:
     with pytest.raises(MeterProtocolError):
-        PushStream().receive_data(octets_)
+        apdus_of(octets_)
+
+
+@pytest.mark.parametrize(
+    "octets_",
+    [
+        b"\x00\x02\x00\x01",
+        bytes.fromhex("000100010040FFFF"),
+        b"\x7e\x12\x34",
+        b"\x68\x05\x06",
+    ],
+)
+def test_what_begins_like_a_frame_and_is_none_ends_the_stream_when_no_push_follows(octets_: bytes) -> None:
+    stream = PushStream()
+    noise = octets_ * (push_framing.MAX_NOISE // len(octets_))
+    assert stream.receive(noise) == []
+    assert stream.receive(noise) == []
+    assert "octets without a push" in stream.broken
+    assert stream.receive(FRAMED[0]) == []
 
 
 def test_segments_without_an_end_meet_the_bound() -> None:
     stream = PushStream()
     one = ui(bytes(900), segmented=True, llc=b"")
     with pytest.raises(MeterProtocolError):
-        stream.receive_data(one * (MAX_PUSH // 900 + 2))
+        apdus_of(one * (MAX_PUSH // 900 + 2), stream)
 
 
 def test_a_frame_cut_short_is_an_error_at_the_end() -> None:
@@ -398,5 +414,5 @@ def test_frames_of_an_interrupted_exchange_are_passed_over() -> None:
     late = Frame(
         destination=Address(16), source=Address(1, 17), control=0x30, info=b"\xe6\xe7\x00\xc4"
     ).encode()
-    assert PushStream().receive_data(late + ui(ALERT)) == [ALERT]
+    assert apdus_of(late + ui(ALERT)) == [ALERT]
     assert push_framing.HDLC == "hdlc"

@@ -38,14 +38,16 @@ class MeterMemory:
     """One meter as it was known after the last visit; quantities by their text.
 
     `model` is the name of the model that it was read with: what was remembered by another one counts for nothing.
-    `doubted` are the quantities that are not believed now, with the word that says why. `proved_at` is when it last
-    proved its identity, `fingerprint` what then told a meter without a serial from another one. `shaken`: since
-    that proof it was silent or failed, so that another meter may stand in its place.
+    `doubted` are the quantities that are not believed now, with the word that says why. It was asked who it is at
+    `asked_at`, and proved it at `proved_at`: by its serial, else by `marks` that were as before (firmware, ratios, by
+    name) and energies that go on. `shaken`: since it was asked it was silent or failed, so that another meter may
+    stand in its place.
     """
 
     model: str
     believed: Mapping[str, Believed] = field(default_factory=lambda: MappingProxyType({}))
     doubted: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    asked_at: datetime | None = None
     proved_at: datetime | None = None
-    fingerprint: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    marks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     shaken: bool = False
