@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from gateway.config.checks import check_meters
+from gateway.config.field import FieldSection
 from gateway.config.keys import KeysSection
 from gateway.config.meters import LineSection, MeterSection
 from gateway.config.mistakes import ConfigMistakes, Source
@@ -244,6 +245,7 @@ class Config(Section):
     journal: JournalSection = JournalSection()
     schedule: ScheduleSection = ScheduleSection()
     admission: AdmissionSection = AdmissionSection()
+    field: FieldSection = FieldSection()
     directory: DirectorySection = DirectorySection()
     keys: KeysSection = KeysSection()
     modbus: ModelsSection = ModelsSection()
@@ -262,6 +264,11 @@ class Config(Section):
     def edge_folder(self) -> Path:
         """Folder of the edge's journal, counters and part of the directory."""
         return self.gateway.data / "edge"
+
+    @property
+    def field_socket(self) -> Path:
+        """Where the running edge serves commands."""
+        return self.field.socket or self.edge_folder / "field.sock"
 
     @cached_property
     def shared_keys(self) -> frozenset[str]:
