@@ -19,7 +19,7 @@ from protocols.errors import (
 )
 from protocols.known import Known
 from protocols.line import HasPace, Line
-from protocols.modbus.client import ModbusClient, frames_for
+from protocols.modbus.client import frames_for
 from protocols.modbus.codec import raw_value, rollover
 from protocols.modbus.judge import Judge, all_bits_set
 from protocols.modbus.known_meter import ModbusNotes, keep_modbus, known_modbus
@@ -30,6 +30,7 @@ from protocols.modbus.plausible import Found
 from protocols.modbus.reader import RegisterReader, Words
 from protocols.modbus.recognition import REFUSED, Recognition
 from protocols.modbus.registers import RegisterSpec
+from protocols.modbus.turn import client_for
 from protocols.modbus.values import scales_of, spans_of, values_of
 from protocols.modbus.visit import VisitReader
 from protocols.reading import (
@@ -240,7 +241,7 @@ async def open_modbus(
             spec.time_zone(),
         )
         async with line.exclusive() as io:
-            client = ModbusClient(io, frames, timeout=settings.timeout, worst_latency=settings.worst_latency)
+            client = client_for(line, io, frames, settings, model)
             notes = ModbusNotes(context.clock.now(), known_modbus(known, spec.meter, model.name))
             pace = line.pace if isinstance(line, HasPace) else None
             reader = RegisterReader(client, model, settings.unit, notes, pace=pace)
