@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from protocols.errors import MeterConfigError, NotSupported, WriteUnproven
+from protocols.errors import IdentityMismatch, MeterConfigError, NotSupported, WriteUnproven
 from protocols.meters.open import open_session
 from protocols.modbus.library import forget_models
+from protocols.modbus.memories import Memories
 from protocols.reading import (
     Instant,
     Missing,
@@ -192,6 +193,7 @@ async def session_with(
     rtu: bool = False,
     trusted: bool = True,
     expected: str | None = "WHO:AB123456",
+    memories: Memories | None = None,
 ) -> AsyncIterator[MeterSession]:
     (folder / "whole.toml").write_text(MODEL, encoding="utf-8")
     forget_models()
@@ -202,7 +204,7 @@ async def session_with(
     spec = MeterSpec(meter=expected, modbus=settings)
     context = SessionContext(secrets=NoSecrets(), counters=NoCounters(), clock=JumpClock(NOON))
     async with far_bus(far) if rtu else far_endpoint(far) as line:
-        async with open_session(line, spec, context) as session:
+        async with open_session(line, spec, context, memories=memories) as session:
             yield session
         await line.close()
 
@@ -276,6 +278,26 @@ async def test_the_relay_stays_on_a_line_that_is_not_trusted(tmp_path: Path) -> 
     async with session_with(meter, tmp_path, trusted=False) as session:
         with pytest.raises(MeterConfigError, match="only on a line that is declared trusted"):
             await session.switch_relay(RelayState.OPEN)
+    assert meter.written == []
+
+
+ACTS: dict[str, Callable[[MeterSession], Awaitable[object]]] = {
+    "relay": lambda session: session.switch_relay(RelayState.OPEN),
+    "clock": lambda session: session.set_clock(NOON),
+    "loads": lambda session: one(session, ProfileName.BLOCK_LOAD),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+async def test_whose_relay_clock_and_history_it_is_is_asked_first(tmp_path: Path, act: str) -> None:
+    """A meter that proved its identity lately is taken for granted; not where something of it is changed or kept."""
+    meter, memories = whole(), Memories({})
+    async with session_with(meter, tmp_path, memories=memories):
+        pass
+    meter.server_id = b"\x01\xffAB999999"
+    async with session_with(meter, tmp_path, memories=memories) as session:
+        with pytest.raises(IdentityMismatch):
+            await ACTS[act](session)
     assert meter.written == []
 
 
