@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
-from gateway.edge.field.connection import FieldConnection, Reloader, socket_of
+from gateway.edge.field.connection import FieldConnection, Handler, socket_of
 from gateway.edge.field.giver import TurnGiver
 from gateway.edge.field.messages import FieldMessageError, Refused, packed
 from gateway.edge.field.peers import peer_of
@@ -34,13 +35,13 @@ class FieldServer:
         *,
         giver: TurnGiver,
         counters: CounterStore,
-        reload: Reloader,
+        calls: Mapping[str, Handler],
     ) -> None:
         self._path = path
         self._group = group
         self._giver = giver
         self._counters = counters
-        self._reload = reload
+        self._calls = calls
         self._server: asyncio.Server | None = None
         self._group_id: int | None = None
         self._tasks: dict[asyncio.Task[None], FieldConnection | None] = {}
@@ -131,7 +132,7 @@ class FieldServer:
             )
             return
         connection = FieldConnection(
-            reader, writer, peer, giver=self._giver, counters=self._counters, reload=self._reload
+            reader, writer, peer, giver=self._giver, counters=self._counters, calls=self._calls
         )
         self._tasks[task] = connection
         try:
