@@ -130,6 +130,10 @@ COMMANDS = {
         "tools.decode:decode",
         "Read DLMS traffic: HDLC, wrapper, APDUs and values, deciphered when keys are given.",
     ),
+    "models": Entry(
+        "tools.models:models_group",
+        "Models of Modbus meters: those that are there, one of them, and your own tried.",
+    ),
     "push": Entry(
         "tools.pushes:push_group", "What meters push, and the companions that say how it is laid out."
     ),
@@ -179,6 +183,8 @@ def every_command() -> dict[tuple[str, ...], Any]:
     for name in COMMANDS:
         command = import_command(name)
         if isinstance(command, TyperGroup):
+            if command.invoke_without_command:
+                found[name,] = command
             found |= {(name, inner): child for inner, child in command.commands.items()}
         else:
             found[name,] = command
