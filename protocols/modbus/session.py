@@ -17,13 +17,14 @@ from protocols.errors import (
 )
 from protocols.known import Known
 from protocols.line import HasPace, Line
-from protocols.modbus.client import ModbusClient, frames_for
+from protocols.modbus.client import frames_for
 from protocols.modbus.codec import raw_value
 from protocols.modbus.known_meter import ModbusNotes, keep_modbus, known_modbus
 from protocols.modbus.library import load_model
 from protocols.modbus.model import SERIAL, MeterModel
 from protocols.modbus.reader import RegisterReader
 from protocols.modbus.registers import RegisterSpec
+from protocols.modbus.turn import client_for
 from protocols.modbus.values import spans_of, values_of
 from protocols.modbus.visit import ReadAt, VisitReader
 from protocols.reading import (
@@ -187,7 +188,7 @@ async def open_modbus(
             spec.time_zone(),
         )
         async with line.exclusive() as io:
-            client = ModbusClient(io, frames, timeout=settings.timeout, worst_latency=settings.worst_latency)
+            client = client_for(line, io, frames, settings, model)
             notes = ModbusNotes(context.clock.now(), known_modbus(known, spec.meter, model.name))
             pace = line.pace if isinstance(line, HasPace) else None
             reader = RegisterReader(client, model, settings.unit, notes, pace=pace)
