@@ -8,7 +8,6 @@ from gateway.contract.messages import rfc3339
 from gateway.contract.messages.texts import MAX_TEXT, decimal_text, quoted
 from protocols.reading import Bits, Instant, Missing, Number, Quantity, Text, Value, name_of
 
-
 MAX_HEADS = 8_192
 
 
