@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -13,13 +13,13 @@ from protocols.lines.serial import SerialLine
 from protocols.lines.traced import TracedLine
 from protocols.modbus.account import LineAccount, account_of
 from protocols.modbus.client import ModbusClient, frames_for
-from protocols.modbus.codec import decode
 from protocols.modbus.encoding import WordOrder
 from protocols.modbus.known_meter import ModbusNotes
 from protocols.modbus.library import load_model, model_names
 from protocols.modbus.model import SERIAL, MeterModel
-from protocols.modbus.reader import RegisterReader, Words
-from protocols.reading import Number, Text, Value
+from protocols.modbus.reader import RegisterReader
+from protocols.modbus.values import spans_of, values_of
+from protocols.reading import Number, Quantity, Text, Value
 
 PATIENCE = 4
 """How many times the scan's timeout a unit gets that answered late or not soundly."""
@@ -47,13 +47,19 @@ class FoundUnit:
 
 
 async def scan_modbus(
-    line: Line, units: Iterable[int] = range(1, 248), timeout: float = 0.1, *, framing: str | None = None
+    line: Line,
+    units: Iterable[int] = range(1, 248),
+    timeout: float = 0.1,
+    *,
+    framing: str | None = None,
+    models: Iterable[MeterModel] | None = None,
 ) -> AsyncIterator[FoundUnit]:
     """Ask each unit, holding the line unit by unit, and yield those that answer, with a guess of the model.
 
     `line` is any `protocols.line.Line`, `units` the ids to ask. `timeout` is the wait for each unit in seconds;
     an empty line of 247 units takes 247 of them. `framing` is `tcp` or `rtu`; without it a serial line is RTU,
-    and on TCP, RTU is tried when nobody answers to TCP framing. Raises the errors of the line.
+    and on TCP, RTU is tried when nobody answers to TCP framing. `models` are those that a unit may be of (None: the
+    shipped ones); one that has neither serial nor probe is never found. Raises the errors of the line.
 
     Example::
 
@@ -61,13 +67,14 @@ async def scan_modbus(
             print(found.unit, found.model, found.meter)
     """
     wanted = list(units)
+    known = tuple(load_model(name) for name in model_names()) if models is None else tuple(models)
     anybody = False
     for name in (framing,) if framing else _framings(line):
         silent: int | None = None
         account = account_of(line)
         for unit in wanted:
             async with line.exclusive() as io:
-                found, silent = await _UnitProbe(io, name, timeout, account).probe(unit, silent)
+                found, silent = await _UnitProbe(io, name, timeout, account, known).probe(unit, silent)
             for one in found:
                 anybody = True
                 yield one
@@ -84,8 +91,11 @@ def _framings(line: Line) -> tuple[str, ...]:
 class _UnitProbe:
     """Asks units in one turn on the line: quickly who is there, then patiently what they are."""
 
-    def __init__(self, io: LineIO, framing: str, timeout: float, account: LineAccount) -> None:
+    def __init__(
+        self, io: LineIO, framing: str, timeout: float, account: LineAccount, models: Sequence[MeterModel]
+    ) -> None:
         self._account = account
+        self._models = models
         patience = PATIENCE * timeout
 
         def client(timeout: float, worst_latency: float) -> ModbusClient:
@@ -118,8 +128,7 @@ class _UnitProbe:
     async def _identify(self, unit: int) -> FoundUnit:
         """Try all known models; the one of which most registers answer, none refused, is the guess."""
         best, most = FoundUnit(unit=unit), 0
-        for name in model_names():
-            model = load_model(name)
+        for model in self._models:
             try:
                 found = await self._fits(unit, model)
             except MeterError:  # a register of this model that the unit does not answer for: another model
@@ -130,25 +139,28 @@ class _UnitProbe:
 
     async def _fits(self, unit: int, model: MeterModel) -> FoundUnit | None:
         """Return the unit as this model, or None when registers are refused or values are not plausible."""
+        if not model.serial and not model.probe:
+            return None  # it says nothing by which it could be told from any other
         reader = RegisterReader(self._patient, model, unit, ModbusNotes(datetime.now(UTC)), pace=None)
-        serial_register = model.of_quantity(SERIAL)
-        # The serial alone first: most models are ruled out by it, and the others' registers need not be read.
-        words = await reader.words((serial_register.span,))
+        telling = model.of_quantity(SERIAL if model.serial else model.probe[0].quantity)
+        # One value alone first: most models are ruled out by it, and the others' registers need not be read.
+        words = await reader.words((telling.span,))
         if None in words.values():
             return None
-        words |= await reader.words(r.span for r in model.registers if r is not serial_register)
+        words |= await reader.words(set(spans_of(model, model.registers)) - {telling.span})
         if None in words.values():
             return None
         # Some meters can be set to the other word order: the one in which the values make sense is believed.
         for order in (model.word_order, "little" if model.word_order == "big" else "big"):
             turned = model.model_copy(update={"word_order": order})
-            serial = _value(turned, SERIAL, words)
-            if isinstance(serial, Number | Text) and _plausible(turned, words):
+            values = dict(values_of(turned, turned.registers, words, ZoneInfo("UTC")))
+            serial = values.get(Quantity.of(SERIAL))
+            if isinstance(serial, Number | Text) == model.serial and _plausible(turned, values):
                 return FoundUnit(
                     unit=unit,
                     model=model.name,
                     manufacturer=model.manufacturer,
-                    serial=serial.text() if isinstance(serial, Number) else serial.text,
+                    serial=serial.text() if isinstance(serial, Number) else getattr(serial, "text", None),
                     word_order=order,
                 )
         return None
@@ -167,15 +179,9 @@ async def _answers(client: ModbusClient, unit: int) -> bool | None:
     return True
 
 
-def _plausible(model: MeterModel, words: Words) -> bool:
+def _plausible(model: MeterModel, values: Mapping[Quantity, Value]) -> bool:
     for probe in model.probe:
-        value = _value(model, probe.quantity, words)
+        value = values[Quantity.of(probe.quantity)]
         if not isinstance(value, Number) or not probe.low <= value.decimal() <= probe.high:
             return False
     return True
-
-
-def _value(model: MeterModel, quantity: str, words: Words) -> Value | None:
-    register = model.of_quantity(quantity)
-    cells = words[register.span]
-    return None if cells is None else decode(model, register, cells, ZoneInfo("UTC"))

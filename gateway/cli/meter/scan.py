@@ -22,6 +22,8 @@ from protocols.clock import SystemClock
 from protocols.dlms.client.association_opener import PUBLIC_CLIENT
 from protocols.errors import LineError, ProtocolError
 from protocols.meters.secrets import FileSecrets
+from protocols.modbus.library import all_models
+from protocols.modbus.model import MeterModel
 from protocols.modbus.scan import scan_modbus
 from protocols.session import Clock, DlmsSettings, MeterSpec
 
@@ -54,7 +56,13 @@ def scan(
         raise UsageError(f"units {first}..{last} are none")
     way = with_trace(way_to(loaded, section) if loaded is not None else Way(section=section), trace)
     found = asyncio.run(
-        _scan(way, range(first, last + 1), timeout, loaded.clock() if loaded else SystemClock())
+        _scan(
+            way,
+            range(first, last + 1),
+            timeout,
+            loaded.clock() if loaded else SystemClock(),
+            _models(loaded.modbus.models if loaded else None),
+        )
     )
     print_table(found, as_json=as_json, empty=f"nobody answers on {section.name}")
     if not found:
@@ -70,7 +78,18 @@ def _named_line(config: configuration.Config | None, name: str) -> LineSection:
     return found
 
 
-async def _scan(way: Way, units: range, timeout: float, clock: Clock) -> list[dict[str, Any]]:
+def _models(folder: Path | None) -> list[MeterModel]:
+    """Return the models that a unit may be of; those with mistakes are told and left out."""
+    entries = list(all_models(folder))
+    for entry in entries:
+        if entry.problem is not None:
+            print_problem(f"left out: {entry.problem}")
+    return [entry.model for entry in entries if entry.model is not None]
+
+
+async def _scan(
+    way: Way, units: range, timeout: float, clock: Clock, models: list[MeterModel]
+) -> list[dict[str, Any]]:
     """Return who answers: DLMS meters, which a few questions find, or else Modbus units."""
     if found := await _scan_dlms(way, clock):
         return found
@@ -79,7 +98,7 @@ async def _scan(way: Way, units: range, timeout: float, clock: Clock) -> list[di
     try:
         return [
             {"protocol": "modbus", **asdict(u)}
-            async for u in scan_modbus(line, units, timeout, framing=framing)
+            async for u in scan_modbus(line, units, timeout, framing=framing, models=models)
         ]
     finally:
         await line.close()

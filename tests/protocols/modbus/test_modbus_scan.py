@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from protocols.lines.traced import TracedLine
-from protocols.modbus import scan as scan_module
 from protocols.modbus.library import load_model
+from protocols.modbus.model import SERIAL
 from protocols.modbus.scan import FoundUnit, scan_modbus
 from protocols.simulator.modbus.meter import ModbusMeter
 from tests.support.fakes import HandClock
@@ -84,12 +84,29 @@ async def test_an_empty_line_costs_one_timeout_each() -> None:
         assert line.statistics().timeouts == 20
 
 
-async def test_swapped_word_order_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_swapped_word_order_is_told() -> None:
     swapped = load_model("sdm120").model_copy(update={"word_order": "little"})
     meter = ModbusMeter(StillMeter("EAS", "10000001"), "sdm120", 3, CLOCK)
     meter._model = swapped
-    monkeypatch.setattr(scan_module, "model_names", lambda: ("sdm120",))
     async with bus_of([meter], "tcp") as line:
-        (found,) = [f async for f in scan_modbus(line, [3])]
+        (found,) = [f async for f in scan_modbus(line, [3], models=[load_model("sdm120")])]
     assert found.word_order == "little"
     assert found.meter == "EAS:10000001"
+
+
+async def test_a_meter_without_serial_is_told_by_its_probe() -> None:
+    made = load_model("sdm120")
+    bare = made.model_copy(
+        update={
+            "name": "bare",
+            "serial": False,
+            "registers": tuple(r for r in made.registers if r.quantity != SERIAL),
+        }
+    )
+    meter = ModbusMeter(StillMeter("EAS", "10000001"), "sdm120", 3, CLOCK)
+    async with bus_of([meter], "tcp") as line:
+        (found,) = [f async for f in scan_modbus(line, [3], models=[bare])]
+        assert (found.model, found.serial, found.meter) == ("bare", None, None)
+        nothing = bare.model_copy(update={"probe": ()})
+        (found,) = [f async for f in scan_modbus(line, [3], models=[nothing])]
+        assert found.model is None
