@@ -35,23 +35,12 @@ def dump(model: MeterModel) -> str:
         asks = ", ".join(f"fc{b.function} 0x{b.address:04X} x {b.count}" for b in blocks)
         lines.append(f"  {profile}: {asks or 'none'}")
     lines += [f"  probe {p.quantity} {p.low}..{p.high}" for p in model.probe]
-    for key in (
-        "absent",
-        "fingerprint",
-        "forbidden",
-        "relay",
-        "log",
-        "writes",
-        "pause",
-        "pause_after_other_unit",
-    ):
-        if key in model.model_fields_set:
-            lines.append(
-                f"  {key} {model.model_dump(include={key}, exclude_defaults=True, mode='json')[key]}"
-            )
+    said = model.model_dump(exclude_defaults=True, mode="json")
+    lines += [f"  {key} {said[key]}" for key in _TABLES if key in said]
     return "\n".join(lines) + "\n"
 
 
+_TABLES = ("absent", "fingerprint", "forbidden", "relay", "log", "writes", "pause", "pause_after_other_unit")
 _SHOWN = {
     *("function", "address", "type", "word_order", "scaler", "resolution", "unit", "quantity", "profiles"),
     *("group", "basis", "sentinel"),
