@@ -9,6 +9,7 @@ GatewayError
 │   ├── PeerRefusedLogin fix the credentials; retried slowly
 │   │   └── PeerDeniesTopic  fix the access rules of one topic; all others go on
 │   └── PeerRefusedData  the peer will never take this data: it is set aside with the reason
+├── TurnMissed         a line was not free in time: try again, or wait longer
 ├── ContractError      a message breaks the contract: the sender; kept aside, counted
 └── UsageError         the person at the command line
 """
@@ -62,6 +63,12 @@ class PeerRefusedData(PeerError):
 
 NOT_TAKEN = (PeerDeniesTopic, PeerRefusedData)
 """A single message was not taken; the connection and all other messages are as they were."""
+
+
+class TurnMissed(GatewayError):
+    """A line was not free in time for what somebody wanted of it; the message says what it was busy with."""
+
+    exit_code = 4
 
 
 class ContractError(GatewayError):

@@ -21,6 +21,7 @@ from protocols.modbus.library import load_model
 from protocols.modbus.model import SERIAL, MeterModel
 from protocols.modbus.reader import RegisterReader
 from protocols.modbus.registers import RegisterSpec
+from protocols.modbus.turn import client_for
 from protocols.reading import (
     MeterClock,
     Missing,
@@ -163,7 +164,7 @@ async def open_modbus(line: Line, spec: MeterSpec, context: SessionContext) -> A
     try:
         model, frames, zone = load_model(settings.model), frames_for(settings.framing), spec.time_zone()
         async with line.exclusive() as io:
-            client = ModbusClient(io, frames, timeout=settings.timeout, worst_latency=settings.worst_latency)
+            client = client_for(line, io, frames, settings, model)
             session = ModbusSession(
                 client, model, settings.unit, expected=spec.meter, zone=zone, clock=context.clock
             )

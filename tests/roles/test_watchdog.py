@@ -127,7 +127,7 @@ async def test_a_line_whose_conversation_stands_is_stuck(tmp_path: Path) -> None
             await release.wait()
 
         state = edge.poller._lines["a"]
-        state.meters[0].attempt = attempt  # type: ignore[method-assign,assignment]
+        state.meters["ABB:1"].attempt = attempt  # type: ignore[method-assign,assignment]
         assert edge.poller.busy("a") is None
         poll = asyncio.create_task(edge.poller.poll_meter("ABB:1"))
         await reached.wait()

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from heapq import heappop, heappush
 
 
 class Urgency(IntEnum):
-    """Who goes first: what a person waits for, meters that answer, meters that did not the last time."""
+    """Who goes first: what a person or an order waits for, then what is due, then what can wait.
+
+    What can wait: rows that are missing, setting clocks, finding out who is there, and meters that did not answer
+    the last time.
+    """
 
     ORDERED = 0
-    LIVING = 1
-    SILENT = 2
+    DUE = 1
+    BACKFILL = 2
+    CLOCK = 3
+    IDENTIFY = 4
+    SILENT = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +97,14 @@ class Admission:
         self._queue(ticket)
         return ticket.number
 
+    def change(self, number: int, urgency: Urgency) -> None:
+        """Let a waiting ticket be more or less urgent; it keeps its place among those of that urgency."""
+        ticket = self._tickets[number]
+        if number in self._running or ticket.urgency is urgency:
+            return
+        self._tickets[number] = changed = replace(ticket, urgency=urgency)
+        self._queue(changed)
+
     def admit(self, now: float) -> list[int]:
         """Return the tickets whose sessions begin now."""
         limits = self._limits
@@ -150,7 +165,7 @@ class Admission:
         """Return the first entry of a queue that may begin; those of full hosts are held back meanwhile."""
         while queue:
             ticket = self._tickets.get(queue[0][1])
-            if ticket is None:  # not wanted any more
+            if ticket is None or not self._waits_here(ticket, queue[0]):
                 heappop(queue)
             elif self._full(ticket.route.host):
                 heappush(self._held_back.setdefault(ticket.route.host, []), heappop(queue))
@@ -158,19 +173,24 @@ class Admission:
                 return queue[0]
         return None
 
+    def _waits_here(self, ticket: _Ticket, entry: tuple[Urgency, int]) -> bool:
+        """Say whether an entry is still meant: a ticket that changed its urgency stands elsewhere, too."""
+        return ticket.urgency is entry[0] and ticket.number not in self._running
+
     def _full(self, host: str) -> bool:
         return bool(host) and self._of_host[host] >= self._limits.per_host
 
     def _bring_back(self, host: str) -> None:
         held = self._held_back.get(host)
         while held:
-            ticket = self._tickets.get(heappop(held)[1])
-            if ticket is not None:
+            entry = heappop(held)
+            ticket = self._tickets.get(entry[1])
+            if ticket is not None and self._waits_here(ticket, entry):
                 self._queue(ticket)
                 break
         if not held:
             self._held_back.pop(host, None)
 
     def _queue(self, ticket: _Ticket) -> None:
-        queues = self._waiting.setdefault(ticket.route.segment, ([], [], []))
+        queues = self._waiting.setdefault(ticket.route.segment, tuple([] for _ in Urgency))
         heappush(queues[ticket.urgency], (ticket.urgency, ticket.number))

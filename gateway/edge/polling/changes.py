@@ -52,6 +52,12 @@ class HealthChanges:
         self._counts[subject][health] += 1
         return True
 
+    def forget(self, subject: Subject, name: str) -> None:
+        """Tell no longer of what is not there any more; forgetting it is no change."""
+        before = self._last.pop((subject, name), None)
+        if before is not None:
+            self._counts[subject][before[1]] -= 1
+
     def counts(self, subject: Subject) -> dict[str, int]:
         """Return how many have each health, none of zero."""
         return {health: count for health, count in self._counts[subject].items() if count}

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 from gateway.edge.polling.admission import Admission, AdmissionLimits, Route, Urgency
 
 
+class Knock:
+    """One session at the doors: waits, is admitted, leaves. Made by `Doors.knock`."""
+
+    def __init__(self, doors: Doors, number: int | None) -> None:
+        self._doors = doors
+        self._number = number
+        self.admitted = number is None
+
+    def change(self, urgency: Urgency) -> None:
+        """Be more or less urgent while waiting."""
+        if self._number is not None and not self.admitted:
+            self._doors.change(self._number, urgency)
+
+    def leave(self) -> None:
+        """End the session, or wait no longer; idempotent."""
+        number, self._number = self._number, None
+        if number is not None:
+            self._doors.leave(number)
+
+
 class Doors:
-    """`async with doors.session(route, urgency)`: inside, a session is counted.
+    """`doors.knock(route, urgency, wake)` asks for a session; it is counted until `leave`.
 
     A route of None (a serial bus) passes at once: the bus itself carries one conversation at a time.
     """
@@ -18,7 +37,7 @@ class Doors:
     def __init__(self, limits: AdmissionLimits | None = None) -> None:
         self._limits = limits or AdmissionLimits()
         self._admission: Admission | None = None
-        self._turns: dict[int, asyncio.Future[None]] = {}
+        self._knocks: dict[int, tuple[Knock, Callable[[], None]]] = {}
         self._alarm: asyncio.TimerHandle | None = None
 
     @property
@@ -31,23 +50,28 @@ class Doors:
         """Sessions that wait for their turn."""
         return 0 if self._admission is None else self._admission.waiting
 
-    @asynccontextmanager
-    async def session(self, route: Route | None, urgency: Urgency) -> AsyncIterator[None]:
-        """Wait for the turn, then count the session until the block ends."""
+    def knock(self, route: Route | None, urgency: Urgency, wake: Callable[[], None]) -> Knock:
+        """Ask for a session; `wake` is called when it is admitted, should that not be at once."""
         if route is None:
-            yield
-            return
-        loop = asyncio.get_running_loop()
+            return Knock(self, None)
         if self._admission is None:
-            self._admission = Admission(self._limits, loop.time())
+            self._admission = Admission(self._limits, asyncio.get_running_loop().time())
         number = self._admission.request(route, urgency)
-        self._turns[number] = turn = loop.create_future()
-        try:
+        knock = Knock(self, number)
+        self._knocks[number] = (knock, wake)
+        self._admit()
+        return knock
+
+    def change(self, number: int, urgency: Urgency) -> None:
+        """Let a waiting session be more or less urgent."""
+        if self._admission is not None:
+            self._admission.change(number, urgency)
             self._admit()
-            await turn
-            yield
-        finally:
-            self._turns.pop(number, None)
+
+    def leave(self, number: int) -> None:
+        """Count a session no longer."""
+        self._knocks.pop(number, None)
+        if self._admission is not None:
             self._admission.leave(number)
             self._admit()
 
@@ -57,9 +81,9 @@ class Doors:
             return
         loop = asyncio.get_running_loop()
         for number in admission.admit(loop.time()):
-            turn = self._turns.pop(number)
-            if not turn.done():  # cancelled meanwhile: it leaves by itself
-                turn.set_result(None)
+            knock, wake = self._knocks.pop(number)
+            knock.admitted = True
+            wake()
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None

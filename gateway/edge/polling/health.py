@@ -54,7 +54,11 @@ class MeterHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineHealth:
-    """One line: `state` is new, ok or down; seconds busy in all and for meters that did not answer."""
+    """One line: `state` is new, ok or down; seconds busy in all and for meters that did not answer.
+
+    `dead_cost_seconds` is how long meters that were due waited for those. `talk` is what goes on now, None for
+    nothing; `waiting` how many wait for a turn.
+    """
 
     line: str
     state: str = "new"
@@ -66,6 +70,9 @@ class LineHealth:
     silent_meters: int = 0
     busy_seconds: float = 0.0
     dead_seconds: float = 0.0
+    dead_cost_seconds: float = 0.0
+    talk: str | None = None
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

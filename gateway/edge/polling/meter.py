@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
 
 from gateway.backoff import Backoff
+from gateway.edge.polling.admission import Urgency
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.health import (
     MeterHealth,
@@ -20,7 +22,8 @@ from gateway.edge.polling.health import (
     may_lock_out,
     state_of,
 )
-from gateway.edge.polling.schedule import FIRST_PROBE, LAST_PROBE, PolledMeter, Schedule
+from gateway.edge.polling.schedule import FIRST_PROBE, LAST_PROBE, LAST_RETRY, PolledMeter, Schedule
+from gateway.edge.polling.turns import NEVER, Claim
 from gateway.edge.stamping.clocks import DRIFT_ALARM, MeterClocks, MeterEvidence
 from gateway.errors import JournalError
 from protocols.errors import (
@@ -35,7 +38,12 @@ from protocols.session import Clock, MeterSession, Visit
 
 POLL_ATTEMPT = 1_800.0
 """Seconds after which one session is cut off: a meter that dribbles must not hold its line for ever."""
-NEVER = datetime.max.replace(tzinfo=UTC)
+PROBE_WITHIN = timedelta(seconds=30)
+"""Time after which a try of a dead meter is late: the one that waited longest goes first."""
+FIRST_SILENCE = 2.0
+"""Seconds that an attempt without an answer takes before one was seen."""
+MARGIN = 1.1
+"""How much longer the next one may take."""
 UNSUPPORTED_PROBE = timedelta(days=1)
 """A profile that the meter lacks is asked for again this rarely: it may be empty yet, or come with new firmware."""
 MISMATCH_PROBE = 900.0
@@ -80,7 +88,8 @@ class MeterPoll:
         self._clocks = clocks
         self._since = clock.now()
         self._due = dict.fromkeys(meter.profiles, self._since)
-        self._backoff = Backoff(FIRST_PROBE, LAST_PROBE, chance=0.0)
+        self._backoff = Backoff(FIRST_PROBE, LAST_RETRY, chance=0.0)
+        self._silences: deque[float] = deque([FIRST_SILENCE], maxlen=2)
         self._retry_at: datetime | None = None
         self._last_success: datetime | None = None
         self._unsupported: set[ProfileName] = set()
@@ -103,9 +112,30 @@ class MeterPoll:
         """
         return self._retry_at or min(self._due.values(), default=NEVER)
 
+    def claim(self, not_before: datetime) -> Claim:
+        """Return what it wants of its line, and from when: no earlier than `not_before`."""
+        at = self.next_at()
+        wait = PROBE_WITHIN if self.dead else self._patience(at)
+        return Claim(
+            meter=self.meter.meter,
+            urgency=Urgency.SILENT if self.dead else Urgency.DUE,
+            ready=max(at, not_before),
+            deadline=at if at >= NEVER - wait else at + wait,
+            worst=max(self._silences) * MARGIN,
+        )
+
+    def silent_for(self, seconds: float) -> None:
+        """Note how long the line was taken by an attempt that it did not answer."""
+        self._silences.append(seconds)
+
     def due(self, now: datetime) -> list[ProfileName]:
         """Return the profiles to read at `now`."""
         return [profile for profile, at in self._due.items() if at <= now]
+
+    def _patience(self, at: datetime) -> timedelta:
+        """Return how long after `at` the first of what is due then is overtaken by its next run."""
+        due = [profile for profile, due in self._due.items() if due <= at]
+        return min(map(self._schedule.period, due), default=timedelta(0))
 
     def resume(self, now: datetime) -> None:
         """Forget failures and a mismatch: try at once."""
@@ -257,11 +287,19 @@ class MeterPoll:
             at_least = MISMATCH_PROBE
         elif may_lock_out(error) or isinstance(error, MeterConfigError):
             # Meters lock a client out after a few wrong passwords; and only a person mends a configuration.
-            at_least = LAST_PROBE
+            at_least = LAST_RETRY
         else:
             at_least = 0.0
-        self._retry_at = self._clock.now() + timedelta(seconds=self._backoff.next(at_least=at_least))
+        wait = self._backoff.next(at_least=at_least)
+        if self.dead:
+            wait = min(wait, LAST_PROBE)
+        self._retry_at = self._clock.now() + timedelta(seconds=wait)
         report = log.warning if isinstance(error, ProtocolError) else log.exception
+        failures = self._backoff.failures
+        if self.dead and failures & (failures - 1):
+            report = (
+                log.debug
+            )  # a dead meter is tried every half minute: the 1st, 2nd, 4th, 8th … time is told
         report(
             "other_meter_answered" if mismatch else "poll_failed",
             **self._where(),

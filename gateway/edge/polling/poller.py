@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
@@ -15,10 +15,11 @@ from gateway.edge.polling.changes import HealthChanges, Subject
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.doors import Doors
 from gateway.edge.polling.health import LineHealth, MeterHealth, MeterReport, PollerStatistics, PollReport
-from gateway.edge.polling.line import LinePoll
+from gateway.edge.polling.line import LinePoll, Turn
 from gateway.edge.polling.meter import MeterPoll
-from gateway.edge.polling.rests import LOOK_UP, Rests
+from gateway.edge.polling.rests import Rests
 from gateway.edge.polling.schedule import PolledMeter, Schedule
+from gateway.edge.polling.turns import Claim
 from gateway.edge.stamping.clocks import MeterClocks
 from gateway.errors import JournalError
 from protocols.line import Line
@@ -79,43 +80,137 @@ class Poller:
         pushing: PushingMeters,
         doors: Doors | None = None,
     ) -> None:
-        self._clock = clock = context.clock
-        clocks = MeterClocks(clock)
+        self._context = context
+        self._clock = context.clock
+        self._clocks = MeterClocks(self._clock)
         self._doors = doors or Doors()
-        self._meters = {
-            meter.meter: MeterPoll(
-                meter,
-                partial(open_session, lines[meter.line], meter.spec, context),
-                collector,
-                clock=clock,
-                schedule=schedule,
-                learn=pushing.learn if meter.meter in pushing.meters else None,
-                clocks=clocks,
-            )
-            for meter in meters
-        }
-        self._lines = {
-            name: LinePoll(line, [m for m in self._meters.values() if m.meter.line == name], now=clock.now())
-            for name, line in lines.items()
-        }
+        self._collector = collector
+        self._open_session = open_session
+        self._schedule = schedule
+        self._pushing = pushing
+        self._meters: dict[str, MeterPoll] = {}
+        self._lines: dict[str, LinePoll] = {}
+        self._retries: dict[str, Backoff] = {}
+        self._running: tuple[asyncio.TaskGroup, Rests] | None = None
         self.paused: str | None = None
         self.paused_since: datetime | None = None
-        self.changes = HealthChanges(
-            [
-                *((Subject.LINE, name, line.told) for name, line in self._lines.items()),
-                *((Subject.METER, name, meter.told) for name, meter in self._meters.items()),
-            ]
-        )
+        self.changes = HealthChanges()
+        for name, line in lines.items():
+            self.add_line(name, line)
+        for meter in meters:
+            self.add_meter(meter)
 
     async def run(self) -> None:
-        """Poll until cancelled; raises nothing."""
-        if not self._meters:
-            await asyncio.Event().wait()  # an edge that only delivers: the task group must not end with us
+        """Poll until cancelled; raises nothing. Lines and meters may come and go meanwhile."""
         async with asyncio.TaskGroup() as group:
-            rests = Rests(self._clock, group)
-            for state in self._lines.values():
-                if state.meters:
-                    group.create_task(self._run_line(state, rests), name=f"line {state.line.name}")
+            self._running = group, Rests(self._clock, group)
+            try:
+                for state in self._lines.values():
+                    self._serve(state)
+                await asyncio.Event().wait()
+            finally:
+                self._running = None
+
+    # -- what there is to poll
+
+    @property
+    def meters(self) -> Collection[str]:
+        """The identities of all meters."""
+        return self._meters.keys()
+
+    @property
+    def lines(self) -> Collection[str]:
+        """The names of all lines."""
+        return self._lines.keys()
+
+    def line_of(self, meter: str) -> str:
+        """Return the name of a meter's line; KeyError for an unknown meter."""
+        return self._meters[meter].meter.line
+
+    def add_line(self, name: str, line: Line) -> None:
+        """Serve one more line; ValueError when there is one of this name."""
+        if name in self._lines:
+            raise ValueError(f"there is a line {name} already")
+        state = self._lines[name] = LinePoll(
+            name, line, clock=self._clock, doors=self._doors, poll=self._poll_due
+        )
+        self._retries[name] = Backoff(*JOURNAL_RETRY, chance=0.0)
+        self.changes.note(Subject.LINE, name, state.told)
+        self._serve(state)
+
+    def add_meter(self, meter: PolledMeter) -> None:
+        """Poll one more meter, at once; KeyError without its line, ValueError when it is polled already."""
+        if meter.meter in self._meters:
+            raise ValueError(f"{meter.meter} is polled already, on line {self.line_of(meter.meter)}")
+        state = self._lines[meter.line]
+        poll = self._meters[meter.meter] = state.meters[meter.meter] = MeterPoll(
+            meter,
+            partial(self._open_session, state.line, meter.spec, self._context),
+            self._collector,
+            clock=self._clock,
+            schedule=self._schedule,
+            learn=self._pushing.learn if meter.meter in self._pushing.meters else None,
+            clocks=self._clocks,
+        )
+        self.changes.note(Subject.METER, meter.meter, poll.told)
+        state.wake()
+
+    async def remove_meter(self, meter: str) -> PolledMeter:
+        """Poll a meter no more; returns when nobody talks to it any more. KeyError for an unknown one."""
+        poll = self._meters.pop(meter)
+        del self._lines[poll.meter.line].meters[meter]
+        self.changes.forget(Subject.METER, meter)
+        async with poll.lock:
+            return poll.meter
+
+    async def replace_meter(self, meter: PolledMeter) -> None:
+        """Poll a meter in another way, or on another line; KeyError without the meter or the line."""
+        if meter.line not in self._lines:
+            raise KeyError(meter.line)
+        await self.remove_meter(meter.meter)
+        self.add_meter(meter)
+
+    async def remove_line(self, name: str) -> Line:
+        """Serve a line no more, with all its meters; returns it when nobody talks on it any more, for closing.
+
+        KeyError for an unknown line. Those who wait for a turn get TurnMissed.
+        """
+        state = self._lines.pop(name)
+        del self._retries[name]
+        for meter in list(state.meters):
+            del self._meters[meter], state.meters[meter]
+            self.changes.forget(Subject.METER, meter)
+        self.changes.forget(Subject.LINE, name)
+        await state.close()
+        return state.line
+
+    # -- reading
+
+    @asynccontextmanager
+    async def turn(
+        self,
+        line: str,
+        urgency: Urgency,
+        reason: str,
+        *,
+        meter: str | None = None,
+        within: float | None = None,
+        worst: float = 10.0,
+        about: datetime | None = None,
+    ) -> AsyncIterator[Turn]:
+        """Wait for a turn on a line: while the block runs nobody else talks there, nor to `meter`, if one is meant.
+
+        `reason` says in a few words what for. `within` seconds is the longest wait (None: for ever): then TurnMissed,
+        which says what the line is busy with. The block should take `worst` seconds at most: what is not ordered
+        begins where that fits, so a long job takes many short turns. `about` is the instant of missing rows: the
+        newest come first. KeyError for an unknown line, or a meter that is not on it.
+        """
+        state = self._lines[line]
+        poll = None if meter is None else state.meters[meter]
+        async with state.turn(urgency, reason, poll=poll, within=within, worst=worst, about=about) as turn:
+            yield turn
+            if poll is not None:
+                poll.reachable(self._clock.now())
 
     async def poll_once(self) -> PollReport:
         """Read each profile of each meter once, lines side by side.
@@ -138,11 +233,8 @@ class Poller:
         Waits for a poll of the same meter that is running. Raises KeyError for an unknown meter, JournalError.
         """
         poll = self._meters[meter]
-        line, wanted = self._line_of(poll.meter.meter), profiles or poll.meter.profiles
-        try:
-            return await self._attempt(line, poll, wanted, Urgency.ORDERED)
-        finally:
-            line.wake()  # what its meters want next may have changed
+        state, wanted = self._line_of(poll.meter.meter), profiles or poll.meter.profiles
+        return await self._poll_asked(state, poll, wanted, Urgency.ORDERED)
 
     def reads(self, meter: str, profile: ProfileName) -> bool:
         """Say whether a profile of a meter is read here."""
@@ -151,7 +243,7 @@ class Poller:
     def busy(self, line: str) -> object:
         """Return a mark that changes while a line's conversation makes progress; None when it has none."""
         state = self._lines[line]
-        return (state.conversations, state.line.statistics()) if state.talking else None
+        return (state.conversations, state.line.statistics()) if state.talk is not None else None
 
     def left_alone(self, meter: str) -> AbstractAsyncContextManager[None]:
         """Wait until the meter is not being read, and keep it so while the block runs; KeyError for an unknown one."""
@@ -199,50 +291,57 @@ class Poller:
     def _line_of(self, meter: str) -> LinePoll:
         return self._lines[self._meters[meter].meter.line]
 
+    def _serve(self, state: LinePoll) -> None:
+        if self._running is not None:
+            group, rests = self._running
+            group.create_task(state.serve(rests), name=f"line {state.name}")
+
     async def _round(self, state: LinePoll) -> list[MeterReport]:
-        return [await self._attempt(state, poll, poll.meter.profiles) for poll in state.meters]
+        return [
+            await self._poll_asked(state, poll, poll.meter.profiles, poll.claim(self._clock.now()).urgency)
+            for poll in list(state.meters.values())
+        ]
 
-    async def _run_line(self, state: LinePoll, rests: Rests) -> None:
-        retry = Backoff(*JOURNAL_RETRY, chance=0.0)
-        seen = self._clock.now()
-        while True:
-            now = self._clock.now()
-            if seen - now > LOOK_UP:
-                # A gateway that started in 2036 and was set right: all that is due "in ten years" is due now.
-                state.clock_went_back(now)
-            seen = now
-            poll, at = state.next(now)
-            if poll is None or at > now:
-                if await state.rest(rests, at):
-                    state.clock_went_back(self._clock.now())
-                continue
-            try:
-                await self._attempt(state, poll, poll.due(now))
-                retry.reset()
-            except JournalError:
-                # Reading on would only throw away what is read; the meters keep it until there is room.
-                await self._clock.sleep_until(self._clock.now() + timedelta(seconds=retry.next()))
-
-    async def _attempt(
-        self,
-        state: LinePoll,
-        poll: MeterPoll,
-        profiles: Sequence[ProfileName],
-        urgency: Urgency | None = None,
+    async def _poll_asked(
+        self, state: LinePoll, poll: MeterPoll, profiles: Sequence[ProfileName], urgency: Urgency
     ) -> MeterReport:
-        if urgency is None:
-            urgency = Urgency.SILENT if poll.dead else Urgency.LIVING
-        async with poll.lock, self._doors.session(poll.meter.route, urgency):
-            before = self._clock.now()
-            try:
-                with state.conversation():
-                    report = await poll.attempt(profiles)
-            except JournalError as error:
-                self.paused, self.paused_since = str(error), self.paused_since or self._clock.now()
-                raise
-            state.attempted(poll, before, self._clock.now())
-        self.changes.note(Subject.METER, poll.meter.meter, poll.told)
-        self.changes.note(Subject.LINE, state.line.name, state.told)
+        """Read a meter because somebody asked for it; raises JournalError."""
+        async with state.turn(urgency, f"reading {poll.meter.meter}", poll=poll):
+            before, was_dead = self._clock.now(), poll.dead
+            report = await self._attempt(poll, profiles)
+            state.heard(poll, before, was_dead=was_dead)
+        self._tell(state, poll)
+        return report
+
+    async def _poll_due(self, state: LinePoll, poll: MeterPoll, claim: Claim) -> None:
+        """Read what is due of a meter whose turn it is."""
+        retry = self._retries[state.name]
+        with state.conversation(f"reading {poll.meter.meter}"):
+            async with poll.lock:
+                before = self._clock.now()
+                try:
+                    await self._attempt(poll, poll.due(before))
+                    retry.reset()
+                except JournalError:
+                    # Reading on would only throw away what is read; the meters keep it until there is room.
+                    state.hold(self._clock.now() + timedelta(seconds=retry.next()))
+                    return
+            state.attempted(poll, claim, before)
+        self._tell(state, poll)
+
+    async def _attempt(self, poll: MeterPoll, profiles: Sequence[ProfileName]) -> MeterReport:
+        try:
+            report = await poll.attempt(profiles)
+        except JournalError as error:
+            self.paused, self.paused_since = str(error), self.paused_since or self._clock.now()
+            raise
         if any(report.captures.values()):
             self.paused = self.paused_since = None
         return report
+
+    def _tell(self, state: LinePoll, poll: MeterPoll) -> None:
+        """Note the health of a meter and its line, unless they were taken away meanwhile."""
+        if self._meters.get(poll.meter.meter) is poll:
+            self.changes.note(Subject.METER, poll.meter.meter, poll.told)
+        if self._lines.get(state.name) is state:
+            self.changes.note(Subject.LINE, state.name, state.told)

@@ -12,12 +12,13 @@ from gateway.edge.polling.admission import Route
 from protocols.reading import ProfileName
 from protocols.session import MeterSpec
 
-FIRST_PROBE, LAST_PROBE = 1.0, 300.0
-"""A meter or line that fails is tried again after 1 s, 2 s, 4 s … 5 min; any answer sets it back."""
-DEAD_SHARE = 0.019
-"""Part of a line's time that its dead meters may use together, kept just below the promised 2 %."""
-DEAD_BURST = 5.0
-"""Seconds of line time that may be saved up for probes."""
+FIRST_PROBE, LAST_PROBE = 1.0, 40.0
+"""A meter or line that does not answer is tried again after 1 s, 2 s, 4 s … 40 s; any answer sets it back.
+
+So it is read within a minute of its power. On a bus the tries use idle wire, elsewhere admission control bounds them.
+"""
+LAST_RETRY = 300.0
+"""Seconds between tries of a meter that answers and refuses, at most."""
 SETTLE = timedelta(seconds=30)
 """Time that a meter gets to store its row after a boundary."""
 SPREAD_SHARE = 2 / 3
@@ -43,6 +44,10 @@ class Schedule:
     periods: Mapping[ProfileName, timedelta] = field(default_factory=lambda: dict(DEFAULT_PERIODS))
     spread: timedelta = timedelta(0)
 
+    def period(self, profile: ProfileName) -> timedelta:
+        """Return how often a profile is read."""
+        return self.periods.get(profile) or DEFAULT_PERIODS[profile]
+
     def next_due(
         self, profile: ProfileName, after: datetime, zone: str = "Asia/Kolkata", meter: str = ""
     ) -> datetime:
@@ -52,7 +57,7 @@ class Schedule:
         that became due together would fail together. Runs that were missed meanwhile are not made up for: a
         stored profile is read from its watermark.
         """
-        period = self.periods.get(profile) or DEFAULT_PERIODS[profile]
+        period = self.period(profile)
         spread = min(self.spread, max(period, SPREAD_LEAST) * SPREAD_SHARE)
         settle = SETTLE + spread * _share_of(meter) % period
         local = after.astimezone(ZoneInfo(zone))
@@ -80,34 +85,3 @@ class PolledMeter:
     spec: MeterSpec
     profiles: tuple[ProfileName, ...]
     route: Route | None = None
-
-
-class DeadBudget:
-    """Line time that silent meters may use: a bucket filled with a fixed share of the time that passes."""
-
-    def __init__(self, now: datetime, share: float = DEAD_SHARE, burst: float = DEAD_BURST) -> None:
-        self._share = share
-        self._burst = burst
-        self._tokens = burst
-        self._at = now
-        self.spent = 0.0
-
-    def charge(self, seconds: float, now: datetime) -> None:
-        """Take what a probe without an answer used; the bucket may fall below nothing."""
-        self._fill(now)
-        self._tokens -= seconds
-        self.spent += seconds
-
-    def ready_at(self, now: datetime) -> datetime:
-        """When the next probe may start."""
-        self._fill(now)
-        return now if self._tokens >= 0 else now + timedelta(seconds=-self._tokens / self._share)
-
-    def forgive(self, now: datetime) -> None:
-        """Begin again: the whole line had failed, which is not its meters' fault."""
-        self._at, self._tokens = now, self._burst
-
-    def _fill(self, now: datetime) -> None:
-        passed = max(0.0, (now - self._at).total_seconds())
-        self._at = now
-        self._tokens = min(self._burst, self._tokens + passed * self._share)

@@ -85,7 +85,7 @@ def test_a_clogged_segment_costs_the_others_nothing() -> None:
     """A thousand wait behind one concentrator, and one that came last elsewhere begins at once."""
     admission = Admission(AdmissionLimits(sessions=8, per_segment=4, per_host=2, pace=1e6), 0.0)
     for _ in range(1_000):
-        admission.request(Route("slow", "concentrator"), Urgency.LIVING)
-    late = admission.request(Route("fast", "meter"), Urgency.LIVING)
+        admission.request(Route("slow", "concentrator"), Urgency.DUE)
+    late = admission.request(Route("fast", "meter"), Urgency.DUE)
     assert late in admission.admit(0.0)
     assert admission.running == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -277,32 +278,42 @@ async def test_back_off_doubles_and_any_answer_resets_it(bench: Bench) -> None:
     poller = bench.poller(LIVE)
     await bench.run_until(poller, T0 + timedelta(hours=1))
     waits = [(b - a).total_seconds() for a, b in zip(meter.opened, meter.opened[1:], strict=False)]
-    assert waits[:12] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
+    assert waits[:9] == [1, 2, 4, 8, 16, 32, 40, 40, 40]
     meter.error = None
-    await bench.run_until(poller, bench.clock.at + timedelta(minutes=20))
+    await bench.run_until(poller, bench.clock.at + timedelta(minutes=1))
     health = poller.statistics().meters["GEN:1"]
     assert (health.state, health.failures, health.error) == ("ok", 0, None)
 
 
 @pytest.mark.parametrize("dead", [1, 16, 31])
-async def test_dead_meters_use_two_percent_at_most(bench: Bench, dead: int) -> None:
-    every = {**DEFAULT_PERIODS, LIVE: timedelta(seconds=60)}
+async def test_the_living_lose_two_percent_to_dead_meters_at_most(bench: Bench, dead: int) -> None:
+    """What they lose is counted here from outside: the time of a probe in which somebody was due and not yet read."""
+    minute = timedelta(seconds=60)
     for n in range(32):
         meter = bench.add(f"{n:02}")
         if n < dead:
-            meter.error = lambda: MeterSilent("nothing")
-    poller = bench.poller(LIVE, schedule=Schedule(periods=every))
-    hours = 2
-    await bench.run_until(poller, T0 + timedelta(hours=hours))
+            meter.error, meter.silence_takes = (lambda: MeterSilent("nothing")), 1.5
+    poller = bench.poller(LIVE, schedule=Schedule(periods={**DEFAULT_PERIODS, LIVE: minute}))
+    await bench.run_until(poller, T0 + timedelta(hours=2))
     elapsed = (bench.clock.at - T0).total_seconds()
-    lost = sum(sum(m.lost) for m in bench.meters.values())
-    assert 0 < lost <= 0.02 * elapsed
-    assert poller.statistics().lines["bus0"].dead_seconds == pytest.approx(lost)
     alive = [m for m in bench.meters.values() if m.error is None]
-    assert all(len(m.reads) > 0.9 * hours * 60 for m in alive)
+    silences = sorted(span for m in bench.meters.values() for span in m.silences)
+    lost = 0.0
+    due = served = T0
+    while due < bench.clock.at - minute:
+        waits_from = max(due, served)
+        served = max(served, *(next(at for at in m.opened if at >= due) for m in alive))
+        lost += sum(max(0.0, (min(b, served) - max(a, waits_from)).total_seconds()) for a, b in silences)
+        due = T0 + timedelta(seconds=30) if due == T0 else due + minute
+    assert lost <= 0.02 * elapsed
+    assert all(len(m.reads) >= 119 for m in alive), "no minute is missing"
+    told = poller.statistics().lines["bus0"]
+    assert told.dead_seconds == pytest.approx(sum((b - a).total_seconds() for a, b in silences))
+    assert told.dead_cost_seconds == pytest.approx(lost, abs=2.0)
     probes = [len(m.opened) for m in bench.meters.values() if m.error]
-    assert min(probes) > 0
     assert max(probes) - min(probes) <= 3
+    waits = [b - a for m in bench.meters.values() for a, b in pairwise(m.opened) if m.error]
+    assert max(waits) <= minute, "so it is back within a minute of its power"
 
 
 async def test_meters_come_back_soon_after_the_whole_bus_was_silent(bench: Bench) -> None:
@@ -313,7 +324,7 @@ async def test_meters_come_back_soon_after_the_whole_bus_was_silent(bench: Bench
     assert poller.statistics().silent == 8
     for meter in bench.meters.values():
         meter.error = None
-    await bench.run_until(poller, bench.clock.at + timedelta(minutes=6))
+    await bench.run_until(poller, bench.clock.at + timedelta(minutes=1))
     assert poller.statistics().silent == 0
 
 
@@ -326,9 +337,9 @@ async def test_line_down_backs_off_as_a_line(bench: Bench) -> None:
     statistics = poller.statistics()
     assert statistics.lines["bus0"].state == "down"
     assert statistics.lines["bus0"].error_code == "line_unavailable"
-    assert statistics.polls < 30
+    assert statistics.polls < 100
     bench.line_error = None
-    await bench.run_until(poller, bench.clock.at + timedelta(minutes=6))
+    await bench.run_until(poller, bench.clock.at + timedelta(minutes=1))
     assert poller.statistics().lines["bus0"].state == "ok"
     assert poller.statistics().silent == 0
 
@@ -467,6 +478,7 @@ async def test_a_cancelled_poll_gives_its_place_back(bench: Bench) -> None:
     limits = AdmissionLimits(sessions=1, per_segment=1, per_host=1, pace=1e9)
     poller = bench.poller(LIVE, lines=3, limits=limits)
     tasks = [asyncio.create_task(poller.poll_meter(name)) for name in bench.meters]
+    await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert poller.statistics().sessions_waiting == 2
     tasks[0].cancel()

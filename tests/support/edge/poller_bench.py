@@ -88,12 +88,13 @@ class Meter:
         self.answer_takes, self.silence_takes = 0.05, 1.0
         self.opened: list[datetime] = []
         self.reads: list[tuple[ProfileName, datetime | None, datetime | None]] = []
-        self.lost: list[float] = []
+        self.silences: list[tuple[datetime, datetime]] = []
 
     def fail(self) -> None:
         if self.error is not None:
+            asked = self.clock_source.at
             self.clock_source.at += timedelta(seconds=self.silence_takes)
-            self.lost.append(self.silence_takes)
+            self.silences.append((asked, self.clock_source.at))
             raise self.error()
         self.clock_source.at += timedelta(seconds=self.answer_takes)
 
