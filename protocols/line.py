@@ -30,6 +30,26 @@ class LineStatistics:
     open: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinePace:
+    """How fast octets go over a wire.
+
+    `octet` is seconds of an octet with start, parity and stop bits, `gap` of the least silence between frames (t3.5).
+    """
+
+    octet: float
+    gap: float
+
+
+@runtime_checkable
+class HasPace(Protocol):
+    """A line that may know how fast its wire is."""
+
+    @property
+    def pace(self) -> LinePace | None:
+        """Its pace; None where the wire is not our own: a connection over a network."""
+
+
 OnPush = Callable[[bytes, Framer | None], None]
 """Takes an APDU that a meter sent unasked, and what frames an answer to it (see `TakesPushes`)."""
 

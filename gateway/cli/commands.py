@@ -26,6 +26,10 @@ COMMANDS = {
         "Run everything on embedded defaults: meters, broker, edge, central, pages. Ctrl-C ends it.",
     ),
     "run": Entry("service.run:run", "Run the roles that the configuration names, until SIGTERM or Ctrl-C."),
+    "reload": Entry(
+        "service.reload:reload",
+        "Let the running edge read its file anew: lines and meters come, go and change, and no other is disturbed.",
+    ),
     "check": Entry(
         "service.check:check",
         "Check a configuration file and the secrets it names; every mistake is shown where it stands.",
@@ -54,8 +58,13 @@ COMMANDS = {
     ),
     "scan": Entry(
         "meter.scan:scan",
-        "Find who answers on a line: Modbus units with model and serial, or a DLMS meter's nameplate.",
+        "Find who answers on a line: meters of DLMS and of Modbus, with serial and model where they tell.",
     ),
+    "watch": Entry(
+        "meter.watch:watch",
+        "Listen on a line and print what passes: who is asked, who answers, what is no frame. Nothing is sent.",
+    ),
+    "line": Entry("meter.line:line_group", "How well a line carries."),
     "commission": Entry(
         "meter.fitting:commission",
         "Bind a meter to a usage point, with proof: serial read over the line, opening reading seen at central.",
@@ -124,7 +133,11 @@ COMMANDS = {
     ),
     "decode": Entry(
         "tools.decode:decode",
-        "Read DLMS traffic: HDLC, wrapper, APDUs and values, deciphered when keys are given.",
+        "Read DLMS traffic (frames, APDUs, values, deciphered when keys are given) and Modbus (RTU, TCP, ASCII).",
+    ),
+    "models": Entry(
+        "tools.models:models_group",
+        "Models of Modbus meters: those that are there, one of them, and your own tried.",
     ),
     "push": Entry(
         "tools.pushes:push_group", "What meters push, and the companions that say how it is laid out."
@@ -175,6 +188,8 @@ def every_command() -> dict[tuple[str, ...], Any]:
     for name in COMMANDS:
         command = import_command(name)
         if isinstance(command, TyperGroup):
+            if command.invoke_without_command:
+                found[name,] = command
             found |= {(name, inner): child for inner, child in command.commands.items()}
         else:
             found[name,] = command

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 
 from gateway.cli.output import IST
@@ -20,6 +21,7 @@ CONFIG_FILE = Path("/etc/meter-gateway/gateway.toml")
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The gateway's TOML file.", envvar="METER_GATEWAY_CONFIG")
 ]
+OptionalConfig = Annotated[Path | None, typer.Option("--config", "-c", help="The gateway's TOML file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print comma-separated values with a head line.")]
 TraceOption = Annotated[
@@ -72,3 +74,10 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         return "unknown"
+
+
+def purpose(of: str | None) -> str:
+    """Return the command that is given and what it is about, as the edge tells others of it: `clock GEN:12345678`."""
+    context = click.get_current_context(silent=True)
+    words = context.command_path.split()[1:] if context is not None else []
+    return " ".join([*words, *([of] if of else [])]) or "a command"

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from protocols.errors import LineClosed, LineError, LineTimeout, LineUnavailable, LocalError
-from protocols.line import LineIO, LineMemory, LineStatistics
+from protocols.line import LineIO, LineMemory, LinePace, LineStatistics
 from protocols.lines.connection import SEND_TIMEOUT, LineConnection
 from protocols.unused import UnusedCounter
 
@@ -95,6 +95,11 @@ class BaseLine(ABC):
     def name(self) -> str:
         """Name in configuration, logs and pages."""
         return self._name
+
+    @property
+    def pace(self) -> LinePace | None:
+        """How fast octets go over its wire; None where that is not known (see `protocols.line.HasPace`)."""
+        return LinePace(octet=self._character, gap=self._gap) if self._character else None
 
     @abstractmethod
     async def _connect(self) -> LineConnection:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 from protocols.errors import LineError
-from protocols.line import Line, LineIO, LineMemory, LineStatistics, memory_of
+from protocols.line import HasPace, Line, LineIO, LineMemory, LinePace, LineStatistics, memory_of
 from protocols.unused import UnusedCounter, unused_of
 
 
@@ -65,6 +65,11 @@ class TracedLine:
     def name(self) -> str:
         """Name in configuration, logs and pages."""
         return self.inner.name
+
+    @property
+    def pace(self) -> LinePace | None:
+        """How fast octets go over the wire of the line inside (see `protocols.line.HasPace`)."""
+        return self.inner.pace if isinstance(self.inner, HasPace) else None
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[LineIO]:

@@ -114,7 +114,9 @@ class LineQuality:
             ]
         said = []
         if silent:
-            said.append(f"{_names(silent)} silent: supply, address (`scan`), or the cable behind the last that answers")
+            said.append(
+                f"{_names(silent)} silent: supply, address (`scan`), or the cable behind the last that answers"
+            )
         bad = [one for one in answering if one.failed > NOISY]
         if len(bad) > 1 and 2 * len(bad) >= len(answering):
             said.append(
@@ -134,11 +136,14 @@ class LineQuality:
         said = []
         slow = [one.meter for one in answering if (one.latency(0.5) or 0.0) > SLOW]
         if slow:
-            said.append(f"{_names(slow)} slow to answer: nothing is wrong with the line, each reading takes longer")
+            said.append(
+                f"{_names(slow)} slow to answer: nothing is wrong with the line, each reading takes longer"
+            )
         uneven = [
             one.meter
             for one in answering
-            if one.meter not in slow and (one.latency(1.0) or 0.0) > max(UNEVEN * (one.latency(0.5) or 0.0), 0.1)
+            if one.meter not in slow
+            and (one.latency(1.0) or 0.0) > max(UNEVEN * (one.latency(0.5) or 0.0), 0.1)
         ]
         if uneven:
             said.append(

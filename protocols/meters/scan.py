@@ -21,6 +21,8 @@ from protocols.sweep import LATE, SweepLog, sweep
 FIRST_UNITS = range(1, 6)
 FIRST_STATIONS = 3
 """Addresses that each setting is tried with before any setting is searched through."""
+LONG = 4
+"""Octets of an HDLC address in its long form."""
 QUESTION_OCTETS = 24
 """Octets of a question and its answer on the wire."""
 
@@ -91,10 +93,11 @@ async def scan_bus(
     settings: Iterable[SerialSetting],
     limits: ScanLimits,
     tell: Tell | None = None,
-) -> AsyncIterator[tuple[SerialSetting, Found]]:
-    """Search a serial line and yield who answers with the setting at which he does; raises the errors of lines.
+) -> AsyncIterator[tuple[SerialSetting, Line, Found]]:
+    """Search a serial line and yield who answers, with setting and line at which he does; raises the errors of lines.
 
-    `open_line` makes the line for a setting; it is closed before the next one is opened.
+    `open_line` makes the line for a setting; it is closed before the next one is opened. Until the next one is asked
+    for, the caller may talk over it.
     """
     plan = _BusPlan(list(settings), limits, tell)
     order = plan.settings
@@ -114,7 +117,7 @@ async def scan_bus(
         try:
             async for found in plan.search(line, setting):
                 sound = sound or not found.collision
-                yield setting, found
+                yield setting, line, found
         finally:
             await line.close()
         if sound and not limits.everywhere:
@@ -129,11 +132,20 @@ async def scan_stations(
 ) -> AsyncIterator[FoundStation]:
     """Ask HDLC stations on a line, `wait` seconds each, and yield those that answer; raises the errors of the line."""
     log: SweepLog[Address] = SweepLog()
-    async for step in sweep(line, HdlcVoice(), stations, log, wait=wait):
-        if tell is not None:
-            tell(Progress(done=step.done, total=step.total))
-        for station in step.found:
-            yield FoundStation(station=station, latency=log.found[station], collision=station in log.collided)
+    wanted = list(stations)
+    before = 0
+    for long in (False, True):
+        # Many meters answer to both forms of their address: who was found by the short one is not another meter.
+        known = {(one.upper, one.lower) for one in log.found}
+        some = [one for one in wanted if (one.octets == LONG) is long and (one.upper, one.lower) not in known]
+        async for step in sweep(line, HdlcVoice(), some, log, wait=wait):
+            if tell is not None:
+                tell(Progress(done=before + step.done, total=len(wanted)))
+            for station in step.found:
+                yield FoundStation(
+                    station=station, latency=log.found[station], collision=station in log.collided
+                )
+        before += len(some)
     for station in log.collided - log.found.keys():
         yield FoundStation(station=station, collision=True)
 

@@ -106,8 +106,22 @@ class ModbusClient:
         self._one_request = one_request
         self._has_answered = False
         """Whether the last request was answered: a unit that just answered is worth a second request."""
+        self.round_trip = 0.0
+        """Seconds from the first octet of the last answered request to the last of its answer."""
+        self._answered: set[int] = set()
+        """Units that have answered in this turn."""
         self._gateway_spoke = False
         self._asked = 0.0
+
+    @property
+    def framing(self) -> str:
+        """Name of its framing: tcp, rtu or ascii."""
+        return self._frames.name
+
+    @property
+    def sequenced(self) -> bool:
+        """Whether answers carry the number of their request, so that none is taken for another."""
+        return self._frames.sequenced
 
     @property
     def account(self) -> LineAccount:
@@ -231,6 +245,7 @@ class ModbusClient:
             raise
         account.connection.answers += 1
         self._has_answered = True
+        self._answered.add(request.unit)
         return answer
 
     async def _clear_the_way(self, request: Request, since: float) -> None:
@@ -250,19 +265,23 @@ class ModbusClient:
             await asyncio.sleep(left)
 
     async def _wait_for_owed(self, request: Request, since: float) -> None:
-        """Listen until no earlier answer could be taken for this one's, for as long as that meter usually takes."""
+        """Listen until no earlier answer could be taken for this one's, as long as that one is probable.
+
+        A meter that has not answered in this turn and is late already may be dead, and others want the line.
+        """
         account, loop = self._account, asyncio.get_running_loop()
-        limit = loop.time() + self._patience(request.unit) + self._worst_latency
+        probable = self._patience(request.unit) + self._worst_latency
+        limit = (account.outstanding.last_asked(request, loop.time()) or 0.0) + probable
+        if request.unit in self._answered:
+            limit = loop.time() + probable
         while (until := account.outstanding.barred(request, loop.time(), since=since)) is not None:
-            left = min(until, limit) - loop.time()
-            if left > 0:
-                try:
-                    octets = await self._io.receive(left)
-                except LineTimeout:
-                    continue
-                account.overhear(octets, loop.time())
-            elif until > limit:
+            if (left := min(until, limit) - loop.time()) <= 0:
                 raise AnswerOwed(until - loop.time())
+            try:
+                octets = await self._io.receive(left)
+            except LineTimeout:
+                continue
+            account.overhear(octets, loop.time())
 
     async def _answer(self, request: Request) -> Answer:
         account, loop = self._account, asyncio.get_running_loop()
@@ -284,6 +303,7 @@ class ModbusClient:
         if answer is None:
             await self._give_up(request, hunt, wait)
         assert answer is not None
+        self.round_trip = now - self._asked
         account.talks(frames, request.unit, now)
         account.heard(now)
         account.note(hunt.passed, request, now)

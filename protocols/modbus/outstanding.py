@@ -91,6 +91,11 @@ class Outstanding:
         ]
         return max(ends, default=None)
 
+    def last_asked(self, request: Request, now: float) -> float | None:
+        """Return when an answer that looks like this request's was asked for last, None where none is owed."""
+        asked = (one.asked for one in self._now(request.unit, now) if one.resembles(request))
+        return max(asked, default=None)
+
     def takes_refusals(self, request: Request, now: float) -> bool:
         """Say whether a refusal would be this request's: they have no length, so any of the function may owe it."""
         return all(

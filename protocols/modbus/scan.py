@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -15,6 +16,7 @@ from protocols.modbus.account import account_of
 from protocols.modbus.client import ModbusClient, frames_for
 from protocols.modbus.codec import decode
 from protocols.modbus.encoding import WordOrder
+from protocols.modbus.known_meter import ModbusNotes
 from protocols.modbus.library import all_models
 from protocols.modbus.model import SERIAL, MeterModel
 from protocols.modbus.plan import RegisterSpan
@@ -202,7 +204,9 @@ class _UnitModels:
         wanted = list(spans)
         missing = [span for span in wanted if span not in self._known]
         if missing:
-            reader = RegisterReader(self._client, model, self._unit, barriers=set())
+            reader = RegisterReader(
+                self._client, model, self._unit, ModbusNotes(datetime.now(UTC)), pace=None
+            )
             self._known |= await reader.words(missing)
         return {span: self._known[span] for span in wanted}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -11,17 +11,22 @@ from protocols.errors import (
     IdentityMismatch,
     MeterConfigError,
     MeterProtocolError,
+    MeterRefused,
     NotSupported,
     ProtocolError,
 )
-from protocols.line import Line
-from protocols.modbus.client import ModbusClient, frames_for
-from protocols.modbus.codec import decode, raw_value
+from protocols.known import Known
+from protocols.line import HasPace, Line
+from protocols.modbus.client import frames_for
+from protocols.modbus.codec import raw_value
+from protocols.modbus.known_meter import ModbusNotes, keep_modbus, known_modbus
 from protocols.modbus.library import load_model
 from protocols.modbus.model import SERIAL, MeterModel
 from protocols.modbus.reader import RegisterReader
 from protocols.modbus.registers import RegisterSpec
 from protocols.modbus.turn import client_for
+from protocols.modbus.values import spans_of, values_of
+from protocols.modbus.visit import ReadAt, VisitReader
 from protocols.reading import (
     MeterClock,
     Missing,
@@ -36,7 +41,11 @@ from protocols.reading import (
     Text,
     Value,
 )
-from protocols.session import Clock, MeterSpec, SessionContext
+from protocols.session import Clock, MeterSpec, SessionContext, Visit
+
+REFUSED = Missing(MissingReason.METER_REFUSED)
+IDENTITY = "identity"
+"""The part of a visit that tells who the meter is."""
 
 
 class ModbusSession:
@@ -48,15 +57,19 @@ class ModbusSession:
 
     def __init__(
         self,
-        client: ModbusClient,
+        reader: RegisterReader,
         model: MeterModel,
-        unit: int,
         *,
         expected: str | None,
         zone: ZoneInfo,
         clock: Clock,
+        visit: Visit,
     ) -> None:
-        self._reader = RegisterReader(client, model, unit)
+        self._reader = reader
+        parts = {profile.value: spans_of(model, model.of_profile(profile)) for profile in visit.profiles}
+        if expected is not None:
+            parts[IDENTITY] = (model.of_quantity(SERIAL).span,)
+        self._visit = VisitReader(reader, clock, parts)
         self._model = model
         self._expected = expected
         self._zone = zone
@@ -65,7 +78,9 @@ class ModbusSession:
     async def identify(self) -> Nameplate:
         """Read the serial and name the maker that the model stands for."""
         register = self._model.of_quantity(SERIAL)
-        value = (await self._values((register,)))[0][1]
+        value = (await self._values(IDENTITY, (register,)))[0][0][1]
+        if value == REFUSED:
+            raise MeterRefused("it refuses to tell its serial")
         if isinstance(value, Missing):
             raise MeterProtocolError(f"the meter does not tell its serial ({value.reason})")
         if not isinstance(value, Number | Text):
@@ -94,17 +109,17 @@ class ModbusSession:
         registers = self._model.of_profile(profile)
         if not registers:
             raise NotSupported(f"model {self._model.name} has no profile {profile}")
-        now = self._clock.now()
-        trusted = self._clock.disciplined()
-        values = await self._values(registers)
+        values, read = await self._values(profile.value, registers)
+        if all(value == REFUSED for _, value in values):
+            raise MeterRefused(f"it refuses every value of {profile}")
         if profile is ProfileName.NAMEPLATE:
             values.append((Quantity.of("0-0:96.1.1*255"), Text(self._model.manufacturer)))
         yield ReadingSet(
             profile=profile,
-            at=now.replace(microsecond=0),
+            at=read.begun.replace(microsecond=0),
             values=tuple(values),
-            received_at=self._clock.now(),
-            quality=Quality.VALID if trusted else Quality.CLOCK_ERROR,
+            received_at=read.ended,
+            quality=Quality.VALID if read.trusted else Quality.CLOCK_ERROR,
         )
 
     async def clock(self) -> MeterClock:
@@ -130,24 +145,29 @@ class ModbusSession:
         _ = to
         raise NotSupported(f"model {self._model.name} has no relay to switch")
 
-    async def _values(self, registers: Iterable[RegisterSpec]) -> list[tuple[Quantity, Value]]:
-        wanted = tuple(registers)
-        words = await self._reader.words(tuple(r.span for r in wanted))
-        return [(Quantity.of(r.quantity), self._value(r, words[r.span])) for r in wanted]
-
-    def _value(self, register: RegisterSpec, words: list[int] | None) -> Value:
-        if words is None:
-            return Missing(MissingReason.METER_REFUSED)
-        return decode(self._model, register, words, self._zone)
+    async def _values(
+        self, part: str, registers: Sequence[RegisterSpec]
+    ) -> tuple[list[tuple[Quantity, Value]], ReadAt]:
+        """Return the values of a part of the visit, and when they were read."""
+        read = await self._visit.take(part, spans_of(self._model, registers))
+        return values_of(self._model, registers, read.words, self._zone), read
 
 
 @asynccontextmanager
-async def open_modbus(line: Line, spec: MeterSpec, context: SessionContext) -> AsyncIterator[ModbusSession]:
+async def open_modbus(
+    line: Line,
+    spec: MeterSpec,
+    context: SessionContext,
+    *,
+    known: Known | None = None,
+    visit: Visit | None = None,
+) -> AsyncIterator[ModbusSession]:
     """Hold the line for a session with the meter of `spec`, check who answers, and yield the session.
 
     `line` is any `protocols.line.Line`, taken for the block and opened when it is not. `spec` says which meter
     (`meter`, or None for any) and how to ask it (`modbus`). Of `context` only the clock is used: Modbus has
-    neither keys nor counters.
+    neither keys nor counters. `known` keeps what was learned of each meter; the profiles of `visit` are read together,
+    with the requests that cost the wire least.
 
     Raises MeterConfigError for an unknown model, framing or zone, LineUnavailable and other LineErrors,
     MeterSilent, IdentityMismatch when another meter answers; afterwards the line is free.
@@ -162,15 +182,31 @@ async def open_modbus(line: Line, spec: MeterSpec, context: SessionContext) -> A
     if settings is None:
         raise MeterConfigError("the meter has no Modbus settings").with_context(meter=spec.meter)
     try:
-        model, frames, zone = load_model(settings.model), frames_for(settings.framing), spec.time_zone()
+        model, frames, zone = (
+            load_model(settings.model, settings.models),
+            frames_for(settings.framing),
+            spec.time_zone(),
+        )
         async with line.exclusive() as io:
             client = client_for(line, io, frames, settings, model)
+            notes = ModbusNotes(context.clock.now(), known_modbus(known, spec.meter, model.name))
+            pace = line.pace if isinstance(line, HasPace) else None
+            reader = RegisterReader(client, model, settings.unit, notes, pace=pace)
             session = ModbusSession(
-                client, model, settings.unit, expected=spec.meter, zone=zone, clock=context.clock
+                reader, model, expected=spec.meter, zone=zone, clock=context.clock, visit=visit or Visit()
             )
-            if spec.meter is not None:
-                await session.identify()
-            yield session
+            try:
+                if spec.meter is not None:
+                    await session.identify()
+                yield session
+            except IdentityMismatch:
+                raise  # what another meter showed is not this one's
+            except ProtocolError:
+                keep_modbus(known, spec.meter, model.name, notes)
+                raise
+            else:
+                reader.sum_up()
+                keep_modbus(known, spec.meter, model.name, notes)
     except ProtocolError as error:
         error.with_context(meter=spec.meter, line=line.name)
         raise

@@ -8,7 +8,9 @@ from protocols.line import LinePace
 from protocols.meters.line_quality import LineQuality, Measure, MeterQuality
 
 
-def quality(meter: str, *, asked: int = 10, unanswered: int = 0, broken: int = 0, latency: float = 0.05) -> MeterQuality:
+def quality(
+    meter: str, *, asked: int = 10, unanswered: int = 0, broken: int = 0, latency: float = 0.05
+) -> MeterQuality:
     answers = asked - unanswered - broken
     return MeterQuality(
         meter=meter, asked=asked, unanswered=unanswered, broken=broken, latencies=(latency,) * answers
@@ -47,7 +49,10 @@ def test_a_question_that_waits_for_ever_is_unanswered() -> None:
         ([quality("A:1"), quality("A:2")], "in order"),
         ([quality("A:1", unanswered=10), quality("A:2", unanswered=10)], "nobody answers"),
         ([quality("A:1"), quality("A:2", unanswered=10)], "A:2 silent"),
-        ([quality("A:1"), quality("A:2"), quality("A:3", broken=3)], "A:3 with errors and the others without"),
+        (
+            [quality("A:1"), quality("A:2"), quality("A:3", broken=3)],
+            "A:3 with errors and the others without",
+        ),
         ([quality("A:1", broken=2), quality("A:2", broken=3), quality("A:3")], "terminate both ends"),
         ([quality("A:1", latency=1.3), quality("A:2")], "A:1 slow"),
         (

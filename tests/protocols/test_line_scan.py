@@ -78,6 +78,11 @@ async def test_one_octet_and_the_last_digits_of_a_serial_are_asked() -> None:
     assert {one.station for one in await found_stations(stations(*there))} == set(there)
 
 
+async def test_a_meter_that_takes_both_forms_of_its_address_is_one_meter() -> None:
+    found = await found_stations(stations(station(1, 17), station(1, 17, 4), station(1, 20, 4)))
+    assert [one.station for one in found] == [station(1, 17), station(1, 20, 4)]
+
+
 async def test_a_slow_station_is_found_late_and_only_once() -> None:
     found = await found_stations(stations(station(1, 20), after=0.8))
     assert [(one.station, one.collision) for one in found] == [(station(1, 20), False)]
@@ -133,7 +138,7 @@ async def scanned(
 ) -> tuple[list[tuple[str, Found]], list[str], list[ScanProgress]]:
     told: list[ScanProgress] = []
     async with settings_of(right, far) as (open_line, opened):
-        found = [(str(s), one) async for s, one in scan_bus(open_line, SETTINGS, limits, told.append)]
+        found = [(str(s), one) async for s, _, one in scan_bus(open_line, SETTINGS, limits, told.append)]
     return found, opened, told
 
 

@@ -215,14 +215,14 @@ def _act(
         ):
             return await work(site, session)
 
-    return asyncio.run(_at(access, setup, recorded))
+    return asyncio.run(_at(access, setup, recorded, changes=True))
 
 
-async def _at(access: MeterAccess, setup: str | None, work: Work[T]) -> T:
+async def _at(access: MeterAccess, setup: str | None, work: Work[T], *, changes: bool = False) -> T:
     dlms = access.spec.dlms
     if dlms is None:
         raise UsageError("only DLMS meters hold certificates")
-    async with open_meter(access) as session:
+    async with open_meter(access, changes=changes) as session:
         assert isinstance(session, DlmsSession)
         obis = security_setup(dlms.client) if setup is None else _obis(setup)
         return await work(CertificateSite(session.exchange, obis), session)

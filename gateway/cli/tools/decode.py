@@ -57,7 +57,7 @@ def decode(
     ] = "Asia/Kolkata",
     as_json: JsonOption = False,
 ) -> None:
-    """Read DLMS traffic (HDLC, wrapper, APDUs and values, deciphered when keys are given) and Modbus (RTU, TCP, ASCII).
+    """Read DLMS traffic (frames, APDUs, values, deciphered when keys are given) and Modbus (RTU, TCP, ASCII).
 
     Offsets are hexadecimal; `+` marks those in a deciphered or joined text. In a capture they are offsets
     in its file, in a trace of --trace they count octets. DLMS and Modbus are found in a capture on any port;

@@ -11,10 +11,11 @@ import structlog
 from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling import gaps
-from gateway.edge.polling.event_logs import EventLogs, Store
+from gateway.edge.polling.event_logs import EventLogs
 from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.clocks import MeterEvidence, is_ahead
 from protocols.errors import MeterProtocolError
+from protocols.known import Known
 from protocols.reading import PROFILE_KIND, ProfileKind, ProfileName, ReadingSet
 from protocols.session import Clock, MeterSession, TellsEventNews, Visit
 
@@ -58,7 +59,7 @@ class Collector:
         *,
         clock: Clock,
         backfill: timedelta = timedelta(days=35),
-        known: Store | None = None,
+        known: Known | None = None,
     ) -> None:
         self._journal = journal
         self._appender = appender
