@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from gateway.cli.output import IST, fits, print_fields, print_table, text
+from gateway.cli.value_text import value_text
 from protocols.dlms.companion import Companion
 from protocols.reading import (
-    Bits,
     Instant,
     Missing,
     Number,
@@ -150,18 +150,3 @@ def _event(row: ReadingSet, known: Companion) -> dict[str, Any]:
         "event": None if code is None else known.event_name(code),
         "values": in_words(rest),
     }
-
-
-def value_text(value: object) -> str:
-    """Return a value with its unit, as it is written in words and in JSON."""
-    match value:
-        case Number():
-            return f"{value.text()} {value.unit}".strip()
-        case Instant():
-            return value.at.isoformat()
-        case Text():
-            return value.text
-        case Bits():
-            return value.bits
-        case _:
-            return f"missing: {getattr(value, 'reason', '')}"

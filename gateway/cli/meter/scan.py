@@ -15,7 +15,7 @@ from gateway.cli.exits import Exit
 from gateway.cli.meter.access import MeterAccess, open_over
 from gateway.cli.meter.found import FoundMeter, write_found
 from gateway.cli.meter.lines import chosen_line
-from gateway.cli.options import JsonOption, OptionalConfig, TraceOption, purpose
+from gateway.cli.options import JsonOption, OptionalConfig, TraceOption, nearest, purpose
 from gateway.cli.output import print_problem, print_table
 from gateway.cli.until_signal import until_signal
 from gateway.config import file as configuration
@@ -23,6 +23,7 @@ from gateway.errors import UsageError
 from gateway.roles.reach import Way
 from protocols.clock import SystemClock
 from protocols.dlms.client.association_opener import PUBLIC_CLIENT
+from protocols.dlms.client.stations import likely_stations
 from protocols.errors import LineError, ProtocolError
 from protocols.line import Line
 from protocols.meters.scan import (
@@ -52,6 +53,9 @@ def scan(
     timeout: Annotated[
         float, typer.Option(min=0.02, max=10, help="Wait for each address, in seconds.")
     ] = 0.1,
+    protocol: Annotated[
+        str | None, typer.Option(help="Ask for meters of this protocol only: dlms or modbus.")
+    ] = None,
     baud: Annotated[
         str | None, typer.Option(help="Serial: only these speeds, for example 9600,19200.")
     ] = None,
@@ -80,10 +84,15 @@ def scan(
         raise UsageError(f"units {first}..{last} are none")
     if write is not None and write.exists():
         raise UsageError(f"--write: {write} is there already; give the name of a new file")
+    if protocol not in (None, "dlms", "modbus"):
+        raise UsageError(
+            f"--protocol: `{protocol}` is neither dlms nor modbus." + nearest(protocol, ("dlms", "modbus"))
+        )
     loaded = configuration.load(config) if config else None
     way = chosen_line(line, config, trace)
     limits = ScanLimits(
-        units=range(first, last + 1),
+        units=() if protocol == "dlms" else range(first, last + 1),
+        stations=() if protocol == "modbus" else tuple(likely_stations()),
         timeout=timeout,
         everywhere=everywhere,
         models=models or (loaded.modbus.models if loaded is not None else None),
@@ -159,7 +168,8 @@ class _Scan:
         line = self._way.line(purpose(None), tell=print_problem)
         limits = self._limits
         try:
-            if (wrapper := await self._wrapper(line)) is not None:
+            wrapper = await self._wrapper(line) if limits.stations else None
+            if wrapper is not None:
                 self.found.append(wrapper)
                 return
             async for unit in scan_modbus(

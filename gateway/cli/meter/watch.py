@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.described_registers import described_by
 from gateway.cli.exits import Exit
 from gateway.cli.meter.lines import chosen_line
 from gateway.cli.options import JsonOption, OptionalConfig, TraceOption, purpose
 from gateway.cli.output import IST, print_line, print_problem, print_table
-from gateway.cli.tools.modbus_traffic import described_by
 from gateway.cli.until_signal import until_signal
 from gateway.roles.reach import Way
 from protocols.errors import LineTimeout

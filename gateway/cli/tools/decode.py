@@ -115,7 +115,8 @@ def is_modbus(octets: bytes) -> bool:
 
 
 def _print_modbus(octets: bytes, model: str | None, zone: str, *, as_json: bool) -> None:
-    from gateway.cli.tools.modbus_traffic import described_by, modbus_of_hex
+    from gateway.cli.described_registers import described_by
+    from gateway.cli.tools.modbus_traffic import modbus_of_hex
 
     found = modbus_of_hex(octets, described_by(model, zone))
     if as_json:

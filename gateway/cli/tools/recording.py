@@ -9,7 +9,6 @@ import typer
 
 from gateway.cli.exits import Exit
 from gateway.cli.output import print_json, print_problem
-from gateway.cli.tools.modbus_traffic import described_by, joined, modbus_conversations
 from protocols.capture.pcap import is_capture, read_capture
 from protocols.capture.recorded import RecordedOctets
 from protocols.capture.streams import chunks
@@ -48,8 +47,15 @@ def print_conversations(
 
     Each conversation begins with what is `known`; registers are said to be what the model says.
     """
-    modbus, others = modbus_conversations(pieces, described_by(as_model, zone))
-    found = joined(modbus.values(), decode_conversations(others, lambda: replace(known, joined={})))
+    recorded = list(pieces)
+    found = decode_conversations(recorded, lambda: replace(known, joined={}))
+    if found.others:  # what tells Modbus takes libraries, which plain DLMS does not wait for
+        from gateway.cli.described_registers import described_by
+        from gateway.cli.tools.modbus_traffic import joined, modbus_conversations
+
+        modbus, others = modbus_conversations(recorded, described_by(as_model, zone))
+        if modbus:
+            found = joined(modbus.values(), decode_conversations(others, lambda: replace(known, joined={})))
     if as_json:
         damage = {"file": str(pieces.damage)} if pieces.damage else {}
         print_json(found.document() | damage)
