@@ -16,11 +16,13 @@ from gateway.config import file as configuration
 from gateway.config.file import Config
 from gateway.config.meters import LineSection
 from gateway.errors import UsageError
-from gateway.roles.reach import Way, way_to
+from gateway.roles.reach import Way, as_configured, way_to
 from gateway.roles.trace_log import new_trace
 from protocols.errors import MeterConfigError
 from protocols.meters.address import parse_line
 
+UNNAMED = "address"
+"""The name of a line that no configuration names."""
 SERIAL_SETTINGS = ("baud", "parity", "stop_bits")
 """Settings of a serial line that an address may have."""
 
@@ -37,6 +39,8 @@ def chosen_line(line: str, config: Path | None, trace: Path | None) -> Way:
     """
     loaded = configuration.load(config) if config else None
     section = line_at(line) if is_address(line) else _named_line(loaded, line)
+    if loaded is not None and is_address(line):
+        section = as_configured(loaded, section, {name: getattr(section, name) for name in _query(line)})
     way = way_to(loaded, section) if loaded is not None else Way(section=section)
     return with_trace(way, trace)
 
@@ -73,7 +77,7 @@ def line_at(address: str, given: Mapping[str, Any] = MappingProxyType({})) -> Li
     if given and line.kind != "serial":
         raise UsageError(f"--{next(iter(given)).replace('_', '-')} is for a serial line; {address} is none")
     try:
-        return LineSection.model_validate({"name": "address", **fields, **given})
+        return LineSection.model_validate({"name": UNNAMED, **fields, **given})
     except ValidationError as error:
         first = error.errors()[0]
         option = "-".join(map(str, first["loc"])).replace("_", "-")

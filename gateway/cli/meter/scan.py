@@ -14,7 +14,7 @@ import typer
 from gateway.cli.exits import Exit
 from gateway.cli.meter.access import MeterAccess, open_over
 from gateway.cli.meter.found import FoundMeter, write_found
-from gateway.cli.meter.lines import chosen_line
+from gateway.cli.meter.lines import UNNAMED, chosen_line
 from gateway.cli.options import JsonOption, OptionalConfig, TraceOption, nearest, purpose
 from gateway.cli.output import print_problem, print_table
 from gateway.cli.until_signal import until_signal
@@ -119,7 +119,7 @@ def _settings(way: Way, line: str, baud: str | None, parity: str | None) -> tupl
         return ()
     own = SerialSetting(section.baud, section.parity, section.stop_bits)
     if not (baud or parity):
-        given = "://" not in line or "?" in line or section.mode_e
+        given = section.name != UNNAMED or "?" in line or section.mode_e
         return (own,) if given else SETTINGS
     speeds = tuple(_number(text) for text in baud.split(",")) if baud else _distinct(s.baud for s in SETTINGS)
     parities = tuple(parity.upper().split(",")) if parity else ("N", "E")
