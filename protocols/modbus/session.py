@@ -17,14 +17,13 @@ from protocols.errors import (
 )
 from protocols.known import Known
 from protocols.line import HasPace, Line
-from protocols.modbus.client import frames_for
 from protocols.modbus.codec import raw_value
 from protocols.modbus.known_meter import ModbusNotes, keep_modbus, known_modbus
 from protocols.modbus.library import load_model
 from protocols.modbus.model import SERIAL, MeterModel
 from protocols.modbus.reader import RegisterReader
 from protocols.modbus.registers import RegisterSpec
-from protocols.modbus.turn import client_for
+from protocols.modbus.turn import client_for, frames_of
 from protocols.modbus.values import spans_of, values_of
 from protocols.modbus.visit import ReadAt, VisitReader
 from protocols.reading import (
@@ -184,7 +183,7 @@ async def open_modbus(
     try:
         model, frames, zone = (
             load_model(settings.model, settings.models),
-            frames_for(settings.framing),
+            frames_of(settings),
             spec.time_zone(),
         )
         async with line.exclusive() as io:
