@@ -176,10 +176,10 @@ class WriteUnproven(MeterError):
 
 
 class IdentityMismatch(MeterError):
-    """Another meter answers at this address."""
+    """Another meter answers at this address; `advice` says what to do where it is the same one for all that."""
 
-    def __init__(self, *, expected: str, found: str) -> None:
-        super().__init__(f"expected meter {expected}, but {found} answers at this address")
+    def __init__(self, *, expected: str, found: str, advice: str = "") -> None:
+        super().__init__(f"expected meter {expected}, but {found} answers at this address{advice}")
         self.expected = expected
         self.found = found
 

@@ -339,11 +339,16 @@ class ModbusSettings:
     late answer, and for `late_answer_max` seconds nothing is asked of that meter whose answer would look the same:
     both where no transaction id tells answers apart. `answer_unit`, `own_transactions` and `one_request` are manners
     of gateways; MeterConfigError where a setting is outside its limit.
+
+    `sanctioned_load` in kW bounds by how much its energies can grow; without it the kind of meter does. `vouched_at`:
+    somebody has seen that this meter is the one it is taken for, and what it showed before counts for nothing.
     """
 
     unit: Annotated[int, Bounds(0, 255), "Modbus unit id."]
     model: str
     models: Path | None = None
+    sanctioned_load: float | None = None
+    vouched_at: datetime | None = None
     trusted: bool = False
     framing: str = "tcp"
     timeout: Annotated[float, Bounds(0, 60, above=True), "Wait for an answer at first contact, seconds."] = (

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from gateway.config.dlms import NO_TITLE, DlmsTable
 from gateway.config.keys import MeterKeysSection
@@ -72,6 +72,8 @@ class LineSection(Section):
 class ModbusSection(Section):
     """How to ask a Modbus meter.
 
+    `sanctioned_load` in kW: an energy that grew by more than three times of it is suspect. `vouched_at` is when
+    somebody saw that this meter is the one that `meter` names, with a zone: what it showed before counts for nothing.
     `model` is the name of a shipped model, or of one in the folder that [modbus] names (docs/modbus.md). `framing`
     follows from the line where nothing is said: `tcp` on tcp and udp lines, `rtu` on serial and rtu-over-tcp lines.
     `timeout` is the wait for an answer at first contact; later it follows what the meter takes. After a request without
@@ -90,6 +92,8 @@ class ModbusSection(Section):
     answer_unit: Annotated[int, Field(ge=0, le=255)] | None = None
     own_transactions: bool = False
     one_request: bool = False
+    sanctioned_load: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    vouched_at: AwareDatetime | None = None
 
 
 class MeterSection(Section):

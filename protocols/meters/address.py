@@ -45,7 +45,8 @@ _LINE_SETTINGS = {
     "mode_e_address": SettingType(plain=str),
 }
 _METER_SETTINGS = {"meter": SettingType(plain=str), "zone": SettingType(plain=str)}
-_MODBUS_SETTINGS = {name: kind for name, kind in MODBUS_SETTINGS.items() if name != "trusted"}
+_OF_THE_SITE = {"trusted", "sanctioned_load", "vouched_at"}
+_MODBUS_SETTINGS = {name: kind for name, kind in MODBUS_SETTINGS.items() if name not in _OF_THE_SITE}
 _PAIR_REFS = {f"{name}_ref": name for name in PAIRS}
 _OF_THE_KEY_FILE = {
     "password_ref",

@@ -35,7 +35,7 @@ VOLTS = {5: "231.4", 6: "232.4"}
 
 
 def spec(unit: int = 5, framing: str = "rtu", **settings: Any) -> MeterSpec:
-    modbus = replace(ModbusSettings(unit=unit, model="sdm120", framing=framing), **settings)  # type: ignore[arg-type]
+    modbus = replace(ModbusSettings(unit=unit, model="sdm120", framing=framing), **settings)
     return MeterSpec(meter=f"EAS:1000000{unit}", modbus=modbus)
 
 
