@@ -9,7 +9,7 @@ from typing import NamedTuple
 from gateway.config.meters import LineSection, MeterSection, ModbusSection
 from gateway.config.types import Section
 from protocols.errors import MeterConfigError
-from protocols.modbus.library import known_names, load_model
+from protocols.modbus.library import all_models, known_names, load_model
 from protocols.toml_lines import Path as Trail
 from protocols.toml_mistakes import nearest_name
 
@@ -87,6 +87,14 @@ def _model_fits(
     if lacking := [str(profile) for profile in meter.profiles if profile not in model.profiles]:
         problem = f"the model `{model.name}` has no {', '.join(lacking)}; it has {', '.join(model.profiles)}"
         yield ModelFinding(("meters", i, "profiles"), problem, nearest_name(lacking[0], model.profiles))
+
+
+def broken_models(models: Path | None) -> list[str]:
+    """Return what is wrong in the files of a user's folder, also those that no meter has; none stops the gateway."""
+    try:
+        return [str(entry.problem) for entry in all_models(models) if entry.problem is not None]
+    except MeterConfigError as error:
+        return [str(error)]
 
 
 def _framing_unfit(line: str, kind: str, framing: str | None) -> str:
