@@ -68,6 +68,7 @@ class FileCounters:
         self._next = {key: held.reserved for key, held in self._keys.items()}
         self._doubted = {key for key, held in self._keys.items() if held.doubted is not None}
         self._failed = set[str]()
+        self._unsaved = False
 
     def next(self, key: str, at_least: int = 0) -> int:
         """Return a counter for `key` that was never given before and is >= `at_least`."""
@@ -101,6 +102,7 @@ class FileCounters:
             self._failed.discard(key)
             if counter > held.confirmed:
                 self._keys[key] = replace(held, confirmed=counter)
+                self._unsaved = True
 
     def proven(self, key: str) -> bool:
         """Say whether a meter has answered with proof that it holds the key, and no try failed since."""
@@ -144,8 +146,9 @@ class FileCounters:
 
     def close(self) -> None:
         """Let go of the file; what was reserved and not used stays unused."""
-        with suppress(LocalError):
-            self._save(self._keys)
+        if self._unsaved:
+            with suppress(LocalError):
+                self._save(self._keys)
         self._lock.close()
 
     def _of(self, key: str) -> KeyCounters:
@@ -154,7 +157,7 @@ class FileCounters:
     def _write(self, key: str, held: KeyCounters) -> None:
         keys = {**self._keys, key: held}
         self._save(keys)
-        self._keys = keys
+        self._keys, self._unsaved = keys, False
         (self._doubted.discard if held.doubted is None else self._doubted.add)(key)
 
     def _save(self, keys: Mapping[str, KeyCounters]) -> None:
@@ -194,6 +197,9 @@ class CountersOnDemand:
 
     def believes(self, key: str, told: int) -> bool:
         """Say what `FileCounters.believes` says."""
+        held = self._of(key)
+        if held.doubted is None and told <= highest_believed(held.confirmed):
+            return True  # as nearly always, and there is nothing to write down
         with self._held() as store:
             return store.believes(key, told)
 
@@ -204,12 +210,7 @@ class CountersOnDemand:
 
     def proven(self, key: str) -> bool:
         """Say what `FileCounters.proven` says."""
-        if key in self._failed:
-            return False
-        if key in self._confirmed:
-            return True
-        with self._held() as store:
-            return store.proven(key)
+        return key not in self._failed and self._of(key).confirmed > 0
 
     def failed(self, key: str) -> None:
         """Note what `FileCounters.failed` notes."""
@@ -220,6 +221,12 @@ class CountersOnDemand:
         if self._confirmed:
             with suppress(LocalError), self._held():
                 pass
+
+    def _of(self, key: str) -> KeyCounters:
+        held = (
+            load_counters(self._path).get(key) or KeyCounters()
+        )  # a whole file, whoever writes the next one
+        return replace(held, confirmed=max(held.confirmed, self._confirmed.get(key, 0)))
 
     @contextmanager
     def _held(self) -> Iterator[FileCounters]:
