@@ -16,6 +16,7 @@ from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.doors import Doors
 from gateway.edge.polling.health import LineHealth, MeterHealth, MeterReport, PollerStatistics, PollReport
 from gateway.edge.polling.line import LinePoll, Turn
+from gateway.edge.polling.line_state import REVIVE_EVERY
 from gateway.edge.polling.meter import MeterPoll
 from gateway.edge.polling.rests import Rests
 from gateway.edge.polling.schedule import PolledMeter, Schedule
@@ -91,6 +92,7 @@ class Poller:
         self._meters: dict[str, MeterPoll] = {}
         self._lines: dict[str, LinePoll] = {}
         self._retries: dict[str, Backoff] = {}
+        self._revived: dict[str, datetime] = {}
         self._running: tuple[asyncio.TaskGroup, Rests] | None = None
         self.paused: str | None = None
         self.paused_since: datetime | None = None
@@ -143,7 +145,7 @@ class Poller:
         if meter.meter in self._meters:
             raise ValueError(f"{meter.meter} is polled already, on line {self.line_of(meter.meter)}")
         state = self._lines[meter.line]
-        poll = self._meters[meter.meter] = state.meters[meter.meter] = MeterPoll(
+        poll = self._meters[meter.meter] = MeterPoll(
             meter,
             partial(self._open_session, state.line, meter.spec, self._context),
             self._collector,
@@ -153,12 +155,12 @@ class Poller:
             clocks=self._clocks,
         )
         self.changes.note(Subject.METER, meter.meter, poll.told)
-        state.wake()
+        state.add(poll)
 
     async def remove_meter(self, meter: str) -> PolledMeter:
         """Poll a meter no more; returns when nobody talks to it any more. KeyError for an unknown one."""
         poll = self._meters.pop(meter)
-        del self._lines[poll.meter.line].meters[meter]
+        self._lines[poll.meter.line].remove(meter)
         self.changes.forget(Subject.METER, meter)
         async with poll.lock:
             return poll.meter
@@ -178,7 +180,8 @@ class Poller:
         state = self._lines.pop(name)
         del self._retries[name]
         for meter in list(state.meters):
-            del self._meters[meter], state.meters[meter]
+            del self._meters[meter]
+            state.remove(meter)
             self.changes.forget(Subject.METER, meter)
         self.changes.forget(Subject.LINE, name)
         await state.close()
@@ -210,7 +213,7 @@ class Poller:
         async with state.turn(urgency, reason, poll=poll, within=within, worst=worst, about=about) as turn:
             yield turn
             if poll is not None:
-                poll.reachable(self._clock.now())
+                poll.pace.reachable(self._clock.now())
 
     async def poll_once(self) -> PollReport:
         """Read each profile of each meter once, lines side by side.
@@ -252,7 +255,7 @@ class Poller:
     def read_soon(self, meter: str, profile: ProfileName) -> bool:
         """Read a profile as soon as the line is free; False when it is not among the meter's profiles."""
         poll = self._meters[meter]
-        wanted = poll.wanted_now(profile, self._clock.now())
+        wanted = poll.pace.wanted_now(profile, self._clock.now())
         if wanted:
             self._line_of(poll.meter.meter).wake()
         return wanted
@@ -298,7 +301,7 @@ class Poller:
 
     async def _round(self, state: LinePoll) -> list[MeterReport]:
         return [
-            await self._poll_asked(state, poll, poll.meter.profiles, poll.claim(self._clock.now()).urgency)
+            await self._poll_asked(state, poll, poll.meter.profiles, poll.pace.claim().urgency)
             for poll in list(state.meters.values())
         ]
 
@@ -309,7 +312,9 @@ class Poller:
         async with state.turn(urgency, f"reading {poll.meter.meter}", poll=poll):
             before, was_dead = self._clock.now(), poll.dead
             report = await self._attempt(poll, profiles)
-            state.heard(poll, before, was_dead=was_dead)
+            came_back = state.heard(poll, before, was_dead=was_dead)
+        if came_back:
+            self._power_is_back(poll)
         self._tell(state, poll)
         return report
 
@@ -320,13 +325,15 @@ class Poller:
             async with poll.lock:
                 before = self._clock.now()
                 try:
-                    await self._attempt(poll, poll.due(before))
+                    await self._attempt(poll, poll.pace.due(before))
                     retry.reset()
                 except JournalError:
                     # Reading on would only throw away what is read; the meters keep it until there is room.
                     state.hold(self._clock.now() + timedelta(seconds=retry.next()))
                     return
-            state.attempted(poll, claim, before)
+            came_back = state.attempted(poll, claim, before)
+        if came_back:
+            self._power_is_back(poll)
         self._tell(state, poll)
 
     async def _attempt(self, poll: MeterPoll, profiles: Sequence[ProfileName]) -> MeterReport:
@@ -338,6 +345,19 @@ class Poller:
         if any(report.captures.values()):
             self.paused = self.paused_since = None
         return report
+
+    def _power_is_back(self, poll: MeterPoll) -> None:
+        """Try the silent meters of the other lines that share a meter's way: a feeder or a concentrator is back."""
+        route, now = poll.meter.route, self._clock.now()
+        if route is None:
+            return
+        way = route.segment or route.host
+        if now < self._revived.get(way, now - REVIVE_EVERY) + REVIVE_EVERY:
+            return
+        self._revived[way] = now
+        for state in self._lines.values():
+            if (other := state.route) is not None and other.shares(route):
+                state.revive()
 
     def _tell(self, state: LinePoll, poll: MeterPoll) -> None:
         """Note the health of a meter and its line, unless they were taken away meanwhile."""
